@@ -1,0 +1,143 @@
+"""Every option of every verb: its name, type, default and meaning. The yaml files in `conf/` only choose values.
+
+One `Config` serves all verbs, so that one experiment file describes a recogniser from data to service.
+The comment behind a field is its help text: `asr <verb> --help` prints it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class DataConfig:
+    root: str | None = None  # folder with the raw corpora; else $ASR_DATA, ../shared/data, then the public source
+    dir: str = "${out}/data"  # where prepare.py writes the manifests
+    train: str = "${data.dir}/train.jsonl"  # manifest to train on
+    dev: str = "${data.dir}/dev.jsonl"  # manifest that picks checkpoints and tunes the decoder
+    test: str = "${data.dir}/test.jsonl"  # manifest to report on; never tuned on
+    max_audio_s: float = 60.0  # longer recordings are set aside, named
+    cache: bool = True  # keep decoded audio in memory (16 bit)
+    workers: int = 0  # loader processes
+
+
+@dataclass
+class TokensConfig:
+    unit: str = "char"  # char | jamo | phone: what the net outputs
+    lexicon: str | None = None  # "word unit unit ..." lines; needed for phone
+    table: str | None = None  # token table; None builds it from the training text
+
+
+@dataclass
+class FeaturesConfig:
+    kind: str = "logmel"  # logmel | mfcc | loglinear | wave | stored
+    sample_rate_hz: int = 16000
+    window_ms: float = 25.0
+    shift_ms: float = 10.0
+    num_bins: int = 80  # filters (logmel, loglinear, mfcc), or dimension of stored features
+    num_ceps: int = 13  # cepstra kept by mfcc
+    low_hz: float = 20.0  # lower edge of the first filter
+    high_hz: float = 0.0  # upper edge of the last filter; 0 or less counts down from half the rate
+    dither: float = 0.0  # noise in units of 16-bit samples
+    deltas: int = 0  # orders of time derivatives appended (stored cepstra and mfcc)
+    cmvn: str = "utterance"  # none | global | utterance | running: mean and variance normalisation
+
+
+@dataclass
+class AugmentConfig:
+    speeds: list[float] = field(default_factory=lambda: [0.9, 1.0, 1.1])  # one is drawn an utterance; [] for none
+    freq_masks: int = 2  # SpecAugment: masks along frequency
+    freq_width: int = 15  # widest, in bins
+    time_masks: int = 2  # SpecAugment: masks along time
+    time_width_s: float = 0.25  # widest, in seconds
+    time_fraction: float = 0.2  # all time masks together cover at most this share of an utterance
+
+
+@dataclass
+class ModelConfig:
+    kind: str = "lstm"  # fc | cnn | lstm
+    hidden: int = 256  # width of the layers
+    layers: int = 3
+    kernel: int = 5  # frames a convolution sees (cnn), or frames spliced (fc)
+    subsampling: int = 3  # input frames to one output frame
+    dropout: float = 0.1
+
+
+@dataclass
+class CriterionConfig:
+    kind: str = "ctc"
+    zero_infinity: bool = True  # an utterance too short for its text counts zero instead of infinity
+
+
+@dataclass
+class OptimConfig:
+    lr: float = 1e-3  # peak learning rate of AdamW
+    weight_decay: float = 1e-2
+    warmup: float = 0.1  # share of all steps spent warming up; then a cosine to zero
+    epochs: int = 30
+    batch_s: float = 120.0  # seconds of audio in a batch, padding included
+    accumulate: int = 1  # batches to one optimiser step
+    grad_clip: float = 5.0  # largest norm of the gradient
+    average: int = 5  # best checkpoints kept, averaged at the end
+    patience: int = 0  # epochs without improvement before stopping; 0 never
+    checkpoint_steps: int = 200  # steps between two resume points
+
+
+@dataclass
+class LmConfig:
+    text: list[str] = field(default_factory=list)  # text files (also .xz .gz), a sentence a line
+    order: int = 3  # n-gram order, 1-6
+    arpa: str = "${out}/lm.arpa"  # the model, written by `asr lm train`, read by `asr graph`
+    vocabulary: str | None = None  # file of the words to keep; None keeps all
+    min_count: int = 1  # words seen less often become <unk>
+
+
+@dataclass
+class GraphConfig:
+    dir: str = "${out}/graph"  # where the compiled graph lies
+    lexicon: str | None = "${tokens.lexicon}"  # word -> units; None spells the LM's words in the net's units
+    silence: str | None = None  # token allowed between words; None allows none
+    draw_states: int = 60  # graphs up to this size are drawn as SVG
+
+
+@dataclass
+class DecoderConfig:
+    kind: str = "graph"  # graph | greedy
+    beam: float = 16.0  # cost above the best at which a token dies
+    max_active: int = 7000  # tokens kept a frame
+    acoustic_scale: float = 1.0  # factor on the net's log-probs against the graph's costs
+    word_penalty: float = 0.0  # cost added to each word
+    blank_penalty: float = 0.0  # cost added to each blank frame
+
+
+@dataclass
+class ScoreConfig:
+    ref: str | None = None  # reference manifest or "id<TAB>text" file
+    hyp: str | None = None  # hypotheses, JSONL as `asr decode` writes them, or "id<TAB>text"
+    dir: str = "${out}/score"  # where the report goes
+    resamples: int = 1000  # bootstrap resamples behind the interval
+
+
+@dataclass
+class Config:
+    """The root. `out` is the run folder: everything a run makes lies below it."""
+
+    out: str = "exp"  # run folder
+    seed: int = 1
+    threads: int = 0  # CPU threads; 0 takes all cores
+    device: str = "cpu"  # cpu | cuda
+    bundle: str = "${out}/model.asr"  # the one-file model
+    input: list[str] = field(default_factory=list)  # files a verb reads: audio, manifests, corpora
+    output: str | None = None  # file a verb writes; None prints or uses the run folder
+    split: str = "test"  # train | dev | test: which manifest to decode
+    data: DataConfig = field(default_factory=DataConfig)
+    tokens: TokensConfig = field(default_factory=TokensConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    criterion: CriterionConfig = field(default_factory=CriterionConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    lm: LmConfig = field(default_factory=LmConfig)
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    experiment: Any = None  # name of an experiment file, from `conf/experiment` or --config-dir
