@@ -1,0 +1,3 @@
+#include <nanobind/nanobind.h>
+
+NB_MODULE(_ctc, m) { m.doc() = "CTC on plain pointers."; }
