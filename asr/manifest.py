@@ -1,0 +1,126 @@
+"""A corpus as JSONL, one utterance a line.
+
+    {"id": "a1", "audio": "audio/a1.flac", "start_s": 0.0, "duration_s": 1.5, "text": "yes no",
+     "speaker": "s1", "lang": "en"}
+
+`id` and one of `audio` and `features` are needed. Paths are relative to the manifest's folder when they lie below
+it. Any other field is kept in `extra` and written back.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from asr.errors import InputError
+from asr.files import atomic_write
+
+
+@dataclass
+class Utterance:
+    id: str
+    audio: str | None = None  # path of the recording
+    features: str | None = None  # path of stored features; "x.ark:123" is an offset into a Kaldi archive
+    start_s: float = 0.0  # where the utterance begins in the recording
+    duration_s: float | None = None  # None: to the end of the recording
+    text: str = ""
+    speaker: str | None = None
+    lang: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "audio": (str, type(None)),
+    "features": (str, type(None)),
+    "start_s": (int, float),
+    "duration_s": (int, float, type(None)),
+    "text": (str,),
+    "speaker": (str, type(None)),
+    "lang": (str, type(None)),
+}
+
+
+def read(path: str | Path) -> list[Utterance]:
+    """All utterances, audio and features as paths that open from here.
+
+    Raises InputError naming file:line and field for anything malformed, for a duplicate id, and for 0 utterances.
+    """
+    utterances = list(stream(path))
+    if not utterances:
+        raise InputError(f"{path}: 0 utterances; a manifest holds one JSON object a line")
+    return utterances
+
+
+def stream(path: str | Path) -> Iterator[Utterance]:
+    """The utterances one by one, for corpora larger than memory (only the ids are kept). Raises as `read` does."""
+    folder = os.path.dirname(os.path.abspath(path))
+    line_of: dict[str, int] = {}
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                where = f"{path}:{number}"
+                utterance = _parse(line, where)
+                first = line_of.setdefault(utterance.id, number)
+                if first != number:
+                    raise InputError(f"{where}: id '{utterance.id}' stands at line {first} already; ids must differ")
+                yield _with_paths(utterance, lambda p: os.path.normpath(os.path.join(folder, p)))
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"cannot read the manifest {path}: {e}; it is a JSONL file in UTF-8") from e
+
+
+def write(path: str | Path, utterances: Iterable[Utterance]) -> None:
+    """Write JSONL. Paths below the manifest's folder become relative to it. Raises InputError on a duplicate id."""
+    folder = os.path.dirname(os.path.abspath(path))
+
+    def relative(p: str) -> str:
+        p = os.path.abspath(p)
+        return os.path.relpath(p, folder) if os.path.commonpath([p, folder]) == folder else p
+
+    seen: set[str] = set()
+    with atomic_write(path) as file:
+        for utterance in utterances:
+            if utterance.id in seen:
+                raise InputError(f"{path}: id '{utterance.id}' would be written twice; ids must differ")
+            seen.add(utterance.id)
+            file.write(json.dumps(_fields(_with_paths(utterance, relative)), ensure_ascii=False) + "\n")
+
+
+def _parse(line: str, where: str) -> Utterance:
+    try:
+        fields = json.loads(line)
+    except ValueError as e:
+        raise InputError(f"{where}: not JSON ({e}); each line is one JSON object") from e
+    if not isinstance(fields, dict):
+        raise InputError(f"{where}: expected a JSON object, found {type(fields).__name__}")
+    known = {name: fields.pop(name) for name in _TYPES if name in fields}
+    for name, value in known.items():
+        if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
+            wanted = " or ".join("null" if t is type(None) else t.__name__ for t in _TYPES[name])
+            raise InputError(f"{where}: field '{name}' is {value!r}; expected {wanted}")
+    if not known.get("id"):
+        raise InputError(f"{where}: field 'id' is missing or empty; each utterance needs its own")
+    utterance = Utterance(**known, extra=fields)
+    if bool(utterance.audio) == bool(utterance.features):
+        raise InputError(f"{where}: needs exactly one of the fields 'audio' and 'features'")
+    if not 0 <= utterance.start_s < float("inf"):
+        raise InputError(f"{where}: field 'start_s' is {utterance.start_s}; expected seconds from 0 up")
+    if utterance.duration_s is not None and not 0 < utterance.duration_s < float("inf"):
+        raise InputError(f"{where}: field 'duration_s' is {utterance.duration_s}; expected seconds above 0, or null")
+    return utterance
+
+
+def _with_paths(utterance: Utterance, change: Callable[[str], str]) -> Utterance:
+    audio, features = utterance.audio, utterance.features
+    return replace(utterance, audio=audio and change(audio), features=features and change(features))
+
+
+def _fields(utterance: Utterance) -> dict[str, Any]:
+    """In the order of the dataclass, without what is None or 0, free fields last."""
+    known = {name: getattr(utterance, name) for name in _TYPES}
+    kept = {name: value for name, value in known.items() if value is not None and value != 0}
+    return kept | {name: value for name, value in utterance.extra.items() if name not in _TYPES}
