@@ -1,0 +1,133 @@
+"""Mean and variance normalisation of features, the last stage of the front end.
+
+none        as they come
+global      one mean and deviation a dimension, estimated once on the training set
+utterance   over the valid frames of each utterance; needs its end, so it cannot run in a stream
+running     over the last `WINDOW` frames, the present one included: causal, the same in a batch and a stream
+"""
+
+import difflib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from asr.errors import InputError
+
+KINDS = ("none", "global", "utterance", "running")
+WINDOW = 300  # frames of running normalisation: 3 s at a shift of 10 ms
+PRIOR = 100  # frames that the global statistics, where set, count for in running normalisation
+STD_FLOOR = 1e-5
+
+
+def frame_mask(lengths: Tensor, frames: int) -> Tensor:
+    """Lengths (N,) -> (N, F) bool, true on valid frames."""
+    return torch.arange(frames, device=lengths.device) < lengths[:, None]
+
+
+class Cmvn(nn.Module):
+    """(N, F, D), lengths (N,) -> (N, F, D) float32 with padded frames zero."""
+
+    mean: Tensor
+    std: Tensor
+    moments: Tensor
+
+    def __init__(self, kind: str, dim: int):
+        super().__init__()
+        if kind not in KINDS:
+            near = difflib.get_close_matches(kind, KINDS, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InputError(f"features.cmvn is {kind!r}, expected one of {', '.join(KINDS)}{hint}")
+        self.kind = kind
+        keep = kind in ("global", "running")
+        self.register_buffer("mean", torch.zeros(dim), persistent=keep)  # (D,)
+        self.register_buffer("std", torch.zeros(dim), persistent=keep)  # (D,); zero until set
+        moments = torch.zeros(3, dim, dtype=torch.float64)  # (3, D): count, mean, sum of squares around it
+        self.register_buffer("moments", moments, persistent=False)
+
+    @property
+    def has_stats(self) -> bool:
+        return bool((self.std > 0).all())
+
+    def set_stats(self, mean: Tensor, std: Tensor) -> None:
+        """Global statistics, each (D,)."""
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp(min=STD_FLOOR))
+
+    def accumulate(self, x: Tensor, lengths: Tensor) -> None:
+        """Add the valid frames of x (N, F, D) to the global statistics (Chan's parallel update)."""
+        valid = x[frame_mask(lengths, x.shape[1])].double()  # (frames, D)
+        if not len(valid):
+            return
+        count, mean, squares = self.moments
+        total = count + len(valid)
+        shift = valid.mean(0) - mean
+        squares = squares + (valid - valid.mean(0)).square().sum(0) + shift.square() * count * len(valid) / total
+        self.moments.copy_(torch.stack([total, mean + shift * len(valid) / total, squares]))
+        self.set_stats(self.moments[1], (self.moments[2] / total).sqrt())
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        mask = frame_mask(lengths, x.shape[1])[:, :, None]  # (N, F, 1)
+        if self.kind == "global":
+            x = self.normalise(x)
+        elif self.kind == "running":
+            x = self.run(x)
+        elif self.kind == "utterance":
+            x = x.masked_fill(~mask, 0.0)
+            frames = lengths.clamp(min=1)[:, None, None]  # (N, 1, 1)
+            mean = x.sum(1, keepdim=True, dtype=torch.float64) / frames  # float64: padding may reorder the sum
+            x = (x - mean.to(x.dtype)).masked_fill(~mask, 0.0)
+            std = (x.square().sum(1, keepdim=True, dtype=torch.float64) / frames).sqrt()
+            x = x / std.to(x.dtype).clamp(min=STD_FLOOR)
+        return x.masked_fill(~mask, 0.0)
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Global normalisation of x (..., D)."""
+        if not self.has_stats:
+            raise InputError(
+                "features.cmvn is global but no statistics are set; "
+                "call set_global_stats or accumulate_stats on training audio first, or use cmvn=utterance"
+            )
+        return (x - self.mean) / self.std
+
+    def run(self, x: Tensor, history: Tensor | None = None) -> Tensor:
+        """Running normalisation of x (N, F, D), with `history` (N, H <= WINDOW, D) the frames before it."""
+        past = 0 if history is None else history.shape[1]
+        whole = (x if history is None else torch.cat([history, x], 1)).double()  # (N, H+F, D)
+        end = torch.arange(past + 1, past + x.shape[1] + 1, device=x.device)  # (F,)
+        start = (end - WINDOW).clamp(min=0)
+        count = (end - start)[:, None].double()  # (F, 1)
+
+        def windowed(values: Tensor) -> Tensor:  # (N, H+F, D) -> (N, F, D)
+            sums = nn.functional.pad(values.cumsum(1), (0, 0, 1, 0))
+            return sums[:, end] - sums[:, start]
+
+        first, second = windowed(whole), windowed(whole.square())
+        if self.has_stats:
+            mean, std = self.mean.double(), self.std.double()
+            first, second = first + PRIOR * mean, second + PRIOR * (mean.square() + std.square())
+            count = count + PRIOR
+        mean = first / count
+        std = (second / count - mean.square()).clamp(min=STD_FLOOR**2).sqrt()
+        return ((x - mean) / std).to(x.dtype)
+
+    def stream(self) -> Any:
+        """A function (F, D) -> (F, D) that normalises the next frames of one stream."""
+        if self.kind == "utterance":
+            raise InputError(
+                "features.cmvn=utterance needs the whole utterance and cannot run in a stream; "
+                "use cmvn=running or cmvn=global"
+            )
+        if self.kind == "none":
+            return lambda x: x
+        if self.kind == "global":
+            return self.normalise
+        history = self.mean.new_zeros(1, 0, len(self.mean))
+
+        def run(x: Tensor) -> Tensor:
+            nonlocal history
+            y = self.run(x[None], history)[0]
+            history = torch.cat([history, x[None]], 1)[:, -WINDOW:]
+            return y
+
+        return run

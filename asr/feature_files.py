@@ -1,0 +1,65 @@
+"""Features that were made elsewhere: Kaldi archives, Sphinx cepstra, numpy arrays."""
+
+from pathlib import Path
+
+import numpy as np
+
+from asr.errors import InputError
+
+
+def load_features(path: str | Path, dim: int = 13) -> np.ndarray:
+    """Features (F, D) float32 from `x.ark:123` (Kaldi), `x.mfc` (Sphinx, of dimension `dim`) or `x.npy`.
+
+    Raises InputError when the file is missing, of another format, of another size than it says, or holds NaN.
+    """
+    path = str(path)
+    file, _, offset = path.rpartition(":")
+    is_ark = offset.isdigit() and file.endswith(".ark")
+    if not Path(file if is_ark else path).is_file():
+        raise InputError(f"the feature file {file if is_ark else path} does not exist; check the path in the manifest")
+    if is_ark:
+        features = _load_ark(path)
+    elif path.endswith(".mfc"):
+        features = _load_sphinx(path, dim)
+    elif path.endswith(".npy"):
+        features = _load_numpy(path)
+    else:
+        raise InputError(f"{path} is no feature file; expected x.ark:OFFSET (Kaldi), x.mfc (Sphinx) or x.npy (numpy)")
+    if features.ndim != 2 or not np.issubdtype(features.dtype, np.number):
+        raise InputError(
+            f"{path} holds {features.dtype} of shape {features.shape}, expected numbers (frames, dimension)"
+        )
+    features = np.ascontiguousarray(features, dtype=np.float32)
+    if not np.isfinite(features).all():
+        frame = int(np.flatnonzero(~np.isfinite(features).all(1))[0])
+        raise InputError(f"{path} holds NaN or infinity in frame {frame}; make the features again")
+    return features
+
+
+def _load_ark(path: str) -> np.ndarray:
+    import kaldiio
+
+    try:
+        features = kaldiio.load_mat(path)
+    except Exception as e:  # kaldiio lets whatever goes wrong inside it through
+        raise InputError(f"cannot read the Kaldi matrix {path}: {e!r}; check the offset after the colon") from e
+    return np.asarray(features)
+
+
+def _load_sphinx(path: str, dim: int) -> np.ndarray:
+    """int32 count of float32 values, then the values, both in the byte order in which the count fits the size."""
+    data = Path(path).read_bytes()
+    values = len(data) // 4 - 1
+    for order in (">", "<"):
+        if len(data) % 4 == 0 and values >= 0 and int(np.frombuffer(data, order + "i4", 1)[0]) == values:
+            if values % dim:
+                raise InputError(f"{path} holds {values} values, which is no multiple of the dimension {dim}")
+            return np.frombuffer(data, order + "f4", offset=4).reshape(-1, dim)
+    raise InputError(f"{path} has {len(data)} bytes, which disagrees with the count in its first four; copy it again")
+
+
+def _load_numpy(path: str) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as e:
+        raise InputError(f"cannot read {path}: {e}; expected an array saved by numpy.save") from e
