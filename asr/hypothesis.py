@@ -1,0 +1,80 @@
+"""What a recogniser says about one utterance, and its form in a file: one JSON object a line (`hyp.jsonl`)."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from asr.errors import InputError
+from asr.files import atomic_write
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word, when it was said (seconds from the start of the utterance), and how sure the net was (0 to 1)."""
+
+    word: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """The best reading of one utterance.
+
+    `cost` is the negative natural log of the path's weight (infinite when nothing survived the search);
+    `complete` tells whether the path ended in a final state of the graph.
+    """
+
+    id: str
+    text: str
+    words: list[Word]
+    cost: float
+    duration_s: float
+    complete: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, which knows no infinity: an infinite cost becomes null."""
+        return asdict(self) | {"cost": self.cost if math.isfinite(self.cost) else None}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Hypothesis":
+        """Inverse of `as_dict`. Raises KeyError, TypeError or ValueError when a field is absent or of another type."""
+        return cls(
+            id=str(data["id"]),
+            text=str(data["text"]),
+            words=[
+                Word(str(w["word"]), float(w["start_s"]), float(w["end_s"]), float(w["confidence"]))
+                for w in data["words"]
+            ],
+            cost=math.inf if data["cost"] is None else float(data["cost"]),
+            duration_s=float(data["duration_s"]),
+            complete=bool(data["complete"]),
+        )
+
+
+def write(path: str | Path, hypotheses: Iterable[Hypothesis]) -> None:
+    with atomic_write(path) as file:
+        file.writelines(json.dumps(h.as_dict(), ensure_ascii=False) + "\n" for h in hypotheses)
+
+
+def read(path: str | Path) -> list[Hypothesis]:
+    """Raises InputError naming the file, line and field that is wrong."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"cannot read the hypotheses {path}: {e}; `asr decode` writes them") from e
+    hypotheses = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            hypotheses.append(Hypothesis.from_dict(json.loads(line)))
+        except KeyError as e:
+            raise InputError(f"{path}:{number}: field {e} is missing; run `asr decode` again") from e
+        except (TypeError, ValueError) as e:
+            raise InputError(f"{path}:{number}: not a hypothesis as `asr decode` writes it ({e})") from e
+    return hypotheses

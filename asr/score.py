@@ -1,0 +1,280 @@
+"""Judging hypotheses against references: word and character errors, who made them, and how sure the rate is.
+
+The alignment is the Levenshtein one (each substitution, deletion and insertion costs one) as rapidfuzz finds it,
+which always breaks ties the same way. Texts are compared in Unicode normal form C, so that Hangul written in jamo
+equals Hangul written in syllables.
+"""
+
+import json
+import math
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+
+from asr.errors import InputError
+
+UNKNOWN_SPEAKER = "(unknown)"
+_BLOCK = 1 << 22  # draws of the bootstrap held at a time
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many reference units were right or wrong. Counts add up."""
+
+    correct: int = 0
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+
+    @property
+    def reference(self) -> int:
+        return self.correct + self.substitutions + self.deletions
+
+    @property
+    def errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def rate(self) -> float:
+        """Errors a reference unit. Without reference units: 0 when there are no errors, else infinite."""
+        if self.reference:
+            return self.errors / self.reference
+        return math.inf if self.errors else 0.0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.correct + other.correct,
+            self.substitutions + other.substitutions,
+            self.deletions + other.deletions,
+            self.insertions + other.insertions,
+        )
+
+
+class Edit(NamedTuple):
+    """One column of an alignment: `op` is C(orrect), S(ubstitution), D(eletion) or I(nsertion)."""
+
+    op: str
+    ref: str  # "" for an insertion
+    hyp: str  # "" for a deletion
+
+
+@dataclass(frozen=True)
+class UtteranceScore:
+    id: str
+    speaker: str
+    edits: list[Edit]
+    words: Counts
+    characters: Counts  # spaces between words count
+    letters: Counts  # spaces do not count
+
+
+@dataclass
+class Score:
+    """Everything `score` found. Rates are fractions; intervals hold 95 % of the bootstrap resamples."""
+
+    utterances: list[UtteranceScore]
+    missing: list[str]  # ids without a hypothesis, counted as deletions
+    extra: list[str]  # ids of hypotheses without a reference, not counted
+    speakers: dict[str, tuple[Counts, Counts]]  # words, characters; empty when no speakers are known
+    words: Counts = field(init=False)
+    characters: Counts = field(init=False)
+    letters: Counts = field(init=False)
+    wer_interval: tuple[float, float] = (0.0, 0.0)
+    cer_interval: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        self.words = sum((u.words for u in self.utterances), Counts())
+        self.characters = sum((u.characters for u in self.utterances), Counts())
+        self.letters = sum((u.letters for u in self.utterances), Counts())
+
+    @property
+    def wer(self) -> float:
+        return self.words.rate
+
+    @property
+    def cer(self) -> float:
+        return self.characters.rate
+
+    def warnings(self) -> list[str]:
+        """Sentences about utterances that stand on one side only."""
+        sentences = []
+        if self.missing:
+            sentences.append(f"{_name(self.missing)} no hypothesis and counted as deletions")
+        if self.extra:
+            sentences.append(f"{_name(self.extra)} no reference and counted nowhere; are the files of one set?")
+        return sentences
+
+    def confusions(self, op: str, most: int = 20) -> list[tuple[str, str, int]]:
+        """The most frequent (reference, hypothesis, times) of one kind of error, ties in order of the words."""
+        counts = Counter((e.ref, e.hyp) for u in self.utterances for e in u.edits if e.op == op)
+        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        return [(ref, hyp, times) for (ref, hyp), times in ordered[:most]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; an infinite rate becomes null."""
+        return {
+            "wer": _finite(self.wer),
+            "wer_interval": [_finite(x) for x in self.wer_interval],
+            "cer": _finite(self.cer),
+            "cer_interval": [_finite(x) for x in self.cer_interval],
+            "cer_without_spaces": _finite(self.letters.rate),
+            "utterances": len(self.utterances),
+            "utterances_wrong": sum(u.words.errors > 0 for u in self.utterances),
+            "words": asdict(self.words),
+            "characters": asdict(self.characters),
+            "characters_without_spaces": asdict(self.letters),
+            "speakers": {
+                speaker: {"wer": _finite(w.rate), "cer": _finite(c.rate), "words": asdict(w), "characters": asdict(c)}
+                for speaker, (w, c) in self.speakers.items()
+            },
+            "missing": self.missing,
+            "extra": self.extra,
+            "confusions": {op: self.confusions(op) for op in "SDI"},
+        }
+
+
+def score(
+    refs: Mapping[str, str],
+    hyps: Mapping[str, str],
+    speakers: Mapping[str, str | None] | None = None,
+    resamples: int = 1000,
+    seed: int = 1,
+) -> Score:
+    """Score hypotheses against references, both id -> text.
+
+    A reference without a hypothesis counts as all deleted and is named in `missing`; a hypothesis without a
+    reference is named in `extra`. Raises InputError when there is no reference or not one id stands on both sides.
+    """
+    if not refs:
+        raise InputError("there is not one reference to score against; check the reference file")
+    if not refs.keys() & hyps.keys():
+        raise InputError(
+            f"references (such as '{next(iter(refs))}') and hypotheses (such as '{next(iter(hyps), 'none')}') "
+            "share no id; check that both files are of one set"
+        )
+    known = speakers or {}
+    utterances = [
+        _score_utterance(id, known.get(id) or UNKNOWN_SPEAKER, ref, hyps.get(id, "")) for id, ref in refs.items()
+    ]
+    result = Score(
+        utterances,
+        missing=[id for id in refs if id not in hyps],
+        extra=[id for id in hyps if id not in refs],
+        speakers=_by_speaker(utterances) if any(known.values()) else {},
+    )
+    result.wer_interval = bootstrap([u.words for u in utterances], resamples, seed)
+    result.cer_interval = bootstrap([u.characters for u in utterances], resamples, seed)
+    return result
+
+
+def normalise(text: str) -> str:
+    """Unicode normal form C, words apart by one space."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def align(ref: Sequence[str], hyp: Sequence[str]) -> list[Edit]:
+    """Align two sequences of words with the fewest errors."""
+    ids = {word: i for i, word in enumerate(dict.fromkeys([*ref, *hyp]))}
+    edits: list[Edit] = []
+    for op in Levenshtein.opcodes([ids[w] for w in ref], [ids[w] for w in hyp]):
+        r, h = ref[op.src_start : op.src_end], hyp[op.dest_start : op.dest_end]
+        match op.tag:
+            case "equal":
+                edits += [Edit("C", w, w) for w in r]
+            case "replace":
+                edits += [Edit("S", a, b) for a, b in zip(r, h, strict=True)]
+            case "delete":
+                edits += [Edit("D", w, "") for w in r]
+            case "insert":
+                edits += [Edit("I", "", w) for w in h]
+    return edits
+
+
+def bootstrap(counts: Sequence[Counts], resamples: int = 1000, seed: int = 1) -> tuple[float, float]:
+    """95 % interval of the pooled error rate, utterances drawn with replacement (Bisani & Ney, ICASSP 2004)."""
+    if resamples < 1:
+        raise InputError(f"score.resamples must be at least 1, not {resamples}")
+    errors = np.array([c.errors for c in counts])  # (U,)
+    references = np.array([c.reference for c in counts])  # (U,)
+    rng = np.random.default_rng(seed)
+    rates = np.empty(resamples)
+    block = max(1, _BLOCK // len(counts))
+    for start in range(0, resamples, block):
+        drawn = rng.integers(len(counts), size=(min(block, resamples - start), len(counts)))  # (B, U)
+        rates[start : start + len(drawn)] = errors[drawn].sum(1) / np.maximum(references[drawn].sum(1), 1)
+    low, high = np.quantile(rates, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def read_texts(path: str | Path) -> tuple[dict[str, str], dict[str, str | None]]:
+    """Texts and speakers by id, out of a manifest, hypotheses (JSONL with `id` and `text`) or "id<TAB>text" lines.
+
+    Raises InputError naming the file and line that is wrong, or an id that stands twice.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"cannot read the texts {path}: {e}; it holds JSONL or id<TAB>text lines, in UTF-8") from e
+    texts: dict[str, str] = {}
+    speakers: dict[str, str | None] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        id, text, speaker = _parse_text_line(line, f"{path}:{number}")
+        if id in texts:
+            raise InputError(f"{path}:{number}: id '{id}' stands twice; keep one of the lines")
+        texts[id], speakers[id] = text, speaker
+    return texts, speakers
+
+
+def _parse_text_line(line: str, where: str) -> tuple[str, str, str | None]:
+    if not line.lstrip().startswith("{"):
+        id, tab, text = line.strip(" \r").partition("\t")
+        if not tab:
+            raise InputError(f"{where}: no tab in the line; expected id<TAB>text, or a JSON object with id and text")
+        return id, text, None
+    try:
+        data = json.loads(line)
+        return str(data["id"]), str(data["text"]), data.get("speaker")
+    except json.JSONDecodeError as e:
+        raise InputError(f"{where}: not a JSON object ({e}); expected one with id and text, or id<TAB>text") from e
+    except (KeyError, TypeError, AttributeError) as e:
+        raise InputError(f"{where}: {e} is missing; a line is a JSON object with id and text") from e
+
+
+def _score_utterance(id: str, speaker: str, ref: str, hyp: str) -> UtteranceScore:
+    ref, hyp = normalise(ref), normalise(hyp)
+    edits = align(ref.split(), hyp.split())
+    ops = Counter(e.op for e in edits)
+    words = Counts(ops["C"], ops["S"], ops["D"], ops["I"])
+    letters = _count(ref.replace(" ", ""), hyp.replace(" ", ""))
+    return UtteranceScore(id, speaker, edits, words, _count(ref, hyp), letters)
+
+
+def _count(ref: str, hyp: str) -> Counts:
+    tags = Counter(op.tag for op in Levenshtein.editops(ref, hyp))
+    wrong = tags["replace"] + tags["delete"]
+    return Counts(len(ref) - wrong, tags["replace"], tags["delete"], tags["insert"])
+
+
+def _by_speaker(utterances: list[UtteranceScore]) -> dict[str, tuple[Counts, Counts]]:
+    table: dict[str, tuple[Counts, Counts]] = {}
+    for u in sorted(utterances, key=lambda u: u.speaker):
+        words, characters = table.get(u.speaker, (Counts(), Counts()))
+        table[u.speaker] = (words + u.words, characters + u.characters)
+    return table
+
+
+def _name(ids: list[str], most: int = 5) -> str:
+    named = ", ".join(ids[:most]) + (f" and {len(ids) - most} more" if len(ids) > most else "")
+    return f"{len(ids)} utterance{'s' if len(ids) > 1 else ''} ({named}) ha{'ve' if len(ids) > 1 else 's'}"
+
+
+def _finite(x: float) -> float | None:
+    return x if math.isfinite(x) else None
