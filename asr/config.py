@@ -29,10 +29,10 @@ class TokensConfig:
 
 @dataclass
 class FeaturesConfig:
-    kind: str = "logmel"  # logmel | mfcc | loglinear | wave | stored
-    sample_rate_hz: int = 16000
-    window_ms: float = 25.0
-    shift_ms: float = 10.0
+    kind: str = "logmel"  # logmel | mfcc | loglinear | wave | stored: what the net hears
+    sample_rate_hz: int = 16000  # audio is resampled to this
+    window_ms: float = 25.0  # length of a frame
+    shift_ms: float = 10.0  # from one frame to the next
     num_bins: int = 80  # filters (logmel, loglinear, mfcc), or dimension of stored features
     num_ceps: int = 13  # cepstra kept by mfcc
     low_hz: float = 20.0  # lower edge of the first filter
@@ -54,26 +54,26 @@ class AugmentConfig:
 
 @dataclass
 class ModelConfig:
-    kind: str = "lstm"  # fc | cnn | lstm
+    kind: str = "lstm"  # fc | cnn | lstm: the net
     hidden: int = 256  # width of the layers
-    layers: int = 3
+    layers: int = 3  # number of hidden layers
     kernel: int = 5  # frames a convolution sees (cnn), or frames spliced (fc)
     subsampling: int = 3  # input frames to one output frame
-    dropout: float = 0.1
+    dropout: float = 0.1  # share of activations dropped in training
 
 
 @dataclass
 class CriterionConfig:
-    kind: str = "ctc"
+    kind: str = "ctc"  # the loss
     zero_infinity: bool = True  # an utterance too short for its text counts zero instead of infinity
 
 
 @dataclass
 class OptimConfig:
     lr: float = 1e-3  # peak learning rate of AdamW
-    weight_decay: float = 1e-2
+    weight_decay: float = 1e-2  # of AdamW
     warmup: float = 0.1  # share of all steps spent warming up; then a cosine to zero
-    epochs: int = 30
+    epochs: int = 30  # passes over the training data
     batch_s: float = 120.0  # seconds of audio in a batch, padding included
     accumulate: int = 1  # batches to one optimiser step
     grad_clip: float = 5.0  # largest norm of the gradient
@@ -101,7 +101,7 @@ class GraphConfig:
 
 @dataclass
 class DecoderConfig:
-    kind: str = "graph"  # graph | greedy
+    kind: str = "graph"  # graph | greedy: through words, or the best token of each frame
     beam: float = 16.0  # cost above the best at which a token dies
     max_active: int = 7000  # tokens kept a frame
     acoustic_scale: float = 1.0  # factor on the net's log-probs against the graph's costs
@@ -122,9 +122,9 @@ class Config:
     """The root. `out` is the run folder: everything a run makes lies below it."""
 
     out: str = "exp"  # run folder
-    seed: int = 1
+    seed: int = 1  # of every draw: weights, order, augmentation
     threads: int = 0  # CPU threads; 0 takes all cores
-    device: str = "cpu"  # cpu | cuda
+    device: str = "cpu"  # cpu | cuda: where the net runs
     bundle: str = "${out}/model.asr"  # the one-file model
     input: list[str] = field(default_factory=list)  # files a verb reads: audio, manifests, corpora
     output: str | None = None  # file a verb writes; None prints or uses the run folder
