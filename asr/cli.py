@@ -66,6 +66,8 @@ def _run_verb(argv: list[str]) -> None:
         sweep(overrides, verb.run)
         return
     cfg = compose(overrides)
+    if verb.earlier and (found := verb.earlier(cfg)):
+        cfg = compose([*found, *overrides])
     if flags.cfg:
         from omegaconf import OmegaConf
 
@@ -83,7 +85,9 @@ def _flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     flags, words = parser.parse_known_args(argv)
     unknown = next((word for word in words if word.startswith("-")), None)
     if unknown:
-        hint = nearest(unknown, FLAGS) or f"; options are written without dashes: {unknown.lstrip('-')}=VALUE"
+        hint = (
+            nearest(unknown, FLAGS, cutoff=0.75) or f"; options are written without dashes: {unknown.lstrip('-')}=VALUE"
+        )
         raise InputError(f"there is no flag '{unknown}'{hint}")
     return flags, words
 

@@ -19,10 +19,10 @@ _PLAIN = re.compile(r"(?!(?:true|false|nan|inf)$)[A-Za-z_./][\w./+-]*", re.ASCII
 _OVERRIDE = re.compile(r"\+{0,2}((?:hydra/)?[^=/]+)=(.*)", re.DOTALL)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """'; did you mean ...?' with the known word most like `word`, or nothing when none is."""
     last_parts = {name.rpartition(".")[2]: name for name in reversed(list(known))} | {name: name for name in known}
-    close = difflib.get_close_matches(word, last_parts, 1)
+    close = difflib.get_close_matches(word, last_parts, 1, cutoff)
     return f"; did you mean '{last_parts[close[0]]}'?" if close else ""
 
 
@@ -190,7 +190,7 @@ def _explained(error: Exception) -> Exception:
 def _complaint(text: str) -> str:
     """What Hydra's message says, in this house's words."""
     if key := re.search(r"full_key: ([^\s\[]+)", text):
-        option, value = all_options().get(key[1]), re.search(r"Value '(.*?)' of type", text)
+        option, value = all_options().get(key[1]), re.search(r"Value '(.*?)' (?:of type|is not)", text)
         if option is None:
             return f"there is no option '{key[1]}'{nearest(key[1], all_options())}"
         if "Interpolation" in text:

@@ -1,0 +1,228 @@
+"""The verbs: plain functions from a `Config` to files and printed lines. Each imports its room when it runs.
+
+A verb's docstring is its help: the first line stands in `asr --help`, the rest in `asr VERB --help`.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr import run_folder
+from asr.config import Config
+from asr.errors import InputError
+
+if TYPE_CHECKING:
+    from asr.api import Recognizer
+    from asr.manifest import Utterance
+
+FLAGS = ("--help", "--multirun", "--config-dir", "--cfg")
+
+
+def data_import(cfg: Config) -> None:
+    """A corpus in another toolkit's format -> a manifest.
+
+    asr data import CORPUS output=data/train.jsonl
+
+    CORPUS is a Kaldi data folder, a lhotse cut manifest, a NeMo JSONL file, a Common Voice TSV, a CSV, or a folder
+    of sound and text files with equal names.
+    """
+
+
+def data_check(cfg: Config) -> None:
+    """The data doctor: names bad utterances, writes cleaned manifests and a report.
+
+    asr data check [MANIFEST ...]
+
+    Without manifests it checks data.train, data.dev and data.test.
+    """
+
+
+def features(cfg: Config) -> None:
+    """Computes the features of a manifest once and stores them.
+
+    asr features MANIFEST output=exp/features/train.jsonl features=mfcc
+
+    Train on the written manifest with features=stored and num_bins=VALUES_A_FRAME.
+    """
+    from asr import manifest
+    from asr.extract import extract
+
+    extract(cfg, manifest.read(_only_input(cfg, "a manifest")), Path(_needed_output(cfg)))
+
+
+def train(cfg: Config) -> None:
+    """Trains the acoustic model; the same command again resumes a training that was stopped."""
+    from asr.trainer import train
+
+    train(cfg)
+
+
+def lm_train(cfg: Config) -> None:
+    """Estimates an n-gram language model from text (interpolated modified Kneser-Ney).
+
+    asr lm train text=a.txt,b.txt.gz order=4 arpa=lm.arpa
+    """
+
+
+def lm_ppl(cfg: Config) -> None:
+    """Perplexity of texts under a language model.
+
+    asr lm ppl heldout.txt arpa=lm.arpa
+    """
+
+
+def graph(cfg: Config) -> None:
+    """Compiles tokens, lexicon and language model into the search graph."""
+
+
+def decode(cfg: Config) -> None:
+    """Recognises a manifest with the trained model and writes its hypotheses.
+
+    asr decode split=dev
+    asr decode MANIFEST output=hyp.jsonl
+
+    Where `asr tune` has been run, its scales are used unless the command line sets others.
+    """
+    from asr.decode import decode_manifest
+
+    utterances, name = _utterances(cfg)
+    path = cfg.output or Path(cfg.out) / "decode" / name / "hyp.jsonl"
+    decode_manifest(_recognizer(cfg), utterances, path, cfg.threads)
+
+
+def tune(cfg: Config) -> None:
+    """Finds the decoder's scale and penalties on the dev manifest; decode and bundle use them from then on."""
+    from asr import manifest
+    from asr.tune import tune
+
+    utterances = manifest.read(_only_input(cfg, "a manifest") if cfg.input else cfg.data.dev)
+    tuning = tune(_recognizer(cfg), utterances, threads=cfg.threads)
+    tuning.write(run_folder.tuning_path(cfg))
+    print(f"{tuning.table()}-> {run_folder.tuning_path(cfg)}")
+
+
+def score(cfg: Config) -> None:
+    """Word and character error rates of hypotheses against references, with an interval.
+
+    asr score split=test
+    asr score ref=REF hyp=HYP
+    """
+    from asr import report
+    from asr.score import read_texts, score
+
+    refs, speakers = read_texts(cfg.score.ref or getattr(cfg.data, cfg.split))
+    hyps, _ = read_texts(cfg.score.hyp or Path(cfg.out) / "decode" / cfg.split / "hyp.jsonl")
+    result = score(refs, hyps, speakers, cfg.score.resamples, cfg.seed)
+    paths = report.write(result, cfg.score.dir)
+    print(f"{report.summary_text(result)}-> {', '.join(map(str, paths))}")
+
+
+def bundle(cfg: Config) -> None:
+    """Packs model, graph and tables into one file, out/model.asr."""
+    from asr import bundle
+    from asr.trainer import load_model
+
+    cfg = run_folder.as_trained(cfg)
+    model, tokens = load_model(cfg)
+    graph_dir = cfg.graph.dir if cfg.decoder.kind == "graph" else None
+    bundle.write(cfg.bundle, model, cfg, tokens, graph_dir, run_folder.card(cfg))
+    print(f"-> {cfg.bundle} ({Path(cfg.bundle).stat().st_size / 2**20:.1f} MiB)")
+
+
+def transcribe(cfg: Config) -> None:
+    """Writes down the words of sound files, with times.
+
+    asr transcribe [MODEL.asr] FILE ... [output=hyp.jsonl]
+    """
+    from asr import hypothesis
+    from asr.api import load
+
+    if not cfg.input:
+        raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
+    recognizer = load(cfg.bundle, cfg.device, **vars(cfg.decoder))
+    found, problems = [], []
+    for file in cfg.input:
+        try:
+            found.append(recognizer.transcribe(file))
+        except InputError as e:
+            problems.append(str(e))
+            continue
+        print(f"{file}: {found[-1].text}")
+        for word in found[-1].words:
+            print(f"  {word.start_s:8.2f} {word.end_s:8.2f} s  {word.confidence:4.2f}  {word.word}")
+        sys.stdout.flush()
+    if found and cfg.output:
+        hypothesis.write(cfg.output, found)
+    if problems:
+        others = f" (and {len(problems) - 1} other files)" if len(problems) > 1 else ""
+        raise InputError(problems[0] + others)
+
+
+def doctor(cfg: Config) -> None:
+    """What this machine has and lacks: Python, torch, extensions, libraries, formats, data."""
+    from asr.doctor import report
+
+    print(report(cfg.data.root))
+
+
+def _recognizer(cfg: Config) -> "Recognizer":
+    """The trained model of the run folder with the decoder of `cfg`."""
+    from asr.api import Recognizer
+    from asr.decode import GraphTables
+    from asr.trainer import load_model
+
+    cfg = run_folder.as_trained(cfg)
+    model, tokens = load_model(cfg)
+    tables = GraphTables.read(cfg.graph.dir, tokens) if cfg.decoder.kind == "graph" else None
+    return Recognizer(model, cfg, tokens, tables, cfg.device)
+
+
+def _utterances(cfg: Config) -> tuple[list["Utterance"], str]:
+    """The manifest given as a file, or that of `split`; and its name."""
+    from asr import manifest
+
+    path = _only_input(cfg, "a manifest") if cfg.input else getattr(cfg.data, cfg.split)
+    return manifest.read(path), Path(path).stem if cfg.input else cfg.split
+
+
+def _only_input(cfg: Config, what: str) -> str:
+    if len(cfg.input) != 1:
+        raise InputError(f"exactly one file is needed, {what}; {len(cfg.input)} were given")
+    return cfg.input[0]
+
+
+def _needed_output(cfg: Config) -> str:
+    if cfg.output is None:
+        raise InputError("output=FILE is missing: the manifest to write")
+    return cfg.output
+
+
+@dataclass(frozen=True)
+class Verb:
+    """`home` lists the groups in which a bare key is looked up. `earlier` gives overrides that verbs before this one
+    found; they stand before those of the command line. `takes_bundle`: the first *.asr file is the model.
+    """
+
+    run: Callable[[Config], None]
+    home: tuple[str, ...] = ()
+    earlier: Callable[[Config], list[str]] | None = None
+    takes_bundle: bool = False
+
+
+VERBS: dict[str, Verb] = {
+    "data import": Verb(data_import, ("data",)),
+    "data check": Verb(data_check, ("data", "tokens", "features", "model")),
+    "features": Verb(features, ("features", "data")),
+    "train": Verb(train, ("optim", "model", "features", "augment", "criterion", "tokens", "data")),
+    "lm train": Verb(lm_train, ("lm",)),
+    "lm ppl": Verb(lm_ppl, ("lm",)),
+    "graph": Verb(graph, ("graph", "lm", "tokens")),
+    "decode": Verb(decode, ("decoder", "graph", "data"), earlier=run_folder.tuned),
+    "tune": Verb(tune, ("decoder", "graph", "data")),
+    "score": Verb(score, ("score", "data")),
+    "bundle": Verb(bundle, ("decoder", "graph"), earlier=run_folder.tuned),
+    "transcribe": Verb(transcribe, ("decoder",), earlier=run_folder.bundled, takes_bundle=True),
+    "doctor": Verb(doctor, ("data",)),
+}

@@ -1,0 +1,303 @@
+"""The command line: composition of every yaml choice, suggestions, help, completion, sweeps and exit codes."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from asr import cli, help
+from asr.completion import SCRIPTS, complete, script
+from asr.config import Config
+from asr.errors import InputError
+from asr.options import all_groups, all_options
+from asr.overrides import compose, to_overrides
+from asr.verbs import VERBS, Verb
+
+ROOT = Path(__file__).parents[1]
+CHOICES = [(group, choice) for group, choices in all_groups().items() for choice in choices]
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    """Every verb only records its configuration here."""
+    configs: list[Config] = []
+    for name, verb in list(VERBS.items()):
+        monkeypatch.setitem(VERBS, name, dataclasses.replace(verb, run=configs.append))
+    return configs
+
+
+def error_of(capsys: pytest.CaptureFixture, *argv: str) -> str:
+    """The sentence that a failing command line prints."""
+    assert cli.main(argv) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("asr: error: ") and error.count("\n") == 1
+    return error
+
+
+# Composition
+
+
+@pytest.mark.parametrize("group,choice", CHOICES)
+def test_every_choice_composes_and_is_explained(group: str, choice: str) -> None:
+    compose([f"{group}={choice}"])
+    assert all_groups()[group][choice], f"conf/{group}/{choice}.yaml lacks a comment that says what it is for"
+
+
+@pytest.mark.parametrize("group", ["features", "model", "decoder", "criterion"])
+def test_kinds_have_a_choice(group: str) -> None:
+    kinds = all_options()[f"{group}.kind"].choices or ("ctc",)
+    assert set(kinds) <= set(all_groups()[group])
+
+
+def test_default_choices_are_the_defaults_of_the_schema() -> None:
+    assert compose([]) == OmegaConf.to_object(OmegaConf.structured(Config))
+
+
+def test_experiments_from_config_dir(tmp_path: Path, seen: list[Config]) -> None:
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ndefaults:\n  - override /model: cnn\nout: exp/digits\nmodel: {hidden: 96}\n"
+    (tmp_path / "experiment" / "digits.yaml").write_text(text)
+    argv = ["train", "--config-dir", str(tmp_path), "experiment=digits", "model.layers=2"]
+    assert cli.main(argv) == 0
+    assert (seen[0].model.kind, seen[0].model.hidden, seen[0].model.layers) == ("cnn", 96, 2)
+    assert seen[0].data.train == "exp/digits/data/train.jsonl"
+
+
+@pytest.mark.parametrize(
+    "argv,name,value",
+    [
+        ("lm train text=a.txt", "lm.text", ["a.txt"]),
+        ("lm train text=a.txt,b.txt order=4", "lm.text", ["a.txt", "b.txt"]),
+        ("lm train lm.text=[a.txt,b.txt]", "lm.text", ["a.txt", "b.txt"]),
+        ("lm train order=4", "lm.order", 4),
+        ("train lr=1e-4", "optim.lr", 1e-4),
+        ("train hidden=32", "model.hidden", 32),
+        ("train speeds=[]", "augment.speeds", []),
+        ("train speeds=0.9,1.1", "augment.speeds", [0.9, 1.1]),
+        ("train +seed=7", "seed", 7),
+        ("decode beam=9", "decoder.beam", 9.0),
+        ("decode split=dev", "split", "dev"),
+        ("graph dir=g", "graph.dir", "g"),
+        ("score ref=r hyp=h", "score.hyp", "h"),
+        ("features kind=mfcc", "features.kind", "mfcc"),
+        ("transcribe exp/seed=1/m.asr a=1/b.wav", "bundle", "exp/seed=1/m.asr"),
+        ("transcribe a.wav m.asr b.wav", "input", ["a.wav", "b.wav"]),
+        ("transcribe tmp/x=1.wav", "input", ["tmp/x=1.wav"]),
+        ("data import corpus output=한국.jsonl", "output", "한국.jsonl"),
+    ],
+)
+def test_home_groups_and_files(seen: list[Config], argv: str, name: str, value: object) -> None:
+    assert cli.main(argv.replace(" a=1/b.wav", "").split()) == 0
+    assert OmegaConf.select(OmegaConf.structured(seen[0]), name) == value
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
+def test_any_file_name_arrives_unchanged(text: str) -> None:
+    """Quotes, backslashes, commas, brackets, other scripts: as typed, unless Hydra's own syntax is meant."""
+    if "${" in text or text[:1] in ("'", '"') or text == "null":
+        return
+    file = "./" + text
+    cfg = compose(to_overrides([f"out={file}", file], (), None))
+    assert (cfg.out, cfg.input) == (file, [file])
+
+
+# Wrong words
+
+
+@pytest.mark.parametrize(
+    "argv,parts",
+    [
+        ("trian", ["'trian'", "'train'"]),
+        ("lm", ["train, ppl"]),
+        ("lm trin", ["'trin'", "'train'"]),
+        ("train optim.lrr=1", ["'optim.lrr'", "'optim.lr'"]),
+        ("train learning_rate=1", ["'learning_rate'"]),
+        ("train lrr=1", ["'optim.lr'"]),
+        ("train beam=1", ["'decoder.beam'"]),
+        ("train modell=lstm", ["'modell'", "'model'"]),
+        ("train model=lstmm", ["model=lstmm", "cnn, fc, lstm", "'lstm'"]),
+        ("train features.kind=mfc", ["features.kind=mfc", "'mfcc'"]),
+        ("train device=gpu", ["device=gpu", "cpu, cuda"]),
+        ("train seed=x", ["seed expects int, not 'x'"]),
+        ("train seed=1.5", ["seed expects int, not '1.5'"]),
+        ("train seed=null", ["seed expects int, not null"]),
+        ("train lr=fast", ["optim.lr expects float, not 'fast'"]),
+        ("train data.cache=perhaps", ["data.cache expects bool, not 'perhaps'"]),
+        ("train speeds=[a]", ["augment.speeds expects list[float], not 'a'"]),
+        ("train seed=1,2", ["seed=1,2", "-m"]),
+        ("train seed=((", ["seed=(("]),
+        ("train lm.arpa=${nowhere}", ["lm.arpa", "nowhere"]),
+        ("train experiment=tyny", ["'tiny'"]),
+        ("train -m seed=1,x", ["seed expects int, not 'x'"]),
+        ("train -m model=fc,cnnn", ["model=cnnn", "'cnn'"]),
+        ("train --confg-dir x", ["'--config-dir'"]),
+        ("train --lr 3", ["'--lr'", "lr=VALUE"]),
+        ("train --config-dir", ["--config-dir"]),
+        ("train --config-dir /nowhere", ["/nowhere"]),
+        ("completion tcsh", ["'tcsh'", "bash"]),
+    ],
+)
+def test_wrong_words_name_the_right_ones(seen: list, capsys: pytest.CaptureFixture, argv: str, parts: list) -> None:
+    error = error_of(capsys, *argv.split())
+    assert all(part in error for part in parts), error
+    assert not seen
+
+
+@pytest.mark.parametrize(
+    "yaml,parts",
+    [
+        ("# @package _global_\nmodel:\n  hiden: 3\n", ["experiment/x.yaml", "'model.hiden'", "'model.hidden'"]),
+        ("# @package _global_\nseed: x\n", ["experiment/x.yaml", "seed expects int, not 'x'"]),
+        ("# @package _global_\nlm:\n  text: a.txt\n", ["experiment/x.yaml", "lm.text expects list[str]"]),
+        ("# @package _global_\nmodel: {kind: rnn}\n", ["model.kind=rnn", "fc, cnn, lstm"]),
+        ("# @package _global_\ndefaults:\n  - override /model: lstmm\n", ["model=lstmm", "'lstm'"]),
+        ("# @package _global_\ndefaults:\n  - override /modell: fc\n", ["'modell'", "'model'"]),
+        ("# @package _global_\nseed: [1\nfoo: 2\n", ["x.yaml, line 3"]),
+        ("seed: 3\n", ["# @package _global_"]),
+        ("- 1\n", ["# @package _global_"]),
+        ("\xff", ["# @package _global_"]),
+    ],
+)
+def test_wrong_yaml_is_named(tmp_path: Path, capsys: pytest.CaptureFixture, yaml: str, parts: list[str]) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "x.yaml").write_text(yaml)
+    error = error_of(capsys, "train", "--config-dir", str(tmp_path), "experiment=x")
+    assert all(part in error for part in parts), error
+
+
+# Help and completion
+
+
+def test_help_explains_every_option() -> None:
+    shown = "".join(help.verb_help([name], None) for name in VERBS)
+    for option in all_options().values():
+        assert f"  {option.name}=" in shown and option.meaning, f"{option.name} lacks a line or a meaning"
+    for group, choice in CHOICES:
+        assert f"  {group}={choice} " in shown
+
+
+def test_help_of_verbs_and_families(capsys: pytest.CaptureFixture) -> None:
+    for argv in (["--help"], [], ["train", "--help"], ["lm", "--help"], ["lm", "train", "-h"]):
+        assert cli.main(argv) == 0
+        out = capsys.readouterr().out
+        assert out.isprintable() or "\n" in out
+    assert cli.main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    assert all(f"  {name} " in overview for name in VERBS)
+
+
+def test_help_and_completion_import_nothing_heavy() -> None:
+    program = (
+        "import sys; from asr.cli import main\n"
+        "for argv in (['--help'], ['train', '--help'], ['_complete', 'train', 'mo']): assert main(argv) == 0\n"
+        "assert not {'torch', 'hydra', 'numpy', 'matplotlib', 'soundfile'} & set(sys.modules), 'heavy import'"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    "words,expected",
+    [
+        ([""], "train"),
+        (["tr"], "train transcribe"),
+        (["lm", ""], "ppl train"),
+        (["lm", "t"], "train"),
+        (["train", "model="], "model=cnn model=fc model=lstm"),
+        (["train", "features.kind=m"], "features.kind=mfcc"),
+        (["train", "data.cache="], "data.cache=true data.cache=false"),
+        (["train", "optim.lr"], "optim.lr="),
+        (["lm", "train", "ord"], "order="),
+        (["train", "--conf"], "--config-dir"),
+        (["score", "ref="], ""),
+        (["nonsense", "xyz"], ""),
+    ],
+)
+def test_completion(words: list[str], expected: str) -> None:
+    found = complete(words)
+    assert set(expected.split()) <= set(found)
+    assert all(item.startswith(words[-1]) for item in found)
+    assert words[-1] == "" or "=" not in words[-1] or len(found) == len(expected.split())
+
+
+def test_bash_completion_in_bash() -> None:
+    probe = (
+        f'asr() {{ "{sys.executable}" -m asr "$@"; }}; eval "$(asr completion bash)"\n'
+        'COMP_LINE="asr train model=l"; COMP_POINT=${#COMP_LINE}; _asr asr; echo "${COMPREPLY[*]}"\n'
+        'COMP_LINE="asr lm "; COMP_POINT=${#COMP_LINE}; _asr asr; echo "${COMPREPLY[*]}"\n'
+    )
+    run = subprocess.run(["bash", "-c", probe], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert run.stdout.split("\n")[:2] == ["lstm", "ppl train"], run.stderr
+
+
+def test_every_shell_has_a_script() -> None:
+    assert set(SCRIPTS) == {"bash", "zsh", "fish"}
+    assert all("_complete" in script(shell) for shell in SCRIPTS)
+
+
+# Sweeps and exit codes
+
+
+def test_sweep_runs_each_value_in_its_own_folder(seen: list[Config], tmp_path: Path) -> None:
+    argv = ["train", f"out={tmp_path}/run 한", "model=lstm", "optim.lr=1e-3", "-m", "seed=1,2,3"]
+    assert cli.main(argv) == 0
+    assert [cfg.seed for cfg in seen] == [1, 2, 3]
+    assert [Path(cfg.out).name for cfg in seen] == ["seed=1", "seed=2", "seed=3"]
+    assert {Path(cfg.out).parent for cfg in seen} == {tmp_path / "run 한"}
+    assert {cfg.data.train for cfg in seen} == {f"{tmp_path}/run 한/data/train.jsonl"}  # all read the same data
+    assert seen[1].graph.dir == f"{seen[1].out}/graph"
+
+
+def test_sweep_stops_at_bad_input(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(cfg: Config) -> None:
+        raise InputError("the manifest is empty")
+
+    monkeypatch.setitem(VERBS, "train", Verb(fail))
+    assert cli.main(["train", "-m", f"out={tmp_path}", "seed=1,2"]) == 2
+    assert capsys.readouterr().err.endswith("asr: error: the manifest is empty\n")
+
+
+def test_cfg_prints_the_configuration(seen: list[Config], capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["train", "--cfg", "seed=5"]) == 0
+    assert OmegaConf.create(capsys.readouterr().out).seed == 5
+    assert not seen
+
+
+def test_version(capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("asr 0.")
+
+
+def test_ctrl_c_and_bugs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    def raising(error: BaseException) -> Verb:
+        def run(cfg: Config) -> None:
+            raise error
+
+        return Verb(run)
+
+    monkeypatch.setitem(VERBS, "train", raising(KeyboardInterrupt()))
+    assert cli.main(["train"]) == 130
+    assert "same command" in capsys.readouterr().err
+    monkeypatch.setitem(VERBS, "train", raising(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["train"])
+
+
+def test_one_command_as_a_process(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "asr", "train", "modl=lstm"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 2 and run.stdout == ""
+    assert run.stderr == "asr: error: there is no option 'modl'; did you mean 'model'?\n"

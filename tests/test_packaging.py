@@ -1,0 +1,66 @@
+"""The wheel, installed beside nothing of the source tree, finds its configuration and its extensions."""
+
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built for the CPU and unoptimised, in its own build folder: this test is about what is inside."""
+    pytest.importorskip("scikit_build_core", reason="builds the wheel; installed by `make test`")
+    folder = tmp_path_factory.mktemp("wheel")
+    settings = [f"build-dir={folder}/build", "cmake.build-type=Debug", "cmake.define.CMAKE_CUDA_COMPILER=NOTFOUND"]
+    options = [word for setting in settings for word in ("--config-settings", setting)]
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", folder, *options, ROOT]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def other_venv(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of a venv with the wheel; its dependencies are borrowed from this venv."""
+    folder = tmp_path_factory.mktemp("other") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel],
+        check=True,
+    )
+    site = next(folder.glob("lib/python*/site-packages"))
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder / "bin"
+
+
+def output_of(*command: str | Path, cwd: Path) -> str:
+    run = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_wheel_holds_configuration_and_extensions(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    yamls = {f"asr/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
+    assert len(yamls) > 20 and yamls <= names
+    for extension in ("_ctc", "_decoder"):
+        assert any(name.startswith(f"asr/{extension}.") and name.endswith(".so") for name in names)
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"asr"}
+
+
+def test_installed_wheel_works_from_a_foreign_folder(other_venv: Path, tmp_path: Path) -> None:
+    assert "transcribe" in output_of(other_venv / "asr", "--help", cwd=tmp_path)
+    program = (
+        "import asr._ctc, asr._decoder, asr.options, asr.overrides\n"
+        "print(asr.options.conf_dir())\n"
+        "print(asr.overrides.compose(['experiment=tiny', 'optim.lr=0.5']).optim)"
+    )
+    conf, optim = output_of(other_venv / "python", "-c", program, cwd=tmp_path).splitlines()
+    assert Path(conf).is_relative_to(other_venv.parent) and Path(conf).parts[-2:] == ("asr", "conf")
+    assert "lr=0.5" in optim
