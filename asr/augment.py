@@ -1,0 +1,54 @@
+"""Making training data more varied: speed perturbation of recordings and SpecAugment on features.
+
+Every draw comes from a generator that the caller seeds with (seed, epoch, utterance) or (seed, step), so that a
+resumed training draws the same.
+"""
+
+import numpy as np
+import soxr
+from torch import Tensor
+
+from asr.config import AugmentConfig
+
+
+def generator(*key: int) -> np.random.Generator:
+    """A random generator that is a pure function of its key."""
+    return np.random.default_rng(key)
+
+
+def change_speed(x: np.ndarray, speed: float) -> np.ndarray:
+    """Play (T,) samples `speed` times as fast: tempo and pitch change together, as in Ko et al. 2015."""
+    if speed == 1.0:
+        return x
+    return soxr.resample(x, speed, 1.0, quality="LQ").astype(np.float32)
+
+
+def change_tempo(x: np.ndarray, speed: float) -> np.ndarray:
+    """Stored features (F, D) `speed` times as fast, by linear interpolation along time; the pitch stays."""
+    if speed == 1.0 or len(x) < 2:
+        return x
+    at = np.linspace(0, len(x) - 1, max(2, round(len(x) / speed)))
+    left = np.minimum(at.astype(np.int64), len(x) - 2)
+    share = (at - left).astype(np.float32)[:, None]
+    return (1 - share) * x[left] + share * x[left + 1]
+
+
+def mask_features(x: Tensor, lengths: Tensor, cfg: AugmentConfig, shift_s: float, rng: np.random.Generator) -> Tensor:
+    """SpecAugment (Park et al. 2019) on (N, F, D): bands of bins and runs of frames set to zero, the mean after CMVN.
+
+    `shift_s` is the frame shift in seconds. The input is left alone.
+    """
+    x = x.clone()
+    bins = x.shape[2]
+    for utterance, frames in zip(x, lengths.tolist(), strict=True):
+        for _ in range(cfg.freq_masks):
+            width = int(rng.integers(0, min(cfg.freq_width, bins) + 1))
+            start = int(rng.integers(0, bins - width + 1))
+            utterance[:, start : start + width] = 0
+        left = int(cfg.time_fraction * frames)
+        for _ in range(cfg.time_masks):
+            width = int(rng.integers(0, min(round(cfg.time_width_s / shift_s), left) + 1))
+            start = int(rng.integers(0, frames - width + 1))
+            utterance[start : start + width] = 0
+            left -= width
+    return x

@@ -1,0 +1,82 @@
+"""Where the recipes' corpora come from: a folder of the user's, or the public source, checked against its digest."""
+
+import hashlib
+import os
+import tarfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tqdm import tqdm
+
+from asr.errors import InputError
+
+TIMEOUT_S = 15
+BLOCK_BYTES = 1 << 20
+
+
+def find(name: str, root: str | None = None) -> Path | None:
+    """The folder `name` below `root`, else below $ASR_DATA, else below ../shared/data; None where it is in none.
+
+    Raises InputError when `root` is given and lacks it: what the user names is never passed over silently.
+    """
+    if root:
+        if (Path(root) / name).is_dir():
+            return Path(root) / name
+        raise InputError(f"data.root={root} holds no folder '{name}'; name the folder above it, or leave data.root out")
+    for place in (os.environ.get("ASR_DATA"), "../shared/data"):
+        if place and (Path(place) / name).is_dir():
+            return Path(place) / name
+    return None
+
+
+def fetch(url: str, digest: str, folder: Path) -> Path:
+    """Download and unpack a tar archive below `folder`, once; returns `folder`.
+
+    `digest` is "sha256:..." or "md5:...". A broken download is resumed. Raises InputError when the source does not
+    answer or the bytes are not the expected ones.
+    """
+    done = folder / ".complete"
+    if not done.exists():
+        archive = folder / url.rsplit("/", 1)[1]
+        folder.mkdir(parents=True, exist_ok=True)
+        download(url, archive)
+        check_digest(archive, digest)
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+        archive.unlink()
+        done.touch()
+    return folder
+
+
+def download(url: str, path: Path) -> None:
+    """Fetch `url` to `path` with progress, going on where an earlier try ended."""
+    part = path.with_name(path.name + ".part")
+    start = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+            if start and response.status != 206:  # the server sends the whole file again
+                start = 0
+            total = start + int(response.headers.get("Content-Length", 0))
+            bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=path.name)
+            with bar, open(part, "ab" if start else "wb") as file:
+                while block := response.read(BLOCK_BYTES):
+                    file.write(block)
+                    bar.update(len(block))
+    except (OSError, urllib.error.URLError) as e:
+        raise InputError(f"cannot download {url}: {e}; try again later, or give the corpus with data.root=...") from e
+    os.replace(part, path)
+
+
+def check_digest(path: Path, digest: str) -> None:
+    kind, expected = digest.split(":")
+    found = hashlib.new(kind)
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            found.update(block)
+    if found.hexdigest() != expected:
+        path.unlink()
+        raise InputError(
+            f"{path.name} has {kind} {found.hexdigest()}, expected {expected}; it is deleted, download it again"
+        )

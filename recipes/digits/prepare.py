@@ -1,0 +1,135 @@
+"""Strings of one to seven digits out of single spoken digits: one speaker a string, drawn pauses, room noise under all.
+
+Recordings of a split stay in it. Single digits come from the first of: the corpora folder, the public archive, and
+espeak-ng's synthetic voices; the last line printed says which.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from asr import audio, corpora, manifest
+from asr.errors import InputError
+from asr.files import atomic_write
+from asr.manifest import Utterance
+from asr.text.lexicon import Lexicon
+
+WORDS = "zero one two three four five six seven eight nine".split()
+RATE_HZ = 16000
+SOURCE = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/v1.0.9.tar.gz"
+DIGEST = "sha256:8bc44cde129d505cbbb6b365c09f80c663f2aa77578afc634e6141a2f87100c0"
+TEST_TAKES = range(0, 5)  # the set's own test split
+DEV_TAKES = range(5, 9)
+STRINGS = {"train": 1800, "dev": 150, "test": 300}
+
+
+@dataclass
+class Digit:
+    path: Path
+    word: str
+    speaker: str
+    take: int
+
+
+def find_digits(root: str | None, cache: Path) -> tuple[list[Digit], str]:
+    """Every single-digit recording, and a sentence that says where they come from."""
+    if folder := corpora.find("fsdd", root):
+        return list_digits(folder), f"real speech: Free Spoken Digit Dataset in {folder}"
+    try:
+        folder = corpora.fetch(SOURCE, DIGEST, cache / "fsdd")
+        return list_digits(folder), f"real speech: Free Spoken Digit Dataset, downloaded to {folder}"
+    except InputError as e:
+        print(e)
+    from synthesise import synthesise_digits
+
+    folder = synthesise_digits(cache / "espeak", WORDS)
+    return list_digits(folder), f"SYNTHETIC speech by espeak-ng in {folder}: no real digits were to be had"
+
+
+def list_digits(folder: Path) -> list[Digit]:
+    """Recordings named `7_jackson_32.wav` or `.flac` anywhere below `folder`."""
+    digits = []
+    for path in sorted(folder.rglob("*_*_*.*")):
+        if match := re.fullmatch(r"(\d)_(\w+)_(\d+)\.(?:wav|flac)", path.name):
+            digits.append(Digit(path, WORDS[int(match[1])], match[2], int(match[3])))
+    if not digits:
+        raise InputError(f"{folder} holds no recordings named like 7_jackson_32.wav")
+    return digits
+
+
+def split_digits(digits: Sequence[Digit], held_out: str | None) -> dict[str, list[Digit]]:
+    """The set's own split by take or, with a speaker held out, that speaker alone as the test set."""
+    if held_out and held_out not in {d.speaker for d in digits}:
+        raise InputError(f"no speaker '{held_out}'; choose one of {sorted({d.speaker for d in digits})}")
+    others = [d for d in digits if d.speaker != held_out]
+    test = [d for d in digits if d.speaker == held_out] if held_out else [d for d in others if d.take in TEST_TAKES]
+    dev = [d for d in others if d.take in DEV_TAKES]
+    train = [d for d in others if d.take not in DEV_TAKES and (held_out or d.take not in TEST_TAKES)]
+    return {"train": train, "dev": dev, "test": test}
+
+
+def join_digits(chosen: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """Recordings one after the other with pauses (some overlap slightly), over room noise: (T,) float32."""
+    gap = [int(RATE_HZ * s) for s in rng.uniform(-0.03, 0.35, len(chosen))]
+    lead, tail = (int(RATE_HZ * s) for s in rng.uniform(0.1, 0.4, 2))
+    starts = lead + np.concatenate(
+        [[0], np.cumsum([len(x) + g for x, g in zip(chosen, gap, strict=True)])[:-1]]
+    ).astype(int)
+    joined = np.zeros(starts[-1] + len(chosen[-1]) + tail, np.float32)
+    for start, x in zip(starts, chosen, strict=True):
+        joined[start : start + len(x)] += x
+    level = np.sqrt(np.mean(np.concatenate(chosen) ** 2))
+    noise = room_noise(len(joined), rng) * level * 10 ** (-rng.uniform(15, 40) / 20)
+    joined = (joined + noise) * 10 ** (rng.uniform(-12, 0) / 20)
+    return joined / max(1.0, 1.01 * float(np.abs(joined).max()))
+
+
+def room_noise(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise of unit power that falls with frequency as 1/f^a, with a drawn a from 0 (white) to 1 (brown)."""
+    spectrum = np.fft.rfft(rng.standard_normal(samples))
+    spectrum /= np.maximum(np.arange(len(spectrum)), 20) ** rng.uniform(0, 1)
+    noise = np.fft.irfft(spectrum, samples)
+    return (noise / noise.std()).astype(np.float32)
+
+
+def write_split(split: str, digits: Sequence[Digit], out: Path, rng: np.random.Generator) -> None:
+    """Join drawn digits to strings until `STRINGS[split]` stand in `out/split/` and `out/split.jsonl`."""
+    speech = {d.path: audio.load(d.path, sample_rate_hz=RATE_HZ) for d in digits}
+    speakers = sorted({d.speaker for d in digits})
+    by_speaker = {s: [d for d in digits if d.speaker == s] for s in speakers}
+    utterances = []
+    for number in tqdm(range(STRINGS[split]), desc=f"{split} strings", unit="string"):
+        speaker = speakers[number % len(speakers)]
+        pool = by_speaker[speaker]
+        chosen = [pool[i] for i in rng.integers(len(pool), size=rng.integers(1, 8))]
+        samples = join_digits([speech[d.path] for d in chosen], rng)
+        name = f"{split}-{speaker}-{number:04d}"
+        path = out / split / f"{name}.flac"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, samples, RATE_HZ)
+        text = " ".join(d.word for d in chosen)
+        duration_s = round(len(samples) / RATE_HZ, 4)
+        utterances.append(Utterance(name, str(path), None, 0.0, duration_s, text, speaker, "en"))
+    manifest.write(out / f"{split}.jsonl", utterances)
+
+
+def prepare(out: Path, root: str | None, held_out: str | None = None, cache: Path = Path("data")) -> str:
+    """Write manifests, lexicon and LM text below `out`; returns the sentence on the source. Done once."""
+    done = out / "source.json"
+    if done.exists():
+        return json.loads(done.read_text())
+    digits, source = find_digits(root, cache)
+    for seed, (split, chosen) in enumerate(split_digits(digits, held_out).items()):
+        write_split(split, chosen, out, np.random.default_rng(seed))
+    with atomic_write(out / "lm.txt") as file:
+        file.writelines(u.text + "\n" for u in manifest.read(out / "train.jsonl"))
+    Lexicon.cmudict(WORDS).write(out / "lexicon.txt")
+    with atomic_write(done) as file:
+        json.dump(source, file)
+    return source

@@ -1,0 +1,28 @@
+"""Pansori-TEDxKR: Korean TEDx talks -> manifests with cleaned text, and LM text.
+
+The corpus (openslr.org/58, CC BY-NC-ND 4.0) is found speech: music, applause and some wrong transcripts stay in it.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from asr.text.clean import clean
+
+from asr import corpora, manifest
+from asr.errors import InputError
+from asr.files import atomic_write
+
+
+def prepare(out: Path, root: str | None) -> None:
+    """Write `out/{train,dev,test}.jsonl`, the corpus's own splits, speakers disjoint, and `out/lm.txt`."""
+    corpus = corpora.find("pansori", root)
+    if corpus is None:
+        raise InputError(
+            "no folder 'pansori' with a manifest.jsonl; get the corpus from openslr.org/58, make its manifest with "
+            "`asr data import`, and name the folder above it with data.root=..."
+        )
+    utterances = [replace(u, text=clean(u.text, "ko")) for u in manifest.read(corpus / "manifest.jsonl")]
+    for split in ("train", "dev", "test"):
+        manifest.write(out / f"{split}.jsonl", [u for u in utterances if u.extra["split"] == split])
+    with atomic_write(out / "lm.txt") as file:
+        file.writelines(u.text + "\n" for u in utterances if u.extra["split"] == "train")

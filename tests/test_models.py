@@ -1,0 +1,58 @@
+"""Every net: shapes, exact lengths, padding that changes nothing, and registry errors."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr.config import ModelConfig
+from asr.errors import InputError
+from asr.models import NETS, build_model
+from asr.models.lstm import reversed_index
+
+
+def small_net(kind: str, subsampling: int = 3) -> torch.nn.Module:
+    torch.manual_seed(0)
+    cfg = ModelConfig(kind=kind, hidden=12, layers=3, kernel=4, subsampling=subsampling)
+    return build_model(cfg, 7, 5).eval()
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_output_is_normalised_and_has_a_frame_for_each_group(kind: str) -> None:
+    log_probs, lengths = small_net(kind)(torch.randn(2, 10, 7), torch.tensor([10, 4]))  # (N, F', V)
+    assert log_probs.shape == (2, 4, 5)
+    assert lengths.tolist() == [4, 2]
+    torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(2, 4))
+
+
+@pytest.mark.parametrize("kind", NETS)
+@settings(max_examples=15, deadline=None)
+@given(lengths=st.lists(st.integers(1, 25), min_size=1, max_size=4), subsampling=st.integers(1, 4), junk=st.booleans())
+def test_padding_never_changes_an_utterance(kind: str, lengths: list[int], subsampling: int, junk: bool) -> None:
+    net = small_net(kind, subsampling)
+    utterances = [torch.randn(n, 7) for n in lengths]
+    batch = torch.nn.utils.rnn.pad_sequence(utterances, batch_first=True, padding_value=1e3 if junk else 0.0)
+    together, frames = net(torch.nn.functional.pad(batch, (0, 0, 0, 5)), torch.tensor(lengths))
+    for x, row, n in zip(utterances, together, frames.tolist(), strict=True):
+        alone, _ = net(x[None], torch.tensor([len(x)]))
+        assert alone.shape[1] == n
+        torch.testing.assert_close(row[:n], alone[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_gradient_reaches_every_parameter(kind: str) -> None:
+    net = small_net(kind)
+    log_probs, _ = net(torch.randn(2, 9, 7), torch.tensor([9, 9]))
+    log_probs[..., 0].sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def test_reversal_turns_valid_frames_and_leaves_padding() -> None:
+    assert reversed_index(torch.tensor([3, 5]), 5).squeeze(-1).tolist() == [[2, 1, 0, 3, 4], [4, 3, 2, 1, 0]]
+
+
+def test_unknown_kind_and_bad_size_are_named() -> None:
+    with pytest.raises(InputError, match="model.kind=rnn is unknown; choose one of fc, cnn, lstm"):
+        build_model(ModelConfig(kind="rnn"), 4, 4)
+    with pytest.raises(InputError, match="model.layers=0 must be at least 1"):
+        build_model(ModelConfig(layers=0), 4, 4)

@@ -1,0 +1,51 @@
+"""Batching, augmentation, and the sets that training reads."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asr.augment import change_speed, change_tempo, generator, mask_features
+from asr.batching import epoch_batches
+from asr.config import AugmentConfig
+
+
+@given(st.lists(st.floats(0.1, 20), min_size=1, max_size=60), st.floats(1, 40), st.integers(0, 3))
+def test_batches_hold_every_utterance_once_within_the_limit(durations: list[float], batch_s: float, epoch: int) -> None:
+    batches = epoch_batches(durations, batch_s, 1, epoch)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(durations)))
+    assert all(len(b) == 1 or len(b) * max(durations[i] for i in b) <= batch_s for b in batches)
+    assert batches == epoch_batches(durations, batch_s, 1, epoch)
+
+
+def test_batches_differ_by_epoch() -> None:
+    durations = np.random.default_rng(0).uniform(1, 10, 200).tolist()
+    assert epoch_batches(durations, 30, 1, 0) != epoch_batches(durations, 30, 1, 1)
+
+
+def test_speed_moves_a_tone_and_shortens_it() -> None:
+    tone = np.sin(2 * np.pi * 400 * np.arange(16000) / 16000).astype(np.float32)
+    fast = change_speed(tone, 1.25)
+    assert len(fast) == pytest.approx(12800, abs=2)
+    peak_hz = np.abs(np.fft.rfft(fast)).argmax() * 16000 / len(fast)
+    assert peak_hz == pytest.approx(500, abs=2)
+    assert change_speed(tone, 1.0) is tone
+
+
+def test_tempo_interpolates_along_time() -> None:
+    ramp = np.arange(11, dtype=np.float32)[:, None] * [[1, 2]]
+    slow = change_tempo(ramp, 0.5)
+    np.testing.assert_allclose(slow[:, 0], np.linspace(0, 10, 22), atol=1e-5)
+    np.testing.assert_allclose(slow[:, 1], 2 * slow[:, 0], atol=1e-5)
+
+
+def test_masks_stay_within_their_limits() -> None:
+    cfg = AugmentConfig(freq_masks=1, freq_width=3, time_masks=3, time_width_s=0.1, time_fraction=0.2)
+    x = torch.ones(8, 50, 20)
+    masked = mask_features(x, torch.full((8,), 50), cfg, 0.01, generator(1))
+    assert (x == 1).all()
+    silent_frames = (masked == 0).all(2).sum(1)  # (N,)
+    silent_bins = (masked == 0).all(1).sum(1)
+    assert silent_frames.max() <= 10 and silent_bins.max() <= 3 and silent_frames.sum() > 0 < silent_bins.sum()
+    assert torch.equal(masked, mask_features(x, torch.full((8,), 50), cfg, 0.01, generator(1)))
