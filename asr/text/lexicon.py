@@ -33,13 +33,17 @@ class Lexicon:
     def read(cls, path: str | Path) -> "Lexicon":
         """Raises InputError naming the file, and the line where there is one."""
         try:
-            lines = Path(path).read_text(encoding="utf-8").split("\n")
+            return cls.parse(Path(path).read_text(encoding="utf-8"), path)
         except (OSError, UnicodeDecodeError) as e:
             raise InputError(
                 f"cannot read the lexicon {path}: {e}; it holds 'word unit unit ...' lines in UTF-8"
             ) from e
+
+    @classmethod
+    def parse(cls, content: str, path: str | Path) -> "Lexicon":
+        """The lexicon in the content of a file; `path` is its name in messages."""
         pronunciations: dict[str, list[Sequence[str]]] = {}
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(content.split("\n"), 1):
             if line.startswith(";;;") or not line.strip():
                 continue
             word, *units = line.split()

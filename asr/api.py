@@ -1,0 +1,228 @@
+"""The public face: open a model, give it sound, get words.
+
+import asr
+recognizer = asr.load("model.asr")
+print(recognizer.transcribe("speech.wav").text)
+"""
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import numpy as np
+import soxr
+import torch
+from tqdm import tqdm
+
+from asr import audio, bundle
+from asr.acoustic import AcousticModel
+from asr.config import Config, DecoderConfig
+from asr.dataset import load_input
+from asr.decode import GraphSearcher, GraphTables, GreedySearcher, Searcher, decode_log_probs, make_decoder
+from asr.errors import InputError
+from asr.feature_files import load_features
+from asr.hypothesis import Hypothesis
+from asr.manifest import Utterance
+from asr.tokens import Tokens
+
+BATCH_S = 60.0  # audio scored at a time, padding included
+Input = str | Path | bytes | np.ndarray
+T = TypeVar("T")
+
+
+def load(path: str | Path, device: str = "cpu", max_audio_s: float = 600.0, **decoder: Any) -> "Recognizer":
+    """Open a bundle (`*.asr`).
+
+    Options of the decoder (`beam`, `max_active`, `kind="greedy"`, ...: see `asr.config.DecoderConfig`) replace the
+    bundle's. Recordings longer than `max_audio_s` are refused, which bounds the memory an utterance takes.
+    Raises InputError when the bundle is damaged or an option is unknown.
+    """
+    opened = bundle.read(path)
+    cfg = opened.cfg
+    cfg.decoder = _with_options(cfg.decoder, decoder)
+    cfg.data.max_audio_s = max_audio_s
+    return Recognizer(opened.model, cfg, opened.tokens, opened.tables, device)
+
+
+class Recognizer:
+    """A model with its search. Immutable after construction: any number of threads may share one."""
+
+    def __init__(
+        self,
+        model: AcousticModel,
+        cfg: Config,
+        tokens: Tokens,
+        tables: GraphTables | None = None,
+        device: str = "cpu",
+    ):
+        """`tables` is the compiled graph; without it, or with `cfg.decoder.kind="greedy"`, the search is greedy."""
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise InputError(f"device={device}, but this machine or this torch has no CUDA; set device=cpu")
+        self.model = model.to(device).eval()
+        self.cfg, self.tokens, self.tables = cfg, tokens, tables
+        self.frame_s = model.frame_s
+        self.searcher = self._searcher(cfg.decoder)
+
+    def _searcher(self, decoder: DecoderConfig) -> Searcher:
+        if decoder.kind not in ("graph", "greedy"):
+            raise InputError(f"decoder.kind={decoder.kind} is unknown; choose graph or greedy")
+        if decoder.kind == "greedy" or self.tables is None:
+            return GreedySearcher(self.tokens, self.cfg.tokens.unit)
+        search = make_decoder(self.tables.graph, decoder)
+        return GraphSearcher(search, self.tables, self.tokens, self.cfg.graph.silence)
+
+    @overload
+    def transcribe(self, x: Input, sample_rate_hz: int | None = None) -> Hypothesis: ...  # type: ignore[overload-overlap]
+    @overload
+    def transcribe(self, x: Sequence[Input], sample_rate_hz: int | None = None) -> list[Hypothesis]: ...
+
+    def transcribe(
+        self, x: Input | Sequence[Input], sample_rate_hz: int | None = None
+    ) -> Hypothesis | list[Hypothesis]:
+        """Recognise one recording, or a list of them in batches of like length.
+
+        A recording is a path, the bytes of an audio file, or an array: samples (T,), float in [-1, 1] or int16, with
+        their `sample_rate_hz`; for a model of stored features, a feature file or features (F, D).
+        Raises InputError naming the recording that cannot be read or is too long.
+        """
+        if isinstance(x, (str, Path, bytes, np.ndarray)):
+            return self._transcribe_many([x], sample_rate_hz)[0]
+        return self._transcribe_many(x, sample_rate_hz)
+
+    def _transcribe_many(self, inputs: Sequence[Input], sample_rate_hz: int | None) -> list[Hypothesis]:
+        order = sorted(range(len(inputs)), key=lambda i: self._length(inputs[i]))
+        found: dict[int, Hypothesis] = {}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for batch in self._score_batches(order, lambda i: self._read(inputs[i], sample_rate_hz)):
+                hypotheses = pool.map(lambda item: self.search(_name(inputs[item[0]], item[0]), *item[1:]), batch)
+                found.update(zip((number for number, _, _ in batch), hypotheses, strict=True))
+        return [found[i] for i in range(len(inputs))]
+
+    def search(self, id: str, log_probs: np.ndarray, duration_s: float) -> Hypothesis:
+        """Words of one utterance's log-probs (F', V)."""
+        return decode_log_probs(log_probs, self.searcher, self.frame_s, id, duration_s)
+
+    def score_utterances(
+        self, utterances: Sequence[Utterance], bar: tqdm
+    ) -> Iterator[list[tuple[str, np.ndarray, float]]]:
+        """Batches of (id, log-probs (F', V), seconds), shortest first; what cannot be read is named on the bar."""
+
+        def read(utterance: Utterance) -> np.ndarray | None:
+            try:
+                return load_input(self.cfg, utterance)
+            except InputError as e:
+                bar.write(f"set aside utterance '{utterance.id}': {e}")
+                return None
+
+        ordered = sorted(utterances, key=lambda u: u.duration_s or float("inf"))
+        for batch in self._score_batches(ordered, read):
+            yield [(utterance.id, log_probs, duration_s) for utterance, log_probs, duration_s in batch]
+
+    def _score_batches(
+        self, items: Iterable[T], read: Callable[[T], np.ndarray | None]
+    ) -> Iterator[list[tuple[T, np.ndarray, float]]]:
+        """Read item after item and score them in batches of `BATCH_S` seconds; an item read as None is left out."""
+        batch: list[tuple[T, np.ndarray]] = []
+        longest_s = 0.0
+        for item in items:
+            x = read(item)
+            if x is None:
+                continue
+            longest_s = max(longest_s, self.duration_s(x))
+            if batch and longest_s * (len(batch) + 1) > BATCH_S:
+                yield self._score(batch)
+                batch, longest_s = [], self.duration_s(x)
+            batch.append((item, x))
+        if batch:
+            yield self._score(batch)
+
+    def _score(self, batch: list[tuple[T, np.ndarray]]) -> list[tuple[T, np.ndarray, float]]:
+        arrays = self.log_probs([x for _, x in batch])
+        return [(item, lp, self.duration_s(x)) for (item, x), lp in zip(batch, arrays, strict=True)]
+
+    def log_probs(self, batch: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Samples (T,) at the model's rate, or features (F, D), float32 -> natural log-probs (F', V) of each.
+
+        A recording shorter than one window gives none: (0, V).
+        """
+        lengths = torch.tensor([len(x) for x in batch])
+        enough = self.model.frontend.num_frames(lengths) > 0  # (N,)
+        heard = [torch.from_numpy(np.ascontiguousarray(x)) for x, e in zip(batch, enough, strict=True) if e]
+        scored = iter(self.model.score(heard) if heard else [])
+        none = np.zeros((0, len(self.tokens)), dtype=np.float32)
+        return [next(scored).numpy() if e else none for e in enough]
+
+    def duration_s(self, x: np.ndarray) -> float:
+        """Seconds of samples (T,) or stored features (F, D)."""
+        features = self.cfg.features
+        return len(x) * (features.shift_ms / 1000 if features.kind == "stored" else 1 / features.sample_rate_hz)
+
+    def _length(self, x: Input) -> float:
+        """A number to sort by: seconds where the header tells, else the array's length, 0 for feature files."""
+        if isinstance(x, np.ndarray):
+            return len(x)
+        return 0.0 if self.cfg.features.kind == "stored" else audio.info(x).duration_s
+
+    def _read(self, x: Input, sample_rate_hz: int | None) -> np.ndarray:
+        """Samples (T,) at the model's rate, or features (F, D)."""
+        limit_s, rate_hz = self.cfg.data.max_audio_s, self.cfg.features.sample_rate_hz
+        if self.cfg.features.kind == "stored":
+            features = _features(x, self.cfg.features.num_bins)
+            _check_length(self.duration_s(features), limit_s)
+            return features
+        if not isinstance(x, np.ndarray):
+            return audio.load(x, sample_rate_hz=rate_hz, max_s=limit_s)
+        if sample_rate_hz is None:
+            raise InputError(f"give sample_rate_hz= with an array of samples; the model itself hears {rate_hz} Hz")
+        _check_length(len(x) / sample_rate_hz, limit_s)
+        return _samples(x, sample_rate_hz, rate_hz)
+
+
+def _check_length(duration_s: float, limit_s: float) -> None:
+    if duration_s > limit_s:
+        raise InputError(
+            f"the recording lasts {duration_s:.1f} s, more than {limit_s:g} s; cut it, or raise max_audio_s"
+        )
+
+
+def _samples(x: np.ndarray, sample_rate_hz: int, wanted_hz: int) -> np.ndarray:
+    """Checked samples (T,) float32 at the rate wanted."""
+    if x.ndim != 1 or x.dtype not in (np.int16, np.float32, np.float64) or not len(x):
+        raise InputError(
+            f"an array of samples has shape (T,) and dtype float32, float64 or int16, not {x.shape} {x.dtype}; "
+            "average channels to one first"
+        )
+    x = x.astype(np.float32) / 32768 if x.dtype == np.int16 else x.astype(np.float32)
+    if not np.abs(x).max() <= audio.LOUDEST:  # NaN is not <= either
+        raise InputError("the array holds NaN or samples far outside [-1, 1]; scale it, or pass int16")
+    if sample_rate_hz != wanted_hz:
+        x = soxr.resample(x, sample_rate_hz, wanted_hz)
+    return np.clip(x, -1.0, 1.0)
+
+
+def _features(x: Input, dim: int) -> np.ndarray:
+    """Checked features (F, D) float32."""
+    if isinstance(x, bytes):
+        raise InputError("this model hears stored features: give a feature file or an array (F, D), not bytes")
+    features = x.astype(np.float32) if isinstance(x, np.ndarray) else load_features(x, dim)
+    if features.ndim != 2 or features.shape[1] != dim or not np.isfinite(features).all():
+        raise InputError(f"this model hears finite features of shape (F, {dim}), not {features.shape}")
+    return features
+
+
+def _name(x: Input, number: int) -> str:
+    """The id of a recording: its file name without folder and ending, or its place in the list."""
+    return Path(x).stem if isinstance(x, (str, Path)) else str(number)
+
+
+def _with_options(cfg: DecoderConfig, options: dict[str, Any]) -> DecoderConfig:
+    known = [f.name for f in dataclasses.fields(cfg)]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1) or [", ".join(known)]
+            raise InputError(f"the decoder has no option '{name}'; did you mean {near[0]}?")
+    return dataclasses.replace(cfg, **options)

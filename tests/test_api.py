@@ -1,0 +1,210 @@
+"""The recogniser as users meet it: any form of sound in, the same words out, from any thread."""
+
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+from tiny import TOKENS, config, graph_dir, model, noise
+
+from asr import api, bundle, decode
+from asr.api import Recognizer
+from asr.decode import decode_manifest
+from asr.errors import InputError
+from asr.hypothesis import read as read_hypotheses
+from asr.manifest import Utterance
+from asr.tune import Tuning, tune
+
+SECONDS = (1.3, 0.4, 2.1, 0.9, 0.01, 1.7)
+
+
+@pytest.fixture(scope="module")
+def bundle_path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("api")
+    cfg = config()
+    bundle.write(folder / "model.asr", model(cfg), cfg, TOKENS, graph_dir(folder / "graph"), "# tiny")
+    return folder / "model.asr"
+
+
+@pytest.fixture(scope="module")
+def recognizer(bundle_path):
+    return api.load(bundle_path)
+
+
+@pytest.fixture(scope="module")
+def waves(bundle_path):
+    paths = []
+    for number, seconds in enumerate(SECONDS):
+        paths.append(bundle_path.parent / f"w{number}.wav")
+        soundfile.write(paths[-1], noise(seconds, number), 16000, subtype="PCM_16")
+    return paths
+
+
+def test_all_forms_of_one_recording_agree(recognizer, waves):
+    path = waves[0]
+    hypo = recognizer.transcribe(path)
+    assert hypo.id == "w0" and hypo.duration_s == 1.3 and len(hypo.words) > 1
+    samples, rate = soundfile.read(path, dtype="int16")
+    data = path.read_bytes()
+    forms = [str(path), data, samples, samples.astype(np.float32) / 32768, samples.astype(np.float64) / 32768]
+    for form in forms:
+        assert replace(recognizer.transcribe(form, sample_rate_hz=rate), id="w0") == hypo
+    many = recognizer.transcribe(forms, sample_rate_hz=rate)
+    assert [h.id for h in many] == ["w0", "1", "2", "3", "4"]
+    assert all(h.words == hypo.words for h in many)
+    assert recognizer.transcribe([]) == []
+
+
+def test_words_lie_in_order_within_the_recording(recognizer, waves):
+    for hypo in recognizer.transcribe(waves):
+        assert hypo.text == " ".join(w.word for w in hypo.words)
+        edges = [t for w in hypo.words for t in (w.start_s, w.end_s)]
+        assert edges == sorted(edges) and all(0 < w.confidence <= 1 for w in hypo.words)
+        assert not edges or edges[-1] <= hypo.duration_s + recognizer.frame_s
+
+
+def test_a_list_equals_one_by_one(recognizer, waves, monkeypatch):
+    alone = [recognizer.transcribe(path) for path in waves]
+    assert alone[4].text == ""  # shorter than one window
+    for batch_s in (60.0, 2.5, 0.1):
+        monkeypatch.setattr(api, "BATCH_S", batch_s)
+        together = recognizer.transcribe(waves)
+        assert [(h.id, h.text) for h in together] == [(h.id, h.text) for h in alone]
+
+
+def test_eight_threads_equal_serial(recognizer, waves):
+    jobs = [waves[i % len(waves)] for i in range(48)]
+    serial = [recognizer.transcribe(job) for job in jobs]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(recognizer.transcribe, jobs)) == serial
+
+
+def test_arrays_are_resampled(recognizer):
+    t = np.arange(32000) / 32000
+    at_32k = (0.3 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)
+    hypo = recognizer.transcribe(at_32k, sample_rate_hz=32000)
+    assert hypo.duration_s == pytest.approx(1.0, abs=1e-3)
+    assert hypo.text == recognizer.transcribe(at_32k[::2], sample_rate_hz=16000).text
+
+
+def test_options_of_the_decoder(bundle_path, waves):
+    greedy = api.load(bundle_path, kind="greedy")
+    assert isinstance(greedy.searcher, decode.GreedySearcher)
+    silent = api.load(bundle_path, word_penalty=1e6)
+    assert silent.transcribe(waves[0]).text == ""
+    with pytest.raises(InputError, match="no option 'beem'; did you mean beam"):
+        api.load(bundle_path, beem=3)
+    with pytest.raises(InputError, match="choose graph or greedy"):
+        api.load(bundle_path, kind="gredy")
+    with pytest.raises(InputError, match="no CUDA"):
+        api.load(bundle_path, device="cuda:7")
+
+
+@pytest.mark.parametrize(
+    ("x", "rate", "says"),
+    [
+        ("nowhere.wav", None, "nowhere.wav"),
+        (b"this is text", None, "not audio"),
+        (b"", None, "empty"),
+        (np.zeros(100, np.float32), None, "give sample_rate_hz="),
+        (np.zeros((100, 2), np.float32), 16000, "average channels"),
+        (np.zeros(0, np.float32), 16000, "shape"),
+        (np.zeros(100, np.int64), 16000, "dtype"),
+        (np.full(100, np.nan, np.float32), 16000, "NaN"),
+        (np.full(100, 3000.0), 16000, "outside"),
+        (np.zeros(16000 * 6, np.float32), 16000, "lasts 6.0 s, more than 5 s"),
+    ],
+)
+def test_bad_recordings_are_refused(bundle_path, x, rate, says):
+    with pytest.raises(InputError, match=says):
+        api.load(bundle_path, max_audio_s=5).transcribe(x, sample_rate_hz=rate)
+
+
+def test_long_files_are_refused(bundle_path):
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(16000 * 6, np.float32), 16000, format="WAV")
+    with pytest.raises(InputError, match="5 s"):
+        api.load(bundle_path, max_audio_s=5).transcribe(file.getvalue())
+
+
+def test_stored_features(tmp_path):
+    cfg = config(kind="stored")
+    recognizer = Recognizer(model(cfg), cfg, TOKENS)
+    features = np.random.default_rng(1).normal(size=(200, 8)).astype(np.float32)
+    np.save(tmp_path / "u1.npy", features)
+    hypo = recognizer.transcribe(features)
+    assert hypo.duration_s == 2.0 and hypo.text
+    from_file = recognizer.transcribe([tmp_path / "u1.npy", features[:50]])
+    assert from_file[0].id == "u1" and from_file[0].text == hypo.text
+    for bad, says in ((features[:, :5], "shape"), (b"abc", "not bytes"), (np.zeros((9000, 8)), "lasts 90.0 s")):
+        with pytest.raises(InputError, match=says):
+            recognizer.transcribe(bad)
+
+
+def utterances(waves):
+    return [
+        Utterance(id=f"u{i}", audio=str(path), features=None, text="", speaker=None, lang=None, duration_s=seconds)
+        for i, (path, seconds) in enumerate(zip(waves, SECONDS, strict=True))
+    ]
+
+
+def test_manifest_sets_bad_utterances_aside(recognizer, waves, tmp_path, capsys):
+    (tmp_path / "text.wav").write_text("not audio")
+    bad = [replace(utterances(waves)[0], id="bad1", audio=str(tmp_path / "text.wav"), duration_s=None)]
+    bad += [replace(bad[0], id="bad2", audio=str(tmp_path / "gone.wav"))]
+    path = tmp_path / "hyp.jsonl"
+    found = decode_manifest(recognizer, [bad[0], *utterances(waves), bad[1]], path, threads=2)
+    assert [h.id for h in found] == [f"u{i}" for i in range(len(waves))]
+    assert read_hypotheses(path) == found
+    assert [h.text for h in found] == [h.text for h in recognizer.transcribe(waves)]
+    said = capsys.readouterr()
+    assert "decoded 6 of 8 utterances, 6.4 s of audio" in said.out and "real-time factor" in said.out
+    assert "'bad1'" in said.out + said.err and "gone.wav" in said.out + said.err
+    path.unlink()
+    with pytest.raises(InputError, match="none of the 2"):
+        decode_manifest(recognizer, bad, path)
+    assert not path.exists()
+
+
+def test_tuning_finds_the_point_that_wrote_the_references(recognizer, waves, tmp_path):
+    asked = replace(recognizer.cfg.decoder, acoustic_scale=0.5, word_penalty=2.0)
+    tables = recognizer.tables
+    decoder = decode.make_decoder(tables.graph, asked)
+    dev = []
+    for utterance, path in zip(utterances(waves), waves, strict=True):
+        log_probs = recognizer.log_probs([soundfile.read(path, dtype="float32")[0]])[0]
+        text = " ".join(tables.words[label] for label in decoder.decode(log_probs).labels)
+        dev.append(replace(utterance, text=text))
+    grid = {"acoustic_scales": (1.0, 0.5), "word_penalties": (0.0, 2.0), "blank_penalties": (0.0, 0.5)}
+    result = tune(recognizer, dev, **grid)
+    assert len(result.points) == 8 and result.utterances == 5
+    best = result.best
+    assert (best.acoustic_scale, best.word_penalty, best.blank_penalty) == (0.5, 2.0, 0.0)
+    assert best.words.errors == 0 and result.points[-1].words.errors > 0
+    assert result.apply(recognizer.cfg.decoder) == asked
+    for point in result.points:  # each point's count is what the recogniser itself makes there
+        options = replace(recognizer.cfg.decoder, acoustic_scale=point.acoustic_scale,
+                          word_penalty=point.word_penalty, blank_penalty=point.blank_penalty)  # fmt: skip
+        cfg = replace(recognizer.cfg, decoder=options)
+        texts = [h.text for h in Recognizer(recognizer.model, cfg, TOKENS, tables).transcribe(waves)]
+        assert (texts == [u.text for u in dev]) == (point.words.errors == 0)
+    result.write(tmp_path / "tune.json")
+    assert json.loads((tmp_path / "tune.json").read_text())["points"][0]["wer"] == 0.0
+    assert "acoustic_scale" in result.table() and "greedy" in result.table()
+
+
+def test_tuning_ties_go_to_the_defaults_and_losing_to_greedy_is_said(recognizer, waves):
+    greedy = Recognizer(recognizer.model, recognizer.cfg, TOKENS)
+    texts = [h.text for h in greedy.transcribe(waves)]  # words of several letters, which the graph does not know
+    dev = [replace(u, text=t) for u, t in zip(utterances(waves), texts, strict=True)]
+    result = tune(recognizer, dev, acoustic_scales=(1.01, 1.0, 0.99), word_penalties=(0.0,), blank_penalties=(0.0,))
+    assert result.greedy.errors == 0 and result.best.words.errors > 0
+    assert "makes dev worse" in result.warning() and "warning" in result.table()
+    ties = [p for p in result.points if p.words.errors == result.best.words.errors]
+    assert result.best.distance == min(p.distance for p in ties)
+    assert Tuning(result.points, None, 5).warning() is None
+    with pytest.raises(InputError, match="without a graph"):
+        tune(greedy, dev)

@@ -1,0 +1,241 @@
+"""Words and times out of log-probs whose answer is known."""
+
+import itertools
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import TOKENS, graph_dir
+
+from asr import hypothesis as hypothesis_file
+from asr.config import DecoderConfig
+from asr.decode import (
+    GraphSearcher,
+    GraphTables,
+    GreedySearcher,
+    decode_log_probs,
+    make_decoder,
+    match_words,
+    segments,
+)
+from asr.errors import InputError
+from asr.hypothesis import Hypothesis, Word
+from asr.text.lexicon import Lexicon
+from asr.text.units import to_units
+from asr.tokens import BLANK, SPACE, Tokens
+
+FRAME_S = 0.03
+
+
+def log_probs_of(alignment, num_tokens, posterior=0.9):
+    """Log-probs (F, V) with `posterior` on the aligned token of each frame and the rest shared."""
+    rest = (1 - posterior) / (num_tokens - 1)
+    return np.log(np.where(np.arange(num_tokens) == np.array(alignment)[:, None], posterior, rest)).astype(np.float32)
+
+
+def collapse(alignment):
+    return [k for k, _ in itertools.groupby(alignment) if k != 0]
+
+
+class FakeDecoder:
+    """Says what the test told it to find."""
+
+    def __init__(self, labels, alignment, complete=True):
+        self.path = SimpleNamespace(labels=labels, alignment=np.array(alignment), cost=1.5, complete=complete)
+
+    def decode(self, log_probs):
+        return self.path
+
+
+def fake_searcher(spoken, alignment, lexicon, tokens, complete=True, silence=None):
+    words = ["<eps>", *lexicon]
+    tables = GraphTables(SimpleNamespace(max_olabel=0), words, Lexicon(lexicon))
+    return GraphSearcher(FakeDecoder([words.index(w) for w in spoken], alignment, complete), tables, tokens, silence)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30))
+def test_segments_collapse_and_cover(alignment):
+    found = segments(np.array(alignment), log_probs_of(alignment, 4))
+    assert [s.token for s in found] == collapse(alignment)
+    rebuilt = [0] * len(alignment)
+    for s in found:
+        rebuilt[s.start : s.end] = [s.token] * (s.end - s.start)
+    assert rebuilt == alignment
+
+
+def test_greedy_words_and_times():
+    #            0  1  2  3  4  5  6  7  8  9 10 11 12 13 14 15
+    alignment = [0, 2, 2, 0, 3, 0, 0, 0, 0, 1, 0, 0, 0, 3, 2, 0]  # "ab ba"
+    hypo = decode_log_probs(log_probs_of(alignment, 4), GreedySearcher(TOKENS, "char"), FRAME_S, "u", 0.5)
+    assert hypo.text == "ab ba" and hypo.id == "u" and hypo.duration_s == 0.5 and hypo.complete
+    assert hypo.words == [
+        Word("ab", 0.03, 0.25, 0.9),  # 5 frames + 0.1 s, which is less than half the gap of 8 frames
+        Word("ba", 0.39, 0.48, 0.9),  # nothing follows: to the end, which is nearer than 0.1 s
+    ]
+    assert hypo.cost == pytest.approx(-16 * math.log(0.9), rel=1e-5)
+
+
+def test_words_share_a_short_gap():
+    hypo = decode_log_probs(log_probs_of([2, 0, 1, 3], 4), GreedySearcher(TOKENS, "char"), FRAME_S)
+    assert [(w.start_s, w.end_s) for w in hypo.words] == [(0.0, 0.06), (0.09, 0.12)]
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.lists(st.text("한국어말각", min_size=1, max_size=3), min_size=1, max_size=4))
+def test_greedy_jamo(words):
+    text = " ".join(words)
+    units = to_units(text, "jamo")
+    tokens = Tokens([BLANK, *sorted(set(units))])
+    alignment = [k for token in tokens.encode(units) for k in (token, 0)]
+    hypo = decode_log_probs(log_probs_of(alignment, len(tokens)), GreedySearcher(tokens, "jamo"), FRAME_S)
+    assert hypo.text == text and [w.word for w in hypo.words] == words
+
+
+def test_greedy_phones_are_words_of_their_own():
+    tokens = Tokens([BLANK, "AH", "B"])
+    hypo = decode_log_probs(log_probs_of([1, 0, 2], 3), GreedySearcher(tokens, "phone"), FRAME_S)
+    assert hypo.text == "AH B"
+
+
+def test_graph_words_times_and_confidence():
+    tokens = Tokens([BLANK, SPACE, "S", "EH", "V", "AH", "N", "SIL"])
+    lexicon = {"seven": [("S", "EH", "V", "AH", "N"), ("S", "EH", "N")], "an": [("AH", "N")]}
+    #  frames: 0 SIL, 2-5 S EH N, 7 SIL, 9 AH, 10 N, 12-16 S EH V AH N
+    alignment = [7, 0, 2, 3, 3, 6, 0, 7, 0, 5, 6, 0, 2, 3, 4, 5, 6, 0]
+    log_probs = log_probs_of(alignment, len(tokens))
+    log_probs[3:5, 3] = np.log([0.1, 0.4])
+    searcher = fake_searcher(["seven", "an", "seven"], alignment, lexicon, tokens, silence="SIL")
+    hypo = decode_log_probs(log_probs, searcher, 0.01)
+    assert hypo.text == "seven an seven" and hypo.cost == 1.5
+    assert [w.start_s for w in hypo.words] == [0.02, 0.09, 0.12]
+    assert [w.end_s for w in hypo.words] == [0.075, 0.115, 0.18]
+    assert hypo.words[0].confidence == pytest.approx((0.9 * 0.4 * 0.9) ** (1 / 3), abs=1e-4)
+
+
+def brute_force_matches(tokens, spellings, between):
+    """All ways to spell the words with the tokens, tokens of `between` thrown in anywhere between words."""
+    if not spellings:
+        return [[]] if all(t in between for t in tokens) else []
+    ways = []
+    for skip in range(len(tokens) + 1):
+        if all(t in between for t in tokens[:skip]):
+            for spelling in spellings[0]:
+                end = skip + len(spelling)
+                if tuple(tokens[skip:end]) == spelling:
+                    rest = brute_force_matches(tokens[end:], spellings[1:], between)
+                    ways += [[list(range(skip, end)), *[[i + end for i in span] for span in way]] for way in rest]
+    return ways
+
+
+SPELLING = st.lists(st.integers(1, 3), min_size=1, max_size=3).map(tuple)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.data(), st.lists(st.lists(SPELLING, min_size=1, max_size=3), min_size=1, max_size=5))
+def test_match_is_one_of_all_possible(data, spellings):
+    tokens = []
+    for variants in spellings:
+        tokens += data.draw(st.lists(st.just(3), max_size=2)) + list(data.draw(st.sampled_from(variants)))
+    possible = brute_force_matches(tokens, spellings, {3})
+    assert match_words(tokens, spellings, {3}) in possible
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(st.integers(1, 3), max_size=8), st.lists(st.lists(SPELLING, min_size=1, max_size=2), max_size=4))
+def test_match_is_refused_only_when_there_is_none(tokens, spellings):
+    possible = brute_force_matches(tokens, spellings, {3})
+    if possible:
+        assert match_words(tokens, spellings, {3}) in possible
+    else:
+        with pytest.raises(InputError, match="lexicon"):
+            match_words(tokens, spellings, {3})
+        match_words(tokens, spellings, {3}, complete=False)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "spans"),
+    [
+        ([1, 2, 1], [[0, 1], [2]]),  # the last word is half said
+        ([1, 2], [[0, 1]]),  # the graph named it before it was said at all
+        ([1, 2, 1, 3, 2], [[0, 1], [2, 3]]),  # said, but not named yet
+        ([], []),
+    ],
+)
+def test_incomplete_paths_keep_what_was_heard(tokens, spans):
+    assert match_words(tokens, [[(1, 2)], [(1, 3)]], set(), complete=False) == spans
+
+
+def test_incomplete_hypothesis_has_no_unheard_word():
+    lexicon = {"ab": [("a", "b")], "b": [("b",)]}
+    searcher = fake_searcher(["ab", "b"], [2, 3, 0], lexicon, TOKENS, complete=False)
+    hypo = decode_log_probs(log_probs_of([2, 3, 0], 4), searcher, FRAME_S)
+    assert hypo.text == "ab" and not hypo.complete
+
+
+def test_long_utterances_take_linear_time():
+    lexicon = {"ab": [("a", "b")], "b": [("b",)]}
+    alignment = [k for _ in range(5000) for k in (2, 0, 3, 0, 3, 0)]
+    searcher = fake_searcher(["ab", "b"] * 5000, alignment, lexicon, TOKENS)
+    assert len(decode_log_probs(log_probs_of(alignment, 4), searcher, FRAME_S).words) == 10000
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.lists(st.sampled_from([0, 2, 3]), min_size=1, max_size=20))
+def test_real_search_finds_the_words_of_a_known_alignment(tmp_path_factory, alignment):
+    searcher = real_searcher(tmp_path_factory.getbasetemp() / "graph")
+    hypo = decode_log_probs(log_probs_of(alignment, 4), searcher, FRAME_S)
+    found = segments(np.array(alignment), log_probs_of(alignment, 4))
+    assert [w.word for w in hypo.words] == [TOKENS[s.token] for s in found]
+    assert [w.start_s for w in hypo.words] == [round(s.start * FRAME_S, 3) for s in found]
+    assert all(s.end * FRAME_S <= w.end_s + 1e-3 for s, w in zip(found, hypo.words, strict=True))
+    assert all(w.confidence == 0.9 for w in hypo.words)
+
+
+def real_searcher(folder):
+    tables = GraphTables.read(graph_dir(folder), TOKENS)
+    return GraphSearcher(make_decoder(tables.graph, DecoderConfig()), tables, TOKENS, None)
+
+
+def test_bad_log_probs_are_refused():
+    searcher = GreedySearcher(TOKENS, "char")
+    for bad in (np.full((3, 4), np.nan), np.zeros(4)):
+        with pytest.raises(InputError, match="utterance 'u7'"):
+            decode_log_probs(bad, searcher, FRAME_S, "u7")
+
+
+def test_no_frames_no_words():
+    hypo = decode_log_probs(np.zeros((0, 4), np.float32), GreedySearcher(TOKENS, "char"), FRAME_S, duration_s=0.01)
+    assert hypo.text == "" and hypo.words == [] and hypo.duration_s == 0.01
+
+
+def test_tables_of_another_token_set_are_refused(tmp_path):
+    with pytest.raises(InputError, match="another token set"):
+        GraphTables.read(graph_dir(tmp_path, [BLANK, SPACE, "b", "a"]), TOKENS)
+    (graph_dir(tmp_path) / "words.txt").write_text("<eps>\na\n")
+    with pytest.raises(InputError, match="output labels up to 2"):
+        GraphTables.read(tmp_path, TOKENS)
+    (tmp_path / "words.txt").unlink()
+    with pytest.raises(InputError, match="words.txt"):
+        GraphTables.read(tmp_path, TOKENS)
+
+
+def test_hypotheses_survive_the_file(tmp_path):
+    path = tmp_path / "hyp.jsonl"
+    written = [
+        Hypothesis("u1", "나 너", [Word("나", 0.1, 0.2, 0.5), Word("너", 0.3, 0.4, 1.0)], 3.25, 1.0, True),
+        Hypothesis("u2", "", [], math.inf, 0.0, False),
+    ]
+    hypothesis_file.write(path, written)
+    assert hypothesis_file.read(path) == written
+
+
+@pytest.mark.parametrize(("line", "says"), [("{}", ":1: field 'id'"), ("[1]", ":1: not a hyp"), ("{", ":1: not a hyp")])
+def test_bad_hypothesis_lines_are_named(tmp_path, line, says):
+    path = tmp_path / "hyp.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(InputError, match=says):
+        hypothesis_file.read(path)

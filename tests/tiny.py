@@ -1,0 +1,54 @@
+"""A recogniser small enough to reason about: tokens a, b and space; words `a` and `b`, each one token long."""
+
+import numpy as np
+import torch
+
+from asr.acoustic import AcousticModel
+from asr.config import Config
+from asr.graph.pack import ARC, Arrays, write
+from asr.tokens import BLANK, SPACE, Tokens
+
+TOKENS = Tokens([BLANK, SPACE, "a", "b"])
+
+
+def config(**features):
+    cfg = Config()
+    cfg.features.num_bins = 8
+    cfg.model.hidden, cfg.model.layers = 8, 1
+    for name, value in features.items():
+        setattr(cfg.features, name, value)
+    return cfg
+
+
+def model(cfg, seed=3):
+    torch.manual_seed(seed)
+    made = AcousticModel(cfg.features, cfg.model, len(TOKENS)).eval()
+    with torch.no_grad():
+        made.net.output.linear.weight *= 20  # so that the words vary
+    return made
+
+
+def graph_dir(folder, symbols=TOKENS.symbols):
+    """The files of `asr graph` for the language (a|b)*, its CTC topology written by hand."""
+    blank, a, b = (Tokens.label(k) for k in (0, 2, 3))
+    arcs = [  # source, input label, output label, next; state 0 follows a blank, 1 an `a`, 2 a `b`
+        (0, blank, 0, 0), (0, a, 1, 1), (0, b, 2, 2),
+        (1, blank, 0, 0), (1, a, 0, 1), (1, b, 2, 2),
+        (2, blank, 0, 0), (2, a, 1, 1), (2, b, 0, 2),
+    ]  # fmt: skip
+    packed = np.array([(i, o, 0.0, to) for _, i, o, to in arcs], dtype=ARC)
+    folder.mkdir(exist_ok=True)
+    with open(folder / "graph.bin", "wb") as file:
+        write(Arrays(0, np.zeros(3, np.float32), np.array([arc[0] for arc in arcs]), packed), file)
+    (folder / "words.txt").write_text("<eps>\na\nb\n")
+    (folder / "lexicon.txt").write_text("a a\nb b\n")
+    Tokens(symbols).write(folder / "tokens.txt")
+    return folder
+
+
+def noise(seconds, seed=0, rate_hz=16000):
+    """Samples (T,) float32 whose colour changes every tenth of a second."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=round(seconds * rate_hz)) * 0.1
+    pitch = np.repeat(rng.uniform(100, 3000, len(x) * 10 // rate_hz + 1), rate_hz // 10)[: len(x)]
+    return (x * 0.1 + 0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / rate_hz)).astype(np.float32)
