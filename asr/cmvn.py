@@ -7,7 +7,7 @@ running     over the last `WINDOW` frames, the present one included: causal, the
 """
 
 import difflib
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from asr.errors import InputError
 
 KINDS = ("none", "global", "utterance", "running")
 WINDOW = 300  # frames of running normalisation: 3 s at a shift of 10 ms
-PRIOR = 100  # frames that the global statistics, where set, count for in running normalisation
+PRIOR = 100  # frames that the global statistics count for in running normalisation, where they are set
 STD_FLOOR = 1e-5
 
 
@@ -107,11 +107,13 @@ class Cmvn(nn.Module):
             mean, std = self.mean.double(), self.std.double()
             first, second = first + PRIOR * mean, second + PRIOR * (mean.square() + std.square())
             count = count + PRIOR
+        else:
+            second = second + 1.0  # keeps the first frames, which hardly differ, from being blown up
         mean = first / count
         std = (second / count - mean.square()).clamp(min=STD_FLOOR**2).sqrt()
         return ((x - mean) / std).to(x.dtype)
 
-    def stream(self) -> Any:
+    def stream(self) -> Callable[[Tensor], Tensor]:
         """A function (F, D) -> (F, D) that normalises the next frames of one stream."""
         if self.kind == "utterance":
             raise InputError(

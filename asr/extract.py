@@ -1,6 +1,10 @@
-"""Features computed once and stored: one Kaldi archive and a manifest that points into it."""
+"""Features of a whole corpus, computed once and stored: a manifest of audio in, a manifest of `.npy` features out.
 
-import struct
+What is stored is free of derivatives and normalisation: training with kind=stored adds them as it is configured.
+"""
+
+import dataclasses
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,36 +21,61 @@ from asr.files import atomic_write
 from asr.manifest import Utterance
 
 
-def extract(cfg: Config, utterances: list[Utterance], path: Path) -> int:
-    """Write `path` (a manifest) and beside it `path` with the ending .ark; returns the number of utterances written.
+def extract(source: str | Path, output: str | Path, cfg: Config) -> Path:
+    """Features of the manifest `source` -> the manifest `output`; the arrays lie in the folder `output` minus its suffix.
 
-    Derivatives and normalisation are left to training, which sets them with features=stored. An utterance that
-    cannot be read is named and left out. Raises InputError when none can be read.
+    Started again it goes on where it stopped. Utterances without usable input are named, and listed with the reason
+    in `set_aside.tsv` in that folder. Raises InputError when the folder holds features of another configuration, or
+    when no utterance is left.
     """
-    if cfg.features.kind == "stored":
-        raise InputError("features.kind=stored has nothing to compute; choose logmel, mfcc or loglinear")
-    frontend = FrontEnd(replace(cfg.features, deltas=0, cmvn="none")).eval()
-    ark = path.with_suffix(".ark")
-    done = []
-    with atomic_write(ark, "wb") as file, torch.inference_mode():
-        for u in tqdm(utterances, desc="features", unit="utt"):
+    output = Path(output)
+    folder = output.with_suffix("")
+    if folder == output:
+        raise InputError(f"{output} has no suffix; name the manifest to write, such as {output}.jsonl")
+    features = replace(cfg.features, deltas=0, cmvn="none")
+    _claim(folder, json.dumps(dataclasses.asdict(features), indent=2))
+    cfg, frontend = replace(cfg, features=features), FrontEnd(features)
+    done, set_aside = [], []
+    with tqdm(manifest.read(source), unit="utt", desc="features") as bar:
+        for utterance in bar:
             try:
-                x = torch.from_numpy(load_input(cfg, u))[None]  # (1, T)
-                features = frontend(x, torch.tensor([x.shape[1]]))[0][0].numpy()  # (F, D)
+                done.append(_extract_one(utterance, folder, cfg, frontend))
             except InputError as e:
-                tqdm.write(f"set aside utterance '{u.id}': {e}")
-                continue
-            file.write(f"{u.id} ".encode())
-            done.append(replace(u, features=f"{ark}:{file.tell()}", audio=None, start_s=0.0))
-            file.write(_kaldi_matrix(features))
-        if not done:
-            raise InputError(f"none of the {len(utterances)} utterances could be read; see the reasons above")
-    manifest.write(path, done)
-    print(f"{len(done)} of {len(utterances)} utterances, {features.shape[1]} values a frame -> {path}, {ark}")
-    return len(done)
+                tqdm.write(f"set aside utterance '{utterance.id}': {e}")
+                set_aside.append((utterance.id, e))
+    with atomic_write(folder / "set_aside.tsv") as file:
+        file.writelines(f"{name}\t{reason}\n" for name, reason in set_aside)
+    if not done:
+        raise InputError(f"no utterance of {source} gave features; {folder / 'set_aside.tsv'} names the reasons")
+    manifest.write(output, done)
+    tqdm.write(
+        f"{output}: {len(done)} utterances, {len(set_aside)} set aside; "
+        f"train on it with features=stored features.num_bins={frontend.dim}"
+    )
+    return output
 
 
-def _kaldi_matrix(x: np.ndarray) -> bytes:
-    """(F, D) float32 in Kaldi's binary format: "\\0BFM ", then each size behind its number of bytes, then rows."""
-    header = struct.pack("<5sbibi", b"\0BFM ", 4, x.shape[0], 4, x.shape[1])
-    return header + np.ascontiguousarray(x, dtype="<f4").tobytes()
+def _claim(folder: Path, configuration: str) -> None:
+    """Note in the folder what its features are, or check that they are the same."""
+    note = folder / "config.json"
+    if note.exists() and note.read_text(encoding="utf-8") != configuration:
+        raise InputError(f"{folder} holds features of another configuration; remove it or choose another output")
+    with atomic_write(note) as file:
+        file.write(configuration)
+
+
+@torch.inference_mode()
+def _extract_one(utterance: Utterance, folder: Path, cfg: Config, frontend: FrontEnd) -> Utterance:
+    path = folder / (utterance.id.replace("%", "%25").replace("/", "%2F") + ".npy")
+    if path.exists():
+        frames = len(np.load(path, mmap_mode="r"))
+    else:
+        x = torch.from_numpy(load_input(cfg, utterance))[None]  # (1, T) or (1, F, D)
+        features, _ = frontend(x, torch.tensor([x.shape[1]]))
+        frames = features.shape[1]
+        if not frames:
+            raise InputError(f"its {x.shape[1]} samples are fewer than one window of {frontend.window_samples}")
+        with atomic_write(path, "wb") as file:
+            np.save(file, features[0].numpy())
+    duration_s = utterance.duration_s or frames * cfg.features.shift_ms / 1000
+    return replace(utterance, audio=None, features=str(path), start_s=0.0, duration_s=duration_s)

@@ -8,6 +8,7 @@ pre-emphasis 0.97, power spectrum, no energy term).
 import difflib
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,8 @@ SAMPLE_SCALE = 32768.0  # Kaldi works on 16-bit integers
 PREEMPHASIS = 0.97
 LIFTER = 22.0
 DELTA_WINDOW = 2  # frames to each side of a first-order derivative
+CPU_FRAMES = 1024  # computed at a time, so that the work stays in the cache
+GPU_FRAMES = 1 << 17  # ... so that it fits the memory
 EPSILON = torch.finfo(torch.float32).eps
 
 
@@ -48,7 +51,8 @@ class FrontEnd(nn.Module):
         self.dim = static * (1 + cfg.deltas)
         if cfg.kind in ("logmel", "mfcc", "loglinear"):
             self.register_buffer("window", povey_window(self.window_samples)[1:].float(), persistent=False)
-            self.register_buffer("filters", _filters(cfg, self.fft_samples).float(), persistent=False)
+            filters = _filters(cfg, self.fft_samples).float().repeat_interleave(2, 0)  # (fft+2, bins)
+            self.register_buffer("filters", filters, persistent=False)
         if cfg.kind == "mfcc":
             self.register_buffer("cosines", _cosines(cfg.num_bins, cfg.num_ceps).float(), persistent=False)
         self.register_buffer("delta_kernels", _delta_kernels(cfg.deltas).float(), persistent=False)
@@ -83,30 +87,42 @@ class FrontEnd(nn.Module):
                     "set features.num_bins to their dimension"
                 )
             return x
+        if x.ndim != 2 or not x.is_floating_point():
+            raise InputError(f"samples are {x.dtype} of shape {tuple(x.shape)}, expected float32 (N, T) in [-1, 1]")
         if x.shape[1] < self.window_samples:
             return x.new_zeros(len(x), 0, self.static_dim)
         if self.kind == "wave":
             frames = x.unfold(1, self.window_samples, self.shift_samples)  # (N, F, W)
             return frames - frames.mean(2, keepdim=True)
-        x = x * SAMPLE_SCALE
-        if self.dither:
-            x = x + self.dither * torch.randn_like(x)
-        frames = x.unfold(1, self.window_samples, self.shift_samples)  # (N, F, W)
+        with torch.no_grad():
+            x = x * SAMPLE_SCALE
+            if self.dither:
+                x = x + self.dither * torch.randn_like(x)
+            frames = x.unfold(1, self.window_samples, self.shift_samples)  # (N, F, W), a view
+            at_once = max(1, (CPU_FRAMES if x.device.type == "cpu" else GPU_FRAMES) // len(x))
+            return torch.cat([self.spectral(block) for block in frames.split(at_once, 1)], 1)
+
+    def spectral(self, frames: Tensor) -> Tensor:
+        """Frames of samples (N, F, W) -> log filterbank energies or cepstra (N, F, D0), without gradient."""
         frames = frames - frames.mean(2, keepdim=True)
         # The Povey window is zero on the first sample, so that one needs no pre-emphasis and is left out.
-        frames = torch.sub(frames[:, :, 1:], frames[:, :, :-1], alpha=PREEMPHASIS) * self.window
-        spectrum = torch.view_as_real(torch.fft.rfft(frames, self.fft_samples))  # (N, F, fft/2+1, 2)
-        power = spectrum.square().sum(3)
-        features = (power @ self.filters).clamp(min=EPSILON).log()  # (N, F, bins)
+        padded = frames.new_zeros(*frames.shape[:2], self.fft_samples)
+        emphasised = torch.sub(
+            frames[:, :, 1:], frames[:, :, :-1], alpha=PREEMPHASIS, out=padded[:, :, : self.window_samples - 1]
+        )
+        emphasised.mul_(self.window)
+        spectrum = torch.view_as_real(torch.fft.rfft(padded)).flatten(2)  # (N, F, fft+2): real, imaginary, real ...
+        energies = spectrum.mul_(spectrum) @ self.filters  # (N, F, bins): each filter stands on both parts
+        features = energies.clamp_(min=EPSILON).log_()
         return features @ self.cosines if self.kind == "mfcc" else features
 
     def append_deltas(self, padded: Tensor) -> Tensor:
         """Features with R frames of context at each end (N, F+2R, D0) -> with derivatives (N, F, D)."""
-        taps = self.delta_kernels.shape[1]
-        radius, frames = taps // 2, padded.shape[1] - taps + 1
-        context = padded.unfold(1, taps, 1)  # (N, F, D0, taps)
-        deltas = [(context * kernel).sum(3) for kernel in self.delta_kernels]
-        return torch.cat([padded[:, radius : radius + frames], *deltas], 2)
+        radius = self.delta_kernels.shape[1] // 2
+        frames = max(0, padded.shape[1] - 2 * radius)
+        shifted = [padded[:, i : i + frames] for i in range(2 * radius + 1)]  # each (N, F, D0)
+        deltas = [sum(w * x for w, x in zip(kernel, shifted, strict=True)) for kernel in self.delta_kernels]
+        return torch.cat([shifted[radius], *deltas], 2)
 
     def set_global_stats(self, mean: Tensor, std: Tensor) -> None:
         """Mean and standard deviation, each (D,), for cmvn=global, and the prior of cmvn=running."""
@@ -123,43 +139,41 @@ class FrontEnd(nn.Module):
 
 
 class FeatureStream:
-    """`accept(samples (T,)) -> (F, D)` gives the frames that are complete so far, `finish() -> (F, D)` the rest."""
+    """`accept(samples (T,)) -> (F, D)` gives the frames that are complete so far, `finish() -> (F, D)` the rest.
+
+    For kind=stored `accept` takes frames (F, D0). Derivatives hold frames back until their right context is there.
+    """
 
     def __init__(self, frontend: FrontEnd):
         self._frontend = frontend
         self._normalise = frontend.cmvn.stream()
-        self._rest: Tensor | None = None  # samples from the start of the next frame on
-        self._context: Tensor | None = None  # (1, <=2R, D0) frames before the next one that lacks its right context
+        self._device = frontend.cmvn.mean.device
         self._radius = frontend.delta_kernels.shape[1] // 2
+        self._rest = torch.zeros(0, device=self._device)  # samples from the start of the next frame on
+        self._context = torch.zeros(1, 0, frontend.static_dim, device=self._device)  # frames around the next one
 
     @torch.no_grad()
-    def accept(self, samples: Tensor) -> Tensor:
-        samples = torch.as_tensor(samples)
-        rest = samples if self._rest is None else torch.cat([self._rest, samples])
-        static = self._frontend.static(rest[None])  # (1, F, D0)
-        self._rest = rest[
-            len(rest) if self._frontend.kind == "stored" else static.shape[1] * self._frontend.shift_samples :
-        ]
+    def accept(self, samples: Tensor | np.ndarray) -> Tensor:
+        x = torch.as_tensor(samples).to(self._device)
+        if self._frontend.kind == "stored":
+            return self._derive(self._frontend.static(x[None]))
+        x = torch.cat([self._rest, x])
+        static = self._frontend.static(x[None])  # (1, F, D0)
+        self._rest = x[static.shape[1] * self._frontend.shift_samples :]
         return self._derive(static)
 
     @torch.no_grad()
     def finish(self) -> Tensor:
-        if self._context is None:
-            return torch.zeros(0, self._frontend.dim)
-        return self._derive(self._context[:, -1:].expand(-1, self._radius, -1))
+        return self._derive(self._context[:, -1:].repeat(1, self._radius, 1))
 
     def _derive(self, static: Tensor) -> Tensor:
         """New frames (1, F, D0) -> the frames whose right context is known, derived and normalised (F', D)."""
-        if self._radius:
-            if self._context is None and static.shape[1]:
-                self._context = static[:, :1].expand(-1, self._radius, -1)
-            context = static if self._context is None else torch.cat([self._context, static], 1)
-            if context.shape[1] <= 2 * self._radius:
-                self._context = context if self._context is not None else None
-                return static.new_zeros(0, self._frontend.dim)
-            self._context = context[:, -2 * self._radius :]
-            static = self._frontend.append_deltas(context)
-        return self._normalise(static[0])
+        if not self._context.shape[1]:
+            self._context = static[:, :1].repeat(1, self._radius, 1)
+        context = torch.cat([self._context, static], 1)
+        ready = max(0, context.shape[1] - 2 * self._radius)
+        self._context = context[:, ready:]
+        return self._normalise(self._frontend.append_deltas(context)[0])
 
 
 def check(cfg: FeaturesConfig) -> None:
@@ -205,7 +219,7 @@ def _high_hz(cfg: FeaturesConfig) -> float:
 
 
 def _filters(cfg: FeaturesConfig, fft_samples: int) -> Tensor:
-    """Triangles evenly spaced in mel (or Hz for loglinear): (fft/2+1, bins) float64; the Nyquist bin counts for nothing."""
+    """Triangles evenly spaced in mel (or Hz for loglinear): (fft/2+1, bins) float64; the Nyquist bin counts for 0."""
 
     def scale(hz: Tensor) -> Tensor:
         return hz if cfg.kind == "loglinear" else 1127.0 * torch.log1p(hz / 700.0)
