@@ -34,7 +34,11 @@ compdef _asr asr
 """
 
 FISH = r"""
-complete -c asr -a '(asr _complete (commandline -opc)[2..] (commandline -ct) 2>/dev/null)'
+function __asr_found
+    set -g __asr_replies (asr _complete (commandline -opc)[2..] (commandline -ct) 2>/dev/null)
+    test -n "$__asr_replies"
+end
+complete -c asr -f -n __asr_found -a '$__asr_replies'
 """
 
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
