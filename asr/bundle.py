@@ -11,7 +11,6 @@ that the graph is used where it lies in the mapped file:
 Nothing in it is code: no pickle, no class names, no paths. The same input gives the same bytes.
 """
 
-import dataclasses
 import hashlib
 import json
 import mmap
@@ -68,7 +67,9 @@ def write(
     Raises InputError when the model or the graph is of another token set, or the graph lacks a file.
     """
     if model.num_tokens != len(tokens):
-        raise InputError(f"the model has {model.num_tokens} outputs, the token table {len(tokens)} tokens; check the run")
+        raise InputError(
+            f"the model has {model.num_tokens} outputs, the token table {len(tokens)}; are both of one run?"
+        )
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     contents: dict[str, bytes | Path] = {
         "model.safetensors": safetensors.save(state),
@@ -200,7 +201,7 @@ def _config_data(cfg: Config) -> dict[str, Any]:
 
 
 def _plain(group: Any) -> Any:
-    return dataclasses.asdict(group) if dataclasses.is_dataclass(group) else OmegaConf.to_container(group, resolve=True)  # type: ignore[arg-type]
+    return OmegaConf.to_container(OmegaConf.create(group), resolve=True)
 
 
 def _config(text: str, path: str | Path) -> Config:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib import font_manager
 
 from asr import report
 from asr.errors import InputError
@@ -145,6 +146,14 @@ def test_labels_without_a_font_become_numbers_and_one_warning(monkeypatch, tmp_p
     monkeypatch.setattr(report, "_fonts_for", lambda text: None)
     report.plot_speakers(score({"u1": "a"}, {"u1": "b"}, {"u1": "김"}), tmp_path / "s.png")
     assert len(recwarn) == 1 and "drawn as numbers" in str(recwarn[0].message)
+
+
+def test_letters_of_another_font_are_drawn_without_warnings(tmp_path, recwarn):
+    usual, other = (report._letters(font_manager.findfont(name)) for name in ("DejaVu Sans", "STIXGeneral"))
+    label = "spk " + chr(min(other - usual))
+    assert len(report._fonts_for(label)) == 2
+    report.plot_speakers(score({"u1": "a"}, {"u1": "b"}, {"u1": label}), tmp_path / "s.png")
+    assert not recwarn
 
 
 def test_curves_of_records_with_gaps(tmp_path):
