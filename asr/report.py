@@ -91,7 +91,7 @@ def plot_errors(score: Score, path: str | Path) -> None:
 def plot_speakers(score: Score, path: str | Path) -> None:
     """One bar a speaker: WER, and CER beside it."""
     with _readable(list(score.speakers), "row of the table in score.txt") as (labels, note):
-        figure = Figure(figsize=(max(5.0, 0.4 * len(labels) + 2), 4), layout="constrained")
+        figure = Figure(figsize=(min(60.0, max(5.0, 0.4 * len(labels) + 2)), 4), layout="constrained")
         axes = figure.subplots()
         rates = [[100 * min(c.rate, 1e3) for c in pair] for pair in score.speakers.values()]
         places = range(len(labels))
