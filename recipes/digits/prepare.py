@@ -76,12 +76,11 @@ def split_digits(digits: Sequence[Digit], held_out: str | None) -> dict[str, lis
 
 def join_digits(chosen: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
     """Recordings one after the other with pauses (some overlap slightly), over room noise: (T,) float32."""
-    gap = [int(RATE_HZ * s) for s in rng.uniform(-0.03, 0.35, len(chosen))]
+    lengths = np.array([len(x) for x in chosen])
+    gaps = (RATE_HZ * rng.uniform(-0.03, 0.35, len(chosen))).astype(int)
     lead, tail = (int(RATE_HZ * s) for s in rng.uniform(0.1, 0.4, 2))
-    starts = lead + np.concatenate(
-        [[0], np.cumsum([len(x) + g for x, g in zip(chosen, gap, strict=True)])[:-1]]
-    ).astype(int)
-    joined = np.zeros(starts[-1] + len(chosen[-1]) + tail, np.float32)
+    starts = lead + np.concatenate([[0], np.cumsum(lengths + gaps)[:-1]])
+    joined = np.zeros(starts[-1] + lengths[-1] + tail, np.float32)
     for start, x in zip(starts, chosen, strict=True):
         joined[start : start + len(x)] += x
     level = np.sqrt(np.mean(np.concatenate(chosen) ** 2))

@@ -29,9 +29,8 @@ def list_recordings(root: str | None, cache: Path) -> list[Utterance]:
         text = " ".join(("no", "yes")[int(digit)] for digit in path.stem.split("_"))
         split = "train" if number < len(paths) / 2 else "test"
         duration_s = audio.info(path).duration_s
-        utterances.append(
-            Utterance(path.stem, str(path), None, 0.0, duration_s, text, "global", "he", {"split": split})
-        )
+        u = Utterance(path.stem, str(path), None, 0.0, duration_s, text, "global", "he", {"split": split})
+        utterances.append(u)
     return utterances
 
 

@@ -1,0 +1,157 @@
+"""Training: it learns, it resumes to the same bits after kill -9, and bad input is named."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from asr import checkpoint, manifest
+from asr.config import AugmentConfig, Config, DataConfig, FeaturesConfig, ModelConfig, OptimConfig
+from asr.errors import InputError
+from asr.manifest import Utterance
+from asr.trainer import Trainer, load_model, train
+
+TONES_HZ = {"a": 400, "b": 900, "c": 1600}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Words spelled in tones, 40 of them to train on and 10 for dev; one training file is missing."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 40), ("dev", 10)):
+        utterances = []
+        for i in range(count):
+            text = "".join(rng.choice(list(TONES_HZ), 3, replace=False))
+            path = tmp_path / "data" / f"{split}{i}.wav"
+            path.parent.mkdir(exist_ok=True)
+            t = np.arange(3200) / 16000
+            x = np.concatenate([np.sin(2 * np.pi * TONES_HZ[c] * t) for c in text])
+            soundfile.write(path, 0.1 * x + 0.01 * rng.standard_normal(len(x)), 16000)
+            utterances.append(Utterance(f"{split}{i}", str(path), None, 0.0, 0.6, text))
+        if split == "train":
+            utterances.append(Utterance("gone", str(tmp_path / "data" / "gone.wav"), None, 0.0, 0.6, "abc"))
+        manifest.write(tmp_path / "data" / f"{split}.jsonl", utterances)
+    return tmp_path
+
+
+def config(corpus: Path, out: str, epochs: int = 3, **optim: float) -> Config:
+    data = DataConfig(dir="", train=str(corpus / "data/train.jsonl"), dev=str(corpus / "data/dev.jsonl"), test="")
+    steps = {"batch_s": 5.0, "lr": 1e-2, "checkpoint_steps": 2, **optim}
+    return Config(
+        out=str(corpus / out),
+        bundle="",
+        data=data,
+        features=FeaturesConfig(num_bins=20),
+        augment=AugmentConfig(freq_width=2, time_width_s=0.03),
+        model=ModelConfig(kind="cnn", hidden=24, layers=2, dropout=0.1),
+        optim=OptimConfig(epochs=epochs, **steps),  # type: ignore[arg-type]
+    )
+
+
+def test_training_learns_and_leaves_what_it_promises(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = config(corpus, "exp", epochs=12)
+    final = train(cfg)
+    folder = corpus / "exp/train"
+    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert records[-1]["dev_loss"] < 0.5 * records[0]["dev_loss"]
+    assert records[-1]["dev_ter"] < 0.1
+    assert (folder / "curves.png").stat().st_size > 1000
+    assert list((folder / "tensorboard").glob("events*"))
+    assert len(list((folder / "checkpoints").glob("*.safetensors"))) == cfg.optim.average
+    assert "gone" in capsys.readouterr().out
+    model, tokens = load_model(cfg)
+    assert tokens.symbols == ["<blk>", "a", "b", "c"]
+    best = sorted(records, key=lambda r: (r["dev_ter"], r["dev_loss"]))[: cfg.optim.average]
+    mean = checkpoint.average([folder / r["file"] for r in best])
+    assert all(torch.equal(v, mean[k]) for k, v in model.state_dict().items())
+    assert train(cfg) == final  # finished: nothing to do
+
+
+def run_until_killed(cfg: Config, step: int) -> None:
+    """Train in another process and kill it -9 once a resume point at or beyond `step` stands."""
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_trainer import *; "
+    code += f"torch.set_num_threads(1); train(config(Path({str(Path(cfg.out).parent)!r}), {Path(cfg.out).name!r}))"
+    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    state, deadline = Path(cfg.out) / "train/state.json", time.monotonic() + 60
+    while not (state.exists() and json.loads(state.read_text())["step"] >= step):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_killed_and_resumed_training_ends_with_the_same_bits(corpus: Path) -> None:
+    torch.set_num_threads(1)
+    unbroken, broken = config(corpus, "unbroken"), config(corpus, "broken")
+    train(unbroken)
+    steps_an_epoch = Trainer(unbroken).epoch_starts[1]
+    run_until_killed(broken, steps_an_epoch + 2)
+    stopped = json.loads((corpus / "broken/train/state.json").read_text())["step"]
+    assert steps_an_epoch < stopped < 3 * steps_an_epoch
+    train(broken)
+    one, other = (checkpoint.read_tensors(corpus / f"{out}/train/final.safetensors") for out in ("unbroken", "broken"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_accumulated_batches_step_less_often(corpus: Path) -> None:
+    trainer = Trainer(config(corpus, "exp", epochs=1, accumulate=2))
+    steps = []
+    trainer.optimizer.register_step_post_hook(lambda *_: steps.append(trainer.state["step"]))
+    trainer.run()
+    assert steps == list(range(2, trainer.epoch_starts[-1] + 1, 2))
+
+
+def test_early_stop(corpus: Path) -> None:
+    train(config(corpus, "exp", epochs=30, lr=0.0, patience=2))
+    assert len((corpus / "exp/train/log.jsonl").read_text().splitlines()) == 3
+
+
+def test_learning_rate_warms_up_then_falls_to_zero(corpus: Path) -> None:
+    trainer = Trainer(config(corpus, "exp", epochs=10, warmup=0.25))
+    rates = [trainer.learning_rate(step) for step in range(1, trainer.epoch_starts[-1] + 1)]
+    peak = rates.index(max(rates))
+    assert rates[: peak + 1] == sorted(rates[: peak + 1]) and rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert max(rates) == pytest.approx(1e-2, rel=0.05) and rates[-1] < 1e-4
+
+
+def test_a_folder_of_another_training_is_refused(corpus: Path) -> None:
+    Trainer(config(corpus, "exp"))
+    other = config(corpus, "exp")
+    other.model = replace(other.model, hidden=16)
+    with pytest.raises(InputError, match="holds a training with model.hidden=24"):
+        Trainer(other)
+
+
+def test_global_normalisation_is_fitted_and_kept(corpus: Path) -> None:
+    cfg = config(corpus, "exp", epochs=1)
+    cfg.features = replace(cfg.features, cmvn="global")
+    train(cfg)
+    model, _ = load_model(cfg)
+    assert model.frontend.cmvn.has_stats
+
+
+def test_no_usable_utterance_is_an_error(corpus: Path) -> None:
+    path = corpus / "data/long.jsonl"
+    manifest.write(path, [replace(u, text="abc" * 20) for u in manifest.read(corpus / "data/train.jsonl")])
+    cfg = config(corpus, "exp")
+    cfg.data.train = str(path)
+    with pytest.raises(InputError, match="0 usable utterances"):
+        Trainer(cfg)
+    aside = [json.loads(line) for line in (corpus / "exp/train/set_aside.jsonl").read_text().splitlines()]
+    assert len(aside) == 41 and "too few for" in aside[0]["why"]
+
+
+def test_corrupt_checkpoint_is_named(corpus: Path) -> None:
+    path = corpus / "x.safetensors"
+    path.write_bytes(b"not tensors")
+    with pytest.raises(InputError, match="cannot read the checkpoint .*x.safetensors"):
+        checkpoint.read_tensors(path)
