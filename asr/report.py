@@ -72,12 +72,13 @@ def plot_errors(score: Score, path: str | Path) -> None:
     pairs = [(op, *pair) for op in _ERROR_NAMES for pair in score.confusions(op, 8)]
     labels = [f"{ref or '·'} → {hyp or '·'}" for _, ref, hyp, _ in pairs]
     colours = dict(zip("SDI", ("C0", "C1", "C2"), strict=True))
-    with _readable(labels, "row of the picture") as (labels, note):
+    with _readable(labels) as (labels, note):
         figure = Figure(figsize=(10, max(3.5, 0.25 * len(labels) + 1.2)), layout="constrained")
         totals, most = figure.subplots(1, 2, width_ratios=[1, 2])
         counts = (score.words.substitutions, score.words.deletions, score.words.insertions)
         bars = totals.bar(list(_ERROR_NAMES.values()), counts, color=list(colours.values()))
         totals.bar_label(bars)
+        totals.yaxis.set_major_locator(MaxNLocator(integer=True))
         totals.set_title(f"WER {_percent(score.words)} of {score.words.reference} words")
         totals.set_ylabel("words")
         most.barh(range(len(pairs)), [p[3] for p in pairs], color=[colours[p[0]] for p in pairs])
@@ -90,7 +91,7 @@ def plot_errors(score: Score, path: str | Path) -> None:
 
 def plot_speakers(score: Score, path: str | Path) -> None:
     """One bar a speaker: WER, and CER beside it."""
-    with _readable(list(score.speakers), "row of the table in score.txt") as (labels, note):
+    with _readable(list(score.speakers)) as (labels, note):
         figure = Figure(figsize=(min(60.0, max(5.0, 0.4 * len(labels) + 2)), 4), layout="constrained")
         axes = figure.subplots()
         rates = [[100 * min(c.rate, 1e3) for c in pair] for pair in score.speakers.values()]
@@ -130,10 +131,10 @@ def plot_curves(records: Sequence[dict[str, Any]], path: str | Path) -> None:
 
 def _speaker_table(score: Score) -> str:
     width = max(display_width(s) for s in [*score.speakers, "speaker"])
-    lines = [f"  row  {_pad('speaker', width)}      WER      CER   words    S    D    I"]
-    for row, (speaker, (w, c)) in enumerate(score.speakers.items(), 1):
+    lines = [f"{_pad('speaker', width)}      WER      CER   words    S    D    I"]
+    for speaker, (w, c) in score.speakers.items():
         lines.append(
-            f"{row:5}  {_pad(speaker, width)} {_percent(w):>8} {_percent(c):>8} {w.reference:7}"
+            f"{_pad(speaker, width)} {_percent(w):>8} {_percent(c):>8} {w.reference:7}"
             f" {w.substitutions:4} {w.deletions:4} {w.insertions:4}"
         )
     return "\n".join(lines) + "\n"
@@ -188,31 +189,42 @@ def _breakdown(c: Counts) -> str:
 
 
 @contextmanager
-def _readable(labels: list[str], where: str) -> Iterator[tuple[list[str], str]]:
-    """Draw the labels with fonts that have all their letters; where there is none, number them and say so."""
-    family = _fonts_for("".join(labels))
-    if family is None:
+def _readable(labels: Sequence[str]) -> Iterator[tuple[list[str], str]]:
+    """Draw the labels with fonts that have all their letters; where none has, spell those in Latin letters and say so.
+
+    Yields the labels as they can be drawn and a note for the title.
+    """
+    fonts, missing = _fonts_for("".join(labels))
+    note = ""
+    if missing:
+        labels = ["".join(_latin(c) if ord(c) in missing else c for c in label) for label in labels]
+        note = "\n(spelled in Latin letters: no installed font has theirs)"
         warnings.warn(
-            f"no installed font has all letters of the labels (such as '{labels[0]}'): they are drawn as numbers, "
-            f"the {where}; install a font such as fonts-noto-cjk",
+            f"no installed font has the letters {''.join(map(chr, sorted(missing)[:10]))}: they are spelled in Latin "
+            "letters in the pictures; install a font such as fonts-noto-cjk",
             stacklevel=3,
         )
-        yield [str(i) for i in range(1, len(labels) + 1)], f"\nno font for the labels: number = {where}"
-    else:
-        with matplotlib.rc_context({"font.family": family}):
-            yield [textwrap.shorten(label, 40, placeholder="…").replace("$", r"\$") for label in labels], ""
+    with matplotlib.rc_context({"font.family": fonts}):
+        yield [textwrap.shorten(label, 40, placeholder="…").replace("$", r"\$") for label in labels], note
 
 
-def _fonts_for(text: str) -> list[str] | None:
-    """Font families that together have every letter: the usual one, and the first other that fills the gap."""
+def _latin(letter: str) -> str:
+    """The sound at the end of a letter's Unicode name: HANGUL SYLLABLE HAN -> han."""
+    return unicodedata.name(letter, f"U+{ord(letter):04X}").split()[-1].lower()
+
+
+def _fonts_for(text: str) -> tuple[list[str], set[int]]:
+    """Font families to draw the text with: the usual one, and one other if that has what is missing there. The
+    letters that no font has are returned too."""
     usual = "DejaVu Sans"  # comes with matplotlib
     missing = {ord(c) for c in text if not c.isspace()} - _letters(font_manager.findfont(usual))
     if not missing:
-        return [usual]
-    for entry in sorted(font_manager.fontManager.ttflist, key=lambda f: (f.weight != 400, f.style != "normal", f.name)):
+        return [usual], set()
+    fonts = [f for f in font_manager.fontManager.ttflist if not f.name.startswith("Last Resort")]  # boxes for all
+    for entry in sorted(fonts, key=lambda f: (f.weight != 400, f.style != "normal", f.name)):
         if missing <= _letters(entry.fname):
-            return [usual, entry.name]
-    return None
+            return [usual, entry.name], set()
+    return [usual], missing
 
 
 def _letters(font: str) -> set[int]:

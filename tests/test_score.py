@@ -139,19 +139,24 @@ def test_report_files(tmp_path):
 
 
 def no_hangul_font():
-    return report._fonts_for("한") is None
+    fonts = {f.name: f.fname for f in font_manager.fontManager.ttflist}
+    return not any(ord("한") in report._letters(path) for name, path in fonts.items() if "Resort" not in name)
 
 
-def test_labels_without_a_font_become_numbers_and_one_warning(monkeypatch, tmp_path, recwarn):
-    monkeypatch.setattr(report, "_fonts_for", lambda text: None)
-    report.plot_speakers(score({"u1": "a"}, {"u1": "b"}, {"u1": "김"}), tmp_path / "s.png")
-    assert len(recwarn) == 1 and "drawn as numbers" in str(recwarn[0].message)
+def test_letters_without_a_font_are_spelled_in_latin_with_one_warning(monkeypatch, tmp_path):
+    monkeypatch.setattr(report.font_manager.fontManager, "ttflist", [])
+    with (
+        pytest.warns(UserWarning, match="letters 국한") as warned,
+        report._readable(["한국 x", "$y$"]) as (labels, note),
+    ):
+        assert labels == ["hangug x", r"\$y\$"] and "Latin" in note
+    assert len(warned) == 1
 
 
 def test_letters_of_another_font_are_drawn_without_warnings(tmp_path, recwarn):
     usual, other = (report._letters(font_manager.findfont(name)) for name in ("DejaVu Sans", "STIXGeneral"))
     label = "spk " + chr(min(other - usual))
-    assert len(report._fonts_for(label)) == 2
+    assert len(report._fonts_for(label)[0]) == 2
     report.plot_speakers(score({"u1": "a"}, {"u1": "b"}, {"u1": label}), tmp_path / "s.png")
     assert not recwarn
 
