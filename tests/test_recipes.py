@@ -1,0 +1,195 @@
+"""Recipes: what prepare.py makes of a corpus, downloads, and synthetic speech; experiments compose."""
+
+import hashlib
+import importlib.util
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import soundfile
+
+from asr import corpora, manifest
+from asr.errors import InputError
+from asr.overrides import compose, to_overrides
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+
+
+def load_prepare(recipe: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{recipe}_prepare", RECIPES / recipe / "prepare.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_noise(path: Path, seconds: float, rate_hz: int = 16000) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(len(path.name))
+    soundfile.write(path, 0.1 * rng.standard_normal(int(seconds * rate_hz)), rate_hz)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*/experiment/*.yaml")), ids=lambda p: p.stem)
+def test_experiment_composes(path: Path) -> None:
+    cfg = compose(to_overrides([f"experiment={path.stem}"], (), str(path.parent.parent)))
+    assert cfg.out == f"exp/{path.stem}" and cfg.lm.text == [f"exp/{path.stem}/data/lm.txt"]
+
+
+@pytest.fixture
+def digits_corpus(tmp_path: Path) -> Path:
+    for digit in range(10):
+        for speaker in ("ann", "bob"):
+            for take in (0, 5, 9, 10):
+                write_noise(tmp_path / f"fsdd/audio/{digit}_{speaker}_{take}.wav", 0.2 + 0.02 * digit, 8000)
+    return tmp_path
+
+
+def test_digit_strings_keep_to_their_split(
+    digits_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits = load_prepare("digits")
+    monkeypatch.setattr(digits, "STRINGS", {"train": 12, "dev": 4, "test": 6})
+    assert "real speech" in digits.prepare(tmp_path / "out", str(digits_corpus))
+    train, test = (manifest.read(tmp_path / f"out/{s}.jsonl") for s in ("train", "test"))
+    assert len(train) == 12 and len(test) == 6 and {u.speaker for u in test} == {"ann", "bob"}
+    for u in train:
+        assert u.audio and 1 <= len(u.text.split()) <= 7
+        assert soundfile.info(u.audio).duration == pytest.approx(u.duration_s, abs=1e-3)
+    chosen = digits.split_digits(digits.list_digits(digits_corpus), None)
+    takes = {split: {d.take for d in chosen[split]} for split in chosen}
+    assert takes == {"train": {9, 10}, "dev": {5}, "test": {0}}
+    lexicon = (tmp_path / "out/lexicon.txt").read_text()
+    assert "seven S EH V AH N" in lexicon
+
+
+def test_a_held_out_speaker_is_only_tested(digits_corpus: Path) -> None:
+    digits = load_prepare("digits")
+    chosen = digits.split_digits(digits.list_digits(digits_corpus), "bob")
+    assert {d.speaker for d in chosen["test"]} == {"bob"} and len(chosen["test"]) == 40
+    assert {d.speaker for d in [*chosen["train"], *chosen["dev"]]} == {"ann"}
+    with pytest.raises(InputError, match="no speaker 'eve'; choose one of"):
+        digits.split_digits(digits.list_digits(digits_corpus), "eve")
+
+
+def test_yesno_splits_train_and_names_the_words(tmp_path: Path) -> None:
+    yesno = load_prepare("yesno")
+    rows = []
+    for number in range(24):
+        name = "_".join(f"{number:08b}")
+        path = tmp_path / f"yesno/audio/{name}.flac"
+        write_noise(path, 0.3, 8000)
+        text = " ".join("yes" if c == "1" else "no" for c in f"{number:08b}")
+        split = "train" if number < 12 else "test"
+        rows.append(manifest.Utterance(name, str(path), None, 0.0, 0.3, text, "global", "he", {"split": split}))
+    manifest.write(tmp_path / "yesno/manifest.jsonl", rows)
+    yesno.prepare(tmp_path / "out", str(tmp_path))
+    sizes = {s: len(manifest.read(tmp_path / f"out/{s}.jsonl")) for s in ("train", "dev", "test")}
+    assert sizes == {"train": 10, "dev": 2, "test": 12}
+
+
+@pytest.fixture
+def librispeech_tree(tmp_path: Path) -> Path:
+    """Two parts with a chapter each in LibriSpeech's layout; one recording of the first is missing."""
+    for part, speaker in (("train-clean-5", 19), ("dev-clean-2", 84)):
+        chapter = tmp_path / f"LibriSpeech/{part}/{speaker}/198"
+        for number in range(2):
+            write_noise(chapter / f"{speaker}-198-000{number}.flac", 1.0)
+        lines = [f"{speaker}-198-000{number} HELLO WORLD {number}" for number in range(3 if speaker == 19 else 2)]
+        (chapter / f"{speaker}-198.trans.txt").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_librispeech_layout(librispeech_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    librispeech = load_prepare("librispeech")
+    parts = {"train": ["train-clean-5"], "dev": ["dev-clean-2"]}
+    librispeech.prepare(tmp_path / "out", parts, str(librispeech_tree))
+    train = manifest.read(tmp_path / "out/train.jsonl")
+    assert [(u.id, u.text, u.speaker) for u in train] == [
+        ("19-198-0000", "hello world 0", "19"),
+        ("19-198-0001", "hello world 1", "19"),
+    ]
+    assert "19-198.trans.txt:3" in capsys.readouterr().out
+    with pytest.raises(InputError, match="has no folder 'test-clean'"):
+        librispeech.prepare(tmp_path / "out", {"test": ["test-clean"]}, str(librispeech_tree))
+
+
+@pytest.fixture
+def archive_server(librispeech_tree: Path) -> Iterator[tuple[str, str, Path]]:
+    """(address of an archive, its digest, the folder served)."""
+    served = librispeech_tree / "served"
+    served.mkdir()
+    with tarfile.open(served / "part.tar.gz", "w:gz") as tar:
+        tar.add(librispeech_tree / "LibriSpeech", "LibriSpeech")
+    digest = "md5:" + hashlib.md5((served / "part.tar.gz").read_bytes()).hexdigest()
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(served))  # type: ignore[arg-type]
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/part.tar.gz", digest, served
+        server.shutdown()
+
+
+def test_archive_is_fetched_once_checked_and_unpacked(archive_server: tuple[str, str, Path], tmp_path: Path) -> None:
+    url, digest, served = archive_server
+    folder = corpora.fetch(url, digest, tmp_path / "cache")
+    assert (folder / "LibriSpeech/dev-clean-2/84/198/84-198.trans.txt").exists()
+    (served / "part.tar.gz").unlink()
+    assert corpora.fetch(url, digest, tmp_path / "cache") == folder
+
+
+def test_broken_download_starts_again_where_the_server_cannot_resume(
+    archive_server: tuple[str, str, Path], tmp_path: Path
+) -> None:
+    url, digest, _ = archive_server
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/part.tar.gz.part").write_bytes(b"half of something")
+    assert (corpora.fetch(url, digest, tmp_path / "cache") / "LibriSpeech").is_dir()
+
+
+def test_wrong_digest_and_dead_server_are_named(archive_server: tuple[str, str, Path], tmp_path: Path) -> None:
+    url, _, _ = archive_server
+    with pytest.raises(InputError, match="part.tar.gz has md5 .*, expected 0123; it is deleted"):
+        corpora.fetch(url, "md5:0123", tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*.tar.gz*"))
+    with pytest.raises(InputError, match="cannot download http://127.0.0.1:9/x.tar.gz"):
+        corpora.fetch("http://127.0.0.1:9/x.tar.gz", "md5:0", tmp_path / "cache")
+
+
+def test_find_looks_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("given", "variable"):
+        (tmp_path / place / "set").mkdir(parents=True)
+    monkeypatch.setenv("ASR_DATA", str(tmp_path / "variable"))
+    assert corpora.find("set", str(tmp_path / "given")) == tmp_path / "given/set"
+    assert corpora.find("set") == tmp_path / "variable/set"
+    with pytest.raises(InputError, match="holds no folder 'other'"):
+        corpora.find("other", str(tmp_path / "given"))
+    monkeypatch.delenv("ASR_DATA")
+    monkeypatch.chdir(tmp_path)
+    assert corpora.find("set") is None
+
+
+def test_espeak_speaks_digits_of_different_voices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("espeakng_loader", reason="pip install espeakng-loader to test the synthetic corpus")
+    monkeypatch.syspath_prepend(str(RECIPES / "digits"))
+    import synthesise
+
+    monkeypatch.setattr(synthesise, "VOICES", ["en-us", "en-gb"])
+    monkeypatch.setattr(synthesise, "TAKES", [(30, 120), (60, 180)])
+    folder = synthesise.synthesise_digits(tmp_path / "espeak", ["zero", "one"])
+    digits = load_prepare("digits").list_digits(folder)
+    assert len(digits) == 8 and {d.speaker for d in digits} == {"enus", "engb"}
+    lengths = {d.path.name: len(soundfile.read(d.path)[0]) for d in digits}
+    assert lengths["0_enus_0.flac"] > lengths["0_enus_1.flac"] > 2000
