@@ -46,10 +46,9 @@ def features(cfg: Config) -> None:
 
     Train on the written manifest with features=stored and num_bins=VALUES_A_FRAME.
     """
-    from asr import manifest
     from asr.extract import extract
 
-    extract(cfg, manifest.read(_only_input(cfg, "a manifest")), Path(_needed_output(cfg)))
+    extract(_only_input(cfg, "a manifest"), _needed_output(cfg), cfg)
 
 
 def train(cfg: Config) -> None:
