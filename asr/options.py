@@ -99,7 +99,7 @@ def conf_dir() -> Path:
 def all_groups(config_dir: str | None = None) -> dict[str, dict[str, str]]:
     """group -> {choice: its first comment}, from `conf/` and the folder given as --config-dir."""
     found: dict[str, dict[str, str]] = {}
-    for root in filter(None, (conf_dir(), config_dir and Path(config_dir))):
+    for root in [conf_dir(), *([Path(config_dir)] if config_dir else [])]:
         for path in sorted(root.glob("*/*.yaml")):
             found.setdefault(path.parent.name, {})[path.stem] = _first_comment(path)
     return found
