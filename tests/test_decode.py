@@ -22,6 +22,7 @@ from asr.decode import (
     segments,
 )
 from asr.errors import InputError
+from asr.graph.compile import compile_graph
 from asr.hypothesis import Hypothesis, Word
 from asr.text.lexicon import Lexicon
 from asr.text.units import to_units
@@ -198,6 +199,64 @@ def test_real_search_finds_the_words_of_a_known_alignment(tmp_path_factory, alig
 def real_searcher(folder):
     tables = GraphTables.read(graph_dir(folder), TOKENS)
     return GraphSearcher(make_decoder(tables.graph, DecoderConfig()), tables, TOKENS, None)
+
+
+LEXICON = {
+    "one": [("W", "AH", "N")],
+    "won": [("W", "AH", "N"), ("W", "AA", "N")],
+    "a": [("AH",), ("EY",)],
+    "eighty": [("EY", "T", "IY")],
+    "tea": [("T", "IY")],
+}
+
+
+@pytest.fixture(scope="module")
+def phone_searcher(tmp_path_factory):
+    """Over a real compiled graph with homophones, variants, prefixes and silence."""
+    folder = tmp_path_factory.mktemp("phones")
+    lexicon = Lexicon(LEXICON)
+    tokens = Tokens([BLANK, "SIL", *lexicon.units()])
+    arpa = ["\\data\\", f"ngram 1={len(LEXICON) + 3}", "", "\\1-grams:", "-99 <s>", "-0.8 </s>", "-9 <unk>"]
+    arpa += [f"{-0.7 - 0.1 * i:.1f} {word}" for i, word in enumerate(LEXICON)] + ["", "\\end\\", ""]
+    (folder / "lm.arpa").write_text("\n".join(line.replace(" ", "\t") if line[:1] == "-" else line for line in arpa))
+    compile_graph(tokens, lexicon, folder / "lm.arpa", folder / "graph", silence="SIL", draw_states=0)
+    tables = GraphTables.read(folder / "graph", tokens)
+    return GraphSearcher(make_decoder(tables.graph, DecoderConfig(beam=30.0)), tables, tokens, "SIL"), tokens
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.data(), st.lists(st.sampled_from(["one", "eighty", "tea", "a"]), min_size=1, max_size=6))
+def test_compiled_graph_places_each_word(phone_searcher, data, words):
+    """Spoken phone by phone into a known alignment; a reading may differ only where phones are shared, not in place."""
+    searcher, tokens = phone_searcher
+    alignment, spans = [0], []
+    for word in words:
+        alignment += data.draw(st.sampled_from([[], [0], tokens.encode(["SIL"]) + [0]]))
+        start = len(alignment)
+        for token in tokens.encode(data.draw(st.sampled_from(LEXICON[word]))):
+            if alignment[-1] == token:
+                alignment.append(0)
+                start += start == len(alignment) - 1
+            alignment += [token] * data.draw(st.integers(1, 2))
+        spans.append((start, len(alignment)))
+    alignment.append(0)
+    hypo = decode_log_probs(log_probs_of(alignment, len(tokens), 0.999), searcher, 0.01)
+    assert hypo.complete
+    if hypo.text.split() == words:
+        assert [w.start_s for w in hypo.words] == [round(0.01 * start, 3) for start, _ in spans]
+        assert all(0.01 * end <= w.end_s + 1e-6 for (_, end), w in zip(spans, hypo.words, strict=True))
+    else:  # "a tea" sounds like "eighty"
+        assert hypo.text.replace("a tea", "eighty") == " ".join(words).replace("a tea", "eighty")
+    assert all(w.confidence == 0.999 for w in hypo.words)
+
+
+def test_speech_cut_off_in_mid_word(phone_searcher):
+    searcher, tokens = phone_searcher
+    alignment = [k for unit in ("T", "IY", "SIL", "W", "AH") for k in (*tokens.encode([unit]), 0)]
+    certain = np.where(np.arange(len(tokens)) == np.array(alignment)[:, None], 0.0, -np.inf)
+    hypo = decode_log_probs(certain, searcher, 0.01)
+    assert not hypo.complete and hypo.words[0].word == "tea" and hypo.words[0].start_s == 0.0
+    assert all(w.start_s == 0.06 for w in hypo.words[1:])
 
 
 def test_bad_log_probs_are_refused():
