@@ -1,0 +1,77 @@
+"""An n-gram back-off model as plain arrays: what estimation makes, ARPA files hold and the graph is built from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+UNKNOWN, BEGIN, END = "<unk>", "<s>", "</s>"
+MARKS = (UNKNOWN, BEGIN, END)
+MAX_ORDER = 6
+
+
+class Ngrams(NamedTuple):
+    """All n-grams of one order, rows in ascending order of their ids."""
+
+    ids: np.ndarray  # (R, n) int32 word ids, the predicted word last
+    log10_prob: np.ndarray  # (R,) float32, at most 0
+    log10_backoff: np.ndarray  # (R,) float32; 0 where the n-gram is nobody's history, so all 0 at the highest order
+
+
+@dataclass(frozen=True)
+class NgramModel:
+    """`words[i]` is the word of id i, and also the i-th unigram. `orders[n - 1]` holds the n-grams.
+
+    Every n-gram's history (all its words but the last) is listed too. Its suffix (all but the first) need not be:
+    some tools' pruning drops it, and then the longest listed suffix takes its place.
+    """
+
+    words: list[str]
+    orders: list[Ngrams]
+
+    @property
+    def order(self) -> int:
+        return len(self.orders)
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """Word -> id."""
+        return {word: i for i, word in enumerate(self.words)}
+
+    @cached_property
+    def keys(self) -> list[np.ndarray]:
+        """Of each order (R,) int64, ascending: row of the history in the order below x number of words + last word."""
+        keys: list[np.ndarray] = []
+        for ngrams in self.orders:
+            history = find(keys, ngrams.ids[:, :-1], len(self.words))
+            keys.append(history * len(self.words) + ngrams.ids[:, -1])
+        return keys
+
+    def find(self, ids: np.ndarray) -> np.ndarray:
+        """Rows (R,) of the n-grams `ids` (R, n) within `orders[n - 1]`; -1 where the model does not list one."""
+        return find(self.keys, ids, len(self.words))
+
+    def write_arpa(self, path: str | Path) -> None:
+        from asr.lm import arpa
+
+        arpa.write(self, path)
+
+
+def find(keys: Sequence[np.ndarray], ids: np.ndarray, num_words: int) -> np.ndarray:
+    """As `NgramModel.find`, given the `keys` of at least the orders up to n. With n = 0 all rows are 0."""
+    row = np.zeros(len(ids), np.int64)
+    for column, listed in zip(ids.T, keys, strict=False):
+        row = find_sorted(listed, np.where(row < 0, -1, row * num_words + column))
+    return row
+
+
+def find_sorted(listed: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Positions of `wanted` (R,) in the ascending array `listed`, -1 where absent."""
+    if not len(listed):
+        return np.full(len(wanted), -1)
+    position = np.searchsorted(listed, wanted)
+    position[position == len(listed)] = 0
+    return np.where(listed[position] == wanted, position, -1)
