@@ -16,13 +16,16 @@ from asr import manifest
 from asr.config import Config
 from asr.dataset import load_input
 from asr.errors import InputError
+from asr.feature_files import load_features
 from asr.features import FrontEnd
 from asr.files import atomic_write
 from asr.manifest import Utterance
 
+LONGEST_NAME = 230  # bytes; file systems end at 255, and a file being written bears a longer name for a while
+
 
 def extract(source: str | Path, output: str | Path, cfg: Config) -> Path:
-    """Features of the manifest `source` -> the manifest `output`; the arrays lie in the folder `output` minus its suffix.
+    """Features of the manifest `source` -> the manifest `output`, whose arrays lie in a folder of its name.
 
     Started again it goes on where it stopped. Utterances without usable input are named, and listed with the reason
     in `set_aside.tsv` in that folder. Raises InputError when the folder holds features of another configuration, or
@@ -66,9 +69,12 @@ def _claim(folder: Path, configuration: str) -> None:
 
 @torch.inference_mode()
 def _extract_one(utterance: Utterance, folder: Path, cfg: Config, frontend: FrontEnd) -> Utterance:
-    path = folder / (utterance.id.replace("%", "%25").replace("/", "%2F") + ".npy")
+    name = utterance.id.replace("%", "%25").replace("/", "%2F") + ".npy"
+    if len(name.encode()) > LONGEST_NAME:
+        raise InputError(f"its id makes a file name of more than {LONGEST_NAME} bytes; shorten it")
+    path = folder / name
     if path.exists():
-        frames = len(np.load(path, mmap_mode="r"))
+        frames = len(load_features(path))
     else:
         x = torch.from_numpy(load_input(cfg, utterance))[None]  # (1, T) or (1, F, D)
         features, _ = frontend(x, torch.tensor([x.shape[1]]))

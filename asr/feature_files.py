@@ -18,7 +18,7 @@ def load_features(path: str | Path, dim: int = 13) -> np.ndarray:
     if not Path(file if is_ark else path).is_file():
         raise InputError(f"the feature file {file if is_ark else path} does not exist; check the path in the manifest")
     if is_ark:
-        features = _load_ark(path)
+        features = _load_ark(file, int(offset))
     elif path.endswith(".mfc"):
         features = _load_sphinx(path, dim)
     elif path.endswith(".npy"):
@@ -36,14 +36,20 @@ def load_features(path: str | Path, dim: int = 13) -> np.ndarray:
     return features
 
 
-def _load_ark(path: str) -> np.ndarray:
-    import kaldiio
+def _load_ark(path: str, offset: int) -> np.ndarray:
+    from kaldiio.matio import read_kaldi
 
-    try:
-        features = kaldiio.load_mat(path)
-    except Exception as e:  # kaldiio lets whatever goes wrong inside it through
-        raise InputError(f"cannot read the Kaldi matrix {path}: {e!r}; check the offset after the colon") from e
-    return np.asarray(features)
+    with open(path, "rb") as file:
+        file.seek(offset)
+        head = file.read(3)
+        file.seek(offset)
+        # Only Kaldi's own matrices, binary and text: read_kaldi would also unpickle what says so.
+        if not (head.startswith(b"\0B") or head.strip().startswith(b"[")):
+            raise InputError(f"{path}:{offset} is no Kaldi matrix; take the offset after the colon from the scp file")
+        try:
+            return np.asarray(read_kaldi(file))
+        except Exception as e:  # whatever goes wrong inside read_kaldi comes out unwrapped
+            raise InputError(f"the Kaldi matrix {path}:{offset} is damaged or cut off ({e!r}); copy it again") from e
 
 
 def _load_sphinx(path: str, dim: int) -> np.ndarray:
@@ -53,7 +59,9 @@ def _load_sphinx(path: str, dim: int) -> np.ndarray:
     for order in (">", "<"):
         if len(data) % 4 == 0 and values >= 0 and int(np.frombuffer(data, order + "i4", 1)[0]) == values:
             if values % dim:
-                raise InputError(f"{path} holds {values} values, which is no multiple of the dimension {dim}")
+                raise InputError(
+                    f"{path} holds {values} values, no multiple of the dimension {dim}; set features.num_bins"
+                )
             return np.frombuffer(data, order + "f4", offset=4).reshape(-1, dim)
     raise InputError(f"{path} has {len(data)} bytes, which disagrees with the count in its first four; copy it again")
 

@@ -66,6 +66,8 @@ class FrontEnd(nn.Module):
         """The features before normalisation: (N, F, D), lengths (N,)."""
         lengths = self.num_frames(lengths.to(x.device))
         features = self.static(x)  # (N, F, D0)
+        if not features.shape[1]:
+            return features.new_zeros(len(x), 0, self.dim), lengths
         if len(self.delta_kernels):
             index = _clamped(features.shape[1], lengths, self.delta_kernels.shape[1] // 2)  # (N, F+2R)
             padded = features.gather(1, index[:, :, None].expand(-1, -1, features.shape[2]))

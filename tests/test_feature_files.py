@@ -1,0 +1,180 @@
+"""Stored features: Kaldi archives, Sphinx cepstra, numpy arrays; and the extraction of a corpus into them."""
+
+import json
+import pickle
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from asr import manifest
+from asr.config import Config, FeaturesConfig
+from asr.errors import InputError
+from asr.extract import extract
+from asr.feature_files import load_features
+from asr.features import FrontEnd
+from asr.manifest import Utterance
+
+AN4 = Path("../shared/data/an4")
+
+
+@pytest.fixture
+def matrix() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((20, 13)).astype(np.float32)
+
+
+def write_mfc(path: Path, matrix: np.ndarray, order: str = ">", count: int | None = None) -> Path:
+    header = struct.pack(order + "i", matrix.size if count is None else count)
+    path.write_bytes(header + matrix.astype(order + "f4").tobytes())
+    return path
+
+
+@pytest.mark.parametrize("options", [{}, {"text": True}, {"compression_method": 2}])
+def test_kaldi_archives(tmp_path: Path, matrix: np.ndarray, options: dict) -> None:
+    ark, scp = tmp_path / "a.ark", tmp_path / "a.scp"
+    kaldiio.save_ark(str(ark), {"first": matrix[:5], "second": matrix}, scp=str(scp), **options)
+    places = dict(line.split() for line in scp.read_text().splitlines())
+    atol = 0.05 if "compression_method" in options else 1e-5
+    np.testing.assert_allclose(load_features(places["first"]), matrix[:5], atol=atol)
+    np.testing.assert_allclose(load_features(places["second"]), matrix, atol=atol)
+
+
+@pytest.mark.parametrize("order", [">", "<"])
+def test_sphinx_cepstra_in_either_byte_order(tmp_path: Path, matrix: np.ndarray, order: str) -> None:
+    np.testing.assert_array_equal(load_features(write_mfc(tmp_path / "a.mfc", matrix, order)), matrix)
+    assert load_features(tmp_path / "a.mfc", dim=26).shape == (10, 26)
+
+
+@pytest.mark.skipif(not AN4.exists(), reason="../shared/data/an4 is absent")
+def test_an4_cepstra_last_as_long_as_their_manifest_says() -> None:
+    for utterance in manifest.read(AN4 / "manifest.jsonl")[::100]:
+        features = load_features(utterance.features)
+        assert features.shape[1] == 13
+        assert len(features) == pytest.approx(utterance.duration_s * 100, abs=5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
+def test_numpy_arrays_become_float32(tmp_path: Path, matrix: np.ndarray, dtype: type) -> None:
+    np.save(tmp_path / "a.npy", matrix.astype(dtype))
+    loaded = load_features(tmp_path / "a.npy")
+    assert loaded.dtype == np.float32
+    np.testing.assert_array_equal(loaded, matrix.astype(dtype).astype(np.float32))
+
+
+def bad_files(folder: Path, matrix: np.ndarray) -> dict[str, str]:
+    """Path -> words that the error must hold."""
+    holed = matrix.copy()
+    holed[7, 3] = np.nan
+    np.save(folder / "nan.npy", holed)
+    np.save(folder / "cube.npy", matrix[None])
+    np.save(folder / "words.npy", np.array([["a", "b"]]))
+    np.save(folder / "objects.npy", np.array([[{}]], dtype=object), allow_pickle=True)
+    (folder / "cut.npy").write_bytes((folder / "nan.npy").read_bytes()[:-9])
+    (folder / "empty.npy").touch()
+    (folder / "empty.mfc").touch()
+    (folder / "odd.mfc").write_bytes(bytes(7))
+    write_mfc(folder / "long.mfc", matrix, count=999)
+    write_mfc(folder / "nan.mfc", holed)
+    write_mfc(folder / "twelve.mfc", matrix[:, :12])
+    kaldiio.save_ark(str(folder / "whole.ark"), {"u": matrix})
+    (folder / "cut.ark").write_bytes((folder / "whole.ark").read_bytes()[:-9])
+    (folder / "evil.ark").write_bytes(b"u PKL" + pickle.dumps(matrix))
+    kaldiio.save_ark(str(folder / "vector.ark"), {"u": matrix[0]})
+    (folder / "a.txt").write_text("1 2 3")
+    return {
+        "nan.npy": "frame 7",
+        "cube.npy": "shape",
+        "words.npy": "numbers",
+        "objects.npy": "numpy.save",
+        "cut.npy": "numpy.save",
+        "empty.npy": "numpy.save",
+        "empty.mfc": "0 bytes",
+        "odd.mfc": "7 bytes",
+        "long.mfc": "disagrees",
+        "nan.mfc": "frame 7",
+        "twelve.mfc": "dimension 13",
+        "cut.ark:2": "damaged",
+        "evil.ark:2": "no Kaldi matrix",
+        "whole.ark:9": "no Kaldi matrix",
+        "whole.ark:99999": "no Kaldi matrix",
+        "vector.ark:2": "shape",
+        "whole.ark": "OFFSET",
+        "a.txt": "no feature file",
+        "missing.npy": "does not exist",
+        "missing.ark:5": "does not exist",
+    }
+
+
+def test_bad_files_are_named_with_what_is_wrong(tmp_path: Path, matrix: np.ndarray) -> None:
+    for name, words in bad_files(tmp_path, matrix).items():
+        with pytest.raises(InputError, match=words) as raised:
+            load_features(tmp_path / name)
+        assert name.split(":")[0] in str(raised.value)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Three good utterances, one missing, one shorter than a window."""
+    rng = np.random.default_rng(0)
+    utterances = []
+    for i, samples in enumerate([4000, 8000, 16000, 0, 200]):
+        path = tmp_path / f"{i}.wav"
+        if samples:
+            soundfile.write(path, 0.1 * rng.standard_normal(samples), 16000)
+        utterances.append(Utterance(f"발화/{i}", audio=str(path), text="a", extra={"room": 3}))
+    manifest.write(tmp_path / "in.jsonl", utterances)
+    return tmp_path / "in.jsonl"
+
+
+def config(**features) -> Config:
+    return Config(features=FeaturesConfig(kind="mfcc", num_bins=23, **features))
+
+
+def test_extraction_then_stored_equals_features_at_once(corpus: Path, capsys: pytest.CaptureFixture) -> None:
+    cfg = config(deltas=1, cmvn="utterance")
+    output = extract(corpus, corpus.parent / "out.jsonl", cfg)
+    utterances = manifest.read(output)
+    assert [(u.id, u.audio, u.duration_s, u.extra) for u in utterances] == [
+        (f"발화/{i}", None, pytest.approx(0.01 * frames), {"room": 3}) for i, frames in enumerate([23, 48, 98])
+    ]
+    set_aside = (corpus.parent / "out" / "set_aside.tsv").read_text(encoding="utf-8").splitlines()
+    assert [line.split("\t")[0] for line in set_aside] == ["발화/3", "발화/4"]
+    assert "발화/4" in "".join(capsys.readouterr())
+    stored = load_features(utterances[2].features)
+    samples = soundfile.read(corpus.parent / "2.wav", dtype="float32")[0]
+    wanted, _ = FrontEnd(cfg.features)(torch.from_numpy(samples)[None], torch.tensor([len(samples)]))
+    again = FrontEnd(replace(cfg.features, kind="stored", num_bins=13))
+    found, _ = again(torch.from_numpy(stored)[None], torch.tensor([len(stored)]))
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_extraction_goes_on_where_it_stopped(corpus: Path) -> None:
+    folder = corpus.parent / "out"
+    extract(corpus, corpus.parent / "out.jsonl", config())
+    kept, lost = sorted(folder.glob("*.npy"))[:2]
+    time_ns = kept.stat().st_mtime_ns
+    lost.unlink()
+    extract(corpus, corpus.parent / "out.jsonl", config())
+    assert lost.exists() and kept.stat().st_mtime_ns == time_ns
+
+
+def test_extraction_refuses_a_folder_of_other_features(corpus: Path) -> None:
+    extract(corpus, corpus.parent / "out.jsonl", config())
+    with pytest.raises(InputError, match="another configuration"):
+        extract(corpus, corpus.parent / "out.jsonl", config(num_ceps=20))
+
+
+def test_extraction_without_any_good_utterance_or_suffix_is_refused(corpus: Path) -> None:
+    lines = corpus.read_text(encoding="utf-8").splitlines()
+    (corpus.parent / "bad.jsonl").write_text(lines[3] + "\n", encoding="utf-8")
+    assert json.loads(lines[3])["id"] == "발화/3"
+    with pytest.raises(InputError, match="no utterance"):
+        extract(corpus.parent / "bad.jsonl", corpus.parent / "out.jsonl", config())
+    assert not (corpus.parent / "out.jsonl").exists()
+    with pytest.raises(InputError, match="suffix"):
+        extract(corpus, corpus.parent / "out", config())
