@@ -1,0 +1,110 @@
+"""min(det(L o G)), grown straight from the grammar instead of composed and then determinized.
+
+L's spellings make a prefix code (each followed by its `#k` where needed) and G is deterministic, so determinizing
+L o G does no more than gather, at every state of G, the spellings of the words that leave it into a tree. The tree
+is grown here level by level over whole columns: the same automaton in a tenth of the time, with no composition to
+hold in memory and nothing that could fail to end. As `#k` would only be erased again, a spelling that is a prefix
+of another simply gets a last arc of its own.
+
+Weights stand where determinization in the log semiring puts them: an arc costs the log-sum of the words below it
+less that of its parent, so that a beam sees a word's cost as early as it is known. A word's label stands on the
+first arc below which there is no other word.
+"""
+
+import numpy as np
+import pywrapfst
+
+from asr.graph.automaton import Automaton
+from asr.graph.lexicon_fst import Spellings
+
+
+def expand(grammar: Automaton, spellings: Spellings) -> Automaton:
+    """Tokens to words. The only epsilons are the grammar's back-offs.
+
+    State g of the grammar stays state g; behind the grammar's states come the ends of words, if there is a separator,
+    and then the trees.
+    """
+    leaves, final, joints = _leaves(grammar, spellings)
+    columns = [joints, *_grow(leaves, spellings, len(final))]
+    source, ilabel, olabel, cost, target = (np.concatenate(c) for c in zip(*columns, strict=True))
+    num_states = int(max(source.max(initial=0), target.max(initial=0))) + 1
+    final = np.pad(final, (0, max(0, num_states - len(final))), constant_values=np.inf)
+    return Automaton.from_arcs(grammar.start, final, source, ilabel, olabel, cost, target)
+
+
+def minimize(graph: Automaton) -> Automaton:
+    """The smallest equivalent graph that keeps every arc's labels and cost together (acceptor minimization)."""
+    fst = graph.to_openfst()
+    mapper = pywrapfst.EncodeMapper("standard", encode_labels=True, encode_weights=True)
+    fst.encode(mapper)
+    fst.minimize(allow_nondet=True)
+    fst.decode(mapper)
+    return Automaton.from_openfst(fst.connect())
+
+
+def _leaves(grammar: Automaton, spellings: Spellings) -> tuple[list[np.ndarray], np.ndarray, tuple[np.ndarray, ...]]:
+    """Leaves (node, spelling, word, cost, target), a row for each way to say each word arc; the final costs so far;
+    and the arcs that need no tree: back-offs and separators."""
+    is_word = grammar.olabel > 0
+    states = np.arange(grammar.num_states)
+    end, final = states, grammar.final
+    epsilon = np.zeros_like(grammar.olabel)
+    back = [c[~is_word] for c in (grammar.source, epsilon, epsilon, grammar.cost, grammar.target)]
+    if spellings.separator is not None:
+        entered = np.unique(grammar.target[is_word])
+        end = np.zeros_like(states)
+        end[entered] = grammar.num_states + np.arange(len(entered))
+        final = np.concatenate([np.where(states == grammar.start, grammar.final, np.inf), grammar.final[entered]])
+        left = entered[np.isin(entered, grammar.source)]
+        zero = np.zeros_like(left)
+        gaps = (end[left], zero + spellings.separator, zero, zero, left)
+        back = [np.concatenate(columns) for columns in zip(back, gaps, strict=True)]
+
+    words = spellings.word[spellings.word > 0]
+    arc = np.flatnonzero(is_word)
+    begin = np.searchsorted(words, grammar.olabel[arc])
+    count = np.searchsorted(words, grammar.olabel[arc], side="right") - begin
+    arc = np.repeat(arc, count)
+    spelling = np.repeat(begin - (np.cumsum(count) - count), count) + np.arange(len(arc))
+    leaves = [grammar.source[arc], spelling, grammar.olabel[arc], grammar.cost[arc], end[grammar.target[arc]]]
+    if spellings.silence is not None:
+        zero = np.zeros_like(states)
+        silences = [states, zero + len(spellings.word) - 1, zero, zero, states]
+        leaves = [np.concatenate(columns) for columns in zip(leaves, silences, strict=True)]
+    return leaves, final, tuple(back)
+
+
+def _grow(leaves: list[np.ndarray], spellings: Spellings, num_states: int) -> list[tuple[np.ndarray, ...]]:
+    """The arcs (source, ilabel, olabel, cost, target) of the trees, a tuple for each level's inner and last arcs."""
+    node, spelling, word, cost, target = leaves
+    node, cost = node.astype(np.int64), cost.astype(np.float64)
+    above = np.zeros(len(node))  # cost spent on the way to the node
+    told: np.ndarray = np.zeros(len(node), bool)  # whether the word was
+    first, base = spellings.first, int(spellings.labels.max()) + 1
+    arcs: list[tuple[np.ndarray, ...]] = []
+    depth = 0
+    while len(node):
+        label = spellings.labels[first[spelling] + depth]
+        last = spellings.length[spelling] == depth + 1
+        arcs.append(tuple(c[last] for c in (node, label, np.where(told, 0, word), cost - above, target)))
+
+        key = node * base + label
+        inner = np.flatnonzero(~last)
+        inner = inner[np.argsort(key[inner], kind="stable")]
+        node, label, spelling, word, cost, target, above, told, key = (
+            c[inner] for c in (node, label, spelling, word, cost, target, above, told, key)
+        )
+        head = np.flatnonzero(np.diff(key, prepend=-1))
+        if not len(head):
+            break
+        size = np.diff(head, append=len(key))
+        below = -np.logaddexp.reduceat(-cost, head)
+        lowest = np.minimum.reduceat(word, head)
+        alone = lowest == np.maximum.reduceat(word, head)
+        child = num_states + np.arange(len(head))
+        arcs.append((node[head], label[head], np.where(alone & ~told[head], lowest, 0), below - above[head], child))
+
+        num_states += len(head)
+        node, above, told = (np.repeat(c, size) for c in (child, below, alone))
+        depth += 1
+    return arcs

@@ -1,0 +1,94 @@
+"""L: tokens in, words out.
+
+    loop --token:word--> . --token:eps--> ... --#k:eps--> loop
+
+A word's label stands on its first arc; `#k` follows pronunciations that are homophones or prefixes of others, so that
+no spelling is a prefix of another and det(L o G) exists (Mohri, Pereira & Riley 2002, section 3). With a `separator`
+(characters), one stands between two words, not before the first nor after the last:
+
+    start --eps--> loop --token:word--> . --token:eps--> ... end --separator:eps--> loop
+
+With a `silence` token (phones) any number of silences may stand between words and at both ends: a self-loop.
+`#0` loops where words begin, and so lets the grammar's back-off arcs through.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pywrapfst
+
+from asr.text.lexicon import Lexicon
+from asr.tokens import EPSILON_LABEL, Tokens
+
+
+@dataclass(frozen=True)
+class Spellings:
+    """P spellings as columns of graph labels. Silence, where allowed, is the last one, spelling word 0 (epsilon)."""
+
+    word: np.ndarray  # (P,) output label, ascending but for silence
+    length: np.ndarray  # (P,) labels in each
+    labels: np.ndarray  # (sum of length,)
+    silence: int | None = None  # graph labels
+    separator: int | None = None
+
+    @property
+    def first(self) -> np.ndarray:
+        """Where each spelling begins in `labels`."""
+        return np.cumsum(self.length) - self.length
+
+    def sequences(self) -> list[tuple[int, ...]]:
+        return [tuple(part.tolist()) for part in np.split(self.labels, self.first[1:])]
+
+
+def spell(words: list[str], lexicon: Lexicon, tokens: Tokens, silence: str | None, separator: str | None) -> Spellings:
+    """The spellings of `words`, numbered from 1."""
+    spelled = [(i, units) for i, word in enumerate(words, 1) for units in lexicon.pronunciations[word]]
+    if silence:
+        spelled.append((EPSILON_LABEL, (silence,)))
+    labels = [Tokens.label(token) for token in tokens.encode(unit for _, units in spelled for unit in units)]
+    return Spellings(
+        np.array([word for word, _ in spelled]),
+        np.array([len(units) for _, units in spelled]),
+        np.array(labels),
+        Tokens.label(tokens.encode([silence])[0]) if silence else None,
+        Tokens.label(tokens.encode([separator])[0]) if separator else None,
+    )
+
+
+def disambiguate(sequences: list[tuple[int, ...]]) -> list[int]:
+    """The k of each sequence's `#k`, 0 where it needs none. Homophones get 1, 2, ...; prefixes of others at least 1."""
+    copies = Counter(sequences)
+    prefixes = {sequence[:n] for sequence in sequences for n in range(1, len(sequence))}
+    seen: Counter[tuple[int, ...]] = Counter()
+    numbers = []
+    for sequence in sequences:
+        seen[sequence] += 1
+        numbers.append(seen[sequence] if copies[sequence] > 1 or sequence in prefixes else 0)
+    return numbers
+
+
+def lexicon_fst(spellings: Spellings, num_tokens: int, num_words: int) -> pywrapfst.VectorFst:
+    """L for drawing and for use with OpenFst. `#k` is input label `num_tokens + 1 + k`, `#0` in words num_words + 1."""
+    fst = pywrapfst.VectorFst()
+    loop = start = fst.add_state()
+    end = loop
+    disambiguator = Tokens.label(num_tokens)
+    if spellings.separator is not None:
+        start, end = fst.add_state(), fst.add_state()
+        fst.add_arc(start, pywrapfst.Arc(0, 0, 0, loop))
+        fst.add_arc(end, pywrapfst.Arc(spellings.separator, 0, 0, loop))
+    fst.set_start(start)
+    fst.set_final(start)
+    fst.set_final(end)
+    fst.add_arc(loop, pywrapfst.Arc(disambiguator, num_words + 1, 0, loop))
+    sequences = spellings.sequences()
+    for word, sequence, k in zip(spellings.word.tolist(), sequences, disambiguate(sequences), strict=True):
+        labels = sequence + ((disambiguator + k,) if k else ())
+        state = loop
+        for i, label in enumerate(labels):
+            last = i + 1 == len(labels)
+            target = end if last and word else loop if last else fst.add_state()
+            fst.add_arc(state, pywrapfst.Arc(label, 0 if i else word, 0, target))
+            state = target
+    return fst.arcsort("olabel")
