@@ -5,6 +5,7 @@ Nothing heavy is imported before a verb runs, so that help and completion answer
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -57,6 +58,7 @@ def _run_verb(argv: list[str]) -> None:
     if flags.help:
         print(help.verb_help(names, flags.config_dir), end="")
         return
+    _show_log()
     verb = VERBS[names[0]]
     if verb.takes_bundle:
         bundle = next((w for w in words if w.endswith(".asr") and not is_override(w)), None)
@@ -74,6 +76,13 @@ def _run_verb(argv: list[str]) -> None:
         print(OmegaConf.to_yaml(OmegaConf.structured(cfg)), end="")
     else:
         verb.run(cfg)
+
+
+def _show_log() -> None:
+    """What the rooms log, as plain lines on stderr; of other libraries only warnings."""
+    logging.getLogger("asr").setLevel(logging.INFO)
+    if logging.lastResort:
+        logging.lastResort.setLevel(logging.INFO)
 
 
 def _flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:

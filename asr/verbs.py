@@ -28,6 +28,13 @@ def data_import(cfg: Config) -> None:
     CORPUS is a Kaldi data folder, a lhotse cut manifest, a NeMo JSONL file, a Common Voice TSV, a CSV, or a folder
     of sound and text files with equal names.
     """
+    from asr import manifest
+    from asr.importers import import_corpus
+
+    path = _needed_output(cfg)
+    utterances = import_corpus(_only_input(cfg, "a corpus"))
+    manifest.write(path, utterances)
+    print(f"{len(utterances)} utterances -> {path}")
 
 
 def data_check(cfg: Config) -> None:
@@ -73,7 +80,28 @@ def lm_ppl(cfg: Config) -> None:
 
 
 def graph(cfg: Config) -> None:
-    """Compiles tokens, lexicon and language model into the search graph."""
+    """Compiles tokens, lexicon and language model into the search graph.
+
+    asr graph [tokens.table=TOKENS] [lexicon=LEXICON] [arpa=LM]
+
+    The tokens are those of the trained net in `out` unless a table is given. Without a lexicon the words of the
+    language model are spelled in the net's units.
+    """
+    from asr.graph import compile_graph
+    from asr.lm import arpa
+    from asr.text.lexicon import Lexicon
+    from asr.tokens import Tokens
+
+    if not cfg.tokens.table:
+        cfg = run_folder.as_trained(cfg)
+    tokens = Tokens.read(cfg.tokens.table or Path(cfg.out) / "train" / "tokens.txt")
+    if cfg.graph.lexicon:
+        lexicon = Lexicon.read(cfg.graph.lexicon)
+    else:
+        lexicon = Lexicon.from_spelling(arpa.read(cfg.lm.arpa).words, cfg.tokens.unit)
+    stats = compile_graph(tokens, lexicon, cfg.lm.arpa, cfg.graph.dir, cfg.graph.silence, cfg.graph.draw_states)
+    last = stats.stages[-1]
+    print(f"{stats.words} words, {last.states} states, {last.arcs} arcs -> {cfg.graph.dir}")
 
 
 def decode(cfg: Config) -> None:

@@ -4,6 +4,7 @@ and nothing half-written. One test a fault.
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -138,6 +139,8 @@ def test_one_bad_file_among_good_ones(out: Path, fault: Fault) -> None:
 @pytest.mark.parametrize("verb", ["train", "decode"])
 def test_no_utterances(out: Path, fault: Fault, verb: str) -> None:
     (out / "data" / "none.jsonl").touch()
+    if verb == "train":
+        shutil.rmtree(out / "train")
     fault(verb, f"data.train={out}/data/none.jsonl", f"data.test={out}/data/none.jsonl",
           says=("none.jsonl", "0 utterances"), leaves=("train/config.json",))  # fmt: skip
 
@@ -149,8 +152,8 @@ def test_broken_line_of_a_manifest(out: Path, fault: Fault) -> None:
 
 
 def test_unknown_token(out: Path, fault: Fault) -> None:
-    (out / "lexicon.txt").write_text("a a\nb b z\n")
-    fault("graph", f"graph.lexicon={out}/lexicon.txt", f"graph.dir={out}/g", says=("'z'", "'b'"))
+    (out / "lexicon.txt").write_text("a z\nb y a\n")
+    fault("graph", f"graph.lexicon={out}/lexicon.txt", f"graph.dir={out}/g", says=("token table", "a, b"))
 
 
 def test_empty_lexicon(out: Path, fault: Fault) -> None:
