@@ -14,9 +14,10 @@ from asr.errors import InputError
 from asr.graph import compile_graph, word_graph
 from asr.graph.automaton import Automaton
 from asr.graph.draw import dot, find_dot
-from asr.graph.expand import expand, minimize
+from asr.graph.expand import expand
 from asr.graph.grammar import ngram_grammar, word_grammar
 from asr.graph.lexicon_fst import disambiguate, lexicon_fst, spell
+from asr.graph.minimize import minimize
 from asr.graph.pack import unpack
 from asr.graph.preflight import check
 from asr.graph.topology import apply_topology, ctc_topology
@@ -48,7 +49,7 @@ def random_ngrams(rng, words, order):
     for n in range(2, order + 1):
         for history in [g for g in ngrams if len(g) == n - 1 and g[-1] != "</s>"]:
             for word in rng.sample(["</s>", *words], rng.randint(0, min(2, len(words)))):
-                ngrams[*history, word] = (rng.uniform(-2, 0), rng.uniform(-1, 0.3))
+                ngrams[(*history, word)] = (rng.uniform(-2, 0), rng.uniform(-1, 0.3))
     top = max(map(len, ngrams))
     return {g: (prob, backoff if len(g) < top else 0.0) for g, (prob, backoff) in ngrams.items()}
 
@@ -170,7 +171,7 @@ def test_best_path_equals_brute_force(mode, seed, tmp_path):
     grammar = ngram_grammar(arpa.read(tmp_path / "lm.arpa"), {word: i for i, word in enumerate(names[1:-1], 1)})
     spellings = spell(names[1:-1], lexicon, tokens, silence, separator)
     book = by_the_book(grammar, spellings, len(tokens), len(words))
-    ours = minimize(expand(grammar, spellings))
+    ours = minimize(*expand(grammar, spellings))
     assert ours.num_states <= book.num_states()
     book = pywrapfst.compose(ctc_topology(len(tokens)).to_openfst(), book.arcsort("ilabel"))
 
@@ -191,7 +192,7 @@ def test_word_graph_takes_exactly_one_word(mode, seed, tmp_path):
     silence, separator = MODES[mode]
     word_graph(lexicon.pronunciations, lexicon, tokens, tmp_path, silence, draw_states=0)
     spellings = spell(list(lexicon.pronunciations), lexicon, tokens, silence, separator)
-    graph = apply_topology(minimize(expand(word_grammar(len(lexicon)), spellings)), len(tokens)).to_openfst()
+    graph = apply_topology(minimize(*expand(word_grammar(len(lexicon)), spellings)), len(tokens)).to_openfst()
     for frames in (3, 5):
         scores = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
         costs = brute_force(scores, tokens, lexicon, silence, separator, lambda w: math.log(len(lexicon)))

@@ -20,11 +20,11 @@ _EXPANDED = 1  # the one property bit that always holds; OpenFst works the other
 
 @dataclass(frozen=True)
 class Automaton:
-    """S states and A arcs, ordered by source and then input label. Costs are negative natural logs; 0 is epsilon."""
+    """S states and A arcs, the arcs ordered by source. Costs are negative natural logs; label 0 is epsilon."""
 
     start: int
     final: np.ndarray  # (S,) float32 cost of ending in the state, inf where not final
-    source: np.ndarray  # (A,) int32
+    source: np.ndarray  # (A,) int32, ascending
     ilabel: np.ndarray  # (A,) int32
     olabel: np.ndarray  # (A,) int32
     cost: np.ndarray  # (A,) float32
@@ -47,7 +47,7 @@ class Automaton:
     def from_arcs(cls, start: int, final: np.ndarray, source: np.ndarray, ilabel: np.ndarray, olabel: np.ndarray,
                   cost: np.ndarray, target: np.ndarray) -> "Automaton":  # fmt: skip
         """From arcs in any order."""
-        order = np.lexsort((ilabel, source))
+        order = np.argsort(source, kind="stable")  # merges runs that are in order already
         source, ilabel, olabel, target = (x[order].astype(np.int32) for x in (source, ilabel, olabel, target))
         return cls(start, final.astype(np.float32), source, ilabel, olabel, cost[order].astype(np.float32), target)
 

@@ -1,7 +1,7 @@
 """From tokens, lexicon and language model to the graph that the decoder searches.
 
 - G, grammar.py: words with costs, out of an ARPA file or a list of words
-- LG, expand.py: token sequences to words, determinized, then minimized
+- LG, expand.py and minimize.py: token sequences to words, determinized and minimized
 - HLG, topology.py: net outputs, frame by frame, to words
 """
 
@@ -20,9 +20,10 @@ from asr.files import atomic_write
 from asr.graph import pack
 from asr.graph.automaton import Automaton
 from asr.graph.draw import draw
-from asr.graph.expand import expand, minimize
+from asr.graph.expand import expand
 from asr.graph.grammar import ngram_grammar, word_grammar
 from asr.graph.lexicon_fst import Spellings, lexicon_fst, spell
+from asr.graph.minimize import minimize
 from asr.graph.preflight import check
 from asr.graph.topology import apply_topology, ctc_topology
 from asr.text.lexicon import Lexicon
@@ -96,10 +97,10 @@ def _build(grammar: Automaton, start_s: float, words: list[str], lexicon: Lexico
     spellings = spell(words, lexicon, tokens, silence, _separator(tokens))
 
     start_s = time.monotonic()
-    graph = expand(grammar, spellings)
+    graph, levels = expand(grammar, spellings)
     stats.add("LG", graph, start_s)
     start_s = time.monotonic()
-    graph = minimize(graph)
+    graph = minimize(graph, levels)
     stats.add("LG min", graph, start_s)
     start_s = time.monotonic()
     hlg = apply_topology(graph, len(tokens))

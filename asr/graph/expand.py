@@ -1,4 +1,4 @@
-"""min(det(L o G)), grown straight from the grammar instead of composed and then determinized.
+"""det(L o G), grown straight from the grammar instead of composed and then determinized.
 
 L's spellings make a prefix code (each followed by its `#k` where needed) and G is deterministic, so determinizing
 L o G does no more than gather, at every state of G, the spellings of the words that leave it into a tree. The tree
@@ -11,35 +11,25 @@ less that of its parent, so that a beam sees a word's cost as early as it is kno
 first arc below which there is no other word.
 """
 
+import itertools
+
 import numpy as np
-import pywrapfst
 
 from asr.graph.automaton import Automaton
 from asr.graph.lexicon_fst import Spellings
 
 
-def expand(grammar: Automaton, spellings: Spellings) -> Automaton:
-    """Tokens to words. The only epsilons are the grammar's back-offs.
+def expand(grammar: Automaton, spellings: Spellings) -> tuple[Automaton, list[int]]:
+    """Tokens to words, and the number of states above each level of the trees. Back-offs are the only epsilons.
 
     State g of the grammar stays state g; behind the grammar's states come the ends of words, if there is a separator,
-    and then the trees.
+    and then the trees, a level at a time.
     """
     leaves, final, joints = _leaves(grammar, spellings)
-    columns = [joints, *_grow(leaves, spellings, len(final))]
-    source, ilabel, olabel, cost, target = (np.concatenate(c) for c in zip(*columns, strict=True))
-    num_states = int(max(source.max(initial=0), target.max(initial=0))) + 1
-    final = np.pad(final, (0, max(0, num_states - len(final))), constant_values=np.inf)
-    return Automaton.from_arcs(grammar.start, final, source, ilabel, olabel, cost, target)
-
-
-def minimize(graph: Automaton) -> Automaton:
-    """The smallest equivalent graph that keeps every arc's labels and cost together (acceptor minimization)."""
-    fst = graph.to_openfst()
-    mapper = pywrapfst.EncodeMapper("standard", encode_labels=True, encode_weights=True)
-    fst.encode(mapper)
-    fst.minimize(allow_nondet=True)
-    fst.decode(mapper)
-    return Automaton.from_openfst(fst.connect())
+    columns, levels = _grow(leaves, spellings, len(final))
+    source, ilabel, olabel, cost, target = (np.concatenate(c) for c in zip(joints, *columns, strict=True))
+    final = np.pad(final, (0, levels[-1] - len(final)), constant_values=np.inf)
+    return Automaton.from_arcs(grammar.start, final, source, ilabel, olabel, cost, target), levels
 
 
 def _leaves(grammar: Automaton, spellings: Spellings) -> tuple[list[np.ndarray], np.ndarray, tuple[np.ndarray, ...]]:
@@ -74,16 +64,16 @@ def _leaves(grammar: Automaton, spellings: Spellings) -> tuple[list[np.ndarray],
     return leaves, final, tuple(back)
 
 
-def _grow(leaves: list[np.ndarray], spellings: Spellings, num_states: int) -> list[tuple[np.ndarray, ...]]:
-    """The arcs (source, ilabel, olabel, cost, target) of the trees, a tuple for each level's inner and last arcs."""
+def _grow(leaves: list[np.ndarray], spellings: Spellings,
+          num_states: int) -> tuple[list[tuple[np.ndarray, ...]], list[int]]:  # fmt: skip
+    """The arcs (source, ilabel, olabel, cost, target) of the trees, and the number of states above each level."""
     node, spelling, word, cost, target = leaves
     node, cost = node.astype(np.int64), cost.astype(np.float64)
-    above = np.zeros(len(node))  # cost spent on the way to the node
-    told: np.ndarray = np.zeros(len(node), bool)  # whether the word was
+    above, told = np.zeros(len(node)), np.zeros(len(node), bool)  # cost spent, and word told, on the way to the node
     first, base = spellings.first, int(spellings.labels.max()) + 1
     arcs: list[tuple[np.ndarray, ...]] = []
-    depth = 0
-    while len(node):
+    levels = [num_states]
+    for depth in itertools.count():
         label = spellings.labels[first[spelling] + depth]
         last = spellings.length[spelling] == depth + 1
         arcs.append(tuple(c[last] for c in (node, label, np.where(told, 0, word), cost - above, target)))
@@ -96,15 +86,14 @@ def _grow(leaves: list[np.ndarray], spellings: Spellings, num_states: int) -> li
         )
         head = np.flatnonzero(np.diff(key, prepend=-1))
         if not len(head):
-            break
+            return arcs, levels
         size = np.diff(head, append=len(key))
         below = -np.logaddexp.reduceat(-cost, head)
         lowest = np.minimum.reduceat(word, head)
         alone = lowest == np.maximum.reduceat(word, head)
-        child = num_states + np.arange(len(head))
-        arcs.append((node[head], label[head], np.where(alone & ~told[head], lowest, 0), below - above[head], child))
+        child = levels[-1] + np.arange(len(head))
+        arcs.append((node[head], label[head], np.where(told[head] | ~alone, 0, lowest), below - above[head], child))
 
-        num_states += len(head)
+        levels.append(levels[-1] + len(head))
         node, above, told = (np.repeat(c, size) for c in (child, below, alone))
-        depth += 1
-    return arcs
+    raise AssertionError("unreachable")
