@@ -19,6 +19,11 @@ import soxr
 
 from asr.errors import InputError
 
+
+class EmptyAudio(InputError):
+    """The file is there and has nothing in it."""
+
+
 Source = str | Path | bytes | IO[bytes]
 
 BLOCK_SAMPLES = 1 << 18  # decoded at a time, all channels together
@@ -100,6 +105,8 @@ def _stream(source: Source, name: str) -> str | IO[bytes]:
             raise InputError(f"audio file {name} does not exist; check the path")
         if not os.path.isfile(source):
             raise InputError(f"{name} is not a file; give one audio file")
+        if not os.access(source, os.R_OK):
+            raise InputError(f"audio file {name} may not be read; change its permissions")
         empty = os.path.getsize(source) == 0
         stream: str | IO[bytes] = os.fspath(source)
     else:
@@ -111,7 +118,7 @@ def _stream(source: Source, name: str) -> str | IO[bytes]:
         empty = stream.seek(0, io.SEEK_END) == at
         stream.seek(at)
     if empty:
-        raise InputError(f"{name} is empty (0 bytes); record or copy it again")
+        raise EmptyAudio(f"{name} is empty (0 bytes); record or copy it again")
     return stream
 
 
@@ -153,7 +160,7 @@ def _decode(
     except soundfile.SoundFileError as e:
         raise InputError(f"{name} is damaged or truncated ({str(e).rstrip('.')}); copy or record it again") from e
     if not done:
-        raise InputError(f"{name} holds no samples; record or copy it again")
+        raise EmptyAudio(f"{name} holds no samples; record or copy it again")
     if stop is not None and start + done < stop - slack:
         raise InputError(
             f"{name} is truncated: its header promises {(promised or stop) / rate_hz:.2f} s, "

@@ -54,8 +54,11 @@ def read(path: str | Path) -> list[Utterance]:
     return utterances
 
 
-def stream(path: str | Path) -> Iterator[Utterance]:
-    """The utterances one by one, for corpora larger than memory (only the ids are kept). Raises as `read` does."""
+def stream(path: str | Path, bad_lines: dict[int, InputError] | None = None) -> Iterator[Utterance]:
+    """The utterances one by one, for corpora larger than memory: only the ids are kept.
+
+    Raises as `read` does; but when `bad_lines` is given, what is wrong with a line goes there, by its number.
+    """
     folder = os.path.dirname(os.path.abspath(path))
     line_of: dict[str, int] = {}
     try:
@@ -64,10 +67,16 @@ def stream(path: str | Path) -> Iterator[Utterance]:
                 if not line.strip():
                     continue
                 where = f"{path}:{number}"
-                utterance = _parse(line, where)
-                first = line_of.setdefault(utterance.id, number)
-                if first != number:
-                    raise InputError(f"{where}: id '{utterance.id}' stands at line {first} already; ids must differ")
+                try:
+                    utterance = _parse(line, where)
+                    first = line_of.setdefault(utterance.id, number)
+                    if first != number:
+                        raise InputError(f"{where}: id '{utterance.id}' stands at line {first} already; keep one")
+                except InputError as e:
+                    if bad_lines is None:
+                        raise
+                    bad_lines[number] = e
+                    continue
                 yield _with_paths(utterance, lambda p: os.path.normpath(os.path.join(folder, p)))
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"cannot read the manifest {path}: {e}; it is a JSONL file in UTF-8") from e
