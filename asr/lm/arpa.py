@@ -142,8 +142,8 @@ class _Reader:
         fields = np.fromiter(map(len, rows), np.int64, len(rows))
         tokens = np.array([*chain.from_iterable(rows), b""], dtype=object)[:-1]
         at = np.cumsum(fields) - fields  # each line's first token
-        ended = fields == 0
-        ended[~ended] = [token.startswith(b"\\") for token in tokens[at[~ended]]]
+        ended = fields <= 1
+        ended[ended] = [not rows[i] or rows[i][0].startswith(b"\\") for i in np.flatnonzero(ended)]
         self._check(ended, first, f"the {n}-grams end here, before the number that \\data\\ announces; correct it")
         if len(rows) < count:
             self._fail(f"the file ends among the {n}-grams; it is cut short")

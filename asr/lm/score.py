@@ -1,0 +1,116 @@
+"""How well a language model predicts text: log probabilities and perplexity, through kenlm."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import kenlm
+
+from asr.errors import InputError
+from asr.lm import arpa as arpa_file
+from asr.lm.model import BEGIN, END, UNKNOWN, NgramModel
+
+
+class Scorer(Protocol):
+    def full_scores(self, sentence: str) -> Iterator[tuple[float, int, bool]]:
+        """Of each word and then of `</s>`: log10 probability, length of the n-gram used, whether it is unknown."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one text or of many. Predicted are its words and the end of each sentence; logs have base 10."""
+
+    sentences: int
+    words: int
+    unknown: int  # words outside the model's vocabulary
+    log10_prob: float  # unknown words at the probability of `<unk>`
+    log10_prob_unknown: float  # the unknown words' share of it
+
+    @property
+    def perplexity(self) -> float:
+        """Unknown words included, each at the whole probability of `<unk>`."""
+        return perplexity_of(self.log10_prob, self.words + self.sentences)
+
+    @property
+    def perplexity_known(self) -> float:
+        """Unknown words left out, though they stand in the histories of others."""
+        return perplexity_of(self.log10_prob - self.log10_prob_unknown, self.words + self.sentences - self.unknown)
+
+    @property
+    def oov_rate(self) -> float:
+        return self.unknown / max(self.words, 1)
+
+    def __add__(self, other: "Score") -> "Score":
+        return Score(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+    def __str__(self) -> str:
+        known = f", {self.perplexity_known:.2f} without unknown words" if self.unknown else ""
+        return (
+            f"perplexity {self.perplexity:.2f}{known}; {self.oov_rate:.2%} unknown of {self.words:,} words "
+            f"in {self.sentences:,} sentences"
+        )
+
+
+def perplexity(arpa: str | Path, texts: Iterable[str]) -> Score:
+    """Score of all texts, a sentence each. Raises InputError for a bad model and when there is no sentence."""
+    total = sum(sentence_scores(load(arpa), texts), Score(0, 0, 0, 0.0, 0.0))
+    if not total.sentences:
+        raise InputError("there is no text to score; give at least one sentence")
+    return total
+
+
+def sentence_scores(scorer: Scorer, texts: Iterable[str]) -> Iterator[Score]:
+    """Score of each text; texts without words are passed over."""
+    for text in texts:
+        if words := text.split():
+            scores = list(scorer.full_scores(" ".join(words)))
+            unknown = [log10_prob for log10_prob, _, is_unknown in scores if is_unknown]
+            yield Score(1, len(words), len(unknown), sum(score[0] for score in scores), sum(unknown))
+
+
+def load(arpa: str | Path) -> Scorer:
+    """kenlm's model of an ARPA (or kenlm binary) file. Raises InputError if it cannot be read."""
+    config = kenlm.Config()
+    config.show_progress = False
+    config.arpa_complain = kenlm.ARPALoadComplain.NONE
+    try:
+        return kenlm.Model(str(arpa), config)
+    except (OSError, RuntimeError) as e:
+        if "at least a bigram" in str(e):  # kenlm takes no unigram models
+            return BackoffScorer(arpa_file.read(arpa))
+        raise InputError(f"kenlm cannot read the language model {arpa}: {e}") from e
+
+
+class BackoffScorer:
+    """The back-off rule in a few lines of Python: slow, the measure of the fast ones, and for unigram models."""
+
+    def __init__(self, model: NgramModel):
+        self.order = model.order
+        self.table = {
+            tuple(model.words[i] for i in ids): (float(prob), float(backoff))
+            for ngrams in model.orders
+            for ids, prob, backoff in zip(*ngrams, strict=True)
+        }
+
+    def full_scores(self, sentence: str) -> Iterator[tuple[float, int, bool]]:
+        history: tuple[str, ...] = (BEGIN,)
+        for word in (*sentence.split(), END):
+            is_unknown = (word,) not in self.table
+            word = UNKNOWN if is_unknown else word
+            history = history[max(0, len(history) - self.order + 1) :]
+            yield *self.score(history, word), is_unknown
+            history = (*history, word)
+
+    def score(self, history: Sequence[str], word: str) -> tuple[float, int]:
+        """log10 p(word | history) and the length of the n-gram it comes from."""
+        ngram = (*history, word)
+        if ngram in self.table or not history:
+            return self.table.get(ngram, (-100.0, 0))[0], len(ngram)
+        _, backoff = self.table.get(tuple(history), (0.0, 0.0))
+        log10_prob, length = self.score(history[1:], word)
+        return log10_prob + backoff, length
+
+
+def perplexity_of(log10_prob: float, predictions: int) -> float:
+    return float(10.0 ** (-log10_prob / max(predictions, 1)))
