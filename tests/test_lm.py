@@ -1,0 +1,267 @@
+"""Estimation against a slow reference, arithmetic by hand, lmplz and kenlm; the ways of the text into it."""
+
+import gzip
+import io
+import json
+import logging
+import lzma
+import math
+import random
+from collections import Counter
+from pathlib import Path
+
+import kenlm
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import asr.lm
+from asr.config import LmConfig
+from asr.errors import InputError
+from asr.lm import arpa, score
+from asr.lm.model import BEGIN, END, UNKNOWN, NgramModel
+from asr.lm.texts import LINE_LIMIT, sentences
+from asr.lm.training import read_vocabulary
+
+FALLBACK = (0.5, 1.0, 1.5)
+words = st.sampled_from(["a", "b", "c", "d", "하나", "e", "f"])
+corpora = st.lists(st.lists(words, min_size=1, max_size=7).map(" ".join), min_size=1, max_size=25)
+orders = st.integers(1, 6)
+
+
+def zipf_text(seed: int, sentences: int, vocabulary: int = 60) -> list[str]:
+    """Random sentences whose word counts fall off as in real text, so that no discount is degenerate."""
+    draw = random.Random(seed)
+    names = [f"w{i}" for i in range(vocabulary)]
+    weights = [1 / (i + 1) for i in range(vocabulary)]
+    return [" ".join(draw.choices(names, weights, k=draw.randint(1, 9))) for _ in range(sentences)]
+
+
+def reference(texts: list[str], order: int) -> tuple[dict[tuple[str, ...], float], dict[tuple[str, ...], float]]:
+    """Probabilities and back-offs of all n-grams, formula by formula over dicts (Chen & Goodman 1998)."""
+    padded = [(BEGIN, *text.split(), END) for text in texts]
+    seen = {n: Counter(s[i : i + n] for s in padded for i in range(len(s) - n + 1)) for n in range(1, order + 1)}
+    del seen[1][(BEGIN,)]
+    adjusted = {}
+    for n in range(1, order + 1):
+        predecessors = Counter(ngram[1:] for ngram in seen.get(n + 1, ()))
+        is_plain = {g: n == order or g[0] == BEGIN for g in seen[n]}
+        adjusted[n] = {g: seen[n][g] if is_plain[g] else predecessors[g] for g in seen[n]}
+    vocabulary = {w for s in padded for w in s} - {BEGIN} | {UNKNOWN}
+    adjusted[1][(UNKNOWN,)] = 0
+
+    prob: dict[tuple[str, ...], float] = {}
+    backoff: dict[tuple[str, ...], float] = {}
+    for n in range(1, order + 1):
+        discounts = reference_discounts(list(adjusted[n].values()))
+        total, taken = Counter(), Counter()
+        for ngram, a in adjusted[n].items():
+            total[ngram[:-1]] += a
+            taken[ngram[:-1]] += discounts[min(a, 3)]
+        for history in total:
+            backoff[history] = taken[history] / total[history]
+        for ngram, a in adjusted[n].items():
+            lower = prob[ngram[1:]] if n > 1 else 1 / len(vocabulary)
+            history = ngram[:-1]
+            prob[ngram] = (a - discounts[min(a, 3)]) / total[history] + backoff[history] * lower
+    return prob, backoff
+
+
+def reference_discounts(adjusted: list[int]) -> tuple[float, ...]:
+    t1, t2, t3, t4 = (adjusted.count(k) for k in (1, 2, 3, 4))
+    if not t1 or not t2 or not t3:
+        return (0.0, *FALLBACK)
+    y = t1 / (t1 + 2 * t2)
+    d = (1 - 2 * y * t2 / t1, 2 - 3 * y * t3 / t2, 3 - 4 * y * t4 / t3)
+    return (0.0, *d) if all(0 < x <= k for k, x in enumerate(d, 1)) else (0.0, *FALLBACK)
+
+
+def listed(model: NgramModel) -> dict[tuple[str, ...], tuple[float, float]]:
+    return score.BackoffScorer(model).table
+
+
+def assert_equals_reference(texts: list[str], order: int) -> None:
+    table = listed(asr.lm.train(texts, order))
+    prob, backoff = reference(texts, order)
+    prob[(BEGIN,)] = 1.0
+    assert set(table) == set(prob)
+    for ngram, (log10_prob, log10_backoff) in table.items():
+        assert 10**log10_prob == pytest.approx(prob[ngram], rel=2e-6)
+        assert 10**log10_backoff == pytest.approx(backoff.get(ngram, 1.0), rel=2e-6)
+
+
+@given(corpora, orders)
+@settings(max_examples=60, deadline=None)
+def test_equals_slow_reference_on_any_text(texts: list[str], order: int) -> None:
+    assert_equals_reference(texts, order)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_equals_slow_reference_on_natural_counts(order: int) -> None:
+    assert_equals_reference(zipf_text(order, 400), order)
+
+
+def test_tiny_example_by_hand() -> None:
+    # Counts of counts lack a 3, so D = 0.5 1 1.5. Adjusted unigrams: a 1, b 1, c 1, </s> 2, 5 in all; gamma() = 0.5.
+    # <s> a was seen twice: p(a | <s>) = (2 - 1) / 2 + 0.5 p(a). a b was seen once: p(b | a) = 0.5 / 2 + 0.5 p(b).
+    table = listed(asr.lm.train(["a b", "a c"], 2))
+    unigrams = {UNKNOWN: 0.1, BEGIN: 1.0, END: 0.3, "a": 0.2, "b": 0.2, "c": 0.2}
+    bigrams = {(BEGIN, "a"): 0.6, ("a", "b"): 0.35, ("a", "c"): 0.35, ("b", END): 0.65, ("c", END): 0.65}
+    assert {g: 10 ** p[0] for g, p in table.items()} == pytest.approx({(w,): p for w, p in unigrams.items()} | bigrams)
+    backoffs = {(UNKNOWN,): 1.0, (END,): 1.0, (BEGIN,): 0.5, ("a",): 0.5, ("b",): 0.5, ("c",): 0.5}
+    assert {g: 10 ** p[1] for g, p in table.items() if len(g) == 1} == pytest.approx(backoffs)
+
+
+@given(corpora, orders, st.lists(words, max_size=6), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_probabilities_sum_to_one(texts: list[str], order: int, history: list[str], from_begin: bool) -> None:
+    model = asr.lm.train(texts, order)
+    scorer = score.BackoffScorer(model)
+    context = ([BEGIN] * from_begin + history)[-(order - 1) :] if order > 1 else []
+    total = sum(10 ** scorer.score(context, word)[0] for word in model.words if word != BEGIN)
+    assert total == pytest.approx(1.0, abs=2e-6)
+
+
+def test_equals_lmplz() -> None:
+    """The file is lmplz's own: `zipf_text(0, 120, 300)` into `lmplz -o 4 --discount_fallback` (kenlm 0.3.0)."""
+    expected = listed(arpa.read(Path(__file__).parent / "data" / "lmplz.arpa.gz"))
+    found = listed(asr.lm.train(zipf_text(0, 120, 300), 4))
+    assert set(found) == set(expected)
+    assert max(abs(x - y) for g in found for x, y in zip(found[g], expected[g], strict=True)) < 2e-6
+
+
+@given(corpora, st.integers(2, 6), st.lists(st.lists(words | st.just("unheard"), min_size=1, max_size=9), min_size=1))
+@settings(max_examples=25, deadline=None)
+def test_kenlm_scores_as_our_scorer(tmp_path_factory, texts: list[str], order: int, test: list[list[str]]) -> None:
+    path = tmp_path_factory.mktemp("lm") / "lm.arpa"
+    model = asr.lm.train(texts, order)
+    model.write_arpa(path)
+    peer = score.load(path)
+    if model.order > 1:
+        assert isinstance(peer, kenlm.Model)
+    for sentence in test:
+        ours = list(score.BackoffScorer(model).full_scores(" ".join(sentence)))
+        theirs = list(peer.full_scores(" ".join(sentence)))
+        assert [x[0] for x in ours] == pytest.approx([x[0] for x in theirs], abs=1e-5)
+        assert [x[2] for x in ours] == [x[2] for x in theirs]
+
+
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_perplexity_of_training_text_is_exact(tmp_path: Path, order: int) -> None:
+    texts = zipf_text(1, 200)
+    (tmp_path / "a.txt").write_text("\n".join(texts))
+    cfg = LmConfig(text=[str(tmp_path / "a.txt")], order=order, arpa=str(tmp_path / "lm.arpa"))
+    report = asr.lm.train_file(cfg, dev=cfg.text)
+    assert report.dev and report.perplexity == pytest.approx(report.dev.perplexity, rel=1e-5)
+    assert (report.sentences, report.words) == (200, sum(len(t.split()) for t in texts))
+    assert f"1-grams     {report.vocabulary + 3}" in str(report)
+
+
+def test_scores_count_unknown_words(tmp_path: Path) -> None:
+    asr.lm.train(["a b", "b a"], 2).write_arpa(tmp_path / "lm.arpa")
+    result = score.perplexity(tmp_path / "lm.arpa", ["a x", "", "b"])
+    assert (result.sentences, result.words, result.unknown) == (2, 3, 1)
+    assert result.oov_rate == pytest.approx(1 / 3)
+    known = result.log10_prob - result.log10_prob_unknown
+    assert result.perplexity_known == pytest.approx(10 ** (-known / 4))
+    assert math.log10(result.perplexity) == pytest.approx(-result.log10_prob / 5)
+    with pytest.raises(InputError, match="no text"):
+        score.perplexity(tmp_path / "lm.arpa", [" "])
+
+
+def test_words_are_in_code_point_order_whatever_the_order_of_the_text() -> None:
+    a, b = asr.lm.train(["b a", "c"], 2), asr.lm.train(["c", "b a"], 2)
+    assert a.words == b.words == [UNKNOWN, BEGIN, END, "a", "b", "c"]
+    for x, y in zip(a.orders, b.orders, strict=True):
+        assert all(np.array_equal(*columns) for columns in zip(x, y, strict=True))
+
+
+def test_rare_words_become_unknown() -> None:
+    table = listed(asr.lm.train(["a b", "a c", "a b"], 2, min_count=2))
+    assert ("c",) not in table and ("a", UNKNOWN) in table
+    assert table == listed(asr.lm.train(["a b", "a x", "a b"], 2, vocabulary=["b", "a", UNKNOWN]))
+
+
+def test_listed_words_are_in_the_model_even_if_unseen() -> None:
+    table = listed(asr.lm.train(["a b"], 2, vocabulary=["a", "b", "z"]))
+    assert table[("z",)] == table[(UNKNOWN,)]
+
+
+def test_order_is_cut_to_the_longest_sentence() -> None:
+    assert asr.lm.train(["a", "b"], 6).order == 3
+
+
+def test_fallback_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        asr.lm.train(["one two", "two one"], 2)
+    assert "2-grams: discounts 0.5 1 1.5 (fallback" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "message"),
+    [
+        (["a b", "a <s> b"], {}, "sentence 2: the text holds '<s>'"),
+        (["<unk>"], {}, "sentence 1: the text holds '<unk>'"),
+        (["a \0"], {}, "NUL"),
+        ([], {}, "no word"),
+        (["", "  "], {}, "no word"),
+        (["a"], {"min_count": 2}, "no word"),
+        (["a"], {"min_count": 0}, "min_count is 0"),
+        (["a"], {"min_count": 2, "vocabulary": ["a"]}, "min_count is 2"),
+        (["a"], {"order": 7}, "order is 7"),
+        (["a"], {"order": 0}, "order is 0"),
+    ],
+)
+def test_bad_text_and_options(texts: list[str], options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        asr.lm.train(texts, **{"order": 2, **options})
+
+
+def test_text_files_packed_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "\ufeffyes  no\r\n\n 예 \nlast".encode()
+    (tmp_path / "a.txt").write_bytes(text)
+    (tmp_path / "b.gz").write_bytes(gzip.compress(text))
+    (tmp_path / "c").write_bytes(lzma.compress(text))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(text))))
+    for name in ("a.txt", "b.gz", "c"):
+        assert [s.split() for s in sentences([tmp_path / name])] == [["yes", "no"], ["예"], ["last"]]
+    assert [s.split() for s in sentences(["-"])] == [["yes", "no"], ["예"], ["last"]]
+
+
+def test_manifest_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    lines = [{"id": "1", "audio": "1.wav", "text": "yes no"}, {"id": "2", "audio": "2.wav", "text": "a </s>"}]
+    path.write_text("\n".join(map(json.dumps, lines[:1])))
+    assert list(sentences([path])) == ["yes no"]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(InputError, match="train.jsonl: utterance '2': the text holds '</s>'"):
+        list(sentences([path]))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a\nb <s>\n", "a.txt:2: the text holds '<s>'"),
+        (b"a\nb\xff\n", "a.txt:2: not UTF-8"),
+        (b"a\n" + b"x" * LINE_LIMIT, "a.txt:2: the line is longer"),
+        (gzip.compress(b"a b\n" * 9)[:-9], "a.txt: cannot be read on"),
+        (lzma.compress(b"a b\n" * 9)[:-30], "a.txt: cannot be read on"),
+        (b"", "no word"),
+        (None, "cannot read .*a.txt"),
+    ],
+)
+def test_bad_files_leave_no_model(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        asr.lm.train_file(LmConfig(text=[str(tmp_path / "a.txt")], arpa=str(tmp_path / "lm.arpa")))
+    assert not (tmp_path / "lm.arpa").exists()
+
+
+def test_no_text_and_bad_vocabulary(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lm.text is empty"):
+        asr.lm.train_file(LmConfig())
+    (tmp_path / "words").write_text("a\nb 3\n")
+    with pytest.raises(InputError, match="words:2: expected one word"):
+        read_vocabulary(tmp_path / "words")
