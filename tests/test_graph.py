@@ -13,7 +13,7 @@ import pywrapfst
 from asr.errors import InputError
 from asr.graph import compile_graph, word_graph
 from asr.graph.automaton import Automaton
-from asr.graph.draw import dot, find_dot
+from asr.graph.draw import dot, draw, find_dot
 from asr.graph.expand import expand
 from asr.graph.grammar import ngram_grammar, word_grammar
 from asr.graph.lexicon_fst import disambiguate, lexicon_fst, spell
@@ -276,6 +276,14 @@ def test_compiling_again_replaces_the_graph(tmp_path):
         )
     assert not list(tmp_path.glob("*.svg")) and not list(tmp_path.glob(".*"))
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_picture_that_fails_is_no_error(tmp_path, monkeypatch, caplog):
+    graph = Automaton.from_arcs(0, np.zeros(1), *np.zeros((5, 1), int))
+    for program in (None, "false", "/no/such/program"):
+        monkeypatch.setattr("asr.graph.draw.find_dot", lambda program=program: program)
+        assert not draw(graph, tmp_path / "x.svg", ["<eps>"], ["<eps>"])
+    assert caplog.text.count("x.svg is not drawn") == 3 and not list(tmp_path.iterdir())
 
 
 def test_dot_quotes_its_labels():

@@ -29,6 +29,7 @@ from asr.graph.topology import apply_topology, ctc_topology
 from asr.text.lexicon import Lexicon
 from asr.tokens import SPACE, Tokens
 
+_ARCS_TO_STATE = 4  # denser graphs make no picture
 _log = logging.getLogger(__name__)
 
 
@@ -64,8 +65,8 @@ def compile_graph(tokens: Tokens, lexicon: Lexicon, arpa_path: str | Path, out_d
     """Compile the search graph of an ARPA model and write it to the folder `out_dir`, all of it or nothing.
 
     Written: graph.bin (asr.graph.pack), words.txt (line number = output label), tokens.txt, lexicon.txt (the part in
-    use), stats.json, and an SVG of each of H, L, G, LG, HLG that has at most `draw_states` states. With `<space>` in
-    the token table a `<space>` must stand between words; `silence` names a token that may. Raises InputError as
+    use), stats.json, and an SVG of each of H, L, G, LG, HLG that is small: at most `draw_states` states. With
+    `<space>` in the token table one must stand between words; `silence` names a token that may. Raises InputError as
     `asr.lm.arpa.read` and `preflight.check` do.
     """
     from asr.lm import arpa
@@ -119,7 +120,7 @@ def _build(grammar: Automaton, start_s: float, words: list[str], lexicon: Lexico
         isymbols = ["<eps>", *tokens.symbols, *(f"#{k}" for k in range(len(spellings.word) + 1))]
         word_symbols = ["<eps>", *words, "#0"]
         for name, part in parts.items():
-            if part.num_states <= draw_states:
+            if part.num_states <= draw_states and part.num_arcs <= _ARCS_TO_STATE * draw_states:
                 draw(part, folder / f"{name}.svg", word_symbols if name == "G" else isymbols,
                      isymbols if name == "H" else word_symbols)  # fmt: skip
     return stats

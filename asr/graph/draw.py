@@ -12,17 +12,25 @@ import numpy as np
 from asr.files import atomic_write
 from asr.graph.automaton import Automaton
 
+_LIMIT_S = 20.0
 _log = logging.getLogger(__name__)
 
 
 def draw(graph: Automaton, path: str | Path, isymbols: Sequence[str], osymbols: Sequence[str]) -> bool:
-    """Write `graph` as SVG; `isymbols[label]` and `osymbols[label]` name its labels. False when no dot is found."""
+    """Write `graph` as SVG; `isymbols[label]` and `osymbols[label]` name its labels.
+
+    A picture is a comfort: where dot is missing or fails, a warning is all. Returns whether there is one.
+    """
     program = find_dot()
     if program is None:
-        _log.warning("%s is not drawn: pip install graphviz-pure", path)
+        _log.warning("%s is not drawn: pip install graphviz-pure", Path(path).name)
         return False
-    source = dot(graph, isymbols, osymbols)
-    svg = subprocess.run([program, "-Tsvg"], input=source.encode(), capture_output=True, check=True, timeout=60).stdout
+    source = dot(graph, isymbols, osymbols).encode()
+    try:
+        svg = subprocess.run([program, "-Tsvg"], input=source, capture_output=True, check=True, timeout=_LIMIT_S).stdout
+    except (OSError, subprocess.SubprocessError) as e:
+        _log.warning("%s is not drawn: %s", Path(path).name, e)
+        return False
     with atomic_write(path, "wb") as file:
         file.write(svg)
     return True
