@@ -6,6 +6,7 @@ resumed training draws the same.
 
 import numpy as np
 import soxr
+import torch
 from torch import Tensor
 
 from asr.config import AugmentConfig
@@ -31,6 +32,20 @@ def change_tempo(x: np.ndarray, speed: float) -> np.ndarray:
     left = np.minimum(at.astype(np.int64), len(x) - 2)
     share = (at - left).astype(np.float32)[:, None]
     return (1 - share) * x[left] + share * x[left + 1]
+
+
+def warp_bins(x: Tensor, warp: float, rng: np.random.Generator) -> Tensor:
+    """Stretch the bins of each utterance of (N, F, D) by a factor drawn from 1 - warp to 1 + warp.
+
+    Vocal tract length perturbation (Jaitly & Hinton 2013), on the filterbank's own scale.
+    """
+    bins = x.shape[2]
+    factor = torch.from_numpy(rng.uniform(1 - warp, 1 + warp, len(x))).to(x)[:, None]  # (N, 1)
+    at = (torch.arange(bins, device=x.device) * factor).clamp(max=bins - 1)  # (N, D)
+    left = at.floor().clamp(max=bins - 2)
+    share = (at - left)[:, None]  # (N, 1, D)
+    index = left.long()[:, None].expand_as(x)
+    return torch.lerp(x.gather(2, index), x.gather(2, index + 1), share.expand_as(x))
 
 
 def mask_features(x: Tensor, lengths: Tensor, cfg: AugmentConfig, shift_s: float, rng: np.random.Generator) -> Tensor:

@@ -45,6 +45,7 @@ class FeaturesConfig:
 @dataclass
 class AugmentConfig:
     speeds: list[float] = field(default_factory=lambda: [0.9, 1.0, 1.1])  # one is drawn an utterance; [] for none
+    bin_warp: float = 0.0  # each utterance's bins are stretched by up to this share, as by another vocal tract
     freq_masks: int = 2  # SpecAugment: masks along frequency
     freq_width: int = 15  # widest, in bins
     time_masks: int = 2  # SpecAugment: masks along time

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from asr import checkpoint
 from asr.acoustic import AcousticModel
-from asr.augment import generator, mask_features
+from asr.augment import generator, mask_features, warp_bins
 from asr.batching import epoch_batches
 from asr.config import Config
 from asr.dataset import Batch, Utterances, collate
@@ -134,6 +134,8 @@ class Trainer:
         with torch.no_grad():
             features, lengths = self.model.frontend(batch.inputs.to(cfg.device), batch.lengths.to(cfg.device))
             rng = generator(cfg.seed, step, 1)
+            if cfg.augment.bin_warp:
+                features = warp_bins(features, cfg.augment.bin_warp, rng)
             features = mask_features(features, lengths, cfg.augment, cfg.features.shift_ms / 1000, rng)
         log_probs, frames = self.model.net(features, lengths)
         loss = self.loss(log_probs, frames, batch)

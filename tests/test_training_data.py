@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.augment import change_speed, change_tempo, generator, mask_features
+from asr.augment import change_speed, change_tempo, generator, mask_features, warp_bins
 from asr.batching import epoch_batches
 from asr.config import AugmentConfig
 
@@ -38,6 +38,15 @@ def test_tempo_interpolates_along_time() -> None:
     slow = change_tempo(ramp, 0.5)
     np.testing.assert_allclose(slow[:, 0], np.linspace(0, 10, 22), atol=1e-5)
     np.testing.assert_allclose(slow[:, 1], 2 * slow[:, 0], atol=1e-5)
+
+
+def test_warp_stretches_bins_and_nothing_else() -> None:
+    ramp = torch.arange(20.0).expand(3, 4, 20)
+    assert torch.equal(warp_bins(ramp, 0.0, generator(1)), ramp)
+    warped = warp_bins(ramp, 0.2, generator(1))
+    factors = generator(1).uniform(0.8, 1.2, 3)
+    for row, factor in zip(warped, factors, strict=True):
+        np.testing.assert_allclose(row[0], np.minimum(np.arange(20) * factor, 19), rtol=1e-5)
 
 
 def test_masks_stay_within_their_limits() -> None:
