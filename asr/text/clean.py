@@ -1,0 +1,55 @@
+"""Basic normalisation of text, English and Korean: what is left are words between single spaces.
+
+Numbers stay digits; writing them out is not done here.
+"""
+
+import re
+import unicodedata
+
+from asr.errors import InputError
+
+LANGUAGES = ("en", "ko")
+_WIDE = re.compile("[\uff00-\uffef]+")  # full-width Latin, half-width Hangul
+_APOSTROPHES = "'’ʼ"
+_LETTER = r"[^\W\d_]"
+_EDGE_APOSTROPHE = re.compile(rf"(?<!{_LETTER})'|'(?!{_LETTER})")
+_EDGE_APOSTROPHE_KO = re.compile(r"(?<![a-z])'|'(?![a-z])")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_NOT_DECIMAL = re.compile(r",|(?<!\d)\.|\.(?!\d)")
+
+
+class _Table(dict[int, str]):
+    """For str.translate: each character by its Unicode category, worked out when first met."""
+
+    def __init__(self, quote: str):
+        super().__init__({ord(c): "'" for c in _APOSTROPHES} | {ord(c): c for c in ".,"})
+        self.quote = quote  # what a quotation mark becomes
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        category = unicodedata.category(character)
+        if category == "Cf":  # soft hyphen, zero-width space, direction marks
+            self[code] = ""
+        elif category in ("Pi", "Pf") or character == '"':
+            self[code] = self.quote
+        else:
+            self[code] = " " if category[0] in "PSZC" else character
+        return self[code]
+
+
+# Korean particles are written right behind a closing quotation mark: "사랑"이라는.
+_TABLES = {"en": _Table(quote=" "), "ko": _Table(quote="")}
+
+
+def clean(text: str, lang: str) -> str:
+    """`text` in Unicode NFC and lower case, full-width forms made plain, punctuation and symbols taken out.
+
+    Kept are apostrophes inside words (in Korean text: between Latin letters) and points inside numbers; commas
+    between thousands go. Cleaning twice changes nothing more. Raises InputError if `lang` is not en or ko.
+    """
+    if lang not in LANGUAGES:
+        raise InputError(f"text in language '{lang}' cannot be cleaned; choose one of {', '.join(LANGUAGES)}")
+    text = unicodedata.normalize("NFC", _WIDE.sub(lambda run: unicodedata.normalize("NFKC", run[0]), text))
+    text = unicodedata.normalize("NFC", text.translate(_TABLES[lang]).lower())
+    text = _EDGE_APOSTROPHE_KO.sub("", text) if lang == "ko" else _EDGE_APOSTROPHE.sub(" ", text)
+    return " ".join(_NOT_DECIMAL.sub(" ", _THOUSANDS.sub("", text)).split())

@@ -1,0 +1,199 @@
+"""Reading and writing ARPA files: nothing is lost, other tools' habits are understood, every fault is named."""
+
+import gzip
+import lzma
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import asr.lm
+from asr.errors import InputError
+from asr.lm import arpa, score
+from asr.lm.model import NgramModel
+
+GOOD = """\\data\\
+ngram 1=5
+ngram 2=4
+ngram 3=2
+
+\\1-grams:
+-1.5\t<unk>\t0
+0\t<s>\t-0.5
+-0.7\t</s>\t0
+-0.6\tyes\t-0.25
+-0.8\t아니\t-0.1
+
+\\2-grams:
+-0.3\t<s> yes\t-0.2
+-0.4\tyes 아니\t-0.3
+-0.2\t아니 yes\t0
+-0.1\tyes </s>\t0
+
+\\3-grams:
+-0.05\t<s> yes 아니
+-0.06\tyes 아니 yes
+
+\\end\\
+"""
+
+# As SRILM writes and prunes: a comment, -99, back-offs left out, in no order, a suffix ("b </s>") that is not listed.
+SRILM = """made by hand
+
+\\data\\
+ngram 1=4
+ngram 2=2
+ngram 3=1
+
+\\1-grams:
+-0.5 </s>
+-99 <s> -0.3
+-0.4 b
+-0.3 a -0.2
+
+\\2-grams:
+-0.2 a b
+-0.1 <s> a
+
+\\3-grams:
+-0.01 a b </s>
+
+\\end\\
+"""
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def assert_equal(a: NgramModel, b: NgramModel) -> None:
+    assert a.words == b.words and a.order == b.order
+    for x, y in zip(a.orders, b.orders, strict=True):
+        assert np.array_equal(x.ids, y.ids)
+        np.testing.assert_allclose(x.log10_prob, y.log10_prob, rtol=1e-6)
+        np.testing.assert_allclose(x.log10_backoff, y.log10_backoff, rtol=1e-6)
+
+
+def test_arrays_of_a_file(tmp_path: Path) -> None:
+    model = arpa.read(write(tmp_path / "lm.arpa", GOOD))
+    assert model.words == ["<unk>", "<s>", "</s>", "yes", "아니"]
+    assert model.orders[1].ids.tolist() == [[1, 3], [3, 2], [3, 4], [4, 3]]
+    assert model.orders[1].log10_prob == pytest.approx([-0.3, -0.1, -0.4, -0.2])
+    assert model.orders[1].log10_backoff == pytest.approx([-0.2, 0, -0.3, 0])
+    assert model.orders[2].log10_backoff.tolist() == [0, 0]
+    assert model.orders[2].ids.dtype == np.int32 and model.orders[2].log10_prob.dtype == np.float32
+    assert model.find(np.array([[3, 4], [4, 4], [4, 3]])).tolist() == [2, -1, 3]
+    assert model.find(np.array([[3, 4, 3], [4, 4, 3]])).tolist() == [1, -1]
+
+
+def test_habits_of_other_tools(tmp_path: Path) -> None:
+    model = arpa.read(write(tmp_path / "lm.arpa", SRILM))
+    assert model.words == ["</s>", "<s>", "b", "a"]
+    assert model.orders[0].log10_backoff == pytest.approx([0, -0.3, 0, -0.2])
+    assert model.orders[1].ids.tolist() == [[1, 3], [3, 2]]
+    found = [p for p, _, _ in score.BackoffScorer(model).full_scores("a b")]
+    assert found == pytest.approx([-0.1, -0.2, -0.01])
+    found = [p for p, _, _ in score.BackoffScorer(model).full_scores("b a b")]
+    assert found == pytest.approx([-0.3 - 0.4, -0.3, -0.2, -0.01])
+
+
+@given(st.lists(st.lists(st.text("abcdefé가나<>\\", min_size=1, max_size=3), max_size=8).map(" ".join), min_size=1),
+       st.integers(1, 4))  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_round_trip(tmp_path_factory, texts: list[str], order: int) -> None:
+    try:
+        model = asr.lm.train(texts, order)
+    except InputError:
+        return
+    path = tmp_path_factory.mktemp("arpa") / "lm.arpa"
+    model.write_arpa(path)
+    assert_equal(arpa.read(path), model)
+
+
+def test_many_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arpa, "_BLOCK", 3)
+    model = asr.lm.train([f"w{i} w{i + 1} w{i * i % 7}" for i in range(20)], 3)
+    model.write_arpa(tmp_path / "lm.arpa")
+    assert_equal(arpa.read(tmp_path / "lm.arpa"), model)
+    assert_equal(arpa.read(write(tmp_path / "srilm.arpa", SRILM)), arpa.read(write(tmp_path / "b.arpa", SRILM)))
+
+
+def test_packed_files(tmp_path: Path) -> None:
+    model = arpa.read(write(tmp_path / "lm.arpa", GOOD))
+    for name, module in (("lm.arpa.gz", gzip), ("lm.arpa.xz", lzma), ("again.gz", gzip)):
+        model.write_arpa(tmp_path / name)
+        assert_equal(arpa.read(tmp_path / name), model)
+        assert module.open(tmp_path / name, "rt", encoding="utf-8").read().startswith("\\data\\\nngram 1=5\n")
+    assert (tmp_path / "lm.arpa.gz").read_bytes() == (tmp_path / "again.gz").read_bytes()
+
+
+def test_highest_order_has_no_backoff_and_rows_are_sorted(tmp_path: Path) -> None:
+    arpa.read(write(tmp_path / "lm.arpa", GOOD)).write_arpa(tmp_path / "new.arpa")
+    lines = (tmp_path / "new.arpa").read_text(encoding="utf-8").splitlines()
+    assert lines[lines.index("\\2-grams:") + 1 :][:4] == [
+        "-0.3\t<s> yes\t-0.2",
+        "-0.1\tyes </s>\t0",
+        "-0.4\tyes 아니\t-0.3",
+        "-0.2\t아니 yes\t0",
+    ]
+    assert "-0.05\t<s> yes 아니" in lines and lines[-1] == "\\end\\"
+
+
+FAULTS = [
+    ("ngram 1=5", "ngram 1=6", "12: the 1-grams end here"),
+    ("ngram 1=5", "ngram 1=4", r"11: expected '\\2-grams:' behind 4 1-grams, found '-0.8"),
+    ("ngram 3=2", "ngram 3=1", r"21: expected '\\end\\' behind 1 3-grams"),
+    ("ngram 3=2", "ngram 3=9", "22: the 3-grams end here|the file ends among the 3-grams"),
+    ("ngram 2=4", "ngram 4=4", "3: expected 'ngram 2=COUNT'"),
+    ("ngram 2=4", "ngram 2=four", "3: expected 'ngram 2=COUNT'"),
+    ("-0.6\tyes", "-0,6\tyes", "10: '-0,6' is not a finite number"),
+    ("-0.6\tyes", "nan\tyes", "10: 'nan' is not"),
+    ("-0.3\t<s> yes\t-0.2", "-0.3\t<s> yes\tx", "14: 'x' is not a finite number"),
+    ("-0.4\tyes 아니", "0.4\tyes 아니", "15: the log10 probability is positive"),
+    ("-0.4\tyes 아니", "-0.4\tyes no", "15: word 'no' is not among the 1-grams"),
+    ("-0.05\t<s> yes 아니", "-0.05\t아니 아니 yes", "20: the n-gram's history is not among"),
+    ("-0.06\tyes 아니 yes", "-0.06\t<s> yes 아니", "21: the n-gram stands twice"),
+    ("-0.8\t아니", "-0.8\tyes", "11: the word stands twice"),
+    ("-0.05\t<s> yes 아니", "-0.05\t<s> yes", "20: expected a log10 probability, 3 words"),
+    (
+        "-0.4\tyes 아니\t-0.3",
+        "-0.4\tyes 아니 yes\t-0.3\t1",
+        "15: expected a log10 probability, 2 words and a log10 back",
+    ),
+    ("-0.05\t<s> yes 아니", "-0.05\t<s> yes 아니\t-1", "20: an n-gram of the highest order has no back-off"),
+    ("\\end\\\n", "", r"22: expected '\\end\\' behind 2 3-grams, the file ends"),
+    ("-0.06\tyes 아니 yes\n\n\\end\\\n", "", "the file ends among the 3-grams; it is cut short"),
+    ("\\2-grams:", "\\3-grams:", r"13: expected '\\2-grams:'"),
+    ("-0.7\t</s>\t0", "-0.7\tend\t0", "no '</s>' among the 1-grams"),
+    ("\\data\\", "data", r"no line '\\data\\'; this is not an ARPA file"),
+    ("-0.8\t아니", "-0.8\t\udcff", "11: the word is not UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), FAULTS)
+@pytest.mark.parametrize("block", [arpa._BLOCK, 2])
+def test_faults_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str, block: int
+) -> None:
+    monkeypatch.setattr(arpa, "_BLOCK", block)
+    assert old in GOOD
+    path = tmp_path / "lm.arpa"
+    path.write_bytes(GOOD.replace(old, new).encode(errors="surrogateescape"))
+    with pytest.raises(InputError, match=message):
+        arpa.read(path)
+
+
+def test_missing_empty_and_broken_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read"):
+        arpa.read(tmp_path / "none.arpa")
+    (tmp_path / "empty").write_bytes(b"")
+    with pytest.raises(InputError, match="not an ARPA file"):
+        arpa.read(tmp_path / "empty")
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(GOOD.encode() * 2)[:100])
+    with pytest.raises(InputError, match="cannot be read on"):
+        arpa.read(tmp_path / "cut.gz")
+    with pytest.raises(InputError, match="kenlm cannot read"):
+        score.load(tmp_path / "empty")
