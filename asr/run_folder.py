@@ -11,7 +11,9 @@ from typing import Any
 
 from asr.config import Config, FeaturesConfig, ModelConfig
 from asr.errors import InputError
+from asr.tokens import Tokens
 
+MAX_AUDIO_S = 600  # of a recording to transcribe; training's limit is lower
 TUNED = ("acoustic_scale", "word_penalty", "blank_penalty")
 
 
@@ -35,12 +37,13 @@ def tuned(cfg: Config) -> list[str]:
 
 def bundled(cfg: Config) -> list[str]:
     """The decoder options in a bundle as overrides; none from a damaged one, which is told when it is opened."""
+    limit = f"data.max_audio_s={MAX_AUDIO_S}"
     try:
         with zipfile.ZipFile(cfg.bundle) as archive:
             decoder = json.loads(archive.read("config.json"))["decoder"]
-        return [f"decoder.{name}={value}" for name, value in decoder.items()]
+        return [limit, *(f"decoder.{name}={value}" for name, value in decoder.items())]
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, AttributeError, TypeError):
-        return []
+        return [limit]
 
 
 def as_trained(cfg: Config) -> Config:
@@ -57,6 +60,12 @@ def as_trained(cfg: Config) -> Config:
     except (KeyError, TypeError) as e:
         raise InputError(f"{path} is not of this version ({e!r}); train again in another folder with out=") from e
     return cfg
+
+
+def tokens(cfg: Config) -> Tokens | None:
+    """The configured token table, else that of the trained net, else None."""
+    path = Path(cfg.tokens.table or Path(cfg.out) / "train" / "tokens.txt")
+    return Tokens.read(path) if cfg.tokens.table or path.exists() else None
 
 
 def card(cfg: Config) -> str:

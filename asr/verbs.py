@@ -5,7 +5,7 @@ A verb's docstring is its help: the first line stands in `asr --help`, the rest 
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,10 +40,30 @@ def data_import(cfg: Config) -> None:
 def data_check(cfg: Config) -> None:
     """The data doctor: names bad utterances, writes cleaned manifests and a report.
 
-    asr data check [MANIFEST ...]
+    asr data check [MANIFEST ...] [output=FOLDER]
 
-    Without manifests it checks data.train, data.dev and data.test.
+    Without manifests it checks data.train, data.dev and data.test, and that no recording is in two of them. Texts
+    are checked against tokens.table, or the trained net's tokens, where there is one.
     """
+    from asr.data_check import check
+    from asr.text.lexicon import Lexicon
+
+    manifests = cfg.input or [cfg.data.train, cfg.data.dev, cfg.data.test]
+    for number, path in enumerate(manifests):
+        report = check(
+            path,
+            cfg.output or Path(cfg.data.dir) / "check",
+            run_folder.tokens(cfg),
+            cfg.tokens.unit,
+            Lexicon.read(cfg.tokens.lexicon) if cfg.tokens.lexicon else None,
+            cfg.features.shift_ms / 1000 * cfg.model.subsampling,
+            against=[] if cfg.input else manifests[number + 1 :],
+            sample_rate_hz=cfg.features.sample_rate_hz,
+            feature_shift_s=cfg.features.shift_ms / 1000,
+            feature_dim=cfg.features.num_bins,
+            workers=cfg.data.workers or None,
+        )
+        print(report.table())
 
 
 def features(cfg: Config) -> None:
@@ -69,14 +89,26 @@ def lm_train(cfg: Config) -> None:
     """Estimates an n-gram language model from text (interpolated modified Kneser-Ney).
 
     asr lm train text=a.txt,b.txt.gz order=4 arpa=lm.arpa
+
+    Without text it takes that of the training manifest.
     """
+    from asr.lm import train_file
+
+    dev = [cfg.data.dev] if Path(cfg.data.dev).exists() else []
+    print(train_file(replace(cfg.lm, text=cfg.lm.text or cfg.input or [cfg.data.train]), dev))
 
 
 def lm_ppl(cfg: Config) -> None:
     """Perplexity of texts under a language model.
 
-    asr lm ppl heldout.txt arpa=lm.arpa
+    asr lm ppl [heldout.txt ...] arpa=lm.arpa
+
+    Without files it takes the text of the manifest of `split`.
     """
+    from asr.lm.score import perplexity
+    from asr.lm.texts import sentences
+
+    print(perplexity(cfg.lm.arpa, sentences(cfg.input or [getattr(cfg.data, cfg.split)])))
 
 
 def graph(cfg: Config) -> None:
@@ -90,11 +122,12 @@ def graph(cfg: Config) -> None:
     from asr.graph import compile_graph
     from asr.lm import arpa
     from asr.text.lexicon import Lexicon
-    from asr.tokens import Tokens
 
     if not cfg.tokens.table:
         cfg = run_folder.as_trained(cfg)
-    tokens = Tokens.read(cfg.tokens.table or Path(cfg.out) / "train" / "tokens.txt")
+    tokens = run_folder.tokens(cfg)
+    if tokens is None:
+        raise InputError(f"{cfg.out}/train holds no tokens.txt; run `asr train` first, or name a tokens.table")
     if cfg.graph.lexicon:
         lexicon = Lexicon.read(cfg.graph.lexicon)
     else:
@@ -168,7 +201,7 @@ def transcribe(cfg: Config) -> None:
 
     if not cfg.input:
         raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
-    recognizer = load(cfg.bundle, cfg.device, **vars(cfg.decoder))
+    recognizer = load(cfg.bundle, cfg.device, cfg.data.max_audio_s, **vars(cfg.decoder))
     found, problems = [], []
     for file in cfg.input:
         try:
@@ -250,6 +283,6 @@ VERBS: dict[str, Verb] = {
     "tune": Verb(tune, ("decoder", "graph", "data")),
     "score": Verb(score, ("score", "data")),
     "bundle": Verb(bundle, ("decoder", "graph"), earlier=run_folder.tuned),
-    "transcribe": Verb(transcribe, ("decoder",), earlier=run_folder.bundled, takes_bundle=True),
+    "transcribe": Verb(transcribe, ("decoder", "data"), earlier=run_folder.bundled, takes_bundle=True),
     "doctor": Verb(doctor, ("data",)),
 }

@@ -40,7 +40,7 @@ ngram 2=2
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """A run folder with everything in order: a trained net, its graph, its bundle, an ARPA file, a sound, a manifest."""
+    """A run folder with everything in order: a trained net, graph, bundle, ARPA file, a sound, manifests."""
     out = tmp_path / "run"
     cfg = config()
     net = model(cfg)
