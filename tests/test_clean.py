@@ -56,6 +56,7 @@ def test_korean(text: str, expected: str) -> None:
 )
 @settings(max_examples=500, deadline=None)
 @example("İ'ſ", "en")
+@example("a'\u0301", "ko")
 def test_what_holds_of_any_text(text: str, lang: str) -> None:
     cleaned = clean(text, lang)
     assert clean(cleaned, lang) == cleaned

@@ -52,4 +52,5 @@ def clean(text: str, lang: str) -> str:
     text = unicodedata.normalize("NFC", _WIDE.sub(lambda run: unicodedata.normalize("NFKC", run[0]), text))
     text = unicodedata.normalize("NFC", text.translate(_TABLES[lang]).lower())
     text = _EDGE_APOSTROPHE_KO.sub("", text) if lang == "ko" else _EDGE_APOSTROPHE.sub(" ", text)
-    return " ".join(_NOT_DECIMAL.sub(" ", _THOUSANDS.sub("", text)).split())
+    text = _NOT_DECIMAL.sub(" ", _THOUSANDS.sub("", text))
+    return " ".join(unicodedata.normalize("NFC", text).split())
