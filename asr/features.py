@@ -229,7 +229,8 @@ def _filters(cfg: FeaturesConfig, fft_samples: int) -> Tensor:
     edges = scale(torch.tensor([cfg.low_hz, _high_hz(cfg)], dtype=torch.float64))
     points = edges[0] + (edges[1] - edges[0]) / (cfg.num_bins + 1) * torch.arange(cfg.num_bins + 2)
     left, centre, right = points[:-2], points[1:-1], points[2:]
-    at = scale(torch.arange(fft_samples // 2 + 1) * (cfg.sample_rate_hz / fft_samples)).double()[:, None]
+    hz = torch.arange(fft_samples // 2 + 1, dtype=torch.float64) * (cfg.sample_rate_hz / fft_samples)
+    at = scale(hz)[:, None]  # (fft/2+1, 1)
     filters = torch.minimum((at - left) / (centre - left), (right - at) / (right - centre)).clamp(min=0)
     filters[-1] = 0
     return filters
