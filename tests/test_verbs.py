@@ -1,0 +1,88 @@
+"""Every verb once, in order, on a corpus of tones: what each leaves is what the next one needs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asr import cli, manifest
+
+RATE_HZ = 16000
+WORDS = {"do": 500, "re": 1100, "mi": 2300}  # the pitch of each in Hz
+
+
+def write_corpus(folder: Path, utterances: int) -> None:
+    """Recordings of one to three tones, each with a text of their names beside it."""
+    rng = np.random.default_rng(1)
+    folder.mkdir()
+    for number in range(utterances):
+        words = [list(WORDS)[k] for k in rng.integers(len(WORDS), size=rng.integers(1, 4))]
+        time_s = np.arange(int(0.25 * RATE_HZ)) / RATE_HZ
+        tones = [np.append(0.3 * np.sin(2 * np.pi * WORDS[w] * time_s), np.zeros(1600)) for w in words]
+        samples = np.concatenate(tones) + rng.normal(scale=0.01, size=sum(map(len, tones)))
+        soundfile.write(folder / f"u{number:02}.wav", samples, RATE_HZ)
+        (folder / f"u{number:02}.txt").write_text(" ".join(words) + "\n")
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder after every verb from `data import` to `bundle`."""
+    folder = tmp_path_factory.mktemp("verbs")
+    out = folder / "run"
+    write_corpus(folder / "corpus", 16)
+    for split in ("train", "dev", "test"):
+        assert cli.main(["data", "import", str(folder / "corpus"), f"output={out}/data/{split}.jsonl"]) == 0
+    small = ["experiment=tiny", "num_bins=16", "hidden=32", "subsampling=2", "lr=1e-2", "epochs=12", "batch_s=6"]
+    assert cli.main(["train", f"out={out}", *small]) == 0
+    assert cli.main(["lm", "train", f"out={out}", "order=2"]) == 0
+    for verb in ("graph", "tune", "decode", "score", "bundle"):
+        assert cli.main([verb, f"out={out}"]) == 0
+    return out
+
+
+def test_every_verb_leaves_its_files(out: Path) -> None:
+    files = (
+        "train/config.json train/tokens.txt train/final.safetensors train/curves.png lm.arpa graph/graph.bin "
+        "tune.json decode/test/hyp.jsonl score/score.json model.asr"
+    )
+    assert [name for name in files.split() if not (out / name).is_file()] == []
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_the_tones_are_learnt(out: Path) -> None:
+    assert json.loads((out / "score" / "score.json").read_text())["wer"] < 0.3
+
+
+def test_transcribe_prints_words_with_times(out: Path, capsys: pytest.CaptureFixture) -> None:
+    sound = out.parent / "corpus" / "u00.wav"
+    assert cli.main(["transcribe", str(out / "model.asr"), str(sound), f"output={out}/hyp.jsonl"]) == 0
+    hypothesis = json.loads((out / "hyp.jsonl").read_text())
+    printed = capsys.readouterr().out
+    assert f"{sound}: {hypothesis['text']}" in printed
+    assert printed.count(" s  ") == len(hypothesis["words"])
+
+
+def test_data_check_of_the_three_manifests(out: Path, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["data", "check", f"out={out}"]) == 0
+    assert "duplicate" in capsys.readouterr().out  # they are one corpus
+    assert (out / "data" / "check" / "train.clean.jsonl").is_file()
+
+
+def test_features_are_stored_once(out: Path) -> None:
+    output = out / "stored" / "train.jsonl"
+    assert cli.main(["features", f"{out}/data/train.jsonl", f"output={output}", "features=mfcc"]) == 0
+    assert all(u.features and not u.audio for u in manifest.read(output))
+
+
+def test_perplexity_of_a_file_and_of_the_split(out: Path, capsys: pytest.CaptureFixture) -> None:
+    (out / "held.txt").write_text("do re mi\n")
+    for words in ([], [f"{out}/held.txt"]):
+        assert cli.main(["lm", "ppl", f"out={out}", *words]) == 0
+        assert "perplexity" in capsys.readouterr().out
+
+
+def test_another_training_in_the_same_folder_is_refused(out: Path, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["train", f"out={out}", "experiment=tiny", "hidden=48"]) == 2
+    assert "choose another folder" in capsys.readouterr().err
