@@ -31,7 +31,15 @@ SLACK_S = 0.1  # a segment or a lossy file's header may overshoot the samples by
 RATES_HZ = (1000, 768000)  # anything else is a broken header
 LOUDEST = 16.0  # float files may exceed 1 a little; above this they hold integers and need scaling
 UNKNOWN_FRAMES = 1 << 62  # libsndfile's count for a stream whose header leaves the length open is above this
+MP3_WARM_UP = 16 * 1152  # an mp3 frame may need bits of those before it: so many samples are decoded and dropped
 STREAMED_BYTES = 0x7FFF0000  # wav written to a pipe announces about 2 or 4 GiB of samples
+
+
+class _File(soundfile.SoundFile):
+    def seekable(self) -> bool:
+        """No, so that soundfile does not seek to where it stands after each read: that loses the bits which the next
+        mp3 frame needs, and fails at the end of a stream of unknown length. `seek` works all the same."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ def _open(source: Source) -> Iterator[soundfile.SoundFile]:
     name = _name(source)
     stream = _stream(source, name)
     try:
-        file = soundfile.SoundFile(stream)
+        file = _File(stream)
     except (soundfile.SoundFileError, TypeError) as e:  # TypeError: headerless formats, chosen by the file's name
         raise InputError(f"{name} is not audio in a known format; give wav, flac, ogg/opus or mp3") from e
     with file:
@@ -143,7 +151,9 @@ def _decode(
     limit = None if max_s is None else round(max_s * rate_hz)
     try:
         if start:
-            file.seek(start)
+            warm_up = min(start, MP3_WARM_UP) if file.format == "MP3" else 0
+            file.seek(start - warm_up)
+            file.read(warm_up)
         done = 0  # frames decoded
         while stop is None or start + done < stop:
             if limit is not None and (done if stop is None else stop - start) > limit:

@@ -1,0 +1,36 @@
+"""Fixtures that several test files share."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real recordings beside the checkout."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"needs the real recordings in {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def make_wav(tmp_path):
+    """make_wav(name, samples or seconds, rate_hz=16000, **soundfile options) -> path below tmp_path.
+
+    Seconds give noise of a seed made from the name; samples are (T,) or (T, C).
+    """
+
+    def make(name, samples=1.0, rate_hz=16000, **options) -> Path:
+        if isinstance(samples, (int, float)):
+            seed = sum(map(ord, name))
+            samples = 0.1 * np.random.default_rng(seed).standard_normal(round(samples * rate_hz))
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, samples, rate_hz, **options)
+        return path
+
+    return make
