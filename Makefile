@@ -20,7 +20,7 @@ BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 .PHONY: demo test lint bench clean
 .DELETE_ON_ERROR:
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.installed-demo
 	$(BIN)/python recipes/digits/run.py
 
 test: lint
@@ -28,11 +28,12 @@ test: lint
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc -name '*.cc' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-bench: $(VENV)/.installed-bench
-	for script in benchmarks/*.py; do $(BIN)/python "$$script"; done
+bench: $(VENV)/.installed-test,bench
+	for script in benchmarks/*.py; do $(BIN)/python -m "benchmarks.$$(basename "$$script" .py)"; done
 
 # The virtual environment with torch, which changes rarely and takes longest.
 $(VENV)/.torch:
@@ -41,16 +42,11 @@ $(VENV)/.torch:
 	$(PIP) $(TORCH)
 	touch $@
 
-# The package, editable, with its extensions built from csrc/.
-$(VENV)/.installed: $(VENV)/.torch $(BUILD_INPUTS)
-	@echo "installing asr and building its extensions (a minute or two)"
-	$(PIP) -e .
-	touch $@
-
+# The package, editable, with the extras that the name says and its extensions built from csrc/.
 $(VENV)/.installed-%: $(VENV)/.torch $(BUILD_INPUTS)
-	@echo "installing asr with the $* tools and building its extensions (a minute or two)"
+	@echo "installing asr[$*] and building its extensions (a minute or two)"
 	$(PIP) -e ".[$*]"
-	touch $(VENV)/.installed $@
+	touch $@
 
 clean:
 	rm -rf $(VENV) build dist
