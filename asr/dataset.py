@@ -94,7 +94,7 @@ def load_input(cfg: Config, utterance: Utterance) -> np.ndarray:
     if cfg.features.kind == "stored":
         if utterance.features is None:
             raise InputError(f"utterance '{utterance.id}' has no stored features; set features.kind or extract them")
-        return load_features(utterance.features)
+        return load_features(utterance.features, cfg.features.num_bins)
     if utterance.audio is None:
         raise InputError(f"utterance '{utterance.id}' has no audio; for stored features set features=stored")
     return audio.load(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from asr.criteria.ctc import ctc_greedy, ctc_loss
 from omegaconf import OmegaConf
 from rapidfuzz.distance import Levenshtein
 from torch.utils.data import DataLoader
@@ -22,6 +21,7 @@ from asr.acoustic import AcousticModel
 from asr.augment import generator, mask_features, warp_bins
 from asr.batching import epoch_batches
 from asr.config import Config
+from asr.criteria.ctc import ctc_greedy, ctc_loss
 from asr.dataset import Batch, Utterances, collate
 from asr.errors import InputError
 from asr.files import atomic_write
@@ -85,7 +85,7 @@ class Trainer:
         if resumed := checkpoint.read_resume(self.folder, self.model, self.optimizer):
             self.state = resumed
             tqdm.write(f"resuming {self.folder} at step {resumed['step']}, epoch {resumed['epoch'] + 1}")
-        elif self.cfg.features.cmvn == "global":
+        elif self.cfg.features.cmvn in ("global", "running"):
             self.fit_cmvn()
         with tqdm(total=self.epoch_starts[-1], initial=self.state["step"], unit="batch", desc="training") as bar:
             while self.state["epoch"] < self.cfg.optim.epochs and not self.is_stale():

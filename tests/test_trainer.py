@@ -131,9 +131,10 @@ def test_a_folder_of_another_training_is_refused(corpus: Path) -> None:
         Trainer(other)
 
 
-def test_global_normalisation_is_fitted_and_kept(corpus: Path) -> None:
+@pytest.mark.parametrize("kind", ["global", "running"])
+def test_statistics_of_normalisation_are_fitted_and_kept(corpus: Path, kind: str) -> None:
     cfg = config(corpus, "exp", epochs=1)
-    cfg.features = replace(cfg.features, cmvn="global")
+    cfg.features = replace(cfg.features, cmvn=kind)
     train(cfg)
     model, _ = load_model(cfg)
     assert model.frontend.cmvn.has_stats
