@@ -1,0 +1,281 @@
+"""The data doctor against corpora whose faults are planted: it finds those, no others, and never stops."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from asr import manifest
+from asr.data_check import ERRORS, WARNINGS, check
+from asr.errors import InputError
+from asr.manifest import Utterance
+from asr.text.lexicon import Lexicon
+from asr.tokens import Tokens
+
+TOKENS = Tokens.from_characters(["abcdefghijklmnopqrstuvwxyz "])
+
+
+def found(report):
+    """{id: sorted names of its findings}"""
+    names = {}
+    for f in report.findings:
+        names.setdefault(f.id, []).append(f.check)
+    return {id: sorted(checks) for id, checks in names.items()}
+
+
+def speechlike(seconds=1.0, rate_hz=16000, seed=0, amplitude=0.1):
+    return amplitude * np.random.default_rng(seed).standard_normal(round(seconds * rate_hz))
+
+
+@pytest.fixture
+def corpus(make_wav, tmp_path):
+    """corpus(id=Utterance fields or samples) writes recordings and a manifest, returns the manifest's path."""
+
+    def write(name="train", **utterances):
+        made = []
+        for seed, (id, u) in enumerate(utterances.items()):
+            if not isinstance(u, Utterance):
+                samples = speechlike(seed=seed) if u is None else u
+                u = Utterance(id, str(make_wav(f"{name}/{id}.wav", samples)), text="one", speaker="s")
+            made.append(replace(u, id=id))
+        manifest.write(tmp_path / f"{name}.jsonl", made)
+        return tmp_path / f"{name}.jsonl"
+
+    return write
+
+
+def test_healthy(corpus, tmp_path):
+    path = corpus(a=None, b=None)
+    report = check(path, tmp_path / "out", TOKENS, frame_s=0.03)
+    assert (report.findings, report.total, report.kept) == ([], 2, 2)
+    assert report.total_s == report.kept_s == pytest.approx(2.0)
+    clean = manifest.read(report.clean)
+    assert clean == [replace(u, duration_s=1.0) for u in manifest.read(path)]  # durations are filled in
+
+
+def test_every_fault_is_named(corpus, make_wav, tmp_path):
+    good = make_wav("good.wav", speechlike(seed=99))
+    (tmp_path / "zero.wav").touch()
+    (tmp_path / "text.wav").write_text("this is no audio\n" * 50)
+    cut = make_wav("cut.flac", speechlike(4.0, seed=98))
+    cut.write_bytes(cut.read_bytes()[:20000])
+    nan = speechlike(seed=97)
+    nan[5000] = np.nan
+
+    def said(path, text="one", **fields):
+        return Utterance("", str(path), text=text, **fields)
+
+    path = corpus(
+        healthy=said(good),
+        missing=said(tmp_path / "none.wav"),
+        zero=said(tmp_path / "zero.wav"),
+        text=said(tmp_path / "text.wav"),
+        cut=said(cut),
+        nan=said(make_wav("nan.wav", nan, subtype="FLOAT")),
+        early=said(make_wav("early.wav", 1.0), duration_s=2.0),
+        outside=said(make_wav("outside.wav", 1.0), start_s=3.0),
+        silent=said(make_wav("silent.wav", 1e-4 * np.ones(16000), subtype="FLOAT")),
+        clipped=said(make_wav("clipped.wav", np.clip(speechlike(seed=96, amplitude=1.0), -1, 1))),
+        slow=said(make_wav("slow.wav", 1.0, 8000)),
+        long=said(make_wav("long.wav", 3.0), duration_s=1.0),
+        wordless=said(make_wav("wordless.wav", 1.0), "  "),
+        foreign=said(make_wav("foreign.wav", 1.0), "één"),
+        crowded=said(make_wav("crowded.wav", 1.0), "abcdefgh" * 5),
+        again=said(good),
+    )
+    with open(path, "a") as file:
+        file.write('{"id": "broken"\n{"id": "healthy", "audio": "x.wav"}\n')
+    report = check(path, tmp_path / "out", TOKENS, frame_s=0.03)
+    assert found(report) == {
+        "line 17": ["malformed"],
+        "line 18": ["malformed"],
+        "missing": ["unreadable"],
+        "zero": ["empty"],
+        "text": ["unreadable"],
+        "cut": ["unreadable"],
+        "nan": ["unreadable"],
+        "early": ["ends early"],
+        "outside": ["unreadable"],
+        "silent": ["silent"],
+        "clipped": ["clipped"],
+        "slow": ["rate"],
+        "long": ["duration"],
+        "wordless": ["no text"],
+        "foreign": ["tokens"],
+        "crowded": ["too long for CTC"],
+        "again": ["heard twice"],
+    }
+    kept = [u.id for u in manifest.read(report.clean)]
+    assert kept == ["healthy", "clipped", "slow", "long", "again"]
+    assert (report.total, report.kept) == (18, 5)
+    whys = {f.id: f.why for f in report.findings}
+    assert "none.wav does not exist" in whys["missing"] and "'é'" not in whys["foreign"] and "é" in whys["foreign"]
+    assert "40 frames needed for 40 tokens, 33 are there" in whys["crowded"]
+
+
+def test_files_of_the_report(corpus, tmp_path):
+    path = corpus(a=None, b=Utterance("", "gone.wav", text="two"))
+    report = check(path, tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "train.clean.jsonl", "train.report.json", "train.report.png", "train.report.txt",
+    ]  # fmt: skip
+    written = json.loads((tmp_path / "out/train.report.json").read_text())
+    assert written["utterances"] == {"total": 2, "kept": 1}
+    assert written["hours"]["kept"] == pytest.approx(1 / 3600)
+    assert written["counts"] == {"unreadable": 1}
+    assert [(f["id"], f["severity"], f["check"]) for f in written["findings"]] == [("b", "error", "unreadable")]
+    table = (tmp_path / "out/train.report.txt").read_text()
+    assert table == report.table() and "kept 1 of 2 utterances" in table and "b: audio file" in table
+    assert (tmp_path / "out/train.report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_table_names_some_and_counts_all(corpus, tmp_path):
+    path = corpus(**{f"u{i}": Utterance("", f"gone{i}.wav", text="x") for i in range(8)})
+    table = check(path, tmp_path / "out").table()
+    assert "u4: " in table and "u5: " not in table and "... and 3 more" in table
+    assert check(path, tmp_path / "out").kept == 0
+
+
+def test_without_tokens_text_is_free(corpus, tmp_path, make_wav):
+    path = corpus(a=Utterance("", str(make_wav("a.wav", 0.1)), text="één " * 100))
+    assert found(check(path, tmp_path / "out")) == {}
+
+
+def test_ctc_length(corpus, make_wav, tmp_path):
+    """200 drawn texts against the shortest alignment: a frame for each token, a blank wherever two equal ones meet."""
+    rng, utterances, expected = np.random.default_rng(1), {}, {}
+    for i in range(200):
+        frames = int(rng.integers(1, 17))
+        text = "a" + "".join(rng.choice(list("ab "), rng.integers(0, 12)))
+        units = " ".join(text.split())
+        shortest = "".join(c + ("-" if units[k + 1 : k + 2] == c else "") for k, c in enumerate(units))
+        if len(shortest) > frames:
+            expected[f"u{i}"] = ["too long for CTC"]
+        utterances[f"u{i}"] = Utterance("", str(make_wav(f"{i}.wav", speechlike(frames * 0.03, seed=i))), text=text)
+    assert 20 < len(expected) < 180
+    assert found(check(corpus(**utterances), tmp_path / "out", TOKENS, frame_s=0.03)) == expected
+
+
+def test_phones(corpus, make_wav, tmp_path):
+    lexicon = Lexicon({"yes": [("Y", "EH", "S")], "no": [("N", "OW")]})
+    wav = str(make_wav("a.wav", 1.0))
+    path = corpus(a=Utterance("", wav, text="yes"), b=Utterance("", wav, text="maybe"), c=Utterance("", wav, text="no"))
+    report = check(path, tmp_path / "out", Tokens(["<blk>", "Y", "EH", "S"]), "phone", lexicon)
+    assert {id: [c for c in checks if c == "tokens"] for id, checks in found(report).items()} == {
+        "b": ["tokens"],
+        "c": ["tokens"],
+    }
+    assert any("'maybe' is not in the lexicon" in f.why for f in report.findings)
+    assert any("not in the token table: N OW" in f.why for f in report.findings)
+
+
+def test_against(corpus, make_wav, tmp_path):
+    """The same audio is found in another container and under another name; other takes of a text are only told."""
+    take = np.round(speechlike(seed=50) * 32767).astype(np.int16)
+    test = corpus(
+        "test",
+        t1=Utterance("", str(make_wav("test/t1.flac", take)), text="yes", speaker="s1"),
+        t2=Utterance("", str(make_wav("test/t2.wav", 1.0)), text="no", speaker="s2"),
+        t3=Utterance("", "gone.wav", text="lost", speaker="s2"),
+    )
+    train = corpus(
+        copied=Utterance("", str(make_wav("train/copy.wav", take)), text="other text", speaker="s9"),
+        t2=Utterance("", str(make_wav("train/another.wav", 1.0)), text="other", speaker="s9"),
+        take2=Utterance("", str(make_wav("train/take2.wav", 1.0)), text="no", speaker="s2"),
+        fine=Utterance("", str(make_wav("train/fine.wav", 1.0)), text="no", speaker="s3"),
+        anonymous=Utterance("", str(make_wav("train/anonymous.wav", 1.0)), text="no"),
+    )
+    report = check(train, tmp_path / "out", against=[test])
+    assert found(report) == {"copied": ["duplicate"], "t2": ["duplicate"], "take2": ["said twice"]}
+    assert [u.id for u in manifest.read(report.clean)] == ["take2", "fine", "anonymous"]
+    assert {f.id: f.why for f in report.findings}["copied"] == f"same audio as 't1' in {test}"
+
+
+def test_segments_of_one_recording(corpus, make_wav, tmp_path):
+    """Cut from one file they are no duplicates, and a first segment says nothing about the file's duration."""
+    wav = str(make_wav("a.wav", 4.0))
+    path = corpus(**{f"u{i}": Utterance("", wav, start_s=float(i), duration_s=1.0, text="one") for i in range(4)})
+    report = check(path, tmp_path / "out", TOKENS, frame_s=0.03)
+    assert report.findings == [] and report.kept_s == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("amplitude, name", [(1.0, []), (0.999, []), (3.0, ["clipped"]), (1e-5, ["silent"])])
+def test_levels(corpus, make_wav, tmp_path, amplitude, name):
+    """A tone at full scale is not clipped, a tone cut at full scale is; loud and soft channels are seen alone."""
+    t = np.arange(16000) / 16000
+    tone = np.clip(amplitude * np.sin(2 * np.pi * 220 * t), -1, 1)
+    for subtype in ("PCM_16", "FLOAT"):
+        path = corpus(a=Utterance("", str(make_wav("a.wav", tone, subtype=subtype)), text="one"))
+        assert found(check(path, tmp_path / "out")).get("a", []) == name
+    if name == ["clipped"]:
+        stereo = np.stack([0.01 * np.sin(t), tone], axis=1)
+        path = corpus(a=Utterance("", str(make_wav("a.wav", stereo)), text="one"))
+        assert found(check(path, tmp_path / "out")) == {"a": ["clipped"]}
+
+
+def test_stored_features(corpus, tmp_path):
+    for name, frames in (("a", 100), ("b", 0), ("c", 30)):
+        np.save(tmp_path / f"{name}.npy", np.random.default_rng(len(name)).standard_normal((frames, 13)).astype("f"))
+    (tmp_path / "d.npy").write_text("no array")
+
+    def stored(name, text="one", duration_s=None):
+        return Utterance("", features=str(tmp_path / f"{name}.npy"), text=text, duration_s=duration_s)
+
+    path = corpus(a=stored("a", duration_s=1.0), b=stored("b"), c=stored("c", "eleven letters"), d=stored("d"),
+                  e=stored("none"), f=stored("a", duration_s=2.0))  # fmt: skip
+    report = check(path, tmp_path / "out", TOKENS, frame_s=0.03)
+    assert found(report) == {
+        "b": ["empty"],
+        "c": ["too long for CTC"],
+        "d": ["unreadable"],
+        "e": ["unreadable"],
+        "f": ["duration", "heard twice"],
+    }
+
+
+def test_a_decoder_that_fails_stops_nothing(corpus, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("codec exploded")
+
+    path = corpus(a=None, b=None)
+    monkeypatch.setattr("asr.data_check.audio.info", fail)
+    report = check(path, tmp_path / "out")
+    assert found(report) == {"a": ["unreadable"], "b": ["unreadable"]}
+    assert "codec exploded" in report.findings[0].why
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_order_and_progress(corpus, tmp_path, workers, capsys):
+    path = corpus(**{f"u{i}": speechlike(0.05, seed=i) for i in range(40)})
+    report = check(path, tmp_path / "out", workers=workers)
+    assert [u.id for u in manifest.read(report.clean)] == [f"u{i}" for i in range(40)]
+    assert "check train: 100%" in capsys.readouterr().err
+
+
+def test_no_manifest(tmp_path):
+    with pytest.raises(InputError, match="cannot read the manifest"):
+        check(tmp_path / "none.jsonl", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_check_has_one_severity():
+    assert not set(ERRORS) & set(WARNINGS)
+
+
+def test_real_recordings(shared_data, tmp_path):
+    """The takes of a speaker are no copies of each other, all files are sound, and 8 kHz is told."""
+    utterances = [u for u in manifest.read(shared_data / "fsdd/manifest.jsonl") if u.speaker == "george"]
+    for split in ("train", "test"):
+        manifest.write(tmp_path / f"{split}.jsonl", [u for u in utterances if u.extra["split"] == split])
+    tokens = Tokens.from_characters(u.text for u in utterances)
+    report = check(tmp_path / "train.jsonl", tmp_path, tokens, frame_s=0.03, against=[tmp_path / "test.jsonl"])
+    assert report.kept == report.total == 450
+    assert report.counts() == {"rate": 450, "said twice": 450}
+
+
+def test_real_features(shared_data, tmp_path):
+    utterances = manifest.read(shared_data / "an4/manifest.jsonl")[:60]
+    manifest.write(tmp_path / "an4.jsonl", utterances)
+    tokens = Tokens.from_characters(u.text for u in utterances)
+    assert check(tmp_path / "an4.jsonl", tmp_path, tokens, frame_s=0.02).findings == []
