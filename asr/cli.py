@@ -5,15 +5,20 @@ Nothing heavy is imported before a verb runs, so that help and completion answer
 """
 
 import argparse
+import errno
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import NoReturn
 
 from asr import completion, help
+from asr.config import Config
 from asr.errors import InputError
 from asr.overrides import compose, is_override, nearest, sweep, to_overrides
-from asr.verbs import FLAGS, VERBS
+from asr.verbs import FLAGS, VERBS, Verb
+
+_USERS_TO_MEND = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)  # full disk, no permission
 
 
 class _FlagParser(argparse.ArgumentParser):
@@ -65,7 +70,7 @@ def _run_verb(argv: list[str]) -> None:
         words = [f"bundle={w}" if w is bundle else w for w in words]
     overrides = to_overrides(words, verb.home, flags.config_dir, flags.multirun)
     if flags.multirun:
-        sweep(overrides, verb.run)
+        sweep(overrides, partial(_run, verb))
         return
     cfg = compose(overrides)
     if verb.earlier and (found := verb.earlier(cfg)):
@@ -75,7 +80,22 @@ def _run_verb(argv: list[str]) -> None:
 
         print(OmegaConf.to_yaml(OmegaConf.structured(cfg)), end="")
     else:
+        _run(verb, cfg)
+
+
+def _run(verb: Verb, cfg: Config) -> None:
+    """Runs the verb; what only the user can mend of the machine's state is bad input, too."""
+    if cfg.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError("device=cuda, but torch finds no CUDA device; set device=cpu, or see `asr doctor`")
+    try:
         verb.run(cfg)
+    except OSError as e:
+        if e.errno not in _USERS_TO_MEND:
+            raise
+        raise InputError(f"{e.strerror}: {e.filename or cfg.out}; make room or choose another place with out=") from e
 
 
 def _show_log() -> None:

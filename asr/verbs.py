@@ -42,13 +42,16 @@ def data_check(cfg: Config) -> None:
 
     asr data check [MANIFEST ...] [output=FOLDER]
 
-    Without manifests it checks data.train, data.dev and data.test, and that no recording is in two of them. Texts
-    are checked against tokens.table, or the trained net's tokens, where there is one.
+    Without manifests it checks those of data.train, data.dev and data.test that exist, and that no recording is in
+    two of them. Texts are checked against tokens.table, or the trained net's tokens, where there is one.
     """
     from asr.data_check import check
     from asr.text.lexicon import Lexicon
 
-    manifests = cfg.input or [cfg.data.train, cfg.data.dev, cfg.data.test]
+    own = [path for path in (cfg.data.train, cfg.data.dev, cfg.data.test) if Path(path).exists()]
+    manifests = cfg.input or own
+    if not manifests:
+        raise InputError(f"there is no {cfg.data.train}, {cfg.data.dev} or {cfg.data.test}; name a manifest to check")
     for number, path in enumerate(manifests):
         report = check(
             path,

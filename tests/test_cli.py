@@ -1,6 +1,7 @@
 """The command line: composition of every yaml choice, suggestions, help, completion, sweeps and exit codes."""
 
 import dataclasses
+import errno
 import json
 import os
 import subprocess
@@ -336,6 +337,18 @@ def test_ctrl_c_and_bugs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setitem(VERBS, "train", raising(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         cli.main(["train"])
+
+
+def test_full_disk_and_missing_device(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    def fill(cfg: Config) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "model.asr")
+
+    monkeypatch.setitem(VERBS, "train", Verb(fill))
+    assert "No space left on device: model.asr" in error_of(capsys, "train", f"out={tmp_path}")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "set device=cpu" in error_of(capsys, "train", "device=cuda")
 
 
 def test_one_command_as_a_process(tmp_path: Path) -> None:
