@@ -160,7 +160,7 @@ def test_best_path_equals_brute_force(mode, seed, tmp_path):
     tokens, (silence, separator) = tokens_of(mode), MODES[mode]
     lexicon = random_lexicon(rng)
     words = list(lexicon.pronunciations)
-    ngrams = random_ngrams(rng, words, rng.choice([1, 2, 3]))
+    ngrams = random_ngrams(rng, [*words, "oov"], rng.choice([1, 2, 3]))
     write_arpa(ngrams, tmp_path / "lm.arpa")
 
     compile_graph(tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "graph", silence, draw_states=0)
@@ -171,7 +171,7 @@ def test_best_path_equals_brute_force(mode, seed, tmp_path):
     grammar = ngram_grammar(arpa.read(tmp_path / "lm.arpa"), {word: i for i, word in enumerate(names[1:-1], 1)})
     spellings = spell(names[1:-1], lexicon, tokens, silence, separator)
     book = by_the_book(grammar, spellings, len(tokens), len(words))
-    ours = minimize(*expand(grammar, spellings))
+    ours = minimize(expand(grammar, spellings))
     assert ours.num_states <= book.num_states()
     book = pywrapfst.compose(ctc_topology(len(tokens)).to_openfst(), book.arcsort("ilabel"))
 
@@ -192,7 +192,7 @@ def test_word_graph_takes_exactly_one_word(mode, seed, tmp_path):
     silence, separator = MODES[mode]
     word_graph(lexicon.pronunciations, lexicon, tokens, tmp_path, silence, draw_states=0)
     spellings = spell(list(lexicon.pronunciations), lexicon, tokens, silence, separator)
-    graph = apply_topology(minimize(*expand(word_grammar(len(lexicon)), spellings)), len(tokens)).to_openfst()
+    graph = apply_topology(minimize(expand(word_grammar(len(lexicon)), spellings)), len(tokens)).to_openfst()
     for frames in (3, 5):
         scores = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
         costs = brute_force(scores, tokens, lexicon, silence, separator, lambda w: math.log(len(lexicon)))

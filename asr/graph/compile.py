@@ -98,10 +98,10 @@ def _build(grammar: Automaton, start_s: float, words: list[str], lexicon: Lexico
     spellings = spell(words, lexicon, tokens, silence, _separator(tokens))
 
     start_s = time.monotonic()
-    graph, levels = expand(grammar, spellings)
-    stats.add("LG", graph, start_s)
+    trees = expand(grammar, spellings)
+    stats.add("LG", trees.graph, start_s)
     start_s = time.monotonic()
-    graph = minimize(graph, levels)
+    graph = minimize(trees)
     stats.add("LG min", graph, start_s)
     start_s = time.monotonic()
     hlg = apply_topology(graph, len(tokens))

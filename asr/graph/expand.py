@@ -11,7 +11,7 @@ less that of its parent, so that a beam sees a word's cost as early as it is kno
 first arc below which there is no other word.
 """
 
-import itertools
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,17 +19,25 @@ from asr.graph.automaton import Automaton
 from asr.graph.lexicon_fst import Spellings
 
 
-def expand(grammar: Automaton, spellings: Spellings) -> tuple[Automaton, list[int]]:
-    """Tokens to words, and the number of states above each level of the trees. Back-offs are the only epsilons.
+@dataclass(frozen=True)
+class Trees:
+    """A graph whose states 0 .. levels[0] are joints between words and the rest trees that grow from joint to joint,
+    a level at a time: level i + 1 begins at state levels[i]. `root` (S,) is the joint that a state grew from."""
 
-    State g of the grammar stays state g; behind the grammar's states come the ends of words, if there is a separator,
-    and then the trees, a level at a time.
-    """
+    graph: Automaton
+    levels: list[int]
+    root: np.ndarray
+
+
+def expand(grammar: Automaton, spellings: Spellings) -> Trees:
+    """Tokens to words. Joints are the grammar's states in their order and then, if there is a separator, the ends of
+    words. Back-offs are the only epsilons."""
     leaves, final, joints = _leaves(grammar, spellings)
-    columns, levels = _grow(leaves, spellings, len(final))
+    columns, levels, roots = _grow(leaves, spellings, len(final))
     source, ilabel, olabel, cost, target = (np.concatenate(c) for c in zip(joints, *columns, strict=True))
     final = np.pad(final, (0, levels[-1] - len(final)), constant_values=np.inf)
-    return Automaton.from_arcs(grammar.start, final, source, ilabel, olabel, cost, target), levels
+    graph = Automaton.from_arcs(grammar.start, final, source, ilabel, olabel, cost, target)
+    return Trees(graph, levels, np.concatenate([np.arange(levels[0]), *roots]))
 
 
 def _leaves(grammar: Automaton, spellings: Spellings) -> tuple[list[np.ndarray], np.ndarray, tuple[np.ndarray, ...]]:
@@ -41,7 +49,7 @@ def _leaves(grammar: Automaton, spellings: Spellings) -> tuple[list[np.ndarray],
     epsilon = np.zeros_like(grammar.olabel)
     back = [c[~is_word] for c in (grammar.source, epsilon, epsilon, grammar.cost, grammar.target)]
     if spellings.separator is not None:
-        entered = np.unique(grammar.target[is_word])
+        entered = np.flatnonzero(np.bincount(grammar.target[is_word]))
         end = np.zeros_like(states)
         end[entered] = grammar.num_states + np.arange(len(entered))
         final = np.concatenate([np.where(states == grammar.start, grammar.final, np.inf), grammar.final[entered]])
@@ -65,15 +73,18 @@ def _leaves(grammar: Automaton, spellings: Spellings) -> tuple[list[np.ndarray],
 
 
 def _grow(leaves: list[np.ndarray], spellings: Spellings,
-          num_states: int) -> tuple[list[tuple[np.ndarray, ...]], list[int]]:  # fmt: skip
-    """The arcs (source, ilabel, olabel, cost, target) of the trees, and the number of states above each level."""
+          num_states: int) -> tuple[list[tuple[np.ndarray, ...]], list[int], list[np.ndarray]]:  # fmt: skip
+    """The arcs (source, ilabel, olabel, cost, target) of the trees; their levels; the root of each state of a level."""
     node, spelling, word, cost, target = leaves
+    root = node
     node, cost = node.astype(np.int64), cost.astype(np.float64)
     above, told = np.zeros(len(node)), np.zeros(len(node), bool)  # cost spent, and word told, on the way to the node
     first, base = spellings.first, int(spellings.labels.max()) + 1
     arcs: list[tuple[np.ndarray, ...]] = []
+    roots: list[np.ndarray] = []
     levels = [num_states]
-    for depth in itertools.count():
+    while len(node):
+        depth = len(levels) - 1
         label = spellings.labels[first[spelling] + depth]
         last = spellings.length[spelling] == depth + 1
         arcs.append(tuple(c[last] for c in (node, label, np.where(told, 0, word), cost - above, target)))
@@ -81,12 +92,10 @@ def _grow(leaves: list[np.ndarray], spellings: Spellings,
         key = node * base + label
         inner = np.flatnonzero(~last)
         inner = inner[np.argsort(key[inner], kind="stable")]
-        node, label, spelling, word, cost, target, above, told, key = (
-            c[inner] for c in (node, label, spelling, word, cost, target, above, told, key)
+        root, node, label, spelling, word, cost, target, above, told, key = (
+            c[inner] for c in (root, node, label, spelling, word, cost, target, above, told, key)
         )
         head = np.flatnonzero(np.diff(key, prepend=-1))
-        if not len(head):
-            return arcs, levels
         size = np.diff(head, append=len(key))
         below = -np.logaddexp.reduceat(-cost, head)
         lowest = np.minimum.reduceat(word, head)
@@ -94,6 +103,7 @@ def _grow(leaves: list[np.ndarray], spellings: Spellings,
         child = levels[-1] + np.arange(len(head))
         arcs.append((node[head], label[head], np.where(told[head] | ~alone, 0, lowest), below - above[head], child))
 
+        roots.append(root[head])
         levels.append(levels[-1] + len(head))
         node, above, told = (np.repeat(c, size) for c in (child, below, alone))
-    raise AssertionError("unreachable")
+    return arcs, levels, roots

@@ -8,24 +8,28 @@ which a future is a 128-bit hash, computed level by level. Then states of the gr
 import numpy as np
 
 from asr.graph.automaton import Automaton
+from asr.graph.expand import Trees
 
 _SEEDS = np.array([0x9E3779B97F4A7C15, 0xD1B54A32D192ED03], np.uint64)  # for two hashes of 64 bits
 
 
-def minimize(graph: Automaton, levels: list[int]) -> Automaton:
-    """`graph` with equal states merged; states from levels[i] up to levels[i + 1] have arcs to later ones alone,
-    or to those before levels[0]."""
-    future = _futures(graph, levels)
+def minimize(trees: Trees) -> Automaton:
+    """The graph of the trees with equal states merged, each tree's states together: a search walks along them."""
+    graph = trees.graph
+    future = _futures(graph, trees.levels)
     order = np.lexsort(future.T)  # stable: the first state of a class is its lowest
     is_new = np.append(True, (np.diff(future[order].T) != 0).any(0))
     lowest = np.empty(graph.num_states, np.int64)
     lowest[order] = order[is_new][np.cumsum(is_new) - 1]
 
-    kept = lowest == np.arange(graph.num_states)
-    number = (np.cumsum(kept) - 1)[lowest].astype(np.int32)
-    arc = kept[graph.source]
+    kept = np.flatnonzero(lowest == np.arange(graph.num_states))
+    kept = kept[np.argsort(trees.root[kept], kind="stable")]
+    number = np.full(graph.num_states, -1, np.int32)
+    number[kept] = np.arange(len(kept))
+    arc = number[graph.source] >= 0
+    number = number[lowest]
     columns = (graph.ilabel[arc], graph.olabel[arc], graph.cost[arc], number[graph.target[arc]])
-    return Automaton(int(number[graph.start]), graph.final[kept], number[graph.source[arc]], *columns)
+    return Automaton.from_arcs(int(number[graph.start]), graph.final[kept], number[graph.source[arc]], *columns)
 
 
 def _futures(graph: Automaton, levels: list[int]) -> np.ndarray:
