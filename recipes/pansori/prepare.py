@@ -3,6 +3,7 @@
 The corpus (openslr.org/58, CC BY-NC-ND 4.0) is found speech: music, applause and some wrong transcripts stay in it.
 """
 
+import lzma
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from asr.files import atomic_write
 
 
 def prepare(out: Path, root: str | None) -> None:
-    """Write `out/{train,dev,test}.jsonl`, the corpus's own splits, speakers disjoint, and `out/lm.txt`."""
+    """Write `out/{train,dev,test}.jsonl`, the corpus's own splits, speakers disjoint, and `out/lm.txt`.
+
+    The LM text is the training text and, where it is there, the written Korean in the folder `text_ko`.
+    """
     corpus = corpora.find("pansori", root)
     if corpus is None:
         raise InputError(
@@ -26,3 +30,6 @@ def prepare(out: Path, root: str | None) -> None:
         manifest.write(out / f"{split}.jsonl", [u for u in utterances if u.extra["split"] == split])
     with atomic_write(out / "lm.txt") as file:
         file.writelines(u.text + "\n" for u in utterances if u.extra["split"] == "train")
+        for path in sorted((corpora.find("text_ko", root) or Path("nowhere")).glob("*.txt.xz")):
+            with lzma.open(path, "rt", encoding="utf-8") as lines:
+                file.writelines(clean(line, "ko") + "\n" for line in lines)
