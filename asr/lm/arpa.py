@@ -20,20 +20,20 @@ highest order has none. Files packed with gzip or xz are read; names that end in
 import gzip
 import lzma
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import IO, NoReturn
 
 import numpy as np
+from tqdm import tqdm
 
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.lm.model import BEGIN, END, MAX_ORDER, NgramModel, Ngrams, find
 from asr.lm.texts import Lines
 
-_BLOCK = 1 << 17  # lines parsed, or formatted, together
+_BLOCK = 1 << 14  # lines parsed, or formatted, together
 _NONE = Ngrams(np.zeros((0, 0), np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32))
 _COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)\s*")
 
@@ -51,7 +51,9 @@ def read(path: str | Path) -> NgramModel:
 
 def write(model: NgramModel, path: str | Path) -> None:
     """Write `model` with 7 significant digits, n-grams in the order of their ids."""
-    with atomic_write(path, "wb") as file, _packed(file, path) as out:
+    bar = tqdm(total=sum(len(ngrams.ids) for ngrams in model.orders), unit=" n-grams", unit_scale=True,
+               desc=f"write {path}", delay=2.0, leave=False)  # fmt: skip
+    with bar, atomic_write(path, "wb") as file, _packed(file, path) as out:
         counts = "".join(f"ngram {n}={len(ngrams.ids)}\n" for n, ngrams in enumerate(model.orders, 1))
         out.write(f"\\data\\\n{counts}".encode())
         for n, ngrams in enumerate(model.orders, 1):
@@ -59,6 +61,7 @@ def write(model: NgramModel, path: str | Path) -> None:
             for start in range(0, len(ngrams.ids), _BLOCK):
                 block = Ngrams(*(column[start : start + _BLOCK] for column in ngrams))
                 out.write(_format(block, model.words, highest=n == model.order).encode())
+                bar.update(len(block.ids))
         out.write(b"\n\\end\\\n")
 
 
@@ -140,8 +143,6 @@ class _Reader:
         first = self.lines.number + 1
         rows = list(map(bytes.split, self.lines.take(count)))
         fields = np.fromiter(map(len, rows), np.int64, len(rows))
-        tokens = np.array([*chain.from_iterable(rows), b""], dtype=object)[:-1]
-        at = np.cumsum(fields) - fields  # each line's first token
         ended = fields <= 1
         ended[ended] = [not rows[i] or rows[i][0].startswith(b"\\") for i in np.flatnonzero(ended)]
         self._check(ended, first, f"the {n}-grams end here, before the number that \\data\\ announces; correct it")
@@ -149,29 +150,27 @@ class _Reader:
             self._fail(f"the file ends among the {n}-grams; it is cut short")
         self._check((fields != n + 1) & (fields != n + 2), first, f"expected a log10 probability, {n} words"
                     + ("" if highest else " and a log10 back-off"))  # fmt: skip
-        number = first + np.arange(count)
-        prob = self._numbers(tokens[at], number)
+        for i in np.flatnonzero(fields == n + 1):
+            rows[i].append(b"0")
+        probs, *words, backoffs = zip(*rows, strict=True)
+        prob, backoff = self._numbers(probs, first), self._numbers(backoffs, first)
         self._check(prob > 0, first, "the log10 probability is positive")
-        backoff = np.zeros(count)
-        given = fields == n + 2
-        backoff[given] = self._numbers(tokens[at[given] + n + 1], number[given])
         self._check((backoff != 0) & highest, first, "an n-gram of the highest order has no back-off")
         if n == 1:
-            self._add_words(tokens[at + 1], first)
-        ids = np.stack([self._word_ids(tokens[at + 1 + k], first) for k in range(n)], axis=1)  # (count, n)
+            self._add_words(words[0], first)
+        ids = np.stack([self._word_ids(column, first) for column in words], axis=1)  # (count, n)
         return Ngrams(ids, prob.astype(np.float32), backoff.astype(np.float32))
 
-    def _numbers(self, tokens: np.ndarray, number: np.ndarray) -> np.ndarray:
-        """Tokens -> float64, each from line `number`."""
+    def _numbers(self, tokens: Sequence[bytes], first: int) -> np.ndarray:
         try:
-            values = tokens.astype(np.float64)
+            values = np.fromiter(map(float, tokens), np.float64, len(tokens))
         except ValueError:
             values = np.array([_number(token) for token in tokens])
         if len(bad := np.flatnonzero(~np.isfinite(values))):
-            self._fail(f"'{_text(tokens[bad[0]])}' is not a finite number", number[bad[0]])
+            self._fail(f"'{_text(tokens[bad[0]])}' is not a finite number", first + int(bad[0]))
         return values
 
-    def _add_words(self, tokens: np.ndarray, first: int) -> None:
+    def _add_words(self, tokens: Sequence[bytes], first: int) -> None:
         for token in tokens:
             self.ids.setdefault(token, len(self.ids))
         if len(self.ids) < len(self.words) + len(tokens):
@@ -184,7 +183,7 @@ class _Reader:
             bad = next(i for i, token in enumerate(tokens) if "\ufffd" in token.decode(errors="replace"))
             self._fail("the word is not UTF-8; convert the file, for instance with iconv", first + bad)
 
-    def _word_ids(self, tokens: np.ndarray, first: int) -> np.ndarray:
+    def _word_ids(self, tokens: Sequence[bytes], first: int) -> np.ndarray:
         try:
             return np.fromiter(map(self.ids.__getitem__, tokens), np.int32, len(tokens))
         except KeyError:

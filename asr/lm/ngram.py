@@ -17,6 +17,7 @@ in lmplz's files.
 from dataclasses import dataclass
 
 import numpy as np
+from tqdm import tqdm
 
 from asr.errors import InputError
 from asr.lm.corpus import BEGIN_ID, Corpus
@@ -81,7 +82,7 @@ def count(corpus: Corpus, order: int) -> list[Counts]:
     levels = [Counts(none, none, np.arange(base, dtype=np.int32), np.bincount(tokens, minlength=base))]
     begins = levels[0].word == BEGIN_ID
     levels[0].adjusted[begins] = 0
-    for n in range(2, order + 1):
+    for n in tqdm(range(2, order + 1), unit=" orders", desc="count n-grams", delay=2.0, leave=False):
         start = start[start + n <= len(tokens)]
         start = start[tokens[start + n - 1] != BEGIN_ID]
         if not len(start):
