@@ -102,6 +102,7 @@ def _build(grammar: Automaton, start_s: float, words: list[str], lexicon: Lexico
     stats.add("LG", trees.graph, start_s)
     start_s = time.monotonic()
     graph = minimize(trees)
+    del trees
     stats.add("LG min", graph, start_s)
     start_s = time.monotonic()
     hlg = apply_topology(graph, len(tokens))
