@@ -4,11 +4,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from asr.criteria.ctc import min_frames
 from tqdm import tqdm
 
 from asr import audio, manifest
 from asr.config import Config
+from asr.criteria.ctc import min_frames
 from asr.dataset import Utterances, load_input
 from asr.errors import InputError
 from asr.files import atomic_write

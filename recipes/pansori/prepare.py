@@ -7,11 +7,10 @@ import lzma
 from dataclasses import replace
 from pathlib import Path
 
-from asr.text.clean import clean
-
 from asr import corpora, manifest
 from asr.errors import InputError
 from asr.files import atomic_write
+from asr.text.clean import clean
 
 
 def prepare(out: Path, root: str | None) -> None:
