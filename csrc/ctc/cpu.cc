@@ -26,6 +26,8 @@ namespace {
 
 using Real = double;  // of the lattice, for scores of either type
 
+constexpr Real kHighest = 1e8;  // a score above is no logarithm of anything
+
 int64_t block_size(int64_t frames) {
   return std::max<int64_t>(1, std::lround(std::sqrt(static_cast<double>(frames))));
 }
@@ -108,7 +110,7 @@ struct Utterance {
     return batch.x + t * batch.stride_t + n * batch.stride_n;
   }
 
-  // Gathers the probabilities of the labels in frame t; returns false if one is not a number.
+  // Gathers the probabilities of the labels in frame t; returns false if one is not a number, or infinite.
   CTC_INLINE bool emit(int64_t t, Emission<Real> p) const {
     const Scalar* __restrict row = scores(t);
     const int64_t* __restrict y = labels.y;
@@ -118,11 +120,11 @@ struct Utterance {
     const Real blank = (row[batch.blank] - max) - log_rest;
     p.blank.set(0, exp_wide(blank));
     for (int64_t i = 0; i < labels.size; ++i) m[i] = row[y[i]];
-    int64_t unsound = std::isnan(blank);
+    int64_t unsound = !(blank < kHighest);
     for (int64_t i = 0; i < labels.size; ++i) {
       const Real log_prob = (m[i] - max) - log_rest;
       const Wide<Real> prob = exp_wide(log_prob);
-      unsound |= log_prob != log_prob;
+      unsound |= !(log_prob < kHighest);
       m[i] = prob.m;
       e[i] = prob.e;
     }
@@ -154,7 +156,7 @@ CTC_INLINE Scalar forward_one(const Batch<Scalar>& batch, int64_t n, Real* memor
   u.state.set_total({sound ? total.m : std::numeric_limits<Real>::quiet_NaN(), total.e});
   if (!sound) return std::numeric_limits<Scalar>::quiet_NaN();
   if (is_zero(total)) return batch.zero_infinity ? 0 : std::numeric_limits<Scalar>::infinity();
-  return static_cast<Scalar>(-log_of(total));
+  return static_cast<Scalar>(0 - log_of(total));  // 0, not -0, if certain
 }
 
 // One frame of the gradient: weight * (softmax - occupancy) by logits, -weight * occupancy by
@@ -250,11 +252,11 @@ std::string fault(const Batch<Scalar>& batch) {
       return name(n) + "target length " + outside(size, batch.longest_target) + ", the labels there are";
     for (int64_t i = 0; i < size; ++i) {
       const int64_t label = batch.targets[n * batch.longest_target + i];
+      if (label >= 0 && label < batch.vocabulary && label != batch.blank) continue;
       const std::string label_i = name(n) + "label " + std::to_string(i) + ": ";
       if (label == batch.blank)
         return label_i + std::to_string(label) + " is the blank, which no target holds";
-      if (label < 0 || label >= batch.vocabulary)
-        return label_i + outside(label, batch.vocabulary - 1) + ", the outputs of x";
+      return label_i + outside(label, batch.vocabulary - 1) + ", the outputs of x";
     }
   }
   return "";
