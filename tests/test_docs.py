@@ -1,0 +1,47 @@
+"""The walkthrough's Python, run as written on a tiny bundle; and the README's tree against the real one."""
+
+import re
+from pathlib import Path
+
+import pytest
+import soundfile
+import tiny
+
+from asr import bundle, manifest
+from asr.manifest import Utterance
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_walkthrough_runs_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "exp/digits"
+    (folder / "data").mkdir(parents=True)
+    soundfile.write(folder / "data/a.wav", tiny.noise(1.5), 16000)
+    manifest.write(folder / "data/test.jsonl", [Utterance("a", str(folder / "data/a.wav"), text="a b")])
+    cfg = tiny.config()
+    bundle.write(folder / "model.asr", tiny.model(cfg), cfg, tiny.TOKENS, tiny.graph_dir(tmp_path / "graph"), "card")
+    monkeypatch.chdir(tmp_path)
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs/walkthrough.md").read_text(), re.S)
+    assert len(code) == 6
+    exec("\n".join(code), {})
+    assert "torch.Size([1, 50, 4])" in capsys.readouterr().out
+
+
+def test_readme_names_every_module() -> None:
+    readme = (ROOT / "README.md").read_text()
+    tree = readme[readme.index("## The tree") :]
+    modules = [p.name for p in (ROOT / "asr").glob("*.py") if not p.name.startswith("__")]
+    unnamed = [m for m in modules if m not in tree and m not in ("config.py", "errors.py", "files.py", "hypothesis.py")]
+    assert not unnamed
+
+
+def test_files_stay_readable() -> None:
+    files = [p for folder in ("asr", "csrc", "recipes", "tests", "benchmarks") for p in (ROOT / folder).rglob("*.*")]
+    long = {str(p): n for p in files if p.suffix in (".py", ".cc", ".h", ".cu", ".cuh") and (n := count(p)) > 400}
+    assert not long
+
+
+def count(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
