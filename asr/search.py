@@ -1,0 +1,130 @@
+"""Beam search for the best path of log-probs through a graph: the Python face of csrc/decoder.
+
+    graph = Graph.open("exp/graph/graph.bin")
+    decoder = Decoder(graph, beam=16.0)
+    path = decoder.decode(log_probs)  # (F, V) -> Path
+
+A graph is immutable and one decoder serves any number of threads; the interpreter is free while it searches.
+"""
+
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path as FilePath
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from asr import _decoder
+from asr.errors import InputError
+
+
+@dataclass(frozen=True)
+class Path:
+    """The best path. Labels are the graph's output labels; costs are negative natural logs."""
+
+    labels: list[int]
+    label_frames: list[int]  # frame at which the path passed each label
+    alignment: NDArray[np.int32]  # (F,) token of the net at each frame, 0 blank
+    cost: float  # scaled acoustic costs + graph costs + penalties + final cost
+    complete: bool  # False: no final state was reached, and this is the best partial path
+
+
+class Graph:
+    """A packed graph (asr.graph.pack), used where it lies: memory-mapped, never parsed or copied."""
+
+    def __init__(self, data: NDArray[np.uint8]):
+        """`data`: (bytes,), searched in place; copied only where it does not begin at a multiple of 4 bytes."""
+        if data.ctypes.data % 4:
+            data = data.copy()
+        try:
+            self._graph = _decoder.Graph(data)
+        except ValueError as e:
+            raise InputError(str(e)) from None
+
+    @classmethod
+    def open(cls, path: str | FilePath, offset: int = 0, size: int | None = None) -> "Graph":
+        """Map `size` bytes at `offset` of a file: a graph of its own, or a member stored in a zip uncompressed.
+
+        Raises InputError naming the file when it cannot be read, or is cut short or damaged anywhere.
+        """
+        try:
+            length = FilePath(path).stat().st_size
+            size = length - offset if size is None else size
+            if size <= 0 or offset < 0 or offset + size > length:
+                raise InputError(f"{path}: no graph of {size} bytes at offset {offset}; the file has {length} bytes")
+            data = np.memmap(path, np.uint8, "r", offset, (size,))
+        except OSError as e:
+            raise InputError(f"cannot read the graph {path}: {e.strerror}; build it with `asr graph`") from e
+        try:
+            return cls(data)
+        except InputError as e:
+            raise InputError(f"{path}: {e}") from None
+
+    @classmethod
+    def from_bytes(cls, data: bytes | bytearray | memoryview) -> "Graph":
+        return cls(np.frombuffer(data, np.uint8))
+
+    @property
+    def num_states(self) -> int:
+        return self._graph.num_states
+
+    @property
+    def num_arcs(self) -> int:
+        return self._graph.num_arcs
+
+    @property
+    def max_ilabel(self) -> int:
+        """Largest input label: the net must have at least so many tokens."""
+        return self._graph.max_ilabel
+
+    @property
+    def max_olabel(self) -> int:
+        return self._graph.max_olabel
+
+
+class Decoder:
+    """Searches a graph. Tokens whose cost is `beam` above the frame's best are dropped, and all but `max_active`;
+    where fewer than `min_active` are left, the beam widens until there are so many.
+
+    Raises InputError for options out of range.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        beam: float = 16.0,
+        max_active: int = 7000,
+        acoustic_scale: float = 1.0,
+        word_penalty: float = 0.0,
+        blank_penalty: float = 0.0,
+        min_active: int = 20,
+    ):
+        if not beam > 0:
+            raise InputError(f"decoder.beam is {beam}; it must be greater than 0")
+        if not 1 <= max_active < 2**31:
+            raise InputError(f"decoder.max_active is {max_active}; it must be at least 1")
+        if not 0 <= min_active < 2**31:
+            raise InputError(f"decoder.min_active is {min_active}; it must be at least 0")
+        if not (acoustic_scale > 0 and isfinite(acoustic_scale)):
+            raise InputError(f"decoder.acoustic_scale is {acoustic_scale}; it must be greater than 0 and finite")
+        for name, penalty in (("word_penalty", word_penalty), ("blank_penalty", blank_penalty)):
+            if not isfinite(penalty):
+                raise InputError(f"decoder.{name} is {penalty}; it must be finite")
+        self.graph = graph
+        self._decoder = _decoder.Decoder(
+            graph._graph, beam, max_active, min_active, acoustic_scale, word_penalty, blank_penalty
+        )
+
+    def decode(self, log_probs: ArrayLike) -> Path:
+        """(F, V) natural log-probs -> the best path. -inf is allowed; 0 frames give the best path of no input.
+
+        Raises InputError on NaN or +inf (naming the frame), on fewer tokens V than the graph's largest input label,
+        and on a graph whose epsilon arcs form a cycle of negative cost.
+        """
+        scores = np.ascontiguousarray(log_probs, np.float32)
+        if scores.ndim != 2:
+            raise InputError(f"log-probs have shape {scores.shape}; expected (frames, tokens)")
+        try:
+            return Path(*self._decoder.decode(scores))
+        except ValueError as e:
+            raise InputError(str(e)) from None

@@ -1,0 +1,102 @@
+// Python module `asr._decoder`; asr/search.py is its face.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "graph.h"
+#include "search.h"
+
+namespace nb = nanobind;
+
+namespace {
+
+using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using LogProbs = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;  // (F, V)
+
+// A graph and the Python buffer it lies in.
+struct MappedGraph {
+  explicit MappedGraph(Bytes bytes)
+      : bytes(std::move(bytes)), graph(this->bytes.data(), this->bytes.size()) {}
+  Bytes bytes;
+  asr::Graph graph;
+};
+
+// Any number of threads may decode at once: each takes a search, new or used before, and gives it back.
+class Decoder {
+ public:
+  Decoder(const MappedGraph& graph, const asr::SearchOptions& options)
+      : graph_(graph.graph), options_(options) {}
+
+  asr::Path Decode(const float* log_probs, int64_t num_frames, int64_t num_tokens) {
+    std::unique_ptr<asr::Search> search = Take();
+    search->Init();
+    search->Advance(log_probs, num_frames, num_tokens);
+    asr::Path path = search->Finalise();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    idle_.push_back(std::move(search));
+    return path;
+  }
+
+ private:
+  std::unique_ptr<asr::Search> Take() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (idle_.empty()) return std::make_unique<asr::Search>(graph_, options_);
+    std::unique_ptr<asr::Search> search = std::move(idle_.back());
+    idle_.pop_back();
+    return search;
+  }
+
+  const asr::Graph& graph_;
+  const asr::SearchOptions options_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<asr::Search>> idle_;
+};
+
+asr::Path Decode(Decoder& decoder, const LogProbs& log_probs) {
+  const nb::gil_scoped_release release;
+  return decoder.Decode(log_probs.data(), log_probs.shape(0), log_probs.shape(1));
+}
+
+// The path's alignment as a numpy array, which takes the memory over.
+nb::object Alignment(asr::Path& path) {
+  auto* owned = new std::vector<int32_t>(std::move(path.alignment));
+  nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<int32_t>*>(p); });
+  return nb::cast(nb::ndarray<nb::numpy, int32_t, nb::ndim<1>>(owned->data(), {owned->size()}, owner));
+}
+
+}  // namespace
+
+NB_MODULE(_decoder, m) {
+  m.doc() = "WFST beam search over a memory-mapped graph.";
+
+  nb::class_<MappedGraph>(m, "Graph")
+      .def(nb::init<Bytes>(), nb::arg("bytes"))
+      .def_prop_ro("num_states", [](const MappedGraph& g) { return g.graph.header().num_states; })
+      .def_prop_ro("num_arcs", [](const MappedGraph& g) { return g.graph.header().num_arcs; })
+      .def_prop_ro("max_ilabel", [](const MappedGraph& g) { return g.graph.header().max_ilabel; })
+      .def_prop_ro("max_olabel", [](const MappedGraph& g) { return g.graph.header().max_olabel; });
+
+  nb::class_<Decoder>(m, "Decoder")
+      .def(
+          "__init__",
+          [](Decoder* self, const MappedGraph& graph, float beam, int32_t max_active, int32_t min_active,
+             float acoustic_scale, float word_penalty, float blank_penalty) {
+            new (self)
+                Decoder(graph, {beam, max_active, min_active, acoustic_scale, word_penalty, blank_penalty});
+          },
+          nb::keep_alive<1, 2>(), nb::arg("graph"), nb::arg("beam"), nb::arg("max_active"),
+          nb::arg("min_active"), nb::arg("acoustic_scale"), nb::arg("word_penalty"), nb::arg("blank_penalty"))
+      .def(
+          "decode",
+          [](Decoder& self, const LogProbs& log_probs) {
+            asr::Path path = Decode(self, log_probs);
+            return nb::make_tuple(path.labels, path.label_frames, Alignment(path), path.cost, path.complete);
+          },
+          nb::arg("log_probs"));
+}

@@ -1,0 +1,72 @@
+// A decoding graph (WFST) in the memory layout of `graph.bin`, read where it lies: nothing is parsed or
+// copied.
+//
+// graph.bin, little-endian, version 1 (asr/graph/pack.py writes it):
+//
+//   offset              bytes             what
+//   0                   64                Header
+//   64                  16 * num_states   State[num_states]
+//   64+16*num_states    16 * num_arcs     Arc[num_arcs]
+//
+// The arcs of state s are arcs[arc_begin, arc_begin + num_emitting + num_epsilon): the emitting ones first,
+// sorted by input label, then the epsilon ones. The ranges of successive states follow each other without a
+// gap. Costs are negative natural logs. Input label k + 1 is token k of the net, so 1 is the CTC blank; 0 is
+// epsilon.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace asr {
+
+constexpr int32_t kEpsilonLabel = 0;
+constexpr int32_t kBlankLabel = 1;
+
+struct Header {
+  char magic[8];        // "asrgraph"
+  uint32_t version;     // 1
+  uint32_t num_states;  // at least 1
+  uint32_t num_arcs;
+  uint32_t start;      // state
+  int32_t max_ilabel;  // largest input label, 0 when there are no emitting arcs
+  int32_t max_olabel;
+  uint64_t num_bytes;  // of the whole graph, this header included
+  uint8_t reserved[24];
+};
+
+struct State {
+  uint32_t arc_begin;
+  uint32_t num_emitting;
+  uint32_t num_epsilon;
+  float final_cost;  // +infinity: not a final state
+};
+
+struct Arc {
+  int32_t ilabel;
+  int32_t olabel;
+  float cost;  // finite, may be negative
+  int32_t next;
+};
+
+static_assert(sizeof(Header) == 64 && sizeof(State) == 16 && sizeof(Arc) == 16, "the layout of graph.bin");
+
+// An immutable view of a graph, shared freely by threads. The memory belongs to the caller and outlives it.
+class Graph {
+ public:
+  // Checks every offset, state, label and cost, so that the search need not. `data` is aligned to 4 bytes.
+  // Throws std::invalid_argument saying what is wrong where.
+  Graph(const void* data, size_t num_bytes);
+
+  const Header& header() const { return *header_; }
+  const State* states() const { return states_; }
+  const Arc* arcs() const { return arcs_; }
+  const Arc* emitting(const State& state) const { return arcs_ + state.arc_begin; }
+  const Arc* epsilon(const State& state) const { return emitting(state) + state.num_emitting; }
+
+ private:
+  const Header* header_;
+  const State* states_;
+  const Arc* arcs_;
+};
+
+}  // namespace asr

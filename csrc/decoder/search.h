@@ -1,0 +1,100 @@
+// Token-passing Viterbi beam search through a decoding graph.
+//
+// Five verbs: Init puts one token on the start state; for each frame FindCutoff says which tokens live on,
+// ProcessEmitting moves them over emitting arcs, ProcessEpsilon spreads them over epsilon arcs; Finalise
+// traces the best one back. A state holds one token: the cheapest path to it. Invariants:
+//
+// - Costs in tokens are relative: at the start of each frame the best is 0 and `offset_` holds what was taken
+// off,
+//   so that floats stay exact however long the utterance.
+// - Between frames every state reachable by epsilon arcs within the cutoff has its cheapest token.
+// - An epsilon arc must lower a token's cost by more than rounding to count, so cycles of zero cost come to
+// rest;
+//   a cycle of negative cost is met in as many rounds as there are tokens, and refused.
+// - Ties go to the token that came first, so results are the same on every run.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "graph.h"
+#include "token_pool.h"
+
+namespace asr {
+
+struct SearchOptions {
+  float beam;            // cost above the best at which a token dies; +infinity keeps all
+  int32_t max_active;    // tokens kept a frame at most
+  int32_t min_active;    // where the beam leaves fewer tokens, it is widened
+  float acoustic_scale;  // factor on log-probs
+  float word_penalty;    // cost added to every arc with an output label
+  float blank_penalty;   // cost added to every blank frame
+};
+
+struct Path {
+  std::vector<int32_t> labels;        // output labels
+  std::vector<int32_t> label_frames;  // frame at which each was passed
+  std::vector<int32_t> alignment;     // (F,) token of the net at each frame
+  double cost = 0;                    // acoustic + graph + penalties + final
+  bool complete = false;              // the path ends in a final state and covers all frames
+};
+
+// One utterance in progress. Not shared between threads; the graph is. Can be used again after another
+// Init().
+class Search {
+ public:
+  Search(const Graph& graph, const SearchOptions& options)
+      : graph_(graph), options_(options), penalty_{0.0f, options.word_penalty} {}
+
+  void Init();
+  // log_probs: (num_frames, num_tokens) row-major, natural logs, any -infinity. May be called again with the
+  // frames that follow. Throws std::invalid_argument on NaN or +infinity, naming the frame; on fewer tokens
+  // than the graph's input labels; and on an epsilon cycle of negative cost.
+  void Advance(const float* log_probs, int64_t num_frames, int64_t num_tokens);
+  // The best path so far. When no token stands on a final state it is the best partial one, and when all
+  // tokens died the best one before that; then `complete` is false and frames it does not cover hold blank in
+  // the alignment.
+  Path Finalise() const;
+
+ private:
+  // What a token may cost: at the frame's start, and above the best of the next frame.
+  struct Cutoff {
+    float now;
+    float beam;
+  };
+  // An emitting arc that a token may take.
+  struct Candidate {
+    float cost;  // of the path with this arc
+    uint32_t arc;
+    int32_t record;  // of the path before it
+  };
+
+  void ScoreFrame(const float* log_probs, int64_t num_tokens);
+  Cutoff FindCutoff();
+  float CostOfRank(size_t rank);
+  bool ProcessEmitting(const Cutoff& cutoff, float* next_cutoff);
+  float FirstNextCutoff(const Cutoff& cutoff) const;
+  size_t FindCandidates(float cutoff, float next_cutoff);
+  void Reach(const Candidate& candidate);
+  void ProcessEpsilon(float cutoff);
+  void RelaxEpsilon(int32_t place, float cutoff);
+
+  const Graph& graph_;
+  const SearchOptions options_;
+  const float penalty_[2];  // added to an arc without, with an output label
+  TokenPool pool_;
+  std::vector<Token> tokens_;  // one a state
+  StateMap places_;            // state -> place in tokens_
+  int32_t best_ = 0;           // place of the cheapest token
+  double offset_ = 0;          // what was taken off the costs of all tokens
+  int64_t num_frames_ = 0;
+  bool is_dead_ = false;  // no token survived a frame
+
+  std::vector<float> acoustic_;        // cost of each input label at this frame, less the best token's cost
+  std::vector<float> costs_;           // scratch of CostOfRank
+  std::vector<Candidate> candidates_;  // scratch of ProcessEmitting
+  std::vector<int32_t> frontier_;      // scratch of ProcessEpsilon: places whose epsilon arcs wait
+  std::vector<int32_t> reached_;       // scratch of ProcessEpsilon: the next frontier
+};
+
+}  // namespace asr

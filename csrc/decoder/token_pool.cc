@@ -1,0 +1,42 @@
+#include "token_pool.h"
+
+#include <algorithm>
+
+namespace asr {
+
+void TokenPool::CollectGarbage(std::vector<Token>* tokens) {
+  constexpr int32_t kDead = -1, kAlive = 0;
+  moved_.assign(records_.size(), kDead);
+  for (const Token& token : *tokens) {
+    for (int32_t r = token.record; r != kNoRecord && moved_[r] == kDead; r = records_[r].previous)
+      moved_[r] = kAlive;
+  }
+  int32_t count = 0;
+  for (size_t r = 0; r < records_.size(); ++r) {
+    if (moved_[r] == kDead) continue;
+    const Record& record = records_[r];
+    const int32_t previous = record.previous == kNoRecord ? kNoRecord : moved_[record.previous];
+    moved_[r] = count;
+    records_[count++] = {previous, record.arc};
+  }
+  records_.resize(count);
+  for (Token& token : *tokens) {
+    if (token.record != kNoRecord) token.record = moved_[token.record];
+  }
+  limit_ = std::max(kLeastLimit, 2 * records_.size());
+}
+
+void StateMap::Grow() {
+  std::vector<Slot> old(2 * slots_.size());
+  old.swap(slots_);
+  for (const Slot& slot : old) {
+    if (slot.stamp == stamp_) Find(slot.state) = slot;
+  }
+}
+
+void StateMap::Restamp() {
+  std::fill(slots_.begin(), slots_.end(), Slot{});
+  stamp_ = 1;
+}
+
+}  // namespace asr

@@ -1,0 +1,94 @@
+// The memory of the search: the tokens of one frame by graph state, and the records of how they came there.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace asr {
+
+// A path's end: the state it reached, its cost, and the last step that led there.
+struct Token {
+  int32_t state;
+  float cost;
+  int32_t record;  // into the TokenPool; kNoRecord at the start of the utterance
+};
+
+constexpr int32_t kNoRecord = -1;
+
+// One step of a path: the arc taken, and the record of the step before.
+struct Record {
+  int32_t previous;
+  uint32_t arc;
+};
+
+// All records of an utterance in one arena, with indices for pointers.
+// Invariant: a record points to an older one, `previous` < its own index; so walking back always ends.
+class TokenPool {
+ public:
+  void Clear() { records_.clear(); }
+  int32_t Add(int32_t previous, uint32_t arc) {
+    records_.push_back({previous, arc});
+    return static_cast<int32_t>(records_.size()) - 1;
+  }
+  // Puts another step in the place of `record`, which nothing may point to yet.
+  void Replace(int32_t record, int32_t previous, uint32_t arc) { records_[record] = {previous, arc}; }
+  const Record& operator[](int32_t record) const { return records_[record]; }
+
+  bool IsFull() const { return records_.size() >= limit_; }
+  // Drops every record that no path of `tokens` uses and renumbers the rest, in order.
+  void CollectGarbage(std::vector<Token>* tokens);
+
+ private:
+  static constexpr size_t kLeastLimit = size_t{1} << 18;  // records: 2 MB
+
+  std::vector<Record> records_;
+  std::vector<int32_t> moved_;  // scratch of CollectGarbage: new index of each record
+  size_t limit_ =
+      kLeastLimit;  // twice what survived the last collection, so that collecting costs O(1) a record
+};
+
+// State -> place in the list of the frame's tokens: open addressing, cleared in O(1) by a new stamp.
+class StateMap {
+ public:
+  StateMap() : slots_(1024) {}
+
+  void Clear() {
+    size_ = 0;
+    if (++stamp_ == 0) Restamp();
+  }
+
+  // The place of `state`; when it has none yet, it gets `new_place`.
+  int32_t FindOrAdd(int32_t state, int32_t new_place) {
+    if (2 * size_ >= slots_.size()) Grow();
+    Slot& slot = Find(state);
+    if (slot.stamp != stamp_) {
+      slot = {stamp_, state, new_place};
+      ++size_;
+    }
+    return slot.place;
+  }
+
+ private:
+  struct Slot {
+    uint32_t stamp = 0;  // the slot is empty unless this is the map's stamp
+    int32_t state = 0;
+    int32_t place = 0;
+  };
+
+  Slot& Find(int32_t state) {
+    const size_t mask = slots_.size() - 1;
+    // Fibonacci hashing: neighbouring states, which are often alive together, land far apart.
+    size_t i = (static_cast<uint64_t>(state) * 0x9E3779B97F4A7C15u >> 32) & mask;
+    while (slots_[i].stamp == stamp_ && slots_[i].state != state) i = (i + 1) & mask;
+    return slots_[i];
+  }
+  void Grow();
+  void Restamp();
+
+  std::vector<Slot> slots_;  // a power of two, at most half full
+  size_t size_ = 0;
+  uint32_t stamp_ = 1;
+};
+
+}  // namespace asr
