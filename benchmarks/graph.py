@@ -1,0 +1,53 @@
+"""The stages of a search graph: states, arcs, seconds and memory.
+
+    OMP_NUM_THREADS=1 python benchmarks/graph.py [FOLDER]
+
+FOLDER (../shared/bench unless given) holds lexicon.txt.gz (word, then tokens), tokens.txt (a token a line, the blank
+first) and lm3.arpa.xz. Prints a table and writes benchmarks/results/graph.json.
+"""
+
+import gzip
+import json
+import platform
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from asr.files import atomic_write
+from asr.graph import compile_graph
+from asr.text.lexicon import Lexicon
+from asr.tokens import BLANK, Tokens
+
+RESULT = Path(__file__).parent / "results/graph.json"
+
+
+def main(folder: Path) -> None:
+    symbols = [line.split()[0] for line in (folder / "tokens.txt").read_text().splitlines()]
+    tokens = Tokens([BLANK, *symbols[1:]])
+    pronunciations: dict[str, list[list[str]]] = {}
+    with gzip.open(folder / "lexicon.txt.gz", "rt", encoding="utf-8") as lines:
+        for line in lines:
+            word, *units = line.split()
+            pronunciations.setdefault(word, []).append(units)
+    with tempfile.TemporaryDirectory() as out:
+        start, start_cpu = time.perf_counter(), time.process_time()
+        stats = compile_graph(tokens, Lexicon(pronunciations), folder / "lm3.arpa.xz", Path(out) / "graph")
+        whole = {
+            "seconds": round(time.perf_counter() - start, 1),
+            "cpu_seconds": round(time.process_time() - start_cpu, 1),
+            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "graph_mb": round((Path(out) / "graph/graph.bin").stat().st_size / 2**20),
+        }
+    for stage in stats.stages:
+        print(f"{stage.name:8} {stage.states:9} states {stage.arcs:9} arcs {stage.seconds:6.1f} s {stage.peak_mb:5} MB")
+    print(whole)
+    result = {"machine": platform.processor() or platform.machine(), "stages": [asdict(s) for s in stats.stages]}
+    with atomic_write(RESULT) as file:
+        json.dump(result | whole, file, indent=1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/bench"))
