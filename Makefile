@@ -45,7 +45,7 @@ $(VENV)/.torch:
 # The package, editable, with the extras that the name says and its extensions built from csrc/.
 $(VENV)/.installed-%: $(VENV)/.torch $(BUILD_INPUTS)
 	@echo "installing asr[$*] and building its extensions (a minute or two)"
-	$(PIP) -e ".[$*]"
+	$(if $(findstring test,$*),SKBUILD_CMAKE_DEFINE=ASR_WERROR=ON )$(PIP) -e ".[$*]"
 	touch $@
 
 clean:
