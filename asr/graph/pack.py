@@ -5,7 +5,7 @@ together, emitting ones (sorted by input label) before epsilon ones.
 """
 
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pywrapfst
@@ -74,9 +74,8 @@ def from_fst(fst: pywrapfst.Fst) -> Arrays:
     if fst.start() < 0:
         raise InputError("the graph is empty: it has no start state, so no sentence passes; check lexicon and grammar")
     if fst.input_symbols() is not None or fst.output_symbols() is not None:
-        fst = fst.copy()
-        fst.set_input_symbols(None)
-        fst.set_output_symbols(None)
+        bare: Any = pywrapfst.convert(fst, "vector")  # a copy, and one that can be changed
+        fst = bare.set_input_symbols(None).set_output_symbols(None)
     data = pywrapfst.convert(fst, "const").write_to_string()
     numbers, offset = _const_header(data)
     aligned = bool(numbers["flags"] & _FST_IS_ALIGNED)
@@ -112,8 +111,9 @@ def write(arrays: Arrays, file: IO[bytes]) -> None:
     header["max_ilabel"] = arcs["ilabel"].max(initial=0)
     header["max_olabel"] = arcs["olabel"].max(initial=0)
     header["num_bytes"] = HEADER.itemsize + states.nbytes + arcs.nbytes
-    for part in (header, states, arcs):
-        file.write(part.tobytes() if part.ndim == 0 else memoryview(part).cast("B"))
+    file.write(header.tobytes())
+    file.write(states.view(np.uint8).data)
+    file.write(arcs.view(np.uint8).data)
 
 
 def unpack(path: str | Path) -> Arrays:
@@ -146,8 +146,8 @@ def _aligned(offset: int) -> int:
 
 def _emitting_first(sources: NDArray[np.integer], ilabels: NDArray[np.int32]) -> NDArray[np.integer]:
     """The order that sorts each state's arcs by input label with epsilon last, otherwise as they stand."""
-    last = ilabels.astype(np.int64) - 1 & 0xFFFFFFFF  # epsilon wraps round to the end
-    return np.argsort(sources.astype(np.int64) << 32 | last, kind="stable")
+    last = ilabels.astype(np.int64) - 1 & 0x7FFFFFFF  # epsilon wraps round to the end
+    return np.argsort(sources.astype(np.int64) << 31 | last, kind="stable")
 
 
 def _check(arrays: Arrays) -> None:
@@ -161,8 +161,8 @@ def _check(arrays: Arrays) -> None:
     if bad.any():
         i = int(np.argmax(bad))
         raise InputError(
-            f"state {sources[i]} of the graph has an arc that cannot be searched: {dict(zip(ARC.names or (), arcs[i]))};"
-            " labels must not be negative, costs must be finite"
+            f"state {sources[i]} of the graph has an arc (input, output, cost, next) = {arcs[i].item()};"
+            " labels must not be negative, costs must be finite, the next state must exist"
         )
     bad_final = np.isnan(final_costs) | np.isneginf(final_costs)
     if bad_final.any():

@@ -1,0 +1,279 @@
+"""The beam search against two slow searches and OpenFst, and its behaviour at the edges."""
+
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from math import inf, nan
+
+import numpy as np
+import pytest
+import pywrapfst
+from random_graphs import (
+    Scoring,
+    make_arrays,
+    random_arrays,
+    random_log_probs,
+    search_by_enumeration,
+    search_by_frames,
+    to_bytes,
+    to_graph,
+)
+
+from asr.errors import InputError
+from asr.search import Decoder, Graph
+
+EXACT = {"beam": inf, "max_active": 2**30}
+LOOP = [(0, 1, 0, 0.0, 0), (0, 2, 7, 0.5, 0)]  # one state: blank, or token 1 with label 7
+
+
+def assert_same(path, best, num_frames):
+    """Epsilon arcs taken in another order, or at another frame, give the same cost: then the order may differ."""
+    assert path.cost == pytest.approx(best.cost, abs=1e-3)
+    assert path.complete == best.complete
+    assert path.alignment.dtype == np.int32
+    assert path.alignment.tolist() == best.alignment + [0] * (num_frames - len(best.alignment))
+    assert sorted(path.labels) == sorted(best.labels)
+
+
+@pytest.mark.parametrize("pushed", [False, True])
+def test_equals_enumeration_of_all_paths(pushed):
+    rng = np.random.default_rng(1)
+    num_complete = 0
+    for _ in range(200):
+        arrays = random_arrays(rng, num_states=rng.integers(1, 5), num_arcs=rng.integers(1, 9), pushed=pushed)
+        scoring = Scoring(random_log_probs(rng, rng.integers(0, 4), 3), 1.5, 0.3, -0.2)
+        best = search_by_enumeration(arrays, scoring)
+        decoder = Decoder(to_graph(arrays), acoustic_scale=1.5, word_penalty=0.3, blank_penalty=-0.2, **EXACT)
+        path = decoder.decode(scoring.log_probs)
+        if best.margin < 1e-4:
+            continue
+        assert_same(path, best, len(scoring.log_probs))
+        assert (path.labels, path.label_frames) == (best.labels, best.label_frames)
+        num_complete += best.complete
+    assert 40 < num_complete < 160
+
+
+@pytest.mark.parametrize("pushed", [False, True])
+def test_equals_search_by_frames(pushed):
+    rng = np.random.default_rng(2)
+    for _ in range(60):
+        arrays = random_arrays(rng, 12, 50, 6, pushed=pushed)
+        scoring = Scoring(random_log_probs(rng, 7, 6), 0.7, 0.1, 0.4)
+        decoder = Decoder(to_graph(arrays), acoustic_scale=0.7, word_penalty=0.1, blank_penalty=0.4, **EXACT)
+        assert_same(decoder.decode(scoring.log_probs), search_by_frames(arrays, scoring), 7)
+
+
+def test_equals_openfst():
+    rng = np.random.default_rng(3)
+    for _ in range(60):
+        arrays = random_arrays(rng, 20, 120, 5, finals=0.8)
+        scores = random_log_probs(rng, 10, 5, impossible=0.0)
+        composed = pywrapfst.compose(_acceptor(scores), _to_fst(arrays))
+        distance = pywrapfst.shortestdistance(composed, reverse=True)
+        expected = float(distance[composed.start()]) if composed.start() >= 0 else inf
+        path = Decoder(to_graph(arrays), **EXACT).decode(scores)
+        assert path.complete == (expected < inf)
+        if path.complete:
+            assert path.cost == pytest.approx(expected, abs=1e-3)
+
+
+def _acceptor(scores):
+    """The log-probs as an Fst over input labels, sorted by output for composition."""
+    fst = pywrapfst.VectorFst()
+    fst.add_states(len(scores) + 1)
+    for frame, row in enumerate(scores):
+        for token, score in enumerate(row):
+            fst.add_arc(frame, pywrapfst.Arc(token + 1, token + 1, float(-score), frame + 1))
+    fst.set_start(0)
+    fst.set_final(len(scores))
+    return fst
+
+
+def _to_fst(arrays):
+    fst = pywrapfst.VectorFst()
+    fst.add_states(len(arrays.final_costs))
+    for source, arc in zip(arrays.sources, arrays.arcs, strict=True):
+        fst.add_arc(int(source), pywrapfst.Arc(int(arc["ilabel"]), int(arc["olabel"]), float(arc["cost"]), arc["next"]))
+    for state in np.flatnonzero(np.isfinite(arrays.final_costs)):
+        fst.set_final(int(state), float(arrays.final_costs[state]))
+    fst.set_start(arrays.start)
+    return fst.arcsort("ilabel")
+
+
+def test_pruning_never_beats_the_exact_search_and_reaches_it():
+    rng = np.random.default_rng(4)
+    beams = [0.5, 2.0, 4.0, 8.0, 16.0, 64.0]
+    lost = []  # (graphs, beams): cost above the exact search's; 100 where the final state was lost
+    for _ in range(40):
+        graph = to_graph(random_arrays(rng, 40, 200, 8, finals=1.0))
+        scores = random_log_probs(rng, 20, 8, impossible=0.0)
+        exact = Decoder(graph, **EXACT).decode(scores)
+        if not exact.complete:
+            continue
+        paths = [Decoder(graph, beam=beam, min_active=0).decode(scores) for beam in beams]
+        lost.append([path.cost - exact.cost if path.complete else 100.0 for path in paths])
+        for max_active in (1, 5):
+            path = Decoder(graph, max_active=max_active, min_active=0).decode(scores)
+            assert not path.complete or path.cost > exact.cost - 1e-3
+    assert len(lost) > 25
+    assert np.min(lost) > -1e-3
+    assert np.all(np.diff(np.mean(lost, axis=0)) <= 0)
+    assert np.max(lost, axis=0)[-1] < 1e-3
+
+
+def test_min_active_widens_a_narrow_beam():
+    scores = np.log([[0.9, 0.1], [0.9, 0.1]])
+    graph = to_graph(make_arrays(0, {1: 0.0}, 2, [(0, 1, 0, 0.0, 0), (0, 2, 5, 0.0, 1), (1, 2, 0, 0.0, 1)]))
+    assert not Decoder(graph, beam=1.0, min_active=0).decode(scores).complete
+    assert Decoder(graph, beam=1.0, min_active=2).decode(scores).labels == [5]
+
+
+def test_threads_share_a_decoder():
+    rng = np.random.default_rng(5)
+    decoder = Decoder(to_graph(random_arrays(rng, 200, 2000, 10)), beam=8.0)
+    utterances = [random_log_probs(rng, 60, 10, impossible=0.0) for _ in range(64)]
+    alone = [decoder.decode(scores) for scores in utterances]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(decoder.decode, utterances))
+    for a, b in zip(alone, together, strict=True):
+        assert (a.labels, a.label_frames, a.cost, a.complete) == (b.labels, b.label_frames, b.cost, b.complete)
+        assert np.array_equal(a.alignment, b.alignment)
+
+
+def test_an_hour_keeps_precision_through_garbage_collections():
+    rng = np.random.default_rng(6)
+    arcs = [(s, k + 1, k, 0.0, k) for s in range(8) for k in range(8)]
+    graph = to_graph(make_arrays(0, {s: 0.0 for s in range(8)}, 8, arcs))
+    scores = random_log_probs(rng, 90_000, 8, impossible=0.0)  # 720,000 records
+    path = Decoder(graph, acoustic_scale=2.0).decode(scores)
+    assert np.array_equal(path.alignment, scores.argmax(1))
+    assert path.cost == pytest.approx(-2.0 * scores.max(1).sum(dtype=np.float64), rel=1e-6)
+    assert path.labels == [k for k in path.alignment.tolist() if k]
+
+
+def test_ties_go_to_the_first_arc():
+    arcs = [(0, 1, 8, 0.5, 1), (0, 1, 9, 0.5, 2), (1, 0, 0, 0.5, 3), (2, 0, 0, 0.5, 3)]
+    decoder = Decoder(to_graph(make_arrays(0, {3: 0.0}, 4, arcs)))
+    assert all(decoder.decode([[0.0]]).labels == [8] for _ in range(5))
+
+
+def test_epsilon_cycles_of_zero_cost_come_to_rest():
+    cycle = [(0, 0, 0, 0.1, 1), (1, 0, 0, 0.2, 2), (2, 0, 0, -0.3, 0), (2, 1, 3, 0.0, 3), (0, 0, 4, 0.0, 0)]
+    path = Decoder(to_graph(make_arrays(0, {3: 0.0}, 4, cycle)), **EXACT).decode(np.zeros((1, 1)))
+    assert path.labels == [3] and path.cost == pytest.approx(0.3, abs=1e-5)
+
+
+def test_epsilon_cycle_of_negative_cost_is_refused():
+    cycle = [(0, 0, 0, 0.1, 1), (1, 0, 0, -0.2, 0), (0, 1, 0, 0.0, 0)]
+    with pytest.raises(InputError, match="cycle of epsilon arcs with negative cost"):
+        Decoder(to_graph(make_arrays(0, {0: 0.0}, 2, cycle))).decode(np.zeros((3, 1)))
+    word_loop = to_graph(make_arrays(0, {0: 0.0}, 1, [(0, 0, 5, 0.1, 0), (0, 1, 0, 0.0, 0)]))
+    decoder = Decoder(word_loop, word_penalty=-1.0)
+    for _ in range(2):  # a failed decode leaves the decoder usable
+        with pytest.raises(InputError, match="word penalties included"):
+            decoder.decode(np.zeros((3, 1)))
+
+
+def test_no_frames():
+    arrays = make_arrays(0, {1: 0.25}, 2, [(0, 0, 6, 0.5, 1), (1, 1, 0, 0.0, 1)])
+    for shape in ((0, 1), (0, 0)):
+        path = Decoder(to_graph(arrays)).decode(np.zeros(shape))
+        assert (path.labels, path.label_frames, path.cost, path.complete) == ([6], [0], 0.75, True)
+        assert path.alignment.shape == (0,)
+
+
+def test_no_final_state_gives_the_best_partial_path():
+    path = Decoder(to_graph(make_arrays(0, {}, 1, LOOP))).decode(np.log([[0.1, 0.9], [0.9, 0.1]]))
+    assert path.labels == [7] and not path.complete
+    assert path.alignment.tolist() == [1, 0]
+
+
+def test_dead_beam_gives_the_path_until_then():
+    scores = np.array([[-inf, 0.0], [-inf, -inf], [0.0, -inf]])
+    path = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP))).decode(scores)
+    assert path.labels == [7] and not path.complete
+    assert path.alignment.tolist() == [1, 0, 0]
+    assert path.cost == 0.5
+
+
+@pytest.mark.parametrize("bad", [nan, inf])
+def test_scores_that_are_no_log_probs(bad):
+    scores = np.zeros((5, 3), np.float32)
+    scores[3, 2] = bad
+    with pytest.raises(InputError, match="frame 3 "):
+        Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP))).decode(scores)
+
+
+def test_wrong_shapes():
+    decoder = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP)))
+    with pytest.raises(InputError, match="1 tokens and the graph uses 2 input labels"):
+        decoder.decode(np.zeros((4, 1)))
+    with pytest.raises(InputError, match=r"shape \(4,\); expected \(frames, tokens\)"):
+        decoder.decode(np.zeros(4))
+
+
+def test_scores_of_any_type_and_layout():
+    decoder = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP)))
+    scores = np.log([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])
+    expected = decoder.decode(scores)
+    for other in (scores.tolist(), scores.astype(np.float16), np.asfortranarray(scores), scores[::-1].copy()[::-1]):
+        assert decoder.decode(other).labels == expected.labels
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"beam": 0.0},
+        {"beam": nan},
+        {"max_active": 0},
+        {"min_active": -1},
+        {"acoustic_scale": 0.0},
+        {"word_penalty": nan},
+        {"blank_penalty": inf},
+    ],
+)
+def test_options_out_of_range(option):
+    with pytest.raises(InputError, match=f"decoder.{next(iter(option))}"):
+        Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP)), **option)
+
+
+def test_graph_inside_a_zip(tmp_path):
+    data = to_bytes(make_arrays(0, {0: 0.0}, 1, LOOP))
+    for name in ("g", "gg", "ggg", "gggg"):  # the member begins at another remainder of 4 each time
+        file = tmp_path / f"{name}.zip"
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(name, data)
+            archive.writestr("after", b"x" * 100)
+        graph = Graph.open(file, offset=file.read_bytes().index(b"asrgraph"), size=len(data))
+        assert (graph.num_states, graph.num_arcs, graph.max_ilabel, graph.max_olabel) == (1, 2, 2, 7)
+        assert Decoder(graph).decode(np.zeros((2, 2))).complete
+
+
+def test_files_that_are_no_graph(tmp_path):
+    with pytest.raises(InputError, match="cannot read the graph .*none.bin"):
+        Graph.open(tmp_path / "none.bin")
+    file = tmp_path / "graph.bin"
+    data = to_bytes(make_arrays(0, {0: 0.0}, 1, LOOP))
+    for content in (b"", b"a text", b"x" * 200, data[:-1], data + b"\0"):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match="graph.bin: "):
+            Graph.open(file)
+    with pytest.raises(InputError, match="offset 900"):
+        Graph.open(file, offset=900, size=64)
+
+
+def test_damaged_graphs_are_refused_or_searched_but_never_crash():
+    rng = np.random.default_rng(7)
+    scores = random_log_probs(rng, 6, 5, impossible=0.0)
+    num_refused = 0
+    for _ in range(3000):
+        data = bytearray(to_bytes(random_arrays(rng, 6, 20, 5)))
+        if rng.random() < 0.2:
+            data = data[: rng.integers(len(data))]
+        for i in rng.integers(0, max(1, len(data)), rng.integers(1, 4)):
+            if data:
+                data[i] ^= 1 << rng.integers(8)
+        try:
+            Decoder(Graph.from_bytes(bytes(data))).decode(scores)
+        except InputError:
+            num_refused += 1
+    assert 1500 < num_refused < 3000
