@@ -116,8 +116,7 @@ bool Search::ProcessEmitting(const Cutoff& cutoff, float* next_cutoff) {
   return true;
 }
 
-// A first cutoff of the next frame, from the best token alone: it spares most candidates that the final one
-// drops.
+// A first cutoff of the next frame, from the best token alone: few pass it that the final one drops.
 float Search::FirstNextCutoff(const Cutoff& cutoff) const {
   const Token& best = tokens_[best_];
   const State& state = graph_.states()[best.state];
