@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -283,6 +284,15 @@ def test_sweep_runs_each_value_in_its_own_folder(seen: list[Config], tmp_path: P
     assert {Path(cfg.out).parent for cfg in seen} == {tmp_path / "run 한"}
     assert {cfg.data.train for cfg in seen} == {f"{tmp_path}/run 한/data/train.jsonl"}  # all read the same data
     assert seen[1].graph.dir == f"{seen[1].out}/graph"
+
+
+def test_sweep_leaves_the_log_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    log = logging.getLogger("asr.some_room")
+    monkeypatch.setitem(VERBS, "train", Verb(lambda cfg: log.warning("seed %d", cfg.seed)))
+    assert cli.main(["train", "-m", f"out={tmp_path}", "seed=1,2"]) == 0
+    assert caplog.messages == ["seed 1", "seed 2"]
 
 
 def test_sweep_stops_at_bad_input(
