@@ -16,7 +16,7 @@ class DataConfig:
     dev: str = "${data.dir}/dev.jsonl"  # manifest that picks checkpoints and tunes the decoder
     test: str = "${data.dir}/test.jsonl"  # manifest to report on; never tuned on
     max_audio_s: float = 60.0  # longer recordings are set aside, named
-    cache: bool = True  # keep decoded audio in memory (16 bit)
+    cache: bool = True  # keep decoded audio in memory (16 bit); not with workers
     workers: int = 0  # loader processes
 
 
@@ -37,7 +37,8 @@ class FeaturesConfig:
     num_ceps: int = 13  # cepstra kept by mfcc
     low_hz: float = 20.0  # lower edge of the first filter
     high_hz: float = 0.0  # upper edge of the last filter; 0 or less counts down from half the rate
-    dither: float = 0.0  # noise in units of 16-bit samples
+    dither: float = 0.0  # noise added while training, in units of 16-bit samples
+    floor: float = 1.1920929e-07  # least energy of a filter, of 16-bit samples; higher for digital silence
     deltas: int = 0  # orders of time derivatives appended (stored cepstra and mfcc)
     cmvn: str = "utterance"  # none | global | utterance | running: mean and variance normalisation
 
@@ -58,7 +59,7 @@ class ModelConfig:
     kind: str = "lstm"  # fc | cnn | lstm: the net
     hidden: int = 256  # width of the layers
     layers: int = 3  # number of hidden layers
-    kernel: int = 5  # frames a convolution sees (cnn), or frames spliced (fc)
+    kernel: int = 5  # output frames that a convolution sees; each is `subsampling` input frames
     subsampling: int = 3  # input frames to one output frame
     dropout: float = 0.1  # share of activations dropped in training
 

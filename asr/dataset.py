@@ -82,7 +82,7 @@ class Utterances(Dataset):
         """Samples (T,) or stored features (F, D), float32, through the cache, which keeps samples as 16 bits."""
         if index not in self.cache:
             x = load_input(self.cfg, self.utterances[index])
-            if not self.cfg.data.cache:
+            if not self.cfg.data.cache or self.cfg.data.workers:  # a worker's memory ends with the epoch
                 return x
             self.cache[index] = x if self.stored else np.clip(x * 32768, -32768, 32767).round().astype(np.int16)
         x = self.cache[index]

@@ -23,7 +23,6 @@ LIFTER = 22.0
 DELTA_WINDOW = 2  # frames to each side of a first-order derivative
 CPU_FRAMES = 1024  # computed at a time, so that the work stays in the cache
 GPU_FRAMES = 1 << 17  # ... so that it fits the memory
-EPSILON = torch.finfo(torch.float32).eps
 
 
 class FrontEnd(nn.Module):
@@ -42,7 +41,7 @@ class FrontEnd(nn.Module):
         super().__init__()
         check(cfg)
         self.kind = cfg.kind
-        self.dither = cfg.dither
+        self.dither, self.floor = cfg.dither, cfg.floor
         self.window_samples = _samples(cfg.window_ms, cfg.sample_rate_hz)
         self.shift_samples = _samples(cfg.shift_ms, cfg.sample_rate_hz)
         self.fft_samples = 1 << (self.window_samples - 1).bit_length()
@@ -98,7 +97,7 @@ class FrontEnd(nn.Module):
             return frames - frames.mean(2, keepdim=True)
         with torch.no_grad():
             x = x * SAMPLE_SCALE
-            if self.dither:
+            if self.dither and self.training:
                 x = x + self.dither * torch.randn_like(x)
             frames = x.unfold(1, self.window_samples, self.shift_samples)  # (N, F, W), a view
             at_once = max(1, (CPU_FRAMES if x.device.type == "cpu" else GPU_FRAMES) // len(x))
@@ -115,7 +114,7 @@ class FrontEnd(nn.Module):
         emphasised.mul_(self.window)
         spectrum = torch.view_as_real(torch.fft.rfft(padded)).flatten(2)  # (N, F, fft+2): real, imaginary, real ...
         energies = spectrum.mul_(spectrum) @ self.filters  # (N, F, bins): each filter stands on both parts
-        features = energies.clamp_(min=EPSILON).log_()
+        features = energies.clamp_(min=self.floor).log_()
         return features @ self.cosines if self.kind == "mfcc" else features
 
     def append_deltas(self, padded: Tensor) -> Tensor:
@@ -193,6 +192,10 @@ def check(cfg: FeaturesConfig) -> None:
         )
     if cfg.kind == "stored":
         return
+    if cfg.floor <= 0 or cfg.dither < 0:
+        raise InputError(
+            f"features.floor is {cfg.floor} and features.dither {cfg.dither}; expected above zero, and no less"
+        )
     if not 0 < _samples(cfg.shift_ms, cfg.sample_rate_hz) <= _samples(cfg.window_ms, cfg.sample_rate_hz):
         raise InputError(
             f"features.shift_ms is {cfg.shift_ms} and features.window_ms {cfg.window_ms}; "

@@ -29,7 +29,9 @@ from asr.report import plot_curves
 from asr.tokens import Tokens
 from asr.training_data import prepare_sets
 
-RESUMABLE = ("threads", "input", "output", "bundle", "split", "lm", "graph", "decoder", "score")  # may change
+# What a resumed training may change: nothing here has a say in the parameters.
+RESUMABLE = ("threads", "device", "input", "output", "bundle", "split", "lm", "graph", "decoder", "score")
+RESUMABLE_DATA = ("root", "test", "cache", "workers")
 
 
 class Trainer:
@@ -37,27 +39,30 @@ class Trainer:
         self.cfg = cfg
         self.folder = Path(cfg.out) / "train"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.keep_config()
+        check_options(cfg)
+        plain = self.check_config()
         torch.manual_seed(cfg.seed)
         if cfg.threads:
             torch.set_num_threads(cfg.threads)
         self.tokens, self.train_set, self.dev_set = prepare_sets(cfg, self.folder)
+        with atomic_write(self.folder / "config.json") as file:
+            json.dump(plain, file, indent=1)
         self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens)).to(cfg.device)
         self.optimizer = make_optimizer(self.model, cfg)
         self.epoch_starts = self.count_batches()
         self.state: dict[str, Any] = {"step": 0, "epoch": 0, "records": []}
 
-    def keep_config(self) -> None:
-        """Write the configuration, or refuse to go on in a folder where another one was trained."""
+    def check_config(self) -> dict[str, Any]:
+        """The configuration as plain data. Raises InputError in a folder where another one was trained."""
         path = self.folder / "config.json"
-        plain = OmegaConf.to_container(OmegaConf.structured(self.cfg), resolve=True)
-        plain = json.loads(json.dumps({k: v for k, v in plain.items() if k not in RESUMABLE}))  # type: ignore[union-attr]
+        plain: dict[str, Any] = OmegaConf.to_container(OmegaConf.structured(self.cfg), resolve=True)  # type: ignore[assignment]
+        plain = json.loads(json.dumps({k: v for k, v in plain.items() if k not in RESUMABLE}))
+        plain["data"] = {k: v for k, v in plain["data"].items() if k not in RESUMABLE_DATA}
         if path.exists() and (changed := first_difference(json.loads(path.read_text()), plain)):
             raise InputError(
                 f"{self.folder} holds a training with {changed}; choose another folder with out=, or delete this one"
             )
-        with atomic_write(path) as file:
-            json.dump(plain, file, indent=1)
+        return plain
 
     def count_batches(self) -> list[int]:
         """The number of the first batch of each epoch, and last the number of all batches."""
@@ -117,7 +122,11 @@ class Trainer:
                 total += self.train_batch(batch) * len(batch.ids)
                 count += len(batch.ids)
             self.state["step"] += 1
-            self.update_parameters()
+            if (
+                self.state["step"] % self.cfg.optim.accumulate == 0
+                or self.state["step"] == self.epoch_starts[epoch + 1]
+            ):
+                self.update_parameters()
             bar.update()
             bar.set_postfix(epoch=epoch + 1, loss=f"{total / max(count, 1):.3f}", refresh=False)
             if self.state["step"] % (self.cfg.optim.checkpoint_steps * self.cfg.optim.accumulate) == 0:
@@ -139,6 +148,11 @@ class Trainer:
             features = mask_features(features, lengths, cfg.augment, cfg.features.shift_ms / 1000, rng)
         log_probs, frames = self.model.net(features, lengths)
         loss = self.loss(log_probs, frames, batch)
+        if not loss.isfinite():
+            raise InputError(
+                f"training diverged: the loss of step {step} is {loss.item()}, over utterances {', '.join(batch.ids)}; "
+                "lower optim.lr, or look at these utterances"
+            )
         (loss / cfg.optim.accumulate).backward()
         return loss.item()
 
@@ -155,11 +169,8 @@ class Trainer:
         return losses.mean()
 
     def update_parameters(self) -> None:
-        step = self.state["step"]
-        if step % self.cfg.optim.accumulate:
-            return
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(step)
+            group["lr"] = self.learning_rate(self.state["step"] - 1)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optim.grad_clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -228,6 +239,22 @@ def make_optimizer(model: torch.nn.Module, cfg: Config) -> torch.optim.AdamW:
     vectors = [p for p in model.parameters() if p.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": cfg.optim.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=cfg.optim.lr, betas=(0.9, 0.98))
+
+
+def check_options(cfg: Config) -> None:
+    """Raises InputError for the first option out of its range."""
+    if cfg.criterion.kind != "ctc":
+        raise InputError(f"criterion.kind={cfg.criterion.kind} is unknown; the one there is is ctc")
+    for name in ("epochs", "batch_s", "accumulate", "grad_clip", "average", "checkpoint_steps"):
+        if getattr(cfg.optim, name) <= 0:
+            raise InputError(f"optim.{name}={getattr(cfg.optim, name)} must be above 0")
+    for name in ("lr", "weight_decay", "warmup", "patience"):
+        if getattr(cfg.optim, name) < 0:
+            raise InputError(f"optim.{name}={getattr(cfg.optim, name)} must be 0 or more")
+    if any(speed <= 0 for speed in cfg.augment.speeds):
+        raise InputError(f"augment.speeds={cfg.augment.speeds} must all be above 0; 1.0 is the recording's own speed")
+    if not 0 <= cfg.augment.bin_warp < 1:
+        raise InputError(f"augment.bin_warp={cfg.augment.bin_warp} must be from 0 to below 1")
 
 
 def first_difference(old: Any, new: Any, name: str = "") -> str | None:

@@ -33,6 +33,7 @@ def prepare_sets(cfg: Config, folder: Path) -> tuple[Tokens, Utterances, Utteran
     for path, utterances in ((cfg.data.train, train), (cfg.data.dev, dev)):
         if not utterances:
             raise InputError(f"{path}: 0 usable utterances; {folder / 'set_aside.jsonl'} says why for each")
+    tokens.write(folder / "tokens.txt")
     return tokens, Utterances(cfg, train, tokens, lexicon, cfg.augment.speeds), Utterances(cfg, dev, tokens, lexicon)
 
 
@@ -62,13 +63,10 @@ def token_table(cfg: Config, folder: Path, train: list[Utterance], lexicon: Lexi
     if path.exists():
         return Tokens.read(path)
     if cfg.tokens.table:
-        tokens = Tokens.read(cfg.tokens.table)
-    elif cfg.tokens.unit == "phone" and lexicon:
-        tokens = Tokens([BLANK, *lexicon.units()])
-    else:
-        tokens = Tokens([BLANK, *sorted({x for u in train for x in to_units(u.text, cfg.tokens.unit, lexicon)})])
-    tokens.write(path)
-    return tokens
+        return Tokens.read(cfg.tokens.table)
+    if cfg.tokens.unit == "phone" and lexicon:
+        return Tokens([BLANK, *lexicon.units()])
+    return Tokens([BLANK, *sorted({x for u in train for x in to_units(u.text, cfg.tokens.unit, lexicon)})])
 
 
 def keep_usable(

@@ -102,12 +102,48 @@ def test_killed_and_resumed_training_ends_with_the_same_bits(corpus: Path) -> No
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_accumulated_batches_step_less_often(corpus: Path) -> None:
-    trainer = Trainer(config(corpus, "exp", epochs=1, accumulate=2))
-    steps = []
+def test_accumulated_batches_step_less_often_and_at_the_end_of_an_epoch(corpus: Path) -> None:
+    trainer = Trainer(config(corpus, "exp", epochs=2, accumulate=4))
+    first, last = trainer.epoch_starts[1:]
+    steps: list[int] = []
     trainer.optimizer.register_step_post_hook(lambda *_: steps.append(trainer.state["step"]))
     trainer.run()
-    assert steps == list(range(2, trainer.epoch_starts[-1] + 1, 2))
+    assert first % 4  # a rest is left
+    assert steps == sorted({*range(4, last, 4), first, last})
+
+
+def test_resuming_between_epochs_of_accumulated_batches(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    whole, halves = config(corpus, "whole", epochs=2, accumulate=4), config(corpus, "halves", epochs=2, accumulate=4)
+    train(whole)
+    trainer = Trainer(halves)
+    monkeypatch.setattr(trainer, "is_stale", lambda: trainer.state["epoch"] == 1)
+    trainer.run().unlink()
+    train(halves)
+    one, other = (checkpoint.read_tensors(corpus / f"{out}/train/final.safetensors") for out in ("whole", "halves"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_divergence_stops_the_training_and_names_the_step(corpus: Path) -> None:
+    with pytest.raises(InputError, match=r"training diverged: the loss of step \d+ is nan, over utterances train"):
+        train(config(corpus, "exp", lr=1e30))
+    assert not (corpus / "exp/train/final.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["epochs", "accumulate", "average", "batch_s"])
+def test_options_out_of_range_are_named(corpus: Path, name: str) -> None:
+    cfg = config(corpus, "exp")
+    setattr(cfg.optim, name, 0)
+    with pytest.raises(InputError, match=f"optim.{name}=0 must be above 0"):
+        Trainer(cfg)
+
+
+def test_a_failed_start_leaves_nothing_to_trip_over(corpus: Path) -> None:
+    wrong = config(corpus, "exp")
+    wrong.data.train = str(corpus / "nowhere.jsonl")
+    with pytest.raises(InputError, match="nowhere.jsonl"):
+        Trainer(wrong)
+    Trainer(config(corpus, "exp"))
 
 
 def test_early_stop(corpus: Path) -> None:
@@ -117,10 +153,10 @@ def test_early_stop(corpus: Path) -> None:
 
 def test_learning_rate_warms_up_then_falls_to_zero(corpus: Path) -> None:
     trainer = Trainer(config(corpus, "exp", epochs=10, warmup=0.25))
-    rates = [trainer.learning_rate(step) for step in range(1, trainer.epoch_starts[-1] + 1)]
+    rates = [trainer.learning_rate(step) for step in range(trainer.epoch_starts[-1])]
     peak = rates.index(max(rates))
     assert rates[: peak + 1] == sorted(rates[: peak + 1]) and rates[peak:] == sorted(rates[peak:], reverse=True)
-    assert max(rates) == pytest.approx(1e-2, rel=0.05) and rates[-1] < 1e-4
+    assert max(rates) == pytest.approx(1e-2, rel=0.05) and 0 < rates[-1] < 1e-4
 
 
 def test_a_folder_of_another_training_is_refused(corpus: Path) -> None:

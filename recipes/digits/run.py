@@ -17,9 +17,9 @@ HERE = Path(__file__).parent
 
 def run(overrides: list[str], held_out: str | None = None) -> Recipe:
     """One recogniser, from recordings to a scored test set and a bundle."""
-    if held_out:
-        overrides = [f"out=exp/digits-without-{held_out}", *overrides]
     recipe = Recipe("digits", HERE, overrides)
+    if held_out:
+        recipe = Recipe("digits", HERE, [*overrides, f"out={recipe.cfg.out}-without-{held_out}"])
     print("\n==", prepare(Path(recipe.cfg.data.dir), recipe.cfg.data.root, held_out))
     recipe.build()
     return recipe
@@ -40,8 +40,8 @@ def demonstrate(overrides: list[str]) -> None:
 
 def leave_each_out(overrides: list[str]) -> None:
     """As many recognisers as speakers, each tested on a voice it never heard."""
-    rates = {}
-    for speaker in sorted({digit.speaker for digit in find_digits(None, Path("data"))[0]}):
+    root, rates = Recipe("digits", HERE, overrides).cfg.data.root, {}
+    for speaker in sorted({digit.speaker for digit in find_digits(root, Path("data"))[0]}):
         rates[speaker] = run(overrides, speaker).result()["wer"]
         print(f"WER on {speaker}, never heard before: {rates[speaker]:.2%}")
     print(*(f"{speaker} {rate:.2%}" for speaker, rate in rates.items()), sep="\n")

@@ -49,13 +49,15 @@ class Espeak:
 
 def synthesise_digits(folder: Path, words: Sequence[str]) -> Path:
     """Write `folder/7_en-us_3.flac` ... for every digit, voice and take, trimmed; returns `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
     espeak = Espeak()
+    made = folder.with_name(folder.name + ".part")
+    made.mkdir(parents=True, exist_ok=True)
     for voice in tqdm(VOICES, desc="espeak-ng", unit="voice"):
         for digit, word in enumerate(words):
             for take, (pitch, rate) in enumerate(TAKES):
                 samples = trim(espeak.say(word, voice, pitch, rate))
-                soundfile.write(folder / f"{digit}_{voice.replace('-', '')}_{take}.flac", samples, espeak.rate_hz)
+                soundfile.write(made / f"{digit}_{voice.replace('-', '')}_{take}.flac", samples, espeak.rate_hz)
+    made.rename(folder)
     return folder
 
 

@@ -1,6 +1,6 @@
 """The yesno set: recordings of eight Hebrew words each, ken (yes) or lo (no), by one speaker; a sixth of train is dev.
 
-The file name is the text: 1_0_0_1_... Units are letters, so the lexicon is the spelling.
+The file name is the text: 1_0_0_1_... The lexicon says what is heard: ken, lo.
 """
 
 from dataclasses import replace
@@ -10,6 +10,7 @@ from asr import audio, corpora, manifest
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.manifest import Utterance
+from asr.text.lexicon import Lexicon
 
 SOURCE = "http://www.openslr.org/resources/1/waves_yesno.tar.gz"
 DIGEST = "sha256:c3f49e0cca421f96b75b41640749167b52118f232498667ca7a5f9416aef8e73"
@@ -35,7 +36,7 @@ def list_recordings(root: str | None, cache: Path) -> list[Utterance]:
 
 
 def prepare(out: Path, root: str | None, cache: Path = Path("data")) -> None:
-    """Write `out/{train,dev,test}.jsonl` and `out/lm.txt`."""
+    """Write `out/{train,dev,test}.jsonl` `out/lexicon.txt` and `out/lm.txt`."""
     splits: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
     for u in list_recordings(root, cache):
         splits[u.extra["split"]].append(u)
@@ -43,5 +44,6 @@ def prepare(out: Path, root: str | None, cache: Path = Path("data")) -> None:
     del splits["train"][::DEV_EVERY]
     for split, utterances in splits.items():
         manifest.write(out / f"{split}.jsonl", utterances)
+    Lexicon({"yes": [["K", "EH", "N"]], "no": [["L", "OW"]]}).write(out / "lexicon.txt")
     with atomic_write(out / "lm.txt") as file:
         file.writelines(u.text + "\n" for u in splits["train"])
