@@ -72,8 +72,7 @@ class Recognizer:
             raise InputError(f"decoder.kind={decoder.kind} is unknown; choose graph or greedy")
         if decoder.kind == "greedy" or self.tables is None:
             return GreedySearcher(self.tokens, self.cfg.tokens.unit)
-        search = make_decoder(self.tables.graph, decoder)
-        return GraphSearcher(search, self.tables, self.tokens, self.cfg.graph.silence)
+        return GraphSearcher(make_decoder(self.tables.graph, decoder), self.tables, self.tokens)
 
     @overload
     def transcribe(self, x: Input, sample_rate_hz: int | None = None) -> Hypothesis: ...  # type: ignore[overload-overlap]

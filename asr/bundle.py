@@ -31,7 +31,7 @@ from safetensors import torch as safetensors
 
 from asr.acoustic import AcousticModel
 from asr.config import Config
-from asr.decode import GraphTables, check_same_tokens
+from asr.decode import GraphTables, check_same_tokens, read_silence
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.search import Graph
@@ -70,10 +70,11 @@ def write(
         raise InputError(
             f"the model has {model.num_tokens} outputs, the token table {len(tokens)}; are both of one run?"
         )
+    silence = None if graph_dir is None else read_silence(graph_dir)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     contents: dict[str, bytes | Path] = {
         "model.safetensors": safetensors.save(state),
-        "config.json": json.dumps(_config_data(cfg), indent=1, sort_keys=True).encode(),
+        "config.json": json.dumps(_config_data(cfg, silence), indent=1, sort_keys=True).encode(),
         "tokens.txt": "".join(symbol + "\n" for symbol in tokens.symbols).encode(),
         "card.md": card.encode(),
     }
@@ -100,7 +101,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
     if "graph.bin" in members:
         words = texts["words.txt"].removesuffix("\n").split("\n")
         lexicon = Lexicon.parse(texts["lexicon.txt"], f"{path}: lexicon.txt")
-        tables = GraphTables(Graph.from_bytes(members["graph.bin"]), words, lexicon)
+        tables = GraphTables(Graph.from_bytes(members["graph.bin"]), words, lexicon, cfg.graph.silence)
     return Bundle(_model(members["model.safetensors"], cfg, tokens, path), cfg, tokens, tables, texts["card.md"])
 
 
@@ -194,10 +195,10 @@ def _text(data: memoryview, name: str, path: str | Path) -> str:
         raise InputError(f"{path}: member {name} is not UTF-8 ({e}); make the bundle again") from e
 
 
-def _config_data(cfg: Config) -> dict[str, Any]:
+def _config_data(cfg: Config, silence: str | None) -> dict[str, Any]:
     """What decoding needs of the configuration: no paths of the machine it was trained on."""
     groups = {name: _plain(getattr(cfg, name)) for name in _GROUPS}
-    return groups | {"unit": cfg.tokens.unit, "silence": cfg.graph.silence}
+    return groups | {"unit": cfg.tokens.unit, "silence": silence}
 
 
 def _plain(group: Any) -> Any:
@@ -215,6 +216,8 @@ def _config(text: str, path: str | Path) -> Config:
             schema = OmegaConf.structured(type(getattr(cfg, name)))
             setattr(cfg, name, OmegaConf.to_object(OmegaConf.merge(schema, data[name])))
         cfg.tokens.unit, cfg.graph.silence = data["unit"], data["silence"]
+        if not isinstance(cfg.graph.silence, str | None):
+            raise TypeError("silence is no token")
     except (ValueError, KeyError, TypeError, RecursionError, OmegaConfBaseException) as e:
         raise InputError(f"{path}: member config.json is not of this version ({e!r}); make the bundle again") from e
     return cfg

@@ -5,6 +5,7 @@ token; after the last frame of its last token it lasts `EXTENSION_S` longer, but
 word. Confidence is the geometric mean, over a word's tokens, of the highest posterior of each.
 """
 
+import json
 import math
 import os
 import time
@@ -63,11 +64,13 @@ class Searcher(Protocol):
 
 @dataclass(frozen=True)
 class GraphTables:
-    """A compiled graph with the words of its output labels and their pronunciations."""
+    """A compiled graph with the words of its output labels, their pronunciations, and the token that the graph
+    allows between words, if any."""
 
     graph: Graph
     words: list[str]
     lexicon: Lexicon
+    silence: str | None = None
 
     def __post_init__(self) -> None:
         if self.graph.max_olabel >= len(self.words):
@@ -85,7 +88,17 @@ class GraphTables:
             words = (folder / "words.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
         except (OSError, UnicodeDecodeError) as e:
             raise InputError(f"cannot read {folder / 'words.txt'}: {e}; run `asr graph` again") from e
-        return cls(Graph.open(folder / "graph.bin"), words, Lexicon.read(folder / "lexicon.txt"))
+        return cls(Graph.open(folder / "graph.bin"), words, Lexicon.read(folder / "lexicon.txt"), read_silence(folder))
+
+
+def read_silence(folder: str | Path) -> str | None:
+    """The token that the graph in `folder` allows between words; None for none."""
+    path = Path(folder) / "stats.json"
+    try:
+        silence: str | None = json.loads(path.read_text(encoding="utf-8")).get("silence")
+    except (OSError, ValueError, AttributeError) as e:
+        raise InputError(f"cannot read the silence token in {path} ({e!r}); run `asr graph` again") from e
+    return silence
 
 
 def check_same_tokens(tokens: Tokens, others: Tokens, where: str | Path) -> None:
@@ -118,11 +131,11 @@ class GreedySearcher:
 
 
 class GraphSearcher:
-    """Beam search over a compiled graph; `silence` is the token that the graph allows between words, if any."""
+    """Beam search over a compiled graph."""
 
-    def __init__(self, decoder: Decoder, tables: GraphTables, tokens: Tokens, silence: str | None):
+    def __init__(self, decoder: Decoder, tables: GraphTables, tokens: Tokens):
         self.decoder, self.tables = decoder, tables
-        between = [s for s in (silence, SPACE) if s is not None and s in tokens]
+        between = [s for s in (tables.silence, SPACE) if s is not None and s in tokens]
         self.between = set(tokens.encode(between))
         self.spellings = {
             word: [tuple(tokens.encode(units)) for units in variants]

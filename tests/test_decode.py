@@ -53,8 +53,8 @@ class FakeDecoder:
 
 def fake_searcher(spoken, alignment, lexicon, tokens, complete=True, silence=None):
     words = ["<eps>", *lexicon]
-    tables = GraphTables(SimpleNamespace(max_olabel=0), words, Lexicon(lexicon))
-    return GraphSearcher(FakeDecoder([words.index(w) for w in spoken], alignment, complete), tables, tokens, silence)
+    tables = GraphTables(SimpleNamespace(max_olabel=0), words, Lexicon(lexicon), silence)
+    return GraphSearcher(FakeDecoder([words.index(w) for w in spoken], alignment, complete), tables, tokens)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -198,7 +198,7 @@ def test_real_search_finds_the_words_of_a_known_alignment(tmp_path_factory, alig
 
 def real_searcher(folder):
     tables = GraphTables.read(graph_dir(folder), TOKENS)
-    return GraphSearcher(make_decoder(tables.graph, DecoderConfig()), tables, TOKENS, None)
+    return GraphSearcher(make_decoder(tables.graph, DecoderConfig()), tables, TOKENS)
 
 
 LEXICON = {
@@ -221,7 +221,7 @@ def phone_searcher(tmp_path_factory):
     (folder / "lm.arpa").write_text("\n".join(line.replace(" ", "\t") if line[:1] == "-" else line for line in arpa))
     compile_graph(tokens, lexicon, folder / "lm.arpa", folder / "graph", silence="SIL", draw_states=0)
     tables = GraphTables.read(folder / "graph", tokens)
-    return GraphSearcher(make_decoder(tables.graph, DecoderConfig(beam=30.0)), tables, tokens, "SIL"), tokens
+    return GraphSearcher(make_decoder(tables.graph, DecoderConfig(beam=30.0)), tables, tokens), tokens
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -279,6 +279,9 @@ def test_tables_of_another_token_set_are_refused(tmp_path):
         GraphTables.read(tmp_path, TOKENS)
     (tmp_path / "words.txt").unlink()
     with pytest.raises(InputError, match="words.txt"):
+        GraphTables.read(tmp_path, TOKENS)
+    (graph_dir(tmp_path) / "stats.json").unlink()
+    with pytest.raises(InputError, match="stats.json"):
         GraphTables.read(tmp_path, TOKENS)
 
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr import cli, manifest
+from asr import bundle, cli, manifest
+from asr.decode import GraphTables
+from asr.tokens import Tokens
 
 RATE_HZ = 16000
 WORDS = {"do": 500, "re": 1100, "mi": 2300}  # the pitch of each in Hz
@@ -86,3 +88,17 @@ def test_perplexity_of_a_file_and_of_the_split(out: Path, capsys: pytest.Capture
 def test_another_training_in_the_same_folder_is_refused(out: Path, capsys: pytest.CaptureFixture) -> None:
     assert cli.main(["train", f"out={out}", "experiment=tiny", "hidden=48"]) == 2
     assert "choose another folder" in capsys.readouterr().err
+
+
+def test_the_graph_remembers_its_silence(out: Path, tmp_path: Path) -> None:
+    """`asr graph silence=...` alone; neither decode nor the bundle is told again."""
+    tokens = (out / "train" / "tokens.txt").read_text().split()
+    lexicon = tmp_path / "lexicon.txt"
+    lexicon.write_text("".join(f"{word} {' '.join(word)}\n" for word in WORDS))
+    compiled = [f"out={out}", f"graph.dir={tmp_path}/graph", f"bundle={tmp_path}/model.asr"]
+    assert cli.main(["graph", *compiled, f"lexicon={lexicon}", f"silence={tokens[-1]}"]) == 0
+    assert GraphTables.read(tmp_path / "graph", Tokens(tokens)).silence == tokens[-1]
+    assert cli.main(["decode", *compiled, f"output={tmp_path}/hyp.jsonl"]) == 0
+    assert cli.main(["bundle", *compiled]) == 0
+    opened = bundle.read(tmp_path / "model.asr")
+    assert opened.tables and opened.tables.silence == tokens[-1]

@@ -1,5 +1,7 @@
 """A recogniser small enough to reason about: tokens a, b and space; words `a` and `b`, each one token long."""
 
+import json
+
 import numpy as np
 import torch
 
@@ -28,7 +30,7 @@ def model(cfg, seed=3):
     return made
 
 
-def graph_dir(folder, symbols=TOKENS.symbols):
+def graph_dir(folder, symbols=TOKENS.symbols, silence=None):
     """The files of `asr graph` for the language (a|b)*, its CTC topology written by hand."""
     blank, a, b = (Tokens.label(k) for k in (0, 2, 3))
     arcs = [  # source, input label, output label, next; state 0 follows a blank, 1 an `a`, 2 a `b`
@@ -42,6 +44,7 @@ def graph_dir(folder, symbols=TOKENS.symbols):
         write(Arrays(0, np.zeros(3, np.float32), np.array([arc[0] for arc in arcs]), packed), file)
     (folder / "words.txt").write_text("<eps>\na\nb\n")
     (folder / "lexicon.txt").write_text("a a\nb b\n")
+    (folder / "stats.json").write_text(json.dumps({"silence": silence}))
     Tokens(symbols).write(folder / "tokens.txt")
     return folder
 

@@ -51,6 +51,7 @@ class GraphStats:
     words: int
     pronunciations: int
     left_out: list[str]  # words of the language model that the graph cannot hold
+    silence: str | None  # token allowed between words; the decoder reads it here
     stages: list[Stage] = field(default_factory=list)
 
     def add(self, name: str, graph: Automaton, start_s: float) -> None:
@@ -93,7 +94,7 @@ def _separator(tokens: Tokens) -> str | None:
 
 def _build(grammar: Automaton, start_s: float, words: list[str], lexicon: Lexicon, left_out: list[str],
            tokens: Tokens, out_dir: str | Path, silence: str | None, draw_states: int) -> GraphStats:  # fmt: skip
-    stats = GraphStats(len(words), len(list(lexicon.items())), left_out)
+    stats = GraphStats(len(words), len(list(lexicon.items())), left_out, silence)
     stats.add("G", grammar, start_s)
     spellings = spell(words, lexicon, tokens, silence, _separator(tokens))
 
