@@ -1,6 +1,7 @@
 # make demo    set up, then train, score and use the digits recogniser
 # make test    set up with the test tools, then lint and run all tests
 # make lint    only the linters and the type checker
+# make docs    the pages of docs/ as a site in build/docs
 # make bench   the benchmarks; each prints a table and writes benchmarks/results/NAME.json
 #
 # Needed: python3 >= 3.10 with venv, make, a C++17 compiler. cmake and ninja come by pip with the build.
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
@@ -31,6 +32,9 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc -name '*.cc' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.installed-test,bench
 	for script in benchmarks/*.py; do $(BIN)/python -m "benchmarks.$$(basename "$$script" .py)"; done
