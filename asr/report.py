@@ -23,14 +23,17 @@ _WIDTH = 100  # columns of the aligned text
 _ERROR_NAMES = {"S": "substitutions", "D": "deletions", "I": "insertions"}
 
 
-def write(score: Score, folder: str | Path) -> list[Path]:
-    """Write score.txt, score.json, errors.png and, where speakers are known, speakers.png; returns their paths."""
+def write(score: Score, folder: str | Path, reference: str | None = None) -> list[Path]:
+    """Write score.txt, score.json, errors.png and, where speakers are known, speakers.png; returns their paths.
+
+    `reference`, the manifest or file scored against, is recorded in score.json.
+    """
     folder = Path(folder)
     paths = [folder / "score.txt", folder / "score.json", folder / "errors.png"]
     with atomic_write(paths[0]) as file:
         file.write(report_text(score))
     with atomic_write(paths[1]) as file:
-        json.dump(score.as_dict(), file, ensure_ascii=False, indent=2)
+        json.dump({"reference": reference, **score.as_dict()}, file, ensure_ascii=False, indent=2)
     plot_errors(score, paths[2])
     if score.speakers:
         paths.append(folder / "speakers.png")

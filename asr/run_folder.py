@@ -79,8 +79,8 @@ def card(cfg: Config) -> str:
         "trained on": cfg.data.train,
     }
     report = Path(cfg.score.dir) / "score.json"
-    if report.exists() and (wer := _read_json(report)["wer"]) is not None:
-        facts["word error rate"] = f"{wer:.2%} on {getattr(cfg.data, cfg.split)}"
+    if report.exists() and (scored := _read_json(report))["wer"] is not None:
+        facts["word error rate"] = f"{scored['wer']:.2%} on {scored.get('reference') or 'an unknown reference'}"
     return "\n".join([*lines, *(f"- {name}: {value}" for name, value in facts.items())]) + "\n"
 
 

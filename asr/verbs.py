@@ -175,10 +175,11 @@ def score(cfg: Config) -> None:
     from asr import report
     from asr.score import read_texts, score
 
-    refs, speakers = read_texts(cfg.score.ref or getattr(cfg.data, cfg.split))
+    reference = cfg.score.ref or getattr(cfg.data, cfg.split)
+    refs, speakers = read_texts(reference)
     hyps, _ = read_texts(cfg.score.hyp or Path(cfg.out) / "decode" / cfg.split / "hyp.jsonl")
     result = score(refs, hyps, speakers, cfg.score.resamples, cfg.seed)
-    paths = report.write(result, cfg.score.dir)
+    paths = report.write(result, cfg.score.dir, reference)
     print(f"{report.summary_text(result)}-> {', '.join(map(str, paths))}")
 
 

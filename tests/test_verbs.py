@@ -102,3 +102,10 @@ def test_the_graph_remembers_its_silence(out: Path, tmp_path: Path) -> None:
     assert cli.main(["bundle", *compiled]) == 0
     opened = bundle.read(tmp_path / "model.asr")
     assert opened.tables and opened.tables.silence == tokens[-1]
+
+
+def test_the_card_names_what_was_scored(out: Path, tmp_path: Path) -> None:
+    places = [f"out={out}", f"score.dir={tmp_path}/score", f"bundle={tmp_path}/model.asr"]
+    assert cli.main(["score", *places, f"ref={out}/data/dev.jsonl"]) == 0
+    assert cli.main(["bundle", *places]) == 0
+    assert f"on {out}/data/dev.jsonl" in bundle.read(tmp_path / "model.asr").card
