@@ -137,10 +137,10 @@ def check(
 ) -> Report:
     """Examine a manifest. Writes `out_dir/NAME.{clean.jsonl, report.json, report.txt, report.png}`.
 
-    `tokens` in `unit` (with `lexicon` for phones): None leaves their checks out. `frame_s`: seconds an output frame
-    of the model; None leaves out the check of CTC's length. `against`: manifests that must not share recordings
-    with this one, such as the test set's when this is the training set's. `feature_shift_s`, `feature_dim`: of
-    stored features. Raises InputError only for a manifest that cannot be opened.
+    `tokens` in `unit` (with `lexicon` for phones): None allows any characters, and leaves phones out. `frame_s`:
+    seconds an output frame of the model; None leaves out the check of CTC's length. `against`: manifests that must
+    not share recordings with this one, such as the test set's when this is the training set's. `feature_shift_s`,
+    `feature_dim`: of stored features. Raises InputError only for a manifest that cannot be opened.
     """
     wanted = Wanted(tokens, unit, lexicon, frame_s, sample_rate_hz, feature_shift_s, feature_dim)
     name, out_dir = Path(manifest_path).stem, Path(out_dir)
@@ -230,13 +230,13 @@ def _check_text(found: Examined, wanted: Wanted) -> None:
     text = found.utterance.text
     if not text.strip():
         found.add("no text", "the text is empty; write down what is said")
-    elif wanted.tokens:
+    elif wanted.tokens or wanted.unit != "phone":
         try:
             units = to_units(text, wanted.unit, wanted.lexicon)
         except InputError as e:  # a word without pronunciation
             found.add("tokens", str(e))
             return
-        if unknown := sorted({unit for unit in units if unit not in wanted.tokens}):
+        if wanted.tokens and (unknown := sorted({unit for unit in units if unit not in wanted.tokens})):
             found.add("tokens", f"not in the token table: {' '.join(unknown)}; clean the text or add them")
         needed = len(units) + sum(a == b for a, b in zip(units, units[1:], strict=False))
         frames = int(found.duration_s / wanted.frame_s + 1e-6) if wanted.frame_s else needed

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from asr import run_folder
 from asr.config import Config
 from asr.errors import InputError
+from asr.tokens import BLANK, Tokens
 
 if TYPE_CHECKING:
     from asr.api import Recognizer
@@ -43,7 +44,8 @@ def data_check(cfg: Config) -> None:
     asr data check [MANIFEST ...] [output=FOLDER]
 
     Without manifests it checks those of data.train, data.dev and data.test that exist, and that no recording is in
-    two of them. Texts are checked against tokens.table, or the trained net's tokens, where there is one.
+    two of them. Several manifests that are named are each checked against those before it. Texts are checked against
+    tokens.table or the trained net's tokens; without them, against the characters of the first, the training set.
     """
     from asr.data_check import check
     from asr.text.lexicon import Lexicon
@@ -52,15 +54,18 @@ def data_check(cfg: Config) -> None:
     manifests = cfg.input or own
     if not manifests:
         raise InputError(f"there is no {cfg.data.train}, {cfg.data.dev} or {cfg.data.test}; name a manifest to check")
+    tokens = run_folder.tokens(cfg)
+    if tokens is None and cfg.tokens.unit != "phone" and manifests[0] == (cfg.input or [cfg.data.train])[0]:
+        tokens = _units_of(manifests[0], cfg.tokens.unit)
     for number, path in enumerate(manifests):
         report = check(
             path,
             cfg.output or Path(cfg.data.dir) / "check",
-            run_folder.tokens(cfg),
+            tokens,
             cfg.tokens.unit,
             Lexicon.read(cfg.tokens.lexicon) if cfg.tokens.lexicon else None,
             cfg.features.shift_ms / 1000 * cfg.model.subsampling,
-            against=[] if cfg.input else manifests[number + 1 :],
+            against=manifests[:number] if cfg.input else manifests[number + 1 :],
             sample_rate_hz=cfg.features.sample_rate_hz,
             feature_shift_s=cfg.features.shift_ms / 1000,
             feature_dim=cfg.features.num_bins,
@@ -251,6 +256,14 @@ def _utterances(cfg: Config) -> tuple[list["Utterance"], str]:
     return manifest.read(path), Path(path).stem if cfg.input else cfg.split
 
 
+def _units_of(path: str, unit: str) -> Tokens:
+    """The token table of a manifest's text."""
+    from asr import manifest
+    from asr.text.units import to_units
+
+    return Tokens([BLANK, *sorted({x for u in manifest.stream(path, {}) for x in to_units(u.text, unit)})])
+
+
 def _only_input(cfg: Config, what: str) -> str:
     if len(cfg.input) != 1:
         raise InputError(f"exactly one file is needed, {what}; {len(cfg.input)} were given")
@@ -267,19 +280,21 @@ def _needed_output(cfg: Config) -> str:
 class Verb:
     """`home` lists the groups in which a bare key is looked up. `earlier` gives overrides that verbs before this one
     found; they stand before those of the command line. `takes_bundle`: the first *.asr file is the model.
+    `starts_run`: each job of a sweep gets a run folder of its own.
     """
 
     run: Callable[[Config], None]
     home: tuple[str, ...] = ()
     earlier: Callable[[Config], list[str]] | None = None
     takes_bundle: bool = False
+    starts_run: bool = False
 
 
 VERBS: dict[str, Verb] = {
     "data import": Verb(data_import, ("data",)),
     "data check": Verb(data_check, ("data", "tokens", "features", "model")),
     "features": Verb(features, ("features", "data")),
-    "train": Verb(train, ("optim", "model", "features", "augment", "criterion", "tokens", "data")),
+    "train": Verb(train, ("optim", "model", "features", "augment", "criterion", "tokens", "data"), starts_run=True),
     "lm train": Verb(lm_train, ("lm",)),
     "lm ppl": Verb(lm_ppl, ("lm",)),
     "graph": Verb(graph, ("graph", "lm", "tokens")),

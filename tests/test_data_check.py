@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from asr import manifest
+from asr import cli, manifest
 from asr.data_check import ERRORS, WARNINGS, check
 from asr.errors import InputError
 from asr.manifest import Utterance
@@ -279,3 +279,19 @@ def test_real_features(shared_data, tmp_path):
     manifest.write(tmp_path / "an4.jsonl", utterances)
     tokens = Tokens.from_characters(u.text for u in utterances)
     assert check(tmp_path / "an4.jsonl", tmp_path, tokens, frame_s=0.02).findings == []
+
+
+def test_named_manifests_are_held_against_the_first(corpus, tmp_path, capsys):
+    take = speechlike(seed=50)
+    train = corpus("first", a=take, b=None)
+    test = corpus("second", c=take, d=Utterance("", str(next(tmp_path.glob("first/b.wav"))), text="né"))
+    argv = ["data", "check", str(train), str(test), f"out={tmp_path}/out", f"output={tmp_path}/check"]
+    assert cli.main(argv) == 0
+    findings = json.loads((tmp_path / "check/second.report.json").read_text())["findings"]
+    assert sorted((f["id"], f["check"]) for f in findings) == [("c", "duplicate"), ("d", "duplicate"), ("d", "tokens")]
+    assert json.loads((tmp_path / "check/first.report.json").read_text())["findings"] == []
+
+
+def test_ctc_length_needs_no_token_table(corpus, make_wav, tmp_path):
+    path = corpus(a=Utterance("", str(make_wav("a.wav", 0.1)), text="one two three"))
+    assert found(check(path, tmp_path / "out", frame_s=0.03)) == {"a": ["too long for CTC"]}
