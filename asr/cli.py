@@ -70,7 +70,7 @@ def _run_verb(argv: list[str]) -> None:
         words = [f"bundle={w}" if w is bundle else w for w in words]
     overrides = to_overrides(words, verb.home, flags.config_dir, flags.multirun)
     if flags.multirun:
-        sweep(overrides, partial(_run, verb))
+        sweep(overrides, partial(_run, verb), verb.earlier, verb.starts_run)
         return
     cfg = compose(overrides)
     if verb.earlier and (found := verb.earlier(cfg)):

@@ -109,10 +109,16 @@ def compose(overrides: Sequence[str]) -> Config:
         raise _explained(e) from None
 
 
-def sweep(overrides: Sequence[str], run: Callable[[Config], None]) -> None:
+def sweep(
+    overrides: Sequence[str],
+    run: Callable[[Config], None],
+    earlier: Callable[[Config], list[str]] | None = None,
+    own_folders: bool = True,
+) -> None:
     """Runs `run` for every combination of the swept values, through Hydra's sweeper and launcher.
 
-    Each job's `out` is a sub-folder of the given one, named after the swept values: `exp/seed=1`.
+    With `own_folders` each job's `out` is a sub-folder of the given one, named after the swept values: `exp/seed=1`.
+    `earlier`: see `asr.verbs.Verb`.
     """
     from hydra import version
     from hydra._internal.hydra import Hydra
@@ -127,20 +133,29 @@ def sweep(overrides: Sequence[str], run: Callable[[Config], None]) -> None:
         parsed = OverridesParser.create(hydra.config_loader).parse_overrides(list(overrides))
         fixed = [o.key_or_group for o in parsed if not o.is_sweep_override()]
         names = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(fixed)}]"
-        hydra.multirun("config", partial(_job, run), [*overrides, names], with_log_configuration=False)
+        places = [names] if own_folders else ["hydra.sweep.subdir=."]
+        job = partial(_job, run, earlier, own_folders)
+        hydra.multirun("config", job, [*overrides, *places], with_log_configuration=False)
     except Exception as e:
         raise _explained(e) from None
     finally:
         GlobalHydra.instance().clear()
 
 
-def _job(run: Callable[[Config], None], cfg: Any) -> None:
+def _job(
+    run: Callable[[Config], None], earlier: Callable[[Config], list[str]] | None, own_folders: bool, cfg: Any
+) -> None:
     """One job of a sweep, in whatever process Hydra's launcher chose. All jobs read the same data."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    OmegaConf.resolve(cfg.data)
-    cfg.out = HydraConfig.get().runtime.output_dir
+    if own_folders:
+        OmegaConf.resolve(cfg.data)
+        cfg.out = HydraConfig.get().runtime.output_dir
+    given = {override.partition("=")[0].lstrip("+") for override in HydraConfig.get().overrides.task}
+    for key, _, value in (o.partition("=") for o in (earlier(_to_config(cfg)) if earlier else [])):
+        if key not in given:
+            OmegaConf.update(cfg, key, value)
     run(_to_config(cfg))
 
 

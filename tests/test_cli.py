@@ -295,6 +295,15 @@ def test_sweep_leaves_the_log_alone(
     assert caplog.messages == ["seed 1", "seed 2"]
 
 
+def test_sweep_over_a_trained_run_stays_in_its_folder(seen: list[Config], tmp_path: Path) -> None:
+    best = {"acoustic_scale": 0.7, "word_penalty": -1.0, "blank_penalty": 0.5}
+    (tmp_path / "tune.json").write_text(json.dumps({"points": [best]}))
+    assert cli.main(["decode", f"out={tmp_path}", "word_penalty=2", "-m", "split=dev,test"]) == 0
+    assert [(cfg.split, cfg.out) for cfg in seen] == [("dev", str(tmp_path)), ("test", str(tmp_path))]
+    assert {(cfg.decoder.acoustic_scale, cfg.decoder.word_penalty) for cfg in seen} == {(0.7, 2.0)}
+    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
+
+
 def test_sweep_stops_at_bad_input(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
