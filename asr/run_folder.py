@@ -47,7 +47,8 @@ def bundled(cfg: Config) -> list[str]:
 
 
 def as_trained(cfg: Config) -> Config:
-    """`cfg` with the features, model and units of the trained net in the run folder, whatever `cfg` says of them."""
+    """`cfg` with the features, model and units of the trained net in the run folder, whatever `cfg` says of them, and
+    with its lexicon where `cfg` names none."""
     path = Path(cfg.out) / "train" / "config.json"
     if not path.exists():
         raise InputError(f"{path.parent} holds no trained model; run `asr train out={cfg.out}` first")
@@ -57,6 +58,8 @@ def as_trained(cfg: Config) -> Config:
         cfg.features = FeaturesConfig(**trained["features"])
         cfg.model = ModelConfig(**trained["model"])
         cfg.tokens.unit = trained["tokens"]["unit"]
+        cfg.tokens.lexicon = cfg.tokens.lexicon or trained["tokens"].get("lexicon")
+        cfg.graph.lexicon = cfg.graph.lexicon or cfg.tokens.lexicon
     except (KeyError, TypeError) as e:
         raise InputError(f"{path} is not of this version ({e!r}); train again in another folder with out=") from e
     return cfg

@@ -1,5 +1,6 @@
 """Every verb once, in order, on a corpus of tones: what each leaves is what the next one needs."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import soundfile
 
 from asr import bundle, cli, manifest
 from asr.decode import GraphTables
+from asr.overrides import compose
+from asr.run_folder import as_trained
 from asr.tokens import Tokens
 
 RATE_HZ = 16000
@@ -109,3 +112,11 @@ def test_the_card_names_what_was_scored(out: Path, tmp_path: Path) -> None:
     assert cli.main(["score", *places, f"ref={out}/data/dev.jsonl"]) == 0
     assert cli.main(["bundle", *places]) == 0
     assert f"on {out}/data/dev.jsonl" in bundle.read(tmp_path / "model.asr").card
+
+
+def test_the_lexicon_of_the_training_is_remembered(tmp_path: Path) -> None:
+    trained = dataclasses.asdict(compose([f"out={tmp_path}", "tokens.unit=phone", "tokens.lexicon=a.txt"]))
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "config.json").write_text(json.dumps(trained))
+    assert as_trained(compose([f"out={tmp_path}"])).graph.lexicon == "a.txt"
+    assert as_trained(compose([f"out={tmp_path}", "graph.lexicon=b.txt"])).graph.lexicon == "b.txt"
