@@ -24,7 +24,7 @@ from asr.config import Config, DecoderConfig
 from asr.dataset import load_input
 from asr.decode import GraphSearcher, GraphTables, GreedySearcher, Searcher, decode_log_probs, make_decoder
 from asr.errors import InputError
-from asr.feature_files import load_features
+from asr.feature_files import is_feature_file, load_features
 from asr.hypothesis import Hypothesis
 from asr.manifest import Utterance
 from asr.tokens import Tokens
@@ -207,6 +207,11 @@ def _features(x: Input, dim: int) -> np.ndarray:
     """Checked features (F, D) float32."""
     if isinstance(x, bytes):
         raise InputError("this model hears stored features: give a feature file or an array (F, D), not bytes")
+    if not isinstance(x, np.ndarray) and not is_feature_file(x):
+        raise InputError(
+            f"{x}: this model hears stored features ({dim} values a frame: num_bins={dim}), not audio; "
+            "give a file x.ark:OFFSET, x.mfc or x.npy"
+        )
     features = x.astype(np.float32) if isinstance(x, np.ndarray) else load_features(x, dim)
     if features.ndim != 2 or features.shape[1] != dim or not np.isfinite(features).all():
         raise InputError(f"this model hears finite features of shape (F, {dim}), not {features.shape}")

@@ -16,7 +16,7 @@ def load_features(path: str | Path, dim: int = 13) -> np.ndarray:
     file, _, offset = path.rpartition(":")
     is_ark = offset.isdigit() and file.endswith(".ark")
     if not Path(file if is_ark else path).is_file():
-        raise InputError(f"the feature file {file if is_ark else path} does not exist; check the path in the manifest")
+        raise InputError(f"the feature file {file if is_ark else path} does not exist; check the path")
     if is_ark:
         features = _load_ark(file, int(offset))
     elif path.endswith(".mfc"):
@@ -34,6 +34,12 @@ def load_features(path: str | Path, dim: int = 13) -> np.ndarray:
         frame = int(np.flatnonzero(~np.isfinite(features).all(1))[0])
         raise InputError(f"{path} holds NaN or infinity in frame {frame}; make the features again")
     return features
+
+
+def is_feature_file(path: str | Path) -> bool:
+    """By its name."""
+    file, _, offset = str(path).rpartition(":")
+    return str(path).endswith((".mfc", ".npy")) or (offset.isdigit() and file.endswith(".ark"))
 
 
 def _load_ark(path: str, offset: int) -> np.ndarray:

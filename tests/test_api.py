@@ -208,3 +208,11 @@ def test_tuning_ties_go_to_the_defaults_and_losing_to_greedy_is_said(recognizer,
     assert Tuning(result.points, None, 5).warning() is None
     with pytest.raises(InputError, match="without a graph"):
         tune(greedy, dev)
+
+
+def test_audio_for_a_model_of_stored_features_is_explained(tmp_path):
+    cfg = config(kind="stored")
+    with pytest.raises(InputError, match="x.wav: this model hears stored features .*num_bins=8.* not audio"):
+        api.Recognizer(model(cfg), cfg, TOKENS).transcribe(tmp_path / "x.wav")
+    with pytest.raises(InputError, match="x.npy does not exist; check the path$"):
+        api.Recognizer(model(cfg), cfg, TOKENS).transcribe(tmp_path / "x.npy")
