@@ -27,13 +27,12 @@ from asr.manifest import Utterance
 from asr.search import Decoder, Graph
 from asr.text.lexicon import Lexicon
 from asr.text.units import to_text
-from asr.tokens import SPACE, Tokens
+from asr.tokens import BLANK_ID, SPACE, Tokens
 
 if TYPE_CHECKING:
     from asr.api import Recognizer
 
 EXTENSION_S = 0.1
-BLANK_TOKEN = 0
 _State = tuple[int, int, int]  # word, its pronunciation, tokens of it seen
 
 
@@ -194,7 +193,7 @@ def segments(alignment: np.ndarray, log_probs: np.ndarray) -> list[Segment]:
     return [
         Segment(token, start, end, float(log_probs[start:end, token].max()))
         for start, end in zip(starts, ends, strict=True)
-        if (token := int(alignment[start])) != BLANK_TOKEN
+        if (token := int(alignment[start])) != BLANK_ID
     ]
 
 

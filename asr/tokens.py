@@ -11,6 +11,7 @@ from asr.errors import InputError
 from asr.files import atomic_write
 
 BLANK = "<blk>"
+BLANK_ID = 0  # net output
 SPACE = "<space>"
 EPSILON_LABEL = 0
 
