@@ -210,6 +210,7 @@ def transcribe(cfg: Config) -> None:
 
     if not cfg.input:
         raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
+    _limit_threads(cfg)
     recognizer = load(cfg.bundle, cfg.device, cfg.data.max_audio_s, **vars(cfg.decoder))
     found, problems = [], []
     for file in cfg.input:
@@ -242,10 +243,19 @@ def _recognizer(cfg: Config) -> "Recognizer":
     from asr.decode import GraphTables
     from asr.trainer import load_model
 
+    _limit_threads(cfg)
     cfg = run_folder.as_trained(cfg)
     model, tokens = load_model(cfg)
     tables = GraphTables.read(cfg.graph.dir, tokens) if cfg.decoder.kind == "graph" else None
     return Recognizer(model, cfg, tokens, tables, cfg.device)
+
+
+def _limit_threads(cfg: Config) -> None:
+    """Torch's own threads; those of the search are limited where they start."""
+    import torch
+
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
 
 
 def _utterances(cfg: Config) -> tuple[list["Utterance"], str]:

@@ -120,3 +120,14 @@ def test_the_lexicon_of_the_training_is_remembered(tmp_path: Path) -> None:
     (tmp_path / "train" / "config.json").write_text(json.dumps(trained))
     assert as_trained(compose([f"out={tmp_path}"])).graph.lexicon == "a.txt"
     assert as_trained(compose([f"out={tmp_path}", "graph.lexicon=b.txt"])).graph.lexicon == "b.txt"
+
+
+def test_threads_limit_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[int] = []
+    monkeypatch.setattr("torch.set_num_threads", limits.append)
+    for words in (["transcribe", "none.wav"], ["decode"], ["tune"]):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        for split in ("dev", "test"):
+            manifest.write(tmp_path / "data" / f"{split}.jsonl", [manifest.Utterance("u", "u.wav", text="do")])
+        assert cli.main([*words, f"out={tmp_path}", "threads=2"]) == 2  # there is no model, which is found later
+    assert limits == [2, 2, 2]
