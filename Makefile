@@ -37,7 +37,7 @@ docs: $(VENV)/.installed-docs
 	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.installed-test,bench
-	for script in benchmarks/*.py; do $(BIN)/python -m "benchmarks.$$(basename "$$script" .py)"; done
+	for script in benchmarks/*.py; do $(BIN)/python "$$script"; done
 
 # The virtual environment with torch, which changes rarely and takes longest.
 $(VENV)/.torch:

@@ -24,17 +24,22 @@ from asr.tokens import BLANK, Tokens
 RESULT = Path(__file__).parent / "results/graph.json"
 
 
-def main(folder: Path) -> None:
+def read_pack(folder: Path) -> tuple[Tokens, Lexicon]:
+    """The token table and lexicon of the bench pack."""
     symbols = [line.split()[0] for line in (folder / "tokens.txt").read_text().splitlines()]
-    tokens = Tokens([BLANK, *symbols[1:]])
     pronunciations: dict[str, list[list[str]]] = {}
     with gzip.open(folder / "lexicon.txt.gz", "rt", encoding="utf-8") as lines:
         for line in lines:
             word, *units = line.split()
             pronunciations.setdefault(word, []).append(units)
+    return Tokens([BLANK, *symbols[1:]]), Lexicon(pronunciations)
+
+
+def main(folder: Path) -> None:
+    tokens, lexicon = read_pack(folder)
     with tempfile.TemporaryDirectory() as out:
         start, start_cpu = time.perf_counter(), time.process_time()
-        stats = compile_graph(tokens, Lexicon(pronunciations), folder / "lm3.arpa.xz", Path(out) / "graph")
+        stats = compile_graph(tokens, lexicon, folder / "lm3.arpa.xz", Path(out) / "graph")
         whole = {
             "seconds": round(time.perf_counter() - start, 1),
             "cpu_seconds": round(time.process_time() - start_cpu, 1),
