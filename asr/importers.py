@@ -12,14 +12,13 @@ A relative path is looked up in the corpus' own folder first, then from the work
 
 import csv
 import gzip
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
-from asr.manifest import Utterance
+from asr.manifest import Utterance, parse_object
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".sph", ".w64"}
 COLUMNS = {
@@ -67,7 +66,7 @@ def detect(path: Path) -> str:
         return "folder"
     _, first = next(_lines(path), (0, ""))
     if first.startswith("{"):
-        fields = _object(first, f"{path}:1")
+        fields = parse_object(first, f"{path}:1")
         if "audio_filepath" in fields:
             return "nemo"
         if "recording" in fields or "supervisions" in fields or "tracks" in fields:
@@ -144,7 +143,7 @@ def _pairs(path: Path, optional: bool = False) -> dict[str, str]:
 def _lhotse(path: Path) -> Iterator[Utterance]:
     for number, line in _lines(path):
         where = f"{path}:{number}"
-        cut = _object(line, where)
+        cut = parse_object(line, where)
         if cut.get("type", "MonoCut") not in ("MonoCut", "MultiCut") or not isinstance(cut.get("recording"), dict):
             raise InputError(f"{where}: a {cut.get('type', 'cut')} without one recording; export plain cuts with audio")
         try:
@@ -192,7 +191,7 @@ def _cut_source(cut: dict[str, Any], where: str) -> str:
 def _nemo(path: Path) -> Iterator[Utterance]:
     for number, line in _lines(path):
         where = f"{path}:{number}"
-        yield _from_row(_object(line, where), where, path.parent)
+        yield _from_row(parse_object(line, where), where, path.parent)
 
 
 # tables
@@ -293,16 +292,6 @@ def _lines(path: Path, blank: bool = False) -> Iterator[tuple[int, str]]:
                     yield number, line.rstrip("\n")
     except (OSError, EOFError, UnicodeDecodeError) as e:
         raise InputError(f"cannot read {path}: {e}; expected text in UTF-8") from e
-
-
-def _object(line: str, where: str) -> dict[str, Any]:
-    try:
-        fields = json.loads(line)
-    except ValueError as e:
-        raise InputError(f"{where}: not JSON ({e}); each line is one JSON object") from e
-    if not isinstance(fields, dict):
-        raise InputError(f"{where}: expected a JSON object, found {type(fields).__name__}")
-    return fields
 
 
 def _number(value: Any, where: str) -> float:

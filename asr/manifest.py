@@ -99,13 +99,19 @@ def write(path: str | Path, utterances: Iterable[Utterance]) -> None:
             file.write(json.dumps(_fields(_with_paths(utterance, relative)), ensure_ascii=False) + "\n")
 
 
-def _parse(line: str, where: str) -> Utterance:
+def parse_object(line: str, where: str) -> dict[str, Any]:
+    """The JSON object on one line; raises InputError that begins with `where` for anything else."""
     try:
         fields = json.loads(line)
     except ValueError as e:
         raise InputError(f"{where}: not JSON ({e}); each line is one JSON object") from e
     if not isinstance(fields, dict):
         raise InputError(f"{where}: expected a JSON object, found {type(fields).__name__}")
+    return fields
+
+
+def _parse(line: str, where: str) -> Utterance:
+    fields = parse_object(line, where)
     known = {name: fields.pop(name) for name in _TYPES if name in fields}
     for name, value in known.items():
         if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
