@@ -1,0 +1,129 @@
+// CUDA's blocks and threads on a CPU, for tests: the kernels run as they stand, and no missing barrier hides.
+//
+// The threads of a block are fibres. One runs until it meets a barrier or ends, then the next one does, in an
+// order that the test chooses (ascending, descending, shuffled); so between two barriers one thread may be as
+// far ahead of another as the program allows at all. Shared memory begins as NaN. Threads that wait at
+// different barriers, or for one that has ended, are an error. Each __syncthreads() in the source has a
+// number and can be switched off, by which the tests show that they would notice its absence.
+#ifndef CTC_EMULATION_H_
+#define CTC_EMULATION_H_
+
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <numeric>
+#include <random>
+#include <stdexcept>
+#include <vector>
+
+#define __global__ inline
+#define __device__ inline
+#define CTC_SHARED(Type, name) Type* const name = reinterpret_cast<Type*>(emulation::block().shared.data())
+#define __syncthreads() emulation::block().wait(__COUNTER__ - emulation::kFirstSite)
+#define threadIdx emulation::block().thread_index
+#define blockIdx emulation::block().block_index
+#define blockDim emulation::block().block_dim
+
+namespace emulation {
+
+struct Dim {
+  unsigned x = 1, y = 1, z = 1;
+};
+
+class Block {
+ public:
+  Dim thread_index, block_index, block_dim;
+  std::vector<double> shared;
+  int order = 0;  // 0 ascending, 1 descending, else the seed of a new shuffle after each barrier
+  int disabled_site = -1;
+
+  // Runs body() once for each thread of the block `index`. Throws std::logic_error if the barriers do not
+  // meet.
+  template <class Body>
+  void run(Dim index, unsigned threads, size_t shared_bytes, const Body& body) {
+    block_index = index;
+    block_dim = {threads, 1, 1};
+    shared.resize(shared_bytes / sizeof(double) + 1);
+    std::memset(shared.data(), 0xff, shared.size() * sizeof(double));
+    fibres_.resize(threads);
+    body_ = [](const void* b) { (*static_cast<const Body*>(b))(); };
+    argument_ = &body;
+    for (Fibre& fibre : fibres_) start(fibre);
+    for (std::mt19937 random(order); step(random);) {
+    }
+  }
+
+  void wait(int site) {
+    if (site == disabled_site) return;
+    Fibre& self = fibres_[thread_index.x];
+    self.site = site;
+    swapcontext(&self.context, &scheduler_);
+  }
+
+ private:
+  static constexpr int kEnded = -1;
+  struct Fibre {
+    ucontext_t context;
+    std::vector<char> stack;
+    int site;
+  };
+
+  static void enter();
+
+  void start(Fibre& fibre) {
+    fibre.stack.resize(1 << 16);
+    getcontext(&fibre.context);
+    fibre.context.uc_stack.ss_sp = fibre.stack.data();
+    fibre.context.uc_stack.ss_size = fibre.stack.size();
+    fibre.context.uc_link = &scheduler_;
+    makecontext(&fibre.context, &Block::enter, 0);
+  }
+
+  // Every thread to its next barrier, or its end. Returns whether there is more to run.
+  bool step(std::mt19937& random) {
+    std::vector<unsigned> turns(fibres_.size());
+    std::iota(turns.begin(), turns.end(), 0u);
+    if (order == 1) std::reverse(turns.begin(), turns.end());
+    if (order > 1) std::shuffle(turns.begin(), turns.end(), random);
+    for (unsigned turn : turns) {
+      thread_index.x = turn;
+      fibres_[turn].site = kEnded;
+      swapcontext(&scheduler_, &fibres_[turn].context);
+    }
+    for (const Fibre& fibre : fibres_) {
+      if (fibre.site != fibres_[0].site)
+        throw std::logic_error("threads of a block wait at different barriers, or for one that has ended");
+    }
+    return fibres_[0].site != kEnded;
+  }
+
+  std::vector<Fibre> fibres_;
+  ucontext_t scheduler_;
+  void (*body_)(const void*) = nullptr;
+  const void* argument_ = nullptr;
+};
+
+inline Block& block() {
+  static Block only;
+  return only;
+}
+
+inline void Block::enter() { block().body_(block().argument_); }
+
+// kernel<<<grid, threads, shared_bytes>>>(arguments...)
+template <class Kernel, class... Arguments>
+void launch(Kernel kernel, Dim grid, unsigned threads, size_t shared_bytes, const Arguments&... arguments) {
+  for (unsigned y = 0; y < grid.y; ++y) {
+    for (unsigned x = 0; x < grid.x; ++x) {
+      block().run({x, y, 1}, threads, shared_bytes, [&] { kernel(arguments...); });
+    }
+  }
+}
+
+constexpr int kFirstSite = __COUNTER__ + 1;
+
+}  // namespace emulation
+
+#endif  // CTC_EMULATION_H_
