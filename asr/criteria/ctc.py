@@ -185,13 +185,14 @@ def _(x, targets, input_lengths, target_lengths, state, upstream, blank, logits)
 
 
 def _outputs(x: Tensor, targets: Tensor, with_state: bool) -> tuple[Tensor, Tensor]:
-    size = _ctc.state_size(x.shape[0], targets.shape[1]) if with_state else 0
-    return x.new_empty(x.shape[1]), x.new_zeros((x.shape[1], size), dtype=torch.int64)
+    size = _ctc.state_size(*x.shape, targets.shape[1], torch.get_num_threads()) if with_state else 0
+    return x.new_empty(x.shape[1]), x.new_empty((x.shape[1], size), dtype=torch.int64)
 
 
 def _save(ctx, inputs, output):
     x, targets, input_lengths, target_lengths, ctx.blank, _, ctx.logits, _ = inputs
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # or torch would fill zeros of the state's size
     ctx.save_for_backward(x, targets, input_lengths, target_lengths, output[1])
 
 

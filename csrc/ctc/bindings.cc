@@ -38,6 +38,7 @@ ctc::Batch<Scalar> as_batch(const Array<const Scalar, 3>& x, const Packed<const 
 
 // The state is 64-bit words to Python, since it mixes doubles and integers.
 double* memory(const Packed<int64_t, 2>& state) { return reinterpret_cast<double*>(state.data()); }
+int64_t words(const Packed<int64_t, 2>& state) { return static_cast<int64_t>(state.shape(1)); }
 
 template <class Scalar>
 void define(nb::module_& m) {
@@ -52,7 +53,8 @@ void define(nb::module_& m) {
         nb::gil_scoped_release release;
         const std::string fault = ctc::fault(batch);
         if (!fault.empty()) throw std::invalid_argument(fault);
-        ctc::forward(batch, losses.data(), state ? memory(*state) : nullptr, threads);
+        ctc::forward(batch, losses.data(), state ? memory(*state) : nullptr, state ? words(*state) : 0,
+                     threads);
       },
       "x"_a.noconvert(), "targets"_a, "input_lengths"_a, "target_lengths"_a, "blank"_a, "zero_infinity"_a,
       "logits"_a, "losses"_a.noconvert(), "state"_a.noconvert().none(), "threads"_a,
@@ -66,20 +68,34 @@ void define(nb::module_& m) {
          Array<Scalar, 3> grad, int threads) {
         const auto batch = as_batch<Scalar>(x, targets, input_lengths, target_lengths, blank, false, logits);
         nb::gil_scoped_release release;
-        ctc::backward(batch, memory(state), upstream.data(), grad.data(), grad.stride(0), grad.stride(1),
-                      threads);
+        ctc::backward(batch, memory(state), words(state), upstream.data(), grad.data(), grad.stride(0),
+                      grad.stride(1), threads);
       },
       "x"_a.noconvert(), "targets"_a, "input_lengths"_a, "target_lengths"_a, "blank"_a, "logits"_a, "state"_a,
       "upstream"_a, "grad"_a.noconvert(), "threads"_a,
       "Writes upstream[n] * d losses[n] / d x into grad (T, N, V), whose last axis is packed.");
+  m.def(
+      "align",
+      [](Array<const Scalar, 3> x, Packed<const int64_t, 2> targets, Ints input_lengths, Ints target_lengths,
+         int64_t blank, bool logits, Packed<int64_t, 2> paths, Packed<Scalar, 2> scores, int threads) {
+        const auto batch = as_batch<Scalar>(x, targets, input_lengths, target_lengths, blank, false, logits);
+        nb::gil_scoped_release release;
+        const std::string fault = ctc::fault(batch);
+        if (!fault.empty()) throw std::invalid_argument(fault);
+        ctc::align(batch, paths.data(), scores.data(), threads);
+      },
+      "x"_a.noconvert(), "targets"_a, "input_lengths"_a, "target_lengths"_a, "blank"_a, "logits"_a,
+      "paths"_a.noconvert(), "scores"_a.noconvert(), "threads"_a,
+      "Writes the output of each frame of the likeliest alignment, or -1, into paths (N, T), and its "
+      "log-probability into scores (N, T). Raises ValueError for a length or label that does not fit.");
 }
 
 }  // namespace
 
 NB_MODULE(_ctc, m) {
   m.doc() = "CTC loss and gradient on the CPU. Use asr.criteria.ctc, which checks shapes.";
-  m.def("state_size", &ctc::state_size, nb::arg("frames"), nb::arg("longest_target"),
-        "64-bit words of state an utterance needs.");
+  m.def("state_size", &ctc::state_size, nb::arg("frames"), nb::arg("batch"), nb::arg("vocabulary"),
+        nb::arg("longest_target"), nb::arg("threads"), "64-bit words of state an utterance needs.");
   define<float>(m);
   define<double>(m);
 }

@@ -1,153 +1,44 @@
-// The CPU driver: threads over utterances; inside one, vectors over label positions and over the vocabulary.
+// The CPU driver: vectors over label positions and over the vocabulary; threads over utterances or, where
+// there are fewer of those than threads, over the blocks of an utterance.
 //
-// The gradient needs alpha of every frame. The forward pass keeps one row in about sqrt(T), and the rows
-// between two kept ones are computed again when the way back reaches them: that block fits the cache, and
-// 30,000 frames of 5,000 labels need megabytes instead of gigabytes.
+// The gradient needs alpha of every frame. The forward pass keeps the row at each edge of the blocks, and the
+// rows inside a block are computed again when the way back reaches it: that block fits the cache, and 30,000
+// frames of 5,000 labels need megabytes instead of gigabytes. For few utterances beta is kept at the edges as
+// well, by a thread that would have nothing to do otherwise; then the way back can begin at all blocks at
+// once. Every number is the outcome of the same operations either way.
 
-#include <algorithm>
-#include <atomic>
 #include <limits>
-#include <thread>
-#include <vector>
 
-#include "ctc.h"
-#include "lattice.h"
-#include "softmax.h"
+#include "clones.h"
+#include "pool.h"
+#include "utterance.h"
 
-// Compiled once for each instruction set; the loader picks the best that the machine has.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define CTC_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CTC_CLONES
+#ifdef __linux__
+#include <sys/mman.h>
 #endif
 
 namespace ctc {
 namespace {
 
-using Real = double;  // of the lattice, for scores of either type
-
-constexpr Real kHighest = 1e8;  // a score above is no logarithm of anything
-
-int64_t block_size(int64_t frames) {
-  return std::max<int64_t>(1, std::lround(std::sqrt(static_cast<double>(frames))));
+Workspace& workspace() {
+  thread_local Workspace own;
+  return own;
 }
 
-int64_t num_blocks(int64_t frames) { return (frames + block_size(frames) - 1) / block_size(frames); }
-
-// What the forward pass leaves of one utterance: the total, a normaliser a frame, alpha before each block and
-// at the end.
-struct State {
-  Real* memory;
-  int64_t frames, labels;
-
-  CTC_INLINE Wide<Real> total() const { return {memory[0], static_cast<Int<Real>>(memory[1])}; }
-  CTC_INLINE void set_total(Wide<Real> total) const {
-    memory[0] = total.m;
-    memory[1] = static_cast<Real>(total.e);
-  }
-  CTC_INLINE Normalizer* norms() const { return reinterpret_cast<Normalizer*>(memory + 2); }
-  CTC_INLINE Row<Real> kept(int64_t k) const {
-    return Row<Real>::at(memory + 2 + 2 * frames + k * Row<Real>::size(labels), labels);
-  }
-};
-
-// A thread's own memory; grows to the largest utterance and serves the next again.
-class Workspace {
- public:
-  // All rows hold nothing, emissions behind the last label too.
-  CTC_INLINE void prepare(int64_t labels, int64_t rows) {
-    padded_ = padded(labels);
-    row_size_ = Row<Real>::size(labels);
-    rows_ = rows;
-    memory_.resize(rows * (row_size_ + 2 * padded_ + 2) + 2 * padded_ + 8);
-    skip_.resize(padded_ + 1);
-    labels_ = labels;
-    for (int64_t k = 0; k < rows; ++k) {
-      row(k).start(labels, -1);
-      const Emission<Real> p = emission(k);
-      for (int64_t i = 0; i < padded_; ++i) p.label.set(i, {1, kZero});
-    }
-  }
-  CTC_INLINE Row<Real> row(int64_t k) { return Row<Real>::at(memory_.data() + k * row_size_, labels_); }
-  CTC_INLINE Emission<Real> emission(int64_t k) {
-    Real* m = memory_.data() + rows_ * row_size_ + k * (2 * padded_ + 2);
-    return {{m, ints(m + padded_)}, {m + 2 * padded_, ints(m + 2 * padded_ + 1)}};
-  }
-  Real* occupancy() { return memory_.data() + rows_ * (row_size_ + 2 * padded_ + 2); }
-  Int<Real>* skip() { return skip_.data(); }
-  Real* state(int64_t size) {
-    state_.resize(size);
-    return state_.data();
-  }
-
- private:
-  static Int<Real>* ints(Real* memory) { return reinterpret_cast<Int<Real>*>(memory); }
-
-  int64_t labels_ = 0, padded_ = 0, row_size_ = 0, rows_ = 0;
-  std::vector<Real> memory_, state_;
-  std::vector<Int<Real>> skip_;
-};
-
 template <class Scalar>
-struct Utterance {
-  const Batch<Scalar>& batch;
-  int64_t n, frames;
-  Labels<Real> labels;
-  State state;
-
-  CTC_INLINE Utterance(const Batch<Scalar>& batch, int64_t n, Int<Real>* skip, Real* memory)
-      : batch(batch),
-        n(n),
-        frames(batch.input_lengths[n]),
-        labels{batch.targets + n * batch.longest_target, batch.target_lengths[n], skip},
-        state{memory, batch.frames, labels.size} {
-    for (int64_t i = 0; i <= padded(labels.size); ++i) {
-      skip[i] = i > 0 && i < labels.size && labels.y[i] != labels.y[i - 1] ? 0 : kZero;
-    }
-  }
-
-  CTC_INLINE const Scalar* scores(int64_t t) const {
-    return batch.x + t * batch.stride_t + n * batch.stride_n;
-  }
-
-  // Gathers the probabilities of the labels in frame t; returns false if one is not a number, or infinite.
-  CTC_INLINE bool emit(int64_t t, Emission<Real> p) const {
-    const Scalar* __restrict row = scores(t);
-    const int64_t* __restrict y = labels.y;
-    Real* __restrict m = p.label.m;
-    Int<Real>* __restrict e = p.label.e;
-    const Real max = state.norms()[t].max, log_rest = state.norms()[t].log_rest;
-    const Real blank = (row[batch.blank] - max) - log_rest;
-    p.blank.set(0, exp_wide(blank));
-    for (int64_t i = 0; i < labels.size; ++i) m[i] = row[y[i]];
-    int64_t unsound = !(blank < kHighest);
-    for (int64_t i = 0; i < labels.size; ++i) {
-      const Real log_prob = (m[i] - max) - log_rest;
-      const Wide<Real> prob = exp_wide(log_prob);
-      unsound |= !(log_prob < kHighest);
-      m[i] = prob.m;
-      e[i] = prob.e;
-    }
-    return !unsound;
-  }
-};
-
-template <class Scalar>
-CTC_INLINE Scalar forward_one(const Batch<Scalar>& batch, int64_t n, Real* memory, Workspace& space) {
-  space.prepare(batch.target_lengths[n], 2);
-  const Utterance<Scalar> u(batch, n, space.skip(), memory);
-  const int64_t size = u.labels.size, block = block_size(batch.frames);
+CTC_INLINE Scalar forward_one(const Utterance<Scalar>& u, bool normalised, Workspace& space) {
+  const int64_t size = u.labels.size, block = block_size(u.batch.frames);
   bool sound = true;
-  Row<Real> alpha = u.state.kept(0);
+  Row<Real> alpha = u.state.alpha(0);
   alpha.start(size, 0);
+  const Emission<Real> p = space.emission(0);
   for (int64_t t = 0; t < u.frames; ++t) {
-    u.state.norms()[t] = batch.logits ? normalizer(u.scores(t), batch.vocabulary) : Normalizer{};
-    const Emission<Real> p = space.emission(0);
+    if (!normalised) u.normalise(t);
     sound &= u.emit(t, p);
     Row<Real> next = space.row(t % 2);
     if ((t + 1) % block == 0) {
-      next = u.state.kept((t + 1) / block);
-      next.start(size, -1);
+      next = u.state.alpha((t + 1) / block);
+      next.clear_edges(size);
     }
     advance_alpha(alpha, p, u.labels, next);
     alpha = next;
@@ -155,8 +46,27 @@ CTC_INLINE Scalar forward_one(const Batch<Scalar>& batch, int64_t n, Real* memor
   const Wide<Real> both = sum<Real>(alpha.label[size], alpha.blank[size]), total = normalized(both.m, both.e);
   u.state.set_total({sound ? total.m : std::numeric_limits<Real>::quiet_NaN(), total.e});
   if (!sound) return std::numeric_limits<Scalar>::quiet_NaN();
-  if (is_zero(total)) return batch.zero_infinity ? 0 : std::numeric_limits<Scalar>::infinity();
+  if (is_zero(total)) return u.batch.zero_infinity ? 0 : std::numeric_limits<Scalar>::infinity();
   return static_cast<Scalar>(0 - log_of(total));  // 0, not -0, if certain
+}
+
+// Beta at the end of each block.
+template <class Scalar>
+CTC_INLINE void keep_beta(const Utterance<Scalar>& u, Workspace& space) {
+  const int64_t size = u.labels.size, block = block_size(u.batch.frames);
+  Row<Real> beta = u.state.beta((u.frames + block - 1) / block);
+  beta.start(size, size);
+  const Emission<Real> p = space.emission(0);
+  for (int64_t t = u.frames - 1; t >= block; --t) {
+    u.emit(t, p);
+    Row<Real> before = space.row(t % 2);
+    if (t % block == 0) {
+      before = u.state.beta(t / block);
+      before.clear_edges(size);
+    }
+    retreat_beta<false>(beta, beta, p, u.labels, Wide<Real>{1, 0}, space.occupancy(), before);
+    beta = before;
+  }
 }
 
 // One frame of the gradient: weight * (softmax - occupancy) by logits, -weight * occupancy by
@@ -174,68 +84,91 @@ CTC_INLINE void write_grad(const Utterance<Scalar>& u, int64_t t, const Real* oc
     row[u.labels.y[i]] -= weight * static_cast<Scalar>(occupancy[i]);
 }
 
+// The gradient of one block, given beta behind it. Returns beta before it.
 template <class Scalar>
-CTC_INLINE void backward_one(const Batch<Scalar>& batch, int64_t n, Real* memory, Workspace& space,
-                             Scalar weight, Scalar* grad, int64_t stride_t) {
-  const int64_t size = batch.target_lengths[n], block = block_size(batch.frames);
-  space.prepare(size, block + 2);
-  const Utterance<Scalar> u(batch, n, space.skip(), memory);
+CTC_INLINE Row<Real> backward_block(const Utterance<Scalar>& u, int64_t b, Row<Real> beta, Workspace& space,
+                                    Scalar weight, Scalar* grad, int64_t stride_t) {
   const Wide<Real> total = u.state.total();
-  const bool sound = !std::isnan(total.m), feasible = !is_zero(total);
+  const bool sound = !std::isnan(total.m), useful = sound && !is_zero(total);
+  const int64_t block = block_size(u.batch.frames), begin = b * block;
+  const int64_t end = std::min(begin + block, useful ? u.frames : 0);
   const Scalar nan = std::numeric_limits<Scalar>::quiet_NaN();
-  for (int64_t t = sound && feasible ? u.frames : 0; t < batch.frames; ++t) {
-    std::fill_n(grad + t * stride_t, batch.vocabulary, sound || t >= u.frames ? Scalar(0) : nan);
-  }
-  if (!sound || !feasible) return;
+  for (int64_t t = std::max(begin, end); t < std::min(begin + block, u.batch.frames); ++t)
+    std::fill_n(grad + t * stride_t, u.batch.vocabulary, sound || t >= u.frames ? Scalar(0) : nan);
 
-  Row<Real> beta = space.row(block), spare = space.row(block + 1);
-  beta.start(size, size);
-  for (int64_t b = (u.frames + block - 1) / block - 1; b >= 0; --b) {
-    const int64_t begin = b * block, end = std::min(begin + block, u.frames);
-    Row<Real> alpha = u.state.kept(b);
-    for (int64_t t = begin; t < end; ++t) {
-      u.emit(t, space.emission(t - begin));
-      advance_alpha(alpha, space.emission(t - begin), u.labels, space.row(t - begin));
-      alpha = space.row(t - begin);
-    }
-    for (int64_t t = end - 1; t >= begin; --t) {
-      const Real blank = retreat_beta(beta, space.row(t - begin), space.emission(t - begin), u.labels, total,
-                                      space.occupancy(), spare);
-      std::swap(beta, spare);
-      write_grad(u, t, space.occupancy(), blank, weight, grad + t * stride_t);
-    }
+  Row<Real> alpha = u.state.alpha(b);
+  for (int64_t t = begin; t < end; ++t) {
+    u.emit(t, space.emission(t - begin));
+    advance_alpha(alpha, space.emission(t - begin), u.labels, space.row(t - begin));
+    alpha = space.row(t - begin);
   }
+  for (int64_t t = end - 1; t >= begin; --t) {
+    const Row<Real> before = space.row(block + t % 2);
+    const Emission<Real> p = space.emission(t - begin);
+    retreat_beta<true>(beta, space.row(t - begin), p, u.labels, total, space.occupancy(), before);
+    beta = before;
+    const Real* blank = space.occupancy() + padded(u.labels.size);
+    write_grad(u, t, space.occupancy(), vector_sum(blank, padded(u.labels.size)), weight,
+               grad + t * stride_t);
+  }
+  return beta;
 }
 
-#define CTC_INSTANTIATE(Scalar)                                                                            \
-  CTC_CLONES Scalar forward_clone(const Batch<Scalar>& batch, int64_t n, Real* memory, Workspace& space) { \
-    return forward_one(batch, n, memory, space);                                                           \
-  }                                                                                                        \
-  CTC_CLONES void backward_clone(const Batch<Scalar>& batch, int64_t n, Real* memory, Workspace& space,    \
-                                 Scalar weight, Scalar* grad, int64_t stride_t) {                          \
-    backward_one(batch, n, memory, space, weight, grad, stride_t);                                         \
+template <class Scalar>
+CTC_INLINE void backward_one(const Utterance<Scalar>& u, Workspace& space, Scalar weight, Scalar* grad,
+                             int64_t stride_t) {
+  Row<Real> beta = space.row(block_size(u.batch.frames) + u.frames % 2);
+  beta.start(u.labels.size, u.labels.size);
+  for (int64_t b = num_blocks(u.batch.frames) - 1; b >= 0; --b)
+    beta = backward_block(u, b, beta, space, weight, grad, stride_t);
+}
+
+#define CTC_INSTANTIATE(Scalar)                                                                             \
+  CTC_CLONES void normalise_clone(const Utterance<Scalar>& u, int64_t begin, int64_t end) {                 \
+    for (int64_t t = begin; t < end; ++t) u.normalise(t);                                                   \
+  }                                                                                                         \
+  CTC_CLONES Scalar forward_clone(const Utterance<Scalar>& u, bool normalised, Workspace& space) {          \
+    return forward_one(u, normalised, space);                                                               \
+  }                                                                                                         \
+  CTC_CLONES void keep_beta_clone(const Utterance<Scalar>& u, Workspace& space) { keep_beta(u, space); }    \
+  CTC_CLONES void block_clone(const Utterance<Scalar>& u, int64_t b, Row<Real> beta, Workspace& space,      \
+                              Scalar weight, Scalar* grad, int64_t stride_t) {                              \
+    backward_block(u, b, beta, space, weight, grad, stride_t);                                              \
+  }                                                                                                         \
+  CTC_CLONES void backward_clone(const Utterance<Scalar>& u, Workspace& space, Scalar weight, Scalar* grad, \
+                                 int64_t stride_t) {                                                        \
+    backward_one(u, space, weight, grad, stride_t);                                                         \
   }
 CTC_INSTANTIATE(float)
 CTC_INSTANTIATE(double)
 
-// Calls work(n, workspace) for every n < count.
-template <class Work>
-void share_out(int64_t count, int threads, Work work) {
-  std::atomic<int64_t> next{0};
-  auto serve = [&] {
-    Workspace space;
-    for (int64_t n = next++; n < count; n = next++) work(n, space);
-  };
-  std::vector<std::thread> helpers;
-  for (int64_t k = 1; k < std::min<int64_t>(threads, count); ++k) helpers.emplace_back(serve);
-  serve();
-  for (std::thread& helper : helpers) helper.join();
+// As many threads as have something to do: waking one costs as much as some 50,000 scores.
+int useful_threads(int64_t frames, int64_t batch, int64_t vocabulary, int64_t longest_target, int threads) {
+  const int64_t scores = frames * batch * (vocabulary + 8 * longest_target);
+  return static_cast<int>(std::min<int64_t>(threads, 1 + scores / 50000));
+}
+
+template <class Scalar>
+int useful_threads(const Batch<Scalar>& batch, int threads) {
+  return useful_threads(batch.frames, batch.batch, batch.vocabulary, batch.longest_target, threads);
+}
+
+// Fresh memory comes in pages of 4 KiB, each a trip to the kernel, which for a gradient of some megabytes
+// takes longer than computing it. Larger pages are asked for where the system leaves that to programs.
+void ask_for_large_pages([[maybe_unused]] void* memory, [[maybe_unused]] int64_t bytes) {
+#ifdef __linux__
+  constexpr uintptr_t kPage = 2 << 20;
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(memory) + kPage - 1) / kPage * kPage;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(memory) + bytes) / kPage * kPage;
+  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
 }
 
 }  // namespace
 
-int64_t state_size(int64_t frames, int64_t longest_target) {
-  return 2 + 2 * frames + (num_blocks(frames) + 1) * Row<Real>::size(longest_target);
+int64_t state_size(int64_t frames, int64_t batch, int64_t vocabulary, int64_t longest_target, int threads) {
+  const bool few = batch < useful_threads(frames, batch, vocabulary, longest_target, threads);
+  return State::size(frames, longest_target, few);
 }
 
 template <class Scalar>
@@ -263,27 +196,73 @@ std::string fault(const Batch<Scalar>& batch) {
 }
 
 template <class Scalar>
-void forward(const Batch<Scalar>& batch, Scalar* losses, double* state, int threads) {
-  const int64_t size = state_size(batch.frames, batch.longest_target);
-  share_out(batch.batch, threads, [&](int64_t n, Workspace& space) {
-    Real* memory = state ? state + n * size : space.state(size);
-    losses[n] = forward_clone(batch, n, memory, space);
+void forward(const Batch<Scalar>& batch, Scalar* losses, double* state, int64_t state_words, int threads) {
+  threads = useful_threads(batch, threads);
+  const int64_t without_beta = State::size(batch.frames, batch.longest_target, false);
+  // Calls work(utterance, its thread's memory) with two rows.
+  auto with = [&](int64_t n, auto work) {
+    Workspace& space = workspace();
+    space.prepare(batch.target_lengths[n], 2);
+    Real* memory = state ? state + n * state_words : space.state(without_beta);
+    work(Utterance<Scalar>(batch, n, memory, space.skip()), space);
+  };
+  if (state) std::fill_n(state, batch.batch * state_words, 0.0);
+  if (!state || state_words == without_beta) {
+    share_out(batch.batch, threads, [&](int64_t n) {
+      with(n,
+           [&](const Utterance<Scalar>& u, Workspace& space) { losses[n] = forward_clone(u, false, space); });
+    });
+    return;
+  }
+  const int64_t block = block_size(batch.frames), blocks = num_blocks(batch.frames);
+  share_out(batch.batch * blocks, threads, [&](int64_t k) {
+    with(k / blocks, [&](const Utterance<Scalar>& u, Workspace&) {
+      const int64_t begin = k % blocks * block;
+      normalise_clone(u, begin, std::min(begin + block, u.frames));
+    });
+  });
+  share_out(2 * batch.batch, threads, [&](int64_t k) {
+    with(k / 2, [&](const Utterance<Scalar>& u, Workspace& space) {
+      if (k % 2) keep_beta_clone(u, space);
+      if (!(k % 2)) losses[u.n] = forward_clone(u, true, space);
+    });
   });
 }
 
 template <class Scalar>
-void backward(const Batch<Scalar>& batch, double* state, const Scalar* upstream, Scalar* grad,
-              int64_t grad_stride_t, int64_t grad_stride_n, int threads) {
-  const int64_t size = state_size(batch.frames, batch.longest_target);
-  share_out(batch.batch, threads, [&](int64_t n, Workspace& space) {
-    backward_clone(batch, n, state + n * size, space, upstream[n], grad + n * grad_stride_n, grad_stride_t);
+void backward(const Batch<Scalar>& batch, double* state, int64_t state_words, const Scalar* upstream,
+              Scalar* grad, int64_t grad_stride_t, int64_t grad_stride_n, int threads) {
+  threads = useful_threads(batch, threads);
+  if (grad_stride_n == batch.vocabulary && grad_stride_t == batch.batch * batch.vocabulary)
+    ask_for_large_pages(grad, grad_stride_t * batch.frames * sizeof(Scalar));
+  const int64_t block = block_size(batch.frames), blocks = num_blocks(batch.frames);
+  auto with = [&](int64_t n, auto work) {
+    Workspace& space = workspace();
+    space.prepare(batch.target_lengths[n], block + 2);
+    work(Utterance<Scalar>(batch, n, state + n * state_words, space.skip()), space);
+  };
+  if (state_words == State::size(batch.frames, batch.longest_target, false)) {
+    share_out(batch.batch, threads, [&](int64_t n) {
+      with(n, [&](const Utterance<Scalar>& u, Workspace& space) {
+        backward_clone(u, space, upstream[n], grad + n * grad_stride_n, grad_stride_t);
+      });
+    });
+    return;
+  }
+  share_out(batch.batch * blocks, threads, [&](int64_t k) {
+    with(k / blocks, [&](const Utterance<Scalar>& u, Workspace& space) {
+      const int64_t b = k % blocks, behind = std::min(b + 1, (u.frames + block - 1) / block);
+      block_clone(u, b, u.state.beta(behind), space, upstream[u.n], grad + u.n * grad_stride_n,
+                  grad_stride_t);
+    });
   });
 }
 
-#define CTC_INSTANTIATE_API(Scalar)                                   \
-  template std::string fault(const Batch<Scalar>&);                   \
-  template void forward(const Batch<Scalar>&, Scalar*, double*, int); \
-  template void backward(const Batch<Scalar>&, double*, const Scalar*, Scalar*, int64_t, int64_t, int);
+#define CTC_INSTANTIATE_API(Scalar)                                                                        \
+  template std::string fault(const Batch<Scalar>&);                                                        \
+  template void forward(const Batch<Scalar>&, Scalar*, double*, int64_t, int);                             \
+  template void backward(const Batch<Scalar>&, double*, int64_t, const Scalar*, Scalar*, int64_t, int64_t, \
+                         int);
 CTC_INSTANTIATE_API(float)
 CTC_INSTANTIATE_API(double)
 

@@ -46,6 +46,15 @@ struct Row {
     return {{part(0), ints(1)}, {part(2), ints(3)}};
   }
 
+  // What the loops below read beyond the labels, and never write.
+  CTC_INLINE void clear_edges(int64_t labels) const {
+    const int64_t end = padded(labels);
+    label.set(0, {1, kZero});
+    label.set(end + 1, {1, kZero});
+    blank.set(end, {1, kZero});
+    blank.set(end + 1, {1, kZero});
+  }
+
   // Nothing, but for one blank that is certain: before the first frame blank 0, behind the last blank L.
   CTC_INLINE void start(int64_t labels, int64_t certain_blank) const {
     for (int64_t i = 0; i < padded(labels) + 2; ++i) {
@@ -94,14 +103,21 @@ CTC_INLINE void advance_alpha(Row<Real> from, Emission<Real> p, Labels<Real> lab
   }
 }
 
-// One frame back: `beta` is that of the next frame, its emission included; `to` that of this frame, likewise.
-// occupancy[i] becomes the posterior probability of label i in this frame, given alpha and the total; as many
-// places behind the padded(L) are for the blanks.
-// Returns the posterior probability of the blank.
+// The sum of values[0..size), in whole vectors.
 template <class Real>
-CTC_INLINE Real retreat_beta(Row<Real> beta, Row<Real> alpha, Emission<Real> p, Labels<Real> labels,
+CTC_INLINE Real vector_sum(const Real* values, int64_t size) {
+  Real total = 0;
+#pragma omp simd reduction(+ : total)
+  for (int64_t i = 0; i < size; ++i) total += values[i];
+  return total;
+}
+
+// One frame back: `beta` is that of the next frame, its emission included; `to` that of this frame, likewise.
+// With kOccupancy, occupancy[i] becomes the posterior probability of label i in this frame, given alpha and
+// the total; as many places behind the padded(L) are for the blanks.
+template <bool kOccupancy, class Real>
+CTC_INLINE void retreat_beta(Row<Real> beta, Row<Real> alpha, Emission<Real> p, Labels<Real> labels,
                              Wide<Real> total, Real* __restrict occupancy, Row<Real> to) {
-  Real* __restrict blank_occupancy = occupancy + padded(labels.size);
   const int64_t size = padded(labels.size);
   const Wide<Real> blank_p = p.blank[0];
   const Real* __restrict am = beta.label.m + 1, * __restrict bm = beta.blank.m, * __restrict pm = p.label.m;
@@ -111,26 +127,24 @@ CTC_INLINE Real retreat_beta(Row<Real> beta, Row<Real> alpha, Emission<Real> p, 
   const Int<Real>* __restrict skip = labels.skip + 1;
   Real* __restrict to_am = to.label.m + 1, * __restrict to_bm = to.blank.m;
   Int<Real>* __restrict to_ae = to.label.e + 1, * __restrict to_be = to.blank.e;
+  Real* __restrict blank_occupancy = occupancy + size;
   const Real scale = 1 / total.m;
   for (int64_t i = 0; i < size; ++i) {
     const Wide<Real> ending =
         sum<Real>({am[i], ae[i]}, {bm[i + 1], be[i + 1]}, {am[i + 1], ae[i + 1] + skip[i]});
     const Wide<Real> next = times<Real>(ending, {pm[i], pe[i]});
-    occupancy[i] = alpha_am[i] * ending.m * scale * pow2<Real>(alpha_ae[i] + ending.e - total.e);
+    if constexpr (kOccupancy)
+      occupancy[i] = alpha_am[i] * ending.m * scale * pow2<Real>(alpha_ae[i] + ending.e - total.e);
     to_am[i] = next.m;
     to_ae[i] = next.e;
   }
   for (int64_t i = 0; i < size; ++i) {
-    const Wide<Real> ending = sum<Real>({bm[i], be[i]}, {am[i], ae[i]});
-    const Wide<Real> next = times(ending, blank_p);
-    blank_occupancy[i] = alpha_bm[i] * ending.m * scale * pow2<Real>(alpha_be[i] + ending.e - total.e);
+    const Wide<Real> ending = sum<Real>({bm[i], be[i]}, {am[i], ae[i]}), next = times(ending, blank_p);
+    if constexpr (kOccupancy)
+      blank_occupancy[i] = alpha_bm[i] * ending.m * scale * pow2<Real>(alpha_be[i] + ending.e - total.e);
     to_bm[i] = next.m;
     to_be[i] = next.e;
   }
-  Real blank = 0;
-#pragma omp simd reduction(+ : blank)
-  for (int64_t i = 0; i < size; ++i) blank += blank_occupancy[i];
-  return blank;
 }
 
 }  // namespace ctc

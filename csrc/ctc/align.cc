@@ -1,0 +1,132 @@
+// The likeliest alignment (Viterbi), over the lattice of lattice.h with logarithms and maxima.
+//
+// No back pointers are stored. The forward pass keeps one row in about sqrt(T); the way back computes the
+// rows between two kept ones again, but only the few positions from which a path may still come: one label a
+// frame.
+
+#include <limits>
+
+#include "clones.h"
+#include "pool.h"
+#include "utterance.h"
+
+namespace ctc {
+namespace {
+
+constexpr Real kImpossible = -std::numeric_limits<Real>::infinity();
+
+// The best log-probability of a beginning that ends in label i, or in the blank after i labels.
+struct BestRow {
+  Real* label;  // label[-1] is impossible
+  Real* blank;
+
+  static int64_t size(int64_t labels) { return 2 * labels + 2; }
+  static BestRow at(Real* memory, int64_t labels) { return {memory + 1, memory + labels + 1}; }
+};
+
+struct AlignSpace {
+  std::vector<Real> leap, rows;
+};
+
+AlignSpace& align_space() {
+  thread_local AlignSpace own;
+  return own;
+}
+
+// One frame for the labels begin..end - 1 and the blanks begin..end. Returns false for a score that is none.
+template <class Scalar>
+CTC_INLINE bool advance_best(BestRow from, const Scalar* __restrict row, int64_t blank,
+                             const int64_t* __restrict y, const Real* __restrict leap, int64_t begin,
+                             int64_t end, BestRow to) {
+  const Real* __restrict label = from.label, * __restrict blanks = from.blank;
+  Real* __restrict to_label = to.label, * __restrict to_blank = to.blank;
+  const Real blank_score = row[blank];
+  int64_t unsound = !(blank_score < kHighest);
+  for (int64_t i = begin; i < end; ++i) {
+    const Real score = row[y[i]];
+    unsound |= !(score < kHighest);
+    to_label[i] = larger(larger(label[i], blanks[i]), label[i - 1] + leap[i]) + score;
+  }
+  for (int64_t i = begin; i <= end; ++i) to_blank[i] = larger(blanks[i], label[i - 1]) + blank_score;
+  return !unsound;
+}
+
+template <class Scalar>
+CTC_INLINE void align_one(const Batch<Scalar>& batch, int64_t n, AlignSpace& space, int64_t* path,
+                          Scalar* scores) {
+  const int64_t frames = batch.input_lengths[n], labels = batch.target_lengths[n];
+  const int64_t* y = batch.targets + n * batch.longest_target;
+  const int64_t block = block_size(frames), blocks = num_blocks(frames), row_size = BestRow::size(labels);
+  auto frame = [&](int64_t t) { return batch.x + t * batch.stride_t + n * batch.stride_n; };
+  space.leap.resize(std::max<size_t>(space.leap.size(), labels));
+  space.rows.resize(std::max<size_t>(space.rows.size(), (blocks + 1 + block) * row_size));
+  auto kept = [&](int64_t b) { return BestRow::at(space.rows.data() + b * row_size, labels); };
+  auto inner = [&](int64_t k) { return kept(blocks + 1 + k); };  // rows inside a block
+  for (int64_t i = 0; i < labels; ++i) space.leap[i] = i > 0 && y[i] != y[i - 1] ? 0 : kImpossible;
+  for (int64_t b = 0; b < blocks + 1 + block; ++b) kept(b).label[-1] = kImpossible;
+
+  std::fill_n(kept(0).label - 1, row_size, kImpossible);
+  kept(0).blank[0] = 0;  // before the first frame
+  BestRow best = kept(0);
+  bool sound = true;
+  for (int64_t t = 0; t < frames; ++t) {
+    const BestRow next = (t + 1) % block == 0 || t + 1 == frames ? kept(t / block + 1) : inner(t % 2);
+    sound &= advance_best(best, frame(t), batch.blank, y, space.leap.data(), 0, labels, next);
+    best = next;
+  }
+  bool in_blank = !(best.label[labels - 1] >= best.blank[labels]);
+  int64_t i = in_blank ? labels : labels - 1;
+  const Real total = in_blank ? best.blank[i] : best.label[i];
+  std::fill_n(path, batch.frames, -1);
+  std::fill_n(scores, batch.frames, Scalar(0));
+  if (!sound || total == kImpossible) {
+    std::fill_n(scores, frames, sound ? kImpossible : std::numeric_limits<Scalar>::quiet_NaN());
+    return;
+  }
+  for (int64_t b = blocks - 1; b >= 0; --b) {
+    const int64_t begin = b * block, end = std::min(begin + block, frames);
+    const int64_t last = std::min(i + 1, labels), first = std::max<int64_t>(0, last - block - 1);
+    BestRow before = kept(b);
+    for (int64_t t = begin; t + 1 < end; ++t) {
+      advance_best(before, frame(t), batch.blank, y, space.leap.data(), first, last, inner(t - begin));
+      before = inner(t - begin);
+    }
+    for (int64_t t = end - 1; t >= begin; --t) {
+      before = t == begin ? kept(b) : inner(t - 1 - begin);
+      path[t] = in_blank ? batch.blank : y[i];
+      const Normalizer norm = batch.logits ? normalizer(frame(t), batch.vocabulary) : Normalizer{};
+      scores[t] = static_cast<Scalar>((frame(t)[path[t]] - norm.max) - norm.log_rest);
+      const Real stay = in_blank ? before.blank[i] : before.label[i];
+      const Real from_label = before.label[i - 1] + (in_blank ? 0 : space.leap[i]);
+      if (in_blank) {
+        in_blank = stay >= from_label;
+        i -= !in_blank;
+      } else if (!(stay >= before.blank[i] && stay >= from_label)) {
+        in_blank = before.blank[i] >= from_label;
+        i -= !in_blank;
+      }
+    }
+  }
+}
+
+#define CTC_INSTANTIATE(Scalar)                                                                        \
+  CTC_CLONES void align_clone(const Batch<Scalar>& batch, int64_t n, AlignSpace& space, int64_t* path, \
+                              Scalar* scores) {                                                        \
+    align_one(batch, n, space, path, scores);                                                          \
+  }
+CTC_INSTANTIATE(float)
+CTC_INSTANTIATE(double)
+
+}  // namespace
+
+template <class Scalar>
+void align(const Batch<Scalar>& batch, int64_t* paths, Scalar* scores, int threads) {
+  share_out(batch.batch, threads, [&](int64_t n) {
+    align_clone(batch, n, align_space(), paths + n * batch.frames, scores + n * batch.frames);
+  });
+}
+
+template void align(const Batch<float>&, int64_t*, float*, int);
+template void align(const Batch<double>&, int64_t*, double*, int);
+
+}  // namespace ctc
