@@ -5,7 +5,8 @@
     hypothesis = recognizer.transcribe("speech.wav")
     print(hypothesis.text, [(w.word, w.start_s, w.end_s, w.confidence) for w in hypothesis.words])
 
-`asr.ctc_loss` is the CTC criterion as a torch function. Names are imported when first used, so that `import asr` and
+`asr.ctc_loss` is the CTC criterion as a torch function; `ctc_forced_align`, `ctc_occupancy` and `ctc_greedy` tell which
+frame belongs to which token. Names are imported when first used, so that `import asr` and
 the command line's help stay quick.
 """
 
@@ -14,18 +15,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asr.api import Recognizer, load
-    from asr.criteria.ctc import ctc_loss
+    from asr.criteria import ctc_forced_align, ctc_greedy, ctc_loss, ctc_occupancy
     from asr.errors import InputError
     from asr.hypothesis import Hypothesis, Word
 
-__all__ = ["Hypothesis", "InputError", "Recognizer", "Word", "ctc_loss", "load"]
+__all__ = [
+    "Hypothesis",
+    "InputError",
+    "Recognizer",
+    "Word",
+    "ctc_forced_align",
+    "ctc_greedy",
+    "ctc_loss",
+    "ctc_occupancy",
+    "load",
+]
 
 _HOMES = {
     "Hypothesis": "asr.hypothesis",
     "InputError": "asr.errors",
     "Recognizer": "asr.api",
     "Word": "asr.hypothesis",
-    "ctc_loss": "asr.criteria.ctc",
+    "ctc_forced_align": "asr.criteria",
+    "ctc_greedy": "asr.criteria",
+    "ctc_loss": "asr.criteria",
+    "ctc_occupancy": "asr.criteria",
     "load": "asr.api",
 }
 

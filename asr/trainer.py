@@ -21,7 +21,7 @@ from asr.acoustic import AcousticModel
 from asr.augment import generator, mask_features, warp_bins
 from asr.batching import epoch_batches
 from asr.config import Config
-from asr.criteria.ctc import ctc_greedy, ctc_loss
+from asr.criteria import ctc_greedy, ctc_loss
 from asr.dataset import Batch, Utterances, collate
 from asr.errors import InputError
 from asr.files import atomic_write

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from asr import audio, manifest
 from asr.config import Config
-from asr.criteria.ctc import min_frames
+from asr.criteria import min_frames
 from asr.dataset import Utterances, load_input
 from asr.errors import InputError
 from asr.files import atomic_write

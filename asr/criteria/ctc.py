@@ -2,10 +2,6 @@
 
 An alignment gives each frame a label or the blank; dropping repeats, then blanks, leaves the target. The work is done
 in `csrc/ctc`; `ctc_loss_reference` says the same in a few lines of Python.
-
-There are two operators, forward and backward. The forward leaves a small state (the normaliser of each frame, one row
-of alpha in sqrt(T)); the backward then writes the gradient once, already times what comes from above. A gradient made
-in the forward would need a second pass over (T, N, V) for that, which costs more than the rest for a large vocabulary.
 """
 
 from collections.abc import Sequence
@@ -13,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from asr import _ctc
+from asr.criteria import operators
+from asr.criteria.arguments import Lengths, check_arguments
 from asr.errors import InputError
 
 REDUCTIONS = ("none", "sum", "mean")
@@ -22,74 +19,82 @@ REDUCTIONS = ("none", "sum", "mean")
 def ctc_loss(
     x: Tensor,
     targets: Tensor,
-    input_lengths: Tensor | Sequence[int],
-    target_lengths: Tensor | Sequence[int],
+    input_lengths: Lengths,
+    target_lengths: Lengths,
     blank: int = 0,
     reduction: str = "mean",
     zero_infinity: bool = False,
     logits: bool = False,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """The CTC loss in nats, with torch's arguments and meaning of them.
 
     x: (T, N, V) natural log-probabilities, or logits to be normalised on the way (`logits=True`, faster). Any floating
-      type; half types are computed in float32. Work on another device than the CPU is done on the CPU.
+      type; half types are computed in float32. Where there is no kernel for the device of x the CPU does the work.
     targets: (N, S) padded, or the N targets joined into one dimension; labels in 0..V-1, none of them the blank.
     input_lengths, target_lengths: (N,) frames and labels of each utterance.
     reduction: "none" (N,), "sum", or "mean": the mean over utterances of loss / max(target length, 1).
-    zero_infinity: an utterance too short for its target (see `min_frames`) costs 0 instead of infinity.
+    zero_infinity: an utterance too short for its target (`ctc_infeasible` names it) costs 0 instead of infinity.
+    weights: (N,), what each utterance's loss is multiplied by before the reduction.
 
     The gradient is the true derivative by `x`; for log-probabilities it is minus the posterior of each label. (torch
     adds exp(x) there, which the log-softmax behind it takes away again.) A loss of infinity has a zero gradient; NaN
     among the scores of the target makes both NaN. The results are the same bits for any number of threads.
 
-    Raises InputError for a shape, length or label that does not fit.
+    Raises InputError for a shape, length or label that does not fit. (On a GPU lengths and labels are not looked at
+    by the host: an utterance where one does not fit has a loss of NaN.)
     """
     if reduction not in REDUCTIONS:
         raise InputError(f"reduction is {reduction!r}; ctc_loss knows {', '.join(REDUCTIONS)}")
-    if x.dim() != 3 or not x.is_floating_point() or x.shape[2] == 0:
-        raise InputError(f"x has shape {tuple(x.shape)} and type {x.dtype}; ctc_loss needs floating (T, N, V)")
-    frames, batch, vocabulary = x.shape
-    if not 0 <= blank < vocabulary:
-        raise InputError(f"blank is {blank}; it must be one of the {vocabulary} outputs of x, 0..{vocabulary - 1}")
-    if targets.dim() not in (1, 2) or targets.dim() == 2 and targets.shape[0] != batch or targets.is_floating_point():
-        raise InputError(
-            f"targets have shape {tuple(targets.shape)} and type {targets.dtype}; "
-            f"ctc_loss needs integers, ({batch}, S) padded or one dimension with all targets joined"
-        )
-    input_lengths = _lengths("input_lengths", input_lengths, batch)
-    target_lengths = _lengths("target_lengths", target_lengths, batch)
-    scores = x.cpu() if x.dtype in (torch.float32, torch.float64) else x.cpu().float()
-    losses, _ = _forward(
-        scores if scores.stride(2) == 1 else scores.contiguous(),
-        _padded(targets.to("cpu", torch.int64), target_lengths).contiguous(),
-        input_lengths,
-        target_lengths,
-        blank,
-        zero_infinity,
-        logits,
-        torch.is_grad_enabled() and x.requires_grad,
-    )
+    if weights is not None and weights.shape != x.shape[1:2]:
+        raise InputError(f"weights have shape {tuple(weights.shape)}; expected ({x.shape[1]},), one an utterance")
+    arguments = check_arguments(x, targets, input_lengths, target_lengths, blank)
+    losses = _Loss.apply(*arguments, blank, zero_infinity, logits, torch.is_grad_enabled() and x.requires_grad)
+    if weights is not None:
+        losses = losses * weights.to(losses.device)
     if reduction == "sum":
         losses = losses.sum()
     elif reduction == "mean":
-        losses = (losses / target_lengths.clamp(min=1)).mean()
-    return losses.to(x.device)
+        losses = (losses / arguments.target_lengths.clamp(min=1)).mean()
+    return losses if losses.device == x.device else losses.to(x.device)
+
+
+class _Loss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, targets, input_lengths, target_lengths, blank, zero_infinity, logits, with_state):
+        arguments = (x, targets, input_lengths, target_lengths)
+        losses, state = operators.forward(*arguments, blank, zero_infinity, logits, with_state)
+        ctx.save_for_backward(*arguments, state)
+        ctx.options = (blank, logits)
+        return losses
+
+    @staticmethod
+    def backward(ctx, upstream):
+        return _Gradient.apply(*ctx.saved_tensors, upstream, *ctx.options), *[None] * 7
+
+
+class _Gradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *arguments):
+        return operators.backward(*arguments)
+
+    @staticmethod
+    def backward(ctx, *_):
+        raise NotImplementedError("ctc_loss has no second derivative; take its gradient without create_graph=True")
+
+
+def ctc_infeasible(targets: Tensor, input_lengths: Lengths, target_lengths: Lengths) -> list[int]:
+    """The utterances of a batch with too few frames for their target: targets (N, S) padded, lengths (N,)."""
+    sizes = torch.as_tensor(target_lengths).tolist()
+    frames = torch.as_tensor(input_lengths).tolist()
+    labels = (row[:size] for row, size in zip(targets.tolist(), sizes, strict=True))
+    return [n for n, (y, least) in enumerate(zip(labels, frames, strict=True)) if min_frames(y) > least]
 
 
 def min_frames(targets: Sequence[int] | Tensor) -> int:
     """The fewest frames an alignment of one target takes: its tokens, and a blank between equal neighbours."""
     labels = targets.tolist() if isinstance(targets, Tensor) else list(targets)
     return len(labels) + sum(a == b for a, b in zip(labels, labels[1:], strict=False))
-
-
-def ctc_greedy(log_probs: Tensor, lengths: Tensor | Sequence[int], blank: int = 0) -> list[list[int]]:
-    """The tokens of the best output of each frame: (N, F, V) and (N,) frames -> repeats, then blanks dropped."""
-    if log_probs.dim() != 3:
-        raise InputError(f"log_probs have shape {tuple(log_probs.shape)}; ctc_greedy needs (N, F, V)")
-    best = log_probs.argmax(dim=2).cpu()  # (N, F)
-    frames = _lengths("lengths", lengths, len(best)).tolist()
-    paths = (torch.unique_consecutive(path[:n]).tolist() for path, n in zip(best, frames, strict=True))
-    return [[token for token in path if token != blank] for path in paths]
 
 
 def ctc_loss_reference(x: Tensor, target: Sequence[int], blank: int = 0) -> Tensor:
@@ -116,94 +121,3 @@ def ctc_loss_reference(x: Tensor, target: Sequence[int], blank: int = 0) -> Tens
             possible = [way for way in ways if way > nothing]
             alpha.append(torch.logsumexp(torch.stack(possible), 0) + x[t, label] if possible else nothing)
     return -torch.logsumexp(torch.stack(alpha[-2:]), 0)
-
-
-def _lengths(name: str, lengths: Tensor | Sequence[int], batch: int) -> Tensor:
-    lengths = torch.as_tensor(lengths)
-    if lengths.shape != (batch,) or batch and lengths.is_floating_point():
-        raise InputError(f"{name} have shape {tuple(lengths.shape)}; expected {batch} integers, one an utterance")
-    return lengths.to("cpu", torch.int64).contiguous()
-
-
-def _padded(targets: Tensor, lengths: Tensor) -> Tensor:
-    """Joined targets -> (N, S)."""
-    if targets.dim() == 2:
-        return targets
-    if int(lengths.sum()) != len(targets) or int(lengths.clamp(max=0).sum()):
-        raise InputError(f"target_lengths are {lengths.tolist()}; they must share out the {len(targets)} joined labels")
-    if not len(lengths):
-        return targets.view(0, 0)
-    return torch.nn.utils.rnn.pad_sequence(list(targets.split(lengths.tolist())), batch_first=True)
-
-
-@torch.library.custom_op("asr::ctc_loss", mutates_args=(), device_types="cpu")
-def _forward(
-    x: Tensor,
-    targets: Tensor,
-    input_lengths: Tensor,
-    target_lengths: Tensor,
-    blank: int,
-    zero_infinity: bool,
-    logits: bool,
-    with_state: bool,
-) -> tuple[Tensor, Tensor]:
-    """(T, N, V), (N, S), (N,), (N,) -> losses (N,), and the state of the backward, or nothing."""
-    losses, state = _outputs(x, targets, with_state)
-    arguments = (targets, input_lengths, target_lengths, blank, zero_infinity, logits)
-    try:
-        _ctc.forward(x.detach(), *arguments, losses, state if with_state else None, torch.get_num_threads())
-    except ValueError as e:
-        raise InputError(str(e)) from None
-    return losses, state
-
-
-@torch.library.custom_op("asr::ctc_loss_backward", mutates_args=(), device_types="cpu")
-def _backward(
-    x: Tensor,
-    targets: Tensor,
-    input_lengths: Tensor,
-    target_lengths: Tensor,
-    state: Tensor,
-    upstream: Tensor,
-    blank: int,
-    logits: bool,
-) -> Tensor:
-    grad = torch.empty_like(x)
-    arguments = (targets, input_lengths, target_lengths, blank, logits)
-    _ctc.backward(x.detach(), *arguments, state, upstream.detach().contiguous(), grad, torch.get_num_threads())
-    return grad
-
-
-@_forward.register_fake
-def _(x, targets, input_lengths, target_lengths, blank, zero_infinity, logits, with_state):
-    return _outputs(x, targets, with_state)
-
-
-@_backward.register_fake
-def _(x, targets, input_lengths, target_lengths, state, upstream, blank, logits):
-    return torch.empty_like(x)
-
-
-def _outputs(x: Tensor, targets: Tensor, with_state: bool) -> tuple[Tensor, Tensor]:
-    size = _ctc.state_size(*x.shape, targets.shape[1], torch.get_num_threads()) if with_state else 0
-    return x.new_empty(x.shape[1]), x.new_empty((x.shape[1], size), dtype=torch.int64)
-
-
-def _save(ctx, inputs, output):
-    x, targets, input_lengths, target_lengths, ctx.blank, _, ctx.logits, _ = inputs
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)  # or torch would fill zeros of the state's size
-    ctx.save_for_backward(x, targets, input_lengths, target_lengths, output[1])
-
-
-def _differentiate(ctx, upstream, _):
-    grad = _backward(*ctx.saved_tensors, upstream, ctx.blank, ctx.logits)
-    return grad, *[None] * 7
-
-
-def _refuse(ctx, *_):
-    raise NotImplementedError("ctc_loss has no second derivative; take its gradient without create_graph=True")
-
-
-_forward.register_autograd(_differentiate, setup_context=_save)
-_backward.register_autograd(_refuse)

@@ -1,0 +1,56 @@
+"""Which output a frame belongs to: the best of each frame, the likeliest alignment of a target, or posteriors."""
+
+import torch
+from torch import Tensor
+
+from asr import _ctc
+from asr.criteria import operators
+from asr.criteria.arguments import Lengths, check_arguments, check_lengths
+from asr.errors import InputError
+
+
+def ctc_greedy(log_probs: Tensor, lengths: Lengths, blank: int = 0) -> list[list[int]]:
+    """The tokens of the best output of each frame: (N, F, V) and (N,) frames -> repeats, then blanks dropped."""
+    if log_probs.dim() != 3:
+        raise InputError(f"log_probs have shape {tuple(log_probs.shape)}; ctc_greedy needs (N, F, V)")
+    best = log_probs.argmax(dim=2).cpu()  # (N, F)
+    frames = check_lengths("lengths", lengths, len(best)).tolist()
+    paths = (torch.unique_consecutive(path[:n]).tolist() for path, n in zip(best, frames, strict=True))
+    return [[token for token in path if token != blank] for path in paths]
+
+
+def ctc_forced_align(
+    x: Tensor, targets: Tensor, input_lengths: Lengths, target_lengths: Lengths, blank: int = 0, logits: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The likeliest alignment of each utterance with its target (Viterbi), computed on the CPU.
+
+    Arguments as of `ctc_loss`. Returns paths (N, T) int64, the label or blank of each frame, and scores (N, T), its
+    natural log-probability; behind an utterance's end they are -1 and 0. Where no alignment exists (`ctc_infeasible`)
+    the whole path is -1 and the scores minus infinity, with NaN among the scores of the target NaN.
+
+    Raises InputError for a shape, length or label that does not fit.
+    """
+    a = check_arguments(x.detach(), targets, input_lengths, target_lengths, blank, cpu=True)
+    frames, batch, _ = a.x.shape
+    paths, scores = a.targets.new_empty((batch, frames)), a.x.new_empty((batch, frames))
+    try:
+        _ctc.align(*a, blank, logits, paths, scores, torch.get_num_threads())
+    except ValueError as e:
+        raise InputError(str(e)) from None
+    return paths.to(x.device), scores.to(x.device)
+
+
+def ctc_occupancy(
+    x: Tensor, targets: Tensor, input_lengths: Lengths, target_lengths: Lengths, blank: int = 0, logits: bool = False
+) -> Tensor:
+    """The probability of each output in each frame, over all alignments of the target: (T, N, V).
+
+    Arguments as of `ctc_loss`. Each frame of an utterance sums to 1; behind its end, and for an utterance without any
+    alignment, all are 0. With NaN among the scores of the target they are NaN.
+
+    Raises InputError for a shape, length or label that does not fit.
+    """
+    a = check_arguments(x.detach(), targets, input_lengths, target_lengths, blank)
+    losses, state = operators.forward(*a, blank, True, logits, True)
+    # The gradient of the loss by log-probabilities is minus the occupancy.
+    return operators.backward(*a, state, torch.full_like(losses, -1), blank, False).to(x.device)
