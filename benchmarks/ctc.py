@@ -1,68 +1,199 @@
-"""CTC loss against torch's: log-softmax, loss and gradient by the logits, on the CPU.
+"""CTC: log-softmax, loss and gradient by the logits, against torch's own and optax's (XLA), over a grid of shapes.
 
-Both sides run in turn in one process, and the ratio is that of each pair: the machine's mood then counts for both.
-With one thread CPU seconds are counted, which other work on the machine hardly touches; with two, those of the clock.
+    python benchmarks/ctc.py            # prints tables, writes benchmarks/results/ctc.json; half an hour
+    python benchmarks/ctc.py 500,8,32,25 1500,32,500,187     # only these T,N,V,L
 
-    python benchmarks/ctc.py            # prints a table, writes benchmarks/results/ctc.json
+All run in turn in one process, one process for each number of threads, which is pinned to as many cores; the ratio is
+the median of each pair's. Memory is the rise of the resident peak over input and output in a fresh process. Errors are
+those of a few utterances a shape against torch in float64, for drawn and for confident scores (1 - 1e-7).
+On a machine with a GPU, torch's native and cuDNN loss are run there against ours as well.
 """
 
+import itertools
 import json
+import multiprocessing
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from asr.criteria.ctc import ctc_loss
+from asr import ctc_loss
 from asr.files import atomic_write
 
-SHAPES = [  # T frames, N utterances, V outputs, L labels
-    (200, 8, 30, 30),
-    (200, 32, 30, 30),
-    (500, 1, 32, 60),
-    (500, 32, 500, 60),
-    (1500, 32, 30, 200),
-    (500, 16, 5000, 60),
+SHAPES = [
+    (frames, batch, vocabulary, frames // share)
+    for frames, batch, vocabulary, share in itertools.product((200, 500, 1500), (1, 8, 32), (32, 500, 5000), (20, 8))
 ]
-REPEATS = 5
+SECONDS_A_SHAPE = 6
 RESULTS = Path(__file__).parent / "results" / "ctc.json"
+Shape = tuple[int, int, int, int]  # T frames, N utterances, V outputs, L labels
 
 
-def seconds(work: Callable[[], torch.Tensor], x: torch.Tensor) -> float:
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    x.grad = None
-    start = clock()
-    work().backward()
-    return clock() - start
-
-
-def measure(frames: int, batch: int, vocabulary: int, labels: int) -> dict:
+def draw(shape: Shape, confident: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Logits (T, N, V), targets (N, L) and lengths."""
+    frames, batch, vocabulary, labels = shape
     generator = torch.Generator().manual_seed(1)
-    x = (2 * torch.randn(frames, batch, vocabulary, generator=generator)).requires_grad_()
     targets = torch.randint(1, vocabulary, (batch, labels), generator=generator)
-    lengths = torch.full((batch,), frames), torch.full((batch,), labels)
+    if confident:  # each label is nearly certain in one frame, the blank in the others
+        x = torch.zeros(frames, batch, vocabulary)
+        path = torch.zeros(batch, frames, dtype=torch.int64)
+        path[:, torch.linspace(1, frames - 2, labels).long()] = targets
+        x.scatter_(2, path.T[:, :, None], torch.tensor(vocabulary / 1e-7).log().expand(frames, batch, 1))
+    else:
+        x = 2 * torch.randn(frames, batch, vocabulary, generator=generator)
+    return x, targets, torch.full((batch,), frames), torch.full((batch,), labels)
 
-    def ours() -> torch.Tensor:
-        return ctc_loss(x, targets, *lengths, logits=True)
 
-    def theirs() -> torch.Tensor:
-        return torch.nn.functional.ctc_loss(x.log_softmax(2), targets, *lengths)
+def our_loss(x: Tensor, targets: Tensor, *lengths: Tensor) -> Tensor:
+    return ctc_loss(x, targets, *lengths, logits=True)
 
-    seconds(ours, x), seconds(theirs, x)
-    pairs = [(seconds(ours, x), seconds(theirs, x)) for _ in range(REPEATS)]
+
+def torch_loss(x: Tensor, targets: Tensor, *lengths: Tensor) -> Tensor:
+    return torch.nn.functional.ctc_loss(x.log_softmax(2), targets, *lengths)
+
+
+def torch_step(loss: Callable, shape: Shape, device: str = "cpu") -> Callable[[], None]:
+    x, *rest = (tensor.to(device) for tensor in draw(shape))
+    x.requires_grad_()
+
+    def step() -> None:
+        x.grad = None
+        loss(x, *rest).backward()
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    return step
+
+
+def optax_step(shape: Shape) -> Callable[[], None]:
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    x, targets, _, _ = draw(shape)
+    paddings = jnp.zeros((shape[1], shape[0])), jnp.zeros((shape[1], shape[3]))
+    logits, labels = jnp.asarray(x.transpose(0, 1).numpy()), jnp.asarray(targets.numpy())
+    mean = jax.jit(jax.value_and_grad(lambda x: jnp.mean(optax.ctc_loss(x, paddings[0], labels, paddings[1]))))
+    return lambda: jax.block_until_ready(mean(logits))
+
+
+def seconds(step: Callable[[], None]) -> float:
+    rest_s = time.perf_counter() + 0.005
+    while time.perf_counter() < rest_s:  # the other side's threads go on waiting for work a while; sleep would
+        pass  # let the processor do so too
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def time_shape(shape: Shape, steps: dict[str, Callable[[], None]]) -> dict:
+    """Milliseconds of each, the first of them being ours, and how often ours fits into the others."""
+    first = sum(seconds(step) for step in steps.values())  # compiles, warms
+    first = sum(seconds(step) for step in steps.values())
+    repeats = max(3, min(101, int(SECONDS_A_SHAPE / first)))
+    rounds = [{name: seconds(step) for name, step in steps.items()} for _ in range(repeats)]
+    row: dict = dict(zip("TNVL", shape, strict=True))
+    for name in steps:
+        row[f"{name}_ms"] = round(1e3 * statistics.median(r[name] for r in rounds), 3)
+        if name != "ours":
+            row[f"{name}/ours"] = round(statistics.median(r[name] / r["ours"] for r in rounds), 2)
+    return row
+
+
+def errors(shape: Shape, confident: bool) -> dict[str, float]:
+    """The largest relative error of a loss and absolute error of a gradient, of the first two utterances."""
+    x, targets, frames, sizes = draw((shape[0], min(shape[1], 2), *shape[2:]), confident)
+
+    def run(loss: Callable, x: Tensor) -> tuple[Tensor, Tensor]:
+        x.requires_grad_()
+        losses = loss(x)
+        losses.sum().backward()
+        return losses.detach().double(), x.grad
+
+    ours, grad = run(lambda x: ctc_loss(x, targets, frames, sizes, reduction="none", logits=True), x.clone())
+    truth, true_grad = run(
+        lambda x: torch.nn.functional.ctc_loss(x.log_softmax(2), targets, frames, sizes, reduction="none"), x.double()
+    )
+    name = "confident_" if confident else ""
     return {
-        "T": frames,
-        "N": batch,
-        "V": vocabulary,
-        "L": labels,
-        "threads": torch.get_num_threads(),
-        "ours_ms": round(1e3 * statistics.median(a for a, _ in pairs), 2),
-        "torch_ms": round(1e3 * statistics.median(b for _, b in pairs), 2),
-        "ratio": round(statistics.median(b / a for a, b in pairs), 2),
+        f"{name}loss_error": float(((ours - truth) / truth).abs().max()),
+        f"{name}grad_error": float((grad - true_grad).abs().max()),
     }
+
+
+def peak_mb(loss: Callable, shape: Shape) -> float:
+    """The rise of the resident peak above the input while a step runs; the gradient of x is part of it."""
+    step = torch_step(loss, shape)
+    torch_step(loss, (8, 1, 8, 2))()  # what is loaded once
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+    before = resident_mb("VmRSS")
+    step()
+    return resident_mb("VmHWM") - before
+
+
+def resident_mb(key: str) -> float:
+    """VmRSS, the resident memory of this process, or VmHWM, its peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
+
+
+def memory_row(shape: Shape) -> dict[str, float]:
+    context = multiprocessing.get_context("fork")  # torch has run nothing in parallel yet
+    gradient = 4e-6 * shape[0] * shape[1] * shape[2] / 1.048576
+    row = {}
+    for name, loss in (("ours", our_loss), ("torch", torch_loss)):
+        with context.Pool(1) as pool:
+            row[f"{name}_extra_mb"] = round(max(0.0, pool.apply(peak_mb, (loss, shape)) - gradient), 2)
+    return row
+
+
+def bandwidth_gb_s() -> float:
+    """Bytes read and written a second by a copy that no cache holds."""
+    source = torch.ones(64 << 20)
+    target = torch.ones_like(source)
+    best = min(seconds(lambda: target.copy_(source)) for _ in range(10))
+    return 2 * source.nbytes / best / 1e9
+
+
+def run_threads(threads: int, shapes: list[Shape]) -> dict:
+    """Runs in a process of its own."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    torch.set_num_threads(threads)
+    bandwidth, rows = bandwidth_gb_s(), []
+    for shape in shapes:
+        steps = {"ours": torch_step(our_loss, shape), "torch": torch_step(torch_loss, shape)}
+        row = {"threads": threads, **time_shape(shape, {**steps, "optax": optax_step(shape)})}
+        # Scores are read twice, the gradient is written once.
+        row["bandwidth_share"] = round(12e-9 * shape[0] * shape[1] * shape[2] / (row["ours_ms"] / 1e3) / bandwidth, 3)
+        rows.append(row)
+        print(
+            "{threads} {T:5} {N:3} {V:5} {L:4} {ours_ms:10.3f} {torch_ms:10.3f} {optax_ms:10.3f} {torch/ours:7.2f} "
+            "{optax/ours:7.2f} {bandwidth_share:7.2f}".format(**row),
+            flush=True,
+        )
+    return {"bandwidth_gb_s": round(bandwidth, 1), "rows": rows}
+
+
+def run_gpu(shapes: list[Shape]) -> list[dict]:
+    rows = []
+    for shape in shapes:
+        steps = {name: torch_step(loss, shape, "cuda") for name, loss in (("ours", our_loss), ("torch", torch_loss))}
+        if shape[3] <= 255:  # cuDNN's limit; it wants targets on the host
+
+            def cudnn_loss(x: Tensor, targets: Tensor, frames: Tensor, sizes: Tensor) -> Tensor:
+                joined, lengths = targets.flatten().int().cpu(), (frames.int().cpu(), sizes.int().cpu())
+                return torch.nn.functional.ctc_loss(x.log_softmax(2), joined, *lengths)
+
+            steps["cudnn"] = torch_step(cudnn_loss, shape, "cuda")
+        rows.append(time_shape(shape, steps))
+        print("GPU", rows[-1], flush=True)
+    return rows
 
 
 def processor() -> str:
@@ -70,20 +201,41 @@ def processor() -> str:
     return names[0].split(":")[1].strip() if names else platform.processor()
 
 
-def main() -> None:
-    rows = []
-    print(f"{'T':>5} {'N':>3} {'V':>5} {'L':>4} {'threads':>7} {'ours ms':>9} {'torch ms':>9} {'ratio':>6}")
+def summarize(rows: list[dict]) -> None:
+    for threads in sorted({row["threads"] for row in rows}):
+        mine = [row for row in rows if row["threads"] == threads]
+        for peer in ("torch", "optax"):
+            ratios = [row[f"{peer}/ours"] for row in mine]
+            print(f"{threads} threads: {peer}/ours median {statistics.median(ratios):.2f}, least {min(ratios):.2f}")
+
+
+def main(shapes: list[Shape]) -> None:
+    torch.set_num_threads(1)
+    checks = []
+    print(f"{'T':>5} {'N':>3} {'V':>5} {'L':>4}  extra MB ours, torch; loss error, gradient error; the same, confident")
+    for shape in shapes:
+        row = {**dict(zip("TNVL", shape, strict=True)), **memory_row(shape)}
+        row |= errors(shape, confident=False) | errors(shape, confident=True)
+        checks.append(row)
+        print(
+            "{T:5} {N:3} {V:5} {L:4} {ours_extra_mb:9.2f} {torch_extra_mb:9.2f} {loss_error:.1e} {grad_error:.1e} "
+            "{confident_loss_error:.1e} {confident_grad_error:.1e}".format(**row),
+            flush=True,
+        )
+    print(
+        f"th {'T':>4} {'N':>3} {'V':>5} {'L':>4} {'ours ms':>10} {'torch ms':>10} {'optax ms':>10} torch/ optax/ share"
+    )
+    timings = []
     for threads in (1, 2):
-        torch.set_num_threads(threads)
-        for shape in SHAPES:
-            row = measure(*shape)
-            rows.append(row)
-            print("{T:5} {N:3} {V:5} {L:4} {threads:7} {ours_ms:9.2f} {torch_ms:9.2f} {ratio:6.2f}".format(**row))
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            timings.append({"threads": threads, **pool.apply(run_threads, (threads, shapes))})
+    gpu = run_gpu(shapes) if torch.cuda.is_available() else []
     machine = {"processor": processor(), "cores": os.cpu_count(), "torch": torch.__version__}
     with atomic_write(RESULTS) as file:
-        json.dump({"machine": machine, "rows": rows}, file, indent=1)
-    print(f"median ratio {statistics.median(row['ratio'] for row in rows):.2f}; written to {RESULTS}")
+        json.dump({"machine": machine, "checks": checks, "timings": timings, "gpu": gpu}, file, indent=1)
+    summarize([row for timing in timings for row in timing["rows"]])
+    print(f"written to {RESULTS}")
 
 
 if __name__ == "__main__":
-    main()
+    main([tuple(map(int, shape.split(","))) for shape in sys.argv[1:]] or SHAPES)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.criteria import ctc_greedy, ctc_infeasible, ctc_loss, min_frames
+from asr.criteria import ctc_greedy, ctc_loss, min_frames
 from asr.criteria.ctc import ctc_loss_reference
 from asr.errors import InputError
 

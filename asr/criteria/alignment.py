@@ -34,7 +34,8 @@ def ctc_forced_align(
     frames, batch, _ = a.x.shape
     paths, scores = a.targets.new_empty((batch, frames)), a.x.new_empty((batch, frames))
     try:
-        _ctc.align(*a, blank, logits, paths, scores, torch.get_num_threads())
+        view = operators.make_batch(_ctc, *a, blank, False, logits)
+        view.align(paths.data_ptr(), scores.data_ptr(), torch.get_num_threads())
     except ValueError as e:
         raise InputError(str(e)) from None
     return paths.to(x.device), scores.to(x.device)

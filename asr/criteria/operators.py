@@ -35,11 +35,18 @@ def runs_on(device: torch.device) -> bool:
     return device.type == "cpu" or device.type == "cuda" and _ctc_cuda is not None
 
 
+def make_batch(module, x, targets, input_lengths, target_lengths, blank, zero_infinity, logits):
+    """The extension's view of `check_arguments`' tensors, which must outlive it."""
+    kind = module.FloatBatch if x.dtype == torch.float32 else module.DoubleBatch
+    addresses = (targets.data_ptr(), targets.shape[1], input_lengths.data_ptr(), target_lengths.data_ptr())
+    return kind(x.data_ptr(), *x.shape, *x.stride()[:2], *addresses, blank, zero_infinity, logits)
+
+
 def _outputs(x: Tensor, targets: Tensor, with_state: bool) -> tuple[Tensor, Tensor]:
     """Empty losses (N,) and state (N, words), of no words if no backward follows."""
     words = 0
     if with_state and x.device.type == "cuda":
-        words = _ctc_cuda.state_size(x.shape[0], 1, targets.shape[1])
+        words = _ctc_cuda.state_size(x.shape[0], targets.shape[1])
     elif with_state:
         words = _ctc.state_size(*x.shape, targets.shape[1], torch.get_num_threads())
     return x.new_empty(x.shape[1]), x.new_empty((x.shape[1], words), dtype=torch.int64)
@@ -47,25 +54,27 @@ def _outputs(x: Tensor, targets: Tensor, with_state: bool) -> tuple[Tensor, Tens
 
 def _forward_cpu(x, targets, input_lengths, target_lengths, blank, zero_infinity, logits, with_state):
     losses, state = _outputs(x, targets, with_state)
-    arguments = (targets, input_lengths, target_lengths, blank, zero_infinity, logits)
+    batch = make_batch(_ctc, x, targets, input_lengths, target_lengths, blank, zero_infinity, logits)
+    memory = state.data_ptr() if with_state else 0
     try:
-        _ctc.forward(x.detach(), *arguments, losses, state if with_state else None, torch.get_num_threads())
+        batch.forward(losses.data_ptr(), memory, state.shape[1], torch.get_num_threads())
     except ValueError as e:
         raise InputError(str(e)) from None
     return losses, state
 
 
 def _backward_cpu(x, targets, input_lengths, target_lengths, state, upstream, blank, logits):
-    grad = torch.empty_like(x)
-    arguments = (targets, input_lengths, target_lengths, blank, logits)
-    _ctc.backward(x.detach(), *arguments, state, upstream.detach().contiguous(), grad, torch.get_num_threads())
+    grad, upstream = torch.empty_like(x), upstream.contiguous()
+    batch = make_batch(_ctc, x, targets, input_lengths, target_lengths, blank, False, logits)
+    memory = (state.data_ptr(), state.shape[1], upstream.data_ptr(), grad.data_ptr())
+    batch.backward(*memory, *grad.stride()[:2], torch.get_num_threads())
     return grad
 
 
 def _forward_cuda(x, targets, input_lengths, target_lengths, blank, zero_infinity, logits, with_state):
     losses, state = _outputs(x, targets, with_state)
     memory = state if with_state else _outputs(x, targets, True)[1]
-    batch = _cuda_batch(x, targets, input_lengths, target_lengths, blank, zero_infinity, logits)
+    batch = make_batch(_ctc_cuda, x, targets, input_lengths, target_lengths, blank, zero_infinity, logits)
     with torch.cuda.device(x.device):
         batch.forward(losses.data_ptr(), memory.data_ptr(), _stream())
     return losses, state
@@ -73,26 +82,23 @@ def _forward_cuda(x, targets, input_lengths, target_lengths, blank, zero_infinit
 
 def _backward_cuda(x, targets, input_lengths, target_lengths, state, upstream, blank, logits):
     grad, upstream = torch.empty_like(x), upstream.contiguous()
-    batch = _cuda_batch(x, targets, input_lengths, target_lengths, blank, False, logits)
+    batch = make_batch(_ctc_cuda, x, targets, input_lengths, target_lengths, blank, False, logits)
     with torch.cuda.device(x.device):
         batch.backward(state.data_ptr(), upstream.data_ptr(), grad.data_ptr(), *grad.stride()[:2], _stream())
     return grad
-
-
-def _cuda_batch(x, targets, input_lengths, target_lengths, blank, zero_infinity, logits):
-    kind = _ctc_cuda.FloatBatch if x.dtype == torch.float32 else _ctc_cuda.DoubleBatch
-    addresses = (targets.data_ptr(), targets.shape[1], input_lengths.data_ptr(), target_lengths.data_ptr())
-    return kind(x.data_ptr(), *x.shape, *x.stride()[:2], *addresses, blank, zero_infinity, logits)
 
 
 def _stream() -> int:
     return torch.cuda.current_stream().cuda_stream
 
 
-_LIBRARY.impl("ctc_loss", _forward_cpu, "CPU")
-_LIBRARY.impl("ctc_loss_backward", _backward_cpu, "CPU")
-_LIBRARY.impl("ctc_loss", _forward_cuda, "CUDA")
-_LIBRARY.impl("ctc_loss_backward", _backward_cuda, "CUDA")
+for _name, _cpu, _cuda in (
+    ("ctc_loss", _forward_cpu, _forward_cuda),
+    ("ctc_loss_backward", _backward_cpu, _backward_cuda),
+):
+    _LIBRARY.impl(_name, _cpu, "CPU")
+    _LIBRARY.impl(_name, _cuda, "CUDA")
+    _LIBRARY.impl(_name, torch.library.fallthrough_kernel, "Autograd")  # ctc_loss differentiates
 
 
 @torch.library.register_fake("asr::ctc_loss", lib=_LIBRARY)

@@ -46,8 +46,8 @@ struct Start {
 
 }  // namespace
 
-int64_t gpu_state_size(int64_t frames, int64_t batch, int64_t longest_target) {
-  return batch * DeviceState::words(frames, longest_target);
+int64_t gpu_state_size(int64_t frames, int64_t longest_target) {
+  return DeviceState::words(frames, longest_target);
 }
 
 template <class Scalar>

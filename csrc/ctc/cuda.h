@@ -6,8 +6,8 @@
 
 namespace ctc {
 
-// 8-byte words of state for a batch.
-int64_t gpu_state_size(int64_t frames, int64_t batch, int64_t longest_target);
+// 8-byte words of state of an utterance.
+int64_t gpu_state_size(int64_t frames, int64_t longest_target);
 
 // Both put their kernels into `stream` (a cudaStream_t) and return at once: no allocation, no
 // synchronisation. Throw std::runtime_error with CUDA's message if the kernels cannot be started.

@@ -113,12 +113,12 @@ struct Utterance {
     Real* __restrict m = p.label.m;
     Int<Real>* __restrict e = p.label.e;
     const Real max = state.norms()[t].max, log_rest = state.norms()[t].log_rest;
-    const Real blank = (row[batch.blank] - max) - log_rest;
-    p.blank.set(0, exp_wide(blank));
+    // The blank goes through the vectors too, in the first place behind the labels.
     const int64_t size = padded(labels.size);
     for (int64_t i = 0; i < labels.size; ++i) m[i] = row[y[i]];
-    for (int64_t i = labels.size; i < size; ++i) m[i] = -INFINITY;
-    int64_t unsound = !(blank < kHighest);
+    m[labels.size] = row[batch.blank];
+    for (int64_t i = labels.size + 1; i < size; ++i) m[i] = -INFINITY;
+    int64_t unsound = 0;
     for (int64_t i = 0; i < size; ++i) {
       const Real log_prob = (m[i] - max) - log_rest;
       const Wide<Real> prob = exp_wide(log_prob);
@@ -126,6 +126,8 @@ struct Utterance {
       m[i] = prob.m;
       e[i] = prob.e;
     }
+    p.blank.set(0, p.label[labels.size]);
+    p.label.set(labels.size, {1, kZero});
     return !unsound;
   }
 };
