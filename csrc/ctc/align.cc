@@ -13,7 +13,6 @@
 namespace ctc {
 namespace {
 
-constexpr int64_t kFramesAhead = 8;
 constexpr Real kImpossible = -std::numeric_limits<Real>::infinity();
 
 // The best log-probability of a beginning that ends in label i, or in the blank after i labels.

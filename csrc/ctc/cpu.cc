@@ -33,6 +33,7 @@ CTC_INLINE Scalar forward_one(const Utterance<Scalar>& u, bool normalised, Works
   alpha.start(size, 0);
   const Emission<Real> p = space.emission(0);
   for (int64_t t = 0; t < u.frames; ++t) {
+    u.fetch_ahead(t);
     if (!normalised) u.normalise(t);
     sound &= u.emit(t, p);
     Row<Real> next = space.row(t % 2);
@@ -98,11 +99,13 @@ CTC_INLINE Row<Real> backward_block(const Utterance<Scalar>& u, int64_t b, Row<R
 
   Row<Real> alpha = u.state.alpha(b);
   for (int64_t t = begin; t < end; ++t) {
+    u.fetch_ahead(t);
     u.emit(t, space.emission(t - begin));
     advance_alpha(alpha, space.emission(t - begin), u.labels, space.row(t - begin));
     alpha = space.row(t - begin);
   }
   for (int64_t t = end - 1; t >= begin; --t) {
+    fetch_row<true>(grad + std::max<int64_t>(t - kFramesAhead, 0) * stride_t, u.batch.vocabulary);
     const Row<Real> before = space.row(block + t % 2);
     const Emission<Real> p = space.emission(t - begin);
     retreat_beta<true>(beta, space.row(t - begin), p, u.labels, total, space.occupancy(), before);

@@ -13,7 +13,8 @@ namespace ctc {
 
 using Real = double;  // of the lattice, for scores of either type
 
-constexpr Real kHighest = 1e8;  // a score above is no logarithm of anything
+constexpr int64_t kFramesAhead = 4;  // a row is asked for before it is used
+constexpr Real kHighest = 1e8;       // a score above is no logarithm of anything
 
 // Frames are cut into blocks of about sqrt(T). A block is the unit of what is computed twice, and of what
 // threads share out when utterances are few.
@@ -82,6 +83,16 @@ class Workspace {
   std::vector<Int<Real>> skip_;
 };
 
+// Asks for a row that will be wanted soon. Rows lie a batch apart, too far for the processor to guess where
+// the next one begins; within a long row it does.
+template <bool kToWrite, class Scalar>
+CTC_INLINE void fetch_row(const Scalar* row, int64_t size) {
+#ifdef __GNUC__
+  constexpr int64_t kLine = 64 / sizeof(Scalar), kLongest = 4096 / sizeof(Scalar);
+  for (int64_t v = 0; v < std::min(size, kLongest); v += kLine) __builtin_prefetch(row + v, kToWrite);
+#endif
+}
+
 template <class Scalar>
 struct Utterance {
   const Batch<Scalar>& batch;
@@ -101,6 +112,9 @@ struct Utterance {
 
   CTC_INLINE const Scalar* scores(int64_t t) const {
     return batch.x + t * batch.stride_t + n * batch.stride_n;
+  }
+  CTC_INLINE void fetch_ahead(int64_t t) const {
+    fetch_row<false>(scores(std::min(t + kFramesAhead, frames - 1)), batch.vocabulary);
   }
   CTC_INLINE void normalise(int64_t t) const {
     state.norms()[t] = batch.logits ? normalizer(scores(t), batch.vocabulary) : Normalizer{};
