@@ -1,27 +1,28 @@
-from typing import Any
+# Addresses are what Tensor.data_ptr() gives; strides count numbers, not bytes.
 
-def state_size(frames: int, longest_target: int) -> int: ...
-def forward(
-    x: Any,
-    targets: Any,
-    input_lengths: Any,
-    target_lengths: Any,
-    blank: int,
-    zero_infinity: bool,
-    logits: bool,
-    losses: Any,
-    state: Any,
-    threads: int,
-) -> None: ...
-def backward(
-    x: Any,
-    targets: Any,
-    input_lengths: Any,
-    target_lengths: Any,
-    blank: int,
-    logits: bool,
-    state: Any,
-    upstream: Any,
-    grad: Any,
-    threads: int,
-) -> None: ...
+def state_size(frames: int, batch: int, vocabulary: int, longest_target: int, threads: int) -> int: ...
+
+class FloatBatch:
+    def __init__(
+        self,
+        x: int,
+        frames: int,
+        batch: int,
+        vocabulary: int,
+        stride_t: int,
+        stride_n: int,
+        targets: int,
+        longest_target: int,
+        input_lengths: int,
+        target_lengths: int,
+        blank: int,
+        zero_infinity: bool,
+        logits: bool,
+    ) -> None: ...
+    def forward(self, losses: int, state: int, state_words: int, threads: int) -> None: ...
+    def backward(
+        self, state: int, state_words: int, upstream: int, grad: int, stride_t: int, stride_n: int, threads: int
+    ) -> None: ...
+    def align(self, paths: int, scores: int, threads: int) -> None: ...
+
+class DoubleBatch(FloatBatch): ...

@@ -1,5 +1,8 @@
 """Fixtures that several test files share."""
 
+import ctypes
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -34,3 +37,16 @@ def make_wav(tmp_path):
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def emulation(tmp_path_factory):
+    """The CUDA kernels of csrc/ctc, compiled for the CPU: see emulated.cc."""
+    compiler = shutil.which("c++") or shutil.which("g++")
+    if compiler is None:
+        pytest.skip("needs a C++ compiler to build the emulation with")
+    source = Path(__file__).parent.parent / "csrc" / "ctc" / "emulated.cc"
+    library = tmp_path_factory.mktemp("emulation") / "kernels.so"
+    flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"]
+    subprocess.run([compiler, *flags, str(source), "-o", str(library)], check=True)
+    return ctypes.CDLL(str(library))

@@ -4,7 +4,6 @@ import ctypes
 import json
 import runpy
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +15,8 @@ from hypothesis import strategies as st
 from asr.criteria.ctc import ctc_loss
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ROOT / "csrc" / "ctc"
 SHUFFLED, DESCENDING, ASCENDING = 7, 1, 0
 ALL_SHARED = 1 << 16
-COMPILER = shutil.which("c++") or shutil.which("g++")
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler to build the emulation with")
-
-
-@pytest.fixture(scope="session")
-def emulation(tmp_path_factory):
-    library = tmp_path_factory.mktemp("emulation") / "kernels.so"
-    flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"]
-    subprocess.run([COMPILER, *flags, str(SOURCES / "emulated.cc"), "-o", str(library)], check=True)
-    return ctypes.CDLL(str(library))
 
 
 def pointer(array: np.ndarray) -> ctypes.c_void_p:

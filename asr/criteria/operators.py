@@ -14,7 +14,7 @@ from asr.errors import InputError
 try:
     from asr import _ctc_cuda
 except ImportError:  # built without nvcc
-    _ctc_cuda = None
+    _ctc_cuda = None  # type: ignore[assignment]
 
 _LIBRARY = torch.library.Library("asr", "DEF")
 _LIBRARY.define(
@@ -44,12 +44,12 @@ def make_batch(module, x, targets, input_lengths, target_lengths, blank, zero_in
 
 def _outputs(x: Tensor, targets: Tensor, with_state: bool) -> tuple[Tensor, Tensor]:
     """Empty losses (N,) and state (N, words), of no words if no backward follows."""
-    words = 0
+    (frames, batch, vocabulary), longest, words = x.shape, targets.shape[1], 0
     if with_state and x.device.type == "cuda":
-        words = _ctc_cuda.state_size(x.shape[0], targets.shape[1])
+        words = _ctc_cuda.state_size(frames, longest)
     elif with_state:
-        words = _ctc.state_size(*x.shape, targets.shape[1], torch.get_num_threads())
-    return x.new_empty(x.shape[1]), x.new_empty((x.shape[1], words), dtype=torch.int64)
+        words = _ctc.state_size(frames, batch, vocabulary, longest, torch.get_num_threads())
+    return x.new_empty(batch), x.new_empty((batch, words), dtype=torch.int64)
 
 
 def _forward_cpu(x, targets, input_lengths, target_lengths, blank, zero_infinity, logits, with_state):

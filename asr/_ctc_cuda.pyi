@@ -1,0 +1,25 @@
+# As _ctc, with addresses in the GPU's memory and the address of a CUDA stream.
+
+def state_size(frames: int, longest_target: int) -> int: ...
+
+class FloatBatch:
+    def __init__(
+        self,
+        x: int,
+        frames: int,
+        batch: int,
+        vocabulary: int,
+        stride_t: int,
+        stride_n: int,
+        targets: int,
+        longest_target: int,
+        input_lengths: int,
+        target_lengths: int,
+        blank: int,
+        zero_infinity: bool,
+        logits: bool,
+    ) -> None: ...
+    def forward(self, losses: int, state: int, stream: int) -> None: ...
+    def backward(self, state: int, upstream: int, grad: int, stride_t: int, stride_n: int, stream: int) -> None: ...
+
+class DoubleBatch(FloatBatch): ...
