@@ -36,6 +36,16 @@ def load_features(path: str | Path, dim: int = 13) -> np.ndarray:
     return features
 
 
+def cepstra_to_bands(cepstra: np.ndarray, bands: int = 40) -> np.ndarray:
+    """Cepstra (F, C) -> smooth log-mel bands (F, bands), inverting Sphinx's c_k = mean_b x_b cos(pi k (b + .5) / bands).
+
+    The cepstra can be had back, so nothing is lost, and SpecAugment can mask frequencies.
+    """
+    order = np.arange(cepstra.shape[1])[:, None]  # (C, 1)
+    basis = np.cos(np.pi * order * (np.arange(bands) + 0.5) / bands) * np.where(order == 0, 1, 2)  # (C, bands)
+    return (cepstra @ basis).astype(np.float32)
+
+
 def is_feature_file(path: str | Path) -> bool:
     """By its name."""
     file, _, offset = str(path).rpartition(":")

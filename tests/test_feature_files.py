@@ -16,7 +16,7 @@ from asr import manifest
 from asr.config import Config, FeaturesConfig
 from asr.errors import InputError
 from asr.extract import extract
-from asr.feature_files import load_features
+from asr.feature_files import cepstra_to_bands, load_features
 from asr.features import FrontEnd
 from asr.manifest import Utterance
 
@@ -51,6 +51,14 @@ def test_sphinx_cepstra_in_either_byte_order(tmp_path: Path, matrix: np.ndarray,
 
 
 @pytest.mark.skipif(not AN4.exists(), reason="../shared/data/an4 is absent")
+def test_bands_hold_what_the_cepstra_say() -> None:
+    cepstra = np.random.default_rng(2).normal(0, 1, (7, 13)).astype(np.float32)
+    bands = cepstra_to_bands(cepstra)
+    assert bands.shape == (7, 40)
+    angles = np.pi * np.arange(13)[:, None] * (np.arange(40) + 0.5) / 40
+    np.testing.assert_allclose((bands[:, None] * np.cos(angles)).mean(2), cepstra, atol=1e-5)  # Sphinx's transform
+
+
 def test_an4_cepstra_last_as_long_as_their_manifest_says() -> None:
     for utterance in manifest.read(AN4 / "manifest.jsonl")[::100]:
         features = load_features(utterance.features)

@@ -62,7 +62,7 @@ def test_digit_strings_keep_to_their_split(
     for u in train:
         assert u.audio and 1 <= len(u.text.split()) <= 7
         assert soundfile.info(u.audio).duration == pytest.approx(u.duration_s, abs=1e-3)
-    chosen = digits.split_digits(digits.list_digits(digits_corpus), None)
+    chosen = digits.split_digits(digits.list_digits(digits_corpus))
     takes = {split: {d.take for d in chosen[split]} for split in chosen}
     assert takes == {"train": {9, 10}, "dev": {5}, "test": {0}}
     lexicon = (tmp_path / "out/lexicon.txt").read_text()
@@ -76,6 +76,47 @@ def test_a_held_out_speaker_is_only_tested(digits_corpus: Path) -> None:
     assert {d.speaker for d in [*chosen["train"], *chosen["dev"]]} == {"ann"}
     with pytest.raises(InputError, match="no speaker 'eve'; choose one of"):
         digits.split_digits(digits.list_digits(digits_corpus), "eve")
+
+
+def write_census(folder: Path) -> None:
+    """Two speakers' cepstra in AN4's layout."""
+    folder.mkdir(parents=True)
+    words = "ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE".split()
+    (folder / "an4.dic").write_text("".join(f"{word} {' '.join(word)}\n" for word in [*words, "RUBOUT", "ONE(2)"]))
+    rng = np.random.default_rng(1)
+    utterances = []
+    for name in ("fash", "fbbh"):
+        cepstra = rng.normal(0, 1, (90, 13)).astype(np.float32)
+        (folder / f"{name}.mfc").write_bytes(np.array(cepstra.size, ">i4").tobytes() + cepstra.astype(">f4").tobytes())
+        utterance = manifest.Utterance(name, features=str(folder / f"{name}.mfc"), text="ONE RUBOUT", speaker=name)
+        utterance.extra = {"split": "train"}
+        utterances.append(utterance)
+    manifest.write(folder / "manifest.jsonl", utterances)
+
+
+def test_for_an_unseen_speaker_other_voices_join_the_training(
+    digits_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(RECIPES / "digits"))
+    import prepare
+    import unseen
+
+    write_census(tmp_path / "an4")
+    digits = prepare.list_digits(digits_corpus / "fsdd")
+    monkeypatch.setattr(unseen, "synthetic_digits", lambda cache: [d for d in digits if d.speaker == "ann"])
+    monkeypatch.setattr(unseen, "REAL_STRINGS", {"train": 6, "dev": 2, "test": 3})
+    monkeypatch.setattr(unseen, "SYNTHETIC_STRINGS", 4)
+    assert "SYNTHETIC" in unseen.prepare_unseen(tmp_path / "out", str(tmp_path), "bob")
+    made = {split: manifest.read(tmp_path / f"out/{split}.jsonl") for split in ("train", "dev", "test")}
+    assert [len(made[split]) for split in made] == [6 + 4 + 2 * unseen.CENSUS_COPIES, 2, 3]
+    assert {u.speaker for u in made["test"]} == {"bob"}
+    assert {u.speaker for u in made["train"]} == {"ann", "fash", "fbbh"}
+    for u in [*made["train"], *made["test"]]:
+        features = np.load(u.features)
+        assert features.shape[1] == unseen.COMMON_BANDS and features.dtype == np.float32 and u.text.isupper()
+    copies = [np.load(u.features) for u in made["train"] if u.id.endswith("fash")]
+    assert len(copies) == unseen.CENSUS_COPIES and not np.allclose(copies[0], copies[1])
+    assert "RUBOUT" not in (tmp_path / "out/digits.txt").read_text()
 
 
 def test_yesno_splits_train_and_names_the_words(tmp_path: Path) -> None:

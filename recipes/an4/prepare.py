@@ -1,7 +1,6 @@
 """AN4 -> train, dev and test manifests, the dictionary and the LM text. The dev speakers come out of the training set.
 
-The corpus comes as 13 Sphinx cepstra a frame. An inverse cosine transform takes them to 40 smooth log-mel bands, so
-that SpecAugment can mask frequencies; the cepstra can be had back, so nothing is lost.
+The corpus comes as 13 Sphinx cepstra a frame, which are taken back to 40 smooth log-mel bands.
 """
 
 from dataclasses import replace
@@ -12,19 +11,11 @@ from tqdm import tqdm
 
 from asr import corpora, manifest
 from asr.errors import InputError
-from asr.feature_files import load_features
+from asr.feature_files import cepstra_to_bands, load_features
 from asr.files import atomic_write
 from asr.text.lexicon import Lexicon
 
-BANDS = 40  # of Sphinx's filterbank
 DEV_EVERY = 10  # every tenth training speaker, in alphabetical order, goes to dev
-
-
-def inverse_cosine(cepstra: np.ndarray) -> np.ndarray:
-    """Cepstra (F, C) -> log-mel bands (F, 40), inverting Sphinx's c_k = mean_b x_b cos(pi k (b + .5) / 40)."""
-    order = np.arange(cepstra.shape[1])[:, None]  # (C, 1)
-    basis = np.cos(np.pi * order * (np.arange(BANDS) + 0.5) / BANDS) * np.where(order == 0, 1, 2)  # (C, 40)
-    return (cepstra @ basis).astype(np.float32)
 
 
 def prepare(out: Path, root: str | None) -> None:
@@ -40,7 +31,7 @@ def prepare(out: Path, root: str | None) -> None:
     for u in tqdm(utterances, desc="an4", unit="utterance"):
         path = out / "features" / f"{u.id}.npy"
         with atomic_write(path, "wb") as file:
-            np.save(file, inverse_cosine(load_features(u.features)))
+            np.save(file, cepstra_to_bands(load_features(u.features)))
         split = "dev" if u.speaker in dev_speakers else u.extra["split"]
         splits[split].append(replace(u, features=str(path), extra={"split": split}))
     for split, chosen in splits.items():

@@ -69,7 +69,7 @@ def list_digits(folder: Path) -> list[Digit]:
     return digits
 
 
-def split_digits(digits: Sequence[Digit], held_out: str | None) -> dict[str, list[Digit]]:
+def split_digits(digits: Sequence[Digit], held_out: str | None = None) -> dict[str, list[Digit]]:
     """The set's own split by take or, with a speaker held out, that speaker alone as the test set."""
     if held_out and held_out not in {d.speaker for d in digits}:
         raise InputError(f"no speaker '{held_out}'; choose one of {sorted({d.speaker for d in digits})}")
@@ -103,13 +103,13 @@ def room_noise(samples: int, rng: np.random.Generator) -> np.ndarray:
     return (noise / noise.std()).astype(np.float32)
 
 
-def write_split(split: str, digits: Sequence[Digit], out: Path, rng: np.random.Generator) -> None:
-    """Join drawn digits to strings until `STRINGS[split]` stand in `out/split/` and `out/split.jsonl`."""
+def write_split(split: str, count: int, digits: Sequence[Digit], out: Path, rng: np.random.Generator) -> None:
+    """Join drawn digits to `count` strings in `out/split/` and `out/split.jsonl`."""
     speech = {d.path: audio.load(d.path, sample_rate_hz=RATE_HZ) for d in digits}
     speakers = sorted({d.speaker for d in digits})
     by_speaker = {s: [d for d in digits if d.speaker == s] for s in speakers}
     utterances = []
-    for number in tqdm(range(STRINGS[split]), desc=f"{split} strings", unit="string"):
+    for number in tqdm(range(count), desc=f"{split} strings", unit="string"):
         speaker = speakers[number % len(speakers)]
         pool = by_speaker[speaker]
         chosen = [pool[i] for i in rng.integers(len(pool), size=rng.integers(1, 8))]
@@ -124,18 +124,14 @@ def write_split(split: str, digits: Sequence[Digit], out: Path, rng: np.random.G
     manifest.write(out / f"{split}.jsonl", utterances)
 
 
-def prepare(out: Path, root: str | None, held_out: str | None = None, cache: Path = Path("data")) -> str:
+def prepare(out: Path, root: str | None, cache: Path = Path("data")) -> str:
     """Write manifests, lexicon and LM text below `out`; returns the sentence on the source. Done once."""
     done = out / "source.json"
     if done.exists():
         return json.loads(done.read_text())
     digits, source = find_digits(root, cache)
-    splits = split_digits(digits, held_out)
-    if held_out:  # five speakers are few: espeak-ng's voices join the training, and only the training
-        splits["train"] += synthetic_digits(cache)
-        source += ", with SYNTHETIC speech by espeak-ng in the training"
-    for seed, (split, chosen) in enumerate(splits.items()):
-        write_split(split, chosen, out, np.random.default_rng(seed))
+    for seed, (split, chosen) in enumerate(split_digits(digits).items()):
+        write_split(split, STRINGS[split], chosen, out, np.random.default_rng(seed))
     with atomic_write(out / "lm.txt") as file:
         file.writelines(u.text + "\n" for u in manifest.read(out / "train.jsonl"))
     Lexicon.cmudict(WORDS).write(out / "lexicon.txt")

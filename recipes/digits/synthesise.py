@@ -1,6 +1,7 @@
 """Single digits spoken by espeak-ng, through the library that the `espeakng-loader` wheel brings. Synthetic speech."""
 
 import ctypes
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,11 @@ from tqdm import tqdm
 
 from asr.errors import InputError
 
-VOICES = ["en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-us-nyc", "en-029"]
-TAKES = [(pitch, rate) for pitch in (25, 40, 50, 60, 75) for rate in (120, 150, 180, 210)]  # words a minute
+ACCENTS = ["en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-us-nyc", "en-029"]
+VOICES = [
+    f"{accent}+{sex}{n}" for accent in ACCENTS for sex, count in (("m", 7), ("f", 4)) for n in range(1, count + 1)
+]
+TAKES = [(pitch, rate) for pitch in (30, 45, 60, 75) for rate in (140, 180, 230)]  # of 0-99; words a minute
 # of espeak-ng's speak_lib.h
 AUDIO_OUTPUT_SYNCHRONOUS, CHARS_UTF8, RATE, PITCH = 2, 1, 1, 3
 CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -56,7 +60,7 @@ def synthesise_digits(folder: Path, words: Sequence[str]) -> Path:
         for digit, word in enumerate(words):
             for take, (pitch, rate) in enumerate(TAKES):
                 samples = trim(espeak.say(word, voice, pitch, rate))
-                soundfile.write(made / f"{digit}_{voice.replace('-', '')}_{take}.flac", samples, espeak.rate_hz)
+                soundfile.write(made / f"{digit}_{re.sub('[^a-z0-9]', '', voice)}_{take}.flac", samples, espeak.rate_hz)
     made.rename(folder)
     return folder
 
