@@ -37,7 +37,7 @@ def load_features(path: str | Path, dim: int = 13) -> np.ndarray:
 
 
 def cepstra_to_bands(cepstra: np.ndarray, bands: int = 40) -> np.ndarray:
-    """Cepstra (F, C) -> smooth log-mel bands (F, bands), inverting Sphinx's c_k = mean_b x_b cos(pi k (b + .5) / bands).
+    """Cepstra (F, C) -> smooth log-mel bands (F, bands): inverts Sphinx's c_k = mean_b x_b cos(pi k (b + .5) / bands).
 
     The cepstra can be had back, so nothing is lost, and SpecAugment can mask frequencies.
     """
