@@ -10,6 +10,7 @@ from typing import Any
 
 @dataclass
 class DataConfig:
+    kind: str = "auto"  # auto | kaldi | lhotse | nemo | common_voice | table | folder: what `data import` reads
     root: str | None = None  # folder with the raw corpora; else $ASR_DATA, ../shared/data, then the public source
     dir: str = "${out}/data"  # where prepare.py writes the manifests
     train: str = "${data.dir}/train.jsonl"  # manifest to train on

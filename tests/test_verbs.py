@@ -69,6 +69,23 @@ def test_transcribe_prints_words_with_times(out: Path, capsys: pytest.CaptureFix
     assert printed.count(" s  ") == len(hypothesis["words"])
 
 
+def test_import_as_the_kind_that_is_said(out: Path, capsys: pytest.CaptureFixture) -> None:
+    path = out / "again.jsonl"
+    assert cli.main(["data", "import", str(out.parent / "corpus"), f"output={path}", "kind=folder"]) == 0
+    assert path.read_text().count("\n") == 16
+    assert cli.main(["data", "import", str(out.parent / "corpus"), f"output={path}", "kind=kaldis"]) == 2
+    assert "data.kind=kaldis: expected one of auto, kaldi" in capsys.readouterr().err
+
+
+def test_lexicon_of_a_text(tmp_path: Path, capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture) -> None:
+    text, lexicon = tmp_path / "text.txt", tmp_path / "lexicon.txt"
+    text.write_text("nine lives\nnine qqqxz\n")
+    assert cli.main(["lexicon", str(text), f"output={lexicon}"]) == 0
+    assert "nine N AY N\n" in lexicon.read_text() and "qqqxz" not in lexicon.read_text()
+    assert "2 of 3 words" in capsys.readouterr().out and "left out: qqqxz" in caplog.text
+    assert cli.main(["lexicon", str(text)]) == 2
+
+
 def test_data_check_of_the_three_manifests(out: Path, capsys: pytest.CaptureFixture) -> None:
     assert cli.main(["data", "check", f"out={out}"]) == 0
     assert "duplicate" in capsys.readouterr().out  # they are one corpus
