@@ -31,7 +31,7 @@ SHAPES = [
     (frames, batch, vocabulary, frames // share)
     for frames, batch, vocabulary, share in itertools.product((200, 500, 1500), (1, 8, 32), (32, 500, 5000), (20, 8))
 ]
-SECONDS_A_SHAPE = 3
+SECONDS_A_SHAPE = 2
 RESULTS = Path(__file__).parent / "results" / "ctc.json"
 Shape = tuple[int, int, int, int]  # T frames, N utterances, V outputs, L labels
 

@@ -209,14 +209,15 @@ void forward(const Batch<Scalar>& batch, Scalar* losses, double* state, int64_t 
     Real* memory = state ? state + n * state_words : space.state(without_beta);
     work(Utterance<Scalar>(batch, n, memory, space.skip()), space);
   };
-  if (state) std::fill_n(state, batch.batch * state_words, 0.0);
   if (!state || state_words == without_beta) {
     share_out(batch.batch, threads, [&](int64_t n) {
+      if (state) std::fill_n(state + n * state_words, state_words, 0.0);
       with(n,
            [&](const Utterance<Scalar>& u, Workspace& space) { losses[n] = forward_clone(u, false, space); });
     });
     return;
   }
+  std::fill_n(state, batch.batch * state_words, 0.0);
   const int64_t block = block_size(batch.frames), blocks = num_blocks(batch.frames);
   share_out(batch.batch * blocks, threads, [&](int64_t k) {
     with(k / blocks, [&](const Utterance<Scalar>& u, Workspace&) {
@@ -236,8 +237,9 @@ template <class Scalar>
 void backward(const Batch<Scalar>& batch, double* state, int64_t state_words, const Scalar* upstream,
               Scalar* grad, int64_t grad_stride_t, int64_t grad_stride_n, int threads) {
   threads = useful_threads(batch, threads);
-  if (grad_stride_n == batch.vocabulary && grad_stride_t == batch.batch * batch.vocabulary)
-    ask_for_large_pages(grad, grad_stride_t * batch.frames * sizeof(Scalar));
+  const int64_t scores = batch.frames * batch.batch * batch.vocabulary;
+  if (std::max(batch.frames * grad_stride_t, batch.batch * grad_stride_n) == scores)  // no gaps
+    ask_for_large_pages(grad, scores * sizeof(Scalar));
   const int64_t block = block_size(batch.frames), blocks = num_blocks(batch.frames);
   auto with = [&](int64_t n, auto work) {
     Workspace& space = workspace();
