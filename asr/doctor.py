@@ -53,6 +53,8 @@ def _extensions() -> Iterator[str]:
             yield _line(f"asr.{name}", f"built ({task}): {module.__file__}", "")
         except ImportError as e:
             yield _line(f"asr.{name}", None, f"{task} cannot run ({e}); {REBUILD}")
+    built = importlib.util.find_spec("asr._ctc_cuda") is not None
+    yield _line("asr._ctc_cuda", f"{'built' if built else 'not built'} (CTC on a GPU; else the CPU computes it)", "")
     yield _line("nvcc", shutil.which("nvcc") or "none: the extensions are built for the CPU only", "")
 
 

@@ -2,6 +2,9 @@
 
 import ctypes
 import multiprocessing
+import os
+import shutil
+import subprocess
 import sys
 import threading
 from contextlib import nullcontext
@@ -226,3 +229,46 @@ def test_cuda_operators_hand_over_the_right_addresses(emulation, monkeypatch):
     true_losses, state = operators.forward(*arguments, 0, True, True, True)
     torch.testing.assert_close(losses, true_losses)
     torch.testing.assert_close(grad, operators.backward(*arguments, state, upstream, 0, True), rtol=0, atol=1e-5)
+
+
+COUNTING_MALLOC = """
+#include <dlfcn.h>
+#include <stddef.h>
+static long calls;
+static void *(*real)(size_t);
+void *malloc(size_t size) {
+  if (!real) real = (void *(*)(size_t))dlsym((void *)-1L, "malloc"); /* RTLD_NEXT */
+  __sync_fetch_and_add(&calls, 1);
+  return real(size);
+}
+long malloc_calls(void) { return calls; }
+"""
+CALLS = """
+import ctypes, torch
+from asr import _ctc
+from asr.criteria import operators
+count = ctypes.CDLL(None).malloc_calls
+for batch, threads in ((8, 1), (8, 2), (1, 2)):
+    x, targets = torch.randn(400, batch, 50), torch.randint(1, 50, (batch, 40))
+    torch.set_num_threads(threads)
+    sizes = torch.full((batch,), 400), torch.full((batch,), 40)
+    losses, state = operators._outputs(x, targets, True)
+    grad, paths, scores = torch.empty_like(x), targets.new_empty((batch, 400)), torch.empty(batch, 400)
+    view = operators.make_batch(_ctc, x, targets, *sizes, 0, False, True)
+    kept = state.data_ptr(), state.shape[1]
+    for repeat in range(20):
+        before = count()
+        view.forward(losses.data_ptr(), *kept, threads)
+        view.backward(*kept, losses.data_ptr(), grad.data_ptr(), *grad.stride()[:2], threads)
+        view.align(paths.data_ptr(), scores.data_ptr(), threads)
+        calls = count() - before
+    assert calls == 0, (batch, threads, calls)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("cc") is None, reason="needs Linux and a C compiler")
+def test_a_second_call_allocates_nothing(tmp_path):
+    (tmp_path / "count.c").write_text(COUNTING_MALLOC)
+    library = tmp_path / "count.so"
+    subprocess.run(["cc", "-shared", "-fPIC", str(tmp_path / "count.c"), "-o", str(library), "-ldl"], check=True)
+    subprocess.run([sys.executable, "-c", CALLS], env={**os.environ, "LD_PRELOAD": str(library)}, check=True)
