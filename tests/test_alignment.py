@@ -113,6 +113,24 @@ def test_bad_utterances_are_told_and_leave_the_others_alone():
         ctc_forced_align(x, targets, [31, 30, 30, 30], sizes)
 
 
+def test_logits_of_any_size_and_nan_beside_the_target():
+    x, targets, frames, sizes = draw(7, 30, 3, 6, 4)
+    paths, _ = ctc_forced_align(x, targets, frames, sizes)
+    large, _ = ctc_forced_align(x + 2e8, targets, frames, sizes, logits=True)
+    assert large.shape == paths.shape and (large[0] >= 0).all()
+    targets[targets == 5] = 4
+    x[2, 0, 5] = math.nan  # in no target, but in the softmax
+    paths, scores = ctc_forced_align(x, targets, frames, sizes, logits=True)
+    assert (paths[0] == -1).all() and scores[0].isnan().all() and (paths[1, : frames[1]] >= 0).all()
+
+
+def test_a_lazily_negated_x():
+    x, targets, frames, sizes = draw(8, 20, 2, 5, 3)
+    for function in (ctc_forced_align, lambda *a: (ctc_occupancy(*a),)):
+        a, b = function(-x, targets, frames, sizes), function(torch._neg_view(x), targets, frames, sizes)
+        assert all(torch.equal(left, right) for left, right in zip(a, b, strict=True))
+
+
 @pytest.mark.parametrize("logits", [False, True])
 def test_occupancy_is_the_share_of_the_paths(logits):
     frames, vocabulary, target = 5, 3, [1, 2]

@@ -168,6 +168,26 @@ def test_impossible_label_and_nan():
         assert torch.isfinite(grad[:, :2]).all() and not grad[:, 1].any() and grad[:, 2].isnan().all()
 
 
+def test_scores_that_are_no_logarithms_cannot_make_an_impossible_target_possible():
+    targets = torch.full((1, 150), 2)
+    for score, truth in ((1e3 - 1, math.inf), (1e6, math.nan)):
+        loss = ctc_loss(torch.full((200, 1, 4), score), targets, [200], [150], reduction="sum")
+        assert float(loss) == truth or math.isnan(truth) and loss.isnan()
+
+
+@pytest.mark.parametrize("strides", [(1, 1, 1), (5, 1, 1), (2, 1, 1), (0, 1, 1), (0, 5, 1), (5, 0, 1), (0, 0, 0)])
+def test_an_x_that_overlaps_itself(strides):
+    base = torch.randn(200, generator=torch.Generator().manual_seed(13))
+    targets, lengths = torch.tensor([[1, 2], [3, 3]]), ([7, 6], [2, 2])
+    x = base.as_strided((7, 2, 5), strides)
+    grads = []
+    for y in (x, x.contiguous()):
+        y = y.detach().requires_grad_()
+        (grad,) = torch.autograd.grad(ctc_loss(y, targets, *lengths, reduction="sum", logits=True), y)
+        grads.append(grad)
+    assert torch.equal(*grads)
+
+
 def test_empty_batch_and_no_frames():
     none = torch.empty(5, 0, 4, requires_grad=True)
     assert ctc_loss(none, torch.empty(0, 3, dtype=torch.int64), [], [], reduction="sum") == 0
@@ -225,6 +245,9 @@ def test_half_types(dtype):
         ({"blank": 4}, "one of the 4 outputs"),
         ({"reduction": "average"}, "knows none, sum, mean"),
         ({"weights": torch.ones(3)}, r"weights have shape \(3,\)"),
+        ({"x": torch.zeros(5), "weights": torch.ones(3)}, r"needs floating \(T, N, V\)"),
+        ({"targets": torch.ones(2, 2, dtype=torch.complex64)}, "needs integers"),
+        ({"target_lengths": torch.tensor([True, True])}, "expected 2 integers"),
     ],
 )
 def test_bad_input_is_named(change, message):
@@ -251,3 +274,6 @@ def test_greedy_drops_repeats_then_blanks():
     assert ctc_greedy(log_probs, torch.tensor([0, 6]), blank=3) == [[], [0, 1]]
     with pytest.raises(InputError, match="needs"):
         ctc_greedy(log_probs[0], [6])
+    for wrong in (-1, 7):
+        with pytest.raises(InputError, match=r"outside 0\.\.6"):
+            ctc_greedy(log_probs, [6, wrong])

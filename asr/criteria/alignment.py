@@ -15,6 +15,8 @@ def ctc_greedy(log_probs: Tensor, lengths: Lengths, blank: int = 0) -> list[list
         raise InputError(f"log_probs have shape {tuple(log_probs.shape)}; ctc_greedy needs (N, F, V)")
     best = log_probs.argmax(dim=2).cpu()  # (N, F)
     frames = check_lengths("lengths", lengths, len(best)).tolist()
+    if wrong := [n for n in frames if not 0 <= n <= best.shape[1]]:
+        raise InputError(f"length {wrong[0]} is outside 0..{best.shape[1]}, the frames of log_probs")
     paths = (torch.unique_consecutive(path[:n]).tolist() for path, n in zip(best, frames, strict=True))
     return [[token for token in path if token != blank] for path in paths]
 

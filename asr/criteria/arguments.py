@@ -30,7 +30,7 @@ def check_arguments(x: Tensor, targets: Tensor, input_lengths: Lengths, target_l
     batch, vocabulary = x.shape[1:]
     if not 0 <= blank < vocabulary:
         raise InputError(f"blank is {blank}; it must be one of the {vocabulary} outputs of x, 0..{vocabulary - 1}")
-    if targets.dim() not in (1, 2) or targets.dim() == 2 and targets.shape[0] != batch or targets.is_floating_point():
+    if targets.dim() not in (1, 2) or targets.dim() == 2 and targets.shape[0] != batch or not _holds_integers(targets):
         raise InputError(
             f"targets have shape {tuple(targets.shape)} and type {targets.dtype}; "
             f"CTC needs integers, ({batch}, S) padded or one dimension with all targets joined"
@@ -40,6 +40,7 @@ def check_arguments(x: Tensor, targets: Tensor, input_lengths: Lengths, target_l
     target_lengths = check_lengths("target_lengths", target_lengths, batch)
     if targets.dim() == 1:
         targets = _padded(targets.cpu(), target_lengths.cpu())
+    x = x.resolve_neg()
     scores = x.to(device) if x.dtype in (torch.float32, torch.float64) else x.to(device).float()
     return Arguments(
         scores if scores.stride(2) == 1 else scores.contiguous(),
@@ -50,9 +51,13 @@ def check_arguments(x: Tensor, targets: Tensor, input_lengths: Lengths, target_l
 def check_lengths(name: str, lengths: Lengths, batch: int) -> Tensor:
     """(N,) integers, on the device where they were."""
     lengths = torch.as_tensor(lengths)
-    if lengths.shape != (batch,) or batch and lengths.is_floating_point():
+    if lengths.shape != (batch,) or batch and not _holds_integers(lengths):
         raise InputError(f"{name} have shape {tuple(lengths.shape)}; expected {batch} integers, one an utterance")
     return lengths
+
+
+def _holds_integers(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
 
 
 def _padded(targets: Tensor, lengths: Tensor) -> Tensor:

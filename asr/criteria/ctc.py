@@ -29,8 +29,9 @@ def ctc_loss(
 ) -> Tensor:
     """The CTC loss in nats, with torch's arguments and meaning of them.
 
-    x: (T, N, V) natural log-probabilities, or logits to be normalised on the way (`logits=True`, faster). Any floating
-      type; half types are computed in float32. Where there is no kernel for the device of x the CPU does the work.
+    x: (T, N, V) natural log-probabilities, or logits to be normalised on the way (`logits=True`, faster). Scores need
+      not be normalised, but above 1000 they count as NaN. Any floating type; half types are computed in float32. Where
+      there is no kernel for the device of x the CPU does the work.
     targets: (N, S) padded, or the N targets joined into one dimension; labels in 0..V-1, none of them the blank.
     input_lengths, target_lengths: (N,) frames and labels of each utterance.
     reduction: "none" (N,), "sum", or "mean": the mean over utterances of loss / max(target length, 1).
@@ -46,9 +47,9 @@ def ctc_loss(
     """
     if reduction not in REDUCTIONS:
         raise InputError(f"reduction is {reduction!r}; ctc_loss knows {', '.join(REDUCTIONS)}")
+    arguments = check_arguments(x, targets, input_lengths, target_lengths, blank)
     if weights is not None and weights.shape != x.shape[1:2]:
         raise InputError(f"weights have shape {tuple(weights.shape)}; expected ({x.shape[1]},), one an utterance")
-    arguments = check_arguments(x, targets, input_lengths, target_lengths, blank)
     losses = _Loss.apply(*arguments, blank, zero_infinity, logits, torch.is_grad_enabled() and x.requires_grad)
     if weights is not None:
         losses = losses * weights.to(losses.device)

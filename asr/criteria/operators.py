@@ -52,6 +52,18 @@ def _outputs(x: Tensor, targets: Tensor, with_state: bool) -> tuple[Tensor, Tens
     return x.new_empty(batch), x.new_empty((batch, words), dtype=torch.int64)
 
 
+def symbolic_state_size(x: Tensor, longest: int, threads: int):
+    """The extensions' `state_size` in Python, for sizes that are symbols: or each shape would be compiled anew."""
+    frames, batch, vocabulary = x.shape
+    if x.device.type == "cuda":
+        return 2 + 2 * frames + frames * (2 * longest + 1) + longest + 8 * (longest + 2)
+    block = torch.sym_max(1, round(frames**0.5))
+    rows = (frames + block - 1) // block + 1
+    if batch < threads and batch < 1 + frames * batch * (vocabulary + 8 * longest) // 50000:
+        rows = 2 * rows
+    return 2 + 2 * frames + rows * 4 * (8 * (longest // 8 + 1) + 2)
+
+
 def _forward_cpu(x, targets, input_lengths, target_lengths, blank, zero_infinity, logits, with_state):
     losses, state = _outputs(x, targets, with_state)
     batch = make_batch(_ctc, x, targets, input_lengths, target_lengths, blank, zero_infinity, logits)
@@ -64,7 +76,7 @@ def _forward_cpu(x, targets, input_lengths, target_lengths, blank, zero_infinity
 
 
 def _backward_cpu(x, targets, input_lengths, target_lengths, state, upstream, blank, logits):
-    grad, upstream = torch.empty_like(x), upstream.contiguous()
+    grad, upstream = _empty_gradient(x), upstream.contiguous()
     batch = make_batch(_ctc, x, targets, input_lengths, target_lengths, blank, False, logits)
     memory = (state.data_ptr(), state.shape[1], upstream.data_ptr(), grad.data_ptr())
     batch.backward(*memory, *grad.stride()[:2], torch.get_num_threads())
@@ -81,11 +93,19 @@ def _forward_cuda(x, targets, input_lengths, target_lengths, blank, zero_infinit
 
 
 def _backward_cuda(x, targets, input_lengths, target_lengths, state, upstream, blank, logits):
-    grad, upstream = torch.empty_like(x), upstream.contiguous()
+    grad, upstream = _empty_gradient(x), upstream.contiguous()
+    posteriors = x.new_empty((x.shape[1], x.shape[0], 2 * targets.shape[1] + 1), dtype=torch.float32)
     batch = make_batch(_ctc_cuda, x, targets, input_lengths, target_lengths, blank, False, logits)
+    addresses = (state.data_ptr(), posteriors.data_ptr(), upstream.data_ptr(), grad.data_ptr())
     with torch.cuda.device(x.device):
-        batch.backward(state.data_ptr(), upstream.data_ptr(), grad.data_ptr(), *grad.stride()[:2], _stream())
+        batch.backward(*addresses, *grad.stride()[:2], _stream())
     return grad
+
+
+def _empty_gradient(x: Tensor) -> Tensor:
+    """Like x, its last axis packed: for an x that overlaps itself empty_like chooses any order."""
+    grad = torch.empty_like(x)
+    return grad if grad.stride(2) == 1 else torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
 def _stream() -> int:
@@ -103,9 +123,10 @@ for _name, _cpu, _cuda in (
 
 @torch.library.register_fake("asr::ctc_loss", lib=_LIBRARY)
 def _(x, targets, input_lengths, target_lengths, blank, zero_infinity, logits, with_state):
-    return _outputs(x, targets, with_state)
+    words = symbolic_state_size(x, targets.shape[1], torch.get_num_threads()) if with_state else 0
+    return x.new_empty(x.shape[1]), x.new_empty((x.shape[1], words), dtype=torch.int64)
 
 
 @torch.library.register_fake("asr::ctc_loss_backward", lib=_LIBRARY)
 def _(x, targets, input_lengths, target_lengths, state, upstream, blank, logits):
-    return torch.empty_like(x)
+    return _empty_gradient(x)

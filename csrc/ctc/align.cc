@@ -26,6 +26,7 @@ struct BestRow {
 
 struct AlignSpace {
   std::vector<Real> leap, rows;
+  std::vector<Normalizer> norms;
   std::vector<int32_t> outputs;  // the labels, then blanks to the end of the last vector
 
   template <class T>
@@ -50,17 +51,17 @@ CTC_INLINE void fetch_ahead(const Scalar* row, const int32_t* outputs, int64_t b
 }
 
 // One frame for the labels and the blanks begin..end - 1, whole vectors of them: beyond the last label is
-// nothing that comes back. Returns false for a score that is none.
+// nothing that comes back. `shift` is taken off all scores. Returns false for a score that is none.
 template <class Scalar>
-CTC_INLINE bool advance_best(BestRow from, const Scalar* __restrict row, int64_t blank,
+CTC_INLINE bool advance_best(BestRow from, const Scalar* __restrict row, Real shift, int64_t blank,
                              const int32_t* __restrict outputs, const Real* __restrict leap, int64_t begin,
                              int64_t end, BestRow to) {
   const Real* __restrict label = from.label, * __restrict blanks = from.blank;
   Real* __restrict to_label = to.label, * __restrict to_blank = to.blank;
-  const Real blank_score = row[blank];
+  const Real blank_score = row[blank] - shift;
   int64_t unsound = !(blank_score < kHighest);
   for (int64_t i = begin; i < end; ++i) {
-    const Real score = row[outputs[i]];
+    const Real score = row[outputs[i]] - shift;
     unsound |= !(score < kHighest);
     to_label[i] = larger(larger(label[i], blanks[i]), label[i - 1] + leap[i]) + score;
     to_blank[i] = larger(blanks[i], label[i - 1]) + blank_score;
@@ -79,6 +80,7 @@ CTC_INLINE void align_one(const Batch<Scalar>& batch, int64_t n, AlignSpace& spa
   Real* const leap = space.grow(space.leap, size);
   Real* const memory = space.grow(space.rows, rows * row_size);
   int32_t* const outputs = space.grow(space.outputs, size);
+  Normalizer* const norms = space.grow(space.norms, frames);
   for (int64_t i = 0; i < size; ++i) {
     outputs[i] = static_cast<int32_t>(i < labels ? y[i] : batch.blank);
     leap[i] = i > 0 && i < labels && y[i] != y[i - 1] ? 0 : kImpossible;
@@ -94,7 +96,9 @@ CTC_INLINE void align_one(const Batch<Scalar>& batch, int64_t n, AlignSpace& spa
   for (int64_t t = 0; t < frames; ++t) {
     const BestRow next = (t + 1) % block == 0 || t + 1 == frames ? kept(t / block + 1) : inner(t % 2);
     fetch_ahead(frame(std::min(t + kFramesAhead, frames - 1)), outputs, 0, labels);
-    sound &= advance_best(best, frame(t), batch.blank, outputs, leap, 0, size, next);
+    norms[t] = batch.logits ? normalizer(frame(t), batch.vocabulary) : Normalizer{};
+    sound &= !std::isnan(norms[t].log_rest);
+    sound &= advance_best(best, frame(t), norms[t].max, batch.blank, outputs, leap, 0, size, next);
     best = next;
   }
   bool in_blank = !(best.label[labels - 1] >= best.blank[labels]);
@@ -111,14 +115,13 @@ CTC_INLINE void align_one(const Batch<Scalar>& batch, int64_t n, AlignSpace& spa
     const int64_t first = std::max<int64_t>(0, i - block) / 8 * 8, last = (i / 8 + 1) * 8;
     BestRow before = kept(b);
     for (int64_t t = begin; t + 1 < end; ++t) {
-      advance_best(before, frame(t), batch.blank, outputs, leap, first, last, inner(t - begin));
+      advance_best(before, frame(t), norms[t].max, batch.blank, outputs, leap, first, last, inner(t - begin));
       before = inner(t - begin);
     }
     for (int64_t t = end - 1; t >= begin; --t) {
       before = t == begin ? kept(b) : inner(t - 1 - begin);
       path[t] = in_blank ? batch.blank : y[i];
-      const Normalizer norm = batch.logits ? normalizer(frame(t), batch.vocabulary) : Normalizer{};
-      scores[t] = static_cast<Scalar>((frame(t)[path[t]] - norm.max) - norm.log_rest);
+      scores[t] = static_cast<Scalar>((frame(t)[path[t]] - norms[t].max) - norms[t].log_rest);
       const Real stay = in_blank ? before.blank[i] : before.label[i];
       const Real from_label = before.label[i - 1] + (in_blank ? 0 : leap[i]);
       if (in_blank) {
@@ -144,7 +147,7 @@ CTC_INSTANTIATE(double)
 
 template <class Scalar>
 void align(const Batch<Scalar>& batch, int64_t* paths, Scalar* scores, int threads) {
-  share_out(batch.batch, threads, [&](int64_t n) {
+  share_out(batch.batch, useful_threads(batch, threads), [&](int64_t n) {
     align_clone(batch, n, align_space(), paths + n * batch.frames, scores + n * batch.frames);
   });
 }

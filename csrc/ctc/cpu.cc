@@ -145,17 +145,6 @@ CTC_INLINE void backward_one(const Utterance<Scalar>& u, Workspace& space, Scala
 CTC_INSTANTIATE(float)
 CTC_INSTANTIATE(double)
 
-// As many threads as have something to do: waking one costs as much as some 50,000 scores.
-int useful_threads(int64_t frames, int64_t batch, int64_t vocabulary, int64_t longest_target, int threads) {
-  const int64_t scores = frames * batch * (vocabulary + 8 * longest_target);
-  return static_cast<int>(std::min<int64_t>(threads, 1 + scores / 50000));
-}
-
-template <class Scalar>
-int useful_threads(const Batch<Scalar>& batch, int threads) {
-  return useful_threads(batch.frames, batch.batch, batch.vocabulary, batch.longest_target, threads);
-}
-
 // Fresh memory comes in pages of 4 KiB, each a trip to the kernel, which for a gradient of some megabytes
 // takes longer than computing it. Larger pages are asked for where the system leaves that to programs.
 void ask_for_large_pages([[maybe_unused]] void* memory, [[maybe_unused]] int64_t bytes) {

@@ -57,17 +57,18 @@ void gpu_forward(const Batch<Scalar>& batch, Scalar* losses, double* state, void
 }
 
 template <class Scalar>
-void gpu_backward(const Batch<Scalar>& batch, double* state, const Scalar* upstream, Scalar* grad,
-                  int64_t grad_stride_t, int64_t grad_stride_n, void* stream) {
+void gpu_backward(const Batch<Scalar>& batch, double* state, float* posteriors, const Scalar* upstream,
+                  Scalar* grad, int64_t grad_stride_t, int64_t grad_stride_n, void* stream) {
   const Start start{static_cast<cudaStream_t>(stream)};
   if (batch.batch > 0)
-    launch_backward(batch, state, upstream, grad, grad_stride_t, grad_stride_n, shape(batch.longest_target),
-                    start);
+    launch_backward(batch, state, posteriors, upstream, grad, grad_stride_t, grad_stride_n,
+                    shape(batch.longest_target), start);
 }
 
-#define CTC_INSTANTIATE_GPU(Scalar)                                         \
-  template void gpu_forward(const Batch<Scalar>&, Scalar*, double*, void*); \
-  template void gpu_backward(const Batch<Scalar>&, double*, const Scalar*, Scalar*, int64_t, int64_t, void*);
+#define CTC_INSTANTIATE_GPU(Scalar)                                                                  \
+  template void gpu_forward(const Batch<Scalar>&, Scalar*, double*, void*);                          \
+  template void gpu_backward(const Batch<Scalar>&, double*, float*, const Scalar*, Scalar*, int64_t, \
+                             int64_t, void*);
 CTC_INSTANTIATE_GPU(float)
 CTC_INSTANTIATE_GPU(double)
 

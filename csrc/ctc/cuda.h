@@ -15,8 +15,8 @@ template <class Scalar>
 void gpu_forward(const Batch<Scalar>& batch, Scalar* losses, double* state, void* stream);
 
 template <class Scalar>
-void gpu_backward(const Batch<Scalar>& batch, double* state, const Scalar* upstream, Scalar* grad,
-                  int64_t grad_stride_t, int64_t grad_stride_n, void* stream);
+void gpu_backward(const Batch<Scalar>& batch, double* state, float* posteriors, const Scalar* upstream,
+                  Scalar* grad, int64_t grad_stride_t, int64_t grad_stride_n, void* stream);
 
 }  // namespace ctc
 

@@ -21,12 +21,12 @@ void define(nb::module_& m, const char* name) {
           "losses"_a, "state"_a, "stream"_a, nb::call_guard<nb::gil_scoped_release>())
       .def(
           "backward",
-          [](const Batch& self, uintptr_t state, uintptr_t upstream, uintptr_t grad, int64_t stride_t,
-             int64_t stride_n, uintptr_t stream) {
-            ctc::gpu_backward(self, at<double>(state), at<const Scalar>(upstream), at<Scalar>(grad), stride_t,
-                              stride_n, at<void>(stream));
+          [](const Batch& self, uintptr_t state, uintptr_t posteriors, uintptr_t upstream, uintptr_t grad,
+             int64_t stride_t, int64_t stride_n, uintptr_t stream) {
+            ctc::gpu_backward(self, at<double>(state), at<float>(posteriors), at<const Scalar>(upstream),
+                              at<Scalar>(grad), stride_t, stride_n, at<void>(stream));
           },
-          "state"_a, "upstream"_a, "grad"_a, "stride_t"_a, "stride_n"_a, "stream"_a,
+          "state"_a, "posteriors"_a, "upstream"_a, "grad"_a, "stride_t"_a, "stride_n"_a, "stream"_a,
           nb::call_guard<nb::gil_scoped_release>());
 }
 

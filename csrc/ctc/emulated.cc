@@ -17,10 +17,13 @@ int run(const ctc::Batch<Scalar>& batch, ctc::Shape shape, int order, int disabl
   emulation::block().disabled_site = disabled_site;
   const int64_t words = ctc::DeviceState::words(batch.frames, batch.longest_target) * batch.batch;
   std::vector<double> state(static_cast<size_t>(words), NAN);
+  const int64_t positions = batch.batch * batch.frames * (2 * batch.longest_target + 1);
+  std::vector<float> posteriors(static_cast<size_t>(positions), NAN);
   try {
     ctc::launch_forward(batch, losses, state.data(), shape, start);
-    ctc::launch_backward(batch, state.data(), upstream, grad, batch.batch * batch.vocabulary,
-                         batch.vocabulary, shape, start);
+    for (int repeat = 0; repeat < 2; ++repeat)  // a state serves any number of backward passes
+      ctc::launch_backward(batch, state.data(), posteriors.data(), upstream, grad,
+                           batch.batch * batch.vocabulary, batch.vocabulary, shape, start);
   } catch (const std::logic_error&) {
     return 1;
   }

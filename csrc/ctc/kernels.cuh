@@ -2,7 +2,7 @@
 //
 //   normalise_rows  a block for each frame of each utterance     the softmax's two constants
 //   alpha           a block for each utterance, loop over time   all beginnings, the loss
-//   occupancy       a block for each utterance, loop over time   all endings, posteriors in place of alpha
+//   occupancy       a block for each utterance, loop over time   all endings, the posteriors
 //   gradient        a block for each frame of each utterance     weight * (softmax - posteriors)
 //
 // Only the two loops over time are sequential, and they touch 2 L + 1 positions a frame; whatever is as wide
@@ -25,8 +25,6 @@
 
 namespace ctc {
 
-constexpr double kUnsound = 1e8;  // a score above is no logarithm of anything
-
 // Beginnings and endings in double, so that a confident frame's 1 - 1e-7 is not rounded away; what is kept
 // for every frame is a float, whose relative error of 6e-8 meets a posterior only once.
 struct Kept {
@@ -45,7 +43,7 @@ struct DeviceState {
   }
   CTC_INLINE double* total() const { return memory; }  // mantissa (NaN if the utterance is unsound), exponent
   CTC_INLINE double* norm(int64_t t) const { return memory + 2 + 2 * t; }  // maximum, log of the rest
-  // alpha, and after the `occupancy` kernel the posteriors: labels 0..L-1, then blanks 0..L
+  // alpha: labels 0..L-1, then blanks 0..L
   CTC_INLINE Kept* kept(int64_t t) const {
     return reinterpret_cast<Kept*>(memory + 2 + 2 * frames + t * (2 * longest + 1));
   }
@@ -103,6 +101,10 @@ struct DeviceUtterance {
   }
   __device__ double log_prob(int64_t t, int64_t v) const {
     return (static_cast<double>(scores(t)[v]) - state.norm(t)[0]) - state.norm(t)[1];
+  }
+  template <class Float>
+  __device__ Float* posteriors(Float* all, int64_t t) const {
+    return all + (n * batch.frames + t) * (2 * batch.longest_target + 1);
   }
   // Whether label i may follow label i - 1 without a blank between them.
   __device__ bool leaps(int64_t i) const { return i > 0 && i < size && y[i] != y[i - 1]; }
@@ -189,7 +191,7 @@ __global__ void alpha(Batch<Scalar> batch, double* memory, Scalar* losses, bool 
     Kept* kept = u.state.kept(t);
     const double blank_log = u.log_prob(t, batch.blank);
     const Wide<double> blank_p = exp_wide(blank_log);
-    unsound += !(blank_log < kUnsound);
+    unsound += !(blank_log < kHighest);
     for (int64_t i = threadIdx.x; i <= u.size; i += blockDim.x) {
       const Wide<double> before = from.label(i - 1);
       const Wide<double> blank = times(sum(from.blank(i), before), blank_p);
@@ -201,7 +203,7 @@ __global__ void alpha(Batch<Scalar> batch, double* memory, Scalar* losses, bool 
       const Wide<double> label = times(sum(from.label(i), from.blank(i), leap), exp_wide(label_log));
       to.set_label(i, label);
       kept[i] = {static_cast<float>(label.m), static_cast<int32_t>(label.e)};
-      unsound += !(label_log < kUnsound);
+      unsound += !(label_log < kHighest);
     }
     __syncthreads();  // the row is whole, and the other one is free
     const DeviceRow done = from;
@@ -223,9 +225,9 @@ __global__ void alpha(Batch<Scalar> batch, double* memory, Scalar* losses, bool 
   }
 }
 
-// grid (batch); shared: two rows if rows_shared. kept[i].m becomes the posterior of position i.
+// grid (batch); shared: two rows if rows_shared. posteriors (batch, frames, 2 S + 1) in the order of alpha.
 template <class Scalar>
-__global__ void occupancy(Batch<Scalar> batch, double* memory, bool rows_shared) {
+__global__ void occupancy(Batch<Scalar> batch, double* memory, float* posteriors, bool rows_shared) {
   CTC_SHARED(double, shared);
   const DeviceUtterance<Scalar> u(batch, blockIdx.x, memory);
   const Wide<double> total{u.state.total()[0], static_cast<int64_t>(u.state.total()[1])};
@@ -241,7 +243,8 @@ __global__ void occupancy(Batch<Scalar> batch, double* memory, bool rows_shared)
   }
   __syncthreads();
   for (int64_t t = u.frames - 1; t >= 0; --t) {
-    Kept* kept = u.state.kept(t);
+    const Kept* kept = u.state.kept(t);
+    float* row = u.posteriors(posteriors, t);
     auto posterior = [&](Kept alpha, Wide<double> ending) {
       return static_cast<float>(alpha.m * ending.m / total.m * pow2<double>(alpha.e + ending.e - total.e));
     };
@@ -249,13 +252,13 @@ __global__ void occupancy(Batch<Scalar> batch, double* memory, bool rows_shared)
     for (int64_t i = threadIdx.x; i <= u.size; i += blockDim.x) {
       const Wide<double> blank_ending = sum(from.blank(i), from.label(i));
       to.set_blank(i, times(blank_ending, blank_p));
-      kept[u.size + i].m = posterior(kept[u.size + i], blank_ending);
+      row[u.size + i] = posterior(kept[u.size + i], blank_ending);
       if (i == u.size) break;
       const Wide<double> behind = from.label(i + 1);
       const Wide<double> leap{behind.m, u.leaps(i + 1) ? behind.e : kZero};
       const Wide<double> ending = sum(from.label(i), from.blank(i + 1), leap);
       to.set_label(i, times(ending, exp_wide(u.log_prob(t, u.y[i]))));
-      kept[i].m = posterior(kept[i], ending);
+      row[i] = posterior(kept[i], ending);
     }
     __syncthreads();  // the row is whole, and the other one is free
     const DeviceRow done = from;
@@ -267,14 +270,14 @@ __global__ void occupancy(Batch<Scalar> batch, double* memory, bool rows_shared)
 // grid (frames, batch); shared: blockDim doubles. The posteriors of equal labels are added by the thread of
 // the first of them, along the chain of `next`: always in the same order.
 template <class Scalar>
-__global__ void gradient(Batch<Scalar> batch, double* memory, const Scalar* upstream, Scalar* grad,
-                         int64_t grad_stride_t, int64_t grad_stride_n) {
+__global__ void gradient(Batch<Scalar> batch, double* memory, const float* posteriors, const Scalar* upstream,
+                         Scalar* grad, int64_t grad_stride_t, int64_t grad_stride_n) {
   CTC_SHARED(double, shared);
   const DeviceUtterance<Scalar> u(batch, blockIdx.y, memory);
   const int64_t t = blockIdx.x;
   Scalar* row = grad + t * grad_stride_t + u.n * grad_stride_n;
   const double total_m = u.state.total()[0], total_e = u.state.total()[1];
-  const bool sound = total_m > 0, inside = sound && t < u.frames && total_e > kZero / 2;
+  const bool sound = total_m > 0, inside = sound && t < u.frames && total_e >= kZero / 2;
   const double weight = upstream[u.n];
   const bool spoilt = !sound && (t < u.frames || !u.lengths_fit());
   const Scalar* x = u.scores(t);
@@ -286,15 +289,15 @@ __global__ void gradient(Batch<Scalar> batch, double* memory, const Scalar* upst
     row[v] = value;
   }
   if (!inside) return;
-  const Kept* kept = u.state.kept(t);
+  const float* occupied = u.posteriors(posteriors, t);
   double blank = 0;
-  for (int64_t i = threadIdx.x; i <= u.size; i += blockDim.x) blank += kept[u.size + i].m;
+  for (int64_t i = threadIdx.x; i <= u.size; i += blockDim.x) blank += occupied[u.size + i];
   blank = reduce_block(blank, shared, Add{});  // and the whole row is written
   if (threadIdx.x == 0) row[batch.blank] -= static_cast<Scalar>(weight * blank);
   for (int64_t i = threadIdx.x; i < u.size; i += blockDim.x) {
     if (!u.state.first()[i]) continue;
     double sum = 0;
-    for (int64_t k = i; k >= 0; k = u.state.next()[k]) sum += kept[k].m;
+    for (int64_t k = i; k >= 0; k = u.state.next()[k]) sum += occupied[k];
     row[u.y[i]] -= static_cast<Scalar>(weight * sum);
   }
 }

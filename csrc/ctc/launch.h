@@ -26,16 +26,17 @@ void launch_forward(const Batch<Scalar>& batch, Scalar* losses, double* state, S
 }
 
 template <class Scalar, class Start>
-void launch_backward(const Batch<Scalar>& batch, double* state, const Scalar* upstream, Scalar* grad,
-                     int64_t grad_stride_t, int64_t grad_stride_n, Shape shape, Start start) {
+void launch_backward(const Batch<Scalar>& batch, double* state, float* posteriors, const Scalar* upstream,
+                     Scalar* grad, int64_t grad_stride_t, int64_t grad_stride_n, Shape shape, Start start) {
   const unsigned frames = static_cast<unsigned>(batch.frames),
                  utterances = static_cast<unsigned>(batch.batch);
   const int64_t sums = shape.threads * sizeof(double);
   const int64_t rows = 2 * DeviceState::row_words(batch.longest_target) * sizeof(double);
   const bool shared = rows <= shape.shared_bytes;
-  start(occupancy<Scalar>, utterances, 1u, shape.threads, shared ? rows : 0, batch, state, shared);
+  start(occupancy<Scalar>, utterances, 1u, shape.threads, shared ? rows : 0, batch, state, posteriors,
+        shared);
   if (frames > 0)
-    start(gradient<Scalar>, frames, utterances, shape.threads, sums, batch, state, upstream, grad,
+    start(gradient<Scalar>, frames, utterances, shape.threads, sums, batch, state, posteriors, upstream, grad,
           grad_stride_t, grad_stride_n);
 }
 

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #ifndef _WIN32
@@ -17,7 +18,11 @@ namespace {
 class Pool {
  public:
   void run(int64_t count, int64_t helpers, void (*call)(const void*, int64_t), const void* work) {
-    for (; started_ < helpers; ++started_) std::thread(&Pool::help, this).detach();
+    try {
+      for (; started_ < helpers; ++started_) std::thread(&Pool::help, this).detach();
+    } catch (const std::system_error&) {
+      helpers = started_;  // no more are to be had
+    }
     {
       const std::lock_guard<std::mutex> lock(state_);
       call_ = call;
@@ -35,7 +40,7 @@ class Pool {
     if (error_) std::rethrow_exception(error_);
   }
 
-  std::mutex busy;  // held by the one caller that uses the threads
+  std::atomic_flag busy = ATOMIC_FLAG_INIT;  // set while a caller uses the threads
 
  private:
   void serve() {
@@ -76,22 +81,26 @@ Pool* pool = nullptr;
 
 void begin_anew() { pool = new Pool; }
 
-bool begin() {
+[[maybe_unused]] const bool begun = [] {
   begin_anew();
 #ifndef _WIN32
   pthread_atfork(nullptr, nullptr, begin_anew);
 #endif
   return true;
-}
+}();
+
+struct Release {
+  Pool& used;
+  ~Release() { used.busy.clear(); }
+};
 
 }  // namespace
 
 void run_shared(int64_t count, int threads, void (*call)(const void*, int64_t), const void* work) {
-  static const bool begun = begin();
   const int64_t helpers = std::min<int64_t>(threads, count) - 1;
-  if (begun && helpers > 0) {
-    const std::unique_lock<std::mutex> mine(pool->busy, std::try_to_lock);
-    if (mine) return pool->run(count, helpers, call, work);
+  if (helpers > 0 && !pool->busy.test_and_set()) {
+    const Release release{*pool};
+    return pool->run(count, helpers, call, work);
   }
   for (int64_t i = 0; i < count; ++i) call(work, i);
 }

@@ -14,7 +14,6 @@ namespace ctc {
 using Real = double;  // of the lattice, for scores of either type
 
 constexpr int64_t kFramesAhead = 4;  // a row is asked for before it is used
-constexpr Real kHighest = 1e8;       // a score above is no logarithm of anything
 
 // Frames are cut into blocks of about sqrt(T). A block is the unit of what is computed twice, and of what
 // threads share out when utterances are few.
@@ -23,6 +22,18 @@ inline int64_t block_size(int64_t frames) {
 }
 
 inline int64_t num_blocks(int64_t frames) { return (frames + block_size(frames) - 1) / block_size(frames); }
+
+// As many threads as have something to do: waking one costs as much as some 50,000 scores.
+inline int useful_threads(int64_t frames, int64_t batch, int64_t vocabulary, int64_t longest_target,
+                          int threads) {
+  const int64_t scores = frames * batch * (vocabulary + 8 * longest_target);
+  return static_cast<int>(std::min<int64_t>(threads, 1 + scores / 50000));
+}
+
+template <class Scalar>
+int useful_threads(const Batch<Scalar>& batch, int threads) {
+  return useful_threads(batch.frames, batch.batch, batch.vocabulary, batch.longest_target, threads);
+}
 
 // What the forward pass leaves: the total, a normaliser a frame, alpha at the edges of the blocks and, where
 // it was cheap to have, beta there.

@@ -23,6 +23,9 @@
 namespace ctc {
 
 constexpr int kZero = -(1 << 28);  // exponent of zero: twice its depth still fits 32 bits
+// A score above is no logarithm of a probability, nor of anything near one. So no product of 90,000 of them
+// lifts a zero to where it would count.
+constexpr double kHighest = 1e3;
 
 template <class Real>
 struct Format;  // the layout of a binary floating-point number, and the constants of its exp()
