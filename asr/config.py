@@ -107,9 +107,11 @@ class DecoderConfig:
     kind: str = "graph"  # graph | greedy: through words, or the best token of each frame
     beam: float = 16.0  # cost above the best at which a token dies
     max_active: int = 7000  # tokens kept a frame
+    min_active: int = 20  # where the beam leaves fewer tokens, it is widened
     acoustic_scale: float = 1.0  # factor on the net's log-probs against the graph's costs
     word_penalty: float = 0.0  # cost added to each word
     blank_penalty: float = 0.0  # cost added to each blank frame
+    blank_skip: float | None = None  # frames with so probable a blank are passed over; null: none
 
 
 @dataclass

@@ -159,6 +159,8 @@ def make_decoder(graph: Graph, cfg: DecoderConfig) -> Decoder:
         graph,
         beam=cfg.beam,
         max_active=cfg.max_active,
+        min_active=cfg.min_active,
+        blank_skip=cfg.blank_skip,
         acoustic_scale=cfg.acoustic_scale,
         word_penalty=cfg.word_penalty,
         blank_penalty=cfg.blank_penalty,

@@ -4,11 +4,19 @@
     decoder = Decoder(graph, beam=16.0)
     path = decoder.decode(log_probs)  # (F, V) -> Path
 
+    stream = decoder.stream()
+    while not endpoint.reached(stream.partial(), frame_s):
+        stream.accept(next_log_probs)
+    path = stream.finish()  # the same as that of all frames at once
+
 A graph is immutable and one decoder serves any number of threads; the interpreter is free while it searches.
 """
 
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite, log
 from pathlib import Path as FilePath
 
 import numpy as np
@@ -27,6 +35,15 @@ class Path:
     alignment: NDArray[np.int32]  # (F,) token of the net at each frame, 0 blank
     cost: float  # scaled acoustic costs + graph costs + penalties + final cost
     complete: bool  # False: no final state was reached, and this is the best partial path
+
+
+@dataclass(frozen=True)
+class Partial:
+    """What a stream knows before its end."""
+
+    path: Path  # the cheapest so far, final or not; it may still become another
+    num_stable: int  # so many of its labels stand on all living paths: they will not change
+    final_cost: float  # what the cheapest path on a final state costs more; inf: none is there
 
 
 class Graph:
@@ -84,7 +101,8 @@ class Graph:
 
 class Decoder:
     """Searches a graph. Tokens whose cost is `beam` above the frame's best are dropped, and all but `max_active`;
-    where fewer than `min_active` are left, the beam widens until there are so many.
+    where fewer than `min_active` are left, the beam widens until there are so many. Of a
+    run of frames whose blank has at least the probability `blank_skip` only the first is searched.
 
     Raises InputError for options out of range.
     """
@@ -98,6 +116,7 @@ class Decoder:
         word_penalty: float = 0.0,
         blank_penalty: float = 0.0,
         min_active: int = 20,
+        blank_skip: float | None = None,
     ):
         if not beam > 0:
             raise InputError(f"decoder.beam is {beam}; it must be greater than 0")
@@ -110,9 +129,18 @@ class Decoder:
         for name, penalty in (("word_penalty", word_penalty), ("blank_penalty", blank_penalty)):
             if not isfinite(penalty):
                 raise InputError(f"decoder.{name} is {penalty}; it must be finite")
+        if blank_skip is not None and not 0 < blank_skip <= 1:
+            raise InputError(f"decoder.blank_skip is {blank_skip}; it must be a probability above 0, or null for none")
         self.graph = graph
         self._decoder = _decoder.Decoder(
-            graph._graph, beam, max_active, min_active, acoustic_scale, word_penalty, blank_penalty
+            graph._graph,
+            beam,
+            max_active,
+            min_active,
+            acoustic_scale,
+            word_penalty,
+            blank_penalty,
+            inf if blank_skip is None else log(blank_skip),
         )
 
     def decode(self, log_probs: ArrayLike) -> Path:
@@ -121,10 +149,61 @@ class Decoder:
         Raises InputError on NaN or +inf (naming the frame), on fewer tokens V than the graph's largest input label,
         and on a graph whose epsilon arcs form a cycle of negative cost.
         """
-        scores = np.ascontiguousarray(log_probs, np.float32)
-        if scores.ndim != 2:
-            raise InputError(f"log-probs have shape {scores.shape}; expected (frames, tokens)")
+        scores = _as_scores(log_probs)
         try:
             return Path(*self._decoder.decode(scores))
         except ValueError as e:
             raise InputError(str(e)) from None
+
+    def decode_batch(self, utterances: Sequence[ArrayLike], threads: int | None = None) -> list[Path]:
+        """`decode` of each, on so many threads (None: all cores), the longest first so that none is left to the end.
+
+        Raises InputError naming the utterance's place in the batch.
+        """
+        scores = [_as_scores(x) for x in utterances]
+        order = sorted(range(len(scores)), key=lambda k: -len(scores[k]))
+        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+            running = {k: pool.submit(self.decode, scores[k]) for k in order}
+        paths = []
+        for k in range(len(scores)):
+            try:
+                paths.append(running[k].result())
+            except InputError as e:
+                raise InputError(f"utterance {k} of the batch: {e}") from None
+        return paths
+
+    def stream(self) -> "Stream":
+        return Stream(self)
+
+
+class Stream:
+    """One utterance whose log-probs come in pieces; how they are cut changes nothing. For one thread at a time."""
+
+    def __init__(self, decoder: Decoder):
+        self._search = decoder._decoder.start()
+        self._finished = False
+
+    def accept(self, log_probs: ArrayLike) -> None:
+        """(F, V) natural log-probs, the next frames. Raises InputError as `Decoder.decode` does, and after `finish`."""
+        if self._finished:
+            raise InputError("the stream is finished; begin another with decoder.stream()")
+        try:
+            self._search.accept(_as_scores(log_probs))
+        except ValueError as e:
+            raise InputError(str(e)) from None
+
+    def partial(self) -> Partial:
+        path, num_stable, final_cost = self._search.partial()
+        return Partial(Path(*path), num_stable, final_cost)
+
+    def finish(self) -> Path:
+        """The best path of all frames. Nothing can be accepted afterwards."""
+        self._finished = True
+        return Path(*self._search.finish())
+
+
+def _as_scores(log_probs: ArrayLike) -> NDArray[np.float32]:
+    scores = np.ascontiguousarray(log_probs, np.float32)
+    if scores.ndim != 2:
+        raise InputError(f"log-probs have shape {scores.shape}; expected (frames, tokens)")
+    return scores

@@ -1,6 +1,7 @@
 // Python module `asr._decoder`; asr/search.py is its face.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
@@ -43,6 +44,13 @@ class Decoder {
     return path;
   }
 
+  // An utterance whose frames come in pieces.
+  std::unique_ptr<asr::Search> Start() const {
+    auto search = std::make_unique<asr::Search>(graph_, options_);
+    search->Init();
+    return search;
+  }
+
  private:
   std::unique_ptr<asr::Search> Take() {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -70,6 +78,10 @@ nb::object Alignment(asr::Path& path) {
   return nb::cast(nb::ndarray<nb::numpy, int32_t, nb::ndim<1>>(owned->data(), {owned->size()}, owner));
 }
 
+nb::object AsTuple(asr::Path& path) {
+  return nb::make_tuple(path.labels, path.label_frames, Alignment(path), path.cost, path.complete);
+}
+
 }  // namespace
 
 NB_MODULE(_decoder, m) {
@@ -86,17 +98,37 @@ NB_MODULE(_decoder, m) {
       .def(
           "__init__",
           [](Decoder* self, const MappedGraph& graph, float beam, int32_t max_active, int32_t min_active,
-             float acoustic_scale, float word_penalty, float blank_penalty) {
-            new (self)
-                Decoder(graph, {beam, max_active, min_active, acoustic_scale, word_penalty, blank_penalty});
+             float acoustic_scale, float word_penalty, float blank_penalty, float blank_skip) {
+            new (self) Decoder(graph, {beam, max_active, min_active, acoustic_scale, word_penalty,
+                                       blank_penalty, blank_skip});
           },
           nb::keep_alive<1, 2>(), nb::arg("graph"), nb::arg("beam"), nb::arg("max_active"),
-          nb::arg("min_active"), nb::arg("acoustic_scale"), nb::arg("word_penalty"), nb::arg("blank_penalty"))
+          nb::arg("min_active"), nb::arg("acoustic_scale"), nb::arg("word_penalty"), nb::arg("blank_penalty"),
+          nb::arg("blank_skip"))
       .def(
           "decode",
           [](Decoder& self, const LogProbs& log_probs) {
             asr::Path path = Decode(self, log_probs);
-            return nb::make_tuple(path.labels, path.label_frames, Alignment(path), path.cost, path.complete);
+            return AsTuple(path);
           },
-          nb::arg("log_probs"));
+          nb::arg("log_probs"))
+      .def("start", &Decoder::Start, nb::keep_alive<0, 1>());
+
+  nb::class_<asr::Search>(m, "Search")
+      .def(
+          "accept",
+          [](asr::Search& self, const LogProbs& log_probs) {
+            const nb::gil_scoped_release release;
+            self.Advance(log_probs.data(), log_probs.shape(0), log_probs.shape(1));
+          },
+          nb::arg("log_probs"))
+      .def("partial",
+           [](const asr::Search& self) {
+             asr::Partial partial = self.FindPartial();
+             return nb::make_tuple(AsTuple(partial.path), partial.num_stable, partial.final_cost);
+           })
+      .def("finish", [](const asr::Search& self) {
+        asr::Path path = self.Finalise();
+        return AsTuple(path);
+      });
 }

@@ -29,6 +29,8 @@ void Search::Init() {
   offset_ = 0;
   num_frames_ = 0;
   is_dead_ = false;
+  was_blank_ = false;
+  searched_frames_.clear();
 
   const int32_t start = static_cast<int32_t>(graph_.header().start);
   best_ = places_.FindOrAdd(start, 0);
@@ -43,31 +45,46 @@ void Search::Advance(const float* log_probs, int64_t num_frames, int64_t num_tok
                                 " input labels; use the graph made with this model's token table");
   }
   for (int64_t f = 0; f < num_frames; ++f, ++num_frames_) {
-    ScoreFrame(log_probs + f * num_tokens, num_tokens);
-    if (is_dead_) continue;
-    const float best_cost = tokens_[best_].cost;
-    float next_cutoff;
-    is_dead_ = !ProcessEmitting(FindCutoff(), &next_cutoff);
-    if (is_dead_) continue;
-    offset_ += best_cost;
-    ProcessEpsilon(next_cutoff);
-    if (pool_.IsFull()) pool_.CollectGarbage(&tokens_);
+    const float* frame = log_probs + f * num_tokens;
+    CheckFrame(frame, num_tokens);
+    const bool is_blank = num_tokens >= kBlankLabel && frame[kBlankLabel - 1] >= options_.blank_skip;
+    if (is_blank && was_blank_) {
+      offset_ += options_.blank_penalty - options_.acoustic_scale * frame[kBlankLabel - 1];
+      continue;
+    }
+    was_blank_ = is_blank;
+    SearchFrame(frame, num_tokens);
   }
+}
+
+void Search::CheckFrame(const float* log_probs, int64_t num_tokens) const {
+  bool is_bad = false;
+  for (int64_t k = 0; k < num_tokens; ++k) is_bad |= !(log_probs[k] <= kMaxCost);
+  if (is_bad) {
+    throw std::invalid_argument("frame " + std::to_string(num_frames_) +
+                                " of the log-probs holds NaN or +infinity; check the model and its input");
+  }
+}
+
+void Search::SearchFrame(const float* log_probs, int64_t num_tokens) {
+  if (is_dead_) return;
+  ScoreFrame(log_probs, num_tokens);
+  const float best_cost = tokens_[best_].cost;
+  float next_cutoff;
+  is_dead_ = !ProcessEmitting(FindCutoff(), &next_cutoff);
+  if (is_dead_) return;
+  searched_frames_.push_back(static_cast<int32_t>(num_frames_));
+  offset_ += best_cost;
+  ProcessEpsilon(next_cutoff);
+  if (pool_.IsFull()) pool_.CollectGarbage(&tokens_);
 }
 
 void Search::ScoreFrame(const float* log_probs, int64_t num_tokens) {
   acoustic_.resize(num_tokens + 1);
   acoustic_[kEpsilonLabel] = kInfinity;
   const float best_cost = tokens_[best_].cost;
-  bool is_bad = false;
-  for (int64_t k = 0; k < num_tokens; ++k) {
-    is_bad |= !(log_probs[k] <= kMaxCost);
+  for (int64_t k = 0; k < num_tokens; ++k)
     acoustic_[k + 1] = -options_.acoustic_scale * log_probs[k] - best_cost;
-  }
-  if (is_bad) {
-    throw std::invalid_argument("frame " + std::to_string(num_frames_) +
-                                " of the log-probs holds NaN or +infinity; check the model and its input");
-  }
   if (num_tokens >= kBlankLabel) acoustic_[kBlankLabel] += options_.blank_penalty;
 }
 
@@ -238,22 +255,60 @@ Path Search::Finalise() const {
       is_final = ends;
     }
   }
-  std::vector<const Arc*> arcs;
-  for (int32_t r = best->record; r != kNoRecord; r = pool_[r].previous)
-    arcs.push_back(graph_.arcs() + pool_[r].arc);
-  std::reverse(arcs.begin(), arcs.end());
-
-  Path path;
+  Path path = TracePath(*best);
   path.cost = offset_ + best_cost;
   path.complete = is_final;
-  path.alignment.reserve(num_frames_);
-  for (const Arc* arc : arcs) {
-    if (arc->ilabel != kEpsilonLabel) path.alignment.push_back(arc->ilabel - 1);
-    if (arc->olabel == 0) continue;
-    path.labels.push_back(arc->olabel);
-    path.label_frames.push_back(std::max<int32_t>(0, static_cast<int32_t>(path.alignment.size()) - 1));
+  return path;
+}
+
+Partial Search::FindPartial() const {
+  const Token& best = tokens_[best_];
+  Partial partial{TracePath(best), 0, kInfinity};
+  partial.path.cost = offset_ + best.cost;
+  for (const Token& token : tokens_) {
+    const float final_cost = token.cost + graph_.states()[token.state].final_cost - best.cost;
+    if (!is_dead_) partial.final_cost = std::min(partial.final_cost, final_cost);
   }
-  path.alignment.resize(num_frames_, kBlankLabel - 1);
+  for (int32_t r = FindCommonRecord(); r != kNoRecord; r = pool_[r].previous)
+    partial.num_stable += graph_.arcs()[pool_[r].arc].olabel != 0;
+  return partial;
+}
+
+// The last record on the paths of all tokens, or kNoRecord. Records point to older ones: so the newest of
+// those at hand, unless it is the only one, gives way to the one before it.
+int32_t Search::FindCommonRecord() const {
+  std::vector<int32_t> heap;
+  for (const Token& token : tokens_) heap.push_back(token.record);
+  std::make_heap(heap.begin(), heap.end());
+  for (;;) {
+    std::pop_heap(heap.begin(), heap.end());
+    const int32_t newest = heap.back();
+    heap.pop_back();
+    if (heap.empty() || newest == kNoRecord) return newest;
+    if (newest == heap.front()) continue;
+    heap.push_back(pool_[newest].previous);
+    std::push_heap(heap.begin(), heap.end());
+  }
+}
+
+Path Search::TracePath(const Token& token) const {
+  std::vector<const Arc*> arcs;
+  for (int32_t r = token.record; r != kNoRecord; r = pool_[r].previous)
+    arcs.push_back(graph_.arcs() + pool_[r].arc);
+
+  Path path;
+  path.alignment.assign(num_frames_, kBlankLabel - 1);
+  int64_t num_searched = 0;
+  int32_t frame = 0;
+  for (auto arc = arcs.rbegin(); arc != arcs.rend(); ++arc) {
+    if ((*arc)->ilabel != kEpsilonLabel) {
+      frame = searched_frames_[num_searched++];
+      path.alignment[frame] = (*arc)->ilabel - 1;
+    }
+    if ((*arc)->olabel == 0) continue;
+    path.labels.push_back((*arc)->olabel);
+    path.label_frames.push_back(frame);
+  }
   return path;
 }
 

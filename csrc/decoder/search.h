@@ -29,6 +29,9 @@ struct SearchOptions {
   float acoustic_scale;  // factor on log-probs
   float word_penalty;    // cost added to every arc with an output label
   float blank_penalty;   // cost added to every blank frame
+  // Of a run of frames whose blank has at least this log-prob only the first is searched; the others are
+  // passed over as blank. +infinity: none.
+  float blank_skip;
 };
 
 struct Path {
@@ -37,6 +40,13 @@ struct Path {
   std::vector<int32_t> alignment;     // (F,) token of the net at each frame
   double cost = 0;                    // acoustic + graph + penalties + final
   bool complete = false;              // the path ends in a final state and covers all frames
+};
+
+// What a stream knows before its end.
+struct Partial {
+  Path path;               // the cheapest so far, final or not
+  int32_t num_stable = 0;  // so many of its labels stand on every living path and will not change
+  float final_cost = 0;    // what the cheapest path on a final state costs more; +infinity: none is there
 };
 
 // One utterance in progress. Not shared between threads; the graph is. Can be used again after another
@@ -55,6 +65,7 @@ class Search {
   // tokens died the best one before that; then `complete` is false and frames it does not cover hold blank in
   // the alignment.
   Path Finalise() const;
+  Partial FindPartial() const;
 
  private:
   // What a token may cost: at the frame's start, and above the best of the next frame.
@@ -69,6 +80,10 @@ class Search {
     int32_t record;  // of the path before it
   };
 
+  void SearchFrame(const float* log_probs, int64_t num_tokens);
+  void CheckFrame(const float* log_probs, int64_t num_tokens) const;
+  Path TracePath(const Token& token) const;
+  int32_t FindCommonRecord() const;
   void ScoreFrame(const float* log_probs, int64_t num_tokens);
   Cutoff FindCutoff();
   float CostOfRank(size_t rank);
@@ -88,7 +103,9 @@ class Search {
   int32_t best_ = 0;           // place of the cheapest token
   double offset_ = 0;          // what was taken off the costs of all tokens
   int64_t num_frames_ = 0;
-  bool is_dead_ = false;  // no token survived a frame
+  bool was_blank_ = false;                // the last frame's blank was so probable
+  std::vector<int32_t> searched_frames_;  // those not passed over
+  bool is_dead_ = false;                  // no token survived a frame
 
   std::vector<float> acoustic_;        // cost of each input label at this frame, less the best token's cost
   std::vector<float> costs_;           // scratch of CostOfRank
