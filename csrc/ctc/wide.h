@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #ifdef __CUDACC__
 #define CTC_INLINE __host__ __device__ __forceinline__
@@ -72,7 +73,8 @@ CTC_INLINE T larger(T a, T b) {
 template <class Real>
 CTC_INLINE Real pow2(Int<Real> k) {
   const Int<Real> biased = larger<Int<Real>>(k + Format<Real>::kBias, 0);
-  return bits_as<Real>(static_cast<Int<Real>>(biased << Format<Real>::kMantissa));
+  using Bits = std::make_unsigned_t<Int<Real>>;  // shifts out of range are defined; NaN leads to them
+  return bits_as<Real>(static_cast<Bits>(biased) << Format<Real>::kMantissa);
 }
 
 // m * 2^e for a positive normal m.
