@@ -27,7 +27,7 @@ FFT, WINDOW, SHIFT, RATE_HZ = 512, 410, 160, 16000
 COMMON_BANDS, EDGE_BANDS = 26, slice(25, 28)  # the last bands that recordings at 8 kHz fill
 CENSUS_COPIES = 4
 SYNTHETIC_STRINGS = 1000
-REAL_STRINGS = {**STRINGS, "train": 1500}
+REAL_STRINGS = {**STRINGS, "train": 3000}
 
 
 def mel_filters() -> np.ndarray:
