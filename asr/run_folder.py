@@ -41,7 +41,7 @@ def bundled(cfg: Config) -> list[str]:
     try:
         with zipfile.ZipFile(cfg.bundle) as archive:
             decoder = json.loads(archive.read("config.json"))["decoder"]
-        return [limit, *(f"decoder.{name}={value}" for name, value in decoder.items())]
+        return [limit, *(f"decoder.{name}={'null' if value is None else value}" for name, value in decoder.items())]
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, AttributeError, TypeError):
         return [limit]
 
