@@ -1,7 +1,9 @@
+"""The extension of csrc/decoder. asr/search.py is its face."""
+
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
-
-_Path = tuple[list[int], list[int], NDArray[np.int32], float, bool]
 
 class Graph:
     def __init__(self, bytes: NDArray[np.uint8]) -> None: ...
@@ -14,6 +16,35 @@ class Graph:
     @property
     def max_olabel(self) -> int: ...
 
+_Path = tuple[list[int], list[int], NDArray[np.int32], float, bool]
+
+class Bias:
+    def __init__(self, phrases: Sequence[tuple[list[int], float]]) -> None: ...
+    @property
+    def num_states(self) -> int: ...
+
+class WordLattice:
+    num_states: int
+    beam: float
+    arcs: bytes
+    finals: bytes
+    tokens: bytes
+
+class StateLattice:
+    num_states: int
+    num_frames: int
+    complete: bool
+    frames: list[int]
+    arcs: bytes
+    finals: bytes
+    def determinize(self, beam: float, max_arcs: int) -> WordLattice: ...
+
+class Search:
+    def accept(self, log_probs: NDArray[np.float32]) -> None: ...
+    def partial(self) -> tuple[_Path, int, float]: ...
+    def finish(self) -> _Path: ...
+    def lattice(self) -> StateLattice: ...
+
 class Decoder:
     def __init__(
         self,
@@ -23,13 +54,11 @@ class Decoder:
         min_active: int,
         acoustic_scale: float,
         word_penalty: float,
-        blank_penalty: float,
         blank_skip: float,
+        lattice_beam: float,
+        is_implicit: bool,
+        token_costs: list[float],
     ) -> None: ...
-    def decode(self, log_probs: NDArray[np.float32]) -> _Path: ...
-    def start(self) -> Search: ...
-
-class Search:
-    def accept(self, log_probs: NDArray[np.float32]) -> None: ...
-    def partial(self) -> tuple[_Path, int, float]: ...
-    def finish(self) -> _Path: ...
+    def decode(self, log_probs: NDArray[np.float32], bias: Bias | None) -> _Path: ...
+    def decode_lattice(self, log_probs: NDArray[np.float32], bias: Bias | None) -> tuple[_Path, StateLattice]: ...
+    def start(self, bias: Bias | None) -> Search: ...

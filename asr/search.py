@@ -4,6 +4,8 @@
     decoder = Decoder(graph, beam=16.0)
     path = decoder.decode(log_probs)  # (F, V) -> Path
 
+    lattice = Decoder(graph, lattice_beam=8.0).decode_lattice(log_probs).lattice  # asr.lattice
+
     stream = decoder.stream()
     while not endpoint.reached(stream.partial(), frame_s):
         stream.accept(next_log_probs)
@@ -23,7 +25,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from asr import _decoder
+from asr.bias import Bias
 from asr.errors import InputError
+from asr.lattice import Lattice
+
+MAX_ARCS = 100_000  # of a word lattice
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,14 @@ class Partial:
     path: Path  # the cheapest so far, final or not; it may still become another
     num_stable: int  # so many of its labels stand on all living paths: they will not change
     final_cost: float  # what the cheapest path on a final state costs more; inf: none is there
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The best path, and the other readings near it."""
+
+    path: Path
+    lattice: Lattice
 
 
 class Graph:
@@ -104,6 +118,10 @@ class Decoder:
     where fewer than `min_active` are left, the beam widens until there are so many. Of a
     run of frames whose blank has at least the probability `blank_skip` only the first is searched.
 
+    `lattice_beam`: what a path may cost above the best to stay in the lattice; None keeps no lattice.
+    `implicit`: the graph is LG, without CTC's topology, which the search then adds itself.
+    `token_costs`: (V,) added to each frame of a token, such as label priors; see `prior_costs`.
+
     Raises InputError for options out of range.
     """
 
@@ -117,6 +135,9 @@ class Decoder:
         blank_penalty: float = 0.0,
         min_active: int = 20,
         blank_skip: float | None = None,
+        lattice_beam: float | None = None,
+        implicit: bool = False,
+        token_costs: ArrayLike = (),
     ):
         if not beam > 0:
             raise InputError(f"decoder.beam is {beam}; it must be greater than 0")
@@ -131,7 +152,16 @@ class Decoder:
                 raise InputError(f"decoder.{name} is {penalty}; it must be finite")
         if blank_skip is not None and not 0 < blank_skip <= 1:
             raise InputError(f"decoder.blank_skip is {blank_skip}; it must be a probability above 0, or null for none")
+        if lattice_beam is not None and not 0 <= lattice_beam <= beam:
+            raise InputError(f"decoder.lattice_beam is {lattice_beam}; it must be from 0 to beam={beam}, or null")
+        costs = np.array(token_costs, np.float32)
+        if costs.ndim != 1 or not np.isfinite(costs).all():
+            raise InputError(f"the token costs have shape {costs.shape}; expected finite numbers, (tokens,)")
+        if blank_penalty:
+            costs = np.append(costs, np.zeros(max(0, 1 - len(costs)), np.float32))
+            costs[0] += blank_penalty
         self.graph = graph
+        self.lattice_beam = lattice_beam
         self._decoder = _decoder.Decoder(
             graph._graph,
             beam,
@@ -139,23 +169,42 @@ class Decoder:
             min_active,
             acoustic_scale,
             word_penalty,
-            blank_penalty,
             inf if blank_skip is None else log(blank_skip),
+            -1.0 if lattice_beam is None else lattice_beam,
+            implicit,
+            costs.tolist(),
         )
 
-    def decode(self, log_probs: ArrayLike) -> Path:
+    def decode(self, log_probs: ArrayLike, bias: Bias | None = None) -> Path:
         """(F, V) natural log-probs -> the best path. -inf is allowed; 0 frames give the best path of no input.
 
         Raises InputError on NaN or +inf (naming the frame), on fewer tokens V than the graph's largest input label,
         and on a graph whose epsilon arcs form a cycle of negative cost.
         """
-        scores = _as_scores(log_probs)
         try:
-            return Path(*self._decoder.decode(scores))
+            return Path(*self._decoder.decode(_as_scores(log_probs), _core(bias)))
         except ValueError as e:
             raise InputError(str(e)) from None
 
-    def decode_batch(self, utterances: Sequence[ArrayLike], threads: int | None = None) -> list[Path]:
+    def decode_lattice(self, log_probs: ArrayLike, bias: Bias | None = None, max_arcs: int = MAX_ARCS) -> Decoded:
+        """As `decode`, with the word lattice: every word sequence within `lattice_beam` of the best, once.
+
+        Where more than `max_arcs` arcs would be needed, `lattice.beam` is smaller than asked for.
+        """
+        try:
+            path, kept = self._decoder.decode_lattice(_as_scores(log_probs), _core(bias))
+        except ValueError as e:
+            raise InputError(str(e)) from None
+        return Decoded(Path(*path), Lattice.determinize(kept, self._lattice_beam(), max_arcs))
+
+    def _lattice_beam(self) -> float:
+        if self.lattice_beam is None:
+            raise InputError("this decoder keeps no lattice; give it a lattice_beam")
+        return self.lattice_beam
+
+    def decode_batch(
+        self, utterances: Sequence[ArrayLike], threads: int | None = None, bias: Bias | None = None
+    ) -> list[Path]:
         """`decode` of each, on so many threads (None: all cores), the longest first so that none is left to the end.
 
         Raises InputError naming the utterance's place in the batch.
@@ -163,7 +212,7 @@ class Decoder:
         scores = [_as_scores(x) for x in utterances]
         order = sorted(range(len(scores)), key=lambda k: -len(scores[k]))
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-            running = {k: pool.submit(self.decode, scores[k]) for k in order}
+            running = {k: pool.submit(self.decode, scores[k], bias) for k in order}
         paths = []
         for k in range(len(scores)):
             try:
@@ -172,15 +221,16 @@ class Decoder:
                 raise InputError(f"utterance {k} of the batch: {e}") from None
         return paths
 
-    def stream(self) -> "Stream":
-        return Stream(self)
+    def stream(self, bias: Bias | None = None) -> "Stream":
+        return Stream(self, bias)
 
 
 class Stream:
     """One utterance whose log-probs come in pieces; how they are cut changes nothing. For one thread at a time."""
 
-    def __init__(self, decoder: Decoder):
-        self._search = decoder._decoder.start()
+    def __init__(self, decoder: Decoder, bias: Bias | None = None):
+        self._decoder = decoder
+        self._search = decoder._decoder.start(_core(bias))
         self._finished = False
 
     def accept(self, log_probs: ArrayLike) -> None:
@@ -200,6 +250,20 @@ class Stream:
         """The best path of all frames. Nothing can be accepted afterwards."""
         self._finished = True
         return Path(*self._search.finish())
+
+    def lattice(self, max_arcs: int = MAX_ARCS) -> Lattice:
+        """The lattice of all frames accepted."""
+        beam = self._decoder._lattice_beam()
+        return Lattice.determinize(self._search.lattice(), beam, max_arcs)
+
+
+def prior_costs(log_priors: ArrayLike, scale: float, acoustic_scale: float) -> NDArray[np.float32]:
+    """Token costs that divide each token's posterior by its prior to the power `scale`: (V,) -> (V,)."""
+    return (acoustic_scale * scale * np.asarray(log_priors)).astype(np.float32)
+
+
+def _core(bias: Bias | None) -> "_decoder.Bias | None":
+    return None if bias is None else bias.automaton
 
 
 def _as_scores(log_probs: ArrayLike) -> NDArray[np.float32]:

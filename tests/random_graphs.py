@@ -83,9 +83,14 @@ def random_log_probs(rng, num_frames, num_tokens, impossible=0.1) -> np.ndarray:
 
 
 def search_by_enumeration(arrays: Arrays, scoring: Scoring) -> Best:
-    """Follows every path, one after another; in a run of epsilon arcs no state twice, as cycles cost at least 0."""
+    return _best_end(enumerate_paths(arrays, scoring))
+
+
+def enumerate_paths(arrays: Arrays, scoring: Scoring) -> list[list[tuple]]:
+    """Every path, one after another, by the frames it covers: (cost, final cost, arcs). In a run of epsilon arcs no
+    state twice, as cycles cost at least 0."""
     num_frames = len(scoring.log_probs)
-    ends: list[list[tuple]] = [[] for _ in range(num_frames + 1)]  # by frames covered: (cost, final cost, arcs)
+    ends: list[list[tuple]] = [[] for _ in range(num_frames + 1)]
 
     def follow(state: int, frame: int, cost: float, path: tuple, run: frozenset) -> None:
         ends[frame].append((cost, float(arrays.final_costs[state]), path))
@@ -96,7 +101,27 @@ def search_by_enumeration(arrays: Arrays, scoring: Scoring) -> Best:
                 follow(arc["next"], frame + 1, cost + scoring.arc(arc, frame), (*path, arc), frozenset([arc["next"]]))
 
     follow(arrays.start, 0, 0.0, (), frozenset([arrays.start]))
-    return _best_end(ends)
+    return ends
+
+
+def readings_by_enumeration(arrays: Arrays, scoring: Scoring, cost_of_words=lambda words: 0.0) -> dict[tuple, float]:
+    """Of every word sequence that reaches a final state the cost of its cheapest path; where none does, of those that
+    cover the most frames. `cost_of_words` is added, as boosts are."""
+    ends = enumerate_paths(arrays, scoring)
+    finals = [(cost + final, path) for cost, final, path in ends[-1] if final < inf]
+    covered = max(frame for frame, paths in enumerate(ends) if paths)
+    best: dict[tuple, float] = {}
+    for cost, path in finals or [(cost, path) for cost, _, path in ends[covered]]:
+        words = tuple(int(arc["olabel"]) for arc in path if arc["olabel"])
+        best[words] = min(best.get(words, inf), cost + cost_of_words(words))
+    return best
+
+
+def without_epsilon_cycles(arrays: Arrays) -> Arrays:
+    """Epsilon arcs that do not lead to a higher state become arcs of token 0."""
+    arcs = arrays.arcs.copy()
+    arcs["ilabel"][(arcs["ilabel"] == 0) & (arcs["next"] <= arrays.sources)] = 1
+    return arrays._replace(arcs=arcs)
 
 
 def search_by_frames(arrays: Arrays, scoring: Scoring) -> Best:

@@ -1,6 +1,7 @@
 // Python module `asr._decoder`; asr/search.py is its face.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
@@ -10,7 +11,9 @@
 #include <utility>
 #include <vector>
 
+#include "bias.h"
 #include "graph.h"
+#include "lattice.h"
 #include "search.h"
 
 namespace nb = nanobind;
@@ -34,20 +37,21 @@ class Decoder {
   Decoder(const MappedGraph& graph, const asr::SearchOptions& options)
       : graph_(graph.graph), options_(options) {}
 
-  asr::Path Decode(const float* log_probs, int64_t num_frames, int64_t num_tokens) {
+  std::unique_ptr<asr::Search> Decode(const LogProbs& log_probs, const asr::Bias* bias) {
     std::unique_ptr<asr::Search> search = Take();
-    search->Init();
-    search->Advance(log_probs, num_frames, num_tokens);
-    asr::Path path = search->Finalise();
+    search->Init(bias);
+    search->Advance(log_probs.data(), log_probs.shape(0), log_probs.shape(1));
+    return search;
+  }
+  void GiveBack(std::unique_ptr<asr::Search> search) {
     const std::lock_guard<std::mutex> lock(mutex_);
     idle_.push_back(std::move(search));
-    return path;
   }
 
   // An utterance whose frames come in pieces.
-  std::unique_ptr<asr::Search> Start() const {
+  std::unique_ptr<asr::Search> Start(const asr::Bias* bias) const {
     auto search = std::make_unique<asr::Search>(graph_, options_);
-    search->Init();
+    search->Init(bias);
     return search;
   }
 
@@ -66,11 +70,6 @@ class Decoder {
   std::vector<std::unique_ptr<asr::Search>> idle_;
 };
 
-asr::Path Decode(Decoder& decoder, const LogProbs& log_probs) {
-  const nb::gil_scoped_release release;
-  return decoder.Decode(log_probs.data(), log_probs.shape(0), log_probs.shape(1));
-}
-
 // The path's alignment as a numpy array, which takes the memory over.
 nb::object Alignment(asr::Path& path) {
   auto* owned = new std::vector<int32_t>(std::move(path.alignment));
@@ -82,37 +81,84 @@ nb::object AsTuple(asr::Path& path) {
   return nb::make_tuple(path.labels, path.label_frames, Alignment(path), path.cost, path.complete);
 }
 
-}  // namespace
+nb::object Decode(Decoder& decoder, const LogProbs& log_probs, const asr::Bias* bias) {
+  asr::Path path;
+  {
+    const nb::gil_scoped_release release;
+    auto search = decoder.Decode(log_probs, bias);
+    path = search->Finalise();
+    decoder.GiveBack(std::move(search));
+  }
+  return AsTuple(path);
+}
 
-NB_MODULE(_decoder, m) {
-  m.doc() = "WFST beam search over a memory-mapped graph.";
+nb::object DecodeLattice(Decoder& decoder, const LogProbs& log_probs, const asr::Bias* bias) {
+  asr::Path path;
+  asr::StateLattice lattice;
+  {
+    const nb::gil_scoped_release release;
+    auto search = decoder.Decode(log_probs, bias);
+    path = search->Finalise();
+    lattice = search->FindLattice();
+    decoder.GiveBack(std::move(search));
+  }
+  return nb::make_tuple(AsTuple(path), std::move(lattice));
+}
 
-  nb::class_<MappedGraph>(m, "Graph")
-      .def(nb::init<Bytes>(), nb::arg("bytes"))
-      .def_prop_ro("num_states", [](const MappedGraph& g) { return g.graph.header().num_states; })
-      .def_prop_ro("num_arcs", [](const MappedGraph& g) { return g.graph.header().num_arcs; })
-      .def_prop_ro("max_ilabel", [](const MappedGraph& g) { return g.graph.header().max_ilabel; })
-      .def_prop_ro("max_olabel", [](const MappedGraph& g) { return g.graph.header().max_olabel; });
+// Plain structures as bytes, which numpy reads as records.
+template <class T>
+nb::bytes AsBytes(const std::vector<T>& records) {
+  return nb::bytes(records.data(), records.size() * sizeof(T));
+}
+
+asr::WordLattice Determinize(const asr::StateLattice& lattice, float beam, int64_t max_arcs) {
+  const nb::gil_scoped_release release;
+  return asr::Determinize(lattice, beam, max_arcs);
+}
+
+void BindLattices(nb::module_& m) {
+  nb::class_<asr::StateLattice>(m, "StateLattice")
+      .def_ro("num_states", &asr::StateLattice::num_states)
+      .def_ro("num_frames", &asr::StateLattice::num_frames)
+      .def_ro("complete", &asr::StateLattice::complete)
+      .def_ro("frames", &asr::StateLattice::frames)
+      .def_prop_ro("arcs", [](const asr::StateLattice& x) { return AsBytes(x.arcs); })
+      .def_prop_ro("finals", [](const asr::StateLattice& x) { return AsBytes(x.finals); })
+      .def("determinize", &Determinize, nb::arg("beam"), nb::arg("max_arcs"));
+
+  nb::class_<asr::WordLattice>(m, "WordLattice")
+      .def_ro("num_states", &asr::WordLattice::num_states)
+      .def_ro("beam", &asr::WordLattice::beam)
+      .def_prop_ro("arcs", [](const asr::WordLattice& x) { return AsBytes(x.arcs); })
+      .def_prop_ro("finals", [](const asr::WordLattice& x) { return AsBytes(x.finals); })
+      .def_prop_ro("tokens", [](const asr::WordLattice& x) { return AsBytes(x.tokens); });
+}
+
+void BindSearch(nb::module_& m) {
+  nb::class_<asr::Bias>(m, "Bias")
+      .def("__init__",
+           [](asr::Bias* self, const std::vector<std::pair<std::vector<int32_t>, float>>& phrases) {
+             std::vector<asr::Bias::Phrase> list;
+             for (const auto& [words, boost] : phrases) list.push_back({words, boost});
+             new (self) asr::Bias(list);
+           })
+      .def_prop_ro("num_states", &asr::Bias::num_states);
 
   nb::class_<Decoder>(m, "Decoder")
       .def(
           "__init__",
           [](Decoder* self, const MappedGraph& graph, float beam, int32_t max_active, int32_t min_active,
-             float acoustic_scale, float word_penalty, float blank_penalty, float blank_skip) {
-            new (self) Decoder(graph, {beam, max_active, min_active, acoustic_scale, word_penalty,
-                                       blank_penalty, blank_skip});
+             float acoustic_scale, float word_penalty, float blank_skip, float lattice_beam, bool is_implicit,
+             const std::vector<float>& token_costs) {
+            new (self) Decoder(graph, {beam, max_active, min_active, acoustic_scale, word_penalty, blank_skip,
+                                       lattice_beam, is_implicit, token_costs});
           },
           nb::keep_alive<1, 2>(), nb::arg("graph"), nb::arg("beam"), nb::arg("max_active"),
-          nb::arg("min_active"), nb::arg("acoustic_scale"), nb::arg("word_penalty"), nb::arg("blank_penalty"),
-          nb::arg("blank_skip"))
-      .def(
-          "decode",
-          [](Decoder& self, const LogProbs& log_probs) {
-            asr::Path path = Decode(self, log_probs);
-            return AsTuple(path);
-          },
-          nb::arg("log_probs"))
-      .def("start", &Decoder::Start, nb::keep_alive<0, 1>());
+          nb::arg("min_active"), nb::arg("acoustic_scale"), nb::arg("word_penalty"), nb::arg("blank_skip"),
+          nb::arg("lattice_beam"), nb::arg("is_implicit"), nb::arg("token_costs"))
+      .def("decode", &Decode, nb::arg("log_probs"), nb::arg("bias").none())
+      .def("decode_lattice", &DecodeLattice, nb::arg("log_probs"), nb::arg("bias").none())
+      .def("start", &Decoder::Start, nb::keep_alive<0, 1>(), nb::keep_alive<0, 2>(), nb::arg("bias").none());
 
   nb::class_<asr::Search>(m, "Search")
       .def(
@@ -127,8 +173,26 @@ NB_MODULE(_decoder, m) {
              asr::Partial partial = self.FindPartial();
              return nb::make_tuple(AsTuple(partial.path), partial.num_stable, partial.final_cost);
            })
-      .def("finish", [](const asr::Search& self) {
-        asr::Path path = self.Finalise();
-        return AsTuple(path);
-      });
+      .def("finish",
+           [](const asr::Search& self) {
+             asr::Path path = self.Finalise();
+             return AsTuple(path);
+           })
+      .def("lattice", &asr::Search::FindLattice);
+}
+
+}  // namespace
+
+NB_MODULE(_decoder, m) {
+  m.doc() = "WFST beam search over a memory-mapped graph.";
+
+  nb::class_<MappedGraph>(m, "Graph")
+      .def(nb::init<Bytes>(), nb::arg("bytes"))
+      .def_prop_ro("num_states", [](const MappedGraph& g) { return g.graph.header().num_states; })
+      .def_prop_ro("num_arcs", [](const MappedGraph& g) { return g.graph.header().num_arcs; })
+      .def_prop_ro("max_ilabel", [](const MappedGraph& g) { return g.graph.header().max_ilabel; })
+      .def_prop_ro("max_olabel", [](const MappedGraph& g) { return g.graph.header().max_olabel; });
+
+  BindSearch(m);
+  BindLattices(m);
 }

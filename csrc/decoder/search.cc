@@ -5,6 +5,7 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace asr {
 namespace {
@@ -19,23 +20,42 @@ constexpr float kBeamDelta = 0.5f;
 constexpr float kLeastGain = 1e-6f;
 // How many tokens ahead the memory of arcs is asked for.
 constexpr size_t kTokensAhead = 8;
+constexpr size_t kMaxStays = 2;  // steps of an implicit topology that are no arcs
 
 }  // namespace
 
-void Search::Init() {
+Search::Search(const Graph& graph, const SearchOptions& options)
+    : graph_(graph),
+      options_(options),
+      penalty_{0.0f, options.word_penalty},
+      stride_(options.is_implicit ? graph.header().max_ilabel + 1 : 1) {}
+
+void Search::Init(const Bias* bias) {
+  const int64_t num_contexts = int64_t{stride_} * (bias == nullptr ? 1 : bias->num_states());
+  if (num_contexts > std::numeric_limits<int32_t>::max()) {
+    throw std::invalid_argument("too many phrases to boost for so many tokens: " +
+                                std::to_string(num_contexts) + " contexts; boost fewer phrases");
+  }
+  bias_ = bias;
+  bound_ = penalty_[1] - (bias == nullptr ? 0.0f : bias->max_gain());
   pool_.Clear();
   places_.Clear();
   tokens_.clear();
+  links_.Clear();
   offset_ = 0;
+  skipped_cost_ = 0;
   num_frames_ = 0;
   is_dead_ = false;
   was_blank_ = false;
   searched_frames_.clear();
 
-  const int32_t start = static_cast<int32_t>(graph_.header().start);
-  best_ = places_.FindOrAdd(start, 0);
-  tokens_.push_back({start, 0.0f, kNoRecord});
-  ProcessEpsilon(std::min(options_.beam, kMaxCost));
+  const auto start = static_cast<int32_t>(graph_.header().start);
+  best_ = places_.FindOrAdd(start, 0, 0);
+  tokens_.push_back({start, 0, 0.0f, kNoRecord});
+  if (KeepsLattice()) links_.Begin(0);
+  const float cutoff = std::min(options_.beam, kMaxCost);
+  ProcessEpsilon(cutoff);
+  if (KeepsLattice()) FinishLayer(cutoff);
 }
 
 void Search::Advance(const float* log_probs, int64_t num_frames, int64_t num_tokens) {
@@ -49,7 +69,9 @@ void Search::Advance(const float* log_probs, int64_t num_frames, int64_t num_tok
     CheckFrame(frame, num_tokens);
     const bool is_blank = num_tokens >= kBlankLabel && frame[kBlankLabel - 1] >= options_.blank_skip;
     if (is_blank && was_blank_) {
-      offset_ += options_.blank_penalty - options_.acoustic_scale * frame[kBlankLabel - 1];
+      const float cost = -options_.acoustic_scale * frame[kBlankLabel - 1] + TokenCost(kBlankLabel);
+      offset_ += cost;
+      skipped_cost_ += cost;
       continue;
     }
     was_blank_ = is_blank;
@@ -69,23 +91,25 @@ void Search::CheckFrame(const float* log_probs, int64_t num_tokens) const {
 void Search::SearchFrame(const float* log_probs, int64_t num_tokens) {
   if (is_dead_) return;
   ScoreFrame(log_probs, num_tokens);
-  const float best_cost = tokens_[best_].cost;
   float next_cutoff;
   is_dead_ = !ProcessEmitting(FindCutoff(), &next_cutoff);
   if (is_dead_) return;
   searched_frames_.push_back(static_cast<int32_t>(num_frames_));
-  offset_ += best_cost;
+  offset_ += best_before_;
+  skipped_cost_ = 0;
   ProcessEpsilon(next_cutoff);
+  if (KeepsLattice()) FinishLayer(next_cutoff);
   if (pool_.IsFull()) pool_.CollectGarbage(&tokens_);
 }
 
 void Search::ScoreFrame(const float* log_probs, int64_t num_tokens) {
   acoustic_.resize(num_tokens + 1);
   acoustic_[kEpsilonLabel] = kInfinity;
-  const float best_cost = tokens_[best_].cost;
+  best_before_ = tokens_[best_].cost;
   for (int64_t k = 0; k < num_tokens; ++k)
-    acoustic_[k + 1] = -options_.acoustic_scale * log_probs[k] - best_cost;
-  if (num_tokens >= kBlankLabel) acoustic_[kBlankLabel] += options_.blank_penalty;
+    acoustic_[k + 1] = -options_.acoustic_scale * log_probs[k] - best_before_;
+  const auto num_costs = std::min(num_tokens, static_cast<int64_t>(options_.token_costs.size()));
+  for (int64_t k = 0; k < num_costs; ++k) acoustic_[k + 1] += options_.token_costs[k];
 }
 
 Search::Cutoff Search::FindCutoff() {
@@ -117,15 +141,19 @@ float Search::CostOfRank(size_t rank) {
 // Moves the tokens by one frame. False, leaving them where they are, when none can.
 bool Search::ProcessEmitting(const Cutoff& cutoff, float* next_cutoff) {
   *next_cutoff = FirstNextCutoff(cutoff);
-  const size_t num_candidates = FindCandidates(cutoff.now, *next_cutoff);
+  const size_t num_candidates = options_.is_implicit ? FindCandidates<true>(cutoff.now, *next_cutoff)
+                                                     : FindCandidates<false>(cutoff.now, *next_cutoff);
   if (num_candidates == 0) return false;
+  if (bias_ != nullptr) AddBoosts(num_candidates);
 
   float best_cost = kInfinity;
   for (size_t c = 0; c < num_candidates; ++c) best_cost = std::min(best_cost, candidates_[c].cost);
   *next_cutoff = std::min(*next_cutoff, best_cost + cutoff.beam);
 
+  before_.swap(tokens_);
   tokens_.clear();
   places_.Clear();
+  if (KeepsLattice()) links_.Begin(offset_ + best_before_);
   best_ = 0;
   for (size_t c = 0; c < num_candidates; ++c) {
     if (candidates_[c].cost <= *next_cutoff) Reach(candidates_[c]);
@@ -136,10 +164,17 @@ bool Search::ProcessEmitting(const Cutoff& cutoff, float* next_cutoff) {
 // A first cutoff of the next frame, from the best token alone: few pass it that the final one drops.
 float Search::FirstNextCutoff(const Cutoff& cutoff) const {
   const Token& best = tokens_[best_];
+  const int32_t last_label = best.context % stride_;
   const State& state = graph_.states()[best.state];
   float least = kMaxCost;
+  if (options_.is_implicit)
+    least = std::min({least, best.cost + acoustic_[kBlankLabel], best.cost + acoustic_[last_label]});
   for (const Arc *arc = graph_.emitting(state), *end = arc + state.num_emitting; arc != end; ++arc) {
-    least = std::min(least, best.cost + (acoustic_[arc->ilabel] + (arc->cost + penalty_[arc->olabel != 0])));
+    if (last_label != 0 && arc->ilabel == last_label) continue;
+    int32_t context = best.context;
+    const float boost = bias_ != nullptr && arc->olabel != 0 ? AfterWord(arc->olabel, &context) : 0.0f;
+    least = std::min(least,
+                     best.cost + (acoustic_[arc->ilabel] + (arc->cost + penalty_[arc->olabel != 0])) + boost);
   }
   return std::min(least + cutoff.beam, kMaxCost);
 }
@@ -147,12 +182,14 @@ float Search::FirstNextCutoff(const Cutoff& cutoff) const {
 // Fills `candidates_` and returns how many there are. Nearly all the time of a search passes here. Few arcs
 // lead to a candidate and no processor guesses which, so each is written, and kept by stepping on: the loop
 // has no branch.
+template <bool kImplicit>
 size_t Search::FindCandidates(float cutoff, float next_cutoff) {
   const State* const states = graph_.states();
   const Arc* const arcs = graph_.arcs();
   const Token* const tokens = tokens_.data();
   const size_t num_tokens = tokens_.size();
-  const float* const acoustic = acoustic_.data();
+  float* const acoustic = acoustic_.data();
+  const float bound[2] = {0.0f, bound_};
   size_t num_candidates = 0;
   for (size_t i = 0; i < num_tokens; ++i) {
     if (i + kTokensAhead < num_tokens) {
@@ -163,34 +200,77 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
     const Token token = tokens[i];
     if (token.cost > cutoff) continue;
     const State& state = states[token.state];
-    const size_t most = num_candidates + state.num_emitting;
+    const size_t most = num_candidates + state.num_emitting + kMaxStays;
     if (most > candidates_.size()) candidates_.resize(2 * most);
+    const int32_t last_label = kImplicit ? token.context % stride_ : 0;
+    const int32_t context = token.context - last_label;
+    if (kImplicit) num_candidates = FindStays(token, i, next_cutoff, num_candidates);
+    const float repeated = kImplicit ? std::exchange(acoustic[last_label], kInfinity)
+                                     : kInfinity;  // only a blank parts equal labels
     Candidate* candidate = candidates_.data() + num_candidates;
     const uint32_t arc_end = state.arc_begin + state.num_emitting;
     for (uint32_t a = state.arc_begin; a < arc_end; ++a) {
       const Arc& arc = arcs[a];
-      const float cost = token.cost + (acoustic[arc.ilabel] + (arc.cost + penalty_[arc.olabel != 0]));
-      *candidate = {cost, a, token.record};
+      const float cost = token.cost + (acoustic[arc.ilabel] + (arc.cost + bound[arc.olabel != 0]));
+      *candidate = {cost, a, static_cast<int32_t>(i), kImplicit ? context + arc.ilabel : context};
       candidate += cost <= next_cutoff;
     }
+    if (kImplicit) acoustic[last_label] = repeated;
     num_candidates = candidate - candidates_.data();
   }
   return num_candidates;
 }
 
+// The steps of an implicit topology that leave the graph's state: a blank, or the last label again.
+size_t Search::FindStays(const Token& token, int32_t source, float next_cutoff, size_t num_candidates) {
+  const int32_t last_label = token.context % stride_;
+  const int32_t context = token.context - last_label;
+  Candidate* candidate = candidates_.data() + num_candidates;
+  float cost = token.cost + acoustic_[kBlankLabel];
+  *candidate = {cost, kStay | kBlankLabel, source, context};
+  candidate += cost <= next_cutoff;
+  cost = token.cost + acoustic_[last_label];  // infinite after a blank
+  *candidate = {cost, kStay | static_cast<uint32_t>(last_label), source, token.context};
+  candidate += cost <= next_cutoff;
+  return candidate - candidates_.data();
+}
+
+// Words were counted with the most that a boost can gain, so that no candidate was lost; now with their own.
+void Search::AddBoosts(size_t num_candidates) {
+  const float gain = penalty_[1] - bound_;
+  for (size_t c = 0; c < num_candidates; ++c) {
+    Candidate& candidate = candidates_[c];
+    if (const int32_t word = OutputLabel(candidate.arc); word != 0)
+      candidate.cost += gain + AfterWord(word, &candidate.context);
+  }
+}
+
+// What a word costs by the boosts; moves the context on.
+float Search::AfterWord(int32_t word, int32_t* context) const {
+  const int32_t last_label = *context % stride_;
+  const Bias::Step step = bias_->Take(*context / stride_, word);
+  *context = step.state * stride_ + last_label;
+  return step.cost;
+}
+
 // Puts a token where the candidate leads, or improves the one there.
 void Search::Reach(const Candidate& candidate) {
-  const int32_t state = graph_.arcs()[candidate.arc].next;
-  const int32_t new_place = static_cast<int32_t>(tokens_.size());
-  const int32_t place = places_.FindOrAdd(state, new_place);
+  const Token& source = before_[candidate.source];
+  const int32_t state = candidate.arc & kStay ? source.state : graph_.arcs()[candidate.arc].next;
+  const auto new_place = static_cast<int32_t>(tokens_.size());
+  const int32_t place = places_.FindOrAdd(state, candidate.context, new_place);
   if (place == new_place) {
     __builtin_prefetch(&graph_.states()[state]);  // ProcessEpsilon will look at it
-    tokens_.push_back({state, candidate.cost, pool_.Add(candidate.record, candidate.arc)});
+    tokens_.push_back({state, candidate.context, candidate.cost, pool_.Add(source.record, candidate.arc)});
   } else if (candidate.cost < tokens_[place].cost) {
     tokens_[place].cost = candidate.cost;
-    pool_.Replace(tokens_[place].record, candidate.record, candidate.arc);
+    pool_.Replace(tokens_[place].record, source.record, candidate.arc);
   }
   if (candidate.cost < tokens_[best_].cost) best_ = place;
+  if (KeepsLattice()) {
+    const float acoustic = acoustic_[InputLabel(candidate.arc)] + best_before_ + skipped_cost_;
+    links_.AddEmitting(candidate.source, place, candidate.arc, candidate.cost, acoustic);
+  }
 }
 
 // Rounds of relaxation (Bellman and Ford): round r settles the states whose cheapest path has r epsilon arcs.
@@ -222,14 +302,15 @@ void Search::RelaxEpsilon(int32_t place, float cutoff) {
   if (token.cost > cutoff) return;
   const State& state = graph_.states()[token.state];
   for (const Arc *arc = graph_.epsilon(state), *end = arc + state.num_epsilon; arc != end; ++arc) {
-    const float cost = token.cost + arc->cost + penalty_[arc->olabel != 0];
+    int32_t context = token.context;
+    const float cost = token.cost + EpsilonCost(*arc, &context);
     if (!(cost <= cutoff)) continue;
 
-    const uint32_t arc_index = static_cast<uint32_t>(arc - graph_.arcs());
-    const int32_t new_place = static_cast<int32_t>(tokens_.size());
-    const int32_t next_place = places_.FindOrAdd(arc->next, new_place);
+    const auto arc_index = static_cast<uint32_t>(arc - graph_.arcs());
+    const auto new_place = static_cast<int32_t>(tokens_.size());
+    const int32_t next_place = places_.FindOrAdd(arc->next, context, new_place);
     if (next_place == new_place) {
-      tokens_.push_back({arc->next, cost, pool_.Add(token.record, arc_index)});
+      tokens_.push_back({arc->next, context, cost, pool_.Add(token.record, arc_index)});
     } else if (cost + kLeastGain * (1.0f + std::fabs(cost)) < tokens_[next_place].cost) {
       tokens_[next_place].cost = cost;
       tokens_[next_place].record = pool_.Add(token.record, arc_index);
@@ -241,75 +322,31 @@ void Search::RelaxEpsilon(int32_t place, float cutoff) {
   }
 }
 
-Path Search::Finalise() const {
-  const Token* best = nullptr;
-  float best_cost = kInfinity;
-  bool is_final = false;
-  for (const Token& token : tokens_) {
-    const float final_cost = graph_.states()[token.state].final_cost;
-    const bool ends = !is_dead_ && final_cost < kInfinity;
-    const float cost = ends ? token.cost + final_cost : token.cost;
-    if (best == nullptr || (ends && !is_final) || (ends == is_final && cost < best_cost)) {
-      best = &token;
-      best_cost = cost;
-      is_final = ends;
+float Search::EpsilonCost(const Arc& arc, int32_t* context) const {
+  const float boost = bias_ != nullptr && arc.olabel != 0 ? AfterWord(arc.olabel, context) : 0.0f;
+  return arc.cost + penalty_[arc.olabel != 0] + boost;
+}
+
+// Remembers the epsilon steps between the tokens of this frame, now that their costs are settled, and the
+// costs.
+void Search::FinishLayer(float cutoff) {
+  links_.BeginEpsilon();
+  const auto num_tokens = static_cast<int32_t>(tokens_.size());
+  for (int32_t place = 0; place < num_tokens; ++place) {
+    const Token token = tokens_[place];
+    links_.AddNode(token.cost);
+    if (token.cost > cutoff) continue;
+    const State& state = graph_.states()[token.state];
+    for (const Arc *arc = graph_.epsilon(state), *end = arc + state.num_epsilon; arc != end; ++arc) {
+      int32_t context = token.context;
+      const float cost = token.cost + EpsilonCost(*arc, &context);
+      if (!(cost <= cutoff)) continue;
+      const int32_t next_place = places_.Find(arc->next, context);
+      if (next_place < 0 || next_place == place) continue;
+      links_.AddEpsilon(place, next_place, static_cast<uint32_t>(arc - graph_.arcs()), cost);
     }
   }
-  Path path = TracePath(*best);
-  path.cost = offset_ + best_cost;
-  path.complete = is_final;
-  return path;
-}
-
-Partial Search::FindPartial() const {
-  const Token& best = tokens_[best_];
-  Partial partial{TracePath(best), 0, kInfinity};
-  partial.path.cost = offset_ + best.cost;
-  for (const Token& token : tokens_) {
-    const float final_cost = token.cost + graph_.states()[token.state].final_cost - best.cost;
-    if (!is_dead_) partial.final_cost = std::min(partial.final_cost, final_cost);
-  }
-  for (int32_t r = FindCommonRecord(); r != kNoRecord; r = pool_[r].previous)
-    partial.num_stable += graph_.arcs()[pool_[r].arc].olabel != 0;
-  return partial;
-}
-
-// The last record on the paths of all tokens, or kNoRecord. Records point to older ones: so the newest of
-// those at hand, unless it is the only one, gives way to the one before it.
-int32_t Search::FindCommonRecord() const {
-  std::vector<int32_t> heap;
-  for (const Token& token : tokens_) heap.push_back(token.record);
-  std::make_heap(heap.begin(), heap.end());
-  for (;;) {
-    std::pop_heap(heap.begin(), heap.end());
-    const int32_t newest = heap.back();
-    heap.pop_back();
-    if (heap.empty() || newest == kNoRecord) return newest;
-    if (newest == heap.front()) continue;
-    heap.push_back(pool_[newest].previous);
-    std::push_heap(heap.begin(), heap.end());
-  }
-}
-
-Path Search::TracePath(const Token& token) const {
-  std::vector<const Arc*> arcs;
-  for (int32_t r = token.record; r != kNoRecord; r = pool_[r].previous)
-    arcs.push_back(graph_.arcs() + pool_[r].arc);
-
-  Path path;
-  path.alignment.assign(num_frames_, kBlankLabel - 1);
-  int64_t num_searched = 0;
-  int32_t frame = 0;
-  for (auto arc = arcs.rbegin(); arc != arcs.rend(); ++arc) {
-    if ((*arc)->ilabel != kEpsilonLabel) {
-      frame = searched_frames_[num_searched++];
-      path.alignment[frame] = (*arc)->ilabel - 1;
-    }
-    if ((*arc)->olabel == 0) continue;
-    path.labels.push_back((*arc)->olabel);
-    path.label_frames.push_back(frame);
-  }
-  return path;
+  if (links_.IsFull()) links_.CollectGarbage(options_.lattice_beam);
 }
 
 }  // namespace asr

@@ -2,22 +2,31 @@
 //
 // Five verbs: Init puts one token on the start state; for each frame FindCutoff says which tokens live on,
 // ProcessEmitting moves them over emitting arcs, ProcessEpsilon spreads them over epsilon arcs; Finalise
-// traces the best one back. A state holds one token: the cheapest path to it. Invariants:
+// traces the best one back.
+//
+// Tokens meet, and the cheapest stays, where their futures are the same: at one state of the graph and in one
+// context. The context is the bias state, when phrases are boosted; and with an implicit topology, where the
+// graph holds no CTC topology, the last frame's label, for the search itself then stays on blank or repeats
+// that label, and takes an arc of the same label only after a blank: context = bias state * stride + last
+// label.
+//
+// Invariants:
 //
 // - Costs in tokens are relative: at the start of each frame the best is 0 and `offset_` holds what was taken
-// off,
-//   so that floats stay exact however long the utterance.
+//   off, so that floats stay exact however long the utterance.
 // - Between frames every state reachable by epsilon arcs within the cutoff has its cheapest token.
 // - An epsilon arc must lower a token's cost by more than rounding to count, so cycles of zero cost come to
-// rest;
-//   a cycle of negative cost is met in as many rounds as there are tokens, and refused.
+//   rest; a cycle of negative cost is met in as many rounds as there are tokens, and refused.
 // - Ties go to the token that came first, so results are the same on every run.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "bias.h"
 #include "graph.h"
+#include "lattice.h"
+#include "links.h"
 #include "token_pool.h"
 
 namespace asr {
@@ -28,17 +37,19 @@ struct SearchOptions {
   int32_t min_active;    // where the beam leaves fewer tokens, it is widened
   float acoustic_scale;  // factor on log-probs
   float word_penalty;    // cost added to every arc with an output label
-  float blank_penalty;   // cost added to every blank frame
   // Of a run of frames whose blank has at least this log-prob only the first is searched; the others are
   // passed over as blank. +infinity: none.
   float blank_skip;
+  float lattice_beam;  // paths so much dearer than the best stay in the lattice; negative: no lattice is kept
+  bool is_implicit;    // the graph holds no CTC topology
+  std::vector<float> token_costs;  // added to each frame of a token of the net; all tokens, or those first
 };
 
 struct Path {
   std::vector<int32_t> labels;        // output labels
   std::vector<int32_t> label_frames;  // frame at which each was passed
   std::vector<int32_t> alignment;     // (F,) token of the net at each frame
-  double cost = 0;                    // acoustic + graph + penalties + final
+  double cost = 0;                    // acoustic + graph + penalties + boosts + final
   bool complete = false;              // the path ends in a final state and covers all frames
 };
 
@@ -53,10 +64,10 @@ struct Partial {
 // Init().
 class Search {
  public:
-  Search(const Graph& graph, const SearchOptions& options)
-      : graph_(graph), options_(options), penalty_{0.0f, options.word_penalty} {}
+  Search(const Graph& graph, const SearchOptions& options);
 
-  void Init();
+  // `bias` may be null; else it outlives the utterance. Throws std::invalid_argument when it is too large.
+  void Init(const Bias* bias);
   // log_probs: (num_frames, num_tokens) row-major, natural logs, any -infinity. May be called again with the
   // frames that follow. Throws std::invalid_argument on NaN or +infinity, naming the frame; on fewer tokens
   // than the graph's input labels; and on an epsilon cycle of negative cost.
@@ -66,6 +77,9 @@ class Search {
   // the alignment.
   Path Finalise() const;
   Partial FindPartial() const;
+  // All paths within the lattice beam of the best, which Finalise gives. Throws std::invalid_argument when no
+  // lattice is kept.
+  StateLattice FindLattice() const;
 
  private:
   // What a token may cost: at the frame's start, and above the best of the next frame.
@@ -73,33 +87,63 @@ class Search {
     float now;
     float beam;
   };
-  // An emitting arc that a token may take.
+  // A step that a token may take.
   struct Candidate {
-    float cost;  // of the path with this arc
+    float cost;  // of the path with this step
     uint32_t arc;
-    int32_t record;  // of the path before it
+    int32_t source;   // place of the token before it
+    int32_t context;  // after it
+  };
+  // Where paths end: at a final state if any does.
+  struct End {
+    int32_t place;  // of the best
+    float cost;
+    bool is_final;
   };
 
   void SearchFrame(const float* log_probs, int64_t num_tokens);
   void CheckFrame(const float* log_probs, int64_t num_tokens) const;
-  Path TracePath(const Token& token) const;
-  int32_t FindCommonRecord() const;
   void ScoreFrame(const float* log_probs, int64_t num_tokens);
   Cutoff FindCutoff();
   float CostOfRank(size_t rank);
   bool ProcessEmitting(const Cutoff& cutoff, float* next_cutoff);
   float FirstNextCutoff(const Cutoff& cutoff) const;
+  template <bool kImplicit>
   size_t FindCandidates(float cutoff, float next_cutoff);
+  size_t FindStays(const Token& token, int32_t source, float next_cutoff, size_t num_candidates);
+  void AddBoosts(size_t num_candidates);
   void Reach(const Candidate& candidate);
   void ProcessEpsilon(float cutoff);
   void RelaxEpsilon(int32_t place, float cutoff);
+  float EpsilonCost(const Arc& arc, int32_t* context) const;
+  bool KeepsLattice() const { return options_.lattice_beam >= 0; }
+  void FinishLayer(float cutoff);
+
+  float TokenCost(int32_t label) const {
+    const size_t token = static_cast<size_t>(label) - 1;
+    return token < options_.token_costs.size() ? options_.token_costs[token] : 0.0f;
+  }
+  float AfterWord(int32_t word, int32_t* context) const;
+  float FinalCost(const Token& token, bool anywhere) const;
+  End FindEnd() const;
+  Path TracePath(const Token& token) const;
+  int32_t FindCommonRecord() const;
+  int32_t OutputLabel(uint32_t arc) const { return arc & kStay ? 0 : graph_.arcs()[arc].olabel; }
+  int32_t InputLabel(uint32_t arc) const {
+    return static_cast<int32_t>(arc & kStay ? arc & ~kStay : graph_.arcs()[arc].ilabel);
+  }
 
   const Graph& graph_;
   const SearchOptions options_;
   const float penalty_[2];  // added to an arc without, with an output label
+  const int32_t stride_;    // of contexts: the number of labels with an implicit topology, else 1
+  const Bias* bias_ = nullptr;
+  float bound_ = 0;  // of penalty_[1], less the most that boosts may gain
   TokenPool pool_;
-  std::vector<Token> tokens_;  // one a state
-  StateMap places_;            // state -> place in tokens_
+  LinkPool links_;             // of the lattice
+  std::vector<Token> tokens_;  // one a state and context
+  std::vector<Token> before_;  // those of the frame before, while this one is made
+  StateMap places_;            // state and context -> place in tokens_
   int32_t best_ = 0;           // place of the cheapest token
   double offset_ = 0;          // what was taken off the costs of all tokens
   int64_t num_frames_ = 0;
@@ -108,6 +152,8 @@ class Search {
   bool is_dead_ = false;                  // no token survived a frame
 
   std::vector<float> acoustic_;        // cost of each input label at this frame, less the best token's cost
+  float best_before_ = 0;              // that cost
+  float skipped_cost_ = 0;             // of the frames passed over since the last that was searched
   std::vector<float> costs_;           // scratch of CostOfRank
   std::vector<Candidate> candidates_;  // scratch of ProcessEmitting
   std::vector<int32_t> frontier_;      // scratch of ProcessEpsilon: places whose epsilon arcs wait

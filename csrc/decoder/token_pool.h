@@ -10,17 +10,21 @@ namespace asr {
 // A path's end: the state it reached, its cost, and the last step that led there.
 struct Token {
   int32_t state;
+  int32_t context;  // what else of the path's past decides its future: see search.h
   float cost;
   int32_t record;  // into the TokenPool; kNoRecord at the start of the utterance
 };
 
 constexpr int32_t kNoRecord = -1;
 
-// One step of a path: the arc taken, and the record of the step before.
+// One step of a path: the arc taken, and the record of the step before. A step that stays where it is, which
+// an implicit topology knows (see search.h), is written kStay | its input label in the arc's place.
 struct Record {
   int32_t previous;
   uint32_t arc;
 };
+
+constexpr uint32_t kStay = 0x80000000u;
 
 // All records of an utterance in one arena, with indices for pointers.
 // Invariant: a record points to an older one, `previous` < its own index; so walking back always ends.
@@ -48,7 +52,8 @@ class TokenPool {
       kLeastLimit;  // twice what survived the last collection, so that collecting costs O(1) a record
 };
 
-// State -> place in the list of the frame's tokens: open addressing, cleared in O(1) by a new stamp.
+// (State, context) -> place in the list of the frame's tokens: open addressing, cleared in O(1) by a new
+// stamp.
 class StateMap {
  public:
   StateMap() : slots_(1024) {}
@@ -58,29 +63,38 @@ class StateMap {
     if (++stamp_ == 0) Restamp();
   }
 
-  // The place of `state`; when it has none yet, it gets `new_place`.
-  int32_t FindOrAdd(int32_t state, int32_t new_place) {
+  // The place of the pair; when it has none yet, it gets `new_place`.
+  int32_t FindOrAdd(int32_t state, int32_t context, int32_t new_place) {
     if (2 * size_ >= slots_.size()) Grow();
-    Slot& slot = Find(state);
+    const uint64_t key = Key(state, context);
+    Slot& slot = Find(key);
     if (slot.stamp != stamp_) {
-      slot = {stamp_, state, new_place};
+      slot = {key, stamp_, new_place};
       ++size_;
     }
     return slot.place;
   }
+  // The place of the pair, which has one, or -1.
+  int32_t Find(int32_t state, int32_t context) {
+    const Slot& slot = Find(Key(state, context));
+    return slot.stamp == stamp_ ? slot.place : -1;
+  }
 
  private:
   struct Slot {
+    uint64_t key = 0;
     uint32_t stamp = 0;  // the slot is empty unless this is the map's stamp
-    int32_t state = 0;
     int32_t place = 0;
   };
 
-  Slot& Find(int32_t state) {
+  static uint64_t Key(int32_t state, int32_t context) {
+    return static_cast<uint64_t>(context) << 32 | static_cast<uint32_t>(state);
+  }
+  Slot& Find(uint64_t key) {
     const size_t mask = slots_.size() - 1;
     // Fibonacci hashing: neighbouring states, which are often alive together, land far apart.
-    size_t i = (static_cast<uint64_t>(state) * 0x9E3779B97F4A7C15u >> 32) & mask;
-    while (slots_[i].stamp == stamp_ && slots_[i].state != state) i = (i + 1) & mask;
+    size_t i = ((key ^ key >> 29) * 0x9E3779B97F4A7C15u >> 32) & mask;
+    while (slots_[i].stamp == stamp_ && slots_[i].key != key) i = (i + 1) & mask;
     return slots_[i];
   }
   void Grow();

@@ -1,0 +1,44 @@
+"""Phrases that a request expects: a path that holds one costs less by its boost.
+
+    bias = Bias.of_words({"jonas brothers": 4.0, "new york": 2.5}, words)
+    decoder.decode(log_probs, bias=bias)
+
+The boost, in cost units (nats, as LM costs), counts once for each place where the phrase stands in a path's words; a
+phrase begun and abandoned, or cut off by the end of the utterance, earns nothing. Paths that differ in what they have
+begun are kept apart, so the rule holds exactly. Negative boosts suppress.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
+
+from asr import _decoder
+from asr.errors import InputError
+
+
+class Bias:
+    """Immutable; any number of searches may share one."""
+
+    def __init__(self, phrases: Iterable[tuple[Sequence[int], float]]):
+        """`phrases`: output labels of the graph, and the boost. Raises InputError for an empty phrase or bad boost."""
+        checked = [(list(labels), float(boost)) for labels, boost in phrases]
+        for labels, boost in checked:
+            if not isfinite(boost):
+                raise InputError(f"the phrase {labels} has the boost {boost}; it must be finite")
+        try:
+            self.automaton = _decoder.Bias(checked)
+        except ValueError as e:
+            raise InputError(str(e)) from None
+
+    @classmethod
+    def of_words(cls, boosts: Mapping[str, float], words: Sequence[str]) -> "Bias":
+        """From phrases as text and the graph's words (line number = label).
+
+        Raises InputError naming the phrases with words that the graph does not have.
+        """
+        labels = {word: label for label, word in enumerate(words)}
+        unknown = {w: phrase for phrase in boosts for w in phrase.split() if w not in labels}
+        if unknown:
+            named = ", ".join(f"'{word}' in '{phrase}'" for word, phrase in list(unknown.items())[:5])
+            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            raise InputError(f"phrases to boost have words that the graph does not know: {named}{more}")
+        return cls(([labels[word] for word in phrase.split()], boost) for phrase, boost in boosts.items())

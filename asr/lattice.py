@@ -1,0 +1,212 @@
+"""Word lattices: every word sequence near the best of one utterance, once, on its cheapest path.
+
+    decoded = Decoder(graph, lattice_beam=8.0).decode_lattice(log_probs)
+    for reading in decoded.lattice.nbest(10):
+        print(reading.cost, [words[label] for label in reading.labels])
+
+A lattice is acyclic and deterministic: the arcs that leave a state have different words, so each path from state 0 to a
+final state is another word sequence. Arcs lead from lower to higher states and lie in the order of their sources. A
+path's alignment, a token of the net a frame, is what its arcs and its end hold, one after the other. Costs are
+negative natural logs, in two parts: acoustic (scaled as the search did) and graph (LM, lexicon, penalties, boosts).
+"""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr import _decoder
+
+ARC = np.dtype(
+    [("from", "<i4"), ("to", "<i4"), ("word", "<i4"), ("graph", "<f4"), ("acoustic", "<f4"), ("tokens_end", "<u4")]
+)
+FINAL = np.dtype([("state", "<i4"), ("graph", "<f4"), ("acoustic", "<f4"), ("tokens_end", "<u4")])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One path of a lattice."""
+
+    labels: list[int]  # output labels of the graph
+    cost: float  # graph + acoustic
+    graph_cost: float
+    acoustic_cost: float
+    alignment: NDArray[np.int32]  # (F,) token of the net at each frame, 0 blank
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """A of ARC, ordered by source; E of FINAL. `tokens[tokens_end[k - 1] : tokens_end[k]]` belong to arc k, then on
+    to the ends. `beam`: paths up to so much above the best are here; smaller than asked for when they were too many.
+    """
+
+    num_states: int
+    arcs: NDArray[np.void]  # (A,)
+    finals: NDArray[np.void]  # (E,)
+    tokens: NDArray[np.int32]  # one for each searched frame of each arc and end
+    frames: NDArray[np.int32]  # number of each searched frame
+    num_frames: int
+    beam: float
+    complete: bool  # False: no path reached a final state, and these are partial ones
+
+    @classmethod
+    def determinize(cls, kept: "_decoder.StateLattice", beam: float, max_arcs: int) -> "Lattice":
+        """The word lattice of what a search kept."""
+        lattice = kept.determinize(beam, max_arcs)
+        return cls(
+            lattice.num_states,
+            np.frombuffer(lattice.arcs, ARC),
+            np.frombuffer(lattice.finals, FINAL),
+            np.frombuffer(lattice.tokens, np.int32),
+            np.array(kept.frames, np.int32),
+            kept.num_frames,
+            lattice.beam,
+            kept.complete,
+        )
+
+    @property
+    def num_arcs(self) -> int:
+        return len(self.arcs)
+
+    @cached_property
+    def costs(self) -> NDArray[np.float64]:
+        """(A,) graph + acoustic of each arc."""
+        return self.arcs["graph"].astype(np.float64) + self.arcs["acoustic"]
+
+    @cached_property
+    def final_costs(self) -> NDArray[np.float64]:
+        """(S,) cost of ending in each state; inf where a path cannot."""
+        costs = np.full(self.num_states, inf)
+        costs[self.finals["state"]] = self.finals["graph"].astype(np.float64) + self.finals["acoustic"]
+        return costs
+
+    @cached_property
+    def first(self) -> list[int]:
+        """(S + 1,): the arcs of state s are first[s] up to first[s + 1]."""
+        return [0, *np.cumsum(np.bincount(self.arcs["from"], minlength=self.num_states)).tolist()]
+
+    @cached_property
+    def to_end(self) -> list[float]:
+        """(S,) cost of the cheapest path from each state to an end."""
+        to_end = self.final_costs.tolist()
+        columns = zip(self.arcs["from"].tolist(), self.arcs["to"].tolist(), self.costs.tolist(), strict=True)
+        for source, target, cost in reversed(list(columns)):
+            to_end[source] = min(to_end[source], cost + to_end[target])
+        return to_end
+
+    @cached_property
+    def state_frames(self) -> NDArray[np.int32]:
+        """(S,) frame at which paths stand in each state: the first that its arcs cover."""
+        num_tokens = np.diff(self.arcs["tokens_end"], prepend=0)
+        searched = np.zeros(self.num_states, np.int64)
+        for source, target, count in zip(self.arcs["from"], self.arcs["to"], num_tokens, strict=True):
+            searched[target] = searched[source] + count
+        return np.append(self.frames, self.num_frames)[searched].astype(np.int32)
+
+    def nbest(self, n: int) -> list[Reading]:
+        """The `n` cheapest word sequences, cheapest first; fewer when the lattice holds no more."""
+        return [reading for _, reading in zip(range(n), self.readings(), strict=False)]
+
+    def readings(self) -> Iterator[Reading]:
+        """All word sequences, cheapest first (A* with the exact cost to the end)."""
+        if self.num_states == 0:
+            return
+        targets, costs = self.arcs["to"].tolist(), self.costs.tolist()
+        # (cost of the whole path, number, its state or -1 at the end, cost so far, path)
+        heap: list[tuple[float, int, int, float, tuple | None]] = [(self.to_end[0], 0, 0, 0.0, None)]
+        number = 0
+        while heap:
+            _, _, state, cost, path = heapq.heappop(heap)
+            if state < 0:
+                yield self._reading(path)
+                continue
+            if (final := cost + self.final_costs[state]) < inf:
+                heapq.heappush(heap, (final, number := number + 1, -1, final, (path, -1 - state)))
+            for arc in range(self.first[state], self.first[state + 1]):
+                far = cost + costs[arc]
+                whole = far + self.to_end[targets[arc]]
+                if whole < inf:
+                    heapq.heappush(heap, (whole, number := number + 1, targets[arc], far, (path, arc)))
+
+    def _reading(self, path: tuple | None) -> Reading:
+        steps: list[int] = []
+        while path is not None:
+            path, step = path
+            steps.append(step)
+        end, *arcs = steps
+        arcs.reverse()
+        final = int(np.flatnonzero(self.finals["state"] == -1 - end)[0])
+        graph = float(self.arcs["graph"][arcs].sum(dtype=np.float64) + self.finals["graph"][final])
+        acoustic = float(self.arcs["acoustic"][arcs].sum(dtype=np.float64) + self.finals["acoustic"][final])
+        tokens = [self.tokens_of(arc) for arc in [*arcs, self.num_arcs + final]]
+        return Reading(self.arcs["word"][arcs].tolist(), graph + acoustic, graph, acoustic, self.align(tokens))
+
+    def tokens_of(self, arc: int) -> NDArray[np.int32]:
+        """The tokens of an arc or, with `num_arcs` + its number, of an end."""
+        return self.tokens[self._token_ends[arc] : self._token_ends[arc + 1]]
+
+    @cached_property
+    def _token_ends(self) -> list[int]:
+        return [0, *self.arcs["tokens_end"].tolist(), *self.finals["tokens_end"].tolist()]
+
+    def align(self, tokens: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
+        """Tokens of a path's searched frames -> (F,), blanks where frames were passed over."""
+        alignment = np.zeros(self.num_frames, np.int32)
+        searched = np.concatenate(tokens)
+        alignment[self.frames[: len(searched)]] = searched
+        return alignment
+
+    def scaled(self, graph: float = 1.0, acoustic: float = 1.0) -> "Lattice":
+        """The same paths with each part of their costs multiplied."""
+        arcs, finals = self.arcs.copy(), self.finals.copy()
+        for records in (arcs, finals):
+            records["graph"] *= graph
+            records["acoustic"] *= acoustic
+        return replace(self, arcs=arcs, finals=finals)
+
+    def posteriors(self, scale: float = 1.0) -> NDArray[np.float64]:
+        """(A,) probability that a path goes through each arc, where a path weighs exp(-scale * cost)."""
+        sources, targets = self.arcs["from"].tolist(), self.arcs["to"].tolist()
+        costs = (scale * self.costs).tolist()
+        forward = [-inf] * self.num_states
+        backward = (-scale * self.final_costs).tolist()
+        forward[:1] = [0.0] * min(1, self.num_states)
+        for source, target, cost in zip(sources, targets, costs, strict=True):
+            forward[target] = log_add(forward[target], forward[source] - cost)
+        for source, target, cost in zip(reversed(sources), reversed(targets), reversed(costs), strict=True):
+            backward[source] = log_add(backward[source], backward[target] - cost)
+        through = np.array(forward)[sources] + np.array(backward)[targets] - np.array(costs)
+        return np.exp(through - backward[0]) if self.num_arcs else np.zeros(0)
+
+    def oracle(self, ref: Sequence[int]) -> int:
+        """The fewest word errors (Levenshtein) that any path of the lattice has against `ref`, labels."""
+        if self.num_states == 0:
+            return len(ref)
+        ref_labels = np.array(ref, np.int64)
+        count = np.arange(len(ref) + 1.0)
+        errors = np.full((self.num_states, len(ref) + 1), inf)  # of the best path to a state, against ref[:j]
+        errors[0, 0] = 0
+        best = inf
+        for state in range(self.num_states):
+            # A word of the reference left out: the running minimum of errors[j] - j, plus j.
+            here = np.minimum.accumulate(errors[state] - count) + count
+            if self.final_costs[state] < inf:
+                best = min(best, here[-1])
+            for arc in range(self.first[state], self.first[state + 1]):
+                after = here + 1
+                replaced = here[:-1] + (ref_labels != self.arcs["word"][arc])
+                after[1:] = np.minimum(after[1:], replaced)
+                target = self.arcs["to"][arc]
+                errors[target] = np.minimum(errors[target], after)
+        return int(best)
+
+
+def log_add(a: float, b: float) -> float:
+    """log(exp(a) + exp(b))."""
+    if a < b:
+        a, b = b, a
+    return a if b == -inf else a + float(np.log1p(np.exp(b - a)))

@@ -1,0 +1,345 @@
+// Determinisation of a lattice over its words, after Povey et al., "Generating exact lattices in the WFST
+// framework" (2012): best first, with the alignments carried along as strings.
+//
+// A state of the result is a set of elements: a state of the input that can be reached by one word sequence,
+// with the cost and the tokens by which its cheapest path goes beyond what the arcs of the result have told
+// so far. Sets are made canonical - the least cost and the common beginning of the tokens go onto the arc
+// that leads to them - so that equal futures meet in one state. Only elements count that have an arc with a
+// word, or an end; the others are passed through.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <queue>
+#include <tuple>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "lattice.h"
+
+namespace asr {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+// Costs of sets are equal that agree to this many parts of one: far above rounding, far below what matters.
+constexpr double kGrid = 1024;
+
+// Sequences of tokens as a tree: a string is its last node, equal strings are one node.
+class StringTree {
+ public:
+  StringTree() : nodes_(1) {}
+  int32_t Append(int32_t string, int32_t token) {
+    const uint64_t key = static_cast<uint64_t>(string) << 32 | static_cast<uint32_t>(token);
+    const auto [child, is_new] = children_.try_emplace(key, static_cast<int32_t>(nodes_.size()));
+    if (is_new) nodes_.push_back({string, token, nodes_[string].length + 1});
+    return child->second;
+  }
+  int32_t Length(int32_t string) const { return nodes_[string].length; }
+  int32_t Common(int32_t a, int32_t b) const {
+    while (a != b) (nodes_[a].length < nodes_[b].length ? b : a) = Shorter(a, b);
+    return a;
+  }
+  // The tokens of `string` after its first `begin`.
+  std::vector<int32_t> Tokens(int32_t string, int32_t begin) const {
+    std::vector<int32_t> tokens;
+    for (; Length(string) > begin; string = nodes_[string].previous) tokens.push_back(nodes_[string].token);
+    std::reverse(tokens.begin(), tokens.end());
+    return tokens;
+  }
+  int32_t WithoutFirst(int32_t string, int32_t begin) {
+    if (begin == 0) return string;
+    int32_t rest = 0;
+    for (const int32_t token : Tokens(string, begin)) rest = Append(rest, token);
+    return rest;
+  }
+
+ private:
+  struct Node {
+    int32_t previous = 0;
+    int32_t token = 0;
+    int32_t length = 0;
+  };
+  int32_t Shorter(int32_t a, int32_t b) const {
+    return nodes_[a].length < nodes_[b].length ? nodes_[b].previous : nodes_[a].previous;
+  }
+  std::vector<Node> nodes_;  // 0 is the empty string
+  std::unordered_map<uint64_t, int32_t> children_;
+};
+
+struct Weight {
+  double graph = 0;
+  double acoustic = 0;
+  double sum() const { return graph + acoustic; }
+};
+
+struct Element {
+  int32_t state;
+  int32_t string;
+  Weight weight;
+};
+
+using Subset = std::vector<Element>;  // ascending states
+
+// A word that leads from a state of the result to a set, whose costs still count from that state.
+struct Task {
+  double priority;  // cost of the best whole path through it
+  int32_t from;
+  int32_t word;
+  Subset reached;
+};
+
+class Determinizer {
+ public:
+  Determinizer(const StateLattice& lattice, float beam) : in_(lattice), beam_(beam) {
+    Index();
+    FindCostsToEnd();
+  }
+
+  WordLattice Run(int64_t max_arcs);
+
+ private:
+  // A state of the result.
+  struct State {
+    Subset subset;
+    double cost;  // of the cheapest path that leads here
+  };
+  struct OutArc {
+    int32_t to;
+    int32_t word;
+    Weight weight;
+    std::vector<int32_t> tokens;
+  };
+  struct Sooner {
+    bool operator()(const Task& a, const Task& b) const { return a.priority > b.priority; }
+  };
+
+  void Index();
+  void FindCostsToEnd();
+  void Improve(std::map<int32_t, Element>* best, const Element& element) const;
+  Subset Close(const Subset& reached, double cost);
+  Element Normalize(Subset* subset);
+  int32_t FindState(Subset subset, double cost);
+  void Expand(int32_t state);
+  WordLattice Order() const;
+  bool HasFuture(int32_t state) const { return is_final_[state] || has_words_[state]; }
+
+  const StateLattice& in_;
+  const double beam_;
+  std::vector<int32_t> arc_begin_;  // of each input state
+  std::vector<Weight> final_;
+  std::vector<bool> is_final_, has_words_;
+  std::vector<double> to_end_;  // cost of the cheapest path from each input state to an end
+  double best_ = 0;             // of the whole lattice
+  StringTree strings_;
+  std::vector<State> states_;
+  std::vector<std::vector<OutArc>> arcs_;            // of each state
+  std::vector<OutArc> finals_;                       // of each state; no end: to = -1
+  std::map<std::vector<int64_t>, int32_t> numbers_;  // a set in whole numbers -> its state
+  std::priority_queue<Task, std::vector<Task>, Sooner> tasks_;
+};
+
+void Determinizer::Index() {
+  const auto n = static_cast<size_t>(in_.num_states);
+  arc_begin_.assign(n + 1, 0);
+  final_.assign(n, {});
+  is_final_.assign(n, false);
+  has_words_.assign(n, false);
+  for (const StateLattice::Arc& arc : in_.arcs) {
+    ++arc_begin_[arc.from + 1];
+    if (arc.olabel != 0) has_words_[arc.from] = true;
+  }
+  std::partial_sum(arc_begin_.begin(), arc_begin_.end(), arc_begin_.begin());
+  for (const StateLattice::Final& end : in_.finals) {
+    is_final_[end.state] = true;
+    final_[end.state] = {end.graph, end.acoustic};
+  }
+}
+
+void Determinizer::FindCostsToEnd() {
+  to_end_.assign(in_.num_states, kInfinity);
+  for (int32_t s = in_.num_states; s-- > 0;) {
+    if (is_final_[s]) to_end_[s] = final_[s].sum();
+    for (int32_t a = arc_begin_[s]; a < arc_begin_[s + 1]; ++a) {
+      const StateLattice::Arc& arc = in_.arcs[a];
+      to_end_[s] = std::min(to_end_[s], double{arc.graph} + arc.acoustic + to_end_[arc.to]);
+    }
+  }
+  best_ = to_end_.empty() ? kInfinity : to_end_[0];
+}
+
+void Determinizer::Improve(std::map<int32_t, Element>* best, const Element& element) const {
+  const auto [place, is_new] = best->try_emplace(element.state, element);
+  if (is_new) return;
+  Element& old = place->second;
+  // Of paths at one cost the one with the smaller string, so that the result is the same on every run.
+  if (std::make_pair(element.weight.sum(), element.string) < std::make_pair(old.weight.sum(), old.string))
+    old = element;
+}
+
+// All states that arcs without a word lead to, from a set reached at `cost`; those without a future left out.
+Subset Determinizer::Close(const Subset& reached, double cost) {
+  std::map<int32_t, Element> open;  // by state, that is in an order in which arcs lead onwards
+  for (const Element& element : reached) open.emplace(element.state, element);
+  Subset closed;
+  while (!open.empty()) {
+    const Element element = open.begin()->second;
+    open.erase(open.begin());
+    if (HasFuture(element.state)) closed.push_back(element);
+    for (int32_t a = arc_begin_[element.state]; a < arc_begin_[element.state + 1]; ++a) {
+      const StateLattice::Arc& arc = in_.arcs[a];
+      if (arc.olabel != 0) continue;
+      const Weight weight{element.weight.graph + arc.graph, element.weight.acoustic + arc.acoustic};
+      if (cost + weight.sum() + to_end_[arc.to] > best_ + beam_) continue;
+      const int32_t string =
+          arc.ilabel == 0 ? element.string : strings_.Append(element.string, arc.ilabel - 1);
+      Improve(&open, {arc.to, string, weight});
+    }
+  }
+  return closed;
+}
+
+// Takes the least cost and the common beginning off all elements and returns them.
+Element Determinizer::Normalize(Subset* subset) {
+  const auto least = std::min_element(subset->begin(), subset->end(), [](const Element& a, const Element& b) {
+    return a.weight.sum() < b.weight.sum();
+  });
+  Element common{-1, subset->front().string, least->weight};
+  for (const Element& element : *subset) common.string = strings_.Common(common.string, element.string);
+  const int32_t length = strings_.Length(common.string);
+  for (Element& element : *subset) {
+    element.weight.graph -= common.weight.graph;
+    element.weight.acoustic -= common.weight.acoustic;
+    element.string = strings_.WithoutFirst(element.string, length);
+  }
+  return common;
+}
+
+// The number of the set's state, a new one if need be.
+int32_t Determinizer::FindState(Subset subset, double cost) {
+  std::vector<int64_t> key;
+  for (const Element& element : subset) {
+    key.insert(key.end(), {element.state, element.string, std::llround(element.weight.graph * kGrid),
+                           std::llround(element.weight.acoustic * kGrid)});
+  }
+  const auto [number, is_new] = numbers_.try_emplace(std::move(key), static_cast<int32_t>(states_.size()));
+  if (is_new) {
+    states_.push_back({std::move(subset), cost});
+    Expand(number->second);
+  }
+  return number->second;
+}
+
+// Finds how a new state ends, and the tasks that lead on from it.
+void Determinizer::Expand(int32_t number) {
+  const State& state = states_[number];
+  double best_end = kInfinity;
+  OutArc end{-1, 0, {}, {}};
+  std::map<int32_t, std::map<int32_t, Element>> by_word;
+  for (const Element& element : state.subset) {
+    if (is_final_[element.state] && element.weight.sum() + final_[element.state].sum() < best_end) {
+      const Weight& last = final_[element.state];
+      best_end = element.weight.sum() + last.sum();
+      end = {number,
+             0,
+             {element.weight.graph + last.graph, element.weight.acoustic + last.acoustic},
+             strings_.Tokens(element.string, 0)};
+    }
+    for (int32_t a = arc_begin_[element.state]; a < arc_begin_[element.state + 1]; ++a) {
+      const StateLattice::Arc& arc = in_.arcs[a];
+      if (arc.olabel == 0) continue;
+      const Weight weight{element.weight.graph + arc.graph, element.weight.acoustic + arc.acoustic};
+      if (state.cost + weight.sum() + to_end_[arc.to] > best_ + beam_) continue;
+      const int32_t string =
+          arc.ilabel == 0 ? element.string : strings_.Append(element.string, arc.ilabel - 1);
+      Improve(&by_word[arc.olabel], {arc.to, string, weight});
+    }
+  }
+  if (state.cost + best_end > best_ + beam_) end.to = -1;
+  finals_.push_back(end);
+  arcs_.emplace_back();
+  for (const auto& [word, elements] : by_word) {
+    Task task{kInfinity, number, word, {}};
+    for (const auto& [_, element] : elements) {
+      task.reached.push_back(element);
+      task.priority = std::min(task.priority, state.cost + element.weight.sum() + to_end_[element.state]);
+    }
+    tasks_.push(std::move(task));
+  }
+}
+
+// Best first: so a state is found by its cheapest path first, and to stop is to shrink the beam.
+WordLattice Determinizer::Run(int64_t max_arcs) {
+  double reached = beam_;
+  if (best_ < kInfinity) {
+    Subset start = Close({{0, 0, {}}}, 0);
+    // Nothing leads to the start, so it keeps its costs and tokens.
+    FindState(std::move(start), 0);
+    for (int64_t num_arcs = 0; !tasks_.empty(); ++num_arcs) {
+      const Task task = tasks_.top();
+      tasks_.pop();
+      if (num_arcs == max_arcs) {
+        reached = task.priority - best_;
+        break;
+      }
+      Subset subset = Close(task.reached, states_[task.from].cost);
+      if (subset.empty()) continue;  // by rounding, at the very edge of the beam
+      const Element common = Normalize(&subset);
+      const int32_t to = FindState(std::move(subset), states_[task.from].cost + common.weight.sum());
+      arcs_[task.from].push_back({to, task.word, common.weight, strings_.Tokens(common.string, 0)});
+    }
+  }
+  WordLattice lattice = Order();
+  lattice.beam = static_cast<float>(reached);
+  return lattice;
+}
+
+// The states that lie on a path to an end, in an order in which arcs lead upwards.
+WordLattice Determinizer::Order() const {
+  const size_t n = states_.size();
+  std::vector<int32_t> num_before(n, 0), order, numbers(n, -1);
+  for (const auto& arcs : arcs_)
+    for (const OutArc& arc : arcs) ++num_before[arc.to];
+  if (n > 0) order.push_back(0);
+  for (size_t i = 0; i < order.size(); ++i) {
+    for (const OutArc& arc : arcs_[order[i]])
+      if (--num_before[arc.to] == 0) order.push_back(arc.to);
+  }
+  std::vector<bool> ends(n, false);
+  for (size_t i = order.size(); i-- > 0;) {
+    const int32_t s = order[i];
+    ends[s] = finals_[s].to >= 0;
+    for (const OutArc& arc : arcs_[s]) ends[s] = ends[s] || ends[arc.to];
+  }
+  WordLattice out;
+  for (const int32_t s : order)
+    if (ends[s]) numbers[s] = out.num_states++;
+  const auto add_tokens = [&out](const OutArc& arc) {
+    out.tokens.insert(out.tokens.end(), arc.tokens.begin(), arc.tokens.end());
+    return static_cast<uint32_t>(out.tokens.size());
+  };
+  for (const int32_t s : order) {
+    if (!ends[s]) continue;
+    for (const OutArc& arc : arcs_[s]) {
+      if (!ends[arc.to]) continue;
+      out.arcs.push_back({numbers[s], numbers[arc.to], arc.word, static_cast<float>(arc.weight.graph),
+                          static_cast<float>(arc.weight.acoustic), add_tokens(arc)});
+    }
+  }
+  for (const int32_t s : order) {
+    if (!ends[s] || finals_[s].to < 0) continue;
+    const OutArc& end = finals_[s];
+    out.finals.push_back({numbers[s], static_cast<float>(end.weight.graph),
+                          static_cast<float>(end.weight.acoustic), add_tokens(end)});
+  }
+  return out;
+}
+
+}  // namespace
+
+WordLattice Determinize(const StateLattice& lattice, float beam, int64_t max_arcs) {
+  return Determinizer(lattice, beam).Run(max_arcs);
+}
+
+}  // namespace asr

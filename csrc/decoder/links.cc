@@ -1,0 +1,90 @@
+#include "links.h"
+
+#include <limits>
+
+namespace asr {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr uint32_t kGone = 0xFFFFFFFFu;
+
+}  // namespace
+
+void LinkPool::Clear() {
+  layers_.clear();
+  links_.clear();
+  costs_.clear();
+  limit_ = kLeastLimit;
+}
+
+void LinkPool::Begin(double offset) {
+  const auto node = static_cast<uint32_t>(costs_.size());
+  const auto link = static_cast<uint32_t>(links_.size());
+  layers_.push_back({node, link, link, offset});
+}
+
+void LinkPool::CollectGarbage(float beam) {
+  Prune(std::vector<float>(costs_.size() - layers_.back().node_begin, 0.0f), beam);
+  limit_ = std::max(kLeastLimit, 2 * links_.size());
+}
+
+void LinkPool::Prune(const std::vector<float>& extra, float beam) {
+  FindExtras(extra, beam);
+  DropDear(beam);
+}
+
+// Backwards: what the best whole path through each node costs more than the best of all.
+void LinkPool::FindExtras(const std::vector<float>& last, float beam) {
+  extras_.assign(costs_.size(), kInfinity);
+  std::copy(last.begin(), last.end(), extras_.begin() + layers_.back().node_begin);
+  for (size_t l = layers_.size(); l-- > 0;) {
+    // Epsilon links within a layer may stand in any order: as many rounds as the longest run of them.
+    for (bool improves = true; improves;) {
+      improves = false;
+      for (uint32_t k = LinkEnd(l); k-- > layers_[l].epsilon_begin;) {
+        const Link& link = links_[k];
+        const float extra = extras_[link.to] + Slack(link);
+        if (extra <= beam && extra < extras_[link.from]) {
+          extras_[link.from] = extra;
+          improves = true;
+        }
+      }
+    }
+    for (uint32_t k = layers_[l].epsilon_begin; k-- > layers_[l].link_begin;) {
+      const Link& link = links_[k];
+      const float extra = extras_[link.to] + Slack(link);
+      if (extra <= beam) extras_[link.from] = std::min(extras_[link.from], extra);
+    }
+  }
+}
+
+// Everything moves up, in order.
+void LinkPool::DropDear(float beam) {
+  moved_.assign(costs_.size(), kGone);
+  uint32_t num_nodes = 0, num_links = 0;
+  for (size_t l = 0; l < layers_.size(); ++l) {
+    const Layer old = layers_[l];
+    const uint32_t node_end = NodeEnd(l), link_end = LinkEnd(l);
+    layers_[l].node_begin = num_nodes;
+    layers_[l].link_begin = num_links;
+    for (uint32_t n = old.node_begin; n < node_end; ++n) {
+      if (!(extras_[n] <= beam)) continue;
+      moved_[n] = num_nodes;
+      costs_[num_nodes] = costs_[n];
+      extras_[num_nodes++] = extras_[n];
+    }
+    for (uint32_t k = old.link_begin; k < link_end; ++k) {
+      if (k == old.epsilon_begin) layers_[l].epsilon_begin = num_links;
+      const Link& link = links_[k];
+      if (moved_[link.from] == kGone || moved_[link.to] == kGone) continue;
+      const uint32_t to = moved_[link.to];
+      if (!(extras_[to] + std::max(0.0f, link.cost - costs_[to]) <= beam)) continue;
+      links_[num_links++] = {moved_[link.from], to, link.arc, link.cost, link.acoustic};
+    }
+    if (old.epsilon_begin == link_end) layers_[l].epsilon_begin = num_links;
+  }
+  costs_.resize(num_nodes);
+  links_.resize(num_links);
+}
+
+}  // namespace asr

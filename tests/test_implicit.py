@@ -1,0 +1,74 @@
+"""The search with an implicit CTC topology over LG equals the search of HLG."""
+
+from math import inf
+
+import numpy as np
+import pytest
+from random_graphs import make_arrays, random_arrays, random_log_probs, to_graph, without_epsilon_cycles
+
+from asr.bias import Bias
+from asr.graph.automaton import Automaton
+from asr.graph.topology import apply_topology
+from asr.search import Decoder
+
+EXACT = {"beam": inf, "max_active": 2**30}
+
+
+def random_pair(rng):
+    """A random LG, and the HLG made of it."""
+    num_tokens = 4
+    arrays = without_epsilon_cycles(random_arrays(rng, rng.integers(2, 6), rng.integers(4, 14), num_tokens))
+    arrays.arcs["ilabel"][arrays.arcs["ilabel"] == 1] = 2  # LG has no blank
+    arrays.arcs["olabel"] %= 4
+    start, final, source, arcs = arrays
+    lg = Automaton.from_arcs(start, final, source, arcs["ilabel"], arcs["olabel"], arcs["cost"], arcs["next"])
+    return to_graph(lg.arrays()), to_graph(apply_topology(lg, num_tokens).arrays()), num_tokens
+
+
+@pytest.mark.parametrize("boosted", [False, True])
+def test_equals_the_explicit_topology(boosted):
+    rng = np.random.default_rng(1)
+    num_complete = 0
+    for _ in range(150):
+        lg, hlg, num_tokens = random_pair(rng)
+        log_probs = random_log_probs(rng, rng.integers(0, 8), num_tokens)
+        options = {"acoustic_scale": 0.8, "blank_penalty": 0.2, "word_penalty": -0.1}
+        bias = Bias([([1, 2], 2.0), ([3], 1.0), ([2, 2, 1], 3.0)]) if boosted else None
+        explicit = Decoder(hlg, lattice_beam=5.0, **options, **EXACT).decode_lattice(log_probs, bias)
+        implicit = Decoder(lg, lattice_beam=5.0, implicit=True, **options, **EXACT).decode_lattice(log_probs, bias)
+        if not explicit.path.complete:
+            continue
+        num_complete += 1
+        assert implicit.path.complete
+        assert implicit.path.cost == pytest.approx(explicit.path.cost, abs=1e-3)
+        best = explicit.path.cost
+        want = {tuple(r.labels): r.cost for r in explicit.lattice.readings() if r.cost < best + 4.99}
+        found = {tuple(r.labels): r.cost for r in implicit.lattice.readings()}
+        for words, cost in want.items():
+            assert found[words] == pytest.approx(cost, abs=1e-3)
+        for reading in implicit.lattice.readings():
+            scores = -0.8 * log_probs[range(len(log_probs)), reading.alignment] + 0.2 * (reading.alignment == 0)
+            assert reading.acoustic_cost == pytest.approx(scores.sum(), abs=1e-3)
+    assert num_complete > 50
+
+
+def test_equal_tokens_need_a_blank_between():
+    lg = to_graph(make_arrays(0, {2: 0.0}, 3, [(0, 2, 7, 0.0, 1), (1, 2, 8, 0.0, 2)]))
+    decoder = Decoder(lg, implicit=True, **EXACT)
+    likely = np.log(np.array([[0.1, 0.9]] * 3, np.float32))
+    path = decoder.decode(likely)
+    assert path.labels == [7, 8]
+    assert path.alignment.tolist() == [1, 0, 1]
+    assert not decoder.decode(likely[:2]).complete
+
+
+def test_streams_are_the_same():
+    rng = np.random.default_rng(2)
+    lg, _, num_tokens = random_pair(rng)
+    log_probs = random_log_probs(rng, 40, num_tokens, impossible=0)
+    decoder = Decoder(lg, beam=6.0, implicit=True)
+    stream = decoder.stream()
+    for begin in range(0, 40, 3):
+        stream.accept(log_probs[begin : begin + 3])
+    path, whole = stream.finish(), decoder.decode(log_probs)
+    assert (path.labels, path.cost, path.alignment.tolist()) == (whole.labels, whole.cost, whole.alignment.tolist())
