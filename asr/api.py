@@ -8,7 +8,7 @@ print(recognizer.transcribe("speech.wav").text)
 import dataclasses
 import difflib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -20,13 +20,16 @@ from tqdm import tqdm
 
 from asr import audio, bundle
 from asr.acoustic import AcousticModel
+from asr.bias import Bias
+from asr.confidence import Calibration
 from asr.config import Config, DecoderConfig
 from asr.dataset import load_input
-from asr.decode import GraphSearcher, GraphTables, GreedySearcher, Searcher, decode_log_probs, make_decoder
+from asr.decode import decode_log_probs
 from asr.errors import InputError
 from asr.feature_files import is_feature_file, load_features
 from asr.hypothesis import Hypothesis
 from asr.manifest import Utterance
+from asr.searchers import GraphSearcher, GraphTables, GreedySearcher, Searcher, make_decoder
 from asr.tokens import Tokens
 
 BATCH_S = 60.0  # audio scored at a time, padding included
@@ -62,48 +65,88 @@ class Recognizer:
         """`tables` is the compiled graph; without it, or with `cfg.decoder.kind="greedy"`, the search is greedy."""
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise InputError(f"device={device}, but this machine or this torch has no CUDA; set device=cpu")
+        self.device = device
         self.model = model.to(device).eval()
         self.cfg, self.tokens, self.tables = cfg, tokens, tables
         self.frame_s = model.frame_s
         self.searcher = self._searcher(cfg.decoder)
 
+    def with_decoder(self, decoder: DecoderConfig) -> "Recognizer":
+        """The same model with another search."""
+        cfg = dataclasses.replace(self.cfg, decoder=decoder)
+        return Recognizer(self.model, cfg, self.tokens, self.tables, self.device)
+
     def _searcher(self, decoder: DecoderConfig) -> Searcher:
         if decoder.kind not in ("graph", "greedy"):
             raise InputError(f"decoder.kind={decoder.kind} is unknown; choose graph or greedy")
+        if decoder.nbest < 1 or not 0 <= decoder.reject_below <= 1:
+            raise InputError(
+                f"decoder.nbest={decoder.nbest} must be at least 1, reject_below={decoder.reject_below} from 0 to 1"
+            )
+        calibration = Calibration(decoder.confidence_scale, decoder.confidence_offset)
         if decoder.kind == "greedy" or self.tables is None:
-            return GreedySearcher(self.tokens, self.cfg.tokens.unit)
-        return GraphSearcher(make_decoder(self.tables.graph, decoder), self.tables, self.tokens)
+            return GreedySearcher(self.tokens, self.cfg.tokens.unit, calibration)
+        core = make_decoder(self.tables.graph, decoder)
+        return GraphSearcher(core, self.tables, self.tokens, decoder.nbest, calibration)
+
+    def bias(self, phrases: Mapping[str, float] | None) -> Bias | None:
+        """Phrases with their boosts as the search takes them; None for none.
+
+        Raises InputError naming words that the graph does not have, and without a graph.
+        """
+        if not phrases:
+            return None
+        if self.tables is None:
+            raise InputError("phrases can be favoured by a graph search alone; this recogniser has no graph")
+        return Bias.of_words(phrases, self.tables.words)
 
     @overload
-    def transcribe(self, x: Input, sample_rate_hz: int | None = None) -> Hypothesis: ...  # type: ignore[overload-overlap]
+    def transcribe(  # type: ignore[overload-overlap]
+        self, x: Input, sample_rate_hz: int | None = None, phrases: Mapping[str, float] | None = None
+    ) -> Hypothesis: ...
     @overload
-    def transcribe(self, x: Sequence[Input], sample_rate_hz: int | None = None) -> list[Hypothesis]: ...
+    def transcribe(
+        self, x: Sequence[Input], sample_rate_hz: int | None = None, phrases: Mapping[str, float] | None = None
+    ) -> list[Hypothesis]: ...
 
     def transcribe(
-        self, x: Input | Sequence[Input], sample_rate_hz: int | None = None
+        self,
+        x: Input | Sequence[Input],
+        sample_rate_hz: int | None = None,
+        phrases: Mapping[str, float] | None = None,
     ) -> Hypothesis | list[Hypothesis]:
         """Recognise one recording, or a list of them in batches of like length.
 
         A recording is a path, the bytes of an audio file, or an array: samples (T,), float in [-1, 1] or int16, with
-        their `sample_rate_hz`; for a model of stored features, a feature file or features (F, D).
+        their `sample_rate_hz`; for a model of stored features, a feature file or features (F, D). `phrases` maps what
+        is expected to its boost in nats, such as {"new york": 3.0}: see `asr.bias`.
         Raises InputError naming the recording that cannot be read or is too long.
         """
+        bias = self.bias(phrases)
         if isinstance(x, (str, Path, bytes, np.ndarray)):
-            return self._transcribe_many([x], sample_rate_hz)[0]
-        return self._transcribe_many(x, sample_rate_hz)
+            return self._transcribe_many([x], sample_rate_hz, bias)[0]
+        return self._transcribe_many(x, sample_rate_hz, bias)
 
-    def _transcribe_many(self, inputs: Sequence[Input], sample_rate_hz: int | None) -> list[Hypothesis]:
+    def _transcribe_many(
+        self, inputs: Sequence[Input], sample_rate_hz: int | None, bias: Bias | None
+    ) -> list[Hypothesis]:
         order = sorted(range(len(inputs)), key=lambda i: self._length(inputs[i]))
         found: dict[int, Hypothesis] = {}
+
+        def search(item: tuple[int, np.ndarray, float]) -> Hypothesis:
+            number, log_probs, duration_s = item
+            return self.search(_name(inputs[number], number), log_probs, duration_s, bias)
+
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for batch in self._score_batches(order, lambda i: self._read(inputs[i], sample_rate_hz)):
-                hypotheses = pool.map(lambda item: self.search(_name(inputs[item[0]], item[0]), *item[1:]), batch)
+                hypotheses = pool.map(search, batch)
                 found.update(zip((number for number, _, _ in batch), hypotheses, strict=True))
         return [found[i] for i in range(len(inputs))]
 
-    def search(self, id: str, log_probs: np.ndarray, duration_s: float) -> Hypothesis:
+    def search(self, id: str, log_probs: np.ndarray, duration_s: float, bias: Bias | None = None) -> Hypothesis:
         """Words of one utterance's log-probs (F', V)."""
-        return decode_log_probs(log_probs, self.searcher, self.frame_s, id, duration_s)
+        reject_below = self.cfg.decoder.reject_below
+        return decode_log_probs(log_probs, self.searcher, self.frame_s, id, duration_s, bias, reject_below)
 
     def score_utterances(
         self, utterances: Sequence[Utterance], bar: tqdm

@@ -10,6 +10,7 @@ begun are kept apart, so the rule holds exactly. Negative boosts suppress.
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
+from pathlib import Path
 
 from asr import _decoder
 from asr.errors import InputError
@@ -42,3 +43,23 @@ class Bias:
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             raise InputError(f"phrases to boost have words that the graph does not know: {named}{more}")
         return cls(([labels[word] for word in phrase.split()], boost) for phrase, boost in boosts.items())
+
+
+def read_phrases(path: str | Path, boost: float) -> dict[str, float]:
+    """Phrases of a file, one a line, with the boost behind a tab where it is not `boost`.
+
+    Raises InputError naming the file, and the line whose boost is no number.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"cannot read the phrases {path}: {e}") from e
+    phrases = {}
+    for number, line in enumerate(lines, 1):
+        phrase, tab, own = line.partition("\t")
+        try:
+            if phrase.strip():
+                phrases[" ".join(phrase.split())] = float(own) if tab else boost
+        except ValueError:
+            raise InputError(f"{path}:{number}: the boost '{own}' of '{phrase}' is no number") from None
+    return phrases

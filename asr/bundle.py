@@ -31,10 +31,10 @@ from safetensors import torch as safetensors
 
 from asr.acoustic import AcousticModel
 from asr.config import Config
-from asr.decode import GraphTables, check_same_tokens, read_silence
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.search import Graph
+from asr.searchers import GraphTables, check_same_tokens, read_silence
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 

@@ -112,6 +112,11 @@ class DecoderConfig:
     word_penalty: float = 0.0  # cost added to each word
     blank_penalty: float = 0.0  # cost added to each blank frame
     blank_skip: float | None = None  # frames with so probable a blank are passed over; null: none
+    lattice_beam: float | None = 8.0  # cost above the best up to which other readings are kept; null: none
+    nbest: int = 1  # readings given: the best and its alternatives
+    confidence_scale: float = 1.0  # on the log-odds of a word's posterior; `asr calibrate` finds it
+    confidence_offset: float = 0.0  # added to them
+    reject_below: float = 0.0  # words of less confidence are left out of the text
 
 
 @dataclass
@@ -134,6 +139,8 @@ class Config:
     input: list[str] = field(default_factory=list)  # files a verb reads: audio, manifests, corpora
     output: str | None = None  # file a verb writes; None prints or uses the run folder
     split: str = "test"  # train | dev | test: which manifest to decode
+    phrases: str | None = None  # file of phrases to favour, one a line, "phrase" or "phrase<TAB>boost"
+    boost: float = 3.0  # of phrases without their own: what a path that holds one gains, in nats
     data: DataConfig = field(default_factory=DataConfig)
     tokens: TokensConfig = field(default_factory=TokensConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)

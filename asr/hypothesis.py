@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,24 @@ from asr.files import atomic_write
 
 @dataclass(frozen=True)
 class Word:
-    """One word, when it was said (seconds from the start of the utterance), and how sure the net was (0 to 1)."""
+    """One word, when it was said (seconds from the start of the utterance), and how sure it is (0 to 1).
+
+    A word that is not `accepted` was surer than nothing but less than the threshold, and is left out of the text.
+    """
 
     word: str
     start_s: float
     end_s: float
     confidence: float
+    accepted: bool = True
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another reading of an utterance, and its cost."""
+
+    text: str
+    cost: float
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,7 @@ class Hypothesis:
     cost: float
     duration_s: float
     complete: bool
+    alternatives: list[Alternative] = field(default_factory=list)  # cheapest first; as many as decoder.nbest asks for
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON, which knows no infinity: an infinite cost becomes null."""
@@ -47,12 +60,19 @@ class Hypothesis:
             id=str(data["id"]),
             text=str(data["text"]),
             words=[
-                Word(str(w["word"]), float(w["start_s"]), float(w["end_s"]), float(w["confidence"]))
+                Word(
+                    str(w["word"]),
+                    float(w["start_s"]),
+                    float(w["end_s"]),
+                    float(w["confidence"]),
+                    bool(w.get("accepted", True)),
+                )
                 for w in data["words"]
             ],
             cost=math.inf if data["cost"] is None else float(data["cost"]),
             duration_s=float(data["duration_s"]),
             complete=bool(data["complete"]),
+            alternatives=[Alternative(str(a["text"]), float(a["cost"])) for a in data.get("alternatives", [])],
         )
 
 

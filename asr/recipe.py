@@ -35,7 +35,7 @@ class Recipe:
 
     def build(self) -> None:
         """From manifests to a scored test set and a bundle."""
-        for verb in ("train", "lm train", "graph", "tune", "decode", "score", "bundle"):
+        for verb in ("train", "lm train", "graph", "tune", "calibrate", "decode", "score", "bundle"):
             self(verb)
 
     def result(self) -> dict[str, Any]:

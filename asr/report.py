@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
+from asr.confidence import calibration_error, coverage, reliability
 from asr.files import atomic_write
 from asr.score import Counts, Score, UtteranceScore
 
@@ -129,6 +132,27 @@ def plot_curves(records: Sequence[dict[str, Any]], path: str | Path) -> None:
     loss.set_ylabel("loss")
     ter.set_ylim(bottom=0)
     lr.set_xlabel("step")
+    _save(figure, path)
+
+
+def plot_calibration(
+    before: NDArray[np.float64], after: NDArray[np.float64], correct: NDArray[np.bool_], path: str | Path
+) -> None:
+    """Reliability of confidences (W,) before and after calibration, and what a threshold keeps and gets right."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
+    for confidences, label in ((before, "before"), (after, "after, held out")):
+        _, mean, share, _ = reliability(confidences, correct)
+        left.plot(mean, share, marker="o", label=f"{label}: error {calibration_error(confidences, correct):.3f}")
+    left.set_xlabel("confidence")
+    left.set_ylabel("share of words correct")
+    left.legend()
+    _, kept, precision = coverage(after, correct)
+    right.plot(100 * kept, 100 * precision)
+    right.set_xlabel("words kept, %")
+    right.set_ylabel("of these correct, %")
+    right.set_title("a threshold on the confidence")
     _save(figure, path)
 
 

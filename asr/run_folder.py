@@ -21,7 +21,26 @@ def tuning_path(cfg: Config) -> Path:
     return Path(cfg.out) / "tune.json"
 
 
+def calibration_path(cfg: Config) -> Path:
+    return Path(cfg.out) / "calibration.json"
+
+
 def tuned(cfg: Config) -> list[str]:
+    """What `asr tune` and `asr calibrate` found as overrides; none where they have not been run."""
+    overrides = tuned_scales(cfg)
+    path = calibration_path(cfg)
+    if path.exists():
+        try:
+            found = _read_json(path)
+            overrides += [f"decoder.confidence_{name}={float(found[name])}" for name in ("scale", "offset")]
+        except (KeyError, TypeError, ValueError) as e:
+            raise InputError(
+                f"{path} is not what `asr calibrate` writes ({e!r}); delete it, or run `asr calibrate` again"
+            ) from e
+    return overrides
+
+
+def tuned_scales(cfg: Config) -> list[str]:
     """The best point of `asr tune` as overrides; none where it has not been run."""
     path = tuning_path(cfg)
     if not path.exists():

@@ -18,11 +18,11 @@ import numpy as np
 from tqdm import tqdm
 
 from asr.config import DecoderConfig
-from asr.decode import GreedySearcher, make_decoder
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.manifest import Utterance
 from asr.score import Counts, Edit, align, normalise
+from asr.searchers import GreedySearcher, make_decoder
 
 if TYPE_CHECKING:
     from asr.api import Recognizer
@@ -116,7 +116,13 @@ def tune(
     points = []
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for scale, word, blank in tqdm(grid, unit="point", desc="tune"):
-            cfg = replace(recognizer.cfg.decoder, acoustic_scale=scale, word_penalty=word, blank_penalty=blank)
+            cfg = replace(
+                recognizer.cfg.decoder,
+                acoustic_scale=scale,
+                word_penalty=word,
+                blank_penalty=blank,
+                lattice_beam=None,
+            )
             decoder = make_decoder(tables.graph, cfg)
             paths = pool.map(lambda item, d=decoder: d.decode(item[1]).labels, dev)
             words = [[tables.words[label] for label in labels] for labels in paths]
@@ -125,7 +131,7 @@ def tune(
     greedy = None
     if unit != "phone":
         searcher = GreedySearcher(recognizer.tokens, unit)
-        greedy = _count(dev, [[word for word, _ in searcher.search(log_probs).words] for _, log_probs in dev])
+        greedy = _count(dev, [[found.word for found in searcher.search(log_probs).words] for _, log_probs in dev])
     return Tuning(sorted(points, key=lambda p: (p.words.errors, p.distance)), greedy, len(dev))
 
 

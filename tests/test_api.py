@@ -10,12 +10,15 @@ import pytest
 import soundfile
 from tiny import TOKENS, config, graph_dir, model, noise
 
-from asr import api, bundle, decode
+from asr import api, bundle
 from asr.api import Recognizer
+from asr.calibrate import calibrate
 from asr.decode import decode_manifest
 from asr.errors import InputError
 from asr.hypothesis import read as read_hypotheses
 from asr.manifest import Utterance
+from asr.run_folder import calibration_path, tuned
+from asr.searchers import GreedySearcher, make_decoder
 from asr.tune import Tuning, tune
 
 SECONDS = (1.3, 0.4, 2.1, 0.9, 0.01, 1.7)
@@ -92,7 +95,7 @@ def test_arrays_are_resampled(recognizer):
 
 def test_options_of_the_decoder(bundle_path, waves):
     greedy = api.load(bundle_path, kind="greedy")
-    assert isinstance(greedy.searcher, decode.GreedySearcher)
+    assert isinstance(greedy.searcher, GreedySearcher)
     silent = api.load(bundle_path, word_penalty=1e6)
     assert silent.transcribe(waves[0]).text == ""
     with pytest.raises(InputError, match="no option 'beem'; did you mean beam"):
@@ -169,10 +172,66 @@ def test_manifest_sets_bad_utterances_aside(recognizer, waves, tmp_path, capsys)
     assert not path.exists()
 
 
+def test_other_readings_come_with_their_costs(recognizer, waves):
+    several = recognizer.with_decoder(replace(recognizer.cfg.decoder, nbest=4))
+    hypo, plain = several.transcribe(waves[2]), recognizer.transcribe(waves[2])
+    assert (hypo.text, plain.alternatives) == (plain.text, [])
+    assert 1 <= len(hypo.alternatives) <= 3
+    costs = [hypo.cost, *(a.cost for a in hypo.alternatives)]
+    assert costs == sorted(costs) and len({hypo.text, *(a.text for a in hypo.alternatives)}) == len(costs)
+    assert type(hypo).from_dict(hypo.as_dict()) == hypo
+
+
+def test_phrases_are_favoured(recognizer, waves):
+    plain = recognizer.transcribe(waves[2])
+    several = recognizer.with_decoder(replace(recognizer.cfg.decoder, nbest=20, lattice_beam=16.0))
+    other = next(a for a in several.transcribe(waves[2]).alternatives if a.text)
+    phrases = {other.text: other.cost - plain.cost + 0.5}
+    if plain.text not in other.text:
+        assert recognizer.transcribe(waves[2], phrases=phrases).text != plain.text
+    assert recognizer.transcribe(waves[2], phrases={}).text == plain.text
+    with pytest.raises(InputError, match="'zebra'"):
+        recognizer.transcribe(waves[2], phrases={"zebra": 1.0})
+    greedy = Recognizer(recognizer.model, recognizer.cfg, TOKENS)
+    with pytest.raises(InputError, match="no graph"):
+        greedy.transcribe(waves[2], phrases={"a": 1.0})
+
+
+def test_unsure_words_are_rejected(recognizer, waves):
+    strict = recognizer.with_decoder(replace(recognizer.cfg.decoder, reject_below=0.5))
+    hypo, plain = strict.transcribe(waves[2]), recognizer.transcribe(waves[2])
+    assert [w.word for w in hypo.words] == [w.word for w in plain.words]
+    assert [w.accepted for w in hypo.words] == [w.confidence >= 0.5 for w in plain.words]
+    assert hypo.text == " ".join(w.word for w in plain.words if w.confidence >= 0.5)
+    assert all(w.accepted for w in plain.words)
+    for option in ({"reject_below": 1.5}, {"nbest": 0}):
+        with pytest.raises(InputError, match="must be"):
+            recognizer.with_decoder(replace(recognizer.cfg.decoder, **option))
+
+
+def test_calibration_is_fitted_written_and_used(recognizer, waves, tmp_path):
+    cfg = replace(recognizer.cfg, out=str(tmp_path))
+    dev = utterances(waves)
+    texts = [recognizer.transcribe(str(path)).text.split() for path in waves]
+    dev = [replace(u, text=" ".join(t[: len(t) // 2])) for u, t in zip(dev, texts, strict=True)]
+    result = calibrate(recognizer, dev)
+    assert len(result.correct) == sum(map(len, texts)) and 0 < result.correct.sum() < len(result.correct)
+    result.write(calibration_path(cfg))
+    assert calibration_path(cfg).with_suffix(".png").stat().st_size > 1000
+    assert "expected calibration error" in result.table()
+    scale, offset = (float(o.split("=")[1]) for o in tuned(cfg))
+    assert (scale, offset) == (result.calibration.scale, result.calibration.offset)
+    options = replace(recognizer.cfg.decoder, confidence_scale=scale, confidence_offset=offset)
+    after = recognizer.with_decoder(options).transcribe(waves[2])
+    before = recognizer.transcribe(waves[2])
+    wanted = result.calibration.apply([w.confidence for w in before.words])
+    assert [w.confidence for w in after.words] == pytest.approx(wanted, abs=1e-3)
+
+
 def test_tuning_finds_the_point_that_wrote_the_references(recognizer, waves, tmp_path):
     asked = replace(recognizer.cfg.decoder, acoustic_scale=0.5, word_penalty=2.0)
     tables = recognizer.tables
-    decoder = decode.make_decoder(tables.graph, asked)
+    decoder = make_decoder(tables.graph, asked)
     dev = []
     for utterance, path in zip(utterances(waves), waves, strict=True):
         log_probs = recognizer.log_probs([soundfile.read(path, dtype="float32")[0]])[0]

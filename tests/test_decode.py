@@ -12,21 +12,15 @@ from tiny import TOKENS, graph_dir
 
 from asr import hypothesis as hypothesis_file
 from asr.config import DecoderConfig
-from asr.decode import (
-    GraphSearcher,
-    GraphTables,
-    GreedySearcher,
-    decode_log_probs,
-    make_decoder,
-    match_words,
-    segments,
-)
+from asr.decode import decode_log_probs
 from asr.errors import InputError
 from asr.graph.compile import compile_graph
 from asr.hypothesis import Hypothesis, Word
+from asr.searchers import GraphSearcher, GraphTables, GreedySearcher, make_decoder
 from asr.text.lexicon import Lexicon
 from asr.text.units import to_units
 from asr.tokens import BLANK, SPACE, Tokens
+from asr.word_times import match_words, segments
 
 FRAME_S = 0.03
 
@@ -47,7 +41,9 @@ class FakeDecoder:
     def __init__(self, labels, alignment, complete=True):
         self.path = SimpleNamespace(labels=labels, alignment=np.array(alignment), cost=1.5, complete=complete)
 
-    def decode(self, log_probs):
+    lattice_beam = None
+
+    def decode(self, log_probs, bias):
         return self.path
 
 
@@ -198,7 +194,7 @@ def test_real_search_finds_the_words_of_a_known_alignment(tmp_path_factory, alig
 
 def real_searcher(folder):
     tables = GraphTables.read(graph_dir(folder), TOKENS)
-    return GraphSearcher(make_decoder(tables.graph, DecoderConfig()), tables, TOKENS)
+    return GraphSearcher(make_decoder(tables.graph, DecoderConfig(lattice_beam=None)), tables, TOKENS)
 
 
 LEXICON = {
@@ -221,7 +217,9 @@ def phone_searcher(tmp_path_factory):
     (folder / "lm.arpa").write_text("\n".join(line.replace(" ", "\t") if line[:1] == "-" else line for line in arpa))
     compile_graph(tokens, lexicon, folder / "lm.arpa", folder / "graph", silence="SIL", draw_states=0)
     tables = GraphTables.read(folder / "graph", tokens)
-    return GraphSearcher(make_decoder(tables.graph, DecoderConfig(beam=30.0)), tables, tokens), tokens
+    return GraphSearcher(
+        make_decoder(tables.graph, DecoderConfig(beam=30.0, lattice_beam=None)), tables, tokens
+    ), tokens
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -9,9 +9,9 @@ import pytest
 import soundfile
 
 from asr import bundle, cli, manifest
-from asr.decode import GraphTables
 from asr.overrides import compose
 from asr.run_folder import as_trained
+from asr.searchers import GraphTables
 from asr.tokens import Tokens
 
 RATE_HZ = 16000

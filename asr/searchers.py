@@ -1,0 +1,188 @@
+"""The two searches: through a compiled graph, and greedy. Both turn log-probs into words with their tokens' places.
+
+Confidence of a word: in the graph search the posterior that the lattice gives it (asr.confidence); greedy, or without a
+lattice, the geometric mean, over its tokens, of the highest posterior of each. Both are then calibrated.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from asr.bias import Bias
+from asr.confidence import Calibration, word_confidences
+from asr.config import DecoderConfig
+from asr.errors import InputError
+from asr.lattice import Lattice
+from asr.search import Decoder, Graph
+from asr.text.lexicon import Lexicon
+from asr.text.units import to_text
+from asr.tokens import SPACE, Tokens
+from asr.word_times import Segment, match_words, segments
+
+
+@dataclass(frozen=True)
+class FoundWord:
+    word: str
+    segments: list[Segment]  # of its tokens
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found."""
+
+    words: list[FoundWord]
+    cost: float
+    complete: bool
+    alternatives: list[tuple[str, float]] = field(default_factory=list)  # other texts and their costs, cheapest first
+
+
+class Searcher(Protocol):
+    """Thread-safe. `log_probs` (F, V) float32. Raises InputError for a bias that it cannot follow."""
+
+    def search(self, log_probs: np.ndarray, bias: Bias | None = None) -> Found: ...
+
+
+@dataclass(frozen=True)
+class GraphTables:
+    """A compiled graph with the words of its output labels, their pronunciations, and the token that the graph
+    allows between words, if any."""
+
+    graph: Graph
+    words: list[str]
+    lexicon: Lexicon
+    silence: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.graph.max_olabel >= len(self.words):
+            raise InputError(
+                f"the graph has output labels up to {self.graph.max_olabel}, words.txt names {len(self.words)}; "
+                "run `asr graph` again"
+            )
+
+    @classmethod
+    def read(cls, folder: str | Path, tokens: Tokens) -> "GraphTables":
+        """Open what `asr graph` wrote. Raises InputError when it was compiled for other tokens."""
+        folder = Path(folder)
+        check_same_tokens(tokens, Tokens.read(folder / "tokens.txt"), folder)
+        try:
+            words = (folder / "words.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        except (OSError, UnicodeDecodeError) as e:
+            raise InputError(f"cannot read {folder / 'words.txt'}: {e}; run `asr graph` again") from e
+        return cls(Graph.open(folder / "graph.bin"), words, Lexicon.read(folder / "lexicon.txt"), read_silence(folder))
+
+
+def read_silence(folder: str | Path) -> str | None:
+    """The token that the graph in `folder` allows between words; None for none."""
+    path = Path(folder) / "stats.json"
+    try:
+        silence: str | None = json.loads(path.read_text(encoding="utf-8")).get("silence")
+    except (OSError, ValueError, AttributeError) as e:
+        raise InputError(f"cannot read the silence token in {path} ({e!r}); run `asr graph` again") from e
+    return silence
+
+
+def check_same_tokens(tokens: Tokens, others: Tokens, where: str | Path) -> None:
+    if tokens != others:
+        raise InputError(
+            f"the graph in {where} was compiled for another token set ({len(others)} tokens, the model has "
+            f"{len(tokens)}); run `asr graph` with this model's tokens.txt"
+        )
+
+
+class GreedySearcher:
+    """The likeliest token of each frame, collapsed. Words fall apart at spaces; each phone is a word of its own."""
+
+    def __init__(self, tokens: Tokens, unit: str, calibration: Calibration | None = None):
+        self.tokens, self.unit = tokens, unit
+        self.calibration = calibration or Calibration()
+
+    def search(self, log_probs: np.ndarray, bias: Bias | None = None) -> Found:
+        if bias is not None:
+            raise InputError("greedy search cannot favour phrases; use decoder.kind=graph")
+        found = segments(log_probs.argmax(1), log_probs)
+        if self.unit == "phone":
+            groups = [[segment] for segment in found]
+        else:
+            is_space = [self.tokens[s.token] == SPACE for s in found]
+            groups = [
+                [s for s, _ in group]
+                for space, group in groupby(zip(found, is_space, strict=True), lambda pair: pair[1])
+                if not space
+            ]
+        spelled = [to_text([self.tokens[s.token] for s in group], self.unit) for group in groups]
+        confidences = self.calibration.apply([peak_confidence(group) for group in groups])
+        words = [FoundWord(*parts) for parts in zip(spelled, groups, confidences, strict=True)]
+        return Found(words, cost=-float(log_probs.max(1).sum()), complete=True)
+
+
+class GraphSearcher:
+    """Beam search over a compiled graph."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        tables: GraphTables,
+        tokens: Tokens,
+        nbest: int = 1,
+        calibration: Calibration | None = None,
+    ):
+        self.decoder, self.tables, self.nbest = decoder, tables, nbest
+        self.calibration = calibration or Calibration()
+        between = [s for s in (tables.silence, SPACE) if s is not None and s in tokens]
+        self.between = set(tokens.encode(between))
+        self.spellings = {
+            word: [tuple(tokens.encode(units)) for units in variants]
+            for word, variants in tables.lexicon.pronunciations.items()
+        }
+
+    def search(self, log_probs: np.ndarray, bias: Bias | None = None) -> Found:
+        lattice: Lattice | None = None
+        if self.decoder.lattice_beam is None:
+            path = self.decoder.decode(log_probs, bias)
+        else:
+            decoded = self.decoder.decode_lattice(log_probs, bias)
+            path, lattice = decoded.path, decoded.lattice
+        words = [self.tables.words[label] for label in path.labels]
+        found = segments(path.alignment, log_probs)
+        try:
+            spellings = [self.spellings[word] for word in words]
+        except KeyError as e:
+            raise InputError(f"word {e} of the graph is not in its lexicon.txt; run `asr graph` again") from None
+        spans = match_words([s.token for s in found], spellings, self.between, path.complete)
+        groups = [[found[i] for i in span] for span in spans]
+        confidences = word_confidences(lattice, path.labels) if lattice else None
+        confidences = self.calibration.apply(confidences or [peak_confidence(group) for group in groups])
+        placed = [FoundWord(*parts) for parts in zip(words, groups, confidences, strict=False)]
+        return Found(placed, path.cost, path.complete, self._alternatives(lattice, path.labels))
+
+    def _alternatives(self, lattice: Lattice | None, best: list[int]) -> list[tuple[str, float]]:
+        if lattice is None or self.nbest < 2:
+            return []
+        others = [r for r in lattice.nbest(self.nbest) if r.labels != best]
+        return [(" ".join(self.tables.words[label] for label in r.labels), r.cost) for r in others[: self.nbest - 1]]
+
+
+def peak_confidence(group: Sequence[Segment]) -> float:
+    """Geometric mean of the highest posterior of each token."""
+    return min(1.0, math.exp(sum(s.log_prob for s in group) / len(group)))
+
+
+def make_decoder(graph: Graph, cfg: DecoderConfig) -> Decoder:
+    return Decoder(
+        graph,
+        beam=cfg.beam,
+        max_active=cfg.max_active,
+        min_active=cfg.min_active,
+        blank_skip=cfg.blank_skip,
+        acoustic_scale=cfg.acoustic_scale,
+        word_penalty=cfg.word_penalty,
+        blank_penalty=cfg.blank_penalty,
+        lattice_beam=None if cfg.lattice_beam is None else min(cfg.lattice_beam, cfg.beam),
+    )
