@@ -14,6 +14,8 @@ class Graph:
     @property
     def max_ilabel(self) -> int: ...
     @property
+    def is_implicit(self) -> bool: ...
+    @property
     def max_olabel(self) -> int: ...
 
 _Path = tuple[list[int], list[int], NDArray[np.int32], float, bool]
@@ -56,7 +58,6 @@ class Decoder:
         word_penalty: float,
         blank_skip: float,
         lattice_beam: float,
-        is_implicit: bool,
         token_costs: list[float],
     ) -> None: ...
     def decode(self, log_probs: NDArray[np.float32], bias: Bias | None) -> _Path: ...

@@ -99,6 +99,7 @@ class GraphConfig:
     dir: str = "${out}/graph"  # where the compiled graph lies
     lexicon: str | None = "${tokens.lexicon}"  # word -> units; None spells the LM's words in the net's units
     silence: str | None = None  # token allowed between words; None allows none
+    topology: str = "explicit"  # explicit (HLG) | implicit (LG; the search adds CTC's topology: smaller, slower)
     draw_states: int = 60  # graphs up to this size are drawn as SVG
 
 

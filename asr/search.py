@@ -109,6 +109,11 @@ class Graph:
         return self._graph.max_ilabel
 
     @property
+    def is_implicit(self) -> bool:
+        """LG, without CTC's topology, which the search then adds itself."""
+        return self._graph.is_implicit
+
+    @property
     def max_olabel(self) -> int:
         return self._graph.max_olabel
 
@@ -119,7 +124,6 @@ class Decoder:
     run of frames whose blank has at least the probability `blank_skip` only the first is searched.
 
     `lattice_beam`: what a path may cost above the best to stay in the lattice; None keeps no lattice.
-    `implicit`: the graph is LG, without CTC's topology, which the search then adds itself.
     `token_costs`: (V,) added to each frame of a token, such as label priors; see `prior_costs`.
 
     Raises InputError for options out of range.
@@ -136,7 +140,6 @@ class Decoder:
         min_active: int = 20,
         blank_skip: float | None = None,
         lattice_beam: float | None = None,
-        implicit: bool = False,
         token_costs: ArrayLike = (),
     ):
         if not beam > 0:
@@ -171,7 +174,6 @@ class Decoder:
             word_penalty,
             inf if blank_skip is None else log(blank_skip),
             -1.0 if lattice_beam is None else lattice_beam,
-            implicit,
             costs.tolist(),
         )
 

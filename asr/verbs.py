@@ -157,7 +157,8 @@ def graph(cfg: Config) -> None:
         lexicon = Lexicon.read(cfg.graph.lexicon)
     else:
         lexicon = Lexicon.from_spelling(arpa.read(cfg.lm.arpa).words, cfg.tokens.unit)
-    stats = compile_graph(tokens, lexicon, cfg.lm.arpa, cfg.graph.dir, cfg.graph.silence, cfg.graph.draw_states)
+    stats = compile_graph(tokens, lexicon, cfg.lm.arpa, cfg.graph.dir, cfg.graph.silence, cfg.graph.draw_states,
+                          cfg.graph.topology)  # fmt: skip
     last = stats.stages[-1]
     print(f"{stats.words} words, {last.states} states, {last.arcs} arcs -> {cfg.graph.dir}")
 

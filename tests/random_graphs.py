@@ -38,14 +38,14 @@ class Scoring:
         return cost + (self.blank_penalty if arc["ilabel"] == 1 else 0.0)
 
 
-def to_bytes(arrays: Arrays) -> bytes:
+def to_bytes(arrays: Arrays, implicit: bool = False) -> bytes:
     file = io.BytesIO()
-    write(arrays, file)
+    write(arrays, file, implicit)
     return file.getvalue()
 
 
-def to_graph(arrays: Arrays) -> Graph:
-    return Graph.from_bytes(to_bytes(arrays))
+def to_graph(arrays: Arrays, implicit: bool = False) -> Graph:
+    return Graph.from_bytes(to_bytes(arrays, implicit))
 
 
 def make_arrays(start: int, final_costs: dict[int, float], num_states: int, arcs: list[tuple]) -> Arrays:

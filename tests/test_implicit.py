@@ -4,12 +4,13 @@ from math import inf
 
 import numpy as np
 import pytest
-from random_graphs import make_arrays, random_arrays, random_log_probs, to_graph, without_epsilon_cycles
+from random_graphs import make_arrays, random_arrays, random_log_probs, to_bytes, to_graph, without_epsilon_cycles
 
 from asr.bias import Bias
+from asr.errors import InputError
 from asr.graph.automaton import Automaton
 from asr.graph.topology import apply_topology
-from asr.search import Decoder
+from asr.search import Decoder, Graph
 
 EXACT = {"beam": inf, "max_active": 2**30}
 
@@ -22,7 +23,7 @@ def random_pair(rng):
     arrays.arcs["olabel"] %= 4
     start, final, source, arcs = arrays
     lg = Automaton.from_arcs(start, final, source, arcs["ilabel"], arcs["olabel"], arcs["cost"], arcs["next"])
-    return to_graph(lg.arrays()), to_graph(apply_topology(lg, num_tokens).arrays()), num_tokens
+    return to_graph(lg.arrays(), implicit=True), to_graph(apply_topology(lg, num_tokens).arrays()), num_tokens
 
 
 @pytest.mark.parametrize("boosted", [False, True])
@@ -35,7 +36,7 @@ def test_equals_the_explicit_topology(boosted):
         options = {"acoustic_scale": 0.8, "blank_penalty": 0.2, "word_penalty": -0.1}
         bias = Bias([([1, 2], 2.0), ([3], 1.0), ([2, 2, 1], 3.0)]) if boosted else None
         explicit = Decoder(hlg, lattice_beam=5.0, **options, **EXACT).decode_lattice(log_probs, bias)
-        implicit = Decoder(lg, lattice_beam=5.0, implicit=True, **options, **EXACT).decode_lattice(log_probs, bias)
+        implicit = Decoder(lg, lattice_beam=5.0, **options, **EXACT).decode_lattice(log_probs, bias)
         if not explicit.path.complete:
             continue
         num_complete += 1
@@ -53,8 +54,8 @@ def test_equals_the_explicit_topology(boosted):
 
 
 def test_equal_tokens_need_a_blank_between():
-    lg = to_graph(make_arrays(0, {2: 0.0}, 3, [(0, 2, 7, 0.0, 1), (1, 2, 8, 0.0, 2)]))
-    decoder = Decoder(lg, implicit=True, **EXACT)
+    lg = to_graph(make_arrays(0, {2: 0.0}, 3, [(0, 2, 7, 0.0, 1), (1, 2, 8, 0.0, 2)]), implicit=True)
+    decoder = Decoder(lg, **EXACT)
     likely = np.log(np.array([[0.1, 0.9]] * 3, np.float32))
     path = decoder.decode(likely)
     assert path.labels == [7, 8]
@@ -62,11 +63,20 @@ def test_equal_tokens_need_a_blank_between():
     assert not decoder.decode(likely[:2]).complete
 
 
+def test_blanks_in_an_implicit_graph_are_refused():
+    with pytest.raises(InputError, match="pack LG, not HLG"):
+        to_graph(make_arrays(0, {0: 0.0}, 1, [(0, 1, 0, 0.0, 0)]), implicit=True)
+    whole = bytearray(to_bytes(make_arrays(0, {0: 0.0}, 1, [(0, 1, 0, 0.0, 0)])))
+    whole[40] = 1  # is_implicit
+    with pytest.raises(InputError, match="out of place"):
+        Graph.from_bytes(whole)
+
+
 def test_streams_are_the_same():
     rng = np.random.default_rng(2)
     lg, _, num_tokens = random_pair(rng)
     log_probs = random_log_probs(rng, 40, num_tokens, impossible=0)
-    decoder = Decoder(lg, beam=6.0, implicit=True)
+    decoder = Decoder(lg, beam=6.0)
     stream = decoder.stream()
     for begin in range(0, 40, 3):
         stream.accept(log_probs[begin : begin + 3])

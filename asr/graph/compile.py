@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from asr.errors import InputError
 from asr.files import atomic_write
 from asr.graph import pack
 from asr.graph.automaton import Automaton
@@ -62,13 +63,15 @@ class GraphStats:
 
 
 def compile_graph(tokens: Tokens, lexicon: Lexicon, arpa_path: str | Path, out_dir: str | Path,
-                  silence: str | None = None, draw_states: int = 60) -> GraphStats:  # fmt: skip
+                  silence: str | None = None, draw_states: int = 60,
+                  topology: str = "explicit") -> GraphStats:  # fmt: skip
     """Compile the search graph of an ARPA model and write it to the folder `out_dir`, all of it or nothing.
 
     Written: graph.bin (asr.graph.pack), words.txt (line number = output label), tokens.txt, lexicon.txt (the part in
     use), stats.json, and an SVG of each of H, L, G, LG, HLG that is small: at most `draw_states` states. With
-    `<space>` in the token table one must stand between words; `silence` names a token that may. Raises InputError as
-    `asr.lm.arpa.read` and `preflight.check` do.
+    `<space>` in the token table one must stand between words; `silence` names a token that may. `topology` is explicit
+    for HLG, or implicit for LG, a graph of a fraction of the size whose CTC topology the search adds. Raises
+    InputError as `asr.lm.arpa.read` and `preflight.check` do.
     """
     from asr.lm import arpa
 
@@ -77,15 +80,17 @@ def compile_graph(tokens: Tokens, lexicon: Lexicon, arpa_path: str | Path, out_d
     words, lexicon, left_out = check(model.words, lexicon, tokens, silence, _separator(tokens))
     grammar = ngram_grammar(model, {word: i for i, word in enumerate(words, 1)})
     del model
-    return _build(grammar, start_s, words, lexicon, left_out, tokens, out_dir, silence, draw_states)
+    return _build(grammar, start_s, words, lexicon, left_out, tokens, out_dir, silence, draw_states, topology)
 
 
 def word_graph(words: Iterable[str], lexicon: Lexicon, tokens: Tokens, out_dir: str | Path,
-               silence: str | None = None, draw_states: int = 60) -> GraphStats:  # fmt: skip
+               silence: str | None = None, draw_states: int = 60,
+                  topology: str = "explicit") -> GraphStats:  # fmt: skip
     """As `compile_graph`, for utterances of exactly one of `words`, all equally likely."""
     start_s = time.monotonic()
     words, lexicon, left_out = check(words, lexicon, tokens, silence, _separator(tokens))
-    return _build(word_grammar(len(words)), start_s, words, lexicon, left_out, tokens, out_dir, silence, draw_states)
+    grammar = word_grammar(len(words))
+    return _build(grammar, start_s, words, lexicon, left_out, tokens, out_dir, silence, draw_states, topology)
 
 
 def _separator(tokens: Tokens) -> str | None:
@@ -93,7 +98,10 @@ def _separator(tokens: Tokens) -> str | None:
 
 
 def _build(grammar: Automaton, start_s: float, words: list[str], lexicon: Lexicon, left_out: list[str],
-           tokens: Tokens, out_dir: str | Path, silence: str | None, draw_states: int) -> GraphStats:  # fmt: skip
+           tokens: Tokens, out_dir: str | Path, silence: str | None, draw_states: int,
+           topology: str) -> GraphStats:  # fmt: skip
+    if topology not in ("explicit", "implicit"):
+        raise InputError(f"graph.topology={topology} is unknown; choose explicit or implicit")
     stats = GraphStats(len(words), len(list(lexicon.items())), left_out, silence)
     stats.add("G", grammar, start_s)
     spellings = spell(words, lexicon, tokens, silence, _separator(tokens))
@@ -106,19 +114,21 @@ def _build(grammar: Automaton, start_s: float, words: list[str], lexicon: Lexico
     del trees
     stats.add("LG min", graph, start_s)
     start_s = time.monotonic()
-    hlg = apply_topology(graph, len(tokens))
-    stats.add("HLG", hlg, start_s)
+    searched = graph if topology == "implicit" else apply_topology(graph, len(tokens))
+    stats.add("HLG" if topology == "explicit" else "LG", searched, start_s)
 
     with _moved_into(Path(out_dir)) as folder:
         with atomic_write(folder / "graph.bin", "wb") as file:
-            pack.write(hlg.arrays(), file)
+            pack.write(searched.arrays(), file, topology == "implicit")
         with atomic_write(folder / "words.txt") as file:
             file.writelines(word + "\n" for word in ["<eps>", *words])
         tokens.write(folder / "tokens.txt")
         lexicon.write(folder / "lexicon.txt")
         with atomic_write(folder / "stats.json") as file:
             json.dump(dataclasses.asdict(stats), file, indent=1, ensure_ascii=False)
-        parts = _parts(spellings, len(tokens), len(words), draw_states) | {"G": grammar, "LG": graph, "HLG": hlg}
+        parts = _parts(spellings, len(tokens), len(words), draw_states) | {"G": grammar, "LG": graph}
+        if topology == "explicit":
+            parts["HLG"] = searched
         isymbols = ["<eps>", *tokens.symbols, *(f"#{k}" for k in range(len(spellings.word) + 1))]
         word_symbols = ["<eps>", *words, "#0"]
         for name, part in parts.items():

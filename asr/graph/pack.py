@@ -24,7 +24,8 @@ HEADER = np.dtype(
         ("max_ilabel", "<i4"),
         ("max_olabel", "<i4"),
         ("num_bytes", "<u8"),
-        ("reserved", "S24"),
+        ("is_implicit", "<u4"),
+        ("reserved", "S20"),
     ]
 )
 STATE = np.dtype([("arc_begin", "<u4"), ("num_emitting", "<u4"), ("num_epsilon", "<u4"), ("final_cost", "<f4")])
@@ -57,14 +58,16 @@ class Arrays(NamedTuple):
     arcs: NDArray[np.void]  # (A,) of ARC
 
 
-def pack(fst: pywrapfst.Fst, path: str | Path) -> None:
+def pack(fst: pywrapfst.Fst, path: str | Path, implicit: bool = False) -> None:
     """Write `fst` (any Fst over the standard arc) as a packed graph, atomically.
+
+    `implicit`: it is LG, to which the search adds CTC's topology; input label 1, the blank, does not occur in it.
 
     Raises InputError when it has no start state, a negative label or a cost that is not a finite number.
     """
     arrays = from_fst(fst)
     with atomic_write(path, "wb") as file:
-        write(arrays, file)
+        write(arrays, file, implicit)
 
 
 def from_fst(fst: pywrapfst.Fst) -> Arrays:
@@ -89,10 +92,12 @@ def from_fst(fst: pywrapfst.Fst) -> Arrays:
     return Arrays(int(numbers["start"]), states["final_cost"], sources, arcs)
 
 
-def write(arrays: Arrays, file: IO[bytes]) -> None:
-    """Write a packed graph to an open binary file. Raises InputError like `pack`."""
+def write(arrays: Arrays, file: IO[bytes], implicit: bool = False) -> None:
+    """Write a packed graph to an open binary file, as `pack` does. Raises InputError like `pack`."""
     start, final_costs, sources, arcs = arrays
     _check(arrays)
+    if implicit and (arcs["ilabel"] == 1).any():
+        raise InputError("a graph for the implicit topology has an arc of input label 1, the blank; pack LG, not HLG")
     arcs = arcs[_emitting_first(sources, arcs["ilabel"])]
     is_epsilon = arcs["ilabel"] == 0
     num_arcs = np.bincount(sources, minlength=len(final_costs))
@@ -110,6 +115,7 @@ def write(arrays: Arrays, file: IO[bytes]) -> None:
     header["num_states"], header["num_arcs"], header["start"] = len(states), len(arcs), start
     header["max_ilabel"] = arcs["ilabel"].max(initial=0)
     header["max_olabel"] = arcs["olabel"].max(initial=0)
+    header["is_implicit"] = implicit
     header["num_bytes"] = HEADER.itemsize + states.nbytes + arcs.nbytes
     file.write(header.tobytes())
     file.write(states.view(np.uint8).data)

@@ -148,14 +148,14 @@ void BindSearch(nb::module_& m) {
       .def(
           "__init__",
           [](Decoder* self, const MappedGraph& graph, float beam, int32_t max_active, int32_t min_active,
-             float acoustic_scale, float word_penalty, float blank_skip, float lattice_beam, bool is_implicit,
+             float acoustic_scale, float word_penalty, float blank_skip, float lattice_beam,
              const std::vector<float>& token_costs) {
             new (self) Decoder(graph, {beam, max_active, min_active, acoustic_scale, word_penalty, blank_skip,
-                                       lattice_beam, is_implicit, token_costs});
+                                       lattice_beam, token_costs});
           },
           nb::keep_alive<1, 2>(), nb::arg("graph"), nb::arg("beam"), nb::arg("max_active"),
           nb::arg("min_active"), nb::arg("acoustic_scale"), nb::arg("word_penalty"), nb::arg("blank_skip"),
-          nb::arg("lattice_beam"), nb::arg("is_implicit"), nb::arg("token_costs"))
+          nb::arg("lattice_beam"), nb::arg("token_costs"))
       .def("decode", &Decode, nb::arg("log_probs"), nb::arg("bias").none())
       .def("decode_lattice", &DecodeLattice, nb::arg("log_probs"), nb::arg("bias").none())
       .def("start", &Decoder::Start, nb::keep_alive<0, 1>(), nb::keep_alive<0, 2>(), nb::arg("bias").none());
@@ -191,6 +191,7 @@ NB_MODULE(_decoder, m) {
       .def_prop_ro("num_states", [](const MappedGraph& g) { return g.graph.header().num_states; })
       .def_prop_ro("num_arcs", [](const MappedGraph& g) { return g.graph.header().num_arcs; })
       .def_prop_ro("max_ilabel", [](const MappedGraph& g) { return g.graph.header().max_ilabel; })
+      .def_prop_ro("is_implicit", [](const MappedGraph& g) { return g.graph.header().is_implicit != 0; })
       .def_prop_ro("max_olabel", [](const MappedGraph& g) { return g.graph.header().max_olabel; });
 
   BindSearch(m);

@@ -43,12 +43,15 @@ void CheckHeader(const void* data, size_t num_bytes) {
     Refuse("the graph's start state is " + Number(header.start) + " of " + Number(header.num_states) +
            " states");
   }
+  if (header.is_implicit > 1) Refuse("the graph's header has a topology that this program does not know");
   if (header.max_ilabel < 0 || header.max_olabel < 0)
     Refuse("the graph's header has a negative largest label");
 }
 
 bool IsGood(const Arc& arc, const Header& header, bool is_emitting) {
-  return (arc.ilabel > 0) == is_emitting && uint32_t(arc.ilabel) <= uint32_t(header.max_ilabel) &&
+  const bool is_misplaced_blank = header.is_implicit != 0 && arc.ilabel == kBlankLabel;
+  return (arc.ilabel > 0) == is_emitting && !is_misplaced_blank &&
+         uint32_t(arc.ilabel) <= uint32_t(header.max_ilabel) &&
          uint32_t(arc.olabel) <= uint32_t(header.max_olabel) && uint32_t(arc.next) < header.num_states &&
          std::isfinite(arc.cost);
 }

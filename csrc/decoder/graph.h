@@ -30,8 +30,9 @@ struct Header {
   uint32_t start;      // state
   int32_t max_ilabel;  // largest input label, 0 when there are no emitting arcs
   int32_t max_olabel;
-  uint64_t num_bytes;  // of the whole graph, this header included
-  uint8_t reserved[24];
+  uint64_t num_bytes;    // of the whole graph, this header included
+  uint32_t is_implicit;  // 1: LG, which holds no CTC topology and no blanks; the search adds them
+  uint8_t reserved[20];
 };
 
 struct State {

@@ -28,7 +28,7 @@ Search::Search(const Graph& graph, const SearchOptions& options)
     : graph_(graph),
       options_(options),
       penalty_{0.0f, options.word_penalty},
-      stride_(options.is_implicit ? graph.header().max_ilabel + 1 : 1) {}
+      stride_(IsImplicit() ? graph.header().max_ilabel + 1 : 1) {}
 
 void Search::Init(const Bias* bias) {
   const int64_t num_contexts = int64_t{stride_} * (bias == nullptr ? 1 : bias->num_states());
@@ -141,8 +141,8 @@ float Search::CostOfRank(size_t rank) {
 // Moves the tokens by one frame. False, leaving them where they are, when none can.
 bool Search::ProcessEmitting(const Cutoff& cutoff, float* next_cutoff) {
   *next_cutoff = FirstNextCutoff(cutoff);
-  const size_t num_candidates = options_.is_implicit ? FindCandidates<true>(cutoff.now, *next_cutoff)
-                                                     : FindCandidates<false>(cutoff.now, *next_cutoff);
+  const size_t num_candidates = IsImplicit() ? FindCandidates<true>(cutoff.now, *next_cutoff)
+                                             : FindCandidates<false>(cutoff.now, *next_cutoff);
   if (num_candidates == 0) return false;
   if (bias_ != nullptr) AddBoosts(num_candidates);
 
@@ -167,7 +167,7 @@ float Search::FirstNextCutoff(const Cutoff& cutoff) const {
   const int32_t last_label = best.context % stride_;
   const State& state = graph_.states()[best.state];
   float least = kMaxCost;
-  if (options_.is_implicit)
+  if (IsImplicit())
     least = std::min({least, best.cost + acoustic_[kBlankLabel], best.cost + acoustic_[last_label]});
   for (const Arc *arc = graph_.emitting(state), *end = arc + state.num_emitting; arc != end; ++arc) {
     if (last_label != 0 && arc->ilabel == last_label) continue;

@@ -41,7 +41,6 @@ struct SearchOptions {
   // passed over as blank. +infinity: none.
   float blank_skip;
   float lattice_beam;  // paths so much dearer than the best stay in the lattice; negative: no lattice is kept
-  bool is_implicit;    // the graph holds no CTC topology
   std::vector<float> token_costs;  // added to each frame of a token of the net; all tokens, or those first
 };
 
@@ -116,6 +115,7 @@ class Search {
   void ProcessEpsilon(float cutoff);
   void RelaxEpsilon(int32_t place, float cutoff);
   float EpsilonCost(const Arc& arc, int32_t* context) const;
+  bool IsImplicit() const { return graph_.header().is_implicit != 0; }
   bool KeepsLattice() const { return options_.lattice_beam >= 0; }
   void FinishLayer(float cutoff);
 
