@@ -19,14 +19,17 @@ from asr.errors import InputError
 class Bias:
     """Immutable; any number of searches may share one."""
 
-    def __init__(self, phrases: Iterable[tuple[Sequence[int], float]]):
-        """`phrases`: output labels of the graph, and the boost. Raises InputError for an empty phrase or bad boost."""
+    def __init__(self, phrases: Iterable[tuple[Sequence[int], float]], max_label: int):
+        """`phrases`: output labels of the graph, 1 to `max_label`, and the boost; given twice, the last one holds.
+
+        Raises InputError for an empty phrase, another label, or a boost that is not finite.
+        """
         checked = [(list(labels), float(boost)) for labels, boost in phrases]
         for labels, boost in checked:
             if not isfinite(boost):
                 raise InputError(f"the phrase {labels} has the boost {boost}; it must be finite")
         try:
-            self.automaton = _decoder.Bias(checked)
+            self.automaton = _decoder.Bias(checked, max_label)
         except ValueError as e:
             raise InputError(str(e)) from None
 
@@ -42,7 +45,8 @@ class Bias:
             named = ", ".join(f"'{word}' in '{phrase}'" for word, phrase in list(unknown.items())[:5])
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             raise InputError(f"phrases to boost have words that the graph does not know: {named}{more}")
-        return cls(([labels[word] for word in phrase.split()], boost) for phrase, boost in boosts.items())
+        phrases = (([labels[word] for word in phrase.split()], boost) for phrase, boost in boosts.items())
+        return cls(phrases, len(words) - 1)
 
 
 def read_phrases(path: str | Path, boost: float) -> dict[str, float]:

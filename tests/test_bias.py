@@ -22,7 +22,8 @@ EXACT = {"beam": inf, "max_active": 2**30}
 
 
 def boost_of(words, phrases):
-    """The rule, counted place by place."""
+    """The rule, counted place by place; of a phrase given twice the last boost holds."""
+    phrases = {tuple(phrase): boost for phrase, boost in phrases}.items()
     return sum(
         boost
         for phrase, boost in phrases
@@ -48,13 +49,13 @@ def test_equals_enumeration_of_all_paths(lattice_beam):
         plain = readings_by_enumeration(arrays, Scoring(log_probs))
         expected = {words: cost - boost_of(words, phrases) for words, cost in plain.items()}
         decoder = Decoder(to_graph(arrays), lattice_beam=lattice_beam, **EXACT)
-        path = decoder.decode(log_probs, Bias(phrases))
+        path = decoder.decode(log_probs, Bias(phrases, 99))
         assert path.cost == pytest.approx(min(expected.values()), abs=1e-3)
         assert expected[tuple(path.labels)] == pytest.approx(path.cost, abs=1e-3)
         num_changed += tuple(path.labels) != min(plain, key=plain.get)
         if lattice_beam:
             best = min(expected.values())
-            lattice = decoder.decode_lattice(log_probs, Bias(phrases)).lattice
+            lattice = decoder.decode_lattice(log_probs, Bias(phrases, 99)).lattice
             found = {tuple(r.labels): r.cost for r in lattice.readings()}
             for words, cost in expected.items():
                 if cost < best + lattice_beam - 1e-3:
@@ -87,7 +88,7 @@ def forced(words, num_words):
     ],
 )
 def test_phrases_overlap_and_are_refunded(words, gain):
-    bias = Bias([([1, 2, 3], 4.0), ([2, 3], 1.5)])
+    bias = Bias([([1, 2, 3], 4.0), ([2, 3], 1.5)], 4)
     decoder = Decoder(chain(4), **EXACT)
     assert decoder.decode(forced(words, 4), bias).cost == pytest.approx(len(words) - gain)
 
@@ -98,7 +99,7 @@ def test_random_texts():
     for _ in range(200):
         phrases = random_phrases(rng)
         words = rng.integers(1, 4, rng.integers(0, 12)).tolist()
-        cost = decoder.decode(forced(words, 3), Bias(phrases)).cost
+        cost = decoder.decode(forced(words, 3), Bias(phrases, 99)).cost
         assert cost == pytest.approx(len(words) - boost_of(words, phrases), abs=1e-4)
 
 
@@ -108,8 +109,8 @@ def test_beam_counts_boosts_before_it_prunes():
     decoder = Decoder(graph, beam=4.0, min_active=0)
     log_probs = np.zeros((3, 2), np.float32)
     assert decoder.decode(log_probs).labels == [1, 1, 1]
-    assert decoder.decode(log_probs, Bias([([2], 6.0)])).labels == [2, 2, 2]
-    assert decoder.decode(log_probs, Bias([([2, 2], 12.0)])).labels == [2, 2, 2]
+    assert decoder.decode(log_probs, Bias([([2], 6.0)], 2)).labels == [2, 2, 2]
+    assert decoder.decode(log_probs, Bias([([2, 2], 12.0)], 2)).labels == [2, 2, 2]
 
 
 def test_streams_and_batches_take_them_too():
@@ -117,7 +118,7 @@ def test_streams_and_batches_take_them_too():
     arrays = without_epsilon_cycles(random_arrays(rng, 8, 40, 5, finals=1.0))
     arrays.arcs["olabel"] %= 4
     log_probs = random_log_probs(rng, 30, 5, impossible=0)
-    decoder, bias = Decoder(to_graph(arrays), beam=8.0), Bias(random_phrases(rng))
+    decoder, bias = Decoder(to_graph(arrays), beam=8.0), Bias(random_phrases(rng), 99)
     whole = decoder.decode(log_probs, bias)
     stream = decoder.stream(bias)
     for begin in range(0, 30, 4):
@@ -139,8 +140,12 @@ def test_phrases_by_their_words():
 
 def test_refuses_what_is_no_phrase():
     with pytest.raises(InputError, match="no words"):
-        Bias([([], 1.0)])
+        Bias([([], 1.0)], 3)
     with pytest.raises(InputError, match="label 0"):
-        Bias([([0], 1.0)])
+        Bias([([0], 1.0)], 3)
+    with pytest.raises(InputError, match="label 4, which is no word"):
+        Bias([([4], 1.0)], 3)
+    with pytest.raises(InputError, match="fewer words"):
+        Decoder(chain(4)).decode(forced([1], 4), Bias([([1], 1.0)], 3))
     with pytest.raises(InputError, match="finite"):
-        Bias([([1], inf)])
+        Bias([([1], inf)], 3)

@@ -34,7 +34,7 @@ def test_equals_the_explicit_topology(boosted):
         lg, hlg, num_tokens = random_pair(rng)
         log_probs = random_log_probs(rng, rng.integers(0, 8), num_tokens)
         options = {"acoustic_scale": 0.8, "blank_penalty": 0.2, "word_penalty": -0.1}
-        bias = Bias([([1, 2], 2.0), ([3], 1.0), ([2, 2, 1], 3.0)]) if boosted else None
+        bias = Bias([([1, 2], 2.0), ([3], 1.0), ([2, 2, 1], 3.0)], 99) if boosted else None
         explicit = Decoder(hlg, lattice_beam=5.0, **options, **EXACT).decode_lattice(log_probs, bias)
         implicit = Decoder(lg, lattice_beam=5.0, **options, **EXACT).decode_lattice(log_probs, bias)
         if not explicit.path.complete:

@@ -7,40 +7,57 @@
 
 namespace asr {
 
-Bias::Bias(const std::vector<Phrase>& phrases) : nodes_(1), edges_(1) {
-  for (const Phrase& phrase : phrases) AddPhrase(phrase);
-  LinkFailures();
-  float highest = 0, lowest = 0, most = 0;
-  for (const Node& node : nodes_) {
-    highest = std::max(highest, node.potential);
-    lowest = std::min(lowest, node.potential);
-    most = std::max(most, node.boost);
+Bias::Bias(const std::vector<Phrase>& phrases, int32_t max_label)
+    : nodes_(1), root_child_(size_t(max_label) + 1, -1), is_used_(size_t(max_label) + 1) {
+  Children children;
+  for (const Phrase& phrase : phrases) AddPhrase(phrase, &children);
+  edge_begin_.assign(nodes_.size() + 1, 0);
+  for (const auto& [edge, child] : children) {
+    const auto [node, word] = edge;
+    edges_.push_back({word, child});
+    ++edge_begin_[node + 1];
+    if (node == kRoot) root_child_[word] = child;
   }
-  max_gain_ = highest - lowest + most;
+  std::partial_sum(edge_begin_.begin(), edge_begin_.end(), edge_begin_.begin());
+  FindBounds();
+  LinkFailures();
 }
 
-void Bias::AddPhrase(const Phrase& phrase) {
+void Bias::AddPhrase(const Phrase& phrase, Children* children) {
   if (phrase.words.empty()) throw std::invalid_argument("a phrase has no words");
   const auto length = static_cast<int32_t>(phrase.words.size());
   int32_t node = kRoot;
   for (const int32_t word : phrase.words) {
-    if (word < 1) throw std::invalid_argument("a phrase has the label " + std::to_string(word));
-    if (is_used_.size() <= static_cast<size_t>(word)) is_used_.resize(word + 1);
-    is_used_[word] = true;
-    const auto [child, is_new] = children_.try_emplace(Key(node, word), num_states());
-    const int32_t depth = nodes_[node].depth + 1;
-    node = child->second;
+    if (word < 1 || static_cast<size_t>(word) >= is_used_.size())
+      throw std::invalid_argument("a phrase has the label " + std::to_string(word) +
+                                  ", which is no word of the graph");
+    is_used_[word] = 1;
+    const auto [child, is_new] = children->try_emplace({node, word}, num_states());
     if (is_new) {
-      edges_.push_back(child->first);
-      nodes_.push_back({kRoot, depth, 0, 0});
+      Node fresh;
+      fresh.parent = node;
+      fresh.word = word;
+      fresh.depth = nodes_[node].depth + 1;
+      nodes_.push_back(fresh);
     }
+    node = child->second;
     // Words of a phrase earn equal shares; its last word earns the boost itself.
-    if (depth < length) {
+    if (const int32_t depth = nodes_[node].depth; depth < length) {
       const float share = phrase.boost * static_cast<float>(depth) / static_cast<float>(length);
       nodes_[node].potential = std::max(nodes_[node].potential, share);
     }
   }
-  nodes_[node].boost += phrase.boost;
+  nodes_[node].boost = phrase.boost;
+}
+
+// Below each node: nodes are older than their children. Boosts are still those of a node's own phrase.
+void Bias::FindBounds() {
+  for (size_t n = nodes_.size(); n-- > 1;) {
+    Node& parent = nodes_[nodes_[n].parent];
+    parent.most = std::max(parent.most, nodes_[n].boost + nodes_[n].most);
+    parent.least = std::min(parent.least, nodes_[n].boost + nodes_[n].least);
+  }
+  nodes_[kRoot].most = nodes_[kRoot].least = 0;  // what begins afterwards is earned from the root as well
 }
 
 // By depth, as a failure is shallower than its node.
@@ -52,23 +69,32 @@ void Bias::LinkFailures() {
   for (const int32_t n : order) {
     Node& node = nodes_[n];
     if (node.depth < 2) continue;
-    const auto parent = static_cast<int32_t>(edges_[n] >> 32);
-    const auto word = static_cast<int32_t>(edges_[n] & 0xFFFFFFFFu);
-    int32_t end = nodes_[parent].failure;
-    while (end != kRoot && FindChild(end, word) < 0) end = nodes_[end].failure;
-    node.failure = std::max(kRoot, FindChild(end, word));
+    int32_t end = nodes_[node.parent].failure;
+    while (end != kRoot && FindChild(end, node.word) < 0) end = nodes_[end].failure;
+    node.failure = std::max(kRoot, FindChild(end, node.word));
     node.boost += nodes_[node.failure].boost;
+    node.most += nodes_[node.failure].most;
+    node.least += nodes_[node.failure].least;
+  }
+  for (const int32_t n : order) {
+    Node& node = nodes_[n];
+    node.next = n == kRoot ? 0 : nodes_[node.failure].next;
+    for (int32_t e = edge_begin_[n]; e < edge_begin_[n + 1]; ++e) {
+      const Node& child = nodes_[edges_[e].child];
+      node.next = std::max(node.next, child.potential + child.boost);
+    }
   }
 }
 
 int32_t Bias::FindChild(int32_t state, int32_t word) const {
-  const auto found = children_.find(Key(state, word));
-  return found == children_.end() ? -1 : found->second;
+  if (state == kRoot) return root_child_[word];
+  const auto begin = edges_.begin() + edge_begin_[state], end = edges_.begin() + edge_begin_[state + 1];
+  const auto edge = std::lower_bound(begin, end, word, [](const Edge& e, int32_t w) { return e.word < w; });
+  return edge != end && edge->word == word ? edge->child : -1;
 }
 
-Bias::Step Bias::Take(int32_t state, int32_t word) const {
+Bias::Step Bias::TakeUsed(int32_t state, int32_t word) const {
   const float potential = nodes_[state].potential;
-  if (static_cast<size_t>(word) >= is_used_.size() || !is_used_[word]) return {kRoot, potential};
   int32_t child;
   while ((child = FindChild(state, word)) < 0 && state != kRoot) state = nodes_[state].failure;
   if (child < 0) return {kRoot, potential};

@@ -137,10 +137,11 @@ void BindLattices(nb::module_& m) {
 void BindSearch(nb::module_& m) {
   nb::class_<asr::Bias>(m, "Bias")
       .def("__init__",
-           [](asr::Bias* self, const std::vector<std::pair<std::vector<int32_t>, float>>& phrases) {
+           [](asr::Bias* self, const std::vector<std::pair<std::vector<int32_t>, float>>& phrases,
+              int32_t max_label) {
              std::vector<asr::Bias::Phrase> list;
              for (const auto& [words, boost] : phrases) list.push_back({words, boost});
-             new (self) asr::Bias(list);
+             new (self) asr::Bias(list, max_label);
            })
       .def_prop_ro("num_states", &asr::Bias::num_states);
 

@@ -56,6 +56,7 @@ float Search::FinalCost(const Token& token, bool anywhere) const {
 Search::End Search::FindEnd() const {
   End end{-1, kInfinity, false};
   for (size_t i = 0; i < tokens_.size(); ++i) {
+    if (tokens_[i].cost == kDropped) continue;
     const bool is_final = !is_dead_ && FinalCost(tokens_[i], false) < kInfinity;
     const float cost = tokens_[i].cost + FinalCost(tokens_[i], !is_final);
     if (end.place < 0 || (is_final && !end.is_final) || (is_final == end.is_final && cost < end.cost))
@@ -89,7 +90,8 @@ Partial Search::FindPartial() const {
 // those at hand, unless it is the only one, gives way to the one before it.
 int32_t Search::FindCommonRecord() const {
   std::vector<int32_t> heap;
-  for (const Token& token : tokens_) heap.push_back(token.record);
+  for (const Token& token : tokens_)
+    if (token.cost != kDropped) heap.push_back(token.record);
   std::make_heap(heap.begin(), heap.end());
   for (;;) {
     std::pop_heap(heap.begin(), heap.end());

@@ -36,8 +36,9 @@ void Search::Init(const Bias* bias) {
     throw std::invalid_argument("too many phrases to boost for so many tokens: " +
                                 std::to_string(num_contexts) + " contexts; boost fewer phrases");
   }
+  if (bias != nullptr && bias->max_label() < graph_.header().max_olabel)
+    throw std::invalid_argument("the phrases to boost are of a graph with fewer words");
   bias_ = bias;
-  bound_ = penalty_[1] - (bias == nullptr ? 0.0f : bias->max_gain());
   pool_.Clear();
   places_.Clear();
   tokens_.clear();
@@ -98,6 +99,7 @@ void Search::SearchFrame(const float* log_probs, int64_t num_tokens) {
   offset_ += best_before_;
   skipped_cost_ = 0;
   ProcessEpsilon(next_cutoff);
+  if (bias_ != nullptr) DropHopeless();
   if (KeepsLattice()) FinishLayer(next_cutoff);
   if (pool_.IsFull()) pool_.CollectGarbage(&tokens_);
 }
@@ -135,16 +137,20 @@ float Search::CostOfRank(size_t rank) {
   costs_.clear();
   for (const Token& token : tokens_) costs_.push_back(token.cost);
   std::nth_element(costs_.begin(), costs_.begin() + (rank - 1), costs_.end());
-  return costs_[rank - 1];
+  return std::min(costs_[rank - 1], kMaxCost);
 }
 
 // Moves the tokens by one frame. False, leaving them where they are, when none can.
 bool Search::ProcessEmitting(const Cutoff& cutoff, float* next_cutoff) {
   *next_cutoff = FirstNextCutoff(cutoff);
-  const size_t num_candidates = IsImplicit() ? FindCandidates<true>(cutoff.now, *next_cutoff)
-                                             : FindCandidates<false>(cutoff.now, *next_cutoff);
+  const bool is_biased = bias_ != nullptr;
+  const size_t num_candidates = IsImplicit() ? is_biased
+                                                   ? FindCandidates<true, true>(cutoff.now, *next_cutoff)
+                                                   : FindCandidates<true, false>(cutoff.now, *next_cutoff)
+                                : is_biased  ? FindCandidates<false, true>(cutoff.now, *next_cutoff)
+                                             : FindCandidates<false, false>(cutoff.now, *next_cutoff);
   if (num_candidates == 0) return false;
-  if (bias_ != nullptr) AddBoosts(num_candidates);
+  if (is_biased) AddBoosts(num_candidates);
 
   float best_cost = kInfinity;
   for (size_t c = 0; c < num_candidates; ++c) best_cost = std::min(best_cost, candidates_[c].cost);
@@ -182,14 +188,13 @@ float Search::FirstNextCutoff(const Cutoff& cutoff) const {
 // Fills `candidates_` and returns how many there are. Nearly all the time of a search passes here. Few arcs
 // lead to a candidate and no processor guesses which, so each is written, and kept by stepping on: the loop
 // has no branch.
-template <bool kImplicit>
+template <bool kImplicit, bool kBiased>
 size_t Search::FindCandidates(float cutoff, float next_cutoff) {
   const State* const states = graph_.states();
   const Arc* const arcs = graph_.arcs();
   const Token* const tokens = tokens_.data();
   const size_t num_tokens = tokens_.size();
   float* const acoustic = acoustic_.data();
-  const float bound[2] = {0.0f, bound_};
   size_t num_candidates = 0;
   for (size_t i = 0; i < num_tokens; ++i) {
     if (i + kTokensAhead < num_tokens) {
@@ -205,18 +210,24 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
     const int32_t last_label = kImplicit ? token.context % stride_ : 0;
     const int32_t context = token.context - last_label;
     if (kImplicit) num_candidates = FindStays(token, i, next_cutoff, num_candidates);
-    const float repeated = kImplicit ? std::exchange(acoustic[last_label], kInfinity)
-                                     : kInfinity;  // only a blank parts equal labels
+    // Only a blank parts equal labels.
+    const float repeated = kImplicit ? std::exchange(acoustic[last_label], kInfinity) : 0;
+    // Words count with the most that a boost can gain, so that no candidate is lost; AddBoosts knows which is
+    // which.
+    const int32_t phrase = kImplicit ? token.context / stride_ : token.context;
+    const float word_cost[2] = {0.0f, kBiased ? penalty_[1] + bias_->LeastStep(phrase) : penalty_[1]};
     Candidate* candidate = candidates_.data() + num_candidates;
     const uint32_t arc_end = state.arc_begin + state.num_emitting;
     for (uint32_t a = state.arc_begin; a < arc_end; ++a) {
       const Arc& arc = arcs[a];
-      const float cost = token.cost + (acoustic[arc.ilabel] + (arc.cost + bound[arc.olabel != 0]));
-      *candidate = {cost, a, static_cast<int32_t>(i), kImplicit ? context + arc.ilabel : context};
+      const float cost = token.cost + (acoustic[arc.ilabel] + (arc.cost + word_cost[arc.olabel != 0]));
+      const int32_t next_context = kImplicit ? context + arc.ilabel : context;
+      *candidate = {cost, a, static_cast<int32_t>(i),
+                    kBiased && arc.olabel != 0 ? next_context | kHasWord : next_context};
       candidate += cost <= next_cutoff;
     }
-    if (kImplicit) acoustic[last_label] = repeated;
     num_candidates = candidate - candidates_.data();
+    if (kImplicit) acoustic[last_label] = repeated;
   }
   return num_candidates;
 }
@@ -233,24 +244,6 @@ size_t Search::FindStays(const Token& token, int32_t source, float next_cutoff, 
   *candidate = {cost, kStay | static_cast<uint32_t>(last_label), source, token.context};
   candidate += cost <= next_cutoff;
   return candidate - candidates_.data();
-}
-
-// Words were counted with the most that a boost can gain, so that no candidate was lost; now with their own.
-void Search::AddBoosts(size_t num_candidates) {
-  const float gain = penalty_[1] - bound_;
-  for (size_t c = 0; c < num_candidates; ++c) {
-    Candidate& candidate = candidates_[c];
-    if (const int32_t word = OutputLabel(candidate.arc); word != 0)
-      candidate.cost += gain + AfterWord(word, &candidate.context);
-  }
-}
-
-// What a word costs by the boosts; moves the context on.
-float Search::AfterWord(int32_t word, int32_t* context) const {
-  const int32_t last_label = *context % stride_;
-  const Bias::Step step = bias_->Take(*context / stride_, word);
-  *context = step.state * stride_ + last_label;
-  return step.cost;
 }
 
 // Puts a token where the candidate leads, or improves the one there.

@@ -21,6 +21,8 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
+#include <utility>
 #include <vector>
 
 #include "bias.h"
@@ -93,6 +95,13 @@ class Search {
     int32_t source;   // place of the token before it
     int32_t context;  // after it
   };
+  static constexpr int32_t kHasWord = std::numeric_limits<int32_t>::min();  // a flag in a candidate's context
+  // The tokens at one state with one last label: the place of the one in no phrase, or -1, and the least that
+  // the cheapest will have cost, whatever the phrases bring.
+  struct Rivals {
+    int32_t root;
+    float most;
+  };
   // Where paths end: at a final state if any does.
   struct End {
     int32_t place;  // of the best
@@ -107,10 +116,11 @@ class Search {
   float CostOfRank(size_t rank);
   bool ProcessEmitting(const Cutoff& cutoff, float* next_cutoff);
   float FirstNextCutoff(const Cutoff& cutoff) const;
-  template <bool kImplicit>
+  template <bool kImplicit, bool kBiased>
   size_t FindCandidates(float cutoff, float next_cutoff);
   size_t FindStays(const Token& token, int32_t source, float next_cutoff, size_t num_candidates);
   void AddBoosts(size_t num_candidates);
+  void DropHopeless();
   void Reach(const Candidate& candidate);
   void ProcessEpsilon(float cutoff);
   void RelaxEpsilon(int32_t place, float cutoff);
@@ -138,14 +148,17 @@ class Search {
   const float penalty_[2];  // added to an arc without, with an output label
   const int32_t stride_;    // of contexts: the number of labels with an implicit topology, else 1
   const Bias* bias_ = nullptr;
-  float bound_ = 0;  // of penalty_[1], less the most that boosts may gain
   TokenPool pool_;
-  LinkPool links_;             // of the lattice
-  std::vector<Token> tokens_;  // one a state and context
-  std::vector<Token> before_;  // those of the frame before, while this one is made
-  StateMap places_;            // state and context -> place in tokens_
-  int32_t best_ = 0;           // place of the cheapest token
-  double offset_ = 0;          // what was taken off the costs of all tokens
+  LinkPool links_;              // of the lattice
+  std::vector<Token> tokens_;   // one a state and context
+  std::vector<Token> before_;   // those of the frame before, while this one is made
+  StateMap places_;             // state and context -> place in tokens_
+  StateMap states_;             // scratch of DropHopeless: state and last label -> place in rivals_
+  std::vector<Rivals> rivals_;  // scratch of DropHopeless
+  std::vector<std::pair<int32_t, int32_t>>
+      in_phrase_;      // scratch of DropHopeless: places in tokens_ and rivals_
+  int32_t best_ = 0;   // place of the cheapest token
+  double offset_ = 0;  // what was taken off the costs of all tokens
   int64_t num_frames_ = 0;
   bool was_blank_ = false;                // the last frame's blank was so probable
   std::vector<int32_t> searched_frames_;  // those not passed over

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 namespace asr {
@@ -16,6 +17,8 @@ struct Token {
 };
 
 constexpr int32_t kNoRecord = -1;
+// The cost of a token that goes before its time. It lies above every cutoff.
+constexpr float kDropped = std::numeric_limits<float>::infinity();
 
 // One step of a path: the arc taken, and the record of the step before. A step that stays where it is, which
 // an implicit topology knows (see search.h), is written kStay | its input label in the arc's place.
@@ -74,7 +77,7 @@ class StateMap {
     }
     return slot.place;
   }
-  // The place of the pair, which has one, or -1.
+  // The place of the pair, or -1 when it has none.
   int32_t Find(int32_t state, int32_t context) {
     const Slot& slot = Find(Key(state, context));
     return slot.stamp == stamp_ ? slot.place : -1;
