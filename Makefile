@@ -1,7 +1,7 @@
 # make demo    set up, then train, score and use the digits recogniser
 # make test    set up with the test tools, then lint and run all tests
 # make lint    only the linters and the type checker
-# make sanitize   the tests of csrc/ once more, with bounds, lifetimes and undefined behaviour watched (g++)
+# make sanitize   the tests of csrc/ once more, with bounds, lifetimes, undefined behaviour and races watched (g++)
 # make docs    the pages of docs/ as a site in build/docs
 # make bench   the benchmarks; each prints a table and writes benchmarks/results/NAME.json
 #
@@ -32,17 +32,24 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $$(find csrc -name '*.cc' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
+	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests -name '*.cc' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 # The extensions of another build, so the editable package must not be found: -S.
 SANITIZED := build/sanitized
 SANITIZERS = $$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libstdc++.so)
+SEARCH_SOURCES := $(filter-out %/bindings.cc,$(wildcard csrc/decoder/*.cc)) tests/decoder_threads.cc
 sanitize: $(VENV)/.installed-test
+	mkdir -p build
+	for kind in thread address,undefined; do \
+	  $(CXX) -std=c++17 -O1 -g -pthread -fsanitize=$$kind -fno-sanitize-recover=all -Icsrc/decoder $(SEARCH_SOURCES) \
+	    -o build/decoder_threads && build/decoder_threads; \
+	done
 	CXXFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -g" CMAKE_ARGS="-DCMAKE_CUDA_COMPILER=NOTFOUND" \
 	  $(PIP) -q --no-build-isolation --no-deps --upgrade --target $(SANITIZED) -Cbuild-dir=build/sanitize .
 	LD_PRELOAD=$(SANITIZERS) ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0 OMP_NUM_THREADS=1 \
 	  PYTHONPATH=$(SANITIZED):$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])') \
 	  $(BIN)/python -S $(BIN)/pytest tests/test_ctc.py tests/test_alignment.py tests/test_search.py tests/test_stream.py \
+	  tests/test_lattice.py tests/test_bias.py tests/test_implicit.py tests/test_graph_damage.py \
 	  tests/test_ctc_in_torch.py -k "not compiled and not operators and not processes and not allocates"
 
 docs: $(VENV)/.installed-docs

@@ -23,6 +23,8 @@ namespace asr {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
+// Elements of all sets to an arc of the result, beyond which memory counts as full.
+constexpr int64_t kElementsToArc = 32;
 // Costs of sets are equal that agree to this many parts of one: far above rounding, far below what matters.
 constexpr double kGrid = 1024;
 
@@ -132,6 +134,7 @@ class Determinizer {
   std::vector<bool> is_final_, has_words_;
   std::vector<double> to_end_;  // cost of the cheapest path from each input state to an end
   double best_ = 0;             // of the whole lattice
+  int64_t num_elements_ = 0;    // of the sets of all states and tasks
   StringTree strings_;
   std::vector<State> states_;
   std::vector<std::vector<OutArc>> arcs_;            // of each state
@@ -225,6 +228,7 @@ int32_t Determinizer::FindState(Subset subset, double cost) {
   }
   const auto [number, is_new] = numbers_.try_emplace(std::move(key), static_cast<int32_t>(states_.size()));
   if (is_new) {
+    num_elements_ += static_cast<int64_t>(subset.size());
     states_.push_back({std::move(subset), cost});
     Expand(number->second);
   }
@@ -265,6 +269,7 @@ void Determinizer::Expand(int32_t number) {
       task.reached.push_back(element);
       task.priority = std::min(task.priority, state.cost + element.weight.sum() + to_end_[element.state]);
     }
+    num_elements_ += static_cast<int64_t>(task.reached.size());
     tasks_.push(std::move(task));
   }
 }
@@ -279,7 +284,7 @@ WordLattice Determinizer::Run(int64_t max_arcs) {
     for (int64_t num_arcs = 0; !tasks_.empty(); ++num_arcs) {
       const Task task = tasks_.top();
       tasks_.pop();
-      if (num_arcs == max_arcs) {
+      if (num_arcs == max_arcs || num_elements_ > kElementsToArc * max_arcs) {
         reached = task.priority - best_;
         break;
       }

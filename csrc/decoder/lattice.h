@@ -55,7 +55,7 @@ struct WordLattice {
 };
 
 // Determinises over words. `beam` is the cost above the best beyond which paths go; where more than
-// `max_arcs` arcs of words would be looked at, it shrinks.
+// `max_arcs` arcs are looked at, or memory in no proportion to so many is needed, it shrinks.
 WordLattice Determinize(const StateLattice& lattice, float beam, int64_t max_arcs);
 
 }  // namespace asr

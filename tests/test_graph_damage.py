@@ -1,0 +1,54 @@
+"""Damaged graph files: refused with a sentence, or searched where the damage made another valid graph; never a crash."""
+
+from math import inf
+
+import numpy as np
+from random_graphs import random_arrays, random_log_probs, to_bytes, without_epsilon_cycles
+
+from asr.errors import InputError
+from asr.search import Decoder, Graph
+
+
+def damaged(rng, data):
+    data = bytearray(data)
+    for _ in range(rng.integers(0, 4)):
+        data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+    if rng.random() < 0.2:
+        del data[rng.integers(len(data)) :]
+    if rng.random() < 0.1:
+        data += rng.bytes(int(rng.integers(1, 40)))
+    return bytes(data)
+
+
+def test_any_damage_is_refused_or_searched(tmp_path):
+    rng = np.random.default_rng(1)
+    refused = searched = 0
+    for _ in range(1500):
+        data = damaged(rng, to_bytes(without_epsilon_cycles(random_arrays(rng, 12, 60, 5, finals=0.7))))
+        path = tmp_path / "graph.bin"
+        path.write_bytes(data)
+        try:
+            graph = Graph.open(path)
+            decoder = Decoder(graph, beam=20.0, lattice_beam=5.0)
+            decoded = decoder.decode_lattice(random_log_probs(rng, 6, 5, impossible=0.0))
+            assert decoded.path.cost < inf
+            decoded.lattice.nbest(3)
+            searched += 1
+        except InputError as e:
+            assert str(e)
+            refused += 1
+    assert refused > 300 and searched > 300
+
+
+def test_each_byte_of_the_header_matters_or_does_not_hurt():
+    rng = np.random.default_rng(2)
+    data = to_bytes(random_arrays(rng, 5, 20, 3, finals=1.0, epsilons=0.0))
+    log_probs = random_log_probs(rng, 4, 3, impossible=0.0)
+    for position in range(64):
+        for bit in range(8):
+            changed = bytearray(data)
+            changed[position] ^= 1 << bit
+            try:
+                Decoder(Graph.from_bytes(bytes(changed)), lattice_beam=4.0).decode_lattice(log_probs)
+            except InputError:
+                continue
