@@ -4,13 +4,14 @@
 
 FOLDER (../shared/bench unless given) holds log-probs of 400 utterances, their words, a lexicon and a trigram. Prints
 CPU seconds for a second of audio, one thread, median of three runs, and WER; the same with blank frames passed over,
-whose threshold is chosen on the first half and judged on the second; the batch with two threads; and streams: how long
-the last chunk takes to become the final words, and the memory of one. Writes benchmarks/results/decode.json. A peer on
-the same pack: `python FOLDER/peer_decode.py kaldi --hlg HLG.fst ...`.
+whose threshold is chosen on the first half and judged on the second; the same words through LG with an implicit
+topology; what phrases to favour cost; the batch with two threads; and streams: how long the last chunk takes to become
+the final words, and the memory of one. Writes benchmarks/results/decode.json. Peers: benchmarks/search_peers.py.
 """
 
 import ctypes
 import json
+import lzma
 import statistics
 import sys
 import tempfile
@@ -22,9 +23,11 @@ import numpy as np
 from graph import read_pack
 from rapidfuzz.distance import Levenshtein
 
+from asr.bias import Bias
 from asr.files import atomic_write
 from asr.graph import compile_graph
 from asr.search import Decoder, Graph
+from asr.search import Path as BestPath
 
 RESULT = Path(__file__).parent / "results/decode.json"
 FRAME_S, SCALE, RUNS = 0.04, 2.0, 3
@@ -33,6 +36,7 @@ BEAM = 16.0  # of all but the first table
 SKIPS = (0.999, 0.99, 0.97, 0.95, 0.9, 0.8, 0.7)
 MOST_WORSE = 0.05  # % of WER that passing over blanks may cost
 CHUNK = 8  # frames
+PHRASES, BOOST = 10_000, 3.0
 STREAMS = 50
 
 
@@ -68,15 +72,11 @@ def measure(pack: Pack, beam: float = BEAM, blank_skip: float | None = None) -> 
         start = time.process_time()
         paths = [decoder.decode(u) for u in pack.utterances]
         seconds.append(time.process_time() - start)
-    errors = sum(
-        Levenshtein.distance([pack.words[label] for label in path.labels], ref)
-        for path, ref in zip(paths, pack.refs, strict=True)
-    )
     return {
         "beam": beam,
         **({"blank_skip": blank_skip} if blank_skip else {}),
         "rtf": round(statistics.median(seconds) / pack.audio_s, 6),
-        "wer": round(100 * errors / sum(map(len, pack.refs)), 2),
+        "wer": measure_wer(pack, paths),
     }
 
 
@@ -91,6 +91,67 @@ def measure_skips(pack: Pack) -> dict[str, object]:
         "second_half": [measure(second), measure(second, blank_skip=chosen["blank_skip"])],
         "share_of_blank_frames": round(blank_share(second, chosen["blank_skip"]), 3),
     }
+
+
+def measure_topologies(pack: Pack, folder: Path, out: Path) -> dict[str, object]:
+    """HLG and LG in turn: CPU seconds, and whether they find the same."""
+    tokens, lexicon = read_pack(folder)
+    compile_graph(tokens, lexicon, folder / "lm3.arpa.xz", out, topology="implicit")
+    graphs = {"explicit": pack.graph, "implicit": Graph.open(out / "graph.bin")}
+    rows = []
+    for beam in BEAMS:
+        decoders = {name: Decoder(graph, beam=beam, acoustic_scale=SCALE) for name, graph in graphs.items()}
+        paths = {name: [d.decode(u) for u in pack.utterances] for name, d in decoders.items()}
+        rtfs = in_turn({name: (d, None) for name, d in decoders.items()}, pack)
+        same = sum(a.labels == b.labels for a, b in zip(*paths.values(), strict=True))
+        rows.append({"beam": beam, **rtfs, "same_words": f"{same} of {len(pack.utterances)}"})
+    arcs = {name: graph.num_arcs for name, graph in graphs.items()}
+    return {"arcs": arcs, "rows": rows}
+
+
+def measure_phrases(pack: Pack, folder: Path) -> dict[str, object]:
+    """What phrases cost that are not said: pairs of drawn words, as names are; and drawn n-grams of the LM, whose words
+    are among the commonest."""
+    rng = np.random.default_rng(1)
+    labels = {word: label for label, word in enumerate(pack.words)}
+    listed = [line.split("\t")[1].split() for line in lzma.open(folder / "lm3.arpa.xz", "rt") if line.startswith("-")]
+    ngrams = [n for n in listed if len(n) > 1 and all(word in labels for word in n)]
+    drawn = [[labels[word] for word in ngrams[k]] for k in rng.choice(len(ngrams), PHRASES, replace=False)]
+    pairs = rng.integers(1, len(pack.words), (PHRASES, 2)).tolist()
+    sets = {
+        "none": [],
+        "one": pairs[:1],
+        "100 pairs": pairs[:100],
+        f"{PHRASES} pairs": pairs,
+        f"{PHRASES} n-grams": drawn,
+    }
+    decoder = Decoder(pack.graph, beam=BEAM, acoustic_scale=SCALE)
+    biases = {
+        name: Bias([(p, BOOST) for p in phrases], len(pack.words) - 1) for name, phrases in sets.items() if phrases
+    }
+    rtfs = in_turn({"none": (decoder, None), **{name: (decoder, bias) for name, bias in biases.items()}}, pack)
+    wers = {name: measure_wer(pack, [decoder.decode(u, biases.get(name)) for u in pack.utterances]) for name in rtfs}
+    return {name: {"times": round(rtf / rtfs["none"], 2), "wer": wers[name]} for name, rtf in rtfs.items()}
+
+
+def in_turn(systems: dict[str, tuple[Decoder, Bias | None]], pack: Pack) -> dict[str, float]:
+    """CPU seconds for a second of audio, medians of runs that take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in systems}
+    for _ in range(RUNS + 2):
+        for name, (decoder, bias) in systems.items():
+            start = time.process_time()
+            for u in pack.utterances:
+                decoder.decode(u, bias)
+            seconds[name].append(time.process_time() - start)
+    return {name: round(statistics.median(runs) / pack.audio_s, 6) for name, runs in seconds.items()}
+
+
+def measure_wer(pack: Pack, paths: list[BestPath]) -> float:
+    errors = sum(
+        Levenshtein.distance([pack.words[label] for label in path.labels], ref)
+        for path, ref in zip(paths, pack.refs, strict=True)
+    )
+    return round(100 * errors / sum(map(len, pack.refs)), 2)
 
 
 def blank_share(pack: Pack, probability: float) -> float:
@@ -152,7 +213,9 @@ def main(folder: Path) -> None:
             print(f"beam {row['beam']:4g}: {row['rtf']:.5f} CPU s for a second of audio, WER {row['wer']:.2f} %")
         result["blank_skip"] = measure_skips(pack)
         result["batch"] = measure_batch(pack)
-        print(json.dumps({name: result[name] for name in ("stream", "blank_skip", "batch")}, indent=1))
+        result["phrases"] = measure_phrases(pack, folder)
+        result["topology"] = measure_topologies(pack, folder, Path(out) / "implicit")
+        print(json.dumps({name: value for name, value in result.items() if name != "rows"}, indent=1))
     with atomic_write(RESULT) as file:
         json.dump(result, file, indent=1)
 

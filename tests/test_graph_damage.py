@@ -1,4 +1,4 @@
-"""Damaged graph files: refused with a sentence, or searched where the damage made another valid graph; never a crash."""
+"""Damaged graph files: refused with a sentence, or searched where the damage made another valid one; never a crash."""
 
 from math import inf
 

@@ -104,6 +104,7 @@ def test_for_an_unseen_speaker_other_voices_join_the_training(
     write_census(tmp_path / "an4")
     digits = prepare.list_digits(digits_corpus / "fsdd")
     monkeypatch.setattr(unseen, "synthetic_digits", lambda cache: [d for d in digits if d.speaker == "ann"])
+    monkeypatch.setattr(unseen, "neural_digits", lambda cache: [])
     monkeypatch.setattr(unseen, "REAL_STRINGS", {"train": 6, "dev": 2, "test": 3})
     monkeypatch.setattr(unseen, "SYNTHETIC_STRINGS", 4)
     assert "SYNTHETIC" in unseen.prepare_unseen(tmp_path / "out", str(tmp_path), "bob")

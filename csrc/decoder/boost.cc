@@ -17,10 +17,9 @@ float Search::AfterWord(int32_t word, int32_t* context) const {
 void Search::AddBoosts(size_t num_candidates) {
   for (size_t c = 0; c < num_candidates; ++c) {
     Candidate& candidate = candidates_[c];
-    if (candidate.context >= 0) continue;
-    candidate.context &= ~kHasWord;
-    const float counted = bias_->LeastStep(candidate.context / stride_);
-    candidate.cost += AfterWord(graph_.arcs()[candidate.arc].olabel, &candidate.context) - counted;
+    if (candidate.word == 0) continue;
+    const int32_t phrase = tokens_[candidate.source].context / stride_;
+    candidate.cost += bias_->Take(phrase, candidate.word).cost - bias_->LeastStep(phrase);
   }
 }
 

@@ -20,7 +20,8 @@ constexpr float kBeamDelta = 0.5f;
 constexpr float kLeastGain = 1e-6f;
 // How many tokens ahead the memory of arcs is asked for.
 constexpr size_t kTokensAhead = 8;
-constexpr size_t kMaxStays = 2;  // steps of an implicit topology that are no arcs
+constexpr size_t kCandidatesAhead = 8;  // likewise, of the map of states
+constexpr size_t kMaxStays = 2;         // steps of an implicit topology that are no arcs
 
 }  // namespace
 
@@ -28,7 +29,7 @@ Search::Search(const Graph& graph, const SearchOptions& options)
     : graph_(graph),
       options_(options),
       penalty_{0.0f, options.word_penalty},
-      stride_(IsImplicit() ? graph.header().max_ilabel + 1 : 1) {}
+      stride_(graph.header().is_implicit != 0 ? graph.header().max_ilabel + 2 : 1) {}
 
 void Search::Init(const Bias* bias) {
   const int64_t num_contexts = int64_t{stride_} * (bias == nullptr ? 1 : bias->num_states());
@@ -162,6 +163,10 @@ bool Search::ProcessEmitting(const Cutoff& cutoff, float* next_cutoff) {
   if (KeepsLattice()) links_.Begin(offset_ + best_before_);
   best_ = 0;
   for (size_t c = 0; c < num_candidates; ++c) {
+    if (c + kCandidatesAhead < num_candidates) {
+      const uint32_t ahead = candidates_[c + kCandidatesAhead].arc;
+      if ((ahead & kStay) == 0) places_.Prefetch(graph_.arcs()[ahead].next);
+    }
     if (candidates_[c].cost <= *next_cutoff) Reach(candidates_[c]);
   }
   return true;
@@ -208,7 +213,6 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
     const size_t most = num_candidates + state.num_emitting + kMaxStays;
     if (most > candidates_.size()) candidates_.resize(2 * most);
     const int32_t last_label = kImplicit ? token.context % stride_ : 0;
-    const int32_t context = token.context - last_label;
     if (kImplicit) num_candidates = FindStays(token, i, next_cutoff, num_candidates);
     // Only a blank parts equal labels.
     const float repeated = kImplicit ? std::exchange(acoustic[last_label], kInfinity) : 0;
@@ -221,9 +225,7 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
     for (uint32_t a = state.arc_begin; a < arc_end; ++a) {
       const Arc& arc = arcs[a];
       const float cost = token.cost + (acoustic[arc.ilabel] + (arc.cost + word_cost[arc.olabel != 0]));
-      const int32_t next_context = kImplicit ? context + arc.ilabel : context;
-      *candidate = {cost, a, static_cast<int32_t>(i),
-                    kBiased && arc.olabel != 0 ? next_context | kHasWord : next_context};
+      *candidate = {cost, a, static_cast<int32_t>(i), arc.olabel};
       candidate += cost <= next_cutoff;
     }
     num_candidates = candidate - candidates_.data();
@@ -235,26 +237,36 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
 // The steps of an implicit topology that leave the graph's state: a blank, or the last label again.
 size_t Search::FindStays(const Token& token, int32_t source, float next_cutoff, size_t num_candidates) {
   const int32_t last_label = token.context % stride_;
-  const int32_t context = token.context - last_label;
   Candidate* candidate = candidates_.data() + num_candidates;
   float cost = token.cost + acoustic_[kBlankLabel];
-  *candidate = {cost, kStay | kBlankLabel, source, context};
+  *candidate = {cost, kStay | kBlankLabel, source, 0};
   candidate += cost <= next_cutoff;
   cost = token.cost + acoustic_[last_label];  // infinite after a blank
-  *candidate = {cost, kStay | static_cast<uint32_t>(last_label), source, token.context};
+  *candidate = {cost, kStay | static_cast<uint32_t>(last_label), source, 0};
   candidate += cost <= next_cutoff;
   return candidate - candidates_.data();
+}
+
+int32_t Search::NewContext(const Token& source, const Candidate& candidate) const {
+  int32_t context = source.context;
+  if (IsImplicit()) {
+    const int32_t label = InputLabel(candidate.arc);
+    context += (label == kBlankLabel ? 0 : label) - context % stride_;
+  }
+  if (bias_ != nullptr && candidate.word != 0) AfterWord(candidate.word, &context);
+  return context;
 }
 
 // Puts a token where the candidate leads, or improves the one there.
 void Search::Reach(const Candidate& candidate) {
   const Token& source = before_[candidate.source];
   const int32_t state = candidate.arc & kStay ? source.state : graph_.arcs()[candidate.arc].next;
+  const int32_t context = ContextAfter(source, candidate);
   const auto new_place = static_cast<int32_t>(tokens_.size());
-  const int32_t place = places_.FindOrAdd(state, candidate.context, new_place);
+  const int32_t place = places_.FindOrAdd(state, context, new_place);
   if (place == new_place) {
     __builtin_prefetch(&graph_.states()[state]);  // ProcessEpsilon will look at it
-    tokens_.push_back({state, candidate.context, candidate.cost, pool_.Add(source.record, candidate.arc)});
+    tokens_.push_back({state, context, candidate.cost, pool_.Add(source.record, candidate.arc)});
   } else if (candidate.cost < tokens_[place].cost) {
     tokens_[place].cost = candidate.cost;
     pool_.Replace(tokens_[place].record, source.record, candidate.arc);

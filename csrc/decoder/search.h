@@ -21,7 +21,6 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <utility>
 #include <vector>
 
@@ -92,10 +91,9 @@ class Search {
   struct Candidate {
     float cost;  // of the path with this step
     uint32_t arc;
-    int32_t source;   // place of the token before it
-    int32_t context;  // after it
+    int32_t source;  // place of the token before it
+    int32_t word;    // output label
   };
-  static constexpr int32_t kHasWord = std::numeric_limits<int32_t>::min();  // a flag in a candidate's context
   // The tokens at one state with one last label: the place of the one in no phrase, or -1, and the least that
   // the cheapest will have cost, whatever the phrases bring.
   struct Rivals {
@@ -120,12 +118,16 @@ class Search {
   size_t FindCandidates(float cutoff, float next_cutoff);
   size_t FindStays(const Token& token, int32_t source, float next_cutoff, size_t num_candidates);
   void AddBoosts(size_t num_candidates);
+  int32_t ContextAfter(const Token& source, const Candidate& candidate) const {
+    return stride_ == 1 && bias_ == nullptr ? source.context : NewContext(source, candidate);
+  }
+  int32_t NewContext(const Token& source, const Candidate& candidate) const;
   void DropHopeless();
   void Reach(const Candidate& candidate);
   void ProcessEpsilon(float cutoff);
   void RelaxEpsilon(int32_t place, float cutoff);
   float EpsilonCost(const Arc& arc, int32_t* context) const;
-  bool IsImplicit() const { return graph_.header().is_implicit != 0; }
+  bool IsImplicit() const { return stride_ > 1; }
   bool KeepsLattice() const { return options_.lattice_beam >= 0; }
   void FinishLayer(float cutoff);
 
@@ -146,7 +148,7 @@ class Search {
   const Graph& graph_;
   const SearchOptions options_;
   const float penalty_[2];  // added to an arc without, with an output label
-  const int32_t stride_;    // of contexts: the number of labels with an implicit topology, else 1
+  const int32_t stride_;    // of contexts: more than any label with an implicit topology, else 1
   const Bias* bias_ = nullptr;
   TokenPool pool_;
   LinkPool links_;              // of the lattice

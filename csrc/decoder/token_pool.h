@@ -77,6 +77,8 @@ class StateMap {
     }
     return slot.place;
   }
+  // Asks for the memory that Find and FindOrAdd will look at.
+  void Prefetch(int32_t state) const { __builtin_prefetch(&slots_[FirstSlot(state)]); }
   // The place of the pair, or -1 when it has none.
   int32_t Find(int32_t state, int32_t context) {
     const Slot& slot = Find(Key(state, context));
@@ -93,10 +95,14 @@ class StateMap {
   static uint64_t Key(int32_t state, int32_t context) {
     return static_cast<uint64_t>(context) << 32 | static_cast<uint32_t>(state);
   }
+  size_t FirstSlot(int32_t state) const {
+    // Fibonacci hashing: neighbouring states, which are often alive together, land far apart. The contexts of
+    // a state, which are few, lie together.
+    return (static_cast<uint32_t>(state) * uint64_t{0x9E3779B97F4A7C15u} >> 32) & (slots_.size() - 1);
+  }
   Slot& Find(uint64_t key) {
     const size_t mask = slots_.size() - 1;
-    // Fibonacci hashing: neighbouring states, which are often alive together, land far apart.
-    size_t i = ((key ^ key >> 29) * 0x9E3779B97F4A7C15u >> 32) & mask;
+    size_t i = FirstSlot(static_cast<int32_t>(key));
     while (slots_[i].stamp == stamp_ && slots_[i].key != key) i = (i + 1) & mask;
     return slots_[i];
   }

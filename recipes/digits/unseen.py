@@ -1,8 +1,8 @@
 """Training for a speaker left out. Five voices are too few, so two more sources join them, in the training alone:
 
-AN4, whose 74 speakers say digits among other things, and SYNTHETIC digits by espeak-ng. Of AN4 there are only Sphinx's
-cepstra, so all recordings are brought into their form: 40 log-mel bands with Sphinx's front end, smoothed by 13
-cosines. Of these the 26 bands below the 4 kHz of the digits' recordings are kept. AN4 is clean and from one
+AN4, whose 74 speakers say digits among other things, and SYNTHETIC digits by espeak-ng and Kokoro. Of AN4 there are
+only Sphinx's cepstra, so all recordings are brought into their form: 40 log-mel bands with Sphinx's front end, smoothed
+by 13 cosines. Of these the 26 bands below the 4 kHz of the digits' recordings are kept. AN4 is clean and from one
 microphone; each copy of an utterance gets noise and a microphone's curve of its own.
 """
 
@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import kokoro
 import numpy as np
-from prepare import STRINGS, WORDS, find_digits, split_digits, synthetic_digits, write_split
+from prepare import STRINGS, WORDS, Digit, find_digits, list_digits, split_digits, synthetic_digits, write_split
 from tqdm import tqdm
 
 from asr import audio, corpora, manifest
@@ -26,7 +27,7 @@ BANDS, CEPSTRA, LOW_HZ, HIGH_HZ = 40, 13, 130.0, 6800.0  # as the README of AN4'
 FFT, WINDOW, SHIFT, RATE_HZ = 512, 410, 160, 16000
 COMMON_BANDS, EDGE_BANDS = 26, slice(25, 28)  # the last bands that recordings at 8 kHz fill
 CENSUS_COPIES = 4
-SYNTHETIC_STRINGS = 1000
+SYNTHETIC_STRINGS = 2000
 REAL_STRINGS = {**STRINGS, "train": 3000}
 
 
@@ -72,6 +73,12 @@ def another_room(mels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.logaddexp(mels + curve, np.log(noise * rng.gamma(4, 1 / 4, mels.shape)))
 
 
+def neural_digits(cache: Path) -> list[Digit]:
+    """The digits in Kokoro's voices, spoken once."""
+    folder = cache / "kokoro"
+    return list_digits(folder if folder.exists() else kokoro.synthesise_digits(folder))
+
+
 def census(root: str | None) -> tuple[list[Utterance], Lexicon]:
     """AN4's training utterances and its dictionary."""
     corpus = corpora.find("an4", root)
@@ -105,7 +112,8 @@ def prepare_unseen(out: Path, root: str | None, held_out: str, cache: Path = Pat
     splits = split_digits(digits, held_out)
     for seed, (split, chosen) in enumerate(splits.items()):
         write_split(split, REAL_STRINGS[split], chosen, out, np.random.default_rng(seed))
-    write_split("synthetic", SYNTHETIC_STRINGS, synthetic_digits(cache), out, np.random.default_rng(len(splits)))
+    synthetic = synthetic_digits(cache) + neural_digits(cache)
+    write_split("synthetic", SYNTHETIC_STRINGS, synthetic, out, np.random.default_rng(len(splits)))
     made = {name: manifest.read(out / f"{name}.jsonl") for name in (*splits, "synthetic")}
     with atomic_write(out / "lm.txt") as file:
         file.writelines(u.text.upper() + "\n" for u in made["train"])
