@@ -19,7 +19,7 @@ from random_graphs import (
 )
 
 from asr.errors import InputError
-from asr.search import Decoder, Graph
+from asr.search import Decoder, Graph, prior_costs
 
 EXACT = {"beam": inf, "max_active": 2**30}
 LOOP = [(0, 1, 0, 0.0, 0), (0, 2, 7, 0.5, 0)]  # one state: blank, or token 1 with label 7
@@ -277,3 +277,21 @@ def test_damaged_graphs_are_refused_or_searched_but_never_crash():
         except InputError:
             num_refused += 1
     assert 1500 < num_refused < 3000
+
+
+def test_token_costs_are_added_to_each_frame():
+    rng = np.random.default_rng(11)
+    arrays = random_arrays(rng, 10, 50, 5, finals=1.0)
+    log_probs = random_log_probs(rng, 8, 5, impossible=0.0)
+    log_priors = np.log(rng.dirichlet(np.ones(5)))
+    costs = prior_costs(log_priors, 0.3, acoustic_scale=0.7)
+    path = Decoder(to_graph(arrays), acoustic_scale=0.7, token_costs=costs, blank_penalty=0.2, **EXACT).decode(
+        log_probs
+    )
+    divided = log_probs - 0.3 * log_priors.astype(np.float32)
+    same = Decoder(to_graph(arrays), acoustic_scale=0.7, blank_penalty=0.2, **EXACT).decode(divided)
+    assert path.cost == pytest.approx(same.cost, abs=1e-4)
+    assert path.alignment.tolist() == same.alignment.tolist()
+    for bad in (np.ones((2, 2)), [0.0, nan]):
+        with pytest.raises(InputError, match="token costs"):
+            Decoder(to_graph(arrays), token_costs=bad)
