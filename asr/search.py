@@ -30,6 +30,7 @@ from asr.errors import InputError
 from asr.lattice import Lattice
 
 MAX_ARCS = 100_000  # of a word lattice
+CHECKED_BYTES = 64 << 20  # graphs up to this size are checked whole when opened, larger ones as the search walks them
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Graph:
         if data.ctypes.data % 4:
             data = data.copy()
         try:
-            self._graph = _decoder.Graph(data)
+            self._graph = _decoder.Graph(data, len(data) <= CHECKED_BYTES)
         except ValueError as e:
             raise InputError(str(e)) from None
 
@@ -76,7 +77,8 @@ class Graph:
     def open(cls, path: str | FilePath, offset: int = 0, size: int | None = None) -> "Graph":
         """Map `size` bytes at `offset` of a file: a graph of its own, or a member stored in a zip uncompressed.
 
-        Raises InputError naming the file when it cannot be read, or is cut short or damaged anywhere.
+        Raises InputError naming the file when it cannot be read, is cut short or damaged. In a file of more than
+        `CHECKED_BYTES` damage beyond the header is met, and refused, when a search comes to it.
         """
         try:
             length = FilePath(path).stat().st_size

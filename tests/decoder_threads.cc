@@ -91,7 +91,7 @@ void TestThreads() {
   for (const bool is_implicit : {false, true}) {
     std::mt19937 random(1);
     const Image image = MakeGraph(&random, is_implicit);
-    const asr::Graph graph(image.data(), image.size() * sizeof(uint32_t));
+    const asr::Graph graph(image.data(), image.size() * sizeof(uint32_t), false);
     const asr::Bias bias({{{1, 2}, 2.0f}, {{3}, 1.0f}, {{2, 2, 4}, 3.0f}}, kWords);
     const std::vector<float> scores = MakeScores(&random);
     const Result expected = Decode(graph, &bias, scores, kFrames);
@@ -115,7 +115,7 @@ void TestDamage() {
       bytes[random() % num_bytes] ^= static_cast<uint8_t>(1 << random() % 8);
     if (random() % 4 == 0) num_bytes = random() % num_bytes;
     try {
-      const asr::Graph graph(image.data(), num_bytes);
+      const asr::Graph graph(image.data(), num_bytes, round % 3 == 0);
       Decode(graph, nullptr, MakeScores(&random), 7);
       ++num_searched;
     } catch (const std::invalid_argument&) {

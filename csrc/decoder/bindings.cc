@@ -25,8 +25,8 @@ using LogProbs = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device:
 
 // A graph and the Python buffer it lies in.
 struct MappedGraph {
-  explicit MappedGraph(Bytes bytes)
-      : bytes(std::move(bytes)), graph(this->bytes.data(), this->bytes.size()) {}
+  MappedGraph(Bytes bytes, bool check_all)
+      : bytes(std::move(bytes)), graph(this->bytes.data(), this->bytes.size(), check_all) {}
   Bytes bytes;
   asr::Graph graph;
 };
@@ -188,7 +188,7 @@ NB_MODULE(_decoder, m) {
   m.doc() = "WFST beam search over a memory-mapped graph.";
 
   nb::class_<MappedGraph>(m, "Graph")
-      .def(nb::init<Bytes>(), nb::arg("bytes"))
+      .def(nb::init<Bytes, bool>(), nb::arg("bytes"), nb::arg("check_all"))
       .def_prop_ro("num_states", [](const MappedGraph& g) { return g.graph.header().num_states; })
       .def_prop_ro("num_arcs", [](const MappedGraph& g) { return g.graph.header().num_arcs; })
       .def_prop_ro("max_ilabel", [](const MappedGraph& g) { return g.graph.header().max_ilabel; })

@@ -63,36 +63,45 @@ bool IsGood(const Arc& arc, const Header& header, bool is_emitting) {
          ", next state " + Number(arc.next) + "; the file is damaged, pack the graph again");
 }
 
+[[noreturn]] void RefuseRange(uint32_t state) {
+  Refuse("the arcs of state " + Number(state) +
+         " lie outside their place; the file is damaged, pack the graph again");
+}
+
 }  // namespace
 
-Graph::Graph(const void* data, size_t num_bytes) {
+Graph::Graph(const void* data, size_t num_bytes, bool check_all) {
   CheckHeader(data, num_bytes);
   header_ = static_cast<const Header*>(data);
   states_ = reinterpret_cast<const State*>(header_ + 1);
   arcs_ = reinterpret_cast<const Arc*>(states_ + header_->num_states);
-
+  is_checked_.reset(new std::atomic<uint8_t>[header_->num_states]());
+  if (!check_all) return;
   uint64_t arc_begin = 0;
   for (uint32_t s = 0; s < header_->num_states; ++s) {
-    const State& state = states_[s];
-    const uint64_t arc_end = arc_begin + state.num_emitting + state.num_epsilon;
-    if (state.arc_begin != arc_begin || arc_end > header_->num_arcs) {
-      Refuse("the arcs of state " + Number(s) +
-             " lie outside their place; the file is damaged, pack the graph again");
-    }
-    if (!(state.final_cost > -std::numeric_limits<float>::infinity())) {
-      Refuse("state " + Number(s) + " has the final cost " + Number(state.final_cost) +
-             "; it must be finite, or +infinity");
-    }
-    const uint64_t emitting_end = arc_begin + state.num_emitting;
-    for (uint64_t a = arc_begin; a < arc_end; ++a) {
-      if (!IsGood(arcs_[a], *header_, a < emitting_end)) RefuseArc(s, arcs_[a]);
-    }
-    arc_begin = arc_end;
+    if (states_[s].arc_begin != arc_begin) RefuseRange(s);
+    Check(static_cast<int32_t>(s));
+    arc_begin += uint64_t{states_[s].num_emitting} + states_[s].num_epsilon;
   }
   if (arc_begin != header_->num_arcs) {
     Refuse("the states have " + Number(arc_begin) + " arcs and the header tells of " +
            Number(header_->num_arcs));
   }
+}
+
+void Graph::CheckState(int32_t s) const {
+  const State& state = states_[s];
+  const uint64_t emitting_end = uint64_t{state.arc_begin} + state.num_emitting;
+  const uint64_t arc_end = emitting_end + state.num_epsilon;
+  if (arc_end > header_->num_arcs) RefuseRange(s);
+  if (!(state.final_cost > -std::numeric_limits<float>::infinity())) {
+    Refuse("state " + Number(s) + " has the final cost " + Number(state.final_cost) +
+           "; it must be finite, or +infinity");
+  }
+  for (uint64_t a = state.arc_begin; a < arc_end; ++a) {
+    if (!IsGood(arcs_[a], *header_, a < emitting_end)) RefuseArc(s, arcs_[a]);
+  }
+  is_checked_[s].store(1, std::memory_order_relaxed);
 }
 
 }  // namespace asr

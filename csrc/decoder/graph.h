@@ -14,8 +14,10 @@
 // epsilon.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 namespace asr {
 
@@ -54,9 +56,22 @@ static_assert(sizeof(Header) == 64 && sizeof(State) == 16 && sizeof(Arc) == 16, 
 // An immutable view of a graph, shared freely by threads. The memory belongs to the caller and outlives it.
 class Graph {
  public:
-  // Checks every offset, state, label and cost, so that the search need not. `data` is aligned to 4 bytes.
-  // Throws std::invalid_argument saying what is wrong where.
-  Graph(const void* data, size_t num_bytes);
+  // `data` is aligned to 4 bytes. Throws std::invalid_argument saying what is wrong where: in the header, and
+  // with `check_all` anywhere. Without it a graph of any size opens at once, and who walks it calls Check for
+  // each state before looking at its arcs.
+  Graph(const void* data, size_t num_bytes, bool check_all);
+
+  // Throws std::invalid_argument unless the state's arcs, labels and costs are as they should be. `state` is
+  // the start, or an arc of a checked state leads there.
+  void Check(int32_t state) const {
+    if (is_checked_[state].load(std::memory_order_relaxed) == 0) CheckState(state);
+  }
+
+  // Asks for the memory of a state.
+  void Prefetch(int32_t state) const {
+    __builtin_prefetch(&states_[state]);
+    __builtin_prefetch(&is_checked_[state]);
+  }
 
   const Header& header() const { return *header_; }
   const State* states() const { return states_; }
@@ -65,6 +80,10 @@ class Graph {
   const Arc* epsilon(const State& state) const { return emitting(state) + state.num_emitting; }
 
  private:
+  void CheckState(int32_t state) const;
+
+  // Threads may check a state twice, and find the same.
+  std::unique_ptr<std::atomic<uint8_t>[]> is_checked_;  // of each state
   const Header* header_;
   const State* states_;
   const Arc* arcs_;

@@ -265,7 +265,7 @@ void Search::Reach(const Candidate& candidate) {
   const auto new_place = static_cast<int32_t>(tokens_.size());
   const int32_t place = places_.FindOrAdd(state, context, new_place);
   if (place == new_place) {
-    __builtin_prefetch(&graph_.states()[state]);  // ProcessEpsilon will look at it
+    graph_.Prefetch(state);  // ProcessEpsilon will look at it
     tokens_.push_back({state, context, candidate.cost, pool_.Add(source.record, candidate.arc)});
   } else if (candidate.cost < tokens_[place].cost) {
     tokens_[place].cost = candidate.cost;
@@ -283,6 +283,7 @@ void Search::ProcessEpsilon(float cutoff) {
   frontier_.resize(tokens_.size());
   size_t size = 0;
   for (size_t i = 0; i < tokens_.size(); ++i) {
+    graph_.Check(tokens_[i].state);
     const State& state = graph_.states()[tokens_[i].state];
     __builtin_prefetch(graph_.epsilon(state));
     frontier_[size] = static_cast<int32_t>(i);
@@ -315,6 +316,7 @@ void Search::RelaxEpsilon(int32_t place, float cutoff) {
     const auto new_place = static_cast<int32_t>(tokens_.size());
     const int32_t next_place = places_.FindOrAdd(arc->next, context, new_place);
     if (next_place == new_place) {
+      graph_.Check(arc->next);
       tokens_.push_back({arc->next, context, cost, pool_.Add(token.record, arc_index)});
     } else if (cost + kLeastGain * (1.0f + std::fabs(cost)) < tokens_[next_place].cost) {
       tokens_[next_place].cost = cost;
