@@ -42,8 +42,8 @@ class Calibrated:
             "reject_below  words kept  of these correct",
         ]
         thresholds, kept, right = coverage(self.held_out, self.correct)
-        for share in _COVERAGES:
-            at = max(0, int(np.searchsorted(kept, share, "right")) - 1)
+        rows = dict.fromkeys(max(0, int(np.searchsorted(kept, share, "right")) - 1) for share in _COVERAGES)
+        for at in rows:
             lines.append(f"{thresholds[at]:12.3f} {100 * kept[at]:9.1f} % {100 * right[at]:14.2f} %")
         return "\n".join(lines) + "\n"
 
