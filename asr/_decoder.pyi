@@ -36,6 +36,7 @@ class StateLattice:
     num_states: int
     num_frames: int
     complete: bool
+    beam: float
     frames: list[int]
     arcs: bytes
     finals: bytes

@@ -9,11 +9,12 @@ begun are kept apart, so the rule holds exactly. Negative boosts suppress.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 
 from asr import _decoder
 from asr.errors import InputError
+
+MOST_BOOST = 1e4
 
 
 class Bias:
@@ -24,14 +25,11 @@ class Bias:
 
         Raises InputError for an empty phrase, another label, or a boost that is not finite.
         """
-        checked = [(list(labels), float(boost)) for labels, boost in phrases]
-        for labels, boost in checked:
-            if not isfinite(boost):
-                raise InputError(f"the phrase {labels} has the boost {boost}; it must be finite")
+        checked = [(list(labels), _number(boost, labels)) for labels, boost in phrases]
         try:
             self.automaton = _decoder.Bias(checked, max_label)
-        except ValueError as e:
-            raise InputError(str(e)) from None
+        except (ValueError, TypeError) as e:
+            raise InputError(f"phrases are labels of words with a boost: {e}") from None
 
     @classmethod
     def of_words(cls, boosts: Mapping[str, float], words: Sequence[str]) -> "Bias":
@@ -39,6 +37,8 @@ class Bias:
 
         Raises InputError naming the phrases with words that the graph does not have.
         """
+        if not isinstance(boosts, Mapping) or not all(isinstance(phrase, str) for phrase in boosts):
+            raise InputError('phrases map texts to boosts: {"new york": 3.0}')
         labels = {word: label for label, word in enumerate(words)}
         unknown = {w: phrase for phrase in boosts for w in phrase.split() if w not in labels}
         if unknown:
@@ -47,6 +47,14 @@ class Bias:
             raise InputError(f"phrases to boost have words that the graph does not know: {named}{more}")
         phrases = (([labels[word] for word in phrase.split()], boost) for phrase, boost in boosts.items())
         return cls(phrases, len(words) - 1)
+
+
+def _number(boost: float, phrase: Sequence[int]) -> float:
+    if isinstance(boost, bool) or not isinstance(boost, (int, float)) or not abs(boost) <= MOST_BOOST:
+        raise InputError(
+            f"the phrase {phrase} has the boost {boost!r}; it must be a finite number, at most {MOST_BOOST:g}"
+        )
+    return float(boost)
 
 
 def read_phrases(path: str | Path, boost: float) -> dict[str, float]:

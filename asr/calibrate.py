@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from asr.confidence import Calibration, calibration_error, coverage
-from asr.errors import InputError
 from asr.files import atomic_write
 from asr.manifest import Utterance
 from asr.report import plot_calibration
@@ -33,6 +32,8 @@ class Calibrated:
     correct: NDArray[np.bool_]  # (W,)
 
     def table(self) -> str:
+        if not len(self.correct):
+            return "no word was recognised, so confidences stay as they are\n"
         before = calibration_error(self.posteriors, self.correct)
         after = calibration_error(self.held_out, self.correct)
         lines = [
@@ -64,7 +65,7 @@ class Calibrated:
 def calibrate(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Calibrated:
     """Recognise the utterances and fit the calibration to their words.
 
-    Raises InputError when no utterance can be read or no word is recognised.
+    Where no word is recognised confidences stay as they are.
     """
     plain = replace(recognizer.cfg.decoder, confidence_scale=1.0, confidence_offset=0.0, reject_below=0.0)
     recognizer = recognizer.with_decoder(plain)
@@ -80,13 +81,13 @@ def calibrate(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Cali
                 correct += are_correct([w.word for w in words], texts[id])
                 halves += [number % 2] * len(words)
             bar.update(len(batch))
-    if not posteriors:
-        raise InputError("no words were recognised in the dev utterances; see the reasons above, or train longer")
     return fit(np.array(posteriors), np.array(correct), np.array(halves))
 
 
 def fit(posteriors: NDArray, correct: NDArray, halves: NDArray) -> Calibrated:
     """`halves` (W,) of 0 and 1: words of one utterance are in one half."""
+    if not len(posteriors):
+        return Calibrated(Calibration(), posteriors, posteriors, correct.astype(bool))
     held_out = np.array(posteriors)
     for half in (0, 1):
         own, other = halves == half, halves != half

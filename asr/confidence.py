@@ -39,6 +39,8 @@ def word_confidences(lattice: Lattice, labels: Sequence[int]) -> list[float] | N
 
 def _find(lattice: Lattice, labels: Sequence[int]) -> list[int] | None:
     """The arcs of a path."""
+    if lattice.num_states == 0:
+        return None
     state, path = 0, []
     for label in labels:
         first, end = lattice.first[state], lattice.first[state + 1]
@@ -110,5 +112,5 @@ def coverage(confidences: ArrayLike, correct: ArrayLike) -> tuple[NDArray, NDArr
     p, y = np.asarray(confidences, float), np.asarray(correct, float)
     order = np.argsort(-p, kind="stable")
     counts = np.arange(1, len(p) + 1)
-    last = np.append(np.diff(p[order]) != 0, True)  # of equal confidences
+    last = np.append(np.diff(p[order]) != 0, True)[: len(p)]  # of equal confidences
     return p[order][last], (counts / len(p))[last], (np.cumsum(y[order]) / counts)[last]

@@ -54,9 +54,9 @@ class Lattice:
     complete: bool  # False: no path reached a final state, and these are partial ones
 
     @classmethod
-    def determinize(cls, kept: "_decoder.StateLattice", beam: float, max_arcs: int) -> "Lattice":
+    def determinize(cls, kept: "_decoder.StateLattice", max_arcs: int) -> "Lattice":
         """The word lattice of what a search kept."""
-        lattice = kept.determinize(beam, max_arcs)
+        lattice = kept.determinize(kept.beam, max_arcs)
         return cls(
             lattice.num_states,
             np.frombuffer(lattice.arcs, ARC),

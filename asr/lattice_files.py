@@ -111,10 +111,10 @@ def _parse(path: str | Path, rows: list[tuple[int, list[str]]], labels: dict[str
             graph, acoustic, string = weight.split(",")
             tokens = [int(label) - Tokens.label(0) for label in string.split("_") if label]
             costs = float(graph), float(acoustic)
-            state = int(fields[0])
+            state = _int32(fields[0])
             if len(fields) >= 3:
-                word = int(fields[2]) if labels is None else labels[fields[2]]
-                arcs.append((state, int(fields[1]), word, *costs, 0))
+                word = _int32(fields[2]) if labels is None else labels[fields[2]]
+                arcs.append((state, _int32(fields[1]), word, *costs, 0))
                 arc_tokens.append(tokens)
             else:
                 finals.append((state, *costs, 0))
@@ -124,7 +124,18 @@ def _parse(path: str | Path, rows: list[tuple[int, list[str]]], labels: dict[str
         if state < last or (len(fields) >= 3 and int(fields[1]) <= state):
             raise InputError(f"{path}:{number}: states are out of order; sort the lattice topologically")
         last = state
-    return _assemble(np.array(arcs, ARC), np.array(finals, FINAL), arc_tokens, final_tokens)
+    try:
+        return _assemble(np.array(arcs, ARC), np.array(finals, FINAL), arc_tokens, final_tokens)
+    except ValueError as e:
+        raise InputError(f"{path}:{rows[0][0] if rows else 1}: the lattice that begins here: {e}") from None
+
+
+def _int32(text: str) -> int:
+    """A state or label; so large ones come from no lattice, and would take as much memory."""
+    value = int(text)
+    if not 0 <= value < 2**31:
+        raise ValueError(f"{text} is out of range")
+    return value
 
 
 def _assemble(
@@ -133,10 +144,19 @@ def _assemble(
     ends = np.cumsum([len(tokens) for tokens in [*arc_tokens, *final_tokens]], dtype=np.int64)
     arcs["tokens_end"], finals["tokens_end"] = ends[: len(arcs)], ends[len(arcs) :]
     states = [*arcs["from"].tolist(), *arcs["to"].tolist(), *finals["state"].tolist()]
-    lengths = np.zeros(1 + max(states, default=-1), np.int64)  # frames before each state
+    if max(states, default=0) > 2 * len(states):
+        raise ValueError(f"it has a state {max(states)} and few arcs; number its states without gaps")
+    lengths = np.full(1 + max(states, default=-1), -1, np.int64)  # frames before each state
+    lengths[:1] = 0
     for arc, tokens in zip(arcs, arc_tokens, strict=True):
-        lengths[arc["to"]] = lengths[arc["from"]] + len(tokens)
-    num_frames = max((int(lengths[f["state"]]) + len(t) for f, t in zip(finals, final_tokens, strict=True)), default=0)
+        length = lengths[arc["from"]] + len(tokens)
+        if lengths[arc["from"]] < 0 or lengths[arc["to"]] not in (-1, length):
+            raise ValueError(f"paths to state {arc['to']} differ in their frames, or begin elsewhere than in state 0")
+        lengths[arc["to"]] = length
+    totals = {int(lengths[f["state"]]) + len(t) for f, t in zip(finals, final_tokens, strict=True)}
+    if len(totals) > 1:
+        raise ValueError(f"its paths have {' and '.join(map(str, sorted(totals)))} frames")
+    num_frames = max(totals, default=0)
     flat = [token for tokens in [*arc_tokens, *final_tokens] for token in tokens]
     frames = np.arange(num_frames, dtype=np.int32)
     return Lattice(

@@ -18,7 +18,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import inf, isfinite, log
+from math import inf, log
 from pathlib import Path as FilePath
 
 import numpy as np
@@ -29,7 +29,8 @@ from asr.bias import Bias
 from asr.errors import InputError
 from asr.lattice import Lattice
 
-MAX_ARCS = 100_000  # of a word lattice
+LEAST_ARCS, ARCS_A_FRAME = 1000, 10  # a word lattice may have so many arcs, unless told otherwise
+MOST_COST = 1e4  # of scales and penalties: floats add up costs of thousands exactly enough, not of millions
 CHECKED_BYTES = 64 << 20  # graphs up to this size are checked whole when opened, larger ones as the search walks them
 
 
@@ -150,11 +151,11 @@ class Decoder:
             raise InputError(f"decoder.max_active is {max_active}; it must be at least 1")
         if not 0 <= min_active < 2**31:
             raise InputError(f"decoder.min_active is {min_active}; it must be at least 0")
-        if not (acoustic_scale > 0 and isfinite(acoustic_scale)):
+        if not 0 < acoustic_scale <= MOST_COST:
             raise InputError(f"decoder.acoustic_scale is {acoustic_scale}; it must be greater than 0 and finite")
         for name, penalty in (("word_penalty", word_penalty), ("blank_penalty", blank_penalty)):
-            if not isfinite(penalty):
-                raise InputError(f"decoder.{name} is {penalty}; it must be finite")
+            if not abs(penalty) <= MOST_COST:
+                raise InputError(f"decoder.{name} is {penalty}; it must be finite, at most {MOST_COST:g}")
         if blank_skip is not None and not 0 < blank_skip <= 1:
             raise InputError(f"decoder.blank_skip is {blank_skip}; it must be a probability above 0, or null for none")
         if lattice_beam is not None and not 0 <= lattice_beam <= beam:
@@ -190,21 +191,17 @@ class Decoder:
         except ValueError as e:
             raise InputError(str(e)) from None
 
-    def decode_lattice(self, log_probs: ArrayLike, bias: Bias | None = None, max_arcs: int = MAX_ARCS) -> Decoded:
+    def decode_lattice(self, log_probs: ArrayLike, bias: Bias | None = None, max_arcs: int | None = None) -> Decoded:
         """As `decode`, with the word lattice: every word sequence within `lattice_beam` of the best, once.
 
-        Where more than `max_arcs` arcs would be needed, `lattice.beam` is smaller than asked for.
+        Where more than `max_arcs` arcs would be needed (None: in proportion to the frames), `lattice.beam` is smaller
+        than asked for.
         """
         try:
             path, kept = self._decoder.decode_lattice(_as_scores(log_probs), _core(bias))
         except ValueError as e:
             raise InputError(str(e)) from None
-        return Decoded(Path(*path), Lattice.determinize(kept, self._lattice_beam(), max_arcs))
-
-    def _lattice_beam(self) -> float:
-        if self.lattice_beam is None:
-            raise InputError("this decoder keeps no lattice; give it a lattice_beam")
-        return self.lattice_beam
+        return Decoded(Path(*path), _word_lattice(kept, max_arcs))
 
     def decode_batch(
         self, utterances: Sequence[ArrayLike], threads: int | None = None, bias: Bias | None = None
@@ -233,8 +230,10 @@ class Stream:
     """One utterance whose log-probs come in pieces; how they are cut changes nothing. For one thread at a time."""
 
     def __init__(self, decoder: Decoder, bias: Bias | None = None):
-        self._decoder = decoder
-        self._search = decoder._decoder.start(_core(bias))
+        try:
+            self._search = decoder._decoder.start(_core(bias))
+        except ValueError as e:
+            raise InputError(str(e)) from None
         self._finished = False
 
     def accept(self, log_probs: ArrayLike) -> None:
@@ -247,23 +246,36 @@ class Stream:
             raise InputError(str(e)) from None
 
     def partial(self) -> Partial:
-        path, num_stable, final_cost = self._search.partial()
+        try:
+            path, num_stable, final_cost = self._search.partial()
+        except ValueError as e:
+            raise InputError(str(e)) from None
         return Partial(Path(*path), num_stable, final_cost)
 
     def finish(self) -> Path:
         """The best path of all frames. Nothing can be accepted afterwards."""
         self._finished = True
-        return Path(*self._search.finish())
+        try:
+            return Path(*self._search.finish())
+        except ValueError as e:
+            raise InputError(str(e)) from None
 
-    def lattice(self, max_arcs: int = MAX_ARCS) -> Lattice:
+    def lattice(self, max_arcs: int | None = None) -> Lattice:
         """The lattice of all frames accepted."""
-        beam = self._decoder._lattice_beam()
-        return Lattice.determinize(self._search.lattice(), beam, max_arcs)
+        try:
+            kept = self._search.lattice()
+        except ValueError as e:
+            raise InputError(str(e)) from None
+        return _word_lattice(kept, max_arcs)
 
 
 def prior_costs(log_priors: ArrayLike, scale: float, acoustic_scale: float) -> NDArray[np.float32]:
     """Token costs that divide each token's posterior by its prior to the power `scale`: (V,) -> (V,)."""
     return (acoustic_scale * scale * np.asarray(log_priors)).astype(np.float32)
+
+
+def _word_lattice(kept: "_decoder.StateLattice", max_arcs: int | None) -> Lattice:
+    return Lattice.determinize(kept, max_arcs or LEAST_ARCS + ARCS_A_FRAME * kept.num_frames)
 
 
 def _core(bias: Bias | None) -> "_decoder.Bias | None":

@@ -31,7 +31,7 @@ from asr.search import Decoder
 
 HERE = Path(__file__).parent
 RESULT, PLOT = HERE / "results/search_peers.json", HERE.parent / "docs/search.png"
-ROUNDS = 2
+ROUNDS = 3
 BEAMS = (8.0, 10.0, 12.0, 14.0, 16.0, 20.0)
 PEER_BEAMS = (12.0, 16.0, 20.0)
 MAX_ACTIVE, LATTICE_BEAM = 7000, 8.0

@@ -149,3 +149,25 @@ def test_refuses_what_is_no_phrase():
         Decoder(chain(4)).decode(forced([1], 4), Bias([([1], 1.0)], 3))
     with pytest.raises(InputError, match="finite"):
         Bias([([1], inf)], 3)
+
+
+@pytest.mark.parametrize("boosts", [{"new": "high"}, {"new": None}, {"new": 1e39}, ["new"], {5: 1.0}])
+def test_boosts_of_another_kind_are_refused(boosts):
+    with pytest.raises(InputError, match="boost"):
+        Bias.of_words(boosts, ["<eps>", "new"])
+
+
+def test_labels_beyond_all_bounds_are_refused():
+    with pytest.raises(InputError):
+        Bias([([2**40], 1.0)], 3)
+
+
+def test_large_boosts_change_no_other_words():
+    rng = np.random.default_rng(5)
+    arrays = without_epsilon_cycles(random_arrays(rng, 20, 150, 6, finals=1.0))
+    arrays.arcs["olabel"] %= 4
+    decoder = Decoder(to_graph(arrays))
+    small, large = (Bias([([9, 8], boost)], 99) for boost in (1.0, 1e4))
+    for _ in range(30):
+        log_probs = random_log_probs(rng, 12, 6, impossible=0) - 35
+        assert decoder.decode(log_probs, large).labels == decoder.decode(log_probs, small).labels

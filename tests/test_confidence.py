@@ -99,3 +99,10 @@ def test_words_are_judged_by_the_alignment():
     assert are_correct(["a", "x", "c", "d"], ["a", "b", "c"]) == [True, False, True, False]
     assert are_correct(["b"], ["a", "b"]) == [True]
     assert are_correct([], ["a"]) == []
+
+
+def test_no_words_leave_confidences_as_they_are(tmp_path):
+    result = fit(np.zeros(0), np.zeros(0, bool), np.zeros(0))
+    assert result.calibration == Calibration() and "no word" in result.table()
+    result.write(tmp_path / "calibration.json")
+    assert (tmp_path / "calibration.json").exists()

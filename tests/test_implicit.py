@@ -82,3 +82,9 @@ def test_streams_are_the_same():
         stream.accept(log_probs[begin : begin + 3])
     path, whole = stream.finish(), decoder.decode(log_probs)
     assert (path.labels, path.cost, path.alignment.tolist()) == (whole.labels, whole.cost, whole.alignment.tolist())
+
+
+def test_an_implicit_graph_needs_a_blank():
+    graph = to_graph(make_arrays(0, {0: 0.0}, 1, []), implicit=True)
+    with pytest.raises(InputError, match="0 tokens and the graph uses 1"):
+        Decoder(graph).decode(np.zeros((2, 0), np.float32))

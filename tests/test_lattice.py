@@ -213,3 +213,38 @@ def test_without_a_lattice_beam_it_is_refused():
         decoder.stream().lattice()
     with pytest.raises(InputError, match="from 0 to beam"):
         Decoder(to_graph(arrays), beam=5.0, lattice_beam=6.0)
+
+
+def test_epsilon_cycles_that_cost_are_entered_where_they_are_cheapest():
+    arcs = [(0, 1, 0, 5.0, 1), (0, 1, 0, 0.0, 2), (2, 0, 9, 1.0, 1), (1, 0, 0, 1.0, 2), (1, 1, 7, 0.0, 3)]
+    decoded = decode(make_arrays(0, {3: 0.0}, 4, arcs), np.zeros((2, 1), np.float32), 3.0)
+    assert decoded.path.labels == decoded.lattice.nbest(1)[0].labels == [9, 7]
+
+
+def test_best_reading_survives_random_epsilon_cycles():
+    rng = np.random.default_rng(9)
+    for _ in range(300):
+        arrays = random_arrays(rng, rng.integers(2, 5), rng.integers(4, 12), 3)
+        decoded = decode(arrays, random_log_probs(rng, rng.integers(1, 6), 3), 4.0)
+        assert decoded.lattice.nbest(1)[0].cost == pytest.approx(decoded.path.cost, abs=1e-3)
+
+
+def test_a_lattice_without_room_keeps_the_best_path():
+    """Many paths of like cost: the room is used up long before any of them ends."""
+    rng = np.random.default_rng(10)
+    arcs = [(0, token, token, 0.0, 0) for token in range(1, 9)]
+    log_probs = rng.normal(0, 0.05, (400, 8)).astype(np.float32)
+    decoder = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, arcs)), lattice_beam=8.0, **EXACT)
+    decoded = decoder.decode_lattice(log_probs, max_arcs=500)
+    assert decoded.lattice.beam < 0.1
+    assert decoded.lattice.nbest(1)[0].cost == pytest.approx(decoded.path.cost, abs=1e-2)
+
+
+def test_a_lattice_beam_of_zero_keeps_the_best_path():
+    rng = np.random.default_rng(11)
+    arcs = [(0, token, token, 0.0, 0) for token in range(1, 9)]
+    decoder = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, arcs)), acoustic_scale=30.0, lattice_beam=0.0)
+    for _ in range(20):
+        log_probs = rng.normal(0, 3, (300, 8)).astype(np.float32)
+        decoded = decoder.decode_lattice(log_probs)
+        assert decoded.lattice.nbest(1)[0].labels == decoded.path.labels

@@ -70,6 +70,10 @@ def test_kaldi_archive_holds_frames_that_were_passed_over(tmp_path):
         ("utt\n0 1 2 0,zero,\n\n", "lat.txt:2: not an arc"),
         ("utt\n1 0 2 0,0,\n\n", "lat.txt:2: states are out of order"),
         ("utt\n0 1 2 3 4 5\n\n", "lat.txt:2: "),
+        ("utt\n0 1 99999999999 0,0,\n\n", "lat.txt:2: .* out of range"),
+        ("utt\n0 1000000 1 0,0,\n\n", "lat.txt:2: .* without gaps"),
+        ("utt\n0 1 1 0,0,1\n0 1 2 0,0,1_1\n1\n\n", "lat.txt:2: .* differ in their frames"),
+        ("utt\n0 1 1 0,0,1\n0 2 2 0,0,1_1\n1\n2\n\n", "lat.txt:2: .* 1 and 2 frames"),
     ],
 )
 def test_bad_archives_are_refused_by_line(tmp_path, text, said):

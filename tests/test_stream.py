@@ -136,3 +136,24 @@ def test_an_hour_keeps_the_tokens_in_bounds():
     partial = stream.partial()
     assert len(partial.path.alignment) == 90_000
     assert np.isfinite(partial.path.cost) and partial.path.cost > 90 * -log(0.99)
+
+
+def test_a_stream_that_failed_refuses_to_go_on():
+    arcs = [(0, 1, 0, 0.0, 1), (1, 0, 0, -1.0, 2), (2, 0, 0, -1.0, 1)]  # a cycle of negative cost behind a frame
+    stream = Decoder(to_graph(make_arrays(0, {0: 0.0}, 3, arcs)), lattice_beam=5.0).stream()
+    with pytest.raises(InputError, match="negative cost"):
+        stream.accept(np.zeros((1, 1), np.float32))
+    for use in (lambda: stream.accept(np.zeros((1, 1), np.float32)), stream.partial, stream.lattice, stream.finish):
+        with pytest.raises(InputError, match="failed before"):
+            use()
+    with pytest.raises(InputError, match="negative cost"):
+        Decoder(to_graph(make_arrays(1, {0: 0.0}, 3, arcs))).stream()
+
+
+def test_scores_that_are_refused_leave_the_stream_whole():
+    stream = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, [(0, 1, 4, 0.5, 0)]))).stream()
+    stream.accept(np.zeros((1, 1), np.float32))
+    with pytest.raises(InputError, match="frame 1"):
+        stream.accept(np.full((1, 1), np.nan, np.float32))
+    stream.accept(np.zeros((1, 1), np.float32))
+    assert stream.finish().labels == [4, 4]

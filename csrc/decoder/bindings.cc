@@ -121,6 +121,7 @@ void BindLattices(nb::module_& m) {
       .def_ro("num_states", &asr::StateLattice::num_states)
       .def_ro("num_frames", &asr::StateLattice::num_frames)
       .def_ro("complete", &asr::StateLattice::complete)
+      .def_ro("beam", &asr::StateLattice::beam)
       .def_ro("frames", &asr::StateLattice::frames)
       .def_prop_ro("arcs", [](const asr::StateLattice& x) { return AsBytes(x.arcs); })
       .def_prop_ro("finals", [](const asr::StateLattice& x) { return AsBytes(x.finals); })

@@ -18,8 +18,10 @@ void Search::AddBoosts(size_t num_candidates) {
   for (size_t c = 0; c < num_candidates; ++c) {
     Candidate& candidate = candidates_[c];
     if (candidate.word == 0) continue;
-    const int32_t phrase = tokens_[candidate.source].context / stride_;
-    candidate.cost += bias_->Take(phrase, candidate.word).cost - bias_->LeastStep(phrase);
+    const Token& token = tokens_[candidate.source];
+    const Arc& arc = graph_.arcs()[candidate.arc];
+    const float boost = bias_->Take(token.context / stride_, candidate.word).cost;
+    candidate.cost = token.cost + (acoustic_[arc.ilabel] + (arc.cost + penalty_[1])) + boost;
   }
 }
 

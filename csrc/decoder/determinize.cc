@@ -94,7 +94,8 @@ struct Task {
 
 class Determinizer {
  public:
-  Determinizer(const StateLattice& lattice, float beam) : in_(lattice), beam_(beam) {
+  Determinizer(const StateLattice& lattice, float beam)
+      : in_(lattice), beam_(double{beam} + kLatticeRounding) {
     Index();
     FindCostsToEnd();
   }
@@ -276,7 +277,7 @@ void Determinizer::Expand(int32_t number) {
 
 // Best first: so a state is found by its cheapest path first, and to stop is to shrink the beam.
 WordLattice Determinizer::Run(int64_t max_arcs) {
-  double reached = beam_;
+  double reached = beam_ - kLatticeRounding;
   if (best_ < kInfinity) {
     Subset start = Close({{0, 0, {}}}, 0);
     // Nothing leads to the start, so it keeps its costs and tokens.
@@ -344,7 +345,14 @@ WordLattice Determinizer::Order() const {
 }  // namespace
 
 WordLattice Determinize(const StateLattice& lattice, float beam, int64_t max_arcs) {
-  return Determinizer(lattice, beam).Run(max_arcs);
+  // In a long utterance with many paths of like cost, room may run out before one of them reaches the end.
+  WordLattice words = Determinizer(lattice, beam).Run(max_arcs);
+  for (int round = 0; words.num_states == 0 && lattice.num_states > 0 && round < 12; ++round) {
+    beam = round < 11 ? std::min(beam, 16.0f) / 2 : 0.0f;
+    words = Determinizer(lattice, beam).Run(max_arcs);
+    words.beam = std::min(words.beam, beam);
+  }
+  return words;
 }
 
 }  // namespace asr

@@ -6,6 +6,9 @@
 
 namespace asr {
 
+// What rounding may add to a path's cost; paths so near the lattice beam are kept.
+constexpr float kLatticeRounding = 1e-4f;
+
 // What a search kept: an arc for each step. Arcs lead from lower to higher states and lie in the order of
 // their sources; state 0 is the start.
 struct StateLattice {
@@ -28,6 +31,7 @@ struct StateLattice {
   std::vector<int32_t> frames;  // frame of each emitting step of a path
   int64_t num_frames = 0;
   bool complete = false;  // its ends are final states
+  float beam = 0;         // its paths are those within; smaller than asked for when there were too many links
 };
 
 // Every word sequence once, on its cheapest path. Deterministic: the arcs that leave a state have different

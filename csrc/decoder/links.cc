@@ -11,10 +11,13 @@ constexpr uint32_t kGone = 0xFFFFFFFFu;
 }  // namespace
 
 void LinkPool::Clear() {
+  if (links_.capacity() > 16 * kLeastLimit)
+    *this = LinkPool();  // what one long utterance needed, others do not
   layers_.clear();
   links_.clear();
   costs_.clear();
   limit_ = kLeastLimit;
+  beam_ = kInfinity;
 }
 
 void LinkPool::Begin(double offset) {
@@ -24,7 +27,12 @@ void LinkPool::Begin(double offset) {
 }
 
 void LinkPool::CollectGarbage(float beam) {
-  Prune(std::vector<float>(costs_.size() - layers_.back().node_begin, 0.0f), beam);
+  const std::vector<float> alive(costs_.size() - layers_.back().node_begin, 0.0f);
+  Prune(alive, std::min(beam, beam_));
+  for (int round = 0; links_.size() > kMostLinks / 2 && round < 10; ++round) {
+    beam_ = std::min(beam, beam_) / 2;
+    Prune(alive, beam_);
+  }
   limit_ = std::max(kLeastLimit, 2 * links_.size());
 }
 

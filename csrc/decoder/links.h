@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 namespace asr {
@@ -52,8 +53,10 @@ class LinkPool {
   // layer costs more than the best of all; infinity drops the node. Nodes of the last layer keep their places
   // when none is dropped.
   void Prune(const std::vector<float>& extra, float beam);
-  // As Prune with all of the last layer alive.
+  // As Prune with all of the last layer alive. Where too much would stay, the beam shrinks for good.
   void CollectGarbage(float beam);
+  // No path within it has been dropped.
+  float beam() const { return beam_; }
 
   const std::vector<Layer>& layers() const { return layers_; }
   const std::vector<Link>& links() const { return links_; }
@@ -69,6 +72,7 @@ class LinkPool {
 
  private:
   static constexpr size_t kLeastLimit = size_t{1} << 16;  // links: 1.3 MB
+  static constexpr size_t kMostLinks = size_t{1} << 23;   // 170 MB
 
   // What a path loses by taking this link to its node. Costs of epsilon links are exact but for rounding.
   float Slack(const Link& link) const { return std::max(0.0f, link.cost - costs_[link.to]); }
@@ -81,6 +85,7 @@ class LinkPool {
   std::vector<float> extras_;    // scratch of Prune: of each node
   std::vector<uint32_t> moved_;  // as moved()
   size_t limit_ = kLeastLimit;
+  float beam_ = std::numeric_limits<float>::infinity();
 };
 
 }  // namespace asr

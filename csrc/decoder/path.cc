@@ -1,6 +1,7 @@
 // What a search found: its best path, what is certain of it, and the lattice.
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <stdexcept>
 #include <vector>
 
@@ -10,11 +11,10 @@ namespace asr {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-// What rounding may add to a path's cost; paths so near the lattice beam are kept.
-constexpr float kRounding = 1e-4f;
 
-// Numbers for the nodes of a layer, from `next_state` on, so that its epsilon links lead upwards. A node on a
-// cycle is numbered where the cycle is first entered; the link that closes it leads down.
+// Numbers for the nodes of a layer, from `next_state` on, so that its epsilon links lead upwards. Of the
+// nodes on a cycle the cheapest comes first, where the cheapest path enters; the link that closes the cycle
+// leads down.
 void OrderLayer(const LinkPool& pool, size_t layer, int32_t next_state, std::vector<int32_t>* states) {
   const uint32_t begin = pool.layers()[layer].node_begin, end = pool.NodeEnd(layer);
   const uint32_t link_begin = pool.layers()[layer].epsilon_begin, link_end = pool.LinkEnd(layer);
@@ -30,11 +30,20 @@ void OrderLayer(const LinkPool& pool, size_t layer, int32_t next_state, std::vec
   std::vector<uint32_t> ready;
   for (uint32_t n = end; n-- > begin;)
     if (num_before[n - begin] == 0) ready.push_back(n);
-  for (uint32_t rest = begin;;) {
+  std::vector<uint32_t> by_cost;
+  for (;;) {
     if (ready.empty()) {
-      while (rest < end && (*states)[rest] >= 0) ++rest;
-      if (rest == end) return;
-      ready.push_back(rest);
+      if (by_cost.empty()) {
+        by_cost.resize(end - begin);
+        std::iota(by_cost.begin(), by_cost.end(), begin);
+        std::stable_sort(by_cost.begin(), by_cost.end(), [&pool](uint32_t a, uint32_t b) {
+          const float cost_a = pool.costs()[a], cost_b = pool.costs()[b];
+          return cost_a != cost_b ? cost_a > cost_b : a > b;
+        });
+      }
+      while (!by_cost.empty() && (*states)[by_cost.back()] >= 0) by_cost.pop_back();
+      if (by_cost.empty()) return;
+      ready.push_back(by_cost.back());
     }
     const uint32_t node = ready.back();
     ready.pop_back();
@@ -66,6 +75,7 @@ Search::End Search::FindEnd() const {
 }
 
 Path Search::Finalise() const {
+  RequireWhole();
   const End end = FindEnd();
   Path path = TracePath(tokens_[end.place]);
   path.cost = offset_ + end.cost;
@@ -74,6 +84,7 @@ Path Search::Finalise() const {
 }
 
 Partial Search::FindPartial() const {
+  RequireWhole();
   const Token& best = tokens_[best_];
   Partial partial{TracePath(best), 0, kInfinity};
   partial.path.cost = offset_ + best.cost;
@@ -125,18 +136,20 @@ Path Search::TracePath(const Token& token) const {
 }
 
 StateLattice Search::FindLattice() const {
+  RequireWhole();
   if (!KeepsLattice()) throw std::invalid_argument("this decoder keeps no lattice; give it a lattice_beam");
   const End end = FindEnd();
   std::vector<float> extra;
   for (const Token& token : tokens_) extra.push_back(token.cost + FinalCost(token, !end.is_final) - end.cost);
   LinkPool pool = links_;
-  const float beam = options_.lattice_beam + kRounding;
+  const float beam = std::min(options_.lattice_beam + kLatticeRounding, links_.beam());
   pool.Prune(extra, beam);
 
   StateLattice lattice;
   lattice.frames = searched_frames_;
   lattice.num_frames = num_frames_;
   lattice.complete = end.is_final;
+  lattice.beam = std::min(options_.lattice_beam, beam);
   const size_t num_layers = pool.layers().size();
   std::vector<int32_t> states(pool.costs().size(), -1);  // of each node
   for (size_t l = 0; l < num_layers; ++l) {

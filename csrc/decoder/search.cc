@@ -40,6 +40,7 @@ void Search::Init(const Bias* bias) {
   if (bias != nullptr && bias->max_label() < graph_.header().max_olabel)
     throw std::invalid_argument("the phrases to boost are of a graph with fewer words");
   bias_ = bias;
+  is_broken_ = true;
   pool_.Clear();
   places_.Clear();
   tokens_.clear();
@@ -58,12 +59,19 @@ void Search::Init(const Bias* bias) {
   const float cutoff = std::min(options_.beam, kMaxCost);
   ProcessEpsilon(cutoff);
   if (KeepsLattice()) FinishLayer(cutoff);
+  is_broken_ = false;
+}
+
+void Search::RequireWhole() const {
+  if (is_broken_) throw std::invalid_argument("the search failed before and cannot go on; begin another");
 }
 
 void Search::Advance(const float* log_probs, int64_t num_frames, int64_t num_tokens) {
-  if (num_frames > 0 && num_tokens < graph_.header().max_ilabel) {
+  RequireWhole();
+  const int32_t least_tokens = std::max(IsImplicit() ? kBlankLabel : 0, graph_.header().max_ilabel);
+  if (num_frames > 0 && num_tokens < least_tokens) {
     throw std::invalid_argument("the log-probs have " + std::to_string(num_tokens) +
-                                " tokens and the graph uses " + std::to_string(graph_.header().max_ilabel) +
+                                " tokens and the graph uses " + std::to_string(least_tokens) +
                                 " input labels; use the graph made with this model's token table");
   }
   for (int64_t f = 0; f < num_frames; ++f, ++num_frames_) {
@@ -77,7 +85,9 @@ void Search::Advance(const float* log_probs, int64_t num_frames, int64_t num_tok
       continue;
     }
     was_blank_ = is_blank;
+    is_broken_ = true;
     SearchFrame(frame, num_tokens);
+    is_broken_ = false;
   }
 }
 
@@ -155,7 +165,8 @@ bool Search::ProcessEmitting(const Cutoff& cutoff, float* next_cutoff) {
 
   float best_cost = kInfinity;
   for (size_t c = 0; c < num_candidates; ++c) best_cost = std::min(best_cost, candidates_[c].cost);
-  *next_cutoff = std::min(*next_cutoff, best_cost + cutoff.beam);
+  if (!(best_cost <= kMaxCost)) return false;
+  *next_cutoff = std::max(best_cost, std::min(*next_cutoff, best_cost + cutoff.beam));
 
   before_.swap(tokens_);
   tokens_.clear();
@@ -353,7 +364,7 @@ void Search::FinishLayer(float cutoff) {
       links_.AddEpsilon(place, next_place, static_cast<uint32_t>(arc - graph_.arcs()), cost);
     }
   }
-  if (links_.IsFull()) links_.CollectGarbage(options_.lattice_beam);
+  if (links_.IsFull()) links_.CollectGarbage(options_.lattice_beam + kLatticeRounding);
 }
 
 }  // namespace asr

@@ -107,6 +107,7 @@ class Search {
     bool is_final;
   };
 
+  void RequireWhole() const;
   void SearchFrame(const float* log_probs, int64_t num_tokens);
   void CheckFrame(const float* log_probs, int64_t num_tokens) const;
   void ScoreFrame(const float* log_probs, int64_t num_tokens);
@@ -165,6 +166,7 @@ class Search {
   bool was_blank_ = false;                // the last frame's blank was so probable
   std::vector<int32_t> searched_frames_;  // those not passed over
   bool is_dead_ = false;                  // no token survived a frame
+  bool is_broken_ = true;                 // an exception left it between two frames; only Init helps
 
   std::vector<float> acoustic_;        // cost of each input label at this frame, less the best token's cost
   float best_before_ = 0;              // that cost
