@@ -24,7 +24,7 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Elements of all sets to an arc of the result, beyond which memory counts as full.
-constexpr int64_t kElementsToArc = 32;
+constexpr int64_t kElementsToArc = 8;
 // Costs of sets are equal that agree to this many parts of one: far above rounding, far below what matters.
 constexpr double kGrid = 1024;
 
