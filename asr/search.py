@@ -30,7 +30,7 @@ from asr.errors import InputError
 from asr.lattice import Lattice
 
 LEAST_ARCS, ARCS_A_FRAME = 1000, 10  # a word lattice may have so many arcs, unless told otherwise
-MOST_COST = 1e4  # of scales and penalties: floats add up costs of thousands exactly enough, not of millions
+MOST_COST = 1e6  # of scales and penalties; beyond, floats no longer tell paths apart
 CHECKED_BYTES = 64 << 20  # graphs up to this size are checked whole when opened, larger ones as the search walks them
 
 
