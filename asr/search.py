@@ -31,7 +31,7 @@ from asr.lattice import Lattice
 
 LEAST_ARCS, ARCS_A_FRAME = 1000, 10  # a word lattice may have so many arcs, unless told otherwise
 MOST_COST = 1e6  # of scales and penalties; beyond, floats no longer tell paths apart
-CHECKED_BYTES = 64 << 20  # graphs up to this size are checked whole when opened, larger ones as the search walks them
+CHECKED_BYTES = 192 << 20  # graphs up to this size are checked whole when opened, larger ones as the search walks them
 
 
 @dataclass(frozen=True)

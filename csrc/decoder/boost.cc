@@ -17,10 +17,11 @@ float Search::AfterWord(int32_t word, int32_t* context) const {
 void Search::AddBoosts(size_t num_candidates) {
   for (size_t c = 0; c < num_candidates; ++c) {
     Candidate& candidate = candidates_[c];
-    if (candidate.word == 0) continue;
+    const int32_t word = OutputLabel(candidate.arc);
+    if (word == 0) continue;
     const Token& token = tokens_[candidate.source];
     const Arc& arc = graph_.arcs()[candidate.arc];
-    const float boost = bias_->Take(token.context / stride_, candidate.word).cost;
+    const float boost = bias_->Take(token.context / stride_, word).cost;
     candidate.cost = token.cost + (acoustic_[arc.ilabel] + (arc.cost + penalty_[1])) + boost;
   }
 }
@@ -37,10 +38,11 @@ void Search::DropHopeless() {
     if (token.context < stride_) continue;
     const int32_t last_label = token.context % stride_;
     const auto new_place = static_cast<int32_t>(rivals_.size());
-    const int32_t place = states_.FindOrAdd(token.state, last_label, new_place);
+    const int32_t place = states_.FindOrAdd(token.state, new_place,
+                                            [&](int32_t p) { return rivals_[p].last_label == last_label; });
     if (place == new_place) {
-      const int32_t root = places_.Find(token.state, last_label);
-      rivals_.push_back({root, root < 0 ? kDropped : tokens_[root].cost});
+      const int32_t root = places_.Find(token.state, IsInContext(last_label));
+      rivals_.push_back({last_label, root, root < 0 ? kDropped : tokens_[root].cost});
     }
     Rivals& rivals = rivals_[place];
     rivals.most = std::min(rivals.most, token.cost + bias_->MostFuture(token.context / stride_));
@@ -53,8 +55,9 @@ void Search::DropHopeless() {
     const float least = token.cost + bias_->LeastFuture(token.context / stride_);
     if (least > rivals_[at].most + margin) token.cost = kDropped;
   }
-  for (const auto& [root, most] : rivals_)
-    if (root >= 0 && tokens_[root].cost > most + margin) tokens_[root].cost = kDropped;
+  for (const Rivals& rivals : rivals_)
+    if (rivals.root >= 0 && tokens_[rivals.root].cost > rivals.most + margin)
+      tokens_[rivals.root].cost = kDropped;
   if (tokens_[best_].cost != kDropped) return;
   for (size_t i = 0; i < tokens_.size(); ++i)
     if (tokens_[i].cost < tokens_[best_].cost) best_ = static_cast<int32_t>(i);

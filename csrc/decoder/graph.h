@@ -64,13 +64,13 @@ class Graph {
   // Throws std::invalid_argument unless the state's arcs, labels and costs are as they should be. `state` is
   // the start, or an arc of a checked state leads there.
   void Check(int32_t state) const {
-    if (is_checked_[state].load(std::memory_order_relaxed) == 0) CheckState(state);
+    if (is_checked_ != nullptr && is_checked_[state].load(std::memory_order_relaxed) == 0) CheckState(state);
   }
 
   // Asks for the memory of a state.
   void Prefetch(int32_t state) const {
     __builtin_prefetch(&states_[state]);
-    __builtin_prefetch(&is_checked_[state]);
+    if (is_checked_ != nullptr) __builtin_prefetch(&is_checked_[state]);
   }
 
   const Header& header() const { return *header_; }
@@ -83,7 +83,7 @@ class Graph {
   void CheckState(int32_t state) const;
 
   // Threads may check a state twice, and find the same.
-  std::unique_ptr<std::atomic<uint8_t>[]> is_checked_;  // of each state
+  std::unique_ptr<std::atomic<uint8_t>[]> is_checked_;  // of each state; null: all are
   const Header* header_;
   const State* states_;
   const Arc* arcs_;

@@ -20,8 +20,7 @@ constexpr float kBeamDelta = 0.5f;
 constexpr float kLeastGain = 1e-6f;
 // How many tokens ahead the memory of arcs is asked for.
 constexpr size_t kTokensAhead = 8;
-constexpr size_t kCandidatesAhead = 8;  // likewise, of the map of states
-constexpr size_t kMaxStays = 2;         // steps of an implicit topology that are no arcs
+constexpr size_t kMaxStays = 2;  // steps of an implicit topology that are no arcs
 
 }  // namespace
 
@@ -53,7 +52,7 @@ void Search::Init(const Bias* bias) {
   searched_frames_.clear();
 
   const auto start = static_cast<int32_t>(graph_.header().start);
-  best_ = places_.FindOrAdd(start, 0, 0);
+  best_ = places_.FindOrAdd(start, 0, [](int32_t) { return true; });
   tokens_.push_back({start, 0, 0.0f, kNoRecord});
   if (KeepsLattice()) links_.Begin(0);
   const float cutoff = std::min(options_.beam, kMaxCost);
@@ -168,16 +167,15 @@ bool Search::ProcessEmitting(const Cutoff& cutoff, float* next_cutoff) {
   if (!(best_cost <= kMaxCost)) return false;
   *next_cutoff = std::max(best_cost, std::min(*next_cutoff, best_cost + cutoff.beam));
 
-  before_.swap(tokens_);
+  // The new tokens take the place of the old ones, which is warm; of those little is still needed.
+  records_before_.clear();
+  for (const Token& token : tokens_) records_before_.push_back(token.record);
+  if (HasContexts()) before_ = tokens_;
   tokens_.clear();
   places_.Clear();
   if (KeepsLattice()) links_.Begin(offset_ + best_before_);
   best_ = 0;
   for (size_t c = 0; c < num_candidates; ++c) {
-    if (c + kCandidatesAhead < num_candidates) {
-      const uint32_t ahead = candidates_[c + kCandidatesAhead].arc;
-      if ((ahead & kStay) == 0) places_.Prefetch(graph_.arcs()[ahead].next);
-    }
     if (candidates_[c].cost <= *next_cutoff) Reach(candidates_[c]);
   }
   return true;
@@ -236,7 +234,7 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
     for (uint32_t a = state.arc_begin; a < arc_end; ++a) {
       const Arc& arc = arcs[a];
       const float cost = token.cost + (acoustic[arc.ilabel] + (arc.cost + word_cost[arc.olabel != 0]));
-      *candidate = {cost, a, static_cast<int32_t>(i), arc.olabel};
+      *candidate = {cost, a, static_cast<int32_t>(i)};
       candidate += cost <= next_cutoff;
     }
     num_candidates = candidate - candidates_.data();
@@ -250,37 +248,39 @@ size_t Search::FindStays(const Token& token, int32_t source, float next_cutoff, 
   const int32_t last_label = token.context % stride_;
   Candidate* candidate = candidates_.data() + num_candidates;
   float cost = token.cost + acoustic_[kBlankLabel];
-  *candidate = {cost, kStay | kBlankLabel, source, 0};
+  *candidate = {cost, kStay | kBlankLabel, source};
   candidate += cost <= next_cutoff;
   cost = token.cost + acoustic_[last_label];  // infinite after a blank
-  *candidate = {cost, kStay | static_cast<uint32_t>(last_label), source, 0};
+  *candidate = {cost, kStay | static_cast<uint32_t>(last_label), source};
   candidate += cost <= next_cutoff;
   return candidate - candidates_.data();
 }
 
-int32_t Search::NewContext(const Token& source, const Candidate& candidate) const {
+int32_t Search::ContextAfter(const Token& source, const Candidate& candidate) const {
   int32_t context = source.context;
   if (IsImplicit()) {
     const int32_t label = InputLabel(candidate.arc);
     context += (label == kBlankLabel ? 0 : label) - context % stride_;
   }
-  if (bias_ != nullptr && candidate.word != 0) AfterWord(candidate.word, &context);
+  const int32_t word = OutputLabel(candidate.arc);
+  if (bias_ != nullptr && word != 0) AfterWord(word, &context);
   return context;
 }
 
 // Puts a token where the candidate leads, or improves the one there.
 void Search::Reach(const Candidate& candidate) {
-  const Token& source = before_[candidate.source];
-  const int32_t state = candidate.arc & kStay ? source.state : graph_.arcs()[candidate.arc].next;
-  const int32_t context = ContextAfter(source, candidate);
+  const int32_t state =
+      candidate.arc & kStay ? before_[candidate.source].state : graph_.arcs()[candidate.arc].next;
+  const int32_t context = HasContexts() ? ContextAfter(before_[candidate.source], candidate) : 0;
+  const int32_t record = records_before_[candidate.source];
   const auto new_place = static_cast<int32_t>(tokens_.size());
-  const int32_t place = places_.FindOrAdd(state, context, new_place);
+  const int32_t place = places_.FindOrAdd(state, new_place, IsInContext(context));
   if (place == new_place) {
     graph_.Prefetch(state);  // ProcessEpsilon will look at it
-    tokens_.push_back({state, context, candidate.cost, pool_.Add(source.record, candidate.arc)});
+    tokens_.push_back({state, context, candidate.cost, pool_.Add(record, candidate.arc)});
   } else if (candidate.cost < tokens_[place].cost) {
     tokens_[place].cost = candidate.cost;
-    pool_.Replace(tokens_[place].record, source.record, candidate.arc);
+    pool_.Replace(tokens_[place].record, record, candidate.arc);
   }
   if (candidate.cost < tokens_[best_].cost) best_ = place;
   if (KeepsLattice()) {
@@ -325,7 +325,7 @@ void Search::RelaxEpsilon(int32_t place, float cutoff) {
 
     const auto arc_index = static_cast<uint32_t>(arc - graph_.arcs());
     const auto new_place = static_cast<int32_t>(tokens_.size());
-    const int32_t next_place = places_.FindOrAdd(arc->next, context, new_place);
+    const int32_t next_place = places_.FindOrAdd(arc->next, new_place, IsInContext(context));
     if (next_place == new_place) {
       graph_.Check(arc->next);
       tokens_.push_back({arc->next, context, cost, pool_.Add(token.record, arc_index)});
@@ -338,11 +338,6 @@ void Search::RelaxEpsilon(int32_t place, float cutoff) {
     if (cost < tokens_[best_].cost) best_ = next_place;
     if (graph_.states()[arc->next].num_epsilon > 0) reached_.push_back(next_place);
   }
-}
-
-float Search::EpsilonCost(const Arc& arc, int32_t* context) const {
-  const float boost = bias_ != nullptr && arc.olabel != 0 ? AfterWord(arc.olabel, context) : 0.0f;
-  return arc.cost + penalty_[arc.olabel != 0] + boost;
 }
 
 // Remembers the epsilon steps between the tokens of this frame, now that their costs are settled, and the
@@ -359,7 +354,7 @@ void Search::FinishLayer(float cutoff) {
       int32_t context = token.context;
       const float cost = token.cost + EpsilonCost(*arc, &context);
       if (!(cost <= cutoff)) continue;
-      const int32_t next_place = places_.Find(arc->next, context);
+      const int32_t next_place = places_.Find(arc->next, IsInContext(context));
       if (next_place < 0 || next_place == place) continue;
       links_.AddEpsilon(place, next_place, static_cast<uint32_t>(arc - graph_.arcs()), cost);
     }

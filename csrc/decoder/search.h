@@ -92,11 +92,11 @@ class Search {
     float cost;  // of the path with this step
     uint32_t arc;
     int32_t source;  // place of the token before it
-    int32_t word;    // output label
   };
   // The tokens at one state with one last label: the place of the one in no phrase, or -1, and the least that
   // the cheapest will have cost, whatever the phrases bring.
   struct Rivals {
+    int32_t last_label;
     int32_t root;
     float most;
   };
@@ -119,22 +119,26 @@ class Search {
   size_t FindCandidates(float cutoff, float next_cutoff);
   size_t FindStays(const Token& token, int32_t source, float next_cutoff, size_t num_candidates);
   void AddBoosts(size_t num_candidates);
-  int32_t ContextAfter(const Token& source, const Candidate& candidate) const {
-    return stride_ == 1 && bias_ == nullptr ? source.context : NewContext(source, candidate);
-  }
-  int32_t NewContext(const Token& source, const Candidate& candidate) const;
+  int32_t ContextAfter(const Token& source, const Candidate& candidate) const;
   void DropHopeless();
   void Reach(const Candidate& candidate);
   void ProcessEpsilon(float cutoff);
   void RelaxEpsilon(int32_t place, float cutoff);
-  float EpsilonCost(const Arc& arc, int32_t* context) const;
+  float EpsilonCost(const Arc& arc, int32_t* context) const {
+    const float boost = bias_ != nullptr && arc.olabel != 0 ? AfterWord(arc.olabel, context) : 0.0f;
+    return arc.cost + penalty_[arc.olabel != 0] + boost;
+  }
   bool IsImplicit() const { return stride_ > 1; }
+  bool HasContexts() const { return stride_ > 1 || bias_ != nullptr; }
   bool KeepsLattice() const { return options_.lattice_beam >= 0; }
   void FinishLayer(float cutoff);
 
   float TokenCost(int32_t label) const {
     const size_t token = static_cast<size_t>(label) - 1;
     return token < options_.token_costs.size() ? options_.token_costs[token] : 0.0f;
+  }
+  auto IsInContext(int32_t context) const {
+    return [this, context](int32_t place) { return tokens_[place].context == context; };
   }
   float AfterWord(int32_t word, int32_t* context) const;
   float FinalCost(const Token& token, bool anywhere) const;
@@ -152,12 +156,13 @@ class Search {
   const int32_t stride_;    // of contexts: more than any label with an implicit topology, else 1
   const Bias* bias_ = nullptr;
   TokenPool pool_;
-  LinkPool links_;              // of the lattice
-  std::vector<Token> tokens_;   // one a state and context
-  std::vector<Token> before_;   // those of the frame before, while this one is made
-  StateMap places_;             // state and context -> place in tokens_
-  StateMap states_;             // scratch of DropHopeless: state and last label -> place in rivals_
-  std::vector<Rivals> rivals_;  // scratch of DropHopeless
+  LinkPool links_;                       // of the lattice
+  std::vector<Token> tokens_;            // one a state and context
+  std::vector<Token> before_;            // those of the frame before, where there are contexts
+  std::vector<int32_t> records_before_;  // of each token of the frame before
+  StateMap places_;                      // state and context -> place in tokens_
+  StateMap states_;                      // scratch of DropHopeless: state and last label -> place in rivals_
+  std::vector<Rivals> rivals_;           // scratch of DropHopeless
   std::vector<std::pair<int32_t, int32_t>>
       in_phrase_;      // scratch of DropHopeless: places in tokens_ and rivals_
   int32_t best_ = 0;   // place of the cheapest token

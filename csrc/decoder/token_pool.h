@@ -55,8 +55,9 @@ class TokenPool {
       kLeastLimit;  // twice what survived the last collection, so that collecting costs O(1) a record
 };
 
-// (State, context) -> place in the list of the frame's tokens: open addressing, cleared in O(1) by a new
-// stamp.
+// State -> places in a list of what is there, of tokens one a context: open addressing, cleared in O(1) by a
+// new stamp. A slot does not hold the context: `is_it(place)` tells whether it is the one looked for, which
+// looks at what the caller will need anyway.
 class StateMap {
  public:
   StateMap() : slots_(1024) {}
@@ -66,45 +67,43 @@ class StateMap {
     if (++stamp_ == 0) Restamp();
   }
 
-  // The place of the pair; when it has none yet, it gets `new_place`.
-  int32_t FindOrAdd(int32_t state, int32_t context, int32_t new_place) {
+  // The place; where there is none yet, `new_place` becomes it.
+  template <class IsIt>
+  int32_t FindOrAdd(int32_t state, int32_t new_place, const IsIt& is_it) {
     if (2 * size_ >= slots_.size()) Grow();
-    const uint64_t key = Key(state, context);
-    Slot& slot = Find(key);
+    Slot& slot = slots_[FindSlot(state, is_it)];
     if (slot.stamp != stamp_) {
-      slot = {key, stamp_, new_place};
+      slot = {stamp_, state, new_place};
       ++size_;
     }
     return slot.place;
   }
-  // Asks for the memory that Find and FindOrAdd will look at.
-  void Prefetch(int32_t state) const { __builtin_prefetch(&slots_[FirstSlot(state)]); }
-  // The place of the pair, or -1 when it has none.
-  int32_t Find(int32_t state, int32_t context) {
-    const Slot& slot = Find(Key(state, context));
+  // The place, or -1.
+  template <class IsIt>
+  int32_t Find(int32_t state, const IsIt& is_it) const {
+    const Slot& slot = slots_[FindSlot(state, is_it)];
     return slot.stamp == stamp_ ? slot.place : -1;
   }
 
  private:
   struct Slot {
-    uint64_t key = 0;
     uint32_t stamp = 0;  // the slot is empty unless this is the map's stamp
+    int32_t state = 0;
     int32_t place = 0;
   };
 
-  static uint64_t Key(int32_t state, int32_t context) {
-    return static_cast<uint64_t>(context) << 32 | static_cast<uint32_t>(state);
-  }
   size_t FirstSlot(int32_t state) const {
-    // Fibonacci hashing: neighbouring states, which are often alive together, land far apart. The contexts of
-    // a state, which are few, lie together.
+    // Fibonacci hashing: neighbouring states, which are often alive together, land far apart.
     return (static_cast<uint32_t>(state) * uint64_t{0x9E3779B97F4A7C15u} >> 32) & (slots_.size() - 1);
   }
-  Slot& Find(uint64_t key) {
+  // The slot, or the empty one where it would be.
+  template <class IsIt>
+  size_t FindSlot(int32_t state, const IsIt& is_it) const {
     const size_t mask = slots_.size() - 1;
-    size_t i = FirstSlot(static_cast<int32_t>(key));
-    while (slots_[i].stamp == stamp_ && slots_[i].key != key) i = (i + 1) & mask;
-    return slots_[i];
+    size_t i = FirstSlot(state);
+    while (slots_[i].stamp == stamp_ && !(slots_[i].state == state && is_it(slots_[i].place)))
+      i = (i + 1) & mask;
+    return i;
   }
   void Grow();
   void Restamp();
