@@ -15,8 +15,9 @@ A graph is immutable and one decoder serves any number of threads; the interpret
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf, log
 from pathlib import Path as FilePath
@@ -69,10 +70,8 @@ class Graph:
         """`data`: (bytes,), searched in place; copied only where it does not begin at a multiple of 4 bytes."""
         if data.ctypes.data % 4:
             data = data.copy()
-        try:
+        with _refusals():
             self._graph = _decoder.Graph(data, len(data) <= CHECKED_BYTES)
-        except ValueError as e:
-            raise InputError(str(e)) from None
 
     @classmethod
     def open(cls, path: str | FilePath, offset: int = 0, size: int | None = None) -> "Graph":
@@ -186,10 +185,8 @@ class Decoder:
         Raises InputError on NaN or +inf (naming the frame), on fewer tokens V than the graph's largest input label,
         and on a graph whose epsilon arcs form a cycle of negative cost.
         """
-        try:
+        with _refusals():
             return Path(*self._decoder.decode(_as_scores(log_probs), _core(bias)))
-        except ValueError as e:
-            raise InputError(str(e)) from None
 
     def decode_lattice(self, log_probs: ArrayLike, bias: Bias | None = None, max_arcs: int | None = None) -> Decoded:
         """As `decode`, with the word lattice: every word sequence within `lattice_beam` of the best, once.
@@ -197,10 +194,8 @@ class Decoder:
         Where more than `max_arcs` arcs would be needed (None: in proportion to the frames), `lattice.beam` is smaller
         than asked for.
         """
-        try:
+        with _refusals():
             path, kept = self._decoder.decode_lattice(_as_scores(log_probs), _core(bias))
-        except ValueError as e:
-            raise InputError(str(e)) from None
         return Decoded(Path(*path), _word_lattice(kept, max_arcs))
 
     def decode_batch(
@@ -230,48 +225,47 @@ class Stream:
     """One utterance whose log-probs come in pieces; how they are cut changes nothing. For one thread at a time."""
 
     def __init__(self, decoder: Decoder, bias: Bias | None = None):
-        try:
+        with _refusals():
             self._search = decoder._decoder.start(_core(bias))
-        except ValueError as e:
-            raise InputError(str(e)) from None
         self._finished = False
 
     def accept(self, log_probs: ArrayLike) -> None:
         """(F, V) natural log-probs, the next frames. Raises InputError as `Decoder.decode` does, and after `finish`."""
         if self._finished:
             raise InputError("the stream is finished; begin another with decoder.stream()")
-        try:
+        with _refusals():
             self._search.accept(_as_scores(log_probs))
-        except ValueError as e:
-            raise InputError(str(e)) from None
 
     def partial(self) -> Partial:
-        try:
+        with _refusals():
             path, num_stable, final_cost = self._search.partial()
-        except ValueError as e:
-            raise InputError(str(e)) from None
         return Partial(Path(*path), num_stable, final_cost)
 
     def finish(self) -> Path:
         """The best path of all frames. Nothing can be accepted afterwards."""
         self._finished = True
-        try:
+        with _refusals():
             return Path(*self._search.finish())
-        except ValueError as e:
-            raise InputError(str(e)) from None
 
     def lattice(self, max_arcs: int | None = None) -> Lattice:
         """The lattice of all frames accepted."""
-        try:
+        with _refusals():
             kept = self._search.lattice()
-        except ValueError as e:
-            raise InputError(str(e)) from None
         return _word_lattice(kept, max_arcs)
 
 
 def prior_costs(log_priors: ArrayLike, scale: float, acoustic_scale: float) -> NDArray[np.float32]:
     """Token costs that divide each token's posterior by its prior to the power `scale`: (V,) -> (V,)."""
     return (acoustic_scale * scale * np.asarray(log_priors)).astype(np.float32)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What the extension refuses, as InputError."""
+    try:
+        yield
+    except ValueError as e:
+        raise InputError(str(e)) from None
 
 
 def _word_lattice(kept: "_decoder.StateLattice", max_arcs: int | None) -> Lattice:

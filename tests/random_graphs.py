@@ -9,6 +9,8 @@ import numpy as np
 from asr.graph.pack import ARC, Arrays, write
 from asr.search import Graph
 
+EXACT = {"beam": inf, "max_active": 2**30}  # options of a decoder that drops nothing
+
 
 @dataclass(frozen=True)
 class Best:

@@ -5,6 +5,7 @@ from math import inf
 import numpy as np
 import pytest
 from random_graphs import (
+    EXACT,
     Scoring,
     make_arrays,
     random_arrays,
@@ -17,8 +18,6 @@ from random_graphs import (
 from asr.bias import Bias
 from asr.errors import InputError
 from asr.search import Decoder
-
-EXACT = {"beam": inf, "max_active": 2**30}
 
 
 def boost_of(words, phrases):

@@ -1,18 +1,22 @@
 """The search with an implicit CTC topology over LG equals the search of HLG."""
 
-from math import inf
-
 import numpy as np
 import pytest
-from random_graphs import make_arrays, random_arrays, random_log_probs, to_bytes, to_graph, without_epsilon_cycles
+from random_graphs import (
+    EXACT,
+    make_arrays,
+    random_arrays,
+    random_log_probs,
+    to_bytes,
+    to_graph,
+    without_epsilon_cycles,
+)
 
 from asr.bias import Bias
 from asr.errors import InputError
 from asr.graph.automaton import Automaton
 from asr.graph.topology import apply_topology
 from asr.search import Decoder, Graph
-
-EXACT = {"beam": inf, "max_active": 2**30}
 
 
 def random_pair(rng):

@@ -6,6 +6,7 @@ from math import inf
 import numpy as np
 import pytest
 from random_graphs import (
+    EXACT,
     Scoring,
     make_arrays,
     random_arrays,
@@ -18,8 +19,6 @@ from rapidfuzz.distance import Levenshtein
 
 from asr.errors import InputError
 from asr.search import Decoder
-
-EXACT = {"beam": inf, "max_active": 2**30}
 
 
 def random_case(rng, frames=5, **options):

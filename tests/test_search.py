@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import pywrapfst
 from random_graphs import (
+    EXACT,
     Scoring,
     make_arrays,
     random_arrays,
@@ -21,7 +22,6 @@ from random_graphs import (
 from asr.errors import InputError
 from asr.search import Decoder, Graph, prior_costs
 
-EXACT = {"beam": inf, "max_active": 2**30}
 LOOP = [(0, 1, 0, 0.0, 0), (0, 2, 7, 0.5, 0)]  # one state: blank, or token 1 with label 7
 
 

@@ -17,12 +17,11 @@ float Search::AfterWord(int32_t word, int32_t* context) const {
 void Search::AddBoosts(size_t num_candidates) {
   for (size_t c = 0; c < num_candidates; ++c) {
     Candidate& candidate = candidates_[c];
-    const int32_t word = OutputLabel(candidate.arc);
-    if (word == 0) continue;
+    if (OutputLabel(candidate.arc) == 0) continue;
     const Token& token = tokens_[candidate.source];
     const Arc& arc = graph_.arcs()[candidate.arc];
-    const float boost = bias_->Take(token.context / stride_, word).cost;
-    candidate.cost = token.cost + (acoustic_[arc.ilabel] + (arc.cost + penalty_[1])) + boost;
+    int32_t context = token.context;
+    candidate.cost = token.cost + (acoustic_[arc.ilabel] + ArcCost(arc, &context));
   }
 }
 

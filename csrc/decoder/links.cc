@@ -83,11 +83,11 @@ void LinkPool::DropDear(float beam) {
     }
     for (uint32_t k = old.link_begin; k < link_end; ++k) {
       if (k == old.epsilon_begin) layers_[l].epsilon_begin = num_links;
-      const Link& link = links_[k];
-      if (moved_[link.from] == kGone || moved_[link.to] == kGone) continue;
-      const uint32_t to = moved_[link.to];
-      if (!(extras_[to] + std::max(0.0f, link.cost - costs_[to]) <= beam)) continue;
-      links_[num_links++] = {moved_[link.from], to, link.arc, link.cost, link.acoustic};
+      Link link = links_[k];
+      link.from = moved_[link.from];
+      link.to = moved_[link.to];
+      if (link.from == kGone || link.to == kGone || !(extras_[link.to] + Slack(link) <= beam)) continue;
+      links_[num_links++] = link;
     }
     if (old.epsilon_begin == link_end) layers_[l].epsilon_begin = num_links;
   }

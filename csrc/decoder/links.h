@@ -23,9 +23,8 @@ struct Link {
 
 struct Layer {
   uint32_t node_begin;
-  uint32_t
-      link_begin;  // links into this layer: emitting ones from the layer before, then epsilon ones within
-  uint32_t epsilon_begin;  // the first of those
+  uint32_t link_begin;     // links into this layer: emitting ones from the one before, then epsilon ones
+  uint32_t epsilon_begin;  // the first of those, which lead from the layer to itself
   double offset;           // what was taken off the costs of this layer
 };
 
@@ -34,7 +33,7 @@ class LinkPool {
   void Clear();
 
   // A layer is made in this order: Begin, Add for its emitting links, BeginEpsilon, Add for its epsilon
-  // links, and End with the costs of its nodes. Places are those of tokens in their frame.
+  // links, and AddNode for each of its nodes. Places are those of tokens in their frame.
   void Begin(double offset);
   void AddEmitting(int32_t from, int32_t to, uint32_t arc, float cost, float acoustic) {
     links_.push_back({layers_[layers_.size() - 2].node_begin + static_cast<uint32_t>(from),

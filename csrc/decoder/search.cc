@@ -192,9 +192,7 @@ float Search::FirstNextCutoff(const Cutoff& cutoff) const {
   for (const Arc *arc = graph_.emitting(state), *end = arc + state.num_emitting; arc != end; ++arc) {
     if (last_label != 0 && arc->ilabel == last_label) continue;
     int32_t context = best.context;
-    const float boost = bias_ != nullptr && arc->olabel != 0 ? AfterWord(arc->olabel, &context) : 0.0f;
-    least = std::min(least,
-                     best.cost + (acoustic_[arc->ilabel] + (arc->cost + penalty_[arc->olabel != 0])) + boost);
+    least = std::min(least, best.cost + (acoustic_[arc->ilabel] + ArcCost(*arc, &context)));
   }
   return std::min(least + cutoff.beam, kMaxCost);
 }
@@ -320,7 +318,7 @@ void Search::RelaxEpsilon(int32_t place, float cutoff) {
   const State& state = graph_.states()[token.state];
   for (const Arc *arc = graph_.epsilon(state), *end = arc + state.num_epsilon; arc != end; ++arc) {
     int32_t context = token.context;
-    const float cost = token.cost + EpsilonCost(*arc, &context);
+    const float cost = token.cost + ArcCost(*arc, &context);
     if (!(cost <= cutoff)) continue;
 
     const auto arc_index = static_cast<uint32_t>(arc - graph_.arcs());
@@ -352,7 +350,7 @@ void Search::FinishLayer(float cutoff) {
     const State& state = graph_.states()[token.state];
     for (const Arc *arc = graph_.epsilon(state), *end = arc + state.num_epsilon; arc != end; ++arc) {
       int32_t context = token.context;
-      const float cost = token.cost + EpsilonCost(*arc, &context);
+      const float cost = token.cost + ArcCost(*arc, &context);
       if (!(cost <= cutoff)) continue;
       const int32_t next_place = places_.Find(arc->next, IsInContext(context));
       if (next_place < 0 || next_place == place) continue;

@@ -124,7 +124,8 @@ class Search {
   void Reach(const Candidate& candidate);
   void ProcessEpsilon(float cutoff);
   void RelaxEpsilon(int32_t place, float cutoff);
-  float EpsilonCost(const Arc& arc, int32_t* context) const {
+  // What an arc costs but for its frame; moves the context on over its word.
+  float ArcCost(const Arc& arc, int32_t* context) const {
     const float boost = bias_ != nullptr && arc.olabel != 0 ? AfterWord(arc.olabel, context) : 0.0f;
     return arc.cost + penalty_[arc.olabel != 0] + boost;
   }
