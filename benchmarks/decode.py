@@ -5,8 +5,9 @@
 FOLDER (../shared/bench unless given) holds log-probs of 400 utterances, their words, a lexicon and a trigram. Prints
 CPU seconds for a second of audio, one thread, median of three runs, and WER; the same with blank frames passed over,
 whose threshold is chosen on the first half and judged on the second; the same words through LG with an implicit
-topology; what phrases to favour cost; the batch with two threads; and streams: how long the last chunk takes to become
-the final words, and the memory of one. Writes benchmarks/results/decode.json. Peers: benchmarks/search_peers.py.
+topology; what phrases to favour cost; how long a large graph takes to open; the batch with two threads; and streams:
+how long the last chunk takes to become the final words, and the memory of one. Writes benchmarks/results/decode.json.
+Peers: benchmarks/search_peers.py.
 """
 
 import ctypes
@@ -26,6 +27,7 @@ from rapidfuzz.distance import Levenshtein
 from asr.bias import Bias
 from asr.files import atomic_write
 from asr.graph import compile_graph
+from asr.graph.pack import HEADER
 from asr.search import Decoder, Graph
 from asr.search import Path as BestPath
 
@@ -37,6 +39,7 @@ SKIPS = (0.999, 0.99, 0.97, 0.95, 0.9, 0.8, 0.7)
 MOST_WORSE = 0.05  # % of WER that passing over blanks may cost
 CHUNK = 8  # frames
 PHRASES, BOOST = 10_000, 3.0
+LARGE = (15_000_000, 55_000_000)  # states and arcs of a graph of 1 GB
 STREAMS = 50
 
 
@@ -134,6 +137,22 @@ def measure_phrases(pack: Pack, folder: Path) -> dict[str, object]:
     return {name: {"times": round(rtf / rtfs["none"], 2), "wer": wers[name]} for name, rtf in rtfs.items()}
 
 
+def measure_open(path: Path) -> dict[str, float]:
+    """How long a sparse file of the shape of a large graph takes to open: its states are checked later."""
+    header = np.zeros((), HEADER)
+    header["magic"], header["version"], header["num_states"], header["num_arcs"] = b"asrgraph", 1, *LARGE
+    header["num_bytes"] = HEADER.itemsize + 16 * sum(LARGE)
+    with path.open("wb") as file:
+        file.write(header.tobytes())
+        file.truncate(int(header["num_bytes"]))
+    seconds = []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        Graph.open(path)
+        seconds.append(time.perf_counter() - start)
+    return {"gb": round(int(header["num_bytes"]) / 2**30, 2), "ms": round(1e3 * max(seconds), 1)}
+
+
 def in_turn(systems: dict[str, tuple[Decoder, Bias | None]], pack: Pack) -> dict[str, float]:
     """CPU seconds for a second of audio, medians of runs that take turns."""
     seconds: dict[str, list[float]] = {name: [] for name in systems}
@@ -213,6 +232,7 @@ def main(folder: Path) -> None:
             print(f"beam {row['beam']:4g}: {row['rtf']:.5f} CPU s for a second of audio, WER {row['wer']:.2f} %")
         result["blank_skip"] = measure_skips(pack)
         result["batch"] = measure_batch(pack)
+        result["open"] = measure_open(Path(out) / "large.bin")
         result["phrases"] = measure_phrases(pack, folder)
         result["topology"] = measure_topologies(pack, folder, Path(out) / "implicit")
         print(json.dumps({name: value for name, value in result.items() if name != "rows"}, indent=1))
