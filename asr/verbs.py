@@ -5,13 +5,16 @@ A verb's docstring is its help: the first line stands in `asr --help`, the rest 
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr import run_folder
 from asr.config import Config
 from asr.errors import InputError
+from asr.inputs import needed_output, only_input
+from asr.lm_verbs import lm_ppl, lm_train
+from asr.text_verbs import lexicon
 from asr.tokens import BLANK, Tokens
 
 if TYPE_CHECKING:
@@ -32,8 +35,8 @@ def data_import(cfg: Config) -> None:
     from asr import manifest
     from asr.importers import import_corpus
 
-    path = _needed_output(cfg, "the manifest")
-    utterances = import_corpus(_only_input(cfg, "a corpus"), cfg.data.kind)
+    path = needed_output(cfg, "the manifest")
+    utterances = import_corpus(only_input(cfg, "a corpus"), cfg.data.kind)
     manifest.write(path, utterances)
     print(f"{len(utterances)} utterances -> {path}")
 
@@ -83,7 +86,7 @@ def features(cfg: Config) -> None:
     """
     from asr.extract import extract
 
-    extract(_only_input(cfg, "a manifest"), _needed_output(cfg, "the manifest"), cfg)
+    extract(only_input(cfg, "a manifest"), needed_output(cfg, "the manifest"), cfg)
 
 
 def train(cfg: Config) -> None:
@@ -91,49 +94,6 @@ def train(cfg: Config) -> None:
     from asr.trainer import train
 
     train(cfg)
-
-
-def lm_train(cfg: Config) -> None:
-    """Estimates an n-gram language model from text (interpolated modified Kneser-Ney).
-
-    asr lm train text=a.txt,b.txt.gz order=4 arpa=lm.arpa
-
-    Without text it takes that of the training manifest.
-    """
-    from asr.lm import train_file
-
-    dev = [cfg.data.dev] if Path(cfg.data.dev).exists() else []
-    print(train_file(replace(cfg.lm, text=cfg.lm.text or cfg.input or [cfg.data.train]), dev))
-
-
-def lexicon(cfg: Config) -> None:
-    """Pronunciations out of the CMU dictionary for the words of texts. English, 39 phones.
-
-    asr lexicon [text.txt ...] output=lexicon.txt
-
-    Without text it takes that of the training manifest. Words that the dictionary lacks are named and left out.
-    """
-    from asr.lm.texts import sentences
-    from asr.text.lexicon import Lexicon
-
-    path = _needed_output(cfg, "the lexicon")
-    words = dict.fromkeys(word for line in sentences(cfg.input or [cfg.data.train]) for word in line.split())
-    found = Lexicon.cmudict(words)
-    found.write(path)
-    print(f"{len(found)} of {len(words)} words -> {path}")
-
-
-def lm_ppl(cfg: Config) -> None:
-    """Perplexity of texts under a language model.
-
-    asr lm ppl [heldout.txt ...] arpa=lm.arpa
-
-    Without files it takes the text of the manifest of `split`.
-    """
-    from asr.lm.score import perplexity
-    from asr.lm.texts import sentences
-
-    print(perplexity(cfg.lm.arpa, sentences(cfg.input or [getattr(cfg.data, cfg.split)])))
 
 
 def graph(cfg: Config) -> None:
@@ -185,7 +145,7 @@ def tune(cfg: Config) -> None:
     from asr import manifest
     from asr.tune import tune
 
-    utterances = manifest.read(_only_input(cfg, "a manifest") if cfg.input else cfg.data.dev)
+    utterances = manifest.read(only_input(cfg, "a manifest") if cfg.input else cfg.data.dev)
     tuning = tune(_recognizer(cfg), utterances, threads=cfg.threads)
     tuning.write(run_folder.tuning_path(cfg))
     run_folder.calibration_path(cfg).unlink(missing_ok=True)  # it was of other scales
@@ -200,7 +160,7 @@ def calibrate(cfg: Config) -> None:
     from asr import manifest
     from asr.calibrate import calibrate
 
-    utterances = manifest.read(_only_input(cfg, "a manifest") if cfg.input else cfg.data.dev)
+    utterances = manifest.read(only_input(cfg, "a manifest") if cfg.input else cfg.data.dev)
     result = calibrate(_recognizer(cfg), utterances)
     path = run_folder.calibration_path(cfg)
     result.write(path)
@@ -310,7 +270,7 @@ def _utterances(cfg: Config) -> tuple[list["Utterance"], str]:
     """The manifest given as a file, or that of `split`; and its name."""
     from asr import manifest
 
-    path = _only_input(cfg, "a manifest") if cfg.input else getattr(cfg.data, cfg.split)
+    path = only_input(cfg, "a manifest") if cfg.input else getattr(cfg.data, cfg.split)
     return manifest.read(path), Path(path).stem if cfg.input else cfg.split
 
 
@@ -320,18 +280,6 @@ def _units_of(path: str, unit: str) -> Tokens:
     from asr.text.units import to_units
 
     return Tokens([BLANK, *sorted({x for u in manifest.stream(path, {}) for x in to_units(u.text, unit)})])
-
-
-def _only_input(cfg: Config, what: str) -> str:
-    if len(cfg.input) != 1:
-        raise InputError(f"exactly one file is needed, {what}; {len(cfg.input)} were given")
-    return cfg.input[0]
-
-
-def _needed_output(cfg: Config, what: str) -> str:
-    if cfg.output is None:
-        raise InputError(f"output=FILE is missing: {what} to write")
-    return cfg.output
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,16 @@
+"""The files that a command line names for a verb."""
+
+from asr.config import Config
+from asr.errors import InputError
+
+
+def only_input(cfg: Config, what: str) -> str:
+    if len(cfg.input) != 1:
+        raise InputError(f"exactly one file is needed, {what}; {len(cfg.input)} were given")
+    return cfg.input[0]
+
+
+def needed_output(cfg: Config, what: str) -> str:
+    if cfg.output is None:
+        raise InputError(f"output=FILE is missing: {what} to write")
+    return cfg.output
