@@ -64,14 +64,11 @@ class Decoded:
 
 
 class Graph:
-    """A packed graph (asr.graph.pack), used where it lies: memory-mapped, never parsed or copied."""
+    """What a decoder searches: a packed graph (asr.graph.pack), used where it lies, memory-mapped, never parsed or
+    copied; or a dynamic one (asr.graph.dynamic), which grows as it is searched."""
 
-    def __init__(self, data: NDArray[np.uint8]):
-        """`data`: (bytes,), searched in place; copied only where it does not begin at a multiple of 4 bytes."""
-        if data.ctypes.data % 4:
-            data = data.copy()
-        with _refusals():
-            self._graph = _decoder.Graph(data, len(data) <= CHECKED_BYTES)
+    def __init__(self, core: "_decoder.GraphSource"):
+        self.core = core
 
     @classmethod
     def open(cls, path: str | FilePath, offset: int = 0, size: int | None = None) -> "Graph":
@@ -89,35 +86,40 @@ class Graph:
         except OSError as e:
             raise InputError(f"cannot read the graph {path}: {e.strerror}; build it with `asr graph`") from e
         try:
-            return cls(data)
+            return cls.from_bytes(data)
         except InputError as e:
             raise InputError(f"{path}: {e}") from None
 
     @classmethod
-    def from_bytes(cls, data: bytes | bytearray | memoryview) -> "Graph":
-        return cls(np.frombuffer(data, np.uint8))
+    def from_bytes(cls, data: bytes | bytearray | memoryview | NDArray[np.uint8]) -> "Graph":
+        """A packed graph, searched in place; copied only where it does not begin at a multiple of 4 bytes."""
+        array = np.frombuffer(data, np.uint8)
+        if array.ctypes.data % 4:
+            array = array.copy()
+        with _refusals():
+            return cls(_decoder.Graph(array, len(array) <= CHECKED_BYTES))
 
     @property
     def num_states(self) -> int:
-        return self._graph.num_states
+        return self.core.num_states
 
     @property
     def num_arcs(self) -> int:
-        return self._graph.num_arcs
+        return self.core.num_arcs
 
     @property
     def max_ilabel(self) -> int:
         """Largest input label: the net must have at least so many tokens."""
-        return self._graph.max_ilabel
+        return self.core.max_ilabel
 
     @property
     def is_implicit(self) -> bool:
         """LG, without CTC's topology, which the search then adds itself."""
-        return self._graph.is_implicit
+        return self.core.is_implicit
 
     @property
     def max_olabel(self) -> int:
-        return self._graph.max_olabel
+        return self.core.max_olabel
 
 
 class Decoder:
@@ -168,7 +170,7 @@ class Decoder:
         self.graph = graph
         self.lattice_beam = lattice_beam
         self._decoder = _decoder.Decoder(
-            graph._graph,
+            graph.core,
             beam,
             max_active,
             min_active,

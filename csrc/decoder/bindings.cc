@@ -2,18 +2,21 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "bias.h"
 #include "graph.h"
 #include "lattice.h"
+#include "lazy_graph.h"
 #include "search.h"
 
 namespace nb = nanobind;
@@ -21,53 +24,114 @@ namespace nb = nanobind;
 namespace {
 
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Words = nb::ndarray<const uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using LogProbs = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;  // (F, V)
 
+// What a decoder searches. An utterance keeps the graph that it began with.
+class GraphSource {
+ public:
+  virtual ~GraphSource() = default;
+  virtual std::shared_ptr<const asr::Graph> Get() = 0;
+};
+
 // A graph and the Python buffer it lies in.
-struct MappedGraph {
+class MappedGraph : public GraphSource {
+ public:
   MappedGraph(Bytes bytes, bool check_all)
-      : bytes(std::move(bytes)), graph(this->bytes.data(), this->bytes.size(), check_all) {}
-  Bytes bytes;
-  asr::Graph graph;
+      : bytes_(std::move(bytes)),
+        graph_(std::make_shared<asr::Graph>(bytes_.data(), bytes_.size(), check_all)) {}
+  std::shared_ptr<const asr::Graph> Get() override { return graph_; }
+
+ private:
+  Bytes bytes_;
+  std::shared_ptr<const asr::Graph> graph_;
+};
+
+// A lexicon, an n-gram, and the Python buffers they lie in.
+struct MappedLanguage {
+  MappedLanguage(Bytes tree, Bytes ngram, const Words& word_of)
+      : tree(std::move(tree)),
+        ngram(std::move(ngram)),
+        language(this->tree.data(), this->tree.size(), this->ngram.data(), this->ngram.size(),
+                 {word_of.data(), word_of.data() + word_of.size()}) {}
+  const Bytes tree, ngram;
+  const asr::Language language;
+};
+
+// A graph that grows, and is begun anew when it has grown too large.
+class DynamicGraph : public GraphSource {
+ public:
+  DynamicGraph(const MappedLanguage& language, const std::vector<asr::Slot>& slots, size_t most_bytes)
+      : vocabulary_(language.language, slots),
+        most_bytes_(most_bytes),
+        graph_(std::make_shared<asr::LazyGraph>(vocabulary_)) {}
+
+  std::shared_ptr<const asr::Graph> Get() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (graph_->size().num_bytes > most_bytes_) graph_ = std::make_shared<asr::LazyGraph>(vocabulary_);
+    return graph_;
+  }
+  asr::LazyGraph::Size size() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return graph_->size();
+  }
+
+ private:
+  const asr::Vocabulary vocabulary_;
+  const size_t most_bytes_;
+  std::mutex mutex_;
+  std::shared_ptr<const asr::LazyGraph> graph_;
+};
+
+// An utterance in progress.
+struct Utterance {
+  Utterance(std::shared_ptr<const asr::Graph> graph, const asr::SearchOptions& options)
+      : graph(std::move(graph)), search(*this->graph, options) {}
+  const std::shared_ptr<const asr::Graph> graph;
+  asr::Search search;
 };
 
 // Any number of threads may decode at once: each takes a search, new or used before, and gives it back.
 class Decoder {
  public:
-  Decoder(const MappedGraph& graph, const asr::SearchOptions& options)
-      : graph_(graph.graph), options_(options) {}
+  Decoder(GraphSource& source, const asr::SearchOptions& options) : source_(source), options_(options) {}
 
-  std::unique_ptr<asr::Search> Decode(const LogProbs& log_probs, const asr::Bias* bias) {
-    std::unique_ptr<asr::Search> search = Take();
-    search->Init(bias);
-    search->Advance(log_probs.data(), log_probs.shape(0), log_probs.shape(1));
-    return search;
+  std::unique_ptr<Utterance> Decode(const LogProbs& log_probs, const asr::Bias* bias) {
+    std::unique_ptr<Utterance> utterance = Take();
+    utterance->search.Init(bias);
+    utterance->search.Advance(log_probs.data(), log_probs.shape(0), log_probs.shape(1));
+    return utterance;
   }
-  void GiveBack(std::unique_ptr<asr::Search> search) {
+  void GiveBack(std::unique_ptr<Utterance> utterance) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    idle_.push_back(std::move(search));
+    idle_.push_back(std::move(utterance));
   }
 
   // An utterance whose frames come in pieces.
-  std::unique_ptr<asr::Search> Start(const asr::Bias* bias) const {
-    auto search = std::make_unique<asr::Search>(graph_, options_);
-    search->Init(bias);
-    return search;
+  std::unique_ptr<Utterance> Start(const asr::Bias* bias) const {
+    auto utterance = std::make_unique<Utterance>(source_.Get(), options_);
+    utterance->search.Init(bias);
+    return utterance;
   }
 
  private:
-  std::unique_ptr<asr::Search> Take() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (idle_.empty()) return std::make_unique<asr::Search>(graph_, options_);
-    std::unique_ptr<asr::Search> search = std::move(idle_.back());
-    idle_.pop_back();
-    return search;
+  std::unique_ptr<Utterance> Take() {
+    std::shared_ptr<const asr::Graph> graph = source_.Get();
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      while (!idle_.empty()) {
+        std::unique_ptr<Utterance> utterance = std::move(idle_.back());
+        idle_.pop_back();
+        if (utterance->graph == graph) return utterance;
+      }
+    }
+    return std::make_unique<Utterance>(std::move(graph), options_);
   }
 
-  const asr::Graph& graph_;
+  GraphSource& source_;
   const asr::SearchOptions options_;
   std::mutex mutex_;
-  std::vector<std::unique_ptr<asr::Search>> idle_;
+  std::vector<std::unique_ptr<Utterance>> idle_;
 };
 
 // The path's alignment as a numpy array, which takes the memory over.
@@ -85,9 +149,9 @@ nb::object Decode(Decoder& decoder, const LogProbs& log_probs, const asr::Bias* 
   asr::Path path;
   {
     const nb::gil_scoped_release release;
-    auto search = decoder.Decode(log_probs, bias);
-    path = search->Finalise();
-    decoder.GiveBack(std::move(search));
+    auto utterance = decoder.Decode(log_probs, bias);
+    path = utterance->search.Finalise();
+    decoder.GiveBack(std::move(utterance));
   }
   return AsTuple(path);
 }
@@ -97,10 +161,10 @@ nb::object DecodeLattice(Decoder& decoder, const LogProbs& log_probs, const asr:
   asr::StateLattice lattice;
   {
     const nb::gil_scoped_release release;
-    auto search = decoder.Decode(log_probs, bias);
-    path = search->Finalise();
-    lattice = search->FindLattice();
-    decoder.GiveBack(std::move(search));
+    auto utterance = decoder.Decode(log_probs, bias);
+    path = utterance->search.Finalise();
+    lattice = utterance->search.FindLattice();
+    decoder.GiveBack(std::move(utterance));
   }
   return nb::make_tuple(AsTuple(path), std::move(lattice));
 }
@@ -149,7 +213,7 @@ void BindSearch(nb::module_& m) {
   nb::class_<Decoder>(m, "Decoder")
       .def(
           "__init__",
-          [](Decoder* self, const MappedGraph& graph, float beam, int32_t max_active, int32_t min_active,
+          [](Decoder* self, GraphSource& graph, float beam, int32_t max_active, int32_t min_active,
              float acoustic_scale, float word_penalty, float blank_skip, float lattice_beam,
              const std::vector<float>& token_costs) {
             new (self) Decoder(graph, {beam, max_active, min_active, acoustic_scale, word_penalty, blank_skip,
@@ -162,40 +226,66 @@ void BindSearch(nb::module_& m) {
       .def("decode_lattice", &DecodeLattice, nb::arg("log_probs"), nb::arg("bias").none())
       .def("start", &Decoder::Start, nb::keep_alive<0, 1>(), nb::keep_alive<0, 2>(), nb::arg("bias").none());
 
-  nb::class_<asr::Search>(m, "Search")
+  nb::class_<Utterance>(m, "Utterance")
       .def(
           "accept",
-          [](asr::Search& self, const LogProbs& log_probs) {
+          [](Utterance& self, const LogProbs& log_probs) {
             const nb::gil_scoped_release release;
-            self.Advance(log_probs.data(), log_probs.shape(0), log_probs.shape(1));
+            self.search.Advance(log_probs.data(), log_probs.shape(0), log_probs.shape(1));
           },
           nb::arg("log_probs"))
       .def("partial",
-           [](const asr::Search& self) {
-             asr::Partial partial = self.FindPartial();
+           [](const Utterance& self) {
+             asr::Partial partial = self.search.FindPartial();
              return nb::make_tuple(AsTuple(partial.path), partial.num_stable, partial.final_cost);
            })
       .def("finish",
-           [](const asr::Search& self) {
-             asr::Path path = self.Finalise();
+           [](const Utterance& self) {
+             asr::Path path = self.search.Finalise();
              return AsTuple(path);
            })
-      .def("lattice", &asr::Search::FindLattice);
+      .def("lattice", [](const Utterance& self) { return self.search.FindLattice(); });
+}
+
+void BindGraphs(nb::module_& m) {
+  nb::class_<GraphSource>(m, "GraphSource")
+      .def_prop_ro("max_ilabel", [](GraphSource& g) { return g.Get()->header().max_ilabel; })
+      .def_prop_ro("is_implicit", [](GraphSource& g) { return g.Get()->header().is_implicit != 0; })
+      .def_prop_ro("max_olabel", [](GraphSource& g) { return g.Get()->header().max_olabel; });
+
+  nb::class_<MappedGraph, GraphSource>(m, "Graph")
+      .def(nb::init<Bytes, bool>(), nb::arg("bytes"), nb::arg("check_all"))
+      .def_prop_ro("num_states", [](GraphSource& g) { return g.Get()->header().num_states; })
+      .def_prop_ro("num_arcs", [](GraphSource& g) { return g.Get()->header().num_arcs; });
+
+  nb::class_<MappedLanguage>(m, "Language")
+      .def(nb::init<Bytes, Bytes, const Words&>(), nb::arg("tree"), nb::arg("ngram"), nb::arg("word_of"));
+
+  using Members = std::vector<std::tuple<std::vector<int32_t>, int32_t, float>>;  // labels, word, cost
+  using Slots = std::vector<std::tuple<int64_t, float, Members>>;                 // as asr::Slot
+  nb::class_<DynamicGraph, GraphSource>(m, "DynamicGraph")
+      .def(
+          "__init__",
+          [](DynamicGraph* self, const MappedLanguage& language, const Slots& slots, size_t most_bytes) {
+            std::vector<asr::Slot> list;
+            for (const auto& [word, cost, members] : slots) {
+              list.push_back({word, cost, {}});
+              for (const auto& [labels, label, member_cost] : members)
+                list.back().members.push_back({labels, label, member_cost});
+            }
+            new (self) DynamicGraph(language, list, most_bytes);
+          },
+          nb::keep_alive<1, 2>(), nb::arg("language"), nb::arg("slots"), nb::arg("most_bytes"))
+      .def_prop_ro("num_states", [](DynamicGraph& g) { return g.size().num_states; })
+      .def_prop_ro("num_arcs", [](DynamicGraph& g) { return g.size().num_arcs; })
+      .def_prop_ro("num_bytes", [](DynamicGraph& g) { return g.size().num_bytes; });
 }
 
 }  // namespace
 
 NB_MODULE(_decoder, m) {
-  m.doc() = "WFST beam search over a memory-mapped graph.";
-
-  nb::class_<MappedGraph>(m, "Graph")
-      .def(nb::init<Bytes, bool>(), nb::arg("bytes"), nb::arg("check_all"))
-      .def_prop_ro("num_states", [](const MappedGraph& g) { return g.graph.header().num_states; })
-      .def_prop_ro("num_arcs", [](const MappedGraph& g) { return g.graph.header().num_arcs; })
-      .def_prop_ro("max_ilabel", [](const MappedGraph& g) { return g.graph.header().max_ilabel; })
-      .def_prop_ro("is_implicit", [](const MappedGraph& g) { return g.graph.header().is_implicit != 0; })
-      .def_prop_ro("max_olabel", [](const MappedGraph& g) { return g.graph.header().max_olabel; });
-
+  m.doc() = "WFST beam search over a memory-mapped graph, or one that grows as it is searched.";
+  BindGraphs(m);
   BindSearch(m);
   BindLattices(m);
 }

@@ -76,13 +76,14 @@ Graph::Graph(const void* data, size_t num_bytes, bool check_all) {
   states_ = reinterpret_cast<const State*>(header_ + 1);
   arcs_ = reinterpret_cast<const Arc*>(states_ + header_->num_states);
   if (!check_all) {
-    is_checked_.reset(new std::atomic<uint8_t>[header_->num_states]());
+    own_marks_.reset(new std::atomic<uint8_t>[header_->num_states]());
+    is_checked_ = own_marks_.get();
     return;
   }
   uint64_t arc_begin = 0;
   for (uint32_t s = 0; s < header_->num_states; ++s) {
     if (states_[s].arc_begin != arc_begin) RefuseRange(s);
-    CheckState(static_cast<int32_t>(s));
+    Graph::CheckState(static_cast<int32_t>(s));
     arc_begin += uint64_t{states_[s].num_emitting} + states_[s].num_epsilon;
   }
   if (arc_begin != header_->num_arcs) {
@@ -103,7 +104,7 @@ void Graph::CheckState(int32_t s) const {
   for (uint64_t a = state.arc_begin; a < arc_end; ++a) {
     if (!IsGood(arcs_[a], *header_, a < emitting_end)) RefuseArc(s, arcs_[a]);
   }
-  if (is_checked_ != nullptr) is_checked_[s].store(1, std::memory_order_relaxed);
+  if (own_marks_ != nullptr) own_marks_[s].store(1, std::memory_order_release);
 }
 
 }  // namespace asr

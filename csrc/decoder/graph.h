@@ -53,18 +53,22 @@ struct Arc {
 
 static_assert(sizeof(Header) == 64 && sizeof(State) == 16 && sizeof(Arc) == 16, "the layout of graph.bin");
 
-// An immutable view of a graph, shared freely by threads. The memory belongs to the caller and outlives it.
+// A graph, shared freely by threads. It lies in memory of the caller, which outlives it; or in its own, where
+// a LazyGraph grows it.
 class Graph {
  public:
   // `data` is aligned to 4 bytes. Throws std::invalid_argument saying what is wrong where: in the header, and
   // with `check_all` anywhere. Without it a graph of any size opens at once, and who walks it calls Check for
   // each state before looking at its arcs.
   Graph(const void* data, size_t num_bytes, bool check_all);
+  virtual ~Graph() = default;
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
 
   // Throws std::invalid_argument unless the state's arcs, labels and costs are as they should be. `state` is
   // the start, or an arc of a checked state leads there.
   void Check(int32_t state) const {
-    if (is_checked_ != nullptr && is_checked_[state].load(std::memory_order_relaxed) == 0) CheckState(state);
+    if (is_checked_ != nullptr && is_checked_[state].load(std::memory_order_acquire) == 0) CheckState(state);
   }
 
   // Asks for the memory of a state.
@@ -79,14 +83,19 @@ class Graph {
   const Arc* emitting(const State& state) const { return arcs_ + state.arc_begin; }
   const Arc* epsilon(const State& state) const { return emitting(state) + state.num_emitting; }
 
+ protected:
+  Graph() = default;
+
+  const Header* header_ = nullptr;
+  const State* states_ = nullptr;
+  const Arc* arcs_ = nullptr;
+  const std::atomic<uint8_t>* is_checked_ = nullptr;  // of each state; null: all are
+
  private:
-  void CheckState(int32_t state) const;
+  virtual void CheckState(int32_t state) const;
 
   // Threads may check a state twice, and find the same.
-  std::unique_ptr<std::atomic<uint8_t>[]> is_checked_;  // of each state; null: all are
-  const Header* header_;
-  const State* states_;
-  const Arc* arcs_;
+  std::unique_ptr<std::atomic<uint8_t>[]> own_marks_;
 };
 
 }  // namespace asr

@@ -1,0 +1,93 @@
+"""The dynamic graph: a lexicon tree and an n-gram, composed by the search itself where it goes.
+
+Nothing is compiled. A folder holds tree.bin (asr.graph.tree), lm.ngram (asr.graph.ngram_file), tokens.txt and
+stats.json; a new language model replaces lm.ngram alone, a new lexicon tree.bin alone. What the search walks is the LG
+that asr.graph.expand would compile, with the same costs: csrc/decoder/lazy_graph.h.
+"""
+
+import json
+import logging
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from asr import _decoder
+from asr.errors import InputError
+from asr.files import atomic_write
+from asr.graph.lexicon_fst import spell
+from asr.graph.ngram_file import NgramFile, write_ngram
+from asr.graph.preflight import check
+from asr.graph.tree import Tree, write_tree
+from asr.lm.model import NgramModel
+from asr.search import Graph
+from asr.text.lexicon import Lexicon
+from asr.tokens import SPACE, Tokens
+
+TREE, NGRAM = "tree.bin", "lm.ngram"
+CACHE_BYTES = 512 << 20  # of a graph; beyond, the next utterance begins a new one
+Slot = tuple[int, float, list[tuple[list[int], int, float]]]  # as Slot in csrc/decoder/vocabulary.h
+_log = logging.getLogger(__name__)
+
+
+def compile_dynamic(tokens: Tokens, lexicon: Lexicon, model: NgramModel, out_dir: str | Path,
+                    silence: str | None = None) -> dict[str, object]:  # fmt: skip
+    """Write the folder of a dynamic graph; returns what stats.json says.
+
+    As in `asr.graph.compile_graph`, a `<space>` in the token table must stand between words, `silence` may, and words
+    that cannot be said are named and left out. Raises InputError as `preflight.check` does.
+    """
+    start_s = time.monotonic()
+    separator = SPACE if SPACE in tokens else None
+    words, lexicon, left_out = check(model.words, lexicon, tokens, silence, separator)
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tree(words, spell(words, lexicon, tokens, silence, separator), folder / TREE)
+    _log.info("tree     %9d words %7.1f s", len(words), time.monotonic() - start_s)
+    write_ngram(model, folder / NGRAM)
+    tokens.write(folder / "tokens.txt")
+    stats: dict[str, object] = {
+        "kind": "dynamic",
+        "words": len(words),
+        "left_out": left_out,
+        "silence": silence,
+        "seconds": round(time.monotonic() - start_s, 2),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    with atomic_write(folder / "stats.json") as file:
+        json.dump(stats, file, indent=1, ensure_ascii=False)
+    return stats
+
+
+class Language:
+    """A lexicon tree and an n-gram, mapped and joined by their words. Immutable; shared by threads and requests."""
+
+    def __init__(self, tree: Tree, ngram: NgramFile):
+        """Raises InputError when one of them is damaged."""
+        self.tree, self.ngram = tree, ngram
+        numbers = tree.numbers
+        word_of = np.array([numbers.get(word, 0) for word in ngram.words], np.uint32)
+        try:
+            self._core = _decoder.Language(tree.data, ngram.data, word_of)
+        except ValueError as e:
+            raise InputError(str(e)) from None
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Language":
+        """Raises InputError naming the file that is missing or damaged."""
+        return cls(
+            *(kind(_map(Path(folder) / name), f"{folder}/{name}") for kind, name in ((Tree, TREE), (NgramFile, NGRAM)))
+        )  # type: ignore[operator]
+
+    def graph(self, slots: Sequence[Slot] = (), cache_bytes: int = CACHE_BYTES) -> Graph:
+        """What a decoder searches, with the new words in `slots`."""
+        return Graph(_decoder.DynamicGraph(self._core, list(slots), cache_bytes))
+
+
+def _map(path: Path) -> np.ndarray:
+    try:
+        return np.memmap(path, np.uint8, "r")
+    except (OSError, ValueError) as e:
+        raise InputError(f"cannot read {path}: {e}; build it with `asr graph graph.kind=dynamic`") from e

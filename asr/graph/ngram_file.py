@@ -1,0 +1,62 @@
+"""An n-gram packed for the search, which walks it where it lies in the file (layout: csrc/decoder/ngram.h).
+
+It takes 12 bytes an n-gram and 16 a history, opens at once, and depends on no lexicon: words that a lexicon lacks are
+never reached.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr.graph.grammar import ngram_grammar
+from asr.graph.parts import lines_of, read_parts, text_of, write_parts
+from asr.lm.model import BEGIN, END, UNKNOWN, NgramModel
+
+HEADER = np.dtype(
+    [("magic", "S8")]
+    + [(name, "<u4") for name in ("version", "num_states", "num_arcs", "num_words", "start", "reserved")]
+    + [("words_bytes", "<u8"), ("num_bytes", "<u8")]
+)
+STATE = np.dtype([("arc_begin", "<u4"), ("shorter", "<u4"), ("backoff", "<f4"), ("final_cost", "<f4")])
+ARC = np.dtype([("word", "<u4"), ("cost", "<f4"), ("next", "<u4")])
+
+
+def write_ngram(model: NgramModel, path: str | Path) -> None:
+    """Write `model`, whole or not at all. `<unk>` is left out: it is nothing that can be said."""
+    words = [word for word in model.words if word not in (BEGIN, END, UNKNOWN)]
+    grammar = ngram_grammar(model, {word: label for label, word in enumerate(words, 1)})
+    is_word = grammar.olabel > 0
+    back = np.flatnonzero(~is_word)
+    states = np.zeros(grammar.num_states + 1, STATE)
+    states["final_cost"][:-1] = grammar.final
+    states["arc_begin"] = np.concatenate(
+        [[0], np.cumsum(np.bincount(grammar.source[is_word], minlength=len(states) - 1))]
+    )
+    states["shorter"][grammar.source[back]] = grammar.target[back]
+    states["backoff"][grammar.source[back]] = grammar.cost[back]
+    arcs = np.empty(int(is_word.sum()), ARC)
+    arcs["word"], arcs["cost"] = grammar.olabel[is_word] - 1, grammar.cost[is_word]
+    arcs["next"] = grammar.target[is_word]
+    names = text_of(words)
+    header = np.zeros((), HEADER)
+    header["magic"], header["version"], header["start"] = b"asrngram", 1, grammar.start
+    header["num_states"], header["num_arcs"], header["num_words"] = grammar.num_states, len(arcs), len(words)
+    header["words_bytes"] = len(names)
+    write_parts(path, header, [states, arcs, names])
+
+
+class NgramFile:
+    """A mapped lm.ngram. `data` is what the search takes."""
+
+    def __init__(self, data: NDArray[np.uint8], name: str):
+        self.data = data
+        header, cutter = read_parts(data, HEADER, name)
+        states = cutter.take(STATE, int(header["num_states"]) + 1)
+        self.arcs = cutter.take(ARC, header["num_arcs"])
+        self.words = lines_of(cutter.take(np.uint8, header["words_bytes"]))
+        self.num_unigrams = int(states["arc_begin"][1])
+
+    def unigram_costs(self) -> np.ndarray:
+        """Costs of the words that the empty history lists."""
+        return self.arcs["cost"][: self.num_unigrams]

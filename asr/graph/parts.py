@@ -1,0 +1,51 @@
+"""Files that are mapped into memory: a header and arrays, each at a multiple of 8 bytes (csrc/decoder/mapped_file.h)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr.errors import InputError
+from asr.files import atomic_write
+
+
+def write_parts(path: str | Path, header: NDArray[np.void], parts: Sequence[np.ndarray]) -> None:
+    """Write the header, its `num_bytes` filled in, and the parts, whole or not at all."""
+    sizes = [-(-part.nbytes // 8) * 8 for part in (header, *parts)]
+    header["num_bytes"] = sum(sizes)
+    with atomic_write(path, "wb") as file:
+        for part, size in zip((header, *parts), sizes, strict=True):
+            file.write(part.tobytes())
+            file.write(bytes(size - part.nbytes))
+
+
+def read_parts(data: NDArray[np.uint8], header: np.dtype, what: str) -> tuple[np.void, "Cutter"]:
+    """The header and what hands out the parts. Raises InputError for less than a header."""
+    if len(data) < header.itemsize:
+        raise InputError(f"{what} has {len(data)} bytes, fewer than its header; run `asr graph` again")
+    cutter = Cutter(data, what)
+    return cutter.take(header, 1)[0], cutter
+
+
+class Cutter:
+    def __init__(self, data: NDArray[np.uint8], what: str):
+        self.data, self.what, self.place = data, what, 0
+
+    def take(self, kind: np.dtype | type, count: int) -> np.ndarray:
+        """The next part, in place."""
+        size = np.dtype(kind).itemsize * int(count)
+        part = self.data[self.place : self.place + size]
+        if len(part) < size:
+            raise InputError(f"{self.what} is cut short or damaged; run `asr graph` again")
+        self.place = -(-(self.place + size) // 8) * 8
+        return part.view(kind)
+
+
+def text_of(lines: Sequence[str]) -> NDArray[np.uint8]:
+    """The lines as UTF-8 bytes."""
+    return np.frombuffer("".join(line + "\n" for line in lines).encode(), np.uint8)
+
+
+def lines_of(text: NDArray[np.uint8]) -> list[str]:
+    return text.tobytes().decode().split("\n")[:-1]

@@ -1,0 +1,187 @@
+#include "lazy_graph.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace asr {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr size_t kMostStates = size_t{1} << 27;
+constexpr size_t kMostArcs = size_t{1} << 28;
+// In the place of a tail's joint, these make the keys of joints and of ends of words.
+constexpr uint64_t kJointKey = 0x80000000u;
+constexpr uint64_t kWordEndKey = 0x80000001u;
+
+}  // namespace
+
+LazyGraph::LazyGraph(const Vocabulary& vocabulary)
+    : vocabulary_(vocabulary), own_states_(kMostStates), own_arcs_(kMostArcs), is_grown_(kMostStates) {
+  own_header_.is_implicit = 1;
+  own_header_.max_ilabel = vocabulary.max_ilabel();
+  own_header_.max_olabel = vocabulary.max_olabel();
+  header_ = &own_header_;
+  states_ = own_states_.data();
+  arcs_ = own_arcs_.data();
+  is_checked_ = is_grown_.data();
+  own_header_.start = static_cast<uint32_t>(Joint(HistoryContext(vocabulary.ngram().start())));
+}
+
+LazyGraph::Size LazyGraph::size() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  constexpr size_t kMapEntry = 4 * sizeof(uint64_t);
+  const size_t state_bytes = origins_.size() * (sizeof(State) + sizeof(uint8_t) + sizeof(Origin));
+  const size_t map_bytes = (numbers_.size() + context_numbers_.size()) * kMapEntry;
+  return {origins_.size(), own_arcs_.size(),
+          state_bytes + map_bytes + own_arcs_.size() * sizeof(Arc) + num_leaves_ * sizeof(Leaf)};
+}
+
+void LazyGraph::CheckState(int32_t state) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (is_grown_.data()[state].load(std::memory_order_relaxed) == 0) const_cast<LazyGraph*>(this)->Grow(state);
+}
+
+void LazyGraph::Grow(int32_t state) {
+  grown_.clear();
+  const Origin origin = origins_[state];
+  float final_cost = kInfinity;
+  const Ngram& ngram = vocabulary_.ngram();
+  switch (origin.kind) {
+    case Kind::kJoint: {
+      const Context& context = contexts_[origin.context];
+      const bool may_end = !context.is_slot && (vocabulary_.tree().separator() == 0 ||
+                                                static_cast<uint32_t>(state) == own_header_.start);
+      if (may_end) final_cost = ngram.state(context.history).final_cost;
+      GrowJoint(state, origin);
+      break;
+    }
+    case Kind::kWordEnd:
+      final_cost = ngram.state(origin.begin).final_cost;
+      AddArc(vocabulary_.tree().separator(), 0, 0.0f, Joint(HistoryContext(origin.begin)));
+      break;
+    case Kind::kNode: {
+      const Context context = contexts_[origin.context];
+      GrowRange(context, origin, CostOf(*context.leaves, origin.begin, origin.end));
+      break;
+    }
+    case Kind::kTail: {
+      const Tree::Suffix suffix = vocabulary_.suffix(origin.begin);
+      AddArc(static_cast<int32_t>(suffix.label), 0, 0.0f,
+             Tail(suffix.next, static_cast<int32_t>(origin.end)));
+      break;
+    }
+  }
+  const size_t arc_begin = own_arcs_.size();
+  own_arcs_.Grow(grown_.size());
+  uint32_t num_epsilon = 0;
+  for (size_t a = 0; a < grown_.size(); ++a) {
+    own_arcs_[arc_begin + a] = grown_[a];
+    num_epsilon += grown_[a].ilabel == kEpsilonLabel;
+  }
+  const auto num_emitting = static_cast<uint32_t>(grown_.size()) - num_epsilon;
+  own_states_[state] = {static_cast<uint32_t>(arc_begin), num_emitting, num_epsilon, final_cost};
+  is_grown_[state].store(1, std::memory_order_release);
+}
+
+// Epsilon arcs come last.
+void LazyGraph::GrowJoint(int32_t state, const Origin& origin) {
+  if (contexts_[origin.context].leaves == nullptr) {
+    const uint32_t history = contexts_[origin.context].history;
+    const Leaves& leaves = leaves_.emplace(history, vocabulary_.AfterHistory(history)).first->second;
+    num_leaves_ += leaves.size();
+    contexts_[origin.context].leaves = &leaves;
+  }
+  const Context context = contexts_[origin.context];
+  const int32_t silence = vocabulary_.tree().silence();
+  if (silence != 0 && !context.is_slot) AddArc(silence, 0, 0.0f, state);
+  const auto num_leaves = static_cast<uint32_t>(context.leaves->size()) - 1;
+  GrowRange(context, {Kind::kNode, origin.context, 0, num_leaves, 0}, 0.0f);
+  if (context.is_slot) return;
+  const Ngram::State& history = vocabulary_.ngram().state(context.history);
+  if (context.history != 0) AddArc(kEpsilonLabel, 0, history.backoff, Joint(HistoryContext(history.shorter)));
+  for (const Vocabulary::Opening& opening : vocabulary_.Openings(context.history))
+    AddArc(kEpsilonLabel, 0, opening.cost, Joint(SlotContext(opening.slot, opening.next)));
+}
+
+// The arcs to the children of a range of leaves, on the way to which `spent` has been paid.
+void LazyGraph::GrowRange(const Context& context, const Origin& range, float spent) {
+  const Leaves& leaves = *context.leaves;
+  const uint32_t depth = range.depth;
+  const bool has_separator = vocabulary_.tree().separator() != 0;
+  for (uint32_t begin = range.begin; begin < range.end;) {
+    const uint32_t end = EndOfRun(leaves, begin, range.end, depth);
+    const int32_t label = vocabulary_.label(leaves[begin].spelling, depth);
+    for (; begin < end; ++begin) {
+      const Leaf& leaf = leaves[begin];
+      const bool ends = vocabulary_.length(leaf.spelling) == depth + 1;
+      if (!ends && begin + 1 < end) break;
+      const uint32_t history = context.is_slot ? context.history : leaf.next;
+      int32_t next = has_separator ? WordEnd(history) : Joint(HistoryContext(history));
+      if (!ends) next = Tail(vocabulary_.suffix(leaf.spelling, depth + 1), next);
+      AddArc(label, static_cast<int32_t>(vocabulary_.word(leaf.spelling)), leaf.cost - spent, next);
+    }
+    if (begin == end) continue;
+    const int32_t node = NewState({Kind::kNode, range.context, begin, end, depth + 1});
+    AddArc(label, 0, CostOf(leaves, begin, end) - spent, node);
+    begin = end;
+  }
+}
+
+// The first leaf from `begin` on whose label at `depth` is another: steps that double, then halve.
+uint32_t LazyGraph::EndOfRun(const Leaves& leaves, uint32_t begin, uint32_t end, uint32_t depth) const {
+  const int32_t label = vocabulary_.label(leaves[begin].spelling, depth);
+  const auto is_other = [&](uint32_t i) { return vocabulary_.label(leaves[i].spelling, depth) != label; };
+  uint32_t same = begin, step = 1;
+  while (same + step < end && !is_other(same + step)) {
+    same += step;
+    step *= 2;
+  }
+  uint32_t other = std::min(end, same + step);
+  while (same + 1 < other) {
+    const uint32_t middle = same + (other - same) / 2;
+    (is_other(middle) ? other : same) = middle;
+  }
+  return other;
+}
+
+int32_t LazyGraph::NewState(const Origin& origin) {
+  own_states_.Grow(1);
+  is_grown_.Grow(1);
+  origins_.push_back(origin);
+  return static_cast<int32_t>(origins_.size()) - 1;
+}
+
+int32_t LazyGraph::Find(uint64_t key, const Origin& origin) {
+  const auto [found, is_new] = numbers_.try_emplace(key, static_cast<int32_t>(origins_.size()));
+  if (is_new) NewState(origin);
+  return found->second;
+}
+
+int32_t LazyGraph::Joint(uint32_t context) {
+  return Find(uint64_t{context} << 32 | kJointKey, {Kind::kJoint, context, 0, 0, 0});
+}
+
+int32_t LazyGraph::WordEnd(uint32_t history) {
+  return Find(uint64_t{history} << 32 | kWordEndKey, {Kind::kWordEnd, 0, history, 0, 0});
+}
+
+int32_t LazyGraph::Tail(uint32_t suffix, int32_t joint) {
+  if (suffix == 0) return joint;
+  const auto target = static_cast<uint32_t>(joint);
+  return Find(uint64_t{suffix} << 32 | target, {Kind::kTail, 0, suffix, target, 0});
+}
+
+uint32_t LazyGraph::HistoryContext(uint32_t history) {
+  const auto [found, is_new] = context_numbers_.try_emplace(history, static_cast<uint32_t>(contexts_.size()));
+  if (is_new) contexts_.push_back({nullptr, false, history});
+  return found->second;
+}
+
+uint32_t LazyGraph::SlotContext(uint32_t slot, uint32_t history) {
+  const uint64_t key = (uint64_t{slot} + 1) << 32 | history;
+  const auto [found, is_new] = context_numbers_.try_emplace(key, static_cast<uint32_t>(contexts_.size()));
+  if (is_new) contexts_.push_back({&vocabulary_.InSlot(slot), true, history});
+  return found->second;
+}
+
+}  // namespace asr

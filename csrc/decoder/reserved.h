@@ -1,0 +1,45 @@
+// An array that grows and never moves: addresses are reserved at once, memory is taken as it is used.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <cstddef>
+#include <new>
+#include <stdexcept>
+
+namespace asr {
+
+// For plain types whose zero bytes are a good value. One writer at a time; readers may look at what they have
+// been told of.
+template <class T>
+class Reserved {
+ public:
+  explicit Reserved(size_t capacity) : capacity_(capacity) {
+    constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    void* memory = mmap(nullptr, capacity * sizeof(T), PROT_READ | PROT_WRITE, kFlags, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    data_ = static_cast<T*>(memory);
+  }
+  ~Reserved() { munmap(data_, capacity_ * sizeof(T)); }
+  Reserved(const Reserved&) = delete;
+  Reserved& operator=(const Reserved&) = delete;
+
+  T* data() const { return data_; }
+  size_t size() const { return size_; }
+  T& operator[](size_t i) { return data_[i]; }
+  // Room for so many more.
+  void Grow(size_t count) {
+    if (count > capacity_ - size_) {
+      throw std::runtime_error(
+          "the dynamic graph has grown beyond what can be numbered; decode shorter recordings");
+    }
+    size_ += count;
+  }
+
+ private:
+  T* data_;
+  size_t capacity_;
+  size_t size_ = 0;
+};
+
+}  // namespace asr

@@ -1,0 +1,70 @@
+// The lexicon as a tree that needs no nodes: all spellings in the order of their labels. A node is a range of
+// spellings that begin alike; its children are found by their next label.
+//
+// tree.bin, little-endian, version 1 (asr/graph/tree.py writes it), every part at a multiple of 8 bytes:
+//
+//   Header
+//   uint32  first[num_spellings + 1]   where the labels of each spelling begin
+//   uint32  word[num_spellings]        its output label, 1 to num_words
+//   uint16  label[num_labels]          input labels (token of the net + 1)
+//   uint32  suffix[num_labels]         the end of the spelling from this label on, as a suffix
+//   Suffix  suffixes[num_suffixes]     each suffix once: its first label, and the suffix that follows it
+//   char    words[words_bytes]         names of the output labels 1.. , a line each
+//
+// Suffix 0 is the empty one. Where only one word is left, the search walks along its suffix, which words that
+// end alike share.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace asr {
+
+class Tree {
+ public:
+  struct Suffix {
+    uint32_t label;
+    uint32_t next;  // a suffix of a smaller number
+  };
+
+  // `data` is aligned to 8 bytes, belongs to the caller and outlives the tree. Throws std::invalid_argument
+  // saying what is wrong where.
+  Tree(const void* data, size_t num_bytes);
+
+  uint32_t num_spellings() const { return header_->num_spellings; }
+  uint32_t num_words() const { return header_->num_words; }
+  int32_t max_label() const { return header_->max_label; }
+  int32_t silence() const { return header_->silence; }
+  int32_t separator() const { return header_->separator; }
+  uint32_t word(uint32_t spelling) const { return word_[spelling]; }
+  uint32_t length(uint32_t spelling) const { return first_[spelling + 1] - first_[spelling]; }
+  int32_t label(uint32_t spelling, uint32_t place) const { return label_[first_[spelling] + place]; }
+  uint32_t suffix(uint32_t spelling, uint32_t place) const { return suffix_[first_[spelling] + place]; }
+  const Suffix& suffix(uint32_t number) const { return suffixes_[number]; }
+  uint32_t num_suffixes() const { return header_->num_suffixes; }
+
+ private:
+  struct Header {
+    char magic[8];  // "asrwords"
+    uint32_t version;
+    uint32_t num_words;
+    uint32_t num_spellings;
+    uint32_t num_labels;
+    uint32_t num_suffixes;
+    int32_t max_label;  // the largest label
+    int32_t silence;    // label that may stand between words, or 0
+    int32_t separator;  // label that must, or 0
+    uint64_t words_bytes;
+    uint64_t num_bytes;  // of the whole tree
+  };
+  static_assert(sizeof(Header) == 56, "the layout of tree.bin");
+
+  const Header* header_;
+  const uint32_t* first_;
+  const uint32_t* word_;
+  const uint16_t* label_;
+  const uint32_t* suffix_;
+  const Suffix* suffixes_;
+};
+
+}  // namespace asr

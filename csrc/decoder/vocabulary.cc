@@ -1,0 +1,108 @@
+#include "vocabulary.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+namespace asr {
+namespace {
+
+// A sum that is so small a share of the sums it is the difference of has lost its last digits.
+constexpr double kLeastShare = 1e-7;
+
+void AddMasses(Leaves* leaves) {
+  leaves->push_back({0, 0.0f, 0, 0.0});
+  double mass = 0;
+  for (Leaf& leaf : *leaves) {
+    leaf.mass = mass;
+    mass += std::exp(-double{leaf.cost});
+  }
+}
+
+}  // namespace
+
+float CostOf(const Leaves& leaves, uint32_t begin, uint32_t end) {
+  const double mass = leaves[end].mass - leaves[begin].mass;
+  if (mass > kLeastShare * leaves[end].mass) return static_cast<float>(-std::log(mass));
+  float least = std::numeric_limits<float>::infinity();
+  for (uint32_t i = begin; i < end; ++i) least = std::min(least, leaves[i].cost);
+  double sum = 0;
+  for (uint32_t i = begin; i < end; ++i) sum += std::exp(double{least} - leaves[i].cost);
+  return static_cast<float>(least - std::log(sum));
+}
+
+Vocabulary::Vocabulary(const Language& language, const std::vector<Slot>& slots)
+    : language_(language),
+      tree_(language.tree()),
+      num_shared_(tree_.num_spellings()),
+      max_ilabel_(tree_.max_label()),
+      max_olabel_(static_cast<int32_t>(tree_.num_words())),
+      own_first_{0} {
+  for (const Slot& slot : slots) AddSlot(slot);
+}
+
+void Vocabulary::AddSlot(const Slot& slot) {
+  const auto number = static_cast<uint32_t>(slots_.size());
+  if (slot.word >= int64_t{ngram().num_words()})
+    throw std::invalid_argument("a slot's word is none of the n-gram");
+  if (slot.word >= 0) {
+    if (slot_of_.empty()) slot_of_.assign(ngram().num_words(), -1);
+    slot_of_[slot.word] = static_cast<int32_t>(number);
+  } else if (!slot.members.empty()) {
+    open_.push_back({number, slot.cost, 0});
+  }
+  Leaves leaves;
+  for (const Slot::Member& member : slot.members) {
+    if (member.labels.empty() || member.word < 1 || !std::isfinite(member.cost))
+      throw std::invalid_argument("a new word has no spelling, no label or no cost");
+    leaves.push_back({num_shared_ + static_cast<uint32_t>(own_words_.size()), member.cost, 0, 0.0});
+    own_words_.push_back(member.word);
+    max_olabel_ = std::max(max_olabel_, member.word);
+    for (const int32_t label : member.labels) {
+      if (label < 1) throw std::invalid_argument("a new word has a label that is no token");
+      max_ilabel_ = std::max(max_ilabel_, label);
+      const auto next = tree_.num_suffixes() + static_cast<uint32_t>(own_suffixes_.size()) + 1;
+      own_suffixes_.push_back({static_cast<uint32_t>(label), next});
+    }
+    own_suffixes_.back().next = 0;
+    own_first_.push_back(static_cast<uint32_t>(own_suffixes_.size()));
+  }
+  std::sort(leaves.begin(), leaves.end(), [this](const Leaf& a, const Leaf& b) {
+    const uint32_t shorter = std::min(length(a.spelling), length(b.spelling));
+    for (uint32_t k = 0; k < shorter; ++k) {
+      const int32_t x = label(a.spelling, k), y = label(b.spelling, k);
+      if (x != y) return x < y;
+    }
+    return std::make_pair(length(a.spelling), a.spelling) < std::make_pair(length(b.spelling), b.spelling);
+  });
+  AddMasses(&leaves);
+  slots_.push_back(std::move(leaves));
+}
+
+Leaves Vocabulary::AfterHistory(uint32_t history) const {
+  Leaves leaves;
+  for (const Ngram::Arc* arc = ngram().begin(history); arc != ngram().end(history); ++arc)
+    for (const uint32_t *spelling = language_.begin(arc->word), *end = language_.end(arc->word);
+         spelling != end; ++spelling)
+      leaves.push_back({*spelling, arc->cost, arc->next, 0.0});
+  std::sort(leaves.begin(), leaves.end(),
+            [](const Leaf& a, const Leaf& b) { return a.spelling < b.spelling; });
+  AddMasses(&leaves);
+  return leaves;
+}
+
+std::vector<Vocabulary::Opening> Vocabulary::Openings(uint32_t history) const {
+  std::vector<Opening> openings;
+  if (history == 0) openings = open_;
+  if (slot_of_.empty()) return openings;
+  for (const Ngram::Arc* arc = ngram().begin(history); arc != ngram().end(history); ++arc) {
+    const int32_t slot = slot_of_[arc->word];
+    if (slot >= 0 && slots_[slot].size() > 1)
+      openings.push_back({static_cast<uint32_t>(slot), arc->cost, arc->next});
+  }
+  return openings;
+}
+
+}  // namespace asr

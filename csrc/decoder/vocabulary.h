@@ -1,0 +1,98 @@
+// What words can follow which history, as the leaves of a tree of spellings: those of a language, and beside
+// them the words that one request adds.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "language.h"
+
+namespace asr {
+
+// A place in the language model that a request fills: a class such as <name>, or all new words together.
+struct Slot {
+  struct Member {
+    std::vector<int32_t> labels;  // input labels; not empty
+    int32_t word;                 // output label
+    float cost;                   // of the member within the slot
+  };
+  int64_t word = -1;  // of the n-gram, which stands for the slot; -1: the slot follows the empty history
+  float cost = 0;     // of entering a slot that follows the empty history
+  std::vector<Member> members;
+};
+
+// A spelled word that may come next.
+struct Leaf {
+  uint32_t spelling;
+  float cost;
+  uint32_t next;  // history afterwards; of a slot's leaves none
+  double mass;    // sum of exp(-cost) of the leaves before
+};
+
+// Leaves by spelling, and one more at the end for its mass. Those that begin alike stand together.
+using Leaves = std::vector<Leaf>;
+
+// The cost of any of the leaves begin .. end - 1: the least that a path to one of them will pay, were they
+// one.
+float CostOf(const Leaves& leaves, uint32_t begin, uint32_t end);
+
+class Vocabulary {
+ public:
+  struct Opening {
+    uint32_t slot;
+    float cost;
+    uint32_t next;  // history after the slot
+  };
+
+  // `language` outlives it. Throws std::invalid_argument for a slot whose word, label or cost is none.
+  Vocabulary(const Language& language, const std::vector<Slot>& slots);
+
+  const Ngram& ngram() const { return language_.ngram(); }
+  const Tree& tree() const { return tree_; }
+  int32_t max_ilabel() const { return max_ilabel_; }
+  int32_t max_olabel() const { return max_olabel_; }
+
+  Leaves AfterHistory(uint32_t history) const;
+  const Leaves& InSlot(uint32_t slot) const { return slots_[slot]; }
+  // The slots that may follow, those without members left out.
+  std::vector<Opening> Openings(uint32_t history) const;
+
+  // Spellings are those of the tree and then those of the slots' members; suffixes likewise.
+  uint32_t length(uint32_t spelling) const {
+    return IsOwn(spelling) ? own_first_[spelling - num_shared_ + 1] - own_first_[spelling - num_shared_]
+                           : tree_.length(spelling);
+  }
+  int32_t label(uint32_t spelling, uint32_t place) const {
+    return IsOwn(spelling) ? own_suffixes_[OwnPlace(spelling, place)].label : tree_.label(spelling, place);
+  }
+  uint32_t word(uint32_t spelling) const {
+    return IsOwn(spelling) ? own_words_[spelling - num_shared_] : tree_.word(spelling);
+  }
+  uint32_t suffix(uint32_t spelling, uint32_t place) const {
+    return IsOwn(spelling) ? tree_.num_suffixes() + OwnPlace(spelling, place) : tree_.suffix(spelling, place);
+  }
+  Tree::Suffix suffix(uint32_t number) const {
+    return number < tree_.num_suffixes() ? tree_.suffix(number)
+                                         : own_suffixes_[number - tree_.num_suffixes()];
+  }
+
+ private:
+  bool IsOwn(uint32_t spelling) const { return spelling >= num_shared_; }
+  uint32_t OwnPlace(uint32_t spelling, uint32_t place) const {
+    return own_first_[spelling - num_shared_] + place;
+  }
+  void AddSlot(const Slot& slot);
+
+  const Language& language_;
+  const Tree& tree_;
+  const uint32_t num_shared_;  // spellings of the tree
+  int32_t max_ilabel_, max_olabel_;
+  std::vector<int32_t> slot_of_;  // of each word of the n-gram, or -1; empty when there are no slots
+  std::vector<Opening> open_;     // slots after the empty history
+  std::vector<Leaves> slots_;
+  std::vector<uint32_t> own_first_;  // of each spelling of a slot's member, in own_suffixes_; and the end
+  std::vector<uint32_t> own_words_;  // their output labels
+  std::vector<Tree::Suffix> own_suffixes_;  // a label each, one spelling behind another
+};
+
+}  // namespace asr
