@@ -77,9 +77,8 @@ class Language:
     @classmethod
     def open(cls, folder: str | Path) -> "Language":
         """Raises InputError naming the file that is missing or damaged."""
-        return cls(
-            *(kind(_map(Path(folder) / name), f"{folder}/{name}") for kind, name in ((Tree, TREE), (NgramFile, NGRAM)))
-        )  # type: ignore[operator]
+        tree, ngram = (Path(folder) / name for name in (TREE, NGRAM))
+        return cls(Tree(_map(tree), str(tree)), NgramFile(_map(ngram), str(ngram)))
 
     def graph(self, slots: Sequence[Slot] = (), cache_bytes: int = CACHE_BYTES) -> Graph:
         """What a decoder searches, with the new words in `slots`."""

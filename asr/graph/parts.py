@@ -1,4 +1,4 @@
-"""Files that are mapped into memory: a header and arrays, each at a multiple of 8 bytes (csrc/decoder/mapped_file.h)."""
+"""Files to map into memory: a header and arrays, each at a multiple of 8 bytes: csrc/decoder/mapped_file.h."""
 
 from collections.abc import Sequence
 from pathlib import Path
