@@ -10,6 +10,7 @@ import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -29,7 +30,9 @@ from asr.errors import InputError
 from asr.feature_files import is_feature_file, load_features
 from asr.hypothesis import Hypothesis
 from asr.manifest import Utterance
-from asr.searchers import GraphSearcher, GraphTables, GreedySearcher, Searcher, make_decoder
+from asr.new_words import NewWord, pronounce
+from asr.searchers import GraphSearcher, GreedySearcher, Searcher, make_decoder
+from asr.tables import DynamicTables, GraphTables
 from asr.tokens import Tokens
 
 BATCH_S = 60.0  # audio scored at a time, padding included
@@ -76,6 +79,18 @@ class Recognizer:
         cfg = dataclasses.replace(self.cfg, decoder=decoder)
         return Recognizer(self.model, cfg, self.tokens, self.tables, self.device)
 
+    def with_new_words(self, new_words: Iterable[NewWord | str]) -> "Recognizer":
+        """The same recogniser, which knows words more (asr.new_words); ready at once, as nothing is copied or built.
+
+        Words without pronunciation are spelled as the model's units ask for. Raises InputError for words that cannot
+        be, for slots that the language model does not have, and unless the graph is dynamic.
+        """
+        if not isinstance(self.tables, DynamicTables):
+            raise InputError("new words need a dynamic graph; make it with `asr graph graph.kind=dynamic`")
+        words = [NewWord(new) if isinstance(new, str) else new for new in new_words]
+        tables = self.tables.with_words(words, self.tokens, partial(pronounce, unit=self.cfg.tokens.unit))
+        return Recognizer(self.model, self.cfg, self.tokens, tables, self.device)
+
     def _searcher(self, decoder: DecoderConfig) -> Searcher:
         if decoder.kind not in ("graph", "greedy"):
             raise InputError(f"decoder.kind={decoder.kind} is unknown; choose graph or greedy")
@@ -102,11 +117,19 @@ class Recognizer:
 
     @overload
     def transcribe(  # type: ignore[overload-overlap]
-        self, x: Input, sample_rate_hz: int | None = None, phrases: Mapping[str, float] | None = None
+        self,
+        x: Input,
+        sample_rate_hz: int | None = None,
+        phrases: Mapping[str, float] | None = None,
+        new_words: Iterable[NewWord | str] = (),
     ) -> Hypothesis: ...
     @overload
     def transcribe(
-        self, x: Sequence[Input], sample_rate_hz: int | None = None, phrases: Mapping[str, float] | None = None
+        self,
+        x: Sequence[Input],
+        sample_rate_hz: int | None = None,
+        phrases: Mapping[str, float] | None = None,
+        new_words: Iterable[NewWord | str] = (),
     ) -> list[Hypothesis]: ...
 
     def transcribe(
@@ -114,14 +137,18 @@ class Recognizer:
         x: Input | Sequence[Input],
         sample_rate_hz: int | None = None,
         phrases: Mapping[str, float] | None = None,
+        new_words: Iterable[NewWord | str] = (),
     ) -> Hypothesis | list[Hypothesis]:
         """Recognise one recording, or a list of them in batches of like length.
 
         A recording is a path, the bytes of an audio file, or an array: samples (T,), float in [-1, 1] or int16, with
         their `sample_rate_hz`; for a model of stored features, a feature file or features (F, D). `phrases` maps what
-        is expected to its boost in nats, such as {"new york": 3.0}: see `asr.bias`.
+        is expected to its boost in nats, such as {"new york": 3.0}: see `asr.bias`. `new_words` are known for this
+        call alone: see `with_new_words`.
         Raises InputError naming the recording that cannot be read or is too long.
         """
+        if new_words := list(new_words):
+            return self.with_new_words(new_words).transcribe(x, sample_rate_hz, phrases)
         bias = self.bias(phrases)
         if isinstance(x, (str, Path, bytes, np.ndarray)):
             return self._transcribe_many([x], sample_rate_hz, bias)[0]

@@ -5,7 +5,8 @@ that the graph is used where it lies in the mapped file:
 
     model.safetensors   the weights            config.json   features, model, decoder and unit
     tokens.txt          the net's outputs      card.md       what it is, for people
-    graph.bin, words.txt, lexicon.txt          the compiled graph; absent from a recogniser without one
+    graph.bin, words.txt, lexicon.txt          the compiled graph; or
+    tree.bin, lm.ngram                         the dynamic one; neither in a recogniser without a graph
     checksums.json      {"format": 1, "sha256": {member: digest}}
 
 Nothing in it is code: no pickle, no class names, no paths. The same input gives the same bytes.
@@ -23,6 +24,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -33,8 +35,11 @@ from asr.acoustic import AcousticModel
 from asr.config import Config
 from asr.errors import InputError
 from asr.files import atomic_write
+from asr.graph.dynamic import NGRAM, STATIC_FILES, TREE, Language
+from asr.graph.ngram_file import NgramFile
+from asr.graph.tree import Tree
 from asr.search import Graph
-from asr.searchers import GraphTables, check_same_tokens, read_silence
+from asr.tables import DynamicTables, GraphTables, check_same_tokens, read_stats
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 
@@ -44,7 +49,8 @@ MAX_BYTES = 8 << 30  # of a bundle
 MAX_TEXT_BYTES = 256 << 20  # of each member but the weights and the graph
 _GROUPS = ("features", "model", "decoder")
 _MODEL_MEMBERS = ("model.safetensors", "config.json", "tokens.txt", "card.md")
-_GRAPH_MEMBERS = ("graph.bin", "words.txt", "lexicon.txt")
+_GRAPH_MEMBERS = {"static": STATIC_FILES, "dynamic": (TREE, NGRAM)}
+_LARGE_MEMBERS = ("model.safetensors", "graph.bin", TREE, NGRAM)
 _SUMS = "checksums.json"
 _PADDING_ID = 0xD935  # the extra field of Android's zipalign
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7; the last two are the lengths of name and extra field
@@ -70,17 +76,17 @@ def write(
         raise InputError(
             f"the model has {model.num_tokens} outputs, the token table {len(tokens)}; are both of one run?"
         )
-    silence = None if graph_dir is None else read_silence(graph_dir)
+    stats = {} if graph_dir is None else read_stats(graph_dir)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     contents: dict[str, bytes | Path] = {
         "model.safetensors": safetensors.save(state),
-        "config.json": json.dumps(_config_data(cfg, silence), indent=1, sort_keys=True).encode(),
+        "config.json": json.dumps(_config_data(cfg, stats.get("silence")), indent=1, sort_keys=True).encode(),
         "tokens.txt": "".join(symbol + "\n" for symbol in tokens.symbols).encode(),
         "card.md": card.encode(),
     }
     if graph_dir is not None:
         check_same_tokens(tokens, Tokens.read(Path(graph_dir) / "tokens.txt"), graph_dir)
-        contents |= {name: Path(graph_dir) / name for name in _GRAPH_MEMBERS}
+        contents |= {name: Path(graph_dir) / name for name in _GRAPH_MEMBERS[stats.get("kind", "static")]}
     sums = {}
     with atomic_write(path, "wb") as file, zipfile.ZipFile(file, "w") as archive:
         for name, content in contents.items():
@@ -102,6 +108,10 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
         words = texts["words.txt"].removesuffix("\n").split("\n")
         lexicon = Lexicon.parse(texts["lexicon.txt"], f"{path}: lexicon.txt")
         tables = GraphTables(Graph.from_bytes(members["graph.bin"]), words, lexicon, cfg.graph.silence)
+    elif TREE in members:
+        tree, ngram = (np.frombuffer(members[name], np.uint8) for name in (TREE, NGRAM))
+        language = Language(Tree(tree, f"{path}: {TREE}"), NgramFile(ngram, f"{path}: {NGRAM}"))
+        tables = DynamicTables.of(language, cfg.graph.silence)
     return Bundle(_model(members["model.safetensors"], cfg, tokens, path), cfg, tokens, tables, texts["card.md"])
 
 
@@ -150,7 +160,8 @@ def _members(path: Path, max_bytes: int) -> dict[str, memoryview]:
     names = {info.filename for info in infos}
     if len(names) < len(infos):
         raise InputError(f"{path} holds a member twice; make it again with `asr bundle`")
-    allowed = {*_MODEL_MEMBERS, _SUMS} | (set(_GRAPH_MEMBERS) if "graph.bin" in names else set())
+    graph = next((files for files in _GRAPH_MEMBERS.values() if files[0] in names), ())
+    allowed = {*_MODEL_MEMBERS, _SUMS, *graph}
     if odd := sorted(names ^ allowed):
         raise InputError(
             f"{path}: member {odd[0]} is missing or does not belong there; make it again with `asr bundle`"
@@ -161,7 +172,7 @@ def _members(path: Path, max_bytes: int) -> dict[str, memoryview]:
 
 
 def _slice(mapped: memoryview, info: zipfile.ZipInfo, path: Path) -> memoryview:
-    limit = len(mapped) if info.filename in ("model.safetensors", "graph.bin") else MAX_TEXT_BYTES
+    limit = len(mapped) if info.filename in _LARGE_MEMBERS else MAX_TEXT_BYTES
     header = mapped[info.header_offset : info.header_offset + _LOCAL_HEADER.size]
     if info.compress_type != zipfile.ZIP_STORED or info.file_size > limit or len(header) < _LOCAL_HEADER.size:
         raise InputError(f"{path}: member {info.filename} is compressed, too large or cut short; copy the bundle again")

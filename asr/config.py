@@ -96,7 +96,9 @@ class LmConfig:
 
 @dataclass
 class GraphConfig:
-    dir: str = "${out}/graph"  # where the compiled graph lies
+    kind: str = "static"  # static (compiled whole) | dynamic (lexicon tree and LM, composed by the search)
+    dir: str = "${out}/graph"  # where the graph lies
+    ngram: str | None = None  # packed n-gram that a dynamic graph takes instead of its own; `asr lm convert` makes it
     lexicon: str | None = "${tokens.lexicon}"  # word -> units; None spells the LM's words in the net's units
     silence: str | None = None  # token allowed between words; None allows none
     topology: str = "explicit"  # explicit (HLG) | implicit (LG; the search adds CTC's topology: smaller, slower)
@@ -142,6 +144,7 @@ class Config:
     split: str = "test"  # train | dev | test: which manifest to decode
     phrases: str | None = None  # file of phrases to favour, one a line, "phrase" or "phrase<TAB>boost"
     boost: float = 3.0  # of phrases without their own: what a path that holds one gains, in nats
+    new_words: str | None = None  # file of words the language model lacks, for a dynamic graph: see asr/new_words.py
     data: DataConfig = field(default_factory=DataConfig)
     tokens: TokensConfig = field(default_factory=TokensConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)

@@ -4,12 +4,10 @@ Confidence of a word: in the graph search the posterior that the lattice gives i
 lattice, the geometric mean, over its tokens, of the highest posterior of each. Both are then calibrated.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +18,7 @@ from asr.config import DecoderConfig
 from asr.errors import InputError
 from asr.lattice import Lattice
 from asr.search import Decoder, Graph
-from asr.text.lexicon import Lexicon
+from asr.tables import GraphTables
 from asr.text.units import to_text
 from asr.tokens import SPACE, Tokens
 from asr.word_times import Segment, match_words, segments
@@ -47,53 +45,6 @@ class Searcher(Protocol):
     """Thread-safe. `log_probs` (F, V) float32. Raises InputError for a bias that it cannot follow."""
 
     def search(self, log_probs: np.ndarray, bias: Bias | None = None) -> Found: ...
-
-
-@dataclass(frozen=True)
-class GraphTables:
-    """A compiled graph with the words of its output labels, their pronunciations, and the token that the graph
-    allows between words, if any."""
-
-    graph: Graph
-    words: list[str]
-    lexicon: Lexicon
-    silence: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.graph.max_olabel >= len(self.words):
-            raise InputError(
-                f"the graph has output labels up to {self.graph.max_olabel}, words.txt names {len(self.words)}; "
-                "run `asr graph` again"
-            )
-
-    @classmethod
-    def read(cls, folder: str | Path, tokens: Tokens) -> "GraphTables":
-        """Open what `asr graph` wrote. Raises InputError when it was compiled for other tokens."""
-        folder = Path(folder)
-        check_same_tokens(tokens, Tokens.read(folder / "tokens.txt"), folder)
-        try:
-            words = (folder / "words.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        except (OSError, UnicodeDecodeError) as e:
-            raise InputError(f"cannot read {folder / 'words.txt'}: {e}; run `asr graph` again") from e
-        return cls(Graph.open(folder / "graph.bin"), words, Lexicon.read(folder / "lexicon.txt"), read_silence(folder))
-
-
-def read_silence(folder: str | Path) -> str | None:
-    """The token that the graph in `folder` allows between words; None for none."""
-    path = Path(folder) / "stats.json"
-    try:
-        silence: str | None = json.loads(path.read_text(encoding="utf-8")).get("silence")
-    except (OSError, ValueError, AttributeError) as e:
-        raise InputError(f"cannot read the silence token in {path} ({e!r}); run `asr graph` again") from e
-    return silence
-
-
-def check_same_tokens(tokens: Tokens, others: Tokens, where: str | Path) -> None:
-    if tokens != others:
-        raise InputError(
-            f"the graph in {where} was compiled for another token set ({len(others)} tokens, the model has "
-            f"{len(tokens)}); run `asr graph` with this model's tokens.txt"
-        )
 
 
 class GreedySearcher:
@@ -133,14 +84,10 @@ class GraphSearcher:
         nbest: int = 1,
         calibration: Calibration | None = None,
     ):
-        self.decoder, self.tables, self.nbest = decoder, tables, nbest
+        self.decoder, self.tables, self.tokens, self.nbest = decoder, tables, tokens, nbest
         self.calibration = calibration or Calibration()
         between = [s for s in (tables.silence, SPACE) if s is not None and s in tokens]
         self.between = set(tokens.encode(between))
-        self.spellings = {
-            word: [tuple(tokens.encode(units)) for units in variants]
-            for word, variants in tables.lexicon.pronunciations.items()
-        }
 
     def search(self, log_probs: np.ndarray, bias: Bias | None = None) -> Found:
         lattice: Lattice | None = None
@@ -151,10 +98,7 @@ class GraphSearcher:
             path, lattice = decoded.path, decoded.lattice
         words = [self.tables.words[label] for label in path.labels]
         found = segments(path.alignment, log_probs)
-        try:
-            spellings = [self.spellings[word] for word in words]
-        except KeyError as e:
-            raise InputError(f"word {e} of the graph is not in its lexicon.txt; run `asr graph` again") from None
+        spellings = [self.tables.spellings(label, self.tokens) for label in path.labels]
         spans = match_words([s.token for s in found], spellings, self.between, path.complete)
         groups = [[found[i] for i in span] for span in spans]
         confidences = word_confidences(lattice, path.labels) if lattice else None

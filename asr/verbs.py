@@ -20,6 +20,7 @@ from asr.tokens import BLANK, Tokens
 if TYPE_CHECKING:
     from asr.api import Recognizer
     from asr.manifest import Utterance
+    from asr.text.lexicon import Lexicon
 
 FLAGS = ("--help", "--multirun", "--config-dir", "--cfg")
 
@@ -97,30 +98,40 @@ def train(cfg: Config) -> None:
 
 
 def graph(cfg: Config) -> None:
-    """Compiles tokens, lexicon and language model into the search graph.
+    """Makes the search graph of tokens, lexicon and language model.
 
-    asr graph [tokens.table=TOKENS] [lexicon=LEXICON] [arpa=LM]
+    asr graph [kind=static|dynamic] [tokens.table=TOKENS] [lexicon=LEXICON] [arpa=LM]
 
-    The tokens are those of the trained net in `out` unless a table is given. Without a lexicon the words of the
-    language model are spelled in the net's units.
+    A static graph is compiled whole, a dynamic one composed by the search: it is ready at once, takes new words and
+    other language models. The tokens are those of the trained net in `out` unless a table is given. Without a lexicon
+    the words of the language model are spelled in the net's units.
     """
-    from asr.graph import compile_graph
+    from asr.graph import compile_graph, dynamic
     from asr.lm import arpa
-    from asr.text.lexicon import Lexicon
 
     if not cfg.tokens.table:
         cfg = run_folder.as_trained(cfg)
     tokens = run_folder.tokens(cfg)
     if tokens is None:
         raise InputError(f"{cfg.out}/train holds no tokens.txt; run `asr train` first, or name a tokens.table")
-    if cfg.graph.lexicon:
-        lexicon = Lexicon.read(cfg.graph.lexicon)
-    else:
-        lexicon = Lexicon.from_spelling(arpa.read(cfg.lm.arpa).words, cfg.tokens.unit)
+    if cfg.graph.kind == "dynamic":
+        model = arpa.read(cfg.lm.arpa)
+        lexicon = _graph_lexicon(cfg, model.words)
+        built = dynamic.compile_dynamic(tokens, lexicon, model, cfg.graph.dir, cfg.graph.silence)
+        print(f"{built['words']} words -> {cfg.graph.dir}")
+        return
+    lexicon = _graph_lexicon(cfg, arpa.read(cfg.lm.arpa).words if not cfg.graph.lexicon else [])
     stats = compile_graph(tokens, lexicon, cfg.lm.arpa, cfg.graph.dir, cfg.graph.silence, cfg.graph.draw_states,
                           cfg.graph.topology)  # fmt: skip
     last = stats.stages[-1]
     print(f"{stats.words} words, {last.states} states, {last.arcs} arcs -> {cfg.graph.dir}")
+
+
+def _graph_lexicon(cfg: Config, words: list[str]) -> "Lexicon":
+    """The lexicon that is named, or else the words spelled in the net's units."""
+    from asr.text.lexicon import Lexicon
+
+    return Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon else Lexicon.from_spelling(words, cfg.tokens.unit)
 
 
 def decode(cfg: Config) -> None:
@@ -130,13 +141,13 @@ def decode(cfg: Config) -> None:
     asr decode MANIFEST output=hyp.jsonl
 
     Where `asr tune` and `asr calibrate` have been run, what they found is used unless the command line sets others.
-    `phrases=FILE` favours the phrases of a file, one a line.
+    `phrases=FILE` favours the phrases of a file, one a line; `new_words=FILE` adds words, given a dynamic graph.
     """
     from asr.decode import decode_manifest
 
     utterances, name = _utterances(cfg)
     path = cfg.output or Path(cfg.out) / "decode" / name / "hyp.jsonl"
-    recognizer = _recognizer(cfg)
+    recognizer = _knowing(_recognizer(cfg), cfg)
     decode_manifest(recognizer, utterances, path, cfg.threads, recognizer.bias(_phrases(cfg)))
 
 
@@ -199,9 +210,10 @@ def bundle(cfg: Config) -> None:
 def transcribe(cfg: Config) -> None:
     """Writes down the words of sound files, with times.
 
-    asr transcribe [MODEL.asr] FILE ... [output=hyp.jsonl] [phrases=FILE]
+    asr transcribe [MODEL.asr] FILE ... [output=hyp.jsonl] [phrases=FILE] [new_words=FILE]
 
-    `phrases` names a file of phrases to favour, one a line; `nbest=5` prints other readings, too.
+    `phrases` names a file of phrases to favour, one a line; `new_words` one of words to know besides, given a dynamic
+    graph; `nbest=5` prints other readings, too.
     """
     from asr import hypothesis
     from asr.api import load
@@ -209,7 +221,7 @@ def transcribe(cfg: Config) -> None:
     if not cfg.input:
         raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
     _limit_threads(cfg)
-    recognizer = load(cfg.bundle, cfg.device, cfg.data.max_audio_s, **vars(cfg.decoder))
+    recognizer = _knowing(load(cfg.bundle, cfg.device, cfg.data.max_audio_s, **vars(cfg.decoder)), cfg)
     found, problems = [], []
     phrases = _phrases(cfg)
     for file in cfg.input:
@@ -242,14 +254,21 @@ def doctor(cfg: Config) -> None:
 def _recognizer(cfg: Config) -> "Recognizer":
     """The trained model of the run folder with the decoder of `cfg`."""
     from asr.api import Recognizer
-    from asr.searchers import GraphTables
+    from asr.tables import GraphTables
     from asr.trainer import load_model
 
     _limit_threads(cfg)
     cfg = run_folder.as_trained(cfg)
     model, tokens = load_model(cfg)
-    tables = GraphTables.read(cfg.graph.dir, tokens) if cfg.decoder.kind == "graph" else None
+    tables = GraphTables.read(cfg.graph.dir, tokens, cfg.graph.ngram) if cfg.decoder.kind == "graph" else None
     return Recognizer(model, cfg, tokens, tables, cfg.device)
+
+
+def _knowing(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
+    """The recogniser with the new words of `cfg`."""
+    from asr.new_words import read_new_words
+
+    return recognizer.with_new_words(read_new_words(cfg.new_words)) if cfg.new_words else recognizer
 
 
 def _phrases(cfg: Config) -> dict[str, float] | None:

@@ -11,7 +11,7 @@ import soundfile
 from asr import bundle, cli, manifest
 from asr.overrides import compose
 from asr.run_folder import as_trained
-from asr.searchers import GraphTables
+from asr.tables import DynamicTables, GraphTables
 from asr.tokens import Tokens
 
 RATE_HZ = 16000
@@ -148,3 +148,30 @@ def test_threads_limit_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             manifest.write(tmp_path / "data" / f"{split}.jsonl", [manifest.Utterance("u", "u.wav", text="do")])
         assert cli.main([*words, f"out={tmp_path}", "threads=2"]) == 2  # there is no model, which is found later
     assert limits == [2, 2, 2]
+
+
+def test_a_dynamic_graph_takes_new_words(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """The same words as the compiled graph finds; a word that a language model of two lacks comes with the request."""
+    places = [f"out={out}", f"graph.dir={tmp_path}/graph", f"bundle={tmp_path}/model.asr"]
+    hyps = {name: f"{tmp_path}/{name}.jsonl" for name in ("static", "dynamic", "without", "with")}
+    assert cli.main(["decode", f"out={out}", f"output={hyps['static']}"]) == 0
+    assert cli.main(["graph", *places, "graph=dynamic"]) == 0
+    assert cli.main(["decode", *places, f"output={hyps['dynamic']}"]) == 0
+    assert texts(hyps["static"]) == texts(hyps["dynamic"])
+    assert cli.main(["bundle", *places]) == 0
+    assert isinstance(bundle.read(tmp_path / "model.asr").tables, DynamicTables)
+
+    (tmp_path / "two.txt").write_text("do re do\nre do\n")
+    (tmp_path / "new.txt").write_text("mi\n")
+    assert cli.main(["lm", "train", f"text={tmp_path}/two.txt", "order=2", f"arpa={tmp_path}/two.arpa"]) == 0
+    assert cli.main(["graph", *places, "kind=dynamic", f"arpa={tmp_path}/two.arpa"]) == 0
+    assert cli.main(["decode", *places, f"output={hyps['without']}"]) == 0
+    assert cli.main(["decode", *places, f"output={hyps['with']}", f"new_words={tmp_path}/new.txt"]) == 0
+    assert "mi" not in " ".join(texts(hyps["without"]).values())
+    assert " ".join(texts(hyps["with"]).values()).count("mi") > 2
+    assert cli.main(["decode", f"out={out}", f"new_words={tmp_path}/new.txt"]) == 2
+    assert "new words need a dynamic graph" in capsys.readouterr().err
+
+
+def texts(path: str) -> dict[str, str]:
+    return {line["id"]: line["text"] for line in map(json.loads, Path(path).read_text().splitlines())}

@@ -28,6 +28,8 @@ from asr.tokens import SPACE, Tokens
 
 TREE, NGRAM = "tree.bin", "lm.ngram"
 CACHE_BYTES = 512 << 20  # of a graph; beyond, the next utterance begins a new one
+STATIC_FILES = ("graph.bin", "words.txt", "lexicon.txt")  # of a compiled graph
+ANYWHERE = -1  # the slot that follows the empty history
 Slot = tuple[int, float, list[tuple[list[int], int, float]]]  # as Slot in csrc/decoder/vocabulary.h
 _log = logging.getLogger(__name__)
 
@@ -41,7 +43,8 @@ def compile_dynamic(tokens: Tokens, lexicon: Lexicon, model: NgramModel, out_dir
     """
     start_s = time.monotonic()
     separator = SPACE if SPACE in tokens else None
-    words, lexicon, left_out = check(model.words, lexicon, tokens, silence, separator)
+    spoken = [word for word in model.words if not is_slot(word)]
+    words, lexicon, left_out = check(spoken, lexicon, tokens, silence, separator)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_tree(words, spell(words, lexicon, tokens, silence, separator), folder / TREE)
@@ -58,7 +61,13 @@ def compile_dynamic(tokens: Tokens, lexicon: Lexicon, model: NgramModel, out_dir
     }
     with atomic_write(folder / "stats.json") as file:
         json.dump(stats, file, indent=1, ensure_ascii=False)
+    for stale in [*(folder / name for name in STATIC_FILES), *folder.glob("*.svg")]:
+        stale.unlink(missing_ok=True)
     return stats
+
+
+def is_slot(word: str) -> bool:
+    return len(word) > 2 and word[0] == "<" and word[-1] == ">"
 
 
 class Language:
@@ -75,9 +84,10 @@ class Language:
             raise InputError(str(e)) from None
 
     @classmethod
-    def open(cls, folder: str | Path) -> "Language":
-        """Raises InputError naming the file that is missing or damaged."""
-        tree, ngram = (Path(folder) / name for name in (TREE, NGRAM))
+    def open(cls, folder: str | Path, ngram: str | Path | None = None) -> "Language":
+        """The folder's tree with its n-gram, or with another. Raises InputError naming the file that is missing or
+        damaged."""
+        tree, ngram = Path(folder) / TREE, Path(ngram or Path(folder) / NGRAM)
         return cls(Tree(_map(tree), str(tree)), NgramFile(_map(ngram), str(ngram)))
 
     def graph(self, slots: Sequence[Slot] = (), cache_bytes: int = CACHE_BYTES) -> Graph:

@@ -54,7 +54,7 @@ class NgramFile:
         header, cutter = read_parts(data, HEADER, name)
         states = cutter.take(STATE, int(header["num_states"]) + 1)
         self.arcs = cutter.take(ARC, header["num_arcs"])
-        self.words = lines_of(cutter.take(np.uint8, header["words_bytes"]))
+        self.words = lines_of(cutter.take(np.uint8, header["words_bytes"]), int(header["num_words"]), name)
         self.num_unigrams = int(states["arc_begin"][1])
 
     def unigram_costs(self) -> np.ndarray:

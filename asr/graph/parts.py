@@ -47,5 +47,11 @@ def text_of(lines: Sequence[str]) -> NDArray[np.uint8]:
     return np.frombuffer("".join(line + "\n" for line in lines).encode(), np.uint8)
 
 
-def lines_of(text: NDArray[np.uint8]) -> list[str]:
-    return text.tobytes().decode().split("\n")[:-1]
+def lines_of(text: NDArray[np.uint8], count: int, what: str) -> list[str]:
+    try:
+        lines = text.tobytes().decode().split("\n")[:-1]
+    except UnicodeDecodeError as e:
+        raise InputError(f"{what}: its words are not UTF-8 ({e}); run `asr graph` again") from None
+    if len(lines) != count:
+        raise InputError(f"{what} names {len(lines)} words instead of {count}; run `asr graph` again")
+    return lines

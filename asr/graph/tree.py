@@ -80,7 +80,10 @@ class Tree:
         self.labels = cutter.take(np.uint16, header["num_labels"])
         cutter.take(np.uint32, header["num_labels"])
         cutter.take(SUFFIX, header["num_suffixes"])
-        self.words = ["<eps>", *lines_of(cutter.take(np.uint8, header["words_bytes"]))]  # by output label
+        self.words = [
+            "<eps>",
+            *lines_of(cutter.take(np.uint8, header["words_bytes"]), int(header["num_words"]), name),
+        ]  # by output label
 
     @cached_property
     def numbers(self) -> dict[str, int]:

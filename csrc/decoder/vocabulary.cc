@@ -4,7 +4,8 @@
 #include <cmath>
 #include <limits>
 #include <stdexcept>
-#include <string>
+
+#include "graph.h"
 
 namespace asr {
 namespace {
@@ -61,7 +62,7 @@ void Vocabulary::AddSlot(const Slot& slot) {
     own_words_.push_back(member.word);
     max_olabel_ = std::max(max_olabel_, member.word);
     for (const int32_t label : member.labels) {
-      if (label < 1) throw std::invalid_argument("a new word has a label that is no token");
+      if (label <= kBlankLabel) throw std::invalid_argument("a new word has a label that is no token");
       max_ilabel_ = std::max(max_ilabel_, label);
       const auto next = tree_.num_suffixes() + static_cast<uint32_t>(own_suffixes_.size()) + 1;
       own_suffixes_.push_back({static_cast<uint32_t>(label), next});

@@ -1,0 +1,256 @@
+"""The dynamic graph against brute force and against the compiled one; new words and slots against a longer way."""
+
+import math
+import random
+import threading
+
+import numpy as np
+import pytest
+from random_graphs import EXACT
+from test_graph import MODES, brute_force, random_lexicon, random_ngrams, sentence_cost, tokens_of, write_arpa
+
+from asr.errors import InputError
+from asr.graph import compile_graph
+from asr.graph.dynamic import NGRAM, TREE, Language, compile_dynamic
+from asr.lm import arpa
+from asr.new_words import NewWord, read_new_words
+from asr.search import Decoder, Graph
+from asr.tables import DynamicTables, GraphTables
+from asr.text.lexicon import Lexicon
+from asr.tokens import Tokens
+
+
+def make_language(rng, mode, folder, slots=()):
+    """A random language in a folder: (tokens, lexicon, n-grams, its tables)."""
+    tokens, silence = tokens_of(mode), MODES[mode][0]
+    lexicon = random_lexicon(rng)
+    ngrams = random_ngrams(rng, [*lexicon.pronunciations, "oov", *slots], rng.choice([1, 2, 3]))
+    write_arpa(ngrams, folder / "lm.arpa")
+    compile_dynamic(tokens, lexicon, arpa.read(folder / "lm.arpa"), folder / "graph", silence)
+    return tokens, lexicon, ngrams, GraphTables.read(folder / "graph", tokens)
+
+
+def best(tables, scores, **options):
+    path = Decoder(tables.graph, **EXACT, **options).decode((-scores).astype(np.float32))
+    return tuple(tables.words[label] for label in path.labels), path.cost
+
+
+def no_pronunciation(words):
+    raise AssertionError(f"{words} are spelled already")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("seed", range(25))
+def test_best_path_equals_brute_force(mode, seed, tmp_path):
+    tokens, lexicon, ngrams, tables = make_language(random.Random(seed), mode, tmp_path)
+    for frames in (1, 3, 5):
+        scores = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
+        costs = brute_force(scores, tokens, lexicon, *MODES[mode], lambda w: sentence_cost(ngrams, w))
+        words, cost = best(tables, scores)
+        assert cost == pytest.approx(min(costs.values()), abs=1e-4)
+        assert costs[words] == pytest.approx(cost, abs=1e-4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_lattices_equal_those_of_the_compiled_graph(mode, tmp_path):
+    for seed in range(8):
+        tokens, lexicon, _, tables = make_language(random.Random(seed), mode, tmp_path)
+        compile_graph(tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "static", MODES[mode][0], draw_states=0)
+        static = GraphTables.read(tmp_path / "static", tokens)
+        log_probs = -np.random.default_rng(seed).exponential(2.0, (8, len(tokens))).astype(np.float32)
+        found = []
+        for some in (static, tables):
+            lattice = Decoder(some.graph, lattice_beam=4.0, **EXACT).decode_lattice(log_probs).lattice
+            readings = {tuple(some.words[x] for x in r.labels): r.cost for r in lattice.readings()}
+            found.append({words: cost for words, cost in readings.items() if cost < min(readings.values()) + 3.99})
+        assert found[0].keys() == found[1].keys()
+        assert all(found[1][words] == pytest.approx(cost, abs=1e-3) for words, cost in found[0].items())
+
+
+def cost_with_slots(ngrams, words, slots, open_words, history=("<s>",)):
+    """As `sentence_cost`; a word may also stand in a slot, or follow the empty history as a new one."""
+    order = max(map(len, ngrams))
+    while history and history not in ngrams:
+        history = history[1:]
+    costs = [math.inf]
+    word, rest = (words[0], words[1:]) if words else ("</s>", ())
+
+    def onward(gram):
+        return (
+            cost_with_slots(ngrams, rest, slots, open_words, gram[-(order - 1) :] if order > 1 else ())
+            if words
+            else 0.0
+        )
+
+    symbols = {word: 0.0} | {slot: members[word] for slot, members in slots.items() if word in members}
+    for symbol, fee in symbols.items():
+        if (gram := (*history, symbol)) in ngrams:
+            costs.append(-math.log(10) * ngrams[gram][0] + fee + onward(gram))
+    if words and not history and word in open_words:
+        costs.append(open_words[word] + onward(()))
+    if history:
+        back = cost_with_slots(ngrams, words, slots, open_words, history[1:])
+        costs.append(-math.log(10) * ngrams[history][1] + back)
+    return min(costs)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("seed", range(15))
+def test_new_words_and_slots_equal_brute_force(mode, seed, tmp_path):
+    rng = random.Random(seed)
+    tokens, lexicon, ngrams, tables = make_language(rng, mode, tmp_path, slots=["<name>", "<place>"])
+    spell = lambda: tuple(rng.choice("ab") for _ in range(rng.randint(1, 3)))  # noqa: E731
+    new = [
+        NewWord("n1", (spell(),), "<name>", 0.5),
+        NewWord("n2", (spell(), spell()), "<name>"),
+        NewWord("w0", (), "<name>", -0.5),  # of the lexicon
+        NewWord("anew", (spell(),), None, 1.0),
+        NewWord("n1", (), None),
+    ]
+    total = math.log(sum(math.exp(w) for w in (0.5, 0.0, -0.5)))
+    names = {"n1": total - 0.5, "n2": total, "w0": total + 0.5}
+    median = float(np.median(tables.language.ngram.unigram_costs()))
+    tables = tables.with_words(new, tokens, no_pronunciation)
+    extended = Lexicon(
+        lexicon.pronunciations
+        | {n.word: [s for m in new if m.word == n.word for s in m.pronunciations] for n in new if n.word != "w0"}
+    )
+
+    for frames in (3, 5):
+        scores = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
+        cost_of = lambda w: cost_with_slots(ngrams, w, {"<name>": names}, {"anew": median - 1.0, "n1": median})  # noqa: E731
+        costs = brute_force(scores, tokens, extended, *MODES[mode], cost_of)
+        words, cost = best(tables, scores)
+        assert cost == pytest.approx(min(costs.values()), abs=1e-4)
+        assert costs[words] == pytest.approx(cost, abs=1e-4)
+
+
+def test_another_language_model_needs_no_other_tree(tmp_path):
+    rng = random.Random(3)
+    tokens, lexicon, _, _ = make_language(rng, "plain", tmp_path)
+    tree = (tmp_path / "graph" / TREE).read_bytes()
+    other = random_ngrams(rng, [*lexicon.pronunciations, "more"], 2)
+    write_arpa(other, tmp_path / "other.arpa")
+    compile_dynamic(tokens, lexicon, arpa.read(tmp_path / "other.arpa"), tmp_path / "both")
+    (tmp_path / "graph" / NGRAM).write_bytes((tmp_path / "both" / NGRAM).read_bytes())
+    assert (tmp_path / "graph" / TREE).read_bytes() == tree
+    scores = np.random.default_rng(3).exponential(2.0, (5, len(tokens)))
+    assert best(GraphTables.read(tmp_path / "graph", tokens), scores) == best(
+        GraphTables.read(tmp_path / "both", tokens), scores
+    )
+
+
+def zipf_language(folder, words=300, seed=5):
+    """A language large enough that a search grows thousands of states."""
+    rng = np.random.default_rng(seed)
+    tokens = Tokens(["<blk>", *"abcdefgh"])
+    spellings = {f"w{i}": ["".join(rng.choice(list("abcdefgh"), rng.integers(2, 9)))] for i in range(words)}
+    names = list(spellings)
+    weights = 1 / np.arange(1, words + 1)
+    text = [" ".join(rng.choice(names, rng.integers(1, 9), p=weights / weights.sum())) for _ in range(3000)]
+    from asr.lm import train
+
+    train(text, 3).write_arpa(folder / "lm.arpa")
+    compile_dynamic(tokens, Lexicon(spellings), arpa.read(folder / "lm.arpa"), folder / "graph")
+    return tokens, Lexicon(spellings)
+
+
+def test_threads_streams_and_a_small_memory_change_nothing(tmp_path):
+    tokens, lexicon = zipf_language(tmp_path)
+    compile_graph(tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "static", draw_states=0)
+    rng = np.random.default_rng(0)
+    utterances = [np.log(rng.dirichlet(np.full(len(tokens), 0.1), 60) + 1e-6).astype(np.float32) for _ in range(12)]
+    static = GraphTables.read(tmp_path / "static", tokens)
+    want = [[static.words[x] for x in Decoder(static.graph, beam=20.0).decode(u).labels] for u in utterances]
+    language = Language.open(tmp_path / "graph")
+    graph = language.graph(cache_bytes=300_000)
+    decoder = Decoder(graph, beam=20.0)
+    largest = 0
+    for u, words in zip(utterances, want, strict=True):
+        assert [language.tree.words[x] for x in decoder.decode(u).labels] == words
+        largest = max(largest, graph.core.num_bytes)
+    assert 300_000 < largest < 6_000_000  # begun anew, not for ever larger
+    shared = Decoder(language.graph(), beam=20.0)
+    assert [[language.tree.words[x] for x in p.labels] for p in shared.decode_batch(utterances, 4)] == want
+    stream = shared.stream()
+    for begin in range(0, 60, 7):
+        stream.accept(utterances[0][begin : begin + 7])
+    assert [language.tree.words[x] for x in stream.finish().labels] == want[0]
+
+
+def test_a_stream_keeps_the_graph_that_it_began_with(tmp_path):
+    tokens, _ = zipf_language(tmp_path)
+    language = Language.open(tmp_path / "graph")
+    rng = np.random.default_rng(0)
+    u = np.log(rng.dirichlet(np.full(len(tokens), 0.1), 60) + 1e-6).astype(np.float32)
+    decoder = Decoder(language.graph(cache_bytes=1), beam=16.0)
+    stream = decoder.stream()
+    stream.accept(u[:30])
+    others = [threading.Thread(target=decoder.decode, args=(u,)) for _ in range(4)]
+    for thread in others:
+        thread.start()
+    for thread in others:
+        thread.join()
+    stream.accept(u[30:])
+    assert stream.finish().labels == decoder.decode(u).labels
+
+
+@pytest.mark.parametrize("name", [TREE, NGRAM])
+def test_damage_is_refused(name, tmp_path):
+    make_language(random.Random(1), "silence", tmp_path)
+    path = tmp_path / "graph" / name
+    good = path.read_bytes()
+    rng = np.random.default_rng(1)
+    for size in (0, 10, 40, len(good) - 8):
+        path.write_bytes(good[:size])
+        with pytest.raises(InputError):
+            Language.open(tmp_path / "graph")
+    for _ in range(300):  # whatever it says now, it is refused or can be searched
+        bad = bytearray(good)
+        bad[rng.integers(len(bad))] ^= 1 << rng.integers(8)
+        path.write_bytes(bad)
+        try:
+            language = Language.open(tmp_path / "graph")
+        except InputError:
+            continue
+        tables = DynamicTables.of(language, "sil")
+        Decoder(tables.graph, beam=8.0).decode(np.full((4, tables.graph.max_ilabel + 1), -1.0, np.float32))
+    path.unlink()
+    with pytest.raises(InputError, match=name):
+        Language.open(tmp_path / "graph")
+
+
+def test_new_words_that_cannot_be_added_are_named(tmp_path):
+    tokens, _, _, tables = make_language(random.Random(2), "separator", tmp_path, slots=["<name>"])
+    for new, sentence in [
+        (NewWord("x", (("q",),)), "'x' cannot be spelled.*'q'"),
+        (NewWord("x", (("a", "<space>"),)), "'x' is spelled 'a <space>'"),
+        (NewWord("x", (("a",),), "<city>"), "no slot '<city>'.*It has: <name>"),
+    ]:
+        with pytest.raises(InputError, match=sentence):
+            tables.with_words([new], tokens, no_pronunciation)
+    found = tables.with_words([NewWord("x")], tokens, lambda words: {word: [("a", "b")] for word in words})
+    assert found.words[-1] == "x" and found.spellings(len(found.words) - 1, tokens) == [tuple(tokens.encode("ab"))]
+    assert found.words[:-1] == tables.words
+
+
+def test_files_of_new_words(tmp_path):
+    path = tmp_path / "new.txt"
+    path.write_text("bixby\n\nseoul\tS OW L\t<place>\t1.5\nanna\t\t<name>\n")
+    assert read_new_words(path) == [
+        NewWord("bixby"),
+        NewWord("seoul", (("S", "OW", "L"),), "<place>", 1.5),
+        NewWord("anna", (), "<name>"),
+    ]
+    for line, sentence in [("two words\n", ":1: expected 'word'"), ("x\ta\tb\tmuch\n", "'much' is not a number")]:
+        path.write_text(line)
+        with pytest.raises(InputError, match=sentence):
+            read_new_words(path)
+
+
+def test_a_compiled_graph_opens_as_before(tmp_path):
+    tokens, lexicon = tokens_of("plain"), Lexicon({"x": ["ab"]})
+    write_arpa(random_ngrams(random.Random(1), ["x"], 2), tmp_path / "lm.arpa")
+    compile_graph(tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "graph", draw_states=0)
+    tables = GraphTables.read(tmp_path / "graph", tokens)
+    assert isinstance(tables.graph, Graph) and not isinstance(tables, DynamicTables)
