@@ -26,9 +26,7 @@ class Language:
 _Member = tuple[list[int], int, float]  # input labels, output label, cost
 
 class DynamicGraph(GraphSource):
-    def __init__(
-        self, language: Language, slots: Sequence[tuple[int, float, list[_Member]]], most_bytes: int
-    ) -> None: ...
+    def __init__(self, language: Language, slots: Sequence[tuple[int, list[_Member]]], most_bytes: int) -> None: ...
     @property
     def num_bytes(self) -> int: ...
 

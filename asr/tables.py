@@ -11,11 +11,15 @@ import numpy as np
 
 from asr.errors import InputError
 from asr.graph.dynamic import ANYWHERE, Language, is_slot
+from asr.lm.model import UNKNOWN
 from asr.new_words import NewWord
 from asr.search import Graph
 from asr.text.lexicon import Lexicon, name_some
 from asr.tokens import BLANK, SPACE, Tokens
 
+# A new word costs, without context, as much as this share of the language model's words cost at most. Where the model
+# knows no contexts of unknown words it must cost less. Found on the first half of the bench pack: docs/graphs.md.
+LIKELY, LIKELY_ALONE = 0.25, 0.02
 Spelled = dict[str, list[tuple[str, ...]]]  # words -> their pronunciations in units
 Pronounce = Callable[[Sequence[str]], Spelled]
 
@@ -108,15 +112,15 @@ class DynamicTables(GraphTables):
             ]
 
         graph = self.language.graph(
-            [(self._place(name), 0.0, members(found, self._cost(name, found))) for name, found in slots.items()]
+            [(self._place(name), members(found, self._cost(name, found))) for name, found in slots.items()]
         )
         return DynamicTables(graph, [*tree.words, *fresh], None, self.silence, language=self.language, added=added)
 
     def _place(self, slot: str | None) -> int:
         """The word of the language model that stands for the slot."""
-        if slot is None:
-            return ANYWHERE
         words = self.language.ngram.words
+        if slot is None:
+            return words.index(UNKNOWN) if UNKNOWN in words else ANYWHERE
         if slot not in words:
             known = name_some([word for word in words if is_slot(word)]) or "none"
             raise InputError(f"the language model has no slot '{slot}'; write it into its text. It has: {known}")
@@ -124,9 +128,12 @@ class DynamicTables(GraphTables):
 
     def _cost(self, slot: str | None, members: list[NewWord]) -> float:
         """Of each word in the slot, but for its weight."""
-        if slot is None:
-            return float(np.median(self.language.ngram.unigram_costs()))
-        return float(np.logaddexp.reduce([new.weight for new in members]))
+        if slot is not None:
+            return float(np.logaddexp.reduce([new.weight for new in members]))
+        ngram, place = self.language.ngram, self._place(None)
+        alone = ngram.unigrams["cost"][ngram.unigrams["word"] == place].sum()
+        has_contexts = np.count_nonzero(ngram.arcs["word"] == place) > 1
+        return float(np.quantile(ngram.unigrams["cost"], LIKELY if has_contexts else LIKELY_ALONE) - alone)
 
 
 def read_stats(folder: str | Path) -> dict[str, Any]:

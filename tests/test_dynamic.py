@@ -15,7 +15,7 @@ from asr.graph.dynamic import NGRAM, TREE, Language, compile_dynamic
 from asr.lm import arpa
 from asr.new_words import NewWord, read_new_words
 from asr.search import Decoder, Graph
-from asr.tables import DynamicTables, GraphTables
+from asr.tables import LIKELY, LIKELY_ALONE, DynamicTables, GraphTables
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 
@@ -67,30 +67,22 @@ def test_lattices_equal_those_of_the_compiled_graph(mode, tmp_path):
         assert all(found[1][words] == pytest.approx(cost, abs=1e-3) for words, cost in found[0].items())
 
 
-def cost_with_slots(ngrams, words, slots, open_words, history=("<s>",)):
-    """As `sentence_cost`; a word may also stand in a slot, or follow the empty history as a new one."""
+def cost_with_slots(ngrams, words, slots, history=("<s>",)):
+    """As `sentence_cost`; a word may also stand in a slot: {slot: {word: cost}}."""
     order = max(map(len, ngrams))
     while history and history not in ngrams:
         history = history[1:]
     costs = [math.inf]
-    word, rest = (words[0], words[1:]) if words else ("</s>", ())
-
-    def onward(gram):
-        return (
-            cost_with_slots(ngrams, rest, slots, open_words, gram[-(order - 1) :] if order > 1 else ())
-            if words
-            else 0.0
-        )
-
+    word = words[0] if words else "</s>"
     symbols = {word: 0.0} | {slot: members[word] for slot, members in slots.items() if word in members}
     for symbol, fee in symbols.items():
         if (gram := (*history, symbol)) in ngrams:
-            costs.append(-math.log(10) * ngrams[gram][0] + fee + onward(gram))
-    if words and not history and word in open_words:
-        costs.append(open_words[word] + onward(()))
+            after = gram[-(order - 1) :] if order > 1 else ()
+            rest = cost_with_slots(ngrams, words[1:], slots, after) if words else 0.0
+            costs.append(-math.log(10) * ngrams[gram][0] + fee + rest)
     if history:
-        back = cost_with_slots(ngrams, words, slots, open_words, history[1:])
-        costs.append(-math.log(10) * ngrams[history][1] + back)
+        rest = cost_with_slots(ngrams, words, slots, history[1:])
+        costs.append(-math.log(10) * ngrams[history][1] + rest)
     return min(costs)
 
 
@@ -98,28 +90,35 @@ def cost_with_slots(ngrams, words, slots, open_words, history=("<s>",)):
 @pytest.mark.parametrize("seed", range(15))
 def test_new_words_and_slots_equal_brute_force(mode, seed, tmp_path):
     rng = random.Random(seed)
-    tokens, lexicon, ngrams, tables = make_language(rng, mode, tmp_path, slots=["<name>", "<place>"])
-    spell = lambda: tuple(rng.choice("ab") for _ in range(rng.randint(1, 3)))  # noqa: E731
+    contexts = ["<unk>"] if seed % 2 else []
+    tokens, lexicon, ngrams, tables = make_language(rng, mode, tmp_path, ["<name>", "<place>", *contexts])
+
+    def spell():
+        return tuple(rng.choice("ab") for _ in range(rng.randint(1, 3)))
+
     new = [
         NewWord("n1", (spell(),), "<name>", 0.5),
         NewWord("n2", (spell(), spell()), "<name>"),
         NewWord("w0", (), "<name>", -0.5),  # of the lexicon
         NewWord("anew", (spell(),), None, 1.0),
-        NewWord("n1", (), None),
+        NewWord("n1"),
     ]
     total = math.log(sum(math.exp(w) for w in (0.5, 0.0, -0.5)))
-    names = {"n1": total - 0.5, "n2": total, "w0": total + 0.5}
-    median = float(np.median(tables.language.ngram.unigram_costs()))
+    has_contexts = any(len(gram) > 1 and gram[-1] == "<unk>" for gram in ngrams)
+    unigrams = tables.language.ngram.unigrams
+    share = LIKELY if has_contexts else LIKELY_ALONE
+    place = tables.language.ngram.words.index("<unk>")
+    alone = float(np.quantile(unigrams["cost"], share) - unigrams["cost"][unigrams["word"] == place][0])
+    slots = {
+        "<name>": {"n1": total - 0.5, "n2": total, "w0": total + 0.5},
+        "<unk>": {"anew": alone - 1.0, "n1": alone},
+    }
     tables = tables.with_words(new, tokens, no_pronunciation)
-    extended = Lexicon(
-        lexicon.pronunciations
-        | {n.word: [s for m in new if m.word == n.word for s in m.pronunciations] for n in new if n.word != "w0"}
-    )
-
+    more = {word: [s for n in new if n.word == word for s in n.pronunciations] for word in ("n1", "n2", "anew")}
+    extended = Lexicon(lexicon.pronunciations | more)
     for frames in (3, 5):
         scores = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
-        cost_of = lambda w: cost_with_slots(ngrams, w, {"<name>": names}, {"anew": median - 1.0, "n1": median})  # noqa: E731
-        costs = brute_force(scores, tokens, extended, *MODES[mode], cost_of)
+        costs = brute_force(scores, tokens, extended, *MODES[mode], lambda w: cost_with_slots(ngrams, w, slots))
         words, cost = best(tables, scores)
         assert cost == pytest.approx(min(costs.values()), abs=1e-4)
         assert costs[words] == pytest.approx(cost, abs=1e-4)

@@ -21,7 +21,7 @@ from asr.graph.lexicon_fst import spell
 from asr.graph.ngram_file import NgramFile, write_ngram
 from asr.graph.preflight import check
 from asr.graph.tree import Tree, write_tree
-from asr.lm.model import NgramModel
+from asr.lm.model import MARKS, NgramModel
 from asr.search import Graph
 from asr.text.lexicon import Lexicon
 from asr.tokens import SPACE, Tokens
@@ -30,7 +30,7 @@ TREE, NGRAM = "tree.bin", "lm.ngram"
 CACHE_BYTES = 512 << 20  # of a graph; beyond, the next utterance begins a new one
 STATIC_FILES = ("graph.bin", "words.txt", "lexicon.txt")  # of a compiled graph
 ANYWHERE = -1  # the slot that follows the empty history
-Slot = tuple[int, float, list[tuple[list[int], int, float]]]  # as Slot in csrc/decoder/vocabulary.h
+Slot = tuple[int, list[tuple[list[int], int, float]]]  # as Slot in csrc/decoder/vocabulary.h
 _log = logging.getLogger(__name__)
 
 
@@ -67,7 +67,7 @@ def compile_dynamic(tokens: Tokens, lexicon: Lexicon, model: NgramModel, out_dir
 
 
 def is_slot(word: str) -> bool:
-    return len(word) > 2 and word[0] == "<" and word[-1] == ">"
+    return len(word) > 2 and word[0] == "<" and word[-1] == ">" and word not in MARKS
 
 
 class Language:

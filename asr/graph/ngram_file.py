@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from asr.graph.grammar import ngram_grammar
 from asr.graph.parts import lines_of, read_parts, text_of, write_parts
-from asr.lm.model import BEGIN, END, UNKNOWN, NgramModel
+from asr.lm.model import BEGIN, END, NgramModel
 
 HEADER = np.dtype(
     [("magic", "S8")]
@@ -23,8 +23,8 @@ ARC = np.dtype([("word", "<u4"), ("cost", "<f4"), ("next", "<u4")])
 
 
 def write_ngram(model: NgramModel, path: str | Path) -> None:
-    """Write `model`, whole or not at all. `<unk>` is left out: it is nothing that can be said."""
-    words = [word for word in model.words if word not in (BEGIN, END, UNKNOWN)]
+    """Write `model`, whole or not at all; with `<unk>`, in whose place new words may stand."""
+    words = [word for word in model.words if word not in (BEGIN, END)]
     grammar = ngram_grammar(model, {word: label for label, word in enumerate(words, 1)})
     is_word = grammar.olabel > 0
     back = np.flatnonzero(~is_word)
@@ -57,6 +57,7 @@ class NgramFile:
         self.words = lines_of(cutter.take(np.uint8, header["words_bytes"]), int(header["num_words"]), name)
         self.num_unigrams = int(states["arc_begin"][1])
 
-    def unigram_costs(self) -> np.ndarray:
-        """Costs of the words that the empty history lists."""
-        return self.arcs["cost"][: self.num_unigrams]
+    @property
+    def unigrams(self) -> np.ndarray:
+        """The n-grams of one word, as ARC."""
+        return self.arcs[: self.num_unigrams]

@@ -262,14 +262,14 @@ void BindGraphs(nb::module_& m) {
       .def(nb::init<Bytes, Bytes, const Words&>(), nb::arg("tree"), nb::arg("ngram"), nb::arg("word_of"));
 
   using Members = std::vector<std::tuple<std::vector<int32_t>, int32_t, float>>;  // labels, word, cost
-  using Slots = std::vector<std::tuple<int64_t, float, Members>>;                 // as asr::Slot
+  using Slots = std::vector<std::pair<int64_t, Members>>;                         // as asr::Slot
   nb::class_<DynamicGraph, GraphSource>(m, "DynamicGraph")
       .def(
           "__init__",
           [](DynamicGraph* self, const MappedLanguage& language, const Slots& slots, size_t most_bytes) {
             std::vector<asr::Slot> list;
-            for (const auto& [word, cost, members] : slots) {
-              list.push_back({word, cost, {}});
+            for (const auto& [word, members] : slots) {
+              list.push_back({word, {}});
               for (const auto& [labels, label, member_cost] : members)
                 list.back().members.push_back({labels, label, member_cost});
             }

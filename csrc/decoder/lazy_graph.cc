@@ -29,9 +29,8 @@ LazyGraph::LazyGraph(const Vocabulary& vocabulary)
 
 LazyGraph::Size LazyGraph::size() const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  constexpr size_t kMapEntry = 4 * sizeof(uint64_t);
   const size_t state_bytes = origins_.size() * (sizeof(State) + sizeof(uint8_t) + sizeof(Origin));
-  const size_t map_bytes = (numbers_.size() + context_numbers_.size()) * kMapEntry;
+  const size_t map_bytes = numbers_.NumBytes() + context_numbers_.NumBytes();
   return {origins_.size(), own_arcs_.size(),
           state_bytes + map_bytes + own_arcs_.size() * sizeof(Arc) + num_leaves_ * sizeof(Leaf)};
 }
@@ -92,11 +91,14 @@ void LazyGraph::GrowJoint(int32_t state, const Origin& origin) {
     contexts_[origin.context].leaves = &leaves;
   }
   const Context context = contexts_[origin.context];
-  const int32_t silence = vocabulary_.tree().silence();
-  if (silence != 0 && !context.is_slot) AddArc(silence, 0, 0.0f, state);
   const auto num_leaves = static_cast<uint32_t>(context.leaves->size()) - 1;
-  GrowRange(context, {Kind::kNode, origin.context, 0, num_leaves, 0}, 0.0f);
-  if (context.is_slot) return;
+  const Origin whole = {Kind::kNode, origin.context, 0, num_leaves, 0};
+  if (context.is_slot) {
+    GrowRange(context, whole, CostOf(*context.leaves, 0, num_leaves));  // paid on the way in
+    return;
+  }
+  if (const int32_t silence = vocabulary_.tree().silence(); silence != 0) AddArc(silence, 0, 0.0f, state);
+  GrowRange(context, whole, 0.0f);
   const Ngram::State& history = vocabulary_.ngram().state(context.history);
   if (context.history != 0) AddArc(kEpsilonLabel, 0, history.backoff, Joint(HistoryContext(history.shorter)));
   for (const Vocabulary::Opening& opening : vocabulary_.Openings(context.history))
@@ -152,9 +154,9 @@ int32_t LazyGraph::NewState(const Origin& origin) {
 }
 
 int32_t LazyGraph::Find(uint64_t key, const Origin& origin) {
-  const auto [found, is_new] = numbers_.try_emplace(key, static_cast<int32_t>(origins_.size()));
+  const auto [number, is_new] = numbers_.FindOrAdd(key, static_cast<uint32_t>(origins_.size()));
   if (is_new) NewState(origin);
-  return found->second;
+  return static_cast<int32_t>(number);
 }
 
 int32_t LazyGraph::Joint(uint32_t context) {
@@ -172,16 +174,16 @@ int32_t LazyGraph::Tail(uint32_t suffix, int32_t joint) {
 }
 
 uint32_t LazyGraph::HistoryContext(uint32_t history) {
-  const auto [found, is_new] = context_numbers_.try_emplace(history, static_cast<uint32_t>(contexts_.size()));
+  const auto [number, is_new] = context_numbers_.FindOrAdd(history, static_cast<uint32_t>(contexts_.size()));
   if (is_new) contexts_.push_back({nullptr, false, history});
-  return found->second;
+  return number;
 }
 
 uint32_t LazyGraph::SlotContext(uint32_t slot, uint32_t history) {
   const uint64_t key = (uint64_t{slot} + 1) << 32 | history;
-  const auto [found, is_new] = context_numbers_.try_emplace(key, static_cast<uint32_t>(contexts_.size()));
+  const auto [number, is_new] = context_numbers_.FindOrAdd(key, static_cast<uint32_t>(contexts_.size()));
   if (is_new) contexts_.push_back({&vocabulary_.InSlot(slot), true, history});
-  return found->second;
+  return number;
 }
 
 }  // namespace asr

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "graph.h"
+#include "number_map.h"
 #include "reserved.h"
 #include "vocabulary.h"
 
@@ -83,9 +84,9 @@ class LazyGraph : public Graph {
   Reserved<std::atomic<uint8_t>> is_grown_;
   mutable std::mutex mutex_;  // over all below, and all growth
   std::vector<Origin> origins_;
-  std::unordered_map<uint64_t, int32_t> numbers_;  // of states that several arcs may lead to
+  NumberMap numbers_;  // of states that several arcs may lead to
   std::vector<Context> contexts_;
-  std::unordered_map<uint64_t, uint32_t> context_numbers_;
+  NumberMap context_numbers_;
   std::unordered_map<uint32_t, Leaves> leaves_;  // after each history
   size_t num_leaves_ = 0;
   std::vector<Arc> grown_;  // scratch: the arcs of the state that is being grown

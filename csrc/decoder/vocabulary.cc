@@ -46,13 +46,14 @@ Vocabulary::Vocabulary(const Language& language, const std::vector<Slot>& slots)
 
 void Vocabulary::AddSlot(const Slot& slot) {
   const auto number = static_cast<uint32_t>(slots_.size());
+  if (slot.members.empty()) throw std::invalid_argument("a slot has no members");
   if (slot.word >= int64_t{ngram().num_words()})
     throw std::invalid_argument("a slot's word is none of the n-gram");
   if (slot.word >= 0) {
     if (slot_of_.empty()) slot_of_.assign(ngram().num_words(), -1);
     slot_of_[slot.word] = static_cast<int32_t>(number);
-  } else if (!slot.members.empty()) {
-    open_.push_back({number, slot.cost, 0});
+  } else {
+    open_.push_back({number, 0.0f, 0});
   }
   Leaves leaves;
   for (const Slot::Member& member : slot.members) {
@@ -97,11 +98,15 @@ Leaves Vocabulary::AfterHistory(uint32_t history) const {
 std::vector<Vocabulary::Opening> Vocabulary::Openings(uint32_t history) const {
   std::vector<Opening> openings;
   if (history == 0) openings = open_;
-  if (slot_of_.empty()) return openings;
-  for (const Ngram::Arc* arc = ngram().begin(history); arc != ngram().end(history); ++arc) {
-    const int32_t slot = slot_of_[arc->word];
-    if (slot >= 0 && slots_[slot].size() > 1)
-      openings.push_back({static_cast<uint32_t>(slot), arc->cost, arc->next});
+  if (!slot_of_.empty()) {
+    for (const Ngram::Arc* arc = ngram().begin(history); arc != ngram().end(history); ++arc) {
+      const int32_t slot = slot_of_[arc->word];
+      if (slot >= 0) openings.push_back({static_cast<uint32_t>(slot), arc->cost, arc->next});
+    }
+  }
+  for (Opening& opening : openings) {
+    const Leaves& leaves = slots_[opening.slot];
+    opening.cost += CostOf(leaves, 0, static_cast<uint32_t>(leaves.size()) - 1);
   }
   return openings;
 }

@@ -17,7 +17,6 @@ struct Slot {
     float cost;                   // of the member within the slot
   };
   int64_t word = -1;  // of the n-gram, which stands for the slot; -1: the slot follows the empty history
-  float cost = 0;     // of entering a slot that follows the empty history
   std::vector<Member> members;
 };
 
@@ -54,7 +53,7 @@ class Vocabulary {
 
   Leaves AfterHistory(uint32_t history) const;
   const Leaves& InSlot(uint32_t slot) const { return slots_[slot]; }
-  // The slots that may follow, those without members left out.
+  // The slots that may follow; their costs are those of the slot and of any of its leaves.
   std::vector<Opening> Openings(uint32_t history) const;
 
   // Spellings are those of the tree and then those of the slots' members; suffixes likewise.
