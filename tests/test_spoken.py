@@ -119,6 +119,15 @@ def test_korean(text: str, expected: str) -> None:
     assert clean(spoken(text, "ko"), "ko") == expected
 
 
+def test_the_tables_of_the_docs() -> None:
+    lines = (Path(__file__).parents[1] / "docs" / "text.md").read_text(encoding="utf-8").splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if " · " in line and line.startswith("|")]
+    assert len(rows) == 15
+    for written, words in rows:
+        lang = "ko" if any("가" <= c <= "힣" for c in words) else "en"
+        assert [clean(spoken(w, lang), lang) for w in written.split(" · ")] == words.split(" · ")
+
+
 def test_latin_letters_may_stay() -> None:
     assert clean(spoken("TV 3대", "ko", latin=False), "ko") == "tv 세 대"
 
