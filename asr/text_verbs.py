@@ -8,7 +8,7 @@ from asr.inputs import needed_output
 def text_clean(cfg: Config) -> None:
     """Texts or manifests -> plain words as they are spoken, with a report of what was changed and dropped.
 
-    asr text clean a.txt.xz b.txt output=clean.txt lang=en [repairs=case,fixes.tsv] [max_repeats=3] [split=true]
+    asr text clean a.txt.xz b.txt output=clean.txt lang=en [repairs=case,fixes.tsv] [max_repeats=3] [paragraphs=true]
     asr text clean train.jsonl output=clean.jsonl lang=ko
 
     Reads text files (plain, .gz, .xz), a sentence a line, and manifests. Manifests become one manifest if output ends

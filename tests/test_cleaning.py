@@ -75,7 +75,7 @@ def test_paragraphs_become_sentences(tmp_path: Path) -> None:
         "Mr. J. Smith paid $3.50.", '"Why?" he asked.', "It was 5 p.m. on Jan. 5...", "Yes!",
     ]  # fmt: skip
     assert list(split("안녕하세요. 3.14는 원주율이다! 왜요?", "ko")) == ["안녕하세요.", "3.14는 원주율이다!", "왜요?"]
-    assert cleaned(tmp_path, "One. Two.\n", split=True)[0] == ["one", "two"]
+    assert cleaned(tmp_path, "One. Two.\n", paragraphs=True)[0] == ["one", "two"]
     assert cleaned(tmp_path, "One. Two.\n")[0] == ["one two"]
 
 
@@ -104,6 +104,7 @@ def test_manifests_become_a_manifest_or_a_text(tmp_path: Path) -> None:
 
 def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.txt").write_text("3명이 왔다.\n3명이 왔다.\n")
+    (tmp_path / "p.txt").write_text("왔다. 갔다.\n")
     (tmp_path / "fix.tsv").write_text("왔다\t갔다\n")
     words = [
         str(tmp_path / "a.txt"),
@@ -116,6 +117,10 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (tmp_path / "b.txt").read_text() == "세 명이 갔다\n"
     printed = capsys.readouterr().out
     assert "kept 1 of 2 sentences, 3 words of 4" in printed and "3명이 갔다. -> 세 명이 갔다." in printed
+    assert (
+        cli.main(["text", "clean", f"{tmp_path}/p.txt", f"output={tmp_path}/c.txt", "lang=ko", "paragraphs=true"]) == 0
+    )
+    assert "kept 2 of 2" in capsys.readouterr().out
     assert cli.main(["text", "clean", words[0]]) == 2
     assert cli.main(["text", "clean", f"output={tmp_path}/b.txt"]) == 2
     assert "needs texts" in capsys.readouterr().err

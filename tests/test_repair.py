@@ -64,7 +64,7 @@ def test_names_are_looked_up_in_order(tmp_path: Path) -> None:
         text = step(text)
     assert text == "so good"
     with pytest.raises(
-        InputError, match="there is no repair 'repeat'; choose of case, repeats, spacing, or name a file"
+        InputError, match="there is no repair 'repeat'; choose of case, markup, repeats, spacing, or name a file"
     ):
         repair.repairs(["repeat"])
     with pytest.raises(InputError, match="cannot read .*none.tsv"):
@@ -82,6 +82,10 @@ def test_case_and_repeats() -> None:
     assert repair.case("hELLO from NASA, iPad and U.S.") == "Hello from NASA, iPad and U.S."
     assert repair.case("NASA") == "NASA"
     assert repair.repeats("soooo ㅋㅋㅋㅋ good 1000") == "soo ㅋㅋ good 1000"
+
+
+def test_markup() -> None:
+    assert repair.markup("<b>rock &amp; roll</b>, &nbsp ; 1 < 2").split() == "rock & roll , 1 < 2".split()
 
 
 def test_spacing_of_korean() -> None:

@@ -40,6 +40,10 @@ ENGLISH = [
         "ten to twelve million dollars two billion dollars one hundred yen twenty euros fifty cents",
     ),
     ("$ 50 , 000 and 1 , 234 people", "fifty thousand dollars and one thousand two hundred thirty four people"),
+    (
+        "a $5 bill, an $8 million loan, a 5 km run, but $5",
+        "a five dollar bill an eight million dollar loan a five kilometer run but five dollars",
+    ),
     ("in 1984, 2007 and 2010", "in nineteen eighty four two thousand seven and twenty ten"),
     ("1900 1905 1066 2100", "nineteen hundred nineteen oh five one thousand sixty six two thousand one hundred"),
     ("the 1900s, the '90s, the 80s", "the nineteen hundreds the nineties the eighties"),
@@ -80,6 +84,10 @@ ENGLISH = [
     (
         "Henry VIII and Louis XIV's; Henry Cat; I saw Mary I think",
         "henry the eighth and louis the fourteenth's henry cat i saw mary i think",
+    ),
+    (
+        "When Dr. Perry and John L. Smith met in Bury St. Edmunds",
+        "when doctor perry and john l smith met in bury saint edmunds",
     ),
     ("AT&T, e.g. cats & dogs, etc.", "at and t for example cats and dogs et cetera"),
     ("٣٤ and １２", "thirty four and twelve"),

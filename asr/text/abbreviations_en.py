@@ -40,6 +40,10 @@ _NAMES = (
     "Leopold "
     "Ptolemy Sixtus Urban Julius Boniface Margrethe Juan Carlos Wilhelm Friedrich Umberto Victor Emmanuel"
 ).split()
+_SAINT = re.compile(
+    "(?:Andrew|Anthony|Augustine|Bernard|Charles|Clair|Cloud|Edmund|Francis|George|Helen|James|John|Joseph|Kitts|Lawrence|"
+    "Louis|Lucia|Margaret|Martin|Mary|Michael|Nicholas|Patrick|Paul|Peter|Petersburg|Stephen|Thomas|Vincent)"
+)
 _ROMAN = r"(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})(?<=[IVXLC])\b"  # to 89
 _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
 
@@ -63,18 +67,21 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
         re.compile(rf"\b({_any(_COUNTED)}|World War|Super Bowl)\s({_ROMAN})"),
         lambda m: f"{m[1]} {cardinal(roman(m[2]))}",
     ),
-    (re.compile(rf"\b({_any(_NAMES)})\s(?!I\b)({_ROMAN})"), lambda m: f"{m[1]} the {ordinal(roman(m[2]))}"),
+    (re.compile(rf"\b({_any(_NAMES)})\s(?![ILC]\b|[VX]\.)({_ROMAN})"), lambda m: f"{m[1]} the {ordinal(roman(m[2]))}"),
     (re.compile(r"\s?&\s?"), lambda m: " and "),
     (re.compile(r"(?<=\w)@(?=\w)"), lambda m: " at "),
 ]
 
 
 def _title(match: re.Match) -> str:
-    """A title before a name; "Main St. Then" has a name before it and is left to `_after_name`."""
-    is_after_name = match[1] in _AFTER_NAMES and re.search(
-        r"[A-Z]\w+ $", match.string[max(match.start() - 30, 0) : match.start()]
+    """A title before a name. "Main St. Then" is a street unless a saint of renown follows: "Bury St. Edmunds"."""
+    text = match.string
+    is_street = (
+        match[1] == "St"
+        and re.search(r"[A-Z]\w+ $", text[max(match.start() - 30, 0) : match.start()])
+        and not _SAINT.match(text, match.end())
     )
-    return match[0] if is_after_name else f"{_TITLES[match[1]]} "
+    return match[0] if is_street else f"{_TITLES[match[1]]} "
 
 
 def _after_name(match: re.Match) -> str:

@@ -64,17 +64,15 @@ class Cleaner:
     def _reason_to_drop(self, text: str) -> str | None:
         if not _LETTER.search(text) and not (self.settings.numbers == "digits" and text):
             return "no words"
-        foreign = (
-            0 if text.isascii() and self.settings.lang == "en" else len(_FOREIGN[self.settings.lang].findall(text))
-        )
-        if foreign > self.settings.max_foreign * len(_LETTER.findall(text)):
+        foreign = len(_FOREIGN[self.settings.lang].findall(text))
+        if foreign and foreign > self.settings.max_foreign * len(_LETTER.findall(text)):
             return "foreign"
         most = self.settings.max_repeats
         return "repeated" if most and self.seen.add(text) > most else None
 
 
 class Seen:
-    """Counts how often a text came, by 64-bit fingerprints in an open hash table: 13 to 27 bytes a different text."""
+    """Counts how often a text came, by 64-bit fingerprints in an open hash table: 14 to 27 bytes a different text."""
 
     MOST = 254
 
@@ -150,7 +148,7 @@ def _texts(paths: Sequence[str], cleaner: Cleaner) -> Iterator[str]:
             yield from (utterance.text for utterance in _utterances([path], cleaner))
             continue
         for where, line in _lines(path, cleaner.report):
-            for sentence in split(line, cleaner.settings.lang) if cleaner.settings.split else (line,):
+            for sentence in split(line, cleaner.settings.lang) if cleaner.settings.paragraphs else (line,):
                 if (text := cleaner(sentence, where)) is not None:
                     yield text
 

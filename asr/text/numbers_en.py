@@ -157,7 +157,15 @@ def _money(match: re.Match) -> str:
         return " and ".join(parts)
     scale = _SHORT_SCALES.get(scale.lower(), scale) if scale else ""
     words = " ".join(filter(None, [f"{number(first)} to" if first else "", number(amount), scale]))
-    return f"{words} {one if words == 'one' else many}"
+    return f"{words} {one if words == 'one' or _describes(match) else many}"
+
+
+def _describes(match: re.Match) -> bool:
+    """Whether the amount is said of a noun behind it: a $5 bill, an 8 kg bag."""
+    before = match.string[max(match.start() - 3, 0) : match.start()]
+    return bool(
+        re.search(r"\b[Aa]n?\s$", before) and re.match(r"\s?[a-z]", match.string[match.end() : match.end() + 2])
+    )
 
 
 def _amount(written: str, one: str, many: str) -> str:
@@ -167,7 +175,8 @@ def _amount(written: str, one: str, many: str) -> str:
 
 def _unit(match: re.Match) -> str:
     first = f"{number(match[1])} to " if match[1] else ""
-    return first + _amount(match[2], *_UNITS[match[3]])
+    one, many = _UNITS[match[3]]
+    return first + _amount(match[2], one, one if _describes(match) else many)
 
 
 def _fraction(match: re.Match) -> str:

@@ -6,6 +6,7 @@ Configurations name repairs: one of `REPAIRS`, or a file of replacements. New on
     def dashes(text: str) -> str: ...
 """
 
+import html
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -19,6 +20,8 @@ from asr.lm.texts import sentences
 Repair = Callable[[str], str]
 REPAIRS: dict[str, Repair] = {}
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
+_TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
+_ENTITY = re.compile(r"&(#?\w{1,8})\s;")  # text that was split into tokens
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -113,6 +116,12 @@ def case(text: str) -> str:
 
 def _is_inverted(word: str) -> bool:
     return len(word) > 2 and word[0].islower() and word[1:].isupper()
+
+
+@named("markup")
+def markup(text: str) -> str:
+    """HTML's tags taken out and its characters made plain: "<b>rock &amp; roll</b>" -> " rock & roll "."""
+    return html.unescape(_ENTITY.sub(r"&\1;", _TAG.sub(" ", text)))
 
 
 @named("repeats")
