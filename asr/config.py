@@ -86,6 +86,19 @@ class OptimConfig:
 
 
 @dataclass
+class TextConfig:
+    lang: str = "en"  # en | ko: language of the texts
+    numbers: str = "words"  # words | digits: figures, units and abbreviations as spoken, or as written
+    latin: str = "letters"  # letters | keep: Latin capitals in Korean text by their names (TV 티비), or as written
+    repairs: list[str] = field(
+        default_factory=list
+    )  # case, markup, repeats, spacing, files of wrong<TAB>right; in order
+    paragraphs: bool = False  # lines are paragraphs: split them into sentences
+    max_foreign: float = 0.5  # share of letters of other scripts above which a line is dropped
+    max_repeats: int = 0  # times that a sentence may come; 0 any number
+
+
+@dataclass
 class LmConfig:
     text: list[str] = field(default_factory=list)  # text files (also .xz .gz), a sentence a line
     order: int = 3  # n-gram order, 1-6
@@ -152,6 +165,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     criterion: CriterionConfig = field(default_factory=CriterionConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    text: TextConfig = field(default_factory=TextConfig)
     lm: LmConfig = field(default_factory=LmConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)

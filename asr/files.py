@@ -1,5 +1,7 @@
 """Writing files so that a reader never sees half of one."""
 
+import gzip
+import lzma
 import os
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +27,21 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     except BaseException:
         os.unlink(name)
         raise
+
+
+@contextmanager
+def packed(file: IO[bytes], path: str | Path) -> Iterator[IO[bytes]]:
+    """`file` itself, or a packer into it where `path` ends in .gz or .xz; no time stamp, so that equal content makes
+    equal files.
+    """
+    if str(path).endswith(".gz"):
+        with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) as out:
+            yield out  # type: ignore[misc]
+    elif str(path).endswith(".xz"):
+        with lzma.LZMAFile(file, "wb", preset=1) as out:
+            yield out
+    else:
+        yield file
 
 
 def _umask() -> int:

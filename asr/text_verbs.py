@@ -1,7 +1,24 @@
 """The verbs of text, lexicon and pronunciation: see asr/verbs.py."""
 
 from asr.config import Config
+from asr.errors import InputError
 from asr.inputs import needed_output
+
+
+def text_clean(cfg: Config) -> None:
+    """Texts or manifests -> plain words as they are spoken, with a report of what was changed and dropped.
+
+    asr text clean a.txt.xz b.txt output=clean.txt lang=en [repairs=case,fixes.tsv] [max_repeats=3] [paragraphs=true]
+    asr text clean train.jsonl output=clean.jsonl lang=ko
+
+    Reads text files (plain, .gz, .xz), a sentence a line, and manifests. Manifests become one manifest if output ends
+    in .jsonl. The report is printed, and written beside the output as OUTPUT.report.json.
+    """
+    from asr.text.cleaning import clean_files
+
+    if not cfg.input:
+        raise InputError("asr text clean needs texts: asr text clean a.txt output=clean.txt lang=en")
+    print(clean_files(cfg.input, needed_output(cfg, "the cleaned text"), cfg.text).table(), end="")
 
 
 def lexicon(cfg: Config) -> None:

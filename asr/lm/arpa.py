@@ -17,19 +17,16 @@ A line holds log10 probability, words, log10 back-off, between tabs; the back-of
 highest order has none. Files packed with gzip or xz are read; names that end in .gz or .xz are written so.
 """
 
-import gzip
-import lzma
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn
 
 import numpy as np
 from tqdm import tqdm
 
 from asr.errors import InputError
-from asr.files import atomic_write
+from asr.files import atomic_write, packed
 from asr.lm.model import BEGIN, END, MAX_ORDER, NgramModel, Ngrams, find
 from asr.lm.texts import Lines
 
@@ -53,7 +50,7 @@ def write(model: NgramModel, path: str | Path) -> None:
     """Write `model` with 7 significant digits, n-grams in the order of their ids."""
     bar = tqdm(total=sum(len(ngrams.ids) for ngrams in model.orders), unit=" n-grams", unit_scale=True,
                desc=f"write {path}", delay=2.0, leave=False)  # fmt: skip
-    with bar, atomic_write(path, "wb") as file, _packed(file, path) as out:
+    with bar, atomic_write(path, "wb") as file, packed(file, path) as out:
         counts = "".join(f"ngram {n}={len(ngrams.ids)}\n" for n, ngrams in enumerate(model.orders, 1))
         out.write(f"\\data\\\n{counts}".encode())
         for n, ngrams in enumerate(model.orders, 1):
@@ -72,19 +69,6 @@ def _format(ngrams: Ngrams, words: list[str], highest: bool) -> str:
         columns.append(ngrams.log10_backoff.tolist())
         line += "\t%.7g"
     return "".join(map((line + "\n").__mod__, zip(*columns, strict=True)))
-
-
-@contextmanager
-def _packed(file: IO[bytes], path: str | Path) -> Iterator[IO[bytes]]:
-    """`file` itself, or a packer into it; no time stamp, so that equal models make equal files."""
-    if str(path).endswith(".gz"):
-        with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) as out:
-            yield out  # type: ignore[misc]
-    elif str(path).endswith(".xz"):
-        with lzma.LZMAFile(file, "wb", preset=1) as out:
-            yield out
-    else:
-        yield file
 
 
 class _Reader:

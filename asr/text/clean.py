@@ -1,6 +1,6 @@
 """Basic normalisation of text, English and Korean: what is left are words between single spaces.
 
-Numbers stay digits; writing them out is not done here.
+Numbers stay digits; `asr.text.spoken.spoken` writes them out first where text is to be as it is spoken.
 """
 
 import re
@@ -41,6 +41,11 @@ class _Table(dict[int, str]):
 _TABLES = {"en": _Table(quote=" "), "ko": _Table(quote="")}
 
 
+def composed(text: str) -> str:
+    """`text` in Unicode NFC, full-width Latin and half-width Hangul made plain."""
+    return unicodedata.normalize("NFC", _WIDE.sub(lambda run: unicodedata.normalize("NFKC", run[0]), text))
+
+
 def clean(text: str, lang: str) -> str:
     """`text` in Unicode NFC and lower case, full-width forms made plain, punctuation and symbols taken out.
 
@@ -49,8 +54,7 @@ def clean(text: str, lang: str) -> str:
     """
     if lang not in LANGUAGES:
         raise InputError(f"text in language '{lang}' cannot be cleaned; choose one of {', '.join(LANGUAGES)}")
-    text = unicodedata.normalize("NFC", _WIDE.sub(lambda run: unicodedata.normalize("NFKC", run[0]), text))
-    text = unicodedata.normalize("NFC", text.translate(_TABLES[lang]).lower())
+    text = unicodedata.normalize("NFC", composed(text).translate(_TABLES[lang]).lower())
     text = _EDGE_APOSTROPHE_KO.sub("", text) if lang == "ko" else _EDGE_APOSTROPHE.sub(" ", text)
     text = _NOT_DECIMAL.sub(" ", _THOUSANDS.sub("", text))
     return " ".join(unicodedata.normalize("NFC", text).split())

@@ -1,0 +1,167 @@
+"""Whole text files and manifests cleaned: repaired, numbers in words, plain words; foreign and repeated lines dropped.
+
+Memory does not grow with the text, but for the fingerprints of sentences where repetitions are counted.
+"""
+
+import re
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+
+from tqdm import tqdm
+
+from asr import manifest
+from asr.config import TextConfig
+from asr.errors import InputError
+from asr.files import atomic_write, packed
+from asr.lm.texts import Lines
+from asr.manifest import Utterance
+from asr.text.clean import LANGUAGES, clean, composed
+from asr.text.cleaning_report import CleaningReport
+from asr.text.repair import repairs
+from asr.text.sentences import split
+from asr.text.spoken import spoken
+
+_LETTER = re.compile(r"[^\W\d_]")
+_FOREIGN = {  # letters of other scripts
+    "en": re.compile("[^\\W\\d_a-zA-Zª-ɏḀ-ỿ]"),
+    "ko": re.compile("[^\\W\\d_가-힣ㄱ-ㆎᄀ-ᇿ]"),
+}
+
+
+class Cleaner:
+    """Cleans one text after another and keeps the report. Raises InputError for settings that cannot be."""
+
+    def __init__(self, settings: TextConfig, report: CleaningReport):
+        self.settings, self.report = settings, report
+        if settings.lang not in LANGUAGES:
+            raise InputError(f"text.lang={settings.lang}: expected one of {', '.join(LANGUAGES)}")
+        if not 0 <= settings.max_repeats <= Seen.MOST:
+            raise InputError(f"text.max_repeats={settings.max_repeats}: expected 0 (any number) to {Seen.MOST}")
+        lang = settings.lang
+        self.steps: list[tuple[str, Callable[[str], str]]] = [("unicode", composed)]
+        self.steps += [(f"repair {name}", repair) for name, repair in repairs(settings.repairs).items()]
+        if settings.numbers == "words":
+            self.steps.append(("numbers", lambda text: spoken(text, lang, settings.latin == "letters")))
+        self.steps += [("case", str.lower), ("punctuation", lambda text: clean(text, lang))]
+        self.seen = Seen()
+
+    def __call__(self, raw: str, where: str) -> str | None:
+        """The text in plain words; None for one that is dropped. `where` names it in the report."""
+        text = raw
+        for kind, step in self.steps:
+            before, text = text, step(text)
+            if text != before:
+                self.report.change(kind, before, text)
+        reason = self._reason_to_drop(text)
+        self.report.take(raw, "" if reason else text)
+        if reason:
+            self.report.drop(reason, where, raw)
+        return None if reason else text
+
+    def _reason_to_drop(self, text: str) -> str | None:
+        if not _LETTER.search(text) and not (self.settings.numbers == "digits" and text):
+            return "no words"
+        foreign = len(_FOREIGN[self.settings.lang].findall(text))
+        if foreign and foreign > self.settings.max_foreign * len(_LETTER.findall(text)):
+            return "foreign"
+        most = self.settings.max_repeats
+        return "repeated" if most and self.seen.add(text) > most else None
+
+
+class Seen:
+    """Counts how often a text came, by 64-bit fingerprints in an open hash table: 14 to 27 bytes a different text."""
+
+    MOST = 254
+
+    def __init__(self) -> None:
+        self._keys, self._counts, self._used = array("Q", bytes(8 << 10)), bytearray(1 << 10), 0
+
+    def add(self, text: str) -> int:
+        """How often it has come by now; above `MOST` the count stands still."""
+        key = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+        slot = self._slot(key)
+        if not self._counts[slot]:
+            self._keys[slot] = key
+            self._used += 1
+        self._counts[slot] = count = min(self._counts[slot] + 1, self.MOST + 1)
+        if 3 * self._used > 2 * len(self._keys):
+            self._grow()
+        return count
+
+    def _slot(self, key: int) -> int:
+        mask = len(self._keys) - 1
+        slot = key & mask
+        while self._counts[slot] and self._keys[slot] != key:
+            slot = (slot + 1) & mask
+        return slot
+
+    def _grow(self) -> None:
+        keys, counts = self._keys, self._counts
+        self._keys, self._counts = array("Q", bytes(16 * len(keys))), bytearray(2 * len(keys))
+        for key, count in zip(keys, counts, strict=True):
+            if count:
+                slot = self._slot(key)
+                self._keys[slot], self._counts[slot] = key, count
+
+
+def clean_files(inputs: Sequence[str], output: str, settings: TextConfig) -> CleaningReport:
+    """Clean texts (plain, gz, xz, manifests) into one file, a sentence a line, or manifests into a manifest (*.jsonl).
+
+    The report is written to OUTPUT.report.json. Lines that are not UTF-8 and malformed utterances are named there and
+    left out. Raises InputError for a file that cannot be read, settings that cannot be, and an output that is also
+    an input or a manifest of texts that are none.
+    """
+    if any(Path(path).resolve() == Path(output).resolve() for path in inputs):
+        raise InputError(f"{output} is also an input; write to another file")
+    report = CleaningReport(list(inputs), output)
+    cleaner = Cleaner(settings, report)
+    if output.endswith(".jsonl"):
+        if texts := [path for path in inputs if not path.endswith(".jsonl")]:
+            raise InputError(f"{texts[0]} is no manifest (*.jsonl), so {output} cannot be one; name it *.txt")
+        manifest.write(output, _utterances(inputs, cleaner))
+    else:
+        with atomic_write(output, "wb") as file, packed(file, output) as out:
+            for text in _texts(inputs, cleaner):
+                out.write(text.encode() + b"\n")
+    report.write()
+    return report
+
+
+def _utterances(paths: Sequence[str], cleaner: Cleaner) -> Iterator[Utterance]:
+    for path in paths:
+        bad_lines: dict[int, InputError] = {}
+        stream = manifest.stream(path, bad_lines)
+        for utterance in tqdm(stream, desc=f"clean {path}", unit=" utterances", delay=2.0, leave=False):
+            text = cleaner(utterance.text, f"{path}: {utterance.id}")
+            if text is not None:
+                yield replace(utterance, text=text)
+        for number, error in bad_lines.items():
+            cleaner.report.drop("malformed", f"{path}:{number}", str(error))
+
+
+def _texts(paths: Sequence[str], cleaner: Cleaner) -> Iterator[str]:
+    for path in paths:
+        if path.endswith(".jsonl"):
+            yield from (utterance.text for utterance in _utterances([path], cleaner))
+            continue
+        for where, line in _lines(path, cleaner.report):
+            for sentence in split(line, cleaner.settings.lang) if cleaner.settings.paragraphs else (line,):
+                if (text := cleaner(sentence, where)) is not None:
+                    yield text
+
+
+def _lines(path: str, report: CleaningReport) -> Iterator[tuple[str, str]]:
+    """(file:line, line) of a text; empty lines are none."""
+    with Lines(path) as lines:
+        for block in lines.blocks():
+            for number, raw in enumerate(block, lines.number - len(block) + 1):
+                try:
+                    line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+                except UnicodeDecodeError:
+                    report.drop("not UTF-8", f"{lines.name}:{number}", repr(raw))
+                    continue
+                if line:
+                    yield f"{lines.name}:{number}", line

@@ -1,0 +1,115 @@
+"""What the cleaning of a text changed and dropped: counts, and examples drawn evenly from the whole text."""
+
+import json
+import random
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from asr.files import atomic_write
+
+EXAMPLES = 5  # of each kind
+_CONTEXT = 2  # words that are shown beside a change
+_WIDTH = 60  # characters of an example in the table
+
+CHANGES = {
+    "unicode": "composed characters (NFC), full-width forms made plain",
+    "numbers": "figures, units, symbols and abbreviations in words",
+    "case": "capitals made small",
+    "punctuation": "punctuation, symbols and spaces taken out",
+}
+DROPS = {
+    "no words": "nothing but punctuation",
+    "foreign": "too many letters of other scripts",
+    "repeated": "came more often than text.max_repeats",
+    "not UTF-8": "convert the file, for instance with iconv",
+    "malformed": "lines of a manifest that are no utterance",
+}
+
+
+@dataclass
+class Finding:
+    """One kind of change or reason to drop. An example is (before, after), or (where, text)."""
+
+    count: int = 0
+    examples: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass
+class CleaningReport:
+    inputs: list[str]
+    output: str
+    texts: int = 0  # sentences or utterances read
+    words: int = 0
+    kept_texts: int = 0
+    kept_words: int = 0
+    changed: dict[str, Finding] = field(default_factory=dict)  # kind -> sentences changed
+    dropped: dict[str, Finding] = field(default_factory=dict)  # reason -> sentences dropped
+
+    def __post_init__(self) -> None:
+        self._draws = random.Random(1)
+
+    def take(self, raw: str, kept: str) -> None:
+        """Count a text that was read, and what is left of it."""
+        self.texts += 1
+        self.words += len(raw.split())
+        self.kept_texts += kept != ""
+        self.kept_words += len(kept.split())
+
+    def change(self, kind: str, before: str, after: str) -> None:
+        finding = self.changed.setdefault(kind, Finding())
+        if (place := self._place(finding)) is not None:
+            finding.examples[place : place + 1] = [difference(before, after)]
+
+    def drop(self, reason: str, where: str, text: str) -> None:
+        finding = self.dropped.setdefault(reason, Finding())
+        if (place := self._place(finding)) is not None:
+            finding.examples[place : place + 1] = [(where, text)]
+
+    def _place(self, finding: Finding) -> int | None:
+        """Counts one more, and says which example it takes the place of: each is kept with the same probability
+        (Vitter's algorithm R)."""
+        finding.count += 1
+        if len(finding.examples) < EXAMPLES:
+            return len(finding.examples)
+        place = int(self._draws.random() * finding.count)
+        return place if place < EXAMPLES else None
+
+    @property
+    def path(self) -> Path:
+        return Path(f"{self.output}.report.json")
+
+    def write(self) -> None:
+        with atomic_write(self.path) as file:
+            json.dump(asdict(self), file, ensure_ascii=False, indent=1)
+
+    def table(self) -> str:
+        """The report for people."""
+        lines = [
+            f"kept {self.kept_texts:,} of {self.texts:,} sentences, {self.kept_words:,} words of {self.words:,}"
+            f" -> {self.output}, {self.path}"
+        ]
+        for title, findings, meanings, mark in (
+            ("changed", self.changed, CHANGES, "->"),
+            ("dropped", self.dropped, DROPS, "|"),
+        ):
+            for kind, finding in findings.items():
+                lines += ["", f"{title} {kind:20} {finding.count:9,} sentences   {meanings.get(kind, '')}".rstrip()]
+                lines += [f"    {_short(left)} {mark} {_short(right)}" for left, right in finding.examples]
+        return "\n".join(lines) + "\n"
+
+
+def difference(before: str, after: str) -> tuple[str, str]:
+    """From the first to the last word that differs, with some words around."""
+    old, new = before.split(), after.split()
+    start = 0
+    while start < min(len(old), len(new)) and old[start] == new[start]:
+        start += 1
+    end = 0
+    while end < min(len(old), len(new)) - start and old[-1 - end] == new[-1 - end]:
+        end += 1
+    first, last = max(0, start - _CONTEXT), max(0, end - _CONTEXT)
+    return " ".join(old[first : len(old) - last]), " ".join(new[first : len(new) - last])
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."

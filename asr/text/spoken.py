@@ -1,0 +1,46 @@
+"""Written text as it is spoken: figures, amounts, dates, units and abbreviations in words. No figure is left."""
+
+import re
+import unicodedata
+from functools import cache
+
+from asr.errors import InputError
+from asr.text import abbreviations_en, numbers_en, numbers_ko
+from asr.text.clean import LANGUAGES, composed
+
+_KEPT = "²³⁄"  # the rules read them
+_OTHER_FIGURE = re.compile(rf"[^\x00-\x7f가-힣{_KEPT}]")
+
+
+@cache
+def _plain(character: str) -> str:
+    """Figures of every script as 0-9, ½ as 1/2, ㎏ as kg, Ⅳ as IV; other characters as they are."""
+    category = unicodedata.category(character)
+    if category == "Nd":
+        return str(unicodedata.decimal(character))
+    is_square = "\u3300" <= character <= "\u33ff" or character in "℃℉ℓ№％"
+    if category not in ("No", "Nl") and not is_square:
+        return character
+    plain = unicodedata.normalize("NFKC", character).replace("⁄", "/")
+    plain = "".join(str(unicodedata.decimal(c)) if unicodedata.category(c) == "Nd" else c for c in plain)
+    return f" {plain}" if category == "No" else plain
+
+
+def spoken(text: str, lang: str, latin: bool = True) -> str:
+    """`text` with everything written in figures or symbols in words; punctuation and case stay, for `clean` to take.
+
+    "$5.20" -> "five dollars and twenty cents", "3시 15분" -> "세 시 십오 분". `latin`: in Korean text, capitals are
+    read by their letters' names: "TV" -> "티비". Raises InputError if `lang` is not en or ko.
+    """
+    if lang not in LANGUAGES:
+        raise InputError(f"text in language '{lang}' cannot be written out; choose one of {', '.join(LANGUAGES)}")
+    text = composed(text)
+    if not text.isascii():
+        text = _OTHER_FIGURE.sub(lambda m: _plain(m[0]), text)
+    if lang == "ko":
+        return numbers_ko.spoken(text, latin)
+    for pattern, replace in abbreviations_en.RULES:
+        text = pattern.sub(replace, text)
+    if any(map(str.isdigit, text)):
+        text = numbers_en.spoken(text)
+    return text

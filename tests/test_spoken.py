@@ -1,0 +1,220 @@
+"""Numbers in words: hand-written truths, words read back by a slow reader of another make, and any text at all."""
+
+import random
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from asr import manifest
+from asr.errors import InputError
+from asr.text import numbers_en, numbers_ko
+from asr.text.abbreviations_en import roman
+from asr.text.clean import clean
+from asr.text.spoken import spoken
+
+SIGNS = ". , : / - ~ $ € % ° ℃ ' st s th am kg m² 년 시 명 번째 만 억 제 TV Mr. Henry VIII XC Cat Part May & ½ ① ٣ 가"
+PIECES = st.sampled_from([*SIGNS.split(), " ", " "])
+FIGURES = st.sampled_from(
+    "0 1 5 10 12 20 31 100 555 1234 1900 1999 2024 007 1,000 3.14 9999999999999999999999999".split()
+)
+
+
+@given(st.lists(PIECES | FIGURES | st.text(max_size=3), max_size=12).map("".join), st.sampled_from(["en", "ko"]))
+@settings(max_examples=400, deadline=None)
+@example("9" * 5000, "en")
+@example("9" * 5000, "ko")
+def test_any_text_can_be_written_out(text: str, lang: str) -> None:
+    words = clean(spoken(text, lang), lang)
+    assert not any(c in "0123456789" or unicodedata.category(c) == "Nd" for c in words)
+    assert clean(spoken(words, lang), lang) == words
+
+
+ENGLISH = [
+    ("$5.20, £3 and €1.50", "five dollars and twenty cents three pounds and one euro and fifty cents"),
+    ("$1 $0.50 £0.01 $3.5 million", "one dollar fifty cents one penny three point five million dollars"),
+    (
+        "$10-12 million, $2bn, ¥100, 20€, 50¢",
+        "ten to twelve million dollars two billion dollars one hundred yen twenty euros fifty cents",
+    ),
+    ("$ 50 , 000 and 1 , 234 people", "fifty thousand dollars and one thousand two hundred thirty four people"),
+    (
+        "a $5 bill, an $8 million loan, a 5 km run, but $5",
+        "a five dollar bill an eight million dollar loan a five kilometer run but five dollars",
+    ),
+    ("in 1984, 2007 and 2010", "in nineteen eighty four two thousand seven and twenty ten"),
+    ("1900 1905 1066 2100", "nineteen hundred nineteen oh five one thousand sixty six two thousand one hundred"),
+    ("the 1900s, the '90s, the 80s", "the nineteen hundreds the nineties the eighties"),
+    ("a '57 Chevy, 747s", "a fifty seven chevy seven hundred forty sevens"),
+    ("1st 2nd 3rd 12th 21st 30th 1,000th", "first second third twelfth twenty first thirtieth one thousandth"),
+    ("at 3:15, 3:05 pm, 12:00 and 10am", "at three fifteen three oh five p m twelve o'clock and ten a m"),
+    ("10 a.m. 15:30", "ten a m fifteen thirty"),
+    ("July 4, 1976", "july fourth nineteen seventy six"),
+    ("May 28,1945", "may twenty eighth nineteen forty five"),
+    ("the 5th of May and 11 September 2001", "the fifth of may and the eleventh of september two thousand one"),
+    (
+        "2024-02-29 12/25/1999 Jan. 5",
+        "february twenty ninth twenty twenty four december twenty fifth nineteen ninety nine january fifth",
+    ),
+    ("1/2, 3/4, 2 1/2, 5/8, 2½", "one half three quarters two and one half five eighths two and one half"),
+    ("24/7 on 9/11, rated 8/10", "twenty four seven on nine eleven rated eight out of ten"),
+    ("10-12 people in 1914-18", "ten to twelve people in nineteen fourteen to eighteen"),
+    (
+        "call 555-1234 or (800) 555-0199",
+        "call five five five one two three four or eight zero zero five five five zero one nine nine",
+    ),
+    (
+        "5 kg, 1 km, 20°C, 60mph, 5 m²",
+        "five kilograms one kilometer twenty degrees celsius sixty miles per hour five square meters",
+    ),
+    ("5%, 1.5 %, -5 and 10-12 kg", "five percent one point five percent minus five and ten to twelve kilograms"),
+    (
+        "3.14, 0.05, .5, 1,234.5",
+        "three point one four zero point zero five point five one thousand two hundred thirty four point five",
+    ),
+    ("agent 007, version 1.2.3", "agent zero zero seven version one point two point three"),
+    ("F16, 3D, 4x4, 2+2", "f sixteen three d four by four two plus two"),
+    ("No. 7 and #5", "number seven and number five"),
+    ("1,234,567", "one million two hundred thirty four thousand five hundred sixty seven"),
+    ("Mr. and Mrs. Smith vs. Dr. Jones", "mister and missus smith versus doctor jones"),
+    ("Elm St. near St. Louis, John Ford Jr.", "elm street near saint louis john ford junior"),
+    ("Chapter IV, World War II", "chapter four world war two"),
+    (
+        "Henry VIII and Louis XIV's; Henry Cat; I saw Mary I think",
+        "henry the eighth and louis the fourteenth's henry cat i saw mary i think",
+    ),
+    (
+        "When Dr. Perry and John L. Smith met in Bury St. Edmunds",
+        "when doctor perry and john l smith met in bury saint edmunds",
+    ),
+    ("AT&T, e.g. cats & dogs, etc.", "at and t for example cats and dogs et cetera"),
+    ("٣٤ and １２", "thirty four and twelve"),
+]
+KOREAN = [
+    ("3명이 20살, 21살", "세 명이 스무 살 스물한 살"),
+    ("3시 15분, 15:30, 12시", "세 시 십오 분 십오 시 삼십 분 열두 시"),
+    ("2023년 6월 10일, 10월 3일", "이천이십삼 년 유월 십 일 시월 삼 일"),
+    ("2023.5.17. 1990 년대", "이천이십삼 년 오월 십칠 일 천구백구십 년대"),
+    ("010-1234-5678, 1588-1234", "공일공 일이삼사 오육칠팔 일오팔팔 일이삼사"),
+    ("50%는 3.14", "오십 퍼센트는 삼 점 일사"),
+    ("1만 2천, 1억 2천3백만 원, 5,000원", "만 이천 일억 이천삼백만 원 오천 원"),
+    ("16,000명, 3천만 원, $5.20, 10달러", "만 육천 명 삼천만 원 오 달러 이십 센트 십 달러"),
+    ("5kg, 165cm, 20°C, 영하 5도, -3℃", "오 킬로그램 백육십오 센티미터 섭씨 이십 도 영하 오 도 섭씨 영하 삼 도"),
+    ("시속 100km/h, 30㎡", "시속 백 킬로미터 삼십 제곱미터"),
+    ("TV, KBS, L.A에서 MP3와 3D", "티비 케이비에스 엘에이에서 엠피쓰리와 쓰리디"),
+    ("1번째, 2번째, 제3회, 1등, 제2조제1항", "첫 번째 두 번째 제삼 회 일 등 제이 조 제일 항"),
+    ("1/2, 3분의 1, 3:2", "이분의 일 삼분의 일 삼 대 이"),
+    ("2~3명, 16~18세, 2~3일", "두세 명 십육에서 십팔 세 이삼 일"),
+    ("119에 신고, 365일, 63빌딩", "일일구에 신고 삼백육십오 일 육삼빌딩"),
+    ("100여 명, 20여년", "백여 명 이십여 년"),
+    ("3시간, 24시간, 1개월, 2개국", "세 시간 이십사 시간 일 개월 이 개국"),
+    ("4번 출구에서 3번", "사 번 출구에서 세 번"),
+    ("20대 후반, 5대, 05번", "이십 대 후반 다섯 대 공오 번"),
+    ("228입니다, 77로", "이백이십팔입니다 칠십칠로"),
+    ("3 가지와 5 대통령", "세 가지와 오 대통령"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), ENGLISH)
+def test_english(text: str, expected: str) -> None:
+    assert clean(spoken(text, "en"), "en") == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), KOREAN)
+def test_korean(text: str, expected: str) -> None:
+    assert clean(spoken(text, "ko"), "ko") == expected
+
+
+def test_the_tables_of_the_docs() -> None:
+    lines = (Path(__file__).parents[1] / "docs" / "text.md").read_text(encoding="utf-8").splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if " · " in line and line.startswith("|")]
+    assert len(rows) == 15
+    for written, words in rows:
+        lang = "ko" if any("가" <= c <= "힣" for c in words) else "en"
+        assert [clean(spoken(w, lang), lang) for w in written.split(" · ")] == words.split(" · ")
+
+
+def test_latin_letters_may_stay() -> None:
+    assert clean(spoken("TV 3대", "ko", latin=False), "ko") == "tv 세 대"
+
+
+def test_other_languages_are_refused() -> None:
+    with pytest.raises(InputError, match="language 'fr' cannot be written out; choose one of en, ko"):
+        spoken("3 fois", "fr")
+
+
+def some_numbers(largest: int) -> list[int]:
+    draws = random.Random(1)
+    return [
+        *range(130),
+        *(draws.randrange(largest) for _ in range(3000)),
+        *(draws.randrange(10**6) for _ in range(3000)),
+    ]
+
+
+def read_english(words: str) -> int:
+    """A reader that knows words only."""
+    small = dict(zip("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+                     "sixteen seventeen eighteen nineteen".split(), range(20), strict=True))  # fmt: skip
+    small |= dict(zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), range(20, 100, 10), strict=True))
+    large = dict(zip("thousand million billion trillion quadrillion quintillion".split(), range(3, 21, 3), strict=True))
+    total = group = 0
+    for word in words.split():
+        if word == "hundred":
+            group *= 100
+        elif word in large:
+            total, group = total + group * 10 ** large[word], 0
+        else:
+            group += small[word]
+    return total + group
+
+
+def read_korean(words: str) -> int:
+    total = group = figure = 0
+    for syllable in words.replace(" ", ""):
+        if syllable in "영일이삼사오육칠팔구":
+            figure = "영일이삼사오육칠팔구".index(syllable)
+        elif syllable in "십백천":
+            group, figure = group + (figure or 1) * 10 ** ("십백천".index(syllable) + 1), 0
+        else:
+            total += (group + figure or 1) * 10 ** (4 * "만억조경해".index(syllable) + 4)
+            group = figure = 0
+    return total + group + figure
+
+
+def test_cardinals_can_be_read_back() -> None:
+    assert all(read_english(numbers_en.cardinal(n)) == n for n in some_numbers(10**21))
+    assert all(read_korean(numbers_ko.sino(n)) == n for n in some_numbers(10**24))
+    assert len({numbers_ko.native(n) for n in range(1, 100)}) == 99
+
+
+def test_cardinals_and_ordinals_are_those_of_num2words() -> None:
+    num2words = pytest.importorskip("num2words").num2words
+
+    def plain(words: str) -> str:
+        return " ".join(words.replace("-", " ").replace(",", "").replace(" and ", " ").split())
+
+    for n in some_numbers(10**15):
+        assert numbers_en.cardinal(n) == plain(num2words(n))
+        assert numbers_en.ordinal(n) == plain(num2words(n, to="ordinal"))
+    for n in range(1100, 2100):
+        if not 2000 <= n < 2010:
+            assert numbers_en.year(n) == plain(num2words(n, to="year"))
+    for n in range(1, 10000):
+        assert numbers_ko.sino(n) == num2words(n, lang="ko").replace(" ", "")
+
+
+def test_roman_numerals() -> None:
+    numerals = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X"]
+    assert [roman(numeral) for numeral in numerals] == list(range(1, 11))
+    assert [roman(numeral) for numeral in ("XIV", "XXIX", "XL", "XC", "LXXXIX")] == [14, 29, 40, 90, 89]
+
+
+def test_what_people_said_for_what_is_written(shared_data: Path) -> None:
+    """korean_dialog, train and dev; annotators differ in spacing and between 점 and 쩜."""
+    found = [u for u in manifest.read(shared_data / "korean_dialog" / "manifest.jsonl") if u.extra["split"] != "test"]
+    pairs = [(clean(spoken(u.extra["text_written"], "ko"), "ko"), clean(u.text, "ko")) for u in found]
+    right = sum(ours.replace(" ", "") == theirs.replace(" ", "") for ours, theirs in pairs)
+    assert right / len(pairs) > 0.97
