@@ -90,9 +90,8 @@ class TextConfig:
     lang: str = "en"  # en | ko: language of the texts
     numbers: str = "words"  # words | digits: figures, units and abbreviations as spoken, or as written
     latin: str = "letters"  # letters | keep: Latin capitals in Korean text by their names (TV 티비), or as written
-    repairs: list[str] = field(
-        default_factory=list
-    )  # case, markup, repeats, spacing, files of wrong<TAB>right; in order
+    repairs: list[str] = field(default_factory=list)  # case, markup, repeats, spacing, files of wrong<TAB>right
+    slots: list[str] = field(default_factory=list)  # marks such as <name> that stay; requests fill them with words
     paragraphs: bool = False  # lines are paragraphs: split them into sentences
     max_foreign: float = 0.5  # share of letters of other scripts above which a line is dropped
     max_repeats: int = 0  # times that a sentence may come; 0 any number

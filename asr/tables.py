@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from asr.errors import InputError
-from asr.graph.dynamic import ANYWHERE, Language, is_slot
-from asr.lm.model import UNKNOWN
+from asr.graph.dynamic import ANYWHERE, Language
+from asr.lm.model import UNKNOWN, is_slot
 from asr.new_words import NewWord
 from asr.search import Graph
 from asr.text.lexicon import Lexicon, name_some

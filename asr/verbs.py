@@ -20,7 +20,6 @@ from asr.tokens import BLANK, Tokens
 if TYPE_CHECKING:
     from asr.api import Recognizer
     from asr.manifest import Utterance
-    from asr.text.lexicon import Lexicon
 
 FLAGS = ("--help", "--multirun", "--config-dir", "--cfg")
 
@@ -108,30 +107,29 @@ def graph(cfg: Config) -> None:
     """
     from asr.graph import compile_graph, dynamic
     from asr.lm import arpa
+    from asr.lm.model import is_slot
+    from asr.text.lexicon import Lexicon
 
     if not cfg.tokens.table:
         cfg = run_folder.as_trained(cfg)
     tokens = run_folder.tokens(cfg)
     if tokens is None:
         raise InputError(f"{cfg.out}/train holds no tokens.txt; run `asr train` first, or name a tokens.table")
+    if cfg.graph.lexicon:
+        lexicon = Lexicon.read(cfg.graph.lexicon)
+    else:
+        words = [word for word in arpa.read(cfg.lm.arpa).words if not is_slot(word)]
+        lexicon = Lexicon.from_spelling(words, cfg.tokens.unit)
     if cfg.graph.kind == "dynamic":
-        model = arpa.read(cfg.lm.arpa)
-        lexicon = _graph_lexicon(cfg, model.words)
-        built = dynamic.compile_dynamic(tokens, lexicon, model, cfg.graph.dir, cfg.graph.silence)
+        built = dynamic.compile_dynamic(tokens, lexicon, cfg.lm.arpa, cfg.graph.dir, cfg.graph.silence)
         print(f"{built['words']} words -> {cfg.graph.dir}")
         return
-    lexicon = _graph_lexicon(cfg, arpa.read(cfg.lm.arpa).words if not cfg.graph.lexicon else [])
+    if cfg.graph.kind != "static":
+        raise InputError(f"graph.kind={cfg.graph.kind} is unknown; choose static or dynamic")
     stats = compile_graph(tokens, lexicon, cfg.lm.arpa, cfg.graph.dir, cfg.graph.silence, cfg.graph.draw_states,
                           cfg.graph.topology)  # fmt: skip
     last = stats.stages[-1]
     print(f"{stats.words} words, {last.states} states, {last.arcs} arcs -> {cfg.graph.dir}")
-
-
-def _graph_lexicon(cfg: Config, words: list[str]) -> "Lexicon":
-    """The lexicon that is named, or else the words spelled in the net's units."""
-    from asr.text.lexicon import Lexicon
-
-    return Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon else Lexicon.from_spelling(words, cfg.tokens.unit)
 
 
 def decode(cfg: Config) -> None:

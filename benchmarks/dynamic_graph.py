@@ -27,7 +27,7 @@ from asr.config import LmConfig
 from asr.files import atomic_write
 from asr.graph import compile_graph
 from asr.graph.dynamic import Language, compile_dynamic
-from asr.lm import arpa, train_file
+from asr.lm import train_file
 from asr.new_words import NewWord
 from asr.search import Decoder
 from asr.tables import DynamicTables, GraphTables
@@ -76,7 +76,7 @@ def measure_bench(folder: Path) -> dict[str, Any]:
     compile_graph(tokens, lexicon, BENCH / "lm3.arpa.xz", folder / "static")
     static_s = time.perf_counter() - start
     start = time.perf_counter()
-    compile_dynamic(tokens, lexicon, arpa.read(BENCH / "lm3.arpa.xz"), folder / "dynamic")
+    compile_dynamic(tokens, lexicon, BENCH / "lm3.arpa.xz", folder / "dynamic")
     dynamic_s = time.perf_counter() - start
     static = GraphTables.read(folder / "static", tokens)
     language = Language.open(folder / "dynamic")
@@ -122,9 +122,9 @@ def measure_new_words(folder: Path, text: Path | None) -> dict[str, Any]:
         models["own, with contexts of <unk>"] = (folder / "all.arpa", folder / "rest.arpa")
     result: dict[str, Any] = {}
     for name, (whole_path, rest_path) in models.items():
-        compile_dynamic(tokens, lexicon, arpa.read(whole_path), folder / "whole")
+        compile_dynamic(tokens, lexicon, whole_path, folder / "whole")
         small = Lexicon({word: lexicon.pronunciations[word] for word in rest})
-        compile_dynamic(tokens, small, arpa.read(rest_path), folder / "small")
+        compile_dynamic(tokens, small, rest_path, folder / "small")
         tables = GraphTables.read(folder / "small", tokens)
         assert isinstance(tables, DynamicTables)
         start = time.perf_counter()
@@ -196,7 +196,7 @@ def run_step(step: str, text: Path, folder: Path, size: int) -> dict[str, Any]:
             stats = compile_graph(tokens, lexicon, place / "lm.arpa", place / step)
             result["arcs"] = stats.stages[-1].arcs
         else:
-            compile_dynamic(tokens, lexicon, arpa.read(place / "lm.arpa"), place / step)
+            compile_dynamic(tokens, lexicon, place / "lm.arpa", place / step)
         result["mb_on_disk"] = _megabytes(place / step)
     else:
         tables = GraphTables.read(place / step.removeprefix("decode-"), tokens)

@@ -56,6 +56,17 @@ def test_settings(tmp_path: Path) -> None:
             cleaned(tmp_path, TEXT, **wrong)
 
 
+def test_slots_stay(tmp_path: Path) -> None:
+    text = "Call <name>, please: 2 times!\n<b>Drive</b> to <place>...\n"
+    assert cleaned(tmp_path, text, slots=["<name>", "<place>"])[0] == [
+        "call <name> please two times",
+        "b drive b to <place>",
+    ]
+    assert cleaned(tmp_path, "<name>님 3명\n", slots=["<name>"], lang="ko")[0] == ["<name> 님 세 명"]
+    with pytest.raises(InputError, match="'name' is no slot"):
+        cleaned(tmp_path, text, slots=["name"])
+
+
 def test_what_is_not_utf8_is_named_and_left_out(tmp_path: Path) -> None:
     lines, report = cleaned(tmp_path, b"\xef\xbb\xbfone\n\xff\xfe\ntwo\n")
     assert lines == ["one", "two"]

@@ -12,7 +12,6 @@ from test_graph import MODES, brute_force, random_lexicon, random_ngrams, senten
 from asr.errors import InputError
 from asr.graph import compile_graph
 from asr.graph.dynamic import NGRAM, TREE, Language, compile_dynamic
-from asr.lm import arpa
 from asr.new_words import NewWord, read_new_words
 from asr.search import Decoder, Graph
 from asr.tables import LIKELY, LIKELY_ALONE, DynamicTables, GraphTables
@@ -26,7 +25,7 @@ def make_language(rng, mode, folder, slots=()):
     lexicon = random_lexicon(rng)
     ngrams = random_ngrams(rng, [*lexicon.pronunciations, "oov", *slots], rng.choice([1, 2, 3]))
     write_arpa(ngrams, folder / "lm.arpa")
-    compile_dynamic(tokens, lexicon, arpa.read(folder / "lm.arpa"), folder / "graph", silence)
+    compile_dynamic(tokens, lexicon, folder / "lm.arpa", folder / "graph", silence)
     return tokens, lexicon, ngrams, GraphTables.read(folder / "graph", tokens)
 
 
@@ -130,7 +129,7 @@ def test_another_language_model_needs_no_other_tree(tmp_path):
     tree = (tmp_path / "graph" / TREE).read_bytes()
     other = random_ngrams(rng, [*lexicon.pronunciations, "more"], 2)
     write_arpa(other, tmp_path / "other.arpa")
-    compile_dynamic(tokens, lexicon, arpa.read(tmp_path / "other.arpa"), tmp_path / "both")
+    compile_dynamic(tokens, lexicon, tmp_path / "other.arpa", tmp_path / "both")
     (tmp_path / "graph" / NGRAM).write_bytes((tmp_path / "both" / NGRAM).read_bytes())
     assert (tmp_path / "graph" / TREE).read_bytes() == tree
     scores = np.random.default_rng(3).exponential(2.0, (5, len(tokens)))
@@ -150,7 +149,7 @@ def zipf_language(folder, words=300, seed=5):
     from asr.lm import train
 
     train(text, 3).write_arpa(folder / "lm.arpa")
-    compile_dynamic(tokens, Lexicon(spellings), arpa.read(folder / "lm.arpa"), folder / "graph")
+    compile_dynamic(tokens, Lexicon(spellings), folder / "lm.arpa", folder / "graph")
     return tokens, Lexicon(spellings)
 
 

@@ -21,9 +21,9 @@ from asr.graph.lexicon_fst import spell
 from asr.graph.ngram_file import NgramFile, write_ngram
 from asr.graph.preflight import check
 from asr.graph.tree import Tree, write_tree
-from asr.lm.model import MARKS, NgramModel
+from asr.lm.model import MARKS, NgramModel, is_slot
 from asr.search import Graph
-from asr.text.lexicon import Lexicon
+from asr.text.lexicon import Lexicon, name_some
 from asr.tokens import SPACE, Tokens
 
 TREE, NGRAM = "tree.bin", "lm.ngram"
@@ -34,27 +34,33 @@ Slot = tuple[int, list[tuple[list[int], int, float]]]  # as Slot in csrc/decoder
 _log = logging.getLogger(__name__)
 
 
-def compile_dynamic(tokens: Tokens, lexicon: Lexicon, model: NgramModel, out_dir: str | Path,
+def compile_dynamic(tokens: Tokens, lexicon: Lexicon, arpa_path: str | Path, out_dir: str | Path,
                     silence: str | None = None) -> dict[str, object]:  # fmt: skip
     """Write the folder of a dynamic graph; returns what stats.json says.
 
-    As in `asr.graph.compile_graph`, a `<space>` in the token table must stand between words, `silence` may, and words
-    that cannot be said are named and left out. Raises InputError as `preflight.check` does.
+    The tree holds the whole lexicon, whatever the language model. As in `asr.graph.compile_graph`, a `<space>` in the
+    token table must stand between words, `silence` may, and words that cannot be said are named and left out. Raises
+    InputError as `preflight.check` and `asr.lm.arpa.read` do.
     """
+    from asr.lm import arpa
+
     start_s = time.monotonic()
     separator = SPACE if SPACE in tokens else None
-    spoken = [word for word in model.words if not is_slot(word)]
-    words, lexicon, left_out = check(spoken, lexicon, tokens, silence, separator)
+    words, lexicon, unsaid = check(lexicon.pronunciations, lexicon, tokens, silence, separator)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_tree(words, spell(words, lexicon, tokens, silence, separator), folder / TREE)
+    del lexicon
     _log.info("tree     %9d words %7.1f s", len(words), time.monotonic() - start_s)
+    model = arpa.read(arpa_path)
+    left_out = _without_spelling(model, set(words))
     write_ngram(model, folder / NGRAM)
+    _log.info("n-gram   %9d n-grams %5.1f s", sum(len(o.ids) for o in model.orders), time.monotonic() - start_s)
     tokens.write(folder / "tokens.txt")
     stats: dict[str, object] = {
         "kind": "dynamic",
         "words": len(words),
-        "left_out": left_out,
+        "left_out": unsaid + left_out,
         "silence": silence,
         "seconds": round(time.monotonic() - start_s, 2),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -66,8 +72,18 @@ def compile_dynamic(tokens: Tokens, lexicon: Lexicon, model: NgramModel, out_dir
     return stats
 
 
-def is_slot(word: str) -> bool:
-    return len(word) > 2 and word[0] == "<" and word[-1] == ">" and word not in MARKS
+def _without_spelling(model: NgramModel, spelled: set[str]) -> list[str]:
+    """The model's words, slots apart, that the lexicon lacks, likeliest first; named in a warning."""
+    log10_prob = model.orders[0].log10_prob
+    missing = [
+        i for i, word in enumerate(model.words) if word not in spelled and not is_slot(word) and word not in MARKS
+    ]
+    missing.sort(key=lambda i: -log10_prob[i])
+    words = [model.words[i] for i in missing]
+    if words:
+        _log.warning("%d of the language model's %d words are not in the lexicon and cannot be recognised: %s",
+                     len(words), len(model.words), name_some(words))  # fmt: skip
+    return words
 
 
 class Language:

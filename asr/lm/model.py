@@ -13,6 +13,11 @@ MARKS = (UNKNOWN, BEGIN, END)
 MAX_ORDER = 6
 
 
+def is_slot(word: str) -> bool:
+    """Whether it is a place that a request fills with words, such as `<name>`, and nothing that is said itself."""
+    return len(word) > 2 and word[0] == "<" and word[-1] == ">" and word not in MARKS
+
+
 class Ngrams(NamedTuple):
     """All n-grams of one order, rows in ascending order of their ids."""
 

@@ -16,6 +16,7 @@ from asr import manifest
 from asr.config import TextConfig
 from asr.errors import InputError
 from asr.files import atomic_write, packed
+from asr.lm.model import is_slot
 from asr.lm.texts import Lines
 from asr.manifest import Utterance
 from asr.text.clean import LANGUAGES, clean, composed
@@ -46,6 +47,8 @@ class Cleaner:
         if settings.numbers == "words":
             self.steps.append(("numbers", lambda text: spoken(text, lang, settings.latin == "letters")))
         self.steps += [("case", str.lower), ("punctuation", lambda text: clean(text, lang))]
+        if settings.slots:
+            self.steps = [(kind, _beside(settings.slots, step)) for kind, step in self.steps]
         self.seen = Seen()
 
     def __call__(self, raw: str, where: str) -> str | None:
@@ -69,6 +72,21 @@ class Cleaner:
             return "foreign"
         most = self.settings.max_repeats
         return "repeated" if most and self.seen.add(text) > most else None
+
+
+def _beside(slots: Sequence[str], step: Callable[[str], str]) -> Callable[[str], str]:
+    """The step, which leaves the slots as they are. Raises InputError for a slot without angle brackets."""
+    if odd := next((slot for slot in slots if not is_slot(slot) or " " in slot), None):
+        raise InputError(f"text.slots: '{odd}' is no slot; write a word in angle brackets, such as <name>")
+    mark = re.compile(f"({'|'.join(map(re.escape, slots))})")
+
+    def around(text: str) -> str:
+        parts = mark.split(text)  # slots at the odd places
+        if len(parts) == 1:
+            return step(text)
+        return " ".join(" ".join(part if i % 2 else step(part) for i, part in enumerate(parts)).split())
+
+    return around
 
 
 class Seen:
