@@ -26,6 +26,7 @@ from asr.text.sentences import split
 from asr.text.spoken import spoken
 
 _LETTER = re.compile(r"[^\W\d_]")
+_SLOT = re.compile("<[^ ]*>")  # nothing else in clean text has angle brackets
 _FOREIGN = {  # letters of other scripts
     "en": re.compile("[^\\W\\d_a-zA-Zª-ɏḀ-ỿ]"),
     "ko": re.compile("[^\\W\\d_가-힣ㄱ-ㆎᄀ-ᇿ]"),
@@ -67,8 +68,9 @@ class Cleaner:
     def _reason_to_drop(self, text: str) -> str | None:
         if not _LETTER.search(text) and not (self.settings.numbers == "digits" and text):
             return "no words"
-        foreign = len(_FOREIGN[self.settings.lang].findall(text))
-        if foreign and foreign > self.settings.max_foreign * len(_LETTER.findall(text)):
+        said = _SLOT.sub("", text)
+        foreign = len(_FOREIGN[self.settings.lang].findall(said))
+        if foreign and foreign > self.settings.max_foreign * len(_LETTER.findall(said)):
             return "foreign"
         most = self.settings.max_repeats
         return "repeated" if most and self.seen.add(text) > most else None
