@@ -115,6 +115,9 @@ class GraphConfig:
     silence: str | None = None  # token allowed between words; None allows none
     topology: str = "explicit"  # explicit (HLG) | implicit (LG; the search adds CTC's topology: smaller, slower)
     draw_states: int = 60  # graphs up to this size are drawn as SVG
+    forecast: bool = False  # only say how large the graph would be
+    memory_mb: int | None = None  # a build that needs more stops; null: no limit
+    cache: str | None = "${graph.dir}/cache"  # folder of stages kept for the next build; null keeps none
 
 
 @dataclass

@@ -4,7 +4,7 @@ A verb's docstring is its help: the first line stands in `asr --help`, the rest 
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,35 +99,42 @@ def train(cfg: Config) -> None:
 def graph(cfg: Config) -> None:
     """Makes the search graph of tokens, lexicon and language model.
 
-    asr graph [kind=static|dynamic] [tokens.table=TOKENS] [lexicon=LEXICON] [arpa=LM]
+    asr graph [kind=static|dynamic] [tokens.table=TOKENS] [lexicon=LEXICON] [arpa=LM] [forecast=true]
 
     A static graph is compiled whole, a dynamic one composed by the search: it is ready at once, takes new words and
     other language models. The tokens are those of the trained net in `out` unless a table is given. Without a lexicon
-    the words of the language model are spelled in the net's units.
+    the words of the language model are spelled in the net's units. Stages that an earlier build made from the same
+    ingredients are reused. `forecast=true` only says how large the static graph would be, and what building it takes.
     """
-    from asr.graph import compile_graph, dynamic
+    from asr.graph import Build, GraphOptions, dynamic
+    from asr.graph.sources import ArpaSource
     from asr.lm import arpa
     from asr.lm.model import is_slot
     from asr.text.lexicon import Lexicon
 
+    def spell(words: Sequence[str]) -> Lexicon:
+        return Lexicon.from_spelling([word for word in words if not is_slot(word)], cfg.tokens.unit)
+
+    if cfg.graph.kind not in ("static", "dynamic"):
+        raise InputError(f"graph.kind={cfg.graph.kind} is unknown; choose static or dynamic")
     if not cfg.tokens.table:
         cfg = run_folder.as_trained(cfg)
     tokens = run_folder.tokens(cfg)
     if tokens is None:
         raise InputError(f"{cfg.out}/train holds no tokens.txt; run `asr train` first, or name a tokens.table")
-    if cfg.graph.lexicon:
-        lexicon = Lexicon.read(cfg.graph.lexicon)
-    else:
-        words = [word for word in arpa.read(cfg.lm.arpa).words if not is_slot(word)]
-        lexicon = Lexicon.from_spelling(words, cfg.tokens.unit)
+    lexicon = Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon else None
     if cfg.graph.kind == "dynamic":
+        lexicon = lexicon or spell(arpa.read(cfg.lm.arpa).words)
         built = dynamic.compile_dynamic(tokens, lexicon, cfg.lm.arpa, cfg.graph.dir, cfg.graph.silence)
         print(f"{built['words']} words -> {cfg.graph.dir}")
         return
-    if cfg.graph.kind != "static":
-        raise InputError(f"graph.kind={cfg.graph.kind} is unknown; choose static or dynamic")
-    stats = compile_graph(tokens, lexicon, cfg.lm.arpa, cfg.graph.dir, cfg.graph.silence, cfg.graph.draw_states,
-                          cfg.graph.topology)  # fmt: skip
+    options = GraphOptions(cfg.graph.silence, cfg.graph.draw_states, cfg.graph.topology, cfg.graph.cache,
+                           cfg.graph.memory_mb)  # fmt: skip
+    build = Build(ArpaSource(cfg.lm.arpa), lexicon or spell, tokens, options)
+    if cfg.graph.forecast:
+        print(build.forecast())
+        return
+    stats = build.write(cfg.graph.dir)
     last = stats.stages[-1]
     print(f"{stats.words} words, {last.states} states, {last.arcs} arcs -> {cfg.graph.dir}")
 

@@ -4,17 +4,20 @@ Graphs of millions of arcs are built here column by column; arc-by-arc calls int
 """
 
 import struct
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pywrapfst
 
-from asr.graph.pack import ARC, Arrays, from_fst
+from asr.graph.pack import Arrays, Block, arc_array, from_fst
+from asr.graph.ranges import blocks
 
 # OpenFst's ConstFst version 2, little endian (const-fst.h): a header, 20-byte states, 16-byte arcs.
 _MAGIC = 2125659606
 _STATE = np.dtype([("final", "<f4"), ("first", "<u4"), ("arcs", "<u4"), ("iepsilons", "<u4"), ("oepsilons", "<u4")])
+_BLOCK = 1 << 18  # states and arcs to a block
 _EXPANDED = 1  # the one property bit that always holds; OpenFst works the others out when it needs them
 
 
@@ -56,13 +59,39 @@ class Automaton:
         start, final, source, arcs = from_fst(fst)
         return cls.from_arcs(start, final, source, arcs["ilabel"], arcs["olabel"], arcs["cost"], arcs["next"])
 
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Automaton":
+        """From what `to_arrays` gave."""
+        columns = (arrays[name] for name in ("final", "source", "ilabel", "olabel", "cost", "target"))
+        return cls(int(arrays["start"]), *columns)
+
+    def to_arrays(self) -> dict[str, Any]:
+        """By name, as they are stored."""
+        return vars(self)
+
+    @classmethod
+    def from_blocks(cls, start: int, blocks: Iterable[Block]) -> "Automaton":
+        """From all its states and their arcs."""
+        parts = [*blocks]
+        firsts = np.cumsum([0, *(len(part.final_costs) for part in parts)])
+        sources = [part.sources + first for part, first in zip(parts, firsts, strict=False)]
+        final, _, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return cls(start, final, np.concatenate(sources).astype(np.int32), *columns)
+
+    def blocks(self) -> Iterator[Block]:
+        """The states and their arcs, some thousand at a time, as `asr.graph.pack.Writer` takes them."""
+        first = self.first
+        for low, high in blocks(first, _BLOCK):
+            arcs = slice(first[low], first[high])
+            yield Block(self.final[low:high], self.source[arcs] - low, *(c[arcs] for c in self.arc_columns))
+
     def arrays(self) -> Arrays:
         """The form that `asr.graph.pack.write` takes."""
-        arcs = np.empty(self.num_arcs, ARC)
-        columns = (self.ilabel, self.olabel, self.cost, self.target)
-        for name, column in zip(ARC.names or (), columns, strict=True):
-            arcs[name] = column
-        return Arrays(self.start, self.final, self.source, arcs)
+        return Arrays(self.start, self.final, self.source, arc_array(*self.arc_columns))
+
+    @property
+    def arc_columns(self) -> tuple[np.ndarray, ...]:
+        return self.ilabel, self.olabel, self.cost, self.target
 
     def to_openfst(self) -> pywrapfst.MutableFst:
         """A mutable OpenFst vector over the tropical semiring."""

@@ -1,109 +1,143 @@
 """det(L o G), grown straight from the grammar instead of composed and then determinized.
 
 L's spellings make a prefix code (each followed by its `#k` where needed) and G is deterministic, so determinizing
-L o G does no more than gather, at every state of G, the spellings of the words that leave it into a tree. The tree
-is grown here level by level over whole columns: the same automaton in a tenth of the time, with no composition to
-hold in memory and nothing that could fail to end. As `#k` would only be erased again, a spelling that is a prefix
-of another simply gets a last arc of its own.
+L o G does no more than gather, at every state of G, the spellings of the words that leave it into a tree. The trees
+are grown here level by level over whole columns, those of some thousand states of G at a time: the same automaton in
+a tenth of the time, with no composition to hold in memory and nothing that could fail to end. As `#k` would only be
+erased again, a spelling that is a prefix of another simply gets a last arc of its own.
 
 Weights stand where determinization in the log semiring puts them: an arc costs the log-sum of the words below it
 less that of its parent, so that a beam sees a word's cost as early as it is known. A word's label stands on the
 first arc below which there is no other word.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from asr.graph.automaton import Automaton
 from asr.graph.lexicon_fst import Spellings
+from asr.graph.ranges import blocks, expand_ranges
+
+BLOCK = 1 << 15  # arcs of G whose trees grow together
 
 
 @dataclass(frozen=True)
 class Trees:
-    """A graph whose states 0 .. levels[0] are joints between words and the rest trees that grow from joint to joint,
-    a level at a time: level i + 1 begins at state levels[i]. `root` (S,) is the joint that a state grew from."""
+    """The trees of some joints, S states: joints come first, then the inner states, a level at a time.
 
-    graph: Automaton
+    Level i + 1 begins at state levels[i]. A target that is not negative is a state of these trees, a negative one is
+    `~joint`, of all joints.
+    """
+
     levels: list[int]
-    root: np.ndarray
+    root: np.ndarray  # (S,) state, a joint, that a state grew from
+    final: np.ndarray  # (S,) cost of ending there
+    source: np.ndarray  # (A,) ascending, as all columns of arcs
+    ilabel: np.ndarray
+    olabel: np.ndarray
+    cost: np.ndarray
+    target: np.ndarray
 
 
-def expand(grammar: Automaton, spellings: Spellings) -> Trees:
-    """Tokens to words. Joints are the grammar's states in their order and then, if there is a separator, the ends of
-    words. Back-offs are the only epsilons."""
-    leaves, final, joints = _leaves(grammar, spellings)
-    columns, levels, roots = _grow(leaves, spellings, len(final))
-    source, ilabel, olabel, cost, target = (np.concatenate(c) for c in zip(joints, *columns, strict=True))
-    final = np.pad(final, (0, levels[-1] - len(final)), constant_values=np.inf)
-    graph = Automaton.from_arcs(grammar.start, final, source, ilabel, olabel, cost, target)
-    return Trees(graph, levels, np.concatenate([np.arange(levels[0]), *roots]))
+class Forest:
+    """All trees of a grammar. Joints, where trees begin and end, are the grammar's states in their order and then, if
+    there is a separator, the ends of words. Back-offs are the only epsilons."""
+
+    def __init__(self, grammar: Automaton, spellings: Spellings):
+        self.grammar, self.spellings = grammar, spellings
+        self.first = grammar.first
+        self.num_labels = int(spellings.labels.max()) + 1
+        words = spellings.word[spellings.word > 0]
+        count = np.bincount(words, minlength=int(grammar.ilabel.max(initial=0)) + 1).astype(np.int32)
+        self.spelled = (np.cumsum(count) - count).astype(np.int32), count  # first spelling of a word, and how many
+        self.entered = np.zeros(0, np.int32)  # grammar states that words lead to, where their ends are joints
+        self.end = np.arange(grammar.num_states, dtype=np.int32)  # joint where a word into the state ends
+        if spellings.separator is not None:
+            self.entered = np.flatnonzero(np.bincount(grammar.target[grammar.olabel > 0]))
+            self.end[self.entered] = grammar.num_states + np.arange(len(self.entered))
+
+    @property
+    def num_joints(self) -> int:
+        return self.grammar.num_states + len(self.entered)
+
+    def trees(self) -> Iterator[Trees]:
+        """Those of all joints, in order."""
+        for low, high in blocks(self.first, BLOCK):
+            yield self._grow(low, high)
+        for low in range(0, len(self.entered), BLOCK):
+            yield self._ends(self.entered[low : low + BLOCK])
+
+    def _ends(self, entered: np.ndarray) -> Trees:
+        """Ends of words: a separator leads on to the grammar's state, if anything leaves that."""
+        states = np.arange(len(entered), dtype=np.int32)
+        source = states[np.diff(self.first)[entered] > 0]
+        zero = np.zeros_like(source)
+        cost, target = zero.astype(np.float32), ~entered[source]
+        columns = (source, zero + self.spellings.separator, zero, cost, target)
+        return Trees([len(entered)], states, self.grammar.final[entered], *columns)
+
+    def leaves(self, low: int, high: int) -> list[np.ndarray]:
+        """A row for each way to say each word arc of the states: (node, spelling, word, cost, target)."""
+        grammar, (begin, count) = self.grammar, self.spelled
+        arc = self.first[low] + np.flatnonzero(grammar.olabel[self.first[low] : self.first[high]])
+        word = grammar.olabel[arc]
+        which, spelling = expand_ranges(begin[word], count[word])
+        arc, word = arc[which], word[which]
+        leaves = [grammar.source[arc] - low, spelling, word, grammar.cost[arc], ~self.end[grammar.target[arc]]]
+        if self.spellings.silence is not None:
+            states = np.arange(high - low)
+            silences = [states, states * 0 + len(self.spellings.word) - 1, states * 0, states * 0.0, ~(states + low)]
+            leaves = [np.concatenate(columns) for columns in zip(leaves, silences, strict=True)]
+        return leaves
+
+    def _grow(self, low: int, high: int) -> Trees:
+        """The trees of the grammar's states from `low` up to `high`."""
+        grammar, spellings = self.grammar, self.spellings
+        node, spelling, word, cost, target = self.leaves(low, high)
+        cost = cost.astype(np.float64)
+        above, told = np.zeros(len(node)), np.zeros(len(node), bool)  # cost spent, and word told, on the way to a node
+        own = slice(self.first[low], self.first[high])
+        back = grammar.olabel[own] == 0
+        none = np.zeros(int(back.sum()), np.int32)
+        arcs: list[tuple[np.ndarray, ...]] = [
+            (grammar.source[own][back] - low, none, none, grammar.cost[own][back], ~grammar.target[own][back])
+        ]
+        root, levels = [np.arange(high - low)], [high - low]
+        first = spellings.first
+        while len(node):
+            depth = len(levels) - 1
+            label = spellings.labels[first[spelling] + depth]
+            last = spellings.length[spelling] == depth + 1
+            arcs.append(tuple(c[last] for c in (node, label, np.where(told, 0, word), cost - above, target)))
+
+            key = node.astype(np.int64) * self.num_labels + label
+            inner = np.flatnonzero(~last)
+            inner = inner[np.argsort(key[inner], kind="stable")]
+            node, label, spelling, word, cost, target, above, told, key = (
+                c[inner] for c in (node, label, spelling, word, cost, target, above, told, key)
+            )
+            head = np.flatnonzero(np.diff(key, prepend=-1))
+            size = np.diff(head, append=len(key))
+            below = -np.logaddexp.reduceat(-cost, head)
+            lowest = np.minimum.reduceat(word, head)
+            alone = lowest == np.maximum.reduceat(word, head)
+            child = levels[-1] + np.arange(len(head))
+            olabel = np.where(told[head] | ~alone, 0, lowest)
+            arcs.append((node[head], label[head], olabel, below - above[head], child))
+            root.append(np.concatenate(root)[node[head]] if depth == 0 else root[-1][node[head] - levels[-2]])
+            levels.append(levels[-1] + len(head))
+            node, above, told = (np.repeat(c, size) for c in (child, below, alone))
+        own_final = np.where(np.arange(low, high) == grammar.start, grammar.final[low:high], np.inf)
+        final = np.full(levels[-1], np.inf, np.float32)
+        final[: levels[0]] = own_final if spellings.separator is not None else grammar.final[low:high]
+        return Trees(levels, np.concatenate(root), final, *_by_source(arcs))
 
 
-def _leaves(grammar: Automaton, spellings: Spellings) -> tuple[list[np.ndarray], np.ndarray, tuple[np.ndarray, ...]]:
-    """Leaves (node, spelling, word, cost, target), a row for each way to say each word arc; the final costs so far;
-    and the arcs that need no tree: back-offs and separators."""
-    is_word = grammar.olabel > 0
-    states = np.arange(grammar.num_states)
-    end, final = states, grammar.final
-    epsilon = np.zeros_like(grammar.olabel)
-    back = [c[~is_word] for c in (grammar.source, epsilon, epsilon, grammar.cost, grammar.target)]
-    if spellings.separator is not None:
-        entered = np.flatnonzero(np.bincount(grammar.target[is_word]))
-        end = np.zeros_like(states)
-        end[entered] = grammar.num_states + np.arange(len(entered))
-        final = np.concatenate([np.where(states == grammar.start, grammar.final, np.inf), grammar.final[entered]])
-        left = entered[np.isin(entered, grammar.source)]
-        zero = np.zeros_like(left)
-        gaps = (end[left], zero + spellings.separator, zero, zero, left)
-        back = [np.concatenate(columns) for columns in zip(back, gaps, strict=True)]
-
-    words = spellings.word[spellings.word > 0]
-    arc = np.flatnonzero(is_word)
-    begin = np.searchsorted(words, grammar.olabel[arc])
-    count = np.searchsorted(words, grammar.olabel[arc], side="right") - begin
-    arc = np.repeat(arc, count)
-    spelling = np.repeat(begin - (np.cumsum(count) - count), count) + np.arange(len(arc))
-    leaves = [grammar.source[arc], spelling, grammar.olabel[arc], grammar.cost[arc], end[grammar.target[arc]]]
-    if spellings.silence is not None:
-        zero = np.zeros_like(states)
-        silences = [states, zero + len(spellings.word) - 1, zero, zero, states]
-        leaves = [np.concatenate(columns) for columns in zip(leaves, silences, strict=True)]
-    return leaves, final, tuple(back)
-
-
-def _grow(leaves: list[np.ndarray], spellings: Spellings,
-          num_states: int) -> tuple[list[tuple[np.ndarray, ...]], list[int], list[np.ndarray]]:  # fmt: skip
-    """The arcs (source, ilabel, olabel, cost, target) of the trees; their levels; the root of each state of a level."""
-    node, spelling, word, cost, target = leaves
-    root = node
-    node, cost = node.astype(np.int64), cost.astype(np.float64)
-    above, told = np.zeros(len(node)), np.zeros(len(node), bool)  # cost spent, and word told, on the way to the node
-    first, base = spellings.first, int(spellings.labels.max()) + 1
-    arcs: list[tuple[np.ndarray, ...]] = []
-    roots: list[np.ndarray] = []
-    levels = [num_states]
-    while len(node):
-        depth = len(levels) - 1
-        label = spellings.labels[first[spelling] + depth]
-        last = spellings.length[spelling] == depth + 1
-        arcs.append(tuple(c[last] for c in (node, label, np.where(told, 0, word), cost - above, target)))
-
-        key = node * base + label
-        inner = np.flatnonzero(~last)
-        inner = inner[np.argsort(key[inner], kind="stable")]
-        root, node, label, spelling, word, cost, target, above, told, key = (
-            c[inner] for c in (root, node, label, spelling, word, cost, target, above, told, key)
-        )
-        head = np.flatnonzero(np.diff(key, prepend=-1))
-        size = np.diff(head, append=len(key))
-        below = -np.logaddexp.reduceat(-cost, head)
-        lowest = np.minimum.reduceat(word, head)
-        alone = lowest == np.maximum.reduceat(word, head)
-        child = levels[-1] + np.arange(len(head))
-        arcs.append((node[head], label[head], np.where(told[head] | ~alone, 0, lowest), below - above[head], child))
-
-        roots.append(root[head])
-        levels.append(levels[-1] + len(head))
-        node, above, told = (np.repeat(c, size) for c in (child, below, alone))
-    return arcs, levels, roots
+def _by_source(arcs: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
+    """The columns of arcs, ordered by source."""
+    source, *columns = (np.concatenate(c) for c in zip(*arcs, strict=True))
+    order = np.argsort(source, kind="stable")
+    kinds = (np.int32, np.int32, np.float32, np.int32)
+    return [source[order].astype(np.int32), *(c[order].astype(k) for c, k in zip(columns, kinds, strict=True))]

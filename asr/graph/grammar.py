@@ -6,7 +6,7 @@ arc, and a state's final cost already counts ending through back-offs.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -34,11 +34,12 @@ def ngram_grammar(model: NgramModel, labels: Mapping[str, int]) -> Automaton:
     """
     begin, end = len(labels) + 1, len(labels) + 2
     known = {**labels, BEGIN: begin, END: end}
-    label_of = np.array([known.get(word, 0) for word in model.words])
-    table = _Table(end + 1)
+    label_of = np.array([known.get(word, 0) for word in model.words], np.int32)
+    table = _Table(end + 1, 1 + sum(len(ngrams.ids) for ngrams in model.orders))
     for ids, log10_prob, log10_backoff in model.orders:
-        kept = _spoken(label_of[ids], begin, end)
-        table.add(label_of[ids[kept]], *(-LN10 * log10[kept].astype(float) for log10 in (log10_prob, log10_backoff)))
+        words = label_of[ids]  # (R, n)
+        kept = _spoken(words, begin, end)
+        table.add(words if kept.all() else words[kept], log10_prob[kept], log10_backoff[kept])
     return _grammar(table, begin, end)
 
 
@@ -51,83 +52,103 @@ def _spoken(words: np.ndarray, begin: int, end: int) -> np.ndarray:
 class _Table:
     """All n-grams as columns. Row i > 0 is an n-gram and so a possible history; row 0 is the empty one.
 
-    Rows are ordered by (history, word), which across orders is the order of `history * base + word`: an n-gram is
-    found by binary search.
+    Rows are ordered by (history, word), which across orders is the order of `key = history * base + word`: an n-gram
+    is found by binary search.
     """
 
-    def __init__(self, base: int):
+    def __init__(self, base: int, capacity: int):
         self.base = base
-        self.first = [0]  # the first row of each order, ROOT being order 0
-        self.history, self.word, self.shorter = (np.zeros(1, np.int64) for _ in range(3))
-        self.cost, self.backoff = np.zeros(1), np.zeros(1)
+        self.first = [0, 1]  # where each order's rows begin and end, ROOT being order 0
+        self.key = np.zeros(capacity, np.int64)
+        self.shorter = np.zeros(capacity, np.int32)  # row of the longest listed suffix
+        self.log10_prob, self.log10_backoff = np.zeros(capacity, np.float32), np.zeros(capacity, np.float32)
 
-    def add(self, words: np.ndarray, cost: np.ndarray, backoff: np.ndarray) -> None:
+    def add(self, words: np.ndarray, log10_prob: np.ndarray, log10_backoff: np.ndarray) -> None:
         """The n-grams `words` (R, n) of the next order."""
         history = np.full(len(words), ROOT)
         for column in words.T[:-1]:
             history = self._find(history, column)
-        order = np.argsort(history * self.base + words[:, -1])
-        history, word = history[order], words[order, -1]
-        shorter = np.full(len(words), ROOT)
+        key = history * self.base + words[:, -1]
+        order = np.argsort(key)
+        key = key[order]
+        rows = slice(self.first[-1], self.first[-1] + len(key))
         if words.shape[1] > 1:
-            shorter = self._suffix(self.shorter[history], word)
-        self.first.append(len(self.word))
-        columns = {"history": history, "word": word, "shorter": shorter, "cost": cost[order], "backoff": backoff[order]}
-        for name, column in columns.items():
-            setattr(self, name, np.concatenate([getattr(self, name), column]))
+            self.shorter[rows] = self._suffix(self.shorter[history[order]], words[order, -1])
+        self.key[rows], self.log10_prob[rows], self.log10_backoff[rows] = key, log10_prob[order], log10_backoff[order]
+        self.first.append(rows.stop)
 
     def _find(self, history: np.ndarray, word: np.ndarray) -> np.ndarray:
         """Row of each (history, word), -1 where it is not listed."""
-        keys = self.history[1:] * self.base + self.word[1:]
-        wanted = history * self.base + word
+        keys = self.key[1 : self.first[-1]]
+        wanted = np.multiply(history, self.base, dtype=np.int64) + word
         row = np.searchsorted(keys, wanted)
-        listed = (history >= 0) & (row < len(keys)) & (keys[np.minimum(row, len(keys) - 1)] == wanted)
-        return np.where(listed, row + 1, -1)
+        np.minimum(row, len(keys) - 1, out=row)
+        unlisted = keys[row] != wanted
+        row += 1
+        row[unlisted] = -1
+        return row
 
     def _suffix(self, history: np.ndarray, word: np.ndarray) -> np.ndarray:
         """Row of (history, word), or of the longest listed suffix of it."""
         row = self._find(history, word)
         while (missing := (row < 0) & (history != ROOT)).any():
-            history = np.where(missing, self.shorter[history], history)
+            history[missing] = self.shorter[history[missing]]
             row[missing] = self._find(history[missing], word[missing])
         return np.maximum(row, ROOT)
 
-    def orders(self) -> Sequence[slice]:
+    def orders(self) -> list[slice]:
         """Rows of each order from 1 up."""
-        return [slice(a, b) for a, b in zip(self.first[1:], [*self.first[2:], len(self.word)], strict=True)]
+        return [slice(a, b) for a, b in zip(self.first[1:], self.first[2:], strict=False)]
+
+    def nats(self, log10: np.ndarray) -> np.ndarray:
+        """Costs (float64) of base-10 logarithms."""
+        return -LN10 * log10.astype(float)
 
 
 def _grammar(table: _Table, begin: int, end: int) -> Automaton:
-    rows = np.arange(1, len(table.word))
-    word = table.word[1:]
-    start = 1 + int(np.flatnonzero(word == begin)[0])
-    is_end, is_word = word == end, word < begin
-
-    is_state = np.zeros(len(table.word), bool)
-    is_state[[ROOT, start]] = True
-    is_state[table.history[1:][is_end | is_word]] = True
-
-    # Shorter histories first: where each history ends up, at what cost, and the cost of ending the sentence there.
-    final = np.full(len(table.word), np.inf)
-    final[table.history[1:][is_end]] = table.cost[1:][is_end]
-    goal, fee = np.zeros(len(table.word), np.int64), np.zeros(len(table.word))
-    for order in table.orders():
-        shorter = table.shorter[order]
-        final[order] = np.minimum(final[order], table.backoff[order] + final[shorter])
-        stays = is_state[order]
-        goal[order] = np.where(stays, np.arange(order.start, order.stop), goal[shorter])
-        fee[order] = np.where(stays, 0.0, table.backoff[order] + fee[shorter])
-
-    arcs = rows[is_word]
+    histories = max(table.first[2], table.first[-2])  # rows that may be histories: all but the highest order's
+    is_state, final, goal, fee = _states(table, histories, begin, end)
+    number = (np.cumsum(is_state) - 1).astype(np.int32)
     back = np.flatnonzero(is_state)[1:]
-    number = np.cumsum(is_state) - 1
-    label = np.concatenate([table.word[arcs], np.full(len(back), begin)])
-    return Automaton.from_arcs(
-        start=int(number[start]),
-        final=final[is_state],
-        source=number[np.concatenate([table.history[arcs], back])],
-        ilabel=label,
-        olabel=np.where(label == begin, 0, label),
-        cost=np.concatenate([table.cost[arcs] + fee[arcs], table.backoff[back] + fee[table.shorter[back]]]),
-        target=number[np.concatenate([goal[arcs], goal[table.shorter[back]]])],
-    )
+    columns: list[tuple[np.ndarray, ...]] = []
+    for rows in table.orders():
+        history, word = (part.astype(np.int32) for part in np.divmod(table.key[rows], table.base))
+        spoken = word < begin
+        gone = rows if rows.stop <= histories else table.shorter[rows]
+        cost = table.nats(table.log10_prob[rows]) + fee[gone]
+        columns.append(tuple(c[spoken] for c in (number[history], word, cost.astype(np.float32), number[goal[gone]])))
+        del history, word, cost
+    shorter = table.shorter[back]
+    cost = table.nats(table.log10_backoff[back]) + fee[shorter]
+    columns.append((number[back], np.full(len(back), begin, np.int32), cost.astype(np.float32), number[goal[shorter]]))
+    start = int(number[_row_of(table, begin)])
+    del table
+    source, label, cost, target = (np.concatenate(c) for c in zip(*columns, strict=True))
+    del columns
+    return Automaton.from_arcs(start, final[is_state], source, label, np.where(label == begin, 0, label), cost, target)
+
+
+def _states(table: _Table, histories: int, begin: int,
+            end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Of each row that may be a history: whether it is a state, the cost of ending the sentence there, at which state
+    (row) it ends up, and at what cost."""
+    is_state = np.zeros(histories, bool)
+    is_state[[ROOT, _row_of(table, begin)]] = True
+    final = np.full(histories, np.inf)
+    for rows in table.orders():
+        history, word = np.divmod(table.key[rows], table.base)
+        is_state[history[word != begin]] = True
+        ends = word == end
+        final[history[ends]] = table.nats(table.log10_prob[rows][ends])
+    goal, fee = np.zeros(histories, np.int32), np.zeros(histories)
+    for rows in [order for order in table.orders() if order.stop <= histories]:  # shorter histories first
+        shorter, backoff = table.shorter[rows], table.nats(table.log10_backoff[rows])
+        final[rows] = np.minimum(final[rows], backoff + final[shorter])
+        stays = is_state[rows]
+        goal[rows] = np.where(stays, np.arange(rows.start, rows.stop), goal[shorter])
+        fee[rows] = np.where(stays, 0.0, backoff + fee[shorter])
+    return is_state, final, goal, fee
+
+
+def _row_of(table: _Table, word: int) -> int:
+    return 1 + int(np.flatnonzero(table.key[1 : table.first[2]] == word)[0])

@@ -58,6 +58,25 @@ class Arrays(NamedTuple):
     arcs: NDArray[np.void]  # (A,) of ARC
 
 
+class Block(NamedTuple):
+    """S states of a graph in a row, with their A arcs."""
+
+    final_costs: np.ndarray  # (S,) float32, +inf where not final
+    sources: np.ndarray  # (A,) ascending, counted from the first of these states
+    ilabel: np.ndarray  # (A,) int32
+    olabel: np.ndarray  # (A,) int32
+    cost: np.ndarray  # (A,) float32
+    target: np.ndarray  # (A,) int32, of all states
+
+
+def arc_array(ilabel: np.ndarray, olabel: np.ndarray, cost: np.ndarray, target: np.ndarray) -> NDArray[np.void]:
+    """Columns of arcs as (A,) of ARC."""
+    arcs = np.empty(len(ilabel), ARC)
+    for name, column in zip(ARC.names or (), (ilabel, olabel, cost, target), strict=True):
+        arcs[name] = column
+    return arcs
+
+
 def pack(fst: pywrapfst.Fst, path: str | Path, implicit: bool = False) -> None:
     """Write `fst` (any Fst over the standard arc) as a packed graph, atomically.
 
@@ -95,31 +114,80 @@ def from_fst(fst: pywrapfst.Fst) -> Arrays:
 def write(arrays: Arrays, file: IO[bytes], implicit: bool = False) -> None:
     """Write a packed graph to an open binary file, as `pack` does. Raises InputError like `pack`."""
     start, final_costs, sources, arcs = arrays
-    _check(arrays)
-    if implicit and (arcs["ilabel"] == 1).any():
-        raise InputError("a graph for the implicit topology has an arc of input label 1, the blank; pack LG, not HLG")
-    arcs = arcs[_emitting_first(sources, arcs["ilabel"])]
-    is_epsilon = arcs["ilabel"] == 0
-    num_arcs = np.bincount(sources, minlength=len(final_costs))
-    num_epsilon = np.bincount(sources[is_epsilon], minlength=len(final_costs))
+    writer = Writer(file, start, len(final_costs), implicit)
+    if len(final_costs):
+        writer.add(Block(final_costs, sources, arcs["ilabel"], arcs["olabel"], arcs["cost"], arcs["next"]))
+    writer.finish()
 
-    states = np.empty(len(final_costs), STATE)
-    states["arc_begin"] = np.cumsum(num_arcs) - num_arcs
-    states["num_emitting"] = num_arcs - num_epsilon
-    states["num_epsilon"] = num_epsilon
-    states["final_cost"] = final_costs
 
-    header = np.zeros((), HEADER)
-    header["magic"] = b"asrgraph"
-    header["version"] = 1
-    header["num_states"], header["num_arcs"], header["start"] = len(states), len(arcs), start
-    header["max_ilabel"] = arcs["ilabel"].max(initial=0)
-    header["max_olabel"] = arcs["olabel"].max(initial=0)
-    header["is_implicit"] = implicit
-    header["num_bytes"] = HEADER.itemsize + states.nbytes + arcs.nbytes
-    file.write(header.tobytes())
-    file.write(states.view(np.uint8).data)
-    file.write(arcs.view(np.uint8).data)
+class Writer:
+    """Writes a packed graph to an open binary file that can be wound back, some states at a time, never holding more.
+
+    `add` takes all states in order; `finish` writes the header. Both raise InputError like `pack`, and leave a file
+    that no reader accepts then.
+    """
+
+    def __init__(self, file: IO[bytes], start: int, num_states: int, implicit: bool = False):
+        if not 0 <= start < num_states:
+            raise InputError(f"the graph's start state is {start} of {num_states} states")
+        self._file, self._origin = file, file.tell()
+        self._header = np.zeros((), HEADER)
+        self._header["num_states"], self._header["start"], self._header["is_implicit"] = num_states, start, implicit
+        self.num_states, self.num_arcs = 0, 0  # written
+
+    def add(self, block: Block) -> None:
+        header = self._header
+        num_states, arcs = len(block.final_costs), arc_array(*block[2:])
+        self._check(block, arcs)
+        arcs = arcs[_emitting_first(block.sources, arcs["ilabel"])]
+        num_arcs = np.bincount(block.sources, minlength=num_states)
+        num_epsilon = np.bincount(block.sources[block.ilabel == 0], minlength=num_states)
+
+        states = np.empty(num_states, STATE)
+        states["arc_begin"] = self.num_arcs + np.cumsum(num_arcs) - num_arcs
+        states["num_emitting"] = num_arcs - num_epsilon
+        states["num_epsilon"] = num_epsilon
+        states["final_cost"] = block.final_costs
+        self._write(states, HEADER.itemsize + STATE.itemsize * self.num_states)
+        self._write(arcs, HEADER.itemsize + STATE.itemsize * int(header["num_states"]) + ARC.itemsize * self.num_arcs)
+        self.num_states += num_states
+        self.num_arcs += len(arcs)
+        header["max_ilabel"] = arcs["ilabel"].max(initial=header["max_ilabel"])
+        header["max_olabel"] = arcs["olabel"].max(initial=header["max_olabel"])
+
+    def finish(self) -> None:
+        header = self._header
+        header["magic"], header["version"], header["num_arcs"] = b"asrgraph", 1, self.num_arcs
+        header["num_bytes"] = HEADER.itemsize + STATE.itemsize * self.num_states + ARC.itemsize * self.num_arcs
+        self._write(header.reshape(1), 0)
+        self._file.seek(0, 2)
+
+    def _write(self, rows: NDArray[np.void], offset: int) -> None:
+        self._file.seek(self._origin + offset)
+        self._file.write(rows.view(np.uint8).data)
+
+    def _check(self, block: Block, arcs: NDArray[np.void]) -> None:
+        num_states = int(self._header["num_states"])
+        if num_states >= 2**31 or self.num_arcs + len(arcs) >= 2**32:
+            raise InputError(
+                f"the graph has {num_states} states and more than {self.num_arcs} arcs; prune the language model"
+            )
+        if self._header["is_implicit"] and (block.ilabel == 1).any():
+            raise InputError(
+                "a graph for the implicit topology has an arc of input label 1, the blank; pack LG, not HLG"
+            )
+        bad = (block.ilabel < 0) | (block.olabel < 0) | ~np.isfinite(block.cost)
+        bad |= (block.target < 0) | (block.target >= num_states)
+        if bad.any():
+            i = int(np.argmax(bad))
+            raise InputError(
+                f"state {self.num_states + block.sources[i]} of the graph has an arc (input, output, cost, next) = "
+                f"{arcs[i].item()}; labels must not be negative, costs must be finite, the next state must exist"
+            )
+        bad = np.isnan(block.final_costs) | np.isneginf(block.final_costs)
+        if bad.any():
+            i = self.num_states + int(np.argmax(bad))
+            raise InputError(f"state {i} of the graph has a final cost that is not a number")
 
 
 def unpack(path: str | Path) -> Arrays:
@@ -154,22 +222,3 @@ def _emitting_first(sources: NDArray[np.integer], ilabels: NDArray[np.int32]) ->
     """The order that sorts each state's arcs by input label with epsilon last, otherwise as they stand."""
     last = ilabels.astype(np.int64) - 1 & 0x7FFFFFFF  # epsilon wraps round to the end
     return np.argsort(sources.astype(np.int64) << 31 | last, kind="stable")
-
-
-def _check(arrays: Arrays) -> None:
-    start, final_costs, sources, arcs = arrays
-    if not 0 <= start < len(final_costs):
-        raise InputError(f"the graph's start state is {start} of {len(final_costs)} states")
-    if len(final_costs) >= 2**31 or len(arcs) >= 2**32:
-        raise InputError(f"the graph has {len(final_costs)} states and {len(arcs)} arcs; prune the language model")
-    bad = (arcs["ilabel"] < 0) | (arcs["olabel"] < 0) | ~np.isfinite(arcs["cost"])
-    bad |= (arcs["next"] < 0) | (arcs["next"] >= len(final_costs))
-    if bad.any():
-        i = int(np.argmax(bad))
-        raise InputError(
-            f"state {sources[i]} of the graph has an arc (input, output, cost, next) = {arcs[i].item()};"
-            " labels must not be negative, costs must be finite, the next state must exist"
-        )
-    bad_final = np.isnan(final_costs) | np.isneginf(final_costs)
-    if bad_final.any():
-        raise InputError(f"state {int(np.argmax(bad_final))} of the graph has a final cost that is not a number")

@@ -5,7 +5,9 @@ What would harm the build is an error; what can only not be recognised is named 
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
 
 from asr.errors import InputError
 from asr.lm.model import MARKS
@@ -19,47 +21,85 @@ _log = logging.getLogger(__name__)
 
 
 def check(words: Iterable[str], lexicon: Lexicon, tokens: Tokens, silence: str | None = None,
-          separator: str | None = None) -> tuple[list[str], Lexicon, list[str]]:  # fmt: skip
+          separator: str | None = None,
+          log10_prob: np.ndarray | None = None) -> tuple[list[str], Lexicon, list[str]]:  # fmt: skip
     """The words that a graph can hold, in their order; their lexicon, in tokens of the table; the words left out.
 
-    Raises InputError for a silence or separator that is no token, for a lexicon that carries its own `#k`, empty
-    spellings, blanks, or separators at the edge of a word, and when no word is left.
+    With `log10_prob` (W,) of each word by itself the words left out are told with the probability that is lost with
+    them, the commonest first. Raises InputError for a silence or separator that is no token, for a lexicon that
+    carries its own `#k`, empty spellings, blanks, or separators at the edge of a word, and when no word is left.
     """
     for symbol in filter(None, (silence, separator)):
         if symbol not in tokens:
             raise InputError(f"'{symbol}' is to stand between words but is not in the token table")
-    _check_lexicon(lexicon, tokens, separator)
-    words = [word for word in dict.fromkeys(words) if word not in NOT_WORDS]
-    unwritable = {word: None for word in words if _UNWRITABLE.fullmatch(word)}
-    known = [word for word in words if word in lexicon and word not in unwritable]
-    spellable = {word: [u for u in lexicon.pronunciations[word] if all(t in tokens for t in u)] for word in known}
-    kept = [word for word in known if spellable[word]]
-    unknown = [word for word in words if word not in lexicon and word not in unwritable]
-    unspellable = [word for word in known if not spellable[word]]
-    _warn(list(unwritable), len(words), "have names with a meaning of their own in word tables and lexicons")
-    _warn(unknown, len(words), "have no pronunciation in the lexicon")
-    _warn(unspellable, len(words), "have no pronunciation in units of the token table")
+    foreign = _check_lexicon(lexicon, tokens, separator)
+    words = list(words)
+    lost = {} if log10_prob is None else dict(zip(words, (10.0**log10_prob).tolist(), strict=True))
+    spoken = [word for word in dict.fromkeys(words) if word not in NOT_WORDS]
+    kept: dict[str, list[tuple[str, ...]]] = {}
+    unwritable, unknown, unspellable = [], [], []
+    for word in spoken:
+        spellings = lexicon.pronunciations.get(word)
+        if _UNWRITABLE.fullmatch(word):
+            unwritable.append(word)
+        elif spellings is None:
+            unknown.append(word)
+        elif fitting := spellings if not foreign else [s for s in spellings if foreign.isdisjoint(s)]:
+            kept[word] = fitting
+        else:
+            unspellable.append(word)
+    left_out = []
+    for found, complaint in ((unwritable, "have names with a meaning of their own in word tables and lexicons"),
+                             (unknown, "have no pronunciation in the lexicon"),
+                             (unspellable, "have no pronunciation in units of the token table")):  # fmt: skip
+        found.sort(key=lambda word: -lost.get(word, 0.0))
+        _warn(found, len(spoken), complaint, lost)
+        left_out += found
     if not kept:
         raise InputError(
-            f"none of the {len(words)} words can be built into the graph: {len(unknown)} are not in the lexicon "
+            f"none of the {len(spoken)} words can be built into the graph: {len(unknown)} are not in the lexicon "
             f"({name_some(unknown) or 'none'}), {len(unspellable)} have units outside the token table "
             f"({name_some(unspellable) or 'none'}); give a lexicon of these words in the net's tokens"
         )
-    return kept, Lexicon({word: spellable[word] for word in kept}), [*unwritable, *unknown, *unspellable]
+    return list(kept), Lexicon(kept), left_out
 
 
-def _check_lexicon(lexicon: Lexicon, tokens: Tokens, separator: str | None) -> None:
-    entries = list(lexicon.items())
-    _reject("have an empty pronunciation; write 'word unit unit ...'", (w for w, units in entries if not units))
-    _reject(
-        "have a disambiguation symbol (#1, #2 ...) in their pronunciation; take it out, the graph adds its own",
-        (w for w, units in entries if any(_AUXILIARY.fullmatch(u) and u not in tokens for u in units)),
-    )
-    _reject(f"have {BLANK} in their pronunciation; the blank spells nothing", (w for w, u in entries if BLANK in u))
-    _reject(
-        f"begin or end with {separator}, which the graph puts between words; take it out of the lexicon",
-        (w for w, units in entries if separator and separator in (units[0], units[-1])),
-    )
+def homophones(lexicon: Lexicon) -> int:
+    """How many words are spelled like another. Only the language model tells them apart: they are named, no more."""
+    first: dict[tuple[str, ...], str] = {}
+    alike: dict[str, str] = {}
+    for word, units in lexicon.items():
+        other = first.setdefault(units, word)
+        if other != word:
+            alike[word] = f"{word} = {other}"
+            alike.setdefault(other, "")
+    if alike:
+        pairs = [pair for pair in alike.values() if pair]
+        _log.info("%d of %d words are spelled like another: %s", len(alike), len(lexicon), name_some(pairs))
+    return len(alike)
+
+
+def _check_lexicon(lexicon: Lexicon, tokens: Tokens, separator: str | None) -> set[str]:
+    """The units that are no tokens."""
+    units = {unit for spellings in lexicon.pronunciations.values() for spelling in spellings for unit in spelling}
+    foreign = {unit for unit in units if unit not in tokens}
+    marks = {unit for unit in foreign if _AUXILIARY.fullmatch(unit)}
+    entries = lexicon.items
+    _reject("have an empty pronunciation; write 'word unit unit ...'", (w for w, units in entries() if not units))
+    if marks:
+        _reject(
+            "have a disambiguation symbol (#1, #2 ...) in their pronunciation; take it out, the graph adds its own",
+            (w for w, units in entries() if not marks.isdisjoint(units)),
+        )
+    if BLANK in units:
+        _reject(f"have {BLANK} in their pronunciation; the blank spells nothing",
+                (w for w, units in entries() if BLANK in units))  # fmt: skip
+    if separator in units:
+        _reject(
+            f"begin or end with {separator}, which the graph puts between words; take it out of the lexicon",
+            (w for w, units in entries() if separator in (units[0], units[-1])),
+        )
+    return foreign
 
 
 def _reject(complaint: str, words: Iterable[str]) -> None:
@@ -68,6 +108,9 @@ def _reject(complaint: str, words: Iterable[str]) -> None:
         raise InputError(f"{len(found)} words of the lexicon {complaint}: {name_some(found)}")
 
 
-def _warn(words: Sequence[str], total: int, complaint: str) -> None:
-    if words:
-        _log.warning("%d of %d words %s and are left out: %s", len(words), total, complaint, name_some(words))
+def _warn(words: Sequence[str], total: int, complaint: str, lost: Mapping[str, float]) -> None:
+    if not words:
+        return
+    share = 100 * sum(lost.get(word, 0.0) for word in words)
+    told = f"; the language model gives them {share:.2g} % of its unigram probability" if lost else ""
+    _log.warning("%d of %d words %s and are left out: %s%s", len(words), total, complaint, name_some(words), told)

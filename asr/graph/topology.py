@@ -8,10 +8,16 @@ the same token twice needs a blank between:
 This is the rule of Graves et al. 2006; Hannun 2017 and k2 draw it the same way. It has V^2 arcs for V outputs.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from asr.graph.automaton import Automaton
+from asr.graph.pack import Block
+from asr.graph.ranges import blocks, expand_ranges
 from asr.tokens import Tokens
+
+_BLOCK = 1 << 16  # states and arcs whose arcs are made together
 
 
 def ctc_topology(num_tokens: int) -> Automaton:
@@ -22,57 +28,103 @@ def ctc_topology(num_tokens: int) -> Automaton:
     return Automaton.from_arcs(0, np.zeros(num_tokens), source, label, olabel, np.zeros(len(source)), target)
 
 
-def apply_topology(graph: Automaton, num_tokens: int) -> Automaton:
+class Topology:
     """H o graph without ever building H: its states are pairs (state of the graph, output that came last).
 
     A pair exists where an arc of that token enters the state, or where epsilons lead on from such a pair; with the
-    blank all do.
+    blank all do. Pairs are numbered by state, then output. Their arcs are made in `blocks`.
     """
-    blank = Tokens.label(0)
-    pairs = _pairs(graph, num_tokens)  # sorted keys: state * num_tokens + last
-    state, last = (part.astype(np.int32) for part in np.divmod(pairs, num_tokens))
-    entered = np.searchsorted(pairs, graph.target * np.int64(num_tokens) + graph.ilabel - blank).astype(np.int32)
-    everyone = np.arange(len(pairs), dtype=np.int32)
-    blanks = everyone[last == 0]  # of each state of the graph
 
-    # The arcs of a pair: the blank, then its own token once more (for the blank: none), then those of its state.
-    first = graph.first
-    degree = np.diff(first)[state] + 2
-    begin = np.cumsum(degree) - degree
-    source = np.repeat(everyone, degree)
-    arc = np.arange(len(source)) - np.repeat(begin - first[state] + 2, degree)
-    arc[begin] = arc[begin + 1] = 0  # filled in below
-    ilabel, olabel, cost, target = (c[arc] for c in (graph.ilabel, graph.olabel, graph.cost, entered))
-    epsilon = np.flatnonzero(ilabel == 0)
-    target[epsilon] = np.searchsorted(pairs, graph.target[arc[epsilon]] * np.int64(num_tokens) + last[source[epsilon]])
-    kept = ilabel != last[source] + blank
-    for slot, label, goal in ((begin, blank, blanks[state]), (begin + 1, last + blank, everyone)):
-        ilabel[slot], olabel[slot], cost[slot], target[slot] = label, 0, 0, goal
-    kept[begin], kept[begin + 1] = True, last > 0
-    columns = (column[kept] for column in (source, ilabel, olabel, cost, target))
-    return Automaton(int(blanks[graph.start]), graph.final[state], *columns)
+    def __init__(self, graph: Automaton, num_tokens: int):
+        self.graph, self.num_tokens = graph, num_tokens
+        is_epsilon = graph.ilabel == 0
+        last = graph.ilabel - Tokens.label(0)
+        last[is_epsilon] = 0  # with the blank their ends exist anyway
+        keys = np.empty(graph.num_arcs + graph.num_states, np.int64)
+        pair_key(graph.target, last, num_tokens, out=keys[: graph.num_arcs])
+        blanks = keys[graph.num_arcs :]
+        pair_key(np.arange(graph.num_states, dtype=np.int32), np.int32(0), num_tokens, out=blanks)
+        self.pairs = all_pairs(keys, graph.source[is_epsilon], graph.target[is_epsilon], num_tokens)
+        del keys, blanks
+        self.entered = self._pair(graph.target, last)  # (A,) by the arc, unless it is an epsilon
+        del last
+        everyone = np.arange(graph.num_states + 1, dtype=np.int32)
+        self.blanks = self._pair(everyone, np.zeros_like(everyone))  # the first pair of each state
+        self.first = graph.first
+
+    @property
+    def start(self) -> int:
+        return int(self.blanks[self.graph.start])
+
+    @property
+    def num_states(self) -> int:
+        return len(self.pairs)
+
+    def blocks(self) -> Iterator[Block]:
+        """All states with their arcs, in order."""
+        for low, high in blocks(self.first + self.blanks, _BLOCK):
+            yield self._block(slice(self.blanks[low], self.blanks[high]))
+
+    def _pair(self, state: np.ndarray, last: np.ndarray) -> np.ndarray:
+        found = np.empty(len(state), np.int32)
+        for low in range(0, len(state), _BLOCK):
+            rows = slice(low, low + _BLOCK)
+            found[rows] = np.searchsorted(self.pairs, pair_key(state[rows], last[rows], self.num_tokens))
+        return found
+
+    def _block(self, rows: slice) -> Block:
+        """The arcs of a pair: the blank, its own token once more (for the blank: none), then those of its state."""
+        graph, blank = self.graph, Tokens.label(0)
+        state, last = (part.astype(np.int32) for part in np.divmod(self.pairs[rows], self.num_tokens))
+        degree = np.diff(self.first)[state] + 2
+        source, arc = expand_ranges(self.first[state] - 2, degree)
+        begin = np.cumsum(degree) - degree
+        arc[begin] = arc[begin + 1] = 0  # filled in below
+        ilabel, olabel, cost, target = (c[arc] for c in (graph.ilabel, graph.olabel, graph.cost, self.entered))
+        epsilon = np.flatnonzero(ilabel == 0)
+        target[epsilon] = self._pair(graph.target[arc[epsilon]], last[source[epsilon]])
+        kept = ilabel != last[source] + blank
+        own = np.arange(rows.start, rows.stop, dtype=np.int32)
+        for slot, label, goal in ((begin, blank, self.blanks[state]), (begin + 1, last + blank, own)):
+            ilabel[slot], olabel[slot], cost[slot], target[slot] = label, 0, 0, goal
+        kept[begin], kept[begin + 1] = True, last > 0
+        columns = (column[kept] for column in (source, ilabel, olabel, cost, target))
+        return Block(graph.final[state], *columns)
 
 
-def _pairs(graph: Automaton, num_tokens: int) -> np.ndarray:
-    is_token = graph.ilabel > 0
-    base = np.int64(num_tokens)
-    entered = graph.target[is_token] * base + graph.ilabel[is_token] - Tokens.label(0)
-    pairs = _distinct(np.concatenate([np.arange(graph.num_states) * base, entered]))
-    source, target = graph.source[~is_token], graph.target[~is_token]
-    fresh = pairs[pairs % base > 0]
-    while len(fresh):  # once for each epsilon in a row
-        state, last = np.divmod(fresh, base)
-        begin, end = (np.searchsorted(source, state, side) for side in ("left", "right"))
-        count = end - begin
-        arc = np.repeat(begin - (np.cumsum(count) - count), count) + np.arange(count.sum())
-        reached = _distinct(target[arc] * base + np.repeat(last, count))
+def apply_topology(graph: Automaton, num_tokens: int) -> Automaton:
+    """H o graph in memory, for tests and small graphs; the compiler writes `Topology.blocks` to the file."""
+    topology = Topology(graph, num_tokens)
+    return Automaton.from_blocks(topology.start, topology.blocks())
+
+
+def pair_key(state: np.ndarray, last: np.ndarray | np.int32, num_tokens: int,
+             out: np.ndarray | None = None) -> np.ndarray:  # fmt: skip
+    """One number (int64) for a state of the graph and the output that came last."""
+    keys = np.multiply(state, num_tokens, dtype=np.int64, out=out)
+    keys += last
+    return keys
+
+
+def all_pairs(entered: np.ndarray, source: np.ndarray, target: np.ndarray, num_tokens: int) -> np.ndarray:
+    """The keys of all pairs, ascending: those `entered`, which are sorted here in place, and those that epsilons from
+    `source` to `target` lead on to."""
+    pairs = distinct(entered)
+    source, target = (part.astype(np.int64) * num_tokens for part in (source, target))
+    while True:  # once for each epsilon in a row
+        begin, end = np.searchsorted(pairs, source), np.searchsorted(pairs, source + num_tokens)
+        which, row = expand_ranges(begin, end - begin)
+        reached = distinct(pairs[row] - (source - target)[which])
         place = np.minimum(np.searchsorted(pairs, reached), len(pairs) - 1)
         fresh = reached[pairs[place] != reached]
-        pairs = np.sort(np.concatenate([pairs, fresh]))
-    return pairs
+        if not len(fresh):
+            return pairs
+        pairs = distinct(np.concatenate([pairs, fresh]))
 
 
-def _distinct(keys: np.ndarray) -> np.ndarray:
-    """The keys once each, ascending. (np.unique hashes: ten times slower on millions of keys.)"""
-    keys = np.sort(keys)
-    return keys[np.diff(keys, prepend=-1) > 0]
+def distinct(keys: np.ndarray) -> np.ndarray:
+    """The keys, which are sorted here in place, once each, ascending. (np.unique is slower on millions of keys.)"""
+    keys.sort()
+    is_new = np.ones(len(keys), bool)
+    np.not_equal(keys[1:], keys[:-1], out=is_new[1:])
+    return keys[is_new]

@@ -1,0 +1,72 @@
+"""Where a grammar comes from: an ARPA file, read only when neither its words nor its grammar are known, or a list."""
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from asr.graph.automaton import Automaton
+from asr.graph.cache import Cache, digest, file_digest
+from asr.graph.grammar import ngram_grammar, word_grammar
+from asr.lm.model import NgramModel
+
+
+class Source(Protocol):
+    @property
+    def digest(self) -> str:
+        """A hash of the whole content."""
+
+    def vocabulary(self, cache: Cache) -> tuple[list[str], np.ndarray]:
+        """The words, and the log10 probability of each by itself (W,)."""
+
+    def grammar(self, labels: Mapping[str, int]) -> Automaton:
+        """G over the words that `labels` numbers from 1."""
+
+
+class ArpaSource:
+    """The n-gram model of an ARPA file. Raises InputError as `asr.lm.arpa.read` does."""
+
+    def __init__(self, path: str | Path):
+        self.path = path
+        self._model: NgramModel | None = None  # kept from the vocabulary to the grammar
+
+    @cached_property
+    def digest(self) -> str:
+        return file_digest(self.path)
+
+    def vocabulary(self, cache: Cache) -> tuple[list[str], np.ndarray]:
+        if found := cache.load("words", self.digest):
+            return found["words"].tobytes().decode().split("\n"), found["log10_prob"]
+        self._model = self._read()
+        words, log10_prob = self._model.words, self._model.orders[0].log10_prob
+        text = np.frombuffer("\n".join(words).encode(), np.uint8)
+        cache.store("words", self.digest, {"words": text, "log10_prob": log10_prob})
+        return words, log10_prob
+
+    def grammar(self, labels: Mapping[str, int]) -> Automaton:
+        model, self._model = self._model or self._read(), None
+        return ngram_grammar(model, labels)
+
+    def _read(self) -> NgramModel:
+        from asr.lm import arpa
+
+        return arpa.read(self.path)
+
+
+class WordList:
+    """Exactly one of `words`, all equally likely."""
+
+    def __init__(self, words: Iterable[str]):
+        self.words = list(words)
+
+    @cached_property
+    def digest(self) -> str:
+        return digest("one of", self.words)
+
+    def vocabulary(self, cache: Cache) -> tuple[list[str], np.ndarray]:
+        return self.words, np.full(len(self.words), -np.log10(max(1, len(self.words))))
+
+    def grammar(self, labels: Mapping[str, int]) -> Automaton:
+        return word_grammar(len(labels))
