@@ -1,4 +1,4 @@
-"""The stages of a search graph: states, arcs, seconds and memory.
+"""The stages of a search graph: states, arcs, seconds and memory, and what was forecast.
 
     OMP_NUM_THREADS=1 python benchmarks/graph.py [FOLDER]
 
@@ -44,6 +44,7 @@ def main(folder: Path) -> None:
             "seconds": round(time.perf_counter() - start, 1),
             "cpu_seconds": round(time.process_time() - start_cpu, 1),
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "forecast": asdict(stats.forecast) if stats.forecast else None,
             "graph_mb": round((Path(out) / "graph/graph.bin").stat().st_size / 2**20),
         }
     for stage in stats.stages:

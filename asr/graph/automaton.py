@@ -17,7 +17,7 @@ from asr.graph.ranges import blocks
 # OpenFst's ConstFst version 2, little endian (const-fst.h): a header, 20-byte states, 16-byte arcs.
 _MAGIC = 2125659606
 _STATE = np.dtype([("final", "<f4"), ("first", "<u4"), ("arcs", "<u4"), ("iepsilons", "<u4"), ("oepsilons", "<u4")])
-_BLOCK = 1 << 18  # states and arcs to a block
+_BLOCK = 1 << 18  # arcs to a block
 _EXPANDED = 1  # the one property bit that always holds; OpenFst works the others out when it needs them
 
 
@@ -44,7 +44,9 @@ class Automaton:
     @property
     def first(self) -> np.ndarray:
         """(S + 1,) int64: the arcs of state s are first[s] up to first[s + 1]."""
-        return np.concatenate([[0], np.cumsum(np.bincount(self.source, minlength=self.num_states))])
+        first = np.zeros(self.num_states + 1, np.int64)
+        np.cumsum(np.bincount(self.source, minlength=self.num_states), out=first[1:])
+        return first
 
     @classmethod
     def from_arcs(cls, start: int, final: np.ndarray, source: np.ndarray, ilabel: np.ndarray, olabel: np.ndarray,

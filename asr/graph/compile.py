@@ -76,6 +76,7 @@ class GraphStats:
     silence: str | None  # token allowed between words; the decoder reads it here
     key: str  # hash of all that the graph was made from
     graph_digest: str = ""  # hash of graph.bin
+    forecast: Forecast | None = None  # where LG had to be made
     stages: list[Stage] = field(default_factory=list)
 
     def add(self, name: str, states: int, arcs: int, start_s: float, reused: bool = False) -> None:
@@ -187,12 +188,13 @@ class Build:
         start_s = time.monotonic()
         if found := self.cache.load("LG", self.lg_key):
             graph = Automaton.from_arrays(found)
+            self.ceiling = Ceiling(self.options.memory_mb, graph.num_arcs // 2)  # two arcs to an n-gram, or so
             if self._is_small(graph.num_states, graph.num_arcs):
                 self._grammar()  # for its picture
         else:
             grammar = self._grammar()
             start_s = time.monotonic()
-            expected = self._forecast(grammar)
+            self.stats.forecast = expected = self._forecast(grammar)
             _log.info("%s", expected)
             self.ceiling.check(expected.memory_mb, "is to need some")
             forest = Forest(grammar, self.spellings)

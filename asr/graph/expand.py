@@ -72,7 +72,7 @@ class Forest:
     def _ends(self, entered: np.ndarray) -> Trees:
         """Ends of words: a separator leads on to the grammar's state, if anything leaves that."""
         states = np.arange(len(entered), dtype=np.int32)
-        source = states[np.diff(self.first)[entered] > 0]
+        source = states[self.first[entered + 1] > self.first[entered]]
         zero = np.zeros_like(source)
         cost, target = zero.astype(np.float32), ~entered[source]
         columns = (source, zero + self.spellings.separator, zero, cost, target)

@@ -15,19 +15,21 @@ import numpy as np
 from asr.graph.automaton import Automaton
 from asr.graph.expand import BLOCK, Forest
 from asr.graph.lexicon_fst import Spellings
-from asr.graph.memory import resident_mb
+from asr.graph.memory import peak_mb, resident_mb
 from asr.graph.ranges import blocks
 from asr.graph.topology import all_pairs, distinct, pair_key
 from asr.tokens import Tokens
 
 _TAIL_SAMPLE = 4_000_000  # leaves whose tails are compared; of larger graphs a share of the targets is
 
-# Measured with benchmarks/graph.py; seconds scale with those that counting takes on this machine.
-_COUNTING_S = 0.55e-6  # a leaf
-_LG_S, _HLG_S = 1.2e-6, 0.09e-6  # a leaf, an arc
-_LG_BYTES = (60, 24)  # a state, an arc: columns, and the table of futures
-_HLG_BYTES = (28, 24)  # a state of HLG and an arc of LG: pairs and where arcs lead
-_BLOCK_MB = 40  # of trees that grow, of arcs that are written
+# Measured on the graphs of docs/graphs.md. Seconds are of a machine on which `_sort_s` is _SORT_S.
+_SORT_S = 0.020
+_LG_S, _HLG_S = 0.42e-6, 0.16e-6  # an arc of the trees that grow, an arc of HLG
+_TREES = {"states": 44, "arcs": 28}  # bytes of LG while it grows: columns, and the table of futures
+_LG = {"states": 4, "arcs": 28}  # bytes of LG while HLG is written: columns, and where its arcs lead
+_PAIR = 16  # bytes of a state of HLG
+_BLOCK_MB = 15  # arcs that are written
+_LEAF = 450  # bytes of a leaf while its tree grows
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Forecast:
     states: int
     arcs: int
     memory_mb: int
-    seconds: float  # from here on
+    seconds: float  # of CPU, from here on
 
     def __str__(self) -> str:
         return (f"forecast: {self.states:,} states, {self.arcs:,} arcs, graph.bin {self.file_mb} MB; "
@@ -52,20 +54,28 @@ class Forecast:
 
 def forecast(grammar: Automaton, spellings: Spellings, num_tokens: int, implicit: bool = False) -> Forecast:
     """What `minimize(Forest(grammar, spellings))` and the topology will need, at a tenth of their time."""
-    start_s = time.perf_counter()
+    before_mb = resident_mb()
     counts = _Counts(Forest(grammar, spellings), num_tokens)
-    states, arcs = lg = counts.lg()
-    memory_mb = resident_mb() + _BLOCK_MB + _mb(_LG_BYTES, *lg)
+    lg_states, lg_arcs = counts.lg()
+    states, arcs = (lg_states, lg_arcs) if implicit else counts.hlg()
+    needed_mb = [_mb(_TREES, lg_states, lg_arcs)]
     if not implicit:
-        states, arcs = counts.hlg()
-        memory_mb = max(memory_mb, resident_mb() + _BLOCK_MB + _mb((8, 20), *lg) + _mb(_HLG_BYTES, states, lg[1]))
-    slowness = (time.perf_counter() - start_s) / (_COUNTING_S * counts.leaves + 0.002)
-    seconds = max(slowness, 0.3) * (_LG_S * counts.leaves + _HLG_S * arcs)
-    return Forecast(*lg, states, arcs, memory_mb, seconds)
+        needed_mb.append(_mb(_LG, lg_states, lg_arcs) + (_PAIR * states >> 20))
+    memory_mb = max(peak_mb(), before_mb + _BLOCK_MB + (_LEAF * counts.largest >> 20) + max(needed_mb))
+    seconds = (_LG_S * (counts.leaves + counts.inner) + _HLG_S * arcs) * _sort_s() / _SORT_S
+    return Forecast(lg_states, lg_arcs, states, arcs, memory_mb, seconds)
 
 
-def _mb(sizes: tuple[int, int], states: int, arcs: int) -> int:
-    return (sizes[0] * states + sizes[1] * arcs) >> 20
+def _mb(sizes: dict[str, int], states: int, arcs: int) -> int:
+    return (sizes["states"] * states + sizes["arcs"] * arcs) >> 20
+
+
+def _sort_s() -> float:
+    """CPU seconds that a sort takes: how fast this machine is."""
+    numbers = np.random.default_rng(0).integers(2**40, size=1 << 18)
+    start_s = time.process_time()
+    numbers[np.argsort(numbers, kind="stable")].sum()
+    return time.process_time() - start_s
 
 
 class _Counts:
@@ -76,6 +86,7 @@ class _Counts:
         self.rank, self.rank_from_end = _ranks(forest.spellings)
         grammar = forest.grammar
         self.leaves = self.inner = 0  # leaves and inner states, before any merge
+        self.largest = 0  # most leaves that grow together
         self.tails = self.forks = self.fork_arcs = 0  # inner states where one word is left; with several ways to say it
         self.degree = np.zeros(forest.num_joints, np.int64)  # arcs that leave each joint
         self.kept_tails: list[np.ndarray] = []
@@ -112,6 +123,7 @@ class _Counts:
         fork = np.maximum(there - known_at + 1, 0)  # states from which one word goes on in several ways
         fork[run] = 0
 
+        self.largest = max(self.largest, len(node))
         self.leaves += len(node)
         self.inner += int((length - 1 - there).sum())
         self.tails += int(tail.sum())

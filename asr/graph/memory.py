@@ -50,8 +50,8 @@ class Ceiling:
             fitting = int(0.9 * self.num_ngrams * self.limit_mb / needed_mb)
             raise InputError(
                 f"the graph {what} {needed_mb} MB, more than graph.memory_mb={self.limit_mb}; prune the language model "
-                f"to {fitting} n-grams (`asr lm prune`) or its vocabulary, or search a dynamic graph "
-                "(graph.kind=dynamic); topology=implicit makes the file smaller, not the build"
+                f"to {fitting} n-grams (`asr lm prune`), take fewer words, or search a dynamic graph "
+                "(graph.kind=dynamic)"
             )
 
     def watch(self, parts: Iterable[_Part], name: str, total: int, size: Callable[[_Part], int]) -> Iterator[_Part]:

@@ -13,6 +13,7 @@ import numpy as np
 from asr.graph.automaton import Automaton
 from asr.graph.expand import Forest, Trees
 
+_BLOCK = 1 << 16  # futures placed together when the table grows
 _SEEDS = np.array([0x9E3779B97F4A7C15, 0xD1B54A32D192ED03], np.uint64)  # for two hashes of 64 bits
 
 
@@ -92,7 +93,8 @@ class _Known:
             self.futures.resize((needed + needed // 2, 2), refcheck=False)  # moves no bytes where the system can
         if 2 * needed > len(self.slots):
             self.slots = np.full(1 << (2 * needed - 1).bit_length(), -1, np.int32)
-            self._place(np.arange(self.count, dtype=np.int32))
+            for low in range(0, self.count, _BLOCK):
+                self._place(np.arange(low, min(low + _BLOCK, self.count), dtype=np.int32))
 
 
 def _futures(trees: Trees) -> np.ndarray:

@@ -12,13 +12,12 @@ def expand_ranges(begin: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def blocks(first: np.ndarray, size: int) -> Iterator[tuple[int, int]]:
-    """States from low up to high, so that a block has some `size` states and arcs, and at least one state.
+    """States from low up to high, so that a block has up to `size` arcs, or one state.
 
     `first` (S + 1,) tells where the arcs of each state begin.
     """
-    ends = first + np.arange(len(first))
     low = 0
     while low < len(first) - 1:
-        high = max(low + 1, int(np.searchsorted(ends, ends[low] + size, "right")) - 1)
+        high = max(low + 1, int(np.searchsorted(first, first[low] + size, "right")) - 1)
         yield low, high
         low = high

@@ -17,7 +17,7 @@ from asr.graph.pack import Block
 from asr.graph.ranges import blocks, expand_ranges
 from asr.tokens import Tokens
 
-_BLOCK = 1 << 16  # states and arcs whose arcs are made together
+_BLOCK = 1 << 16  # arcs of HLG made together, or so
 
 
 def ctc_topology(num_tokens: int) -> Automaton:
@@ -40,16 +40,12 @@ class Topology:
         is_epsilon = graph.ilabel == 0
         last = graph.ilabel - Tokens.label(0)
         last[is_epsilon] = 0  # with the blank their ends exist anyway
-        keys = np.empty(graph.num_arcs + graph.num_states, np.int64)
-        pair_key(graph.target, last, num_tokens, out=keys[: graph.num_arcs])
-        blanks = keys[graph.num_arcs :]
-        pair_key(np.arange(graph.num_states, dtype=np.int32), np.int32(0), num_tokens, out=blanks)
-        self.pairs = all_pairs(keys, graph.source[is_epsilon], graph.target[is_epsilon], num_tokens)
-        del keys, blanks
+        source, target = graph.source[is_epsilon], graph.target[is_epsilon]
+        self.pairs = all_pairs(_entered(graph, last, num_tokens), source, target, num_tokens)
         self.entered = self._pair(graph.target, last)  # (A,) by the arc, unless it is an epsilon
         del last
         everyone = np.arange(graph.num_states + 1, dtype=np.int32)
-        self.blanks = self._pair(everyone, np.zeros_like(everyone))  # the first pair of each state
+        self.blanks = self._pair(everyone, np.zeros_like(everyone))  # the first pair of each state, and their number
         self.first = graph.first
 
     @property
@@ -62,8 +58,8 @@ class Topology:
 
     def blocks(self) -> Iterator[Block]:
         """All states with their arcs, in order."""
-        for low, high in blocks(self.first + self.blanks, _BLOCK):
-            yield self._block(slice(self.blanks[low], self.blanks[high]))
+        for low, high in blocks(self.first, _BLOCK // 4):
+            yield self._block(low, high)
 
     def _pair(self, state: np.ndarray, last: np.ndarray) -> np.ndarray:
         found = np.empty(len(state), np.int32)
@@ -72,11 +68,13 @@ class Topology:
             found[rows] = np.searchsorted(self.pairs, pair_key(state[rows], last[rows], self.num_tokens))
         return found
 
-    def _block(self, rows: slice) -> Block:
-        """The arcs of a pair: the blank, its own token once more (for the blank: none), then those of its state."""
+    def _block(self, low: int, high: int) -> Block:
+        """The pairs of some states. The arcs of a pair: the blank, its own token once more (for the blank: none), then
+        those of its state."""
         graph, blank = self.graph, Tokens.label(0)
+        rows = slice(self.blanks[low], self.blanks[high])
         state, last = (part.astype(np.int32) for part in np.divmod(self.pairs[rows], self.num_tokens))
-        degree = np.diff(self.first)[state] + 2
+        degree = np.diff(self.first[low : high + 1])[state - low] + 2
         source, arc = expand_ranges(self.first[state] - 2, degree)
         begin = np.cumsum(degree) - degree
         arc[begin] = arc[begin + 1] = 0  # filled in below
@@ -106,20 +104,38 @@ def pair_key(state: np.ndarray, last: np.ndarray | np.int32, num_tokens: int,
     return keys
 
 
+def _entered(graph: Automaton, last: np.ndarray, num_tokens: int) -> np.ndarray:
+    """The keys of each state with the blank, and with the token `last` (A,) of each arc that leads to it."""
+    keys = np.empty(graph.num_arcs + graph.num_states, np.int64)
+    pair_key(graph.target, last, num_tokens, out=keys[: graph.num_arcs])
+    pair_key(np.arange(graph.num_states, dtype=np.int32), np.int32(0), num_tokens, out=keys[graph.num_arcs :])
+    return keys
+
+
 def all_pairs(entered: np.ndarray, source: np.ndarray, target: np.ndarray, num_tokens: int) -> np.ndarray:
     """The keys of all pairs, ascending: those `entered`, which are sorted here in place, and those that epsilons from
     `source` to `target` lead on to."""
-    pairs = distinct(entered)
+    pairs = fresh = distinct(entered)
+    del entered  # large
     source, target = (part.astype(np.int64) * num_tokens for part in (source, target))
-    while True:  # once for each epsilon in a row
-        begin, end = np.searchsorted(pairs, source), np.searchsorted(pairs, source + num_tokens)
+    others = np.zeros(0, np.int64)
+    while len(fresh):  # once for each epsilon in a row
+        begin, end = np.searchsorted(fresh, source), np.searchsorted(fresh, source + num_tokens)
         which, row = expand_ranges(begin, end - begin)
-        reached = distinct(pairs[row] - (source - target)[which])
-        place = np.minimum(np.searchsorted(pairs, reached), len(pairs) - 1)
-        fresh = reached[pairs[place] != reached]
-        if not len(fresh):
-            return pairs
-        pairs = distinct(np.concatenate([pairs, fresh]))
+        reached = distinct(fresh[row] - (source - target)[which])
+        fresh = reached[~(_among(reached, pairs) | _among(reached, others))]
+        others = distinct(np.concatenate([others, fresh]))
+    if len(others):
+        pairs = np.concatenate([pairs, others])
+        pairs.sort(kind="stable")  # merges the two
+    return pairs
+
+
+def _among(keys: np.ndarray, ascending: np.ndarray) -> np.ndarray:
+    """Which of the keys are among the ascending ones."""
+    if not len(ascending):
+        return np.zeros(len(keys), bool)
+    return ascending[np.minimum(np.searchsorted(ascending, keys), len(ascending) - 1)] == keys
 
 
 def distinct(keys: np.ndarray) -> np.ndarray:
