@@ -270,12 +270,13 @@ def test_compile_writes_everything_or_nothing(tmp_path):
 def test_compiling_again_replaces_the_graph(tmp_path):
     write_arpa(random_ngrams(random.Random(1), ["x"], 2), tmp_path / "lm.arpa")
     (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "tree.bin").write_text("of a dynamic graph")
     for silence, draw_states in ((None, 60), ("sil", 0)):
         compile_graph(
             tokens_of("silence"), Lexicon({"x": ["ab"]}), tmp_path / "lm.arpa", tmp_path, silence, draw_states
         )
     assert not list(tmp_path.glob("*.svg")) and not list(tmp_path.glob(".*"))
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "notes.txt").read_text() == "mine" and not (tmp_path / "tree.bin").exists()
 
 
 def test_a_picture_that_fails_is_no_error(tmp_path, monkeypatch, caplog):

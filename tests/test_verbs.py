@@ -110,6 +110,16 @@ def test_another_training_in_the_same_folder_is_refused(out: Path, capsys: pytes
     assert "choose another folder" in capsys.readouterr().err
 
 
+def test_a_graph_is_foretold_and_refused(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    where = [f"out={out}", f"graph.dir={tmp_path}/graph", f"graph.cache={tmp_path}/cache"]
+    assert cli.main(["graph", *where, "forecast=true"]) == 0
+    assert "forecast: " in capsys.readouterr().out and not (tmp_path / "graph").exists()
+    assert cli.main(["graph", *where, "memory_mb=1"]) == 2
+    assert "graph.memory_mb=1; prune" in capsys.readouterr().err and not list((tmp_path / "graph").iterdir())
+    assert cli.main(["graph", *where]) == 0
+    assert (tmp_path / "graph" / "graph.bin").exists()
+
+
 def test_the_graph_remembers_its_silence(out: Path, tmp_path: Path) -> None:
     """`asr graph silence=...` alone; neither decode nor the bundle is told again."""
     tokens = (out / "train" / "tokens.txt").read_text().split()

@@ -35,6 +35,7 @@ from asr.graph.topology import Topology, ctc_topology
 from asr.text.lexicon import Lexicon
 from asr.tokens import SPACE, Tokens
 
+_OF_DYNAMIC = ("tree.bin", "lm.ngram")  # a dynamic graph in the same folder goes
 _ARCS_TO_STATE = 4  # denser graphs make no picture
 _log = logging.getLogger(__name__)
 Speller = Callable[[Sequence[str]], Lexicon]
@@ -247,7 +248,7 @@ def _moved_into(out_dir: Path) -> Iterator[Path]:
     out_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".building-") as temporary:
         yield Path(temporary)
-        for stale in out_dir.glob("*.svg"):
-            stale.unlink()
+        for stale in [*out_dir.glob("*.svg"), *(out_dir / name for name in _OF_DYNAMIC)]:
+            stale.unlink(missing_ok=True)
         for file in Path(temporary).iterdir():
             file.replace(out_dir / file.name)

@@ -15,7 +15,7 @@ import numpy as np
 from asr.graph.automaton import Automaton
 from asr.graph.expand import BLOCK, Forest
 from asr.graph.lexicon_fst import Spellings
-from asr.graph.memory import peak_mb, resident_mb
+from asr.graph.memory import resident_mb
 from asr.graph.ranges import blocks
 from asr.graph.topology import all_pairs, distinct, pair_key
 from asr.tokens import Tokens
@@ -34,7 +34,8 @@ _LEAF = 450  # bytes of a leaf while its tree grows
 
 @dataclass(frozen=True)
 class Forecast:
-    """`states` and `arcs` are those of the graph that is searched; `memory_mb` is the largest of the process."""
+    """`states` and `arcs` are those of the graph that is searched; `memory_mb` is the largest of the process from here
+    on, with what it holds already."""
 
     lg_states: int
     lg_arcs: int
@@ -61,7 +62,7 @@ def forecast(grammar: Automaton, spellings: Spellings, num_tokens: int, implicit
     needed_mb = [_mb(_TREES, lg_states, lg_arcs)]
     if not implicit:
         needed_mb.append(_mb(_LG, lg_states, lg_arcs) + (_PAIR * states >> 20))
-    memory_mb = max(peak_mb(), before_mb + _BLOCK_MB + (_LEAF * counts.largest >> 20) + max(needed_mb))
+    memory_mb = before_mb + _BLOCK_MB + (_LEAF * counts.largest >> 20) + max(needed_mb)
     seconds = (_LG_S * (counts.leaves + counts.inner) + _HLG_S * arcs) * _sort_s() / _SORT_S
     return Forecast(lg_states, lg_arcs, states, arcs, memory_mb, seconds)
 
