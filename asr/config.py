@@ -104,6 +104,13 @@ class LmConfig:
     arpa: str = "${out}/lm.arpa"  # the model, written by `asr lm train`, read by `asr graph`
     vocabulary: str | None = None  # file of the words to keep; None keeps all
     min_count: int = 1  # words seen less often become <unk>
+    base: str | None = None  # general model, which `asr lm adapt` starts from
+    lang: str = "none"  # none | en | ko: language that `asr lm adapt` cleans text as; none leaves it as it is
+    weights: list[float] = field(default_factory=list)  # of the models to mix; empty finds them on the dev text
+    size: int | None = None  # n-grams (`lm vocabulary`: words) that stay; None prunes by threshold, or not at all
+    threshold: float | None = None  # least relative rise of perplexity that saves an n-gram from pruning, as 1e-8
+    marginals: str = "stationary"  # stationary | product: how pruning weighs histories; product is SRILM's way
+    unknown: str | None = None  # file for `asr lm ppl` to list unknown words in
 
 
 @dataclass

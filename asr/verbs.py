@@ -13,7 +13,7 @@ from asr import run_folder
 from asr.config import Config
 from asr.errors import InputError
 from asr.inputs import needed_output, only_input
-from asr.lm_verbs import lm_ppl, lm_train
+from asr.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
 from asr.text_verbs import lexicon, text_clean
 from asr.tokens import BLANK, Tokens
 
@@ -328,7 +328,13 @@ VERBS: dict[str, Verb] = {
     "text clean": Verb(text_clean, ("text",)),
     "lexicon": Verb(lexicon, ("data",)),
     "lm train": Verb(lm_train, ("lm",)),
-    "lm ppl": Verb(lm_ppl, ("lm",)),
+    "lm ppl": Verb(lm_ppl, ("lm", "data")),
+    "lm prune": Verb(lm_prune, ("lm",)),
+    "lm mix": Verb(lm_mix, ("lm", "data")),
+    "lm adapt": Verb(lm_adapt, ("lm", "data")),
+    "lm filter": Verb(lm_filter, ("lm",)),
+    "lm convert": Verb(lm_convert, ("lm",)),
+    "lm vocabulary": Verb(lm_vocabulary, ("lm", "data")),
     "graph": Verb(graph, ("graph", "lm", "tokens")),
     "decode": Verb(decode, ("decoder", "graph", "data"), earlier=run_folder.tuned),
     "tune": Verb(tune, ("decoder", "graph", "data")),

@@ -265,7 +265,7 @@ def test_bash_completion_in_bash() -> None:
         'COMP_LINE="asr lm "; COMP_POINT=${#COMP_LINE}; _asr asr; echo "${COMPREPLY[*]}"\n'
     )
     run = subprocess.run(["bash", "-c", probe], cwd=ROOT, check=True, capture_output=True, text=True)
-    assert run.stdout.split("\n")[:2] == ["lstm", "ppl train"], run.stderr
+    assert run.stdout.split("\n")[:2] == ["lstm", "adapt convert filter mix ppl prune train vocabulary"], run.stderr
 
 
 def test_every_shell_has_a_script() -> None:

@@ -1,0 +1,116 @@
+"""Back-off arithmetic on many n-grams at once: what a model says of them, and back-offs that make it sum to one.
+
+p(w | h) = the listed probability of h w, else backoff(h) p(w | h'),     h' is h without its first word
+backoff(h) = (1 - sum of p(w | h)) / (1 - sum of p(w | h')),             sums over the words w listed after h
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from asr.errors import InputError
+from asr.lm.model import BEGIN, END, UNKNOWN, NgramModel, find, find_sorted
+from asr.lm.score import Score
+
+IMPOSSIBLE = -100.0  # log10; what a model without `<unk>` gives an unknown word, as kenlm does
+_BLOCK = 1 << 20  # n-grams looked up together
+_LEAST_MASS = 1e-7  # rounding of float32 leaves no smaller remainder of 1 to be told
+
+
+def log10_prob(model: NgramModel, ids: np.ndarray) -> np.ndarray:
+    """log10 p(last word | the words before it) of each row of `ids` (R, n), backing off where needed: (R,) float64.
+
+    An id of -1 is a word that the model does not know: no n-gram holds it, and as the last word it gets -inf.
+    """
+    ids = ids[:, -model.order :]
+    values = np.zeros(len(ids))
+    with tqdm(total=len(ids), unit=" n-grams", unit_scale=True, desc="look up", delay=2.0, leave=False) as bar:
+        for start in range(0, len(ids), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            values[block] = _log10_prob(model, ids[block])
+            bar.update(len(ids[block]))
+    return values
+
+
+def _log10_prob(model: NgramModel, ids: np.ndarray) -> np.ndarray:
+    base = len(model.words)
+    values = np.zeros(len(ids))
+    left = np.arange(len(ids))  # whose n-gram is not found yet
+    for n in range(ids.shape[1], 0, -1):
+        history, word = ids[left, -n:-1], ids[left, -1]
+        row = find(model.keys, history, base)  # in the order below
+        row[(history < 0).any(1)] = -1
+        found = find_sorted(model.keys[n - 1], np.where((row < 0) | (word < 0), -1, row * base + word))
+        listed = found >= 0
+        values[left[listed]] += model.orders[n - 1].log10_prob[found[listed]]
+        left, row = left[~listed], row[~listed]
+        if n > 1:
+            values[left] += np.where(row < 0, 0.0, model.orders[n - 2].log10_backoff[row])
+    values[left] = -np.inf
+    return values
+
+
+def left_over(model: NgramModel, n: int, log10_lower: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each row of order n - 1, as a history: the probability that its listed words leave to others, at most 1.
+
+    The first array counts them at p(w | h), the n-grams of order n, the second at p(w | h'), whose logarithms are
+    `log10_lower` (R,).
+    """
+    history = model.keys[n - 1] // len(model.words)
+    rows = len(model.orders[n - 2].ids)
+    taken = (np.bincount(history, 10.0**x, rows) for x in (model.orders[n - 1].log10_prob.astype(float), log10_lower))
+    own, lower = (np.maximum(1.0 - mass, _LEAST_MASS) for mass in taken)
+    return own, lower
+
+
+def set_backoffs(model: NgramModel) -> NgramModel:
+    """Give `model`, in place, the back-offs with which the words after every history sum to one."""
+    model.orders[-1].log10_backoff[:] = 0.0
+    for n in range(2, model.order + 1):  # from short to long: a back-off rests on those of shorter histories
+        own, lower = left_over(model, n, log10_prob(model, model.orders[n - 1].ids[:, 1:]))
+        model.orders[n - 2].log10_backoff[:] = np.log10(own / lower)
+    return model
+
+
+@dataclass(frozen=True)
+class Text:
+    """Every word of a text, and the end of each sentence, with what stands before it."""
+
+    ids: np.ndarray  # (T, n) int32, the predicted word last; -1 before the sentence, and for what has no id
+    unknown: np.ndarray  # (T,) bool: the predicted word is outside the vocabulary
+    sentences: int
+
+    @classmethod
+    def of(cls, texts: Iterable[str], model: NgramModel, order: int | None = None) -> "Text":
+        """`texts` in the ids of `model`, unknown words as `<unk>`. Raises InputError if there is no word in them."""
+        order = order or model.order
+        unknown, start = model.ids.get(UNKNOWN, -1), [-1] * (order - 1)
+        if order > 1:
+            start[-1] = model.ids[BEGIN]
+        ids, known, predicted, sentences = [], [], [], 0
+        for text in texts:
+            if words := text.split():
+                found = [model.ids.get(word) for word in words]
+                ids += [*start, *(unknown if i is None else i for i in found), model.ids[END]]
+                known += [*(True for _ in start), *(i is not None for i in found), True]
+                predicted += [False] * len(start) + [True] * (len(words) + 1)
+                sentences += 1
+        if not sentences:
+            raise InputError("there is no text to score; give at least one sentence")
+        windows = np.lib.stride_tricks.sliding_window_view(np.array(ids, np.int32), order)
+        places = np.flatnonzero(predicted)
+        return cls(windows[places - (order - 1)], ~np.array(known)[places], sentences)
+
+    def score(self, log10_probs: np.ndarray) -> Score:
+        """The sums, given log10 probabilities (T,) of the predicted words."""
+        values = np.maximum(log10_probs, IMPOSSIBLE)
+        words, unknown = len(values) - self.sentences, int(self.unknown.sum())
+        return Score(self.sentences, words, unknown, float(values.sum()), float(values[self.unknown].sum()))
+
+
+def score(model: NgramModel, texts: Iterable[str]) -> Score:
+    """As `asr.lm.score.perplexity`, of a model in memory."""
+    text = Text.of(texts, model)
+    return text.score(log10_prob(model, text.ids))
