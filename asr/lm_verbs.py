@@ -156,6 +156,7 @@ def lm_convert(cfg: Config) -> None:
 
     asr lm convert lm.arpa lm.arpa.xz
     asr lm convert lm.arpa.gz G.fst
+    asr lm convert lm.arpa lm.ngram
     """
     from asr.lm.convert import read, writer
 

@@ -14,6 +14,7 @@ from test_lm import corpora, listed, orders, words, zipf_text
 import asr.lm
 from asr import cli
 from asr.errors import InputError
+from asr.graph.ngram_file import NgramFile
 from asr.lm import arpa, convert
 from asr.lm.compare import compare
 from asr.lm.filter import restrict
@@ -80,6 +81,9 @@ def test_convert_packs_and_unpacks(folder: Path, name: str) -> None:
 def test_convert_to_openfst(folder: Path) -> None:
     """The cheapest path of a sentence costs what the model says: with Kneser-Ney no back-off is cheaper."""
     run("convert", "a.arpa", "G.fst")
+    run("convert", "a.arpa", "a.ngram")
+    packed = NgramFile(np.fromfile("a.ngram", np.uint8), "a.ngram")
+    assert set(packed.words) == set(arpa.read("a.arpa").words) - {"<s>", "</s>"}
     symbols = dict(line.split() for line in (folder / "G.words.txt").read_text().splitlines())
     assert symbols["<eps>"] == "0" and symbols["#0"] == str(len(symbols) - 1)
     grammar = pywrapfst.Fst.read("G.fst")

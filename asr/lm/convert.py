@@ -33,11 +33,19 @@ def write_fst(model: NgramModel, path: str | Path) -> None:
         file.write(grammar.to_openfst().write_to_string())
 
 
+def write_packed(model: NgramModel, path: str | Path) -> None:
+    """The form that a dynamic graph searches: asr.graph.ngram_file."""
+    from asr.graph.ngram_file import write_ngram
+
+    write_ngram(model, path)
+
+
 FORMATS = {
     ".arpa": Format(arpa.read, arpa.write),
     ".arpa.gz": Format(arpa.read, arpa.write),
     ".arpa.xz": Format(arpa.read, arpa.write),
     ".fst": Format(None, write_fst),
+    ".ngram": Format(None, write_packed),
 }
 
 
