@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import asr.lm
 from asr.errors import InputError
-from asr.lm import arpa, score
+from asr.lm import arpa, score, texts
 from asr.lm.model import NgramModel
 
 GOOD = """\\data\\
@@ -113,8 +113,8 @@ def test_round_trip(tmp_path_factory, texts: list[str], order: int) -> None:
     assert_equal(arpa.read(path), model)
 
 
-def test_many_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arpa, "_BLOCK", 3)
+def test_many_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "_CHUNK", 20)
     model = asr.lm.train([f"w{i} w{i + 1} w{i * i % 7}" for i in range(20)], 3)
     model.write_arpa(tmp_path / "lm.arpa")
     assert_equal(arpa.read(tmp_path / "lm.arpa"), model)
@@ -174,11 +174,11 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("old", "new", "message"), FAULTS)
-@pytest.mark.parametrize("block", [arpa._BLOCK, 2])
+@pytest.mark.parametrize("chunk", [texts._CHUNK, 9])
 def test_faults_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str, block: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str, chunk: int
 ) -> None:
-    monkeypatch.setattr(arpa, "_BLOCK", block)
+    monkeypatch.setattr(texts, "_CHUNK", chunk)
     assert old in GOOD
     path = tmp_path / "lm.arpa"
     path.write_bytes(GOOD.replace(old, new).encode(errors="surrogateescape"))
