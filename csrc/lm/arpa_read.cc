@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
-#include <numeric>
 
 #include "utf8.h"
 
@@ -69,12 +68,40 @@ bool TakeNumber(std::string_view& s, uint64_t& number) {
 
 std::string Grams(int n) { return std::to_string(n) + "-grams"; }
 
-template <class T>
-void Permute(std::vector<T>& values, const std::vector<size_t>& from, size_t width = 1) {
-  std::vector<T> sorted(values.size());
-  for (size_t i = 0; i < from.size(); ++i)
-    std::copy_n(values.begin() + from[i] * width, width, sorted.begin() + i * width);
-  values.swap(sorted);
+// Sorts n-grams of order N; returns the places where they stood.
+template <int N>
+std::vector<uint32_t> SortIds(std::vector<int32_t>& ids) {
+  struct Row {
+    std::array<int32_t, N> ids;
+    uint32_t place;
+    bool operator<(const Row& other) const {
+      return ids != other.ids ? ids < other.ids : place < other.place;
+    }
+  };
+  std::vector<Row> rows(ids.size() / N);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::copy_n(&ids[i * N], N, rows[i].ids.begin());
+    rows[i].place = static_cast<uint32_t>(i);
+  }
+  std::sort(rows.begin(), rows.end());
+  std::vector<uint32_t> places(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::copy_n(rows[i].ids.begin(), N, &ids[i * N]);
+    places[i] = rows[i].place;
+  }
+  return places;
+}
+
+std::vector<uint32_t> SortIds(std::vector<int32_t>& ids, int n) {
+  static constexpr std::vector<uint32_t> (*kSort[])(std::vector<int32_t>&) = {
+      SortIds<1>, SortIds<2>, SortIds<3>, SortIds<4>, SortIds<5>, SortIds<6>};
+  return kSort[n - 1](ids);
+}
+
+std::vector<float> Permute(const std::vector<float>& values, const std::vector<uint32_t>& places) {
+  std::vector<float> permuted(values.size());
+  for (size_t i = 0; i < values.size(); ++i) permuted[i] = values[places[i]];
+  return permuted;
 }
 
 }  // namespace
@@ -153,14 +180,13 @@ void ArpaReader::BeginOrder() {
   ++n_;
   first_line_ = line_ + 1;
   orders_.emplace_back();
-  keys_.emplace_back();
   // A wrong count in the file must not claim memory; beyond this the arrays double.
   const size_t size = std::min<uint64_t>(announced_[n_ - 1], 1 << 24);
   orders_.back().ids.reserve(size * n_);
   orders_.back().log10_prob.reserve(size);
   orders_.back().log10_backoff.reserve(size);
-  keys_.back().reserve(size);
   last_ids_.fill(-1);
+  is_sorted_ = true;
   state_ = State::kNgrams;
   if (announced_[n_ - 1] == 0) EndOrder();
 }
@@ -189,8 +215,7 @@ void ArpaReader::AddNgram(std::string_view line) {
     const bool is_same = last_ids_[i] >= 0 && words_.Word(last_ids_[i]) == fields[i + 1];
     ids[i] = is_same ? last_ids_[i] : FindWord(fields[i + 1]);
   }
-  const int64_t history = FindHistory(ids.data());
-  keys_.back().push_back(history * static_cast<int64_t>(words_.size()) + ids[n_ - 1]);
+  is_sorted_ = is_sorted_ && last_ids_ < ids;
   ngrams.ids.insert(ngrams.ids.end(), ids.begin(), ids.begin() + n_);
   ngrams.log10_prob.push_back(static_cast<float>(prob));
   ngrams.log10_backoff.push_back(static_cast<float>(backoff));
@@ -211,63 +236,45 @@ int32_t ArpaReader::FindWord(std::string_view word) const {
   return id;
 }
 
-// Row of all words but the last within the order below; rows_[k] is that of the first k + 1 words.
-int64_t ArpaReader::FindHistory(const int32_t* ids) {
-  if (n_ == 1) return 0;
-  int k = 0;
-  while (k < n_ - 1 && ids[k] == last_ids_[k]) ++k;
-  for (; k < n_ - 1; ++k) {
-    const int64_t row =
-        k == 0 ? ids[0] : FindRow(k, rows_[k - 1] * static_cast<int64_t>(words_.size()) + ids[k]);
-    if (row < 0)
-      Fail(
-          "the n-gram's history is not among the shorter n-grams; rebuild or prune the model with a tool "
-          "that keeps it");
-    rows_[k] = row;
-  }
-  return rows_[n_ - 2];
-}
-
-// Most files are sorted, so the row is likely to be close behind the one found last.
-int64_t ArpaReader::FindRow(int order, int64_t key) {
-  const std::vector<int64_t>& keys = keys_[order];
-  size_t begin = std::min<size_t>(rows_[order], keys.size()), end = keys.size();
-  if (begin < end && keys[begin] <= key) {
-    for (size_t step = 1; begin + step < end; step *= 2)
-      if (keys[begin + step] > key)
-        end = begin + step;
-      else
-        begin += step;
-  } else {
-    begin = 0;
-  }
-  const auto found = std::lower_bound(keys.begin() + begin, keys.begin() + end, key);
-  return found != keys.begin() + end && *found == key ? found - keys.begin() : -1;
-}
-
 void ArpaReader::EndOrder() {
   for (const char* mark : {"<s>", "</s>"})
     if (words_.Find(mark) == Vocabulary::kNone)
       Fail("no '" + std::string(mark) + "' among the 1-grams above; estimate the model on whole sentences");
-  const std::vector<int64_t>& keys = keys_.back();
-  if (std::adjacent_find(keys.begin(), keys.end(), std::greater_equal<>()) != keys.end()) Sort();
-  rows_.fill(0);
+  Ngrams& ngrams = orders_.back();
+  std::vector<uint32_t> places;
+  if (!is_sorted_) places = SortIds(ngrams.ids, n_);
+  CheckNgrams(places);
+  if (!is_sorted_) {
+    ngrams.log10_prob = Permute(ngrams.log10_prob, places);
+    ngrams.log10_backoff = Permute(ngrams.log10_backoff, places);
+  }
   state_ = State::kBehind;
 }
 
-void ArpaReader::Sort() {
-  std::vector<int64_t>& keys = keys_.back();
-  std::vector<size_t> from(keys.size());
-  std::iota(from.begin(), from.end(), size_t{0});
-  std::stable_sort(from.begin(), from.end(), [&](size_t a, size_t b) { return keys[a] < keys[b]; });
-  uint64_t twice = keys.size();
-  for (size_t i = 1; i < from.size(); ++i)
-    if (keys[from[i]] == keys[from[i - 1]]) twice = std::min<uint64_t>(twice, from[i]);
-  if (twice < keys.size()) throw ArpaError(first_line_ + twice, "the n-gram stands twice; keep one of them");
-  Permute(keys, from);
-  Permute(orders_.back().ids, from, n_);
-  Permute(orders_.back().log10_prob, from);
-  Permute(orders_.back().log10_backoff, from);
+// Refuses the first line of this order that repeats another or has no history. `places` of the lines among
+// those of this order, if they were not sorted.
+void ArpaReader::CheckNgrams(const std::vector<uint32_t>& places) const {
+  uint64_t twice = UINT64_MAX, lost = UINT64_MAX;
+  const size_t size = orders_.back().log10_prob.size(),
+               num_lower = n_ > 1 ? orders_[n_ - 2].log10_prob.size() : 0;
+  const int32_t *ids = orders_.back().ids.data(), *lower = n_ > 1 ? orders_[n_ - 2].ids.data() : nullptr;
+  for (size_t row = 0, history = 0; row < size; ++row, ids += n_) {
+    const uint64_t place = places.empty() ? row : places[row];
+    if (row > 0 && std::equal(ids, ids + n_, ids - n_)) twice = std::min(twice, place);
+    if (n_ == 1) continue;
+    const auto is_before = [&](const int32_t* h) {
+      return std::lexicographical_compare(h, h + n_ - 1, ids, ids + n_ - 1);
+    };
+    while (history < num_lower && is_before(lower + history * (n_ - 1))) ++history;
+    if (history == num_lower || !std::equal(ids, ids + n_ - 1, lower + history * (n_ - 1)))
+      lost = std::min(lost, place);
+  }
+  if (lost != UINT64_MAX)
+    throw ArpaError(
+        first_line_ + lost,
+        "the n-gram's history is not among the shorter n-grams; rebuild or prune the model with a tool "
+        "that keeps it");
+  if (twice != UINT64_MAX) throw ArpaError(first_line_ + twice, "the n-gram stands twice; keep one of them");
 }
 
 }  // namespace asr

@@ -43,11 +43,9 @@ class ArpaReader {
   void AddNgram(std::string_view line);
   void AddWord(std::string_view word);
   int32_t FindWord(std::string_view word) const;
-  int64_t FindHistory(const int32_t* ids);
-  int64_t FindRow(int order, int64_t key);
   void BeginOrder();
   void EndOrder();
-  void Sort();
+  void CheckNgrams(const std::vector<uint32_t>& places) const;
   std::string NextHead() const;
   [[noreturn]] void Fail(const std::string& message) const { throw ArpaError(line_, message); }
 
@@ -58,11 +56,8 @@ class ArpaReader {
   std::vector<uint64_t> announced_;  // n-grams of each order
   Vocabulary words_;
   std::vector<Ngrams> orders_;
-  std::vector<std::vector<int64_t>>
-      keys_;  // of each order, ascending once it is read: history's row, last word
-  // History of the line before: its words, and rows of their n-grams by order.
-  std::array<int32_t, kMaxOrder> last_ids_{};
-  std::array<int64_t, kMaxOrder> rows_{};
+  std::array<int32_t, kMaxOrder> last_ids_{};  // of the line before
+  bool is_sorted_ = true;                      // this order so far
 };
 
 }  // namespace asr
