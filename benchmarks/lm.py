@@ -61,7 +61,8 @@ def run(lmplz: str, text: str, order: str, prune: str, folder: Path) -> dict:
     files = {"lmplz": folder / "lmplz.arpa", "ours": folder / "ours.arpa"}
     their_prune = ["--prune", *prune.split(",")] if prune else []
     their_command = [lmplz, "-o", order, "-S", "2G", "-T", f"{folder}/", "--text", text, *their_prune]
-    our_command = [sys.executable, "-m", "asr", "lm", "train", f"text={text}", f"order={order}", f"arpa={files['ours']}"]
+    train = [sys.executable, "-m", "asr", "lm", "train"]
+    our_command = [*train, f"text={text}", f"order={order}", f"arpa={files['ours']}"]
     row: dict = {"text": Path(text).name, "order": int(order), "prune": prune}
     row["lmplz"] = measure([*their_command, "--arpa", str(files["lmplz"])])
     row["ours"] = measure([*our_command, *([f"prune={prune}"] if prune else [])])

@@ -1,4 +1,4 @@
-"""Text as word ids, and the choice of a model's words. csrc/lm reads the text; what is wrong with a line is said here."""
+"""Text as word ids, and the choice of a model's words. csrc/lm reads the text; this says what is wrong with it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,11 +33,11 @@ class Selection:
             )
         if self.size < 0 or (self.size and self.words is not None):
             raise InputError(
-                f"lm.vocabulary_size is {self.size}; it is 0 (no limit) or more, and 0 where lm.vocabulary lists the words"
+                f"lm.vocabulary_size is {self.size}; it is 0 (no limit) or more, and 0 where lm.vocabulary lists them"
             )
         if not 0 < self.coverage <= 1 or (self.coverage < 1 and self.words is not None):
             raise InputError(
-                f"lm.coverage is {self.coverage}; it lies above 0 and up to 1, and is 1 where lm.vocabulary lists the words"
+                f"lm.coverage is {self.coverage}; it is above 0 and up to 1, and 1 where lm.vocabulary lists the words"
             )
 
 

@@ -78,19 +78,22 @@ def train_file(cfg: LmConfig, dev: Sequence[str | Path] = ()) -> Report:
     """Estimate the model of the files `cfg.text` (text, .gz, .xz, "-", or manifests *.jsonl) and write `cfg.arpa`.
 
     Perplexity is reported of the training text, and of the files `dev` where given. Raises InputError as `train`
-    does, naming the file and the line.
+    does, naming the file and the line, and where the disk is full.
     """
     if not cfg.text:
         raise InputError("lm.text is empty; name at least one file with a sentence a line")
     begin_s = time.monotonic()
     words = read_vocabulary(cfg.vocabulary) if cfg.vocabulary else None
     folder = Path(cfg.arpa).parent
-    folder.mkdir(parents=True, exist_ok=True)
     selection = Selection(words, cfg.min_count, cfg.vocabulary_size, cfg.coverage)
-    corpus = encode_files(cfg.text, selection, cfg.memory_mb, folder)
-    estimation = Estimation(corpus, cfg.order, cfg.prune)
-    with open_packed(cfg.arpa) as out:
-        log10_prob = estimation.write(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        corpus = encode_files(cfg.text, selection, cfg.memory_mb, folder)
+        estimation = Estimation(corpus, cfg.order, cfg.prune)
+        with open_packed(cfg.arpa) as out:
+            log10_prob = estimation.write(out)
+    except OSError as e:
+        raise InputError(f"cannot write the language model {cfg.arpa}: {e}") from e
     return Report(
         arpa=str(cfg.arpa),
         sentences=corpus.num_sentences,

@@ -1,7 +1,6 @@
 #include "counts.h"
 
-#include <algorithm>
-#include <cmath>
+#include <stdexcept>
 
 #include "collect.h"
 #include "interpolate.h"
@@ -39,6 +38,8 @@ class PackedCounts : public Counts {
 
   double Estimate(const std::vector<Discounts>& discounts, Output& output,
                   const Progress& progress) override {
+    if (is_used_up_) throw std::logic_error("a model has been estimated from these counts");
+    is_used_up_ = true;
     const int order = static_cast<int>(orders_.size());
     Steps steps(progress);
     Interpolation<W> interpolation(memory_, packing_, order, output, steps);
@@ -64,6 +65,7 @@ class PackedCounts : public Counts {
 
   Memory& memory_;
   Packing<W> packing_;
+  bool is_used_up_ = false;
   std::vector<uint64_t> unigrams_;          // adjusted counts by word
   std::vector<Sorter<Counted<W>>> ngrams_;  // [n - 2]: by n-gram
 };
