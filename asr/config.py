@@ -104,6 +104,10 @@ class LmConfig:
     arpa: str = "${out}/lm.arpa"  # the model, written by `asr lm train`, read by `asr graph`
     vocabulary: str | None = None  # file of the words to keep; None keeps all
     min_count: int = 1  # words seen less often become <unk>
+    vocabulary_size: int = 0  # only so many of the commonest words are kept; 0 keeps all
+    coverage: float = 1.0  # the fewest words are kept that make up this share of the running words
+    prune: list[int] = field(default_factory=list)  # n-grams seen so often or less are dropped, by order: 0,1,2
+    memory_mb: int = 500  # estimation: what needs more waits in files beside the model
     base: str | None = None  # general model, which `asr lm adapt` starts from
     lang: str = "none"  # none | en | ko: language that `asr lm adapt` cleans text as; none leaves it as it is
     weights: list[float] = field(default_factory=list)  # of the models to mix; empty finds them on the dev text

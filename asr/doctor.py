@@ -47,7 +47,7 @@ def _torch() -> Iterator[str]:
 
 
 def _extensions() -> Iterator[str]:
-    for name, task in (("_ctc", "CTC loss"), ("_decoder", "search")):
+    for name, task in (("_ctc", "CTC loss"), ("_decoder", "search"), ("_lm", "language models")):
         try:
             module = importlib.import_module(f"asr.{name}")
             yield _line(f"asr.{name}", f"built ({task}): {module.__file__}", "")

@@ -2,6 +2,7 @@
 
 import gzip
 import lzma
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asr.lm
+from asr._lm import write_arpa
 from asr.errors import InputError
-from asr.lm import arpa, score
+from asr.lm import arpa, score, texts
 from asr.lm.model import NgramModel
 
 GOOD = """\\data\\
@@ -113,12 +115,44 @@ def test_round_trip(tmp_path_factory, texts: list[str], order: int) -> None:
     assert_equal(arpa.read(path), model)
 
 
-def test_many_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arpa, "_BLOCK", 3)
+def test_many_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "_CHUNK", 20)
     model = asr.lm.train([f"w{i} w{i + 1} w{i * i % 7}" for i in range(20)], 3)
     model.write_arpa(tmp_path / "lm.arpa")
     assert_equal(arpa.read(tmp_path / "lm.arpa"), model)
     assert_equal(arpa.read(write(tmp_path / "srilm.arpa", SRILM)), arpa.read(write(tmp_path / "b.arpa", SRILM)))
+
+
+@given(st.floats(-1e7, 0, width=32) | st.floats(-10, 0, width=32) | st.floats(-(2**-9), 0, width=32))
+@settings(max_examples=500, deadline=None)
+def test_numbers_are_written_as_by_printf(value: float) -> None:
+    ngrams = (np.zeros((1, 1), np.int32), np.array([value], np.float32), np.zeros(1, np.float32))
+    blocks: list[bytes] = []
+    write_arpa(["a"], [ngrams], blocks.append, lambda steps: None)
+    assert b"".join(blocks) == b"\\data\\\nngram 1=1\n\n\\1-grams:\n%.7g\ta\n\n\\end\\\n" % value
+
+
+@given(st.integers(1, 6).flatmap(lambda n: st.lists(st.tuples(*[st.integers(0, 3)] * n), unique=True)), st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_any_order_of_lines(tmp_path_factory, ngrams: list[tuple[int, ...]], shuffle) -> None:
+    """With all their histories, n-grams may stand in any order within theirs."""
+
+    def value_of(row: Sequence[int]) -> float:
+        return -sum(i * 4.0**-n for n, i in enumerate(row, 1))
+
+    order = len(ngrams[0]) if ngrams else 1
+    wanted = [{(i,) for i in range(4)}, *({ngram[:n] for ngram in ngrams} for n in range(2, order + 1))]
+    words, path = ["<s>", "</s>", "a", "b"], tmp_path_factory.mktemp("arpa") / "lm.arpa"
+    text = "\\data\\\n" + "".join(f"ngram {n}={len(listed)}\n" for n, listed in enumerate(wanted, 1))
+    for n, listed in enumerate(wanted, 1):
+        rows = sorted(listed) if n == 1 else shuffle.sample(sorted(listed), len(listed))
+        text += f"\n\\{n}-grams:\n"
+        text += "".join(f"{value_of(row)} {' '.join(words[i] for i in row)}\n" for row in rows)
+    model = arpa.read(write(path, text + "\n\\end\\\n"))
+    for listed, found in zip(wanted, model.orders, strict=True):
+        assert found.ids.tolist() == [list(row) for row in sorted(listed)]
+        values = [value_of(row) for row in found.ids.tolist()]
+        assert found.log10_prob.tolist() == np.array(values, np.float32).tolist()
 
 
 def test_packed_files(tmp_path: Path) -> None:
@@ -174,11 +208,11 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("old", "new", "message"), FAULTS)
-@pytest.mark.parametrize("block", [arpa._BLOCK, 2])
+@pytest.mark.parametrize("chunk", [texts._CHUNK, 9])
 def test_faults_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str, block: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str, chunk: int
 ) -> None:
-    monkeypatch.setattr(arpa, "_BLOCK", block)
+    monkeypatch.setattr(texts, "_CHUNK", chunk)
     assert old in GOOD
     path = tmp_path / "lm.arpa"
     path.write_bytes(GOOD.replace(old, new).encode(errors="surrogateescape"))

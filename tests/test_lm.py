@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asr.lm
+from asr._lm import Corpus
 from asr.config import LmConfig
 from asr.errors import InputError
 from asr.lm import arpa, score
@@ -123,10 +124,18 @@ def test_probabilities_sum_to_one(texts: list[str], order: int, history: list[st
     assert total == pytest.approx(1.0, abs=2e-6)
 
 
-def test_equals_lmplz() -> None:
-    """The file is lmplz's own: `zipf_text(0, 120, 300)` into `lmplz -o 4 --discount_fallback` (kenlm 0.3.0)."""
-    expected = listed(arpa.read(Path(__file__).parent / "data" / "lmplz.arpa.gz"))
-    found = listed(asr.lm.train(zipf_text(0, 120, 300), 4))
+@pytest.mark.parametrize(
+    ("name", "texts", "prune"),
+    [("lmplz", zipf_text(0, 120, 300), []), ("lmplz_pruned", [*zipf_text(0, 300, 120), "last"], [0, 0, 1])],
+)
+def test_equals_lmplz(name: str, texts: list[str], prune: list[int]) -> None:
+    """The files are lmplz's own (kenlm 0.3.0): `lmplz -o 4 --discount_fallback [--prune 0 0 1]` of these texts.
+
+    The word "last": in the counts of counts lmplz takes the n-grams that end in the newest word by how often they were
+    seen, not by their adjusted count. Where that word was seen once, both are the same.
+    """
+    expected = listed(arpa.read(Path(__file__).parent / "data" / f"{name}.arpa.gz"))
+    found = listed(asr.lm.train(texts, 4, prune=prune))
     assert set(found) == set(expected)
     assert max(abs(x - y) for g in found for x, y in zip(found[g], expected[g], strict=True)) < 2e-6
 
@@ -177,6 +186,107 @@ def test_words_are_in_code_point_order_whatever_the_order_of_the_text() -> None:
         assert all(np.array_equal(*columns) for columns in zip(x, y, strict=True))
 
 
+@given(corpora, st.integers(2, 5), st.lists(st.integers(0, 3), max_size=3), st.lists(words, max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_pruned_models_sum_to_one(texts: list[str], order: int, prune: list[int], history: list[str]) -> None:
+    prune = [0, *sorted(prune)][:order]
+    model = asr.lm.train(texts, order, prune=prune)
+    scorer = score.BackoffScorer(model)
+    total = sum(10 ** scorer.score(history[1 - order :], word)[0] for word in model.words if word != BEGIN)
+    assert total == pytest.approx(1.0, abs=2e-6)
+    padded = [(BEGIN, *text.split(), END) for text in texts]
+    for n, cutoff in enumerate([*prune, *[prune[-1]] * order][: model.order], 1):
+        seen = Counter(s[i : i + n] for s in padded for i in range(len(s) - n + 1))
+        kept = {g for g, count in seen.items() if count > cutoff} | ({(UNKNOWN,)} if n == 1 else set())
+        assert {g for g in scorer.table if len(g) == n} == kept
+
+
+def models_equal(a: NgramModel, b: NgramModel) -> bool:
+    pairs = zip(a.orders, b.orders, strict=True)
+    return a.words == b.words and all(np.array_equal(*c) for x, y in pairs for c in zip(x, y, strict=True))
+
+
+@pytest.mark.parametrize("prune", [[], [0, 0, 1]])
+def test_the_limit_of_memory_changes_no_bit(tmp_path: Path, prune: list[int]) -> None:
+    """At 1 MiB the sorted runs go to files, and are too many to be merged at once."""
+    draw = np.random.default_rng(0)
+    lines = [" ".join(f"w{i}" for i in line) for line in (1500 * draw.random((40_000, 12)) ** 2).astype(int)]
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    reports = []
+    for name, memory_mb in (("large", 1000), ("small", 1)):
+        cfg = LmConfig([str(tmp_path / "a.txt")], arpa=str(tmp_path / name), memory_mb=memory_mb, prune=prune)
+        reports.append(asr.lm.train_file(cfg))
+    assert (tmp_path / "large").read_bytes() == (tmp_path / "small").read_bytes()
+    assert reports[0].perplexity == reports[1].perplexity
+    assert sum(reports[0].ngrams) + sum(reports[0].pruned) > 450_000
+    assert len(list(tmp_path.iterdir())) == 3  # no temporary file is left
+
+
+def test_ngrams_wider_than_64_and_128_bits() -> None:
+    texts = zipf_text(3, 200)
+    narrow = listed(asr.lm.train(texts, 6))
+    for size in (3_000, 2_200_000):  # 6 words of 12 and 22 bits
+        unseen = [f"x{i}" for i in range(size)]
+        model = asr.lm.train(texts, 6, vocabulary=[*unseen, *(f"w{i}" for i in range(60))])
+        assert [len(n.ids) for n in model.orders[1:]] == [sum(len(g) == n for g in narrow) for n in range(2, 7)]
+        for ngrams in model.orders[1:]:
+            found = {
+                tuple(model.words[i] for i in ids): p for ids, p in zip(ngrams.ids, ngrams.log10_prob, strict=True)
+            }
+            assert all(g in narrow for g in found)
+        wanted = {g: p for g, (p, _) in narrow.items() if len(g) == 6}
+        assert found.keys() == wanted.keys() and found == pytest.approx(wanted, abs=0.05)
+
+
+def test_no_room_for_temporary_files(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a b\n")
+    with pytest.raises(InputError, match="cannot write the language model"):
+        asr.lm.train_file(LmConfig([str(tmp_path / "file")], arpa=str(tmp_path / "file" / "lm.arpa")))
+    corpus = Corpus(1 << 20, str(tmp_path / "none"))
+    with pytest.raises(OSError, match="cannot create a temporary file in .*none: No such file"):
+        corpus.add(b"a b c\n" * 100_000)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0<"), max_size=20), min_size=1))
+@settings(max_examples=200, deadline=None)
+def test_words_are_those_of_str_split(texts: list[str]) -> None:
+    corpus = Corpus(1 << 20, "")
+    assert corpus.add("\n".join(text.replace("\n", " ") for text in [*texts, "end"]).encode()) == len(texts) + 1
+    corpus.select(None, 1, 0, 1.0)
+    assert corpus.words[3:] == sorted({"end", *(word for text in texts for word in text.split())})
+    assert corpus.num_sentences == 1 + sum(bool(text.split()) for text in texts)
+
+
+@given(st.binary(max_size=8) | st.sampled_from([b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80", b"\xe0\x80\x80"]))
+@settings(max_examples=300, deadline=None)
+def test_utf8_is_that_of_python(line: bytes) -> None:
+    line = line.replace(b"\n", b" ").replace(b"\0", b" ")
+    try:
+        line.decode()
+        assert Corpus(1 << 20, "").add(line + b"\n") == 1
+    except UnicodeDecodeError:
+        assert Corpus(1 << 20, "").add(line + b"\n") == 0
+
+
+def test_commonest_words_are_chosen() -> None:
+    texts = ["a a a b b", "c c d e"]  # 9 running words
+    chosen = lambda **options: asr.lm.train(texts, 2, **options).words[3:]  # noqa: E731
+    assert chosen(vocabulary_size=2) == ["a", "b"]  # c is as common, but comes later
+    assert chosen(vocabulary_size=9) == chosen(coverage=1.0) == ["a", "b", "c", "d", "e"]
+    assert chosen(coverage=0.33) == ["a"] and chosen(coverage=0.34) == ["a", "b"]
+    assert chosen(coverage=7 / 9) == ["a", "b", "c"]
+    assert chosen(vocabulary_size=4, min_count=2) == ["a", "b", "c"]
+    assert chosen(vocabulary_size=1, coverage=0.9) == ["a"]
+
+
+def test_report_tells_what_was_chosen(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n".join(zipf_text(1, 200)))
+    cfg = LmConfig([str(tmp_path / "a.txt")], arpa=str(tmp_path / "lm"), vocabulary_size=20, prune=[0, 1])
+    report = asr.lm.train_file(cfg)
+    assert f"vocabulary  20 words; {report.seen} in the text, " in str(report) and report.seen > 20
+    assert f"; {report.pruned[0]:,} pruned; discounts" in str(report) and min(report.pruned) > 0
+
+
 def test_rare_words_become_unknown() -> None:
     table = listed(asr.lm.train(["a b", "a c", "a b"], 2, min_count=2))
     assert ("c",) not in table and ("a", UNKNOWN) in table
@@ -210,6 +320,15 @@ def test_fallback_is_told(caplog: pytest.LogCaptureFixture) -> None:
         (["a"], {"min_count": 0}, "min_count is 0"),
         (["a"], {"min_count": 2, "vocabulary": ["a"]}, "min_count is 2"),
         (["a"], {"order": 7}, "order is 7"),
+        (["a"], {"vocabulary_size": -1}, "vocabulary_size is -1"),
+        (["a"], {"vocabulary_size": 1, "vocabulary": ["a"]}, "vocabulary_size is 1"),
+        (["a"], {"coverage": 0.0}, "coverage is 0"),
+        (["a"], {"coverage": 0.5, "vocabulary": ["a"]}, "coverage is 0.5"),
+        (["a"], {"prune": [1]}, "prune is 1; it is at most 2 numbers"),
+        (["a"], {"prune": [0, -1]}, "prune is 0,-1"),
+        (["a"], {"prune": [0, 2, 1]}, "prune is 0,2,1"),
+        (["a"], {"memory_mb": 0}, "memory_mb is 0"),
+        (["a \ud800"], {}, "sentence 1: the text holds half of a surrogate pair"),
         (["a"], {"order": 0}, "order is 0"),
     ],
 )

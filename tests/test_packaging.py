@@ -49,7 +49,7 @@ def test_wheel_holds_configuration_and_extensions(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     yamls = {f"asr/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert len(yamls) > 20 and yamls <= names
-    for extension in ("_ctc", "_decoder"):
+    for extension in ("_ctc", "_decoder", "_lm"):
         assert any(name.startswith(f"asr/{extension}.") and name.endswith(".so") for name in names)
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"asr"}
 
@@ -57,7 +57,7 @@ def test_wheel_holds_configuration_and_extensions(wheel: Path) -> None:
 def test_installed_wheel_works_from_a_foreign_folder(other_venv: Path, tmp_path: Path) -> None:
     assert "transcribe" in output_of(other_venv / "asr", "--help", cwd=tmp_path)
     program = (
-        "import asr._ctc, asr._decoder, asr.options, asr.overrides\n"
+        "import asr._ctc, asr._decoder, asr._lm, asr.options, asr.overrides\n"
         "print(asr.options.conf_dir())\n"
         "print(asr.overrides.compose(['experiment=tiny', 'optim.lr=0.5']).optim)"
     )

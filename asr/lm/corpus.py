@@ -1,76 +1,102 @@
-"""Text as one array of word ids."""
+"""Text as word ids, and the choice of a model's words. csrc/lm reads the text; this says what is wrong with it."""
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 
-import numpy as np
-
+from asr._lm import Corpus
 from asr.errors import InputError
-from asr.lm.model import MARKS
-from asr.lm.texts import check_words
+from asr.lm.texts import Lines, check_line, check_words, sentences
 
-UNKNOWN_ID, BEGIN_ID, END_ID = range(3)
-_BLOCK = 1 << 20  # words
+_BOM = b"\xef\xbb\xbf"
+_BLOCK = 10000  # sentences handed over together
 
 
 @dataclass(frozen=True)
-class Corpus:
-    words: list[str]  # id -> word; the marks `<unk> <s> </s>` first, then words in code point order
-    tokens: np.ndarray  # (T,) int32; `<s>` and `</s>` around each sentence
+class Selection:
+    """Which words a model has: those listed, seen or not, or else the seen ones that meet all conditions.
 
-    @property
-    def num_sentences(self) -> int:
-        return int(np.count_nonzero(self.tokens == BEGIN_ID))
-
-    @property
-    def num_words(self) -> int:
-        """Running words, `<unk>` among them, the marks of sentences not."""
-        return len(self.tokens) - 2 * self.num_sentences
-
-    @property
-    def num_unknown(self) -> int:
-        return int(np.count_nonzero(self.tokens == UNKNOWN_ID))
-
-
-def encode(texts: Iterable[str], vocabulary: Iterable[str] | None = None, min_count: int = 1) -> Corpus:
-    """Words are what stands between white space; sentences without words are passed over.
-
-    The model's words are those of `vocabulary`, heard or not, or else those seen at least `min_count` times. Others
-    become `<unk>`. Raises InputError for a sentence that holds one of the marks, for a `min_count` below 1 or beside a
-    vocabulary, and when no word is left.
+    Of words equally common the first in code point order count as the commoner.
     """
-    if min_count < 1 or (min_count > 1 and vocabulary is not None):
-        raise InputError(f"lm.min_count is {min_count}; it is 1 or more, and 1 where lm.vocabulary lists the words")
-    ids: dict[str, int] = defaultdict(lambda: len(ids))
-    for mark in MARKS:
-        ids[mark]
-    tokens = _numbered(texts, ids)
-    seen = list(ids)
-    counts = np.bincount(tokens, minlength=len(seen))
-    if vocabulary is None:
-        kept = [word for word, count in zip(seen, counts, strict=True) if count >= min_count and word not in MARKS]
-    else:
-        kept = list(set(vocabulary) - set(MARKS))
-    if not kept or len(seen) == len(MARKS):
+
+    words: Sequence[str] | None = None
+    min_count: int = 1  # seen at least so often
+    size: int = 0  # so many of the commonest; 0: no limit
+    coverage: float = 1.0  # the fewest of the commonest that make up this share of the running words
+
+    def check(self) -> None:
+        """Raises InputError for an option out of range, or beside a list of words."""
+        if self.min_count < 1 or (self.min_count > 1 and self.words is not None):
+            raise InputError(
+                f"lm.min_count is {self.min_count}; it is 1 or more, and 1 where lm.vocabulary lists the words"
+            )
+        if self.size < 0 or (self.size and self.words is not None):
+            raise InputError(
+                f"lm.vocabulary_size is {self.size}; it is 0 (no limit) or more, and 0 where lm.vocabulary lists them"
+            )
+        if not 0 < self.coverage <= 1 or (self.coverage < 1 and self.words is not None):
+            raise InputError(
+                f"lm.coverage is {self.coverage}; it is above 0 and up to 1, and 1 where lm.vocabulary lists the words"
+            )
+
+
+def encode_texts(texts: Iterable[str], selection: Selection, memory_mb: int, folder: str | Path) -> Corpus:
+    """Words are what stands between white space; texts without words are passed over.
+
+    Others than the selected words become `<unk>`. Of more than `memory_mb`, half waits in files without a name in
+    `folder`. Raises InputError for a text that holds a mark or NUL, for bad options, and when no word is left.
+    """
+    corpus = _corpus(selection, memory_mb, folder)
+    numbered = ((text, f"sentence {number}") for number, text in enumerate(texts, 1))
+    _add_texts(corpus, numbered)
+    return _select(corpus, selection)
+
+
+def encode_files(paths: Iterable[str | Path], selection: Selection, memory_mb: int, folder: str | Path) -> Corpus:
+    """The same of files: text, packed or not, "-", or manifests (*.jsonl); errors name file and line."""
+    corpus = _corpus(selection, memory_mb, folder)
+    for path in paths:
+        if str(path).endswith(".jsonl"):
+            _add_texts(corpus, ((text, str(path)) for text in sentences([path])))
+        else:
+            _add_file(corpus, path)
+    return _select(corpus, selection)
+
+
+def _corpus(selection: Selection, memory_mb: int, folder: str | Path) -> Corpus:
+    selection.check()
+    if memory_mb < 1:
+        raise InputError(f"lm.memory_mb is {memory_mb}; it is 1 or more")
+    return Corpus(memory_mb << 20, str(folder))
+
+
+def _add_texts(corpus: Corpus, texts: Iterator[tuple[str, str]]) -> None:
+    """Texts with what an error calls them."""
+    while block := list(islice(texts, _BLOCK)):
+        lines = "".join(text.replace("\n", " ") + "\n" for text, _ in block).encode(errors="surrogatepass")
+        if (taken := corpus.add(lines)) < len(block):
+            text, where = block[taken]
+            check_words(text, where)
+            raise InputError(f"{where}: the text holds half of a surrogate pair, which is no character; remove it")
+
+
+def _add_file(corpus: Corpus, path: str | Path) -> None:
+    with Lines(path) as lines:
+        before = 0
+        while chunk := lines.chunk():
+            taken = corpus.add(chunk.removeprefix(_BOM) if before == 0 else chunk)
+            if before + taken < lines.number:
+                check_line(chunk.split(b"\n")[taken], lines.name, before + taken + 1)
+                raise AssertionError("csrc/lm refused a line that asr.lm.texts accepts")
+            before = lines.number
+
+
+def _select(corpus: Corpus, selection: Selection) -> Corpus:
+    corpus.select(selection.words, selection.min_count, selection.size, selection.coverage)
+    if not corpus.num_kept or not corpus.num_seen:
         raise InputError(
-            f"no word to estimate a language model of: the text holds {len(seen) - len(MARKS)} different words, "
-            f"{len(kept)} are kept; check the text, the vocabulary and min_count"
+            f"no word to estimate a language model of: the text holds {corpus.num_seen} different words, "
+            f"{corpus.num_kept} are kept; check the text, the vocabulary and min_count"
         )
-    words = [*MARKS, *sorted(kept)]
-    new_ids = {word: i for i, word in enumerate(words)}
-    renumber = np.array([new_ids.get(word, UNKNOWN_ID) for word in seen], np.int32)
-    return Corpus(words, renumber[tokens])
-
-
-def _numbered(texts: Iterable[str], ids: dict[str, int]) -> np.ndarray:
-    blocks = []
-    block: list[int] = []
-    for number, text in enumerate(texts, 1):
-        words = check_words(text, f"sentence {number}").split()
-        if words:
-            block += [BEGIN_ID, *map(ids.__getitem__, words), END_ID]
-        if len(block) >= _BLOCK:
-            blocks.append(np.array(block, np.int32))
-            block = []
-    return np.concatenate([*blocks, np.array(block, np.int32)])
+    return corpus

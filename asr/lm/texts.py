@@ -7,8 +7,6 @@ import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -19,12 +17,12 @@ from asr.errors import InputError
 from asr.lm.model import MARKS
 
 LINE_LIMIT = 1 << 20  # bytes; a longer line is no sentence, and memory stays bounded
-_BLOCK = 1 << 16  # lines
+_CHUNK = LINE_LIMIT // 2  # bytes read at a time
 _UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 class Lines:
-    """The lines of a file as bytes, line ends included, taken in blocks. `number` counts the lines taken so far.
+    """The lines of a file as bytes, taken in blocks. `number` counts the lines taken so far.
 
     Files packed with gzip or xz are known by their first bytes; "-" is the standard input. Reading that takes longer
     than two seconds shows a bar. Everything raises InputError naming the file, and the line where there is one.
@@ -41,26 +39,30 @@ class Lines:
         size = None if str(path) == "-" else os.path.getsize(path)
         self._bar = tqdm(total=size, unit="B", unit_scale=True, desc=f"read {self.name}", delay=2.0, leave=False)
 
-    def take(self, count: int) -> list[bytes]:
-        """The next `count` lines, fewer at the end of the file."""
+    def chunk(self) -> bytes:
+        """The next lines, whole ones, about half a MiB together; empty at the end of the file."""
         try:
-            lines = list(islice(iter(partial(self._file.readline, LINE_LIMIT), b""), count))
+            head = self._file.read(_CHUNK)
+            rest = b"" if head.endswith(b"\n") else self._file.readline(LINE_LIMIT)
         except _UNREADABLE as e:
             raise InputError(f"{self.name}: cannot be read on behind line {self.number}: {e}") from e
-        if max(map(len, lines), default=0) == LINE_LIMIT:
-            longest = next(i for i, line in enumerate(lines) if len(line) == LINE_LIMIT)
-            raise InputError(
-                f"{self.name}:{self.number + longest + 1}: the line is longer than {LINE_LIMIT} bytes; "
-                "put each sentence on a line of its own"
-            )
-        self.number += len(lines)
+        chunk = head + rest
+        if len(rest) >= LINE_LIMIT - _CHUNK:  # otherwise none can be too long
+            longest = next((i for i, line in enumerate(chunk.split(b"\n")) if len(line) >= LINE_LIMIT), None)
+            if longest is not None:
+                raise InputError(
+                    f"{self.name}:{self.number + longest + 1}: the line is longer than {LINE_LIMIT} bytes; "
+                    "put each sentence on a line of its own"
+                )
+        self.number += chunk.count(b"\n") + (not chunk.endswith(b"\n") and bool(chunk))
         if self._raw.seekable():
             self._bar.update(self._raw.tell() - self._bar.n)
-        return lines
+        return chunk
 
     def blocks(self) -> Iterator[list[bytes]]:
-        while block := self.take(_BLOCK):
-            yield block
+        """Lists of lines without their line ends."""
+        while chunk := self.chunk():
+            yield chunk.removesuffix(b"\n").split(b"\n")
 
     def __enter__(self) -> "Lines":
         return self
@@ -83,7 +85,9 @@ def sentences(paths: Iterable[str | Path]) -> Iterator[str]:
         else:
             with Lines(path) as lines:
                 for block in lines.blocks():
-                    yield from _decode(block, lines.name, lines.number - len(block) + 1)
+                    first = lines.number - len(block) + 1
+                    checked = (check_line(line, lines.name, number) for number, line in enumerate(block, first))
+                    yield from (sentence for sentence in checked if sentence and not sentence.isspace())
 
 
 def check_words(sentence: str, where: str) -> str:
@@ -95,14 +99,13 @@ def check_words(sentence: str, where: str) -> str:
     return sentence
 
 
-def _decode(block: list[bytes], name: str, first_number: int) -> Iterator[str]:
-    for number, line in enumerate(block, first_number):
-        try:
-            sentence = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as e:
-            raise InputError(f"{name}:{number}: not UTF-8 ({e}); convert the file, for instance with iconv") from e
-        if not sentence.isspace():
-            yield check_words(sentence, f"{name}:{number}")
+def check_line(line: bytes, name: str, number: int) -> str:
+    """The sentence of a line. Raises InputError if it is not UTF-8, and as `check_words` does."""
+    try:
+        sentence = line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as e:
+        raise InputError(f"{name}:{number}: not UTF-8 ({e}); convert the file, for instance with iconv") from e
+    return check_words(sentence, f"{name}:{number}")
 
 
 def _unpacked(raw: IO[bytes]) -> IO[bytes]:

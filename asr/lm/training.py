@@ -1,6 +1,7 @@
 """From text to an ARPA file, with a report."""
 
 import logging
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,10 +9,11 @@ from pathlib import Path
 
 from asr.config import LmConfig
 from asr.errors import InputError
+from asr.files import atomic_write, packed
 from asr.lm import score
-from asr.lm.corpus import encode
-from asr.lm.model import MARKS, NgramModel
-from asr.lm.ngram import Discounts, count, estimate, log10_likelihood
+from asr.lm.corpus import Selection, encode_files, encode_texts
+from asr.lm.model import NgramModel
+from asr.lm.ngram import Discounts, Estimation
 from asr.lm.texts import Lines, sentences
 
 _log = logging.getLogger(__name__)
@@ -23,8 +25,10 @@ class Report:
     sentences: int
     words: int  # running words of the training text
     unknown: int  # of these outside the vocabulary
-    vocabulary: int  # words, without the marks
+    seen: int  # different words of the text
+    vocabulary: int  # words of the model, without the marks
     ngrams: list[int]  # of each order
+    pruned: list[int]  # of each order from 2 on
     discounts: list[Discounts]  # of each order
     perplexity: float  # of the training text, `<unk>` counted as a word
     dev: score.Score | None
@@ -33,53 +37,74 @@ class Report:
     def __str__(self) -> str:
         lines = [
             f"text        {self.sentences:,} sentences, {self.words:,} words, {self.unknown:,} of these <unk>",
-            f"vocabulary  {self.vocabulary:,} words",
+            f"vocabulary  {self.vocabulary:,} words; {self.seen:,} in the text, "
+            f"{1 - self.unknown / self.words:.2%} of whose running words are covered",
         ]
-        for n, (ngrams, discounts) in enumerate(zip(self.ngrams, self.discounts, strict=True), 1):
-            lines.append(f"{n}-grams     {ngrams:,}; {discounts}")
+        table = zip(self.ngrams, [0, *self.pruned], self.discounts, strict=True)
+        for n, (ngrams, pruned, discounts) in enumerate(table, 1):
+            lines.append(f"{n}-grams     {ngrams:,}; " + f"{pruned:,} pruned; " * (pruned > 0) + str(discounts))
         lines.append(f"perplexity  {self.perplexity:.2f} of the training text")
         if self.dev:
             lines.append(f"dev         {self.dev}")
         return "\n".join([*lines, f"-> {self.arpa} ({self.duration_s:.1f} s)"])
 
 
-def train(texts: Iterable[str], order: int, vocabulary: Iterable[str] | None = None, min_count: int = 1) -> NgramModel:
+def train(
+    texts: Iterable[str],
+    order: int,
+    vocabulary: Iterable[str] | None = None,
+    min_count: int = 1,
+    vocabulary_size: int = 0,
+    coverage: float = 1.0,
+    prune: Sequence[int] = (),
+    memory_mb: int = LmConfig.memory_mb,
+) -> NgramModel:
     """The n-gram model of `texts`, a sentence each, words between white space.
 
-    Words outside `vocabulary`, or else those seen less than `min_count` times, become `<unk>`. Raises InputError for
-    text without words or with `<s>`, `</s>`, `<unk>` in it, and for an order outside 1 to 6.
+    Words outside `vocabulary`, or else those that `min_count`, `vocabulary_size` and `coverage` leave out, become
+    `<unk>` (see `Selection`). N-grams seen `prune[n - 1]` times or less are dropped. Raises InputError for text
+    without words or with `<s>`, `</s>`, `<unk>` in it, for an order outside 1 to 6, and for other bad options.
     """
-    corpus = encode(texts, vocabulary, min_count)
-    model, all_discounts = estimate(count(corpus, order), corpus.words)
-    for n, discounts in enumerate(all_discounts, 1):
+    words = None if vocabulary is None else list(vocabulary)
+    selection = Selection(words, min_count, vocabulary_size, coverage)
+    estimation = Estimation(encode_texts(texts, selection, memory_mb, tempfile.gettempdir()), order, prune)
+    for n, discounts in enumerate(estimation.discounts, 1):
         if discounts.fallback:
             _log.warning("%d-grams: %s", n, discounts)
-    return model
+    return estimation.model()
 
 
 def train_file(cfg: LmConfig, dev: Sequence[str | Path] = ()) -> Report:
     """Estimate the model of the files `cfg.text` (text, .gz, .xz, "-", or manifests *.jsonl) and write `cfg.arpa`.
 
     Perplexity is reported of the training text, and of the files `dev` where given. Raises InputError as `train`
-    does, naming the file and the line.
+    does, naming the file and the line, and where the disk is full.
     """
     if not cfg.text:
         raise InputError("lm.text is empty; name at least one file with a sentence a line")
     begin_s = time.monotonic()
-    vocabulary = read_vocabulary(cfg.vocabulary) if cfg.vocabulary else None
-    corpus = encode(sentences(cfg.text), vocabulary, cfg.min_count)
-    levels = count(corpus, cfg.order)
-    model, discounts = estimate(levels, corpus.words)
-    model.write_arpa(cfg.arpa)
+    words = read_vocabulary(cfg.vocabulary) if cfg.vocabulary else None
+    folder = Path(cfg.arpa).parent
+    selection = Selection(words, cfg.min_count, cfg.vocabulary_size, cfg.coverage)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        corpus = encode_files(cfg.text, selection, cfg.memory_mb, folder)
+        estimation = Estimation(corpus, cfg.order, cfg.prune)
+        with atomic_write(cfg.arpa, "wb") as file, packed(file, cfg.arpa) as out:
+            log10_prob = estimation.write(out)
+    except OSError as e:
+        raise InputError(f"cannot write the language model {cfg.arpa}: {e}") from e
     return Report(
         arpa=str(cfg.arpa),
         sentences=corpus.num_sentences,
         words=corpus.num_words,
         unknown=corpus.num_unknown,
-        vocabulary=len(corpus.words) - len(MARKS),
-        ngrams=[len(ngrams.ids) for ngrams in model.orders],
-        discounts=discounts,
-        perplexity=score.perplexity_of(log10_likelihood(levels, model), corpus.num_words + corpus.num_sentences),
+        seen=corpus.num_seen,
+        vocabulary=corpus.num_kept,
+        ngrams=estimation.listed,
+        pruned=[seen - listed for seen, listed in zip(estimation.seen[1:], estimation.listed[1:], strict=True)],
+        discounts=estimation.discounts,
+        perplexity=score.perplexity_of(log10_prob, corpus.num_words + corpus.num_sentences),
         dev=score.perplexity(cfg.arpa, sentences(dev)) if dev else None,
         duration_s=time.monotonic() - begin_s,
     )

@@ -1,0 +1,99 @@
+// Counting: tokens -> n-grams of the highest order sorted by suffix -> adjusted counts of all orders. The
+// walk over n-grams in suffix order is that of Heafield et al. (2013).
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "counts.h"
+#include "key.h"
+#include "sorter.h"
+
+namespace asr {
+
+template <int W>
+struct Counted {
+  Key<W> key;
+  uint64_t count : 63;
+  uint64_t is_cut : 1;  // counts, but is not listed in the model
+  void operator+=(const Counted& other) { count += other.count; }
+};
+
+// The n-gram of the highest order that ends at each word and at each `</s>`, reversed. The history of words
+// near the beginning is filled up with `<s>`, so that all are of that order.
+template <int W>
+Sorter<Counted<W>> SortNgrams(Corpus& corpus, int order, Packing<W> packing, const Progress& progress) {
+  Steps steps(progress);
+  Sorter<Counted<W>> sorter(corpus.memory(), order * packing.bits(), corpus.memory().SorterBytes(order + 1));
+  const Spool<int32_t> tokens = corpus.TakeTokens();
+  const std::vector<int32_t>& new_ids = corpus.new_ids();
+  const Key<W> begin = packing.Repeat(kBegin, order);
+  Key<W> key = begin;
+  for (typename Spool<int32_t>::Reader reader(tokens); reader.Peek(); reader.Pop()) {
+    const uint32_t id = new_ids[*reader.Peek()];
+    if (id == kBegin) {
+      key = begin;
+      continue;
+    }
+    key = packing.Precede(packing.Cut(key), id, order);
+    sorter.Add({key, 1, 0});
+    steps.Step();
+  }
+  return sorter;
+}
+
+// Takes n-grams of the highest order in suffix order, and gives those of all orders with their adjusted
+// counts: an order's in suffix order, all words put right again.
+template <int W, class Give>  // give(n, key, adjusted count, is_cut)
+class Adjuster {
+ public:
+  Adjuster(int order, Packing<W> packing, const std::vector<uint64_t>& cutoffs, Give give)
+      : order_(order), packing_(packing), cutoffs_(cutoffs), give_(std::move(give)) {}
+
+  // `ngram` is reversed: its last word is in front.
+  void Add(const Counted<W>& ngram) {
+    const int same = Same(ngram.key);
+    Close(same);
+    for (int n = 1; n <= same; ++n) open_[n].seen += ngram.count;
+    if (same > 0) ++open_[same].adjusted;  // one more word stands before it
+    const auto words = packing_.Unpack(ngram.key, order_);
+    int n = same + 1;
+    for (; n < order_ && words[n - 1] != kBegin; ++n) open_[n] = {1, ngram.count};
+    open_[n] = {ngram.count, ngram.count};  // the whole n-gram, or one that begins with <s>
+    num_open_ = n;
+    last_ = ngram.key;
+  }
+  void Finish() { Close(0); }
+
+ private:
+  struct Open {
+    uint64_t adjusted, seen;
+  };
+
+  // How many of the last words the n-gram has in common with the one before.
+  int Same(const Key<W>& key) const {
+    if (num_open_ == 0) return 0;
+    int same = order_ - 1;
+    for (Key<W> a = packing_.Cut(key), b = packing_.Cut(last_); a != b;
+         a = packing_.Cut(a), b = packing_.Cut(b))
+      --same;
+    return same;
+  }
+  // Gives the n-grams of more than `n` words that nothing can be added to any more.
+  void Close(int n) {
+    for (; num_open_ > n; --num_open_) {
+      const Key<W> key = packing_.Reverse(packing_.Cut(last_, order_ - num_open_), num_open_);
+      give_(num_open_, key, open_[num_open_].adjusted, open_[num_open_].seen <= cutoffs_[num_open_ - 1]);
+    }
+  }
+
+  const int order_;
+  const Packing<W> packing_;
+  const std::vector<uint64_t>& cutoffs_;
+  Give give_;
+  std::array<Open, kMaxOrder + 1> open_{};  // by order: the last n-gram's suffixes
+  int num_open_ = 0;
+  Key<W> last_;
+};
+
+}  // namespace asr

@@ -1,0 +1,117 @@
+#include "corpus.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <unordered_set>
+
+#include "utf8.h"
+
+namespace asr {
+
+Corpus::Corpus(size_t memory_bytes, std::string folder)
+    : memory_(memory_bytes, std::move(folder)), counts_(kNumMarks), tokens_(memory_) {
+  for (const char* mark : {"<unk>", "<s>", "</s>"}) vocabulary_.FindOrAdd(mark);
+}
+
+size_t Corpus::Add(std::string_view lines) {
+  size_t num_lines = 0;
+  const char *at = lines.data(), *const end = at + lines.size();
+  for (; at < end; ++num_lines) {
+    const char* line_end = static_cast<const char*>(std::memchr(at, '\n', end - at));
+    if (!line_end) line_end = end;
+    if (!AddLine(at, line_end)) break;
+    at = line_end + 1;
+  }
+  return num_lines;
+}
+
+bool Corpus::AddLine(const char* begin, const char* end) {
+  line_.clear();
+  if (!Split(begin, end)) return false;
+  if (line_.empty()) return true;
+  counts_.resize(vocabulary_.size());
+  ++counts_[kBegin];
+  ++counts_[kEnd];
+  num_words_ += line_.size();
+  longest_ = std::max(longest_, line_.size() + 2);
+  tokens_.Append(kBegin);
+  for (const int32_t id : line_) {
+    tokens_.Append(id);
+    ++counts_[id];
+  }
+  tokens_.Append(kEnd);
+  return true;
+}
+
+// The ids of the line's words into line_; false for a faulty line.
+bool Corpus::Split(const char* begin, const char* end) {
+  const char* word = begin;
+  const auto finish = [&](const char* word_end) {
+    if (word == word_end) return true;
+    line_.push_back(vocabulary_.FindOrAdd({word, static_cast<size_t>(word_end - word)}));
+    return line_.back() >= kNumMarks;
+  };
+  for (const char* at = begin; at < end;) {
+    Character character{static_cast<unsigned char>(*at), 1};
+    if (character.code > ' ' && character.code < 0x80) {
+      ++at;
+      continue;
+    }
+    if (character.code >= 0x80)
+      character =
+          DecodeUtf8(reinterpret_cast<const unsigned char*>(at), reinterpret_cast<const unsigned char*>(end));
+    if (character.length == 0 || character.code == 0) return false;
+    const char* next = at + character.length;
+    if (IsSpace(character.code)) {
+      if (!finish(at)) return false;
+      word = next;
+    }
+    at = next;
+  }
+  return finish(end);
+}
+
+void Corpus::Select(const Selection& selection) {
+  std::vector<std::pair<std::string_view, int32_t>> kept;  // words with their ids as read
+  if (selection.words) listed_ = *selection.words;
+  for (const std::string& word : listed_) kept.emplace_back(word, vocabulary_.Find(word));
+  if (!selection.words)
+    for (const int32_t id : Commonest(selection)) kept.emplace_back(vocabulary_.Word(id), id);
+  kept.erase(std::remove_if(kept.begin(), kept.end(),
+                            [](const auto& x) { return 0 <= x.second && x.second < kNumMarks; }),
+             kept.end());
+  std::sort(kept.begin(), kept.end());  // the order of UTF-8's bytes is that of the code points
+  kept.erase(std::unique(kept.begin(), kept.end()), kept.end());
+
+  new_ids_.assign(vocabulary_.size(), kUnknown);
+  std::iota(new_ids_.begin(), new_ids_.begin() + kNumMarks, 0);
+  words_.assign(vocabulary_.words().begin(), vocabulary_.words().begin() + kNumMarks);
+  for (const auto& [word, id] : kept) {
+    if (id != Vocabulary::kNone) new_ids_[id] = static_cast<int32_t>(words_.size());
+    words_.push_back(word);
+  }
+  num_unknown_ = 0;
+  for (size_t id = kNumMarks; id < counts_.size(); ++id)
+    if (new_ids_[id] == kUnknown) num_unknown_ += counts_[id];
+}
+
+// Ids of the words that are common enough; words equally common are taken in code point order.
+std::vector<int32_t> Corpus::Commonest(const Selection& selection) const {
+  std::vector<int32_t> ids(num_seen());
+  std::iota(ids.begin(), ids.end(), static_cast<int32_t>(kNumMarks));
+  std::sort(ids.begin(), ids.end(), [&](int32_t a, int32_t b) {
+    return counts_[a] != counts_[b] ? counts_[a] > counts_[b] : vocabulary_.Word(a) < vocabulary_.Word(b);
+  });
+  const double wanted = selection.coverage * static_cast<double>(num_words());
+  uint64_t covered = 0;
+  size_t size = 0;
+  while (size < ids.size() && counts_[ids[size]] >= selection.min_count &&
+         (selection.size == 0 || size < selection.size) &&
+         (selection.coverage >= 1.0 || static_cast<double>(covered) < wanted))
+    covered += counts_[ids[size++]];
+  ids.resize(size);
+  return ids;
+}
+
+}  // namespace asr

@@ -1,0 +1,59 @@
+// How much memory an estimation may hold, and where the rest goes: temporary files without a name.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+namespace asr {
+
+// A temporary file could not be made, written or read: disk full, folder gone.
+struct TemporaryFileError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// A file that vanishes with this object, or with the process.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const std::string& folder);
+  ~TemporaryFile();
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+
+  void Append(const void* bytes, size_t size);
+  void Read(void* bytes, size_t size, size_t offset) const;
+
+ private:
+  [[noreturn]] void Fail(const char* what) const;
+  std::string folder_;
+  int file_;
+};
+
+// Half of the limit is for data at rest (spools), taken as they grow; half for the buffers of sorters.
+class Memory {
+ public:
+  Memory(size_t limit_bytes, std::string folder) : limit_(limit_bytes), folder_(std::move(folder)) {}
+
+  bool Take(size_t bytes) {
+    if (held_ + bytes > limit_ / 2) return false;
+    held_ += bytes;
+    return true;
+  }
+  void GiveBack(size_t bytes) { held_ -= bytes; }
+
+  // Bytes for one sorter where `num_sorters` are alive at a time; a like amount is the scratch that they
+  // share.
+  size_t SorterBytes(int num_sorters) const { return limit_ / 2 / (num_sorters + 1); }
+  void* Scratch(size_t bytes);
+  std::unique_ptr<TemporaryFile> OpenFile() const { return std::make_unique<TemporaryFile>(folder_); }
+
+ private:
+  const size_t limit_;
+  const std::string folder_;
+  size_t held_ = 0;
+  std::unique_ptr<char[]> scratch_;
+  size_t scratch_bytes_ = 0;
+};
+
+}  // namespace asr
