@@ -14,7 +14,7 @@ from asr.config import Config
 from asr.errors import InputError
 from asr.inputs import needed_output, only_input
 from asr.lm_verbs import lm_ppl, lm_train
-from asr.text_verbs import lexicon
+from asr.text_verbs import g2p_apply, g2p_train, lexicon
 from asr.tokens import BLANK, Tokens
 
 if TYPE_CHECKING:
@@ -320,7 +320,9 @@ VERBS: dict[str, Verb] = {
     "data check": Verb(data_check, ("data", "tokens", "features", "model")),
     "features": Verb(features, ("features", "data")),
     "train": Verb(train, ("optim", "model", "features", "augment", "criterion", "tokens", "data"), starts_run=True),
-    "lexicon": Verb(lexicon, ("data",)),
+    "lexicon": Verb(lexicon, ("g2p", "data")),
+    "g2p train": Verb(g2p_train, ("g2p",)),
+    "g2p apply": Verb(g2p_apply, ("g2p",)),
     "lm train": Verb(lm_train, ("lm",)),
     "lm ppl": Verb(lm_ppl, ("lm",)),
     "graph": Verb(graph, ("graph", "lm", "tokens")),

@@ -71,7 +71,7 @@ def count(corpus: Corpus, order: int) -> list[Counts]:
 
     Rows of order 1 are all words of the corpus, seen or not. One sort an order: an n-gram's key is the row of its
     history and its last word, so it fits 64 bits at any order.
-    Raises InputError if `order` is not from 1 to 6.
+    Raises InputError if `order` is not from 1 to 8.
     """
     if not 1 <= order <= MAX_ORDER:
         raise InputError(f"lm.order is {order}; n-gram orders from 1 to {MAX_ORDER} can be estimated")

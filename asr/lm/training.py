@@ -47,7 +47,7 @@ def train(texts: Iterable[str], order: int, vocabulary: Iterable[str] | None = N
     """The n-gram model of `texts`, a sentence each, words between white space.
 
     Words outside `vocabulary`, or else those seen less than `min_count` times, become `<unk>`. Raises InputError for
-    text without words or with `<s>`, `</s>`, `<unk>` in it, and for an order outside 1 to 6.
+    text without words or with `<s>`, `</s>`, `<unk>` in it, and for an order outside 1 to 8.
     """
     corpus = encode(texts, vocabulary, min_count)
     model, all_discounts = estimate(count(corpus, order), corpus.words)
