@@ -100,7 +100,7 @@ class TextConfig:
 @dataclass
 class LmConfig:
     text: list[str] = field(default_factory=list)  # text files (also .xz .gz), a sentence a line
-    order: int = 3  # n-gram order, 1-6
+    order: int = 3  # n-gram order, 1-8
     arpa: str = "${out}/lm.arpa"  # the model, written by `asr lm train`, read by `asr graph`
     vocabulary: str | None = None  # file of the words to keep; None keeps all
     min_count: int = 1  # words seen less often become <unk>
@@ -115,6 +115,16 @@ class LmConfig:
     threshold: float | None = None  # least relative rise of perplexity that saves an n-gram from pruning, as 1e-8
     marginals: str = "stationary"  # stationary | product: how pruning weighs histories; product is SRILM's way
     unknown: str | None = None  # file for `asr lm ppl` to list unknown words in
+
+
+@dataclass
+class G2pConfig:
+    order: int = 8  # n-gram order of the chunks, 1-8
+    max_letters: int = 2  # most letters that stand for one unit, as "ph" does
+    max_units: int = 3  # most units that one letter stands for, as "x" does
+    model: str = "default"  # default (English) | none | FILE: pronounces the words a lexicon lacks; key `g2p.model`
+    nbest: int = 1  # pronunciations a word, at most
+    min_probability: float = 0.0  # of each but the first
 
 
 @dataclass
@@ -180,6 +190,7 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     text: TextConfig = field(default_factory=TextConfig)
     lm: LmConfig = field(default_factory=LmConfig)
+    g2p: G2pConfig = field(default_factory=G2pConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)

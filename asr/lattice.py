@@ -172,15 +172,20 @@ class Lattice:
         """(A,) probability that a path goes through each arc, where a path weighs exp(-scale * cost)."""
         sources, targets = self.arcs["from"].tolist(), self.arcs["to"].tolist()
         costs = (scale * self.costs).tolist()
-        forward = [-inf] * self.num_states
-        backward = (-scale * self.final_costs).tolist()
+        forward, backward = [-inf] * self.num_states, self.log_masses(scale)
         forward[:1] = [0.0] * min(1, self.num_states)
         for source, target, cost in zip(sources, targets, costs, strict=True):
             forward[target] = log_add(forward[target], forward[source] - cost)
-        for source, target, cost in zip(reversed(sources), reversed(targets), reversed(costs), strict=True):
-            backward[source] = log_add(backward[source], backward[target] - cost)
         through = np.array(forward)[sources] + np.array(backward)[targets] - np.array(costs)
         return np.exp(through - backward[0]) if self.num_arcs else np.zeros(0)
+
+    def log_masses(self, scale: float = 1.0) -> list[float]:
+        """(S,) log of what all paths from each state to an end weigh together; a path weighs exp(-scale * cost)."""
+        masses = (-scale * self.final_costs).tolist()
+        columns = zip(self.arcs["from"].tolist(), self.arcs["to"].tolist(), (scale * self.costs).tolist(), strict=True)
+        for source, target, cost in reversed(list(columns)):
+            masses[source] = log_add(masses[source], masses[target] - cost)
+        return masses
 
     def oracle(self, ref: Sequence[int]) -> int:
         """The fewest word errors (Levenshtein) that any path of the lattice has against `ref`, labels."""

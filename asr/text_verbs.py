@@ -1,8 +1,13 @@
 """The verbs of text, lexicon and pronunciation: see asr/verbs.py."""
 
-from asr.config import Config
+from typing import TYPE_CHECKING
+
+from asr.config import Config, G2pConfig
 from asr.errors import InputError
-from asr.inputs import needed_output
+from asr.inputs import needed_output, only_input
+
+if TYPE_CHECKING:
+    from asr.text.lexicon import Guess
 
 
 def text_clean(cfg: Config) -> None:
@@ -24,15 +29,83 @@ def text_clean(cfg: Config) -> None:
 def lexicon(cfg: Config) -> None:
     """Pronunciations out of the CMU dictionary for the words of texts. English, 39 phones.
 
-    asr lexicon [text.txt ...] output=lexicon.txt
+    asr lexicon [text.txt ...] output=lexicon.txt [nbest=N] [g2p.model=default|none|FILE]
 
-    Without text it takes that of the training manifest. Words that the dictionary lacks are named and left out.
+    Without text it takes that of the training manifest. Words that the dictionary lacks are guessed from their letters
+    (g2p.model=none leaves them out), and named.
     """
-    from asr.lm.texts import sentences
     from asr.text.lexicon import Lexicon
 
     path = needed_output(cfg, "the lexicon")
-    words = dict.fromkeys(word for line in sentences(cfg.input or [cfg.data.train]) for word in line.split())
-    found = Lexicon.cmudict(words)
+    words = _words(cfg.input or [cfg.data.train])
+    found = Lexicon.cmudict(words, _guesser(cfg.g2p))
     found.write(path)
     print(f"{len(found)} of {len(words)} words -> {path}")
+
+
+def g2p_train(cfg: Config) -> None:
+    """Learns from a lexicon how words are pronounced, for words that no lexicon lists.
+
+    asr g2p train lexicon.txt output=g2p.npz [order=8]
+
+    Any language whose words are written from left to right in letters; `asr g2p apply` uses the file.
+    """
+    from asr.text.g2p import G2p
+    from asr.text.lexicon import Lexicon
+
+    path = needed_output(cfg, "the pronunciation model")
+    lexicon = Lexicon.read(only_input(cfg, "a lexicon"))
+    model = G2p.train(lexicon, cfg.g2p.order, cfg.g2p.max_letters, cfg.g2p.max_units)
+    model.write(path)
+    ngrams = sum(len(ngrams.ids) for ngrams in model.model.orders)
+    print(f"{len(lexicon)} words, {len(model.letters)} letters, {len(model.units)} units, {len(model.chunks)} chunks, "
+          f"{ngrams} n-grams -> {path}")  # fmt: skip
+
+
+def g2p_apply(cfg: Config) -> None:
+    """Pronounces the words of texts by their letters alone.
+
+    asr g2p apply words.txt output=lexicon.txt [g2p.model=FILE] [nbest=N] [min_probability=P]
+
+    The model is English unless `g2p.model` names a file of `asr g2p train`. Words with letters that the model never saw
+    are named and left out.
+    """
+    from asr.text.lexicon import Lexicon, name_some
+
+    path = needed_output(cfg, "the lexicon")
+    if not cfg.input:
+        raise InputError("asr g2p apply needs words: asr g2p apply words.txt output=lexicon.txt")
+    guess = _guesser(cfg.g2p)
+    if guess is None:
+        raise InputError("g2p.model is none; name a file of `asr g2p train`, or default for English")
+    words = _words(cfg.input)
+    found = guess(words)
+    left_out = [word for word in words if word not in found]
+    if not found:
+        raise InputError(f"none of the {len(words)} words is written in the model's letters ({name_some(left_out)})")
+    Lexicon(found).write(path)
+    if left_out:
+        print(f"left out, not written in the model's letters: {name_some(left_out)}")
+    print(f"{len(found)} of {len(words)} words -> {path}")
+
+
+def _guesser(cfg: G2pConfig) -> "Guess | None":
+    """What pronounces words by the model of the configuration; None where that is none."""
+    if cfg.model == "none":
+        return None
+    from asr.text.g2p import G2p
+
+    model = G2p.default() if cfg.model == "default" else G2p.open(cfg.model)
+
+    def guess(words):  # type: ignore[no-untyped-def]
+        found = model.pronounce(words, cfg.nbest, cfg.min_probability)
+        return {word: [variant.units for variant in variants] for word, variants in found.items()}
+
+    return guess
+
+
+def _words(paths: list[str]) -> list[str]:
+    """The different words of texts, in their order."""
+    from asr.lm.texts import sentences
+
+    return list(dict.fromkeys(word for line in sentences(paths) for word in line.split()))

@@ -14,7 +14,7 @@ from asr.config import Config
 from asr.errors import InputError
 from asr.inputs import needed_output, only_input
 from asr.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
-from asr.text_verbs import lexicon, text_clean
+from asr.text_verbs import g2p_apply, g2p_train, lexicon, text_clean
 from asr.tokens import BLANK, Tokens
 
 if TYPE_CHECKING:
@@ -326,7 +326,9 @@ VERBS: dict[str, Verb] = {
     "features": Verb(features, ("features", "data")),
     "train": Verb(train, ("optim", "model", "features", "augment", "criterion", "tokens", "data"), starts_run=True),
     "text clean": Verb(text_clean, ("text",)),
-    "lexicon": Verb(lexicon, ("data",)),
+    "lexicon": Verb(lexicon, ("g2p", "data")),
+    "g2p train": Verb(g2p_train, ("g2p",)),
+    "g2p apply": Verb(g2p_apply, ("g2p",)),
     "lm train": Verb(lm_train, ("lm",)),
     "lm ppl": Verb(lm_ppl, ("lm", "data")),
     "lm prune": Verb(lm_prune, ("lm",)),

@@ -319,7 +319,7 @@ def test_fallback_is_told(caplog: pytest.LogCaptureFixture) -> None:
         (["a"], {"min_count": 2}, "no word"),
         (["a"], {"min_count": 0}, "min_count is 0"),
         (["a"], {"min_count": 2, "vocabulary": ["a"]}, "min_count is 2"),
-        (["a"], {"order": 7}, "order is 7"),
+        (["a"], {"order": 9}, "order is 9"),
         (["a"], {"vocabulary_size": -1}, "vocabulary_size is -1"),
         (["a"], {"vocabulary_size": 1, "vocabulary": ["a"]}, "vocabulary_size is 1"),
         (["a"], {"coverage": 0.0}, "coverage is 0"),

@@ -10,7 +10,7 @@ import numpy as np
 
 UNKNOWN, BEGIN, END = "<unk>", "<s>", "</s>"
 MARKS = (UNKNOWN, BEGIN, END)
-MAX_ORDER = 6
+MAX_ORDER = 8  # kenlm reads orders up to 6; pronunciations gain by longer ones
 
 
 def is_slot(word: str) -> bool:

@@ -61,7 +61,7 @@ class Estimation:
 
     Orders are 1 to `order`, or to the longest sentence with its marks if that is shorter. An n-gram seen `prune[n - 1]`
     times or less is not listed; the last figure stands for all longer n-grams. Raises InputError if `order` is not
-    from 1 to 6, or `prune` begins with more than 0, falls, or is longer than `order`.
+    from 1 to 8, or `prune` begins with more than 0, falls, or is longer than `order`.
     """
 
     def __init__(self, corpus: _lm.Corpus, order: int, prune: Sequence[int] = ()):

@@ -77,13 +77,13 @@ def load(arpa: str | Path) -> Scorer:
     try:
         return kenlm.Model(str(arpa), config)
     except (OSError, RuntimeError) as e:
-        if "at least a bigram" in str(e):  # kenlm takes no unigram models
+        if "at least a bigram" in str(e) or "KENLM_MAX_ORDER" in str(e):  # kenlm takes orders from 2 to 6
             return BackoffScorer(arpa_file.read(arpa))
         raise InputError(f"kenlm cannot read the language model {arpa}: {e}") from e
 
 
 class BackoffScorer:
-    """The back-off rule in a few lines of Python: slow, the measure of the fast ones, and for unigram models."""
+    """The back-off rule in a few lines of Python: slow, the measure of the fast ones, and for orders outside 2 to 6."""
 
     def __init__(self, model: NgramModel):
         self.order = model.order

@@ -63,7 +63,7 @@ def train(
 
     Words outside `vocabulary`, or else those that `min_count`, `vocabulary_size` and `coverage` leave out, become
     `<unk>` (see `Selection`). N-grams seen `prune[n - 1]` times or less are dropped. Raises InputError for text
-    without words or with `<s>`, `</s>`, `<unk>` in it, for an order outside 1 to 6, and for other bad options.
+    without words or with `<s>`, `</s>`, `<unk>` in it, for an order outside 1 to 8, and for other bad options.
     """
     words = None if vocabulary is None else list(vocabulary)
     selection = Selection(words, min_count, vocabulary_size, coverage)

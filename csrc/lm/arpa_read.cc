@@ -94,7 +94,7 @@ std::vector<uint32_t> SortIds(std::vector<int32_t>& ids) {
 
 std::vector<uint32_t> SortIds(std::vector<int32_t>& ids, int n) {
   static constexpr std::vector<uint32_t> (*kSort[])(std::vector<int32_t>&) = {
-      SortIds<1>, SortIds<2>, SortIds<3>, SortIds<4>, SortIds<5>, SortIds<6>};
+      SortIds<1>, SortIds<2>, SortIds<3>, SortIds<4>, SortIds<5>, SortIds<6>, SortIds<7>, SortIds<8>};
   return kSort[n - 1](ids);
 }
 

@@ -78,7 +78,8 @@ std::unique_ptr<Counts> Counts::Of(Corpus& corpus, int order, const std::vector<
   while (corpus.words().size() >> bits) ++bits;
   if (order * bits <= 64) return std::make_unique<PackedCounts<1>>(corpus, order, bits, cutoffs, progress);
   if (order * bits <= 128) return std::make_unique<PackedCounts<2>>(corpus, order, bits, cutoffs, progress);
-  return std::make_unique<PackedCounts<3>>(corpus, order, bits, cutoffs, progress);
+  if (order * bits <= 192) return std::make_unique<PackedCounts<3>>(corpus, order, bits, cutoffs, progress);
+  return std::make_unique<PackedCounts<4>>(corpus, order, bits, cutoffs, progress);
 }
 
 }  // namespace asr

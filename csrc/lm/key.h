@@ -7,7 +7,7 @@
 
 namespace asr {
 
-constexpr int kMaxOrder = 6;
+constexpr int kMaxOrder = 8;
 
 template <int W>
 struct Key {
