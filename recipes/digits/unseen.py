@@ -21,56 +21,20 @@ from asr.errors import InputError
 from asr.feature_files import cepstra_to_bands, load_features
 from asr.files import atomic_write
 from asr.manifest import Utterance
+from asr.sphinx import BANDS, RATE_HZ, another_room, log_mels, smooth
 from asr.text.lexicon import Lexicon
 
-BANDS, CEPSTRA, LOW_HZ, HIGH_HZ = 40, 13, 130.0, 6800.0  # as the README of AN4's cepstra says
-FFT, WINDOW, SHIFT, RATE_HZ = 512, 410, 160, 16000
 COMMON_BANDS, EDGE_BANDS = 26, slice(25, 28)  # the last bands that recordings at 8 kHz fill
 CENSUS_COPIES = 4
 SYNTHETIC_STRINGS = 2000
 REAL_STRINGS = {**STRINGS, "train": 3000}
 
 
-def mel_filters() -> np.ndarray:
-    """Triangles of equal area over the bins of the power spectrum: (FFT / 2 + 1, BANDS)."""
-
-    def mel(hz: float) -> float:
-        return 2595 * np.log10(1 + hz / 700)
-
-    edges = 700 * (10 ** (np.linspace(mel(LOW_HZ), mel(HIGH_HZ), BANDS + 2) / 2595) - 1)
-    hz = np.arange(FFT // 2 + 1)[:, None] * RATE_HZ / FFT
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    rise, fall = (hz - low) / (centre - low), (high - hz) / (high - centre)
-    return np.maximum(0, np.minimum(rise, fall)) * 2 / (high - low)
-
-
-FILTERS = mel_filters()
-
-
-def log_mels(samples: np.ndarray) -> np.ndarray:
-    """Samples (T,) of [-1, 1] at 16 kHz -> natural log-mel bands (F, BANDS) of 16-bit samples."""
-    emphasised = 32768 * np.append(samples[:1], samples[1:] - 0.97 * samples[:-1])
-    frames = np.lib.stride_tricks.sliding_window_view(emphasised, WINDOW)[::SHIFT] * np.hamming(WINDOW)
-    power = np.abs(np.fft.rfft(frames, FFT)) ** 2
-    return np.log(np.maximum(power @ FILTERS, 1.0))
-
-
 def common_bands(mels: np.ndarray) -> np.ndarray:
     """Log-mel bands (F, BANDS) -> (F, COMMON_BANDS), the same for recordings at 8 and 16 kHz."""
     filled = mels.copy()
     filled[:, EDGE_BANDS.stop :] = mels[:, EDGE_BANDS].mean(1, keepdims=True)
-    cosines = np.cos(np.pi * np.arange(CEPSTRA)[:, None] * (np.arange(BANDS) + 0.5) / BANDS)  # orthogonal rows
-    cosines /= np.linalg.norm(cosines, axis=1, keepdims=True)
-    return (filled @ cosines.T @ cosines)[:, :COMMON_BANDS].astype(np.float32)
-
-
-def another_room(mels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Log-mel bands (F, BANDS) with a drawn microphone's curve, and noise 12 to 40 dB below the speech."""
-    bands = np.arange(BANDS)
-    curve = sum(rng.normal(0, 0.7 / k) * np.cos(np.pi * k * (bands + 0.5) / BANDS) for k in (1, 2, 3))
-    noise = np.exp(-rng.uniform(0, 3) * bands / BANDS)
-    noise *= np.exp(mels).sum(1).mean() / noise.sum() * 10 ** (-rng.uniform(12, 40) / 10)
-    return np.logaddexp(mels + curve, np.log(noise * rng.gamma(4, 1 / 4, mels.shape)))
+    return smooth(filled)[:, :COMMON_BANDS].astype(np.float32)
 
 
 def neural_digits(cache: Path) -> list[Digit]:
