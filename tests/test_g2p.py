@@ -207,6 +207,14 @@ def test_a_lexicon_is_learned_by_heart(toy):
     assert sum(found[word][0].units == variants[0] for word, variants in words.items()) >= 18
 
 
+def test_the_best_is_the_first_of_all(toy):
+    words = [*Lexicon.parse(TOY, "toy").pronunciations, "shon", "tiph", "eee", "фish", ""]
+    assert toy.best(words) == {word: variants[0].units for word, variants in toy.pronounce(words).items()}
+    initials = ["tv", "hbo", "pst", "nfl's", "mrs"]
+    english = G2p.default()
+    assert english.best(initials) == {word: v[0].units for word, v in english.pronounce(initials).items()}
+
+
 def test_hangul_syllables_become_jamo():
     syllables = [chr(c) for c in range(0xAC00, 0xAC00 + 28 * 30, 7)]
     words = ["".join(pair) for pair in itertools.pairwise(syllables)]

@@ -118,6 +118,23 @@ class G2p:
         found = {word: self._pronounce(word, n, min_probability) for word in bar}
         return {word: variants for word, variants in found.items() if variants}
 
+    def best(self, words: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """The likeliest pronunciation of each word, as `pronounce` finds it; several times as fast, since it asks for
+        no other and for no probability."""
+        bar = tqdm(dict.fromkeys(words), unit=" words", desc="pronounce", delay=2.0, leave=False)
+        found = {word: self._best(word) for word in bar}
+        return {word: units for word, units in found.items() if units}
+
+    def _best(self, word: str) -> tuple[str, ...]:
+        letters = self._spelling(word)
+        log_probs = self._log_probs(letters)
+        if log_probs is not None and not _is_initials(letters, self.letter_names):
+            path = self._decoder.decode(log_probs)
+            if path.complete and path.labels:
+                return tuple(self.units[label - 1] for label in path.labels)
+        variants = self._pronounce(word, 1, 0.0)
+        return variants[0].units if variants else ()
+
     def _pronounce(self, word: str, n: int, min_probability: float) -> list[Pronunciation]:
         letters = self._spelling(word)
         variants = self._search(letters, n)
@@ -130,11 +147,9 @@ class G2p:
 
     def _search(self, letters: str, n: int) -> list[Pronunciation]:
         """The `n` best readings of letters, none where the graph has no path for them."""
-        columns = [self._column.get(letter) for letter in letters]
-        if None in columns or not columns:
+        log_probs = self._log_probs(letters)
+        if log_probs is None:
             return []
-        log_probs = np.full((len(columns), len(self.letters)), -np.inf, np.float32)  # (F, V): a letter a frame
-        log_probs[np.arange(len(columns)), columns] = 0.0
         lattice = self._decoder.decode_lattice(log_probs).lattice
         if not lattice.complete:
             return []
@@ -142,6 +157,15 @@ class G2p:
         spoken = [reading for reading in lattice.nbest(n + 1) if reading.labels][:n]  # all letters may be silent
         return [Pronunciation(tuple(self.units[label - 1] for label in reading.labels), exp(-reading.cost - log_mass))
                 for reading in spoken]  # fmt: skip
+
+    def _log_probs(self, letters: str) -> NDArray[np.float32] | None:
+        """(F, V): a letter a frame; None for no letters, or one that the model does not know."""
+        columns = [self._column[letter] for letter in letters if letter in self._column]
+        if len(columns) < len(letters) or not columns:
+            return None
+        log_probs = np.full((len(columns), len(self.letters)), -np.inf, np.float32)
+        log_probs[np.arange(len(columns)), columns] = 0.0
+        return log_probs
 
     def _spelling(self, word: str) -> str:
         """The word's letters as the model knows them: others lose their accents, marks it lacks are dropped."""
