@@ -55,7 +55,7 @@ class Forest:
         self.entered = np.zeros(0, np.int32)  # grammar states that words lead to, where their ends are joints
         self.end = np.arange(grammar.num_states, dtype=np.int32)  # joint where a word into the state ends
         if spellings.separator is not None:
-            self.entered = np.flatnonzero(np.bincount(grammar.target[grammar.olabel > 0]))
+            self.entered = np.flatnonzero(np.bincount(grammar.target[grammar.olabel > 0])).astype(np.int32)
             self.end[self.entered] = grammar.num_states + np.arange(len(self.entered))
 
     @property
