@@ -28,11 +28,16 @@ from asr.dataset import load_input
 from asr.decode import decode_log_probs
 from asr.errors import InputError
 from asr.feature_files import is_feature_file, load_features
+from asr.graph.automaton import Automaton
+from asr.graph.closed import closed_graph, list_grammar, words_of
+from asr.graph.phrase_grammar import read_grammar
 from asr.hypothesis import Hypothesis
 from asr.manifest import Utterance
-from asr.new_words import NewWord, pronounce
+from asr.new_words import NewWord
 from asr.searchers import GraphSearcher, GreedySearcher, Searcher, make_decoder
 from asr.tables import DynamicTables, GraphTables
+from asr.text.lexicon import Lexicon
+from asr.text.pronunciation import pronunciations
 from asr.tokens import Tokens
 
 BATCH_S = 60.0  # audio scored at a time, padding included
@@ -40,17 +45,20 @@ Input = str | Path | bytes | np.ndarray
 T = TypeVar("T")
 
 
-def load(path: str | Path, device: str = "cpu", max_audio_s: float = 600.0, **decoder: Any) -> "Recognizer":
+def load(
+    path: str | Path, device: str = "cpu", max_audio_s: float = 600.0, g2p: str = "default", **decoder: Any
+) -> "Recognizer":
     """Open a bundle (`*.asr`).
 
     Options of the decoder (`beam`, `max_active`, `kind="greedy"`, ...: see `asr.config.DecoderConfig`) replace the
-    bundle's. Recordings longer than `max_audio_s` are refused, which bounds the memory an utterance takes.
+    bundle's. Recordings longer than `max_audio_s` are refused, which bounds the memory an utterance takes. `g2p`, a
+    file of `asr g2p train` where it is not English, pronounces words that requests bring to a model of phones.
     Raises InputError when the bundle is damaged or an option is unknown.
     """
     opened = bundle.read(path)
     cfg = opened.cfg
     cfg.decoder = _with_options(cfg.decoder, decoder)
-    cfg.data.max_audio_s = max_audio_s
+    cfg.data.max_audio_s, cfg.g2p.model = max_audio_s, g2p
     return Recognizer(opened.model, cfg, opened.tokens, opened.tables, device)
 
 
@@ -64,20 +72,22 @@ class Recognizer:
         tokens: Tokens,
         tables: GraphTables | None = None,
         device: str = "cpu",
+        lexicon: Lexicon | None = None,
     ):
-        """`tables` is the compiled graph; without it, or with `cfg.decoder.kind="greedy"`, the search is greedy."""
+        """`tables` is the graph; without it, or with `cfg.decoder.kind="greedy"`, the search is greedy. `lexicon`
+        spells words of lists and grammars; without it the graph's does."""
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise InputError(f"device={device}, but this machine or this torch has no CUDA; set device=cpu")
         self.device = device
         self.model = model.to(device).eval()
-        self.cfg, self.tokens, self.tables = cfg, tokens, tables
+        self.cfg, self.tokens, self.tables, self.lexicon = cfg, tokens, tables, lexicon
         self.frame_s = model.frame_s
         self.searcher = self._searcher(cfg.decoder)
 
     def with_decoder(self, decoder: DecoderConfig) -> "Recognizer":
         """The same model with another search."""
         cfg = dataclasses.replace(self.cfg, decoder=decoder)
-        return Recognizer(self.model, cfg, self.tokens, self.tables, self.device)
+        return Recognizer(self.model, cfg, self.tokens, self.tables, self.device, self.lexicon)
 
     def with_new_words(self, new_words: Iterable[NewWord | str]) -> "Recognizer":
         """The same recogniser, which knows words more (asr.new_words); ready at once, as nothing is copied or built.
@@ -88,8 +98,36 @@ class Recognizer:
         if not isinstance(self.tables, DynamicTables):
             raise InputError("new words need a dynamic graph; make it with `asr graph graph.kind=dynamic`")
         words = [NewWord(new) if isinstance(new, str) else new for new in new_words]
-        tables = self.tables.with_words(words, self.tokens, partial(pronounce, unit=self.cfg.tokens.unit))
-        return Recognizer(self.model, self.cfg, self.tokens, tables, self.device)
+        spell = partial(pronunciations, unit=self.cfg.tokens.unit, known={}, g2p=self.cfg.g2p)
+        tables = self.tables.with_words(words, self.tokens, spell)
+        return Recognizer(self.model, self.cfg, self.tokens, tables, self.device, self.lexicon)
+
+    def with_list(self, entries: Iterable[str] | Mapping[str, float]) -> "Recognizer":
+        """The same model for utterances of exactly one of `entries`, words or phrases, with their weights if given.
+
+        What sounds like none of them gets a low confidence: see `decoder.reject_below`. Raises InputError naming words
+        that cannot be spelled in the model's units.
+        """
+        weights = dict(entries) if isinstance(entries, Mapping) else dict.fromkeys(entries, 1.0)
+        if not weights or not all(entry.split() for entry in weights):
+            raise InputError("the list is empty or has an empty entry; give words or phrases")
+        words = words_of(weights)
+        return self._closed(list_grammar(weights, {word: i for i, word in enumerate(words, 1)}), words)
+
+    def with_grammar(self, path: str | Path) -> "Recognizer":
+        """The same model for utterances of a phrase grammar (asr.graph.phrase_grammar). Raises as `with_list` does."""
+        grammar = read_grammar(path)
+        words = grammar.words
+        return self._closed(grammar.automaton({word: i for i, word in enumerate(words, 1)}), words)
+
+    def _closed(self, grammar: Automaton, words: list[str]) -> "Recognizer":
+        known = self.tables.known(words, self.tokens) if self.tables else {}
+        known |= self.lexicon.pronunciations if self.lexicon else {}
+        spelled = Lexicon(pronunciations(words, self.cfg.tokens.unit, known, self.cfg.g2p))
+        silence = self.tables.silence if self.tables else self.cfg.graph.silence
+        graph = closed_graph(grammar, words, spelled, self.tokens, silence)
+        tables = GraphTables(graph, ["<eps>", *words], spelled, silence, is_closed=True)
+        return Recognizer(self.model, self.cfg, self.tokens, tables, self.device, self.lexicon)
 
     def _searcher(self, decoder: DecoderConfig) -> Searcher:
         if decoder.kind not in ("graph", "greedy"):

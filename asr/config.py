@@ -129,7 +129,9 @@ class G2pConfig:
 
 @dataclass
 class GraphConfig:
-    kind: str = "static"  # static (compiled whole) | dynamic (lexicon tree and LM, composed by the search)
+    kind: str = "static"  # static (compiled) | dynamic (composed by the search) | word (a list) | grammar (JSGF)
+    words: str | None = None  # kind=word: file of the words or phrases that can be said, one a line
+    grammar: str | None = None  # kind=grammar: JSGF file
     dir: str = "${out}/graph"  # where the graph lies
     ngram: str | None = None  # packed n-gram that a dynamic graph takes instead of its own; `asr lm convert` makes it
     lexicon: str | None = "${tokens.lexicon}"  # word -> units; None spells the LM's words in the net's units

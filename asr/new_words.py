@@ -8,13 +8,10 @@ empty. A slot is a word of the language model's text in angle brackets, such as 
 probability there, and the history goes on behind it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from asr.errors import InputError
-from asr.text.lexicon import name_some
-from asr.text.units import to_units
 
 
 @dataclass(frozen=True)
@@ -23,13 +20,6 @@ class NewWord:
     pronunciations: tuple[tuple[str, ...], ...] = ()  # in units of the net; none: they are found
     slot: str | None = None  # such as "<name>"; None: anywhere
     weight: float = 0.0  # nats by which it is likelier
-
-
-def pronounce(words: Sequence[str], unit: str) -> dict[str, list[tuple[str, ...]]]:
-    """Words spelled in units. Raises InputError naming those that cannot be."""
-    if unit != "phone":
-        return {word: [tuple(to_units(word, unit))] for word in words}
-    raise InputError(f"{len(words)} new words have no pronunciation: {name_some(words)}; give one with each")
 
 
 def read_new_words(path: str | Path) -> list[NewWord]:

@@ -1,7 +1,9 @@
 """The two searches: through a compiled graph, and greedy. Both turn log-probs into words with their tokens' places.
 
 Confidence of a word: in the graph search the posterior that the lattice gives it (asr.confidence); greedy, or without a
-lattice, the geometric mean, over its tokens, of the highest posterior of each. Both are then calibrated.
+lattice, the geometric mean, over its tokens, of the highest posterior of each. A closed graph may hold nothing of what
+is said: there all words have the least of their confidences, times the path's likeness to what was heard, so that
+`decoder.reject_below` refuses the whole. Confidences are then calibrated.
 """
 
 import math
@@ -74,7 +76,7 @@ class GreedySearcher:
 
 
 class GraphSearcher:
-    """Beam search over a compiled graph."""
+    """Beam search over a graph."""
 
     def __init__(
         self,
@@ -102,7 +104,11 @@ class GraphSearcher:
         spans = match_words([s.token for s in found], spellings, self.between, path.complete)
         groups = [[found[i] for i in span] for span in spans]
         confidences = word_confidences(lattice, path.labels) if lattice else None
-        confidences = self.calibration.apply(confidences or [peak_confidence(group) for group in groups])
+        confidences = confidences or [peak_confidence(group) for group in groups]
+        if self.tables.is_closed and confidences:
+            share = likeness(log_probs, path.alignment) if path.complete else 0.0
+            confidences = [min(confidences) * share] * len(confidences)
+        confidences = self.calibration.apply(confidences)
         placed = [FoundWord(*parts) for parts in zip(words, groups, confidences, strict=False)]
         return Found(placed, path.cost, path.complete, self._alternatives(lattice, path.labels))
 
@@ -116,6 +122,17 @@ class GraphSearcher:
 def peak_confidence(group: Sequence[Segment]) -> float:
     """Geometric mean of the highest posterior of each token."""
     return min(1.0, math.exp(sum(s.log_prob for s in group) / len(group)))
+
+
+def likeness(log_probs: np.ndarray, alignment: np.ndarray) -> float:
+    """How much a path sounds like what was said: its probability beside that of the likeliest tokens, whatever they
+    spell, per token of the path (geometric mean). 1 where it is the likeliest itself.
+
+    The likeliest tokens are what a loop over all of them, the usual filler or garbage model, would find.
+    """
+    frames = np.arange(len(log_probs))
+    lost = float((log_probs.max(1) - log_probs[frames, alignment]).sum())
+    return math.exp(-lost / max(1, len(segments(alignment, log_probs))))
 
 
 def make_decoder(graph: Graph, cfg: DecoderConfig) -> Decoder:

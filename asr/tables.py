@@ -15,24 +15,25 @@ from asr.lm.model import UNKNOWN, is_slot
 from asr.new_words import NewWord
 from asr.search import Graph
 from asr.text.lexicon import Lexicon, name_some
+from asr.text.pronunciation import Spelled
 from asr.tokens import BLANK, SPACE, Tokens
 
 # A new word costs, without context, as much as this share of the language model's words cost at most. Where the model
 # knows no contexts of unknown words it must cost less. Found on the first half of the bench pack: docs/graphs.md.
 LIKELY, LIKELY_ALONE = 0.25, 0.02
-Spelled = dict[str, list[tuple[str, ...]]]  # words -> their pronunciations in units
 Pronounce = Callable[[Sequence[str]], Spelled]
 
 
 @dataclass(frozen=True)
 class GraphTables:
-    """A compiled graph with the words of its output labels, their pronunciations, and the token that the graph
-    allows between words, if any."""
+    """A graph with the words of its output labels, their pronunciations, and the token that it allows between words,
+    if any."""
 
     graph: Graph
     words: list[str]
     lexicon: Lexicon | None
     silence: str | None = None
+    is_closed: bool = False  # it holds what a caller lists; what is said may be none of it
 
     def __post_init__(self) -> None:
         if self.graph.max_olabel >= len(self.words):
@@ -48,6 +49,11 @@ class GraphTables:
         if word not in self.lexicon:
             raise InputError(f"word '{word}' of the graph is not in its lexicon.txt; run `asr graph` again")
         return [tuple(tokens.encode(units)) for units in self.lexicon.pronunciations[word]]
+
+    def known(self, words: Iterable[str], tokens: Tokens) -> Spelled:
+        """The pronunciations, in units, of those of `words` that the graph's lexicon lists."""
+        assert self.lexicon is not None
+        return {word: self.lexicon.pronunciations[word] for word in words if word in self.lexicon}
 
     @classmethod
     def read(cls, folder: str | Path, tokens: Tokens, ngram: str | Path | None = None) -> "GraphTables":
@@ -84,6 +90,11 @@ class DynamicTables(GraphTables):
     def spellings(self, label: int, tokens: Tokens) -> list[tuple[int, ...]]:
         known = self.language.tree.spellings(label) if label < len(self.language.tree.words) else []
         return known + self.added.get(label, [])
+
+    def known(self, words: Iterable[str], tokens: Tokens) -> Spelled:
+        tree = self.language.tree
+        listed = [word for word in words if word in tree.numbers]
+        return {word: [tuple(tokens.decode(s)) for s in tree.spellings(tree.numbers[word])] for word in listed}
 
     def with_words(self, new_words: Iterable[NewWord], tokens: Tokens, pronounce: Pronounce) -> "DynamicTables":
         """These tables with `new_words` in the place of those they may have.

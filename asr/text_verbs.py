@@ -1,13 +1,8 @@
 """The verbs of text, lexicon and pronunciation: see asr/verbs.py."""
 
-from typing import TYPE_CHECKING
-
-from asr.config import Config, G2pConfig
+from asr.config import Config
 from asr.errors import InputError
 from asr.inputs import needed_output, only_input
-
-if TYPE_CHECKING:
-    from asr.text.lexicon import Guess
 
 
 def text_clean(cfg: Config) -> None:
@@ -35,10 +30,11 @@ def lexicon(cfg: Config) -> None:
     (g2p.model=none leaves them out), and named.
     """
     from asr.text.lexicon import Lexicon
+    from asr.text.pronunciation import guesser
 
     path = needed_output(cfg, "the lexicon")
     words = _words(cfg.input or [cfg.data.train])
-    found = Lexicon.cmudict(words, _guesser(cfg.g2p))
+    found = Lexicon.cmudict(words, guesser(cfg.g2p))
     found.write(path)
     print(f"{len(found)} of {len(words)} words -> {path}")
 
@@ -71,11 +67,12 @@ def g2p_apply(cfg: Config) -> None:
     are named and left out.
     """
     from asr.text.lexicon import Lexicon, name_some
+    from asr.text.pronunciation import guesser
 
     path = needed_output(cfg, "the lexicon")
     if not cfg.input:
         raise InputError("asr g2p apply needs words: asr g2p apply words.txt output=lexicon.txt")
-    guess = _guesser(cfg.g2p)
+    guess = guesser(cfg.g2p)
     if guess is None:
         raise InputError("g2p.model is none; name a file of `asr g2p train`, or default for English")
     words = _words(cfg.input)
@@ -87,21 +84,6 @@ def g2p_apply(cfg: Config) -> None:
     if left_out:
         print(f"left out, not written in the model's letters: {name_some(left_out)}")
     print(f"{len(found)} of {len(words)} words -> {path}")
-
-
-def _guesser(cfg: G2pConfig) -> "Guess | None":
-    """What pronounces words by the model of the configuration; None where that is none."""
-    if cfg.model == "none":
-        return None
-    from asr.text.g2p import G2p
-
-    model = G2p.default() if cfg.model == "default" else G2p.open(cfg.model)
-
-    def guess(words):  # type: ignore[no-untyped-def]
-        found = model.pronounce(words, cfg.nbest, cfg.min_probability)
-        return {word: [variant.units for variant in variants] for word, variants in found.items()}
-
-    return guess
 
 
 def _words(paths: list[str]) -> list[str]:

@@ -116,7 +116,7 @@ def graph(cfg: Config) -> None:
         return Lexicon.from_spelling([word for word in words if not is_slot(word)], cfg.tokens.unit)
 
     if cfg.graph.kind not in ("static", "dynamic"):
-        raise InputError(f"graph.kind={cfg.graph.kind} is unknown; choose static or dynamic")
+        raise InputError(f"graph.kind={cfg.graph.kind}: `asr graph` makes static and dynamic ones; others need none")
     if not cfg.tokens.table:
         cfg = run_folder.as_trained(cfg)
     tokens = run_folder.tokens(cfg)
@@ -152,7 +152,7 @@ def decode(cfg: Config) -> None:
 
     utterances, name = _utterances(cfg)
     path = cfg.output or Path(cfg.out) / "decode" / name / "hyp.jsonl"
-    recognizer = _knowing(_recognizer(cfg), cfg)
+    recognizer = _recognizer(cfg)
     decode_manifest(recognizer, utterances, path, cfg.threads, recognizer.bias(_phrases(cfg)))
 
 
@@ -226,7 +226,7 @@ def transcribe(cfg: Config) -> None:
     if not cfg.input:
         raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
     _limit_threads(cfg)
-    recognizer = _knowing(load(cfg.bundle, cfg.device, cfg.data.max_audio_s, **vars(cfg.decoder)), cfg)
+    recognizer = _asked(load(cfg.bundle, cfg.device, cfg.data.max_audio_s, cfg.g2p.model, **vars(cfg.decoder)), cfg)
     found, problems = [], []
     phrases = _phrases(cfg)
     for file in cfg.input:
@@ -260,19 +260,29 @@ def _recognizer(cfg: Config) -> "Recognizer":
     """The trained model of the run folder with the decoder of `cfg`."""
     from asr.api import Recognizer
     from asr.tables import GraphTables
+    from asr.text.lexicon import Lexicon
     from asr.trainer import load_model
 
     _limit_threads(cfg)
     cfg = run_folder.as_trained(cfg)
     model, tokens = load_model(cfg)
-    tables = GraphTables.read(cfg.graph.dir, tokens, cfg.graph.ngram) if cfg.decoder.kind == "graph" else None
-    return Recognizer(model, cfg, tokens, tables, cfg.device)
+    needs_graph = cfg.decoder.kind == "graph" and cfg.graph.kind in ("static", "dynamic")
+    tables = GraphTables.read(cfg.graph.dir, tokens, cfg.graph.ngram) if needs_graph else None
+    lexicon = Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon and not needs_graph else None
+    return _asked(Recognizer(model, cfg, tokens, tables, cfg.device, lexicon), cfg)
 
 
-def _knowing(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
-    """The recogniser with the new words of `cfg`."""
+def _asked(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
+    """The recogniser for the list or grammar of `cfg`, or with its new words."""
+    from asr.graph.closed import read_list
     from asr.new_words import read_new_words
 
+    kind = cfg.graph.kind
+    if kind in ("word", "grammar"):
+        path = cfg.graph.words if kind == "word" else cfg.graph.grammar
+        if path is None:
+            raise InputError(f"graph={kind} needs a file: {'words' if kind == 'word' else 'grammar'}=FILE")
+        return recognizer.with_list(read_list(path)) if kind == "word" else recognizer.with_grammar(path)
     return recognizer.with_new_words(read_new_words(cfg.new_words)) if cfg.new_words else recognizer
 
 
@@ -343,6 +353,6 @@ VERBS: dict[str, Verb] = {
     "calibrate": Verb(calibrate, ("decoder", "graph", "data"), earlier=run_folder.tuned_scales),
     "score": Verb(score, ("score", "data")),
     "bundle": Verb(bundle, ("decoder", "graph"), earlier=run_folder.tuned),
-    "transcribe": Verb(transcribe, ("decoder", "data"), earlier=run_folder.bundled, takes_bundle=True),
+    "transcribe": Verb(transcribe, ("decoder", "graph", "data"), earlier=run_folder.bundled, takes_bundle=True),
     "doctor": Verb(doctor, ("data",)),
 }

@@ -185,3 +185,19 @@ def test_a_dynamic_graph_takes_new_words(out: Path, tmp_path: Path, capsys: pyte
 
 def texts(path: str) -> dict[str, str]:
     return {line["id"]: line["text"] for line in map(json.loads, Path(path).read_text().splitlines())}
+
+
+def test_lists_and_grammars_need_no_graph(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "list.txt").write_text("do\nre\nmi re\n")
+    (tmp_path / "g.jsgf").write_text("#JSGF V1.0;\ngrammar g;\npublic <all> = (do | re | mi)+;\n")
+    hyp = f"{tmp_path}/hyp.jsonl"
+    assert cli.main(["decode", f"out={out}", "graph=word", f"words={tmp_path}/list.txt", f"output={hyp}"]) == 0
+    assert set(texts(hyp).values()) <= {"do", "re", "mi re", ""}
+    assert cli.main(["decode", f"out={out}", "graph=grammar", f"grammar={tmp_path}/g.jsgf", f"output={hyp}"]) == 0
+    refs = {u.id: u.text for u in manifest.read(out / "data" / "test.jsonl")}
+    assert sum(texts(hyp)[name] == text for name, text in refs.items()) >= len(refs) // 2
+    sound = next((out.parent / "corpus").glob("*.wav"))
+    called = ["transcribe", f"{out}/model.asr", str(sound), "graph=word", f"words={tmp_path}/list.txt"]
+    assert cli.main(called) == 0
+    capsys.readouterr()
+    assert cli.main(called[:4]) == 2 and "words=FILE" in capsys.readouterr().err

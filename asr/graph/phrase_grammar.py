@@ -1,0 +1,149 @@
+"""Phrase grammars as G: what a JSGF file (asr.graph.jsgf) lets a caller say, with its probabilities.
+
+An option `[x]` is taken half of the time, and a repeat goes on half of the time; alternatives share their probability
+as their weights say. A phrase that can be read in two ways keeps both: the search takes the likelier.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pywrapfst
+
+from asr.errors import InputError
+from asr.graph.automaton import Automaton
+from asr.graph.jsgf import Node, Rules, read
+
+MOST_STATES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Grammar:
+    rules: Rules
+    words: list[str]
+
+    def automaton(self, labels: Mapping[str, int]) -> Automaton:
+        """G over the words that `labels` numbers from 1; costs are negative natural logs.
+
+        Raises InputError for a grammar that allows nothing, or only the empty phrase, or is too large.
+        """
+        builder = _Builder(self.rules, labels)
+        start, end = builder.state(), builder.state()
+        share = math.log(len(self.rules.public))
+        for name in self.rules.public:
+            middle = builder.state()
+            builder.arc(start, 0, share, middle)
+            builder.add(self.rules.nodes[name], middle, end)
+        fst = builder.openfst(start, end)
+        return _entered_by_nothing(_compact(fst))
+
+
+def read_grammar(path: str | Path) -> Grammar:
+    """Raises InputError naming file, line and column."""
+    rules = read(path)
+    words: dict[str, None] = {}
+    for name in rules.public:
+        _collect(rules, rules.nodes[name], (name,), words, set())
+    if not words:
+        raise InputError(f"the grammar {path} has no words")
+    return Grammar(rules, list(words))
+
+
+def _collect(rules: Rules, node: Node, above: tuple[str, ...], words: dict[str, None], done: set[str]) -> None:
+    """The words below a node. Raises InputError for a rule that is not there or uses itself."""
+    if node.kind == "word":
+        words[node.name] = None
+    if node.kind == "rule":
+        if node.name in above:
+            raise InputError(f"{node.where}: the rule {node.name} uses itself: {' '.join(above)}; write a repeat")
+        if node.name not in rules.nodes:
+            raise InputError(f"{node.where}: there is no rule {node.name}")
+        if node.name not in done:
+            _collect(rules, rules.nodes[node.name], (*above, node.name), words, done)
+            done.add(node.name)
+    for part in node.parts:
+        _collect(rules, part, above, words, done)
+
+
+class _Builder:
+    """Arcs of a nondeterministic automaton with epsilons (Thompson 1968)."""
+
+    def __init__(self, rules: Rules, labels: Mapping[str, int]):
+        self.rules, self.labels = rules, labels
+        self.num_states = 0
+        self.arcs: list[tuple[int, int, float, int]] = []  # source, label, cost, target
+
+    def state(self) -> int:
+        self.num_states += 1
+        if self.num_states > MOST_STATES:
+            raise InputError(
+                f"the grammar has more than {MOST_STATES} states when its rules are put in; make it smaller"
+            )
+        return self.num_states - 1
+
+    def arc(self, source: int, label: int, cost: float, target: int) -> None:
+        self.arcs.append((source, label, cost, target))
+
+    def add(self, node: Node, start: int, end: int) -> None:
+        """All ways of a node from `start` to `end`."""
+        if node.kind == "word":
+            self.arc(start, self.labels[node.name], 0.0, end)
+        elif node.kind == "null":
+            self.arc(start, 0, 0.0, end)
+        elif node.kind == "rule":
+            self.add(self.rules.nodes[node.name], start, end)
+        elif node.kind == "sequence":
+            for part in node.parts[:-1]:
+                middle = self.state()
+                self.add(part, start, middle)
+                start = middle
+            self.add(node.parts[-1], start, end)
+        elif node.kind == "choice":
+            for part, weight in zip(node.parts, node.weights, strict=True):
+                if weight > 0:
+                    middle = self.state()
+                    self.arc(start, 0, -math.log(weight / sum(node.weights)), middle)
+                    self.add(part, middle, end)
+        elif node.kind == "repeat":
+            self._repeat(node, start, end)
+
+    def _repeat(self, node: Node, start: int, end: int) -> None:
+        again, turn = self.state(), self.state()
+        half = math.log(2)
+        if node.least:
+            self.arc(start, 0, 0.0, turn)
+        else:
+            self.arc(start, 0, 0.0, again)
+        self.add(node.parts[0], turn, again)
+        self.arc(again, 0, half, turn)
+        self.arc(again, 0, half, end)
+
+    def openfst(self, start: int, end: int) -> pywrapfst.MutableFst:
+        source, label, cost, target = (np.array(column) for column in zip(*self.arcs, strict=True))
+        final = np.where(np.arange(self.num_states) == end, 0.0, np.inf)
+        return Automaton.from_arcs(start, final, source, label, label, cost, target).to_openfst()
+
+
+def _compact(fst: pywrapfst.MutableFst) -> Automaton:
+    """Without epsilons, equal states merged. Costs count as part of the labels, so that it always comes to an end."""
+    fst = fst.rmepsilon().connect()
+    if fst.start() < 0:
+        raise InputError("the grammar allows nothing; is <VOID> in every way through it?")
+    mapper = pywrapfst.EncodeMapper("standard", True, True)
+    fst = pywrapfst.determinize(fst.encode(mapper)).minimize().decode(mapper)
+    if fst.num_arcs(fst.start()) == 0:
+        raise InputError("the grammar allows the empty phrase alone; it needs words")
+    return Automaton.from_openfst(fst)
+
+
+def _entered_by_nothing(graph: Automaton) -> Automaton:
+    """The same with a copy of the start state for a start."""
+    if not (graph.target == graph.start).any():
+        return graph
+    copied = graph.source == graph.start
+    columns = [np.concatenate([c, c[copied]]) for c in (graph.ilabel, graph.olabel, graph.cost, graph.target)]
+    source = np.concatenate([graph.source, np.full(copied.sum(), graph.num_states)])
+    final = np.append(graph.final, graph.final[graph.start])
+    return Automaton.from_arcs(graph.num_states, final, source, *columns)

@@ -1,0 +1,37 @@
+"""How words that a caller brings along are spelled in a net's units."""
+
+import pytest
+
+from asr.config import G2pConfig
+from asr.errors import InputError
+from asr.text.g2p import G2p
+from asr.text.lexicon import Lexicon
+from asr.text.pronunciation import pronunciations
+
+
+def test_letters_and_jamo_spell_themselves():
+    assert pronunciations(["ab", "c"], "char", {"c": [("k",)]}, G2pConfig()) == {"ab": [("a", "b")], "c": [("k",)]}
+    assert pronunciations(["한"], "jamo", {}, G2pConfig()) == {"한": [("ᄒ", "ᅡ", "ᆫ")]}
+
+
+def test_english_phones_come_from_what_is_known_then_the_dictionary_then_the_model():
+    found = pronunciations(["read", "tomato", "zorblax"], "phone", {"read": [("R", "EH", "D")]}, G2pConfig())
+    assert found["read"] == [("R", "EH", "D")]
+    assert len(found["tomato"]) == 2 and ("T", "AH", "M", "EY", "T", "OW") in found["tomato"]
+    assert found["zorblax"] == [("Z", "AO", "R", "B", "L", "AE", "K", "S")]
+
+
+def test_words_without_a_way_to_be_spelled_are_named():
+    with pytest.raises(InputError, match="1 words have no pronunciation: 한국"):
+        pronunciations(["hello", "한국"], "phone", {}, G2pConfig())
+    with pytest.raises(InputError, match="1 words have no pronunciation: zorblax"):
+        pronunciations(["hello", "zorblax"], "phone", {}, G2pConfig(model="none"))
+
+
+def test_a_model_of_ones_own_pronounces_without_the_english_dictionary(tmp_path):
+    words = {"".join(pair): [[c.upper() for c in pair]] for pair in ["ab", "ba", "aa", "bb", "abb", "baa"]}
+    G2p.train(Lexicon(words), order=2).write(tmp_path / "g2p.npz")
+    found = pronunciations(["abba", "a"], "phone", {}, G2pConfig(model=str(tmp_path / "g2p.npz")))
+    assert found == {"abba": [("A", "B", "B", "A")], "a": [("A",)]}
+    with pytest.raises(InputError, match="no pronunciation: hello"):
+        pronunciations(["hello"], "phone", {}, G2pConfig(model=str(tmp_path / "g2p.npz")))
