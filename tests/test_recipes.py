@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import lzma
 import sys
 import tarfile
 import threading
@@ -15,6 +16,7 @@ import pytest
 import soundfile
 
 from asr import corpora, manifest
+from asr.config import FeaturesConfig
 from asr.errors import InputError
 from asr.overrides import compose, to_overrides
 
@@ -118,6 +120,79 @@ def test_for_an_unseen_speaker_other_voices_join_the_training(
     copies = [np.load(u.features) for u in made["train"] if u.id.endswith("fash")]
     assert len(copies) == unseen.CENSUS_COPIES and not np.allclose(copies[0], copies[1])
     assert "RUBOUT" not in (tmp_path / "out/digits.txt").read_text()
+
+
+def write_corpus(folder: Path, rows: list[tuple[str, str, str]]) -> None:
+    """Recordings of noise: (id, text, split)."""
+    utterances = []
+    for name, text, split in rows:
+        path = folder / f"{name}.flac"
+        write_noise(path, 0.8)
+        extra = {"split": split}
+        utterances.append(manifest.Utterance(name, str(path), None, 0.0, 0.8, text, "s1", "en", extra))
+    manifest.write(folder / "manifest.jsonl", utterances)
+
+
+@pytest.fixture
+def commands_corpora(tmp_path: Path) -> Path:
+    write_census(tmp_path / "an4")
+    census = manifest.read(tmp_path / "an4/manifest.jsonl")
+    census[1].extra = {"split": "test"}
+    manifest.write(tmp_path / "an4/manifest.jsonl", census)
+    (tmp_path / "an4/an4.dic").write_text("ONE W AH N\nRUBOUT R AH B AW T\n")
+    write_corpus(tmp_path / "prompts_en", [("a", "Goodbye!", "train"), ("b", "Hello.", "dev"), ("c", "2", "test")])
+    write_corpus(tmp_path / "commands_en", [("d", "bed", "test"), ("e", "happy", "test")])
+    write_corpus(tmp_path / "fsdd", [("f", "one", "train"), ("g", "two", "test")])
+    write_corpus(tmp_path / "noise", [("h", "", "train"), ("i", "", "test")])
+    write_corpus(tmp_path / "rir", [("j", "", "train"), ("k", "", "test")])
+    (tmp_path / "text_en").mkdir()
+    with lzma.open(tmp_path / "text_en/t.txt.xz", "wt") as file:
+        file.write("Happy the cat, the bed; it's the cat xqzzy\n")
+    return tmp_path
+
+
+def test_commands_keep_the_test_and_its_words_out_of_the_training(
+    commands_corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(RECIPES / "commands"))
+    import voices
+
+    commands = load_prepare("commands")
+    said = {}
+
+    def speak(engine: str, words: list[str], folder: Path) -> list[manifest.Utterance]:
+        said[engine] = words
+        path = tmp_path / f"{engine}.flac"
+        write_noise(path, 0.5)
+        return [manifest.Utterance(engine, str(path), None, 0.0, 0.5, "the cat", engine, "en")]
+
+    monkeypatch.setattr(commands, "speak", speak)
+    commands.prepare(tmp_path / "out", str(tmp_path), FeaturesConfig(num_bins=40, low_hz=130, high_hz=6800))
+    assert all(words == ["the", "cat"] for words in said.values())
+    made = {s: manifest.read(tmp_path / f"out/{s}.jsonl") for s in ("train", "dev", "digits", "test", "noise")}
+    assert {u.text for u in made["train"]} == {"one rubout", "goodbye", "", "the cat"}
+    assert {u.text for u in made["dev"]} == {"one rubout", "hello", "two"}
+    assert [u.text for u in made["test"]] == ["bed", "happy"] and [u.text for u in made["digits"]] == ["one"]
+    assert len(made["train"]) == sum(commands.COPIES.values())
+    for u in made["train"] + made["test"]:
+        features = np.load(u.features)
+        assert features.shape == (round(100 * u.duration_s), 40) and np.isfinite(features).all()
+    lexicon = (tmp_path / "out/lexicon.txt").read_text()
+    assert "rubout R AH B AW T\n" in lexicon and "happy HH AE P IY\n" in lexicon
+    assert voices.phones("happy seven", voices.KOKORO_PHONES) == "hˈæpi sˈɛvən"
+
+
+def test_words_are_spoken_once_and_trimmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(RECIPES / "commands"))
+    import voices
+
+    def say(text: str, voice: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        return np.concatenate([np.zeros(8000), rng.normal(0, 0.1, 8000), np.zeros(8000)]), 8000
+
+    monkeypatch.setitem(voices.ENGINES, "test", (lambda: say, 2, 3, (1, 2)))
+    made = voices.speak("test", ["cat", "dog"], tmp_path)
+    assert [len(u.text.split()) for u in made] == [1, 2, 1] and all(0.9 < u.duration_s < 1.1 for u in made)
+    assert voices.speak("test", ["other"], tmp_path) == made
 
 
 def test_yesno_splits_train_and_names_the_words(tmp_path: Path) -> None:

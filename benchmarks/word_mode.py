@@ -1,0 +1,194 @@
+"""Word mode on real recordings: 100-word lists, words recognised, and speech outside the list refused.
+
+    OMP_NUM_THREADS=1 python benchmarks/word_mode.py [MODEL.asr] [ROOT]
+
+MODEL.asr (exp/commands/model.asr) is what recipes/commands/run.py makes, ROOT (../shared/data) holds the corpora.
+Test: commands_en, 30 words, 41 speakers. A list holds every second of the 30 words, in alphabetical order, and other
+common words up to 100, drawn by a rule; the clips of the other 15 are to be refused. A second list takes the other
+half, so that each clip is once in and once out. Dev, to choose a measure of confidence: fsdd, with every second digit.
+Writes benchmarks/results/word_mode.json and docs/word.png.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from word_scores import MEASURES, score_clip
+
+import asr
+from asr import audio, manifest
+from asr.api import Recognizer
+from asr.files import atomic_write
+from asr.text.lexicon import Lexicon
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "recipes/commands"))
+from voices import common_words  # noqa: E402
+
+RESULT, PLOT = HERE / "results/word_mode.json", HERE.parent / "docs/word.png"
+SIZE, COMMONEST, BACKGROUND, DEV_CLIPS, RESAMPLES = 100, 1000, 3000, 500, 1000
+
+
+@dataclass
+class Clips:
+    """Recordings with their log-probs (F', V)."""
+
+    words: list[str]
+    speakers: list[str]
+    log_probs: list[np.ndarray]
+
+
+@dataclass
+class Scored:
+    """One decision a clip and fold: (N,) each. `scores` is (N, measures); higher means surer."""
+
+    listed: np.ndarray
+    right: np.ndarray
+    speakers: np.ndarray
+    scores: np.ndarray
+
+
+def load_clips(recognizer: Recognizer, utterances: Sequence[manifest.Utterance]) -> Clips:
+    log_probs = []
+    for u in utterances:
+        log_probs += recognizer.log_probs([audio.load(u.audio, sample_rate_hz=recognizer.cfg.features.sample_rate_hz)])
+    return Clips([u.text for u in utterances], [u.speaker or "" for u in utterances], log_probs)
+
+
+def fill(listed: Sequence[str], tested: Sequence[str], common: Sequence[str]) -> list[str]:
+    """The list of 100: `listed`, and words drawn from `common` of three letters or more that sound like no word
+    `tested` and like none drawn before."""
+    sounds = Lexicon.cmudict([*tested, *common]).pronunciations
+    taken = {sound for word in tested for sound in sounds[word]}
+    chosen = list(listed)
+    for i in np.random.default_rng(100).permutation(len(common)):
+        word = common[i]
+        if len(chosen) < SIZE and len(word) > 2 and not taken & set(sounds[word]):
+            chosen.append(word)
+            taken |= set(sounds[word])
+    return chosen
+
+
+def others(known: Sequence[str], common: Sequence[str]) -> list[str]:
+    """The words of `common` that sound like none that is `known`."""
+    sounds = Lexicon.cmudict([*known, *common]).pronunciations
+    taken = {sound for word in known for sound in sounds[word]}
+    return [word for word in common if not taken & set(sounds[word])]
+
+
+def run_folds(recognizer: Recognizer, clips: Clips, common: Sequence[str]) -> tuple[Scored, list[list[str]]]:
+    """All clips with both lists. The background are all words of `common` but those of list and test."""
+    tested, rows, lists = sorted(set(clips.words)), [], []
+    for fold in range(2):
+        half = tested[fold::2]
+        lists.append(fill(half, tested, common[:COMMONEST]))
+        own = recognizer.with_list(lists[-1])
+        background = recognizer.with_list(others([*tested, *lists[-1]], common))
+        for word, speaker, log_probs in zip(clips.words, clips.speakers, clips.log_probs, strict=True):
+            found, scores = score_clip(own, background, log_probs)
+            rows.append((word in half, found == word, speaker, scores))
+    listed, right, speakers, scores = (np.array(column) for column in zip(*rows, strict=True))
+    return Scored(listed, right, speakers, scores), lists
+
+
+def equal_error(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float]:
+    """(rate, threshold) where as many of `inside` (-inf for a wrong word) lie below it as of `outside` at or above."""
+    thresholds = np.unique(np.concatenate([inside, outside, [np.inf]]))
+    thresholds = thresholds[np.isfinite(thresholds) | (thresholds == np.inf)]
+    refused = np.searchsorted(np.sort(inside), thresholds) / len(inside)
+    accepted = 1 - np.searchsorted(np.sort(outside), thresholds) / len(outside)
+    at = int(np.argmin(np.abs(refused - accepted)))
+    return float((refused[at] + accepted[at]) / 2), float(thresholds[at])
+
+
+def rates(s: Scored, measure: int) -> dict[str, float]:
+    """Word accuracy of listed clips, and equal-error rates where a listed clip is lost if it is refused, or if it is
+    refused or another word is heard."""
+    score, listed, right = s.scores[:, measure], s.listed, s.right
+    plain, threshold = equal_error(score[listed], score[~listed])
+    strict, _ = equal_error(np.where(right, score, -np.inf)[listed], score[~listed])
+    accuracy = float(right[listed].mean())
+    return {"accuracy": accuracy, "eer": plain, "eer_or_wrong": strict, "threshold": threshold}
+
+
+def with_intervals(s: Scored, measure: int) -> dict[str, float | list[float]]:
+    """`rates` with 95 % intervals: speakers are drawn with replacement, each with all of their clips."""
+    names = np.unique(s.speakers)
+    rows = {name: np.flatnonzero(s.speakers == name) for name in names}
+    rng, drawn = np.random.default_rng(1), []
+    for _ in range(RESAMPLES):
+        own = np.concatenate([rows[name] for name in rng.choice(names, len(names))])
+        drawn.append(rates(Scored(s.listed[own], s.right[own], s.speakers[own], s.scores[own]), measure))
+    result: dict[str, float | list[float]] = {}
+    for name, value in rates(s, measure).items():
+        result[name] = round(value, 4)
+        if name != "threshold":
+            low, high = np.quantile([d[name] for d in drawn], [0.025, 0.975])
+            result[f"{name}_interval"] = [round(float(low), 4), round(float(high), 4)]
+    return result
+
+
+def plot(test: Scored, noise: np.ndarray, measure: int, path: Path) -> None:
+    """Both kinds of errors over the threshold, and where the confidences of words in and out of the list lie."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    score = test.scores[:, measure]
+    groups = {"in the list": score[test.listed], "outside": score[~test.listed], "noise": noise}
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
+    grid = np.linspace(0, 1, 201)
+    left.plot(grid, [np.mean(groups["in the list"] < t) for t in grid], label="in the list, refused")
+    left.plot(grid, [np.mean(groups["outside"] >= t) for t in grid], label="outside, accepted")
+    left.plot(grid, [np.mean(groups["noise"] >= t) for t in grid], label="noise, accepted")
+    left.set(xlabel="threshold", ylabel="share of clips", ylim=(0, 1))
+    left.legend()
+    right.hist(list(groups.values()), np.linspace(0, 1, 11), label=list(groups), density=True)
+    right.set(xlabel="confidence", ylabel="density")
+    right.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=70)
+
+
+def main(model: str = "exp/commands/model.asr", root: str = "../shared/data") -> None:
+    recognizer = asr.load(model)
+    sets = {name: manifest.read(Path(root) / name / "manifest.jsonl") for name in ("commands_en", "fsdd", "noise")}
+    order = np.random.default_rng(7).permutation(len(sets["fsdd"]))
+    digits = [sets["fsdd"][i] for i in order][:DEV_CLIPS]
+    common = common_words(root, BACKGROUND)
+    test, lists = run_folds(recognizer, load_clips(recognizer, sets["commands_en"]), common)
+    dev, _ = run_folds(recognizer, load_clips(recognizer, digits), common)
+    print(f"{'measure':24} {'dev EER':>8} {'or wrong':>9} {'test EER':>9} {'or wrong':>9}")
+    measures = {}
+    for i, name in enumerate(MEASURES):
+        on_dev, on_test = rates(dev, i), rates(test, i)
+        measures[name] = {"dev": on_dev, "test": on_test}
+        figures = [on_dev["eer"], on_dev["eer_or_wrong"], on_test["eer"], on_test["eer_or_wrong"]]
+        print(f"{name:24} " + " ".join(f"{100 * f:8.1f}%" for f in figures))
+    used = list(MEASURES).index("confidence")
+    final = with_intervals(test, used)
+    own, background = recognizer.with_list(lists[0]), recognizer.with_list(others(lists[0], common))
+    unheard = load_clips(recognizer, [u for u in sets["noise"] if u.extra["split"] == "test"])
+    noise = np.array([score_clip(own, background, x)[1][used] for x in unheard.log_probs])
+    threshold = rates(dev, used)["threshold"]
+    at_dev = {
+        "threshold": threshold,
+        "refused": float(np.mean(test.scores[test.listed, used] < threshold)),
+        "accepted": float(np.mean(test.scores[~test.listed, used] >= threshold)),
+        "noise_accepted": float(np.mean(noise >= threshold)),
+    }
+    print("dev accuracy", rates(dev, used)["accuracy"], "\ntest", final, "\nat the threshold of dev", at_dev)
+    plot(test, noise, used, PLOT)
+    result = {"clips": len(test.listed) // 2, "test": final, "at_dev_threshold": at_dev,
+              "noise_clips": len(noise), "noise_accepted_at_eer": float(np.mean(noise >= final["threshold"])),
+              "measures": measures, "lists": lists}  # fmt: skip
+    with atomic_write(RESULT) as file:
+        json.dump(result, file, indent=1)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
