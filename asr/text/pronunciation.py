@@ -43,6 +43,8 @@ def guesser(cfg: G2pConfig) -> Guess | None:
     model = G2p.default() if cfg.model == "default" else G2p.open(cfg.model)
 
     def guess(words: Sequence[str]) -> Mapping[str, Sequence[Sequence[str]]]:
+        if cfg.nbest == 1:
+            return {word: [units] for word, units in model.best(words).items()}
         found = model.pronounce(words, cfg.nbest, cfg.min_probability)
         return {word: [variant.units for variant in variants] for word, variants in found.items()}
 
