@@ -1,6 +1,6 @@
 """The verbs `asr lm ...`: see asr/verbs.py."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from asr.inputs import needed_output
 
 if TYPE_CHECKING:
     from asr.lm import NgramModel
+    from asr.text.cleaning_report import CleaningReport
 
 
 def lm_train(cfg: Config) -> None:
@@ -88,7 +89,8 @@ def lm_mix(cfg: Config) -> None:
     if len(cfg.input) < 2:
         raise InputError("asr lm mix needs two models or more: asr lm mix a.arpa b.arpa dev=dev.txt output=mixed.arpa")
     weights = check_weights(cfg.lm.weights, len(cfg.input)) if cfg.lm.weights else None
-    dev = list(sentences([cfg.data.dev])) if weights is None or Path(cfg.data.dev).exists() else []
+    with_dev = weights is None or Path(cfg.data.dev).exists()
+    dev = _some(sentences([cfg.data.dev]), cfg.data.dev) if with_dev else []
     models = [read(name) for name in cfg.input]
     found = fit(models, dev, weights) if dev else None
     mixed = mix(models, found.weights if found else weights or [])
@@ -107,22 +109,29 @@ def lm_adapt(cfg: Config) -> None:
 
     asr lm adapt base=general.arpa text=domain.txt dev=domain.dev [lang=en] [size=1000000] output=domain.arpa
 
+    Both texts are cleaned as `asr text clean` does, options `text.*` included; without `lang` they stay as they are.
     The text becomes a model of the base's order, which is mixed with the base by weights found on the dev text. New
     words enter the vocabulary, those seen less than `min_count` times do not. Without `size` nothing is pruned.
     """
     from asr.lm.adapt import adapt
     from asr.lm.compare import table
     from asr.lm.convert import read, writer
-    from asr.lm.texts import sentences
+    from asr.text.cleaning_report import CleaningReport
 
     path = needed_output(cfg, "the adapted model")
     write = writer(path)
     if not cfg.lm.base or not cfg.lm.text:
         raise InputError("asr lm adapt needs base=GENERAL.arpa and text=DOMAIN.txt (and dev=HELDOUT.txt)")
-    dev = list(_cleaned(sentences([cfg.data.dev]), cfg.lm.lang))
+    dev = _some(_cleaned(cfg, [cfg.data.dev], CleaningReport([cfg.data.dev], path)), cfg.data.dev)
     base = read(cfg.lm.base)
-    found = adapt(base, _cleaned(sentences(cfg.lm.text), cfg.lm.lang), dev, cfg.lm.size, cfg.lm.min_count)
+    report = CleaningReport(cfg.lm.text, path)
+    found = adapt(base, _cleaned(cfg, cfg.lm.text, report), dev, cfg.lm.size, cfg.lm.min_count)
     write(found.model, path)
+    if cfg.lm.lang != "none":
+        print(
+            f"cleaned ({cfg.lm.lang}): {report.kept_texts:,} of {report.texts:,} sentences kept, "
+            f"{report.kept_words:,} words"
+        )
     print(f"{cfg.lm.base}: {_size(base)}")
     print(f"weights: base {found.weights[0]:.4f}, domain {found.weights[1]:.4f}, in {found.steps} steps")
     print(f"{found.new_words:,} new words\n{table(found.scores)}\n-> {path}: {_size(found.model)}")
@@ -188,10 +197,23 @@ def lm_vocabulary(cfg: Config) -> None:
     print(f"{len(kept):,} of {len(counts):,} words, {share:.2%} of the text -> {path}")
 
 
-def _cleaned(texts: Iterable[str], lang: str) -> Iterable[str]:
-    from asr.text.clean import clean
+def _cleaned(cfg: Config, paths: Sequence[str], report: "CleaningReport") -> Iterator[str]:
+    """The sentences of the files, cleaned and counted in `report`; as they are if `lm.lang` is none."""
+    from asr.lm.texts import sentences
+    from asr.text.cleaning import Cleaner
 
-    return texts if lang == "none" else (clean(text, lang) for text in texts)
+    if cfg.lm.lang == "none":
+        return sentences(paths)
+    clean = Cleaner(replace(cfg.text, lang=cfg.lm.lang), report)
+    cleaned = (clean(text, f"sentence {number}") for number, text in enumerate(sentences(paths), 1))
+    return (text for text in cleaned if text is not None)
+
+
+def _some(texts: Iterable[str], path: str) -> list[str]:
+    """The texts. Raises InputError if there is none."""
+    if not (found := list(texts)):
+        raise InputError(f"{path} holds no sentence; dev=FILE needs text that the models were not made of")
+    return found
 
 
 def _size(model: "NgramModel") -> str:

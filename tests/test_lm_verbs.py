@@ -151,6 +151,19 @@ def test_adapt_takes_in_new_words(folder: Path, capsys: pytest.CaptureFixture) -
     assert size(arpa.read("domain.arpa")) == 100 and "after pruning" in capsys.readouterr().out
 
 
+def test_adapt_cleans_as_text_clean_does(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    (folder / "domain.txt").write_text("It costs $25 today.\n!!!\nOrder 3 pizzas!\n" * 5)
+    (folder / "domain.dev").write_text("It costs $25\n")
+    assert cli.main(["text", "clean", "domain.txt", "output=clean.txt", "lang=en"]) == 0
+    spoken = set((folder / "clean.txt").read_text().split())
+    assert {"twenty", "five", "dollars", "three"} <= spoken
+    capsys.readouterr()
+    run("adapt", "base=a.arpa", "text=domain.txt", "dev=domain.dev", "lang=en", "output=domain.arpa")
+    printed = capsys.readouterr().out
+    assert set(arpa.read("domain.arpa").words) == {*arpa.read("a.arpa").words, *spoken}
+    assert "cleaned (en): 10 of 15 sentences kept" in printed and "of 5 words in 1 sentences" in printed
+
+
 def test_ppl_side_by_side(folder: Path, capsys: pytest.CaptureFixture) -> None:
     texts = (folder / "dev.txt").read_text().splitlines()
     run("ppl", "a.arpa", "dev.txt", "b.arpa", "output=each.tsv", "unknown=unknown.tsv")
@@ -183,22 +196,32 @@ def test_vocabulary(folder: Path, capsys: pytest.CaptureFixture) -> None:
         ("mix a.arpa output=c.arpa", "two models or more"),
         ("mix a.arpa b.arpa dev=none.txt output=c.arpa", "cannot read none.txt"),
         ("mix a.arpa b.arpa weights=0.5 output=c.arpa", "expected 2 numbers"),
+        ("mix a.arpa b.arpa weights=nan,1 output=c.arpa", "expected 2 numbers"),
+        ("mix a.arpa b.arpa dev=empty.txt output=c.arpa", "empty.txt holds no sentence"),
         ("mix a.arpa b.arpa dev=dev.txt output=c.bin", "c.bin: language models are written as files that end in .arpa"),
         ("mix a.arpa b.arpa dev=dev.txt", "output=FILE is missing"),
         ("prune arpa=a.arpa output=c.arpa", "one of lm.size"),
+        ("prune arpa=a.arpa threshold=nan output=c.arpa", "lm.threshold is nan; expected"),
+        ("prune arpa=a.arpa threshold=-1 output=c.arpa", "lm.threshold is -1.0; expected"),
         ("prune arpa=dev.txt size=100 output=c.arpa", "dev.txt: language models are read as files that end in"),
         ("adapt base=a.arpa dev=dev.txt output=c.arpa", "needs base=GENERAL.arpa and text=DOMAIN.txt"),
         ("adapt base=a.arpa text=b.txt dev=dev.txt lang=fr output=c.arpa", "lm.lang=fr: expected one of none, en, ko"),
+        ("adapt base=a.arpa text=b.txt dev=empty.txt output=c.arpa", "empty.txt holds no sentence"),
         ("filter arpa=a.arpa output=c.arpa", "vocabulary=FILE is missing"),
         ("convert a.arpa", "two files are needed"),
         ("convert bad.arpa c.arpa.gz", "bad.arpa: no line"),
         ("convert G.fst c.arpa", "G.fst: language models are read as files"),
         ("ppl empty.txt arpa=a.arpa", "no text to score"),
+        ("ppl dev.txt noise.arpa", "noise.arpa: no line"),
+        ("ppl dev.txt cut.arpa", "cut.arpa:40: expected"),
+        ("ppl dev.txt none.arpa", "cannot read none.arpa"),
     ],
 )
 def test_mistakes_are_told_and_leave_no_model(folder: Path, line: str, message: str, capsys) -> None:
     (folder / "bad.arpa").write_text("no model\n")
     (folder / "empty.txt").write_text("")
+    (folder / "noise.arpa").write_bytes(bytes(range(255, 127, -1)) * 20)
+    (folder / "cut.arpa").write_text("".join((folder / "a.arpa").read_text().splitlines(keepends=True)[:40]))
     assert cli.main(["lm", *line.split()]) == 2
     assert message in capsys.readouterr().err
     assert not list(folder.glob("c.*"))

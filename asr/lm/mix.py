@@ -64,7 +64,7 @@ def fit(models: Sequence[NgramModel], texts: Sequence[str], weights: Sequence[fl
 
 def check_weights(weights: Sequence[float], count: int) -> list[float]:
     """The weights, scaled to sum to one exactly. Raises InputError unless they are `count`, none negative, sum 1."""
-    if len(weights) != count or min(weights) < 0 or abs(sum(weights) - 1) > 1e-3:
+    if len(weights) != count or not (min(weights) >= 0 and abs(sum(weights) - 1) <= 1e-3):  # nan fails, too
         raise InputError(f"lm.weights is {list(weights)}; expected {count} numbers from 0 to 1 that sum to 1")
     return [weight / sum(weights) for weight in weights]
 

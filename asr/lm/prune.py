@@ -10,6 +10,7 @@ and the model's perplexity by the factor exp(D). P(h) comes from `asr.lm.margina
 those of SRILM's `ngram -prune`. As there, each n-gram is scored alone, and all in the whole model.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -36,6 +37,8 @@ def prune(model: NgramModel, size: int | None = None, threshold: float | None = 
     """
     if (size is None) == (threshold is None):
         raise InputError("pruning needs one of lm.size, the number of n-grams, and lm.threshold, such as 1e-8")
+    if threshold is not None and not 0 <= threshold < math.inf:
+        raise InputError(f"lm.threshold is {threshold}; expected a share from 0 up, such as 1e-8")
     if marginals not in MARGINALS:
         raise InputError(f"lm.marginals={marginals}: expected one of {', '.join(MARGINALS)}")
     room = None if size is None else _room(model, size)

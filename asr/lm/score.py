@@ -76,9 +76,13 @@ def load(arpa: str | Path) -> Scorer:
     config.arpa_complain = kenlm.ARPALoadComplain.NONE
     try:
         return kenlm.Model(str(arpa), config)
-    except (OSError, RuntimeError) as e:
+    except (OSError, RuntimeError, UnicodeDecodeError) as e:
+        try:
+            model = arpa_file.read(arpa)
+        except InputError as reason:  # which names the line, in fewer words
+            raise InputError(f"kenlm cannot read the language model: {reason}") from e
         if "at least a bigram" in str(e) or "KENLM_MAX_ORDER" in str(e):  # kenlm takes orders from 2 to 6
-            return BackoffScorer(arpa_file.read(arpa))
+            return BackoffScorer(model)
         raise InputError(f"kenlm cannot read the language model {arpa}: {e}") from e
 
 

@@ -30,7 +30,8 @@ class TemporaryFile {
   int file_;
 };
 
-// Half of the limit is for data at rest (spools), taken as they grow; half for the buffers of sorters.
+// Half of the limit is for data at rest (spools), taken as they grow, seven sixteenths for the buffers of
+// sorters; the rest is left to the vocabulary and to the process itself.
 class Memory {
  public:
   Memory(size_t limit_bytes, std::string folder) : limit_(limit_bytes), folder_(std::move(folder)) {}
@@ -44,7 +45,7 @@ class Memory {
 
   // Bytes for one sorter where `num_sorters` are alive at a time; a like amount is the scratch that they
   // share.
-  size_t SorterBytes(int num_sorters) const { return limit_ / 2 / (num_sorters + 1); }
+  size_t SorterBytes(int num_sorters) const { return limit_ / 16 * 7 / (num_sorters + 1); }
   void* Scratch(size_t bytes);
   std::unique_ptr<TemporaryFile> OpenFile() const { return std::make_unique<TemporaryFile>(folder_); }
 
