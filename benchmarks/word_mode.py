@@ -29,7 +29,7 @@ sys.path.append(str(HERE.parent / "recipes/commands"))
 from voices import common_words  # noqa: E402
 
 RESULT, PLOT = HERE / "results/word_mode.json", HERE.parent / "docs/word.png"
-SIZE, COMMONEST, BACKGROUND, DEV_CLIPS, RESAMPLES = 100, 1000, 3000, 500, 1000
+SIZE, COMMONEST, BACKGROUND, DEV_CLIPS, RESAMPLES = 100, 1000, 3000, 300, 1000
 
 
 @dataclass

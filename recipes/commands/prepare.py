@@ -30,7 +30,6 @@ from asr.text.spoken import spoken
 RATE_HZ = 16000
 COPIES = {"an4": 2, "prompts_en": 2, "noise": 1, "piper": 3, "espeak": 1}  # of each utterance, each in its own room
 TELEPHONE_BAND = 26  # the first band above 3.8 kHz
-DEV_DIGITS = 300
 Item = tuple[Utterance, np.ndarray]  # with its samples (T,), or bands (F, 40)
 
 
@@ -72,7 +71,7 @@ class Rooms:
 
 
 def prepare(out: Path, root: str | None, features: FeaturesConfig, cache: Path = Path("data")) -> None:
-    """Write `out/{train,dev,test,digits,noise}.jsonl`, `out/features/*.npy`, `out/lexicon.txt` and `out/lm.txt`."""
+    """Write `out/{train,dev,test}.jsonl`, `out/features/*.npy`, `out/lexicon.txt` and `out/lm.txt`."""
     (out / "features").mkdir(parents=True, exist_ok=True)
     frontend = FrontEnd(replace(features, kind="logmel"))
     rooms = Rooms(root, frontend)
@@ -109,15 +108,11 @@ def training_items(name: str, root: str | None, cache: Path) -> Iterator[Item]:
 
 
 def untouched(root: str | None) -> Iterator[tuple[str, Iterable[Item]]]:
-    """The sets to choose and to measure by. AN4's and the prompts' test sets and digits are dev here."""
-    an4, prompts = ([u for u in read(name, root) if u.extra["split"] != "train"] for name in ("an4", "prompts_en"))
-    digits = read("fsdd", root)
-    yield "dev", [*census(an4), *with_sound([*prompts, *(u for u in digits if u.extra["split"] == "test")])]
-    order = np.random.default_rng(5).permutation(len(digits))
-    heard = [digits[i] for i in order if digits[i].extra["split"] == "train"]
-    yield "digits", with_sound(heard[:DEV_DIGITS])
+    """The sets to choose and to measure by. The test sets of AN4, the prompts and the digits are dev here."""
+    names = ("an4", "prompts_en", "fsdd")
+    an4, *others = ([u for u in read(name, root) if u.extra["split"] != "train"] for name in names)
+    yield "dev", [*census(an4), *with_sound(sum(others, []))]
     yield "test", with_sound(read("commands_en", root))
-    yield "noise", with_sound(read("noise", root))
 
 
 def census(utterances: list[Utterance]) -> Iterator[Item]:

