@@ -11,7 +11,8 @@ import pytest
 from test_graph import MODES, random_lexicon, random_ngrams, tokens_of, write_arpa
 
 from asr.errors import InputError
-from asr.graph import Build, GraphOptions, compile_graph, expand, minimize, topology
+from asr.graph import Build, GraphOptions, compile_graph, expand, minimize, order, topology
+from asr.graph.automaton import Automaton
 from asr.graph.cache import Cache, digest
 from asr.graph.expand import Forest
 from asr.graph.forecast import forecast
@@ -69,6 +70,31 @@ def test_blocks_of_any_size_build_the_same_graph(mode, tmp_path, monkeypatch):
             patch.setattr(topology, "_BLOCK", 8)
             assert_same(minimize.minimize(Forest(grammar, spellings)), graph)
             assert_same(apply_topology(graph, num_tokens), searched)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_states_stand_as_a_walk_from_the_start_meets_them(mode, tmp_path, monkeypatch):
+    for seed in range(5):
+        grammar, spellings, _ = problem(seed, mode, tmp_path, 20 * seed)
+        graph = minimize.minimize(Forest(grammar, spellings))
+        first, targets = graph.first, graph.target.tolist()
+        met = {graph.start: None}
+        for state in (queue := [graph.start]):
+            fresh = [t for t in targets[first[state] : first[state + 1]] if t not in met]
+            met.update(dict.fromkeys(fresh))
+            queue += dict.fromkeys(fresh)
+        number = np.empty(graph.num_states, np.int32)
+        number[list(met)] = np.arange(len(met))
+        arcs = (number[graph.source], graph.ilabel, graph.olabel, graph.cost, number[graph.target])
+        monkeypatch.setattr(order, "_BLOCK", 4)
+        assert_same(order.breadth_first(graph), Automaton.from_arcs(0, graph.final[list(met)], *arcs))
+
+
+def test_states_out_of_reach_stay_last():
+    graph = Automaton.from_arcs(2, np.array([3.0, 1.0, 2.0]), *np.array([[0, 2], [5, 6], [7, 8], [1, 2], [1, 1]]))
+    sorted_graph = order.breadth_first(graph)
+    assert sorted_graph.start == 0 and sorted_graph.final.tolist() == [2, 1, 3]
+    assert sorted_graph.source.tolist() == [0, 2] and sorted_graph.target.tolist() == [1, 1]
 
 
 def test_no_two_states_are_alike_but_through_cycles(tmp_path):

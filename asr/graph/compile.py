@@ -28,6 +28,7 @@ from asr.graph.forecast import Forecast, forecast
 from asr.graph.lexicon_fst import lexicon_fst, spell
 from asr.graph.memory import Ceiling, give_back, peak_mb
 from asr.graph.minimize import minimize
+from asr.graph.order import breadth_first
 from asr.graph.pack import Writer
 from asr.graph.preflight import check, homophones
 from asr.graph.sources import ArpaSource, Source, WordList
@@ -203,6 +204,8 @@ class Build:
             trees = self.ceiling.watch(forest.trees(), "LG", forest.num_joints, lambda trees: trees.levels[0])
             graph = minimize(forest, trees)
             del forest, trees
+            give_back()
+            graph = breadth_first(graph)
             self.cache.store("LG", self.lg_key, graph.to_arrays())
         give_back()
         self.stats.add("LG", graph.num_states, graph.num_arcs, start_s, bool(found))

@@ -1,0 +1,51 @@
+"""The order of a graph's states in memory, which a search walks through with every frame."""
+
+import numpy as np
+
+from asr.graph.automaton import Automaton
+from asr.graph.ranges import blocks, expand_ranges
+
+_BLOCK = 1 << 16  # arcs moved together
+
+
+def breadth_first(graph: Automaton) -> Automaton:
+    """The same graph, its states numbered as a walk from the start meets them, level by level.
+
+    What a beam holds at one frame then lies closer together, and the search is a tenth faster (docs/graphs.md).
+    States that cannot be reached come last.
+    """
+    first = graph.first
+    degree = np.diff(first)
+    number = np.full(graph.num_states, -1, np.int32)
+    place = np.empty(graph.num_states, np.int32)  # where a level first names each state
+    count, level = 0, np.array([graph.start], np.int32)
+    while len(level):
+        number[level] = np.arange(count, count + len(level))
+        count += len(level)
+        target = graph.target[expand_ranges(first[level], degree[level])[1]]
+        target = target[number[target] < 0]
+        rank = np.arange(len(target), dtype=np.int32)
+        place[target[::-1]] = rank[::-1]  # of several that write to one place the last one stays
+        level = target[place[target] == rank]
+    unreached = np.flatnonzero(number < 0)
+    number[unreached] = np.arange(count, count + len(unreached))
+    return _renumbered(graph, number)
+
+
+def _renumbered(graph: Automaton, number: np.ndarray) -> Automaton:
+    """State s becomes state number[s]; the arcs of a state stay in their order."""
+    old = np.empty_like(number)
+    old[number] = np.arange(len(number), dtype=np.int32)
+    begin = graph.first
+    degree = np.diff(begin)[old]
+    first = np.concatenate([[0], np.cumsum(degree)])
+    columns = [np.empty_like(column) for column in graph.arc_columns]
+    for low, high in blocks(first, _BLOCK):
+        _, arc = expand_ranges(begin[old[low:high]], degree[low:high])
+        for column, given in zip(columns, graph.arc_columns, strict=True):
+            column[first[low] : first[high]] = given[arc]
+    ilabel, olabel, cost, target = columns
+    for low in range(0, len(target), _BLOCK):
+        target[low : low + _BLOCK] = number[target[low : low + _BLOCK]]
+    source = np.repeat(np.arange(len(old), dtype=np.int32), degree)
+    return Automaton(int(number[graph.start]), graph.final[old], source, ilabel, olabel, cost, target)
