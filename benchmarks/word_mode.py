@@ -43,12 +43,16 @@ class Clips:
 
 @dataclass
 class Scored:
-    """One decision a clip and fold: (N,) each. `scores` is (N, measures); higher means surer."""
+    """One decision a clip and list: (N,) each. `scores` is (N, measures); higher means surer."""
 
     listed: np.ndarray
     right: np.ndarray
     speakers: np.ndarray
     scores: np.ndarray
+    words: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> "Scored":
+        return Scored(*(column[rows] for column in vars(self).values()))
 
 
 def load_clips(recognizer: Recognizer, utterances: Sequence[manifest.Utterance]) -> Clips:
@@ -89,9 +93,8 @@ def run_folds(recognizer: Recognizer, clips: Clips, common: Sequence[str]) -> tu
         background = recognizer.with_list(others([*tested, *lists[-1]], common))
         for word, speaker, log_probs in zip(clips.words, clips.speakers, clips.log_probs, strict=True):
             found, scores = score_clip(own, background, log_probs)
-            rows.append((word in half, found == word, speaker, scores))
-    listed, right, speakers, scores = (np.array(column) for column in zip(*rows, strict=True))
-    return Scored(listed, right, speakers, scores), lists
+            rows.append((word in half, found == word, speaker, scores, word))
+    return Scored(*(np.array(column) for column in zip(*rows, strict=True))), lists
 
 
 def equal_error(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float]:
@@ -121,7 +124,7 @@ def with_intervals(s: Scored, measure: int) -> dict[str, float | list[float]]:
     rng, drawn = np.random.default_rng(1), []
     for _ in range(RESAMPLES):
         own = np.concatenate([rows[name] for name in rng.choice(names, len(names))])
-        drawn.append(rates(Scored(s.listed[own], s.right[own], s.speakers[own], s.scores[own]), measure))
+        drawn.append(rates(s[own], measure))
     result: dict[str, float | list[float]] = {}
     for name, value in rates(s, measure).items():
         result[name] = round(value, 4)
@@ -131,6 +134,17 @@ def with_intervals(s: Scored, measure: int) -> dict[str, float | list[float]]:
     return result
 
 
+def share(scores: np.ndarray, threshold: float) -> float:
+    return float(np.mean(scores >= threshold))
+
+
+def at_threshold(s: Scored, noise: np.ndarray, measure: int, threshold: float) -> dict[str, float]:
+    score, listed = s.scores[:, measure], s.listed
+    accepted = {"listed": share(score[listed], threshold), "outside": share(score[~listed], threshold)}
+    right = float(np.mean(s.right[listed] & (score[listed] >= threshold)))
+    return {"threshold": threshold, **accepted, "listed_right": right, "noise": share(noise, threshold)}
+
+
 def plot(test: Scored, noise: np.ndarray, measure: int, path: Path) -> None:
     """Both kinds of errors over the threshold, and where the confidences of words in and out of the list lie."""
     import matplotlib
@@ -138,7 +152,7 @@ def plot(test: Scored, noise: np.ndarray, measure: int, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    score = test.scores[:, measure]
+    score, noise = np.maximum(test.scores[:, measure], 0), np.maximum(noise, 0)
     groups = {"in the list": score[test.listed], "outside": score[~test.listed], "noise": noise}
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
     grid = np.linspace(0, 1, 201)
@@ -172,20 +186,17 @@ def main(model: str = "exp/commands/model.asr", root: str = "../shared/data") ->
     used = list(MEASURES).index("confidence")
     final = with_intervals(test, used)
     own, background = recognizer.with_list(lists[0]), recognizer.with_list(others(lists[0], common))
-    unheard = load_clips(recognizer, [u for u in sets["noise"] if u.extra["split"] == "test"])
-    noise = np.array([score_clip(own, background, x)[1][used] for x in unheard.log_probs])
-    threshold = rates(dev, used)["threshold"]
-    at_dev = {
-        "threshold": threshold,
-        "refused": float(np.mean(test.scores[test.listed, used] < threshold)),
-        "accepted": float(np.mean(test.scores[~test.listed, used] >= threshold)),
-        "noise_accepted": float(np.mean(noise >= threshold)),
-    }
+    heard = load_clips(recognizer, sets["noise"])
+    noise = np.array([score_clip(own, background, x)[1][used] for x in heard.log_probs])
+    new = np.array([u.extra["split"] == "test" for u in sets["noise"]])
+    at_dev = at_threshold(test, noise[new], used, rates(dev, used)["threshold"])
     print("dev accuracy", rates(dev, used)["accuracy"], "\ntest", final, "\nat the threshold of dev", at_dev)
-    plot(test, noise, used, PLOT)
+    plot(test, noise[new], used, PLOT)
+    by_word = {str(word): float(test.right[test.listed & (test.words == word)].mean()) for word in set(test.words)}
     result = {"clips": len(test.listed) // 2, "test": final, "at_dev_threshold": at_dev,
-              "noise_clips": len(noise), "noise_accepted_at_eer": float(np.mean(noise >= final["threshold"])),
-              "measures": measures, "lists": lists}  # fmt: skip
+              "noise_accepted_at_eer": {"test": share(noise[new], final["threshold"]),
+                                        "train": share(noise[~new], final["threshold"])},
+              "measures": measures, "accuracy_by_word": dict(sorted(by_word.items())), "lists": lists}  # fmt: skip
     with atomic_write(RESULT) as file:
         json.dump(result, file, indent=1)
 
