@@ -282,6 +282,8 @@ def _asked(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
         path = cfg.graph.words if kind == "word" else cfg.graph.grammar
         if path is None:
             raise InputError(f"graph={kind} needs a file: {'words' if kind == 'word' else 'grammar'}=FILE")
+        if cfg.new_words:
+            raise InputError(f"new_words={cfg.new_words} needs a dynamic graph; put the words into {path}")
         return recognizer.with_list(read_list(path)) if kind == "word" else recognizer.with_grammar(path)
     return recognizer.with_new_words(read_new_words(cfg.new_words)) if cfg.new_words else recognizer
 

@@ -201,3 +201,4 @@ def test_lists_and_grammars_need_no_graph(out: Path, tmp_path: Path, capsys: pyt
     assert cli.main(called) == 0
     capsys.readouterr()
     assert cli.main(called[:4]) == 2 and "words=FILE" in capsys.readouterr().err
+    assert cli.main([*called, "new_words=x.txt"]) == 2 and "put the words into" in capsys.readouterr().err
