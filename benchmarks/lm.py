@@ -1,13 +1,22 @@
 """Estimation of language models and reading of ARPA files: ours beside lmplz.
 
-    python benchmarks/lm.py LMPLZ TEXT:ORDER[:PRUNE] ...
+    python benchmarks/lm.py text WORDS OUT TEXT ...
+    python benchmarks/lm.py run LMPLZ [--repeats 3] TEXT:ORDER[:PRUNE] ...
 
-LMPLZ is the program of kenlm (0.3.0); TEXT holds a sentence a line; PRUNE is as 0,1,2. For each job both estimate from
-the same text, lmplz with -S 2G, ours through `asr lm train` as it comes, each in a process of its own: CPU and wall
-seconds, peak memory. Then the ARPA files are compared, and ours is read back. Writes benchmarks/results/lm.json.
+`text` writes the sentences of the files TEXT as they are, and then again and again until there are WORDS words: in
+these copies 30 % of the words are drawn anew from all running words, from a fixed seed. So an enlarged text has the
+word counts of the real one, and two thirds of a copy's trigrams hold a word that was put there by chance.
+
+`run` estimates from the same text with LMPLZ, the program of kenlm (0.3.0), with -S 2G and with -S 500M, and with
+`asr lm train` as it comes (memory_mb=500), in turn and each in a process of its own: medians of CPU and wall seconds
+and of peak memory. Then the ARPA files are compared, and ours is read back. PRUNE is as 0,1,2. The jobs' rows of
+benchmarks/results/lm.json are replaced, others stay.
 """
 
+import argparse
 import json
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,9 +27,11 @@ import numpy as np
 from asr.files import atomic_write
 from asr.lm import arpa
 from asr.lm.model import NgramModel
+from asr.lm.texts import sentences
 
 RESULT = Path(__file__).parent / "results/lm.json"
 READ = "import sys; from asr.lm import arpa; print(sum(len(n.ids) for n in arpa.read(sys.argv[1]).orders))"
+DRAWN_ANEW = 0.3  # share of a copy's words
 
 
 # A process of its own starts what is measured: a process's peak memory begins with that of the one that started it.
@@ -34,13 +45,37 @@ sys.exit(status != 0)
 """
 
 
+def make_text(num_words: int, out: str, texts: list[str]) -> None:
+    """Writes at least `num_words` words, in whole sentences."""
+    tokens = np.array([token for sentence in sentences(texts) for token in (*sentence.split(), "\n")], object)
+    is_word = tokens != "\n"
+    words = tokens[is_word]
+    random = np.random.default_rng(0)
+    with atomic_write(out) as file:
+        file.write(as_lines(tokens))
+        for left in range(num_words - len(words), 0, -len(words)):
+            copy = tokens.copy()
+            anew = np.flatnonzero(is_word & (random.random(len(tokens)) < DRAWN_ANEW))
+            copy[anew] = random.choice(words, len(anew))
+            enough = np.searchsorted(np.cumsum(is_word), left) if left < len(words) else len(copy) - 1
+            file.write(as_lines(copy[: enough + np.argmax(copy[enough:] == "\n") + 1]))
+
+
+def as_lines(tokens: np.ndarray) -> str:
+    return " ".join(tokens).replace(" \n", "\n").replace("\n ", "\n")
+
+
 def measure(command: list[str]) -> dict[str, float]:
     """What a process takes."""
     result = subprocess.run([sys.executable, "-S", "-c", MEASURE, *command], capture_output=True, text=True)
     if result.returncode:
         raise SystemExit(f"{command[0]} failed: {result.stderr[-500:]}")
     cpu_s, wall_s, peak_mb = map(float, result.stdout.split())
-    return {"cpu_s": round(cpu_s, 1), "wall_s": round(wall_s, 1), "peak_mb": round(peak_mb)}
+    return {"cpu_s": cpu_s, "wall_s": wall_s, "peak_mb": peak_mb}
+
+
+def medians(runs: list[dict[str, float]]) -> dict[str, float]:
+    return {what: round(statistics.median(run[what] for run in runs), 1) for what in runs[0]}
 
 
 def largest_difference(ours: NgramModel, theirs: NgramModel) -> dict[str, float]:
@@ -57,37 +92,60 @@ def largest_difference(ours: NgramModel, theirs: NgramModel) -> dict[str, float]
     return {"log10_prob": prob, "log10_backoff": backoff}
 
 
-def run(lmplz: str, text: str, order: str, prune: str, folder: Path) -> dict:
-    files = {"lmplz": folder / "lmplz.arpa", "ours": folder / "ours.arpa"}
-    their_prune = ["--prune", *prune.split(",")] if prune else []
-    their_command = [lmplz, "-o", order, "-S", "2G", "-T", f"{folder}/", "--text", text, *their_prune]
-    train = [sys.executable, "-m", "asr", "lm", "train"]
-    our_command = [*train, f"text={text}", f"order={order}", f"arpa={files['ours']}"]
-    row: dict = {"text": Path(text).name, "order": int(order), "prune": prune}
-    row["lmplz"] = measure([*their_command, "--arpa", str(files["lmplz"])])
-    row["ours"] = measure([*our_command, *([f"prune={prune}"] if prune else [])])
-    row["read"] = measure([sys.executable, "-c", READ, str(files["ours"])])
-    ours = arpa.read(files["ours"])
-    row["ngrams"] = [len(ngrams.ids) for ngrams in ours.orders]
-    row["difference"] = largest_difference(ours, arpa.read(files["lmplz"]))
+def run(lmplz: str, text: str, order: str, prune: str, folder: Path, repeats: int) -> dict:
+    theirs, ours = folder / "lmplz.arpa", folder / "ours.arpa"
+    estimate = [lmplz, "-o", order, "-T", f"{folder}/", "--text", text, "--arpa", str(theirs)]
+    estimate += ["--prune", *prune.split(",")] if prune else []
+    train = [sys.executable, "-m", "asr", "lm", "train", f"text={text}", f"order={order}", f"arpa={ours}"]
+    train += [f"prune={prune}"] if prune else []
+    commands = {"lmplz -S 2G": [*estimate, "-S", "2G"], "lmplz -S 500M": [*estimate, "-S", "500M"], "ours": train}
+    runs: dict[str, list] = {name: [] for name in commands}
+    for _ in range(repeats):
+        for name, command in commands.items():
+            runs[name].append(measure(command))
+            print(" ", name, runs[name][-1], file=sys.stderr, flush=True)
+    row: dict = {"text": Path(text).name, "order": int(order), "prune": prune, "repeats": repeats}
+    row |= {name: medians(found) for name, found in runs.items()}
+    row["read"] = medians([measure([sys.executable, "-c", READ, str(ours)])])
+    model = arpa.read(ours)
+    row["ngrams"] = [len(ngrams.ids) for ngrams in model.orders]
+    row["difference"] = largest_difference(model, arpa.read(theirs))
+    row["load"] = round(os.getloadavg()[2], 1)  # of the last quarter of an hour
     return row
 
 
-def main(lmplz: str, jobs: list[str]) -> None:
-    rows = []
+def run_all(lmplz: str, jobs: list[str], repeats: int) -> None:
     for job in jobs:
         text, order, prune = (job.split(":") + [""])[:3]
         with tempfile.TemporaryDirectory() as folder:
-            rows.append(row := run(lmplz, text, order, prune, Path(folder)))
+            row = run(lmplz, text, order, prune, Path(folder), repeats)
         print(f"{row['text']} order {order} prune {prune or 0}: {sum(row['ngrams']) / 1e6:.2f} M n-grams")
-        for what in ("lmplz", "ours", "read"):
-            print("  {:6} {cpu_s:6.1f} CPU s {wall_s:6.1f} s {peak_mb:6} MB".format(what, **row[what]))
+        for what in ("lmplz -S 2G", "lmplz -S 500M", "ours", "read"):
+            print("  {:13} {cpu_s:6.1f} CPU s {wall_s:6.1f} s {peak_mb:6.0f} MB".format(what, **row[what]))
         print("  largest difference", row["difference"], flush=True)
+        rows = {(row["text"], row["order"], row["prune"]): row for row in json.loads(RESULT.read_text())}
+        rows[row["text"], row["order"], row["prune"]] = row
         with atomic_write(RESULT) as file:
-            json.dump(rows, file, indent=1)
+            json.dump(list(rows.values()), file, indent=1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    text = verbs.add_parser("text")
+    text.add_argument("words", type=int)
+    text.add_argument("out")
+    text.add_argument("texts", nargs="+")
+    compare = verbs.add_parser("run")
+    compare.add_argument("lmplz")
+    compare.add_argument("jobs", nargs="+", metavar="TEXT:ORDER[:PRUNE]")
+    compare.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    if options.verb == "text":
+        make_text(options.words, options.out, options.texts)
+    else:
+        run_all(options.lmplz, options.jobs, options.repeats)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        raise SystemExit(__doc__)
-    main(sys.argv[1], sys.argv[2:])
+    main()
