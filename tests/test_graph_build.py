@@ -87,7 +87,8 @@ def test_states_stand_as_a_walk_from_the_start_meets_them(mode, tmp_path, monkey
         number[list(met)] = np.arange(len(met))
         arcs = (number[graph.source], graph.ilabel, graph.olabel, graph.cost, number[graph.target])
         monkeypatch.setattr(order, "_BLOCK", 4)
-        assert_same(order.breadth_first(graph), Automaton.from_arcs(0, graph.final[list(met)], *arcs))
+        want = Automaton.from_arcs(0, graph.final[list(met)], *arcs)
+        assert_same(order.breadth_first(graph), want)
 
 
 def test_states_out_of_reach_stay_last():
