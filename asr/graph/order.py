@@ -16,22 +16,26 @@ def breadth_first(graph: Automaton) -> Automaton:
     What a beam holds at one frame then lies closer together, and the search is a tenth faster (docs/graphs.md).
     States that cannot be reached come last. The given graph's columns are overwritten: memory holds no second graph.
     """
+    return _renumbered(graph, _numbers(graph))
+
+
+def _numbers(graph: Automaton) -> np.ndarray:
+    """(S,) int32: the place of each state in the walk."""
     first = graph.first
-    degree = np.diff(first)
     number = np.full(graph.num_states, -1, np.int32)
     place = np.empty(graph.num_states, np.int32)  # where a level first names each state
     count, level = 0, np.array([graph.start], np.int32)
     while len(level):
         number[level] = np.arange(count, count + len(level))
         count += len(level)
-        target = graph.target[expand_ranges(first[level], degree[level])[1]]
+        target = graph.target[expand_ranges(first[level], first[level + 1] - first[level])[1]]
         target = target[number[target] < 0]
         rank = np.arange(len(target), dtype=np.int32)
         place[target[::-1]] = rank[::-1]  # of several that write to one place the last one stays
         level = target[place[target] == rank]
     unreached = np.flatnonzero(number < 0)
     number[unreached] = np.arange(count, count + len(unreached))
-    return _renumbered(graph, number)
+    return number
 
 
 def _renumbered(graph: Automaton, number: np.ndarray) -> Automaton:
@@ -39,8 +43,8 @@ def _renumbered(graph: Automaton, number: np.ndarray) -> Automaton:
     old = np.empty_like(number)
     old[number] = np.arange(len(number), dtype=np.int32)
     begin = graph.first
-    degree = np.diff(begin)[old]
-    first = np.concatenate([[0], np.cumsum(degree)])
+    degree = np.diff(begin).astype(np.int32)[old]
+    first = np.append(0, np.cumsum(degree, dtype=np.int64))
     arc = np.empty(graph.num_arcs, np.int32)
     for low, high in blocks(first, _BLOCK):
         arc[first[low] : first[high]] = expand_ranges(begin[old[low:high]], degree[low:high])[1]
