@@ -3,6 +3,7 @@
     python benchmarks/dynamic_graph.py bench               # the same words as HLG? how fast, cold and warm?
     python benchmarks/dynamic_graph.py new-words FOLDER    # 1,000 of them: ready when, found how often?
     python benchmarks/dynamic_graph.py curve FOLDER        # 10,000 to 1,000,000 words
+    python benchmarks/dynamic_graph.py in-turn FOLDER      # the speeds of some of these beside one another
 
 FOLDER is from benchmarks/million_words.py. All decode the bench pack (../shared/bench: 400 utterances, 41 minutes, 40
 phones) on one thread. Prints tables; writes benchmarks/results/dynamic_graph.json, each part under its name, and
@@ -47,6 +48,7 @@ BEAM = 16.0  # of all but the first table
 NEW, HEARD = 1000, 200  # words that a request brings along; of them said
 SIZES = (10_000, 30_000, 100_000, 200_000, 500_000, 1_000_000)
 STATIC_SIZES = (10_000, 30_000, 100_000, 200_000)
+IN_TURN = (("static", 30_000), ("dynamic", 30_000), ("dynamic", 200_000), ("dynamic", 1_000_000))
 
 
 def utterances() -> list[np.ndarray]:
@@ -205,6 +207,19 @@ def measure_curve(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def measure_in_turn(folder: Path) -> dict[str, dict[str, float]]:
+    """Warm speeds, medians of rounds in which systems take turns, and each beside the first's."""
+    tokens = read_pack(BENCH)[0]
+    systems = {f"{kind} {size}": GraphTables.read(folder / str(size) / kind, tokens) for kind, size in IN_TURN}
+    rtfs = {name: [decode(tables)[2]] for name, tables in systems.items()}
+    for _ in range(RUNS):
+        for name, tables in systems.items():
+            rtfs[name].append(decode(tables)[2])
+    warm = {name: float(np.median(runs[1:])) for name, runs in rtfs.items()}
+    first = next(iter(warm.values()))
+    return {name: {"warm": round(rtf, 6), "times": round(rtf / first, 2)} for name, rtf in warm.items()}
+
+
 def in_own_process(step: str, folder: Path, size: int = 0) -> dict[str, Any]:
     command = [sys.executable, __file__, "step", step, str(folder), str(size)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
@@ -255,11 +270,10 @@ def plot(rows: list[dict[str, Any]]) -> None:
         own = [row for row in rows if kind in row]
         sizes = [row["words"] for row in own]
         decoded = [row[f"decode-{kind}"] for row in own]
-        ready = [row[kind]["seconds"] + d["open_s"] for row, d in zip(own, decoded, strict=True)]
-        panels[0].plot(sizes, ready, marker="o", label=kind)
+        panels[0].plot(sizes, [row[kind]["cpu_seconds"] for row in own], marker="o", label=kind)
         panels[1].plot(sizes, [d["peak_mb"] for d in decoded], marker="o", label=kind)
         panels[2].plot(sizes, [1e3 * d["warm"] for d in decoded], marker="o", label=kind)
-    titles = ("s until it decodes, from text files", "MB resident while decoding", "CPU ms for a second of audio")
+    titles = ("CPU s to build, from text files", "MB resident while decoding", "CPU ms for a second of audio")
     for axes, title in zip(panels, titles, strict=True):
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)
@@ -289,6 +303,8 @@ def main(part: str, *places: str) -> None:
             found: Any = measure_bench(Path(out))
         elif part == "new-words":
             found = measure_new_words(Path(out), Path(places[0]))
+        elif part == "in-turn":
+            found = measure_in_turn(Path(places[0]))
         else:
             found = measure_curve(Path(places[0]))
     print(json.dumps(found, indent=1))
