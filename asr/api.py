@@ -97,6 +97,7 @@ class Recognizer:
         """
         if not isinstance(self.tables, DynamicTables):
             raise InputError("new words need a dynamic graph; make it with `asr graph graph.kind=dynamic`")
+        _check_many(new_words, "new words")
         words = [NewWord(new) if isinstance(new, str) else new for new in new_words]
         spell = partial(pronunciations, unit=self.cfg.tokens.unit, known={}, g2p=self.cfg.g2p)
         tables = self.tables.with_words(words, self.tokens, spell)
@@ -108,25 +109,32 @@ class Recognizer:
         What sounds like none of them gets a low confidence: see `decoder.reject_below`. Raises InputError naming words
         that cannot be spelled in the model's units.
         """
-        weights = dict(entries) if isinstance(entries, Mapping) else dict.fromkeys(entries, 1.0)
-        if not weights or not all(entry.split() for entry in weights):
+        _check_many(entries, "entries of the list")
+        given = dict(entries) if isinstance(entries, Mapping) else dict.fromkeys(entries, 1.0)
+        weights = {" ".join(entry.split()): weight for entry, weight in given.items()}
+        if not weights or "" in weights:
             raise InputError("the list is empty or has an empty entry; give words or phrases")
         words = words_of(weights)
         return self._closed(list_grammar(weights, {word: i for i, word in enumerate(words, 1)}), words)
 
-    def with_grammar(self, path: str | Path) -> "Recognizer":
-        """The same model for utterances of a phrase grammar (asr.graph.phrase_grammar). Raises as `with_list` does."""
-        grammar = read_grammar(path)
-        words = grammar.words
-        return self._closed(grammar.automaton({word: i for i, word in enumerate(words, 1)}), words)
+    def with_grammar(self, grammar: str | Path) -> "Recognizer":
+        """The same model for utterances of a phrase grammar: a JSGF file, or its text, which begins with `#JSGF`.
+
+        Raises InputError naming file, line and column, and as `with_list` does.
+        """
+        read = read_grammar(grammar)
+        return self._closed(read.automaton({word: i for i, word in enumerate(read.words, 1)}), read.words)
 
     def _closed(self, grammar: Automaton, words: list[str]) -> "Recognizer":
+        if self.cfg.decoder.kind == "greedy":
+            raise InputError("greedy search hears no list and no grammar; use decoder.kind=graph")
         known = self.tables.known(words, self.tokens) if self.tables else {}
         known |= self.lexicon.pronunciations if self.lexicon else {}
         spelled = Lexicon(pronunciations(words, self.cfg.tokens.unit, known, self.cfg.g2p))
         silence = self.tables.silence if self.tables else self.cfg.graph.silence
         graph = closed_graph(grammar, words, spelled, self.tokens, silence)
-        tables = GraphTables(graph, ["<eps>", *words], spelled, silence, is_closed=True)
+        base = self.tables.base if self.tables and self.tables.is_closed else self.tables
+        tables = GraphTables(graph, ["<eps>", *words], spelled, silence, is_closed=True, base=base)
         return Recognizer(self.model, self.cfg, self.tokens, tables, self.device, self.lexicon)
 
     def _searcher(self, decoder: DecoderConfig) -> Searcher:
@@ -185,6 +193,7 @@ class Recognizer:
         call alone: see `with_new_words`.
         Raises InputError naming the recording that cannot be read or is too long.
         """
+        _check_many(new_words, "new words")
         if new_words := list(new_words):
             return self.with_new_words(new_words).transcribe(x, sample_rate_hz, phrases)
         bias = self.bias(phrases)
@@ -287,6 +296,11 @@ class Recognizer:
             raise InputError(f"give sample_rate_hz= with an array of samples; the model itself hears {rate_hz} Hz")
         _check_length(len(x) / sample_rate_hz, limit_s)
         return _samples(x, sample_rate_hz, rate_hz)
+
+
+def _check_many(items: Iterable[object], what: str) -> None:
+    if isinstance(items, str):
+        raise InputError(f"{what} come as a list of strings, not as the text '{items}'")
 
 
 def _check_length(duration_s: float, limit_s: float) -> None:

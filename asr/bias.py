@@ -63,7 +63,7 @@ def read_phrases(path: str | Path, boost: float) -> dict[str, float]:
     Raises InputError naming the file, and the line whose boost is no number.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"cannot read the phrases {path}: {e}") from e
     phrases = {}

@@ -4,7 +4,7 @@ import gzip
 import lzma
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -27,6 +27,19 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     except BaseException:
         os.unlink(name)
         raise
+
+
+@contextmanager
+def moved_into(folder: Path, stale: Iterable[str]) -> Iterator[Path]:
+    """A temporary folder whose files move to `folder` when all of them are written. Files whose names match `stale` go
+    then; where writing fails, the folder stays as it was."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as temporary:
+        yield Path(temporary)
+        for old in [path for pattern in stale for path in folder.glob(pattern)]:
+            old.unlink(missing_ok=True)
+        for file in Path(temporary).iterdir():
+            file.replace(folder / file.name)
 
 
 @contextmanager

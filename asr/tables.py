@@ -34,6 +34,7 @@ class GraphTables:
     lexicon: Lexicon | None
     silence: str | None = None
     is_closed: bool = False  # it holds what a caller lists; what is said may be none of it
+    base: "GraphTables | None" = None  # of a closed graph: the graph that spells words which are listed next
 
     def __post_init__(self) -> None:
         if self.graph.max_olabel >= len(self.words):
@@ -52,6 +53,8 @@ class GraphTables:
 
     def known(self, words: Iterable[str], tokens: Tokens) -> Spelled:
         """The pronunciations, in units, of those of `words` that the graph's lexicon lists."""
+        if self.is_closed:
+            return self.base.known(words, tokens) if self.base else {}
         assert self.lexicon is not None
         return {word: self.lexicon.pronunciations[word] for word in words if word in self.lexicon}
 
@@ -92,9 +95,9 @@ class DynamicTables(GraphTables):
         return known + self.added.get(label, [])
 
     def known(self, words: Iterable[str], tokens: Tokens) -> Spelled:
-        tree = self.language.tree
-        listed = [word for word in words if word in tree.numbers]
-        return {word: [tuple(tokens.decode(s)) for s in tree.spellings(tree.numbers[word])] for word in listed}
+        added, own = {self.words[label]: label for label in self.added}, self.language.tree.numbers
+        labels = {word: label for word in words if (label := added.get(word) or own.get(word))}
+        return {word: [tuple(tokens.decode(s)) for s in self.spellings(at, tokens)] for word, at in labels.items()}
 
     def with_words(self, new_words: Iterable[NewWord], tokens: Tokens, pronounce: Pronounce) -> "DynamicTables":
         """These tables with `new_words` in the place of those they may have.

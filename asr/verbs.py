@@ -124,6 +124,8 @@ def graph(cfg: Config) -> None:
         raise InputError(f"{cfg.out}/train holds no tokens.txt; run `asr train` first, or name a tokens.table")
     lexicon = Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon else None
     if cfg.graph.kind == "dynamic":
+        if cfg.graph.forecast:
+            raise InputError("graph.forecast is of static graphs; of a dynamic one nothing is compiled")
         lexicon = lexicon or spell(arpa.read(cfg.lm.arpa).words)
         built = dynamic.compile_dynamic(tokens, lexicon, cfg.lm.arpa, cfg.graph.dir, cfg.graph.silence)
         print(f"{built['words']} words -> {cfg.graph.dir}")
@@ -205,6 +207,10 @@ def bundle(cfg: Config) -> None:
     from asr import bundle
     from asr.trainer import load_model
 
+    if cfg.graph.kind not in ("static", "dynamic"):
+        raise InputError(
+            f"graph={cfg.graph.kind} comes with each request; bundle without it, and name it to transcribe"
+        )
     cfg = run_folder.as_trained(cfg)
     model, tokens = load_model(cfg)
     graph_dir = cfg.graph.dir if cfg.decoder.kind == "graph" else None

@@ -275,3 +275,25 @@ def test_audio_for_a_model_of_stored_features_is_explained(tmp_path):
         api.Recognizer(model(cfg), cfg, TOKENS).transcribe(tmp_path / "x.wav")
     with pytest.raises(InputError, match="x.npy does not exist; check the path$"):
         api.Recognizer(model(cfg), cfg, TOKENS).transcribe(tmp_path / "x.npy")
+
+
+def test_lists_and_grammars_of_a_caller(recognizer, bundle_path, waves):
+    listed = recognizer.with_list(["a b", "b"])
+    assert {h.text for h in listed.transcribe(waves[:3])} <= {"a b", "b"}
+    assert listed.with_list({"b": 1.0}).transcribe(waves[0]).text == "b"
+    text = "#JSGF V1.0;\ngrammar g;\npublic <g> = b;\n"
+    (bundle_path.parent / "g.jsgf").write_text(text)
+    for grammar in (text, bundle_path.parent / "g.jsgf"):
+        assert recognizer.with_grammar(grammar).transcribe(waves[0]).text == "b"
+    for empty in ([], ["a", " "]):
+        with pytest.raises(InputError, match="the list is empty or has an empty entry"):
+            recognizer.with_list(empty)
+    with pytest.raises(InputError, match="units: C; clean the text"):
+        recognizer.with_list(["C"])
+    with pytest.raises(InputError, match="as a list of strings, not as the text 'ab'"):
+        recognizer.with_list("ab")
+    with pytest.raises(InputError, match="as a list of strings, not as the text 'ab'"):
+        recognizer.transcribe(waves[0], new_words="ab")
+    greedy = api.load(bundle_path, kind="greedy")
+    with pytest.raises(InputError, match="greedy search hears no list"):
+        greedy.with_list(["a"])

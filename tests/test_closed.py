@@ -3,9 +3,12 @@
 import itertools
 import math
 import random
+import time
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from random_graphs import EXACT
 from test_graph import MODES, brute_force, random_lexicon, tokens_of
 
@@ -181,12 +184,60 @@ def test_graphs_of_grammars_equal_brute_force(mode, seed, tmp_path):
         ("import <b.c>; public <a> = x;", "imports are not read"),
         ("public <a> = x ^ > y;", r":3:18: '>' has no meaning here"),
         ("public <a> = <NULL>;", "has no words"),
+        ('public <a> = "" | <NULL>;', "has no words"),
+        ("public <a> = /1e400/ x | /1/ y;", r":3:14: give all of the alternatives a weight"),
+        (f"public <a> = {'(' * 200}x{')' * 200};", "more than 100 groups within each other"),
+        (
+            "public <r0> = x;"
+            + "".join(f"public <r{i + 1}> = (<r{i}>);" for i in range(3000))
+            + "public <a> = <r3000>;",
+            "lie more than 300 within each other",
+        ),
     ],
 )
 def test_faults_of_grammars_are_named(body, sentence, tmp_path):
     (tmp_path / "g.jsgf").write_text(f"#JSGF V1.0;\ngrammar g;\n{body}")
     with pytest.raises(InputError, match=sentence):
         read_grammar(tmp_path / "g.jsgf")
+
+
+def test_what_jsgf_files_hold_is_read(tmp_path):
+    text = """#JSGF V1.0 UTF-8 en;
+// Copyright of somebody
+/** what it is for */
+grammar com.acme.lights;
+public <all> = <lights.what> {tag with \\} brace} | "a \\"b\\" " {x} | <com.acme.lights.other>;
+<what> = 불 켜; <other> = "";
+"""
+    for grammar in (read_grammar(text), read_grammar(_written(tmp_path / "g.jsgf", text))):
+        assert grammar.words == ["불", "켜", "a", '"b"']
+        assert accepted(grammar.automaton(numbered(grammar.words)), grammar.words, 3).keys() == {
+            (), ("불", "켜"), ("a", '"b"'),
+        }  # fmt: skip
+    weights = parse("#JSGF V1.0;\ngrammar g;\npublic <a> = /1E3/ x | /2e-1/ y | /1e+1/ z;", "g").nodes["<a>"].weights
+    assert weights == (1000.0, 0.2, 10.0)
+
+
+def _written(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text('<>ab|()[]*+;=/"\\{}. 1e\n', max_size=40))
+def test_no_text_is_more_than_refused(body):
+    try:
+        read_grammar(f"#JSGF V1.0;\ngrammar g;\npublic <a> = {body}").automaton({})
+    except (InputError, KeyError):  # the labels are none
+        pass
+
+
+def test_many_alternatives_take_no_time():
+    text = "#JSGF V1.0;\ngrammar g;\npublic <a> = " + " | ".join(f"w{i}" for i in range(20000)) + ";"
+    start = time.process_time()
+    grammar = read_grammar(text)
+    assert grammar.automaton(numbered(grammar.words)).num_arcs == 20000
+    assert time.process_time() - start < 10
 
 
 def test_grammars_need_their_head_and_something_to_say(tmp_path):
@@ -209,6 +260,17 @@ def test_files_of_lists(tmp_path):
         read_list(path)
     with pytest.raises(InputError, match="'yes' has the weight 0"):
         list_grammar({"yes": 0.0}, {"yes": 1})
+    for line, sentence in (
+        ("yes\tnan", "list.txt:2: 'yes' has the weight nan"),
+        ("yes\t-1", "list.txt:2: 'yes' has the weight -1"),
+        ("no\t2", "list.txt:2: 'no' has the weight 2 here and another above"),
+        ("\t2", "list.txt:2: expected 'entry' or 'entry<TAB>weight'"),
+    ):
+        path.write_text(f"no\n{line}\n")
+        with pytest.raises(InputError, match=sentence):
+            read_list(path)
+    path.write_text("\ufeffno\r\nno\r\n")
+    assert read_list(path) == {"no": 1.0}
 
 
 def test_what_is_not_listed_gets_a_low_confidence():
@@ -227,7 +289,7 @@ def test_what_is_not_listed_gets_a_low_confidence():
 
 
 def test_words_that_cannot_be_spelled_are_named():
-    with pytest.raises(InputError, match="1 words of the list cannot be spelled by this model: ax"):
+    with pytest.raises(InputError, match="1 words cannot be spelled in this model's units: ax"):
         closed_graph(
             list_grammar({"a": 1, "ax": 1}, {"a": 1, "ax": 2}), ["a", "ax"], Lexicon({"a": ["a"], "ax": ["ax"]}),
             Tokens(["<blk>", "a"]),

@@ -123,6 +123,28 @@ def test_new_words_and_slots_equal_brute_force(mode, seed, tmp_path):
         assert costs[words] == pytest.approx(cost, abs=1e-4)
 
 
+def test_a_build_that_fails_leaves_the_graph_as_it_was(tmp_path):
+    tokens, lexicon, _, _ = make_language(random.Random(3), "plain", tmp_path)
+    before = {file.name: file.read_bytes() for file in (tmp_path / "graph").iterdir()}
+    (tmp_path / "bad.arpa").write_text("\\data\\\nngram 1=2\n\n\\1-grams:\n-1 </s>\n\\end\\\n")
+    other = Lexicon({word: [("a", "a", "a")] for word in lexicon.pronunciations})
+    with pytest.raises(InputError, match="bad.arpa"):
+        compile_dynamic(tokens, other, tmp_path / "bad.arpa", tmp_path / "graph")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "graph").iterdir()} == before
+
+
+def test_lists_behind_new_words_and_lists_know_their_pronunciations(tmp_path):
+    tokens, lexicon, _, tables = make_language(random.Random(3), "plain", tmp_path)
+    first = next(iter(lexicon.pronunciations))
+    more = tables.with_words([NewWord("anew", (("a", "b", "a"),))], tokens, no_pronunciation)
+    closed = GraphTables(more.graph, more.words, None, is_closed=True, base=more)
+    for some in (more, closed):
+        known = some.known([first, "anew", "other"], tokens)
+        assert {word: set(variants) for word, variants in known.items()} == {
+            first: set(lexicon.pronunciations[first]), "anew": {("a", "b", "a")},
+        }  # fmt: skip
+
+
 def test_another_language_model_needs_no_other_tree(tmp_path):
     rng = random.Random(3)
     tokens, lexicon, _, _ = make_language(rng, "plain", tmp_path)

@@ -201,4 +201,8 @@ def test_lists_and_grammars_need_no_graph(out: Path, tmp_path: Path, capsys: pyt
     assert cli.main(called) == 0
     capsys.readouterr()
     assert cli.main(called[:4]) == 2 and "words=FILE" in capsys.readouterr().err
+    assert cli.main(["bundle", f"out={out}", "graph=word", f"words={tmp_path}/list.txt"]) == 2
+    assert "comes with each request" in capsys.readouterr().err
+    assert cli.main(["graph", f"out={out}", "graph=dynamic", "forecast=true"]) == 2
+    assert "nothing is compiled" in capsys.readouterr().err
     assert cli.main([*called, "new_words=x.txt"]) == 2 and "put the words into" in capsys.readouterr().err

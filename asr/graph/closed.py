@@ -9,7 +9,6 @@ What is said may be none of it: see `asr.searchers.GraphSearcher` on rejection.
 """
 
 import io
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -21,38 +20,52 @@ from asr.graph.automaton import Automaton
 from asr.graph.expand import Forest
 from asr.graph.lexicon_fst import spell
 from asr.graph.minimize import minimize
-from asr.graph.preflight import check
 from asr.search import Graph
 from asr.text.lexicon import Lexicon, name_some
-from asr.tokens import SPACE, Tokens
+from asr.tokens import BLANK, SPACE, Tokens
+
+LEAST, MOST = 1e-9, 1e9  # weights
 
 
 def read_list(path: str | Path) -> dict[str, float]:
-    """Entries and their weights. Raises InputError naming the file, and the line whose weight is no positive number."""
+    """Entries and their weights. Raises InputError naming the file, and a line that has no entry, no good weight, or an
+    entry that stands there with another weight."""
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"cannot read the list {path}: {e}; it holds a word or phrase a line, in UTF-8") from e
     entries: dict[str, float] = {}
     for number, line in enumerate(lines, 1):
-        entry, tab, weight = line.partition("\t")
-        if entry := " ".join(entry.split()):
-            try:
-                entries[entry] = float(weight) if tab else 1.0
-            except ValueError:
-                raise InputError(f"{path}:{number}: the weight '{weight}' of '{entry}' is no number") from None
+        if line.strip():
+            entry, weight = _parse(line, f"{path}:{number}")
+            if entries.setdefault(entry, weight) != weight:
+                raise InputError(f"{path}:{number}: '{entry}' has the weight {weight:g} here and another above")
     if not entries:
         raise InputError(f"the list {path} is empty; write a word or phrase a line")
     return entries
 
 
+def _parse(line: str, where: str) -> tuple[str, float]:
+    entry, tab, weight = line.partition("\t")
+    entry = " ".join(entry.split())
+    if not entry:
+        raise InputError(f"{where}: expected 'entry' or 'entry<TAB>weight'")
+    try:
+        value = float(weight) if tab and weight.strip() else 1.0
+    except ValueError:
+        raise InputError(f"{where}: the weight '{weight}' of '{entry}' is no number") from None
+    if not LEAST <= value <= MOST:
+        raise InputError(f"{where}: '{entry}' has the weight {value:g}; it must be from {LEAST:g} to {MOST:g}")
+    return entry, value
+
+
 def list_grammar(entries: Mapping[str, float], labels: Mapping[str, int]) -> Automaton:
     """G: exactly one of the entries, each as likely as its weight says. A tree of words, costs where entries part.
 
-    Raises InputError for a weight that is not positive and finite.
+    Raises InputError for a weight out of range.
     """
-    if odd := next((e for e, weight in entries.items() if not (weight > 0 and math.isfinite(weight))), None):
-        raise InputError(f"the entry '{odd}' has the weight {entries[odd]:g}; it must be a positive number")
+    if odd := next((e for e, weight in entries.items() if not LEAST <= weight <= MOST), None):
+        raise InputError(f"the entry '{odd}' has the weight {entries[odd]:g}; it must be from {LEAST:g} to {MOST:g}")
     total = sum(entries.values())
     children: dict[tuple[int, int], int] = {}  # (state, label) -> state
     mass, final = [total], [0.0]  # of each state: the weights below it, and of the entry that ends there
@@ -84,9 +97,12 @@ def closed_graph(grammar: Automaton, words: list[str], lexicon: Lexicon, tokens:
     Raises InputError naming words that the lexicon or the token table cannot spell.
     """
     separator = SPACE if SPACE in tokens else None
-    kept, lexicon, left_out = check(words, lexicon, tokens, silence, separator)
-    if left_out:
-        raise InputError(f"{len(left_out)} words of the list cannot be spelled by this model: {name_some(left_out)}")
+    units = set(tokens.symbols) - {BLANK, SPACE}
+    spelled = {word: [s for s in lexicon.pronunciations[word] if s and units.issuperset(s)] for word in words}
+    if unspelled := [word for word, spellings in spelled.items() if not spellings]:
+        raise InputError(f"{len(unspelled)} words cannot be spelled in this model's units: {name_some(unspelled)}; "
+                         "clean the text as that of the training was (`asr text clean`)")  # fmt: skip
     file = io.BytesIO()
-    pack.write(minimize(Forest(grammar, spell(kept, lexicon, tokens, silence, separator))).arrays(), file, True)
+    spellings = spell(words, Lexicon(spelled), tokens, silence, separator)
+    pack.write(minimize(Forest(grammar, spellings)).arrays(), file, True)
     return Graph.from_bytes(file.getvalue())

@@ -11,15 +11,13 @@ would be built is left alone. LG grows and HLG is written in blocks: of HLG memo
 import dataclasses
 import json
 import logging
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from asr.errors import InputError
-from asr.files import atomic_write
+from asr.files import atomic_write, moved_into
 from asr.graph.automaton import Automaton
 from asr.graph.cache import Cache, digest, file_digest
 from asr.graph.draw import draw
@@ -36,7 +34,7 @@ from asr.graph.topology import Topology, ctc_topology
 from asr.text.lexicon import Lexicon
 from asr.tokens import SPACE, Tokens
 
-_OF_DYNAMIC = ("tree.bin", "lm.ngram")  # a dynamic graph in the same folder goes
+_OF_DYNAMIC = ("tree.bin", "lm.ngram", "*.svg")  # a dynamic graph in the same folder goes, and old drawings
 _ARCS_TO_STATE = 4  # denser graphs make no picture
 _log = logging.getLogger(__name__)
 Speller = Callable[[Sequence[str]], Lexicon]
@@ -142,7 +140,7 @@ class Build:
     def write(self, out_dir: str | Path) -> GraphStats:
         """Build what is not there yet and write all files to the folder."""
         stats, standing = self.stats, self._standing(Path(out_dir))
-        with _moved_into(Path(out_dir)) as folder:
+        with moved_into(Path(out_dir), stale=_OF_DYNAMIC) as folder:
             if standing:
                 stats.stages, stats.graph_digest = standing, file_digest(Path(out_dir) / "graph.bin")
                 _log.info("graph.bin: all that it is made from is as before; it stays")
@@ -243,15 +241,3 @@ class Build:
         words = ["<eps>", *self.words, "#0"]
         for name, part in self.pictures.items():
             draw(part, folder / f"{name}.svg", words if name == "G" else isymbols, isymbols if name == "H" else words)
-
-
-@contextmanager
-def _moved_into(out_dir: Path) -> Iterator[Path]:
-    """A temporary folder whose files move to `out_dir` when all of them are written; old drawings go."""
-    out_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out_dir, prefix=".building-") as temporary:
-        yield Path(temporary)
-        for stale in [*out_dir.glob("*.svg"), *(out_dir / name for name in _OF_DYNAMIC)]:
-            stale.unlink(missing_ok=True)
-        for file in Path(temporary).iterdir():
-            file.replace(out_dir / file.name)

@@ -7,7 +7,6 @@ that asr.graph.expand would compile, with the same costs: csrc/decoder/lazy_grap
 
 import json
 import logging
-import resource
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +15,9 @@ import numpy as np
 
 from asr import _decoder
 from asr.errors import InputError
-from asr.files import atomic_write
+from asr.files import atomic_write, moved_into
 from asr.graph.lexicon_fst import spell
+from asr.graph.memory import peak_mb
 from asr.graph.ngram_file import NgramFile, write_ngram
 from asr.graph.preflight import check
 from asr.graph.tree import Tree, write_tree
@@ -47,28 +47,25 @@ def compile_dynamic(tokens: Tokens, lexicon: Lexicon, arpa_path: str | Path, out
     start_s = time.monotonic()
     separator = SPACE if SPACE in tokens else None
     words, lexicon, unsaid = check(lexicon.pronunciations, lexicon, tokens, silence, separator)
-    folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_tree(words, spell(words, lexicon, tokens, silence, separator), folder / TREE)
-    del lexicon
-    _log.info("tree     %9d words %7.1f s", len(words), time.monotonic() - start_s)
-    model = arpa.read(arpa_path)
-    left_out = _without_spelling(model, set(words))
-    write_ngram(model, folder / NGRAM)
-    _log.info("n-gram   %9d n-grams %5.1f s", sum(len(o.ids) for o in model.orders), time.monotonic() - start_s)
-    tokens.write(folder / "tokens.txt")
-    stats: dict[str, object] = {
-        "kind": "dynamic",
-        "words": len(words),
-        "left_out": unsaid + left_out,
-        "silence": silence,
-        "seconds": round(time.monotonic() - start_s, 2),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-    }
-    with atomic_write(folder / "stats.json") as file:
-        json.dump(stats, file, indent=1, ensure_ascii=False)
-    for stale in [*(folder / name for name in STATIC_FILES), *folder.glob("*.svg")]:
-        stale.unlink(missing_ok=True)
+    with moved_into(Path(out_dir), stale=(*STATIC_FILES, "*.svg")) as folder:
+        write_tree(words, spell(words, lexicon, tokens, silence, separator), folder / TREE)
+        del lexicon
+        _log.info("tree     %9d words %7.1f s", len(words), time.monotonic() - start_s)
+        model = arpa.read(arpa_path)
+        left_out = _without_spelling(model, set(words))
+        write_ngram(model, folder / NGRAM)
+        _log.info("n-gram   %9d n-grams %5.1f s", sum(len(o.ids) for o in model.orders), time.monotonic() - start_s)
+        tokens.write(folder / "tokens.txt")
+        stats: dict[str, object] = {
+            "kind": "dynamic",
+            "words": len(words),
+            "left_out": unsaid + left_out,
+            "silence": silence,
+            "seconds": round(time.monotonic() - start_s, 2),
+            "peak_mb": peak_mb(),
+        }
+        with atomic_write(folder / "stats.json") as file:
+            json.dump(stats, file, indent=1, ensure_ascii=False)
     return stats
 
 

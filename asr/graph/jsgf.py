@@ -6,9 +6,10 @@
     <what> = "living room" | kitchen | 거실 {tag};   // tags are passed over
 
 Sequences, alternatives `|` with weights `/w/` before all of them or none, groups `( )`, options `[ ]`, repeats `*` and
-`+`, rules, `<NULL>` and `<VOID>`, comments. Not imports, and no rule that uses itself.
+`+`, rules, `<NULL>` and `<VOID>`, tags, comments. Not imports, and no rule that uses itself.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,16 @@ from typing import NoReturn
 
 from asr.errors import InputError
 
-_HEADER = re.compile(r"\s*#JSGF[^;\n]*;\s*grammar\s+[^\s;]+\s*;")
+_HEADER = re.compile(r"\s*#JSGF[^;\n]*;")
 _TOKEN = re.compile(
-    r"""(?P<space>\s+|//[^\n]*|/\*.*?\*/)|(?P<rule><[^<>\s]+>)|(?P<weight>/\s*[\d.]+(?:e-?\d+)?\s*/)|(?P<tag>\{[^{}]*\})
-    |"(?P<quoted>[^"]*)"|(?P<sign>[;=|*+()\[\]])|(?P<word>[^\s;=|*+<>()\[\]{}/"]+)""",
+    r"""(?P<space>\s+|//[^\n]*|/\*.*?\*/)|(?P<rule><[^<>\s]+>)|(?P<weight>/\s*[\d.]+(?:[eE][-+]?\d+)?\s*/)
+    |(?P<tag>\{(?:\\.|[^{}\\])*\})|"(?P<quoted>(?:\\.|[^"\\])*)"|(?P<sign>[;=|*+()\[\]])
+    |(?P<word>[^\s;=|*+<>()\[\]{}/"]+)""",
     re.VERBOSE | re.DOTALL,
 )
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _CLOSING = {"(": ")", "[": "]"}
+_DEEPEST = 100  # groups within groups
 
 
 @dataclass(frozen=True)
@@ -48,17 +52,20 @@ def parse(text: str, name: str) -> Rules:
     return _Parser(text, name).rules()
 
 
-def read(path: str | Path) -> Rules:
+def read(grammar: str | Path) -> Rules:
+    """A file, or the text itself, which begins with `#JSGF`."""
+    if str(grammar).lstrip("\ufeff \t\r\n").startswith("#JSGF"):
+        return parse(str(grammar).lstrip("\ufeff"), "the grammar")
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = Path(grammar).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"cannot read the grammar {path}: {e}; it is a JSGF file in UTF-8") from e
-    return parse(text, str(path))
+        raise InputError(f"cannot read the grammar {grammar}: {e}; it is a JSGF file in UTF-8") from e
+    return parse(text, str(grammar))
 
 
 class _Parser:
     def __init__(self, text: str, name: str):
-        self.text, self.name = text, name
+        self.text, self.name, self.depth = text, name, 0
         header = _HEADER.match(text)
         if not header:
             self.fail(0, "expected '#JSGF V1.0;' and 'grammar NAME;'")
@@ -76,6 +83,7 @@ class _Parser:
         self.at = 0
 
     def rules(self) -> Rules:
+        self.head()
         nodes: dict[str, Node] = {}
         public = []
         while self.tokens[self.at][0] != "end":
@@ -83,6 +91,7 @@ class _Parser:
             kind, name, place = self.tokens[self.at]
             if kind != "rule":
                 self.fail(place, f"expected '<rule> =', found '{name}'" + "; imports are not read" * (name == "import"))
+            name = self.local(name)
             if name in nodes:
                 self.fail(place, f"the rule {name} is there twice")
             self.at += 1
@@ -94,6 +103,19 @@ class _Parser:
             self.fail(len(self.text), "no rule is public; write 'public' before what may be said")
         return Rules(nodes, public)
 
+    def head(self) -> None:
+        """`grammar NAME;`: rules may be called by that name, too, or by its last part, as in `<lights.what>`."""
+        place = self.tokens[self.at][2]
+        if not self.take_if("grammar") or self.tokens[self.at][0] != "word":
+            self.fail(place, "expected 'grammar NAME;' behind '#JSGF V1.0;'")
+        name = self.tokens[self.at][1]
+        self.at += 1
+        self.expect(";")
+        self.own = (name + ".", name.rpartition(".")[2] + ".")
+
+    def local(self, rule: str) -> str:
+        return "<" + next((rule[1:].removeprefix(own) for own in self.own if rule[1:].startswith(own)), rule[1:])
+
     def choice(self) -> Node:
         weights: list[float | None] = []
         parts = []
@@ -104,7 +126,7 @@ class _Parser:
             if not self.take_if("|"):
                 break
         given = [w for w in weights if w is not None]
-        if given and (len(given) < len(weights) or not sum(given) > 0):
+        if given and (len(given) < len(weights) or not 0 < sum(given) < math.inf):
             self.fail(begin, "give all of the alternatives a weight /w/, some above 0, or none")
         return (
             parts[0]
@@ -137,8 +159,12 @@ class _Parser:
         kind, text, place = self.tokens[self.at]
         if kind == "sign" and text in _CLOSING:
             self.at += 1
+            self.depth += 1
+            if self.depth > _DEEPEST:
+                self.fail(place, f"more than {_DEEPEST} groups within each other")
             inside = self.choice()
             self.expect(_CLOSING[text])
+            self.depth -= 1
             skip = Node("null")
             return inside if text == "(" else Node("choice", parts=(inside, skip), weights=(1.0, 1.0))
         if kind not in ("word", "quoted", "rule"):
@@ -146,9 +172,11 @@ class _Parser:
         self.at += 1
         if kind == "rule":
             special = {"<NULL>": "null", "<VOID>": "void"}.get(text)
-            return Node(special) if special else Node("rule", text, where=self.where(place))
+            return Node(special) if special else Node("rule", self.local(text), where=self.where(place))
+        if kind == "quoted":
+            text = _ESCAPED.sub(r"\1", text)
         words = tuple(Node("word", word) for word in text.split())
-        return words[0] if len(words) == 1 else Node("sequence", parts=words)
+        return words[0] if len(words) == 1 else Node("sequence" if words else "null", parts=words)
 
     def take_if(self, text: str) -> bool:
         found = self.tokens[self.at][0] in ("sign", "word") and self.tokens[self.at][1] == text

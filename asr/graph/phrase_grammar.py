@@ -17,6 +17,7 @@ from asr.graph.automaton import Automaton
 from asr.graph.jsgf import Node, Rules, read
 
 MOST_STATES = 1_000_000
+DEEPEST = 300  # rules and groups within each other
 
 
 @dataclass(frozen=True)
@@ -40,31 +41,43 @@ class Grammar:
         return _entered_by_nothing(_compact(fst))
 
 
-def read_grammar(path: str | Path) -> Grammar:
-    """Raises InputError naming file, line and column."""
-    rules = read(path)
+def read_grammar(grammar: str | Path) -> Grammar:
+    """A JSGF file, or its text, which begins with `#JSGF`. Raises InputError naming file, line and column."""
+    rules = read(grammar)
     words: dict[str, None] = {}
     for name in rules.public:
-        _collect(rules, rules.nodes[name], (name,), words, set())
+        _collect(rules, rules.nodes[name], (name,), words, {}, 0)
     if not words:
-        raise InputError(f"the grammar {path} has no words")
+        raise InputError(f"the grammar of {', '.join(rules.public)} has no words")
     return Grammar(rules, list(words))
 
 
-def _collect(rules: Rules, node: Node, above: tuple[str, ...], words: dict[str, None], done: set[str]) -> None:
-    """The words below a node. Raises InputError for a rule that is not there or uses itself."""
+def _collect(
+    rules: Rules, node: Node, above: tuple[str, ...], words: dict[str, None], heights: dict[str, int], depth: int
+) -> int:
+    """Gathers the words below a node; returns its height.
+
+    Raises InputError for a rule that is not there, uses itself, or lies too deep.
+    """
     if node.kind == "word":
         words[node.name] = None
+    height = 0
     if node.kind == "rule":
         if node.name in above:
             raise InputError(f"{node.where}: the rule {node.name} uses itself: {' '.join(above)}; write a repeat")
         if node.name not in rules.nodes:
             raise InputError(f"{node.where}: there is no rule {node.name}")
-        if node.name not in done:
-            _collect(rules, rules.nodes[node.name], (*above, node.name), words, done)
-            done.add(node.name)
+        if node.name not in heights and depth < DEEPEST:
+            within = (*above, node.name)
+            heights[node.name] = _collect(rules, rules.nodes[node.name], within, words, heights, depth + 1)
+        height = 1 + heights.get(node.name, 0)
+    if depth + height >= DEEPEST:
+        raise InputError(
+            f"rules and groups below {above[0]} lie more than {DEEPEST} within each other; make it flatter"
+        )
     for part in node.parts:
-        _collect(rules, part, above, words, done)
+        height = max(height, 1 + _collect(rules, part, above, words, heights, depth + 1))
+    return height
 
 
 class _Builder:
@@ -101,10 +114,11 @@ class _Builder:
                 start = middle
             self.add(node.parts[-1], start, end)
         elif node.kind == "choice":
+            total = sum(node.weights)
             for part, weight in zip(node.parts, node.weights, strict=True):
                 if weight > 0:
                     middle = self.state()
-                    self.arc(start, 0, -math.log(weight / sum(node.weights)), middle)
+                    self.arc(start, 0, -math.log(weight / total), middle)
                     self.add(part, middle, end)
         elif node.kind == "repeat":
             self._repeat(node, start, end)

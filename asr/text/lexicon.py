@@ -35,7 +35,7 @@ class Lexicon:
     def read(cls, path: str | Path) -> "Lexicon":
         """Raises InputError naming the file, and the line where there is one."""
         try:
-            return cls.parse(Path(path).read_text(encoding="utf-8"), path)
+            return cls.parse(Path(path).read_text(encoding="utf-8-sig"), path)
         except (OSError, UnicodeDecodeError) as e:
             raise InputError(
                 f"cannot read the lexicon {path}: {e}; it holds 'word unit unit ...' lines in UTF-8"

@@ -1,11 +1,17 @@
 """How words are spelled in a net's units: as their letters, as a dictionary lists them, or guessed."""
 
+import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from asr.config import G2pConfig
 from asr.errors import InputError
 from asr.text.lexicon import Guess, Lexicon, name_some
 from asr.text.units import to_units
+
+if TYPE_CHECKING:
+    from asr.text.g2p import G2p
 
 Spelled = dict[str, list[tuple[str, ...]]]  # words -> their pronunciations in units
 
@@ -35,17 +41,36 @@ def pronunciations(
 
 
 def guesser(cfg: G2pConfig) -> Guess | None:
-    """What pronounces words by the model of the configuration; None where that is none."""
+    """What pronounces words by the configured model, which is opened for the first of them; None where that is none."""
     if cfg.model == "none":
         return None
-    from asr.text.g2p import G2p
-
-    model = G2p.default() if cfg.model == "default" else G2p.open(cfg.model)
 
     def guess(words: Sequence[str]) -> Mapping[str, Sequence[Sequence[str]]]:
+        model = _opened(cfg.model)
         if cfg.nbest == 1:
             return {word: [units] for word, units in model.best(words).items()}
         found = model.pronounce(words, cfg.nbest, cfg.min_probability)
         return {word: [variant.units for variant in variants] for word, variants in found.items()}
 
     return guess
+
+
+def _opened(name: str) -> "G2p":
+    from asr.text.g2p import G2p
+
+    return G2p.default() if name == "default" else _from_file(name, _stamp(name))
+
+
+@lru_cache(4)
+def _from_file(path: str, stamp: int) -> "G2p":
+    """Kept, since a service asks for it with each request; `stamp` tells files of one name apart."""
+    from asr.text.g2p import G2p
+
+    return G2p.open(path)
+
+
+def _stamp(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0  # opening it says why
