@@ -2,16 +2,19 @@
 
     tables = tables.with_words([NewWord("bixby"), NewWord("gangnam", slot="<place>", weight=1.0)])
 
-Needs a dynamic graph (asr.graph.dynamic), of which nothing is copied or built again. A word without a slot may stand
-wherever the language model backs off to single words, at the cost of the median of these; the history behind it is
-empty. A slot is a word of the language model's text in angle brackets, such as `<name>`: its words share its
-probability there, and the history goes on behind it.
+Needs a dynamic graph (asr.graph.dynamic), of which nothing is copied or built again. A word without a slot stands where
+the language model has `<unk>`, else wherever it backs off to single words, and is as likely as the likelier ones of its
+words are (asr.tables). A slot is a word of the language model's text in angle brackets, such as `<name>`: its words
+share its probability there, and the history goes on behind it. A word that comes twice has both pronunciations, and
+the larger weight.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from asr.errors import InputError
+from asr.search import MOST_COST
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,24 @@ class NewWord:
     pronunciations: tuple[tuple[str, ...], ...] = ()  # in units of the net; none: they are found
     slot: str | None = None  # such as "<name>"; None: anywhere
     weight: float = 0.0  # nats by which it is likelier
+
+    def __post_init__(self) -> None:
+        """Raises InputError for what is no word, and for a weight that is no number or too large."""
+        if not self.word or self.word == "<eps>" or self.word.split() != [self.word]:
+            raise InputError(f"'{self.word}' is no new word; it must be one word without spaces")
+        if not abs(self.weight) <= MOST_COST:
+            raise InputError(f"the new word '{self.word}' has the weight {self.weight}; it is at most {MOST_COST:g}")
+
+
+def merged(new_words: Iterable[NewWord]) -> list[NewWord]:
+    """Each word once in each slot."""
+    found: dict[tuple[str, str | None], NewWord] = {}
+    for new in new_words:
+        if (key := (new.word, new.slot)) in found:
+            pronunciations = tuple(dict.fromkeys((*found[key].pronunciations, *new.pronunciations)))
+            new = NewWord(new.word, pronunciations, new.slot, max(found[key].weight, new.weight))
+        found[key] = new
+    return list(found.values())
 
 
 def read_new_words(path: str | Path) -> list[NewWord]:
@@ -40,6 +61,10 @@ def _parse(line: str, where: str) -> NewWord:
         )
     units, slot, weight = [*columns, "", "", ""][:3]
     try:
-        return NewWord(word, (tuple(units.split()),) if units else (), slot or None, float(weight or 0))
+        value = float(weight or 0)
     except ValueError:
         raise InputError(f"{where}: the weight '{weight}' is not a number") from None
+    try:
+        return NewWord(word, (tuple(units.split()),) if units else (), slot or None, value)
+    except InputError as e:
+        raise InputError(f"{where}: {e}") from None

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from asr.errors import InputError
-from asr.graph.dynamic import ANYWHERE, Language
-from asr.lm.model import UNKNOWN, is_slot
-from asr.new_words import NewWord
+from asr.graph.dynamic import Language
+from asr.lm.model import is_slot
+from asr.new_words import NewWord, merged
 from asr.search import Graph
 from asr.text.lexicon import Lexicon, name_some
 from asr.text.pronunciation import Spelled
@@ -105,7 +105,7 @@ class DynamicTables(GraphTables):
         `pronounce` spells those that come without a pronunciation and are not in the lexicon. Raises InputError naming
         words that cannot be spelled in `tokens`, and a slot that the language model does not have.
         """
-        new_words = list(new_words)
+        new_words = merged(new_words)
         tree = self.language.tree
         spelled = _spell(new_words, tree.numbers, pronounce)
         fresh = dict.fromkeys(new.word for new in new_words if new.word not in tree.numbers)
@@ -134,8 +134,8 @@ class DynamicTables(GraphTables):
         """The word of the language model that stands for the slot."""
         words = self.language.ngram.words
         if slot is None:
-            return words.index(UNKNOWN) if UNKNOWN in words else ANYWHERE
-        if slot not in words:
+            return self.language.ngram.unknown  # or anywhere, where that is -1
+        if slot not in words or not is_slot(slot):
             known = name_some([word for word in words if is_slot(word)]) or "none"
             raise InputError(f"the language model has no slot '{slot}'; write it into its text. It has: {known}")
         return words.index(slot)
@@ -144,10 +144,11 @@ class DynamicTables(GraphTables):
         """Of each word in the slot, but for its weight."""
         if slot is not None:
             return float(np.logaddexp.reduce([new.weight for new in members]))
-        ngram, place = self.language.ngram, self._place(None)
-        alone = ngram.unigrams["cost"][ngram.unigrams["word"] == place].sum()
-        has_contexts = np.count_nonzero(ngram.arcs["word"] == place) > 1
-        return float(np.quantile(ngram.unigrams["cost"], LIKELY if has_contexts else LIKELY_ALONE) - alone)
+        ngram = self.language.ngram
+        if not len(ngram.sorted_costs):
+            return 0.0
+        share = LIKELY if ngram.knows_contexts_of_unknown else LIKELY_ALONE
+        return float(np.quantile(ngram.sorted_costs, share) - ngram.cost_of_unknown)
 
 
 def read_stats(folder: str | Path) -> dict[str, Any]:

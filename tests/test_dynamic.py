@@ -247,12 +247,32 @@ def test_new_words_that_cannot_be_added_are_named(tmp_path):
         (NewWord("x", (("q",),)), "'x' cannot be spelled.*'q'"),
         (NewWord("x", (("a", "<space>"),)), "'x' is spelled 'a <space>'"),
         (NewWord("x", (("a",),), "<city>"), "no slot '<city>'.*It has: <name>"),
+        (NewWord("x", (("a",),), "<unk>"), "no slot '<unk>'.*It has: <name>"),
+        (NewWord("x", (("a",),), "w0"), "no slot 'w0'"),
     ]:
         with pytest.raises(InputError, match=sentence):
             tables.with_words([new], tokens, no_pronunciation)
     found = tables.with_words([NewWord("x")], tokens, lambda words: {word: [("a", "b")] for word in words})
     assert found.words[-1] == "x" and found.spellings(len(found.words) - 1, tokens) == [tuple(tokens.encode("ab"))]
     assert found.words[:-1] == tables.words
+
+
+@pytest.mark.parametrize(
+    "bad", [{"word": ""}, {"word": "a b"}, {"word": "<eps>"}, {"word": "x", "weight": math.nan},
+            {"word": "x", "weight": math.inf}, {"word": "x", "weight": 1e39}],
+)  # fmt: skip
+def test_what_is_no_new_word_is_refused(bad):
+    with pytest.raises(InputError, match="new word"):
+        NewWord(**bad)
+
+
+def test_a_new_word_listed_twice_shares_its_slot_once(tmp_path):
+    tokens, _, _, tables = make_language(random.Random(2), "plain", tmp_path, slots=["<name>"])
+    once = [NewWord("kim", (("a",), ("b", "a")), "<name>", 1.0), NewWord("lee", (("b", "b"),), "<name>")]
+    twice = [NewWord("kim", (("a",),), "<name>"), once[1], NewWord("kim", (("b", "a"),), "<name>", 1.0), once[1]]
+    scores = np.random.default_rng(1).exponential(2.0, (5, len(tokens)))
+    found = [best(tables.with_words(new, tokens, no_pronunciation), scores) for new in (once, twice)]
+    assert found[0] == found[1]
 
 
 def test_files_of_new_words(tmp_path):
@@ -263,7 +283,8 @@ def test_files_of_new_words(tmp_path):
         NewWord("seoul", (("S", "OW", "L"),), "<place>", 1.5),
         NewWord("anna", (), "<name>"),
     ]
-    for line, sentence in [("two words\n", ":1: expected 'word'"), ("x\ta\tb\tmuch\n", "'much' is not a number")]:
+    for line, sentence in [("two words\n", ":1: expected 'word'"), ("x\ta\tb\tmuch\n", "'much' is not a number"),
+                           ("x\nx\t\t\tnan\n", ":2: the new word 'x' has the weight nan")]:  # fmt: skip
         path.write_text(line)
         with pytest.raises(InputError, match=sentence):
             read_new_words(path)

@@ -29,7 +29,6 @@ from asr.tokens import SPACE, Tokens
 TREE, NGRAM = "tree.bin", "lm.ngram"
 CACHE_BYTES = 512 << 20  # of a graph; beyond, the next utterance begins a new one
 STATIC_FILES = ("graph.bin", "words.txt", "lexicon.txt")  # of a compiled graph
-ANYWHERE = -1  # the slot that follows the empty history
 Slot = tuple[int, list[tuple[list[int], int, float]]]  # as Slot in csrc/decoder/vocabulary.h
 _log = logging.getLogger(__name__)
 

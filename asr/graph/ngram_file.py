@@ -4,6 +4,7 @@ It takes 12 bytes an n-gram and 16 a history, opens at once, and depends on no l
 never reached.
 """
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from asr.graph.grammar import ngram_grammar
 from asr.graph.parts import lines_of, read_parts, text_of, write_parts
-from asr.lm.model import BEGIN, END, NgramModel
+from asr.lm.model import BEGIN, END, UNKNOWN, NgramModel
 
 HEADER = np.dtype(
     [("magic", "S8")]
@@ -56,6 +57,25 @@ class NgramFile:
         self.arcs = cutter.take(ARC, header["num_arcs"])
         self.words = lines_of(cutter.take(np.uint8, header["words_bytes"]), int(header["num_words"]), name)
         self.num_unigrams = int(states["arc_begin"][1])
+
+    @cached_property
+    def unknown(self) -> int:
+        """The number of `<unk>`, -1 where the model has none."""
+        return self.words.index(UNKNOWN) if UNKNOWN in self.words else -1
+
+    @cached_property
+    def cost_of_unknown(self) -> float:
+        """Without context; 0 where there is none."""
+        return float(self.unigrams["cost"][self.unigrams["word"] == self.unknown].sum()) if self.unknown >= 0 else 0.0
+
+    @cached_property
+    def knows_contexts_of_unknown(self) -> bool:
+        return self.unknown >= 0 and int(np.count_nonzero(self.arcs["word"] == self.unknown)) > 1
+
+    @cached_property
+    def sorted_costs(self) -> np.ndarray:
+        """Of the words without context, ascending."""
+        return np.sort(self.unigrams["cost"])
 
     @property
     def unigrams(self) -> np.ndarray:
