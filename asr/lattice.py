@@ -14,7 +14,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import inf
+from math import exp, inf, log1p
 
 import numpy as np
 from numpy.typing import NDArray
@@ -214,4 +214,4 @@ def log_add(a: float, b: float) -> float:
     """log(exp(a) + exp(b))."""
     if a < b:
         a, b = b, a
-    return a if b == -inf else a + float(np.log1p(np.exp(b - a)))
+    return a if b == -inf else a + log1p(exp(b - a))
