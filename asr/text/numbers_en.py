@@ -218,6 +218,7 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
         (r"(?<![\d-])(\d{4})-(0?[1-9]|1[0-2])-(0?[1-9]|[12]\d|3[01])(?![\d-])", _iso_date),
         (r"(?<![\d/])(\d{1,2})/(\d{1,2})/(\d{4}|\d{2})(?![\d/])", _slash_date),
         (rf"(?<=\d)\s?{_DASH}\s?(?=[$£€¥₩]\d)", lambda m: " to "),
+        (r"(?<![\w.)\-–—−])[-−](?=[$£€¥₩]?\.?\d)", lambda m: "minus "),
         (
             rf"(?:\bUS)?(?<!\d)([$£€¥₩])\s?(?:({_NUMBER}){_DASH})?({_NUMBER})"
             r"(?:[\s-]?(hundred|thousand|million|billion|trillion|(?:[kKmMbBtT]|bn|mn)\b))?",
@@ -235,7 +236,6 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
         (r"(?<!\w)['’](\d\d)(?![\d'’])", lambda m: _two_digits(int(m[1]))),
         (r"(?<![\d/.,])(?:(\d{1,6})[\s-])?(?<!\d)(\d{1,3})[/⁄](\d{1,3})(?![\d/⁄])", _fraction),
         (r"(?<!\d)\d+(?:\.\d+){2,}", lambda m: " point ".join(map(number, m[0].split(".")))),
-        (r"(?<![\w.)\-–—−])[-−](?=\.?\d)", lambda m: "minus "),
         (rf"(?<=\d)\s?{_DASH}\s?(?=\d)", lambda m: " to "),
         (r"(?<=\d)\s?[x×]\s?(?=\d)", lambda m: " by "),
         (r"(?<=\d)\s?\+\s?(?=\d)", lambda m: " plus "),

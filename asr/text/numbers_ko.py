@@ -79,10 +79,9 @@ _UNITS = {
 }  # fmt: skip
 _MONEY = {"$": "달러", "€": "유로", "£": "파운드", "¥": "엔", "₩": "원", "￦": "원"}
 _EMERGENCY = {"112", "114", "119", "911", "007", "365"}  # figure by figure where no counter follows
-_KNOWN = {
-    "63빌딩": "육삼빌딩", "3·1": "삼일", "3.1절": "삼일절", "5·18": "오일팔", "6·25": "육이오",
-    "6.25": "육이오", "4·19": "사일구", "8·15": "팔일오", "9/11": "구일일",
-}  # fmt: skip
+_KNOWN = {"63빌딩": "육삼빌딩", "3·1절": "삼일절", "3.1절": "삼일절", "9/11": "구일일"}
+_DAYS = {"3·1": "삼일", "4·19": "사일구", "5·18": "오일팔", "6·25": "육이오", "8·15": "팔일오"}  # of history
+_OF_DAYS = "전쟁|사변|동란|참전|남침|때|이후|당시|광복|해방|만세|운동|민주|광주|항쟁|혁명|의거|기념"  # behind 6.25
 
 
 def sino(n: int) -> str:
@@ -140,7 +139,7 @@ _COUNTER = "|".join(
 )
 _COUNTED = rf"(?:(?P<near>{_COUNTER})|\s(?P<far>{_COUNTER})(?=[^가-힣]|$|{_PARTICLE}))"
 _UNIT = "|".join(sorted(map(re.escape, _UNITS), key=len, reverse=True))
-_DIVISION = "조의|조|항|회|차|호|장|절|편|권|부|대|기|위|과|관"  # behind 제
+_DIVISION = "의|조|항|회|차|호|장|절|편|권|부|대|기|위|과|관"  # behind 제
 _SCALE = "[십백천]?[만억조]|[십백천]"
 
 
@@ -169,13 +168,9 @@ def _score(match: re.Match) -> str:
 
 
 def _scaled(match: re.Match) -> str:
-    written, scale = match[1], match[2]
-    words = (
-        scale
-        if written == "1" and scale in ("만", "천", "백", "십", "천만", "백만", "십만")
-        else number(written) + scale
-    )
-    return f"{words} {match[3]}" if match[3] else words
+    written, scale, some = match[1], match[2], (match[3] or "").strip()
+    words = (scale if written == "1" and scale[0] in "십백천만" else number(written) + scale) + some
+    return f"{words} {match[4]}" if match[4] else words
 
 
 def _date(match: re.Match) -> str:
@@ -209,9 +204,14 @@ def _degrees(match: re.Match) -> str:
 RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
     (re.compile(pattern), replace)
     for pattern, replace in (
-        (rf"(?<!\d)(?:{'|'.join(map(re.escape, _KNOWN))})(?!\d)", lambda m: _KNOWN[m[0]]),
+        (rf"(?<![\d.])(?:{'|'.join(map(re.escape, _KNOWN))})(?!\d)", lambda m: _KNOWN[m[0]]),
+        (
+            rf"(?<![\d.])(?:(?:{'|'.join(_DAYS)})(?!\s?[%a-zA-Z°]|[\d점배위차호번명개일])"
+            rf"|(?:{'|'.join(_DAYS).replace('·', '[.]')})(?=\s?(?:{_OF_DAYS})))",
+            lambda m: _DAYS[m[0].replace(".", "·")],
+        ),
         (r"(?<![가-힣])([초중고])([1-6])(?!\d)", lambda m: m[1] + number(m[2])),  # years of school
-        (r"(?<=[조항호절장편])(?=제\s?\d)", lambda m: " "),
+        (r"(?:(?<=\d)|(?<=\d[조항호절장편])|(?<=[법령칙]))(?=제\d)", lambda m: " "),
         (r"(?<=\d),(?=\d{3}(?!\d))", lambda m: ""),
         (r"(?<![\d-])(\d{4})\s?[-./]\s?(\d{1,2})\s?[-./]\s?(\d{1,2})(?!\d)\.?", _date),
         (
@@ -221,21 +221,22 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
         ),
         (r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])", _time),
         (rf"({_NUMBER})\s?:\s?({_NUMBER})", lambda m: f"{number(m[1])} 대 {number(m[2])}"),
+        (
+            rf"(섭씨\s?|화씨\s?|영하\s?)?([-−])?((?:{_NUMBER}\s?{_TILDE}\s?)?{_NUMBER})\s?°\s?([CF])(?![A-Za-z])",
+            _degrees,
+        ),
+        (rf"(?<![\w.)-])[-−](?=[{''.join(_MONEY)}]?\d)", lambda m: "마이너스 "),
         (rf"(?:US|U\.S\.)?([{''.join(_MONEY)}])\s?({_NUMBER})({_SCALE})?", _money),
-        (rf"(섭씨\s?|화씨\s?|영하\s?)?([-−])?({_NUMBER})\s?°\s?([CF])(?![A-Za-z])", _degrees),
         (
             rf"(?:시속\s?)?({_NUMBER})\s?(km/h|mph)",
             lambda m: f"시속 {m[1]}{'킬로미터' if m[2] == 'km/h' else '마일'}",
         ),
         (rf"({_NUMBER})\s?({_UNIT})(?![A-Za-z\d])", lambda m: f"{m[1]}{_UNITS[m[2]]}"),
-        (
-            r"제\s?(\d+)(?:\s?(조의|조|항|회|차|호|장|절|편|권|부|대|기|위|과|관))?",
-            lambda m: f"제{number(m[1])} {m[2] or ''}".rstrip(),
-        ),
+        (rf"(?<![가-힣])제\s?(\d+)\s?({_DIVISION})", lambda m: f"제{number(m[1])}{'' if m[2] == '의' else ' '}{m[2]}"),
+        (r"(?<![가-힣])제(\s?)(\d+)(?![\d.]|\s?(?:명|사람|살|개|가지|시간))", lambda m: f"제{m[1]}{number(m[2])}"),
         (rf"({_NUMBER})\s?{_TILDE}\s?({_NUMBER}){_COUNTED}", _range),
         (r"(?<![\d/])(\d+)\s?/\s?(\d+)(?![\d/])", _fraction),
-        (r"(?<![\w.)-])[-−](?=\d)", lambda m: "마이너스 "),
-        (rf"({_NUMBER})({_SCALE})여?(?:\s?({_COUNTER}))?", _scaled),
+        (rf"({_NUMBER})({_SCALE})(여|\s여(?=\s|명))?(?:\s?({_COUNTER}))?", _scaled),
         (rf"({_NUMBER})\s?여\s?({_COUNTER})", lambda m: f"{number(m[1])}여 {m[2]}"),
         (rf"({_NUMBER})\s?번(?={_FOLLOWED['번']})", lambda m: f"{number(m[1])} 번"),
         (rf"({_NUMBER}){_COUNTED}", _counted),
