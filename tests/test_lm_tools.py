@@ -12,6 +12,7 @@ from test_lm import zipf_text
 import asr.lm
 from asr.errors import InputError
 from asr.lm import backoff, marginals
+from asr.lm.filter import restrict
 from asr.lm.mix import fit, mix
 from asr.lm.model import BEGIN, END, UNKNOWN, NgramModel
 from asr.lm.prune import losses, prune, select
@@ -44,9 +45,12 @@ class Slow:
     def after(self, history: Words) -> list[str]:
         return [word for word in self.words if (*history, word) in self.listed]
 
+    def mass(self, history: Words) -> float:
+        return sum(self.prob(history, word) for word in self.words)
+
     def check_sums(self) -> None:
         for history in [(), *self.histories]:
-            assert sum(self.prob(history, word) for word in self.words) == pytest.approx(1.0, abs=5e-6)
+            assert self.mass(history) == pytest.approx(1.0, abs=5e-6)
 
     def srilm_marginal(self, history: Words) -> float:
         value = 1.0
@@ -124,9 +128,9 @@ def test_losses_are_those_of_srilm(seed: int) -> None:
         assert found == pytest.approx([slow.loss(g) for g in rows(model, order)], rel=2e-3, abs=2e-8)
 
 
-def test_loss_is_the_relative_entropy_by_brute_force() -> None:
+@pytest.mark.parametrize("model", [small(1, 2), restrict(small(1, 2), ["w0", "w2", "w3", "w5"])])
+def test_loss_is_the_relative_entropy_by_brute_force(model: NgramModel) -> None:
     """D(p || p') = P(h) sum over all words of p(w | h) log (p(w | h) / p'(w | h)), with the one n-gram taken out."""
-    model = small(1, 2)
     before = Slow(model)
     for row, loss in enumerate(losses(model, "product")[0]):
         *history, _ = rows(model, 2)[row]
@@ -150,6 +154,38 @@ def test_pruned_models_sum_to_one_and_keep_histories(texts: list[str], order: in
     assert len(slow.listed) == size and pruned.words == model.words
     assert all(g[:-1] in slow.listed for g in slow.listed if len(g) > 1)
     assert all(slow.scorer.table[g][0] == pytest.approx(Slow(model).scorer.table[g][0]) for g in slow.listed)
+
+
+@given(corpora, orders, st.sets(words, min_size=1), st.floats(0, 1), st.sampled_from(["product", "stationary"]))
+@settings(max_examples=40, deadline=None)
+def test_pruning_after_filtering_keeps_the_mass_of_each_history(
+    texts: list[str], order: int, kept: set[str], share: float, kind: str
+) -> None:
+    model = restrict(asr.lm.train([*texts, " ".join(kept)], order), kept)
+    total = sum(len(ngrams.ids) for ngrams in model.orders)
+    pruned = prune(model, size=len(model.words) + round(share * (total - len(model.words))), marginals=kind)
+    before, after = Slow(model), Slow(pruned)
+    for history in [(), *after.histories]:
+        assert after.mass(history) == pytest.approx(before.mass(history), abs=1e-6)
+    assert all(after.scorer.table[g][0] == before.scorer.table[g][0] for g in after.listed)
+
+
+def test_pruning_a_filtered_model_leaves_alone_what_uses_no_pruned_ngram() -> None:
+    model = restrict(small(1, 2), ["w0", "w2", "w3", "w5"])
+    pruned = prune(model, threshold=1e-3)
+    before, after = Slow(model), Slow(pruned)
+    touched = {g[:-1] for g in before.listed - after.listed}
+    untouched = [h for h in before.histories if h not in touched and before.after(h)]
+    assert touched and untouched
+    for history, word in itertools.product(untouched, before.words):
+        assert after.log10_prob(history, word) == pytest.approx(before.log10_prob(history, word), abs=1e-6)
+
+
+def test_a_filtered_model_of_which_nothing_is_pruned_stays_as_it_is() -> None:
+    model = restrict(small(1), ["w0", "w2", "w3", "w5"])
+    for before, after in zip(model.orders, prune(model, threshold=0.0).orders, strict=True):
+        assert after.log10_prob == pytest.approx(before.log10_prob)
+        assert after.log10_backoff == pytest.approx(before.log10_backoff, abs=1e-6)
 
 
 @pytest.mark.parametrize("threshold", [1e-5, 1e-3])
@@ -249,6 +285,21 @@ def test_a_model_with_itself_is_itself() -> None:
     for ours, theirs in zip(mixed.orders, model.orders, strict=True):
         assert np.array_equal(ours.ids, theirs.ids)
         assert ours.log10_prob == pytest.approx(theirs.log10_prob, abs=1e-6)
+
+
+@given(corpora, corpora, orders, orders, st.sets(words, min_size=1), st.floats(0.05, 0.95))
+@settings(max_examples=25, deadline=None)
+def test_mixture_after_filtering_has_the_mass_of_its_parts(
+    a: list[str], b: list[str], n: int, m: int, kept: set[str], weight: float
+) -> None:
+    models = [restrict(asr.lm.train([*a, " ".join(kept)], n), kept), asr.lm.train(b, m)]
+    mixed = Slow(mix(models, [weight, 1 - weight]))
+    filtered, whole = (Slow(model) for model in models)
+    for history in [(), *mixed.histories]:
+        known = [tuple(word if word in {*slow.words, BEGIN} else UNKNOWN for word in history)
+                 for slow in (filtered, whole)]  # fmt: skip
+        expected = weight * filtered.mass(known[0]) + (1 - weight) * whole.mass(known[1])
+        assert mixed.mass(history) == pytest.approx(expected, abs=5e-6)
 
 
 def test_weights_are_the_best_by_search() -> None:

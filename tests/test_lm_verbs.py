@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pywrapfst
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_lm import corpora, listed, orders, words, zipf_text
 
@@ -43,6 +43,7 @@ def size(model: NgramModel) -> int:
 
 
 @given(corpora, orders, st.sets(words, min_size=1), st.lists(st.lists(words, min_size=1, max_size=6), min_size=1))
+@example(["a a b"], 4, {"a"}, [["a", "a"]])  # no 4-gram stays, and yet the 3-grams' back-offs count
 @settings(max_examples=40, deadline=None)
 def test_restricted_models_score_as_the_whole(texts: list[str], order: int, kept: set[str], test: list) -> None:
     model = asr.lm.train([*texts, " ".join(kept)], order)
@@ -208,6 +209,8 @@ def test_vocabulary(folder: Path, capsys: pytest.CaptureFixture) -> None:
         ("adapt base=a.arpa text=b.txt dev=dev.txt lang=fr output=c.arpa", "lm.lang=fr: expected one of none, en, ko"),
         ("adapt base=a.arpa text=b.txt dev=empty.txt output=c.arpa", "empty.txt holds no sentence"),
         ("filter arpa=a.arpa output=c.arpa", "vocabulary=FILE is missing"),
+        ("vocabulary text=a.txt size=0 output=c.txt", "lm.size is 0; it is how many words"),
+        ("vocabulary text=a.txt size=-1 output=c.txt", "lm.size is -1; it is how many words"),
         ("convert a.arpa", "two files are needed"),
         ("convert bad.arpa c.arpa.gz", "bad.arpa: no line"),
         ("convert G.fst c.arpa", "G.fst: language models are read as files"),

@@ -1,10 +1,13 @@
-"""Back-off arithmetic on many n-grams at once: what a model says of them, and back-offs that make it sum to one.
+"""Back-off arithmetic on many n-grams at once: what a model says of them, and back-offs that give it wanted sums.
 
 p(w | h) = the listed probability of h w, else backoff(h) p(w | h'),     h' is h without its first word
-backoff(h) = (1 - sum of p(w | h)) / (1 - sum of p(w | h')),             sums over the words w listed after h
+backoff(h) = (M(h) - sum of p(w | h)) / (M(h') - sum of p(w | h')),      sums over the words w listed after h
+
+M(h), the mass of h, is what the words after h sum to: 1, or less in a model that was restricted to some words
+(`asr.lm.filter`). Masses stand in a list: `masses[n][row]` is that of row `row` of order n, `masses[0][0]` that of ().
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +19,7 @@ from asr.lm.score import Score
 
 IMPOSSIBLE = -100.0  # log10; what a model without `<unk>` gives an unknown word, as kenlm does
 _BLOCK = 1 << 20  # n-grams looked up together
-_LEAST_MASS = 1e-7  # rounding of float32 leaves no smaller remainder of 1 to be told
+_NO_BACKOFF = 4e-7  # log10; nearer to 0 are only sums that miss each other by rounding
 
 
 def log10_prob(model: NgramModel, ids: np.ndarray) -> np.ndarray:
@@ -52,25 +55,63 @@ def _log10_prob(model: NgramModel, ids: np.ndarray) -> np.ndarray:
     return values
 
 
-def left_over(model: NgramModel, n: int, log10_lower: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each row of order n - 1, as a history: the probability that its listed words leave to others, at most 1.
+def of_longest_suffix(model: NgramModel, ids: np.ndarray, values: Sequence[np.ndarray]) -> np.ndarray:
+    """`values[n][row]` for the longest suffix of each of `ids` (R, k) that is listed: it is row `row` of order n.
+
+    `values[0][0]` stands for (). Suffixes longer than `values` has orders do not count; an id of -1 is in none.
+    """
+    found = np.full(len(ids), values[0][0])
+    left = np.arange(len(ids))
+    for n in range(min(ids.shape[1], len(values) - 1), 0, -1):
+        suffix = ids[left, -n:]
+        row = np.where((suffix < 0).any(1), -1, model.find(suffix))
+        found[left[row >= 0]] = values[n][row[row >= 0]]
+        left = left[row < 0]
+    return found
+
+
+def masses(model: NgramModel) -> list[np.ndarray]:
+    """The mass of each history, by the model as it is."""
+    unigrams = 10.0 ** model.orders[0].log10_prob.astype(float)
+    found = [np.array([unigrams.sum() - unigrams[model.ids[BEGIN]]])]
+    for n in range(2, model.order + 1):
+        histories = model.orders[n - 2]
+        listed, lower = _listed(model, n, log10_prob(model, model.orders[n - 1].ids[:, 1:]))
+        others = of_longest_suffix(model, histories.ids[:, 1:], found) - lower
+        found.append(listed + 10.0 ** histories.log10_backoff.astype(float) * np.maximum(others, 0.0))
+    return found
+
+
+def left_over(model: NgramModel, n: int, log10_lower: np.ndarray, masses: Sequence[np.ndarray],
+              rounding: float = 1e-12) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Of each row of order n - 1, as a history: the probability that its listed words leave to others.
 
     The first array counts them at p(w | h), the n-grams of order n, the second at p(w | h'), whose logarithms are
-    `log10_lower` (R,).
+    `log10_lower` (R,). A share of the mass below `rounding` cannot be told from nothing, and counts as that much.
     """
-    history = model.keys[n - 1] // len(model.words)
-    rows = len(model.orders[n - 2].ids)
-    taken = (np.bincount(history, 10.0**x, rows) for x in (model.orders[n - 1].log10_prob.astype(float), log10_lower))
-    own, lower = (np.maximum(1.0 - mass, _LEAST_MASS) for mass in taken)
-    return own, lower
+    own, lower = _listed(model, n, log10_lower)
+    mass, mass_lower = masses[n - 1], of_longest_suffix(model, model.orders[n - 2].ids[:, 1:], masses)
+    return np.maximum(mass - own, rounding * mass), np.maximum(mass_lower - lower, rounding * mass_lower)
 
 
-def set_backoffs(model: NgramModel) -> NgramModel:
-    """Give `model`, in place, the back-offs with which the words after every history sum to one."""
+def _listed(model: NgramModel, n: int, log10_lower: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each row of order n - 1, as a history: the sums of p(w | h) and of p(w | h'), over its listed words."""
+    history, rows = model.keys[n - 1] // len(model.words), len(model.orders[n - 2].ids)
+    own = np.bincount(history, 10.0 ** model.orders[n - 1].log10_prob.astype(float), rows)
+    return own, np.bincount(history, 10.0**log10_lower, rows)
+
+
+def set_backoffs(model: NgramModel, masses: Sequence[np.ndarray], rounding: float = 1e-12) -> NgramModel:
+    """Give `model`, in place, the back-offs with which the words after every history sum to its mass.
+
+    `rounding`: see `left_over`; the default suits masses of the very numbers that the model holds.
+    """
     model.orders[-1].log10_backoff[:] = 0.0
     for n in range(2, model.order + 1):  # from short to long: a back-off rests on those of shorter histories
-        own, lower = left_over(model, n, log10_prob(model, model.orders[n - 1].ids[:, 1:]))
-        model.orders[n - 2].log10_backoff[:] = np.log10(own / lower)
+        log10_lower = log10_prob(model, model.orders[n - 1].ids[:, 1:])
+        own, lower = left_over(model, n, log10_lower, masses, rounding)
+        log10_backoff = np.log10(own / lower)
+        model.orders[n - 2].log10_backoff[:] = np.where(np.abs(log10_backoff) < _NO_BACKOFF, 0.0, log10_backoff)
     return model
 
 

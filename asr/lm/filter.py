@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from asr.errors import InputError
-from asr.lm.model import MARKS, NgramModel, Ngrams
+from asr.lm.model import MARKS, NgramModel, Ngrams, without_empty_orders
 
 
 def restrict(model: NgramModel, words: Iterable[str]) -> NgramModel:
@@ -26,6 +26,5 @@ def restrict(model: NgramModel, words: Iterable[str]) -> NgramModel:
     for ids, log10_prob, log10_backoff in model.orders:
         keep = stays[ids].all(1)
         orders.append(Ngrams(new_id[ids[keep]], log10_prob[keep], log10_backoff[keep]))
-    while len(orders) > 1 and not len(orders[-1].ids):
-        orders.pop()
-    return NgramModel([word for word, stay in zip(model.words, stays, strict=True) if stay], orders)
+    kept = [word for word, stay in zip(model.words, stays, strict=True) if stay]
+    return without_empty_orders(NgramModel(kept, orders))

@@ -12,11 +12,12 @@ by, backoff(h) p(w | h'), is taken off again where it arrives (Roark, Allauzen &
 distribution constraints for language modeling", use the same chain).
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 
-from asr.lm.backoff import log10_prob
+from asr.lm.backoff import log10_prob, of_longest_suffix
 from asr.lm.model import BEGIN, END, NgramModel
 
 _TOLERANCE = 1e-4  # probability that still moves between states in a round
@@ -98,14 +99,9 @@ def _shorter(model: NgramModel) -> np.ndarray:
 
 def _longest_suffix(model: NgramModel, ids: np.ndarray) -> np.ndarray:
     """State of the longest listed proper suffix of each n-gram (R, n); that of `()` if n = 1."""
-    first = np.cumsum([0, *(len(ngrams.ids) for ngrams in model.orders)])
-    state = np.full(len(ids), first[model.order - 1])
-    left = np.arange(len(ids))
-    for n in range(ids.shape[1] - 1, 0, -1):
-        row = model.find(ids[left, -n:])
-        state[left[row >= 0]] = first[n - 1] + row[row >= 0]
-        left = left[row < 0]
-    return state
+    first = np.cumsum([0, *(len(ngrams.ids) for ngrams in model.orders[:-1])])
+    states = [first[-1:], *(np.arange(*bounds) for bounds in itertools.pairwise(first))]
+    return of_longest_suffix(model, ids[:, 1:], states)
 
 
 def _round(occupied: np.ndarray, flows: list[_Flow], shorter: np.ndarray, backoff: np.ndarray,

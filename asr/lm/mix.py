@@ -2,9 +2,10 @@
 
     p(w | h) = sum over the models i of weight i x p_i(w | h)
 
-for the n-grams that any of them lists; back-offs make the rest sum to one. So a listed n-gram has the probability of
-the exact mixture, another one nearly (SRILM's `ngram -mix-lm`). To a model that lacks a word, the word has
-probability 0 and stands as `<unk>` among the words before others.
+for the n-grams that any of them lists; back-offs make the words after a history sum to what they do in the mixture:
+one, unless a model was filtered. So a listed n-gram has the probability of the exact mixture, another one nearly
+(SRILM's `ngram -mix-lm`). To a model that lacks a word, the word has probability 0 and stands as `<unk>` among the
+words before others.
 
 The weights that predict a text best are found by expectation maximisation (Jelinek & Mercer 1980, "Interpolated
 estimation of Markov source parameters from sparse data"): weight i becomes the mean, over the words of the text, of
@@ -17,12 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr.errors import InputError
-from asr.lm.backoff import Text, log10_prob, set_backoffs
+from asr.lm.backoff import Text, log10_prob, masses, of_longest_suffix, set_backoffs
 from asr.lm.model import MARKS, UNKNOWN, NgramModel, Ngrams
 from asr.lm.score import Score
 
 _TOLERANCE = 1e-6  # largest change of a weight in the last step
 _MOST_STEPS = 1000
+_ROUNDING = 1e-7  # of the float32 that a mixture is written in: sums are told no finer
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,19 @@ def mix(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
     words = union_of_words(models)
     listed = _union(models, words)
     probs = [np.zeros(len(ids)) for ids in listed]
+    histories = [np.zeros((1, 0), np.int32), *listed[:-1]]
+    mass = [np.zeros(len(ids)) for ids in histories]
     for model, weight in zip(models, weights, strict=True):
         translation = Translation(words, model)
         for ids, prob in zip(listed, probs, strict=True):
             prob += weight * 10.0 ** log10_prob(model, translation(ids))
+        of_model = masses(model)
+        for ids, total in zip(histories, mass, strict=True):
+            total += weight * of_longest_suffix(model, translation.as_history[ids], of_model)
     with np.errstate(divide="ignore"):
         logs = [np.log10(prob).clip(-99.0, 0.0).astype(np.float32) for prob in probs]
     orders = [Ngrams(ids, log, np.zeros_like(log)) for ids, log in zip(listed, logs, strict=True)]
-    return set_backoffs(NgramModel(words, orders))
+    return set_backoffs(NgramModel(words, orders), mass, _ROUNDING)
 
 
 def fit(models: Sequence[NgramModel], texts: Sequence[str], weights: Sequence[float] | None = None) -> Fit:

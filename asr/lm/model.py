@@ -65,6 +65,14 @@ class NgramModel:
         arpa.write(self, path)
 
 
+def without_empty_orders(model: NgramModel) -> NgramModel:
+    """`model` without highest orders that list nothing; one stays where the order below it has back-offs to count."""
+    orders = model.orders
+    while len(orders) > 1 and not len(orders[-1].ids) and not orders[-2].log10_backoff.any():
+        orders = orders[:-1]
+    return NgramModel(model.words, orders)
+
+
 def find(keys: Sequence[np.ndarray], ids: np.ndarray, num_words: int) -> np.ndarray:
     """As `NgramModel.find`, given the `keys` of at least the orders up to n. With n = 0 all rows are 0."""
     row = np.zeros(len(ids), np.int64)

@@ -8,6 +8,9 @@ probabilities as they are and changes the back-off of h from b to b', by a relat
 
 and the model's perplexity by the factor exp(D). P(h) comes from `asr.lm.marginals`; with `product` the scores are
 those of SRILM's `ngram -prune`. As there, each n-gram is scored alone, and all in the whole model.
+
+The words after a history go on summing to what they did: one, or less in a model that was filtered, so that pruning
+does not undo what `asr.lm.filter` is careful of.
 """
 
 import math
@@ -17,8 +20,8 @@ import numpy as np
 
 from asr.errors import InputError
 from asr.lm import marginals
-from asr.lm.backoff import left_over, log10_prob, set_backoffs
-from asr.lm.model import NgramModel, Ngrams
+from asr.lm.backoff import left_over, log10_prob, masses, set_backoffs
+from asr.lm.model import NgramModel, Ngrams, without_empty_orders
 
 MARGINALS: dict[str, Callable[[NgramModel], list[np.ndarray]]] = {
     "stationary": marginals.stationary,
@@ -49,11 +52,11 @@ def prune(model: NgramModel, size: int | None = None, threshold: float | None = 
 
 def losses(model: NgramModel, marginals: str = "stationary") -> list[np.ndarray]:
     """exp(D) - 1 of every n-gram of the orders 2 and up: the relative rise of perplexity if it alone is taken out."""
-    found = []
+    found, mass = [], masses(model)
     for n, history_prob in enumerate(MARGINALS[marginals](model), 2):
         ngrams, history = model.orders[n - 1], model.keys[n - 1] // len(model.words)
         log10_lower = log10_prob(model, ngrams.ids[:, 1:])
-        own, lower = left_over(model, n, log10_lower)
+        own, lower = left_over(model, n, log10_lower, mass)
         log_p, log_q = ngrams.log10_prob * _LN10, log10_lower * _LN10
         p = np.exp(log_p)
         log_b = model.orders[n - 2].log10_backoff[history] * _LN10
@@ -69,9 +72,9 @@ def select(model: NgramModel, keeps: list[np.ndarray]) -> NgramModel:
         Ngrams(ids[keep], log10_prob[keep], np.zeros(int(keep.sum()), np.float32))
         for (ids, log10_prob, _), keep in zip(model.orders, keeps, strict=True)
     ]
-    while len(orders) > 1 and not len(orders[-1].ids):
-        orders.pop()
-    return set_backoffs(NgramModel(model.words, orders))
+    before = masses(model)
+    stay = [before[0], *(mass[keep] for mass, keep in zip(before[1:], keeps, strict=False))]
+    return without_empty_orders(set_backoffs(NgramModel(model.words, orders), stay))
 
 
 def _needs(model: NgramModel, losses: list[np.ndarray]) -> list[np.ndarray]:
