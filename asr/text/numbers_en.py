@@ -218,7 +218,7 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
         (r"(?<![\d-])(\d{4})-(0?[1-9]|1[0-2])-(0?[1-9]|[12]\d|3[01])(?![\d-])", _iso_date),
         (r"(?<![\d/])(\d{1,2})/(\d{1,2})/(\d{4}|\d{2})(?![\d/])", _slash_date),
         (rf"(?<=\d)\s?{_DASH}\s?(?=[$£€¥₩]\d)", lambda m: " to "),
-        (r"(?<![\w.)\-–—−])[-−](?=[$£€¥₩]?\.?\d)", lambda m: "minus "),
+        (r"(?<![\w.)%°$\-–—−])[-−](?=[$£€¥₩]?\.?\d)", lambda m: "minus "),
         (
             rf"(?:\bUS)?(?<!\d)([$£€¥₩])\s?(?:({_NUMBER}){_DASH})?({_NUMBER})"
             r"(?:[\s-]?(hundred|thousand|million|billion|trillion|(?:[kKmMbBtT]|bn|mn)\b))?",

@@ -141,6 +141,8 @@ _COUNTED = rf"(?:(?P<near>{_COUNTER})|\s(?P<far>{_COUNTER})(?=[^가-힣]|$|{_PAR
 _UNIT = "|".join(sorted(map(re.escape, _UNITS), key=len, reverse=True))
 _DIVISION = "의|조|항|회|차|호|장|절|편|권|부|대|기|위|과|관"  # behind 제
 _SCALE = "[십백천]?[만억조]|[십백천]"
+_MEASURE = rf"(?:{_SCALE})?\s?(?:{_COUNTER})|{_SCALE}"
+_LAST = r"(?:제|마이너스 |(?:[섭화]씨 )?(?:영하 )?|(?:오전|오후)\s?)\d"  # how the end of a range may begin
 
 
 def _counter(match: re.Match) -> str:
@@ -154,7 +156,7 @@ def _counted(match: re.Match) -> str:
 
 def _range(match: re.Match) -> str:
     first, last, counter = match[1], match[2], _counter(match)
-    if first.isdigit() and last.isdigit() and len(last) == 1 and int(last) == int(first) + 1 and first != "0":
+    if _is_next(first, last):
         is_native = counter in _NATIVE and counter != "시"
         pair = _NATIVE_PAIRS[int(first)] if is_native else sino(int(first)) + sino(int(last))
         return f"{pair} {counter}"
@@ -165,6 +167,26 @@ def _score(match: re.Match) -> str:
     first, last = match[1], match[2]
     is_range = len(first) > 3 or len(first) < len(last) or (len(first) == len(last) and first < last)
     return f"{number(first)}{'에서' if is_range else ' 대'} {number(last)}"
+
+
+def _is_next(first: str, last: str) -> bool:
+    return len(last) == 1 and last.isdigit() and last != "0" and first == str(int(last) - 1) != "0"
+
+
+def _rough(match: re.Match) -> str:
+    """Two figures that follow one another, read together: "3,4명" -> "3~4명", which is 서너 명."""
+    return f"{match[1]}~{match[2]}" if _is_next(match[1], match[2]) else match[0]
+
+
+def _rough_tens(match: re.Match) -> str:
+    first, last = match[1], match[2]
+    return f"{number(first)}{number(f'{last}0')} 대" if _is_next(first, last) else match[0]
+
+
+def _rough_scaled(match: re.Match) -> str:
+    """1~2만 원 -> 일이만 원, 5~10억 원 -> 오에서 십억 원."""
+    joint = "" if _is_next(match[1], match[2]) else "에서 "
+    return f"{number(match[1])}{joint}{number(match[2])}{match[3]}" + (f" {match[4]}" if match[4] else "")
 
 
 def _scaled(match: re.Match) -> str:
@@ -210,9 +232,14 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
             rf"|(?:{'|'.join(_DAYS).replace('·', '[.]')})(?=\s?(?:{_OF_DAYS})))",
             lambda m: _DAYS[m[0].replace(".", "·")],
         ),
+        (r"중(?=\d+(?:명|개|건|곳|가지|마리))", lambda m: "중 "),  # among
         (r"(?<![가-힣])([초중고])([1-6])(?!\d)", lambda m: m[1] + number(m[2])),  # years of school
+        (r"(?<!\d)([1-4])/4\s?분기", lambda m: f"{number(m[1])}사분기"),
+        (r"(?<![\w.)])\.(?=\d)", lambda m: "0."),
         (r"(?:(?<=\d)|(?<=\d[조항호절장편])|(?<=[법령칙]))(?=제\d)", lambda m: " "),
         (r"(?<=\d),(?=\d{3}(?!\d))", lambda m: ""),
+        (rf"(?<![\d.])([1-9])\s?(?:{_TILDE}|[,·])\s?([1-9])0\s?대", _rough_tens),
+        (rf"(?<![\d.,])([1-9]),\s?([1-9])(?!\s?[편권장])(?={_COUNTED})", _rough),
         (r"(?<![\d-])(\d{4})\s?[-./]\s?(\d{1,2})\s?[-./]\s?(\d{1,2})(?!\d)\.?", _date),
         (
             r"(?<![\d-])\(?0\d{1,2}[-).]\s?\d{3,4}[-.]\d{4}(?![\d-])|(?<![\d-])1[568]\d\d-\d{4}(?![\d-])"
@@ -222,19 +249,31 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
         (r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])", _time),
         (rf"({_NUMBER})\s?:\s?({_NUMBER})", lambda m: f"{number(m[1])} 대 {number(m[2])}"),
         (
-            rf"(섭씨\s?|화씨\s?|영하\s?)?([-−])?((?:{_NUMBER}\s?{_TILDE}\s?)?{_NUMBER})\s?°\s?([CF])(?![A-Za-z])",
+            rf"(섭씨\s?|화씨\s?|영하\s?)?((?<![A-Za-z\d°])[-−])?((?:{_NUMBER}\s?{_TILDE}\s?)?{_NUMBER})\s?°\s?([CF])(?![A-Za-z])",
             _degrees,
         ),
-        (rf"(?<![\w.)-])[-−](?=[{''.join(_MONEY)}]?\d)", lambda m: "마이너스 "),
+        (rf"(?<![\w.)%°$-])[-−](?=[{''.join(_MONEY)}]?\d)", lambda m: "마이너스 "),
         (rf"(?:US|U\.S\.)?([{''.join(_MONEY)}])\s?({_NUMBER})({_SCALE})?", _money),
         (
             rf"(?:시속\s?)?({_NUMBER})\s?(km/h|mph)",
             lambda m: f"시속 {m[1]}{'킬로미터' if m[2] == 'km/h' else '마일'}",
         ),
         (rf"({_NUMBER})\s?({_UNIT})(?![A-Za-z\d])", lambda m: f"{m[1]}{_UNITS[m[2]]}"),
+        (
+            rf"({_NUMBER})\s?대\s?({_NUMBER})(?!\s?(?:[%/~∼〜여-]|{_SCALE})|{_COUNTED})",
+            lambda m: f"{number(m[1])} 대 {number(m[2])}",
+        ),
+        (
+            rf"(?<=\d)(?P<unit>\s?(?:{_MEASURE}))(?:[~∼〜]|\s[~∼〜]\s|\s?-(?=\s?\d+(?P=unit)|[섭화]씨 ))"
+            rf"(?={_LAST})",
+            lambda m: f"{m['unit']}에서 ",
+        ),
+        (rf"(?<=\d)\s?{_TILDE}\s?(?=마이너스 )", lambda m: "에서 "),
+        (rf"(?<=\d)({_COUNTER}|[십백천]?[만억조])(?=\d)", lambda m: f"{m[1]} "),
         (rf"(?<![가-힣])제\s?(\d+)\s?({_DIVISION})", lambda m: f"제{number(m[1])}{'' if m[2] == '의' else ' '}{m[2]}"),
         (r"(?<![가-힣])제(\s?)(\d+)(?![\d.]|\s?(?:명|사람|살|개|가지|시간))", lambda m: f"제{m[1]}{number(m[2])}"),
         (rf"({_NUMBER})\s?{_TILDE}\s?({_NUMBER}){_COUNTED}", _range),
+        (rf"({_NUMBER})\s?{_TILDE}\s?({_NUMBER})({_SCALE})(?:\s?({_COUNTER}))?", _rough_scaled),
         (r"(?<![\d/])(\d+)\s?/\s?(\d+)(?![\d/])", _fraction),
         (rf"({_NUMBER})({_SCALE})(여|\s여(?=\s|명))?(?:\s?({_COUNTER}))?", _scaled),
         (rf"({_NUMBER})\s?여\s?({_COUNTER})", lambda m: f"{number(m[1])}여 {m[2]}"),
@@ -242,6 +281,7 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
         (rf"({_NUMBER}){_COUNTED}", _counted),
         (rf"({_NUMBER})\s?{_TILDE}\s?({_NUMBER})", _score),
         (r"(?<=\d)\s?\+\s?(?=\d)", lambda m: " 더하기 "),
+        (r"(?<=\d)\s?×\s?(?=\d)", lambda m: " 곱하기 "),
         (r"\s?&\s?", lambda m: " 앤 "),
         (rf"(?<!\d)(?:{'|'.join(sorted(_EMERGENCY))})(?![\d.])", lambda m: figures(m[0])),
         (r"(?<!\d)\d+(?:\.\d+){2,}", lambda m: " 점 ".join(map(number, m[0].split(".")))),
