@@ -14,7 +14,7 @@ import asr.lm
 from asr._lm import write_arpa
 from asr.errors import InputError
 from asr.lm import arpa, score, texts
-from asr.lm.model import NgramModel
+from asr.lm.model import NgramModel, Ngrams
 
 GOOD = """\\data\\
 ngram 1=5
@@ -204,6 +204,12 @@ FAULTS = [
     ("-0.7\t</s>\t0", "-0.7\tend\t0", "no '</s>' among the 1-grams"),
     ("\\data\\", "data", r"no line '\\data\\'; this is not an ARPA file"),
     ("-0.8\t아니", "-0.8\t\udcff", "11: the word is not UTF-8"),
+    ("-0.8\t아니", "-0.8\tn\0o", "11: the word holds a NUL"),
+    ("-0.8\t아니", "-0.8\t<eps>", "11: the word '<eps>' means no word"),
+    ("-0.6\tyes", "-1e39\tyes", "10: '-1e39' is not a finite number of float32"),
+    ("-0.3\t<s> yes\t-0.2", "-0.3\t<s> yes\t1e39", "14: '1e39' is not a finite number of float32"),
+    ("-0.3\t<s> yes\t-0.2", "-0.3\t<s> yes\t-inf", "14: '-inf' is not .*; if lmplz wrote it .* asr lm train"),
+    ("\\data\\", "a comment\n\ufeff\\data\\", "this is not an ARPA file"),
 ]
 
 
@@ -218,6 +224,32 @@ def test_faults_are_named(
     path.write_bytes(GOOD.replace(old, new).encode(errors="surrogateescape"))
     with pytest.raises(InputError, match=message):
         arpa.read(path)
+
+
+def test_byte_order_mark_and_numbers_at_the_ends_of_float32(tmp_path: Path) -> None:
+    text = GOOD.replace("-0.6\tyes", "-3.4028234e38\tyes").replace("yes\t-0.2", "yes\t1e-99")
+    model = arpa.read(write(tmp_path / "lm.arpa", "\ufeff" + text))
+    assert model.orders[0].log10_prob[3] == np.finfo(np.float32).min
+    assert model.orders[1].log10_backoff[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("ids", "rows", "message"),
+    [
+        ([[0], [2]], 2, "an id in the 1-grams is none of the 2 words'"),
+        ([[0], [-1]], 2, "an id in the 1-grams is none of the 2 words'"),
+        ([[0], [50_000_000]], 2, "an id in the 1-grams is none of the 2 words'"),
+        ([[0, 1], [1, 0]], 2, "the arrays of the 1-grams do not fit together"),
+        ([[0], [1]], 1, "the arrays of the 1-grams do not fit together"),
+    ],
+)
+def test_bad_arrays_are_not_written(tmp_path: Path, ids: list[list[int]], rows: int, message: str) -> None:
+    values, short = np.zeros(2, np.float32), np.zeros(rows, np.float32)
+    for columns in ((values, short), (short, values)):
+        model = NgramModel(["a", "b"], [Ngrams(np.array(ids, np.int32), *columns)])
+        with pytest.raises(ValueError, match=message):
+            model.write_arpa(tmp_path / "lm.arpa")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_empty_and_broken_files(tmp_path: Path) -> None:

@@ -1,12 +1,10 @@
-"""Estimation against a slow reference, arithmetic by hand, lmplz and kenlm; the ways of the text into it."""
+"""Estimation against a slow reference, arithmetic by hand, lmplz and kenlm."""
 
-import gzip
-import io
-import json
 import logging
-import lzma
 import math
 import random
+import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -17,13 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asr.lm
-from asr._lm import Corpus
 from asr.config import LmConfig
 from asr.errors import InputError
 from asr.lm import arpa, score
+from asr.lm.corpus import Selection, encode_texts
 from asr.lm.model import BEGIN, END, UNKNOWN, NgramModel
-from asr.lm.texts import LINE_LIMIT, sentences
-from asr.lm.training import read_vocabulary
+from asr.lm.ngram import Estimation
 
 FALLBACK = (0.5, 1.0, 1.5)
 words = st.sampled_from(["a", "b", "c", "d", "하나", "e", "f"])
@@ -238,36 +235,6 @@ def test_ngrams_wider_than_64_and_128_bits() -> None:
         assert found.keys() == wanted.keys() and found == pytest.approx(wanted, abs=0.05)
 
 
-def test_no_room_for_temporary_files(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("a b\n")
-    with pytest.raises(InputError, match="cannot write the language model"):
-        asr.lm.train_file(LmConfig([str(tmp_path / "file")], arpa=str(tmp_path / "file" / "lm.arpa")))
-    corpus = Corpus(1 << 20, str(tmp_path / "none"))
-    with pytest.raises(OSError, match="cannot create a temporary file in .*none: No such file"):
-        corpus.add(b"a b c\n" * 100_000)
-
-
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0<"), max_size=20), min_size=1))
-@settings(max_examples=200, deadline=None)
-def test_words_are_those_of_str_split(texts: list[str]) -> None:
-    corpus = Corpus(1 << 20, "")
-    assert corpus.add("\n".join(text.replace("\n", " ") for text in [*texts, "end"]).encode()) == len(texts) + 1
-    corpus.select(None, 1, 0, 1.0)
-    assert corpus.words[3:] == sorted({"end", *(word for text in texts for word in text.split())})
-    assert corpus.num_sentences == 1 + sum(bool(text.split()) for text in texts)
-
-
-@given(st.binary(max_size=8) | st.sampled_from([b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80", b"\xe0\x80\x80"]))
-@settings(max_examples=300, deadline=None)
-def test_utf8_is_that_of_python(line: bytes) -> None:
-    line = line.replace(b"\n", b" ").replace(b"\0", b" ")
-    try:
-        line.decode()
-        assert Corpus(1 << 20, "").add(line + b"\n") == 1
-    except UnicodeDecodeError:
-        assert Corpus(1 << 20, "").add(line + b"\n") == 0
-
-
 def test_commonest_words_are_chosen() -> None:
     texts = ["a a a b b", "c c d e"]  # 9 running words
     chosen = lambda **options: asr.lm.train(texts, 2, **options).words[3:]  # noqa: E731
@@ -314,6 +281,14 @@ def test_fallback_is_told(caplog: pytest.LogCaptureFixture) -> None:
         (["a b", "a <s> b"], {}, "sentence 2: the text holds '<s>'"),
         (["<unk>"], {}, "sentence 1: the text holds '<unk>'"),
         (["a \0"], {}, "NUL"),
+        (["a", "a <eps>"], {}, "sentence 2: the text holds '<eps>'"),
+        (["a"], {"vocabulary": ["a", "a b"]}, "word 2 of the vocabulary: 'a b' cannot be a word"),
+        (["a"], {"vocabulary": ["c\n", "a"]}, r"word 1 of the vocabulary: 'c\\n'"),
+        (["a"], {"vocabulary": ["a\u3000"]}, r"word 1 of the vocabulary: 'a\\u3000'"),
+        (["a"], {"vocabulary": ["a", ""]}, "word 2 of the vocabulary: ''"),
+        (["a"], {"vocabulary": ["x\0y"]}, r"word 1 of the vocabulary: 'x\\x00y'"),
+        (["a"], {"vocabulary": ["\ud800", "a"]}, r"word 1 of the vocabulary: '\\ud800'"),
+        (["a"], {"vocabulary": ["<eps>"]}, "word 1 of the vocabulary: '<eps>'"),
         ([], {}, "no word"),
         (["", "  "], {}, "no word"),
         (["a"], {"min_count": 2}, "no word"),
@@ -337,50 +312,27 @@ def test_bad_text_and_options(texts: list[str], options: dict, message: str) -> 
         asr.lm.train(texts, **{"order": 2, **options})
 
 
-def test_text_files_packed_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "\ufeffyes  no\r\n\n 예 \nlast".encode()
-    (tmp_path / "a.txt").write_bytes(text)
-    (tmp_path / "b.gz").write_bytes(gzip.compress(text))
-    (tmp_path / "c").write_bytes(lzma.compress(text))
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(text))))
-    for name in ("a.txt", "b.gz", "c"):
-        assert [s.split() for s in sentences([tmp_path / name])] == [["yes", "no"], ["예"], ["last"]]
-    assert [s.split() for s in sentences(["-"])] == [["yes", "no"], ["예"], ["last"]]
+def test_a_corpus_gives_one_estimation() -> None:
+    corpus = encode_texts(["a b"], Selection(), 1, "")
+    Estimation(corpus, 2).model()
+    with pytest.raises(RuntimeError, match="the text of this corpus is taken"):
+        Estimation(corpus, 2)
+    with pytest.raises(RuntimeError, match="the text of this corpus is taken"):
+        corpus.add(b"a b\n")
+    late = encode_texts(["a b"], Selection(), 1, "")
+    late.add(b"c\n")
+    with pytest.raises(RuntimeError, match="the words are not selected yet"):
+        Estimation(late, 2)
 
 
-def test_manifest_as_text(tmp_path: Path) -> None:
-    path = tmp_path / "train.jsonl"
-    lines = [{"id": "1", "audio": "1.wav", "text": "yes no"}, {"id": "2", "audio": "2.wav", "text": "a </s>"}]
-    path.write_text("\n".join(map(json.dumps, lines[:1])))
-    assert list(sentences([path])) == ["yes no"]
-    path.write_text("\n".join(map(json.dumps, lines)))
-    with pytest.raises(InputError, match="train.jsonl: utterance '2': the text holds '</s>'"):
-        list(sentences([path]))
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"a\nb <s>\n", "a.txt:2: the text holds '<s>'"),
-        (b"a\nb\xff\n", "a.txt:2: not UTF-8"),
-        (b"a\n" + b"x" * LINE_LIMIT, "a.txt:2: the line is longer"),
-        (gzip.compress(b"a b\n" * 9, mtime=0)[:-9], "a.txt: cannot be read on"),
-        (lzma.compress(b"a b\n" * 9)[:-30], "a.txt: cannot be read on"),
-        (b"", "no word"),
-        (None, "cannot read .*a.txt"),
-    ],
-)
-def test_bad_files_leave_no_model(tmp_path: Path, content: bytes | None, message: str) -> None:
-    if content is not None:
-        (tmp_path / "a.txt").write_bytes(content)
-    with pytest.raises(InputError, match=message):
-        asr.lm.train_file(LmConfig(text=[str(tmp_path / "a.txt")], arpa=str(tmp_path / "lm.arpa")))
-    assert not (tmp_path / "lm.arpa").exists()
-
-
-def test_no_text_and_bad_vocabulary(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="lm.text is empty"):
-        asr.lm.train_file(LmConfig())
-    (tmp_path / "words").write_text("a\nb 3\n")
-    with pytest.raises(InputError, match="words:2: expected one word"):
-        read_vocabulary(tmp_path / "words")
+def test_both_libraries_fit_into_one_program() -> None:
+    """Headers that define a class twice would let the linker choose one of them."""
+    compiler = shutil.which("c++") or shutil.which("g++")
+    if compiler is None:
+        pytest.skip("needs a C++ compiler")
+    csrc = Path(__file__).parent.parent / "csrc"
+    headers = sorted([*(csrc / "lm").glob("*.h"), *(csrc / "decoder").glob("*.h")])
+    source = "".join(f'#include "{header}"\n' for header in headers)
+    command = [compiler, "-std=c++17", "-fsyntax-only", "-x", "c++", "-"]
+    result = subprocess.run(command, input=source, capture_output=True, text=True)
+    assert len(headers) > 20 and not result.returncode, result.stderr

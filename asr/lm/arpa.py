@@ -32,9 +32,9 @@ from asr.lm.texts import Lines
 def read(path: str | Path) -> NgramModel:
     """The model of an ARPA file; word ids follow the order of its unigrams.
 
-    Raises InputError naming file and line for: a count that disagrees with \\data\\, a malformed number, a positive
-    or infinite log probability, an unknown word, an n-gram that stands twice or whose history is not listed, a
-    missing `<s>` or `</s>`, a missing \\end\\.
+    Raises InputError naming file and line for: a count that disagrees with \\data\\, a malformed number, one that is
+    infinite as float32, a positive log probability, a word that is not UTF-8, holds NUL or is `<eps>`, an unknown word,
+    an n-gram that stands twice or whose history is not listed, a missing `<s>` or `</s>`, a missing \\end\\.
     """
     reader = ArpaReader()
     with Lines(path) as lines:
@@ -49,7 +49,10 @@ def read(path: str | Path) -> NgramModel:
 
 
 def write(model: NgramModel, path: str | Path) -> None:
-    """Write `model` with 7 significant digits, n-grams in the order of their ids."""
+    """Write `model` with 7 significant digits, n-grams in the order of their ids.
+
+    Raises ValueError where its arrays do not fit together, or an id is none of its words'.
+    """
     bar = tqdm(total=sum(len(ngrams.ids) for ngrams in model.orders), unit=" n-grams", unit_scale=True,
                desc=f"write {path}", delay=2.0, leave=False)  # fmt: skip
     with bar, atomic_write(path, "wb") as file, packed(file, path) as out:

@@ -9,6 +9,7 @@ from asr._lm import Corpus
 from asr.errors import InputError
 from asr.lm.texts import Lines, check_line, check_words, sentences
 
+EPSILON = "<eps>"  # what graphs call the lack of a word
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 10000  # sentences handed over together
 
@@ -26,7 +27,9 @@ class Selection:
     coverage: float = 1.0  # the fewest of the commonest that make up this share of the running words
 
     def check(self) -> None:
-        """Raises InputError for an option out of range, or beside a list of words."""
+        """Raises InputError for an option out of range, or beside a list of words, and as `check_word` does."""
+        for number, word in enumerate(self.words or (), 1):
+            check_word(word, f"word {number} of the vocabulary")
         if self.min_count < 1 or (self.min_count > 1 and self.words is not None):
             raise InputError(
                 f"lm.min_count is {self.min_count}; it is 1 or more, and 1 where lm.vocabulary lists the words"
@@ -41,11 +44,40 @@ class Selection:
             )
 
 
+def check_word(word: str, where: str) -> str:
+    """The word itself, a mark or one that a line of text can hold; else raises InputError, beginning with `where`."""
+    if word.split() != [word] or "\0" in word or word == EPSILON or not _is_utf8(word):
+        raise InputError(
+            f"{where}: {word!r} cannot be a word; words are UTF-8 without white space or NUL, not empty, not {EPSILON}"
+        )
+    return word
+
+
+def check_text(text: str, where: str) -> str:
+    """The text itself. Raises InputError, beginning with `where`, for what csrc/lm refuses."""
+    check_words(text, where)
+    if EPSILON in text.split():
+        raise InputError(f"{where}: the text holds '{EPSILON}', which means no word in graphs; remove or rename it")
+    if not _is_utf8(text):
+        raise InputError(f"{where}: the text holds half of a surrogate pair, which is no character; remove it")
+    return text
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether it can be encoded: it holds no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def encode_texts(texts: Iterable[str], selection: Selection, memory_mb: int, folder: str | Path) -> Corpus:
     """Words are what stands between white space; texts without words are passed over.
 
     Others than the selected words become `<unk>`. Of more than `memory_mb`, half waits in files without a name in
-    `folder`. Raises InputError for a text that holds a mark or NUL, for bad options, and when no word is left.
+    `folder`. Raises InputError for a text that holds a mark, `<eps>` or NUL, for bad options and words, and when no
+    word is left.
     """
     corpus = _corpus(selection, memory_mb, folder)
     numbered = ((text, f"sentence {number}") for number, text in enumerate(texts, 1))
@@ -76,9 +108,8 @@ def _add_texts(corpus: Corpus, texts: Iterator[tuple[str, str]]) -> None:
     while block := list(islice(texts, _BLOCK)):
         lines = "".join(text.replace("\n", " ") + "\n" for text, _ in block).encode(errors="surrogatepass")
         if (taken := corpus.add(lines)) < len(block):
-            text, where = block[taken]
-            check_words(text, where)
-            raise InputError(f"{where}: the text holds half of a surrogate pair, which is no character; remove it")
+            check_text(*block[taken])
+            raise AssertionError("csrc/lm refused a text that asr.lm accepts")
 
 
 def _add_file(corpus: Corpus, path: str | Path) -> None:
@@ -87,8 +118,10 @@ def _add_file(corpus: Corpus, path: str | Path) -> None:
         while chunk := lines.chunk():
             taken = corpus.add(chunk.removeprefix(_BOM) if before == 0 else chunk)
             if before + taken < lines.number:
-                check_line(chunk.split(b"\n")[taken], lines.name, before + taken + 1)
-                raise AssertionError("csrc/lm refused a line that asr.lm.texts accepts")
+                number = before + taken + 1
+                line = check_line(chunk.split(b"\n")[taken], lines.name, number)
+                check_text(line, f"{lines.name}:{number}")
+                raise AssertionError("csrc/lm refused a line that asr.lm accepts")
             before = lines.number
 
 

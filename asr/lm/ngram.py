@@ -57,7 +57,7 @@ class Discounts:
 
 
 class Estimation:
-    """The n-grams of a corpus, counted; gives a model of them, once.
+    """The n-grams of a corpus, counted; gives a model of them, once. It uses the corpus up.
 
     Orders are 1 to `order`, or to the longest sentence with its marks if that is shorter. An n-gram seen `prune[n - 1]`
     times or less is not listed; the last figure stands for all longer n-grams. Raises InputError if `order` is not

@@ -11,7 +11,7 @@ from asr.config import LmConfig
 from asr.errors import InputError
 from asr.files import atomic_write, packed
 from asr.lm import score
-from asr.lm.corpus import Selection, encode_files, encode_texts
+from asr.lm.corpus import Selection, check_word, encode_files, encode_texts
 from asr.lm.model import NgramModel
 from asr.lm.ngram import Discounts, Estimation
 from asr.lm.texts import Lines, sentences
@@ -63,15 +63,19 @@ def train(
 
     Words outside `vocabulary`, or else those that `min_count`, `vocabulary_size` and `coverage` leave out, become
     `<unk>` (see `Selection`). N-grams seen `prune[n - 1]` times or less are dropped. Raises InputError for text
-    without words or with `<s>`, `</s>`, `<unk>` in it, for an order outside 1 to 8, and for other bad options.
+    without words or with `<s>`, `</s>`, `<unk>`, `<eps>` in it, for a vocabulary with what is no word, for an order
+    outside 1 to 8, for other bad options, and where the disk is full.
     """
     words = None if vocabulary is None else list(vocabulary)
     selection = Selection(words, min_count, vocabulary_size, coverage)
-    estimation = Estimation(encode_texts(texts, selection, memory_mb, tempfile.gettempdir()), order, prune)
-    for n, discounts in enumerate(estimation.discounts, 1):
-        if discounts.fallback:
-            _log.warning("%d-grams: %s", n, discounts)
-    return estimation.model()
+    try:
+        estimation = Estimation(encode_texts(texts, selection, memory_mb, tempfile.gettempdir()), order, prune)
+        for n, discounts in enumerate(estimation.discounts, 1):
+            if discounts.fallback:
+                _log.warning("%d-grams: %s", n, discounts)
+        return estimation.model()
+    except OSError as e:
+        raise InputError(f"cannot estimate the language model: {e}") from e
 
 
 def train_file(cfg: LmConfig, dev: Sequence[str | Path] = ()) -> Report:
@@ -111,13 +115,14 @@ def train_file(cfg: LmConfig, dev: Sequence[str | Path] = ()) -> Report:
 
 
 def read_vocabulary(path: str | Path) -> list[str]:
-    """The words of a list, one a line. Raises InputError naming the line that holds more than one."""
+    """The words of a list, one a line. Raises InputError naming the line that holds more than one, or no word."""
     words = []
     with Lines(path) as lines:
         for block in lines.blocks():
             for number, line in enumerate(block, lines.number - len(block) + 1):
-                fields = line.decode("utf-8-sig", errors="replace").split()
+                # Bytes that are not UTF-8 become halves of surrogate pairs, which check_word refuses.
+                fields = line.decode("utf-8-sig" if number == 1 else "utf-8", errors="surrogateescape").split()
                 if len(fields) > 1:
                     raise InputError(f"{path}:{number}: expected one word a line, found {len(fields)}")
-                words += fields
+                words += [check_word(word, f"{path}:{number}") for word in fields]
     return words

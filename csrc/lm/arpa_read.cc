@@ -9,9 +9,11 @@
 
 #include "utf8.h"
 
-namespace asr {
+namespace asr::lm {
 
 namespace {
+
+constexpr std::string_view kBom = "\xef\xbb\xbf";
 
 bool IsBlank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
@@ -38,14 +40,14 @@ int SplitFields(std::string_view line, std::array<std::string_view, kMost>& fiel
 
 std::string Quoted(std::string_view token) { return "'" + std::string(token.substr(0, 40)) + "'"; }
 
-// A finite number, or NaN.
-double Number(std::string_view token) {
+// As float32: infinite where that is too small for the number, NaN where the token is none.
+float Number(std::string_view token) {
   if (!token.empty() && token[0] == '+' && token.substr(0, 2) != "+-") token.remove_prefix(1);
-  double value = NAN;
+  float value = NAN;
   const auto [end, error] = std::from_chars(token.data(), token.data() + token.size(), value);
   if (end != token.data() + token.size() || error == std::errc::invalid_argument) return NAN;
-  if (error == std::errc::result_out_of_range) value = std::strtod(std::string(token).c_str(), nullptr);
-  return std::isfinite(value) ? value : NAN;
+  if (error == std::errc::result_out_of_range) value = std::strtof(std::string(token).c_str(), nullptr);
+  return value;
 }
 
 bool IsUtf8(std::string_view word) {
@@ -138,6 +140,7 @@ void ArpaReader::AddLine(std::string_view line) {
   line = Strip(line);
   if (line.empty()) return;
   if (state_ == State::kBefore) {
+    if (line_ == 1 && line.substr(0, kBom.size()) == kBom) line = Strip(line.substr(kBom.size()));
     if (line == "\\data\\") state_ = State::kCounts;
   } else if (state_ == State::kCounts) {
     AddCount(line);
@@ -200,10 +203,8 @@ void ArpaReader::AddNgram(std::string_view line) {
   if (num_fields != n_ + 1 && num_fields != n_ + 2)
     Fail("expected a log10 probability, " + std::to_string(n_) + " words" +
          (is_highest ? "" : " and a log10 back-off"));
-  const double prob = Number(fields[0]);
-  const double backoff = num_fields == n_ + 2 ? Number(fields[n_ + 1]) : 0.0;
-  if (std::isnan(prob) || std::isnan(backoff))
-    Fail(Quoted(fields[std::isnan(prob) ? 0 : n_ + 1]) + " is not a finite number");
+  const float prob = FiniteNumber(fields[0]);
+  const float backoff = num_fields == n_ + 2 ? FiniteNumber(fields[n_ + 1]) : 0.0f;
   if (prob > 0) Fail("the log10 probability is positive");
   if (is_highest && backoff != 0) Fail("an n-gram of the highest order has no back-off");
 
@@ -217,16 +218,28 @@ void ArpaReader::AddNgram(std::string_view line) {
   }
   is_sorted_ = is_sorted_ && last_ids_ < ids;
   ngrams.ids.insert(ngrams.ids.end(), ids.begin(), ids.begin() + n_);
-  ngrams.log10_prob.push_back(static_cast<float>(prob));
-  ngrams.log10_backoff.push_back(static_cast<float>(backoff));
+  ngrams.log10_prob.push_back(prob);
+  ngrams.log10_backoff.push_back(backoff);
   last_ids_ = ids;
   if (ngrams.log10_prob.size() == announced_[n_ - 1]) EndOrder();
+}
+
+float ArpaReader::FiniteNumber(std::string_view token) const {
+  const float number = Number(token);
+  if (std::isnan(number)) Fail(Quoted(token) + " is not a finite number");
+  if (std::isinf(number))
+    Fail(Quoted(token) +
+         " is not a finite number of float32; if lmplz wrote it (where a discount is 0), estimate the model "
+         "with asr lm train or from more text");
+  return number;
 }
 
 void ArpaReader::AddWord(std::string_view word) {
   if (words_.Find(word) != Vocabulary::kNone)
     Fail("the word stands twice among the 1-grams; keep one of them");
   if (!IsUtf8(word)) Fail("the word is not UTF-8; convert the file, for instance with iconv");
+  if (word.find('\0') != word.npos) Fail("the word holds a NUL character; remove it");
+  if (word == kEpsilon) Fail("the word '<eps>' means no word in graphs; rename it");
   words_.FindOrAdd(word);
 }
 
@@ -277,4 +290,4 @@ void ArpaReader::CheckNgrams(const std::vector<uint32_t>& places) const {
   if (twice != UINT64_MAX) throw ArpaError(first_line_ + twice, "the n-gram stands twice; keep one of them");
 }
 
-}  // namespace asr
+}  // namespace asr::lm

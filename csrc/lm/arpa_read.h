@@ -11,7 +11,7 @@
 #include "key.h"
 #include "vocabulary.h"
 
-namespace asr {
+namespace asr::lm {
 
 // A fault in the file. Line 0 means the file as a whole.
 struct ArpaError : std::runtime_error {
@@ -41,6 +41,7 @@ class ArpaReader {
   void AddLine(std::string_view line);
   void AddCount(std::string_view line);
   void AddNgram(std::string_view line);
+  float FiniteNumber(std::string_view token) const;
   void AddWord(std::string_view word);
   int32_t FindWord(std::string_view word) const;
   void BeginOrder();
@@ -60,4 +61,4 @@ class ArpaReader {
   bool is_sorted_ = true;                      // this order so far
 };
 
-}  // namespace asr
+}  // namespace asr::lm

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <utility>
 
-namespace asr {
+namespace asr::lm {
 
 namespace {
 
@@ -74,4 +74,4 @@ void ArpaWriter::Flush() {
   block_.clear();
 }
 
-}  // namespace asr
+}  // namespace asr::lm

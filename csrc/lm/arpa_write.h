@@ -9,7 +9,7 @@
 
 #include "counts.h"
 
-namespace asr {
+namespace asr::lm {
 
 // Writes `x` as printf's %.7g does; returns the end. At most 16 bytes.
 char* FormatNumber(float x, char* out);
@@ -34,4 +34,4 @@ class ArpaWriter : public Output {
   std::string block_;
 };
 
-}  // namespace asr
+}  // namespace asr::lm

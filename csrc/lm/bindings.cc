@@ -9,10 +9,12 @@
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstring>
 #include <exception>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -24,6 +26,7 @@
 #include "corpus.h"
 #include "counts.h"
 
+namespace lm = asr::lm;
 namespace nb = nanobind;
 
 namespace {
@@ -31,7 +34,7 @@ namespace {
 using Ids = nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;   // (R, n)
 using Values = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;  // (R,)
 using Orders = std::vector<std::tuple<Ids, Values, Values>>;
-using Ngrams = asr::ArpaReader::Ngrams;
+using Ngrams = lm::ArpaReader::Ngrams;
 
 std::string_view View(const nb::bytes& bytes) { return {bytes.c_str(), bytes.size()}; }
 
@@ -62,7 +65,7 @@ nb::list AsArrays(std::vector<Ngrams>& orders) {
   return list;
 }
 
-class ArrayOutput : public asr::Output {
+class ArrayOutput : public lm::Output {
  public:
   void BeginOrder(int n, uint64_t size) override {
     orders.emplace_back();
@@ -79,26 +82,26 @@ class ArrayOutput : public asr::Output {
 };
 
 // Python callables, called from work that runs without the interpreter's lock.
-asr::Progress AsProgress(const nb::callable& call) {
+lm::Progress AsProgress(const nb::callable& call) {
   return [&call](uint64_t steps) {
     const nb::gil_scoped_acquire acquire;
     call(steps);
   };
 }
-asr::ArpaWriter::Sink AsSink(const nb::callable& call) {
+lm::ArpaWriter::Sink AsSink(const nb::callable& call) {
   return [&call](std::string_view block) {
     const nb::gil_scoped_acquire acquire;
     call(nb::bytes(block.data(), block.size()));
   };
 }
 
-std::unique_ptr<asr::Counts> Count(asr::Corpus& corpus, int order, const std::vector<uint64_t>& cutoffs,
-                                   const nb::callable& progress) {
+std::unique_ptr<lm::Counts> Count(lm::Corpus& corpus, int order, const std::vector<uint64_t>& cutoffs,
+                                  const nb::callable& progress) {
   const nb::gil_scoped_release release;
-  return asr::Counts::Of(corpus, order, cutoffs, AsProgress(progress));
+  return lm::Counts::Of(corpus, order, cutoffs, AsProgress(progress));
 }
 
-std::pair<nb::list, double> EstimateArrays(asr::Counts& counts, const std::vector<asr::Discounts>& discounts,
+std::pair<nb::list, double> EstimateArrays(lm::Counts& counts, const std::vector<lm::Discounts>& discounts,
                                            const nb::callable& progress) {
   ArrayOutput output;
   double log10_likelihood;
@@ -109,26 +112,41 @@ std::pair<nb::list, double> EstimateArrays(asr::Counts& counts, const std::vecto
   return {AsArrays(output.orders), log10_likelihood};
 }
 
-double EstimateArpa(asr::Counts& counts, const asr::Corpus& corpus,
-                    const std::vector<asr::Discounts>& discounts, const nb::callable& sink,
-                    const nb::callable& progress) {
+double EstimateArpa(lm::Counts& counts, const lm::Corpus& corpus, const std::vector<lm::Discounts>& discounts,
+                    const nb::callable& sink, const nb::callable& progress) {
   const nb::gil_scoped_release release;
   std::vector<uint64_t> sizes;
   for (const auto& order : counts.orders()) sizes.push_back(order.num_listed);
-  asr::ArpaWriter writer(corpus.words(), sizes, AsSink(sink));
+  lm::ArpaWriter writer(corpus.words(), sizes, AsSink(sink));
   const double log10_likelihood = counts.Estimate(discounts, writer, AsProgress(progress));
   writer.Finish();
   return log10_likelihood;
 }
 
+// Refuses arrays that do not fit together, and ids that are no word's.
+void CheckOrders(size_t num_words, const Orders& orders) {
+  for (size_t n = 1; n <= orders.size(); ++n) {
+    const auto& [ids, log10_prob, log10_backoff] = orders[n - 1];
+    const std::string order = std::to_string(n);
+    if (ids.shape(1) != n || log10_prob.shape(0) != ids.shape(0) || log10_backoff.shape(0) != ids.shape(0))
+      throw std::invalid_argument("the arrays of the " + order + "-grams do not fit together: ids (R, " +
+                                  order + "), log10_prob (R,) and log10_backoff (R,) are needed");
+    const auto is_bad = [num_words](int32_t id) { return static_cast<uint32_t>(id) >= num_words; };
+    if (const int32_t* end = ids.data() + ids.size(); std::any_of(ids.data(), end, is_bad))
+      throw std::invalid_argument("an id in the " + order + "-grams is none of the " +
+                                  std::to_string(num_words) + " words'");
+  }
+}
+
 void WriteArpa(const std::vector<std::string>& words, const Orders& orders, const nb::callable& sink,
                const nb::callable& progress) {
   const nb::gil_scoped_release release;
+  CheckOrders(words.size(), orders);
   const std::vector<std::string_view> views(words.begin(), words.end());
   std::vector<uint64_t> sizes;
   for (const auto& order : orders) sizes.push_back(std::get<0>(order).shape(0));
-  asr::ArpaWriter writer(views, sizes, AsSink(sink));
-  asr::Steps steps(AsProgress(progress));
+  lm::ArpaWriter writer(views, sizes, AsSink(sink));
+  lm::Steps steps(AsProgress(progress));
   for (size_t n = 1; n <= orders.size(); ++n) {
     const auto& [ids, log10_prob, log10_backoff] = orders[n - 1];
     writer.BeginOrder(n, ids.shape(0));
@@ -144,34 +162,34 @@ template <class Read>
 nb::object FaultOf(Read&& read) {
   try {
     read();
-  } catch (const asr::ArpaError& e) {
+  } catch (const lm::ArpaError& e) {
     return nb::make_tuple(e.line, nb::bytes(e.what(), std::strlen(e.what())));
   }
   return nb::none();
 }
 
 void BindEstimation(nb::module_& m) {
-  nb::class_<asr::Corpus>(m, "Corpus")
+  nb::class_<lm::Corpus>(m, "Corpus")
       .def(nb::init<size_t, std::string>(), nb::arg("memory_bytes"), nb::arg("folder"))
       .def(
-          "add", [](asr::Corpus& self, const nb::bytes& lines) { return self.Add(View(lines)); },
+          "add", [](lm::Corpus& self, const nb::bytes& lines) { return self.Add(View(lines)); },
           nb::arg("lines"))
       .def(
           "select",
-          [](asr::Corpus& self, std::optional<std::vector<std::string>> words, uint64_t min_count,
+          [](lm::Corpus& self, std::optional<std::vector<std::string>> words, uint64_t min_count,
              uint64_t size, double coverage) { self.Select({std::move(words), min_count, size, coverage}); },
           nb::arg("words").none(), nb::arg("min_count"), nb::arg("size"), nb::arg("coverage"))
-      .def_prop_ro("words", [](const asr::Corpus& self) { return AsStrings(self.words()); })
-      .def_prop_ro("num_sentences", &asr::Corpus::num_sentences)
-      .def_prop_ro("num_words", &asr::Corpus::num_words)
-      .def_prop_ro("num_unknown", &asr::Corpus::num_unknown)
-      .def_prop_ro("num_seen", &asr::Corpus::num_seen)
-      .def_prop_ro("num_kept", [](const asr::Corpus& self) { return self.words().size() - asr::kNumMarks; })
-      .def_prop_ro("longest", &asr::Corpus::longest);
+      .def_prop_ro("words", [](const lm::Corpus& self) { return AsStrings(self.words()); })
+      .def_prop_ro("num_sentences", &lm::Corpus::num_sentences)
+      .def_prop_ro("num_words", &lm::Corpus::num_words)
+      .def_prop_ro("num_unknown", &lm::Corpus::num_unknown)
+      .def_prop_ro("num_seen", &lm::Corpus::num_seen)
+      .def_prop_ro("num_kept", [](const lm::Corpus& self) { return self.words().size() - lm::kNumMarks; })
+      .def_prop_ro("longest", &lm::Corpus::longest);
 
-  nb::class_<asr::Counts>(m, "Counts")
+  nb::class_<lm::Counts>(m, "Counts")
       .def_prop_ro("orders",
-                   [](const asr::Counts& self) {
+                   [](const lm::Counts& self) {
                      std::vector<std::tuple<uint64_t, uint64_t, std::array<uint64_t, 5>>> orders;
                      for (const auto& order : self.orders())
                        orders.emplace_back(order.num_seen, order.num_listed, order.with_count);
@@ -186,18 +204,18 @@ void BindEstimation(nb::module_& m) {
 
 void BindArpa(nb::module_& m) {
   m.def("write_arpa", &WriteArpa, nb::arg("words"), nb::arg("orders"), nb::arg("sink"), nb::arg("progress"));
-  nb::class_<asr::ArpaReader>(m, "ArpaReader")
+  nb::class_<lm::ArpaReader>(m, "ArpaReader")
       .def(nb::init<>())
       .def(
           "add",
-          [](asr::ArpaReader& self, const nb::bytes& lines) {
+          [](lm::ArpaReader& self, const nb::bytes& lines) {
             return FaultOf([&] { self.Add(View(lines)); });
           },
           nb::arg("lines"))
-      .def("finish", [](const asr::ArpaReader& self) { return FaultOf([&] { self.Finish(); }); })
-      .def_prop_ro("is_done", &asr::ArpaReader::is_done)
-      .def_prop_ro("words", [](const asr::ArpaReader& self) { return AsStrings(self.words()); })
-      .def("take_orders", [](asr::ArpaReader& self) { return AsArrays(self.orders()); });
+      .def("finish", [](const lm::ArpaReader& self) { return FaultOf([&] { self.Finish(); }); })
+      .def_prop_ro("is_done", &lm::ArpaReader::is_done)
+      .def_prop_ro("words", [](const lm::ArpaReader& self) { return AsStrings(self.words()); })
+      .def("take_orders", [](lm::ArpaReader& self) { return AsArrays(self.orders()); });
 }
 
 }  // namespace
@@ -207,7 +225,7 @@ NB_MODULE(_lm, m) {
   nb::register_exception_translator([](const std::exception_ptr& p, void*) {
     try {
       std::rethrow_exception(p);
-    } catch (const asr::TemporaryFileError& e) {
+    } catch (const lm::TemporaryFileError& e) {
       PyErr_SetString(PyExc_OSError, e.what());
     }
   });

@@ -9,7 +9,7 @@
 #include "key.h"
 #include "sorter.h"
 
-namespace asr {
+namespace asr::lm {
 
 template <int W>
 struct Counted {
@@ -96,4 +96,4 @@ class Adjuster {
   Key<W> last_;
 };
 
-}  // namespace asr
+}  // namespace asr::lm

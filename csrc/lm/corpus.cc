@@ -3,11 +3,17 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
-#include <unordered_set>
+#include <stdexcept>
 
 #include "utf8.h"
 
-namespace asr {
+namespace asr::lm {
+
+namespace {
+
+constexpr char kTaken[] = "the text of this corpus is taken; a corpus gives one estimation";
+
+}  // namespace
 
 Corpus::Corpus(size_t memory_bytes, std::string folder)
     : memory_(memory_bytes, std::move(folder)), counts_(kNumMarks), tokens_(memory_) {
@@ -15,6 +21,7 @@ Corpus::Corpus(size_t memory_bytes, std::string folder)
 }
 
 size_t Corpus::Add(std::string_view lines) {
+  if (is_taken_) throw std::logic_error(kTaken);
   size_t num_lines = 0;
   const char *at = lines.data(), *const end = at + lines.size();
   for (; at < end; ++num_lines) {
@@ -49,8 +56,9 @@ bool Corpus::Split(const char* begin, const char* end) {
   const char* word = begin;
   const auto finish = [&](const char* word_end) {
     if (word == word_end) return true;
-    line_.push_back(vocabulary_.FindOrAdd({word, static_cast<size_t>(word_end - word)}));
-    return line_.back() >= kNumMarks;
+    const std::string_view found(word, word_end - word);
+    line_.push_back(vocabulary_.FindOrAdd(found));
+    return line_.back() >= kNumMarks && found != kEpsilon;
   };
   for (const char* at = begin; at < end;) {
     Character character{static_cast<unsigned char>(*at), 1};
@@ -70,6 +78,13 @@ bool Corpus::Split(const char* begin, const char* end) {
     at = next;
   }
   return finish(end);
+}
+
+Spool<int32_t> Corpus::TakeTokens() {
+  if (is_taken_) throw std::logic_error(kTaken);
+  if (new_ids_.size() != vocabulary_.size()) throw std::logic_error("the words are not selected yet");
+  is_taken_ = true;
+  return std::move(tokens_);
 }
 
 void Corpus::Select(const Selection& selection) {
@@ -114,4 +129,4 @@ std::vector<int32_t> Corpus::Commonest(const Selection& selection) const {
   return ids;
 }
 
-}  // namespace asr
+}  // namespace asr::lm

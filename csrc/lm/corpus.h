@@ -11,7 +11,7 @@
 #include "spool.h"
 #include "vocabulary.h"
 
-namespace asr {
+namespace asr::lm {
 
 enum : int32_t { kUnknown, kBegin, kEnd, kNumMarks };  // ids of <unk> <s> </s>
 
@@ -28,7 +28,7 @@ class Corpus {
   Corpus(size_t memory_bytes, std::string folder);
 
   // Takes lines, a sentence each, up to the first that is at fault: that is not UTF-8, or holds NUL or a
-  // mark. Returns the number of lines taken. The last line may lack its line end.
+  // mark or `<eps>`. Returns the number of lines taken. The last line may lack its line end.
   size_t Add(std::string_view lines);
 
   // Fixes the words of the model and their ids: the marks, then words in code point order; others become
@@ -36,9 +36,9 @@ class Corpus {
   void Select(const Selection& selection);
 
   Memory& memory() { return memory_; }
-  // The text, handed over: ids as it was read, `<s>` and `</s>` around each sentence; new_ids() renumbers
-  // them.
-  Spool<int32_t> TakeTokens() { return std::move(tokens_); }
+  // The text, handed over, which works once: ids as it was read, `<s>` and `</s>` around each sentence;
+  // new_ids() renumbers them.
+  Spool<int32_t> TakeTokens();
   const std::vector<int32_t>& new_ids() const { return new_ids_; }       // id as read -> id in the model
   const std::vector<std::string_view>& words() const { return words_; }  // of the model, by id
   uint64_t num_sentences() const { return counts_[kBegin]; }
@@ -57,6 +57,7 @@ class Corpus {
   std::vector<uint64_t> counts_;  // by id as read
   std::vector<int32_t> line_;     // the sentence being read
   Spool<int32_t> tokens_;
+  bool is_taken_ = false;  // tokens_
   uint64_t num_words_ = 0;
   size_t longest_ = 0;
   std::vector<int32_t> new_ids_;
@@ -65,4 +66,4 @@ class Corpus {
   uint64_t num_unknown_ = 0;
 };
 
-}  // namespace asr
+}  // namespace asr::lm

@@ -5,7 +5,7 @@
 #include "collect.h"
 #include "interpolate.h"
 
-namespace asr {
+namespace asr::lm {
 
 namespace {
 
@@ -82,4 +82,4 @@ std::unique_ptr<Counts> Counts::Of(Corpus& corpus, int order, const std::vector<
   return std::make_unique<PackedCounts<4>>(corpus, order, bits, cutoffs, progress);
 }
 
-}  // namespace asr
+}  // namespace asr::lm

@@ -10,7 +10,7 @@
 
 #include "corpus.h"
 
-namespace asr {
+namespace asr::lm {
 
 // What is taken off adjusted counts of 1, 2, and 3 or more.
 using Discounts = std::array<double, 3>;
@@ -66,4 +66,4 @@ class Counts {
   std::vector<Order> orders_;
 };
 
-}  // namespace asr
+}  // namespace asr::lm

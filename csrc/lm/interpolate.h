@@ -12,7 +12,7 @@
 #include "key.h"
 #include "sorter.h"
 
-namespace asr {
+namespace asr::lm {
 
 template <int W>
 class Interpolation {
@@ -162,4 +162,4 @@ class Interpolation {
   double log10_likelihood_ = 0.0;
 };
 
-}  // namespace asr
+}  // namespace asr::lm

@@ -5,7 +5,7 @@
 #include <array>
 #include <cstdint>
 
-namespace asr {
+namespace asr::lm {
 
 constexpr int kMaxOrder = 8;
 
@@ -73,4 +73,4 @@ class Packing {
   int bits_;
 };
 
-}  // namespace asr
+}  // namespace asr::lm

@@ -1,17 +1,18 @@
 #include "memory.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 
-namespace asr {
+namespace asr::lm {
 
 TemporaryFile::TemporaryFile(const std::string& folder) : folder_(folder) {
   std::string name = folder + "/.asr-lm-XXXXXX";
-  file_ = mkstemp(name.data());
-  if (file_ < 0) Fail("create");
+  file_ = mkostemp(name.data(), O_CLOEXEC);
+  if (file_ < 0) Fail("create", errno);
   unlink(name.c_str());
 }
 
@@ -22,7 +23,7 @@ void TemporaryFile::Append(const void* bytes, size_t size) {
   while (size > 0) {
     const ssize_t done = write(file_, at, size);
     if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) Fail("write");
+    if (done <= 0) Fail("write", done < 0 ? errno : ENOSPC);
     at += done;
     size -= done;
   }
@@ -33,16 +34,16 @@ void TemporaryFile::Read(void* bytes, size_t size, size_t offset) const {
   while (size > 0) {
     const ssize_t done = pread(file_, at, size, offset);
     if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) Fail("read");
+    if (done <= 0) Fail("read", done < 0 ? errno : EIO);  // 0: the file is too short
     at += done;
     offset += done;
     size -= done;
   }
 }
 
-void TemporaryFile::Fail(const char* what) const {
+void TemporaryFile::Fail(const char* what, int error) const {
   throw TemporaryFileError(std::string("cannot ") + what + " a temporary file in " + folder_ + ": " +
-                           std::strerror(errno) + "; make room there, or raise lm.memory_mb");
+                           std::strerror(error) + "; make room there, or raise lm.memory_mb");
 }
 
 void* Memory::Scratch(size_t bytes) {
@@ -54,4 +55,4 @@ void* Memory::Scratch(size_t bytes) {
   return scratch_.get();
 }
 
-}  // namespace asr
+}  // namespace asr::lm

@@ -6,7 +6,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace asr {
+namespace asr::lm {
 
 // A temporary file could not be made, written or read: disk full, folder gone.
 struct TemporaryFileError : std::runtime_error {
@@ -25,7 +25,7 @@ class TemporaryFile {
   void Read(void* bytes, size_t size, size_t offset) const;
 
  private:
-  [[noreturn]] void Fail(const char* what) const;
+  [[noreturn]] void Fail(const char* what, int error) const;
   std::string folder_;
   int file_;
 };
@@ -57,4 +57,4 @@ class Memory {
   size_t scratch_bytes_ = 0;
 };
 
-}  // namespace asr
+}  // namespace asr::lm

@@ -12,7 +12,7 @@
 #include "memory.h"
 #include "spool.h"
 
-namespace asr {
+namespace asr::lm {
 
 template <class Record, class = void>
 struct CanSum : std::false_type {};
@@ -156,4 +156,4 @@ class Sorter {
   std::vector<Spool<Record>> runs_;
 };
 
-}  // namespace asr
+}  // namespace asr::lm

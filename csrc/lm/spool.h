@@ -9,7 +9,7 @@
 
 #include "memory.h"
 
-namespace asr {
+namespace asr::lm {
 
 template <class T>
 class Spool {
@@ -97,4 +97,4 @@ class Spool {
   std::vector<T> last_;  // the chunk being filled
 };
 
-}  // namespace asr
+}  // namespace asr::lm

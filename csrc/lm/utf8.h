@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace asr {
+namespace asr::lm {
 
 // The character at `at`, whose first byte is 0x80 or more, and its length in bytes; length 0 if the bytes are
 // no UTF-8 (Unicode 15, table 3-7: nothing overlong, no surrogates, at most U+10FFFF).
@@ -31,4 +31,4 @@ inline bool IsSpace(uint32_t code) {
          code == 0x2028 || code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
 }
 
-}  // namespace asr
+}  // namespace asr::lm

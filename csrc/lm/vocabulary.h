@@ -8,7 +8,9 @@
 #include <string_view>
 #include <vector>
 
-namespace asr {
+namespace asr::lm {
+
+constexpr std::string_view kEpsilon = "<eps>";  // what graphs call the lack of a word
 
 class Vocabulary {
  public:
@@ -95,4 +97,4 @@ class Vocabulary {
   size_t room_ = 0;
 };
 
-}  // namespace asr
+}  // namespace asr::lm
