@@ -1,9 +1,9 @@
 """The two searches: through a compiled graph, and greedy. Both turn log-probs into words with their tokens' places.
 
 Confidence of a word: in the graph search the posterior that the lattice gives it (asr.confidence); greedy, or without a
-lattice, the geometric mean, over its tokens, of the highest posterior of each. A closed graph may hold nothing of what
-is said: there all words have the least of their confidences, times the path's likeness to what was heard, so that
-`decoder.reject_below` refuses the whole. Confidences are then calibrated.
+lattice, the geometric mean, over its tokens, of the highest posterior of each. Both are then calibrated. A closed graph
+may hold nothing of what is said: there all words have the least of their confidences, times the path's likeness to what
+was heard, so that `decoder.reject_below` refuses the whole; a path that is no whole entry has no words.
 """
 
 import math
@@ -98,6 +98,8 @@ class GraphSearcher:
         else:
             decoded = self.decoder.decode_lattice(log_probs, bias)
             path, lattice = decoded.path, decoded.lattice
+        if self.tables.is_closed and not path.complete:
+            return Found([], path.cost, complete=False)  # the words so far are no entry of the list
         words = [self.tables.words[label] for label in path.labels]
         found = segments(path.alignment, log_probs)
         spellings = [self.tables.spellings(label, self.tokens) for label in path.labels]
@@ -105,10 +107,9 @@ class GraphSearcher:
         groups = [[found[i] for i in span] for span in spans]
         confidences = word_confidences(lattice, path.labels) if lattice else None
         confidences = confidences or [peak_confidence(group) for group in groups]
-        if self.tables.is_closed and confidences:
-            share = likeness(log_probs, path.alignment) if path.complete else 0.0
-            confidences = [min(confidences) * share] * len(confidences)
         confidences = self.calibration.apply(confidences)
+        if self.tables.is_closed and confidences:
+            confidences = [min(confidences) * likeness(log_probs, path.alignment)] * len(confidences)
         placed = [FoundWord(*parts) for parts in zip(words, groups, confidences, strict=False)]
         return Found(placed, path.cost, path.complete, self._alternatives(lattice, path.labels))
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from random_graphs import EXACT
 from test_graph import MODES, brute_force, random_lexicon, tokens_of
 
+from asr.confidence import Calibration
 from asr.errors import InputError
 from asr.graph.closed import closed_graph, list_grammar, read_list, words_of
 from asr.graph.jsgf import parse
@@ -286,6 +287,10 @@ def test_what_is_not_listed_gets_a_low_confidence():
     assert [w.word for w in listed.words] == [w.word for w in other.words] == ["ab"]
     assert listed.words[0].confidence > 0.95 and other.words[0].confidence < 0.05
     assert likeness(said[0], said[0].argmax(1)) == 1.0
+    half = searcher.search(said[0, :1])  # no frames for a whole entry
+    assert half.words == [] and not half.complete
+    sure = GraphSearcher(searcher.decoder, tables, tokens, calibration=Calibration(1.0, 50.0))
+    assert sure.search(said[1]).words[0].confidence < 0.1  # a calibration leaves the likeness as it is
 
 
 def test_words_that_cannot_be_spelled_are_named():
