@@ -86,6 +86,16 @@ def test_paragraphs_become_sentences(tmp_path: Path) -> None:
         "Mr. J. Smith paid $3.50.", '"Why?" he asked.', "It was 5 p.m. on Jan. 5...", "Yes!",
     ]  # fmt: skip
     assert list(split("안녕하세요. 3.14는 원주율이다! 왜요?", "ko")) == ["안녕하세요.", "3.14는 원주율이다!", "왜요?"]
+    assert list(split("We met in 1984. Then we left. 2. He is 30. 5 men came.", "en")) == [
+        "We met in 1984.", "Then we left.", "2. He is 30.", "5 men came.",
+    ]  # fmt: skip
+    assert list(split("1. Mix 2 eggs. 2. Bake at 200. (3. Eat it.)", "en")) == [
+        "1. Mix 2 eggs.", "2. Bake at 200.", "(3. Eat it.)",
+    ]  # fmt: skip
+    dates = "시행일은 2023. 5. 17. 이다. 총점은 30. 다음은 2023.5.17. 공포. 6. 10. 개최. 3.14. 끝."
+    assert list(split(dates, "ko")) == [
+        "시행일은 2023. 5. 17. 이다.", "총점은 30.", "다음은 2023.5.17. 공포.", "6. 10. 개최.", "3.14.", "끝.",
+    ]  # fmt: skip
     assert cleaned(tmp_path, "One. Two.\n", paragraphs=True)[0] == ["one", "two"]
     assert cleaned(tmp_path, "One. Two.\n")[0] == ["one two"]
 

@@ -24,10 +24,11 @@ _AFTER_NAMES = {
 }  # fmt: skip
 _BEFORE_FIGURES = {
     "vol": "volume", "vols": "volumes", "p": "page", "pp": "pages", "ch": "chapter", "fig": "figure", "figs": "figures",
-    "sec": "section", "art": "article", "Jan": "January", "Feb": "February", "Mar": "March", "Apr": "April",
-    "Jun": "June",
-    "Jul": "July", "Aug": "August", "Sept": "September", "Sep": "September", "Oct": "October", "Nov": "November",
-    "Dec": "December",
+    "sec": "section", "art": "article",
+}  # fmt: skip
+_MONTHS = {
+    "Jan": "January", "Feb": "February", "Mar": "March", "Apr": "April", "Jun": "June", "Jul": "July", "Aug": "August",
+    "Sept": "September", "Sep": "September", "Oct": "October", "Nov": "November", "Dec": "December",
 }  # fmt: skip
 _COUNTED = (
     "Chapter Part Act Scene Volume Book Section Phase Type Class Title Article Appendix Episode Stage Level Division "
@@ -59,10 +60,22 @@ def _any(words: dict[str, str] | list[str]) -> str:
 
 
 RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
-    (re.compile(rf"(?<![^\W\d_])({_any(_ALWAYS)})(?![^\W\d_])\.?", re.IGNORECASE), lambda m: _ALWAYS[m[1].lower()]),
+    (
+        re.compile(rf"(?<![^\W\d_²³])({_any(_ALWAYS)})(?![^\W\d_²³])\.?", re.IGNORECASE),
+        lambda m: _ALWAYS.get(m[1].lower(), m[0]),
+    ),
     (re.compile(rf"\b({_any(_TITLES)})\.?\s+(?=[A-Z])"), lambda m: _title(m)),
     (re.compile(rf"(?<=\w )({_any(_AFTER_NAMES)})\.(?!\w)|(?<=\w, )(Jr|Sr|Inc|Ltd|Esq)\."), lambda m: _after_name(m)),
-    (re.compile(rf"\b({_any(_BEFORE_FIGURES)})\.\s?(?=\d)"), lambda m: f"{_BEFORE_FIGURES[m[1]]} "),
+    (
+        re.compile(
+            rf"\b({_any([form for short in _BEFORE_FIGURES for form in (short, short.capitalize())])})\.\s?(?=\d)"
+        ),
+        lambda m: f"{_BEFORE_FIGURES[m[1].lower()]} ",
+    ),
+    (
+        re.compile(rf"\b({_any([form for short in _MONTHS for form in (short, short.upper())])})(?:\.\s?|\s)(?=\d)"),
+        lambda m: f"{_MONTHS[m[1].capitalize()]} ",
+    ),
     (
         re.compile(rf"\b({_any(_COUNTED)}|World War|Super Bowl)\s({_ROMAN})"),
         lambda m: f"{m[1]} {cardinal(roman(m[2]))}",

@@ -54,7 +54,8 @@ def clean(text: str, lang: str) -> str:
     """
     if lang not in LANGUAGES:
         raise InputError(f"text in language '{lang}' cannot be cleaned; choose one of {', '.join(LANGUAGES)}")
-    text = unicodedata.normalize("NFC", composed(text).translate(_TABLES[lang]).lower())
+    text = composed(text).translate(_TABLES[lang]).lower().replace("i\u0307", "i")  # İ is i and a dot of its own
+    text = unicodedata.normalize("NFC", text)
     text = _EDGE_APOSTROPHE_KO.sub("", text) if lang == "ko" else _EDGE_APOSTROPHE.sub(" ", text)
     text = _NOT_DECIMAL.sub(" ", _THOUSANDS.sub("", text))
     return " ".join(unicodedata.normalize("NFC", text).split())

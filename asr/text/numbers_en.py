@@ -82,7 +82,7 @@ def _plural(words: str) -> str:
 _WHOLE = r"(?:\d{1,3}(?:,\d{3}){1,7}(?!,?\d)|\d+)"
 _NUMBER = rf"{_WHOLE}(?:\.\d+)?(?!\.?\d)"
 _MONTHS = "January February March April May June July August September October November December".split()
-_MONTH = "|".join(_MONTHS)
+_MONTH = "|".join(form for month in _MONTHS for form in (month, month.upper()))
 _DASH = "[-–—−~]"
 _DAY_HALF = r"\s?([AaPp])(?:\.\s?[Mm]\.|[Mm]\b)"
 
@@ -95,7 +95,7 @@ _UNITS = {
     "Hz": ("hertz", "hertz"), "kHz": ("kilohertz", "kilohertz"), "MHz": ("megahertz", "megahertz"),
     "GHz": ("gigahertz", "gigahertz"), "km²": ("square kilometer", "square kilometers"),
     "m²": ("square meter", "square meters"), "m³": ("cubic meter", "cubic meters"),
-    "¢": ("cent", "cents"), "€": ("euro", "euros"), "£": ("pound", "pounds"),
+    "$": ("dollar", "dollars"), "¢": ("cent", "cents"), "€": ("euro", "euros"), "£": ("pound", "pounds"),
 } | {
     short: (name, f"{name}s")
     for short, name in {
@@ -111,7 +111,11 @@ _UNIT = "|".join(sorted(map(re.escape, _UNITS), key=len, reverse=True))
 _MONEY = {
     "$": ("dollar", "dollars", "cent", "cents"), "£": ("pound", "pounds", "penny", "pence"),
     "€": ("euro", "euros", "cent", "cents"), "¥": ("yen", "yen", "sen", "sen"), "₩": ("won", "won", "jeon", "jeon"),
+    "₹": ("rupee", "rupees", "paisa", "paise"),
 }  # fmt: skip
+_CURRENCY = f"[{''.join(_MONEY)}]"
+_MEASURE = rf"(?::[0-5]\d|\s?(?:{_UNIT})|{_DAY_HALF.replace('([AaPp])', '[AaPp]')})"
+_COUNTABLE = "people|users|customers|viewers|subscribers|members|voters|jobs|homes|copies|dollars?|pounds|euros"
 _SHORT_SCALES = {"k": "thousand", "m": "million", "mn": "million", "b": "billion", "bn": "billion", "t": "trillion"}
 _KNOWN_PAIRS = {"9/11", "24/7", "50/50", "20/20"}  # no fractions
 
@@ -121,6 +125,8 @@ def _time(match: re.Match) -> str:
     words = [cardinal(hour)]
     if minute:
         words.append(_two_digits(minute))
+    elif not (hour or second or half):
+        return "midnight"
     elif not half:
         words.append("o'clock" if 1 <= hour <= 12 else "hundred")
     if second:
@@ -128,10 +134,14 @@ def _time(match: re.Match) -> str:
     return " ".join([*words, f"{half.lower()} m"] if half else words)
 
 
-def _date(month: str, day: str, of_year: str | None, form: str = "{month} {day}") -> str | None:
-    if not 1 <= int(day) <= 31:
+def _date(
+    month: str, day: str, of_year: str | None, form: str = "{month} {day}", first: str | None = None
+) -> str | None:
+    """ "July fourth nineteen seventy six"; `first`, the day before `day` in "July 4-6", goes to the days."""
+    if not all(1 <= int(one) <= 31 for one in (day, first or day)):
         return None
-    return form.format(month=month, day=ordinal(int(day))) + (f" {year(int(of_year))}" if of_year else "")
+    days = (f"{ordinal(int(first))} to " if first else "") + ordinal(int(day))
+    return form.format(month=month, day=days) + (f" {year(int(of_year))}" if of_year else "")
 
 
 def _slash_date(match: re.Match) -> str:
@@ -181,14 +191,16 @@ def _unit(match: re.Match) -> str:
 
 def _fraction(match: re.Match) -> str:
     whole, above, below = match[1], int(match[2]), int(match[3])
+    unit = match[4]
     if f"{match[2]}/{match[3]}" in _KNOWN_PAIRS or not 0 < above < below:
         return match[0].replace("/", " ")
-    if below in (10, 100) and not whole:
+    if below in (10, 100) and not whole and not unit:
         return f"{cardinal(above)} out of {cardinal(below)}"
     name = {2: "half", 4: "quarter"}.get(below, ordinal(below))
     if above > 1:
         name = "halves" if below == 2 else f"{name}s"
-    return (f"{number(whole)} and " if whole else "") + f"{cardinal(above)} {name}"
+    words = (f"{number(whole)} and " if whole else "") + f"{cardinal(above)} {name}"
+    return f"{words} {_UNITS[unit][1 if whole else 0]}" if unit else words
 
 
 def _decade(match: re.Match) -> str:
@@ -201,40 +213,67 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
     for pattern, replace in (
         (r"(?<=\d) , (?=\d{3}(?!\d))", lambda m: ","),  # text that was split into tokens
         (r"\b[Nn]o\.\s?(?=\d)|№\s?|#\s?(?=\d)", lambda m: "number "),
+        (
+            rf"(?<=\d)({_MEASURE})(?:[-–−~]|\s{_DASH}\s(?={_CURRENCY}?[\d.,:]+{_MEASURE}))(?={_CURRENCY}?\d)",
+            lambda m: f"{m[1]} to ",
+        ),
+        (rf"(?<![\d:.,])(1[0-2]|0?[1-9])\.([0-5]\d)(?={_DAY_HALF})", lambda m: f"{m[1]}:{m[2]}"),
+        (r"(?<=\d)\s?m\.p\.h\b\.?", lambda m: " mph"),
+        (rf"(?<=\d)m(?=\s(?:{_COUNTABLE})\b)", lambda m: " million"),
+        (rf"(?<={_CURRENCY})\.(?=\d)", lambda m: "0."),
+        (
+            rf"({_CURRENCY})(\d+)[\s-](\d{{1,2}}/\d{{1,2}})(?![\d/])(?:(\s[mb]illion)s?\b)?",
+            lambda m: f"{m[2]} {m[3]}{m[4] or ''} {_MONEY[m[1]][1]}",
+        ),
+        (rf"(?<=\d)[-–−~](?=(?:{_MONTH})\s\d)", lambda m: " to "),
+        (
+            rf"(?<![\d:.,-])(1[0-2]|0?[1-9])\s?{_DASH}\s?(?=(?:1[0-2]|0?[1-9])(?::[0-5]\d)?{_DAY_HALF})",
+            lambda m: f"{m[1]} to ",
+        ),
         (rf"(?<![\d:.])([01]?\d|2[0-4])\s?:\s?([0-5]\d)(?::([0-5]\d))?(?![\d:])(?:{_DAY_HALF})?", _time),
         (rf"(?<![\d:.,])(1[0-2]|0?[1-9]){_DAY_HALF}", lambda m: f"{number(str(int(m[1])))} {m[2].lower()} m"),
         (
-            rf"\b({_MONTH})\s+(\d{{1,2}})(?:st|nd|rd|th)?\b(?![.,/-]?\d)(?:\s*,?\s*(\d{{4}})\b(?!,\d))?",
-            lambda m: _date(m[1], m[2], _real_year(m[3])) or m[0],
+            rf"\b({_MONTH})\s+(?:(\d{{1,2}})\s?{_DASH}\s?)?(\d{{1,2}})(?:st|nd|rd|th)?\b(?![.,/–-]?\d)"
+            r"(?:\s*,?\s*(\d{4})\b(?!,\d))?",
+            lambda m: _date(m[1], m[3], _real_year(m[4]), first=m[2]) or m[0],
         ),
         (
             rf"\b({_MONTH})\s+(\d{{1,2}}),([12]\d{{3}})\b",
             lambda m: _date(m[1], m[2], m[3]) or m[0],
         ),
         (
-            rf"(?:\b[Tt]he\s+)?(?<![\d,.$-])(\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?({_MONTH})\b(?:,?\s*([12]\d{{3}})\b)?",
-            lambda m: _date(m[2], m[1], m[3], "the {day} of {month}") or m[0],
+            rf"(?=[\dTt])(?:\b[Tt]he\s+)?(?<![\d,.$-])(?:(\d{{1,2}})\s?{_DASH}\s?)?(?<!\d)(\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?"
+            rf"({_MONTH})\b(?:,?\s*([12]\d{{3}})\b)?",
+            lambda m: _date(m[3], m[2], m[4], "the {day} of {month}", m[1]) or m[0],
         ),
         (r"(?<![\d-])(\d{4})-(0?[1-9]|1[0-2])-(0?[1-9]|[12]\d|3[01])(?![\d-])", _iso_date),
         (r"(?<![\d/])(\d{1,2})/(\d{1,2})/(\d{4}|\d{2})(?![\d/])", _slash_date),
-        (rf"(?<=\d)\s?{_DASH}\s?(?=[$£€¥₩]\d)", lambda m: " to "),
-        (r"(?<![\w.)%°$\-–—−])[-−](?=[$£€¥₩]?\.?\d)", lambda m: "minus "),
+        (rf"(?<=\d)\s?{_DASH}\s?(?={_CURRENCY}\d)", lambda m: " to "),
+        (rf"(?<![\w.)%°$\-–—−])[-−](?={_CURRENCY}?\.?\d)", lambda m: "minus "),
         (
-            rf"(?:\bUS)?(?<!\d)([$£€¥₩])\s?(?:({_NUMBER}){_DASH})?({_NUMBER})"
-            r"(?:[\s-]?(hundred|thousand|million|billion|trillion|(?:[kKmMbBtT]|bn|mn)\b))?",
+            rf"(?:\bUS)?(?<!\d)({_CURRENCY})\s?(?:({_NUMBER}){_DASH})?({_NUMBER})"
+            r"(?:[\s-]?((?:hundred|thousand|million|billion|trillion)(?=s?\b)|(?:[kKmMbBtT]|bn|mn)\b))?",
             _money,
         ),
         (
-            r"(?<![\d-])(?:\+?\d{1,3}[-. ])?(?:\(\d{3}\)\s?|\d{3}[-. ])\d{3}[-.]\d{4}(?![\d-])"
-            r"|(?<![\d-])\d{3}-\d{4}(?![\d-])|(?<![\d-])\d+(?:-\d+){2,}(?![\d-])",
+            r"(?=[\d(+])(?:(?<![\d-])(?:\+?\d{1,3}[-. ])?(?:\(\d{3}\)\s?|\d{3}[-. ])\d{3}[-. ]\d{4}(?![\d-])"
+            r"|\+\d{1,3}(?:[ -]\d{2,4}){2,4}(?![\d-])|\+\d{8,15}(?![\d.,])"
+            r"|(?<![\d.,-])[2-9]\d{9}(?<!000)(?![\d.,-]*\d)"
+            r"|(?<![\d-])\d{3}-\d{4}(?![\d-])|(?<![\d-])\d+(?:-\d+){2,}(?![\d-]))",
             lambda m: ", ".join(map(digits, re.findall(r"\d+", m[0]))),
         ),
-        (rf"(?<![\d.])(?:({_NUMBER})\s?{_DASH}\s?)?(?<!\d)({_NUMBER})[\s-]?({_UNIT})(?![A-Za-z\d/])", _unit),
-        (rf"(?<![\d,.])({_WHOLE})(?:st|nd|rd|th|ST|ND|RD|TH)\b", lambda m: _ordinal_figure(m[1])),
+        (rf"(?<![\d.])(?<!\d/)(?:({_NUMBER})\s?{_DASH}\s?)?(?<!\d)({_NUMBER})[\s-]?({_UNIT})(?![A-Za-z\d/])", _unit),
+        (rf"(?<![\d,.])(?<!\d/)({_WHOLE})(?:st|nd|rd|th|ST|ND|RD|TH)\b", lambda m: _ordinal_figure(m[1])),
         (r"(?<![\d.,])(?:['’]\s?)?((?:1[1-9]|20)\d0|[2-9]0)['’]?s\b", _decade),
         (r"(?<![\d.,])(\d{1,4})s\b", lambda m: _plural(number(m[1]))),
         (r"(?<!\w)['’](\d\d)(?![\d'’])", lambda m: _two_digits(int(m[1]))),
-        (r"(?<![\d/.,])(?:(\d{1,6})[\s-])?(?<!\d)(\d{1,3})[/⁄](\d{1,3})(?![\d/⁄])", _fraction),
+        (
+            rf"(?<![\d/.,])(?:(\d{{1,6}})[\s-])?(?<!\d)(\d{{1,3}})[/⁄](\d{{1,3}})(?![\d/⁄])(?:(?:st|nd|rd|th)s?\b)?"
+            rf"(?:[\s-]?({_UNIT})(?![A-Za-z\d/]))?",
+            _fraction,
+        ),
+        (r"(?=[²³])(?<![²³])(?<=[\w)])([²³])(?![²³])", lambda m: " squared" if m[1] == "²" else " cubed"),
+        (r"[²³]+", lambda m: " " + m[0].replace("²", "2").replace("³", "3")),
         (r"(?<!\d)\d+(?:\.\d+){2,}", lambda m: " point ".join(map(number, m[0].split(".")))),
         (rf"(?<=\d)\s?{_DASH}\s?(?=\d)", lambda m: " to "),
         (r"(?<=\d)\s?[x×]\s?(?=\d)", lambda m: " by "),

@@ -282,6 +282,8 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
         (rf"({_NUMBER})\s?{_TILDE}\s?({_NUMBER})", _score),
         (r"(?<=\d)\s?\+\s?(?=\d)", lambda m: " 더하기 "),
         (r"(?<=\d)\s?×\s?(?=\d)", lambda m: " 곱하기 "),
+        (r"(?<![²³])(?<=[\w)])([²³])(?![²³])", lambda m: " 제곱" if m[1] == "²" else " 세제곱"),
+        (r"[²³]+", lambda m: " " + m[0].replace("²", "2").replace("³", "3")),
         (r"\s?&\s?", lambda m: " 앤 "),
         (rf"(?<!\d)(?:{'|'.join(sorted(_EMERGENCY))})(?![\d.])", lambda m: figures(m[0])),
         (r"(?<!\d)\d+(?:\.\d+){2,}", lambda m: " 점 ".join(map(number, m[0].split(".")))),

@@ -22,7 +22,7 @@ def _plain(character: str) -> str:
     if category not in ("No", "Nl") and not is_square:
         return character
     plain = unicodedata.normalize("NFKC", character).replace("⁄", "/")
-    plain = "".join(str(unicodedata.decimal(c)) if unicodedata.category(c) == "Nd" else c for c in plain)
+    plain = "".join(str(unicodedata.digit(c, c)) for c in plain)
     return f" {plain}" if category == "No" else plain
 
 
