@@ -8,6 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from asr import cli, manifest
 from asr.config import TextConfig
@@ -78,6 +80,14 @@ def test_packed_files_in_and_out(tmp_path: Path) -> None:
     (tmp_path / "b.xz").write_bytes(lzma.compress(b"Two.\n"))
     clean_files([str(tmp_path / "a.gz"), str(tmp_path / "b.xz")], str(tmp_path / "out.txt.gz"), TextConfig())
     assert gzip.decompress((tmp_path / "out.txt.gz").read_bytes()) == b"one\ntwo\n"
+
+
+@given(st.text("aB가.1 2?(\n", max_size=40), st.sampled_from(["en", "ko"]))
+@settings(max_examples=200, deadline=None)
+def test_splitting_loses_white_space_only(text: str, lang: str) -> None:
+    found = list(split(text, lang))
+    assert all(sentence.strip() == sentence != "" for sentence in found)
+    assert "".join("".join(found).split()) == "".join(text.split())
 
 
 def test_paragraphs_become_sentences(tmp_path: Path) -> None:

@@ -100,7 +100,10 @@ ENGLISH = [
         "5%-10%, 5kg-10kg, 3 ft - 4 ft",
         "five percent to ten percent five kilograms to ten kilograms three feet to four feet",
     ),
-    ("5 kg — 10 of them", "five kilograms ten of them"),
+    (
+        "5 kg — 10 of them, $5 million-$6 million",
+        "five kilograms ten of them five million dollars to six million dollars",
+    ),
     (
         "July 4–6, May 3-5, 2020, 4-6 July",
         "july fourth to sixth may third to fifth twenty twenty the fourth to sixth of july",
@@ -196,7 +199,7 @@ KOREAN = [
     ),
     ("2~30대, 2,30대, 20~30대", "이삼십 대 이삼십 대 이십에서 삼십 대"),
     ("3,4명, 2, 3년 전, 7, 8월, 3,400명", "서너 명 이삼 년 전 칠팔 월 삼천사백 명"),
-    ("3,5명과 1, 2편", "삼 다섯 명과 일 두 편"),
+    ("3,5명과 1, 2편, 1, 2, 3등", "삼 다섯 명과 일 두 편 일 이 삼 등"),
     ("1/4분기, 4/4 분기, 3×4, .5초", "일사분기 사사분기 삼 곱하기 사 영 점 오 초"),
     ("중3명, 그중 3명, 중3이, 중2병, 초6학년", "중 세 명 그중 세 명 중삼이 중이병 초육학년"),
     (

@@ -114,7 +114,7 @@ _MONEY = {
     "₹": ("rupee", "rupees", "paisa", "paise"),
 }  # fmt: skip
 _CURRENCY = f"[{''.join(_MONEY)}]"
-_MEASURE = rf"(?::[0-5]\d|\s?(?:{_UNIT})|{_DAY_HALF.replace('([AaPp])', '[AaPp]')})"
+_MEASURE = rf"(?::[0-5]\d|\s?(?:{_UNIT}|[mb]illion|trillion|thousand)|{_DAY_HALF.replace('([AaPp])', '[AaPp]')})"
 _COUNTABLE = "people|users|customers|viewers|subscribers|members|voters|jobs|homes|copies|dollars?|pounds|euros"
 _SHORT_SCALES = {"k": "thousand", "m": "million", "mn": "million", "b": "billion", "bn": "billion", "t": "trillion"}
 _KNOWN_PAIRS = {"9/11", "24/7", "50/50", "20/20"}  # no fractions
