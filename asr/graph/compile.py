@@ -119,6 +119,7 @@ class Build:
         lexicon = lexicon if isinstance(lexicon, Lexicon) else lexicon(words)
         separator = SPACE if SPACE in tokens else None
         self.words, self.lexicon, left_out = check(words, lexicon, tokens, options.silence, separator, log10_prob)
+        source.keep_vocabulary(self.cache)
         self.spellings = spell(self.words, self.lexicon, tokens, options.silence, separator)
         s = self.spellings
         self.g_key = digest("G", source.digest, self.words)

@@ -21,6 +21,9 @@ class Source(Protocol):
     def vocabulary(self, cache: Cache) -> tuple[list[str], np.ndarray]:
         """The words, and the log10 probability of each by itself (W,)."""
 
+    def keep_vocabulary(self, cache: Cache) -> None:
+        """Stores it for the next build, once this one is known to go on."""
+
     def grammar(self, labels: Mapping[str, int]) -> Automaton:
         """G over the words that `labels` numbers from 1."""
 
@@ -40,10 +43,12 @@ class ArpaSource:
         if found := cache.load("words", self.digest):
             return found["words"].tobytes().decode().split("\n"), found["log10_prob"]
         self._model = self._read()
-        words, log10_prob = self._model.words, self._model.orders[0].log10_prob
-        text = np.frombuffer("\n".join(words).encode(), np.uint8)
-        cache.store("words", self.digest, {"words": text, "log10_prob": log10_prob})
-        return words, log10_prob
+        return self._model.words, self._model.orders[0].log10_prob
+
+    def keep_vocabulary(self, cache: Cache) -> None:
+        if self._model:
+            words = np.frombuffer("\n".join(self._model.words).encode(), np.uint8)
+            cache.store("words", self.digest, {"words": words, "log10_prob": self._model.orders[0].log10_prob})
 
     def grammar(self, labels: Mapping[str, int]) -> Automaton:
         model, self._model = self._model or self._read(), None
@@ -67,6 +72,9 @@ class WordList:
 
     def vocabulary(self, cache: Cache) -> tuple[list[str], np.ndarray]:
         return self.words, np.full(len(self.words), -np.log10(max(1, len(self.words))))
+
+    def keep_vocabulary(self, cache: Cache) -> None:
+        pass  # it is at hand
 
     def grammar(self, labels: Mapping[str, int]) -> Automaton:
         return word_grammar(len(labels))
