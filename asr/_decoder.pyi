@@ -26,7 +26,9 @@ class Language:
 _Member = tuple[list[int], int, float]  # input labels, output label, cost
 
 class DynamicGraph(GraphSource):
-    def __init__(self, language: Language, slots: Sequence[tuple[int, list[_Member]]], most_bytes: int) -> None: ...
+    def __init__(
+        self, language: Language, slots: Sequence[tuple[int, list[_Member]]], cache_bytes: int, most_bytes: int
+    ) -> None: ...
     @property
     def num_bytes(self) -> int: ...
 

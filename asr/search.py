@@ -185,7 +185,7 @@ class Decoder:
         """(F, V) natural log-probs -> the best path. -inf is allowed; 0 frames give the best path of no input.
 
         Raises InputError on NaN or +inf (naming the frame), on fewer tokens V than the graph's largest input label,
-        and on a graph whose epsilon arcs form a cycle of negative cost.
+        on a graph whose epsilon arcs form a cycle of negative cost, and where a dynamic graph would outgrow its limit.
         """
         with _refusals():
             return Path(*self._decoder.decode(_as_scores(log_probs), _core(bias)))
@@ -224,7 +224,10 @@ class Decoder:
 
 
 class Stream:
-    """One utterance whose log-probs come in pieces; how they are cut changes nothing. For one thread at a time."""
+    """One utterance whose log-probs come in pieces; how they are cut changes nothing. For one thread at a time.
+
+    A dynamic graph grows with it, up to its limit: end the stream at endpoints and begin another.
+    """
 
     def __init__(self, decoder: Decoder, bias: Bias | None = None):
         with _refusals():

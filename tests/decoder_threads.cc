@@ -1,11 +1,13 @@
 // The search under the sanitizers without Python: `make sanitize` builds this with csrc/decoder and runs it.
 // Threads share a graph and phrases, each with searches of its own, and find the same; damaged graphs are
-// refused or searched, never a crash. A graph that grows does so for all threads at once.
+// refused or searched, never a crash. A graph that grows does so for all threads at once; where it may grow
+// no further, or memory ends, it stays whole.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
 #include <limits>
+#include <new>
 #include <random>
 #include <set>
 #include <stdexcept>
@@ -20,8 +22,23 @@
 #include "search.h"
 #include "vocabulary.h"
 
+// So many allocations from now one fails; -1: none does.
+thread_local int allocations_left = -1;
+
+__attribute__((noinline)) void* operator new(size_t num_bytes) {
+  if (allocations_left == 0) throw std::bad_alloc();
+  if (allocations_left > 0) --allocations_left;
+  void* memory = std::malloc(num_bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+void* operator new(size_t num_bytes, const std::nothrow_t&) noexcept { return std::malloc(num_bytes); }
+__attribute__((noinline)) void operator delete(void* memory) noexcept { std::free(memory); }
+__attribute__((noinline)) void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+
 namespace {
 
+constexpr size_t kPlenty = size_t{1} << 30;
 constexpr int kStates = 40, kArcs = 300, kTokens = 6, kWords = 9, kFrames = 20;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -188,20 +205,30 @@ FileImage MakeNgram(std::mt19937* random, uint32_t num_words) {
   return image;
 }
 
+struct RandomLanguage {
+  explicit RandomLanguage(std::mt19937* random)
+      : tree(MakeTree(random, &num_words)), ngram(MakeNgram(random, num_words)), word_of(num_words) {
+    for (uint32_t w = 0; w < num_words; ++w) word_of[w] = w + 1;
+  }
+  asr::Language Join() {
+    return asr::Language(tree.data(), tree.size(), ngram.data(), ngram.size(), word_of);
+  }
+  uint32_t num_words;
+  FileImage tree, ngram;
+  std::vector<uint32_t> word_of;
+};
+
+asr::Slot MakeSlot(int64_t word) { return {word, {{{2, 3, 4}, 100, 1.0f}, {{2, 3}, 101, 2.0f}}}; }
+
 void TestGrowth() {
   std::mt19937 random(3);
   for (int round = 0; round < 10; ++round) {
-    uint32_t num_words;
-    FileImage tree = MakeTree(&random, &num_words);
-    FileImage ngram = MakeNgram(&random, num_words);
-    std::vector<uint32_t> word_of(num_words);
-    for (uint32_t w = 0; w < num_words; ++w) word_of[w] = w + 1;
-    const asr::Language language(tree.data(), tree.size(), ngram.data(), ngram.size(), word_of);
-    const asr::Slot slot = {round % 2 == 0 ? -1 : 3, {{{2, 3, 4}, 100, 1.0f}, {{2, 3}, 101, 2.0f}}};
-    const asr::Vocabulary vocabulary(language, {slot});
+    RandomLanguage parts(&random);
+    const asr::Language language = parts.Join();
+    const asr::Vocabulary vocabulary(language, {MakeSlot(round % 2 == 0 ? -1 : 3)});
     const std::vector<float> scores = MakeScores(&random);
-    const Result expected = Decode(asr::LazyGraph(vocabulary), nullptr, scores, kFrames);
-    const asr::LazyGraph shared(vocabulary);
+    const Result expected = Decode(asr::LazyGraph(vocabulary, kPlenty), nullptr, scores, kFrames);
+    const asr::LazyGraph shared(vocabulary, kPlenty);
     std::vector<Result> results(6);
     std::vector<std::thread> threads;
     for (size_t t = 0; t < results.size(); ++t)
@@ -210,6 +237,128 @@ void TestGrowth() {
     for (const Result& result : results) CHECK(result == expected);
     CHECK(!expected.labels.empty() && shared.size().num_states > 100);
   }
+}
+
+template <class Make>
+bool IsRefused(const Make& make) {
+  try {
+    make();
+  } catch (const std::invalid_argument&) {
+    return true;
+  }
+  return false;
+}
+
+// Grows what can still be grown. No arc leads to a state that there is not.
+void CheckArcs(const asr::LazyGraph& graph) {
+  std::vector<int32_t> reached = {static_cast<int32_t>(graph.header().start)};
+  std::set<int32_t> known(reached.begin(), reached.end());
+  while (!reached.empty()) {
+    const int32_t s = reached.back();
+    reached.pop_back();
+    try {
+      graph.Check(s);
+    } catch (const std::invalid_argument&) {
+      continue;
+    }
+    const size_t num_states = graph.size().num_states;
+    const asr::State& state = graph.states()[s];
+    for (uint32_t a = 0; a < state.num_emitting + state.num_epsilon; ++a) {
+      const int32_t next = graph.arcs()[state.arc_begin + a].next;
+      CHECK(next >= 0 && static_cast<size_t>(next) < num_states);
+      if (known.insert(next).second) reached.push_back(next);
+    }
+  }
+}
+
+// The expected result, or a refusal because the graph is full. Returns whether it was found.
+bool FindsOrRefuses(const asr::LazyGraph& graph, const std::vector<float>& scores, const Result& expected) {
+  try {
+    CHECK(Decode(graph, nullptr, scores, kFrames) == expected);
+    return true;
+  } catch (const std::invalid_argument&) {
+    CHECK(graph.size().is_full);
+    return false;
+  }
+}
+
+// Whatever the limit, threads find what they would without it or are refused.
+void TestLimits() {
+  std::mt19937 random(4);
+  RandomLanguage parts(&random);
+  const asr::Language language = parts.Join();
+  const asr::Vocabulary vocabulary(language, {MakeSlot(-1), MakeSlot(3)});
+  const std::vector<float> scores = MakeScores(&random);
+  const asr::LazyGraph whole(vocabulary, kPlenty);
+  const Result expected = Decode(whole, nullptr, scores, kFrames);
+  const size_t most = whole.size().num_bytes + 1000,
+               least = asr::LazyGraph(vocabulary, kPlenty).size().num_bytes;
+  int num_full = 0, num_limits = 0;
+  for (size_t limit = least; limit < most + 20000; limit += limit < least + 8000 ? 37 : 20000, ++num_limits) {
+    const asr::LazyGraph graph(vocabulary, limit);
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 3; ++t) {
+      threads.emplace_back([&] {
+        for (int k = 0; k < 3; ++k) FindsOrRefuses(graph, scores, expected);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    const asr::LazyGraph::Size size = graph.size();
+    CheckArcs(graph);
+    CHECK(!size.is_full || graph.size().num_states == size.num_states);  // it was refused, not tried again
+    CHECK(graph.size().num_bytes < 2 * limit);
+    num_full += size.is_full;
+  }
+  CHECK(num_full > 100 && num_full < num_limits);
+  CHECK(IsRefused([&] { asr::LazyGraph(vocabulary, least - 1); }));
+}
+
+void TestMemoryThatEnds() {
+  std::mt19937 random(5);
+  RandomLanguage parts(&random);
+  const asr::Language language = parts.Join();
+  const asr::Vocabulary vocabulary(language, {MakeSlot(3)});
+  const std::vector<float> scores = MakeScores(&random);
+  const Result expected = Decode(asr::LazyGraph(vocabulary, kPlenty), nullptr, scores, kFrames);
+  int num_full = 0;
+  for (int left = 0;; left += 1 + left / 8) {
+    const asr::LazyGraph graph(vocabulary, kPlenty);
+    bool has_failed = false;
+    allocations_left = left;
+    try {
+      Decode(graph, nullptr, scores, kFrames);
+    } catch (const std::bad_alloc&) {
+      has_failed = true;
+    }
+    allocations_left = -1;
+    const bool is_full = graph.size().is_full;
+    num_full += is_full;
+    CHECK(FindsOrRefuses(graph, scores, expected) == !is_full);
+    CheckArcs(graph);
+    if (!has_failed) break;
+  }
+  CHECK(num_full > 10);
+}
+
+// Labels that none can be, in the header of a graph and in slots; two slots of one word.
+void TestRefusals() {
+  std::mt19937 random(6);
+  Image image = MakeGraph(&random, true);
+  reinterpret_cast<asr::Header*>(image.data())->max_ilabel = std::numeric_limits<int32_t>::max();
+  CHECK(IsRefused([&] {
+    const asr::Graph graph(image.data(), image.size() * sizeof(uint32_t), false);
+    asr::Search(graph, Options());
+  }));
+  RandomLanguage parts(&random);
+  const asr::Language language = parts.Join();
+  const auto is_refused = [&](const std::vector<asr::Slot>& slots) {
+    return IsRefused(
+        [&] { asr::Search(asr::LazyGraph(asr::Vocabulary(language, slots), kPlenty), Options()); });
+  };
+  for (const int32_t label : {-1, 0, 1, std::numeric_limits<int32_t>::max()})
+    CHECK(is_refused({{-1, {{{2, label}, 100, 1.0f}}}}));
+  CHECK(!is_refused({MakeSlot(3), MakeSlot(4), MakeSlot(-1), MakeSlot(-1)}));
+  CHECK(is_refused({MakeSlot(3), MakeSlot(4), MakeSlot(3)}));
 }
 
 void TestDamage() {
@@ -238,6 +387,9 @@ void TestDamage() {
 int main() {
   TestThreads();
   TestGrowth();
+  TestLimits();
+  TestMemoryThatEnds();
   TestDamage();
+  TestRefusals();
   std::puts("the search: threads agree, also on what grows; damage is refused");
 }

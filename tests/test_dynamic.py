@@ -2,16 +2,22 @@
 
 import math
 import random
+import sys
 import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from random_graphs import EXACT
 from test_graph import MODES, brute_force, random_lexicon, random_ngrams, sentence_cost, tokens_of, write_arpa
 
+from asr import _decoder
 from asr.errors import InputError
 from asr.graph import compile_graph
 from asr.graph.dynamic import NGRAM, TREE, Language, compile_dynamic
+from asr.graph.lexicon_fst import spell
+from asr.graph.tree import HEADER, write_tree
 from asr.new_words import NewWord, read_new_words
 from asr.search import Decoder, Graph
 from asr.tables import LIKELY, LIKELY_ALONE, DynamicTables, GraphTables
@@ -296,3 +302,127 @@ def test_a_compiled_graph_opens_as_before(tmp_path):
     compile_graph(tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "graph", draw_states=0)
     tables = GraphTables.read(tmp_path / "graph", tokens)
     assert isinstance(tables.graph, Graph) and not isinstance(tables, DynamicTables)
+
+
+def random_frames(tokens, frames):
+    return np.log(np.random.default_rng(0).dirichlet(np.full(len(tokens), 0.1), frames) + 1e-6).astype(np.float32)
+
+
+def test_what_outgrows_the_limit_is_refused_and_the_next_begins_anew(tmp_path):
+    tokens, _ = zipf_language(tmp_path)
+    language = Language.open(tmp_path / "graph")
+    u = random_frames(tokens, 60)
+    want = Decoder(language.graph(), beam=16.0).decode(u[:4])
+    graph = language.graph(most_bytes=1 << 20)
+    decoder = Decoder(graph, beam=16.0)
+    for _ in range(3):
+        with pytest.raises(InputError, match="no further than its 1 MB"):
+            decoder.decode(u)
+        assert graph.core.num_bytes < 2 << 20
+        found = decoder.decode(u[:4])  # the full graph is not asked again
+        assert (found.labels, found.cost) == (want.labels, want.cost)
+    stream = decoder.stream()
+    with pytest.raises(InputError, match="no further"):
+        stream.accept(u)
+    with pytest.raises(InputError, match="failed before"):
+        stream.finish()
+    assert decoder.stream().finish().complete
+    with pytest.raises(InputError, match="no further than its 0 MB"):
+        language.graph(most_bytes=1)
+
+
+def test_idle_decoders_hold_no_graph(tmp_path):
+    tokens, _ = zipf_language(tmp_path)
+    u = random_frames(tokens, 20)
+    graph = Language.open(tmp_path / "graph").graph(cache_bytes=1, most_bytes=4 << 30)  # of addresses
+    decoders = [Decoder(graph, beam=8.0) for _ in range(5)]
+    decoders[0].decode(u)
+    status = Path("/proc/self/statm")
+    if not status.exists():
+        pytest.skip("this system does not tell of addresses")
+    before = int(status.read_text().split()[0])
+    for decoder in decoders:
+        decoder.decode(u)
+    assert (int(status.read_text().split()[0]) - before) * 4096 < 3 << 30
+
+
+def test_questions_about_a_graph_do_not_throw_it_away(tmp_path):
+    tokens, _ = zipf_language(tmp_path)
+    graph = Language.open(tmp_path / "graph").graph(cache_bytes=1)
+    Decoder(graph, beam=8.0).decode(random_frames(tokens, 20))
+    grown = graph.num_states
+    assert (graph.max_ilabel, graph.max_olabel, graph.is_implicit) == (len(tokens), 300, True)
+    assert graph.num_states == grown > 100
+
+
+def test_others_run_while_a_language_is_opened_and_a_search_begins(tmp_path):
+    words = [f"w{i}" for i in range(40_000)]
+    letters = "abcdefgh"
+    lexicon = Lexicon({w: [tuple(letters[i // 8**k % 8] for k in range(6))] for i, w in enumerate(words)})
+    lines = [f"-4.6\t{word}" for word in ("</s>", *words)]
+    arpa = "\\data\\\nngram 1=%d\n\n\\1-grams:\n-99\t<s>\n%s\n\n\\end\\\n"
+    (tmp_path / "lm.arpa").write_text(arpa % (len(lines) + 1, "\n".join(lines)))
+    compile_dynamic(Tokens(["<blk>", *letters]), lexicon, tmp_path / "lm.arpa", tmp_path / "graph")
+    language = Language.open(tmp_path / "graph")
+    numbers = language.tree.numbers
+    word_of = np.array([numbers[word] for word in language.ngram.words], np.uint32)
+    ticks, ended = [], threading.Event()
+
+    def tick():
+        while not ended.is_set():
+            time.sleep(1e-4)
+            ticks.append(1)
+
+    def ticks_during(call):  # a thread that sleeps wakes up only where the call lets it
+        for _ in range(50):
+            before = len(ticks)
+            call()
+            if len(ticks) > before:
+                return True
+        return False
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(100)
+    try:
+        assert ticks_during(lambda: _decoder.Language(language.tree.data, language.ngram.data, word_of))
+        graphs = iter([language.graph().core for _ in range(50)])
+        options = (16.0, 7000, 20, 1.0, 0.0, math.inf, -1.0, [])
+        assert ticks_during(lambda: _decoder.Decoder(next(graphs), *options).start(None))
+    finally:
+        sys.setswitchinterval(interval)
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("field", "label"), [("max_label", 2**31 - 1), ("silence", 1), ("separator", 1), ("silence", -1)]
+)
+def test_labels_that_none_can_be_are_refused(field, label, tmp_path):
+    make_language(random.Random(1), "silence", tmp_path)
+    data = bytearray((tmp_path / "graph" / TREE).read_bytes())
+    np.frombuffer(data, HEADER, 1)[field] = label
+    (tmp_path / "graph" / TREE).write_bytes(data)
+    with pytest.raises(InputError, match="label"):
+        Language.open(tmp_path / "graph")
+
+
+def test_the_blank_spells_no_word(tmp_path):
+    tokens, lexicon, _, _ = make_language(random.Random(1), "plain", tmp_path)
+    words = list(lexicon.pronunciations)
+    spellings = spell(words, lexicon, tokens, None, None)
+    spellings.labels[:] -= 1
+    assert spellings.labels.min() == 1
+    write_tree(words, spellings, tmp_path / "graph" / TREE)
+    with pytest.raises(InputError, match="label"):
+        Language.open(tmp_path / "graph")
+
+
+def test_a_word_stands_for_one_slot(tmp_path):
+    _, _, _, tables = make_language(random.Random(2), "plain", tmp_path, slots=["<name>"])
+    place = tables.language.ngram.words.index("<name>")
+    members = [([2, 3], 1, 0.5)]
+    tables.language.graph([(place, members), (-1, members), (-1, members)])
+    with pytest.raises(InputError, match="two slots"):
+        tables.language.graph([(place, members), (place, members)])

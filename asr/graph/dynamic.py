@@ -28,6 +28,7 @@ from asr.tokens import SPACE, Tokens
 
 TREE, NGRAM = "tree.bin", "lm.ngram"
 CACHE_BYTES = 512 << 20  # of a graph; beyond, the next utterance begins a new one
+GROWTH = 4  # so many times that is the most that utterances under way may grow it to
 STATIC_FILES = ("graph.bin", "words.txt", "lexicon.txt")  # of a compiled graph
 Slot = tuple[int, list[tuple[list[int], int, float]]]  # as Slot in csrc/decoder/vocabulary.h
 _log = logging.getLogger(__name__)
@@ -102,9 +103,19 @@ class Language:
         tree, ngram = Path(folder) / TREE, Path(ngram or Path(folder) / NGRAM)
         return cls(Tree(_map(tree), str(tree)), NgramFile(_map(ngram), str(ngram)))
 
-    def graph(self, slots: Sequence[Slot] = (), cache_bytes: int = CACHE_BYTES) -> Graph:
-        """What a decoder searches, with the new words in `slots`."""
-        return Graph(_decoder.DynamicGraph(self._core, list(slots), cache_bytes))
+    def graph(self, slots: Sequence[Slot] = (), cache_bytes: int = CACHE_BYTES, most_bytes: int | None = None) -> Graph:
+        """What a decoder searches, with the new words in `slots`.
+
+        An utterance, and a stream from its start to its end, keeps the graph that it began with. One that would grow
+        it beyond `most_bytes` (None: `GROWTH` times the larger of `cache_bytes` and CACHE_BYTES) is refused with an
+        InputError, and the next begins a new graph. Raises InputError for slots that cannot be.
+        """
+        if most_bytes is None:
+            most_bytes = GROWTH * max(cache_bytes, CACHE_BYTES)
+        try:
+            return Graph(_decoder.DynamicGraph(self._core, list(slots), cache_bytes, most_bytes))
+        except ValueError as e:
+            raise InputError(str(e)) from None
 
 
 def _map(path: Path) -> np.ndarray:

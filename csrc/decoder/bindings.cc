@@ -32,6 +32,7 @@ class GraphSource {
  public:
   virtual ~GraphSource() = default;
   virtual std::shared_ptr<const asr::Graph> Get() = 0;
+  virtual const asr::Header& header() const = 0;  // of any of its graphs
 };
 
 // A graph and the Python buffer it lies in.
@@ -41,6 +42,7 @@ class MappedGraph : public GraphSource {
       : bytes_(std::move(bytes)),
         graph_(std::make_shared<asr::Graph>(bytes_.data(), bytes_.size(), check_all)) {}
   std::shared_ptr<const asr::Graph> Get() override { return graph_; }
+  const asr::Header& header() const override { return graph_->header(); }
 
  private:
   Bytes bytes_;
@@ -52,46 +54,60 @@ struct MappedLanguage {
   MappedLanguage(Bytes tree, Bytes ngram, const Words& word_of)
       : tree(std::move(tree)),
         ngram(std::move(ngram)),
-        language(this->tree.data(), this->tree.size(), this->ngram.data(), this->ngram.size(),
-                 {word_of.data(), word_of.data() + word_of.size()}) {}
+        language(Join(this->tree, this->ngram, {word_of.data(), word_of.data() + word_of.size()})) {}
+  // Reads all of both.
+  static asr::Language Join(const Bytes& tree, const Bytes& ngram, const std::vector<uint32_t>& word_of) {
+    const nb::gil_scoped_release release;
+    return asr::Language(tree.data(), tree.size(), ngram.data(), ngram.size(), word_of);
+  }
   const Bytes tree, ngram;
   const asr::Language language;
 };
 
-// A graph that grows, and is begun anew when it has grown too large.
+// A graph that grows, and is begun anew for the next utterance when it has grown beyond `cache_bytes`, or as
+// far as one utterance may grow it.
 class DynamicGraph : public GraphSource {
  public:
-  DynamicGraph(const MappedLanguage& language, const std::vector<asr::Slot>& slots, size_t most_bytes)
+  DynamicGraph(const MappedLanguage& language, const std::vector<asr::Slot>& slots, size_t cache_bytes,
+               size_t most_bytes)
       : vocabulary_(language.language, slots),
+        cache_bytes_(cache_bytes),
         most_bytes_(most_bytes),
-        graph_(std::make_shared<asr::LazyGraph>(vocabulary_)) {}
+        graph_(std::make_shared<asr::LazyGraph>(vocabulary_, most_bytes_)),
+        header_(graph_->header()) {}
 
   std::shared_ptr<const asr::Graph> Get() override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (graph_->size().num_bytes > most_bytes_) graph_ = std::make_shared<asr::LazyGraph>(vocabulary_);
+    const asr::LazyGraph::Size size = graph_->size();
+    if (size.num_bytes > cache_bytes_ || size.is_full)
+      graph_ = std::make_shared<asr::LazyGraph>(vocabulary_, most_bytes_);
     return graph_;
   }
+  const asr::Header& header() const override { return header_; }
   asr::LazyGraph::Size size() {
+    const nb::gil_scoped_release release;
     const std::lock_guard<std::mutex> lock(mutex_);
     return graph_->size();
   }
 
  private:
   const asr::Vocabulary vocabulary_;
-  const size_t most_bytes_;
+  const size_t cache_bytes_, most_bytes_;
   std::mutex mutex_;
   std::shared_ptr<const asr::LazyGraph> graph_;
+  const asr::Header header_;
 };
 
 // An utterance in progress.
 struct Utterance {
   Utterance(std::shared_ptr<const asr::Graph> graph, const asr::SearchOptions& options)
       : graph(std::move(graph)), search(*this->graph, options) {}
-  const std::shared_ptr<const asr::Graph> graph;
+  std::shared_ptr<const asr::Graph> graph;
   asr::Search search;
 };
 
-// Any number of threads may decode at once: each takes a search, new or used before, and gives it back.
+// Any number of threads may decode at once: each takes a search, new or used before, and gives it back. Idle
+// searches keep no graph alive, and are used again while theirs is.
 class Decoder {
  public:
   Decoder(GraphSource& source, const asr::SearchOptions& options) : source_(source), options_(options) {}
@@ -103,26 +119,35 @@ class Decoder {
     return utterance;
   }
   void GiveBack(std::unique_ptr<Utterance> utterance) {
+    const std::weak_ptr<const asr::Graph> graph = std::exchange(utterance->graph, nullptr);
     const std::lock_guard<std::mutex> lock(mutex_);
-    idle_.push_back(std::move(utterance));
+    idle_.push_back({std::move(utterance), graph});
   }
 
   // An utterance whose frames come in pieces.
   std::unique_ptr<Utterance> Start(const asr::Bias* bias) const {
+    const nb::gil_scoped_release release;
     auto utterance = std::make_unique<Utterance>(source_.Get(), options_);
     utterance->search.Init(bias);
     return utterance;
   }
 
  private:
+  struct Idle {
+    std::unique_ptr<Utterance> utterance;  // without its graph
+    std::weak_ptr<const asr::Graph> graph;
+  };
+
   std::unique_ptr<Utterance> Take() {
     std::shared_ptr<const asr::Graph> graph = source_.Get();
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       while (!idle_.empty()) {
-        std::unique_ptr<Utterance> utterance = std::move(idle_.back());
+        Idle idle = std::move(idle_.back());
         idle_.pop_back();
-        if (utterance->graph == graph) return utterance;
+        if (idle.graph.lock() != graph) continue;
+        idle.utterance->graph = std::move(graph);
+        return std::move(idle.utterance);
       }
     }
     return std::make_unique<Utterance>(std::move(graph), options_);
@@ -131,7 +156,7 @@ class Decoder {
   GraphSource& source_;
   const asr::SearchOptions options_;
   std::mutex mutex_;
-  std::vector<std::unique_ptr<Utterance>> idle_;
+  std::vector<Idle> idle_;
 };
 
 // The path's alignment as a numpy array, which takes the memory over.
@@ -249,14 +274,14 @@ void BindSearch(nb::module_& m) {
 
 void BindGraphs(nb::module_& m) {
   nb::class_<GraphSource>(m, "GraphSource")
-      .def_prop_ro("max_ilabel", [](GraphSource& g) { return g.Get()->header().max_ilabel; })
-      .def_prop_ro("is_implicit", [](GraphSource& g) { return g.Get()->header().is_implicit != 0; })
-      .def_prop_ro("max_olabel", [](GraphSource& g) { return g.Get()->header().max_olabel; });
+      .def_prop_ro("max_ilabel", [](const GraphSource& g) { return g.header().max_ilabel; })
+      .def_prop_ro("is_implicit", [](const GraphSource& g) { return g.header().is_implicit != 0; })
+      .def_prop_ro("max_olabel", [](const GraphSource& g) { return g.header().max_olabel; });
 
   nb::class_<MappedGraph, GraphSource>(m, "Graph")
       .def(nb::init<Bytes, bool>(), nb::arg("bytes"), nb::arg("check_all"))
-      .def_prop_ro("num_states", [](GraphSource& g) { return g.Get()->header().num_states; })
-      .def_prop_ro("num_arcs", [](GraphSource& g) { return g.Get()->header().num_arcs; });
+      .def_prop_ro("num_states", [](const GraphSource& g) { return g.header().num_states; })
+      .def_prop_ro("num_arcs", [](const GraphSource& g) { return g.header().num_arcs; });
 
   nb::class_<MappedLanguage>(m, "Language")
       .def(nb::init<Bytes, Bytes, const Words&>(), nb::arg("tree"), nb::arg("ngram"), nb::arg("word_of"));
@@ -266,16 +291,19 @@ void BindGraphs(nb::module_& m) {
   nb::class_<DynamicGraph, GraphSource>(m, "DynamicGraph")
       .def(
           "__init__",
-          [](DynamicGraph* self, const MappedLanguage& language, const Slots& slots, size_t most_bytes) {
+          [](DynamicGraph* self, const MappedLanguage& language, const Slots& slots, size_t cache_bytes,
+             size_t most_bytes) {
+            const nb::gil_scoped_release release;
             std::vector<asr::Slot> list;
             for (const auto& [word, members] : slots) {
               list.push_back({word, {}});
               for (const auto& [labels, label, member_cost] : members)
                 list.back().members.push_back({labels, label, member_cost});
             }
-            new (self) DynamicGraph(language, list, most_bytes);
+            new (self) DynamicGraph(language, list, cache_bytes, most_bytes);
           },
-          nb::keep_alive<1, 2>(), nb::arg("language"), nb::arg("slots"), nb::arg("most_bytes"))
+          nb::keep_alive<1, 2>(), nb::arg("language"), nb::arg("slots"), nb::arg("cache_bytes"),
+          nb::arg("most_bytes"))
       .def_prop_ro("num_states", [](DynamicGraph& g) { return g.size().num_states; })
       .def_prop_ro("num_arcs", [](DynamicGraph& g) { return g.size().num_arcs; })
       .def_prop_ro("num_bytes", [](DynamicGraph& g) { return g.size().num_bytes; });

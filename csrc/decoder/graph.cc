@@ -44,8 +44,8 @@ void CheckHeader(const void* data, size_t num_bytes) {
            " states");
   }
   if (header.is_implicit > 1) Refuse("the graph's header has a topology that this program does not know");
-  if (header.max_ilabel < 0 || header.max_olabel < 0)
-    Refuse("the graph's header has a negative largest label");
+  if (header.max_ilabel < 0 || header.max_olabel < 0 || header.max_ilabel > kMaxLabel)
+    Refuse("the graph's header has a largest label that is none");
 }
 
 bool IsGood(const Arc& arc, const Header& header, bool is_emitting) {

@@ -23,6 +23,7 @@ namespace asr {
 
 constexpr int32_t kEpsilonLabel = 0;
 constexpr int32_t kBlankLabel = 1;
+constexpr int32_t kMaxLabel = 1 << 30;  // of input labels: contexts and steps of the search count beyond it
 
 struct Header {
   char magic[8];        // "asrgraph"

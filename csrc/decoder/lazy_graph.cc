@@ -2,21 +2,27 @@
 
 #include <algorithm>
 #include <limits>
+#include <stdexcept>
+#include <string>
 
 namespace asr {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr size_t kMostStates = size_t{1} << 27;
-constexpr size_t kMostArcs = size_t{1} << 28;
+// Of any graph, so that its states and arcs can be numbered: 2^30 arcs of 16 bytes.
+constexpr size_t kMostBytes = size_t{1} << 34;
 // In the place of a tail's joint, these make the keys of joints and of ends of words.
 constexpr uint64_t kJointKey = 0x80000000u;
 constexpr uint64_t kWordEndKey = 0x80000001u;
 
 }  // namespace
 
-LazyGraph::LazyGraph(const Vocabulary& vocabulary)
-    : vocabulary_(vocabulary), own_states_(kMostStates), own_arcs_(kMostArcs), is_grown_(kMostStates) {
+LazyGraph::LazyGraph(const Vocabulary& vocabulary, size_t most_bytes)
+    : vocabulary_(vocabulary),
+      most_bytes_(std::min(most_bytes, kMostBytes)),
+      own_states_(most_bytes_ / kStateBytes + 1),
+      own_arcs_(most_bytes_ / sizeof(Arc) + 1),
+      is_grown_(most_bytes_ / kStateBytes + 1) {
   own_header_.is_implicit = 1;
   own_header_.max_ilabel = vocabulary.max_ilabel();
   own_header_.max_olabel = vocabulary.max_olabel();
@@ -29,10 +35,23 @@ LazyGraph::LazyGraph(const Vocabulary& vocabulary)
 
 LazyGraph::Size LazyGraph::size() const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  const size_t state_bytes = origins_.size() * (sizeof(State) + sizeof(uint8_t) + sizeof(Origin));
-  const size_t map_bytes = numbers_.NumBytes() + context_numbers_.NumBytes();
-  return {origins_.size(), own_arcs_.size(),
-          state_bytes + map_bytes + own_arcs_.size() * sizeof(Arc) + num_leaves_ * sizeof(Leaf)};
+  return {origins_.size(), own_arcs_.size(), NumBytes(), is_full_};
+}
+
+size_t LazyGraph::NumBytes() const {
+  return origins_.size() * kStateBytes + own_arcs_.size() * sizeof(Arc) + contexts_.size() * sizeof(Context) +
+         num_leaves_ * sizeof(Leaf) + numbers_.NumBytes() + context_numbers_.NumBytes();
+}
+
+// Throws where so many more are too many.
+void LazyGraph::Demand(size_t num_bytes) const {
+  if (NumBytes() + num_bytes > most_bytes_) Refuse();
+}
+
+void LazyGraph::Refuse() const {
+  throw std::invalid_argument("the dynamic graph can grow no further than its " +
+                              std::to_string(most_bytes_ >> 20) +
+                              " MB for one utterance; decode it in shorter pieces, or with a smaller beam");
 }
 
 void LazyGraph::CheckState(int32_t state) const {
@@ -41,6 +60,8 @@ void LazyGraph::CheckState(int32_t state) const {
 }
 
 void LazyGraph::Grow(int32_t state) {
+  if (is_full_) Refuse();
+  is_full_ = true;  // until all is done: no search is led to what was grown in part
   grown_.clear();
   const Origin origin = origins_[state];
   float final_cost = kInfinity;
@@ -70,6 +91,7 @@ void LazyGraph::Grow(int32_t state) {
       break;
     }
   }
+  Demand(grown_.size() * sizeof(Arc));
   const size_t arc_begin = own_arcs_.size();
   own_arcs_.Grow(grown_.size());
   uint32_t num_epsilon = 0;
@@ -80,15 +102,17 @@ void LazyGraph::Grow(int32_t state) {
   const auto num_emitting = static_cast<uint32_t>(grown_.size()) - num_epsilon;
   own_states_[state] = {static_cast<uint32_t>(arc_begin), num_emitting, num_epsilon, final_cost};
   is_grown_[state].store(1, std::memory_order_release);
+  is_full_ = false;
 }
 
 // Epsilon arcs come last.
 void LazyGraph::GrowJoint(int32_t state, const Origin& origin) {
   if (contexts_[origin.context].leaves == nullptr) {
     const uint32_t history = contexts_[origin.context].history;
-    const Leaves& leaves = leaves_.emplace(history, vocabulary_.AfterHistory(history)).first->second;
+    Leaves leaves = vocabulary_.AfterHistory(history);
+    Demand(leaves.size() * sizeof(Leaf));
     num_leaves_ += leaves.size();
-    contexts_[origin.context].leaves = &leaves;
+    contexts_[origin.context].leaves = &leaves_.emplace(history, std::move(leaves)).first->second;
   }
   const Context context = contexts_[origin.context];
   const auto num_leaves = static_cast<uint32_t>(context.leaves->size()) - 1;
@@ -147,16 +171,19 @@ uint32_t LazyGraph::EndOfRun(const Leaves& leaves, uint32_t begin, uint32_t end,
 }
 
 int32_t LazyGraph::NewState(const Origin& origin) {
+  Demand(kStateBytes);
+  origins_.push_back(origin);
   own_states_.Grow(1);
   is_grown_.Grow(1);
-  origins_.push_back(origin);
   return static_cast<int32_t>(origins_.size()) - 1;
 }
 
+// The state first and then its key, which never names a state that there is not.
 int32_t LazyGraph::Find(uint64_t key, const Origin& origin) {
-  const auto [number, is_new] = numbers_.FindOrAdd(key, static_cast<uint32_t>(origins_.size()));
-  if (is_new) NewState(origin);
-  return static_cast<int32_t>(number);
+  if (const uint32_t* number = numbers_.Find(key)) return static_cast<int32_t>(*number);
+  const int32_t state = NewState(origin);
+  numbers_.Add(key, static_cast<uint32_t>(state));
+  return state;
 }
 
 int32_t LazyGraph::Joint(uint32_t context) {
@@ -174,16 +201,18 @@ int32_t LazyGraph::Tail(uint32_t suffix, int32_t joint) {
 }
 
 uint32_t LazyGraph::HistoryContext(uint32_t history) {
-  const auto [number, is_new] = context_numbers_.FindOrAdd(history, static_cast<uint32_t>(contexts_.size()));
-  if (is_new) contexts_.push_back({nullptr, false, history});
-  return number;
+  return FindContext(history, {nullptr, false, history});
 }
 
 uint32_t LazyGraph::SlotContext(uint32_t slot, uint32_t history) {
-  const uint64_t key = (uint64_t{slot} + 1) << 32 | history;
-  const auto [number, is_new] = context_numbers_.FindOrAdd(key, static_cast<uint32_t>(contexts_.size()));
-  if (is_new) contexts_.push_back({&vocabulary_.InSlot(slot), true, history});
-  return number;
+  return FindContext((uint64_t{slot} + 1) << 32 | history, {&vocabulary_.InSlot(slot), true, history});
+}
+
+uint32_t LazyGraph::FindContext(uint64_t key, const Context& context) {
+  if (const uint32_t* number = context_numbers_.Find(key)) return *number;
+  contexts_.push_back(context);
+  context_numbers_.Add(key, static_cast<uint32_t>(contexts_.size()) - 1);
+  return static_cast<uint32_t>(contexts_.size()) - 1;
 }
 
 }  // namespace asr

@@ -13,7 +13,10 @@
 //   of the node, so that a word's cost is paid as early as it is known.
 // - a tail, where one word is left: a suffix, and the joint behind it.
 //
-// Threads share it: a state is grown under a lock, and searched without once it is.
+// Threads share it: a state is grown under a lock, and searched without once it is. What is grown stays while
+// the graph does, and an utterance keeps the graph that it began with, so a stream that never ends grows it
+// up to its limit. There, or where memory ends, it is full for good: what is grown can still be searched, and
+// a search that needs more is refused.
 #pragma once
 
 #include <atomic>
@@ -31,13 +34,15 @@ namespace asr {
 
 class LazyGraph : public Graph {
  public:
-  // `vocabulary` outlives it.
-  explicit LazyGraph(const Vocabulary& vocabulary);
+  // `vocabulary` outlives it. Throws std::invalid_argument, here and in Check, rather than to take more than
+  // `most_bytes`.
+  LazyGraph(const Vocabulary& vocabulary, size_t most_bytes);
 
   struct Size {
     size_t num_states;
     size_t num_arcs;
     size_t num_bytes;
+    bool is_full;  // growing has failed, and is not tried again
   };
   // What has been grown so far.
   Size size() const;
@@ -53,6 +58,7 @@ class LazyGraph : public Graph {
     uint32_t end;
     uint32_t depth;
   };
+  static constexpr size_t kStateBytes = sizeof(State) + sizeof(uint8_t) + sizeof(Origin);
   // A history, or a slot and the history behind it: what a tree's leaves come from.
   struct Context {
     const Leaves* leaves;
@@ -66,6 +72,9 @@ class LazyGraph : public Graph {
   void GrowRange(const Context& context, const Origin& range, float spent);
   uint32_t EndOfRun(const Leaves& leaves, uint32_t begin, uint32_t end, uint32_t depth) const;
 
+  size_t NumBytes() const;
+  void Demand(size_t num_bytes) const;
+  [[noreturn]] void Refuse() const;
   int32_t NewState(const Origin& origin);
   int32_t Find(uint64_t key, const Origin& origin);
   int32_t Joint(uint32_t context);
@@ -73,11 +82,13 @@ class LazyGraph : public Graph {
   int32_t Tail(uint32_t suffix, int32_t joint);
   uint32_t HistoryContext(uint32_t history);
   uint32_t SlotContext(uint32_t slot, uint32_t history);
+  uint32_t FindContext(uint64_t key, const Context& context);
   void AddArc(int32_t ilabel, int32_t olabel, float cost, int32_t next) {
     grown_.push_back({ilabel, olabel, cost, next});
   }
 
   const Vocabulary& vocabulary_;
+  const size_t most_bytes_;
   Header own_header_ = {};
   Reserved<State> own_states_;
   Reserved<Arc> own_arcs_;
@@ -89,6 +100,7 @@ class LazyGraph : public Graph {
   NumberMap context_numbers_;
   std::unordered_map<uint32_t, Leaves> leaves_;  // after each history
   size_t num_leaves_ = 0;
+  bool is_full_ = false;
   std::vector<Arc> grown_;  // scratch: the arcs of the state that is being grown
 };
 

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 namespace asr {
@@ -12,14 +11,16 @@ class NumberMap {
  public:
   NumberMap() : slots_(1024) {}
 
-  // The number of the key, which is `fresh` where there was none; and whether it is.
-  std::pair<uint32_t, bool> FindOrAdd(uint64_t key, uint32_t fresh) {
+  // The number of the key; null where there is none.
+  const uint32_t* Find(uint64_t key) const {
+    const Slot& slot = slots_[FindSlot(key)];
+    return slot.is_used ? &slot.number : nullptr;
+  }
+  // The key has no number yet.
+  void Add(uint64_t key, uint32_t number) {
     if (2 * size_ >= slots_.size()) Grow();
-    Slot& slot = slots_[FindSlot(key)];
-    if (slot.is_used) return {slot.number, false};
-    slot = {key, fresh, true};
+    slots_[FindSlot(key)] = {key, number, true};
     ++size_;
-    return {fresh, true};
   }
   size_t NumBytes() const { return slots_.size() * sizeof(Slot); }
 

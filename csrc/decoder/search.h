@@ -70,7 +70,8 @@ class Search {
   void Init(const Bias* bias);
   // log_probs: (num_frames, num_tokens) row-major, natural logs, any -infinity. May be called again with the
   // frames that follow. Throws std::invalid_argument on NaN or +infinity, naming the frame; on fewer tokens
-  // than the graph's input labels; and on an epsilon cycle of negative cost.
+  // than the graph's input labels; on an epsilon cycle of negative cost; and where a dynamic graph would
+  // outgrow its limit.
   void Advance(const float* log_probs, int64_t num_frames, int64_t num_tokens);
   // The best path so far. When no token stands on a final state it is the best partial one, and when all
   // tokens died the best one before that; then `complete` is false and frames it does not cover hold blank in

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "graph.h"
 #include "mapped_file.h"
 
 namespace asr {
@@ -20,7 +21,9 @@ Tree::Tree(const void* data, size_t num_bytes) {
     if (!is_good) parts.Refuse(std::string("is damaged: ") + what);
   };
   expect(num_spellings() > 0 && header_->num_suffixes > 0, "it is empty");
-  expect(silence() >= 0 && separator() >= 0 && std::max(silence(), separator()) <= max_label(),
+  const auto is_label = [this](int32_t label) { return label > kBlankLabel && label <= max_label(); };
+  expect(max_label() <= kMaxLabel, "its largest label is none");
+  expect((silence() == 0 || is_label(silence())) && (separator() == 0 || is_label(separator())),
          "the label between words is none");
   expect(first_[0] == 0 && first_[num_spellings()] == header_->num_labels, "spellings end elsewhere");
   for (uint32_t i = 0; i < num_spellings(); ++i) {
@@ -30,7 +33,7 @@ Tree::Tree(const void* data, size_t num_bytes) {
     expect(i == 0 || !std::lexicographical_compare(a, b, label_ + first_[i - 1], a),
            "spellings are not sorted");
     for (uint32_t k = first_[i]; k < first_[i + 1]; ++k) {
-      expect(label_[k] >= 1 && label_[k] <= max_label(), "a label is out of range");
+      expect(is_label(label_[k]), "a label is out of range");
       expect(suffix_[k] < num_suffixes() && suffixes_[suffix_[k]].label == label_[k],
              "a suffix is another's");
       const uint32_t after = k + 1 < first_[i + 1] ? suffix_[k + 1] : 0;

@@ -51,6 +51,7 @@ void Vocabulary::AddSlot(const Slot& slot) {
     throw std::invalid_argument("a slot's word is none of the n-gram");
   if (slot.word >= 0) {
     if (slot_of_.empty()) slot_of_.assign(ngram().num_words(), -1);
+    if (slot_of_[slot.word] >= 0) throw std::invalid_argument("two slots have one word");
     slot_of_[slot.word] = static_cast<int32_t>(number);
   } else {
     open_.push_back({number, 0.0f, 0});
@@ -63,7 +64,8 @@ void Vocabulary::AddSlot(const Slot& slot) {
     own_words_.push_back(member.word);
     max_olabel_ = std::max(max_olabel_, member.word);
     for (const int32_t label : member.labels) {
-      if (label <= kBlankLabel) throw std::invalid_argument("a new word has a label that is no token");
+      if (label <= kBlankLabel || label > kMaxLabel)
+        throw std::invalid_argument("a new word has a label that is no token");
       max_ilabel_ = std::max(max_ilabel_, label);
       const auto next = tree_.num_suffixes() + static_cast<uint32_t>(own_suffixes_.size()) + 1;
       own_suffixes_.push_back({static_cast<uint32_t>(label), next});
