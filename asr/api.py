@@ -129,7 +129,7 @@ class Recognizer:
         if self.cfg.decoder.kind == "greedy":
             raise InputError("greedy search hears no list and no grammar; use decoder.kind=graph")
         known = self.tables.known(words, self.tokens) if self.tables else {}
-        known |= self.lexicon.pronunciations if self.lexicon else {}
+        known |= self.lexicon.listed(words) if self.lexicon else {}
         spelled = Lexicon(pronunciations(words, self.cfg.tokens.unit, known, self.cfg.g2p))
         silence = self.tables.silence if self.tables else self.cfg.graph.silence
         graph = closed_graph(grammar, words, spelled, self.tokens, silence)

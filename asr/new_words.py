@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr.errors import InputError
+from asr.lm.corpus import check_word
 from asr.search import MOST_COST
 
 
@@ -26,8 +27,7 @@ class NewWord:
 
     def __post_init__(self) -> None:
         """Raises InputError for what is no word, and for a weight that is no number or too large."""
-        if not self.word or self.word == "<eps>" or self.word.split() != [self.word]:
-            raise InputError(f"'{self.word}' is no new word; it must be one word without spaces")
+        check_word(self.word, "new word")
         if not abs(self.weight) <= MOST_COST:
             raise InputError(f"the new word '{self.word}' has the weight {self.weight}; it is at most {MOST_COST:g}")
 

