@@ -1,12 +1,11 @@
 """Random decoding graphs, and two slow searches that share nothing with the real one but the definition of a path."""
 
-import io
 from dataclasses import dataclass
 from math import inf
 
 import numpy as np
 
-from asr.graph.pack import ARC, Arrays, write
+from asr.graph.pack import ARC, Arrays, to_bytes
 from asr.search import Graph
 
 EXACT = {"beam": inf, "max_active": 2**30}  # options of a decoder that drops nothing
@@ -38,12 +37,6 @@ class Scoring:
             return cost
         cost -= self.acoustic_scale * float(self.log_probs[frame, arc["ilabel"] - 1])
         return cost + (self.blank_penalty if arc["ilabel"] == 1 else 0.0)
-
-
-def to_bytes(arrays: Arrays, implicit: bool = False) -> bytes:
-    file = io.BytesIO()
-    write(arrays, file, implicit)
-    return file.getvalue()
 
 
 def to_graph(arrays: Arrays, implicit: bool = False) -> Graph:

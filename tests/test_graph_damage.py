@@ -5,11 +5,11 @@ from math import inf
 
 import numpy as np
 import pytest
-from random_graphs import random_arrays, random_log_probs, to_bytes, without_epsilon_cycles
+from random_graphs import random_arrays, random_log_probs, without_epsilon_cycles
 
 from asr import search
 from asr.errors import InputError
-from asr.graph.pack import HEADER
+from asr.graph.pack import HEADER, to_bytes
 from asr.search import Decoder, Graph
 
 

@@ -5,10 +5,10 @@ from math import inf, nan
 import numpy as np
 import pytest
 import pywrapfst
-from random_graphs import make_arrays, random_arrays, to_bytes
+from random_graphs import make_arrays, random_arrays
 
 from asr.errors import InputError
-from asr.graph.pack import ARC, HEADER, STATE, from_fst, pack, unpack
+from asr.graph.pack import ARC, HEADER, STATE, from_fst, pack, to_bytes, unpack
 from asr.search import Graph
 
 
