@@ -32,6 +32,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests -name '*.cc' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 # The extensions of another build, so the editable package must not be found: -S.
@@ -49,7 +50,7 @@ sanitize: $(VENV)/.installed-test
 	LD_PRELOAD=$(SANITIZERS) ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0 OMP_NUM_THREADS=1 \
 	  PYTHONPATH=$(SANITIZED):$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])') \
 	  $(BIN)/python -S $(BIN)/pytest tests/test_ctc.py tests/test_alignment.py tests/test_search.py tests/test_stream.py \
-	  tests/test_lattice.py tests/test_bias.py tests/test_implicit.py tests/test_graph_damage.py tests/test_dynamic.py \
+	  tests/test_lattice.py tests/test_phrases.py tests/test_implicit.py tests/test_graph_damage.py tests/test_dynamic.py \
 	  tests/test_new_words.py tests/test_ctc_in_torch.py -k "not compiled and not operators and not processes and not allocates"
 
 docs: $(VENV)/.installed-docs

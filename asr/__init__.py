@@ -14,10 +14,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asr.api import Recognizer, load
     from asr.criteria import ctc_forced_align, ctc_greedy, ctc_loss, ctc_occupancy
     from asr.errors import InputError
     from asr.hypothesis import Hypothesis, Word
+    from asr.recognizer.recognizer import Recognizer, load
 
 __all__ = [
     "Hypothesis",
@@ -34,13 +34,13 @@ __all__ = [
 _HOMES = {
     "Hypothesis": "asr.hypothesis",
     "InputError": "asr.errors",
-    "Recognizer": "asr.api",
+    "Recognizer": "asr.recognizer.recognizer",
     "Word": "asr.hypothesis",
     "ctc_forced_align": "asr.criteria",
     "ctc_greedy": "asr.criteria",
     "ctc_loss": "asr.criteria",
     "ctc_occupancy": "asr.criteria",
-    "load": "asr.api",
+    "load": "asr.recognizer.recognizer",
 }
 
 

@@ -182,7 +182,7 @@ class Config:
     split: str = "test"  # train | dev | test: which manifest to decode
     phrases: str | None = None  # file of phrases to favour, one a line, "phrase" or "phrase<TAB>boost"
     boost: float = 3.0  # of phrases without their own: what a path that holds one gains, in nats
-    new_words: str | None = None  # file of words the language model lacks, for a dynamic graph: see asr/new_words.py
+    new_words: str | None = None  # file of words the language model lacks, for a dynamic graph
     data: DataConfig = field(default_factory=DataConfig)
     tokens: TokensConfig = field(default_factory=TokensConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)

@@ -23,7 +23,8 @@ from search_peers import unpacked
 
 from asr.files import atomic_write
 from asr.graph import compile_graph
-from asr.search import Decoder, Graph
+from asr.graph.opened import Graph
+from asr.search.decoder import Decoder
 from asr.text.lexicon import Lexicon
 from asr.tokens import BLANK, SPACE, Tokens
 

@@ -17,14 +17,14 @@ import numpy as np
 from decode import FRAME_S, SCALE, Pack, read
 from graph import read_pack
 
-from asr.calibrate import are_correct
-from asr.confidence import Calibration, calibration_error, coverage
+from asr.evaluation.calibrate import are_correct
+from asr.evaluation.calibration_plot import plot_calibration
+from asr.evaluation.score import align
 from asr.files import atomic_write
-from asr.report import plot_calibration
-from asr.score import align
-from asr.search import Decoder
-from asr.searchers import Found, GraphSearcher, GraphTables
-from asr.word_times import match_words, segments
+from asr.search.confidence import Calibration, calibration_error, coverage
+from asr.search.decoder import Decoder
+from asr.search.searchers import Found, GraphSearcher, SearchSpace
+from asr.search.word_times import match_words, segments
 
 HERE = Path(__file__).parent
 RESULT, PLOT = HERE / "results/confidence.json", HERE.parent / "docs/confidence.png"
@@ -91,9 +91,9 @@ def main(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as out:
         pack = read(folder, Path(out) / "graph")
         tokens, _ = read_pack(folder)
-        tables = GraphTables.read(Path(out) / "graph", tokens)
-        decoder = Decoder(tables.graph, BEAM, acoustic_scale=SCALE, lattice_beam=LATTICE_BEAM)
-        searcher = GraphSearcher(decoder, tables, tokens)
+        space = SearchSpace.read(Path(out) / "graph", tokens)
+        decoder = Decoder(space.graph, BEAM, acoustic_scale=SCALE, lattice_beam=LATTICE_BEAM)
+        searcher = GraphSearcher(decoder, space, tokens)
         results = [searcher.search(u) for u in pack.utterances]
         errors = np.abs(time_errors_ms(pack, true_spans(folder, pack), results))
         labels = {word: label for label, word in enumerate(pack.words)}

@@ -24,12 +24,12 @@ import numpy as np
 from graph import read_pack
 from rapidfuzz.distance import Levenshtein
 
-from asr.bias import Bias
 from asr.files import atomic_write
 from asr.graph import compile_graph
+from asr.graph.opened import Graph
 from asr.graph.pack import HEADER
-from asr.search import Decoder, Graph
-from asr.search import Path as BestPath
+from asr.search.decoder import BestPath, Decoder
+from asr.search.phrases import Phrases
 
 RESULT = Path(__file__).parent / "results/decode.json"
 FRAME_S, SCALE, RUNS = 0.04, 2.0, 3
@@ -129,11 +129,11 @@ def measure_phrases(pack: Pack, folder: Path) -> dict[str, object]:
         f"{PHRASES} n-grams": drawn,
     }
     decoder = Decoder(pack.graph, beam=BEAM, acoustic_scale=SCALE)
-    biases = {
-        name: Bias([(p, BOOST) for p in phrases], len(pack.words) - 1) for name, phrases in sets.items() if phrases
+    boosted = {
+        name: Phrases([(p, BOOST) for p in phrases], len(pack.words) - 1) for name, phrases in sets.items() if phrases
     }
-    rtfs = in_turn({"none": (decoder, None), **{name: (decoder, bias) for name, bias in biases.items()}}, pack)
-    wers = {name: measure_wer(pack, [decoder.decode(u, biases.get(name)) for u in pack.utterances]) for name in rtfs}
+    rtfs = in_turn({"none": (decoder, None), **{name: (decoder, phrases) for name, phrases in boosted.items()}}, pack)
+    wers = {name: measure_wer(pack, [decoder.decode(u, boosted.get(name)) for u in pack.utterances]) for name in rtfs}
     return {name: {"times": round(rtf / rtfs["none"], 2), "wer": wers[name]} for name, rtf in rtfs.items()}
 
 
@@ -153,14 +153,14 @@ def measure_open(path: Path) -> dict[str, float]:
     return {"gb": round(int(header["num_bytes"]) / 2**30, 2), "ms": round(1e3 * max(seconds), 1)}
 
 
-def in_turn(systems: dict[str, tuple[Decoder, Bias | None]], pack: Pack) -> dict[str, float]:
+def in_turn(systems: dict[str, tuple[Decoder, Phrases | None]], pack: Pack) -> dict[str, float]:
     """CPU seconds for a second of audio, medians of runs that take turns."""
     seconds: dict[str, list[float]] = {name: [] for name in systems}
     for _ in range(RUNS + 2):
-        for name, (decoder, bias) in systems.items():
+        for name, (decoder, phrases) in systems.items():
             start = time.process_time()
             for u in pack.utterances:
-                decoder.decode(u, bias)
+                decoder.decode(u, phrases)
             seconds[name].append(time.process_time() - start)
     return {name: round(statistics.median(runs) / pack.audio_s, 6) for name, runs in seconds.items()}
 

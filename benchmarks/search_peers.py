@@ -27,7 +27,7 @@ from rapidfuzz.distance import Levenshtein
 from asr.files import atomic_write
 from asr.graph.automaton import Automaton
 from asr.graph.pack import unpack
-from asr.search import Decoder
+from asr.search.decoder import Decoder
 
 HERE = Path(__file__).parent
 RESULT, PLOT = HERE / "results/search_peers.json", HERE.parent / "docs/search.png"

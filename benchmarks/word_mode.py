@@ -19,9 +19,10 @@ import numpy as np
 from word_scores import MEASURES, score_clip
 
 import asr
-from asr import audio, manifest
-from asr.api import Recognizer
+from asr import manifest
+from asr.features import audio
 from asr.files import atomic_write
+from asr.recognizer.recognizer import Recognizer
 from asr.text.lexicon import Lexicon
 
 HERE = Path(__file__).parent

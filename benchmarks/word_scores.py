@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from asr.api import Recognizer
-from asr.confidence import word_confidences
-from asr.searchers import GraphSearcher, likeness
-from asr.word_times import segments
+from asr.recognizer.recognizer import Recognizer
+from asr.search.confidence import word_confidences
+from asr.search.searchers import GraphSearcher, likeness
+from asr.search.word_times import segments
 
 MEASURES = (
     "confidence",  # of the recogniser: posterior times likeness

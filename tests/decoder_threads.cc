@@ -14,11 +14,11 @@
 #include <thread>
 #include <vector>
 
-#include "bias.h"
 #include "graph.h"
 #include "language.h"
 #include "lattice.h"
 #include "lazy_graph.h"
+#include "phrases.h"
 #include "search.h"
 #include "vocabulary.h"
 
@@ -99,9 +99,10 @@ struct Result {
   }
 };
 
-Result Decode(const asr::Graph& graph, const asr::Bias* bias, const std::vector<float>& scores, int chunk) {
+Result Decode(const asr::Graph& graph, const asr::Phrases* phrases, const std::vector<float>& scores,
+              int chunk) {
   asr::Search search(graph, Options());
-  search.Init(bias);
+  search.Init(phrases);
   for (int f = 0; f < kFrames; f += chunk)
     search.Advance(scores.data() + f * kTokens, std::min(chunk, kFrames - f), kTokens);
   search.FindPartial();
@@ -114,13 +115,13 @@ void TestThreads() {
     std::mt19937 random(1);
     const Image image = MakeGraph(&random, is_implicit);
     const asr::Graph graph(image.data(), image.size() * sizeof(uint32_t), false);
-    const asr::Bias bias({{{1, 2}, 2.0f}, {{3}, 1.0f}, {{2, 2, 4}, 3.0f}}, kWords);
+    const asr::Phrases phrases({{{1, 2}, 2.0f}, {{3}, 1.0f}, {{2, 2, 4}, 3.0f}}, kWords);
     const std::vector<float> scores = MakeScores(&random);
-    const Result expected = Decode(graph, &bias, scores, kFrames);
+    const Result expected = Decode(graph, &phrases, scores, kFrames);
     std::vector<Result> results(8);
     std::vector<std::thread> threads;
     for (size_t t = 0; t < results.size(); ++t)
-      threads.emplace_back([&, t] { results[t] = Decode(graph, &bias, scores, 1 + static_cast<int>(t)); });
+      threads.emplace_back([&, t] { results[t] = Decode(graph, &phrases, scores, 1 + static_cast<int>(t)); });
     for (std::thread& thread : threads) thread.join();
     for (const Result& result : results) CHECK(result == expected);
   }

@@ -5,8 +5,8 @@ from math import inf
 
 import numpy as np
 
+from asr.graph.opened import Graph
 from asr.graph.pack import ARC, Arrays, to_bytes
-from asr.search import Graph
 
 EXACT = {"beam": inf, "max_active": 2**30}  # options of a decoder that drops nothing
 

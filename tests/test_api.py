@@ -10,16 +10,17 @@ import pytest
 import soundfile
 from tiny import TOKENS, config, graph_dir, model, noise
 
-from asr import api, bundle
-from asr.api import Recognizer
-from asr.calibrate import calibrate
-from asr.decode import decode_manifest
+from asr.cli.run_folder import calibration_path, tuned
 from asr.errors import InputError
+from asr.evaluation.calibrate import calibrate
+from asr.evaluation.tune import Tuning, tune
 from asr.hypothesis import read as read_hypotheses
 from asr.manifest import Utterance
-from asr.run_folder import calibration_path, tuned
-from asr.searchers import GreedySearcher, make_decoder
-from asr.tune import Tuning, tune
+from asr.recognizer import bundle
+from asr.recognizer import recognizer as api
+from asr.recognizer.manifests import decode_manifest
+from asr.recognizer.recognizer import Recognizer
+from asr.search.searchers import GreedySearcher, make_decoder
 
 SECONDS = (1.3, 0.4, 2.1, 0.9, 0.01, 1.7)
 
@@ -230,12 +231,12 @@ def test_calibration_is_fitted_written_and_used(recognizer, waves, tmp_path):
 
 def test_tuning_finds_the_point_that_wrote_the_references(recognizer, waves, tmp_path):
     asked = replace(recognizer.cfg.decoder, acoustic_scale=0.5, word_penalty=2.0)
-    tables = recognizer.tables
-    decoder = make_decoder(tables.graph, asked)
+    space = recognizer.space
+    decoder = make_decoder(space.graph, asked)
     dev = []
     for utterance, path in zip(utterances(waves), waves, strict=True):
         log_probs = recognizer.log_probs([soundfile.read(path, dtype="float32")[0]])[0]
-        text = " ".join(tables.words[label] for label in decoder.decode(log_probs).labels)
+        text = " ".join(space.words[label] for label in decoder.decode(log_probs).labels)
         dev.append(replace(utterance, text=text))
     grid = {"acoustic_scales": (1.0, 0.5), "word_penalties": (0.0, 2.0), "blank_penalties": (0.0, 0.5)}
     result = tune(recognizer, dev, **grid)
@@ -248,7 +249,7 @@ def test_tuning_finds_the_point_that_wrote_the_references(recognizer, waves, tmp
         options = replace(recognizer.cfg.decoder, acoustic_scale=point.acoustic_scale,
                           word_penalty=point.word_penalty, blank_penalty=point.blank_penalty)  # fmt: skip
         cfg = replace(recognizer.cfg, decoder=options)
-        texts = [h.text for h in Recognizer(recognizer.model, cfg, TOKENS, tables).transcribe(waves)]
+        texts = [h.text for h in Recognizer(recognizer.model, cfg, TOKENS, space).transcribe(waves)]
         assert (texts == [u.text for u in dev]) == (point.words.errors == 0)
     result.write(tmp_path / "tune.json")
     assert json.loads((tmp_path / "tune.json").read_text())["points"][0]["wer"] == 0.0

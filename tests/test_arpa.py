@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asr.lm
+from asr import textfiles
 from asr._lm import write_arpa
 from asr.errors import InputError
-from asr.lm import arpa, score, texts
+from asr.lm import arpa, score
 from asr.lm.model import NgramModel, Ngrams
 
 GOOD = """\\data\\
@@ -111,14 +112,14 @@ def test_round_trip(tmp_path_factory, texts: list[str], order: int) -> None:
     except InputError:
         return
     path = tmp_path_factory.mktemp("arpa") / "lm.arpa"
-    model.write_arpa(path)
+    arpa.write(model, path)
     assert_equal(arpa.read(path), model)
 
 
 def test_many_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texts, "_CHUNK", 20)
+    monkeypatch.setattr(textfiles, "_CHUNK", 20)
     model = asr.lm.train([f"w{i} w{i + 1} w{i * i % 7}" for i in range(20)], 3)
-    model.write_arpa(tmp_path / "lm.arpa")
+    arpa.write(model, tmp_path / "lm.arpa")
     assert_equal(arpa.read(tmp_path / "lm.arpa"), model)
     assert_equal(arpa.read(write(tmp_path / "srilm.arpa", SRILM)), arpa.read(write(tmp_path / "b.arpa", SRILM)))
 
@@ -158,14 +159,14 @@ def test_any_order_of_lines(tmp_path_factory, ngrams: list[tuple[int, ...]], shu
 def test_packed_files(tmp_path: Path) -> None:
     model = arpa.read(write(tmp_path / "lm.arpa", GOOD))
     for name, module in (("lm.arpa.gz", gzip), ("lm.arpa.xz", lzma), ("again.gz", gzip)):
-        model.write_arpa(tmp_path / name)
+        arpa.write(model, tmp_path / name)
         assert_equal(arpa.read(tmp_path / name), model)
         assert module.open(tmp_path / name, "rt", encoding="utf-8").read().startswith("\\data\\\nngram 1=5\n")
     assert (tmp_path / "lm.arpa.gz").read_bytes() == (tmp_path / "again.gz").read_bytes()
 
 
 def test_highest_order_has_no_backoff_and_rows_are_sorted(tmp_path: Path) -> None:
-    arpa.read(write(tmp_path / "lm.arpa", GOOD)).write_arpa(tmp_path / "new.arpa")
+    arpa.write(arpa.read(write(tmp_path / "lm.arpa", GOOD)), tmp_path / "new.arpa")
     lines = (tmp_path / "new.arpa").read_text(encoding="utf-8").splitlines()
     assert lines[lines.index("\\2-grams:") + 1 :][:4] == [
         "-0.3\t<s> yes\t-0.2",
@@ -214,11 +215,11 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("old", "new", "message"), FAULTS)
-@pytest.mark.parametrize("chunk", [texts._CHUNK, 9])
+@pytest.mark.parametrize("chunk", [textfiles._CHUNK, 9])
 def test_faults_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str, chunk: int
 ) -> None:
-    monkeypatch.setattr(texts, "_CHUNK", chunk)
+    monkeypatch.setattr(textfiles, "_CHUNK", chunk)
     assert old in GOOD
     path = tmp_path / "lm.arpa"
     path.write_bytes(GOOD.replace(old, new).encode(errors="surrogateescape"))
@@ -248,7 +249,7 @@ def test_bad_arrays_are_not_written(tmp_path: Path, ids: list[list[int]], rows: 
     for columns in ((values, short), (short, values)):
         model = NgramModel(["a", "b"], [Ngrams(np.array(ids, np.int32), *columns)])
         with pytest.raises(ValueError, match=message):
-            model.write_arpa(tmp_path / "lm.arpa")
+            arpa.write(model, tmp_path / "lm.arpa")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,8 +10,8 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asr import audio
 from asr.errors import InputError
+from asr.features import audio
 
 
 def sine(rate_hz, seconds=1.0, hz=440.0, amplitude=0.5):

@@ -11,8 +11,8 @@ import pytest
 import torch
 from tiny import TOKENS, config, graph_dir, model, noise
 
-from asr import bundle
 from asr.errors import InputError
+from asr.recognizer import bundle
 from asr.tokens import BLANK, Tokens
 
 MEMBERS = [
@@ -39,9 +39,9 @@ def test_round_trip(made):
     assert opened.tokens == TOKENS and opened.card == "# Carte d'identité 한국\n"
     for group in ("features", "model", "decoder"):
         assert getattr(opened.cfg, group) == getattr(cfg, group)
-    assert opened.cfg.tokens.unit == "char" and opened.tables.silence == "<space>"
-    assert opened.tables.words == ["<eps>", "a", "b"] and opened.tables.lexicon.pronunciations["a"] == [("a",)]
-    assert opened.tables.graph.num_states == 3
+    assert opened.cfg.tokens.unit == "char" and opened.space.silence == "<space>"
+    assert opened.space.words == ["<eps>", "a", "b"] and opened.space.lexicon.pronunciations["a"] == [("a",)]
+    assert opened.space.graph.num_states == 3
     assert all(torch.equal(t, opened.model.state_dict()[name]) for name, t in net.state_dict().items())
     x, lengths = torch.from_numpy(noise(0.5))[None], torch.tensor([8000])
     with torch.inference_mode():
@@ -51,7 +51,7 @@ def test_round_trip(made):
 def test_without_a_graph(tmp_path):
     cfg = config()
     bundle.write(tmp_path / "m.asr", model(cfg), cfg, TOKENS, None, "")
-    assert bundle.read(tmp_path / "m.asr").tables is None
+    assert bundle.read(tmp_path / "m.asr").space is None
 
 
 def test_same_input_same_bytes(made, tmp_path):
@@ -110,7 +110,7 @@ def test_any_flipped_bit_is_refused_or_harmless(made, tmp_path):
         except InputError:
             refused += 1
         else:
-            assert opened.tokens == TOKENS and opened.tables.words == ["<eps>", "a", "b"]
+            assert opened.tokens == TOKENS and opened.space.words == ["<eps>", "a", "b"]
             assert all(torch.equal(t, opened.model.state_dict()[name]) for name, t in net.state_dict().items())
     assert refused > 30
 
@@ -233,4 +233,4 @@ def test_large_members_get_zip64_and_stay_aligned(made, tmp_path, monkeypatch):
     path, net, cfg = made
     bundle.write(tmp_path / "big.asr", net, cfg, TOKENS, path.parent / "graph", "")
     test_members_are_stored_aligned_and_whole((tmp_path / "big.asr",))
-    assert bundle.read(tmp_path / "big.asr").tables.graph.num_states == 3
+    assert bundle.read(tmp_path / "big.asr").space.graph.num_states == 3

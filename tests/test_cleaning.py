@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr import cli, manifest
+from asr import manifest
+from asr.cli import main as cli
 from asr.config import TextConfig
 from asr.errors import InputError
 from asr.manifest import Utterance

@@ -16,13 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from asr import cli, help
-from asr.completion import SCRIPTS, complete, script
+from asr.cli import help
+from asr.cli import main as cli
+from asr.cli.completion import SCRIPTS, complete, script
+from asr.cli.options import all_groups, all_options
+from asr.cli.overrides import compose, to_overrides
+from asr.cli.verbs import VERBS, Verb
 from asr.config import Config
 from asr.errors import InputError
-from asr.options import all_groups, all_options
-from asr.overrides import compose, to_overrides
-from asr.verbs import VERBS, Verb
 
 ROOT = Path(__file__).parents[1]
 CHOICES = [(group, choice) for group, choices in all_groups().items() for choice in choices]
@@ -227,7 +228,7 @@ def test_help_of_verbs_and_families(capsys: pytest.CaptureFixture) -> None:
 
 def test_help_and_completion_import_nothing_heavy() -> None:
     program = (
-        "import sys; from asr.cli import main\n"
+        "import sys; from asr.cli.main import main\n"
         "for argv in (['--help'], ['train', '--help'], ['_complete', 'train', 'mo']): assert main(argv) == 0\n"
         "assert not {'torch', 'hydra', 'numpy', 'matplotlib', 'soundfile'} & set(sys.modules), 'heavy import'"
     )

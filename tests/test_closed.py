@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from random_graphs import EXACT
 from test_graph import MODES, brute_force, random_lexicon, tokens_of
 
-from asr.confidence import Calibration
 from asr.errors import InputError
-from asr.graph.closed import closed_graph, list_grammar, read_list, words_of
 from asr.graph.jsgf import parse
+from asr.graph.lists import closed_graph, list_grammar, read_list, words_of
 from asr.graph.phrase_grammar import read_grammar
-from asr.search import Decoder
-from asr.searchers import GraphSearcher, likeness
-from asr.tables import GraphTables
+from asr.search.confidence import Calibration
+from asr.search.decoder import Decoder
+from asr.search.searchers import GraphSearcher, likeness
+from asr.search.space import SearchSpace
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 
@@ -278,8 +278,8 @@ def test_what_is_not_listed_gets_a_low_confidence():
     tokens = Tokens(["<blk>", *"abcd"])
     lexicon = Lexicon({"ab": ["ab"], "cd": ["cd"]})
     graph = closed_graph(list_grammar({"ab": 1.0}, {"ab": 1}), ["ab"], Lexicon({"ab": ["ab"]}), tokens)
-    tables = GraphTables(graph, ["<eps>", "ab"], lexicon, is_closed=True)
-    searcher = GraphSearcher(Decoder(graph, lattice_beam=4.0), tables, tokens)
+    space = SearchSpace(graph, ["<eps>", "ab"], lexicon, is_closed=True)
+    searcher = GraphSearcher(Decoder(graph, lattice_beam=4.0), space, tokens)
     said = np.full((2, 6, 5), np.log(0.02), np.float32)
     for x, spelled in zip(said, ("ab", "cd"), strict=True):
         x[range(6), [0, *tokens.encode(spelled[:1]), 0, 0, *tokens.encode(spelled[1:]), 0]] = np.log(0.92)
@@ -289,7 +289,7 @@ def test_what_is_not_listed_gets_a_low_confidence():
     assert likeness(said[0], said[0].argmax(1)) == 1.0
     half = searcher.search(said[0, :1])  # no frames for a whole entry
     assert half.words == [] and not half.complete
-    sure = GraphSearcher(searcher.decoder, tables, tokens, calibration=Calibration(1.0, 50.0))
+    sure = GraphSearcher(searcher.decoder, space, tokens, calibration=Calibration(1.0, 50.0))
     assert sure.search(said[1]).words[0].confidence < 0.1  # a calibration leaves the likeness as it is
 
 

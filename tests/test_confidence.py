@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from test_lattice import decode, paths_of, random_case
 
-from asr.calibrate import are_correct, fit
-from asr.confidence import Calibration, calibration_error, coverage, reliability, word_confidences
+from asr.evaluation.calibrate import are_correct, fit
+from asr.search.confidence import Calibration, calibration_error, coverage, reliability, word_confidences
 
 
 def test_posteriors_equal_those_of_all_paths():

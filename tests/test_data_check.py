@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from asr import cli, manifest
-from asr.data_check import ERRORS, WARNINGS, check
+from asr import manifest
+from asr.cli import main as cli
+from asr.data.check import ERRORS, WARNINGS, check
 from asr.errors import InputError
 from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon
@@ -239,7 +240,7 @@ def test_a_decoder_that_fails_stops_nothing(corpus, tmp_path, monkeypatch):
         raise RuntimeError("codec exploded")
 
     path = corpus(a=None, b=None)
-    monkeypatch.setattr("asr.data_check.audio.info", fail)
+    monkeypatch.setattr("asr.data.check.audio.info", fail)
     report = check(path, tmp_path / "out")
     assert found(report) == {"a": ["unreadable"], "b": ["unreadable"]}
     assert "codec exploded" in report.findings[0].why

@@ -12,15 +12,15 @@ from tiny import TOKENS, graph_dir
 
 from asr import hypothesis as hypothesis_file
 from asr.config import DecoderConfig
-from asr.decode import decode_log_probs
 from asr.errors import InputError
 from asr.graph.compile import compile_graph
 from asr.hypothesis import Hypothesis, Word
-from asr.searchers import GraphSearcher, GraphTables, GreedySearcher, make_decoder
+from asr.recognizer.hypotheses import decode_log_probs
+from asr.search.searchers import GraphSearcher, GreedySearcher, SearchSpace, make_decoder
+from asr.search.word_times import match_words, segments
 from asr.text.lexicon import Lexicon
 from asr.text.units import to_units
 from asr.tokens import BLANK, SPACE, Tokens
-from asr.word_times import match_words, segments
 
 FRAME_S = 0.03
 
@@ -43,14 +43,14 @@ class FakeDecoder:
 
     lattice_beam = None
 
-    def decode(self, log_probs, bias):
+    def decode(self, log_probs, phrases):
         return self.path
 
 
 def fake_searcher(spoken, alignment, lexicon, tokens, complete=True, silence=None):
     words = ["<eps>", *lexicon]
-    tables = GraphTables(SimpleNamespace(max_olabel=0), words, Lexicon(lexicon), silence)
-    return GraphSearcher(FakeDecoder([words.index(w) for w in spoken], alignment, complete), tables, tokens)
+    space = SearchSpace(SimpleNamespace(max_olabel=0), words, Lexicon(lexicon), silence)
+    return GraphSearcher(FakeDecoder([words.index(w) for w in spoken], alignment, complete), space, tokens)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -193,8 +193,8 @@ def test_real_search_finds_the_words_of_a_known_alignment(tmp_path_factory, alig
 
 
 def real_searcher(folder):
-    tables = GraphTables.read(graph_dir(folder), TOKENS)
-    return GraphSearcher(make_decoder(tables.graph, DecoderConfig(lattice_beam=None)), tables, TOKENS)
+    space = SearchSpace.read(graph_dir(folder), TOKENS)
+    return GraphSearcher(make_decoder(space.graph, DecoderConfig(lattice_beam=None)), space, TOKENS)
 
 
 LEXICON = {
@@ -216,10 +216,8 @@ def phone_searcher(tmp_path_factory):
     arpa += [f"{-0.7 - 0.1 * i:.1f} {word}" for i, word in enumerate(LEXICON)] + ["", "\\end\\", ""]
     (folder / "lm.arpa").write_text("\n".join(line.replace(" ", "\t") if line[:1] == "-" else line for line in arpa))
     compile_graph(tokens, lexicon, folder / "lm.arpa", folder / "graph", silence="SIL", draw_states=0)
-    tables = GraphTables.read(folder / "graph", tokens)
-    return GraphSearcher(
-        make_decoder(tables.graph, DecoderConfig(beam=30.0, lattice_beam=None)), tables, tokens
-    ), tokens
+    space = SearchSpace.read(folder / "graph", tokens)
+    return GraphSearcher(make_decoder(space.graph, DecoderConfig(beam=30.0, lattice_beam=None)), space, tokens), tokens
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -271,16 +269,16 @@ def test_no_frames_no_words():
 
 def test_tables_of_another_token_set_are_refused(tmp_path):
     with pytest.raises(InputError, match="another token set"):
-        GraphTables.read(graph_dir(tmp_path, [BLANK, SPACE, "b", "a"]), TOKENS)
+        SearchSpace.read(graph_dir(tmp_path, [BLANK, SPACE, "b", "a"]), TOKENS)
     (graph_dir(tmp_path) / "words.txt").write_text("<eps>\na\n")
     with pytest.raises(InputError, match="output labels up to 2"):
-        GraphTables.read(tmp_path, TOKENS)
+        SearchSpace.read(tmp_path, TOKENS)
     (tmp_path / "words.txt").unlink()
     with pytest.raises(InputError, match="words.txt"):
-        GraphTables.read(tmp_path, TOKENS)
+        SearchSpace.read(tmp_path, TOKENS)
     (graph_dir(tmp_path) / "stats.json").unlink()
     with pytest.raises(InputError, match="stats.json"):
-        GraphTables.read(tmp_path, TOKENS)
+        SearchSpace.read(tmp_path, TOKENS)
 
 
 def test_hypotheses_survive_the_file(tmp_path):

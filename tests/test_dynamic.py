@@ -17,26 +17,27 @@ from asr.errors import InputError
 from asr.graph import compile_graph
 from asr.graph.dynamic import NGRAM, TREE, Language, compile_dynamic
 from asr.graph.lexicon_fst import spell
+from asr.graph.opened import Graph
 from asr.graph.tree import HEADER, write_tree
-from asr.search import Decoder, Graph
-from asr.tables import DynamicTables, GraphTables
+from asr.search.decoder import Decoder
+from asr.search.space import DynamicSpace, SearchSpace
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 
 
 def make_language(rng, mode, folder, slots=()):
-    """A random language in a folder: (tokens, lexicon, n-grams, its tables)."""
+    """A random language in a folder: (tokens, lexicon, n-grams, its space)."""
     tokens, silence = tokens_of(mode), MODES[mode][0]
     lexicon = random_lexicon(rng)
     ngrams = random_ngrams(rng, [*lexicon.pronunciations, "oov", *slots], rng.choice([1, 2, 3]))
     write_arpa(ngrams, folder / "lm.arpa")
     compile_dynamic(tokens, lexicon, folder / "lm.arpa", folder / "graph", silence)
-    return tokens, lexicon, ngrams, GraphTables.read(folder / "graph", tokens)
+    return tokens, lexicon, ngrams, SearchSpace.read(folder / "graph", tokens)
 
 
-def best(tables, scores, **options):
-    path = Decoder(tables.graph, **EXACT, **options).decode((-scores).astype(np.float32))
-    return tuple(tables.words[label] for label in path.labels), path.cost
+def best(space, scores, **options):
+    path = Decoder(space.graph, **EXACT, **options).decode((-scores).astype(np.float32))
+    return tuple(space.words[label] for label in path.labels), path.cost
 
 
 def no_pronunciation(words):
@@ -46,11 +47,11 @@ def no_pronunciation(words):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("seed", range(25))
 def test_best_path_equals_brute_force(mode, seed, tmp_path):
-    tokens, lexicon, ngrams, tables = make_language(random.Random(seed), mode, tmp_path)
+    tokens, lexicon, ngrams, space = make_language(random.Random(seed), mode, tmp_path)
     for frames in (1, 3, 5):
         scores = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
         costs = brute_force(scores, tokens, lexicon, *MODES[mode], lambda w: sentence_cost(ngrams, w))
-        words, cost = best(tables, scores)
+        words, cost = best(space, scores)
         assert cost == pytest.approx(min(costs.values()), abs=1e-4)
         assert costs[words] == pytest.approx(cost, abs=1e-4)
 
@@ -58,12 +59,12 @@ def test_best_path_equals_brute_force(mode, seed, tmp_path):
 @pytest.mark.parametrize("mode", MODES)
 def test_lattices_equal_those_of_the_compiled_graph(mode, tmp_path):
     for seed in range(8):
-        tokens, lexicon, _, tables = make_language(random.Random(seed), mode, tmp_path)
+        tokens, lexicon, _, space = make_language(random.Random(seed), mode, tmp_path)
         compile_graph(tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "static", MODES[mode][0], draw_states=0)
-        static = GraphTables.read(tmp_path / "static", tokens)
+        static = SearchSpace.read(tmp_path / "static", tokens)
         log_probs = -np.random.default_rng(seed).exponential(2.0, (8, len(tokens))).astype(np.float32)
         found = []
-        for some in (static, tables):
+        for some in (static, space):
             lattice = Decoder(some.graph, lattice_beam=4.0, **EXACT).decode_lattice(log_probs).lattice
             readings = {tuple(some.words[x] for x in r.labels): r.cost for r in lattice.readings()}
             found.append({words: cost for words, cost in readings.items() if cost < min(readings.values()) + 3.99})
@@ -91,8 +92,8 @@ def test_another_language_model_needs_no_other_tree(tmp_path):
     (tmp_path / "graph" / NGRAM).write_bytes((tmp_path / "both" / NGRAM).read_bytes())
     assert (tmp_path / "graph" / TREE).read_bytes() == tree
     scores = np.random.default_rng(3).exponential(2.0, (5, len(tokens)))
-    assert best(GraphTables.read(tmp_path / "graph", tokens), scores) == best(
-        GraphTables.read(tmp_path / "both", tokens), scores
+    assert best(SearchSpace.read(tmp_path / "graph", tokens), scores) == best(
+        SearchSpace.read(tmp_path / "both", tokens), scores
     )
 
 
@@ -104,9 +105,9 @@ def zipf_language(folder, words=300, seed=5):
     names = list(spellings)
     weights = 1 / np.arange(1, words + 1)
     text = [" ".join(rng.choice(names, rng.integers(1, 9), p=weights / weights.sum())) for _ in range(3000)]
-    from asr.lm import train
+    from asr.lm import arpa, train
 
-    train(text, 3).write_arpa(folder / "lm.arpa")
+    arpa.write(train(text, 3), folder / "lm.arpa")
     compile_dynamic(tokens, Lexicon(spellings), folder / "lm.arpa", folder / "graph")
     return tokens, Lexicon(spellings)
 
@@ -116,7 +117,7 @@ def test_threads_streams_and_a_small_memory_change_nothing(tmp_path):
     compile_graph(tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "static", draw_states=0)
     rng = np.random.default_rng(0)
     utterances = [np.log(rng.dirichlet(np.full(len(tokens), 0.1), 60) + 1e-6).astype(np.float32) for _ in range(12)]
-    static = GraphTables.read(tmp_path / "static", tokens)
+    static = SearchSpace.read(tmp_path / "static", tokens)
     want = [[static.words[x] for x in Decoder(static.graph, beam=20.0).decode(u).labels] for u in utterances]
     language = Language.open(tmp_path / "graph")
     graph = language.graph(cache_bytes=300_000)
@@ -167,8 +168,8 @@ def test_damage_is_refused(name, tmp_path):
         bad[rng.integers(len(bad))] ^= 1 << rng.integers(8)
         path.write_bytes(bad)
         try:
-            tables = GraphTables.read(tmp_path / "graph", tokens)
-            Decoder(tables.graph, beam=8.0).decode(np.full((4, len(tokens)), -1.0, np.float32))
+            space = SearchSpace.read(tmp_path / "graph", tokens)
+            Decoder(space.graph, beam=8.0).decode(np.full((4, len(tokens)), -1.0, np.float32))
         except InputError:
             num_refused += 1
     assert 50 < num_refused < 300
@@ -181,8 +182,8 @@ def test_a_compiled_graph_opens_as_before(tmp_path):
     tokens, lexicon = tokens_of("plain"), Lexicon({"x": ["ab"]})
     write_arpa(random_ngrams(random.Random(1), ["x"], 2), tmp_path / "lm.arpa")
     compile_graph(tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "graph", draw_states=0)
-    tables = GraphTables.read(tmp_path / "graph", tokens)
-    assert isinstance(tables.graph, Graph) and not isinstance(tables, DynamicTables)
+    space = SearchSpace.read(tmp_path / "graph", tokens)
+    assert isinstance(space.graph, Graph) and not isinstance(space, DynamicSpace)
 
 
 def random_frames(tokens, frames):

@@ -15,8 +15,10 @@ import pytest
 import soundfile
 from tiny import TOKENS, config, graph_dir, model, noise
 
-from asr import bundle, checkpoint, cli
+from asr.cli import main as cli
+from asr.recognizer import bundle
 from asr.tokens import BLANK
+from asr.training import checkpoint
 
 RATE_HZ = 16000
 ARPA = """\

@@ -14,10 +14,10 @@ import torch
 
 from asr import manifest
 from asr.config import Config, FeaturesConfig
+from asr.data.extract import extract
 from asr.errors import InputError
-from asr.extract import extract
-from asr.feature_files import cepstra_to_bands, load_features
-from asr.features import FrontEnd
+from asr.features.files import cepstra_to_bands, load_features
+from asr.features.frontend import FrontEnd
 from asr.manifest import Utterance
 
 AN4 = Path("../shared/data/an4")

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.cmvn import PRIOR, WINDOW, Cmvn
 from asr.config import FeaturesConfig
 from asr.errors import InputError
-from asr.features import FrontEnd
+from asr.features.cmvn import PRIOR, WINDOW, Cmvn
+from asr.features.frontend import FrontEnd
 
 DATA = Path("../shared/data")
 SPECTRAL = ("logmel", "mfcc", "loglinear")

@@ -14,12 +14,12 @@ import pywrapfst
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.cli import main
+from asr.cli.main import main
 from asr.errors import InputError
+from asr.g2p import file as g2p_file
+from asr.g2p.alignment import Group, _grids, _number, align
+from asr.g2p.model import G2p, chunk_names
 from asr.lm.score import BackoffScorer
-from asr.text import g2p_file
-from asr.text.alignment import Group, _grids, _number, align
-from asr.text.g2p import G2p, chunk_names
 from asr.text.lexicon import Lexicon
 
 TOY = """\

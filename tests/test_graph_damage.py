@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from random_graphs import random_arrays, random_log_probs, without_epsilon_cycles
 
-from asr import search
 from asr.errors import InputError
+from asr.graph import opened
+from asr.graph.opened import Graph
 from asr.graph.pack import HEADER, to_bytes
-from asr.search import Decoder, Graph
+from asr.search.decoder import Decoder
 
 
 def damaged(rng, data):
@@ -27,7 +28,7 @@ def damaged(rng, data):
 @pytest.mark.parametrize("whole", [True, False])
 def test_any_damage_is_refused_or_searched(tmp_path, monkeypatch, whole):
     """Checked whole when opened, or state by state in the search, as large graphs are."""
-    monkeypatch.setattr(search, "CHECKED_BYTES", 2**30 if whole else 0)
+    monkeypatch.setattr(opened, "CHECKED_BYTES", 2**30 if whole else 0)
     rng = np.random.default_rng(1)
     refused = searched = 0
     for _ in range(1000):

@@ -12,11 +12,12 @@ from random_graphs import (
     without_epsilon_cycles,
 )
 
-from asr.bias import Bias
 from asr.errors import InputError
 from asr.graph.automaton import Automaton
+from asr.graph.opened import Graph
 from asr.graph.topology import apply_topology
-from asr.search import Decoder, Graph
+from asr.search.decoder import Decoder
+from asr.search.phrases import Phrases
 
 
 def random_pair(rng):
@@ -38,9 +39,9 @@ def test_equals_the_explicit_topology(boosted):
         lg, hlg, num_tokens = random_pair(rng)
         log_probs = random_log_probs(rng, rng.integers(0, 8), num_tokens)
         options = {"acoustic_scale": 0.8, "blank_penalty": 0.2, "word_penalty": -0.1}
-        bias = Bias([([1, 2], 2.0), ([3], 1.0), ([2, 2, 1], 3.0)], 99) if boosted else None
-        explicit = Decoder(hlg, lattice_beam=5.0, **options, **EXACT).decode_lattice(log_probs, bias)
-        implicit = Decoder(lg, lattice_beam=5.0, **options, **EXACT).decode_lattice(log_probs, bias)
+        phrases = Phrases([([1, 2], 2.0), ([3], 1.0), ([2, 2, 1], 3.0)], 99) if boosted else None
+        explicit = Decoder(hlg, lattice_beam=5.0, **options, **EXACT).decode_lattice(log_probs, phrases)
+        implicit = Decoder(lg, lattice_beam=5.0, **options, **EXACT).decode_lattice(log_probs, phrases)
         if not explicit.path.complete:
             continue
         num_complete += 1

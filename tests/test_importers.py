@@ -6,8 +6,8 @@ import json
 import pytest
 
 from asr import manifest
+from asr.data.importers import detect, import_corpus
 from asr.errors import InputError
-from asr.importers import detect, import_corpus
 
 
 @pytest.fixture

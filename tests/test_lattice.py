@@ -18,7 +18,7 @@ from random_graphs import (
 from rapidfuzz.distance import Levenshtein
 
 from asr.errors import InputError
-from asr.search import Decoder
+from asr.search.decoder import Decoder
 
 
 def random_case(rng, frames=5, **options):

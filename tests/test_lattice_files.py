@@ -11,9 +11,9 @@ from random_graphs import make_arrays, random_log_probs, to_graph
 from test_lattice import decode, random_case
 
 from asr.errors import InputError
-from asr.lattice_files import draw_lattice, read_kaldi, to_openfst, write_kaldi
-from asr.rescoring import NgramScorer, compose, rerank, rescore
-from asr.search import Decoder
+from asr.search.decoder import Decoder
+from asr.search.lattice_files import draw_lattice, read_kaldi, to_openfst, write_kaldi
+from asr.search.rescoring import NgramScorer, compose, rerank, rescore
 
 WORDS = ["<eps>", "a", "b", "c"]
 

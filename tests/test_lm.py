@@ -19,8 +19,9 @@ from asr.config import LmConfig
 from asr.errors import InputError
 from asr.lm import arpa, score
 from asr.lm.corpus import Selection, encode_texts
-from asr.lm.model import BEGIN, END, UNKNOWN, NgramModel
-from asr.lm.ngram import Estimation
+from asr.lm.estimation import Estimation
+from asr.lm.model import NgramModel
+from asr.words import BEGIN, END, UNKNOWN
 
 FALLBACK = (0.5, 1.0, 1.5)
 words = st.sampled_from(["a", "b", "c", "d", "하나", "e", "f"])
@@ -142,7 +143,7 @@ def test_equals_lmplz(name: str, texts: list[str], prune: list[int]) -> None:
 def test_kenlm_scores_as_our_scorer(tmp_path_factory, texts: list[str], order: int, test: list[list[str]]) -> None:
     path = tmp_path_factory.mktemp("lm") / "lm.arpa"
     model = asr.lm.train(texts, order)
-    model.write_arpa(path)
+    arpa.write(model, path)
     peer = score.load(path)
     if model.order > 1:
         assert isinstance(peer, kenlm.Model)
@@ -165,7 +166,7 @@ def test_perplexity_of_training_text_is_exact(tmp_path: Path, order: int) -> Non
 
 
 def test_scores_count_unknown_words(tmp_path: Path) -> None:
-    asr.lm.train(["a b", "b a"], 2).write_arpa(tmp_path / "lm.arpa")
+    arpa.write(asr.lm.train(["a b", "b a"], 2), tmp_path / "lm.arpa")
     result = score.perplexity(tmp_path / "lm.arpa", ["a x", "", "b"])
     assert (result.sentences, result.words, result.unknown) == (2, 3, 1)
     assert result.oov_rate == pytest.approx(1 / 3)

@@ -18,8 +18,9 @@ from asr._lm import Corpus, count
 from asr.config import LmConfig
 from asr.errors import InputError
 from asr.lm import arpa
-from asr.lm.texts import LINE_LIMIT, sentences
+from asr.lm.texts import sentences
 from asr.lm.training import read_vocabulary
+from asr.textfiles import LINE_LIMIT
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0<"), max_size=20), min_size=1))
@@ -121,7 +122,7 @@ def test_whatever_words_are_listed_the_model_can_be_read_again(tmp_path_factory,
         model = asr.lm.train(["a b"], 2, vocabulary=[*listed, "a"])
     except InputError:
         return
-    model.write_arpa(path)
+    arpa.write(model, path)
     assert arpa.read(path).words == model.words
 
 

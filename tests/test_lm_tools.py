@@ -14,9 +14,10 @@ from asr.errors import InputError
 from asr.lm import backoff, marginals
 from asr.lm.filter import restrict
 from asr.lm.mix import fit, mix
-from asr.lm.model import BEGIN, END, UNKNOWN, NgramModel
+from asr.lm.model import NgramModel
 from asr.lm.prune import losses, prune, select
 from asr.lm.score import BackoffScorer, sentence_scores
+from asr.words import BEGIN, END, UNKNOWN
 
 words = st.sampled_from(["a", "b", "c", "d", "하나", "e", "f"])
 corpora = st.lists(st.lists(words, min_size=1, max_size=7).map(" ".join), min_size=1, max_size=25)

@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 from test_lm import corpora, listed, orders, words, zipf_text
 
 import asr.lm
-from asr import cli
+from asr.cli import lm_formats as convert
+from asr.cli import main as cli
 from asr.errors import InputError
 from asr.graph.ngram_file import NgramFile
-from asr.lm import arpa, convert
+from asr.lm import arpa
 from asr.lm.compare import compare
 from asr.lm.filter import restrict
-from asr.lm.model import END, MARKS, NgramModel
+from asr.lm.model import NgramModel
 from asr.lm.score import BackoffScorer, perplexity, sentence_scores
+from asr.words import END, MARKS
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, seed, vocabulary in (("a", 1, 30), ("b", 2, 60)):
         texts = zipf_text(seed, 120, vocabulary)
         (tmp_path / f"{name}.txt").write_text("\n".join(texts))
-        asr.lm.train(texts, 3).write_arpa(tmp_path / f"{name}.arpa")
+        arpa.write(asr.lm.train(texts, 3), tmp_path / f"{name}.arpa")
     (tmp_path / "dev.txt").write_text("\n".join([*zipf_text(3, 40, 50), "w1 unheard unheard", "strange w2"]))
     return tmp_path
 

@@ -9,8 +9,8 @@ from test_dynamic import best, make_language, no_pronunciation
 from test_graph import MODES, brute_force
 
 from asr.errors import InputError
-from asr.new_words import NewWord, read_new_words
-from asr.tables import LIKELY, LIKELY_ALONE, GraphTables
+from asr.search.new_words import NewWord, read_new_words
+from asr.search.space import LIKELY, LIKELY_ALONE, SearchSpace
 from asr.text.lexicon import Lexicon
 
 
@@ -38,7 +38,7 @@ def cost_with_slots(ngrams, words, slots, history=("<s>",)):
 def test_new_words_and_slots_equal_brute_force(mode, seed, tmp_path):
     rng = random.Random(seed)
     contexts = ["<unk>"] if seed % 2 else []
-    tokens, lexicon, ngrams, tables = make_language(rng, mode, tmp_path, ["<name>", "<place>", *contexts])
+    tokens, lexicon, ngrams, space = make_language(rng, mode, tmp_path, ["<name>", "<place>", *contexts])
 
     def spell():
         return tuple(rng.choice("ab") for _ in range(rng.randint(1, 3)))
@@ -52,30 +52,30 @@ def test_new_words_and_slots_equal_brute_force(mode, seed, tmp_path):
     ]
     total = math.log(sum(math.exp(w) for w in (0.5, 0.0, -0.5)))
     has_contexts = any(len(gram) > 1 and gram[-1] == "<unk>" for gram in ngrams)
-    unigrams = tables.language.ngram.unigrams
+    unigrams = space.language.ngram.unigrams
     share = LIKELY if has_contexts else LIKELY_ALONE
-    place = tables.language.ngram.words.index("<unk>")
+    place = space.language.ngram.words.index("<unk>")
     alone = float(np.quantile(unigrams["cost"], share) - unigrams["cost"][unigrams["word"] == place][0])
     slots = {
         "<name>": {"n1": total - 0.5, "n2": total, "w0": total + 0.5},
         "<unk>": {"anew": alone - 1.0, "n1": alone},
     }
-    tables = tables.with_words(new, tokens, no_pronunciation)
+    space = space.with_words(new, tokens, no_pronunciation)
     more = {word: [s for n in new if n.word == word for s in n.pronunciations] for word in ("n1", "n2", "anew")}
     extended = Lexicon(lexicon.pronunciations | more)
     for frames in (3, 5):
         scores = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
         costs = brute_force(scores, tokens, extended, *MODES[mode], lambda w: cost_with_slots(ngrams, w, slots))
-        words, cost = best(tables, scores)
+        words, cost = best(space, scores)
         assert cost == pytest.approx(min(costs.values()), abs=1e-4)
         assert costs[words] == pytest.approx(cost, abs=1e-4)
 
 
 def test_lists_behind_new_words_and_lists_know_their_pronunciations(tmp_path):
-    tokens, lexicon, _, tables = make_language(random.Random(3), "plain", tmp_path)
+    tokens, lexicon, _, space = make_language(random.Random(3), "plain", tmp_path)
     first = next(iter(lexicon.pronunciations))
-    more = tables.with_words([NewWord("anew", (("a", "b", "a"),))], tokens, no_pronunciation)
-    closed = GraphTables(more.graph, more.words, None, is_closed=True, base=more)
+    more = space.with_words([NewWord("anew", (("a", "b", "a"),))], tokens, no_pronunciation)
+    closed = SearchSpace(more.graph, more.words, None, is_closed=True, base=more)
     for some in (more, closed):
         known = some.known([first, "anew", "other"], tokens)
         assert {word: set(variants) for word, variants in known.items()} == {
@@ -84,7 +84,7 @@ def test_lists_behind_new_words_and_lists_know_their_pronunciations(tmp_path):
 
 
 def test_new_words_that_cannot_be_added_are_named(tmp_path):
-    tokens, _, _, tables = make_language(random.Random(2), "separator", tmp_path, slots=["<name>"])
+    tokens, _, _, space = make_language(random.Random(2), "separator", tmp_path, slots=["<name>"])
     for new, sentence in [
         (NewWord("x", (("q",),)), "'x' cannot be spelled.*'q'"),
         (NewWord("x", (("a", "<space>"),)), "'x' is spelled 'a <space>'"),
@@ -93,10 +93,10 @@ def test_new_words_that_cannot_be_added_are_named(tmp_path):
         (NewWord("x", (("a",),), "w0"), "no slot 'w0'"),
     ]:
         with pytest.raises(InputError, match=sentence):
-            tables.with_words([new], tokens, no_pronunciation)
-    found = tables.with_words([NewWord("x")], tokens, lambda words: {word: [("a", "b")] for word in words})
+            space.with_words([new], tokens, no_pronunciation)
+    found = space.with_words([NewWord("x")], tokens, lambda words: {word: [("a", "b")] for word in words})
     assert found.words[-1] == "x" and found.spellings(len(found.words) - 1, tokens) == [tuple(tokens.encode("ab"))]
-    assert found.words[:-1] == tables.words
+    assert found.words[:-1] == space.words
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,11 @@ def test_what_is_no_new_word_is_refused(bad):
 
 
 def test_a_new_word_listed_twice_shares_its_slot_once(tmp_path):
-    tokens, _, _, tables = make_language(random.Random(2), "plain", tmp_path, slots=["<name>"])
+    tokens, _, _, space = make_language(random.Random(2), "plain", tmp_path, slots=["<name>"])
     once = [NewWord("kim", (("a",), ("b", "a")), "<name>", 1.0), NewWord("lee", (("b", "b"),), "<name>")]
     twice = [NewWord("kim", (("a",),), "<name>"), once[1], NewWord("kim", (("b", "a"),), "<name>", 1.0), once[1]]
     scores = np.random.default_rng(1).exponential(2.0, (5, len(tokens)))
-    found = [best(tables.with_words(new, tokens, no_pronunciation), scores) for new in (once, twice)]
+    found = [best(space.with_words(new, tokens, no_pronunciation), scores) for new in (once, twice)]
     assert found[0] == found[1]
 
 
@@ -133,9 +133,9 @@ def test_files_of_new_words(tmp_path):
 
 
 def test_a_word_stands_for_one_slot(tmp_path):
-    _, _, _, tables = make_language(random.Random(2), "plain", tmp_path, slots=["<name>"])
-    place = tables.language.ngram.words.index("<name>")
+    _, _, _, space = make_language(random.Random(2), "plain", tmp_path, slots=["<name>"])
+    place = space.language.ngram.words.index("<name>")
     members = [([2, 3], 1, 0.5)]
-    tables.language.graph([(place, members), (-1, members), (-1, members)])
+    space.language.graph([(place, members), (-1, members), (-1, members)])
     with pytest.raises(InputError, match="two slots"):
-        tables.language.graph([(place, members), (place, members)])
+        space.language.graph([(place, members), (place, members)])

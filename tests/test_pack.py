@@ -8,8 +8,8 @@ import pywrapfst
 from random_graphs import make_arrays, random_arrays
 
 from asr.errors import InputError
+from asr.graph.opened import Graph
 from asr.graph.pack import ARC, HEADER, STATE, from_fst, pack, to_bytes, unpack
-from asr.search import Graph
 
 
 def random_fst(seed: int) -> pywrapfst.VectorFst:

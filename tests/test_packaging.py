@@ -57,9 +57,9 @@ def test_wheel_holds_configuration_and_extensions(wheel: Path) -> None:
 def test_installed_wheel_works_from_a_foreign_folder(other_venv: Path, tmp_path: Path) -> None:
     assert "transcribe" in output_of(other_venv / "asr", "--help", cwd=tmp_path)
     program = (
-        "import asr._ctc, asr._decoder, asr._lm, asr.options, asr.overrides\n"
-        "print(asr.options.conf_dir())\n"
-        "print(asr.overrides.compose(['experiment=tiny', 'optim.lr=0.5']).optim)"
+        "import asr._ctc, asr._decoder, asr._lm, asr.cli.options, asr.cli.overrides\n"
+        "print(asr.cli.options.conf_dir())\n"
+        "print(asr.cli.overrides.compose(['experiment=tiny', 'optim.lr=0.5']).optim)"
     )
     conf, optim = output_of(other_venv / "python", "-c", program, cwd=tmp_path).splitlines()
     assert Path(conf).is_relative_to(other_venv.parent) and Path(conf).parts[-2:] == ("asr", "conf")

@@ -4,9 +4,9 @@ import pytest
 
 from asr.config import G2pConfig
 from asr.errors import InputError
-from asr.text.g2p import G2p
+from asr.g2p.model import G2p
+from asr.g2p.pronunciation import pronunciations
 from asr.text.lexicon import Lexicon
-from asr.text.pronunciation import pronunciations
 
 
 def test_letters_and_jamo_spell_themselves():

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr import corpora, manifest
+from asr import manifest
+from asr.cli.overrides import compose, to_overrides
 from asr.config import FeaturesConfig
+from asr.data import corpora
 from asr.errors import InputError
-from asr.overrides import compose, to_overrides
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 

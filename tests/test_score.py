@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib import font_manager
 
-from asr import report
 from asr.errors import InputError
-from asr.score import Counts, align, bootstrap, normalise, read_texts, score
+from asr.evaluation import report
+from asr.evaluation.score import Counts, align, bootstrap, normalise, read_texts, score
+from asr.training.curves import plot_curves
 
 WORDS = st.lists(st.sampled_from(["a", "b", "cc", "d", "é", "한국"]), max_size=8).map(" ".join)
 
@@ -105,7 +106,7 @@ def test_bootstrap_covers_the_truth_about_95_times_in_100():
 def test_bootstrap_in_blocks_equals_one_block(monkeypatch):
     counts = [Counts(correct=i % 5, substitutions=i % 3) for i in range(50)]
     whole = bootstrap(counts, 100, 2)
-    monkeypatch.setattr("asr.score._BLOCK", 333)
+    monkeypatch.setattr("asr.evaluation.score._BLOCK", 333)
     assert bootstrap(counts, 100, 2) == whole
 
 
@@ -164,7 +165,7 @@ def test_letters_of_another_font_are_drawn_without_warnings(tmp_path, recwarn):
 def test_curves_of_records_with_gaps(tmp_path):
     records = [{"step": 1, "epoch": 0, "train_loss": 3.0, "lr": 1e-3}, {"step": 2, "dev_loss": 2.0, "dev_ter": None}]
     for name, rows in (("curves.png", records), ("none.png", [])):
-        report.plot_curves(rows, tmp_path / name)
+        plot_curves(rows, tmp_path / name)
         assert matplotlib.image.imread(tmp_path / name).std() > 0
 
 

@@ -20,7 +20,8 @@ from random_graphs import (
 )
 
 from asr.errors import InputError
-from asr.search import Decoder, Graph, prior_costs
+from asr.graph.opened import Graph
+from asr.search.decoder import Decoder, prior_costs
 
 LOOP = [(0, 1, 0, 0.0, 0), (0, 2, 7, 0.5, 0)]  # one state: blank, or token 1 with label 7
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from asr import manifest
 from asr.errors import InputError
-from asr.text import numbers_en, numbers_ko
-from asr.text.abbreviations_en import roman
 from asr.text.clean import clean
+from asr.text.en import numbers as numbers_en
+from asr.text.en.abbreviations import roman
+from asr.text.ko import numbers as numbers_ko
 from asr.text.spoken import spoken
 
 SIGNS = (

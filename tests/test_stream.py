@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_graphs import make_arrays, random_arrays, random_log_probs, to_graph
 
-from asr import endpoint
-from asr.endpoint import Rule
 from asr.errors import InputError
-from asr.search import Decoder, Partial, Path
+from asr.search import endpoint
+from asr.search.decoder import BestPath, Decoder, Partial
+from asr.search.endpoint import Rule
 
 LOOP = [(0, 1, 0, 0.0, 0), (0, 2, 7, 0.5, 0)]  # one state: blank, or token 1 with label 7
 
 
-def same(a: Path, b: Path) -> bool:
+def same(a: BestPath, b: BestPath) -> bool:
     return (
         (a.labels, a.label_frames, a.cost, a.complete) == (b.labels, b.label_frames, b.cost, b.complete)
         and a.alignment.tolist() == b.alignment.tolist()
@@ -99,7 +99,7 @@ def test_blank_skip_out_of_range(skip):
 
 
 def partial_of(alignment, labels=(), final_cost=inf) -> Partial:
-    return Partial(Path(list(labels), [0] * len(labels), np.array(alignment, np.int32), 1.0, False), 0, final_cost)
+    return Partial(BestPath(list(labels), [0] * len(labels), np.array(alignment, np.int32), 1.0, False), 0, final_cost)
 
 
 @pytest.mark.parametrize(

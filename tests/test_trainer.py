@@ -14,11 +14,12 @@ import pytest
 import soundfile
 import torch
 
-from asr import checkpoint, manifest
+from asr import manifest
 from asr.config import AugmentConfig, Config, DataConfig, FeaturesConfig, ModelConfig, OptimConfig
 from asr.errors import InputError
 from asr.manifest import Utterance
-from asr.trainer import Trainer, load_model, train
+from asr.training import checkpoint
+from asr.training.trainer import Trainer, load_model, train
 
 TONES_HZ = {"a": 400, "b": 900, "c": 1600}
 

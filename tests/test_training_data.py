@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.augment import change_speed, change_tempo, generator, mask_features, warp_bins
-from asr.batching import epoch_batches
 from asr.config import AugmentConfig
+from asr.data.augment import change_speed, change_tempo, generator, mask_features, warp_bins
+from asr.data.batching import epoch_batches
 
 
 @given(st.lists(st.floats(0.1, 20), min_size=1, max_size=60), st.floats(1, 40), st.integers(0, 3))

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr import bundle, cli, manifest
-from asr.overrides import compose
-from asr.run_folder import as_trained
-from asr.tables import DynamicTables, GraphTables
+from asr import manifest
+from asr.cli import main as cli
+from asr.cli.overrides import compose
+from asr.cli.run_folder import as_trained
+from asr.recognizer import bundle
+from asr.search.space import DynamicSpace, SearchSpace
 from asr.tokens import Tokens
 
 RATE_HZ = 16000
@@ -127,11 +129,11 @@ def test_the_graph_remembers_its_silence(out: Path, tmp_path: Path) -> None:
     lexicon.write_text("".join(f"{word} {' '.join(word)}\n" for word in WORDS))
     compiled = [f"out={out}", f"graph.dir={tmp_path}/graph", f"bundle={tmp_path}/model.asr"]
     assert cli.main(["graph", *compiled, f"lexicon={lexicon}", f"silence={tokens[-1]}"]) == 0
-    assert GraphTables.read(tmp_path / "graph", Tokens(tokens)).silence == tokens[-1]
+    assert SearchSpace.read(tmp_path / "graph", Tokens(tokens)).silence == tokens[-1]
     assert cli.main(["decode", *compiled, f"output={tmp_path}/hyp.jsonl"]) == 0
     assert cli.main(["bundle", *compiled]) == 0
     opened = bundle.read(tmp_path / "model.asr")
-    assert opened.tables and opened.tables.silence == tokens[-1]
+    assert opened.space and opened.space.silence == tokens[-1]
 
 
 def test_the_card_names_what_was_scored(out: Path, tmp_path: Path) -> None:
@@ -169,7 +171,7 @@ def test_a_dynamic_graph_takes_new_words(out: Path, tmp_path: Path, capsys: pyte
     assert cli.main(["decode", *places, f"output={hyps['dynamic']}"]) == 0
     assert texts(hyps["static"]) == texts(hyps["dynamic"])
     assert cli.main(["bundle", *places]) == 0
-    assert isinstance(bundle.read(tmp_path / "model.asr").tables, DynamicTables)
+    assert isinstance(bundle.read(tmp_path / "model.asr").space, DynamicSpace)
 
     (tmp_path / "two.txt").write_text("do re do\nre do\n")
     (tmp_path / "new.txt").write_text("mi\n")

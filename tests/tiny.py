@@ -5,9 +5,9 @@ import json
 import numpy as np
 import torch
 
-from asr.acoustic import AcousticModel
 from asr.config import Config
 from asr.graph.pack import ARC, Arrays, write
+from asr.models.acoustic import AcousticModel
 from asr.tokens import BLANK, SPACE, Tokens
 
 TOKENS = Tokens([BLANK, SPACE, "a", "b"])

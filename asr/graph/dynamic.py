@@ -19,12 +19,13 @@ from asr.files import atomic_write, moved_into
 from asr.graph.lexicon_fst import spell
 from asr.graph.memory import peak_mb
 from asr.graph.ngram_file import NgramFile, write_ngram
+from asr.graph.opened import Graph
 from asr.graph.preflight import check
 from asr.graph.tree import Tree, write_tree
-from asr.lm.model import MARKS, NgramModel, is_slot
-from asr.search import Graph
+from asr.lm.model import NgramModel
 from asr.text.lexicon import Lexicon, name_some
 from asr.tokens import SPACE, Tokens
+from asr.words import MARKS, is_slot
 
 TREE, NGRAM = "tree.bin", "lm.ngram"
 CACHE_BYTES = 512 << 20  # of a graph; beyond, the next utterance begins a new one

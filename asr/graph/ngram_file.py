@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.graph.grammar import ngram_grammar
-from asr.graph.parts import lines_of, read_parts, text_of, write_parts
-from asr.lm.model import BEGIN, END, UNKNOWN, NgramModel
+from asr.graph.mapped_file import lines_of, read_parts, text_of, write_parts
+from asr.lm.model import NgramModel
+from asr.words import BEGIN, END, UNKNOWN
 
 HEADER = np.dtype(
     [("magic", "S8")]

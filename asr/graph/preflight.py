@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from asr.errors import InputError
-from asr.lm.model import MARKS
 from asr.text.lexicon import Lexicon, name_some
 from asr.tokens import BLANK, Tokens
+from asr.words import MARKS
 
 NOT_WORDS = frozenset({*MARKS, "<UNK>"})  # never spoken
 _AUXILIARY = re.compile(r"#\d+")

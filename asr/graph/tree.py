@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from asr.errors import InputError
 from asr.graph.lexicon_fst import Spellings
-from asr.graph.parts import lines_of, read_parts, text_of, write_parts
+from asr.graph.mapped_file import lines_of, read_parts, text_of, write_parts
 from asr.tokens import EPSILON_LABEL, Tokens
 
 HEADER = np.dtype(

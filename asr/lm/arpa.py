@@ -26,7 +26,7 @@ from asr._lm import ArpaReader, write_arpa
 from asr.errors import InputError
 from asr.files import atomic_write, packed
 from asr.lm.model import NgramModel, Ngrams
-from asr.lm.texts import Lines
+from asr.textfiles import Lines
 
 
 def read(path: str | Path) -> NgramModel:

@@ -14,8 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from asr.errors import InputError
-from asr.lm.model import BEGIN, END, UNKNOWN, NgramModel, find, find_sorted
+from asr.lm.model import NgramModel, find, find_sorted
 from asr.lm.score import Score
+from asr.words import BEGIN, END, UNKNOWN
 
 IMPOSSIBLE = -100.0  # log10; what a model without `<unk>` gives an unknown word, as kenlm does
 _BLOCK = 1 << 20  # n-grams looked up together

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from asr._lm import Corpus
 from asr.errors import InputError
-from asr.lm.texts import Lines, check_line, check_words, sentences
+from asr.lm.texts import check_line, sentences
+from asr.textfiles import Lines
+from asr.words import check_text, check_word
 
-EPSILON = "<eps>"  # what graphs call the lack of a word
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 10000  # sentences handed over together
 
@@ -42,34 +43,6 @@ class Selection:
             raise InputError(
                 f"lm.coverage is {self.coverage}; it is above 0 and up to 1, and 1 where lm.vocabulary lists the words"
             )
-
-
-def check_word(word: str, where: str) -> str:
-    """The word itself, a mark or one that a line of text can hold; else raises InputError, beginning with `where`."""
-    if word.split() != [word] or "\0" in word or word == EPSILON or not _is_utf8(word):
-        raise InputError(
-            f"{where}: {word!r} cannot be a word; words are UTF-8 without white space or NUL, not empty, not {EPSILON}"
-        )
-    return word
-
-
-def check_text(text: str, where: str) -> str:
-    """The text itself. Raises InputError, beginning with `where`, for what csrc/lm refuses."""
-    check_words(text, where)
-    if EPSILON in text.split():
-        raise InputError(f"{where}: the text holds '{EPSILON}', which means no word in graphs; remove or rename it")
-    if not _is_utf8(text):
-        raise InputError(f"{where}: the text holds half of a surrogate pair, which is no character; remove it")
-    return text
-
-
-def _is_utf8(text: str) -> bool:
-    """Whether it can be encoded: it holds no half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def encode_texts(texts: Iterable[str], selection: Selection, memory_mb: int, folder: str | Path) -> Corpus:

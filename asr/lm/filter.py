@@ -12,7 +12,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from asr.errors import InputError
-from asr.lm.model import MARKS, NgramModel, Ngrams, without_empty_orders
+from asr.lm.model import NgramModel, Ngrams, without_empty_orders
+from asr.words import MARKS
 
 
 def restrict(model: NgramModel, words: Iterable[str]) -> NgramModel:

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from asr.lm.backoff import log10_prob, of_longest_suffix
-from asr.lm.model import BEGIN, END, NgramModel
+from asr.lm.model import NgramModel
+from asr.words import BEGIN, END
 
 _TOLERANCE = 1e-4  # probability that still moves between states in a round
 _MOST_ROUNDS = 200

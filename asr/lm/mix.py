@@ -19,8 +19,9 @@ import numpy as np
 
 from asr.errors import InputError
 from asr.lm.backoff import Text, log10_prob, masses, of_longest_suffix, set_backoffs
-from asr.lm.model import MARKS, UNKNOWN, NgramModel, Ngrams
+from asr.lm.model import NgramModel, Ngrams
 from asr.lm.score import Score
+from asr.words import MARKS, UNKNOWN
 
 _TOLERANCE = 1e-6  # largest change of a weight in the last step
 _MOST_STEPS = 1000

@@ -3,19 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-UNKNOWN, BEGIN, END = "<unk>", "<s>", "</s>"
-MARKS = (UNKNOWN, BEGIN, END)
 MAX_ORDER = 8  # kenlm reads orders up to 6; pronunciations gain by longer ones
-
-
-def is_slot(word: str) -> bool:
-    """Whether it is a place that a request fills with words, such as `<name>`, and nothing that is said itself."""
-    return len(word) > 2 and word[0] == "<" and word[-1] == ">" and word not in MARKS
 
 
 class Ngrams(NamedTuple):
@@ -58,11 +50,6 @@ class NgramModel:
     def find(self, ids: np.ndarray) -> np.ndarray:
         """Rows (R,) of the n-grams `ids` (R, n) within `orders[n - 1]`; -1 where the model does not list one."""
         return find(self.keys, ids, len(self.words))
-
-    def write_arpa(self, path: str | Path) -> None:
-        from asr.lm import arpa
-
-        arpa.write(self, path)
 
 
 def without_empty_orders(model: NgramModel) -> NgramModel:

@@ -9,7 +9,8 @@ import kenlm
 
 from asr.errors import InputError
 from asr.lm import arpa as arpa_file
-from asr.lm.model import BEGIN, END, UNKNOWN, NgramModel
+from asr.lm.model import NgramModel
+from asr.words import BEGIN, END, UNKNOWN
 
 
 class Scorer(Protocol):

@@ -11,10 +11,12 @@ from asr.config import LmConfig
 from asr.errors import InputError
 from asr.files import atomic_write, packed
 from asr.lm import score
-from asr.lm.corpus import Selection, check_word, encode_files, encode_texts
+from asr.lm.corpus import Selection, encode_files, encode_texts
+from asr.lm.estimation import Discounts, Estimation
 from asr.lm.model import NgramModel
-from asr.lm.ngram import Discounts, Estimation
-from asr.lm.texts import Lines, sentences
+from asr.lm.texts import sentences
+from asr.textfiles import Lines
+from asr.words import check_word
 
 _log = logging.getLogger(__name__)
 

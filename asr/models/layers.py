@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from asr.cmvn import frame_mask as valid_frames
+from asr.features.cmvn import frame_mask as valid_frames
 
 
 def frame_mask(lengths: Tensor, frames: int) -> Tensor:

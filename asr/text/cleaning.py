@@ -16,14 +16,14 @@ from asr import manifest
 from asr.config import TextConfig
 from asr.errors import InputError
 from asr.files import atomic_write, packed
-from asr.lm.model import is_slot
-from asr.lm.texts import Lines
 from asr.manifest import Utterance
 from asr.text.clean import LANGUAGES, clean, composed
 from asr.text.cleaning_report import CleaningReport
 from asr.text.repair import repairs
 from asr.text.sentences import split
 from asr.text.spoken import spoken
+from asr.textfiles import Lines
+from asr.words import is_slot
 
 _LETTER = re.compile(r"[^\W\d_]")
 _SLOT = re.compile("<[^ ]*>")  # nothing else in clean text has angle brackets

@@ -17,6 +17,7 @@ from asr.text.units import check_unit, to_units
 _VARIANT = re.compile(r"(.+)\(\d+\)")
 _log = logging.getLogger(__name__)
 
+Spelled = dict[str, list[tuple[str, ...]]]  # words -> their pronunciations in units
 Guess = Callable[[Sequence[str]], Mapping[str, Sequence[Sequence[str]]]]  # words -> pronunciations of those it knows
 
 
@@ -97,6 +98,12 @@ class Lexicon:
     def listed(self, words: Iterable[str]) -> dict[str, list[tuple[str, ...]]]:
         """The pronunciations of those of `words` that are here."""
         return {word: self.pronunciations[word] for word in words if word in self}
+
+    def pronounce(self, word: str) -> tuple[str, ...]:
+        """The word's first, usual pronunciation. Raises InputError for a word that is not here."""
+        if word not in self:
+            raise InputError(f"word '{word}' is not in the lexicon ({len(self)} words); add it or set the text aside")
+        return self.pronunciations[word][0]
 
     def units(self) -> list[str]:
         """Every unit in use, sorted."""

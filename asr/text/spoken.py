@@ -5,8 +5,10 @@ import unicodedata
 from functools import cache
 
 from asr.errors import InputError
-from asr.text import abbreviations_en, numbers_en, numbers_ko
 from asr.text.clean import LANGUAGES, composed
+from asr.text.en import abbreviations
+from asr.text.en import numbers as en_numbers
+from asr.text.ko import numbers as ko_numbers
 
 _KEPT = "²³⁄"  # the rules read them
 _OTHER_FIGURE = re.compile(rf"[^\x00-\x7f가-힣{_KEPT}]")
@@ -38,9 +40,9 @@ def spoken(text: str, lang: str, latin: bool = True) -> str:
     if not text.isascii():
         text = _OTHER_FIGURE.sub(lambda m: _plain(m[0]), text)
     if lang == "ko":
-        return numbers_ko.spoken(text, latin)
-    for pattern, replace in abbreviations_en.RULES:
+        return ko_numbers.spoken(text, latin)
+    for pattern, replace in abbreviations.RULES:
         text = pattern.sub(replace, text)
     if any(map(str.isdigit, text)):
-        text = numbers_en.spoken(text)
+        text = en_numbers.spoken(text)
     return text

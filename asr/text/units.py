@@ -7,27 +7,34 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from asr.errors import InputError
 from asr.tokens import SPACE
 
-if TYPE_CHECKING:
-    from asr.text.lexicon import Lexicon
-
 UNITS = ("char", "jamo", "phone")
+
+
+class Pronouncer(Protocol):
+    """A lexicon, as `to_units` needs it. `pronounce` raises InputError for a word that it lacks."""
+
+    def pronounce(self, word: str) -> Sequence[str]: ...
+
+
 _CONJOINING_JAMO = re.compile("[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]+")
 
 
-def to_units(text: str, unit: str, lexicon: "Lexicon | None" = None) -> list[str]:
+def to_units(text: str, unit: str, lexicon: Pronouncer | None = None) -> list[str]:
     """Units of a text; runs of white space count as one gap, those at the ends as none.
 
     Raises InputError for an unknown `unit`, for `phone` without a lexicon, and for a word the lexicon lacks.
     """
     words = text.split()
     if check_unit(unit) == "phone":
-        return [phone for word in words for phone in _pronounce(word, lexicon)]
+        if lexicon is None:
+            raise InputError("unit 'phone' needs a lexicon; set tokens.lexicon to a file of 'word unit unit ...' lines")
+        return [phone for word in words for phone in lexicon.pronounce(word)]
     units: list[str] = []
     for word in words:
         units += [SPACE] if units else []
@@ -47,14 +54,6 @@ def check_unit(unit: str) -> str:
     if unit not in UNITS:
         raise InputError(f"unknown unit '{unit}'; choose one of {', '.join(UNITS)}")
     return unit
-
-
-def _pronounce(word: str, lexicon: "Lexicon | None") -> tuple[str, ...]:
-    if lexicon is None:
-        raise InputError("unit 'phone' needs a lexicon; set tokens.lexicon to a file of 'word unit unit ...' lines")
-    if word not in lexicon:
-        raise InputError(f"word '{word}' is not in the lexicon ({len(lexicon)} words); add it or set the text aside")
-    return lexicon.pronunciations[word][0]
 
 
 def _jamo(word: str) -> list[str]:

@@ -1,4 +1,4 @@
-// Python module `asr._decoder`; asr/search.py is its face.
+// Python module `asr._decoder`; asr/search/decoder.py is its face.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
@@ -13,10 +13,10 @@
 #include <utility>
 #include <vector>
 
-#include "bias.h"
 #include "graph.h"
 #include "lattice.h"
 #include "lazy_graph.h"
+#include "phrases.h"
 #include "search.h"
 
 namespace nb = nanobind;
@@ -112,9 +112,9 @@ class Decoder {
  public:
   Decoder(GraphSource& source, const asr::SearchOptions& options) : source_(source), options_(options) {}
 
-  std::unique_ptr<Utterance> Decode(const LogProbs& log_probs, const asr::Bias* bias) {
+  std::unique_ptr<Utterance> Decode(const LogProbs& log_probs, const asr::Phrases* phrases) {
     std::unique_ptr<Utterance> utterance = Take();
-    utterance->search.Init(bias);
+    utterance->search.Init(phrases);
     utterance->search.Advance(log_probs.data(), log_probs.shape(0), log_probs.shape(1));
     return utterance;
   }
@@ -125,10 +125,10 @@ class Decoder {
   }
 
   // An utterance whose frames come in pieces.
-  std::unique_ptr<Utterance> Start(const asr::Bias* bias) const {
+  std::unique_ptr<Utterance> Start(const asr::Phrases* phrases) const {
     const nb::gil_scoped_release release;
     auto utterance = std::make_unique<Utterance>(source_.Get(), options_);
-    utterance->search.Init(bias);
+    utterance->search.Init(phrases);
     return utterance;
   }
 
@@ -170,23 +170,23 @@ nb::object AsTuple(asr::Path& path) {
   return nb::make_tuple(path.labels, path.label_frames, Alignment(path), path.cost, path.complete);
 }
 
-nb::object Decode(Decoder& decoder, const LogProbs& log_probs, const asr::Bias* bias) {
+nb::object Decode(Decoder& decoder, const LogProbs& log_probs, const asr::Phrases* phrases) {
   asr::Path path;
   {
     const nb::gil_scoped_release release;
-    auto utterance = decoder.Decode(log_probs, bias);
+    auto utterance = decoder.Decode(log_probs, phrases);
     path = utterance->search.Finalise();
     decoder.GiveBack(std::move(utterance));
   }
   return AsTuple(path);
 }
 
-nb::object DecodeLattice(Decoder& decoder, const LogProbs& log_probs, const asr::Bias* bias) {
+nb::object DecodeLattice(Decoder& decoder, const LogProbs& log_probs, const asr::Phrases* phrases) {
   asr::Path path;
   asr::StateLattice lattice;
   {
     const nb::gil_scoped_release release;
-    auto utterance = decoder.Decode(log_probs, bias);
+    auto utterance = decoder.Decode(log_probs, phrases);
     path = utterance->search.Finalise();
     lattice = utterance->search.FindLattice();
     decoder.GiveBack(std::move(utterance));
@@ -225,15 +225,15 @@ void BindLattices(nb::module_& m) {
 }
 
 void BindSearch(nb::module_& m) {
-  nb::class_<asr::Bias>(m, "Bias")
+  nb::class_<asr::Phrases>(m, "Phrases")
       .def("__init__",
-           [](asr::Bias* self, const std::vector<std::pair<std::vector<int32_t>, float>>& phrases,
+           [](asr::Phrases* self, const std::vector<std::pair<std::vector<int32_t>, float>>& phrases,
               int32_t max_label) {
-             std::vector<asr::Bias::Phrase> list;
+             std::vector<asr::Phrases::Phrase> list;
              for (const auto& [words, boost] : phrases) list.push_back({words, boost});
-             new (self) asr::Bias(list, max_label);
+             new (self) asr::Phrases(list, max_label);
            })
-      .def_prop_ro("num_states", &asr::Bias::num_states);
+      .def_prop_ro("num_states", &asr::Phrases::num_states);
 
   nb::class_<Decoder>(m, "Decoder")
       .def(
@@ -247,9 +247,10 @@ void BindSearch(nb::module_& m) {
           nb::keep_alive<1, 2>(), nb::arg("graph"), nb::arg("beam"), nb::arg("max_active"),
           nb::arg("min_active"), nb::arg("acoustic_scale"), nb::arg("word_penalty"), nb::arg("blank_skip"),
           nb::arg("lattice_beam"), nb::arg("token_costs"))
-      .def("decode", &Decode, nb::arg("log_probs"), nb::arg("bias").none())
-      .def("decode_lattice", &DecodeLattice, nb::arg("log_probs"), nb::arg("bias").none())
-      .def("start", &Decoder::Start, nb::keep_alive<0, 1>(), nb::keep_alive<0, 2>(), nb::arg("bias").none());
+      .def("decode", &Decode, nb::arg("log_probs"), nb::arg("phrases").none())
+      .def("decode_lattice", &DecodeLattice, nb::arg("log_probs"), nb::arg("phrases").none())
+      .def("start", &Decoder::Start, nb::keep_alive<0, 1>(), nb::keep_alive<0, 2>(),
+           nb::arg("phrases").none());
 
   nb::class_<Utterance>(m, "Utterance")
       .def(

@@ -58,7 +58,7 @@ void OrderLayer(const LinkPool& pool, size_t layer, int32_t next_state, std::vec
 
 // What ending at the token costs: what boosts had paid in advance and, unless it ends `anywhere`, the graph.
 float Search::FinalCost(const Token& token, bool anywhere) const {
-  const float refund = bias_ == nullptr ? 0.0f : bias_->FinalCost(token.context / stride_);
+  const float refund = phrases_ == nullptr ? 0.0f : phrases_->FinalCost(token.context / stride_);
   return anywhere ? refund : refund + graph_.states()[token.state].final_cost;
 }
 

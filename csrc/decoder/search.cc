@@ -30,15 +30,15 @@ Search::Search(const Graph& graph, const SearchOptions& options)
       penalty_{0.0f, options.word_penalty},
       stride_(graph.header().is_implicit != 0 ? graph.header().max_ilabel + 2 : 1) {}
 
-void Search::Init(const Bias* bias) {
-  const int64_t num_contexts = int64_t{stride_} * (bias == nullptr ? 1 : bias->num_states());
+void Search::Init(const Phrases* phrases) {
+  const int64_t num_contexts = int64_t{stride_} * (phrases == nullptr ? 1 : phrases->num_states());
   if (num_contexts > std::numeric_limits<int32_t>::max()) {
     throw std::invalid_argument("too many phrases to boost for so many tokens: " +
                                 std::to_string(num_contexts) + " contexts; boost fewer phrases");
   }
-  if (bias != nullptr && bias->max_label() < graph_.header().max_olabel)
+  if (phrases != nullptr && phrases->max_label() < graph_.header().max_olabel)
     throw std::invalid_argument("the phrases to boost are of a graph with fewer words");
-  bias_ = bias;
+  phrases_ = phrases;
   is_broken_ = true;
   pool_.Clear();
   places_.Clear();
@@ -109,7 +109,7 @@ void Search::SearchFrame(const float* log_probs, int64_t num_tokens) {
   offset_ += best_before_;
   skipped_cost_ = 0;
   ProcessEpsilon(next_cutoff);
-  if (bias_ != nullptr) DropHopeless();
+  if (phrases_ != nullptr) DropHopeless();
   if (KeepsLattice()) FinishLayer(next_cutoff);
   if (pool_.IsFull()) pool_.CollectGarbage(&tokens_);
 }
@@ -153,14 +153,14 @@ float Search::CostOfRank(size_t rank) {
 // Moves the tokens by one frame. False, leaving them where they are, when none can.
 bool Search::ProcessEmitting(const Cutoff& cutoff, float* next_cutoff) {
   *next_cutoff = FirstNextCutoff(cutoff);
-  const bool is_biased = bias_ != nullptr;
-  const size_t num_candidates = IsImplicit() ? is_biased
-                                                   ? FindCandidates<true, true>(cutoff.now, *next_cutoff)
-                                                   : FindCandidates<true, false>(cutoff.now, *next_cutoff)
-                                : is_biased  ? FindCandidates<false, true>(cutoff.now, *next_cutoff)
-                                             : FindCandidates<false, false>(cutoff.now, *next_cutoff);
+  const bool has_phrases = phrases_ != nullptr;
+  const size_t num_candidates = IsImplicit()  ? has_phrases
+                                                    ? FindCandidates<true, true>(cutoff.now, *next_cutoff)
+                                                    : FindCandidates<true, false>(cutoff.now, *next_cutoff)
+                                : has_phrases ? FindCandidates<false, true>(cutoff.now, *next_cutoff)
+                                              : FindCandidates<false, false>(cutoff.now, *next_cutoff);
   if (num_candidates == 0) return false;
-  if (is_biased) AddBoosts(num_candidates);
+  if (has_phrases) AddBoosts(num_candidates);
 
   float best_cost = kInfinity;
   for (size_t c = 0; c < num_candidates; ++c) best_cost = std::min(best_cost, candidates_[c].cost);
@@ -200,7 +200,7 @@ float Search::FirstNextCutoff(const Cutoff& cutoff) const {
 // Fills `candidates_` and returns how many there are. Nearly all the time of a search passes here. Few arcs
 // lead to a candidate and no processor guesses which, so each is written, and kept by stepping on: the loop
 // has no branch.
-template <bool kImplicit, bool kBiased>
+template <bool kImplicit, bool kPhrases>
 size_t Search::FindCandidates(float cutoff, float next_cutoff) {
   const State* const states = graph_.states();
   const Arc* const arcs = graph_.arcs();
@@ -226,7 +226,7 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
     // Words count with the most that a boost can gain, so that no candidate is lost; AddBoosts knows which is
     // which.
     const int32_t phrase = kImplicit ? token.context / stride_ : token.context;
-    const float word_cost[2] = {0.0f, kBiased ? penalty_[1] + bias_->LeastStep(phrase) : penalty_[1]};
+    const float word_cost[2] = {0.0f, kPhrases ? penalty_[1] + phrases_->LeastStep(phrase) : penalty_[1]};
     Candidate* candidate = candidates_.data() + num_candidates;
     const uint32_t arc_end = state.arc_begin + state.num_emitting;
     for (uint32_t a = state.arc_begin; a < arc_end; ++a) {
@@ -261,7 +261,7 @@ int32_t Search::ContextAfter(const Token& source, const Candidate& candidate) co
     context += (label == kBlankLabel ? 0 : label) - context % stride_;
   }
   const int32_t word = OutputLabel(candidate.arc);
-  if (bias_ != nullptr && word != 0) AfterWord(word, &context);
+  if (phrases_ != nullptr && word != 0) AfterWord(word, &context);
   return context;
 }
 

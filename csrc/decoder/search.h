@@ -5,10 +5,10 @@
 // traces the best one back.
 //
 // Tokens meet, and the cheapest stays, where their futures are the same: at one state of the graph and in one
-// context. The context is the bias state, when phrases are boosted; and with an implicit topology, where the
-// graph holds no CTC topology, the last frame's label, for the search itself then stays on blank or repeats
-// that label, and takes an arc of the same label only after a blank: context = bias state * stride + last
-// label.
+// context. The context is the phrase state, when phrases are boosted; and with an implicit topology, where
+// the graph holds no CTC topology, the last frame's label, for the search itself then stays on blank or
+// repeats that label, and takes an arc of the same label only after a blank: context = phrase state * stride
+// + last label.
 //
 // Invariants:
 //
@@ -24,10 +24,10 @@
 #include <utility>
 #include <vector>
 
-#include "bias.h"
 #include "graph.h"
 #include "lattice.h"
 #include "links.h"
+#include "phrases.h"
 #include "token_pool.h"
 
 namespace asr {
@@ -66,8 +66,8 @@ class Search {
  public:
   Search(const Graph& graph, const SearchOptions& options);
 
-  // `bias` may be null; else it outlives the utterance. Throws std::invalid_argument when it is too large.
-  void Init(const Bias* bias);
+  // `phrases` may be null; else it outlives the utterance. Throws std::invalid_argument when it is too large.
+  void Init(const Phrases* phrases);
   // log_probs: (num_frames, num_tokens) row-major, natural logs, any -infinity. May be called again with the
   // frames that follow. Throws std::invalid_argument on NaN or +infinity, naming the frame; on fewer tokens
   // than the graph's input labels; on an epsilon cycle of negative cost; and where a dynamic graph would
@@ -116,7 +116,7 @@ class Search {
   float CostOfRank(size_t rank);
   bool ProcessEmitting(const Cutoff& cutoff, float* next_cutoff);
   float FirstNextCutoff(const Cutoff& cutoff) const;
-  template <bool kImplicit, bool kBiased>
+  template <bool kImplicit, bool kPhrases>
   size_t FindCandidates(float cutoff, float next_cutoff);
   size_t FindStays(const Token& token, int32_t source, float next_cutoff, size_t num_candidates);
   void AddBoosts(size_t num_candidates);
@@ -127,11 +127,11 @@ class Search {
   void RelaxEpsilon(int32_t place, float cutoff);
   // What an arc costs but for its frame; moves the context on over its word.
   float ArcCost(const Arc& arc, int32_t* context) const {
-    const float boost = bias_ != nullptr && arc.olabel != 0 ? AfterWord(arc.olabel, context) : 0.0f;
+    const float boost = phrases_ != nullptr && arc.olabel != 0 ? AfterWord(arc.olabel, context) : 0.0f;
     return arc.cost + penalty_[arc.olabel != 0] + boost;
   }
   bool IsImplicit() const { return stride_ > 1; }
-  bool HasContexts() const { return stride_ > 1 || bias_ != nullptr; }
+  bool HasContexts() const { return stride_ > 1 || phrases_ != nullptr; }
   bool KeepsLattice() const { return options_.lattice_beam >= 0; }
   void FinishLayer(float cutoff);
 
@@ -156,7 +156,7 @@ class Search {
   const SearchOptions options_;
   const float penalty_[2];  // added to an arc without, with an output label
   const int32_t stride_;    // of contexts: more than any label with an implicit topology, else 1
-  const Bias* bias_ = nullptr;
+  const Phrases* phrases_ = nullptr;
   TokenPool pool_;
   LinkPool links_;                       // of the lattice
   std::vector<Token> tokens_;            // one a state and context

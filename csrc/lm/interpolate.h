@@ -1,5 +1,5 @@
 // Estimation: adjusted counts -> probabilities and back-offs, an order at a time, each step one pass over
-// sorted n-grams. asr/lm/ngram.py has the formulas.
+// sorted n-grams. asr/lm/estimation.py has the formulas.
 #pragma once
 
 #include <algorithm>

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from asr import corpora, manifest
+from asr import manifest
+from asr.data import corpora
 from asr.errors import InputError
-from asr.feature_files import cepstra_to_bands, load_features
+from asr.features.files import cepstra_to_bands, load_features
 from asr.files import atomic_write
 from asr.text.lexicon import Lexicon
 

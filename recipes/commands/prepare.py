@@ -14,17 +14,19 @@ import torch
 from tqdm import tqdm
 from voices import ENGINES, WORDS, common_words, speak
 
-from asr import audio, corpora, manifest
+from asr import manifest
 from asr.config import FeaturesConfig, G2pConfig
+from asr.data import corpora
 from asr.errors import InputError
-from asr.feature_files import cepstra_to_bands, load_features
-from asr.features import FrontEnd
+from asr.features import audio
+from asr.features.files import cepstra_to_bands, load_features
+from asr.features.frontend import FrontEnd
+from asr.features.sphinx import another_room, smooth
 from asr.files import atomic_write
+from asr.g2p.pronunciation import pronunciations
 from asr.manifest import Utterance
-from asr.sphinx import another_room, smooth
 from asr.text.clean import clean
 from asr.text.lexicon import Lexicon
-from asr.text.pronunciation import pronunciations
 from asr.text.spoken import spoken
 
 RATE_HZ = 16000

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from prepare import prepare
 
-from asr import bundle, run_folder
-from asr.acoustic import AcousticModel
+from asr.cli import run_folder
+from asr.cli.recipe import Recipe
 from asr.config import Config
-from asr.recipe import Recipe
-from asr.trainer import load_model
+from asr.models.acoustic import AcousticModel
+from asr.recognizer import bundle
+from asr.training.trainer import load_model
 
 
 def give_ears(cfg: Config) -> None:

@@ -19,7 +19,8 @@ import soundfile
 import soxr
 from tqdm import tqdm
 
-from asr import corpora, manifest
+from asr import manifest
+from asr.data import corpora
 from asr.errors import InputError
 from asr.manifest import Utterance
 

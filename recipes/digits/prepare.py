@@ -14,8 +14,10 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from asr import audio, corpora, manifest
+from asr import manifest
+from asr.data import corpora
 from asr.errors import InputError
+from asr.features import audio
 from asr.files import atomic_write
 from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon

@@ -11,7 +11,7 @@ from pathlib import Path
 from prepare import find_digits, prepare
 from unseen import prepare_unseen
 
-from asr.recipe import Recipe
+from asr.cli.recipe import Recipe
 
 HERE = Path(__file__).parent
 

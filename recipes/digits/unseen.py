@@ -16,12 +16,14 @@ import numpy as np
 from prepare import STRINGS, WORDS, Digit, find_digits, list_digits, split_digits, synthetic_digits, write_split
 from tqdm import tqdm
 
-from asr import audio, corpora, manifest
+from asr import manifest
+from asr.data import corpora
 from asr.errors import InputError
-from asr.feature_files import cepstra_to_bands, load_features
+from asr.features import audio
+from asr.features.files import cepstra_to_bands, load_features
+from asr.features.sphinx import BANDS, RATE_HZ, another_room, log_mels, smooth
 from asr.files import atomic_write
 from asr.manifest import Utterance
-from asr.sphinx import BANDS, RATE_HZ, another_room, log_mels, smooth
 from asr.text.lexicon import Lexicon
 
 COMMON_BANDS, EDGE_BANDS = 26, slice(25, 28)  # the last bands that recordings at 8 kHz fill

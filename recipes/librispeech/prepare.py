@@ -9,8 +9,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from asr import audio, corpora, manifest
+from asr import manifest
+from asr.data import corpora
 from asr.errors import InputError
+from asr.features import audio
 from asr.files import atomic_write
 from asr.manifest import Utterance
 

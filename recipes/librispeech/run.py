@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prepare import prepare
 
-from asr.recipe import Recipe
+from asr.cli.recipe import Recipe
 
 PARTS = {
     "train": ["train-clean-100", "train-clean-360", "train-other-500"],

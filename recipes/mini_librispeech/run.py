@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from asr.recipe import Recipe
+from asr.cli.recipe import Recipe
 
 sys.path.append(str(Path(__file__).parent.parent / "librispeech"))
 from prepare import prepare

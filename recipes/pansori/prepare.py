@@ -7,7 +7,8 @@ import lzma
 from dataclasses import replace
 from pathlib import Path
 
-from asr import corpora, manifest
+from asr import manifest
+from asr.data import corpora
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.text.clean import clean

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prepare import prepare
 
-from asr.recipe import Recipe
+from asr.cli.recipe import Recipe
 
 recipe = Recipe("pansori", Path(__file__).parent, sys.argv[1:])
 prepare(Path(recipe.cfg.data.dir), recipe.cfg.data.root)

@@ -6,8 +6,10 @@ The file name is the text: 1_0_0_1_... The lexicon says what is heard: ken, lo.
 from dataclasses import replace
 from pathlib import Path
 
-from asr import audio, corpora, manifest
+from asr import manifest
+from asr.data import corpora
 from asr.errors import InputError
+from asr.features import audio
 from asr.files import atomic_write
 from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon

@@ -1,0 +1,82 @@
+"""The verbs of corpora: see asr/cli/verbs.py."""
+
+from pathlib import Path
+
+from asr.cli import run_folder
+from asr.cli.inputs import needed_output, only_input
+from asr.config import Config
+from asr.errors import InputError
+from asr.tokens import BLANK, Tokens
+
+
+def data_import(cfg: Config) -> None:
+    """A corpus in another toolkit's format -> a manifest.
+
+    asr data import CORPUS output=data/train.jsonl [kind=KIND]
+
+    CORPUS is a Kaldi data folder, a lhotse cut manifest, a NeMo JSONL file, a Common Voice TSV, a CSV, or a folder
+    of sound and text files with equal names. Which of them is seen from its files, unless `kind` says it.
+    """
+    from asr import manifest
+    from asr.data.importers import import_corpus
+
+    path = needed_output(cfg, "the manifest")
+    utterances = import_corpus(only_input(cfg, "a corpus"), cfg.data.kind)
+    manifest.write(path, utterances)
+    print(f"{len(utterances)} utterances -> {path}")
+
+
+def data_check(cfg: Config) -> None:
+    """The data doctor: names bad utterances, writes cleaned manifests and a report.
+
+    asr data check [MANIFEST ...] [output=FOLDER]
+
+    Without manifests it checks those of data.train, data.dev and data.test that exist, and that no recording is in
+    two of them. Several manifests that are named are each checked against those before it. Texts are checked against
+    tokens.table or the trained net's tokens; without them, against the characters of the first, the training set.
+    """
+    from asr.data.check import check
+    from asr.text.lexicon import Lexicon
+
+    own = [path for path in (cfg.data.train, cfg.data.dev, cfg.data.test) if Path(path).exists()]
+    manifests = cfg.input or own
+    if not manifests:
+        raise InputError(f"there is no {cfg.data.train}, {cfg.data.dev} or {cfg.data.test}; name a manifest to check")
+    tokens = run_folder.tokens(cfg)
+    if tokens is None and cfg.tokens.unit != "phone" and manifests[0] == (cfg.input or [cfg.data.train])[0]:
+        tokens = _units_of(manifests[0], cfg.tokens.unit)
+    for number, path in enumerate(manifests):
+        report = check(
+            path,
+            cfg.output or Path(cfg.data.dir) / "check",
+            tokens,
+            cfg.tokens.unit,
+            Lexicon.read(cfg.tokens.lexicon) if cfg.tokens.lexicon else None,
+            cfg.features.shift_ms / 1000 * cfg.model.subsampling,
+            against=manifests[:number] if cfg.input else manifests[number + 1 :],
+            sample_rate_hz=cfg.features.sample_rate_hz,
+            feature_shift_s=cfg.features.shift_ms / 1000,
+            feature_dim=cfg.features.num_bins,
+            workers=cfg.data.workers or None,
+        )
+        print(report.table())
+
+
+def features(cfg: Config) -> None:
+    """Computes the features of a manifest once and stores them.
+
+    asr features MANIFEST output=exp/features/train.jsonl features=mfcc
+
+    Train on the written manifest with features=stored and num_bins=VALUES_A_FRAME.
+    """
+    from asr.data.extract import extract
+
+    extract(only_input(cfg, "a manifest"), needed_output(cfg, "the manifest"), cfg)
+
+
+def _units_of(path: str, unit: str) -> Tokens:
+    """The token table of a manifest's text."""
+    from asr import manifest
+    from asr.text.units import to_units
+
+    return Tokens([BLANK, *sorted({x for u in manifest.stream(path, {}) for x in to_units(u.text, unit)})])

@@ -1,0 +1,223 @@
+"""The verbs `asr lm ...`: see asr/cli/verbs.py."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr.cli.inputs import needed_output
+from asr.config import Config
+from asr.errors import InputError
+
+if TYPE_CHECKING:
+    from asr.lm import NgramModel
+    from asr.text.cleaning_report import CleaningReport
+
+
+def lm_train(cfg: Config) -> None:
+    """Estimates an n-gram language model from text (interpolated modified Kneser-Ney).
+
+    asr lm train text=a.txt,b.txt.gz order=4 arpa=lm.arpa
+
+    Without text it takes that of the training manifest.
+    """
+    from asr.lm import train_file
+
+    dev = [cfg.data.dev] if Path(cfg.data.dev).exists() else []
+    print(train_file(replace(cfg.lm, text=cfg.lm.text or cfg.input or [cfg.data.train]), dev))
+
+
+def lm_ppl(cfg: Config) -> None:
+    """Perplexity of texts under language models.
+
+    asr lm ppl [heldout.txt ...] arpa=lm.arpa
+    asr lm ppl a.arpa b.arpa heldout.txt [output=sentences.tsv] [unknown=words.tsv]
+
+    Without texts it takes that of the manifest of `split`. `output` gets the log probability of each sentence,
+    `unknown` the words that a model lacks, with their counts. Models and texts are told apart by their names.
+    """
+    from asr.cli.lm_formats import is_model
+    from asr.lm.compare import compare
+    from asr.lm.texts import sentences
+
+    models = [path for path in cfg.input if is_model(path)] or [cfg.lm.arpa]
+    texts = [path for path in cfg.input if not is_model(path)] or [getattr(cfg.data, cfg.split)]
+    comparison = compare(models, list(sentences(texts)))
+    print(comparison)
+    if cfg.output:
+        comparison.write_sentences(cfg.output)
+        print(f"-> {cfg.output}")
+    if cfg.lm.unknown:
+        comparison.write_unknown(cfg.lm.unknown)
+        print(f"-> {cfg.lm.unknown}")
+
+
+def lm_prune(cfg: Config) -> None:
+    """Makes a language model smaller by the n-grams that matter least (entropy pruning).
+
+    asr lm prune arpa=big.arpa size=1000000 output=small.arpa
+    asr lm prune arpa=big.arpa threshold=1e-8 output=small.arpa
+
+    `size` counts n-grams of all orders. An n-gram goes if its loss raises the model's perplexity by less than the
+    share `threshold`.
+    """
+    from asr.cli.lm_formats import read, writer
+    from asr.lm.prune import prune
+
+    path = needed_output(cfg, "the smaller model")
+    write = writer(path)
+    model = read(cfg.lm.arpa)
+    pruned = prune(model, cfg.lm.size, cfg.lm.threshold, cfg.lm.marginals)
+    write(pruned, path)
+    print(f"{cfg.lm.arpa}: {_size(model)}\n-> {path}: {_size(pruned)}")
+
+
+def lm_mix(cfg: Config) -> None:
+    """Mixes language models, by weights found on a dev text, into one.
+
+    asr lm mix a.arpa b.arpa [c.arpa ...] dev=dev.txt output=mixed.arpa
+    asr lm mix a.arpa b.arpa weights=0.7,0.3 output=mixed.arpa
+    """
+    from asr.cli.lm_formats import read, writer
+    from asr.lm.backoff import score
+    from asr.lm.compare import table
+    from asr.lm.mix import check_weights, fit, mix
+    from asr.lm.texts import sentences
+
+    path = needed_output(cfg, "the mixture")
+    write = writer(path)
+    if len(cfg.input) < 2:
+        raise InputError("asr lm mix needs two models or more: asr lm mix a.arpa b.arpa dev=dev.txt output=mixed.arpa")
+    weights = check_weights(cfg.lm.weights, len(cfg.input)) if cfg.lm.weights else None
+    with_dev = weights is None or Path(cfg.data.dev).exists()
+    dev = _some(sentences([cfg.data.dev]), cfg.data.dev) if with_dev else []
+    models = [read(name) for name in cfg.input]
+    found = fit(models, dev, weights) if dev else None
+    mixed = mix(models, found.weights if found else weights or [])
+    write(mixed, path)
+    if found:
+        for name, weight in zip(cfg.input, found.weights, strict=True):
+            print(f"weight {weight:.4f}  {name}")
+        print(f"{found.steps} steps of expectation maximisation" if found.steps else "weights as given")
+        scores = {name: score(model, dev) for name, model in zip(cfg.input, models, strict=True)}
+        print(table({**scores, "exact mixture": found.score, path: score(mixed, dev)}))
+    print(f"-> {path}: {_size(mixed)}")
+
+
+def lm_adapt(cfg: Config) -> None:
+    """Adapts a general language model to a domain, of which there is some text.
+
+    asr lm adapt base=general.arpa text=domain.txt dev=domain.dev [lang=en] [size=1000000] output=domain.arpa
+
+    Both texts are cleaned as `asr text clean` does, options `text.*` included; without `lang` they stay as they are.
+    The text becomes a model of the base's order, which is mixed with the base by weights found on the dev text. New
+    words enter the vocabulary, those seen less than `min_count` times do not. Without `size` nothing is pruned.
+    """
+    from asr.cli.lm_formats import read, writer
+    from asr.lm.adapt import adapt
+    from asr.lm.compare import table
+    from asr.text.cleaning_report import CleaningReport
+
+    path = needed_output(cfg, "the adapted model")
+    write = writer(path)
+    if not cfg.lm.base or not cfg.lm.text:
+        raise InputError("asr lm adapt needs base=GENERAL.arpa and text=DOMAIN.txt (and dev=HELDOUT.txt)")
+    dev = _some(_cleaned(cfg, [cfg.data.dev], CleaningReport([cfg.data.dev], path)), cfg.data.dev)
+    base = read(cfg.lm.base)
+    report = CleaningReport(cfg.lm.text, path)
+    found = adapt(base, _cleaned(cfg, cfg.lm.text, report), dev, cfg.lm.size, cfg.lm.min_count)
+    write(found.model, path)
+    if cfg.lm.lang != "none":
+        print(
+            f"cleaned ({cfg.lm.lang}): {report.kept_texts:,} of {report.texts:,} sentences kept, "
+            f"{report.kept_words:,} words"
+        )
+    print(f"{cfg.lm.base}: {_size(base)}")
+    print(f"weights: base {found.weights[0]:.4f}, domain {found.weights[1]:.4f}, in {found.steps} steps")
+    print(f"{found.new_words:,} new words\n{table(found.scores)}\n-> {path}: {_size(found.model)}")
+
+
+def lm_filter(cfg: Config) -> None:
+    """Restricts a language model to a list of words.
+
+    asr lm filter arpa=lm.arpa vocabulary=words.txt output=small.arpa
+
+    N-grams with other words go; the others keep their probabilities, so that sentences of the listed words do, too.
+    """
+    from asr.cli.lm_formats import read, writer
+    from asr.lm.filter import restrict
+    from asr.lm.training import read_vocabulary
+
+    path = needed_output(cfg, "the restricted model")
+    write = writer(path)
+    if not cfg.lm.vocabulary:
+        raise InputError("vocabulary=FILE is missing: the words to keep, one a line")
+    words = set(read_vocabulary(cfg.lm.vocabulary))
+    model = read(cfg.lm.arpa)
+    restricted = restrict(model, words)
+    write(restricted, path)
+    print(f"{len(words.difference(model.ids)):,} of {len(words):,} words are not in {cfg.lm.arpa}: {_size(model)}")
+    print(f"-> {path}: {_size(restricted)}")
+
+
+def lm_convert(cfg: Config) -> None:
+    """Rewrites a language model in another format, which the names' endings tell.
+
+    asr lm convert lm.arpa lm.arpa.xz
+    asr lm convert lm.arpa.gz G.fst
+    asr lm convert lm.arpa lm.ngram
+    """
+    from asr.cli.lm_formats import read, writer
+
+    if len(cfg.input) != 2:
+        raise InputError(f"asr lm convert IN OUT: two files are needed, {len(cfg.input)} were given")
+    write = writer(cfg.input[1])
+    model = read(cfg.input[0])
+    write(model, cfg.input[1])
+    print(f"-> {cfg.input[1]}: {_size(model)}")
+
+
+def lm_vocabulary(cfg: Config) -> None:
+    """Lists the words of texts, the most frequent first.
+
+    asr lm vocabulary text=a.txt,b.txt output=words.txt [size=20000] [min_count=2]
+    """
+    from collections import Counter
+
+    from asr.files import atomic_write
+    from asr.lm.texts import sentences
+
+    path = needed_output(cfg, "the list of words")
+    if cfg.lm.size is not None and cfg.lm.size < 1:
+        raise InputError(f"lm.size is {cfg.lm.size}; it is how many words the list may hold, 1 or more")
+    counts = Counter(word for text in sentences(cfg.lm.text or [cfg.data.train]) for word in text.split())
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: cfg.lm.size]
+    kept = [(word, count) for word, count in ranked if count >= cfg.lm.min_count]
+    with atomic_write(path) as file:
+        file.writelines(f"{word}\n" for word, _ in kept)
+    share = sum(count for _, count in kept) / max(counts.total(), 1)
+    print(f"{len(kept):,} of {len(counts):,} words, {share:.2%} of the text -> {path}")
+
+
+def _cleaned(cfg: Config, paths: Sequence[str], report: "CleaningReport") -> Iterator[str]:
+    """The sentences of the files, cleaned and counted in `report`; as they are if `lm.lang` is none."""
+    from asr.lm.texts import sentences
+    from asr.text.cleaning import Cleaner
+
+    if cfg.lm.lang == "none":
+        return sentences(paths)
+    clean = Cleaner(replace(cfg.text, lang=cfg.lm.lang), report)
+    cleaned = (clean(text, f"sentence {number}") for number, text in enumerate(sentences(paths), 1))
+    return (text for text in cleaned if text is not None)
+
+
+def _some(texts: Iterable[str], path: str) -> list[str]:
+    """The texts. Raises InputError if there is none."""
+    if not (found := list(texts)):
+        raise InputError(f"{path} holds no sentence; dev=FILE needs text that the models were not made of")
+    return found
+
+
+def _size(model: "NgramModel") -> str:
+    counts = [len(ngrams.ids) for ngrams in model.orders]
+    return f"{sum(counts):,} n-grams ({' + '.join(f'{count:,}' for count in counts)})"

@@ -1,0 +1,141 @@
+"""The command line: `asr VERB [key=value ...] [group=choice ...] [file ...]`.
+
+Exit codes: 0 done, 2 bad input (one sentence on stderr), 130 stopped by Ctrl-C, 1 a bug (with its traceback).
+Nothing heavy is imported before a verb runs, so that help and completion answer at once.
+"""
+
+import argparse
+import errno
+import logging
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import NoReturn
+
+from asr.cli import completion, help
+from asr.cli.overrides import compose, is_override, nearest, sweep, to_overrides
+from asr.cli.verbs import FLAGS, VERBS, Verb
+from asr.config import Config
+from asr.errors import InputError
+
+_USERS_TO_MEND = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)  # full disk, no permission
+
+
+class _FlagParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; `asr --help` shows how to call it")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit code."""
+    try:
+        _dispatch(list(sys.argv[1:] if argv is None else argv))
+        return 0
+    except InputError as e:
+        print(f"asr: error: {e}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("asr: stopped; the same command again goes on from the last finished step", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `asr --help | head`
+        sys.stderr.close()
+        return 0
+
+
+def _dispatch(argv: list[str]) -> None:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(help.overview(), end="")
+    elif argv[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"asr {version('asr-toolkit')}")
+    elif argv[0] == "completion":
+        print(completion.script(argv[1] if len(argv) > 1 else ""), end="")
+    elif argv[0] == "_complete":
+        print("\n".join(completion.complete(argv[1:])))
+    else:
+        _run_verb(argv)
+
+
+def _run_verb(argv: list[str]) -> None:
+    flags, words = _flags(argv)
+    names, words = _split_verb(words, flags.help)
+    if flags.help:
+        print(help.verb_help(names, flags.config_dir), end="")
+        return
+    _show_log()
+    verb = VERBS[names[0]]
+    if verb.takes_bundle:
+        bundle = next((w for w in words if w.endswith(".asr") and not is_override(w)), None)
+        words = [f"bundle={w}" if w is bundle else w for w in words]
+    overrides = to_overrides(words, verb.home, flags.config_dir, flags.multirun)
+    if flags.multirun:
+        sweep(overrides, partial(_run, verb), verb.earlier, verb.starts_run)
+        return
+    cfg = compose(overrides)
+    if verb.earlier and (found := verb.earlier(cfg)):
+        cfg = compose([*found, *overrides])
+    if flags.cfg:
+        from omegaconf import OmegaConf
+
+        print(OmegaConf.to_yaml(OmegaConf.structured(cfg)), end="")
+    else:
+        _run(verb, cfg)
+
+
+def _run(verb: Verb, cfg: Config) -> None:
+    """Runs the verb; what only the user can mend of the machine's state is bad input, too."""
+    if cfg.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError("device=cuda, but torch finds no CUDA device; set device=cpu, or see `asr doctor`")
+    try:
+        verb.run(cfg)
+    except OSError as e:
+        if e.errno not in _USERS_TO_MEND:
+            raise
+        raise InputError(f"{e.strerror}: {e.filename or cfg.out}; make room or choose another place with out=") from e
+
+
+def _show_log() -> None:
+    """What the rooms log, as plain lines on stderr; of other libraries only warnings."""
+    logging.getLogger("asr").setLevel(logging.INFO)
+    if logging.lastResort:
+        logging.lastResort.setLevel(logging.INFO)
+
+
+def _flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = _FlagParser(prog="asr", add_help=False, allow_abbrev=False)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("--config-dir")
+    parser.add_argument("--cfg", action="store_true")
+    flags, words = parser.parse_known_args(argv)
+    unknown = next((word for word in words if word.startswith("-")), None)
+    if unknown:
+        hint = (
+            nearest(unknown, FLAGS, cutoff=0.75) or f"; options are written without dashes: {unknown.lstrip('-')}=VALUE"
+        )
+        raise InputError(f"there is no flag '{unknown}'{hint}")
+    return flags, words
+
+
+def _split_verb(words: list[str], family_allowed: bool) -> tuple[list[str], list[str]]:
+    """(full names of the verb, or for help of its whole family; remaining words)."""
+    if not words:
+        raise InputError(f"a verb is missing; there are: {', '.join(VERBS)}")
+    if words[0] in VERBS:
+        return words[:1], words[1:]
+    pair = " ".join(words[:2])
+    if pair in VERBS:
+        return [pair], words[2:]
+    family = [name for name in VERBS if name.startswith(f"{words[0]} ")]
+    if not family:
+        hint = nearest(words[0], {name.split()[0] for name in VERBS}) or f"; there are: {', '.join(VERBS)}"
+        raise InputError(f"there is no verb '{words[0]}'{hint}")
+    if family_allowed and len(words) == 1:
+        return family, []
+    subs = [name.split()[1] for name in family]
+    given = f"not '{words[1]}'{nearest(words[1], subs)}" if len(words) > 1 else f"as in `asr {family[0]}`"
+    raise InputError(f"asr {words[0]} needs one of {', '.join(subs)}, {given}")

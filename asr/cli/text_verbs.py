@@ -1,0 +1,93 @@
+"""The verbs of text, lexicon and pronunciation: see asr/cli/verbs.py."""
+
+from asr.cli.inputs import needed_output, only_input
+from asr.config import Config
+from asr.errors import InputError
+
+
+def text_clean(cfg: Config) -> None:
+    """Texts or manifests -> plain words as they are spoken, with a report of what was changed and dropped.
+
+    asr text clean a.txt.xz b.txt output=clean.txt lang=en [repairs=case,fixes.tsv] [max_repeats=3] [paragraphs=true]
+    asr text clean train.jsonl output=clean.jsonl lang=ko
+
+    Reads text files (plain, .gz, .xz), a sentence a line, and manifests. Manifests become one manifest if output ends
+    in .jsonl. The report is printed, and written beside the output as OUTPUT.report.json.
+    """
+    from asr.text.cleaning import clean_files
+
+    if not cfg.input:
+        raise InputError("asr text clean needs texts: asr text clean a.txt output=clean.txt lang=en")
+    print(clean_files(cfg.input, needed_output(cfg, "the cleaned text"), cfg.text).table(), end="")
+
+
+def lexicon(cfg: Config) -> None:
+    """Pronunciations out of the CMU dictionary for the words of texts. English, 39 phones.
+
+    asr lexicon [text.txt ...] output=lexicon.txt [nbest=N] [g2p.model=default|none|FILE]
+
+    Without text it takes that of the training manifest. Words that the dictionary lacks are guessed from their letters
+    (g2p.model=none leaves them out), and named.
+    """
+    from asr.g2p.pronunciation import guesser
+    from asr.text.lexicon import Lexicon
+
+    path = needed_output(cfg, "the lexicon")
+    words = _words(cfg.input or [cfg.data.train])
+    found = Lexicon.cmudict(words, guesser(cfg.g2p))
+    found.write(path)
+    print(f"{len(found)} of {len(words)} words -> {path}")
+
+
+def g2p_train(cfg: Config) -> None:
+    """Learns from a lexicon how words are pronounced, for words that no lexicon lists.
+
+    asr g2p train lexicon.txt output=g2p.npz [order=8]
+
+    Any language whose words are written from left to right in letters; `asr g2p apply` uses the file.
+    """
+    from asr.g2p.model import G2p
+    from asr.text.lexicon import Lexicon
+
+    path = needed_output(cfg, "the pronunciation model")
+    lexicon = Lexicon.read(only_input(cfg, "a lexicon"))
+    model = G2p.train(lexicon, cfg.g2p.order, cfg.g2p.max_letters, cfg.g2p.max_units)
+    model.write(path)
+    ngrams = sum(len(ngrams.ids) for ngrams in model.model.orders)
+    print(f"{len(lexicon)} words, {len(model.letters)} letters, {len(model.units)} units, {len(model.chunks)} chunks, "
+          f"{ngrams} n-grams -> {path}")  # fmt: skip
+
+
+def g2p_apply(cfg: Config) -> None:
+    """Pronounces the words of texts by their letters alone.
+
+    asr g2p apply words.txt output=lexicon.txt [g2p.model=FILE] [nbest=N] [min_probability=P]
+
+    The model is English unless `g2p.model` names a file of `asr g2p train`. Words with letters that the model never saw
+    are named and left out.
+    """
+    from asr.g2p.pronunciation import guesser
+    from asr.text.lexicon import Lexicon, name_some
+
+    path = needed_output(cfg, "the lexicon")
+    if not cfg.input:
+        raise InputError("asr g2p apply needs words: asr g2p apply words.txt output=lexicon.txt")
+    guess = guesser(cfg.g2p)
+    if guess is None:
+        raise InputError("g2p.model is none; name a file of `asr g2p train`, or default for English")
+    words = _words(cfg.input)
+    found = guess(words)
+    left_out = [word for word in words if word not in found]
+    if not found:
+        raise InputError(f"none of the {len(words)} words is written in the model's letters ({name_some(left_out)})")
+    Lexicon(found).write(path)
+    if left_out:
+        print(f"left out, not written in the model's letters: {name_some(left_out)}")
+    print(f"{len(found)} of {len(words)} words -> {path}")
+
+
+def _words(paths: list[str]) -> list[str]:
+    """The different words of texts, in their order."""
+    from asr.lm.texts import sentences
+
+    return list(dict.fromkeys(word for line in sentences(paths) for word in line.split()))

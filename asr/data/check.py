@@ -1,0 +1,345 @@
+"""The data doctor: examines every utterance of a manifest, names what is wrong, writes a cleaned manifest and a report.
+
+An error sets the utterance aside, a warning keeps it. One bad file never stops the examination, and memory holds
+a fingerprint of each utterance, never its audio.
+"""
+
+import hashlib
+import json
+import os
+from array import array
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from asr import manifest
+from asr.errors import InputError
+from asr.features import audio
+from asr.files import atomic_write
+from asr.manifest import Utterance
+from asr.text.lexicon import Lexicon
+from asr.text.units import to_units
+from asr.tokens import Tokens
+
+ERRORS = {
+    "malformed": "line of the manifest that is not an utterance, or repeats an id",
+    "unreadable": "missing, not audio, damaged, truncated, or NaN",
+    "empty": "no samples or frames",
+    "ends early": "the recording ends before start_s + duration_s",
+    "silent": "level below -70 dB of full scale",
+    "no text": "nothing to learn from",
+    "tokens": "text with units outside the token table",
+    "too long for CTC": "fewer output frames than tokens and blanks between equal ones",
+    "duplicate": "same id or same audio as in a manifest that must be disjoint",
+}
+WARNINGS = {
+    "clipped": "more than 0.1 % of the samples lie flat at full scale",
+    "rate": "recorded at a lower rate than the model's",
+    "duration": "the manifest's duration_s disagrees with the file",
+    "said twice": "same speaker and text as in a manifest that should be disjoint",
+    "heard twice": "same audio as an utterance before it",
+}
+SILENT_DB = -70.0
+CLIPPED_SHARE = 1e-3
+FULL_SCALE, FLAT = 0.99, 1e-4  # neighbours this loud and this close to each other are clipped
+
+
+@dataclass(frozen=True)
+class Finding:
+    id: str
+    check: str  # key of ERRORS or WARNINGS
+    why: str
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the model needs of an utterance; see `check`."""
+
+    tokens: Tokens | None
+    unit: str
+    lexicon: Lexicon | None
+    frame_s: float | None
+    sample_rate_hz: int
+    feature_shift_s: float
+    feature_dim: int
+
+
+@dataclass
+class Examined:
+    """What one look at an utterance's audio or features gave."""
+
+    utterance: Utterance
+    findings: list[Finding] = field(default_factory=list)
+    duration_s: float = 0.0
+    level_db: float | None = None  # standard deviation against full scale; None for features
+    digest: bytes = b""  # of the samples; empty when they could not be read or are silent
+
+    def add(self, check: str, why: str) -> None:
+        self.findings.append(Finding(self.utterance.id, check, why, self.duration_s))
+
+    @property
+    def kept(self) -> bool:
+        return not any(f.check in ERRORS for f in self.findings)
+
+
+@dataclass
+class Report:
+    manifest: str
+    clean: str  # the manifest of what was kept
+    total: int = 0
+    kept: int = 0
+    total_s: float = 0.0
+    kept_s: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+    durations_s: array = field(default_factory=lambda: array("f"))
+    levels_db: array = field(default_factory=lambda: array("f"))
+
+    def counts(self) -> dict[str, int]:
+        """Findings by check, the errors first."""
+        found = Counter(f.check for f in self.findings)
+        return {check: found[check] for check in (*ERRORS, *WARNINGS) if found[check]}
+
+    def table(self) -> str:
+        """The report for people; the first ids of each check, all of them are in the JSON report."""
+        lines = [
+            f"{self.manifest}",
+            f"kept {self.kept} of {self.total} utterances, {self.kept_s / 3600:.2f} of {self.total_s / 3600:.2f} h"
+            f" -> {self.clean}",
+        ]
+        for check, count in self.counts().items():
+            found = [f for f in self.findings if f.check == check]
+            severity, meaning = ("error", ERRORS[check]) if check in ERRORS else ("warning", WARNINGS[check])
+            hours = sum(f.duration_s for f in found) / 3600
+            lines += ["", f"{severity:8} {check:17} {count:7} utterances {hours:8.2f} h   {meaning}"]
+            lines += [f"    {f.id}: {f.why}" for f in found[:5]]
+            if count > 5:
+                lines.append(f"    ... and {count - 5} more")
+        return "\n".join(lines) + "\n"
+
+
+def check(
+    manifest_path: str | Path,
+    out_dir: str | Path,
+    tokens: Tokens | None = None,
+    unit: str = "char",
+    lexicon: Lexicon | None = None,
+    frame_s: float | None = None,
+    against: Sequence[str | Path] = (),
+    sample_rate_hz: int = 16000,
+    feature_shift_s: float = 0.01,
+    feature_dim: int = 13,
+    workers: int | None = None,
+) -> Report:
+    """Examine a manifest. Writes `out_dir/NAME.{clean.jsonl, report.json, report.txt, report.png}`.
+
+    `tokens` in `unit` (with `lexicon` for phones): None allows any characters, and leaves phones out. `frame_s`:
+    seconds an output frame of the model; None leaves out the check of CTC's length. `against`: manifests that must
+    not share recordings with this one, such as the test set's when this is the training set's. `feature_shift_s`,
+    `feature_dim`: of stored features. Raises InputError only for a manifest that cannot be opened.
+    """
+    wanted = Wanted(tokens, unit, lexicon, frame_s, sample_rate_hz, feature_shift_s, feature_dim)
+    name, out_dir = Path(manifest_path).stem, Path(out_dir)
+    workers = workers or min(8, os.cpu_count() or 1)
+    report = Report(str(manifest_path), str(out_dir / f"{name}.clean.jsonl"))
+    others = _others(against, wanted, workers)
+    bad_lines: dict[int, InputError] = {}
+    uses = Counter(hash(u.audio) for u in manifest.stream(manifest_path, bad_lines))  # hashes: the paths are long
+    report.findings = [Finding(f"line {number}", "malformed", str(e)) for number, e in bad_lines.items()]
+    report.total = len(bad_lines)
+    utterances = tqdm(manifest.stream(manifest_path, {}), f"check {name}", uses.total(), unit="utt")
+    examined = _in_parallel(lambda u: _examine(u, wanted, uses[hash(u.audio)] == 1), utterances, workers)
+    manifest.write(report.clean, _keep(examined, others, report))
+    _write_report(report, out_dir / f"{name}.report")
+    return report
+
+
+# one utterance
+
+
+def _examine(utterance: Utterance, wanted: Wanted, alone: bool) -> Examined:
+    """`alone`: no other utterance is cut from the same recording."""
+    found = Examined(utterance, duration_s=utterance.duration_s or 0.0)
+    try:
+        if utterance.audio:
+            _hear(found, wanted, alone)
+        else:
+            _open_features(found, wanted)
+    except audio.EmptyAudio as e:
+        found.add("empty", str(e))
+    except InputError as e:
+        found.add("unreadable", str(e))
+    except Exception as e:  # whatever a decoder does to one file, the others are still examined
+        found.add("unreadable", f"{utterance.audio or utterance.features}: {e!r}")
+    _check_text(found, wanted)
+    return found
+
+
+def _hear(found: Examined, wanted: Wanted, alone: bool) -> None:
+    u = found.utterance
+    assert u.audio
+    header = audio.info(u.audio)
+    if u.duration_s and u.start_s + u.duration_s > header.duration_s + audio.SLACK_S:
+        found.add("ends early", f"{u.audio} lasts {header.duration_s:.2f} s, not {u.start_s + u.duration_s:.2f} s")
+        return
+    frames, clipped, total, squares = 0, 0, 0.0, 0.0
+    digest = hashlib.blake2b(str(header.sample_rate_hz).encode(), digest_size=16)
+    for block in audio.blocks(u.audio, u.start_s, u.duration_s):  # (n, C)
+        frames += len(block)
+        total += block.sum(dtype=np.float64)
+        squares += np.square(block, dtype=np.float64).sum()
+        loud = np.abs(block) >= FULL_SCALE
+        flat = loud[1:] & (np.abs(np.diff(block, axis=0)) < FLAT)
+        clipped += int((flat.any(axis=1) | (np.abs(block[1:]) > 1).any(axis=1)).sum())
+        digest.update(np.rint(block.mean(axis=1) * 32768).astype("<i4").tobytes())
+    samples = frames * header.channels
+    variance = max(0.0, squares / samples - (total / samples) ** 2)
+    found.duration_s = frames / header.sample_rate_hz
+    found.level_db = 10 * np.log10(max(variance, 1e-12))
+    if found.level_db < SILENT_DB:
+        found.add("silent", f"{u.audio} has a level of {found.level_db:.0f} dB; record it again")
+    else:
+        found.digest = digest.digest()
+    if clipped > CLIPPED_SHARE * frames:
+        found.add("clipped", f"{clipped / frames:.1%} of {u.audio} lies at full scale; record it softer")
+    if header.sample_rate_hz < wanted.sample_rate_hz:
+        found.add("rate", f"{u.audio} has {header.sample_rate_hz} Hz, the model {wanted.sample_rate_hz} Hz")
+    if alone and u.duration_s and u.start_s == 0 and header.duration_s > u.duration_s + audio.SLACK_S:
+        found.add("duration", f"duration_s is {u.duration_s:.2f}, {u.audio} lasts {header.duration_s:.2f} s")
+
+
+def _open_features(found: Examined, wanted: Wanted) -> None:
+    from asr.features.files import load_features
+
+    u = found.utterance
+    assert u.features
+    features = load_features(u.features, wanted.feature_dim)  # (F, D)
+    if not len(features):
+        raise audio.EmptyAudio(f"{u.features} holds no frames; make the features again")
+    found.duration_s = len(features) * wanted.feature_shift_s
+    found.digest = hashlib.blake2b(features.tobytes(), digest_size=16).digest()
+    if u.duration_s and abs(found.duration_s - u.duration_s) > audio.SLACK_S:
+        found.add("duration", f"duration_s is {u.duration_s:.2f}, {u.features} lasts {found.duration_s:.2f} s")
+
+
+def _check_text(found: Examined, wanted: Wanted) -> None:
+    text = found.utterance.text
+    if not text.strip():
+        found.add("no text", "the text is empty; write down what is said")
+    elif wanted.tokens or wanted.unit != "phone":
+        try:
+            units = to_units(text, wanted.unit, wanted.lexicon)
+        except InputError as e:  # a word without pronunciation
+            found.add("tokens", str(e))
+            return
+        if wanted.tokens and (unknown := sorted({unit for unit in units if unit not in wanted.tokens})):
+            found.add("tokens", f"not in the token table: {' '.join(unknown)}; clean the text or add them")
+        needed = len(units) + sum(a == b for a, b in zip(units, units[1:], strict=False))
+        frames = int(found.duration_s / wanted.frame_s + 1e-6) if wanted.frame_s else needed
+        if frames < needed and found.kept:  # what could not be read has no duration
+            found.add("too long for CTC", f"{needed} frames needed for {len(units)} tokens, {frames} are there")
+
+
+# all of them
+
+
+def _in_parallel(
+    work: Callable[[Utterance], Examined], utterances: Iterable[Utterance], workers: int
+) -> Iterator[Examined]:
+    """Results in order; a few utterances for each worker are under way at a time, however long the manifest is."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Examined]] = deque()
+        for utterance in utterances:
+            waiting.append(pool.submit(work, utterance))
+            if len(waiting) > 4 * workers:
+                yield waiting.popleft().result()
+        for future in waiting:
+            yield future.result()
+
+
+@dataclass
+class _Others:
+    """Fingerprints of the manifests that must be disjoint: each leads to `id in manifest`."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+    digests: dict[bytes, str] = field(default_factory=dict)
+    said: dict[int, str] = field(default_factory=dict)  # by the hash of speaker and text
+
+
+def _others(against: Sequence[str | Path], wanted: Wanted, workers: int) -> _Others:
+    others = _Others()
+    for path in against:
+        utterances = tqdm(manifest.stream(path, {}), f"fingerprints of {Path(path).stem}", unit="utt")
+        for found in _in_parallel(lambda u: _examine(u, wanted, alone=False), utterances, workers):
+            u = found.utterance
+            name = f"'{u.id}' in {path}"
+            others.ids.setdefault(u.id, name)
+            if found.digest:
+                others.digests.setdefault(found.digest, name)
+            if u.speaker and u.text:
+                others.said.setdefault(hash((u.speaker, u.text)), name)
+    return others
+
+
+def _keep(examined: Iterable[Examined], others: _Others, report: Report) -> Iterator[Utterance]:
+    """Compares each with the others, enters it into the report, and passes on what is kept, durations filled in."""
+    heard: dict[bytes, str] = {}
+    for found in examined:
+        u = found.utterance
+        if u.id in others.ids:
+            found.add("duplicate", f"same id as {others.ids[u.id]}")
+        elif found.digest in others.digests:
+            found.add("duplicate", f"same audio as {others.digests[found.digest]}")
+        elif said := others.said.get(hash((u.speaker, u.text))):
+            found.add("said twice", f"same speaker and text as {said}")
+        if found.digest and (first := heard.setdefault(found.digest, u.id)) != u.id:
+            found.add("heard twice", f"same audio as '{first}'")
+        report.findings += found.findings
+        report.total += 1
+        report.total_s += found.duration_s
+        report.durations_s.append(found.duration_s)
+        if found.level_db is not None:
+            report.levels_db.append(found.level_db)
+        if found.kept:
+            report.kept += 1
+            report.kept_s += found.duration_s
+            yield replace(u, duration_s=u.duration_s or round(found.duration_s, 4))
+
+
+# the report
+
+
+def _write_report(report: Report, stem: Path) -> None:
+    summary = {
+        "manifest": report.manifest,
+        "clean": report.clean,
+        "utterances": {"total": report.total, "kept": report.kept},
+        "hours": {"total": report.total_s / 3600, "kept": report.kept_s / 3600},
+        "counts": report.counts(),
+        "findings": [{"severity": "error" if f.check in ERRORS else "warning", **asdict(f)} for f in report.findings],
+    }
+    with atomic_write(f"{stem}.json") as file:
+        json.dump(summary, file, ensure_ascii=False, indent=1)
+    with atomic_write(f"{stem}.txt") as file:
+        file.write(report.table())
+    _plot(report, Path(f"{stem}.png"))
+
+
+def _plot(report: Report, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for ax, values, label in (
+        (axes[0], report.durations_s, "duration (s)"),
+        (axes[1], report.levels_db, "level (dB of full scale)"),
+    ):
+        ax.hist(values, bins=50)
+        ax.set(xlabel=label, ylabel="utterances")
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, format="png", dpi=100)

@@ -1,0 +1,87 @@
+"""Features of a whole corpus, computed once and stored: a manifest of audio in, a manifest of `.npy` features out.
+
+What is stored is free of derivatives and normalisation: training with kind=stored adds them as it is configured.
+"""
+
+import dataclasses
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from asr import manifest
+from asr.config import Config
+from asr.data.dataset import load_input
+from asr.errors import InputError
+from asr.features.files import load_features
+from asr.features.frontend import FrontEnd
+from asr.files import atomic_write
+from asr.manifest import Utterance
+
+LONGEST_NAME = 230  # bytes; file systems end at 255, and a file being written bears a longer name for a while
+
+
+def extract(source: str | Path, output: str | Path, cfg: Config) -> Path:
+    """Features of the manifest `source` -> the manifest `output`, whose arrays lie in a folder of its name.
+
+    Started again it goes on where it stopped. Utterances without usable input are named, and listed with the reason
+    in `set_aside.tsv` in that folder. Raises InputError when the folder holds features of another configuration, or
+    when no utterance is left.
+    """
+    output = Path(output)
+    folder = output.with_suffix("")
+    if folder == output:
+        raise InputError(f"{output} has no suffix; name the manifest to write, such as {output}.jsonl")
+    features = replace(cfg.features, deltas=0, cmvn="none")
+    _claim(folder, json.dumps(dataclasses.asdict(features), indent=2))
+    cfg, frontend = replace(cfg, features=features), FrontEnd(features)
+    done, set_aside = [], []
+    with tqdm(manifest.read(source), unit="utt", desc="features") as bar:
+        for utterance in bar:
+            try:
+                done.append(_extract_one(utterance, folder, cfg, frontend))
+            except InputError as e:
+                tqdm.write(f"set aside utterance '{utterance.id}': {e}")
+                set_aside.append((utterance.id, e))
+    with atomic_write(folder / "set_aside.tsv") as file:
+        file.writelines(f"{name}\t{reason}\n" for name, reason in set_aside)
+    if not done:
+        raise InputError(f"no utterance of {source} gave features; {folder / 'set_aside.tsv'} names the reasons")
+    manifest.write(output, done)
+    tqdm.write(
+        f"{output}: {len(done)} utterances, {len(set_aside)} set aside; "
+        f"train on it with features=stored features.num_bins={frontend.dim}"
+    )
+    return output
+
+
+def _claim(folder: Path, configuration: str) -> None:
+    """Note in the folder what its features are, or check that they are the same."""
+    note = folder / "config.json"
+    if note.exists() and note.read_text(encoding="utf-8") != configuration:
+        raise InputError(f"{folder} holds features of another configuration; remove it or choose another output")
+    with atomic_write(note) as file:
+        file.write(configuration)
+
+
+@torch.inference_mode()
+def _extract_one(utterance: Utterance, folder: Path, cfg: Config, frontend: FrontEnd) -> Utterance:
+    name = utterance.id.replace("%", "%25").replace("/", "%2F") + ".npy"
+    if len(name.encode()) > LONGEST_NAME:
+        raise InputError(f"its id makes a file name of more than {LONGEST_NAME} bytes; shorten it")
+    path = folder / name
+    if path.exists():
+        frames = len(load_features(path))
+    else:
+        x = torch.from_numpy(load_input(cfg, utterance))[None]  # (1, T) or (1, F, D)
+        features, _ = frontend(x, torch.tensor([x.shape[1]]))
+        frames = features.shape[1]
+        if not frames:
+            raise InputError(f"its {x.shape[1]} samples are fewer than one window of {frontend.window_samples}")
+        with atomic_write(path, "wb") as file:
+            np.save(file, features[0].numpy())
+    duration_s = utterance.duration_s or frames * cfg.features.shift_ms / 1000
+    return replace(utterance, audio=None, features=str(path), start_s=0.0, duration_s=duration_s)

@@ -1,0 +1,102 @@
+"""Calibrating confidences on dev: which words were right, what their posteriors said, and the curve between."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from asr.evaluation.calibration_plot import plot_calibration
+from asr.evaluation.score import align, normalise
+from asr.files import atomic_write
+from asr.manifest import Utterance
+from asr.search.confidence import Calibration, calibration_error, coverage
+
+if TYPE_CHECKING:
+    from asr.recognizer.recognizer import Recognizer
+
+_COVERAGES = (0.99, 0.95, 0.9, 0.8, 0.5)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """W words of dev. The held-out confidences come from halves of the utterances, each calibrated on the other."""
+
+    calibration: Calibration
+    posteriors: NDArray[np.float64]  # (W,) before
+    held_out: NDArray[np.float64]  # (W,) after
+    correct: NDArray[np.bool_]  # (W,)
+
+    def table(self) -> str:
+        if not len(self.correct):
+            return "no word was recognised, so confidences stay as they are\n"
+        before = calibration_error(self.posteriors, self.correct)
+        after = calibration_error(self.held_out, self.correct)
+        lines = [
+            f"{len(self.correct)} words, {100 * self.correct.mean():.2f} % correct",
+            f"expected calibration error: {before:.3f} before, {after:.3f} after (of utterances held out)",
+            f"confidence = sigmoid({self.calibration.scale:.3f} * log-odds + {self.calibration.offset:.3f})",
+            "reject_below  words kept  of these correct",
+        ]
+        thresholds, kept, right = coverage(self.held_out, self.correct)
+        rows = dict.fromkeys(max(0, int(np.searchsorted(kept, share, "right")) - 1) for share in _COVERAGES)
+        for at in rows:
+            lines.append(f"{thresholds[at]:12.3f} {100 * kept[at]:9.1f} % {100 * right[at]:14.2f} %")
+        return "\n".join(lines) + "\n"
+
+    def write(self, path: Path) -> None:
+        """The two numbers and the error as JSON, and a picture beside it."""
+        plot_calibration(self.posteriors, self.held_out, self.correct, path.with_suffix(".png"))
+        data = {
+            "scale": self.calibration.scale,
+            "offset": self.calibration.offset,
+            "words": len(self.correct),
+            "error_before": calibration_error(self.posteriors, self.correct),
+            "error_held_out": calibration_error(self.held_out, self.correct),
+        }
+        with atomic_write(path) as file:
+            json.dump(data, file, indent=1)
+
+
+def calibrate(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Calibrated:
+    """Recognise the utterances and fit the calibration to their words.
+
+    Where no word is recognised confidences stay as they are.
+    """
+    plain = replace(recognizer.cfg.decoder, confidence_scale=1.0, confidence_offset=0.0, reject_below=0.0)
+    recognizer = recognizer.with_decoder(plain)
+    texts = {u.id: normalise(u.text).split() for u in utterances}
+    posteriors: list[float] = []
+    correct: list[bool] = []
+    halves: list[int] = []
+    with tqdm(total=len(utterances), unit="utt", desc="calibrate") as bar:
+        for batch in recognizer.score_utterances(utterances, bar):
+            for number, (id, log_probs, duration_s) in enumerate(batch, bar.n):
+                words = recognizer.search(id, log_probs, duration_s).words
+                posteriors += [w.confidence for w in words]
+                correct += are_correct([w.word for w in words], texts[id])
+                halves += [number % 2] * len(words)
+            bar.update(len(batch))
+    return fit(np.array(posteriors), np.array(correct), np.array(halves))
+
+
+def fit(posteriors: NDArray, correct: NDArray, halves: NDArray) -> Calibrated:
+    """`halves` (W,) of 0 and 1: words of one utterance are in one half."""
+    if not len(posteriors):
+        return Calibrated(Calibration(), posteriors, posteriors, correct.astype(bool))
+    held_out = np.array(posteriors)
+    for half in (0, 1):
+        own, other = halves == half, halves != half
+        if own.any() and other.any():
+            held_out[own] = Calibration.fit(posteriors[other], correct[other]).apply(posteriors[own])
+    return Calibrated(Calibration.fit(posteriors, correct), posteriors, held_out, correct)
+
+
+def are_correct(words: Sequence[str], ref: Sequence[str]) -> list[bool]:
+    """Of each word, whether the best alignment with the reference pairs it with its like."""
+    edits = align(ref, [normalise(word) for word in words])
+    return [edit.op == "C" for edit in edits if edit.op != "D"]

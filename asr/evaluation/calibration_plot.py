@@ -1,0 +1,31 @@
+"""A picture of how honest confidences are, before and after calibration."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from asr.figures import save
+from asr.search.confidence import calibration_error, coverage, reliability
+
+
+def plot_calibration(
+    before: NDArray[np.float64], after: NDArray[np.float64], correct: NDArray[np.bool_], path: str | Path
+) -> None:
+    """Reliability of confidences (W,) before and after calibration, and what a threshold keeps and gets right."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
+    for confidences, label in ((before, "before"), (after, "after, held out")):
+        _, mean, share, _ = reliability(confidences, correct)
+        left.plot(mean, share, marker="o", label=f"{label}: error {calibration_error(confidences, correct):.3f}")
+    left.set_xlabel("confidence")
+    left.set_ylabel("share of words correct")
+    left.legend()
+    _, kept, precision = coverage(after, correct)
+    right.plot(100 * kept, 100 * precision)
+    right.set_xlabel("words kept, %")
+    right.set_ylabel("of these correct, %")
+    right.set_title("a threshold on the confidence")
+    save(figure, path)

@@ -1,0 +1,147 @@
+"""Choosing the search's scale and penalties on dev: every point of a grid, the one with the fewest word errors.
+
+A language model and lexicon can also make a recogniser worse than the bare net, mostly by deletions; so the best
+point is held against greedy search, and a loss is said aloud.
+"""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from asr.config import DecoderConfig
+from asr.errors import InputError
+from asr.evaluation.score import Counts, Edit, align, normalise
+from asr.files import atomic_write
+from asr.manifest import Utterance
+from asr.search.searchers import GreedySearcher, make_decoder
+
+if TYPE_CHECKING:
+    from asr.recognizer.recognizer import Recognizer
+
+ACOUSTIC_SCALES = (0.5, 0.7, 1.0, 1.4, 2.0)
+WORD_PENALTIES = (-1.0, 0.0, 1.0, 2.0)
+BLANK_PENALTIES = (0.0, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Point:
+    acoustic_scale: float
+    word_penalty: float
+    blank_penalty: float
+    words: Counts
+
+    @property
+    def distance(self) -> float:
+        """How far from the defaults 1, 0, 0; a doubled scale counts like a penalty of 1."""
+        return abs(math.log2(self.acoustic_scale)) + abs(self.word_penalty) + abs(self.blank_penalty)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    points: list[Point]  # best first
+    greedy: Counts | None  # None where greedy search gives phones, not words
+    utterances: int
+
+    @property
+    def best(self) -> Point:
+        return self.points[0]
+
+    def apply(self, cfg: DecoderConfig) -> DecoderConfig:
+        """The decoder's options with the best point's values."""
+        b = self.best
+        return replace(cfg, acoustic_scale=b.acoustic_scale, word_penalty=b.word_penalty, blank_penalty=b.blank_penalty)
+
+    def warning(self) -> str | None:
+        if self.greedy is None or self.best.words.errors <= self.greedy.errors:
+            return None
+        return (
+            f"the graph makes dev worse: WER {100 * self.best.words.rate:.2f} % at its best point, "
+            f"{100 * self.greedy.rate:.2f} % greedy; decode with decoder.kind=greedy, or mend the lexicon or LM"
+        )
+
+    def table(self, most: int = 10) -> str:
+        lines = ["acoustic_scale  word_penalty  blank_penalty      WER    S    D    I"]
+        for p in self.points[:most]:
+            lines.append(f"{p.acoustic_scale:14g} {p.word_penalty:13g} {p.blank_penalty:14g} {_row(p.words)}")
+        if self.greedy is not None:
+            lines.append(f"{'greedy':>43} {_row(self.greedy)}")
+        if warning := self.warning():
+            lines.append(f"warning: {warning}")
+        return "\n".join(lines) + "\n"
+
+    def write(self, path: str | Path) -> None:
+        """All points, best first, as JSON."""
+        points = [asdict(p) | {"wer": p.words.rate} for p in self.points]
+        greedy = None if self.greedy is None else asdict(self.greedy) | {"wer": self.greedy.rate}
+        data = {"utterances": self.utterances, "points": points, "greedy": greedy, "warning": self.warning()}
+        with atomic_write(path) as file:
+            json.dump(data, file, indent=1)
+
+
+def tune(
+    recognizer: "Recognizer",
+    utterances: Sequence[Utterance],
+    acoustic_scales: Sequence[float] = ACOUSTIC_SCALES,
+    word_penalties: Sequence[float] = WORD_PENALTIES,
+    blank_penalties: Sequence[float] = BLANK_PENALTIES,
+    threads: int = 0,
+) -> Tuning:
+    """Search dev with every point of the grid; log-probs are computed once and kept (F' x V x 4 bytes an utterance).
+
+    The other options of the search are the recogniser's. Points with equal word errors are ordered by their
+    distance from the defaults. Raises InputError without a graph, or when no utterance can be read.
+    """
+    space = recognizer.space
+    if space is None:
+        raise InputError("there is nothing to tune without a graph; run `asr graph` first")
+    texts = {u.id: normalise(u.text).split() for u in utterances}
+    dev: list[tuple[list[str], np.ndarray]] = []  # words, log-probs (F', V)
+    with tqdm(total=len(utterances), unit="utt", desc="score dev") as bar:
+        for batch in recognizer.score_utterances(utterances, bar):
+            dev += [(texts[id], log_probs) for id, log_probs, _ in batch if len(log_probs)]
+            bar.update(len(batch))
+    if not dev:
+        raise InputError("no dev utterance could be read; see the reasons above")
+
+    grid = list(product(acoustic_scales, word_penalties, blank_penalties))
+    points = []
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        for scale, word, blank in tqdm(grid, unit="point", desc="tune"):
+            cfg = replace(
+                recognizer.cfg.decoder,
+                acoustic_scale=scale,
+                word_penalty=word,
+                blank_penalty=blank,
+                lattice_beam=None,
+            )
+            decoder = make_decoder(space.graph, cfg)
+            paths = pool.map(lambda item, d=decoder: d.decode(item[1]).labels, dev)
+            words = [[space.words[label] for label in labels] for labels in paths]
+            points.append(Point(scale, word, blank, _count(dev, words)))
+    unit = recognizer.cfg.tokens.unit
+    greedy = None
+    if unit != "phone":
+        searcher = GreedySearcher(recognizer.tokens, unit)
+        greedy = _count(dev, [[found.word for found in searcher.search(log_probs).words] for _, log_probs in dev])
+    return Tuning(sorted(points, key=lambda p: (p.words.errors, p.distance)), greedy, len(dev))
+
+
+def _count(dev: list[tuple[list[str], np.ndarray]], found: list[list[str]]) -> Counts:
+    edits: list[Edit] = []
+    for (ref, _), words in zip(dev, found, strict=True):
+        edits += align(ref, normalise(" ".join(words)).split())
+    ops = [e.op for e in edits]
+    return Counts(*(ops.count(op) for op in "CSDI"))
+
+
+def _row(c: Counts) -> str:
+    return f"{100 * c.rate:6.2f} % {c.substitutions:4} {c.deletions:4} {c.insertions:4}"

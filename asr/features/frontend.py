@@ -1,0 +1,268 @@
+"""Samples -> features: MFCC, log-mel, log-linear filterbank or raw wave, after Kaldi's definitions.
+
+A batch, a single utterance and a stream in any chunking give the same values. Definitions follow Kaldi's
+feat/feature-window.cc, feat/mel-computations.cc and feat/feature-functions.cc (snip-edges, Povey window,
+pre-emphasis 0.97, power spectrum, no energy term).
+"""
+
+import difflib
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from asr.config import FeaturesConfig
+from asr.errors import InputError
+from asr.features.cmvn import Cmvn, frame_mask
+
+KINDS = ("logmel", "mfcc", "loglinear", "wave", "stored")
+SAMPLE_SCALE = 32768.0  # Kaldi works on 16-bit integers
+PREEMPHASIS = 0.97
+LIFTER = 22.0
+DELTA_WINDOW = 2  # frames to each side of a first-order derivative
+CPU_FRAMES = 1024  # computed at a time, so that the work stays in the cache
+GPU_FRAMES = 1 << 17  # ... so that it fits the memory
+
+
+class FrontEnd(nn.Module):
+    """x (N, T) samples in [-1, 1] (or (N, F, D0) for kind=stored), lengths (N,) -> features (N, F, D), lengths (N,).
+
+    F = 1 + (T - window) // shift, and 0 where T is shorter than the window. Padding never changes a valid frame;
+    padded frames are zero. Raises InputError for a configuration that makes no sense.
+    """
+
+    window: Tensor
+    filters: Tensor
+    cosines: Tensor
+    delta_kernels: Tensor
+
+    def __init__(self, cfg: FeaturesConfig):
+        super().__init__()
+        check(cfg)
+        self.kind = cfg.kind
+        self.dither, self.floor = cfg.dither, cfg.floor
+        self.window_samples = _samples(cfg.window_ms, cfg.sample_rate_hz)
+        self.shift_samples = _samples(cfg.shift_ms, cfg.sample_rate_hz)
+        self.fft_samples = 1 << (self.window_samples - 1).bit_length()
+        static = {"mfcc": cfg.num_ceps, "wave": self.window_samples}.get(cfg.kind, cfg.num_bins)
+        self.static_dim = static
+        self.dim = static * (1 + cfg.deltas)
+        if cfg.kind in ("logmel", "mfcc", "loglinear"):
+            self.register_buffer("window", povey_window(self.window_samples)[1:].float(), persistent=False)
+            filters = _filters(cfg, self.fft_samples).float().repeat_interleave(2, 0)  # (fft+2, bins)
+            self.register_buffer("filters", filters, persistent=False)
+        if cfg.kind == "mfcc":
+            self.register_buffer("cosines", _cosines(cfg.num_bins, cfg.num_ceps).float(), persistent=False)
+        self.register_buffer("delta_kernels", _delta_kernels(cfg.deltas).float(), persistent=False)
+        self.cmvn = Cmvn(cfg.cmvn, self.dim)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        features, lengths = self.unnormalised(x, lengths)
+        return self.cmvn(features, lengths), lengths
+
+    def unnormalised(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The features before normalisation: (N, F, D), lengths (N,)."""
+        lengths = self.num_frames(lengths.to(x.device))
+        features = self.static(x)  # (N, F, D0)
+        if not features.shape[1]:
+            return features.new_zeros(len(x), 0, self.dim), lengths
+        if len(self.delta_kernels):
+            index = _clamped(features.shape[1], lengths, self.delta_kernels.shape[1] // 2)  # (N, F+2R)
+            padded = features.gather(1, index[:, :, None].expand(-1, -1, features.shape[2]))
+            features = self.append_deltas(padded)
+        return features.masked_fill(~frame_mask(lengths, features.shape[1])[:, :, None], 0.0), lengths
+
+    def num_frames(self, lengths: Tensor) -> Tensor:
+        """Samples (or stored frames) -> frames."""
+        if self.kind == "stored":
+            return lengths
+        return (1 + (lengths - self.window_samples).div(self.shift_samples, rounding_mode="floor")).clamp(min=0)
+
+    def static(self, x: Tensor) -> Tensor:
+        """The features of every frame of x, without derivatives: (N, T) -> (N, F, D0)."""
+        if self.kind == "stored":
+            if x.ndim != 3 or x.shape[2] != self.static_dim:
+                raise InputError(
+                    f"stored features have the shape {tuple(x.shape)}, expected (N, F, {self.static_dim}); "
+                    "set features.num_bins to their dimension"
+                )
+            return x
+        if x.ndim != 2 or not x.is_floating_point():
+            raise InputError(f"samples are {x.dtype} of shape {tuple(x.shape)}, expected float32 (N, T) in [-1, 1]")
+        if x.shape[1] < self.window_samples:
+            return x.new_zeros(len(x), 0, self.static_dim)
+        if self.kind == "wave":
+            frames = x.unfold(1, self.window_samples, self.shift_samples)  # (N, F, W)
+            return frames - frames.mean(2, keepdim=True)
+        with torch.no_grad():
+            x = x * SAMPLE_SCALE
+            if self.dither and self.training:
+                x = x + self.dither * torch.randn_like(x)
+            frames = x.unfold(1, self.window_samples, self.shift_samples)  # (N, F, W), a view
+            at_once = max(1, (CPU_FRAMES if x.device.type == "cpu" else GPU_FRAMES) // len(x))
+            return torch.cat([self.spectral(block) for block in frames.split(at_once, 1)], 1)
+
+    def spectral(self, frames: Tensor) -> Tensor:
+        """Frames of samples (N, F, W) -> log filterbank energies or cepstra (N, F, D0), without gradient."""
+        frames = frames - frames.mean(2, keepdim=True)
+        # The Povey window is zero on the first sample, so that one needs no pre-emphasis and is left out.
+        padded = frames.new_zeros(*frames.shape[:2], self.fft_samples)
+        emphasised = torch.sub(
+            frames[:, :, 1:], frames[:, :, :-1], alpha=PREEMPHASIS, out=padded[:, :, : self.window_samples - 1]
+        )
+        emphasised.mul_(self.window)
+        spectrum = torch.view_as_real(torch.fft.rfft(padded)).flatten(2)  # (N, F, fft+2): real, imaginary, real ...
+        energies = spectrum.mul_(spectrum) @ self.filters  # (N, F, bins): each filter stands on both parts
+        features = energies.clamp_(min=self.floor).log_()
+        return features @ self.cosines if self.kind == "mfcc" else features
+
+    def append_deltas(self, padded: Tensor) -> Tensor:
+        """Features with R frames of context at each end (N, F+2R, D0) -> with derivatives (N, F, D)."""
+        radius = self.delta_kernels.shape[1] // 2
+        frames = max(0, padded.shape[1] - 2 * radius)
+        shifted = [padded[:, i : i + frames] for i in range(2 * radius + 1)]  # each (N, F, D0)
+        deltas = [sum(w * x for w, x in zip(kernel, shifted, strict=True)) for kernel in self.delta_kernels]
+        return torch.cat([shifted[radius], *deltas], 2)
+
+    def set_global_stats(self, mean: Tensor, std: Tensor) -> None:
+        """Mean and standard deviation, each (D,), for cmvn=global, and the prior of cmvn=running."""
+        self.cmvn.set_stats(mean, std)
+
+    @torch.no_grad()
+    def accumulate_stats(self, x: Tensor, lengths: Tensor) -> None:
+        """Add a batch, as given to `forward`, to the global statistics; they are ready for use after each call."""
+        self.cmvn.accumulate(*self.unnormalised(x, lengths))
+
+    def stream(self) -> "FeatureStream":
+        """Features of one utterance as it comes in. Raises InputError for cmvn=utterance, which needs its end."""
+        return FeatureStream(self)
+
+
+class FeatureStream:
+    """`accept(samples (T,)) -> (F, D)` gives the frames that are complete so far, `finish() -> (F, D)` the rest.
+
+    For kind=stored `accept` takes frames (F, D0). Derivatives hold frames back until their right context is there.
+    """
+
+    def __init__(self, frontend: FrontEnd):
+        self._frontend = frontend
+        self._normalise = frontend.cmvn.stream()
+        self._device = frontend.cmvn.mean.device
+        self._radius = frontend.delta_kernels.shape[1] // 2
+        self._rest = torch.zeros(0, device=self._device)  # samples from the start of the next frame on
+        self._context = torch.zeros(1, 0, frontend.static_dim, device=self._device)  # frames around the next one
+
+    @torch.no_grad()
+    def accept(self, samples: Tensor | np.ndarray) -> Tensor:
+        x = torch.as_tensor(samples).to(self._device)
+        if self._frontend.kind == "stored":
+            return self._derive(self._frontend.static(x[None]))
+        x = torch.cat([self._rest, x])
+        static = self._frontend.static(x[None])  # (1, F, D0)
+        self._rest = x[static.shape[1] * self._frontend.shift_samples :]
+        return self._derive(static)
+
+    @torch.no_grad()
+    def finish(self) -> Tensor:
+        return self._derive(self._context[:, -1:].repeat(1, self._radius, 1))
+
+    def _derive(self, static: Tensor) -> Tensor:
+        """New frames (1, F, D0) -> the frames whose right context is known, derived and normalised (F', D)."""
+        if not self._context.shape[1]:
+            self._context = static[:, :1].repeat(1, self._radius, 1)
+        context = torch.cat([self._context, static], 1)
+        ready = max(0, context.shape[1] - 2 * self._radius)
+        self._context = context[:, ready:]
+        return self._normalise(self._frontend.append_deltas(context)[0])
+
+
+def check(cfg: FeaturesConfig) -> None:
+    """Raises InputError naming the first option that makes no sense."""
+    if cfg.kind not in KINDS:
+        near = difflib.get_close_matches(cfg.kind, KINDS, 1)
+        raise InputError(
+            f"features.kind is {cfg.kind!r}, expected one of {', '.join(KINDS)}"
+            + (f"; did you mean {near[0]}?" if near else "")
+        )
+    if cfg.num_bins < 1 or cfg.deltas < 0:
+        raise InputError(
+            f"features.num_bins is {cfg.num_bins} and features.deltas {cfg.deltas}; "
+            "expected at least one bin and no fewer than zero deltas"
+        )
+    if cfg.kind == "stored":
+        return
+    if cfg.floor <= 0 or cfg.dither < 0:
+        raise InputError(
+            f"features.floor is {cfg.floor} and features.dither {cfg.dither}; expected above zero, and no less"
+        )
+    if not 0 < _samples(cfg.shift_ms, cfg.sample_rate_hz) <= _samples(cfg.window_ms, cfg.sample_rate_hz):
+        raise InputError(
+            f"features.shift_ms is {cfg.shift_ms} and features.window_ms {cfg.window_ms}; "
+            "expected a shift above zero and at most the window"
+        )
+    if cfg.kind == "mfcc" and not 0 < cfg.num_ceps <= cfg.num_bins:
+        raise InputError(f"features.num_ceps is {cfg.num_ceps}, expected 1 to features.num_bins={cfg.num_bins}")
+    if cfg.kind != "wave" and not 0 <= cfg.low_hz < _high_hz(cfg) <= cfg.sample_rate_hz / 2:
+        raise InputError(
+            f"the filters reach from features.low_hz={cfg.low_hz} to {_high_hz(cfg)} Hz; "
+            f"expected a rising range within 0 to {cfg.sample_rate_hz / 2} Hz"
+        )
+
+
+def povey_window(samples: int) -> Tensor:
+    """Kaldi's default window, a Hann window to the power of 0.85: (samples,) float64."""
+    return torch.hann_window(samples, periodic=False, dtype=torch.float64).pow(0.85)
+
+
+def _samples(ms: float, rate_hz: int) -> int:
+    return math.floor(ms * rate_hz / 1000 + 1e-6)
+
+
+def _high_hz(cfg: FeaturesConfig) -> float:
+    return cfg.high_hz if cfg.high_hz > 0 else cfg.sample_rate_hz / 2 + cfg.high_hz
+
+
+def _filters(cfg: FeaturesConfig, fft_samples: int) -> Tensor:
+    """Triangles evenly spaced in mel (or Hz for loglinear): (fft/2+1, bins) float64; the Nyquist bin counts for 0."""
+
+    def scale(hz: Tensor) -> Tensor:
+        return hz if cfg.kind == "loglinear" else 1127.0 * torch.log1p(hz / 700.0)
+
+    edges = scale(torch.tensor([cfg.low_hz, _high_hz(cfg)], dtype=torch.float64))
+    points = edges[0] + (edges[1] - edges[0]) / (cfg.num_bins + 1) * torch.arange(cfg.num_bins + 2)
+    left, centre, right = points[:-2], points[1:-1], points[2:]
+    hz = torch.arange(fft_samples // 2 + 1, dtype=torch.float64) * (cfg.sample_rate_hz / fft_samples)
+    at = scale(hz)[:, None]  # (fft/2+1, 1)
+    filters = torch.minimum((at - left) / (centre - left), (right - at) / (right - centre)).clamp(min=0)
+    filters[-1] = 0
+    return filters
+
+
+def _cosines(bins: int, ceps: int) -> Tensor:
+    """The orthonormal DCT-II with cepstral liftering: (bins, ceps) float64."""
+    k = torch.arange(ceps, dtype=torch.float64)
+    n = torch.arange(bins, dtype=torch.float64)[:, None]
+    cosines = math.sqrt(2 / bins) * torch.cos(math.pi / bins * (n + 0.5) * k)
+    cosines[:, 0] = math.sqrt(1 / bins)
+    return cosines * (1 + 0.5 * LIFTER * torch.sin(math.pi * k / LIFTER))
+
+
+def _delta_kernels(orders: int) -> Tensor:
+    """Regression kernels of the derivatives 1..orders, each the first applied again: (orders, 2R+1) float64."""
+    first = torch.arange(-DELTA_WINDOW, DELTA_WINDOW + 1, dtype=torch.float64)
+    first = first / first.square().sum()
+    kernels = torch.zeros(orders, 2 * DELTA_WINDOW * orders + 1, dtype=torch.float64)
+    kernel = torch.ones(1, dtype=torch.float64)
+    for order in range(orders):
+        padded = nn.functional.pad(kernel, (2 * DELTA_WINDOW, 2 * DELTA_WINDOW))
+        kernel = padded.unfold(0, len(first), 1) @ first.flip(0)
+        margin = DELTA_WINDOW * (orders - order - 1)
+        kernels[order, margin : margin + len(kernel)] = kernel
+    return kernels
+
+
+def _clamped(frames: int, lengths: Tensor, radius: int) -> Tensor:
+    """Frame numbers -radius .. frames+radius-1 held within each utterance: (N, frames + 2 radius)."""
+    index = torch.arange(-radius, frames + radius, device=lengths.device).expand(len(lengths), -1)
+    return torch.minimum(index, lengths[:, None] - 1).clamp(min=0)

@@ -1,0 +1,14 @@
+"""Pictures as PNG files, written whole or not at all."""
+
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from asr.files import atomic_write
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    FigureCanvasAgg(figure)
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})

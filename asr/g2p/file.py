@@ -1,0 +1,111 @@
+"""The file of a pronunciation model: a compressed npz, whose members carry checksums and hold numbers alone.
+
+    tables     uint8      JSON in UTF-8: {"format": "asr g2p 1", "chunks": [["ph", ["F"]], ["e", []], ...] in ascending
+                          order, "letter_names": {"b": ["B", "IY"], ...}, "spelled_share": 0.74}
+    nN_children, nN_word, nN_log10_prob, nN_log10_backoff     the N-grams, in ascending order of their words
+
+N-grams are stored as a tree: `children` counts those that continue each (N-1)-gram, `word` is each one's last word (0
+to 2 are the marks `<unk> <s> </s>`, k + 3 is chunk k). Log-probabilities are float16, exact to a part in 2048.
+"""
+
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from asr.errors import InputError
+from asr.files import atomic_write
+from asr.g2p.alignment import Pair
+from asr.lm.model import Ngrams, find
+from asr.words import MARKS
+
+FORMAT = "asr g2p 1"
+_DAMAGE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    AttributeError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+
+
+class Contents(NamedTuple):
+    chunks: list[Pair]
+    letter_names: dict[str, tuple[str, ...]]
+    spelled_share: float
+    orders: list[Ngrams]
+
+
+def write(path: str | Path, contents: Contents) -> None:
+    chunks, letter_names, spelled_share, orders = contents
+    tables = {"format": FORMAT, "chunks": chunks, "letter_names": letter_names, "spelled_share": spelled_share}
+    members = {"tables": np.frombuffer(json.dumps(tables, ensure_ascii=False).encode(), np.uint8)}
+    num_words = len(MARKS) + len(chunks)
+    keys: list[np.ndarray] = []
+    num_histories = 1
+    for n, ngrams in enumerate(orders, 1):
+        history = find(keys, ngrams.ids[:, :-1], num_words)
+        keys.append(history * num_words + ngrams.ids[:, -1])
+        children = np.bincount(history, minlength=num_histories)
+        members[f"n{n}_children"] = children.astype(np.min_scalar_type(children.max()))
+        members[f"n{n}_word"] = ngrams.ids[:, -1].astype(np.min_scalar_type(num_words))
+        members[f"n{n}_log10_prob"] = ngrams.log10_prob.astype(np.float16)
+        members[f"n{n}_log10_backoff"] = ngrams.log10_backoff.astype(np.float16)
+        num_histories = len(ngrams.ids)
+    with atomic_write(path, "wb") as file:
+        np.savez_compressed(file, **members)  # type: ignore[arg-type]
+
+
+def read(path: str | Path) -> Contents:
+    """Raises InputError naming a file that is missing, no such model, or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as members:
+            return _parsed({name: members[name] for name in members.files})
+    except FileNotFoundError as e:
+        raise InputError(f"there is no pronunciation model {path}; `asr g2p train` writes one") from e
+    except _DAMAGE as e:
+        raise InputError(f"{path} is no pronunciation model or is damaged ({e}); `asr g2p train` writes one") from e
+
+
+def _parsed(members: Mapping[str, np.ndarray]) -> Contents:
+    """Raises ValueError or the like where the members do not fit together."""
+    tables = json.loads(members["tables"].tobytes())
+    if tables["format"] != FORMAT:
+        raise ValueError(f"its format is not '{FORMAT}'")
+    chunks = [(str(letters), tuple(map(str, units))) for letters, units in tables["chunks"]]
+    if not chunks or any(not letters for letters, _ in chunks):
+        raise ValueError("it has no chunks, or one without letters")
+    names = {str(letter): tuple(map(str, units)) for letter, units in tables["letter_names"].items()}
+    share = float(tables["spelled_share"])
+    if not 0 <= share <= 1:
+        raise ValueError(f"its spelled_share is {share}, no probability")
+    return Contents(chunks, names, share, _tree(members, len(MARKS) + len(chunks)))
+
+
+def _tree(members: Mapping[str, np.ndarray], num_words: int) -> list[Ngrams]:
+    ids = np.zeros((1, 0), np.int32)
+    orders = []
+    for n in range(1, 1 + sum(name.endswith("_word") for name in members)):
+        children, word, prob, backoff = (
+            members[f"n{n}_{x}"] for x in ("children", "word", "log10_prob", "log10_backoff")
+        )
+        history = np.repeat(np.arange(len(ids)), children)
+        key = history * num_words + word
+        sound = len(children) == len(ids) and (word < num_words).all() and (np.diff(key) > 0).all()
+        if not sound or not (np.isfinite(prob).all() and np.isfinite(backoff).all() and (prob <= 0).all()):
+            raise ValueError(f"its {n}-grams do not fit together")
+        if n == 1 and len(word) != num_words:
+            raise ValueError("its 1-grams are not its chunks")
+        ids = np.concatenate([ids[history], word[:, None].astype(np.int32)], axis=1)
+        orders.append(Ngrams(ids, prob.astype(np.float32), backoff.astype(np.float32)))
+    if not orders:
+        raise ValueError("it has no n-grams")
+    return orders

@@ -1,0 +1,105 @@
+"""Graphs of what a caller lists: words, phrases or a grammar, and nothing else. Made in memory, in milliseconds.
+
+A file of a list holds an entry a line, a word or several, and behind a tab its weight where it is not 1:
+
+    yes
+    turn on the light	2.5
+
+What is said may be none of it: see `asr.search.searchers.GraphSearcher` on rejection.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from asr.errors import InputError
+from asr.graph import pack
+from asr.graph.automaton import Automaton
+from asr.graph.expand import Forest
+from asr.graph.lexicon_fst import spell
+from asr.graph.minimize import minimize
+from asr.graph.opened import Graph
+from asr.text.lexicon import Lexicon, name_some
+from asr.tokens import BLANK, SPACE, Tokens
+
+LEAST, MOST = 1e-9, 1e9  # weights
+
+
+def read_list(path: str | Path) -> dict[str, float]:
+    """Entries and their weights. Raises InputError naming the file, and a line that has no entry, no good weight, or an
+    entry that stands there with another weight."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"cannot read the list {path}: {e}; it holds a word or phrase a line, in UTF-8") from e
+    entries: dict[str, float] = {}
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            entry, weight = _parse(line, f"{path}:{number}")
+            if entries.setdefault(entry, weight) != weight:
+                raise InputError(f"{path}:{number}: '{entry}' has the weight {weight:g} here and another above")
+    if not entries:
+        raise InputError(f"the list {path} is empty; write a word or phrase a line")
+    return entries
+
+
+def _parse(line: str, where: str) -> tuple[str, float]:
+    entry, tab, weight = line.partition("\t")
+    entry = " ".join(entry.split())
+    if not entry:
+        raise InputError(f"{where}: expected 'entry' or 'entry<TAB>weight'")
+    try:
+        value = float(weight) if tab and weight.strip() else 1.0
+    except ValueError:
+        raise InputError(f"{where}: the weight '{weight}' of '{entry}' is no number") from None
+    if not LEAST <= value <= MOST:
+        raise InputError(f"{where}: '{entry}' has the weight {value:g}; it must be from {LEAST:g} to {MOST:g}")
+    return entry, value
+
+
+def list_grammar(entries: Mapping[str, float], labels: Mapping[str, int]) -> Automaton:
+    """G: exactly one of the entries, each as likely as its weight says. A tree of words, costs where entries part.
+
+    Raises InputError for a weight out of range.
+    """
+    if odd := next((e for e, weight in entries.items() if not LEAST <= weight <= MOST), None):
+        raise InputError(f"the entry '{odd}' has the weight {entries[odd]:g}; it must be from {LEAST:g} to {MOST:g}")
+    total = sum(entries.values())
+    children: dict[tuple[int, int], int] = {}  # (state, label) -> state
+    mass, final = [total], [0.0]  # of each state: the weights below it, and of the entry that ends there
+    for entry, weight in entries.items():
+        state = 0
+        for word in entry.split():
+            state = children.setdefault((state, labels[word]), len(mass))
+            if state == len(mass):
+                mass.append(0.0)
+                final.append(0.0)
+            mass[state] += weight
+        final[state] = weight
+    mass_of, last = np.array(mass), np.array(final)
+    source, label = np.array([*children]).T
+    target = np.array([*children.values()])
+    with np.errstate(divide="ignore"):
+        ends = np.log(mass_of) - np.log(last)
+    return Automaton.from_arcs(0, ends, source, label, label, np.log(mass_of[source]) - np.log(mass_of[target]), target)
+
+
+def words_of(entries: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(word for entry in entries for word in entry.split()))
+
+
+def closed_graph(grammar: Automaton, words: list[str], lexicon: Lexicon, tokens: Tokens,
+                 silence: str | None = None) -> Graph:  # fmt: skip
+    """The graph of a grammar over `words`, labels 1 .. W, for the implicit topology.
+
+    Raises InputError naming words that the lexicon or the token table cannot spell.
+    """
+    separator = SPACE if SPACE in tokens else None
+    units = set(tokens.symbols) - {BLANK, SPACE}
+    spelled = {word: [s for s in lexicon.pronunciations[word] if s and units.issuperset(s)] for word in words}
+    if unspelled := [word for word, spellings in spelled.items() if not spellings]:
+        raise InputError(f"{len(unspelled)} words cannot be spelled in this model's units: {name_some(unspelled)}; "
+                         "clean the text as that of the training was (`asr text clean`)")  # fmt: skip
+    spellings = spell(words, Lexicon(spelled), tokens, silence, separator)
+    return Graph.from_bytes(pack.to_bytes(minimize(Forest(grammar, spellings)).arrays(), implicit=True))

@@ -1,0 +1,33 @@
+"""The acoustic model: front end and net together, from samples (or stored features) to token log-probs."""
+
+import torch
+from torch import Tensor, nn
+
+from asr.config import FeaturesConfig, ModelConfig
+from asr.features.frontend import FrontEnd
+from asr.models import build_model
+
+
+class AcousticModel(nn.Module):
+    """samples (N, T) or stored features (N, F, D0), lengths (N,) -> log-probs (N, F', V), lengths' (N,)."""
+
+    def __init__(self, features: FeaturesConfig, model: ModelConfig, num_tokens: int):
+        super().__init__()
+        self.frontend = FrontEnd(features)
+        self.net = build_model(model, self.frontend.dim, num_tokens)
+        self.num_tokens = num_tokens
+        self.subsampling = model.subsampling
+        self.frame_s = features.shift_ms / 1000 * model.subsampling  # seconds an output frame
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        features, lengths = self.frontend(x, lengths)  # (N, F, D)
+        return self.net(features, lengths)
+
+    @torch.inference_mode()
+    def score(self, batch: list[Tensor]) -> list[Tensor]:
+        """Log-probs (F', V) of each recording (T,) or feature matrix (F, D0), scored as one batch, on the CPU."""
+        lengths = torch.tensor([len(x) for x in batch])
+        device = next(self.parameters()).device
+        padded = nn.utils.rnn.pad_sequence(batch, batch_first=True)
+        log_probs, frames = self(padded.to(device), lengths.to(device))
+        return [log_probs[i, :n].cpu() for i, n in enumerate(frames.tolist())]

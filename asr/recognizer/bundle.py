@@ -1,0 +1,251 @@
+"""A whole recogniser in one file, `*.asr`.
+
+It is a zip archive whose members are stored, not compressed, each starting at a multiple of `ALIGNMENT` bytes, so
+that the graph is used where it lies in the mapped file:
+
+    model.safetensors   the weights            config.json   features, model, decoder and unit
+    tokens.txt          the net's outputs      card.md       what it is, for people
+    graph.bin, words.txt, lexicon.txt          the compiled graph; or
+    tree.bin, lm.ngram                         the dynamic one; neither in a recogniser without a graph
+    checksums.json      {"format": 1, "sha256": {member: digest}}
+
+Nothing in it is code: no pickle, no class names, no paths. The same input gives the same bytes.
+"""
+
+import hashlib
+import json
+import mmap
+import shutil
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from safetensors import SafetensorError
+from safetensors import torch as safetensors
+
+from asr.config import Config
+from asr.errors import InputError
+from asr.files import atomic_write
+from asr.graph.dynamic import NGRAM, STATIC_FILES, TREE, Language
+from asr.graph.ngram_file import NgramFile
+from asr.graph.opened import Graph
+from asr.graph.tree import Tree
+from asr.models.acoustic import AcousticModel
+from asr.search.space import DynamicSpace, SearchSpace, check_same_tokens, read_stats
+from asr.text.lexicon import Lexicon
+from asr.tokens import Tokens
+
+FORMAT = 1
+ALIGNMENT = 64
+MAX_BYTES = 8 << 30  # of a bundle
+MAX_TEXT_BYTES = 256 << 20  # of each member but the weights and the graph
+_GROUPS = ("features", "model", "decoder")
+_MODEL_MEMBERS = ("model.safetensors", "config.json", "tokens.txt", "card.md")
+_GRAPH_MEMBERS = {"static": STATIC_FILES, "dynamic": (TREE, NGRAM)}
+_LARGE_MEMBERS = ("model.safetensors", "graph.bin", TREE, NGRAM)
+_SUMS = "checksums.json"
+_PADDING_ID = 0xD935  # the extra field of Android's zipalign
+_LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7; the last two are the lengths of name and extra field
+
+
+@dataclass(frozen=True)
+class Bundle:
+    model: AcousticModel
+    cfg: Config  # features, model, decoder, tokens.unit and graph.silence are the bundle's; the rest are defaults
+    tokens: Tokens
+    space: SearchSpace | None
+    card: str
+
+
+def write(
+    path: str | Path, model: AcousticModel, cfg: Config, tokens: Tokens, graph_dir: str | Path | None, card: str
+) -> None:
+    """Write a bundle, whole or not at all. `graph_dir` is what `asr graph` wrote; None makes a greedy recogniser.
+
+    Raises InputError when the model or the graph is of another token set, or the graph lacks a file.
+    """
+    if model.num_tokens != len(tokens):
+        raise InputError(
+            f"the model has {model.num_tokens} outputs, the token table {len(tokens)}; are both of one run?"
+        )
+    stats = {} if graph_dir is None else read_stats(graph_dir)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    contents: dict[str, bytes | Path] = {
+        "model.safetensors": safetensors.save(state),
+        "config.json": json.dumps(_config_data(cfg, stats.get("silence")), indent=1, sort_keys=True).encode(),
+        "tokens.txt": "".join(symbol + "\n" for symbol in tokens.symbols).encode(),
+        "card.md": card.encode(),
+    }
+    if graph_dir is not None:
+        check_same_tokens(tokens, Tokens.read(Path(graph_dir) / "tokens.txt"), graph_dir)
+        contents |= {name: Path(graph_dir) / name for name in _GRAPH_MEMBERS[stats.get("kind", "static")]}
+    sums = {}
+    with atomic_write(path, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+        for name, content in contents.items():
+            sums[name] = _add(archive, name, content)
+        _add(archive, _SUMS, json.dumps({"format": FORMAT, "sha256": sums}, indent=1).encode())
+
+
+def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
+    """Open a bundle. The graph stays in the file, which is mapped into memory and shared by all who open it.
+
+    Raises InputError when it is no bundle, larger than `max_bytes`, damaged (naming the member), or of a later format.
+    """
+    members = _members(Path(path), max_bytes)
+    texts = {name: _text(data, name, path) for name, data in members.items() if name.endswith((".txt", ".md", ".json"))}
+    cfg = _config(texts["config.json"], path)
+    tokens = Tokens(texts["tokens.txt"].splitlines())
+    space = None
+    if "graph.bin" in members:
+        words = texts["words.txt"].removesuffix("\n").split("\n")
+        lexicon = Lexicon.parse(texts["lexicon.txt"], f"{path}: lexicon.txt")
+        space = SearchSpace(Graph.from_bytes(members["graph.bin"]), words, lexicon, cfg.graph.silence)
+    elif TREE in members:
+        tree, ngram = (np.frombuffer(members[name], np.uint8) for name in (TREE, NGRAM))
+        language = Language(Tree(tree, f"{path}: {TREE}"), NgramFile(ngram, f"{path}: {NGRAM}"))
+        space = DynamicSpace.of(language, cfg.graph.silence)
+    return Bundle(_model(members["model.safetensors"], cfg, tokens, path), cfg, tokens, space, texts["card.md"])
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes | Path) -> str:
+    """Store a member at an aligned offset; returns its sha256."""
+    try:
+        source: IO[bytes] = content.open("rb") if isinstance(content, Path) else BytesIO(content)
+    except OSError as e:
+        raise InputError(f"cannot read the graph: {e}; run `asr graph` again") from e
+    member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    member.create_system = 3  # unix, on every system
+    member.external_attr = 0o644 << 16
+    member.file_size = content.stat().st_size if isinstance(content, Path) else len(content)
+    assert archive.fp is not None
+    zip64 = 20 if member.file_size * 1.05 > zipfile.ZIP64_LIMIT else 0  # the field that zipfile adds itself
+    start = archive.fp.tell() + _LOCAL_HEADER.size + len(name) + 4 + zip64
+    member.extra = struct.pack("<HH", _PADDING_ID, -start % ALIGNMENT) + bytes(-start % ALIGNMENT)
+    with source, archive.open(member, "w") as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+        source.seek(0)
+        return _sha256(source)
+
+
+def _sha256(source: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := source.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _members(path: Path, max_bytes: int) -> dict[str, memoryview]:
+    """Every member's bytes within the mapped file, checked against the checksums."""
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise InputError(f"{path} has {size} bytes, more than the limit of {max_bytes}; raise max_bytes")
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            infos = archive.infolist()
+            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except OSError as e:
+        raise InputError(f"cannot read the bundle {path}: {e}; `asr bundle` writes one") from e
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as e:
+        raise InputError(
+            f"{path} is no bundle or was cut short ({e}); copy it again or make it with `asr bundle`"
+        ) from e
+    names = {info.filename for info in infos}
+    if len(names) < len(infos):
+        raise InputError(f"{path} holds a member twice; make it again with `asr bundle`")
+    graph = next((files for files in _GRAPH_MEMBERS.values() if files[0] in names), ())
+    allowed = {*_MODEL_MEMBERS, _SUMS, *graph}
+    if odd := sorted(names ^ allowed):
+        raise InputError(
+            f"{path}: member {odd[0]} is missing or does not belong there; make it again with `asr bundle`"
+        )
+    members = {info.filename: _slice(mapped, info, path) for info in infos}
+    _verify(members, {info.filename: info.CRC for info in infos}, path)
+    return members
+
+
+def _slice(mapped: memoryview, info: zipfile.ZipInfo, path: Path) -> memoryview:
+    limit = len(mapped) if info.filename in _LARGE_MEMBERS else MAX_TEXT_BYTES
+    header = mapped[info.header_offset : info.header_offset + _LOCAL_HEADER.size]
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size > limit or len(header) < _LOCAL_HEADER.size:
+        raise InputError(f"{path}: member {info.filename} is compressed, too large or cut short; copy the bundle again")
+    name_length, extra_length = _LOCAL_HEADER.unpack(header)[-2:]
+    start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+    return mapped[start : start + info.file_size]
+
+
+def _verify(members: dict[str, memoryview], crcs: dict[str, int], path: Path) -> None:
+    sums = members.pop(_SUMS)
+    if zlib.crc32(sums) != crcs[_SUMS]:
+        raise InputError(f"{path}: member {_SUMS} is damaged; copy the bundle again")
+    try:
+        data = json.loads(bytes(sums))
+        version, digests = data["format"], {name: data["sha256"][name] for name in members}
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
+        raise InputError(
+            f"{path}: member {_SUMS} is not what `asr bundle` writes ({e!r}); make the bundle again"
+        ) from e
+    if version != FORMAT:
+        raise InputError(f"{path} is of bundle format {version}, this version reads {FORMAT}; update the toolkit")
+    for name, data in members.items():
+        if hashlib.sha256(data).hexdigest() != digests[name]:
+            raise InputError(f"{path}: member {name} is damaged (sha256 differs); copy the bundle again")
+
+
+def _text(data: memoryview, name: str, path: str | Path) -> str:
+    try:
+        return bytes(data).decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise InputError(f"{path}: member {name} is not UTF-8 ({e}); make the bundle again") from e
+
+
+def _config_data(cfg: Config, silence: str | None) -> dict[str, Any]:
+    """What decoding needs of the configuration: no paths of the machine it was trained on."""
+    groups = {name: _plain(getattr(cfg, name)) for name in _GROUPS}
+    return groups | {"unit": cfg.tokens.unit, "silence": silence}
+
+
+def _plain(group: Any) -> Any:
+    return OmegaConf.to_container(OmegaConf.create(group), resolve=True)
+
+
+def _config(text: str, path: str | Path) -> Config:
+    """Inverse of `_config_data`, every key and type checked."""
+    cfg = Config()
+    try:
+        data = json.loads(text)
+        if "${" in text:
+            raise ValueError("it holds a reference ${")
+        for name in _GROUPS:
+            schema = OmegaConf.structured(type(getattr(cfg, name)))
+            setattr(cfg, name, OmegaConf.to_object(OmegaConf.merge(schema, data[name])))
+        cfg.tokens.unit, cfg.graph.silence = data["unit"], data["silence"]
+        if not isinstance(cfg.graph.silence, str | None):
+            raise TypeError("silence is no token")
+    except (ValueError, KeyError, TypeError, RecursionError, OmegaConfBaseException) as e:
+        raise InputError(f"{path}: member config.json is not of this version ({e!r}); make the bundle again") from e
+    return cfg
+
+
+def _model(data: memoryview, cfg: Config, tokens: Tokens, path: str | Path) -> AcousticModel:
+    """Build the model and fill it. Shapes are compared first on a model without memory, whatever its size."""
+    try:
+        state = safetensors.load(bytes(data))
+    except SafetensorError as e:
+        raise InputError(f"{path}: member model.safetensors cannot be read ({e}); make the bundle again") from e
+    with torch.device("meta"):
+        wanted = {k: v.shape for k, v in AcousticModel(cfg.features, cfg.model, len(tokens)).state_dict().items()}
+    if odd := sorted(k for k in wanted.keys() | state.keys() if k not in state or wanted.get(k) != state[k].shape):
+        raise InputError(
+            f"{path}: tensor {odd[0]} of model.safetensors does not fit config.json; make the bundle again"
+        )
+    model = AcousticModel(cfg.features, cfg.model, len(tokens))
+    model.load_state_dict(state)
+    return model.eval()

@@ -1,0 +1,60 @@
+"""From log-probs to words with times.
+
+Times. A net trained with CTC marks each token by a short peak, so a word starts at the first frame of its first
+token; after the last frame of its last token it lasts `EXTENSION_S` longer, but at most half the way to the next
+word.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from asr.errors import InputError
+from asr.hypothesis import Alternative, Hypothesis, Word
+from asr.search.phrases import Phrases
+from asr.search.searchers import FoundWord, Searcher
+
+EXTENSION_S = 0.1
+
+
+def decode_log_probs(
+    log_probs: np.ndarray,
+    searcher: Searcher,
+    frame_s: float,
+    id: str = "",
+    duration_s: float | None = None,
+    phrases: Phrases | None = None,
+    reject_below: float = 0.0,
+) -> Hypothesis:
+    """Search log-probs (F, V), natural log, for words with times in seconds; `frame_s` is the length of a frame.
+
+    Words of less confidence than `reject_below` are not accepted: they stay in `words`, but not in the text.
+
+    Raises InputError when the log-probs are no matrix or hold NaN.
+    """
+    if log_probs.ndim != 2 or np.isnan(log_probs).any():
+        raise InputError(
+            f"the log-probs of utterance '{id}' have shape {log_probs.shape} and {np.isnan(log_probs).sum()} NaN; "
+            "expected (frames, tokens) without NaN: the model may have diverged"
+        )
+    frames = len(log_probs)
+    duration_s = frames * frame_s if duration_s is None else duration_s
+    if frames == 0:
+        return Hypothesis(id, "", [], 0.0, duration_s, complete=True)
+    found = searcher.search(np.ascontiguousarray(log_probs, dtype=np.float32), phrases)
+    words = list(_timed(found.words, frames, frame_s, reject_below))
+    text = " ".join(w.word for w in words if w.accepted)
+    others = [Alternative(*other) for other in found.alternatives]
+    return Hypothesis(id, text, words, found.cost, duration_s, found.complete, others)
+
+
+def _timed(words: Sequence[FoundWord], frames: int, frame_s: float, reject_below: float) -> Iterator[Word]:
+    starts = [found.segments[0].start for found in words]
+    for number, found in enumerate(words):
+        end = found.segments[-1].end
+        room = (starts[number + 1] - end) / 2 if number + 1 < len(words) else frames - end
+        end_s = end * frame_s + min(EXTENSION_S, room * frame_s)
+        confidence = round(found.confidence, 4)
+        yield Word(
+            found.word, round(starts[number] * frame_s, 3), round(end_s, 3), confidence, confidence >= reject_below
+        )

@@ -1,0 +1,65 @@
+"""From log-probs to words with times, and decoding whole manifests.
+
+Times. A net trained with CTC marks each token by a short peak, so a word starts at the first frame of its first
+token; after the last frame of its last token it lasts `EXTENSION_S` longer, but at most half the way to the next
+word.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from asr import hypothesis
+from asr.errors import InputError
+from asr.hypothesis import Hypothesis
+from asr.manifest import Utterance
+from asr.search.phrases import Phrases
+
+if TYPE_CHECKING:
+    from asr.recognizer.recognizer import Recognizer
+
+
+def decode_manifest(
+    recognizer: "Recognizer",
+    utterances: Sequence[Utterance],
+    path: str | Path,
+    threads: int = 0,
+    phrases: Phrases | None = None,
+) -> list[Hypothesis]:
+    """Recognise every utterance and write `path` (hyp.jsonl), in the order given.
+
+    An utterance that cannot be read is named and left out; InputError when that befalls all. `threads` search at a
+    time (0: one a core). Prints where the result lies and the real-time factor, reading and scoring included.
+    """
+    started = time.monotonic()
+    heard_s = 0.0
+    found: dict[str, Hypothesis] = {}
+
+    def search(item: tuple[str, np.ndarray, float]) -> Hypothesis:
+        return recognizer.search(*item, phrases)
+
+    with (
+        tqdm(total=len(utterances), unit="utt", desc="decode") as bar,
+        ThreadPoolExecutor(threads or os.cpu_count()) as pool,
+    ):
+        for batch in recognizer.score_utterances(utterances, bar):
+            for hypo in pool.map(search, batch):
+                found[hypo.id] = hypo
+                heard_s += hypo.duration_s
+                bar.update()
+    if not found:
+        raise InputError(f"none of the {len(utterances)} utterances could be decoded; see the reasons above")
+    ordered = [found[u.id] for u in utterances if u.id in found]
+    hypothesis.write(path, ordered)
+    took_s = time.monotonic() - started
+    print(
+        f"decoded {len(ordered)} of {len(utterances)} utterances, {heard_s:.1f} s of audio in {took_s:.1f} s "
+        f"(real-time factor {took_s / max(heard_s, 1e-9):.3f}) -> {path}"
+    )
+    return ordered

@@ -1,0 +1,164 @@
+"""Lattices in the forms of other tools: OpenFst, Kaldi's text archives, SVG."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pywrapfst
+
+from asr.errors import InputError
+from asr.files import atomic_write
+from asr.graph.automaton import Automaton
+from asr.graph.draw import draw
+from asr.search.lattice import ARC, FINAL, Lattice
+from asr.tokens import Tokens
+
+
+def to_automaton(lattice: Lattice) -> Automaton:
+    """An acceptor of word labels with the whole cost on each arc."""
+    arcs = lattice.arcs
+    return Automaton.from_arcs(
+        0, lattice.final_costs, arcs["from"], arcs["word"], arcs["word"], lattice.costs, arcs["to"]
+    )
+
+
+def to_openfst(lattice: Lattice) -> pywrapfst.MutableFst:
+    """As `to_automaton`; `.write(path)` gives OpenFst's binary form, `.print()` its text."""
+    return to_automaton(lattice).to_openfst() if lattice.num_states else pywrapfst.VectorFst()
+
+
+def draw_lattice(lattice: Lattice, path: str | Path, words: Sequence[str]) -> bool:
+    """Write an SVG with words and costs; False, with a warning, where graphviz is missing."""
+    return draw(to_automaton(lattice), path, words, words)
+
+
+def write_kaldi(path: str | Path, lattices: Mapping[str, Lattice], words: Sequence[str] | None = None) -> None:
+    """Write a text archive of Kaldi's CompactLattice: `ark,t:PATH` to its tools.
+
+    An arc is `from to word graph,acoustic,label_label_...`: token + 1 of each frame stands where Kaldi has transition
+    ids, as in CTC graphs there. Words are written as labels, or by name when `words` are given. Acoustic costs are
+    scaled as the search did; `lattice.scaled(acoustic=1 / scale)` gives Kaldi's unscaled ones.
+    """
+    with atomic_write(path) as file:
+        for name, lattice in lattices.items():
+            if not name or name.split() != [name]:
+                raise InputError(f"the lattice's id '{name}' holds spaces; Kaldi's archives part ids by them")
+            file.write("\n".join([name, *_kaldi_lines(lattice, words), "", ""]))
+
+
+def _kaldi_lines(lattice: Lattice, words: Sequence[str] | None) -> Iterator[str]:
+    ends = dict(zip(lattice.finals["state"].tolist(), range(len(lattice.finals)), strict=True))
+    for state in range(lattice.num_states):
+        for k in range(lattice.first[state], lattice.first[state + 1]):
+            arc = lattice.arcs[k]
+            word = int(arc["word"]) if words is None else words[arc["word"]]
+            yield f"{state} {arc['to']} {word} {_weight(lattice, state, arc, k)}"
+        if state in ends:
+            end = ends[state]
+            yield f"{state} {_weight(lattice, state, lattice.finals[end], lattice.num_arcs + end)}"
+
+
+def _weight(lattice: Lattice, state: int, record: Any, k: int) -> str:
+    """Graph cost, acoustic cost and labels; frames that were passed over stand before the next one as blanks."""
+    begin = int(np.searchsorted(lattice.frames, lattice.state_frames[state]))
+    tokens = lattice.tokens_of(k)
+    labels: list[int] = []
+    for frame, token in zip(range(begin, begin + len(tokens)), tokens.tolist(), strict=True):
+        gap = lattice.frames[frame] - (lattice.frames[frame - 1] + 1 if frame else 0)
+        labels += [Tokens.label(0)] * int(gap) + [Tokens.label(token)]
+    if k >= lattice.num_arcs:
+        covered = lattice.frames[begin + len(tokens) - 1] + 1 if begin + len(tokens) else 0
+        labels += [Tokens.label(0)] * int(lattice.num_frames - covered) * (begin + len(tokens) == len(lattice.frames))
+    return f"{record['graph']:.7g},{record['acoustic']:.7g},{'_'.join(map(str, labels))}"
+
+
+def read_kaldi(path: str | Path, words: Sequence[str] | None = None) -> dict[str, Lattice]:
+    """Lattices of a text archive as `write_kaldi` or Kaldi's `lattice-copy ark:- ark,t:-` write it.
+
+    Raises InputError naming file and line of what is no lattice, or has its arcs out of order.
+    """
+    labels = None if words is None else {word: label for label, word in enumerate(words)}
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"cannot read the lattices {path}: {e}") from e
+    lattices: dict[str, Lattice] = {}
+    name: str | None = None
+    rows: list[tuple[int, list[str]]] = []
+    for number, line in enumerate([*lines, ""], 1):
+        fields = line.split()
+        if not fields:
+            if name is not None:
+                lattices[name] = _parse(path, rows, labels)
+            name, rows = None, []
+        elif name is None:
+            if len(fields) != 1:
+                raise InputError(f"{path}:{number}: expected the id of a lattice on a line of its own, not '{line}'")
+            name = fields[0]
+        else:
+            rows.append((number, fields))
+    return lattices
+
+
+def _parse(path: str | Path, rows: list[tuple[int, list[str]]], labels: dict[str, int] | None) -> Lattice:
+    arcs, finals, arc_tokens, final_tokens, last = [], [], [], [], 0
+    for number, fields in rows:
+        try:
+            if len(fields) > 4:
+                raise ValueError("too many fields")
+            weight = fields[-1] if len(fields) in (2, 4) else "0,0,"
+            graph, acoustic, string = weight.split(",")
+            tokens = [int(label) - Tokens.label(0) for label in string.split("_") if label]
+            costs = float(graph), float(acoustic)
+            state = _int32(fields[0])
+            if len(fields) >= 3:
+                word = _int32(fields[2]) if labels is None else labels[fields[2]]
+                arcs.append((state, _int32(fields[1]), word, *costs, 0))
+                arc_tokens.append(tokens)
+            else:
+                finals.append((state, *costs, 0))
+                final_tokens.append(tokens)
+        except (ValueError, KeyError) as e:
+            raise InputError(f"{path}:{number}: not an arc or end of a lattice ({e}): '{' '.join(fields)}'") from None
+        if state < last or (len(fields) >= 3 and int(fields[1]) <= state):
+            raise InputError(f"{path}:{number}: states are out of order; sort the lattice topologically")
+        last = state
+    try:
+        return _assemble(np.array(arcs, ARC), np.array(finals, FINAL), arc_tokens, final_tokens)
+    except ValueError as e:
+        raise InputError(f"{path}:{rows[0][0] if rows else 1}: the lattice that begins here: {e}") from None
+
+
+def _int32(text: str) -> int:
+    """A state or label; so large ones come from no lattice, and would take as much memory."""
+    value = int(text)
+    if not 0 <= value < 2**31:
+        raise ValueError(f"{text} is out of range")
+    return value
+
+
+def _assemble(
+    arcs: np.ndarray, finals: np.ndarray, arc_tokens: list[list[int]], final_tokens: list[list[int]]
+) -> Lattice:
+    ends = np.cumsum([len(tokens) for tokens in [*arc_tokens, *final_tokens]], dtype=np.int64)
+    arcs["tokens_end"], finals["tokens_end"] = ends[: len(arcs)], ends[len(arcs) :]
+    states = [*arcs["from"].tolist(), *arcs["to"].tolist(), *finals["state"].tolist()]
+    if max(states, default=0) > 2 * len(states):
+        raise ValueError(f"it has a state {max(states)} and few arcs; number its states without gaps")
+    lengths = np.full(1 + max(states, default=-1), -1, np.int64)  # frames before each state
+    lengths[:1] = 0
+    for arc, tokens in zip(arcs, arc_tokens, strict=True):
+        length = lengths[arc["from"]] + len(tokens)
+        if lengths[arc["from"]] < 0 or lengths[arc["to"]] not in (-1, length):
+            raise ValueError(f"paths to state {arc['to']} differ in their frames, or begin elsewhere than in state 0")
+        lengths[arc["to"]] = length
+    totals = {int(lengths[f["state"]]) + len(t) for f, t in zip(finals, final_tokens, strict=True)}
+    if len(totals) > 1:
+        raise ValueError(f"its paths have {' and '.join(map(str, sorted(totals)))} frames")
+    num_frames = max(totals, default=0)
+    flat = [token for tokens in [*arc_tokens, *final_tokens] for token in tokens]
+    frames = np.arange(num_frames, dtype=np.int32)
+    return Lattice(
+        len(lengths), arcs, finals, np.array(flat, np.int32), frames, num_frames, np.inf, complete=bool(len(finals))
+    )

@@ -1,0 +1,152 @@
+"""Graph search and greedy search: both turn log-probs into words with the frames of their tokens.
+
+Confidence of a word: the posterior from the lattice (asr.search.confidence) in graph search; in greedy search, or
+without a lattice, the geometric mean of the highest posterior of each of its tokens. Both are then calibrated. In a
+closed graph (a word list or grammar) the utterance may match no entry, so each word gets the lowest confidence of the
+utterance, multiplied by `likeness`; `decoder.reject_below` then rejects the whole utterance. A path that ends inside an
+entry has no words.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Protocol
+
+import numpy as np
+
+from asr.config import DecoderConfig
+from asr.errors import InputError
+from asr.graph.opened import Graph
+from asr.search.confidence import Calibration, word_confidences
+from asr.search.decoder import Decoder
+from asr.search.lattice import Lattice
+from asr.search.phrases import Phrases
+from asr.search.space import SearchSpace
+from asr.search.word_times import Segment, match_words, segments
+from asr.text.units import to_text
+from asr.tokens import SPACE, Tokens
+
+
+@dataclass(frozen=True)
+class FoundWord:
+    word: str
+    segments: list[Segment]  # of its tokens
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found."""
+
+    words: list[FoundWord]
+    cost: float
+    complete: bool
+    alternatives: list[tuple[str, float]] = field(default_factory=list)  # other texts and their costs, cheapest first
+
+
+class Searcher(Protocol):
+    """Thread-safe. `log_probs` (F, V) float32. Raises InputError for a phrases that it cannot follow."""
+
+    def search(self, log_probs: np.ndarray, phrases: Phrases | None = None) -> Found: ...
+
+
+class GreedySearcher:
+    """The likeliest token of each frame, collapsed. Words fall apart at spaces; each phone is a word of its own."""
+
+    def __init__(self, tokens: Tokens, unit: str, calibration: Calibration | None = None):
+        self.tokens, self.unit = tokens, unit
+        self.calibration = calibration or Calibration()
+
+    def search(self, log_probs: np.ndarray, phrases: Phrases | None = None) -> Found:
+        if phrases is not None:
+            raise InputError("greedy search cannot favour phrases; use decoder.kind=graph")
+        found = segments(log_probs.argmax(1), log_probs)
+        if self.unit == "phone":
+            groups = [[segment] for segment in found]
+        else:
+            is_space = [self.tokens[s.token] == SPACE for s in found]
+            groups = [
+                [s for s, _ in group]
+                for space, group in groupby(zip(found, is_space, strict=True), lambda pair: pair[1])
+                if not space
+            ]
+        spelled = [to_text([self.tokens[s.token] for s in group], self.unit) for group in groups]
+        confidences = self.calibration.apply([peak_confidence(group) for group in groups])
+        words = [FoundWord(*parts) for parts in zip(spelled, groups, confidences, strict=True)]
+        return Found(words, cost=-float(log_probs.max(1).sum()), complete=True)
+
+
+class GraphSearcher:
+    """Beam search over a graph."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        space: SearchSpace,
+        tokens: Tokens,
+        nbest: int = 1,
+        calibration: Calibration | None = None,
+    ):
+        self.decoder, self.space, self.tokens, self.nbest = decoder, space, tokens, nbest
+        self.calibration = calibration or Calibration()
+        between = [s for s in (space.silence, SPACE) if s is not None and s in tokens]
+        self.between = set(tokens.encode(between))
+
+    def search(self, log_probs: np.ndarray, phrases: Phrases | None = None) -> Found:
+        lattice: Lattice | None = None
+        if self.decoder.lattice_beam is None:
+            path = self.decoder.decode(log_probs, phrases)
+        else:
+            decoded = self.decoder.decode_lattice(log_probs, phrases)
+            path, lattice = decoded.path, decoded.lattice
+        if self.space.is_closed and not path.complete:
+            return Found([], path.cost, complete=False)  # the words so far are no entry of the list
+        words = [self.space.words[label] for label in path.labels]
+        found = segments(path.alignment, log_probs)
+        spellings = [self.space.spellings(label, self.tokens) for label in path.labels]
+        spans = match_words([s.token for s in found], spellings, self.between, path.complete)
+        groups = [[found[i] for i in span] for span in spans]
+        confidences = word_confidences(lattice, path.labels) if lattice else None
+        confidences = confidences or [peak_confidence(group) for group in groups]
+        confidences = self.calibration.apply(confidences)
+        if self.space.is_closed and confidences:
+            confidences = [min(confidences) * likeness(log_probs, path.alignment)] * len(confidences)
+        placed = [FoundWord(*parts) for parts in zip(words, groups, confidences, strict=False)]
+        return Found(placed, path.cost, path.complete, self._alternatives(lattice, path.labels))
+
+    def _alternatives(self, lattice: Lattice | None, best: list[int]) -> list[tuple[str, float]]:
+        if lattice is None or self.nbest < 2:
+            return []
+        others = [r for r in lattice.nbest(self.nbest) if r.labels != best]
+        return [(" ".join(self.space.words[label] for label in r.labels), r.cost) for r in others[: self.nbest - 1]]
+
+
+def peak_confidence(group: Sequence[Segment]) -> float:
+    """Geometric mean of the highest posterior of each token."""
+    return min(1.0, math.exp(sum(s.log_prob for s in group) / len(group)))
+
+
+def likeness(log_probs: np.ndarray, alignment: np.ndarray) -> float:
+    """How much a path sounds like what was said: its probability beside that of the likeliest tokens, whatever they
+    spell, per token of the path (geometric mean). 1 where it is the likeliest itself.
+
+    The likeliest tokens are what a loop over all of them, the usual filler or garbage model, would find.
+    """
+    frames = np.arange(len(log_probs))
+    lost = float((log_probs.max(1) - log_probs[frames, alignment]).sum())
+    return math.exp(-lost / max(1, len(segments(alignment, log_probs))))
+
+
+def make_decoder(graph: Graph, cfg: DecoderConfig) -> Decoder:
+    return Decoder(
+        graph,
+        beam=cfg.beam,
+        max_active=cfg.max_active,
+        min_active=cfg.min_active,
+        blank_skip=cfg.blank_skip,
+        acoustic_scale=cfg.acoustic_scale,
+        word_penalty=cfg.word_penalty,
+        blank_penalty=cfg.blank_penalty,
+        lattice_beam=None if cfg.lattice_beam is None else min(cfg.lattice_beam, cfg.beam),
+    )

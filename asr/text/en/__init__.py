@@ -1,0 +1,1 @@
+"""English: numbers, units and abbreviations as they are spoken."""

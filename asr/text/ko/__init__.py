@@ -1,0 +1,1 @@
+"""Korean: numbers, units and counters as they are spoken."""

@@ -1,0 +1,1 @@
+"""Batches, a net and a criterion -> trained parameters, checkpoints and training curves."""

@@ -1,0 +1,65 @@
+// The part of the search that only boosted phrases need.
+#include <algorithm>
+
+#include "search.h"
+
+namespace asr {
+
+// What a word costs by the boosts; moves the context on.
+float Search::AfterWord(int32_t word, int32_t* context) const {
+  const int32_t last_label = *context % stride_;
+  const Phrases::Step step = phrases_->Take(*context / stride_, word);
+  *context = step.state * stride_ + last_label;
+  return step.cost;
+}
+
+// Candidates with a word have been counted with the most that its boosts can gain; now with what they do.
+void Search::AddBoosts(size_t num_candidates) {
+  for (size_t c = 0; c < num_candidates; ++c) {
+    Candidate& candidate = candidates_[c];
+    if (OutputLabel(candidate.arc) == 0) continue;
+    const Token& token = tokens_[candidate.source];
+    const Arc& arc = graph_.arcs()[candidate.arc];
+    int32_t context = token.context;
+    candidate.cost = token.cost + (acoustic_[arc.ilabel] + ArcCost(arc, &context));
+  }
+}
+
+// Paths at one state of the graph with one last label differ in what phrases may still bring them. A token
+// goes that with the most that they can bring stays dearer than another with the least. A lattice wants it
+// while it is within the lattice beam of the other.
+void Search::DropHopeless() {
+  states_.Clear();
+  rivals_.clear();
+  in_phrase_.clear();
+  for (size_t i = 0; i < tokens_.size(); ++i) {
+    const Token& token = tokens_[i];
+    if (token.context < stride_) continue;
+    const int32_t last_label = token.context % stride_;
+    const auto new_place = static_cast<int32_t>(rivals_.size());
+    const int32_t place = states_.FindOrAdd(token.state, new_place,
+                                            [&](int32_t p) { return rivals_[p].last_label == last_label; });
+    if (place == new_place) {
+      const int32_t root = places_.Find(token.state, IsInContext(last_label));
+      rivals_.push_back({last_label, root, root < 0 ? kDropped : tokens_[root].cost});
+    }
+    Rivals& rivals = rivals_[place];
+    rivals.most = std::min(rivals.most, token.cost + phrases_->MostFuture(token.context / stride_));
+    in_phrase_.emplace_back(static_cast<int32_t>(i), place);
+  }
+  if (in_phrase_.empty()) return;
+  const float margin = std::max(0.0f, options_.lattice_beam);
+  for (const auto& [place, at] : in_phrase_) {
+    Token& token = tokens_[place];
+    const float least = token.cost + phrases_->LeastFuture(token.context / stride_);
+    if (least > rivals_[at].most + margin) token.cost = kDropped;
+  }
+  for (const Rivals& rivals : rivals_)
+    if (rivals.root >= 0 && tokens_[rivals.root].cost > rivals.most + margin)
+      tokens_[rivals.root].cost = kDropped;
+  if (tokens_[best_].cost != kDropped) return;
+  for (size_t i = 0; i < tokens_.size(); ++i)
+    if (tokens_[i].cost < tokens_[best_].cost) best_ = static_cast<int32_t>(i);
+}
+
+}  // namespace asr

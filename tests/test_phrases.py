@@ -1,0 +1,172 @@
+"""Boosted phrases against their rule: a path gains a phrase's boost at each place where the phrase stands in it."""
+
+from math import inf
+
+import numpy as np
+import pytest
+from random_graphs import (
+    EXACT,
+    Scoring,
+    make_arrays,
+    random_arrays,
+    random_log_probs,
+    readings_by_enumeration,
+    to_graph,
+    without_epsilon_cycles,
+)
+
+from asr.errors import InputError
+from asr.search.decoder import Decoder
+from asr.search.phrases import Phrases
+
+
+def boost_of(words, phrases):
+    """The rule, counted place by place; of a phrase given twice the last boost holds."""
+    phrases = {tuple(phrase): boost for phrase, boost in phrases}.items()
+    return sum(
+        boost
+        for phrase, boost in phrases
+        for begin in range(len(words) - len(phrase) + 1)
+        if tuple(words[begin : begin + len(phrase)]) == tuple(phrase)
+    )
+
+
+def random_phrases(rng, num_words=3):
+    lengths = rng.integers(1, 5, rng.integers(1, 6))
+    return [(rng.integers(1, num_words + 1, n).tolist(), float(rng.uniform(-1, 4))) for n in lengths]
+
+
+@pytest.mark.parametrize("lattice_beam", [None, 6.0])
+def test_equals_enumeration_of_all_paths(lattice_beam):
+    rng = np.random.default_rng(1)
+    num_changed = 0
+    for _ in range(150):
+        arrays = without_epsilon_cycles(random_arrays(rng, rng.integers(1, 5), rng.integers(3, 10), 3))
+        arrays.arcs["olabel"] %= 4
+        log_probs = random_log_probs(rng, rng.integers(1, 6), 3)
+        phrases = random_phrases(rng)
+        plain = readings_by_enumeration(arrays, Scoring(log_probs))
+        expected = {words: cost - boost_of(words, phrases) for words, cost in plain.items()}
+        decoder = Decoder(to_graph(arrays), lattice_beam=lattice_beam, **EXACT)
+        path = decoder.decode(log_probs, Phrases(phrases, 99))
+        assert path.cost == pytest.approx(min(expected.values()), abs=1e-3)
+        assert expected[tuple(path.labels)] == pytest.approx(path.cost, abs=1e-3)
+        num_changed += tuple(path.labels) != min(plain, key=plain.get)
+        if lattice_beam:
+            best = min(expected.values())
+            lattice = decoder.decode_lattice(log_probs, Phrases(phrases, 99)).lattice
+            found = {tuple(r.labels): r.cost for r in lattice.readings()}
+            for words, cost in expected.items():
+                if cost < best + lattice_beam - 1e-3:
+                    assert found[words] == pytest.approx(cost, abs=1e-3)
+    assert num_changed > 10
+
+
+def chain(num_words):
+    """Any words in a row, a frame each: token k is word k."""
+    arcs = [(0, word, word, 1.0, 0) for word in range(1, num_words + 1)]
+    return to_graph(make_arrays(0, {0: 0.0}, 1, arcs))
+
+
+def forced(words, num_words):
+    """Log-probs that allow one word a frame."""
+    log_probs = np.full((len(words), num_words), -inf, np.float32)
+    log_probs[range(len(words)), np.array(words, int) - 1] = 0.0
+    return log_probs
+
+
+@pytest.mark.parametrize(
+    ("words", "gain"),
+    [
+        ([1, 2, 3], 4.0 + 1.5),  # the long phrase and the one at its end
+        ([1, 2, 4], 0.0),  # begun and abandoned
+        ([1, 2], 0.0),  # cut off by the end
+        ([1, 1, 2, 3], 5.5),  # the failure leads to a shorter beginning
+        ([2, 3, 2, 3], 3.0),
+        ([1, 2, 3, 1, 2, 3], 11.0),
+    ],
+)
+def test_phrases_overlap_and_are_refunded(words, gain):
+    phrases = Phrases([([1, 2, 3], 4.0), ([2, 3], 1.5)], 4)
+    decoder = Decoder(chain(4), **EXACT)
+    assert decoder.decode(forced(words, 4), phrases).cost == pytest.approx(len(words) - gain)
+
+
+def test_random_texts():
+    rng = np.random.default_rng(2)
+    decoder = Decoder(chain(3), **EXACT)
+    for _ in range(200):
+        phrases = random_phrases(rng)
+        words = rng.integers(1, 4, rng.integers(0, 12)).tolist()
+        cost = decoder.decode(forced(words, 3), Phrases(phrases, 99)).cost
+        assert cost == pytest.approx(len(words) - boost_of(words, phrases), abs=1e-4)
+
+
+def test_beam_counts_boosts_before_it_prunes():
+    """Word 2 costs 5 more than word 1; a beam of 4 would drop it, were its boost of 6 not known at once."""
+    graph = to_graph(make_arrays(0, {0: 0.0}, 1, [(0, 1, 1, 0.0, 0), (0, 2, 2, 5.0, 0)]))
+    decoder = Decoder(graph, beam=4.0, min_active=0)
+    log_probs = np.zeros((3, 2), np.float32)
+    assert decoder.decode(log_probs).labels == [1, 1, 1]
+    assert decoder.decode(log_probs, Phrases([([2], 6.0)], 2)).labels == [2, 2, 2]
+    assert decoder.decode(log_probs, Phrases([([2, 2], 12.0)], 2)).labels == [2, 2, 2]
+
+
+def test_streams_and_batches_take_them_too():
+    rng = np.random.default_rng(3)
+    arrays = without_epsilon_cycles(random_arrays(rng, 8, 40, 5, finals=1.0))
+    arrays.arcs["olabel"] %= 4
+    log_probs = random_log_probs(rng, 30, 5, impossible=0)
+    decoder, phrases = Decoder(to_graph(arrays), beam=8.0), Phrases(random_phrases(rng), 99)
+    whole = decoder.decode(log_probs, phrases)
+    stream = decoder.stream(phrases)
+    for begin in range(0, 30, 4):
+        stream.accept(log_probs[begin : begin + 4])
+        stream.partial()
+    assert stream.finish().labels == whole.labels
+    assert [p.cost for p in decoder.decode_batch([log_probs] * 3, 2, phrases)] == [whole.cost] * 3
+    assert decoder.decode(log_probs).cost != whole.cost  # a search that is used again forgets the phrases
+
+
+def test_phrases_by_their_words():
+    words = ["<eps>", "new", "york", "old"]
+    phrases = Phrases.of_words({"new york": 2.0}, words)
+    decoder = Decoder(chain(3), **EXACT)
+    assert decoder.decode(forced([1, 2], 3), phrases).cost == pytest.approx(0.0)
+    with pytest.raises(InputError, match="'yorkshire' in 'old yorkshire'"):
+        Phrases.of_words({"old yorkshire": 1.0}, words)
+
+
+def test_refuses_what_is_no_phrase():
+    with pytest.raises(InputError, match="no words"):
+        Phrases([([], 1.0)], 3)
+    with pytest.raises(InputError, match="label 0"):
+        Phrases([([0], 1.0)], 3)
+    with pytest.raises(InputError, match="label 4, which is no word"):
+        Phrases([([4], 1.0)], 3)
+    with pytest.raises(InputError, match="fewer words"):
+        Decoder(chain(4)).decode(forced([1], 4), Phrases([([1], 1.0)], 3))
+    with pytest.raises(InputError, match="finite"):
+        Phrases([([1], inf)], 3)
+
+
+@pytest.mark.parametrize("boosts", [{"new": "high"}, {"new": None}, {"new": 1e39}, ["new"], {5: 1.0}])
+def test_boosts_of_another_kind_are_refused(boosts):
+    with pytest.raises(InputError, match="boost"):
+        Phrases.of_words(boosts, ["<eps>", "new"])
+
+
+def test_labels_beyond_all_bounds_are_refused():
+    with pytest.raises(InputError):
+        Phrases([([2**40], 1.0)], 3)
+
+
+def test_large_boosts_change_no_other_words():
+    rng = np.random.default_rng(5)
+    arrays = without_epsilon_cycles(random_arrays(rng, 20, 150, 6, finals=1.0))
+    arrays.arcs["olabel"] %= 4
+    decoder = Decoder(to_graph(arrays))
+    small, large = (Phrases([([9, 8], boost)], 99) for boost in (1.0, 1e4))
+    for _ in range(30):
+        log_probs = random_log_probs(rng, 12, 6, impossible=0) - 35
+        assert decoder.decode(log_probs, large).labels == decoder.decode(log_probs, small).labels
