@@ -129,7 +129,7 @@ class G2pConfig:
 
 @dataclass
 class GraphConfig:
-    kind: str = "static"  # static (compiled) | dynamic (composed by the search) | word (a list) | grammar (JSGF)
+    kind: str = "static"  # static (compiled) | dynamic (by the search) | word (a list) | grammar (JSGF) | none
     words: str | None = None  # kind=word: file of the words or phrases that can be said, one a line
     grammar: str | None = None  # kind=grammar: JSGF file
     dir: str = "${out}/graph"  # where the graph lies

@@ -122,17 +122,21 @@ def score(cfg: Config) -> None:
 
 
 def bundle(cfg: Config) -> None:
-    """Packs model, graph and space into one file, out/model.asr."""
+    """Packs model, graph and space into one file, out/model.asr.
+
+    A net trained on features of `asr features` takes sound: the bundle holds the front end that made them.
+    `graph.kind=none` packs no graph, for a recogniser whose requests bring lists or grammars.
+    """
     from asr.recognizer import bundle
     from asr.training.trainer import load_model
 
-    if cfg.graph.kind not in ("static", "dynamic"):
+    if cfg.graph.kind not in ("static", "dynamic", "none"):
         raise InputError(
             f"graph={cfg.graph.kind} comes with each request; bundle without it, and name it to transcribe"
         )
-    cfg = run_folder.as_trained(cfg)
+    cfg = run_folder.for_sound(cfg)
     model, tokens = load_model(cfg)
-    graph_dir = cfg.graph.dir if cfg.decoder.kind == "graph" else None
+    graph_dir = cfg.graph.dir if cfg.decoder.kind == "graph" and cfg.graph.kind != "none" else None
     bundle.write(cfg.bundle, model, cfg, tokens, graph_dir, run_folder.card(cfg))
     print(f"-> {cfg.bundle} ({Path(cfg.bundle).stat().st_size / 2**20:.1f} MiB)")
 

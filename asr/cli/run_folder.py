@@ -84,6 +84,16 @@ def as_trained(cfg: Config) -> Config:
     return cfg
 
 
+def for_sound(cfg: Config) -> Config:
+    """`as_trained(cfg)` for recordings: a net of stored features gets the front end that made them, where it is known."""
+    from asr.features import recorded
+
+    cfg = as_trained(cfg)
+    if cfg.features.kind == "stored" and (front_end := recorded.read(Path(cfg.out) / "train" / "frontend.json")):
+        cfg.features = recorded.behind(front_end, cfg.features)
+    return cfg
+
+
 def tokens(cfg: Config) -> Tokens | None:
     """The configured token table, else that of the trained net, else None."""
     path = Path(cfg.tokens.table or Path(cfg.out) / "train" / "tokens.txt")

@@ -3,8 +3,6 @@
 What is stored is free of derivatives and normalisation: training with kind=stored adds them as it is configured.
 """
 
-import dataclasses
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from asr import manifest
 from asr.config import Config
 from asr.data.dataset import load_input
 from asr.errors import InputError
+from asr.features import recorded
 from asr.features.files import load_features
 from asr.features.frontend import FrontEnd
 from asr.files import atomic_write
@@ -35,8 +34,8 @@ def extract(source: str | Path, output: str | Path, cfg: Config) -> Path:
     folder = output.with_suffix("")
     if folder == output:
         raise InputError(f"{output} has no suffix; name the manifest to write, such as {output}.jsonl")
-    features = replace(cfg.features, deltas=0, cmvn="none")
-    _claim(folder, json.dumps(dataclasses.asdict(features), indent=2))
+    features = recorded.stored_part(cfg.features)
+    recorded.record(features, record_path(output))
     cfg, frontend = replace(cfg, features=features), FrontEnd(features)
     done, set_aside = [], []
     with tqdm(manifest.read(source), unit="utt", desc="features") as bar:
@@ -58,13 +57,9 @@ def extract(source: str | Path, output: str | Path, cfg: Config) -> Path:
     return output
 
 
-def _claim(folder: Path, configuration: str) -> None:
-    """Note in the folder what its features are, or check that they are the same."""
-    note = folder / "config.json"
-    if note.exists() and note.read_text(encoding="utf-8") != configuration:
-        raise InputError(f"{folder} holds features of another configuration; remove it or choose another output")
-    with atomic_write(note) as file:
-        file.write(configuration)
+def record_path(output: str | Path) -> Path:
+    """Where the front end behind the stored features of a manifest is recorded."""
+    return Path(output).with_suffix("") / "config.json"
 
 
 @torch.inference_mode()

@@ -21,8 +21,10 @@ from asr.criteria import ctc_greedy, ctc_loss
 from asr.data.augment import generator, mask_features, warp_bins
 from asr.data.batching import epoch_batches
 from asr.data.dataset import Batch, Utterances, collate
+from asr.data.extract import record_path
 from asr.data.sets import prepare_sets
 from asr.errors import InputError
+from asr.features import recorded
 from asr.files import atomic_write
 from asr.models.acoustic import AcousticModel
 from asr.tokens import Tokens
@@ -47,6 +49,8 @@ class Trainer:
         self.tokens, self.train_set, self.dev_set = prepare_sets(cfg, self.folder)
         with atomic_write(self.folder / "config.json") as file:
             json.dump(plain, file, indent=1)
+        if cfg.features.kind == "stored" and (front_end := recorded.read(record_path(cfg.data.train))):
+            recorded.record(front_end, self.folder / "frontend.json")
         self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens)).to(cfg.device)
         self.optimizer = make_optimizer(self.model, cfg)
         self.epoch_starts = self.count_batches()
