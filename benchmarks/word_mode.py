@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/word_mode.py [MODEL.asr] [ROOT]
 
-MODEL.asr (exp/commands/model.asr) is what recipes/commands/run.py makes, ROOT (../shared/data) holds the corpora.
+MODEL.asr (exp/commands/model.asr) comes from `python -m recipes.run commands`, ROOT (../shared/data) holds the corpora.
 Test: commands_en, 30 words, 41 speakers. A list holds every second of the 30 words, in alphabetical order, and other
 common words up to 100, drawn by a rule; the clips of the other 15 are to be refused. A second list takes the other
 half, so that each clip is once in and once out. Dev, to choose a measure of confidence: fsdd, with every second digit.
@@ -24,11 +24,9 @@ from asr.features import audio
 from asr.files import atomic_write
 from asr.recognizer.recognizer import Recognizer
 from asr.text.lexicon import Lexicon
+from recipes.commands.voices import common_words
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE.parent / "recipes/commands"))
-from voices import common_words  # noqa: E402
-
 RESULT, PLOT = HERE / "results/word_mode.json", HERE.parent / "docs/word.png"
 SIZE, COMMONEST, BACKGROUND, DEV_CLIPS, RESAMPLES = 100, 1000, 3000, 300, 1000
 

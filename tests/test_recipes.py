@@ -1,9 +1,7 @@
 """Recipes: what prepare.py makes of a corpus, downloads, and synthetic speech; experiments compose."""
 
 import hashlib
-import importlib.util
 import lzma
-import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -17,20 +15,27 @@ import soundfile
 
 from asr import manifest
 from asr.cli.overrides import compose, to_overrides
-from asr.config import FeaturesConfig
+from asr.config import Config, FeaturesConfig
 from asr.data import corpora
 from asr.errors import InputError
+from asr.features import recorded
+from recipes.commands import voices
+from recipes.digits import prepare as digits_room
+from recipes.digits import synthesise, unseen
+from recipes.librispeech.prepare import write_splits
+from recipes.run import load_module
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
 
 def load_prepare(recipe: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"{recipe}_prepare", RECIPES / recipe / "prepare.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_module(recipe, recipe)
+
+
+def config(out: Path, root: Path, **features: float) -> Config:
+    cfg = Config(features=FeaturesConfig(**features))
+    cfg.data.dir, cfg.data.root = str(out), str(root)
+    return cfg
 
 
 def write_noise(path: Path, seconds: float, rate_hz: int = 16000) -> None:
@@ -59,7 +64,7 @@ def test_digit_strings_keep_to_their_split(
 ) -> None:
     digits = load_prepare("digits")
     monkeypatch.setattr(digits, "STRINGS", {"train": 12, "dev": 4, "test": 6})
-    assert "real speech" in digits.prepare(tmp_path / "out", str(digits_corpus))
+    assert "real speech" in digits.prepare(config(tmp_path / "out", digits_corpus))
     train, test = (manifest.read(tmp_path / f"out/{s}.jsonl") for s in ("train", "test"))
     assert len(train) == 12 and len(test) == 6 and {u.speaker for u in test} == {"ann", "bob"}
     for u in train:
@@ -100,17 +105,13 @@ def write_census(folder: Path) -> None:
 def test_for_an_unseen_speaker_other_voices_join_the_training(
     digits_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(RECIPES / "digits"))
-    import prepare
-    import unseen
-
     write_census(tmp_path / "an4")
-    digits = prepare.list_digits(digits_corpus / "fsdd")
-    monkeypatch.setattr(unseen, "synthetic_digits", lambda cache: [d for d in digits if d.speaker == "ann"])
-    monkeypatch.setattr(unseen, "neural_digits", lambda cache: [])
+    digits = digits_room.list_digits(digits_corpus / "fsdd")
+    monkeypatch.setattr(unseen, "synthetic_digits", lambda: [d for d in digits if d.speaker == "ann"])
+    monkeypatch.setattr(unseen, "neural_digits", lambda: [])
     monkeypatch.setattr(unseen, "REAL_STRINGS", {"train": 6, "dev": 2, "test": 3})
     monkeypatch.setattr(unseen, "SYNTHETIC_STRINGS", 4)
-    assert "SYNTHETIC" in unseen.prepare_unseen(tmp_path / "out", str(tmp_path), "bob")
+    assert "SYNTHETIC" in unseen.prepare(config(tmp_path / "out", tmp_path), speaker="bob")
     made = {split: manifest.read(tmp_path / f"out/{split}.jsonl") for split in ("train", "dev", "test")}
     assert [len(made[split]) for split in made] == [6 + 4 + 2 * unseen.CENSUS_COPIES, 2, 3]
     assert {u.speaker for u in made["test"]} == {"bob"}
@@ -155,9 +156,6 @@ def commands_corpora(tmp_path: Path) -> Path:
 def test_commands_keep_the_test_and_its_words_out_of_the_training(
     commands_corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(RECIPES / "commands"))
-    import voices
-
     commands = load_prepare("commands")
     said = {}
 
@@ -168,7 +166,8 @@ def test_commands_keep_the_test_and_its_words_out_of_the_training(
         return [manifest.Utterance(engine, str(path), None, 0.0, 0.5, "the cat", engine, "en")]
 
     monkeypatch.setattr(commands, "speak", speak)
-    commands.prepare(tmp_path / "out", str(tmp_path), FeaturesConfig(num_bins=40, low_hz=130, high_hz=6800))
+    cfg = config(tmp_path / "out", tmp_path, kind="stored", num_bins=40, low_hz=130, high_hz=6800)
+    assert "SYNTHETIC" in commands.prepare(cfg)
     assert all(words == ["the", "cat"] for words in said.values())
     made = {s: manifest.read(tmp_path / f"out/{s}.jsonl") for s in ("train", "dev", "test")}
     assert {u.text for u in made["train"]} == {"one rubout", "goodbye", "", "the cat"}
@@ -178,15 +177,15 @@ def test_commands_keep_the_test_and_its_words_out_of_the_training(
     for u in made["train"] + made["test"]:
         features = np.load(u.features)
         assert features.shape == (round(100 * u.duration_s), 40) and np.isfinite(features).all()
+    for split in made:
+        front_end = recorded.read(tmp_path / f"out/{split}/config.json")
+        assert front_end == FeaturesConfig(kind="logmel", num_bins=40, low_hz=130, high_hz=6800, cmvn="none")
     lexicon = (tmp_path / "out/lexicon.txt").read_text()
     assert "rubout R AH B AW T\n" in lexicon and "happy HH AE P IY\n" in lexicon
     assert voices.phones("happy seven") == "hˈæpiː sˈɛvən"
 
 
 def test_words_are_spoken_once_and_trimmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(RECIPES / "commands"))
-    import voices
-
     def say(text: str, voice: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         return np.concatenate([np.zeros(8000), rng.normal(0, 0.1, 8000), np.zeros(8000)]), 8000
 
@@ -207,7 +206,7 @@ def test_yesno_splits_train_and_names_the_words(tmp_path: Path) -> None:
         split = "train" if number < 12 else "test"
         rows.append(manifest.Utterance(name, str(path), None, 0.0, 0.3, text, "global", "he", {"split": split}))
     manifest.write(tmp_path / "yesno/manifest.jsonl", rows)
-    yesno.prepare(tmp_path / "out", str(tmp_path))
+    assert yesno.prepare(config(tmp_path / "out", tmp_path)) == f"real speech: the yesno set in {tmp_path}/yesno"
     sizes = {s: len(manifest.read(tmp_path / f"out/{s}.jsonl")) for s in ("train", "dev", "test")}
     assert sizes == {"train": 10, "dev": 2, "test": 12}
 
@@ -225,9 +224,8 @@ def librispeech_tree(tmp_path: Path) -> Path:
 
 
 def test_librispeech_layout(librispeech_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    librispeech = load_prepare("librispeech")
     parts = {"train": ["train-clean-5"], "dev": ["dev-clean-2"]}
-    librispeech.prepare(tmp_path / "out", parts, str(librispeech_tree))
+    write_splits(config(tmp_path / "out", librispeech_tree), parts)
     train = manifest.read(tmp_path / "out/train.jsonl")
     assert [(u.id, u.text, u.speaker) for u in train] == [
         ("19-198-0000", "hello world 0", "19"),
@@ -235,7 +233,7 @@ def test_librispeech_layout(librispeech_tree: Path, tmp_path: Path, capsys: pyte
     ]
     assert "19-198.trans.txt:3" in capsys.readouterr().out
     with pytest.raises(InputError, match="has no folder 'test-clean'"):
-        librispeech.prepare(tmp_path / "out", {"test": ["test-clean"]}, str(librispeech_tree))
+        write_splits(config(tmp_path / "out", librispeech_tree), {"test": ["test-clean"]})
 
 
 @pytest.fixture
@@ -297,13 +295,14 @@ def test_find_looks_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("ASR_DATA")
     monkeypatch.chdir(tmp_path)
     assert corpora.find("set") is None
+    (tmp_path / "shared/data/set").mkdir(parents=True)
+    (tmp_path / "checkout/docs").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "checkout/docs")
+    assert corpora.find("set") == tmp_path / "shared/data/set" and corpora.find("other") is None
 
 
 def test_espeak_speaks_digits_of_different_voices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("espeakng_loader", reason="pip install espeakng-loader to test the synthetic corpus")
-    monkeypatch.syspath_prepend(str(RECIPES / "digits"))
-    import synthesise
-
     monkeypatch.setattr(synthesise, "VOICES", ["en-us", "en-gb"])
     monkeypatch.setattr(synthesise, "TAKES", [(30, 120), (60, 180)])
     folder = synthesise.synthesise_digits(tmp_path / "espeak", ["zero", "one"])

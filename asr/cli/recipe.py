@@ -1,43 +1,105 @@
-"""Running a recipe: one verb after the other in one run folder, with the time and memory each of them took."""
+"""Runs a recipe: one verb after the other in one run folder, with the time and memory of each."""
 
+import dataclasses
 import json
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from asr.cli.main import main
 from asr.cli.overrides import compose, to_overrides
+from asr.config import Config
 from asr.files import atomic_write
+
+VERBS = ("train", "lm train", "graph", "tune", "calibrate", "decode", "score", "bundle")
+SAYS = {
+    "prepare": "Finds or downloads the recordings, and lists every utterance with its text in manifests.",
+    "train": "Trains the acoustic model, which turns sound into probabilities of phones or letters.",
+    "lm train": "Estimates the language model: how likely each word is after the words before it.",
+    "graph": "Compiles lexicon and language model into the graph that the decoder searches for words.",
+    "tune": "Tries decoder scales and penalties on the dev set and keeps those with the fewest word errors.",
+    "calibrate": "Fits confidences to the dev set: of words with confidence 0.8, eight in ten shall be right.",
+    "decode": "Recognises the test set, which no step before has used.",
+    "score": "Compares the recognised words with the reference texts and counts the errors.",
+    "bundle": "Packs model, graph and settings into one file, which `asr transcribe` and `asr.load` open.",
+    "transcribe": "Recognises one recording with that file: each word with start, end and confidence.",
+}
 
 
 class Recipe:
     """The verbs of one experiment. `recipe("train")` calls `asr train` as a user would; a failed verb ends the run.
 
-    `folder` is the recipe's own; `folder/experiment/<experiment>.yaml` holds its choices. `cfg` is what they make.
+    `folder` is the recipe's own; `folder/experiment/<experiment>.yaml` holds its choices. `cfg` is the configuration
+    that follows from them, and `source` the sentence that says where the data came from. `usually` maps a verb to how
+    long it takes.
     """
 
-    def __init__(self, experiment: str, folder: Path, overrides: Sequence[str] = ()):
+    def __init__(
+        self, experiment: str, folder: Path, overrides: Sequence[str] = (), usually: Mapping[str, str] | None = None
+    ):
         self.common = ["--config-dir", str(folder), f"experiment={experiment}", *overrides]
         self.cfg = compose(to_overrides(self.common[2:], (), str(folder)))
+        self.usually = usually or {}
+        self.source = ""
         self.stages: list[dict[str, float | str]] = []
 
+    def prepare(self, prepare: Callable[[Config], str], options: Mapping[str, str] | None = None) -> None:
+        """Call `prepare(cfg)`, unless the data of the same sources and options is already complete.
+
+        `data.dir/source.json` is written last: it marks the data as complete and says what it was made from.
+        """
+        made_from = {"root": self.cfg.data.root, **(options or {}), "features": self._stored_features()}
+        marker = Path(self.cfg.data.dir) / "source.json"
+        manifests = (self.cfg.data.train, self.cfg.data.dev, self.cfg.data.test)
+        with self._stage("prepare", "prepare"):
+            done = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else None
+            if (
+                isinstance(done, dict)
+                and done.get("made_from") == made_from
+                and all(Path(m).exists() for m in manifests)
+            ):
+                self.source = done["source"]
+                print(f"Prepared before: delete {marker} to prepare it again.")
+            else:
+                marker.unlink(missing_ok=True)
+                self.source = prepare(self.cfg)
+                with atomic_write(marker) as file:
+                    json.dump({"source": self.source, "made_from": made_from}, file, indent=1)
+            print(self.source[:1].upper() + self.source[1:])
+
     def __call__(self, verb: str, *words: str) -> None:
-        print(f"\n== asr {verb} {' '.join(words)}", flush=True)
+        with self._stage(verb, " ".join(["asr", verb, *words])):
+            if code := main([*verb.split(), *self.common, *words]):
+                raise SystemExit(code)
+
+    def build(self) -> None:
+        """From manifests to a scored test set and a bundle."""
+        for verb in VERBS:
+            self(verb)
+
+    def result(self) -> dict[str, Any]:
+        """The contents of `score.json`; empty where `asr score` has not been run."""
+        path = Path(self.cfg.score.dir) / "score.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def _stored_features(self) -> dict[str, Any] | None:
+        """The front end where the preparation stores features: they are then part of the data."""
+        from asr.features.recorded import stored_part
+
+        features = self.cfg.features
+        return dataclasses.asdict(stored_part(features)) if features.kind == "stored" else None
+
+    @contextmanager
+    def _stage(self, verb: str, title: str) -> Iterator[None]:
+        """Say what the step does, and note its seconds and the peak memory so far."""
+        usually = f" Usually {self.usually[verb]}." if verb in self.usually else ""
+        print(f"\n== {title}\n{SAYS.get(verb, '')}{usually}\n", flush=True)
         start = time.perf_counter()
-        if code := main([*verb.split(), *self.common, *words]):
-            raise SystemExit(code)
+        yield
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         self.stages.append({"verb": verb, "s": round(time.perf_counter() - start, 1), "peak_mb": round(peak_mb)})
         with atomic_write(Path(self.cfg.out) / "stages.json") as file:
             json.dump(self.stages, file, indent=1)
-
-    def build(self) -> None:
-        """From manifests to a scored test set and a bundle."""
-        for verb in ("train", "lm train", "graph", "tune", "calibrate", "decode", "score", "bundle"):
-            self(verb)
-
-    def result(self) -> dict[str, Any]:
-        """What `asr score` wrote."""
-        return json.loads((Path(self.cfg.score.dir) / "score.json").read_text())

@@ -85,7 +85,7 @@ def as_trained(cfg: Config) -> Config:
 
 
 def for_sound(cfg: Config) -> Config:
-    """`as_trained(cfg)` for recordings: a net of stored features gets the front end that made them, where it is known."""
+    """`as_trained(cfg)` for recordings: a net of stored features gets the front end that made them, where recorded."""
     from asr.features import recorded
 
     cfg = as_trained(cfg)

@@ -1,4 +1,4 @@
-"""Where the recipes' corpora come from: a folder of the user's, or the public source, checked against its digest."""
+"""Finds the recipes' corpora in a folder of the user's, or downloads them and checks their digest."""
 
 import hashlib
 import os
@@ -16,25 +16,26 @@ BLOCK_BYTES = 1 << 20
 
 
 def find(name: str, root: str | None = None) -> Path | None:
-    """The folder `name` below `root`, else below $ASR_DATA, else below ../shared/data; None where it is in none.
+    """The folder of the corpus `name`: below `root`, else $ASR_DATA, else a folder `shared/data` of a parent folder.
 
-    Raises InputError when `root` is given and lacks it: what the user names is never passed over silently.
+    The parents are those of the working directory, nearest first. None where no place has it. Raises InputError when
+    `root` is given and lacks it: a place that the user names is never passed over.
     """
     if root:
         if (Path(root) / name).is_dir():
             return Path(root) / name
         raise InputError(f"data.root={root} holds no folder '{name}'; name the folder above it, or leave data.root out")
-    for place in (os.environ.get("ASR_DATA"), "../shared/data"):
-        if place and (Path(place) / name).is_dir():
-            return Path(place) / name
-    return None
+    places = [parent / "shared" / "data" for parent in Path.cwd().parents]
+    if given := os.environ.get("ASR_DATA"):
+        places.insert(0, Path(given))
+    return next((place / name for place in places if (place / name).is_dir()), None)
 
 
 def fetch(url: str, digest: str, folder: Path) -> Path:
     """Download and unpack a tar archive below `folder`, once; returns `folder`.
 
-    `digest` is "sha256:..." or "md5:...". A broken download is resumed. Raises InputError when the source does not
-    answer or the bytes are not the expected ones.
+    `digest` is "sha256:..." or "md5:...". An interrupted download is resumed. Raises InputError when the source does
+    not answer or the digest differs.
     """
     done = folder / ".complete"
     if not done.exists():
@@ -45,7 +46,7 @@ def fetch(url: str, digest: str, folder: Path) -> Path:
         with tarfile.open(archive) as tar:
             if hasattr(tarfile, "data_filter"):
                 tar.extractall(folder, filter="data")
-            else:  # an older Python; the digest vouches for what is inside
+            else:  # an older Python; the digest guarantees the contents
                 tar.extractall(folder)
         archive.unlink()
         done.touch()
@@ -53,13 +54,13 @@ def fetch(url: str, digest: str, folder: Path) -> Path:
 
 
 def download(url: str, path: Path) -> None:
-    """Fetch `url` to `path` with progress, going on where an earlier try ended."""
+    """Fetch `url` to `path` with a progress bar; continues a file that was cut off."""
     part = path.with_name(path.name + ".part")
     start = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-            if start and response.status != 206:  # the server sends the whole file again
+            if start and response.status != 206:  # not partial content: the server sends the whole file again
                 start = 0
             total = start + int(response.headers.get("Content-Length", 0))
             bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=path.name)
@@ -73,6 +74,7 @@ def download(url: str, path: Path) -> None:
 
 
 def check_digest(path: Path, digest: str) -> None:
+    """Delete `path` and raise InputError where its digest differs."""
     kind, expected = digest.split(":")
     found = hashlib.new(kind)
     with open(path, "rb") as file:

@@ -1,6 +1,6 @@
-"""AN4 -> train, dev and test manifests, the dictionary and the LM text. The dev speakers come out of the training set.
+"""AN4: spelled words and numbers by 84 speakers, English; a tenth of the training speakers is dev.
 
-The corpus comes as 13 Sphinx cepstra a frame, which are taken back to 40 smooth log-mel bands.
+The corpus consists of 13 Sphinx cepstra per frame, which are converted back to 40 smooth log-mel bands.
 """
 
 from dataclasses import replace
@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from asr import manifest
+from asr.config import Config
 from asr.data import corpora
 from asr.errors import InputError
 from asr.features.files import cepstra_to_bands, load_features
@@ -19,20 +20,20 @@ from asr.text.lexicon import Lexicon
 DEV_EVERY = 10  # every tenth training speaker, in alphabetical order, goes to dev
 
 
-def prepare(out: Path, root: str | None) -> None:
-    """Write `out/{train,dev,test}.jsonl`, `out/features/*.npy`, `out/lexicon.txt` and `out/lm.txt`."""
-    corpus = corpora.find("an4", root)
+def prepare(cfg: Config) -> str:
+    """Write `{train,dev,test}.jsonl`, `features/*.npy`, `lexicon.txt` and `lm.txt` in `cfg.data.dir`."""
+    out, corpus = Path(cfg.data.dir), corpora.find("an4", cfg.data.root)
     if corpus is None or not (corpus / "an4.dic").exists():
         raise InputError("no AN4 corpus: set data.root to a folder with an4/an4.dic and an4/manifest.jsonl in it")
     (out / "features").mkdir(parents=True, exist_ok=True)
     utterances = manifest.read(corpus / "manifest.jsonl")
-    speakers = sorted({u.speaker for u in utterances if u.extra["split"] == "train"})
+    speakers = sorted({u.speaker or "" for u in utterances if u.extra["split"] == "train"})
     dev_speakers = set(speakers[::DEV_EVERY])
     splits: dict[str, list[manifest.Utterance]] = {"train": [], "dev": [], "test": []}
     for u in tqdm(utterances, desc="an4", unit="utterance"):
         path = out / "features" / f"{u.id}.npy"
         with atomic_write(path, "wb") as file:
-            np.save(file, cepstra_to_bands(load_features(u.features)))
+            np.save(file, cepstra_to_bands(load_features(u.features or "")))
         split = "dev" if u.speaker in dev_speakers else u.extra["split"]
         splits[split].append(replace(u, features=str(path), extra={"split": split}))
     for split, chosen in splits.items():
@@ -40,4 +41,4 @@ def prepare(out: Path, root: str | None) -> None:
     with atomic_write(out / "lm.txt") as file:
         file.writelines(u.text + "\n" for u in splits["train"])
     Lexicon.read(corpus / "an4.dic").write(out / "lexicon.txt")
-    print({split: len(chosen) for split, chosen in splits.items()}, "utterances in", out)
+    return f"real speech: AN4 in {corpus}"

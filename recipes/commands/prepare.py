@@ -1,8 +1,9 @@
-"""English phones for words out of any list: AN4, prompts and SYNTHETIC words to train on, Speech Commands to test on.
+"""Single English words out of any list, trained on real and SYNTHETIC speech, tested on Speech Commands.
 
-AN4 comes as cepstra without sound, which are taken back to 40 smooth log-mel bands; all sound goes through the
-toolkit's own front end with the same 40 bands. What is trained on is heard as if in rooms, with noise and microphones
-that are drawn; none of the recordings tested on, nor their words in synthetic voices, are among it.
+AN4 consists of cepstra without sound, which are converted back to 40 smooth log-mel bands. All sound goes through the
+toolkit's own front end with the same 40 bands, and that front end is recorded, so the bundle takes sound. Training
+data gets random rooms, noises and microphones. It contains no test recording, and none of the test words in a
+synthetic voice.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
-from voices import ENGINES, WORDS, common_words, speak
 
 from asr import manifest
-from asr.config import FeaturesConfig, G2pConfig
+from asr.cli.recipe import Recipe
+from asr.config import Config, G2pConfig
 from asr.data import corpora
+from asr.data.extract import record_path
 from asr.errors import InputError
-from asr.features import audio
+from asr.features import audio, recorded
 from asr.features.files import cepstra_to_bands, load_features
 from asr.features.frontend import FrontEnd
 from asr.features.sphinx import another_room, smooth
@@ -28,20 +30,22 @@ from asr.manifest import Utterance
 from asr.text.clean import clean
 from asr.text.lexicon import Lexicon
 from asr.text.spoken import spoken
+from recipes import DOWNLOADS
+from recipes.commands.voices import ENGINES, WORDS, common_words, speak
 
 RATE_HZ = 16000
-COPIES = {"an4": 2, "prompts_en": 2, "noise": 1, "piper": 3, "espeak": 1}  # of each utterance, each in its own room
+COPIES = {"an4": 2, "prompts_en": 2, "noise": 1, "piper": 3, "espeak": 1}  # of each utterance, each in another room
 TELEPHONE_BAND = 26  # the first band above 3.8 kHz
 Item = tuple[Utterance, np.ndarray]  # with its samples (T,), or bands (F, 40)
 
 
 class Rooms:
-    """Draws rooms, noises and microphones: `hear(samples (T,) or bands (F, 40)) -> bands (F', 40)`."""
+    """Random rooms, noises and microphones: `hear(samples (T,) or bands (F, 40)) -> bands (F', 40)`."""
 
     def __init__(self, root: str | None, frontend: FrontEnd):
         self.frontend = frontend
         self.echoes, self.noises = (
-            [audio.load(u.audio, sample_rate_hz=RATE_HZ) for u in read(name, root) if u.extra["split"] == "train"]
+            [audio.load(u.audio or "", sample_rate_hz=RATE_HZ) for u in read(name, root) if u.extra["split"] == "train"]
             for name in ("rir", "noise")
         )
 
@@ -56,7 +60,7 @@ class Rooms:
         return x
 
     def in_a_room(self, samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """With silence around it, in half of the cases echoes, in half of them noise 3 to 25 dB below the speech."""
+        """Add silence at both ends; in half of the cases echoes, in half of them noise 3 to 25 dB below the speech."""
         lead, tail = (int(RATE_HZ * s) for s in rng.uniform(0.05, 0.45, 2))
         heard = np.pad(samples, (lead, tail))
         level = np.sqrt(np.mean(samples**2))
@@ -72,20 +76,25 @@ class Rooms:
         return heard * 10 ** (rng.uniform(-20, 0) / 20)
 
 
-def prepare(out: Path, root: str | None, features: FeaturesConfig, cache: Path = Path("data")) -> None:
-    """Write `out/{train,dev,test}.jsonl`, `out/features/*.npy`, `out/lexicon.txt` and `out/lm.txt`."""
-    (out / "features").mkdir(parents=True, exist_ok=True)
-    frontend = FrontEnd(replace(features, kind="logmel"))
+def prepare(cfg: Config) -> str:
+    """Write `{train,dev,test}.jsonl`, the features in folders of these names, `lexicon.txt` and `lm.txt` in
+    `cfg.data.dir`. The features are those of `cfg.features` as kind=logmel.
+    """
+    out, root = Path(cfg.data.dir), cfg.data.root
+    features = replace(cfg.features, kind="logmel")
+    frontend = FrontEnd(features)
+    for split in ("train", "dev", "test"):
+        recorded.record(features, record_path(out / f"{split}.jsonl"))
     rooms = Rooms(root, frontend)
     splits: dict[str, list[Utterance]] = {"train": []}
     for name, count in COPIES.items():
-        for u, x in tqdm(training_items(name, root, cache), desc=name, unit="utterance"):
+        for u, x in tqdm(training_items(name, root), desc=name, unit="utterance"):
             for copy in range(count):
                 heard = rooms.hear(x, np.random.default_rng([copy, *u.id.encode()]))
-                splits["train"].append(store(replace(u, id=f"{name}-{u.id}-{copy}"), heard, out))
+                splits["train"].append(store(replace(u, id=f"{name}-{u.id}-{copy}"), heard, out / "train"))
     for split, items in untouched(root):
         splits[split] = [
-            store(u, x if x.ndim == 2 else bands_of(x, frontend), out)
+            store(u, x if x.ndim == 2 else bands_of(x, frontend), out / split)
             for u, x in tqdm(items, desc=split, unit="utterance")
         ]
     for split, chosen in splits.items():
@@ -97,20 +106,28 @@ def prepare(out: Path, root: str | None, features: FeaturesConfig, cache: Path =
     Lexicon(pronunciations(words, "phone", known, G2pConfig())).write(out / "lexicon.txt")
     with atomic_write(out / "lm.txt") as file:
         file.writelines(u.text + "\n" for u in splits["train"] if u.text)
-    print({split: len(chosen) for split, chosen in splits.items()}, "utterances in", out)
+    return "real speech of AN4 and prompts_en, and SYNTHETIC speech by Piper and espeak-ng; tested on real speech"
 
 
-def training_items(name: str, root: str | None, cache: Path) -> Iterator[Item]:
+def build(recipe: Recipe) -> None:
+    """Train the net and bundle it without a graph: each request brings its own list of words."""
+    recipe("train")
+    recipe("bundle", "graph.kind=none")
+    print("The recogniser is one file:", recipe.cfg.bundle)
+
+
+def training_items(name: str, root: str | None) -> Iterator[Item]:
+    """Utterances to train on, with their sound or bands."""
     if name in ENGINES:
         tested = {u.text for u in read("commands_en", root)}
         words = common_words(root, WORDS, tested)
-        return with_sound(speak(name, words, cache / "commands_voices"))
+        return with_sound(speak(name, words, DOWNLOADS / "commands_voices"))
     chosen = [u for u in read(name, root) if u.extra["split"] == "train"]
     return census(chosen) if name == "an4" else with_sound(chosen)
 
 
 def untouched(root: str | None) -> Iterator[tuple[str, Iterable[Item]]]:
-    """The sets to choose and to measure by. The test sets of AN4, the prompts and the digits are dev here."""
+    """The dev and test sets. The test sets of AN4, the prompts and the digits serve as dev here."""
     names = ("an4", "prompts_en", "fsdd")
     an4, *others = ([u for u in read(name, root) if u.extra["split"] != "train"] for name in names)
     yield "dev", [*census(an4), *with_sound(sum(others, []))]
@@ -134,8 +151,8 @@ def bands_of(samples: np.ndarray, frontend: FrontEnd) -> np.ndarray:
     return frontend.unnormalised(x, torch.tensor([len(samples)]))[0][0].numpy()
 
 
-def store(u: Utterance, bands: np.ndarray, out: Path) -> Utterance:
-    path = out / "features" / f"{u.id}.npy"
+def store(u: Utterance, bands: np.ndarray, folder: Path) -> Utterance:
+    path = folder / f"{u.id}.npy"
     with atomic_write(path, "wb") as file:
         np.save(file, bands.astype(np.float32))
     seconds = len(bands) / 100

@@ -1,13 +1,12 @@
-"""Common English words in many voices, to train on: SYNTHETIC speech by Piper and espeak-ng.
+"""Common English words in many voices to train on: SYNTHETIC speech by Piper and espeak-ng.
 
-The words are the commonest ones of English texts that the CMU dictionary pronounces, without those of the test.
+The words are the most frequent ones in English texts that the CMU dictionary lists, without the test words.
 """
 
 import importlib.resources
 import json
 import lzma
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Collection
 from functools import cache
@@ -23,15 +22,13 @@ from asr import manifest
 from asr.data import corpora
 from asr.errors import InputError
 from asr.manifest import Utterance
-
-sys.path.append(str(Path(__file__).parent.parent / "digits"))
-import synthesise  # noqa: E402
+from recipes.digits import synthesise
 
 Say = Callable[[str, int, np.random.Generator], tuple[np.ndarray, int]]  # text, voice -> samples (T,), their rate
 
 RATE_HZ = 16000
 WORDS = 3000
-# Phones of the CMU dictionary as Piper writes them; others are the same letter in lower case.
+# Phones of the CMU dictionary in Piper's notation; all others are the lower-case letter.
 PIPER_PHONES = dict(
     zip(
         "AA AE AH AO AW AY CH DH EH ER EY G HH IH IY JH NG OW OY R SH TH UH UW Y ZH AH0 ER0".split(),
@@ -47,7 +44,7 @@ def pronounced() -> dict[str, list[list[str]]]:
 
 
 def common_words(root: str | None, count: int, without: Collection[str] = ()) -> list[str]:
-    """The `count` commonest words of text_en that the CMU dictionary has, commonest first."""
+    """The `count` most frequent words of text_en that the CMU dictionary lists, most frequent first."""
     folder = corpora.find("text_en", root)
     if folder is None:
         raise InputError("no English texts to take common words from: set data.root to a folder with text_en/ in it")
@@ -62,7 +59,7 @@ def common_words(root: str | None, count: int, without: Collection[str] = ()) ->
 
 
 def phones(text: str) -> str:
-    """`seven` -> `sˈɛvən`, as Piper takes it."""
+    """`seven` -> `sˈɛvən`, Piper's input."""
     known, words = pronounced(), []
     for word in text.split():
         spelled = ""
@@ -75,7 +72,7 @@ def phones(text: str) -> str:
 
 
 def by_piper() -> Say:
-    """One man's voice, Joe's, with drawn speeds; it is played faster or slower, as taller and smaller people speak."""
+    """Joe's voice at random speeds, resampled to a higher or lower pitch, as of smaller and taller people."""
     try:
         import onnxruntime
 
@@ -96,7 +93,9 @@ def by_piper() -> Say:
         inputs = {
             "input": np.array([[*ids, *labels["$"]]], np.int64),
             "input_lengths": np.array([len(ids) + 1], np.int64),
-            "scales": np.array([0.667, height * rng.uniform(0.7, 1.2), 0.8], np.float32),  # noise, length, noise of it
+            "scales": np.array(
+                [0.667, height * rng.uniform(0.7, 1.2), 0.8], np.float32
+            ),  # noise, length, noise of the length
         }
         return session.run(None, inputs)[0].ravel(), round(22050 * height)
 
@@ -107,13 +106,13 @@ def by_espeak() -> Say:
     model = synthesise.Espeak()
 
     def say(text: str, voice: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        pitch, rate = int(rng.integers(20, 80)), int(rng.integers(110, 230))  # of 0-99; words a minute
+        pitch, rate = int(rng.integers(20, 80)), int(rng.integers(110, 230))  # pitch 0-99; words per minute
         return model.say(text, synthesise.VOICES[voice], pitch, rate) / 32768, model.rate_hz
 
     return say
 
 
-# Engine: what makes its `Say`, its voices, its utterances, words in each.
+# Engine: the function that makes its `Say`, number of voices, number of utterances, words per utterance.
 ENGINES = {
     "piper": (by_piper, 1, 800, (1, 2)),
     "espeak": (by_espeak, len(synthesise.VOICES), 2500, (1, 2)),
@@ -121,7 +120,7 @@ ENGINES = {
 
 
 def speak(engine: str, words: list[str], folder: Path) -> list[Utterance]:
-    """Write `folder/<engine>/*.flac` and a manifest, once; an interrupted run goes on."""
+    """Write `folder/<engine>/*.flac` and a manifest, once; an interrupted run is continued."""
     folder = folder / engine
     done = folder / "manifest.jsonl"
     if done.exists():
@@ -143,7 +142,7 @@ def speak(engine: str, words: list[str], folder: Path) -> list[Utterance]:
 
 
 def write(path: Path, samples: np.ndarray, rate_hz: int) -> None:
-    """Trimmed, at 16 kHz, as FLAC; whole or not at all."""
+    """Trim samples (T,), resample them to 16 kHz and write FLAC, whole or not at all."""
     part = path.with_suffix(".part")
     sound = soxr.resample(synthesise.trim(samples), rate_hz, RATE_HZ)
     soundfile.write(part, 0.5 * sound / np.abs(sound).max(), RATE_HZ, format="FLAC")

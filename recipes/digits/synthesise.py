@@ -1,4 +1,4 @@
-"""Single digits spoken by espeak-ng, through the library that the `espeakng-loader` wheel brings. Synthetic speech."""
+"""Single digits spoken by espeak-ng, whose library comes with the `espeakng-loader` wheel. Synthetic speech."""
 
 import ctypes
 import re
@@ -15,8 +15,8 @@ ACCENTS = ["en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-us-nyc", "en-02
 VOICES = [
     f"{accent}+{sex}{n}" for accent in ACCENTS for sex, count in (("m", 7), ("f", 4)) for n in range(1, count + 1)
 ]
-TAKES = [(pitch, rate) for pitch in (30, 45, 60, 75) for rate in (140, 180, 230)]  # of 0-99; words a minute
-# of espeak-ng's speak_lib.h
+TAKES = [(pitch, rate) for pitch in (30, 45, 60, 75) for rate in (140, 180, 230)]  # pitch 0-99; words per minute
+# Constants of espeak-ng's speak_lib.h
 AUDIO_OUTPUT_SYNCHRONOUS, CHARS_UTF8, RATE, PITCH = 2, 1, 1, 3
 CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
@@ -66,6 +66,6 @@ def synthesise_digits(folder: Path, words: Sequence[str]) -> Path:
 
 
 def trim(samples: np.ndarray) -> np.ndarray:
-    """Without the silence at both ends."""
+    """Remove the silence at both ends of samples (T,)."""
     loud = np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max())
     return samples[loud[0] : loud[-1] + 1]

@@ -1,22 +1,21 @@
-"""Training for a speaker left out. Five voices are too few, so two more sources join them, in the training alone:
+"""Digit strings of a speaker left out of the training.
 
-AN4, whose 74 speakers say digits among other things, and SYNTHETIC digits by espeak-ng and Kokoro. Of AN4 there are
-only Sphinx's cepstra, so all recordings are brought into their form: 40 log-mel bands with Sphinx's front end, smoothed
-by 13 cosines. Of these the 26 bands below the 4 kHz of the digits' recordings are kept. AN4 is clean and from one
-microphone; each copy of an utterance gets noise and a microphone's curve of its own.
+Five voices are too few to train on, so two sources join them: AN4, whose 74 speakers say digits among other things, and
+SYNTHETIC digits by espeak-ng and Kokoro. AN4 is available only as Sphinx cepstra, so all recordings are converted to
+their form: 40 log-mel bands of Sphinx's front end, smoothed by 13 cosines. The 26 bands below 4 kHz are kept, as the
+digits were recorded at 8 kHz. AN4 is clean speech from one microphone; each copy of an utterance gets random noise and
+a random microphone response.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import kokoro
 import numpy as np
-from prepare import STRINGS, WORDS, Digit, find_digits, list_digits, split_digits, synthetic_digits, write_split
 from tqdm import tqdm
 
 from asr import manifest
+from asr.config import Config
 from asr.data import corpora
 from asr.errors import InputError
 from asr.features import audio
@@ -25,6 +24,18 @@ from asr.features.sphinx import BANDS, RATE_HZ, another_room, log_mels, smooth
 from asr.files import atomic_write
 from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon
+from recipes import DOWNLOADS
+from recipes.digits import kokoro
+from recipes.digits.prepare import (
+    STRINGS,
+    WORDS,
+    Digit,
+    find_digits,
+    list_digits,
+    split_digits,
+    synthetic_digits,
+    write_split,
+)
 
 COMMON_BANDS, EDGE_BANDS = 26, slice(25, 28)  # the last bands that recordings at 8 kHz fill
 CENSUS_COPIES = 4
@@ -39,9 +50,9 @@ def common_bands(mels: np.ndarray) -> np.ndarray:
     return smooth(filled)[:, :COMMON_BANDS].astype(np.float32)
 
 
-def neural_digits(cache: Path) -> list[Digit]:
-    """The digits in Kokoro's voices, spoken once."""
-    folder = cache / "kokoro"
+def neural_digits() -> list[Digit]:
+    """The digits in Kokoro's voices, synthesised once."""
+    folder = DOWNLOADS / "kokoro"
     return list_digits(folder if folder.exists() else kokoro.synthesise_digits(folder))
 
 
@@ -55,6 +66,7 @@ def census(root: str | None) -> tuple[list[Utterance], Lexicon]:
 
 
 def with_features(utterances: list[Utterance], out: Path, prefix: str = "") -> Iterator[Utterance]:
+    """Store the common bands of each utterance as `out/features/<prefix><id>.npy`."""
     for u in tqdm(utterances, desc="features", unit="utterance"):
         if u.features:
             rng = np.random.default_rng(sum(map(ord, prefix + u.id)))
@@ -68,17 +80,15 @@ def with_features(utterances: list[Utterance], out: Path, prefix: str = "") -> I
         yield replace(u, id=prefix + u.id, audio=None, features=str(path), text=u.text.upper(), extra={})
 
 
-def prepare_unseen(out: Path, root: str | None, held_out: str, cache: Path = Path("data")) -> str:
-    """Write manifests, both lexicons and LM text below `out`; returns the sentence on the source. Done once."""
-    done = out / "source.json"
-    if done.exists():
-        return json.loads(done.read_text())
-    digits, source = find_digits(root, cache)
+def prepare(cfg: Config, speaker: str) -> str:
+    """Write manifests, both lexicons and the LM text in `cfg.data.dir`; `speaker` is tested and never trained on."""
+    out, root = Path(cfg.data.dir), cfg.data.root
+    digits, source = find_digits(root)
     others, lexicon = census(root)
-    splits = split_digits(digits, held_out)
+    splits = split_digits(digits, speaker)
     for seed, (split, chosen) in enumerate(splits.items()):
         write_split(split, REAL_STRINGS[split], chosen, out, np.random.default_rng(seed))
-    synthetic = synthetic_digits(cache) + neural_digits(cache)
+    synthetic = synthetic_digits() + neural_digits()
     write_split("synthetic", SYNTHETIC_STRINGS, synthetic, out, np.random.default_rng(len(splits)))
     made = {name: manifest.read(out / f"{name}.jsonl") for name in (*splits, "synthetic")}
     with atomic_write(out / "lm.txt") as file:
@@ -92,9 +102,5 @@ def prepare_unseen(out: Path, root: str | None, held_out: str, cache: Path = Pat
     lexicon.write(out / "lexicon.txt")
     words = [word.upper() for word in WORDS]
     Lexicon({word: [p for w, p in lexicon.items() if w == word] for word in words}).write(out / "digits.txt")
-    source += (
-        f", without {held_out}; AN4's {len({u.speaker for u in others})} speakers and SYNTHETIC speech in training"
-    )
-    with atomic_write(done) as file:
-        json.dump(source, file)
-    return source
+    voices = len({u.speaker for u in others})
+    return f"{source}, without {speaker}; AN4's {voices} speakers and SYNTHETIC speech in training"

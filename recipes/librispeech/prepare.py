@@ -1,7 +1,9 @@
-"""LibriSpeech archives, or folders in their layout -> manifests, LM text and the CMU dictionary's pronunciations.
+"""LibriSpeech: 960 hours of English books read aloud; meant for a GPU.
 
-LibriSpeech/<part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt   "<id> <TEXT>" a line
-LibriSpeech/<part>/<speaker>/<chapter>/<id>.flac
+The archives are downloaded where no folder in their layout is found:
+
+    LibriSpeech/<part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt   one "<id> <TEXT>" per line
+    LibriSpeech/<part>/<speaker>/<chapter>/<id>.flac
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,12 +12,21 @@ from pathlib import Path
 from tqdm import tqdm
 
 from asr import manifest
+from asr.cli.recipe import Recipe
+from asr.config import Config
 from asr.data import corpora
 from asr.errors import InputError
 from asr.features import audio
 from asr.files import atomic_write
 from asr.manifest import Utterance
+from recipes import DOWNLOADS
 
+PARTS = {
+    "train": ["train-clean-100", "train-clean-360", "train-other-500"],
+    "dev": ["dev-clean", "dev-other"],
+    "test": ["test-clean"],
+    "test-other": ["test-other"],
+}
 MIRROR = "https://www.openslr.org/resources/"
 ARCHIVES = {
     "dev-clean-2": ("31/dev-clean-2.tar.gz", "md5:6d7ab67ac6a1d2c993d050e16d61080d"),
@@ -39,7 +50,7 @@ ARCHIVES = {
 }
 
 
-def find_part(part: str, root: str | None, cache: Path) -> Path:
+def find_part(part: str, root: str | None) -> Path:
     """The folder of one part: below `LibriSpeech/` of the corpora folder, or downloaded."""
     folder = corpora.find("LibriSpeech", root)
     if folder and (folder / part).is_dir():
@@ -47,7 +58,7 @@ def find_part(part: str, root: str | None, cache: Path) -> Path:
     if root:
         raise InputError(f"data.root={root}/LibriSpeech has no folder '{part}'; download that part, or leave it out")
     path, digest = ARCHIVES[part]
-    return corpora.fetch(MIRROR + path, digest, cache / f"librispeech-{part}") / "LibriSpeech" / part
+    return corpora.fetch(MIRROR + path, digest, DOWNLOADS / f"librispeech-{part}") / "LibriSpeech" / part
 
 
 def read_part(folder: Path) -> list[Utterance]:
@@ -70,12 +81,27 @@ def read_part(folder: Path) -> list[Utterance]:
     return utterances
 
 
-def prepare(out: Path, parts: Mapping[str, Sequence[str]], root: str | None, cache: Path = Path("data")) -> None:
-    """Write `out/<split>.jsonl` for the parts of each split, and `out/lm.txt` with the training text."""
+def write_splits(cfg: Config, parts: Mapping[str, Sequence[str]]) -> str:
+    """Write `<split>.jsonl` for the parts of each split, and `lm.txt` with the training text, in `cfg.data.dir`."""
+    out = Path(cfg.data.dir)
     for split, names in parts.items():
-        utterances = [u for part in names for u in read_part(find_part(part, root, cache))]
+        utterances = [u for part in names for u in read_part(find_part(part, cfg.data.root))]
         manifest.write(out / f"{split}.jsonl", utterances)
         print(f"{split}: {len(utterances)} utterances, {sum(u.duration_s or 0 for u in utterances) / 3600:.1f} h")
         if split == "train":
             with atomic_write(out / "lm.txt") as file:
                 file.writelines(u.text + "\n" for u in utterances)
+    return f"real speech: LibriSpeech, {', '.join(name for names in parts.values() for name in names)}"
+
+
+def prepare(cfg: Config) -> str:
+    """Write the manifests of all parts and `lm.txt` in `cfg.data.dir`."""
+    return write_splits(cfg, PARTS)
+
+
+def build(recipe: Recipe) -> None:
+    """Build the recogniser, then score it on the second test set, test-other."""
+    recipe.build()
+    other = [f"data.test={recipe.cfg.data.dir}/test-other.jsonl", f"score.dir={recipe.cfg.out}/score-other"]
+    recipe("decode", *other)
+    recipe("score", *other)

@@ -1,6 +1,6 @@
-"""Pansori-TEDxKR: Korean TEDx talks -> manifests with cleaned text, and LM text.
+"""Pansori-TEDxKR: Korean TEDx talks with music and applause, 96 minutes to train on.
 
-The corpus (openslr.org/58, CC BY-NC-ND 4.0) is found speech: music, applause and some wrong transcripts stay in it.
+The corpus (openslr.org/58, CC BY-NC-ND 4.0) is found speech. Some of its transcripts are wrong.
 """
 
 import lzma
@@ -8,17 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from asr import manifest
+from asr.config import Config
 from asr.data import corpora
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.text.clean import clean
 
 
-def prepare(out: Path, root: str | None) -> None:
-    """Write `out/{train,dev,test}.jsonl`, the corpus's own splits, speakers disjoint, and `out/lm.txt`.
+def prepare(cfg: Config) -> str:
+    """Write `{train,dev,test}.jsonl` (the corpus's own splits, speakers disjoint) and `lm.txt` in `cfg.data.dir`.
 
-    The LM text is the training text and, where it is there, the written Korean in the folder `text_ko`.
+    The LM text is the training text and, where it is found, the written Korean in the folder `text_ko`.
     """
+    out, root = Path(cfg.data.dir), cfg.data.root
     corpus = corpora.find("pansori", root)
     if corpus is None:
         raise InputError(
@@ -33,3 +35,4 @@ def prepare(out: Path, root: str | None) -> None:
         for path in sorted((corpora.find("text_ko", root) or Path("nowhere")).glob("*.txt.xz")):
             with lzma.open(path, "rt", encoding="utf-8") as lines:
                 file.writelines(clean(line, "ko") + "\n" for line in lines)
+    return f"real speech: Pansori-TEDxKR in {corpus}"

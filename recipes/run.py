@@ -1,0 +1,111 @@
+"""Runs a recipe: from a corpus to a scored recogniser in one file.
+
+    python -m recipes.run                         list the recipes
+    python -m recipes.run an4 [KEY=VALUE ...]     run one, with any option of the toolkit
+    python -m recipes.run digits experiment=unseen speaker=theo,lucas
+
+A recipe is a folder with `prepare.py`, `experiment/*.yaml` and `RESULTS.md`. In `prepare.py`:
+
+    prepare(cfg, ...) -> str    writes manifests and texts below cfg.data.dir; returns where the data came from
+    build(recipe)               optional: the verbs to run instead of `Recipe.build`
+    USUALLY                     optional: how long each step takes
+
+An experiment with data of its own has a module of its own name, as `digits/unseen.py`. Further parameters of `prepare`
+are options of the recipe. Several values, separated by commas, make one run each, in a run folder named after them.
+"""
+
+import argparse
+import ast
+import importlib
+import inspect
+import itertools
+import math
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+from asr.cli.overrides import nearest
+from asr.cli.recipe import Recipe
+from asr.errors import InputError
+
+RECIPES = Path(__file__).parent
+
+
+def list_recipes() -> dict[str, str]:
+    """Name -> the first line of its `prepare.py`, which is not imported."""
+    paths = sorted(RECIPES.glob("*/prepare.py"))
+    return {path.parent.name: (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0] for path in paths}
+
+
+def load_module(name: str, experiment: str) -> ModuleType:
+    """The module that prepares the data of an experiment."""
+    has_own = (RECIPES / name / f"{experiment}.py").exists()
+    return importlib.import_module(f"recipes.{name}.{experiment if has_own else 'prepare'}")
+
+
+def split_words(words: Sequence[str], own: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """The recipe's own options with their values, and the overrides of the toolkit's options."""
+    pairs = {word: word.partition("=") for word in words}
+    options = {key: value.split(",") for key, _, value in pairs.values() if key in own}
+    return options, [word for word, (key, _, _) in pairs.items() if key not in own]
+
+
+def run(name: str, words: Sequence[str]) -> None:
+    """Run the recipe `name`. Raises InputError for an unknown recipe or option, and SystemExit where a verb fails."""
+    known = list_recipes()
+    if name not in known:
+        raise InputError(f"there is no recipe '{name}'{nearest(name, known) or '; there are: ' + ', '.join(known)}")
+    experiment = next((word.partition("=")[2] for word in words if word.startswith("experiment=")), name)
+    overrides = [word for word in words if not word.startswith("experiment=")]
+    module = load_module(name, experiment)
+    own = list(inspect.signature(module.prepare).parameters)[1:]
+    options, overrides = split_words(overrides, own)
+    if missing := next((option for option in own if option not in options), None):
+        raise InputError(f"experiment={experiment} needs {missing}=VALUE; see {RECIPES / name / 'RESULTS.md'}")
+    runs = [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
+    rates = [run_once(name, experiment, module, overrides, chosen) for chosen in runs]
+    if len(runs) > 1:
+        print(*(f"{' '.join(chosen.values())} {rate:.2%}" for chosen, rate in zip(runs, rates, strict=True)), sep="\n")
+        print(f"mean WER of {len(rates)} runs: {sum(rates) / len(rates):.2%}")
+
+
+def run_once(
+    name: str, experiment: str, module: ModuleType, overrides: Sequence[str], options: dict[str, str]
+) -> float:
+    """One run; returns its WER, NaN for a recipe without a test."""
+    usually = getattr(module, "USUALLY", {})
+    recipe = Recipe(experiment, RECIPES / name, overrides, usually)
+    if options:
+        out = "-".join([recipe.cfg.out, *options.values()])
+        recipe = Recipe(experiment, RECIPES / name, [*overrides, f"out={out}"], usually)
+    recipe.prepare(partial(module.prepare, **options), options)
+    getattr(module, "build", Recipe.build)(recipe)
+    wer = recipe.result().get("wer")
+    return math.nan if wer is None else wer
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit code."""
+    parser = argparse.ArgumentParser("python -m recipes.run", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("recipe", nargs="?", help="left out: list the recipes")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="any option of the experiment")
+    words = parser.parse_args(argv)
+    try:
+        if words.recipe:
+            run(words.recipe, words.overrides)
+        else:
+            print(*(f"{name:18}{line}" for name, line in list_recipes().items()), sep="\n")
+        return 0
+    except InputError as e:
+        print(f"recipes: error: {e}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("recipes: stopped; the same command continues from the last finished step", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

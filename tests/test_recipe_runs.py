@@ -1,0 +1,154 @@
+"""`python -m recipes.run`: the recipes listed, their verbs in order, prepared data reused, mistakes named."""
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from asr import manifest
+from asr.cli import recipe as cli
+from asr.cli.recipe import Recipe
+from asr.config import Config
+from asr.data import corpora
+from recipes import run
+from recipes.digits import unseen
+from recipes.run import load_module
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+
+
+def test_all_recipes_are_listed_and_importable(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == sorted(path.parent.name for path in RECIPES.glob("*/experiment"))
+    for line in lines:
+        assert 40 < len(line) <= 125
+        module = load_module(line.split()[0], line.split()[0])
+        assert list(inspect.signature(module.prepare).parameters) == ["cfg"]
+        assert (RECIPES / line.split()[0] / "RESULTS.md").exists()
+
+
+def test_wrong_recipes_and_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, message in {
+        "an5": "no recipe 'an5'; did you mean 'an4'?",
+        "an4 lm.ordr=3": "no option 'lm.ordr'; did you mean 'lm.order'?",
+        "digits experiment=unsen": "did you mean 'unseen'?",
+        "digits experiment=unseen": "experiment=unseen needs speaker=VALUE",
+        "digits speaker=theo": "no option 'speaker'",
+        "yesno data.root=/nowhere": "holds no folder 'yesno'",
+    }.items():
+        assert run.main(words.split()) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.startswith("recipes: error: ") and error.count("\n") == 1, error
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
+    """The command lines that a recipe calls, in a working directory of its own. Nothing is run but the preparation."""
+    lines: list[list[str]] = []
+    monkeypatch.setattr(cli, "main", lambda words: lines.append(words) or 0)
+    monkeypatch.chdir(tmp_path)
+    return lines
+
+
+def verbs(lines: list[list[str]]) -> list[str]:
+    return [" ".join(line[: line.index("--config-dir")]) for line in lines]
+
+
+def write_manifests(cfg: Config) -> str:
+    for split in ("train", "dev", "test"):
+        manifest.write(Path(cfg.data.dir) / f"{split}.jsonl", [manifest.Utterance("u", "u.wav")])
+    return "real speech: nothing"
+
+
+def test_a_recipe_calls_the_verbs_in_order(
+    called: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = load_module("an4", "an4")
+    monkeypatch.setattr(module, "prepare", write_manifests)
+    assert run.main(["an4", "optim.epochs=2"]) == 0
+    assert verbs(called) == list(cli.VERBS)
+    assert all({"experiment=an4", "optim.epochs=2"} < set(line) for line in called)
+    printed = capsys.readouterr().out
+    assert all(cli.SAYS[verb] in printed for verb in ("prepare", *cli.VERBS))
+    stages = json.loads(Path("exp/an4/stages.json").read_text())
+    assert [stage["verb"] for stage in stages] == ["prepare", *cli.VERBS]
+
+
+def test_a_second_test_set_and_a_bundle_without_graph(called: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("librispeech", "commands"):
+        monkeypatch.setattr(load_module(name, name), "prepare", write_manifests)
+    assert run.main(["librispeech"]) == 0
+    assert verbs(called) == [*cli.VERBS, "decode", "score"]
+    assert called[-1][-2:] == [
+        "data.test=exp/librispeech/data/test-other.jsonl",
+        "score.dir=exp/librispeech/score-other",
+    ]
+    called.clear()
+    assert run.main(["commands"]) == 0
+    assert verbs(called) == ["train", "bundle"] and called[-1][-1] == "graph.kind=none"
+
+
+def test_each_speaker_left_out_has_a_run_of_its_own(
+    called: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def prepare(cfg: Config, speaker: str) -> str:
+        Path(f"exp/unseen-{speaker}/score").mkdir(parents=True)
+        Path(f"exp/unseen-{speaker}/score/score.json").write_text(json.dumps({"wer": len(speaker) / 100}))
+        return write_manifests(cfg) + f" without {speaker}"
+
+    monkeypatch.setattr(unseen, "prepare", prepare)
+    assert run.main(["digits", "experiment=unseen", "speaker=theo,george"]) == 0
+    assert verbs(called) == [*cli.VERBS] * 2 and "out=exp/unseen-george" in called[-1]
+    printed = capsys.readouterr().out
+    assert "Real speech: nothing without theo" in printed
+    assert printed.endswith("theo 4.00%\ngeorge 6.00%\nmean WER of 2 runs: 5.00%\n")
+
+
+def test_complete_data_is_reused(called: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    made = []
+
+    def prepare(cfg: Config) -> str:
+        made.append(cfg.data.root)
+        return write_manifests(cfg)
+
+    def prepared(*overrides: str) -> int:
+        made.clear()
+        recipe = Recipe("an4", RECIPES / "an4", overrides)
+        recipe.prepare(prepare)
+        assert recipe.source == "real speech: nothing"
+        return len(made)
+
+    assert prepared() == 1
+    assert prepared("optim.epochs=1", "features.cmvn=global") == 0 and "Prepared before" in capsys.readouterr().out
+    assert prepared("data.root=other") == 1
+    assert prepared("data.root=other", "features.low_hz=100") == 1
+    Path("exp/an4/data/dev.jsonl").unlink()
+    assert prepared("data.root=other", "features.low_hz=100") == 1
+    Path("exp/an4/data/source.json").write_text('"of another version"')
+    assert prepared() == 1
+
+
+def test_a_failed_verb_ends_the_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(load_module("an4", "an4"), "prepare", write_manifests)
+    with pytest.raises(SystemExit) as ended:
+        run.main(["an4"])
+    assert ended.value.code == 2
+    assert [stage["verb"] for stage in json.loads(Path("exp/an4/stages.json").read_text())] == ["prepare"]
+
+
+def test_yesno_runs_as_a_command(tmp_path: Path) -> None:
+    """Real recordings and a training of one epoch: every step runs, in a process of its own."""
+    if corpora.find("yesno") is None:
+        pytest.skip("needs the yesno recordings: set ASR_DATA to the folder above them")
+    words = ["yesno", f"out={tmp_path}/yesno", "optim.epochs=1", "model.hidden=16"]
+    command = [sys.executable, "-m", "recipes.run", *words]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=RECIPES.parent, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "yesno/model.asr").exists() and "the yesno set in" in done.stdout
