@@ -1,12 +1,13 @@
-# make demo    set up, then train, score and use the digits recogniser
-# make test    set up with the test tools, then lint and run all tests
-# make lint    only the linters and the type checker
-# make sanitize   the tests of csrc/ once more, with bounds, lifetimes, undefined behaviour and races watched (g++)
-# make docs    the pages of docs/ as a site in build/docs
-# make bench   the benchmarks; each prints a table and writes benchmarks/results/NAME.json
+# make demo       install, then train, score and use the digits recogniser
+# make test       install with the test tools, then lint and run all tests
+# make lint       only the linters and the type checker
+# make gpu-test   the tests that use a CUDA GPU; the log goes to build/gpu-test.log
+# make sanitize   the tests of csrc/ under the address, undefined-behaviour and thread sanitizers (g++)
+# make docs       the pages of docs/ as a site in build/docs
+# make bench      the benchmarks that run without arguments; each prints a table and writes benchmarks/results/NAME.json
 #
-# Needed: python3 >= 3.10 with venv, make, a C++17 compiler. cmake and ninja come by pip with the build.
-# PyPI's torch for Linux carries CUDA (gigabytes). The CPU build is much smaller:
+# Required: python3 >= 3.10 with venv, make, a C++17 compiler. pip brings cmake and ninja for the build.
+# PyPI's torch for Linux includes CUDA (gigabytes). The CPU build is much smaller:
 #   make demo TORCH="torch torchaudio --index-url https://download.pytorch.org/whl/cpu"
 
 PYTHON ?= python3
@@ -17,13 +18,16 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
+# Benchmarks with arguments, and word_scores, a module of word_mode.
+BENCH_BY_HAND := dynamic_graph kaldi_graph lm million_words ptxas spoken_korean word_mode word_peers word_scores
+GPU_TESTS := tests/test_gpu.py tests/test_features.py tests/test_ctc_kernels.py
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: demo test lint sanitize docs bench clean
+.PHONY: demo test lint gpu-test sanitize docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
-	$(BIN)/python recipes/digits/run.py
+	$(BIN)/python -m recipes.run digits
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
@@ -35,7 +39,14 @@ lint: $(VENV)/.installed-test
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests -name '*.cc' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-# The extensions of another build, so the editable package must not be found: -S.
+# The log lists skipped tests with their reasons, such as CTC kernels that were not built for want of nvcc.
+gpu-test: $(VENV)/.installed-test
+	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else \
+	  f"make gpu-test: torch {torch.__version__} finds no CUDA GPU here; run it on a machine with one, with a CUDA build of torch")'
+	mkdir -p build
+	$(BIN)/python -m pytest -v -rs $(GPU_TESTS) 2>&1 | tee build/gpu-test.log
+
+# Sanitized extensions come from a build of their own; -S hides the editable package.
 SANITIZED := build/sanitized
 SANITIZERS = $$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libstdc++.so)
 SEARCH_SOURCES := $(filter-out %/bindings.cc,$(wildcard csrc/decoder/*.cc)) tests/decoder_threads.cc
@@ -57,16 +68,20 @@ docs: $(VENV)/.installed-docs
 	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.installed-test,bench
-	for script in benchmarks/*.py; do $(BIN)/python "$$script"; done
+	@failed=; for script in $(filter-out $(BENCH_BY_HAND:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do \
+	  echo "== $$script"; $(BIN)/python "$$script" || failed="$$failed $$script"; \
+	done; \
+	echo "not run, since each needs a file, a model or a program that its first lines name: $(BENCH_BY_HAND)"; \
+	test -z "$$failed" || { echo "make bench: failed:$$failed" >&2; exit 1; }
 
-# The virtual environment with torch, which changes rarely and takes longest.
+# The virtual environment with torch, which rarely changes and takes longest to install.
 $(VENV)/.torch:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) $(TORCH)
 	touch $@
 
-# The package, editable, with the extras that the name says and its extensions built from csrc/.
+# The editable package with the extras in the target's name; its extensions are built from csrc/.
 $(VENV)/.installed-%: $(VENV)/.torch $(BUILD_INPUTS)
 	@echo "installing asr[$*] and building its extensions (a minute or two)"
 	$(if $(findstring test,$*),SKBUILD_CMAKE_DEFINE=ASR_WERROR=ON )$(PIP) -e ".[$*]"

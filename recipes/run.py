@@ -80,6 +80,7 @@ def run_once(
     if options:
         out = "-".join([recipe.cfg.out, *options.values()])
         recipe = Recipe(experiment, RECIPES / name, [*overrides, f"out={out}"], usually)
+    print(f"{name}: {list_recipes()[name]}\nAll files go to {recipe.cfg.out}.")
     recipe.prepare(partial(module.prepare, **options), options)
     getattr(module, "build", Recipe.build)(recipe)
     wer = recipe.result().get("wer")

@@ -1,0 +1,44 @@
+"""The CUDA kernels on a GPU against the same code on the CPU; `make gpu-test` runs them and writes a log."""
+
+import importlib.util
+
+import pytest
+import torch
+
+from asr import ctc_loss
+
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("asr._ctc_cuda") is None, reason="the CTC kernels are not built: no nvcc"
+    ),
+]
+
+
+def loss_and_grad(logits: torch.Tensor, device: str, **options: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss (N,) and its gradient (T, N, V) on `device`, both moved to the CPU."""
+    generator = torch.Generator().manual_seed(7)
+    frames, batch, vocabulary = logits.shape
+    targets = torch.randint(1, vocabulary, (batch, frames // 4), generator=generator)
+    input_lengths = torch.linspace(frames // 2, frames, batch).long()
+    target_lengths = torch.linspace(1, frames // 4, batch).long()
+    x = logits.to(device).requires_grad_()
+    lengths = (input_lengths.to(device), target_lengths.to(device))
+    losses = ctc_loss(x, targets.to(device), *lengths, reduction="none", logits=True, **options)
+    losses.sum().backward()
+    assert losses.device.type == device and x.grad is not None
+    return losses.detach().cpu(), x.grad.cpu()
+
+
+@pytest.mark.parametrize("shape", [(40, 5, 9), (200, 8, 32), (300, 4, 5000)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ctc_on_the_gpu_equals_the_cpu(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+    logits = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    for found, wanted in zip(loss_and_grad(logits, "cuda"), loss_and_grad(logits, "cpu"), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_two_runs_give_the_same_bits() -> None:
+    logits = torch.randn((200, 8, 32), generator=torch.Generator().manual_seed(2))
+    first, second = (loss_and_grad(logits, "cuda") for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
