@@ -16,14 +16,14 @@ from asr.files import atomic_write
 
 VERBS = ("train", "lm train", "graph", "tune", "calibrate", "decode", "score", "bundle")
 SAYS = {
-    "prepare": "Finds or downloads the recordings, and lists every utterance with its text in manifests.",
-    "train": "Trains the acoustic model, which turns sound into probabilities of phones or letters.",
-    "lm train": "Estimates the language model: how likely each word is after the words before it.",
-    "graph": "Compiles lexicon and language model into the graph that the decoder searches for words.",
-    "tune": "Tries decoder scales and penalties on the dev set and keeps those with the fewest word errors.",
-    "calibrate": "Fits confidences to the dev set: of words with confidence 0.8, eight in ten shall be right.",
-    "decode": "Recognises the test set, which no step before has used.",
-    "score": "Compares the recognised words with the reference texts and counts the errors.",
+    "prepare": "Finds or downloads the recordings and lists every utterance with its text in manifests, which all steps read.",
+    "train": "Trains the acoustic model: for each moment of sound, how probable is each phone or letter.",
+    "lm train": "Estimates the language model: how probable each word is after the words before it.",
+    "graph": "Compiles lexicon and language model into the search graph, so that only known words are recognised.",
+    "tune": "Finds out how much weight each model deserves: tries scales and penalties on the dev set, keeps the best.",
+    "calibrate": "Fits confidences to the dev set, so that of words with confidence 0.8 about eight in ten are right.",
+    "decode": "Recognises the test set, which no earlier step has used.",
+    "score": "Compares the recognised words with the reference texts: the word error rate, with its interval.",
     "bundle": "Packs model, graph and settings into one file, which `asr transcribe` and `asr.load` open.",
     "transcribe": "Recognises one recording with that file: each word with start, end and confidence.",
 }

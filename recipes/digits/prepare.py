@@ -5,9 +5,11 @@ in one split only. The single digits come from the corpora folder, else from the
 synthetic voices.
 """
 
+import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,15 +34,16 @@ DIGEST = "sha256:8bc44cde129d505cbbb6b365c09f80c663f2aa77578afc634e6141a2f87100c
 TEST_TAKES = range(0, 5)  # the set's own test split
 DEV_TAKES = range(5, 9)
 STRINGS = {"train": 4000, "dev": 150, "test": 300}
-USUALLY = {
-    "prepare": "half a minute, and the download where there is no corpora folder",
-    "train": "8 min on two idle cores; it is the longest step",
+DRAWN_AT_ONCE = 64  # strings in memory
+USUALLY = {  # on two idle cores
+    "prepare": "20 s, plus the download where no corpora folder is found",
+    "train": "8 min, most of the whole",
     "lm train": "a second",
-    "graph": "a second",
-    "tune": "10 s",
-    "calibrate": "5 s",
-    "decode": "5 s",
-    "score": "5 s",
+    "graph": "2 s",
+    "tune": "5 s",
+    "calibrate": "2 s",
+    "decode": "3 s",
+    "score": "a second",
     "bundle": "a second",
     "transcribe": "a second",
 }
@@ -99,47 +102,67 @@ def split_digits(digits: Sequence[Digit], held_out: str | None = None) -> dict[s
     return {"train": train, "dev": dev, "test": test}
 
 
-def join_digits(chosen: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Recordings in sequence with pauses (some overlap slightly) over room noise: (T,) float32."""
+def draw_string(chosen: Sequence[np.ndarray], rng: np.random.Generator) -> Callable[[], np.ndarray]:
+    """Draw pauses, noise and levels for recordings (T,); returns a function that joins them: () -> (T,) float32."""
     lengths = np.array([len(x) for x in chosen])
-    gaps = (RATE_HZ * rng.uniform(-0.03, 0.35, len(chosen))).astype(int)
+    gaps = (RATE_HZ * rng.uniform(-0.03, 0.35, len(chosen))).astype(int)  # below zero two digits overlap
     lead, tail = (int(RATE_HZ * s) for s in rng.uniform(0.1, 0.4, 2))
     starts = lead + np.concatenate([[0], np.cumsum(lengths + gaps)[:-1]])
-    joined = np.zeros(starts[-1] + lengths[-1] + tail, np.float32)
-    for start, x in zip(starts, chosen, strict=True):
-        joined[start : start + len(x)] += x
-    level = np.sqrt(np.mean(np.concatenate(chosen) ** 2))
-    noise = room_noise(len(joined), rng) * level * 10 ** (-rng.uniform(15, 40) / 20)
-    joined = (joined + noise) * 10 ** (rng.uniform(-12, 0) / 20)
-    return joined / max(1.0, 1.01 * float(np.abs(joined).max()))
+    white = rng.standard_normal(starts[-1] + lengths[-1] + tail)
+    slope, noise_db, level_db = rng.uniform(0, 1), -rng.uniform(15, 40), rng.uniform(-12, 0)
+
+    def join() -> np.ndarray:
+        joined = np.zeros(len(white), np.float32)
+        for start, x in zip(starts, chosen, strict=True):
+            joined[start : start + len(x)] += x
+        level = np.sqrt(np.mean(np.concatenate(chosen) ** 2))
+        noise = coloured(white, slope) * level * 10 ** (noise_db / 20)
+        joined = (joined + noise) * 10 ** (level_db / 20)
+        return joined / max(1.0, 1.01 * float(np.abs(joined).max()))
+
+    return join
 
 
-def room_noise(samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Noise of unit power whose spectrum falls as 1/f^a, with a random a from 0 (white) to 1 (brown)."""
-    spectrum = np.fft.rfft(rng.standard_normal(samples))
-    spectrum /= np.maximum(np.arange(len(spectrum)), 20) ** rng.uniform(0, 1)
-    noise = np.fft.irfft(spectrum, samples)
+def coloured(white: np.ndarray, slope: float) -> np.ndarray:
+    """White noise (T,) -> noise of unit power whose spectrum falls as 1/f^slope: 0 white, 1 brown."""
+    spectrum = np.fft.rfft(white)
+    spectrum /= np.maximum(np.arange(len(spectrum)), 20) ** slope
+    noise = np.fft.irfft(spectrum, len(white))
     return (noise / noise.std()).astype(np.float32)
 
 
 def write_split(split: str, count: int, digits: Sequence[Digit], out: Path, rng: np.random.Generator) -> None:
-    """Join randomly chosen digits to `count` strings: `out/split/*.flac` and `out/split.jsonl`."""
+    """Join randomly chosen digits to `count` strings: `out/split/*.flac` and `out/split.jsonl`.
+
+    One thread draws everything, so the strings are the same bits for any number of threads that join and write.
+    """
     speech = {d.path: audio.load(d.path, sample_rate_hz=RATE_HZ) for d in digits}
     speakers = sorted({d.speaker for d in digits})
     by_speaker = {s: [d for d in digits if d.speaker == s] for s in speakers}
-    utterances = []
-    for number in tqdm(range(count), desc=f"{split} strings", unit="string"):
+    (out / split).mkdir(parents=True, exist_ok=True)
+
+    def draw(number: int) -> tuple[Utterance, Callable[[], np.ndarray]]:
         speaker = speakers[number % len(speakers)]
         pool = by_speaker[speaker]
         chosen = [pool[i] for i in rng.integers(len(pool), size=rng.integers(1, 8))]
-        samples = join_digits([speech[d.path] for d in chosen], rng)
-        name = f"{split}-{speaker}-{number:04d}"
-        path = out / split / f"{name}.flac"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, samples, RATE_HZ)
-        text = " ".join(d.word for d in chosen)
-        duration_s = round(len(samples) / RATE_HZ, 4)
-        utterances.append(Utterance(name, str(path), None, 0.0, duration_s, text, speaker, "en"))
+        name, text = f"{split}-{speaker}-{number:04d}", " ".join(d.word for d in chosen)
+        utterance = Utterance(name, str(out / split / f"{name}.flac"), text=text, speaker=speaker, lang="en")
+        return utterance, draw_string([speech[d.path] for d in chosen], rng)
+
+    def write(drawn: tuple[Utterance, Callable[[], np.ndarray]]) -> Utterance:
+        utterance, samples = drawn[0], drawn[1]()
+        soundfile.write(utterance.audio, samples, RATE_HZ)
+        return replace(utterance, duration_s=round(len(samples) / RATE_HZ, 4))
+
+    utterances: list[Utterance] = []
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as threads,
+        tqdm(total=count, desc=f"{split} strings", unit="string") as bar,
+    ):
+        for start in range(0, count, DRAWN_AT_ONCE):
+            drawn = [draw(number) for number in range(start, min(start + DRAWN_AT_ONCE, count))]
+            utterances += threads.map(write, drawn)
+            bar.update(len(drawn))
     manifest.write(out / f"{split}.jsonl", utterances)
 
 
