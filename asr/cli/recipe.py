@@ -16,7 +16,7 @@ from asr.files import atomic_write
 
 VERBS = ("train", "lm train", "graph", "tune", "calibrate", "decode", "score", "bundle")
 SAYS = {
-    "prepare": "Finds or downloads the recordings and lists every utterance with its text in manifests, which all steps read.",
+    "prepare": "Finds or downloads the recordings and lists all utterances with their texts in manifests.",
     "train": "Trains the acoustic model: for each moment of sound, how probable is each phone or letter.",
     "lm train": "Estimates the language model: how probable each word is after the words before it.",
     "graph": "Compiles lexicon and language model into the search graph, so that only known words are recognised.",
