@@ -9,6 +9,7 @@ from typing import Any
 
 from asr.errors import InputError
 from asr.files import atomic_write
+from asr.textfiles import lines
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,8 @@ def write(path: str | Path, hypotheses: Iterable[Hypothesis]) -> None:
 
 def read(path: str | Path) -> list[Hypothesis]:
     """Raises InputError naming the file, line and field that is wrong."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"cannot read the hypotheses {path}: {e}; `asr decode` writes them") from e
     hypotheses = []
-    for number, line in enumerate(lines, 1):
+    for number, line in lines(path, "hypotheses", "JSON lines as `asr decode` writes them"):
         if not line.strip():
             continue
         try:

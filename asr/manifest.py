@@ -16,6 +16,7 @@ from typing import Any
 
 from asr.errors import InputError
 from asr.files import atomic_write
+from asr.textfiles import lines
 
 
 @dataclass
@@ -61,25 +62,21 @@ def stream(path: str | Path, bad_lines: dict[int, InputError] | None = None) -> 
     """
     folder = os.path.dirname(os.path.abspath(path))
     line_of: dict[str, int] = {}
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                where = f"{path}:{number}"
-                try:
-                    utterance = _parse(line, where)
-                    first = line_of.setdefault(utterance.id, number)
-                    if first != number:
-                        raise InputError(f"{where}: id '{utterance.id}' stands at line {first} already; keep one")
-                except InputError as e:
-                    if bad_lines is None:
-                        raise
-                    bad_lines[number] = e
-                    continue
-                yield _with_paths(utterance, lambda p: os.path.normpath(os.path.join(folder, p)))
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"cannot read the manifest {path}: {e}; it is a JSONL file in UTF-8") from e
+    for number, line in lines(path, "manifest", "one JSON object per line"):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            utterance = _parse(line, where)
+            first = line_of.setdefault(utterance.id, number)
+            if first != number:
+                raise InputError(f"{where}: id '{utterance.id}' stands at line {first} already; keep one")
+        except InputError as e:
+            if bad_lines is None:
+                raise
+            bad_lines[number] = e
+            continue
+        yield _with_paths(utterance, lambda p: os.path.normpath(os.path.join(folder, p)))
 
 
 def write(path: str | Path, utterances: Iterable[Utterance]) -> None:

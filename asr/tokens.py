@@ -9,6 +9,7 @@ from pathlib import Path
 
 from asr.errors import InputError
 from asr.files import atomic_write
+from asr.textfiles import lines
 
 BLANK = "<blk>"
 BLANK_ID = 0  # net output
@@ -30,11 +31,8 @@ class Tokens:
 
     @classmethod
     def read(cls, path: str | Path) -> "Tokens":
-        try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as e:
-            raise InputError(f"cannot read the token table {path}: {e}; it holds one token a line, in UTF-8") from e
-        return cls(lines)
+        """Raises InputError if the file cannot be read or is not a token table."""
+        return cls([token for _, token in lines(path, "token table", "one token per line")])
 
     @classmethod
     def from_characters(cls, texts: Iterable[str]) -> "Tokens":

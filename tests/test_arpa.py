@@ -260,7 +260,7 @@ def test_missing_empty_and_broken_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not an ARPA file"):
         arpa.read(tmp_path / "empty")
     (tmp_path / "cut.gz").write_bytes(gzip.compress(GOOD.encode() * 2)[:100])
-    with pytest.raises(InputError, match="cannot be read on"):
+    with pytest.raises(InputError, match="cannot read the ARPA file .*cut.gz beyond line"):
         arpa.read(tmp_path / "cut.gz")
     with pytest.raises(InputError, match="kenlm cannot read"):
         score.load(tmp_path / "empty")

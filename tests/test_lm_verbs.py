@@ -197,7 +197,7 @@ def test_vocabulary(folder: Path, capsys: pytest.CaptureFixture) -> None:
     ("line", "message"),
     [
         ("mix a.arpa output=c.arpa", "two models or more"),
-        ("mix a.arpa b.arpa dev=none.txt output=c.arpa", "cannot read none.txt"),
+        ("mix a.arpa b.arpa dev=none.txt output=c.arpa", "cannot read the text none.txt"),
         ("mix a.arpa b.arpa weights=0.5 output=c.arpa", "expected 2 numbers"),
         ("mix a.arpa b.arpa weights=nan,1 output=c.arpa", "expected 2 numbers"),
         ("mix a.arpa b.arpa dev=empty.txt output=c.arpa", "empty.txt holds no sentence"),
@@ -219,7 +219,7 @@ def test_vocabulary(folder: Path, capsys: pytest.CaptureFixture) -> None:
         ("ppl empty.txt arpa=a.arpa", "no text to score"),
         ("ppl dev.txt noise.arpa", "noise.arpa: no line"),
         ("ppl dev.txt cut.arpa", "cut.arpa:40: expected"),
-        ("ppl dev.txt none.arpa", "cannot read none.arpa"),
+        ("ppl dev.txt none.arpa", "cannot read the ARPA file none.arpa"),
     ],
 )
 def test_mistakes_are_told_and_leave_no_model(folder: Path, line: str, message: str, capsys) -> None:

@@ -42,10 +42,10 @@ def test_table_is_the_longest_match_at_each_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        ("teh the\n", r"replacement 1 is 'teh the'; expected wrong<TAB>right"),
+        ("teh the\n", r"fixes.tsv:1: expected wrong<TAB>right, found 'teh the'"),
         ("a\tb\tc\n", "expected wrong<TAB>right"),
         ("\tb\n", "expected wrong<TAB>right"),
-        ("a\tb\nA\tc\n", "'A' stands twice; keep one"),
+        ("a\tb\nA\tc\n", "fixes.tsv:2: 'A' stands twice; keep one"),
         ("# nothing\n", "0 replacements"),
     ],
 )

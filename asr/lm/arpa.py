@@ -37,13 +37,13 @@ def read(path: str | Path) -> NgramModel:
     an n-gram that stands twice or whose history is not listed, a missing `<s>` or `</s>`, a missing \\end\\.
     """
     reader = ArpaReader()
-    with Lines(path) as lines:
+    with Lines(path, "ARPA file", "a back-off n-gram model") as file:
         fault = None
-        while not fault and not reader.is_done and (chunk := lines.chunk()):
+        while not fault and not reader.is_done and (chunk := file.chunk()):
             fault = reader.add(chunk)
         if fault := fault or reader.finish():
             number, message = fault
-            where = f"{lines.name}:{number}" if number else lines.name
+            where = f"{file.name}:{number}" if number else file.name
             raise InputError(f"{where}: {message.decode(errors='replace')}")
     return NgramModel(reader.words, [Ngrams(*order) for order in reader.take_orders()])
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from asr._lm import Corpus
 from asr.errors import InputError
-from asr.lm.texts import check_line, sentences
+from asr.lm.texts import sentences
 from asr.textfiles import Lines
 from asr.words import check_text, check_word
 
-_BOM = b"\xef\xbb\xbf"
 _BLOCK = 10000  # sentences handed over together
 
 
@@ -86,16 +85,12 @@ def _add_texts(corpus: Corpus, texts: Iterator[tuple[str, str]]) -> None:
 
 
 def _add_file(corpus: Corpus, path: str | Path) -> None:
-    with Lines(path) as lines:
-        before = 0
-        while chunk := lines.chunk():
-            taken = corpus.add(chunk.removeprefix(_BOM) if before == 0 else chunk)
-            if before + taken < lines.number:
-                number = before + taken + 1
-                line = check_line(chunk.split(b"\n")[taken], lines.name, number)
-                check_text(line, f"{lines.name}:{number}")
-                raise AssertionError("csrc/lm refused a line that asr.lm accepts")
-            before = lines.number
+    with Lines(path) as file:
+        while chunk := file.chunk():
+            number = file.first + corpus.add(chunk)  # of the first line that it rejects
+            if number <= file.number:
+                check_text(file.decode(chunk.split(b"\n")[number - file.first], number), f"{file.name}:{number}")
+                raise AssertionError("csrc/lm rejects a line that asr.lm accepts")
 
 
 def _select(corpus: Corpus, selection: Selection) -> Corpus:

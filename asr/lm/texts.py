@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from asr import manifest
-from asr.errors import InputError
 from asr.textfiles import Lines
 from asr.words import check_words
 
@@ -19,17 +18,6 @@ def sentences(paths: Iterable[str | Path]) -> Iterator[str]:
             for utterance in manifest.stream(path):
                 yield check_words(utterance.text, f"{path}: utterance '{utterance.id}'")
         else:
-            with Lines(path) as lines:
-                for block in lines.blocks():
-                    first = lines.number - len(block) + 1
-                    checked = (check_line(line, lines.name, number) for number, line in enumerate(block, first))
-                    yield from (sentence for sentence in checked if sentence and not sentence.isspace())
-
-
-def check_line(line: bytes, name: str, number: int) -> str:
-    """The sentence of a line. Raises InputError if it is not UTF-8, and as `check_words` does."""
-    try:
-        sentence = line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as e:
-        raise InputError(f"{name}:{number}: not UTF-8 ({e}); convert the file, for instance with iconv") from e
-    return check_words(sentence, f"{name}:{number}")
+            with Lines(path) as file:
+                checked = (check_words(line, f"{file.name}:{number}") for number, line in file.decoded())
+                yield from (sentence for sentence in checked if sentence and not sentence.isspace())

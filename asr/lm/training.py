@@ -15,7 +15,7 @@ from asr.lm.corpus import Selection, encode_files, encode_texts
 from asr.lm.estimation import Discounts, Estimation
 from asr.lm.model import NgramModel
 from asr.lm.texts import sentences
-from asr.textfiles import Lines
+from asr.textfiles import lines
 from asr.words import check_word
 
 _log = logging.getLogger(__name__)
@@ -119,12 +119,9 @@ def train_file(cfg: LmConfig, dev: Sequence[str | Path] = ()) -> Report:
 def read_vocabulary(path: str | Path) -> list[str]:
     """The words of a list, one a line. Raises InputError naming the line that holds more than one, or no word."""
     words = []
-    with Lines(path) as lines:
-        for block in lines.blocks():
-            for number, line in enumerate(block, lines.number - len(block) + 1):
-                # Bytes that are not UTF-8 become halves of surrogate pairs, which check_word refuses.
-                fields = line.decode("utf-8-sig" if number == 1 else "utf-8", errors="surrogateescape").split()
-                if len(fields) > 1:
-                    raise InputError(f"{path}:{number}: expected one word a line, found {len(fields)}")
-                words += [check_word(word, f"{path}:{number}") for word in fields]
+    for number, line in lines(path, "vocabulary", "one word per line"):
+        fields = line.split()
+        if len(fields) > 1:
+            raise InputError(f"{path}:{number}: expected one word per line, found {len(fields)}")
+        words += [check_word(word, f"{path}:{number}") for word in fields]
     return words

@@ -175,13 +175,12 @@ def _texts(paths: Sequence[str], cleaner: Cleaner) -> Iterator[str]:
 
 def _lines(path: str, report: CleaningReport) -> Iterator[tuple[str, str]]:
     """(file:line, line) of a text; empty lines are none."""
-    with Lines(path) as lines:
-        for block in lines.blocks():
-            for number, raw in enumerate(block, lines.number - len(block) + 1):
-                try:
-                    line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                except UnicodeDecodeError:
-                    report.drop("not UTF-8", f"{lines.name}:{number}", repr(raw))
-                    continue
-                if line:
-                    yield f"{lines.name}:{number}", line
+    with Lines(path) as file:
+        for number, raw in file.numbered():
+            try:
+                line = raw.decode().strip()
+            except UnicodeDecodeError:
+                report.drop("not UTF-8", f"{file.name}:{number}", repr(raw))
+                continue
+            if line:
+                yield f"{file.name}:{number}", line

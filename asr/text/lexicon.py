@@ -13,6 +13,7 @@ from pathlib import Path
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.text.units import check_unit, to_units
+from asr.textfiles import lines
 
 _VARIANT = re.compile(r"(.+)\(\d+\)")
 _log = logging.getLogger(__name__)
@@ -34,19 +35,18 @@ class Lexicon:
 
     @classmethod
     def read(cls, path: str | Path) -> "Lexicon":
-        """Raises InputError naming the file, and the line where there is one."""
-        try:
-            return cls.parse(Path(path).read_text(encoding="utf-8-sig"), path)
-        except (OSError, UnicodeDecodeError) as e:
-            raise InputError(
-                f"cannot read the lexicon {path}: {e}; it holds 'word unit unit ...' lines in UTF-8"
-            ) from e
+        """Raises InputError naming the file, and the line if there is one."""
+        return cls._parse(lines(path, "lexicon", "'word unit unit ...' lines"), path)
 
     @classmethod
     def parse(cls, content: str, path: str | Path) -> "Lexicon":
         """The lexicon in the content of a file; `path` is its name in messages."""
+        return cls._parse(enumerate(content.split("\n"), 1), path)
+
+    @classmethod
+    def _parse(cls, numbered: Iterable[tuple[int, str]], path: str | Path) -> "Lexicon":
         pronunciations: dict[str, list[Sequence[str]]] = {}
-        for number, line in enumerate(content.split("\n"), 1):
+        for number, line in numbered:
             if line.startswith(";;;") or not line.strip():
                 continue
             word, *units = line.split()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
-from asr.lm.texts import sentences
+from asr.textfiles import lines
 
 Repair = Callable[[str], str]
 REPAIRS: dict[str, Repair] = {}
@@ -58,15 +58,15 @@ def table(path: str | Path) -> Repair:
     over. Raises InputError naming the line without a tab, with nothing before it, or with a `wrong` seen before.
     """
     right_of: dict[str, str] = {}
-    for number, line in enumerate(sentences([path]), 1):
-        if line.startswith("#"):
+    for number, line in lines(path, "replacements", "wrong<TAB>right lines"):
+        if line.startswith("#") or not line.strip():
             continue
-        wrong, tab, right = unicodedata.normalize("NFC", line).strip("\r\n").partition("\t")
+        wrong, tab, right = unicodedata.normalize("NFC", line).partition("\t")
         key = _key(wrong)
         if not tab or "\t" in right or not key:
-            raise InputError(f"{path}: replacement {number} is {line.strip()!r}; expected wrong<TAB>right")
+            raise InputError(f"{path}:{number}: expected wrong<TAB>right, found {line.strip()!r}")
         if key in right_of:
-            raise InputError(f"{path}: '{wrong.strip()}' stands twice; keep one")
+            raise InputError(f"{path}:{number}: '{wrong.strip()}' stands twice; keep one")
         right_of[key] = right.strip()
     if not right_of:
         raise InputError(f"{path}: 0 replacements; expected lines of wrong<TAB>right")
