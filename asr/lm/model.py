@@ -1,5 +1,6 @@
 """An n-gram back-off model as plain arrays: what estimation makes, ARPA files hold and the graph is built from."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-MAX_ORDER = 8  # kenlm reads orders up to 6; pronunciations gain by longer ones
+MAX_ORDER = 8  # kenlm reads orders up to 6; pronunciation models gain from longer ones
+LN10 = math.log(10.0)  # times a base-10 logarithm, as ARPA files hold, gives a natural one
 
 
 class Ngrams(NamedTuple):

@@ -21,13 +21,12 @@ import numpy as np
 from asr.errors import InputError
 from asr.lm import marginals
 from asr.lm.backoff import left_over, log10_prob, masses, set_backoffs
-from asr.lm.model import NgramModel, Ngrams, without_empty_orders
+from asr.lm.model import LN10, NgramModel, Ngrams, without_empty_orders
 
 MARGINALS: dict[str, Callable[[NgramModel], list[np.ndarray]]] = {
     "stationary": marginals.stationary,
     "product": marginals.product,
 }
-_LN10 = np.log(10.0)
 
 
 def prune(model: NgramModel, size: int | None = None, threshold: float | None = None,
@@ -57,9 +56,9 @@ def losses(model: NgramModel, marginals: str = "stationary") -> list[np.ndarray]
         ngrams, history = model.orders[n - 1], model.keys[n - 1] // len(model.words)
         log10_lower = log10_prob(model, ngrams.ids[:, 1:])
         own, lower = left_over(model, n, log10_lower, mass)
-        log_p, log_q = ngrams.log10_prob * _LN10, log10_lower * _LN10
+        log_p, log_q = ngrams.log10_prob.astype(float) * LN10, log10_lower * LN10
         p = np.exp(log_p)
-        log_b = model.orders[n - 2].log10_backoff[history] * _LN10
+        log_b = model.orders[n - 2].log10_backoff[history].astype(float) * LN10
         log_new_b = np.log(own[history] + p) - np.log(lower[history] + np.exp(log_q))
         change = p * (log_q + log_new_b - log_p) + own[history] * (log_new_b - log_b)
         found.append(np.expm1(-history_prob[history] * change))
