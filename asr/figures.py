@@ -1,4 +1,4 @@
-"""Pictures as PNG files, written whole or not at all."""
+"""Figures as PNG files, written atomically."""
 
 from pathlib import Path
 

@@ -279,10 +279,10 @@ def test_fallback_is_told(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("texts", "options", "message"),
     [
-        (["a b", "a <s> b"], {}, "sentence 2: the text holds '<s>'"),
-        (["<unk>"], {}, "sentence 1: the text holds '<unk>'"),
+        (["a b", "a <s> b"], {}, "sentence 2: the text contains '<s>'"),
+        (["<unk>"], {}, "sentence 1: the text contains '<unk>'"),
         (["a \0"], {}, "NUL"),
-        (["a", "a <eps>"], {}, "sentence 2: the text holds '<eps>'"),
+        (["a", "a <eps>"], {}, "sentence 2: the text contains '<eps>'"),
         (["a"], {"vocabulary": ["a", "a b"]}, "word 2 of the vocabulary: 'a b' cannot be a word"),
         (["a"], {"vocabulary": ["c\n", "a"]}, r"word 1 of the vocabulary: 'c\\n'"),
         (["a"], {"vocabulary": ["a\u3000"]}, r"word 1 of the vocabulary: 'a\\u3000'"),
@@ -300,11 +300,11 @@ def test_fallback_is_told(caplog: pytest.LogCaptureFixture) -> None:
         (["a"], {"vocabulary_size": 1, "vocabulary": ["a"]}, "vocabulary_size is 1"),
         (["a"], {"coverage": 0.0}, "coverage is 0"),
         (["a"], {"coverage": 0.5, "vocabulary": ["a"]}, "coverage is 0.5"),
-        (["a"], {"prune": [1]}, "prune is 1; it is at most 2 numbers"),
+        (["a"], {"prune": [1]}, "prune is 1; expected at most 2 numbers"),
         (["a"], {"prune": [0, -1]}, "prune is 0,-1"),
         (["a"], {"prune": [0, 2, 1]}, "prune is 0,2,1"),
         (["a"], {"memory_mb": 0}, "memory_mb is 0"),
-        (["a \ud800"], {}, "sentence 1: the text holds half of a surrogate pair"),
+        (["a \ud800"], {}, "sentence 1: the text contains half of a surrogate pair"),
         (["a"], {"order": 0}, "order is 0"),
     ],
 )

@@ -61,16 +61,16 @@ def test_manifest_as_text(tmp_path: Path) -> None:
     path.write_text("\n".join(map(json.dumps, lines[:1])))
     assert list(sentences([path])) == ["yes no"]
     path.write_text("\n".join(map(json.dumps, lines)))
-    with pytest.raises(InputError, match="train.jsonl: utterance '2': the text holds '</s>'"):
+    with pytest.raises(InputError, match="train.jsonl: utterance '2': the text contains '</s>'"):
         list(sentences([path]))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a\nb <s>\n", "a.txt:2: the text holds '<s>'"),
+        (b"a\nb <s>\n", "a.txt:2: the text contains '<s>'"),
         (b"a\nb\xff\n", "a.txt:2: not UTF-8"),
-        (b"a\nb\nc <eps>\n", "a.txt:3: the text holds '<eps>'"),
+        (b"a\nb\nc <eps>\n", "a.txt:3: the text contains '<eps>'"),
         (b"a\n" + b"x" * LINE_LIMIT, "a.txt:2: the line is longer"),
         (gzip.compress(b"a b\n" * 9, mtime=0)[:-9], "cannot read the text .*a.txt beyond line 0"),
         (lzma.compress(b"a b\n" * 9)[:-30], "cannot read the text .*a.txt beyond line 0"),

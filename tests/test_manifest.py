@@ -88,10 +88,10 @@ GOOD = '{"id": "a", "audio": "a.wav", "text": "x"}'
         ),
         ('{"id": "b", "audio": "a.wav", "duration_s": -2}', "field 'duration_s' is -2; expected seconds above 0"),
         ('{"id": "b", "audio": "a.wav", "duration_s": NaN}', "field 'duration_s' is nan"),
-        ('{"id": "b", "audio": "a.wav", "start_s": -1}', "field 'start_s' is -1; expected seconds from 0"),
+        ('{"id": "b", "audio": "a.wav", "start_s": -1}', "field 'start_s' is -1; expected seconds, 0 or more"),
         ('{"id": "b", "audio": "a.wav", "start_s": true}', "field 'start_s' is True"),
         ('{"id": "b", "audio": "a.wav", "speaker": 3}', "field 'speaker' is 3; expected str or null"),
-        (GOOD, "id 'a' stands at line 1 already"),
+        (GOOD, "duplicate id 'a', first used on line 1; keep one"),
     ],
 )
 def test_malformed(tmp_path, line, told):
@@ -122,7 +122,7 @@ def test_byte_order_mark(tmp_path):
 def test_nothing_half_written(tmp_path):
     manifest.write(tmp_path / "m.jsonl", [Utterance("a", "a.wav")])
     before = (tmp_path / "m.jsonl").read_text()
-    with pytest.raises(InputError, match="id 'b' would be written twice"):
+    with pytest.raises(InputError, match="m.jsonl: duplicate id 'b'; ids must differ"):
         manifest.write(tmp_path / "m.jsonl", [Utterance("b", "a.wav"), Utterance("b", "b.wav")])
     assert (tmp_path / "m.jsonl").read_text() == before
     assert [p.name for p in tmp_path.iterdir()] == ["m.jsonl"]
