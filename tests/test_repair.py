@@ -45,7 +45,7 @@ def test_table_is_the_longest_match_at_each_place(tmp_path: Path) -> None:
         ("teh the\n", r"fixes.tsv:1: expected wrong<TAB>right, found 'teh the'"),
         ("a\tb\tc\n", "expected wrong<TAB>right"),
         ("\tb\n", "expected wrong<TAB>right"),
-        ("a\tb\nA\tc\n", "fixes.tsv:2: 'A' stands twice; keep one"),
+        ("a\tb\nA\tc\n", "fixes.tsv:2: 'A' appears twice; keep one"),
         ("# nothing\n", "0 replacements"),
     ],
 )
@@ -64,7 +64,7 @@ def test_names_are_looked_up_in_order(tmp_path: Path) -> None:
         text = step(text)
     assert text == "so good"
     with pytest.raises(
-        InputError, match="there is no repair 'repeat'; choose of case, markup, repeats, spacing, or name a file"
+        InputError, match="there is no repair 'repeat'; choose one of case, markup, repeats, spacing, or name a file"
     ):
         repair.repairs(["repeat"])
     with pytest.raises(InputError, match="cannot read .*none.tsv"):
