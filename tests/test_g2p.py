@@ -251,7 +251,7 @@ def test_options(toy):
         toy.pronounce(["photo"], n=0)
     with pytest.raises(InputError, match="g2p.order is 9"):
         G2p.train(Lexicon.parse(TOY, "toy"), order=9)
-    with pytest.raises(InputError, match="both are 1 or more"):
+    with pytest.raises(InputError, match="both must be 1 or more"):
         G2p.train(Lexicon.parse(TOY, "toy"), order=3, max_units=0)
     with pytest.raises(InputError, match=r"no word of the lexicon can be cut .*a \(X Y Z W\)"):
         G2p.train(Lexicon({"a": [tuple("XYZW")]}), order=2)
@@ -306,10 +306,10 @@ def test_other_files_are_refused(tmp_path):
         G2p.open(tmp_path / "none.npz")
     with zipfile.ZipFile(tmp_path / "other.npz", "w") as archive:
         archive.writestr("x.npy", b"nothing")
-    with pytest.raises(InputError, match="other.npz is no pronunciation model"):
+    with pytest.raises(InputError, match="other.npz is not a pronunciation model"):
         G2p.open(tmp_path / "other.npz")
     np.savez(tmp_path / "objects.npz", tables=np.array([{}], object))  # a pickle: never loaded
-    with pytest.raises(InputError, match="objects.npz is no pronunciation model"):
+    with pytest.raises(InputError, match="objects.npz is not a pronunciation model"):
         G2p.open(tmp_path / "objects.npz")
 
 
