@@ -211,9 +211,9 @@ def test_an_order_that_is_pruned_away_is_gone() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "one of lm.size"),
-        ({"size": 9, "threshold": 1e-8}, "one of lm.size"),
-        ({"size": 3}, "lm.size is 3, and the model has 12 words"),
+        ({}, "either lm.size, a number of n-grams, or lm.threshold"),
+        ({"size": 9, "threshold": 1e-8}, "either lm.size, a number of n-grams, or lm.threshold"),
+        ({"size": 3}, "lm.size is 3, but the 12 unigrams of the model always stay"),
         ({"size": 99, "marginals": "none"}, "expected one of stationary, product"),
     ],
 )

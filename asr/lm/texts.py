@@ -1,4 +1,4 @@
-"""The sentences in text files and manifests."""
+"""The sentences of text files and manifests."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,9 +9,9 @@ from asr.words import check_words
 
 
 def sentences(paths: Iterable[str | Path]) -> Iterator[str]:
-    """The sentences of text files (a line each; empty lines are none) and of manifests (*.jsonl; the field `text`).
+    """The sentences of text files (one per line, without empty lines) and of manifests (*.jsonl, the field `text`).
 
-    Raises InputError naming the line (or the utterance) that is not UTF-8 or holds `<s>`, `</s>` or `<unk>`.
+    Raises InputError naming a line that is not UTF-8, or a line or utterance with `<s>`, `</s>`, `<unk>` or NUL in it.
     """
     for path in paths:
         if str(path).endswith(".jsonl"):
