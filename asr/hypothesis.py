@@ -78,6 +78,7 @@ class Hypothesis:
 
 
 def write(path: str | Path, hypotheses: Iterable[Hypothesis]) -> None:
+    """Writes one JSON object per line, atomically."""
     with atomic_write(path) as file:
         file.writelines(json.dumps(h.as_dict(), ensure_ascii=False) + "\n" for h in hypotheses)
 

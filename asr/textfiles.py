@@ -1,6 +1,7 @@
 """Lines of UTF-8 text files, plain or packed with gzip or xz.
 
-`lines` serves the files that a program reads whole: lexicons, manifests, tables. `Lines` serves texts of any size.
+`lines` is for files that are read as a whole, such as lexicons, manifests and tables. `Lines` is for texts of any size;
+it limits the length of a line and shows progress.
 """
 
 import gzip
@@ -38,9 +39,9 @@ def lines(path: str | Path, what: str, form: str) -> Iterator[tuple[int, str]]:
 class Lines:
     """Reads a file in chunks of whole lines. Use it as a context manager.
 
-    The first bytes of a file tell whether gzip or xz packed it; "-" is the standard input. A byte order mark is
+    Files packed with gzip or xz are recognised by their first bytes; "-" is the standard input. A byte order mark is
     removed. A progress bar appears when reading takes longer than two seconds. All errors are InputErrors that name
-    the file, and the line if there is one; `what` and `form` as in `lines`.
+    the file, and the line if there is one; `what` and `form` are as in `lines`.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Lines:
         limit: int | None = LINE_LIMIT,
         shows_progress: bool = True,
     ):
-        """`limit`: lines of so many bytes are rejected; None allows any length."""
+        """Lines of `limit` bytes or more are rejected; None sets no limit."""
         self.name = "standard input" if str(path) == "-" else str(path)
         self.first = 1  # number of the first line of the latest chunk
         self.number = 0  # lines read so far

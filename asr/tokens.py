@@ -42,6 +42,7 @@ class Tokens:
         return cls([BLANK, *([SPACE] if has_space else []), *sorted(characters - {" "})])
 
     def write(self, path: str | Path) -> None:
+        """Writes a table file, atomically."""
         with atomic_write(path) as file:
             file.writelines(symbol + "\n" for symbol in self.symbols)
 
@@ -57,6 +58,7 @@ class Tokens:
             ) from None
 
     def decode(self, ids: Iterable[int]) -> list[str]:
+        """Net outputs -> symbols."""
         return [self.symbols[i] for i in ids]
 
     @staticmethod

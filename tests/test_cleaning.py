@@ -1,4 +1,4 @@
-"""Whole files cleaned: what comes out, what is dropped and what the report says of it."""
+"""Cleaning of whole files: output, dropped sentences and the report."""
 
 import gzip
 import json
@@ -70,7 +70,7 @@ def test_slots_stay(tmp_path: Path) -> None:
         cleaned(tmp_path, text, slots=["name"])
 
 
-def test_what_is_not_utf8_is_named_and_left_out(tmp_path: Path) -> None:
+def test_lines_that_are_not_utf8_are_named_and_left_out(tmp_path: Path) -> None:
     lines, report = cleaned(tmp_path, b"\xef\xbb\xbfone\n\xff\xfe\ntwo\n")
     assert lines == ["one", "two"]
     assert report["dropped"]["not UTF-8"]["examples"][0][0] == f"{tmp_path}/in.txt:2"

@@ -1,4 +1,4 @@
-"""The pronunciation model against brute force, OpenFst and kenlm; its file, its verbs."""
+"""The pronunciation model against brute force, OpenFst and kenlm; its file and its verbs."""
 
 import itertools
 import math
@@ -52,7 +52,7 @@ def toy() -> G2p:
 
 
 def cuts_of(word: str, units: tuple[str, ...], sizes: list[tuple[int, int]]) -> list[list[tuple[str, tuple[str, ...]]]]:
-    """All ways to cut a pair into chunks, by recursion."""
+    """All cuts of a pair into chunks, by recursion."""
     if not word:
         return [] if units else [[]]
     return [
@@ -227,7 +227,7 @@ def test_hangul_syllables_become_jamo():
 
 
 def test_spelling_is_brought_to_known_letters(toy):
-    assert "e" in toy.letters and toy.pronounce(["eee"]) == {}  # `e` stands behind `n` or `t` alone
+    assert "e" in toy.letters and toy.pronounce(["eee"]) == {}  # `e` follows only `n` or `t`
     found = toy.pronounce(["Físh", "f-i.s'h", "FISH", "fi5h", "фish", ""])
     assert {word: variants[0].units for word, variants in found.items()} == dict.fromkeys(
         ["Físh", "f-i.s'h", "FISH"], ("F", "IH", "SH")
@@ -297,7 +297,7 @@ def test_damage_is_refused(toy, tmp_path_factory, data):
         model = G2p.open(folder / "bad.npz")
     except InputError as e:
         assert "bad.npz" in str(e)
-    else:  # a bit that no reader looks at, such as a date
+    else:  # a bit that no reader uses, such as a date
         assert model.chunks == toy.chunks
 
 

@@ -1,4 +1,4 @@
-"""The ways of text, and of lists of words, into the estimation of language models; its temporary files."""
+"""Reading of texts and word lists for the estimation of language models, and its temporary files."""
 
 import fcntl
 import gzip
@@ -136,7 +136,7 @@ def test_no_room_for_temporary_files(tmp_path: Path) -> None:
 
 
 def temporary_files() -> list[int]:
-    """Open files of an estimation."""
+    """Descriptors of the open temporary files of an estimation."""
     found = [(int(fd.name), os.readlink(fd)) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
     return [fd for fd, target in found if "/.asr-lm-" in target]
 

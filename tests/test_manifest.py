@@ -1,4 +1,4 @@
-"""Manifests: what is written is read again, and every malformed line is named by file, line and field."""
+"""Manifests: round trips, and messages that name file, line and field of a malformed line."""
 
 import json
 import tempfile
@@ -50,7 +50,7 @@ def test_line(tmp_path):
 
 
 def test_paths(tmp_path, monkeypatch):
-    """Below the manifest's folder relative, elsewhere absolute, and never dependent on the working directory."""
+    """Relative below the manifest's folder, absolute elsewhere, independent of the working directory."""
     inside, outside = tmp_path / "set/a.wav", tmp_path / "other/x.ark"
     monkeypatch.chdir(tmp_path)
     manifest.write("set/m.jsonl", [Utterance("a", "set/a.wav"), Utterance("b", features=f"{outside}:12")])

@@ -1,4 +1,4 @@
-"""Repairs of text: the table against a slow scan, the named ones, and what is said of bad files."""
+"""Repairs of text: the table against a slow scan, the built-in repairs, and messages for bad files."""
 
 import random
 import re

@@ -4,7 +4,7 @@ A cut divides a word and its pronunciation into chunks. A chunk has one letter a
 `max_letters` letters and one unit. The probability of a cut is the product of its chunks' probabilities, which are
 re-estimated from their expected counts over all cuts (Jiampojamarn, Kondrak & Sherif 2007, "Applying many-to-many
 alignments and hidden Markov models to letter-to-phoneme conversion"). The best cut minimises the sum over its chunks
-of -log p x the length of the chunk's longer side. Without that factor, cuts with fewer chunks win and all chunks have
+of -log p x the length of the chunk's longer side. Without that factor, cuts with fewer chunks win and chunks grow to
 the maximal length (Novak, Minematsu & Hirose 2016, "Phonetisaurus: exploring grapheme-to-phoneme conversion with joint
 n-gram models in the WFST framework").
 

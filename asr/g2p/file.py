@@ -39,6 +39,8 @@ _DAMAGE = (
 
 
 class Contents(NamedTuple):
+    """The contents of a file; see `asr.g2p.model.G2p` for their meaning."""
+
     chunks: list[Pair]
     letter_names: dict[str, tuple[str, ...]]
     spelled_share: float

@@ -92,7 +92,7 @@ class G2p:
 
     @classmethod
     def open(cls, path: str | Path) -> "G2p":
-        """Raises InputError naming a file that is not a pronunciation model, or is damaged."""
+        """Opens a file. Raises InputError naming a file that is not a pronunciation model, or is damaged."""
         chunks, letter_names, spelled_share, orders = g2p_file.read(path)
         return cls(chunks, NgramModel([*MARKS, *chunk_names(len(chunks))], orders), letter_names, spelled_share)
 
@@ -102,6 +102,7 @@ class G2p:
         return _english()
 
     def write(self, path: str | Path) -> None:
+        """Writes the model's file (asr/g2p/file.py), atomically."""
         contents = g2p_file.Contents(self.chunks, self.letter_names, self.spelled_share, self.model.orders)
         g2p_file.write(path, contents)
 

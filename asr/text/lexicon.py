@@ -88,6 +88,7 @@ class Lexicon:
         return cls({word: variants for word in words if (variants := found.get(word) or guessed.get(word))})
 
     def write(self, path: str | Path) -> None:
+        """Writes one 'word unit unit ...' line per pronunciation, atomically."""
         with atomic_write(path) as file:
             file.writelines(f"{word} {' '.join(units)}\n" for word, units in self.items())
 

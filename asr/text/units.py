@@ -51,6 +51,7 @@ def to_text(units: Iterable[str], unit: str) -> str:
 
 
 def check_unit(unit: str) -> str:
+    """Returns the unit. Raises InputError unless it is one of `UNITS`."""
     if unit not in UNITS:
         raise InputError(f"unknown unit '{unit}'; choose one of {', '.join(UNITS)}")
     return unit

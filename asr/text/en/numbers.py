@@ -64,6 +64,7 @@ def _two_digits(n: int) -> str:
 
 
 def digits(written: str) -> str:
+    """'007' -> "zero zero seven"."""
     return " ".join(_ONES[int(digit)] for digit in written)
 
 

@@ -108,6 +108,7 @@ def native(n: int) -> str:
 
 
 def digits(written: str) -> str:
+    """'007' -> "공공칠"."""
     return "".join(_CODE[int(digit)] for digit in written)
 
 
