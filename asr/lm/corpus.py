@@ -31,9 +31,7 @@ class Selection:
         for number, word in enumerate(self.words or (), 1):
             check_word(word, f"word {number} of the vocabulary")
         if self.min_count < 1 or (self.min_count > 1 and self.words is not None):
-            raise InputError(
-                f"lm.min_count is {self.min_count}; it must be 1 or more, and 1 if lm.vocabulary lists the words"
-            )
+            raise InputError(f"lm.min_count is {self.min_count}; it must be 1 or more, and 1 if lm.vocabulary is set")
         if self.size < 0 or (self.size and self.words is not None):
             raise InputError(
                 f"lm.vocabulary_size is {self.size}; it must be 0 (no limit) or more, and 0 if lm.vocabulary is set"
