@@ -1,4 +1,4 @@
-"""The one exception for bad input: a sentence that names what is wrong, where, and what to do about it."""
+"""The exception for bad input: one sentence that names what is wrong, where, and what to do about it."""
 
 
 class InputError(ValueError):

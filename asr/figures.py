@@ -1,4 +1,4 @@
-"""Pictures as PNG files, written whole or not at all."""
+"""Figures as PNG files, written atomically."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from asr.files import atomic_write
 
 
 def save(figure: Figure, path: str | Path) -> None:
+    """Writes `figure` as PNG. Equal figures give equal files."""
     FigureCanvasAgg(figure)
     with atomic_write(path, "wb") as file:
         figure.savefig(file, format="png", dpi=120, metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Atomic writing: a reader sees a file as it was before or as it is after, never a part of it."""
 
 import gzip
 import lzma
@@ -12,7 +12,7 @@ from typing import IO
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
-    """Open a temporary file beside `path`; on success fsync it and rename it to `path`, on error remove it."""
+    """Opens a temporary file beside `path`. On success it is synced and renamed to `path`, on error it is removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -31,8 +31,8 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
 
 @contextmanager
 def moved_into(folder: Path, stale: Iterable[str]) -> Iterator[Path]:
-    """A temporary folder whose files move to `folder` when all of them are written. Files whose names match `stale` go
-    then; where writing fails, the folder stays as it was."""
+    """A temporary folder. On success its files move to `folder`, after files there that match the patterns `stale` have
+    been deleted. On error `folder` stays as it was."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as temporary:
         yield Path(temporary)
@@ -44,8 +44,8 @@ def moved_into(folder: Path, stale: Iterable[str]) -> Iterator[Path]:
 
 @contextmanager
 def packed(file: IO[bytes], path: str | Path) -> Iterator[IO[bytes]]:
-    """`file` itself, or a packer into it where `path` ends in .gz or .xz; no time stamp, so that equal content makes
-    equal files.
+    """`file` itself, or a compressor that writes to it if `path` ends in .gz or .xz. It stores no time stamp, so equal
+    content gives equal files.
     """
     if str(path).endswith(".gz"):
         with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) as out:

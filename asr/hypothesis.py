@@ -1,4 +1,4 @@
-"""What a recogniser says about one utterance, and its form in a file: one JSON object a line (`hyp.jsonl`)."""
+"""The result of recognising one utterance, and files of such results: one JSON object per line (`hyp.jsonl`)."""
 
 import json
 import math
@@ -9,13 +9,14 @@ from typing import Any
 
 from asr.errors import InputError
 from asr.files import atomic_write
+from asr.textfiles import lines
 
 
 @dataclass(frozen=True)
 class Word:
-    """One word, when it was said (seconds from the start of the utterance), and how sure it is (0 to 1).
+    """One word with its times (seconds from the start of the utterance) and its confidence (0 to 1).
 
-    A word that is not `accepted` was surer than nothing but less than the threshold, and is left out of the text.
+    The confidence of a word that is not `accepted` is below `decoder.reject_below`; the word is left out of the text.
     """
 
     word: str
@@ -27,7 +28,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Alternative:
-    """Another reading of an utterance, and its cost."""
+    """Another transcript of an utterance, and its cost."""
 
     text: str
     cost: float
@@ -35,10 +36,10 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """The best reading of one utterance.
+    """The best transcript of one utterance.
 
-    `cost` is the negative natural log of the path's weight (infinite when nothing survived the search);
-    `complete` tells whether the path ended in a final state of the graph.
+    `cost` is the negative natural log of the path's weight (infinite if no path survived the search).
+    `complete` is true if the path ended in a final state of the graph.
     """
 
     id: str
@@ -47,15 +48,15 @@ class Hypothesis:
     cost: float
     duration_s: float
     complete: bool
-    alternatives: list[Alternative] = field(default_factory=list)  # cheapest first; as many as decoder.nbest asks for
+    alternatives: list[Alternative] = field(default_factory=list)  # by rising cost; `decoder.nbest` sets their number
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, which knows no infinity: an infinite cost becomes null."""
+        """Plain data for JSON. An infinite cost becomes None, since JSON has no infinity."""
         return asdict(self) | {"cost": self.cost if math.isfinite(self.cost) else None}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Hypothesis":
-        """Inverse of `as_dict`. Raises KeyError, TypeError or ValueError when a field is absent or of another type."""
+        """Inverse of `as_dict`. Raises KeyError, TypeError or ValueError if a field is missing or has another type."""
         return cls(
             id=str(data["id"]),
             text=str(data["text"]),
@@ -77,18 +78,15 @@ class Hypothesis:
 
 
 def write(path: str | Path, hypotheses: Iterable[Hypothesis]) -> None:
+    """Writes one JSON object per line, atomically."""
     with atomic_write(path) as file:
         file.writelines(json.dumps(h.as_dict(), ensure_ascii=False) + "\n" for h in hypotheses)
 
 
 def read(path: str | Path) -> list[Hypothesis]:
-    """Raises InputError naming the file, line and field that is wrong."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"cannot read the hypotheses {path}: {e}; `asr decode` writes them") from e
+    """Raises InputError naming the file, the line and the wrong field."""
     hypotheses = []
-    for number, line in enumerate(lines, 1):
+    for number, line in lines(path, "hypotheses", "JSON lines as `asr decode` writes them"):
         if not line.strip():
             continue
         try:
@@ -96,5 +94,5 @@ def read(path: str | Path) -> list[Hypothesis]:
         except KeyError as e:
             raise InputError(f"{path}:{number}: field {e} is missing; run `asr decode` again") from e
         except (TypeError, ValueError) as e:
-            raise InputError(f"{path}:{number}: not a hypothesis as `asr decode` writes it ({e})") from e
+            raise InputError(f"{path}:{number}: not a hypothesis ({e}); `asr decode` writes such files") from e
     return hypotheses

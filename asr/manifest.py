@@ -1,10 +1,10 @@
-"""A corpus as JSONL, one utterance a line.
+"""A corpus as JSONL, one utterance per line.
 
     {"id": "a1", "audio": "audio/a1.flac", "start_s": 0.0, "duration_s": 1.5, "text": "yes no",
      "speaker": "s1", "lang": "en"}
 
-`id` and one of `audio` and `features` are needed. Paths are relative to the manifest's folder when they lie below
-it. Any other field is kept in `extra` and written back.
+`id` and either `audio` or `features` are required. Paths below the manifest's folder are written relative to it.
+Other fields are kept in `extra` and written back.
 """
 
 import json
@@ -16,10 +16,13 @@ from typing import Any
 
 from asr.errors import InputError
 from asr.files import atomic_write
+from asr.textfiles import lines
 
 
 @dataclass
 class Utterance:
+    """One line of a manifest."""
+
     id: str
     audio: str | None = None  # path of the recording
     features: str | None = None  # path of stored features; "x.ark:123" is an offset into a Kaldi archive
@@ -44,46 +47,42 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def read(path: str | Path) -> list[Utterance]:
-    """All utterances, audio and features as paths that open from here.
+    """All utterances. Their paths are absolute.
 
-    Raises InputError naming file:line and field for anything malformed, for a duplicate id, and for 0 utterances.
+    Raises InputError naming file:line and field for a malformed line or a duplicate id, and for 0 utterances.
     """
     utterances = list(stream(path))
     if not utterances:
-        raise InputError(f"{path}: 0 utterances; a manifest holds one JSON object a line")
+        raise InputError(f"{path}: 0 utterances; a manifest holds one JSON object per line")
     return utterances
 
 
 def stream(path: str | Path, bad_lines: dict[int, InputError] | None = None) -> Iterator[Utterance]:
-    """The utterances one by one, for corpora larger than memory: only the ids are kept.
+    """Yields the utterances. Only their ids stay in memory, so a corpus may be larger than memory.
 
-    Raises as `read` does; but when `bad_lines` is given, what is wrong with a line goes there, by its number.
+    Raises as `read` does. If `bad_lines` is given, the error of a bad line goes there by line number instead.
     """
     folder = os.path.dirname(os.path.abspath(path))
     line_of: dict[str, int] = {}
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                where = f"{path}:{number}"
-                try:
-                    utterance = _parse(line, where)
-                    first = line_of.setdefault(utterance.id, number)
-                    if first != number:
-                        raise InputError(f"{where}: id '{utterance.id}' stands at line {first} already; keep one")
-                except InputError as e:
-                    if bad_lines is None:
-                        raise
-                    bad_lines[number] = e
-                    continue
-                yield _with_paths(utterance, lambda p: os.path.normpath(os.path.join(folder, p)))
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"cannot read the manifest {path}: {e}; it is a JSONL file in UTF-8") from e
+    for number, line in lines(path, "manifest", "one JSON object per line"):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            utterance = _parse(line, where)
+            first = line_of.setdefault(utterance.id, number)
+            if first != number:
+                raise InputError(f"{where}: duplicate id '{utterance.id}', first used on line {first}; keep one")
+        except InputError as e:
+            if bad_lines is None:
+                raise
+            bad_lines[number] = e
+            continue
+        yield _with_paths(utterance, lambda p: os.path.normpath(os.path.join(folder, p)))
 
 
 def write(path: str | Path, utterances: Iterable[Utterance]) -> None:
-    """Write JSONL. Paths below the manifest's folder become relative to it. Raises InputError on a duplicate id."""
+    """Writes JSONL, with paths below the manifest's folder relative to it. Raises InputError on a duplicate id."""
     folder = os.path.dirname(os.path.abspath(path))
 
     def relative(p: str) -> str:
@@ -94,17 +93,17 @@ def write(path: str | Path, utterances: Iterable[Utterance]) -> None:
     with atomic_write(path) as file:
         for utterance in utterances:
             if utterance.id in seen:
-                raise InputError(f"{path}: id '{utterance.id}' would be written twice; ids must differ")
+                raise InputError(f"{path}: duplicate id '{utterance.id}'; ids must differ")
             seen.add(utterance.id)
             file.write(json.dumps(_fields(_with_paths(utterance, relative)), ensure_ascii=False) + "\n")
 
 
 def parse_object(line: str, where: str) -> dict[str, Any]:
-    """The JSON object on one line; raises InputError that begins with `where` for anything else."""
+    """Parses the JSON object on one line. Raises InputError, beginning with `where`, for anything else."""
     try:
         fields = json.loads(line)
     except ValueError as e:
-        raise InputError(f"{where}: not JSON ({e}); each line is one JSON object") from e
+        raise InputError(f"{where}: not JSON ({e}); each line must be one JSON object") from e
     if not isinstance(fields, dict):
         raise InputError(f"{where}: expected a JSON object, found {type(fields).__name__}")
     return fields
@@ -115,15 +114,15 @@ def _parse(line: str, where: str) -> Utterance:
     known = {name: fields.pop(name) for name in _TYPES if name in fields}
     for name, value in known.items():
         if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
-            wanted = " or ".join("null" if t is type(None) else t.__name__ for t in _TYPES[name])
-            raise InputError(f"{where}: field '{name}' is {value!r}; expected {wanted}")
+            expected = " or ".join("null" if t is type(None) else t.__name__ for t in _TYPES[name])
+            raise InputError(f"{where}: field '{name}' is {value!r}; expected {expected}")
     if not known.get("id"):
-        raise InputError(f"{where}: field 'id' is missing or empty; each utterance needs its own")
+        raise InputError(f"{where}: field 'id' is missing or empty; each utterance needs an id of its own")
     utterance = Utterance(**known, extra=fields)
     if bool(utterance.audio) == bool(utterance.features):
-        raise InputError(f"{where}: needs exactly one of the fields 'audio' and 'features'")
+        raise InputError(f"{where}: an utterance needs exactly one of the fields 'audio' and 'features'")
     if not 0 <= utterance.start_s < float("inf"):
-        raise InputError(f"{where}: field 'start_s' is {utterance.start_s}; expected seconds from 0 up")
+        raise InputError(f"{where}: field 'start_s' is {utterance.start_s}; expected seconds, 0 or more")
     if utterance.duration_s is not None and not 0 < utterance.duration_s < float("inf"):
         raise InputError(f"{where}: field 'duration_s' is {utterance.duration_s}; expected seconds above 0, or null")
     return utterance
@@ -135,7 +134,7 @@ def _with_paths(utterance: Utterance, change: Callable[[str], str]) -> Utterance
 
 
 def _fields(utterance: Utterance) -> dict[str, Any]:
-    """In the order of the dataclass, without what is None or 0, free fields last."""
+    """The fields in the order of the dataclass, without those that are None or 0, then the extra fields."""
     known = {name: getattr(utterance, name) for name in _TYPES}
     kept = {name: value for name, value in known.items() if value is not None and value != 0}
     return kept | {name: value for name, value in utterance.extra.items() if name not in _TYPES}

@@ -1,4 +1,8 @@
-"""Lines of text files, however packed and however long."""
+"""Lines of UTF-8 text files, plain or packed with gzip or xz.
+
+`lines` is for files that are read as a whole, such as lexicons, manifests and tables. `Lines` is for texts of any size;
+it limits the length of a line and shows progress.
+"""
 
 import gzip
 import io
@@ -6,73 +10,125 @@ import lzma
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
-
-from tqdm import tqdm
+from typing import IO, TYPE_CHECKING
 
 from asr.errors import InputError
 
-LINE_LIMIT = 1 << 20  # bytes; a longer line is no sentence, and memory stays bounded
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
-
+LINE_LIMIT = 1 << 20  # bytes; a longer line is not a sentence, and memory stays bounded
 _CHUNK = LINE_LIMIT // 2  # bytes read at a time
-
-
+_BOM = b"\xef\xbb\xbf"
 _UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
-class Lines:
-    """The lines of a file as bytes, taken in blocks. `number` counts the lines taken so far.
+def lines(path: str | Path, what: str, form: str) -> Iterator[tuple[int, str]]:
+    """(number from 1, line without its end) of each line of a file.
 
-    Files packed with gzip or xz are known by their first bytes; "-" is the standard input. Reading that takes longer
-    than two seconds shows a bar. Everything raises InputError naming the file, and the line where there is one.
+    Lines end with LF or CRLF and with nothing else: a U+2028 stays inside its line. A byte order mark is removed.
+    Raises InputError if the file cannot be read, or naming the line that is not UTF-8. The message calls the file
+    `what` and says that `form` was expected, such as "lexicon" and "'word unit unit ...' lines".
+    """
+    with Lines(path, what, form, limit=None, shows_progress=False) as file:
+        yield from file.decoded()
+
+
+class Lines:
+    """Reads a file in chunks of whole lines. Use it as a context manager.
+
+    Files packed with gzip or xz are recognised by their first bytes; "-" is the standard input. A byte order mark is
+    removed. A progress bar appears when reading takes longer than two seconds. All errors are InputErrors that name
+    the file, and the line if there is one; `what` and `form` are as in `lines`.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(
+        self,
+        path: str | Path,
+        what: str = "text",
+        form: str = "one sentence per line",
+        limit: int | None = LINE_LIMIT,
+        shows_progress: bool = True,
+    ):
+        """Lines of `limit` bytes or more are rejected; None sets no limit."""
         self.name = "standard input" if str(path) == "-" else str(path)
-        self.number = 0
+        self.first = 1  # number of the first line of the latest chunk
+        self.number = 0  # lines read so far
+        self._what, self._form, self._limit = what, form, limit
         try:
             self._raw: IO[bytes] = sys.stdin.buffer if str(path) == "-" else open(path, "rb")  # noqa: SIM115
             self._file = _unpacked(self._raw)
         except _UNREADABLE as e:
-            raise InputError(f"cannot read {self.name}: {e}") from e
-        size = None if str(path) == "-" else os.path.getsize(path)
-        self._bar = tqdm(total=size, unit="B", unit_scale=True, desc=f"read {self.name}", delay=2.0, leave=False)
+            raise self._error(self.name, e) from e
+        self._bar = _bar(self.name, path) if shows_progress else None
 
     def chunk(self) -> bytes:
-        """The next lines, whole ones, about half a MiB together; empty at the end of the file."""
+        """The next lines, about half a MiB of whole lines; empty at the end of the file."""
         try:
             head = self._file.read(_CHUNK)
-            rest = b"" if head.endswith(b"\n") else self._file.readline(LINE_LIMIT)
+            rest = b"" if head.endswith(b"\n") else self._file.readline(self._limit or -1)
         except _UNREADABLE as e:
-            raise InputError(f"{self.name}: cannot be read on behind line {self.number}: {e}") from e
+            raise self._error(f"{self.name} beyond line {self.number}", e) from e
         chunk = head + rest
-        if len(rest) >= LINE_LIMIT - _CHUNK:  # otherwise none can be too long
-            longest = next((i for i, line in enumerate(chunk.split(b"\n")) if len(line) >= LINE_LIMIT), None)
-            if longest is not None:
-                raise InputError(
-                    f"{self.name}:{self.number + longest + 1}: the line is longer than {LINE_LIMIT} bytes; "
-                    "put each sentence on a line of its own"
-                )
+        self._check_lengths(chunk, rest)
+        self.first = self.number + 1
         self.number += chunk.count(b"\n") + (not chunk.endswith(b"\n") and bool(chunk))
-        if self._raw.seekable():
+        if self._bar is not None and self._raw.seekable():
             self._bar.update(self._raw.tell() - self._bar.n)
-        return chunk
+        return chunk.removeprefix(_BOM) if self.first == 1 else chunk
 
-    def blocks(self) -> Iterator[list[bytes]]:
-        """Lists of lines without their line ends."""
+    def numbered(self) -> Iterator[tuple[int, bytes]]:
+        """(number, line without its LF) of each line, as bytes."""
         while chunk := self.chunk():
-            yield chunk.removesuffix(b"\n").split(b"\n")
+            yield from enumerate(chunk.removesuffix(b"\n").split(b"\n"), self.first)
+
+    def decoded(self) -> Iterator[tuple[int, str]]:
+        """(number, line without its LF or CRLF) of each line."""
+        while chunk := self.chunk():
+            try:
+                block: Iterable[str] = chunk.decode().removesuffix("\n").split("\n")
+            except UnicodeDecodeError:  # one of the lines is not UTF-8; the lines before it still count
+                block = (self.decode(line, self.first + i) for i, line in enumerate(chunk.split(b"\n")))
+            yield from enumerate((line.removesuffix("\r") for line in block), self.first)
+
+    def decode(self, line: bytes, number: int) -> str:
+        """The text of line `number`. Raises InputError if it is not UTF-8."""
+        try:
+            return line.decode()
+        except UnicodeDecodeError as e:
+            raise self._error(f"{self.name}:{number}", f"not UTF-8 ({e})") from e
+
+    def _check_lengths(self, chunk: bytes, rest: bytes) -> None:
+        """Raises InputError for a line that is too long. `rest` is the part of `chunk` after _CHUNK bytes."""
+        limit = self._limit
+        if limit is None or len(rest) < limit - _CHUNK:  # then no line can be too long
+            return
+        for number, line in enumerate(chunk.split(b"\n"), self.number + 1):
+            if len(line) >= limit:
+                raise InputError(f"{self.name}:{number}: the line is longer than {limit} bytes; expected {self._form}")
+
+    def _error(self, where: str, reason: object) -> InputError:
+        if isinstance(reason, OSError):
+            reason = reason.strerror or reason
+        return InputError(f"cannot read the {self._what} {where}: {reason}; expected {self._form} in UTF-8")
 
     def __enter__(self) -> "Lines":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
         if self._raw is not sys.stdin.buffer:
             self._raw.close()
+
+
+def _bar(name: str, path: str | Path) -> "tqdm":
+    from tqdm import tqdm  # not needed for `lines`, which the command line's start imports
+
+    size = None if str(path) == "-" else os.path.getsize(path)
+    return tqdm(total=size, unit="B", unit_scale=True, desc=f"read {name}", delay=2.0, leave=False)
 
 
 def _unpacked(raw: IO[bytes]) -> IO[bytes]:

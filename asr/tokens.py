@@ -1,7 +1,7 @@
-"""The token table, and the only place that knows how net outputs, graph labels and text symbols are numbered.
+"""The token table. Only this module knows how net outputs, graph labels and symbols are numbered.
 
-Net output 0 is the CTC blank. In graphs label 0 is epsilon, so token k of the net is label k + 1.
-A table file holds one token a line; the line number is the net output. Line 0 is always `<blk>`.
+Net output 0 is the CTC blank. Graph label 0 is epsilon, so token k of the net has the graph label k + 1.
+A table file holds one token per line, in the order of the net's outputs. The first is always `<blk>`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from asr.errors import InputError
 from asr.files import atomic_write
+from asr.textfiles import lines
 
 BLANK = "<blk>"
 BLANK_ID = 0  # net output
@@ -26,24 +27,22 @@ class Tokens:
         self._ids = {symbol: i for i, symbol in enumerate(self.symbols)}
         if len(self._ids) != len(self.symbols):
             twice = next(s for i, s in enumerate(self.symbols) if self._ids[s] != i)
-            raise InputError(f"token '{twice}' stands twice in the token table; keep one of them")
+            raise InputError(f"token '{twice}' appears twice in the token table; keep one of them")
 
     @classmethod
     def read(cls, path: str | Path) -> "Tokens":
-        try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as e:
-            raise InputError(f"cannot read the token table {path}: {e}; it holds one token a line, in UTF-8") from e
-        return cls(lines)
+        """Raises InputError if the file cannot be read or is not a token table."""
+        return cls([token for _, token in lines(path, "token table", "one token per line")])
 
     @classmethod
     def from_characters(cls, texts: Iterable[str]) -> "Tokens":
-        """Every character of the texts, sorted; a space becomes `<space>`."""
+        """All characters of the texts, sorted; a space becomes `<space>`."""
         characters = {c for text in texts for c in text}
         has_space = " " in characters
         return cls([BLANK, *([SPACE] if has_space else []), *sorted(characters - {" "})])
 
     def write(self, path: str | Path) -> None:
+        """Writes a table file, atomically."""
         with atomic_write(path) as file:
             file.writelines(symbol + "\n" for symbol in self.symbols)
 
@@ -59,6 +58,7 @@ class Tokens:
             ) from None
 
     def decode(self, ids: Iterable[int]) -> list[str]:
+        """Net outputs -> symbols."""
         return [self.symbols[i] for i in ids]
 
     @staticmethod

@@ -27,6 +27,7 @@ from rapidfuzz.distance import Levenshtein
 from asr.files import atomic_write
 from asr.graph.automaton import Automaton
 from asr.graph.pack import unpack
+from asr.lm.model import LN10
 from asr.search.decoder import Decoder
 
 HERE = Path(__file__).parent
@@ -101,7 +102,7 @@ def flashlight(folder: Path, arpa: Path) -> Callable[[int], System]:
 
     def system(beam: int) -> System:
         options = LexiconDecoderOptions(
-            beam_size=beam, beam_size_token=separator + 1, beam_threshold=25.0, lm_weight=np.log(10), word_score=0.0,
+            beam_size=beam, beam_size_token=separator + 1, beam_threshold=25.0, lm_weight=LN10, word_score=0.0,
             unk_score=-np.inf, sil_score=0.0, log_add=False, criterion_type=CriterionType.CTC,
         )  # fmt: skip
         decoder = LexiconDecoder(options, trie, lm, separator, 0, table.get_index("<unk>"), [], False)

@@ -1,4 +1,4 @@
-"""Examples of cleaned text, and what must hold of any."""
+"""Examples of cleaned text, and properties of any cleaned text."""
 
 import lzma
 import unicodedata
@@ -57,7 +57,7 @@ def test_korean(text: str, expected: str) -> None:
 @settings(max_examples=500, deadline=None)
 @example("İ'ſ", "en")
 @example("a'\u0301", "ko")
-def test_what_holds_of_any_text(text: str, lang: str) -> None:
+def test_properties_of_any_text(text: str, lang: str) -> None:
     cleaned = clean(text, lang)
     assert clean(cleaned, lang) == cleaned
     assert unicodedata.is_normalized("NFC", cleaned)

@@ -1,4 +1,4 @@
-"""Whole files cleaned: what comes out, what is dropped and what the report says of it."""
+"""Cleaning of whole files: output, dropped sentences and the report."""
 
 import gzip
 import json
@@ -66,11 +66,11 @@ def test_slots_stay(tmp_path: Path) -> None:
         "b drive b to <place>",
     ]
     assert cleaned(tmp_path, "<name>님 3명\n", slots=["<name>"], lang="ko")[0] == ["<name> 님 세 명"]
-    with pytest.raises(InputError, match="'name' is no slot"):
+    with pytest.raises(InputError, match="'name' is not a slot; expected a word in angle brackets"):
         cleaned(tmp_path, text, slots=["name"])
 
 
-def test_what_is_not_utf8_is_named_and_left_out(tmp_path: Path) -> None:
+def test_lines_that_are_not_utf8_are_named_and_left_out(tmp_path: Path) -> None:
     lines, report = cleaned(tmp_path, b"\xef\xbb\xbfone\n\xff\xfe\ntwo\n")
     assert lines == ["one", "two"]
     assert report["dropped"]["not UTF-8"]["examples"][0][0] == f"{tmp_path}/in.txt:2"
@@ -128,7 +128,7 @@ def test_manifests_become_a_manifest_or_a_text(tmp_path: Path) -> None:
     }
     clean_files([str(tmp_path / "in.jsonl")], str(tmp_path / "out.txt"), TextConfig())
     assert (tmp_path / "out.txt").read_text() == "yes three\n"
-    with pytest.raises(InputError, match="out.txt is no manifest .* so .*x.jsonl cannot be one; name it"):
+    with pytest.raises(InputError, match="out.txt is not a manifest .* so .*x.jsonl cannot be one; name it"):
         clean_files([str(tmp_path / "out.txt")], str(tmp_path / "x.jsonl"), TextConfig())
     with pytest.raises(InputError, match="is also an input"):
         clean_files([str(tmp_path / "out.txt")], str(tmp_path / "out.txt"), TextConfig())

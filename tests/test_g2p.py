@@ -1,4 +1,4 @@
-"""The pronunciation model against brute force, OpenFst and kenlm; its file, its verbs."""
+"""The pronunciation model against brute force, OpenFst and kenlm; its file and its verbs."""
 
 import itertools
 import math
@@ -52,7 +52,7 @@ def toy() -> G2p:
 
 
 def cuts_of(word: str, units: tuple[str, ...], sizes: list[tuple[int, int]]) -> list[list[tuple[str, tuple[str, ...]]]]:
-    """All ways to cut a pair into chunks, by recursion."""
+    """All cuts of a pair into chunks, by recursion."""
     if not word:
         return [] if units else [[]]
     return [
@@ -227,7 +227,7 @@ def test_hangul_syllables_become_jamo():
 
 
 def test_spelling_is_brought_to_known_letters(toy):
-    assert "e" in toy.letters and toy.pronounce(["eee"]) == {}  # `e` stands behind `n` or `t` alone
+    assert "e" in toy.letters and toy.pronounce(["eee"]) == {}  # `e` follows only `n` or `t`
     found = toy.pronounce(["Físh", "f-i.s'h", "FISH", "fi5h", "фish", ""])
     assert {word: variants[0].units for word, variants in found.items()} == dict.fromkeys(
         ["Físh", "f-i.s'h", "FISH"], ("F", "IH", "SH")
@@ -251,7 +251,7 @@ def test_options(toy):
         toy.pronounce(["photo"], n=0)
     with pytest.raises(InputError, match="g2p.order is 9"):
         G2p.train(Lexicon.parse(TOY, "toy"), order=9)
-    with pytest.raises(InputError, match="both are 1 or more"):
+    with pytest.raises(InputError, match="both must be 1 or more"):
         G2p.train(Lexicon.parse(TOY, "toy"), order=3, max_units=0)
     with pytest.raises(InputError, match=r"no word of the lexicon can be cut .*a \(X Y Z W\)"):
         G2p.train(Lexicon({"a": [tuple("XYZW")]}), order=2)
@@ -297,7 +297,7 @@ def test_damage_is_refused(toy, tmp_path_factory, data):
         model = G2p.open(folder / "bad.npz")
     except InputError as e:
         assert "bad.npz" in str(e)
-    else:  # a bit that no reader looks at, such as a date
+    else:  # a bit that no reader uses, such as a date
         assert model.chunks == toy.chunks
 
 
@@ -306,10 +306,10 @@ def test_other_files_are_refused(tmp_path):
         G2p.open(tmp_path / "none.npz")
     with zipfile.ZipFile(tmp_path / "other.npz", "w") as archive:
         archive.writestr("x.npy", b"nothing")
-    with pytest.raises(InputError, match="other.npz is no pronunciation model"):
+    with pytest.raises(InputError, match="other.npz is not a pronunciation model"):
         G2p.open(tmp_path / "other.npz")
     np.savez(tmp_path / "objects.npz", tables=np.array([{}], object))  # a pickle: never loaded
-    with pytest.raises(InputError, match="objects.npz is no pronunciation model"):
+    with pytest.raises(InputError, match="objects.npz is not a pronunciation model"):
         G2p.open(tmp_path / "objects.npz")
 
 

@@ -1,4 +1,4 @@
-"""Estimation against a slow reference, arithmetic by hand, lmplz and kenlm."""
+"""Estimation against a slow reference, hand-computed values, lmplz and kenlm."""
 
 import logging
 import math
@@ -30,7 +30,7 @@ orders = st.integers(1, 6)
 
 
 def zipf_text(seed: int, sentences: int, vocabulary: int = 60) -> list[str]:
-    """Random sentences whose word counts fall off as in real text, so that no discount is degenerate."""
+    """Random sentences with word counts distributed as in real text, so that no discount is degenerate."""
     draw = random.Random(seed)
     names = [f"w{i}" for i in range(vocabulary)]
     weights = [1 / (i + 1) for i in range(vocabulary)]
@@ -38,7 +38,7 @@ def zipf_text(seed: int, sentences: int, vocabulary: int = 60) -> list[str]:
 
 
 def reference(texts: list[str], order: int) -> tuple[dict[tuple[str, ...], float], dict[tuple[str, ...], float]]:
-    """Probabilities and back-offs of all n-grams, formula by formula over dicts (Chen & Goodman 1998)."""
+    """Probabilities and back-offs of all n-grams, by the formulas of Chen & Goodman (1998) over dicts."""
     padded = [(BEGIN, *text.split(), END) for text in texts]
     seen = {n: Counter(s[i : i + n] for s in padded for i in range(len(s) - n + 1)) for n in range(1, order + 1)}
     del seen[1][(BEGIN,)]
@@ -177,7 +177,7 @@ def test_scores_count_unknown_words(tmp_path: Path) -> None:
         score.perplexity(tmp_path / "lm.arpa", [" "])
 
 
-def test_words_are_in_code_point_order_whatever_the_order_of_the_text() -> None:
+def test_words_are_in_code_point_order() -> None:
     a, b = asr.lm.train(["b a", "c"], 2), asr.lm.train(["c", "b a"], 2)
     assert a.words == b.words == [UNKNOWN, BEGIN, END, "a", "b", "c"]
     for x, y in zip(a.orders, b.orders, strict=True):
@@ -205,8 +205,8 @@ def models_equal(a: NgramModel, b: NgramModel) -> bool:
 
 
 @pytest.mark.parametrize("prune", [[], [0, 0, 1]])
-def test_the_limit_of_memory_changes_no_bit(tmp_path: Path, prune: list[int]) -> None:
-    """At 1 MiB the sorted runs go to files, and are too many to be merged at once."""
+def test_results_do_not_depend_on_the_memory_limit(tmp_path: Path, prune: list[int]) -> None:
+    """At 1 MiB the sorted runs go to files, and are too many for one merge."""
     draw = np.random.default_rng(0)
     lines = [" ".join(f"w{i}" for i in line) for line in (1500 * draw.random((40_000, 12)) ** 2).astype(int)]
     (tmp_path / "a.txt").write_text("\n".join(lines))
@@ -236,10 +236,10 @@ def test_ngrams_wider_than_64_and_128_bits() -> None:
         assert found.keys() == wanted.keys() and found == pytest.approx(wanted, abs=0.05)
 
 
-def test_commonest_words_are_chosen() -> None:
+def test_most_frequent_words_are_selected() -> None:
     texts = ["a a a b b", "c c d e"]  # 9 running words
     chosen = lambda **options: asr.lm.train(texts, 2, **options).words[3:]  # noqa: E731
-    assert chosen(vocabulary_size=2) == ["a", "b"]  # c is as common, but comes later
+    assert chosen(vocabulary_size=2) == ["a", "b"]  # c has the same count as b, but ranks later
     assert chosen(vocabulary_size=9) == chosen(coverage=1.0) == ["a", "b", "c", "d", "e"]
     assert chosen(coverage=0.33) == ["a"] and chosen(coverage=0.34) == ["a", "b"]
     assert chosen(coverage=7 / 9) == ["a", "b", "c"]
@@ -247,7 +247,7 @@ def test_commonest_words_are_chosen() -> None:
     assert chosen(vocabulary_size=1, coverage=0.9) == ["a"]
 
 
-def test_report_tells_what_was_chosen(tmp_path: Path) -> None:
+def test_report_counts_the_selected_words(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\n".join(zipf_text(1, 200)))
     cfg = LmConfig([str(tmp_path / "a.txt")], arpa=str(tmp_path / "lm"), vocabulary_size=20, prune=[0, 1])
     report = asr.lm.train_file(cfg)
@@ -266,11 +266,11 @@ def test_listed_words_are_in_the_model_even_if_unseen() -> None:
     assert table[("z",)] == table[(UNKNOWN,)]
 
 
-def test_order_is_cut_to_the_longest_sentence() -> None:
+def test_order_is_limited_by_the_longest_sentence() -> None:
     assert asr.lm.train(["a", "b"], 6).order == 3
 
 
-def test_fallback_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_fallback_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         asr.lm.train(["one two", "two one"], 2)
     assert "2-grams: discounts 0.5 1 1.5 (fallback" in caplog.text
@@ -279,10 +279,10 @@ def test_fallback_is_told(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("texts", "options", "message"),
     [
-        (["a b", "a <s> b"], {}, "sentence 2: the text holds '<s>'"),
-        (["<unk>"], {}, "sentence 1: the text holds '<unk>'"),
+        (["a b", "a <s> b"], {}, "sentence 2: the text contains '<s>'"),
+        (["<unk>"], {}, "sentence 1: the text contains '<unk>'"),
         (["a \0"], {}, "NUL"),
-        (["a", "a <eps>"], {}, "sentence 2: the text holds '<eps>'"),
+        (["a", "a <eps>"], {}, "sentence 2: the text contains '<eps>'"),
         (["a"], {"vocabulary": ["a", "a b"]}, "word 2 of the vocabulary: 'a b' cannot be a word"),
         (["a"], {"vocabulary": ["c\n", "a"]}, r"word 1 of the vocabulary: 'c\\n'"),
         (["a"], {"vocabulary": ["a\u3000"]}, r"word 1 of the vocabulary: 'a\\u3000'"),
@@ -300,11 +300,11 @@ def test_fallback_is_told(caplog: pytest.LogCaptureFixture) -> None:
         (["a"], {"vocabulary_size": 1, "vocabulary": ["a"]}, "vocabulary_size is 1"),
         (["a"], {"coverage": 0.0}, "coverage is 0"),
         (["a"], {"coverage": 0.5, "vocabulary": ["a"]}, "coverage is 0.5"),
-        (["a"], {"prune": [1]}, "prune is 1; it is at most 2 numbers"),
+        (["a"], {"prune": [1]}, "prune is 1; expected at most 2 numbers"),
         (["a"], {"prune": [0, -1]}, "prune is 0,-1"),
         (["a"], {"prune": [0, 2, 1]}, "prune is 0,2,1"),
         (["a"], {"memory_mb": 0}, "memory_mb is 0"),
-        (["a \ud800"], {}, "sentence 1: the text holds half of a surrogate pair"),
+        (["a \ud800"], {}, "sentence 1: the text contains half of a surrogate pair"),
         (["a"], {"order": 0}, "order is 0"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The ways of text, and of lists of words, into the estimation of language models; its temporary files."""
+"""Reading of texts and word lists for the estimation of language models, and its temporary files."""
 
 import fcntl
 import gzip
@@ -61,19 +61,19 @@ def test_manifest_as_text(tmp_path: Path) -> None:
     path.write_text("\n".join(map(json.dumps, lines[:1])))
     assert list(sentences([path])) == ["yes no"]
     path.write_text("\n".join(map(json.dumps, lines)))
-    with pytest.raises(InputError, match="train.jsonl: utterance '2': the text holds '</s>'"):
+    with pytest.raises(InputError, match="train.jsonl: utterance '2': the text contains '</s>'"):
         list(sentences([path]))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a\nb <s>\n", "a.txt:2: the text holds '<s>'"),
+        (b"a\nb <s>\n", "a.txt:2: the text contains '<s>'"),
         (b"a\nb\xff\n", "a.txt:2: not UTF-8"),
-        (b"a\nb\nc <eps>\n", "a.txt:3: the text holds '<eps>'"),
+        (b"a\nb\nc <eps>\n", "a.txt:3: the text contains '<eps>'"),
         (b"a\n" + b"x" * LINE_LIMIT, "a.txt:2: the line is longer"),
-        (gzip.compress(b"a b\n" * 9, mtime=0)[:-9], "a.txt: cannot be read on"),
-        (lzma.compress(b"a b\n" * 9)[:-30], "a.txt: cannot be read on"),
+        (gzip.compress(b"a b\n" * 9, mtime=0)[:-9], "cannot read the text .*a.txt beyond line 0"),
+        (lzma.compress(b"a b\n" * 9)[:-30], "cannot read the text .*a.txt beyond line 0"),
         (b"", "no word"),
         (None, "cannot read .*a.txt"),
     ],
@@ -102,8 +102,8 @@ def test_lists_of_words(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"a\nb 3\n", "words:2: expected one word"),
-        (b"a\n\nb\xff\n", r"words:3: 'b\\udcff' cannot be a word; words are UTF-8"),
-        (b"\xed\xa0\x80", "words:1: .* cannot be a word"),
+        (b"a\n\nb\xff\n", r"words:3: not UTF-8 .*; expected one word per line in UTF-8"),
+        (b"\xed\xa0\x80", "words:1: not UTF-8"),
         (b"a\nx\0y\n", r"words:2: 'x\\x00y' cannot be a word"),
         (b"a\n<eps>\n", "words:2: '<eps>' cannot be a word"),
     ],
@@ -136,7 +136,7 @@ def test_no_room_for_temporary_files(tmp_path: Path) -> None:
 
 
 def temporary_files() -> list[int]:
-    """Open files of an estimation."""
+    """Descriptors of the open temporary files of an estimation."""
     found = [(int(fd.name), os.readlink(fd)) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
     return [fd for fd, target in found if "/.asr-lm-" in target]
 

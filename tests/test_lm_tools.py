@@ -1,4 +1,4 @@
-"""Back-off arithmetic, pruning, mixing and filtering against slow references and brute force over small models."""
+"""Back-off arithmetic, pruning, mixing and filtering against slow references and brute force on small models."""
 
 import itertools
 import math
@@ -115,7 +115,7 @@ def test_score_in_memory_is_that_of_the_scorer(texts: list[str], order: int, tes
 
 @given(corpora, orders)
 @settings(max_examples=30, deadline=None)
-def test_backoffs_worked_out_anew_are_those_of_estimation(texts: list[str], order: int) -> None:
+def test_recomputed_backoffs_equal_those_of_estimation(texts: list[str], order: int) -> None:
     model = asr.lm.train(texts, order)
     again = select(model, [np.ones(len(ngrams.ids), bool) for ngrams in model.orders])
     Slow(again).check_sums()
@@ -131,7 +131,7 @@ def test_losses_are_those_of_srilm(seed: int) -> None:
 
 @pytest.mark.parametrize("model", [small(1, 2), restrict(small(1, 2), ["w0", "w2", "w3", "w5"])])
 def test_loss_is_the_relative_entropy_by_brute_force(model: NgramModel) -> None:
-    """D(p || p') = P(h) sum over all words of p(w | h) log (p(w | h) / p'(w | h)), with the one n-gram taken out."""
+    """D(p || p') = P(h) sum over all words of p(w | h) log (p(w | h) / p'(w | h)), with one n-gram removed."""
     before = Slow(model)
     for row, loss in enumerate(losses(model, "product")[0]):
         *history, _ = rows(model, 2)[row]
@@ -171,7 +171,7 @@ def test_pruning_after_filtering_keeps_the_mass_of_each_history(
     assert all(after.scorer.table[g][0] == before.scorer.table[g][0] for g in after.listed)
 
 
-def test_pruning_a_filtered_model_leaves_alone_what_uses_no_pruned_ngram() -> None:
+def test_pruning_a_filtered_model_changes_only_what_uses_pruned_ngrams() -> None:
     model = restrict(small(1, 2), ["w0", "w2", "w3", "w5"])
     pruned = prune(model, threshold=1e-3)
     before, after = Slow(model), Slow(pruned)
@@ -182,7 +182,7 @@ def test_pruning_a_filtered_model_leaves_alone_what_uses_no_pruned_ngram() -> No
         assert after.log10_prob(history, word) == pytest.approx(before.log10_prob(history, word), abs=1e-6)
 
 
-def test_a_filtered_model_of_which_nothing_is_pruned_stays_as_it_is() -> None:
+def test_pruning_nothing_keeps_a_filtered_model() -> None:
     model = restrict(small(1), ["w0", "w2", "w3", "w5"])
     for before, after in zip(model.orders, prune(model, threshold=0.0).orders, strict=True):
         assert after.log10_prob == pytest.approx(before.log10_prob)
@@ -194,7 +194,7 @@ def test_threshold_prunes_as_srilm(threshold: float) -> None:
     model = small(2)
     slow = Slow(model)
     kept: set[Words] = {(word,) for word in model.words}
-    for order in (3, 2):  # from long to short: what is the history of a kept one stays
+    for order in (3, 2):  # from long to short, since histories of kept n-grams stay
         for g in rows(model, order):
             if slow.loss(g) >= threshold or any(longer[:-1] == g for longer in kept):
                 kept.add(g)
@@ -203,7 +203,7 @@ def test_threshold_prunes_as_srilm(threshold: float) -> None:
     assert len(model.words) < len(kept) < len(slow.listed)
 
 
-def test_an_order_that_is_pruned_away_is_gone() -> None:
+def test_an_order_without_ngrams_is_removed() -> None:
     assert prune(small(0), threshold=10.0).order == 1
     assert prune(small(0, order=1), threshold=10.0).order == 1
 
@@ -211,9 +211,9 @@ def test_an_order_that_is_pruned_away_is_gone() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "one of lm.size"),
-        ({"size": 9, "threshold": 1e-8}, "one of lm.size"),
-        ({"size": 3}, "lm.size is 3, and the model has 12 words"),
+        ({}, "either lm.size, a number of n-grams, or lm.threshold"),
+        ({"size": 9, "threshold": 1e-8}, "either lm.size, a number of n-grams, or lm.threshold"),
+        ({"size": 3}, "lm.size is 3, but the 12 unigrams of the model always stay"),
         ({"size": 99, "marginals": "none"}, "expected one of stationary, product"),
     ],
 )
@@ -245,7 +245,7 @@ def test_stationary_marginals_are_those_of_the_chain_of_words(order: int, min_co
 
 
 def test_stationary_marginals_of_sentences_of_equal_length() -> None:
-    """Such a chain swings between its states; each occurs once a sentence all the same."""
+    """Such a chain oscillates between its states; each state still occurs once per sentence."""
     found = marginals.stationary(asr.lm.train(["a b c"] * 200, 3))[0]
     model = asr.lm.train(["a b c"] * 200, 3)
     assert found[model.ids["a"]] == pytest.approx(found[model.ids["c"]], rel=0.1)
@@ -315,7 +315,7 @@ def test_weights_are_the_best_by_search() -> None:
 
 
 def test_exact_mixture_by_hand_and_the_written_one_on_listed_ngrams() -> None:
-    """On text all of whose n-grams are listed the back-off model is the mixture itself."""
+    """If all n-grams of a text are listed, the back-off model equals the exact mixture."""
     text = zipf_text(8, 30, 9)
     models = [asr.lm.train(text, 3), asr.lm.train(zipf_text(9, 80, 9), 3)]
     exact = fit(models, text, [0.4, 0.6])

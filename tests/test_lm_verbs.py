@@ -1,4 +1,4 @@
-"""The tools of language models: filtering, conversion, adaptation, comparison; and their verbs on small files."""
+"""Filtering, conversion, adaptation and comparison of language models, and their verbs on small files."""
 
 import math
 from collections import Counter
@@ -26,7 +26,7 @@ from asr.words import END, MARKS
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two models and texts, with the current folder there."""
+    """A folder with two models and texts, as the working directory."""
     monkeypatch.chdir(tmp_path)
     for name, seed, vocabulary in (("a", 1, 30), ("b", 2, 60)):
         texts = zipf_text(seed, 120, vocabulary)
@@ -45,7 +45,7 @@ def size(model: NgramModel) -> int:
 
 
 @given(corpora, orders, st.sets(words, min_size=1), st.lists(st.lists(words, min_size=1, max_size=6), min_size=1))
-@example(["a a b"], 4, {"a"}, [["a", "a"]])  # no 4-gram stays, and yet the 3-grams' back-offs count
+@example(["a a b"], 4, {"a"}, [["a", "a"]])  # no 4-gram stays, but the 3-grams have back-offs
 @settings(max_examples=40, deadline=None)
 def test_restricted_models_score_as_the_whole(texts: list[str], order: int, kept: set[str], test: list) -> None:
     model = asr.lm.train([*texts, " ".join(kept)], order)
@@ -82,7 +82,7 @@ def test_convert_packs_and_unpacks(folder: Path, name: str) -> None:
 
 
 def test_convert_to_openfst(folder: Path) -> None:
-    """The cheapest path of a sentence costs what the model says: with Kneser-Ney no back-off is cheaper."""
+    """The cheapest path of a sentence has the cost of the model: with Kneser-Ney, no back-off is cheaper."""
     run("convert", "a.arpa", "G.fst")
     run("convert", "a.arpa", "a.ngram")
     packed = NgramFile(np.fromfile("a.ngram", np.uint8), "a.ngram")
@@ -119,11 +119,11 @@ def test_prune(folder: Path, capsys: pytest.CaptureFixture) -> None:
     assert 33 < size(arpa.read("other.arpa.gz")) < size(arpa.read("a.arpa"))
 
 
-def test_mix_finds_weights_and_says_what_it_did(folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_mix_finds_weights_and_prints_a_report(folder: Path, capsys: pytest.CaptureFixture) -> None:
     run("mix", "a.arpa", "b.arpa", "dev=dev.txt", "output=mixed.arpa")
     printed = capsys.readouterr().out
     lines = {line.split("  ")[0].strip(): line.split() for line in printed.splitlines()}
-    for name in ("a.arpa", "b.arpa", "mixed.arpa"):  # ours in memory, kenlm's on what was written
+    for name in ("a.arpa", "b.arpa", "mixed.arpa"):  # our scores in memory, kenlm's of the file
         assert float(lines[name][1]) == pytest.approx(
             perplexity(name, (folder / "dev.txt").read_text().splitlines()).perplexity, rel=1e-3
         )
@@ -196,33 +196,33 @@ def test_vocabulary(folder: Path, capsys: pytest.CaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("mix a.arpa output=c.arpa", "two models or more"),
-        ("mix a.arpa b.arpa dev=none.txt output=c.arpa", "cannot read none.txt"),
+        ("mix a.arpa output=c.arpa", "two or more models"),
+        ("mix a.arpa b.arpa dev=none.txt output=c.arpa", "cannot read the text none.txt"),
         ("mix a.arpa b.arpa weights=0.5 output=c.arpa", "expected 2 numbers"),
         ("mix a.arpa b.arpa weights=nan,1 output=c.arpa", "expected 2 numbers"),
-        ("mix a.arpa b.arpa dev=empty.txt output=c.arpa", "empty.txt holds no sentence"),
+        ("mix a.arpa b.arpa dev=empty.txt output=c.arpa", "empty.txt has no sentences"),
         ("mix a.arpa b.arpa dev=dev.txt output=c.bin", "c.bin: language models are written as files that end in .arpa"),
         ("mix a.arpa b.arpa dev=dev.txt", "output=FILE is missing"),
-        ("prune arpa=a.arpa output=c.arpa", "one of lm.size"),
+        ("prune arpa=a.arpa output=c.arpa", "either lm.size, a number of n-grams, or lm.threshold"),
         ("prune arpa=a.arpa threshold=nan output=c.arpa", "lm.threshold is nan; expected"),
         ("prune arpa=a.arpa threshold=-1 output=c.arpa", "lm.threshold is -1.0; expected"),
         ("prune arpa=dev.txt size=100 output=c.arpa", "dev.txt: language models are read as files that end in"),
         ("adapt base=a.arpa dev=dev.txt output=c.arpa", "needs base=GENERAL.arpa and text=DOMAIN.txt"),
         ("adapt base=a.arpa text=b.txt dev=dev.txt lang=fr output=c.arpa", "lm.lang=fr: expected one of none, en, ko"),
-        ("adapt base=a.arpa text=b.txt dev=empty.txt output=c.arpa", "empty.txt holds no sentence"),
+        ("adapt base=a.arpa text=b.txt dev=empty.txt output=c.arpa", "empty.txt has no sentences"),
         ("filter arpa=a.arpa output=c.arpa", "vocabulary=FILE is missing"),
-        ("vocabulary text=a.txt size=0 output=c.txt", "lm.size is 0; it is how many words"),
-        ("vocabulary text=a.txt size=-1 output=c.txt", "lm.size is -1; it is how many words"),
-        ("convert a.arpa", "two files are needed"),
+        ("vocabulary text=a.txt size=0 output=c.txt", "lm.size is 0; expected the most words to list, 1 or more"),
+        ("vocabulary text=a.txt size=-1 output=c.txt", "lm.size is -1; expected the most words to list, 1 or more"),
+        ("convert a.arpa", "expected two files, 1 were given"),
         ("convert bad.arpa c.arpa.gz", "bad.arpa: no line"),
         ("convert G.fst c.arpa", "G.fst: language models are read as files"),
         ("ppl empty.txt arpa=a.arpa", "no text to score"),
         ("ppl dev.txt noise.arpa", "noise.arpa: no line"),
         ("ppl dev.txt cut.arpa", "cut.arpa:40: expected"),
-        ("ppl dev.txt none.arpa", "cannot read none.arpa"),
+        ("ppl dev.txt none.arpa", "cannot read the ARPA file none.arpa"),
     ],
 )
-def test_mistakes_are_told_and_leave_no_model(folder: Path, line: str, message: str, capsys) -> None:
+def test_bad_calls_are_refused_and_leave_no_model(folder: Path, line: str, message: str, capsys) -> None:
     (folder / "bad.arpa").write_text("no model\n")
     (folder / "empty.txt").write_text("")
     (folder / "noise.arpa").write_bytes(bytes(range(255, 127, -1)) * 20)
@@ -232,7 +232,7 @@ def test_mistakes_are_told_and_leave_no_model(folder: Path, line: str, message: 
     assert not list(folder.glob("c.*"))
 
 
-def test_compare_passes_over_empty_sentences(folder: Path) -> None:
+def test_compare_skips_empty_sentences(folder: Path) -> None:
     comparison = compare(["a.arpa"], ["", "w1  w2", " "])
     assert comparison.texts == ["w1 w2"] and len(comparison.scores["a.arpa"]) == 1
     assert END not in comparison.unknown["a.arpa"]

@@ -1,4 +1,4 @@
-"""Manifests: what is written is read again, and every malformed line is named by file, line and field."""
+"""Manifests: round trips, and messages that name file, line and field of a malformed line."""
 
 import json
 import tempfile
@@ -50,7 +50,7 @@ def test_line(tmp_path):
 
 
 def test_paths(tmp_path, monkeypatch):
-    """Below the manifest's folder relative, elsewhere absolute, and never dependent on the working directory."""
+    """Relative below the manifest's folder, absolute elsewhere, independent of the working directory."""
     inside, outside = tmp_path / "set/a.wav", tmp_path / "other/x.ark"
     monkeypatch.chdir(tmp_path)
     manifest.write("set/m.jsonl", [Utterance("a", "set/a.wav"), Utterance("b", features=f"{outside}:12")])
@@ -88,10 +88,10 @@ GOOD = '{"id": "a", "audio": "a.wav", "text": "x"}'
         ),
         ('{"id": "b", "audio": "a.wav", "duration_s": -2}', "field 'duration_s' is -2; expected seconds above 0"),
         ('{"id": "b", "audio": "a.wav", "duration_s": NaN}', "field 'duration_s' is nan"),
-        ('{"id": "b", "audio": "a.wav", "start_s": -1}', "field 'start_s' is -1; expected seconds from 0"),
+        ('{"id": "b", "audio": "a.wav", "start_s": -1}', "field 'start_s' is -1; expected seconds, 0 or more"),
         ('{"id": "b", "audio": "a.wav", "start_s": true}', "field 'start_s' is True"),
         ('{"id": "b", "audio": "a.wav", "speaker": 3}', "field 'speaker' is 3; expected str or null"),
-        (GOOD, "id 'a' stands at line 1 already"),
+        (GOOD, "duplicate id 'a', first used on line 1; keep one"),
     ],
 )
 def test_malformed(tmp_path, line, told):
@@ -122,7 +122,7 @@ def test_byte_order_mark(tmp_path):
 def test_nothing_half_written(tmp_path):
     manifest.write(tmp_path / "m.jsonl", [Utterance("a", "a.wav")])
     before = (tmp_path / "m.jsonl").read_text()
-    with pytest.raises(InputError, match="id 'b' would be written twice"):
+    with pytest.raises(InputError, match="m.jsonl: duplicate id 'b'; ids must differ"):
         manifest.write(tmp_path / "m.jsonl", [Utterance("b", "a.wav"), Utterance("b", "b.wav")])
     assert (tmp_path / "m.jsonl").read_text() == before
     assert [p.name for p in tmp_path.iterdir()] == ["m.jsonl"]

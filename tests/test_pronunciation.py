@@ -1,4 +1,4 @@
-"""How words that a caller brings along are spelled in a net's units."""
+"""Pronunciations of a caller's words in a net's units."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Repairs of text: the table against a slow scan, the named ones, and what is said of bad files."""
+"""Repairs of text: the table against a slow scan, the built-in repairs, and messages for bad files."""
 
 import random
 import re
@@ -42,10 +42,10 @@ def test_table_is_the_longest_match_at_each_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        ("teh the\n", r"replacement 1 is 'teh the'; expected wrong<TAB>right"),
+        ("teh the\n", r"fixes.tsv:1: expected wrong<TAB>right, found 'teh the'"),
         ("a\tb\tc\n", "expected wrong<TAB>right"),
         ("\tb\n", "expected wrong<TAB>right"),
-        ("a\tb\nA\tc\n", "'A' stands twice; keep one"),
+        ("a\tb\nA\tc\n", "fixes.tsv:2: 'A' appears twice; keep one"),
         ("# nothing\n", "0 replacements"),
     ],
 )
@@ -64,7 +64,7 @@ def test_names_are_looked_up_in_order(tmp_path: Path) -> None:
         text = step(text)
     assert text == "so good"
     with pytest.raises(
-        InputError, match="there is no repair 'repeat'; choose of case, markup, repeats, spacing, or name a file"
+        InputError, match="there is no repair 'repeat'; choose one of case, markup, repeats, spacing, or name a file"
     ):
         repair.repairs(["repeat"])
     with pytest.raises(InputError, match="cannot read .*none.tsv"):

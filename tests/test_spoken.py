@@ -1,4 +1,4 @@
-"""Numbers in words: hand-written truths, words read back by a slow reader of another make, and any text at all."""
+"""Numbers in words: hand-written examples, an independent slow reader that reads words back, and random text."""
 
 import random
 from pathlib import Path
@@ -248,7 +248,7 @@ def some_numbers(largest: int) -> list[int]:
 
 
 def read_english(words: str) -> int:
-    """A reader that knows words only."""
+    """Reads English number words back to a number."""
     small = dict(zip("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
                      "sixteen seventeen eighteen nineteen".split(), range(20), strict=True))  # fmt: skip
     small |= dict(zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), range(20, 100, 10), strict=True))
@@ -305,8 +305,8 @@ def test_roman_numerals() -> None:
     assert [roman(numeral) for numeral in ("XIV", "XXIX", "XL", "XC", "LXXXIX")] == [14, 29, 40, 90, 89]
 
 
-def test_what_people_said_for_what_is_written(shared_data: Path) -> None:
-    """korean_dialog, train and dev; annotators differ in spacing and between 점 and 쩜."""
+def test_transcripts_of_people_agree_with_the_written_text(shared_data: Path) -> None:
+    """korean_dialog, train and dev. Annotators disagree on spacing and on 점 or 쩜."""
     found = [u for u in manifest.read(shared_data / "korean_dialog" / "manifest.jsonl") if u.extra["split"] != "test"]
     pairs = [(clean(spoken(u.extra["text_written"], "ko"), "ko"), clean(u.text, "ko")) for u in found]
     right = sum(ours.replace(" ", "") == theirs.replace(" ", "") for ours, theirs in pairs)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from asr.errors import InputError
 from asr.text.lexicon import Lexicon
 from asr.text.units import to_text, to_units
+from asr.tokens import BLANK, Tokens
 
 HANGUL = st.characters(min_codepoint=0xAC00, max_codepoint=0xD7A3)
 WORDS = st.lists(st.text(HANGUL | st.sampled_from("abcé'ㅋ日🙂1"), min_size=1, max_size=6), max_size=5)
@@ -50,3 +51,11 @@ def test_bad_input_is_named():
         to_units("a", "phone")
     with pytest.raises(InputError, match="'zebra'"):
         to_units("a zebra", "phone", Lexicon({"a": [("AH",)]}))
+
+
+def test_a_token_table_survives_its_file(tmp_path):
+    tokens = Tokens([BLANK, *"\u2028\x85\x0b\x1e\ufeffa한"])
+    tokens.write(tmp_path / "tokens.txt")
+    assert Tokens.read(tmp_path / "tokens.txt") == tokens
+    with pytest.raises(InputError, match=r"cannot read the token table .*none.txt: .*expected one token per line"):
+        Tokens.read(tmp_path / "none.txt")

@@ -1,4 +1,4 @@
-"""The verbs of corpora: see asr/cli/verbs.py."""
+"""The verbs `asr data ...` and `asr features`: see asr/cli/verbs.py."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from asr.tokens import BLANK, Tokens
 
 
 def data_import(cfg: Config) -> None:
-    """A corpus in another toolkit's format -> a manifest.
+    """Converts a corpus in the format of another toolkit to a manifest.
 
     asr data import CORPUS output=data/train.jsonl [kind=KIND]
 
     CORPUS is a Kaldi data folder, a lhotse cut manifest, a NeMo JSONL file, a Common Voice TSV, a CSV, or a folder
-    of sound and text files with equal names. Which of them is seen from its files, unless `kind` says it.
+    of audio and text files with equal names. Without `kind`, the files of the corpus decide which it is.
     """
     from asr import manifest
     from asr.data.importers import import_corpus
@@ -27,21 +27,22 @@ def data_import(cfg: Config) -> None:
 
 
 def data_check(cfg: Config) -> None:
-    """The data doctor: names bad utterances, writes cleaned manifests and a report.
+    """Checks a corpus: names bad utterances, writes cleaned manifests and a report.
 
     asr data check [MANIFEST ...] [output=FOLDER]
 
-    Without manifests it checks those of data.train, data.dev and data.test that exist, and that no recording is in
-    two of them. Several manifests that are named are each checked against those before it. Texts are checked against
-    tokens.table or the trained net's tokens; without them, against the characters of the first, the training set.
+    Without MANIFEST it checks those of data.train, data.dev and data.test that exist, and that no recording is in
+    two of them. With several manifests, each is checked against those before it. The texts are checked against the
+    tokens of tokens.table or of the trained net; without either, against the characters of the first manifest, the
+    training set.
     """
     from asr.data.check import check
     from asr.text.lexicon import Lexicon
 
-    own = [path for path in (cfg.data.train, cfg.data.dev, cfg.data.test) if Path(path).exists()]
-    manifests = cfg.input or own
+    existing = [path for path in (cfg.data.train, cfg.data.dev, cfg.data.test) if Path(path).exists()]
+    manifests = cfg.input or existing
     if not manifests:
-        raise InputError(f"there is no {cfg.data.train}, {cfg.data.dev} or {cfg.data.test}; name a manifest to check")
+        raise InputError(f"{cfg.data.train}, {cfg.data.dev} and {cfg.data.test} do not exist; name a manifest to check")
     tokens = run_folder.tokens(cfg)
     if tokens is None and cfg.tokens.unit != "phone" and manifests[0] == (cfg.input or [cfg.data.train])[0]:
         tokens = _units_of(manifests[0], cfg.tokens.unit)
@@ -63,11 +64,11 @@ def data_check(cfg: Config) -> None:
 
 
 def features(cfg: Config) -> None:
-    """Computes the features of a manifest once and stores them.
+    """Computes the features of a manifest and stores them.
 
     asr features MANIFEST output=exp/features/train.jsonl features=mfcc
 
-    Train on the written manifest with features=stored and num_bins=VALUES_A_FRAME.
+    Train on the written manifest with features=stored and num_bins=VALUES_PER_FRAME.
     """
     from asr.data.extract import extract
 
@@ -75,7 +76,7 @@ def features(cfg: Config) -> None:
 
 
 def _units_of(path: str, unit: str) -> Tokens:
-    """The token table of a manifest's text."""
+    """The token table of the texts of a manifest."""
     from asr import manifest
     from asr.text.units import to_units
 

@@ -1,4 +1,4 @@
-"""Model files by the ending of their name: one table, which says how each is read and written."""
+"""Formats of language model files. The ending of a name selects the format."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,34 +8,34 @@ from asr.errors import InputError
 from asr.files import atomic_write
 from asr.lm import arpa
 from asr.lm.model import NgramModel
-from asr.words import BEGIN, END
+from asr.words import BEGIN, END, EPSILON
 
 
 class Format(NamedTuple):
-    """`read` or `write` is None where the format goes one way only."""
+    """How a format is read and written; None if it cannot be."""
 
     read: Callable[[str | Path], NgramModel] | None
     write: Callable[[NgramModel, str | Path], None] | None
 
 
 def write_fst(model: NgramModel, path: str | Path) -> None:
-    """The OpenFst vector of `asr.graph.grammar.ngram_grammar`, and its words beside it as NAME.words.txt.
+    """Writes `asr.graph.grammar.ngram_grammar` as an OpenFst vector FST, and its words as NAME.words.txt.
 
-    Costs are negative natural logs. Back-off arcs carry `#0`, the last label, on the input side and epsilon on the
-    output side. `<unk>` is a word like others; `<s>` and `</s>` are start and final states.
+    Costs are negative natural logs. Back-off arcs have the input label `#0`, the last one, and the output label
+    epsilon. `<unk>` is an ordinary word; `<s>` and `</s>` become the start state and final states.
     """
     from asr.graph.grammar import ngram_grammar
 
     words = [word for word in model.words if word not in (BEGIN, END)]
     grammar = ngram_grammar(model, {word: label for label, word in enumerate(words, 1)})
     with atomic_write(Path(path).with_suffix(".words.txt")) as file:
-        file.writelines(f"{word} {label}\n" for label, word in enumerate(["<eps>", *words, "#0"]))
+        file.writelines(f"{word} {label}\n" for label, word in enumerate([EPSILON, *words, "#0"]))
     with atomic_write(path, "wb") as file:
         file.write(grammar.to_openfst().write_to_string())
 
 
 def write_packed(model: NgramModel, path: str | Path) -> None:
-    """The form that a dynamic graph searches: asr.graph.ngram_file."""
+    """Writes the packed n-gram of a dynamic graph (asr.graph.ngram_file)."""
     from asr.graph.ngram_file import write_ngram
 
     write_ngram(model, path)
@@ -51,26 +51,21 @@ FORMATS = {
 
 
 def is_model(path: str | Path) -> bool:
-    """Whether the name ends as that of a model that can be read."""
+    """Whether the ending of the name is that of a readable format."""
     found = _format(path)
     return found is not None and found.read is not None
 
 
 def read(path: str | Path) -> NgramModel:
-    """Raises InputError for a name of another ending, and as the format's reader does."""
+    """Reads a model. Raises InputError for an unknown ending, and as the reader of the format does."""
     found = _format(path)
     if found is None or found.read is None:
         _refuse(path, "read", [ending for ending, known in FORMATS.items() if known.read])
     return found.read(path)
 
 
-def write(model: NgramModel, path: str | Path) -> None:
-    """Raises InputError for a name of another ending."""
-    writer(path)(model, path)
-
-
 def writer(path: str | Path) -> Callable[[NgramModel, str | Path], None]:
-    """What writes `path`: to be asked before long work, since it raises InputError for a name of another ending."""
+    """The function that writes `path`. Raises InputError for an unknown ending; call it before long work."""
     found = _format(path)
     if found is None or found.write is None:
         _refuse(path, "written", [ending for ending, known in FORMATS.items() if known.write])

@@ -19,7 +19,7 @@ def lm_train(cfg: Config) -> None:
 
     asr lm train text=a.txt,b.txt.gz order=4 arpa=lm.arpa
 
-    Without text it takes that of the training manifest.
+    Without text it uses the text of the training manifest.
     """
     from asr.lm import train_file
 
@@ -28,13 +28,14 @@ def lm_train(cfg: Config) -> None:
 
 
 def lm_ppl(cfg: Config) -> None:
-    """Perplexity of texts under language models.
+    """Computes the perplexity of texts under language models.
 
     asr lm ppl [heldout.txt ...] arpa=lm.arpa
     asr lm ppl a.arpa b.arpa heldout.txt [output=sentences.tsv] [unknown=words.tsv]
 
-    Without texts it takes that of the manifest of `split`. `output` gets the log probability of each sentence,
-    `unknown` the words that a model lacks, with their counts. Models and texts are told apart by their names.
+    Without texts it uses the text of the manifest of `split`. `output` gets the log probability of each sentence,
+    `unknown` the words outside a model's vocabulary with their counts. Files named *.arpa, *.arpa.gz and *.arpa.xz are
+    models, all others texts.
     """
     from asr.cli.lm_formats import is_model
     from asr.lm.compare import compare
@@ -53,13 +54,13 @@ def lm_ppl(cfg: Config) -> None:
 
 
 def lm_prune(cfg: Config) -> None:
-    """Makes a language model smaller by the n-grams that matter least (entropy pruning).
+    """Removes the n-grams that matter least from a language model (entropy pruning).
 
     asr lm prune arpa=big.arpa size=1000000 output=small.arpa
     asr lm prune arpa=big.arpa threshold=1e-8 output=small.arpa
 
-    `size` counts n-grams of all orders. An n-gram goes if its loss raises the model's perplexity by less than the
-    share `threshold`.
+    `size` is the number of n-grams, of all orders, that stay. With `threshold`, an n-gram is removed if its removal
+    raises the perplexity of the model by a smaller relative amount.
     """
     from asr.cli.lm_formats import read, writer
     from asr.lm.prune import prune
@@ -73,7 +74,7 @@ def lm_prune(cfg: Config) -> None:
 
 
 def lm_mix(cfg: Config) -> None:
-    """Mixes language models, by weights found on a dev text, into one.
+    """Mixes language models into one, with weights given or found on a dev text.
 
     asr lm mix a.arpa b.arpa [c.arpa ...] dev=dev.txt output=mixed.arpa
     asr lm mix a.arpa b.arpa weights=0.7,0.3 output=mixed.arpa
@@ -87,7 +88,7 @@ def lm_mix(cfg: Config) -> None:
     path = needed_output(cfg, "the mixture")
     write = writer(path)
     if len(cfg.input) < 2:
-        raise InputError("asr lm mix needs two models or more: asr lm mix a.arpa b.arpa dev=dev.txt output=mixed.arpa")
+        raise InputError("asr lm mix needs two or more models: asr lm mix a.arpa b.arpa dev=dev.txt output=mixed.arpa")
     weights = check_weights(cfg.lm.weights, len(cfg.input)) if cfg.lm.weights else None
     with_dev = weights is None or Path(cfg.data.dev).exists()
     dev = _some(sentences([cfg.data.dev]), cfg.data.dev) if with_dev else []
@@ -105,13 +106,13 @@ def lm_mix(cfg: Config) -> None:
 
 
 def lm_adapt(cfg: Config) -> None:
-    """Adapts a general language model to a domain, of which there is some text.
+    """Adapts a general language model to a domain, given text of the domain.
 
     asr lm adapt base=general.arpa text=domain.txt dev=domain.dev [lang=en] [size=1000000] output=domain.arpa
 
-    Both texts are cleaned as `asr text clean` does, options `text.*` included; without `lang` they stay as they are.
-    The text becomes a model of the base's order, which is mixed with the base by weights found on the dev text. New
-    words enter the vocabulary, those seen less than `min_count` times do not. Without `size` nothing is pruned.
+    With `lang`, both texts are cleaned as `asr text clean` does, with the options `text.*`. A model of the text, of the
+    base's order, is mixed with the base by weights found on the dev text. New words that occur at least `min_count`
+    times enter the vocabulary. Without `size` nothing is pruned.
     """
     from asr.cli.lm_formats import read, writer
     from asr.lm.adapt import adapt
@@ -138,11 +139,11 @@ def lm_adapt(cfg: Config) -> None:
 
 
 def lm_filter(cfg: Config) -> None:
-    """Restricts a language model to a list of words.
+    """Restricts a language model to the words of a list.
 
     asr lm filter arpa=lm.arpa vocabulary=words.txt output=small.arpa
 
-    N-grams with other words go; the others keep their probabilities, so that sentences of the listed words do, too.
+    N-grams with other words are removed. The others keep their probabilities, and so do sentences of listed words.
     """
     from asr.cli.lm_formats import read, writer
     from asr.lm.filter import restrict
@@ -151,7 +152,7 @@ def lm_filter(cfg: Config) -> None:
     path = needed_output(cfg, "the restricted model")
     write = writer(path)
     if not cfg.lm.vocabulary:
-        raise InputError("vocabulary=FILE is missing: the words to keep, one a line")
+        raise InputError("vocabulary=FILE is missing: the words to keep, one per line")
     words = set(read_vocabulary(cfg.lm.vocabulary))
     model = read(cfg.lm.arpa)
     restricted = restrict(model, words)
@@ -161,7 +162,7 @@ def lm_filter(cfg: Config) -> None:
 
 
 def lm_convert(cfg: Config) -> None:
-    """Rewrites a language model in another format, which the names' endings tell.
+    """Converts a language model to another format. The endings of the names select the formats.
 
     asr lm convert lm.arpa lm.arpa.xz
     asr lm convert lm.arpa.gz G.fst
@@ -170,7 +171,7 @@ def lm_convert(cfg: Config) -> None:
     from asr.cli.lm_formats import read, writer
 
     if len(cfg.input) != 2:
-        raise InputError(f"asr lm convert IN OUT: two files are needed, {len(cfg.input)} were given")
+        raise InputError(f"asr lm convert IN OUT: expected two files, {len(cfg.input)} were given")
     write = writer(cfg.input[1])
     model = read(cfg.input[0])
     write(model, cfg.input[1])
@@ -178,7 +179,7 @@ def lm_convert(cfg: Config) -> None:
 
 
 def lm_vocabulary(cfg: Config) -> None:
-    """Lists the words of texts, the most frequent first.
+    """Writes a list of the words of texts, the most frequent first.
 
     asr lm vocabulary text=a.txt,b.txt output=words.txt [size=20000] [min_count=2]
     """
@@ -189,7 +190,7 @@ def lm_vocabulary(cfg: Config) -> None:
 
     path = needed_output(cfg, "the list of words")
     if cfg.lm.size is not None and cfg.lm.size < 1:
-        raise InputError(f"lm.size is {cfg.lm.size}; it is how many words the list may hold, 1 or more")
+        raise InputError(f"lm.size is {cfg.lm.size}; expected the most words to list, 1 or more")
     counts = Counter(word for text in sentences(cfg.lm.text or [cfg.data.train]) for word in text.split())
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: cfg.lm.size]
     kept = [(word, count) for word, count in ranked if count >= cfg.lm.min_count]
@@ -200,7 +201,7 @@ def lm_vocabulary(cfg: Config) -> None:
 
 
 def _cleaned(cfg: Config, paths: Sequence[str], report: "CleaningReport") -> Iterator[str]:
-    """The sentences of the files, cleaned and counted in `report`; as they are if `lm.lang` is none."""
+    """The sentences of the files, cleaned and counted in `report`; unchanged if `lm.lang` is none."""
     from asr.lm.texts import sentences
     from asr.text.cleaning import Cleaner
 
@@ -212,9 +213,9 @@ def _cleaned(cfg: Config, paths: Sequence[str], report: "CleaningReport") -> Ite
 
 
 def _some(texts: Iterable[str], path: str) -> list[str]:
-    """The texts. Raises InputError if there is none."""
+    """The texts as a list. Raises InputError if there are none."""
     if not (found := list(texts)):
-        raise InputError(f"{path} holds no sentence; dev=FILE needs text that the models were not made of")
+        raise InputError(f"{path} has no sentences; dev=FILE needs text that is not in the training texts")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The verbs of text, lexicon and pronunciation: see asr/cli/verbs.py."""
+"""The verbs `asr text ...`, `asr lexicon` and `asr g2p ...`: see asr/cli/verbs.py."""
 
 from asr.cli.inputs import needed_output, only_input
 from asr.config import Config
@@ -6,13 +6,13 @@ from asr.errors import InputError
 
 
 def text_clean(cfg: Config) -> None:
-    """Texts or manifests -> plain words as they are spoken, with a report of what was changed and dropped.
+    """Cleans texts or manifests to plain words as they are spoken, and reports what was changed and dropped.
 
     asr text clean a.txt.xz b.txt output=clean.txt lang=en [repairs=case,fixes.tsv] [max_repeats=3] [paragraphs=true]
     asr text clean train.jsonl output=clean.jsonl lang=ko
 
-    Reads text files (plain, .gz, .xz), a sentence a line, and manifests. Manifests become one manifest if output ends
-    in .jsonl. The report is printed, and written beside the output as OUTPUT.report.json.
+    Reads text files (plain, .gz, .xz) with one sentence per line, and manifests. If output ends in .jsonl, all inputs
+    must be manifests, and become one manifest. The report is printed and written to OUTPUT.report.json.
     """
     from asr.text.cleaning import clean_files
 
@@ -22,12 +22,12 @@ def text_clean(cfg: Config) -> None:
 
 
 def lexicon(cfg: Config) -> None:
-    """Pronunciations out of the CMU dictionary for the words of texts. English, 39 phones.
+    """Writes a lexicon for the words of English texts, from the CMU dictionary (39 phones).
 
     asr lexicon [text.txt ...] output=lexicon.txt [nbest=N] [g2p.model=default|none|FILE]
 
-    Without text it takes that of the training manifest. Words that the dictionary lacks are guessed from their letters
-    (g2p.model=none leaves them out), and named.
+    Without text it takes the words of the training manifest. A pronunciation model guesses the words that the
+    dictionary lacks; g2p.model=none leaves them out. A warning names them.
     """
     from asr.g2p.pronunciation import guesser
     from asr.text.lexicon import Lexicon
@@ -40,11 +40,11 @@ def lexicon(cfg: Config) -> None:
 
 
 def g2p_train(cfg: Config) -> None:
-    """Learns from a lexicon how words are pronounced, for words that no lexicon lists.
+    """Trains a pronunciation model on a lexicon, for words that the lexicon does not list.
 
     asr g2p train lexicon.txt output=g2p.npz [order=8]
 
-    Any language whose words are written from left to right in letters; `asr g2p apply` uses the file.
+    The language must be written in letters from left to right. `asr g2p apply` and `asr lexicon` use the model.
     """
     from asr.g2p.model import G2p
     from asr.text.lexicon import Lexicon
@@ -59,12 +59,12 @@ def g2p_train(cfg: Config) -> None:
 
 
 def g2p_apply(cfg: Config) -> None:
-    """Pronounces the words of texts by their letters alone.
+    """Pronounces the words of texts with a pronunciation model.
 
     asr g2p apply words.txt output=lexicon.txt [g2p.model=FILE] [nbest=N] [min_probability=P]
 
-    The model is English unless `g2p.model` names a file of `asr g2p train`. Words with letters that the model never saw
-    are named and left out.
+    The model is English unless `g2p.model` names a file written by `asr g2p train`. Words with letters that the model
+    does not know are named and left out.
     """
     from asr.g2p.pronunciation import guesser
     from asr.text.lexicon import Lexicon, name_some
@@ -74,20 +74,20 @@ def g2p_apply(cfg: Config) -> None:
         raise InputError("asr g2p apply needs words: asr g2p apply words.txt output=lexicon.txt")
     guess = guesser(cfg.g2p)
     if guess is None:
-        raise InputError("g2p.model is none; name a file of `asr g2p train`, or default for English")
+        raise InputError("g2p.model is none; set it to a file written by `asr g2p train`, or to default for English")
     words = _words(cfg.input)
     found = guess(words)
     left_out = [word for word in words if word not in found]
     if not found:
-        raise InputError(f"none of the {len(words)} words is written in the model's letters ({name_some(left_out)})")
+        raise InputError(f"the model does not know the letters of any of the {len(words)} words ({name_some(words)})")
     Lexicon(found).write(path)
     if left_out:
-        print(f"left out, not written in the model's letters: {name_some(left_out)}")
+        print(f"left out, with letters that the model does not know: {name_some(left_out)}")
     print(f"{len(found)} of {len(words)} words -> {path}")
 
 
 def _words(paths: list[str]) -> list[str]:
-    """The different words of texts, in their order."""
+    """The different words of the texts, in order of first use."""
     from asr.lm.texts import sentences
 
     return list(dict.fromkeys(word for line in sentences(paths) for word in line.split()))

@@ -11,7 +11,6 @@ A relative path is looked up in the corpus' own folder first, then from the work
 """
 
 import csv
-import gzip
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 from asr.errors import InputError
 from asr.manifest import Utterance, parse_object
+from asr.textfiles import lines
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".sph", ".w64"}
 COLUMNS = {
@@ -218,11 +218,11 @@ def _table(path: Path) -> Iterator[Utterance]:
 
 def _rows(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, str]]]:
     """(file:line, row) with names in lower case. Quotes are read as such in , and ; files, kept in tab and | files."""
-    lines = (line + "\n" for _, line in _lines(path, blank=True))
+    rows = (line + "\n" for _, line in _lines(path, blank=True))
     if delimiter in ",;":
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        reader = csv.reader(rows, delimiter=delimiter, strict=True)
     else:
-        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        reader = csv.reader(rows, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     try:
         names = [name.strip().lower() for name in next(reader, [])]
         for cells in reader:
@@ -272,26 +272,16 @@ def _folder(folder: Path) -> Iterator[Utterance]:
     if not any(p.with_suffix(".txt").exists() for p in recordings):
         raise InputError(f"{folder} holds {len(recordings)} recordings but no .txt beside any; name texts as the audio")
     for p in recordings:
-        lines = _lines(p.with_suffix(".txt")) if p.with_suffix(".txt").exists() else ()
-        yield Utterance("", str(p.resolve()), text=" ".join(word for _, line in lines for word in line.split()))
+        texts = _lines(p.with_suffix(".txt")) if p.with_suffix(".txt").exists() else ()
+        yield Utterance("", str(p.resolve()), text=" ".join(word for _, text in texts for word in text.split()))
 
 
 # shared
 
 
 def _lines(path: Path, blank: bool = False) -> Iterator[tuple[int, str]]:
-    """(line number from 1, line without its end) of a UTF-8 file, plain or gzip; blank lines only when asked for."""
-    try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8-sig")
-            if path.suffix == ".gz"
-            else open(path, encoding="utf-8-sig") as file
-        ):
-            for number, line in enumerate(file, 1):
-                if blank or line.strip():
-                    yield number, line.rstrip("\n")
-    except (OSError, EOFError, UnicodeDecodeError) as e:
-        raise InputError(f"cannot read {path}: {e}; expected text in UTF-8") from e
+    """The numbered lines of a file; blank lines only when asked for."""
+    return ((n, line) for n, line in lines(path, "corpus file", "text") if blank or line.strip())
 
 
 def _number(value: Any, where: str) -> float:

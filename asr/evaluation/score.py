@@ -18,6 +18,7 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from asr.errors import InputError
+from asr.textfiles import lines
 
 UNKNOWN_SPEAKER = "(unknown)"
 _BLOCK = 1 << 22  # draws of the bootstrap held at a time
@@ -217,13 +218,9 @@ def read_texts(path: str | Path) -> tuple[dict[str, str], dict[str, str | None]]
 
     Raises InputError naming the file and line that is wrong, or an id that stands twice.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"cannot read the texts {path}: {e}; it holds JSONL or id<TAB>text lines, in UTF-8") from e
     texts: dict[str, str] = {}
     speakers: dict[str, str | None] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in lines(path, "texts", "JSON lines or id<TAB>text lines"):
         if not line.strip():
             continue
         id, text, speaker = _parse_text_line(line, f"{path}:{number}")

@@ -1,15 +1,15 @@
-"""Which letters of a word stand for which units of its pronunciation: many-to-many alignment by EM.
+"""Many-to-many alignment of the letters of a word with the units of its pronunciation, by expectation maximisation.
 
-A word and its pronunciation are cut into chunks: one letter and 0 to `max_units` units, or up to `max_letters` letters
-and one unit. A unigram model of chunks says how likely a cut is; its probabilities are re-estimated from their expected
-counts over all cuts (Jiampojamarn, Kondrak & Sherif 2007, "Applying many-to-many alignments and hidden Markov models
-to letter-to-phoneme conversion"). The best cut is that of least cost, a chunk's cost being -log p times the longer of
-its sides: without that factor a product of fewer probabilities wins, and chunks grow as long as they may (Novak,
-Minematsu & Hirose 2016, "Phonetisaurus: exploring grapheme-to-phoneme conversion with joint n-gram models in the WFST
-framework").
+A cut divides a word and its pronunciation into chunks. A chunk has one letter and 0 to `max_units` units, or up to
+`max_letters` letters and one unit. The probability of a cut is the product of its chunks' probabilities, which are
+re-estimated from their expected counts over all cuts (Jiampojamarn, Kondrak & Sherif 2007, "Applying many-to-many
+alignments and hidden Markov models to letter-to-phoneme conversion"). The best cut minimises the sum over its chunks
+of -log p x the length of the chunk's longer side. Without that factor, cuts with fewer chunks win and chunks grow to
+the maximal length (Novak, Minematsu & Hirose 2016, "Phonetisaurus: exploring grapheme-to-phoneme conversion with joint
+n-gram models in the WFST framework").
 
-Pairs of equal lengths share one grid of cuts, so that each step of the forward, backward and best-path recursions is
-one operation on arrays over all of them.
+Pairs of equal lengths share one grid of cuts, so each step of the forward, backward and best-path recursions is one
+array operation over all of them.
 """
 
 from collections import defaultdict
@@ -26,7 +26,7 @@ Ids = NDArray[np.int64]
 
 
 class Step(NamedTuple):
-    """A chunk's place in the grid: it ends behind letter `i` and unit `j`, `letters` and `units` long."""
+    """A chunk's place in the grid: `letters` letters up to letter `i`, and `units` units up to unit `j`."""
 
     i: int
     j: int
@@ -36,15 +36,15 @@ class Step(NamedTuple):
 
 @dataclass
 class Group:
-    """W pairs of I letters and J units each."""
+    """W pairs, each of I letters and J units."""
 
-    pairs: Ids  # (W,) their places in the list
+    pairs: Ids  # (W,) their indices in the list of pairs
     size: tuple[int, int]  # (I, J)
-    steps: list[Step]  # S of them: all that lie on a way from (0, 0) to (I, J), ends before beginnings
-    chunks: NDArray[np.integer]  # (S, W) id of the chunk that each step is
+    steps: list[Step]  # S steps: all on a path from (0, 0) to (I, J), sorted by (i, j)
+    chunks: NDArray[np.integer]  # (S, W) id of the chunk of each step
 
     def expected(self, probs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(S, W): probability that a pair's cut takes each step; 0 where the model allows no cut."""
+        """(S, W): posterior probability of each step; 0 for a pair that has no cut."""
         last_i, last_j = self.size
         step_probs = probs[self.chunks]
         forward = np.zeros((last_i + 1, last_j + 1, len(self.pairs)))
@@ -61,7 +61,7 @@ class Group:
         return step_probs
 
     def best(self, costs: NDArray[np.float64]) -> list[list[int]]:
-        """The chunks of each pair's cheapest cut; none where every cut costs infinity."""
+        """The chunks of each pair's cheapest cut; empty if every cut has an infinite cost."""
         last_i, last_j = self.size
         least = np.full((last_i + 1, last_j + 1, len(self.pairs)), np.inf)
         least[0, 0] = 0
@@ -84,12 +84,14 @@ class Group:
 
 @dataclass
 class Alignment:
-    chunks: list[Pair]  # those in use, sorted
-    cuts: list[list[int]]  # of each pair, the numbers of its chunks; empty where it cannot be cut
+    """The best cut of each pair."""
+
+    chunks: list[Pair]  # that occur in a cut, sorted
+    cuts: list[list[int]]  # per pair, the indices of its chunks; empty for a pair that has no cut
 
 
 def align(pairs: Sequence[Pair], max_letters: int, max_units: int, iterations: int = 10) -> Alignment:
-    """The best cut of each pair under the model that EM finds from a uniform start."""
+    """The best cut of each pair under the chunk model that EM finds from uniform probabilities."""
     groups, letters, units = _grids(pairs, max_letters, max_units)
     base = len(units)
     keys = _number(groups, base)
@@ -113,9 +115,9 @@ def align(pairs: Sequence[Pair], max_letters: int, max_units: int, iterations: i
 
 
 def _grids(pairs: Sequence[Pair], max_letters: int, max_units: int) -> tuple[list[Group], list[str], list[tuple]]:
-    """The pairs by their lengths, with the keys of their chunks: id of the letters x number of units + id of the units.
+    """Groups the pairs by their lengths. Returns the groups, then letter and unit sequences by their ids.
 
-    Returned with the letters and the units that these ids mean.
+    `chunks` of a group holds keys: id of the chunk's letters x number of unit sequences + id of its units.
     """
     letter_ids: dict[str, int] = defaultdict(lambda: len(letter_ids))
     unit_ids: dict[tuple[str, ...], int] = defaultdict(lambda: len(unit_ids))
@@ -140,7 +142,7 @@ def _grids(pairs: Sequence[Pair], max_letters: int, max_units: int) -> tuple[lis
 
 
 def _steps(last_i: int, last_j: int, max_letters: int, max_units: int) -> list[Step]:
-    """The steps that some way from (0, 0) to (last_i, last_j) takes; none where there is no way."""
+    """All steps on paths from (0, 0) to (last_i, last_j); empty if there is no path."""
     sizes = [(1, units) for units in range(max_units + 1)] + [(letters, 1) for letters in range(2, max_letters + 1)]
     begins = {(0, 0)}
     for i in range(1, last_i + 1):
@@ -152,7 +154,7 @@ def _steps(last_i: int, last_j: int, max_letters: int, max_units: int) -> list[S
 
 
 def _number(groups: list[Group], base: int) -> Ids:
-    """Replaces the keys of chunks by their places in the ascending list of all keys, which it returns."""
+    """Replaces the keys in `chunks` by their indices in the sorted array of all keys; returns that array."""
     keys = np.zeros(0, np.int64)
     for group in groups:
         keys = np.union1d(keys, np.unique(group.chunks))

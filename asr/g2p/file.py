@@ -1,11 +1,12 @@
-"""The file of a pronunciation model: a compressed npz, whose members carry checksums and hold numbers alone.
+"""The file of a pronunciation model: a compressed npz with checksums, whose members are numeric arrays.
 
     tables     uint8      JSON in UTF-8: {"format": "asr g2p 1", "chunks": [["ph", ["F"]], ["e", []], ...] in ascending
                           order, "letter_names": {"b": ["B", "IY"], ...}, "spelled_share": 0.74}
     nN_children, nN_word, nN_log10_prob, nN_log10_backoff     the N-grams, in ascending order of their words
 
-N-grams are stored as a tree: `children` counts those that continue each (N-1)-gram, `word` is each one's last word (0
-to 2 are the marks `<unk> <s> </s>`, k + 3 is chunk k). Log-probabilities are float16, exact to a part in 2048.
+The n-grams form a tree: `children` counts the N-grams that continue each (N-1)-gram, `word` is the last word of each
+N-gram (0 to 2 are the marks `<unk> <s> </s>`, k + 3 is chunk k). Logarithms are float16, with a relative error of at
+most 1/2048.
 """
 
 import json
@@ -38,6 +39,8 @@ _DAMAGE = (
 
 
 class Contents(NamedTuple):
+    """The contents of a file; see `asr.g2p.model.G2p` for their meaning."""
+
     chunks: list[Pair]
     letter_names: dict[str, tuple[str, ...]]
     spelled_share: float
@@ -65,28 +68,28 @@ def write(path: str | Path, contents: Contents) -> None:
 
 
 def read(path: str | Path) -> Contents:
-    """Raises InputError naming a file that is missing, no such model, or damaged."""
+    """Raises InputError naming a file that is missing, is not a pronunciation model, or is damaged."""
     try:
         with np.load(path, allow_pickle=False) as members:
             return _parsed({name: members[name] for name in members.files})
     except FileNotFoundError as e:
         raise InputError(f"there is no pronunciation model {path}; `asr g2p train` writes one") from e
     except _DAMAGE as e:
-        raise InputError(f"{path} is no pronunciation model or is damaged ({e}); `asr g2p train` writes one") from e
+        raise InputError(f"{path} is not a pronunciation model or is damaged ({e}); `asr g2p train` writes one") from e
 
 
 def _parsed(members: Mapping[str, np.ndarray]) -> Contents:
-    """Raises ValueError or the like where the members do not fit together."""
+    """Raises ValueError or another of _DAMAGE if the members are inconsistent."""
     tables = json.loads(members["tables"].tobytes())
     if tables["format"] != FORMAT:
         raise ValueError(f"its format is not '{FORMAT}'")
     chunks = [(str(letters), tuple(map(str, units))) for letters, units in tables["chunks"]]
     if not chunks or any(not letters for letters, _ in chunks):
-        raise ValueError("it has no chunks, or one without letters")
+        raise ValueError("it has no chunks, or a chunk without letters")
     names = {str(letter): tuple(map(str, units)) for letter, units in tables["letter_names"].items()}
     share = float(tables["spelled_share"])
     if not 0 <= share <= 1:
-        raise ValueError(f"its spelled_share is {share}, no probability")
+        raise ValueError(f"its spelled_share is {share}, not a probability")
     return Contents(chunks, names, share, _tree(members, len(MARKS) + len(chunks)))
 
 
@@ -99,9 +102,9 @@ def _tree(members: Mapping[str, np.ndarray], num_words: int) -> list[Ngrams]:
         )
         history = np.repeat(np.arange(len(ids)), children)
         key = history * num_words + word
-        sound = len(children) == len(ids) and (word < num_words).all() and (np.diff(key) > 0).all()
-        if not sound or not (np.isfinite(prob).all() and np.isfinite(backoff).all() and (prob <= 0).all()):
-            raise ValueError(f"its {n}-grams do not fit together")
+        is_tree = len(children) == len(ids) and (word < num_words).all() and (np.diff(key) > 0).all()
+        if not is_tree or not (np.isfinite(prob).all() and np.isfinite(backoff).all() and (prob <= 0).all()):
+            raise ValueError(f"its {n}-grams are inconsistent")
         if n == 1 and len(word) != num_words:
             raise ValueError("its 1-grams are not its chunks")
         ids = np.concatenate([ids[history], word[:, None].astype(np.int32)], axis=1)

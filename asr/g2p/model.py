@@ -1,9 +1,9 @@
-"""Grapheme to phoneme: pronunciations of words that no lexicon lists, learned from one that lists others.
+"""Grapheme to phoneme: pronunciations of words that the lexicon does not list, by a model trained on a lexicon.
 
-A joint-sequence model (Bisani & Ney 2008, "Joint-sequence models for grapheme-to-phoneme conversion"): words are cut
-into chunks of letters and units (asr/g2p/alignment.py), `ph:F o:OW n:N e:`, and an n-gram is estimated over the chunks
-as over the words of sentences. To pronounce a word, its letters are searched through the n-gram's graph, each being
-what a frame is to speech: the input labels are letters, the output labels units.
+A joint-sequence model (Bisani & Ney 2008, "Joint-sequence models for grapheme-to-phoneme conversion"): the words of a
+lexicon are cut into chunks of letters and units (asr/g2p/alignment.py), `ph:F o:OW n:N e:`, and an n-gram model of the
+chunks is estimated. A word is pronounced by a search of its letters through the graph of the n-gram: each letter is
+one frame, input labels are letters, output labels are units.
 
     model = G2p.train(Lexicon.read("lexicon.txt"), order=8)
     model.write("g2p.npz")
@@ -37,18 +37,18 @@ from asr.words import MARKS
 
 ENGLISH = Path(__file__).with_name("g2p_en.npz")
 CONSONANTS = frozenset("bcdfghjklmnpqrstvwxz")
-DROPPED = "'-."  # marks within words that are passed over where a model does not know them
-BEAM, LATTICE_BEAM = 12.0, 8.0  # in nats: a wider search gives the same words (docs/g2p.md)
+DROPPED = "'-."  # marks inside words, ignored unless the model knows them
+BEAM, LATTICE_BEAM = 12.0, 8.0  # costs; wider beams give the same words (docs/g2p.md)
 _log = logging.getLogger(__name__)
 
 
 class Pronunciation(NamedTuple):
     units: tuple[str, ...]
-    probability: float  # given the letters: the pronunciations of a word sum to at most 1
+    probability: float  # given the letters; sums to at most 1 over the pronunciations of a word
 
 
 class G2p:
-    """Immutable, shared by any number of threads. Letters are lower case and Unicode NFC."""
+    """A pronunciation model. It is immutable, so threads may share it. Letters are lower case and Unicode NFC."""
 
     def __init__(
         self,
@@ -57,8 +57,8 @@ class G2p:
         letter_names: Mapping[str, tuple[str, ...]],
         spelled_share: float,
     ):
-        """`chunks[k]` is the model's word k + 3, the one behind the marks of sentences. A word without vowels is read
-        as its letters' names with the probability `spelled_share`.
+        """`chunks[k]` is word k + 3 of `model`, whose first three words are the marks. A word without vowels is
+        pronounced as the names of its letters with probability `spelled_share`.
         """
         self.chunks, self.model = list(chunks), model
         self.letter_names, self.spelled_share = dict(letter_names), spelled_share
@@ -68,14 +68,14 @@ class G2p:
 
     @classmethod
     def train(cls, lexicon: Lexicon, order: int, max_letters: int = 2, max_units: int = 3) -> "G2p":
-        """From all pronunciations of a lexicon. Words that cannot be cut into chunks are named and set aside.
+        """Trains a model on all pronunciations of a lexicon. A warning names words that cannot be cut into chunks.
 
-        Raises InputError for sizes out of range, and where no word can be cut.
+        Raises InputError for sizes out of range, and if no word can be cut.
         """
         if not 1 <= order <= MAX_ORDER:
             raise InputError(f"g2p.order is {order}; it must be from 1 to {MAX_ORDER}")
         if not (max_letters >= 1 and max_units >= 1):
-            raise InputError(f"g2p.max_letters is {max_letters} and g2p.max_units {max_units}; both are 1 or more")
+            raise InputError(f"g2p.max_letters is {max_letters}, g2p.max_units is {max_units}; both must be 1 or more")
         pairs = [(normal(word), units) for word, units in lexicon.items()]
         alignment = align(pairs, max_letters, max_units)
         uncut = [f"{word} ({' '.join(units)})" for (word, units), cut in zip(pairs, alignment.cuts, strict=True)
@@ -84,7 +84,7 @@ class G2p:
             raise InputError(f"no word of the lexicon can be cut into chunks of up to {max_letters} letters and "
                              f"{max_units} units ({name_some(uncut)}); allow longer ones")  # fmt: skip
         if uncut:
-            _log.warning("%d of %d pronunciations cannot be cut into chunks of letters and units and are set aside: %s",
+            _log.warning("%d of %d pronunciations cannot be cut into chunks of letters and units and are ignored: %s",
                          len(uncut), len(pairs), name_some(uncut))  # fmt: skip
         names = chunk_names(len(alignment.chunks))
         model = asr.lm.train((" ".join(names[c] for c in cut) for cut in alignment.cuts), order)
@@ -92,36 +92,37 @@ class G2p:
 
     @classmethod
     def open(cls, path: str | Path) -> "G2p":
-        """Raises InputError naming a file that is no such model, or is damaged."""
+        """Opens a file. Raises InputError naming a file that is not a pronunciation model, or is damaged."""
         chunks, letter_names, spelled_share, orders = g2p_file.read(path)
         return cls(chunks, NgramModel([*MARKS, *chunk_names(len(chunks))], orders), letter_names, spelled_share)
 
     @classmethod
     def default(cls) -> "G2p":
-        """English, the CMU dictionary's 39 phones: the model that the package carries (asr/g2p/g2p_en.md)."""
+        """The English model of the package, with the 39 phones of the CMU dictionary (asr/g2p/g2p_en.md)."""
         return _english()
 
     def write(self, path: str | Path) -> None:
+        """Writes the model's file (asr/g2p/file.py), atomically."""
         contents = g2p_file.Contents(self.chunks, self.letter_names, self.spelled_share, self.model.orders)
         g2p_file.write(path, contents)
 
     def pronounce(
         self, words: Iterable[str], n: int = 1, min_probability: float = 0.0
     ) -> dict[str, list[Pronunciation]]:
-        """Up to `n` pronunciations of each word, the likeliest first, each with at least the given probability.
+        """Up to `n` pronunciations per word, the most probable first, the others of at least `min_probability`.
 
-        Words that hold a letter the model never saw, or saw in another company only, are left out.
+        Words with a letter or a sequence of letters that the model cannot read are left out.
         """
         if not n >= 1:
             raise InputError(f"g2p.nbest is {n}; it must be at least 1")
-        self._decoder  # noqa: B018 (built now, it costs no word's time)
+        self._decoder  # noqa: B018 (built before the progress bar starts)
         bar = tqdm(dict.fromkeys(words), unit=" words", desc="pronounce", delay=2.0, leave=False)
         found = {word: self._pronounce(word, n, min_probability) for word in bar}
         return {word: variants for word, variants in found.items() if variants}
 
     def best(self, words: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """The likeliest pronunciation of each word, as `pronounce` finds it; several times as fast, since it asks for
-        no other and for no probability."""
+        """The most probable pronunciation of each word, as `pronounce` finds it. It is several times as fast, since it
+        computes no alternatives and no probabilities."""
         bar = tqdm(dict.fromkeys(words), unit=" words", desc="pronounce", delay=2.0, leave=False)
         found = {word: self._best(word) for word in bar}
         return {word: units for word, units in found.items() if units}
@@ -141,13 +142,13 @@ class G2p:
         variants = self._search(letters, n)
         if variants and _is_initials(letters, self.letter_names):
             spelled, rest = _spelled(letters, self.letter_names), 1 - self.spelled_share
-            read_so = sum(v.probability for v in variants if v.units == spelled)
+            by_model = sum(v.probability for v in variants if v.units == spelled)
             others = [Pronunciation(v.units, rest * v.probability) for v in variants if v.units != spelled]
-            variants = [Pronunciation(spelled, self.spelled_share + rest * read_so), *others]
+            variants = [Pronunciation(spelled, self.spelled_share + rest * by_model), *others]
         return variants[:1] + [v for v in variants[1:n] if v.probability >= min_probability]
 
     def _search(self, letters: str, n: int) -> list[Pronunciation]:
-        """The `n` best readings of letters, none where the graph has no path for them."""
+        """The `n` best pronunciations of letters; empty if the graph has no path for them."""
         log_probs = self._log_probs(letters)
         if log_probs is None:
             return []
@@ -155,12 +156,12 @@ class G2p:
         if not lattice.complete:
             return []
         log_mass = lattice.log_masses()[0]
-        spoken = [reading for reading in lattice.nbest(n + 1) if reading.labels][:n]  # all letters may be silent
+        spoken = [reading for reading in lattice.nbest(n + 1) if reading.labels][:n]  # one may have no units
         return [Pronunciation(tuple(self.units[label - 1] for label in reading.labels), exp(-reading.cost - log_mass))
                 for reading in spoken]  # fmt: skip
 
     def _log_probs(self, letters: str) -> NDArray[np.float32] | None:
-        """(F, V): a letter a frame; None for no letters, or one that the model does not know."""
+        """(F, V): one letter per frame. None without letters, or with a letter that the model does not know."""
         columns = [self._column[letter] for letter in letters if letter in self._column]
         if len(columns) < len(letters) or not columns:
             return None
@@ -169,7 +170,7 @@ class G2p:
         return log_probs
 
     def _spelling(self, word: str) -> str:
-        """The word's letters as the model knows them: others lose their accents, marks it lacks are dropped."""
+        """The word's letters. Letters that the model does not know lose their accents, such marks are dropped."""
         known = (letter if letter in self._column else _bare(letter) for letter in normal(word))
         return "".join(letter for letter in known if letter in self._column or letter not in DROPPED)
 
@@ -179,14 +180,14 @@ class G2p:
         return Decoder(graph, beam=BEAM, min_active=0, lattice_beam=LATTICE_BEAM)
 
     def automaton(self) -> Automaton:
-        """Letters in (label k + 1 for `letters[k]`), units out, with the n-gram's costs in natural logs.
+        """The graph of the n-gram: letters in (label k + 1 for `letters[k]`), units out, costs in natural logs.
 
-        Each arc of the n-gram's grammar becomes a chain that takes the chunk's letters and gives its units one by one.
+        Each arc of the n-gram's grammar becomes a chain of arcs that read the chunk's letters and write its units.
         """
         grammar = ngram_grammar(self.model, {name: k + 1 for k, name in enumerate(chunk_names(len(self.chunks)))})
-        inputs, outputs = _padded(self.chunks, self.letters, self.units)  # (C + 2, links): of each label of the grammar
+        inputs, outputs = _padded(self.chunks, self.letters, self.units)  # (C + 2, links): per label of the grammar
         links = np.maximum(1, np.maximum((inputs > 0).sum(1), (outputs > 0).sum(1)))[grammar.ilabel]
-        first = grammar.num_states + np.cumsum(links - 1) - (links - 1)  # of the states within each chain
+        first = grammar.num_states + np.cumsum(links - 1) - (links - 1)  # first state inside each chain
         columns = []
         for link in range(inputs.shape[1]):
             has_link, is_last = links > link, links == link + 1
@@ -200,24 +201,25 @@ class G2p:
 
 
 def normal(word: str) -> str:
-    """Letters as models know them: NFC, no capitals, one apostrophe."""
+    """A word as models spell it: Unicode NFC, lower case, `'` as the only apostrophe."""
     return unicodedata.normalize("NFC", word.casefold()).replace("\u2019", "'")
 
 
 def chunk_names(count: int) -> list[str]:
-    """The n-gram's words: the numbers of the chunks, in an order that is also that of their text."""
+    """Names of the chunks as words of the n-gram: their numbers, zero-padded so that they sort as text."""
     return [f"{k:07d}" for k in range(count)]
 
 
 def _spelling_habit(lexicon: Lexicon) -> tuple[dict[str, tuple[str, ...]], float]:
-    """The names of letters, which are the words of one letter; and the share of words without vowels that are read so.
+    """The names of the letters (the pronunciations of one-letter words), and the share of words without vowels that
+    are pronounced as the names of their letters.
 
-    Nothing where the share is below a half: some languages have many words without vowels.
+    No names if the share is below 0.5: some languages have many words without vowels.
     """
     letter_names = {normal(word): variants[0] for word, variants in lexicon.pronunciations.items() if len(word) == 1}
     words = [word for word in lexicon.pronunciations if _is_initials(normal(word), letter_names)]
-    read_so = [word for word in words if _spelled(normal(word), letter_names) in lexicon.pronunciations[word]]
-    share = len(read_so) / max(1, len(words))
+    spelled = [word for word in words if _spelled(normal(word), letter_names) in lexicon.pronunciations[word]]
+    share = len(spelled) / max(1, len(words))
     return (letter_names, share) if share >= 0.5 else ({}, 0.0)
 
 
@@ -226,14 +228,14 @@ def _spelled(letters: str, letter_names: Mapping[str, tuple[str, ...]]) -> tuple
 
 
 def _is_initials(letters: str, letter_names: Mapping[str, tuple[str, ...]]) -> bool:
-    """Two letters or more, all consonants of the Latin alphabet, that have names."""
+    """Whether the letters are two or more Latin consonants that all have names."""
     return len(letters) > 1 and all(letter in CONSONANTS and letter in letter_names for letter in letters)
 
 
 def _padded(
     chunks: Sequence[Pair], letters: Sequence[str], units: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(C + 2, links) input and output labels; row 0 is nothing, row k + 1 is chunk k, the last is the back-off."""
+    """(C + 2, links) input and output labels. Row 0 is epsilon, row k + 1 is chunk k, the last row is the back-off."""
     links = max(max(len(a), len(b)) for a, b in chunks)
     letter_label = {letter: k + 1 for k, letter in enumerate(letters)}
     unit_label = {unit: k + 1 for k, unit in enumerate(units)}
@@ -245,7 +247,7 @@ def _padded(
 
 
 def _bare(letter: str) -> str:
-    """The letter without its accents."""
+    """The letter without accents."""
     return "".join(c for c in unicodedata.normalize("NFKD", letter) if not unicodedata.combining(c))
 
 

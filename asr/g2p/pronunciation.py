@@ -1,4 +1,4 @@
-"""How words are spelled in a net's units: as their letters, as a dictionary lists them, or guessed."""
+"""Pronunciations of words in a net's units: from their letters, from a dictionary, or from a pronunciation model."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def pronunciations(
     words: Sequence[str], unit: str, known: Mapping[str, Sequence[tuple[str, ...]]], g2p: G2pConfig
 ) -> Spelled:
-    """`words` in units: those of `known` as they are there, others as letters or jamo.
+    """The pronunciations of `words`: from `known` if listed there, else spelled in characters or jamo.
 
-    Phones come from the model that `g2p.model` names. Where that is English (`default`), the CMU dictionary goes
-    first; with `none` it is all there is. Raises InputError naming words that cannot be spelled so.
+    Phones come from the model that `g2p.model` names. For `default`, the English model, the CMU dictionary takes
+    precedence; for `none`, it is the only source. Raises InputError naming words without a pronunciation.
     """
     found = {word: list(known[word]) for word in words if word in known}
     rest = [word for word in words if word not in found]
@@ -34,12 +34,12 @@ def pronunciations(
     else:
         spelled = guess(rest)
     if missing := [word for word in rest if word not in spelled]:
-        raise InputError(f"{len(missing)} words have no pronunciation: {name_some(missing)}; give one with each")
+        raise InputError(f"{len(missing)} words have no pronunciation: {name_some(missing)}; give their pronunciations")
     return found | {word: [tuple(units) for units in spelled[word]] for word in rest}
 
 
 def guesser(cfg: G2pConfig) -> Guess | None:
-    """What pronounces words by the configured model, which is opened for the first of them; None where that is none."""
+    """A function that pronounces words, or None if `g2p.model` is none. Its first call opens the model."""
     if cfg.model == "none":
         return None
 
@@ -61,7 +61,7 @@ def _opened(name: str) -> "G2p":
 
 @lru_cache(4)
 def _from_file(path: str, stamp: int) -> "G2p":
-    """Kept, since a service asks for it with each request; `stamp` tells files of one name apart."""
+    """Cached, since each request of a service needs the model. `stamp` detects a file that has changed."""
     from asr.g2p.model import G2p
 
     return G2p.open(path)
@@ -71,4 +71,4 @@ def _stamp(path: str) -> int:
     try:
         return os.stat(path).st_mtime_ns
     except OSError:
-        return 0  # opening it says why
+        return 0  # opening the file will raise the error

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from asr.graph.automaton import Automaton
-from asr.lm.model import NgramModel
+from asr.lm.model import LN10, NgramModel
 from asr.words import BEGIN, END
 
-LN10 = math.log(10.0)
 ROOT = 0  # the empty history
 
 

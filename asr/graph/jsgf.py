@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from asr.errors import InputError
+from asr.textfiles import lines
 
 _HEADER = re.compile(r"\s*#JSGF[^;\n]*;")
 _TOKEN = re.compile(
@@ -56,11 +57,7 @@ def read(grammar: str | Path) -> Rules:
     """A file, or the text itself, which begins with `#JSGF`."""
     if str(grammar).lstrip("\ufeff \t\r\n").startswith("#JSGF"):
         return parse(str(grammar).lstrip("\ufeff"), "the grammar")
-    try:
-        text = Path(grammar).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"cannot read the grammar {grammar}: {e}; it is a JSGF file in UTF-8") from e
-    return parse(text, str(grammar))
+    return parse("\n".join(line for _, line in lines(grammar, "grammar", "a JSGF file")), str(grammar))
 
 
 class _Parser:

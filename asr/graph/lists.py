@@ -21,6 +21,7 @@ from asr.graph.lexicon_fst import spell
 from asr.graph.minimize import minimize
 from asr.graph.opened import Graph
 from asr.text.lexicon import Lexicon, name_some
+from asr.textfiles import lines
 from asr.tokens import BLANK, SPACE, Tokens
 
 LEAST, MOST = 1e-9, 1e9  # weights
@@ -29,12 +30,8 @@ LEAST, MOST = 1e-9, 1e9  # weights
 def read_list(path: str | Path) -> dict[str, float]:
     """Entries and their weights. Raises InputError naming the file, and a line that has no entry, no good weight, or an
     entry that stands there with another weight."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"cannot read the list {path}: {e}; it holds a word or phrase a line, in UTF-8") from e
     entries: dict[str, float] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in lines(path, "list", "one word or phrase per line"):
         if line.strip():
             entry, weight = _parse(line, f"{path}:{number}")
             if entries.setdefault(entry, weight) != weight:

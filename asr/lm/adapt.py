@@ -1,4 +1,4 @@
-"""A general model and text of a domain -> a model for the domain."""
+"""Adaptation of a general language model to the text of a domain."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,19 +13,21 @@ from asr.lm.training import train
 
 @dataclass(frozen=True)
 class Adaptation:
+    """An adapted model, and how it was made."""
+
     model: NgramModel
-    weights: list[float]  # of the general model and of the domain's own
+    weights: list[float]  # of the general model and of the domain model
     steps: int  # of expectation maximisation
-    new_words: int  # of the domain, which the general model did not know
-    scores: dict[str, Score]  # of the dev text: before, of the domain's own model, after
+    new_words: int  # words of the domain that the general model does not have
+    scores: dict[str, Score]  # of the dev text: before, by the domain model alone, after
 
 
 def adapt(base: NgramModel, texts: Iterable[str], dev: Sequence[str], size: int | None = None,
           min_count: int = 1) -> Adaptation:  # fmt: skip
-    """`base` mixed with a model of the domain's `texts`, of the same order, with weights that suit `dev` best.
+    """Mixes `base` with a model of `texts`, of the same order, by the weights that predict `dev` best.
 
-    Words of `texts` seen `min_count` times enter the vocabulary. Above `size` n-grams the mixture is pruned to that
-    many. Raises InputError as `train`, `fit` and `prune` do.
+    Words seen at least `min_count` times in `texts` enter the vocabulary. A mixture of more than `size` n-grams is
+    pruned to `size`. Raises InputError as `train`, `fit` and `prune` do.
     """
     domain = train(texts, base.order, min_count=min_count)
     models = [base, domain]

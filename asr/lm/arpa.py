@@ -13,9 +13,9 @@
     ...
     \\end\\
 
-A line holds log10 probability, words, log10 back-off, between tabs; the back-off may be left out and is 0 then. The
-highest order has none. Files packed with gzip or xz are read; names that end in .gz or .xz are written so. Parsing and
-formatting are done in csrc/lm.
+A line has the log10 probability, the words, and the log10 back-off, separated by tabs. A missing back-off is 0; the
+highest order has none. `read` accepts files packed with gzip or xz, `write` packs files whose names end in .gz or .xz.
+csrc/lm parses and formats the numbers.
 """
 
 from pathlib import Path
@@ -30,28 +30,28 @@ from asr.textfiles import Lines
 
 
 def read(path: str | Path) -> NgramModel:
-    """The model of an ARPA file; word ids follow the order of its unigrams.
+    """The model of an ARPA file. Word ids follow the order of its unigrams.
 
-    Raises InputError naming file and line for: a count that disagrees with \\data\\, a malformed number, one that is
-    infinite as float32, a positive log probability, a word that is not UTF-8, holds NUL or is `<eps>`, an unknown word,
-    an n-gram that stands twice or whose history is not listed, a missing `<s>` or `</s>`, a missing \\end\\.
+    Raises InputError naming file and line for: a count that disagrees with \\data\\, a number that is malformed or
+    infinite as float32, a positive log probability, a word that is not UTF-8, contains NUL or is `<eps>`, an unknown
+    word, a duplicate n-gram, an n-gram whose history is not listed, a missing `<s>`, `</s>` or \\end\\.
     """
     reader = ArpaReader()
-    with Lines(path) as lines:
+    with Lines(path, "ARPA file", "a back-off n-gram model") as file:
         fault = None
-        while not fault and not reader.is_done and (chunk := lines.chunk()):
+        while not fault and not reader.is_done and (chunk := file.chunk()):
             fault = reader.add(chunk)
         if fault := fault or reader.finish():
             number, message = fault
-            where = f"{lines.name}:{number}" if number else lines.name
+            where = f"{file.name}:{number}" if number else file.name
             raise InputError(f"{where}: {message.decode(errors='replace')}")
     return NgramModel(reader.words, [Ngrams(*order) for order in reader.take_orders()])
 
 
 def write(model: NgramModel, path: str | Path) -> None:
-    """Write `model` with 7 significant digits, n-grams in the order of their ids.
+    """Writes `model` with 7 significant digits, n-grams in the order of their ids.
 
-    Raises ValueError where its arrays do not fit together, or an id is none of its words'.
+    Raises ValueError if its arrays are inconsistent, or if an id is out of range.
     """
     bar = tqdm(total=sum(len(ngrams.ids) for ngrams in model.orders), unit=" n-grams", unit_scale=True,
                desc=f"write {path}", delay=2.0, leave=False)  # fmt: skip

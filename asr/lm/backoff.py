@@ -1,10 +1,10 @@
-"""Back-off arithmetic on many n-grams at once: what a model says of them, and back-offs that give it wanted sums.
+"""Back-off arithmetic on arrays of n-grams: their probabilities, and back-off weights that normalise a model.
 
 p(w | h) = the listed probability of h w, else backoff(h) p(w | h'),     h' is h without its first word
 backoff(h) = (M(h) - sum of p(w | h)) / (M(h') - sum of p(w | h')),      sums over the words w listed after h
 
-M(h), the mass of h, is what the words after h sum to: 1, or less in a model that was restricted to some words
-(`asr.lm.filter`). Masses stand in a list: `masses[n][row]` is that of row `row` of order n, `masses[0][0]` that of ().
+M(h), the mass of h, is the sum of p(w | h) over all words w: 1, or less in a model that was restricted to some words
+(`asr.lm.filter`). `masses[n][row]` is the mass of row `row` of order n, `masses[0][0]` that of the empty history ().
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,18 +15,18 @@ from tqdm import tqdm
 
 from asr.errors import InputError
 from asr.lm.model import NgramModel, find, find_sorted
-from asr.lm.score import Score
+from asr.lm.score import NO_TEXT, Score
 from asr.words import BEGIN, END, UNKNOWN
 
-IMPOSSIBLE = -100.0  # log10; what a model without `<unk>` gives an unknown word, as kenlm does
-_BLOCK = 1 << 20  # n-grams looked up together
-_NO_BACKOFF = 4e-7  # log10; nearer to 0 are only sums that miss each other by rounding
+IMPOSSIBLE = -100.0  # log10 probability of an unknown word in a model without `<unk>`, as in kenlm
+_BLOCK = 1 << 20  # n-grams per look-up
+_NO_BACKOFF = 4e-7  # log10 back-offs nearer to 0 are rounding errors
 
 
 def log10_prob(model: NgramModel, ids: np.ndarray) -> np.ndarray:
     """log10 p(last word | the words before it) of each row of `ids` (R, n), backing off where needed: (R,) float64.
 
-    An id of -1 is a word that the model does not know: no n-gram holds it, and as the last word it gets -inf.
+    An id of -1 is an unknown word: no n-gram contains it, and as the last word it gets -inf.
     """
     ids = ids[:, -model.order :]
     values = np.zeros(len(ids))
@@ -41,10 +41,10 @@ def log10_prob(model: NgramModel, ids: np.ndarray) -> np.ndarray:
 def _log10_prob(model: NgramModel, ids: np.ndarray) -> np.ndarray:
     base = len(model.words)
     values = np.zeros(len(ids))
-    left = np.arange(len(ids))  # whose n-gram is not found yet
+    left = np.arange(len(ids))  # rows whose n-gram is not found yet
     for n in range(ids.shape[1], 0, -1):
         history, word = ids[left, -n:-1], ids[left, -1]
-        row = find(model.keys, history, base)  # in the order below
+        row = find(model.keys, history, base)  # of the history, in order n - 1
         row[(history < 0).any(1)] = -1
         found = find_sorted(model.keys[n - 1], np.where((row < 0) | (word < 0), -1, row * base + word))
         listed = found >= 0
@@ -57,9 +57,10 @@ def _log10_prob(model: NgramModel, ids: np.ndarray) -> np.ndarray:
 
 
 def of_longest_suffix(model: NgramModel, ids: np.ndarray, values: Sequence[np.ndarray]) -> np.ndarray:
-    """`values[n][row]` for the longest suffix of each of `ids` (R, k) that is listed: it is row `row` of order n.
+    """The value of the longest listed suffix of each n-gram `ids` (R, k): `values[n][row]` for row `row` of order n.
 
-    `values[0][0]` stands for (). Suffixes longer than `values` has orders do not count; an id of -1 is in none.
+    `values[0][0]` is the value of (). Suffixes of orders that `values` does not have are ignored. An id of -1 is in no
+    listed n-gram.
     """
     found = np.full(len(ids), values[0][0])
     left = np.arange(len(ids))
@@ -72,7 +73,7 @@ def of_longest_suffix(model: NgramModel, ids: np.ndarray, values: Sequence[np.nd
 
 
 def masses(model: NgramModel) -> list[np.ndarray]:
-    """The mass of each history, by the model as it is."""
+    """The mass of each history, computed from the probabilities and back-offs of the model."""
     unigrams = 10.0 ** model.orders[0].log10_prob.astype(float)
     found = [np.array([unigrams.sum() - unigrams[model.ids[BEGIN]]])]
     for n in range(2, model.order + 1):
@@ -85,10 +86,10 @@ def masses(model: NgramModel) -> list[np.ndarray]:
 
 def left_over(model: NgramModel, n: int, log10_lower: np.ndarray, masses: Sequence[np.ndarray],
               rounding: float = 1e-12) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Of each row of order n - 1, as a history: the probability that its listed words leave to others.
+    """For each history h, a row of order n - 1: the mass that the words listed after h leave to other words.
 
-    The first array counts them at p(w | h), the n-grams of order n, the second at p(w | h'), whose logarithms are
-    `log10_lower` (R,). A share of the mass below `rounding` cannot be told from nothing, and counts as that much.
+    The first array subtracts their p(w | h), the second their p(w | h'), whose logarithms are `log10_lower` (R,), from
+    the mass. A result below `rounding` times the mass may be a rounding error; it is raised to that value.
     """
     own, lower = _listed(model, n, log10_lower)
     mass, mass_lower = masses[n - 1], of_longest_suffix(model, model.orders[n - 2].ids[:, 1:], masses)
@@ -96,19 +97,19 @@ def left_over(model: NgramModel, n: int, log10_lower: np.ndarray, masses: Sequen
 
 
 def _listed(model: NgramModel, n: int, log10_lower: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each row of order n - 1, as a history: the sums of p(w | h) and of p(w | h'), over its listed words."""
+    """For each history h, a row of order n - 1: the sums of p(w | h) and of p(w | h') over the words listed after h."""
     history, rows = model.keys[n - 1] // len(model.words), len(model.orders[n - 2].ids)
     own = np.bincount(history, 10.0 ** model.orders[n - 1].log10_prob.astype(float), rows)
     return own, np.bincount(history, 10.0**log10_lower, rows)
 
 
 def set_backoffs(model: NgramModel, masses: Sequence[np.ndarray], rounding: float = 1e-12) -> NgramModel:
-    """Give `model`, in place, the back-offs with which the words after every history sum to its mass.
+    """Sets the back-offs of `model`, in place, so that the words after each history sum to its mass. Returns `model`.
 
-    `rounding`: see `left_over`; the default suits masses of the very numbers that the model holds.
+    `rounding`: see `left_over`; the default is for masses computed from the numbers of the model itself.
     """
     model.orders[-1].log10_backoff[:] = 0.0
-    for n in range(2, model.order + 1):  # from short to long: a back-off rests on those of shorter histories
+    for n in range(2, model.order + 1):  # in this order, since a back-off depends on those of shorter histories
         log10_lower = log10_prob(model, model.orders[n - 1].ids[:, 1:])
         own, lower = left_over(model, n, log10_lower, masses, rounding)
         log10_backoff = np.log10(own / lower)
@@ -118,15 +119,15 @@ def set_backoffs(model: NgramModel, masses: Sequence[np.ndarray], rounding: floa
 
 @dataclass(frozen=True)
 class Text:
-    """Every word of a text, and the end of each sentence, with what stands before it."""
+    """The predictions of a text: each word and each end of a sentence, with the words before it."""
 
-    ids: np.ndarray  # (T, n) int32, the predicted word last; -1 before the sentence, and for what has no id
+    ids: np.ndarray  # (T, n) int32, the predicted word last; -1 before the sentence, and for words without an id
     unknown: np.ndarray  # (T,) bool: the predicted word is outside the vocabulary
     sentences: int
 
     @classmethod
     def of(cls, texts: Iterable[str], model: NgramModel, order: int | None = None) -> "Text":
-        """`texts` in the ids of `model`, unknown words as `<unk>`. Raises InputError if there is no word in them."""
+        """`texts` in the ids of `model`, unknown words as `<unk>`. Raises InputError if they have no words."""
         order = order or model.order
         unknown, start = model.ids.get(UNKNOWN, -1), [-1] * (order - 1)
         if order > 1:
@@ -140,19 +141,19 @@ class Text:
                 predicted += [False] * len(start) + [True] * (len(words) + 1)
                 sentences += 1
         if not sentences:
-            raise InputError("there is no text to score; give at least one sentence")
+            raise InputError(NO_TEXT)
         windows = np.lib.stride_tricks.sliding_window_view(np.array(ids, np.int32), order)
         places = np.flatnonzero(predicted)
         return cls(windows[places - (order - 1)], ~np.array(known)[places], sentences)
 
     def score(self, log10_probs: np.ndarray) -> Score:
-        """The sums, given log10 probabilities (T,) of the predicted words."""
+        """The score of the text, given the log10 probabilities (T,) of its predictions."""
         values = np.maximum(log10_probs, IMPOSSIBLE)
         words, unknown = len(values) - self.sentences, int(self.unknown.sum())
         return Score(self.sentences, words, unknown, float(values.sum()), float(values[self.unknown].sum()))
 
 
 def score(model: NgramModel, texts: Iterable[str]) -> Score:
-    """As `asr.lm.score.perplexity`, of a model in memory."""
+    """As `asr.lm.score.perplexity`, for a model in memory."""
     text = Text.of(texts, model)
     return text.score(log10_prob(model, text.ids))

@@ -1,4 +1,4 @@
-"""Several models on one text: perplexities side by side, sentence by sentence, and the words that they do not know."""
+"""Comparison of language models on one text: perplexities, scores per sentence, and unknown words."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,22 +7,22 @@ from pathlib import Path
 
 from asr.errors import InputError
 from asr.files import atomic_write
-from asr.lm.score import Score, load, sentence_scores
+from asr.lm.score import NO_TEXT, Score, load, sentence_scores
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of a text's sentences that have words."""
+    """Scores of the sentences of a text; sentences without words are left out."""
 
     texts: list[str]
-    scores: dict[str, list[Score]]  # of each model, a sentence each
-    unknown: dict[str, Counter[str]]  # of each model, how often each word outside its vocabulary occurs
+    scores: dict[str, list[Score]]  # model -> one score per sentence
+    unknown: dict[str, Counter[str]]  # model -> counts of the words outside its vocabulary
 
     def __str__(self) -> str:
         return table({name: sum(scores[1:], scores[0]) for name, scores in self.scores.items()})
 
     def write_sentences(self, path: str | Path) -> None:
-        """A line a sentence: of each model log10 probability and unknown words, then the sentence, between tabs."""
+        """One line per sentence, separated by tabs: log10 probability and unknown words of each model, the sentence."""
         with atomic_write(path) as file:
             heads = (f"{name}:log10_prob\t{name}:unknown" for name in self.scores)
             file.write("\t".join([*heads, "sentence"]) + "\n")
@@ -31,21 +31,21 @@ class Comparison:
                 file.write("\t".join([*fields, text]) + "\n")
 
     def write_unknown(self, path: str | Path) -> None:
-        """A line a word, the most frequent first: how often it occurs, the word, the models that lack it."""
-        together: Counter[str] = Counter()
+        """One line per word, the most frequent first: its count, the word, the models that do not know it."""
+        all_counts: Counter[str] = Counter()
         for counts in self.unknown.values():
-            together |= counts
+            all_counts |= counts
         with atomic_write(path) as file:
-            for word, count in sorted(together.items(), key=lambda item: (-item[1], item[0])):
+            for word, count in sorted(all_counts.items(), key=lambda item: (-item[1], item[0])):
                 lacking = (name for name, counts in self.unknown.items() if word in counts)
                 file.write("\t".join([str(count), word, *lacking]) + "\n")
 
 
 def compare(models: Sequence[str], texts: Sequence[str]) -> Comparison:
-    """Scores of the model files, by their names. Raises InputError for a bad model and if there is no sentence."""
+    """Scores `texts` by each model file. Raises InputError for a bad model and if there is no sentence."""
     texts = [" ".join(words) for text in texts if (words := text.split())]
     if not texts:
-        raise InputError("there is no text to score; give at least one sentence")
+        raise InputError(NO_TEXT)
     scores, unknown = {}, {}
     for name in models:
         scorer = load(name)
@@ -61,7 +61,7 @@ def compare(models: Sequence[str], texts: Sequence[str]) -> Comparison:
 
 
 def table(scores: dict[str, Score]) -> str:
-    """Perplexities below each other, and of which text."""
+    """One row per model, then the size of the text."""
     width = max(len("model"), *map(len, scores))
     lines = [f"{'model':{width}}  perplexity  without unknown  unknown words"]
     for name, score in scores.items():

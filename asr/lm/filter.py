@@ -1,10 +1,10 @@
-"""Restricting a model to a list of words, as kenlm's `filter single`.
+"""Restriction of a model to a list of words, as kenlm's `filter single`.
 
-N-grams with other words go; probabilities and back-offs of the others stay as they are. So every sentence of listed
-words keeps its probability, and a search that may only say such sentences ranks them as the whole model does. Sharing
-out the lost probability after each history would rank them otherwise: a history whose words were mostly lost would
-lend its few others too much. The price is that the words after a history sum to less than one, so perplexities of
-restricted models are those of the whole one on the same words.
+N-grams with other words are removed. The remaining n-grams keep their probabilities and back-offs, so a sentence of
+listed words keeps its probability, and a search that allows only such sentences ranks them as the whole model does.
+Renormalising each history would change the ranking: a history that lost most of its words would give too much
+probability to the few that remain. As a consequence, the words after a history sum to less than one, and the perplexity
+of a restricted model equals that of the whole model on the same words.
 """
 
 from collections.abc import Iterable
@@ -17,10 +17,10 @@ from asr.words import MARKS
 
 
 def restrict(model: NgramModel, words: Iterable[str]) -> NgramModel:
-    """`model` with its n-grams of `words` and marks alone. Raises InputError if it knows none of the words."""
+    """`model` with only the n-grams of `words` and marks. Raises InputError if it knows none of `words`."""
     wanted = {*words}.difference(MARKS)
     if wanted.isdisjoint(model.words):
-        raise InputError(f"the model knows none of the {len(wanted)} words listed; check spelling and case of the list")
+        raise InputError(f"the model knows none of the {len(wanted)} words listed; check their spelling and case")
     stays = np.array([word in wanted or word in MARKS for word in model.words])
     new_id = np.cumsum(stays, dtype=np.int32) - 1
     orders = []

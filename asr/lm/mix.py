@@ -2,14 +2,14 @@
 
     p(w | h) = sum over the models i of weight i x p_i(w | h)
 
-for the n-grams that any of them lists; back-offs make the words after a history sum to what they do in the mixture:
-one, unless a model was filtered. So a listed n-gram has the probability of the exact mixture, another one nearly
-(SRILM's `ngram -mix-lm`). To a model that lacks a word, the word has probability 0 and stands as `<unk>` among the
-words before others.
+for the n-grams that any model lists. Back-offs make the words after a history sum to their sum in the exact mixture:
+one, unless a model was filtered. So listed n-grams have the probability of the exact mixture, and other n-grams nearly
+(as in SRILM's `ngram -mix-lm`). In a model that does not have a word, the word has probability 0, and is `<unk>` in
+histories.
 
 The weights that predict a text best are found by expectation maximisation (Jelinek & Mercer 1980, "Interpolated
 estimation of Markov source parameters from sparse data"): weight i becomes the mean, over the words of the text, of
-weight i x p_i / sum over j of weight j x p_j. The likelihood has one maximum.
+weight i x p_i / sum over j of weight j x p_j. The likelihood has a single maximum.
 """
 
 from collections.abc import Sequence
@@ -23,20 +23,22 @@ from asr.lm.model import NgramModel, Ngrams
 from asr.lm.score import Score
 from asr.words import MARKS, UNKNOWN
 
-_TOLERANCE = 1e-6  # largest change of a weight in the last step
+_TOLERANCE = 1e-6  # largest change of a weight by the last step
 _MOST_STEPS = 1000
-_ROUNDING = 1e-7  # of the float32 that a mixture is written in: sums are told no finer
+_ROUNDING = 1e-7  # precision of sums of float32 probabilities
 
 
 @dataclass(frozen=True)
 class Fit:
-    weights: list[float]  # of each model
+    """Weights found, or given, for a mixture, and its score."""
+
+    weights: list[float]  # one per model
     steps: int  # of expectation maximisation
     score: Score  # of the exact mixture
 
 
 def mix(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
-    """The mixture over the words of all `models`. Raises InputError as `check_weights`."""
+    """The mixture, over the words of all `models`. Raises InputError as `check_weights` does."""
     weights = check_weights(weights, len(models))
     words = union_of_words(models)
     listed = _union(models, words)
@@ -57,9 +59,9 @@ def mix(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
 
 
 def fit(models: Sequence[NgramModel], texts: Sequence[str], weights: Sequence[float] | None = None) -> Fit:
-    """The weights with which the mixture predicts `texts` best, or its score with the given `weights`.
+    """Finds the weights by which the mixture predicts `texts` best, or scores the mixture with the given `weights`.
 
-    Words that no model knows have no say. Raises InputError for text without words.
+    Words that no model has do not affect the weights. Raises InputError for texts without words.
     """
     words = union_of_words(models)
     order = max(model.order for model in models)
@@ -71,8 +73,8 @@ def fit(models: Sequence[NgramModel], texts: Sequence[str], weights: Sequence[fl
 
 
 def check_weights(weights: Sequence[float], count: int) -> list[float]:
-    """The weights, scaled to sum to one exactly. Raises InputError unless they are `count`, none negative, sum 1."""
-    if len(weights) != count or not (min(weights) >= 0 and abs(sum(weights) - 1) <= 1e-3):  # nan fails, too
+    """The weights, scaled to sum to exactly 1. Raises InputError unless they are `count` numbers >= 0 of sum 1."""
+    if len(weights) != count or not (min(weights) >= 0 and abs(sum(weights) - 1) <= 1e-3):  # false for nan
         raise InputError(f"lm.weights is {list(weights)}; expected {count} numbers from 0 to 1 that sum to 1")
     return [weight / sum(weights) for weight in weights]
 
@@ -84,7 +86,7 @@ def union_of_words(models: Sequence[NgramModel]) -> list[str]:
 
 
 class Translation:
-    """N-grams in the ids of `words` -> the same in the ids of `model`; what it does not know is -1."""
+    """Maps n-grams in the ids of `words` to n-grams in the ids of `model`; words that it does not have become -1."""
 
     def __init__(self, words: list[str], model: NgramModel):
         known = np.array([model.ids.get(word, -1) for word in words], np.int32)
@@ -99,10 +101,10 @@ class Translation:
 
 
 def _union(models: Sequence[NgramModel], words: list[str]) -> list[np.ndarray]:
-    """Of each order the n-grams (R, n) that any model lists, ascending, in the ids of `words`."""
+    """Per order, the n-grams (R, n) that any model lists, in the ids of `words`, sorted."""
     number = {word: i for i, word in enumerate(words)}
     new_ids = [np.array([number[word] for word in model.words], np.int64) for model in models]
-    rows = [np.zeros(1, np.int64) for _ in models]  # of each model's n-grams, and first of (), in the union
+    rows = [np.zeros(1, np.int64) for _ in models]  # per model: rows in the union of its n-grams, at first of ()
     union = [np.zeros((1, 0), np.int32)]
     for n in range(max(model.order for model in models)):
         keys = [
@@ -119,7 +121,7 @@ def _union(models: Sequence[NgramModel], words: list[str]) -> list[np.ndarray]:
 
 
 def _maximise(probs: np.ndarray) -> tuple[list[float], int]:
-    """Weights, and steps taken, for probabilities (T, number of models)."""
+    """Expectation maximisation for the probabilities (T, models): the weights and the number of steps."""
     weights = np.full(probs.shape[1], 1 / probs.shape[1])
     steps, change = 0, np.inf
     while change > _TOLERANCE and steps < _MOST_STEPS:

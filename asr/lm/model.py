@@ -1,5 +1,6 @@
-"""An n-gram back-off model as plain arrays: what estimation makes, ARPA files hold and the graph is built from."""
+"""An n-gram back-off model as plain arrays. Estimation and ARPA files give it; graphs are built from it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-MAX_ORDER = 8  # kenlm reads orders up to 6; pronunciations gain by longer ones
+MAX_ORDER = 8  # kenlm reads orders up to 6; pronunciation models gain from longer ones
+LN10 = math.log(10.0)  # times a base-10 logarithm, as ARPA files hold, gives a natural one
 
 
 class Ngrams(NamedTuple):
@@ -15,15 +17,15 @@ class Ngrams(NamedTuple):
 
     ids: np.ndarray  # (R, n) int32 word ids, the predicted word last
     log10_prob: np.ndarray  # (R,) float32, at most 0
-    log10_backoff: np.ndarray  # (R,) float32; 0 where the n-gram is nobody's history, so all 0 at the highest order
+    log10_backoff: np.ndarray  # (R,) float32; 0 if no n-gram continues this one, so all 0 in the highest order
 
 
 @dataclass(frozen=True)
 class NgramModel:
-    """`words[i]` is the word of id i, and also the i-th unigram. `orders[n - 1]` holds the n-grams.
+    """`words[i]` is the word of id i and of the i-th unigram. `orders[n - 1]` has the n-grams of order n.
 
-    Every n-gram's history (all its words but the last) is listed too. Its suffix (all but the first) need not be:
-    some tools' pruning drops it, and then the longest listed suffix takes its place.
+    The history of each n-gram (all words but the last) is listed too. Its suffix (all words but the first) may be
+    missing, since some tools prune it; the longest listed suffix is used instead.
     """
 
     words: list[str]
@@ -40,7 +42,7 @@ class NgramModel:
 
     @cached_property
     def keys(self) -> list[np.ndarray]:
-        """Of each order (R,) int64, ascending: row of the history in the order below x number of words + last word."""
+        """Per order, (R,) int64, ascending: row of the history in the order below x number of words + last word."""
         keys: list[np.ndarray] = []
         for ngrams in self.orders:
             history = find(keys, ngrams.ids[:, :-1], len(self.words))
@@ -48,12 +50,12 @@ class NgramModel:
         return keys
 
     def find(self, ids: np.ndarray) -> np.ndarray:
-        """Rows (R,) of the n-grams `ids` (R, n) within `orders[n - 1]`; -1 where the model does not list one."""
+        """Rows (R,) of the n-grams `ids` (R, n) in `orders[n - 1]`; -1 for an n-gram that is not listed."""
         return find(self.keys, ids, len(self.words))
 
 
 def without_empty_orders(model: NgramModel) -> NgramModel:
-    """`model` without highest orders that list nothing; one stays where the order below it has back-offs to count."""
+    """`model` without empty highest orders; one is kept if the order below it has back-offs."""
     orders = model.orders
     while len(orders) > 1 and not len(orders[-1].ids) and not orders[-2].log10_backoff.any():
         orders = orders[:-1]
@@ -61,7 +63,7 @@ def without_empty_orders(model: NgramModel) -> NgramModel:
 
 
 def find(keys: Sequence[np.ndarray], ids: np.ndarray, num_words: int) -> np.ndarray:
-    """As `NgramModel.find`, given the `keys` of at least the orders up to n. With n = 0 all rows are 0."""
+    """As `NgramModel.find`, given the `keys` of all orders up to n. For n = 0 all rows are 0."""
     row = np.zeros(len(ids), np.int64)
     for column, listed in zip(ids.T, keys, strict=False):
         row = find_sorted(listed, np.where(row < 0, -1, row * num_words + column))
@@ -69,7 +71,7 @@ def find(keys: Sequence[np.ndarray], ids: np.ndarray, num_words: int) -> np.ndar
 
 
 def find_sorted(listed: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Positions of `wanted` (R,) in the ascending array `listed`, -1 where absent."""
+    """Indices of `wanted` (R,) in the ascending array `listed`; -1 for absent values."""
     if not len(listed):
         return np.full(len(wanted), -1)
     position = np.searchsorted(listed, wanted)

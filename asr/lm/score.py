@@ -1,4 +1,4 @@
-"""How well a language model predicts text: log probabilities and perplexity, through kenlm."""
+"""Log probabilities and perplexity of text under a language model, computed by kenlm."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,30 +12,34 @@ from asr.lm import arpa as arpa_file
 from asr.lm.model import NgramModel
 from asr.words import BEGIN, END, UNKNOWN
 
+NO_TEXT = "there is no text to score; give at least one sentence"
+
 
 class Scorer(Protocol):
+    """A language model that scores sentences, such as kenlm's `Model`."""
+
     def full_scores(self, sentence: str) -> Iterator[tuple[float, int, bool]]:
-        """Of each word and then of `</s>`: log10 probability, length of the n-gram used, whether it is unknown."""
+        """Per word, and then for `</s>`: log10 probability, length of the n-gram used, whether the word is unknown."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Of one text or of many. Predicted are its words and the end of each sentence; logs have base 10."""
+    """The score of one or more sentences. Each word and each end of a sentence is one prediction."""
 
     sentences: int
     words: int
-    unknown: int  # words outside the model's vocabulary
-    log10_prob: float  # unknown words at the probability of `<unk>`
-    log10_prob_unknown: float  # the unknown words' share of it
+    unknown: int  # words outside the vocabulary of the model
+    log10_prob: float  # of all predictions; unknown words have the probability of `<unk>`
+    log10_prob_unknown: float  # of the unknown words only
 
     @property
     def perplexity(self) -> float:
-        """Unknown words included, each at the whole probability of `<unk>`."""
+        """With unknown words, each at the full probability of `<unk>`."""
         return perplexity_of(self.log10_prob, self.words + self.sentences)
 
     @property
     def perplexity_known(self) -> float:
-        """Unknown words left out, though they stand in the histories of others."""
+        """Without the predictions of unknown words, which still occur in the histories of other words."""
         return perplexity_of(self.log10_prob - self.log10_prob_unknown, self.words + self.sentences - self.unknown)
 
     @property
@@ -54,15 +58,15 @@ class Score:
 
 
 def perplexity(arpa: str | Path, texts: Iterable[str]) -> Score:
-    """Score of all texts, a sentence each. Raises InputError for a bad model and when there is no sentence."""
+    """The score of all sentences `texts`. Raises InputError for a bad model and if there is no sentence."""
     total = sum(sentence_scores(load(arpa), texts), Score(0, 0, 0, 0.0, 0.0))
     if not total.sentences:
-        raise InputError("there is no text to score; give at least one sentence")
+        raise InputError(NO_TEXT)
     return total
 
 
 def sentence_scores(scorer: Scorer, texts: Iterable[str]) -> Iterator[Score]:
-    """Score of each text; texts without words are passed over."""
+    """The score of each text. Texts without words are skipped."""
     for text in texts:
         if words := text.split():
             scores = list(scorer.full_scores(" ".join(words)))
@@ -80,7 +84,7 @@ def load(arpa: str | Path) -> Scorer:
     except (OSError, RuntimeError, UnicodeDecodeError) as e:
         try:
             model = arpa_file.read(arpa)
-        except InputError as reason:  # which names the line, in fewer words
+        except InputError as reason:  # names the line
             raise InputError(f"kenlm cannot read the language model: {reason}") from e
         if "at least a bigram" in str(e) or "KENLM_MAX_ORDER" in str(e):  # kenlm takes orders from 2 to 6
             return BackoffScorer(model)
@@ -88,7 +92,7 @@ def load(arpa: str | Path) -> Scorer:
 
 
 class BackoffScorer:
-    """The back-off rule in a few lines of Python: slow, the measure of the fast ones, and for orders outside 2 to 6."""
+    """The back-off rule in plain Python: slow, for orders that kenlm does not support, and as a reference in tests."""
 
     def __init__(self, model: NgramModel):
         self.order = model.order
@@ -108,7 +112,7 @@ class BackoffScorer:
             history = (*history, word)
 
     def score(self, history: Sequence[str], word: str) -> tuple[float, int]:
-        """log10 p(word | history) and the length of the n-gram it comes from."""
+        """log10 p(word | history) and the length of the n-gram used."""
         ngram = (*history, word)
         if ngram in self.table or not history:
             return self.table.get(ngram, (-100.0, 0))[0], len(ngram)

@@ -1,4 +1,4 @@
-"""From text to an ARPA file, with a report."""
+"""Estimation of language models from texts or text files, with a report."""
 
 import logging
 import tempfile
@@ -15,7 +15,7 @@ from asr.lm.corpus import Selection, encode_files, encode_texts
 from asr.lm.estimation import Discounts, Estimation
 from asr.lm.model import NgramModel
 from asr.lm.texts import sentences
-from asr.textfiles import Lines
+from asr.textfiles import lines
 from asr.words import check_word
 
 _log = logging.getLogger(__name__)
@@ -23,16 +23,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Report:
+    """What `train_file` did."""
+
     arpa: str
     sentences: int
     words: int  # running words of the training text
-    unknown: int  # of these outside the vocabulary
-    seen: int  # different words of the text
+    unknown: int  # running words outside the vocabulary
+    seen: int  # different words in the text
     vocabulary: int  # words of the model, without the marks
-    ngrams: list[int]  # of each order
-    pruned: list[int]  # of each order from 2 on
-    discounts: list[Discounts]  # of each order
-    perplexity: float  # of the training text, `<unk>` counted as a word
+    ngrams: list[int]  # per order
+    pruned: list[int]  # per order from 2 on
+    discounts: list[Discounts]  # per order
+    perplexity: float  # of the training text, with `<unk>` as a word
     dev: score.Score | None
     duration_s: float
 
@@ -61,12 +63,12 @@ def train(
     prune: Sequence[int] = (),
     memory_mb: int = LmConfig.memory_mb,
 ) -> NgramModel:
-    """The n-gram model of `texts`, a sentence each, words between white space.
+    """The n-gram model of `texts`, one sentence each, with words separated by white space.
 
-    Words outside `vocabulary`, or else those that `min_count`, `vocabulary_size` and `coverage` leave out, become
-    `<unk>` (see `Selection`). N-grams seen `prune[n - 1]` times or less are dropped. Raises InputError for text
-    without words or with `<s>`, `</s>`, `<unk>`, `<eps>` in it, for a vocabulary with what is no word, for an order
-    outside 1 to 8, for other bad options, and where the disk is full.
+    Words outside `vocabulary`, or else words that `min_count`, `vocabulary_size` and `coverage` exclude, become `<unk>`
+    (see `Selection`). N-grams with a count of at most `prune[n - 1]` are dropped. Raises InputError for text without
+    words or with `<s>`, `</s>`, `<unk>` or `<eps>` in it, for a vocabulary entry that cannot be a word, for an order
+    that is not from 1 to 8, for other bad options, and if the disk is full.
     """
     words = None if vocabulary is None else list(vocabulary)
     selection = Selection(words, min_count, vocabulary_size, coverage)
@@ -81,13 +83,13 @@ def train(
 
 
 def train_file(cfg: LmConfig, dev: Sequence[str | Path] = ()) -> Report:
-    """Estimate the model of the files `cfg.text` (text, .gz, .xz, "-", or manifests *.jsonl) and write `cfg.arpa`.
+    """Estimates a model of the files `cfg.text` (text, .gz, .xz, "-", or manifests *.jsonl) and writes `cfg.arpa`.
 
-    Perplexity is reported of the training text, and of the files `dev` where given. Raises InputError as `train`
-    does, naming the file and the line, and where the disk is full.
+    The report has the perplexity of the training text, and of the files `dev` if given. Raises InputError as `train`
+    does, naming the file and the line.
     """
     if not cfg.text:
-        raise InputError("lm.text is empty; name at least one file with a sentence a line")
+        raise InputError("lm.text is empty; name at least one file with one sentence per line")
     begin_s = time.monotonic()
     words = read_vocabulary(cfg.vocabulary) if cfg.vocabulary else None
     folder = Path(cfg.arpa).parent
@@ -117,14 +119,11 @@ def train_file(cfg: LmConfig, dev: Sequence[str | Path] = ()) -> Report:
 
 
 def read_vocabulary(path: str | Path) -> list[str]:
-    """The words of a list, one a line. Raises InputError naming the line that holds more than one, or no word."""
+    """The words of a list, one per line. Raises InputError naming a line with several words, or with an invalid one."""
     words = []
-    with Lines(path) as lines:
-        for block in lines.blocks():
-            for number, line in enumerate(block, lines.number - len(block) + 1):
-                # Bytes that are not UTF-8 become halves of surrogate pairs, which check_word refuses.
-                fields = line.decode("utf-8-sig" if number == 1 else "utf-8", errors="surrogateescape").split()
-                if len(fields) > 1:
-                    raise InputError(f"{path}:{number}: expected one word a line, found {len(fields)}")
-                words += [check_word(word, f"{path}:{number}") for word in fields]
+    for number, line in lines(path, "vocabulary", "one word per line"):
+        fields = line.split()
+        if len(fields) > 1:
+            raise InputError(f"{path}:{number}: expected one word per line, found {len(fields)}")
+        words += [check_word(word, f"{path}:{number}") for word in fields]
     return words

@@ -102,7 +102,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
     members = _members(Path(path), max_bytes)
     texts = {name: _text(data, name, path) for name, data in members.items() if name.endswith((".txt", ".md", ".json"))}
     cfg = _config(texts["config.json"], path)
-    tokens = Tokens(texts["tokens.txt"].splitlines())
+    tokens = Tokens(texts["tokens.txt"].removesuffix("\n").split("\n"))
     space = None
     if "graph.bin" in members:
         words = texts["words.txt"].removesuffix("\n").split("\n")

@@ -1,6 +1,7 @@
 """Lattices in the forms of other tools: OpenFst, Kaldi's text archives, SVG."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from asr.files import atomic_write
 from asr.graph.automaton import Automaton
 from asr.graph.draw import draw
 from asr.search.lattice import ARC, FINAL, Lattice
+from asr.textfiles import lines
 from asr.tokens import Tokens
 
 
@@ -79,14 +81,10 @@ def read_kaldi(path: str | Path, words: Sequence[str] | None = None) -> dict[str
     Raises InputError naming file and line of what is no lattice, or has its arcs out of order.
     """
     labels = None if words is None else {word: label for label, word in enumerate(words)}
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"cannot read the lattices {path}: {e}") from e
     lattices: dict[str, Lattice] = {}
     name: str | None = None
     rows: list[tuple[int, list[str]]] = []
-    for number, line in enumerate([*lines, ""], 1):
+    for number, line in chain(lines(path, "lattices", "a Kaldi text archive"), [(0, "")]):
         fields = line.split()
         if not fields:
             if name is not None:

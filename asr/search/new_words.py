@@ -15,6 +15,7 @@ from pathlib import Path
 
 from asr.errors import InputError
 from asr.search.decoder import MOST_COST
+from asr.textfiles import lines
 from asr.words import check_word
 
 
@@ -46,11 +47,8 @@ def merged(new_words: Iterable[NewWord]) -> list[NewWord]:
 def read_new_words(path: str | Path) -> list[NewWord]:
     """The words of a file, one a line: `word`, or further columns behind tabs: pronunciation (units between spaces),
     slot, weight; a column may be empty. Raises InputError naming the line."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"cannot read the new words {path}: {e}; it holds a word a line, in UTF-8") from e
-    return [_parse(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    found = lines(path, "new words", "one word per line")
+    return [_parse(line, f"{path}:{number}") for number, line in found if line.strip()]
 
 
 def _parse(line: str, where: str) -> NewWord:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from asr import _decoder
 from asr.errors import InputError
+from asr.textfiles import lines
 
 MOST_BOOST = 1e4
 
@@ -62,12 +63,8 @@ def read_phrases(path: str | Path, boost: float) -> dict[str, float]:
 
     Raises InputError naming the file, and the line whose boost is no number.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"cannot read the phrases {path}: {e}") from e
     phrases = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in lines(path, "phrases", "one phrase per line"):
         phrase, tab, own = line.partition("\t")
         try:
             if phrase.strip():

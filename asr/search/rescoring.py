@@ -15,10 +15,9 @@ import kenlm
 import numpy as np
 
 from asr.errors import InputError
+from asr.lm.model import LN10
 from asr.search.lattice import ARC, FINAL, Lattice, Reading
 from asr.words import END
-
-_LN_10 = math.log(10)
 
 
 class WordScorer(Protocol):
@@ -53,7 +52,7 @@ class NgramScorer:
 
     def _score(self, state: Hashable, word: str) -> tuple[Hashable, float]:
         following = kenlm.State()
-        return following, -_LN_10 * self.model.BaseScore(state, word, following)
+        return following, -LN10 * self.model.BaseScore(state, word, following)
 
 
 def rescore(lattice: Lattice, new: WordScorer, old: WordScorer | None = None, weight: float = 1.0) -> Lattice:

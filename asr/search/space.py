@@ -14,6 +14,7 @@ from asr.graph.dynamic import Language
 from asr.graph.opened import Graph
 from asr.search.new_words import NewWord, merged
 from asr.text.lexicon import Lexicon, Spelled, name_some
+from asr.textfiles import lines
 from asr.tokens import BLANK, SPACE, Tokens
 from asr.words import is_slot
 
@@ -70,10 +71,7 @@ class SearchSpace:
             return DynamicSpace.of(Language.open(folder, ngram), stats.get("silence"))
         if ngram is not None:
             raise InputError(f"graph.ngram={ngram} needs a dynamic graph; {folder} holds a static one")
-        try:
-            words = (folder / "words.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        except (OSError, UnicodeDecodeError) as e:
-            raise InputError(f"cannot read {folder / 'words.txt'}: {e}; run `asr graph` again") from e
+        words = [word for _, word in lines(folder / "words.txt", "graph's words", "the file that `asr graph` writes")]
         lexicon = Lexicon.read(folder / "lexicon.txt")
         return cls(Graph.open(folder / "graph.bin"), words, lexicon, stats.get("silence"))
 

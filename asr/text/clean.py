@@ -1,6 +1,6 @@
-"""Basic normalisation of text, English and Korean: what is left are words between single spaces.
+"""Basic normalisation of English and Korean text: the result is words between single spaces.
 
-Numbers stay digits; `asr.text.spoken.spoken` writes them out first where text is to be as it is spoken.
+Numbers stay digits. `asr.text.spoken.spoken` writes them out first if the text is to be as it is spoken.
 """
 
 import re
@@ -19,11 +19,11 @@ _NOT_DECIMAL = re.compile(r",|(?<!\d)\.|\.(?!\d)")
 
 
 class _Table(dict[int, str]):
-    """For str.translate: each character by its Unicode category, worked out when first met."""
+    """For str.translate: maps a character by its Unicode category, looked up on first use."""
 
     def __init__(self, quote: str):
         super().__init__({ord(c): "'" for c in _APOSTROPHES} | {ord(c): c for c in ".,"})
-        self.quote = quote  # what a quotation mark becomes
+        self.quote = quote  # replacement of quotation marks
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -37,24 +37,24 @@ class _Table(dict[int, str]):
         return self[code]
 
 
-# Korean particles are written right behind a closing quotation mark: "사랑"이라는.
+# Korean particles directly follow a closing quotation mark: "사랑"이라는.
 _TABLES = {"en": _Table(quote=" "), "ko": _Table(quote="")}
 
 
 def composed(text: str) -> str:
-    """`text` in Unicode NFC, full-width Latin and half-width Hangul made plain."""
+    """`text` in Unicode NFC, with full-width Latin and half-width Hangul in normal width."""
     return unicodedata.normalize("NFC", _WIDE.sub(lambda run: unicodedata.normalize("NFKC", run[0]), text))
 
 
 def clean(text: str, lang: str) -> str:
-    """`text` in Unicode NFC and lower case, full-width forms made plain, punctuation and symbols taken out.
+    """`text` in Unicode NFC, normal width and lower case, without punctuation and symbols.
 
-    Kept are apostrophes inside words (in Korean text: between Latin letters) and points inside numbers; commas
-    between thousands go. Cleaning twice changes nothing more. Raises InputError if `lang` is not en or ko.
+    Apostrophes inside words (in Korean text: between Latin letters) and points inside numbers stay. Commas between
+    thousands are removed. Cleaning clean text changes nothing. Raises InputError if `lang` is not en or ko.
     """
     if lang not in LANGUAGES:
         raise InputError(f"text in language '{lang}' cannot be cleaned; choose one of {', '.join(LANGUAGES)}")
-    text = composed(text).translate(_TABLES[lang]).lower().replace("i\u0307", "i")  # İ is i and a dot of its own
+    text = composed(text).translate(_TABLES[lang]).lower().replace("i\u0307", "i")  # of İ, in lower case
     text = unicodedata.normalize("NFC", text)
     text = _EDGE_APOSTROPHE_KO.sub("", text) if lang == "ko" else _EDGE_APOSTROPHE.sub(" ", text)
     text = _NOT_DECIMAL.sub(" ", _THOUSANDS.sub("", text))

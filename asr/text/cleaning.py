@@ -1,6 +1,7 @@
-"""Whole text files and manifests cleaned: repaired, numbers in words, plain words; foreign and repeated lines dropped.
+"""Cleaning of whole text files and manifests: repairs, numbers in words, normalisation; foreign and repeated sentences
+are dropped.
 
-Memory does not grow with the text, but for the fingerprints of sentences where repetitions are counted.
+Memory does not grow with the text, except for the fingerprints of sentences if `text.max_repeats` is set.
 """
 
 import re
@@ -34,7 +35,7 @@ _FOREIGN = {  # letters of other scripts
 
 
 class Cleaner:
-    """Cleans one text after another and keeps the report. Raises InputError for settings that cannot be."""
+    """Cleans texts one by one and adds to the report. Raises InputError for invalid settings."""
 
     def __init__(self, settings: TextConfig, report: CleaningReport):
         self.settings, self.report = settings, report
@@ -49,11 +50,11 @@ class Cleaner:
             self.steps.append(("numbers", lambda text: spoken(text, lang, settings.latin == "letters")))
         self.steps += [("case", str.lower), ("punctuation", lambda text: clean(text, lang))]
         if settings.slots:
-            self.steps = [(kind, _beside(settings.slots, step)) for kind, step in self.steps]
+            self.steps = [(kind, _around(settings.slots, step)) for kind, step in self.steps]
         self.seen = Seen()
 
     def __call__(self, raw: str, where: str) -> str | None:
-        """The text in plain words; None for one that is dropped. `where` names it in the report."""
+        """The cleaned text, or None if it is dropped. `where` names the text in the report."""
         text = raw
         for kind, step in self.steps:
             before, text = text, step(text)
@@ -68,31 +69,31 @@ class Cleaner:
     def _reason_to_drop(self, text: str) -> str | None:
         if not _LETTER.search(text) and not (self.settings.numbers == "digits" and text):
             return "no words"
-        said = _SLOT.sub("", text)
-        foreign = len(_FOREIGN[self.settings.lang].findall(said))
-        if foreign and foreign > self.settings.max_foreign * len(_LETTER.findall(said)):
+        without_slots = _SLOT.sub("", text)
+        foreign = len(_FOREIGN[self.settings.lang].findall(without_slots))
+        if foreign and foreign > self.settings.max_foreign * len(_LETTER.findall(without_slots)):
             return "foreign"
         most = self.settings.max_repeats
         return "repeated" if most and self.seen.add(text) > most else None
 
 
-def _beside(slots: Sequence[str], step: Callable[[str], str]) -> Callable[[str], str]:
-    """The step, which leaves the slots as they are. Raises InputError for a slot without angle brackets."""
+def _around(slots: Sequence[str], step: Callable[[str], str]) -> Callable[[str], str]:
+    """Applies `step` to the text between slots only. Raises InputError for a slot without angle brackets."""
     if odd := next((slot for slot in slots if not is_slot(slot) or " " in slot), None):
-        raise InputError(f"text.slots: '{odd}' is no slot; write a word in angle brackets, such as <name>")
+        raise InputError(f"text.slots: '{odd}' is not a slot; expected a word in angle brackets, such as <name>")
     mark = re.compile(f"({'|'.join(map(re.escape, slots))})")
 
-    def around(text: str) -> str:
-        parts = mark.split(text)  # slots at the odd places
+    def applied(text: str) -> str:
+        parts = mark.split(text)  # slots at odd indices
         if len(parts) == 1:
             return step(text)
         return " ".join(" ".join(part if i % 2 else step(part) for i, part in enumerate(parts)).split())
 
-    return around
+    return applied
 
 
 class Seen:
-    """Counts how often a text came, by 64-bit fingerprints in an open hash table: 14 to 27 bytes a different text."""
+    """Counts occurrences of texts by 64-bit fingerprints in an open hash table: 14 to 27 bytes per distinct text."""
 
     MOST = 254
 
@@ -100,7 +101,7 @@ class Seen:
         self._keys, self._counts, self._used = array("Q", bytes(8 << 10)), bytearray(1 << 10), 0
 
     def add(self, text: str) -> int:
-        """How often it has come by now; above `MOST` the count stands still."""
+        """Adds a text and returns how often it has occurred; the count stops at `MOST` + 1."""
         key = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
         slot = self._slot(key)
         if not self._counts[slot]:
@@ -128,11 +129,11 @@ class Seen:
 
 
 def clean_files(inputs: Sequence[str], output: str, settings: TextConfig) -> CleaningReport:
-    """Clean texts (plain, gz, xz, manifests) into one file, a sentence a line, or manifests into a manifest (*.jsonl).
+    """Cleans texts (plain, gz, xz, manifests) into one file, a sentence per line, or manifests into one manifest.
 
-    The report is written to OUTPUT.report.json. Lines that are not UTF-8 and malformed utterances are named there and
-    left out. Raises InputError for a file that cannot be read, settings that cannot be, and an output that is also
-    an input or a manifest of texts that are none.
+    A name that ends in .jsonl is a manifest. The report is written to OUTPUT.report.json. It names lines that are not
+    UTF-8 and malformed utterances; the output leaves them out. Raises InputError for an unreadable file, for invalid
+    settings, if the output is also an input, and if the output is a manifest but an input is not.
     """
     if any(Path(path).resolve() == Path(output).resolve() for path in inputs):
         raise InputError(f"{output} is also an input; write to another file")
@@ -140,7 +141,7 @@ def clean_files(inputs: Sequence[str], output: str, settings: TextConfig) -> Cle
     cleaner = Cleaner(settings, report)
     if output.endswith(".jsonl"):
         if texts := [path for path in inputs if not path.endswith(".jsonl")]:
-            raise InputError(f"{texts[0]} is no manifest (*.jsonl), so {output} cannot be one; name it *.txt")
+            raise InputError(f"{texts[0]} is not a manifest (*.jsonl), so {output} cannot be one; name it *.txt")
         manifest.write(output, _utterances(inputs, cleaner))
     else:
         with atomic_write(output, "wb") as file, packed(file, output) as out:
@@ -174,14 +175,13 @@ def _texts(paths: Sequence[str], cleaner: Cleaner) -> Iterator[str]:
 
 
 def _lines(path: str, report: CleaningReport) -> Iterator[tuple[str, str]]:
-    """(file:line, line) of a text; empty lines are none."""
-    with Lines(path) as lines:
-        for block in lines.blocks():
-            for number, raw in enumerate(block, lines.number - len(block) + 1):
-                try:
-                    line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                except UnicodeDecodeError:
-                    report.drop("not UTF-8", f"{lines.name}:{number}", repr(raw))
-                    continue
-                if line:
-                    yield f"{lines.name}:{number}", line
+    """(file:line, line) of a text, without empty lines."""
+    with Lines(path) as file:
+        for number, raw in file.numbered():
+            try:
+                line = raw.decode().strip()
+            except UnicodeDecodeError:
+                report.drop("not UTF-8", f"{file.name}:{number}", repr(raw))
+                continue
+            if line:
+                yield f"{file.name}:{number}", line

@@ -1,4 +1,4 @@
-"""What the cleaning of a text changed and dropped: counts, and examples drawn evenly from the whole text."""
+"""What the cleaning of a text changed and dropped: counts, and random examples from the whole text."""
 
 import json
 import random
@@ -7,28 +7,28 @@ from pathlib import Path
 
 from asr.files import atomic_write
 
-EXAMPLES = 5  # of each kind
-_CONTEXT = 2  # words that are shown beside a change
+EXAMPLES = 5  # per kind
+_CONTEXT = 2  # words shown on each side of a change
 _WIDTH = 60  # characters of an example in the table
 
 CHANGES = {
-    "unicode": "composed characters (NFC), full-width forms made plain",
-    "numbers": "figures, units, symbols and abbreviations in words",
-    "case": "capitals made small",
-    "punctuation": "punctuation, symbols and spaces taken out",
+    "unicode": "composed characters (NFC), normal width",
+    "numbers": "numbers, units, symbols and abbreviations in words",
+    "case": "lower case",
+    "punctuation": "punctuation, symbols and extra spaces removed",
 }
 DROPS = {
     "no words": "nothing but punctuation",
     "foreign": "too many letters of other scripts",
-    "repeated": "came more often than text.max_repeats",
+    "repeated": "occurs more often than text.max_repeats",
     "not UTF-8": "convert the file, for instance with iconv",
-    "malformed": "lines of a manifest that are no utterance",
+    "malformed": "lines of a manifest that are not utterances",
 }
 
 
 @dataclass
 class Finding:
-    """One kind of change or reason to drop. An example is (before, after), or (where, text)."""
+    """One kind of change, with examples (before, after), or one reason to drop, with examples (where, text)."""
 
     count: int = 0
     examples: list[tuple[str, str]] = field(default_factory=list)
@@ -49,7 +49,7 @@ class CleaningReport:
         self._draws = random.Random(1)
 
     def take(self, raw: str, kept: str) -> None:
-        """Count a text that was read, and what is left of it."""
+        """Counts a text that was read, and what was kept of it; `kept` is empty for a dropped text."""
         self.texts += 1
         self.words += len(raw.split())
         self.kept_texts += kept != ""
@@ -66,8 +66,8 @@ class CleaningReport:
             finding.examples[place : place + 1] = [(where, text)]
 
     def _place(self, finding: Finding) -> int | None:
-        """Counts one more, and says which example it takes the place of: each is kept with the same probability
-        (Vitter's algorithm R)."""
+        """Counts one more occurrence. Returns the index at which its example is kept, or None: each example is kept
+        with the same probability (Vitter's algorithm R)."""
         finding.count += 1
         if len(finding.examples) < EXAMPLES:
             return len(finding.examples)
@@ -83,23 +83,23 @@ class CleaningReport:
             json.dump(asdict(self), file, ensure_ascii=False, indent=1)
 
     def table(self) -> str:
-        """The report for people."""
+        """The report as text."""
         lines = [
             f"kept {self.kept_texts:,} of {self.texts:,} sentences, {self.kept_words:,} words of {self.words:,}"
             f" -> {self.output}, {self.path}"
         ]
-        for title, findings, meanings, mark in (
+        for title, findings, meanings, separator in (
             ("changed", self.changed, CHANGES, "->"),
             ("dropped", self.dropped, DROPS, "|"),
         ):
             for kind, finding in findings.items():
                 lines += ["", f"{title} {kind:20} {finding.count:9,} sentences   {meanings.get(kind, '')}".rstrip()]
-                lines += [f"    {_short(left)} {mark} {_short(right)}" for left, right in finding.examples]
+                lines += [f"    {_short(left)} {separator} {_short(right)}" for left, right in finding.examples]
         return "\n".join(lines) + "\n"
 
 
 def difference(before: str, after: str) -> tuple[str, str]:
-    """From the first to the last word that differs, with some words around."""
+    """Both texts from the first to the last word that differs, with a few words of context."""
     old, new = before.split(), after.split()
     start = 0
     while start < min(len(old), len(new)) and old[start] == new[start]:

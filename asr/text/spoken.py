@@ -1,4 +1,4 @@
-"""Written text as it is spoken: figures, amounts, dates, units and abbreviations in words. No figure is left."""
+"""Written text as it is spoken: numbers, amounts, dates, units and abbreviations in words. No digit is left."""
 
 import re
 import unicodedata
@@ -10,13 +10,13 @@ from asr.text.en import abbreviations
 from asr.text.en import numbers as en_numbers
 from asr.text.ko import numbers as ko_numbers
 
-_KEPT = "²³⁄"  # the rules read them
+_KEPT = "²³⁄"  # the rules of the languages handle these
 _OTHER_FIGURE = re.compile(rf"[^\x00-\x7f가-힣{_KEPT}]")
 
 
 @cache
 def _plain(character: str) -> str:
-    """Figures of every script as 0-9, ½ as 1/2, ㎏ as kg, Ⅳ as IV; other characters as they are."""
+    """Digits of every script as 0-9, ½ as 1/2, ㎏ as kg, Ⅳ as IV; other characters unchanged."""
     category = unicodedata.category(character)
     if category == "Nd":
         return str(unicodedata.decimal(character))
@@ -29,10 +29,10 @@ def _plain(character: str) -> str:
 
 
 def spoken(text: str, lang: str, latin: bool = True) -> str:
-    """`text` with everything written in figures or symbols in words; punctuation and case stay, for `clean` to take.
+    """`text` with numbers and symbols in words. Punctuation and case stay; `clean` normalises them.
 
-    "$5.20" -> "five dollars and twenty cents", "3시 15분" -> "세 시 십오 분". `latin`: in Korean text, capitals are
-    read by their letters' names: "TV" -> "티비". Raises InputError if `lang` is not en or ko.
+    "$5.20" -> "five dollars and twenty cents", "3시 15분" -> "세 시 십오 분". With `latin`, capital letters in Korean
+    text are replaced by their names: "TV" -> "티비". Raises InputError if `lang` is not en or ko.
     """
     if lang not in LANGUAGES:
         raise InputError(f"text in language '{lang}' cannot be written out; choose one of {', '.join(LANGUAGES)}")

@@ -1,8 +1,8 @@
 """Text <-> the units a net outputs: characters, Korean jamo, or phones.
 
-`char`   every character is a unit, the gap between words is `<space>`
-`jamo`   as `char`, but a Hangul syllable falls apart into its conjoining jamo (Unicode NFD): 한 -> ᄒ ᅡ ᆫ
-`phone`  the first pronunciation of each word in a lexicon; gaps leave no unit
+`char`   each character is a unit, and so is `<space>` between words
+`jamo`   as `char`, but a Hangul syllable is split into its conjoining jamo (Unicode NFD): 한 -> ᄒ ᅡ ᆫ
+`phone`  the first pronunciation of each word in a lexicon; no unit stands between words
 """
 
 import re
@@ -17,7 +17,7 @@ UNITS = ("char", "jamo", "phone")
 
 
 class Pronouncer(Protocol):
-    """A lexicon, as `to_units` needs it. `pronounce` raises InputError for a word that it lacks."""
+    """What `to_units` needs of a lexicon. `pronounce` raises InputError for a word that it does not list."""
 
     def pronounce(self, word: str) -> Sequence[str]: ...
 
@@ -26,9 +26,9 @@ _CONJOINING_JAMO = re.compile("[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]+")
 
 
 def to_units(text: str, unit: str, lexicon: Pronouncer | None = None) -> list[str]:
-    """Units of a text; runs of white space count as one gap, those at the ends as none.
+    """The units of a text. White space between words gives one `<space>` (none for `phone`), at the ends none.
 
-    Raises InputError for an unknown `unit`, for `phone` without a lexicon, and for a word the lexicon lacks.
+    Raises InputError for an unknown `unit`, for `phone` without a lexicon, and for a word that the lexicon lacks.
     """
     words = text.split()
     if check_unit(unit) == "phone":
@@ -43,7 +43,7 @@ def to_units(text: str, unit: str, lexicon: Pronouncer | None = None) -> list[st
 
 
 def to_text(units: Iterable[str], unit: str) -> str:
-    """The text of units: exact for `char` and `jamo` (up to white space); for `phone`, phones between spaces."""
+    """The text of units, exact up to white space for `char` and `jamo`; for `phone`, the phones separated by spaces."""
     if check_unit(unit) == "phone":
         return " ".join(units)
     text = "".join(" " if u == SPACE else u for u in units)
@@ -51,6 +51,7 @@ def to_text(units: Iterable[str], unit: str) -> str:
 
 
 def check_unit(unit: str) -> str:
+    """Returns the unit. Raises InputError unless it is one of `UNITS`."""
     if unit not in UNITS:
         raise InputError(f"unknown unit '{unit}'; choose one of {', '.join(UNITS)}")
     return unit
@@ -61,5 +62,5 @@ def _jamo(word: str) -> list[str]:
 
 
 def _compose(text: str) -> str:
-    """NFC on runs of conjoining jamo alone, so that other characters stay as they came."""
+    """Applies NFC to runs of conjoining jamo only; other characters stay unchanged."""
     return _CONJOINING_JAMO.sub(lambda run: unicodedata.normalize("NFC", run.group()), text)

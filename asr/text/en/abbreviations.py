@@ -1,5 +1,5 @@
 """English abbreviations, Roman numerals and symbols written out: "Dr. Hale & Henry VIII" -> "doctor Hale and Henry the
-eighth". Only what can be told from its neighbours is changed; "I", "No." or "in." alone stay.
+eighth". Ambiguous forms change only if their neighbours decide the meaning; "I", "No." or "in." alone stay.
 """
 
 import re
@@ -22,7 +22,7 @@ _AFTER_NAMES = {
     "Bros": "brothers", "St": "street", "Ave": "avenue", "Blvd": "boulevard", "Rd": "road", "Dr": "drive",
     "Esq": "esquire",
 }  # fmt: skip
-_BEFORE_FIGURES = {
+_BEFORE_DIGITS = {
     "vol": "volume", "vols": "volumes", "p": "page", "pp": "pages", "ch": "chapter", "fig": "figure", "figs": "figures",
     "sec": "section", "art": "article",
 }  # fmt: skip
@@ -50,8 +50,8 @@ _VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
 
 
 def roman(numeral: str) -> int:
-    """XIV -> 14: a smaller figure before a larger one is taken away."""
-    values = [_VALUES[figure] for figure in numeral]
+    """XIV -> 14: a smaller numeral before a larger one is subtracted."""
+    values = [_VALUES[letter] for letter in numeral]
     return sum(-v if v < after else v for v, after in zip(values, [*values[1:], 0], strict=True))
 
 
@@ -68,9 +68,9 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
     (re.compile(rf"(?<=\w )({_any(_AFTER_NAMES)})\.(?!\w)|(?<=\w, )(Jr|Sr|Inc|Ltd|Esq)\."), lambda m: _after_name(m)),
     (
         re.compile(
-            rf"\b({_any([form for short in _BEFORE_FIGURES for form in (short, short.capitalize())])})\.\s?(?=\d)"
+            rf"\b({_any([form for short in _BEFORE_DIGITS for form in (short, short.capitalize())])})\.\s?(?=\d)"
         ),
-        lambda m: f"{_BEFORE_FIGURES[m[1].lower()]} ",
+        lambda m: f"{_BEFORE_DIGITS[m[1].lower()]} ",
     ),
     (
         re.compile(rf"\b({_any([form for short in _MONTHS for form in (short, short.upper())])})(?:\.\s?|\s)(?=\d)"),
@@ -87,7 +87,8 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
 
 
 def _title(match: re.Match) -> str:
-    """A title before a name. "Main St. Then" is a street unless a saint of renown follows: "Bury St. Edmunds"."""
+    """A title before a name. "St" after a name is a street ("Main St. Then") unless a known saint follows ("Bury St.
+    Edmunds")."""
     text = match.string
     is_street = (
         match[1] == "St"
@@ -98,7 +99,7 @@ def _title(match: re.Match) -> str:
 
 
 def _after_name(match: re.Match) -> str:
-    """Behind a name only: "Ford Jr.", "Elm St."; never "the co." or "she saw Dr."."""
+    """Only after a name: "Ford Jr.", "Elm St.", but not "the co." or "she saw Dr."."""
     word = match[1] or match[2]
     is_after_name = re.search(r"(?:[A-Z]\w*|\d\w*),? $", match.string[max(match.start() - 30, 0) : match.start()])
     return _AFTER_NAMES[word] if is_after_name else match[0]

@@ -1,6 +1,6 @@
 """English numbers, amounts, dates and abbreviations written out as they are spoken: "$5.20" -> "five dollars and
-twenty cents". American: "one hundred five", "July fourth". `RULES` are applied one after the other; the last of them
-reads whatever figures the others left, so that none remain.
+twenty cents". American usage: "one hundred five", "July fourth". `RULES` are applied in order; the last one reads all
+digits that the others left.
 """
 
 import re
@@ -17,7 +17,7 @@ _ORDINALS = {
     "one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth",
     "twelve": "twelfth",
 }  # fmt: skip
-LARGEST_LENGTH = 3 * len(_SCALES)  # longer figures are read digit by digit
+LARGEST_LENGTH = 3 * len(_SCALES)  # longer numbers are read digit by digit
 
 
 def cardinal(n: int) -> str:
@@ -63,12 +63,13 @@ def _two_digits(n: int) -> str:
     return cardinal(n) if n >= 10 else f"oh {_ONES[n]}"
 
 
-def digits(figures: str) -> str:
-    return " ".join(_ONES[int(figure)] for figure in figures)
+def digits(written: str) -> str:
+    """'007' -> "zero zero seven"."""
+    return " ".join(_ONES[int(digit)] for digit in written)
 
 
 def number(written: str) -> str:
-    """'1,234.50' -> "one thousand two hundred thirty four point five zero"; '007' digit by digit."""
+    """'1,234.50' -> "one thousand two hundred thirty four point five zero"; '007' is read digit by digit."""
     whole, point, decimals = written.replace(",", "").partition(".")
     is_code = len(whole) > LARGEST_LENGTH or (len(whole) > 1 and whole[0] == "0")
     words = digits(whole) if is_code else cardinal(int(whole))
@@ -117,7 +118,7 @@ _CURRENCY = f"[{''.join(_MONEY)}]"
 _MEASURE = rf"(?::[0-5]\d|\s?(?:{_UNIT}|[mb]illion|trillion|thousand)|{_DAY_HALF.replace('([AaPp])', '[AaPp]')})"
 _COUNTABLE = "people|users|customers|viewers|subscribers|members|voters|jobs|homes|copies|dollars?|pounds|euros"
 _SHORT_SCALES = {"k": "thousand", "m": "million", "mn": "million", "b": "billion", "bn": "billion", "t": "trillion"}
-_KNOWN_PAIRS = {"9/11", "24/7", "50/50", "20/20"}  # no fractions
+_KNOWN_PAIRS = {"9/11", "24/7", "50/50", "20/20"}  # not fractions
 
 
 def _time(match: re.Match) -> str:
@@ -137,7 +138,7 @@ def _time(match: re.Match) -> str:
 def _date(
     month: str, day: str, of_year: str | None, form: str = "{month} {day}", first: str | None = None
 ) -> str | None:
-    """ "July fourth nineteen seventy six"; `first`, the day before `day` in "July 4-6", goes to the days."""
+    """ "July fourth nineteen seventy six". In "July 4-6", `first` is 4, `day` is 6. None if a day is out of range."""
     if not all(1 <= int(one) <= 31 for one in (day, first or day)):
         return None
     days = (f"{ordinal(int(first))} to " if first else "") + ordinal(int(day))
@@ -171,7 +172,7 @@ def _money(match: re.Match) -> str:
 
 
 def _describes(match: re.Match) -> bool:
-    """Whether the amount is said of a noun behind it: a $5 bill, an 8 kg bag."""
+    """Whether the amount describes a noun after it, as in "a $5 bill", "an 8 kg bag"; its unit is then singular."""
     before = match.string[max(match.start() - 3, 0) : match.start()]
     return bool(
         re.search(r"\b[Aa]n?\s$", before) and re.match(r"\s?[a-z]", match.string[match.end() : match.end() + 2])
@@ -211,7 +212,7 @@ def _decade(match: re.Match) -> str:
 RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
     (re.compile(pattern), replace)
     for pattern, replace in (
-        (r"(?<=\d) , (?=\d{3}(?!\d))", lambda m: ","),  # text that was split into tokens
+        (r"(?<=\d) , (?=\d{3}(?!\d))", lambda m: ","),  # from tokenised text
         (r"\b[Nn]o\.\s?(?=\d)|№\s?|#\s?(?=\d)", lambda m: "number "),
         (
             rf"(?<=\d)({_MEASURE})(?:[-–−~]|\s{_DASH}\s(?={_CURRENCY}?[\d.,:]+{_MEASURE}))(?={_CURRENCY}?\d)",
@@ -263,7 +264,7 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
             lambda m: ", ".join(map(digits, re.findall(r"\d+", m[0]))),
         ),
         (rf"(?<![\d.])(?<!\d/)(?:({_NUMBER})\s?{_DASH}\s?)?(?<!\d)({_NUMBER})[\s-]?({_UNIT})(?![A-Za-z\d/])", _unit),
-        (rf"(?<![\d,.])(?<!\d/)({_WHOLE})(?:st|nd|rd|th|ST|ND|RD|TH)\b", lambda m: _ordinal_figure(m[1])),
+        (rf"(?<![\d,.])(?<!\d/)({_WHOLE})(?:st|nd|rd|th|ST|ND|RD|TH)\b", lambda m: _ordinal(m[1])),
         (r"(?<![\d.,])(?:['’]\s?)?((?:1[1-9]|20)\d0|[2-9]0)['’]?s\b", _decade),
         (r"(?<![\d.,])(\d{1,4})s\b", lambda m: _plural(number(m[1]))),
         (r"(?<!\w)['’](\d\d)(?![\d'’])", lambda m: _two_digits(int(m[1]))),
@@ -279,7 +280,7 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
         (r"(?<=\d)\s?[x×]\s?(?=\d)", lambda m: " by "),
         (r"(?<=\d)\s?\+\s?(?=\d)", lambda m: " plus "),
         (r"(?<![\d.,])(?:1[1-9]|20)\d\d(?![.,]?\d)", lambda m: year(int(m[0]))),
-        (rf"(?<!\d){_NUMBER}|\d+", lambda m: _figures(m)),
+        (rf"(?<!\d){_NUMBER}|\d+", lambda m: _any_number(m)),
     )
 ]
 
@@ -288,26 +289,26 @@ def _real_year(written: str | None) -> str | None:
     return written if written and written >= "1000" else None
 
 
-def _ordinal_figure(written: str) -> str:
-    figures = written.replace(",", "")
-    return ordinal(int(figures)) if len(figures) <= LARGEST_LENGTH else digits(figures)
+def _ordinal(written: str) -> str:
+    plain = written.replace(",", "")
+    return ordinal(int(plain)) if len(plain) <= LARGEST_LENGTH else digits(plain)
 
 
-def _figures(match: re.Match) -> str:
-    """Any figures; ".5" begins with "point"."""
+def _any_number(match: re.Match) -> str:
+    """Reads any digits; ".5" begins with "point"."""
     before = match.string[max(match.start() - 2, 0) : match.start()]
     return ("point " if before[-1:] == "." and not before[:-1].isalnum() else "") + number(match[0])
 
 
 def spoken(text: str) -> str:
-    """`text` with all figures in words."""
+    """`text` with all numbers in words."""
     for pattern, replace in RULES:
         text = pattern.sub(partial(_apart, replace), text)
     return text
 
 
 def _apart(replace: Callable[[re.Match], str], match: re.Match) -> str:
-    """The replacement, with spaces where letters stand right beside it: F16, 3D."""
+    """The replacement, separated by spaces from adjacent letters: F16, 3D."""
     words, text = replace(match), match.string
     before = " " if words[:1].isalnum() and text[max(match.start() - 1, 0) : match.start()].isalnum() else ""
     return before + words + (" " if words[-1:].isalnum() and text[match.end() : match.end() + 1].isalnum() else "")

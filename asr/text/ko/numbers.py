@@ -1,23 +1,23 @@
 """Korean numbers, amounts, dates, units and Latin letters as they are spoken: "3시 15분" -> "세 시 십오 분".
 
-The counter behind a number chooses between native numerals (세 명) and Sino-Korean ones (삼 층). Numbers stand apart
-from their counters, as the orthography has it (한글 맞춤법 43), and numerals apart by 만 (44); particles stay attached.
+The counter after a number decides between native numerals (세 명) and Sino-Korean ones (삼 층). Spaces separate a
+number from its counter (한글 맞춤법 43) and groups of 만 from each other (한글 맞춤법 44). Particles stay attached.
 """
 
 import re
 from collections.abc import Callable
 
 _SINO = "영일이삼사오육칠팔구"
-_CODE = "공일이삼사오육칠팔구"  # figure by figure: telephone numbers, 05번
+_CODE = "공일이삼사오육칠팔구"  # digit by digit: telephone numbers, 05번
 _SMALL = ("", "십", "백", "천")
 _LARGE = ("", "만", "억", "조", "경", "해")
-LARGEST_LENGTH = 4 * len(_LARGE)  # longer figures are read one by one
+LARGEST_LENGTH = 4 * len(_LARGE)  # longer numbers are read digit by digit
 _NATIVE_ONES = ("", "한", "두", "세", "네", "다섯", "여섯", "일곱", "여덟", "아홉")
 _NATIVE_TENS = ("", "열", "스물", "서른", "마흔", "쉰", "예순", "일흔", "여든", "아흔")
 _NATIVE_PAIRS = ("", "한두", "두세", "서너", "네다섯", "대여섯", "예닐곱", "일고여덟", "여덟아홉")  # 1~2 to 8~9
 _MONTHS = {6: "유", 10: "시"}
 
-# Counters with native numerals, and the largest number that takes them; above it the Sino-Korean ones are usual.
+# Counters that take native numerals, with the largest such number; Sino-Korean numerals are usual above it.
 _NATIVE_TO_19 = "시간 달 명 사람 마디 해 돌 끼 주먹"
 _NATIVE_TO_49 = (
     "개 가지 곳 군데 마리 대 장 권 병 잔 그루 송이 켤레 벌 채 척 자루 통 편 건 줄 쌍 그릇 접시 조각 봉지 상자 "
@@ -38,10 +38,10 @@ _SINO_COUNTERS = (
     "강 승 패 연승 연패 관왕 군 동 번지 번길 단지 구역 공화국 라운드 이닝 타수 안타 홈런 득점 실점 표 석 좌석 량 "
     "기 종 과목 학점 촌 관 사단 연대 사이클 킬로볼트 캐럿 수 시리즈 여단 부작"
 ).split()
-_NUMBERED = (  # what a 번 is a number of, not a count: 3번 출구
+_NUMBERED = (  # nouns before which 번 is an ordinal, not a count: 3번 출구
     "출구|버스|마을버스|플랫폼|홈|게이트|국도|창구|트랙|선수|타자|아이언|우드|문제|승강장|교향곡|채널|방|지|길|염색체|좌석|기|타순|레인|코스"
 )
-_FOLLOWED = {  # what makes another word of it: 3시즌, 5대양
+_FOLLOWED = {  # what must not follow, since it makes another word: 3시즌, 5대양
     "번": rf"\s?(?:{_NUMBERED})",
     "시": "리즈|즌|스템|립|민|장은", "대": "강|표|학|륙|양|통령", "장": "관|군", "개": "발|선|조",
     "발": "표|전|생", "방": "향|법", "조": "각", "일": "반|본|치", "수": "준", "기": "가", "분": "의",
@@ -78,14 +78,14 @@ _UNITS = {
     "¥": "엔",
 }  # fmt: skip
 _MONEY = {"$": "달러", "€": "유로", "£": "파운드", "¥": "엔", "₩": "원", "￦": "원"}
-_EMERGENCY = {"112", "114", "119", "911", "007", "365"}  # figure by figure where no counter follows
+_EMERGENCY = {"112", "114", "119", "911", "007", "365"}  # digit by digit if no counter follows
 _KNOWN = {"63빌딩": "육삼빌딩", "3·1절": "삼일절", "3.1절": "삼일절", "9/11": "구일일"}
-_DAYS = {"3·1": "삼일", "4·19": "사일구", "5·18": "오일팔", "6·25": "육이오", "8·15": "팔일오"}  # of history
-_OF_DAYS = "전쟁|사변|동란|참전|남침|때|이후|당시|광복|해방|만세|운동|민주|광주|항쟁|혁명|의거|기념"  # behind 6.25
+_DAYS = {"3·1": "삼일", "4·19": "사일구", "5·18": "오일팔", "6·25": "육이오", "8·15": "팔일오"}  # historic
+_OF_DAYS = "전쟁|사변|동란|참전|남침|때|이후|당시|광복|해방|만세|운동|민주|광주|항쟁|혁명|의거|기념"  # after 6.25
 
 
 def sino(n: int) -> str:
-    """0 <= n < 10^24: 16000 -> "만 육천", 115 -> "백십오". 일 is left out before 십, 백, 천 and a leading 만."""
+    """0 <= n < 10^24: 16000 -> "만 육천", 115 -> "백십오". 일 is omitted before 십, 백, 천 and a leading 만."""
     if n == 0:
         return _SINO[0]
     groups = []
@@ -98,34 +98,35 @@ def sino(n: int) -> str:
 
 
 def _below_ten_thousand(n: int) -> str:
-    figures = [(int(figure), small) for figure, small in zip(f"{n:04}", reversed(_SMALL), strict=True)]
-    return "".join((small if figure == 1 and small else _SINO[figure] + small) for figure, small in figures if figure)
+    digits_of_n = [(int(digit), small) for digit, small in zip(f"{n:04}", reversed(_SMALL), strict=True)]
+    return "".join((small if digit == 1 and small else _SINO[digit] + small) for digit, small in digits_of_n if digit)
 
 
 def native(n: int) -> str:
-    """1 <= n < 100, as before a counter: 3 -> "세", 20 -> "스무", 21 -> "스물한"."""
+    """1 <= n < 100, in the form before a counter: 3 -> "세", 20 -> "스무", 21 -> "스물한"."""
     return "스무" if n == 20 else _NATIVE_TENS[n // 10] + _NATIVE_ONES[n % 10]
 
 
-def figures(written: str) -> str:
-    return "".join(_CODE[int(figure)] for figure in written)
+def digits(written: str) -> str:
+    """'007' -> "공공칠"."""
+    return "".join(_CODE[int(digit)] for digit in written)
 
 
 def number(written: str) -> str:
-    """'3.14' -> "삼 점 일사"; '05' and what is too long figure by figure."""
+    """'3.14' -> "삼 점 일사"; '05' and numbers that are too long are read digit by digit."""
     whole, point, decimals = written.partition(".")
     is_code = len(whole) > LARGEST_LENGTH or (len(whole) > 1 and whole[0] == "0")
-    words = figures(whole) if is_code else sino(int(whole))
-    return f"{words} 점 {figures(decimals).replace('공', '영')}" if point else words
+    words = digits(whole) if is_code else sino(int(whole))
+    return f"{words} 점 {digits(decimals).replace('공', '영')}" if point else words
 
 
 def counted(written: str, counter: str) -> str:
-    """The number as it is read before `counter`: ('3', '명') -> "세", ('3', '층') -> "삼", ('6', '월') -> "유"."""
+    """The number as read before `counter`: ('3', '명') -> "세", ('3', '층') -> "삼", ('6', '월') -> "유"."""
     if written.isdigit() and len(written) < 3 and written[0] != "0":
         n = int(written)
         if counter == "월":
             return _MONTHS.get(n) or sino(n)
-        is_age_group = counter == "대" and n % 10 == 0  # 20대: in their twenties
+        is_age_group = counter == "대" and n % 10 == 0  # 20대: people in their twenties
         if n <= _NATIVE.get(counter, 0) and not is_age_group:
             return "첫" if n == 1 and counter in ("번째", "째") else native(n)
     return number(written)
@@ -139,10 +140,10 @@ _COUNTER = "|".join(
 )
 _COUNTED = rf"(?:(?P<near>{_COUNTER})|\s(?P<far>{_COUNTER})(?=[^가-힣]|$|{_PARTICLE}))"
 _UNIT = "|".join(sorted(map(re.escape, _UNITS), key=len, reverse=True))
-_DIVISION = "의|조|항|회|차|호|장|절|편|권|부|대|기|위|과|관"  # behind 제
+_DIVISION = "의|조|항|회|차|호|장|절|편|권|부|대|기|위|과|관"  # after 제
 _SCALE = "[십백천]?[만억조]|[십백천]"
 _MEASURE = rf"(?:{_SCALE})?\s?(?:{_COUNTER})|{_SCALE}"
-_LAST = r"(?:제|마이너스 |(?:[섭화]씨 )?(?:영하 )?|(?:오전|오후)\s?)\d"  # how the end of a range may begin
+_LAST = r"(?:제|마이너스 |(?:[섭화]씨 )?(?:영하 )?|(?:오전|오후)\s?)\d"  # how the second number of a range may begin
 
 
 def _counter(match: re.Match) -> str:
@@ -151,7 +152,7 @@ def _counter(match: re.Match) -> str:
 
 def _counted(match: re.Match) -> str:
     counter = _counter(match)
-    return f"{counted(match[1], counter)}{'' if counter == '월' else ' '}{counter}"  # the months' names are words
+    return f"{counted(match[1], counter)}{'' if counter == '월' else ' '}{counter}"  # months are single words
 
 
 def _range(match: re.Match) -> str:
@@ -174,7 +175,7 @@ def _is_next(first: str, last: str) -> bool:
 
 
 def _rough(match: re.Match) -> str:
-    """Two figures that follow one another, read together: "3,4명" -> "3~4명", which is 서너 명."""
+    """Two consecutive digits are read together: "3,4명" -> "3~4명", which is 서너 명."""
     return f"{match[1]}~{match[2]}" if _is_next(match[1], match[2]) else match[0]
 
 
@@ -232,7 +233,7 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
             rf"|(?:{'|'.join(_DAYS).replace('·', '[.]')})(?=\s?(?:{_OF_DAYS})))",
             lambda m: _DAYS[m[0].replace(".", "·")],
         ),
-        (r"중(?=\d+(?:명|개|건|곳|가지|마리))", lambda m: "중 "),  # among
+        (r"중(?=\d+(?:명|개|건|곳|가지|마리))", lambda m: "중 "),  # 중: among
         (r"(?<![가-힣])([초중고])([1-6])(?!\d)", lambda m: m[1] + number(m[2])),  # years of school
         (r"(?<!\d)([1-4])/4\s?분기", lambda m: f"{number(m[1])}사분기"),
         (r"(?<![\w.)])\.(?=\d)", lambda m: "0."),
@@ -244,7 +245,7 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
         (
             r"(?<![\d-])\(?0\d{1,2}[-).]\s?\d{3,4}[-.]\d{4}(?![\d-])|(?<![\d-])1[568]\d\d-\d{4}(?![\d-])"
             r"|(?<![\d-])\d+(?:-\d+){2,}(?![\d-])",
-            lambda m: " ".join(map(figures, re.findall(r"\d+", m[0]))),
+            lambda m: " ".join(map(digits, re.findall(r"\d+", m[0]))),
         ),
         (r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])", _time),
         (rf"({_NUMBER})\s?:\s?({_NUMBER})", lambda m: f"{number(m[1])} 대 {number(m[2])}"),
@@ -285,7 +286,7 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
         (r"(?<![²³])(?<=[\w)])([²³])(?![²³])", lambda m: " 제곱" if m[1] == "²" else " 세제곱"),
         (r"[²³]+", lambda m: " " + m[0].replace("²", "2").replace("³", "3")),
         (r"\s?&\s?", lambda m: " 앤 "),
-        (rf"(?<!\d)(?:{'|'.join(sorted(_EMERGENCY))})(?![\d.])", lambda m: figures(m[0])),
+        (rf"(?<!\d)(?:{'|'.join(sorted(_EMERGENCY))})(?![\d.])", lambda m: digits(m[0])),
         (r"(?<!\d)\d+(?:\.\d+){2,}", lambda m: " 점 ".join(map(number, m[0].split(".")))),
         (rf"{_NUMBER}|\d+", lambda m: number(m[0])),
     )
@@ -295,7 +296,7 @@ _ROMAN = dict(zip("II III IV VI VII VIII IX".split(), "이삼사육칠팔구", s
 
 
 def _by_letters(match: re.Match) -> str:
-    """TV -> 티비, L.A -> 엘에이; a lone figure beside the letters is read in English: MP3 -> 엠피쓰리, 3D -> 쓰리디."""
+    """TV -> 티비, L.A -> 엘에이. A digit beside the letters is read in English: MP3 -> 엠피쓰리, 3D -> 쓰리디."""
     before, letters, after = match[1], match[2].replace(".", ""), match[3]
     if before and letters in _UNITS:
         return match[0]
@@ -304,7 +305,7 @@ def _by_letters(match: re.Match) -> str:
 
 
 def spoken(text: str, latin: bool) -> str:
-    """`text` with everything in figures or symbols written out; with `latin`, capitals by their letters' names."""
+    """`text` with numbers and symbols in words; with `latin`, capital letters become their names."""
     if latin and not text.isascii():
         text = _LATIN.sub(_by_letters, text)
     if any(map(str.isdigit, text)):
