@@ -5,8 +5,9 @@ from math import inf
 
 import numpy as np
 
+from asr.graph.arrays import ARC, Arrays
 from asr.graph.opened import Graph
-from asr.graph.pack import ARC, Arrays, to_bytes
+from asr.graph.pack import to_bytes
 
 EXACT = {"beam": inf, "max_active": 2**30}  # options of a decoder that drops nothing
 

@@ -8,8 +8,10 @@ import pywrapfst
 from random_graphs import make_arrays, random_arrays
 
 from asr.errors import InputError
+from asr.graph.arrays import ARC
+from asr.graph.const_fst import from_openfst
 from asr.graph.opened import Graph
-from asr.graph.pack import ARC, HEADER, STATE, from_fst, pack, to_bytes, unpack
+from asr.graph.pack import HEADER, STATE, pack, to_bytes, unpack
 
 
 def random_fst(seed: int) -> pywrapfst.VectorFst:
@@ -59,13 +61,13 @@ def test_layout(tmp_path):
 
 def test_symbol_tables_are_left_behind():
     fst = random_fst(1)
-    bare = from_fst(fst)
+    bare = from_openfst(fst)
     table = pywrapfst.SymbolTable()
     table.add_symbol("<eps>")
     table.add_symbol("a")
     fst.set_input_symbols(table)
     fst.set_output_symbols(table)
-    named = from_fst(fst)
+    named = from_openfst(fst)
     assert fst.input_symbols() is not None
     assert np.array_equal(named.arcs, bare.arcs) and np.array_equal(named.final_costs, bare.final_costs)
 

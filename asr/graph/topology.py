@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from asr.graph.arrays import Block
 from asr.graph.automaton import Automaton
-from asr.graph.pack import Block
 from asr.graph.ranges import blocks, expand_ranges
 from asr.tokens import Tokens
 
