@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from asr.data.augment import another_room
 from asr.features.files import cepstra_to_bands
-from asr.features.sphinx import BANDS, CEPSTRA, SHIFT, WINDOW, another_room, log_mels, smooth
+from asr.features.sphinx import BANDS, CEPSTRA, SHIFT, WINDOW, log_mels, smooth
 
 
 def test_a_tone_is_loudest_in_its_band() -> None:
