@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.criteria import ctc_forced_align, ctc_infeasible, ctc_loss, ctc_occupancy, min_frames
+from asr.criteria import ctc_forced_align, ctc_infeasible, ctc_loss, ctc_occupancy
 from asr.errors import InputError
+from asr.tokens import min_frames
 
 
 def paths_of(target, frames, vocabulary, blank=0):

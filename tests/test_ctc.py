@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.criteria import ctc_greedy, ctc_loss, min_frames
+from asr.criteria import ctc_greedy, ctc_loss
 from asr.criteria.ctc import ctc_loss_reference
 from asr.errors import InputError
+from asr.tokens import min_frames
 
 torch_ctc = torch.nn.functional.ctc_loss
 

@@ -112,7 +112,7 @@ def test_every_fault_is_named(corpus, make_wav, tmp_path):
     assert (report.total, report.kept) == (18, 5)
     whys = {f.id: f.why for f in report.findings}
     assert "none.wav does not exist" in whys["missing"] and "'é'" not in whys["foreign"] and "é" in whys["foreign"]
-    assert "40 frames needed for 40 tokens, 33 are there" in whys["crowded"]
+    assert "40 tokens need 40 output frames, the audio has 33" in whys["crowded"]
 
 
 def test_files_of_the_report(corpus, tmp_path):

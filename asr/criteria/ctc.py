@@ -12,6 +12,7 @@ from torch import Tensor
 from asr.criteria import operators
 from asr.criteria.arguments import Lengths, check_arguments
 from asr.errors import InputError
+from asr.tokens import min_frames
 
 REDUCTIONS = ("none", "sum", "mean")
 
@@ -90,12 +91,6 @@ def ctc_infeasible(targets: Tensor, input_lengths: Lengths, target_lengths: Leng
     frames = torch.as_tensor(input_lengths).tolist()
     labels = (row[:size] for row, size in zip(targets.tolist(), sizes, strict=True))
     return [n for n, (y, least) in enumerate(zip(labels, frames, strict=True)) if min_frames(y) > least]
-
-
-def min_frames(targets: Sequence[int] | Tensor) -> int:
-    """The fewest frames an alignment of one target takes: its tokens, and a blank between equal neighbours."""
-    labels = targets.tolist() if isinstance(targets, Tensor) else list(targets)
-    return len(labels) + sum(a == b for a, b in zip(labels, labels[1:], strict=False))
 
 
 def ctc_loss_reference(x: Tensor, target: Sequence[int], blank: int = 0) -> Tensor:

@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from asr import manifest
+from asr.data.transcript import check_length
 from asr.errors import InputError
 from asr.features import audio
 from asr.files import atomic_write
@@ -239,10 +240,9 @@ def _check_text(found: Examined, wanted: Wanted) -> None:
             return
         if wanted.tokens and (unknown := sorted({unit for unit in units if unit not in wanted.tokens})):
             found.add("tokens", f"not in the token table: {' '.join(unknown)}; clean the text or add them")
-        needed = len(units) + sum(a == b for a, b in zip(units, units[1:], strict=False))
-        frames = int(found.duration_s / wanted.frame_s + 1e-6) if wanted.frame_s else needed
-        if frames < needed and found.kept:  # what could not be read has no duration
-            found.add("too long for CTC", f"{needed} frames needed for {len(units)} tokens, {frames} are there")
+        if wanted.frame_s and found.kept:  # an unreadable utterance has no duration
+            if why := check_length(units, found.duration_s, wanted.frame_s):
+                found.add("too long for CTC", why)
 
 
 # all of them
