@@ -18,7 +18,7 @@ from asr.graph import compile_graph
 from asr.graph.dynamic import NGRAM, TREE, Language, compile_dynamic
 from asr.graph.lexicon_fst import spell
 from asr.graph.opened import Graph
-from asr.graph.tree import HEADER, write_tree
+from asr.graph.tree_file import HEADER, write_tree
 from asr.search.decoder import Decoder
 from asr.search.space import DynamicSpace, SearchSpace
 from asr.text.lexicon import Lexicon

@@ -14,7 +14,7 @@ from asr.errors import InputError
 from asr.graph import compile_graph, word_graph
 from asr.graph.automaton import Automaton
 from asr.graph.draw import dot, draw, find_dot
-from asr.graph.expand import Forest
+from asr.graph.spelling_trees import Forest
 from asr.graph.grammar import ngram_grammar, word_grammar
 from asr.graph.lexicon_fst import disambiguate, lexicon_fst, spell
 from asr.graph.minimize import minimize
@@ -237,7 +237,7 @@ def test_preflight_names_and_leaves_out(caplog):
     [
         ({"w": ["a"], "e": [()]}, {}, "empty pronunciation.*: e"),
         ({"w": [("a", "#1")]}, {}, "disambiguation symbol.*: w"),
-        ({"w": [("a", "<blk>")]}, {}, "blank spells nothing: w"),
+        ({"w": [("a", "<blk>")]}, {}, "the blank is not a unit of speech: w"),
         ({"w": [("a", SPACE)]}, {"separator": SPACE}, "begin or end with <space>.*: w"),
         ({"w": ["a"]}, {"silence": "SIL"}, "'SIL' .* not in the token table"),
         ({"w": ["x"]}, {}, "none of the 2 words .* 1 are not in the lexicon .v., 1 have units outside .* .w."),

@@ -11,10 +11,10 @@ import pytest
 from test_graph import MODES, random_lexicon, random_ngrams, tokens_of, write_arpa
 
 from asr.errors import InputError
-from asr.graph import Build, GraphOptions, compile_graph, expand, minimize, order, topology
+from asr.graph import Build, GraphOptions, compile_graph, minimize, spelling_trees, state_order, topology
 from asr.graph.automaton import Automaton
 from asr.graph.cache import Cache, digest
-from asr.graph.expand import Forest
+from asr.graph.spelling_trees import Forest
 from asr.graph.forecast import forecast
 from asr.graph.grammar import ngram_grammar, word_grammar
 from asr.graph.lexicon_fst import spell
@@ -22,7 +22,7 @@ from asr.graph.memory import Ceiling
 from asr.graph.minimize import _Known
 from asr.graph.preflight import check, homophones
 from asr.graph.ranges import blocks, expand_ranges
-from asr.graph.sources import ArpaSource
+from asr.graph.grammar_sources import ArpaSource
 from asr.graph.topology import apply_topology
 from asr.lm import arpa
 from asr.text.lexicon import Lexicon
@@ -65,7 +65,7 @@ def test_blocks_of_any_size_build_the_same_graph(mode, tmp_path, monkeypatch):
         graph = minimize.minimize(Forest(grammar, spellings))
         searched = apply_topology(graph, num_tokens)
         with monkeypatch.context() as patch:
-            patch.setattr(expand, "BLOCK", 3)
+            patch.setattr(spelling_trees, "BLOCK", 3)
             patch.setattr(minimize, "_BLOCK", 2)
             patch.setattr(topology, "_BLOCK", 8)
             assert_same(minimize.minimize(Forest(grammar, spellings)), graph)
@@ -86,14 +86,14 @@ def test_states_stand_as_a_walk_from_the_start_meets_them(mode, tmp_path, monkey
         number = np.empty(graph.num_states, np.int32)
         number[list(met)] = np.arange(len(met))
         arcs = (number[graph.source], graph.ilabel, graph.olabel, graph.cost, number[graph.target])
-        monkeypatch.setattr(order, "_BLOCK", 4)
+        monkeypatch.setattr(state_order, "_BLOCK", 4)
         want = Automaton.from_arcs(0, graph.final[list(met)], *arcs)
         assert_same(order.breadth_first(graph), want)
 
 
 def test_states_out_of_reach_stay_last():
     graph = Automaton.from_arcs(2, np.array([3.0, 1.0, 2.0]), *np.array([[0, 2], [5, 6], [7, 8], [1, 2], [1, 1]]))
-    sorted_graph = order.breadth_first(graph)
+    sorted_graph = state_order.breadth_first(graph)
     assert sorted_graph.start == 0 and sorted_graph.final.tolist() == [2, 1, 3]
     assert sorted_graph.source.tolist() == [0, 2] and sorted_graph.target.tolist() == [1, 1]
 
@@ -243,7 +243,7 @@ def test_entries_are_bounded_and_the_last_used_stay(tmp_path):
 def test_a_cache_that_cannot_be_written_is_no_error(inputs, tmp_path, caplog):
     (tmp_path / "cache").write_text("a file")
     compile_graph(*inputs, tmp_path / "graph", cache_dir=tmp_path / "cache")
-    assert "is not kept" in caplog.text and (tmp_path / "graph/graph.bin").exists()
+    assert "could not be cached" in caplog.text and (tmp_path / "graph/graph.bin").exists()
 
 
 def build_often(inputs, out, cache):
