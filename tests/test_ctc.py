@@ -232,11 +232,11 @@ def test_half_types(dtype):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": torch.zeros(5, 4)}, r"needs floating \(T, N, V\)"),
-        ({"x": torch.zeros(5, 2, 4, dtype=torch.int64)}, r"needs floating \(T, N, V\)"),
+        ({"x": torch.zeros(5, 4)}, r"expected floating point \(T, N, V\)"),
+        ({"x": torch.zeros(5, 2, 4, dtype=torch.int64)}, r"expected floating point \(T, N, V\)"),
         ({"targets": torch.ones(3, 2, dtype=torch.int64)}, r"\(2, S\) padded"),
-        ({"targets": torch.ones(2, 2)}, "needs integers"),
-        ({"targets": torch.tensor([1, 2, 3])}, "3 joined labels"),
+        ({"targets": torch.ones(2, 2)}, "expected integers"),
+        ({"targets": torch.tensor([1, 2, 3])}, "the number of labels, 3"),
         ({"targets": torch.tensor([[1, 0], [1, 1]])}, "utterance 0 .* label 1: 0 is the blank"),
         ({"targets": torch.tensor([[1, 2], [4, 1]])}, r"utterance 1 .* 4 is outside 0\.\.3"),
         ({"input_lengths": [5, 6]}, r"utterance 1 .* input length 6 is outside 0\.\.5"),
@@ -244,10 +244,10 @@ def test_half_types(dtype):
         ({"target_lengths": [3, 1]}, r"target length 3 is outside 0\.\.2"),
         ({"target_lengths": [1, -1]}, r"target length -1"),
         ({"blank": 4}, "one of the 4 outputs"),
-        ({"reduction": "average"}, "knows none, sum, mean"),
+        ({"reduction": "average"}, "expected one of none, sum, mean"),
         ({"weights": torch.ones(3)}, r"weights have shape \(3,\)"),
-        ({"x": torch.zeros(5), "weights": torch.ones(3)}, r"needs floating \(T, N, V\)"),
-        ({"targets": torch.ones(2, 2, dtype=torch.complex64)}, "needs integers"),
+        ({"x": torch.zeros(5), "weights": torch.ones(3)}, r"expected floating point \(T, N, V\)"),
+        ({"targets": torch.ones(2, 2, dtype=torch.complex64)}, "expected integers"),
         ({"target_lengths": torch.tensor([True, True])}, "expected 2 integers"),
     ],
 )
@@ -273,7 +273,7 @@ def test_greedy_drops_repeats_then_blanks():
     log_probs = torch.nn.functional.one_hot(torch.tensor(paths), 4).float()
     assert ctc_greedy(log_probs, [6, 3]) == [[1, 1, 2], [3]]
     assert ctc_greedy(log_probs, torch.tensor([0, 6]), blank=3) == [[], [0, 1]]
-    with pytest.raises(InputError, match="needs"):
+    with pytest.raises(InputError, match=r"expected \(N, F, V\)"):
         ctc_greedy(log_probs[0], [6])
     for wrong in (-1, 7):
         with pytest.raises(InputError, match=r"outside 0\.\.6"):

@@ -88,7 +88,7 @@ def test_states_stand_as_a_walk_from_the_start_meets_them(mode, tmp_path, monkey
         arcs = (number[graph.source], graph.ilabel, graph.olabel, graph.cost, number[graph.target])
         monkeypatch.setattr(state_order, "_BLOCK", 4)
         want = Automaton.from_arcs(0, graph.final[list(met)], *arcs)
-        assert_same(order.breadth_first(graph), want)
+        assert_same(state_order.breadth_first(graph), want)
 
 
 def test_states_out_of_reach_stay_last():

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from asr import _decoder
 from asr.errors import InputError
 
-CHECKED_BYTES = (
-    192 << 20
-)  # graphs up to this size are checked fully when opened, larger ones state by state during search
+CHECKED_BYTES = 192 << 20  # smaller graphs are checked fully when opened, larger ones during search
 
 
 class Graph:

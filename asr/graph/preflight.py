@@ -81,9 +81,7 @@ def homophones(lexicon: Lexicon) -> int:
             alike.setdefault(other, "")
     if alike:
         pairs = [pair for pair in alike.values() if pair]
-        _log.info(
-            "%d of %d words are homophones: %s", len(alike), len(lexicon), name_some(pairs)
-        )
+        _log.info("%d of %d words are homophones: %s", len(alike), len(lexicon), name_some(pairs))
     return len(alike)
 
 

@@ -1,4 +1,4 @@
-"""tree.bin: the lexicon as sorted spellings, which the search maps and reads as a tree (layout: csrc/decoder/tree.h)."""
+"""tree.bin: the lexicon as sorted spellings, mapped by the search and read as a tree (layout: csrc/decoder/tree.h)."""
 
 from collections.abc import Sequence
 from functools import cached_property
