@@ -23,8 +23,8 @@ from asr.config import LmConfig
 from asr.files import atomic_write
 from asr.graph import Build, GraphOptions
 from asr.graph.cache import Cache
-from asr.graph.memory import peak_mb
 from asr.graph.grammar_sources import ArpaSource
+from asr.graph.memory import peak_mb
 from asr.lm import train_file
 from asr.text.lexicon import Lexicon
 from asr.tokens import BLANK, SPACE, Tokens

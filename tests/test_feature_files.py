@@ -112,7 +112,7 @@ def bad_files(folder: Path, matrix: np.ndarray) -> dict[str, str]:
         "whole.ark:99999": "is not a Kaldi matrix",
         "vector.ark:2": "shape",
         "whole.ark": "OFFSET",
-        "a.txt": "no feature file",
+        "a.txt": "is not a feature file",
         "missing.npy": "does not exist",
         "missing.ark:5": "does not exist",
     }

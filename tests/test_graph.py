@@ -14,12 +14,12 @@ from asr.errors import InputError
 from asr.graph import compile_graph, word_graph
 from asr.graph.automaton import Automaton
 from asr.graph.draw import dot, draw, find_dot
-from asr.graph.spelling_trees import Forest
 from asr.graph.grammar import ngram_grammar, word_grammar
 from asr.graph.lexicon_fst import disambiguate, lexicon_fst, spell
 from asr.graph.minimize import minimize
 from asr.graph.pack import unpack
 from asr.graph.preflight import check
+from asr.graph.spelling_trees import Forest
 from asr.graph.topology import apply_topology, ctc_topology
 from asr.lm import arpa
 from asr.text.lexicon import Lexicon

@@ -14,15 +14,15 @@ from asr.errors import InputError
 from asr.graph import Build, GraphOptions, compile_graph, minimize, spelling_trees, state_order, topology
 from asr.graph.automaton import Automaton
 from asr.graph.cache import Cache, digest
-from asr.graph.spelling_trees import Forest
 from asr.graph.forecast import forecast
 from asr.graph.grammar import ngram_grammar, word_grammar
+from asr.graph.grammar_sources import ArpaSource
 from asr.graph.lexicon_fst import spell
 from asr.graph.memory import Ceiling
 from asr.graph.minimize import _Known
 from asr.graph.preflight import check, homophones
 from asr.graph.ranges import blocks, expand_ranges
-from asr.graph.grammar_sources import ArpaSource
+from asr.graph.spelling_trees import Forest
 from asr.graph.topology import apply_topology
 from asr.lm import arpa
 from asr.text.lexicon import Lexicon

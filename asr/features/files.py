@@ -81,7 +81,7 @@ def _load_sphinx(path: str, dim: int) -> np.ndarray:
                     f"{path} holds {values} values, not a multiple of the dimension {dim}; correct features.num_bins"
                 )
             return np.frombuffer(data, order + "f4", offset=4).reshape(-1, dim)
-    raise InputError(f"{path} has {len(data)} bytes, which does not match the count in its first four; copy it again")
+    raise InputError(f"{path} has {len(data)} bytes, which disagrees with the count in its first four; copy it again")
 
 
 def _load_numpy(path: str) -> np.ndarray:

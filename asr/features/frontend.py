@@ -253,8 +253,8 @@ def _cosines(bins: int, ceps: int) -> Tensor:
 
 
 def _delta_kernels(orders: int) -> Tensor:
-    """Regression kernels of the derivatives 1..orders: (orders, 2R+1) float64. Each is the one before it convolved with the
-    first-order kernel."""
+    """Regression kernels of the derivatives 1..orders: (orders, 2R+1) float64. Each is the kernel before it, convolved
+    with the first-order kernel."""
     first = torch.arange(-DELTA_WINDOW, DELTA_WINDOW + 1, dtype=torch.float64)
     first = first / first.square().sum()
     kernels = torch.zeros(orders, 2 * DELTA_WINDOW * orders + 1, dtype=torch.float64)
