@@ -66,13 +66,13 @@ def test_kaldi_archive_holds_frames_that_were_passed_over(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("utt one\n0 1 2 0,0,\n\n", "lat.txt:1: expected the id"),
+        ("utt one\n0 1 2 0,0,\n\n", "lat.txt:1: expected a line with the id"),
         ("utt\n0 1 2 0,zero,\n\n", "lat.txt:2: not an arc"),
         ("utt\n1 0 2 0,0,\n\n", "lat.txt:2: states are out of order"),
         ("utt\n0 1 2 3 4 5\n\n", "lat.txt:2: "),
         ("utt\n0 1 99999999999 0,0,\n\n", "lat.txt:2: .* out of range"),
         ("utt\n0 1000000 1 0,0,\n\n", "lat.txt:2: .* without gaps"),
-        ("utt\n0 1 1 0,0,1\n0 1 2 0,0,1_1\n1\n\n", "lat.txt:2: .* differ in their frames"),
+        ("utt\n0 1 1 0,0,1\n0 1 2 0,0,1_1\n1\n\n", "lat.txt:2: .* have different numbers of frames"),
         ("utt\n0 1 1 0,0,1\n0 2 2 0,0,1_1\n1\n2\n\n", "lat.txt:2: .* 1 and 2 frames"),
     ],
 )
@@ -139,9 +139,9 @@ def test_callables_rerank_an_nbest_list():
     listed = lattice.nbest(5)
     ranked = rerank(listed, lambda texts: [10.0 * text.count("a") for text in texts], WORDS, weight=0.5)
     assert [r.cost for r in ranked] == sorted(r.cost + 5.0 * r.labels.count(1) for r in listed)
-    with pytest.raises(InputError, match="one number each"):
+    with pytest.raises(InputError, match="one number per text"):
         rerank(listed, lambda texts: [1.0], WORDS)
-    with pytest.raises(InputError, match="one number each"):
+    with pytest.raises(InputError, match="one number per text"):
         rerank(listed, lambda texts: [math.nan] * len(texts), WORDS)
 
 

@@ -66,7 +66,7 @@ def test_missing_and_extra_are_named():
 
 
 def test_bad_sets_are_refused():
-    with pytest.raises(InputError, match="not one reference"):
+    with pytest.raises(InputError, match="no references to score"):
         score({}, {"a": "x"})
     with pytest.raises(InputError, match="share no id"):
         score({"a": "x"}, {"b": "x"})
@@ -141,13 +141,13 @@ def test_report_files(tmp_path):
 
 def no_hangul_font():
     fonts = {f.name: f.fname for f in font_manager.fontManager.ttflist}
-    return not any(ord("한") in report._letters(path) for name, path in fonts.items() if "Resort" not in name)
+    return not any(ord("한") in report._characters_of(path) for name, path in fonts.items() if "Resort" not in name)
 
 
 def test_letters_without_a_font_are_spelled_in_latin_with_one_warning(monkeypatch, tmp_path):
     monkeypatch.setattr(report.font_manager.fontManager, "ttflist", [])
     with (
-        pytest.warns(UserWarning, match="letters 국한") as warned,
+        pytest.warns(UserWarning, match="characters 국한") as warned,
         report._readable(["한국 x", "$y$"]) as (labels, note),
     ):
         assert labels == ["hangug x", r"\$y\$"] and "Latin" in note
@@ -155,7 +155,7 @@ def test_letters_without_a_font_are_spelled_in_latin_with_one_warning(monkeypatc
 
 
 def test_letters_of_another_font_are_drawn_without_warnings(tmp_path, recwarn):
-    usual, other = (report._letters(font_manager.findfont(name)) for name in ("DejaVu Sans", "STIXGeneral"))
+    usual, other = (report._characters_of(font_manager.findfont(name)) for name in ("DejaVu Sans", "STIXGeneral"))
     label = "spk " + chr(min(other - usual))
     assert len(report._fonts_for(label)[0]) == 2
     report.plot_speakers(score({"u1": "a"}, {"u1": "b"}, {"u1": label}), tmp_path / "s.png")
@@ -181,7 +181,7 @@ def test_texts_are_read_from_both_forms(tmp_path):
     ("content", "says"),
     [
         ("a one two\n", ":1: no tab"),
-        ("a\tx\na\ty\n", ":2: id 'a' stands twice"),
+        ("a\tx\na\ty\n", ":2: id 'a' occurs twice"),
         ('{"id": "a"}\n', ":1: 'text' is missing"),
         ("{}\n", ":1: 'id' is missing"),
         ('{"id": \n', ":1: not a JSON object"),
