@@ -1,4 +1,4 @@
-"""Forced alignment against brute force and torchaudio; occupancy against the definition."""
+"""Forced alignment against brute force and torchaudio; posteriors against their definition."""
 
 import itertools
 import math
@@ -21,7 +21,7 @@ def paths_of(target, frames, vocabulary, blank=0):
 
 
 def draw(seed, frames, batch, vocabulary, longest, dtype=torch.float64):
-    """Log-probabilities and targets that fit; utterances of other lengths than the first, which is full."""
+    """Log-probs and feasible targets; the first utterance has the full length, the others other lengths."""
     generator = torch.Generator().manual_seed(seed)
     x = (3 * torch.randn(frames, batch, vocabulary, generator=generator, dtype=dtype)).log_softmax(2)
     targets = torch.randint(1, vocabulary, (batch, longest), generator=generator)
@@ -99,7 +99,7 @@ def test_logits_strides_and_threads_do_not_matter():
     assert half.shape == paths.shape
 
 
-def test_bad_utterances_are_told_and_leave_the_others_alone():
+def test_bad_utterances_are_reported_and_do_not_affect_others():
     x, targets, frames, sizes = draw(4, 30, 4, 6, 8)
     frames[:], sizes[:] = 30, 8
     targets[1] = 3

@@ -28,7 +28,7 @@ def brute_force(x, target, blank=0):
 
 
 def draw_batch(seed, frames=40, batch=5, vocabulary=9, longest=10, blank=0, dtype=torch.float32):
-    """Logits and targets of all lengths: full, empty, at the feasible minimum, with repeats."""
+    """Logits and targets of all kinds of length: full, empty, at the least number of frames, with repeats."""
     generator = torch.Generator().manual_seed(seed)
     x = 3 * torch.randn(frames, batch, vocabulary, generator=generator, dtype=dtype)
     labels = [k for k in range(vocabulary) if k != blank]
@@ -111,22 +111,22 @@ def test_gradient_of_log_probs_is_the_true_derivative():
         )
 
 
-def test_scores_need_not_be_normalised():
+def test_log_probs_need_not_be_normalised():
     x, target = torch.randn(7, 3, dtype=torch.float64) * 5, [1, 2]
     loss = ctc_loss(x[:, None], torch.tensor([target]), [7], [2], reduction="sum")
     assert float(loss) == pytest.approx(float(ctc_loss_reference(x, target)), rel=1e-12)
 
 
 @pytest.mark.parametrize("margin", [5.0, 16.0, 80.0, 1e4])
-def test_confident_scores_lose_no_digits(margin):
-    """Probabilities up to 1 - 1e-7 and beyond, right and wrong ones."""
+def test_confident_log_probs_keep_their_precision(margin):
+    """Probabilities up to 1 - 1e-7 and above, for correct and for wrong outputs."""
     frames, vocabulary = 300, 20
     generator = torch.Generator().manual_seed(3)
     targets = torch.randint(1, vocabulary, (2, 30), generator=generator)
     x = torch.randn(frames, 2, vocabulary, generator=generator) * 0.1
     for i in range(30):
         x[10 * i + 4, 0, targets[0, i]] += 2 * margin
-    x[:, :, 0] += margin  # utterance 0 is right, utterance 1 says only blank
+    x[:, :, 0] += margin  # utterance 0 is correct, utterance 1 is all blank
     lengths = [frames, frames], [30, 30]
     truth, grad = loss_and_grad(lambda x: torch_ctc(x.log_softmax(2), targets, *lengths, reduction="none"), x.double())
     loss, our_grad = loss_and_grad(lambda x: ctc_loss(x, targets, *lengths, reduction="none", logits=True), x)
@@ -134,7 +134,7 @@ def test_confident_scores_lose_no_digits(margin):
     torch.testing.assert_close(our_grad.double(), grad, rtol=0, atol=1e-5)
 
 
-def test_long_utterances_keep_their_digits():
+def test_long_utterances_keep_their_precision():
     x = torch.randn(3000, 1, 30, generator=torch.Generator().manual_seed(4))
     targets = torch.randint(1, 30, (1, 400), generator=torch.Generator().manual_seed(5))
     truth, grad = loss_and_grad(lambda x: torch_ctc(x.log_softmax(2), targets, [3000], [400]), x.double())
@@ -169,7 +169,7 @@ def test_impossible_label_and_nan():
         assert torch.isfinite(grad[:, :2]).all() and not grad[:, 1].any() and grad[:, 2].isnan().all()
 
 
-def test_scores_that_are_no_logarithms_cannot_make_an_impossible_target_possible():
+def test_positive_values_do_not_make_an_impossible_target_possible():
     targets = torch.full((1, 150), 2)
     for score, truth in ((1e3 - 1, math.inf), (1e6, math.nan)):
         loss = ctc_loss(torch.full((200, 1, 4), score), targets, [200], [150], reduction="sum")
@@ -251,7 +251,7 @@ def test_half_types(dtype):
         ({"target_lengths": torch.tensor([True, True])}, "expected 2 integers"),
     ],
 )
-def test_bad_input_is_named(change, message):
+def test_bad_input_is_refused_with_the_reason(change, message):
     arguments = {
         "x": torch.zeros(5, 2, 4),
         "targets": torch.tensor([[1, 2], [3, 1]]),
@@ -268,7 +268,7 @@ def test_min_frames_counts_repeats():
     assert min_frames(torch.tensor([1, 2, 2])) == 4
 
 
-def test_greedy_drops_repeats_then_blanks():
+def test_greedy_merges_repeats_then_removes_blanks():
     paths = [[0, 1, 1, 0, 1, 2], [3, 3, 0, 0, 1, 1]]
     log_probs = torch.nn.functional.one_hot(torch.tensor(paths), 4).float()
     assert ctc_greedy(log_probs, [6, 3]) == [[1, 1, 2], [3]]

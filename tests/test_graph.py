@@ -1,4 +1,4 @@
-"""Graphs against brute force: every frame string, every reading of its tokens, every way through the n-gram."""
+"""Graphs against brute force: all frame sequences, all token sequences of a word sequence, all paths of the n-gram."""
 
 import itertools
 import json
@@ -37,13 +37,13 @@ def tokens_of(mode):
 
 
 def random_lexicon(rng):
-    """Few units and short words: homophones, prefixes and variants are the rule."""
+    """Few units and short words, so that homophones, prefixes and variants are frequent."""
     spellings = ["".join(s) for n in (1, 2, 3) for s in itertools.product("ab", repeat=n)]
     return Lexicon({f"w{i}": rng.sample(spellings, rng.choice([1, 1, 2])) for i in range(rng.randint(1, 6))})
 
 
 def random_ngrams(rng, words, order):
-    """{n-gram: (log10 prob, log10 back-off)}: each n-gram's history is listed, its suffix perhaps not."""
+    """{n-gram: (log10 prob, log10 back-off)}. The history of each n-gram is listed; its suffix may be missing."""
 
     ngrams = {(w,): (rng.uniform(-2, 0), rng.uniform(-1, 0.3)) for w in ["<s>", "</s>", "<unk>", *words]}
     for n in range(2, order + 1):
@@ -66,7 +66,7 @@ def write_arpa(ngrams, path):
 
 
 def sentence_cost(ngrams, words, history=("<s>",)):
-    """The cheapest way through the n-gram, where backing off is allowed at any time."""
+    """The cost of the cheapest path through the n-gram, where backing off is always allowed."""
     order = max(map(len, ngrams))
     while history and history not in ngrams:
         history = history[1:]
@@ -81,7 +81,7 @@ def sentence_cost(ngrams, words, history=("<s>",)):
 
 
 def readings(tokens, lexicon, silence, separator, start=True):
-    """All word sequences that the tokens spell."""
+    """All word sequences whose spelling is the token sequence."""
     if not tokens:
         yield ()
     if silence and tokens[:1] == (silence,):
@@ -97,7 +97,7 @@ def readings(tokens, lexicon, silence, separator, start=True):
 
 
 def brute_force(scores, tokens, lexicon, silence, separator, cost_of):
-    """{words: least cost} over all frame strings; `scores` are costs (F, V)."""
+    """{words: least cost} over all frame sequences; `scores` are costs (F, V)."""
     spelled = {}
     for frames in itertools.product(range(scores.shape[1]), repeat=len(scores)):
         symbols = tuple(tokens.decode(collapse(frames)))
@@ -111,7 +111,7 @@ def brute_force(scores, tokens, lexicon, silence, separator, cost_of):
 
 
 def search(graph, scores):
-    """(words as labels, cost) of the best path by OpenFst; None when there is none."""
+    """(word labels, cost) of the best path by OpenFst; None if there is no path."""
     frames, outputs = scores.shape
     source = np.repeat(np.arange(frames), outputs)
     label = np.tile(np.arange(outputs), frames) + 1
@@ -129,7 +129,7 @@ def search(graph, scores):
 
 
 def by_the_book(grammar, spellings, num_tokens, num_words):
-    """min(det(L o G)) by OpenFst, `#k` erased."""
+    """min(det(L o G)) by OpenFst, with `#k` replaced by epsilon."""
     lexicon = lexicon_fst(spellings, num_tokens, num_words)
     log = (pywrapfst.arcmap(fst, map_type="to_log") for fst in (lexicon, grammar.to_openfst().arcsort("ilabel")))
     fst = pywrapfst.arcmap(pywrapfst.determinize(pywrapfst.compose(*log)), map_type="to_std")
@@ -141,7 +141,7 @@ def by_the_book(grammar, spellings, num_tokens, num_words):
     return fst.relabel_pairs(ipairs=[(num_tokens + 1 + k, 0) for k in range(len(spellings.word) + 1)])
 
 
-def test_topology_collapses_every_frame_string():
+def test_topology_maps_every_frame_sequence_to_its_tokens():
     graph = ctc_topology(4)
     arcs = {(s, i): (o, t) for s, i, o, t in zip(graph.source, graph.ilabel, graph.olabel, graph.target, strict=True)}
     assert len(arcs) == graph.num_arcs == 16
@@ -201,8 +201,8 @@ def test_word_graph_takes_exactly_one_word(mode, seed, tmp_path):
         assert cost == pytest.approx(min(c for w, c in costs.items() if len(w) == 1), abs=1e-4)
 
 
-def test_topology_applied_equals_composition():
-    """Also with epsilons in a row, epsilon cycles, and tokens that meet themselves."""
+def test_apply_topology_equals_composition():
+    """With consecutive epsilon arcs, epsilon cycles, and repeated tokens."""
     rng = np.random.default_rng(0)
     for _ in range(30):
         states, arcs, outputs = 5, 12, 4
@@ -222,7 +222,7 @@ def test_disambiguation():
     assert disambiguate(sequences) == [1, 1, 2, 1, 0]
 
 
-def test_preflight_names_and_leaves_out(caplog):
+def test_preflight_logs_and_leaves_out_words(caplog):
     tokens = Tokens(["<blk>", "a", "b"])
     lexicon = Lexicon({"ab": ["ab"], "odd": ["axb"], "both": ["x", "b"], "#0": ["a"]})
     with caplog.at_level(logging.WARNING):
@@ -248,7 +248,7 @@ def test_preflight_refuses(pronunciations, options, sentence):
         check(["w", "v"], Lexicon(pronunciations), Tokens(["<blk>", "a", SPACE]), **options)
 
 
-def test_compile_writes_everything_or_nothing(tmp_path):
+def test_compile_writes_all_files_or_none(tmp_path):
     tokens, lexicon = tokens_of("silence"), Lexicon({"x": ["ab"], "y": ["ab", "b"]})
     out = tmp_path / "graph"
     write_arpa(random_ngrams(random.Random(1), ["x", "y", "z"], 2), tmp_path / "lm.arpa")
@@ -279,7 +279,7 @@ def test_compiling_again_replaces_the_graph(tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine" and not (tmp_path / "tree.bin").exists()
 
 
-def test_a_picture_that_fails_is_no_error(tmp_path, monkeypatch, caplog):
+def test_a_failed_drawing_is_not_an_error(tmp_path, monkeypatch, caplog):
     graph = Automaton.from_arcs(0, np.zeros(1), *np.zeros((5, 1), int))
     for program in (None, "false", "/no/such/program"):
         monkeypatch.setattr("asr.graph.draw.find_dot", lambda program=program: program)
@@ -287,7 +287,7 @@ def test_a_picture_that_fails_is_no_error(tmp_path, monkeypatch, caplog):
     assert caplog.text.count("x.svg is not drawn") == 3 and not list(tmp_path.iterdir())
 
 
-def test_dot_quotes_its_labels():
+def test_dot_quotes_labels():
     graph = Automaton.from_arcs(0, np.array([np.inf, 0.5]), *(np.array([x]) for x in (0, 1, 1, 2.0, 1)))
     text = dot(graph, ["<eps>", '"'], ["<eps>", "\\"])
     assert '0 -> 1 [label="\\":\\\\/2"]' in text and '1 [shape=doublecircle, label="1/0.5"]' in text

@@ -1,4 +1,4 @@
-"""Small corpora in each format, as the toolkits themselves write them; and what each importer refuses."""
+"""Importing small corpora in each format, as the toolkits write them; and what the importers refuse."""
 
 import gzip
 import json
@@ -62,7 +62,7 @@ def test_kaldi_features(tree):
 
 
 def test_kaldi_paths_from_the_working_directory(tree, monkeypatch):
-    """Kaldi recipes name files from where they run (egs/x/s5), not from data/train."""
+    """Kaldi recipes give paths relative to where they run (egs/x/s5), not to data/train."""
     folder = tree({"data/train/wav.scp": "u1 corpus/a.wav\n", "corpus/a.wav": ""})
     monkeypatch.chdir(folder)
     assert import_corpus("data/train")[0].audio == str(folder / "corpus/a.wav")
@@ -88,7 +88,7 @@ def test_kaldi_refuses(tree, change, told):
         import_corpus(tree(KALDI | change))
 
 
-def test_kaldi_runs_no_command(tree):
+def test_kaldi_commands_are_refused(tree):
     folder = tree({"wav.scp": "u1 touch ran |\n"})
     with pytest.raises(InputError, match="commands are not run"):
         import_corpus(folder)
@@ -132,7 +132,7 @@ def test_lhotse(tmp_path, cuts, zipped):
 
 
 def test_lhotse_cut_inside_a_recording(tree):
-    """A supervision that sticks out of its cut is heard only inside it; times count from the cut's start."""
+    """A supervision that exceeds its cut is clipped to it; times count from the start of the cut."""
     cut = {**CUT, "start": 0.4, "duration": 0.2, "supervisions": [{**ONE, "start": -0.2}]}
     folder = tree({"cuts.jsonl": json.dumps(cut)})
     assert rows(import_corpus(folder / "cuts.jsonl"), "id", "start_s", "duration_s") == [("a-0", 0.4, 0.2)]
@@ -187,7 +187,7 @@ def test_nemo(tree):
 
 
 def test_ids_from_names(tree):
-    """The shortest rule that tells all apart: name, folders and name, and where in the file."""
+    """The first rule that makes ids distinct: name, path, path and start time."""
 
     def ids(*places):
         lines = [json.dumps({"audio_filepath": p, "offset": at, "duration": 1, "text": "x"}) for p, at in places]
@@ -217,7 +217,7 @@ def test_nemo_refuses(tree, line, told):
         import_corpus(folder / "n.jsonl")
 
 
-# tables
+# Tables
 
 
 def test_common_voice(tree):
@@ -256,7 +256,7 @@ def test_table(tree, delimiter):
 
 
 def test_table_quotes(tree):
-    """Quotes protect commas and line ends in CSV; DeepSpeech's columns are known."""
+    """Quotes protect commas and line ends in CSV; DeepSpeech's column names are accepted."""
     folder = tree({"t.csv": 'wav_filename,wav_filesize,transcript\na.wav,9,"yes, ""no""\nand so"\n'})
     assert rows(import_corpus(folder / "t.csv"), "id", "text") == [("a", 'yes, "no" and so')]
 
@@ -278,7 +278,7 @@ def test_table_refuses(tree, content, told):
         import_corpus(tree({"t.csv": content}) / "t.csv")
 
 
-# folders
+# Folders
 
 
 def test_folder(tree):
@@ -301,7 +301,7 @@ def test_folder_refuses(tree):
         import_corpus(folder / "latin")
 
 
-# all
+# All kinds
 
 
 def test_detect(tree):
@@ -321,7 +321,7 @@ def test_detect(tree):
     assert list(found.values()) == ["kaldi", "folder", "lhotse", "nemo", "common_voice", "table"]
 
 
-def test_what_is_no_corpus(tree):
+def test_files_that_are_not_corpora_are_refused(tree):
     folder = tree({"m.jsonl": '{"id": "a", "audio": "a.wav"}', "o.jsonl": '{"name": 1}', "bad.jsonl.gz": "no gzip"})
     for name, told in (
         ("m.jsonl", "is a manifest already"),
@@ -336,7 +336,7 @@ def test_what_is_no_corpus(tree):
 
 
 def test_import_then_manifest(tree):
-    """An imported corpus goes through a manifest unchanged."""
+    """An imported corpus survives writing and reading a manifest."""
     folder = tree(KALDI)
     utterances = import_corpus(folder)
     manifest.write(folder / "m.jsonl", utterances)

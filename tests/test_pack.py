@@ -1,4 +1,4 @@
-"""Packed graphs hold exactly what the Fst held, in the order the search wants."""
+"""Packed graphs have the states and arcs of the Fst, in the order that the search needs."""
 
 from math import inf, nan
 
@@ -33,7 +33,7 @@ def arcs_of(fst, state):
 
 
 @pytest.mark.parametrize("kind", ["vector", "const"])
-def test_every_state_and_arc_in_order(tmp_path, kind):
+def test_states_and_arcs_are_complete_and_ordered(tmp_path, kind):
     for seed in range(5):
         fst = random_fst(seed)
         pack(pywrapfst.convert(fst, kind), tmp_path / "graph.bin")
@@ -59,7 +59,7 @@ def test_layout(tmp_path):
     assert graph.max_olabel == max(arc.olabel for arc in arcs)
 
 
-def test_symbol_tables_are_left_behind():
+def test_symbol_tables_are_removed():
     fst = random_fst(1)
     bare = from_openfst(fst)
     table = pywrapfst.SymbolTable()
@@ -94,12 +94,12 @@ def test_a_state_without_arcs(tmp_path):
         ((1, 1, 0.5, 1), -inf, "state 1 .*final cost"),
     ],
 )
-def test_what_cannot_be_searched_is_refused(arc, final, message):
+def test_graphs_that_cannot_be_searched_are_refused(arc, final, message):
     with pytest.raises(InputError, match=message):
         to_bytes(make_arrays(0, {1: final}, 2, [(0, *arc)]))
 
 
-def test_nothing_is_written_of_a_graph_that_is_refused(tmp_path):
+def test_nothing_is_written_for_a_refused_graph(tmp_path):
     fst = pywrapfst.VectorFst()
     fst.add_states(1)
     fst.set_start(0)

@@ -1,4 +1,4 @@
-"""The beam search against two slow searches and OpenFst, and its behaviour at the edges."""
+"""The beam search against two slow searches and OpenFst, and in edge cases."""
 
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ LOOP = [(0, 1, 0, 0.0, 0), (0, 2, 7, 0.5, 0)]  # one state: blank, or token 1 wi
 
 
 def assert_same(path, best, num_frames):
-    """Epsilon arcs taken in another order, or at another frame, give the same cost: then the order may differ."""
+    """Paths are equal up to the order of epsilon arcs: in another order or at another frame they cost the same."""
     assert path.cost == pytest.approx(best.cost, abs=1e-3)
     assert path.complete == best.complete
     assert path.alignment.dtype == np.int32
@@ -78,7 +78,7 @@ def test_equals_openfst():
 
 
 def _acceptor(scores):
-    """The log-probs as an Fst over input labels, sorted by output for composition."""
+    """The log-probs as an Fst over input labels, sorted by output label for composition."""
     fst = pywrapfst.VectorFst()
     fst.add_states(len(scores) + 1)
     for frame, row in enumerate(scores):
@@ -100,7 +100,7 @@ def _to_fst(arrays):
     return fst.arcsort("ilabel")
 
 
-def test_pruning_never_beats_the_exact_search_and_reaches_it():
+def test_pruned_search_approaches_the_exact_search():
     rng = np.random.default_rng(4)
     beams = [0.5, 2.0, 4.0, 8.0, 16.0, 64.0]
     lost = []  # (graphs, beams): cost above the exact search's; 100 where the final state was lost
@@ -157,7 +157,7 @@ def test_ties_go_to_the_first_arc():
     assert all(decoder.decode([[0.0]]).labels == [8] for _ in range(5))
 
 
-def test_epsilon_cycles_of_zero_cost_come_to_rest():
+def test_epsilon_cycles_of_zero_cost_terminate():
     cycle = [(0, 0, 0, 0.1, 1), (1, 0, 0, 0.2, 2), (2, 0, 0, -0.3, 0), (2, 1, 3, 0.0, 3), (0, 0, 4, 0.0, 0)]
     path = Decoder(to_graph(make_arrays(0, {3: 0.0}, 4, cycle)), **EXACT).decode(np.zeros((1, 1)))
     assert path.labels == [3] and path.cost == pytest.approx(0.3, abs=1e-5)
@@ -188,7 +188,7 @@ def test_no_final_state_gives_the_best_partial_path():
     assert path.alignment.tolist() == [1, 0]
 
 
-def test_dead_beam_gives_the_path_until_then():
+def test_a_search_without_survivors_gives_the_path_up_to_then():
     scores = np.array([[-inf, 0.0], [-inf, -inf], [0.0, -inf]])
     path = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP))).decode(scores)
     assert path.labels == [7] and not path.complete
@@ -197,7 +197,7 @@ def test_dead_beam_gives_the_path_until_then():
 
 
 @pytest.mark.parametrize("bad", [nan, inf])
-def test_scores_that_are_no_log_probs(bad):
+def test_values_that_are_not_log_probs(bad):
     scores = np.zeros((5, 3), np.float32)
     scores[3, 2] = bad
     with pytest.raises(InputError, match="frame 3 "):
@@ -212,7 +212,7 @@ def test_wrong_shapes():
         decoder.decode(np.zeros(4))
 
 
-def test_scores_of_any_type_and_layout():
+def test_log_probs_of_any_type_and_layout():
     decoder = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP)))
     scores = np.log([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])
     expected = decoder.decode(scores)
@@ -239,7 +239,7 @@ def test_options_out_of_range(option):
 
 def test_graph_inside_a_zip(tmp_path):
     data = to_bytes(make_arrays(0, {0: 0.0}, 1, LOOP))
-    for name in ("g", "gg", "ggg", "gggg"):  # the member begins at another remainder of 4 each time
+    for name in ("g", "gg", "ggg", "gggg"):  # the offset of the member differs modulo 4
         file = tmp_path / f"{name}.zip"
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(name, data)
@@ -249,7 +249,7 @@ def test_graph_inside_a_zip(tmp_path):
         assert Decoder(graph).decode(np.zeros((2, 2))).complete
 
 
-def test_files_that_are_no_graph(tmp_path):
+def test_files_that_are_not_graphs(tmp_path):
     with pytest.raises(InputError, match="cannot read the graph .*none.bin"):
         Graph.open(tmp_path / "none.bin")
     file = tmp_path / "graph.bin"
