@@ -48,8 +48,8 @@ def simulate(texts: list[str], tokens: Tokens) -> list[np.ndarray]:
             rows.append(SPIKE * like[letter])
             rows[-1][0] = 0.0
             rows += [SPIKE * (np.arange(len(tokens)) == 0)] * int(rng.integers(1, 3))
-        scores = np.array(rows) + rng.normal(0, NOISE, (len(rows), len(tokens)))
-        made.append((scores - np.log(np.exp(scores).sum(1, keepdims=True))).astype(np.float32))
+        logits = np.array(rows) + rng.normal(0, NOISE, (len(rows), len(tokens)))
+        made.append((logits - np.log(np.exp(logits).sum(1, keepdims=True))).astype(np.float32))
     return made
 
 

@@ -107,8 +107,8 @@ def flashlight(folder: Path, arpa: Path) -> Callable[[int], System]:
         decoder = LexiconDecoder(options, trie, lm, separator, 0, table.get_index("<unk>"), [], False)
 
         def decode(u: np.ndarray) -> list[str]:
-            scores = np.pad(u * np.float32(SCALE), ((0, 0), (0, 1)), constant_values=-1e4)
-            found = decoder.decode(scores.ctypes.data, *scores.shape)
+            padded = np.pad(u * np.float32(SCALE), ((0, 0), (0, 1)), constant_values=-1e4)
+            found = decoder.decode(padded.ctypes.data, *padded.shape)
             return [table.get_entry(word) for word in found[0].words if word >= 0] if found else []
 
         return System("flashlight-text LexiconDecoder", beam, decode, every=8)

@@ -75,10 +75,10 @@ def random_arrays(rng, num_states=4, num_arcs=10, num_tokens=3, epsilons=0.3, fi
 
 
 def random_log_probs(rng, num_frames, num_tokens, impossible=0.1) -> np.ndarray:
-    scores = rng.normal(0, 2, (num_frames, num_tokens)).astype(np.float32)
-    scores -= np.log(np.exp(scores).sum(1, keepdims=True))
-    scores[rng.random(scores.shape) < impossible] = -inf
-    return scores
+    log_probs = rng.normal(0, 2, (num_frames, num_tokens)).astype(np.float32)
+    log_probs -= np.log(np.exp(log_probs).sum(1, keepdims=True))
+    log_probs[rng.random(log_probs.shape) < impossible] = -inf
+    return log_probs
 
 
 def search_by_enumeration(arrays: Arrays, scoring: Scoring) -> Best:

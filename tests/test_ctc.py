@@ -22,8 +22,8 @@ def brute_force(x, target, blank=0):
     for path in itertools.product(range(x.shape[1]), repeat=x.shape[0]):
         collapsed = [k for k, _ in itertools.groupby(path) if k != blank]
         if collapsed == list(target):
-            score = sum(float(x[t, k]) for t, k in enumerate(path))
-            total = max(total, score) + math.log1p(math.exp(-abs(total - score)))
+            log_prob = sum(float(x[t, k]) for t, k in enumerate(path))
+            total = max(total, log_prob) + math.log1p(math.exp(-abs(total - log_prob)))
     return -total
 
 
@@ -171,8 +171,8 @@ def test_impossible_label_and_nan():
 
 def test_positive_values_do_not_make_an_impossible_target_possible():
     targets = torch.full((1, 150), 2)
-    for score, truth in ((1e3 - 1, math.inf), (1e6, math.nan)):
-        loss = ctc_loss(torch.full((200, 1, 4), score), targets, [200], [150], reduction="sum")
+    for value, truth in ((1e3 - 1, math.inf), (1e6, math.nan)):
+        loss = ctc_loss(torch.full((200, 1, 4), value), targets, [200], [150], reduction="sum")
         assert float(loss) == truth or math.isnan(truth) and loss.isnan()
 
 

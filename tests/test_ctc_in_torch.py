@@ -167,10 +167,10 @@ def test_autocast():
     x, targets, frames, sizes = draw_batch(13)
     net = torch.nn.Linear(9, 9)
     with torch.autocast("cpu", torch.bfloat16):
-        scores = net(x)
-        assert scores.dtype == torch.bfloat16
-        loss = ctc_loss(scores, targets, frames, sizes, logits=True)
-    truth = ctc_loss(scores.float(), targets, frames, sizes, logits=True)
+        outputs = net(x)
+        assert outputs.dtype == torch.bfloat16
+        loss = ctc_loss(outputs, targets, frames, sizes, logits=True)
+    truth = ctc_loss(outputs.float(), targets, frames, sizes, logits=True)
     assert loss.dtype == torch.float32 and torch.equal(loss, truth)
     loss.backward()
     assert torch.isfinite(net.weight.grad).all() and net.weight.grad.any()
@@ -265,14 +265,14 @@ for batch, threads in ((8, 1), (8, 2), (1, 2)):
     torch.set_num_threads(threads)
     sizes = torch.full((batch,), 400), torch.full((batch,), 40)
     losses, state = operators._outputs(x, targets, True)
-    grad, paths, scores = torch.empty_like(x), targets.new_empty((batch, 400)), torch.empty(batch, 400)
+    grad, paths, log_probs = torch.empty_like(x), targets.new_empty((batch, 400)), torch.empty(batch, 400)
     view = operators.make_batch(_ctc, x, targets, *sizes, 0, False, True)
     kept = state.data_ptr(), state.shape[1]
     for repeat in range(20):
         before = count()
         view.forward(losses.data_ptr(), *kept, threads)
         view.backward(*kept, losses.data_ptr(), grad.data_ptr(), *grad.stride()[:2], threads)
-        view.align(paths.data_ptr(), scores.data_ptr(), threads)
+        view.align(paths.data_ptr(), log_probs.data_ptr(), threads)
         calls = count() - before
     assert calls == 0, (batch, threads, calls)
 """

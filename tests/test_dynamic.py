@@ -35,8 +35,8 @@ def make_language(rng, mode, folder, slots=()):
     return tokens, lexicon, ngrams, SearchSpace.read(folder / "graph", tokens)
 
 
-def best(space, scores, **options):
-    path = Decoder(space.graph, **EXACT, **options).decode((-scores).astype(np.float32))
+def best(space, frame_costs, **options):
+    path = Decoder(space.graph, **EXACT, **options).decode((-frame_costs).astype(np.float32))
     return tuple(space.words[label] for label in path.labels), path.cost
 
 
@@ -49,9 +49,9 @@ def no_pronunciation(words):
 def test_best_path_equals_brute_force(mode, seed, tmp_path):
     tokens, lexicon, ngrams, space = make_language(random.Random(seed), mode, tmp_path)
     for frames in (1, 3, 5):
-        scores = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
-        costs = brute_force(scores, tokens, lexicon, *MODES[mode], lambda w: sentence_cost(ngrams, w))
-        words, cost = best(space, scores)
+        frame_costs = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
+        costs = brute_force(frame_costs, tokens, lexicon, *MODES[mode], lambda w: sentence_cost(ngrams, w))
+        words, cost = best(space, frame_costs)
         assert cost == pytest.approx(min(costs.values()), abs=1e-4)
         assert costs[words] == pytest.approx(cost, abs=1e-4)
 
@@ -91,9 +91,9 @@ def test_a_new_language_model_keeps_the_tree(tmp_path):
     compile_dynamic(tokens, lexicon, tmp_path / "other.arpa", tmp_path / "both")
     (tmp_path / "graph" / NGRAM).write_bytes((tmp_path / "both" / NGRAM).read_bytes())
     assert (tmp_path / "graph" / TREE).read_bytes() == tree
-    scores = np.random.default_rng(3).exponential(2.0, (5, len(tokens)))
-    assert best(SearchSpace.read(tmp_path / "graph", tokens), scores) == best(
-        SearchSpace.read(tmp_path / "both", tokens), scores
+    frame_costs = np.random.default_rng(3).exponential(2.0, (5, len(tokens)))
+    assert best(SearchSpace.read(tmp_path / "graph", tokens), frame_costs) == best(
+        SearchSpace.read(tmp_path / "both", tokens), frame_costs
     )
 
 

@@ -96,12 +96,12 @@ def readings(tokens, lexicon, silence, separator, start=True):
                 yield (word, *rest)
 
 
-def brute_force(scores, tokens, lexicon, silence, separator, cost_of):
-    """{words: least cost} over all frame sequences; `scores` are costs (F, V)."""
+def brute_force(frame_costs, tokens, lexicon, silence, separator, cost_of):
+    """{words: least cost} over all frame sequences; `frame_costs` (F, V)."""
     spelled = {}
-    for frames in itertools.product(range(scores.shape[1]), repeat=len(scores)):
+    for frames in itertools.product(range(frame_costs.shape[1]), repeat=len(frame_costs)):
         symbols = tuple(tokens.decode(collapse(frames)))
-        cost = scores[range(len(scores)), frames].sum()
+        cost = frame_costs[range(len(frame_costs)), frames].sum()
         spelled[symbols] = min(cost, spelled.get(symbols, math.inf))
     costs = {}
     for symbols, cost in spelled.items():
@@ -110,13 +110,13 @@ def brute_force(scores, tokens, lexicon, silence, separator, cost_of):
     return costs
 
 
-def search(graph, scores):
+def search(graph, frame_costs):
     """(word labels, cost) of the best path by OpenFst; None if there is no path."""
-    frames, outputs = scores.shape
+    frames, outputs = frame_costs.shape
     source = np.repeat(np.arange(frames), outputs)
     label = np.tile(np.arange(outputs), frames) + 1
     final = np.where(np.arange(frames + 1) == frames, 0.0, np.inf)
-    acceptor = Automaton.from_arcs(0, final, source, label, label, scores.ravel(), source + 1)
+    acceptor = Automaton.from_arcs(0, final, source, label, label, frame_costs.ravel(), source + 1)
     path = pywrapfst.shortestpath(pywrapfst.compose(acceptor.to_openfst(), graph.arcsort("ilabel")))
     if path.start() < 0:
         return None
@@ -176,12 +176,12 @@ def test_best_path_equals_brute_force(mode, seed, tmp_path):
     book = pywrapfst.compose(ctc_topology(len(tokens)).to_openfst(), book.arcsort("ilabel"))
 
     for frames in (1, 3, 5):
-        scores = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
-        costs = brute_force(scores, tokens, lexicon, silence, separator, lambda w: sentence_cost(ngrams, w))
-        labels, cost = search(hlg, scores)
+        frame_costs = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
+        costs = brute_force(frame_costs, tokens, lexicon, silence, separator, lambda w: sentence_cost(ngrams, w))
+        labels, cost = search(hlg, frame_costs)
         assert cost == pytest.approx(min(costs.values()), abs=1e-4)
         assert costs[tuple(names[label] for label in labels)] == pytest.approx(cost, abs=1e-4)
-        assert search(book, scores)[1] == pytest.approx(cost, abs=1e-4)
+        assert search(book, frame_costs)[1] == pytest.approx(cost, abs=1e-4)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -194,9 +194,9 @@ def test_word_graph_takes_exactly_one_word(mode, seed, tmp_path):
     spellings = spell(list(lexicon.pronunciations), lexicon, tokens, silence, separator)
     graph = apply_topology(minimize(Forest(word_grammar(len(lexicon)), spellings)), len(tokens)).to_openfst()
     for frames in (3, 5):
-        scores = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
-        costs = brute_force(scores, tokens, lexicon, silence, separator, lambda w: math.log(len(lexicon)))
-        labels, cost = search(graph, scores)
+        frame_costs = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
+        costs = brute_force(frame_costs, tokens, lexicon, silence, separator, lambda w: math.log(len(lexicon)))
+        labels, cost = search(graph, frame_costs)
         assert len(labels) == 1
         assert cost == pytest.approx(min(c for w, c in costs.items() if len(w) == 1), abs=1e-4)
 
@@ -212,8 +212,8 @@ def test_apply_topology_equals_composition():
         graph = Automaton.from_arcs(0, final, source, ilabel, rng.integers(3, size=arcs), rng.random(arcs), target)
         book = pywrapfst.compose(ctc_topology(outputs).to_openfst(), graph.to_openfst().arcsort("ilabel"))
         for frames in (1, 4):
-            scores = rng.exponential(2.0, (frames, outputs))
-            found, wanted = (search(g, scores) for g in (apply_topology(graph, outputs).to_openfst(), book))
+            frame_costs = rng.exponential(2.0, (frames, outputs))
+            found, wanted = (search(g, frame_costs) for g in (apply_topology(graph, outputs).to_openfst(), book))
             assert (found and found[1]) == (wanted and pytest.approx(wanted[1], abs=1e-4))
 
 

@@ -53,8 +53,8 @@ def test_equals_the_explicit_topology(boosted):
         for words, cost in want.items():
             assert found[words] == pytest.approx(cost, abs=1e-3)
         for reading in implicit.lattice.readings():
-            scores = -0.8 * log_probs[range(len(log_probs)), reading.alignment] + 0.2 * (reading.alignment == 0)
-            assert reading.acoustic_cost == pytest.approx(scores.sum(), abs=1e-3)
+            frame_costs = -0.8 * log_probs[range(len(log_probs)), reading.alignment] + 0.2 * (reading.alignment == 0)
+            assert reading.acoustic_cost == pytest.approx(frame_costs.sum(), abs=1e-3)
     assert num_complete > 50
 
 

@@ -74,8 +74,8 @@ def test_readings_are_sorted_and_have_their_costs_and_alignments():
             assert reading.graph_cost + reading.acoustic_cost == pytest.approx(reading.cost)
             if not decoded.path.complete:
                 continue
-            scores = -0.7 * log_probs[range(len(log_probs)), reading.alignment] + 0.3 * (reading.alignment == 0)
-            assert reading.acoustic_cost == pytest.approx(scores.sum(), abs=1e-3)
+            frame_costs = -0.7 * log_probs[range(len(log_probs)), reading.alignment] + 0.3 * (reading.alignment == 0)
+            assert reading.acoustic_cost == pytest.approx(frame_costs.sum(), abs=1e-3)
 
 
 def test_best_reading_is_the_best_path():

@@ -67,25 +67,25 @@ def test_equals_openfst():
     rng = np.random.default_rng(3)
     for _ in range(60):
         arrays = random_arrays(rng, 20, 120, 5, finals=0.8)
-        scores = random_log_probs(rng, 10, 5, impossible=0.0)
-        composed = pywrapfst.compose(_acceptor(scores), _to_fst(arrays))
+        log_probs = random_log_probs(rng, 10, 5, impossible=0.0)
+        composed = pywrapfst.compose(_acceptor(log_probs), _to_fst(arrays))
         distance = pywrapfst.shortestdistance(composed, reverse=True)
         expected = float(distance[composed.start()]) if composed.start() >= 0 else inf
-        path = Decoder(to_graph(arrays), **EXACT).decode(scores)
+        path = Decoder(to_graph(arrays), **EXACT).decode(log_probs)
         assert path.complete == (expected < inf)
         if path.complete:
             assert path.cost == pytest.approx(expected, abs=1e-3)
 
 
-def _acceptor(scores):
+def _acceptor(log_probs):
     """The log-probs as an Fst over input labels, sorted by output label for composition."""
     fst = pywrapfst.VectorFst()
-    fst.add_states(len(scores) + 1)
-    for frame, row in enumerate(scores):
-        for token, score in enumerate(row):
-            fst.add_arc(frame, pywrapfst.Arc(token + 1, token + 1, float(-score), frame + 1))
+    fst.add_states(len(log_probs) + 1)
+    for frame, row in enumerate(log_probs):
+        for token, log_prob in enumerate(row):
+            fst.add_arc(frame, pywrapfst.Arc(token + 1, token + 1, float(-log_prob), frame + 1))
     fst.set_start(0)
-    fst.set_final(len(scores))
+    fst.set_final(len(log_probs))
     return fst
 
 
@@ -106,14 +106,14 @@ def test_pruned_search_approaches_the_exact_search():
     lost = []  # (graphs, beams): cost above the exact search's; 100 where the final state was lost
     for _ in range(40):
         graph = to_graph(random_arrays(rng, 40, 200, 8, finals=1.0))
-        scores = random_log_probs(rng, 20, 8, impossible=0.0)
-        exact = Decoder(graph, **EXACT).decode(scores)
+        log_probs = random_log_probs(rng, 20, 8, impossible=0.0)
+        exact = Decoder(graph, **EXACT).decode(log_probs)
         if not exact.complete:
             continue
-        paths = [Decoder(graph, beam=beam, min_active=0).decode(scores) for beam in beams]
+        paths = [Decoder(graph, beam=beam, min_active=0).decode(log_probs) for beam in beams]
         lost.append([path.cost - exact.cost if path.complete else 100.0 for path in paths])
         for max_active in (1, 5):
-            path = Decoder(graph, max_active=max_active, min_active=0).decode(scores)
+            path = Decoder(graph, max_active=max_active, min_active=0).decode(log_probs)
             assert not path.complete or path.cost > exact.cost - 1e-3
     assert len(lost) > 25
     assert np.min(lost) > -1e-3
@@ -122,17 +122,17 @@ def test_pruned_search_approaches_the_exact_search():
 
 
 def test_min_active_widens_a_narrow_beam():
-    scores = np.log([[0.9, 0.1], [0.9, 0.1]])
+    log_probs = np.log([[0.9, 0.1], [0.9, 0.1]])
     graph = to_graph(make_arrays(0, {1: 0.0}, 2, [(0, 1, 0, 0.0, 0), (0, 2, 5, 0.0, 1), (1, 2, 0, 0.0, 1)]))
-    assert not Decoder(graph, beam=1.0, min_active=0).decode(scores).complete
-    assert Decoder(graph, beam=1.0, min_active=2).decode(scores).labels == [5]
+    assert not Decoder(graph, beam=1.0, min_active=0).decode(log_probs).complete
+    assert Decoder(graph, beam=1.0, min_active=2).decode(log_probs).labels == [5]
 
 
 def test_threads_share_a_decoder():
     rng = np.random.default_rng(5)
     decoder = Decoder(to_graph(random_arrays(rng, 200, 2000, 10)), beam=8.0)
     utterances = [random_log_probs(rng, 60, 10, impossible=0.0) for _ in range(64)]
-    alone = [decoder.decode(scores) for scores in utterances]
+    alone = [decoder.decode(log_probs) for log_probs in utterances]
     with ThreadPoolExecutor(8) as threads:
         together = list(threads.map(decoder.decode, utterances))
     for a, b in zip(alone, together, strict=True):
@@ -144,10 +144,10 @@ def test_an_hour_keeps_precision_through_garbage_collections():
     rng = np.random.default_rng(6)
     arcs = [(s, k + 1, k, 0.0, k) for s in range(8) for k in range(8)]
     graph = to_graph(make_arrays(0, {s: 0.0 for s in range(8)}, 8, arcs))
-    scores = random_log_probs(rng, 90_000, 8, impossible=0.0)  # 720,000 records
-    path = Decoder(graph, acoustic_scale=2.0).decode(scores)
-    assert np.array_equal(path.alignment, scores.argmax(1))
-    assert path.cost == pytest.approx(-2.0 * scores.max(1).sum(dtype=np.float64), rel=1e-6)
+    log_probs = random_log_probs(rng, 90_000, 8, impossible=0.0)  # 720,000 records
+    path = Decoder(graph, acoustic_scale=2.0).decode(log_probs)
+    assert np.array_equal(path.alignment, log_probs.argmax(1))
+    assert path.cost == pytest.approx(-2.0 * log_probs.max(1).sum(dtype=np.float64), rel=1e-6)
     assert path.labels == [k for k in path.alignment.tolist() if k]
 
 
@@ -189,8 +189,8 @@ def test_no_final_state_gives_the_best_partial_path():
 
 
 def test_a_search_without_survivors_gives_the_path_up_to_then():
-    scores = np.array([[-inf, 0.0], [-inf, -inf], [0.0, -inf]])
-    path = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP))).decode(scores)
+    log_probs = np.array([[-inf, 0.0], [-inf, -inf], [0.0, -inf]])
+    path = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP))).decode(log_probs)
     assert path.labels == [7] and not path.complete
     assert path.alignment.tolist() == [1, 0, 0]
     assert path.cost == 0.5
@@ -198,10 +198,10 @@ def test_a_search_without_survivors_gives_the_path_up_to_then():
 
 @pytest.mark.parametrize("bad", [nan, inf])
 def test_values_that_are_not_log_probs(bad):
-    scores = np.zeros((5, 3), np.float32)
-    scores[3, 2] = bad
+    log_probs = np.zeros((5, 3), np.float32)
+    log_probs[3, 2] = bad
     with pytest.raises(InputError, match="frame 3 "):
-        Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP))).decode(scores)
+        Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP))).decode(log_probs)
 
 
 def test_wrong_shapes():
@@ -214,9 +214,14 @@ def test_wrong_shapes():
 
 def test_log_probs_of_any_type_and_layout():
     decoder = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP)))
-    scores = np.log([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])
-    expected = decoder.decode(scores)
-    for other in (scores.tolist(), scores.astype(np.float16), np.asfortranarray(scores), scores[::-1].copy()[::-1]):
+    log_probs = np.log([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])
+    expected = decoder.decode(log_probs)
+    for other in (
+        log_probs.tolist(),
+        log_probs.astype(np.float16),
+        np.asfortranarray(log_probs),
+        log_probs[::-1].copy()[::-1],
+    ):
         assert decoder.decode(other).labels == expected.labels
 
 
@@ -264,7 +269,7 @@ def test_files_that_are_not_graphs(tmp_path):
 
 def test_damaged_graphs_are_refused_or_searched_but_never_crash():
     rng = np.random.default_rng(7)
-    scores = random_log_probs(rng, 6, 5, impossible=0.0)
+    log_probs = random_log_probs(rng, 6, 5, impossible=0.0)
     num_refused = 0
     for _ in range(3000):
         data = bytearray(to_bytes(random_arrays(rng, 6, 20, 5)))
@@ -274,7 +279,7 @@ def test_damaged_graphs_are_refused_or_searched_but_never_crash():
             if data:
                 data[i] ^= 1 << rng.integers(8)
         try:
-            Decoder(Graph.from_bytes(bytes(data))).decode(scores)
+            Decoder(Graph.from_bytes(bytes(data))).decode(log_probs)
         except InputError:
             num_refused += 1
     assert 1500 < num_refused < 3000
