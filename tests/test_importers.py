@@ -71,12 +71,12 @@ def test_kaldi_paths_from_the_working_directory(tree, monkeypatch):
 @pytest.mark.parametrize(
     "change, told",
     [
-        ({"wav.scp": "rec1 sph2pipe -f wav a.sph |\nrec2 b.wav\n"}, "wav.scp: 'rec1' is made by a command"),
-        ({"wav.scp": "rec1 wav.ark:7\nrec2 b.wav\n"}, "wav.scp: 'rec1' lies in an archive"),
+        ({"wav.scp": "rec1 sph2pipe -f wav a.sph |\nrec2 b.wav\n"}, "wav.scp: 'rec1' is the output of a command"),
+        ({"wav.scp": "rec1 wav.ark:7\nrec2 b.wav\n"}, "wav.scp: 'rec1' is in an archive"),
         ({"wav.scp": "rec1 a.wav\nrec2\n"}, "wav.scp:2: 'rec2' has no value"),
         ({"wav.scp": "rec1 a.wav\n\nrec1 b.wav\n"}, "wav.scp:3: 'rec1' occurs twice"),
-        ({"segments": "s1-a rec9 0 1\n"}, "segments: utterance 's1-a' has 'rec9 0 1'; expected"),
-        ({"segments": "s1-a rec1 0\n"}, "segments: utterance 's1-a' has 'rec1 0'; expected"),
+        ({"segments": "s1-a rec9 0 1\n"}, "segments: utterance 's1-a' is 'rec9 0 1'; expected"),
+        ({"segments": "s1-a rec1 0\n"}, "segments: utterance 's1-a' is 'rec1 0'; expected"),
         ({"segments": "s1-a rec1 zero 1\n"}, "utterance 's1-a', start is 'zero'; expected seconds"),
         ({"segments": "s1-a rec1 2 1\n"}, "goes from 2.0 s to 1.0 s"),
         ({"segments": "s1-a rec1 0 nan\n"}, "end is 'nan'"),

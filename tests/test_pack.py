@@ -9,7 +9,7 @@ from random_graphs import make_arrays, random_arrays
 
 from asr.errors import InputError
 from asr.graph.arrays import ARC
-from asr.graph.const_fst import from_openfst
+from asr.graph.const_fst import from_openfst, to_openfst
 from asr.graph.opened import Graph
 from asr.graph.pack import HEADER, STATE, pack, to_bytes, unpack
 
@@ -45,6 +45,14 @@ def test_states_and_arcs_are_complete_and_ordered(tmp_path, kind):
             expected = arcs_of(fst, state)
             assert [(i, o, n) for i, o, _, n in packed] == [(i, o, n) for i, o, _, n in expected]
             assert [arc[2] for arc in packed] == pytest.approx([arc[2] for arc in expected], abs=1e-5)
+
+
+def test_arrays_survive_openfst():
+    arrays = random_arrays(np.random.default_rng(4), 30, 200, 6, pushed=True)
+    start, final_costs, sources, arcs = from_openfst(to_openfst(arrays))
+    assert start == arrays.start
+    assert np.array_equal(final_costs, arrays.final_costs)
+    assert np.array_equal(sources, arrays.sources) and np.array_equal(arcs, arrays.arcs)
 
 
 def test_layout(tmp_path):

@@ -98,17 +98,17 @@ def _kaldi_audio(folder: Path) -> Iterator[Utterance]:
     recordings = _pairs(scp)
     for id, source in recordings.items():
         if source.endswith("|"):
-            raise InputError(f"{scp}: '{id}' is made by a command ({source}); commands are not run: "
-                             "write its output to a file and name the file here")  # fmt: skip
+            raise InputError(f"{scp}: '{id}' is the output of a command ({source}); commands are not run: "
+                             "write the output to a file and give its name")  # fmt: skip
         if ".ark:" in source:
-            raise InputError(f"{scp}: '{id}' lies in an archive ({source}); copy the audio out to files")
+            raise InputError(f"{scp}: '{id}' is in an archive ({source}); extract it to a file")
     if not (folder / "segments").exists():
         yield from (Utterance(id, _locate(source, folder)) for id, source in recordings.items())
         return
     for id, segment in _pairs(folder / "segments").items():
         where, fields = f"{folder / 'segments'}: utterance '{id}'", segment.split()
         if len(fields) < 3 or fields[0] not in recordings:
-            raise InputError(f"{where} has '{segment}'; expected: recording (in wav.scp), start, end in seconds")
+            raise InputError(f"{where} is '{segment}'; expected a recording of wav.scp, start and end in seconds")
         start_s, end_s = _number(fields[1], f"{where}, start"), _number(fields[2], f"{where}, end")
         if start_s < 0 or (end_s <= start_s and end_s != -1):  # -1: to the end of the recording
             raise InputError(f"{where} goes from {start_s} s to {end_s} s; expected 0 <= start < end")

@@ -13,12 +13,11 @@ def load_features(path: str | Path, dim: int = 13) -> np.ndarray:
     Raises InputError if the file is missing, has another format, is truncated, or holds NaN or infinity.
     """
     path = str(path)
-    file, _, offset = path.rpartition(":")
-    is_ark = offset.isdigit() and file.endswith(".ark")
-    if not Path(file if is_ark else path).is_file():
-        raise InputError(f"the feature file {file if is_ark else path} does not exist; check the path")
-    if is_ark:
-        features = _load_ark(file, int(offset))
+    file, offset = _split_offset(path)
+    if not Path(file).is_file():
+        raise InputError(f"the feature file {file} does not exist; check the path")
+    if offset is not None:
+        features = _load_ark(file, offset)
     elif path.endswith(".mfc"):
         features = _load_sphinx(path, dim)
     elif path.endswith(".npy"):
@@ -50,8 +49,13 @@ def cepstra_to_bands(cepstra: np.ndarray, bands: int = 40) -> np.ndarray:
 
 def is_feature_file(path: str | Path) -> bool:
     """Whether the name is that of a feature file."""
-    file, _, offset = str(path).rpartition(":")
-    return str(path).endswith((".mfc", ".npy")) or (offset.isdigit() and file.endswith(".ark"))
+    return str(path).endswith((".mfc", ".npy")) or _split_offset(str(path))[1] is not None
+
+
+def _split_offset(path: str) -> tuple[str, int | None]:
+    """File and offset of `x.ark:OFFSET`; any other path without an offset."""
+    file, _, offset = path.rpartition(":")
+    return (file, int(offset)) if offset.isdigit() and file.endswith(".ark") else (path, None)
 
 
 def _load_ark(path: str, offset: int) -> np.ndarray:

@@ -54,14 +54,10 @@ class Forest:
         self.num_labels = int(spellings.labels.max()) + 1
         words = spellings.word[spellings.word > 0]
         count = np.bincount(words, minlength=int(grammar.ilabel.max(initial=0)) + 1).astype(np.int32)
-        self.spelled = (
-            (np.cumsum(count) - count).astype(np.int32),
-            count,
-        )  # per word: first spelling, number of spellings
+        self.spelled = (np.cumsum(count) - count).astype(np.int32), count  # (W + 1,) each: first spelling, how many
         self.entered = np.zeros(0, np.int32)  # grammar states that a word arc enters, if word ends are joints
-        self.end = np.arange(
-            grammar.num_states, dtype=np.int32
-        )  # (states of the grammar,) joint at which a word that enters the state ends
+        # (states of the grammar,) the joint at which a word that enters the state ends
+        self.end = np.arange(grammar.num_states, dtype=np.int32)
         if spellings.separator is not None:
             self.entered = np.flatnonzero(np.bincount(grammar.target[grammar.olabel > 0])).astype(np.int32)
             self.end[self.entered] = grammar.num_states + np.arange(len(self.entered))
