@@ -64,7 +64,7 @@ class Tuning:
         if self.greedy is None or self.best.words.errors <= self.greedy.errors:
             return None
         return (
-            f"the graph is worse than greedy decoding on dev: WER {100 * self.best.words.rate:.2f} % at best, "
+            f"the graph makes dev worse: WER {100 * self.best.words.rate:.2f} % at its best point, "
             f"{100 * self.greedy.rate:.2f} % greedy; use decoder.kind=greedy, or correct the lexicon or LM"
         )
 
@@ -102,7 +102,7 @@ def tune(
     """
     space = recognizer.space
     if space is None:
-        raise InputError("tuning needs a graph, but the recogniser has none; run `asr graph` first")
+        raise InputError("tuning is not possible without a graph; run `asr graph` first")
     texts = {u.id: normalise(u.text).split() for u in utterances}
     dev: list[tuple[list[str], np.ndarray]] = []  # words, log-probs (F', V)
     with tqdm(total=len(utterances), unit="utt", desc="dev log-probs") as bar:
