@@ -63,7 +63,7 @@ def read(grammar: str | Path) -> Rules:
     try:
         text = Path(grammar).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"cannot read the grammar {grammar}: {e}; it must be a JSGF file in UTF-8") from e
+        raise InputError(f"cannot read the grammar {grammar}: {e}; it is a JSGF file in UTF-8") from e
     return parse(text, str(grammar))
 
 
