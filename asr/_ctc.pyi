@@ -1,4 +1,4 @@
-# Addresses are what Tensor.data_ptr() gives; strides count numbers, not bytes.
+"""The extension of csrc/ctc for the CPU. Addresses are those of Tensor.data_ptr(); strides are in elements."""
 
 def state_size(frames: int, batch: int, vocabulary: int, longest_target: int, threads: int) -> int: ...
 

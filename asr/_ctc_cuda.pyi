@@ -1,4 +1,4 @@
-# As _ctc, with addresses in the GPU's memory and the address of a CUDA stream.
+"""The extension of csrc/ctc for CUDA. As _ctc, with addresses in GPU memory and the address of a CUDA stream."""
 
 def state_size(frames: int, longest_target: int) -> int: ...
 

@@ -1,4 +1,4 @@
-"""The extension of csrc/decoder. asr/search/decoder.py is its face."""
+"""The extension of csrc/decoder. Its Python interfaces are asr/search/decoder.py and asr/graph/opened.py."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The extension of csrc/lm. asr/lm/corpus.py, ngram.py and arpa.py are its faces."""
+"""The extension of csrc/lm. Its Python interfaces are asr/lm/corpus.py, estimation.py and arpa.py."""
 
 from collections.abc import Callable, Sequence
 
@@ -38,7 +38,7 @@ class Counts:
         self, corpus: Corpus, discounts: Sequence[Sequence[float]], sink: _Sink, progress: _Progress
     ) -> float: ...
 
-# count: once a corpus. write_arpa: ValueError for arrays that do not fit together, or an id of no word.
+# Call count once per corpus. write_arpa raises ValueError for inconsistent arrays and for ids without a word.
 def count(corpus: Corpus, order: int, cutoffs: Sequence[int], progress: _Progress) -> Counts: ...
 def write_arpa(words: Sequence[str], orders: Sequence[_Order], sink: _Sink, progress: _Progress) -> None: ...
 

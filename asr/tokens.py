@@ -4,7 +4,7 @@ Net output 0 is the CTC blank. Graph label 0 is epsilon, so token k of the net h
 A table file holds one token per line, in the order of the net's outputs. The first is always `<blk>`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 
 from asr.errors import InputError
@@ -82,3 +82,9 @@ class Tokens:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tokens) and self.symbols == other.symbols
+
+
+def min_frames(labels: Sequence[Hashable]) -> int:
+    """The least number of output frames that CTC can align with the labels: one per label, and one for the blank
+    between two equal neighbours."""
+    return len(labels) + sum(bool(a == b) for a, b in zip(labels, labels[1:], strict=False))

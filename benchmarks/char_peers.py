@@ -1,11 +1,11 @@
-"""Our search beside pyctcdecode on its own ground: letters, a KenLM n-gram, a word list.
+"""Our search against pyctcdecode on character units: a KenLM n-gram and a word list.
 
     OMP_NUM_THREADS=1 python benchmarks/char_peers.py [FOLDER]
 
-The texts, words and trigram are the bench pack's (../shared/bench unless FOLDER is given); the letters' posteriors are
-SIMULATED: each letter is a spike over letters with like random embeddings, between noisy blanks. Scales of both systems
-are chosen on the first half of the utterances; speed (CPU seconds for a second of audio, one thread) and WER are of the
-second. Writes benchmarks/results/char_peers.json.
+The texts, words and trigram are those of the bench pack (FOLDER, default ../shared/bench). The posteriors of the
+characters are SIMULATED: each character is a peak, spread over characters with similar random embeddings, between
+noisy blanks. The scales of both systems are chosen on the first half of the utterances. Speed (CPU seconds per second
+of audio, one thread) and WER are measured on the second half. Writes benchmarks/results/char_peers.json.
 """
 
 import json
@@ -36,7 +36,7 @@ SPIKE, NOISE = 5.0, 1.3
 
 
 def simulate(texts: list[str], tokens: Tokens) -> list[np.ndarray]:
-    """Natural log-probs (F, V) of each text, a space being a letter."""
+    """Natural log-probs (F, V) of each text; the space is a character."""
     rng = np.random.default_rng(1)
     like = rng.normal(size=(len(tokens), 6))
     like /= np.linalg.norm(like, axis=1, keepdims=True)
@@ -48,8 +48,8 @@ def simulate(texts: list[str], tokens: Tokens) -> list[np.ndarray]:
             rows.append(SPIKE * like[letter])
             rows[-1][0] = 0.0
             rows += [SPIKE * (np.arange(len(tokens)) == 0)] * int(rng.integers(1, 3))
-        scores = np.array(rows) + rng.normal(0, NOISE, (len(rows), len(tokens)))
-        made.append((scores - np.log(np.exp(scores).sum(1, keepdims=True))).astype(np.float32))
+        logits = np.array(rows) + rng.normal(0, NOISE, (len(rows), len(tokens)))
+        made.append((logits - np.log(np.exp(logits).sum(1, keepdims=True))).astype(np.float32))
     return made
 
 
@@ -65,7 +65,7 @@ def measure(decode: Callable[[np.ndarray], str], utterances: list[np.ndarray], t
 
 def best_on_first(make: Callable[[float], Callable[[np.ndarray], str]], settings: tuple[float, ...],
                   utterances: list[np.ndarray], texts: list[str]) -> dict[str, float]:  # fmt: skip
-    """The setting with the least WER on the first half, measured on the second."""
+    """The setting with the lowest WER on the first half, measured on the second half."""
     half = len(texts) // 2
     rows = {s: measure(make(s), utterances[:half], texts[:half])["wer"] for s in settings}
     chosen = min(settings, key=lambda s: rows[s])

@@ -1,11 +1,11 @@
-"""Word times and confidences of the search on the decoder's bench pack.
+"""Word times and confidences of the search on the bench pack.
 
     OMP_NUM_THREADS=1 python benchmarks/confidence.py [FOLDER]
 
-FOLDER (../shared/bench unless given) also holds the true token of each frame. Times: the distance in ms between where
-a rightly recognised word begins and ends and where its first token truly begins and its last one ends. Confidences:
-fitted on the first half of the utterances, judged on the second. Writes benchmarks/results/confidence.json and
-docs/confidence.png.
+FOLDER (default ../shared/bench) also holds the true token of each frame. Times: for each correct word, the distance in
+ms between its start and the true start of its first token, and between its end and the true end of its last token.
+Confidences: calibrated on the first half of the utterances, evaluated on the second. Writes
+benchmarks/results/confidence.json and docs/confidence.png.
 """
 
 import json
@@ -32,7 +32,7 @@ BEAM, LATTICE_BEAM = 16.0, 8.0
 
 
 def true_spans(folder: Path, pack: Pack) -> list[list[tuple[int, int]]]:
-    """Of each utterance's words the frames [first token begins, last token ends)."""
+    """For each word of each utterance, the frames [start of its first token, end of its last token)."""
     tokens, lexicon = read_pack(folder)
     offsets, aligned = np.load(folder / "offsets.npy"), np.load(folder / "ali.npy")
     spans = []
@@ -45,7 +45,7 @@ def true_spans(folder: Path, pack: Pack) -> list[list[tuple[int, int]]]:
 
 
 def time_errors_ms(pack: Pack, spans: list[list[tuple[int, int]]], results: list[Found]) -> np.ndarray:
-    """(W, 2) of the words that are right: hypothesis less truth, beginning and end."""
+    """(W, 2) for the correct words: hypothesis minus truth, of start and end."""
     errors = []
     for ref, truth, found in zip(pack.refs, spans, results, strict=True):
         i = j = 0

@@ -1,12 +1,12 @@
-"""CTC: log-softmax, loss and gradient by the logits, against torch's own and optax's (XLA), over a grid of shapes.
+"""CTC: log-softmax, loss and gradient with respect to the logits, against torch and optax (XLA), over a grid of shapes.
 
     python benchmarks/ctc.py            # prints tables, writes benchmarks/results/ctc.json; half an hour
     python benchmarks/ctc.py 500,8,32,25 1500,32,500,187     # only these T,N,V,L
 
-All run in turn in one process, one process for each number of threads, which is pinned to as many cores; the ratio is
-the median of each pair's. Memory is the rise of the resident peak over input and output in a fresh process. Errors are
-those of a few utterances a shape against torch in float64, for drawn and for confident scores (1 - 1e-7).
-On a machine with a GPU, torch's native and cuDNN loss are run there against ours as well.
+All implementations run in turn in one process. There is one process per number of threads, pinned to as many cores. A
+ratio is the median over pairs of runs. Memory is the rise of peak resident memory above input and output, in a fresh
+process. Errors are measured on some utterances per shape against torch in float64, for random and for confident
+log-probs (1 - 1e-7). On a machine with a GPU, torch's native and cuDNN losses are compared there as well.
 """
 
 import ctypes
@@ -85,10 +85,10 @@ def optax_step(shape: Shape) -> Callable[[], None]:
 
 
 def seconds(step: Callable[[], None]) -> float:
-    """Of a step that has just run before; the first of the two finds the caches full of what the other side did."""
+    """Seconds of a step, after a first run of it: the caches hold data of the other implementation before that run."""
     rest_s = time.perf_counter() + 0.005
-    while time.perf_counter() < rest_s:  # the other side's threads go on waiting for work a while; sleep would
-        pass  # let the processor do so too
+    while time.perf_counter() < rest_s:  # the other implementation's threads spin for a while; a sleep would
+        pass  # let the processor idle, too
     step()
     start = time.perf_counter()
     step()
@@ -96,7 +96,7 @@ def seconds(step: Callable[[], None]) -> float:
 
 
 def time_shape(shape: Shape, steps: dict[str, Callable[[], None]]) -> dict:
-    """Milliseconds of each, the first of them being ours, and how often ours fits into the others."""
+    """Milliseconds of each implementation, ours first, and the ratios of the others to ours."""
     once = sum(seconds(step) for step in steps.values())
     repeats = max(3, min(101, int(SECONDS_A_SHAPE / (2 * once + 0.015))))
     rounds = [{name: seconds(step) for name, step in steps.items()} for _ in range(repeats)]
@@ -109,7 +109,7 @@ def time_shape(shape: Shape, steps: dict[str, Callable[[], None]]) -> dict:
 
 
 def errors(shape: Shape, confident: bool) -> dict[str, float]:
-    """The largest relative error of a loss and absolute error of a gradient, of the first two utterances."""
+    """The largest relative error of the loss and absolute error of the gradient, over the first two utterances."""
     x, targets, frames, sizes = draw((shape[0], min(shape[1], 2), *shape[2:]), confident)
 
     def run(loss: Callable, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,24 +130,24 @@ def errors(shape: Shape, confident: bool) -> dict[str, float]:
 
 
 def peak_mb(loss: Callable, shape: Shape) -> float:
-    """The rise of the resident peak above the input while a step runs; the gradient of x is part of it."""
+    """The rise of peak resident memory above the input during a step, including the gradient of x."""
     step = torch_step(loss, shape)
-    torch_step(loss, (8, 1, 8, 2))()  # what is loaded once
-    ctypes.CDLL(None).malloc_trim(0)  # or memory that was used before would be used again, unseen
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+    torch_step(loss, (8, 1, 8, 2))()  # loads what is loaded once
+    ctypes.CDLL(None).malloc_trim(0)  # otherwise freed memory is reused and not counted
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = resident_mb("VmRSS")
     step()
     return resident_mb("VmHWM") - before
 
 
 def resident_mb(key: str) -> float:
-    """VmRSS, the resident memory of this process, or VmHWM, its peak."""
+    """Resident memory of this process: VmRSS now, or VmHWM, the peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
 
 
 def memory_row(shape: Shape) -> dict[str, float]:
-    context = multiprocessing.get_context("fork")  # torch has run nothing in parallel yet
+    context = multiprocessing.get_context("fork")  # torch has started no threads yet
     gradient = 4e-6 * shape[0] * shape[1] * shape[2] / 1.048576
     row = {}
     for name, loss in (("ours", our_loss), ("torch", torch_loss)):
@@ -157,7 +157,7 @@ def memory_row(shape: Shape) -> dict[str, float]:
 
 
 def bandwidth_gb_s() -> float:
-    """Bytes read and written a second by a copy that no cache holds."""
+    """GB read and written per second by a copy that is larger than the caches."""
     source = torch.ones(64 << 20)
     target = torch.ones_like(source)
     best = min(seconds(lambda: target.copy_(source)) for _ in range(10))
@@ -165,14 +165,14 @@ def bandwidth_gb_s() -> float:
 
 
 def run_threads(threads: int, shapes: list[Shape]) -> dict:
-    """Runs in a process of its own."""
+    """Runs in its own process."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     torch.set_num_threads(threads)
     bandwidth, rows = bandwidth_gb_s(), []
     for shape in shapes:
         steps = {"ours": torch_step(our_loss, shape), "torch": torch_step(torch_loss, shape)}
         row = {"threads": threads, **time_shape(shape, {**steps, "optax": optax_step(shape)})}
-        # Scores are read twice, the gradient is written once.
+        # Log-probs are read twice, the gradient is written once.
         row["bandwidth_share"] = round(12e-9 * shape[0] * shape[1] * shape[2] / (row["ours_ms"] / 1e3) / bandwidth, 3)
         rows.append(row)
         print(
@@ -187,7 +187,7 @@ def run_gpu(shapes: list[Shape]) -> list[dict]:
     rows = []
     for shape in shapes:
         steps = {name: torch_step(loss, shape, "cuda") for name, loss in (("ours", our_loss), ("torch", torch_loss))}
-        if shape[3] <= 255:  # cuDNN's limit; it wants targets on the host
+        if shape[3] <= 255:  # cuDNN's limit; it needs targets on the host
 
             def cudnn_loss(x: Tensor, targets: Tensor, frames: Tensor, sizes: Tensor) -> Tensor:
                 joined, lengths = targets.flatten().int().cpu(), (frames.int().cpu(), sizes.int().cpu())

@@ -1,9 +1,9 @@
-"""Forced alignment of log-probabilities against torchaudio.functional.forced_align, which takes one utterance a call.
+"""Forced alignment against torchaudio.functional.forced_align, which takes one utterance per call.
 
     python benchmarks/ctc_align.py      # prints a table, writes benchmarks/results/ctc_align.json
 
-Both run in turn in one process; the ratio is the median of each pair's. The memory of the long utterance is the rise of
-the resident peak over the input.
+Both run in turn in one process; a ratio is the median over pairs of runs. The memory for the long utterance is the rise
+of peak resident memory above the input.
 """
 
 import json
@@ -43,7 +43,7 @@ def align_theirs(utterances: list[tuple[Tensor, Tensor]]) -> None:
 def steps(shape: Shape) -> tuple[Callable[[], object], Callable[[], None]]:
     x, targets, frames, sizes = draw(shape)
     x = x.log_softmax(2)
-    # (1, T, V) each, packed as torchaudio wants it: not part of its time
+    # (1, T, V) each, contiguous as torchaudio needs it; not timed
     utterances = [(x[:, n : n + 1].transpose(0, 1).contiguous(), targets[n : n + 1]) for n in range(shape[1])]
     return lambda: ctc_forced_align(x, targets, frames, sizes), lambda: align_theirs(utterances)
 
@@ -64,7 +64,7 @@ def measure(shape: Shape) -> dict:
 def long_utterance_mb() -> float:
     x, targets, frames, sizes = draw(LONG)
     before = resident_mb("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     ctc_forced_align(x, targets, frames, sizes)
     return resident_mb("VmHWM") - before
 

@@ -1,13 +1,18 @@
-"""Speed and word errors of the beam search on the decoder's bench pack.
+"""Speed and word errors of the beam search on the bench pack.
 
     OMP_NUM_THREADS=1 python benchmarks/decode.py [FOLDER]
 
-FOLDER (../shared/bench unless given) holds log-probs of 400 utterances, their words, a lexicon and a trigram. Prints
-CPU seconds for a second of audio, one thread, median of three runs, and WER; the same with blank frames passed over,
-whose threshold is chosen on the first half and judged on the second; the same words through LG with an implicit
-topology; what phrases to favour cost; how long a large graph takes to open; the batch with two threads; and streams:
-how long the last chunk takes to become the final words, and the memory of one. Writes benchmarks/results/decode.json.
-Peers: benchmarks/search_peers.py.
+FOLDER (default ../shared/bench) holds log-probs of 400 utterances, their words, a lexicon and a trigram. Prints, for
+one thread, CPU seconds per second of audio (median of three runs) and WER:
+
+- of the search
+- with blank frames skipped, at a threshold chosen on the first half of the utterances and evaluated on the second
+- with LG and the implicit topology instead of HLG
+- with boosted phrases
+
+and the time to open a large graph, the wall time of the batch with two threads, and for streams the latency from the
+last chunk to the final words and the memory per stream. Writes benchmarks/results/decode.json. For peers see
+benchmarks/search_peers.py.
 """
 
 import ctypes
@@ -34,9 +39,9 @@ from asr.search.phrases import Phrases
 RESULT = Path(__file__).parent / "results/decode.json"
 FRAME_S, SCALE, RUNS = 0.04, 2.0, 3
 BEAMS = (8.0, 12.0, 16.0, 20.0)
-BEAM = 16.0  # of all but the first table
+BEAM = 16.0  # in all tables except the first
 SKIPS = (0.999, 0.99, 0.97, 0.95, 0.9, 0.8, 0.7)
-MOST_WORSE = 0.05  # % of WER that passing over blanks may cost
+MOST_WORSE = 0.05  # allowed increase of WER (percentage points) by skipping blanks
 CHUNK = 8  # frames
 PHRASES, BOOST = 10_000, 3.0
 LARGE = (15_000_000, 55_000_000)  # states and arcs of a graph of 1 GB
@@ -84,7 +89,7 @@ def measure(pack: Pack, beam: float = BEAM, blank_skip: float | None = None) -> 
 
 
 def measure_skips(pack: Pack) -> dict[str, object]:
-    """The fastest threshold that costs the first half little, and what it does to the second."""
+    """The fastest threshold that costs the first half at most MOST_WORSE of WER, and its effect on the second."""
     first, second = pack.part(0, len(pack.refs) // 2), pack.part(len(pack.refs) // 2, len(pack.refs))
     whole = measure(first)
     rows = [measure(first, blank_skip=skip) for skip in SKIPS]
@@ -97,7 +102,7 @@ def measure_skips(pack: Pack) -> dict[str, object]:
 
 
 def measure_topologies(pack: Pack, folder: Path, out: Path) -> dict[str, object]:
-    """HLG and LG in turn: CPU seconds, and whether they find the same."""
+    """HLG and LG in turn: CPU seconds, and whether their results are equal."""
     tokens, lexicon = read_pack(folder)
     compile_graph(tokens, lexicon, folder / "lm3.arpa.xz", out, topology="implicit")
     graphs = {"explicit": pack.graph, "implicit": Graph.open(out / "graph.bin")}
@@ -113,8 +118,8 @@ def measure_topologies(pack: Pack, folder: Path, out: Path) -> dict[str, object]
 
 
 def measure_phrases(pack: Pack, folder: Path) -> dict[str, object]:
-    """What phrases cost that are not said: pairs of drawn words, as names are; and drawn n-grams of the LM, whose words
-    are among the commonest."""
+    """The cost of phrases that are not spoken: random word pairs, like names; and random n-grams of the LM, which have
+    frequent words."""
     rng = np.random.default_rng(1)
     labels = {word: label for label, word in enumerate(pack.words)}
     listed = [line.split("\t")[1].split() for line in lzma.open(folder / "lm3.arpa.xz", "rt") if line.startswith("-")]
@@ -138,7 +143,7 @@ def measure_phrases(pack: Pack, folder: Path) -> dict[str, object]:
 
 
 def measure_open(path: Path) -> dict[str, float]:
-    """How long a sparse file of the shape of a large graph takes to open: its states are checked later."""
+    """Seconds to open a sparse file of the size of a large graph, whose states are checked during search."""
     header = np.zeros((), HEADER)
     header["magic"], header["version"], header["num_states"], header["num_arcs"] = b"asrgraph", 1, *LARGE
     header["num_bytes"] = HEADER.itemsize + 16 * sum(LARGE)
@@ -154,7 +159,7 @@ def measure_open(path: Path) -> dict[str, float]:
 
 
 def in_turn(systems: dict[str, tuple[Decoder, Phrases | None]], pack: Pack) -> dict[str, float]:
-    """CPU seconds for a second of audio, medians of runs that take turns."""
+    """CPU seconds per second of audio, medians over runs in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in systems}
     for _ in range(RUNS + 2):
         for name, (decoder, phrases) in systems.items():
@@ -174,12 +179,12 @@ def measure_wer(pack: Pack, paths: list[BestPath]) -> float:
 
 
 def blank_share(pack: Pack, probability: float) -> float:
-    """Of the frames, those whose blank is at least so likely."""
+    """The share of frames whose blank has at least this probability."""
     return float(np.mean(np.concatenate(pack.utterances)[:, 0] >= np.log(probability)))
 
 
 def measure_batch(pack: Pack) -> dict[str, float]:
-    """Wall seconds of the whole pack with one and two threads, in turn."""
+    """Wall seconds of the whole pack with one and with two threads, in turn."""
     decoder = Decoder(pack.graph, beam=BEAM, acoustic_scale=SCALE)
     walls: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(RUNS + 1):
@@ -194,7 +199,7 @@ def measure_batch(pack: Pack) -> dict[str, float]:
 
 def measure_streams(pack: Pack) -> dict[str, float]:
     decoder = Decoder(pack.graph, beam=BEAM, acoustic_scale=SCALE)
-    ctypes.CDLL(None).malloc_trim(0)  # or memory that was used before would be used again, unseen
+    ctypes.CDLL(None).malloc_trim(0)  # otherwise freed memory is reused and not counted
     before = own_mb()
     streams = [decoder.stream() for _ in range(STREAMS)]
     for stream, u in zip(streams, pack.utterances, strict=False):
@@ -217,7 +222,7 @@ def measure_streams(pack: Pack) -> dict[str, float]:
 
 
 def own_mb() -> float:
-    """Resident memory of this process but for mapped files, such as the graph."""
+    """Resident memory of this process without mapped files such as the graph."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 

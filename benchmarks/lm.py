@@ -1,16 +1,16 @@
-"""Estimation of language models and reading of ARPA files: ours beside lmplz.
+"""Estimating language models and reading ARPA files: ours against lmplz.
 
     python benchmarks/lm.py text WORDS OUT TEXT ...
     python benchmarks/lm.py run LMPLZ [--repeats 3] TEXT:ORDER[:PRUNE] ...
 
-`text` writes the sentences of the files TEXT as they are, and then again and again until there are WORDS words: in
-these copies 30 % of the words are drawn anew from all running words, from a fixed seed. So an enlarged text has the
-word counts of the real one, and two thirds of a copy's trigrams hold a word that was put there by chance.
+`text` writes the sentences of the files TEXT once, then further copies until there are WORDS words. In the copies, 30 %
+of the words are replaced by random draws from all running words, with a fixed seed. An enlarged text thus has the word
+counts of the real one, and two thirds of the trigrams of a copy contain a randomly placed word.
 
-`run` estimates from the same text with LMPLZ, the program of kenlm (0.3.0), with -S 2G and with -S 500M, and with
-`asr lm train` as it comes (memory_mb=500), in turn and each in a process of its own: medians of CPU and wall seconds
-and of peak memory. Then the ARPA files are compared, and ours is read back. PRUNE is as 0,1,2. The jobs' rows of
-benchmarks/results/lm.json are replaced, others stay.
+`run` estimates models from the same text with LMPLZ, the program of kenlm (0.3.0), with -S 2G and -S 500M, and with
+`asr lm train` at its default memory_mb=500, in turn and each in its own process. It reports medians of CPU and wall
+seconds and of peak memory, compares the ARPA files, and reads ours back. PRUNE is given as 0,1,2. The rows of these
+jobs in benchmarks/results/lm.json are replaced; others stay.
 """
 
 import argparse
@@ -31,10 +31,10 @@ from asr.lm.texts import sentences
 
 RESULT = Path(__file__).parent / "results/lm.json"
 READ = "import sys; from asr.lm import arpa; print(sum(len(n.ids) for n in arpa.read(sys.argv[1]).orders))"
-DRAWN_ANEW = 0.3  # share of a copy's words
+DRAWN_ANEW = 0.3  # share of a copy's words that are replaced
 
 
-# A process of its own starts what is measured: a process's peak memory begins with that of the one that started it.
+# A small helper process starts the measured one: peak memory counts from that of the parent process.
 MEASURE = """
 import os, subprocess, sys, time
 start = time.perf_counter()
@@ -46,7 +46,7 @@ sys.exit(status != 0)
 
 
 def make_text(num_words: int, out: str, texts: list[str]) -> None:
-    """Writes at least `num_words` words, in whole sentences."""
+    """Write at least `num_words` words, in whole sentences."""
     tokens = np.array([token for sentence in sentences(texts) for token in (*sentence.split(), "\n")], object)
     is_word = tokens != "\n"
     words = tokens[is_word]
@@ -66,7 +66,7 @@ def as_lines(tokens: np.ndarray) -> str:
 
 
 def measure(command: list[str]) -> dict[str, float]:
-    """What a process takes."""
+    """CPU seconds, wall seconds and peak memory of a process."""
     result = subprocess.run([sys.executable, "-S", "-c", MEASURE, *command], capture_output=True, text=True)
     if result.returncode:
         raise SystemExit(f"{command[0]} failed: {result.stderr[-500:]}")
@@ -79,7 +79,7 @@ def medians(runs: list[dict[str, float]]) -> dict[str, float]:
 
 
 def largest_difference(ours: NgramModel, theirs: NgramModel) -> dict[str, float]:
-    """Of the log10 values of all n-grams. Stops the benchmark if the models do not list the same."""
+    """The largest difference of log10 values over all n-grams. Exits if the models do not list the same n-grams."""
     ids = np.array([ours.ids[word] for word in theirs.words], np.int32)  # theirs -> ours
     prob = backoff = 0.0
     for a, b in zip(ours.orders, theirs.orders, strict=True):
@@ -110,7 +110,7 @@ def run(lmplz: str, text: str, order: str, prune: str, folder: Path, repeats: in
     model = arpa.read(ours)
     row["ngrams"] = [len(ngrams.ids) for ngrams in model.orders]
     row["difference"] = largest_difference(model, arpa.read(theirs))
-    row["load"] = round(os.getloadavg()[2], 1)  # of the last quarter of an hour
+    row["load"] = round(os.getloadavg()[2], 1)  # over the last 15 minutes
     return row
 
 

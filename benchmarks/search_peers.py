@@ -1,10 +1,10 @@
-"""Our search beside its peers on the decoder's bench pack: WER against speed, table and plot.
+"""Our search against its peers on the bench pack: WER against speed, as a table and a plot.
 
     pip install -e .[bench]
     OMP_NUM_THREADS=1 python benchmarks/search_peers.py [FOLDER]
 
-FOLDER is ../shared/bench unless given. Systems take turns in one process, one thread; CPU seconds for a second of
-audio, medians of the rounds. On one and the same HLG: our search, without and with word lattices, and kaldi-decoder's
+FOLDER defaults to ../shared/bench. The systems run in turn in one process, on one thread. Speed is CPU seconds per
+second of audio, the median over rounds. On the same HLG: our search without and with word lattices, and kaldi-decoder's
 FasterDecoder on a ConstFst. On the same lexicon and LM without a WFST: flashlight-text's LexiconDecoder. Writes
 benchmarks/results/search_peers.json and docs/search.png.
 """
@@ -44,14 +44,14 @@ class System:
     name: str
     beam: float
     decode: Callable[[np.ndarray], list[str]]  # log-probs (F, V) -> words
-    every: int = 1  # slow ones hear only every so many utterances
+    every: int = 1  # slow systems decode only every n-th utterance
 
 
 @dataclass
 class Row:
     name: str
     beam: float
-    rtf: float  # CPU seconds for a second of audio
+    rtf: float  # CPU seconds per second of audio
     wer: float  # %
     wer_second_half: float
     rtf_second_half: float
@@ -84,7 +84,7 @@ def faster_decoder(pack: Pack, fst: Any, beam: float) -> System:
 
 
 def flashlight(folder: Path, arpa: Path) -> Callable[[int], System]:
-    """As ../shared/bench/peer_decode.py sets it up: its trie needs a separator token, which never occurs."""
+    """Set up as in ../shared/bench/peer_decode.py: the trie needs a separator token, which never occurs."""
     from flashlight.lib.text.decoder import CriterionType, LexiconDecoder, LexiconDecoderOptions, SmearingMode, Trie
     from flashlight.lib.text.decoder.kenlm import KenLM
     from flashlight.lib.text.dictionary import Dictionary
@@ -108,8 +108,8 @@ def flashlight(folder: Path, arpa: Path) -> Callable[[int], System]:
         decoder = LexiconDecoder(options, trie, lm, separator, 0, table.get_index("<unk>"), [], False)
 
         def decode(u: np.ndarray) -> list[str]:
-            scores = np.pad(u * np.float32(SCALE), ((0, 0), (0, 1)), constant_values=-1e4)
-            found = decoder.decode(scores.ctypes.data, *scores.shape)
+            padded = np.pad(u * np.float32(SCALE), ((0, 0), (0, 1)), constant_values=-1e4)
+            found = decoder.decode(padded.ctypes.data, *padded.shape)
             return [table.get_entry(word) for word in found[0].words if word >= 0] if found else []
 
         return System("flashlight-text LexiconDecoder", beam, decode, every=8)
@@ -118,13 +118,13 @@ def flashlight(folder: Path, arpa: Path) -> Callable[[int], System]:
 
 
 def measure(systems: list[System], pack: Pack) -> list[Row]:
-    """Every system decodes the pack once a round, one after the other."""
+    """In each round, every system decodes the pack once, in turn."""
     seconds: list[list[list[float]]] = [[] for _ in systems]  # system, round, utterance
     words: list[list[list[str]]] = [[] for _ in systems]
     for number in range(ROUNDS):
         for k, system in enumerate(systems):
             utterances = pack.utterances[:: system.every]
-            system.decode(utterances[0])  # what is first, such as memory, does not count
+            system.decode(utterances[0])  # warm-up, not timed
             took, words[k] = [], []
             for u in utterances:
                 start = time.process_time()

@@ -1,8 +1,9 @@
-"""Korean numbers in words beside what speakers said: right sentences and CER, with spaces and without.
+"""Korean numbers in words against what speakers said: correct sentences and CER, with and without spaces.
 
     python benchmarks/spoken_korean.py korean_dialog/manifest.jsonl
 
-The manifest's fields are `text` (as spoken), `text_written` and `split`. Writes benchmarks/results/spoken_korean.json.
+The manifest has the fields `text` (as spoken), `text_written` and `split`. Writes
+benchmarks/results/spoken_korean.json.
 """
 
 import json
@@ -20,7 +21,7 @@ RESULT = Path(__file__).parent / "results/spoken_korean.json"
 
 
 def compare(pairs: list[tuple[str, str]]) -> dict[str, float]:
-    """(ours, truth) -> how many are equal, and the character error rate in percent."""
+    """Pairs (ours, truth) -> number of equal pairs, and the character error rate in percent."""
     errors = sum(Levenshtein.distance(ours, truth) for ours, truth in pairs)
     return {
         "right": sum(ours == truth for ours, truth in pairs),

@@ -1,12 +1,11 @@
-"""Word mode on real recordings: 100-word lists, words recognised, and speech outside the list refused.
+"""Word mode on real recordings: 100-word lists, word accuracy, and rejection of speech outside the list.
 
     OMP_NUM_THREADS=1 python benchmarks/word_mode.py [MODEL.asr] [ROOT]
 
-MODEL.asr (exp/commands/model.asr) comes from `python -m recipes.run commands`, ROOT (../shared/data) holds the corpora.
-Test: commands_en, 30 words, 41 speakers. A list holds every second of the 30 words, in alphabetical order, and other
-common words up to 100, drawn by a rule; the clips of the other 15 are to be refused. A second list takes the other
-half, so that each clip is once in and once out. Dev, to choose a measure of confidence: fsdd, with every second digit.
-Writes benchmarks/results/word_mode.json and docs/word.png.
+MODEL.asr (default exp/commands/model.asr) is made by `python -m recipes.run commands`; ROOT holds the corpora. Test: commands_en, 30 words, 41 speakers. A list holds every second of the 30 words in alphabetical order, and
+other common words up to 100, chosen by a rule; clips of the other 15 words must be rejected. A second list takes the
+other half, so that each clip is once in the list and once outside. Dev, to choose a confidence measure: fsdd, with
+every second digit. Writes benchmarks/results/word_mode.json and docs/word.png.
 """
 
 import json
@@ -42,7 +41,7 @@ class Clips:
 
 @dataclass
 class Scored:
-    """One decision a clip and list: (N,) each. `scores` is (N, measures); higher means surer."""
+    """One decision per clip and list: (N,) each. `scores` (N, measures): higher means more confident."""
 
     listed: np.ndarray
     right: np.ndarray
@@ -62,8 +61,8 @@ def load_clips(recognizer: Recognizer, utterances: Sequence[manifest.Utterance])
 
 
 def fill(listed: Sequence[str], tested: Sequence[str], common: Sequence[str]) -> list[str]:
-    """The list of 100: `listed`, and words drawn from `common` of three letters or more that sound like no word
-    `tested` and like none drawn before."""
+    """The list of 100 words: `listed`, and random words of three or more letters from `common` whose pronunciation
+    differs from those of all words in `tested` and of all earlier draws."""
     sounds = Lexicon.cmudict([*tested, *common]).pronunciations
     taken = {sound for word in tested for sound in sounds[word]}
     chosen = list(listed)
@@ -76,14 +75,14 @@ def fill(listed: Sequence[str], tested: Sequence[str], common: Sequence[str]) ->
 
 
 def others(known: Sequence[str], common: Sequence[str]) -> list[str]:
-    """The words of `common` that sound like none that is `known`."""
+    """The words of `common` whose pronunciation differs from that of all words in `known`."""
     sounds = Lexicon.cmudict([*known, *common]).pronunciations
     taken = {sound for word in known for sound in sounds[word]}
     return [word for word in common if not taken & set(sounds[word])]
 
 
 def run_folds(recognizer: Recognizer, clips: Clips, common: Sequence[str]) -> tuple[Scored, list[list[str]]]:
-    """All clips with both lists. The background are all words of `common` but those of list and test."""
+    """All clips with both lists. The background model has all words of `common` except those of list and test."""
     tested, rows, lists = sorted(set(clips.words)), [], []
     for fold in range(2):
         half = tested[fold::2]
@@ -97,7 +96,10 @@ def run_folds(recognizer: Recognizer, clips: Clips, common: Sequence[str]) -> tu
 
 
 def equal_error(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float]:
-    """(rate, threshold) where as many of `inside` (-inf for a wrong word) lie below it as of `outside` at or above."""
+    """(rate, threshold) at which equal shares of `inside` are below and of `outside` at or above the threshold.
+
+    A wrong word has -inf in `inside`.
+    """
     thresholds = np.unique(np.concatenate([inside, outside, [np.inf]]))
     thresholds = thresholds[np.isfinite(thresholds) | (thresholds == np.inf)]
     refused = np.searchsorted(np.sort(inside), thresholds) / len(inside)
@@ -107,8 +109,8 @@ def equal_error(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float]:
 
 
 def rates(s: Scored, measure: int) -> dict[str, float]:
-    """Word accuracy of listed clips, and equal-error rates where a listed clip is lost if it is refused, or if it is
-    refused or another word is heard."""
+    """Word accuracy of listed clips, and two equal-error rates. In the first, a listed clip is lost if it is rejected;
+    in the second, also if it is recognised as another word."""
     score, listed, right = s.scores[:, measure], s.listed, s.right
     plain, threshold = equal_error(score[listed], score[~listed])
     strict, _ = equal_error(np.where(right, score, -np.inf)[listed], score[~listed])
@@ -117,7 +119,7 @@ def rates(s: Scored, measure: int) -> dict[str, float]:
 
 
 def with_intervals(s: Scored, measure: int) -> dict[str, float | list[float]]:
-    """`rates` with 95 % intervals: speakers are drawn with replacement, each with all of their clips."""
+    """`rates` with 95 % intervals, by bootstrap over speakers."""
     names = np.unique(s.speakers)
     rows = {name: np.flatnonzero(s.speakers == name) for name in names}
     rng, drawn = np.random.default_rng(1), []
@@ -145,7 +147,7 @@ def at_threshold(s: Scored, noise: np.ndarray, measure: int, threshold: float) -
 
 
 def plot(test: Scored, noise: np.ndarray, measure: int, path: Path) -> None:
-    """Both kinds of errors over the threshold, and where the confidences of words in and out of the list lie."""
+    """Plot both kinds of errors against the threshold, and the confidences of words in and outside the list."""
     import matplotlib
 
     matplotlib.use("Agg")

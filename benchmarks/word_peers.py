@@ -1,10 +1,10 @@
-"""PocketSphinx on the clips and lists of benchmarks/word_mode.py, in a virtual environment of its own:
+"""PocketSphinx on the clips and lists of benchmarks/word_mode.py, in a virtual environment of its own.
 
     python -m venv peers && peers/bin/pip install pocketsphinx soundfile
     peers/bin/python benchmarks/word_peers.py [ROOT]
 
-Its grammar search (JSGF) over each list gives the words; refusal goes by the score of that search less the one of its
-phone loop, a frame. Adds to benchmarks/results/word_mode.json, which must be there.
+Its grammar search (JSGF) over each list gives the words. Rejection uses the score of this search minus that of its
+phone loop, per frame. Adds to benchmarks/results/word_mode.json, which must exist.
 """
 
 import json
@@ -17,11 +17,11 @@ import soundfile
 from pocketsphinx import Decoder, get_model_path
 
 RESULT = Path(__file__).parent / "results/word_mode.json"
-SILENCE = np.zeros(3200, np.int16)  # before and behind each clip; it finds fewer words without
+SILENCE = np.zeros(3200, np.int16)  # before and after each clip; without it, fewer words are recognised
 
 
 def decode(decoder: Decoder, samples: np.ndarray) -> tuple[str, float]:
-    """The words found, "" if none, and the score of the path."""
+    """The recognised words, "" if none, and PocketSphinx's score of the path."""
     decoder.start_utt()
     decoder.process_raw(np.concatenate([SILENCE, samples, SILENCE]).tobytes(), full_utt=True)
     decoder.end_utt()

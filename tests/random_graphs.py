@@ -1,14 +1,15 @@
-"""Random decoding graphs, and two slow searches that share nothing with the real one but the definition of a path."""
+"""Random decoding graphs, and two slow searches that share only the definition of a path with the decoder."""
 
 from dataclasses import dataclass
 from math import inf
 
 import numpy as np
 
+from asr.graph.arrays import ARC, Arrays
 from asr.graph.opened import Graph
-from asr.graph.pack import ARC, Arrays, to_bytes
+from asr.graph.pack import to_bytes
 
-EXACT = {"beam": inf, "max_active": 2**30}  # options of a decoder that drops nothing
+EXACT = {"beam": inf, "max_active": 2**30}  # options of a decoder without pruning
 
 
 @dataclass(frozen=True)
@@ -16,14 +17,14 @@ class Best:
     cost: float
     labels: list[int]
     label_frames: list[int]
-    alignment: list[int]  # of the frames that the path covers
+    alignment: list[int]  # token of each frame that the path covers
     complete: bool
-    margin: float  # cost of the next best end less this one's; paths with the same arcs in another order tie
+    margin: float  # cost of the second best end minus this one's; paths with the same arcs in another order tie
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """What a path costs beside its graph costs."""
+    """The costs of a path in addition to its graph costs."""
 
     log_probs: np.ndarray  # (F, V)
     acoustic_scale: float = 1.0
@@ -31,7 +32,7 @@ class Scoring:
     blank_penalty: float = 0.0
 
     def arc(self, arc: np.void, frame: int) -> float:
-        """Cost of taking `arc`, at `frame` when it is emitting."""
+        """Cost of taking `arc`, at `frame` if it is emitting."""
         cost = float(arc["cost"]) + (self.word_penalty if arc["olabel"] else 0.0)
         if arc["ilabel"] == 0:
             return cost
@@ -54,8 +55,11 @@ def make_arrays(start: int, final_costs: dict[int, float], num_states: int, arcs
 
 
 def random_arrays(rng, num_states=4, num_arcs=10, num_tokens=3, epsilons=0.3, finals=0.4, pushed=False) -> Arrays:
-    """Any arcs between any states: epsilon cycles and loops, dead ends, several arcs with one label. Costs >= 0, unless
-    `pushed`: then costs are moved along paths by a random potential, which makes some negative but no cycle."""
+    """Random arcs between random states: epsilon cycles, self-loops, dead ends, several arcs with one label.
+
+    Costs are >= 0. With `pushed` they are shifted along paths by a random potential, which makes some costs negative
+    but no cycle.
+    """
     final_costs = np.where(rng.random(num_states) < finals, rng.random(num_states) * 3, inf).astype(np.float32)
     arcs = np.zeros(num_arcs, ARC)
     arcs["ilabel"] = np.where(rng.random(num_arcs) < epsilons, 0, rng.integers(1, num_tokens + 1, num_arcs))
@@ -71,10 +75,10 @@ def random_arrays(rng, num_states=4, num_arcs=10, num_tokens=3, epsilons=0.3, fi
 
 
 def random_log_probs(rng, num_frames, num_tokens, impossible=0.1) -> np.ndarray:
-    scores = rng.normal(0, 2, (num_frames, num_tokens)).astype(np.float32)
-    scores -= np.log(np.exp(scores).sum(1, keepdims=True))
-    scores[rng.random(scores.shape) < impossible] = -inf
-    return scores
+    log_probs = rng.normal(0, 2, (num_frames, num_tokens)).astype(np.float32)
+    log_probs -= np.log(np.exp(log_probs).sum(1, keepdims=True))
+    log_probs[rng.random(log_probs.shape) < impossible] = -inf
+    return log_probs
 
 
 def search_by_enumeration(arrays: Arrays, scoring: Scoring) -> Best:
@@ -82,8 +86,8 @@ def search_by_enumeration(arrays: Arrays, scoring: Scoring) -> Best:
 
 
 def enumerate_paths(arrays: Arrays, scoring: Scoring) -> list[list[tuple]]:
-    """Every path, one after another, by the frames it covers: (cost, final cost, arcs). In a run of epsilon arcs no
-    state twice, as cycles cost at least 0."""
+    """All paths, by the number of frames they cover: (cost, final cost, arcs). Consecutive epsilon arcs visit no state
+    twice, as cycles cost at least 0."""
     num_frames = len(scoring.log_probs)
     ends: list[list[tuple]] = [[] for _ in range(num_frames + 1)]
 
@@ -100,8 +104,8 @@ def enumerate_paths(arrays: Arrays, scoring: Scoring) -> list[list[tuple]]:
 
 
 def readings_by_enumeration(arrays: Arrays, scoring: Scoring, cost_of_words=lambda words: 0.0) -> dict[tuple, float]:
-    """Of every word sequence that reaches a final state the cost of its cheapest path; where none does, of those that
-    cover the most frames. `cost_of_words` is added, as boosts are."""
+    """Word sequence -> cost of its cheapest path to a final state. If no path reaches one, the word sequences of the
+    paths that cover the most frames. `cost_of_words` is added, as boosts are."""
     ends = enumerate_paths(arrays, scoring)
     finals = [(cost + final, path) for cost, final, path in ends[-1] if final < inf]
     covered = max(frame for frame, paths in enumerate(ends) if paths)
@@ -113,19 +117,19 @@ def readings_by_enumeration(arrays: Arrays, scoring: Scoring, cost_of_words=lamb
 
 
 def without_epsilon_cycles(arrays: Arrays) -> Arrays:
-    """Epsilon arcs that do not lead to a higher state become arcs of token 0."""
+    """Turn epsilon arcs that do not lead to a higher state into arcs of token 0."""
     arcs = arrays.arcs.copy()
     arcs["ilabel"][(arcs["ilabel"] == 0) & (arcs["next"] <= arrays.sources)] = 1
     return arrays._replace(arcs=arcs)
 
 
 def search_by_frames(arrays: Arrays, scoring: Scoring) -> Best:
-    """Dynamic programming over (frame, state) in double precision, every state kept."""
+    """Dynamic programming over (frame, state) in double precision, without pruning."""
     num_states = len(arrays.final_costs)
-    best: dict[int, tuple[float, tuple | None]] = {arrays.start: (0.0, None)}  # state: cost, path as a linked list
+    best: dict[int, tuple[float, tuple | None]] = {arrays.start: (0.0, None)}  # state -> (cost, path as a linked list)
     ends = []
     for frame in range(len(scoring.log_probs) + 1):
-        for _ in range(num_states):  # as many rounds settle every epsilon path
+        for _ in range(num_states):  # enough rounds for every epsilon path
             for source, arc in zip(arrays.sources, arrays.arcs, strict=True):
                 if arc["ilabel"] == 0 and source in best:
                     _improve(best, arc, best[source], scoring.arc(arc, frame))
@@ -156,7 +160,7 @@ def _unlink(path: tuple | None) -> tuple:
 
 
 def _best_end(ends: list[list[tuple]]) -> Best:
-    """A whole path to a final state, else the best whole path, else the best one over as many frames as can be."""
+    """The best complete path to a final state, else the best complete path, else the best over the most frames."""
     finals = [(cost + final, path) for cost, final, path in ends[-1] if final < inf]
     covered = max(frame for frame, paths in enumerate(ends) if paths)
     ranked = sorted(finals or [(cost, path) for cost, _, path in ends[covered]], key=lambda end: end[0])

@@ -1,4 +1,4 @@
-"""Decoding against signals known in closed form, and every way in which a file can be wrong."""
+"""Decoding against signals known in closed form, and all kinds of broken files."""
 
 import io
 import os
@@ -19,7 +19,7 @@ def sine(rate_hz, seconds=1.0, hz=440.0, amplitude=0.5):
 
 
 def set_flac_frames(path, frames):
-    """Overwrite the 36-bit count of samples in a FLAC file's STREAMINFO; 0 says unknown."""
+    """Overwrite the 36-bit count of samples in a FLAC file's STREAMINFO; 0 means unknown."""
     data = bytearray(path.read_bytes())
     word = int.from_bytes(data[18:26], "big")
     data[18:26] = ((word >> 36 << 36) | frames).to_bytes(8, "big")
@@ -95,10 +95,10 @@ def test_segment_is_slice_of_whole(make_wav, start, length, suffix):
 @pytest.mark.parametrize("start", [100, 16000, 24000, 30001])
 @pytest.mark.parametrize("kind", [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None)])
 def test_segment_of_lossy_file(make_wav, kind, start):
-    """A pure tone makes mp3 frames lean on those before them, which a bare seek would miss."""
+    """In a pure tone, mp3 frames need bits of earlier frames, which a plain seek would miss."""
     path = make_wav("a.bin", sine(16000, 3.0), format=kind[0], subtype=kind[1])
     segment = audio.load(path, start / 16000, 0.5)
-    error = 0.02 if kind[1] == "OPUS" else 1e-3  # opus converges over its pre-roll
+    error = 0.02 if kind[1] == "OPUS" else 1e-3  # opus converges during its pre-roll
     assert segment.shape == (8000,) and np.abs(segment - audio.load(path)[start : start + 8000]).max() < error
 
 
@@ -108,7 +108,7 @@ def test_segment_decodes_only_itself(make_wav, decoded):
     assert sum(decoded) == 4000
 
 
-def test_segment_before_the_damage_is_read(make_wav):
+def test_a_segment_before_the_damage_is_read(make_wav):
     path = make_wav("a.flac", 4.0)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert audio.load(path, 0.5, 0.5).shape == (8000,)
@@ -134,7 +134,7 @@ def test_segment_outside(make_wav, start_s, duration_s):
 
 
 @pytest.mark.parametrize("start_s, duration_s", [(-1.0, None), (0.0, 0.0), (0.0, -1.0), (float("nan"), None)])
-def test_segment_of_nothing(make_wav, start_s, duration_s):
+def test_empty_segment(make_wav, start_s, duration_s):
     with pytest.raises(InputError, match="is empty; correct its times"):
         audio.load(make_wav("a.wav", 1.0), start_s, duration_s)
 
@@ -167,8 +167,8 @@ def test_max_s(make_wav, decoded):
     decoded.clear()
     with pytest.raises(InputError, match=r"a\.wav is longer than 1\.5 s"):
         audio.load(path, max_s=1.5)
-    assert sum(decoded) == 0  # the header gave it away
-    assert len(audio.load(path, 0.5, 1.0, max_s=1.5)) == 16000  # the limit is the segment's
+    assert sum(decoded) == 0  # the header was enough
+    assert len(audio.load(path, 0.5, 1.0, max_s=1.5)) == 16000  # the limit applies to the segment
 
 
 def test_max_s_of_a_stream_without_length(make_wav, decoded):
@@ -190,7 +190,7 @@ def test_blocks_keep_rate_and_channels(make_wav):
 
 
 def test_streamed_wav(make_wav):
-    """ffmpeg and sox announce 4 or 2 GiB when they write to a pipe; that is no truncation."""
+    """ffmpeg and sox announce 4 or 2 GiB when they write to a pipe; such files are not truncated."""
     path = make_wav("a.wav", 0.5)
     for announced in (0xFFFFFFFF, 0x7FFFFFFF - 36):
         data = bytearray(path.read_bytes())
@@ -198,7 +198,7 @@ def test_streamed_wav(make_wav):
         assert len(audio.load(bytes(data))) == 8000
 
 
-# what is wrong
+# Broken files
 
 
 def test_missing(tmp_path):
@@ -242,8 +242,8 @@ def test_truncated(make_wav, name, share):
         audio.load(path)
 
 
-def test_flac_with_fewer_frames_than_promised(make_wav):
-    """Cut at the end of a FLAC frame no decoder stumbles; only the count tells."""
+def test_flac_with_fewer_frames_than_announced(make_wav):
+    """A file cut at the end of a FLAC frame decodes without error; only the count shows it."""
     path = make_wav("a.flac", 1.0)
     set_flac_frames(path, 16001)
     with pytest.raises(InputError, match=r"truncated|damaged"):
@@ -261,21 +261,21 @@ def test_flipped_byte(make_wav):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("at", [0, 7777, -1])
-def test_not_finite(make_wav, bad, at):
+def test_samples_that_are_not_finite(make_wav, bad, at):
     x = sine(16000)
     x[at] = bad
     with pytest.raises(InputError, match=r"a\.wav holds NaN or infinite samples"):
         audio.load(make_wav("a.wav", x, subtype="FLOAT"))
 
 
-def test_loud(make_wav):
+def test_samples_that_are_not_scaled(make_wav):
     assert np.abs(audio.load(make_wav("a.wav", sine(16000, amplitude=1.5), subtype="FLOAT"))).max() == 1.0
     with pytest.raises(InputError, match=r"holds samples up to 8000; scale"):
         audio.load(make_wav("b.wav", sine(16000, hz=4000, amplitude=8000), subtype="FLOAT"))
 
 
 def test_absurd_rate(make_wav):
-    with pytest.raises(InputError, match="claims a rate of 1 Hz"):
+    with pytest.raises(InputError, match="broken header: a sample rate of 1 Hz"):
         audio.load(make_wav("a.wav", np.zeros(100), 1))
 
 
@@ -284,7 +284,7 @@ def test_absurd_rate(make_wav):
     data=st.binary(min_size=1, max_size=300),
     head=st.sampled_from([b"", b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff\xfb"]),
 )
-def test_any_bytes_are_refused_in_a_sentence(data, head):
+def test_any_bytes_are_refused_with_one_sentence(data, head):
     try:
         audio.load(head + data, max_s=1.0)
     except InputError as e:

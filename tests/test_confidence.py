@@ -1,4 +1,4 @@
-"""Posteriors of words against all paths of the lattice, and calibration on words whose truth is drawn."""
+"""Word posteriors against all paths of the lattice, and calibration on words of simulated correctness."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from asr.search.confidence import Calibration, calibration_error, coverage, reli
 
 
 def test_posteriors_equal_those_of_all_paths():
-    """The highest share, over a word's frames, of paths that say the word at that frame."""
+    """The maximum, over the frames of a word, of the share of paths with the word at that frame."""
     rng = np.random.default_rng(1)
     seen = 0
     for _ in range(80):
@@ -39,13 +39,13 @@ def test_posteriors_equal_those_of_all_paths():
     assert seen > 80
 
 
-def test_a_path_that_the_lattice_lacks_has_none():
+def test_a_path_outside_the_lattice_has_none():
     lattice = decode(*random_case(np.random.default_rng(2)), 2.0).lattice
     assert word_confidences(lattice, [99, 98]) is None
 
 
 def drawn(scale, offset, count=20000, seed=3):
-    """Posteriors, and words that are right as often as the calibration says."""
+    """Posteriors, and words that are correct with the probability of the calibration."""
     rng = np.random.default_rng(seed)
     posteriors = rng.beta(3, 1, count)
     truth = np.array(Calibration(scale, offset).apply(posteriors))
@@ -53,7 +53,7 @@ def drawn(scale, offset, count=20000, seed=3):
 
 
 @pytest.mark.parametrize(("scale", "offset"), [(0.5, 1.0), (1.0, 0.0), (2.0, -1.0)])
-def test_fit_finds_the_curve_that_made_the_words(scale, offset):
+def test_fit_recovers_the_true_calibration(scale, offset):
     posteriors, correct = drawn(scale, offset)
     found = Calibration.fit(posteriors, correct)
     assert (found.scale, found.offset) == pytest.approx((scale, offset), abs=0.12)
@@ -68,13 +68,13 @@ def test_calibration_keeps_order_and_range():
 
 
 @pytest.mark.parametrize("correct", [[True] * 5, [False] * 5])
-def test_words_all_alike_give_a_finite_curve(correct):
+def test_words_of_one_kind_give_a_finite_calibration(correct):
     found = Calibration.fit([0.2, 0.5, 0.9, 1.0, 0.0], correct)
     assert np.isfinite([found.scale, found.offset]).all()
     assert (np.array(found.apply([0.5])) > 0.5) == correct[0]
 
 
-def test_error_and_coverage_by_hand():
+def test_error_and_coverage_of_a_small_example():
     confidences, correct = [0.95, 0.95, 0.15, 0.55], [True, False, False, True]
     # bins: 0.95 twice, half right: 0.45; 0.15: 0.15; 0.55: 0.45
     assert calibration_error(confidences, correct) == pytest.approx((2 * 0.45 + 0.15 + 0.45) / 4)
@@ -86,7 +86,7 @@ def test_error_and_coverage_by_hand():
     assert kept.tolist() == [0.5, 0.75, 1.0] and precise == pytest.approx([0.5, 2 / 3, 0.5])
 
 
-def test_halves_are_calibrated_on_each_other():
+def test_each_half_is_calibrated_on_the_other():
     posteriors, correct = drawn(0.5, 1.0, 4000)
     halves = np.arange(4000) % 2
     result = fit(posteriors, correct, halves)
@@ -95,13 +95,13 @@ def test_halves_are_calibrated_on_each_other():
     assert calibration_error(result.held_out, correct) < calibration_error(posteriors, correct)
 
 
-def test_words_are_judged_by_the_alignment():
+def test_correctness_comes_from_the_alignment():
     assert are_correct(["a", "x", "c", "d"], ["a", "b", "c"]) == [True, False, True, False]
     assert are_correct(["b"], ["a", "b"]) == [True]
     assert are_correct([], ["a"]) == []
 
 
-def test_no_words_leave_confidences_as_they_are(tmp_path):
+def test_without_words_confidences_do_not_change(tmp_path):
     result = fit(np.zeros(0), np.zeros(0, bool), np.zeros(0))
     assert result.calibration == Calibration() and "no word" in result.table()
     result.write(tmp_path / "calibration.json")

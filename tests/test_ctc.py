@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.criteria import ctc_greedy, ctc_loss, min_frames
+from asr.criteria import ctc_greedy, ctc_loss
 from asr.criteria.ctc import ctc_loss_reference
 from asr.errors import InputError
+from asr.tokens import min_frames
 
 torch_ctc = torch.nn.functional.ctc_loss
 
@@ -21,13 +22,13 @@ def brute_force(x, target, blank=0):
     for path in itertools.product(range(x.shape[1]), repeat=x.shape[0]):
         collapsed = [k for k, _ in itertools.groupby(path) if k != blank]
         if collapsed == list(target):
-            score = sum(float(x[t, k]) for t, k in enumerate(path))
-            total = max(total, score) + math.log1p(math.exp(-abs(total - score)))
+            log_prob = sum(float(x[t, k]) for t, k in enumerate(path))
+            total = max(total, log_prob) + math.log1p(math.exp(-abs(total - log_prob)))
     return -total
 
 
 def draw_batch(seed, frames=40, batch=5, vocabulary=9, longest=10, blank=0, dtype=torch.float32):
-    """Logits and targets of all lengths: full, empty, at the feasible minimum, with repeats."""
+    """Logits and targets of all kinds of length: full, empty, at the least number of frames, with repeats."""
     generator = torch.Generator().manual_seed(seed)
     x = 3 * torch.randn(frames, batch, vocabulary, generator=generator, dtype=dtype)
     labels = [k for k in range(vocabulary) if k != blank]
@@ -110,22 +111,22 @@ def test_gradient_of_log_probs_is_the_true_derivative():
         )
 
 
-def test_scores_need_not_be_normalised():
+def test_log_probs_need_not_be_normalised():
     x, target = torch.randn(7, 3, dtype=torch.float64) * 5, [1, 2]
     loss = ctc_loss(x[:, None], torch.tensor([target]), [7], [2], reduction="sum")
     assert float(loss) == pytest.approx(float(ctc_loss_reference(x, target)), rel=1e-12)
 
 
 @pytest.mark.parametrize("margin", [5.0, 16.0, 80.0, 1e4])
-def test_confident_scores_lose_no_digits(margin):
-    """Probabilities up to 1 - 1e-7 and beyond, right and wrong ones."""
+def test_confident_log_probs_keep_their_precision(margin):
+    """Probabilities up to 1 - 1e-7 and above, for correct and for wrong outputs."""
     frames, vocabulary = 300, 20
     generator = torch.Generator().manual_seed(3)
     targets = torch.randint(1, vocabulary, (2, 30), generator=generator)
     x = torch.randn(frames, 2, vocabulary, generator=generator) * 0.1
     for i in range(30):
         x[10 * i + 4, 0, targets[0, i]] += 2 * margin
-    x[:, :, 0] += margin  # utterance 0 is right, utterance 1 says only blank
+    x[:, :, 0] += margin  # utterance 0 is correct, utterance 1 is all blank
     lengths = [frames, frames], [30, 30]
     truth, grad = loss_and_grad(lambda x: torch_ctc(x.log_softmax(2), targets, *lengths, reduction="none"), x.double())
     loss, our_grad = loss_and_grad(lambda x: ctc_loss(x, targets, *lengths, reduction="none", logits=True), x)
@@ -133,7 +134,7 @@ def test_confident_scores_lose_no_digits(margin):
     torch.testing.assert_close(our_grad.double(), grad, rtol=0, atol=1e-5)
 
 
-def test_long_utterances_keep_their_digits():
+def test_long_utterances_keep_their_precision():
     x = torch.randn(3000, 1, 30, generator=torch.Generator().manual_seed(4))
     targets = torch.randint(1, 30, (1, 400), generator=torch.Generator().manual_seed(5))
     truth, grad = loss_and_grad(lambda x: torch_ctc(x.log_softmax(2), targets, [3000], [400]), x.double())
@@ -168,10 +169,10 @@ def test_impossible_label_and_nan():
         assert torch.isfinite(grad[:, :2]).all() and not grad[:, 1].any() and grad[:, 2].isnan().all()
 
 
-def test_scores_that_are_no_logarithms_cannot_make_an_impossible_target_possible():
+def test_positive_values_do_not_make_an_impossible_target_possible():
     targets = torch.full((1, 150), 2)
-    for score, truth in ((1e3 - 1, math.inf), (1e6, math.nan)):
-        loss = ctc_loss(torch.full((200, 1, 4), score), targets, [200], [150], reduction="sum")
+    for value, truth in ((1e3 - 1, math.inf), (1e6, math.nan)):
+        loss = ctc_loss(torch.full((200, 1, 4), value), targets, [200], [150], reduction="sum")
         assert float(loss) == truth or math.isnan(truth) and loss.isnan()
 
 
@@ -231,11 +232,11 @@ def test_half_types(dtype):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": torch.zeros(5, 4)}, r"needs floating \(T, N, V\)"),
-        ({"x": torch.zeros(5, 2, 4, dtype=torch.int64)}, r"needs floating \(T, N, V\)"),
+        ({"x": torch.zeros(5, 4)}, r"expected floating point \(T, N, V\)"),
+        ({"x": torch.zeros(5, 2, 4, dtype=torch.int64)}, r"expected floating point \(T, N, V\)"),
         ({"targets": torch.ones(3, 2, dtype=torch.int64)}, r"\(2, S\) padded"),
-        ({"targets": torch.ones(2, 2)}, "needs integers"),
-        ({"targets": torch.tensor([1, 2, 3])}, "3 joined labels"),
+        ({"targets": torch.ones(2, 2)}, "expected integers"),
+        ({"targets": torch.tensor([1, 2, 3])}, "the number of labels, 3"),
         ({"targets": torch.tensor([[1, 0], [1, 1]])}, "utterance 0 .* label 1: 0 is the blank"),
         ({"targets": torch.tensor([[1, 2], [4, 1]])}, r"utterance 1 .* 4 is outside 0\.\.3"),
         ({"input_lengths": [5, 6]}, r"utterance 1 .* input length 6 is outside 0\.\.5"),
@@ -243,14 +244,14 @@ def test_half_types(dtype):
         ({"target_lengths": [3, 1]}, r"target length 3 is outside 0\.\.2"),
         ({"target_lengths": [1, -1]}, r"target length -1"),
         ({"blank": 4}, "one of the 4 outputs"),
-        ({"reduction": "average"}, "knows none, sum, mean"),
+        ({"reduction": "average"}, "expected one of none, sum, mean"),
         ({"weights": torch.ones(3)}, r"weights have shape \(3,\)"),
-        ({"x": torch.zeros(5), "weights": torch.ones(3)}, r"needs floating \(T, N, V\)"),
-        ({"targets": torch.ones(2, 2, dtype=torch.complex64)}, "needs integers"),
+        ({"x": torch.zeros(5), "weights": torch.ones(3)}, r"expected floating point \(T, N, V\)"),
+        ({"targets": torch.ones(2, 2, dtype=torch.complex64)}, "expected integers"),
         ({"target_lengths": torch.tensor([True, True])}, "expected 2 integers"),
     ],
 )
-def test_bad_input_is_named(change, message):
+def test_bad_input_is_refused_with_the_reason(change, message):
     arguments = {
         "x": torch.zeros(5, 2, 4),
         "targets": torch.tensor([[1, 2], [3, 1]]),
@@ -267,12 +268,12 @@ def test_min_frames_counts_repeats():
     assert min_frames(torch.tensor([1, 2, 2])) == 4
 
 
-def test_greedy_drops_repeats_then_blanks():
+def test_greedy_merges_repeats_then_removes_blanks():
     paths = [[0, 1, 1, 0, 1, 2], [3, 3, 0, 0, 1, 1]]
     log_probs = torch.nn.functional.one_hot(torch.tensor(paths), 4).float()
     assert ctc_greedy(log_probs, [6, 3]) == [[1, 1, 2], [3]]
     assert ctc_greedy(log_probs, torch.tensor([0, 6]), blank=3) == [[], [0, 1]]
-    with pytest.raises(InputError, match="needs"):
+    with pytest.raises(InputError, match=r"expected \(N, F, V\)"):
         ctc_greedy(log_probs[0], [6])
     for wrong in (-1, 7):
         with pytest.raises(InputError, match=r"outside 0\.\.6"):

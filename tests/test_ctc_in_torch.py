@@ -30,7 +30,7 @@ def threads():
 
 
 def spoil(x, frames):
-    """The last utterance but one gets NaN, the last one too few frames."""
+    """The second to last utterance has NaN, the last one too few frames."""
     x[3, -2] = float("nan")
     frames[-2:] = torch.tensor([500, 1])
 
@@ -38,7 +38,7 @@ def spoil(x, frames):
 @pytest.mark.parametrize("batch", [1, 2, 3, 13])
 @pytest.mark.parametrize("logits", [False, True])
 def test_same_bits_for_any_number_of_threads(threads, batch, logits):
-    """Fewer utterances than threads, for which each is cut into blocks, and more."""
+    """Fewer utterances than threads, each split into blocks, and more."""
     x, targets, frames, sizes = draw_batch(8, batch=batch, **SIZES)
     if batch > 2:
         sizes[-1] = 60
@@ -91,12 +91,12 @@ def test_callers_in_several_threads(threads):
     assert not wrong
 
 
-def test_a_forked_child_has_threads_of_its_own():
-    """Only ours: torch's own threads are not there in a child, so all tensors are made before."""
+def test_a_forked_child_has_its_own_threads():
+    """Only our threads: a child has none of torch's threads, so all tensors are created before the fork."""
     x, targets, frames, sizes = draw_batch(11, batch=4, **SIZES)
     losses, _ = operators._outputs(x, targets, False)
     batch = operators.make_batch(operators._ctc, x, targets, frames, sizes, 0, False, True)
-    batch.forward(losses.data_ptr(), 0, 0, 2)  # the parent's threads are there now
+    batch.forward(losses.data_ptr(), 0, 0, 2)  # starts the parent's threads
     expected = losses.tolist()
     losses.zero_()
 
@@ -134,7 +134,7 @@ def test_operators_obey_torch():
 
 
 def test_compiled_gives_the_same():
-    """Once for all shapes: twelve of them pass with four compilations allowed."""
+    """One compilation serves all shapes: twelve shapes pass with four compilations allowed."""
     torch._dynamo.reset()
     compiled = torch.compile(
         lambda x, *rest: ctc_loss(x, *rest, logits=True), backend="aot_eager", fullgraph=True, dynamic=True
@@ -149,7 +149,7 @@ def test_compiled_gives_the_same():
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.integers(0, 3000), st.integers(0, 40), st.integers(1, 600), st.integers(0, 300), st.integers(1, 20))
-def test_the_size_of_the_state_is_the_same_in_python(frames, batch, vocabulary, longest, threads):
+def test_symbolic_state_size_equals_the_extensions(frames, batch, vocabulary, longest, threads):
     x = torch.empty(frames, batch, vocabulary, device="meta")
     size = operators._ctc.state_size(frames, batch, vocabulary, longest, threads)
     assert operators.symbolic_state_size(x, longest, threads) == size
@@ -167,10 +167,10 @@ def test_autocast():
     x, targets, frames, sizes = draw_batch(13)
     net = torch.nn.Linear(9, 9)
     with torch.autocast("cpu", torch.bfloat16):
-        scores = net(x)
-        assert scores.dtype == torch.bfloat16
-        loss = ctc_loss(scores, targets, frames, sizes, logits=True)
-    truth = ctc_loss(scores.float(), targets, frames, sizes, logits=True)
+        outputs = net(x)
+        assert outputs.dtype == torch.bfloat16
+        loss = ctc_loss(outputs, targets, frames, sizes, logits=True)
+    truth = ctc_loss(outputs.float(), targets, frames, sizes, logits=True)
     assert loss.dtype == torch.float32 and torch.equal(loss, truth)
     loss.backward()
     assert torch.isfinite(net.weight.grad).all() and net.weight.grad.any()
@@ -200,7 +200,7 @@ def test_two_processes_share_a_batch(tmp_path):
 
 
 class EmulatedBatch:
-    """What _ctc_cuda offers, over the emulation of tests/test_ctc_kernels.py; its arguments are addresses too."""
+    """The interface of _ctc_cuda over the emulation of tests/test_ctc_kernels.py; arguments are addresses as well."""
 
     library: ctypes.CDLL
 
@@ -265,14 +265,14 @@ for batch, threads in ((8, 1), (8, 2), (1, 2)):
     torch.set_num_threads(threads)
     sizes = torch.full((batch,), 400), torch.full((batch,), 40)
     losses, state = operators._outputs(x, targets, True)
-    grad, paths, scores = torch.empty_like(x), targets.new_empty((batch, 400)), torch.empty(batch, 400)
+    grad, paths, log_probs = torch.empty_like(x), targets.new_empty((batch, 400)), torch.empty(batch, 400)
     view = operators.make_batch(_ctc, x, targets, *sizes, 0, False, True)
     kept = state.data_ptr(), state.shape[1]
     for repeat in range(20):
         before = count()
         view.forward(losses.data_ptr(), *kept, threads)
         view.backward(*kept, losses.data_ptr(), grad.data_ptr(), *grad.stride()[:2], threads)
-        view.align(paths.data_ptr(), scores.data_ptr(), threads)
+        view.align(paths.data_ptr(), log_probs.data_ptr(), threads)
         calls = count() - before
     assert calls == 0, (batch, threads, calls)
 """

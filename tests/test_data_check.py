@@ -1,4 +1,4 @@
-"""The data doctor against corpora whose faults are planted: it finds those, no others, and never stops."""
+"""The data check on corpora with planted faults: it finds these and no others, and never stops."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,7 @@ TOKENS = Tokens.from_characters(["abcdefghijklmnopqrstuvwxyz "])
 
 
 def found(report):
-    """{id: sorted names of its findings}"""
+    """{id: sorted check names of its findings}"""
     names = {}
     for f in report.findings:
         names.setdefault(f.id, []).append(f.check)
@@ -55,7 +55,7 @@ def test_healthy(corpus, tmp_path):
     assert clean == [replace(u, duration_s=1.0) for u in manifest.read(path)]  # durations are filled in
 
 
-def test_every_fault_is_named(corpus, make_wav, tmp_path):
+def test_every_fault_is_reported(corpus, make_wav, tmp_path):
     good = make_wav("good.wav", speechlike(seed=99))
     (tmp_path / "zero.wav").touch()
     (tmp_path / "text.wav").write_text("this is no audio\n" * 50)
@@ -112,7 +112,7 @@ def test_every_fault_is_named(corpus, make_wav, tmp_path):
     assert (report.total, report.kept) == (18, 5)
     whys = {f.id: f.why for f in report.findings}
     assert "none.wav does not exist" in whys["missing"] and "'é'" not in whys["foreign"] and "é" in whys["foreign"]
-    assert "40 frames needed for 40 tokens, 33 are there" in whys["crowded"]
+    assert "40 tokens need 40 output frames, the audio has 33" in whys["crowded"]
 
 
 def test_files_of_the_report(corpus, tmp_path):
@@ -131,20 +131,20 @@ def test_files_of_the_report(corpus, tmp_path):
     assert (tmp_path / "out/train.report.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_table_names_some_and_counts_all(corpus, tmp_path):
+def test_table_lists_some_and_counts_all(corpus, tmp_path):
     path = corpus(**{f"u{i}": Utterance("", f"gone{i}.wav", text="x") for i in range(8)})
     table = check(path, tmp_path / "out").table()
     assert "u4: " in table and "u5: " not in table and "... and 3 more" in table
     assert check(path, tmp_path / "out").kept == 0
 
 
-def test_without_tokens_text_is_free(corpus, tmp_path, make_wav):
+def test_without_a_token_table_any_text_is_accepted(corpus, tmp_path, make_wav):
     path = corpus(a=Utterance("", str(make_wav("a.wav", 0.1)), text="één " * 100))
     assert found(check(path, tmp_path / "out")) == {}
 
 
 def test_ctc_length(corpus, make_wav, tmp_path):
-    """200 drawn texts against the shortest alignment: a frame for each token, a blank wherever two equal ones meet."""
+    """200 random texts against the shortest alignment: one frame per token, one blank between equal neighbours."""
     rng, utterances, expected = np.random.default_rng(1), {}, {}
     for i in range(200):
         frames = int(rng.integers(1, 17))
@@ -172,7 +172,7 @@ def test_phones(corpus, make_wav, tmp_path):
 
 
 def test_against(corpus, make_wav, tmp_path):
-    """The same audio is found in another container and under another name; other takes of a text are only told."""
+    """The same audio is found in another container and under another name; other takes of a text are only a warning."""
     take = np.round(speechlike(seed=50) * 32767).astype(np.int16)
     test = corpus(
         "test",
@@ -194,7 +194,7 @@ def test_against(corpus, make_wav, tmp_path):
 
 
 def test_segments_of_one_recording(corpus, make_wav, tmp_path):
-    """Cut from one file they are no duplicates, and a first segment says nothing about the file's duration."""
+    """Segments of one file are not duplicates, and a first segment gives no warning about the file's duration."""
     wav = str(make_wav("a.wav", 4.0))
     path = corpus(**{f"u{i}": Utterance("", wav, start_s=float(i), duration_s=1.0, text="one") for i in range(4)})
     report = check(path, tmp_path / "out", TOKENS, frame_s=0.03)
@@ -203,7 +203,7 @@ def test_segments_of_one_recording(corpus, make_wav, tmp_path):
 
 @pytest.mark.parametrize("amplitude, name", [(1.0, []), (0.999, []), (3.0, ["clipped"]), (1e-5, ["silent"])])
 def test_levels(corpus, make_wav, tmp_path, amplitude, name):
-    """A tone at full scale is not clipped, a tone cut at full scale is; loud and soft channels are seen alone."""
+    """A tone at full scale is not clipped, a tone cut at full scale is; channels are examined separately."""
     t = np.arange(16000) / 16000
     tone = np.clip(amplitude * np.sin(2 * np.pi * 220 * t), -1, 1)
     for subtype in ("PCM_16", "FLOAT"):
@@ -235,7 +235,7 @@ def test_stored_features(corpus, tmp_path):
     }
 
 
-def test_a_decoder_that_fails_stops_nothing(corpus, tmp_path, monkeypatch):
+def test_a_failing_decoder_does_not_stop_the_check(corpus, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("codec exploded")
 
@@ -265,7 +265,7 @@ def test_every_check_has_one_severity():
 
 
 def test_real_recordings(shared_data, tmp_path):
-    """The takes of a speaker are no copies of each other, all files are sound, and 8 kHz is told."""
+    """Takes of a speaker are not duplicates, all files are valid, and 8 kHz gives a warning."""
     utterances = [u for u in manifest.read(shared_data / "fsdd/manifest.jsonl") if u.speaker == "george"]
     for split in ("train", "test"):
         manifest.write(tmp_path / f"{split}.jsonl", [u for u in utterances if u.extra["split"] == split])
@@ -282,7 +282,7 @@ def test_real_features(shared_data, tmp_path):
     assert check(tmp_path / "an4.jsonl", tmp_path, tokens, frame_s=0.02).findings == []
 
 
-def test_named_manifests_are_held_against_the_first(corpus, tmp_path, capsys):
+def test_given_manifests_are_checked_against_the_first(corpus, tmp_path, capsys):
     take = speechlike(seed=50)
     train = corpus("first", a=take, b=None)
     test = corpus("second", c=take, d=Utterance("", str(next(tmp_path.glob("first/b.wav"))), text="né"))

@@ -1,4 +1,4 @@
-"""Words and times out of log-probs whose answer is known."""
+"""Words and times from log-probs with a known answer."""
 
 import itertools
 import math
@@ -36,7 +36,7 @@ def collapse(alignment):
 
 
 class FakeDecoder:
-    """Says what the test told it to find."""
+    """Returns the hypothesis that the test sets."""
 
     def __init__(self, labels, alignment, complete=True):
         self.path = SimpleNamespace(labels=labels, alignment=np.array(alignment), cost=1.5, complete=complete)
@@ -71,7 +71,7 @@ def test_greedy_words_and_times():
     assert hypo.text == "ab ba" and hypo.id == "u" and hypo.duration_s == 0.5 and hypo.complete
     assert hypo.words == [
         Word("ab", 0.03, 0.25, 0.9),  # 5 frames + 0.1 s, which is less than half the gap of 8 frames
-        Word("ba", 0.39, 0.48, 0.9),  # nothing follows: to the end, which is nearer than 0.1 s
+        Word("ba", 0.39, 0.48, 0.9),  # no word follows: to the end, which is closer than 0.1 s
     ]
     assert hypo.cost == pytest.approx(-16 * math.log(0.9), rel=1e-5)
 
@@ -114,7 +114,7 @@ def test_graph_words_times_and_confidence():
 
 
 def brute_force_matches(tokens, spellings, between):
-    """All ways to spell the words with the tokens, tokens of `between` thrown in anywhere between words."""
+    """All ways to spell the words with the tokens, with tokens of `between` between words."""
     if not spellings:
         return [[]] if all(t in between for t in tokens) else []
     ways = []
@@ -133,7 +133,7 @@ SPELLING = st.lists(st.integers(1, 3), min_size=1, max_size=3).map(tuple)
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.data(), st.lists(st.lists(SPELLING, min_size=1, max_size=3), min_size=1, max_size=5))
-def test_match_is_one_of_all_possible(data, spellings):
+def test_match_is_a_valid_one(data, spellings):
     tokens = []
     for variants in spellings:
         tokens += data.draw(st.lists(st.just(3), max_size=2)) + list(data.draw(st.sampled_from(variants)))
@@ -143,7 +143,7 @@ def test_match_is_one_of_all_possible(data, spellings):
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.lists(st.integers(1, 3), max_size=8), st.lists(st.lists(SPELLING, min_size=1, max_size=2), max_size=4))
-def test_match_is_refused_only_when_there_is_none(tokens, spellings):
+def test_match_is_refused_only_if_there_is_none(tokens, spellings):
     possible = brute_force_matches(tokens, spellings, {3})
     if possible:
         assert match_words(tokens, spellings, {3}) in possible
@@ -156,17 +156,17 @@ def test_match_is_refused_only_when_there_is_none(tokens, spellings):
 @pytest.mark.parametrize(
     ("tokens", "spans"),
     [
-        ([1, 2, 1], [[0, 1], [2]]),  # the last word is half said
-        ([1, 2], [[0, 1]]),  # the graph named it before it was said at all
-        ([1, 2, 1, 3, 2], [[0, 1], [2, 3]]),  # said, but not named yet
+        ([1, 2, 1], [[0, 1], [2]]),  # the last word is incomplete
+        ([1, 2], [[0, 1]]),  # the graph output the word before its tokens
+        ([1, 2, 1, 3, 2], [[0, 1], [2, 3]]),  # spoken, but not output yet
         ([], []),
     ],
 )
-def test_incomplete_paths_keep_what_was_heard(tokens, spans):
+def test_incomplete_paths_keep_the_recognised_words(tokens, spans):
     assert match_words(tokens, [[(1, 2)], [(1, 3)]], set(), complete=False) == spans
 
 
-def test_incomplete_hypothesis_has_no_unheard_word():
+def test_incomplete_hypothesis_has_no_word_without_tokens():
     lexicon = {"ab": [("a", "b")], "b": [("b",)]}
     searcher = fake_searcher(["ab", "b"], [2, 3, 0], lexicon, TOKENS, complete=False)
     hypo = decode_log_probs(log_probs_of([2, 3, 0], 4), searcher, FRAME_S)
@@ -208,7 +208,7 @@ LEXICON = {
 
 @pytest.fixture(scope="module")
 def phone_searcher(tmp_path_factory):
-    """Over a real compiled graph with homophones, variants, prefixes and silence."""
+    """A searcher over a compiled graph with homophones, variants, prefixes and silence."""
     folder = tmp_path_factory.mktemp("phones")
     lexicon = Lexicon(LEXICON)
     tokens = Tokens([BLANK, "SIL", *lexicon.units()])
@@ -223,7 +223,7 @@ def phone_searcher(tmp_path_factory):
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.data(), st.lists(st.sampled_from(["one", "eighty", "tea", "a"]), min_size=1, max_size=6))
 def test_compiled_graph_places_each_word(phone_searcher, data, words):
-    """Spoken phone by phone into a known alignment; a reading may differ only where phones are shared, not in place."""
+    """For a known alignment of phones, words may differ only if their phones are equal, and times not at all."""
     searcher, tokens = phone_searcher
     alignment, spans = [0], []
     for word in words:
@@ -241,12 +241,12 @@ def test_compiled_graph_places_each_word(phone_searcher, data, words):
     if hypo.text.split() == words:
         assert [w.start_s for w in hypo.words] == [round(0.01 * start, 3) for start, _ in spans]
         assert all(0.01 * end <= w.end_s + 1e-6 for (_, end), w in zip(spans, hypo.words, strict=True))
-    else:  # "a tea" sounds like "eighty"
+    else:  # "a tea" is pronounced like "eighty"
         assert hypo.text.replace("a tea", "eighty") == " ".join(words).replace("a tea", "eighty")
     assert all(w.confidence == 0.999 for w in hypo.words)
 
 
-def test_speech_cut_off_in_mid_word(phone_searcher):
+def test_speech_that_ends_within_a_word(phone_searcher):
     searcher, tokens = phone_searcher
     alignment = [k for unit in ("T", "IY", "SIL", "W", "AH") for k in (*tokens.encode([unit]), 0)]
     certain = np.where(np.arange(len(tokens)) == np.array(alignment)[:, None], 0.0, -np.inf)
@@ -292,7 +292,7 @@ def test_hypotheses_survive_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(("line", "says"), [("{}", ":1: field 'id'"), ("[1]", ":1: not a hyp"), ("{", ":1: not a hyp")])
-def test_bad_hypothesis_lines_are_named(tmp_path, line, says):
+def test_bad_hypothesis_lines_are_refused(tmp_path, line, says):
     path = tmp_path / "hyp.jsonl"
     path.write_text(line + "\n")
     with pytest.raises(InputError, match=says):

@@ -1,4 +1,4 @@
-"""The dynamic graph against brute force and against the compiled one; new words and slots against a longer way."""
+"""Dynamic graphs against brute force and against static graphs; new words and slots against a longer computation."""
 
 import math
 import random
@@ -18,7 +18,7 @@ from asr.graph import compile_graph
 from asr.graph.dynamic import NGRAM, TREE, Language, compile_dynamic
 from asr.graph.lexicon_fst import spell
 from asr.graph.opened import Graph
-from asr.graph.tree import HEADER, write_tree
+from asr.graph.tree_file import HEADER, write_tree
 from asr.search.decoder import Decoder
 from asr.search.space import DynamicSpace, SearchSpace
 from asr.text.lexicon import Lexicon
@@ -26,7 +26,7 @@ from asr.tokens import Tokens
 
 
 def make_language(rng, mode, folder, slots=()):
-    """A random language in a folder: (tokens, lexicon, n-grams, its space)."""
+    """Writes a random language to a folder: (tokens, lexicon, n-grams, search space)."""
     tokens, silence = tokens_of(mode), MODES[mode][0]
     lexicon = random_lexicon(rng)
     ngrams = random_ngrams(rng, [*lexicon.pronunciations, "oov", *slots], rng.choice([1, 2, 3]))
@@ -35,8 +35,8 @@ def make_language(rng, mode, folder, slots=()):
     return tokens, lexicon, ngrams, SearchSpace.read(folder / "graph", tokens)
 
 
-def best(space, scores, **options):
-    path = Decoder(space.graph, **EXACT, **options).decode((-scores).astype(np.float32))
+def best(space, frame_costs, **options):
+    path = Decoder(space.graph, **EXACT, **options).decode((-frame_costs).astype(np.float32))
     return tuple(space.words[label] for label in path.labels), path.cost
 
 
@@ -49,15 +49,15 @@ def no_pronunciation(words):
 def test_best_path_equals_brute_force(mode, seed, tmp_path):
     tokens, lexicon, ngrams, space = make_language(random.Random(seed), mode, tmp_path)
     for frames in (1, 3, 5):
-        scores = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
-        costs = brute_force(scores, tokens, lexicon, *MODES[mode], lambda w: sentence_cost(ngrams, w))
-        words, cost = best(space, scores)
+        frame_costs = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
+        costs = brute_force(frame_costs, tokens, lexicon, *MODES[mode], lambda w: sentence_cost(ngrams, w))
+        words, cost = best(space, frame_costs)
         assert cost == pytest.approx(min(costs.values()), abs=1e-4)
         assert costs[words] == pytest.approx(cost, abs=1e-4)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_lattices_equal_those_of_the_compiled_graph(mode, tmp_path):
+def test_lattices_equal_those_of_the_static_graph(mode, tmp_path):
     for seed in range(8):
         tokens, lexicon, _, space = make_language(random.Random(seed), mode, tmp_path)
         compile_graph(tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "static", MODES[mode][0], draw_states=0)
@@ -72,7 +72,7 @@ def test_lattices_equal_those_of_the_compiled_graph(mode, tmp_path):
         assert all(found[1][words] == pytest.approx(cost, abs=1e-3) for words, cost in found[0].items())
 
 
-def test_a_build_that_fails_leaves_the_graph_as_it_was(tmp_path):
+def test_a_failed_build_keeps_the_old_graph(tmp_path):
     tokens, lexicon, _, _ = make_language(random.Random(3), "plain", tmp_path)
     before = {file.name: file.read_bytes() for file in (tmp_path / "graph").iterdir()}
     (tmp_path / "bad.arpa").write_text("\\data\\\nngram 1=2\n\n\\1-grams:\n-1 </s>\n\\end\\\n")
@@ -82,7 +82,7 @@ def test_a_build_that_fails_leaves_the_graph_as_it_was(tmp_path):
     assert {file.name: file.read_bytes() for file in (tmp_path / "graph").iterdir()} == before
 
 
-def test_another_language_model_needs_no_other_tree(tmp_path):
+def test_a_new_language_model_keeps_the_tree(tmp_path):
     rng = random.Random(3)
     tokens, lexicon, _, _ = make_language(rng, "plain", tmp_path)
     tree = (tmp_path / "graph" / TREE).read_bytes()
@@ -91,14 +91,14 @@ def test_another_language_model_needs_no_other_tree(tmp_path):
     compile_dynamic(tokens, lexicon, tmp_path / "other.arpa", tmp_path / "both")
     (tmp_path / "graph" / NGRAM).write_bytes((tmp_path / "both" / NGRAM).read_bytes())
     assert (tmp_path / "graph" / TREE).read_bytes() == tree
-    scores = np.random.default_rng(3).exponential(2.0, (5, len(tokens)))
-    assert best(SearchSpace.read(tmp_path / "graph", tokens), scores) == best(
-        SearchSpace.read(tmp_path / "both", tokens), scores
+    frame_costs = np.random.default_rng(3).exponential(2.0, (5, len(tokens)))
+    assert best(SearchSpace.read(tmp_path / "graph", tokens), frame_costs) == best(
+        SearchSpace.read(tmp_path / "both", tokens), frame_costs
     )
 
 
 def zipf_language(folder, words=300, seed=5):
-    """A language large enough that a search grows thousands of states."""
+    """A language so large that a search composes thousands of states."""
     rng = np.random.default_rng(seed)
     tokens = Tokens(["<blk>", *"abcdefgh"])
     spellings = {f"w{i}": ["".join(rng.choice(list("abcdefgh"), rng.integers(2, 9)))] for i in range(words)}
@@ -112,7 +112,7 @@ def zipf_language(folder, words=300, seed=5):
     return tokens, Lexicon(spellings)
 
 
-def test_threads_streams_and_a_small_memory_change_nothing(tmp_path):
+def test_results_do_not_depend_on_threads_chunks_or_cache_size(tmp_path):
     tokens, lexicon = zipf_language(tmp_path)
     compile_graph(tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "static", draw_states=0)
     rng = np.random.default_rng(0)
@@ -126,7 +126,7 @@ def test_threads_streams_and_a_small_memory_change_nothing(tmp_path):
     for u, words in zip(utterances, want, strict=True):
         assert [language.tree.words[x] for x in decoder.decode(u).labels] == words
         largest = max(largest, graph.core.num_bytes)
-    assert 300_000 < largest < 6_000_000  # begun anew, not for ever larger
+    assert 300_000 < largest < 6_000_000  # restarted, not ever larger
     shared = Decoder(language.graph(), beam=20.0)
     assert [[language.tree.words[x] for x in p.labels] for p in shared.decode_batch(utterances, 4)] == want
     stream = shared.stream()
@@ -135,7 +135,7 @@ def test_threads_streams_and_a_small_memory_change_nothing(tmp_path):
     assert [language.tree.words[x] for x in stream.finish().labels] == want[0]
 
 
-def test_a_stream_keeps_the_graph_that_it_began_with(tmp_path):
+def test_a_stream_keeps_the_graph_it_started_with(tmp_path):
     tokens, _ = zipf_language(tmp_path)
     language = Language.open(tmp_path / "graph")
     rng = np.random.default_rng(0)
@@ -153,7 +153,7 @@ def test_a_stream_keeps_the_graph_that_it_began_with(tmp_path):
 
 
 @pytest.mark.parametrize("name", [TREE, NGRAM])
-def test_damage_is_refused(name, tmp_path):
+def test_damaged_files_are_refused(name, tmp_path):
     tokens = make_language(random.Random(1), "silence", tmp_path)[0]
     path = tmp_path / "graph" / name
     good = path.read_bytes()
@@ -163,7 +163,7 @@ def test_damage_is_refused(name, tmp_path):
         with pytest.raises(InputError):
             Language.open(tmp_path / "graph")
     num_refused = 0
-    for _ in range(300):  # whatever it says now, it is refused or can be searched
+    for _ in range(300):  # the changed file is refused or can be searched
         bad = bytearray(good)
         bad[rng.integers(len(bad))] ^= 1 << rng.integers(8)
         path.write_bytes(bad)
@@ -178,7 +178,7 @@ def test_damage_is_refused(name, tmp_path):
         Language.open(tmp_path / "graph")
 
 
-def test_a_compiled_graph_opens_as_before(tmp_path):
+def test_a_static_graph_opens_as_before(tmp_path):
     tokens, lexicon = tokens_of("plain"), Lexicon({"x": ["ab"]})
     write_arpa(random_ngrams(random.Random(1), ["x"], 2), tmp_path / "lm.arpa")
     compile_graph(tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "graph", draw_states=0)
@@ -190,7 +190,7 @@ def random_frames(tokens, frames):
     return np.log(np.random.default_rng(0).dirichlet(np.full(len(tokens), 0.1), frames) + 1e-6).astype(np.float32)
 
 
-def test_what_outgrows_the_limit_is_refused_and_the_next_begins_anew(tmp_path):
+def test_an_utterance_above_the_limit_is_refused_and_the_next_starts_empty(tmp_path):
     tokens, _ = zipf_language(tmp_path)
     language = Language.open(tmp_path / "graph")
     u = random_frames(tokens, 60)
@@ -201,7 +201,7 @@ def test_what_outgrows_the_limit_is_refused_and_the_next_begins_anew(tmp_path):
         with pytest.raises(InputError, match="no further than its 1 MB"):
             decoder.decode(u)
         assert graph.core.num_bytes < 2 << 20
-        found = decoder.decode(u[:4])  # the full graph is not asked again
+        found = decoder.decode(u[:4])  # the full graph is not used again
         assert (found.labels, found.cost) == (want.labels, want.cost)
     stream = decoder.stream()
     with pytest.raises(InputError, match="no further"):
@@ -216,7 +216,7 @@ def test_what_outgrows_the_limit_is_refused_and_the_next_begins_anew(tmp_path):
 def test_idle_decoders_hold_no_graph(tmp_path):
     tokens, _ = zipf_language(tmp_path)
     u = random_frames(tokens, 20)
-    graph = Language.open(tmp_path / "graph").graph(cache_bytes=1, most_bytes=4 << 30)  # of addresses
+    graph = Language.open(tmp_path / "graph").graph(cache_bytes=1, most_bytes=4 << 30)  # address space
     decoders = [Decoder(graph, beam=8.0) for _ in range(5)]
     decoders[0].decode(u)
     status = Path("/proc/self/statm")
@@ -228,7 +228,7 @@ def test_idle_decoders_hold_no_graph(tmp_path):
     assert (int(status.read_text().split()[0]) - before) * 4096 < 3 << 30
 
 
-def test_questions_about_a_graph_do_not_throw_it_away(tmp_path):
+def test_properties_of_a_graph_do_not_discard_it(tmp_path):
     tokens, _ = zipf_language(tmp_path)
     graph = Language.open(tmp_path / "graph").graph(cache_bytes=1)
     Decoder(graph, beam=8.0).decode(random_frames(tokens, 20))
@@ -237,7 +237,7 @@ def test_questions_about_a_graph_do_not_throw_it_away(tmp_path):
     assert graph.num_states == grown > 100
 
 
-def test_others_run_while_a_language_is_opened_and_a_search_begins(tmp_path):
+def test_other_threads_run_while_a_language_is_opened_and_a_search_starts(tmp_path):
     words = [f"w{i}" for i in range(40_000)]
     letters = "abcdefgh"
     lexicon = Lexicon({w: [tuple(letters[i // 8**k % 8] for k in range(6))] for i, w in enumerate(words)})
@@ -255,7 +255,7 @@ def test_others_run_while_a_language_is_opened_and_a_search_begins(tmp_path):
             time.sleep(1e-4)
             ticks.append(1)
 
-    def ticks_during(call):  # a thread that sleeps wakes up only where the call lets it
+    def ticks_during(call):  # a sleeping thread wakes up only if the call releases the lock
         for _ in range(50):
             before = len(ticks)
             call()
@@ -281,7 +281,7 @@ def test_others_run_while_a_language_is_opened_and_a_search_begins(tmp_path):
 @pytest.mark.parametrize(
     ("field", "label"), [("max_label", 2**31 - 1), ("silence", 1), ("separator", 1), ("silence", -1)]
 )
-def test_labels_that_none_can_be_are_refused(field, label, tmp_path):
+def test_invalid_labels_are_refused(field, label, tmp_path):
     make_language(random.Random(1), "silence", tmp_path)
     data = bytearray((tmp_path / "graph" / TREE).read_bytes())
     np.frombuffer(data, HEADER, 1)[field] = label
@@ -290,7 +290,7 @@ def test_labels_that_none_can_be_are_refused(field, label, tmp_path):
         Language.open(tmp_path / "graph")
 
 
-def test_the_blank_spells_no_word(tmp_path):
+def test_the_blank_in_a_new_word_is_refused(tmp_path):
     tokens, lexicon, _, _ = make_language(random.Random(1), "plain", tmp_path)
     words = list(lexicon.pronunciations)
     spellings = spell(words, lexicon, tokens, None, None)

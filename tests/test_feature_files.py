@@ -1,4 +1,4 @@
-"""Stored features: Kaldi archives, Sphinx cepstra, numpy arrays; and the extraction of a corpus into them."""
+"""Stored features: Kaldi archives, Sphinx cepstra, numpy arrays; and extracting the features of a corpus."""
 
 import json
 import pickle
@@ -51,7 +51,7 @@ def test_sphinx_cepstra_in_either_byte_order(tmp_path: Path, matrix: np.ndarray,
 
 
 @pytest.mark.skipif(not AN4.exists(), reason="../shared/data/an4 is absent")
-def test_bands_hold_what_the_cepstra_say() -> None:
+def test_bands_transform_back_to_the_cepstra() -> None:
     cepstra = np.random.default_rng(2).normal(0, 1, (7, 13)).astype(np.float32)
     bands = cepstra_to_bands(cepstra)
     assert bands.shape == (7, 40)
@@ -59,7 +59,7 @@ def test_bands_hold_what_the_cepstra_say() -> None:
     np.testing.assert_allclose((bands[:, None] * np.cos(angles)).mean(2), cepstra, atol=1e-5)  # Sphinx's transform
 
 
-def test_an4_cepstra_last_as_long_as_their_manifest_says() -> None:
+def test_an4_cepstra_have_the_durations_of_their_manifest() -> None:
     for utterance in manifest.read(AN4 / "manifest.jsonl")[::100]:
         features = load_features(utterance.features)
         assert features.shape[1] == 13
@@ -75,7 +75,7 @@ def test_numpy_arrays_become_float32(tmp_path: Path, matrix: np.ndarray, dtype: 
 
 
 def bad_files(folder: Path, matrix: np.ndarray) -> dict[str, str]:
-    """Path -> words that the error must hold."""
+    """Path -> words that the error message must contain."""
     holed = matrix.copy()
     holed[7, 3] = np.nan
     np.save(folder / "nan.npy", holed)
@@ -107,18 +107,18 @@ def bad_files(folder: Path, matrix: np.ndarray) -> dict[str, str]:
         "nan.mfc": "frame 7",
         "twelve.mfc": "dimension 13",
         "cut.ark:2": "damaged",
-        "evil.ark:2": "no Kaldi matrix",
-        "whole.ark:9": "no Kaldi matrix",
-        "whole.ark:99999": "no Kaldi matrix",
+        "evil.ark:2": "is not a Kaldi matrix",
+        "whole.ark:9": "is not a Kaldi matrix",
+        "whole.ark:99999": "is not a Kaldi matrix",
         "vector.ark:2": "shape",
         "whole.ark": "OFFSET",
-        "a.txt": "no feature file",
+        "a.txt": "is not a feature file",
         "missing.npy": "does not exist",
         "missing.ark:5": "does not exist",
     }
 
 
-def test_bad_files_are_named_with_what_is_wrong(tmp_path: Path, matrix: np.ndarray) -> None:
+def test_bad_files_are_refused_with_the_reason(tmp_path: Path, matrix: np.ndarray) -> None:
     for name, words in bad_files(tmp_path, matrix).items():
         with pytest.raises(InputError, match=words) as raised:
             load_features(tmp_path / name)
@@ -143,7 +143,7 @@ def config(**features) -> Config:
     return Config(features=FeaturesConfig(kind="mfcc", num_bins=23, **features))
 
 
-def test_extraction_then_stored_equals_features_at_once(corpus: Path, capsys: pytest.CaptureFixture) -> None:
+def test_stored_features_equal_features_from_audio(corpus: Path, capsys: pytest.CaptureFixture) -> None:
     cfg = config(deltas=1, cmvn="utterance")
     output = extract(corpus, corpus.parent / "out.jsonl", cfg)
     utterances = manifest.read(output)
@@ -161,7 +161,7 @@ def test_extraction_then_stored_equals_features_at_once(corpus: Path, capsys: py
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_extraction_goes_on_where_it_stopped(corpus: Path) -> None:
+def test_extraction_continues_where_it_stopped(corpus: Path) -> None:
     folder = corpus.parent / "out"
     extract(corpus, corpus.parent / "out.jsonl", config())
     kept, lost = sorted(folder.glob("*.npy"))[:2]

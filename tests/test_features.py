@@ -30,7 +30,7 @@ def features_of(frontend: FrontEnd, samples: np.ndarray) -> torch.Tensor:
 
 
 def speechlike(seconds: float, rate_hz: int = 16000, seed: int = 0) -> np.ndarray:
-    """Noise and a tone, loud and soft by turns, rounded to 16 bits with an offset as sound cards have it."""
+    """Noise and a tone, alternately loud and soft, rounded to 16 bits, with a DC offset as sound cards have."""
     rng = np.random.default_rng(seed)
     t = np.arange(int(seconds * rate_hz)) / rate_hz
     sound = 0.1 * rng.standard_normal(len(t)) + 0.3 * np.sin(2 * np.pi * 440 * t)
@@ -98,7 +98,7 @@ def test_parity_with_peers(peer: str, options: dict) -> None:
 @pytest.mark.parametrize("kind", ["logmel", "mfcc"])
 @pytest.mark.parametrize("corpus", ["fsdd", "yesno", "prompts_en", "pansori", "noise"])
 def test_parity_on_real_recordings(corpus: str, kind: str, peer: str) -> None:
-    """Within 1e-3 on frames no bin of which lies 70 dB below the frame's energy.
+    """Within 1e-3 on frames in which no bin is 70 dB below the energy of the frame.
 
     Below that a float32 FFT resolves nothing: on compressed recordings without high frequencies the peers differ
     from one another by up to 4e-2 there.
@@ -117,13 +117,13 @@ def test_parity_on_real_recordings(corpus: str, kind: str, peer: str) -> None:
 
 
 @pytest.mark.parametrize("level", [0.0, 1000 / 32768, -0.5])
-def test_constant_signal_is_the_epsilon_floor(level: float) -> None:
+def test_a_constant_signal_gives_the_floor(level: float) -> None:
     features = features_of(front_end(), np.full(4000, level, dtype=np.float32))
     assert torch.all(features == math.log(torch.finfo(torch.float32).eps))
 
 
 def kaldi_in_double_precision(cfg: FeaturesConfig, samples: np.ndarray) -> np.ndarray:
-    """Kaldi's definition written out in float64, for a rate and window of whole samples."""
+    """Kaldi's definition in float64, for a window of a whole number of samples."""
     rate_hz = cfg.sample_rate_hz
     width, shift = int(cfg.window_ms * rate_hz / 1000), int(cfg.shift_ms * rate_hz / 1000)
     frames = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float64) * 32768, width)[::shift]
@@ -177,7 +177,7 @@ def test_wave_gives_the_samples_of_each_window_without_their_mean() -> None:
     np.testing.assert_allclose(features[3], samples[480:880] - samples[480:880].mean(), atol=1e-6)
 
 
-def test_dither_adds_noise_of_its_level() -> None:
+def test_dither_adds_noise_of_the_given_level() -> None:
     torch.manual_seed(0)
     quiet, loud = (features_of(front_end(dither=d), np.zeros(16000, dtype=np.float32)) for d in (1.0, 10.0))
     assert float((loud - quiet).mean()) == pytest.approx(2 * math.log(10), abs=0.1)
@@ -198,7 +198,7 @@ def slow_deltas(x: np.ndarray, orders: int) -> np.ndarray:
 
 @pytest.mark.parametrize("orders", [1, 2, 3])
 @pytest.mark.parametrize("frames", [1, 2, 5, 30])
-def test_deltas_are_kaldis(orders: int, frames: int) -> None:
+def test_deltas_equal_kaldis(orders: int, frames: int) -> None:
     x = np.random.default_rng(frames).standard_normal((frames, 4)).astype(np.float32)
     found = features_of(front_end("stored", num_bins=4, deltas=orders), x)
     np.testing.assert_allclose(found, slow_deltas(x, orders), atol=1e-5)
@@ -208,7 +208,9 @@ def test_deltas_are_kaldis(orders: int, frames: int) -> None:
 @pytest.mark.parametrize("cmvn", ["none", "global", "utterance", "running"])
 @settings(max_examples=5, deadline=None, derandomize=True)
 @given(data=st.data(), deltas=st.integers(0, 2), seed=st.integers(0, 99))
-def test_batch_alone_and_stream_agree(kind: str, cmvn: str, data: st.DataObject, deltas: int, seed: int) -> None:
+def test_batch_single_utterance_and_stream_agree(
+    kind: str, cmvn: str, data: st.DataObject, deltas: int, seed: int
+) -> None:
     frontend = front_end(kind, cmvn, deltas=deltas, num_bins=23)
     stored = kind == "stored"
     inputs = [
@@ -233,11 +235,11 @@ def test_batch_alone_and_stream_agree(kind: str, cmvn: str, data: st.DataObject,
 
 
 def parts(cuts: list[int], length: int) -> list[int]:
-    """Cut points -> sizes of the pieces, some of them empty."""
+    """Cut points -> sizes of the chunks, some of them empty."""
     return np.diff([0, *sorted(cuts), length]).tolist()
 
 
-def test_long_batches_are_computed_in_blocks_without_a_seam() -> None:
+def test_long_batches_computed_in_blocks_equal_one_block() -> None:
     samples = torch.from_numpy(speechlike(15.0))
     frontend = front_end("mfcc", cmvn="running")
     features, _ = frontend(samples.expand(2, -1), torch.tensor([len(samples)] * 2))
@@ -257,7 +259,7 @@ def test_utterance_cmvn_gives_zero_mean_and_unit_deviation() -> None:
     torch.testing.assert_close(features.std(0, correction=0), torch.ones(13), rtol=0, atol=1e-5)
 
 
-def test_global_statistics_over_batches_are_those_of_all_frames() -> None:
+def test_global_statistics_over_batches_equal_those_of_all_frames() -> None:
     frontend, plain = front_end("mfcc", "global", deltas=1), front_end("mfcc", deltas=1)
     batch = torch.randn(6, 8000) * torch.rand(6, 1)
     lengths = torch.tensor([8000, 100, 5000, 4000, 7999, 2000])
@@ -307,7 +309,7 @@ def test_only_global_statistics_are_saved(cmvn: str, kept: list[str]) -> None:
         (dict(high_hz=9000.0), "8000"),
     ],
 )
-def test_senseless_configurations_are_named(options: dict, words: str) -> None:
+def test_invalid_configurations_are_refused(options: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
         FrontEnd(FeaturesConfig(**options))
 

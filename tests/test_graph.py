@@ -1,4 +1,4 @@
-"""Graphs against brute force: every frame string, every reading of its tokens, every way through the n-gram."""
+"""Graphs against brute force: all frame sequences, all token sequences of a word sequence, all paths of the n-gram."""
 
 import itertools
 import json
@@ -14,12 +14,12 @@ from asr.errors import InputError
 from asr.graph import compile_graph, word_graph
 from asr.graph.automaton import Automaton
 from asr.graph.draw import dot, draw, find_dot
-from asr.graph.expand import Forest
 from asr.graph.grammar import ngram_grammar, word_grammar
 from asr.graph.lexicon_fst import disambiguate, lexicon_fst, spell
 from asr.graph.minimize import minimize
 from asr.graph.pack import unpack
 from asr.graph.preflight import check
+from asr.graph.spelling_trees import Forest
 from asr.graph.topology import apply_topology, ctc_topology
 from asr.lm import arpa
 from asr.text.lexicon import Lexicon
@@ -37,13 +37,13 @@ def tokens_of(mode):
 
 
 def random_lexicon(rng):
-    """Few units and short words: homophones, prefixes and variants are the rule."""
+    """Few units and short words, so that homophones, prefixes and variants are frequent."""
     spellings = ["".join(s) for n in (1, 2, 3) for s in itertools.product("ab", repeat=n)]
     return Lexicon({f"w{i}": rng.sample(spellings, rng.choice([1, 1, 2])) for i in range(rng.randint(1, 6))})
 
 
 def random_ngrams(rng, words, order):
-    """{n-gram: (log10 prob, log10 back-off)}: each n-gram's history is listed, its suffix perhaps not."""
+    """{n-gram: (log10 prob, log10 back-off)}. The history of each n-gram is listed; its suffix may be missing."""
 
     ngrams = {(w,): (rng.uniform(-2, 0), rng.uniform(-1, 0.3)) for w in ["<s>", "</s>", "<unk>", *words]}
     for n in range(2, order + 1):
@@ -66,7 +66,7 @@ def write_arpa(ngrams, path):
 
 
 def sentence_cost(ngrams, words, history=("<s>",)):
-    """The cheapest way through the n-gram, where backing off is allowed at any time."""
+    """The cost of the cheapest path through the n-gram, where backing off is always allowed."""
     order = max(map(len, ngrams))
     while history and history not in ngrams:
         history = history[1:]
@@ -81,7 +81,7 @@ def sentence_cost(ngrams, words, history=("<s>",)):
 
 
 def readings(tokens, lexicon, silence, separator, start=True):
-    """All word sequences that the tokens spell."""
+    """All word sequences whose spelling is the token sequence."""
     if not tokens:
         yield ()
     if silence and tokens[:1] == (silence,):
@@ -96,12 +96,12 @@ def readings(tokens, lexicon, silence, separator, start=True):
                 yield (word, *rest)
 
 
-def brute_force(scores, tokens, lexicon, silence, separator, cost_of):
-    """{words: least cost} over all frame strings; `scores` are costs (F, V)."""
+def brute_force(frame_costs, tokens, lexicon, silence, separator, cost_of):
+    """{words: least cost} over all frame sequences; `frame_costs` (F, V)."""
     spelled = {}
-    for frames in itertools.product(range(scores.shape[1]), repeat=len(scores)):
+    for frames in itertools.product(range(frame_costs.shape[1]), repeat=len(frame_costs)):
         symbols = tuple(tokens.decode(collapse(frames)))
-        cost = scores[range(len(scores)), frames].sum()
+        cost = frame_costs[range(len(frame_costs)), frames].sum()
         spelled[symbols] = min(cost, spelled.get(symbols, math.inf))
     costs = {}
     for symbols, cost in spelled.items():
@@ -110,13 +110,13 @@ def brute_force(scores, tokens, lexicon, silence, separator, cost_of):
     return costs
 
 
-def search(graph, scores):
-    """(words as labels, cost) of the best path by OpenFst; None when there is none."""
-    frames, outputs = scores.shape
+def search(graph, frame_costs):
+    """(word labels, cost) of the best path by OpenFst; None if there is no path."""
+    frames, outputs = frame_costs.shape
     source = np.repeat(np.arange(frames), outputs)
     label = np.tile(np.arange(outputs), frames) + 1
     final = np.where(np.arange(frames + 1) == frames, 0.0, np.inf)
-    acceptor = Automaton.from_arcs(0, final, source, label, label, scores.ravel(), source + 1)
+    acceptor = Automaton.from_arcs(0, final, source, label, label, frame_costs.ravel(), source + 1)
     path = pywrapfst.shortestpath(pywrapfst.compose(acceptor.to_openfst(), graph.arcsort("ilabel")))
     if path.start() < 0:
         return None
@@ -129,7 +129,7 @@ def search(graph, scores):
 
 
 def by_the_book(grammar, spellings, num_tokens, num_words):
-    """min(det(L o G)) by OpenFst, `#k` erased."""
+    """min(det(L o G)) by OpenFst, with `#k` replaced by epsilon."""
     lexicon = lexicon_fst(spellings, num_tokens, num_words)
     log = (pywrapfst.arcmap(fst, map_type="to_log") for fst in (lexicon, grammar.to_openfst().arcsort("ilabel")))
     fst = pywrapfst.arcmap(pywrapfst.determinize(pywrapfst.compose(*log)), map_type="to_std")
@@ -141,7 +141,7 @@ def by_the_book(grammar, spellings, num_tokens, num_words):
     return fst.relabel_pairs(ipairs=[(num_tokens + 1 + k, 0) for k in range(len(spellings.word) + 1)])
 
 
-def test_topology_collapses_every_frame_string():
+def test_topology_maps_every_frame_sequence_to_its_tokens():
     graph = ctc_topology(4)
     arcs = {(s, i): (o, t) for s, i, o, t in zip(graph.source, graph.ilabel, graph.olabel, graph.target, strict=True)}
     assert len(arcs) == graph.num_arcs == 16
@@ -176,12 +176,12 @@ def test_best_path_equals_brute_force(mode, seed, tmp_path):
     book = pywrapfst.compose(ctc_topology(len(tokens)).to_openfst(), book.arcsort("ilabel"))
 
     for frames in (1, 3, 5):
-        scores = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
-        costs = brute_force(scores, tokens, lexicon, silence, separator, lambda w: sentence_cost(ngrams, w))
-        labels, cost = search(hlg, scores)
+        frame_costs = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
+        costs = brute_force(frame_costs, tokens, lexicon, silence, separator, lambda w: sentence_cost(ngrams, w))
+        labels, cost = search(hlg, frame_costs)
         assert cost == pytest.approx(min(costs.values()), abs=1e-4)
         assert costs[tuple(names[label] for label in labels)] == pytest.approx(cost, abs=1e-4)
-        assert search(book, scores)[1] == pytest.approx(cost, abs=1e-4)
+        assert search(book, frame_costs)[1] == pytest.approx(cost, abs=1e-4)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -194,15 +194,15 @@ def test_word_graph_takes_exactly_one_word(mode, seed, tmp_path):
     spellings = spell(list(lexicon.pronunciations), lexicon, tokens, silence, separator)
     graph = apply_topology(minimize(Forest(word_grammar(len(lexicon)), spellings)), len(tokens)).to_openfst()
     for frames in (3, 5):
-        scores = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
-        costs = brute_force(scores, tokens, lexicon, silence, separator, lambda w: math.log(len(lexicon)))
-        labels, cost = search(graph, scores)
+        frame_costs = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
+        costs = brute_force(frame_costs, tokens, lexicon, silence, separator, lambda w: math.log(len(lexicon)))
+        labels, cost = search(graph, frame_costs)
         assert len(labels) == 1
         assert cost == pytest.approx(min(c for w, c in costs.items() if len(w) == 1), abs=1e-4)
 
 
-def test_topology_applied_equals_composition():
-    """Also with epsilons in a row, epsilon cycles, and tokens that meet themselves."""
+def test_apply_topology_equals_composition():
+    """With consecutive epsilon arcs, epsilon cycles, and repeated tokens."""
     rng = np.random.default_rng(0)
     for _ in range(30):
         states, arcs, outputs = 5, 12, 4
@@ -212,8 +212,8 @@ def test_topology_applied_equals_composition():
         graph = Automaton.from_arcs(0, final, source, ilabel, rng.integers(3, size=arcs), rng.random(arcs), target)
         book = pywrapfst.compose(ctc_topology(outputs).to_openfst(), graph.to_openfst().arcsort("ilabel"))
         for frames in (1, 4):
-            scores = rng.exponential(2.0, (frames, outputs))
-            found, wanted = (search(g, scores) for g in (apply_topology(graph, outputs).to_openfst(), book))
+            frame_costs = rng.exponential(2.0, (frames, outputs))
+            found, wanted = (search(g, frame_costs) for g in (apply_topology(graph, outputs).to_openfst(), book))
             assert (found and found[1]) == (wanted and pytest.approx(wanted[1], abs=1e-4))
 
 
@@ -222,7 +222,7 @@ def test_disambiguation():
     assert disambiguate(sequences) == [1, 1, 2, 1, 0]
 
 
-def test_preflight_names_and_leaves_out(caplog):
+def test_preflight_logs_and_leaves_out_words(caplog):
     tokens = Tokens(["<blk>", "a", "b"])
     lexicon = Lexicon({"ab": ["ab"], "odd": ["axb"], "both": ["x", "b"], "#0": ["a"]})
     with caplog.at_level(logging.WARNING):
@@ -237,7 +237,7 @@ def test_preflight_names_and_leaves_out(caplog):
     [
         ({"w": ["a"], "e": [()]}, {}, "empty pronunciation.*: e"),
         ({"w": [("a", "#1")]}, {}, "disambiguation symbol.*: w"),
-        ({"w": [("a", "<blk>")]}, {}, "blank spells nothing: w"),
+        ({"w": [("a", "<blk>")]}, {}, "the blank is not a unit of speech: w"),
         ({"w": [("a", SPACE)]}, {"separator": SPACE}, "begin or end with <space>.*: w"),
         ({"w": ["a"]}, {"silence": "SIL"}, "'SIL' .* not in the token table"),
         ({"w": ["x"]}, {}, "none of the 2 words .* 1 are not in the lexicon .v., 1 have units outside .* .w."),
@@ -248,7 +248,7 @@ def test_preflight_refuses(pronunciations, options, sentence):
         check(["w", "v"], Lexicon(pronunciations), Tokens(["<blk>", "a", SPACE]), **options)
 
 
-def test_compile_writes_everything_or_nothing(tmp_path):
+def test_compile_writes_all_files_or_none(tmp_path):
     tokens, lexicon = tokens_of("silence"), Lexicon({"x": ["ab"], "y": ["ab", "b"]})
     out = tmp_path / "graph"
     write_arpa(random_ngrams(random.Random(1), ["x", "y", "z"], 2), tmp_path / "lm.arpa")
@@ -279,7 +279,7 @@ def test_compiling_again_replaces_the_graph(tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine" and not (tmp_path / "tree.bin").exists()
 
 
-def test_a_picture_that_fails_is_no_error(tmp_path, monkeypatch, caplog):
+def test_a_failed_drawing_is_not_an_error(tmp_path, monkeypatch, caplog):
     graph = Automaton.from_arcs(0, np.zeros(1), *np.zeros((5, 1), int))
     for program in (None, "false", "/no/such/program"):
         monkeypatch.setattr("asr.graph.draw.find_dot", lambda program=program: program)
@@ -287,7 +287,7 @@ def test_a_picture_that_fails_is_no_error(tmp_path, monkeypatch, caplog):
     assert caplog.text.count("x.svg is not drawn") == 3 and not list(tmp_path.iterdir())
 
 
-def test_dot_quotes_its_labels():
+def test_dot_quotes_labels():
     graph = Automaton.from_arcs(0, np.array([np.inf, 0.5]), *(np.array([x]) for x in (0, 1, 1, 2.0, 1)))
     text = dot(graph, ["<eps>", '"'], ["<eps>", "\\"])
     assert '0 -> 1 [label="\\":\\\\/2"]' in text and '1 [shape=doublecircle, label="1/0.5"]' in text

@@ -1,4 +1,4 @@
-"""Building in blocks, forecasts, the memory ceiling, the cache, and what the preflight tells."""
+"""Building in blocks, forecasts, the memory limit, the cache, and the messages of the preflight."""
 
 import itertools
 import logging
@@ -11,18 +11,18 @@ import pytest
 from test_graph import MODES, random_lexicon, random_ngrams, tokens_of, write_arpa
 
 from asr.errors import InputError
-from asr.graph import Build, GraphOptions, compile_graph, expand, minimize, order, topology
+from asr.graph import Build, GraphOptions, compile_graph, minimize, spelling_trees, state_order, topology
 from asr.graph.automaton import Automaton
 from asr.graph.cache import Cache, digest
-from asr.graph.expand import Forest
 from asr.graph.forecast import forecast
 from asr.graph.grammar import ngram_grammar, word_grammar
+from asr.graph.grammar_sources import ArpaSource
 from asr.graph.lexicon_fst import spell
 from asr.graph.memory import Ceiling
 from asr.graph.minimize import _Known
 from asr.graph.preflight import check, homophones
 from asr.graph.ranges import blocks, expand_ranges
-from asr.graph.sources import ArpaSource
+from asr.graph.spelling_trees import Forest
 from asr.graph.topology import apply_topology
 from asr.lm import arpa
 from asr.text.lexicon import Lexicon
@@ -65,7 +65,7 @@ def test_blocks_of_any_size_build_the_same_graph(mode, tmp_path, monkeypatch):
         graph = minimize.minimize(Forest(grammar, spellings))
         searched = apply_topology(graph, num_tokens)
         with monkeypatch.context() as patch:
-            patch.setattr(expand, "BLOCK", 3)
+            patch.setattr(spelling_trees, "BLOCK", 3)
             patch.setattr(minimize, "_BLOCK", 2)
             patch.setattr(topology, "_BLOCK", 8)
             assert_same(minimize.minimize(Forest(grammar, spellings)), graph)
@@ -73,7 +73,7 @@ def test_blocks_of_any_size_build_the_same_graph(mode, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_states_stand_as_a_walk_from_the_start_meets_them(mode, tmp_path, monkeypatch):
+def test_states_are_in_breadth_first_order(mode, tmp_path, monkeypatch):
     for seed in range(5):
         grammar, spellings, _ = problem(seed, mode, tmp_path, 20 * seed)
         graph = minimize.minimize(Forest(grammar, spellings))
@@ -86,19 +86,19 @@ def test_states_stand_as_a_walk_from_the_start_meets_them(mode, tmp_path, monkey
         number = np.empty(graph.num_states, np.int32)
         number[list(met)] = np.arange(len(met))
         arcs = (number[graph.source], graph.ilabel, graph.olabel, graph.cost, number[graph.target])
-        monkeypatch.setattr(order, "_BLOCK", 4)
+        monkeypatch.setattr(state_order, "_BLOCK", 4)
         want = Automaton.from_arcs(0, graph.final[list(met)], *arcs)
-        assert_same(order.breadth_first(graph), want)
+        assert_same(state_order.breadth_first(graph), want)
 
 
-def test_states_out_of_reach_stay_last():
+def test_unreachable_states_are_last():
     graph = Automaton.from_arcs(2, np.array([3.0, 1.0, 2.0]), *np.array([[0, 2], [5, 6], [7, 8], [1, 2], [1, 1]]))
-    sorted_graph = order.breadth_first(graph)
+    sorted_graph = state_order.breadth_first(graph)
     assert sorted_graph.start == 0 and sorted_graph.final.tolist() == [2, 1, 3]
     assert sorted_graph.source.tolist() == [0, 2] and sorted_graph.target.tolist() == [1, 1]
 
 
-def test_no_two_states_are_alike_but_through_cycles(tmp_path):
+def test_equal_states_are_merged_except_in_cycles(tmp_path):
     grammar, spellings, _ = problem(3, "silence", tmp_path, 80)
     graph = minimize.minimize(Forest(grammar, spellings))
     columns = (graph.ilabel.tolist(), graph.olabel.tolist(), graph.cost.tolist(), graph.target.tolist())
@@ -108,8 +108,8 @@ def test_no_two_states_are_alike_but_through_cycles(tmp_path):
     assert len(set(states)) == len(states)
 
 
-def test_numbers_of_futures_follow_their_first_appearance():
-    """Against a dict; few different hashes collide in their slots."""
+def test_futures_are_numbered_by_first_appearance():
+    """Compared with a dict; few distinct hashes, so that slots collide."""
     rng = np.random.default_rng(0)
     known, book = _Known(), {}
     for size in (1, 5, 300, 40, 2000):
@@ -155,7 +155,7 @@ def assert_foretold(grammar, spellings, num_tokens):
 
 @pytest.fixture
 def inputs(tmp_path):
-    """Tokens, lexicon and ARPA file of a graph too large for pictures."""
+    """Tokens, lexicon and ARPA file of a graph that is too large to draw."""
     rng = random.Random(7)
     lexicon = random_words(rng, 60)
     write_arpa(random_ngrams(rng, [*lexicon.pronunciations, "oov"], 3), tmp_path / "lm.arpa")
@@ -166,7 +166,7 @@ def reused(stats):
     return [stage.name for stage in stats.stages if stage.reused]
 
 
-def test_only_what_changed_is_built_again(inputs, tmp_path, caplog):
+def test_only_changed_stages_are_rebuilt(inputs, tmp_path, caplog):
     tokens, lexicon, lm = inputs
     out, cache = tmp_path / "graph", tmp_path / "cache"
     plain = compile_graph(*inputs, tmp_path / "plain")
@@ -193,13 +193,13 @@ def test_only_what_changed_is_built_again(inputs, tmp_path, caplog):
     assert all(len(list(cache.glob(f"{kind}-*"))) <= 4 for kind in ("words", "G", "LG"))
 
 
-def test_the_model_is_not_read_when_its_grammar_is_kept(inputs, tmp_path, monkeypatch):
+def test_the_model_is_not_read_if_its_grammar_is_cached(inputs, tmp_path, monkeypatch):
     compile_graph(*inputs, tmp_path / "graph", cache_dir=tmp_path / "cache")
     monkeypatch.setattr(arpa, "read", None)
     assert reused(compile_graph(*inputs, tmp_path / "other", cache_dir=tmp_path / "cache")) == ["LG"]
 
 
-def test_a_damaged_graph_is_written_again(inputs, tmp_path):
+def test_a_damaged_graph_is_rebuilt(inputs, tmp_path):
     out = tmp_path / "graph"
     compile_graph(*inputs, out)
     graph = (out / "graph.bin").read_bytes()
@@ -212,7 +212,7 @@ def test_a_damaged_graph_is_written_again(inputs, tmp_path):
     assert (out / "graph.bin").read_bytes() == graph
 
 
-def test_damaged_entries_are_absent(tmp_path, caplog):
+def test_damaged_cache_entries_count_as_missing(tmp_path, caplog):
     cache, rng = Cache(tmp_path), random.Random(1)
     arrays = {"start": np.int64(3), "final": np.arange(50, dtype=np.float32)}
     for _ in range(60):
@@ -222,14 +222,14 @@ def test_damaged_entries_are_absent(tmp_path, caplog):
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
         path.write_bytes(data if rng.random() < 0.7 else data[: rng.randrange(len(data))])
         found = cache.load("G", "key")
-        if found is not None:  # the damage is in what nobody reads: time stamps, say
+        if found is not None:  # the damaged byte is not read, for instance in a time stamp
             assert {name: array.tolist() for name, array in found.items() if name in arrays} == {
                 name: array.tolist() for name, array in arrays.items() if name in found
             }
     assert "is damaged" in caplog.text
 
 
-def test_entries_are_bounded_and_the_last_used_stay(tmp_path):
+def test_the_most_recently_used_entries_are_kept(tmp_path):
     cache = Cache(tmp_path)
     for i in range(7):
         cache.store("G", str(i), {"x": np.arange(i)})
@@ -240,10 +240,10 @@ def test_entries_are_bounded_and_the_last_used_stay(tmp_path):
     assert Cache(None).load("G", "0") is None
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(inputs, tmp_path, caplog):
+def test_an_unwritable_cache_is_not_an_error(inputs, tmp_path, caplog):
     (tmp_path / "cache").write_text("a file")
     compile_graph(*inputs, tmp_path / "graph", cache_dir=tmp_path / "cache")
-    assert "is not kept" in caplog.text and (tmp_path / "graph/graph.bin").exists()
+    assert "could not be cached" in caplog.text and (tmp_path / "graph/graph.bin").exists()
 
 
 def build_often(inputs, out, cache):
@@ -263,13 +263,13 @@ def test_two_processes_share_a_cache(inputs, tmp_path):
     assert len({(tmp_path / str(i) / "graph.bin").read_bytes() for i in range(3)}) == 1
 
 
-def test_keys_tell_their_parts_apart():
+def test_keys_distinguish_their_parts():
     keys = [digest("ab", "c"), digest("a", "bc"), digest(["a", "b"]), digest(np.arange(3)), digest(np.arange(3.0)),
             digest(None), digest(1)]  # fmt: skip
     assert len(set(keys)) == len(keys)
 
 
-def test_a_graph_beyond_the_ceiling_is_refused_with_advice(inputs, tmp_path, monkeypatch):
+def test_a_graph_above_the_memory_limit_is_refused_with_advice(inputs, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"need.* \d+ MB.*memory_mb=10; prune .* to \d+ n-grams .*graph.kind=dynamic"):
         compile_graph(*inputs, tmp_path / "graph", memory_mb=10)
     assert not list((tmp_path / "graph").iterdir())
@@ -283,7 +283,7 @@ def test_a_graph_beyond_the_ceiling_is_refused_with_advice(inputs, tmp_path, mon
     assert (tmp_path / "graph/graph.bin").exists()
 
 
-def test_a_ceiling_passed_on_the_way():
+def test_the_memory_limit_is_checked_during_the_build():
     used = iter([5, 50])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("asr.graph.memory.resident_mb", lambda: next(used))
@@ -293,13 +293,13 @@ def test_a_ceiling_passed_on_the_way():
     assert Ceiling(None, 1).check(10**9, "needs") is None
 
 
-def test_forecast_alone_writes_nothing(inputs, tmp_path):
+def test_a_forecast_writes_nothing(inputs, tmp_path):
     tokens, lexicon, lm = inputs
     expected = Build(ArpaSource(lm), lexicon, tokens, GraphOptions()).forecast()
     assert "states" in str(expected) and {path.name for path in tmp_path.iterdir()} == {"lm.arpa"}
 
 
-def test_words_left_out_are_told_commonest_first(caplog):
+def test_left_out_words_are_logged_by_frequency(caplog):
     words = ["<s>", "rare", "ab", "often", "odd"]
     log10_prob = np.log10([0.5, 0.01, 0.2, 0.25, 0.04])
     with caplog.at_level(logging.INFO):
@@ -309,7 +309,7 @@ def test_words_left_out_are_told_commonest_first(caplog):
     assert "odd; the language model gives them 4 %" in caplog.text
 
 
-def test_homophones_are_told(caplog):
+def test_homophones_are_logged(caplog):
     with caplog.at_level(logging.INFO):
         assert homophones(Lexicon({"red": ["ab"], "read": ["ab", "aab"], "reed": ["aab"], "other": ["b"]})) == 3
     assert "read = red, reed = read" in caplog.text

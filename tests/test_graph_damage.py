@@ -1,4 +1,4 @@
-"""Damaged graph files: refused with a sentence, or searched where the damage made another valid one; never a crash."""
+"""Damaged graph files: each is refused with a message or is still a valid graph; none crashes."""
 
 import time
 from math import inf
@@ -27,7 +27,7 @@ def damaged(rng, data):
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_any_damage_is_refused_or_searched(tmp_path, monkeypatch, whole):
-    """Checked whole when opened, or state by state in the search, as large graphs are."""
+    """Checked fully when opened, or state by state in the search, as large graphs are."""
     monkeypatch.setattr(opened, "CHECKED_BYTES", 2**30 if whole else 0)
     rng = np.random.default_rng(1)
     refused = searched = 0
@@ -48,7 +48,7 @@ def test_any_damage_is_refused_or_searched(tmp_path, monkeypatch, whole):
     assert refused > 200 and searched > 200
 
 
-def test_each_byte_of_the_header_matters_or_does_not_hurt():
+def test_each_damaged_header_byte_is_refused_or_harmless():
     rng = np.random.default_rng(2)
     data = to_bytes(random_arrays(rng, 5, 20, 3, finals=1.0, epsilons=0.0))
     log_probs = random_log_probs(rng, 4, 3, impossible=0.0)
@@ -62,8 +62,8 @@ def test_each_byte_of_the_header_matters_or_does_not_hurt():
                 continue
 
 
-def test_large_graphs_open_at_once(tmp_path):
-    """A sparse file of 1 GB: nothing but its header is read."""
+def test_large_graphs_open_in_constant_time(tmp_path):
+    """A sparse file of 1 GB, of which only the header is read."""
     header = np.zeros((), HEADER)
     header["magic"], header["version"], header["num_states"] = b"asrgraph", 1, (1 << 26) - 4
     header["num_bytes"] = 64 + 16 * int(header["num_states"])
@@ -72,5 +72,5 @@ def test_large_graphs_open_at_once(tmp_path):
         file.truncate(int(header["num_bytes"]))
     start = time.perf_counter()
     graph = Graph.open(tmp_path / "graph.bin")
-    assert time.perf_counter() - start < 0.5  # 0.05 on a machine of its own
+    assert time.perf_counter() - start < 0.5  # 0.05 on an idle machine
     assert graph.num_states == (1 << 26) - 4

@@ -1,4 +1,4 @@
-"""The search with an implicit CTC topology over LG equals the search of HLG."""
+"""The search with the implicit CTC topology over LG equals the search over HLG."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from asr.search.phrases import Phrases
 
 
 def random_pair(rng):
-    """A random LG, and the HLG made of it."""
+    """A random LG, and its HLG."""
     num_tokens = 4
     arrays = without_epsilon_cycles(random_arrays(rng, rng.integers(2, 6), rng.integers(4, 14), num_tokens))
     arrays.arcs["ilabel"][arrays.arcs["ilabel"] == 1] = 2  # LG has no blank
@@ -53,8 +53,8 @@ def test_equals_the_explicit_topology(boosted):
         for words, cost in want.items():
             assert found[words] == pytest.approx(cost, abs=1e-3)
         for reading in implicit.lattice.readings():
-            scores = -0.8 * log_probs[range(len(log_probs)), reading.alignment] + 0.2 * (reading.alignment == 0)
-            assert reading.acoustic_cost == pytest.approx(scores.sum(), abs=1e-3)
+            frame_costs = -0.8 * log_probs[range(len(log_probs)), reading.alignment] + 0.2 * (reading.alignment == 0)
+            assert reading.acoustic_cost == pytest.approx(frame_costs.sum(), abs=1e-3)
     assert num_complete > 50
 
 
@@ -77,7 +77,7 @@ def test_blanks_in_an_implicit_graph_are_refused():
         Graph.from_bytes(whole)
 
 
-def test_streams_are_the_same():
+def test_streams_equal_whole_utterances():
     rng = np.random.default_rng(2)
     lg, _, num_tokens = random_pair(rng)
     log_probs = random_log_probs(rng, 40, num_tokens, impossible=0)

@@ -1,4 +1,4 @@
-"""Small corpora in each format, as the toolkits themselves write them; and what each importer refuses."""
+"""Importing small corpora in each format, as the toolkits write them; and what the importers refuse."""
 
 import gzip
 import json
@@ -62,7 +62,7 @@ def test_kaldi_features(tree):
 
 
 def test_kaldi_paths_from_the_working_directory(tree, monkeypatch):
-    """Kaldi recipes name files from where they run (egs/x/s5), not from data/train."""
+    """Kaldi recipes give paths relative to where they run (egs/x/s5), not to data/train."""
     folder = tree({"data/train/wav.scp": "u1 corpus/a.wav\n", "corpus/a.wav": ""})
     monkeypatch.chdir(folder)
     assert import_corpus("data/train")[0].audio == str(folder / "corpus/a.wav")
@@ -71,12 +71,12 @@ def test_kaldi_paths_from_the_working_directory(tree, monkeypatch):
 @pytest.mark.parametrize(
     "change, told",
     [
-        ({"wav.scp": "rec1 sph2pipe -f wav a.sph |\nrec2 b.wav\n"}, "wav.scp: 'rec1' is made by a command"),
-        ({"wav.scp": "rec1 wav.ark:7\nrec2 b.wav\n"}, "wav.scp: 'rec1' lies in an archive"),
+        ({"wav.scp": "rec1 sph2pipe -f wav a.sph |\nrec2 b.wav\n"}, "wav.scp: 'rec1' is the output of a command"),
+        ({"wav.scp": "rec1 wav.ark:7\nrec2 b.wav\n"}, "wav.scp: 'rec1' is in an archive"),
         ({"wav.scp": "rec1 a.wav\nrec2\n"}, "wav.scp:2: 'rec2' has no value"),
-        ({"wav.scp": "rec1 a.wav\n\nrec1 b.wav\n"}, "wav.scp:3: 'rec1' stands twice"),
-        ({"segments": "s1-a rec9 0 1\n"}, "segments: utterance 's1-a' has 'rec9 0 1'; expected"),
-        ({"segments": "s1-a rec1 0\n"}, "segments: utterance 's1-a' has 'rec1 0'; expected"),
+        ({"wav.scp": "rec1 a.wav\n\nrec1 b.wav\n"}, "wav.scp:3: 'rec1' occurs twice"),
+        ({"segments": "s1-a rec9 0 1\n"}, "segments: utterance 's1-a' is 'rec9 0 1'; expected"),
+        ({"segments": "s1-a rec1 0\n"}, "segments: utterance 's1-a' is 'rec1 0'; expected"),
         ({"segments": "s1-a rec1 zero 1\n"}, "utterance 's1-a', start is 'zero'; expected seconds"),
         ({"segments": "s1-a rec1 2 1\n"}, "goes from 2.0 s to 1.0 s"),
         ({"segments": "s1-a rec1 0 nan\n"}, "end is 'nan'"),
@@ -88,7 +88,7 @@ def test_kaldi_refuses(tree, change, told):
         import_corpus(tree(KALDI | change))
 
 
-def test_kaldi_runs_no_command(tree):
+def test_kaldi_commands_are_refused(tree):
     folder = tree({"wav.scp": "u1 touch ran |\n"})
     with pytest.raises(InputError, match="commands are not run"):
         import_corpus(folder)
@@ -132,7 +132,7 @@ def test_lhotse(tmp_path, cuts, zipped):
 
 
 def test_lhotse_cut_inside_a_recording(tree):
-    """A supervision that sticks out of its cut is heard only inside it; times count from the cut's start."""
+    """A supervision that exceeds its cut is clipped to it; times count from the start of the cut."""
     cut = {**CUT, "start": 0.4, "duration": 0.2, "supervisions": [{**ONE, "start": -0.2}]}
     folder = tree({"cuts.jsonl": json.dumps(cut)})
     assert rows(import_corpus(folder / "cuts.jsonl"), "id", "start_s", "duration_s") == [("a-0", 0.4, 0.2)]
@@ -156,11 +156,11 @@ def test_lhotse_chooses_the_channel_file(tree):
     [
         ({"type": "MixedCut", "recording": None}, "a MixedCut without one recording"),
         ({"recording": None}, "a MonoCut without one recording"),
-        ({"recording": {**RECORDING, "transforms": [{"name": "Speed"}]}}, "recording 'a' is to be transformed"),
+        ({"recording": {**RECORDING, "transforms": [{"name": "Speed"}]}}, "recording 'a' has transforms"),
         ({"recording": {**RECORDING, "sources": [{**RECORDING["sources"][0], "type": "url"}]}}, "source of type 'url'"),
-        ({"recording": {**RECORDING, "sources": [{**RECORDING["sources"][0], "channels": [0, 1]}]}}, "takes channel 0"),
-        ({"start": None}, "not a lhotse cut, TypeError"),
-        ({"recording": {"id": "a"}}, "not a lhotse cut, KeyError at 'sources'"),
+        ({"recording": {**RECORDING, "sources": [{**RECORDING["sources"][0], "channels": [0, 1]}]}}, "uses channel 0"),
+        ({"start": None}, r"not a lhotse cut \(TypeError"),
+        ({"recording": {"id": "a"}}, r"not a lhotse cut \(KeyError: 'sources'"),
         ({"supervisions": [{**ONE, "start": 5.0}]}, "supervision from 5.0 s to 2.0 s of the cut"),
     ],
 )
@@ -187,7 +187,7 @@ def test_nemo(tree):
 
 
 def test_ids_from_names(tree):
-    """The shortest rule that tells all apart: name, folders and name, and where in the file."""
+    """The first rule that makes ids distinct: name, path, path and start time."""
 
     def ids(*places):
         lines = [json.dumps({"audio_filepath": p, "offset": at, "duration": 1, "text": "x"}) for p, at in places]
@@ -196,7 +196,7 @@ def test_ids_from_names(tree):
     assert ids(("x/a.wav", 0), ("y/b.wav", 0)) == ["a", "b"]
     assert ids(("x/a.wav", 0), ("y/a.wav", 0)) == ["x-a", "y-a"]
     assert ids(("x/a.wav", 0), ("x/a.wav", 1.5), ("y/a.wav", 0)) == ["x-a-00000000", "x-a-00001500", "y-a-00000000"]
-    with pytest.raises(InputError, match="utterance 'x-a-00000000' stands twice"):
+    with pytest.raises(InputError, match="utterance 'x-a-00000000' occurs twice"):
         ids(("x/a.wav", 0), ("x/a.wav", 0))
 
 
@@ -217,7 +217,7 @@ def test_nemo_refuses(tree, line, told):
         import_corpus(folder / "n.jsonl")
 
 
-# tables
+# Tables
 
 
 def test_common_voice(tree):
@@ -236,7 +236,7 @@ def test_common_voice(tree):
         ("common_voice_ko_2", f"{folder}/ko/clips/common_voice_ko_2.mp3", "하나 둘", "beef", "ko",
          {"up_votes": "2", "age": "twenties"}),
     ]  # fmt: skip
-    with pytest.raises(InputError, match="is a Common Voice folder; name one of its tables: validated.tsv"):
+    with pytest.raises(InputError, match="is a Common Voice folder; give one of its tables: validated.tsv"):
         import_corpus(folder / "ko")
 
 
@@ -256,7 +256,7 @@ def test_table(tree, delimiter):
 
 
 def test_table_quotes(tree):
-    """Quotes protect commas and line ends in CSV; DeepSpeech's columns are known."""
+    """Quotes protect commas and line ends in CSV; DeepSpeech's column names are accepted."""
     folder = tree({"t.csv": 'wav_filename,wav_filesize,transcript\na.wav,9,"yes, ""no""\nand so"\n'})
     assert rows(import_corpus(folder / "t.csv"), "id", "text") == [("a", 'yes, "no" and so')]
 
@@ -264,7 +264,7 @@ def test_table_quotes(tree):
 @pytest.mark.parametrize(
     "content, told",
     [
-        ("file,text\na.wav,x\nb.wav,x,y\n", r"t\.csv:3: 3 fields where the header has 2"),
+        ("file,text\na.wav,x\nb.wav,x,y\n", r"t\.csv:3: 3 fields, but the header has 2"),
         ('file,text\na.wav,"x\n', r"t\.csv:2: unexpected end of data; check the quotes"),
         ("file,text\n,x\n", r"t\.csv:2: no audio file"),
         ("name,words\na.wav,x\n", r"t\.csv:1: no column for the audio"),
@@ -278,7 +278,7 @@ def test_table_refuses(tree, content, told):
         import_corpus(tree({"t.csv": content}) / "t.csv")
 
 
-# folders
+# Folders
 
 
 def test_folder(tree):
@@ -301,7 +301,7 @@ def test_folder_refuses(tree):
         import_corpus(folder / "latin")
 
 
-# all
+# All kinds
 
 
 def test_detect(tree):
@@ -321,7 +321,7 @@ def test_detect(tree):
     assert list(found.values()) == ["kaldi", "folder", "lhotse", "nemo", "common_voice", "table"]
 
 
-def test_what_is_no_corpus(tree):
+def test_files_that_are_not_corpora_are_refused(tree):
     folder = tree({"m.jsonl": '{"id": "a", "audio": "a.wav"}', "o.jsonl": '{"name": 1}'})
     (folder / "bad.jsonl.gz").write_bytes(gzip.compress(b"{}")[:-4])
     for name, told in (
@@ -332,12 +332,12 @@ def test_what_is_no_corpus(tree):
     ):
         with pytest.raises(InputError, match=told):
             import_corpus(folder / name)
-    with pytest.raises(InputError, match="unknown kind of corpus 'wavs'; choose one of auto, kaldi"):
+    with pytest.raises(InputError, match="unknown kind of corpus 'wavs'; expected one of auto, kaldi"):
         import_corpus(folder, "wavs")
 
 
 def test_import_then_manifest(tree):
-    """An imported corpus goes through a manifest unchanged."""
+    """An imported corpus survives writing and reading a manifest."""
     folder = tree(KALDI)
     utterances = import_corpus(folder)
     manifest.write(folder / "m.jsonl", utterances)

@@ -1,4 +1,4 @@
-"""Lattices against the enumeration of all paths: which word sequences they hold, at what cost, in what order."""
+"""Lattices against the enumeration of all paths: word sequences, costs and order."""
 
 from itertools import islice
 from math import inf
@@ -22,7 +22,7 @@ from asr.search.decoder import Decoder
 
 
 def random_case(rng, frames=5, **options):
-    """A graph, scores, and the word sequences by enumeration."""
+    """A graph, log-probs, and the word sequences by enumeration."""
     arrays = without_epsilon_cycles(
         random_arrays(rng, rng.integers(2, 5), rng.integers(4, 12), 3, pushed=rng.random() < 0.3)
     )
@@ -37,7 +37,7 @@ def decode(arrays, log_probs, lattice_beam=inf, **options):
 
 
 @pytest.mark.parametrize("lattice_beam", [0.0, 1.5, 4.0, inf])
-def test_holds_the_word_sequences_within_its_beam(lattice_beam):
+def test_the_lattice_holds_the_word_sequences_within_its_beam(lattice_beam):
     rng = np.random.default_rng(1)
     num_readings = 0
     for _ in range(150):
@@ -50,7 +50,7 @@ def test_holds_the_word_sequences_within_its_beam(lattice_beam):
         assert len(found) == len(readings)  # each sequence once
         for words, cost in expected.items():
             if abs(cost - best - lattice_beam) < 1e-3:
-                continue  # at the very edge
+                continue  # at the edge of the beam
             if cost < best + lattice_beam:
                 assert found[words] == pytest.approx(cost, abs=1e-3)
             else:
@@ -60,7 +60,7 @@ def test_holds_the_word_sequences_within_its_beam(lattice_beam):
     assert num_readings >= 150
 
 
-def test_readings_come_in_order_with_their_own_costs_and_alignments():
+def test_readings_are_sorted_and_have_their_costs_and_alignments():
     rng = np.random.default_rng(2)
     for _ in range(200):
         arrays, log_probs = random_case(rng)
@@ -74,8 +74,8 @@ def test_readings_come_in_order_with_their_own_costs_and_alignments():
             assert reading.graph_cost + reading.acoustic_cost == pytest.approx(reading.cost)
             if not decoded.path.complete:
                 continue
-            scores = -0.7 * log_probs[range(len(log_probs)), reading.alignment] + 0.3 * (reading.alignment == 0)
-            assert reading.acoustic_cost == pytest.approx(scores.sum(), abs=1e-3)
+            frame_costs = -0.7 * log_probs[range(len(log_probs)), reading.alignment] + 0.3 * (reading.alignment == 0)
+            assert reading.acoustic_cost == pytest.approx(frame_costs.sum(), abs=1e-3)
 
 
 def test_best_reading_is_the_best_path():
@@ -113,7 +113,7 @@ def paths_of(lattice, state=0):
             yield [arc, *arcs], lattice.costs[arc] + cost
 
 
-def test_is_deterministic_and_ordered():
+def test_the_lattice_is_deterministic_and_sorted():
     rng = np.random.default_rng(5)
     for _ in range(60):
         lattice = decode(*random_case(rng, frames=8), 8.0).lattice
@@ -134,7 +134,7 @@ def test_oracle_is_the_best_of_all_readings():
         assert lattice.oracle(ref) == min(Levenshtein.distance(r.labels, ref) for r in lattice.readings())
 
 
-def test_arcs_beyond_the_limit_shrink_the_beam():
+def test_arcs_above_the_limit_reduce_the_beam():
     rng = np.random.default_rng(7)
     shrunk = 0
     for _ in range(60):
@@ -156,7 +156,7 @@ def test_arcs_beyond_the_limit_shrink_the_beam():
 
 
 def test_long_streams_keep_the_same_lattice_in_bounded_memory():
-    """Links are dropped while the stream goes on: nothing within the beam may be lost."""
+    """Links are pruned during the stream; none within the beam may be lost."""
     rng = np.random.default_rng(8)
     arrays = without_epsilon_cycles(random_arrays(rng, 40, 400, 6, finals=1.0, epsilons=0.1))
     log_probs = random_log_probs(rng, 2000, 6, impossible=0)
@@ -171,7 +171,7 @@ def test_long_streams_keep_the_same_lattice_in_bounded_memory():
     assert pieces.nbest(1)[0].labels == whole.path.labels
 
 
-def test_frames_passed_over_lie_in_the_alignment_as_blanks():
+def test_skipped_frames_are_blanks_in_the_alignment():
     blank, word = [0.0, -20.0], [-20.0, 0.0]
     log_probs = np.array([blank, blank, word, blank, blank, blank], np.float32)
     arrays = make_arrays(0, {0: 0.0}, 1, [(0, 1, 0, 0.0, 0), (0, 2, 7, 0.5, 0)])
@@ -182,7 +182,7 @@ def test_frames_passed_over_lie_in_the_alignment_as_blanks():
     assert reading.cost == pytest.approx(decoder.decode(log_probs).cost)
 
 
-def test_dead_search_gives_the_lattice_of_what_lived():
+def test_a_search_without_survivors_gives_the_lattice_up_to_then():
     arrays = make_arrays(0, {1: 0.0}, 2, [(0, 1, 5, 0.0, 0), (0, 2, 7, 0.5, 1)])
     log_probs = np.array([[-0.1, -inf], [-0.1, -inf], [-inf, -inf]], np.float32)
     decoded = Decoder(to_graph(arrays), lattice_beam=5.0, **EXACT).decode_lattice(log_probs)
@@ -197,13 +197,13 @@ def test_no_frames():
     assert (reading.labels, reading.cost, len(reading.alignment)) == ([], 0.25, 0)
 
 
-def test_epsilon_cycles_of_no_cost_do_no_harm():
+def test_epsilon_cycles_of_zero_cost_are_harmless():
     arcs = [(0, 0, 0, 0.0, 1), (1, 0, 0, 0.0, 0), (0, 1, 3, 0.0, 0), (1, 1, 4, 0.2, 1)]
     lattice = decode(make_arrays(0, {1: 0.0}, 2, arcs), np.zeros((2, 1), np.float32), 5.0).lattice
     assert {(3, 3), (3, 4), (4, 4)} <= {tuple(r.labels) for r in lattice.readings()}
 
 
-def test_without_a_lattice_beam_it_is_refused():
+def test_without_a_lattice_beam_a_lattice_is_refused():
     arrays = make_arrays(0, {0: 0.0}, 1, [(0, 1, 0, 0.0, 0)])
     decoder = Decoder(to_graph(arrays))
     with pytest.raises(InputError, match="lattice_beam"):
@@ -214,7 +214,7 @@ def test_without_a_lattice_beam_it_is_refused():
         Decoder(to_graph(arrays), beam=5.0, lattice_beam=6.0)
 
 
-def test_epsilon_cycles_that_cost_are_entered_where_they_are_cheapest():
+def test_epsilon_cycles_with_costs_are_entered_at_the_cheapest_state():
     arcs = [(0, 1, 0, 5.0, 1), (0, 1, 0, 0.0, 2), (2, 0, 9, 1.0, 1), (1, 0, 0, 1.0, 2), (1, 1, 7, 0.0, 3)]
     decoded = decode(make_arrays(0, {3: 0.0}, 4, arcs), np.zeros((2, 1), np.float32), 3.0)
     assert decoded.path.labels == decoded.lattice.nbest(1)[0].labels == [9, 7]
@@ -228,8 +228,8 @@ def test_best_reading_survives_random_epsilon_cycles():
         assert decoded.lattice.nbest(1)[0].cost == pytest.approx(decoded.path.cost, abs=1e-3)
 
 
-def test_a_lattice_without_room_keeps_the_best_path():
-    """Many paths of like cost: the room is used up long before any of them ends."""
+def test_a_lattice_at_its_limit_keeps_the_best_path():
+    """Many paths of similar cost: the limit is reached long before any of them ends."""
     rng = np.random.default_rng(10)
     arcs = [(0, token, token, 0.0, 0) for token in range(1, 9)]
     log_probs = rng.normal(0, 0.05, (400, 8)).astype(np.float32)

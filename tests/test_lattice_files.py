@@ -1,4 +1,4 @@
-"""Lattices to and from other tools' forms, and with other models' costs."""
+"""Lattices in the formats of other tools, and with the costs of other models."""
 
 import math
 from math import inf
@@ -39,7 +39,7 @@ def test_openfst_has_the_same_paths():
 
 
 @pytest.mark.parametrize("words", [None, WORDS])
-def test_kaldi_archive_comes_back(tmp_path, words):
+def test_kaldi_archive_round_trip(tmp_path, words):
     made = {f"utt-{n}": lattice for n, lattice in enumerate(lattices(30))}
     write_kaldi(tmp_path / "lat.txt", made, words)
     back = read_kaldi(tmp_path / "lat.txt", words)
@@ -53,7 +53,7 @@ def test_kaldi_archive_comes_back(tmp_path, words):
             np.testing.assert_array_equal(new[labels].alignment, reading.alignment)
 
 
-def test_kaldi_archive_holds_frames_that_were_passed_over(tmp_path):
+def test_kaldi_archive_includes_skipped_frames(tmp_path):
     blank, word = [0.0, -20.0], [-20.0, 0.0]
     log_probs = np.array([blank, blank, blank, word, word, blank, blank, blank], np.float32)
     arrays = make_arrays(0, {0: 0.0}, 1, [(0, 1, 0, 0.0, 0), (0, 2, 1, 0.5, 0)])
@@ -66,17 +66,17 @@ def test_kaldi_archive_holds_frames_that_were_passed_over(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("utt one\n0 1 2 0,0,\n\n", "lat.txt:1: expected the id"),
+        ("utt one\n0 1 2 0,0,\n\n", "lat.txt:1: expected a line with the id"),
         ("utt\n0 1 2 0,zero,\n\n", "lat.txt:2: not an arc"),
         ("utt\n1 0 2 0,0,\n\n", "lat.txt:2: states are out of order"),
         ("utt\n0 1 2 3 4 5\n\n", "lat.txt:2: "),
         ("utt\n0 1 99999999999 0,0,\n\n", "lat.txt:2: .* out of range"),
         ("utt\n0 1000000 1 0,0,\n\n", "lat.txt:2: .* without gaps"),
-        ("utt\n0 1 1 0,0,1\n0 1 2 0,0,1_1\n1\n\n", "lat.txt:2: .* differ in their frames"),
+        ("utt\n0 1 1 0,0,1\n0 1 2 0,0,1_1\n1\n\n", "lat.txt:2: .* have different numbers of frames"),
         ("utt\n0 1 1 0,0,1\n0 2 2 0,0,1_1\n1\n2\n\n", "lat.txt:2: .* 1 and 2 frames"),
     ],
 )
-def test_bad_archives_are_refused_by_line(tmp_path, text, said):
+def test_bad_archives_are_refused_with_the_line(tmp_path, text, said):
     (tmp_path / "lat.txt").write_text(text)
     with pytest.raises(InputError, match=said):
         read_kaldi(tmp_path / "lat.txt")
@@ -88,7 +88,7 @@ def test_ids_with_spaces_are_refused(tmp_path):
     assert not (tmp_path / "lat.txt").exists()
 
 
-def test_drawing_names_the_words(tmp_path):
+def test_drawing_shows_the_words(tmp_path):
     lattice = max(lattices(20), key=lambda x: x.num_arcs)
     if draw_lattice(lattice, tmp_path / "lat.svg", WORDS):
         assert "b:b" in (tmp_path / "lat.svg").read_text()
@@ -120,7 +120,7 @@ def nats(model, labels):
     return -math.log(10) * model.score(" ".join(WORDS[label] for label in labels))
 
 
-def test_composition_adds_the_models_cost_to_every_path(tmp_path):
+def test_composition_adds_the_cost_of_the_model_to_every_path(tmp_path):
     (tmp_path / "lm.arpa").write_text(ARPA)
     model, scorer = kenlm.Model(str(tmp_path / "lm.arpa")), NgramScorer(tmp_path / "lm.arpa", WORDS)
     for lattice in lattices(60):
@@ -134,18 +134,18 @@ def test_composition_adds_the_models_cost_to_every_path(tmp_path):
             assert a.alignment.shape == b.alignment.shape
 
 
-def test_callables_rerank_an_nbest_list():
+def test_rerank_adds_the_costs_of_a_callable():
     lattice = max(lattices(20), key=lambda x: x.num_arcs)
     listed = lattice.nbest(5)
     ranked = rerank(listed, lambda texts: [10.0 * text.count("a") for text in texts], WORDS, weight=0.5)
     assert [r.cost for r in ranked] == sorted(r.cost + 5.0 * r.labels.count(1) for r in listed)
-    with pytest.raises(InputError, match="one number each"):
+    with pytest.raises(InputError, match="one number per text"):
         rerank(listed, lambda texts: [1.0], WORDS)
-    with pytest.raises(InputError, match="one number each"):
+    with pytest.raises(InputError, match="one number per text"):
         rerank(listed, lambda texts: [math.nan] * len(texts), WORDS)
 
 
-def test_missing_model_is_named(tmp_path):
+def test_a_missing_model_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match="nowhere.arpa"):
         NgramScorer(tmp_path / "nowhere.arpa", WORDS)
 

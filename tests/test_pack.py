@@ -1,4 +1,4 @@
-"""Packed graphs hold exactly what the Fst held, in the order the search wants."""
+"""Packed graphs have the states and arcs of the Fst, in the order that the search needs."""
 
 from math import inf, nan
 
@@ -8,8 +8,10 @@ import pywrapfst
 from random_graphs import make_arrays, random_arrays
 
 from asr.errors import InputError
+from asr.graph.arrays import ARC
+from asr.graph.const_fst import from_openfst, to_openfst
 from asr.graph.opened import Graph
-from asr.graph.pack import ARC, HEADER, STATE, from_fst, pack, to_bytes, unpack
+from asr.graph.pack import HEADER, STATE, pack, to_bytes, unpack
 
 
 def random_fst(seed: int) -> pywrapfst.VectorFst:
@@ -31,7 +33,7 @@ def arcs_of(fst, state):
 
 
 @pytest.mark.parametrize("kind", ["vector", "const"])
-def test_every_state_and_arc_in_order(tmp_path, kind):
+def test_states_and_arcs_are_complete_and_ordered(tmp_path, kind):
     for seed in range(5):
         fst = random_fst(seed)
         pack(pywrapfst.convert(fst, kind), tmp_path / "graph.bin")
@@ -43,6 +45,14 @@ def test_every_state_and_arc_in_order(tmp_path, kind):
             expected = arcs_of(fst, state)
             assert [(i, o, n) for i, o, _, n in packed] == [(i, o, n) for i, o, _, n in expected]
             assert [arc[2] for arc in packed] == pytest.approx([arc[2] for arc in expected], abs=1e-5)
+
+
+def test_arrays_survive_openfst():
+    arrays = random_arrays(np.random.default_rng(4), 30, 200, 6, pushed=True)
+    start, final_costs, sources, arcs = from_openfst(to_openfst(arrays))
+    assert start == arrays.start
+    assert np.array_equal(final_costs, arrays.final_costs)
+    assert np.array_equal(sources, arrays.sources) and np.array_equal(arcs, arrays.arcs)
 
 
 def test_layout(tmp_path):
@@ -57,15 +67,15 @@ def test_layout(tmp_path):
     assert graph.max_olabel == max(arc.olabel for arc in arcs)
 
 
-def test_symbol_tables_are_left_behind():
+def test_symbol_tables_are_removed():
     fst = random_fst(1)
-    bare = from_fst(fst)
+    bare = from_openfst(fst)
     table = pywrapfst.SymbolTable()
     table.add_symbol("<eps>")
     table.add_symbol("a")
     fst.set_input_symbols(table)
     fst.set_output_symbols(table)
-    named = from_fst(fst)
+    named = from_openfst(fst)
     assert fst.input_symbols() is not None
     assert np.array_equal(named.arcs, bare.arcs) and np.array_equal(named.final_costs, bare.final_costs)
 
@@ -92,12 +102,12 @@ def test_a_state_without_arcs(tmp_path):
         ((1, 1, 0.5, 1), -inf, "state 1 .*final cost"),
     ],
 )
-def test_what_cannot_be_searched_is_refused(arc, final, message):
+def test_graphs_that_cannot_be_searched_are_refused(arc, final, message):
     with pytest.raises(InputError, match=message):
         to_bytes(make_arrays(0, {1: final}, 2, [(0, *arc)]))
 
 
-def test_nothing_is_written_of_a_graph_that_is_refused(tmp_path):
+def test_nothing_is_written_for_a_refused_graph(tmp_path):
     fst = pywrapfst.VectorFst()
     fst.add_states(1)
     fst.set_start(0)

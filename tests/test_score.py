@@ -1,4 +1,4 @@
-"""Scores against jiwer, a plain dynamic programme and textbook intervals."""
+"""Error rates against jiwer, a plain dynamic programme and textbook intervals."""
 
 import json
 import math
@@ -22,7 +22,7 @@ WORDS = st.lists(st.sampled_from(["a", "b", "cc", "d", "é", "한국"]), max_siz
 
 
 def edit_distance(ref, hyp):
-    """The textbook table, a row at a time."""
+    """The textbook table, row by row."""
     row = list(range(len(hyp) + 1))
     for i, r in enumerate(ref, 1):
         diagonal, row[0] = row[0], i
@@ -58,7 +58,7 @@ def test_jamo_equal_syllables():
     assert score({"u": "한국 말"}, {"u": unicodedata.normalize("NFD", "한국  말")}).wer == 0.0
 
 
-def test_missing_and_extra_are_named():
+def test_missing_and_extra_are_reported():
     result = score({"a": "one two", "b": "three"}, {"a": "one two", "c": "four"})
     assert result.missing == ["b"] and result.extra == ["c"]
     assert result.words == Counts(correct=2, deletions=1)
@@ -66,7 +66,7 @@ def test_missing_and_extra_are_named():
 
 
 def test_bad_sets_are_refused():
-    with pytest.raises(InputError, match="not one reference"):
+    with pytest.raises(InputError, match="no references to score"):
         score({}, {"a": "x"})
     with pytest.raises(InputError, match="share no id"):
         score({"a": "x"}, {"b": "x"})
@@ -81,7 +81,7 @@ def test_empty_references():
 
 
 def test_bootstrap_interval_is_the_binomial_one():
-    """One-word utterances wrong with probability p: the interval is that of a binomial proportion."""
+    """One-word utterances that are wrong with probability p: the interval is that of a binomial proportion."""
     n, p = 2000, 0.2
     wrong = np.random.default_rng(3).random(n) < p
     counts = [Counts(correct=int(not w), substitutions=int(w)) for w in wrong]
@@ -110,7 +110,7 @@ def test_bootstrap_in_blocks_equals_one_block(monkeypatch):
     assert bootstrap(counts, 100, 2) == whole
 
 
-def test_report_columns_stand_below_each_other():
+def test_report_columns_are_aligned():
     refs = {"u1": "나는 학교에 간다 ok", "u2": "same here"}
     hyps = {"u1": "나는 학교 간다 ok now", "u2": "same here"}
     text = report.report_text(score(refs, hyps, {"u1": "김", "u2": "이"}))
@@ -118,7 +118,7 @@ def test_report_columns_stand_below_each_other():
     assert ref.endswith("***") and report.display_width(ref) == report.display_width(hyp)
     assert report.display_width(hyp[: hyp.index("학교")]) == report.display_width(op[: op.index("S")])
     assert report.display_width(hyp[: hyp.index("now")]) == report.display_width(op[: op.index("I")])
-    assert "u2 (" not in text  # right ones are only counted
+    assert "u2 (" not in text  # correct utterances are only counted
     assert "학교에 -> 학교" in text and "김" in text
 
 
@@ -141,21 +141,21 @@ def test_report_files(tmp_path):
 
 def no_hangul_font():
     fonts = {f.name: f.fname for f in font_manager.fontManager.ttflist}
-    return not any(ord("한") in report._letters(path) for name, path in fonts.items() if "Resort" not in name)
+    return not any(ord("한") in report._characters_of(path) for name, path in fonts.items() if "Resort" not in name)
 
 
-def test_letters_without_a_font_are_spelled_in_latin_with_one_warning(monkeypatch, tmp_path):
+def test_characters_without_a_font_are_spelled_in_latin_with_one_warning(monkeypatch, tmp_path):
     monkeypatch.setattr(report.font_manager.fontManager, "ttflist", [])
     with (
-        pytest.warns(UserWarning, match="letters 국한") as warned,
+        pytest.warns(UserWarning, match="characters 국한") as warned,
         report._readable(["한국 x", "$y$"]) as (labels, note),
     ):
         assert labels == ["hangug x", r"\$y\$"] and "Latin" in note
     assert len(warned) == 1
 
 
-def test_letters_of_another_font_are_drawn_without_warnings(tmp_path, recwarn):
-    usual, other = (report._letters(font_manager.findfont(name)) for name in ("DejaVu Sans", "STIXGeneral"))
+def test_characters_of_another_font_are_drawn_without_warnings(tmp_path, recwarn):
+    usual, other = (report._characters_of(font_manager.findfont(name)) for name in ("DejaVu Sans", "STIXGeneral"))
     label = "spk " + chr(min(other - usual))
     assert len(report._fonts_for(label)[0]) == 2
     report.plot_speakers(score({"u1": "a"}, {"u1": "b"}, {"u1": label}), tmp_path / "s.png")
@@ -181,7 +181,7 @@ def test_texts_are_read_from_both_forms(tmp_path):
     ("content", "says"),
     [
         ("a one two\n", ":1: no tab"),
-        ("a\tx\na\ty\n", ":2: id 'a' stands twice"),
+        ("a\tx\na\ty\n", ":2: id 'a' occurs twice"),
         ('{"id": "a"}\n', ":1: 'text' is missing"),
         ("{}\n", ":1: 'id' is missing"),
         ('{"id": \n', ":1: not a JSON object"),

@@ -1,4 +1,4 @@
-"""The beam search against two slow searches and OpenFst, and its behaviour at the edges."""
+"""The beam search against two slow searches and OpenFst, and in edge cases."""
 
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ LOOP = [(0, 1, 0, 0.0, 0), (0, 2, 7, 0.5, 0)]  # one state: blank, or token 1 wi
 
 
 def assert_same(path, best, num_frames):
-    """Epsilon arcs taken in another order, or at another frame, give the same cost: then the order may differ."""
+    """Paths are equal up to the order of epsilon arcs: in another order or at another frame they cost the same."""
     assert path.cost == pytest.approx(best.cost, abs=1e-3)
     assert path.complete == best.complete
     assert path.alignment.dtype == np.int32
@@ -67,25 +67,25 @@ def test_equals_openfst():
     rng = np.random.default_rng(3)
     for _ in range(60):
         arrays = random_arrays(rng, 20, 120, 5, finals=0.8)
-        scores = random_log_probs(rng, 10, 5, impossible=0.0)
-        composed = pywrapfst.compose(_acceptor(scores), _to_fst(arrays))
+        log_probs = random_log_probs(rng, 10, 5, impossible=0.0)
+        composed = pywrapfst.compose(_acceptor(log_probs), _to_fst(arrays))
         distance = pywrapfst.shortestdistance(composed, reverse=True)
         expected = float(distance[composed.start()]) if composed.start() >= 0 else inf
-        path = Decoder(to_graph(arrays), **EXACT).decode(scores)
+        path = Decoder(to_graph(arrays), **EXACT).decode(log_probs)
         assert path.complete == (expected < inf)
         if path.complete:
             assert path.cost == pytest.approx(expected, abs=1e-3)
 
 
-def _acceptor(scores):
-    """The log-probs as an Fst over input labels, sorted by output for composition."""
+def _acceptor(log_probs):
+    """The log-probs as an Fst over input labels, sorted by output label for composition."""
     fst = pywrapfst.VectorFst()
-    fst.add_states(len(scores) + 1)
-    for frame, row in enumerate(scores):
-        for token, score in enumerate(row):
-            fst.add_arc(frame, pywrapfst.Arc(token + 1, token + 1, float(-score), frame + 1))
+    fst.add_states(len(log_probs) + 1)
+    for frame, row in enumerate(log_probs):
+        for token, log_prob in enumerate(row):
+            fst.add_arc(frame, pywrapfst.Arc(token + 1, token + 1, float(-log_prob), frame + 1))
     fst.set_start(0)
-    fst.set_final(len(scores))
+    fst.set_final(len(log_probs))
     return fst
 
 
@@ -100,20 +100,20 @@ def _to_fst(arrays):
     return fst.arcsort("ilabel")
 
 
-def test_pruning_never_beats_the_exact_search_and_reaches_it():
+def test_pruned_search_approaches_the_exact_search():
     rng = np.random.default_rng(4)
     beams = [0.5, 2.0, 4.0, 8.0, 16.0, 64.0]
     lost = []  # (graphs, beams): cost above the exact search's; 100 where the final state was lost
     for _ in range(40):
         graph = to_graph(random_arrays(rng, 40, 200, 8, finals=1.0))
-        scores = random_log_probs(rng, 20, 8, impossible=0.0)
-        exact = Decoder(graph, **EXACT).decode(scores)
+        log_probs = random_log_probs(rng, 20, 8, impossible=0.0)
+        exact = Decoder(graph, **EXACT).decode(log_probs)
         if not exact.complete:
             continue
-        paths = [Decoder(graph, beam=beam, min_active=0).decode(scores) for beam in beams]
+        paths = [Decoder(graph, beam=beam, min_active=0).decode(log_probs) for beam in beams]
         lost.append([path.cost - exact.cost if path.complete else 100.0 for path in paths])
         for max_active in (1, 5):
-            path = Decoder(graph, max_active=max_active, min_active=0).decode(scores)
+            path = Decoder(graph, max_active=max_active, min_active=0).decode(log_probs)
             assert not path.complete or path.cost > exact.cost - 1e-3
     assert len(lost) > 25
     assert np.min(lost) > -1e-3
@@ -122,17 +122,17 @@ def test_pruning_never_beats_the_exact_search_and_reaches_it():
 
 
 def test_min_active_widens_a_narrow_beam():
-    scores = np.log([[0.9, 0.1], [0.9, 0.1]])
+    log_probs = np.log([[0.9, 0.1], [0.9, 0.1]])
     graph = to_graph(make_arrays(0, {1: 0.0}, 2, [(0, 1, 0, 0.0, 0), (0, 2, 5, 0.0, 1), (1, 2, 0, 0.0, 1)]))
-    assert not Decoder(graph, beam=1.0, min_active=0).decode(scores).complete
-    assert Decoder(graph, beam=1.0, min_active=2).decode(scores).labels == [5]
+    assert not Decoder(graph, beam=1.0, min_active=0).decode(log_probs).complete
+    assert Decoder(graph, beam=1.0, min_active=2).decode(log_probs).labels == [5]
 
 
 def test_threads_share_a_decoder():
     rng = np.random.default_rng(5)
     decoder = Decoder(to_graph(random_arrays(rng, 200, 2000, 10)), beam=8.0)
     utterances = [random_log_probs(rng, 60, 10, impossible=0.0) for _ in range(64)]
-    alone = [decoder.decode(scores) for scores in utterances]
+    alone = [decoder.decode(log_probs) for log_probs in utterances]
     with ThreadPoolExecutor(8) as threads:
         together = list(threads.map(decoder.decode, utterances))
     for a, b in zip(alone, together, strict=True):
@@ -144,10 +144,10 @@ def test_an_hour_keeps_precision_through_garbage_collections():
     rng = np.random.default_rng(6)
     arcs = [(s, k + 1, k, 0.0, k) for s in range(8) for k in range(8)]
     graph = to_graph(make_arrays(0, {s: 0.0 for s in range(8)}, 8, arcs))
-    scores = random_log_probs(rng, 90_000, 8, impossible=0.0)  # 720,000 records
-    path = Decoder(graph, acoustic_scale=2.0).decode(scores)
-    assert np.array_equal(path.alignment, scores.argmax(1))
-    assert path.cost == pytest.approx(-2.0 * scores.max(1).sum(dtype=np.float64), rel=1e-6)
+    log_probs = random_log_probs(rng, 90_000, 8, impossible=0.0)  # 720,000 records
+    path = Decoder(graph, acoustic_scale=2.0).decode(log_probs)
+    assert np.array_equal(path.alignment, log_probs.argmax(1))
+    assert path.cost == pytest.approx(-2.0 * log_probs.max(1).sum(dtype=np.float64), rel=1e-6)
     assert path.labels == [k for k in path.alignment.tolist() if k]
 
 
@@ -157,7 +157,7 @@ def test_ties_go_to_the_first_arc():
     assert all(decoder.decode([[0.0]]).labels == [8] for _ in range(5))
 
 
-def test_epsilon_cycles_of_zero_cost_come_to_rest():
+def test_epsilon_cycles_of_zero_cost_terminate():
     cycle = [(0, 0, 0, 0.1, 1), (1, 0, 0, 0.2, 2), (2, 0, 0, -0.3, 0), (2, 1, 3, 0.0, 3), (0, 0, 4, 0.0, 0)]
     path = Decoder(to_graph(make_arrays(0, {3: 0.0}, 4, cycle)), **EXACT).decode(np.zeros((1, 1)))
     assert path.labels == [3] and path.cost == pytest.approx(0.3, abs=1e-5)
@@ -188,20 +188,20 @@ def test_no_final_state_gives_the_best_partial_path():
     assert path.alignment.tolist() == [1, 0]
 
 
-def test_dead_beam_gives_the_path_until_then():
-    scores = np.array([[-inf, 0.0], [-inf, -inf], [0.0, -inf]])
-    path = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP))).decode(scores)
+def test_a_search_without_survivors_gives_the_path_up_to_then():
+    log_probs = np.array([[-inf, 0.0], [-inf, -inf], [0.0, -inf]])
+    path = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP))).decode(log_probs)
     assert path.labels == [7] and not path.complete
     assert path.alignment.tolist() == [1, 0, 0]
     assert path.cost == 0.5
 
 
 @pytest.mark.parametrize("bad", [nan, inf])
-def test_scores_that_are_no_log_probs(bad):
-    scores = np.zeros((5, 3), np.float32)
-    scores[3, 2] = bad
+def test_values_that_are_not_log_probs(bad):
+    log_probs = np.zeros((5, 3), np.float32)
+    log_probs[3, 2] = bad
     with pytest.raises(InputError, match="frame 3 "):
-        Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP))).decode(scores)
+        Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP))).decode(log_probs)
 
 
 def test_wrong_shapes():
@@ -212,11 +212,16 @@ def test_wrong_shapes():
         decoder.decode(np.zeros(4))
 
 
-def test_scores_of_any_type_and_layout():
+def test_log_probs_of_any_type_and_layout():
     decoder = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP)))
-    scores = np.log([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])
-    expected = decoder.decode(scores)
-    for other in (scores.tolist(), scores.astype(np.float16), np.asfortranarray(scores), scores[::-1].copy()[::-1]):
+    log_probs = np.log([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])
+    expected = decoder.decode(log_probs)
+    for other in (
+        log_probs.tolist(),
+        log_probs.astype(np.float16),
+        np.asfortranarray(log_probs),
+        log_probs[::-1].copy()[::-1],
+    ):
         assert decoder.decode(other).labels == expected.labels
 
 
@@ -239,7 +244,7 @@ def test_options_out_of_range(option):
 
 def test_graph_inside_a_zip(tmp_path):
     data = to_bytes(make_arrays(0, {0: 0.0}, 1, LOOP))
-    for name in ("g", "gg", "ggg", "gggg"):  # the member begins at another remainder of 4 each time
+    for name in ("g", "gg", "ggg", "gggg"):  # the offset of the member differs modulo 4
         file = tmp_path / f"{name}.zip"
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(name, data)
@@ -249,7 +254,7 @@ def test_graph_inside_a_zip(tmp_path):
         assert Decoder(graph).decode(np.zeros((2, 2))).complete
 
 
-def test_files_that_are_no_graph(tmp_path):
+def test_files_that_are_not_graphs(tmp_path):
     with pytest.raises(InputError, match="cannot read the graph .*none.bin"):
         Graph.open(tmp_path / "none.bin")
     file = tmp_path / "graph.bin"
@@ -264,7 +269,7 @@ def test_files_that_are_no_graph(tmp_path):
 
 def test_damaged_graphs_are_refused_or_searched_but_never_crash():
     rng = np.random.default_rng(7)
-    scores = random_log_probs(rng, 6, 5, impossible=0.0)
+    log_probs = random_log_probs(rng, 6, 5, impossible=0.0)
     num_refused = 0
     for _ in range(3000):
         data = bytearray(to_bytes(random_arrays(rng, 6, 20, 5)))
@@ -274,7 +279,7 @@ def test_damaged_graphs_are_refused_or_searched_but_never_crash():
             if data:
                 data[i] ^= 1 << rng.integers(8)
         try:
-            Decoder(Graph.from_bytes(bytes(data))).decode(scores)
+            Decoder(Graph.from_bytes(bytes(data))).decode(log_probs)
         except InputError:
             num_refused += 1
     assert 1500 < num_refused < 3000

@@ -1,10 +1,11 @@
-"""Sphinx's front end: sound and cepstra meet in the same bands."""
+"""Sphinx's front end: features from audio and from cepstra have the same bands."""
 
 import numpy as np
 import pytest
 
+from asr.data.augment import another_room
 from asr.features.files import cepstra_to_bands
-from asr.features.sphinx import BANDS, CEPSTRA, SHIFT, WINDOW, another_room, log_mels, smooth
+from asr.features.sphinx import BANDS, CEPSTRA, SHIFT, WINDOW, log_mels, smooth
 
 
 def test_a_tone_is_loudest_in_its_band() -> None:
@@ -25,7 +26,7 @@ def test_smooth_bands_are_what_the_cepstra_keep() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_another_room_keeps_the_loud_and_fills_the_silent(seed: int) -> None:
+def test_another_room_keeps_loud_parts_and_fills_silence(seed: int) -> None:
     mels = np.zeros((50, BANDS))
     mels[20:30] = 12.0
     heard = another_room(mels, np.random.default_rng(seed))

@@ -1,4 +1,4 @@
-"""Streams, batches and passed-over blanks against the search of the whole utterance."""
+"""Streams, batches and skipped blanks against the search of whole utterances."""
 
 from math import inf, log
 
@@ -25,7 +25,7 @@ def same(a: BestPath, b: BestPath) -> bool:
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(data=st.data())
-def test_any_chunking_gives_the_same(data):
+def test_chunks_of_any_size_give_the_same_result(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 9999)))
     graph = to_graph(random_arrays(rng, 12, 50, 6))
     frames = data.draw(st.integers(0, 30))
@@ -38,7 +38,7 @@ def test_any_chunking_gives_the_same(data):
         stream.accept(log_probs[begin:end])
         partial = stream.partial()
         now = partial.path.labels[: partial.num_stable]
-        assert now[: len(stable)] == stable  # what was stable stays
+        assert now[: len(stable)] == stable  # stable labels do not change
         assert len(partial.path.alignment) == end
         stable = now
     path = stream.finish()
@@ -48,17 +48,17 @@ def test_any_chunking_gives_the_same(data):
         stream.accept(log_probs)
 
 
-def test_a_partial_result_is_stable_where_all_paths_agree():
+def test_labels_shared_by_all_paths_are_stable():
     arcs = [(0, 2, 5, 0.0, 1), (1, 2, 6, 0.0, 1), (1, 3, 7, 0.0, 1)]
     stream = Decoder(to_graph(make_arrays(0, {1: 0.5}, 2, arcs)), beam=inf).stream()
     stream.accept(np.log([[0.1, 0.8, 0.1], [0.2, 0.4, 0.4]]))
     partial = stream.partial()
     assert partial.path.labels[0] == 5 and len(partial.path.labels) == 2
-    assert partial.num_stable == 2  # a state holds one path, so one of the two labels has won
+    assert partial.num_stable == 2  # a state keeps one path, so one of the two labels is decided
     assert partial.final_cost == pytest.approx(0.5)
 
 
-def test_blank_frames_passed_over_cost_what_they_did_and_keep_their_place():
+def test_skipped_blank_frames_keep_their_cost_and_place():
     rng = np.random.default_rng(3)
     graph = to_graph(make_arrays(0, {0: 0.0}, 1, LOOP))
     blank = np.log([[0.999, 0.001]])
@@ -73,7 +73,7 @@ def test_blank_frames_passed_over_cost_what_they_did_and_keep_their_place():
     assert skipped.cost == pytest.approx(whole.cost, abs=1e-5)
 
 
-def test_a_bad_frame_is_named_even_where_it_would_be_passed_over():
+def test_a_bad_frame_is_refused_even_if_it_would_be_skipped():
     log_probs = np.log(np.full((4, 2), [0.999, 0.001]))
     log_probs[2, 1] = np.nan
     with pytest.raises(InputError, match="frame 2"):
@@ -106,7 +106,7 @@ def partial_of(alignment, labels=(), final_cost=inf) -> Partial:
     ("partial", "rule"),
     [
         (partial_of([0] * 124), None),
-        (partial_of([0] * 125), endpoint.RULES[0]),  # 5 s of nothing
+        (partial_of([0] * 125), endpoint.RULES[0]),  # 5 s of blanks
         (partial_of([3] + [0] * 13, [1], 1.9), endpoint.RULES[1]),
         (partial_of([3] + [0] * 13, [1], 2.1), None),
         (partial_of([3] + [0] * 12, [1], 0.0), None),  # 0.48 s
@@ -125,8 +125,8 @@ def test_rules_are_data():
     assert endpoint.reached(partial_of([1, 0, 0], []), 0.04, rules) is None
 
 
-def test_an_hour_keeps_the_tokens_in_bounds():
-    """90,000 frames: the records of one path, not of all that were tried."""
+def test_an_hour_takes_bounded_memory():
+    """90,000 frames: the records of one path, not of all paths tried."""
     rng = np.random.default_rng(5)
     decoder = Decoder(to_graph(random_arrays(rng, 40, 200, 6)), beam=10.0)
     stream = decoder.stream()
@@ -138,8 +138,8 @@ def test_an_hour_keeps_the_tokens_in_bounds():
     assert np.isfinite(partial.path.cost) and partial.path.cost > 90 * -log(0.99)
 
 
-def test_a_stream_that_failed_refuses_to_go_on():
-    arcs = [(0, 1, 0, 0.0, 1), (1, 0, 0, -1.0, 2), (2, 0, 0, -1.0, 1)]  # a cycle of negative cost behind a frame
+def test_a_failed_stream_accepts_no_frames():
+    arcs = [(0, 1, 0, 0.0, 1), (1, 0, 0, -1.0, 2), (2, 0, 0, -1.0, 1)]  # a cycle of negative cost after a frame
     stream = Decoder(to_graph(make_arrays(0, {0: 0.0}, 3, arcs)), lattice_beam=5.0).stream()
     with pytest.raises(InputError, match="negative cost"):
         stream.accept(np.zeros((1, 1), np.float32))
@@ -150,7 +150,7 @@ def test_a_stream_that_failed_refuses_to_go_on():
         Decoder(to_graph(make_arrays(1, {0: 0.0}, 3, arcs))).stream()
 
 
-def test_scores_that_are_refused_leave_the_stream_whole():
+def test_refused_log_probs_leave_the_stream_intact():
     stream = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, [(0, 1, 4, 0.5, 0)]))).stream()
     stream.accept(np.zeros((1, 1), np.float32))
     with pytest.raises(InputError, match="frame 1"):

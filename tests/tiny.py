@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from asr.config import Config
-from asr.graph.pack import ARC, Arrays, write
+from asr.graph.arrays import ARC, Arrays
+from asr.graph.pack import write
 from asr.models.acoustic import AcousticModel
 from asr.tokens import BLANK, SPACE, Tokens
 

@@ -6,7 +6,6 @@ from asr.cli import run_folder
 from asr.cli.inputs import needed_output, only_input
 from asr.config import Config
 from asr.errors import InputError
-from asr.tokens import BLANK, Tokens
 
 
 def data_import(cfg: Config) -> None:
@@ -36,7 +35,9 @@ def data_check(cfg: Config) -> None:
     tokens of tokens.table or of the trained net; without either, against the characters of the first manifest, the
     training set.
     """
+    from asr import manifest
     from asr.data.check import check
+    from asr.data.transcript import token_table
     from asr.text.lexicon import Lexicon
 
     existing = [path for path in (cfg.data.train, cfg.data.dev, cfg.data.test) if Path(path).exists()]
@@ -45,7 +46,7 @@ def data_check(cfg: Config) -> None:
         raise InputError(f"{cfg.data.train}, {cfg.data.dev} and {cfg.data.test} do not exist; name a manifest to check")
     tokens = run_folder.tokens(cfg)
     if tokens is None and cfg.tokens.unit != "phone" and manifests[0] == (cfg.input or [cfg.data.train])[0]:
-        tokens = _units_of(manifests[0], cfg.tokens.unit)
+        tokens = token_table((u.text for u in manifest.stream(manifests[0], {})), cfg.tokens.unit)
     for number, path in enumerate(manifests):
         report = check(
             path,
@@ -73,11 +74,3 @@ def features(cfg: Config) -> None:
     from asr.data.extract import extract
 
     extract(only_input(cfg, "a manifest"), needed_output(cfg, "the manifest"), cfg)
-
-
-def _units_of(path: str, unit: str) -> Tokens:
-    """The token table of the texts of a manifest."""
-    from asr import manifest
-    from asr.text.units import to_units
-
-    return Tokens([BLANK, *sorted({x for u in manifest.stream(path, {}) for x in to_units(u.text, unit)})])

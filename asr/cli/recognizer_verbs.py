@@ -26,7 +26,7 @@ def graph(cfg: Config) -> None:
     ingredients are reused. `forecast=true` only says how large the static graph would be, and what building it takes.
     """
     from asr.graph import Build, GraphOptions, dynamic
-    from asr.graph.sources import ArpaSource
+    from asr.graph.grammar_sources import ArpaSource
     from asr.lm import arpa
     from asr.text.lexicon import Lexicon
     from asr.words import is_slot

@@ -1,4 +1,4 @@
-"""What every function on a batch of scores and targets is given, checked and brought into one form."""
+"""The common arguments of the CTC functions, checked and converted to one form."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -21,19 +21,19 @@ class Arguments(NamedTuple):
 
 def check_arguments(x: Tensor, targets: Tensor, input_lengths: Lengths, target_lengths: Lengths, blank: int,
                     cpu: bool = False) -> Arguments:  # fmt: skip
-    """Raises InputError for a shape or type that does not fit. Values are checked where the work is done.
+    """Check and convert the arguments. Raises InputError for a wrong shape or type; the kernels check the values.
 
-    All results lie on one device: that of x if the kernels can run there, else (or if `cpu`) the CPU.
+    The results are all on one device: the device of x if kernels exist for it and not `cpu`, otherwise the CPU.
     """
     if x.dim() != 3 or not x.is_floating_point() or x.shape[2] == 0:
-        raise InputError(f"x has shape {tuple(x.shape)} and type {x.dtype}; CTC needs floating (T, N, V)")
+        raise InputError(f"x has shape {tuple(x.shape)} and type {x.dtype}; expected floating point (T, N, V)")
     batch, vocabulary = x.shape[1:]
     if not 0 <= blank < vocabulary:
         raise InputError(f"blank is {blank}; it must be one of the {vocabulary} outputs of x, 0..{vocabulary - 1}")
     if targets.dim() not in (1, 2) or targets.dim() == 2 and targets.shape[0] != batch or not _holds_integers(targets):
         raise InputError(
             f"targets have shape {tuple(targets.shape)} and type {targets.dtype}; "
-            f"CTC needs integers, ({batch}, S) padded or one dimension with all targets joined"
+            f"expected integers, ({batch}, S) padded or all targets concatenated in one dimension"
         )
     device = x.device if operators.runs_on(x.device) and not cpu else torch.device("cpu")
     input_lengths = check_lengths("input_lengths", input_lengths, batch)
@@ -41,18 +41,18 @@ def check_arguments(x: Tensor, targets: Tensor, input_lengths: Lengths, target_l
     if targets.dim() == 1:
         targets = _padded(targets.cpu(), target_lengths.cpu())
     x = x.resolve_neg()
-    scores = x.to(device) if x.dtype in (torch.float32, torch.float64) else x.to(device).float()
+    outputs = x.to(device) if x.dtype in (torch.float32, torch.float64) else x.to(device).float()
     return Arguments(
-        scores if scores.stride(2) == 1 else scores.contiguous(),
+        outputs if outputs.stride(2) == 1 else outputs.contiguous(),
         *(ints.to(device, torch.int64).contiguous() for ints in (targets, input_lengths, target_lengths)),
     )
 
 
 def check_lengths(name: str, lengths: Lengths, batch: int) -> Tensor:
-    """(N,) integers, on the device where they were."""
+    """The lengths as an (N,) tensor of integers on their own device. Raises InputError for another shape or type."""
     lengths = torch.as_tensor(lengths)
     if lengths.shape != (batch,) or batch and not _holds_integers(lengths):
-        raise InputError(f"{name} have shape {tuple(lengths.shape)}; expected {batch} integers, one an utterance")
+        raise InputError(f"{name} have shape {tuple(lengths.shape)}; expected {batch} integers, one per utterance")
     return lengths
 
 
@@ -61,9 +61,11 @@ def _holds_integers(tensor: Tensor) -> bool:
 
 
 def _padded(targets: Tensor, lengths: Tensor) -> Tensor:
-    """Joined targets -> (N, S)."""
+    """Concatenated targets -> padded (N, S)."""
     if int(lengths.sum()) != len(targets) or int(lengths.clamp(max=0).sum()):
-        raise InputError(f"target_lengths are {lengths.tolist()}; they must share out the {len(targets)} joined labels")
+        raise InputError(
+            f"target_lengths are {lengths.tolist()}; their sum must be the number of labels, {len(targets)}"
+        )
     if not len(lengths):
         return targets.view(0, 0)
     return torch.nn.utils.rnn.pad_sequence(list(targets.split(lengths.tolist())), batch_first=True)

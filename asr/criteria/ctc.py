@@ -1,7 +1,7 @@
-"""CTC (Graves et al., ICML 2006): the negative log of the summed probability of all alignments of a target.
+"""CTC (Graves et al., ICML 2006): the negative log of the total probability of all alignments of a target.
 
-An alignment gives each frame a label or the blank; dropping repeats, then blanks, leaves the target. The work is done
-in `csrc/ctc`; `ctc_loss_reference` says the same in a few lines of Python.
+An alignment assigns a label or the blank to each frame; merging repeats, then removing blanks, gives the target. The
+loss is computed in `csrc/ctc`; `ctc_loss_reference` defines it in a few lines of Python.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from torch import Tensor
 from asr.criteria import operators
 from asr.criteria.arguments import Lengths, check_arguments
 from asr.errors import InputError
+from asr.tokens import min_frames
 
 REDUCTIONS = ("none", "sum", "mean")
 
@@ -27,29 +28,30 @@ def ctc_loss(
     logits: bool = False,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """The CTC loss in nats, with torch's arguments and meaning of them.
+    """The CTC loss in nats. The arguments have the same meaning as in torch.nn.functional.ctc_loss.
 
-    x: (T, N, V) natural log-probabilities, or logits to be normalised on the way (`logits=True`, faster). Scores need
-      not be normalised, but above 1000 they count as NaN. Any floating type; half types are computed in float32. Where
-      there is no kernel for the device of x the CPU does the work.
-    targets: (N, S) padded, or the N targets joined into one dimension; labels in 0..V-1, none of them the blank.
+    x: (T, N, V) natural log-probs, or logits, which are normalised in the same pass (`logits=True`, faster). Log-probs
+      need not be normalised; values above 1000 count as NaN. Any floating type; half types are computed in float32. If
+      there is no kernel for the device of x, the loss is computed on the CPU.
+    targets: (N, S) padded, or the N targets concatenated; labels in 0..V-1 except the blank.
     input_lengths, target_lengths: (N,) frames and labels of each utterance.
     reduction: "none" (N,), "sum", or "mean": the mean over utterances of loss / max(target length, 1).
-    zero_infinity: an utterance too short for its target (`ctc_infeasible` names it) costs 0 instead of infinity.
-    weights: (N,), what each utterance's loss is multiplied by before the reduction.
+    zero_infinity: an utterance too short for its target (see `ctc_infeasible`) has a loss of 0 instead of infinity.
+    weights: (N,) factors of the losses, applied before the reduction.
 
-    The gradient is the true derivative by `x`; for log-probabilities it is minus the posterior of each label. (torch
-    adds exp(x) there, which the log-softmax behind it takes away again.) A loss of infinity has a zero gradient; NaN
-    among the scores of the target makes both NaN. The results are the same bits for any number of threads.
+    The gradient is the exact derivative with respect to x; for log-probs it is the negative posterior of each label.
+    (torch adds exp(x), which cancels in the gradient of a preceding log-softmax.) An infinite loss has a zero gradient.
+    NaN among the log-probs of the target makes loss and gradient NaN. The results are bit-identical for any number of
+    threads.
 
-    Raises InputError for a shape, length or label that does not fit. (On a GPU lengths and labels are not looked at
-    by the host: an utterance where one does not fit has a loss of NaN.)
+    Raises InputError for a shape, length or label that does not fit. On a GPU the host does not read lengths and
+    labels: an utterance with an invalid one has a loss of NaN.
     """
     if reduction not in REDUCTIONS:
-        raise InputError(f"reduction is {reduction!r}; ctc_loss knows {', '.join(REDUCTIONS)}")
+        raise InputError(f"reduction is {reduction!r}; expected one of {', '.join(REDUCTIONS)}")
     arguments = check_arguments(x, targets, input_lengths, target_lengths, blank)
     if weights is not None and weights.shape != x.shape[1:2]:
-        raise InputError(f"weights have shape {tuple(weights.shape)}; expected ({x.shape[1]},), one an utterance")
+        raise InputError(f"weights have shape {tuple(weights.shape)}; expected ({x.shape[1]},), one per utterance")
     losses = _Loss.apply(*arguments, blank, zero_infinity, logits, torch.is_grad_enabled() and x.requires_grad)
     if weights is not None:
         losses = losses * weights.to(losses.device)
@@ -81,29 +83,23 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *_):
-        raise NotImplementedError("ctc_loss has no second derivative; take its gradient without create_graph=True")
+        raise NotImplementedError("ctc_loss has no second derivative; do not use create_graph=True")
 
 
 def ctc_infeasible(targets: Tensor, input_lengths: Lengths, target_lengths: Lengths) -> list[int]:
-    """The utterances of a batch with too few frames for their target: targets (N, S) padded, lengths (N,)."""
+    """Indices of the utterances with too few frames for their target. targets: (N, S) padded; lengths: (N,)."""
     sizes = torch.as_tensor(target_lengths).tolist()
     frames = torch.as_tensor(input_lengths).tolist()
     labels = (row[:size] for row, size in zip(targets.tolist(), sizes, strict=True))
-    return [n for n, (y, least) in enumerate(zip(labels, frames, strict=True)) if min_frames(y) > least]
-
-
-def min_frames(targets: Sequence[int] | Tensor) -> int:
-    """The fewest frames an alignment of one target takes: its tokens, and a blank between equal neighbours."""
-    labels = targets.tolist() if isinstance(targets, Tensor) else list(targets)
-    return len(labels) + sum(a == b for a, b in zip(labels, labels[1:], strict=False))
+    return [n for n, (y, available) in enumerate(zip(labels, frames, strict=True)) if min_frames(y) > available]
 
 
 def ctc_loss_reference(x: Tensor, target: Sequence[int], blank: int = 0) -> Tensor:
-    """The loss of one utterance: x (T, V) natural log-probabilities. Slow, to be read and to test against.
+    """The loss of one utterance, x (T, V) natural log-probs. Slow; a readable definition and a reference for tests.
 
-    The states of an alignment are the labels with a blank around each. It starts in the first blank or label, each
-    frame it stays, goes to the next state, or leaps over a blank between two different labels, and it ends in the
-    last label or blank.
+    The states are the labels with a blank before, between and after them. An alignment starts in the first blank or
+    label. In each frame it stays, moves to the next state, or skips a blank between two different labels. It ends in
+    the last label or blank.
     """
     states = [blank]
     for label in target:

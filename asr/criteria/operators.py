@@ -1,8 +1,8 @@
 """The torch operators asr::ctc_loss and asr::ctc_loss_backward over `csrc/ctc`, for the CPU and for CUDA.
 
-The forward leaves a small state (the normaliser of each frame, one row of alpha in sqrt(T)); the backward then writes
-the gradient once, already times what comes from above. A gradient made in the forward would need a second pass over
-(T, N, V) for that, which costs more than the rest for a large vocabulary.
+The forward pass keeps a small state: the normaliser of each frame and every sqrt(T)-th row of alpha. The backward pass
+writes the gradient once, already multiplied by the upstream gradient. Computing the gradient in the forward pass would
+need a second pass over (T, N, V) for this product, which dominates for a large vocabulary.
 """
 
 import torch
@@ -36,14 +36,14 @@ def runs_on(device: torch.device) -> bool:
 
 
 def make_batch(module, x, targets, input_lengths, target_lengths, blank, zero_infinity, logits):
-    """The extension's view of `check_arguments`' tensors, which must outlive it."""
+    """The extension's view of the tensors from `check_arguments`. The tensors must outlive it."""
     kind = module.FloatBatch if x.dtype == torch.float32 else module.DoubleBatch
     addresses = (targets.data_ptr(), targets.shape[1], input_lengths.data_ptr(), target_lengths.data_ptr())
     return kind(x.data_ptr(), *x.shape, *x.stride()[:2], *addresses, blank, zero_infinity, logits)
 
 
 def _outputs(x: Tensor, targets: Tensor, with_state: bool) -> tuple[Tensor, Tensor]:
-    """Empty losses (N,) and state (N, words), of no words if no backward follows."""
+    """Empty losses (N,) and state (N, words); words = 0 if there will be no backward pass."""
     (frames, batch, vocabulary), longest, words = x.shape, targets.shape[1], 0
     if with_state and x.device.type == "cuda":
         words = _ctc_cuda.state_size(frames, longest)
@@ -53,7 +53,7 @@ def _outputs(x: Tensor, targets: Tensor, with_state: bool) -> tuple[Tensor, Tens
 
 
 def symbolic_state_size(x: Tensor, longest: int, threads: int):
-    """The extensions' `state_size` in Python, for sizes that are symbols: or each shape would be compiled anew."""
+    """The extensions' `state_size` for symbolic sizes; without it, torch.compile recompiles for every shape."""
     frames, batch, vocabulary = x.shape
     if x.device.type == "cuda":
         return 2 + 2 * frames + frames * (2 * longest + 1) + longest + 8 * (longest + 2)
@@ -103,7 +103,7 @@ def _backward_cuda(x, targets, input_lengths, target_lengths, state, upstream, b
 
 
 def _empty_gradient(x: Tensor) -> Tensor:
-    """Like x, its last axis packed: for an x that overlaps itself empty_like chooses any order."""
+    """Like x, with a contiguous last axis; if x overlaps itself, empty_like may choose other strides."""
     grad = torch.empty_like(x)
     return grad if grad.stride(2) == 1 else torch.empty_like(x, memory_format=torch.contiguous_format)
 
@@ -118,7 +118,7 @@ for _name, _cpu, _cuda in (
 ):
     _LIBRARY.impl(_name, _cpu, "CPU")
     _LIBRARY.impl(_name, _cuda, "CUDA")
-    _LIBRARY.impl(_name, torch.library.fallthrough_kernel, "Autograd")  # ctc_loss differentiates
+    _LIBRARY.impl(_name, torch.library.fallthrough_kernel, "Autograd")  # asr.criteria.ctc defines the gradient
 
 
 @torch.library.register_fake("asr::ctc_loss", lib=_LIBRARY)

@@ -1,7 +1,7 @@
-"""Making training data more varied: speed perturbation of recordings and SpecAugment on features.
+"""Data augmentation: speed perturbation, room and noise simulation, bin warping, SpecAugment.
 
-Every draw comes from a generator that the caller seeds with (seed, epoch, utterance) or (seed, step), so that a
-resumed training draws the same.
+All random numbers come from a generator that the caller seeds with (seed, epoch, utterance) or (seed, step), so that a
+resumed training draws the same numbers. Dither is part of the front end (asr.features.frontend), as in Kaldi.
 """
 
 import numpy as np
@@ -13,19 +13,19 @@ from asr.config import AugmentConfig
 
 
 def generator(*key: int) -> np.random.Generator:
-    """A random generator that is a pure function of its key."""
+    """A random generator seeded by the key."""
     return np.random.default_rng(key)
 
 
 def change_speed(x: np.ndarray, speed: float) -> np.ndarray:
-    """Play (T,) samples `speed` times as fast: tempo and pitch change together, as in Ko et al. 2015."""
+    """Samples (T,) played `speed` times as fast. Tempo and pitch change together (Ko et al. 2015)."""
     if speed == 1.0:
         return x
     return soxr.resample(x, speed, 1.0, quality="LQ").astype(np.float32)
 
 
 def change_tempo(x: np.ndarray, speed: float) -> np.ndarray:
-    """Stored features (F, D) `speed` times as fast, by linear interpolation along time; the pitch stays."""
+    """Stored features (F, D) `speed` times as fast, by linear interpolation over time. The pitch does not change."""
     if speed == 1.0 or len(x) < 2:
         return x
     at = np.linspace(0, len(x) - 1, max(2, round(len(x) / speed)))
@@ -34,10 +34,21 @@ def change_tempo(x: np.ndarray, speed: float) -> np.ndarray:
     return (1 - share) * x[left] + share * x[left + 1]
 
 
-def warp_bins(x: Tensor, warp: float, rng: np.random.Generator) -> Tensor:
-    """Stretch the bins of each utterance of (N, F, D) by a factor drawn from 1 - warp to 1 + warp.
+def another_room(mels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Log-mel bands (F, D) as heard by another microphone in another room: a smooth random frequency response, and
+    stationary noise 12 to 40 dB below the speech."""
+    bands = mels.shape[1]
+    band = np.arange(bands)
+    response = sum(rng.normal(0, 0.7 / k) * np.cos(np.pi * k * (band + 0.5) / bands) for k in (1, 2, 3))
+    noise = np.exp(-rng.uniform(0, 3) * band / bands)
+    noise *= np.exp(mels).sum(1).mean() / noise.sum() * 10 ** (-rng.uniform(12, 40) / 10)
+    return np.logaddexp(mels + response, np.log(noise * rng.gamma(4, 1 / 4, mels.shape)))
 
-    Vocal tract length perturbation (Jaitly & Hinton 2013), on the filterbank's own scale.
+
+def warp_bins(x: Tensor, warp: float, rng: np.random.Generator) -> Tensor:
+    """Stretch the bins of each utterance of (N, F, D) by a factor drawn from [1 - warp, 1 + warp).
+
+    This is vocal tract length perturbation (Jaitly & Hinton 2013) on the scale of the filterbank.
     """
     bins = x.shape[2]
     factor = torch.from_numpy(rng.uniform(1 - warp, 1 + warp, len(x))).to(x)[:, None]  # (N, 1)
@@ -49,9 +60,10 @@ def warp_bins(x: Tensor, warp: float, rng: np.random.Generator) -> Tensor:
 
 
 def mask_features(x: Tensor, lengths: Tensor, cfg: AugmentConfig, shift_s: float, rng: np.random.Generator) -> Tensor:
-    """SpecAugment (Park et al. 2019) on (N, F, D): bands of bins and runs of frames set to zero, the mean after CMVN.
+    """SpecAugment (Park et al. 2019) on features (N, F, D): bands of bins and spans of frames become zero, which is
+    the mean after CMVN.
 
-    `shift_s` is the frame shift in seconds. The input is left alone.
+    `shift_s`: frame shift in seconds. Returns a copy.
     """
     x = x.clone()
     bins = x.shape[2]

@@ -1,7 +1,7 @@
-"""The data doctor: examines every utterance of a manifest, names what is wrong, writes a cleaned manifest and a report.
+"""Checking a corpus: examines every utterance of a manifest and writes a cleaned manifest and a report.
 
-An error sets the utterance aside, a warning keeps it. One bad file never stops the examination, and memory holds
-a fingerprint of each utterance, never its audio.
+An utterance with an error is set aside; one with only warnings is kept. A bad file never stops the check. Memory holds
+a fingerprint of each utterance, not its audio.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from asr import manifest
+from asr.data.transcript import check_length
 from asr.errors import InputError
 from asr.features import audio
 from asr.files import atomic_write
@@ -27,26 +28,26 @@ from asr.text.units import to_units
 from asr.tokens import Tokens
 
 ERRORS = {
-    "malformed": "line of the manifest that is not an utterance, or repeats an id",
+    "malformed": "manifest line that is not an utterance or repeats an id",
     "unreadable": "missing, not audio, damaged, truncated, or NaN",
     "empty": "no samples or frames",
     "ends early": "the recording ends before start_s + duration_s",
     "silent": "level below -70 dB of full scale",
-    "no text": "nothing to learn from",
-    "tokens": "text with units outside the token table",
-    "too long for CTC": "fewer output frames than tokens and blanks between equal ones",
+    "no text": "the transcript is empty",
+    "tokens": "the text has units outside the token table",
+    "too long for CTC": "fewer output frames than tokens plus blanks between equal tokens",
     "duplicate": "same id or same audio as in a manifest that must be disjoint",
 }
 WARNINGS = {
-    "clipped": "more than 0.1 % of the samples lie flat at full scale",
-    "rate": "recorded at a lower rate than the model's",
+    "clipped": "more than 0.1 % of the samples are flat at full scale",
+    "rate": "the sample rate is lower than the model's",
     "duration": "the manifest's duration_s disagrees with the file",
     "said twice": "same speaker and text as in a manifest that should be disjoint",
-    "heard twice": "same audio as an utterance before it",
+    "heard twice": "same audio as an earlier utterance",
 }
 SILENT_DB = -70.0
 CLIPPED_SHARE = 1e-3
-FULL_SCALE, FLAT = 0.99, 1e-4  # neighbours this loud and this close to each other are clipped
+FULL_SCALE, FLAT = 0.99, 1e-4  # neighbouring samples above this level that differ by less than this are clipped
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the model needs of an utterance; see `check`."""
+class Requirements:
+    """What the model requires of an utterance; see `check`."""
 
     tokens: Tokens | None
     unit: str
@@ -72,13 +73,13 @@ class Wanted:
 
 @dataclass
 class Examined:
-    """What one look at an utterance's audio or features gave."""
+    """The result of examining one utterance."""
 
     utterance: Utterance
     findings: list[Finding] = field(default_factory=list)
     duration_s: float = 0.0
     level_db: float | None = None  # standard deviation against full scale; None for features
-    digest: bytes = b""  # of the samples; empty when they could not be read or are silent
+    digest: bytes = b""  # of the samples; empty if they are unreadable or silent
 
     def add(self, check: str, why: str) -> None:
         self.findings.append(Finding(self.utterance.id, check, why, self.duration_s))
@@ -90,8 +91,10 @@ class Examined:
 
 @dataclass
 class Report:
+    """The result of `check` for a whole manifest."""
+
     manifest: str
-    clean: str  # the manifest of what was kept
+    clean: str  # the manifest of the kept utterances
     total: int = 0
     kept: int = 0
     total_s: float = 0.0
@@ -101,12 +104,12 @@ class Report:
     levels_db: array = field(default_factory=lambda: array("f"))
 
     def counts(self) -> dict[str, int]:
-        """Findings by check, the errors first."""
+        """The number of findings per check, errors first."""
         found = Counter(f.check for f in self.findings)
         return {check: found[check] for check in (*ERRORS, *WARNINGS) if found[check]}
 
     def table(self) -> str:
-        """The report for people; the first ids of each check, all of them are in the JSON report."""
+        """The report as text, with the first five ids per check. The JSON report has all of them."""
         lines = [
             f"{self.manifest}",
             f"kept {self.kept} of {self.total} utterances, {self.kept_s / 3600:.2f} of {self.total_s / 3600:.2f} h"
@@ -136,51 +139,54 @@ def check(
     feature_dim: int = 13,
     workers: int | None = None,
 ) -> Report:
-    """Examine a manifest. Writes `out_dir/NAME.{clean.jsonl, report.json, report.txt, report.png}`.
+    """Check a manifest. Writes `out_dir/NAME.{clean.jsonl, report.json, report.txt, report.png}`.
 
-    `tokens` in `unit` (with `lexicon` for phones): None allows any characters, and leaves phones out. `frame_s`:
-    seconds an output frame of the model; None leaves out the check of CTC's length. `against`: manifests that must
-    not share recordings with this one, such as the test set's when this is the training set's. `feature_shift_s`,
-    `feature_dim`: of stored features. Raises InputError only for a manifest that cannot be opened.
+    tokens, unit, lexicon: the token table of the texts, and the lexicon for phones. Without tokens, any character is
+      accepted, and phones are not checked.
+    frame_s: seconds per output frame of the model; None skips the check of CTC's least length.
+    against: manifests that must not share recordings with this one, such as the test set when this is the training set.
+    feature_shift_s, feature_dim: of stored features.
+
+    Raises InputError only for a manifest that cannot be opened.
     """
-    wanted = Wanted(tokens, unit, lexicon, frame_s, sample_rate_hz, feature_shift_s, feature_dim)
+    required = Requirements(tokens, unit, lexicon, frame_s, sample_rate_hz, feature_shift_s, feature_dim)
     name, out_dir = Path(manifest_path).stem, Path(out_dir)
     workers = workers or min(8, os.cpu_count() or 1)
     report = Report(str(manifest_path), str(out_dir / f"{name}.clean.jsonl"))
-    others = _others(against, wanted, workers)
+    others = _others(against, required, workers)
     bad_lines: dict[int, InputError] = {}
     uses = Counter(hash(u.audio) for u in manifest.stream(manifest_path, bad_lines))  # hashes: the paths are long
     report.findings = [Finding(f"line {number}", "malformed", str(e)) for number, e in bad_lines.items()]
     report.total = len(bad_lines)
     utterances = tqdm(manifest.stream(manifest_path, {}), f"check {name}", uses.total(), unit="utt")
-    examined = _in_parallel(lambda u: _examine(u, wanted, uses[hash(u.audio)] == 1), utterances, workers)
+    examined = _in_parallel(lambda u: _examine(u, required, uses[hash(u.audio)] == 1), utterances, workers)
     manifest.write(report.clean, _keep(examined, others, report))
     _write_report(report, out_dir / f"{name}.report")
     return report
 
 
-# one utterance
+# One utterance
 
 
-def _examine(utterance: Utterance, wanted: Wanted, alone: bool) -> Examined:
-    """`alone`: no other utterance is cut from the same recording."""
+def _examine(utterance: Utterance, required: Requirements, alone: bool) -> Examined:
+    """Examine audio or features, and the text. `alone`: no other utterance is cut from the same recording."""
     found = Examined(utterance, duration_s=utterance.duration_s or 0.0)
     try:
         if utterance.audio:
-            _hear(found, wanted, alone)
+            _examine_audio(found, required, alone)
         else:
-            _open_features(found, wanted)
+            _examine_features(found, required)
     except audio.EmptyAudio as e:
         found.add("empty", str(e))
     except InputError as e:
         found.add("unreadable", str(e))
-    except Exception as e:  # whatever a decoder does to one file, the others are still examined
+    except Exception as e:  # a decoder may raise anything; the other files are still examined
         found.add("unreadable", f"{utterance.audio or utterance.features}: {e!r}")
-    _check_text(found, wanted)
+    _check_text(found, required)
     return found
 
 
-def _hear(found: Examined, wanted: Wanted, alone: bool) -> None:
+def _examine_audio(found: Examined, required: Requirements, alone: bool) -> None:
     u = found.utterance
     assert u.audio
     header = audio.info(u.audio)
@@ -206,52 +212,51 @@ def _hear(found: Examined, wanted: Wanted, alone: bool) -> None:
     else:
         found.digest = digest.digest()
     if clipped > CLIPPED_SHARE * frames:
-        found.add("clipped", f"{clipped / frames:.1%} of {u.audio} lies at full scale; record it softer")
-    if header.sample_rate_hz < wanted.sample_rate_hz:
-        found.add("rate", f"{u.audio} has {header.sample_rate_hz} Hz, the model {wanted.sample_rate_hz} Hz")
+        found.add("clipped", f"{clipped / frames:.1%} of {u.audio} is at full scale; record it at a lower level")
+    if header.sample_rate_hz < required.sample_rate_hz:
+        found.add("rate", f"{u.audio} has {header.sample_rate_hz} Hz, the model {required.sample_rate_hz} Hz")
     if alone and u.duration_s and u.start_s == 0 and header.duration_s > u.duration_s + audio.SLACK_S:
         found.add("duration", f"duration_s is {u.duration_s:.2f}, {u.audio} lasts {header.duration_s:.2f} s")
 
 
-def _open_features(found: Examined, wanted: Wanted) -> None:
+def _examine_features(found: Examined, required: Requirements) -> None:
     from asr.features.files import load_features
 
     u = found.utterance
     assert u.features
-    features = load_features(u.features, wanted.feature_dim)  # (F, D)
+    features = load_features(u.features, required.feature_dim)  # (F, D)
     if not len(features):
         raise audio.EmptyAudio(f"{u.features} holds no frames; make the features again")
-    found.duration_s = len(features) * wanted.feature_shift_s
+    found.duration_s = len(features) * required.feature_shift_s
     found.digest = hashlib.blake2b(features.tobytes(), digest_size=16).digest()
     if u.duration_s and abs(found.duration_s - u.duration_s) > audio.SLACK_S:
         found.add("duration", f"duration_s is {u.duration_s:.2f}, {u.features} lasts {found.duration_s:.2f} s")
 
 
-def _check_text(found: Examined, wanted: Wanted) -> None:
+def _check_text(found: Examined, required: Requirements) -> None:
     text = found.utterance.text
     if not text.strip():
-        found.add("no text", "the text is empty; write down what is said")
-    elif wanted.tokens or wanted.unit != "phone":
+        found.add("no text", "the text is empty; transcribe the utterance")
+    elif required.tokens or required.unit != "phone":
         try:
-            units = to_units(text, wanted.unit, wanted.lexicon)
+            units = to_units(text, required.unit, required.lexicon)
         except InputError as e:  # a word without pronunciation
             found.add("tokens", str(e))
             return
-        if wanted.tokens and (unknown := sorted({unit for unit in units if unit not in wanted.tokens})):
-            found.add("tokens", f"not in the token table: {' '.join(unknown)}; clean the text or add them")
-        needed = len(units) + sum(a == b for a, b in zip(units, units[1:], strict=False))
-        frames = int(found.duration_s / wanted.frame_s + 1e-6) if wanted.frame_s else needed
-        if frames < needed and found.kept:  # what could not be read has no duration
-            found.add("too long for CTC", f"{needed} frames needed for {len(units)} tokens, {frames} are there")
+        if required.tokens and (unknown := sorted({unit for unit in units if unit not in required.tokens})):
+            found.add("tokens", f"not in the token table: {' '.join(unknown)}; clean the text or extend the table")
+        if required.frame_s and found.kept:  # an unreadable utterance has no duration
+            if why := check_length(units, found.duration_s, required.frame_s):
+                found.add("too long for CTC", why)
 
 
-# all of them
+# All utterances
 
 
 def _in_parallel(
     work: Callable[[Utterance], Examined], utterances: Iterable[Utterance], workers: int
 ) -> Iterator[Examined]:
-    """Results in order; a few utterances for each worker are under way at a time, however long the manifest is."""
+    """Yield the results in order. At most four utterances per worker are queued, however long the manifest is."""
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Examined]] = deque()
         for utterance in utterances:
@@ -264,18 +269,18 @@ def _in_parallel(
 
 @dataclass
 class _Others:
-    """Fingerprints of the manifests that must be disjoint: each leads to `id in manifest`."""
+    """Fingerprints of the manifests that must be disjoint, each with the name of its utterance."""
 
     ids: dict[str, str] = field(default_factory=dict)
     digests: dict[bytes, str] = field(default_factory=dict)
     said: dict[int, str] = field(default_factory=dict)  # by the hash of speaker and text
 
 
-def _others(against: Sequence[str | Path], wanted: Wanted, workers: int) -> _Others:
+def _others(against: Sequence[str | Path], required: Requirements, workers: int) -> _Others:
     others = _Others()
     for path in against:
         utterances = tqdm(manifest.stream(path, {}), f"fingerprints of {Path(path).stem}", unit="utt")
-        for found in _in_parallel(lambda u: _examine(u, wanted, alone=False), utterances, workers):
+        for found in _in_parallel(lambda u: _examine(u, required, alone=False), utterances, workers):
             u = found.utterance
             name = f"'{u.id}' in {path}"
             others.ids.setdefault(u.id, name)
@@ -287,7 +292,7 @@ def _others(against: Sequence[str | Path], wanted: Wanted, workers: int) -> _Oth
 
 
 def _keep(examined: Iterable[Examined], others: _Others, report: Report) -> Iterator[Utterance]:
-    """Compares each with the others, enters it into the report, and passes on what is kept, durations filled in."""
+    """Compare each utterance with the others, add it to the report, and yield it, with its duration, if it is kept."""
     heard: dict[bytes, str] = {}
     for found in examined:
         u = found.utterance
@@ -311,7 +316,7 @@ def _keep(examined: Iterable[Examined], others: _Others, report: Report) -> Iter
             yield replace(u, duration_s=u.duration_s or round(found.duration_s, 4))
 
 
-# the report
+# The report
 
 
 def _write_report(report: Report, stem: Path) -> None:

@@ -1,6 +1,6 @@
-"""Utterances ready to train on: inputs (T,) or (F, D) beside their tokens, and batches of them.
+"""Utterances as training reads them: inputs (T,) or (F, D) with their tokens, and batches of them.
 
-What an utterance becomes depends on nothing but (seed, epoch, utterance), so any process may load any of them.
+An item depends only on (seed, epoch, utterance), so any process may load any item.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,6 @@ from asr.errors import InputError
 from asr.features import audio
 from asr.features.files import load_features
 from asr.manifest import Utterance
-from asr.text.lexicon import Lexicon
-from asr.text.units import to_units
-from asr.tokens import Tokens
 
 
 @dataclass
@@ -33,26 +30,23 @@ class Batch:
 
 
 class Utterances(Dataset):
-    """A manifest's utterances; item i is (inputs, tokens, id), or None when it cannot be read, which is told once.
+    """Item i is (inputs, target tokens, id), or None if the utterance cannot be read, which is reported once.
 
-    `speeds` are drawn from for each utterance anew in each `epoch`; leave them empty to hear the recording as it is.
+    `targets`: the tokens of each utterance. `speeds`: one is drawn for each utterance in each `epoch`; empty means no
+    speed perturbation.
     """
 
     def __init__(
         self,
         cfg: Config,
         utterances: Sequence[Utterance],
-        tokens: Tokens,
-        lexicon: Lexicon | None,
+        targets: Sequence[list[int]],
         speeds: Sequence[float] = (),
     ):
         self.cfg, self.speeds, self.epoch = cfg, list(speeds), 0
         self.stored = cfg.features.kind == "stored"
         self.utterances = list(utterances)
-        self.targets = [
-            torch.tensor(tokens.encode(to_units(u.text, cfg.tokens.unit, lexicon)), dtype=torch.int64)
-            for u in self.utterances
-        ]
+        self.targets = [torch.tensor(target, dtype=torch.int64) for target in targets]
         self.cache: dict[int, np.ndarray] = {}
         self.unreadable: set[int] = set()
 
@@ -70,7 +64,7 @@ class Utterances(Dataset):
             x = self.load(index)
         except InputError as e:
             self.unreadable.add(index)
-            tqdm.write(f"set aside utterance '{self.utterances[index].id}': {e}")
+            tqdm.write(f"utterance '{self.utterances[index].id}' set aside: {e}")
             return None
         if self.speeds:
             rng = generator(self.cfg.seed, self.epoch, index)
@@ -79,10 +73,10 @@ class Utterances(Dataset):
         return torch.from_numpy(x), self.targets[index], self.utterances[index].id
 
     def load(self, index: int) -> np.ndarray:
-        """Samples (T,) or stored features (F, D), float32, through the cache, which keeps samples as 16 bits."""
+        """Samples (T,) or stored features (F, D), float32. The cache keeps samples as 16-bit integers."""
         if index not in self.cache:
             x = load_input(self.cfg, self.utterances[index])
-            if not self.cfg.data.cache or self.cfg.data.workers:  # a worker's memory ends with the epoch
+            if not self.cfg.data.cache or self.cfg.data.workers:  # a worker process ends with the epoch
                 return x
             self.cache[index] = x if self.stored else np.clip(x * 32768, -32768, 32767).round().astype(np.int16)
         x = self.cache[index]
@@ -90,20 +84,25 @@ class Utterances(Dataset):
 
 
 def load_input(cfg: Config, utterance: Utterance) -> np.ndarray:
-    """Samples (T,) float32 in [-1, 1] or stored features (F, D) of one utterance, as the configuration asks."""
+    """Samples (T,) float32 in [-1, 1], or stored features (F, D) if features.kind=stored.
+
+    Raises InputError naming an utterance that has no such input, or whose file cannot be read.
+    """
     if cfg.features.kind == "stored":
         if utterance.features is None:
-            raise InputError(f"utterance '{utterance.id}' has no stored features; set features.kind or extract them")
+            raise InputError(
+                f"utterance '{utterance.id}' has no stored features; run `asr features` or change features.kind"
+            )
         return load_features(utterance.features, cfg.features.num_bins)
     if utterance.audio is None:
-        raise InputError(f"utterance '{utterance.id}' has no audio; for stored features set features=stored")
+        raise InputError(f"utterance '{utterance.id}' has no audio; set features=stored to use its stored features")
     return audio.load(
         utterance.audio, utterance.start_s, utterance.duration_s, cfg.features.sample_rate_hz, cfg.data.max_audio_s
     )
 
 
 def collate(items: Sequence[tuple[Tensor, Tensor, str] | None]) -> Batch | None:
-    """A batch of the items that could be read; None when none could."""
+    """A batch of the readable items; None if there is none."""
     readable = [item for item in items if item is not None]
     if not readable:
         return None

@@ -1,6 +1,6 @@
-"""Features of a whole corpus, computed once and stored: a manifest of audio in, a manifest of `.npy` features out.
+"""Computing the features of a corpus once: a manifest of audio in, a manifest of `.npy` features out.
 
-What is stored is free of derivatives and normalisation: training with kind=stored adds them as it is configured.
+Stored features have neither deltas nor normalisation; training with features.kind=stored adds both as configured.
 """
 
 from dataclasses import replace
@@ -20,15 +20,15 @@ from asr.features.frontend import FrontEnd
 from asr.files import atomic_write
 from asr.manifest import Utterance
 
-LONGEST_NAME = 230  # bytes; file systems end at 255, and a file being written bears a longer name for a while
+LONGEST_NAME = 230  # bytes; file systems allow 255, and the temporary file has a longer name
 
 
 def extract(source: str | Path, output: str | Path, cfg: Config) -> Path:
-    """Features of the manifest `source` -> the manifest `output`, whose arrays lie in a folder of its name.
+    """Compute the features of the manifest `source` and write the manifest `output`; returns its path.
 
-    Started again it goes on where it stopped. Utterances without usable input are named, and listed with the reason
-    in `set_aside.tsv` in that folder. Raises InputError when the folder holds features of another configuration, or
-    when no utterance is left.
+    The arrays are written to the folder named like `output` without its suffix. A second start continues where the
+    first one stopped. Utterances without usable input are listed with the reason in `set_aside.tsv` in that folder.
+    Raises InputError if the folder holds features of another configuration, or if no utterance is left.
     """
     output = Path(output)
     folder = output.with_suffix("")
@@ -43,12 +43,12 @@ def extract(source: str | Path, output: str | Path, cfg: Config) -> Path:
             try:
                 done.append(_extract_one(utterance, folder, cfg, frontend))
             except InputError as e:
-                tqdm.write(f"set aside utterance '{utterance.id}': {e}")
+                tqdm.write(f"utterance '{utterance.id}' set aside: {e}")
                 set_aside.append((utterance.id, e))
     with atomic_write(folder / "set_aside.tsv") as file:
         file.writelines(f"{name}\t{reason}\n" for name, reason in set_aside)
     if not done:
-        raise InputError(f"no utterance of {source} gave features; {folder / 'set_aside.tsv'} names the reasons")
+        raise InputError(f"no utterance of {source} has usable input; {folder / 'set_aside.tsv'} gives the reasons")
     manifest.write(output, done)
     tqdm.write(
         f"{output}: {len(done)} utterances, {len(set_aside)} set aside; "
@@ -66,7 +66,7 @@ def record_path(output: str | Path) -> Path:
 def _extract_one(utterance: Utterance, folder: Path, cfg: Config, frontend: FrontEnd) -> Utterance:
     name = utterance.id.replace("%", "%25").replace("/", "%2F") + ".npy"
     if len(name.encode()) > LONGEST_NAME:
-        raise InputError(f"its id makes a file name of more than {LONGEST_NAME} bytes; shorten it")
+        raise InputError(f"the id gives a file name of more than {LONGEST_NAME} bytes; shorten it")
     path = folder / name
     if path.exists():
         frames = len(load_features(path))
@@ -75,7 +75,7 @@ def _extract_one(utterance: Utterance, folder: Path, cfg: Config, frontend: Fron
         features, _ = frontend(x, torch.tensor([x.shape[1]]))
         frames = features.shape[1]
         if not frames:
-            raise InputError(f"its {x.shape[1]} samples are fewer than one window of {frontend.window_samples}")
+            raise InputError(f"the audio has {x.shape[1]} samples, less than one window of {frontend.window_samples}")
         with atomic_write(path, "wb") as file:
             np.save(file, features[0].numpy())
     duration_s = utterance.duration_s or frames * cfg.features.shift_ms / 1000

@@ -1,13 +1,13 @@
-"""Corpora in other toolkits' formats -> utterances.
+"""Importing corpora in the formats of other toolkits as utterances.
 
-    kaldi         data folder: wav.scp or feats.scp, with segments, text, utt2spk, utt2lang where they exist
-    lhotse        cut manifest (.jsonl, .jsonl.gz): one utterance for each supervision
+    kaldi         data folder: wav.scp or feats.scp; optional segments, text, utt2spk, utt2lang
+    lhotse        cut manifest (.jsonl, .jsonl.gz): one utterance per supervision
     nemo          JSONL with audio_filepath, text, duration, offset
-    common_voice  TSV with path, sentence, client_id, and the folder clips/ beside it
-    table         CSV or TSV with a header line; its columns may have any of the names in `COLUMNS`
-    folder        recordings, each with a .txt of the same name beside it; subfolders too
+    common_voice  TSV with path, sentence, client_id, beside the folder clips/
+    table         CSV or TSV with a header line; `COLUMNS` lists the accepted column names
+    folder        recordings, each with a .txt file of the same name beside it, at any depth
 
-A relative path is looked up in the corpus' own folder first, then from the working directory, as Kaldi does.
+A relative path is resolved against the folder of the corpus first, then, as in Kaldi, against the working directory.
 """
 
 import csv
@@ -33,9 +33,9 @@ COLUMNS = {
 
 
 def import_corpus(path: str | Path, kind: str = "auto") -> list[Utterance]:
-    """The utterances of a corpus. Ids that the format lacks are made from the files' names.
+    """The utterances of a corpus. Missing ids are derived from file names.
 
-    Raises InputError for an unknown kind, a corpus that is none of them, and anything malformed (file:line, field).
+    Raises InputError for an unknown kind, a corpus of none of these kinds, and malformed content (file:line, field).
     """
     path = Path(path)
     if not path.exists():
@@ -49,7 +49,7 @@ def import_corpus(path: str | Path, kind: str = "auto") -> list[Utterance]:
         "folder": _folder,
     }
     if kind != "auto" and kind not in readers:
-        raise InputError(f"unknown kind of corpus '{kind}'; choose one of auto, {', '.join(readers)}")
+        raise InputError(f"unknown kind of corpus '{kind}'; expected one of auto, {', '.join(readers)}")
     utterances = list(readers[detect(path) if kind == "auto" else kind](path))
     if not utterances:
         raise InputError(f"{path}: 0 utterances; check that this is the right file or folder")
@@ -57,12 +57,12 @@ def import_corpus(path: str | Path, kind: str = "auto") -> list[Utterance]:
 
 
 def detect(path: Path) -> str:
-    """The kind of a corpus, from its files' names and its first line. Raises InputError when it is none."""
+    """Guess the kind of a corpus from its file names and its first line. Raises InputError if it is none of them."""
     if path.is_dir():
         if (path / "wav.scp").exists() or (path / "feats.scp").exists():
             return "kaldi"
         if (path / "clips").is_dir() and (tables := sorted(p.name for p in path.glob("*.tsv"))):
-            raise InputError(f"{path} is a Common Voice folder; name one of its tables: {', '.join(tables)}")
+            raise InputError(f"{path} is a Common Voice folder; give one of its tables: {', '.join(tables)}")
         return "folder"
     _, first = next(_lines(path), (0, ""))
     if first.startswith("{"):
@@ -98,17 +98,17 @@ def _kaldi_audio(folder: Path) -> Iterator[Utterance]:
     recordings = _pairs(scp)
     for id, source in recordings.items():
         if source.endswith("|"):
-            raise InputError(f"{scp}: '{id}' is made by a command ({source}); commands are not run: "
-                             "write its output to a file and name the file here")  # fmt: skip
+            raise InputError(f"{scp}: '{id}' is the output of a command ({source}); commands are not run: "
+                             "write the output to a file and give its name")  # fmt: skip
         if ".ark:" in source:
-            raise InputError(f"{scp}: '{id}' lies in an archive ({source}); copy the audio out to files")
+            raise InputError(f"{scp}: '{id}' is in an archive ({source}); extract it to a file")
     if not (folder / "segments").exists():
         yield from (Utterance(id, _locate(source, folder)) for id, source in recordings.items())
         return
     for id, segment in _pairs(folder / "segments").items():
         where, fields = f"{folder / 'segments'}: utterance '{id}'", segment.split()
         if len(fields) < 3 or fields[0] not in recordings:
-            raise InputError(f"{where} has '{segment}'; expected: recording (in wav.scp), start, end in seconds")
+            raise InputError(f"{where} is '{segment}'; expected a recording of wav.scp, start and end in seconds")
         start_s, end_s = _number(fields[1], f"{where}, start"), _number(fields[2], f"{where}, end")
         if start_s < 0 or (end_s <= start_s and end_s != -1):  # -1: to the end of the recording
             raise InputError(f"{where} goes from {start_s} s to {end_s} s; expected 0 <= start < end")
@@ -123,14 +123,14 @@ def _kaldi_features(folder: Path) -> Iterator[Utterance]:
 
 
 def _pairs(path: Path, optional: bool = False) -> dict[str, str]:
-    """`key rest of the line` of a Kaldi table."""
+    """A Kaldi table with lines `key value`, as key -> value."""
     if optional and not path.exists():
         return {}
     pairs: dict[str, str] = {}
     for number, line in _lines(path):
         key, _, value = line.strip().replace("\t", " ", 1).partition(" ")
         if key in pairs:
-            raise InputError(f"{path}:{number}: '{key}' stands twice; keep one line")
+            raise InputError(f"{path}:{number}: '{key}' occurs twice; keep one line")
         if not value and path.name != "text":
             raise InputError(f"{path}:{number}: '{key}' has no value; expected 'key value'")
         pairs[key] = value.strip()
@@ -147,15 +147,15 @@ def _lhotse(path: Path) -> Iterator[Utterance]:
         if cut.get("type", "MonoCut") not in ("MonoCut", "MultiCut") or not isinstance(cut.get("recording"), dict):
             raise InputError(f"{where}: a {cut.get('type', 'cut')} without one recording; export plain cuts with audio")
         try:
-            yield from _heard(cut, _locate(_cut_source(cut, where), path.parent))
+            yield from _supervised(cut, _locate(_cut_source(cut, where), path.parent))
         except InputError:
             raise
         except (KeyError, TypeError, ValueError) as e:
-            raise InputError(f"{where}: not a lhotse cut, {type(e).__name__} at {e}; write it again by lhotse") from e
+            raise InputError(f"{where}: not a lhotse cut ({type(e).__name__}: {e}); export it again with lhotse") from e
 
 
-def _heard(cut: dict[str, Any], audio: str) -> Iterator[Utterance]:
-    """An utterance for each supervision; their times count from the start of the cut and may stick out of it."""
+def _supervised(cut: dict[str, Any], audio: str) -> Iterator[Utterance]:
+    """One utterance per supervision. Times of supervisions count from the start of the cut and may exceed it."""
     start_s, length_s = float(cut["start"]), float(cut["duration"])
     supervisions = cut.get("supervisions") or [{"start": 0.0, "duration": length_s}]
     for s in supervisions:
@@ -175,16 +175,16 @@ def _heard(cut: dict[str, Any], audio: str) -> Iterator[Utterance]:
 
 
 def _cut_source(cut: dict[str, Any], where: str) -> str:
-    """The file a cut is heard from; refuses whatever needs more than opening one file and averaging its channels."""
+    """The audio file of a cut. Raises InputError if the cut needs more than one file with its channels averaged."""
     recording, channel = cut["recording"], cut.get("channel", 0)
     if recording.get("transforms"):
-        raise InputError(f"{where}: recording '{recording['id']}' is to be transformed when loaded; save it to a file")
+        raise InputError(f"{where}: recording '{recording['id']}' has transforms; save the transformed audio to a file")
     wanted = set(channel if isinstance(channel, list) else [channel])
     source = next((s for s in recording["sources"] if wanted & set(s["channels"])), recording["sources"][0])
     if source["type"] != "file":
-        raise InputError(f"{where}: source of type '{source['type']}'; save the recording to a file")
+        raise InputError(f"{where}: source of type '{source['type']}', expected 'file'; save the recording to a file")
     if set(source["channels"]) != wanted:
-        raise InputError(f"{where}: takes channel {channel} of {source['channels']}; save each channel to its own file")
+        raise InputError(f"{where}: uses channel {channel} of {source['channels']}; save each channel to its own file")
     return source["source"]
 
 
@@ -194,14 +194,14 @@ def _nemo(path: Path) -> Iterator[Utterance]:
         yield _from_row(parse_object(line, where), where, path.parent)
 
 
-# tables
+# Tables
 
 
 def _common_voice(path: Path) -> Iterator[Utterance]:
     for where, row in _rows(path, "\t"):
         if not row.get("path") or "sentence" not in row:
             raise InputError(f"{where}: field 'path' or 'sentence' is missing; a Common Voice table has both")
-        clip = row["path"] if Path(row["path"]).suffix else row["path"] + ".mp3"  # early releases leave it out
+        clip = row["path"] if Path(row["path"]).suffix else row["path"] + ".mp3"  # early releases omit it
         yield _from_row({**row, "path": str(path.parent / "clips" / clip)}, where, path.parent)
 
 
@@ -211,13 +211,13 @@ def _table(path: Path) -> Iterator[Utterance]:
         if any(name.strip().strip('"').lower() in COLUMNS["audio"] for name in header.split(delimiter)):
             break
     else:
-        raise InputError(f"{path}:1: no column for the audio in '{header[:80]}'; name one 'audio' in a header line")
+        raise InputError(f"{path}:1: no column for the audio in '{header[:80]}'; name one 'audio' in the header line")
     for where, row in _rows(path, delimiter):
         yield _from_row(row, where, path.parent)
 
 
 def _rows(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """(file:line, row) with names in lower case. Quotes are read as such in , and ; files, kept in tab and | files."""
+    """(file:line, row), column names in lower case. Quotes have a meaning only with , and ; as delimiter."""
     rows = (line + "\n" for _, line in _lines(path, blank=True))
     if delimiter in ",;":
         reader = csv.reader(rows, delimiter=delimiter, strict=True)
@@ -230,18 +230,18 @@ def _rows(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, str]]]:
             if not any(cells):
                 continue
             if len(cells) != len(names):
-                raise InputError(f"{where}: {len(cells)} fields where the header has {len(names)}; mend the line")
+                raise InputError(f"{where}: {len(cells)} fields, but the header has {len(names)}; correct the line")
             yield where, dict(zip(names, (cell.strip() for cell in cells), strict=True))
     except csv.Error as e:
         raise InputError(f"{path}:{reader.line_num}: {e}; check the quotes") from e
 
 
 def _from_row(row: dict[str, Any], where: str, folder: Path) -> Utterance:
-    """An utterance of the columns that `COLUMNS` knows; what else is filled in goes to `extra`."""
+    """An utterance from the columns in `COLUMNS`; other columns with a value go to `extra`."""
     row = {name: value for name, value in row.items() if value not in ("", None)}
     known = {field: row.pop(name) for field, names in COLUMNS.items() if (name := _present(names, row))}
     if not isinstance(known.get("audio"), str):
-        raise InputError(f"{where}: no audio file; expected its path in '{COLUMNS['audio'][0]}' or a like field")
+        raise InputError(f"{where}: no audio file; expected its path in one of {', '.join(COLUMNS['audio'])}")
     start_s = _number(known.get("start_s", 0.0), f"{where}: field 'start_s'")
     duration_s = _number(known["duration_s"], f"{where}: field 'duration_s'") if "duration_s" in known else None
     if start_s < 0 or (duration_s is not None and duration_s <= 0):
@@ -262,7 +262,7 @@ def _present(names: Sequence[str], row: dict[str, Any]) -> str | None:
     return next((name for name in names if name in row), None)
 
 
-# folders
+# Folders
 
 
 def _folder(folder: Path) -> Iterator[Utterance]:
@@ -270,13 +270,15 @@ def _folder(folder: Path) -> Iterator[Utterance]:
     if not recordings:
         raise InputError(f"{folder} holds no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}); check the folder")
     if not any(p.with_suffix(".txt").exists() for p in recordings):
-        raise InputError(f"{folder} holds {len(recordings)} recordings but no .txt beside any; name texts as the audio")
+        raise InputError(
+            f"{folder} holds {len(recordings)} recordings but no .txt beside any; name texts like recordings"
+        )
     for p in recordings:
         texts = _lines(p.with_suffix(".txt")) if p.with_suffix(".txt").exists() else ()
         yield Utterance("", str(p.resolve()), text=" ".join(word for _, text in texts for word in text.split()))
 
 
-# shared
+# Shared
 
 
 def _lines(path: Path, blank: bool = False) -> Iterator[tuple[int, str]]:
@@ -300,7 +302,8 @@ def _locate(path: str, folder: Path) -> str:
 
 
 def _identify(utterances: list[Utterance], corpus: Path) -> list[Utterance]:
-    """Names the nameless by the first rule that makes all ids differ: file, folders and file, those and the start."""
+    """Give ids to utterances without one, by the first rule that makes all ids distinct: the file name; the path below
+    the corpus; the path and the start time."""
     rules: list[Callable[[Utterance, Path], str]] = [
         lambda u, p: p.stem,
         lambda u, p: "-".join(p.with_suffix("").parts[1:]),
@@ -314,10 +317,10 @@ def _identify(utterances: list[Utterance], corpus: Path) -> list[Utterance]:
                 utterance.id = id
             return utterances
     twice, _ = Counter(ids).most_common(1)[0]
-    raise InputError(f"{corpus}: utterance '{twice}' stands twice; keep one")
+    raise InputError(f"{corpus}: utterance '{twice}' occurs twice; keep one")
 
 
 def _below(path: Path, folder: Path) -> Path:
-    """`/` and the part of the path below the folder; the whole path when it lies elsewhere."""
+    """`/` and the part of the path below the folder; the whole path if it is not below the folder."""
     folder = folder.absolute()
     return Path("/") / path.relative_to(folder) if path.is_relative_to(folder) else path

@@ -1,6 +1,7 @@
-"""From manifests to training sets: token table, targets, and utterances that cannot be trained on set aside."""
+"""Training and dev set from their manifests: token table, targets, and a list of the utterances set aside."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,8 @@ from tqdm import tqdm
 
 from asr import manifest
 from asr.config import Config
-from asr.criteria import min_frames
 from asr.data.dataset import Utterances, load_input
+from asr.data.transcript import check_length, token_table
 from asr.errors import InputError
 from asr.features import audio
 from asr.files import atomic_write
@@ -20,26 +21,31 @@ from asr.tokens import BLANK, Tokens
 
 
 def prepare_sets(cfg: Config, folder: Path) -> tuple[Tokens, Utterances, Utterances]:
-    """Token table, training set and dev set; what was set aside and why goes to `folder/set_aside.jsonl`."""
+    """The token table, the training set and the dev set.
+
+    Writes `folder/tokens.txt`, and `folder/set_aside.jsonl` with the id of each utterance set aside and the reason.
+    Raises InputError if a set has no usable utterance.
+    """
     aside: dict[str, str] = {}
     train, dev = (with_durations(cfg, path, aside) for path in (cfg.data.train, cfg.data.dev))
     lexicon = Lexicon.read(cfg.tokens.lexicon) if cfg.tokens.lexicon else None
-    tokens = token_table(cfg, folder, train, lexicon)
-    train, dev = (keep_usable(cfg, utterances, tokens, lexicon, aside) for utterances in (train, dev))
+    tokens = choose_table(cfg, folder, train, lexicon)
+    train_set = keep_usable(cfg, train, tokens, lexicon, aside, cfg.augment.speeds)
+    dev_set = keep_usable(cfg, dev, tokens, lexicon, aside)
     with atomic_write(folder / "set_aside.jsonl") as file:
         file.writelines(json.dumps({"id": i, "why": w}, ensure_ascii=False) + "\n" for i, w in aside.items())
     if aside:
         first, why = next(iter(aside.items()))
-        tqdm.write(f"set aside {len(aside)} utterances, see {folder / 'set_aside.jsonl'}; the first is {first}: {why}")
-    for path, utterances in ((cfg.data.train, train), (cfg.data.dev, dev)):
-        if not utterances:
-            raise InputError(f"{path}: 0 usable utterances; {folder / 'set_aside.jsonl'} says why for each")
+        tqdm.write(f"{len(aside)} utterances set aside, see {folder / 'set_aside.jsonl'}; the first is {first}: {why}")
+    for path, utterances in ((cfg.data.train, train_set), (cfg.data.dev, dev_set)):
+        if not len(utterances):
+            raise InputError(f"{path}: 0 usable utterances; {folder / 'set_aside.jsonl'} gives the reason for each")
     tokens.write(folder / "tokens.txt")
-    return tokens, Utterances(cfg, train, tokens, lexicon, cfg.augment.speeds), Utterances(cfg, dev, tokens, lexicon)
+    return tokens, train_set, dev_set
 
 
 def with_durations(cfg: Config, path: str, aside: dict[str, str]) -> list[Utterance]:
-    """A manifest's utterances, each with its duration, looked up where the manifest does not say."""
+    """A manifest's utterances with their durations. A duration that the manifest lacks is measured."""
     utterances = []
     for u in manifest.read(path):
         try:
@@ -53,13 +59,15 @@ def with_durations(cfg: Config, path: str, aside: dict[str, str]) -> list[Uttera
 
 
 def measure_s(cfg: Config, utterance: Utterance) -> float:
+    """Seconds of an utterance without a duration: from its start to the end of its audio or stored features."""
     if utterance.audio is not None:
         return audio.info(utterance.audio).duration_s - utterance.start_s
     return len(load_input(cfg, utterance)) * cfg.features.shift_ms / 1000
 
 
-def token_table(cfg: Config, folder: Path, train: list[Utterance], lexicon: Lexicon | None) -> Tokens:
-    """The run's table: the one of an earlier start, the configured one, or the units of lexicon or training text."""
+def choose_table(cfg: Config, folder: Path, train: list[Utterance], lexicon: Lexicon | None) -> Tokens:
+    """The run's token table: that of an earlier start, else tokens.table, else the units of the lexicon (phones), else
+    the units of the training text."""
     path = folder / "tokens.txt"
     if path.exists():
         return Tokens.read(path)
@@ -67,28 +75,26 @@ def token_table(cfg: Config, folder: Path, train: list[Utterance], lexicon: Lexi
         return Tokens.read(cfg.tokens.table)
     if cfg.tokens.unit == "phone" and lexicon:
         return Tokens([BLANK, *lexicon.units()])
-    return Tokens([BLANK, *sorted({x for u in train for x in to_units(u.text, cfg.tokens.unit, lexicon)})])
+    return token_table((u.text for u in train), cfg.tokens.unit, lexicon)
 
 
-def keep_usable(
-    cfg: Config, utterances: list[Utterance], tokens: Tokens, lexicon: Lexicon | None, aside: dict[str, str]
-) -> list[Utterance]:
-    """Those whose text has tokens and whose length suits; the others are named in `aside`."""
-    kept = []
+def keep_usable(cfg: Config, utterances: list[Utterance], tokens: Tokens, lexicon: Lexicon | None,
+                aside: dict[str, str], speeds: Sequence[float] = ()) -> Utterances:  # fmt: skip
+    """The utterances that can be trained on, with their targets; `aside` gets the reason for each of the others."""
+    frame_s = cfg.features.shift_ms / 1000 * cfg.model.subsampling
+    kept, targets = [], []
     for u in utterances:
         try:
-            targets = tokens.encode(to_units(u.text, cfg.tokens.unit, lexicon))
+            target = tokens.encode(to_units(u.text, cfg.tokens.unit, lexicon))
         except InputError as e:
             aside[u.id] = str(e)
             continue
-        frames = (u.duration_s or 0) * 1000 / cfg.features.shift_ms / cfg.model.subsampling
-        needed = min_frames(targets)
-        if frames < needed:
-            aside[u.id] = (
-                f"{frames:.0f} output frames are too few for {needed} tokens; check the text, or subsample less"
-            )
-        elif (u.duration_s or 0) > cfg.data.max_audio_s:
-            aside[u.id] = f"{u.duration_s:.1f} s is longer than data.max_audio_s={cfg.data.max_audio_s:g}; split it"
+        duration_s = u.duration_s or 0.0
+        if why := check_length(target, duration_s, frame_s):
+            aside[u.id] = why
+        elif duration_s > cfg.data.max_audio_s:
+            aside[u.id] = f"{duration_s:.1f} s is longer than data.max_audio_s={cfg.data.max_audio_s:g}; split it"
         else:
             kept.append(u)
-    return kept
+            targets.append(target)
+    return Utterances(cfg, kept, targets, speeds)

@@ -1,4 +1,4 @@
-"""Calibrating confidences on dev: which words were right, what their posteriors said, and the curve between."""
+"""Calibrating word confidences on a dev set: fits a curve from posteriors to the share of correct words."""
 
 import json
 from collections.abc import Sequence
@@ -24,23 +24,26 @@ _COVERAGES = (0.99, 0.95, 0.9, 0.8, 0.5)
 
 @dataclass(frozen=True)
 class Calibrated:
-    """W words of dev. The held-out confidences come from halves of the utterances, each calibrated on the other."""
+    """The calibration and its effect on the W words of the dev set.
+
+    For the held-out confidences, each half of the utterances is calibrated on the other half.
+    """
 
     calibration: Calibration
-    posteriors: NDArray[np.float64]  # (W,) before
-    held_out: NDArray[np.float64]  # (W,) after
+    posteriors: NDArray[np.float64]  # (W,) confidences before calibration
+    held_out: NDArray[np.float64]  # (W,) confidences after calibration on the other half
     correct: NDArray[np.bool_]  # (W,)
 
     def table(self) -> str:
         if not len(self.correct):
-            return "no word was recognised, so confidences stay as they are\n"
+            return "no word was recognised; confidences are not calibrated\n"
         before = calibration_error(self.posteriors, self.correct)
         after = calibration_error(self.held_out, self.correct)
         lines = [
             f"{len(self.correct)} words, {100 * self.correct.mean():.2f} % correct",
-            f"expected calibration error: {before:.3f} before, {after:.3f} after (of utterances held out)",
+            f"expected calibration error: {before:.3f} before, {after:.3f} after (on held-out utterances)",
             f"confidence = sigmoid({self.calibration.scale:.3f} * log-odds + {self.calibration.offset:.3f})",
-            "reject_below  words kept  of these correct",
+            "reject_below  words kept  correct of these",
         ]
         thresholds, kept, right = coverage(self.held_out, self.correct)
         rows = dict.fromkeys(max(0, int(np.searchsorted(kept, share, "right")) - 1) for share in _COVERAGES)
@@ -49,7 +52,7 @@ class Calibrated:
         return "\n".join(lines) + "\n"
 
     def write(self, path: Path) -> None:
-        """The two numbers and the error as JSON, and a picture beside it."""
+        """Write scale, offset and errors as JSON, and the plot of them beside it as PNG."""
         plot_calibration(self.posteriors, self.held_out, self.correct, path.with_suffix(".png"))
         data = {
             "scale": self.calibration.scale,
@@ -63,10 +66,8 @@ class Calibrated:
 
 
 def calibrate(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Calibrated:
-    """Recognise the utterances and fit the calibration to their words.
-
-    Where no word is recognised confidences stay as they are.
-    """
+    """Recognise the utterances and fit the calibration to their words. Without any recognised word the calibration is
+    the identity."""
     plain = replace(recognizer.cfg.decoder, confidence_scale=1.0, confidence_offset=0.0, reject_below=0.0)
     recognizer = recognizer.with_decoder(plain)
     texts = {u.id: normalise(u.text).split() for u in utterances}
@@ -85,7 +86,7 @@ def calibrate(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Cali
 
 
 def fit(posteriors: NDArray, correct: NDArray, halves: NDArray) -> Calibrated:
-    """`halves` (W,) of 0 and 1: words of one utterance are in one half."""
+    """Fit the calibration to W words. `halves` (W,): 0 or 1, the same for all words of an utterance."""
     if not len(posteriors):
         return Calibrated(Calibration(), posteriors, posteriors, correct.astype(bool))
     held_out = np.array(posteriors)
@@ -97,6 +98,6 @@ def fit(posteriors: NDArray, correct: NDArray, halves: NDArray) -> Calibrated:
 
 
 def are_correct(words: Sequence[str], ref: Sequence[str]) -> list[bool]:
-    """Of each word, whether the best alignment with the reference pairs it with its like."""
+    """For each word, whether the best alignment with the reference pairs it with an equal word."""
     edits = align(ref, [normalise(word) for word in words])
     return [edit.op == "C" for edit in edits if edit.op != "D"]

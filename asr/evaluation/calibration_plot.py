@@ -1,4 +1,4 @@
-"""A picture of how honest confidences are, before and after calibration."""
+"""A plot of the reliability of confidences, before and after calibration."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from asr.search.confidence import calibration_error, coverage, reliability
 def plot_calibration(
     before: NDArray[np.float64], after: NDArray[np.float64], correct: NDArray[np.bool_], path: str | Path
 ) -> None:
-    """Reliability of confidences (W,) before and after calibration, and what a threshold keeps and gets right."""
+    """Plot the reliability of the confidences (W,), and the share of words kept and correct for each threshold."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
@@ -26,6 +26,6 @@ def plot_calibration(
     _, kept, precision = coverage(after, correct)
     right.plot(100 * kept, 100 * precision)
     right.set_xlabel("words kept, %")
-    right.set_ylabel("of these correct, %")
-    right.set_title("a threshold on the confidence")
+    right.set_ylabel("correct of these, %")
+    right.set_title("thresholds on the confidence")
     save(figure, path)

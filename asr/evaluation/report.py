@@ -1,4 +1,4 @@
-"""Reports people read: the aligned text of a scored set, and pictures (PNG) of errors, speakers and training."""
+"""Reports of a scored set: a text with aligned utterances, JSON, and plots (PNG) of errors and speakers."""
 
 import json
 import textwrap
@@ -22,9 +22,9 @@ _ERROR_NAMES = {"S": "substitutions", "D": "deletions", "I": "insertions"}
 
 
 def write(score: Score, folder: str | Path, reference: str | None = None) -> list[Path]:
-    """Write score.txt, score.json, errors.png and, where speakers are known, speakers.png; returns their paths.
+    """Write score.txt, score.json, errors.png and, if speakers are known, speakers.png; returns their paths.
 
-    `reference`, the manifest or file scored against, is recorded in score.json.
+    `reference`: name of the reference file, recorded in score.json.
     """
     folder = Path(folder)
     paths = [folder / "score.txt", folder / "score.json", folder / "errors.png"]
@@ -40,21 +40,21 @@ def write(score: Score, folder: str | Path, reference: str | None = None) -> lis
 
 
 def summary_text(score: Score) -> str:
-    """WER and CER with their intervals, and the warnings: what the terminal shows."""
+    """WER and CER with their intervals, and the warnings, as printed on the terminal."""
     w, c = score.words, score.characters
     wrong = sum(u.words.errors > 0 for u in score.utterances)
     lines = [
         f"WER {_percent(w)} [{_interval(score.wer_interval)}]  {_breakdown(w)} in {w.reference} words",
         f"CER {_percent(c)} [{_interval(score.cer_interval)}]  {_breakdown(c)} in {c.reference} characters; "
         f"{_percent(score.letters)} without spaces",
-        f"{wrong} of {len(score.utterances)} utterances have an error; brackets: 95 % of the bootstrap resamples",
+        f"{wrong} of {len(score.utterances)} utterances have an error; brackets: 95 % bootstrap intervals",
         *(f"warning: {sentence}" for sentence in score.warnings()),
     ]
     return "\n".join(lines) + "\n"
 
 
 def report_text(score: Score) -> str:
-    """The whole report: summary, speakers, confusions, and each utterance with an error, aligned."""
+    """The whole report: summary, speakers, confusions, and the alignment of each utterance with an error."""
     parts = [summary_text(score)]
     if score.speakers:
         parts.append(_speaker_table(score))
@@ -64,12 +64,12 @@ def report_text(score: Score) -> str:
 
 
 def display_width(text: str) -> int:
-    """Columns a terminal gives the text: two for wide characters (Hangul, Han), none for combining marks."""
+    """Width of a text in terminal columns: two per wide character (Hangul, Han), none per combining mark."""
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def plot_errors(score: Score, path: str | Path) -> None:
-    """Bars of substitutions, deletions and insertions, and of the most frequent of each."""
+    """Bar charts of the substitutions, deletions and insertions, and of the most frequent ones."""
     pairs = [(op, *pair) for op in _ERROR_NAMES for pair in score.confusions(op, 8)]
     labels = [f"{ref or '·'} → {hyp or '·'}" for _, ref, hyp, _ in pairs]
     colours = dict(zip("SDI", ("C0", "C1", "C2"), strict=True))
@@ -91,7 +91,7 @@ def plot_errors(score: Score, path: str | Path) -> None:
 
 
 def plot_speakers(score: Score, path: str | Path) -> None:
-    """One bar a speaker: WER, and CER beside it."""
+    """Bar chart of WER and CER per speaker."""
     with _readable(list(score.speakers)) as (labels, note):
         figure = Figure(figsize=(min(60.0, max(5.0, 0.4 * len(labels) + 2)), 4), layout="constrained")
         axes = figure.subplots()
@@ -102,7 +102,7 @@ def plot_speakers(score: Score, path: str | Path) -> None:
         axes.axhline(100 * min(score.wer, 1e3), color="C0", linewidth=0.8, linestyle="--")
         axes.set_xticks(places, labels, rotation=90 if len(labels) > 8 else 0)
         axes.set_ylabel("%")
-        axes.set_title("errors by speaker (dashed: WER of all)" + note)
+        axes.set_title("errors by speaker (dashed: overall WER)" + note)
         axes.legend()
         save(figure, path)
 
@@ -126,7 +126,7 @@ def _confusion_table(score: Score, op: str) -> str:
 
 
 def _aligned(utterance: UtteranceScore) -> str:
-    """REF, HYP and op rows in columns of equal display width, broken at `_WIDTH` columns."""
+    """Aligned REF, HYP and op rows, with cells padded to equal width and lines wrapped at `_WIDTH` columns."""
     c = utterance.words
     lines = [f"{utterance.id} ({utterance.speaker}): {_breakdown(c)} in {c.reference} words"]
     rows: list[list[str]] = [[], [], []]
@@ -168,18 +168,18 @@ def _breakdown(c: Counts) -> str:
 
 @contextmanager
 def _readable(labels: Sequence[str]) -> Iterator[tuple[list[str], str]]:
-    """Draw the labels with fonts that have all their letters; where none has, spell those in Latin letters and say so.
+    """Select fonts that have all characters of the labels. If no font has a character, spell it in Latin letters.
 
-    Yields the labels as they can be drawn and a note for the title.
+    Yields the labels to draw and a note for the title. Warns if characters were replaced.
     """
     fonts, missing = _fonts_for("".join(labels))
     note = ""
     if missing:
         labels = ["".join(_latin(c) if ord(c) in missing else c for c in label) for label in labels]
-        note = "\n(spelled in Latin letters: no installed font has theirs)"
+        note = "\n(in Latin letters: no installed font has the characters)"
         warnings.warn(
-            f"no installed font has the letters {''.join(map(chr, sorted(missing)[:10]))}: they are spelled in Latin "
-            "letters in the pictures; install a font such as fonts-noto-cjk",
+            f"no installed font has the characters {''.join(map(chr, sorted(missing)[:10]))}: the plots spell them in "
+            "Latin letters; install a font such as fonts-noto-cjk",
             stacklevel=3,
         )
     with matplotlib.rc_context({"font.family": fonts}):
@@ -187,23 +187,23 @@ def _readable(labels: Sequence[str]) -> Iterator[tuple[list[str], str]]:
 
 
 def _latin(letter: str) -> str:
-    """The sound at the end of a letter's Unicode name: HANGUL SYLLABLE HAN -> han."""
+    """The last word of a character's Unicode name: HANGUL SYLLABLE HAN -> han."""
     return unicodedata.name(letter, f"U+{ord(letter):04X}").split()[-1].lower()
 
 
 def _fonts_for(text: str) -> tuple[list[str], set[int]]:
-    """Font families to draw the text with: the usual one, and one other if that has what is missing there. The
-    letters that no font has are returned too."""
+    """Font families for the text: the default, and one other if it has all missing characters. Also returns the
+    characters that no font has."""
     usual = "DejaVu Sans"  # comes with matplotlib
-    missing = {ord(c) for c in text if not c.isspace()} - _letters(font_manager.findfont(usual))
+    missing = {ord(c) for c in text if not c.isspace()} - _characters_of(font_manager.findfont(usual))
     if not missing:
         return [usual], set()
-    fonts = [f for f in font_manager.fontManager.ttflist if not f.name.startswith("Last Resort")]  # boxes for all
+    fonts = [f for f in font_manager.fontManager.ttflist if not f.name.startswith("Last Resort")]  # has only boxes
     for entry in sorted(fonts, key=lambda f: (f.weight != 400, f.style != "normal", f.name)):
-        if missing <= _letters(entry.fname):
+        if missing <= _characters_of(entry.fname):
             return [usual, entry.name], set()
     return [usual], missing
 
 
-def _letters(font: str) -> set[int]:
+def _characters_of(font: str) -> set[int]:
     return set(font_manager.get_font(font).get_charmap())

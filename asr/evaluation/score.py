@@ -1,8 +1,8 @@
-"""Judging hypotheses against references: word and character errors, who made them, and how sure the rate is.
+"""Scoring hypotheses against references: word and character error rates, by speaker, with confidence intervals.
 
-The alignment is the Levenshtein one (each substitution, deletion and insertion costs one) as rapidfuzz finds it,
-which always breaks ties the same way. Texts are compared in Unicode normal form C, so that Hangul written in jamo
-equals Hangul written in syllables.
+The alignment is rapidfuzz's Levenshtein alignment: each substitution, deletion and insertion costs one, and ties are
+always broken in the same way. Texts are compared in Unicode normal form C, so Hangul written in jamo equals Hangul
+written in syllables.
 """
 
 import json
@@ -21,12 +21,12 @@ from asr.errors import InputError
 from asr.textfiles import lines
 
 UNKNOWN_SPEAKER = "(unknown)"
-_BLOCK = 1 << 22  # draws of the bootstrap held at a time
+_BLOCK = 1 << 22  # bootstrap draws in memory at a time
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many reference units were right or wrong. Counts add up."""
+    """Numbers of correct, substituted, deleted and inserted units. Counts can be added."""
 
     correct: int = 0
     substitutions: int = 0
@@ -43,7 +43,7 @@ class Counts:
 
     @property
     def rate(self) -> float:
-        """Errors a reference unit. Without reference units: 0 when there are no errors, else infinite."""
+        """Errors per reference unit. Without reference units: 0 if there are no errors, otherwise infinite."""
         if self.reference:
             return self.errors / self.reference
         return math.inf if self.errors else 0.0
@@ -71,13 +71,13 @@ class UtteranceScore:
     speaker: str
     edits: list[Edit]
     words: Counts
-    characters: Counts  # spaces between words count
-    letters: Counts  # spaces do not count
+    characters: Counts  # including spaces between words
+    letters: Counts  # without spaces
 
 
 @dataclass
 class Score:
-    """Everything `score` found. Rates are fractions; intervals hold 95 % of the bootstrap resamples."""
+    """The result of `score`. Rates are fractions; intervals contain 95 % of the bootstrap resamples."""
 
     utterances: list[UtteranceScore]
     missing: list[str]  # ids without a hypothesis, counted as deletions
@@ -103,16 +103,16 @@ class Score:
         return self.characters.rate
 
     def warnings(self) -> list[str]:
-        """Sentences about utterances that stand on one side only."""
+        """Sentences about utterances that have only a reference or only a hypothesis."""
         sentences = []
         if self.missing:
             sentences.append(f"{_name(self.missing)} no hypothesis and counted as deletions")
         if self.extra:
-            sentences.append(f"{_name(self.extra)} no reference and counted nowhere; are the files of one set?")
+            sentences.append(f"{_name(self.extra)} no reference and not counted; do the files belong to the same set?")
         return sentences
 
     def confusions(self, op: str, most: int = 20) -> list[tuple[str, str, int]]:
-        """The most frequent (reference, hypothesis, times) of one kind of error, ties in order of the words."""
+        """The most frequent (reference, hypothesis, count) of one kind of error. Ties are sorted by the words."""
         counts = Counter((e.ref, e.hyp) for u in self.utterances for e in u.edits if e.op == op)
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return [(ref, hyp, times) for (ref, hyp), times in ordered[:most]]
@@ -147,17 +147,17 @@ def score(
     resamples: int = 1000,
     seed: int = 1,
 ) -> Score:
-    """Score hypotheses against references, both id -> text.
+    """Score hypotheses against references, both given as id -> text.
 
-    A reference without a hypothesis counts as all deleted and is named in `missing`; a hypothesis without a
-    reference is named in `extra`. Raises InputError when there is no reference or not one id stands on both sides.
+    A reference without a hypothesis counts as deletions and is listed in `missing`; a hypothesis without a reference is
+    not counted and is listed in `extra`. Raises InputError if there is no reference, or if no id is on both sides.
     """
     if not refs:
-        raise InputError("there is not one reference to score against; check the reference file")
+        raise InputError("there are no references to score against; check the reference file")
     if not refs.keys() & hyps.keys():
         raise InputError(
             f"references (such as '{next(iter(refs))}') and hypotheses (such as '{next(iter(hyps), 'none')}') "
-            "share no id; check that both files are of one set"
+            "share no id; check that both files belong to the same set"
         )
     known = speakers or {}
     utterances = [
@@ -175,12 +175,12 @@ def score(
 
 
 def normalise(text: str) -> str:
-    """Unicode normal form C, words apart by one space."""
+    """The text in Unicode normal form C, with one space between words."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def align(ref: Sequence[str], hyp: Sequence[str]) -> list[Edit]:
-    """Align two sequences of words with the fewest errors."""
+    """An alignment of two word sequences with the fewest errors."""
     ids = {word: i for i, word in enumerate(dict.fromkeys([*ref, *hyp]))}
     edits: list[Edit] = []
     for op in Levenshtein.opcodes([ids[w] for w in ref], [ids[w] for w in hyp]):
@@ -198,7 +198,7 @@ def align(ref: Sequence[str], hyp: Sequence[str]) -> list[Edit]:
 
 
 def bootstrap(counts: Sequence[Counts], resamples: int = 1000, seed: int = 1) -> tuple[float, float]:
-    """95 % interval of the pooled error rate, utterances drawn with replacement (Bisani & Ney, ICASSP 2004)."""
+    """95 % confidence interval of the pooled error rate, by bootstrap over utterances (Bisani & Ney, ICASSP 2004)."""
     if resamples < 1:
         raise InputError(f"score.resamples must be at least 1, not {resamples}")
     errors = np.array([c.errors for c in counts])  # (U,)
@@ -214,9 +214,9 @@ def bootstrap(counts: Sequence[Counts], resamples: int = 1000, seed: int = 1) ->
 
 
 def read_texts(path: str | Path) -> tuple[dict[str, str], dict[str, str | None]]:
-    """Texts and speakers by id, out of a manifest, hypotheses (JSONL with `id` and `text`) or "id<TAB>text" lines.
+    """Texts and speakers by id, from a manifest, hypotheses (JSONL with `id` and `text`) or lines "id<TAB>text".
 
-    Raises InputError naming the file and line that is wrong, or an id that stands twice.
+    Raises InputError naming file and line of malformed content or of a repeated id.
     """
     texts: dict[str, str] = {}
     speakers: dict[str, str | None] = {}
@@ -225,7 +225,7 @@ def read_texts(path: str | Path) -> tuple[dict[str, str], dict[str, str | None]]
             continue
         id, text, speaker = _parse_text_line(line, f"{path}:{number}")
         if id in texts:
-            raise InputError(f"{path}:{number}: id '{id}' stands twice; keep one of the lines")
+            raise InputError(f"{path}:{number}: id '{id}' occurs twice; keep one of the lines")
         texts[id], speakers[id] = text, speaker
     return texts, speakers
 

@@ -1,7 +1,7 @@
-"""Choosing the search's scale and penalties on dev: every point of a grid, the one with the fewest word errors.
+"""Tuning the decoder's acoustic scale and penalties on a dev set: a grid search for the fewest word errors.
 
-A language model and lexicon can also make a recogniser worse than the bare net, mostly by deletions; so the best
-point is held against greedy search, and a loss is said aloud.
+A language model and a lexicon can make a recogniser worse than greedy decoding, mostly by deletions. The best point is
+therefore compared with greedy decoding, and a warning is given if it is worse.
 """
 
 import json
@@ -41,14 +41,14 @@ class Point:
 
     @property
     def distance(self) -> float:
-        """How far from the defaults 1, 0, 0; a doubled scale counts like a penalty of 1."""
+        """Distance from the defaults 1, 0, 0. Doubling the scale counts as much as a penalty of 1."""
         return abs(math.log2(self.acoustic_scale)) + abs(self.word_penalty) + abs(self.blank_penalty)
 
 
 @dataclass(frozen=True)
 class Tuning:
     points: list[Point]  # best first
-    greedy: Counts | None  # None where greedy search gives phones, not words
+    greedy: Counts | None  # None if greedy decoding gives phones, not words
     utterances: int
 
     @property
@@ -56,7 +56,7 @@ class Tuning:
         return self.points[0]
 
     def apply(self, cfg: DecoderConfig) -> DecoderConfig:
-        """The decoder's options with the best point's values."""
+        """The decoder options with the values of the best point."""
         b = self.best
         return replace(cfg, acoustic_scale=b.acoustic_scale, word_penalty=b.word_penalty, blank_penalty=b.blank_penalty)
 
@@ -65,7 +65,7 @@ class Tuning:
             return None
         return (
             f"the graph makes dev worse: WER {100 * self.best.words.rate:.2f} % at its best point, "
-            f"{100 * self.greedy.rate:.2f} % greedy; decode with decoder.kind=greedy, or mend the lexicon or LM"
+            f"{100 * self.greedy.rate:.2f} % greedy; use decoder.kind=greedy, or correct the lexicon or LM"
         )
 
     def table(self, most: int = 10) -> str:
@@ -79,7 +79,7 @@ class Tuning:
         return "\n".join(lines) + "\n"
 
     def write(self, path: str | Path) -> None:
-        """All points, best first, as JSON."""
+        """Write all points as JSON, best first."""
         points = [asdict(p) | {"wer": p.words.rate} for p in self.points]
         greedy = None if self.greedy is None else asdict(self.greedy) | {"wer": self.greedy.rate}
         data = {"utterances": self.utterances, "points": points, "greedy": greedy, "warning": self.warning()}
@@ -95,17 +95,17 @@ def tune(
     blank_penalties: Sequence[float] = BLANK_PENALTIES,
     threads: int = 0,
 ) -> Tuning:
-    """Search dev with every point of the grid; log-probs are computed once and kept (F' x V x 4 bytes an utterance).
+    """Decode the dev set with every point of the grid. Log-probs are computed once: F' x V x 4 bytes per utterance.
 
-    The other options of the search are the recogniser's. Points with equal word errors are ordered by their
-    distance from the defaults. Raises InputError without a graph, or when no utterance can be read.
+    All other options are the recogniser's. Points with equal word errors are sorted by their distance from the
+    defaults. Raises InputError if the recogniser has no graph, or if no utterance can be read.
     """
     space = recognizer.space
     if space is None:
-        raise InputError("there is nothing to tune without a graph; run `asr graph` first")
+        raise InputError("tuning is not possible without a graph; run `asr graph` first")
     texts = {u.id: normalise(u.text).split() for u in utterances}
     dev: list[tuple[list[str], np.ndarray]] = []  # words, log-probs (F', V)
-    with tqdm(total=len(utterances), unit="utt", desc="score dev") as bar:
+    with tqdm(total=len(utterances), unit="utt", desc="dev log-probs") as bar:
         for batch in recognizer.score_utterances(utterances, bar):
             dev += [(texts[id], log_probs) for id, log_probs, _ in batch if len(log_probs)]
             bar.update(len(batch))

@@ -1,7 +1,7 @@
-"""Any audio file, segment or in-memory recording -> (T,) float32 mono samples at the rate asked for.
+"""Decoding audio: a file, a segment of it, or a recording in memory -> (T,) float32 mono samples at any rate.
 
-libsndfile decodes (wav, flac, ogg/opus, mp3 and its other formats), soxr resamples. A segment is reached by
-seeking; limits are checked while decoding, so that a hostile or broken file never fills the memory.
+libsndfile decodes wav, flac, ogg/opus, mp3 and more; soxr resamples. Segments are reached by seeking. Limits are
+checked during decoding, so that a broken or hostile file cannot exhaust the memory.
 """
 
 import io
@@ -21,24 +21,24 @@ from asr.errors import InputError
 
 
 class EmptyAudio(InputError):
-    """The file is there and has nothing in it."""
+    """The file exists but holds no samples."""
 
 
 Source = str | Path | bytes | IO[bytes]
 
-BLOCK_SAMPLES = 1 << 18  # decoded at a time, all channels together
-SLACK_S = 0.1  # a segment or a lossy file's header may overshoot the samples by this much
-RATES_HZ = (1000, 768000)  # anything else is a broken header
-LOUDEST = 16.0  # float files may exceed 1 a little; above this they hold integers and need scaling
-UNKNOWN_FRAMES = 1 << 62  # libsndfile's count for a stream whose header leaves the length open is above this
-MP3_WARM_UP = 16 * 1152  # an mp3 frame may need bits of those before it: so many samples are decoded and dropped
-STREAMED_BYTES = 0x7FFF0000  # wav written to a pipe announces about 2 or 4 GiB of samples
+BLOCK_SAMPLES = 1 << 18  # samples decoded at a time, over all channels
+SLACK_S = 0.1  # a segment, or the header of a lossy file, may exceed the decoded samples by this much
+RATES_HZ = (1000, 768000)  # sample rates outside this range mean a broken header
+LOUDEST = 16.0  # float samples may exceed 1 slightly; above this limit they are unscaled integers
+UNKNOWN_FRAMES = 1 << 62  # libsndfile reports more frames than this if the header has no length
+MP3_WARM_UP = 16 * 1152  # samples decoded before a seek target: an mp3 frame may need bits of earlier frames
+STREAMED_BYTES = 0x7FFF0000  # a wav header written to a pipe announces about 2 or 4 GiB of samples
 
 
 class _File(soundfile.SoundFile):
     def seekable(self) -> bool:
-        """No, so that soundfile does not seek to where it stands after each read: that loses the bits which the next
-        mp3 frame needs, and fails at the end of a stream of unknown length. `seek` works all the same."""
+        """Always False, so that soundfile does not seek to the current position after each read. Such a seek loses the
+        bits that the next mp3 frame needs, and fails at the end of a stream of unknown length. `seek` still works."""
         return False
 
 
@@ -56,11 +56,11 @@ def load(
     sample_rate_hz: int = 16000,
     max_s: float | None = None,
 ) -> np.ndarray:
-    """Decode `source` from `start_s` for `duration_s` (None: to its end), averaged to mono -> (T,) float32 in [-1, 1].
+    """Decode `source` from `start_s` for `duration_s` (None: to the end) -> (T,) float32 mono samples in [-1, 1].
 
-    `source` is a path, the bytes of a file, or a binary file object. Raises InputError when it is missing, empty,
-    not audio, truncated, shorter than the segment, longer than `max_s` (found before more is decoded), or holds
-    NaN or infinite samples.
+    `source` is a path, the bytes of a file, or a binary file object; its channels are averaged. Raises InputError if
+    it is missing, empty, not audio, truncated, shorter than the segment, or longer than `max_s` (checked before more
+    is decoded), and if it holds NaN or infinite samples.
     """
     with _open(source) as file:
         mono = [block.mean(axis=1) for block in _decode(file, _name(source), start_s, duration_s, max_s)]  # each (n,)
@@ -74,13 +74,14 @@ def load(
 def blocks(
     source: Source, start_s: float = 0.0, duration_s: float | None = None, max_s: float | None = None
 ) -> Iterator[np.ndarray]:
-    """The samples as they lie in the file, its rate and channels kept: (n, C) float32 blocks. Raises as `load` does."""
+    """Decode at the file's own rate, with all channels: (n, C) float32 blocks. Raises InputError as `load` does."""
     with _open(source) as file:
         yield from _decode(file, _name(source), start_s, duration_s, max_s)
 
 
 def info(source: Source) -> AudioInfo:
-    """What the header says. Only a stream without a length in its header is decoded, in blocks. Raises InputError."""
+    """Read the header. A stream without a length in its header is decoded to count its samples. Raises InputError as
+    `load` does."""
     with _open(source) as file:
         frames = _promised_frames(file)
         if frames is None:
@@ -95,10 +96,10 @@ def _open(source: Source) -> Iterator[soundfile.SoundFile]:
     try:
         file = _File(stream)
     except (soundfile.SoundFileError, TypeError) as e:  # TypeError: headerless formats, chosen by the file's name
-        raise InputError(f"{name} is not audio in a known format; give wav, flac, ogg/opus or mp3") from e
+        raise InputError(f"{name} is not audio in a known format; expected wav, flac, ogg/opus or mp3") from e
     with file:
         if not RATES_HZ[0] <= file.samplerate <= RATES_HZ[1]:
-            raise InputError(f"{name} claims a rate of {file.samplerate} Hz; its header is broken")
+            raise InputError(f"{name} has a broken header: a sample rate of {file.samplerate} Hz; convert it again")
         yield file
 
 
@@ -107,14 +108,14 @@ def _name(source: Source) -> str:
 
 
 def _stream(source: Source, name: str) -> str | IO[bytes]:
-    """What libsndfile can open: a path or a seekable file object. Raises InputError when there is nothing to open."""
+    """A path or seekable file object for libsndfile. Raises InputError if the file is missing, unreadable or empty."""
     if isinstance(source, (str, Path)):
         if not os.path.exists(source):
             raise InputError(f"audio file {name} does not exist; check the path")
         if not os.path.isfile(source):
-            raise InputError(f"{name} is not a file; give one audio file")
+            raise InputError(f"{name} is not a file; expected one audio file")
         if not os.access(source, os.R_OK):
-            raise InputError(f"audio file {name} may not be read; change its permissions")
+            raise InputError(f"no permission to read audio file {name}; change its permissions")
         empty = os.path.getsize(source) == 0
         stream: str | IO[bytes] = os.fspath(source)
     else:
@@ -131,8 +132,11 @@ def _stream(source: Source, name: str) -> str | IO[bytes]:
 
 
 def _promised_frames(file: soundfile.SoundFile) -> int | None:
-    """Frames by the header; None when it leaves the length open. libsndfile cuts a wav's count to the bytes that
-    are there and only logs what the header announced, so the announced count is taken from its log."""
+    """The number of frames in the header; None if the header has no length.
+
+    For a truncated wav libsndfile reports the frames that exist and only logs the number in the header, so the number
+    is taken from its log.
+    """
     if file.frames >= UNKNOWN_FRAMES:
         return None
     log = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
@@ -144,7 +148,7 @@ def _promised_frames(file: soundfile.SoundFile) -> int | None:
 def _decode(
     file: soundfile.SoundFile, name: str, start_s: float, duration_s: float | None, max_s: float | None
 ) -> Iterator[np.ndarray]:
-    """(n, C) float32 blocks of the segment; every promise of the header and every limit is checked on the way."""
+    """Yield (n, C) float32 blocks of the segment; the header's length and all limits are checked on the way."""
     rate_hz, promised = file.samplerate, _promised_frames(file)
     slack = 0 if file.format == "FLAC" else round(SLACK_S * rate_hz)
     start, stop = _segment(name, rate_hz, promised, start_s, duration_s)
@@ -157,10 +161,10 @@ def _decode(
         done = 0  # frames decoded
         while stop is None or start + done < stop:
             if limit is not None and (done if stop is None else stop - start) > limit:
-                raise InputError(f"{name} is longer than {max_s:g} s; cut it, or raise the limit")
+                raise InputError(f"{name} is longer than {max_s:g} s; cut it or raise the limit")
             size = max(1, BLOCK_SAMPLES // file.channels)
             size = size if stop is None else min(size, stop - start - done)
-            size = size if limit is None else min(size, limit + 1 - done)  # one frame over is enough to know
+            size = size if limit is None else min(size, limit + 1 - done)  # one more suffices to detect it
             block = file.read(size, dtype="float32", always_2d=True)  # (n, C)
             if not len(block):
                 break
@@ -173,15 +177,15 @@ def _decode(
         raise EmptyAudio(f"{name} holds no samples; record or copy it again")
     if stop is not None and start + done < stop - slack:
         raise InputError(
-            f"{name} is truncated: its header promises {(promised or stop) / rate_hz:.2f} s, "
-            f"only {(start + done) / rate_hz:.2f} s could be decoded; copy or record it again"
+            f"{name} is truncated: its header announces {(promised or stop) / rate_hz:.2f} s, "
+            f"but only {(start + done) / rate_hz:.2f} s could be decoded; copy or record it again"
         )
 
 
 def _segment(
     name: str, rate_hz: int, frames: int | None, start_s: float, duration_s: float | None
 ) -> tuple[int, int | None]:
-    """First frame and the frame after the last (None: to the end of a stream of unknown length)."""
+    """The first frame of a segment and the frame after its last (None: to the end of a stream of unknown length)."""
     if not start_s >= 0 or (duration_s is not None and not duration_s > 0):
         raise InputError(f"{name}: a segment from {start_s} s for {duration_s} s is empty; correct its times")
     start = round(start_s * rate_hz)
@@ -196,7 +200,7 @@ def _segment(
 
 def _check_samples(block: np.ndarray, name: str) -> None:
     peak = max(block.max(), -block.min())
-    if not np.isfinite(peak):  # NaN wins both max and min
-        raise InputError(f"{name} holds NaN or infinite samples; write it again from the source")
+    if not np.isfinite(peak):  # max and min propagate NaN
+        raise InputError(f"{name} holds NaN or infinite samples; export it again from the source")
     if peak > LOUDEST:
         raise InputError(f"{name} holds samples up to {peak:g}; scale float audio to [-1, 1]")

@@ -1,9 +1,9 @@
-"""Mean and variance normalisation of features, the last stage of the front end.
+"""Cepstral mean and variance normalisation, the last stage of the front end.
 
-none        as they come
-global      one mean and deviation a dimension, estimated once on the training set
-utterance   over the valid frames of each utterance; needs its end, so it cannot run in a stream
-running     over the last `WINDOW` frames, the present one included: causal, the same in a batch and a stream
+none        no normalisation
+global      one mean and standard deviation per dimension, estimated once on the training set
+utterance   over the valid frames of each utterance; needs the whole utterance, so it cannot run in a stream
+running     over the last `WINDOW` frames, including the current one: causal, the same in a batch and in a stream
 """
 
 import difflib
@@ -16,17 +16,17 @@ from asr.errors import InputError
 
 KINDS = ("none", "global", "utterance", "running")
 WINDOW = 300  # frames of running normalisation: 3 s at a shift of 10 ms
-PRIOR = 100  # frames that the global statistics count for in running normalisation, where they are set
+PRIOR = 100  # weight, in frames, of the global statistics in running normalisation, if they are set
 STD_FLOOR = 1e-5
 
 
 def frame_mask(lengths: Tensor, frames: int) -> Tensor:
-    """Lengths (N,) -> (N, F) bool, true on valid frames."""
+    """Lengths (N,) -> (N, F) bool, True on valid frames."""
     return torch.arange(frames, device=lengths.device) < lengths[:, None]
 
 
 class Cmvn(nn.Module):
-    """(N, F, D), lengths (N,) -> (N, F, D) float32 with padded frames zero."""
+    """(N, F, D), lengths (N,) -> (N, F, D) float32, with zeros in padded frames."""
 
     mean: Tensor
     std: Tensor
@@ -42,7 +42,7 @@ class Cmvn(nn.Module):
         keep = kind in ("global", "running")
         self.register_buffer("mean", torch.zeros(dim), persistent=keep)  # (D,)
         self.register_buffer("std", torch.zeros(dim), persistent=keep)  # (D,); zero until set
-        moments = torch.zeros(3, dim, dtype=torch.float64)  # (3, D): count, mean, sum of squares around it
+        moments = torch.zeros(3, dim, dtype=torch.float64)  # (3, D): count, mean, sum of squared deviations
         self.register_buffer("moments", moments, persistent=False)
 
     @property
@@ -55,7 +55,7 @@ class Cmvn(nn.Module):
         self.std.copy_(std.clamp(min=STD_FLOOR))
 
     def accumulate(self, x: Tensor, lengths: Tensor) -> None:
-        """Add the valid frames of x (N, F, D) to the global statistics (Chan's parallel update)."""
+        """Add the valid frames of x (N, F, D) to the global statistics, by Chan's parallel update."""
         valid = x[frame_mask(lengths, x.shape[1])].double()  # (frames, D)
         if not len(valid):
             return
@@ -91,7 +91,7 @@ class Cmvn(nn.Module):
         return (x - self.mean) / self.std
 
     def run(self, x: Tensor, history: Tensor | None = None) -> Tensor:
-        """Running normalisation of x (N, F, D), with `history` (N, H <= WINDOW, D) the frames before it."""
+        """Running normalisation of x (N, F, D). `history` (N, H, D), H <= WINDOW: the frames before x."""
         past = 0 if history is None else history.shape[1]
         whole = (x if history is None else torch.cat([history, x], 1)).double()  # (N, H+F, D)
         end = torch.arange(past + 1, past + x.shape[1] + 1, device=x.device)  # (F,)
@@ -108,7 +108,7 @@ class Cmvn(nn.Module):
             first, second = first + PRIOR * mean, second + PRIOR * (mean.square() + std.square())
             count = count + PRIOR
         else:
-            second = second + 1.0  # keeps the first frames, which hardly differ, from being blown up
+            second = second + 1.0  # the variance of the first few frames is too small to divide by
         mean = first / count
         std = (second / count - mean.square()).clamp(min=STD_FLOOR**2).sqrt()
         return ((x - mean) / std).to(x.dtype)

@@ -1,4 +1,4 @@
-"""Features that were made elsewhere: Kaldi archives, Sphinx cepstra, numpy arrays."""
+"""Reading features computed elsewhere: Kaldi archives, Sphinx cepstra, numpy arrays."""
 
 from pathlib import Path
 
@@ -8,26 +8,27 @@ from asr.errors import InputError
 
 
 def load_features(path: str | Path, dim: int = 13) -> np.ndarray:
-    """Features (F, D) float32 from `x.ark:123` (Kaldi), `x.mfc` (Sphinx, of dimension `dim`) or `x.npy`.
+    """Features (F, D) float32 from `x.ark:OFFSET` (Kaldi), `x.mfc` (Sphinx, of dimension `dim`) or `x.npy` (numpy).
 
-    Raises InputError when the file is missing, of another format, of another size than it says, or holds NaN.
+    Raises InputError if the file is missing, has another format, is truncated, or holds NaN or infinity.
     """
     path = str(path)
-    file, _, offset = path.rpartition(":")
-    is_ark = offset.isdigit() and file.endswith(".ark")
-    if not Path(file if is_ark else path).is_file():
-        raise InputError(f"the feature file {file if is_ark else path} does not exist; check the path")
-    if is_ark:
-        features = _load_ark(file, int(offset))
+    file, offset = _split_offset(path)
+    if not Path(file).is_file():
+        raise InputError(f"the feature file {file} does not exist; check the path")
+    if offset is not None:
+        features = _load_ark(file, offset)
     elif path.endswith(".mfc"):
         features = _load_sphinx(path, dim)
     elif path.endswith(".npy"):
         features = _load_numpy(path)
     else:
-        raise InputError(f"{path} is no feature file; expected x.ark:OFFSET (Kaldi), x.mfc (Sphinx) or x.npy (numpy)")
+        raise InputError(
+            f"{path} is not a feature file; expected x.ark:OFFSET (Kaldi), x.mfc (Sphinx) or x.npy (numpy)"
+        )
     if features.ndim != 2 or not np.issubdtype(features.dtype, np.number):
         raise InputError(
-            f"{path} holds {features.dtype} of shape {features.shape}, expected numbers (frames, dimension)"
+            f"{path} holds {features.dtype} of shape {features.shape}; expected numbers of shape (frames, dimension)"
         )
     features = np.ascontiguousarray(features, dtype=np.float32)
     if not np.isfinite(features).all():
@@ -37,9 +38,9 @@ def load_features(path: str | Path, dim: int = 13) -> np.ndarray:
 
 
 def cepstra_to_bands(cepstra: np.ndarray, bands: int = 40) -> np.ndarray:
-    """Cepstra (F, C) -> smooth log-mel bands (F, bands): inverts Sphinx's c_k = mean_b x_b cos(pi k (b + .5) / bands).
+    """Cepstra (F, C) -> smooth log-mel bands (F, bands).
 
-    The cepstra can be had back, so nothing is lost, and SpecAugment can mask frequencies.
+    Inverts Sphinx's c_k = mean_b x_b cos(pi k (b + .5) / bands) without loss, so that SpecAugment can mask bands.
     """
     order = np.arange(cepstra.shape[1])[:, None]  # (C, 1)
     basis = np.cos(np.pi * order * (np.arange(bands) + 0.5) / bands) * np.where(order == 0, 1, 2)  # (C, bands)
@@ -47,9 +48,14 @@ def cepstra_to_bands(cepstra: np.ndarray, bands: int = 40) -> np.ndarray:
 
 
 def is_feature_file(path: str | Path) -> bool:
-    """By its name."""
-    file, _, offset = str(path).rpartition(":")
-    return str(path).endswith((".mfc", ".npy")) or (offset.isdigit() and file.endswith(".ark"))
+    """Whether the name is that of a feature file."""
+    return str(path).endswith((".mfc", ".npy")) or _split_offset(str(path))[1] is not None
+
+
+def _split_offset(path: str) -> tuple[str, int | None]:
+    """File and offset of `x.ark:OFFSET`; any other path without an offset."""
+    file, _, offset = path.rpartition(":")
+    return (file, int(offset)) if offset.isdigit() and file.endswith(".ark") else (path, None)
 
 
 def _load_ark(path: str, offset: int) -> np.ndarray:
@@ -59,24 +65,24 @@ def _load_ark(path: str, offset: int) -> np.ndarray:
         file.seek(offset)
         head = file.read(3)
         file.seek(offset)
-        # Only Kaldi's own matrices, binary and text: read_kaldi would also unpickle what says so.
+        # Accept only Kaldi matrices, binary or text: read_kaldi would also unpickle Python objects.
         if not (head.startswith(b"\0B") or head.strip().startswith(b"[")):
-            raise InputError(f"{path}:{offset} is no Kaldi matrix; take the offset after the colon from the scp file")
+            raise InputError(f"{path}:{offset} is not a Kaldi matrix; use the offset in the scp file")
         try:
             return np.asarray(read_kaldi(file))
-        except Exception as e:  # whatever goes wrong inside read_kaldi comes out unwrapped
-            raise InputError(f"the Kaldi matrix {path}:{offset} is damaged or cut off ({e!r}); copy it again") from e
+        except Exception as e:  # read_kaldi raises errors of many kinds
+            raise InputError(f"the Kaldi matrix {path}:{offset} is damaged or truncated ({e!r}); copy it again") from e
 
 
 def _load_sphinx(path: str, dim: int) -> np.ndarray:
-    """int32 count of float32 values, then the values, both in the byte order in which the count fits the size."""
+    """An int32 count of float32 values, then the values; the byte order is the one whose count fits the file size."""
     data = Path(path).read_bytes()
     values = len(data) // 4 - 1
     for order in (">", "<"):
         if len(data) % 4 == 0 and values >= 0 and int(np.frombuffer(data, order + "i4", 1)[0]) == values:
             if values % dim:
                 raise InputError(
-                    f"{path} holds {values} values, no multiple of the dimension {dim}; set features.num_bins"
+                    f"{path} holds {values} values, not a multiple of the dimension {dim}; correct features.num_bins"
                 )
             return np.frombuffer(data, order + "f4", offset=4).reshape(-1, dim)
     raise InputError(f"{path} has {len(data)} bytes, which disagrees with the count in its first four; copy it again")

@@ -1,7 +1,7 @@
-"""Samples -> features: MFCC, log-mel, log-linear filterbank or raw wave, after Kaldi's definitions.
+"""The front end: samples -> MFCC, log-mel or log-linear filterbank energies, or frames of the raw wave.
 
-A batch, a single utterance and a stream in any chunking give the same values. Definitions follow Kaldi's
-feat/feature-window.cc, feat/mel-computations.cc and feat/feature-functions.cc (snip-edges, Povey window,
+A batch, a single utterance and a stream in chunks of any size give the same values. The definitions are those of
+Kaldi's feat/feature-window.cc, feat/mel-computations.cc and feat/feature-functions.cc (snip-edges, Povey window,
 pre-emphasis 0.97, power spectrum, no energy term).
 """
 
@@ -20,16 +20,16 @@ KINDS = ("logmel", "mfcc", "loglinear", "wave", "stored")
 SAMPLE_SCALE = 32768.0  # Kaldi works on 16-bit integers
 PREEMPHASIS = 0.97
 LIFTER = 22.0
-DELTA_WINDOW = 2  # frames to each side of a first-order derivative
-CPU_FRAMES = 1024  # computed at a time, so that the work stays in the cache
-GPU_FRAMES = 1 << 17  # ... so that it fits the memory
+DELTA_WINDOW = 2  # frames on each side of a first-order derivative
+CPU_FRAMES = 1024  # frames computed at a time, so that they fit the CPU cache
+GPU_FRAMES = 1 << 17  # frames computed at a time, so that they fit the GPU memory
 
 
 class FrontEnd(nn.Module):
     """x (N, T) samples in [-1, 1] (or (N, F, D0) for kind=stored), lengths (N,) -> features (N, F, D), lengths (N,).
 
-    F = 1 + (T - window) // shift, and 0 where T is shorter than the window. Padding never changes a valid frame;
-    padded frames are zero. Raises InputError for a configuration that makes no sense.
+    F = 1 + (T - window) // shift, or 0 if T is less than the window. Padding never changes a valid frame; padded
+    frames are zero. Raises InputError for an invalid configuration.
     """
 
     window: Tensor
@@ -113,7 +113,7 @@ class FrontEnd(nn.Module):
         )
         emphasised.mul_(self.window)
         spectrum = torch.view_as_real(torch.fft.rfft(padded)).flatten(2)  # (N, F, fft+2): real, imaginary, real ...
-        energies = spectrum.mul_(spectrum) @ self.filters  # (N, F, bins): each filter stands on both parts
+        energies = spectrum.mul_(spectrum) @ self.filters  # (N, F, bins): each filter sums re^2 and im^2
         features = energies.clamp_(min=self.floor).log_()
         return features @ self.cosines if self.kind == "mfcc" else features
 
@@ -135,14 +135,15 @@ class FrontEnd(nn.Module):
         self.cmvn.accumulate(*self.unnormalised(x, lengths))
 
     def stream(self) -> "FeatureStream":
-        """Features of one utterance as it comes in. Raises InputError for cmvn=utterance, which needs its end."""
+        """A stream for one utterance. Raises InputError for cmvn=utterance, which needs the whole utterance."""
         return FeatureStream(self)
 
 
 class FeatureStream:
-    """`accept(samples (T,)) -> (F, D)` gives the frames that are complete so far, `finish() -> (F, D)` the rest.
+    """Features of one utterance whose samples arrive in chunks.
 
-    For kind=stored `accept` takes frames (F, D0). Derivatives hold frames back until their right context is there.
+    `accept(samples (T,))` returns the newly completed frames (F, D), `finish()` the remaining ones. For kind=stored
+    `accept` takes frames (F, D0). With derivatives, a frame is returned once its right context has arrived.
     """
 
     def __init__(self, frontend: FrontEnd):
@@ -150,8 +151,8 @@ class FeatureStream:
         self._normalise = frontend.cmvn.stream()
         self._device = frontend.cmvn.mean.device
         self._radius = frontend.delta_kernels.shape[1] // 2
-        self._rest = torch.zeros(0, device=self._device)  # samples from the start of the next frame on
-        self._context = torch.zeros(1, 0, frontend.static_dim, device=self._device)  # frames around the next one
+        self._rest = torch.zeros(0, device=self._device)  # samples from the start of the next frame
+        self._context = torch.zeros(1, 0, frontend.static_dim, device=self._device)  # frames of the next one's context
 
     @torch.no_grad()
     def accept(self, samples: Tensor | np.ndarray) -> Tensor:
@@ -165,10 +166,12 @@ class FeatureStream:
 
     @torch.no_grad()
     def finish(self) -> Tensor:
+        """The frames that waited for right context: the last frame is repeated, as in a batch."""
         return self._derive(self._context[:, -1:].repeat(1, self._radius, 1))
 
     def _derive(self, static: Tensor) -> Tensor:
-        """New frames (1, F, D0) -> the frames whose right context is known, derived and normalised (F', D)."""
+        """New static frames (1, F, D0) -> the frames whose right context is complete, with derivatives and normalised:
+        (F', D)."""
         if not self._context.shape[1]:
             self._context = static[:, :1].repeat(1, self._radius, 1)
         context = torch.cat([self._context, static], 1)
@@ -178,7 +181,7 @@ class FeatureStream:
 
 
 def check(cfg: FeaturesConfig) -> None:
-    """Raises InputError naming the first option that makes no sense."""
+    """Raises InputError naming the first invalid option."""
     if cfg.kind not in KINDS:
         near = difflib.get_close_matches(cfg.kind, KINDS, 1)
         raise InputError(
@@ -188,30 +191,31 @@ def check(cfg: FeaturesConfig) -> None:
     if cfg.num_bins < 1 or cfg.deltas < 0:
         raise InputError(
             f"features.num_bins is {cfg.num_bins} and features.deltas {cfg.deltas}; "
-            "expected at least one bin and no fewer than zero deltas"
+            "expected at least one bin, and zero or more deltas"
         )
     if cfg.kind == "stored":
         return
     if cfg.floor <= 0 or cfg.dither < 0:
         raise InputError(
-            f"features.floor is {cfg.floor} and features.dither {cfg.dither}; expected above zero, and no less"
+            f"features.floor is {cfg.floor} and features.dither {cfg.dither}; "
+            "expected a floor above zero and a dither of zero or more"
         )
     if not 0 < _samples(cfg.shift_ms, cfg.sample_rate_hz) <= _samples(cfg.window_ms, cfg.sample_rate_hz):
         raise InputError(
             f"features.shift_ms is {cfg.shift_ms} and features.window_ms {cfg.window_ms}; "
-            "expected a shift above zero and at most the window"
+            "expected a shift above zero and no longer than the window"
         )
     if cfg.kind == "mfcc" and not 0 < cfg.num_ceps <= cfg.num_bins:
         raise InputError(f"features.num_ceps is {cfg.num_ceps}, expected 1 to features.num_bins={cfg.num_bins}")
     if cfg.kind != "wave" and not 0 <= cfg.low_hz < _high_hz(cfg) <= cfg.sample_rate_hz / 2:
         raise InputError(
             f"the filters reach from features.low_hz={cfg.low_hz} to {_high_hz(cfg)} Hz; "
-            f"expected a rising range within 0 to {cfg.sample_rate_hz / 2} Hz"
+            f"expected an ascending range within 0 to {cfg.sample_rate_hz / 2} Hz"
         )
 
 
 def povey_window(samples: int) -> Tensor:
-    """Kaldi's default window, a Hann window to the power of 0.85: (samples,) float64."""
+    """Kaldi's default window, a Hann window raised to the power 0.85: (samples,) float64."""
     return torch.hann_window(samples, periodic=False, dtype=torch.float64).pow(0.85)
 
 
@@ -224,7 +228,7 @@ def _high_hz(cfg: FeaturesConfig) -> float:
 
 
 def _filters(cfg: FeaturesConfig, fft_samples: int) -> Tensor:
-    """Triangles evenly spaced in mel (or Hz for loglinear): (fft/2+1, bins) float64; the Nyquist bin counts for 0."""
+    """Triangular filters, evenly spaced in mel (loglinear: in Hz): (fft/2+1, bins) float64. The Nyquist bin is 0."""
 
     def scale(hz: Tensor) -> Tensor:
         return hz if cfg.kind == "loglinear" else 1127.0 * torch.log1p(hz / 700.0)
@@ -240,7 +244,7 @@ def _filters(cfg: FeaturesConfig, fft_samples: int) -> Tensor:
 
 
 def _cosines(bins: int, ceps: int) -> Tensor:
-    """The orthonormal DCT-II with cepstral liftering: (bins, ceps) float64."""
+    """Orthonormal DCT-II with cepstral liftering: (bins, ceps) float64."""
     k = torch.arange(ceps, dtype=torch.float64)
     n = torch.arange(bins, dtype=torch.float64)[:, None]
     cosines = math.sqrt(2 / bins) * torch.cos(math.pi / bins * (n + 0.5) * k)
@@ -249,7 +253,8 @@ def _cosines(bins: int, ceps: int) -> Tensor:
 
 
 def _delta_kernels(orders: int) -> Tensor:
-    """Regression kernels of the derivatives 1..orders, each the first applied again: (orders, 2R+1) float64."""
+    """Regression kernels of the derivatives 1..orders: (orders, 2R+1) float64. Each is the kernel before it, convolved
+    with the first-order kernel."""
     first = torch.arange(-DELTA_WINDOW, DELTA_WINDOW + 1, dtype=torch.float64)
     first = first / first.square().sum()
     kernels = torch.zeros(orders, 2 * DELTA_WINDOW * orders + 1, dtype=torch.float64)
@@ -263,6 +268,6 @@ def _delta_kernels(orders: int) -> Tensor:
 
 
 def _clamped(frames: int, lengths: Tensor, radius: int) -> Tensor:
-    """Frame numbers -radius .. frames+radius-1 held within each utterance: (N, frames + 2 radius)."""
+    """Frame numbers -radius .. frames+radius-1, clamped to each utterance: (N, frames + 2 radius)."""
     index = torch.arange(-radius, frames + radius, device=lengths.device).expand(len(lengths), -1)
     return torch.minimum(index, lengths[:, None] - 1).clamp(min=0)

@@ -1,7 +1,7 @@
-"""Stages of earlier builds, kept under the hash of all that they were made from.
+"""A cache of build stages. The key of an entry is a hash of all inputs of the stage.
 
-An entry is an .npz file: arrays with checksums. It appears whole or not at all, one that cannot be read counts as
-absent, and any number of processes may share a folder. The newest few of each kind stay.
+An entry is an .npz file, whose arrays have checksums. Entries are written atomically, an unreadable entry counts as
+missing, and several processes may share a folder. The most recently used entries of each kind are kept.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ import numpy as np
 from asr.errors import InputError
 from asr.files import atomic_write
 
-FORMAT = "2"  # of what stages hold; another one makes all earlier entries strangers
-_KEPT = 4  # entries of a kind
+FORMAT = "2"  # of the stages' arrays; changing it invalidates existing entries
+_KEPT = 4  # entries per kind
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, NotImplementedError, zlib.error, zipfile.BadZipFile)
 _log = logging.getLogger(__name__)
 
 
 def digest(*parts: Any) -> str:
-    """A hash of texts, numbers, lists of texts and arrays."""
+    """A hash of strings, numbers, lists of strings and arrays."""
     found = hashlib.blake2b(FORMAT.encode(), digest_size=16)
     for part in parts:
         if isinstance(part, np.ndarray):
@@ -36,7 +36,7 @@ def digest(*parts: Any) -> str:
 
 
 def file_digest(path: str | Path) -> str:
-    """A hash of a file's bytes. Raises InputError when it cannot be read."""
+    """A hash of a file's bytes. Raises InputError if the file cannot be read."""
     found = hashlib.blake2b(digest_size=16)
     try:
         with open(path, "rb") as file:
@@ -48,27 +48,27 @@ def file_digest(path: str | Path) -> str:
 
 
 class Cache:
-    """A folder of entries; with None nothing is kept."""
+    """A folder of entries; None disables the cache."""
 
     def __init__(self, folder: str | Path | None):
         self.folder = Path(folder) if folder else None
 
     def load(self, kind: str, key: str) -> dict[str, np.ndarray] | None:
-        """What was stored under `key`, None where nothing is or it is damaged."""
+        """The arrays stored under `key`; None if there is no readable entry."""
         if self.folder is None or not (path := self._path(kind, key)).exists():
             return None
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-            os.utime(path)  # the last to go
+            os.utime(path)  # now the most recently used
         except _UNREADABLE as e:
-            _log.warning("%s is damaged (%s) and is made again", path, e)
+            _log.warning("%s is damaged (%s); it will be rebuilt", path, e)
             return None
         _log.info("%s: reused from %s", kind, path)
         return arrays
 
     def store(self, kind: str, key: str, arrays: dict[str, Any]) -> None:
-        """A full disk is no error: the stage is then made again next time."""
+        """Store an entry. A write error, such as a full disk, is only logged."""
         if self.folder is None:
             return
         try:
@@ -78,7 +78,7 @@ class Cache:
             for path in aged[_KEPT:]:
                 path.unlink(missing_ok=True)
         except OSError as e:
-            _log.warning("%s is not kept for the next build: %s", kind, e)
+            _log.warning("%s could not be cached: %s", kind, e)
 
     def _path(self, kind: str, key: str) -> Path:
         assert self.folder is not None
@@ -86,7 +86,7 @@ class Cache:
 
 
 def _age(path: Path) -> float:
-    """Newest first; one that another process has just removed is the oldest."""
+    """Sort key, newest first. A file that another process has just removed counts as oldest."""
     try:
         return -path.stat().st_mtime
     except OSError:

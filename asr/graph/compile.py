@@ -1,11 +1,11 @@
-"""From tokens, lexicon and language model to the graph that the decoder searches.
+"""Compiling a static graph from a token table, a lexicon and a language model.
 
-- G, grammar.py: words with costs, out of an ARPA file or a list of words
-- LG, expand.py and minimize.py: token sequences to words, determinized and minimized
-- HLG, topology.py: net outputs, frame by frame, to words
+- G (grammar.py): an acceptor of words with costs, from an ARPA file or a word list
+- LG (spelling_trees.py, minimize.py): token sequences to words, determinized and minimized
+- HLG (topology.py): net outputs, one per frame, to words
 
-A stage whose ingredients are those of an earlier build is taken from the cache (cache.py), and a graph that is what
-would be built is left alone. LG grows and HLG is written in blocks: of HLG memory never holds more than one.
+A stage whose inputs have not changed comes from the cache (cache.py). A graph file that is up to date is not rebuilt.
+LG grows block by block and HLG is written block by block; HLG is never in memory as a whole.
 """
 
 import dataclasses
@@ -21,30 +21,35 @@ from asr.files import atomic_write, moved_into
 from asr.graph.automaton import Automaton
 from asr.graph.cache import Cache, digest, file_digest
 from asr.graph.draw import draw
-from asr.graph.expand import Forest
 from asr.graph.forecast import Forecast, forecast
+from asr.graph.grammar_sources import ArpaSource, Source, WordList
 from asr.graph.lexicon_fst import lexicon_fst, spell
 from asr.graph.memory import Ceiling, give_back, peak_mb
 from asr.graph.minimize import minimize
-from asr.graph.order import breadth_first
 from asr.graph.pack import Writer
 from asr.graph.preflight import check, homophones
-from asr.graph.sources import ArpaSource, Source, WordList
+from asr.graph.spelling_trees import Forest
+from asr.graph.state_order import breadth_first
 from asr.graph.topology import Topology, ctc_topology
 from asr.text.lexicon import Lexicon
 from asr.tokens import SPACE, Tokens
 
-_OF_DYNAMIC = ("tree.bin", "lm.ngram", "*.svg")  # a dynamic graph in the same folder goes, and old drawings
-_ARCS_TO_STATE = 4  # denser graphs make no picture
+_STALE_FILES = ("tree.bin", "lm.ngram", "*.svg")  # of a dynamic graph in the same folder, and old drawings
+_DRAWN_ARCS_PER_STATE = 4  # denser graphs are not drawn
 _log = logging.getLogger(__name__)
 Speller = Callable[[Sequence[str]], Lexicon]
 
 
 @dataclass(frozen=True)
 class GraphOptions:
-    """How to build. `silence` names a token allowed between words. `topology` is explicit for HLG, or implicit for LG,
-    a graph of a fraction of the size whose CTC topology the search adds. Graphs of at most `draw_states` states are
-    drawn. `cache_dir` keeps stages for the next build. A build that needs more than `memory_mb` stops."""
+    """Options of a build.
+
+    silence: token that may stand between words and at both ends.
+    draw_states: graphs of at most this many states are drawn as SVG.
+    topology: "explicit" builds HLG; "implicit" builds LG, a much smaller graph, and the search adds the CTC topology.
+    cache_dir: folder that keeps stages for later builds.
+    memory_mb: the build stops before it needs more resident memory than this.
+    """
 
     silence: str | None = None
     draw_states: int = 60
@@ -55,28 +60,28 @@ class GraphOptions:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of the build. `seconds` are wall clock, `peak_mb` is the process's largest resident memory so far."""
+    """One step of a build. `seconds`: wall clock. `peak_mb`: peak resident memory of the process so far."""
 
     name: str
     states: int
     arcs: int
     seconds: float
     peak_mb: int
-    reused: bool = False  # from an earlier build
+    reused: bool = False  # taken from an earlier build
 
 
 @dataclass
 class GraphStats:
-    """What was built: written as stats.json beside the graph."""
+    """Statistics of a build, written to stats.json beside the graph."""
 
     words: int
     pronunciations: int
-    homophones: int  # words that are spelled like another
-    left_out: list[str]  # words of the language model that the graph cannot hold, the commonest first
-    silence: str | None  # token allowed between words; the decoder reads it here
-    key: str  # hash of all that the graph was made from
+    homophones: int  # words that share a pronunciation with another word
+    left_out: list[str]  # words of the language model that the graph cannot hold, most frequent first
+    silence: str | None  # token allowed between words; the decoder reads it from here
+    key: str  # hash of all inputs of the build
     graph_digest: str = ""  # hash of graph.bin
-    forecast: Forecast | None = None  # where LG had to be made
+    forecast: Forecast | None = None  # None if LG came from the cache
     stages: list[Stage] = field(default_factory=list)
 
     def add(self, name: str, states: int, arcs: int, start_s: float, reused: bool = False) -> None:
@@ -88,12 +93,12 @@ class GraphStats:
 def compile_graph(tokens: Tokens, lexicon: Lexicon | Speller, arpa_path: str | Path, out_dir: str | Path,
                   silence: str | None = None, draw_states: int = 60, topology: str = "explicit",
                   cache_dir: str | Path | None = None, memory_mb: int | None = None) -> GraphStats:  # fmt: skip
-    """Compile the search graph of an ARPA model and write it to the folder `out_dir`, all of it or nothing.
+    """Compile the search graph of an ARPA model into the folder `out_dir`. On an error the folder stays as it was.
 
-    Written: graph.bin (asr.graph.pack), words.txt (line number = output label), tokens.txt, lexicon.txt (the part in
-    use), stats.json, and an SVG of each of H, L, G, LG, HLG that is small. `lexicon` may be a function from the model's
-    words to their lexicon. With `<space>` in the token table one must stand between words. For the options see
-    `GraphOptions`. Raises InputError as `asr.lm.arpa.read`, `preflight.check` and `Ceiling.check` do.
+    Writes graph.bin (asr.graph.pack), words.txt (line number = output label), tokens.txt, lexicon.txt (the words in
+    use), stats.json, and an SVG for each of H, L, G, LG and HLG that is small enough. `lexicon` may be a function that
+    maps the model's words to a lexicon. If the token table has `<space>`, exactly one separates two words. The options
+    are those of `GraphOptions`. Raises InputError as `asr.lm.arpa.read`, `preflight.check` and `Ceiling.check` do.
     """
     options = GraphOptions(silence, draw_states, topology, cache_dir, memory_mb)
     return Build(ArpaSource(arpa_path), lexicon, tokens, options).write(out_dir)
@@ -102,16 +107,16 @@ def compile_graph(tokens: Tokens, lexicon: Lexicon | Speller, arpa_path: str | P
 def word_graph(words: Iterable[str], lexicon: Lexicon, tokens: Tokens, out_dir: str | Path,
                silence: str | None = None, draw_states: int = 60,
                topology: str = "explicit") -> GraphStats:  # fmt: skip
-    """As `compile_graph`, for utterances of exactly one of `words`, all equally likely."""
+    """As `compile_graph`, for utterances that are exactly one of `words`, all equally likely."""
     return Build(WordList(words), lexicon, tokens, GraphOptions(silence, draw_states, topology)).write(out_dir)
 
 
 class Build:
-    """One graph to be built: its words and spellings are settled, its stages are made or fetched when asked for."""
+    """A graph to be built. The constructor fixes its words and spellings; stages are built or loaded on demand."""
 
     def __init__(self, source: Source, lexicon: Lexicon | Speller, tokens: Tokens, options: GraphOptions):
         if options.topology not in ("explicit", "implicit"):
-            raise InputError(f"graph.topology={options.topology} is unknown; choose explicit or implicit")
+            raise InputError(f"graph.topology={options.topology} is unknown; expected explicit or implicit")
         self.begin_s = time.monotonic()
         self.source, self.tokens, self.options = source, tokens, options
         self.cache = Cache(options.cache_dir)
@@ -135,16 +140,16 @@ class Build:
         return self.options.topology == "implicit"
 
     def forecast(self) -> Forecast:
-        """What the build will come to; G is made for it, or fetched."""
+        """The size and cost of the build. Builds or loads G."""
         return self._forecast(self._grammar())
 
     def write(self, out_dir: str | Path) -> GraphStats:
-        """Build what is not there yet and write all files to the folder."""
-        stats, standing = self.stats, self._standing(Path(out_dir))
-        with moved_into(Path(out_dir), stale=_OF_DYNAMIC) as folder:
-            if standing:
-                stats.stages, stats.graph_digest = standing, file_digest(Path(out_dir) / "graph.bin")
-                _log.info("graph.bin: all that it is made from is as before; it stays")
+        """Build what is missing or out of date and write all files to the folder."""
+        stats, current = self.stats, self._current_stages(Path(out_dir))
+        with moved_into(Path(out_dir), stale=_STALE_FILES) as folder:
+            if current:
+                stats.stages, stats.graph_digest = current, file_digest(Path(out_dir) / "graph.bin")
+                _log.info("graph.bin is up to date")
             else:
                 self._write_graph(folder / "graph.bin")
                 stats.graph_digest = file_digest(folder / "graph.bin")
@@ -157,15 +162,15 @@ class Build:
             self._draw(folder)
         return stats
 
-    def _standing(self, out_dir: Path) -> list[Stage]:
-        """The stages of the graph in the folder, if it is the one to be built and too large for pictures."""
+    def _current_stages(self, out_dir: Path) -> list[Stage]:
+        """The stages of the graph in the folder if it is up to date and too large to draw; otherwise an empty list."""
         try:
             earlier = json.loads((out_dir / "stats.json").read_text(encoding="utf-8"))
             stages = [Stage(**{**stage, "seconds": 0.0, "reused": True}) for stage in earlier["stages"]]
             if earlier["key"] != self.stats.key or earlier["graph_digest"] != file_digest(out_dir / "graph.bin"):
                 return []
         except (OSError, ValueError, KeyError, TypeError, InputError):
-            return []  # no graph yet, or not one of ours
+            return []  # no graph, or a damaged or foreign stats.json
         return [] if any(self._is_small(stage.states, stage.arcs) for stage in stages) else stages
 
     def _grammar(self) -> Automaton:
@@ -185,19 +190,19 @@ class Build:
         return forecast(grammar, self.spellings, len(self.tokens), self.is_implicit)
 
     def _minimal(self) -> Automaton:
-        """LG."""
+        """LG, determinized and minimized."""
         start_s = time.monotonic()
         if found := self.cache.load("LG", self.lg_key):
             graph = Automaton.from_arrays(found)
-            self.ceiling = Ceiling(self.options.memory_mb, graph.num_arcs // 2)  # two arcs to an n-gram, or so
+            self.ceiling = Ceiling(self.options.memory_mb, graph.num_arcs // 2)  # about two arcs per n-gram
             if self._is_small(graph.num_states, graph.num_arcs):
-                self._grammar()  # for its picture
+                self._grammar()  # to draw it
         else:
             grammar = self._grammar()
             start_s = time.monotonic()
             self.stats.forecast = expected = self._forecast(grammar)
             _log.info("%s", expected)
-            self.ceiling.check(expected.memory_mb, "is to need some")
+            self.ceiling.check(expected.memory_mb, "is expected to need")
             forest = Forest(grammar, self.spellings)
             del grammar
             trees = self.ceiling.watch(forest.trees(), "LG", forest.num_joints, lambda trees: trees.levels[0])
@@ -225,14 +230,14 @@ class Build:
             self.pictures["HLG"] = Automaton.from_blocks(searched.start, searched.blocks())
 
     def _is_small(self, states: int, arcs: int) -> bool:
-        return states <= self.options.draw_states and arcs <= _ARCS_TO_STATE * self.options.draw_states
+        return states <= self.options.draw_states and arcs <= _DRAWN_ARCS_PER_STATE * self.options.draw_states
 
     def _keep_for_picture(self, name: str, part: Automaton) -> None:
         if self._is_small(part.num_states, part.num_arcs):
             self.pictures[name] = part
 
     def _draw(self, folder: Path) -> None:
-        """What is small; H and L are made for this alone."""
+        """Draw the small graphs. H and L are built only for this."""
         spellings, num_tokens, limit = self.spellings, len(self.tokens), self.options.draw_states
         if self._is_small(num_tokens, num_tokens**2):
             self.pictures["H"] = ctc_topology(num_tokens)

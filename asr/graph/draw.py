@@ -1,4 +1,4 @@
-"""Small graphs as pictures, through the `graphviz-pure` wheel: dot without a system package."""
+"""Drawing small graphs as SVG with `dot`, from the `graphviz-pure` wheel or the system's Graphviz."""
 
 import logging
 import shutil
@@ -19,11 +19,11 @@ _log = logging.getLogger(__name__)
 def draw(graph: Automaton, path: str | Path, isymbols: Sequence[str], osymbols: Sequence[str]) -> bool:
     """Write `graph` as SVG; `isymbols[label]` and `osymbols[label]` name its labels.
 
-    A picture is a comfort: where dot is missing or fails, a warning is all. Returns whether there is one.
+    Returns whether the file was written. If dot is missing or fails, a warning is logged.
     """
     program = find_dot()
     if program is None:
-        _log.warning("%s is not drawn: pip install graphviz-pure", Path(path).name)
+        _log.warning("%s is not drawn: no dot program found; pip install graphviz-pure", Path(path).name)
         return False
     source = dot(graph, isymbols, osymbols).encode()
     try:
@@ -37,7 +37,7 @@ def draw(graph: Automaton, path: str | Path, isymbols: Sequence[str], osymbols: 
 
 
 def find_dot() -> str | None:
-    """The first dot program there is: the wheel's beside this Python, on the path, or the system's."""
+    """The first of: graphviz-pure beside this Python, graphviz-pure on PATH, dot on PATH."""
     return shutil.which("graphviz-pure", path=sysconfig.get_path("scripts")) or next(
         filter(None, map(shutil.which, ("graphviz-pure", "dot"))), None
     )

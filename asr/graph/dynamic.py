@@ -1,8 +1,8 @@
-"""The dynamic graph: a lexicon tree and an n-gram, composed by the search itself where it goes.
+"""Dynamic graphs: a lexicon tree and an n-gram that the search composes on the fly.
 
-Nothing is compiled. A folder holds tree.bin (asr.graph.tree), lm.ngram (asr.graph.ngram_file), tokens.txt and
-stats.json; a new language model replaces lm.ngram alone, a new lexicon tree.bin alone. What the search walks is the LG
-that asr.graph.expand would compile, with the same costs: csrc/decoder/lazy_graph.h.
+Nothing is compiled. A folder holds tree.bin (asr.graph.tree_file), lm.ngram (asr.graph.ngram_file), tokens.txt and
+stats.json. A new language model replaces only lm.ngram, a new lexicon only tree.bin. The search visits the states of
+the LG that asr.graph.spelling_trees would compile, with the same costs (csrc/decoder/lazy_graph.h).
 """
 
 import json
@@ -21,33 +21,33 @@ from asr.graph.memory import peak_mb
 from asr.graph.ngram_file import NgramFile, write_ngram
 from asr.graph.opened import Graph
 from asr.graph.preflight import check
-from asr.graph.tree import Tree, write_tree
+from asr.graph.tree_file import Tree, write_tree
 from asr.lm.model import NgramModel
 from asr.text.lexicon import Lexicon, name_some
 from asr.tokens import SPACE, Tokens
 from asr.words import MARKS, is_slot
 
 TREE, NGRAM = "tree.bin", "lm.ngram"
-CACHE_BYTES = 512 << 20  # of a graph; beyond, the next utterance begins a new one
-GROWTH = 4  # so many times that is the most that utterances under way may grow it to
-STATIC_FILES = ("graph.bin", "words.txt", "lexicon.txt")  # of a compiled graph
-Slot = tuple[int, list[tuple[list[int], int, float]]]  # as Slot in csrc/decoder/vocabulary.h
+CACHE_BYTES = 512 << 20  # size of the composed states above which the next utterance starts with an empty graph
+GROWTH = 4  # running utterances may grow the graph to at most this multiple of the cache size
+STATIC_FILES = ("graph.bin", "words.txt", "lexicon.txt")  # of a static graph
+Slot = tuple[int, list[tuple[list[int], int, float]]]  # see Slot in csrc/decoder/vocabulary.h
 _log = logging.getLogger(__name__)
 
 
 def compile_dynamic(tokens: Tokens, lexicon: Lexicon, arpa_path: str | Path, out_dir: str | Path,
                     silence: str | None = None) -> dict[str, object]:  # fmt: skip
-    """Write the folder of a dynamic graph; returns what stats.json says.
+    """Write the folder of a dynamic graph; returns the contents of stats.json.
 
-    The tree holds the whole lexicon, whatever the language model. As in `asr.graph.compile_graph`, a `<space>` in the
-    token table must stand between words, `silence` may, and words that cannot be said are named and left out. Raises
-    InputError as `preflight.check` and `asr.lm.arpa.read` do.
+    The tree holds the whole lexicon, independent of the language model. `<space>` and `silence` work as in
+    `asr.graph.compile_graph`, and words without a usable pronunciation are logged and left out. Raises InputError as
+    `preflight.check` and `asr.lm.arpa.read` do.
     """
     from asr.lm import arpa
 
     start_s = time.monotonic()
     separator = SPACE if SPACE in tokens else None
-    words, lexicon, unsaid = check(lexicon.pronunciations, lexicon, tokens, silence, separator)
+    words, lexicon, unusable = check(lexicon.pronunciations, lexicon, tokens, silence, separator)
     with moved_into(Path(out_dir), stale=(*STATIC_FILES, "*.svg")) as folder:
         write_tree(words, spell(words, lexicon, tokens, silence, separator), folder / TREE)
         del lexicon
@@ -60,7 +60,7 @@ def compile_dynamic(tokens: Tokens, lexicon: Lexicon, arpa_path: str | Path, out
         stats: dict[str, object] = {
             "kind": "dynamic",
             "words": len(words),
-            "left_out": unsaid + left_out,
+            "left_out": unusable + left_out,
             "silence": silence,
             "seconds": round(time.monotonic() - start_s, 2),
             "peak_mb": peak_mb(),
@@ -71,7 +71,7 @@ def compile_dynamic(tokens: Tokens, lexicon: Lexicon, arpa_path: str | Path, out
 
 
 def _without_spelling(model: NgramModel, spelled: set[str]) -> list[str]:
-    """The model's words, slots apart, that the lexicon lacks, likeliest first; named in a warning."""
+    """The model's words that the lexicon lacks, slots excepted, most probable first. Logs a warning."""
     log10_prob = model.orders[0].log10_prob
     missing = [
         i for i, word in enumerate(model.words) if word not in spelled and not is_slot(word) and word not in MARKS
@@ -85,10 +85,10 @@ def _without_spelling(model: NgramModel, spelled: set[str]) -> list[str]:
 
 
 class Language:
-    """A lexicon tree and an n-gram, mapped and joined by their words. Immutable; shared by threads and requests."""
+    """A memory-mapped lexicon tree and n-gram, linked by their words. Immutable; shared by threads and requests."""
 
     def __init__(self, tree: Tree, ngram: NgramFile):
-        """Raises InputError when one of them is damaged."""
+        """Raises InputError if one of the files is damaged."""
         self.tree, self.ngram = tree, ngram
         numbers = tree.numbers
         word_of = np.array([numbers.get(word, 0) for word in ngram.words], np.uint32)
@@ -99,17 +99,18 @@ class Language:
 
     @classmethod
     def open(cls, folder: str | Path, ngram: str | Path | None = None) -> "Language":
-        """The folder's tree with its n-gram, or with another. Raises InputError naming the file that is missing or
-        damaged."""
+        """The folder's tree with its n-gram, or with another `ngram` file. Raises InputError naming the file that is
+        missing or damaged."""
         tree, ngram = Path(folder) / TREE, Path(ngram or Path(folder) / NGRAM)
         return cls(Tree(_map(tree), str(tree)), NgramFile(_map(ngram), str(ngram)))
 
     def graph(self, slots: Sequence[Slot] = (), cache_bytes: int = CACHE_BYTES, most_bytes: int | None = None) -> Graph:
-        """What a decoder searches, with the new words in `slots`.
+        """A graph for a decoder, with the new words in `slots`.
 
-        An utterance, and a stream from its start to its end, keeps the graph that it began with. One that would grow
-        it beyond `most_bytes` (None: `GROWTH` times the larger of `cache_bytes` and CACHE_BYTES) is refused with an
-        InputError, and the next begins a new graph. Raises InputError for slots that cannot be.
+        Composed states are kept for later utterances up to `cache_bytes`. An utterance or stream keeps the graph that
+        it started with. If it would grow the graph beyond `most_bytes` (None: `GROWTH` times the larger of
+        `cache_bytes` and CACHE_BYTES), it fails with an InputError, and the next utterance starts with an empty graph.
+        Raises InputError for invalid slots.
         """
         if most_bytes is None:
             most_bytes = GROWTH * max(cache_bytes, CACHE_BYTES)

@@ -1,12 +1,12 @@
-"""Reading phrase grammars: a subset of JSGF, the Java Speech Grammar Format (https://www.w3.org/TR/jsgf/).
+"""Parsing phrase grammars in a subset of JSGF, the Java Speech Grammar Format (https://www.w3.org/TR/jsgf/).
 
     #JSGF V1.0;
     grammar lights;
     public <command> = [please] turn (/2/ on | /1/ off) <what>+;
-    <what> = "living room" | kitchen | 거실 {tag};   // tags are passed over
+    <what> = "living room" | kitchen | 거실 {tag};   // tags are ignored
 
-Sequences, alternatives `|` with weights `/w/` before all of them or none, groups `( )`, options `[ ]`, repeats `*` and
-`+`, rules, `<NULL>` and `<VOID>`, tags, comments. Not imports, and no rule that uses itself.
+Supported: sequences, alternatives `|` (weights `/w/` on all of them or on none), groups `( )`, options `[ ]`, repeats
+`*` and `+`, rules, `<NULL>`, `<VOID>`, tags, comments. Not supported: imports and recursive rules.
 """
 
 import math
@@ -27,19 +27,23 @@ _TOKEN = re.compile(
 )
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _CLOSING = {"(": ")", "[": "]"}
-_DEEPEST = 100  # groups within groups
+_DEEPEST = 100  # nested groups
 
 
 @dataclass(frozen=True)
 class Node:
-    """`kind`: word or rule (named), sequence, choice (with `weights`), repeat (`least` 0 or 1 times), null, void."""
+    """A node of a rule's syntax tree.
+
+    `kind`: word or rule (with `name`), sequence, choice (with `weights`), repeat (at least `least` = 0 or 1 times),
+    null, void.
+    """
 
     kind: str
     name: str = ""
     parts: tuple["Node", ...] = ()
     weights: tuple[float, ...] = ()
     least: int = 0
-    where: str = ""  # file:line:column of a rule that is used
+    where: str = ""  # file:line:column of a reference to a rule
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class _Parser:
         while place < len(text):
             found = _TOKEN.match(text, place)
             if not found:
-                self.fail(place, f"'{text[place]}' has no meaning here")
+                self.fail(place, f"unexpected character '{text[place]}'")
             kind = found.lastgroup or ""
             if kind not in ("space", "tag"):
                 self.tokens.append((kind, found[kind], place))
@@ -87,24 +91,26 @@ class _Parser:
             is_public = self.take_if("public")
             kind, name, place = self.tokens[self.at]
             if kind != "rule":
-                self.fail(place, f"expected '<rule> =', found '{name}'" + "; imports are not read" * (name == "import"))
+                self.fail(
+                    place, f"expected '<rule> =', found '{name}'" + "; imports are not supported" * (name == "import")
+                )
             name = self.local(name)
             if name in nodes:
-                self.fail(place, f"the rule {name} is there twice")
+                self.fail(place, f"the rule {name} is defined twice; keep one definition")
             self.at += 1
             self.expect("=")
             nodes[name] = self.choice()
             self.expect(";")
             public += [name] * is_public
         if not public:
-            self.fail(len(self.text), "no rule is public; write 'public' before what may be said")
+            self.fail(len(self.text), "no rule is public; write 'public' before each rule that may be spoken")
         return Rules(nodes, public)
 
     def head(self) -> None:
-        """`grammar NAME;`: rules may be called by that name, too, or by its last part, as in `<lights.what>`."""
+        """`grammar NAME;`: references may qualify a rule by this name or by its last part, as in `<lights.what>`."""
         place = self.tokens[self.at][2]
         if not self.take_if("grammar") or self.tokens[self.at][0] != "word":
-            self.fail(place, "expected 'grammar NAME;' behind '#JSGF V1.0;'")
+            self.fail(place, "expected 'grammar NAME;' after '#JSGF V1.0;'")
         name = self.tokens[self.at][1]
         self.at += 1
         self.expect(";")
@@ -124,7 +130,7 @@ class _Parser:
                 break
         given = [w for w in weights if w is not None]
         if given and (len(given) < len(weights) or not 0 < sum(given) < math.inf):
-            self.fail(begin, "give all of the alternatives a weight /w/, some above 0, or none")
+            self.fail(begin, "give a weight /w/ to all alternatives, at least one above 0, or to none")
         return (
             parts[0]
             if len(parts) == 1
@@ -139,7 +145,7 @@ class _Parser:
         try:
             return float(text.strip("/"))
         except ValueError:
-            self.fail(place, f"'{text}' is no weight")
+            self.fail(place, f"'{text}' is not a weight; expected a number such as /2/")
 
     def sequence(self) -> Node:
         parts: list[Node] = []
@@ -158,7 +164,7 @@ class _Parser:
             self.at += 1
             self.depth += 1
             if self.depth > _DEEPEST:
-                self.fail(place, f"more than {_DEEPEST} groups within each other")
+                self.fail(place, f"groups are nested more than {_DEEPEST} deep; flatten the grammar")
             inside = self.choice()
             self.expect(_CLOSING[text])
             self.depth -= 1

@@ -2,14 +2,14 @@
 
     loop --token:word--> . --token:eps--> ... --#k:eps--> loop
 
-A word's label stands on its first arc; `#k` follows pronunciations that are homophones or prefixes of others, so that
-no spelling is a prefix of another and det(L o G) exists (Mohri, Pereira & Riley 2002, section 3). With a `separator`
-(characters), one stands between two words, not before the first nor after the last:
+A word's label is on its first arc. `#k` follows a pronunciation that is a homophone or a prefix of another one, so
+that no spelling is a prefix of another and det(L o G) exists (Mohri, Pereira & Riley 2002, section 3). With a
+`separator` (character units), exactly one stands between two words, none before the first or after the last:
 
     start --eps--> loop --token:word--> . --token:eps--> ... end --separator:eps--> loop
 
-With a `silence` token (phones) any number of silences may stand between words and at both ends: a self-loop.
-`#0` loops where words begin, and so lets the grammar's back-off arcs through.
+With a `silence` token (phone units), a self-loop allows any number of silences between words and at both ends.
+A self-loop with `#0` where words begin passes the grammar's back-off arcs through.
 """
 
 from collections import Counter
@@ -24,17 +24,17 @@ from asr.tokens import EPSILON_LABEL, Tokens
 
 @dataclass(frozen=True)
 class Spellings:
-    """P spellings as columns of graph labels. Silence, where allowed, is the last one, spelling word 0 (epsilon)."""
+    """P spellings as columns of graph labels. Silence, if allowed, is the last spelling; its word is 0 (epsilon)."""
 
-    word: np.ndarray  # (P,) output label, ascending but for silence
-    length: np.ndarray  # (P,) labels in each
+    word: np.ndarray  # (P,) output label, ascending except for silence
+    length: np.ndarray  # (P,) number of labels
     labels: np.ndarray  # (sum of length,)
-    silence: int | None = None  # graph labels
-    separator: int | None = None
+    silence: int | None = None  # graph label
+    separator: int | None = None  # graph label
 
     @property
     def first(self) -> np.ndarray:
-        """Where each spelling begins in `labels`."""
+        """(P,) start of each spelling in `labels`."""
         return np.cumsum(self.length) - self.length
 
     def sequences(self) -> list[tuple[int, ...]]:
@@ -42,7 +42,7 @@ class Spellings:
 
 
 def spell(words: list[str], lexicon: Lexicon, tokens: Tokens, silence: str | None, separator: str | None) -> Spellings:
-    """The spellings of `words`, numbered from 1."""
+    """All spellings of `words`, which get the output labels 1..W."""
     spelled = [(i, units) for i, word in enumerate(words, 1) for units in lexicon.pronunciations[word]]
     if silence:
         spelled.append((EPSILON_LABEL, (silence,)))
@@ -57,7 +57,7 @@ def spell(words: list[str], lexicon: Lexicon, tokens: Tokens, silence: str | Non
 
 
 def disambiguate(sequences: list[tuple[int, ...]]) -> list[int]:
-    """The k of each sequence's `#k`, 0 where it needs none. Homophones get 1, 2, ...; prefixes of others at least 1."""
+    """The k of each sequence's `#k`; 0 if it needs none. Homophones get 1, 2, ...; a prefix of another at least 1."""
     copies = Counter(sequences)
     prefixes = {sequence[:n] for sequence in sequences for n in range(1, len(sequence))}
     seen: Counter[tuple[int, ...]] = Counter()
@@ -69,7 +69,8 @@ def disambiguate(sequences: list[tuple[int, ...]]) -> list[int]:
 
 
 def lexicon_fst(spellings: Spellings, num_tokens: int, num_words: int) -> pywrapfst.VectorFst:
-    """L for drawing and for use with OpenFst. `#k` is input label `num_tokens + 1 + k`, `#0` in words num_words + 1."""
+    """L as an Fst, for drawing and for OpenFst. `#k` is input label `num_tokens + 1 + k`; `#0` is output label
+    `num_words + 1`."""
     fst = pywrapfst.VectorFst()
     loop = start = fst.add_state()
     end = loop

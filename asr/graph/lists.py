@@ -16,10 +16,10 @@ import numpy as np
 from asr.errors import InputError
 from asr.graph import pack
 from asr.graph.automaton import Automaton
-from asr.graph.expand import Forest
 from asr.graph.lexicon_fst import spell
 from asr.graph.minimize import minimize
 from asr.graph.opened import Graph
+from asr.graph.spelling_trees import Forest
 from asr.text.lexicon import Lexicon, name_some
 from asr.textfiles import lines
 from asr.tokens import BLANK, SPACE, Tokens

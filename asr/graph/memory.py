@@ -1,4 +1,4 @@
-"""How much memory this process holds, and a ceiling that a build does not pass."""
+"""The resident memory of this process, and a limit that a graph build does not exceed."""
 
 import ctypes
 import resource
@@ -17,13 +17,13 @@ _Part = TypeVar("_Part")
 
 
 def peak_mb() -> int:
-    """The largest resident memory of the process so far."""
+    """Peak resident memory of the process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def resident_mb() -> int:
-    """What is resident now; where the system does not tell, the largest so far."""
+    """Resident memory now; the peak where the system has no /proc."""
     try:
         return int(_STATUS.read_text().split()[1]) * resource.getpagesize() // 2**20
     except OSError:
@@ -31,7 +31,7 @@ def resident_mb() -> int:
 
 
 def give_back() -> None:
-    """Freed memory goes back to the system, where the C library knows how (glibc keeps it otherwise)."""
+    """Return freed memory to the system. Only glibc needs this; elsewhere it does nothing."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:
         trim(0)
@@ -39,23 +39,23 @@ def give_back() -> None:
 
 @dataclass(frozen=True)
 class Ceiling:
-    """`limit_mb` of resident memory for a build, None for no limit; `num_ngrams` of the grammar, for the advice."""
+    """A limit on the resident memory of a build; None means no limit. `num_ngrams` of the grammar serves the advice."""
 
     limit_mb: int | None
     num_ngrams: int
 
     def check(self, needed_mb: int, what: str) -> None:
-        """Raises InputError with advice when `needed_mb` is more than the limit."""
+        """Raises InputError with advice if `needed_mb` exceeds the limit."""
         if self.limit_mb is not None and needed_mb > self.limit_mb:
             fitting = int(0.9 * self.num_ngrams * self.limit_mb / needed_mb)
             raise InputError(
                 f"the graph {what} {needed_mb} MB, more than graph.memory_mb={self.limit_mb}; prune the language model "
-                f"to {fitting} n-grams (`asr lm prune`), take fewer words, or search a dynamic graph "
+                f"to {fitting} n-grams (`asr lm prune`), use fewer words, or build a dynamic graph "
                 "(graph.kind=dynamic)"
             )
 
     def watch(self, parts: Iterable[_Part], name: str, total: int, size: Callable[[_Part], int]) -> Iterator[_Part]:
-        """The parts one by one, with a bar over `total` states when they take long; the memory is checked at each."""
+        """Yield the parts and check the memory at each. A bar over `total` states appears after two seconds."""
         with tqdm(total=total, desc=name, unit=" states", unit_scale=True, delay=2.0, leave=False) as bar:
             for part in parts:
                 self.check(resident_mb(), "takes more than")

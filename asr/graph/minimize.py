@@ -1,9 +1,9 @@
-"""Minimization of trees as they grow: states with the same future become one.
+"""Minimization of the spelling trees while they are built: states with the same future are merged.
 
-An arc's labels and cost are compared together, as an acceptor's (Kaldi's fstminimizeencoded). The trees hang on
-joints; as long as those count as different, what remains is acyclic and takes one pass from the leaves up (Revuz
-1992), in which a future is a 128-bit hash, computed level by level. A future that an earlier tree had is not kept
-again, so that the whole of the trees never stands in memory. Joints with the same arcs become one, too.
+The future of a state is the set of paths that leave it. Labels and cost of an arc are compared together, as if they
+were one label (Kaldi's fstminimizeencoded). All joints count as different, so the trees are acyclic and one pass from
+the leaves up suffices (Revuz 1992). A future is represented by a 128-bit hash, computed level by level. Only states
+with a new future are kept, so the trees are never in memory as a whole. Joints with equal arcs are merged, too.
 """
 
 from collections.abc import Iterable
@@ -11,16 +11,16 @@ from collections.abc import Iterable
 import numpy as np
 
 from asr.graph.automaton import Automaton
-from asr.graph.expand import Forest, Trees
+from asr.graph.spelling_trees import Forest, Trees
 
-_BLOCK = 1 << 16  # futures placed together when the table grows
-_SEEDS = np.array([0x9E3779B97F4A7C15, 0xD1B54A32D192ED03], np.uint64)  # for two hashes of 64 bits
+_BLOCK = 1 << 16  # futures inserted together when the table grows
+_SEEDS = np.array([0x9E3779B97F4A7C15, 0xD1B54A32D192ED03], np.uint64)  # of two 64-bit hashes
 
 
 def minimize(forest: Forest, grown: Iterable[Trees] | None = None) -> Automaton:
-    """The graph of the trees with equal states merged, each tree's states together: a search walks along them.
+    """The graph of the trees with equal states merged. The states of a tree stay together, for memory locality.
 
-    `grown` are the forest's trees, for a caller who watches them grow.
+    `grown`: the forest's trees, if the caller iterates over them itself, for instance to show progress.
     """
     known = _Known()
     number = np.empty(forest.num_joints, np.int32)  # state of each joint
@@ -50,21 +50,21 @@ def minimize(forest: Forest, grown: Iterable[Trees] | None = None) -> Automaton:
 
 
 class _Known:
-    """Numbers for futures, in order of their first appearance: a hash table with linear probing, over columns."""
+    """Numbers futures in order of first appearance: a hash table with linear probing over numpy columns."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.futures = np.empty((0, 2), np.uint64)  # of each number; room for more
-        self.slots = np.empty(0, np.int32)  # numbers, -1 where free; a power of two of them, at most half in use
+        self.futures = np.empty((0, 2), np.uint64)  # by number; allocated with spare room
+        self.slots = np.empty(0, np.int32)  # numbers, -1 if free; the size is a power of two, at most half is used
 
     def add(self, futures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The number of each future (R, 2), and which of them are new here."""
+        """Numbers (R,) of the futures (R, 2), and which rows are the first of a new future."""
         self._make_room(len(futures))
         ids = np.arange(self.count, self.count + len(futures), dtype=np.int32)
         self.futures[ids[0] : ids[0] + len(ids)] = futures
         holder, slot = self._place(ids)
         is_new = holder == ids
-        fresh = holder - self.count >= 0  # a row of this call: numbers close ranks
+        fresh = holder - self.count >= 0  # held by a row of this call, which is renumbered without gaps
         rank = self.count + np.cumsum(is_new, dtype=np.int32) - 1
         holder[fresh] = rank[holder[fresh] - self.count]
         self.slots[slot[is_new]] = rank[is_new]
@@ -73,14 +73,14 @@ class _Known:
         return holder, is_new
 
     def _place(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For each row of `futures`, the row of the same future that holds a slot, and that slot; free ones are taken,
-        by the first of equal rows."""
+        """For each row `ids` of `futures`: the row that holds the slot of this future, and the slot. A future without a
+        slot gets a free one, held by the first of equal rows."""
         mask = np.uint64(len(self.slots) - 1)
         slot = (self.futures[ids, 0] & mask).astype(np.int64)
         holder = np.empty_like(ids)
         todo = np.arange(len(ids))
         while len(todo):
-            free = todo[self.slots[slot[todo]] < 0][::-1]  # of several that write to a slot the last one stays
+            free = todo[self.slots[slot[todo]] < 0][::-1]  # reversed: if several write to one slot, the first row wins
             self.slots[slot[free]] = ids[free]
             holder[todo] = self.slots[slot[todo]]
             todo = todo[(self.futures[holder[todo]] != self.futures[ids[todo]]).any(1)]
@@ -90,7 +90,7 @@ class _Known:
     def _make_room(self, size: int) -> None:
         needed = self.count + size
         if needed > len(self.futures):
-            self.futures.resize((needed + needed // 2, 2), refcheck=False)  # moves no bytes where the system can
+            self.futures.resize((needed + needed // 2, 2), refcheck=False)  # in place if the allocator can
         if 2 * needed > len(self.slots):
             self.slots = np.full(1 << (2 * needed - 1).bit_length(), -1, np.int32)
             for low in range(0, self.count, _BLOCK):
@@ -98,7 +98,7 @@ class _Known:
 
 
 def _futures(trees: Trees) -> np.ndarray:
-    """(S, 2) hashes of all that can follow a state. What follows a joint counts as its number."""
+    """(S, 2) hashes of the future of each state. A target that is a joint is hashed by its number."""
     future = np.empty((len(trees.final), 2), np.uint64)
     labels = trees.ilabel.astype(np.uint64) << np.uint64(32) | trees.olabel.astype(np.uint64)
     first = np.searchsorted(trees.source, np.arange(len(trees.final) + 1))
@@ -117,7 +117,7 @@ def _futures(trees: Trees) -> np.ndarray:
 
 
 def _bits(costs: np.ndarray) -> np.ndarray:
-    """(R, 1) integers that are equal where the costs are; -0 is 0."""
+    """(R, 1) bit patterns of the costs; -0 becomes 0."""
     return (costs + np.float32(0)).view(np.uint32).astype(np.uint64)[:, None]
 
 

@@ -1,7 +1,7 @@
-"""An n-gram packed for the search, which walks it where it lies in the file (layout: csrc/decoder/ngram.h).
+"""lm.ngram: an n-gram model in a format that the search maps and reads in place (layout: csrc/decoder/ngram.h).
 
-It takes 12 bytes an n-gram and 16 a history, opens at once, and depends on no lexicon: words that a lexicon lacks are
-never reached.
+It takes 12 bytes per n-gram and 16 per history. Opening it takes constant time. It does not depend on a lexicon: words
+that the lexicon lacks are never reached.
 """
 
 from functools import cached_property
@@ -25,7 +25,7 @@ ARC = np.dtype([("word", "<u4"), ("cost", "<f4"), ("next", "<u4")])
 
 
 def write_ngram(model: NgramModel, path: str | Path) -> None:
-    """Write `model`, whole or not at all; with `<unk>`, in whose place new words may stand."""
+    """Write `model`, including `<unk>`, in whose place new words are recognised. The file is replaced atomically."""
     words = [word for word in model.words if word not in (BEGIN, END)]
     grammar = ngram_grammar(model, {word: label for label, word in enumerate(words, 1)})
     is_word = grammar.olabel > 0
@@ -49,36 +49,37 @@ def write_ngram(model: NgramModel, path: str | Path) -> None:
 
 
 class NgramFile:
-    """A mapped lm.ngram. `data` is what the search takes."""
+    """A mapped lm.ngram. `data` is passed to the search. Raises InputError for a damaged file."""
 
     def __init__(self, data: NDArray[np.uint8], name: str):
         self.data = data
-        header, cutter = read_parts(data, HEADER, name)
-        states = cutter.take(STATE, int(header["num_states"]) + 1)
-        self.arcs = cutter.take(ARC, header["num_arcs"])
-        self.words = lines_of(cutter.take(np.uint8, header["words_bytes"]), int(header["num_words"]), name)
+        header, parts_in = read_parts(data, HEADER, name)
+        states = parts_in.take(STATE, int(header["num_states"]) + 1)
+        self.arcs = parts_in.take(ARC, header["num_arcs"])
+        self.words = lines_of(parts_in.take(np.uint8, header["words_bytes"]), int(header["num_words"]), name)
         self.num_unigrams = int(states["arc_begin"][1])
 
     @cached_property
     def unknown(self) -> int:
-        """The number of `<unk>`, -1 where the model has none."""
+        """The word number of `<unk>`; -1 if the model has none."""
         return self.words.index(UNKNOWN) if UNKNOWN in self.words else -1
 
     @cached_property
     def cost_of_unknown(self) -> float:
-        """Without context; 0 where there is none."""
+        """Unigram cost of `<unk>`; 0 if the model has none."""
         return float(self.unigrams["cost"][self.unigrams["word"] == self.unknown].sum()) if self.unknown >= 0 else 0.0
 
     @cached_property
     def knows_contexts_of_unknown(self) -> bool:
+        """Whether the model has n-grams of order 2 or more that end in `<unk>`."""
         return self.unknown >= 0 and int(np.count_nonzero(self.arcs["word"] == self.unknown)) > 1
 
     @cached_property
     def sorted_costs(self) -> np.ndarray:
-        """Of the words without context, ascending."""
+        """Unigram costs, ascending."""
         return np.sort(self.unigrams["cost"])
 
     @property
     def unigrams(self) -> np.ndarray:
-        """The n-grams of one word, as ARC."""
+        """The unigrams, as records of ARC."""
         return self.arcs[: self.num_unigrams]

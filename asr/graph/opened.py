@@ -1,4 +1,4 @@
-"""A graph as the search reads it: memory-mapped where it lies, or growing while it is searched."""
+"""Opened graphs, as a decoder takes them: a memory-mapped packed graph, or a dynamic one that grows during search."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 from asr import _decoder
 from asr.errors import InputError
 
-CHECKED_BYTES = 192 << 20  # graphs up to this size are checked whole when opened, larger ones as the search walks them
+CHECKED_BYTES = 192 << 20  # smaller graphs are checked fully when opened, larger ones during search
 
 
 class Graph:
-    """What a decoder searches: a packed graph (asr.graph.pack), used where it lies, memory-mapped, never parsed or
-    copied; or a dynamic one (asr.graph.dynamic), which grows as it is searched."""
+    """A graph for a decoder: a packed graph (asr.graph.pack), memory-mapped, neither parsed nor copied; or a dynamic
+    graph (asr.graph.dynamic), which grows during search."""
 
     def __init__(self, core: "_decoder.GraphSource"):
         self.core = core
 
     @classmethod
     def open(cls, path: str | Path, offset: int = 0, size: int | None = None) -> "Graph":
-        """Map `size` bytes at `offset` of a file: a graph of its own, or a member stored in a zip uncompressed.
+        """Map `size` bytes at `offset` of a file: a graph.bin, or an uncompressed member of a zip archive.
 
-        Raises InputError naming the file when it cannot be read, is cut short or damaged. In a file of more than
-        `CHECKED_BYTES` damage beyond the header is met, and refused, when a search comes to it.
+        Raises InputError naming the file if it cannot be read, is truncated or damaged. In a graph of more than
+        `CHECKED_BYTES`, damage beyond the header raises InputError when the search reaches it.
         """
         try:
             length = Path(path).stat().st_size
@@ -42,7 +42,7 @@ class Graph:
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray | memoryview | NDArray[np.uint8]) -> "Graph":
-        """A packed graph, searched in place; copied only where it does not begin at a multiple of 4 bytes."""
+        """A packed graph in memory, used in place; copied only if it does not start at a multiple of 4 bytes."""
         array = np.frombuffer(data, np.uint8)
         if array.ctypes.data % 4:
             array = array.copy()
@@ -59,12 +59,12 @@ class Graph:
 
     @property
     def max_ilabel(self) -> int:
-        """Largest input label: the net must have at least so many tokens."""
+        """Largest input label. The net must have at least this many tokens."""
         return self.core.max_ilabel
 
     @property
     def is_implicit(self) -> bool:
-        """LG, without CTC's topology, which the search then adds itself."""
+        """Whether the graph is LG, to which the search adds the CTC topology."""
         return self.core.is_implicit
 
     @property
@@ -74,7 +74,7 @@ class Graph:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What the extension refuses, as InputError."""
+    """Turns the extension's ValueError into InputError."""
     try:
         yield
     except ValueError as e:

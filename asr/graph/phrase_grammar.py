@@ -1,7 +1,8 @@
-"""Phrase grammars as G: what a JSGF file (asr.graph.jsgf) lets a caller say, with its probabilities.
+"""Phrase grammars as G: the sentences that a JSGF file (asr.graph.jsgf) allows, with their probabilities.
 
-An option `[x]` is taken half of the time, and a repeat goes on half of the time; alternatives share their probability
-as their weights say. A phrase that can be read in two ways keeps both: the search takes the likelier.
+An option `[x]` is taken with probability 1/2, a repeat continues with probability 1/2, and alternatives have
+probabilities in proportion to their weights. If a sentence can be parsed in two ways, the search takes the more
+probable one.
 """
 
 import math
@@ -17,7 +18,7 @@ from asr.graph.automaton import Automaton
 from asr.graph.jsgf import Node, Rules, read
 
 MOST_STATES = 1_000_000
-DEEPEST = 300  # rules and groups within each other
+DEEPEST = 300  # nested rules and groups
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class Grammar:
     words: list[str]
 
     def automaton(self, labels: Mapping[str, int]) -> Automaton:
-        """G over the words that `labels` numbers from 1; costs are negative natural logs.
+        """G over the words that `labels` numbers 1..W; costs are negative natural logs.
 
-        Raises InputError for a grammar that allows nothing, or only the empty phrase, or is too large.
+        Raises InputError if the grammar allows no sentence or only the empty one, or if it is too large.
         """
         builder = _Builder(self.rules, labels)
         start, end = builder.state(), builder.state()
@@ -38,11 +39,11 @@ class Grammar:
             builder.arc(start, 0, share, middle)
             builder.add(self.rules.nodes[name], middle, end)
         fst = builder.openfst(start, end)
-        return _entered_by_nothing(_compact(fst))
+        return _with_fresh_start(_compact(fst))
 
 
 def read_grammar(grammar: str | Path) -> Grammar:
-    """A JSGF file, or its text, which begins with `#JSGF`. Raises InputError naming file, line and column."""
+    """Parse a JSGF file, or a text that begins with `#JSGF`. Raises InputError naming file, line and column."""
     rules = read(grammar)
     words: dict[str, None] = {}
     for name in rules.public:
@@ -55,33 +56,31 @@ def read_grammar(grammar: str | Path) -> Grammar:
 def _collect(
     rules: Rules, node: Node, above: tuple[str, ...], words: dict[str, None], heights: dict[str, int], depth: int
 ) -> int:
-    """Gathers the words below a node; returns its height.
+    """Add the words below a node to `words`; returns the node's height.
 
-    Raises InputError for a rule that is not there, uses itself, or lies too deep.
+    Raises InputError for an undefined or recursive rule, and for rules nested too deeply.
     """
     if node.kind == "word":
         words[node.name] = None
     height = 0
     if node.kind == "rule":
         if node.name in above:
-            raise InputError(f"{node.where}: the rule {node.name} uses itself: {' '.join(above)}; write a repeat")
+            raise InputError(f"{node.where}: the rule {node.name} is recursive: {' '.join(above)}; use a repeat * or +")
         if node.name not in rules.nodes:
-            raise InputError(f"{node.where}: there is no rule {node.name}")
+            raise InputError(f"{node.where}: the rule {node.name} is not defined")
         if node.name not in heights and depth < DEEPEST:
             within = (*above, node.name)
             heights[node.name] = _collect(rules, rules.nodes[node.name], within, words, heights, depth + 1)
         height = 1 + heights.get(node.name, 0)
     if depth + height >= DEEPEST:
-        raise InputError(
-            f"rules and groups below {above[0]} lie more than {DEEPEST} within each other; make it flatter"
-        )
+        raise InputError(f"rules and groups below {above[0]} are nested more than {DEEPEST} deep; flatten the grammar")
     for part in node.parts:
         height = max(height, 1 + _collect(rules, part, above, words, heights, depth + 1))
     return height
 
 
 class _Builder:
-    """Arcs of a nondeterministic automaton with epsilons (Thompson 1968)."""
+    """Builds a nondeterministic automaton with epsilon arcs (Thompson 1968)."""
 
     def __init__(self, rules: Rules, labels: Mapping[str, int]):
         self.rules, self.labels = rules, labels
@@ -92,7 +91,7 @@ class _Builder:
         self.num_states += 1
         if self.num_states > MOST_STATES:
             raise InputError(
-                f"the grammar has more than {MOST_STATES} states when its rules are put in; make it smaller"
+                f"the grammar has more than {MOST_STATES} states once its rules are expanded; make it smaller"
             )
         return self.num_states - 1
 
@@ -100,7 +99,7 @@ class _Builder:
         self.arcs.append((source, label, cost, target))
 
     def add(self, node: Node, start: int, end: int) -> None:
-        """All ways of a node from `start` to `end`."""
+        """Add paths from `start` to `end` for all expansions of a node."""
         if node.kind == "word":
             self.arc(start, self.labels[node.name], 0.0, end)
         elif node.kind == "null":
@@ -141,19 +140,19 @@ class _Builder:
 
 
 def _compact(fst: pywrapfst.MutableFst) -> Automaton:
-    """Without epsilons, equal states merged. Costs count as part of the labels, so that it always comes to an end."""
+    """Remove epsilons, determinize and minimize. Costs are encoded in the labels, so determinization terminates."""
     fst = fst.rmepsilon().connect()
     if fst.start() < 0:
-        raise InputError("the grammar allows nothing; is <VOID> in every way through it?")
+        raise InputError("the grammar allows no sentence; does every alternative contain <VOID>?")
     mapper = pywrapfst.EncodeMapper("standard", True, True)
     fst = pywrapfst.determinize(fst.encode(mapper)).minimize().decode(mapper)
     if fst.num_arcs(fst.start()) == 0:
-        raise InputError("the grammar allows the empty phrase alone; it needs words")
+        raise InputError("the grammar allows only the empty sentence; add words")
     return Automaton.from_openfst(fst)
 
 
-def _entered_by_nothing(graph: Automaton) -> Automaton:
-    """The same with a copy of the start state for a start."""
+def _with_fresh_start(graph: Automaton) -> Automaton:
+    """The same grammar with a start state that no arc enters: a copy of the old one, if needed."""
     if not (graph.target == graph.start).any():
         return graph
     copied = graph.source == graph.start

@@ -1,6 +1,6 @@
-"""Checks before a graph is built: seconds here instead of hours later.
+"""Checks of words, lexicon and tokens before a graph is built.
 
-What would harm the build is an error; what can only not be recognised is named in a warning and left out.
+Input that would break the build is an error. Words that only cannot be recognised are left out with a warning.
 """
 
 import logging
@@ -14,24 +14,29 @@ from asr.text.lexicon import Lexicon, name_some
 from asr.tokens import BLANK, Tokens
 from asr.words import MARKS
 
-NOT_WORDS = frozenset({*MARKS, "<UNK>"})  # never spoken
+NOT_WORDS = frozenset({*MARKS, "<UNK>"})  # symbols of a language model that are never spoken
 _AUXILIARY = re.compile(r"#\d+")
-_UNWRITABLE = re.compile(r"<eps>|#\d+|;;;.*|.+\(\d+\)|.*\s.*|", re.DOTALL)  # in words.txt or lexicon.txt
+_UNWRITABLE = re.compile(r"<eps>|#\d+|;;;.*|.+\(\d+\)|.*\s.*|", re.DOTALL)  # cannot stand in words.txt or lexicon.txt
 _log = logging.getLogger(__name__)
 
 
 def check(words: Iterable[str], lexicon: Lexicon, tokens: Tokens, silence: str | None = None,
           separator: str | None = None,
           log10_prob: np.ndarray | None = None) -> tuple[list[str], Lexicon, list[str]]:  # fmt: skip
-    """The words that a graph can hold, in their order; their lexicon, in tokens of the table; the words left out.
+    """Returns the words that the graph can hold, in order; their lexicon, in units of the token table; the words left
+    out.
 
-    With `log10_prob` (W,) of each word by itself the words left out are told with the probability that is lost with
-    them, the commonest first. Raises InputError for a silence or separator that is no token, for a lexicon that
-    carries its own `#k`, empty spellings, blanks, or separators at the edge of a word, and when no word is left.
+    log10_prob: (W,) unigram log10 probabilities. With them, the words left out are sorted by probability, and the
+    warnings give the probability mass lost.
+
+    Raises InputError if the silence or separator is not a token; if a pronunciation is empty, contains `#k` or the
+    blank, or begins or ends with the separator; and if no word is left.
     """
     for symbol in filter(None, (silence, separator)):
         if symbol not in tokens:
-            raise InputError(f"'{symbol}' is to stand between words but is not in the token table")
+            raise InputError(
+                f"'{symbol}' may stand between words but is not in the token table; add it to the table or unset it"
+            )
     foreign = _check_lexicon(lexicon, tokens, separator)
     words = list(words)
     lost = {} if log10_prob is None else dict(zip(words, (10.0**log10_prob).tolist(), strict=True))
@@ -49,7 +54,7 @@ def check(words: Iterable[str], lexicon: Lexicon, tokens: Tokens, silence: str |
         else:
             unspellable.append(word)
     left_out = []
-    for found, complaint in ((unwritable, "have names with a meaning of their own in word tables and lexicons"),
+    for found, complaint in ((unwritable, "have names that are reserved in word tables and lexicons"),
                              (unknown, "have no pronunciation in the lexicon"),
                              (unspellable, "have no pronunciation in units of the token table")):  # fmt: skip
         found.sort(key=lambda word: -lost.get(word, 0.0))
@@ -57,7 +62,7 @@ def check(words: Iterable[str], lexicon: Lexicon, tokens: Tokens, silence: str |
         left_out += found
     if not kept:
         raise InputError(
-            f"none of the {len(spoken)} words can be built into the graph: {len(unknown)} are not in the lexicon "
+            f"none of the {len(spoken)} words can be put into the graph: {len(unknown)} are not in the lexicon "
             f"({name_some(unknown) or 'none'}), {len(unspellable)} have units outside the token table "
             f"({name_some(unspellable) or 'none'}); give a lexicon of these words in the net's tokens"
         )
@@ -65,7 +70,8 @@ def check(words: Iterable[str], lexicon: Lexicon, tokens: Tokens, silence: str |
 
 
 def homophones(lexicon: Lexicon) -> int:
-    """How many words are spelled like another. Only the language model tells them apart: they are named, no more."""
+    """The number of words that share a pronunciation with another word. They are logged: only the language model can
+    distinguish them."""
     first: dict[tuple[str, ...], str] = {}
     alike: dict[str, str] = {}
     for word, units in lexicon.items():
@@ -75,12 +81,12 @@ def homophones(lexicon: Lexicon) -> int:
             alike.setdefault(other, "")
     if alike:
         pairs = [pair for pair in alike.values() if pair]
-        _log.info("%d of %d words are spelled like another: %s", len(alike), len(lexicon), name_some(pairs))
+        _log.info("%d of %d words are homophones: %s", len(alike), len(lexicon), name_some(pairs))
     return len(alike)
 
 
 def _check_lexicon(lexicon: Lexicon, tokens: Tokens, separator: str | None) -> set[str]:
-    """The units that are no tokens."""
+    """Check the pronunciations as `check` says; returns the units that are not in the token table."""
     units = {unit for spellings in lexicon.pronunciations.values() for spelling in spellings for unit in spelling}
     foreign = {unit for unit in units if unit not in tokens}
     marks = {unit for unit in foreign if _AUXILIARY.fullmatch(unit)}
@@ -88,15 +94,15 @@ def _check_lexicon(lexicon: Lexicon, tokens: Tokens, separator: str | None) -> s
     _reject("have an empty pronunciation; write 'word unit unit ...'", (w for w, units in entries() if not units))
     if marks:
         _reject(
-            "have a disambiguation symbol (#1, #2 ...) in their pronunciation; take it out, the graph adds its own",
+            "have a disambiguation symbol (#1, #2 ...) in their pronunciation; remove it, the graph adds its own",
             (w for w, units in entries() if not marks.isdisjoint(units)),
         )
     if BLANK in units:
-        _reject(f"have {BLANK} in their pronunciation; the blank spells nothing",
+        _reject(f"have {BLANK} in their pronunciation; remove it, the blank is not a unit of speech",
                 (w for w, units in entries() if BLANK in units))  # fmt: skip
     if separator in units:
         _reject(
-            f"begin or end with {separator}, which the graph puts between words; take it out of the lexicon",
+            f"begin or end with {separator}; remove it, the graph inserts it between words",
             (w for w, units in entries() if separator in (units[0], units[-1])),
         )
     return foreign
@@ -112,5 +118,5 @@ def _warn(words: Sequence[str], total: int, complaint: str, lost: Mapping[str, f
     if not words:
         return
     share = 100 * sum(lost.get(word, 0.0) for word in words)
-    told = f"; the language model gives them {share:.2g} % of its unigram probability" if lost else ""
-    _log.warning("%d of %d words %s and are left out: %s%s", len(words), total, complaint, name_some(words), told)
+    mass = f"; the language model gives them {share:.2g} % of its unigram probability" if lost else ""
+    _log.warning("%d of %d words %s and are left out: %s%s", len(words), total, complaint, name_some(words), mass)

@@ -1,4 +1,4 @@
-"""Many ranges of rows at once: the arcs of some states, the spellings of some words."""
+"""Numpy helpers for many row ranges at once, such as the arcs of several states."""
 
 from collections.abc import Iterator
 
@@ -6,15 +6,15 @@ import numpy as np
 
 
 def expand_ranges(begin: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of ranges (R,) that begin at `begin` and hold `count` rows each: for every row its range, and the row."""
+    """Expand ranges, each `count` (R,) rows from `begin` (R,): returns, per row, the index of its range and the row."""
     which = np.repeat(np.arange(len(count)), count)
     return which, np.arange(len(which)) + (begin - (np.cumsum(count) - count))[which]
 
 
 def blocks(first: np.ndarray, size: int) -> Iterator[tuple[int, int]]:
-    """States from low up to high, so that a block has up to `size` arcs, or one state.
+    """Split S states into blocks [low, high) of at most `size` arcs each, or of one state that has more.
 
-    `first` (S + 1,) tells where the arcs of each state begin.
+    `first` (S + 1,): first arc of each state, then the number of arcs.
     """
     low = 0
     while low < len(first) - 1:

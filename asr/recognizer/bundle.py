@@ -37,7 +37,7 @@ from asr.files import atomic_write
 from asr.graph.dynamic import NGRAM, STATIC_FILES, TREE, Language
 from asr.graph.ngram_file import NgramFile
 from asr.graph.opened import Graph
-from asr.graph.tree import Tree
+from asr.graph.tree_file import Tree
 from asr.models.acoustic import AcousticModel
 from asr.search.space import DynamicSpace, SearchSpace, check_same_tokens, read_stats
 from asr.text.lexicon import Lexicon

@@ -1,9 +1,9 @@
-"""How sure a word is: posteriors out of a lattice, made honest on data with known words.
+"""Word confidences: posteriors from a lattice, calibrated on data with known words.
 
-A word's posterior is the share of the lattice's weight that says this word at this time: the highest sum, over the
-frames of the word, of the posteriors of all arcs with the same word that cover the frame (C_max of Wessel et al. 2001).
-Posteriors lean to one side with every model and scale; so their log-odds are scaled and moved (Platt 1999) such that of
-the words with confidence 0.8 eight of ten are right. The order of words stays, and no word of the text changes.
+The posterior of a word is the maximum, over its frames, of the sum of the posteriors of all arcs with the same word
+that cover the frame (C_max of Wessel et al. 2001). Posteriors are biased, in a way that depends on the model and the
+scales. Their log-odds are therefore scaled and shifted (Platt 1999) so that, for instance, eight of ten words with
+confidence 0.8 are correct. The calibration changes neither the ranking of words nor the text.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from asr.search.lattice import Lattice
 
-_LEAST = 1e-4  # posteriors are held this far from 0 and 1
+_LEAST = 1e-4  # posteriors are clipped to this distance from 0 and 1
 _ROUNDS, _RIDGE = 50, 1e-3  # of Newton's method
 
 
 def word_confidences(lattice: Lattice, labels: Sequence[int]) -> list[float] | None:
-    """Posterior of each word of the path with these labels; None where the lattice does not hold the path."""
+    """The posterior of each word of the path with these labels; None if the lattice does not contain the path."""
     path = _find(lattice, labels)
     if path is None:
         return None
@@ -38,7 +38,7 @@ def word_confidences(lattice: Lattice, labels: Sequence[int]) -> list[float] | N
 
 
 def _find(lattice: Lattice, labels: Sequence[int]) -> list[int] | None:
-    """The arcs of a path."""
+    """The arcs of the path with these labels."""
     if lattice.num_states == 0:
         return None
     state, path = 0, []
@@ -67,8 +67,11 @@ class Calibration:
 
     @classmethod
     def fit(cls, posteriors: ArrayLike, correct: ArrayLike) -> "Calibration":
-        """The likeliest one for words of known correctness, (W,) each, W > 0: Newton's method, drawn a little towards
-        scale 1 and offset 0, which also bounds it where all words are right, or all wrong."""
+        """The maximum-likelihood calibration for posteriors (W,) and the correctness (W,) of W > 0 words.
+
+        Newton's method, with a weak prior for scale 1 and offset 0. The prior keeps the result finite if all words are
+        correct, or none.
+        """
         y = np.asarray(correct, float)
         x = np.stack([log_odds(posteriors), np.ones(len(y))], 1)  # (W, 2)
         prior = np.array([1.0, 0.0])
@@ -88,8 +91,8 @@ def log_odds(posteriors: ArrayLike) -> NDArray[np.float64]:
 
 
 def calibration_error(confidences: ArrayLike, correct: ArrayLike, bins: int = 10) -> float:
-    """Expected calibration error (Guo et al. 2017): |mean confidence - share correct|, over bins of equal width,
-    weighted by the words in them."""
+    """Expected calibration error (Guo et al. 2017): the mean of |mean confidence - share correct| over bins of equal
+    width, weighted by their number of words."""
     _, mean, right, words = reliability(confidences, correct, bins)
     return float((np.abs(mean - right) * words).sum() / max(words.sum(), 1))
 
@@ -97,7 +100,7 @@ def calibration_error(confidences: ArrayLike, correct: ArrayLike, bins: int = 10
 def reliability(
     confidences: ArrayLike, correct: ArrayLike, bins: int = 10
 ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    """Of each bin with words in it its lower edge, mean confidence, share correct, number of words."""
+    """For each non-empty bin: lower edge, mean confidence, share of correct words, number of words."""
     p, y = np.asarray(confidences, float), np.asarray(correct, float)
     which = np.minimum((p * bins).astype(int), bins - 1)
     words = np.bincount(which, minlength=bins)
@@ -107,10 +110,10 @@ def reliability(
 
 
 def coverage(confidences: ArrayLike, correct: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
-    """For every threshold that parts words: the threshold, the share of words at or above it, and of these the share
-    correct. Descending thresholds."""
+    """For each threshold, in descending order: the threshold, the share of words at or above it, and the share of
+    correct words among them."""
     p, y = np.asarray(confidences, float), np.asarray(correct, float)
     order = np.argsort(-p, kind="stable")
     counts = np.arange(1, len(p) + 1)
-    last = np.append(np.diff(p[order]) != 0, True)[: len(p)]  # of equal confidences
+    last = np.append(np.diff(p[order]) != 0, True)[: len(p)]  # the last of equal confidences
     return p[order][last], (counts / len(p))[last], (np.cumsum(y[order]) / counts)[last]

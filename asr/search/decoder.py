@@ -1,4 +1,4 @@
-"""Beam search for the best path of log-probs through a graph: the Python face of csrc/decoder.
+"""Beam search of log-probs through a graph. This is the Python interface of csrc/decoder.
 
     graph = Graph.open("exp/graph/graph.bin")
     decoder = Decoder(graph, beam=16.0)
@@ -9,9 +9,9 @@
     stream = decoder.stream()
     while not endpoint.reached(stream.partial(), frame_s):
         stream.accept(next_log_probs)
-    path = stream.finish()  # the same as that of all frames at once
+    path = stream.finish()  # equal to the path of all frames at once
 
-A graph is immutable and one decoder serves any number of threads; the interpreter is free while it searches.
+Graphs and decoders are immutable and may be shared by any number of threads. The search releases the interpreter lock.
 """
 
 import os
@@ -29,47 +29,50 @@ from asr.graph.opened import Graph, refusals
 from asr.search.lattice import Lattice
 from asr.search.phrases import Phrases
 
-LEAST_ARCS, ARCS_A_FRAME = 1000, 10  # a word lattice may have so many arcs, unless told otherwise
-MOST_COST = 1e6  # of scales and penalties; beyond, floats no longer tell paths apart
+LATTICE_ARCS, LATTICE_ARCS_PER_FRAME = 1000, 10  # default limit of a word lattice: 1000 arcs + 10 per frame
+MOST_COST = 1e6  # limit of scales and penalties: with larger values float32 costs no longer distinguish paths
 
 
 @dataclass(frozen=True)
 class BestPath:
-    """The best path. Labels are the graph's output labels; costs are negative natural logs."""
+    """A path through the graph. Labels are output labels of the graph; costs are negative natural logs."""
 
     labels: list[int]
-    label_frames: list[int]  # frame at which the path passed each label
+    label_frames: list[int]  # frame at which the path passes each label
     alignment: NDArray[np.int32]  # (F,) token of the net at each frame, 0 blank
     cost: float  # scaled acoustic costs + graph costs + penalties + final cost
-    complete: bool  # False: no final state was reached, and this is the best partial path
+    complete: bool  # False: no final state was reached, this is the best partial path
 
 
 @dataclass(frozen=True)
 class Partial:
-    """What a stream knows before its end."""
+    """The state of a stream before its end."""
 
-    path: BestPath  # the cheapest so far, final or not; it may still become another
-    num_stable: int  # so many of its labels stand on all living paths: they will not change
-    final_cost: float  # what the cheapest path on a final state costs more; inf: none is there
+    path: BestPath  # the cheapest path so far, final or not; later frames may change it
+    num_stable: int  # the first labels of the path that all active paths share; they will not change
+    final_cost: float  # cost of the cheapest path in a final state, above `path`; inf if there is none
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """The best path, and the other readings near it."""
+    """The best path and the lattice of the paths near it."""
 
     path: BestPath
     lattice: Lattice
 
 
 class Decoder:
-    """Searches a graph. Tokens whose cost is `beam` above the frame's best are dropped, and all but `max_active`;
-    where fewer than `min_active` are left, the beam widens until there are so many. Of a
-    run of frames whose blank has at least the probability `blank_skip` only the first is searched.
+    """Beam search through one graph.
 
-    `lattice_beam`: what a path may cost above the best to stay in the lattice; None keeps no lattice.
-    `token_costs`: (V,) added to each frame of a token, such as label priors; see `prior_costs`.
+    beam: partial paths that cost this much more than the best one of their frame are dropped.
+    max_active, min_active: at most and at least this many partial paths are kept per frame; the beam is adapted.
+    acoustic_scale: factor of the log-probs.
+    word_penalty, blank_penalty: cost added per word, and per frame of blank.
+    blank_skip: of consecutive frames whose blank has at least this probability, only the first is searched.
+    lattice_beam: paths that cost up to this much more than the best stay in the lattice; None keeps no lattice.
+    token_costs: (V,) costs added to each frame of a token, such as label priors; see `prior_costs`.
 
-    Raises InputError for options out of range.
+    Raises InputError for an option out of range.
     """
 
     def __init__(
@@ -97,7 +100,7 @@ class Decoder:
             if not abs(penalty) <= MOST_COST:
                 raise InputError(f"decoder.{name} is {penalty}; it must be finite, at most {MOST_COST:g}")
         if blank_skip is not None and not 0 < blank_skip <= 1:
-            raise InputError(f"decoder.blank_skip is {blank_skip}; it must be a probability above 0, or null for none")
+            raise InputError(f"decoder.blank_skip is {blank_skip}; it must be a probability above 0, or null")
         if lattice_beam is not None and not 0 <= lattice_beam <= beam:
             raise InputError(f"decoder.lattice_beam is {lattice_beam}; it must be from 0 to beam={beam}, or null")
         costs = np.array(token_costs, np.float32)
@@ -121,39 +124,39 @@ class Decoder:
         )
 
     def decode(self, log_probs: ArrayLike, phrases: Phrases | None = None) -> BestPath:
-        """(F, V) natural log-probs -> the best path. -inf is allowed; 0 frames give the best path of no input.
+        """The best path for natural log-probs (F, V). -inf is allowed; F = 0 gives the best path without input.
 
-        Raises InputError on NaN or +inf (naming the frame), on fewer tokens V than the graph's largest input label,
-        on a graph whose epsilon arcs form a cycle of negative cost, and where a dynamic graph would outgrow its limit.
+        Raises InputError for NaN or +inf (naming the frame), for V below the graph's largest input label, for epsilon
+        arcs that form a cycle of negative cost, and if a dynamic graph would exceed its size limit.
         """
         with refusals():
-            return BestPath(*self._decoder.decode(_as_scores(log_probs), _core(phrases)))
+            return BestPath(*self._decoder.decode(_as_array(log_probs), _core(phrases)))
 
     def decode_lattice(
         self, log_probs: ArrayLike, phrases: Phrases | None = None, max_arcs: int | None = None
     ) -> Decoded:
-        """As `decode`, with the word lattice: every word sequence within `lattice_beam` of the best, once.
+        """As `decode`, with the word lattice: each word sequence within `lattice_beam` of the best, once.
 
-        Where more than `max_arcs` arcs would be needed (None: in proportion to the frames), `lattice.beam` is smaller
-        than asked for.
+        If the lattice would need more than `max_arcs` arcs (None: LATTICE_ARCS + LATTICE_ARCS_PER_FRAME per frame), its
+        beam is reduced; see `lattice.beam`.
         """
         with refusals():
-            path, kept = self._decoder.decode_lattice(_as_scores(log_probs), _core(phrases))
+            path, kept = self._decoder.decode_lattice(_as_array(log_probs), _core(phrases))
         return Decoded(BestPath(*path), _word_lattice(kept, max_arcs))
 
     def decode_batch(
         self, utterances: Sequence[ArrayLike], threads: int | None = None, phrases: Phrases | None = None
     ) -> list[BestPath]:
-        """`decode` of each, on so many threads (None: all cores), the longest first so that none is left to the end.
+        """Decode each utterance, on `threads` threads (None: one per core), the longest utterances first.
 
-        Raises InputError naming the utterance's place in the batch.
+        Raises InputError naming the index of the utterance in the batch.
         """
-        scores = [_as_scores(x) for x in utterances]
-        order = sorted(range(len(scores)), key=lambda k: -len(scores[k]))
+        arrays = [_as_array(x) for x in utterances]
+        order = sorted(range(len(arrays)), key=lambda k: -len(arrays[k]))
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-            running = {k: pool.submit(self.decode, scores[k], phrases) for k in order}
+            running = {k: pool.submit(self.decode, arrays[k], phrases) for k in order}
         paths = []
-        for k in range(len(scores)):
+        for k in range(len(arrays)):
             try:
                 paths.append(running[k].result())
             except InputError as e:
@@ -165,9 +168,10 @@ class Decoder:
 
 
 class Stream:
-    """One utterance whose log-probs come in pieces; how they are cut changes nothing. For one thread at a time.
+    """One utterance whose log-probs arrive in chunks. The result does not depend on the size of the chunks.
 
-    A dynamic graph grows with it, up to its limit: end the stream at endpoints and begin another.
+    A stream may be used by one thread at a time. A dynamic graph grows during the stream up to its limit: finish the
+    stream at endpoints and start another one.
     """
 
     def __init__(self, decoder: Decoder, phrases: Phrases | None = None):
@@ -176,11 +180,11 @@ class Stream:
         self._finished = False
 
     def accept(self, log_probs: ArrayLike) -> None:
-        """(F, V) natural log-probs, the next frames. Raises InputError as `Decoder.decode` does, and after `finish`."""
+        """Search the next frames: log-probs (F, V). Raises InputError as `Decoder.decode` does, and after `finish`."""
         if self._finished:
-            raise InputError("the stream is finished; begin another with decoder.stream()")
+            raise InputError("the stream is finished; start another with decoder.stream()")
         with refusals():
-            self._search.accept(_as_scores(log_probs))
+            self._search.accept(_as_array(log_probs))
 
     def partial(self) -> Partial:
         with refusals():
@@ -188,33 +192,33 @@ class Stream:
         return Partial(BestPath(*path), num_stable, final_cost)
 
     def finish(self) -> BestPath:
-        """The best path of all frames. Nothing can be accepted afterwards."""
+        """The best path of all frames. The stream accepts no frames afterwards."""
         self._finished = True
         with refusals():
             return BestPath(*self._search.finish())
 
     def lattice(self, max_arcs: int | None = None) -> Lattice:
-        """The lattice of all frames accepted."""
+        """The word lattice of all frames so far."""
         with refusals():
             kept = self._search.lattice()
         return _word_lattice(kept, max_arcs)
 
 
 def prior_costs(log_priors: ArrayLike, scale: float, acoustic_scale: float) -> NDArray[np.float32]:
-    """Token costs that divide each token's posterior by its prior to the power `scale`: (V,) -> (V,)."""
+    """Token costs (V,) that divide each posterior by the token's prior (V,) raised to the power `scale`."""
     return (acoustic_scale * scale * np.asarray(log_priors)).astype(np.float32)
 
 
 def _word_lattice(kept: "_decoder.StateLattice", max_arcs: int | None) -> Lattice:
-    return Lattice.determinize(kept, max_arcs or LEAST_ARCS + ARCS_A_FRAME * kept.num_frames)
+    return Lattice.determinize(kept, max_arcs or LATTICE_ARCS + LATTICE_ARCS_PER_FRAME * kept.num_frames)
 
 
 def _core(phrases: Phrases | None) -> "_decoder.Phrases | None":
     return None if phrases is None else phrases.automaton
 
 
-def _as_scores(log_probs: ArrayLike) -> NDArray[np.float32]:
-    scores = np.ascontiguousarray(log_probs, np.float32)
-    if scores.ndim != 2:
-        raise InputError(f"log-probs have shape {scores.shape}; expected (frames, tokens)")
-    return scores
+def _as_array(log_probs: ArrayLike) -> NDArray[np.float32]:
+    array = np.ascontiguousarray(log_probs, np.float32)
+    if array.ndim != 2:
+        raise InputError(f"log-probs have shape {array.shape}; expected (frames, tokens)")
+    return array

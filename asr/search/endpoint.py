@@ -1,6 +1,6 @@
-"""When an utterance in a stream has ended: rules over how long nothing was said, and how likely an end is.
+"""Endpoint detection in a stream: rules on the length of trailing silence and on the cost of ending.
 
-The rules are data; those in `RULES` are Kaldi's. An utterance ends when any of them holds.
+Rules are data; `RULES` are Kaldi's. An utterance has ended if any rule holds.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from asr.search.decoder import Partial
 
 @dataclass(frozen=True)
 class Rule:
-    """Holds when all of its conditions do."""
+    """A rule holds if all of its conditions hold."""
 
-    speech: bool  # something must have been said
-    silence_s: float  # blank frames at the end, at least
-    final_cost: float = inf  # what ending here costs above the best path, at most
-    utterance_s: float = 0.0  # length of the utterance, at least
+    speech: bool  # whether a word must have been recognised
+    silence_s: float  # least length of blank frames at the end
+    final_cost: float = inf  # largest cost of ending here, above the best path
+    utterance_s: float = 0.0  # least length of the utterance
 
 
 RULES = (
@@ -32,7 +32,7 @@ RULES = (
 
 
 def reached(partial: Partial, frame_s: float, rules: Sequence[Rule] = RULES) -> Rule | None:
-    """The first rule that holds, or None. `frame_s`: seconds of one frame of log-probs."""
+    """The first rule that holds, or None. `frame_s`: seconds per frame of log-probs."""
     tokens = np.flatnonzero(partial.path.alignment)
     frames = len(partial.path.alignment)
     silence_s = (frames - (tokens[-1] + 1 if len(tokens) else 0)) * frame_s

@@ -1,13 +1,13 @@
-"""Word lattices: every word sequence near the best of one utterance, once, on its cheapest path.
+"""Word lattices: the word sequences near the best one of an utterance, each once, on its cheapest path.
 
     decoded = Decoder(graph, lattice_beam=8.0).decode_lattice(log_probs)
     for reading in decoded.lattice.nbest(10):
         print(reading.cost, [words[label] for label in reading.labels])
 
-A lattice is acyclic and deterministic: the arcs that leave a state have different words, so each path from state 0 to a
-final state is another word sequence. Arcs lead from lower to higher states and lie in the order of their sources. A
-path's alignment, a token of the net a frame, is what its arcs and its end hold, one after the other. Costs are
-negative natural logs, in two parts: acoustic (scaled as the search did) and graph (LM, lexicon, penalties, boosts).
+A lattice is acyclic and deterministic: the arcs that leave a state have different words, so each path from state 0 to
+a final state is a different word sequence. Arcs lead from lower to higher states and are sorted by source. The
+alignment of a path, one token per frame, is the concatenation of the tokens of its arcs and of its final state. Costs
+are negative natural logs in two parts: acoustic (scaled as in the search) and graph (LM, lexicon, penalties, boosts).
 """
 
 import heapq
@@ -40,22 +40,25 @@ class Reading:
 
 @dataclass(frozen=True)
 class Lattice:
-    """A of ARC, ordered by source; E of FINAL. `tokens[tokens_end[k - 1] : tokens_end[k]]` belong to arc k, then on
-    to the ends. `beam`: paths up to so much above the best are here; smaller than asked for when they were too many.
+    """S states, A arcs sorted by source, E final states.
+
+    `tokens[tokens_end[k - 1] : tokens_end[k]]` are the tokens of record k, counting the arcs, then the final states.
+    `beam`: the lattice holds the paths that cost up to this much more than the best. It is smaller than requested if
+    the lattice would have had too many arcs.
     """
 
     num_states: int
     arcs: NDArray[np.void]  # (A,)
     finals: NDArray[np.void]  # (E,)
-    tokens: NDArray[np.int32]  # one for each searched frame of each arc and end
-    frames: NDArray[np.int32]  # number of each searched frame
+    tokens: NDArray[np.int32]  # one per searched frame of each arc and final state
+    frames: NDArray[np.int32]  # frame number of each searched frame
     num_frames: int
     beam: float
-    complete: bool  # False: no path reached a final state, and these are partial ones
+    complete: bool  # False: no path reached a final state, these are partial paths
 
     @classmethod
     def determinize(cls, kept: "_decoder.StateLattice", max_arcs: int) -> "Lattice":
-        """The word lattice of what a search kept."""
+        """The word lattice of a search's state lattice, with at most `max_arcs` arcs."""
         lattice = kept.determinize(kept.beam, max_arcs)
         return cls(
             lattice.num_states,
@@ -79,19 +82,19 @@ class Lattice:
 
     @cached_property
     def final_costs(self) -> NDArray[np.float64]:
-        """(S,) cost of ending in each state; inf where a path cannot."""
+        """(S,) final cost of each state; inf if it is not final."""
         costs = np.full(self.num_states, inf)
         costs[self.finals["state"]] = self.finals["graph"].astype(np.float64) + self.finals["acoustic"]
         return costs
 
     @cached_property
     def first(self) -> list[int]:
-        """(S + 1,): the arcs of state s are first[s] up to first[s + 1]."""
+        """(S + 1,): the arcs of state s are first[s] to first[s + 1] - 1."""
         return [0, *np.cumsum(np.bincount(self.arcs["from"], minlength=self.num_states)).tolist()]
 
     @cached_property
     def to_end(self) -> list[float]:
-        """(S,) cost of the cheapest path from each state to an end."""
+        """(S,) cost of the cheapest path from each state to a final state."""
         to_end = self.final_costs.tolist()
         columns = zip(self.arcs["from"].tolist(), self.arcs["to"].tolist(), self.costs.tolist(), strict=True)
         for source, target, cost in reversed(list(columns)):
@@ -100,7 +103,7 @@ class Lattice:
 
     @cached_property
     def state_frames(self) -> NDArray[np.int32]:
-        """(S,) frame at which paths stand in each state: the first that its arcs cover."""
+        """(S,) frame at which paths reach each state: the first frame of its arcs."""
         num_tokens = np.diff(self.arcs["tokens_end"], prepend=0)
         searched = np.zeros(self.num_states, np.int64)
         for source, target, count in zip(self.arcs["from"], self.arcs["to"], num_tokens, strict=True):
@@ -108,15 +111,15 @@ class Lattice:
         return np.append(self.frames, self.num_frames)[searched].astype(np.int32)
 
     def nbest(self, n: int) -> list[Reading]:
-        """The `n` cheapest word sequences, cheapest first; fewer when the lattice holds no more."""
+        """The `n` cheapest word sequences, cheapest first; fewer if the lattice has fewer."""
         return [reading for _, reading in zip(range(n), self.readings(), strict=False)]
 
     def readings(self) -> Iterator[Reading]:
-        """All word sequences, cheapest first (A* with the exact cost to the end)."""
+        """All word sequences, cheapest first (A* search with the exact remaining cost)."""
         if self.num_states == 0:
             return
         targets, costs = self.arcs["to"].tolist(), self.costs.tolist()
-        # (cost of the whole path, number, its state or -1 at the end, cost so far, path)
+        # (cost of the whole path, tie breaker, state or -1 at the end, cost so far, path)
         heap: list[tuple[float, int, int, float, tuple | None]] = [(self.to_end[0], 0, 0, 0.0, None)]
         number = 0
         while heap:
@@ -146,7 +149,7 @@ class Lattice:
         return Reading(self.arcs["word"][arcs].tolist(), graph + acoustic, graph, acoustic, self.align(tokens))
 
     def tokens_of(self, arc: int) -> NDArray[np.int32]:
-        """The tokens of an arc or, with `num_arcs` + its number, of an end."""
+        """The tokens of an arc, or of final state i if `arc` is `num_arcs` + i."""
         return self.tokens[self._token_ends[arc] : self._token_ends[arc + 1]]
 
     @cached_property
@@ -154,14 +157,14 @@ class Lattice:
         return [0, *self.arcs["tokens_end"].tolist(), *self.finals["tokens_end"].tolist()]
 
     def align(self, tokens: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
-        """Tokens of a path's searched frames -> (F,), blanks where frames were passed over."""
+        """Alignment (F,) from the tokens of a path's searched frames; skipped frames get the blank."""
         alignment = np.zeros(self.num_frames, np.int32)
         searched = np.concatenate(tokens)
         alignment[self.frames[: len(searched)]] = searched
         return alignment
 
     def scaled(self, graph: float = 1.0, acoustic: float = 1.0) -> "Lattice":
-        """The same paths with each part of their costs multiplied."""
+        """The lattice with graph and acoustic costs multiplied by these factors."""
         arcs, finals = self.arcs.copy(), self.finals.copy()
         for records in (arcs, finals):
             records["graph"] *= graph
@@ -169,7 +172,7 @@ class Lattice:
         return replace(self, arcs=arcs, finals=finals)
 
     def posteriors(self, scale: float = 1.0) -> NDArray[np.float64]:
-        """(A,) probability that a path goes through each arc, where a path weighs exp(-scale * cost)."""
+        """(A,) posterior of each arc, where a path has the weight exp(-scale * cost)."""
         sources, targets = self.arcs["from"].tolist(), self.arcs["to"].tolist()
         costs = (scale * self.costs).tolist()
         forward, backward = [-inf] * self.num_states, self.log_masses(scale)
@@ -180,7 +183,7 @@ class Lattice:
         return np.exp(through - backward[0]) if self.num_arcs else np.zeros(0)
 
     def log_masses(self, scale: float = 1.0) -> list[float]:
-        """(S,) log of what all paths from each state to an end weigh together; a path weighs exp(-scale * cost)."""
+        """(S,) log of the total weight of the paths from each state to the end; a path weighs exp(-scale * cost)."""
         masses = (-scale * self.final_costs).tolist()
         columns = zip(self.arcs["from"].tolist(), self.arcs["to"].tolist(), (scale * self.costs).tolist(), strict=True)
         for source, target, cost in reversed(list(columns)):
@@ -188,16 +191,16 @@ class Lattice:
         return masses
 
     def oracle(self, ref: Sequence[int]) -> int:
-        """The fewest word errors (Levenshtein) that any path of the lattice has against `ref`, labels."""
+        """The least number of word errors (Levenshtein) of any path of the lattice against the labels `ref`."""
         if self.num_states == 0:
             return len(ref)
         ref_labels = np.array(ref, np.int64)
         count = np.arange(len(ref) + 1.0)
-        errors = np.full((self.num_states, len(ref) + 1), inf)  # of the best path to a state, against ref[:j]
+        errors = np.full((self.num_states, len(ref) + 1), inf)  # [s, j]: of the best path to state s against ref[:j]
         errors[0, 0] = 0
         best = inf
         for state in range(self.num_states):
-            # A word of the reference left out: the running minimum of errors[j] - j, plus j.
+            # Deletions: the running minimum of errors[j] - j, plus j.
             here = np.minimum.accumulate(errors[state] - count) + count
             if self.final_costs[state] < inf:
                 best = min(best, here[-1])

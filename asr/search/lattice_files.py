@@ -1,4 +1,4 @@
-"""Lattices in the forms of other tools: OpenFst, Kaldi's text archives, SVG."""
+"""Lattices in other formats: OpenFst, Kaldi text archives, SVG."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -18,7 +18,7 @@ from asr.tokens import Tokens
 
 
 def to_automaton(lattice: Lattice) -> Automaton:
-    """An acceptor of word labels with the whole cost on each arc."""
+    """An acceptor of word labels; each arc has the sum of its costs."""
     arcs = lattice.arcs
     return Automaton.from_arcs(
         0, lattice.final_costs, arcs["from"], arcs["word"], arcs["word"], lattice.costs, arcs["to"]
@@ -26,26 +26,28 @@ def to_automaton(lattice: Lattice) -> Automaton:
 
 
 def to_openfst(lattice: Lattice) -> pywrapfst.MutableFst:
-    """As `to_automaton`; `.write(path)` gives OpenFst's binary form, `.print()` its text."""
+    """As `to_automaton`, in OpenFst: `.write(path)` writes its binary format, `.print()` returns its text format."""
     return to_automaton(lattice).to_openfst() if lattice.num_states else pywrapfst.VectorFst()
 
 
 def draw_lattice(lattice: Lattice, path: str | Path, words: Sequence[str]) -> bool:
-    """Write an SVG with words and costs; False, with a warning, where graphviz is missing."""
+    """Write an SVG with words and costs. Returns False, and logs a warning, if no dot program is found."""
     return draw(to_automaton(lattice), path, words, words)
 
 
 def write_kaldi(path: str | Path, lattices: Mapping[str, Lattice], words: Sequence[str] | None = None) -> None:
-    """Write a text archive of Kaldi's CompactLattice: `ark,t:PATH` to its tools.
+    """Write a text archive of Kaldi CompactLattices, for use as `ark,t:PATH`.
 
-    An arc is `from to word graph,acoustic,label_label_...`: token + 1 of each frame stands where Kaldi has transition
-    ids, as in CTC graphs there. Words are written as labels, or by name when `words` are given. Acoustic costs are
-    scaled as the search did; `lattice.scaled(acoustic=1 / scale)` gives Kaldi's unscaled ones.
+    An arc is `from to word graph,acoustic,label_label_...`. In place of Kaldi's transition ids there is token + 1 of
+    each frame, as in Kaldi's CTC graphs. Words are written as labels, or by name if `words` is given. Acoustic costs
+    are scaled as in the search; `lattice.scaled(acoustic=1 / scale)` gives unscaled ones as Kaldi has.
+
+    Raises InputError for an id that contains spaces.
     """
     with atomic_write(path) as file:
         for name, lattice in lattices.items():
             if not name or name.split() != [name]:
-                raise InputError(f"the lattice's id '{name}' holds spaces; Kaldi's archives part ids by them")
+                raise InputError(f"the lattice's id '{name}' is empty or holds spaces, which Kaldi does not allow")
             file.write("\n".join([name, *_kaldi_lines(lattice, words), "", ""]))
 
 
@@ -62,7 +64,7 @@ def _kaldi_lines(lattice: Lattice, words: Sequence[str] | None) -> Iterator[str]
 
 
 def _weight(lattice: Lattice, state: int, record: Any, k: int) -> str:
-    """Graph cost, acoustic cost and labels; frames that were passed over stand before the next one as blanks."""
+    """Graph cost, acoustic cost and labels. Skipped frames become blanks before the next searched frame."""
     begin = int(np.searchsorted(lattice.frames, lattice.state_frames[state]))
     tokens = lattice.tokens_of(k)
     labels: list[int] = []
@@ -76,9 +78,9 @@ def _weight(lattice: Lattice, state: int, record: Any, k: int) -> str:
 
 
 def read_kaldi(path: str | Path, words: Sequence[str] | None = None) -> dict[str, Lattice]:
-    """Lattices of a text archive as `write_kaldi` or Kaldi's `lattice-copy ark:- ark,t:-` write it.
+    """The lattices of a text archive from `write_kaldi` or Kaldi's `lattice-copy ark:- ark,t:-`, by id.
 
-    Raises InputError naming file and line of what is no lattice, or has its arcs out of order.
+    Raises InputError naming file and line for malformed lattices and for arcs that are not sorted topologically.
     """
     labels = None if words is None else {word: label for label, word in enumerate(words)}
     lattices: dict[str, Lattice] = {}
@@ -92,7 +94,7 @@ def read_kaldi(path: str | Path, words: Sequence[str] | None = None) -> dict[str
             name, rows = None, []
         elif name is None:
             if len(fields) != 1:
-                raise InputError(f"{path}:{number}: expected the id of a lattice on a line of its own, not '{line}'")
+                raise InputError(f"{path}:{number}: expected a line with the id of a lattice, found '{line}'")
             name = fields[0]
         else:
             rows.append((number, fields))
@@ -118,7 +120,7 @@ def _parse(path: str | Path, rows: list[tuple[int, list[str]]], labels: dict[str
                 finals.append((state, *costs, 0))
                 final_tokens.append(tokens)
         except (ValueError, KeyError) as e:
-            raise InputError(f"{path}:{number}: not an arc or end of a lattice ({e}): '{' '.join(fields)}'") from None
+            raise InputError(f"{path}:{number}: not an arc or a final state ({e}): '{' '.join(fields)}'") from None
         if state < last or (len(fields) >= 3 and int(fields[1]) <= state):
             raise InputError(f"{path}:{number}: states are out of order; sort the lattice topologically")
         last = state
@@ -129,7 +131,7 @@ def _parse(path: str | Path, rows: list[tuple[int, list[str]]], labels: dict[str
 
 
 def _int32(text: str) -> int:
-    """A state or label; so large ones come from no lattice, and would take as much memory."""
+    """A state or label. Values of 2^31 and above are rejected: they would force huge allocations."""
     value = int(text)
     if not 0 <= value < 2**31:
         raise ValueError(f"{text} is out of range")
@@ -143,17 +145,17 @@ def _assemble(
     arcs["tokens_end"], finals["tokens_end"] = ends[: len(arcs)], ends[len(arcs) :]
     states = [*arcs["from"].tolist(), *arcs["to"].tolist(), *finals["state"].tolist()]
     if max(states, default=0) > 2 * len(states):
-        raise ValueError(f"it has a state {max(states)} and few arcs; number its states without gaps")
+        raise ValueError(f"state {max(states)} with only {len(arcs)} arcs; number the states without gaps")
     lengths = np.full(1 + max(states, default=-1), -1, np.int64)  # frames before each state
     lengths[:1] = 0
     for arc, tokens in zip(arcs, arc_tokens, strict=True):
         length = lengths[arc["from"]] + len(tokens)
         if lengths[arc["from"]] < 0 or lengths[arc["to"]] not in (-1, length):
-            raise ValueError(f"paths to state {arc['to']} differ in their frames, or begin elsewhere than in state 0")
+            raise ValueError(f"paths to state {arc['to']} have different numbers of frames or do not start in state 0")
         lengths[arc["to"]] = length
     totals = {int(lengths[f["state"]]) + len(t) for f, t in zip(finals, final_tokens, strict=True)}
     if len(totals) > 1:
-        raise ValueError(f"its paths have {' and '.join(map(str, sorted(totals)))} frames")
+        raise ValueError(f"its paths have {' and '.join(map(str, sorted(totals)))} frames; expected one number")
     num_frames = max(totals, default=0)
     flat = [token for tokens in [*arc_tokens, *final_tokens] for token in tokens]
     frames = np.arange(num_frames, dtype=np.int32)

@@ -1,4 +1,4 @@
-"""A better opinion on a lattice's words: another n-gram by composition, or any callable on an n-best list.
+"""Rescoring: a lattice with another n-gram model, by composition, or an n-best list with any function.
 
 with_new = rescore(lattice, NgramScorer("big.arpa", words), old=NgramScorer("small.arpa", words))
 best = with_new.nbest(1)[0]
@@ -21,7 +21,7 @@ from asr.words import END
 
 
 class WordScorer(Protocol):
-    """A language model walked word by word. States are equal where the future is; costs in nats."""
+    """A language model that is evaluated word by word. Equal states have equal futures; costs are in nats."""
 
     def start(self) -> Hashable: ...
     def step(self, state: Hashable, label: int) -> tuple[Hashable, float]: ...
@@ -29,10 +29,10 @@ class WordScorer(Protocol):
 
 
 class NgramScorer:
-    """An ARPA or KenLM binary file over the words of a graph (`words[label]`)."""
+    """An n-gram model in an ARPA or KenLM binary file. `words[label]` are the words of the graph."""
 
     def __init__(self, path: str | Path, words: Sequence[str]):
-        """Raises InputError when kenlm cannot read the file."""
+        """Raises InputError if kenlm cannot read the file."""
         try:
             self.model = kenlm.Model(str(path))
         except (OSError, RuntimeError) as e:
@@ -45,21 +45,22 @@ class NgramScorer:
         return state
 
     def step(self, state: Hashable, label: int) -> tuple[Hashable, float]:
-        return self._score(state, self.words[label])
+        return self._step(state, self.words[label])
 
     def finish(self, state: Hashable) -> float:
-        return self._score(state, END)[1]
+        return self._step(state, END)[1]
 
-    def _score(self, state: Hashable, word: str) -> tuple[Hashable, float]:
+    def _step(self, state: Hashable, word: str) -> tuple[Hashable, float]:
         following = kenlm.State()
         return following, -LN10 * self.model.BaseScore(state, word, following)
 
 
 def rescore(lattice: Lattice, new: WordScorer, old: WordScorer | None = None, weight: float = 1.0) -> Lattice:
-    """The lattice with the costs of `new`, times `weight`, in its graph costs; those of `old` taken off.
+    """The lattice with `weight` times the costs of `new` added to its graph costs, and those of `old` subtracted.
 
-    Paths and alignments stay; states are parted where the models remember different words. Of a graph that backs off
-    by epsilon arcs a path may have been cheaper than its n-gram says; that difference stays in the graph cost.
+    Word sequences and alignments do not change; states are split where the models distinguish histories. In a graph
+    whose back-off arcs are epsilon arcs, a path may cost less than the n-gram model says; this difference stays in the
+    graph cost.
     """
     if old is not None:
         lattice = compose(lattice, old, -weight)
@@ -67,7 +68,7 @@ def rescore(lattice: Lattice, new: WordScorer, old: WordScorer | None = None, we
 
 
 def compose(lattice: Lattice, scorer: WordScorer, weight: float) -> Lattice:
-    """The lattice with `weight` times the model's costs added."""
+    """The lattice with `weight` times the model's costs added to its graph costs."""
     if lattice.num_states == 0:
         return lattice
     contexts: list[dict[Hashable, int]] = [{} for _ in range(lattice.num_states)]  # model state -> number
@@ -80,12 +81,12 @@ def compose(lattice: Lattice, scorer: WordScorer, weight: float) -> Lattice:
                 target = int(lattice.arcs["to"][arc])
                 place = contexts[target].setdefault(after, len(contexts[target]))
                 added.append((arc, state, number, place, weight * cost))
-    return _parted(lattice, contexts, added, [[weight * scorer.finish(c) for c in known] for known in contexts])
+    return _split(lattice, contexts, added, [[weight * scorer.finish(c) for c in known] for known in contexts])
 
 
-def _parted(lattice: Lattice, contexts: list[dict[Hashable, int]], added: list[tuple[int, int, int, int, float]],
-            finishing: list[list[float]]) -> Lattice:  # fmt: skip
-    """The lattice whose states are pairs of the old one's and their contexts."""
+def _split(lattice: Lattice, contexts: list[dict[Hashable, int]], added: list[tuple[int, int, int, int, float]],
+           finishing: list[list[float]]) -> Lattice:  # fmt: skip
+    """The lattice whose states are pairs (state of `lattice`, state of the model)."""
     base = np.concatenate([[0], np.cumsum([len(known) for known in contexts])])
     arcs = np.zeros(len(added), ARC)
     tokens: list[np.ndarray] = []
@@ -121,16 +122,17 @@ def rerank(
     words: Sequence[str],
     weight: float = 1.0,
 ) -> list[Reading]:
-    """The readings with `weight` times the cost of their texts (nats, such as a neural LM's) added, cheapest first.
+    """The readings with `weight` times the costs of their texts added, cheapest first.
 
-    `costs_of` gets all texts at once. Raises InputError when it does not give a number for each.
+    `costs_of` maps all texts to their costs in nats, for instance by a neural LM. Raises InputError if it does not
+    return one number per text.
     """
     texts = [" ".join(words[label] for label in reading.labels) for reading in readings]
     costs = [float(cost) for cost in costs_of(texts)]
     if len(costs) != len(texts) or any(math.isnan(cost) for cost in costs):
-        raise InputError(f"the callable gave {len(costs)} costs for {len(texts)} texts; one number each is needed")
-    scored = [
+        raise InputError(f"costs_of returned {len(costs)} costs for {len(texts)} texts; expected one number per text")
+    reranked = [
         Reading(r.labels, r.cost + weight * cost, r.graph_cost + weight * cost, r.acoustic_cost, alignment=r.alignment)
         for r, cost in zip(readings, costs, strict=True)
     ]
-    return sorted(scored, key=lambda reading: reading.cost)
+    return sorted(reranked, key=lambda reading: reading.cost)

@@ -1,6 +1,6 @@
-"""Where the words of a path lie: a search's alignment, a token a frame, matched with the words' spellings.
+"""Times of the words of a path, from its alignment (one token per frame) and the spellings of its words.
 
-Output labels of a graph tell little of times, as determinization and minimization move them; tokens stay.
+The output labels of a graph are no guide to times, as determinization and minimization move them; tokens are not moved.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,12 +11,12 @@ import numpy as np
 from asr.errors import InputError
 from asr.tokens import BLANK_ID
 
-_State = tuple[int, int, int]  # word, its pronunciation, tokens of it seen
+_State = tuple[int, int, int]  # word, its pronunciation, number of its tokens matched
 
 
 @dataclass(frozen=True)
 class Segment:
-    """The frames [start, end) on which an alignment holds one token, and the token's highest log-prob there."""
+    """Consecutive frames [start, end) aligned with one token, and the token's highest log-prob in them."""
 
     token: int
     start: int
@@ -25,7 +25,7 @@ class Segment:
 
 
 def segments(alignment: np.ndarray, log_probs: np.ndarray) -> list[Segment]:
-    """Collapse an alignment (F,), a token a frame, by the CTC rule; blanks leave no segment."""
+    """The segments of an alignment (F,), one token per frame. Blanks give no segment."""
     edges = np.flatnonzero(np.diff(alignment)) + 1
     starts, ends = [0, *edges.tolist()], [*edges.tolist(), len(alignment)]
     return [
@@ -38,12 +38,12 @@ def segments(alignment: np.ndarray, log_probs: np.ndarray) -> list[Segment]:
 def match_words(
     tokens: Sequence[int], spellings: Sequence[Sequence[tuple[int, ...]]], between: set[int], complete: bool = True
 ) -> list[list[int]]:
-    """Which tokens spell which word: the token positions of each word.
+    """Match tokens with words: returns the token positions of each word.
 
-    `spellings[i]` are the pronunciations of word i; tokens of `between` may stand between words. A complete match
-    uses every word and token; where several do, the first in the order of the pronunciations is taken. For an
-    incomplete path the graph may name words before or after their tokens: the last word may be a part only, and
-    words without any token are left off. Raises InputError when a complete match is wanted and there is none.
+    `spellings[i]` are the pronunciations of word i; the tokens in `between` may stand between words. A complete match
+    uses all words and tokens; of several, the first in the order of the pronunciations is taken. On an incomplete path
+    the graph may output words before or after their tokens: the last word may be matched in part, and words without
+    any token are omitted. Raises InputError if `complete` and there is no complete match.
     """
     frontier: list[_State] = [(-1, 0, 0)]
     trail: list[dict[_State, _State]] = []  # for each token: state after it -> state before it
@@ -59,12 +59,12 @@ def match_words(
     last = len(spellings) - 1
     ended = [(i, v, p) for i, v, p in frontier if i == last and (i < 0 or p == len(spellings[i][v]))]
     if complete and (not ended or len(trail) < len(tokens)):
-        raise InputError("the graph's path is not spelled by its lexicon.txt; run `asr graph` again")
+        raise InputError("the path's tokens do not match the graph's lexicon.txt; run `asr graph` again")
     state = ended[0] if ended else max(frontier, key=lambda s: (s[0], s[2]))
     spans: list[list[int]] = [[] for _ in range(state[0] + 1)]
     for position in reversed(range(len(trail))):
         before = trail[position][state]
-        if before != state:  # the token was not skipped
+        if before != state:  # not a token between words
             spans[state[0]].insert(0, position)
         state = before
     return spans

@@ -18,12 +18,13 @@ from asr import manifest
 from asr.cli.recipe import Recipe
 from asr.config import Config, G2pConfig
 from asr.data import corpora
+from asr.data.augment import another_room
 from asr.data.extract import record_path
 from asr.errors import InputError
 from asr.features import audio, recorded
 from asr.features.files import cepstra_to_bands, load_features
 from asr.features.frontend import FrontEnd
-from asr.features.sphinx import another_room, smooth
+from asr.features.sphinx import smooth
 from asr.files import atomic_write
 from asr.g2p.pronunciation import pronunciations
 from asr.manifest import Utterance

@@ -17,10 +17,11 @@ from tqdm import tqdm
 from asr import manifest
 from asr.config import Config
 from asr.data import corpora
+from asr.data.augment import another_room
 from asr.errors import InputError
 from asr.features import audio
 from asr.features.files import cepstra_to_bands, load_features
-from asr.features.sphinx import BANDS, RATE_HZ, another_room, log_mels, smooth
+from asr.features.sphinx import BANDS, RATE_HZ, log_mels, smooth
 from asr.files import atomic_write
 from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon

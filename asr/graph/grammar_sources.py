@@ -1,4 +1,5 @@
-"""Where a grammar comes from: an ARPA file, read only when neither its words nor its grammar are known, or a list."""
+"""Sources of a grammar for the compiler: an ARPA file, which is read only if the cache lacks its words or its grammar,
+or a word list."""
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -19,13 +20,13 @@ class Source(Protocol):
         """A hash of the whole content."""
 
     def vocabulary(self, cache: Cache) -> tuple[list[str], np.ndarray]:
-        """The words, and the log10 probability of each by itself (W,)."""
+        """The words, and their log10 unigram probabilities (W,)."""
 
     def keep_vocabulary(self, cache: Cache) -> None:
-        """Stores it for the next build, once this one is known to go on."""
+        """Cache the vocabulary for later builds. Called once the checks of this build have passed."""
 
     def grammar(self, labels: Mapping[str, int]) -> Automaton:
-        """G over the words that `labels` numbers from 1."""
+        """G over the words that `labels` numbers 1..W."""
 
 
 class ArpaSource:
@@ -33,7 +34,7 @@ class ArpaSource:
 
     def __init__(self, path: str | Path):
         self.path = path
-        self._model: NgramModel | None = None  # kept from the vocabulary to the grammar
+        self._model: NgramModel | None = None  # kept between `vocabulary` and `grammar`
 
     @cached_property
     def digest(self) -> str:
@@ -61,7 +62,7 @@ class ArpaSource:
 
 
 class WordList:
-    """Exactly one of `words`, all equally likely."""
+    """Utterances of exactly one of `words`, all equally likely."""
 
     def __init__(self, words: Iterable[str]):
         self.words = list(words)
@@ -74,7 +75,7 @@ class WordList:
         return self.words, np.full(len(self.words), -np.log10(max(1, len(self.words))))
 
     def keep_vocabulary(self, cache: Cache) -> None:
-        pass  # it is at hand
+        pass  # nothing to save: the list is in memory
 
     def grammar(self, labels: Mapping[str, int]) -> Automaton:
         return word_grammar(len(labels))

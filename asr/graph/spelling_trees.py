@@ -1,14 +1,14 @@
-"""det(L o G), grown straight from the grammar instead of composed and then determinized.
+"""det(L o G), built directly from the grammar instead of by composition and determinization.
 
-L's spellings make a prefix code (each followed by its `#k` where needed) and G is deterministic, so determinizing
-L o G does no more than gather, at every state of G, the spellings of the words that leave it into a tree. The trees
-are grown here level by level over whole columns, those of some thousand states of G at a time: the same automaton in
-a tenth of the time, with no composition to hold in memory and nothing that could fail to end. As `#k` would only be
-erased again, a spelling that is a prefix of another simply gets a last arc of its own.
+The spellings of L form a prefix code (with a final `#k` where needed) and G is deterministic. Determinizing L o G
+therefore only merges, at each state of G, the spellings of the words that leave it into a tree. This module builds
+these trees level by level with numpy, for some thousand states of G at a time. The result is the same automaton in a
+tenth of the time, without a composition in memory, and the construction always terminates. The symbols `#k` are never
+created, as they would be erased again: a spelling that is a prefix of another one ends in an arc of its own.
 
-Weights stand where determinization in the log semiring puts them: an arc costs the log-sum of the words below it
-less that of its parent, so that a beam sees a word's cost as early as it is known. A word's label stands on the
-first arc below which there is no other word.
+Costs are pushed as determinization in the log semiring pushes them: the arc to a node costs the negative log-sum of
+the words below the node minus that of its parent, so the beam sees the cost of a word as early as possible. A word's
+label is on the first arc below which there is no other word.
 """
 
 from collections.abc import Iterator
@@ -20,21 +20,21 @@ from asr.graph.automaton import Automaton
 from asr.graph.lexicon_fst import Spellings
 from asr.graph.ranges import blocks, expand_ranges
 
-BLOCK = 1 << 15  # arcs of G whose trees grow together
+BLOCK = 1 << 15  # arcs of G whose trees are built together
 
 
 @dataclass(frozen=True)
 class Trees:
-    """The trees of some joints, S states: joints come first, then the inner states, a level at a time.
+    """The trees of some joints, with S states: first the joints, then the inner states, level by level.
 
-    Level i + 1 begins at state levels[i]. A target that is not negative is a state of these trees, a negative one is
-    `~joint`, of all joints.
+    Level i + 1 begins at state levels[i]. A target >= 0 is a state of these trees; a target < 0 is `~joint`, where
+    `joint` counts the joints of the whole forest.
     """
 
     levels: list[int]
-    root: np.ndarray  # (S,) state, a joint, that a state grew from
-    final: np.ndarray  # (S,) cost of ending there
-    source: np.ndarray  # (A,) ascending, as all columns of arcs
+    root: np.ndarray  # (S,) the joint at the root of each state's tree
+    final: np.ndarray  # (S,) cost of ending in each state
+    source: np.ndarray  # (A,) ascending
     ilabel: np.ndarray
     olabel: np.ndarray
     cost: np.ndarray
@@ -42,8 +42,11 @@ class Trees:
 
 
 class Forest:
-    """All trees of a grammar. Joints, where trees begin and end, are the grammar's states in their order and then, if
-    there is a separator, the ends of words. Back-offs are the only epsilons."""
+    """All trees of a grammar.
+
+    Trees begin and end at joints. The joints are the grammar's states, in order, followed by the word ends if there is
+    a separator. Back-off arcs are the only epsilon arcs.
+    """
 
     def __init__(self, grammar: Automaton, spellings: Spellings):
         self.grammar, self.spellings = grammar, spellings
@@ -51,9 +54,10 @@ class Forest:
         self.num_labels = int(spellings.labels.max()) + 1
         words = spellings.word[spellings.word > 0]
         count = np.bincount(words, minlength=int(grammar.ilabel.max(initial=0)) + 1).astype(np.int32)
-        self.spelled = (np.cumsum(count) - count).astype(np.int32), count  # first spelling of a word, and how many
-        self.entered = np.zeros(0, np.int32)  # grammar states that words lead to, where their ends are joints
-        self.end = np.arange(grammar.num_states, dtype=np.int32)  # joint where a word into the state ends
+        self.spelled = (np.cumsum(count) - count).astype(np.int32), count  # (W + 1,) each: first spelling, how many
+        self.entered = np.zeros(0, np.int32)  # grammar states that a word arc enters, if word ends are joints
+        # (states of the grammar,) the joint at which a word that enters the state ends
+        self.end = np.arange(grammar.num_states, dtype=np.int32)
         if spellings.separator is not None:
             self.entered = np.flatnonzero(np.bincount(grammar.target[grammar.olabel > 0])).astype(np.int32)
             self.end[self.entered] = grammar.num_states + np.arange(len(self.entered))
@@ -63,14 +67,14 @@ class Forest:
         return self.grammar.num_states + len(self.entered)
 
     def trees(self) -> Iterator[Trees]:
-        """Those of all joints, in order."""
+        """The trees of all joints, in order."""
         for low, high in blocks(self.first, BLOCK):
             yield self._grow(low, high)
         for low in range(0, len(self.entered), BLOCK):
             yield self._ends(self.entered[low : low + BLOCK])
 
     def _ends(self, entered: np.ndarray) -> Trees:
-        """Ends of words: a separator leads on to the grammar's state, if anything leaves that."""
+        """Trees of word ends: a separator arc to the grammar's state, unless no arc leaves that state."""
         states = np.arange(len(entered), dtype=np.int32)
         source = states[self.first[entered + 1] > self.first[entered]]
         zero = np.zeros_like(source)
@@ -79,7 +83,7 @@ class Forest:
         return Trees([len(entered)], states, self.grammar.final[entered], *columns)
 
     def leaves(self, low: int, high: int) -> list[np.ndarray]:
-        """A row for each way to say each word arc of the states: (node, spelling, word, cost, target)."""
+        """One row per word arc of the states and spelling of its word: columns node, spelling, word, cost, target."""
         grammar, (begin, count) = self.grammar, self.spelled
         arc = self.first[low] + np.flatnonzero(grammar.olabel[self.first[low] : self.first[high]])
         word = grammar.olabel[arc]
@@ -93,11 +97,12 @@ class Forest:
         return leaves
 
     def _grow(self, low: int, high: int) -> Trees:
-        """The trees of the grammar's states from `low` up to `high`."""
+        """The trees of the grammar's states low to high - 1."""
         grammar, spellings = self.grammar, self.spellings
         node, spelling, word, cost, target = self.leaves(low, high)
         cost = cost.astype(np.float64)
-        above, told = np.zeros(len(node)), np.zeros(len(node), bool)  # cost spent, and word told, on the way to a node
+        # On the way from the root to each node: the cost so far, and whether the word label has been output.
+        above, labelled = np.zeros(len(node)), np.zeros(len(node), bool)
         own = slice(self.first[low], self.first[high])
         back = grammar.olabel[own] == 0
         none = np.zeros(int(back.sum()), np.int32)
@@ -110,13 +115,13 @@ class Forest:
             depth = len(levels) - 1
             label = spellings.labels[first[spelling] + depth]
             last = spellings.length[spelling] == depth + 1
-            arcs.append(tuple(c[last] for c in (node, label, np.where(told, 0, word), cost - above, target)))
+            arcs.append(tuple(c[last] for c in (node, label, np.where(labelled, 0, word), cost - above, target)))
 
             key = node.astype(np.int64) * self.num_labels + label
             inner = np.flatnonzero(~last)
             inner = inner[np.argsort(key[inner], kind="stable")]
-            node, label, spelling, word, cost, target, above, told, key = (
-                c[inner] for c in (node, label, spelling, word, cost, target, above, told, key)
+            node, label, spelling, word, cost, target, above, labelled, key = (
+                c[inner] for c in (node, label, spelling, word, cost, target, above, labelled, key)
             )
             head = np.flatnonzero(np.diff(key, prepend=-1))
             size = np.diff(head, append=len(key))
@@ -124,11 +129,11 @@ class Forest:
             lowest = np.minimum.reduceat(word, head)
             alone = lowest == np.maximum.reduceat(word, head)
             child = levels[-1] + np.arange(len(head))
-            olabel = np.where(told[head] | ~alone, 0, lowest)
+            olabel = np.where(labelled[head] | ~alone, 0, lowest)
             arcs.append((node[head], label[head], olabel, below - above[head], child))
             root.append(np.concatenate(root)[node[head]] if depth == 0 else root[-1][node[head] - levels[-2]])
             levels.append(levels[-1] + len(head))
-            node, above, told = (np.repeat(c, size) for c in (child, below, alone))
+            node, above, labelled = (np.repeat(c, size) for c in (child, below, alone))
         own_final = np.where(np.arange(low, high) == grammar.start, grammar.final[low:high], np.inf)
         final = np.full(levels[-1], np.inf, np.float32)
         final[: levels[0]] = own_final if spellings.separator is not None else grammar.final[low:high]
@@ -136,7 +141,7 @@ class Forest:
 
 
 def _by_source(arcs: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
-    """The columns of arcs, ordered by source."""
+    """The arc columns, sorted by source."""
     source, *columns = (np.concatenate(c) for c in zip(*arcs, strict=True))
     order = np.argsort(source, kind="stable")
     kinds = (np.int32, np.int32, np.float32, np.int32)

@@ -1,4 +1,4 @@
-"""The order of a graph's states in memory, which a search walks through with every frame."""
+"""Renumbering a graph's states so that the search finds them close together in memory."""
 
 import dataclasses
 
@@ -7,23 +7,23 @@ import numpy as np
 from asr.graph.automaton import Automaton
 from asr.graph.ranges import blocks, expand_ranges
 
-_BLOCK = 1 << 16  # arcs moved together
+_BLOCK = 1 << 16  # arcs moved at a time
 
 
 def breadth_first(graph: Automaton) -> Automaton:
-    """The same graph, its states numbered as a walk from the start meets them, level by level.
+    """The graph with its states numbered in breadth-first order from the start.
 
-    What a beam holds at one frame then lies closer together, and the search is a tenth faster (docs/graphs.md).
-    States that cannot be reached come last. The given graph's columns are overwritten: memory holds no second graph.
+    The states in the beam are then closer together in memory, and the search is 10 % faster (docs/graphs.md).
+    Unreachable states come last. The columns of `graph` are overwritten, so that no second copy is needed.
     """
     return _renumbered(graph, _numbers(graph))
 
 
 def _numbers(graph: Automaton) -> np.ndarray:
-    """(S,) int32: the place of each state in the walk."""
+    """(S,) int32: breadth-first number of each state."""
     first = graph.first
     number = np.full(graph.num_states, -1, np.int32)
-    place = np.empty(graph.num_states, np.int32)  # where a level first names each state
+    place = np.empty(graph.num_states, np.int32)  # first position of each state among the targets of a level
     count, level = 0, np.array([graph.start], np.int32)
     while len(level):
         number[level] = np.arange(count, count + len(level))
@@ -31,7 +31,7 @@ def _numbers(graph: Automaton) -> np.ndarray:
         target = graph.target[expand_ranges(first[level], first[level + 1] - first[level])[1]]
         target = target[number[target] < 0]
         rank = np.arange(len(target), dtype=np.int32)
-        place[target[::-1]] = rank[::-1]  # of several that write to one place the last one stays
+        place[target[::-1]] = rank[::-1]  # reversed: if several write to one place, the first wins
         level = target[place[target] == rank]
     unreached = np.flatnonzero(number < 0)
     number[unreached] = np.arange(count, count + len(unreached))
@@ -39,7 +39,7 @@ def _numbers(graph: Automaton) -> np.ndarray:
 
 
 def _renumbered(graph: Automaton, number: np.ndarray) -> Automaton:
-    """State s becomes state number[s]; the arcs of a state stay in their order."""
+    """State s becomes state number[s]; the order of a state's arcs does not change."""
     old = np.empty_like(number)
     old[number] = np.arange(len(number), dtype=np.int32)
     begin = graph.first

@@ -1,4 +1,4 @@
-"""The lexicon as a file that the search walks as a tree: all spellings in order (layout: csrc/decoder/tree.h)."""
+"""tree.bin: the lexicon as sorted spellings, mapped by the search and read as a tree (layout: csrc/decoder/tree.h)."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -23,11 +23,14 @@ _MOST_LABELS = 1 << 16
 
 
 def write_tree(words: Sequence[str], spellings: Spellings, path: str | Path) -> None:
-    """Write `words`, output labels 1.., and their spellings; whole or not at all."""
+    """Write `words`, which get the output labels 1..W, and their spellings. The file is replaced atomically.
+
+    Raises InputError for token numbers that do not fit into 16 bits.
+    """
     spoken = spellings.word > 0  # not silence
     first, length = spellings.first[spoken], spellings.length[spoken]
     if max(int(spellings.labels.max()), spellings.separator or 0) >= _MOST_LABELS:
-        raise InputError(f"the lexicon uses tokens beyond the {_MOST_LABELS}th; the tree cannot number them")
+        raise InputError(f"the lexicon uses token labels of {_MOST_LABELS} and above; a dynamic graph cannot hold them")
     raw = spellings.labels.astype(">u2").tobytes()
     keys = [raw[2 * a : 2 * b] for a, b in zip(first.tolist(), (first + length).tolist(), strict=True)]
     order = np.array(sorted(range(len(keys)), key=keys.__getitem__))
@@ -47,9 +50,10 @@ def write_tree(words: Sequence[str], spellings: Spellings, path: str | Path) -> 
 
 
 def _suffixes(labels: np.ndarray, end: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The suffix that begins at each label (L,), and the suffixes (S,), each once: the empty one, then by length."""
+    """The number (L,) of the suffix that begins at each label, and the distinct suffixes (S,): the empty one, then by
+    length."""
     of_label = np.zeros(len(labels), "<u4")
-    known = np.zeros(len(end), np.int64)  # of each spelling the longest suffix so far
+    known = np.zeros(len(end), np.int64)  # number of each spelling's suffix of the current length
     columns = [np.zeros(1, SUFFIX)]
     count = 1
     for size in range(1, int(length.max()) + 1):
@@ -70,19 +74,19 @@ def _suffixes(labels: np.ndarray, end: np.ndarray, length: np.ndarray) -> tuple[
 
 
 class Tree:
-    """A mapped tree.bin. `data` is what the search takes."""
+    """A mapped tree.bin. `data` is passed to the search. Raises InputError for a damaged file."""
 
     def __init__(self, data: NDArray[np.uint8], name: str):
         self.data = data
-        header, cutter = read_parts(data, HEADER, name)
-        self.first = cutter.take(np.uint32, int(header["num_spellings"]) + 1)
-        self.word = cutter.take(np.uint32, header["num_spellings"])
-        self.labels = cutter.take(np.uint16, header["num_labels"])
-        cutter.take(np.uint32, header["num_labels"])
-        cutter.take(SUFFIX, header["num_suffixes"])
+        header, parts_in = read_parts(data, HEADER, name)
+        self.first = parts_in.take(np.uint32, int(header["num_spellings"]) + 1)
+        self.word = parts_in.take(np.uint32, header["num_spellings"])
+        self.labels = parts_in.take(np.uint16, header["num_labels"])
+        parts_in.take(np.uint32, header["num_labels"])
+        parts_in.take(SUFFIX, header["num_suffixes"])
         self.words = [
             "<eps>",
-            *lines_of(cutter.take(np.uint8, header["words_bytes"]), int(header["num_words"]), name),
+            *lines_of(parts_in.take(np.uint8, header["words_bytes"]), int(header["num_words"]), name),
         ]  # by output label
 
     @cached_property
@@ -92,14 +96,14 @@ class Tree:
 
     @cached_property
     def _by_word(self) -> tuple[np.ndarray, np.ndarray]:
-        """Spellings in the order of their words, and where those of each word begin."""
+        """Spelling numbers sorted by word, and the first position of each word in them."""
         return np.argsort(self.word, kind="stable"), np.searchsorted(np.sort(self.word), np.arange(len(self.words) + 1))
 
     def spellings(self, label: int) -> list[tuple[int, ...]]:
-        """The spellings of an output label in tokens of the net."""
+        """The spellings of an output label, as tokens of the net."""
         order, begin = self._by_word
         places = order[begin[label] : begin[label + 1]]
         return [tuple(Tokens.token(x) for x in self.labels[self.first[i] : self.first[i + 1]].tolist()) for i in places]
 
 
-assert EPSILON_LABEL == 0  # what the header writes where there is no silence
+assert EPSILON_LABEL == 0  # the header stores 0 for no silence and no separator
