@@ -2,10 +2,11 @@
 
     OMP_NUM_THREADS=1 python benchmarks/word_mode.py [MODEL.asr] [ROOT]
 
-MODEL.asr (default exp/commands/model.asr) is made by `python -m recipes.run commands`; ROOT holds the corpora. Test: commands_en, 30 words, 41 speakers. A list holds every second of the 30 words in alphabetical order, and
-other common words up to 100, chosen by a rule; clips of the other 15 words must be rejected. A second list takes the
-other half, so that each clip is once in the list and once outside. Dev, to choose a confidence measure: fsdd, with
-every second digit. Writes benchmarks/results/word_mode.json and docs/word.png.
+MODEL.asr (default exp/commands/model.asr) is made by `python -m recipes.run commands`; ROOT holds the corpora. Test:
+commands_en, 30 words, 41 speakers. A list holds every second of the 30 words in alphabetical order, and other common
+words up to 100, chosen by a rule; clips of the other 15 words must be rejected. A second list takes the other half,
+so that each clip is once in the list and once outside. Dev, to choose a confidence measure: fsdd, with every second
+digit. Writes benchmarks/results/word_mode.json and docs/word.png.
 """
 
 import json
