@@ -1,4 +1,4 @@
-"""The extension of csrc/lm. asr/lm/corpus.py, ngram.py and arpa.py are its faces."""
+"""The extension of csrc/lm. asr/lm/corpus.py, estimation.py and arpa.py are its faces."""
 
 from collections.abc import Callable, Sequence
 
