@@ -248,7 +248,7 @@ def test_bad_arrays_are_not_written(tmp_path: Path, ids: list[list[int]], rows: 
     values, short = np.zeros(2, np.float32), np.zeros(rows, np.float32)
     for columns in ((values, short), (short, values)):
         model = NgramModel(["a", "b"], [Ngrams(np.array(ids, np.int32), *columns)])
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(InputError, match=message):
             arpa.write(model, tmp_path / "lm.arpa")
     assert list(tmp_path.iterdir()) == []
 

@@ -1,14 +1,12 @@
 """A graph as the search reads it: memory-mapped where it lies, or growing while it is searched."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asr import _decoder
-from asr.errors import InputError
+from asr.errors import InputError, refusals
 
 CHECKED_BYTES = 192 << 20  # graphs up to this size are checked whole when opened, larger ones as the search walks them
 
@@ -70,12 +68,3 @@ class Graph:
     @property
     def max_olabel(self) -> int:
         return self.core.max_olabel
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """What the extension refuses, as InputError."""
-    try:
-        yield
-    except ValueError as e:
-        raise InputError(str(e)) from None
