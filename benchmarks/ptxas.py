@@ -18,7 +18,7 @@ SOURCE = Path(__file__).parent.parent / "csrc" / "ctc" / "cuda.cu"
 RESULTS = Path(__file__).parent / "results" / "ptxas.json"
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 ENTRY = re.compile(
-    r"entry function '\w*?\d(?P<kernel>[a-z_]+)I(?P<type>[fd])E\w*' for '(?P<architecture>\w+)'"
+    r"entry function '\w*?\d(?P<kernel>[A-Za-z]+)I(?P<type>[fd])E\w*' for '(?P<architecture>\w+)'"
     r".*?(?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads"
     r".*?Used (?P<registers>\d+) registers(?P<rest>[^\n]*)",
     re.DOTALL,

@@ -179,9 +179,9 @@ def test_highest_order_has_no_backoff_and_rows_are_sorted(tmp_path: Path) -> Non
 
 FAULTS = [
     ("ngram 1=5", "ngram 1=6", "12: the 1-grams end here"),
-    ("ngram 1=5", "ngram 1=4", r"11: expected '\\2-grams:' behind 4 1-grams, found '-0.8"),
-    ("ngram 3=2", "ngram 3=1", r"21: expected '\\end\\' behind 1 3-grams"),
-    ("ngram 3=2", "ngram 3=9", "22: the 3-grams end here|the file ends among the 3-grams"),
+    ("ngram 1=5", "ngram 1=4", r"11: expected '\\2-grams:' after 4 1-grams, found '-0.8"),
+    ("ngram 3=2", "ngram 3=1", r"21: expected '\\end\\' after 1 3-grams"),
+    ("ngram 3=2", "ngram 3=9", "22: the 3-grams end here|the file ends within the 3-grams"),
     ("ngram 2=4", "ngram 4=4", "3: expected 'ngram 2=COUNT'"),
     ("ngram 2=4", "ngram 2=four", "3: expected 'ngram 2=COUNT'"),
     ("-0.6\tyes", "-0,6\tyes", "10: '-0,6' is not a finite number"),
@@ -190,25 +190,25 @@ FAULTS = [
     ("-0.4\tyes 아니", "0.4\tyes 아니", "15: the log10 probability is positive"),
     ("-0.4\tyes 아니", "-0.4\tyes no", "15: word 'no' is not among the 1-grams"),
     ("-0.05\t<s> yes 아니", "-0.05\t아니 아니 yes", "20: the n-gram's history is not among"),
-    ("-0.06\tyes 아니 yes", "-0.06\t<s> yes 아니", "21: the n-gram stands twice"),
-    ("-0.8\t아니", "-0.8\tyes", "11: the word stands twice"),
+    ("-0.06\tyes 아니 yes", "-0.06\t<s> yes 아니", "21: the n-gram is listed twice"),
+    ("-0.8\t아니", "-0.8\tyes", "11: the word is listed twice"),
     ("-0.05\t<s> yes 아니", "-0.05\t<s> yes", "20: expected a log10 probability, 3 words"),
     (
         "-0.4\tyes 아니\t-0.3",
         "-0.4\tyes 아니 yes\t-0.3\t1",
         "15: expected a log10 probability, 2 words and a log10 back",
     ),
-    ("-0.05\t<s> yes 아니", "-0.05\t<s> yes 아니\t-1", "20: an n-gram of the highest order has no back-off"),
-    ("\\end\\\n", "", r"22: expected '\\end\\' behind 2 3-grams, the file ends"),
-    ("-0.06\tyes 아니 yes\n\n\\end\\\n", "", "the file ends among the 3-grams; it is cut short"),
+    ("-0.05\t<s> yes 아니", "-0.05\t<s> yes 아니\t-1", "20: an n-gram of the highest order has a back-off weight"),
+    ("\\end\\\n", "", r"22: expected '\\end\\' after 2 3-grams, the file ends"),
+    ("-0.06\tyes 아니 yes\n\n\\end\\\n", "", "the file ends within the 3-grams; it is truncated"),
     ("\\2-grams:", "\\3-grams:", r"13: expected '\\2-grams:'"),
     ("-0.7\t</s>\t0", "-0.7\tend\t0", "no '</s>' among the 1-grams"),
     ("\\data\\", "data", r"no line '\\data\\'; this is not an ARPA file"),
     ("-0.8\t아니", "-0.8\t\udcff", "11: the word is not UTF-8"),
-    ("-0.8\t아니", "-0.8\tn\0o", "11: the word holds a NUL"),
-    ("-0.8\t아니", "-0.8\t<eps>", "11: the word '<eps>' means no word"),
-    ("-0.6\tyes", "-1e39\tyes", "10: '-1e39' is not a finite number of float32"),
-    ("-0.3\t<s> yes\t-0.2", "-0.3\t<s> yes\t1e39", "14: '1e39' is not a finite number of float32"),
+    ("-0.8\t아니", "-0.8\tn\0o", "11: the word contains a NUL"),
+    ("-0.8\t아니", "-0.8\t<eps>", "11: the word '<eps>' is reserved for epsilon"),
+    ("-0.6\tyes", "-1e39\tyes", "10: '-1e39' is not a finite float32 number"),
+    ("-0.3\t<s> yes\t-0.2", "-0.3\t<s> yes\t1e39", "14: '1e39' is not a finite float32 number"),
     ("-0.3\t<s> yes\t-0.2", "-0.3\t<s> yes\t-inf", "14: '-inf' is not .*; if lmplz wrote it .* asr lm train"),
     ("\\data\\", "a comment\n\ufeff\\data\\", "this is not an ARPA file"),
 ]
@@ -237,18 +237,18 @@ def test_byte_order_mark_and_numbers_at_the_ends_of_float32(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("ids", "rows", "message"),
     [
-        ([[0], [2]], 2, "an id in the 1-grams is none of the 2 words'"),
-        ([[0], [-1]], 2, "an id in the 1-grams is none of the 2 words'"),
-        ([[0], [50_000_000]], 2, "an id in the 1-grams is none of the 2 words'"),
-        ([[0, 1], [1, 0]], 2, "the arrays of the 1-grams do not fit together"),
-        ([[0], [1]], 1, "the arrays of the 1-grams do not fit together"),
+        ([[0], [2]], 2, "an id in the 1-grams is not that of one of the 2 words"),
+        ([[0], [-1]], 2, "an id in the 1-grams is not that of one of the 2 words"),
+        ([[0], [50_000_000]], 2, "an id in the 1-grams is not that of one of the 2 words"),
+        ([[0, 1], [1, 0]], 2, "the shapes of the arrays of the 1-grams do not match"),
+        ([[0], [1]], 1, "the shapes of the arrays of the 1-grams do not match"),
     ],
 )
 def test_bad_arrays_are_not_written(tmp_path: Path, ids: list[list[int]], rows: int, message: str) -> None:
     values, short = np.zeros(2, np.float32), np.zeros(rows, np.float32)
     for columns in ((values, short), (short, values)):
         model = NgramModel(["a", "b"], [Ngrams(np.array(ids, np.int32), *columns)])
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(InputError, match=message):
             arpa.write(model, tmp_path / "lm.arpa")
     assert list(tmp_path.iterdir()) == []
 

@@ -166,7 +166,7 @@ def test_every_barrier_is_needed(emulation):
     assert [site for site in range(sites) if not noticed(site)] == []
 
 
-KERNELS = {"normalise_rows", "alpha", "occupancy", "gradient"}
+KERNELS = {"NormalizeRows", "ComputeAlpha", "ComputeOccupancy", "ComputeGradient"}
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc: CUDA kernels are not compiled")

@@ -198,18 +198,18 @@ def test_an_utterance_above_the_limit_is_refused_and_the_next_starts_empty(tmp_p
     graph = language.graph(most_bytes=1 << 20)
     decoder = Decoder(graph, beam=16.0)
     for _ in range(3):
-        with pytest.raises(InputError, match="no further than its 1 MB"):
+        with pytest.raises(InputError, match="reached its limit of 1 MB"):
             decoder.decode(u)
         assert graph.core.num_bytes < 2 << 20
         found = decoder.decode(u[:4])  # the full graph is not used again
         assert (found.labels, found.cost) == (want.labels, want.cost)
     stream = decoder.stream()
-    with pytest.raises(InputError, match="no further"):
+    with pytest.raises(InputError, match="reached its limit"):
         stream.accept(u)
     with pytest.raises(InputError, match="failed before"):
         stream.finish()
     assert decoder.stream().finish().complete
-    with pytest.raises(InputError, match="no further than its 0 MB"):
+    with pytest.raises(InputError, match="reached its limit of 0 MB"):
         language.graph(most_bytes=1)
 
 

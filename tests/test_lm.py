@@ -316,13 +316,13 @@ def test_bad_text_and_options(texts: list[str], options: dict, message: str) -> 
 def test_a_corpus_gives_one_estimation() -> None:
     corpus = encode_texts(["a b"], Selection(), 1, "")
     Estimation(corpus, 2).model()
-    with pytest.raises(RuntimeError, match="the text of this corpus is taken"):
+    with pytest.raises(RuntimeError, match="the text of this corpus has been used"):
         Estimation(corpus, 2)
-    with pytest.raises(RuntimeError, match="the text of this corpus is taken"):
+    with pytest.raises(RuntimeError, match="the text of this corpus has been used"):
         corpus.add(b"a b\n")
     late = encode_texts(["a b"], Selection(), 1, "")
     late.add(b"c\n")
-    with pytest.raises(RuntimeError, match="the words are not selected yet"):
+    with pytest.raises(RuntimeError, match="the words have not been selected"):
         Estimation(late, 2)
 
 

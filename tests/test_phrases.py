@@ -142,7 +142,7 @@ def test_refuses_what_is_no_phrase():
         Phrases([([], 1.0)], 3)
     with pytest.raises(InputError, match="label 0"):
         Phrases([([0], 1.0)], 3)
-    with pytest.raises(InputError, match="label 4, which is no word"):
+    with pytest.raises(InputError, match="label 4, which is not a word"):
         Phrases([([4], 1.0)], 3)
     with pytest.raises(InputError, match="fewer words"):
         Decoder(chain(4)).decode(forced([1], 4), Phrases([([1], 1.0)], 3))

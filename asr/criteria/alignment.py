@@ -6,7 +6,7 @@ from torch import Tensor
 from asr import _ctc
 from asr.criteria import operators
 from asr.criteria.arguments import Lengths, check_arguments, check_lengths
-from asr.errors import InputError
+from asr.errors import InputError, refusals
 
 
 def ctc_greedy(log_probs: Tensor, lengths: Lengths, blank: int = 0) -> list[list[int]]:
@@ -40,11 +40,9 @@ def ctc_forced_align(
     a = check_arguments(x.detach(), targets, input_lengths, target_lengths, blank, cpu=True)
     frames, batch, _ = a.x.shape
     paths, log_probs = a.targets.new_empty((batch, frames)), a.x.new_empty((batch, frames))
-    try:
-        view = operators.make_batch(_ctc, *a, blank, False, logits)
+    view = operators.make_batch(_ctc, *a, blank, False, logits)
+    with refusals():
         view.align(paths.data_ptr(), log_probs.data_ptr(), torch.get_num_threads())
-    except ValueError as e:
-        raise InputError(str(e)) from None
     return paths.to(x.device), log_probs.to(x.device)
 
 

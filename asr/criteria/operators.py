@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from asr import _ctc
-from asr.errors import InputError
+from asr.errors import refusals
 
 try:
     from asr import _ctc_cuda
@@ -68,10 +68,8 @@ def _forward_cpu(x, targets, input_lengths, target_lengths, blank, zero_infinity
     losses, state = _outputs(x, targets, with_state)
     batch = make_batch(_ctc, x, targets, input_lengths, target_lengths, blank, zero_infinity, logits)
     memory = state.data_ptr() if with_state else 0
-    try:
+    with refusals():
         batch.forward(losses.data_ptr(), memory, state.shape[1], torch.get_num_threads())
-    except ValueError as e:
-        raise InputError(str(e)) from None
     return losses, state
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from asr import _decoder
-from asr.errors import InputError
+from asr.errors import InputError, refusals
 from asr.files import atomic_write, moved_into
 from asr.graph.lexicon_fst import spell
 from asr.graph.memory import peak_mb
@@ -92,10 +92,8 @@ class Language:
         self.tree, self.ngram = tree, ngram
         numbers = tree.numbers
         word_of = np.array([numbers.get(word, 0) for word in ngram.words], np.uint32)
-        try:
+        with refusals():
             self._core = _decoder.Language(tree.data, ngram.data, word_of)
-        except ValueError as e:
-            raise InputError(str(e)) from None
 
     @classmethod
     def open(cls, folder: str | Path, ngram: str | Path | None = None) -> "Language":
@@ -114,10 +112,8 @@ class Language:
         """
         if most_bytes is None:
             most_bytes = GROWTH * max(cache_bytes, CACHE_BYTES)
-        try:
+        with refusals():
             return Graph(_decoder.DynamicGraph(self._core, list(slots), cache_bytes, most_bytes))
-        except ValueError as e:
-            raise InputError(str(e)) from None
 
 
 def _map(path: Path) -> np.ndarray:

@@ -1,14 +1,12 @@
 """Opened graphs, as a decoder takes them: a memory-mapped packed graph, or a dynamic one that grows during search."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asr import _decoder
-from asr.errors import InputError
+from asr.errors import InputError, refusals
 
 CHECKED_BYTES = 192 << 20  # smaller graphs are checked fully when opened, larger ones during search
 
@@ -70,12 +68,3 @@ class Graph:
     @property
     def max_olabel(self) -> int:
         return self.core.max_olabel
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Turns the extension's ValueError into InputError."""
-    try:
-        yield
-    except ValueError as e:
-        raise InputError(str(e)) from None

@@ -23,7 +23,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from asr._lm import ArpaReader, write_arpa
-from asr.errors import InputError
+from asr.errors import InputError, refusals
 from asr.files import atomic_write, packed
 from asr.lm.model import NgramModel, Ngrams
 from asr.textfiles import Lines
@@ -51,9 +51,9 @@ def read(path: str | Path) -> NgramModel:
 def write(model: NgramModel, path: str | Path) -> None:
     """Writes `model` with 7 significant digits, n-grams in the order of their ids.
 
-    Raises ValueError if its arrays are inconsistent, or if an id is out of range.
+    Raises InputError if the shapes of its arrays do not match or an id is out of range.
     """
     bar = tqdm(total=sum(len(ngrams.ids) for ngrams in model.orders), unit=" n-grams", unit_scale=True,
                desc=f"write {path}", delay=2.0, leave=False)  # fmt: skip
-    with bar, atomic_write(path, "wb") as file, packed(file, path) as out:
+    with refusals(), bar, atomic_write(path, "wb") as file, packed(file, path) as out:
         write_arpa(model.words, model.orders, out.write, bar.update)

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from asr import _decoder
-from asr.errors import InputError
-from asr.graph.opened import Graph, refusals
+from asr.errors import InputError, refusals
+from asr.graph.opened import Graph
 from asr.search.lattice import Lattice
 from asr.search.phrases import Phrases
 

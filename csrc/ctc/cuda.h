@@ -1,23 +1,20 @@
-// CTC loss and gradient on a GPU, as cpu.cc does them on a CPU: all pointers lie in the GPU's memory.
-#ifndef CTC_CUDA_H_
-#define CTC_CUDA_H_
+// CTC loss and gradient on a GPU; cpu.cc has the same on a CPU. All pointers are to GPU memory.
+#pragma once
 
 #include "ctc.h"
 
-namespace ctc {
+namespace asr::ctc {
 
-// 8-byte words of state of an utterance.
-int64_t gpu_state_size(int64_t frames, int64_t longest_target);
+// Number of 8-byte words of state per utterance.
+int64_t GpuStateSize(int64_t frames, int64_t longest_target);
 
-// Both put their kernels into `stream` (a cudaStream_t) and return at once: no allocation, no
-// synchronisation. Throw std::runtime_error with CUDA's message if the kernels cannot be started.
+// Both enqueue their kernels on `stream` (a cudaStream_t) and return at once, without allocation or
+// synchronisation. They throw std::runtime_error with CUDA's message if a kernel cannot be launched.
 template <class Scalar>
-void gpu_forward(const Batch<Scalar>& batch, Scalar* losses, double* state, void* stream);
+void GpuForward(const Batch<Scalar>& batch, Scalar* losses, double* state, void* stream);
 
 template <class Scalar>
-void gpu_backward(const Batch<Scalar>& batch, double* state, float* posteriors, const Scalar* upstream,
-                  Scalar* grad, int64_t grad_stride_t, int64_t grad_stride_n, void* stream);
+void GpuBackward(const Batch<Scalar>& batch, double* state, float* posteriors, const Scalar* upstream,
+                 Scalar* grad, int64_t grad_stride_t, int64_t grad_stride_n, void* stream);
 
-}  // namespace ctc
-
-#endif  // CTC_CUDA_H_
+}  // namespace asr::ctc

@@ -1,29 +1,29 @@
 // The kernels under emulation, as a C library that the tests compile and call.
-
 #include "launch.h"
 
+namespace asr::ctc {
 namespace {
 
-constexpr int kSites = __COUNTER__ - emulation::kFirstSite;
+constexpr int kNumSites = __COUNTER__ - emulation::kFirstSite;
 
-auto start = [](auto kernel, unsigned x, unsigned y, unsigned threads, int64_t shared, auto... arguments) {
-  emulation::launch(kernel, {x, y, 1}, threads, static_cast<size_t>(shared), arguments...);
+auto launch = [](auto kernel, unsigned x, unsigned y, unsigned threads, int64_t shared, auto... arguments) {
+  emulation::Launch(kernel, {x, y, 1}, threads, static_cast<size_t>(shared), arguments...);
 };
 
 template <class Scalar>
-int run(const ctc::Batch<Scalar>& batch, ctc::Shape shape, int order, int disabled_site, Scalar* losses,
-        const Scalar* upstream, Scalar* grad) {
-  emulation::block().order = order;
-  emulation::block().disabled_site = disabled_site;
-  const int64_t words = ctc::DeviceState::words(batch.frames, batch.longest_target) * batch.batch;
+int RunEmulated(const Batch<Scalar>& batch, BlockShape shape, int order, int disabled_site, Scalar* losses,
+                const Scalar* upstream, Scalar* grad) {
+  emulation::CurrentBlock().order = order;
+  emulation::CurrentBlock().disabled_site = disabled_site;
+  const int64_t words = DeviceState::NumWords(batch.frames, batch.longest_target) * batch.batch;
   std::vector<double> state(static_cast<size_t>(words), NAN);
   const int64_t positions = batch.batch * batch.frames * (2 * batch.longest_target + 1);
   std::vector<float> posteriors(static_cast<size_t>(positions), NAN);
   try {
-    ctc::launch_forward(batch, losses, state.data(), shape, start);
+    LaunchForward(batch, losses, state.data(), shape, launch);
     for (int repeat = 0; repeat < 2; ++repeat)  // a state serves any number of backward passes
-      ctc::launch_backward(batch, state.data(), posteriors.data(), upstream, grad,
-                           batch.batch * batch.vocabulary, batch.vocabulary, shape, start);
+      LaunchBackward(batch, state.data(), posteriors.data(), upstream, grad, batch.batch * batch.vocabulary,
+                     batch.vocabulary, shape, launch);
   } catch (const std::logic_error&) {
     return 1;
   }
@@ -31,19 +31,21 @@ int run(const ctc::Batch<Scalar>& batch, ctc::Shape shape, int order, int disabl
 }
 
 }  // namespace
+}  // namespace asr::ctc
 
-// Returns 0, or 1 if the barriers of a block did not meet. x and grad (T, N, V), packed.
+// Returns 0, or 1 if the threads of a block diverged at barriers. x and grad: (T, N, V), contiguous.
 #define CTC_EMULATED(Scalar)                                                                                 \
   extern "C" int ctc_##Scalar(const Scalar* x, int64_t frames, int64_t batch, int64_t vocabulary,            \
                               const int64_t* targets, int64_t longest, const int64_t* input_lengths,         \
                               const int64_t* target_lengths, int64_t blank, bool zero_infinity, bool logits, \
                               unsigned threads, int64_t shared_bytes, int order, int disabled_site,          \
                               Scalar* losses, const Scalar* upstream, Scalar* grad) {                        \
-    return run<Scalar>({x, frames, batch, vocabulary, batch * vocabulary, vocabulary, targets, longest,      \
-                        input_lengths, target_lengths, blank, zero_infinity, logits},                        \
-                       {threads, shared_bytes}, order, disabled_site, losses, upstream, grad);               \
+    return asr::ctc::RunEmulated<Scalar>(                                                                    \
+        {x, frames, batch, vocabulary, batch * vocabulary, vocabulary, targets, longest, input_lengths,      \
+         target_lengths, blank, zero_infinity, logits},                                                      \
+        {threads, shared_bytes}, order, disabled_site, losses, upstream, grad);                              \
   }
 CTC_EMULATED(float)
 CTC_EMULATED(double)
 
-extern "C" int ctc_barriers() { return kSites; }
+extern "C" int ctc_barriers() { return asr::ctc::kNumSites; }

@@ -1,12 +1,12 @@
-// CUDA's blocks and threads on a CPU, for tests: the kernels run as they stand, and no missing barrier hides.
+// CUDA's blocks and threads on a CPU, for tests: the kernels run unchanged, and a missing barrier is
+// detected.
 //
-// The threads of a block are fibres. One runs until it meets a barrier or ends, then the next one does, in an
-// order that the test chooses (ascending, descending, shuffled); so between two barriers one thread may be as
-// far ahead of another as the program allows at all. Shared memory begins as NaN. Threads that wait at
-// different barriers, or for one that has ended, are an error. Each __syncthreads() in the source has a
-// number and can be switched off, by which the tests show that they would notice its absence.
-#ifndef CTC_EMULATION_H_
-#define CTC_EMULATION_H_
+// The threads of a block are fibres. Each runs until it reaches a barrier or ends, in an order that the test
+// chooses (ascending, descending or shuffled), so between two barriers one thread can be as far ahead of
+// another as the program allows. Shared memory is initialised to NaN. It is an error if threads wait at
+// different barriers, or if some wait after others have ended. Each __syncthreads() in the source has a
+// number and can be disabled, so that the tests can show that they detect its absence.
+#pragma once
 
 #include <ucontext.h>
 
@@ -20,13 +20,15 @@
 
 #define __global__ inline
 #define __device__ inline
-#define CTC_SHARED(Type, name) Type* const name = reinterpret_cast<Type*>(emulation::block().shared.data())
-#define __syncthreads() emulation::block().wait(__COUNTER__ - emulation::kFirstSite)
-#define threadIdx emulation::block().thread_index
-#define blockIdx emulation::block().block_index
-#define blockDim emulation::block().block_dim
+#define CTC_SHARED(Type, name) \
+  Type* const name = reinterpret_cast<Type*>(::asr::ctc::emulation::CurrentBlock().shared.data())
+#define __syncthreads() \
+  ::asr::ctc::emulation::CurrentBlock().Wait(__COUNTER__ - ::asr::ctc::emulation::kFirstSite)
+#define threadIdx ::asr::ctc::emulation::CurrentBlock().thread_index
+#define blockIdx ::asr::ctc::emulation::CurrentBlock().block_index
+#define blockDim ::asr::ctc::emulation::CurrentBlock().block_dim
 
-namespace emulation {
+namespace asr::ctc::emulation {
 
 struct Dim {
   unsigned x = 1, y = 1, z = 1;
@@ -36,13 +38,13 @@ class Block {
  public:
   Dim thread_index, block_index, block_dim;
   std::vector<double> shared;
-  int order = 0;  // 0 ascending, 1 descending, else the seed of a new shuffle after each barrier
+  int order = 0;  // 0: ascending, 1: descending, else the seed of a new shuffle after each barrier
   int disabled_site = -1;
 
-  // Runs body() once for each thread of the block `index`. Throws std::logic_error if the barriers do not
-  // meet.
+  // Runs body() once per thread of the block `index`. Throws std::logic_error if the threads diverge at
+  // barriers.
   template <class Body>
-  void run(Dim index, unsigned threads, size_t shared_bytes, const Body& body) {
+  void Run(Dim index, unsigned threads, size_t shared_bytes, const Body& body) {
     block_index = index;
     block_dim = {threads, 1, 1};
     shared.resize(shared_bytes / sizeof(double) + 1);
@@ -50,12 +52,12 @@ class Block {
     fibres_.resize(threads);
     body_ = [](const void* b) { (*static_cast<const Body*>(b))(); };
     argument_ = &body;
-    for (Fibre& fibre : fibres_) start(fibre);
-    for (std::mt19937 random(order); step(random);) {
+    for (Fibre& fibre : fibres_) Start(fibre);
+    for (std::mt19937 random(order); Step(random);) {
     }
   }
 
-  void wait(int site) {
+  void Wait(int site) {
     if (site == disabled_site) return;
     Fibre& self = fibres_[thread_index.x];
     self.site = site;
@@ -70,19 +72,19 @@ class Block {
     int site;
   };
 
-  static void enter();
+  static void Enter();
 
-  void start(Fibre& fibre) {
+  void Start(Fibre& fibre) {
     fibre.stack.resize(1 << 16);
     getcontext(&fibre.context);
     fibre.context.uc_stack.ss_sp = fibre.stack.data();
     fibre.context.uc_stack.ss_size = fibre.stack.size();
     fibre.context.uc_link = &scheduler_;
-    makecontext(&fibre.context, &Block::enter, 0);
+    makecontext(&fibre.context, &Block::Enter, 0);
   }
 
-  // Every thread to its next barrier, or its end. Returns whether there is more to run.
-  bool step(std::mt19937& random) {
+  // Runs every thread to its next barrier, or its end. Returns true if there is more to run.
+  bool Step(std::mt19937& random) {
     std::vector<unsigned> turns(fibres_.size());
     std::iota(turns.begin(), turns.end(), 0u);
     if (order == 1) std::reverse(turns.begin(), turns.end());
@@ -94,7 +96,7 @@ class Block {
     }
     for (const Fibre& fibre : fibres_) {
       if (fibre.site != fibres_[0].site)
-        throw std::logic_error("threads of a block wait at different barriers, or for one that has ended");
+        throw std::logic_error("threads of a block wait at different barriers, or after others have ended");
     }
     return fibres_[0].site != kEnded;
   }
@@ -105,25 +107,23 @@ class Block {
   const void* argument_ = nullptr;
 };
 
-inline Block& block() {
+inline Block& CurrentBlock() {
   static Block only;
   return only;
 }
 
-inline void Block::enter() { block().body_(block().argument_); }
+inline void Block::Enter() { CurrentBlock().body_(CurrentBlock().argument_); }
 
 // kernel<<<grid, threads, shared_bytes>>>(arguments...)
 template <class Kernel, class... Arguments>
-void launch(Kernel kernel, Dim grid, unsigned threads, size_t shared_bytes, const Arguments&... arguments) {
+void Launch(Kernel kernel, Dim grid, unsigned threads, size_t shared_bytes, const Arguments&... arguments) {
   for (unsigned y = 0; y < grid.y; ++y) {
     for (unsigned x = 0; x < grid.x; ++x) {
-      block().run({x, y, 1}, threads, shared_bytes, [&] { kernel(arguments...); });
+      CurrentBlock().Run({x, y, 1}, threads, shared_bytes, [&] { kernel(arguments...); });
     }
   }
 }
 
 constexpr int kFirstSite = __COUNTER__ + 1;
 
-}  // namespace emulation
-
-#endif  // CTC_EMULATION_H_
+}  // namespace asr::ctc::emulation

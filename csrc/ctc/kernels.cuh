@@ -1,18 +1,18 @@
-// CTC on a GPU, in four kernels. The maths is that of lattice.h and wide.h; read those first.
+// CTC on a GPU, in four kernels. The algorithm is that of lattice.h and wide.h; read those first.
 //
-//   normalise_rows  a block for each frame of each utterance     the softmax's two constants
-//   alpha           a block for each utterance, loop over time   all beginnings, the loss
-//   occupancy       a block for each utterance, loop over time   all endings, the posteriors
-//   gradient        a block for each frame of each utterance     weight * (softmax - posteriors)
+//   NormalizeRows     one block per frame of an utterance         the normaliser of the softmax
+//   ComputeAlpha      one block per utterance, loop over frames   alpha, the loss
+//   ComputeOccupancy  one block per utterance, loop over frames   beta, the posteriors
+//   ComputeGradient   one block per frame of an utterance         weight * (softmax - posteriors)
 //
-// Only the two loops over time are sequential, and they touch 2 L + 1 positions a frame; whatever is as wide
-// as the vocabulary runs on the whole device at once. A loop needs one barrier a frame, since its rows take
-// turns: a frame reads one row and writes the other.
+// Only the two loops over frames are sequential, and they touch 2 L + 1 positions per frame; all work over
+// the vocabulary runs on the whole device in parallel. A loop needs one barrier per frame because it
+// alternates between two rows: each frame reads one and writes the other.
 //
-// No atomics, no host: the same bits from run to run. A length or label out of range cannot be reported
-// from here; such an utterance gets NaN. emulation.h runs this same source on a CPU.
-#ifndef CTC_KERNELS_CUH_
-#define CTC_KERNELS_CUH_
+// There are no atomics and no transfers to the host, so results are bit-identical from run to run. A kernel
+// cannot report a length or label that is out of range; such an utterance gets NaN. emulation.h runs this
+// source on a CPU.
+#pragma once
 
 #include "ctc.h"
 #include "wide.h"
@@ -23,39 +23,40 @@
 #include "emulation.h"
 #endif
 
-namespace ctc {
+namespace asr::ctc {
 
-// Beginnings and endings in double, so that a confident frame's 1 - 1e-7 is not rounded away; what is kept
-// for every frame is a float, whose relative error of 6e-8 meets a posterior only once.
-struct Kept {
+// A Wide<double> in 8 bytes. The recursions use double, so that 1 - 1e-7 in a confident frame is not rounded
+// to 1. The values stored for every frame are float: their relative error of 6e-8 enters each posterior only
+// once.
+struct PackedWide {
   float m;
   int32_t e;
 };
 
-// What one utterance keeps between the kernels, in words of 8 bytes.
+// The state of one utterance between the kernels, in words of 8 bytes.
 struct DeviceState {
   double* memory;
   int64_t frames, longest;
 
-  CTC_INLINE static int64_t row_words(int64_t longest) { return 4 * (longest + 2); }
-  CTC_INLINE static int64_t words(int64_t frames, int64_t longest) {
-    return 2 + 2 * frames + frames * (2 * longest + 1) + longest + 2 * row_words(longest);
+  CTC_INLINE static int64_t RowWords(int64_t longest) { return 4 * (longest + 2); }
+  CTC_INLINE static int64_t NumWords(int64_t frames, int64_t longest) {
+    return 2 + 2 * frames + frames * (2 * longest + 1) + longest + 2 * RowWords(longest);
   }
-  CTC_INLINE double* total() const { return memory; }  // mantissa (NaN if the utterance is unsound), exponent
-  CTC_INLINE double* norm(int64_t t) const { return memory + 2 + 2 * t; }  // maximum, log of the rest
-  // alpha: labels 0..L-1, then blanks 0..L
-  CTC_INLINE Kept* kept(int64_t t) const {
-    return reinterpret_cast<Kept*>(memory + 2 + 2 * frames + t * (2 * longest + 1));
+  CTC_INLINE double* total() const { return memory; }  // mantissa (NaN if the utterance is invalid), exponent
+  CTC_INLINE double* norm(int64_t t) const { return memory + 2 + 2 * t; }  // max, log_rest: see softmax.h
+  // alpha of frame t: labels 0..L-1, then blanks 0..L
+  CTC_INLINE PackedWide* alpha(int64_t t) const {
+    return reinterpret_cast<PackedWide*>(memory + 2 + 2 * frames + t * (2 * longest + 1));
   }
-  // next[i]: the next position of the same label, or -1; first[i]: whether none stands before i
+  // next[i]: the next position with the same label, or -1; first[i]: whether no earlier position has it
   CTC_INLINE int32_t* next() const {
     return reinterpret_cast<int32_t*>(memory + 2 + 2 * frames + frames * (2 * longest + 1));
   }
   CTC_INLINE int32_t* first() const { return next() + longest; }
-  CTC_INLINE double* rows() const { return memory + words(frames, longest) - 2 * row_words(longest); }
+  CTC_INLINE double* rows() const { return memory + NumWords(frames, longest) - 2 * RowWords(longest); }
 };
 
-// Label i at index i + 1, between two zeros; the blank after i labels at index i.
+// A row of the lattice: label i at index i + 1, between two zeros; then the blank after i labels.
 struct DeviceRow {
   double* memory;
   int64_t longest;
@@ -73,47 +74,46 @@ struct DeviceRow {
   CTC_INLINE void set_blank(int64_t i, Wide<double> value) const { put(longest + 2 + i, value); }
 };
 
-// One utterance as a block sees it.
+// Utterance n of a batch, as seen by a block.
 template <class Scalar>
-struct DeviceUtterance {
+struct DeviceItem {
   const Batch<Scalar>& batch;
   int64_t n, frames, size;
   const int64_t* y;
   DeviceState state;
 
-  __device__ DeviceUtterance(const Batch<Scalar>& batch, int64_t n, double* memory)
+  __device__ DeviceItem(const Batch<Scalar>& batch, int64_t n, double* memory)
       : batch(batch),
         n(n),
         frames(batch.input_lengths[n]),
         size(batch.target_lengths[n]),
         y(batch.targets + n * batch.longest_target),
-        state{memory + n * DeviceState::words(batch.frames, batch.longest_target), batch.frames,
+        state{memory + n * DeviceState::NumWords(batch.frames, batch.longest_target), batch.frames,
               batch.longest_target} {}
 
-  __device__ bool lengths_fit() const {
+  __device__ bool LengthsFit() const {
     return frames >= 0 && frames <= batch.frames && size >= 0 && size <= batch.longest_target;
   }
-  __device__ bool label_fits(int64_t i) const {
+  __device__ bool LabelFits(int64_t i) const {
     return y[i] >= 0 && y[i] < batch.vocabulary && y[i] != batch.blank;
   }
-  __device__ const Scalar* scores(int64_t t) const {
-    return batch.x + t * batch.stride_t + n * batch.stride_n;
-  }
-  __device__ double log_prob(int64_t t, int64_t v) const {
-    return (static_cast<double>(scores(t)[v]) - state.norm(t)[0]) - state.norm(t)[1];
+  // The outputs of frame t: log-probs or logits.
+  __device__ const Scalar* row(int64_t t) const { return batch.x + t * batch.stride_t + n * batch.stride_n; }
+  __device__ double LogProb(int64_t t, int64_t v) const {
+    return (static_cast<double>(row(t)[v]) - state.norm(t)[0]) - state.norm(t)[1];
   }
   template <class Float>
   __device__ Float* posteriors(Float* all, int64_t t) const {
     return all + (n * batch.frames + t) * (2 * batch.longest_target + 1);
   }
-  // Whether label i may follow label i - 1 without a blank between them.
-  __device__ bool leaps(int64_t i) const { return i > 0 && i < size && y[i] != y[i - 1]; }
+  // Whether label i may follow label i - 1 without a blank in between.
+  __device__ bool CanSkip(int64_t i) const { return i > 0 && i < size && y[i] != y[i - 1]; }
 };
 
-// The sum or maximum over the block, for every thread; `shared` holds a value a thread.
+// Returns the sum or maximum over the block to every thread; `shared` has one element per thread.
 template <class Combine>
-__device__ double reduce_block(double value, double* shared, Combine combine) {
-  __syncthreads();  // the last use of `shared` is over
+__device__ double ReduceBlock(double value, double* shared, Combine combine) {
+  __syncthreads();  // no thread uses the old contents of `shared` any more
   shared[threadIdx.x] = value;
   __syncthreads();
   for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {  // blockDim.x is a power of two
@@ -123,34 +123,35 @@ __device__ double reduce_block(double value, double* shared, Combine combine) {
   return shared[0];
 }
 
-struct Add {
+struct AddOp {
   CTC_INLINE double operator()(double a, double b) const { return a + b; }
 };
-struct Larger {
-  CTC_INLINE double operator()(double a, double b) const { return larger(a, b); }
+struct MaxOp {
+  CTC_INLINE double operator()(double a, double b) const { return Max(a, b); }
 };
 
-// grid (frames, batch); shared: blockDim doubles. log softmax(x)[v] = (x[v] - max) - log_rest, see softmax.h.
+// grid: (frames, batch); shared: blockDim doubles. log softmax(x)[v] = (x[v] - max) - log_rest: see
+// softmax.h.
 template <class Scalar>
-__global__ void normalise_rows(Batch<Scalar> batch, double* memory) {
+__global__ void NormalizeRows(Batch<Scalar> batch, double* memory) {
   CTC_SHARED(double, shared);
-  const DeviceUtterance<Scalar> u(batch, blockIdx.y, memory);
+  const DeviceItem<Scalar> u(batch, blockIdx.y, memory);
   const int64_t t = blockIdx.x;
   if (t >= u.frames) return;
-  const Scalar* x = u.scores(t);
+  const Scalar* x = u.row(t);
   double max = 0, log_rest = 0;
   if (batch.logits) {
     Scalar mine = x[0];
-    for (int64_t v = threadIdx.x; v < batch.vocabulary; v += blockDim.x) mine = larger(mine, x[v]);
-    max = reduce_block(mine, shared, Larger{});
+    for (int64_t v = threadIdx.x; v < batch.vocabulary; v += blockDim.x) mine = Max(mine, x[v]);
+    max = ReduceBlock(mine, shared, MaxOp{});
     double rest = 0, at_max = 0;
     for (int64_t v = threadIdx.x; v < batch.vocabulary; v += blockDim.x) {
       const Scalar d = x[v] - static_cast<Scalar>(max);
       if (d == 0) at_max += 1;
-      if (!(d == 0)) rest += exp_plain(d);  // NaN goes here
+      if (!(d == 0)) rest += ExpPlain(d);  // also for NaN
     }
-    rest = reduce_block(rest, shared, Add{});
-    at_max = reduce_block(at_max, shared, Add{});
+    rest = ReduceBlock(rest, shared, AddOp{});
+    at_max = ReduceBlock(at_max, shared, AddOp{});
     log_rest = log1p(rest + (at_max - 1));
   }
   if (threadIdx.x == 0) {
@@ -159,24 +160,24 @@ __global__ void normalise_rows(Batch<Scalar> batch, double* memory) {
   }
 }
 
-// grid (batch); shared: blockDim doubles and, if rows_shared, two rows.
+// grid: (batch); shared: blockDim doubles and, if rows_shared, two rows.
 template <class Scalar>
-__global__ void alpha(Batch<Scalar> batch, double* memory, Scalar* losses, bool rows_shared) {
+__global__ void ComputeAlpha(Batch<Scalar> batch, double* memory, Scalar* losses, bool rows_shared) {
   CTC_SHARED(double, shared);
-  const DeviceUtterance<Scalar> u(batch, blockIdx.x, memory);
+  const DeviceItem<Scalar> u(batch, blockIdx.x, memory);
   const double nan = NAN;
-  double unsound = !u.lengths_fit();
-  for (int64_t i = threadIdx.x; !unsound && i < u.size; i += blockDim.x) unsound = !u.label_fits(i);
-  if (reduce_block(unsound, shared, Add{}) > 0) {
+  double invalid = !u.LengthsFit();
+  for (int64_t i = threadIdx.x; !invalid && i < u.size; i += blockDim.x) invalid = !u.LabelFits(i);
+  if (ReduceBlock(invalid, shared, AddOp{}) > 0) {
     if (threadIdx.x == 0) losses[u.n] = static_cast<Scalar>(u.state.total()[0] = nan);
     return;
   }
   double* rows = rows_shared ? shared + blockDim.x : u.state.rows();
   DeviceRow from{rows, batch.longest_target};
-  DeviceRow to{rows + DeviceState::row_words(batch.longest_target), batch.longest_target};
+  DeviceRow to{rows + DeviceState::RowWords(batch.longest_target), batch.longest_target};
   const Wide<double> zero{1, kZero}, one{1, 0};
   for (int64_t i = threadIdx.x; i <= u.size; i += blockDim.x) {
-    from.set_label(i - 1, zero);  // before the first frame: certainly in blank 0
+    from.set_label(i - 1, zero);  // before the first frame: blank 0 with probability 1
     from.set_blank(i, i == 0 ? one : zero);
     if (i == 0) to.set_label(-1, zero);
     if (i == u.size) break;
@@ -188,111 +189,113 @@ __global__ void alpha(Batch<Scalar> batch, double* memory, Scalar* losses, bool 
   }
   __syncthreads();
   for (int64_t t = 0; t < u.frames; ++t) {
-    Kept* kept = u.state.kept(t);
-    const double blank_log = u.log_prob(t, batch.blank);
-    const Wide<double> blank_p = exp_wide(blank_log);
-    unsound += !(blank_log < kHighest);
+    PackedWide* alpha = u.state.alpha(t);
+    const double blank_log_prob = u.LogProb(t, batch.blank);
+    const Wide<double> blank_p = ExpWide(blank_log_prob);
+    invalid += !(blank_log_prob < kHighest);
     for (int64_t i = threadIdx.x; i <= u.size; i += blockDim.x) {
       const Wide<double> before = from.label(i - 1);
-      const Wide<double> blank = times(sum(from.blank(i), before), blank_p);
+      const Wide<double> blank = Multiply(Sum(from.blank(i), before), blank_p);
       to.set_blank(i, blank);
-      kept[u.size + i] = {static_cast<float>(blank.m), static_cast<int32_t>(blank.e)};
+      alpha[u.size + i] = {static_cast<float>(blank.m), static_cast<int32_t>(blank.e)};
       if (i == u.size) break;
-      const double label_log = u.log_prob(t, u.y[i]);
-      const Wide<double> leap{before.m, u.leaps(i) ? before.e : kZero};
-      const Wide<double> label = times(sum(from.label(i), from.blank(i), leap), exp_wide(label_log));
+      const double label_log_prob = u.LogProb(t, u.y[i]);
+      const Wide<double> skip{before.m, u.CanSkip(i) ? before.e : kZero};
+      const Wide<double> label = Multiply(Sum(from.label(i), from.blank(i), skip), ExpWide(label_log_prob));
       to.set_label(i, label);
-      kept[i] = {static_cast<float>(label.m), static_cast<int32_t>(label.e)};
-      unsound += !(label_log < kHighest);
+      alpha[i] = {static_cast<float>(label.m), static_cast<int32_t>(label.e)};
+      invalid += !(label_log_prob < kHighest);
     }
-    __syncthreads();  // the row is whole, and the other one is free
+    __syncthreads();  // `to` is complete, `from` is free
     const DeviceRow done = from;
     from = to;
     to = done;
   }
-  unsound = reduce_block(unsound, shared, Add{});
+  invalid = ReduceBlock(invalid, shared, AddOp{});
   if (threadIdx.x > 0) return;
-  const Wide<double> both = sum(from.label(u.size - 1), from.blank(u.size));
-  const Wide<double> total = normalized(both.m, both.e);
-  u.state.total()[0] = unsound > 0 ? nan : total.m;
+  const Wide<double> both = Sum(from.label(u.size - 1), from.blank(u.size));
+  const Wide<double> total = Normalize(both.m, both.e);
+  u.state.total()[0] = invalid > 0 ? nan : total.m;
   u.state.total()[1] = static_cast<double>(total.e);
-  if (unsound > 0) {
+  if (invalid > 0) {
     losses[u.n] = static_cast<Scalar>(nan);
-  } else if (is_zero(total)) {
+  } else if (IsZero(total)) {
     losses[u.n] = batch.zero_infinity ? 0 : static_cast<Scalar>(INFINITY);
   } else {
-    losses[u.n] = static_cast<Scalar>(0 - log_of(total));
+    losses[u.n] = static_cast<Scalar>(0 - Log(total));
   }
 }
 
-// grid (batch); shared: two rows if rows_shared. posteriors (batch, frames, 2 S + 1) in the order of alpha.
+// grid: (batch); shared: two rows if rows_shared. posteriors: (batch, frames, 2 S + 1), in the order of
+// alpha.
 template <class Scalar>
-__global__ void occupancy(Batch<Scalar> batch, double* memory, float* posteriors, bool rows_shared) {
+__global__ void ComputeOccupancy(Batch<Scalar> batch, double* memory, float* posteriors, bool rows_shared) {
   CTC_SHARED(double, shared);
-  const DeviceUtterance<Scalar> u(batch, blockIdx.x, memory);
+  const DeviceItem<Scalar> u(batch, blockIdx.x, memory);
   const Wide<double> total{u.state.total()[0], static_cast<int64_t>(u.state.total()[1])};
-  if (!(total.m > 0) || is_zero(total)) return;  // unsound, or infeasible
+  if (!(total.m > 0) || IsZero(total)) return;  // invalid, or no alignment
   double* rows = rows_shared ? shared : u.state.rows();
   DeviceRow from{rows, batch.longest_target};
-  DeviceRow to{rows + DeviceState::row_words(batch.longest_target), batch.longest_target};
+  DeviceRow to{rows + DeviceState::RowWords(batch.longest_target), batch.longest_target};
   const Wide<double> zero{1, kZero}, one{1, 0};
   for (int64_t i = threadIdx.x; i <= u.size; i += blockDim.x) {
-    from.set_label(i, zero);  // behind the last frame: certainly in the last blank
+    from.set_label(i, zero);  // after the last frame: the last blank with probability 1
     from.set_blank(i, i == u.size ? one : zero);
     if (i == u.size) to.set_label(i, zero);
   }
   __syncthreads();
   for (int64_t t = u.frames - 1; t >= 0; --t) {
-    const Kept* kept = u.state.kept(t);
+    const PackedWide* alpha = u.state.alpha(t);
     float* row = u.posteriors(posteriors, t);
-    auto posterior = [&](Kept alpha, Wide<double> ending) {
-      return static_cast<float>(alpha.m * ending.m / total.m * pow2<double>(alpha.e + ending.e - total.e));
+    auto posterior = [&](PackedWide prefix, Wide<double> suffix) {
+      return static_cast<float>(prefix.m * suffix.m / total.m * Pow2<double>(prefix.e + suffix.e - total.e));
     };
-    const Wide<double> blank_p = exp_wide(u.log_prob(t, batch.blank));
+    const Wide<double> blank_p = ExpWide(u.LogProb(t, batch.blank));
     for (int64_t i = threadIdx.x; i <= u.size; i += blockDim.x) {
-      const Wide<double> blank_ending = sum(from.blank(i), from.label(i));
-      to.set_blank(i, times(blank_ending, blank_p));
-      row[u.size + i] = posterior(kept[u.size + i], blank_ending);
+      const Wide<double> blank_suffix = Sum(from.blank(i), from.label(i));
+      to.set_blank(i, Multiply(blank_suffix, blank_p));
+      row[u.size + i] = posterior(alpha[u.size + i], blank_suffix);
       if (i == u.size) break;
-      const Wide<double> behind = from.label(i + 1);
-      const Wide<double> leap{behind.m, u.leaps(i + 1) ? behind.e : kZero};
-      const Wide<double> ending = sum(from.label(i), from.blank(i + 1), leap);
-      to.set_label(i, times(ending, exp_wide(u.log_prob(t, u.y[i]))));
-      row[i] = posterior(kept[i], ending);
+      const Wide<double> after = from.label(i + 1);
+      const Wide<double> skip{after.m, u.CanSkip(i + 1) ? after.e : kZero};
+      const Wide<double> suffix = Sum(from.label(i), from.blank(i + 1), skip);
+      to.set_label(i, Multiply(suffix, ExpWide(u.LogProb(t, u.y[i]))));
+      row[i] = posterior(alpha[i], suffix);
     }
-    __syncthreads();  // the row is whole, and the other one is free
+    __syncthreads();  // `to` is complete, `from` is free
     const DeviceRow done = from;
     from = to;
     to = done;
   }
 }
 
-// grid (frames, batch); shared: blockDim doubles. The posteriors of equal labels are added by the thread of
-// the first of them, along the chain of `next`: always in the same order.
+// grid: (frames, batch); shared: blockDim doubles. The thread of the first of several equal labels adds up
+// their posteriors along the chain `next`, so the order of summation is fixed.
 template <class Scalar>
-__global__ void gradient(Batch<Scalar> batch, double* memory, const float* posteriors, const Scalar* upstream,
-                         Scalar* grad, int64_t grad_stride_t, int64_t grad_stride_n) {
+__global__ void ComputeGradient(Batch<Scalar> batch, double* memory, const float* posteriors,
+                                const Scalar* upstream, Scalar* grad, int64_t grad_stride_t,
+                                int64_t grad_stride_n) {
   CTC_SHARED(double, shared);
-  const DeviceUtterance<Scalar> u(batch, blockIdx.y, memory);
+  const DeviceItem<Scalar> u(batch, blockIdx.y, memory);
   const int64_t t = blockIdx.x;
   Scalar* row = grad + t * grad_stride_t + u.n * grad_stride_n;
   const double total_m = u.state.total()[0], total_e = u.state.total()[1];
-  const bool sound = total_m > 0, inside = sound && t < u.frames && total_e >= kZero / 2;
+  const bool valid = total_m > 0, inside = valid && t < u.frames && total_e >= kZero / 2;
   const double weight = upstream[u.n];
-  const bool spoilt = !sound && (t < u.frames || !u.lengths_fit());
-  const Scalar* x = u.scores(t);
+  const bool is_nan = !valid && (t < u.frames || !u.LengthsFit());
+  const Scalar* x = u.row(t);
   const Scalar max = static_cast<Scalar>(u.state.norm(t)[0]),
                log_rest = static_cast<Scalar>(u.state.norm(t)[1]);
   for (int64_t v = threadIdx.x; v < batch.vocabulary; v += blockDim.x) {
-    Scalar value = spoilt ? static_cast<Scalar>(NAN) : 0;
-    if (inside && batch.logits) value = static_cast<Scalar>(weight) * exp_plain((x[v] - max) - log_rest);
+    Scalar value = is_nan ? static_cast<Scalar>(NAN) : 0;
+    if (inside && batch.logits) value = static_cast<Scalar>(weight) * ExpPlain((x[v] - max) - log_rest);
     row[v] = value;
   }
   if (!inside) return;
   const float* occupied = u.posteriors(posteriors, t);
   double blank = 0;
   for (int64_t i = threadIdx.x; i <= u.size; i += blockDim.x) blank += occupied[u.size + i];
-  blank = reduce_block(blank, shared, Add{});  // and the whole row is written
+  blank = ReduceBlock(blank, shared, AddOp{});  // its barriers also complete the row
   if (threadIdx.x == 0) row[batch.blank] -= static_cast<Scalar>(weight * blank);
   for (int64_t i = threadIdx.x; i < u.size; i += blockDim.x) {
     if (!u.state.first()[i]) continue;
@@ -302,6 +305,4 @@ __global__ void gradient(Batch<Scalar> batch, double* memory, const float* poste
   }
 }
 
-}  // namespace ctc
-
-#endif  // CTC_KERNELS_CUH_
+}  // namespace asr::ctc

@@ -1,12 +1,11 @@
-// Probabilities that cannot underflow: m * 2^e, with 1 <= m < 2 and an integer exponent of its own.
+// Probabilities that cannot underflow: m * 2^e with 1 <= m < 2 and a separate integer exponent.
 //
-// The CTC recursions add and multiply probabilities that shrink by a factor each frame. Usually they are done
-// on logarithms, where each sum costs an exp and a log and a long utterance loses digits (a log of -10000
-// leaves float32 three decimals). Here a sum is two shifts of an exponent and an addition, and the relative
-// error of a step is half a unit of the mantissa however small the number is. The exponent stays above kZero;
-// at kZero the number counts as zero.
-#ifndef CTC_WIDE_H_
-#define CTC_WIDE_H_
+// The CTC recursions add and multiply probabilities that shrink by a factor in each frame. They are usually
+// computed in the log domain, where each sum costs an exp and a log and long utterances lose precision (a
+// log-prob of -10000 leaves three decimals in float32). Here a sum takes two exponent shifts and an addition,
+// and the relative error of a step is half a unit in the last place however small the number. Exponents are
+// clamped at kZero, which represents zero.
+#pragma once
 
 #include <cmath>
 #include <cstdint>
@@ -21,15 +20,15 @@
 #define CTC_INLINE inline
 #endif
 
-namespace ctc {
+namespace asr::ctc {
 
-constexpr int kZero = -(1 << 28);  // exponent of zero: twice its depth still fits 32 bits
-// A score above is no logarithm of a probability, nor of anything near one. So no product of 90,000 of them
-// lifts a zero to where it would count.
+constexpr int kZero = -(1 << 28);  // the exponent of zero; twice this value still fits into 32 bits
+// Log-probs above this limit are rejected. The limit keeps a product of up to 90,000 of them from raising a
+// zero into the range of nonzero numbers.
 constexpr double kHighest = 1e3;
 
 template <class Real>
-struct Format;  // the layout of a binary floating-point number, and the constants of its exp()
+struct Format;  // the layout of a floating-point type, and the constants that its exp() needs
 
 template <>
 struct Format<float> {
@@ -51,7 +50,7 @@ template <class Real>
 using Int = typename Format<Real>::Int;
 
 template <class To, class From>
-CTC_INLINE To bits_as(From from) {
+CTC_INLINE To BitCast(From from) {
   static_assert(sizeof(To) == sizeof(From), "a bit cast keeps the size");
   To to;
   std::memcpy(&to, &from, sizeof(to));
@@ -65,48 +64,50 @@ struct Wide {
 };
 
 template <class T>
-CTC_INLINE T larger(T a, T b) {
+CTC_INLINE T Max(T a, T b) {
   return a < b ? b : a;
 }
 
-// 2^k for k <= kBias; exactly 0 below the smallest normal number.
+// 2^k for k <= kBias; 0 below the smallest normal number.
 template <class Real>
-CTC_INLINE Real pow2(Int<Real> k) {
-  const Int<Real> biased = larger<Int<Real>>(k + Format<Real>::kBias, 0);
-  using Bits = std::make_unsigned_t<Int<Real>>;  // shifts out of range are defined; NaN leads to them
-  return bits_as<Real>(static_cast<Bits>(biased) << Format<Real>::kMantissa);
+CTC_INLINE Real Pow2(Int<Real> k) {
+  const Int<Real> biased = Max<Int<Real>>(k + Format<Real>::kBias, 0);
+  using Bits = std::make_unsigned_t<Int<Real>>;  // unsigned, because NaN can cause overflowing shifts
+  return BitCast<Real>(static_cast<Bits>(biased) << Format<Real>::kMantissa);
 }
 
-// m * 2^e for a positive normal m.
+// m * 2^e as a normalised number, for a positive normal m.
 template <class Real>
-CTC_INLINE Wide<Real> normalized(Real m, Int<Real> e) {
+CTC_INLINE Wide<Real> Normalize(Real m, Int<Real> e) {
   constexpr Int<Real> kOne = Int<Real>(Format<Real>::kBias) << Format<Real>::kMantissa;
   constexpr Int<Real> kFraction = (Int<Real>(1) << Format<Real>::kMantissa) - 1;
-  const Int<Real> bits = bits_as<Int<Real>>(m);
+  const Int<Real> bits = BitCast<Int<Real>>(m);
   e += (bits >> Format<Real>::kMantissa) - Format<Real>::kBias;
-  return {bits_as<Real>(static_cast<Int<Real>>((bits & kFraction) | kOne)), larger<Int<Real>>(e, kZero)};
+  return {BitCast<Real>(static_cast<Int<Real>>((bits & kFraction) | kOne)), Max<Int<Real>>(e, kZero)};
 }
 
-// a + b + c, not normalized (1 <= m < 6). Terms more than the format's range below the largest vanish.
+// a + b + c, not normalised (1 <= m < 6). A term vanishes if it is below the largest by more than the range
+// of the format.
 template <class Real>
-CTC_INLINE Wide<Real> sum(Wide<Real> a, Wide<Real> b, Wide<Real> c) {
-  const Int<Real> e = larger(larger(a.e, b.e), c.e);
-  return {a.m * pow2<Real>(a.e - e) + b.m * pow2<Real>(b.e - e) + c.m * pow2<Real>(c.e - e), e};
-}
-
-template <class Real>
-CTC_INLINE Wide<Real> sum(Wide<Real> a, Wide<Real> b) {
-  const Int<Real> e = larger(a.e, b.e);
-  return {a.m * pow2<Real>(a.e - e) + b.m * pow2<Real>(b.e - e), e};
+CTC_INLINE Wide<Real> Sum(Wide<Real> a, Wide<Real> b, Wide<Real> c) {
+  const Int<Real> e = Max(Max(a.e, b.e), c.e);
+  return {a.m * Pow2<Real>(a.e - e) + b.m * Pow2<Real>(b.e - e) + c.m * Pow2<Real>(c.e - e), e};
 }
 
 template <class Real>
-CTC_INLINE Wide<Real> times(Wide<Real> a, Wide<Real> b) {
-  return normalized(a.m * b.m, a.e + b.e);
+CTC_INLINE Wide<Real> Sum(Wide<Real> a, Wide<Real> b) {
+  const Int<Real> e = Max(a.e, b.e);
+  return {a.m * Pow2<Real>(a.e - e) + b.m * Pow2<Real>(b.e - e), e};
 }
 
-// exp(r) for |r| <= ln(2) / 2: Taylor's polynomial to below half a unit of the last place.
-CTC_INLINE float exp_small(float r) {
+template <class Real>
+CTC_INLINE Wide<Real> Multiply(Wide<Real> a, Wide<Real> b) {
+  return Normalize(a.m * b.m, a.e + b.e);
+}
+
+// exp(r) for |r| <= ln(2) / 2: a Taylor polynomial with a truncation error below half a unit in the last
+// place.
+CTC_INLINE float ExpSmall(float r) {
   float y = 1.0f / 5040;
   y = y * r + 1.0f / 720;
   y = y * r + 1.0f / 120;
@@ -117,7 +118,7 @@ CTC_INLINE float exp_small(float r) {
   return y * r + 1.0f;
 }
 
-CTC_INLINE double exp_small(double r) {
+CTC_INLINE double ExpSmall(double r) {
   double y = 1.0 / 6227020800;
   y = y * r + 1.0 / 479001600;
   y = y * r + 1.0 / 39916800;
@@ -134,41 +135,39 @@ CTC_INLINE double exp_small(double r) {
   return y * r + 1.0;
 }
 
-// exp(x) as m * 2^e, not normalized (0.7 < m < 1.5), for |x| < 2^20; the caller clamps. NaN gives a NaN m.
+// exp(x) as m * 2^e, not normalised (0.7 < m < 1.5), for |x| < 2^20; the caller clamps x. NaN gives m = NaN.
 template <class Real>
-CTC_INLINE Wide<Real> exp_split(Real x) {
+CTC_INLINE Wide<Real> ExpSplit(Real x) {
   using F = Format<Real>;
   const Real shifted = x * Real(1.4426950408889634) + F::kRound;
   const Real n = shifted - F::kRound;
-  const Int<Real> e = bits_as<Int<Real>>(shifted) - bits_as<Int<Real>>(F::kRound);
-  return {exp_small(x - n * F::kLn2High - n * F::kLn2Low), e};
+  const Int<Real> e = BitCast<Int<Real>>(shifted) - BitCast<Int<Real>>(F::kRound);
+  return {ExpSmall(x - n * F::kLn2High - n * F::kLn2Low), e};
 }
 
-// exp(x) of a natural log-probability of any size: below -1.8e8 it is zero.
-CTC_INLINE Wide<double> exp_wide(double x) {
+// exp(x) of a natural log-prob of any size; zero below -1.8e8.
+CTC_INLINE Wide<double> ExpWide(double x) {
   constexpr double kLowest = kZero * 0.69314718055994531;
-  const Wide<double> y = exp_split(x < kLowest ? kLowest : x);
-  return normalized(y.m, y.e);
+  const Wide<double> y = ExpSplit(x < kLowest ? kLowest : x);
+  return Normalize(y.m, y.e);
 }
 
-// exp(x) for x <= 0, as a plain number.
+// exp(x) for x <= 0, as an ordinary floating-point number.
 template <class Real>
-CTC_INLINE Real exp_plain(Real x) {
+CTC_INLINE Real ExpPlain(Real x) {
   constexpr Real kLowest = Real(-0.69314718055994531) * Format<Real>::kBias;
-  const Wide<Real> y = exp_split(x < kLowest ? kLowest : x);
-  return y.m * pow2<Real>(y.e);
+  const Wide<Real> y = ExpSplit(x < kLowest ? kLowest : x);
+  return y.m * Pow2<Real>(y.e);
 }
 
 template <class Real>
-CTC_INLINE bool is_zero(Wide<Real> a) {
+CTC_INLINE bool IsZero(Wide<Real> a) {
   return a.e < kZero / 2;
 }
 
 template <class Real>
-CTC_INLINE double log_of(Wide<Real> a) {
+CTC_INLINE double Log(Wide<Real> a) {
   return std::log(static_cast<double>(a.m)) + 0.69314718055994531 * static_cast<double>(a.e);
 }
 
-}  // namespace ctc
-
-#endif  // CTC_WIDE_H_
+}  // namespace asr::ctc

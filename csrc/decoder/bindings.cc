@@ -1,4 +1,4 @@
-// Python module `asr._decoder`; asr/search/decoder.py is its face.
+// Python module `asr._decoder`; asr/search/decoder.py is its Python face.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/numpy.h"
 #include "graph.h"
 #include "lattice.h"
 #include "lazy_graph.h"
@@ -21,111 +22,111 @@
 
 namespace nb = nanobind;
 
+namespace asr::decoder {
 namespace {
 
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Words = nb::ndarray<const uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using LogProbs = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;  // (F, V)
 
-// What a decoder searches. An utterance keeps the graph that it began with.
+// Provides the graph of a decoder. An utterance keeps the graph that it started with.
 class GraphSource {
  public:
   virtual ~GraphSource() = default;
-  virtual std::shared_ptr<const asr::Graph> Get() = 0;
-  virtual const asr::Header& header() const = 0;  // of any of its graphs
+  virtual std::shared_ptr<const Graph> Get() = 0;
+  virtual const Header& header() const = 0;  // the same for all of its graphs
 };
 
-// A graph and the Python buffer it lies in.
+// A graph and the Python buffer that holds it.
 class MappedGraph : public GraphSource {
  public:
   MappedGraph(Bytes bytes, bool check_all)
-      : bytes_(std::move(bytes)),
-        graph_(std::make_shared<asr::Graph>(bytes_.data(), bytes_.size(), check_all)) {}
-  std::shared_ptr<const asr::Graph> Get() override { return graph_; }
-  const asr::Header& header() const override { return graph_->header(); }
+      : bytes_(std::move(bytes)), graph_(std::make_shared<Graph>(bytes_.data(), bytes_.size(), check_all)) {}
+  std::shared_ptr<const Graph> Get() override { return graph_; }
+  const Header& header() const override { return graph_->header(); }
 
  private:
   Bytes bytes_;
-  std::shared_ptr<const asr::Graph> graph_;
+  std::shared_ptr<const Graph> graph_;
 };
 
-// A lexicon, an n-gram, and the Python buffers they lie in.
+// A lexicon, an n-gram model, and the Python buffers that hold them.
 struct MappedLanguage {
   MappedLanguage(Bytes tree, Bytes ngram, const Words& word_of)
       : tree(std::move(tree)),
         ngram(std::move(ngram)),
         language(Join(this->tree, this->ngram, {word_of.data(), word_of.data() + word_of.size()})) {}
-  // Reads all of both.
-  static asr::Language Join(const Bytes& tree, const Bytes& ngram, const std::vector<uint32_t>& word_of) {
+  // Checks both completely.
+  static Language Join(const Bytes& tree, const Bytes& ngram, const std::vector<uint32_t>& word_of) {
     const nb::gil_scoped_release release;
-    return asr::Language(tree.data(), tree.size(), ngram.data(), ngram.size(), word_of);
+    return Language(tree.data(), tree.size(), ngram.data(), ngram.size(), word_of);
   }
   const Bytes tree, ngram;
-  const asr::Language language;
+  const Language language;
 };
 
-// A graph that grows, and is begun anew for the next utterance when it has grown beyond `cache_bytes`, or as
-// far as one utterance may grow it.
+// A graph that is expanded on demand. When it exceeds `cache_bytes`, or has reached the limit for one
+// utterance, the next utterance starts a new graph.
 class DynamicGraph : public GraphSource {
  public:
-  DynamicGraph(const MappedLanguage& language, const std::vector<asr::Slot>& slots, size_t cache_bytes,
-               size_t most_bytes)
+  DynamicGraph(const MappedLanguage& language, const std::vector<Slot>& slots, size_t cache_bytes,
+               size_t max_bytes)
       : vocabulary_(language.language, slots),
         cache_bytes_(cache_bytes),
-        most_bytes_(most_bytes),
-        graph_(std::make_shared<asr::LazyGraph>(vocabulary_, most_bytes_)),
+        max_bytes_(max_bytes),
+        graph_(std::make_shared<LazyGraph>(vocabulary_, max_bytes_)),
         header_(graph_->header()) {}
 
-  std::shared_ptr<const asr::Graph> Get() override {
+  std::shared_ptr<const Graph> Get() override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const asr::LazyGraph::Size size = graph_->size();
+    const LazyGraph::Size size = graph_->size();
     if (size.num_bytes > cache_bytes_ || size.is_full)
-      graph_ = std::make_shared<asr::LazyGraph>(vocabulary_, most_bytes_);
+      graph_ = std::make_shared<LazyGraph>(vocabulary_, max_bytes_);
     return graph_;
   }
-  const asr::Header& header() const override { return header_; }
-  asr::LazyGraph::Size size() {
+  const Header& header() const override { return header_; }
+  LazyGraph::Size size() {
     const nb::gil_scoped_release release;
     const std::lock_guard<std::mutex> lock(mutex_);
     return graph_->size();
   }
 
  private:
-  const asr::Vocabulary vocabulary_;
-  const size_t cache_bytes_, most_bytes_;
+  const Vocabulary vocabulary_;
+  const size_t cache_bytes_, max_bytes_;
   std::mutex mutex_;
-  std::shared_ptr<const asr::LazyGraph> graph_;
-  const asr::Header header_;
+  std::shared_ptr<const LazyGraph> graph_;
+  const Header header_;
 };
 
-// An utterance in progress.
+// An utterance being decoded: its search, and the graph that it started with.
 struct Utterance {
-  Utterance(std::shared_ptr<const asr::Graph> graph, const asr::SearchOptions& options)
+  Utterance(std::shared_ptr<const Graph> graph, const SearchOptions& options)
       : graph(std::move(graph)), search(*this->graph, options) {}
-  std::shared_ptr<const asr::Graph> graph;
-  asr::Search search;
+  std::shared_ptr<const Graph> graph;
+  Search search;
 };
 
-// Any number of threads may decode at once: each takes a search, new or used before, and gives it back. Idle
-// searches keep no graph alive, and are used again while theirs is.
+// Any number of threads may decode at the same time: each takes a search, new or idle, and gives it back.
+// Idle searches do not keep their graph alive; they are reused as long as it exists.
 class Decoder {
  public:
-  Decoder(GraphSource& source, const asr::SearchOptions& options) : source_(source), options_(options) {}
+  Decoder(GraphSource& source, const SearchOptions& options) : source_(source), options_(options) {}
 
-  std::unique_ptr<Utterance> Decode(const LogProbs& log_probs, const asr::Phrases* phrases) {
+  std::unique_ptr<Utterance> Decode(const LogProbs& log_probs, const Phrases* phrases) {
     std::unique_ptr<Utterance> utterance = Take();
     utterance->search.Init(phrases);
     utterance->search.Advance(log_probs.data(), log_probs.shape(0), log_probs.shape(1));
     return utterance;
   }
   void GiveBack(std::unique_ptr<Utterance> utterance) {
-    const std::weak_ptr<const asr::Graph> graph = std::exchange(utterance->graph, nullptr);
+    const std::weak_ptr<const Graph> graph = std::exchange(utterance->graph, nullptr);
     const std::lock_guard<std::mutex> lock(mutex_);
     idle_.push_back({std::move(utterance), graph});
   }
 
-  // An utterance whose frames come in pieces.
-  std::unique_ptr<Utterance> Start(const asr::Phrases* phrases) const {
+  // Starts an utterance whose frames arrive in pieces.
+  std::unique_ptr<Utterance> Start(const Phrases* phrases) const {
     const nb::gil_scoped_release release;
     auto utterance = std::make_unique<Utterance>(source_.Get(), options_);
     utterance->search.Init(phrases);
@@ -135,11 +136,11 @@ class Decoder {
  private:
   struct Idle {
     std::unique_ptr<Utterance> utterance;  // without its graph
-    std::weak_ptr<const asr::Graph> graph;
+    std::weak_ptr<const Graph> graph;
   };
 
   std::unique_ptr<Utterance> Take() {
-    std::shared_ptr<const asr::Graph> graph = source_.Get();
+    std::shared_ptr<const Graph> graph = source_.Get();
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       while (!idle_.empty()) {
@@ -154,86 +155,76 @@ class Decoder {
   }
 
   GraphSource& source_;
-  const asr::SearchOptions options_;
+  const SearchOptions options_;
   std::mutex mutex_;
   std::vector<Idle> idle_;
 };
 
-// The path's alignment as a numpy array, which takes the memory over.
-nb::object Alignment(asr::Path& path) {
-  auto* owned = new std::vector<int32_t>(std::move(path.alignment));
-  nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<int32_t>*>(p); });
-  return nb::cast(nb::ndarray<nb::numpy, int32_t, nb::ndim<1>>(owned->data(), {owned->size()}, owner));
+nb::object ToTuple(Path& path) {
+  return nb::make_tuple(path.labels, path.label_frames, ToNumpy(std::move(path.alignment)), path.cost,
+                        path.complete);
 }
 
-nb::object AsTuple(asr::Path& path) {
-  return nb::make_tuple(path.labels, path.label_frames, Alignment(path), path.cost, path.complete);
-}
-
-nb::object Decode(Decoder& decoder, const LogProbs& log_probs, const asr::Phrases* phrases) {
-  asr::Path path;
+nb::object Decode(Decoder& decoder, const LogProbs& log_probs, const Phrases* phrases) {
+  Path path;
   {
     const nb::gil_scoped_release release;
     auto utterance = decoder.Decode(log_probs, phrases);
-    path = utterance->search.Finalise();
+    path = utterance->search.Finalize();
     decoder.GiveBack(std::move(utterance));
   }
-  return AsTuple(path);
+  return ToTuple(path);
 }
 
-nb::object DecodeLattice(Decoder& decoder, const LogProbs& log_probs, const asr::Phrases* phrases) {
-  asr::Path path;
-  asr::StateLattice lattice;
+nb::object DecodeLattice(Decoder& decoder, const LogProbs& log_probs, const Phrases* phrases) {
+  Path path;
+  StateLattice lattice;
   {
     const nb::gil_scoped_release release;
     auto utterance = decoder.Decode(log_probs, phrases);
-    path = utterance->search.Finalise();
+    path = utterance->search.Finalize();
     lattice = utterance->search.FindLattice();
     decoder.GiveBack(std::move(utterance));
   }
-  return nb::make_tuple(AsTuple(path), std::move(lattice));
+  return nb::make_tuple(ToTuple(path), std::move(lattice));
 }
 
-// Plain structures as bytes, which numpy reads as records.
+// Plain structures as bytes, which numpy reads as structured arrays.
 template <class T>
-nb::bytes AsBytes(const std::vector<T>& records) {
+nb::bytes ToBytes(const std::vector<T>& records) {
   return nb::bytes(records.data(), records.size() * sizeof(T));
 }
 
-asr::WordLattice Determinize(const asr::StateLattice& lattice, float beam, int64_t max_arcs) {
-  const nb::gil_scoped_release release;
-  return asr::Determinize(lattice, beam, max_arcs);
-}
-
 void BindLattices(nb::module_& m) {
-  nb::class_<asr::StateLattice>(m, "StateLattice")
-      .def_ro("num_states", &asr::StateLattice::num_states)
-      .def_ro("num_frames", &asr::StateLattice::num_frames)
-      .def_ro("complete", &asr::StateLattice::complete)
-      .def_ro("beam", &asr::StateLattice::beam)
-      .def_ro("frames", &asr::StateLattice::frames)
-      .def_prop_ro("arcs", [](const asr::StateLattice& x) { return AsBytes(x.arcs); })
-      .def_prop_ro("finals", [](const asr::StateLattice& x) { return AsBytes(x.finals); })
-      .def("determinize", &Determinize, nb::arg("beam"), nb::arg("max_arcs"));
+  nb::class_<StateLattice>(m, "StateLattice")
+      .def_ro("num_states", &StateLattice::num_states)
+      .def_ro("num_frames", &StateLattice::num_frames)
+      .def_ro("complete", &StateLattice::complete)
+      .def_ro("beam", &StateLattice::beam)
+      .def_ro("frames", &StateLattice::frames)
+      .def_prop_ro("arcs", [](const StateLattice& x) { return ToBytes(x.arcs); })
+      .def_prop_ro("finals", [](const StateLattice& x) { return ToBytes(x.finals); })
+      .def("determinize", &Determinize, nb::arg("beam"), nb::arg("max_arcs"),
+           nb::call_guard<nb::gil_scoped_release>());
 
-  nb::class_<asr::WordLattice>(m, "WordLattice")
-      .def_ro("num_states", &asr::WordLattice::num_states)
-      .def_ro("beam", &asr::WordLattice::beam)
-      .def_prop_ro("arcs", [](const asr::WordLattice& x) { return AsBytes(x.arcs); })
-      .def_prop_ro("finals", [](const asr::WordLattice& x) { return AsBytes(x.finals); })
-      .def_prop_ro("tokens", [](const asr::WordLattice& x) { return AsBytes(x.tokens); });
+  nb::class_<WordLattice>(m, "WordLattice")
+      .def_ro("num_states", &WordLattice::num_states)
+      .def_ro("beam", &WordLattice::beam)
+      .def_prop_ro("arcs", [](const WordLattice& x) { return ToBytes(x.arcs); })
+      .def_prop_ro("finals", [](const WordLattice& x) { return ToBytes(x.finals); })
+      .def_prop_ro("tokens", [](const WordLattice& x) { return ToBytes(x.tokens); });
 }
 
 void BindSearch(nb::module_& m) {
-  nb::class_<asr::Phrases>(m, "Phrases")
+  nb::class_<Phrases>(m, "Phrases")
       .def("__init__",
-           [](asr::Phrases* self, const std::vector<std::pair<std::vector<int32_t>, float>>& phrases,
+           [](Phrases* self, const std::vector<std::pair<std::vector<int32_t>, float>>& phrases,
               int32_t max_label) {
-             std::vector<asr::Phrases::Phrase> list;
+             std::vector<Phrases::Phrase> list;
              for (const auto& [words, boost] : phrases) list.push_back({words, boost});
-             new (self) asr::Phrases(list, max_label);
+             new (self) Phrases(list, max_label);
            })
-      .def_prop_ro("num_states", &asr::Phrases::num_states);
+      .def_prop_ro("num_states", &Phrases::num_states);
 
   nb::class_<Decoder>(m, "Decoder")
       .def(
@@ -262,13 +253,13 @@ void BindSearch(nb::module_& m) {
           nb::arg("log_probs"))
       .def("partial",
            [](const Utterance& self) {
-             asr::Partial partial = self.search.FindPartial();
-             return nb::make_tuple(AsTuple(partial.path), partial.num_stable, partial.final_cost);
+             Partial partial = self.search.FindPartial();
+             return nb::make_tuple(ToTuple(partial.path), partial.num_stable, partial.final_cost);
            })
       .def("finish",
            [](const Utterance& self) {
-             asr::Path path = self.search.Finalise();
-             return AsTuple(path);
+             Path path = self.search.Finalize();
+             return ToTuple(path);
            })
       .def("lattice", [](const Utterance& self) { return self.search.FindLattice(); });
 }
@@ -288,20 +279,20 @@ void BindGraphs(nb::module_& m) {
       .def(nb::init<Bytes, Bytes, const Words&>(), nb::arg("tree"), nb::arg("ngram"), nb::arg("word_of"));
 
   using Members = std::vector<std::tuple<std::vector<int32_t>, int32_t, float>>;  // labels, word, cost
-  using Slots = std::vector<std::pair<int64_t, Members>>;                         // as asr::Slot
+  using Slots = std::vector<std::pair<int64_t, Members>>;                         // as Slot
   nb::class_<DynamicGraph, GraphSource>(m, "DynamicGraph")
       .def(
           "__init__",
           [](DynamicGraph* self, const MappedLanguage& language, const Slots& slots, size_t cache_bytes,
-             size_t most_bytes) {
+             size_t max_bytes) {
             const nb::gil_scoped_release release;
-            std::vector<asr::Slot> list;
+            std::vector<Slot> list;
             for (const auto& [word, members] : slots) {
               list.push_back({word, {}});
               for (const auto& [labels, label, member_cost] : members)
                 list.back().members.push_back({labels, label, member_cost});
             }
-            new (self) DynamicGraph(language, list, cache_bytes, most_bytes);
+            new (self) DynamicGraph(language, list, cache_bytes, max_bytes);
           },
           nb::keep_alive<1, 2>(), nb::arg("language"), nb::arg("slots"), nb::arg("cache_bytes"),
           nb::arg("most_bytes"))
@@ -311,10 +302,11 @@ void BindGraphs(nb::module_& m) {
 }
 
 }  // namespace
+}  // namespace asr::decoder
 
 NB_MODULE(_decoder, m) {
-  m.doc() = "WFST beam search over a memory-mapped graph, or one that grows as it is searched.";
-  BindGraphs(m);
-  BindSearch(m);
-  BindLattices(m);
+  m.doc() = "WFST beam search over a memory-mapped graph, or over one that is expanded on demand.";
+  asr::decoder::BindGraphs(m);
+  asr::decoder::BindSearch(m);
+  asr::decoder::BindLattices(m);
 }

@@ -1,14 +1,13 @@
 // Determinisation of a lattice over its words, after Povey et al., "Generating exact lattices in the WFST
 // framework" (2012): best first, with the alignments carried along as strings.
 //
-// A state of the result is a set of elements: a state of the input that can be reached by one word sequence,
-// with the cost and the tokens by which its cheapest path goes beyond what the arcs of the result have told
-// so far. Sets are made canonical - the least cost and the common beginning of the tokens go onto the arc
-// that leads to them - so that equal futures meet in one state. Only elements count that have an arc with a
-// word, or an end; the others are passed through.
+// A state of the result is a set of elements: the states of the input that one word sequence reaches, each
+// with its residual, which is the cost and the tokens of its cheapest path beyond those on the arcs of the
+// result. Sets are normalised: the lowest cost and the common prefix of the tokens move to the incoming arc,
+// so that equal sets become one state. A set holds only input states that are final or have an arc with a
+// word; the others are passed through.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
 #include <numeric>
 #include <queue>
@@ -17,18 +16,18 @@
 #include <utility>
 #include <vector>
 
+#include "costs.h"
 #include "lattice.h"
 
-namespace asr {
+namespace asr::decoder {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-// Elements of all sets to an arc of the result, beyond which memory counts as full.
-constexpr int64_t kElementsToArc = 8;
-// Costs of sets are equal that agree to this many parts of one: far above rounding, far below what matters.
+// Memory limit: the number of elements in all sets per arc of the result.
+constexpr int64_t kElementsPerArc = 8;
+// Costs are compared in steps of 1 / kGrid: far above rounding errors, far below relevant differences.
 constexpr double kGrid = 1024;
 
-// Sequences of tokens as a tree: a string is its last node, equal strings are one node.
+// Token strings as a tree: a string is identified by its last node; equal strings have the same node.
 class StringTree {
  public:
   StringTree() : nodes_(1) {}
@@ -43,7 +42,7 @@ class StringTree {
     while (a != b) (nodes_[a].length < nodes_[b].length ? b : a) = Shorter(a, b);
     return a;
   }
-  // The tokens of `string` after its first `begin`.
+  // The tokens of `string` from position `begin`.
   std::vector<int32_t> Tokens(int32_t string, int32_t begin) const {
     std::vector<int32_t> tokens;
     for (; Length(string) > begin; string = nodes_[string].previous) tokens.push_back(nodes_[string].token);
@@ -84,9 +83,9 @@ struct Element {
 
 using Subset = std::vector<Element>;  // ascending states
 
-// A word that leads from a state of the result to a set, whose costs still count from that state.
+// A word that leads from a state of the result to a set that has not been normalised.
 struct Task {
-  double priority;  // cost of the best whole path through it
+  double priority;  // cost of the best complete path through it
   int32_t from;
   int32_t word;
   Subset reached;
@@ -114,7 +113,7 @@ class Determinizer {
     Weight weight;
     std::vector<int32_t> tokens;
   };
-  struct Sooner {
+  struct CostsMore {
     bool operator()(const Task& a, const Task& b) const { return a.priority > b.priority; }
   };
 
@@ -134,14 +133,14 @@ class Determinizer {
   std::vector<Weight> final_;
   std::vector<bool> is_final_, has_words_;
   std::vector<double> to_end_;  // cost of the cheapest path from each input state to an end
-  double best_ = 0;             // of the whole lattice
-  int64_t num_elements_ = 0;    // of the sets of all states and tasks
+  double best_ = 0;             // cost of the best path of the lattice
+  int64_t num_elements_ = 0;    // in the sets of all states and tasks
   StringTree strings_;
   std::vector<State> states_;
   std::vector<std::vector<OutArc>> arcs_;            // of each state
-  std::vector<OutArc> finals_;                       // of each state; no end: to = -1
-  std::map<std::vector<int64_t>, int32_t> numbers_;  // a set in whole numbers -> its state
-  std::priority_queue<Task, std::vector<Task>, Sooner> tasks_;
+  std::vector<OutArc> finals_;                       // of each state; to = -1: not final
+  std::map<std::vector<int64_t>, int32_t> numbers_;  // a set with rounded costs -> its state
+  std::priority_queue<Task, std::vector<Task>, CostsMore> tasks_;
 };
 
 void Determinizer::Index() {
@@ -177,14 +176,15 @@ void Determinizer::Improve(std::map<int32_t, Element>* best, const Element& elem
   const auto [place, is_new] = best->try_emplace(element.state, element);
   if (is_new) return;
   Element& old = place->second;
-  // Of paths at one cost the one with the smaller string, so that the result is the same on every run.
+  // Of paths with equal cost the one with the smaller string, so that the result is the same on every run.
   if (std::make_pair(element.weight.sum(), element.string) < std::make_pair(old.weight.sum(), old.string))
     old = element;
 }
 
-// All states that arcs without a word lead to, from a set reached at `cost`; those without a future left out.
+// The closure of a set reached at `cost` over arcs without a word, without states that are not final and have
+// no words.
 Subset Determinizer::Close(const Subset& reached, double cost) {
-  std::map<int32_t, Element> open;  // by state, that is in an order in which arcs lead onwards
+  std::map<int32_t, Element> open;  // by state, which is topological order
   for (const Element& element : reached) open.emplace(element.state, element);
   Subset closed;
   while (!open.empty()) {
@@ -204,7 +204,7 @@ Subset Determinizer::Close(const Subset& reached, double cost) {
   return closed;
 }
 
-// Takes the least cost and the common beginning off all elements and returns them.
+// Subtracts the lowest cost and removes the common prefix from all elements; returns both.
 Element Determinizer::Normalize(Subset* subset) {
   const auto least = std::min_element(subset->begin(), subset->end(), [](const Element& a, const Element& b) {
     return a.weight.sum() < b.weight.sum();
@@ -220,7 +220,7 @@ Element Determinizer::Normalize(Subset* subset) {
   return common;
 }
 
-// The number of the set's state, a new one if need be.
+// The number of the state of a set; adds the state if it is new.
 int32_t Determinizer::FindState(Subset subset, double cost) {
   std::vector<int64_t> key;
   for (const Element& element : subset) {
@@ -236,7 +236,7 @@ int32_t Determinizer::FindState(Subset subset, double cost) {
   return number->second;
 }
 
-// Finds how a new state ends, and the tasks that lead on from it.
+// Finds the final cost of a new state and the tasks that lead on from it.
 void Determinizer::Expand(int32_t number) {
   const State& state = states_[number];
   double best_end = kInfinity;
@@ -275,22 +275,22 @@ void Determinizer::Expand(int32_t number) {
   }
 }
 
-// Best first: so a state is found by its cheapest path first, and to stop is to shrink the beam.
+// Best first: each state is first reached on its cheapest path, and stopping early amounts to a smaller beam.
 WordLattice Determinizer::Run(int64_t max_arcs) {
   double reached = beam_ - kLatticeRounding;
   if (best_ < kInfinity) {
     Subset start = Close({{0, 0, {}}}, 0);
-    // Nothing leads to the start, so it keeps its costs and tokens.
+    // No arc leads to the start state, so its set is not normalised.
     FindState(std::move(start), 0);
     for (int64_t num_arcs = 0; !tasks_.empty(); ++num_arcs) {
       const Task task = tasks_.top();
       tasks_.pop();
-      if (num_arcs == max_arcs || num_elements_ > kElementsToArc * max_arcs) {
+      if (num_arcs == max_arcs || num_elements_ > kElementsPerArc * max_arcs) {
         reached = task.priority - best_;
         break;
       }
       Subset subset = Close(task.reached, states_[task.from].cost);
-      if (subset.empty()) continue;  // by rounding, at the very edge of the beam
+      if (subset.empty()) continue;  // rounding at the edge of the beam
       const Element common = Normalize(&subset);
       const int32_t to = FindState(std::move(subset), states_[task.from].cost + common.weight.sum());
       arcs_[task.from].push_back({to, task.word, common.weight, strings_.Tokens(common.string, 0)});
@@ -301,7 +301,7 @@ WordLattice Determinizer::Run(int64_t max_arcs) {
   return lattice;
 }
 
-// The states that lie on a path to an end, in an order in which arcs lead upwards.
+// The states on complete paths, in topological order.
 WordLattice Determinizer::Order() const {
   const size_t n = states_.size();
   std::vector<int32_t> num_before(n, 0), order, numbers(n, -1);
@@ -345,7 +345,8 @@ WordLattice Determinizer::Order() const {
 }  // namespace
 
 WordLattice Determinize(const StateLattice& lattice, float beam, int64_t max_arcs) {
-  // In a long utterance with many paths of like cost, room may run out before one of them reaches the end.
+  // In a long utterance with many paths of similar cost, the limit may be reached before any path is
+  // complete. Then the beam shrinks until one is.
   WordLattice words = Determinizer(lattice, beam).Run(max_arcs);
   for (int round = 0; words.num_states == 0 && lattice.num_states > 0 && round < 12; ++round) {
     beam = round < 11 ? std::min(beam, 16.0f) / 2 : 0.0f;
@@ -355,4 +356,4 @@ WordLattice Determinize(const StateLattice& lattice, float beam, int64_t max_arc
   return words;
 }
 
-}  // namespace asr
+}  // namespace asr::decoder

@@ -1,17 +1,15 @@
-// A decoding graph (WFST) in the memory layout of `graph.bin`, read where it lies: nothing is parsed or
-// copied.
+// A decoding graph (WFST) in the memory layout of `graph.bin`, used in place: nothing is parsed or copied.
 //
-// graph.bin, little-endian, version 1 (asr/graph/pack.py writes it):
+// graph.bin, little-endian, version 1 (written by asr/graph/pack.py):
 //
-//   offset              bytes             what
+//   offset              bytes             content
 //   0                   64                Header
 //   64                  16 * num_states   State[num_states]
 //   64+16*num_states    16 * num_arcs     Arc[num_arcs]
 //
-// The arcs of state s are arcs[arc_begin, arc_begin + num_emitting + num_epsilon): the emitting ones first,
-// sorted by input label, then the epsilon ones. The ranges of successive states follow each other without a
-// gap. Costs are negative natural logs. Input label k + 1 is token k of the net, so 1 is the CTC blank; 0 is
-// epsilon.
+// The arcs of a state are arcs[arc_begin, arc_begin + num_emitting + num_epsilon): first the emitting arcs,
+// sorted by input label, then the epsilon arcs. The ranges of successive states are adjacent. Costs are
+// negative natural logs. Input label k + 1 is token k of the net, so 1 is the CTC blank; 0 is epsilon.
 #pragma once
 
 #include <atomic>
@@ -19,11 +17,11 @@
 #include <cstdint>
 #include <memory>
 
-namespace asr {
+namespace asr::decoder {
 
 constexpr int32_t kEpsilonLabel = 0;
 constexpr int32_t kBlankLabel = 1;
-constexpr int32_t kMaxLabel = 1 << 30;  // of input labels: contexts and steps of the search count beyond it
+constexpr int32_t kMaxLabel = 1 << 30;  // largest valid input label: the search needs numbers above it
 
 struct Header {
   char magic[8];        // "asrgraph"
@@ -31,10 +29,10 @@ struct Header {
   uint32_t num_states;  // at least 1
   uint32_t num_arcs;
   uint32_t start;      // state
-  int32_t max_ilabel;  // largest input label, 0 when there are no emitting arcs
+  int32_t max_ilabel;  // largest input label, 0 if there are no emitting arcs
   int32_t max_olabel;
-  uint64_t num_bytes;    // of the whole graph, this header included
-  uint32_t is_implicit;  // 1: LG, which holds no CTC topology and no blanks; the search adds them
+  uint64_t num_bytes;    // of the whole graph, including this header
+  uint32_t is_implicit;  // 1: LG without CTC topology and blanks; the search adds them
   uint8_t reserved[20];
 };
 
@@ -54,25 +52,25 @@ struct Arc {
 
 static_assert(sizeof(Header) == 64 && sizeof(State) == 16 && sizeof(Arc) == 16, "the layout of graph.bin");
 
-// A graph, shared freely by threads. It lies in memory of the caller, which outlives it; or in its own, where
-// a LazyGraph grows it.
+// A graph, shared by threads. It is in memory of the caller, or in memory of its own (LazyGraph).
 class Graph {
  public:
-  // `data` is aligned to 4 bytes. Throws std::invalid_argument saying what is wrong where: in the header, and
-  // with `check_all` anywhere. Without it a graph of any size opens at once, and who walks it calls Check for
-  // each state before looking at its arcs.
+  // `data` is aligned to 4 bytes, belongs to the caller and outlives this object. Throws
+  // std::invalid_argument, naming the fault, if the header is damaged or, with `check_all`, any state is.
+  // Without `check_all` a graph of any size opens at once; the search then calls Check for each state before
+  // it reads the arcs.
   Graph(const void* data, size_t num_bytes, bool check_all);
   virtual ~Graph() = default;
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
 
-  // Throws std::invalid_argument unless the state's arcs, labels and costs are as they should be. `state` is
-  // the start, or an arc of a checked state leads there.
+  // Throws std::invalid_argument if the arcs, labels or costs of the state are invalid. `state` must be the
+  // start state or the destination of an arc of a checked state.
   void Check(int32_t state) const {
     if (is_checked_ != nullptr && is_checked_[state].load(std::memory_order_acquire) == 0) CheckState(state);
   }
 
-  // Asks for the memory of a state.
+  // Prefetches the memory of a state.
   void Prefetch(int32_t state) const {
     __builtin_prefetch(&states_[state]);
     if (is_checked_ != nullptr) __builtin_prefetch(&is_checked_[state]);
@@ -90,13 +88,13 @@ class Graph {
   const Header* header_ = nullptr;
   const State* states_ = nullptr;
   const Arc* arcs_ = nullptr;
-  const std::atomic<uint8_t>* is_checked_ = nullptr;  // of each state; null: all are
+  const std::atomic<uint8_t>* is_checked_ = nullptr;  // one per state; null: all are checked
 
  private:
   virtual void CheckState(int32_t state) const;
 
-  // Threads may check a state twice, and find the same.
+  // Two threads may check the same state; they get the same result.
   std::unique_ptr<std::atomic<uint8_t>[]> own_marks_;
 };
 
-}  // namespace asr
+}  // namespace asr::decoder

@@ -1,5 +1,5 @@
-// A lexicon and an n-gram joined by their words: which spellings follow which history. Neither is changed or
-// copied.
+// A lexicon and an n-gram model joined by their words: which spellings can follow which history. Neither is
+// changed or copied.
 #pragma once
 
 #include <cstddef>
@@ -9,27 +9,29 @@
 #include "ngram.h"
 #include "tree.h"
 
-namespace asr {
+namespace asr::decoder {
 
+// Immutable; shared by threads.
 class Language {
  public:
-  // The bytes of tree.bin and lm.ngram belong to the caller and outlive it. `word_of` maps each word of the
-  // n-gram to one of the tree, or to 0. Throws std::invalid_argument for bytes that are damaged and for words
-  // out of range.
+  // The bytes of tree.bin and lm.ngram belong to the caller and outlive this object. `word_of` maps each word
+  // of the n-gram model to a word of the tree, or to 0. Throws std::invalid_argument if the bytes are damaged
+  // or a word is out of range.
   Language(const void* tree, size_t tree_bytes, const void* ngram, size_t ngram_bytes,
            const std::vector<uint32_t>& word_of);
 
   const Tree& tree() const { return tree_; }
   const Ngram& ngram() const { return ngram_; }
-  // The spellings of a word of the n-gram.
+  // The spellings of a word of the n-gram model.
   const uint32_t* begin(uint32_t word) const { return spelled_.data() + spelled_begin_[word]; }
   const uint32_t* end(uint32_t word) const { return spelled_.data() + spelled_begin_[word + 1]; }
 
  private:
   const Tree tree_;
   const Ngram ngram_;
-  std::vector<uint32_t> spelled_begin_;  // of each word of the n-gram, in spelled_; and their end
-  std::vector<uint32_t> spelled_;        // spellings of the tree
+  std::vector<uint32_t>
+      spelled_begin_;              // where each word of the n-gram model begins in spelled_; and the end
+  std::vector<uint32_t> spelled_;  // spellings of the tree
 };
 
-}  // namespace asr
+}  // namespace asr::decoder

@@ -1,41 +1,42 @@
-// Lattices: many paths of one utterance in one acyclic graph.
+// Lattices: acyclic graphs of the best paths of one utterance.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-namespace asr {
+namespace asr::decoder {
 
-// What rounding may add to a path's cost; paths so near the lattice beam are kept.
+// Tolerance for rounding errors in the cost of a path: pruning widens the lattice beam by this much.
 constexpr float kLatticeRounding = 1e-4f;
 
-// What a search kept: an arc for each step. Arcs lead from lower to higher states and lie in the order of
-// their sources; state 0 is the start.
+// The lattice of a search: one arc per step. Arcs lead from lower to higher states and are sorted by source
+// state; state 0 is the start state.
 struct StateLattice {
   struct Arc {
     int32_t from;
     int32_t to;
-    int32_t ilabel;  // token of the net + 1, or 0 where no frame passes
+    int32_t ilabel;  // token of the net + 1, or 0 (epsilon) if the step consumes no frame
     int32_t olabel;  // word, or 0
-    float graph;     // cost of the graph, penalties and boosts
-    float acoustic;  // cost of the frame
+    float graph;     // graph cost, penalties and boosts
+    float acoustic;  // acoustic cost of the frame
   };
   struct Final {
     int32_t state;
     float graph;
-    float acoustic;  // of frames that were passed over at the end
+    float acoustic;  // of frames skipped at the end
   };
   int32_t num_states = 0;
   std::vector<Arc> arcs;
   std::vector<Final> finals;
-  std::vector<int32_t> frames;  // frame of each emitting step of a path
+  std::vector<int32_t> frames;  // the frame of each emitting step of a path
   int64_t num_frames = 0;
-  bool complete = false;  // its ends are final states
-  float beam = 0;         // its paths are those within; smaller than asked for when there were too many links
+  bool complete = false;  // paths end in final states
+  float beam = 0;         // all paths within it are present; below the requested one if memory was short
 };
 
-// Every word sequence once, on its cheapest path. Deterministic: the arcs that leave a state have different
-// words. Arcs lead from lower to higher states and lie in the order of their sources; state 0 is the start.
+// A lattice with each word sequence once, on its cheapest path. Deterministic: the arcs that leave a state
+// have different words. Arcs lead from lower to higher states and are sorted by source state; state 0 is the
+// start state.
 struct WordLattice {
   struct Arc {
     int32_t from;
@@ -43,23 +44,23 @@ struct WordLattice {
     int32_t word;
     float graph;
     float acoustic;
-    uint32_t tokens_end;  // in `tokens`; they begin where those of the arc before end
+    uint32_t tokens_end;  // in `tokens`; they begin where those of the previous arc end
   };
   struct Final {
     int32_t state;
     float graph;
     float acoustic;
-    uint32_t tokens_end;  // as above, after those of the arcs
+    uint32_t tokens_end;  // as above; they follow those of the arcs
   };
   int32_t num_states = 0;
   std::vector<Arc> arcs;
   std::vector<Final> finals;
-  std::vector<int32_t> tokens;  // of the net, one a searched frame: the alignment
-  float beam = 0;               // the paths are those within it; smaller than asked for when memory ran out
+  std::vector<int32_t> tokens;  // the alignment: one token of the net per searched frame
+  float beam = 0;               // all paths within it are present; below the requested one at a limit
 };
 
-// Determinises over words. `beam` is the cost above the best beyond which paths go; where more than
-// `max_arcs` arcs are looked at, or memory in no proportion to so many is needed, it shrinks.
+// Determinises over words. Paths whose cost is more than `beam` above the best are dropped. The beam shrinks
+// if more than `max_arcs` arcs would be needed, or memory out of proportion to that number.
 WordLattice Determinize(const StateLattice& lattice, float beam, int64_t max_arcs);
 
-}  // namespace asr
+}  // namespace asr::decoder

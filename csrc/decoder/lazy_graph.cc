@@ -1,28 +1,28 @@
 #include "lazy_graph.h"
 
 #include <algorithm>
-#include <limits>
 #include <stdexcept>
 #include <string>
 
-namespace asr {
+#include "costs.h"
+
+namespace asr::decoder {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-// Of any graph, so that its states and arcs can be numbered: 2^30 arcs of 16 bytes.
-constexpr size_t kMostBytes = size_t{1} << 34;
-// In the place of a tail's joint, these make the keys of joints and of ends of words.
+// Limit for every graph, so that states and arcs can be numbered: 2^30 arcs of 16 bytes.
+constexpr size_t kMaxBytes = size_t{1} << 34;
+// In place of a tail's joint, these mark the keys of joints and of word ends.
 constexpr uint64_t kJointKey = 0x80000000u;
 constexpr uint64_t kWordEndKey = 0x80000001u;
 
 }  // namespace
 
-LazyGraph::LazyGraph(const Vocabulary& vocabulary, size_t most_bytes)
+LazyGraph::LazyGraph(const Vocabulary& vocabulary, size_t max_bytes)
     : vocabulary_(vocabulary),
-      most_bytes_(std::min(most_bytes, kMostBytes)),
-      own_states_(most_bytes_ / kStateBytes + 1),
-      own_arcs_(most_bytes_ / sizeof(Arc) + 1),
-      is_grown_(most_bytes_ / kStateBytes + 1) {
+      max_bytes_(std::min(max_bytes, kMaxBytes)),
+      own_states_(max_bytes_ / kStateBytes + 1),
+      own_arcs_(max_bytes_ / sizeof(Arc) + 1),
+      is_grown_(max_bytes_ / kStateBytes + 1) {
   own_header_.is_implicit = 1;
   own_header_.max_ilabel = vocabulary.max_ilabel();
   own_header_.max_olabel = vocabulary.max_olabel();
@@ -43,15 +43,15 @@ size_t LazyGraph::NumBytes() const {
          num_leaves_ * sizeof(Leaf) + numbers_.NumBytes() + context_numbers_.NumBytes();
 }
 
-// Throws where so many more are too many.
-void LazyGraph::Demand(size_t num_bytes) const {
-  if (NumBytes() + num_bytes > most_bytes_) Refuse();
+// Throws if `num_bytes` more would exceed the limit.
+void LazyGraph::RequireBytes(size_t num_bytes) const {
+  if (NumBytes() + num_bytes > max_bytes_) Refuse();
 }
 
 void LazyGraph::Refuse() const {
-  throw std::invalid_argument("the dynamic graph can grow no further than its " +
-                              std::to_string(most_bytes_ >> 20) +
-                              " MB for one utterance; decode it in shorter pieces, or with a smaller beam");
+  throw std::invalid_argument("the dynamic graph has reached its limit of " +
+                              std::to_string(max_bytes_ >> 20) +
+                              " MB for one utterance; decode shorter pieces or use a smaller beam");
 }
 
 void LazyGraph::CheckState(int32_t state) const {
@@ -61,7 +61,7 @@ void LazyGraph::CheckState(int32_t state) const {
 
 void LazyGraph::Grow(int32_t state) {
   if (is_full_) Refuse();
-  is_full_ = true;  // until all is done: no search is led to what was grown in part
+  is_full_ = true;  // until the state is complete: if this throws, no search sees a part of it
   grown_.clear();
   const Origin origin = origins_[state];
   float final_cost = kInfinity;
@@ -91,7 +91,7 @@ void LazyGraph::Grow(int32_t state) {
       break;
     }
   }
-  Demand(grown_.size() * sizeof(Arc));
+  RequireBytes(grown_.size() * sizeof(Arc));
   const size_t arc_begin = own_arcs_.size();
   own_arcs_.Grow(grown_.size());
   uint32_t num_epsilon = 0;
@@ -105,12 +105,12 @@ void LazyGraph::Grow(int32_t state) {
   is_full_ = false;
 }
 
-// Epsilon arcs come last.
+// Adds the epsilon arcs last.
 void LazyGraph::GrowJoint(int32_t state, const Origin& origin) {
   if (contexts_[origin.context].leaves == nullptr) {
     const uint32_t history = contexts_[origin.context].history;
     Leaves leaves = vocabulary_.AfterHistory(history);
-    Demand(leaves.size() * sizeof(Leaf));
+    RequireBytes(leaves.size() * sizeof(Leaf));
     num_leaves_ += leaves.size();
     contexts_[origin.context].leaves = &leaves_.emplace(history, std::move(leaves)).first->second;
   }
@@ -118,7 +118,7 @@ void LazyGraph::GrowJoint(int32_t state, const Origin& origin) {
   const auto num_leaves = static_cast<uint32_t>(context.leaves->size()) - 1;
   const Origin whole = {Kind::kNode, origin.context, 0, num_leaves, 0};
   if (context.is_slot) {
-    GrowRange(context, whole, CostOf(*context.leaves, 0, num_leaves));  // paid on the way in
+    GrowRange(context, whole, CostOf(*context.leaves, 0, num_leaves));  // paid on entering the slot
     return;
   }
   if (const int32_t silence = vocabulary_.tree().silence(); silence != 0) AddArc(silence, 0, 0.0f, state);
@@ -129,8 +129,8 @@ void LazyGraph::GrowJoint(int32_t state, const Origin& origin) {
     AddArc(kEpsilonLabel, 0, opening.cost, Joint(SlotContext(opening.slot, opening.next)));
 }
 
-// The arcs to the children of a range of leaves, on the way to which `spent` has been paid.
-void LazyGraph::GrowRange(const Context& context, const Origin& range, float spent) {
+// Adds the arcs to the children of a range of leaves. `paid` is the part of their costs paid before.
+void LazyGraph::GrowRange(const Context& context, const Origin& range, float paid) {
   const Leaves& leaves = *context.leaves;
   const uint32_t depth = range.depth;
   const bool has_separator = vocabulary_.tree().separator() != 0;
@@ -144,16 +144,16 @@ void LazyGraph::GrowRange(const Context& context, const Origin& range, float spe
       const uint32_t history = context.is_slot ? context.history : leaf.next;
       int32_t next = has_separator ? WordEnd(history) : Joint(HistoryContext(history));
       if (!ends) next = Tail(vocabulary_.suffix(leaf.spelling, depth + 1), next);
-      AddArc(label, static_cast<int32_t>(vocabulary_.word(leaf.spelling)), leaf.cost - spent, next);
+      AddArc(label, static_cast<int32_t>(vocabulary_.word(leaf.spelling)), leaf.cost - paid, next);
     }
     if (begin == end) continue;
     const int32_t node = NewState({Kind::kNode, range.context, begin, end, depth + 1});
-    AddArc(label, 0, CostOf(leaves, begin, end) - spent, node);
+    AddArc(label, 0, CostOf(leaves, begin, end) - paid, node);
     begin = end;
   }
 }
 
-// The first leaf from `begin` on whose label at `depth` is another: steps that double, then halve.
+// The end of the run of leaves from `begin` with the same label at `depth`: galloping, then binary search.
 uint32_t LazyGraph::EndOfRun(const Leaves& leaves, uint32_t begin, uint32_t end, uint32_t depth) const {
   const int32_t label = vocabulary_.label(leaves[begin].spelling, depth);
   const auto is_other = [&](uint32_t i) { return vocabulary_.label(leaves[i].spelling, depth) != label; };
@@ -171,14 +171,14 @@ uint32_t LazyGraph::EndOfRun(const Leaves& leaves, uint32_t begin, uint32_t end,
 }
 
 int32_t LazyGraph::NewState(const Origin& origin) {
-  Demand(kStateBytes);
+  RequireBytes(kStateBytes);
   origins_.push_back(origin);
   own_states_.Grow(1);
   is_grown_.Grow(1);
   return static_cast<int32_t>(origins_.size()) - 1;
 }
 
-// The state first and then its key, which never names a state that there is not.
+// Adds the state before its key, so that a key never refers to a missing state if adding throws.
 int32_t LazyGraph::Find(uint64_t key, const Origin& origin) {
   if (const uint32_t* number = numbers_.Find(key)) return static_cast<int32_t>(*number);
   const int32_t state = NewState(origin);
@@ -215,4 +215,4 @@ uint32_t LazyGraph::FindContext(uint64_t key, const Context& context) {
   return static_cast<uint32_t>(contexts_.size()) - 1;
 }
 
-}  // namespace asr
+}  // namespace asr::decoder

@@ -1,22 +1,20 @@
-// det(L o G), grown where a search goes: the graph that asr/graph/expand.py compiles whole, state by state
-// when it is first reached, in the layout that the search walks anyway. A state's arcs, costs and labels are
-// the same; words that end alike share the way to their end, as after minimization.
+// det(L o G), expanded on demand: the graph that asr/graph/expand.py compiles as a whole, expanded state by
+// state when a search first reaches it, in the memory layout of Graph. Arcs, costs and labels are the same;
+// words with the same ending share the states of that ending, as after minimisation.
 //
-// Three kinds of states, each known by its origin until it is grown:
+// There are three kinds of states. Until a state is expanded, only its origin is stored:
 //
-// - a joint, where words begin after a history: the tree of the words that the n-gram lists there, a back-off
-// arc to
-//   the shorter history, an epsilon arc into each slot. With a separator a word ends in a joint of its own,
-//   which the separator leaves.
-// - a node of that tree: a range of leaves that begin alike. Its arcs cost the log-sum of the leaves below
-// less that
-//   of the node, so that a word's cost is paid as early as it is known.
-// - a tail, where one word is left: a suffix, and the joint behind it.
+// - A joint, where words begin after a history: the tree of the words that the n-gram model lists there, a
+//   back-off arc to the shorter history, and an epsilon arc into each slot. With a separator, a word ends in
+//   a state of its own, which the separator leaves.
+// - A node of that tree: a range of leaves with a common prefix. An arc costs the log-sum of the leaves below
+//   it minus that of the leaves of the node, so that the cost of a word is applied as early as possible.
+// - A tail, where only one word is left: a suffix and the joint after it.
 //
-// Threads share it: a state is grown under a lock, and searched without once it is. What is grown stays while
-// the graph does, and an utterance keeps the graph that it began with, so a stream that never ends grows it
-// up to its limit. There, or where memory ends, it is full for good: what is grown can still be searched, and
-// a search that needs more is refused.
+// Threads share the graph: a state is expanded under a lock and then searched without one. Expanded states
+// stay as long as the graph, and an utterance keeps the graph that it started with, so an endless stream
+// grows the graph up to its limit. At the limit, or if memory runs out, the graph is marked full and never
+// grows again: its expanded states can still be searched, and a search that needs others is refused.
 #pragma once
 
 #include <atomic>
@@ -30,26 +28,27 @@
 #include "reserved.h"
 #include "vocabulary.h"
 
-namespace asr {
+namespace asr::decoder {
 
 class LazyGraph : public Graph {
  public:
-  // `vocabulary` outlives it. Throws std::invalid_argument, here and in Check, rather than to take more than
-  // `most_bytes`.
-  LazyGraph(const Vocabulary& vocabulary, size_t most_bytes);
+  // `vocabulary` outlives the graph. This and Check throw std::invalid_argument if the graph would need more
+  // than `max_bytes`.
+  LazyGraph(const Vocabulary& vocabulary, size_t max_bytes);
 
   struct Size {
     size_t num_states;
     size_t num_arcs;
     size_t num_bytes;
-    bool is_full;  // growing has failed, and is not tried again
+    bool is_full;  // growing has failed and is not attempted again
   };
-  // What has been grown so far.
+  // The size of the expanded part.
   Size size() const;
 
  private:
-  // What a state is. Of a joint: `context`. Of a node: the leaves begin .. end - 1 of `context`, which have
-  // `depth` labels in common. Of a tail: the suffix `begin` and the joint `end`.
+  // What a state stands for. A joint: `context`. The end of a word: the history `begin`. A node: the leaves
+  // [begin, end) of `context`, which have `depth` labels in common. A tail: the suffix `begin` and the joint
+  // `end`.
   enum class Kind : uint32_t { kJoint, kWordEnd, kNode, kTail };
   struct Origin {
     Kind kind;
@@ -59,21 +58,21 @@ class LazyGraph : public Graph {
     uint32_t depth;
   };
   static constexpr size_t kStateBytes = sizeof(State) + sizeof(uint8_t) + sizeof(Origin);
-  // A history, or a slot and the history behind it: what a tree's leaves come from.
+  // The source of the leaves of a tree: a history, or a slot and the history after it.
   struct Context {
     const Leaves* leaves;
     bool is_slot;
-    uint32_t history;  // of a slot the one behind it
+    uint32_t history;  // for a slot, the history after it
   };
 
   void CheckState(int32_t state) const override;
   void Grow(int32_t state);
   void GrowJoint(int32_t state, const Origin& origin);
-  void GrowRange(const Context& context, const Origin& range, float spent);
+  void GrowRange(const Context& context, const Origin& range, float paid);
   uint32_t EndOfRun(const Leaves& leaves, uint32_t begin, uint32_t end, uint32_t depth) const;
 
   size_t NumBytes() const;
-  void Demand(size_t num_bytes) const;
+  void RequireBytes(size_t num_bytes) const;
   [[noreturn]] void Refuse() const;
   int32_t NewState(const Origin& origin);
   int32_t Find(uint64_t key, const Origin& origin);
@@ -88,20 +87,20 @@ class LazyGraph : public Graph {
   }
 
   const Vocabulary& vocabulary_;
-  const size_t most_bytes_;
+  const size_t max_bytes_;
   Header own_header_ = {};
   Reserved<State> own_states_;
   Reserved<Arc> own_arcs_;
   Reserved<std::atomic<uint8_t>> is_grown_;
-  mutable std::mutex mutex_;  // over all below, and all growth
+  mutable std::mutex mutex_;  // protects growth and all members below
   std::vector<Origin> origins_;
-  NumberMap numbers_;  // of states that several arcs may lead to
+  NumberMap numbers_;  // of the states that several arcs can lead to
   std::vector<Context> contexts_;
   NumberMap context_numbers_;
   std::unordered_map<uint32_t, Leaves> leaves_;  // after each history
   size_t num_leaves_ = 0;
   bool is_full_ = false;
-  std::vector<Arc> grown_;  // scratch: the arcs of the state that is being grown
+  std::vector<Arc> grown_;  // scratch of Grow: the arcs of the state
 };
 
-}  // namespace asr
+}  // namespace asr::decoder

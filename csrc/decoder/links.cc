@@ -1,22 +1,18 @@
 #include "links.h"
 
-#include <limits>
-
-namespace asr {
+namespace asr::decoder {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr uint32_t kGone = 0xFFFFFFFFu;
+constexpr uint32_t kNoNumber = 0xFFFFFFFFu;
 
 }  // namespace
 
 void LinkPool::Clear() {
-  if (links_.capacity() > 16 * kLeastLimit)
-    *this = LinkPool();  // what one long utterance needed, others do not
+  if (links_.capacity() > 16 * kMinLimit) *this = LinkPool();  // gives back the memory of a long utterance
   layers_.clear();
   links_.clear();
   costs_.clear();
-  limit_ = kLeastLimit;
+  limit_ = kMinLimit;
   beam_ = kInfinity;
 }
 
@@ -29,24 +25,25 @@ void LinkPool::Begin(double offset) {
 void LinkPool::CollectGarbage(float beam) {
   const std::vector<float> alive(costs_.size() - layers_.back().node_begin, 0.0f);
   Prune(alive, std::min(beam, beam_));
-  for (int round = 0; links_.size() > kMostLinks / 2 && round < 10; ++round) {
+  for (int round = 0; links_.size() > kMaxLinks / 2 && round < 10; ++round) {
     beam_ = std::min(beam, beam_) / 2;
     Prune(alive, beam_);
   }
-  limit_ = std::max(kLeastLimit, 2 * links_.size());
+  limit_ = std::max(kMinLimit, 2 * links_.size());
 }
 
 void LinkPool::Prune(const std::vector<float>& extra, float beam) {
   FindExtras(extra, beam);
-  DropDear(beam);
+  RemoveBeyond(beam);
 }
 
-// Backwards: what the best whole path through each node costs more than the best of all.
+// From the last layer to the first: for each node, the cost of the best complete path through it above that
+// of the best path.
 void LinkPool::FindExtras(const std::vector<float>& last, float beam) {
   extras_.assign(costs_.size(), kInfinity);
   std::copy(last.begin(), last.end(), extras_.begin() + layers_.back().node_begin);
   for (size_t l = layers_.size(); l-- > 0;) {
-    // Epsilon links within a layer may stand in any order: as many rounds as the longest run of them.
+    // Epsilon links within a layer are in any order: as many rounds as their longest chain.
     for (bool improves = true; improves;) {
       improves = false;
       for (uint32_t k = LinkEnd(l); k-- > layers_[l].epsilon_begin;) {
@@ -66,9 +63,9 @@ void LinkPool::FindExtras(const std::vector<float>& last, float beam) {
   }
 }
 
-// Everything moves up, in order.
-void LinkPool::DropDear(float beam) {
-  moved_.assign(costs_.size(), kGone);
+// The remaining links and nodes move up, in order.
+void LinkPool::RemoveBeyond(float beam) {
+  moved_.assign(costs_.size(), kNoNumber);
   uint32_t num_nodes = 0, num_links = 0;
   for (size_t l = 0; l < layers_.size(); ++l) {
     const Layer old = layers_[l];
@@ -86,7 +83,8 @@ void LinkPool::DropDear(float beam) {
       Link link = links_[k];
       link.from = moved_[link.from];
       link.to = moved_[link.to];
-      if (link.from == kGone || link.to == kGone || !(extras_[link.to] + Slack(link) <= beam)) continue;
+      if (link.from == kNoNumber || link.to == kNoNumber || !(extras_[link.to] + Slack(link) <= beam))
+        continue;
       links_[num_links++] = link;
     }
     if (old.epsilon_begin == link_end) layers_[l].epsilon_begin = num_links;
@@ -95,4 +93,4 @@ void LinkPool::DropDear(float beam) {
   links_.resize(num_links);
 }
 
-}  // namespace asr
+}  // namespace asr::decoder

@@ -1,4 +1,4 @@
-// How files that are used where they lie are cut into their parts.
+// Reads files that are used in place (memory-mapped): a header and arrays, each at a multiple of 8 bytes.
 #pragma once
 
 #include <cstddef>
@@ -6,40 +6,58 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
-namespace asr {
+namespace asr::decoder {
 
-// Hands out the parts of a file one behind another, each at a multiple of 8 bytes.
-class Parts {
+// Hands out the parts of a file in order. All methods throw std::invalid_argument if the file is damaged.
+class MappedFile {
  public:
-  Parts(const void* data, size_t num_bytes, std::string name)
+  // `data` belongs to the caller; `name` appears in messages.
+  MappedFile(const void* data, size_t num_bytes, std::string name)
       : data_(static_cast<const char*>(data)), num_bytes_(num_bytes), name_(std::move(name)) {}
 
-  // Throws std::invalid_argument when the file ends before.
-  template <class T>
-  const T* Take(uint64_t count) {
-    const char* part = data_ + place_;
-    if (count > (num_bytes_ - place_) / sizeof(T)) Refuse("is cut short or damaged");
-    place_ = (place_ + count * sizeof(T) + 7) / 8 * 8;
-    if (place_ > num_bytes_) Refuse("is cut short or damaged");
-    return reinterpret_cast<const T*>(part);
-  }
-
+  // The header, which must have the members magic, version and num_bytes (of the whole file).
   template <class Header>
   const Header* TakeHeader(const char* magic) {
+    if (num_bytes_ < sizeof(Header)) {
+      Refuse("has " + std::to_string(num_bytes_) + " bytes, fewer than its header of " +
+             std::to_string(sizeof(Header)) + "; it is truncated");
+    }
     const auto* header = Take<Header>(1);
     if (std::memcmp(header->magic, magic, sizeof(header->magic)) != 0)
       Refuse(std::string("does not start with '") + magic + "'");
-    if (header->version != 1) Refuse("is of version " + std::to_string(header->version) + ", 1 is read");
+    if (header->version != 1)
+      Refuse("has format version " + std::to_string(header->version) + ", supported: 1");
     if (header->num_bytes != num_bytes_) {
-      Refuse("has " + std::to_string(num_bytes_) + " bytes and its header tells of " +
-             std::to_string(header->num_bytes) + ": it is cut short or damaged");
+      Refuse("has " + std::to_string(num_bytes_) + " bytes, but its header says " +
+             std::to_string(header->num_bytes) + "; it is truncated or damaged");
     }
     return header;
   }
 
-  [[noreturn]] void Refuse(const std::string& what) const {
-    throw std::invalid_argument("the " + name_ + " " + what + "; run `asr graph` again");
+  // The next part: `count` elements.
+  template <class T>
+  const T* Take(uint64_t count) {
+    const char* part = data_ + place_;
+    if (count > (num_bytes_ - place_) / sizeof(T)) Refuse("is truncated or damaged");
+    place_ = (place_ + count * sizeof(T) + 7) / 8 * 8;
+    if (place_ > num_bytes_) Refuse("is truncated or damaged");
+    return reinterpret_cast<const T*>(part);
+  }
+
+  // Call after the last part: the file must end there.
+  void Finish() const {
+    if (place_ != num_bytes_) Refuse("has bytes after its last part; it is damaged");
+  }
+
+  // Refuses the file unless `is_good`; `fault` says what is wrong otherwise.
+  void Expect(bool is_good, const char* fault) const {
+    if (!is_good) Refuse(std::string("is damaged: ") + fault);
+  }
+
+  [[noreturn]] void Refuse(const std::string& fault) const {
+    throw std::invalid_argument("the " + name_ + " " + fault + "; run `asr graph` again");
   }
 
  private:
@@ -49,4 +67,4 @@ class Parts {
   uint64_t place_ = 0;
 };
 
-}  // namespace asr
+}  // namespace asr::decoder

@@ -1,13 +1,13 @@
-// A back-off n-gram model as the search walks it: states are histories, arcs the words that are listed after
+// A back-off n-gram model as the search walks it: the states are histories, the arcs the words listed after
 // them.
 //
-// lm.ngram, little-endian, version 1 (asr/graph/ngram_file.py writes it), every part at a multiple of 8
-// bytes:
+// lm.ngram, little-endian, version 1 (written by asr/graph/ngram_file.py); each part starts at a multiple of
+// 8 bytes:
 //
 //   Header
-//   State   states[num_states + 1]   the last one only tells where the arcs end
+//   State   states[num_states + 1]   the last one only holds the end of the arcs
 //   Arc     arcs[num_arcs]           by state, then by word
-//   char    words[words_bytes]       names of the words 0.. , a line each
+//   char    words[words_bytes]       names of the words 0, 1, ..., one per line
 //
 // State 0 is the empty history. Costs are negative natural logs.
 #pragma once
@@ -15,23 +15,24 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace asr {
+namespace asr::decoder {
 
 class Ngram {
  public:
   struct State {
     uint32_t arc_begin;
-    uint32_t shorter;  // the history that this one backs off to, of a smaller number; of state 0 itself
-    float backoff;     // what that costs
-    float final_cost;  // of ending here, back-offs counted; +infinity: cannot
+    uint32_t shorter;  // the history that this one backs off to, with a smaller number; 0 for state 0
+    float backoff;     // cost of backing off
+    float final_cost;  // cost of ending here, back-offs included; +infinity: not a final state
   };
   struct Arc {
     uint32_t word;
     float cost;
-    uint32_t next;
+    uint32_t next;  // state
   };
 
-  // As Tree.
+  // `data` is aligned to 8 bytes, belongs to the caller and outlives this object. Throws
+  // std::invalid_argument, naming the fault, if the bytes are damaged.
   Ngram(const void* data, size_t num_bytes);
 
   uint32_t num_states() const { return header_->num_states; }
@@ -48,10 +49,10 @@ class Ngram {
     uint32_t num_states;
     uint32_t num_arcs;
     uint32_t num_words;
-    uint32_t start;  // the history of a sentence's first word
+    uint32_t start;  // the history at the start of a sentence
     uint32_t reserved;
     uint64_t words_bytes;
-    uint64_t num_bytes;  // of the whole model
+    uint64_t num_bytes;  // of the whole file
   };
   static_assert(sizeof(Header) == 48 && sizeof(State) == 16 && sizeof(Arc) == 12, "the layout of lm.ngram");
 
@@ -60,4 +61,4 @@ class Ngram {
   const Arc* arcs_;
 };
 
-}  // namespace asr
+}  // namespace asr::decoder

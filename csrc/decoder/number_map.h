@@ -1,22 +1,22 @@
-// A map from 64-bit keys to numbers, which only grows: open addressing in one array.
+// A map from 64-bit keys to numbers that only grows: open addressing in one array.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
-namespace asr {
+namespace asr::decoder {
 
 class NumberMap {
  public:
   NumberMap() : slots_(1024) {}
 
-  // The number of the key; null where there is none.
+  // The number of the key, or null.
   const uint32_t* Find(uint64_t key) const {
     const Slot& slot = slots_[FindSlot(key)];
     return slot.is_used ? &slot.number : nullptr;
   }
-  // The key has no number yet.
+  // Adds a key that is not in the map.
   void Add(uint64_t key, uint32_t number) {
     if (2 * size_ >= slots_.size()) Grow();
     slots_[FindSlot(key)] = {key, number, true};
@@ -45,8 +45,8 @@ class NumberMap {
       if (slot.is_used) slots_[FindSlot(slot.key)] = slot;
   }
 
-  std::vector<Slot> slots_;  // a power of two, at most half full
+  std::vector<Slot> slots_;  // size is a power of two; at most half full
   size_t size_ = 0;
 };
 
-}  // namespace asr
+}  // namespace asr::decoder

@@ -1,20 +1,18 @@
-// What a search found: its best path, what is certain of it, and the lattice.
+// The results of a search: the best path, its stable part, and the lattice.
 #include <algorithm>
-#include <limits>
 #include <numeric>
 #include <stdexcept>
 #include <vector>
 
+#include "costs.h"
 #include "search.h"
 
-namespace asr {
+namespace asr::decoder {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-// Numbers for the nodes of a layer, from `next_state` on, so that its epsilon links lead upwards. Of the
-// nodes on a cycle the cheapest comes first, where the cheapest path enters; the link that closes the cycle
-// leads down.
+// Numbers the nodes of a layer, from `next_state` on, so that epsilon links lead to higher numbers. In a
+// cycle the cheapest node comes first, because the cheapest path enters there; the link that closes the cycle
+// leads to a lower number.
 void OrderLayer(const LinkPool& pool, size_t layer, int32_t next_state, std::vector<int32_t>* states) {
   const uint32_t begin = pool.layers()[layer].node_begin, end = pool.NodeEnd(layer);
   const uint32_t link_begin = pool.layers()[layer].epsilon_begin, link_end = pool.LinkEnd(layer);
@@ -22,7 +20,7 @@ void OrderLayer(const LinkPool& pool, size_t layer, int32_t next_state, std::vec
     for (uint32_t n = begin; n < end; ++n) (*states)[n] = next_state++;
     return;
   }
-  std::vector<int32_t> num_before(end - begin, 0);  // links from nodes that have no number yet
+  std::vector<int32_t> num_before(end - begin, 0);  // number of links from nodes without a number
   for (uint32_t k = link_begin; k < link_end; ++k) ++num_before[pool.links()[k].to - begin];
   std::vector<std::vector<uint32_t>> following(end - begin);
   for (uint32_t k = link_begin; k < link_end; ++k)
@@ -56,7 +54,8 @@ void OrderLayer(const LinkPool& pool, size_t layer, int32_t next_state, std::vec
 
 }  // namespace
 
-// What ending at the token costs: what boosts had paid in advance and, unless it ends `anywhere`, the graph.
+// The cost of ending at the token: potentials of phrases that are taken back and, unless the path may end
+// `anywhere`, the final cost of the graph.
 float Search::FinalCost(const Token& token, bool anywhere) const {
   const float refund = phrases_ == nullptr ? 0.0f : phrases_->FinalCost(token.context / stride_);
   return anywhere ? refund : refund + graph_.states()[token.state].final_cost;
@@ -74,8 +73,8 @@ Search::End Search::FindEnd() const {
   return end;
 }
 
-Path Search::Finalise() const {
-  RequireWhole();
+Path Search::Finalize() const {
+  RequireUnbroken();
   const End end = FindEnd();
   Path path = TracePath(tokens_[end.place]);
   path.cost = offset_ + end.cost;
@@ -84,7 +83,7 @@ Path Search::Finalise() const {
 }
 
 Partial Search::FindPartial() const {
-  RequireWhole();
+  RequireUnbroken();
   const Token& best = tokens_[best_];
   Partial partial{TracePath(best), 0, kInfinity};
   partial.path.cost = offset_ + best.cost;
@@ -97,8 +96,8 @@ Partial Search::FindPartial() const {
   return partial;
 }
 
-// The last record on the paths of all tokens, or kNoRecord. Records point to older ones: so the newest of
-// those at hand, unless it is the only one, gives way to the one before it.
+// The last record that the paths of all tokens share, or kNoRecord. Records point to older ones, so the
+// newest of the current records is replaced by its predecessor until only one is left.
 int32_t Search::FindCommonRecord() const {
   std::vector<int32_t> heap;
   for (const Token& token : tokens_)
@@ -136,8 +135,8 @@ Path Search::TracePath(const Token& token) const {
 }
 
 StateLattice Search::FindLattice() const {
-  RequireWhole();
-  if (!KeepsLattice()) throw std::invalid_argument("this decoder keeps no lattice; give it a lattice_beam");
+  RequireUnbroken();
+  if (!KeepsLattice()) throw std::invalid_argument("this decoder keeps no lattice; set lattice_beam");
   const End end = FindEnd();
   std::vector<float> extra;
   for (const Token& token : tokens_) extra.push_back(token.cost + FinalCost(token, !end.is_final) - end.cost);
@@ -151,7 +150,7 @@ StateLattice Search::FindLattice() const {
   lattice.complete = end.is_final;
   lattice.beam = std::min(options_.lattice_beam, beam);
   const size_t num_layers = pool.layers().size();
-  std::vector<int32_t> states(pool.costs().size(), -1);  // of each node
+  std::vector<int32_t> states(pool.costs().size(), -1);  // one per node
   for (size_t l = 0; l < num_layers; ++l) {
     OrderLayer(pool, l, static_cast<int32_t>(pool.layers()[l].node_begin), &states);
     const double offset = pool.layers()[l].offset;
@@ -176,4 +175,4 @@ StateLattice Search::FindLattice() const {
   return lattice;
 }
 
-}  // namespace asr
+}  // namespace asr::decoder

@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace asr {
+namespace asr::decoder {
 
 Phrases::Phrases(const std::vector<Phrase>& phrases, int32_t max_label)
     : nodes_(1), root_child_(size_t(max_label) + 1, -1), is_used_(size_t(max_label) + 1) {
@@ -30,7 +30,7 @@ void Phrases::AddPhrase(const Phrase& phrase, Children* children) {
   for (const int32_t word : phrase.words) {
     if (word < 1 || static_cast<size_t>(word) >= is_used_.size())
       throw std::invalid_argument("a phrase has the label " + std::to_string(word) +
-                                  ", which is no word of the graph");
+                                  ", which is not a word of the graph");
     is_used_[word] = 1;
     const auto [child, is_new] = children->try_emplace({node, word}, num_states());
     if (is_new) {
@@ -41,7 +41,7 @@ void Phrases::AddPhrase(const Phrase& phrase, Children* children) {
       nodes_.push_back(fresh);
     }
     node = child->second;
-    // Words of a phrase earn equal shares; its last word earns the boost itself.
+    // Each word of a phrase earns an equal share; at the last word the boost itself applies.
     if (const int32_t depth = nodes_[node].depth; depth < length) {
       const float share = phrase.boost * static_cast<float>(depth) / static_cast<float>(length);
       nodes_[node].potential = std::max(nodes_[node].potential, share);
@@ -50,17 +50,17 @@ void Phrases::AddPhrase(const Phrase& phrase, Children* children) {
   nodes_[node].boost = phrase.boost;
 }
 
-// Below each node: nodes are older than their children. Boosts are still those of a node's own phrase.
+// Bounds over the subtree of each node, from the leaves up. A node's boost is still that of its own phrase.
 void Phrases::FindBounds() {
   for (size_t n = nodes_.size(); n-- > 1;) {
     Node& parent = nodes_[nodes_[n].parent];
-    parent.most = std::max(parent.most, nodes_[n].boost + nodes_[n].most);
-    parent.least = std::min(parent.least, nodes_[n].boost + nodes_[n].least);
+    parent.max_gain = std::max(parent.max_gain, nodes_[n].boost + nodes_[n].max_gain);
+    parent.min_gain = std::min(parent.min_gain, nodes_[n].boost + nodes_[n].min_gain);
   }
-  nodes_[kRoot].most = nodes_[kRoot].least = 0;  // what begins afterwards is earned from the root as well
+  nodes_[kRoot].max_gain = nodes_[kRoot].min_gain = 0;  // bounds are relative to the root
 }
 
-// By depth, as a failure is shallower than its node.
+// In order of depth, because the failure link of a node leads to a shallower node.
 void Phrases::LinkFailures() {
   std::vector<int32_t> order(nodes_.size());
   std::iota(order.begin(), order.end(), 0);
@@ -73,15 +73,15 @@ void Phrases::LinkFailures() {
     while (end != kRoot && FindChild(end, node.word) < 0) end = nodes_[end].failure;
     node.failure = std::max(kRoot, FindChild(end, node.word));
     node.boost += nodes_[node.failure].boost;
-    node.most += nodes_[node.failure].most;
-    node.least += nodes_[node.failure].least;
+    node.max_gain += nodes_[node.failure].max_gain;
+    node.min_gain += nodes_[node.failure].min_gain;
   }
   for (const int32_t n : order) {
     Node& node = nodes_[n];
-    node.next = n == kRoot ? 0 : nodes_[node.failure].next;
+    node.best_step = n == kRoot ? 0 : nodes_[node.failure].best_step;
     for (int32_t e = edge_begin_[n]; e < edge_begin_[n + 1]; ++e) {
       const Node& child = nodes_[edges_[e].child];
-      node.next = std::max(node.next, child.potential + child.boost);
+      node.best_step = std::max(node.best_step, child.potential + child.boost);
     }
   }
 }
@@ -101,4 +101,4 @@ Phrases::Step Phrases::TakeUsed(int32_t state, int32_t word) const {
   return {child, potential - nodes_[child].potential - nodes_[child].boost};
 }
 
-}  // namespace asr
+}  // namespace asr::decoder

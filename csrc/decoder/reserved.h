@@ -1,4 +1,4 @@
-// An array that grows and never moves: addresses are reserved at once, memory is taken as it is used.
+// An array that grows without moving: the address space is reserved at once, memory is committed on use.
 #pragma once
 
 #include <sys/mman.h>
@@ -6,10 +6,10 @@
 #include <cstddef>
 #include <new>
 
-namespace asr {
+namespace asr::decoder {
 
-// For plain types whose zero bytes are a good value. One writer at a time; readers may look at what they have
-// been told of.
+// For plain types for which all-zero bytes are a valid value. One thread writes at a time; other threads may
+// read elements that have been published to them.
 template <class T>
 class Reserved {
  public:
@@ -26,7 +26,7 @@ class Reserved {
   T* data() const { return data_; }
   size_t size() const { return size_; }
   T& operator[](size_t i) { return data_[i]; }
-  // So many more, within the capacity.
+  // Adds `count` elements; the size must stay within the capacity.
   void Grow(size_t count) { size_ += count; }
 
  private:
@@ -35,4 +35,4 @@ class Reserved {
   size_t size_ = 0;
 };
 
-}  // namespace asr
+}  // namespace asr::decoder

@@ -7,20 +7,22 @@
 #include <string>
 #include <utility>
 
-namespace asr {
+#include "costs.h"
+
+namespace asr::decoder {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // Cutoffs are finite even with an infinite beam, so that `cost <= cutoff` is false for infinite and NaN
 // costs.
 constexpr float kMaxCost = std::numeric_limits<float>::max();
-// Kaldi's beam_delta: what the beam of a number of tokens is widened by for the next frame.
+// Kaldi's beam_delta: when max_active or min_active sets the cutoff, the beam of the next frame is wider by
+// this much.
 constexpr float kBeamDelta = 0.5f;
-// What an epsilon arc must gain, relative to 1 + |cost|: eight times the rounding of a float.
-constexpr float kLeastGain = 1e-6f;
-// How many tokens ahead the memory of arcs is asked for.
-constexpr size_t kTokensAhead = 8;
-constexpr size_t kMaxStays = 2;  // steps of an implicit topology that are no arcs
+// The smallest gain for which an epsilon arc is taken, relative to 1 + |cost|: eight times float's rounding
+// error.
+constexpr float kMinGain = 1e-6f;
+constexpr size_t kTokensAhead = 8;  // how far ahead arcs are prefetched
+constexpr size_t kMaxStays = 2;     // number of steps of an implicit topology without an arc, per token
 
 }  // namespace
 
@@ -33,11 +35,13 @@ Search::Search(const Graph& graph, const SearchOptions& options)
 void Search::Init(const Phrases* phrases) {
   const int64_t num_contexts = int64_t{stride_} * (phrases == nullptr ? 1 : phrases->num_states());
   if (num_contexts > std::numeric_limits<int32_t>::max()) {
-    throw std::invalid_argument("too many phrases to boost for so many tokens: " +
-                                std::to_string(num_contexts) + " contexts; boost fewer phrases");
+    throw std::invalid_argument("the boosted phrases and the tokens of the net need " +
+                                std::to_string(num_contexts) +
+                                " contexts, more than 2^31; boost fewer phrases");
   }
   if (phrases != nullptr && phrases->max_label() < graph_.header().max_olabel)
-    throw std::invalid_argument("the phrases to boost are of a graph with fewer words");
+    throw std::invalid_argument(
+        "the boosted phrases were made for a graph with fewer words; make them again");
   phrases_ = phrases;
   is_broken_ = true;
   pool_.Clear();
@@ -61,17 +65,18 @@ void Search::Init(const Phrases* phrases) {
   is_broken_ = false;
 }
 
-void Search::RequireWhole() const {
-  if (is_broken_) throw std::invalid_argument("the search failed before and cannot go on; begin another");
+void Search::RequireUnbroken() const {
+  if (is_broken_)
+    throw std::invalid_argument("the search has failed before and cannot continue; start another");
 }
 
 void Search::Advance(const float* log_probs, int64_t num_frames, int64_t num_tokens) {
-  RequireWhole();
+  RequireUnbroken();
   const int32_t least_tokens = std::max(IsImplicit() ? kBlankLabel : 0, graph_.header().max_ilabel);
   if (num_frames > 0 && num_tokens < least_tokens) {
     throw std::invalid_argument("the log-probs have " + std::to_string(num_tokens) +
                                 " tokens and the graph uses " + std::to_string(least_tokens) +
-                                " input labels; use the graph made with this model's token table");
+                                " input labels; use a graph made with the token table of this model");
   }
   for (int64_t f = 0; f < num_frames; ++f, ++num_frames_) {
     const float* frame = log_probs + f * num_tokens;
@@ -95,7 +100,7 @@ void Search::CheckFrame(const float* log_probs, int64_t num_tokens) const {
   for (int64_t k = 0; k < num_tokens; ++k) is_bad |= !(log_probs[k] <= kMaxCost);
   if (is_bad) {
     throw std::invalid_argument("frame " + std::to_string(num_frames_) +
-                                " of the log-probs holds NaN or +infinity; check the model and its input");
+                                " of the log-probs has NaN or +infinity; check the model and its input");
   }
 }
 
@@ -109,7 +114,7 @@ void Search::SearchFrame(const float* log_probs, int64_t num_tokens) {
   offset_ += best_before_;
   skipped_cost_ = 0;
   ProcessEpsilon(next_cutoff);
-  if (phrases_ != nullptr) DropHopeless();
+  if (phrases_ != nullptr) DropDominated();
   if (KeepsLattice()) FinishLayer(next_cutoff);
   if (pool_.IsFull()) pool_.CollectGarbage(&tokens_);
 }
@@ -141,7 +146,7 @@ Search::Cutoff Search::FindCutoff() {
   return {beam_cutoff, options_.beam};
 }
 
-// The cost of the rank-th cheapest token, from 1; the largest cost of all when there are fewer tokens.
+// The cost of the rank-th cheapest token, counted from 1; kMaxCost if there are fewer tokens.
 float Search::CostOfRank(size_t rank) {
   if (tokens_.size() < rank) return kMaxCost;
   costs_.clear();
@@ -150,7 +155,7 @@ float Search::CostOfRank(size_t rank) {
   return std::min(costs_[rank - 1], kMaxCost);
 }
 
-// Moves the tokens by one frame. False, leaving them where they are, when none can.
+// Moves the tokens by one frame. If none can move, leaves them unchanged and returns false.
 bool Search::ProcessEmitting(const Cutoff& cutoff, float* next_cutoff) {
   *next_cutoff = FirstNextCutoff(cutoff);
   const bool has_phrases = phrases_ != nullptr;
@@ -167,7 +172,7 @@ bool Search::ProcessEmitting(const Cutoff& cutoff, float* next_cutoff) {
   if (!(best_cost <= kMaxCost)) return false;
   *next_cutoff = std::max(best_cost, std::min(*next_cutoff, best_cost + cutoff.beam));
 
-  // The new tokens take the place of the old ones, which is warm; of those little is still needed.
+  // The new tokens reuse the memory of the old ones, which is in the cache; only part of the old is kept.
   records_before_.clear();
   for (const Token& token : tokens_) records_before_.push_back(token.record);
   if (HasContexts()) before_ = tokens_;
@@ -181,7 +186,7 @@ bool Search::ProcessEmitting(const Cutoff& cutoff, float* next_cutoff) {
   return true;
 }
 
-// A first cutoff of the next frame, from the best token alone: few pass it that the final one drops.
+// A first cutoff for the next frame, from the best token alone: the final cutoff drops few of what passes it.
 float Search::FirstNextCutoff(const Cutoff& cutoff) const {
   const Token& best = tokens_[best_];
   const int32_t last_label = best.context % stride_;
@@ -197,9 +202,9 @@ float Search::FirstNextCutoff(const Cutoff& cutoff) const {
   return std::min(least + cutoff.beam, kMaxCost);
 }
 
-// Fills `candidates_` and returns how many there are. Nearly all the time of a search passes here. Few arcs
-// lead to a candidate and no processor guesses which, so each is written, and kept by stepping on: the loop
-// has no branch.
+// Fills `candidates_` and returns their number. Nearly all of the search time is spent here. Few arcs become
+// candidates and branch prediction fails, so the loop has no branch: every arc is written, and kept by
+// advancing the pointer.
 template <bool kImplicit, bool kPhrases>
 size_t Search::FindCandidates(float cutoff, float next_cutoff) {
   const State* const states = graph_.states();
@@ -221,12 +226,12 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
     if (most > candidates_.size()) candidates_.resize(2 * most);
     const int32_t last_label = kImplicit ? token.context % stride_ : 0;
     if (kImplicit) num_candidates = FindStays(token, i, next_cutoff, num_candidates);
-    // Only a blank parts equal labels.
+    // Equal labels need a blank in between.
     const float repeated = kImplicit ? std::exchange(acoustic[last_label], kInfinity) : 0;
-    // Words count with the most that a boost can gain, so that no candidate is lost; AddBoosts knows which is
-    // which.
+    // Arcs with a word get the lower bound of the cost of boosts, so that no candidate is lost; AddBoosts
+    // computes the exact cost.
     const int32_t phrase = kImplicit ? token.context / stride_ : token.context;
-    const float word_cost[2] = {0.0f, kPhrases ? penalty_[1] + phrases_->LeastStep(phrase) : penalty_[1]};
+    const float word_cost[2] = {0.0f, kPhrases ? penalty_[1] + phrases_->MinStepCost(phrase) : penalty_[1]};
     Candidate* candidate = candidates_.data() + num_candidates;
     const uint32_t arc_end = state.arc_begin + state.num_emitting;
     for (uint32_t a = state.arc_begin; a < arc_end; ++a) {
@@ -241,7 +246,7 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
   return num_candidates;
 }
 
-// The steps of an implicit topology that leave the graph's state: a blank, or the last label again.
+// The steps of an implicit topology that stay in the same graph state: a blank, or the last label again.
 size_t Search::FindStays(const Token& token, int32_t source, float next_cutoff, size_t num_candidates) {
   const int32_t last_label = token.context % stride_;
   Candidate* candidate = candidates_.data() + num_candidates;
@@ -265,7 +270,7 @@ int32_t Search::ContextAfter(const Token& source, const Candidate& candidate) co
   return context;
 }
 
-// Puts a token where the candidate leads, or improves the one there.
+// Adds a token at the destination of the candidate, or improves the token there.
 void Search::Reach(const Candidate& candidate) {
   const int32_t state =
       candidate.arc & kStay ? before_[candidate.source].state : graph_.arcs()[candidate.arc].next;
@@ -274,7 +279,7 @@ void Search::Reach(const Candidate& candidate) {
   const auto new_place = static_cast<int32_t>(tokens_.size());
   const int32_t place = places_.FindOrAdd(state, new_place, IsInContext(context));
   if (place == new_place) {
-    graph_.Prefetch(state);  // ProcessEpsilon will look at it
+    graph_.Prefetch(state);  // for ProcessEpsilon
     tokens_.push_back({state, context, candidate.cost, pool_.Add(record, candidate.arc)});
   } else if (candidate.cost < tokens_[place].cost) {
     tokens_[place].cost = candidate.cost;
@@ -287,7 +292,7 @@ void Search::Reach(const Candidate& candidate) {
   }
 }
 
-// Rounds of relaxation (Bellman and Ford): round r settles the states whose cheapest path has r epsilon arcs.
+// Relaxation in rounds (Bellman-Ford): round r settles the states whose cheapest path has r epsilon arcs.
 void Search::ProcessEpsilon(float cutoff) {
   frontier_.resize(tokens_.size());
   size_t size = 0;
@@ -303,7 +308,7 @@ void Search::ProcessEpsilon(float cutoff) {
     if (round > tokens_.size()) {
       throw std::invalid_argument("the graph has a cycle of epsilon arcs with negative cost through state " +
                                   std::to_string(tokens_[frontier_[0]].state) +
-                                  " (word penalties included); the search would never end");
+                                  " (word penalties included); remove the cycle or raise the word penalty");
     }
     reached_.clear();
     for (const int32_t place : frontier_) RelaxEpsilon(place, cutoff);
@@ -311,7 +316,7 @@ void Search::ProcessEpsilon(float cutoff) {
   }
 }
 
-// Unlike Reach it never replaces a record: tokens of this frame may point to it already.
+// Unlike Reach this never replaces a record: tokens of this frame may already point to it.
 void Search::RelaxEpsilon(int32_t place, float cutoff) {
   const Token token = tokens_[place];
   if (token.cost > cutoff) return;
@@ -327,7 +332,7 @@ void Search::RelaxEpsilon(int32_t place, float cutoff) {
     if (next_place == new_place) {
       graph_.Check(arc->next);
       tokens_.push_back({arc->next, context, cost, pool_.Add(token.record, arc_index)});
-    } else if (cost + kLeastGain * (1.0f + std::fabs(cost)) < tokens_[next_place].cost) {
+    } else if (cost + kMinGain * (1.0f + std::fabs(cost)) < tokens_[next_place].cost) {
       tokens_[next_place].cost = cost;
       tokens_[next_place].record = pool_.Add(token.record, arc_index);
     } else {
@@ -338,8 +343,7 @@ void Search::RelaxEpsilon(int32_t place, float cutoff) {
   }
 }
 
-// Remembers the epsilon steps between the tokens of this frame, now that their costs are settled, and the
-// costs.
+// Stores the final costs of the tokens of this frame and the epsilon steps between them.
 void Search::FinishLayer(float cutoff) {
   links_.BeginEpsilon();
   const auto num_tokens = static_cast<int32_t>(tokens_.size());
@@ -360,4 +364,4 @@ void Search::FinishLayer(float cutoff) {
   if (links_.IsFull()) links_.CollectGarbage(options_.lattice_beam + kLatticeRounding);
 }
 
-}  // namespace asr
+}  // namespace asr::decoder

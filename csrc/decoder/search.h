@@ -1,23 +1,37 @@
 // Token-passing Viterbi beam search through a decoding graph.
 //
-// Five verbs: Init puts one token on the start state; for each frame FindCutoff says which tokens live on,
-// ProcessEmitting moves them over emitting arcs, ProcessEpsilon spreads them over epsilon arcs; Finalise
-// traces the best one back.
+// The search minimises, over all paths pi through the graph that consume the F frames of log-probs,
 //
-// Tokens meet, and the cheapest stays, where their futures are the same: at one state of the graph and in one
-// context. The context is the phrase state, when phrases are boosted; and with an implicit topology, where
-// the graph holds no CTC topology, the last frame's label, for the search itself then stays on blank or
-// repeats that label, and takes an arc of the same label only after a blank: context = phrase state * stride
-// + last label.
+//   cost(pi) =   sum over frames f  ( -acoustic_scale * log_probs[f][token(f)] + token_costs[token(f)] )
+//              + sum over arcs a    ( cost(a) + word_penalty * [a has an output label] )
+//              - sum over phrases p ( boost(p) * number of occurrences of p in the words of pi )
+//              + final_cost(last state of pi)
+//
+// where token(f) is the token of the net that the path passes at frame f. All costs are negative natural
+// logs: log-probs are natural logs, arc and final costs come from the graph. A blank penalty is the blank's
+// entry in token_costs, which can also hold the costs of dividing by token priors. If no path ends in a final
+// state, the final cost is left out and the result is marked incomplete. SearchOptions says how beam,
+// max_active and lattice_beam restrict the paths.
+//
+// The search has five steps: Init puts one token on the start state; for each frame FindCutoff selects the
+// tokens that stay active, ProcessEmitting moves them over emitting arcs and ProcessEpsilon spreads them over
+// epsilon arcs; Finalize traces the best path back.
+//
+// Tokens with the same future are merged, and the cheapest is kept: those at the same graph state in the same
+// context. The context holds the phrase state, if phrases are boosted, and the last frame's label, if the
+// topology is implicit. In that case the graph has no CTC topology: the search itself may stay in a state on
+// blank or on the last label, and takes an arc with that label only after a blank. Numerically, context =
+// phrase state * stride + last label.
 //
 // Invariants:
 //
-// - Costs in tokens are relative: at the start of each frame the best is 0 and `offset_` holds what was taken
-//   off, so that floats stay exact however long the utterance.
-// - Between frames every state reachable by epsilon arcs within the cutoff has its cheapest token.
-// - An epsilon arc must lower a token's cost by more than rounding to count, so cycles of zero cost come to
-//   rest; a cycle of negative cost is met in as many rounds as there are tokens, and refused.
-// - Ties go to the token that came first, so results are the same on every run.
+// - Token costs are relative: at the start of each frame the best is 0, and `offset_` holds what has been
+//   subtracted. Floats thus keep their precision over utterances of any length.
+// - Between frames, every state that epsilon arcs reach within the cutoff has its cheapest token.
+// - An epsilon arc is only taken if it lowers the cost of a token by more than rounding errors, so cycles of
+//   zero cost terminate. A cycle of negative cost is detected after as many rounds as there are tokens, and
+//   refused.
+// - Of tokens with equal cost the first one is kept, so results are the same on every run.
 #pragma once
 
 #include <cstdint>
@@ -30,85 +44,89 @@
 #include "phrases.h"
 #include "token_pool.h"
 
-namespace asr {
+namespace asr::decoder {
 
 struct SearchOptions {
-  float beam;            // cost above the best at which a token dies; +infinity keeps all
-  int32_t max_active;    // tokens kept a frame at most
-  int32_t min_active;    // where the beam leaves fewer tokens, it is widened
+  // A token is dropped if its cost is more than `beam` above that of the best token of its frame. +infinity
+  // keeps all. A smaller beam is faster and may lose the best path.
+  float beam;
+  int32_t max_active;    // the beam is narrowed in frames where it would keep more tokens than this
+  int32_t min_active;    // the beam is widened in frames where it would keep fewer tokens than this
   float acoustic_scale;  // factor on log-probs
   float word_penalty;    // cost added to every arc with an output label
-  // Of a run of frames whose blank has at least this log-prob only the first is searched; the others are
-  // passed over as blank. +infinity: none.
+  // In a run of frames whose blank has at least this log-prob only the first is searched; the others are
+  // skipped and count as blank. +infinity: no frame is skipped.
   float blank_skip;
-  float lattice_beam;  // paths so much dearer than the best stay in the lattice; negative: no lattice is kept
-  std::vector<float> token_costs;  // added to each frame of a token of the net; all tokens, or those first
+  // The lattice holds all paths that the beam has kept and whose total cost is at most `lattice_beam` above
+  // that of the best path. Negative: no lattice is kept.
+  float lattice_beam;
+  // Costs added per frame of a token of the net; tokens beyond the end have none.
+  std::vector<float> token_costs;
 };
 
 struct Path {
   std::vector<int32_t> labels;        // output labels
-  std::vector<int32_t> label_frames;  // frame at which each was passed
-  std::vector<int32_t> alignment;     // (F,) token of the net at each frame
-  double cost = 0;                    // acoustic + graph + penalties + boosts + final
+  std::vector<int32_t> label_frames;  // the frame at which the path passed each of them
+  std::vector<int32_t> alignment;     // (F,) the token of the net at each frame
+  double cost = 0;                    // as in the formula above
   bool complete = false;              // the path ends in a final state and covers all frames
 };
 
-// What a stream knows before its end.
+// The result of a stream before its end.
 struct Partial {
   Path path;               // the cheapest so far, final or not
-  int32_t num_stable = 0;  // so many of its labels stand on every living path and will not change
-  float final_cost = 0;    // what the cheapest path on a final state costs more; +infinity: none is there
+  int32_t num_stable = 0;  // number of its labels that all active paths share: they will not change
+  float final_cost = 0;    // cost of the cheapest path in a final state above that of `path`; +infinity: none
 };
 
-// One utterance in progress. Not shared between threads; the graph is. Can be used again after another
-// Init().
+// The search of one utterance. For one thread at a time; threads share the graph. Init() makes it ready for
+// another utterance.
 class Search {
  public:
   Search(const Graph& graph, const SearchOptions& options);
 
-  // `phrases` may be null; else it outlives the utterance. Throws std::invalid_argument when it is too large.
+  // `phrases` may be null; else it outlives the utterance. Throws std::invalid_argument if there are too
+  // many.
   void Init(const Phrases* phrases);
-  // log_probs: (num_frames, num_tokens) row-major, natural logs, any -infinity. May be called again with the
-  // frames that follow. Throws std::invalid_argument on NaN or +infinity, naming the frame; on fewer tokens
-  // than the graph's input labels; on an epsilon cycle of negative cost; and where a dynamic graph would
-  // outgrow its limit.
+  // log_probs: (num_frames, num_tokens), row-major, natural logs; -infinity is allowed. May be called
+  // repeatedly, each time with the next frames. Throws std::invalid_argument for NaN or +infinity, naming the
+  // frame; for fewer tokens than the graph's largest input label; for an epsilon cycle of negative cost; and
+  // if a dynamic graph would exceed its limit.
   void Advance(const float* log_probs, int64_t num_frames, int64_t num_tokens);
-  // The best path so far. When no token stands on a final state it is the best partial one, and when all
-  // tokens died the best one before that; then `complete` is false and frames it does not cover hold blank in
-  // the alignment.
-  Path Finalise() const;
+  // The best path so far. If no token is in a final state, this is the best partial path; if no token
+  // survived a frame, it is the best path before that frame. In both cases `complete` is false, and the
+  // alignment has blank at frames that the path does not cover.
+  Path Finalize() const;
   Partial FindPartial() const;
-  // All paths within the lattice beam of the best, which Finalise gives. Throws std::invalid_argument when no
+  // All paths within the lattice beam of the path that Finalize returns. Throws std::invalid_argument if no
   // lattice is kept.
   StateLattice FindLattice() const;
 
  private:
-  // What a token may cost: at the frame's start, and above the best of the next frame.
   struct Cutoff {
-    float now;
-    float beam;
+    float now;   // largest cost of an active token at the start of the frame
+    float beam;  // largest cost above the best token of the next frame
   };
-  // A step that a token may take.
+  // A possible step of a token.
   struct Candidate {
-    float cost;  // of the path with this step
+    float cost;  // of the path including this step
     uint32_t arc;
-    int32_t source;  // place of the token before it
+    int32_t source;  // place of the token that takes the step
   };
-  // The tokens at one state with one last label: the place of the one in no phrase, or -1, and the least that
-  // the cheapest will have cost, whatever the phrases bring.
+  // The tokens with the same graph state and last label.
   struct Rivals {
     int32_t last_label;
-    int32_t root;
-    float most;
+    int32_t root;  // place of the token that is in no phrase, or -1
+    float bound;   // on the cost of the cheapest of them for any continuation, relative to the root
   };
-  // Where paths end: at a final state if any does.
+  // The best end of a path: in a final state, if any token is in one.
   struct End {
-    int32_t place;  // of the best
+    int32_t place;
     float cost;
     bool is_final;
   };
 
-  void RequireWhole() const;
+  void RequireUnbroken() const;
   void SearchFrame(const float* log_probs, int64_t num_tokens);
   void CheckFrame(const float* log_probs, int64_t num_tokens) const;
   void ScoreFrame(const float* log_probs, int64_t num_tokens);
@@ -121,11 +139,11 @@ class Search {
   size_t FindStays(const Token& token, int32_t source, float next_cutoff, size_t num_candidates);
   void AddBoosts(size_t num_candidates);
   int32_t ContextAfter(const Token& source, const Candidate& candidate) const;
-  void DropHopeless();
+  void DropDominated();
   void Reach(const Candidate& candidate);
   void ProcessEpsilon(float cutoff);
   void RelaxEpsilon(int32_t place, float cutoff);
-  // What an arc costs but for its frame; moves the context on over its word.
+  // The cost of an arc without its acoustic cost; advances the context over its word.
   float ArcCost(const Arc& arc, int32_t* context) const {
     const float boost = phrases_ != nullptr && arc.olabel != 0 ? AfterWord(arc.olabel, context) : 0.0f;
     return arc.cost + penalty_[arc.olabel != 0] + boost;
@@ -154,34 +172,34 @@ class Search {
 
   const Graph& graph_;
   const SearchOptions options_;
-  const float penalty_[2];  // added to an arc without, with an output label
-  const int32_t stride_;    // of contexts: more than any label with an implicit topology, else 1
+  const float penalty_[2];  // cost added to an arc [without, with] an output label
+  const int32_t stride_;    // of contexts: above every label if the topology is implicit, else 1
   const Phrases* phrases_ = nullptr;
   TokenPool pool_;
   LinkPool links_;                       // of the lattice
-  std::vector<Token> tokens_;            // one a state and context
-  std::vector<Token> before_;            // those of the frame before, where there are contexts
-  std::vector<int32_t> records_before_;  // of each token of the frame before
+  std::vector<Token> tokens_;            // one per state and context
+  std::vector<Token> before_;            // those of the previous frame, if there are contexts
+  std::vector<int32_t> records_before_;  // the record of each token of the previous frame
   StateMap places_;                      // state and context -> place in tokens_
-  StateMap states_;                      // scratch of DropHopeless: state and last label -> place in rivals_
-  std::vector<Rivals> rivals_;           // scratch of DropHopeless
+  StateMap states_;                      // scratch of DropDominated: state and last label -> place in rivals_
+  std::vector<Rivals> rivals_;           // scratch of DropDominated
   std::vector<std::pair<int32_t, int32_t>>
-      in_phrase_;      // scratch of DropHopeless: places in tokens_ and rivals_
+      in_phrase_;      // scratch of DropDominated: places in tokens_, rivals_
   int32_t best_ = 0;   // place of the cheapest token
-  double offset_ = 0;  // what was taken off the costs of all tokens
+  double offset_ = 0;  // subtracted from the costs of all tokens
   int64_t num_frames_ = 0;
-  bool was_blank_ = false;                // the last frame's blank was so probable
-  std::vector<int32_t> searched_frames_;  // those not passed over
+  bool was_blank_ = false;                // the last frame's blank reached options_.blank_skip
+  std::vector<int32_t> searched_frames_;  // frames that were not skipped
   bool is_dead_ = false;                  // no token survived a frame
-  bool is_broken_ = true;                 // an exception left it between two frames; only Init helps
+  bool is_broken_ = true;                 // an exception interrupted a frame; Init is needed
 
-  std::vector<float> acoustic_;        // cost of each input label at this frame, less the best token's cost
-  float best_before_ = 0;              // that cost
-  float skipped_cost_ = 0;             // of the frames passed over since the last that was searched
+  std::vector<float> acoustic_;        // cost of each input label at this frame, minus the best token's cost
+  float best_before_ = 0;              // the best token's cost
+  float skipped_cost_ = 0;             // of the frames skipped since the last searched frame
   std::vector<float> costs_;           // scratch of CostOfRank
   std::vector<Candidate> candidates_;  // scratch of ProcessEmitting
-  std::vector<int32_t> frontier_;      // scratch of ProcessEpsilon: places whose epsilon arcs wait
+  std::vector<int32_t> frontier_;      // scratch of ProcessEpsilon: places whose epsilon arcs are pending
   std::vector<int32_t> reached_;       // scratch of ProcessEpsilon: the next frontier
 };
 
-}  // namespace asr
+}  // namespace asr::decoder

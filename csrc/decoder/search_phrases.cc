@@ -1,11 +1,11 @@
-// The part of the search that only boosted phrases need.
+// The part of the search that handles boosted phrases.
 #include <algorithm>
 
 #include "search.h"
 
-namespace asr {
+namespace asr::decoder {
 
-// What a word costs by the boosts; moves the context on.
+// Returns the cost of a word by the boosts and advances the context.
 float Search::AfterWord(int32_t word, int32_t* context) const {
   const int32_t last_label = *context % stride_;
   const Phrases::Step step = phrases_->Take(*context / stride_, word);
@@ -13,7 +13,7 @@ float Search::AfterWord(int32_t word, int32_t* context) const {
   return step.cost;
 }
 
-// Candidates with a word have been counted with the most that its boosts can gain; now with what they do.
+// Replaces the lower bound in the cost of each candidate with a word by its exact cost.
 void Search::AddBoosts(size_t num_candidates) {
   for (size_t c = 0; c < num_candidates; ++c) {
     Candidate& candidate = candidates_[c];
@@ -25,10 +25,10 @@ void Search::AddBoosts(size_t num_candidates) {
   }
 }
 
-// Paths at one state of the graph with one last label differ in what phrases may still bring them. A token
-// goes that with the most that they can bring stays dearer than another with the least. A lattice wants it
-// while it is within the lattice beam of the other.
-void Search::DropHopeless() {
+// Tokens with the same graph state and last label differ only in what their phrase states can still gain. A
+// token is dropped if its cost stays above that of another even with the largest possible gain of its own and
+// the smallest of the other; for a lattice, if it stays above by more than the lattice beam.
+void Search::DropDominated() {
   states_.Clear();
   rivals_.clear();
   in_phrase_.clear();
@@ -44,22 +44,22 @@ void Search::DropHopeless() {
       rivals_.push_back({last_label, root, root < 0 ? kDropped : tokens_[root].cost});
     }
     Rivals& rivals = rivals_[place];
-    rivals.most = std::min(rivals.most, token.cost + phrases_->MostFuture(token.context / stride_));
+    rivals.bound = std::min(rivals.bound, token.cost + phrases_->MaxFutureCost(token.context / stride_));
     in_phrase_.emplace_back(static_cast<int32_t>(i), place);
   }
   if (in_phrase_.empty()) return;
   const float margin = std::max(0.0f, options_.lattice_beam);
   for (const auto& [place, at] : in_phrase_) {
     Token& token = tokens_[place];
-    const float least = token.cost + phrases_->LeastFuture(token.context / stride_);
-    if (least > rivals_[at].most + margin) token.cost = kDropped;
+    const float least = token.cost + phrases_->MinFutureCost(token.context / stride_);
+    if (least > rivals_[at].bound + margin) token.cost = kDropped;
   }
   for (const Rivals& rivals : rivals_)
-    if (rivals.root >= 0 && tokens_[rivals.root].cost > rivals.most + margin)
+    if (rivals.root >= 0 && tokens_[rivals.root].cost > rivals.bound + margin)
       tokens_[rivals.root].cost = kDropped;
   if (tokens_[best_].cost != kDropped) return;
   for (size_t i = 0; i < tokens_.size(); ++i)
     if (tokens_[i].cost < tokens_[best_].cost) best_ = static_cast<int32_t>(i);
 }
 
-}  // namespace asr
+}  // namespace asr::decoder

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace asr {
+namespace asr::decoder {
 
 void TokenPool::CollectGarbage(std::vector<Token>* tokens) {
   constexpr int32_t kDead = -1, kAlive = 0;
@@ -23,7 +23,7 @@ void TokenPool::CollectGarbage(std::vector<Token>* tokens) {
   for (Token& token : *tokens) {
     if (token.record != kNoRecord) token.record = moved_[token.record];
   }
-  limit_ = std::max(kLeastLimit, 2 * records_.size());
+  limit_ = std::max(kMinLimit, 2 * records_.size());
 }
 
 void StateMap::Grow() {
@@ -39,4 +39,4 @@ void StateMap::Restamp() {
   stamp_ = 1;
 }
 
-}  // namespace asr
+}  // namespace asr::decoder

@@ -1,27 +1,28 @@
-// The memory of the search: the tokens of one frame by graph state, and the records of how they came there.
+// The memory of the search: the tokens of one frame by graph state, and the records of their paths.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <vector>
 
-namespace asr {
+#include "costs.h"
 
-// A path's end: the state it reached, its cost, and the last step that led there.
+namespace asr::decoder {
+
+// The end of a path: the state it has reached, its cost and its last step.
 struct Token {
   int32_t state;
-  int32_t context;  // what else of the path's past decides its future: see search.h
+  int32_t context;  // the rest of the path's history that affects its future: see search.h
   float cost;
   int32_t record;  // into the TokenPool; kNoRecord at the start of the utterance
 };
 
 constexpr int32_t kNoRecord = -1;
-// The cost of a token that goes before its time. It lies above every cutoff.
-constexpr float kDropped = std::numeric_limits<float>::infinity();
+// The cost of a token that has been dropped during its frame; it is above every cutoff.
+constexpr float kDropped = kInfinity;
 
-// One step of a path: the arc taken, and the record of the step before. A step that stays where it is, which
-// an implicit topology knows (see search.h), is written kStay | its input label in the arc's place.
+// One step of a path: the arc taken, and the record of the previous step. A step of an implicit topology that
+// stays in the same graph state (see search.h) has kStay | its input label in place of the arc.
 struct Record {
   int32_t previous;
   uint32_t arc;
@@ -29,8 +30,8 @@ struct Record {
 
 constexpr uint32_t kStay = 0x80000000u;
 
-// All records of an utterance in one arena, with indices for pointers.
-// Invariant: a record points to an older one, `previous` < its own index; so walking back always ends.
+// All records of an utterance in one arena, linked by index. Invariant: `previous` of a record is smaller
+// than its own index, so tracing back always ends.
 class TokenPool {
  public:
   void Clear() { records_.clear(); }
@@ -38,26 +39,25 @@ class TokenPool {
     records_.push_back({previous, arc});
     return static_cast<int32_t>(records_.size()) - 1;
   }
-  // Puts another step in the place of `record`, which nothing may point to yet.
+  // Replaces the step of `record`; no other record may point to it yet.
   void Replace(int32_t record, int32_t previous, uint32_t arc) { records_[record] = {previous, arc}; }
   const Record& operator[](int32_t record) const { return records_[record]; }
 
   bool IsFull() const { return records_.size() >= limit_; }
-  // Drops every record that no path of `tokens` uses and renumbers the rest, in order.
+  // Removes all records that are on no path of `tokens` and renumbers the others in order.
   void CollectGarbage(std::vector<Token>* tokens);
 
  private:
-  static constexpr size_t kLeastLimit = size_t{1} << 18;  // records: 2 MB
+  static constexpr size_t kMinLimit = size_t{1} << 18;  // records: 2 MB
 
   std::vector<Record> records_;
   std::vector<int32_t> moved_;  // scratch of CollectGarbage: new index of each record
-  size_t limit_ =
-      kLeastLimit;  // twice what survived the last collection, so that collecting costs O(1) a record
+  size_t limit_ = kMinLimit;    // twice what the last collection left: collecting costs O(1) per record
 };
 
-// State -> places in a list of what is there, of tokens one a context: open addressing, cleared in O(1) by a
-// new stamp. A slot does not hold the context: `is_it(place)` tells whether it is the one looked for, which
-// looks at what the caller will need anyway.
+// Maps a state and a context to a place in the caller's list, for instance of tokens: open addressing,
+// cleared in O(1) by a new stamp. A slot does not store the context; `is_it(place)` compares it with that of
+// the caller's element, which the caller will read anyway.
 class StateMap {
  public:
   StateMap() : slots_(1024) {}
@@ -67,7 +67,7 @@ class StateMap {
     if (++stamp_ == 0) Restamp();
   }
 
-  // The place; where there is none yet, `new_place` becomes it.
+  // The place; if there is none, adds `new_place`.
   template <class IsIt>
   int32_t FindOrAdd(int32_t state, int32_t new_place, const IsIt& is_it) {
     if (2 * size_ >= slots_.size()) Grow();
@@ -87,16 +87,16 @@ class StateMap {
 
  private:
   struct Slot {
-    uint32_t stamp = 0;  // the slot is empty unless this is the map's stamp
+    uint32_t stamp = 0;  // the slot is empty unless this equals the stamp of the map
     int32_t state = 0;
     int32_t place = 0;
   };
 
   size_t FirstSlot(int32_t state) const {
-    // Fibonacci hashing: neighbouring states, which are often alive together, land far apart.
+    // Fibonacci hashing spreads neighbouring states, which are often active together.
     return (static_cast<uint32_t>(state) * uint64_t{0x9E3779B97F4A7C15u} >> 32) & (slots_.size() - 1);
   }
-  // The slot, or the empty one where it would be.
+  // The slot, or the empty slot where it would be added.
   template <class IsIt>
   size_t FindSlot(int32_t state, const IsIt& is_it) const {
     const size_t mask = slots_.size() - 1;
@@ -108,9 +108,9 @@ class StateMap {
   void Grow();
   void Restamp();
 
-  std::vector<Slot> slots_;  // a power of two, at most half full
+  std::vector<Slot> slots_;  // size is a power of two; at most half full
   size_t size_ = 0;
   uint32_t stamp_ = 1;
 };
 
-}  // namespace asr
+}  // namespace asr::decoder

@@ -1,34 +1,35 @@
-// The lexicon as a tree that needs no nodes: all spellings in the order of their labels. A node is a range of
-// spellings that begin alike; its children are found by their next label.
+// The lexicon as a tree without nodes: all spellings, sorted by their labels. A node is a range of spellings
+// with a common prefix; its children differ in the next label.
 //
-// tree.bin, little-endian, version 1 (asr/graph/tree.py writes it), every part at a multiple of 8 bytes:
+// tree.bin, little-endian, version 1 (written by asr/graph/tree.py); each part starts at a multiple of 8
+// bytes:
 //
 //   Header
 //   uint32  first[num_spellings + 1]   where the labels of each spelling begin
 //   uint32  word[num_spellings]        its output label, 1 to num_words
 //   uint16  label[num_labels]          input labels (token of the net + 1)
-//   uint32  suffix[num_labels]         the end of the spelling from this label on, as a suffix
-//   Suffix  suffixes[num_suffixes]     each suffix once: its first label, and the suffix that follows it
-//   char    words[words_bytes]         names of the output labels 1.. , a line each
+//   uint32  suffix[num_labels]         the number of the suffix that starts at this label
+//   Suffix  suffixes[num_suffixes]     each distinct suffix once: its first label, and the rest as a suffix
+//   char    words[words_bytes]         names of the output labels 1, 2, ..., one per line
 //
-// Suffix 0 is the empty one. Where only one word is left, the search walks along its suffix, which words that
-// end alike share.
+// Suffix 0 is empty. Where only one word is left, the search follows its suffix; words with the same ending
+// share it.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-namespace asr {
+namespace asr::decoder {
 
 class Tree {
  public:
   struct Suffix {
     uint32_t label;
-    uint32_t next;  // a suffix of a smaller number
+    uint32_t next;  // a suffix with a smaller number
   };
 
-  // `data` is aligned to 8 bytes, belongs to the caller and outlives the tree. Throws std::invalid_argument
-  // saying what is wrong where.
+  // `data` is aligned to 8 bytes, belongs to the caller and outlives this object. Throws
+  // std::invalid_argument, naming the fault, if the bytes are damaged.
   Tree(const void* data, size_t num_bytes);
 
   uint32_t num_spellings() const { return header_->num_spellings; }
@@ -51,11 +52,11 @@ class Tree {
     uint32_t num_spellings;
     uint32_t num_labels;
     uint32_t num_suffixes;
-    int32_t max_label;  // the largest label
-    int32_t silence;    // label that may stand between words, or 0
-    int32_t separator;  // label that must, or 0
+    int32_t max_label;  // the largest input label
+    int32_t silence;    // input label that is optional between words, or 0
+    int32_t separator;  // input label that is required between words, or 0
     uint64_t words_bytes;
-    uint64_t num_bytes;  // of the whole tree
+    uint64_t num_bytes;  // of the whole file
   };
   static_assert(sizeof(Header) == 56, "the layout of tree.bin");
 
@@ -67,4 +68,4 @@ class Tree {
   const Suffix* suffixes_;
 };
 
-}  // namespace asr
+}  // namespace asr::decoder

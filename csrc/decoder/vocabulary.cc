@@ -2,16 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <stdexcept>
+#include <utility>
 
+#include "costs.h"
 #include "graph.h"
 
-namespace asr {
+namespace asr::decoder {
 namespace {
 
-// A sum that is so small a share of the sums it is the difference of has lost its last digits.
-constexpr double kLeastShare = 1e-7;
+// A difference of two sums below this share of the larger sum is too inexact to use.
+constexpr double kMinShare = 1e-7;
 
 void AddMasses(Leaves* leaves) {
   leaves->push_back({0, 0.0f, 0, 0.0});
@@ -26,8 +27,8 @@ void AddMasses(Leaves* leaves) {
 
 float CostOf(const Leaves& leaves, uint32_t begin, uint32_t end) {
   const double mass = leaves[end].mass - leaves[begin].mass;
-  if (mass > kLeastShare * leaves[end].mass) return static_cast<float>(-std::log(mass));
-  float least = std::numeric_limits<float>::infinity();
+  if (mass > kMinShare * leaves[end].mass) return static_cast<float>(-std::log(mass));
+  float least = kInfinity;
   for (uint32_t i = begin; i < end; ++i) least = std::min(least, leaves[i].cost);
   double sum = 0;
   for (uint32_t i = begin; i < end; ++i) sum += std::exp(double{least} - leaves[i].cost);
@@ -48,10 +49,10 @@ void Vocabulary::AddSlot(const Slot& slot) {
   const auto number = static_cast<uint32_t>(slots_.size());
   if (slot.members.empty()) throw std::invalid_argument("a slot has no members");
   if (slot.word >= int64_t{ngram().num_words()})
-    throw std::invalid_argument("a slot's word is none of the n-gram");
+    throw std::invalid_argument("the word of a slot is not in the n-gram model");
   if (slot.word >= 0) {
     if (slot_of_.empty()) slot_of_.assign(ngram().num_words(), -1);
-    if (slot_of_[slot.word] >= 0) throw std::invalid_argument("two slots have one word");
+    if (slot_of_[slot.word] >= 0) throw std::invalid_argument("two slots have the same word");
     slot_of_[slot.word] = static_cast<int32_t>(number);
   } else {
     open_.push_back({number, 0.0f, 0});
@@ -59,13 +60,13 @@ void Vocabulary::AddSlot(const Slot& slot) {
   Leaves leaves;
   for (const Slot::Member& member : slot.members) {
     if (member.labels.empty() || member.word < 1 || !std::isfinite(member.cost))
-      throw std::invalid_argument("a new word has no spelling, no label or no cost");
+      throw std::invalid_argument("a new word has no spelling, no label or no finite cost");
     leaves.push_back({num_shared_ + static_cast<uint32_t>(own_words_.size()), member.cost, 0, 0.0});
     own_words_.push_back(member.word);
     max_olabel_ = std::max(max_olabel_, member.word);
     for (const int32_t label : member.labels) {
       if (label <= kBlankLabel || label > kMaxLabel)
-        throw std::invalid_argument("a new word has a label that is no token");
+        throw std::invalid_argument("a new word has an input label that is not a token");
       max_ilabel_ = std::max(max_ilabel_, label);
       const auto next = tree_.num_suffixes() + static_cast<uint32_t>(own_suffixes_.size()) + 1;
       own_suffixes_.push_back({static_cast<uint32_t>(label), next});
@@ -113,4 +114,4 @@ std::vector<Vocabulary::Opening> Vocabulary::Openings(uint32_t history) const {
   return openings;
 }
 
-}  // namespace asr
+}  // namespace asr::decoder

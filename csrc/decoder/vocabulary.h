@@ -1,5 +1,5 @@
-// What words can follow which history, as the leaves of a tree of spellings: those of a language, and beside
-// them the words that one request adds.
+// Which words can follow a history, as the leaves of a tree of spellings: the words of a language, and the
+// words that one request adds to it.
 #pragma once
 
 #include <cstdint>
@@ -7,16 +7,17 @@
 
 #include "language.h"
 
-namespace asr {
+namespace asr::decoder {
 
-// A place in the language model that a request fills: a class such as <name>, or all new words together.
+// A place in the language model that a request fills with words: a class such as <name>, or one slot for all
+// new words.
 struct Slot {
   struct Member {
     std::vector<int32_t> labels;  // input labels; not empty
     int32_t word;                 // output label
-    float cost;                   // of the member within the slot
+    float cost;                   // within the slot
   };
-  int64_t word = -1;  // of the n-gram, which stands for the slot; -1: the slot follows the empty history
+  int64_t word = -1;  // the n-gram word that stands for the slot; -1: the slot follows the empty history
   std::vector<Member> members;
 };
 
@@ -24,15 +25,15 @@ struct Slot {
 struct Leaf {
   uint32_t spelling;
   float cost;
-  uint32_t next;  // history afterwards; of a slot's leaves none
-  double mass;    // sum of exp(-cost) of the leaves before
+  uint32_t next;  // the history after it; unused in slots
+  double mass;    // sum of exp(-cost) of the leaves before it
 };
 
-// Leaves by spelling, and one more at the end for its mass. Those that begin alike stand together.
+// Leaves sorted by spelling, so that those with a common prefix are adjacent; one more at the end for its
+// mass.
 using Leaves = std::vector<Leaf>;
 
-// The cost of any of the leaves begin .. end - 1: the least that a path to one of them will pay, were they
-// one.
+// The cost of the leaves [begin, end) together: the negative log of the sum of their probabilities.
 float CostOf(const Leaves& leaves, uint32_t begin, uint32_t end);
 
 class Vocabulary {
@@ -43,7 +44,8 @@ class Vocabulary {
     uint32_t next;  // history after the slot
   };
 
-  // `language` outlives it. Throws std::invalid_argument for a slot whose word, label or cost is none.
+  // `language` outlives this object. Throws std::invalid_argument for a slot with an invalid word, label or
+  // cost.
   Vocabulary(const Language& language, const std::vector<Slot>& slots);
 
   const Ngram& ngram() const { return language_.ngram(); }
@@ -53,10 +55,10 @@ class Vocabulary {
 
   Leaves AfterHistory(uint32_t history) const;
   const Leaves& InSlot(uint32_t slot) const { return slots_[slot]; }
-  // The slots that may follow; their costs are those of the slot and of any of its leaves.
+  // The slots that can follow; their costs include that of their leaves together.
   std::vector<Opening> Openings(uint32_t history) const;
 
-  // Spellings are those of the tree and then those of the slots' members; suffixes likewise.
+  // Spellings are numbered from those of the tree to those of the members of slots; so are suffixes.
   uint32_t length(uint32_t spelling) const {
     return IsOwn(spelling) ? own_first_[spelling - num_shared_ + 1] - own_first_[spelling - num_shared_]
                            : tree_.length(spelling);
@@ -84,14 +86,15 @@ class Vocabulary {
 
   const Language& language_;
   const Tree& tree_;
-  const uint32_t num_shared_;  // spellings of the tree
+  const uint32_t num_shared_;  // number of spellings of the tree
   int32_t max_ilabel_, max_olabel_;
-  std::vector<int32_t> slot_of_;  // of each word of the n-gram, or -1; empty when there are no slots
+  std::vector<int32_t> slot_of_;  // slot of each n-gram word, or -1; empty if there are no slots
   std::vector<Opening> open_;     // slots after the empty history
   std::vector<Leaves> slots_;
-  std::vector<uint32_t> own_first_;  // of each spelling of a slot's member, in own_suffixes_; and the end
-  std::vector<uint32_t> own_words_;  // their output labels
-  std::vector<Tree::Suffix> own_suffixes_;  // a label each, one spelling behind another
+  // The spellings of the members of slots:
+  std::vector<uint32_t> own_first_;         // where each begins in own_suffixes_; and the end
+  std::vector<uint32_t> own_words_;         // their output labels
+  std::vector<Tree::Suffix> own_suffixes_;  // one per label
 };
 
-}  // namespace asr
+}  // namespace asr::decoder

@@ -23,12 +23,12 @@ std::string_view Strip(std::string_view s) {
   return s;
 }
 
-// The fields of a line; one more than `most` where there are more.
-template <size_t kMost>
-int SplitFields(std::string_view line, std::array<std::string_view, kMost>& fields) {
+// Splits a line into fields, at most kMax of them; returns their number.
+template <size_t kMax>
+int SplitFields(std::string_view line, std::array<std::string_view, kMax>& fields) {
   int size = 0;
   const char *at = line.data(), *const end = at + line.size();
-  while (size < static_cast<int>(kMost)) {
+  while (size < static_cast<int>(kMax)) {
     while (at < end && IsBlank(*at)) ++at;
     if (at == end) break;
     const char* begin = at;
@@ -40,8 +40,8 @@ int SplitFields(std::string_view line, std::array<std::string_view, kMost>& fiel
 
 std::string Quoted(std::string_view token) { return "'" + std::string(token.substr(0, 40)) + "'"; }
 
-// As float32: infinite where that is too small for the number, NaN where the token is none.
-float Number(std::string_view token) {
+// A number as float32; infinite if it is out of range, NaN if the token is not a number.
+float ParseNumber(std::string_view token) {
   if (!token.empty() && token[0] == '+' && token.substr(0, 2) != "+-") token.remove_prefix(1);
   float value = NAN;
   const auto [end, error] = std::from_chars(token.data(), token.data() + token.size(), value);
@@ -50,17 +50,7 @@ float Number(std::string_view token) {
   return value;
 }
 
-bool IsUtf8(std::string_view word) {
-  const auto *at = reinterpret_cast<const unsigned char*>(word.data()), *const end = at + word.size();
-  while (at < end) {
-    const int length = *at < 0x80 ? 1 : DecodeUtf8(at, end).length;
-    if (length == 0) return false;
-    at += length;
-  }
-  return true;
-}
-
-// Digits as a number; false if there are none or it is too large.
+// Removes a decimal number from the front of `s`; false if there is none or it is too large.
 bool TakeNumber(std::string_view& s, uint64_t& number) {
   const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), number);
   if (error != std::errc()) return false;
@@ -70,7 +60,7 @@ bool TakeNumber(std::string_view& s, uint64_t& number) {
 
 std::string Grams(int n) { return std::to_string(n) + "-grams"; }
 
-// Sorts n-grams of order N; returns the places where they stood.
+// Sorts n-grams of order N; returns their previous positions.
 template <int N>
 std::vector<uint32_t> SortIds(std::vector<int32_t>& ids) {
   struct Row {
@@ -124,12 +114,12 @@ void ArpaReader::Finish() const {
     case State::kBefore:
       throw ArpaError(0, "no line '\\data\\'; this is not an ARPA file");
     case State::kCounts:
-      Fail("expected 'ngram " + std::to_string(announced_.size() + 1) + "=COUNT' or '\\1-grams:'");
+      Fail("expected 'ngram " + std::to_string(declared_.size() + 1) + "=COUNT' or '\\1-grams:'");
     case State::kNgrams:
-      Fail("the file ends among the " + Grams(n_) + "; it is cut short");
-    case State::kBehind:
-      Fail("expected '" + NextHead() + "' behind " + std::to_string(announced_[n_ - 1]) + " " + Grams(n_) +
-           ", the file ends; it is cut short");
+      Fail("the file ends within the " + Grams(n_) + "; it is truncated");
+    case State::kAfterOrder:
+      Fail("expected '" + NextHead() + "' after " + std::to_string(declared_[n_ - 1]) + " " + Grams(n_) +
+           ", the file ends; it is truncated");
     case State::kDone:
       break;
   }
@@ -146,9 +136,9 @@ void ArpaReader::AddLine(std::string_view line) {
     AddCount(line);
   } else {
     if (line != NextHead())
-      Fail("expected '" + NextHead() + "' behind " + std::to_string(announced_[n_ - 1]) + " " + Grams(n_) +
+      Fail("expected '" + NextHead() + "' after " + std::to_string(declared_[n_ - 1]) + " " + Grams(n_) +
            ", found " + Quoted(line) + "; correct the count in \\data\\");
-    if (n_ == static_cast<int>(announced_.size()))
+    if (n_ == static_cast<int>(declared_.size()))
       state_ = State::kDone;
     else
       BeginOrder();
@@ -156,63 +146,63 @@ void ArpaReader::AddLine(std::string_view line) {
 }
 
 std::string ArpaReader::NextHead() const {
-  return n_ < static_cast<int>(announced_.size()) ? "\\" + Grams(n_ + 1) + ":" : "\\end\\";
+  return n_ < static_cast<int>(declared_.size()) ? "\\" + Grams(n_ + 1) + ":" : "\\end\\";
 }
 
-// "ngram N=COUNT", or the head of the 1-grams.
+// Reads "ngram N=COUNT", or the head of the 1-grams.
 void ArpaReader::AddCount(std::string_view line) {
   if (line == "\\1-grams:") {
-    if (announced_.empty() || announced_.size() > kMaxOrder)
-      Fail("\\data\\ announces " + std::to_string(announced_.size()) + " orders; 1 to " +
-           std::to_string(kMaxOrder) + " can be read");
+    if (declared_.empty() || declared_.size() > kMaxOrder)
+      Fail("\\data\\ declares " + std::to_string(declared_.size()) + " orders; supported: 1 to " +
+           std::to_string(kMaxOrder));
     return BeginOrder();
   }
   uint64_t n = 0, count = 0;
   bool is_good = line.substr(0, 5) == "ngram" && line.size() > 5 && IsBlank(line[5]);
   line = Strip(line.substr(std::min<size_t>(5, line.size())));
-  is_good = is_good && TakeNumber(line, n) && n == announced_.size() + 1;
+  is_good = is_good && TakeNumber(line, n) && n == declared_.size() + 1;
   line = Strip(line);
   is_good = is_good && line.substr(0, 1) == "=";
   line = Strip(line.substr(std::min<size_t>(1, line.size())));
   if (!is_good || !TakeNumber(line, count) || !line.empty())
-    Fail("expected 'ngram " + std::to_string(announced_.size() + 1) + "=COUNT' or '\\1-grams:'");
-  announced_.push_back(count);
+    Fail("expected 'ngram " + std::to_string(declared_.size() + 1) + "=COUNT' or '\\1-grams:'");
+  declared_.push_back(count);
 }
 
 void ArpaReader::BeginOrder() {
   ++n_;
   first_line_ = line_ + 1;
   orders_.emplace_back();
-  // A wrong count in the file must not claim memory; beyond this the arrays double.
-  const size_t size = std::min<uint64_t>(announced_[n_ - 1], 1 << 24);
+  // The limit keeps a wrong count in the file from allocating too much; beyond it the arrays double.
+  const size_t size = std::min<uint64_t>(declared_[n_ - 1], 1 << 24);
   orders_.back().ids.reserve(size * n_);
   orders_.back().log10_prob.reserve(size);
   orders_.back().log10_backoff.reserve(size);
   last_ids_.fill(-1);
   is_sorted_ = true;
   state_ = State::kNgrams;
-  if (announced_[n_ - 1] == 0) EndOrder();
+  if (declared_[n_ - 1] == 0) EndOrder();
 }
 
 void ArpaReader::AddNgram(std::string_view line) {
-  const bool is_highest = n_ == static_cast<int>(announced_.size());
+  const bool is_highest = n_ == static_cast<int>(declared_.size());
   std::array<std::string_view, kMaxOrder + 3> fields;
   const int num_fields = SplitFields(line, fields);
   if (num_fields == 0 || (num_fields == 1 && fields[0][0] == '\\'))
-    Fail("the " + Grams(n_) + " end here, before the number that \\data\\ announces; correct it");
+    Fail("the " + Grams(n_) + " end here, before the number declared in \\data\\; correct that number");
   if (num_fields != n_ + 1 && num_fields != n_ + 2)
     Fail("expected a log10 probability, " + std::to_string(n_) + " words" +
-         (is_highest ? "" : " and a log10 back-off"));
+         (is_highest ? "" : " and a log10 back-off weight"));
   const float prob = FiniteNumber(fields[0]);
   const float backoff = num_fields == n_ + 2 ? FiniteNumber(fields[n_ + 1]) : 0.0f;
   if (prob > 0) Fail("the log10 probability is positive");
-  if (is_highest && backoff != 0) Fail("an n-gram of the highest order has no back-off");
+  if (is_highest && backoff != 0) Fail("an n-gram of the highest order has a back-off weight; remove it");
 
   Ngrams& ngrams = orders_.back();
   if (n_ == 1) AddWord(fields[1]);
   std::array<int32_t, kMaxOrder> ids{};
   for (int i = 0; i < n_; ++i) {
-    // Neighbours have most words in common.
+    // Neighbouring n-grams share most words.
     const bool is_same = last_ids_[i] >= 0 && words_.Word(last_ids_[i]) == fields[i + 1];
     ids[i] = is_same ? last_ids_[i] : FindWord(fields[i + 1]);
   }
@@ -221,25 +211,25 @@ void ArpaReader::AddNgram(std::string_view line) {
   ngrams.log10_prob.push_back(prob);
   ngrams.log10_backoff.push_back(backoff);
   last_ids_ = ids;
-  if (ngrams.log10_prob.size() == announced_[n_ - 1]) EndOrder();
+  if (ngrams.log10_prob.size() == declared_[n_ - 1]) EndOrder();
 }
 
 float ArpaReader::FiniteNumber(std::string_view token) const {
-  const float number = Number(token);
+  const float number = ParseNumber(token);
   if (std::isnan(number)) Fail(Quoted(token) + " is not a finite number");
   if (std::isinf(number))
     Fail(Quoted(token) +
-         " is not a finite number of float32; if lmplz wrote it (where a discount is 0), estimate the model "
+         " is not a finite float32 number; if lmplz wrote it (because a discount is 0), estimate the model "
          "with asr lm train or from more text");
   return number;
 }
 
 void ArpaReader::AddWord(std::string_view word) {
   if (words_.Find(word) != Vocabulary::kNone)
-    Fail("the word stands twice among the 1-grams; keep one of them");
+    Fail("the word is listed twice among the 1-grams; keep one of them");
   if (!IsUtf8(word)) Fail("the word is not UTF-8; convert the file, for instance with iconv");
-  if (word.find('\0') != word.npos) Fail("the word holds a NUL character; remove it");
-  if (word == kEpsilon) Fail("the word '<eps>' means no word in graphs; rename it");
+  if (word.find('\0') != word.npos) Fail("the word contains a NUL character; remove it");
+  if (word == kEpsilon) Fail("the word '<eps>' is reserved for epsilon in graphs; rename it");
   words_.FindOrAdd(word);
 }
 
@@ -261,33 +251,34 @@ void ArpaReader::EndOrder() {
     ngrams.log10_prob = Permute(ngrams.log10_prob, places);
     ngrams.log10_backoff = Permute(ngrams.log10_backoff, places);
   }
-  state_ = State::kBehind;
+  state_ = State::kAfterOrder;
 }
 
-// Refuses the first line of this order that repeats another or has no history. `places` of the lines among
-// those of this order, if they were not sorted.
+// Refuses the first line of this order that repeats another or whose history is not listed. `places`: the
+// positions of the lines within this order, if they were not sorted.
 void ArpaReader::CheckNgrams(const std::vector<uint32_t>& places) const {
-  uint64_t twice = UINT64_MAX, lost = UINT64_MAX;
+  uint64_t repeated = UINT64_MAX, orphan = UINT64_MAX;
   const size_t size = orders_.back().log10_prob.size(),
                num_lower = n_ > 1 ? orders_[n_ - 2].log10_prob.size() : 0;
   const int32_t *ids = orders_.back().ids.data(), *lower = n_ > 1 ? orders_[n_ - 2].ids.data() : nullptr;
   for (size_t row = 0, history = 0; row < size; ++row, ids += n_) {
     const uint64_t place = places.empty() ? row : places[row];
-    if (row > 0 && std::equal(ids, ids + n_, ids - n_)) twice = std::min(twice, place);
+    if (row > 0 && std::equal(ids, ids + n_, ids - n_)) repeated = std::min(repeated, place);
     if (n_ == 1) continue;
     const auto is_before = [&](const int32_t* h) {
       return std::lexicographical_compare(h, h + n_ - 1, ids, ids + n_ - 1);
     };
     while (history < num_lower && is_before(lower + history * (n_ - 1))) ++history;
     if (history == num_lower || !std::equal(ids, ids + n_ - 1, lower + history * (n_ - 1)))
-      lost = std::min(lost, place);
+      orphan = std::min(orphan, place);
   }
-  if (lost != UINT64_MAX)
+  if (orphan != UINT64_MAX)
     throw ArpaError(
-        first_line_ + lost,
+        first_line_ + orphan,
         "the n-gram's history is not among the shorter n-grams; rebuild or prune the model with a tool "
-        "that keeps it");
-  if (twice != UINT64_MAX) throw ArpaError(first_line_ + twice, "the n-gram stands twice; keep one of them");
+        "that keeps histories");
+  if (repeated != UINT64_MAX)
+    throw ArpaError(first_line_ + repeated, "the n-gram is listed twice; keep one of them");
 }
 
 }  // namespace asr::lm

@@ -1,4 +1,4 @@
-// ARPA files as arrays.
+// Reads ARPA files into arrays.
 #pragma once
 
 #include <array>
@@ -13,14 +13,14 @@
 
 namespace asr::lm {
 
-// A fault in the file. Line 0 means the file as a whole.
-struct ArpaError : std::runtime_error {
-  ArpaError(uint64_t line, const std::string& message) : std::runtime_error(message), line(line) {}
-  uint64_t line;
+// A fault in the file.
+struct ArpaError : std::invalid_argument {
+  ArpaError(uint64_t line, const std::string& message) : std::invalid_argument(message), line(line) {}
+  uint64_t line;  // 0: the file as a whole
 };
 
-// Takes a file piece by piece. Ids are the places of the words among the 1-grams; n-grams leave sorted by
-// ids. Refuses what asr/lm/arpa.py says with an ArpaError.
+// Reads a file piece by piece. The id of a word is its position among the 1-grams; the resulting n-grams are
+// sorted by ids. Throws ArpaError for the faults that asr/lm/arpa.py lists.
 class ArpaReader {
  public:
   struct Ngrams {
@@ -28,15 +28,15 @@ class ArpaReader {
     std::vector<float> log10_prob, log10_backoff;
   };
 
-  void Add(std::string_view lines);  // whole lines; what follows \end\ is not looked at
-  void Finish() const;               // no more lines: refuses a file that is cut short
+  void Add(std::string_view lines);  // whole lines; lines after \end\ are ignored
+  void Finish() const;               // after the last line; throws if the file is truncated
   bool is_done() const { return state_ == State::kDone; }
 
   const std::vector<std::string_view>& words() const { return words_.words(); }
   std::vector<Ngrams>& orders() { return orders_; }
 
  private:
-  enum class State { kBefore, kCounts, kNgrams, kBehind, kDone };
+  enum class State { kBefore, kCounts, kNgrams, kAfterOrder, kDone };
 
   void AddLine(std::string_view line);
   void AddCount(std::string_view line);
@@ -51,14 +51,14 @@ class ArpaReader {
   [[noreturn]] void Fail(const std::string& message) const { throw ArpaError(line_, message); }
 
   State state_ = State::kBefore;
-  uint64_t line_ = 0;                // number of the line being read
-  int n_ = 0;                        // the order being read
-  uint64_t first_line_ = 0;          // of this order
-  std::vector<uint64_t> announced_;  // n-grams of each order
+  uint64_t line_ = 0;               // number of the current line
+  int n_ = 0;                       // the current order
+  uint64_t first_line_ = 0;         // of the current order
+  std::vector<uint64_t> declared_;  // number of n-grams per order, from \data\ (of the header)
   Vocabulary words_;
   std::vector<Ngrams> orders_;
-  std::array<int32_t, kMaxOrder> last_ids_{};  // of the line before
-  bool is_sorted_ = true;                      // this order so far
+  std::array<int32_t, kMaxOrder> last_ids_{};  // of the previous line
+  bool is_sorted_ = true;                      // the n-grams of this order so far are sorted by ids
 };
 
 }  // namespace asr::lm

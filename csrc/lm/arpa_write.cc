@@ -10,7 +10,7 @@ namespace {
 
 constexpr double kPowers[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10};
 
-// The digits of `value`, the last `decimals` of them behind the point, without zeros at the end.
+// Writes value / 10^decimals in decimal notation, without trailing zeros; returns the end.
 char* FormatFixed(uint64_t value, int decimals, char* out) {
   for (; decimals > 0 && value % 10 == 0; --decimals) value /= 10;
   char digits[24];
@@ -25,8 +25,8 @@ char* FormatFixed(uint64_t value, int decimals, char* out) {
 
 }  // namespace
 
-// Between 1e-4 and 1e6 a float times the power of ten that brings 7 digits before the point is exact in
-// double (24 bits and at most 24 bits), so rounding it to an integer rounds once, as printf does.
+// Between 1e-4 and 1e6, a float times the power of ten that leaves 7 digits before the point is exact in
+// double (24 bits times at most 24 bits), so rounding it to an integer rounds only once, as printf does.
 char* FormatNumber(float x, char* out) {
   const double size = std::abs(static_cast<double>(x));
   if (!(size >= 1e-4 && size < 1e6))

@@ -1,4 +1,4 @@
-// Models as ARPA files.
+// Writes models as ARPA files.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +11,14 @@
 
 namespace asr::lm {
 
-// Writes `x` as printf's %.7g does; returns the end. At most 16 bytes.
+// Writes `x` like printf's %.7g, at most 16 bytes; returns the end.
 char* FormatNumber(float x, char* out);
 
 class ArpaWriter : public Output {
  public:
-  using Sink = std::function<void(std::string_view)>;  // takes the file's bytes, block by block
+  using Sink = std::function<void(std::string_view)>;  // receives the bytes of the file, block by block
 
-  // `words` by id; they must last as long as this. `sizes` of all orders.
+  // `words`: by id; they outlive this object. `sizes`: number of n-grams per order.
   ArpaWriter(const std::vector<std::string_view>& words, const std::vector<uint64_t>& sizes, Sink sink);
   void BeginOrder(int n, uint64_t size) override;
   void Add(const uint32_t* ids, int n, float log10_prob, float log10_backoff) override;

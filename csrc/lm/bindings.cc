@@ -1,4 +1,4 @@
-// Python module `asr._lm`; asr/lm/corpus.py, ngram.py and arpa.py are its faces.
+// Python module `asr._lm`; asr/lm/corpus.py, estimation.py and arpa.py are its Python faces.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
@@ -23,49 +23,39 @@
 
 #include "arpa_read.h"
 #include "arpa_write.h"
+#include "common/numpy.h"
 #include "corpus.h"
 #include "counts.h"
 
-namespace lm = asr::lm;
 namespace nb = nanobind;
 
+namespace asr::lm {
 namespace {
 
 using Ids = nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;   // (R, n)
 using Values = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;  // (R,)
 using Orders = std::vector<std::tuple<Ids, Values, Values>>;
-using Ngrams = lm::ArpaReader::Ngrams;
+using Ngrams = ArpaReader::Ngrams;
 
 std::string_view View(const nb::bytes& bytes) { return {bytes.c_str(), bytes.size()}; }
 
-nb::list AsStrings(const std::vector<std::string_view>& words) {
+nb::list ToStrings(const std::vector<std::string_view>& words) {
   nb::list list;
   for (const std::string_view word : words) list.append(nb::str(word.data(), word.size()));
   return list;
 }
 
-// A numpy array that takes the memory over.
-template <class T>
-nb::object AsArray(std::vector<T>&& values, size_t width = 0) {
-  auto* owned = new std::vector<T>(std::move(values));
-  nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-  if (width == 0)
-    return nb::cast(nb::ndarray<nb::numpy, T, nb::ndim<1>>(owned->data(), {owned->size()}, owner));
-  return nb::cast(
-      nb::ndarray<nb::numpy, T, nb::ndim<2>>(owned->data(), {owned->size() / width, width}, owner));
-}
-
-nb::list AsArrays(std::vector<Ngrams>& orders) {
+nb::list ToArrays(std::vector<Ngrams>& orders) {
   nb::list list;
   for (size_t n = 1; n <= orders.size(); ++n) {
     Ngrams& ngrams = orders[n - 1];
-    list.append(nb::make_tuple(AsArray(std::move(ngrams.ids), n), AsArray(std::move(ngrams.log10_prob)),
-                               AsArray(std::move(ngrams.log10_backoff))));
+    list.append(nb::make_tuple(ToNumpy(std::move(ngrams.ids), n), ToNumpy(std::move(ngrams.log10_prob)),
+                               ToNumpy(std::move(ngrams.log10_backoff))));
   }
   return list;
 }
 
-class ArrayOutput : public lm::Output {
+class ArrayOutput : public Output {
  public:
   void BeginOrder(int n, uint64_t size) override {
     orders.emplace_back();
@@ -81,60 +71,61 @@ class ArrayOutput : public lm::Output {
   std::vector<Ngrams> orders;
 };
 
-// Python callables, called from work that runs without the interpreter's lock.
-lm::Progress AsProgress(const nb::callable& call) {
+// Python callables for code that runs without the GIL.
+Progress ToProgress(const nb::callable& call) {
   return [&call](uint64_t steps) {
     const nb::gil_scoped_acquire acquire;
     call(steps);
   };
 }
-lm::ArpaWriter::Sink AsSink(const nb::callable& call) {
+ArpaWriter::Sink ToSink(const nb::callable& call) {
   return [&call](std::string_view block) {
     const nb::gil_scoped_acquire acquire;
     call(nb::bytes(block.data(), block.size()));
   };
 }
 
-std::unique_ptr<lm::Counts> Count(lm::Corpus& corpus, int order, const std::vector<uint64_t>& cutoffs,
-                                  const nb::callable& progress) {
+std::unique_ptr<Counts> Count(Corpus& corpus, int order, const std::vector<uint64_t>& cutoffs,
+                              const nb::callable& progress) {
   const nb::gil_scoped_release release;
-  return lm::Counts::Of(corpus, order, cutoffs, AsProgress(progress));
+  return Counts::Make(corpus, order, cutoffs, ToProgress(progress));
 }
 
-std::pair<nb::list, double> EstimateArrays(lm::Counts& counts, const std::vector<lm::Discounts>& discounts,
+std::pair<nb::list, double> EstimateArrays(Counts& counts, const std::vector<Discounts>& discounts,
                                            const nb::callable& progress) {
   ArrayOutput output;
   double log10_likelihood;
   {
     const nb::gil_scoped_release release;
-    log10_likelihood = counts.Estimate(discounts, output, AsProgress(progress));
+    log10_likelihood = counts.Estimate(discounts, output, ToProgress(progress));
   }
-  return {AsArrays(output.orders), log10_likelihood};
+  return {ToArrays(output.orders), log10_likelihood};
 }
 
-double EstimateArpa(lm::Counts& counts, const lm::Corpus& corpus, const std::vector<lm::Discounts>& discounts,
+double EstimateArpa(Counts& counts, const Corpus& corpus, const std::vector<Discounts>& discounts,
                     const nb::callable& sink, const nb::callable& progress) {
   const nb::gil_scoped_release release;
   std::vector<uint64_t> sizes;
   for (const auto& order : counts.orders()) sizes.push_back(order.num_listed);
-  lm::ArpaWriter writer(corpus.words(), sizes, AsSink(sink));
-  const double log10_likelihood = counts.Estimate(discounts, writer, AsProgress(progress));
+  ArpaWriter writer(corpus.words(), sizes, ToSink(sink));
+  const double log10_likelihood = counts.Estimate(discounts, writer, ToProgress(progress));
   writer.Finish();
   return log10_likelihood;
 }
 
-// Refuses arrays that do not fit together, and ids that are no word's.
+// Throws std::invalid_argument if the shapes of the arrays do not match or an id is out of range.
 void CheckOrders(size_t num_words, const Orders& orders) {
   for (size_t n = 1; n <= orders.size(); ++n) {
     const auto& [ids, log10_prob, log10_backoff] = orders[n - 1];
     const std::string order = std::to_string(n);
     if (ids.shape(1) != n || log10_prob.shape(0) != ids.shape(0) || log10_backoff.shape(0) != ids.shape(0))
-      throw std::invalid_argument("the arrays of the " + order + "-grams do not fit together: ids (R, " +
-                                  order + "), log10_prob (R,) and log10_backoff (R,) are needed");
+      throw std::invalid_argument("the shapes of the arrays of the " + order +
+                                  "-grams do not match; expected ids (R, " + order +
+                                  "), log10_prob (R,) and log10_backoff (R,)");
     const auto is_bad = [num_words](int32_t id) { return static_cast<uint32_t>(id) >= num_words; };
     if (const int32_t* end = ids.data() + ids.size(); std::any_of(ids.data(), end, is_bad))
-      throw std::invalid_argument("an id in the " + order + "-grams is none of the " +
-                                  std::to_string(num_words) + " words'");
+      throw std::invalid_argument("an id in the " + order + "-grams is not that of one of the " +
+                                  std::to_string(num_words) + " words");
   }
 }
 
@@ -145,8 +136,8 @@ void WriteArpa(const std::vector<std::string>& words, const Orders& orders, cons
   const std::vector<std::string_view> views(words.begin(), words.end());
   std::vector<uint64_t> sizes;
   for (const auto& order : orders) sizes.push_back(std::get<0>(order).shape(0));
-  lm::ArpaWriter writer(views, sizes, AsSink(sink));
-  lm::Steps steps(AsProgress(progress));
+  ArpaWriter writer(views, sizes, ToSink(sink));
+  Steps steps(ToProgress(progress));
   for (size_t n = 1; n <= orders.size(); ++n) {
     const auto& [ids, log10_prob, log10_backoff] = orders[n - 1];
     writer.BeginOrder(n, ids.shape(0));
@@ -157,39 +148,38 @@ void WriteArpa(const std::vector<std::string>& words, const Orders& orders, cons
   writer.Finish();
 }
 
-// The fault that `read` meets, as line and message; None if there is none.
+// Calls `read`; returns the line and message of the ArpaError that it throws, or None.
 template <class Read>
 nb::object FaultOf(Read&& read) {
   try {
     read();
-  } catch (const lm::ArpaError& e) {
+  } catch (const ArpaError& e) {
     return nb::make_tuple(e.line, nb::bytes(e.what(), std::strlen(e.what())));
   }
   return nb::none();
 }
 
 void BindEstimation(nb::module_& m) {
-  nb::class_<lm::Corpus>(m, "Corpus")
+  nb::class_<Corpus>(m, "Corpus")
       .def(nb::init<size_t, std::string>(), nb::arg("memory_bytes"), nb::arg("folder"))
       .def(
-          "add", [](lm::Corpus& self, const nb::bytes& lines) { return self.Add(View(lines)); },
-          nb::arg("lines"))
+          "add", [](Corpus& self, const nb::bytes& lines) { return self.Add(View(lines)); }, nb::arg("lines"))
       .def(
           "select",
-          [](lm::Corpus& self, std::optional<std::vector<std::string>> words, uint64_t min_count,
-             uint64_t size, double coverage) { self.Select({std::move(words), min_count, size, coverage}); },
+          [](Corpus& self, std::optional<std::vector<std::string>> words, uint64_t min_count, uint64_t size,
+             double coverage) { self.Select({std::move(words), min_count, size, coverage}); },
           nb::arg("words").none(), nb::arg("min_count"), nb::arg("size"), nb::arg("coverage"))
-      .def_prop_ro("words", [](const lm::Corpus& self) { return AsStrings(self.words()); })
-      .def_prop_ro("num_sentences", &lm::Corpus::num_sentences)
-      .def_prop_ro("num_words", &lm::Corpus::num_words)
-      .def_prop_ro("num_unknown", &lm::Corpus::num_unknown)
-      .def_prop_ro("num_seen", &lm::Corpus::num_seen)
-      .def_prop_ro("num_kept", [](const lm::Corpus& self) { return self.words().size() - lm::kNumMarks; })
-      .def_prop_ro("longest", &lm::Corpus::longest);
+      .def_prop_ro("words", [](const Corpus& self) { return ToStrings(self.words()); })
+      .def_prop_ro("num_sentences", &Corpus::num_sentences)
+      .def_prop_ro("num_words", &Corpus::num_words)
+      .def_prop_ro("num_unknown", &Corpus::num_unknown)
+      .def_prop_ro("num_seen", &Corpus::num_seen)
+      .def_prop_ro("num_kept", [](const Corpus& self) { return self.words().size() - kNumMarks; })
+      .def_prop_ro("longest", &Corpus::longest);
 
-  nb::class_<lm::Counts>(m, "Counts")
+  nb::class_<Counts>(m, "Counts")
       .def_prop_ro("orders",
-                   [](const lm::Counts& self) {
+                   [](const Counts& self) {
                      std::vector<std::tuple<uint64_t, uint64_t, std::array<uint64_t, 5>>> orders;
                      for (const auto& order : self.orders())
                        orders.emplace_back(order.num_seen, order.num_listed, order.with_count);
@@ -204,31 +194,30 @@ void BindEstimation(nb::module_& m) {
 
 void BindArpa(nb::module_& m) {
   m.def("write_arpa", &WriteArpa, nb::arg("words"), nb::arg("orders"), nb::arg("sink"), nb::arg("progress"));
-  nb::class_<lm::ArpaReader>(m, "ArpaReader")
+  nb::class_<ArpaReader>(m, "ArpaReader")
       .def(nb::init<>())
       .def(
           "add",
-          [](lm::ArpaReader& self, const nb::bytes& lines) {
-            return FaultOf([&] { self.Add(View(lines)); });
-          },
+          [](ArpaReader& self, const nb::bytes& lines) { return FaultOf([&] { self.Add(View(lines)); }); },
           nb::arg("lines"))
-      .def("finish", [](const lm::ArpaReader& self) { return FaultOf([&] { self.Finish(); }); })
-      .def_prop_ro("is_done", &lm::ArpaReader::is_done)
-      .def_prop_ro("words", [](const lm::ArpaReader& self) { return AsStrings(self.words()); })
-      .def("take_orders", [](lm::ArpaReader& self) { return AsArrays(self.orders()); });
+      .def("finish", [](const ArpaReader& self) { return FaultOf([&] { self.Finish(); }); })
+      .def_prop_ro("is_done", &ArpaReader::is_done)
+      .def_prop_ro("words", [](const ArpaReader& self) { return ToStrings(self.words()); })
+      .def("take_orders", [](ArpaReader& self) { return ToArrays(self.orders()); });
 }
 
 }  // namespace
+}  // namespace asr::lm
 
 NB_MODULE(_lm, m) {
   m.doc() = "Estimation of n-gram models; ARPA files.";
   nb::register_exception_translator([](const std::exception_ptr& p, void*) {
     try {
       std::rethrow_exception(p);
-    } catch (const lm::TemporaryFileError& e) {
+    } catch (const asr::lm::TemporaryFileError& e) {
       PyErr_SetString(PyExc_OSError, e.what());
     }
   });
-  BindEstimation(m);
-  BindArpa(m);
+  asr::lm::BindEstimation(m);
+  asr::lm::BindArpa(m);
 }

@@ -1,5 +1,5 @@
-// Counting: tokens -> n-grams of the highest order sorted by suffix -> adjusted counts of all orders. The
-// walk over n-grams in suffix order is that of Heafield et al. (2013).
+// Counting: word ids -> n-grams of the highest order, sorted by suffix -> adjusted counts of all orders. The
+// pass over n-grams in suffix order follows Heafield et al. (2013).
 #pragma once
 
 #include <utility>
@@ -15,12 +15,12 @@ template <int W>
 struct Counted {
   Key<W> key;
   uint64_t count : 63;
-  uint64_t is_cut : 1;  // counts, but is not listed in the model
+  uint64_t is_cut : 1;  // counted, but not listed in the model
   void operator+=(const Counted& other) { count += other.count; }
 };
 
-// The n-gram of the highest order that ends at each word and at each `</s>`, reversed. The history of words
-// near the beginning is filled up with `<s>`, so that all are of that order.
+// The reversed n-gram of the highest order that ends at each word and at each `</s>`. Histories near the
+// start of a sentence are padded with `<s>`, so that all n-grams have that order.
 template <int W>
 Sorter<Counted<W>> SortNgrams(Corpus& corpus, int order, Packing<W> packing, const Progress& progress) {
   Steps steps(progress);
@@ -42,20 +42,20 @@ Sorter<Counted<W>> SortNgrams(Corpus& corpus, int order, Packing<W> packing, con
   return sorter;
 }
 
-// Takes n-grams of the highest order in suffix order, and gives those of all orders with their adjusted
-// counts: an order's in suffix order, all words put right again.
-template <int W, class Give>  // give(n, key, adjusted count, is_cut)
+// Receives n-grams of the highest order in suffix order and emits those of all orders with their adjusted
+// counts: per order in suffix order, with the words no longer reversed.
+template <int W, class Emit>  // emit(n, key, adjusted count, is_cut)
 class Adjuster {
  public:
-  Adjuster(int order, Packing<W> packing, const std::vector<uint64_t>& cutoffs, Give give)
-      : order_(order), packing_(packing), cutoffs_(cutoffs), give_(std::move(give)) {}
+  Adjuster(int order, Packing<W> packing, const std::vector<uint64_t>& cutoffs, Emit emit)
+      : order_(order), packing_(packing), cutoffs_(cutoffs), emit_(std::move(emit)) {}
 
-  // `ngram` is reversed: its last word is in front.
+  // `ngram` is reversed: its last word comes first.
   void Add(const Counted<W>& ngram) {
-    const int same = Same(ngram.key);
+    const int same = CountShared(ngram.key);
     Close(same);
     for (int n = 1; n <= same; ++n) open_[n].seen += ngram.count;
-    if (same > 0) ++open_[same].adjusted;  // one more word stands before it
+    if (same > 0) ++open_[same].adjusted;  // one more distinct word precedes it
     const auto words = packing_.Unpack(ngram.key, order_);
     int n = same + 1;
     for (; n < order_ && words[n - 1] != kBegin; ++n) open_[n] = {1, ngram.count};
@@ -70,8 +70,8 @@ class Adjuster {
     uint64_t adjusted, seen;
   };
 
-  // How many of the last words the n-gram has in common with the one before.
-  int Same(const Key<W>& key) const {
+  // The number of last words that the n-gram shares with the previous one.
+  int CountShared(const Key<W>& key) const {
     if (num_open_ == 0) return 0;
     int same = order_ - 1;
     for (Key<W> a = packing_.Cut(key), b = packing_.Cut(last_); a != b;
@@ -79,19 +79,19 @@ class Adjuster {
       --same;
     return same;
   }
-  // Gives the n-grams of more than `n` words that nothing can be added to any more.
+  // Emits the open n-grams of more than `n` words: their counts are complete.
   void Close(int n) {
     for (; num_open_ > n; --num_open_) {
       const Key<W> key = packing_.Reverse(packing_.Cut(last_, order_ - num_open_), num_open_);
-      give_(num_open_, key, open_[num_open_].adjusted, open_[num_open_].seen <= cutoffs_[num_open_ - 1]);
+      emit_(num_open_, key, open_[num_open_].adjusted, open_[num_open_].seen <= cutoffs_[num_open_ - 1]);
     }
   }
 
   const int order_;
   const Packing<W> packing_;
   const std::vector<uint64_t>& cutoffs_;
-  Give give_;
-  std::array<Open, kMaxOrder + 1> open_{};  // by order: the last n-gram's suffixes
+  Emit emit_;
+  std::array<Open, kMaxOrder + 1> open_{};  // by order: the suffixes of the last n-gram
   int num_open_ = 0;
   Key<W> last_;
 };

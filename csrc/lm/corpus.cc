@@ -11,7 +11,7 @@ namespace asr::lm {
 
 namespace {
 
-constexpr char kTaken[] = "the text of this corpus is taken; a corpus gives one estimation";
+constexpr char kTaken[] = "the text of this corpus has been used; make a new corpus for another estimation";
 
 }  // namespace
 
@@ -51,7 +51,7 @@ bool Corpus::AddLine(const char* begin, const char* end) {
   return true;
 }
 
-// The ids of the line's words into line_; false for a faulty line.
+// Puts the ids of the line's words into line_. Returns false for an invalid line.
 bool Corpus::Split(const char* begin, const char* end) {
   const char* word = begin;
   const auto finish = [&](const char* word_end) {
@@ -82,21 +82,22 @@ bool Corpus::Split(const char* begin, const char* end) {
 
 Spool<int32_t> Corpus::TakeTokens() {
   if (is_taken_) throw std::logic_error(kTaken);
-  if (new_ids_.size() != vocabulary_.size()) throw std::logic_error("the words are not selected yet");
+  if (new_ids_.size() != vocabulary_.size())
+    throw std::logic_error("the words have not been selected; call select first");
   is_taken_ = true;
   return std::move(tokens_);
 }
 
 void Corpus::Select(const Selection& selection) {
-  std::vector<std::pair<std::string_view, int32_t>> kept;  // words with their ids as read
+  std::vector<std::pair<std::string_view, int32_t>> kept;  // words and their ids as read
   if (selection.words) listed_ = *selection.words;
   for (const std::string& word : listed_) kept.emplace_back(word, vocabulary_.Find(word));
   if (!selection.words)
-    for (const int32_t id : Commonest(selection)) kept.emplace_back(vocabulary_.Word(id), id);
+    for (const int32_t id : MostFrequent(selection)) kept.emplace_back(vocabulary_.Word(id), id);
   kept.erase(std::remove_if(kept.begin(), kept.end(),
                             [](const auto& x) { return 0 <= x.second && x.second < kNumMarks; }),
              kept.end());
-  std::sort(kept.begin(), kept.end());  // the order of UTF-8's bytes is that of the code points
+  std::sort(kept.begin(), kept.end());  // byte order of UTF-8 is code point order
   kept.erase(std::unique(kept.begin(), kept.end()), kept.end());
 
   new_ids_.assign(vocabulary_.size(), kUnknown);
@@ -111,8 +112,8 @@ void Corpus::Select(const Selection& selection) {
     if (new_ids_[id] == kUnknown) num_unknown_ += counts_[id];
 }
 
-// Ids of the words that are common enough; words equally common are taken in code point order.
-std::vector<int32_t> Corpus::Commonest(const Selection& selection) const {
+// The ids of the words that are frequent enough; equally frequent words are in code point order.
+std::vector<int32_t> Corpus::MostFrequent(const Selection& selection) const {
   std::vector<int32_t> ids(num_seen());
   std::iota(ids.begin(), ids.end(), static_cast<int32_t>(kNumMarks));
   std::sort(ids.begin(), ids.end(), [&](int32_t a, int32_t b) {

@@ -19,26 +19,27 @@ class PackedCounts : public Counts {
     const size_t bytes = memory_.SorterBytes(order + 1);
     for (int n = 2; n <= order; ++n) ngrams_.emplace_back(memory_, n * bits, bytes);
     auto sorted = SortNgrams(corpus, order, packing_, progress);
-    const auto give = [this](int n, const Key<W>& key, uint64_t adjusted, bool is_cut) {
+    const auto emit = [this](int n, const Key<W>& key, uint64_t adjusted, bool is_cut) {
       Count(orders_[n - 1], adjusted, is_cut);
       if (n == 1)
         unigrams_[packing_.Last(key)] = adjusted;
       else
         ngrams_[n - 2].Add({key, adjusted, is_cut});
     };
-    Adjuster<W, decltype(give)> adjuster(order, packing_, cutoffs, give);
+    Adjuster<W, decltype(emit)> adjuster(order, packing_, cutoffs, emit);
     Steps steps(progress);
     sorted.Drain([&](const Counted<W>& ngram) {
       adjuster.Add(ngram);
       steps.Step();
     });
     adjuster.Finish();
-    orders_[0].num_listed = unigrams_.size();  // all words of the model are
+    orders_[0].num_listed = unigrams_.size();  // all words of the model are listed
   }
 
   double Estimate(const std::vector<Discounts>& discounts, Output& output,
                   const Progress& progress) override {
-    if (is_used_up_) throw std::logic_error("a model has been estimated from these counts");
+    if (is_used_up_)
+      throw std::logic_error("these counts have been used; count again for another estimation");
     is_used_up_ = true;
     const int order = static_cast<int>(orders_.size());
     Steps steps(progress);
@@ -46,7 +47,7 @@ class PackedCounts : public Counts {
     interpolation.EstimateUnigrams(unigrams_, discounts[0]);
     for (int n = 2; n <= order; ++n) {
       interpolation.Weigh(std::move(ngrams_[n - 2]), n,
-                          discounts[n - 1]);  // and with it the back-offs of n - 1
+                          discounts[n - 1]);  // also computes the back-offs of order n - 1
       output.BeginOrder(n - 1, orders_[n - 2].num_listed);
       interpolation.Write(n - 1);
       interpolation.Interpolate(n);
@@ -67,13 +68,13 @@ class PackedCounts : public Counts {
   Packing<W> packing_;
   bool is_used_up_ = false;
   std::vector<uint64_t> unigrams_;          // adjusted counts by word
-  std::vector<Sorter<Counted<W>>> ngrams_;  // [n - 2]: by n-gram
+  std::vector<Sorter<Counted<W>>> ngrams_;  // [n - 2]: n-grams of order n, sorted by n-gram
 };
 
 }  // namespace
 
-std::unique_ptr<Counts> Counts::Of(Corpus& corpus, int order, const std::vector<uint64_t>& cutoffs,
-                                   const Progress& progress) {
+std::unique_ptr<Counts> Counts::Make(Corpus& corpus, int order, const std::vector<uint64_t>& cutoffs,
+                                     const Progress& progress) {
   int bits = 2;
   while (corpus.words().size() >> bits) ++bits;
   if (order * bits <= 64) return std::make_unique<PackedCounts<1>>(corpus, order, bits, cutoffs, progress);

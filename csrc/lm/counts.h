@@ -1,4 +1,4 @@
-// The n-grams of a text and their adjusted counts; what a model of them is estimated from.
+// The n-grams of a text and their adjusted counts, from which a model is estimated.
 #pragma once
 
 #include <array>
@@ -12,13 +12,13 @@
 
 namespace asr::lm {
 
-// What is taken off adjusted counts of 1, 2, and 3 or more.
+// Subtracted from adjusted counts of 1, 2, and 3 or more.
 using Discounts = std::array<double, 3>;
 
-// Told now and then, with the number of n-grams (or tokens) handled since the last time.
+// Called from time to time with the number of n-grams (or words) processed since the last call.
 using Progress = std::function<void(uint64_t)>;
 
-// Tells `progress` of steps by the ten thousands.
+// Calls `progress` once per 50,000 steps.
 class Steps {
  public:
   explicit Steps(Progress progress) : progress_(std::move(progress)) {}
@@ -33,32 +33,34 @@ class Steps {
   uint64_t num_ = 0;
 };
 
-// Takes the n-grams of a model: all of order 1 in ascending order of their ids, then of order 2 ...
+// Receives the n-grams of a model: those of order 1 in ascending order of their ids, then those of order 2
+// and so on.
 class Output {
  public:
   virtual ~Output() = default;
   virtual void BeginOrder(int n, uint64_t size) = 0;
-  // `log10_backoff` is 0 at the highest order and where the n-gram is nobody's history.
+  // `log10_backoff` is 0 at the highest order and for n-grams that are not the history of another.
   virtual void Add(const uint32_t* ids, int n, float log10_prob, float log10_backoff) = 0;
 };
 
 class Counts {
  public:
-  // Of the orders 1 to `order`, which no sentence with its marks is shorter than at least once. An n-gram
-  // seen `cutoffs[n - 1]` times or less will not be listed; cutoffs do not fall, and the first is 0.
-  static std::unique_ptr<Counts> Of(Corpus& corpus, int order, const std::vector<uint64_t>& cutoffs,
-                                    const Progress& progress);
+  // Counts n-grams of the orders 1 to `order`; at least one sentence must have `order` words, marks included.
+  // N-grams that occur `cutoffs[n - 1]` times or less will not be listed; cutoffs must not decrease, and the
+  // first is 0.
+  static std::unique_ptr<Counts> Make(Corpus& corpus, int order, const std::vector<uint64_t>& cutoffs,
+                                      const Progress& progress);
   virtual ~Counts() = default;
 
-  // Estimates the model, once. Returns the log10 probability of the text itself.
+  // Estimates the model, once. Returns the log10 probability of the text under it.
   virtual double Estimate(const std::vector<Discounts>& discounts, Output& output,
                           const Progress& progress) = 0;
 
   struct Order {
-    uint64_t num_seen = 0;    // different n-grams, unlisted ones among them
-    uint64_t num_listed = 0;  // of these in the model
-    std::array<uint64_t, 5>
-        with_count{};  // [k]: how many have the adjusted count k, unlisted ones among them
+    uint64_t num_seen = 0;    // distinct n-grams, including unlisted ones
+    uint64_t num_listed = 0;  // those in the model
+    // [k]: number of n-grams with adjusted count k, including unlisted ones.
+    std::array<uint64_t, 5> with_count{};
   };
   const std::vector<Order>& orders() const { return orders_; }
 

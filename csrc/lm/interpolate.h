@@ -1,5 +1,5 @@
-// Estimation: adjusted counts -> probabilities and back-offs, an order at a time, each step one pass over
-// sorted n-grams. asr/lm/estimation.py has the formulas.
+// Estimation: adjusted counts -> probabilities and back-offs, one order at a time; each step is one pass over
+// sorted n-grams. The formulas are in asr/lm/estimation.py.
 #pragma once
 
 #include <algorithm>
@@ -35,8 +35,8 @@ class Interpolation {
     }
   }
 
-  // First step of order n, by history: each n-gram's own share of the probability, and the back-offs of order
-  // n - 1.
+  // First step of order n, in order of histories: the discounted share of each n-gram, and the back-offs of
+  // order n - 1.
   void Weigh(Sorter<Counted<W>> ngrams, int n, const Discounts& discounts) {
     by_suffix_ = Sorter<Weighed>(memory_, n * packing_.bits(), memory_.SorterBytes(order_ + 1));
     std::vector<Counted<W>> same_history;
@@ -56,7 +56,7 @@ class Interpolation {
     finish();
   }
 
-  // Second step, by suffix: p(w | h) = share + gamma(h) p(w | h without its first word).
+  // Second step, in suffix order: p(w | h) = share + gamma(h) p(w | h without its first word).
   void Interpolate(int n) {
     const Spool<Probability> lower = std::exchange(lower_, Spool<Probability>(memory_));
     typename Spool<Probability>::Reader suffix(lower);
@@ -70,7 +70,7 @@ class Interpolation {
     });
   }
 
-  // Third step, by n-gram: n-grams and back-offs meet, and leave.
+  // Third step, in order of n-grams: joins n-grams and back-offs and writes them to the output.
   void Write(int n) {
     const Spool<Probability> backoffs = std::exchange(backoffs_, Spool<Probability>(memory_));
     const Spool<uint64_t> seen = std::exchange(seen_, std::exchange(next_seen_, Spool<uint64_t>(memory_)));
@@ -98,11 +98,11 @@ class Interpolation {
  private:
   struct Probability {
     Key<W> key;
-    double value;  // negative for n-grams that are not listed
+    double value;  // negative if the n-gram is not listed
   };
   struct Weighed {
     Key<W> key;     // reversed
-    float share;    // -0 for n-grams that are not listed
+    float share;    // -0 if the n-gram is not listed
     float backoff;  // of the history
   };
   // Sums over the n-grams of one history.
@@ -123,7 +123,7 @@ class Interpolation {
   }
   static float Log10(double x) { return static_cast<float>(std::min(std::log10(x), 0.0)); }
 
-  // Is the adjusted count of such n-grams the number of times that the text predicts a word with them?
+  // Whether the adjusted count of such n-grams is how often the text predicts a word with them.
   bool IsWhole(uint32_t first_word, int n) const { return n == order_ || first_word == kBegin; }
 
   void WeighGroup(const std::vector<Counted<W>>& ngrams, int n, const Discounts& discounts) {
@@ -152,10 +152,10 @@ class Interpolation {
   const int order_;
   Output& output_;
   Steps& steps_;
-  Spool<Probability> lower_{memory_};     // of the order below, by suffix
-  Spool<Probability> backoffs_{memory_};  // of the order below, by n-gram
-  Spool<uint64_t> seen_{memory_};         // adjusted counts of the n-grams that IsWhole says, by n-gram
-  Spool<uint64_t> next_seen_{memory_};    // the same of the order above
+  Spool<Probability> lower_{memory_};     // of the order below, in suffix order
+  Spool<Probability> backoffs_{memory_};  // of the order below, in order of n-grams
+  Spool<uint64_t> seen_{memory_};         // adjusted counts of n-grams for which IsWhole is true
+  Spool<uint64_t> next_seen_{memory_};    // the same for the order above
   Sorter<Weighed> by_suffix_{memory_, 0, 0};
   Sorter<Probability> by_ngram_{memory_, 0, 0};
   int sorted_order_ = 0;

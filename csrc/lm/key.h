@@ -1,5 +1,5 @@
-// An n-gram as one number: the ids of its words, `bits` each, the first of them highest. Comparing numbers
-// compares n-grams. Orders by suffix are orders of the numbers of reversed n-grams.
+// An n-gram as one number: the ids of its words with `bits` bits each, the first word in the highest bits.
+// Comparing numbers compares n-grams. Suffix order is the order of the numbers of the reversed n-grams.
 #pragma once
 
 #include <array>
@@ -11,7 +11,7 @@ constexpr int kMaxOrder = 8;
 
 template <int W>
 struct Key {
-  std::array<uint64_t, W> parts{};  // the lowest first
+  std::array<uint64_t, W> parts{};  // the lowest bits first
 
   friend bool operator==(const Key& a, const Key& b) { return a.parts == b.parts; }
   friend bool operator!=(const Key& a, const Key& b) { return a.parts != b.parts; }
@@ -23,14 +23,14 @@ struct Key {
   int Byte(int i) const { return parts[i / 8] >> (i % 8 * 8) & 0xff; }
 };
 
-// How keys are put together: ids of `bits` bits, 1 to 31.
+// Builds keys from ids of `bits` bits, 1 to 31.
 template <int W>
 class Packing {
  public:
   explicit Packing(int bits) : bits_(bits) {}
   int bits() const { return bits_; }
 
-  // The n-gram with one more word behind it.
+  // The n-gram with one more word at its end.
   Key<W> Append(Key<W> key, uint32_t id) const {
     for (int i = W - 1; i > 0; --i) key.parts[i] = key.parts[i] << bits_ | key.parts[i - 1] >> (64 - bits_);
     key.parts[0] = key.parts[0] << bits_ | id;
@@ -44,7 +44,7 @@ class Packing {
     }
     return key;
   }
-  // The n-gram of order n with a word before one of order n - 1.
+  // The n-gram of order n that has word `id` before the n-gram `key` of order n - 1.
   Key<W> Precede(Key<W> key, uint32_t id, int n) const {
     const int at = (n - 1) * bits_, part = at / 64, shift = at % 64;
     key.parts[part] |= static_cast<uint64_t>(id) << shift;
@@ -57,7 +57,7 @@ class Packing {
     return key;
   }
   uint32_t Last(const Key<W>& key) const { return key.parts[0] & ((uint64_t{1} << bits_) - 1); }
-  // The words of an n-gram of order n, the first of them first.
+  // The words of an n-gram of order n, in order.
   std::array<uint32_t, kMaxOrder> Unpack(Key<W> key, int n) const {
     std::array<uint32_t, kMaxOrder> ids{};
     for (; n > 0; --n, key = Cut(key)) ids[n - 1] = Last(key);

@@ -41,9 +41,9 @@ void TemporaryFile::Read(void* bytes, size_t size, size_t offset) const {
   }
 }
 
-void TemporaryFile::Fail(const char* what, int error) const {
-  throw TemporaryFileError(std::string("cannot ") + what + " a temporary file in " + folder_ + ": " +
-                           std::strerror(error) + "; make room there, or raise lm.memory_mb");
+void TemporaryFile::Fail(const char* action, int error) const {
+  throw TemporaryFileError(std::string("cannot ") + action + " a temporary file in " + folder_ + ": " +
+                           std::strerror(error) + "; free space there or raise lm.memory_mb");
 }
 
 void* Memory::Scratch(size_t bytes) {

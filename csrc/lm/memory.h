@@ -1,4 +1,4 @@
-// How much memory an estimation may hold, and where the rest goes: temporary files without a name.
+// The memory limit of an estimation, and the unnamed temporary files that hold the rest.
 #pragma once
 
 #include <cstddef>
@@ -8,12 +8,12 @@
 
 namespace asr::lm {
 
-// A temporary file could not be made, written or read: disk full, folder gone.
+// A temporary file cannot be created, written or read, for instance because the disk is full.
 struct TemporaryFileError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// A file that vanishes with this object, or with the process.
+// A file that is removed with this object, or with the process.
 class TemporaryFile {
  public:
   explicit TemporaryFile(const std::string& folder);
@@ -25,13 +25,13 @@ class TemporaryFile {
   void Read(void* bytes, size_t size, size_t offset) const;
 
  private:
-  [[noreturn]] void Fail(const char* what, int error) const;
+  [[noreturn]] void Fail(const char* action, int error) const;
   std::string folder_;
   int file_;
 };
 
-// Half of the limit is for data at rest (spools), taken as they grow, seven sixteenths for the buffers of
-// sorters; the rest is left to the vocabulary and to the process itself.
+// Half of the limit is for spools, which take it as they grow, and seven sixteenths are for the buffers of
+// sorters. The rest is for the vocabulary and the process itself.
 class Memory {
  public:
   Memory(size_t limit_bytes, std::string folder) : limit_(limit_bytes), folder_(std::move(folder)) {}
@@ -43,8 +43,8 @@ class Memory {
   }
   void GiveBack(size_t bytes) { held_ -= bytes; }
 
-  // Bytes for one sorter where `num_sorters` are alive at a time; a like amount is the scratch that they
-  // share.
+  // Bytes for the buffer of one of `num_sorters` sorters that exist at the same time. The scratch memory that
+  // they share has the same size.
   size_t SorterBytes(int num_sorters) const { return limit_ / 16 * 7 / (num_sorters + 1); }
   void* Scratch(size_t bytes);
   std::unique_ptr<TemporaryFile> OpenFile() const { return std::make_unique<TemporaryFile>(folder_); }

@@ -1,5 +1,5 @@
-// Sorts more records than memory holds: buffers are sorted and spooled as runs, and the runs merged. Records
-// have a unique `key` (a Key<W>), or an operator+= that joins those of one key.
+// External sorting: buffers are sorted and spooled as runs, and the runs are merged. Records have a unique
+// `key` (a Key<W>), or an operator+= that combines records with the same key.
 #pragma once
 
 #include <algorithm>
@@ -20,8 +20,8 @@ template <class Record>
 struct CanSum<Record, std::void_t<decltype(std::declval<Record&>() += std::declval<Record>())>>
     : std::true_type {};
 
-// Ascending by the lowest `key_bits` bits of the keys: radix sort, 8 bits at a time, of as many records as
-// `scratch`.
+// Sorts records in ascending order of the lowest `key_bits` bits of their keys: radix sort with 8 bits per
+// pass. `scratch` has room for `size` records.
 template <class Record>
 void RadixSort(Record* records, Record* scratch, size_t size, int key_bits) {
   const int num_digits = (key_bits + 7) / 8;
@@ -42,10 +42,10 @@ void RadixSort(Record* records, Record* scratch, size_t size, int key_bits) {
 
 template <class Record>
 class Sorter {
-  static constexpr size_t kMaxRuns = 64;  // more are merged into one, so that readers and files stay few
+  static constexpr size_t kMaxRuns = 64;  // more runs are merged into one, to limit open readers and files
 
  public:
-  // `bytes` bounds the buffer; the memory's scratch is as large.
+  // `bytes`: the size limit of the buffer; the scratch memory grows to the same size.
   Sorter(Memory& memory, int key_bits, size_t bytes)
       : memory_(&memory), key_bits_(key_bits), capacity_(std::max<size_t>(bytes / sizeof(Record), 16)) {}
 
@@ -54,7 +54,7 @@ class Sorter {
     buffer_.push_back(record);
   }
 
-  // Shows all records in ascending order, once, and forgets them.
+  // Calls visit(record) for all records in ascending order and removes them.
   template <class Visit>
   void Drain(Visit&& visit) {
     SortBuffer();
@@ -75,7 +75,7 @@ class Sorter {
       return;
     }
     SortBuffer();
-    if (buffer_.size() > capacity_ / 2) SpoolBuffer();  // else joining records made room
+    if (buffer_.size() > capacity_ / 2) SpoolBuffer();  // else combining records has made room
   }
 
   void SortBuffer() {
@@ -112,10 +112,10 @@ class Sorter {
     for (const Spool<Record>& run : runs) readers.emplace_back(run);
     readers.erase(std::remove_if(readers.begin(), readers.end(), [](const Reader& r) { return !r.Peek(); }),
                   readers.end());
-    std::vector<Reader*> heap;  // the smallest in front
+    std::vector<Reader*> heap;  // the smallest key first
     for (Reader& reader : readers) heap.push_back(&reader);
-    const auto is_behind = [](const Reader* a, const Reader* b) { return b->Peek()->key < a->Peek()->key; };
-    std::make_heap(heap.begin(), heap.end(), is_behind);
+    const auto is_after = [](const Reader* a, const Reader* b) { return b->Peek()->key < a->Peek()->key; };
+    std::make_heap(heap.begin(), heap.end(), is_after);
     const auto take = [&] {
       const Record record = *heap[0]->Peek();
       heap[0]->Pop();

@@ -1,5 +1,4 @@
-// A long sequence, written once from the front and read from the front: in memory as far as it goes, then in
-// a file.
+// A long sequence that is written once and then read in order: in memory up to the limit, then in a file.
 #pragma once
 
 #include <algorithm>
@@ -28,16 +27,16 @@ class Spool {
   }
 
   void Append(const T& element) {
-    if (last_.size() == kChunk) PutAway();
+    if (last_.size() == kChunk) Store();
     last_.push_back(element);
   }
   size_t size() const { return full_.size() * kChunk + num_in_file_ + last_.size(); }
 
-  // Reads a spool that nobody appends to any more.
+  // Reads a spool that is complete.
   class Reader {
    public:
     explicit Reader(const Spool& spool) : spool_(&spool) { Refill(); }
-    // The element in front, null at the end.
+    // The current element, or null at the end.
     const T* Peek() const { return at_; }
     void Pop() {
       if (++at_ == end_) Refill();
@@ -47,18 +46,18 @@ class Spool {
     void Refill() {
       const size_t in_memory = spool_->full_.size(), chunk = next_++;
       if (chunk < in_memory) {
-        Show(spool_->full_[chunk].get(), kChunk);
+        SetRange(spool_->full_[chunk].get(), kChunk);
       } else if (const size_t begin = (chunk - in_memory) * kChunk; begin < spool_->num_in_file_) {
         if (!buffer_) buffer_.reset(new T[kChunk]);
         spool_->file_->Read(buffer_.get(), kChunk * sizeof(T), begin * sizeof(T));
-        Show(buffer_.get(), kChunk);
+        SetRange(buffer_.get(), kChunk);
       } else if (begin == spool_->num_in_file_ && !spool_->last_.empty()) {
-        Show(spool_->last_.data(), spool_->last_.size());
+        SetRange(spool_->last_.data(), spool_->last_.size());
       } else {
         at_ = end_ = nullptr;
       }
     }
-    void Show(const T* begin, size_t size) {
+    void SetRange(const T* begin, size_t size) {
       at_ = begin;
       end_ = begin + size;
     }
@@ -71,7 +70,7 @@ class Spool {
   };
 
  private:
-  void PutAway() {
+  void Store() {
     if (!file_ && memory_->Take(kChunk * sizeof(T))) {
       full_.emplace_back(new T[kChunk]);
       std::copy(last_.begin(), last_.end(), full_.back().get());
@@ -94,7 +93,7 @@ class Spool {
   std::vector<std::unique_ptr<T[]>> full_;
   std::unique_ptr<TemporaryFile> file_;
   size_t num_in_file_ = 0;
-  std::vector<T> last_;  // the chunk being filled
+  std::vector<T> last_;  // the incomplete last chunk
 };
 
 }  // namespace asr::lm

@@ -1,12 +1,13 @@
-// UTF-8 as Python's str knows it: which bytes are text, which characters are white space.
+// UTF-8 as in Python's str: which bytes are valid text, which characters are white space.
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace asr::lm {
 
-// The character at `at`, whose first byte is 0x80 or more, and its length in bytes; length 0 if the bytes are
-// no UTF-8 (Unicode 15, table 3-7: nothing overlong, no surrogates, at most U+10FFFF).
+// A code point and its length in bytes. DecodeUtf8 expects a first byte of 0x80 or more; it gives length 0 if
+// the bytes are not UTF-8 (Unicode 15, table 3-7: no overlong forms, no surrogates, at most U+10FFFF).
 struct Character {
   uint32_t code;
   int length;
@@ -22,6 +23,16 @@ inline Character DecodeUtf8(const unsigned char* at, const unsigned char* end) {
   const bool is_overlong = code < (length == 3 ? 0x800u : length == 4 ? 0x10000u : 0x80u);
   if (is_overlong || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return {0, 0};
   return {code, length};
+}
+
+inline bool IsUtf8(std::string_view text) {
+  const auto *at = reinterpret_cast<const unsigned char*>(text.data()), *const end = at + text.size();
+  while (at < end) {
+    const int length = *at < 0x80 ? 1 : DecodeUtf8(at, end).length;
+    if (length == 0) return false;
+    at += length;
+  }
+  return true;
 }
 
 // str.isspace() of one character.

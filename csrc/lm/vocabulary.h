@@ -1,4 +1,4 @@
-// Words and their ids, in the order in which they are first met.
+// Words and their ids, in order of first occurrence.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 
 namespace asr::lm {
 
-constexpr std::string_view kEpsilon = "<eps>";  // what graphs call the lack of a word
+constexpr std::string_view kEpsilon = "<eps>";  // the symbol for "no word" in graphs
 
 class Vocabulary {
  public:
@@ -27,7 +27,7 @@ class Vocabulary {
   // The word's id, or kNone.
   int32_t Find(std::string_view word) const { return slots_[Probe(word, Hash(word))].id; }
 
-  // The word's id, a new one if it was not met before.
+  // The word's id; a new one if the word is new.
   int32_t FindOrAdd(std::string_view word) {
     const uint32_t hash = Hash(word);
     const size_t slot = Probe(word, hash);
@@ -76,7 +76,7 @@ class Vocabulary {
       slots_[at] = slot;
     }
   }
-  // A copy of the word that lasts as long as this object.
+  // A copy of the word that lives as long as this object.
   std::string_view Keep(std::string_view word) {
     if (room_ < word.size()) {
       room_ = std::max(kBlock, word.size());
@@ -90,7 +90,7 @@ class Vocabulary {
     return kept;
   }
 
-  std::vector<Slot> slots_;  // open addressing, at most half full; a power of two
+  std::vector<Slot> slots_;  // open addressing; size is a power of two, at most half full
   std::vector<std::string_view> words_;
   std::vector<std::unique_ptr<char[]>> blocks_;
   char* free_ = nullptr;

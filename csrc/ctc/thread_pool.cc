@@ -1,4 +1,4 @@
-#include "pool.h"
+#include "thread_pool.h"
 
 #include <algorithm>
 #include <atomic>
@@ -12,16 +12,16 @@
 #include <pthread.h>
 #endif
 
-namespace ctc {
+namespace asr::ctc {
 namespace {
 
-class Pool {
+class ThreadPool {
  public:
-  void run(int64_t count, int64_t helpers, void (*call)(const void*, int64_t), const void* work) {
+  void Run(int64_t count, int64_t helpers, void (*call)(const void*, int64_t), const void* work) {
     try {
-      for (; started_ < helpers; ++started_) std::thread(&Pool::help, this).detach();
+      for (; started_ < helpers; ++started_) std::thread(&ThreadPool::Help, this).detach();
     } catch (const std::system_error&) {
-      helpers = started_;  // no more are to be had
+      helpers = started_;  // the system gives no more threads
     }
     {
       const std::lock_guard<std::mutex> lock(state_);
@@ -33,17 +33,19 @@ class Pool {
       error_ = nullptr;
     }
     wake_.notify_all();
-    serve();
+    Serve();
     std::unique_lock<std::mutex> lock(state_);
     places_ = 0;
     done_.wait(lock, [&] { return active_ == 0; });
     if (error_) std::rethrow_exception(error_);
   }
 
-  std::atomic_flag busy = ATOMIC_FLAG_INIT;  // set while a caller uses the threads
+  // Reserves the pool for the calling thread; false if another thread is using it.
+  bool TryAcquire() { return !busy_.test_and_set(); }
+  void Release() { busy_.clear(); }
 
  private:
-  void serve() {
+  void Serve() {
     try {
       for (int64_t i = next_++; i < count_; i = next_++) call_(work_, i);
     } catch (...) {
@@ -53,19 +55,20 @@ class Pool {
     }
   }
 
-  [[noreturn]] void help() {
+  [[noreturn]] void Help() {
     std::unique_lock<std::mutex> lock(state_);
     for (;;) {
       wake_.wait(lock, [&] { return places_ > 0; });
       --places_;
       ++active_;
       lock.unlock();
-      serve();
+      Serve();
       lock.lock();
       if (--active_ == 0) done_.notify_one();
     }
   }
 
+  std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
   std::mutex state_;
   std::condition_variable wake_, done_;
   void (*call_)(const void*, int64_t) = nullptr;
@@ -75,34 +78,34 @@ class Pool {
   std::exception_ptr error_;
 };
 
-// Never destroyed: its threads wait until the process ends. A forked child has none of them, so it begins
-// anew.
-Pool* pool = nullptr;
+// Never destroyed: its threads wait until the process ends. A forked child inherits no threads and makes a
+// new pool.
+ThreadPool* pool = nullptr;
 
-void begin_anew() { pool = new Pool; }
+void ResetPool() { pool = new ThreadPool; }
 
-[[maybe_unused]] const bool begun = [] {
-  begin_anew();
+[[maybe_unused]] const bool is_initialized = [] {
+  ResetPool();
 #ifndef _WIN32
-  pthread_atfork(nullptr, nullptr, begin_anew);
+  pthread_atfork(nullptr, nullptr, ResetPool);
 #endif
   return true;
 }();
 
-struct Release {
-  Pool& used;
-  ~Release() { used.busy.clear(); }
+struct Releaser {
+  ThreadPool& acquired;
+  ~Releaser() { acquired.Release(); }
 };
 
 }  // namespace
 
-void run_shared(int64_t count, int threads, void (*call)(const void*, int64_t), const void* work) {
+void ParallelForErased(int64_t count, int threads, void (*call)(const void*, int64_t), const void* work) {
   const int64_t helpers = std::min<int64_t>(threads, count) - 1;
-  if (helpers > 0 && !pool->busy.test_and_set()) {
-    const Release release{*pool};
-    return pool->run(count, helpers, call, work);
+  if (helpers > 0 && pool->TryAcquire()) {
+    const Releaser releaser{*pool};
+    return pool->Run(count, helpers, call, work);
   }
   for (int64_t i = 0; i < count; ++i) call(work, i);
 }
 
-}  // namespace ctc
+}  // namespace asr::ctc
