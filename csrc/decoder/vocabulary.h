@@ -52,6 +52,10 @@ class Vocabulary {
   int32_t max_olabel() const { return max_olabel_; }
 
   Leaves AfterHistory(uint32_t history) const;
+  // The same of history 0, shared by all vocabularies of the language.
+  const Leaves& AfterEmptyHistory() const {
+    return language_.AfterEmptyHistory([this] { return AfterHistory(0); });
+  }
   const Leaves& InSlot(uint32_t slot) const { return slots_[slot]; }
   // The slots that may follow; their costs are those of the slot and of any of its leaves.
   std::vector<Opening> Openings(uint32_t history) const;
