@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "language.h"
@@ -90,8 +91,8 @@ class Vocabulary {
   const Tree& tree_;
   const uint32_t num_shared_;  // spellings of the tree
   int32_t max_ilabel_, max_olabel_;
-  std::vector<int32_t> slot_of_;  // of each word of the n-gram, or -1; empty when there are no slots
-  std::vector<Opening> open_;     // slots after the empty history
+  std::map<uint32_t, uint32_t> slot_of_;  // slot by word of the n-gram
+  std::vector<Opening> open_;             // slots after the empty history
   std::vector<Leaves> slots_;
   std::vector<uint32_t> own_first_;  // of each spelling of a slot's member, in own_suffixes_; and the end
   std::vector<uint32_t> own_words_;  // their output labels
