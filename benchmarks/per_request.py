@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/per_request.py FOLDER [COLUMN]
 
 FOLDER keeps the two dynamic graphs, which the first run builds (minutes): the words of the bench pack (../shared/bench)
-and compounds of two of them, with a bigram model of made-up probabilities. Prints milliseconds, medians of `RUNS`, and
-writes them into benchmarks/results/per_request.json under COLUMN ("after" unless given). For another version of the
+and compounds of two of them, with a bigram model of made-up probabilities. Prints CPU milliseconds, medians of `RUNS`,
+and writes them into benchmarks/results/per_request.json under COLUMN ("after" unless given). For another version of the
 code set PYTHONPATH to it.
 
 `then decode` is the search of the bench pack's first utterance afterwards: a request with new words begins a graph that
@@ -66,9 +66,8 @@ def write_arpa(words: list[str], path: Path, draw: random.Random) -> None:
     histories = words[:1000] if len(words) > 1000 else words
     each = min(BIGRAMS // len(histories), len(words) // 2)
     with path.open("w", encoding="utf-8") as file:
-        file.write(
-            f"\\data\\\nngram 1={len(unigrams) + 1}\nngram 2={len(histories) * (each + 2)}\n\n\\1-grams:\n-99\t<s>\t-0.3\n"
-        )
+        file.write(f"\\data\\\nngram 1={len(unigrams) + 1}\nngram 2={len(histories) * (each + 2)}\n\n\\1-grams:\n")
+        file.write("-99\t<s>\t-0.3\n")
         for rank, word in enumerate(unigrams, 1):
             file.write(f"{-math.log10(rank) - total:.4f}\t{word}" + ("\n" if word == "</s>" else "\t-0.3\n"))
         file.write("\n\\2-grams:\n")
@@ -104,15 +103,15 @@ def measure(size: int, folder: Path, tokens: Tokens, bench: Lexicon) -> dict[str
     for name, prepare in requests.items():
         times, decoding = [], []
         for _ in range(RUNS + 1):
-            start = time.perf_counter()
+            start = time.process_time()
             prepared = prepare()
-            times.append(time.perf_counter() - start)
-            start = time.perf_counter()
+            times.append(time.process_time() - start)
+            start = time.process_time()
             if isinstance(prepared, Recognizer):
                 prepared.search("x", log_probs, 1.0)
             else:
                 recognizer.search("x", log_probs, 1.0, prepared)
-            decoding.append(time.perf_counter() - start)
+            decoding.append(time.process_time() - start)
             del prepared
         rows[name] = {"first_ms": _ms(times[0]), "ms": _ms(statistics.median(times[1:])),
                       "then_decode_ms": _ms(statistics.median(decoding[1:]))}  # fmt: skip

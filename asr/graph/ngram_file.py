@@ -67,7 +67,7 @@ class NgramFile:
     @cached_property
     def slots(self) -> dict[str, int]:
         """The numbers of the model's slots."""
-        return {word: number for number, word in enumerate(self.words) if is_slot(word)}
+        return {word: number for number, word in enumerate(self.words) if word[:1] == "<" and is_slot(word)}
 
     @cached_property
     def cost_of_unknown(self) -> float:
