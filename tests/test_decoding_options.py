@@ -3,6 +3,7 @@
 import copy
 import pickle
 import random
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
@@ -106,6 +107,9 @@ def test_requests_copy_no_list_of_the_vocabulary(dynamic):
 
 
 def test_an_index_of_a_static_graph_is_built_once(recognizer):
+    fresh = replace(recognizer.space)
+    with ThreadPoolExecutor(8) as pool:
+        assert len({id(labels) for labels in pool.map(lambda _: fresh.labels, range(64))}) == 1
     assert recognizer.space.labels is recognizer.with_decoder(recognizer.cfg.decoder).space.labels
     assert dict(recognizer.space.labels) == {"<eps>": 0, "a": 1, "b": 2}
     with pytest.raises(InputError, match="'<eps>' in '<eps>'"):

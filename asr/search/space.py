@@ -103,7 +103,8 @@ class DynamicSpace(SearchSpace):
 
     @cached_property
     def _labels(self) -> Mapping[str, int]:
-        return ChainMap(self.added_words, self.language.tree.numbers)  # the latter exists since the graph was opened
+        shared = self.language.tree.numbers  # built when the graph was opened
+        return ChainMap(self.added_words, shared) if self.added_words else shared
 
     def spellings(self, label: int, tokens: Tokens) -> list[tuple[int, ...]]:
         known = self.language.tree.spellings(label) if label < len(self.language.tree.words) else []
