@@ -231,7 +231,8 @@ class Recognizer:
         - for a model of stored features, a feature file or features (F, D).
 
         `options` apply to this call alone. `errors` says what a bad recording does: "raise" stops at the first one
-        found and raises its InputError, "return" puts the InputError in its place and recognises the others.
+        found and raises its InputError, "return" puts the InputError in its place and recognises the others. In a list
+        the message names the recording's number, from 0.
         Raises InputError for a wrong argument in either case.
         """
         if errors not in ("raise", "return"):
