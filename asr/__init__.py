@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from asr.criteria import ctc_forced_align, ctc_greedy, ctc_loss, ctc_occupancy
     from asr.errors import InputError
     from asr.hypothesis import Hypothesis, Word
+    from asr.recognizer.options import DecodingOptions
     from asr.recognizer.recognizer import Recognizer, load
+    from asr.search.new_words import NewWord
 
 __all__ = [
+    "DecodingOptions",
     "Hypothesis",
     "InputError",
+    "NewWord",
     "Recognizer",
     "Word",
     "ctc_forced_align",
@@ -32,8 +36,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "DecodingOptions": "asr.recognizer.options",
     "Hypothesis": "asr.hypothesis",
     "InputError": "asr.errors",
+    "NewWord": "asr.search.new_words",
     "Recognizer": "asr.recognizer.recognizer",
     "Word": "asr.hypothesis",
     "ctc_forced_align": "asr.criteria",

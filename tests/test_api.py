@@ -19,6 +19,7 @@ from asr.manifest import Utterance
 from asr.recognizer import bundle
 from asr.recognizer import recognizer as api
 from asr.recognizer.manifests import decode_manifest
+from asr.recognizer.options import DecodingOptions
 from asr.recognizer.recognizer import Recognizer
 from asr.search.searchers import GreedySearcher, make_decoder
 
@@ -189,13 +190,13 @@ def test_phrases_are_favoured(recognizer, waves):
     other = next(a for a in several.transcribe(waves[2]).alternatives if a.text)
     phrases = {other.text: other.cost - plain.cost + 0.5}
     if plain.text not in other.text:
-        assert recognizer.transcribe(waves[2], phrases=phrases).text != plain.text
-    assert recognizer.transcribe(waves[2], phrases={}).text == plain.text
+        assert recognizer.transcribe(waves[2], options=DecodingOptions(phrases=phrases)).text != plain.text
+    assert recognizer.transcribe(waves[2], options=DecodingOptions(phrases={})).text == plain.text
     with pytest.raises(InputError, match="'zebra'"):
-        recognizer.transcribe(waves[2], phrases={"zebra": 1.0})
+        recognizer.transcribe(waves[2], options=DecodingOptions(phrases={"zebra": 1.0}))
     greedy = Recognizer(recognizer.model, recognizer.cfg, TOKENS)
     with pytest.raises(InputError, match="no graph"):
-        greedy.transcribe(waves[2], phrases={"a": 1.0})
+        greedy.transcribe(waves[2], options=DecodingOptions(phrases={"a": 1.0}))
 
 
 def test_unsure_words_are_rejected(recognizer, waves):
@@ -272,7 +273,7 @@ def test_tuning_ties_go_to_the_defaults_and_losing_to_greedy_is_said(recognizer,
 
 def test_audio_for_a_model_of_stored_features_is_explained(tmp_path):
     cfg = config(kind="stored")
-    with pytest.raises(InputError, match="x.wav: this model hears stored features .*num_bins=8.* not audio"):
+    with pytest.raises(InputError, match="x.wav: this model takes stored features .*num_bins=8.* not audio"):
         api.Recognizer(model(cfg), cfg, TOKENS).transcribe(tmp_path / "x.wav")
     with pytest.raises(InputError, match="x.npy does not exist; check the path$"):
         api.Recognizer(model(cfg), cfg, TOKENS).transcribe(tmp_path / "x.npy")
@@ -294,7 +295,7 @@ def test_lists_and_grammars_of_a_caller(recognizer, bundle_path, waves):
     with pytest.raises(InputError, match="as a list of strings, not as the text 'ab'"):
         recognizer.with_list("ab")
     with pytest.raises(InputError, match="as a list of strings, not as the text 'ab'"):
-        recognizer.transcribe(waves[0], new_words="ab")
+        recognizer.transcribe(waves[0], options=DecodingOptions(new_words="ab"))
     greedy = api.load(bundle_path, kind="greedy")
-    with pytest.raises(InputError, match="greedy search hears no list"):
+    with pytest.raises(InputError, match="greedy search takes no word list"):
         greedy.with_list(["a"])

@@ -254,7 +254,7 @@ def test_files_of_lists(tmp_path):
     path.write_text("yes\n\nturn  on\t2.5\n불 켜\n")
     assert read_list(path) == {"yes": 1.0, "turn on": 2.5, "불 켜": 1.0}
     path.write_text("yes\tvery\n")
-    with pytest.raises(InputError, match="list.txt:1: the weight 'very' of 'yes' is no number"):
+    with pytest.raises(InputError, match="list.txt:1: the weight 'very' of 'yes' is not a number"):
         read_list(path)
     path.write_text("\n")
     with pytest.raises(InputError, match="is empty"):

@@ -129,12 +129,12 @@ def test_streams_and_batches_take_them_too():
 
 
 def test_phrases_by_their_words():
-    words = ["<eps>", "new", "york", "old"]
-    phrases = Phrases.of_words({"new york": 2.0}, words)
+    labels = {"new": 1, "york": 2, "old": 3}
+    phrases = Phrases.of_words({"new york": 2.0}, labels, 3)
     decoder = Decoder(chain(3), **EXACT)
     assert decoder.decode(forced([1, 2], 3), phrases).cost == pytest.approx(0.0)
     with pytest.raises(InputError, match="'yorkshire' in 'old yorkshire'"):
-        Phrases.of_words({"old yorkshire": 1.0}, words)
+        Phrases.of_words({"old yorkshire": 1.0}, labels, 3)
 
 
 def test_refuses_what_is_no_phrase():
@@ -153,7 +153,7 @@ def test_refuses_what_is_no_phrase():
 @pytest.mark.parametrize("boosts", [{"new": "high"}, {"new": None}, {"new": 1e39}, ["new"], {5: 1.0}])
 def test_boosts_of_another_kind_are_refused(boosts):
     with pytest.raises(InputError, match="boost"):
-        Phrases.of_words(boosts, ["<eps>", "new"])
+        Phrases.of_words(boosts, {"new": 1}, 1)
 
 
 def test_labels_beyond_all_bounds_are_refused():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from asr.config import AugmentConfig
 from asr.data.augment import change_speed, change_tempo, generator, mask_features, warp_bins
-from asr.data.batching import epoch_batches
+from asr.data.batching import epoch_batches, fill
 
 
 @given(st.lists(st.floats(0.1, 20), min_size=1, max_size=60), st.floats(1, 40), st.integers(0, 3))
@@ -58,3 +58,12 @@ def test_masks_stay_within_their_limits() -> None:
     silent_bins = (masked == 0).all(1).sum(1)
     assert silent_frames.max() <= 10 and silent_bins.max() <= 3 and silent_frames.sum() > 0 < silent_bins.sum()
     assert torch.equal(masked, mask_features(x, torch.full((8,), 50), cfg, 0.01, generator(1)))
+
+
+def test_batches_keep_the_order_and_the_limit():
+    lengths = [1.0, 2.0, 9.0, 1.0, 1.0, 1.0, 4.0]
+    assert list(fill(range(7), lengths.__getitem__, 4.0)) == [[0, 1], [2], [3, 4, 5], [6]]
+    assert list(fill([], lengths.__getitem__, 4.0)) == []
+    read = []
+    first = next(fill((read.append(i) or i for i in range(7)), lengths.__getitem__, 4.0))
+    assert first == [0, 1] and read == [0, 1, 2]  # one item ahead, no more

@@ -150,6 +150,7 @@ def transcribe(cfg: Config) -> None:
     graph; `nbest=5` prints other readings, too.
     """
     from asr import hypothesis
+    from asr.recognizer.options import DecodingOptions
     from asr.recognizer.recognizer import load
 
     if not cfg.input:
@@ -160,7 +161,7 @@ def transcribe(cfg: Config) -> None:
     phrases = _phrases(cfg)
     for file in cfg.input:
         try:
-            found.append(recognizer.transcribe(file, phrases=phrases))
+            found.append(recognizer.transcribe(file, options=DecodingOptions(phrases=phrases)))
         except InputError as e:
             problems.append(str(e))
             continue

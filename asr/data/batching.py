@@ -1,10 +1,30 @@
-"""Batches of utterances of similar length, in an order that depends only on (seed, epoch)."""
+"""Batches of utterances of similar length; in training their order depends only on (seed, epoch)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 BUCKET_JITTER = 0.1  # random change of lengths before sorting, so that batches differ between epochs
+T = TypeVar("T")
+
+
+def fill(items: Iterable[T], duration_s: Callable[[T], float], batch_s: float) -> Iterator[list[T]]:
+    """Items in their order, in batches of at most `batch_s` seconds, padding included.
+
+    An item longer than `batch_s` makes a batch of its own.
+    """
+    batch: list[T] = []
+    longest_s = 0.0
+    for item in items:
+        own_s = duration_s(item)
+        longest_s = max(longest_s, own_s)
+        if batch and longest_s * (len(batch) + 1) > batch_s:
+            yield batch
+            batch, longest_s = [], own_s
+        batch.append(item)
+    if batch:
+        yield batch
 
 
 def epoch_batches(durations_s: Sequence[float], batch_s: float, seed: int, epoch: int) -> list[list[int]]:
@@ -15,13 +35,6 @@ def epoch_batches(durations_s: Sequence[float], batch_s: float, seed: int, epoch
     rng = np.random.default_rng((seed, epoch))
     durations = np.asarray(durations_s, dtype=np.float64)
     blurred = durations * rng.uniform(1 - BUCKET_JITTER, 1 + BUCKET_JITTER, len(durations))
-    batches: list[list[int]] = []
-    longest = 0.0
-    for index in np.argsort(blurred, kind="stable").tolist():
-        longest = max(longest, durations[index])
-        if batches and longest * (len(batches[-1]) + 1) <= batch_s:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-            longest = durations[index]
+    order = np.argsort(blurred, kind="stable").tolist()
+    batches = list(fill(order, durations.__getitem__, batch_s))
     return [batches[i] for i in rng.permutation(len(batches))]

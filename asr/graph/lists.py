@@ -1,11 +1,11 @@
-"""Graphs of what a caller lists: words, phrases or a grammar, and nothing else. Made in memory, in milliseconds.
+"""Graphs of a word list or a grammar that a caller gives. They are built in memory, in milliseconds.
 
-A file of a list holds an entry a line, a word or several, and behind a tab its weight where it is not 1:
+A file of a word list has one entry per line, of one or more words; a weight other than 1 follows after a tab:
 
     yes
     turn on the light	2.5
 
-What is said may be none of it: see `asr.search.searchers.GraphSearcher` on rejection.
+An utterance may match no entry: `asr.search.searchers` describes how it is rejected.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,12 +24,15 @@ from asr.text.lexicon import Lexicon, name_some
 from asr.textfiles import lines
 from asr.tokens import BLANK, SPACE, Tokens
 
-LEAST, MOST = 1e-9, 1e9  # weights
+LEAST, MOST = 1e-9, 1e9  # range of weights
 
 
 def read_list(path: str | Path) -> dict[str, float]:
-    """Entries and their weights. Raises InputError naming the file, and a line that has no entry, no good weight, or an
-    entry that stands there with another weight."""
+    """The entries of a file and their weights.
+
+    Raises InputError naming the file, and the line of an empty entry, of an invalid weight, or of an entry that an
+    earlier line gives another weight.
+    """
     entries: dict[str, float] = {}
     for number, line in lines(path, "list", "one word or phrase per line"):
         if line.strip():
@@ -37,7 +40,7 @@ def read_list(path: str | Path) -> dict[str, float]:
             if entries.setdefault(entry, weight) != weight:
                 raise InputError(f"{path}:{number}: '{entry}' has the weight {weight:g} here and another above")
     if not entries:
-        raise InputError(f"the list {path} is empty; write a word or phrase a line")
+        raise InputError(f"the list {path} is empty; write one word or phrase per line")
     return entries
 
 
@@ -49,14 +52,15 @@ def _parse(line: str, where: str) -> tuple[str, float]:
     try:
         value = float(weight) if tab and weight.strip() else 1.0
     except ValueError:
-        raise InputError(f"{where}: the weight '{weight}' of '{entry}' is no number") from None
+        raise InputError(f"{where}: the weight '{weight}' of '{entry}' is not a number") from None
     if not LEAST <= value <= MOST:
         raise InputError(f"{where}: '{entry}' has the weight {value:g}; it must be from {LEAST:g} to {MOST:g}")
     return entry, value
 
 
 def list_grammar(entries: Mapping[str, float], labels: Mapping[str, int]) -> Automaton:
-    """G: exactly one of the entries, each as likely as its weight says. A tree of words, costs where entries part.
+    """G: exactly one of the entries, with a probability in proportion to its weight. It is a tree of words whose costs
+    are on the arcs where entries diverge.
 
     Raises InputError for a weight out of range.
     """
@@ -64,7 +68,7 @@ def list_grammar(entries: Mapping[str, float], labels: Mapping[str, int]) -> Aut
         raise InputError(f"the entry '{odd}' has the weight {entries[odd]:g}; it must be from {LEAST:g} to {MOST:g}")
     total = sum(entries.values())
     children: dict[tuple[int, int], int] = {}  # (state, label) -> state
-    mass, final = [total], [0.0]  # of each state: the weights below it, and of the entry that ends there
+    mass, final = [total], [0.0]  # by state: the weights below it, and that of the entry that ends there
     for entry, weight in entries.items():
         state = 0
         for word in entry.split():
@@ -88,15 +92,15 @@ def words_of(entries: Iterable[str]) -> list[str]:
 
 def closed_graph(grammar: Automaton, words: list[str], lexicon: Lexicon, tokens: Tokens,
                  silence: str | None = None) -> Graph:  # fmt: skip
-    """The graph of a grammar over `words`, labels 1 .. W, for the implicit topology.
+    """The graph of a grammar over `words`, with labels 1 .. W, for the implicit CTC topology.
 
-    Raises InputError naming words that the lexicon or the token table cannot spell.
+    Raises InputError naming words that have no spelling in the lexicon and the token table.
     """
     separator = SPACE if SPACE in tokens else None
     units = set(tokens.symbols) - {BLANK, SPACE}
     spelled = {word: [s for s in lexicon.pronunciations[word] if s and units.issuperset(s)] for word in words}
     if unspelled := [word for word, spellings in spelled.items() if not spellings]:
         raise InputError(f"{len(unspelled)} words cannot be spelled in this model's units: {name_some(unspelled)}; "
-                         "clean the text as that of the training was (`asr text clean`)")  # fmt: skip
+                         "clean the text in the same way as the training text (`asr text clean`)")  # fmt: skip
     spellings = spell(words, Lexicon(spelled), tokens, silence, separator)
     return Graph.from_bytes(pack.to_bytes(minimize(Forest(grammar, spellings)).arrays(), implicit=True))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from asr.graph.grammar import ngram_grammar
 from asr.graph.mapped_file import lines_of, read_parts, text_of, write_parts
 from asr.lm.model import NgramModel
-from asr.words import BEGIN, END, UNKNOWN
+from asr.words import BEGIN, END, UNKNOWN, is_slot
 
 HEADER = np.dtype(
     [("magic", "S8")]
@@ -63,6 +63,11 @@ class NgramFile:
     def unknown(self) -> int:
         """The word number of `<unk>`; -1 if the model has none."""
         return self.words.index(UNKNOWN) if UNKNOWN in self.words else -1
+
+    @cached_property
+    def slots(self) -> dict[str, int]:
+        """The numbers of the model's slots."""
+        return {word: number for number, word in enumerate(self.words) if word[:1] == "<" and is_slot(word)}
 
     @cached_property
     def cost_of_unknown(self) -> float:

@@ -1,1 +1,5 @@
-"""A model with its search: audio -> log-probs -> `Hypothesis`, by recording, batch or manifest; the bundle file."""
+"""The recogniser: an acoustic model with its search.
+
+It takes recordings (paths, bytes, open files, arrays, tensors), manifests, and the options of a call, and returns
+`Hypothesis` objects: words with times and confidences. It also reads and writes the bundle file (`*.asr`).
+"""

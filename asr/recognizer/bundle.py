@@ -1,15 +1,15 @@
-"""A whole recogniser in one file, `*.asr`.
+"""The bundle: a complete recogniser in one file, `*.asr`.
 
-It is a zip archive whose members are stored, not compressed, each starting at a multiple of `ALIGNMENT` bytes, so
-that the graph is used where it lies in the mapped file:
+A bundle is a zip archive whose members are stored without compression and start at multiples of `ALIGNMENT` bytes. The
+search reads the graph directly from the memory-mapped file.
 
     model.safetensors   the weights            config.json   features, model, decoder and unit
-    tokens.txt          the net's outputs      card.md       what it is, for people
-    graph.bin, words.txt, lexicon.txt          the compiled graph; or
-    tree.bin, lm.ngram                         the dynamic one; neither in a recogniser without a graph
+    tokens.txt          the net's outputs      card.md       a description for people
+    graph.bin, words.txt, lexicon.txt          a static graph, or
+    tree.bin, lm.ngram                         a dynamic graph; a greedy recogniser has neither
     checksums.json      {"format": 1, "sha256": {member: digest}}
 
-Nothing in it is code: no pickle, no class names, no paths. The same input gives the same bytes.
+A bundle contains no code: no pickle, no class names, no paths. The same input gives the same bytes.
 """
 
 import hashlib
@@ -45,8 +45,8 @@ from asr.tokens import Tokens
 
 FORMAT = 1
 ALIGNMENT = 64
-MAX_BYTES = 8 << 30  # of a bundle
-MAX_TEXT_BYTES = 256 << 20  # of each member but the weights and the graph
+MAX_BYTES = 8 << 30  # size limit of a bundle
+MAX_TEXT_BYTES = 256 << 20  # size limit of each member other than the weights and the graph
 _GROUPS = ("features", "model", "decoder")
 _MODEL_MEMBERS = ("model.safetensors", "config.json", "tokens.txt", "card.md")
 _GRAPH_MEMBERS = {"static": STATIC_FILES, "dynamic": (TREE, NGRAM)}
@@ -59,7 +59,7 @@ _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7; the last two ar
 @dataclass(frozen=True)
 class Bundle:
     model: AcousticModel
-    cfg: Config  # features, model, decoder, tokens.unit and graph.silence are the bundle's; the rest are defaults
+    cfg: Config  # features, model, decoder, tokens.unit and graph.silence come from the bundle; the rest are defaults
     tokens: Tokens
     space: SearchSpace | None
     card: str
@@ -68,13 +68,13 @@ class Bundle:
 def write(
     path: str | Path, model: AcousticModel, cfg: Config, tokens: Tokens, graph_dir: str | Path | None, card: str
 ) -> None:
-    """Write a bundle, whole or not at all. `graph_dir` is what `asr graph` wrote; None makes a greedy recogniser.
+    """Write a bundle atomically. `graph_dir` is a folder written by `asr graph`; None makes a greedy recogniser.
 
-    Raises InputError when the model or the graph is of another token set, or the graph lacks a file.
+    Raises InputError if the model or the graph has other tokens, or if a file of the graph is missing.
     """
     if model.num_tokens != len(tokens):
         raise InputError(
-            f"the model has {model.num_tokens} outputs, the token table {len(tokens)}; are both of one run?"
+            f"the model has {model.num_tokens} outputs, the token table {len(tokens)}; take both from the same run"
         )
     stats = {} if graph_dir is None else read_stats(graph_dir)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -95,9 +95,10 @@ def write(
 
 
 def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
-    """Open a bundle. The graph stays in the file, which is mapped into memory and shared by all who open it.
+    """Open a bundle. The graph stays in the memory-mapped file, which processes share.
 
-    Raises InputError when it is no bundle, larger than `max_bytes`, damaged (naming the member), or of a later format.
+    Raises InputError if the file is not a bundle, larger than `max_bytes`, damaged (naming the member), or of a later
+    format.
     """
     members = _members(Path(path), max_bytes)
     texts = {name: _text(data, name, path) for name, data in members.items() if name.endswith((".txt", ".md", ".json"))}
@@ -116,7 +117,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes | Path) -> str:
-    """Store a member at an aligned offset; returns its sha256."""
+    """Store a member at an aligned offset; returns its SHA-256."""
     try:
         source: IO[bytes] = content.open("rb") if isinstance(content, Path) else BytesIO(content)
     except OSError as e:
@@ -155,11 +156,11 @@ def _members(path: Path, max_bytes: int) -> dict[str, memoryview]:
         raise InputError(f"cannot read the bundle {path}: {e}; `asr bundle` writes one") from e
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as e:
         raise InputError(
-            f"{path} is no bundle or was cut short ({e}); copy it again or make it with `asr bundle`"
+            f"{path} is not a bundle or is truncated ({e}); copy it again or make it with `asr bundle`"
         ) from e
     names = {info.filename for info in infos}
     if len(names) < len(infos):
-        raise InputError(f"{path} holds a member twice; make it again with `asr bundle`")
+        raise InputError(f"{path} contains a member twice; make it again with `asr bundle`")
     graph = next((files for files in _GRAPH_MEMBERS.values() if files[0] in names), ())
     allowed = {*_MODEL_MEMBERS, _SUMS, *graph}
     if odd := sorted(names ^ allowed):
@@ -175,7 +176,7 @@ def _slice(mapped: memoryview, info: zipfile.ZipInfo, path: Path) -> memoryview:
     limit = len(mapped) if info.filename in _LARGE_MEMBERS else MAX_TEXT_BYTES
     header = mapped[info.header_offset : info.header_offset + _LOCAL_HEADER.size]
     if info.compress_type != zipfile.ZIP_STORED or info.file_size > limit or len(header) < _LOCAL_HEADER.size:
-        raise InputError(f"{path}: member {info.filename} is compressed, too large or cut short; copy the bundle again")
+        raise InputError(f"{path}: member {info.filename} is compressed, too large or truncated; copy the bundle again")
     name_length, extra_length = _LOCAL_HEADER.unpack(header)[-2:]
     start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
     return mapped[start : start + info.file_size]
@@ -207,7 +208,7 @@ def _text(data: memoryview, name: str, path: str | Path) -> str:
 
 
 def _config_data(cfg: Config, silence: str | None) -> dict[str, Any]:
-    """What decoding needs of the configuration: no paths of the machine it was trained on."""
+    """The part of the configuration that decoding needs; it contains no paths of the training machine."""
     groups = {name: _plain(getattr(cfg, name)) for name in _GROUPS}
     return groups | {"unit": cfg.tokens.unit, "silence": silence}
 
@@ -217,25 +218,25 @@ def _plain(group: Any) -> Any:
 
 
 def _config(text: str, path: str | Path) -> Config:
-    """Inverse of `_config_data`, every key and type checked."""
+    """The inverse of `_config_data`; every key and type is checked."""
     cfg = Config()
     try:
         data = json.loads(text)
         if "${" in text:
-            raise ValueError("it holds a reference ${")
+            raise ValueError("it contains a reference ${")
         for name in _GROUPS:
             schema = OmegaConf.structured(type(getattr(cfg, name)))
             setattr(cfg, name, OmegaConf.to_object(OmegaConf.merge(schema, data[name])))
         cfg.tokens.unit, cfg.graph.silence = data["unit"], data["silence"]
         if not isinstance(cfg.graph.silence, str | None):
-            raise TypeError("silence is no token")
+            raise TypeError("silence is not a token")
     except (ValueError, KeyError, TypeError, RecursionError, OmegaConfBaseException) as e:
         raise InputError(f"{path}: member config.json is not of this version ({e!r}); make the bundle again") from e
     return cfg
 
 
 def _model(data: memoryview, cfg: Config, tokens: Tokens, path: str | Path) -> AcousticModel:
-    """Build the model and fill it. Shapes are compared first on a model without memory, whatever its size."""
+    """Build the model and load its weights. Shapes are compared first, on a meta model that needs no memory."""
     try:
         state = safetensors.load(bytes(data))
     except SafetensorError as e:

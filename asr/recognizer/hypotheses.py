@@ -1,8 +1,7 @@
-"""From log-probs to words with times.
+"""Log-probs -> words with times.
 
-Times. A net trained with CTC marks each token by a short peak, so a word starts at the first frame of its first
-token; after the last frame of its last token it lasts `EXTENSION_S` longer, but at most half the way to the next
-word.
+A net trained with CTC marks each token with a short peak. A word therefore starts at the first frame of its first token
+and ends `EXTENSION_S` after the last frame of its last token, but at most halfway to the next word.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,9 +27,8 @@ def decode_log_probs(
 ) -> Hypothesis:
     """Search log-probs (F, V), natural log, for words with times in seconds; `frame_s` is the length of a frame.
 
-    Words of less confidence than `reject_below` are not accepted: they stay in `words`, but not in the text.
-
-    Raises InputError when the log-probs are no matrix or hold NaN.
+    Words with a confidence below `reject_below` stay in `words`, with `accepted=False`, and are left out of `text`.
+    Raises InputError if the log-probs are not a matrix or contain NaN.
     """
     if log_probs.ndim != 2 or np.isnan(log_probs).any():
         raise InputError(

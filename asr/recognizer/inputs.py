@@ -1,15 +1,71 @@
-"""What a caller may give as a recording: a path, the bytes of a file, samples, features."""
+"""The forms in which a caller may give a recording: a path, the bytes of a file, an open file, samples, features."""
 
+import math
+import numbers
+import os
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import soxr
+import torch
 
 from asr.errors import InputError
 from asr.features import audio
 from asr.features.files import is_feature_file, load_features
 
-Input = str | Path | bytes | np.ndarray
+Input = str | Path | bytes | IO[bytes] | np.ndarray | torch.Tensor
+Source = str | Path | bytes | np.ndarray  # what `source_of` makes of an Input
+
+_FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31}
+_FLOATS = (np.float16, np.float32, np.float64)
+
+
+def source_of(x: Any) -> Source:
+    """A recording as a path, bytes or an array: open files are read to their end, tensors brought to the CPU.
+
+    Raises InputError for anything that is not an `Input`.
+    """
+    if isinstance(x, (str, Path, bytes, np.ndarray)):
+        return x
+    if isinstance(x, torch.Tensor):
+        return _array_of(x)
+    if isinstance(x, os.PathLike):
+        return Path(x)
+    if callable(getattr(x, "read", None)):
+        return _bytes_of(x)
+    raise InputError(
+        "a recording is a path, bytes, an open binary file, a numpy array or a torch tensor, "
+        f"not {type(x).__name__}; give one of these, or a list of them"
+    )
+
+
+def _array_of(x: torch.Tensor) -> np.ndarray:
+    try:
+        x = x.detach().cpu()
+        return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+    except (TypeError, RuntimeError, NotImplementedError) as e:  # sparse, quantised, without memory
+        raise InputError(f"the tensor of dtype {x.dtype} cannot become an array ({e}); give a dense one") from None
+
+
+def _bytes_of(file: IO[bytes]) -> bytes:
+    try:
+        data = file.read()
+    except (OSError, ValueError) as e:  # ValueError: closed, or text that is not UTF-8
+        raise InputError(f"the open file cannot be read ({e}); open it with mode 'rb'") from None
+    if not isinstance(data, bytes):
+        raise InputError("the open file gives text, not bytes; open it with mode 'rb'")
+    return data
+
+
+def check_rate(sample_rate_hz: Any) -> None:
+    """Raises InputError for a rate that no recording has; None is good."""
+    least, most = audio.RATES_HZ
+    if sample_rate_hz is None:
+        return
+    is_number = isinstance(sample_rate_hz, numbers.Real) and not isinstance(sample_rate_hz, bool)
+    if not is_number or not least <= sample_rate_hz <= most or not math.isfinite(sample_rate_hz):
+        raise InputError(f"sample_rate_hz={sample_rate_hz!r} must be a number from {least} to {most}")
 
 
 def check_length(duration_s: float, limit_s: float) -> None:
@@ -19,36 +75,49 @@ def check_length(duration_s: float, limit_s: float) -> None:
         )
 
 
-def samples_of(x: np.ndarray, sample_rate_hz: int, wanted_hz: int) -> np.ndarray:
-    """Checked samples (T,) float32 at the rate wanted."""
-    if x.ndim != 1 or x.dtype not in (np.int16, np.float32, np.float64) or not len(x):
+def samples_of(x: np.ndarray, sample_rate_hz: float, wanted_hz: int) -> np.ndarray:
+    """Checked samples (T,) float32 at the wanted rate, from (T,) or (C, T), whose channels are averaged.
+
+    Floats are in [-1, 1]; int16, int32 and uint8 are scaled to that as audio files are.
+    """
+    is_shape = x.ndim == 1 or (x.ndim == 2 and len(x) <= x.shape[1])
+    if not is_shape or not x.size or not (x.dtype in _FULL_SCALE or x.dtype == np.uint8 or x.dtype in _FLOATS):
         raise InputError(
-            f"an array of samples has shape (T,) and dtype float32, float64 or int16, not {x.shape} {x.dtype}; "
-            "average channels to one first"
+            f"an array of samples has shape (T,) or (channels, T) and dtype float16, float32, float64, int16, int32 "
+            f"or uint8, not {x.shape} {x.dtype}; transpose (T, channels), or average channels to one first"
         )
-    x = x.astype(np.float32) / 32768 if x.dtype == np.int16 else x.astype(np.float32)
+    if x.dtype == np.uint8:
+        x = x.astype(np.float32) / 128 - 1
+    elif x.dtype in _FULL_SCALE:
+        x = (x / _FULL_SCALE[x.dtype]).astype(np.float32)
+    else:
+        with np.errstate(over="ignore"):  # what becomes infinite is refused below
+            x = x.astype(np.float32)
     if not np.abs(x).max() <= audio.LOUDEST:  # NaN is not <= either
         raise InputError("the array holds NaN or samples far outside [-1, 1]; scale it, or pass int16")
+    if x.ndim == 2:
+        x = x.mean(axis=0)
     if sample_rate_hz != wanted_hz:
         x = soxr.resample(x, sample_rate_hz, wanted_hz)
     return np.clip(x, -1.0, 1.0)
 
 
-def features_of(x: Input, dim: int) -> np.ndarray:
+def features_of(x: Source, dim: int) -> np.ndarray:
     """Checked features (F, D) float32."""
     if isinstance(x, bytes):
-        raise InputError("this model hears stored features: give a feature file or an array (F, D), not bytes")
+        raise InputError("this model takes stored features: give a feature file or an array (F, D), not bytes")
     if not isinstance(x, np.ndarray) and not is_feature_file(x):
         raise InputError(
-            f"{x}: this model hears stored features ({dim} values a frame: num_bins={dim}), not audio; "
+            f"{x}: this model takes stored features ({dim} values per frame: num_bins={dim}), not audio; "
             "give a file x.ark:OFFSET, x.mfc or x.npy"
         )
-    features = x.astype(np.float32) if isinstance(x, np.ndarray) else load_features(x, dim)
-    if features.ndim != 2 or features.shape[1] != dim or not np.isfinite(features).all():
-        raise InputError(f"this model hears finite features of shape (F, {dim}), not {features.shape}")
-    return features
+    features = x if isinstance(x, np.ndarray) else load_features(x, dim)
+    is_real = np.issubdtype(features.dtype, np.integer) or np.issubdtype(features.dtype, np.floating)
+    if not is_real or features.ndim != 2 or features.shape[1] != dim or not np.isfinite(features).all():
+        raise InputError(f"this model takes finite features of shape (F, {dim}), not {features.shape} {features.dtype}")
+    return features.astype(np.float32)
 
 
-def name_of(x: Input, number: int) -> str:
-    """The id of a recording: its file name without folder and ending, or its place in the list."""
-    return Path(x).stem if isinstance(x, (str, Path)) else str(number)
+def name_of(x: object, number: int) -> str:
+    """The id of a recording: its file name without folder and suffix, or its place in the list."""
+    return Path(x).stem if isinstance(x, (str, os.PathLike)) else str(number)

@@ -1,9 +1,4 @@
-"""From log-probs to words with times, and decoding whole manifests.
-
-Times. A net trained with CTC marks each token by a short peak, so a word starts at the first frame of its first
-token; after the last frame of its last token it lasts `EXTENSION_S` longer, but at most half the way to the next
-word.
-"""
+"""Recognising all utterances of a manifest."""
 
 import os
 import time
@@ -32,10 +27,11 @@ def decode_manifest(
     threads: int = 0,
     phrases: Phrases | None = None,
 ) -> list[Hypothesis]:
-    """Recognise every utterance and write `path` (hyp.jsonl), in the order given.
+    """Recognise every utterance and write the hypotheses to `path` (hyp.jsonl), in the order of `utterances`.
 
-    An utterance that cannot be read is named and left out; InputError when that befalls all. `threads` search at a
-    time (0: one a core). Prints where the result lies and the real-time factor, reading and scoring included.
+    `threads` is the number of search threads (0: one per core). Utterances that cannot be read are named and left out.
+    Prints the path and the real-time factor, which includes reading and scoring.
+    Raises InputError if no utterance can be read.
     """
     started = time.monotonic()
     heard_s = 0.0

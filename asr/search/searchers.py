@@ -1,10 +1,10 @@
-"""Graph search and greedy search: both turn log-probs into words with the frames of their tokens.
+"""Graph search and greedy search: log-probs -> words with the frames of their tokens.
 
-Confidence of a word: the posterior from the lattice (asr.search.confidence) in graph search; in greedy search, or
-without a lattice, the geometric mean of the highest posterior of each of its tokens. Both are then calibrated. In a
-closed graph (a word list or grammar) the utterance may match no entry, so each word gets the lowest confidence of the
-utterance, multiplied by `likeness`; `decoder.reject_below` then rejects the whole utterance. A path that ends inside an
-entry has no words.
+The confidence of a word is its posterior in the lattice (asr.search.confidence). Greedy search, and a graph search
+without a lattice, take the geometric mean of the peak posteriors of its tokens. Both are then calibrated. With a word
+list or grammar (a closed graph) an utterance may match no entry. Every word then gets the lowest confidence in the
+utterance multiplied by `likeness`, so that `decoder.reject_below` rejects the utterance as a whole. A path that ends
+within an entry has no words.
 """
 
 import math
@@ -31,13 +31,13 @@ from asr.tokens import SPACE, Tokens
 @dataclass(frozen=True)
 class FoundWord:
     word: str
-    segments: list[Segment]  # of its tokens
+    segments: list[Segment]  # one per token
     confidence: float
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found."""
+    """The result of a search."""
 
     words: list[FoundWord]
     cost: float
@@ -46,13 +46,13 @@ class Found:
 
 
 class Searcher(Protocol):
-    """Thread-safe. `log_probs` (F, V) float32. Raises InputError for a phrases that it cannot follow."""
+    """Thread-safe. `log_probs` (F, V) float32. Raises InputError for phrases that the search does not support."""
 
     def search(self, log_probs: np.ndarray, phrases: Phrases | None = None) -> Found: ...
 
 
 class GreedySearcher:
-    """The likeliest token of each frame, collapsed. Words fall apart at spaces; each phone is a word of its own."""
+    """The most probable token of each frame, collapsed. Words end at spaces; with phones, each phone is a word."""
 
     def __init__(self, tokens: Tokens, unit: str, calibration: Calibration | None = None):
         self.tokens, self.unit = tokens, unit
@@ -60,7 +60,7 @@ class GreedySearcher:
 
     def search(self, log_probs: np.ndarray, phrases: Phrases | None = None) -> Found:
         if phrases is not None:
-            raise InputError("greedy search cannot favour phrases; use decoder.kind=graph")
+            raise InputError("greedy search cannot boost phrases; use decoder.kind=graph")
         found = segments(log_probs.argmax(1), log_probs)
         if self.unit == "phone":
             groups = [[segment] for segment in found]
@@ -101,7 +101,7 @@ class GraphSearcher:
             decoded = self.decoder.decode_lattice(log_probs, phrases)
             path, lattice = decoded.path, decoded.lattice
         if self.space.is_closed and not path.complete:
-            return Found([], path.cost, complete=False)  # the words so far are no entry of the list
+            return Found([], path.cost, complete=False)  # the words so far do not make an entry
         words = [self.space.words[label] for label in path.labels]
         found = segments(path.alignment, log_probs)
         spellings = [self.space.spellings(label, self.tokens) for label in path.labels]
@@ -123,15 +123,15 @@ class GraphSearcher:
 
 
 def peak_confidence(group: Sequence[Segment]) -> float:
-    """Geometric mean of the highest posterior of each token."""
+    """The geometric mean of the peak posteriors of the tokens."""
     return min(1.0, math.exp(sum(s.log_prob for s in group) / len(group)))
 
 
 def likeness(log_probs: np.ndarray, alignment: np.ndarray) -> float:
-    """How much a path sounds like what was said: its probability beside that of the likeliest tokens, whatever they
-    spell, per token of the path (geometric mean). 1 where it is the likeliest itself.
+    """How well a path matches the audio, in (0, 1]: the ratio of its probability to that of the most probable tokens,
+    as a geometric mean per token of the path. 1 if the path consists of the most probable tokens.
 
-    The likeliest tokens are what a loop over all of them, the usual filler or garbage model, would find.
+    The most probable tokens are what a free loop over all tokens, the usual filler or garbage model, would find.
     """
     frames = np.arange(len(log_probs))
     lost = float((log_probs.max(1) - log_probs[frames, alignment]).sum())

@@ -1,11 +1,13 @@
-"""A graph with what turns its labels into words: their names and their spellings."""
+"""The search space: a graph, the words of its output labels, and their spellings."""
 
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections import ChainMap, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -16,25 +18,24 @@ from asr.search.new_words import NewWord, merged
 from asr.text.lexicon import Lexicon, Spelled, name_some
 from asr.textfiles import lines
 from asr.tokens import BLANK, SPACE, Tokens
-from asr.words import is_slot
 
-# A new word costs, without context, as much as this share of the language model's words cost at most. Where the model
-# knows no contexts of unknown words it must cost less. Found on the first half of the bench pack: docs/graphs.md.
+# The unigram cost of a new word is this quantile of the unigram costs of the language model: LIKELY_ALONE if the model
+# has no n-grams that end in <unk>. Chosen on the first half of the bench pack: docs/graphs.md.
 LIKELY, LIKELY_ALONE = 0.25, 0.005
 Pronounce = Callable[[Sequence[str]], Spelled]
+_indexing = threading.Lock()
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """A graph with the words of its output labels, their pronunciations, and the token that it allows between words,
-    if any."""
+    """A graph with the words of its output labels and their pronunciations. Immutable; shared by threads."""
 
     graph: Graph
-    words: list[str]
+    words: Sequence[str]  # by output label
     lexicon: Lexicon | None
-    silence: str | None = None
-    is_closed: bool = False  # it holds what a caller lists; what is said may be none of it
-    base: "SearchSpace | None" = None  # of a closed graph: the graph that spells words which are listed next
+    silence: str | None = None  # the token that the graph allows between words
+    is_closed: bool = False  # a word list or grammar: the utterance may match none of its entries
+    base: "SearchSpace | None" = None  # of a closed graph: the space whose pronunciations the next list uses
 
     def __post_init__(self) -> None:
         if self.graph.max_olabel >= len(self.words):
@@ -43,8 +44,18 @@ class SearchSpace:
                 "run `asr graph` again"
             )
 
+    @property
+    def labels(self) -> Mapping[str, int]:
+        """The output labels by word. The index of a static graph is built at first use, by one thread, and kept."""
+        with _indexing:
+            return self._labels
+
+    @cached_property
+    def _labels(self) -> Mapping[str, int]:
+        return {word: label for label, word in enumerate(self.words)}
+
     def spellings(self, label: int, tokens: Tokens) -> list[tuple[int, ...]]:
-        """The spellings of an output label in tokens of the net. Raises InputError for a word without one."""
+        """The spellings of an output label as tokens. Raises InputError for a word that has none."""
         assert self.lexicon is not None
         word = self.words[label]
         if word not in self.lexicon:
@@ -60,9 +71,9 @@ class SearchSpace:
 
     @classmethod
     def read(cls, folder: str | Path, tokens: Tokens, ngram: str | Path | None = None) -> "SearchSpace":
-        """Open what `asr graph` wrote, of either kind; a dynamic graph with another `ngram`, if given.
+        """Open the folder of a static or dynamic graph; `ngram` replaces the language model of a dynamic one.
 
-        Raises InputError when the graph was made for other tokens.
+        Raises InputError when the graph was compiled for other tokens.
         """
         folder = Path(folder)
         check_same_tokens(tokens, Tokens.read(folder / "tokens.txt"), folder)
@@ -78,29 +89,35 @@ class SearchSpace:
 
 @dataclass(frozen=True)
 class DynamicSpace(SearchSpace):
-    """The space of a dynamic graph."""
+    """The search space of a dynamic graph."""
 
     language: Language = field(kw_only=True)
+    added_words: dict[str, int] = field(default_factory=dict, kw_only=True)  # new words -> labels
     added: dict[int, list[tuple[int, ...]]] = field(default_factory=dict, kw_only=True)  # label -> spellings
 
     @classmethod
     def of(cls, language: Language, silence: str | None) -> "DynamicSpace":
         return cls(language.graph(), language.tree.words, None, silence, language=language)
 
+    @cached_property
+    def _labels(self) -> Mapping[str, int]:
+        shared = self.language.tree.numbers  # built when the graph was opened
+        return ChainMap(self.added_words, shared) if self.added_words else shared
+
     def spellings(self, label: int, tokens: Tokens) -> list[tuple[int, ...]]:
         known = self.language.tree.spellings(label) if label < len(self.language.tree.words) else []
         return known + self.added.get(label, [])
 
     def known(self, words: Iterable[str], tokens: Tokens) -> Spelled:
-        added, own = {self.words[label]: label for label in self.added}, self.language.tree.numbers
-        labels = {word: label for word in words if (label := added.get(word) or own.get(word))}
+        labels = {word: label for word in words if (label := self.labels.get(word))}
         return {word: [tuple(tokens.decode(s)) for s in self.spellings(at, tokens)] for word, at in labels.items()}
 
     def with_words(self, new_words: Iterable[NewWord], tokens: Tokens, pronounce: Pronounce) -> "DynamicSpace":
-        """These space with `new_words` in the place of those they may have.
+        """The space with `new_words`, which replace those of this space.
 
-        `pronounce` spells those that come without a pronunciation and are not in the lexicon. Raises InputError naming
-        words that cannot be spelled in `tokens`, and a slot that the language model does not have.
+        `pronounce` spells the words that have no pronunciation and are not in the lexicon. The lexicon and the language
+        model are shared, not copied. Raises InputError naming words that cannot be spelled in `tokens`, and a slot that
+        the language model does not have.
         """
         new_words = merged(new_words)
         tree = self.language.tree
@@ -125,36 +142,66 @@ class DynamicSpace(SearchSpace):
         graph = self.language.graph(
             [(self._place(name), members(found, self._cost(name, found))) for name, found in slots.items()]
         )
-        return DynamicSpace(graph, [*tree.words, *fresh], None, self.silence, language=self.language, added=added)
+        words = _Joined(tree.words, tuple(labels))
+        return DynamicSpace(graph, words, None, self.silence, language=self.language, added_words=labels, added=added)
 
     def _place(self, slot: str | None) -> int:
-        """The word of the language model that stands for the slot."""
-        words = self.language.ngram.words
+        """The word of the language model that stands for the slot; -1 for the empty history."""
         if slot is None:
-            return self.language.ngram.unknown  # or anywhere, where that is -1
-        if slot not in words or not is_slot(slot):
-            known = name_some([word for word in words if is_slot(word)]) or "none"
-            raise InputError(f"the language model has no slot '{slot}'; write it into its text. It has: {known}")
-        return words.index(slot)
+            return self.language.ngram.unknown
+        slots = self.language.ngram.slots
+        if slot not in slots:
+            raise InputError(
+                f"the language model has no slot '{slot}'; write it into the training text of the model. It has: "
+                f"{name_some(list(slots)) or 'none'}"
+            )
+        return slots[slot]
 
     def _cost(self, slot: str | None, members: list[NewWord]) -> float:
-        """Of each word in the slot, but for its weight."""
+        """The cost of each word in the slot, before its weight."""
         if slot is not None:
             return float(np.logaddexp.reduce([new.weight for new in members]))
         ngram = self.language.ngram
         if not len(ngram.sorted_costs):
             return 0.0
         share = LIKELY if ngram.knows_contexts_of_unknown else LIKELY_ALONE
-        return float(np.quantile(ngram.sorted_costs, share) - ngram.cost_of_unknown)
+        return _quantile(ngram.sorted_costs, share) - ngram.cost_of_unknown
+
+
+class _Joined(Sequence[str]):
+    """The words of a graph, followed by those of a request, without a copy of either."""
+
+    def __init__(self, shared: Sequence[str], own: Sequence[str]):
+        self._shared, self._own = shared, own
+
+    def __len__(self) -> int:
+        return len(self._shared) + len(self._own)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        places = range(len(self))[at]
+        if isinstance(places, range):
+            return [self[i] for i in places]
+        return self._shared[places] if places < len(self._shared) else self._own[places - len(self._shared)]
+
+
+def _quantile(ascending: np.ndarray, share: float) -> float:
+    """As np.quantile, which would copy them all."""
+    place = share * (len(ascending) - 1)
+    below, above = ascending[int(place)], ascending[min(int(place) + 1, len(ascending) - 1)]
+    return float(below + (above - below) * (place - int(place)))
 
 
 def read_stats(folder: str | Path) -> dict[str, Any]:
-    """What the graph in `folder` is: its `kind`, the `silence` token that it allows between words, and counts."""
+    """The stats.json of a graph: its `kind`, the `silence` token that it allows between words, and counts."""
     path = Path(folder) / "stats.json"
     try:
         stats = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(stats, dict):
-            raise ValueError("it holds no object")
+            raise ValueError("it is not a JSON object")
     except (OSError, ValueError) as e:
         raise InputError(f"cannot read {path} ({e!r}); run `asr graph` again") from e
     return stats
@@ -169,7 +216,7 @@ def check_same_tokens(tokens: Tokens, others: Tokens, where: str | Path) -> None
 
 
 def _spell(new_words: Sequence[NewWord], known: dict[str, int], pronounce: Pronounce) -> Spelled:
-    """The pronunciations of the words that do not take those of the lexicon."""
+    """The pronunciations of the words that do not use those of the lexicon."""
     spelled: Spelled = defaultdict(list)
     for new in new_words:
         spelled[new.word] += [units for units in new.pronunciations if units not in spelled[new.word]]
@@ -180,7 +227,7 @@ def _spell(new_words: Sequence[NewWord], known: dict[str, int], pronounce: Prono
 
 def _encode(units: Sequence[str], word: str, tokens: Tokens) -> tuple[int, ...]:
     if not units or BLANK in units or SPACE in units:
-        raise InputError(f"the new word '{word}' is spelled '{' '.join(units)}'; spell it in units without gaps")
+        raise InputError(f"the new word '{word}' is spelled '{' '.join(units)}'; give it units other than these")
     try:
         return tuple(tokens.encode(units))
     except InputError as e:

@@ -4,12 +4,16 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <vector>
 
 #include "ngram.h"
 #include "tree.h"
 
 namespace asr::decoder {
+
+struct Leaf;  // vocabulary.h
 
 // Immutable; shared by threads.
 class Language {
@@ -26,12 +30,21 @@ class Language {
   const uint32_t* begin(uint32_t word) const { return spelled_.data() + spelled_begin_[word]; }
   const uint32_t* end(uint32_t word) const { return spelled_.data() + spelled_begin_[word + 1]; }
 
+  // The leaves after the empty history, one per spelled word of the n-gram. `make` returns them at the first
+  // call; they are kept, since the graph of every request needs them. Any number of threads may call.
+  template <class Make>
+  const std::vector<Leaf>& AfterEmptyHistory(Make make) const {
+    std::call_once(is_made_, [&] { leaves_ = std::make_shared<const std::vector<Leaf>>(make()); });
+    return *leaves_;
+  }
+
  private:
   const Tree tree_;
   const Ngram ngram_;
-  std::vector<uint32_t>
-      spelled_begin_;              // where each word of the n-gram model begins in spelled_; and the end
-  std::vector<uint32_t> spelled_;  // spellings of the tree
+  std::vector<uint32_t> spelled_begin_;  // where each word of the n-gram begins in spelled_; and the end
+  std::vector<uint32_t> spelled_;        // spellings of the tree
+  mutable std::once_flag is_made_;
+  mutable std::shared_ptr<const std::vector<Leaf>> leaves_;  // after the empty history
 };
 
 }  // namespace asr::decoder

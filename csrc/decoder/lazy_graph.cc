@@ -201,7 +201,8 @@ int32_t LazyGraph::Tail(uint32_t suffix, int32_t joint) {
 }
 
 uint32_t LazyGraph::HistoryContext(uint32_t history) {
-  return FindContext(history, {nullptr, false, history});
+  const Leaves* shared = history == 0 ? &vocabulary_.AfterEmptyHistory() : nullptr;
+  return FindContext(history, {shared, false, history});
 }
 
 uint32_t LazyGraph::SlotContext(uint32_t slot, uint32_t history) {

@@ -51,9 +51,8 @@ void Vocabulary::AddSlot(const Slot& slot) {
   if (slot.word >= int64_t{ngram().num_words()})
     throw std::invalid_argument("the word of a slot is not in the n-gram model");
   if (slot.word >= 0) {
-    if (slot_of_.empty()) slot_of_.assign(ngram().num_words(), -1);
-    if (slot_of_[slot.word] >= 0) throw std::invalid_argument("two slots have the same word");
-    slot_of_[slot.word] = static_cast<int32_t>(number);
+    if (!slot_of_.try_emplace(static_cast<uint32_t>(slot.word), number).second)
+      throw std::invalid_argument("two slots have the same word");
   } else {
     open_.push_back({number, 0.0f, 0});
   }
@@ -101,11 +100,11 @@ Leaves Vocabulary::AfterHistory(uint32_t history) const {
 std::vector<Vocabulary::Opening> Vocabulary::Openings(uint32_t history) const {
   std::vector<Opening> openings;
   if (history == 0) openings = open_;
-  if (!slot_of_.empty()) {
-    for (const Ngram::Arc* arc = ngram().begin(history); arc != ngram().end(history); ++arc) {
-      const int32_t slot = slot_of_[arc->word];
-      if (slot >= 0) openings.push_back({static_cast<uint32_t>(slot), arc->cost, arc->next});
-    }
+  for (const auto& [word, slot] : slot_of_) {  // arcs are sorted by word
+    const Ngram::Arc* end = ngram().end(history);
+    const Ngram::Arc* arc = std::lower_bound(ngram().begin(history), end, word,
+                                             [](const Ngram::Arc& a, uint32_t w) { return a.word < w; });
+    if (arc != end && arc->word == word) openings.push_back({slot, arc->cost, arc->next});
   }
   for (Opening& opening : openings) {
     const Leaves& leaves = slots_[opening.slot];

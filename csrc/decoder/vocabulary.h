@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "language.h"
@@ -54,6 +55,10 @@ class Vocabulary {
   int32_t max_olabel() const { return max_olabel_; }
 
   Leaves AfterHistory(uint32_t history) const;
+  // The same of history 0, shared by all vocabularies of the language.
+  const Leaves& AfterEmptyHistory() const {
+    return language_.AfterEmptyHistory([this] { return AfterHistory(0); });
+  }
   const Leaves& InSlot(uint32_t slot) const { return slots_[slot]; }
   // The slots that can follow; their costs include that of their leaves together.
   std::vector<Opening> Openings(uint32_t history) const;
@@ -88,8 +93,8 @@ class Vocabulary {
   const Tree& tree_;
   const uint32_t num_shared_;  // number of spellings of the tree
   int32_t max_ilabel_, max_olabel_;
-  std::vector<int32_t> slot_of_;  // slot of each n-gram word, or -1; empty if there are no slots
-  std::vector<Opening> open_;     // slots after the empty history
+  std::map<uint32_t, uint32_t> slot_of_;  // slot by word of the n-gram
+  std::vector<Opening> open_;             // slots after the empty history
   std::vector<Leaves> slots_;
   // The spellings of the members of slots:
   std::vector<uint32_t> own_first_;         // where each begins in own_suffixes_; and the end

@@ -1,0 +1,110 @@
+"""What one call of `Recognizer.transcribe` may ask for."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from asr.config import DecoderConfig
+from asr.errors import InputError
+from asr.recognizer.frozen import FrozenDict
+from asr.search.new_words import NewWord
+
+_OF_DECODER = ("beam", "lattice_beam", "nbest", "reject_below")
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """Options of one call; None leaves the model's own value. Immutable, hashable and picklable.
+
+    beam           cost above the best path at which a path is dropped, in nats; above 0
+    lattice_beam   cost above the best path up to which other readings are kept, in nats; at most `beam`
+    nbest          number of readings to return: the best and its alternatives; more than one needs a lattice
+    phrases        phrases to boost, each with its boost in nats: {"new york": 3.0} (asr.search.phrases)
+    new_words      words that this call adds to a dynamic graph, as text or `NewWord` (asr.search.new_words)
+    word_list      the utterance is exactly one of these words or phrases; a mapping gives their weights
+    grammar        the utterance is a sentence of this JSGF grammar: a path, or the text beginning with `#JSGF`
+    reject_below   words with a lower confidence are left out of `Hypothesis.text`; 0 to 1
+
+    Raises InputError naming an option with an invalid value, and options that exclude each other.
+    """
+
+    beam: float | None = None
+    lattice_beam: float | None = None
+    nbest: int | None = None
+    phrases: Mapping[str, float] | None = None
+    new_words: Iterable[NewWord | str] | None = None
+    word_list: Iterable[str] | Mapping[str, float] | None = None
+    grammar: str | Path | None = None
+    reject_below: float | None = None
+
+    def __post_init__(self) -> None:
+        self._check_numbers()
+        if self.phrases is not None:
+            _check(isinstance(self.phrases, Mapping), "phrases", self.phrases, 'a mapping such as {"new york": 3.0}')
+            self._set("phrases", FrozenDict(self.phrases))
+        if self.new_words is not None:
+            self._set("new_words", tuple(_entries("new_words", self.new_words, (NewWord, str))))
+        if self.word_list is not None:
+            entries = _entries("word_list", self.word_list, (str,))
+            weights = self.word_list if isinstance(self.word_list, Mapping) else dict.fromkeys(entries, 1.0)
+            self._set("word_list", FrozenDict(weights))
+        if self.grammar is not None:
+            _check(isinstance(self.grammar, (str, Path)), "grammar", self.grammar, "a path or the text of a grammar")
+        if self.word_list is not None and self.grammar is not None:
+            raise InputError("word_list and grammar exclude each other; give one of them")
+        if self.new_words and (self.word_list is not None or self.grammar is not None):
+            closed = "word_list" if self.word_list is not None else "grammar"
+            raise InputError(f"new_words and {closed} exclude each other; put the new words into the {closed}")
+
+    def _check_numbers(self) -> None:
+        for name in ("beam", "lattice_beam", "reject_below"):
+            value = getattr(self, name)
+            _check(value is None or _is_number(value), name, value, "a number")
+        _check(self.beam is None or self.beam > 0, "beam", self.beam, "greater than 0")
+        lattice_beam, reject_below, nbest = self.lattice_beam, self.reject_below, self.nbest
+        _check(lattice_beam is None or lattice_beam >= 0, "lattice_beam", lattice_beam, "at least 0")
+        _check(reject_below is None or 0 <= reject_below <= 1, "reject_below", reject_below, "from 0 to 1")
+        is_count = isinstance(nbest, int) and not isinstance(nbest, bool) and nbest >= 1
+        _check(nbest is None or is_count, "nbest", nbest, "a whole number of at least 1")
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def decoder(self, cfg: DecoderConfig) -> DecoderConfig:
+        """The decoder's configuration with these options. Raises InputError where the two do not fit together."""
+        given = {name: value for name in _OF_DECODER if (value := getattr(self, name)) is not None}
+        decoder = replace(cfg, **given)
+        if self.lattice_beam is not None and self.lattice_beam > decoder.beam:
+            raise InputError(
+                f"lattice_beam={self.lattice_beam:g} must be at most beam={decoder.beam:g}; raise the beam"
+            )
+        if self.nbest is not None and self.nbest > 1 and decoder.lattice_beam is None:
+            raise InputError(
+                f"nbest={self.nbest} needs a lattice, which this recogniser does not keep; set lattice_beam"
+            )
+        return decoder
+
+    def of_graph_search(self) -> list[str]:
+        """The given options that greedy search does not have."""
+        return [f.name for f in fields(self) if f.name in _OF_DECODER[:3] and getattr(self, f.name) is not None]
+
+
+def _check(is_good: bool, name: str, value: object, expected: str) -> None:
+    if not is_good:
+        raise InputError(f"{name}={value!r} must be {expected}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def _entries(name: str, given: Any, kinds: tuple[type, ...]) -> list[Any]:
+    if isinstance(given, str):
+        raise InputError(f"{name} come as a list of strings, not as the text '{given}'")
+    _check(isinstance(given, Iterable), name, given, "a list of strings")
+    entries = list(given)
+    for entry in entries:
+        _check(isinstance(entry, kinds), name, entry, "a list of " + " or ".join(kind.__name__ for kind in kinds))
+    return entries

@@ -1,0 +1,80 @@
+"""The search spaces that requests bring: new words beside the graph, or a word list or grammar in its place."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from asr.config import Config
+from asr.errors import InputError
+from asr.g2p.pronunciation import pronunciations
+from asr.graph.automaton import Automaton
+from asr.graph.lists import closed_graph, list_grammar, words_of
+from asr.graph.phrase_grammar import read_grammar
+from asr.recognizer.options import DecodingOptions
+from asr.search.new_words import NewWord
+from asr.search.space import DynamicSpace, SearchSpace
+from asr.text.lexicon import Lexicon
+from asr.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class RequestSpaces:
+    """Derives search spaces from that of a recogniser. The time each takes does not depend on its vocabulary."""
+
+    cfg: Config
+    tokens: Tokens
+    space: SearchSpace | None
+    lexicon: Lexicon | None  # pronunciations besides those of `space`
+
+    def of(self, options: DecodingOptions) -> SearchSpace | None:
+        """The space that `options` ask for; the recogniser's own if they name no words."""
+        if options.new_words:
+            return self.with_words(options.new_words)
+        if options.word_list is not None:
+            return self.of_list(options.word_list)
+        return self.space if options.grammar is None else self.of_grammar(options.grammar)
+
+    def with_words(self, new_words: Iterable[NewWord | str]) -> SearchSpace:
+        """See `Recognizer.with_new_words`."""
+        if not isinstance(self.space, DynamicSpace):
+            raise InputError("new words need a dynamic graph; build one with `asr graph graph.kind=dynamic`")
+        _check_many(new_words, "new words")
+        words = [NewWord(new) if isinstance(new, str) else new for new in new_words]
+        spell = partial(pronunciations, unit=self.cfg.tokens.unit, known={}, g2p=self.cfg.g2p)
+        return self.space.with_words(words, self.tokens, spell)
+
+    def of_list(self, entries: Iterable[str] | Mapping[str, float]) -> SearchSpace:
+        """See `Recognizer.with_list`."""
+        _check_many(entries, "entries of the list")
+        given = dict(entries) if isinstance(entries, Mapping) else dict.fromkeys(entries, 1.0)
+        weights = {" ".join(entry.split()): weight for entry, weight in given.items()}
+        if not weights or "" in weights:
+            raise InputError("the list is empty or has an empty entry; give words or phrases")
+        words = words_of(weights)
+        return self._closed(list_grammar(weights, _numbered(words)), words)
+
+    def of_grammar(self, grammar: str | Path) -> SearchSpace:
+        """See `Recognizer.with_grammar`."""
+        rules = read_grammar(grammar)
+        return self._closed(rules.automaton(_numbered(rules.words)), rules.words)
+
+    def _closed(self, grammar: Automaton, words: list[str]) -> SearchSpace:
+        if self.cfg.decoder.kind == "greedy":
+            raise InputError("greedy search takes no word list and no grammar; use decoder.kind=graph")
+        known = self.space.known(words, self.tokens) if self.space else {}
+        known |= self.lexicon.listed(words) if self.lexicon else {}
+        spelled = Lexicon(pronunciations(words, self.cfg.tokens.unit, known, self.cfg.g2p))
+        silence = self.space.silence if self.space else self.cfg.graph.silence
+        graph = closed_graph(grammar, words, spelled, self.tokens, silence)
+        base = self.space.base if self.space and self.space.is_closed else self.space
+        return SearchSpace(graph, ["<eps>", *words], spelled, silence, is_closed=True, base=base)
+
+
+def _numbered(words: list[str]) -> dict[str, int]:
+    return {word: label for label, word in enumerate(words, 1)}
+
+
+def _check_many(items: Iterable[object], what: str) -> None:
+    if isinstance(items, str):
+        raise InputError(f"{what} come as a list of strings, not as the text '{items}'")
