@@ -7,9 +7,8 @@ print(recognizer.transcribe("speech.wav").text)
 
 import dataclasses
 import difflib
-import os
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -31,7 +30,8 @@ from asr.manifest import Utterance
 from asr.models.acoustic import AcousticModel
 from asr.recognizer import bundle
 from asr.recognizer.hypotheses import decode_log_probs
-from asr.recognizer.inputs import Input, check_length, features_of, name_of, samples_of
+from asr.recognizer.inputs import Input, check_length, features_of, samples_of
+from asr.recognizer.long import transcribe_each
 from asr.search.confidence import Calibration
 from asr.search.new_words import NewWord
 from asr.search.phrases import Phrases
@@ -45,13 +45,14 @@ T = TypeVar("T")
 
 
 def load(
-    path: str | Path, device: str = "cpu", max_audio_s: float = 600.0, g2p: str = "default", **decoder: Any
+    path: str | Path, device: str = "cpu", max_audio_s: float = math.inf, g2p: str = "default", **decoder: Any
 ) -> "Recognizer":
     """Open a bundle (`*.asr`).
 
     Options of the decoder (`beam`, `max_active`, `kind="greedy"`, ...: see `asr.config.DecoderConfig`) replace the
-    bundle's. Recordings longer than `max_audio_s` are refused, which bounds the memory an utterance takes. `g2p`, a
-    file of `asr g2p train` where it is not English, pronounces words that requests bring to a model of phones.
+    bundle's. Recordings longer than `max_audio_s` are refused; those without a limit are cut at pauses
+    (asr.recognizer.long). `g2p`, a file of `asr g2p train` where it is not English, pronounces words that requests
+    bring to a model of phones.
     Raises InputError when the bundle is damaged or an option is unknown.
     """
     opened = bundle.read(path)
@@ -203,17 +204,11 @@ class Recognizer:
     def _transcribe_many(
         self, inputs: Sequence[Input], sample_rate_hz: int | None, phrases: Phrases | None
     ) -> list[Hypothesis]:
-        order = sorted(range(len(inputs)), key=lambda i: self._length(inputs[i]))
         found: dict[int, Hypothesis] = {}
-
-        def search(item: tuple[int, np.ndarray, float]) -> Hypothesis:
-            number, log_probs, duration_s = item
-            return self.search(name_of(inputs[number], number), log_probs, duration_s, phrases)
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for batch in self._score_batches(order, lambda i: self._read(inputs[i], sample_rate_hz)):
-                hypotheses = pool.map(search, batch)
-                found.update(zip((number for number, _, _ in batch), hypotheses, strict=True))
+        for number, result in transcribe_each(self, inputs, sample_rate_hz, phrases):
+            if isinstance(result, InputError):
+                raise result
+            found[number] = result
         return [found[i] for i in range(len(inputs))]
 
     def search(self, id: str, log_probs: np.ndarray, duration_s: float, phrases: Phrases | None = None) -> Hypothesis:
@@ -234,10 +229,10 @@ class Recognizer:
                 return None
 
         ordered = sorted(utterances, key=lambda u: u.duration_s or float("inf"))
-        for batch in self._score_batches(ordered, read):
+        for batch in self.score_batches(ordered, read):
             yield [(utterance.id, log_probs, duration_s) for utterance, log_probs, duration_s in batch]
 
-    def _score_batches(
+    def score_batches(
         self, items: Iterable[T], read: Callable[[T], np.ndarray | None]
     ) -> Iterator[list[tuple[T, np.ndarray, float]]]:
         """Read item after item and score them in batches of `BATCH_S` seconds; an item read as None is left out."""
@@ -271,18 +266,18 @@ class Recognizer:
         none = np.zeros((0, len(self.tokens)), dtype=np.float32)
         return [next(scored).numpy() if e else none for e in enough]
 
+    @property
+    def can_cut(self) -> bool:
+        """Whether long recordings can be recognised piece by piece: not stored features, no word list or grammar."""
+        is_closed = isinstance(self.searcher, GraphSearcher) and self.searcher.space.is_closed
+        return self.cfg.features.kind != "stored" and not is_closed
+
     def duration_s(self, x: np.ndarray) -> float:
         """Seconds of samples (T,) or stored features (F, D)."""
         features = self.cfg.features
         return len(x) * (features.shift_ms / 1000 if features.kind == "stored" else 1 / features.sample_rate_hz)
 
-    def _length(self, x: Input) -> float:
-        """A number to sort by: seconds where the header tells, else the array's length, 0 for feature files."""
-        if isinstance(x, np.ndarray):
-            return len(x)
-        return 0.0 if self.cfg.features.kind == "stored" else audio.info(x).duration_s
-
-    def _read(self, x: Input, sample_rate_hz: int | None) -> np.ndarray:
+    def read(self, x: Input, sample_rate_hz: int | None) -> np.ndarray:
         """Samples (T,) at the model's rate, or features (F, D)."""
         limit_s, rate_hz = self.cfg.data.max_audio_s, self.cfg.features.sample_rate_hz
         if self.cfg.features.kind == "stored":
