@@ -197,3 +197,4 @@ class Config:
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
     experiment: Any = None  # name of an experiment file, from `conf/experiment` or --config-dir
+    format: str = "auto"  # auto | txt | json | jsonl | srt | vtt | ctm | textgrid: of transcripts; auto: as output ends

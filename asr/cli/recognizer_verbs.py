@@ -1,6 +1,5 @@
 """The verbs from a trained net to a recogniser and its judgement: see asr/cli/verbs.py."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,7 +73,7 @@ def decode(cfg: Config) -> None:
     utterances, name = _utterances(cfg)
     path = cfg.output or Path(cfg.out) / "decode" / name / "hyp.jsonl"
     recognizer = _recognizer(cfg)
-    decode_manifest(recognizer, utterances, path, cfg.threads, recognizer.compile_phrases(_phrases(cfg)))
+    decode_manifest(recognizer, utterances, path, cfg.threads, recognizer.compile_phrases(phrases_of(cfg)))
 
 
 def tune(cfg: Config) -> None:
@@ -141,44 +140,6 @@ def bundle(cfg: Config) -> None:
     print(f"-> {cfg.bundle} ({Path(cfg.bundle).stat().st_size / 2**20:.1f} MiB)")
 
 
-def transcribe(cfg: Config) -> None:
-    """Writes down the words of sound files, with times.
-
-    asr transcribe [MODEL.asr] FILE ... [output=hyp.jsonl] [phrases=FILE] [new_words=FILE]
-
-    `phrases` names a file of phrases to favour, one a line; `new_words` one of words to know besides, given a dynamic
-    graph; `nbest=5` prints other readings, too.
-    """
-    from asr import hypothesis
-    from asr.recognizer.options import DecodingOptions
-    from asr.recognizer.recognizer import load
-
-    if not cfg.input:
-        raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
-    _limit_threads(cfg)
-    recognizer = _asked(load(cfg.bundle, cfg.device, cfg.data.max_audio_s, cfg.g2p.model, **vars(cfg.decoder)), cfg)
-    found, problems = [], []
-    phrases = _phrases(cfg)
-    for file in cfg.input:
-        try:
-            found.append(recognizer.transcribe(file, options=DecodingOptions(phrases=phrases)))
-        except InputError as e:
-            problems.append(str(e))
-            continue
-        print(f"{file}: {found[-1].text}")
-        for word in found[-1].words:
-            rejected = "" if word.accepted else "  (rejected)"
-            print(f"  {word.start_s:8.2f} {word.end_s:8.2f} s  {word.confidence:4.2f}  {word.word}{rejected}")
-        for other in found[-1].alternatives:
-            print(f"  or, at {other.cost - found[-1].cost:.2f} more: {other.text}")
-        sys.stdout.flush()
-    if found and cfg.output:
-        hypothesis.write(cfg.output, found)
-    if problems:
-        others = f" (and {len(problems) - 1} other files)" if len(problems) > 1 else ""
-        raise InputError(problems[0] + others)
-
-
 def _recognizer(cfg: Config) -> "Recognizer":
     """The trained model of the run folder with the decoder of `cfg`."""
     from asr.recognizer.recognizer import Recognizer
@@ -186,16 +147,16 @@ def _recognizer(cfg: Config) -> "Recognizer":
     from asr.text.lexicon import Lexicon
     from asr.training.trainer import load_model
 
-    _limit_threads(cfg)
+    limit_threads(cfg)
     cfg = run_folder.as_trained(cfg)
     model, tokens = load_model(cfg)
     needs_graph = cfg.decoder.kind == "graph" and cfg.graph.kind in ("static", "dynamic")
     space = SearchSpace.read(cfg.graph.dir, tokens, cfg.graph.ngram) if needs_graph else None
     lexicon = Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon and not needs_graph else None
-    return _asked(Recognizer(model, cfg, tokens, space, cfg.device, lexicon), cfg)
+    return requested(Recognizer(model, cfg, tokens, space, cfg.device, lexicon), cfg)
 
 
-def _asked(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
+def requested(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
     """The recogniser for the list or grammar of `cfg`, or with its new words."""
     from asr.graph.lists import read_list
     from asr.search.new_words import read_new_words
@@ -211,13 +172,13 @@ def _asked(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
     return recognizer.with_new_words(read_new_words(cfg.new_words)) if cfg.new_words else recognizer
 
 
-def _phrases(cfg: Config) -> dict[str, float] | None:
+def phrases_of(cfg: Config) -> dict[str, float] | None:
     from asr.search.phrases import read_phrases
 
     return read_phrases(cfg.phrases, cfg.boost) if cfg.phrases else None
 
 
-def _limit_threads(cfg: Config) -> None:
+def limit_threads(cfg: Config) -> None:
     """Torch's own threads; those of the search are limited where they start."""
     import torch
 

@@ -13,7 +13,6 @@ from asr.config import Config, FeaturesConfig, ModelConfig
 from asr.errors import InputError
 from asr.tokens import Tokens
 
-MAX_AUDIO_S = 600  # of a recording to transcribe; training's limit is lower
 TUNED = ("acoustic_scale", "word_penalty", "blank_penalty")
 
 
@@ -56,7 +55,7 @@ def tuned_scales(cfg: Config) -> list[str]:
 
 def bundled(cfg: Config) -> list[str]:
     """The decoder options in a bundle as overrides; none from a damaged one, which is told when it is opened."""
-    limit = f"data.max_audio_s={MAX_AUDIO_S}"
+    limit = "data.max_audio_s=inf"  # the option is for training; long recordings are cut at pauses
     try:
         with zipfile.ZipFile(cfg.bundle) as archive:
             decoder = json.loads(archive.read("config.json"))["decoder"]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from asr.cli import run_folder
 from asr.cli.data_verbs import data_check, data_import, features
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
-from asr.cli.recognizer_verbs import bundle, calibrate, decode, graph, score, transcribe, tune
+from asr.cli.recognizer_verbs import bundle, calibrate, decode, graph, score, tune
 from asr.cli.text_verbs import g2p_apply, g2p_train, lexicon, text_clean
+from asr.cli.transcribe import transcribe
 from asr.config import Config
 
 FLAGS = ("--help", "--multirun", "--config-dir", "--cfg")

@@ -5,6 +5,7 @@ checked during decoding, so that a broken or hostile file cannot exhaust the mem
 """
 
 import io
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -152,7 +153,7 @@ def _decode(
     rate_hz, promised = file.samplerate, _promised_frames(file)
     slack = 0 if file.format == "FLAC" else round(SLACK_S * rate_hz)
     start, stop = _segment(name, rate_hz, promised, start_s, duration_s)
-    limit = None if max_s is None else round(max_s * rate_hz)
+    limit = None if max_s is None or math.isinf(max_s) else round(max_s * rate_hz)
     try:
         if start:
             warm_up = min(start, MP3_WARM_UP) if file.format == "MP3" else 0

@@ -75,7 +75,7 @@ def check_length(duration_s: float, limit_s: float) -> None:
         )
 
 
-def samples_of(x: np.ndarray, sample_rate_hz: float, wanted_hz: int) -> np.ndarray:
+def samples_of(x: np.ndarray, sample_rate_hz: float, wanted_hz: float) -> np.ndarray:
     """Checked samples (T,) float32 at the wanted rate, from (T,) or (C, T), whose channels are averaged.
 
     Floats are in [-1, 1]; int16, int32 and uint8 are scaled to that as audio files are.

@@ -7,9 +7,8 @@ print(recognizer.transcribe("speech.wav").text)
 
 import dataclasses
 import difflib
-import os
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, overload
 
@@ -28,16 +27,8 @@ from asr.models.acoustic import AcousticModel
 from asr.recognizer import bundle
 from asr.recognizer.frozen import frozen
 from asr.recognizer.hypotheses import decode_log_probs
-from asr.recognizer.inputs import (
-    Input,
-    Source,
-    check_length,
-    check_rate,
-    features_of,
-    name_of,
-    samples_of,
-    source_of,
-)  # fmt: skip
+from asr.recognizer.inputs import Input, Source, check_length, check_rate, features_of, samples_of
+from asr.recognizer.long import transcribe_each
 from asr.recognizer.options import DecodingOptions
 from asr.recognizer.spaces import RequestSpaces
 from asr.search.confidence import Calibration
@@ -53,13 +44,14 @@ T = TypeVar("T")
 
 
 def load(
-    path: str | Path, device: str = "cpu", max_audio_s: float = 600.0, g2p: str = "default", **decoder: Any
+    path: str | Path, device: str = "cpu", max_audio_s: float = math.inf, g2p: str = "default", **decoder: Any
 ) -> "Recognizer":
     """Open a bundle (`*.asr`).
 
     Options of the decoder (`beam`, `max_active`, `kind="greedy"`, ...: see `asr.config.DecoderConfig`) replace the
-    bundle's. Recordings longer than `max_audio_s` are refused, which bounds the memory of an utterance. `g2p` is the
-    model that pronounces new words for a phone model: "default" (English) or a file written by `asr g2p train`.
+    bundle's. Recordings longer than `max_audio_s` are refused; without a limit, long recordings are cut at pauses
+    (asr.recognizer.long). `g2p` is the model that pronounces new words for a phone model: "default" (English) or a file
+    written by `asr g2p train`.
     Raises InputError when the bundle is damaged or an option is unknown.
     """
     opened = bundle.read(path)
@@ -232,7 +224,7 @@ class Recognizer:
 
         `options` apply to this call alone. `errors` says what a bad recording does: "raise" stops at the first one
         found and raises its InputError, "return" puts the InputError in its place and recognises the others. In a list
-        the message names the recording's number, from 0.
+        the message names the recording's number, from 0. Long recordings are cut at pauses (asr.recognizer.long).
         Raises InputError for a wrong argument in either case.
         """
         if errors not in ("raise", "return"):
@@ -242,9 +234,10 @@ class Recognizer:
         check_rate(sample_rate_hz)
         recognizer = self._with_options(options) if options else self
         phrases = recognizer.compile_phrases(options.phrases) if options else None
-        many = x if isinstance(x, Sequence) and not isinstance(x, (str, bytes)) else None
+        many: Sequence[Any] | None = x if isinstance(x, Sequence) and not isinstance(x, (str, bytes)) else None
+        recordings: Sequence[Any] = [x] if many is None else many
         found: dict[int, Hypothesis | InputError] = {}
-        for number, result in recognizer._transcribe_each([x] if many is None else many, sample_rate_hz, phrases):
+        for number, result in transcribe_each(recognizer, recordings, sample_rate_hz, phrases):
             if isinstance(result, InputError):
                 result = InputError(f"recording {number} of the list: {result}") if many is not None else result
                 if errors == "raise":
@@ -252,39 +245,6 @@ class Recognizer:
             found[number] = result
         results = [found[number] for number in range(len(found))]
         return results[0] if many is None else results
-
-    def _transcribe_each(
-        self, inputs: Sequence[Any], sample_rate_hz: float | None, phrases: Phrases | None
-    ) -> Iterator[tuple[int, Hypothesis | InputError]]:
-        """Each recording's number and result, in any order; recordings of like length are scored together."""
-        sources: dict[int, Source] = {}
-        lengths: dict[int, float] = {}
-        bad: list[tuple[int, InputError]] = []
-
-        def read(number: int) -> np.ndarray | None:
-            try:
-                return self.read(sources[number], sample_rate_hz)
-            except InputError as e:
-                bad.append((number, e))
-                return None
-
-        def search(item: tuple[int, np.ndarray, float]) -> tuple[int, Hypothesis | InputError]:
-            number, log_probs, duration_s = item
-            try:
-                return number, self.search(name_of(inputs[number], number), log_probs, duration_s, phrases)
-            except InputError as e:
-                return number, e
-
-        for number, x in enumerate(inputs):
-            try:
-                sources[number] = source_of(x)
-                lengths[number] = self._length(sources[number])
-            except InputError as e:
-                yield number, e
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for batch in self.score_batches(sorted(lengths, key=lengths.__getitem__), read):
-                yield from pool.map(search, batch)
-        yield from bad
 
     def search(self, id: str, log_probs: np.ndarray, duration_s: float, phrases: Phrases | None = None) -> Hypothesis:
         """Words of the log-probs (F', V) of one utterance."""
@@ -331,16 +291,16 @@ class Recognizer:
         none = np.zeros((0, len(self.tokens)), dtype=np.float32)
         return [next(scored).numpy() if e else none for e in enough]
 
+    @property
+    def can_cut(self) -> bool:
+        """Whether long recordings can be recognised piece by piece: not stored features, no word list or grammar."""
+        is_closed = isinstance(self.searcher, GraphSearcher) and self.searcher.space.is_closed
+        return self.cfg.features.kind != "stored" and not is_closed
+
     def duration_s(self, x: np.ndarray) -> float:
         """Seconds of samples (T,) or stored features (F, D)."""
         features = self.cfg.features
         return len(x) * (features.shift_ms / 1000 if features.kind == "stored" else 1 / features.sample_rate_hz)
-
-    def _length(self, x: Source) -> float:
-        """A number to sort by: seconds from an audio file's header, the length of an array, 0 for feature files."""
-        if isinstance(x, np.ndarray):
-            return x.shape[-1 if self.cfg.features.kind != "stored" else 0] if x.ndim else 0
-        return 0.0 if self.cfg.features.kind == "stored" else audio.info(x).duration_s
 
     def read(self, x: Source, sample_rate_hz: float | None) -> np.ndarray:
         """Samples (T,) at the model's rate, or features (F, D)."""

@@ -1,0 +1,132 @@
+"""The verb `asr transcribe`: see asr/cli/verbs.py."""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from asr.cli.recognizer_verbs import limit_threads, phrases_of, requested
+from asr.config import Config
+from asr.errors import InputError
+
+if TYPE_CHECKING:
+    from asr.cli.recordings import Recording
+    from asr.cli.transcripts import File, Folder
+    from asr.recognizer.recognizer import Recognizer
+
+BAR_AFTER_S, BAR_EVERY_S = 5.0, 0.5  # on a terminal
+LINE_EVERY_S = 30.0  # elsewhere, as in a log file
+
+
+def transcribe(cfg: Config) -> None:
+    """Writes down the words of sound files, with times.
+
+    asr transcribe [MODEL.asr] FILE|FOLDER|LIST.txt|MANIFEST.jsonl ... [format=FORMAT] [output=FILE|FOLDER/]
+                   [phrases=FILE] [new_words=FILE]
+
+    Recordings may be of any length; long ones are cut at pauses. A folder is searched with its sub-folders, a list
+    names one file per line, relative to its own folder. Files that cannot be read are named and set aside; the exit
+    code is then 2. Without `format` and `output` the words are printed with times and confidences, and with `nbest=5`
+    other readings.
+
+    `format` is txt, json, jsonl, srt, vtt, ctm or textgrid, or is told by the ending of `output`. txt, jsonl and ctm
+    hold many recordings in one file. `output=FOLDER/` writes one file per recording (json unless `format` says
+    otherwise) and keeps sub-folders; what is there already is not done again. `output=FILE` is written at the end;
+    after an interruption the same command goes on from FILE.partial.
+
+    `phrases` names a file of phrases to boost, one per line; `new_words` one of words to add, given a dynamic graph.
+    """
+    from asr.cli.recordings import find_recordings
+    from asr.cli.transcripts import open_output
+    from asr.recognizer.recognizer import load
+
+    if not cfg.input:
+        raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
+    limit_threads(cfg)
+    options = vars(cfg.decoder)
+    recognizer = requested(load(cfg.bundle, cfg.device, cfg.data.max_audio_s, cfg.g2p.model, **options), cfg)
+    recordings = find_recordings(cfg.input, recognizer.cfg.features.kind == "stored")
+    output = open_output(cfg, recordings)
+    pending = [recording for recording in recordings if output is None or not output.has(recording)]
+    problems = _transcribe(cfg, recognizer, pending, output)
+    if output is not None:
+        output.finish()
+    skipped, written = len(recordings) - len(pending), len(pending) - len(problems)
+    if cfg.output is not None and skipped + written:
+        print(f"{written} recordings -> {cfg.output}" + (f" ({skipped} were there already)" if skipped else ""))
+    if problems:
+        several = f"{len(problems)} of {len(recordings)} recordings were set aside; the first: "
+        raise InputError((several if len(recordings) > 1 else "") + problems[0])
+
+
+def _transcribe(
+    cfg: Config,
+    recognizer: "Recognizer",
+    recordings: Sequence["Recording"],
+    output: "File | Folder | None",
+) -> list[str]:
+    """Recognises `recordings`, writes and shows them; returns what is wrong with those that failed."""
+    from asr.cli.transcripts import Folder, Terminal
+    from asr.recognizer.long import transcribe_each
+
+    progress = Progress()
+    is_shown = output is None or (cfg.output is not None and not isinstance(output, Folder))
+    terminal = Terminal(recordings, progress.print) if is_shown else None
+    sources = [recording.source for recording in recordings]
+    phrases = recognizer.compile_phrases(phrases_of(cfg))
+    problems = []
+    for number, result in transcribe_each(recognizer, sources, None, phrases, cfg.threads, progress):
+        recording = recordings[number]
+        if isinstance(result, InputError):
+            names_it = isinstance(recording.source, Path) and recording.name in str(result)
+            problems.append(str(result) if names_it else f"{recording.name}: {result}")
+            if len(recordings) > 1:
+                progress.print(f"set aside {problems[-1]}", sys.stderr)
+            hypothesis = None
+        else:
+            hypothesis = replace(result, id=recording.id)
+            if output is not None:
+                output.add(recording, hypothesis)
+        if terminal:
+            terminal.add(recording, hypothesis)
+    progress.clear()
+    return problems
+
+
+class Progress:
+    """How much is done, how fast, and the time left, on the standard error once work takes a while."""
+
+    def __init__(self) -> None:
+        self.is_terminal = sys.stderr.isatty()
+        self.started = self.shown = time.monotonic()
+        self.is_shown = False
+
+    def __call__(self, done_s: float, total_s: float) -> None:
+        """Seconds of audio recognised, and in all."""
+        now = time.monotonic()
+        is_early = self.is_terminal and now - self.started < BAR_AFTER_S
+        if is_early or now - self.shown < (BAR_EVERY_S if self.is_terminal else LINE_EVERY_S):
+            return
+        rate = done_s / (now - self.started)
+        line = f"{done_s / total_s:4.0%} of {_clock(total_s)} of audio, {rate:.1f} times real time"
+        line += f", {_clock((total_s - done_s) / rate)} left"
+        self.clear()
+        print(line, end="" if self.is_terminal else "\n", file=sys.stderr, flush=True)
+        self.shown, self.is_shown = now, self.is_terminal
+
+    def clear(self) -> None:
+        if self.is_shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        self.is_shown = False
+
+    def print(self, text: str, file: TextIO | None = None) -> None:
+        """Print a line, to the standard output unless another is given, in place of the bar."""
+        self.clear()
+        print(text, file=file, flush=True)
+
+
+def _clock(time_s: float) -> str:
+    minutes, seconds = divmod(round(time_s), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"

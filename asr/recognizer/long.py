@@ -1,0 +1,266 @@
+"""Recordings of any length and number, recognised in bounded memory.
+
+A recording of more than `LONGEST_S` is read in blocks and cut into pieces of `SHORTEST_S` to `LONGEST_S` seconds, each
+in the middle of the clearest pause there (asr.features.pauses). Pieces of all recordings are scored and searched in
+batches as they are read; their words are joined to one `Hypothesis` with times from the start of the recording. Memory
+holds a block, a batch with its lattices, and the words. The language model begins anew in each piece.
+
+Shorter recordings are recognised whole. So are stored features, which have no level to cut by, and recordings searched
+with a word list or grammar, which describes a whole utterance; these may last `WHOLE_S` at most unless `max_audio_s`
+allows more.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import soxr
+
+from asr.config import Config
+from asr.data.dataset import load_input
+from asr.errors import InputError
+from asr.features import audio
+from asr.features.pauses import best_pause
+from asr.hypothesis import Alternative, Hypothesis
+from asr.manifest import Utterance
+from asr.recognizer.inputs import Input, Source, check_length, name_of, samples_of, source_of
+from asr.search.phrases import Phrases
+
+LONGEST_S, SHORTEST_S = 30.0, 15.0  # of a piece; the last one of a recording may be shorter
+WHOLE_S = 600.0  # a recording that cannot be cut
+BLOCK_SAMPLES = 1 << 18  # of an array taken at a time
+
+Recording = Source | Utterance
+Progress = Callable[[float, float], object]  # called with the seconds recognised and the seconds in all
+
+
+class Recognizes(Protocol):
+    """What `transcribe_each` needs of a `Recognizer`."""
+
+    cfg: Config
+
+    @property
+    def can_cut(self) -> bool: ...
+
+    def read(self, x: Source, sample_rate_hz: float | None) -> np.ndarray: ...
+
+    def duration_s(self, x: np.ndarray) -> float: ...
+
+    def score_batches(
+        self, items: Iterable["Piece"], read: Callable[["Piece"], np.ndarray | None]
+    ) -> Iterator[list[tuple["Piece", np.ndarray, float]]]: ...
+
+    def search(
+        self, id: str, log_probs: np.ndarray, duration_s: float, phrases: Phrases | None = None
+    ) -> Hypothesis: ...
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Part of a recording that is recognised at once; most recordings are one piece."""
+
+    number: int  # of the recording
+    start_s: float
+    x: np.ndarray  # samples (T,) at the model's rate, or features (F, D)
+    last: bool
+
+
+def transcribe_each(
+    recognizer: Recognizes,
+    recordings: Sequence[Input | Utterance],
+    sample_rate_hz: float | None = None,
+    phrases: Phrases | None = None,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Iterator[tuple[int, Hypothesis | InputError]]:
+    """Recognise recordings in batches, the shortest first; yields each one's number and result when it is done.
+
+    An `Utterance` is its segment of its recording. `threads` search at a time (0: one per core). The result of a
+    recording that cannot be read or searched is the InputError; the others go on.
+    """
+    opened, seconds, failed = _open(recognizer, recordings, sample_rate_hz)
+    yield from list(failed.items())
+    told = set(failed)
+    total_s, done_s = sum(seconds.values()), 0.0
+    found: dict[int, list[Hypothesis]] = {number: [] for number in seconds}
+
+    def pieces() -> Iterator[Piece]:
+        for number in sorted(seconds, key=seconds.__getitem__):
+            try:
+                yield from _pieces(recognizer, number, opened[number], seconds[number], sample_rate_hz)
+            except InputError as e:
+                failed[number] = e
+
+    def search(item: tuple[Piece, np.ndarray, float]) -> Hypothesis | InputError:
+        piece, log_probs, duration_s = item
+        try:
+            return recognizer.search(_id(recordings[piece.number], piece.number), log_probs, duration_s, phrases)
+        except InputError as e:
+            return e
+
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        for batch in recognizer.score_batches(pieces(), lambda piece: piece.x):
+            for (piece, _, duration_s), result in zip(batch, pool.map(search, batch), strict=True):
+                done_s += duration_s
+                if isinstance(result, InputError):
+                    failed.setdefault(piece.number, result)
+                elif piece.number not in failed:
+                    found[piece.number].append(_placed(result, piece))
+                    if piece.last:
+                        yield piece.number, join(found.pop(piece.number))
+            if progress:
+                progress(done_s, max(total_s, done_s))
+            yield from [(number, failed[number]) for number in failed if number not in told]
+            told.update(failed)
+    yield from [(number, failed[number]) for number in failed if number not in told]
+
+
+def join(parts: Sequence[Hypothesis]) -> Hypothesis:
+    """One hypothesis of those of consecutive pieces, whose times count from the start of the recording.
+
+    Costs add up, as those of independent utterances do; it is complete if all parts are. Alternatives are the cheapest
+    combinations of the parts' readings, as many as one part had at most.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    text = " ".join(part.text for part in parts if part.text)
+    words = [word for part in parts for word in part.words]
+    return Hypothesis(
+        parts[0].id,
+        text,
+        words,
+        sum(part.cost for part in parts),
+        sum(part.duration_s for part in parts),
+        all(part.complete for part in parts),
+        _alternatives(parts),
+    )
+
+
+def _alternatives(parts: Sequence[Hypothesis]) -> list[Alternative]:
+    most = max(len(part.alternatives) for part in parts)
+    if not most:
+        return []
+    readings = [Alternative("", 0.0)]
+    for part in parts:
+        best = Alternative(" ".join(word.word for word in part.words), part.cost)
+        combined = [
+            Alternative(f"{before.text} {here.text}".strip(), before.cost + here.cost)
+            for before in readings
+            for here in (best, *part.alternatives)
+        ]
+        combined.sort(key=lambda reading: reading.cost)
+        cheapest = {reading.text: reading for reading in reversed(combined)}
+        readings = sorted(cheapest.values(), key=lambda reading: reading.cost)[: most + 1]
+    return readings[1:]
+
+
+def _placed(hypothesis: Hypothesis, piece: Piece) -> Hypothesis:
+    """Times from the start of the recording; no word reaches into the next piece, as its last frame may."""
+    if piece.last and not piece.start_s:
+        return hypothesis
+
+    def placed(time_s: float) -> float:
+        return round(piece.start_s + min(time_s, hypothesis.duration_s), 3)
+
+    words = [replace(w, start_s=placed(w.start_s), end_s=placed(w.end_s)) for w in hypothesis.words]
+    return replace(hypothesis, words=words)
+
+
+def _open(
+    recognizer: Recognizes, recordings: Sequence[Input | Utterance], sample_rate_hz: float | None
+) -> tuple[dict[int, Recording], dict[int, float], dict[int, InputError]]:
+    """Recordings, their seconds by the header (0 if only reading tells), and errors of those that cannot be opened."""
+    opened: dict[int, Recording] = {}
+    seconds: dict[int, float] = {}
+    failed: dict[int, InputError] = {}
+    for number, x in enumerate(recordings):
+        try:
+            opened[number] = x if isinstance(x, Utterance) else source_of(x)
+            seconds[number] = _duration_s(recognizer, opened[number], sample_rate_hz)
+        except InputError as e:
+            failed[number] = e
+    return opened, seconds, failed
+
+
+def _duration_s(recognizer: Recognizes, x: Recording, sample_rate_hz: float | None) -> float:
+    is_stored = recognizer.cfg.features.kind == "stored"
+    if isinstance(x, np.ndarray):
+        if not x.ndim or (sample_rate_hz is None and not is_stored):
+            return 0.0
+        return recognizer.duration_s(x) if is_stored else x.shape[-1] / (sample_rate_hz or 1)
+    if isinstance(x, Utterance):
+        if x.duration_s is not None or is_stored or x.audio is None:
+            return x.duration_s or 0.0
+        return max(0.0, audio.info(x.audio).duration_s - x.start_s)
+    return 0.0 if is_stored else audio.info(x).duration_s
+
+
+def _pieces(
+    recognizer: Recognizes, number: int, x: Recording, seconds: float, sample_rate_hz: float | None
+) -> Iterator[Piece]:
+    if recognizer.can_cut and seconds > LONGEST_S:
+        rate_hz = recognizer.cfg.features.sample_rate_hz
+        for start_s, samples, last in cut(_blocks(recognizer.cfg, x, sample_rate_hz), rate_hz):
+            yield Piece(number, start_s, samples, last)
+        return
+    whole = load_input(recognizer.cfg, x) if isinstance(x, Utterance) else recognizer.read(x, sample_rate_hz)
+    if not recognizer.can_cut and math.isinf(recognizer.cfg.data.max_audio_s):
+        _check_whole(recognizer, _id(x, number), recognizer.duration_s(whole))
+    yield Piece(number, 0.0, whole, True)
+
+
+def _check_whole(recognizer: Recognizes, name: str, duration_s: float) -> None:
+    if duration_s > WHOLE_S:
+        what = "stored features are" if recognizer.cfg.features.kind == "stored" else "a list or grammar entry is"
+        raise InputError(
+            f"{name} lasts {duration_s:.1f} s, but {what} recognised in one piece of at most {WHOLE_S:g} s; "
+            "cut it, or set max_audio_s to allow more"
+        )
+
+
+def cut(blocks: Iterable[np.ndarray], sample_rate_hz: int) -> Iterator[tuple[float, np.ndarray, bool]]:
+    """Blocks of samples (n,) -> (start in s, samples (T,), whether it is the last) of each piece."""
+    longest = round(LONGEST_S * sample_rate_hz)
+    start, rest = 0, np.zeros(0, np.float32)
+    for block in blocks:
+        rest = np.concatenate([rest, block])
+        while len(rest) > longest:
+            end = best_pause(rest[:longest], sample_rate_hz, SHORTEST_S)
+            yield start / sample_rate_hz, rest[:end], False
+            start, rest = start + end, rest[end:]
+    yield start / sample_rate_hz, rest, True
+
+
+def _blocks(cfg: Config, x: Recording, sample_rate_hz: float | None) -> Iterator[np.ndarray]:
+    """Mono samples (n,) at the model's rate."""
+    wanted_hz, limit_s = cfg.features.sample_rate_hz, cfg.data.max_audio_s
+    if isinstance(x, np.ndarray):
+        assert sample_rate_hz is not None
+        check_length(x.shape[-1] / sample_rate_hz, limit_s)
+        blocks = np.array_split(x, math.ceil(x.shape[-1] / BLOCK_SAMPLES), axis=-1)  # views
+        own_rate = (samples_of(block, sample_rate_hz, sample_rate_hz) for block in blocks)
+        yield from _resampled(own_rate, sample_rate_hz, wanted_hz)
+        return
+    source = x.audio if isinstance(x, Utterance) else x
+    assert source is not None
+    start_s, duration_s = (x.start_s, x.duration_s) if isinstance(x, Utterance) else (0.0, None)
+    decoded = audio.blocks(source, start_s, duration_s, limit_s)  # (n, C)
+    yield from _resampled((block.mean(axis=1) for block in decoded), audio.info(source).sample_rate_hz, wanted_hz)
+
+
+def _resampled(blocks: Iterable[np.ndarray], rate_hz: float, wanted_hz: int) -> Iterator[np.ndarray]:
+    if rate_hz == wanted_hz:
+        yield from (np.clip(block, -1.0, 1.0) for block in blocks)
+        return
+    stream = soxr.ResampleStream(rate_hz, wanted_hz, 1, dtype="float32")
+    for block in blocks:
+        yield np.clip(stream.resample_chunk(block), -1.0, 1.0)
+    yield np.clip(stream.resample_chunk(np.zeros(0, np.float32), last=True), -1.0, 1.0)
+
+
+def _id(x: Input | Utterance, number: int) -> str:
+    return x.id if isinstance(x, Utterance) else name_of(x, number)
