@@ -1,5 +1,19 @@
 """The one exception for bad input: a sentence that names what is wrong, where, and what to do about it."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """Bad input from outside: a file, a line, an option. The CLI prints the sentence and exits with code 2."""
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """`; did you mean '...'?` with the known name closest to `word`; empty if none is close.
+
+    A dotted name is also found by its last part.
+    """
+    names = list(known)
+    last_parts = {name.rpartition(".")[2]: name for name in reversed(names)} | {name: name for name in names}
+    close = difflib.get_close_matches(word, last_parts, 1, cutoff)
+    return f"; did you mean '{last_parts[close[0]]}'?" if close else ""
