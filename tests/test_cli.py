@@ -5,9 +5,11 @@ import errno
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,13 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from asr.cli import help
+from asr.cli import help, reads
 from asr.cli import main as cli
 from asr.cli.completion import SCRIPTS, complete, script
-from asr.cli.options import all_groups, all_options
-from asr.cli.overrides import compose, to_overrides
+from asr.cli.options import Option, all_groups, all_options, first_comment
+from asr.cli.overrides import compose, compose_node, for_verb, references, refuse_unread, to_overrides
+from asr.cli.reads import declared, own_options
 from asr.cli.verbs import VERBS, Verb
-from asr.config import Config
+from asr.config import Config, check_choices
 from asr.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +39,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     for name, verb in list(VERBS.items()):
         monkeypatch.setitem(VERBS, name, dataclasses.replace(verb, run=configs.append))
     return configs
+
+
+def running(run: Callable[[Config], None]) -> Verb:
+    """The verb `train` with another body."""
+    return dataclasses.replace(VERBS["train"], run=run)
 
 
 def error_of(capsys: pytest.CaptureFixture, *argv: str) -> str:
@@ -52,7 +60,9 @@ def error_of(capsys: pytest.CaptureFixture, *argv: str) -> str:
 @pytest.mark.parametrize("group,choice", CHOICES)
 def test_every_choice_composes_and_is_explained(group: str, choice: str) -> None:
     compose([f"{group}={choice}"])
-    assert all_groups()[group][choice], f"conf/{group}/{choice}.yaml lacks a comment that says what it is for"
+    assert first_comment(all_groups()[group][choice]), (
+        f"conf/{group}/{choice}.yaml lacks a comment that says what it is for"
+    )
 
 
 @pytest.mark.parametrize("group", ["features", "model", "decoder", "criterion"])
@@ -166,7 +176,7 @@ def test_options_in_a_bundle_are_used_unless_the_command_line_sets_others(tmp_pa
         ("train speeds=[a]", ["augment.speeds expects list[float], not 'a'"]),
         ("train seed=1,2", ["seed=1,2", "-m"]),
         ("train seed=((", ["seed=(("]),
-        ("train lm.arpa=${nowhere}", ["lm.arpa", "nowhere"]),
+        ("lm train arpa=${nowhere}", ["lm.arpa", "nowhere"]),
         ("train experiment=tyny", ["'tiny'"]),
         ("train -m seed=1,x", ["seed expects int, not 'x'"]),
         ("train -m model=fc,cnnn", ["model=cnnn", "'cnn'"]),
@@ -208,12 +218,31 @@ def test_wrong_yaml_is_named(tmp_path: Path, capsys: pytest.CaptureFixture, yaml
 # Help and completion
 
 
+def listed(verb: str) -> list[str]:
+    """The keys at the start of a line in the options part of a verb's help."""
+    options = help.verb_help([verb], None).partition("options: key=value")[2]
+    return re.findall(r"^  ([\w.]+)=", options, re.MULTILINE)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_lists_what_the_verb_reads_and_nothing_else(verb: str) -> None:
+    names = [
+        n if n in all_options() else next(o for o in own_options(verb) if o.endswith(f".{n}")) for n in listed(verb)
+    ]
+    assert sorted(names) == sorted(declared(verb))
+    node = compose_node([])
+    reads.check(
+        verb, to_overrides([f"{key}=null" for key in listed(verb)], own_options(verb), None), references(node), {}
+    )
+
+
 def test_help_explains_every_option() -> None:
     shown = "".join(help.verb_help([name], None) for name in VERBS)
-    for option in all_options().values():
-        assert f"  {option.name}=" in shown and option.meaning, f"{option.name} lacks a line or a meaning"
+    read = {name for verb in VERBS for name in declared(verb)}
+    assert set(all_options()) == read, "an option that no verb reads"
+    assert all(option.help for option in all_options().values())
     for group, choice in CHOICES:
-        assert f"  {group}={choice} " in shown
+        assert f"  {group}={choice} " in shown or group in ("graph", "data")  # some set nothing but defaults
 
 
 def test_help_of_verbs_and_families(capsys: pytest.CaptureFixture) -> None:
@@ -291,7 +320,7 @@ def test_sweep_leaves_the_log_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     log = logging.getLogger("asr.some_room")
-    monkeypatch.setitem(VERBS, "train", Verb(lambda cfg: log.warning("seed %d", cfg.seed)))
+    monkeypatch.setitem(VERBS, "train", running(lambda cfg: log.warning("seed %d", cfg.seed)))
     assert cli.main(["train", "-m", f"out={tmp_path}", "seed=1,2"]) == 0
     assert caplog.messages == ["seed 1", "seed 2"]
 
@@ -311,7 +340,7 @@ def test_sweep_stops_at_bad_input(
     def fail(cfg: Config) -> None:
         raise InputError("the manifest is empty")
 
-    monkeypatch.setitem(VERBS, "train", Verb(fail))
+    monkeypatch.setitem(VERBS, "train", running(fail))
     assert cli.main(["train", "-m", f"out={tmp_path}", "seed=1,2"]) == 2
     assert capsys.readouterr().err.endswith("asr: error: the manifest is empty\n")
 
@@ -320,6 +349,89 @@ def test_cfg_prints_the_configuration(seen: list[Config], capsys: pytest.Capture
     assert cli.main(["train", "--cfg", "seed=5"]) == 0
     assert OmegaConf.create(capsys.readouterr().out).seed == 5
     assert not seen
+
+
+def test_cfg_prints_yaml_alone(seen: list[Config], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    best = {"acoustic_scale": 0.7, "word_penalty": -1.0, "blank_penalty": 0.5}
+    (tmp_path / "tune.json").write_text(json.dumps({"points": [best]}))
+    assert cli.main(["decode", f"out={tmp_path}", "--cfg", "model=cnn"]) == 0
+    printed = capsys.readouterr()
+    assert list(OmegaConf.create(printed.out)) == list(OmegaConf.structured(Config))
+    assert OmegaConf.create(printed.out).decoder.acoustic_scale == 0.7
+    assert "tuned on dev" in printed.err and "warning: model=cnn" in printed.err
+    assert "leave out --multirun" in error_of(capsys, "train", "-m", "--cfg", "seed=1,2")
+
+
+# Options that a verb does not read
+
+
+@pytest.mark.parametrize(
+    "argv,parts",
+    [
+        ("train order=4", ["'order'", "'lm.order' of `asr lm train`", "'g2p.order'"]),
+        ("train lm.order=4", ["`asr train` does not read lm.order", "`asr lm train`"]),
+        ("decode optim.lr=1", ["`asr decode` does not read optim.lr", "an option of `asr train`"]),
+        ("decode features.kind=mfcc", ["`asr decode` does not read features.kind", "`asr train`"]),
+        ("lm train threshold=1e-7", ["'lm.threshold' of `asr lm prune`"]),
+        ("train x.wav", ["`asr train` takes no files", "x.wav"]),
+        ("doctor device=cuda", ["`asr doctor` does not read device"]),
+        ("decode -m beam=1,2 optim.lr=1", ["`asr decode` does not read optim.lr"]),
+        ("decode graph.kind=statik", ["graph.kind=statik", "did you mean 'static'"]),
+    ],
+)
+def test_options_that_a_verb_does_not_read_are_refused(seen: list, capsys: pytest.CaptureFixture, argv: str,
+                                                       parts: list[str]) -> None:  # fmt: skip
+    error = error_of(capsys, *argv.split())
+    assert all(part in error for part in parts), error
+    assert not seen
+
+
+def test_options_that_others_refer_to_are_read(seen: list[Config], capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["decode", "data.dir=d", "tokens.lexicon=l.txt"]) == 0
+    assert (seen[0].data.test, seen[0].graph.lexicon) == ("d/test.jsonl", "l.txt")
+    error = error_of(capsys, "graph", "data.dir=d")
+    assert "does not read data.dir" in error
+    assert cli.main(["graph", "data.dir=d", "lexicon=${data.dir}/l.txt"]) == 0
+    assert seen[1].graph.lexicon == "d/l.txt"
+
+
+def test_group_choices_warn_of_what_is_not_read(seen: list[Config], capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["lm", "train", "lm=small", "experiment=tiny"]) == 0
+    assert capsys.readouterr().err == ("asr: warning: lm=small sets lm.threshold, which `asr lm train` does not read\n")
+    assert cli.main(["lm", "prune", "lm=trigram", "arpa=a"]) == 0
+    assert "lm=trigram sets lm.order, which" in capsys.readouterr().err
+    assert cli.main(["train", "model=cnn", "optim=quick"]) == 0
+    assert capsys.readouterr().err == ""
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("option", [o for o in all_options().values() if o.choices], ids=lambda o: o.name)
+def test_every_choice_is_checked_for_every_verb(option: Option) -> None:
+    wrong = f"{option.choices[-1]}x"
+    with pytest.raises(
+        InputError, match=f"{option.name}={wrong}: expected one of .*did you mean '{option.choices[-1]}'"
+    ):
+        compose([f"{option.name}={wrong}"])
+    cfg = Config()
+    setattr(getattr(cfg, option.group) if option.group else cfg, option.key, wrong)
+    with pytest.raises(InputError, match=f"{option.name}={wrong}: expected one of"):
+        check_choices(cfg)
+
+
+def test_overrides_of_a_recipe_go_to_the_verbs_that_read_them(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ntokens: {lexicon: '${data.dir}/l.txt'}\n"
+    (tmp_path / "experiment" / "x.yaml").write_text(text)
+    words = ["experiment=x", "out=o", "optim.epochs=3", "lm=small", "model=cnn", "data.dir=d", "decoder.beam=9"]
+    kept = {verb: for_verb(verb, words, str(tmp_path)) for verb in ("train", "lm train", "graph", "decode")}
+    assert kept["train"] == ["experiment=x", "out=o", "optim.epochs=3", "model=cnn", "data.dir=d"]
+    assert kept["lm train"] == ["experiment=x", "out=o", "lm=small", "data.dir=d"]
+    assert kept["graph"] == ["experiment=x", "out=o", "data.dir=d"]  # where the experiment has its lexicon
+    assert kept["decode"] == ["experiment=x", "out=o", "data.dir=d", "decoder.beam=9"]
+    refuse_unread(words, list(kept), config_dir=str(tmp_path))
+    with pytest.raises(InputError, match="no step of this recipe reads text.lang; it is an option of `asr text clean`"):
+        refuse_unread([*words, "text.lang=ko"], list(kept), config_dir=str(tmp_path))
+    refuse_unread([*words, "data.root=r"], list(kept), ("data",), str(tmp_path))
 
 
 def test_doctor_names_what_it_finds(capsys: pytest.CaptureFixture) -> None:
@@ -349,7 +461,7 @@ def test_ctrl_c_and_bugs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         def run(cfg: Config) -> None:
             raise error
 
-        return Verb(run)
+        return running(run)
 
     monkeypatch.setitem(VERBS, "train", raising(KeyboardInterrupt()))
     assert cli.main(["train"]) == 130
@@ -365,7 +477,7 @@ def test_full_disk_and_missing_device(
     def fill(cfg: Config) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "model.asr")
 
-    monkeypatch.setitem(VERBS, "train", Verb(fill))
+    monkeypatch.setitem(VERBS, "train", running(fill))
     assert "No space left on device: model.asr" in error_of(capsys, "train", f"out={tmp_path}")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert "set device=cpu" in error_of(capsys, "train", "device=cuda")

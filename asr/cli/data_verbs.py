@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from asr.cli import run_folder
 from asr.cli.inputs import needed_output, only_input
 from asr.config import Config
 from asr.errors import InputError
@@ -36,6 +35,7 @@ def data_check(cfg: Config) -> None:
     tokens.table or the trained net's tokens; without them, against the characters of the first, the training set.
     """
     from asr.data.check import check
+    from asr.recognizer import run_folder
     from asr.text.lexicon import Lexicon
 
     own = [path for path in (cfg.data.train, cfg.data.dev, cfg.data.test) if Path(path).exists()]

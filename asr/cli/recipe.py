@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from asr.cli.main import main
-from asr.cli.overrides import compose, to_overrides
+from asr.cli.overrides import compose, for_verb, refuse_unread, to_overrides
 from asr.files import atomic_write
+
+VERBS = ("train", "lm train", "graph", "tune", "calibrate", "decode", "score", "bundle")
+PREPARE_READS = ("data", "features")  # the options that prepare.py may read
 
 
 class Recipe:
@@ -19,14 +22,16 @@ class Recipe:
     """
 
     def __init__(self, experiment: str, folder: Path, overrides: Sequence[str] = ()):
-        self.common = ["--config-dir", str(folder), f"experiment={experiment}", *overrides]
-        self.cfg = compose(to_overrides(self.common[2:], (), str(folder)))
+        self.folder, self.overrides = str(folder), [f"experiment={experiment}", *overrides]
+        self.cfg = compose(to_overrides(self.overrides, (), self.folder))
+        refuse_unread(overrides, (*VERBS, "transcribe"), PREPARE_READS, self.folder)
         self.stages: list[dict[str, float | str]] = []
 
     def __call__(self, verb: str, *words: str) -> None:
         print(f"\n== asr {verb} {' '.join(words)}", flush=True)
         start = time.perf_counter()
-        if code := main([*verb.split(), *self.common, *words]):
+        common = for_verb(verb, self.overrides, self.folder)
+        if code := main([*verb.split(), "--config-dir", self.folder, *common, *words]):
             raise SystemExit(code)
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         self.stages.append({"verb": verb, "s": round(time.perf_counter() - start, 1), "peak_mb": round(peak_mb)})
@@ -35,7 +40,7 @@ class Recipe:
 
     def build(self) -> None:
         """From manifests to a scored test set and a bundle."""
-        for verb in ("train", "lm train", "graph", "tune", "calibrate", "decode", "score", "bundle"):
+        for verb in VERBS:
             self(verb)
 
     def result(self) -> dict[str, Any]:

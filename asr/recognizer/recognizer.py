@@ -29,7 +29,7 @@ from asr.graph.phrase_grammar import read_grammar
 from asr.hypothesis import Hypothesis
 from asr.manifest import Utterance
 from asr.models.acoustic import AcousticModel
-from asr.recognizer import bundle
+from asr.recognizer import bundle, run_folder
 from asr.recognizer.hypotheses import decode_log_probs
 from asr.recognizer.inputs import Input, check_length, features_of, name_of, samples_of
 from asr.search.confidence import Calibration
@@ -47,14 +47,14 @@ T = TypeVar("T")
 def load(
     path: str | Path, device: str = "cpu", max_audio_s: float = 600.0, g2p: str = "default", **decoder: Any
 ) -> "Recognizer":
-    """Open a bundle (`*.asr`).
+    """Open a bundle (`*.asr`), or a run folder as the bundle that `asr bundle` would make of it.
 
     Options of the decoder (`beam`, `max_active`, `kind="greedy"`, ...: see `asr.config.DecoderConfig`) replace the
     bundle's. Recordings longer than `max_audio_s` are refused, which bounds the memory an utterance takes. `g2p`, a
     file of `asr g2p train` where it is not English, pronounces words that requests bring to a model of phones.
     Raises InputError when the bundle is damaged or an option is unknown.
     """
-    opened = bundle.read(path)
+    opened = run_folder.read(path) if Path(path).is_dir() else bundle.read(path)
     cfg = opened.cfg
     cfg.decoder = _with_options(cfg.decoder, decoder)
     cfg.data.max_audio_s, cfg.g2p.model = max_audio_s, g2p

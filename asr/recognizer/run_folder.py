@@ -1,19 +1,17 @@
-"""What earlier verbs left for later ones: the trained configuration, the tuned scales, the options in a bundle.
-
-Where they become overrides, those of the command line stand behind them and so have the last word.
-"""
+"""What verbs leave in a run folder for later ones: the trained configuration, tuned scales, calibration, the graph."""
 
 import copy
 import json
-import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asr.config import Config, FeaturesConfig, ModelConfig
 from asr.errors import InputError
 from asr.tokens import Tokens
 
-MAX_AUDIO_S = 600  # of a recording to transcribe; training's limit is lower
+if TYPE_CHECKING:
+    from asr.recognizer.bundle import Bundle
+
 TUNED = ("acoustic_scale", "word_penalty", "blank_penalty")
 
 
@@ -25,62 +23,61 @@ def calibration_path(cfg: Config) -> Path:
     return Path(cfg.out) / "calibration.json"
 
 
-def tuned(cfg: Config) -> list[str]:
-    """What `asr tune` and `asr calibrate` found as overrides; none where they have not been run."""
-    overrides = tuned_scales(cfg)
-    path = calibration_path(cfg)
-    if path.exists():
-        try:
-            found = _read_json(path)
-            overrides += [f"decoder.confidence_{name}={float(found[name])}" for name in ("scale", "offset")]
-        except (KeyError, TypeError, ValueError) as e:
-            raise InputError(
-                f"{path} is not what `asr calibrate` writes ({e!r}); delete it, or run `asr calibrate` again"
-            ) from e
-    return overrides
-
-
-def tuned_scales(cfg: Config) -> list[str]:
-    """The best point of `asr tune` as overrides; none where it has not been run."""
+def tuned_scales(cfg: Config) -> dict[str, float]:
+    """Decoder options that `asr tune` found; empty where it has not been run."""
     path = tuning_path(cfg)
     if not path.exists():
-        return []
+        return {}
     try:
         best = _read_json(path)["points"][0]
-        overrides = [f"decoder.{name}={float(best[name])}" for name in TUNED]
+        return {name: float(best[name]) for name in TUNED}
     except (KeyError, IndexError, TypeError, ValueError) as e:
         raise InputError(f"{path} is not what `asr tune` writes ({e!r}); delete it, or run `asr tune` again") from e
-    print(f"tuned on dev ({path}): {' '.join(overrides)}")
-    return overrides
 
 
-def bundled(cfg: Config) -> list[str]:
-    """The decoder options in a bundle as overrides; none from a damaged one, which is told when it is opened."""
-    limit = f"data.max_audio_s={MAX_AUDIO_S}"
+def calibration(cfg: Config) -> dict[str, float]:
+    """Decoder options that `asr calibrate` found; empty where it has not been run."""
+    path = calibration_path(cfg)
+    if not path.exists():
+        return {}
     try:
-        with zipfile.ZipFile(cfg.bundle) as archive:
-            decoder = json.loads(archive.read("config.json"))["decoder"]
-        return [limit, *(f"decoder.{name}={'null' if value is None else value}" for name, value in decoder.items())]
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, AttributeError, TypeError):
-        return [limit]
+        found = _read_json(path)
+        return {f"confidence_{name}": float(found[name]) for name in ("scale", "offset")}
+    except (KeyError, TypeError, ValueError) as e:
+        raise InputError(
+            f"{path} is not what `asr calibrate` writes ({e!r}); delete it, or run `asr calibrate` again"
+        ) from e
+
+
+def tuned(cfg: Config) -> Config:
+    """`cfg` with the decoder options that `asr tune` and `asr calibrate` found in its run folder."""
+    cfg = copy.copy(cfg)
+    cfg.decoder = copy.copy(cfg.decoder)
+    vars(cfg.decoder).update(tuned_scales(cfg) | calibration(cfg))
+    return cfg
 
 
 def as_trained(cfg: Config) -> Config:
-    """`cfg` with the features, model and units of the trained net in the run folder, whatever `cfg` says of them, and
-    with its lexicon where `cfg` names none."""
-    path = Path(cfg.out) / "train" / "config.json"
+    """`cfg` with the features, model and units of the net trained in its run folder, whatever `cfg` says of them.
+
+    The training's lexicon is taken where `cfg` names none. Raises InputError where nothing was trained.
+    """
+    folder = Path(cfg.out)
+    path = folder / "train" / "config.json"
     if not path.exists():
         raise InputError(f"{path.parent} holds no trained model; run `asr train out={cfg.out}` first")
+    trained = _read_json(path)
     try:
-        trained = _read_json(path)
-        cfg = copy.deepcopy(cfg)
-        cfg.features = FeaturesConfig(**trained["features"])
-        cfg.model = ModelConfig(**trained["model"])
-        cfg.tokens.unit = trained["tokens"]["unit"]
-        cfg.tokens.lexicon = cfg.tokens.lexicon or trained["tokens"].get("lexicon")
-        cfg.graph.lexicon = cfg.graph.lexicon or cfg.tokens.lexicon
+        features, model = FeaturesConfig(**trained["features"]), ModelConfig(**trained["model"])
+        unit, lexicon = trained["tokens"]["unit"], trained["tokens"].get("lexicon")
     except (KeyError, TypeError) as e:
         raise InputError(f"{path} is not of this version ({e!r}); train again in another folder with out=") from e
+    own_lexicon = cfg.tokens.lexicon or (str(folder / lexicon) if lexicon else None)
+    cfg = copy.copy(cfg)
+    cfg.features, cfg.model = features, model
+    cfg.tokens, cfg.graph = copy.copy(cfg.tokens), copy.copy(cfg.graph)
+    cfg.tokens.unit, cfg.tokens.lexicon = unit, own_lexicon
+    cfg.graph.lexicon = cfg.graph.lexicon or own_lexicon
     return cfg
 
 
@@ -88,6 +85,22 @@ def tokens(cfg: Config) -> Tokens | None:
     """The configured token table, else that of the trained net, else None."""
     path = Path(cfg.tokens.table or Path(cfg.out) / "train" / "tokens.txt")
     return Tokens.read(path) if cfg.tokens.table or path.exists() else None
+
+
+def read(folder: str | Path) -> "Bundle":
+    """A run folder as the bundle that `asr bundle` would make of it; the graph is the one in `folder/graph`.
+
+    Raises InputError where the folder holds no trained net or no graph.
+    """
+    from asr.recognizer.bundle import Bundle
+    from asr.search.space import SearchSpace
+    from asr.training.trainer import load_model
+
+    cfg = as_trained(tuned(Config(out=str(folder))))
+    model, tokens = load_model(cfg)
+    space = SearchSpace.read(cfg.graph.dir, tokens)
+    cfg.graph.silence = space.silence
+    return Bundle(model, cfg, tokens, space, card(cfg))
 
 
 def card(cfg: Config) -> str:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from prepare import prepare
 
-from asr.cli import run_folder
 from asr.cli.recipe import Recipe
 from asr.config import Config
 from asr.models.acoustic import AcousticModel
-from asr.recognizer import bundle
+from asr.recognizer import bundle, run_folder
 from asr.training.trainer import load_model
 
 
