@@ -13,6 +13,7 @@ import soundfile
 from recorder import recorded
 
 from asr.cli.verbs import VERBS
+from asr.config import Config
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -24,6 +25,15 @@ def declarations() -> Iterator[None]:
     VERBS.update({name: dataclasses.replace(verb, run=recorded(name, verb.run)) for name, verb in verbs.items()})
     yield
     VERBS.update(verbs)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    """Every verb only records its configuration here."""
+    configs: list[Config] = []
+    for name, verb in list(VERBS.items()):
+        monkeypatch.setitem(VERBS, name, dataclasses.replace(verb, run=configs.append))
+    return configs
 
 
 @pytest.fixture
