@@ -126,10 +126,10 @@ def open_recognizer(cfg: Config) -> "Recognizer":
     needs_graph = cfg.decoder.kind == "graph" and cfg.graph.kind in ("static", "dynamic")
     space = SearchSpace.read(cfg.graph.dir, tokens, cfg.graph.ngram) if needs_graph else None
     lexicon = Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon and not needs_graph else None
-    return with_requests(Recognizer(model, cfg, tokens, space, cfg.device, lexicon), cfg)
+    return requested(Recognizer(model, cfg, tokens, space, cfg.device, lexicon), cfg)
 
 
-def with_requests(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
+def requested(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
     """The recogniser for the word list or the grammar that `cfg` names, or with its new words."""
     from asr.graph.lists import read_list
     from asr.search.new_words import read_new_words
@@ -145,7 +145,7 @@ def with_requests(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
     return recognizer.with_new_words(read_new_words(cfg.new_words)) if cfg.new_words else recognizer
 
 
-def phrases(cfg: Config) -> dict[str, float] | None:
+def phrases_of(cfg: Config) -> dict[str, float] | None:
     """The phrases to boost, from the file `cfg.phrases`, with their boosts in nats."""
     from asr.search.phrases import read_phrases
 
@@ -179,7 +179,7 @@ def decode(cfg: Config, path: str | Path | None = None, output: str | Path | Non
     utterances = manifest.read(path or getattr(cfg.data, cfg.split))
     output = output or Path(cfg.out) / "decode" / (Path(path).stem if path else cfg.split) / "hyp.jsonl"
     recognizer = open_recognizer(cfg)
-    return decode_manifest(recognizer, utterances, output, cfg.threads, recognizer.compile_phrases(phrases(cfg)))
+    return decode_manifest(recognizer, utterances, output, cfg.threads, recognizer.compile_phrases(phrases_of(cfg)))
 
 
 def tune(cfg: Config, path: str | Path | None = None) -> "Tuning":

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from asr import config
@@ -11,7 +12,8 @@ from asr.cli.options import all_options
 from asr.cli.reads import read_by
 from asr.config import Config
 
-COPIERS = (config.__file__, copy.__file__)  # code that only copies or checks values
+ROOM = Path(config.__file__).parent
+COPIERS = (config.__file__, copy.__file__, str(ROOM / "recognizer" / "frozen.py"))  # they only copy or check values
 UNUSED = {  # what a verb reads without an effect on what it makes
     "bundle": {"graph.lexicon", "tokens.lexicon"},  # filled in from the training for all verbs; a bundle has none
 }

@@ -92,11 +92,11 @@ def transcribe(cfg: Config) -> None:
     if not cfg.input:
         raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
     pipeline.limit_threads(cfg)
-    recognizer = pipeline.with_requests(
+    recognizer = pipeline.requested(
         load(cfg.bundle, cfg.device, cfg.data.max_audio_s, cfg.g2p.model, **vars(cfg.decoder)), cfg
     )
     found, problems = [], []
-    phrases = pipeline.phrases(cfg)
+    phrases = pipeline.phrases_of(cfg)
     for file in cfg.input:
         try:
             found.append(recognizer.transcribe(file, phrases=phrases))
