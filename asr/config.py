@@ -1,188 +1,245 @@
-"""Every option of every verb: its name, type, default and meaning. The yaml files in `conf/` only choose values.
+"""Every option: its type, default, help text and allowed values. The yaml files in `conf/` only choose values.
 
 One `Config` serves all verbs, so that one experiment file describes a recogniser from data to service.
-The comment behind a field is its help text: `asr <verb> --help` prints it.
+
+    cfg = Config(out="exp/my", model=ModelConfig(kind="cnn"))
+    cfg.graph.dir  # "exp/my/graph"
+
+A default may refer to another option, as `"${out}/graph"` does. In yaml files Hydra resolves such references; in Python
+`Config` resolves them when it is made, so set `out` then and not later.
 """
 
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
+
+from asr.errors import InputError, nearest
+
+T = TypeVar("T")
+REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+
+
+def option(default: T, help: str, choices: Sequence[str] = ()) -> T:
+    """A field of a configuration. `choices`: the allowed values; empty where any value of the type will do."""
+    metadata = {"help": help, "choices": tuple(choices)}
+    if isinstance(default, list):
+        return cast(T, field(default_factory=lambda: list(default), metadata=metadata))
+    return cast(T, field(default=default, metadata=metadata))
 
 
 @dataclass
 class DataConfig:
-    kind: str = "auto"  # auto | kaldi | lhotse | nemo | common_voice | table | folder: what `data import` reads
-    root: str | None = None  # folder with the raw corpora; else $ASR_DATA, ../shared/data, then the public source
-    dir: str = "${out}/data"  # where prepare.py writes the manifests
-    train: str = "${data.dir}/train.jsonl"  # manifest to train on
-    dev: str = "${data.dir}/dev.jsonl"  # manifest that picks checkpoints and tunes the decoder
-    test: str = "${data.dir}/test.jsonl"  # manifest to report on; never tuned on
-    max_audio_s: float = 60.0  # longer recordings are set aside, named
-    cache: bool = True  # keep decoded audio in memory (16 bit); not with workers
-    workers: int = 0  # loader processes
+    kind: str = option(
+        "auto",
+        "format of the corpus that `asr data import` reads; auto recognises it from its files",
+        ["auto", "kaldi", "lhotse", "nemo", "common_voice", "table", "folder"],
+    )
+    root: str | None = option(None, "folder with the raw corpora; null: $ASR_DATA, then a download from the source")
+    dir: str = option("${out}/data", "folder of the manifests")
+    train: str = option("${data.dir}/train.jsonl", "training manifest")
+    dev: str = option("${data.dir}/dev.jsonl", "dev manifest: selects checkpoints and tunes the decoder")
+    test: str = option("${data.dir}/test.jsonl", "test manifest: for reports, never for tuning")
+    max_audio_s: float = option(60.0, "longest recording in seconds; longer ones are set aside and named")
+    cache: bool = option(True, "keep decoded audio in memory as 16-bit samples; has no effect with workers")
+    workers: int = option(0, "number of processes that read audio")
 
 
 @dataclass
 class TokensConfig:
-    unit: str = "char"  # char | jamo | phone: what the net outputs
-    lexicon: str | None = None  # "word unit unit ..." lines; needed for phone
-    table: str | None = None  # token table; None builds it from the training text
+    unit: str = option("char", "unit that the net outputs", ["char", "jamo", "phone"])
+    lexicon: str | None = option(None, "pronunciation lexicon, one `word unit unit ...` per line; required for phones")
+    table: str | None = option(None, "token table; null builds one from the lexicon or the training text")
 
 
 @dataclass
 class FeaturesConfig:
-    kind: str = "logmel"  # logmel | mfcc | loglinear | wave | stored: what the net hears
-    sample_rate_hz: int = 16000  # audio is resampled to this
-    window_ms: float = 25.0  # length of a frame
-    shift_ms: float = 10.0  # from one frame to the next
-    num_bins: int = 80  # filters (logmel, loglinear, mfcc), or dimension of stored features
-    num_ceps: int = 13  # cepstra kept by mfcc
-    low_hz: float = 20.0  # lower edge of the first filter
-    high_hz: float = 0.0  # upper edge of the last filter; 0 or less counts down from half the rate
-    dither: float = 0.0  # noise added while training, in units of 16-bit samples
-    floor: float = 1.1920929e-07  # least energy of a filter, of 16-bit samples; higher for digital silence
-    deltas: int = 0  # orders of time derivatives appended (stored cepstra and mfcc)
-    cmvn: str = "utterance"  # none | global | utterance | running: mean and variance normalisation
+    kind: str = option(
+        "logmel", "kind of features that the net reads", ["logmel", "mfcc", "loglinear", "wave", "stored"]
+    )
+    sample_rate_hz: int = option(16000, "sample rate; audio of other rates is resampled")
+    window_ms: float = option(25.0, "length of a frame")
+    shift_ms: float = option(10.0, "time from one frame to the next")
+    num_bins: int = option(80, "number of filters (logmel, loglinear, mfcc), or dimension of stored features")
+    num_ceps: int = option(13, "number of cepstra per frame (mfcc)")
+    low_hz: float = option(20.0, "lower edge of the first filter")
+    high_hz: float = option(0.0, "upper edge of the last filter; 0 or less is relative to half the sample rate")
+    dither: float = option(0.0, "noise added in training, in units of 16-bit samples")
+    floor: float = option(
+        1.1920929e-07, "smallest energy of a filter, on the scale of 16-bit samples; raise it for digital silence"
+    )
+    deltas: int = option(0, "number of time derivatives appended (mfcc and stored cepstra)")
+    cmvn: str = option("utterance", "mean and variance normalisation", ["none", "global", "utterance", "running"])
 
 
 @dataclass
 class AugmentConfig:
-    speeds: list[float] = field(default_factory=lambda: [0.9, 1.0, 1.1])  # one is drawn an utterance; [] for none
-    bin_warp: float = 0.0  # each utterance's bins are stretched by up to this share, as by another vocal tract
-    freq_masks: int = 2  # SpecAugment: masks along frequency
-    freq_width: int = 15  # widest, in bins
-    time_masks: int = 2  # SpecAugment: masks along time
-    time_width_s: float = 0.25  # widest, in seconds
-    time_fraction: float = 0.2  # all time masks together cover at most this share of an utterance
+    speeds: list[float] = option([0.9, 1.0, 1.1], "speed factors, one drawn per utterance and epoch; [] for none")
+    bin_warp: float = option(0.0, "largest relative stretch of an utterance's frequency bins (vocal tract length)")
+    freq_masks: int = option(2, "SpecAugment: number of masks along frequency")
+    freq_width: int = option(15, "SpecAugment: widest mask along frequency, in bins")
+    time_masks: int = option(2, "SpecAugment: number of masks along time")
+    time_width_s: float = option(0.25, "SpecAugment: widest mask along time, in seconds")
+    time_fraction: float = option(0.2, "SpecAugment: largest fraction of an utterance that all time masks cover")
 
 
 @dataclass
 class ModelConfig:
-    kind: str = "lstm"  # fc | cnn | lstm: the net
-    hidden: int = 256  # width of the layers
-    layers: int = 3  # number of hidden layers
-    kernel: int = 5  # output frames that a convolution sees; each is `subsampling` input frames
-    subsampling: int = 3  # input frames to one output frame
-    dropout: float = 0.1  # share of activations dropped in training
+    kind: str = option("lstm", "architecture of the net", ["fc", "cnn", "lstm"])
+    hidden: int = option(256, "width of the hidden layers")
+    layers: int = option(3, "number of hidden layers")
+    kernel: int = option(5, "width of a convolution in output frames; each is `subsampling` input frames")
+    subsampling: int = option(3, "input frames per output frame")
+    dropout: float = option(0.1, "fraction of activations dropped in training")
 
 
 @dataclass
 class CriterionConfig:
-    kind: str = "ctc"  # the loss
-    zero_infinity: bool = True  # an utterance too short for its text counts zero instead of infinity
+    kind: str = option("ctc", "training criterion", ["ctc"])
+    zero_infinity: bool = option(True, "an utterance too short for its text has loss zero instead of infinity")
 
 
 @dataclass
 class OptimConfig:
-    lr: float = 1e-3  # peak learning rate of AdamW
-    weight_decay: float = 1e-2  # of AdamW
-    warmup: float = 0.1  # share of all steps spent warming up; then a cosine to zero
-    epochs: int = 30  # passes over the training data
-    batch_s: float = 120.0  # seconds of audio in a batch, padding included
-    accumulate: int = 1  # batches to one optimiser step
-    grad_clip: float = 5.0  # largest norm of the gradient
-    average: int = 5  # best checkpoints kept, averaged at the end
-    patience: int = 0  # epochs without improvement before stopping; 0 never
-    checkpoint_steps: int = 200  # steps between two resume points
+    lr: float = option(1e-3, "peak learning rate of AdamW")
+    weight_decay: float = option(1e-2, "weight decay of AdamW")
+    warmup: float = option(0.1, "fraction of all steps for the linear warm-up; a cosine to zero follows")
+    epochs: int = option(30, "number of passes over the training data")
+    batch_s: float = option(120.0, "seconds of audio per batch, padding included")
+    accumulate: int = option(1, "batches per optimiser step")
+    grad_clip: float = option(5.0, "largest norm of the gradient")
+    average: int = option(5, "number of best checkpoints kept, and averaged at the end")
+    patience: int = option(0, "stop after this many epochs without improvement; 0 never stops early")
+    checkpoint_steps: int = option(200, "optimiser steps between two resume points")
 
 
 @dataclass
 class TextConfig:
-    lang: str = "en"  # en | ko: language of the texts
-    numbers: str = "words"  # words | digits: figures, units and abbreviations as spoken, or as written
-    latin: str = "letters"  # letters | keep: Latin capitals in Korean text by their names (TV 티비), or as written
-    repairs: list[str] = field(default_factory=list)  # case, markup, repeats, spacing, files of wrong<TAB>right
-    slots: list[str] = field(default_factory=list)  # marks such as <name> that stay; requests fill them with words
-    paragraphs: bool = False  # lines are paragraphs: split them into sentences
-    max_foreign: float = 0.5  # share of letters of other scripts above which a line is dropped
-    max_repeats: int = 0  # times that a sentence may come; 0 any number
+    lang: str = option("en", "language of the texts", ["en", "ko"])
+    numbers: str = option("words", "numbers, units and abbreviations as spoken or as written", ["words", "digits"])
+    latin: str = option(
+        "letters", "Latin capitals in Korean text: spelled by letter names (TV: 티비), or kept", ["letters", "keep"]
+    )
+    repairs: list[str] = option([], "repairs to apply: case, markup, repeats, spacing, or files of wrong<TAB>right")
+    slots: list[str] = option([], "marks such as <name> that are kept; requests fill them with words")
+    paragraphs: bool = option(False, "lines are paragraphs: split them into sentences")
+    max_foreign: float = option(0.5, "drop a line with a larger fraction of letters of other scripts")
+    max_repeats: int = option(0, "keep at most this many copies of a sentence; 0 keeps all")
 
 
 @dataclass
 class LmConfig:
-    text: list[str] = field(default_factory=list)  # text files (also .xz .gz), a sentence a line
-    order: int = 3  # n-gram order, 1-8
-    arpa: str = "${out}/lm.arpa"  # the model, written by `asr lm train`, read by `asr graph`
-    vocabulary: str | None = None  # file of the words to keep; None keeps all
-    min_count: int = 1  # words seen less often become <unk>
-    vocabulary_size: int = 0  # only so many of the commonest words are kept; 0 keeps all
-    coverage: float = 1.0  # the fewest words are kept that make up this share of the running words
-    prune: list[int] = field(default_factory=list)  # n-grams seen so often or less are dropped, by order: 0,1,2
-    memory_mb: int = 500  # estimation: what needs more waits in files beside the model
-    base: str | None = None  # general model, which `asr lm adapt` starts from
-    lang: str = "none"  # none | en | ko: language that `asr lm adapt` cleans text as; none leaves it as it is
-    weights: list[float] = field(default_factory=list)  # of the models to mix; empty finds them on the dev text
-    size: int | None = None  # n-grams (`lm vocabulary`: words) that stay; None prunes by threshold, or not at all
-    threshold: float | None = None  # least relative rise of perplexity that saves an n-gram from pruning, as 1e-8
-    marginals: str = "stationary"  # stationary | product: how pruning weighs histories; product is SRILM's way
-    unknown: str | None = None  # file for `asr lm ppl` to list unknown words in
+    text: list[str] = option([], "text files (plain, .gz, .xz), one sentence per line")
+    order: int = option(3, "n-gram order, 1-8")
+    arpa: str = option("${out}/lm.arpa", "language model: written by `asr lm train`, read by the other verbs")
+    vocabulary: str | None = option(None, "file of the words to keep; null keeps all")
+    min_count: int = option(1, "words seen less often become <unk>")
+    vocabulary_size: int = option(0, "keep this many of the most frequent words; 0 keeps all")
+    coverage: float = option(1.0, "keep the most frequent words that together make up this fraction of the text")
+    prune: list[int] = option([], "drop n-grams seen at most this often, one count per order, as 0,1,2")
+    memory_mb: int = option(500, "memory for the estimation; larger data goes to files beside the model")
+    base: str | None = option(None, "general model that `asr lm adapt` starts from")
+    lang: str = option(
+        "none", "language rules by which `asr lm adapt` cleans text; none leaves it as it is", ["none", "en", "ko"]
+    )
+    weights: list[float] = option([], "weights of the models to mix; [] finds them on the dev text")
+    size: int | None = option(None, "number of n-grams (`asr lm vocabulary`: words) to keep; null sets no size")
+    threshold: float | None = option(
+        None, "prune n-grams whose loss raises the perplexity by a smaller relative amount, as 1e-8"
+    )
+    marginals: str = option(
+        "stationary", "how pruning weights histories; product is SRILM's way", ["stationary", "product"]
+    )
+    unknown: str | None = option(None, "file in which `asr lm ppl` lists unknown words")
 
 
 @dataclass
 class G2pConfig:
-    order: int = 8  # n-gram order of the chunks, 1-8
-    max_letters: int = 2  # most letters that stand for one unit, as "ph" does
-    max_units: int = 3  # most units that one letter stands for, as "x" does
-    model: str = "default"  # default (English) | none | FILE: pronounces the words a lexicon lacks; key `g2p.model`
-    nbest: int = 1  # pronunciations a word, at most
-    min_probability: float = 0.0  # of each but the first
+    order: int = option(8, "n-gram order over chunks of letters and units, 1-8")
+    max_letters: int = option(2, "most letters for one unit, as in `ph`")
+    max_units: int = option(3, "most units for one letter, as in `x`")
+    model: str = option(
+        "default", "model that pronounces words missing from a lexicon: default (English), none, or a file"
+    )
+    nbest: int = option(1, "most pronunciations per word")
+    min_probability: float = option(0.0, "smallest probability of a pronunciation other than the first")
 
 
 @dataclass
 class GraphConfig:
-    kind: str = "static"  # static (compiled) | dynamic (by the search) | word (a list) | grammar (JSGF) | none
-    words: str | None = None  # kind=word: file of the words or phrases that can be said, one a line
-    grammar: str | None = None  # kind=grammar: JSGF file
-    dir: str = "${out}/graph"  # where the graph lies
-    ngram: str | None = None  # packed n-gram that a dynamic graph takes instead of its own; `asr lm convert` makes it
-    lexicon: str | None = "${tokens.lexicon}"  # word -> units; None spells the LM's words in the net's units
-    silence: str | None = None  # token allowed between words; None allows none
-    topology: str = "explicit"  # explicit (HLG) | implicit (LG; the search adds CTC's topology: smaller, slower)
-    draw_states: int = 60  # graphs up to this size are drawn as SVG
-    forecast: bool = False  # only say how large the graph would be
-    memory_mb: int | None = None  # a build that needs more stops; null: no limit
-    cache: str | None = "${graph.dir}/cache"  # folder of stages kept for the next build; null keeps none
+    kind: str = option(
+        "static",
+        "static: compiled whole; dynamic: composed during the search; word: a word list; grammar: a JSGF grammar; "
+        "none: no graph (bundle)",
+        ["static", "dynamic", "word", "grammar", "none"],
+    )
+    words: str | None = option(None, "word list, one word or phrase per line (graph.kind=word)")
+    grammar: str | None = option(None, "JSGF file (graph.kind=grammar)")
+    dir: str = option("${out}/graph", "folder of the graph")
+    ngram: str | None = option(
+        None, "packed n-gram model that replaces the one in a dynamic graph; `asr lm convert` makes it"
+    )
+    lexicon: str | None = option(
+        "${tokens.lexicon}", "pronunciation lexicon; null spells the words of the language model in the net's units"
+    )
+    silence: str | None = option(None, "token allowed between words; null allows none")
+    topology: str = option(
+        "explicit",
+        "explicit: CTC topology compiled into the graph (HLG); implicit: added by the search (smaller, slower)",
+        ["explicit", "implicit"],
+    )
+    draw_states: int = option(60, "largest graph, in states, that is drawn as SVG")
+    forecast: bool = option(False, "only forecast the size of the graph")
+    memory_mb: int | None = option(None, "memory limit of the build; null sets none")
+    cache: str | None = option("${graph.dir}/cache", "folder of stages kept for the next build; null keeps none")
 
 
 @dataclass
 class DecoderConfig:
-    kind: str = "graph"  # graph | greedy: through words, or the best token of each frame
-    beam: float = 16.0  # cost above the best at which a token dies
-    max_active: int = 7000  # tokens kept a frame
-    min_active: int = 20  # where the beam leaves fewer tokens, it is widened
-    acoustic_scale: float = 1.0  # factor on the net's log-probs against the graph's costs
-    word_penalty: float = 0.0  # cost added to each word
-    blank_penalty: float = 0.0  # cost added to each blank frame
-    blank_skip: float | None = None  # frames with so probable a blank are passed over; null: none
-    lattice_beam: float | None = 8.0  # cost above the best up to which other readings are kept; null: none
-    nbest: int = 1  # readings given: the best and its alternatives
-    confidence_scale: float = 1.0  # on the log-odds of a word's posterior; `asr calibrate` finds it
-    confidence_offset: float = 0.0  # added to them
-    reject_below: float = 0.0  # words of less confidence are left out of the text
+    kind: str = option("graph", "graph: beam search over words; greedy: best token per frame", ["graph", "greedy"])
+    beam: float = option(16.0, "largest cost above the best path's before a path is pruned")
+    max_active: int = option(7000, "most active paths per frame")
+    min_active: int = option(20, "fewest active paths per frame; the beam widens to keep them")
+    acoustic_scale: float = option(1.0, "factor on the log-probs, relative to the costs of the graph")
+    word_penalty: float = option(0.0, "cost per word")
+    blank_penalty: float = option(0.0, "cost per blank frame")
+    blank_skip: float | None = option(None, "skip frames whose blank probability is at least this; null skips none")
+    lattice_beam: float | None = option(
+        8.0, "largest cost above the best path's in the lattice; null makes no lattice, so no confidences from one"
+    )
+    nbest: int = option(1, "number of hypotheses per utterance")
+    confidence_scale: float = option(1.0, "factor on the log-odds of word posteriors; set by `asr calibrate`")
+    confidence_offset: float = option(0.0, "offset added to the log-odds; set by `asr calibrate`")
+    reject_below: float = option(0.0, "words of lower confidence are left out of the text")
 
 
 @dataclass
 class ScoreConfig:
-    ref: str | None = None  # reference manifest or "id<TAB>text" file
-    hyp: str | None = None  # hypotheses, JSONL as `asr decode` writes them, or "id<TAB>text"
-    dir: str = "${out}/score"  # where the report goes
-    resamples: int = 1000  # bootstrap resamples behind the interval
+    ref: str | None = option(None, "references: a manifest, or a file of id<TAB>text; null: the manifest of `split`")
+    hyp: str | None = option(None, "hypotheses: JSONL of `asr decode`, or a file of id<TAB>text")
+    dir: str = option("${out}/score", "folder of the report")
+    resamples: int = option(1000, "bootstrap resamples for the confidence interval")
 
 
 @dataclass
 class Config:
-    """The root. `out` is the run folder: everything a run makes lies below it."""
+    """The root. `out` is the run folder: everything that a run makes lies below it.
 
-    out: str = "exp"  # run folder
-    seed: int = 1  # of every draw: weights, order, augmentation
-    threads: int = 0  # CPU threads; 0 takes all cores
-    device: str = "cpu"  # cpu | cuda: where the net runs
-    bundle: str = "${out}/model.asr"  # the one-file model
-    input: list[str] = field(default_factory=list)  # files a verb reads: audio, manifests, corpora
-    output: str | None = None  # file a verb writes; None prints or uses the run folder
-    split: str = "test"  # train | dev | test: which manifest to decode
-    phrases: str | None = None  # file of phrases to favour, one a line, "phrase" or "phrase<TAB>boost"
-    boost: float = 3.0  # of phrases without their own: what a path that holds one gains, in nats
-    new_words: str | None = None  # file of words the language model lacks, for a dynamic graph
+    References such as `${out}` are resolved when the object is made. Fields that are set later are taken as they are.
+    """
+
+    out: str = option("exp", "run folder")
+    seed: int = option(1, "random seed for weights, batch order and augmentation")
+    threads: int = option(0, "CPU threads; 0 uses all cores")
+    device: str = option("cpu", "device that runs the net", ["cpu", "cuda"])
+    bundle: str = option("${out}/model.asr", "bundle: the recogniser as one file")
+    input: list[str] = option([], "files that the verb reads; given as plain words: audio, manifests, corpora, texts")
+    output: str | None = option(None, "file or folder that the verb writes; null prints or uses the run folder")
+    split: str = option("test", "which manifest to use", ["train", "dev", "test"])
+    phrases: str | None = option(None, "file of phrases to boost, one per line: phrase, or phrase<TAB>boost")
+    boost: float = option(3.0, "boost of phrases without one of their own, in nats")
+    new_words: str | None = option(None, "file of words that the language model lacks; needs a dynamic graph")
     data: DataConfig = field(default_factory=DataConfig)
     tokens: TokensConfig = field(default_factory=TokensConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
@@ -196,5 +253,58 @@ class Config:
     graph: GraphConfig = field(default_factory=GraphConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
-    experiment: Any = None  # name of an experiment file, from `conf/experiment` or --config-dir
-    format: str = "auto"  # auto | txt | json | jsonl | srt | vtt | ctm | textgrid: of transcripts; auto: as output ends
+    format: str = option(
+        "auto",
+        "format of transcripts; auto: by the suffix of `output`",
+        ["auto", "txt", "json", "jsonl", "srt", "vtt", "ctm", "textgrid"],
+    )
+    experiment: Any = None  # the choice of an experiment file; holds no options
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if dataclasses.is_dataclass(value):
+                found = {g.name: _resolved(self, getattr(value, g.name)) for g in dataclasses.fields(value)}
+                if found != vars(value):
+                    setattr(self, f.name, dataclasses.replace(cast(Any, value), **found))
+            else:
+                setattr(self, f.name, _resolved(self, value))
+
+
+def _resolved(cfg: Config, value: Any) -> Any:
+    """`value` with each `${group.option}` replaced by that option's value."""
+    if isinstance(value, list):
+        return [_resolved(cfg, item) for item in value]
+    if not isinstance(value, str):
+        return value
+    if whole := REFERENCE.fullmatch(value):
+        return _resolved(cfg, value_of(cfg, whole[1]))
+    return REFERENCE.sub(lambda match: str(_resolved(cfg, value_of(cfg, match[1]))), value)
+
+
+def value_of(cfg: Config, name: str) -> Any:
+    """The value of an option by its dotted name. Raises InputError if there is no such option."""
+    value: Any = cfg
+    for part in name.split("."):
+        if not hasattr(value, part):
+            raise InputError(f"there is no option '{name}'{nearest(name, (n for n, _ in option_fields()))}")
+        value = getattr(value, part)
+    return value
+
+
+def option_fields() -> Iterator[tuple[str, dataclasses.Field]]:
+    """(dotted name, dataclass field) of each option."""
+    for f in dataclasses.fields(Config):
+        if dataclasses.is_dataclass(f.type):
+            yield from ((f"{f.name}.{g.name}", g) for g in dataclasses.fields(f.type))
+        elif f.name != "experiment":
+            yield f.name, f
+
+
+def check_choices(cfg: Config) -> None:
+    """Raises InputError for the first option whose value is not one of its choices, naming the nearest."""
+    for name, f in option_fields():
+        choices, value = f.metadata["choices"], value_of(cfg, name)
+        if choices and value not in choices:
+            hint = nearest(str(value), choices)
+            raise InputError(f"{name}={value}: expected one of {', '.join(choices)}{hint}")

@@ -1,6 +1,7 @@
 """The exception for bad input: one sentence that names what is wrong, where, and what to do about it."""
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -15,3 +16,14 @@ def refusals() -> Iterator[None]:
         yield
     except ValueError as e:
         raise InputError(str(e)) from None
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """`; did you mean '...'?` with the known name closest to `word`; empty if none is close.
+
+    A dotted name is also found by its last part.
+    """
+    names = list(known)
+    last_parts = {name.rpartition(".")[2]: name for name in reversed(names)} | {name: name for name in names}
+    close = difflib.get_close_matches(word, last_parts, 1, cutoff)
+    return f"; did you mean '{last_parts[close[0]]}'?" if close else ""

@@ -1,15 +1,39 @@
 """Fixtures that several test files share."""
 
 import ctypes
+import dataclasses
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from recorder import recorded
+
+from asr.cli.verbs import VERBS
+from asr.config import Config
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def declarations() -> Iterator[None]:
+    """Every verb that a test runs is checked to read only options that it declares."""
+    verbs = dict(VERBS)
+    VERBS.update({name: dataclasses.replace(verb, run=recorded(name, verb.run)) for name, verb in verbs.items()})
+    yield
+    VERBS.update(verbs)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    """Every verb only records its configuration here."""
+    configs: list[Config] = []
+    for name, verb in list(VERBS.items()):
+        monkeypatch.setitem(VERBS, name, dataclasses.replace(verb, run=configs.append))
+    return configs
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import pytest
 import soundfile
 from tiny import TOKENS, config, graph_dir, model, noise
 
-from asr.cli.run_folder import calibration_path, tuned
+from asr.cli.earlier import tuned
 from asr.errors import InputError
 from asr.evaluation.calibrate import calibrate
 from asr.evaluation.tune import Tuning, tune
 from asr.hypothesis import read as read_hypotheses
 from asr.manifest import Utterance
-from asr.recognizer import bundle
+from asr.recognizer import bundle, run_folder
 from asr.recognizer import recognizer as api
 from asr.recognizer.manifests import decode_manifest
 from asr.recognizer.options import DecodingOptions
@@ -218,8 +218,8 @@ def test_calibration_is_fitted_written_and_used(recognizer, waves, tmp_path):
     dev = [replace(u, text=" ".join(t[: len(t) // 2])) for u, t in zip(dev, texts, strict=True)]
     result = calibrate(recognizer, dev)
     assert len(result.correct) == sum(map(len, texts)) and 0 < result.correct.sum() < len(result.correct)
-    result.write(calibration_path(cfg))
-    assert calibration_path(cfg).with_suffix(".png").stat().st_size > 1000
+    result.write(run_folder.calibration_path(cfg))
+    assert run_folder.calibration_path(cfg).with_suffix(".png").stat().st_size > 1000
     assert "expected calibration error" in result.table()
     scale, offset = (float(o.split("=")[1]) for o in tuned(cfg))
     assert (scale, offset) == (result.calibration.scale, result.calibration.offset)
@@ -299,3 +299,10 @@ def test_lists_and_grammars_of_a_caller(recognizer, bundle_path, waves):
     greedy = api.load(bundle_path, kind="greedy")
     with pytest.raises(InputError, match="greedy search takes no word list"):
         greedy.with_list(["a"])
+
+
+def test_a_recognizers_configuration_equals_what_it_was_made_from(bundle_path):
+    features = api.load(bundle_path).cfg.features
+    plain = replace(features)
+    assert features == plain and plain == features
+    assert features != replace(features, num_bins=9) and features != "features"

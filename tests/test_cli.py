@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,9 @@ from omegaconf import OmegaConf
 from asr.cli import help
 from asr.cli import main as cli
 from asr.cli.completion import SCRIPTS, complete, script
-from asr.cli.options import all_groups, all_options
+from asr.cli.options import all_groups, all_options, first_comment
 from asr.cli.overrides import compose, to_overrides
+from asr.cli.reads import declared
 from asr.cli.verbs import VERBS, Verb
 from asr.config import Config
 from asr.errors import InputError
@@ -29,13 +31,9 @@ ROOT = Path(__file__).parents[1]
 CHOICES = [(group, choice) for group, choices in all_groups().items() for choice in choices]
 
 
-@pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
-    """Every verb only records its configuration here."""
-    configs: list[Config] = []
-    for name, verb in list(VERBS.items()):
-        monkeypatch.setitem(VERBS, name, dataclasses.replace(verb, run=configs.append))
-    return configs
+def running(run: Callable[[Config], None]) -> Verb:
+    """The verb `train` with another body."""
+    return dataclasses.replace(VERBS["train"], run=run)
 
 
 def error_of(capsys: pytest.CaptureFixture, *argv: str) -> str:
@@ -52,7 +50,9 @@ def error_of(capsys: pytest.CaptureFixture, *argv: str) -> str:
 @pytest.mark.parametrize("group,choice", CHOICES)
 def test_every_choice_composes_and_is_explained(group: str, choice: str) -> None:
     compose([f"{group}={choice}"])
-    assert all_groups()[group][choice], f"conf/{group}/{choice}.yaml lacks a comment that says what it is for"
+    assert first_comment(all_groups()[group][choice]), (
+        f"conf/{group}/{choice}.yaml lacks a comment that says what it is for"
+    )
 
 
 @pytest.mark.parametrize("group", ["features", "model", "decoder", "criterion"])
@@ -166,7 +166,7 @@ def test_options_in_a_bundle_are_used_unless_the_command_line_sets_others(tmp_pa
         ("train speeds=[a]", ["augment.speeds expects list[float], not 'a'"]),
         ("train seed=1,2", ["seed=1,2", "-m"]),
         ("train seed=((", ["seed=(("]),
-        ("train lm.arpa=${nowhere}", ["lm.arpa", "nowhere"]),
+        ("lm train arpa=${nowhere}", ["lm.arpa", "nowhere"]),
         ("train experiment=tyny", ["'tiny'"]),
         ("train -m seed=1,x", ["seed expects int, not 'x'"]),
         ("train -m model=fc,cnnn", ["model=cnnn", "'cnn'"]),
@@ -210,10 +210,11 @@ def test_wrong_yaml_is_named(tmp_path: Path, capsys: pytest.CaptureFixture, yaml
 
 def test_help_explains_every_option() -> None:
     shown = "".join(help.verb_help([name], None) for name in VERBS)
-    for option in all_options().values():
-        assert f"  {option.name}=" in shown and option.meaning, f"{option.name} lacks a line or a meaning"
+    read = {name for verb in VERBS for name in declared(verb)}
+    assert set(all_options()) == read, "an option that no verb reads"
+    assert all(option.help for option in all_options().values())
     for group, choice in CHOICES:
-        assert f"  {group}={choice} " in shown
+        assert f"  {group}={choice} " in shown or group in ("graph", "data")  # some set nothing but defaults
 
 
 def test_help_of_verbs_and_families(capsys: pytest.CaptureFixture) -> None:
@@ -291,7 +292,7 @@ def test_sweep_leaves_the_log_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     log = logging.getLogger("asr.some_room")
-    monkeypatch.setitem(VERBS, "train", Verb(lambda cfg: log.warning("seed %d", cfg.seed)))
+    monkeypatch.setitem(VERBS, "train", running(lambda cfg: log.warning("seed %d", cfg.seed)))
     assert cli.main(["train", "-m", f"out={tmp_path}", "seed=1,2"]) == 0
     assert caplog.messages == ["seed 1", "seed 2"]
 
@@ -311,7 +312,7 @@ def test_sweep_stops_at_bad_input(
     def fail(cfg: Config) -> None:
         raise InputError("the manifest is empty")
 
-    monkeypatch.setitem(VERBS, "train", Verb(fail))
+    monkeypatch.setitem(VERBS, "train", running(fail))
     assert cli.main(["train", "-m", f"out={tmp_path}", "seed=1,2"]) == 2
     assert capsys.readouterr().err.endswith("asr: error: the manifest is empty\n")
 
@@ -320,6 +321,17 @@ def test_cfg_prints_the_configuration(seen: list[Config], capsys: pytest.Capture
     assert cli.main(["train", "--cfg", "seed=5"]) == 0
     assert OmegaConf.create(capsys.readouterr().out).seed == 5
     assert not seen
+
+
+def test_cfg_prints_yaml_alone(seen: list[Config], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    best = {"acoustic_scale": 0.7, "word_penalty": -1.0, "blank_penalty": 0.5}
+    (tmp_path / "tune.json").write_text(json.dumps({"points": [best]}))
+    assert cli.main(["decode", f"out={tmp_path}", "--cfg", "model=cnn"]) == 0
+    printed = capsys.readouterr()
+    assert list(OmegaConf.create(printed.out)) == list(OmegaConf.structured(Config))
+    assert OmegaConf.create(printed.out).decoder.acoustic_scale == 0.7
+    assert "tuned on dev" in printed.err and "warning: model=cnn" in printed.err
+    assert "leave out --multirun" in error_of(capsys, "train", "-m", "--cfg", "seed=1,2")
 
 
 def test_doctor_names_what_it_finds(capsys: pytest.CaptureFixture) -> None:
@@ -349,7 +361,7 @@ def test_ctrl_c_and_bugs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         def run(cfg: Config) -> None:
             raise error
 
-        return Verb(run)
+        return running(run)
 
     monkeypatch.setitem(VERBS, "train", raising(KeyboardInterrupt()))
     assert cli.main(["train"]) == 130
@@ -365,7 +377,7 @@ def test_full_disk_and_missing_device(
     def fill(cfg: Config) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "model.asr")
 
-    monkeypatch.setitem(VERBS, "train", Verb(fill))
+    monkeypatch.setitem(VERBS, "train", running(fill))
     assert "No space left on device: model.asr" in error_of(capsys, "train", f"out={tmp_path}")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert "set device=cpu" in error_of(capsys, "train", "device=cuda")

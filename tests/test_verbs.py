@@ -1,20 +1,23 @@
 """Every verb once, in order, on a corpus of tones: what each leaves is what the next one needs."""
 
-import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from recorder import READ
 
 from asr import manifest
 from asr.cli import main as cli
 from asr.cli.overrides import compose
-from asr.cli.run_folder import as_trained
+from asr.cli.reads import declared
+from asr.cli.verbs import VERBS
 from asr.recognizer import bundle
+from asr.recognizer.run_folder import as_trained
 from asr.search.space import DynamicSpace, SearchSpace
 from asr.tokens import Tokens
+from asr.training.settings import settings
 
 RATE_HZ = 16000
 WORDS = {"do": 500, "re": 1100, "mi": 2300}  # the pitch of each in Hz
@@ -127,27 +130,28 @@ def test_the_graph_remembers_its_silence(out: Path, tmp_path: Path) -> None:
     tokens = (out / "train" / "tokens.txt").read_text().split()
     lexicon = tmp_path / "lexicon.txt"
     lexicon.write_text("".join(f"{word} {' '.join(word)}\n" for word in WORDS))
-    compiled = [f"out={out}", f"graph.dir={tmp_path}/graph", f"bundle={tmp_path}/model.asr"]
+    compiled = [f"out={out}", f"graph.dir={tmp_path}/graph"]
     assert cli.main(["graph", *compiled, f"lexicon={lexicon}", f"silence={tokens[-1]}"]) == 0
     assert SearchSpace.read(tmp_path / "graph", Tokens(tokens)).silence == tokens[-1]
     assert cli.main(["decode", *compiled, f"output={tmp_path}/hyp.jsonl"]) == 0
-    assert cli.main(["bundle", *compiled]) == 0
+    assert cli.main(["bundle", *compiled, f"bundle={tmp_path}/model.asr"]) == 0
     opened = bundle.read(tmp_path / "model.asr")
     assert opened.space and opened.space.silence == tokens[-1]
 
 
 def test_the_card_names_what_was_scored(out: Path, tmp_path: Path) -> None:
-    places = [f"out={out}", f"score.dir={tmp_path}/score", f"bundle={tmp_path}/model.asr"]
+    places = [f"out={out}", f"score.dir={tmp_path}/score"]
     assert cli.main(["score", *places, f"ref={out}/data/dev.jsonl"]) == 0
-    assert cli.main(["bundle", *places]) == 0
+    assert cli.main(["bundle", *places, f"bundle={tmp_path}/model.asr"]) == 0
     assert f"on {out}/data/dev.jsonl" in bundle.read(tmp_path / "model.asr").card
 
 
 def test_the_lexicon_of_the_training_is_remembered(tmp_path: Path) -> None:
-    trained = dataclasses.asdict(compose([f"out={tmp_path}", "tokens.unit=phone", "tokens.lexicon=a.txt"]))
+    trained = settings(compose([f"out={tmp_path}", "tokens.unit=phone", f"tokens.lexicon={tmp_path}/data/a.txt"]))
+    assert trained["tokens"]["lexicon"] == "data/a.txt"
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "config.json").write_text(json.dumps(trained))
-    assert as_trained(compose([f"out={tmp_path}"])).graph.lexicon == "a.txt"
+    assert as_trained(compose([f"out={tmp_path}"])).graph.lexicon == f"{tmp_path}/data/a.txt"
     assert as_trained(compose([f"out={tmp_path}", "graph.lexicon=b.txt"])).graph.lexicon == "b.txt"
 
 
@@ -164,13 +168,13 @@ def test_threads_limit_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_dynamic_graph_takes_new_words(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """The same words as the compiled graph finds; a word that a language model of two lacks comes with the request."""
-    places = [f"out={out}", f"graph.dir={tmp_path}/graph", f"bundle={tmp_path}/model.asr"]
+    places = [f"out={out}", f"graph.dir={tmp_path}/graph"]
     hyps = {name: f"{tmp_path}/{name}.jsonl" for name in ("static", "dynamic", "without", "with")}
     assert cli.main(["decode", f"out={out}", f"output={hyps['static']}"]) == 0
     assert cli.main(["graph", *places, "graph=dynamic"]) == 0
     assert cli.main(["decode", *places, f"output={hyps['dynamic']}"]) == 0
     assert texts(hyps["static"]) == texts(hyps["dynamic"])
-    assert cli.main(["bundle", *places]) == 0
+    assert cli.main(["bundle", *places, f"bundle={tmp_path}/model.asr"]) == 0
     assert isinstance(bundle.read(tmp_path / "model.asr").space, DynamicSpace)
 
     (tmp_path / "two.txt").write_text("do re do\nre do\n")
@@ -203,8 +207,70 @@ def test_lists_and_grammars_need_no_graph(out: Path, tmp_path: Path, capsys: pyt
     assert cli.main(called) == 0
     capsys.readouterr()
     assert cli.main(called[:4]) == 2 and "words=FILE" in capsys.readouterr().err
-    assert cli.main(["bundle", f"out={out}", "graph=word", f"words={tmp_path}/list.txt"]) == 2
+    assert cli.main(["bundle", f"out={out}", "graph=word"]) == 2
     assert "comes with each request" in capsys.readouterr().err
     assert cli.main(["graph", f"out={out}", "graph=dynamic", "forecast=true"]) == 2
     assert "nothing is compiled" in capsys.readouterr().err
     assert cli.main([*called, "new_words=x.txt"]) == 2 and "put the words into" in capsys.readouterr().err
+
+
+# Each verb once more with options that the tests above leave out, so that every declared option is read.
+MORE = [
+    "data check {out}/data/dev.jsonl output={tmp}/check",
+    "features {out}/data/dev.jsonl output={tmp}/f.jsonl kind=mfcc",
+    "text clean {tmp}/t.txt output={tmp}/clean.txt lang=ko",
+    "data check out={out} output={tmp}/check",
+    "data check out={out}",
+    "g2p train {tmp}/l.txt output={tmp}/g2p.npz order=2",
+    "g2p apply {tmp}/t.txt output={tmp}/l2.txt nbest=2 g2p.model={tmp}/g2p.npz",
+    "lexicon {tmp}/new.txt output={tmp}/l2.txt nbest=2 g2p.model={tmp}/g2p.npz",
+    "lexicon out={out} output={tmp}/l2.txt nbest=2",
+    "lm train out={out} arpa={tmp}/a.arpa order=2",
+    "lm train {tmp}/t.txt arpa={tmp}/b.arpa order=1",
+    "lm ppl {tmp}/t.txt out={out} unknown={tmp}/u.txt output={tmp}/s.txt",
+    "lm ppl split=train out={out}",
+    "lm ppl split=dev out={out}",
+    "lm ppl out={out}",
+    "lm prune arpa={tmp}/a.arpa threshold=1e-3 output={tmp}/c.arpa",
+    "lm mix {tmp}/a.arpa {tmp}/b.arpa weights=0.5,0.5 dev={tmp}/t.txt output={tmp}/m.arpa",
+    "lm adapt base={tmp}/a.arpa text={tmp}/ko.txt dev={tmp}/ko.txt lang=ko output={tmp}/d.arpa",
+    "lm filter arpa={tmp}/a.arpa vocabulary={tmp}/v.txt output={tmp}/e.arpa",
+    "lm convert {tmp}/a.arpa {tmp}/a.ngram",
+    "lm vocabulary out={out} output={tmp}/v2.txt",
+    "lm vocabulary text={tmp}/t.txt output={tmp}/v2.txt",
+    "graph out={out} dir={tmp}/graph",
+    "graph out={out} dir={tmp}/dynamic kind=dynamic table={out}/train/tokens.txt",
+    "calibrate out={out} graph.dir={tmp}/graph",
+    "bundle out={out} bundle={tmp}/model.asr",
+    "doctor",
+]
+for _verb in ("decode", "tune", "calibrate"):
+    MORE += [
+        _verb + " {out}/data/dev.jsonl out={out} graph.kind=dynamic graph.dir={tmp}/dynamic new_words={tmp}/n.txt",
+        _verb + " out={out} graph.kind=word words={tmp}/v.txt",
+        _verb + " out={out} graph.kind=grammar graph.grammar={tmp}/g.jsgf",
+    ]
+MORE += ["decode out={out} split=" + split + " phrases={tmp}/v.txt output={tmp}/h.jsonl" for split in ("train", "dev")]
+MORE += ["score out={out} split=" + split + " hyp={tmp}/h.jsonl score.dir={tmp}/score" for split in ("train", "dev")]
+MORE += ["score out={out} ref={out}/data/dev.jsonl hyp={tmp}/h.jsonl score.dir={tmp}/score"]
+MORE += ["transcribe {out}/model.asr {sound} output={tmp}/h.jsonl phrases={tmp}/v.txt"]
+MORE += ["transcribe {out}/model.asr {sound} graph.kind=" + kind for kind in ("word words={tmp}/v.txt",
+         "grammar graph.grammar={tmp}/g.jsgf")]  # fmt: skip
+
+OF_PHONES = ("decode", "tune", "calibrate")  # they read g2p.model for models of phones; this has letters
+
+
+def test_every_declared_option_is_read(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("do re mi\nre do\nmi mi do re\n" * 3)
+    (tmp_path / "ko.txt").write_text("도 레 미\n레 도 la\n" * 3)
+    (tmp_path / "l.txt").write_text("do d o\nre r e\nmi m i\ndore d o r e\n")
+    (tmp_path / "new.txt").write_text("qqdorez\ndoremid\n")
+    (tmp_path / "v.txt").write_text("do\nre\nmi\n")
+    (tmp_path / "n.txt").write_text("dore\n")
+    (tmp_path / "g.jsgf").write_text("#JSGF V1.0;\ngrammar g;\npublic <all> = (do | re | mi)+;\n")
+    sound = next((out.parent / "corpus").glob("*.wav"))
+    for line in MORE:
+        code = cli.main([word.format(out=out, tmp=tmp_path, sound=sound) for word in line.split()])
+        assert code == 0 or line.startswith("tune"), line
+    unread = {verb: set(declared(verb)) - READ[verb] for verb in VERBS}
+    assert {verb: names for verb, names in unread.items() if names} == {name: {"g2p.model"} for name in OF_PHONES}

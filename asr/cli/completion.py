@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from asr.cli.options import all_groups, all_options
+from asr.cli.options import all_groups
+from asr.cli.reads import declared, groups_of, spelling
 from asr.cli.verbs import FLAGS, VERBS
 from asr.errors import InputError
 
@@ -62,23 +63,23 @@ def complete(words: Sequence[str]) -> list[str]:
     elif current.startswith("-"):
         candidates = list(FLAGS)
     else:
-        verb = next((VERBS[" ".join(name)] for name in names if path[: len(name)] == name), None)
+        verb = next((" ".join(name) for name in names if path[: len(name)] == name), None)
         config_dir = before[before.index("--config-dir") + 1] if "--config-dir" in before[:-1] else None
-        candidates = _settings(current, verb.home if verb else (), config_dir)
+        candidates = _settings(current, verb, config_dir) if verb else []
     return [candidate for candidate in candidates if candidate.startswith(current)]
 
 
-def _settings(current: str, home: Sequence[str], config_dir: str | None) -> list[str]:
-    """Keys with a trailing `=`, or behind one the key's values."""
-    groups, options = all_groups(config_dir), all_options()
+def _settings(current: str, verb: str, config_dir: str | None) -> list[str]:
+    """The verb's keys with a trailing `=`, or behind one the key's values."""
+    groups = groups_of(verb, all_groups(config_dir))
+    options = {spelling(verb, option): option for option in declared(verb).values()}
+    options |= declared(verb)
     key, equals, _ = current.partition("=")
     if not equals:
-        bare = [name.partition(".")[2] for name in options if name.partition(".")[0] in home]
-        return [f"{name}=" for name in dict.fromkeys([*groups, *bare, *options])]
+        return [f"{name}=" for name in [*groups, *options]]
     if key in groups:
         return [f"{key}={choice}" for choice in groups[key]]
-    option = next((options[n] for n in (key, *(f"{g}.{key}" for g in home)) if n in options), None)
-    if option is None:
+    if key not in options:
         return []
-    values = ("true", "false") if option.type is bool else option.choices
+    values = ("true", "false") if options[key].type is bool else options[key].choices
     return [f"{key}={value}" for value in values]

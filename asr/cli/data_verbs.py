@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from asr.cli import run_folder
 from asr.cli.inputs import needed_output, only_input
 from asr.config import Config
 from asr.errors import InputError
@@ -38,6 +37,7 @@ def data_check(cfg: Config) -> None:
     from asr import manifest
     from asr.data.check import check
     from asr.data.transcript import token_table
+    from asr.recognizer import run_folder
     from asr.text.lexicon import Lexicon
 
     existing = [path for path in (cfg.data.train, cfg.data.dev, cfg.data.test) if Path(path).exists()]

@@ -1,11 +1,13 @@
-"""What `asr --help` and `asr VERB --help` print, read off the verbs' docstrings, `asr/config.py` and `conf/`."""
+"""What `asr --help` and `asr VERB --help` print, made from the verbs' docstrings, `asr/config.py` and `conf/`."""
 
 import inspect
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from asr.cli.options import Option, all_groups, all_options
+from asr.cli.options import Option, all_groups, first_comment
+from asr.cli.reads import declared, groups_of, spelling
 from asr.cli.verbs import VERBS
 
 OVERVIEW = """\
@@ -16,36 +18,41 @@ usage: asr VERB [key=value ...] [group=choice ...] [file ...]
 verbs
 {verbs}
 
-`asr VERB --help` lists what can be set; `asr completion bash|zsh|fish` prints a script for the shell;
-`asr --version` prints the version.
+`asr VERB --help` lists the options that the verb reads; others are refused. An option is written with its bare key
+where it is one of the verb's own (`asr lm train order=4`), and with its full name elsewhere (`lm.order`).
+`asr completion bash|zsh|fish` prints a script for the shell; `asr --version` prints the version.
 """
 
 FLAGS = """\
 flags
   -m, --multirun     run once for each combination of values: seed=1,2,3 model=cnn,lstm
   --config-dir DIR   also look for groups and experiments there: --config-dir recipes/digits experiment=digits
-  --cfg              print the composed configuration and stop
+  --cfg              print the composed configuration as YAML and stop
 """
+
+OPTIONS = """\
+options: key=value (type) help
+  A group's name and a dot may stand before a bare key: lm.order=4."""
 
 
 def overview() -> str:
-    """One line a verb."""
-    width = max(map(len, VERBS)) + 2
-    lines = (f"  {name:{width}}{_doc(name)[0]}" for name in VERBS)
+    lines = [f"  {name:15} {_doc(name)[0]}" for name in VERBS]
     return OVERVIEW.format(verbs="\n".join(lines))
 
 
 def verb_help(names: list[str], config_dir: str | None) -> str:
-    """Usage, groups with their choices, and options with types, defaults and meanings, of a verb or a family."""
-    home = tuple(dict.fromkeys(group for name in names for group in VERBS[name].home))
-    groups = all_groups(config_dir)
-    others = sorted(set(groups) - set(home) - {"experiment"})
-    parts = ["\n\n".join(_usage(name) for name in names), FLAGS, "groups: group=choice sets several options at once"]
-    parts += [_group(group, groups[group]) for group in (*home, "experiment") if group in groups]
-    parts += ["options: key=value (type) meaning; here the part before the dot may be left out"]
-    own = [option for group in home for option in all_options().values() if option.name.startswith(f"{group}.")]
-    general = [option for option in all_options().values() if "." not in option.name]
-    parts += [_options(own), _options(general), f"further groups, shown by other verbs: {', '.join(others)}"]
+    """Usage, groups with their choices, and the options that a verb reads; of a family of verbs the usage alone."""
+    usage = "\n\n".join(_usage(name) for name in names)
+    if len(names) > 1:
+        return f"{usage}\n\n{FLAGS}\n`asr {names[0]} --help` lists the options of one verb.\n"
+    verb = names[0]
+    groups = groups_of(verb, all_groups(config_dir))
+    by_group: dict[str, list[Option]] = {}
+    for option in declared(verb).values():
+        by_group.setdefault(option.group, []).append(option)
+    parts = [usage, FLAGS, "groups: group=choice sets several options at once"]
+    parts += [_group(group, groups[group]) for group in dict.fromkeys([*by_group, "experiment"]) if group in groups]
+    parts += [OPTIONS, *(_options(verb, options) for options in by_group.values())]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
@@ -60,13 +67,17 @@ def _usage(name: str) -> str:
     return f"asr {name}: {summary}" + (f"\n\n{textwrap.indent(rest, '  ')}" if rest else "")
 
 
-def _group(group: str, choices: dict[str, str]) -> str:
+def _group(group: str, choices: Mapping[str, Path]) -> str:
     width = max(map(len, choices)) + 2
-    return "\n".join(f"  {group}={choice:{width}}{meaning}" for choice, meaning in choices.items())
+    return "\n".join(f"  {group}={choice:{width}}{first_comment(path)}" for choice, path in choices.items())
 
 
-def _options(options: Iterable[Option]) -> str:
-    return "\n".join(f"  {f'{o.name}={_shown(o.default)}':38} ({o.type_name}) {o.meaning}" for o in options)
+def _options(verb: str, options: Iterable[Option]) -> str:
+    lines = (
+        f"  {f'{spelling(verb, o)}={_shown(o.default)}':38} ({'|'.join(o.choices) or o.type_name}) {o.help}"
+        for o in options
+    )
+    return "\n".join(textwrap.fill(line, 120, subsequent_indent=" " * 41, break_on_hyphens=False) for line in lines)
 
 
 def _shown(default: Any) -> str:

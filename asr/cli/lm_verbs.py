@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr import pipeline
 from asr.cli.inputs import needed_output
 from asr.config import Config
 from asr.errors import InputError
@@ -21,10 +22,8 @@ def lm_train(cfg: Config) -> None:
 
     Without text it uses the text of the training manifest.
     """
-    from asr.lm import train_file
-
-    dev = [cfg.data.dev] if Path(cfg.data.dev).exists() else []
-    print(train_file(replace(cfg.lm, text=cfg.lm.text or cfg.input or [cfg.data.train]), dev))
+    cfg = replace(cfg, lm=replace(cfg.lm, text=cfg.lm.text or cfg.input))
+    print(pipeline.train_lm(cfg))
 
 
 def lm_ppl(cfg: Config) -> None:

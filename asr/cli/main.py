@@ -13,12 +13,14 @@ from functools import partial
 from typing import NoReturn
 
 from asr.cli import completion, help
-from asr.cli.overrides import compose, is_override, nearest, sweep, to_overrides
-from asr.cli.verbs import FLAGS, VERBS, Verb
+from asr.cli.options import all_groups
+from asr.cli.overrides import compose, compose_node, is_override, references, sweep, to_config, to_overrides
+from asr.cli.reads import check, declared, own_options
+from asr.cli.verbs import FLAGS, VERBS
 from asr.config import Config
-from asr.errors import InputError
+from asr.errors import InputError, nearest
 
-_USERS_TO_MEND = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)  # full disk, no permission
+_FOR_THE_USER = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)  # full disk, no permission
 
 
 class _FlagParser(argparse.ArgumentParser):
@@ -64,15 +66,20 @@ def _run_verb(argv: list[str]) -> None:
         print(help.verb_help(names, flags.config_dir), end="")
         return
     _show_log()
-    verb = VERBS[names[0]]
+    name, verb = names[0], VERBS[names[0]]
     if verb.takes_bundle:
         bundle = next((w for w in words if w.endswith(".asr") and not is_override(w)), None)
         words = [f"bundle={w}" if w is bundle else w for w in words]
-    overrides = to_overrides(words, verb.home, flags.config_dir, flags.multirun)
+    if flags.multirun and flags.cfg:
+        raise InputError("--cfg prints one configuration; leave out --multirun")
+    overrides = to_overrides(words, own_options(name), flags.config_dir, flags.multirun)
+    groups = all_groups(flags.config_dir)
     if flags.multirun:
-        sweep(overrides, partial(_run, verb), verb.earlier, verb.starts_run)
+        sweep(overrides, name, partial(_run, name), groups)
         return
-    cfg = compose(overrides)
+    node = compose_node(overrides)
+    check(name, overrides, references(node), groups)
+    cfg = to_config(node)
     if verb.earlier and (found := verb.earlier(cfg)):
         cfg = compose([*found, *overrides])
     if flags.cfg:
@@ -80,20 +87,20 @@ def _run_verb(argv: list[str]) -> None:
 
         print(OmegaConf.to_yaml(OmegaConf.structured(cfg)), end="")
     else:
-        _run(verb, cfg)
+        _run(name, cfg)
 
 
-def _run(verb: Verb, cfg: Config) -> None:
-    """Runs the verb; what only the user can mend of the machine's state is bad input, too."""
-    if cfg.device == "cuda":
+def _run(name: str, cfg: Config) -> None:
+    """Runs the verb; a full disk or a missing permission counts as bad input, since only the user can correct it."""
+    if cfg.device == "cuda" and "device" in declared(name):
         import torch
 
         if not torch.cuda.is_available():
             raise InputError("device=cuda, but torch finds no CUDA device; set device=cpu, or see `asr doctor`")
     try:
-        verb.run(cfg)
+        VERBS[name].run(cfg)
     except OSError as e:
-        if e.errno not in _USERS_TO_MEND:
+        if e.errno not in _FOR_THE_USER:
             raise
         raise InputError(f"{e.strerror}: {e.filename or cfg.out}; make room or choose another place with out=") from e
 

@@ -2,33 +2,36 @@
 because help and shell completion read it on every key press.
 """
 
-import ast
-import dataclasses
-import inspect
-import io
 import re
-import tokenize
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from asr import config
 
-_CHOICES = re.compile(r"(\w+(?: \| \w+)+)(?:: (.*))?")  # "fc | cnn | lstm" or "cpu | cuda: where it runs"
-
 
 @dataclass(frozen=True)
 class Option:
     """One `key=value`. `choices` is empty where any value of the type will do."""
 
-    name: str  # dotted, as typed: "optim.lr"
+    name: str  # full, dotted: "optim.lr"
     type: Any
     default: Any
-    meaning: str
+    help: str
     choices: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The name without its group: "lr"."""
+        return self.name.rpartition(".")[2]
+
+    @property
+    def group(self) -> str:
+        """The part before the dot; empty for options of the root."""
+        return self.name.rpartition(".")[0]
 
     @property
     def type_name(self) -> str:
@@ -56,38 +59,12 @@ def _simple_name(kind: Any) -> str:
 
 @cache
 def all_options() -> dict[str, Option]:
-    """Every option of the root `Config` by its dotted name; the comment behind a field is its meaning."""
-    comments = _field_comments()
-    found: dict[str, Option] = {}
-
-    def visit(cls: type, prefix: str) -> None:
-        for f in dataclasses.fields(cls):
-            name = prefix + f.name
-            if dataclasses.is_dataclass(f.type):
-                visit(typing.cast(type, f.type), f"{name}.")
-            elif name != "experiment":  # a group without options of its own
-                default = f.default_factory() if callable(f.default_factory) else f.default
-                comment = comments.get((cls.__name__, f.name), "")
-                match = _CHOICES.fullmatch(comment)
-                choices = tuple(match[1].split(" | ")) if match else ()
-                found[name] = Option(name, f.type, default, comment, choices)
-
-    visit(config.Config, "")
+    """Every option of the root `Config` by its full name."""
+    found = {}
+    for name, f in config.option_fields():
+        default = f.default if f.default_factory is MISSING else f.default_factory()
+        found[name] = Option(name, f.type, default, f.metadata["help"], f.metadata["choices"])
     return found
-
-
-def _field_comments() -> dict[tuple[str, str], str]:
-    """(class, field) -> the comment on the field's line."""
-    source = inspect.getsource(config)
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    by_line = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
-    return {
-        (node.name, ast.unparse(field.target)): by_line.get(field.end_lineno or field.lineno, "")
-        for node in ast.parse(source).body
-        if isinstance(node, ast.ClassDef)
-        for field in node.body
-        if isinstance(field, ast.AnnAssign)
-    }
 
 
 def conf_dir() -> Path:
@@ -96,16 +73,22 @@ def conf_dir() -> Path:
     return next(d for d in (package / "conf", package.parent / "conf") if (d / "config.yaml").is_file())
 
 
-def all_groups(config_dir: str | None = None) -> dict[str, dict[str, str]]:
-    """group -> {choice: its first comment}, from `conf/` and the folder given as --config-dir."""
-    found: dict[str, dict[str, str]] = {}
+def all_groups(config_dir: str | None = None) -> dict[str, dict[str, Path]]:
+    """group -> {choice: its file}, from `conf/` and the folder given as --config-dir, searched in this order."""
+    found: dict[str, dict[str, Path]] = {}
     for root in [conf_dir(), *([Path(config_dir)] if config_dir else [])]:
         for path in sorted(root.glob("*/*.yaml")):
-            found.setdefault(path.parent.name, {})[path.stem] = _first_comment(path)
+            found.setdefault(path.parent.name, {}).setdefault(path.stem, path)
     return found
 
 
-def _first_comment(path: Path) -> str:
+def top_keys(path: Path) -> list[str]:
+    """The top-level keys of a yaml file, without a parser."""
+    return re.findall(r"^(\w+):", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+
+
+def first_comment(path: Path) -> str:
+    """What a yaml file says about itself, for help."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     comments = (line[1:].strip() for line in lines if line.startswith("#") and "@package" not in line)
     return next(comments, "")

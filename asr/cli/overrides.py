@@ -1,33 +1,23 @@
 """From the words of a command line to one checked `Config`, composed by Hydra from `conf/`.
 
-Words with `=` are overrides, others are files. A bare key is looked up in the verb's home groups, so that
-`asr lm train order=4` sets `lm.order`. Whatever is wrong is told in one sentence that names the nearest right word.
+Words with `=` are overrides, others are files. A bare key is looked up in the verb's own options, so that
+`asr lm train order=4` sets `lm.order`. An error names the option or file, and the closest name that exists.
 """
 
-import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from asr.cli import conf_files, reads
 from asr.cli.options import Option, all_groups, all_options, conf_dir
-from asr.config import Config
-from asr.errors import InputError
+from asr.cli.verbs import VERBS
+from asr.config import Config, check_choices
+from asr.errors import InputError, nearest
 
 _PLAIN = re.compile(r"(?!(?:true|false|nan|inf)$)[A-Za-z_./][\w./+-]*", re.ASCII | re.IGNORECASE)
 _OVERRIDE = re.compile(r"\+{0,2}((?:hydra/)?[^=/]+)=(.*)", re.DOTALL)
-
-
-def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """'; did you mean ...?' with the known word most like `word`, or nothing when none is."""
-    last_parts = {name.rpartition(".")[2]: name for name in reversed(list(known))} | {name: name for name in known}
-    close = difflib.get_close_matches(word, last_parts, 1, cutoff)
-    return f"; did you mean '{last_parts[close[0]]}'?" if close else ""
-
-
-def _expected(word: str, choices: Iterable[str]) -> str:
-    return f"expected one of {', '.join(choices)}{nearest(word, choices)}"
 
 
 def is_override(word: str) -> bool:
@@ -35,8 +25,12 @@ def is_override(word: str) -> bool:
     return _OVERRIDE.fullmatch(word) is not None
 
 
-def to_overrides(words: Sequence[str], home: Sequence[str], config_dir: str | None, sweep: bool = False) -> list[str]:
-    """Words of the command line -> overrides in Hydra's grammar with full keys; plain words become `input`."""
+def to_overrides(words: Sequence[str], own: Sequence[str], config_dir: str | None, sweep: bool = False) -> list[str]:
+    """Words of the command line -> overrides in Hydra's grammar with full keys; plain words become `input`.
+
+    `own`: the options that a bare key may mean, the first that ends in it. Raises InputError for unknown keys and
+    choices, and for an error in a chosen yaml file.
+    """
     if config_dir and not Path(config_dir).is_dir():
         raise InputError(f"--config-dir {config_dir} is not a folder; it should hold experiment/NAME.yaml")
     groups = all_groups(config_dir)
@@ -44,7 +38,7 @@ def to_overrides(words: Sequence[str], home: Sequence[str], config_dir: str | No
     for word in words:
         match = _OVERRIDE.fullmatch(word)
         if match:
-            overrides.append(_resolve(match[1], match[2], home, groups, sweep))
+            overrides.append(_resolve(match[1], match[2], own, groups, sweep))
         else:
             files.append(_quoted(word))
     if files:
@@ -54,19 +48,19 @@ def to_overrides(words: Sequence[str], home: Sequence[str], config_dir: str | No
     return overrides
 
 
-def _resolve(key: str, value: str, home: Sequence[str], groups: dict[str, dict[str, str]], sweep: bool) -> str:
+def _resolve(key: str, value: str, own: Sequence[str], groups: conf_files.Groups, sweep: bool) -> str:
     options = all_options()
     if key.startswith(("hydra/", "hydra.")):
         return f"{key}={value}"
     if key in groups:
         for choice in value.split(",") if sweep else [value]:
-            if choice not in groups[key]:
-                raise InputError(f"{key}={choice}: {_expected(choice, groups[key])}")
+            conf_files.check(key, choice, groups)
         return f"{key}={value}"
-    names = [key, *(f"{group}.{key}" for group in home)]
-    name = next((name for name in names if name in options), None)
+    name = key if key in options else next((name for name in own if options[name].key == key), None)
     if name is None:
-        known = [*(n for n in options if n.partition(".")[0] in home), *options, *groups]
+        if others := [f"'{o.name}' of {reads.readers(o.name)}" for o in options.values() if o.key == key]:
+            raise InputError(f"'{key}' is not an option of this verb; there is {' and '.join(others)}")
+        known = [*own, *options, *groups]
         raise InputError(f"there is no option '{key}'{nearest(key, known) or '; `asr VERB --help` lists them'}")
     return f"{name}={_value(options[name], value, sweep)}"
 
@@ -98,43 +92,98 @@ def _quoted(text: str) -> str:
 
 def compose(overrides: Sequence[str]) -> Config:
     """The `Config` of one run. Raises InputError naming the option, the expected type and the given value."""
+    return to_config(compose_node(overrides))
+
+
+def compose_node(overrides: Sequence[str]) -> Any:
+    """The same as OmegaConf's node, with references such as `${out}` unresolved."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
     _register_schema()
+    if several := next((o for o in _parsed(overrides) if o.is_sweep_override()), None):
+        raise InputError(f"{several.input_line} gives several values; add -m to run once with each")
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="asr"):
-            return _to_config(hydra_compose("config", list(overrides)))
+            return hydra_compose("config", list(overrides))
     except Exception as e:
         raise _explained(e) from None
 
 
-def sweep(
-    overrides: Sequence[str],
-    run: Callable[[Config], None],
-    earlier: Callable[[Config], list[str]] | None = None,
-    own_folders: bool = True,
+def to_config(node: Any) -> Config:
+    """References resolved, every choice checked."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for option, names in references(node).items():
+        if unknown := next((name for name in sorted(names) if name not in all_options()), None):
+            raise InputError(f"{option}: ${{{unknown}}} is not an option{nearest(unknown, all_options())}; "
+                             "write an option's full name")  # fmt: skip
+    try:
+        cfg = OmegaConf.to_object(node)
+    except OmegaConfBaseException as e:
+        raise _explained(e) from None
+    assert isinstance(cfg, Config)
+    check_choices(cfg)
+    return cfg
+
+
+def references(node: Any) -> dict[str, set[str]]:
+    """Option -> the options that its value refers to as `${name}`."""
+    from omegaconf import OmegaConf
+
+    data: Any = OmegaConf.to_container(node, resolve=False)
+    found = {}
+    for name, option in all_options().items():
+        value = (data[option.group] if option.group else data)[option.key]
+        if names := reads.references_in(value):
+            found[name] = names
+    return found
+
+
+def for_verb(verb: str, overrides: Sequence[str], config_dir: str | None = None) -> list[str]:
+    """Those of a recipe's overrides (`key=value` with full keys) that have an effect on the verb."""
+    found = references(compose_node(to_overrides(overrides, (), config_dir)))
+    groups = all_groups(config_dir)
+    return [word for word in overrides if reads.is_read(word, [verb], found, groups)]
+
+
+def refuse_unread(
+    overrides: Sequence[str], verbs: Sequence[str], also: Sequence[str] = (), config_dir: str | None = None
 ) -> None:
+    """Raises InputError for the first override that none of a recipe's verbs reads, nor its preparation.
+
+    `also`: the options or groups that the preparation reads.
+    """
+    found = references(compose_node(to_overrides(overrides, (), config_dir)))
+    groups = all_groups(config_dir)
+    for word in overrides:
+        key, _ = reads.split(word)
+        prepared = key in also or key.rpartition(".")[0] in also
+        if not prepared and not reads.is_read(word, verbs, found, groups):
+            owners = f"; it is an option of {reads.readers(key)}" if key in all_options() else ""
+            raise InputError(f"no step of this recipe reads {key}{owners}")
+
+
+def sweep(overrides: Sequence[str], verb: str, run: Callable[[Config], None], groups: conf_files.Groups) -> None:
     """Runs `run` for every combination of the swept values, through Hydra's sweeper and launcher.
 
-    With `own_folders` each job's `out` is a sub-folder of the given one, named after the swept values: `exp/seed=1`.
-    `earlier`: see `asr.cli.verbs.Verb`.
+    For a verb that starts runs, each job's `out` is a sub-folder of the given one, named after the swept values:
+    `exp/seed=1`.
     """
     from hydra import version
     from hydra._internal.hydra import Hydra
     from hydra._internal.utils import create_config_search_path
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    _register_schema()
+    _check_sweep(overrides, verb, groups)
     version.setbase("1.3")
     hydra = Hydra.create_main_hydra2("asr", create_config_search_path(str(conf_dir())))
     try:
-        parsed = OverridesParser.create(hydra.config_loader).parse_overrides(list(overrides))
-        fixed = [o.key_or_group for o in parsed if not o.is_sweep_override()]
+        fixed = [o.key_or_group for o in _parsed(overrides) if not o.is_sweep_override()]
         names = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(fixed)}]"
-        places = [names] if own_folders else ["hydra.sweep.subdir=."]
-        job = partial(_job, run, earlier, own_folders)
+        places = [names] if VERBS[verb].starts_run else ["hydra.sweep.subdir=."]
+        job = partial(_job, verb, run)
         hydra.multirun("config", job, [*overrides, *places], with_log_configuration=False)
     except Exception as e:
         raise _explained(e) from None
@@ -142,21 +191,41 @@ def sweep(
         GlobalHydra.instance().clear()
 
 
-def _job(
-    run: Callable[[Config], None], earlier: Callable[[Config], list[str]] | None, own_folders: bool, cfg: Any
-) -> None:
+def _check_sweep(overrides: Sequence[str], verb: str, groups: conf_files.Groups) -> None:
+    """Refuses options that the verb does not read, before the first job starts."""
+    first, every = [], []
+    for parsed in _parsed(overrides):
+        values = [parsed.input_line]
+        if parsed.is_sweep_override():
+            values = [f"{parsed.key_or_group}={value}" for value in parsed.sweep_string_iterator()]
+        first.append(values[0])
+        every += values
+    reads.check(verb, every, references(compose_node(first)), groups)
+
+
+def _parsed(overrides: Sequence[str]) -> list[Any]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except Exception as e:
+        raise _explained(e) from None
+
+
+def _job(verb: str, run: Callable[[Config], None], cfg: Any) -> None:
     """One job of a sweep, in whatever process Hydra's launcher chose. All jobs read the same data."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    if own_folders:
+    given = {reads.split(override)[0] for override in HydraConfig.get().overrides.task}
+    if VERBS[verb].starts_run:
         OmegaConf.resolve(cfg.data)
         cfg.out = HydraConfig.get().runtime.output_dir
-    given = {override.partition("=")[0].lstrip("+") for override in HydraConfig.get().overrides.task}
-    for key, _, value in (o.partition("=") for o in (earlier(_to_config(cfg)) if earlier else [])):
+    earlier = VERBS[verb].earlier
+    for key, value in map(reads.split, earlier(to_config(cfg)) if earlier else []):
         if key not in given:
             OmegaConf.update(cfg, key, value)
-    run(_to_config(cfg))
+    run(to_config(cfg))
 
 
 def _register_schema() -> None:
@@ -165,58 +234,19 @@ def _register_schema() -> None:
     ConfigStore.instance().store("schema", Config)
 
 
-def _to_config(node: Any) -> Config:
-    from omegaconf import OmegaConf
-
-    cfg = OmegaConf.to_object(node)
-    assert isinstance(cfg, Config)
-    for option in all_options().values():
-        value: Any = cfg
-        for part in option.name.split("."):
-            value = getattr(value, part)
-        if option.choices and value not in option.choices:
-            raise InputError(f"{option.name}={value}: {_expected(str(value), option.choices)}")
-    if isinstance(cfg.experiment, (dict, list)):
-        raise InputError("the experiment file changes nothing; its first line must be '# @package _global_'")
-    return cfg
-
-
 def _explained(error: Exception) -> Exception:
     """Hydra's and OmegaConf's exceptions as one sentence about the option or file; others as they are."""
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import MarkedYAMLError
 
-    if isinstance(error, MarkedYAMLError) and error.problem_mark:
-        mark = error.problem_mark
-        return InputError(f"{mark.name}, line {mark.line + 1}: {error.problem}; mend the yaml")
-    if isinstance(error, UnicodeDecodeError):
-        return InputError("one of the chosen yaml files is no UTF-8 text; save it as UTF-8")
-    if not isinstance(error, (HydraException, OmegaConfBaseException)):
+    if isinstance(error, InputError) or not isinstance(error, (HydraException, OmegaConfBaseException)):
         return error
     if override := getattr(error, "override", None):
         return InputError(f"cannot read '{override}'; put quotes around special characters, as in 'key=\"a(b)\"'")
-    text = f"{error}\n{error.__cause__ or ''}"
-    file = re.match(r"In '(?!config')([^']+)': ", text)
-    where = f"{file[1]}.yaml: " if file else ""
-    return InputError(where + _complaint(text))
-
-
-def _complaint(text: str) -> str:
-    """What Hydra's message says, in this house's words."""
-    if key := re.search(r"full_key: ([^\s\[]+)", text):
-        option, value = all_options().get(key[1]), re.search(r"Value '(.*?)' (?:of type|is not)", text)
-        if option is None:
-            return f"there is no option '{key[1]}'{nearest(key[1], all_options())}"
-        if "Interpolation" in text:
-            return f"{key[1]}: {text.splitlines()[0]}; write another option's full name in ${{...}}"
-        given = f"'{value[1]}'" if value else "null" if "not Optional" in text else "a value of another kind"
-        return f"{key[1]} expects {option.type_name}, not {given}"
-    if missing := re.search(r"Could not find '([^']+)/([^']+)'", text):
-        listed = re.findall(r"\t(\w+)", text.partition("Config search path")[0])
-        return f"{missing[1]}={missing[2]}: {_expected(missing[2], listed)}"
-    if group := re.search(r"Could not override '(\w+)'", text):
-        return f"there is no group '{group[1]}'{nearest(group[1], all_groups())}"
-    if several := re.search(r"Ambiguous value for argument '(.*)'", text):
-        return f"{several[1]} gives several values; add -m to run once with each"
-    return f"{text.splitlines()[0]}; `asr VERB --cfg` prints the configuration"
+    if isinstance(error, MissingConfigException):
+        choices = ", ".join(error.options or [])
+        return InputError(f"there is no {error.missing_cfg_file}.yaml" + (f"; there are: {choices}" if choices else ""))
+    for known in (error, error.__cause__):
+        if isinstance(known, OmegaConfBaseException):
+            return InputError(conf_files.complaint(known))
+    return InputError(f"Hydra cannot compose the configuration: {' '.join(str(error).split())}")

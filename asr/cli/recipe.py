@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from asr.cli.main import main
-from asr.cli.overrides import compose, to_overrides
+from asr.cli.overrides import compose, for_verb, refuse_unread, to_overrides
 from asr.config import Config
 from asr.files import atomic_write
 
 VERBS = ("train", "lm train", "graph", "tune", "calibrate", "decode", "score", "bundle")
+PREPARE_READS = ("data", "features")  # the options that `prepare` may read
 SAYS = {
     "prepare": "Finds or downloads the recordings and lists all utterances with their texts in manifests.",
     "train": "Trains the acoustic model: for each moment of sound, how probable is each phone or letter.",
@@ -40,8 +41,9 @@ class Recipe:
     def __init__(
         self, experiment: str, folder: Path, overrides: Sequence[str] = (), usually: Mapping[str, str] | None = None
     ):
-        self.common = ["--config-dir", str(folder), f"experiment={experiment}", *overrides]
-        self.cfg = compose(to_overrides(self.common[2:], (), str(folder)))
+        self.folder, self.overrides = str(folder), [f"experiment={experiment}", *overrides]
+        self.cfg = compose(to_overrides(self.overrides, (), self.folder))
+        refuse_unread(overrides, (*VERBS, "transcribe"), PREPARE_READS, self.folder)
         self.usually = usually or {}
         self.source = ""
         self.stages: list[dict[str, float | str]] = []
@@ -72,7 +74,8 @@ class Recipe:
 
     def __call__(self, verb: str, *words: str) -> None:
         with self._stage(verb, " ".join(["asr", verb, *words])):
-            if code := main([*verb.split(), *self.common, *words]):
+            common = for_verb(verb, self.overrides, self.folder)
+            if code := main([*verb.split(), "--config-dir", self.folder, *common, *words]):
                 raise SystemExit(code)
 
     def build(self) -> None:

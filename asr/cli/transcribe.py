@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from asr.cli.recognizer_verbs import limit_threads, phrases_of, requested
 from asr.config import Config
 from asr.errors import InputError
+from asr.pipeline import limit_threads, phrases_of, requested
 
 if TYPE_CHECKING:
     from asr.cli.recordings import Recording

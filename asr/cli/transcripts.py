@@ -15,8 +15,6 @@ from asr.files import atomic_write
 from asr.hypothesis import Hypothesis
 from asr.recognizer.formats import OF_MANY, SUFFIXES, render
 
-_CHANGES_NOTHING = ("input", "output", "format", "threads", "device")  # of the words that are found
-
 
 class Folder:
     """`ID.SUFFIX` per recording, written as soon as it is recognised. What is there already is not done again."""
@@ -174,7 +172,7 @@ def _format(cfg: Config, path: Path | None) -> str:
 
 def _fingerprint(cfg: Config) -> str:
     """A line that differs where the model, the options or the files that they name differ."""
-    options = {name: value for name, value in asdict(cfg).items() if name not in _CHANGES_NOTHING}
+    options = [asdict(cfg.decoder), cfg.graph.kind, cfg.g2p.model, cfg.boost, cfg.data.max_audio_s]
     files = [cfg.bundle, cfg.phrases, cfg.new_words, cfg.graph.words, cfg.graph.grammar]
     stats = [os.stat(file) for file in files if file and os.path.exists(file)]
     text = json.dumps([options, [(stat.st_size, stat.st_mtime_ns) for stat in stats]], sort_keys=True, default=str)

@@ -6,7 +6,8 @@ A verb's docstring is its help: the first line stands in `asr --help`, the rest 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from asr.cli import run_folder
+from asr import pipeline
+from asr.cli import earlier
 from asr.cli.data_verbs import data_check, data_import, features
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
 from asr.cli.recognizer_verbs import bundle, calibrate, decode, graph, score, tune
@@ -19,9 +20,7 @@ FLAGS = ("--help", "--multirun", "--config-dir", "--cfg")
 
 def train(cfg: Config) -> None:
     """Trains the acoustic model; the same command again resumes a training that was stopped."""
-    from asr.training.trainer import train
-
-    train(cfg)
+    pipeline.train(cfg)
 
 
 def doctor(cfg: Config) -> None:
@@ -33,41 +32,78 @@ def doctor(cfg: Config) -> None:
 
 @dataclass(frozen=True)
 class Verb:
-    """`home` lists the groups in which a bare key is looked up. `earlier` gives overrides that verbs before this one
-    found; they stand before those of the command line. `takes_bundle`: the first *.asr file is the model.
-    `starts_run`: each job of a sweep gets a run folder of its own.
+    """A verb and what it reads.
+
+    `reads`: the options that have an effect on the verb, by full name, or whole groups. Others are refused. A bare key
+    means the first of them that ends in it. `earlier`: gives overrides that earlier verbs found; they stand before
+    those of the command line. `takes_bundle`: the first *.asr file is the model. `starts_run`: each job of a sweep gets
+    a run folder of its own.
     """
 
     run: Callable[[Config], None]
-    home: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     earlier: Callable[[Config], list[str]] | None = None
     takes_bundle: bool = False
     starts_run: bool = False
 
 
+_RECOGNISER = (
+    "decoder", "graph.kind", "graph.words", "graph.grammar", "graph.dir", "graph.ngram", "graph.lexicon",
+    "graph.silence", "g2p.model", "new_words", "data.max_audio_s", "out", "device", "threads",
+)  # fmt: skip
+_STATIC_FEATURES = tuple(f"features.{name}" for name in (  # without derivatives and normalisation
+    "kind", "sample_rate_hz", "window_ms", "shift_ms", "num_bins", "num_ceps", "low_hz", "high_hz", "dither", "floor",
+))  # fmt: skip
+_CLEANING = tuple(f"text.{name}" for name in (
+    "numbers", "latin", "repairs", "slots", "max_foreign", "max_repeats",
+))  # fmt: skip
+
 VERBS: dict[str, Verb] = {
-    "data import": Verb(data_import, ("data",)),
-    "data check": Verb(data_check, ("data", "tokens", "features", "model")),
-    "features": Verb(features, ("features", "data")),
-    "train": Verb(train, ("optim", "model", "features", "augment", "criterion", "tokens", "data"), starts_run=True),
-    "text clean": Verb(text_clean, ("text",)),
-    "lexicon": Verb(lexicon, ("g2p", "data")),
-    "g2p train": Verb(g2p_train, ("g2p",)),
-    "g2p apply": Verb(g2p_apply, ("g2p",)),
-    "lm train": Verb(lm_train, ("lm",)),
-    "lm ppl": Verb(lm_ppl, ("lm", "data")),
-    "lm prune": Verb(lm_prune, ("lm",)),
-    "lm mix": Verb(lm_mix, ("lm", "data")),
-    "lm adapt": Verb(lm_adapt, ("lm", "data")),
-    "lm filter": Verb(lm_filter, ("lm",)),
-    "lm convert": Verb(lm_convert, ("lm",)),
-    "lm vocabulary": Verb(lm_vocabulary, ("lm", "data")),
-    "graph": Verb(graph, ("graph", "lm", "tokens")),
-    "decode": Verb(decode, ("decoder", "graph", "data"), earlier=run_folder.tuned),
-    "tune": Verb(tune, ("decoder", "graph", "data")),
-    "calibrate": Verb(calibrate, ("decoder", "graph", "data"), earlier=run_folder.tuned_scales),
-    "score": Verb(score, ("score", "data")),
-    "bundle": Verb(bundle, ("decoder", "graph"), earlier=run_folder.tuned),
-    "transcribe": Verb(transcribe, ("decoder", "graph", "data"), earlier=run_folder.bundled, takes_bundle=True),
-    "doctor": Verb(doctor, ("data",)),
-}
+    "data import": Verb(data_import, ("data.kind", "input", "output")),
+    "data check": Verb(data_check, (
+        "data.train", "data.dev", "data.test", "data.dir", "data.workers", "tokens", "features.shift_ms",
+        "features.sample_rate_hz", "features.num_bins", "model.subsampling", "out", "input", "output",
+    )),
+    "features": Verb(features, (*_STATIC_FEATURES, "data.max_audio_s", "input", "output")),
+    "train": Verb(train, (
+        "optim", "model", "features", "augment", "criterion", "tokens", "data.train", "data.dev", "data.max_audio_s",
+        "data.cache", "data.workers", "out", "seed", "threads", "device",
+    ), starts_run=True),
+    "text clean": Verb(text_clean, ("text", "input", "output")),
+    "lexicon": Verb(lexicon, ("g2p.model", "g2p.nbest", "g2p.min_probability", "data.train", "input", "output")),
+    "g2p train": Verb(g2p_train, ("g2p.order", "g2p.max_letters", "g2p.max_units", "input", "output")),
+    "g2p apply": Verb(g2p_apply, ("g2p.model", "g2p.nbest", "g2p.min_probability", "input", "output")),
+    "lm train": Verb(lm_train, (
+        "lm.text", "lm.order", "lm.arpa", "lm.vocabulary", "lm.min_count", "lm.vocabulary_size", "lm.coverage",
+        "lm.prune", "lm.memory_mb", "data.train", "data.dev", "input",
+    )),
+    "lm ppl": Verb(lm_ppl, (
+        "lm.arpa", "lm.unknown", "split", "data.train", "data.dev", "data.test", "input", "output",
+    )),
+    "lm prune": Verb(lm_prune, ("lm.arpa", "lm.size", "lm.threshold", "lm.marginals", "output")),
+    "lm mix": Verb(lm_mix, ("lm.weights", "data.dev", "input", "output")),
+    "lm adapt": Verb(lm_adapt, (
+        "lm.base", "lm.text", "lm.size", "lm.min_count", "lm.lang", "data.dev", *_CLEANING, "output",
+    )),
+    "lm filter": Verb(lm_filter, ("lm.arpa", "lm.vocabulary", "output")),
+    "lm convert": Verb(lm_convert, ("input",)),
+    "lm vocabulary": Verb(lm_vocabulary, ("lm.text", "lm.size", "lm.min_count", "data.train", "output")),
+    "graph": Verb(graph, (
+        "graph.kind", "graph.dir", "graph.lexicon", "graph.silence", "graph.topology", "graph.draw_states",
+        "graph.forecast", "graph.memory_mb", "graph.cache", "lm.arpa", "tokens", "out",
+    )),
+    "decode": Verb(decode, (
+        *_RECOGNISER, "data.train", "data.dev", "data.test", "split", "phrases", "boost", "input", "output",
+    ), earlier=earlier.tuned),
+    "tune": Verb(tune, (*_RECOGNISER, "data.dev", "input")),
+    "calibrate": Verb(calibrate, (*_RECOGNISER, "data.dev", "input"), earlier=earlier.tuned_scales),
+    "score": Verb(score, ("score", "data.train", "data.dev", "data.test", "split", "out", "seed")),
+    "bundle": Verb(bundle, (
+        "decoder", "graph.kind", "graph.dir", "bundle", "score.dir", "data.train", "out", "device",
+    ), earlier=earlier.tuned),
+    "transcribe": Verb(transcribe, (
+        "decoder", "graph.kind", "graph.words", "graph.grammar", "g2p.model", "data.max_audio_s", "bundle", "phrases",
+        "boost", "new_words", "device", "threads", "input", "output", "format",
+    ), earlier=earlier.bundled, takes_bundle=True),
+    "doctor": Verb(doctor, ("data.root",)),
+}  # fmt: skip

@@ -64,6 +64,14 @@ class _Frozen:
             f"cannot assign to '{name}' of a {type(self).__name__} in use; change a copy from dataclasses.replace"
         )
 
+    def __eq__(self, other: object) -> bool:
+        plain = type(self).__bases__[1]
+        return isinstance(other, plain) and all(
+            getattr(self, f.name) == _frozen_value(getattr(other, f.name)) for f in fields(plain)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __delattr__(self, name: str) -> NoReturn:
         raise FrozenInstanceError(f"cannot delete '{name}' of a {type(self).__name__} in use")
 

@@ -24,7 +24,7 @@ from asr.features import audio
 from asr.hypothesis import Hypothesis
 from asr.manifest import Utterance
 from asr.models.acoustic import AcousticModel
-from asr.recognizer import bundle
+from asr.recognizer import bundle, run_folder
 from asr.recognizer.frozen import frozen
 from asr.recognizer.hypotheses import decode_log_probs
 from asr.recognizer.inputs import Input, Source, check_length, check_rate, features_of, samples_of
@@ -46,7 +46,7 @@ T = TypeVar("T")
 def load(
     path: str | Path, device: str = "cpu", max_audio_s: float = math.inf, g2p: str = "default", **decoder: Any
 ) -> "Recognizer":
-    """Open a bundle (`*.asr`).
+    """Open a bundle (`*.asr`), or a run folder as the bundle that `asr bundle` would make of it.
 
     Options of the decoder (`beam`, `max_active`, `kind="greedy"`, ...: see `asr.config.DecoderConfig`) replace the
     bundle's. Recordings longer than `max_audio_s` are refused; without a limit, long recordings are cut at pauses
@@ -54,7 +54,7 @@ def load(
     written by `asr g2p train`.
     Raises InputError when the bundle is damaged or an option is unknown.
     """
-    opened = bundle.read(path)
+    opened = run_folder.read(path) if Path(path).is_dir() else bundle.read(path)
     cfg = opened.cfg
     cfg.decoder = _with_options(cfg.decoder, decoder)
     cfg.data.max_audio_s, cfg.g2p.model = max_audio_s, g2p

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from rapidfuzz.distance import Levenshtein
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -30,10 +29,7 @@ from asr.models.acoustic import AcousticModel
 from asr.tokens import Tokens
 from asr.training import checkpoint
 from asr.training.curves import plot_curves
-
-# What a resumed training may change: nothing here has a say in the parameters.
-RESUMABLE = ("threads", "device", "input", "output", "bundle", "split", "lm", "graph", "decoder", "score")
-RESUMABLE_DATA = ("root", "test", "cache", "workers")
+from asr.training.settings import check_resumable, settings
 
 
 class Trainer:
@@ -42,31 +38,19 @@ class Trainer:
         self.folder = Path(cfg.out) / "train"
         self.folder.mkdir(parents=True, exist_ok=True)
         check_options(cfg)
-        plain = self.check_config()
+        check_resumable(self.folder / "config.json", cfg)
         torch.manual_seed(cfg.seed)
         if cfg.threads:
             torch.set_num_threads(cfg.threads)
         self.tokens, self.train_set, self.dev_set = prepare_sets(cfg, self.folder)
         with atomic_write(self.folder / "config.json") as file:
-            json.dump(plain, file, indent=1)
+            json.dump(settings(cfg), file, indent=1)
         if cfg.features.kind == "stored" and (front_end := recorded.read(record_path(cfg.data.train))):
             recorded.record(front_end, self.folder / "frontend.json")
         self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens)).to(cfg.device)
         self.optimizer = make_optimizer(self.model, cfg)
         self.epoch_starts = self.count_batches()
         self.state: dict[str, Any] = {"step": 0, "epoch": 0, "records": []}
-
-    def check_config(self) -> dict[str, Any]:
-        """The configuration as plain data. Raises InputError in a folder where another one was trained."""
-        path = self.folder / "config.json"
-        plain: dict[str, Any] = OmegaConf.to_container(OmegaConf.structured(self.cfg), resolve=True)  # type: ignore[assignment]
-        plain = json.loads(json.dumps({k: v for k, v in plain.items() if k not in RESUMABLE}))
-        plain["data"] = {k: v for k, v in plain["data"].items() if k not in RESUMABLE_DATA}
-        if path.exists() and (changed := first_difference(json.loads(path.read_text()), plain)):
-            raise InputError(
-                f"{self.folder} holds a training with {changed}; choose another folder with out=, or delete this one"
-            )
-        return plain
 
     def count_batches(self) -> list[int]:
         """The number of the first batch of each epoch, and last the number of all batches."""
@@ -259,15 +243,6 @@ def check_options(cfg: Config) -> None:
         raise InputError(f"augment.speeds={cfg.augment.speeds} must all be above 0; 1.0 is the recording's own speed")
     if not 0 <= cfg.augment.bin_warp < 1:
         raise InputError(f"augment.bin_warp={cfg.augment.bin_warp} must be from 0 to below 1")
-
-
-def first_difference(old: Any, new: Any, name: str = "") -> str | None:
-    """The first field in which two configurations differ, as `field=old value`; None where they agree."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(k for k in new if k not in old)]
-        found = (first_difference(old.get(k), new.get(k), f"{name}.{k}".lstrip(".")) for k in keys)
-        return next((f for f in found if f), None)
-    return None if old == new else f"{name}={old}"
 
 
 def train(cfg: Config) -> Path:

@@ -1,0 +1,134 @@
+"""The yaml files that a command line chooses: which options they set, and what is wrong with them.
+
+They are checked one by one before Hydra composes them, so that an error names its file.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from asr.cli.options import all_options
+from asr.config import Config
+from asr.errors import InputError, nearest
+
+_PACKAGE = re.compile(r"#\s*@package\s+(\S+)")
+Groups = Mapping[str, Mapping[str, Path]]  # group -> {choice: its file}
+
+
+def expected(word: str, choices: Iterator[str] | Mapping[str, Any] | tuple[str, ...]) -> str:
+    """The allowed values, and which of them is closest to `word`."""
+    names = list(choices)
+    return f"expected one of {', '.join(names)}{nearest(word, names)}"
+
+
+def settings(group: str, path: Path) -> dict[str, Any]:
+    """The options that a file sets, by full name; none for a file that cannot be read."""
+    try:
+        return dict(_leaves(_placed(group, path)[0]))
+    except InputError:
+        return {}
+
+
+def check(group: str, choice: str, groups: Groups) -> None:
+    """Raises InputError naming the file for anything in it that is not a known option, value or choice."""
+    if choice not in groups[group]:
+        raise InputError(f"{group}={choice}: {expected(choice, groups[group])}")
+    path = groups[group][choice]
+    placed, defaults = _placed(group, path)
+    for entry in defaults:
+        _check_default(entry, group, path, groups)
+    if unknown := next((name for name, _ in _leaves(placed) if name not in all_options()), None):
+        if unknown in groups:
+            raise InputError(
+                f"{path}: '{unknown}' is a group; choose it under defaults, as '- override /{unknown}: NAME'"
+            )
+        raise InputError(f"{path}: there is no option '{unknown}'{nearest(unknown, all_options())}")
+    _check_values(placed, path)
+
+
+def _placed(group: str, path: Path) -> tuple[dict[str, Any], list[Any]]:
+    """(the file's values below the root, its defaults list)."""
+    package, data = _read(path, group)
+    if group == "experiment" and package != "_global_":
+        raise InputError(f"{path}: the first line of an experiment file must be '# @package _global_'")
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected lines of 'option: value'")
+    defaults = data.pop("defaults", None) or []
+    parts = [] if package == "_global_" else (group if package == "_group_" else package).split(".")
+    for part in reversed(parts):
+        data = {part: data}
+    return data, defaults if isinstance(defaults, list) else [defaults]
+
+
+def _read(path: Path, group: str) -> tuple[str, Any]:
+    """(the package in the file's header, its contents)."""
+    from omegaconf import OmegaConf
+    from yaml import MarkedYAMLError
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+    except MarkedYAMLError as e:
+        line = e.problem_mark.line + 1 if e.problem_mark else 1
+        raise InputError(f"{path}, line {line}: {e.problem}; correct the yaml") from None
+    header = (line for line in text.splitlines() if line.startswith("#"))
+    package = next((match[1] for line in header if (match := _PACKAGE.match(line))), group)
+    return package, data
+
+
+def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    groups = {option.group for option in all_options().values()}
+    for key, value in data.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and name in groups:
+            yield from _leaves(value, f"{name}.")
+        elif not name.startswith("hydra"):
+            yield name, value
+
+
+def _check_default(entry: Any, group: str, path: Path, groups: Groups) -> None:
+    """An entry of a defaults list: `_self_`, a file of the same group, or {`override /group`: choice}."""
+    pairs = entry.items() if isinstance(entry, dict) else [(f"/{group}", entry)]
+    for key, choice in pairs:
+        name = str(key).rpartition(" ")[2].partition("@")[0]
+        if choice is None or choice == "_self_" or isinstance(choice, list) or name.startswith("/hydra/"):
+            continue
+        if name.lstrip("/") not in groups:
+            raise InputError(f"{path}: there is no group '{name.lstrip('/')}'{nearest(name.lstrip('/'), groups)}")
+        if not name.startswith("/"):
+            raise InputError(f"{path}: the group '{name}' needs a slash before it: 'override /{name}: {choice}'")
+        if choice not in groups[name[1:]]:
+            raise InputError(f"{path}: {name[1:]}={choice}: {expected(str(choice), groups[name[1:]])}")
+
+
+def _check_values(placed: dict[str, Any], path: Path) -> None:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        OmegaConf.merge(OmegaConf.structured(Config), {k: v for k, v in placed.items() if k != "hydra"})
+    except OmegaConfBaseException as e:
+        raise InputError(f"{path}: {complaint(e)}") from None
+    for name, value in _leaves(placed):
+        choices = all_options()[name].choices
+        if choices and value not in choices and "${" not in str(value):
+            raise InputError(f"{path}: {name}={value}: {expected(str(value), choices)}")
+
+
+def complaint(error: Any) -> str:
+    """An OmegaConf exception as a clause that names the option, the type expected and the value given."""
+    from omegaconf.errors import ValidationError
+
+    name = str(error.full_key or "").partition("[")[0]
+    if not name:
+        return str(error).splitlines()[0]
+    if name not in all_options():
+        return f"there is no option '{name}'{nearest(name, all_options())}"
+    if isinstance(error, ValidationError):
+        value = error.value
+        given = "null" if value is None else f"'{value}'" if isinstance(value, (str, int, float)) else f"{value}"
+        return f"{name} expects {all_options()[name].type_name}, not {given}"
+    return f"{name}: {str(error).splitlines()[0]}"

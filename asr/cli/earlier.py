@@ -1,0 +1,39 @@
+"""What earlier verbs found, as overrides that stand before those of the command line, which has the last word."""
+
+import json
+import sys
+import zipfile
+
+from asr.config import Config
+
+
+def tuned(cfg: Config) -> list[str]:
+    """The decoder options that `asr tune` and `asr calibrate` found."""
+    from asr.recognizer.run_folder import calibration
+
+    return [*tuned_scales(cfg), *_overrides(calibration(cfg))]
+
+
+def tuned_scales(cfg: Config) -> list[str]:
+    """The decoder options that `asr tune` found; a line on stderr says so."""
+    from asr.recognizer import run_folder
+
+    overrides = _overrides(run_folder.tuned_scales(cfg))
+    if overrides:
+        print(f"tuned on dev ({run_folder.tuning_path(cfg)}): {' '.join(overrides)}", file=sys.stderr)
+    return overrides
+
+
+def bundled(cfg: Config) -> list[str]:
+    """The decoder options in a bundle. An unreadable bundle gives none; opening it reports the error."""
+    limit = "data.max_audio_s=inf"  # the option is for training; long recordings are cut at pauses
+    try:
+        with zipfile.ZipFile(cfg.bundle) as archive:
+            decoder = json.loads(archive.read("config.json"))["decoder"]
+        return [limit, *(f"decoder.{name}={'null' if value is None else value}" for name, value in decoder.items())]
+    except (OSError, zipfile.BadZipFile, ValueError, KeyError, AttributeError, TypeError):
+        return [limit]
+
+
+def _overrides(found: dict[str, float]) -> list[str]:
+    return [f"decoder.{name}={value}" for name, value in found.items()]

@@ -1,0 +1,243 @@
+"""The main verbs as functions of a `Config`, without the command line: from manifests to a recogniser in one file.
+
+    cfg = asr.Config(out="exp/my")  # manifests in exp/my/data
+    asr.train(cfg)
+    asr.train_lm(cfg)
+    asr.build_graph(cfg)
+    asr.tune(cfg)
+    asr.calibrate(asr.tuned(cfg))
+    cfg = asr.tuned(cfg)  # the decoder options that tune and calibrate found
+    asr.decode(cfg)
+    print(asr.score(cfg).word.rate)
+    asr.bundle(cfg)
+
+Each function takes its options from `cfg` as they are, and reads and writes the run folder `cfg.out` as the verb of the
+command line does. All raise InputError for an option whose value is not allowed, and for missing or damaged files.
+Rooms are imported when they are needed.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asr.config import Config, check_choices
+from asr.errors import InputError
+
+if TYPE_CHECKING:
+    from asr.evaluation.calibrate import Calibrated
+    from asr.evaluation.score import Score
+    from asr.evaluation.tune import Tuning
+    from asr.graph import Build
+    from asr.hypothesis import Hypothesis
+    from asr.lm.training import Report
+    from asr.recognizer.recognizer import Recognizer
+    from asr.text.lexicon import Lexicon
+    from asr.tokens import Tokens
+
+
+def train(cfg: Config) -> Path:
+    """Train the acoustic model, or resume a training that was stopped; returns the path of the final model."""
+    from asr.training.trainer import train
+
+    check_choices(cfg)
+    return train(cfg)
+
+
+def train_lm(cfg: Config) -> "Report":
+    """Estimate an n-gram language model from `cfg.lm.text`, or else from the training manifest; writes `cfg.lm.arpa`.
+
+    The report has the perplexity of the dev manifest where there is one.
+    """
+    from asr.lm import train_file
+
+    check_choices(cfg)
+    dev = [cfg.data.dev] if Path(cfg.data.dev).exists() else []
+    return train_file(dataclasses.replace(cfg.lm, text=cfg.lm.text or [cfg.data.train]), dev)
+
+
+def build_graph(cfg: Config) -> dict[str, Any]:
+    """Make the search graph of tokens, lexicon and language model in `cfg.graph.dir`; returns its `stats.json`."""
+    from asr.graph import dynamic
+    from asr.lm import arpa
+
+    check_choices(cfg)
+    if cfg.graph.kind == "dynamic":
+        cfg, tokens, lexicon = _ingredients(cfg)
+        lexicon = lexicon or _spell(cfg, arpa.read(cfg.lm.arpa).words)
+        return dynamic.compile_dynamic(tokens, lexicon, cfg.lm.arpa, cfg.graph.dir, cfg.graph.silence)
+    return dataclasses.asdict(_build(cfg).write(cfg.graph.dir))
+
+
+def forecast_graph(cfg: Config) -> str:
+    """The size of the static graph that `build_graph` would make, and what building it takes."""
+    check_choices(cfg)
+    if cfg.graph.kind == "dynamic":
+        raise InputError("graph.forecast is for static graphs; nothing is compiled for a dynamic one")
+    return str(_build(cfg).forecast())
+
+
+def _build(cfg: Config) -> "Build":
+    from asr.graph import Build, GraphOptions
+    from asr.graph.grammar_sources import ArpaSource
+
+    cfg, tokens, lexicon = _ingredients(cfg)
+    options = GraphOptions(cfg.graph.silence, cfg.graph.draw_states, cfg.graph.topology, cfg.graph.cache,
+                           cfg.graph.memory_mb)  # fmt: skip
+    return Build(ArpaSource(cfg.lm.arpa), lexicon or (lambda words: _spell(cfg, words)), tokens, options)
+
+
+def _ingredients(cfg: Config) -> "tuple[Config, Tokens, Lexicon | None]":
+    from asr.recognizer import run_folder
+    from asr.text.lexicon import Lexicon
+
+    if cfg.graph.kind not in ("static", "dynamic"):
+        raise InputError(f"graph.kind={cfg.graph.kind} needs no graph; build one for graph.kind=static or dynamic")
+    if not cfg.tokens.table:
+        cfg = run_folder.as_trained(cfg)
+    tokens = run_folder.tokens(cfg)
+    if tokens is None:
+        raise InputError(f"{cfg.out}/train holds no tokens.txt; run `asr train` first, or name a tokens.table")
+    return cfg, tokens, Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon else None
+
+
+def _spell(cfg: Config, words: Sequence[str]) -> "Lexicon":
+    from asr.text.lexicon import Lexicon
+    from asr.words import is_slot
+
+    return Lexicon.from_spelling([word for word in words if not is_slot(word)], cfg.tokens.unit)
+
+
+def open_recognizer(cfg: Config) -> "Recognizer":
+    """The trained model of the run folder with the search that `cfg` asks for, with its list, grammar or new words.
+
+    `asr.load(folder)` opens a run folder with the options found for it instead.
+    """
+    from asr.recognizer import run_folder
+    from asr.recognizer.recognizer import Recognizer
+    from asr.search.space import SearchSpace
+    from asr.text.lexicon import Lexicon
+    from asr.training.trainer import load_model
+
+    check_choices(cfg)
+    limit_threads(cfg)
+    cfg = run_folder.as_trained(cfg)
+    model, tokens = load_model(cfg)
+    needs_graph = cfg.decoder.kind == "graph" and cfg.graph.kind in ("static", "dynamic")
+    space = SearchSpace.read(cfg.graph.dir, tokens, cfg.graph.ngram) if needs_graph else None
+    lexicon = Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon and not needs_graph else None
+    return requested(Recognizer(model, cfg, tokens, space, cfg.device, lexicon), cfg)
+
+
+def requested(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
+    """The recogniser for the word list or the grammar that `cfg` names, or with its new words."""
+    from asr.graph.lists import read_list
+    from asr.search.new_words import read_new_words
+
+    kind = cfg.graph.kind
+    if kind in ("word", "grammar"):
+        path = cfg.graph.words if kind == "word" else cfg.graph.grammar
+        if path is None:
+            raise InputError(f"graph={kind} needs a file: graph.{'words' if kind == 'word' else 'grammar'}=FILE")
+        if cfg.new_words:
+            raise InputError(f"new_words={cfg.new_words} needs a dynamic graph; put the words into {path}")
+        return recognizer.with_list(read_list(path)) if kind == "word" else recognizer.with_grammar(path)
+    return recognizer.with_new_words(read_new_words(cfg.new_words)) if cfg.new_words else recognizer
+
+
+def phrases_of(cfg: Config) -> dict[str, float] | None:
+    """The phrases to boost, from the file `cfg.phrases`, with their boosts in nats."""
+    from asr.search.phrases import read_phrases
+
+    return read_phrases(cfg.phrases, cfg.boost) if cfg.phrases else None
+
+
+def limit_threads(cfg: Config) -> None:
+    """Torch's own threads; the search limits its threads where it starts them."""
+    import torch
+
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+
+
+def tuned(cfg: Config) -> Config:
+    """`cfg` with the decoder options that `tune` and `calibrate` found in its run folder, where they have been run."""
+    from asr.recognizer import run_folder
+
+    return run_folder.tuned(cfg)
+
+
+def decode(cfg: Config, path: str | Path | None = None, output: str | Path | None = None) -> "list[Hypothesis]":
+    """Recognise the manifest `path` (default: that of `cfg.split`) and write the hypotheses to `output`.
+
+    The default of `output` is `out/decode/NAME/hyp.jsonl`, where NAME is the split or the manifest's name.
+    """
+    from asr import manifest
+    from asr.recognizer.manifests import decode_manifest
+
+    check_choices(cfg)
+    utterances = manifest.read(path or getattr(cfg.data, cfg.split))
+    output = output or Path(cfg.out) / "decode" / (Path(path).stem if path else cfg.split) / "hyp.jsonl"
+    recognizer = open_recognizer(cfg)
+    return decode_manifest(recognizer, utterances, output, cfg.threads, recognizer.compile_phrases(phrases_of(cfg)))
+
+
+def tune(cfg: Config, path: str | Path | None = None) -> "Tuning":
+    """Find the decoder's scale and penalties on the manifest `path` (default: dev); writes `out/tune.json`.
+
+    An earlier calibration is deleted, since it was made with other scales.
+    """
+    from asr import manifest
+    from asr.evaluation.tune import tune
+    from asr.recognizer import run_folder
+
+    check_choices(cfg)
+    utterances = manifest.read(path or cfg.data.dev)
+    tuning = tune(open_recognizer(cfg), utterances, threads=cfg.threads)
+    tuning.write(run_folder.tuning_path(cfg))
+    run_folder.calibration_path(cfg).unlink(missing_ok=True)
+    return tuning
+
+
+def calibrate(cfg: Config, path: str | Path | None = None) -> "Calibrated":
+    """Fit the words' confidences to the manifest `path` (default: dev); writes `out/calibration.json` and a plot."""
+    from asr import manifest
+    from asr.evaluation.calibrate import calibrate
+    from asr.recognizer import run_folder
+
+    check_choices(cfg)
+    utterances = manifest.read(path or cfg.data.dev)
+    result = calibrate(open_recognizer(cfg), utterances)
+    result.write(run_folder.calibration_path(cfg))
+    return result
+
+
+def score(cfg: Config) -> "Score":
+    """Error rates of `cfg.score.hyp` against `cfg.score.ref`, by default of what `decode` wrote; writes a report."""
+    from asr.evaluation import report
+    from asr.evaluation.score import read_texts, score
+
+    check_choices(cfg)
+    reference = cfg.score.ref or getattr(cfg.data, cfg.split)
+    refs, speakers = read_texts(reference)
+    hyps, _ = read_texts(cfg.score.hyp or Path(cfg.out) / "decode" / cfg.split / "hyp.jsonl")
+    result = score(refs, hyps, speakers, cfg.score.resamples, cfg.seed)
+    report.write(result, cfg.score.dir, reference)
+    return result
+
+
+def bundle(cfg: Config) -> Path:
+    """Pack the trained model, the graph and the decoder options of `cfg` into one file, `cfg.bundle`."""
+    from asr.recognizer import bundle, run_folder
+    from asr.training.trainer import load_model
+
+    check_choices(cfg)
+    if cfg.graph.kind not in ("static", "dynamic", "none"):
+        raise InputError(
+            f"graph={cfg.graph.kind} comes with each request; bundle without it, and name it to transcribe"
+        )
+    cfg = run_folder.for_sound(cfg)
+    model, tokens = load_model(cfg)
+    graph_dir = cfg.graph.dir if cfg.decoder.kind == "graph" and cfg.graph.kind != "none" else None
+    bundle.write(cfg.bundle, model, cfg, tokens, graph_dir, run_folder.card(cfg))
+    return Path(cfg.bundle)

@@ -1,0 +1,136 @@
+"""What verbs leave in a run folder for later ones: the trained configuration, tuned scales, calibration, the graph."""
+
+import copy
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asr.config import Config, FeaturesConfig, ModelConfig
+from asr.errors import InputError
+from asr.tokens import Tokens
+
+if TYPE_CHECKING:
+    from asr.recognizer.bundle import Bundle
+
+TUNED = ("acoustic_scale", "word_penalty", "blank_penalty")
+
+
+def tuning_path(cfg: Config) -> Path:
+    return Path(cfg.out) / "tune.json"
+
+
+def calibration_path(cfg: Config) -> Path:
+    return Path(cfg.out) / "calibration.json"
+
+
+def tuned_scales(cfg: Config) -> dict[str, float]:
+    """Decoder options that `asr tune` found; empty where it has not been run."""
+    path = tuning_path(cfg)
+    if not path.exists():
+        return {}
+    try:
+        best = _read_json(path)["points"][0]
+        return {name: float(best[name]) for name in TUNED}
+    except (KeyError, IndexError, TypeError, ValueError) as e:
+        raise InputError(f"{path} is not what `asr tune` writes ({e!r}); delete it, or run `asr tune` again") from e
+
+
+def calibration(cfg: Config) -> dict[str, float]:
+    """Decoder options that `asr calibrate` found; empty where it has not been run."""
+    path = calibration_path(cfg)
+    if not path.exists():
+        return {}
+    try:
+        found = _read_json(path)
+        return {f"confidence_{name}": float(found[name]) for name in ("scale", "offset")}
+    except (KeyError, TypeError, ValueError) as e:
+        raise InputError(
+            f"{path} is not what `asr calibrate` writes ({e!r}); delete it, or run `asr calibrate` again"
+        ) from e
+
+
+def tuned(cfg: Config) -> Config:
+    """`cfg` with the decoder options that `asr tune` and `asr calibrate` found in its run folder."""
+    cfg = copy.copy(cfg)
+    cfg.decoder = copy.copy(cfg.decoder)
+    vars(cfg.decoder).update(tuned_scales(cfg) | calibration(cfg))
+    return cfg
+
+
+def as_trained(cfg: Config) -> Config:
+    """`cfg` with the features, model and units of the net trained in its run folder, whatever `cfg` says of them.
+
+    The training's lexicon is taken where `cfg` names none. Raises InputError where nothing was trained.
+    """
+    folder = Path(cfg.out)
+    path = folder / "train" / "config.json"
+    if not path.exists():
+        raise InputError(f"{path.parent} holds no trained model; run `asr train out={cfg.out}` first")
+    trained = _read_json(path)
+    try:
+        features, model = FeaturesConfig(**trained["features"]), ModelConfig(**trained["model"])
+        unit, lexicon = trained["tokens"]["unit"], trained["tokens"].get("lexicon")
+    except (KeyError, TypeError) as e:
+        raise InputError(f"{path} is not of this version ({e!r}); train again in another folder with out=") from e
+    own_lexicon = cfg.tokens.lexicon or (str(folder / lexicon) if lexicon else None)
+    cfg = copy.copy(cfg)
+    cfg.features, cfg.model = features, model
+    cfg.tokens, cfg.graph = copy.copy(cfg.tokens), copy.copy(cfg.graph)
+    cfg.tokens.unit, cfg.tokens.lexicon = unit, own_lexicon
+    cfg.graph.lexicon = cfg.graph.lexicon or own_lexicon
+    return cfg
+
+
+def for_sound(cfg: Config) -> Config:
+    """`as_trained(cfg)` for recordings: a net of stored features gets the front end that made them, if recorded."""
+    from asr.features import recorded
+
+    cfg = as_trained(cfg)
+    if cfg.features.kind == "stored" and (front_end := recorded.read(Path(cfg.out) / "train" / "frontend.json")):
+        cfg.features = recorded.behind(front_end, cfg.features)
+    return cfg
+
+
+def tokens(cfg: Config) -> Tokens | None:
+    """The configured token table, else that of the trained net, else None."""
+    path = Path(cfg.tokens.table or Path(cfg.out) / "train" / "tokens.txt")
+    return Tokens.read(path) if cfg.tokens.table or path.exists() else None
+
+
+def read(folder: str | Path) -> "Bundle":
+    """A run folder as the bundle that `asr bundle` would make of it; the graph is the one in `folder/graph`.
+
+    Raises InputError where the folder holds no trained net or no graph.
+    """
+    from asr.recognizer.bundle import Bundle
+    from asr.search.space import SearchSpace
+    from asr.training.trainer import load_model
+
+    cfg = for_sound(tuned(Config(out=str(folder))))
+    model, tokens = load_model(cfg)
+    space = SearchSpace.read(cfg.graph.dir, tokens)
+    cfg.graph.silence = space.silence
+    return Bundle(model, cfg, tokens, space, card(cfg))
+
+
+def card(cfg: Config) -> str:
+    """What the bundle is, for people: the net, its units, its options, and its error rate where it was scored."""
+    lines = [f"# {Path(cfg.out).name}", "", "A speech recogniser: CTC acoustic model", ""]
+    facts = {
+        "model": f"{cfg.model.kind}, {cfg.model.layers} x {cfg.model.hidden}",
+        "features": f"{cfg.features.kind}, {cfg.features.sample_rate_hz} Hz",
+        "unit": cfg.tokens.unit,
+        "decoder": f"{cfg.decoder.kind}, beam {cfg.decoder.beam:g}, acoustic scale {cfg.decoder.acoustic_scale:g}",
+        "trained on": cfg.data.train,
+    }
+    report = Path(cfg.score.dir) / "score.json"
+    if report.exists() and (scored := _read_json(report))["wer"] is not None:
+        facts["word error rate"] = f"{scored['wer']:.2%} on {scored.get('reference') or 'an unknown reference'}"
+    return "\n".join([*lines, *(f"- {name}: {value}" for name, value in facts.items())]) + "\n"
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise InputError(f"cannot read {path}: {e}; the verb that wrote it can write it again") from e

@@ -1,0 +1,103 @@
+"""What each verb reads: its help lists it, other options are refused, and every choice is checked."""
+
+import re
+from pathlib import Path
+
+import pytest
+from test_cli import error_of
+
+from asr.cli import help, reads
+from asr.cli import main as cli
+from asr.cli.options import Option, all_options
+from asr.cli.overrides import compose, compose_node, for_verb, references, refuse_unread, to_overrides
+from asr.cli.reads import declared, own_options
+from asr.cli.verbs import VERBS
+from asr.config import Config, check_choices
+from asr.errors import InputError
+
+
+def listed(verb: str) -> list[str]:
+    """The keys at the start of a line in the options part of a verb's help."""
+    options = help.verb_help([verb], None).partition("options: key=value")[2]
+    return re.findall(r"^  ([\w.]+)=", options, re.MULTILINE)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_lists_what_the_verb_reads_and_nothing_else(verb: str) -> None:
+    names = [
+        n if n in all_options() else next(o for o in own_options(verb) if o.endswith(f".{n}")) for n in listed(verb)
+    ]
+    assert sorted(names) == sorted(declared(verb))
+    node = compose_node([])
+    reads.check(
+        verb, to_overrides([f"{key}=null" for key in listed(verb)], own_options(verb), None), references(node), {}
+    )
+
+
+@pytest.mark.parametrize(
+    "argv,parts",
+    [
+        ("train order=4", ["'order'", "'lm.order' of `asr lm train`", "'g2p.order'"]),
+        ("train lm.order=4", ["`asr train` does not read lm.order", "`asr lm train`"]),
+        ("decode optim.lr=1", ["`asr decode` does not read optim.lr", "an option of `asr train`"]),
+        ("decode features.kind=mfcc", ["`asr decode` does not read features.kind", "`asr train`"]),
+        ("lm train threshold=1e-7", ["'lm.threshold' of `asr lm prune`"]),
+        ("train x.wav", ["`asr train` takes no files", "x.wav"]),
+        ("doctor device=cuda", ["`asr doctor` does not read device"]),
+        ("decode -m beam=1,2 optim.lr=1", ["`asr decode` does not read optim.lr"]),
+        ("decode graph.kind=statik", ["graph.kind=statik", "did you mean 'static'"]),
+    ],
+)
+def test_options_that_a_verb_does_not_read_are_refused(seen: list, capsys: pytest.CaptureFixture, argv: str,
+                                                       parts: list[str]) -> None:  # fmt: skip
+    error = error_of(capsys, *argv.split())
+    assert all(part in error for part in parts), error
+    assert not seen
+
+
+def test_options_that_others_refer_to_are_read(seen: list[Config], capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["decode", "data.dir=d", "tokens.lexicon=l.txt"]) == 0
+    assert (seen[0].data.test, seen[0].graph.lexicon) == ("d/test.jsonl", "l.txt")
+    error = error_of(capsys, "graph", "data.dir=d")
+    assert "does not read data.dir" in error
+    assert cli.main(["graph", "data.dir=d", "lexicon=${data.dir}/l.txt"]) == 0
+    assert seen[1].graph.lexicon == "d/l.txt"
+
+
+def test_group_choices_warn_of_what_is_not_read(seen: list[Config], capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["lm", "train", "lm=small", "experiment=tiny"]) == 0
+    assert capsys.readouterr().err == ("asr: warning: lm=small sets lm.threshold, which `asr lm train` does not read\n")
+    assert cli.main(["lm", "prune", "lm=trigram", "arpa=a"]) == 0
+    assert "lm=trigram sets lm.order, which" in capsys.readouterr().err
+    assert cli.main(["train", "model=cnn", "optim=quick"]) == 0
+    assert capsys.readouterr().err == ""
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("option", [o for o in all_options().values() if o.choices], ids=lambda o: o.name)
+def test_every_choice_is_checked_for_every_verb(option: Option) -> None:
+    wrong = f"{option.choices[-1]}x"
+    with pytest.raises(
+        InputError, match=f"{option.name}={wrong}: expected one of .*did you mean '{option.choices[-1]}'"
+    ):
+        compose([f"{option.name}={wrong}"])
+    cfg = Config()
+    setattr(getattr(cfg, option.group) if option.group else cfg, option.key, wrong)
+    with pytest.raises(InputError, match=f"{option.name}={wrong}: expected one of"):
+        check_choices(cfg)
+
+
+def test_overrides_of_a_recipe_go_to_the_verbs_that_read_them(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ntokens: {lexicon: '${data.dir}/l.txt'}\n"
+    (tmp_path / "experiment" / "x.yaml").write_text(text)
+    words = ["experiment=x", "out=o", "optim.epochs=3", "lm=small", "model=cnn", "data.dir=d", "decoder.beam=9"]
+    kept = {verb: for_verb(verb, words, str(tmp_path)) for verb in ("train", "lm train", "graph", "decode")}
+    assert kept["train"] == ["experiment=x", "out=o", "optim.epochs=3", "model=cnn", "data.dir=d"]
+    assert kept["lm train"] == ["experiment=x", "out=o", "lm=small", "data.dir=d"]
+    assert kept["graph"] == ["experiment=x", "out=o", "data.dir=d"]  # where the experiment has its lexicon
+    assert kept["decode"] == ["experiment=x", "out=o", "data.dir=d", "decoder.beam=9"]
+    refuse_unread(words, list(kept), config_dir=str(tmp_path))
+    with pytest.raises(InputError, match="no step of this recipe reads text.lang; it is an option of `asr text clean`"):
+        refuse_unread([*words, "text.lang=ko"], list(kept), config_dir=str(tmp_path))
+    refuse_unread([*words, "data.root=r"], list(kept), ("data",), str(tmp_path))
