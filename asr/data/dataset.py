@@ -1,8 +1,9 @@
-"""Utterances ready to train on: inputs (T,) or (F, D) beside their tokens, and batches of them.
+"""Utterances ready to train on: inputs (T,) or (F, D) with their tokens, and batches of them.
 
-What an utterance becomes depends on nothing but (seed, epoch, utterance), so any process may load any of them.
+An item is a pure function of (seed, epoch, utterance), so any process may load any item.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from asr.config import Config
 from asr.data.augment import change_speed, change_tempo, generator
+from asr.data.cache import InputCache
 from asr.errors import InputError
 from asr.features import audio
 from asr.features.files import load_features
@@ -23,6 +24,20 @@ from asr.text.units import to_units
 from asr.tokens import Tokens
 
 
+SPARE = 1.01  # a cache slot's size by the utterance's duration: recordings are a few samples off what manifests say
+
+
+@dataclass
+class Unreadable:
+    """An utterance that could not be loaded, and why."""
+
+    id: str
+    reason: str
+
+
+Item = tuple[Tensor, Tensor, str]  # input (T,) or (F, D), tokens (L,), id
+
+
 @dataclass
 class Batch:
     inputs: Tensor  # (N, T) samples or (N, F, D) stored features
@@ -30,12 +45,13 @@ class Batch:
     targets: Tensor  # (N, L) tokens, padded with 0
     target_lengths: Tensor  # (N,)
     ids: list[str]
+    unreadable: list[Unreadable]  # left out
 
 
 class Utterances(Dataset):
-    """A manifest's utterances; item i is (inputs, tokens, id), or None when it cannot be read, which is told once.
+    """The utterances of a manifest; item i is (input, tokens, id), or `Unreadable`.
 
-    `speeds` are drawn from for each utterance anew in each `epoch`; leave them empty to hear the recording as it is.
+    One of `speeds` is drawn for each utterance in each `epoch`; without speeds the input stays as it is.
     """
 
     def __init__(
@@ -53,8 +69,15 @@ class Utterances(Dataset):
             torch.tensor(tokens.encode(to_units(u.text, cfg.tokens.unit, lexicon)), dtype=torch.int64)
             for u in self.utterances
         ]
-        self.cache: dict[int, np.ndarray] = {}
-        self.unreadable: set[int] = set()
+        self.cache = self.make_cache() if cfg.data.cache and not cfg.data.workers else None
+
+    def make_cache(self) -> InputCache:
+        """Room for every input: samples as 16-bit integers, stored features as they are."""
+        features = self.cfg.features
+        rate_hz = 1000 / features.shift_ms if self.stored else features.sample_rate_hz
+        width = features.num_bins if self.stored else 1
+        sizes = [math.ceil(SPARE * duration_s * rate_hz + 1) * width for duration_s in self.durations_s]
+        return InputCache(sizes, np.float32 if self.stored else np.int16)
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -63,30 +86,28 @@ class Utterances(Dataset):
     def durations_s(self) -> list[float]:
         return [u.duration_s or 0.0 for u in self.utterances]
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, str] | None:
-        if index in self.unreadable:
-            return None
+    def __getitem__(self, index: int) -> Item | Unreadable:
+        id = self.utterances[index].id
         try:
             x = self.load(index)
         except InputError as e:
-            self.unreadable.add(index)
-            tqdm.write(f"set aside utterance '{self.utterances[index].id}': {e}")
-            return None
+            return Unreadable(id, str(e))
         if self.speeds:
             rng = generator(self.cfg.seed, self.epoch, index)
             speed = self.speeds[rng.integers(len(self.speeds))]
             x = change_tempo(x, speed) if self.stored else change_speed(x, speed)
-        return torch.from_numpy(x), self.targets[index], self.utterances[index].id
+        return torch.from_numpy(x), self.targets[index], id
 
     def load(self, index: int) -> np.ndarray:
-        """Samples (T,) or stored features (F, D), float32, through the cache, which keeps samples as 16 bits."""
-        if index not in self.cache:
+        """Samples (T,) or stored features (F, D), float32, from the cache or from the file."""
+        if self.cache is None:
+            return load_input(self.cfg, self.utterances[index])
+        kept = self.cache.get(index)
+        if kept is None:
             x = load_input(self.cfg, self.utterances[index])
-            if not self.cfg.data.cache or self.cfg.data.workers:  # a worker's memory ends with the epoch
-                return x
-            self.cache[index] = x if self.stored else np.clip(x * 32768, -32768, 32767).round().astype(np.int16)
-        x = self.cache[index]
-        return x if self.stored else x.astype(np.float32) / 32768
+            kept = x.ravel() if self.stored else np.clip(x * 32768, -32768, 32767).round().astype(np.int16)
+            self.cache.put(index, kept)
+        return kept.reshape(-1, self.cfg.features.num_bins) if self.stored else kept.astype(np.float32) / 32768
 
 
 def load_input(cfg: Config, utterance: Utterance) -> np.ndarray:
@@ -102,17 +123,20 @@ def load_input(cfg: Config, utterance: Utterance) -> np.ndarray:
     )
 
 
-def collate(items: Sequence[tuple[Tensor, Tensor, str] | None]) -> Batch | None:
-    """A batch of the items that could be read; None when none could."""
-    readable = [item for item in items if item is not None]
-    if not readable:
-        return None
-    inputs, targets, ids = zip(*readable, strict=True)
-    pad = torch.nn.utils.rnn.pad_sequence
+def collate(items: Sequence[Item | Unreadable]) -> Batch:
+    """A batch of the items that could be read."""
+    readable = [item for item in items if not isinstance(item, Unreadable)]
+    inputs, targets, ids = zip(*readable, strict=True) if readable else ((), (), ())
     return Batch(
-        pad(list(inputs), batch_first=True),
-        torch.tensor([len(x) for x in inputs]),
-        pad(list(targets), batch_first=True),
-        torch.tensor([len(t) for t in targets]),
+        _padded(inputs),
+        torch.tensor([len(x) for x in inputs], dtype=torch.int64),
+        _padded(targets),
+        torch.tensor([len(t) for t in targets], dtype=torch.int64),
         list(ids),
+        [item for item in items if isinstance(item, Unreadable)],
     )
+
+
+def _padded(tensors: Sequence[Tensor]) -> Tensor:
+    """(N, longest, ...), padded with 0; (0,) for no tensors."""
+    return torch.nn.utils.rnn.pad_sequence(list(tensors), batch_first=True) if tensors else torch.empty(0)

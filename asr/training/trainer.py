@@ -1,26 +1,21 @@
 """Training: manifests and a configuration -> `out/train/final.safetensors`.
 
 Every step is a pure function of (configuration, step number, parameters): batches, augmentation and dropout are
-seeded by the step, so a run that was killed and resumed ends with the same bits as one that was not.
+seeded by the step. So a run that was killed and resumed ends with the same bits as an uninterrupted one.
 """
 
 import json
 import math
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
-from rapidfuzz.distance import Levenshtein
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from asr.config import Config
-from asr.criteria import ctc_greedy, ctc_loss
-from asr.data.augment import generator, mask_features, warp_bins
 from asr.data.batching import epoch_batches
-from asr.data.dataset import Batch, Utterances, collate
 from asr.data.sets import prepare_sets
 from asr.errors import InputError
 from asr.files import atomic_write
@@ -28,6 +23,8 @@ from asr.models.acoustic import AcousticModel
 from asr.tokens import Tokens
 from asr.training import checkpoint
 from asr.training.curves import plot_curves
+from asr.training.processes import Team, divide_threads
+from asr.training.shards import Pass, ShardResult, Shards, load
 
 # What a resumed training may change: nothing here has a say in the parameters.
 RESUMABLE = ("threads", "device", "input", "output", "bundle", "split", "lm", "graph", "decoder", "score")
@@ -42,15 +39,17 @@ class Trainer:
         check_options(cfg)
         plain = self.check_config()
         torch.manual_seed(cfg.seed)
-        if cfg.threads:
-            torch.set_num_threads(cfg.threads)
         self.tokens, self.train_set, self.dev_set = prepare_sets(cfg, self.folder)
         with atomic_write(self.folder / "config.json") as file:
             json.dump(plain, file, indent=1)
         self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens)).to(cfg.device)
+        self.shards = Shards(cfg, self.model, self.train_set, self.dev_set)
+        self.gradient = torch.zeros_like(self.shards.gradients[0])  # (P,), of all parameters
+        bind_gradients(self.shards.parameters, self.gradient)
         self.optimizer = make_optimizer(self.model, cfg)
         self.epoch_starts = self.count_batches()
         self.state: dict[str, Any] = {"step": 0, "epoch": 0, "records": []}
+        self.set_aside: set[str] = set()  # ids of unreadable utterances that were reported
 
     def check_config(self) -> dict[str, Any]:
         """The configuration as plain data. Raises InputError in a folder where another one was trained."""
@@ -92,6 +91,12 @@ class Trainer:
             tqdm.write(f"resuming {self.folder} at step {resumed['step']}, epoch {resumed['epoch'] + 1}")
         elif self.cfg.features.cmvn in ("global", "running"):
             self.fit_cmvn()
+        processes, threads = divide_threads(self.cfg.threads, len(self.shards.gradients))
+        with Team(partial(self.shards.run, processes), processes, threads) as self.team:
+            return self.train_epochs(final)
+
+    def train_epochs(self, final: Path) -> Path:
+        """The remaining epochs, then the mean of the best ones."""
         with tqdm(total=self.epoch_starts[-1], initial=self.state["step"], unit="batch", desc="training") as bar:
             while self.state["epoch"] < self.cfg.optim.epochs and not self.is_stale():
                 loss = self.train_epoch(self.state["epoch"], bar)
@@ -106,90 +111,55 @@ class Trainer:
     def fit_cmvn(self) -> None:
         """Mean and variance of the training features."""
         batches = epoch_batches(self.train_set.durations_s, self.cfg.optim.batch_s, 0, 0)
-        for batch in tqdm(self.load(self.train_set, batches), total=len(batches), desc="cmvn", leave=False):
-            if batch is not None:
+        loaded = load(self.train_set, batches, self.cfg.data.workers)
+        for batch in tqdm(loaded, total=len(batches), desc="cmvn", leave=False):
+            if batch.ids:
                 self.model.frontend.accumulate_stats(batch.inputs, batch.lengths)
 
     def train_epoch(self, epoch: int, bar: tqdm) -> float:
-        """The rest of an epoch, from the state's step on; returns the mean loss an utterance of what was trained."""
-        self.model.train()
-        batches = self.batches_of(epoch)
-        self.train_set.epoch = epoch
+        """The rest of an epoch, from the state's step on; returns the mean loss per utterance trained on."""
         total, count = 0.0, 0
-        done = self.state["step"] - self.epoch_starts[epoch]
-        for batch in self.load(self.train_set, batches[done:]):
-            if batch is not None:
-                total += self.train_batch(batch) * len(batch.ids)
-                count += len(batch.ids)
-            self.state["step"] += 1
-            if (
-                self.state["step"] % self.cfg.optim.accumulate == 0
-                or self.state["step"] == self.epoch_starts[epoch + 1]
-            ):
+        cfg, state, end = self.cfg.optim, self.state, self.epoch_starts[epoch + 1]
+        batches = self.batches_of(epoch)[state["step"] - self.epoch_starts[epoch] :]
+        self.team.start(Pass(batches, epoch, state["step"]))
+        for _ in batches:
+            results = self.take_step()
+            utterances = sum(r.utterances for r in results)
+            total, count = total + sum(r.loss for r in results), count + utterances
+            for gradient in self.shards.gradients if utterances else ():
+                self.gradient.add_(gradient, alpha=1 / (utterances * cfg.accumulate))
+            state["step"] += 1
+            if state["step"] % cfg.accumulate == 0 or state["step"] == end:
                 self.update_parameters()
             bar.update()
             bar.set_postfix(epoch=epoch + 1, loss=f"{total / max(count, 1):.3f}", refresh=False)
-            if self.state["step"] % (self.cfg.optim.checkpoint_steps * self.cfg.optim.accumulate) == 0:
-                checkpoint.write_resume(self.folder, self.model, self.optimizer, self.state)
+            if state["step"] % (cfg.checkpoint_steps * cfg.accumulate) == 0:
+                checkpoint.write_resume(self.folder, self.model, self.optimizer, state)
         return total / max(count, 1)
 
-    def load(self, dataset: Utterances, batches: list[list[int]]) -> Iterator[Batch | None]:
-        return iter(DataLoader(dataset, batch_sampler=batches, collate_fn=collate, num_workers=self.cfg.data.workers))
-
-    def train_batch(self, batch: Batch) -> float:
-        """Add one batch's gradient; returns its mean loss."""
-        step, cfg = self.state["step"], self.cfg
-        torch.manual_seed(cfg.seed * 1_000_003 + step)
-        with torch.no_grad():
-            features, lengths = self.model.frontend(batch.inputs.to(cfg.device), batch.lengths.to(cfg.device))
-            rng = generator(cfg.seed, step, 1)
-            if cfg.augment.bin_warp:
-                features = warp_bins(features, cfg.augment.bin_warp, rng)
-            features = mask_features(features, lengths, cfg.augment, cfg.features.shift_ms / 1000, rng)
-        log_probs, frames = self.model.net(features, lengths)
-        loss = self.loss(log_probs, frames, batch)
-        if not loss.isfinite():
-            raise InputError(
-                f"training diverged: the loss of step {step} is {loss.item()}, over utterances {', '.join(batch.ids)}; "
-                "lower optim.lr, or look at these utterances"
-            )
-        (loss / cfg.optim.accumulate).backward()
-        return loss.item()
-
-    def loss(self, log_probs: torch.Tensor, frames: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Mean CTC loss an utterance, in nats."""
-        losses = ctc_loss(
-            log_probs.transpose(0, 1),  # (F', N, V)
-            batch.targets.to(log_probs.device),
-            frames,
-            batch.target_lengths.to(log_probs.device),
-            reduction="none",
-            zero_infinity=self.cfg.criterion.zero_infinity,
-        )
-        return losses.mean()
+    def take_step(self) -> list[ShardResult]:
+        """The results of the next batch's shards, in their order; unreadable utterances are reported once."""
+        results = sorted((r for own in self.team.step() for r in own), key=lambda r: r.number)
+        for utterance in [u for r in results for u in r.unreadable]:
+            if utterance.id not in self.set_aside:
+                tqdm.write(f"set aside utterance '{utterance.id}': {utterance.reason}")
+                self.set_aside.add(utterance.id)
+        return results
 
     def update_parameters(self) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.state["step"] - 1)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optim.grad_clip)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.gradient.zero_()
 
-    @torch.inference_mode()
     def evaluate(self) -> dict[str, float]:
-        """Mean loss an utterance and greedy token error rate on the dev set."""
-        self.model.eval()
-        total, errors, tokens = 0.0, 0, 0
-        order = epoch_batches(self.dev_set.durations_s, self.cfg.optim.batch_s, 0, 0)
-        for batch in self.load(self.dev_set, order):
-            if batch is None:
-                continue
-            log_probs, frames = self.model(batch.inputs.to(self.cfg.device), batch.lengths.to(self.cfg.device))
-            total += float(self.loss(log_probs, frames, batch)) * len(batch.ids)
-            for hyp, ref, n in zip(ctc_greedy(log_probs, frames), batch.targets, batch.target_lengths, strict=True):
-                errors += Levenshtein.distance(hyp, ref[:n].tolist())
-                tokens += int(n)
-        return {"dev_loss": total / len(self.dev_set), "dev_ter": errors / max(tokens, 1)}
+        """Mean loss per utterance and greedy token error rate on the dev set."""
+        batches = epoch_batches(self.dev_set.durations_s, self.cfg.optim.batch_s, 0, 0)
+        self.team.start(Pass(batches))
+        results = [result for _ in batches for result in self.take_step()]
+        loss = sum(r.loss for r in results) / len(self.dev_set)
+        return {"dev_loss": loss, "dev_ter": sum(r.errors for r in results) / max(sum(r.tokens for r in results), 1)}
 
     def finish_epoch(self, train_loss: float, bar: tqdm) -> None:
         """Judge the epoch, keep it if it is among the best, write log, curves and a resume point."""
@@ -238,7 +208,13 @@ def make_optimizer(model: torch.nn.Module, cfg: Config) -> torch.optim.AdamW:
     matrices = [p for p in model.parameters() if p.dim() > 1]
     vectors = [p for p in model.parameters() if p.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": cfg.optim.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=cfg.optim.lr, betas=(0.9, 0.98))
+    return torch.optim.AdamW(groups, lr=cfg.optim.lr, betas=(0.9, 0.98), fused=True)
+
+
+def bind_gradients(parameters: list[torch.nn.Parameter], gradient: torch.Tensor) -> None:
+    """Make each parameter's `grad` a view of its part of `gradient` (P,)."""
+    for parameter, part in zip(parameters, gradient.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = part.view_as(parameter)
 
 
 def check_options(cfg: Config) -> None:
