@@ -246,7 +246,9 @@ def test_a_dead_process_ends_the_training_with_one_sentence(corpus: Path, monkey
     cfg.threads = 2
     trainer = Trainer(cfg)
     kill_at_step(trainer, 2, monkeypatch)
-    with pytest.raises(InputError, match=r"training process 1 \(pid \d+\) ended with exit code -9; .*resumes the train"):
+    with pytest.raises(
+        InputError, match=r"training process 1 \(pid \d+\) ended with exit code -9; .*resumes the train"
+    ):
         trainer.run()
     assert not multiprocessing.active_children()
     assert train(cfg).exists()

@@ -7,7 +7,7 @@ import numpy as np
 
 
 def shared_zeros(size: int, dtype: type) -> np.ndarray:
-    """(size,) zeros in anonymous memory; processes forked later see each other's writes. Untouched pages cost nothing."""
+    """(size,) zeros in memory that processes forked later share. Pages that are never written cost nothing."""
     memory = mmap.mmap(-1, max(1, size) * np.dtype(dtype).itemsize)
     return np.frombuffer(memory, dtype)[:size]
 

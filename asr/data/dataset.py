@@ -23,8 +23,7 @@ from asr.text.lexicon import Lexicon
 from asr.text.units import to_units
 from asr.tokens import Tokens
 
-
-SPARE = 1.01  # a cache slot's size by the utterance's duration: recordings are a few samples off what manifests say
+SPARE = 1.01  # size of a cache slot by the utterance's duration, which a manifest may round
 
 
 @dataclass

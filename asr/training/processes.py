@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
@@ -23,29 +24,40 @@ Make = Callable[[int, Any], Iterator[T]]  # (rank, task) -> one item per step
 
 
 def divide_threads(threads: int, most: int) -> tuple[int, int]:
-    """(processes, threads of each) for `threads` cores; 0 takes all cores that torch would use. At most `most` processes.
+    """(processes, threads of each) for `threads` cores (0: all that torch would use), with at most `most` processes.
 
-    Processes that work side by side need no thread pools that wait for each other at every operation. Only Linux can
-    fork a process that uses torch; elsewhere one process does all the work.
+    Processes come first, because they wait for each other once per batch, threads at every operation of the net. Only
+    Linux can fork a process that uses torch; elsewhere one process does all the work.
     """
     threads = threads or torch.get_num_threads()
     processes = min(threads, most) if sys.platform == "linux" else 1
     return processes, max(1, threads // processes)
 
 
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Torch uses `threads` threads inside, as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class Team(Generic[T]):
     """Runs `make(rank, task)` in `processes` processes: `start(task)` begins it, each `step()` takes one item of each.
 
-    Use it as a context manager: leaving it ends the other processes. They also end when this process dies, because
-    their pipes close. Memory that they should share with this process must be allocated before.
+    Rank 0 is this process; the others use `threads` threads each. Use it as a context manager: leaving it ends the
+    other processes. They also end when this process dies, because their pipes close. Memory that they should share
+    with this process must be allocated before.
     """
 
     def __init__(self, make: Make[T], processes: int, threads: int):
-        self._make, self._threads, self._threads_before = make, threads, torch.get_num_threads()
+        self._make, self._threads = make, threads
         self._connections: list[Connection] = []
         self._processes: list[Any] = []
         self._items: Iterator[T] = iter(())
-        torch.set_num_threads(threads)
         for rank in range(1, processes):
             self._fork(rank)
 
@@ -67,7 +79,6 @@ class Team(Generic[T]):
             connection.close()
             process.terminate()
             process.join()
-        torch.set_num_threads(self._threads_before)
 
     def start(self, task: Any) -> None:
         """Begin a task in every process; what is left of an earlier one is dropped."""
@@ -114,7 +125,8 @@ def _serve(make: Make[T], rank: int, threads: int, connection: Connection, inher
     for end in inherited:
         end.close()
     torch.set_num_threads(threads)
-    # The forking thread's OpenMP pool has no threads in this process and would hang; a new thread makes a pool of its own.
+    # The OpenMP pool of the forking thread has no threads in this process; using it would hang. A new thread gets a pool
+    # of its own.
     worker = threading.Thread(target=_answer, args=(make, rank, connection))
     worker.start()
     worker.join()
@@ -126,15 +138,19 @@ def _answer(make: Make[T], rank: int, connection: Connection) -> None:
     while True:
         try:
             message = connection.recv()
-            if message is not None:
+            if message is None:
+                connection.send(_next(items))
+            else:
                 items = make(rank, *message)
-                continue
-            try:
-                answer = (next(items), None, None)
-            except InputError as e:
-                answer = (None, str(e), None)
-            except Exception:
-                answer = (None, None, traceback.format_exc())
-            connection.send(answer)
         except (EOFError, OSError):  # the first process has ended
             return
+
+
+def _next(items: Iterator[T]) -> tuple[T | None, str | None, str | None]:
+    """(next item, sentence of an InputError, traceback of another exception), one of them given."""
+    try:
+        return next(items), None, None
+    except InputError as e:
+        return None, str(e), None
+    except Exception:
+        return None, None, traceback.format_exc()

@@ -91,7 +91,8 @@ class Shards:
             if cfg.augment.bin_warp:
                 features = warp_bins(features, cfg.augment.bin_warp, rng)
             features = mask_features(features, lengths, cfg.augment, cfg.features.shift_ms / 1000, rng)
-        loss = self.loss(*self.model.net(features, lengths), shard)
+        log_probs, frames = self.model.net(features, lengths)
+        loss = self.loss(log_probs, frames, shard)
         result.loss = loss.item()
         if not math.isfinite(result.loss):
             raise InputError(
@@ -128,7 +129,7 @@ class Shards:
 
 
 def split(batch: list[int], shards: int) -> list[list[int]]:
-    """The utterances of a batch dealt out to shards in turn: alike in length and number, the first never the largest."""
+    """A batch's utterances dealt out in turn: shards are alike, and the first, rank 0's, is never the largest."""
     return [batch[k::shards] for k in reversed(range(shards))]
 
 

@@ -6,6 +6,7 @@ seeded by the step. So a run that was killed and resumed ends with the same bits
 
 import json
 import math
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from asr.models.acoustic import AcousticModel
 from asr.tokens import Tokens
 from asr.training import checkpoint
 from asr.training.curves import plot_curves
-from asr.training.processes import Team, divide_threads
+from asr.training.processes import Team, divide_threads, torch_threads
 from asr.training.shards import Pass, ShardResult, Shards, load
+
+PLOT_INTERVAL_S = 30  # between drawings of curves.png: each takes as long as several batches of a small net
 
 # What a resumed training may change: nothing here has a say in the parameters.
 RESUMABLE = ("threads", "device", "input", "output", "bundle", "split", "lm", "graph", "decoder", "score")
@@ -49,6 +52,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, cfg)
         self.epoch_starts = self.count_batches()
         self.state: dict[str, Any] = {"step": 0, "epoch": 0, "records": []}
+        self.plotted_s = -math.inf  # when curves.png was drawn, on the monotonic clock
         self.set_aside: set[str] = set()  # ids of unreadable utterances that were reported
 
     def check_config(self) -> dict[str, Any]:
@@ -86,14 +90,19 @@ class Trainer:
         if final.exists():
             tqdm.write(f"already trained: {final}")
             return final
+        processes, threads = divide_threads(self.cfg.threads, len(self.shards.gradients))
+        with torch_threads(threads):
+            self.resume()
+            with Team(partial(self.shards.run, processes), processes, threads) as self.team:
+                return self.train_epochs(final)
+
+    def resume(self) -> None:
+        """Take up an earlier run where it stopped, or prepare a new one."""
         if resumed := checkpoint.read_resume(self.folder, self.model, self.optimizer):
             self.state = resumed
             tqdm.write(f"resuming {self.folder} at step {resumed['step']}, epoch {resumed['epoch'] + 1}")
         elif self.cfg.features.cmvn in ("global", "running"):
             self.fit_cmvn()
-        processes, threads = divide_threads(self.cfg.threads, len(self.shards.gradients))
-        with Team(partial(self.shards.run, processes), processes, threads) as self.team:
-            return self.train_epochs(final)
 
     def train_epochs(self, final: Path) -> Path:
         """The remaining epochs, then the mean of the best ones."""
@@ -101,6 +110,7 @@ class Trainer:
             while self.state["epoch"] < self.cfg.optim.epochs and not self.is_stale():
                 loss = self.train_epoch(self.state["epoch"], bar)
                 self.finish_epoch(loss, bar)
+        self.plot()
         best = self.best_epochs()
         checkpoint.write_tensors(final, checkpoint.average([self.folder / r["file"] for r in best]))
         self.model.load_state_dict(checkpoint.read_tensors(final))
@@ -191,16 +201,21 @@ class Trainer:
         return bool(patience and records) and records[-1]["epoch"] - self.best_epochs()[0]["epoch"] >= patience
 
     def write_log(self) -> None:
-        """log.jsonl, curves.png and TensorBoard events, all from the records."""
+        """log.jsonl, curves.png (at most once per `PLOT_INTERVAL_S`) and TensorBoard events, all from the records."""
         with atomic_write(self.folder / "log.jsonl") as file:
             file.writelines(json.dumps(record) + "\n" for record in self.state["records"])
-        plot_curves(self.state["records"], self.folder / "curves.png")
+        if time.monotonic() - self.plotted_s > PLOT_INTERVAL_S:
+            self.plot()
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
         record = self.state["records"][-1]
         with SummaryWriter(str(self.folder / "tensorboard")) as writer:
             for name in ("train_loss", "dev_loss", "dev_ter", "lr"):
                 writer.add_scalar(name, record[name], record["epoch"])
+
+    def plot(self) -> None:
+        plot_curves(self.state["records"], self.folder / "curves.png")
+        self.plotted_s = time.monotonic()
 
 
 def make_optimizer(model: torch.nn.Module, cfg: Config) -> torch.optim.AdamW:
