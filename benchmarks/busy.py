@@ -88,7 +88,7 @@ def measure(setting: str, options: argparse.Namespace, folder: str, busy: bool) 
     """`train` in a process of its own, beside a pure Python loop if `busy`."""
     spin = f"import os\nwhile os.getppid() == {os.getpid()}: pass"  # ends when this process dies
     spinner = subprocess.Popen([sys.executable, "-c", spin]) if busy else None
-    command = [sys.executable, "-m", "benchmarks.busy", "--setting", setting, "--folder", folder]
+    command = [sys.executable, __file__, "--setting", setting, "--folder", folder]
     command += ["--config", options.config, "--seconds", str(options.seconds)]
     try:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))} | SETTINGS[setting]

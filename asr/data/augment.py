@@ -1,7 +1,7 @@
-"""Making training data more varied: speed perturbation of recordings and SpecAugment on features.
+"""Data augmentation: speed perturbation of recordings, and frequency warping and SpecAugment on features.
 
-Every draw comes from a generator that the caller seeds with (seed, epoch, utterance) or (seed, step), so that a
-resumed training draws the same.
+Every draw comes from a generator that the caller seeds with (seed, epoch, utterance) or (seed, step, shard), so that a
+resumed training repeats the draws.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from asr.config import AugmentConfig
 
 
 def generator(*key: int) -> np.random.Generator:
-    """A random generator that is a pure function of its key."""
+    """A random generator seeded with `key`."""
     return np.random.default_rng(key)
 
 
@@ -51,7 +51,7 @@ def warp_bins(x: Tensor, warp: float, rng: np.random.Generator) -> Tensor:
 def mask_features(x: Tensor, lengths: Tensor, cfg: AugmentConfig, shift_s: float, rng: np.random.Generator) -> Tensor:
     """SpecAugment (Park et al. 2019) on (N, F, D): bands of bins and runs of frames set to zero, the mean after CMVN.
 
-    `shift_s` is the frame shift in seconds. The input is left alone.
+    `shift_s` is the frame shift in seconds. The input is not changed.
     """
     x = x.clone()
     bins = x.shape[2]

@@ -1,16 +1,16 @@
-"""Which utterances go together: batches of like length, their order a pure function of (seed, epoch)."""
+"""Batches of utterances of similar length; contents and order are a pure function of (seed, epoch)."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-BUCKET_JITTER = 0.1  # lengths are blurred by up to this share before sorting, so that batches differ by epoch
+BUCKET_JITTER = 0.1  # relative jitter of lengths before sorting, so that batches differ by epoch
 
 
 def epoch_batches(durations_s: Sequence[float], batch_s: float, seed: int, epoch: int) -> list[list[int]]:
     """Utterance numbers in batches of at most `batch_s` seconds, padding included, in random order.
 
-    An utterance longer than `batch_s` makes a batch of its own.
+    An utterance longer than `batch_s` forms a batch of its own.
     """
     rng = np.random.default_rng((seed, epoch))
     durations = np.asarray(durations_s, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""From manifests to training sets: token table, targets, and utterances that cannot be trained on set aside."""
+"""From manifests to training sets: token table and targets. Unusable utterances are set aside."""
 
 import json
 from dataclasses import replace
@@ -20,7 +20,7 @@ from asr.tokens import BLANK, Tokens
 
 
 def prepare_sets(cfg: Config, folder: Path) -> tuple[Tokens, Utterances, Utterances]:
-    """Token table, training set and dev set; what was set aside and why goes to `folder/set_aside.jsonl`."""
+    """Token table, training set and dev set; `folder/set_aside.jsonl` lists the unusable utterances with reasons."""
     aside: dict[str, str] = {}
     train, dev = (with_durations(cfg, path, aside) for path in (cfg.data.train, cfg.data.dev))
     lexicon = Lexicon.read(cfg.tokens.lexicon) if cfg.tokens.lexicon else None
@@ -39,7 +39,7 @@ def prepare_sets(cfg: Config, folder: Path) -> tuple[Tokens, Utterances, Utteran
 
 
 def with_durations(cfg: Config, path: str, aside: dict[str, str]) -> list[Utterance]:
-    """A manifest's utterances, each with its duration, looked up where the manifest does not say."""
+    """A manifest's utterances with their durations; a duration that the manifest lacks is read from the file."""
     utterances = []
     for u in manifest.read(path):
         try:
@@ -59,7 +59,7 @@ def measure_s(cfg: Config, utterance: Utterance) -> float:
 
 
 def token_table(cfg: Config, folder: Path, train: list[Utterance], lexicon: Lexicon | None) -> Tokens:
-    """The run's table: the one of an earlier start, the configured one, or the units of lexicon or training text."""
+    """The first of: the table of an earlier start, the configured one, the units of lexicon or training text."""
     path = folder / "tokens.txt"
     if path.exists():
         return Tokens.read(path)
@@ -73,7 +73,7 @@ def token_table(cfg: Config, folder: Path, train: list[Utterance], lexicon: Lexi
 def keep_usable(
     cfg: Config, utterances: list[Utterance], tokens: Tokens, lexicon: Lexicon | None, aside: dict[str, str]
 ) -> list[Utterance]:
-    """Those whose text has tokens and whose length suits; the others are named in `aside`."""
+    """The utterances with a token for every unit and a usable length; `aside` gets the others with reasons."""
     kept = []
     for u in utterances:
         try:

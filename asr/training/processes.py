@@ -125,8 +125,8 @@ def _serve(make: Make[T], rank: int, threads: int, connection: Connection, inher
     for end in inherited:
         end.close()
     torch.set_num_threads(threads)
-    # The OpenMP pool of the forking thread has no threads in this process; using it would hang. A new thread gets a pool
-    # of its own.
+    # The OpenMP pool of the forking thread has no threads in this process; using it would hang. A new thread gets a
+    # pool of its own.
     worker = threading.Thread(target=_answer, args=(make, rank, connection))
     worker.start()
     worker.join()

@@ -68,7 +68,7 @@ class Trainer:
         return plain
 
     def count_batches(self) -> list[int]:
-        """The number of the first batch of each epoch, and last the number of all batches."""
+        """The number of the first batch of each epoch, then the number of all batches."""
         starts = [0]
         for epoch in range(self.cfg.optim.epochs):
             starts.append(starts[-1] + len(self.batches_of(epoch)))
@@ -78,14 +78,14 @@ class Trainer:
         return epoch_batches(self.train_set.durations_s, self.cfg.optim.batch_s, self.cfg.seed, epoch)
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then a cosine to zero, over all batches of the training."""
+        """Linear warm-up, then cosine decay to zero over all batches of the training."""
         progress, warmup = (step + 1) / (self.epoch_starts[-1] + 1), max(self.cfg.optim.warmup, 1e-9)
         if progress < warmup:
             return self.cfg.optim.lr * progress / warmup
         return self.cfg.optim.lr * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
     def run(self) -> Path:
-        """Train to the end, resuming where an earlier run stopped; returns the path of the final model."""
+        """Train to the end, from the last resume point if there is one; returns the path of the final model."""
         final = self.folder / "final.safetensors"
         if final.exists():
             tqdm.write(f"already trained: {final}")
@@ -97,7 +97,7 @@ class Trainer:
                 return self.train_epochs(final)
 
     def resume(self) -> None:
-        """Take up an earlier run where it stopped, or prepare a new one."""
+        """Restore the last resume point, or prepare a new training."""
         if resumed := checkpoint.read_resume(self.folder, self.model, self.optimizer):
             self.state = resumed
             tqdm.write(f"resuming {self.folder} at step {resumed['step']}, epoch {resumed['epoch'] + 1}")
@@ -172,7 +172,7 @@ class Trainer:
         return {"dev_loss": loss, "dev_ter": sum(r.errors for r in results) / max(sum(r.tokens for r in results), 1)}
 
     def finish_epoch(self, train_loss: float, bar: tqdm) -> None:
-        """Judge the epoch, keep it if it is among the best, write log, curves and a resume point."""
+        """Evaluate the epoch, keep its model if it is among the best, write log, curves and a resume point."""
         state = self.state
         state["epoch"] += 1
         lr = self.optimizer.param_groups[0]["lr"]
@@ -196,7 +196,7 @@ class Trainer:
         return ranked[: self.cfg.optim.average]
 
     def is_stale(self) -> bool:
-        """True when the last `patience` epochs brought nothing better."""
+        """True if the last `patience` epochs brought no improvement."""
         records, patience = self.state["records"], self.cfg.optim.patience
         return bool(patience and records) and records[-1]["epoch"] - self.best_epochs()[0]["epoch"] >= patience
 
@@ -219,7 +219,7 @@ class Trainer:
 
 
 def make_optimizer(model: torch.nn.Module, cfg: Config) -> torch.optim.AdamW:
-    """AdamW; biases and normalisation weights do not decay."""
+    """AdamW, without weight decay for biases and normalisation weights."""
     matrices = [p for p in model.parameters() if p.dim() > 1]
     vectors = [p for p in model.parameters() if p.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": cfg.optim.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -233,9 +233,9 @@ def bind_gradients(parameters: list[torch.nn.Parameter], gradient: torch.Tensor)
 
 
 def check_options(cfg: Config) -> None:
-    """Raises InputError for the first option out of its range."""
+    """Raises InputError for the first option that is out of range."""
     if cfg.criterion.kind != "ctc":
-        raise InputError(f"criterion.kind={cfg.criterion.kind} is unknown; the one there is is ctc")
+        raise InputError(f"criterion.kind={cfg.criterion.kind} is not supported; supported values: ctc")
     for name in ("epochs", "batch_s", "accumulate", "grad_clip", "average", "checkpoint_steps"):
         if getattr(cfg.optim, name) <= 0:
             raise InputError(f"optim.{name}={getattr(cfg.optim, name)} must be above 0")
@@ -249,7 +249,7 @@ def check_options(cfg: Config) -> None:
 
 
 def first_difference(old: Any, new: Any, name: str = "") -> str | None:
-    """The first field in which two configurations differ, as `field=old value`; None where they agree."""
+    """The first field in which two configurations differ, as `field=old value`; None if they are equal."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*old, *(k for k in new if k not in old)]
         found = (first_difference(old.get(k), new.get(k), f"{name}.{k}".lstrip(".")) for k in keys)
@@ -258,12 +258,12 @@ def first_difference(old: Any, new: Any, name: str = "") -> str | None:
 
 
 def train(cfg: Config) -> Path:
-    """Train as `cfg` says; see `Trainer.run`."""
+    """Train with `cfg`; returns the path of the final model. See `Trainer.run`."""
     return Trainer(cfg).run()
 
 
 def load_model(cfg: Config) -> tuple[AcousticModel, Tokens]:
-    """The final model of a run folder, in evaluation mode, and its tokens."""
+    """The final model of a run folder, in evaluation mode, and its tokens. Raises InputError if there is none."""
     folder = Path(cfg.out) / "train"
     if not (folder / "final.safetensors").exists():
         raise InputError(f"{folder} holds no final.safetensors; run `asr train out={cfg.out}` first")
