@@ -11,8 +11,13 @@ a torch function; `ctc_forced_align`, `ctc_occupancy` and `ctc_greedy` tell whic
 are imported when first used, so that `import asr` and the command line's help stay quick.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# OpenMP threads that wait in spin loops slow each other down a hundredfold when another process takes a core. Torch's
+# OpenMP reads this when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from asr.config import Config

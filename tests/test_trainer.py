@@ -1,11 +1,13 @@
 """Training: it learns, it resumes to the same bits after kill -9, and bad input is named."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from asr.config import AugmentConfig, Config, DataConfig, FeaturesConfig, ModelC
 from asr.errors import InputError
 from asr.manifest import Utterance
 from asr.training import checkpoint
+from asr.training.shards import ShardResult
 from asr.training.trainer import Trainer, load_model, train
 
 TONES_HZ = {"a": 400, "b": 900, "c": 1600}
@@ -60,6 +63,7 @@ def config(corpus: Path, out: str, epochs: int = 3, **optim: float) -> Config:
 
 def test_training_learns_and_leaves_what_it_promises(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = config(corpus, "exp", epochs=12)
+    cfg.seed = 2
     final = train(cfg)
     folder = corpus / "exp/train"
     records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
@@ -77,15 +81,37 @@ def test_training_learns_and_leaves_what_it_promises(corpus: Path, capsys: pytes
     assert train(cfg) == final  # finished: nothing to do
 
 
-def run_until_killed(cfg: Config, step: int) -> None:
-    """Train in another process and kill it -9 once a resume point at or beyond `step` stands."""
+def start_training(cfg: Config, threads: int = 1) -> subprocess.Popen:
+    """Train in a process group of its own."""
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_trainer import *; "
-    code += f"torch.set_num_threads(1); train(config(Path({str(Path(cfg.out).parent)!r}), {Path(cfg.out).name!r}))"
-    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
-    state, deadline = Path(cfg.out) / "train/state.json", time.monotonic() + 60
-    while not (state.exists() and json.loads(state.read_text())["step"] >= step):
-        assert process.poll() is None and time.monotonic() < deadline
+    code += f"cfg = config(Path({str(Path(cfg.out).parent)!r}), {Path(cfg.out).name!r}, epochs={cfg.optim.epochs}); "
+    code += f"torch.set_num_threads(1); cfg.threads = {threads}; train(cfg)"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True)
+
+
+def wait_until(done: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+def wait_for_step(process: subprocess.Popen, out: Path, step: int) -> None:
+    """Wait until a resume point at or beyond `step` exists."""
+    state = out / "train/state.json"
+
+    def reached() -> bool:
+        assert process.poll() is None
+        return state.exists() and json.loads(state.read_text())["step"] >= step
+
+    wait_until(reached)
+
+
+def run_until_killed(cfg: Config, step: int, threads: int = 1) -> None:
+    """Train in another process and kill it -9 once a resume point at or beyond `step` stands."""
+    process = start_training(cfg, threads)
+    wait_for_step(process, Path(cfg.out), step)
     process.send_signal(signal.SIGKILL)
     process.wait()
 
@@ -193,3 +219,73 @@ def test_corrupt_checkpoint_is_named(corpus: Path) -> None:
     path.write_bytes(b"not tensors")
     with pytest.raises(InputError, match="cannot read the checkpoint .*x.safetensors"):
         checkpoint.read_tensors(path)
+
+
+def test_processes_change_no_bit(corpus: Path) -> None:
+    one, two = config(corpus, "one"), config(corpus, "two")
+    one.threads, two.threads = 1, 2
+    models = [checkpoint.read_tensors(train(cfg)) for cfg in (one, two)]
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+    logs = [(corpus / f"{out}/train/log.jsonl").read_text() for out in ("one", "two")]
+    assert logs[0] == logs[1]
+
+
+def test_killed_with_two_processes_and_resumed_with_one(corpus: Path) -> None:
+    unbroken, broken = config(corpus, "unbroken"), config(corpus, "broken")
+    unbroken.threads = 1
+    train(unbroken)
+    run_until_killed(broken, 4, threads=2)
+    broken.threads = 1
+    train(broken)
+    one, other = (checkpoint.read_tensors(corpus / f"{out}/train/final.safetensors") for out in ("unbroken", "broken"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_dead_process_ends_the_training_with_one_sentence(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = config(corpus, "exp")
+    cfg.threads = 2
+    trainer = Trainer(cfg)
+    kill_at_step(trainer, 2, monkeypatch)
+    with pytest.raises(
+        InputError, match=r"training process 1 \(pid \d+\) ended with exit code -9; .*resumes the train"
+    ):
+        trainer.run()
+    assert not multiprocessing.active_children()
+    assert train(cfg).exists()
+
+
+def kill_at_step(trainer: Trainer, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kill the second process -9 once `step` steps are done."""
+    take_step = trainer.take_step
+
+    def take_or_kill() -> list[ShardResult]:
+        if trainer.state["step"] == step:
+            multiprocessing.active_children()[0].kill()
+        return take_step()
+
+    monkeypatch.setattr(trainer, "take_step", take_or_kill)
+
+
+def test_interrupted_training_leaves_no_process(corpus: Path) -> None:
+    """Ctrl-C reaches every process of the group, as it does in a terminal."""
+    process = start_training(config(corpus, "exp", epochs=60), threads=2)
+    wait_for_step(process, corpus / "exp", 2)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) != 0
+    wait_until(lambda: not group_exists(process.pid))
+
+
+def test_processes_end_with_a_killed_training(corpus: Path) -> None:
+    process = start_training(config(corpus, "exp", epochs=60), threads=2)
+    wait_for_step(process, corpus / "exp", 2)
+    process.kill()
+    process.wait()
+    wait_until(lambda: not group_exists(process.pid))
+
+
+def group_exists(pid: int) -> bool:
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

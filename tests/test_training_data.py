@@ -1,5 +1,8 @@
 """Batching, augmentation, and the sets that training reads."""
 
+import multiprocessing
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,8 @@ from hypothesis import strategies as st
 from asr.config import AugmentConfig
 from asr.data.augment import change_speed, change_tempo, generator, mask_features, warp_bins
 from asr.data.batching import epoch_batches, fill
+from asr.data.cache import InputCache
+from asr.training.shards import split
 
 
 @given(st.lists(st.floats(0.1, 20), min_size=1, max_size=60), st.floats(1, 40), st.integers(0, 3))
@@ -67,3 +72,29 @@ def test_batches_keep_the_order_and_the_limit():
     read = []
     first = next(fill((read.append(i) or i for i in range(7)), lengths.__getitem__, 4.0))
     assert first == [0, 1] and read == [0, 1, 2]  # one item ahead, no more
+
+
+def test_cache_keeps_what_fits_its_slot() -> None:
+    cache = InputCache([3, 4], np.int16)
+    assert cache.get(0) is None
+    cache.put(1, np.array([1, 2, 3], np.int16))
+    cache.put(0, np.array([9, 9, 9, 9], np.int16))  # too long: it must not spill into the next slot
+    assert cache.get(0) is None
+    np.testing.assert_array_equal(cache.get(1), [1, 2, 3])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_cache_is_shared_by_forked_processes() -> None:
+    cache = InputCache([3], np.float32)
+    child = multiprocessing.get_context("fork").Process(target=cache.put, args=(0, np.array([0.5, 1.5], np.float32)))
+    child.start()
+    child.join()
+    np.testing.assert_array_equal(cache.get(0), [0.5, 1.5])
+
+
+@given(st.lists(st.integers(0, 99), unique=True), st.integers(1, 4))
+def test_shards_hold_every_utterance_once_and_differ_by_one(batch: list[int], shards: int) -> None:
+    parts = split(batch, shards)
+    sizes = [len(part) for part in parts]
+    assert sorted(i for part in parts for i in part) == sorted(batch)
+    assert len(parts) == shards and max(sizes) - sizes[0] <= 1 and sizes[0] == min(sizes)

@@ -1,7 +1,7 @@
 """Data augmentation: speed perturbation, room and noise simulation, bin warping, SpecAugment.
 
-All random numbers come from a generator that the caller seeds with (seed, epoch, utterance) or (seed, step), so that a
-resumed training draws the same numbers. Dither is part of the front end (asr.features.frontend), as in Kaldi.
+All random numbers come from a generator that the caller seeds with (seed, epoch, utterance) or (seed, step, shard), so
+that a resumed training draws the same numbers. Dither is part of the front end (asr.features.frontend), as in Kaldi.
 """
 
 import numpy as np

@@ -3,6 +3,7 @@
 An item depends only on (seed, epoch, utterance), so any process may load any item.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,14 +11,27 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from asr.config import Config
 from asr.data.augment import change_speed, change_tempo, generator
+from asr.data.cache import InputCache
 from asr.errors import InputError
 from asr.features import audio
 from asr.features.files import load_features
 from asr.manifest import Utterance
+
+SPARE = 1.01  # size of a cache slot by the utterance's duration, which a manifest may round
+
+
+@dataclass
+class Unreadable:
+    """An utterance that could not be loaded, and why."""
+
+    id: str
+    reason: str
+
+
+Item = tuple[Tensor, Tensor, str]  # input (T,) or (F, D), tokens (L,), id
 
 
 @dataclass
@@ -27,13 +41,14 @@ class Batch:
     targets: Tensor  # (N, L) tokens, padded with 0
     target_lengths: Tensor  # (N,)
     ids: list[str]
+    unreadable: list[Unreadable]  # left out
 
 
 class Utterances(Dataset):
-    """Item i is (inputs, target tokens, id), or None if the utterance cannot be read, which is reported once.
+    """The utterances of a manifest; item i is (input, tokens, id), or `Unreadable`.
 
-    `targets`: the tokens of each utterance. `speeds`: one is drawn for each utterance in each `epoch`; empty means no
-    speed perturbation.
+    `targets`: the tokens of each utterance. One of `speeds` is drawn for each utterance in each `epoch`; without speeds
+    the input stays as it is.
     """
 
     def __init__(
@@ -47,8 +62,15 @@ class Utterances(Dataset):
         self.stored = cfg.features.kind == "stored"
         self.utterances = list(utterances)
         self.targets = [torch.tensor(target, dtype=torch.int64) for target in targets]
-        self.cache: dict[int, np.ndarray] = {}
-        self.unreadable: set[int] = set()
+        self.cache = self.make_cache() if cfg.data.cache and not cfg.data.workers else None
+
+    def make_cache(self) -> InputCache:
+        """Room for every input: samples as 16-bit integers, stored features as they are."""
+        features = self.cfg.features
+        rate_hz = 1000 / features.shift_ms if self.stored else features.sample_rate_hz
+        width = features.num_bins if self.stored else 1
+        sizes = [math.ceil(SPARE * duration_s * rate_hz + 1) * width for duration_s in self.durations_s]
+        return InputCache(sizes, np.float32 if self.stored else np.int16)
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -57,30 +79,28 @@ class Utterances(Dataset):
     def durations_s(self) -> list[float]:
         return [u.duration_s or 0.0 for u in self.utterances]
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, str] | None:
-        if index in self.unreadable:
-            return None
+    def __getitem__(self, index: int) -> Item | Unreadable:
+        id = self.utterances[index].id
         try:
             x = self.load(index)
         except InputError as e:
-            self.unreadable.add(index)
-            tqdm.write(f"utterance '{self.utterances[index].id}' set aside: {e}")
-            return None
+            return Unreadable(id, str(e))
         if self.speeds:
             rng = generator(self.cfg.seed, self.epoch, index)
             speed = self.speeds[rng.integers(len(self.speeds))]
             x = change_tempo(x, speed) if self.stored else change_speed(x, speed)
-        return torch.from_numpy(x), self.targets[index], self.utterances[index].id
+        return torch.from_numpy(x), self.targets[index], id
 
     def load(self, index: int) -> np.ndarray:
-        """Samples (T,) or stored features (F, D), float32. The cache keeps samples as 16-bit integers."""
-        if index not in self.cache:
+        """Samples (T,) or stored features (F, D), float32, from the cache or from the file."""
+        if self.cache is None:
+            return load_input(self.cfg, self.utterances[index])
+        kept = self.cache.get(index)
+        if kept is None:
             x = load_input(self.cfg, self.utterances[index])
-            if not self.cfg.data.cache or self.cfg.data.workers:  # a worker process ends with the epoch
-                return x
-            self.cache[index] = x if self.stored else np.clip(x * 32768, -32768, 32767).round().astype(np.int16)
-        x = self.cache[index]
-        return x if self.stored else x.astype(np.float32) / 32768
+            kept = x.ravel() if self.stored else np.clip(x * 32768, -32768, 32767).round().astype(np.int16)
+            self.cache.put(index, kept)
+        return kept.reshape(-1, self.cfg.features.num_bins) if self.stored else kept.astype(np.float32) / 32768
 
 
 def load_input(cfg: Config, utterance: Utterance) -> np.ndarray:
@@ -101,17 +121,20 @@ def load_input(cfg: Config, utterance: Utterance) -> np.ndarray:
     )
 
 
-def collate(items: Sequence[tuple[Tensor, Tensor, str] | None]) -> Batch | None:
-    """A batch of the readable items; None if there is none."""
-    readable = [item for item in items if item is not None]
-    if not readable:
-        return None
-    inputs, targets, ids = zip(*readable, strict=True)
-    pad = torch.nn.utils.rnn.pad_sequence
+def collate(items: Sequence[Item | Unreadable]) -> Batch:
+    """A batch of the items that could be read."""
+    readable = [item for item in items if not isinstance(item, Unreadable)]
+    inputs, targets, ids = zip(*readable, strict=True) if readable else ((), (), ())
     return Batch(
-        pad(list(inputs), batch_first=True),
-        torch.tensor([len(x) for x in inputs]),
-        pad(list(targets), batch_first=True),
-        torch.tensor([len(t) for t in targets]),
+        _padded(inputs),
+        torch.tensor([len(x) for x in inputs], dtype=torch.int64),
+        _padded(targets),
+        torch.tensor([len(t) for t in targets], dtype=torch.int64),
         list(ids),
+        [item for item in items if isinstance(item, Unreadable)],
     )
+
+
+def _padded(tensors: Sequence[Tensor]) -> Tensor:
+    """(N, longest, ...), padded with 0; (0,) for no tensors."""
+    return torch.nn.utils.rnn.pad_sequence(list(tensors), batch_first=True) if tensors else torch.empty(0)

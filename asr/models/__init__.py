@@ -1,7 +1,7 @@
 """Acoustic networks: features (N, F, D) and lengths (N,) -> natural-log probabilities (N, F', V) and lengths'.
 
-Names in a configuration choose from `NETS`; no configuration names a class to import. All nets keep one contract:
-padding never changes an utterance's valid output frames, and F' = ceil(F / subsampling).
+`model.kind` selects a net from `NETS`. All nets have the same contract: padding never changes the valid output frames
+of an utterance, and F' = ceil(F / subsampling).
 """
 
 from torch import nn
@@ -16,7 +16,10 @@ NETS: dict[str, type[nn.Module]] = {"fc": FullyConnectedNet, "cnn": Convolutiona
 
 
 def build_model(cfg: ModelConfig, num_features: int, num_tokens: int) -> nn.Module:
-    """The net that `cfg.kind` names, for `num_features` inputs a frame and `num_tokens` outputs, blank included."""
+    """The net that `cfg.kind` names, for `num_features` inputs per frame and `num_tokens` outputs, blank included.
+
+    Raises InputError for an unknown kind or a size below 1.
+    """
     if cfg.kind not in NETS:
         raise InputError(f"model.kind={cfg.kind} is unknown; choose one of {', '.join(NETS)}")
     for name in ("hidden", "layers", "kernel", "subsampling"):

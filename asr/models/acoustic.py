@@ -17,7 +17,7 @@ class AcousticModel(nn.Module):
         self.net = build_model(model, self.frontend.dim, num_tokens)
         self.num_tokens = num_tokens
         self.subsampling = model.subsampling
-        self.frame_s = features.shift_ms / 1000 * model.subsampling  # seconds an output frame
+        self.frame_s = features.shift_ms / 1000 * model.subsampling  # seconds per output frame
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         features, lengths = self.frontend(x, lengths)  # (N, F, D)

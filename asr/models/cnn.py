@@ -1,4 +1,4 @@
-"""Convolutional net over time: residual blocks of growing reach, like a TDNN."""
+"""Convolutional net over time: residual blocks with dilated convolutions, similar to a TDNN."""
 
 from torch import Tensor, nn
 

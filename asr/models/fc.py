@@ -1,4 +1,4 @@
-"""Fully connected net over spliced frames: the 2017 design's first acoustic model."""
+"""Fully connected net over spliced frames."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""What the nets share: masks, frame stacking and the output layer."""
+"""Layers that all nets use: masks, frame stacking and the output layer."""
 
 from torch import Tensor, nn
 
@@ -13,7 +13,7 @@ def frame_mask(lengths: Tensor, frames: int) -> Tensor:
 class FrameStack(nn.Module):
     """Joins `stride` neighbouring frames into one: (N, F, D) -> (N, ceil(F / stride), stride * D).
 
-    The last group of an utterance is filled with zeros, in a batch as alone.
+    Zeros fill the last group of an utterance, batched or alone.
     """
 
     def __init__(self, stride: int):
@@ -28,7 +28,7 @@ class FrameStack(nn.Module):
 
 
 class MaskedConv(nn.Module):
-    """Convolution over time that keeps the number of frames and sees zeros beyond each utterance's end."""
+    """Convolution over time that keeps the number of frames and reads zeros beyond the end of each utterance."""
 
     def __init__(self, dim_in: int, dim_out: int, kernel: int, dilation: int = 1):
         super().__init__()

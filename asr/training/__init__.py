@@ -1,1 +1,4 @@
-"""Batches, a net and a criterion -> trained parameters, checkpoints and training curves."""
+"""Training. Takes a configuration and manifests; hands on trained parameters, checkpoints and training curves.
+
+`trainer` owns epochs, schedule and records; `shards` computes losses and gradients; `processes` runs it on all cores.
+"""

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors in safetensors, everything else in JSON, both written whole or not at all.
+"""Checkpoints: tensors in safetensors, everything else in JSON, each file written atomically.
 
 `state.json` names the resume file it belongs to, so a crash between the two writes leaves the older pair valid.
 """
@@ -30,7 +30,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def average(paths: Sequence[Path]) -> dict[str, Tensor]:
-    """The mean of several models, tensor by tensor, summed in float64."""
+    """The mean of several models, per tensor, summed in float64."""
     total: dict[str, Tensor] = {}
     for path in paths:
         for name, tensor in read_tensors(path).items():
@@ -54,7 +54,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
 
 
 def write_resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Save a point to resume from; older points go once the new one is safe."""
+    """Save a resume point, then delete older ones."""
     name = f"resume-{state['step']:08d}.safetensors"
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     write_tensors(folder / name, tensors | optimizer_tensors(optimizer))
@@ -66,7 +66,7 @@ def write_resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimize
 
 
 def read_resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
-    """Restore the last resume point; None where there is none."""
+    """Restore the last resume point and return its state; None if there is none."""
     path = folder / "state.json"
     if not path.exists():
         return None

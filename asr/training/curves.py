@@ -1,4 +1,4 @@
-"""The training curves as a picture."""
+"""Plots of training curves."""
 
 import math
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from asr.figures import save
 
 
 def plot_curves(records: Sequence[dict[str, Any]], path: str | Path) -> None:
-    """Training curves out of log records with the keys step, train_loss, dev_loss, dev_ter, lr.
+    """Plot log records with the keys step, train_loss, dev_loss, dev_ter and lr, and save the picture at `path`.
 
-    A record may lack any key but `step`, or hold None there; what no record has is not drawn.
+    Every key but `step` may be missing or None; such values are left out.
     """
     figure = Figure(figsize=(8, 8), layout="constrained")
     loss, ter, lr = figure.subplots(3, 1, sharex=True, height_ratios=[3, 2, 1])

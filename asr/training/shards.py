@@ -1,0 +1,145 @@
+"""The shards of a batch: the loss and gradient of each, computed here or in processes beside this one.
+
+Every batch is split into the same shards however many processes there are. The random draws of a shard depend on the
+seed, the step and the shard's number, and gradients are added in the order of these numbers. So the number of
+processes changes how fast a training runs, never its result.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from rapidfuzz.distance import Levenshtein
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from asr.config import Config
+from asr.criteria import ctc_greedy, ctc_loss
+from asr.data.augment import generator, mask_features, warp_bins
+from asr.data.cache import shared_zeros
+from asr.data.dataset import Batch, Unreadable, Utterances, collate
+from asr.errors import InputError
+from asr.models.acoustic import AcousticModel
+
+CPU_SHARDS = 2
+
+
+@dataclass
+class Pass:
+    """A pass over batches of utterance numbers: training if `epoch` is given, else judging the dev set."""
+
+    batches: list[list[int]]
+    epoch: int | None = None
+    first_step: int = 0  # number of the first batch in the whole training
+
+
+@dataclass
+class ShardResult:
+    number: int  # of the shard within its batch
+    utterances: int = 0
+    loss: float = 0.0  # summed over the utterances, in nats
+    errors: int = 0  # of the greedy tokens; judged on the dev set only
+    tokens: int = 0
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+
+class Shards:
+    """Computes shards with one model; `gradients[k]` (P,) is that of shard k, summed over its utterances.
+
+    On the CPU, parameters and gradients lie in memory that processes forked later share.
+    """
+
+    def __init__(self, cfg: Config, model: AcousticModel, train_set: Utterances, dev_set: Utterances):
+        self.cfg, self.model, self.train_set, self.dev_set = cfg, model, train_set, dev_set
+        self.parameters = list(model.parameters())
+        size = sum(p.numel() for p in self.parameters)
+        if torch.device(cfg.device).type == "cpu":
+            share_parameters(self.parameters)
+            self.gradients = [torch.from_numpy(shared_zeros(size, np.float32)) for _ in range(CPU_SHARDS)]
+        else:
+            self.gradients = [torch.zeros(size, device=cfg.device)]
+
+    def run(self, processes: int, rank: int, task: Pass) -> Iterator[list[ShardResult]]:
+        """Per batch, the results of the shards that process `rank` of `processes` computes."""
+        count = len(self.gradients)
+        own = range(rank, count, processes)
+        if task.epoch is not None:
+            self.train_set.epoch = task.epoch
+        self.model.train(task.epoch is not None)
+        dataset = self.dev_set if task.epoch is None else self.train_set
+        parts = [split(batch, count)[number] for batch in task.batches for number in own]
+        shards = load(dataset, parts, -(-self.cfg.data.workers // processes))
+        for step in range(task.first_step, task.first_step + len(task.batches)):
+            if task.epoch is None:
+                yield [self.judge(next(shards), number) for number in own]
+            else:
+                yield [self.train(next(shards), step, number) for number in own]
+
+    def train(self, shard: Batch, step: int, number: int) -> ShardResult:
+        """Write the shard's gradient. Raises InputError for a loss that is not finite."""
+        result = ShardResult(number, len(shard.ids), unreadable=shard.unreadable)
+        if not shard.ids:
+            self.gradients[number].zero_()
+            return result
+        cfg = self.cfg
+        torch.manual_seed((cfg.seed * 1_000_003 + step) * len(self.gradients) + number)
+        with torch.no_grad():
+            features, lengths = self.model.frontend(shard.inputs.to(cfg.device), shard.lengths.to(cfg.device))
+            rng = generator(cfg.seed, step, number, 1)  # four keys: no draw of a data set's has so many
+            if cfg.augment.bin_warp:
+                features = warp_bins(features, cfg.augment.bin_warp, rng)
+            features = mask_features(features, lengths, cfg.augment, cfg.features.shift_ms / 1000, rng)
+        log_probs, frames = self.model.net(features, lengths)
+        loss = self.loss(log_probs, frames, shard)
+        result.loss = loss.item()
+        if not math.isfinite(result.loss):
+            raise InputError(
+                f"training diverged: the loss of step {step} is {result.loss}, over utterances "
+                f"{', '.join(shard.ids)}; lower optim.lr, or check these utterances"
+            )
+        gradients = torch.autograd.grad(loss, self.parameters)
+        torch.cat([gradient.flatten() for gradient in gradients], out=self.gradients[number])
+        return result
+
+    @torch.inference_mode()
+    def judge(self, shard: Batch, number: int) -> ShardResult:
+        """Loss and greedy token errors."""
+        result = ShardResult(number, len(shard.ids), unreadable=shard.unreadable)
+        if not shard.ids:
+            return result
+        log_probs, frames = self.model(shard.inputs.to(self.cfg.device), shard.lengths.to(self.cfg.device))
+        result.loss = self.loss(log_probs, frames, shard).item()
+        for hyp, ref, n in zip(ctc_greedy(log_probs, frames), shard.targets, shard.target_lengths, strict=True):
+            result.errors += Levenshtein.distance(hyp, ref[:n].tolist())
+            result.tokens += int(n)
+        return result
+
+    def loss(self, log_probs: Tensor, frames: Tensor, shard: Batch) -> Tensor:
+        """CTC loss summed over the utterances, in nats."""
+        return ctc_loss(
+            log_probs.transpose(0, 1),  # (F', N, V)
+            shard.targets.to(log_probs.device),
+            frames,
+            shard.target_lengths.to(log_probs.device),
+            reduction="sum",
+            zero_infinity=self.cfg.criterion.zero_infinity,
+        )
+
+
+def split(batch: list[int], shards: int) -> list[list[int]]:
+    """A batch's utterances dealt out in turn: shards are alike, and the first, rank 0's, is never the largest."""
+    return [batch[k::shards] for k in reversed(range(shards))]
+
+
+def load(dataset: Utterances, batches: list[list[int]], workers: int) -> Iterator[Batch]:
+    return iter(DataLoader(dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers))
+
+
+def share_parameters(parameters: list[torch.nn.Parameter]) -> None:
+    """Move float32 parameters on the CPU to one block of memory that forked processes share."""
+    block = torch.from_numpy(shared_zeros(sum(p.numel() for p in parameters), np.float32))
+    for parameter, values in zip(parameters, block.split([p.numel() for p in parameters]), strict=True):
+        values.copy_(parameter.detach().flatten())
+        parameter.data = values.view_as(parameter)
