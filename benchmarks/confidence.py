@@ -5,7 +5,7 @@
 FOLDER (../shared/bench unless given) also holds the true token of each frame. Times: the distance in ms between where
 a rightly recognised word begins and ends and where its first token truly begins and its last one ends. Confidences:
 fitted on the first half of the utterances, judged on the second. Writes benchmarks/results/confidence.json and
-docs/confidence.png.
+docs/measured/confidence.png.
 """
 
 import json
@@ -27,7 +27,7 @@ from asr.search.searchers import Found, GraphSearcher, SearchSpace
 from asr.search.word_times import match_words, segments
 
 HERE = Path(__file__).parent
-RESULT, PLOT = HERE / "results/confidence.json", HERE.parent / "docs/confidence.png"
+RESULT, PLOT = HERE / "results/confidence.json", HERE.parent / "docs/measured/confidence.png"
 BEAM, LATTICE_BEAM = 16.0, 8.0
 
 

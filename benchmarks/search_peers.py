@@ -6,7 +6,7 @@
 FOLDER is ../shared/bench unless given. Systems take turns in one process, one thread; CPU seconds for a second of
 audio, medians of the rounds. On one and the same HLG: our search, without and with word lattices, and kaldi-decoder's
 FasterDecoder on a ConstFst. On the same lexicon and LM without a WFST: flashlight-text's LexiconDecoder. Writes
-benchmarks/results/search_peers.json and docs/search.png.
+benchmarks/results/search_peers.json and docs/measured/search.png.
 """
 
 import json
@@ -30,7 +30,7 @@ from asr.graph.pack import unpack
 from asr.search.decoder import Decoder
 
 HERE = Path(__file__).parent
-RESULT, PLOT = HERE / "results/search_peers.json", HERE.parent / "docs/search.png"
+RESULT, PLOT = HERE / "results/search_peers.json", HERE.parent / "docs/measured/search.png"
 ROUNDS = 3
 BEAMS = (8.0, 10.0, 12.0, 14.0, 16.0, 20.0)
 PEER_BEAMS = (12.0, 16.0, 20.0)

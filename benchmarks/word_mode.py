@@ -6,7 +6,7 @@ MODEL.asr (exp/commands/model.asr) is what recipes/commands/run.py makes, ROOT (
 Test: commands_en, 30 words, 41 speakers. A list holds every second of the 30 words, in alphabetical order, and other
 common words up to 100, drawn by a rule; the clips of the other 15 are to be refused. A second list takes the other
 half, so that each clip is once in and once out. Dev, to choose a measure of confidence: fsdd, with every second digit.
-Writes benchmarks/results/word_mode.json and docs/word.png.
+Writes benchmarks/results/word_mode.json and docs/measured/lists.png.
 """
 
 import json
@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "recipes/commands"))
 from voices import common_words  # noqa: E402
 
-RESULT, PLOT = HERE / "results/word_mode.json", HERE.parent / "docs/word.png"
+RESULT, PLOT = HERE / "results/word_mode.json", HERE.parent / "docs/measured/lists.png"
 SIZE, COMMONEST, BACKGROUND, DEV_CLIPS, RESAMPLES = 100, 1000, 3000, 300, 1000
 
 
