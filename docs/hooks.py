@@ -6,10 +6,8 @@ from typing import Any
 from asr.cli.options import Option, all_groups, all_options
 from asr.cli.verbs import VERBS
 
-# ruff: noqa: ARG001
 
-
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+def on_page_markdown(markdown: str, **_: Any) -> str:
     """Replaces the marks `<!-- verbs -->`, `<!-- groups -->` and `<!-- options -->` of a page."""
     for mark, write in (("verbs", verbs), ("groups", groups), ("options", options)):
         if f"<!-- {mark} -->" in markdown:
