@@ -4,7 +4,7 @@ The words that leave a state of G, sorted by their spelling, are a tree written 
 with the one before it is there already, and where it shares no more with either neighbour its word is known. What
 follows is a tail that depends on the rest of the spelling and on where it leads, and equal tails become one state.
 So the counts before minimization are exact, and those after it lack only merges of states where several words are
-still open, which are rare (docs/measured/graphs.md has forecasts beside the truth).
+still open, which are rare (docs/graphs.md has forecasts beside the truth).
 """
 
 import time
@@ -22,7 +22,7 @@ from asr.tokens import Tokens
 
 _TAIL_SAMPLE = 4_000_000  # leaves whose tails are compared; of larger graphs a share of the targets is
 
-# Measured on the graphs of docs/measured/graphs.md. Seconds are of a machine on which `_sort_s` is _SORT_S.
+# Measured on the graphs of docs/graphs.md. Seconds are of a machine on which `_sort_s` is _SORT_S.
 _SORT_S = 0.020
 _LG_S, _HLG_S = 0.42e-6, 0.16e-6  # an arc of the trees that grow, an arc of HLG
 _TREES = {"states": 44, "arcs": 28}  # bytes of LG while it grows: columns, and the table of futures

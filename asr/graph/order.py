@@ -13,7 +13,7 @@ _BLOCK = 1 << 16  # arcs moved together
 def breadth_first(graph: Automaton) -> Automaton:
     """The same graph, its states numbered as a walk from the start meets them, level by level.
 
-    What a beam holds at one frame then lies closer together, and the search is a tenth faster (docs/measured/graphs.md).
+    What a beam holds at one frame then lies closer together, and the search is a tenth faster (docs/graphs.md).
     States that cannot be reached come last. The given graph's columns are overwritten: memory holds no second graph.
     """
     return _renumbered(graph, _numbers(graph))

@@ -18,7 +18,7 @@ from asr.tokens import BLANK, SPACE, Tokens
 from asr.words import is_slot
 
 # A new word costs, without context, as much as this share of the language model's words cost at most. Where the model
-# knows no contexts of unknown words it must cost less. Found on the first half of the bench pack: docs/measured/graphs.md.
+# knows no contexts of unknown words it must cost less. Found on the first half of the bench pack: docs/graphs.md.
 LIKELY, LIKELY_ALONE = 0.25, 0.005
 Pronounce = Callable[[Sequence[str]], Spelled]
 
