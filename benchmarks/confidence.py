@@ -5,7 +5,7 @@
 FOLDER (default ../shared/bench) also holds the true token of each frame. Times: for each correct word, the distance in
 ms between its start and the true start of its first token, and between its end and the true end of its last token.
 Confidences: calibrated on the first half of the utterances, evaluated on the second. Writes
-benchmarks/results/confidence.json and docs/confidence.png.
+benchmarks/results/confidence.json and docs/measured/confidence.png.
 """
 
 import json
@@ -27,7 +27,7 @@ from asr.search.searchers import Found, GraphSearcher, SearchSpace
 from asr.search.word_times import match_words, segments
 
 HERE = Path(__file__).parent
-RESULT, PLOT = HERE / "results/confidence.json", HERE.parent / "docs/confidence.png"
+RESULT, PLOT = HERE / "results/confidence.json", HERE.parent / "docs/measured/confidence.png"
 BEAM, LATTICE_BEAM = 16.0, 8.0
 
 

@@ -7,7 +7,7 @@
 
 FOLDER comes from benchmarks/million_words.py. All parts decode the bench pack (../shared/bench: 400 utterances, 41
 minutes, 40 phones) on one thread. Prints tables; writes benchmarks/results/dynamic_graph.json, each part under its
-name, and docs/graphs.png.
+name, and docs/measured/graphs.png.
 """
 
 import collections
@@ -40,7 +40,7 @@ from asr.text.lexicon import Lexicon, Spelled
 from asr.tokens import Tokens
 
 RESULT = Path(__file__).parent / "results/dynamic_graph.json"
-PLOT = Path(__file__).parents[1] / "docs/graphs.png"
+PLOT = Path(__file__).parents[1] / "docs/measured/graphs.png"
 BENCH = Path(__file__).parents[2] / "shared/bench"
 FRAME_S, SCALE, RUNS = 0.04, 2.0, 3
 BEAMS = (12.0, 16.0, 20.0)

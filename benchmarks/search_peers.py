@@ -6,7 +6,7 @@
 FOLDER defaults to ../shared/bench. The systems run in turn in one process, on one thread. Speed is CPU seconds per
 second of audio, the median over rounds. On the same HLG: our search without and with word lattices, and kaldi-decoder's
 FasterDecoder on a ConstFst. On the same lexicon and LM without a WFST: flashlight-text's LexiconDecoder. Writes
-benchmarks/results/search_peers.json and docs/search.png.
+benchmarks/results/search_peers.json and docs/measured/search.png.
 """
 
 import json
@@ -31,7 +31,7 @@ from asr.lm.model import LN10
 from asr.search.decoder import Decoder
 
 HERE = Path(__file__).parent
-RESULT, PLOT = HERE / "results/search_peers.json", HERE.parent / "docs/search.png"
+RESULT, PLOT = HERE / "results/search_peers.json", HERE.parent / "docs/measured/search.png"
 ROUNDS = 3
 BEAMS = (8.0, 10.0, 12.0, 14.0, 16.0, 20.0)
 PEER_BEAMS = (12.0, 16.0, 20.0)

@@ -6,7 +6,7 @@ MODEL.asr (default exp/commands/model.asr) is made by `python -m recipes.run com
 commands_en, 30 words, 41 speakers. A list holds every second of the 30 words in alphabetical order, and other common
 words up to 100, chosen by a rule; clips of the other 15 words must be rejected. A second list takes the other half,
 so that each clip is once in the list and once outside. Dev, to choose a confidence measure: fsdd, with every second
-digit. Writes benchmarks/results/word_mode.json and docs/word.png.
+digit. Writes benchmarks/results/word_mode.json and docs/measured/lists.png.
 """
 
 import json
@@ -27,7 +27,7 @@ from asr.text.lexicon import Lexicon
 from recipes.commands.voices import common_words
 
 HERE = Path(__file__).parent
-RESULT, PLOT = HERE / "results/word_mode.json", HERE.parent / "docs/word.png"
+RESULT, PLOT = HERE / "results/word_mode.json", HERE.parent / "docs/measured/lists.png"
 SIZE, COMMONEST, BACKGROUND, DEV_CLIPS, RESAMPLES = 100, 1000, 3000, 300, 1000
 
 

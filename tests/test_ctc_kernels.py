@@ -178,4 +178,4 @@ def test_the_kernels_compile_without_spills_and_as_the_table_says():
     for row in rows:
         assert row["spill_bytes"] == 0 and row["registers"] <= 128, row  # 512 threads a block fit
     if ptxas["nvcc_version"]() == written["nvcc"]:
-        assert rows == written["rows"], "run benchmarks/ptxas.py and copy its table to docs/ctc.md"
+        assert rows == written["rows"], "run benchmarks/ptxas.py and copy its table to docs/concepts/ctc.md"

@@ -1,6 +1,6 @@
-// det(L o G), expanded on demand: the graph that asr/graph/expand.py compiles as a whole, expanded state by
-// state when a search first reaches it, in the memory layout of Graph. Arcs, costs and labels are the same;
-// words with the same ending share the states of that ending, as after minimisation.
+// det(L o G), expanded on demand: the graph that asr/graph/spelling_trees.py compiles as a whole, expanded
+// state by state when a search first reaches it, in the memory layout of Graph. Arcs, costs and labels are
+// the same; words with the same ending share the states of that ending, as after minimisation.
 //
 // There are three kinds of states. Until a state is expanded, only its origin is stored:
 //

@@ -1,7 +1,7 @@
 // The lexicon as a tree without nodes: all spellings, sorted by their labels. A node is a range of spellings
 // with a common prefix; its children differ in the next label.
 //
-// tree.bin, little-endian, version 1 (written by asr/graph/tree.py); each part starts at a multiple of 8
+// tree.bin, little-endian, version 1 (written by asr/graph/tree_file.py); each part starts at a multiple of 8
 // bytes:
 //
 //   Header
