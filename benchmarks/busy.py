@@ -54,8 +54,14 @@ def train(setting: str, config: str, folder: str, seconds: float) -> float:
     if setting == "one process":
         trainer.divide_threads = lambda threads, most: (1, os.cpu_count() or 1)
     name = Path(config).name
-    overrides = [f"experiment={name}", f"data.dir={folder}", f"out={folder}/{os.getpid()}", "checkpoint_steps=1000000"]
-    cfg = compose(to_overrides(overrides, ("optim",), config))
+    overrides = [
+        f"experiment={name}",
+        f"data.dir={folder}",
+        f"out={folder}/{os.getpid()}",
+        "optim.checkpoint_steps=1000000",
+        "optim.epochs=1000",
+    ]
+    cfg = compose(to_overrides(overrides, (), config))
     return Stopwatch(trainer.Trainer(cfg), seconds).measure()
 
 

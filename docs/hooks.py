@@ -3,7 +3,8 @@
 import inspect
 from typing import Any
 
-from asr.cli.options import Option, all_groups, all_options
+from asr.cli.options import Option, all_groups, all_options, first_comment
+from asr.cli.reads import declared
 from asr.cli.verbs import VERBS
 
 
@@ -28,7 +29,7 @@ def groups() -> str:
     """A table of the choices of each group."""
     rows = ["| Choice | Meaning |", "|---|---|"]
     for group, choices in sorted(all_groups().items()):
-        rows += [f"| `{group}={choice}` | {_cell(meaning)} |" for choice, meaning in choices.items()]
+        rows += [f"| `{group}={choice}` | {_cell(first_comment(path))} |" for choice, path in choices.items()]
     return "\n".join(rows)
 
 
@@ -45,10 +46,11 @@ def options() -> str:
 
 
 def _table(members: list[Option]) -> str:
-    rows = ["| Option | Type | Default | Meaning |", "|---|---|---|---|"]
+    rows = ["| Option | Type | Default | Meaning | Read by |", "|---|---|---|---|---|"]
     for o in members:
         kind = " \\| ".join(f"`{choice}`" for choice in o.choices) or f"`{o.type_name}`".replace("|", "\\|")
-        rows.append(f"| `{o.name}` | {kind} | `{_shown(o.default)}` | {_cell(o.meaning)} |")
+        readers = ", ".join(verb for verb in VERBS if o.name in declared(verb))
+        rows.append(f"| `{o.name}` | {kind} | `{_shown(o.default)}` | {_cell(o.help)} | {readers} |")
     return "\n".join(rows)
 
 
