@@ -24,7 +24,7 @@ def test_walkthrough_runs_as_written(
     cfg = tiny.config()
     bundle.write(folder / "model.asr", tiny.model(cfg), cfg, tiny.TOKENS, tiny.graph_dir(tmp_path / "graph"), "card")
     monkeypatch.chdir(tmp_path)
-    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs/walkthrough.md").read_text(), re.S)
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs/concepts/walkthrough.md").read_text(), re.S)
     assert len(code) == 7
     exec("\n".join(code), {})
     assert "torch.Size([1, 50, 4])" in capsys.readouterr().out

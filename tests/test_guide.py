@@ -71,10 +71,10 @@ def test_english_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "general.txt": texts[:12],
         "domain.txt": ["call john please", "please call new york", "stop the light", "go on john"] * 3,
         "domain.dev": ["please call john", "stop new york", "go on please"],
-        "names.txt": ["bixby", "gangnam\tG AA NG N AA M", "siobhan\tSH AH V AO N\t\t2.0"],
+        "names.txt": ["cory", "polk\tP OW K", "stork\tS T AO R K\t\t2.0"],
         "phrases.txt": ["new york", "call john\t5"],
         "list.txt": ["stop", "go on", "call john\t2"],
-        "lights.jsgf": ["#JSGF V1.0;", "grammar lights;", "public <command> = [please] (stop | go on) the <what>;",
+        "lights.jsgf": ["#JSGF V1.0;", "grammar lights;", "public <command> = [please] (stop | go on) <what>;",
                         "<what> = light | york;"],
     }  # fmt: skip
     for name, lines in files.items():
@@ -82,7 +82,7 @@ def test_english_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     soundfile.write("x.wav", say("call john please", np.random.default_rng(1)), RATE_HZ)
     assert run_page("english.md", {}) >= 10
-    for page in ("domain.md", "words.md", "streaming.md", "python.md"):
+    for page in ("transcribing.md", "domain.md", "words.md", "streaming.md", "python.md"):
         assert run_page(page, {}), page
 
 
@@ -90,11 +90,11 @@ def test_korean_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = make_corpus(tmp_path / "corpus", KOREAN, {"train": 12, "dev": 6, "test": 3})
     (tmp_path / "conversations.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    assert run_page("korean.md", {}) >= 8
+    assert run_page("korean.md", {}) == 5
 
 
 def test_every_page_is_covered() -> None:
-    run = {"english.md", "domain.md", "words.md", "streaming.md", "python.md", "korean.md"}
+    run = {"english.md", "transcribing.md", "domain.md", "words.md", "streaming.md", "python.md", "korean.md"}
     for page in GUIDE.glob("*.md"):
         blocks = [skipped for skipped, _, _ in BLOCK.findall(page.read_text(encoding="utf-8"))]
         assert page.name in run or all(blocks), f"{page.name} has blocks that no test runs"

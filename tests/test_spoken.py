@@ -221,7 +221,7 @@ def test_korean(text: str, expected: str) -> None:
 
 
 def test_the_tables_of_the_docs() -> None:
-    lines = (Path(__file__).parents[1] / "docs" / "text.md").read_text(encoding="utf-8").splitlines()
+    lines = (Path(__file__).parents[1] / "docs" / "concepts" / "text.md").read_text(encoding="utf-8").splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines if " · " in line and line.startswith("|")]
     assert len(rows) == 19
     for written, words in rows:

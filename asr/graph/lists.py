@@ -100,7 +100,7 @@ def closed_graph(grammar: Automaton, words: list[str], lexicon: Lexicon, tokens:
     units = set(tokens.symbols) - {BLANK, SPACE}
     spelled = {word: [s for s in lexicon.pronunciations[word] if s and units.issuperset(s)] for word in words}
     if unspelled := [word for word, spellings in spelled.items() if not spellings]:
-        raise InputError(f"{len(unspelled)} words cannot be spelled in this model's units: {name_some(unspelled)}; "
+        raise InputError(f"words that cannot be spelled in this model's units: {name_some(unspelled)}; "
                          "clean the text in the same way as the training text (`asr text clean`)")  # fmt: skip
     spellings = spell(words, Lexicon(spelled), tokens, silence, separator)
     return Graph.from_bytes(pack.to_bytes(minimize(Forest(grammar, spellings)).arrays(), implicit=True))

@@ -36,8 +36,8 @@ DEV_TAKES = range(5, 9)
 STRINGS = {"train": 4000, "dev": 150, "test": 300}
 DRAWN_AT_ONCE = 64  # strings in memory
 USUALLY = {  # on two idle cores
-    "prepare": "20 s, plus the download where no corpora folder is found",
-    "train": "8 min, most of the whole",
+    "prepare": "30 s, plus the download where no corpora folder is found",
+    "train": "2 min, most of the whole",
     "lm train": "a second",
     "graph": "2 s",
     "tune": "5 s",
