@@ -156,6 +156,8 @@ def limit_threads(cfg: Config) -> None:
     """Torch's own threads; the search limits its threads where it starts them."""
     import torch
 
+    if cfg.threads < 0:
+        raise InputError(f"threads={cfg.threads} must be 0 (all cores) or more")
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
 

@@ -12,6 +12,7 @@ import asr
 from asr import hypothesis, manifest
 from asr.cli import main as cli
 from asr.cli import transcribe as verb
+from asr.cli import transcripts
 from asr.cli.recordings import find_recordings
 from asr.errors import InputError
 from asr.manifest import Utterance
@@ -321,3 +322,24 @@ def test_help_names_the_formats(capsys):
     assert cli.main(["transcribe", "--help"]) == 0
     said = capsys.readouterr().out
     assert "MANIFEST.jsonl" in said and all(format in said for format in SUFFIXES)
+
+
+def test_results_of_other_recordings_are_not_taken(call, tmp_path, monkeypatch):
+    for folder, seed in (("a", 1), ("b", 2)):
+        (tmp_path / folder).mkdir()
+        for name in ("x", "y"):
+            soundfile.write(tmp_path / folder / f"{name}.wav", noise(0.6, seed), RATE_HZ)
+    output = f"output={tmp_path}/o.jsonl"
+    with monkeypatch.context() as patch:
+        patch.setattr(transcripts.File, "finish", lambda self: None)  # as if stopped before the end
+        assert call(tmp_path / "a", output) == 0
+    assert (tmp_path / "o.jsonl.partial").exists()
+    assert call(tmp_path / "b", output) == 0 and "already" not in call.out
+    assert "2 recordings ->" in call.out
+
+
+def test_no_file_that_is_read_is_overwritten(call, tmp_path):
+    soundfile.write(tmp_path / "x.wav", noise(0.6), RATE_HZ)
+    (tmp_path / "p.txt").write_text("a b\n")
+    assert call(tmp_path / "x.wav", f"phrases={tmp_path}/p.txt", f"output={tmp_path}/p.txt") == 2
+    assert "would overwrite" in call.err and (tmp_path / "p.txt").read_text() == "a b\n"

@@ -3,6 +3,7 @@
 import json
 import sys
 import zipfile
+from pathlib import Path
 
 from asr.config import Config
 
@@ -27,6 +28,8 @@ def tuned_scales(cfg: Config) -> list[str]:
 def bundled(cfg: Config) -> list[str]:
     """The decoder options in a bundle. An unreadable bundle gives none; opening it reports the error."""
     limit = "data.max_audio_s=inf"  # the option is for training; long recordings are cut at pauses
+    if Path(cfg.bundle).is_dir():  # a run folder, opened with what was found for it
+        return [limit, *tuned(Config(out=cfg.bundle))]
     try:
         with zipfile.ZipFile(cfg.bundle) as archive:
             decoder = json.loads(archive.read("config.json"))["decoder"]

@@ -20,7 +20,9 @@ from asr.cli.verbs import FLAGS, VERBS
 from asr.config import Config
 from asr.errors import InputError, nearest
 
-_FOR_THE_USER = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)  # full disk, no permission
+_FOR_THE_USER = (  # full disk, no permission, a place that cannot be
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR,
+)  # fmt: skip
 
 
 class _FlagParser(argparse.ArgumentParser):

@@ -57,13 +57,16 @@ class Recipe:
         marker = Path(self.cfg.data.dir) / "source.json"
         manifests = (self.cfg.data.train, self.cfg.data.dev, self.cfg.data.test)
         with self._stage("prepare", "prepare"):
-            done = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else None
+            try:
+                done = json.loads(marker.read_text(encoding="utf-8"))
+            except (OSError, ValueError):  # not there, or damaged
+                done = None
             if (
                 isinstance(done, dict)
                 and done.get("made_from") == made_from
                 and all(Path(m).exists() for m in manifests)
             ):
-                self.source = done["source"]
+                self.source = str(done.get("source"))
                 print(f"Prepared before: delete {marker} to prepare it again.")
             else:
                 marker.unlink(missing_ok=True)

@@ -51,8 +51,8 @@ class File:
     """All recordings in one file, in their order, written whole at the end.
 
     Until then results are kept in `PATH.partial`, from which the same command goes on after an interruption. Its first
-    line is a fingerprint of the model and the options; with others the work begins anew. Without a path the result
-    is printed.
+    line is a fingerprint of the model and the options, and each result has the stamp of its recording; results of
+    other models, options or recordings are not taken. Without a path the result is printed.
     """
 
     def __init__(self, path: Path | None, format: str, recordings: Sequence[Recording], fingerprint: str):
@@ -62,6 +62,7 @@ class File:
             )
         self.path, self.format, self.recordings, self.fingerprint = path, format, recordings, fingerprint
         self.found: dict[str, Hypothesis] = {}
+        self.stamps = {recording.id: _stamp(recording) for recording in recordings}
         self.partial = path and path.with_name(path.name + ".partial")
         if self.partial and self.partial.exists():
             self._resume(self.partial)
@@ -73,12 +74,18 @@ class File:
                 return
             for line in file:
                 try:
-                    hypothesis = Hypothesis.from_dict(json.loads(line))
+                    kept = json.loads(line)
+                    hypothesis = Hypothesis.from_dict(kept)
                 except (ValueError, KeyError, TypeError):  # the line at which it was interrupted
                     break
-                self.found[hypothesis.id] = hypothesis
+                if kept.get("stamp") == self.stamps.get(hypothesis.id):
+                    self.found[hypothesis.id] = hypothesis
         with atomic_write(partial) as file:
-            file.write(self.fingerprint + "\n" + render(list(self.found.values()), "jsonl"))
+            file.write(self.fingerprint + "\n")
+            file.writelines(map(self._line, self.found.values()))
+
+    def _line(self, hypothesis: Hypothesis) -> str:
+        return json.dumps(hypothesis.as_dict() | {"stamp": self.stamps[hypothesis.id]}, ensure_ascii=False) + "\n"
 
     @property
     def targets(self) -> list[Path]:
@@ -95,7 +102,7 @@ class File:
             with open(self.partial, "a", encoding="utf-8") as file:
                 if is_new:
                     file.write(self.fingerprint + "\n")
-                file.write(render([hypothesis], "jsonl"))
+                file.write(self._line(hypothesis))
 
     def finish(self) -> None:
         ordered = [self.found[recording.id] for recording in self.recordings if recording.id in self.found]
@@ -150,15 +157,33 @@ def open_output(cfg: Config, recordings: Sequence[Recording]) -> File | Folder |
         opened = Folder(path, "json" if cfg.format == "auto" else cfg.format, recordings)
     else:
         opened = File(path, _format(cfg, path), recordings, _fingerprint(cfg))
-    inputs = {os.path.realpath(word) for word in [*cfg.input, cfg.bundle, *(_paths(recordings))]}
+    read = [*cfg.input, *_files(cfg), *(_path(recording) for recording in recordings)]
+    inputs = {os.path.realpath(path) for path in read}
     if overwritten := next((target for target in opened.targets if os.path.realpath(target) in inputs), None):
         raise InputError(f"output={cfg.output} would overwrite the input {overwritten}; choose another place")
     return opened
 
 
-def _paths(recordings: Sequence[Recording]) -> list[str]:
-    sources = [recording.source for recording in recordings]
-    return [str(s if isinstance(s, Path) else s.audio or s.features) for s in sources]
+def _path(recording: Recording) -> str:
+    source = recording.source
+    return str(source if isinstance(source, Path) else source.audio or source.features)
+
+
+def _files(cfg: Config) -> list[str]:
+    """The files besides recordings that the result depends on."""
+    files = [cfg.bundle, cfg.phrases, cfg.new_words, cfg.graph.words, cfg.graph.grammar, cfg.g2p.model]
+    return [file for file in files if file and os.path.exists(file)]
+
+
+def _stamp(recording: Recording) -> str:
+    """Differs if the file, its content or the segment differs."""
+    path, source = _path(recording), recording.source
+    segment = None if isinstance(source, Path) else (source.start_s, source.duration_s)
+    try:
+        stat = os.stat(path)
+    except OSError:  # an offset into an archive, or a missing file, which opening it reports
+        return f"{path} {segment}"
+    return f"{os.path.realpath(path)} {stat.st_size} {stat.st_mtime_ns} {segment}"
 
 
 def _format(cfg: Config, path: Path | None) -> str:
@@ -173,7 +198,6 @@ def _format(cfg: Config, path: Path | None) -> str:
 def _fingerprint(cfg: Config) -> str:
     """A line that differs where the model, the options or the files that they name differ."""
     options = [asdict(cfg.decoder), cfg.graph.kind, cfg.g2p.model, cfg.boost, cfg.data.max_audio_s]
-    files = [cfg.bundle, cfg.phrases, cfg.new_words, cfg.graph.words, cfg.graph.grammar]
-    stats = [os.stat(file) for file in files if file and os.path.exists(file)]
+    stats = [os.stat(file) for file in _files(cfg)]
     text = json.dumps([options, [(stat.st_size, stat.st_mtime_ns) for stat in stats]], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

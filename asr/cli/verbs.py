@@ -49,7 +49,8 @@ class Verb:
 
 _RECOGNISER = (
     "decoder", "graph.kind", "graph.words", "graph.grammar", "graph.dir", "graph.ngram", "graph.lexicon",
-    "graph.silence", "g2p.model", "new_words", "data.max_audio_s", "out", "device", "threads",
+    "graph.silence", "g2p.model", "g2p.nbest", "g2p.min_probability", "new_words", "data.max_audio_s", "out", "device",
+    "threads",
 )  # fmt: skip
 _STATIC_FEATURES = tuple(f"features.{name}" for name in (  # without derivatives and normalisation
     "kind", "sample_rate_hz", "window_ms", "shift_ms", "num_bins", "num_ceps", "low_hz", "high_hz", "dither", "floor",

@@ -70,7 +70,14 @@ class Utterances(Dataset):
         rate_hz = 1000 / features.shift_ms if self.stored else features.sample_rate_hz
         width = features.num_bins if self.stored else 1
         sizes = [math.ceil(SPARE * duration_s * rate_hz + 1) * width for duration_s in self.durations_s]
-        return InputCache(sizes, np.float32 if self.stored else np.int16)
+        try:
+            return InputCache(sizes, np.float32 if self.stored else np.int16)
+        except OSError as e:
+            gigabytes = sum(sizes) * (4 if self.stored else 2) / 2**30
+            raise InputError(
+                f"keeping the inputs of {len(sizes)} utterances in memory needs {gigabytes:.0f} GiB ({e.strerror}); "
+                "set data.cache=false"
+            ) from None
 
     def __len__(self) -> int:
         return len(self.utterances)

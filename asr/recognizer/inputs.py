@@ -76,7 +76,15 @@ def check_length(duration_s: float, limit_s: float) -> None:
 
 
 def samples_of(x: np.ndarray, sample_rate_hz: float, wanted_hz: float) -> np.ndarray:
-    """Checked samples (T,) float32 at the wanted rate, from (T,) or (C, T), whose channels are averaged.
+    """Checked samples (T,) float32 in [-1, 1] at the wanted rate, from (T,) or (C, T); see `mono`."""
+    x = mono(x)
+    if sample_rate_hz != wanted_hz:
+        x = soxr.resample(x, sample_rate_hz, wanted_hz)
+    return np.clip(x, -1.0, 1.0)
+
+
+def mono(x: np.ndarray) -> np.ndarray:
+    """Checked samples (T,) float32, not clipped, from (T,) or (C, T), whose channels are averaged.
 
     Floats are in [-1, 1]; int16, int32 and uint8 are scaled to that as audio files are.
     """
@@ -95,11 +103,7 @@ def samples_of(x: np.ndarray, sample_rate_hz: float, wanted_hz: float) -> np.nda
             x = x.astype(np.float32)
     if not np.abs(x).max() <= audio.LOUDEST:  # NaN is not <= either
         raise InputError("the array holds NaN or samples far outside [-1, 1]; scale it, or pass int16")
-    if x.ndim == 2:
-        x = x.mean(axis=0)
-    if sample_rate_hz != wanted_hz:
-        x = soxr.resample(x, sample_rate_hz, wanted_hz)
-    return np.clip(x, -1.0, 1.0)
+    return x.mean(axis=0) if x.ndim == 2 else x
 
 
 def features_of(x: Source, dim: int) -> np.ndarray:

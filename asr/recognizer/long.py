@@ -27,7 +27,7 @@ from asr.features import audio
 from asr.features.pauses import best_pause
 from asr.hypothesis import Alternative, Hypothesis
 from asr.manifest import Utterance
-from asr.recognizer.inputs import Input, Source, check_length, name_of, samples_of, source_of
+from asr.recognizer.inputs import Input, Source, check_length, mono, name_of, source_of
 from asr.search.phrases import Phrases
 
 LONGEST_S, SHORTEST_S = 30.0, 15.0  # of a piece; the last one of a recording may be shorter
@@ -242,8 +242,7 @@ def _blocks(cfg: Config, x: Recording, sample_rate_hz: float | None) -> Iterator
         assert sample_rate_hz is not None
         check_length(x.shape[-1] / sample_rate_hz, limit_s)
         blocks = np.array_split(x, math.ceil(x.shape[-1] / BLOCK_SAMPLES), axis=-1)  # views
-        own_rate = (samples_of(block, sample_rate_hz, sample_rate_hz) for block in blocks)
-        yield from _resampled(own_rate, sample_rate_hz, wanted_hz)
+        yield from _resampled(map(mono, blocks), sample_rate_hz, wanted_hz)
         return
     source = x.audio if isinstance(x, Utterance) else x
     assert source is not None

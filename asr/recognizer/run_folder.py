@@ -72,7 +72,8 @@ def as_trained(cfg: Config) -> Config:
         unit, lexicon = trained["tokens"]["unit"], trained["tokens"].get("lexicon")
     except (KeyError, TypeError) as e:
         raise InputError(f"{path} is not of this version ({e!r}); train again in another folder with out=") from e
-    own_lexicon = cfg.tokens.lexicon or (str(folder / lexicon) if lexicon else None)
+    is_relative = "sha256" in trained  # earlier versions stored paths relative to the working directory
+    own_lexicon = cfg.tokens.lexicon or (str(folder / lexicon) if lexicon and is_relative else lexicon)
     cfg = copy.copy(cfg)
     cfg.features, cfg.model = features, model
     cfg.tokens, cfg.graph = copy.copy(cfg.tokens), copy.copy(cfg.graph)

@@ -30,7 +30,7 @@ def divide_threads(threads: int, most: int) -> tuple[int, int]:
     Linux can fork a process that uses torch; elsewhere one process does all the work.
     """
     threads = threads or torch.get_num_threads()
-    processes = min(threads, most) if sys.platform == "linux" else 1
+    processes = max(1, min(threads, most)) if sys.platform == "linux" else 1
     return processes, max(1, threads // processes)
 
 

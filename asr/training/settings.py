@@ -39,7 +39,7 @@ def check_resumable(path: Path, cfg: Config) -> None:
         return
     way_out = f"choose another folder with out=, or delete {path.parent}"
     try:
-        old, new = json.loads(path.read_text(encoding="utf-8")), settings(cfg)
+        old, new = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(settings(cfg)))
         changed = _changed_option(old, new)
         changed_file = next(
             (name for name in FILES if old.get("sha256", new["sha256"])[name] != new["sha256"][name]), None

@@ -230,6 +230,8 @@ def check_options(cfg: Config) -> None:
     for name in ("lr", "weight_decay", "warmup", "patience"):
         if getattr(cfg.optim, name) < 0:
             raise InputError(f"optim.{name}={getattr(cfg.optim, name)} must be 0 or more")
+    if cfg.threads < 0:
+        raise InputError(f"threads={cfg.threads} must be 0 (all cores) or more")
     if any(speed <= 0 for speed in cfg.augment.speeds):
         raise InputError(f"augment.speeds={cfg.augment.speeds} must all be above 0; 1.0 is the recording's own speed")
     if not 0 <= cfg.augment.bin_warp < 1:
