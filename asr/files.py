@@ -1,4 +1,4 @@
-"""Atomic writing: a reader sees a file as it was before or as it is after, never a part of it."""
+"""Atomic writing: a reader sees the old file or the new one, never a part of either."""
 
 import gzip
 import lzma

@@ -211,7 +211,7 @@ def test_a_folder_of_files(call, sounds, tmp_path, asr_file):
     (out / "a.txt").unlink()
     (out / "b.txt").write_text("corrected by hand\n")
     assert call(sounds, f"output={out}", "format=txt") == 0
-    assert f"1 recordings -> {out} (3 were there already)" in call.out
+    assert f"1 recordings -> {out} (3 existed already)" in call.out
     assert (out / "b.txt").read_text() == "corrected by hand\n" and (out / "a.txt").exists()
     assert call(sounds, f"output={tmp_path}/new") == 0  # no ending: a folder, and json holds all
     assert json.loads((tmp_path / "new" / "sub" / "deep" / "c.json").read_text())["id"] == "sub/deep/c"
@@ -262,7 +262,7 @@ def test_a_file_goes_on_after_an_interruption(call, sounds, tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         asked = interrupt_after(patch, 9)
         assert call(sounds, f"output={output}") == 0
-    assert asked == [2] and "2 recordings -> " in call.out and "(2 were there already)" in call.out
+    assert asked == [2] and "2 recordings -> " in call.out and "(2 existed already)" in call.out
     whole = [(h.id, h.words) for h in hypothesis.read(tmp_path / "whole.jsonl")]
     assert [(h.id, h.words) for h in hypothesis.read(output)] == whole
     assert not partial.exists()

@@ -1,4 +1,4 @@
-"""What earlier verbs found, as overrides that stand before those of the command line, which has the last word."""
+"""Options that earlier verbs found, as overrides. Those of the command line follow and take precedence."""
 
 import json
 import sys

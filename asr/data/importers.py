@@ -72,7 +72,7 @@ def detect(path: Path) -> str:
         if "recording" in fields or "supervisions" in fields or "tracks" in fields:
             return "lhotse"
         if "audio" in fields or "features" in fields:
-            raise InputError(f"{path} is a manifest already; use it as it is")
+            raise InputError(f"{path} is a manifest already; it needs no import")
         raise InputError(f"{path}:1: neither a lhotse cut (recording, supervisions) nor NeMo (audio_filepath)")
     return "common_voice" if {"path", "sentence", "client_id"} <= set(first.split("\t")) else "table"
 

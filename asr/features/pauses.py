@@ -1,4 +1,4 @@
-"""Where speech pauses: the place at which a long recording is cut."""
+"""Pauses in speech, at which long recordings are cut."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The search spaces that requests bring: new words beside the graph, or a word list or grammar in its place."""
+"""The search spaces of requests: the graph with new words, or a word list or grammar instead of it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -77,4 +77,4 @@ def _numbered(words: list[str]) -> dict[str, int]:
 
 def _check_many(items: Iterable[object], what: str) -> None:
     if isinstance(items, str):
-        raise InputError(f"{what} come as a list of strings, not as the text '{items}'")
+        raise InputError(f"{what} must be a list of strings, not the text '{items}'")
