@@ -1,4 +1,4 @@
-"""The recogniser as users meet it: any form of sound in, the same words out, from any thread."""
+"""The recogniser's public interface: the same words from any form of input and in any thread."""
 
 import io
 import json
@@ -63,7 +63,7 @@ def test_all_forms_of_one_recording_agree(recognizer, waves):
     assert recognizer.transcribe([]) == []
 
 
-def test_words_lie_in_order_within_the_recording(recognizer, waves):
+def test_words_are_in_order_within_the_recording(recognizer, waves):
     for hypo in recognizer.transcribe(waves):
         assert hypo.text == " ".join(w.word for w in hypo.words)
         edges = [t for w in hypo.words for t in (w.start_s, w.end_s)]
@@ -174,7 +174,7 @@ def test_manifest_sets_bad_utterances_aside(recognizer, waves, tmp_path, capsys)
     assert not path.exists()
 
 
-def test_other_readings_come_with_their_costs(recognizer, waves):
+def test_alternatives_come_with_their_costs(recognizer, waves):
     several = recognizer.with_decoder(replace(recognizer.cfg.decoder, nbest=4))
     hypo, plain = several.transcribe(waves[2]), recognizer.transcribe(waves[2])
     assert (hypo.text, plain.alternatives) == (plain.text, [])
@@ -257,7 +257,7 @@ def test_tuning_finds_the_point_that_wrote_the_references(recognizer, waves, tmp
     assert "acoustic_scale" in result.table() and "greedy" in result.table()
 
 
-def test_tuning_ties_go_to_the_defaults_and_losing_to_greedy_is_said(recognizer, waves):
+def test_tuning_ties_go_to_the_defaults_and_losing_to_greedy_gives_a_warning(recognizer, waves):
     greedy = Recognizer(recognizer.model, recognizer.cfg, TOKENS)
     texts = [h.text for h in greedy.transcribe(waves)]  # words of several letters, which the graph does not know
     dev = [replace(u, text=t) for u, t in zip(utterances(waves), texts, strict=True)]

@@ -1,4 +1,4 @@
-"""Bundles: what goes in comes out, in any bit of damage says where, and nothing in it can surprise."""
+"""Bundles: round trips, messages that name the damaged member, and refusal of hostile content."""
 
 import hashlib
 import json
@@ -205,7 +205,7 @@ def test_limits(made, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a zip at all", b"PK\x05\x06" + bytes(18)])
-def test_other_files_are_no_bundles(tmp_path, content):
+def test_other_files_are_refused_as_bundles(tmp_path, content):
     path = tmp_path / "other.asr"
     if content is not None:
         path.write_bytes(content)

@@ -176,6 +176,6 @@ def test_the_kernels_compile_without_spills_and_as_the_table_says():
     rows = [row for architecture in ptxas["ARCHITECTURES"] for row in ptxas["compile_report"](architecture)]
     assert len(rows) == len(KERNELS) * 2 * 3 and {row["kernel"] for row in rows} == KERNELS
     for row in rows:
-        assert row["spill_bytes"] == 0 and row["registers"] <= 128, row  # 512 threads a block fit
+        assert row["spill_bytes"] == 0 and row["registers"] <= 128, row  # 512 threads per block fit
     if ptxas["nvcc_version"]() == written["nvcc"]:
-        assert rows == written["rows"], "run benchmarks/ptxas.py and copy its table to docs/concepts/ctc.md"
+        assert rows == written["rows"], "run benchmarks/ptxas.py and copy its table to docs/measured/ctc.md"

@@ -1,4 +1,4 @@
-"""The walkthrough's Python, run as written on a tiny bundle; and the README's tree against the real one."""
+"""The walkthrough's Python, run as written on a tiny bundle, and the README's tree against the real one."""
 
 import re
 from pathlib import Path

@@ -110,7 +110,7 @@ def test_wide_letters_take_two_columns():
 
 
 def test_a_word_without_end():
-    """One that fits no line and lasts too long stays whole; its cue does not."""
+    """A word that fits no line and lasts too long stays whole, but its cue is limited."""
     hypo = Hypothesis("x", "w" * 60, [Word("w" * 60, 1.0, 30.0, 1.0)], 0.0, 31.0, True)
     assert render([hypo], "srt") == f"1\n00:00:01,000 --> 00:00:08,000\n{'w' * 60}\n"
 

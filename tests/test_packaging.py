@@ -1,4 +1,4 @@
-"""The wheel, installed beside nothing of the source tree, finds its configuration and its extensions."""
+"""The wheel, installed without the source tree, finds its configuration and its extensions."""
 
 import subprocess
 import sys

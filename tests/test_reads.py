@@ -1,4 +1,4 @@
-"""What each verb reads: its help lists it, other options are refused, and every choice is checked."""
+"""The options that each verb reads: help lists them, others are refused, and every choice is checked."""
 
 import re
 from pathlib import Path

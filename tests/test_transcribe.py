@@ -1,4 +1,4 @@
-"""`asr transcribe`: many recordings in, any format out, and what has been done is not done again."""
+"""`asr transcribe`: many recordings in, any format out, and finished work is not repeated."""
 
 import json
 import time
@@ -219,7 +219,7 @@ def test_a_folder_of_files(call, sounds, tmp_path, asr_file):
 
 
 def test_output_stays_in_its_folder(call, sounds, tmp_path):
-    """Whatever ids a manifest has, and however files are named."""
+    """For any ids in a manifest and any file names."""
     manifest.write(
         tmp_path / "m.jsonl", [Utterance("../../up/x", audio=f"{sounds}/b.wav"), Utterance("..", f"{sounds}/b.wav")]
     )
@@ -249,7 +249,7 @@ def interrupt_after(monkeypatch, count):
     return asked
 
 
-def test_a_file_goes_on_after_an_interruption(call, sounds, tmp_path, monkeypatch):
+def test_a_file_is_continued_after_an_interruption(call, sounds, tmp_path, monkeypatch):
     output = tmp_path / "hyp.jsonl"
     assert call(sounds, f"output={tmp_path}/whole.jsonl") == 0
     with monkeypatch.context() as patch:
@@ -268,8 +268,8 @@ def test_a_file_goes_on_after_an_interruption(call, sounds, tmp_path, monkeypatc
     assert not partial.exists()
 
 
-def test_other_options_begin_anew(call, sounds, tmp_path, monkeypatch):
-    """What was found with other options is not mixed in; a whole file is written again."""
+def test_other_options_start_again(call, sounds, tmp_path, monkeypatch):
+    """Results of other options are not mixed in; a complete file is written again."""
     words = (sounds, f"output={tmp_path}/hyp.txt")
     with monkeypatch.context() as patch:
         interrupt_after(patch, 2)
@@ -285,7 +285,7 @@ def test_other_options_begin_anew(call, sounds, tmp_path, monkeypatch):
 # Progress
 
 
-def test_progress_comes_when_it_takes_long(capsys, monkeypatch):
+def test_progress_appears_when_work_takes_long(capsys, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     for is_terminal, wanted in ((False, 1), (True, 7)):
