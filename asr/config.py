@@ -138,7 +138,7 @@ class LmConfig:
     vocabulary_size: int = option(0, "keep this many of the most frequent words; 0 keeps all")
     coverage: float = option(1.0, "keep the most frequent words that together make up this fraction of the text")
     prune: list[int] = option([], "drop n-grams seen at most this often, one count per order, as 0,1,2")
-    memory_mb: int = option(500, "memory for the estimation; larger data goes to files beside the model")
+    memory_mb: int = option(500, "memory for the estimation; larger data goes to temporary files next to the model")
     base: str | None = option(None, "general model that `asr lm adapt` starts from")
     lang: str = option(
         "none", "language rules by which `asr lm adapt` cleans text; none leaves it unchanged", ["none", "en", "ko"]

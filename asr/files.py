@@ -12,7 +12,7 @@ from typing import IO
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
-    """Opens a temporary file beside `path`. On success it is synced and renamed to `path`, on error it is removed."""
+    """Opens a temporary file next to `path`. On success it is synced and renamed to `path`, on error it is removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")

@@ -1,4 +1,4 @@
-"""Batches per second of the digits training, on an idle machine and beside a process that keeps one core busy.
+"""Batches per second of the digits training, on an idle machine and while another process keeps one core busy.
 
     python -m benchmarks.busy [--seconds 15] [--config recipes/digits]
 
@@ -91,7 +91,7 @@ class Stopwatch:
 
 
 def measure(setting: str, options: argparse.Namespace, folder: str, busy: bool) -> float:
-    """`train` in a separate process, beside a pure Python loop if `busy`."""
+    """`train` in a separate process; if `busy`, a pure Python loop runs at the same time."""
     spin = f"import os\nwhile os.getppid() == {os.getpid()}: pass"  # ends when this process dies
     spinner = subprocess.Popen([sys.executable, "-c", spin]) if busy else None
     command = [sys.executable, __file__, "--setting", setting, "--folder", folder]

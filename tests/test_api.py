@@ -246,7 +246,7 @@ def test_tuning_finds_the_point_that_wrote_the_references(recognizer, waves, tmp
     assert (best.acoustic_scale, best.word_penalty, best.blank_penalty) == (0.5, 2.0, 0.0)
     assert best.words.errors == 0 and result.points[-1].words.errors > 0
     assert result.apply(recognizer.cfg.decoder) == asked
-    for point in result.points:  # each point's count is what the recogniser itself makes there
+    for point in result.points:  # the recogniser itself makes the same number of errors at each point
         options = replace(recognizer.cfg.decoder, acoustic_scale=point.acoustic_scale,
                           word_penalty=point.word_penalty, blank_penalty=point.blank_penalty)  # fmt: skip
         cfg = replace(recognizer.cfg, decoder=options)

@@ -177,7 +177,7 @@ def test_hostile_configurations_are_refused(made, tmp_path):
     refuse("not of this version", model=cfg["model"] | {"_target_": "os.system"})
     refuse("not of this version", decoder=cfg["decoder"] | {"beam": "wide"})
     refuse("reference", model=cfg["model"] | {"kind": "${oc.env:HOME}"})
-    refuse("does not fit", model=cfg["model"] | {"hidden": 1 << 20})  # terabytes, were it built
+    refuse("does not fit", model=cfg["model"] | {"hidden": 1 << 20})  # terabytes if it were built
     refuse("choose one of", model=cfg["model"] | {"kind": "os.system"})
 
 

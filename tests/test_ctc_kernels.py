@@ -111,7 +111,7 @@ def test_repeats_at_the_fewest_frames_and_one_below(emulation):
 
 
 def test_a_confident_net(emulation):
-    """Probabilities of 1 - 1e-7 over 300 frames: all of the loss lies below float32's resolution of 1."""
+    """Probabilities of 1 - 1e-7 over 300 frames: all of the loss is below float32's resolution of 1."""
     case = draw(3, frames=300, batch=1, vocabulary=8, longest=20)
     path = np.repeat(case["targets"][0], 15)
     path[::3] = 0  # blanks between

@@ -294,7 +294,7 @@ def test_folder_refuses(tree):
     folder = tree({"texts/a.txt": "x", "sounds/a.wav": "", "latin/a.wav": ""})
     with pytest.raises(InputError, match="texts holds no recordings"):
         import_corpus(folder / "texts")
-    with pytest.raises(InputError, match=r"sounds holds 1 recordings but no \.txt beside any"):
+    with pytest.raises(InputError, match=r"sounds holds 1 recordings but no \.txt next to any"):
         import_corpus(folder / "sounds")
     (folder / "latin/a.txt").write_bytes("é".encode("latin-1"))
     with pytest.raises(InputError, match=r"cannot read .*latin/a\.txt:1: not UTF-8"):

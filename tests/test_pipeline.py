@@ -1,4 +1,4 @@
-"""The main verbs as Python functions, a run folder opened as a bundle, and the options that may change when a training resumes."""
+"""The main verbs as Python functions, a run folder opened as a bundle, and options that may change on resuming."""
 
 import json
 import os

@@ -82,7 +82,7 @@ def test_training_learns_and_writes_its_files(corpus: Path, capsys: pytest.Captu
 
 
 def start_training(cfg: Config, threads: int = 1) -> subprocess.Popen:
-    """Train in a process group of its own."""
+    """Train in a separate process group."""
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_trainer import *; "
     code += f"cfg = config(Path({str(Path(cfg.out).parent)!r}), {Path(cfg.out).name!r}, epochs={cfg.optim.epochs}); "
     code += f"torch.set_num_threads(1); cfg.threads = {threads}; train(cfg)"

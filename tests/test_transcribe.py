@@ -43,7 +43,7 @@ def sounds(tmp_path):
 
 
 class Called:
-    """Calls `asr transcribe`; returns the exit code, and keeps what was printed."""
+    """Calls `asr transcribe`; returns the exit code, and keeps the printed text."""
 
     def __init__(self, asr_file, capsys):
         self.asr_file, self.capsys, self.out, self.err = asr_file, capsys, "", ""
@@ -201,7 +201,7 @@ def test_an_input_is_never_overwritten(call, sounds, tmp_path):
 
 
 def test_a_folder_of_files(call, sounds, tmp_path, asr_file):
-    """One per recording, sub-folders kept; a second call does what is missing and changes nothing else."""
+    """One per recording, sub-folders kept; a second call adds the missing ones and changes nothing else."""
     out = tmp_path / "out"
     assert call(sounds, f"output={out}/", "format=txt") == 0
     files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
@@ -234,7 +234,7 @@ def test_output_stays_in_its_folder(call, sounds, tmp_path):
 
 
 def interrupt_after(monkeypatch, count):
-    """The recogniser stops after so many recordings; returns the ids that it is asked for."""
+    """The recogniser stops after the given number of recordings; returns the ids that it is asked for."""
     asked = []
     original = long.transcribe_each
 

@@ -24,7 +24,7 @@ WORDS = {"do": 500, "re": 1100, "mi": 2300}  # the pitch of each in Hz
 
 
 def write_corpus(folder: Path, utterances: int) -> None:
-    """Recordings of one to three tones, each with a text of their names beside it."""
+    """Recordings of one to three tones, each with a text of their names."""
     rng = np.random.default_rng(1)
     folder.mkdir()
     for number in range(utterances):

@@ -25,7 +25,7 @@ def tuned_scales(cfg: Config) -> list[str]:
 
 
 def bundled(cfg: Config) -> list[str]:
-    """The decoder options in a bundle. An unreadable bundle gives none; opening it reports the error."""
+    """The decoder options in a bundle. Empty for an unreadable bundle; opening it reports the error."""
     limit = "data.max_audio_s=inf"  # the option is for training; long recordings are cut at pauses
     try:
         with zipfile.ZipFile(cfg.bundle) as archive:

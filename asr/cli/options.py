@@ -68,7 +68,7 @@ def all_options() -> dict[str, Option]:
 
 
 def conf_dir() -> Path:
-    """The folder of the yaml groups: the package `asr.conf` in a wheel, `conf/` beside `asr/` in a source tree."""
+    """The folder of the yaml groups: the package `asr.conf` in a wheel, `conf/` next to `asr/` in a source tree."""
     package = Path(config.__file__).parent
     return next(d for d in (package / "conf", package.parent / "conf") if (d / "config.yaml").is_file())
 

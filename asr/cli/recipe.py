@@ -51,7 +51,7 @@ class Recipe:
     def prepare(self, prepare: Callable[[Config], str], options: Mapping[str, str] | None = None) -> None:
         """Call `prepare(cfg)`, unless the data of the same sources and options is already complete.
 
-        `data.dir/source.json` is written last: it marks the data as complete and says what it was made from.
+        `data.dir/source.json` is written last: it marks the data as complete and names its sources and options.
         """
         made_from = {"root": self.cfg.data.root, **(options or {}), "features": self._stored_features()}
         marker = Path(self.cfg.data.dir) / "source.json"

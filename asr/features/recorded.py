@@ -1,4 +1,4 @@
-"""The front end behind stored features: recorded beside them, kept by the training, restored in a bundle.
+"""The front end of stored features: recorded with them, kept by the training, restored in a bundle.
 
 A net trained on stored features cannot take sound by itself. If the front end that made the features is known, it is
 put in front of the trained net, which then transcribes recordings.

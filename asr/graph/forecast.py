@@ -35,7 +35,7 @@ _LEAF = 450  # bytes per leaf while its tree is built
 @dataclass(frozen=True)
 class Forecast:
     """`states` and `arcs`: of the graph that is searched. `memory_mb`: peak resident memory of the process from now on,
-    including what it holds already."""
+    including the memory in use now."""
 
     lg_states: int
     lg_arcs: int

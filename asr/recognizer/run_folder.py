@@ -58,7 +58,7 @@ def tuned(cfg: Config) -> Config:
 
 
 def as_trained(cfg: Config) -> Config:
-    """`cfg` with the features, model and units of the net trained in its run folder, in place of its own.
+    """`cfg` with the features, model and units of the net trained in its run folder.
 
     The training's lexicon is used if `cfg` names none. Raises InputError if nothing was trained.
     """

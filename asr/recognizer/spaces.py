@@ -25,7 +25,7 @@ class RequestSpaces:
     cfg: Config
     tokens: Tokens
     space: SearchSpace | None
-    lexicon: Lexicon | None  # pronunciations besides those of `space`
+    lexicon: Lexicon | None  # pronunciations in addition to those of `space`
 
     def of(self, options: DecodingOptions) -> SearchSpace | None:
         """The space that `options` ask for; the recogniser's own if they name no words."""
