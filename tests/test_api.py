@@ -292,9 +292,9 @@ def test_lists_and_grammars_of_a_caller(recognizer, bundle_path, waves):
             recognizer.with_list(empty)
     with pytest.raises(InputError, match="units: C; clean the text"):
         recognizer.with_list(["C"])
-    with pytest.raises(InputError, match="as a list of strings, not as the text 'ab'"):
+    with pytest.raises(InputError, match="must be a list of strings, not the text 'ab'"):
         recognizer.with_list("ab")
-    with pytest.raises(InputError, match="as a list of strings, not as the text 'ab'"):
+    with pytest.raises(InputError, match="must be a list of strings, not the text 'ab'"):
         recognizer.transcribe(waves[0], options=DecodingOptions(new_words="ab"))
     greedy = api.load(bundle_path, kind="greedy")
     with pytest.raises(InputError, match="greedy search takes no word list"):
