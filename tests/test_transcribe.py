@@ -164,7 +164,7 @@ def test_a_long_recording(call, tmp_path):
 
 @pytest.mark.parametrize("format", list(SUFFIXES))
 def test_one_file_of_each_format(call, sounds, tmp_path, format):
-    """The ending of `output` names the format; `format` alone prints the same."""
+    """The suffix of `output` names the format; `format` alone prints the same."""
     output = tmp_path / f"x{SUFFIXES[format]}"
     assert call(sounds / "b.wav", f"output={output}") == 0
     written = output.read_text()
