@@ -46,7 +46,7 @@ gpu-test: $(VENV)/.installed-test
 	mkdir -p build
 	$(BIN)/python -m pytest -v -rs $(GPU_TESTS) 2>&1 | tee build/gpu-test.log
 
-# Sanitized extensions come from a build of their own; -S hides the editable package.
+# Sanitized extensions come from a separate build; -S hides the editable package.
 SANITIZED := build/sanitized
 SANITIZERS = $$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libstdc++.so)
 SEARCH_SOURCES := $(filter-out %/bindings.cc,$(wildcard csrc/decoder/*.cc)) tests/decoder_threads.cc

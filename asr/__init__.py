@@ -7,7 +7,7 @@
 
 `asr.Config` holds every option; `asr.train(cfg)`, `train_lm`, `build_graph`, `tune`, `calibrate`, `decode`, `score` and
 `bundle` are the main verbs of the command line as functions (`asr/pipeline.py`). `asr.ctc_loss` is the CTC criterion as
-a torch function; `ctc_forced_align`, `ctc_occupancy` and `ctc_greedy` tell which frame belongs to which token. Names
+a torch function; `ctc_forced_align`, `ctc_occupancy` and `ctc_greedy` align frames with tokens. Names
 are imported when first used, so that `import asr` and the command line's help stay quick.
 """
 

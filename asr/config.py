@@ -22,7 +22,7 @@ REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
 def option(default: T, help: str, choices: Sequence[str] = ()) -> T:
-    """A field of a configuration. `choices`: the allowed values; empty where any value of the type will do."""
+    """A field of a configuration. `choices`: the allowed values; empty if any value of the type is allowed."""
     metadata = {"help": help, "choices": tuple(choices)}
     if isinstance(default, list):
         return cast(T, field(default_factory=lambda: list(default), metadata=metadata))
@@ -138,10 +138,10 @@ class LmConfig:
     vocabulary_size: int = option(0, "keep this many of the most frequent words; 0 keeps all")
     coverage: float = option(1.0, "keep the most frequent words that together make up this fraction of the text")
     prune: list[int] = option([], "drop n-grams seen at most this often, one count per order, as 0,1,2")
-    memory_mb: int = option(500, "memory for the estimation; larger data goes to files beside the model")
+    memory_mb: int = option(500, "memory for the estimation; larger data goes to temporary files next to the model")
     base: str | None = option(None, "general model that `asr lm adapt` starts from")
     lang: str = option(
-        "none", "language rules by which `asr lm adapt` cleans text; none leaves it as it is", ["none", "en", "ko"]
+        "none", "language rules by which `asr lm adapt` cleans text; none leaves it unchanged", ["none", "en", "ko"]
     )
     weights: list[float] = option([], "weights of the models to mix; [] finds them on the dev text")
     size: int | None = option(None, "number of n-grams (`asr lm vocabulary`: words) to keep; null sets no size")
@@ -149,7 +149,7 @@ class LmConfig:
         None, "prune n-grams whose loss raises the perplexity by a smaller relative amount, as 1e-8"
     )
     marginals: str = option(
-        "stationary", "how pruning weights histories; product is SRILM's way", ["stationary", "product"]
+        "stationary", "how pruning weighs histories; product does as SRILM", ["stationary", "product"]
     )
     unknown: str | None = option(None, "file in which `asr lm ppl` lists unknown words")
 
@@ -206,7 +206,7 @@ class DecoderConfig:
     blank_penalty: float = option(0.0, "cost per blank frame")
     blank_skip: float | None = option(None, "skip frames whose blank probability is at least this; null skips none")
     lattice_beam: float | None = option(
-        8.0, "largest cost above the best path's in the lattice; null makes no lattice, so no confidences from one"
+        8.0, "largest cost of a lattice path above the best path's; null makes no lattice and no confidences from it"
     )
     nbest: int = option(1, "number of hypotheses per utterance")
     confidence_scale: float = option(1.0, "factor on the log-odds of word posteriors; set by `asr calibrate`")
@@ -224,9 +224,9 @@ class ScoreConfig:
 
 @dataclass
 class Config:
-    """The root. `out` is the run folder: everything that a run makes lies below it.
+    """The root. `out` is the run folder, which holds everything that a run makes.
 
-    References such as `${out}` are resolved when the object is made. Fields that are set later are taken as they are.
+    References such as `${out}` are resolved when the object is made. Fields that are set later are not resolved.
     """
 
     out: str = option("exp", "run folder")
@@ -238,7 +238,7 @@ class Config:
     output: str | None = option(None, "file or folder that the verb writes; null prints or uses the run folder")
     split: str = option("test", "which manifest to use", ["train", "dev", "test"])
     phrases: str | None = option(None, "file of phrases to boost, one per line: phrase, or phrase<TAB>boost")
-    boost: float = option(3.0, "boost of phrases without one of their own, in nats")
+    boost: float = option(3.0, "boost of phrases for which the file gives none, in nats")
     new_words: str | None = option(None, "file of words that the language model lacks; needs a dynamic graph")
     data: DataConfig = field(default_factory=DataConfig)
     tokens: TokensConfig = field(default_factory=TokensConfig)

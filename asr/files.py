@@ -1,4 +1,4 @@
-"""Atomic writing: a reader sees a file as it was before or as it is after, never a part of it."""
+"""Atomic writing: a reader sees the old file or the new one, never a part of either."""
 
 import gzip
 import lzma
@@ -12,7 +12,7 @@ from typing import IO
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
-    """Opens a temporary file beside `path`. On success it is synced and renamed to `path`, on error it is removed."""
+    """Opens a temporary file next to `path`. On success it is synced and renamed to `path`, on error it is removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")

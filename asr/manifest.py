@@ -117,7 +117,7 @@ def _parse(line: str, where: str) -> Utterance:
             expected = " or ".join("null" if t is type(None) else t.__name__ for t in _TYPES[name])
             raise InputError(f"{where}: field '{name}' is {value!r}; expected {expected}")
     if not known.get("id"):
-        raise InputError(f"{where}: field 'id' is missing or empty; each utterance needs an id of its own")
+        raise InputError(f"{where}: field 'id' is missing or empty; each utterance needs its own id")
     utterance = Utterance(**known, extra=fields)
     if bool(utterance.audio) == bool(utterance.features):
         raise InputError(f"{where}: an utterance needs exactly one of the fields 'audio' and 'features'")

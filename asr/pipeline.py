@@ -11,7 +11,7 @@
     print(asr.score(cfg).word.rate)
     asr.bundle(cfg)
 
-Each function takes its options from `cfg` as they are, and reads and writes the run folder `cfg.out` as the verb of the
+Each function takes all its options from `cfg`, and reads and writes the run folder `cfg.out` as the verb of the
 command line does. All raise InputError for an option whose value is not allowed, and for missing or damaged files.
 Rooms are imported when they are needed.
 """
@@ -47,7 +47,7 @@ def train(cfg: Config) -> Path:
 def train_lm(cfg: Config) -> "Report":
     """Estimate an n-gram language model from `cfg.lm.text`, or else from the training manifest; writes `cfg.lm.arpa`.
 
-    The report has the perplexity of the dev manifest where there is one.
+    The report has the perplexity of the dev manifest, if it exists.
     """
     from asr.lm import train_file
 
@@ -70,7 +70,7 @@ def build_graph(cfg: Config) -> dict[str, Any]:
 
 
 def forecast_graph(cfg: Config) -> str:
-    """The size of the static graph that `build_graph` would make, and what building it takes."""
+    """The size of the static graph that `build_graph` would make, and the time and memory to build it."""
     check_choices(cfg)
     if cfg.graph.kind == "dynamic":
         raise InputError("graph.forecast is for static graphs; nothing is compiled for a dynamic one")
@@ -153,7 +153,7 @@ def phrases_of(cfg: Config) -> dict[str, float] | None:
 
 
 def limit_threads(cfg: Config) -> None:
-    """Torch's own threads; the search limits its threads where it starts them."""
+    """Sets the number of torch's threads; the search limits its threads when it starts them."""
     import torch
 
     if cfg.threads < 0:
@@ -163,7 +163,7 @@ def limit_threads(cfg: Config) -> None:
 
 
 def tuned(cfg: Config) -> Config:
-    """`cfg` with the decoder options that `tune` and `calibrate` found in its run folder, where they have been run."""
+    """`cfg` with the decoder options that `tune` and `calibrate` found in its run folder, if they have been run."""
     from asr.recognizer import run_folder
 
     return run_folder.tuned(cfg)
@@ -236,7 +236,7 @@ def bundle(cfg: Config) -> Path:
     check_choices(cfg)
     if cfg.graph.kind not in ("static", "dynamic", "none"):
         raise InputError(
-            f"graph={cfg.graph.kind} comes with each request; bundle without it, and name it to transcribe"
+            f"graph={cfg.graph.kind} comes with each request; bundle with graph.kind=none, and give it to transcribe"
         )
     cfg = run_folder.for_sound(cfg)
     model, tokens = load_model(cfg)

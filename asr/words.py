@@ -1,4 +1,4 @@
-"""What counts as a word of a text, and the marks that language models and graphs add to the words."""
+"""The definition of a word of a text, and the marks that language models and graphs add to the words."""
 
 from asr.errors import InputError
 

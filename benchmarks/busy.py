@@ -1,10 +1,10 @@
-"""Batches per second of the digits training, on an idle machine and beside a process that keeps one core busy.
+"""Batches per second of the digits training, on an idle machine and while another process keeps one core busy.
 
     python -m benchmarks.busy [--seconds 15] [--config recipes/digits]
 
-Each setting runs in a process of its own: the toolkit's choice of processes and threads, and, as "one process", the
+Each setting runs in a separate process: the toolkit's choice of processes and threads, and, as "one process", the
 earlier one: all cores as OpenMP threads of one process that wait for each other in spin loops. The net and the
-batches are those of the experiment; the recordings are noise, since the speed does not depend on what they say.
+batches are those of the experiment; the recordings are noise, since the speed does not depend on the words.
 """
 
 import argparse
@@ -91,7 +91,7 @@ class Stopwatch:
 
 
 def measure(setting: str, options: argparse.Namespace, folder: str, busy: bool) -> float:
-    """`train` in a process of its own, beside a pure Python loop if `busy`."""
+    """`train` in a separate process; if `busy`, a pure Python loop runs at the same time."""
     spin = f"import os\nwhile os.getppid() == {os.getpid()}: pass"  # ends when this process dies
     spinner = subprocess.Popen([sys.executable, "-c", spin]) if busy else None
     command = [sys.executable, __file__, "--setting", setting, "--folder", folder]

@@ -234,7 +234,7 @@ def main(folder: Path) -> None:
         result["stream"] = measure_streams(pack)
         result["rows"] = rows = [measure(pack, beam) for beam in BEAMS]
         for row in rows:
-            print(f"beam {row['beam']:4g}: {row['rtf']:.5f} CPU s for a second of audio, WER {row['wer']:.2f} %")
+            print(f"beam {row['beam']:4g}: {row['rtf']:.5f} CPU s per second of audio, WER {row['wer']:.2f} %")
         result["blank_skip"] = measure_skips(pack)
         result["batch"] = measure_batch(pack)
         result["open"] = measure_open(Path(out) / "large.bin")

@@ -1,6 +1,6 @@
 """Dynamic graphs against static ones, new words per request, and lexicons of up to a million words.
 
-    python benchmarks/dynamic_graph.py bench               # words as from HLG? speed, cold and warm
+    python benchmarks/dynamic_graph.py bench               # same words as HLG; speed, cold and warm
     python benchmarks/dynamic_graph.py new-words FOLDER    # 1,000 new words: latency and recall
     python benchmarks/dynamic_graph.py curve FOLDER        # 10,000 to 1,000,000 words
     python benchmarks/dynamic_graph.py in-turn FOLDER      # speeds of some of these, measured in turn

@@ -108,8 +108,8 @@ def main(data: Path) -> None:
         result = results[-1]
         print(f"{shape.name}: {result['words']} words, {result['g_arcs']} arcs of G, {result['cpu_seconds']} CPU s")
         for name, truth in result["truth"].items():
-            told = result["forecast"][name]
-            print(f"  {name:10} forecast {told:12.7g}  truth {truth:12.7g}  {told / truth:5.2f}")
+            forecast = result["forecast"][name]
+            print(f"  {name:10} forecast {forecast:12.7g}  truth {truth:12.7g}  {forecast / truth:5.2f}")
     with atomic_write(RESULT) as file:
         json.dump(results, file, indent=1)
 

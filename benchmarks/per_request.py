@@ -1,4 +1,4 @@
-"""What a request's phrases, new words or word list cost before decoding begins, at a thousand and at a million words.
+"""The cost of a request's phrases, new words or word list before decoding, with a thousand and with a million words.
 
     OMP_NUM_THREADS=1 python benchmarks/per_request.py FOLDER [COLUMN]
 
@@ -8,7 +8,7 @@ and writes them into benchmarks/results/per_request.json under COLUMN ("after" u
 code set PYTHONPATH to it.
 
 `then decode` is the search of the bench pack's first utterance afterwards: a request with new words begins a graph that
-has not grown yet. `first use` holds what is built once for a graph and kept.
+has not grown yet. `first use` includes what is built once per graph and kept.
 """
 
 import json

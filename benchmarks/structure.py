@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def read_imports(package: Path) -> dict[str, set[str]]:
-    """Module -> the modules of the package that it imports. Packages that only hand names on are left out."""
+    """Module -> the modules of the package that it imports. Packages that only re-export names are left out."""
     files = {".".join(p.relative_to(package.parent).with_suffix("").parts): p for p in package.rglob("*.py")}
     files = {name: path for name, path in files.items() if path.name not in ("__init__.py", "__main__.py")}
     found: dict[str, set[str]] = {}

@@ -1,4 +1,4 @@
-"""PocketSphinx on the clips and lists of benchmarks/word_mode.py, in a virtual environment of its own.
+"""PocketSphinx on the clips and lists of benchmarks/word_mode.py, in a separate virtual environment.
 
     python -m venv peers && peers/bin/pip install pocketsphinx soundfile
     peers/bin/python benchmarks/word_peers.py [ROOT]

@@ -1,4 +1,4 @@
-"""Fills the reference pages with what the code itself says: every verb and every option."""
+"""Fills the reference pages from the code: every verb and every option."""
 
 import inspect
 from typing import Any

@@ -10,8 +10,9 @@ A recipe is a folder with `prepare.py`, `experiment/*.yaml` and `RESULTS.md`. In
     build(recipe)               optional: the verbs to run instead of `Recipe.build`
     USUALLY                     optional: how long each step takes
 
-An experiment with data of its own has a module of its own name, as `digits/unseen.py`. Further parameters of `prepare`
-are options of the recipe. Several values, separated by commas, make one run each, in a run folder named after them.
+An experiment that prepares its own data has a module of the same name, as `digits/unseen.py`. Further parameters of
+`prepare` are options of the recipe. Several values, separated by commas, make one run each, in a run folder named after
+them.
 """
 
 import argparse
@@ -53,7 +54,7 @@ def split_words(words: Sequence[str], own: Sequence[str]) -> tuple[dict[str, lis
 
 
 def run(name: str, words: Sequence[str]) -> None:
-    """Run the recipe `name`. Raises InputError for an unknown recipe or option, and SystemExit where a verb fails."""
+    """Run the recipe `name`. Raises InputError for an unknown recipe or option, and SystemExit if a verb fails."""
     known = list_recipes()
     if name not in known:
         raise InputError(f"there is no recipe '{name}'{nearest(name, known) or '; there are: ' + ', '.join(known)}")

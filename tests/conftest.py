@@ -38,7 +38,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
 
 @pytest.fixture
 def shared_data() -> Path:
-    """The folder of real recordings beside the checkout."""
+    """The folder of real recordings next to the checkout."""
     if not SHARED_DATA.is_dir():
         pytest.skip(f"needs the real recordings in {SHARED_DATA}")
     return SHARED_DATA

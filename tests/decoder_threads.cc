@@ -186,7 +186,7 @@ FileImage MakeTree(std::mt19937* random, uint32_t* num_words) {
   return image;
 }
 
-// A bigram model: each word leads to a history of its own, which lists a few words.
+// A bigram model: each word leads to its own history, which lists a few words.
 FileImage MakeNgram(std::mt19937* random, uint32_t num_words) {
   std::vector<Ngram::State> states;
   std::vector<Ngram::Arc> arcs;

@@ -1,4 +1,4 @@
-"""Configurations that note which options are read, to compare with what the verbs declare."""
+"""Configurations that note which options are read, to compare with those that the verbs declare."""
 
 import copy
 import dataclasses
@@ -14,7 +14,7 @@ from asr.config import Config
 
 ROOM = Path(config.__file__).parent
 COPIERS = (config.__file__, copy.__file__, str(ROOM / "recognizer" / "frozen.py"))  # they only copy or check values
-UNUSED = {  # what a verb reads without an effect on what it makes
+UNUSED = {  # options that a verb reads, but that do not affect its results
     "bundle": {"graph.lexicon", "tokens.lexicon"},  # filled in from the training for all verbs; a bundle has none
 }
 READ: dict[str, set[str]] = {}  # verb -> the options it read, over all runs of this process
@@ -50,7 +50,7 @@ def _recording(value: Any, prefix: str, found: set[str], parts: dict[str, Any] |
     kind = type(value)
     names = {name: f"{prefix}{name}" for name in vars(value) if f"{prefix}{name}" in all_options()}
     last = dataclasses.fields(kind)[-1].name
-    marked: set[str] = set()  # set in any copy; read-only copies of a `Recognizer` lose the marks of their own
+    marked: set[str] = set()  # set in any copy; read-only copies of a `Recognizer` lose their own marks
     copied: set[str] = set()  # by `dataclasses.replace`, which then calls __init__ with these and with new values
 
     def get(self: Any, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The recogniser as users meet it: any form of sound in, the same words out, from any thread."""
+"""The recogniser's public interface: the same words from any form of input and in any thread."""
 
 import io
 import json
@@ -63,7 +63,7 @@ def test_all_forms_of_one_recording_agree(recognizer, waves):
     assert recognizer.transcribe([]) == []
 
 
-def test_words_lie_in_order_within_the_recording(recognizer, waves):
+def test_words_are_in_order_within_the_recording(recognizer, waves):
     for hypo in recognizer.transcribe(waves):
         assert hypo.text == " ".join(w.word for w in hypo.words)
         edges = [t for w in hypo.words for t in (w.start_s, w.end_s)]
@@ -174,7 +174,7 @@ def test_manifest_sets_bad_utterances_aside(recognizer, waves, tmp_path, capsys)
     assert not path.exists()
 
 
-def test_other_readings_come_with_their_costs(recognizer, waves):
+def test_alternatives_come_with_their_costs(recognizer, waves):
     several = recognizer.with_decoder(replace(recognizer.cfg.decoder, nbest=4))
     hypo, plain = several.transcribe(waves[2]), recognizer.transcribe(waves[2])
     assert (hypo.text, plain.alternatives) == (plain.text, [])
@@ -246,7 +246,7 @@ def test_tuning_finds_the_point_that_wrote_the_references(recognizer, waves, tmp
     assert (best.acoustic_scale, best.word_penalty, best.blank_penalty) == (0.5, 2.0, 0.0)
     assert best.words.errors == 0 and result.points[-1].words.errors > 0
     assert result.apply(recognizer.cfg.decoder) == asked
-    for point in result.points:  # each point's count is what the recogniser itself makes there
+    for point in result.points:  # the recogniser itself makes the same number of errors at each point
         options = replace(recognizer.cfg.decoder, acoustic_scale=point.acoustic_scale,
                           word_penalty=point.word_penalty, blank_penalty=point.blank_penalty)  # fmt: skip
         cfg = replace(recognizer.cfg, decoder=options)
@@ -257,7 +257,7 @@ def test_tuning_finds_the_point_that_wrote_the_references(recognizer, waves, tmp
     assert "acoustic_scale" in result.table() and "greedy" in result.table()
 
 
-def test_tuning_ties_go_to_the_defaults_and_losing_to_greedy_is_said(recognizer, waves):
+def test_tuning_ties_go_to_the_defaults_and_losing_to_greedy_gives_a_warning(recognizer, waves):
     greedy = Recognizer(recognizer.model, recognizer.cfg, TOKENS)
     texts = [h.text for h in greedy.transcribe(waves)]  # words of several letters, which the graph does not know
     dev = [replace(u, text=t) for u, t in zip(utterances(waves), texts, strict=True)]
@@ -292,9 +292,9 @@ def test_lists_and_grammars_of_a_caller(recognizer, bundle_path, waves):
             recognizer.with_list(empty)
     with pytest.raises(InputError, match="units: C; clean the text"):
         recognizer.with_list(["C"])
-    with pytest.raises(InputError, match="as a list of strings, not as the text 'ab'"):
+    with pytest.raises(InputError, match="must be a list of strings, not the text 'ab'"):
         recognizer.with_list("ab")
-    with pytest.raises(InputError, match="as a list of strings, not as the text 'ab'"):
+    with pytest.raises(InputError, match="must be a list of strings, not the text 'ab'"):
         recognizer.transcribe(waves[0], options=DecodingOptions(new_words="ab"))
     greedy = api.load(bundle_path, kind="greedy")
     with pytest.raises(InputError, match="greedy search takes no word list"):

@@ -1,4 +1,4 @@
-"""Bundles: what goes in comes out, in any bit of damage says where, and nothing in it can surprise."""
+"""Bundles: round trips, messages that name the damaged member, and refusal of hostile content."""
 
 import hashlib
 import json
@@ -177,7 +177,7 @@ def test_hostile_configurations_are_refused(made, tmp_path):
     refuse("not of this version", model=cfg["model"] | {"_target_": "os.system"})
     refuse("not of this version", decoder=cfg["decoder"] | {"beam": "wide"})
     refuse("reference", model=cfg["model"] | {"kind": "${oc.env:HOME}"})
-    refuse("does not fit", model=cfg["model"] | {"hidden": 1 << 20})  # terabytes, were it built
+    refuse("does not fit", model=cfg["model"] | {"hidden": 1 << 20})  # terabytes if it were built
     refuse("choose one of", model=cfg["model"] | {"kind": "os.system"})
 
 
@@ -205,7 +205,7 @@ def test_limits(made, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a zip at all", b"PK\x05\x06" + bytes(18)])
-def test_other_files_are_no_bundles(tmp_path, content):
+def test_other_files_are_refused_as_bundles(tmp_path, content):
     path = tmp_path / "other.asr"
     if content is not None:
         path.write_bytes(content)

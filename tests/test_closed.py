@@ -1,4 +1,4 @@
-"""Lists and phrase grammars against brute force; what is not listed is refused."""
+"""Lists and phrase grammars against brute force; unlisted speech is rejected."""
 
 import itertools
 import math
@@ -70,7 +70,7 @@ def random_rule(rng, depth, rules):
 
 
 def phrases(rules, node, longest):
-    """{words: highest probability} of a node, up to a length; the definition, read aloud."""
+    """{words: highest probability} of a node, up to a length, straight from the definition."""
     if node.kind == "word":
         return {(node.name,): 1.0}
     if node.kind in ("null", "void"):
@@ -202,7 +202,7 @@ def test_faults_of_grammars_are_named(body, sentence, tmp_path):
         read_grammar(tmp_path / "g.jsgf")
 
 
-def test_what_jsgf_files_hold_is_read(tmp_path):
+def test_jsgf_files_with_comments_tags_and_qualified_names(tmp_path):
     text = """#JSGF V1.0 UTF-8 en;
 // Copyright of somebody
 /** what it is for */
@@ -226,10 +226,10 @@ def _written(path, text):
 
 @settings(max_examples=300, deadline=None)
 @given(st.text('<>ab|()[]*+;=/"\\{}. 1e\n', max_size=40))
-def test_no_text_is_more_than_refused(body):
+def test_any_text_is_parsed_or_refused(body):
     try:
         read_grammar(f"#JSGF V1.0;\ngrammar g;\npublic <a> = {body}").automaton({})
-    except (InputError, KeyError):  # the labels are none
+    except (InputError, KeyError):  # there are no labels
         pass
 
 
@@ -241,7 +241,7 @@ def test_many_alternatives_take_no_time():
     assert time.process_time() - start < 10
 
 
-def test_grammars_need_their_head_and_something_to_say(tmp_path):
+def test_grammars_need_a_header_and_a_sentence(tmp_path):
     with pytest.raises(InputError, match="g.jsgf:1:1: expected '#JSGF V1.0;'"):
         parse("public <a> = x;", "g.jsgf")
     (tmp_path / "g.jsgf").write_text("#JSGF V1.0;\ngrammar g;\npublic <a> = x <VOID>;")
@@ -274,7 +274,7 @@ def test_files_of_lists(tmp_path):
     assert read_list(path) == {"no": 1.0}
 
 
-def test_what_is_not_listed_gets_a_low_confidence():
+def test_unlisted_speech_gets_a_low_confidence():
     tokens = Tokens(["<blk>", *"abcd"])
     lexicon = Lexicon({"ab": ["ab"], "cd": ["cd"]})
     graph = closed_graph(list_grammar({"ab": 1.0}, {"ab": 1}), ["ab"], Lexicon({"ab": ["ab"]}), tokens)
@@ -290,7 +290,7 @@ def test_what_is_not_listed_gets_a_low_confidence():
     half = searcher.search(said[0, :1])  # no frames for a whole entry
     assert half.words == [] and not half.complete
     sure = GraphSearcher(searcher.decoder, space, tokens, calibration=Calibration(1.0, 50.0))
-    assert sure.search(said[1]).words[0].confidence < 0.1  # a calibration leaves the likeness as it is
+    assert sure.search(said[1]).words[0].confidence < 0.1  # calibration does not change the likeness
 
 
 def test_words_that_cannot_be_spelled_are_named():

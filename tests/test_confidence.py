@@ -39,7 +39,7 @@ def test_posteriors_equal_those_of_all_paths():
     assert seen > 80
 
 
-def test_a_path_outside_the_lattice_has_none():
+def test_a_path_outside_the_lattice_has_no_posteriors():
     lattice = decode(*random_case(np.random.default_rng(2)), 2.0).lattice
     assert word_confidences(lattice, [99, 98]) is None
 

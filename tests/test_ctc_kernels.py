@@ -111,7 +111,7 @@ def test_repeats_at_the_fewest_frames_and_one_below(emulation):
 
 
 def test_a_confident_net(emulation):
-    """Probabilities of 1 - 1e-7 over 300 frames: all of the loss lies below float32's resolution of 1."""
+    """Probabilities of 1 - 1e-7 over 300 frames: all of the loss is below float32's resolution of 1."""
     case = draw(3, frames=300, batch=1, vocabulary=8, longest=20)
     path = np.repeat(case["targets"][0], 15)
     path[::3] = 0  # blanks between
@@ -176,6 +176,6 @@ def test_the_kernels_compile_without_spills_and_as_the_table_says():
     rows = [row for architecture in ptxas["ARCHITECTURES"] for row in ptxas["compile_report"](architecture)]
     assert len(rows) == len(KERNELS) * 2 * 3 and {row["kernel"] for row in rows} == KERNELS
     for row in rows:
-        assert row["spill_bytes"] == 0 and row["registers"] <= 128, row  # 512 threads a block fit
+        assert row["spill_bytes"] == 0 and row["registers"] <= 128, row  # 512 threads per block fit
     if ptxas["nvcc_version"]() == written["nvcc"]:
-        assert rows == written["rows"], "run benchmarks/ptxas.py and copy its table to docs/concepts/ctc.md"
+        assert rows == written["rows"], "run benchmarks/ptxas.py and copy its table to docs/measured/ctc.md"

@@ -1,4 +1,4 @@
-"""Options of one call: each one's effect, what is refused, and that nothing changes the recogniser."""
+"""Options of one call: their effects, invalid ones, and that none changes the recogniser."""
 
 import copy
 import pickle
@@ -77,7 +77,7 @@ def test_phrases_of_a_word_list_are_those_of_the_list(recognizer, x):
         recognizer.transcribe(x, 16000, Options(word_list=["b"], phrases={"a": 1.0}))
 
 
-def test_new_words_are_of_the_call_alone(dynamic):
+def test_new_words_apply_to_one_call(dynamic):
     recognizer, lexicon = dynamic
     x = noise(0.5, 1)
     plain = recognizer.transcribe(x, 16000)
@@ -128,9 +128,9 @@ def test_an_index_of_a_static_graph_is_built_once(recognizer):
         ({"nbest": True}, "nbest=True must be"),
         ({"reject_below": 1.5}, "reject_below=1.5 must be from 0 to 1"),
         ({"phrases": ["a"]}, "phrases=.* must be a mapping"),
-        ({"new_words": "ab"}, "new_words come as a list of strings, not as the text 'ab'"),
+        ({"new_words": "ab"}, "new_words must be a list of strings, not the text 'ab'"),
         ({"new_words": [5]}, "new_words=5 must be a list of NewWord or str"),
-        ({"word_list": "ab"}, "word_list come as a list of strings"),
+        ({"word_list": "ab"}, "word_list must be a list of strings"),
         ({"word_list": 5}, "word_list=5 must be a list"),
         ({"word_list": [5]}, "word_list=5 must be a list of str"),
         ({"grammar": 5}, "grammar=5 must be a path"),
@@ -147,7 +147,7 @@ def test_invalid_options_are_refused_when_they_are_made(options, says):
 def test_options_that_do_not_fit_the_recogniser_are_refused(recognizer, x):
     cfg = recognizer.cfg
     greedy = Recognizer(recognizer.model, cfg, TOKENS)
-    told = recognizer.with_decoder(replace(cfg.decoder, kind="greedy"))
+    switched = recognizer.with_decoder(replace(cfg.decoder, kind="greedy"))
     bare = recognizer.with_decoder(replace(cfg.decoder, lattice_beam=None))
     for other, options, says in [
         (recognizer, Options(new_words=["c"]), "new words need a dynamic graph"),
@@ -163,9 +163,9 @@ def test_options_that_do_not_fit_the_recogniser_are_refused(recognizer, x):
         (greedy, Options(beam=3.0), "beam is an option of graph search"),
         (greedy, Options(nbest=3), "nbest is an option of graph search"),
         (greedy, Options(phrases={"a": 1.0}), "has no graph"),
-        (told, Options(phrases={"a": 1.0}), "searches greedily"),
-        (told, Options(lattice_beam=3.0), "lattice_beam is an option of graph search"),
-        (told, Options(word_list=["a"]), "greedy search takes no word list"),
+        (switched, Options(phrases={"a": 1.0}), "searches greedily"),
+        (switched, Options(lattice_beam=3.0), "lattice_beam is an option of graph search"),
+        (switched, Options(word_list=["a"]), "greedy search takes no word list"),
     ]:
         for errors in ("raise", "return"):  # a wrong argument is of the call, not of a recording
             with pytest.raises(InputError, match=says):

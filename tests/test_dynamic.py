@@ -221,7 +221,7 @@ def test_idle_decoders_hold_no_graph(tmp_path):
     decoders[0].decode(u)
     status = Path("/proc/self/statm")
     if not status.exists():
-        pytest.skip("this system does not tell of addresses")
+        pytest.skip("needs /proc/self/statm")
     before = int(status.read_text().split()[0])
     for decoder in decoders:
         decoder.decode(u)

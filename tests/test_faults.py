@@ -1,5 +1,5 @@
 """Bad input through the command line: one sentence that names the file, line or field and the remedy, exit code 2,
-and nothing half-written. One test a fault.
+and nothing half-written. One test per fault.
 """
 
 import dataclasses
@@ -67,7 +67,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 class Fault:
-    """Calls `asr`, which must fail well; returns the sentence."""
+    """Calls `asr`, which must fail with one sentence; returns the sentence."""
 
     def __init__(self, out: Path, capsys: pytest.CaptureFixture):
         self.out, self.capsys = out, capsys
@@ -90,7 +90,7 @@ def fault(out: Path, capsys: pytest.CaptureFixture) -> Fault:
     return Fault(out, capsys)
 
 
-def test_all_is_well_without_a_fault(out: Path, capsys: pytest.CaptureFixture) -> None:
+def test_without_a_fault_all_verbs_succeed(out: Path, capsys: pytest.CaptureFixture) -> None:
     assert cli.main(["transcribe", f"{out}/model.asr", f"{out}/good.wav"]) == 0
     assert "good.wav: " in capsys.readouterr().out
     assert cli.main(["decode", f"out={out}"]) == 0
@@ -211,14 +211,14 @@ def test_scores_of_different_sets(out: Path, fault: Fault) -> None:
 # Missing words
 
 
-def test_verbs_say_what_they_need(fault: Fault) -> None:
+def test_verbs_name_missing_arguments(fault: Fault) -> None:
     fault("transcribe", says=("sound files",))
     fault("features", says=("exactly one file",))
     fault("features", fault.out / "data" / "test.jsonl", says=("output=",))
 
 
-def test_a_fault_in_a_process_of_its_own(out: Path) -> None:
-    """As a user meets it: nothing on stdout, no traceback."""
+def test_a_fault_in_a_separate_process(out: Path) -> None:
+    """As a user sees it: nothing on stdout, no traceback."""
     argv = [sys.executable, "-m", "asr", "transcribe", f"{out}/model.asr", f"{out}/nowhere.wav"]
     run = subprocess.run(argv, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert (run.returncode, run.stdout) == (2, "")

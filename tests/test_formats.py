@@ -97,7 +97,7 @@ def check_cues(found, tolerance_s=1e-6):
 def test_cues_break_at_pauses():
     words = [Word(f"w{i}", i * 0.4, i * 0.4 + 0.3, 1.0) for i in range(40)]
     shifted = [Word(w.word, w.start_s + 0.3, w.end_s + 0.3, 1.0) if i >= 12 else w for i, w in enumerate(words)]
-    assert len(next(cues(shifted))) == 12  # where the pause is, not where 7 s are full
+    assert len(next(cues(shifted))) == 12  # at the pause, not after 7 s
     assert [len(cue) for cue in cues(words)][:2] == [17, 17]  # 17 * 0.4 + 0.3 = 7.1 s would be too long
     far = [Word("a", 0, 0.5, 1.0), Word("b", 2.0, 2.5, 1.0)]
     assert len(list(cues(far))) == 2
@@ -110,7 +110,7 @@ def test_wide_letters_take_two_columns():
 
 
 def test_a_word_without_end():
-    """One that fits no line and lasts too long stays whole; its cue does not."""
+    """A word that fits no line and lasts too long stays whole, but its cue is limited."""
     hypo = Hypothesis("x", "w" * 60, [Word("w" * 60, 1.0, 30.0, 1.0)], 0.0, 31.0, True)
     assert render([hypo], "srt") == f"1\n00:00:01,000 --> 00:00:08,000\n{'w' * 60}\n"
 

@@ -201,7 +201,7 @@ def test_nbest_is_that_of_openfst(toy, word):
     assert found[0].units == spoken[0][1]
 
 
-def test_a_lexicon_is_learned_by_heart(toy):
+def test_a_small_lexicon_is_reproduced(toy):
     words = Lexicon.parse(TOY, "toy").pronunciations
     found = toy.pronounce(words)
     assert sum(found[word][0].units == variants[0] for word, variants in words.items()) >= 18

@@ -132,23 +132,23 @@ def test_ranges_and_blocks():
 @pytest.mark.parametrize(("seed", "count"), [(0, 30), (1, 100), (2, 300), (3, 300), (4, 1000)])
 def test_forecast_is_within_a_factor_of_two(mode, seed, count, tmp_path):
     grammar, spellings, num_tokens = problem(seed, mode, tmp_path, count)
-    assert_foretold(grammar, spellings, num_tokens)
+    assert_forecast(grammar, spellings, num_tokens)
 
 
 def test_forecast_of_a_word_list():
     lexicon = random_words(random.Random(5), 2000)
     words = list(lexicon.pronunciations)
     tokens = Tokens(["<blk>", *UNITS])
-    assert_foretold(word_grammar(len(words)), spell(words, lexicon, tokens, None, None), len(tokens))
+    assert_forecast(word_grammar(len(words)), spell(words, lexicon, tokens, None, None), len(tokens))
 
 
-def assert_foretold(grammar, spellings, num_tokens):
+def assert_forecast(grammar, spellings, num_tokens):
     expected = forecast(grammar, spellings, num_tokens)
     graph = minimize.minimize(Forest(grammar, spellings))
     searched = apply_topology(graph, num_tokens)
     truth = (graph.num_states, graph.num_arcs, searched.num_states, searched.num_arcs)
-    told = (expected.lg_states, expected.lg_arcs, expected.states, expected.arcs)
-    assert all(t / 1.5 < f < t * 1.5 for f, t in zip(told, truth, strict=True)), (told, truth)
+    counted = (expected.lg_states, expected.lg_arcs, expected.states, expected.arcs)
+    assert all(t / 1.5 < f < t * 1.5 for f, t in zip(counted, truth, strict=True)), (counted, truth)
     implicit = forecast(grammar, spellings, num_tokens, implicit=True)
     assert (implicit.states, implicit.arcs) == (expected.lg_states, expected.lg_arcs)
 

@@ -1,4 +1,4 @@
-"""Importing small corpora in each format, as the toolkits write them; and what the importers refuse."""
+"""Importing small corpora in each format, as the toolkits write them, and input that the importers refuse."""
 
 import gzip
 import json
@@ -69,7 +69,7 @@ def test_kaldi_paths_from_the_working_directory(tree, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    "change, message",
     [
         ({"wav.scp": "rec1 sph2pipe -f wav a.sph |\nrec2 b.wav\n"}, "wav.scp: 'rec1' is the output of a command"),
         ({"wav.scp": "rec1 wav.ark:7\nrec2 b.wav\n"}, "wav.scp: 'rec1' is in an archive"),
@@ -83,8 +83,8 @@ def test_kaldi_paths_from_the_working_directory(tree, monkeypatch):
         ({"text": "s1-a hello\ns9 lost\n"}, "text: utterance 's9' is in no segments"),
     ],
 )
-def test_kaldi_refuses(tree, change, told):
-    with pytest.raises(InputError, match=told):
+def test_kaldi_refuses(tree, change, message):
+    with pytest.raises(InputError, match=message):
         import_corpus(tree(KALDI | change))
 
 
@@ -152,7 +152,7 @@ def test_lhotse_chooses_the_channel_file(tree):
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    "change, message",
     [
         ({"type": "MixedCut", "recording": None}, "a MixedCut without one recording"),
         ({"recording": None}, "a MonoCut without one recording"),
@@ -164,9 +164,9 @@ def test_lhotse_chooses_the_channel_file(tree):
         ({"supervisions": [{**ONE, "start": 5.0}]}, "supervision from 5.0 s to 2.0 s of the cut"),
     ],
 )
-def test_lhotse_refuses(tree, change, told):
+def test_lhotse_refuses(tree, change, message):
     folder = tree({"cuts.jsonl": json.dumps(CUT) + "\n" + json.dumps({**CUT, **change, "id": "b"})})
-    with pytest.raises(InputError, match=rf"cuts\.jsonl:2: .*{told}"):
+    with pytest.raises(InputError, match=rf"cuts\.jsonl:2: .*{message}"):
         import_corpus(folder / "cuts.jsonl")
 
 
@@ -201,7 +201,7 @@ def test_ids_from_names(tree):
 
 
 @pytest.mark.parametrize(
-    "line, told",
+    "line, message",
     [
         ('{"text": "x"}', "no audio file"),
         ('{"audio_filepath": "b.wav", "duration": "long"}', "field 'duration_s' is 'long'; expected seconds"),
@@ -211,9 +211,9 @@ def test_ids_from_names(tree):
         ("17", "expected a JSON object, found int"),
     ],
 )
-def test_nemo_refuses(tree, line, told):
+def test_nemo_refuses(tree, line, message):
     folder = tree({"n.jsonl": '{"audio_filepath": "a.wav", "text": "x"}\n' + line})
-    with pytest.raises(InputError, match=rf"n\.jsonl:2: .*{told}"):
+    with pytest.raises(InputError, match=rf"n\.jsonl:2: .*{message}"):
         import_corpus(folder / "n.jsonl")
 
 
@@ -262,7 +262,7 @@ def test_table_quotes(tree):
 
 
 @pytest.mark.parametrize(
-    "content, told",
+    "content, message",
     [
         ("file,text\na.wav,x\nb.wav,x,y\n", r"t\.csv:3: 3 fields, but the header has 2"),
         ('file,text\na.wav,"x\n', r"t\.csv:2: unexpected end of data; check the quotes"),
@@ -273,8 +273,8 @@ def test_table_quotes(tree):
         ("", r"t\.csv:1: no column"),
     ],
 )
-def test_table_refuses(tree, content, told):
-    with pytest.raises(InputError, match=told):
+def test_table_refuses(tree, content, message):
+    with pytest.raises(InputError, match=message):
         import_corpus(tree({"t.csv": content}) / "t.csv")
 
 
@@ -294,7 +294,7 @@ def test_folder_refuses(tree):
     folder = tree({"texts/a.txt": "x", "sounds/a.wav": "", "latin/a.wav": ""})
     with pytest.raises(InputError, match="texts holds no recordings"):
         import_corpus(folder / "texts")
-    with pytest.raises(InputError, match=r"sounds holds 1 recordings but no \.txt beside any"):
+    with pytest.raises(InputError, match=r"sounds holds 1 recordings but no \.txt next to any"):
         import_corpus(folder / "sounds")
     (folder / "latin/a.txt").write_bytes("é".encode("latin-1"))
     with pytest.raises(InputError, match=r"cannot read .*latin/a\.txt:1: not UTF-8"):
@@ -324,13 +324,13 @@ def test_detect(tree):
 def test_files_that_are_not_corpora_are_refused(tree):
     folder = tree({"m.jsonl": '{"id": "a", "audio": "a.wav"}', "o.jsonl": '{"name": 1}'})
     (folder / "bad.jsonl.gz").write_bytes(gzip.compress(b"{}")[:-4])
-    for name, told in (
+    for name, message in (
         ("m.jsonl", "is a manifest already"),
         ("o.jsonl", "neither a lhotse cut .* nor NeMo"),
         ("bad.jsonl.gz", "cannot read"),
         ("none", "does not exist"),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             import_corpus(folder / name)
     with pytest.raises(InputError, match="unknown kind of corpus 'wavs'; expected one of auto, kaldi"):
         import_corpus(folder, "wavs")

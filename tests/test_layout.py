@@ -24,7 +24,7 @@ def test_every_room_has_a_floor() -> None:
     assert rooms.difference(NOT_ROOMS) == set(floors())
 
 
-def test_every_room_says_what_it_is_for() -> None:
+def test_every_room_states_its_purpose() -> None:
     for init in (ROOT / "asr").rglob("__init__.py"):
         assert ast.get_docstring(ast.parse(init.read_text())), init
 

@@ -116,7 +116,7 @@ def test_bad_lists_of_words(tmp_path: Path, content: bytes, message: str) -> Non
 
 @given(st.lists(st.text(max_size=3) | st.sampled_from(["\ud800", "<eps>", "\0", "a\x1fb", "<s>"]), max_size=4))
 @settings(max_examples=150, deadline=None)
-def test_whatever_words_are_listed_the_model_can_be_read_again(tmp_path_factory, listed: list[str]) -> None:
+def test_a_model_of_any_listed_words_can_be_read_again(tmp_path_factory, listed: list[str]) -> None:
     path = tmp_path_factory.mktemp("lm") / "lm.arpa"
     try:
         model = asr.lm.train(["a b"], 2, vocabulary=[*listed, "a"])
@@ -141,7 +141,7 @@ def temporary_files() -> list[int]:
     return [fd for fd, target in found if "/.asr-lm-" in target]
 
 
-def test_temporary_files_stay_ours_and_are_whole(tmp_path: Path) -> None:
+def test_temporary_files_are_private_and_complete(tmp_path: Path) -> None:
     corpus = Corpus(1 << 20, str(tmp_path))
     corpus.add(b"a b c\n" * 100_000)
     corpus.select(None, 1, 0, 1.0)

@@ -61,7 +61,7 @@ def test_dropouts_do_not_attract_the_cut():
 
 
 @pytest.mark.parametrize("x", [np.zeros(30 * RATE_HZ, np.float32), np.ones(30 * RATE_HZ, np.float32), noise(30)])
-def test_recordings_without_a_pause_are_cut_all_the_same(x):
+def test_recordings_without_a_pause_are_cut_too(x):
     assert 15.0 <= best_pause(x, RATE_HZ, 15.0) / RATE_HZ <= 30.0
 
 
@@ -147,8 +147,8 @@ def test_segments_of_a_manifest(recognizer, path, sound):
     assert found[0].words == recognizer.transcribe(samples, sample_rate_hz=RATE_HZ).words
 
 
-def test_what_fails_costs_itself_alone(recognizer, path, tmp_path):
-    """A file cut short and one that is none; both between good ones."""
+def test_a_failed_recording_does_not_affect_the_others(recognizer, path, tmp_path):
+    """A truncated file and one that is not audio, both between good ones."""
     data = path.read_bytes()
     (tmp_path / "cut.flac").write_bytes(data[: len(data) * 2 // 3])
     (tmp_path / "text.wav").write_text("no sound")
@@ -164,7 +164,7 @@ def test_what_fails_costs_itself_alone(recognizer, path, tmp_path):
         recognizer.transcribe(recordings, sample_rate_hz=RATE_HZ)
 
 
-def test_the_limit_is_the_callers(recognizer, path, sound):
+def test_the_caller_sets_the_limit(recognizer, path, sound):
     assert math.isinf(recognizer.cfg.data.max_audio_s)
     for limit_s, refused in ((90, True), (96, False)):
         cfg = replace(recognizer.cfg, data=replace(recognizer.cfg.data, max_audio_s=limit_s))
@@ -203,7 +203,7 @@ def test_lists_and_stored_features_are_recognised_whole(recognizer, sound, monke
         stored.transcribe(features)
 
 
-def test_joined_costs_and_other_readings():
+def test_joined_costs_and_alternatives():
     """The best combinations of the parts' readings, by cost; complete only if all parts are."""
     first = Hypothesis(
         "x", "a", [Word("a", 0.0, 0.5, 1.0)], 1.0, 1.0, True, [Alternative("b", 1.5), Alternative("", 9)]

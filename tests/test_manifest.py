@@ -71,7 +71,7 @@ GOOD = '{"id": "a", "audio": "a.wav", "text": "x"}'
 
 
 @pytest.mark.parametrize(
-    "line, told",
+    "line, message",
     [
         ("{", "not JSON"),
         ("[1]", "expected a JSON object, found list"),
@@ -94,10 +94,10 @@ GOOD = '{"id": "a", "audio": "a.wav", "text": "x"}'
         (GOOD, "duplicate id 'a', first used on line 1; keep one"),
     ],
 )
-def test_malformed(tmp_path, line, told):
+def test_malformed(tmp_path, line, message):
     path = tmp_path / "m.jsonl"
     path.write_text(f"{GOOD}\n\n{line}\n")
-    with pytest.raises(InputError, match=rf"m\.jsonl:3: .*{told}"):
+    with pytest.raises(InputError, match=rf"m\.jsonl:3: .*{message}"):
         manifest.read(path)
     bad = {}
     assert [u.id for u in manifest.stream(path, bad)] == ["a"] and list(bad) == [3]

@@ -1,4 +1,4 @@
-"""Words and slots that a request brings along, against brute force; what is no new word is refused."""
+"""Words and slots that a request brings along, against brute force; invalid ones are refused."""
 
 import math
 import random
@@ -15,7 +15,7 @@ from asr.text.lexicon import Lexicon
 
 
 def cost_with_slots(ngrams, words, slots, history=("<s>",)):
-    """As `sentence_cost`; a word may also stand in a slot: {slot: {word: cost}}."""
+    """As `sentence_cost`; a word may also fill a slot: {slot: {word: cost}}."""
     order = max(map(len, ngrams))
     while history and history not in ngrams:
         history = history[1:]
@@ -103,7 +103,7 @@ def test_new_words_that_cannot_be_added_are_named(tmp_path):
     "bad", [{"word": ""}, {"word": "a b"}, {"word": "<eps>"}, {"word": "x", "weight": math.nan},
             {"word": "x", "weight": math.inf}, {"word": "x", "weight": 1e39}],
 )  # fmt: skip
-def test_what_is_no_new_word_is_refused(bad):
+def test_invalid_new_words_are_refused(bad):
     with pytest.raises(InputError, match="new word"):
         NewWord(**bad)
 

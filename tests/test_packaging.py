@@ -1,4 +1,4 @@
-"""The wheel, installed beside nothing of the source tree, finds its configuration and its extensions."""
+"""The wheel, installed without the source tree, finds its configuration and its extensions."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built for the CPU and unoptimised, in its own build folder: this test is about what is inside."""
+    """Built for the CPU and unoptimised, in its own build folder: this test is about the contents."""
     pytest.importorskip("scikit_build_core", reason="builds the wheel; installed by `make test`")
     folder = tmp_path_factory.mktemp("wheel")
     settings = [f"build-dir={folder}/build", "cmake.build-type=Debug", "cmake.define.CMAKE_CUDA_COMPILER=NOTFOUND"]

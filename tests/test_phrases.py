@@ -1,4 +1,4 @@
-"""Boosted phrases against their rule: a path gains a phrase's boost at each place where the phrase stands in it."""
+"""Boosted phrases against their rule: a path gains a phrase's boost at each place where the phrase occurs."""
 
 from math import inf
 
@@ -63,13 +63,13 @@ def test_equals_enumeration_of_all_paths(lattice_beam):
 
 
 def chain(num_words):
-    """Any words in a row, a frame each: token k is word k."""
+    """Any sequence of words, one frame each: token k is word k."""
     arcs = [(0, word, word, 1.0, 0) for word in range(1, num_words + 1)]
     return to_graph(make_arrays(0, {0: 0.0}, 1, arcs))
 
 
 def forced(words, num_words):
-    """Log-probs that allow one word a frame."""
+    """Log-probs that allow one word per frame."""
     log_probs = np.full((len(words), num_words), -inf, np.float32)
     log_probs[range(len(words)), np.array(words, int) - 1] = 0.0
     return log_probs
@@ -103,7 +103,7 @@ def test_random_texts():
 
 
 def test_beam_counts_boosts_before_it_prunes():
-    """Word 2 costs 5 more than word 1; a beam of 4 would drop it, were its boost of 6 not known at once."""
+    """Word 2 costs 5 more than word 1; a beam of 4 would drop it if its boost of 6 did not count at once."""
     graph = to_graph(make_arrays(0, {0: 0.0}, 1, [(0, 1, 1, 0.0, 0), (0, 2, 2, 5.0, 0)]))
     decoder = Decoder(graph, beam=4.0, min_active=0)
     log_probs = np.zeros((3, 2), np.float32)
@@ -137,7 +137,7 @@ def test_phrases_by_their_words():
         Phrases.of_words({"old yorkshire": 1.0}, labels, 3)
 
 
-def test_refuses_what_is_no_phrase():
+def test_invalid_phrases_are_refused():
     with pytest.raises(InputError, match="no words"):
         Phrases([([], 1.0)], 3)
     with pytest.raises(InputError, match="label 0"):
@@ -156,7 +156,7 @@ def test_boosts_of_another_kind_are_refused(boosts):
         Phrases.of_words(boosts, {"new": 1}, 1)
 
 
-def test_labels_beyond_all_bounds_are_refused():
+def test_labels_out_of_range_are_refused():
     with pytest.raises(InputError):
         Phrases([([2**40], 1.0)], 3)
 

@@ -1,4 +1,4 @@
-"""The main verbs as Python functions, a run folder opened as a bundle, and what may change when a training resumes."""
+"""The main verbs as Python functions, a run folder opened as a bundle, and options that may change on resuming."""
 
 import json
 import os
@@ -135,7 +135,7 @@ def test_a_moved_run_folder_is_resumed(
     assert is_resumed(config("moved", Path("data")), capsys) and is_resumed(config("moved", Path("./data")), capsys)
 
 
-def test_options_without_a_say_in_the_parameters_may_change(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_do_not_shape_the_parameters_may_change(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for change in (
         {"threads": 1},
         {"lm": LmConfig(text=["x.txt"], order=5)},
@@ -157,7 +157,7 @@ def test_options_without_a_say_in_the_parameters_may_change(out: Path, capsys: p
         ({"data": DataConfig(max_audio_s=3.0)}, "data.max_audio_s=60.0"),
     ],
 )
-def test_options_that_shape_the_parameters_may_not(out: Path, change: dict, says: str) -> None:
+def test_options_that_shape_the_parameters_may_not_change(out: Path, change: dict, says: str) -> None:
     with pytest.raises(InputError, match=f"train holds a training with {says}; choose another folder"):
         asr.train(replace(config(out), **change))
 

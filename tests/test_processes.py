@@ -1,4 +1,4 @@
-"""Processes in lockstep: their items, their failures, and threads of their own."""
+"""Processes in lockstep: their items, failures and threads."""
 
 import multiprocessing
 import os

@@ -21,14 +21,14 @@ def test_english_phones_come_from_what_is_known_then_the_dictionary_then_the_mod
     assert found["zorblax"] == [("Z", "AO", "R", "B", "L", "AE", "K", "S")]
 
 
-def test_words_without_a_way_to_be_spelled_are_named():
+def test_words_that_no_source_can_spell_are_named():
     with pytest.raises(InputError, match="1 words have no pronunciation: 한국"):
         pronunciations(["hello", "한국"], "phone", {}, G2pConfig())
     with pytest.raises(InputError, match="1 words have no pronunciation: zorblax"):
         pronunciations(["hello", "zorblax"], "phone", {}, G2pConfig(model="none"))
 
 
-def test_a_model_of_ones_own_pronounces_without_the_english_dictionary(tmp_path):
+def test_a_custom_model_pronounces_without_the_english_dictionary(tmp_path):
     words = {"".join(pair): [[c.upper() for c in pair]] for pair in ["ab", "ba", "aa", "bb", "abb", "baa"]}
     G2p.train(Lexicon(words), order=2).write(tmp_path / "g2p.npz")
     found = pronunciations(["abba", "a"], "phone", {}, G2pConfig(model=str(tmp_path / "g2p.npz")))

@@ -1,4 +1,4 @@
-"""What each verb reads: its help lists it, other options are refused, and every choice is checked."""
+"""The options that each verb reads: help lists them, others are refused, and every choice is checked."""
 
 import re
 from pathlib import Path
@@ -95,7 +95,7 @@ def test_overrides_of_a_recipe_go_to_the_verbs_that_read_them(tmp_path: Path) ->
     kept = {verb: for_verb(verb, words, str(tmp_path)) for verb in ("train", "lm train", "graph", "decode")}
     assert kept["train"] == ["experiment=x", "out=o", "optim.epochs=3", "model=cnn", "data.dir=d"]
     assert kept["lm train"] == ["experiment=x", "out=o", "lm=small", "data.dir=d"]
-    assert kept["graph"] == ["experiment=x", "out=o", "data.dir=d"]  # where the experiment has its lexicon
+    assert kept["graph"] == ["experiment=x", "out=o", "data.dir=d"]  # the experiment's lexicon is there
     assert kept["decode"] == ["experiment=x", "out=o", "data.dir=d", "decoder.beam=9"]
     refuse_unread(words, list(kept), config_dir=str(tmp_path))
     with pytest.raises(InputError, match="no step of this recipe reads text.lang; it is an option of `asr text clean`"):

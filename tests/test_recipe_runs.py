@@ -48,7 +48,7 @@ def test_wrong_recipes_and_options_are_named(capsys: pytest.CaptureFixture[str])
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
-    """The command lines that a recipe calls, in a working directory of its own. Nothing is run but the preparation."""
+    """The command lines that a recipe calls, in a separate working directory. Only the preparation runs."""
     lines: list[list[str]] = []
     monkeypatch.setattr(cli, "main", lambda words: lines.append(words) or 0)
     monkeypatch.chdir(tmp_path)
@@ -144,7 +144,7 @@ def test_a_failed_verb_ends_the_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_yesno_runs_as_a_command(tmp_path: Path) -> None:
-    """Real recordings and a training of one epoch: every step runs, in a process of its own."""
+    """Real recordings and a training of one epoch: every step runs, in a separate process."""
     if corpora.find("yesno") is None:
         pytest.skip("needs the yesno recordings: set ASR_DATA to the folder above them")
     words = ["yesno", f"out={tmp_path}/yesno", "optim.epochs=1", "model.hidden=16"]

@@ -1,4 +1,4 @@
-"""Recipes: what prepare.py makes of a corpus, downloads, and synthetic speech; experiments compose."""
+"""Recipes: the files that prepare.py writes, downloads, synthetic speech, and experiments that compose."""
 
 import hashlib
 import lzma
@@ -102,7 +102,7 @@ def write_census(folder: Path) -> None:
     manifest.write(folder / "manifest.jsonl", utterances)
 
 
-def test_for_an_unseen_speaker_other_voices_join_the_training(
+def test_training_for_an_unseen_speaker_includes_other_voices(
     digits_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_census(tmp_path / "an4")

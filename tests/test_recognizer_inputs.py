@@ -1,4 +1,4 @@
-"""What `transcribe` takes as a recording, what it refuses in a sentence, and what a bad item of a list costs."""
+"""Inputs of `transcribe`: those it accepts, those it refuses with one sentence, and bad items of a list."""
 
 import io
 import tempfile
@@ -166,7 +166,7 @@ def test_rates_that_no_recording_has_are_refused(recognizer, wav, rate):
             recognizer.transcribe(x, rate, errors="return")
 
 
-def test_a_bad_item_costs_that_item_alone(recognizer, wav, samples, folder):
+def test_a_bad_item_does_not_affect_the_others(recognizer, wav, samples, folder):
     (folder / "text.wav").write_text("not audio")
     bad = {1: folder / "text.wav", 3: 7, 4: np.full(100, np.nan), 6: b"", 8: torch.zeros(16000 * 6), 9: "gone.wav"}
     good = [wav, samples, wav.read_bytes(), torch.from_numpy(samples)]
@@ -190,7 +190,7 @@ def test_a_bad_item_costs_that_item_alone(recognizer, wav, samples, folder):
         recognizer.transcribe(wav, errors="ignore")
 
 
-def test_a_recording_that_the_search_refuses_costs_itself_alone(recognizer, wav, monkeypatch):
+def test_a_recording_that_the_search_refuses_does_not_affect_the_others(recognizer, wav, monkeypatch):
     """As an utterance that would outgrow a dynamic graph."""
     found = recognizer.searcher.search
 

@@ -22,7 +22,7 @@ MADE = ["features.num_bins=9", "features.high_hz=5000", "features.floor=2.0"]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder trained on features that `asr features` stored, its bundle beside it."""
+    """A run folder trained on features that `asr features` stored, with its bundle."""
     folder = tmp_path_factory.mktemp("recorded")
     utterances = []
     for number in range(4):

@@ -40,7 +40,7 @@ def test_table_is_the_longest_match_at_each_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "message"),
     [
         ("teh the\n", r"fixes.tsv:1: expected wrong<TAB>right, found 'teh the'"),
         ("a\tb\tc\n", "expected wrong<TAB>right"),
@@ -49,10 +49,10 @@ def test_table_is_the_longest_match_at_each_place(tmp_path: Path) -> None:
         ("# nothing\n", "0 replacements"),
     ],
 )
-def test_bad_tables_are_refused(tmp_path: Path, lines: str, told: str) -> None:
+def test_bad_tables_are_refused(tmp_path: Path, lines: str, message: str) -> None:
     path = tmp_path / "fixes.tsv"
     path.write_text(lines)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         repair.table(path)
 
 
@@ -71,7 +71,7 @@ def test_names_are_looked_up_in_order(tmp_path: Path) -> None:
         repair.repairs([str(tmp_path / "none.tsv")])
 
 
-def test_a_repair_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_custom_repair(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repair, "REPAIRS", dict(repair.REPAIRS))
     repair.named("dashes")(lambda text: text.replace("-", " "))
     assert repair.repairs(["dashes"])["dashes"]("a-b") == "a b"
@@ -95,7 +95,7 @@ def test_spacing_of_korean() -> None:
     )
 
 
-def test_spacing_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spacing_without_kiwipiepy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kiwipiepy", None)
     repair._kiwi.cache_clear()
     with pytest.raises(InputError, match="needs kiwipiepy; install it with: pip install 'asr-toolkit\\[korean\\]'"):

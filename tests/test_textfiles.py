@@ -1,4 +1,4 @@
-"""Lines of text files: where they end, how they are numbered, and what is said about a bad file."""
+"""Lines of text files: where they end, how they are numbered, and the messages for bad files."""
 
 import gzip
 import lzma
@@ -40,7 +40,7 @@ def test_lines_end_at_line_feeds_alone(tmp_path_factory, texts: list[str], end: 
     assert read(path) == list(enumerate(texts, 1))
 
 
-def test_chunks_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunk_size_does_not_change_the_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["x" * length for length in (3, 0, 100, 1, 7, 8, 9)] * 20
     (tmp_path / "list").write_text("\n".join(texts))
     for size in (4, 9, 64):
@@ -48,7 +48,7 @@ def test_chunks_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert read(tmp_path / "list") == list(enumerate(texts, 1))
 
 
-def test_long_lines_are_no_fault_of_a_list(tmp_path: Path) -> None:
+def test_a_list_may_have_long_lines(tmp_path: Path) -> None:
     (tmp_path / "list").write_text("x" * (2 * LINE_LIMIT) + "\ny\n")
     assert [len(line) for _, line in read(tmp_path / "list")] == [2 * LINE_LIMIT, 1]
 

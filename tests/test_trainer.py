@@ -61,7 +61,7 @@ def config(corpus: Path, out: str, epochs: int = 3, **optim: float) -> Config:
     )
 
 
-def test_training_learns_and_leaves_what_it_promises(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_learns_and_writes_its_files(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = config(corpus, "exp", epochs=12)
     cfg.seed = 2
     final = train(cfg)
@@ -82,7 +82,7 @@ def test_training_learns_and_leaves_what_it_promises(corpus: Path, capsys: pytes
 
 
 def start_training(cfg: Config, threads: int = 1) -> subprocess.Popen:
-    """Train in a process group of its own."""
+    """Train in a separate process group."""
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_trainer import *; "
     code += f"cfg = config(Path({str(Path(cfg.out).parent)!r}), {Path(cfg.out).name!r}, epochs={cfg.optim.epochs}); "
     code += f"torch.set_num_threads(1); cfg.threads = {threads}; train(cfg)"
@@ -165,7 +165,7 @@ def test_options_out_of_range_are_named(corpus: Path, name: str) -> None:
         Trainer(cfg)
 
 
-def test_a_failed_start_leaves_nothing_to_trip_over(corpus: Path) -> None:
+def test_a_failed_start_does_not_block_the_next(corpus: Path) -> None:
     wrong = config(corpus, "exp")
     wrong.data.train = str(corpus / "nowhere.jsonl")
     with pytest.raises(InputError, match="nowhere.jsonl"):

@@ -1,4 +1,4 @@
-"""`asr transcribe`: many recordings in, any format out, and what has been done is not done again."""
+"""`asr transcribe`: many recordings in, any format out, and finished work is not repeated."""
 
 import json
 import time
@@ -44,7 +44,7 @@ def sounds(tmp_path):
 
 
 class Called:
-    """Calls `asr transcribe`; returns the exit code, and keeps what was printed."""
+    """Calls `asr transcribe`; returns the exit code, and keeps the printed text."""
 
     def __init__(self, asr_file, capsys):
         self.asr_file, self.capsys, self.out, self.err = asr_file, capsys, "", ""
@@ -165,7 +165,7 @@ def test_a_long_recording(call, tmp_path):
 
 @pytest.mark.parametrize("format", list(SUFFIXES))
 def test_one_file_of_each_format(call, sounds, tmp_path, format):
-    """The ending of `output` names the format; `format` alone prints the same."""
+    """The suffix of `output` names the format; `format` alone prints the same."""
     output = tmp_path / f"x{SUFFIXES[format]}"
     assert call(sounds / "b.wav", f"output={output}") == 0
     written = output.read_text()
@@ -202,7 +202,7 @@ def test_an_input_is_never_overwritten(call, sounds, tmp_path):
 
 
 def test_a_folder_of_files(call, sounds, tmp_path, asr_file):
-    """One per recording, sub-folders kept; a second call does what is missing and changes nothing else."""
+    """One per recording, sub-folders kept; a second call adds the missing ones and changes nothing else."""
     out = tmp_path / "out"
     assert call(sounds, f"output={out}/", "format=txt") == 0
     files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
@@ -212,7 +212,7 @@ def test_a_folder_of_files(call, sounds, tmp_path, asr_file):
     (out / "a.txt").unlink()
     (out / "b.txt").write_text("corrected by hand\n")
     assert call(sounds, f"output={out}", "format=txt") == 0
-    assert f"1 recordings -> {out} (3 were there already)" in call.out
+    assert f"1 recordings -> {out} (3 existed already)" in call.out
     assert (out / "b.txt").read_text() == "corrected by hand\n" and (out / "a.txt").exists()
     assert call(sounds, f"output={tmp_path}/new") == 0  # no ending: a folder, and json holds all
     assert json.loads((tmp_path / "new" / "sub" / "deep" / "c.json").read_text())["id"] == "sub/deep/c"
@@ -220,7 +220,7 @@ def test_a_folder_of_files(call, sounds, tmp_path, asr_file):
 
 
 def test_output_stays_in_its_folder(call, sounds, tmp_path):
-    """Whatever ids a manifest has, and however files are named."""
+    """For any ids in a manifest and any file names."""
     manifest.write(
         tmp_path / "m.jsonl", [Utterance("../../up/x", audio=f"{sounds}/b.wav"), Utterance("..", f"{sounds}/b.wav")]
     )
@@ -235,7 +235,7 @@ def test_output_stays_in_its_folder(call, sounds, tmp_path):
 
 
 def interrupt_after(monkeypatch, count):
-    """The recogniser stops after so many recordings; returns the ids that it is asked for."""
+    """The recogniser stops after the given number of recordings; returns the ids that it is asked for."""
     asked = []
     original = long.transcribe_each
 
@@ -250,7 +250,7 @@ def interrupt_after(monkeypatch, count):
     return asked
 
 
-def test_a_file_goes_on_after_an_interruption(call, sounds, tmp_path, monkeypatch):
+def test_a_file_is_continued_after_an_interruption(call, sounds, tmp_path, monkeypatch):
     output = tmp_path / "hyp.jsonl"
     assert call(sounds, f"output={tmp_path}/whole.jsonl") == 0
     with monkeypatch.context() as patch:
@@ -263,14 +263,14 @@ def test_a_file_goes_on_after_an_interruption(call, sounds, tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         asked = interrupt_after(patch, 9)
         assert call(sounds, f"output={output}") == 0
-    assert asked == [2] and "2 recordings -> " in call.out and "(2 were there already)" in call.out
+    assert asked == [2] and "2 recordings -> " in call.out and "(2 existed already)" in call.out
     whole = [(h.id, h.words) for h in hypothesis.read(tmp_path / "whole.jsonl")]
     assert [(h.id, h.words) for h in hypothesis.read(output)] == whole
     assert not partial.exists()
 
 
-def test_other_options_begin_anew(call, sounds, tmp_path, monkeypatch):
-    """What was found with other options is not mixed in; a whole file is written again."""
+def test_other_options_start_again(call, sounds, tmp_path, monkeypatch):
+    """Results of other options are not mixed in; a complete file is written again."""
     words = (sounds, f"output={tmp_path}/hyp.txt")
     with monkeypatch.context() as patch:
         interrupt_after(patch, 2)
@@ -286,7 +286,7 @@ def test_other_options_begin_anew(call, sounds, tmp_path, monkeypatch):
 # Progress
 
 
-def test_progress_comes_when_it_takes_long(capsys, monkeypatch):
+def test_progress_appears_when_work_takes_long(capsys, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     for is_terminal, wanted in ((False, 1), (True, 7)):

@@ -1,4 +1,4 @@
-"""Every verb once, in order, on a corpus of tones: what each leaves is what the next one needs."""
+"""Every verb once, in order, on a corpus of tones: each leaves the files that the next one needs."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ WORDS = {"do": 500, "re": 1100, "mi": 2300}  # the pitch of each in Hz
 
 
 def write_corpus(folder: Path, utterances: int) -> None:
-    """Recordings of one to three tones, each with a text of their names beside it."""
+    """Recordings of one to three tones, each with a text of their names."""
     rng = np.random.default_rng(1)
     folder.mkdir()
     for number in range(utterances):
@@ -74,7 +74,7 @@ def test_transcribe_prints_words_with_times(out: Path, capsys: pytest.CaptureFix
     assert printed.count(" s  ") == len(hypothesis["words"])
 
 
-def test_import_as_the_kind_that_is_said(out: Path, capsys: pytest.CaptureFixture) -> None:
+def test_import_of_the_given_kind(out: Path, capsys: pytest.CaptureFixture) -> None:
     path = out / "again.jsonl"
     assert cli.main(["data", "import", str(out.parent / "corpus"), f"output={path}", "kind=folder"]) == 0
     assert path.read_text().count("\n") == 16
@@ -115,7 +115,7 @@ def test_another_training_in_the_same_folder_is_refused(out: Path, capsys: pytes
     assert "choose another folder" in capsys.readouterr().err
 
 
-def test_a_graph_is_foretold_and_refused(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_graph_is_forecast_and_refused(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     where = [f"out={out}", f"graph.dir={tmp_path}/graph", f"graph.cache={tmp_path}/cache"]
     assert cli.main(["graph", *where, "forecast=true"]) == 0
     assert "forecast: " in capsys.readouterr().out and not (tmp_path / "graph").exists()
@@ -125,8 +125,8 @@ def test_a_graph_is_foretold_and_refused(out: Path, tmp_path: Path, capsys: pyte
     assert (tmp_path / "graph" / "graph.bin").exists()
 
 
-def test_the_graph_remembers_its_silence(out: Path, tmp_path: Path) -> None:
-    """`asr graph silence=...` alone; neither decode nor the bundle is told again."""
+def test_the_graph_stores_its_silence(out: Path, tmp_path: Path) -> None:
+    """Only `asr graph` is given `silence=...`; decode and bundle read it from the graph."""
     tokens = (out / "train" / "tokens.txt").read_text().split()
     lexicon = tmp_path / "lexicon.txt"
     lexicon.write_text("".join(f"{word} {' '.join(word)}\n" for word in WORDS))
@@ -139,14 +139,14 @@ def test_the_graph_remembers_its_silence(out: Path, tmp_path: Path) -> None:
     assert opened.space and opened.space.silence == tokens[-1]
 
 
-def test_the_card_names_what_was_scored(out: Path, tmp_path: Path) -> None:
+def test_the_card_names_the_scored_set(out: Path, tmp_path: Path) -> None:
     places = [f"out={out}", f"score.dir={tmp_path}/score"]
     assert cli.main(["score", *places, f"ref={out}/data/dev.jsonl"]) == 0
     assert cli.main(["bundle", *places, f"bundle={tmp_path}/model.asr"]) == 0
     assert f"on {out}/data/dev.jsonl" in bundle.read(tmp_path / "model.asr").card
 
 
-def test_the_lexicon_of_the_training_is_remembered(tmp_path: Path) -> None:
+def test_the_lexicon_of_the_training_is_stored(tmp_path: Path) -> None:
     trained = settings(compose([f"out={tmp_path}", "tokens.unit=phone", f"tokens.lexicon={tmp_path}/data/a.txt"]))
     assert trained["tokens"]["lexicon"] == "data/a.txt"
     (tmp_path / "train").mkdir()

@@ -15,7 +15,7 @@ _asr() {
     word="${words[${#words[@]}-1]}"
     local IFS=$'\n'
     COMPREPLY=($("$1" _complete "${words[@]:1}" 2>/dev/null))
-    # bash takes '=' as the start of a new word, so only what follows it may be offered
+    # bash splits words at '=', so it expects only the part after it
     [[ "$word" == *=* && "$COMP_WORDBREAKS" == *=* ]] && COMPREPLY=("${COMPREPLY[@]#*=}")
     [[ "${COMPREPLY[*]}" == *= ]] && compopt -o nospace 2>/dev/null
     return 0
@@ -46,14 +46,14 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 
 def script(shell: str) -> str:
-    """The script to be put into the shell's start file: `eval "$(asr completion bash)"`."""
+    """The script for the shell's start file: `eval "$(asr completion bash)"`."""
     if shell not in SCRIPTS:
-        raise InputError(f"no completion for '{shell}'; there is `asr completion {'|'.join(SCRIPTS)}`")
+        raise InputError(f"no completion for '{shell}'; use `asr completion {'|'.join(SCRIPTS)}`")
     return SCRIPTS[shell].lstrip()
 
 
 def complete(words: Sequence[str]) -> list[str]:
-    """What the last word may become. `words` are those behind `asr`; nothing back leaves file names to the shell."""
+    """Completions of the last of `words`, the words after `asr`. If there are none, the shell completes file names."""
     *before, current = words or [""]
     names = [name.split() for name in VERBS]
     path = before[: max(len(name) for name in names)]
@@ -70,7 +70,7 @@ def complete(words: Sequence[str]) -> list[str]:
 
 
 def _settings(current: str, verb: str, config_dir: str | None) -> list[str]:
-    """The verb's keys with a trailing `=`, or behind one the key's values."""
+    """The verb's keys with a trailing `=`; after a `=`, the values of the key."""
     groups = groups_of(verb, all_groups(config_dir))
     options = {spelling(verb, option): option for option in declared(verb).values()}
     options |= declared(verb)

@@ -1,4 +1,4 @@
-"""The yaml files that a command line chooses: which options they set, and what is wrong with them.
+"""The yaml files that a command line chooses: the options that they set, and their errors.
 
 They are checked one by one before Hydra composes them, so that an error names its file.
 """
@@ -17,13 +17,13 @@ Groups = Mapping[str, Mapping[str, Path]]  # group -> {choice: its file}
 
 
 def expected(word: str, choices: Iterator[str] | Mapping[str, Any] | tuple[str, ...]) -> str:
-    """The allowed values, and which of them is closest to `word`."""
+    """The allowed values, and the one closest to `word`."""
     names = list(choices)
     return f"expected one of {', '.join(names)}{nearest(word, names)}"
 
 
 def settings(group: str, path: Path) -> dict[str, Any]:
-    """The options that a file sets, by full name; none for a file that cannot be read."""
+    """The options that a file sets, by full name; empty if the file cannot be read."""
     try:
         return dict(_leaves(_placed(group, path)[0]))
     except InputError:

@@ -1,4 +1,4 @@
-"""`asr doctor`: what is installed, what is missing, and the command that mends it."""
+"""`asr doctor`: what is installed, what is missing, and the command that installs it."""
 
 import importlib
 import importlib.util
@@ -13,7 +13,7 @@ REBUILD = "run `pip install --no-deps -e .` in the source tree (needs a C++17 co
 
 
 def report(data_root: str | None) -> str:
-    """One line a finding; a line that starts with `!` names a remedy behind `->`."""
+    """One line per finding. A line that starts with `!` gives the remedy after `->`."""
     return "\n".join([*_python(), *_torch(), *_extensions(), *_libraries(), *_machine(), *_data(data_root)])
 
 
@@ -69,10 +69,10 @@ def _libraries() -> Iterator[str]:
 
 
 def _audio_formats() -> Iterator[str]:
-    remedy = "pip install soundfile (on other machines than Linux, macOS, Windows also libsndfile)"
+    remedy = "pip install soundfile (and libsndfile on systems other than Linux, macOS and Windows)"
     try:
         import soundfile
-    except (ImportError, OSError):  # OSError: the package is there, libsndfile is not
+    except (ImportError, OSError):  # OSError: the package is installed, libsndfile is not
         yield _line("soundfile", None, remedy)
         return
     yield _line("soundfile", f"{soundfile.__version__} with {soundfile.__libsndfile_version__}", remedy)

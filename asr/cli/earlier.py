@@ -1,4 +1,4 @@
-"""What earlier verbs found, as overrides that stand before those of the command line, which has the last word."""
+"""Options that earlier verbs found, as overrides. Those of the command line follow and take precedence."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ def tuned_scales(cfg: Config) -> list[str]:
 
 
 def bundled(cfg: Config) -> list[str]:
-    """The decoder options in a bundle. An unreadable bundle gives none; opening it reports the error."""
+    """The decoder options in a bundle. Empty for an unreadable bundle; opening it reports the error."""
     limit = "data.max_audio_s=inf"  # the option is for training; long recordings are cut at pauses
     if Path(cfg.bundle).is_dir():  # a run folder, opened with what was found for it
         return [limit, *tuned(Config(out=cfg.bundle))]

@@ -18,8 +18,8 @@ usage: asr VERB [key=value ...] [group=choice ...] [file ...]
 verbs
 {verbs}
 
-`asr VERB --help` lists the options that the verb reads; others are refused. An option is written with its bare key
-where it is one of the verb's own (`asr lm train order=4`), and with its full name elsewhere (`lm.order`).
+`asr VERB --help` lists the options that the verb reads; others are refused. The verb's own options may be written
+with their bare key (`asr lm train order=4`). The full name always works (`lm.order=4`).
 `asr completion bash|zsh|fish` prints a script for the shell; `asr --version` prints the version.
 """
 
@@ -32,7 +32,7 @@ flags
 
 OPTIONS = """\
 options: key=value (type) help
-  A group's name and a dot may stand before a bare key: lm.order=4."""
+  The full name of an option also works: lm.order=4."""
 
 
 def overview() -> str:
@@ -41,7 +41,7 @@ def overview() -> str:
 
 
 def verb_help(names: list[str], config_dir: str | None) -> str:
-    """Usage, groups with their choices, and the options that a verb reads; of a family of verbs the usage alone."""
+    """Usage, groups with their choices, and the options that a verb reads; for a family of verbs only the usage."""
     usage = "\n\n".join(_usage(name) for name in names)
     if len(names) > 1:
         return f"{usage}\n\n{FLAGS}\n`asr {names[0]} --help` lists the options of one verb.\n"
@@ -81,7 +81,7 @@ def _options(verb: str, options: Iterable[Option]) -> str:
 
 
 def _shown(default: Any) -> str:
-    """A default as it would be typed."""
+    """A default as a user would type it."""
     if isinstance(default, list):
         return f"[{','.join(map(str, default))}]"
     return str(default).lower() if isinstance(default, bool) else "null" if default is None else str(default)

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"asr: error: {e}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("asr: stopped; the same command again goes on from the last finished step", file=sys.stderr)
+        print("asr: stopped; the same command continues from the last finished step", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `asr --help | head`
         sys.stderr.close()
@@ -108,7 +108,7 @@ def _run(name: str, cfg: Config) -> None:
 
 
 def _show_log() -> None:
-    """What the rooms log, as plain lines on stderr; of other libraries only warnings."""
+    """Shows the package's log as plain lines on stderr, and only the warnings of other libraries."""
     logging.getLogger("asr").setLevel(logging.INFO)
     if logging.lastResort:
         logging.lastResort.setLevel(logging.INFO)
@@ -131,7 +131,7 @@ def _flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _split_verb(words: list[str], family_allowed: bool) -> tuple[list[str], list[str]]:
-    """(full names of the verb, or for help of its whole family; remaining words)."""
+    """(full name of the verb, or for help those of its whole family; remaining words)."""
     if not words:
         raise InputError(f"a verb is missing; there are: {', '.join(VERBS)}")
     if words[0] in VERBS:

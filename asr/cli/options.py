@@ -1,4 +1,4 @@
-"""What can be set: the options of `asr/config.py` and the choices of each group in `conf/`. Imports nothing heavy,
+"""The options of `asr/config.py` and the choices of each group in `conf/`. Imports nothing heavy,
 because help and shell completion read it on every key press.
 """
 
@@ -15,7 +15,7 @@ from asr import config
 
 @dataclass(frozen=True)
 class Option:
-    """One `key=value`. `choices` is empty where any value of the type will do."""
+    """One `key=value`. `choices` is empty if any value of the type is allowed."""
 
     name: str  # full, dotted: "optim.lr"
     type: Any
@@ -35,7 +35,7 @@ class Option:
 
     @property
     def type_name(self) -> str:
-        """The type as a reader of the command line knows it: `float`, `list[str]`, `str | null`."""
+        """The type as help and messages show it: `float`, `list[str]`, `str | null`."""
         if isinstance(self.type, types.UnionType):
             names = [_simple_name(t) for t in typing.get_args(self.type)]
             return " | ".join(names)
@@ -68,7 +68,7 @@ def all_options() -> dict[str, Option]:
 
 
 def conf_dir() -> Path:
-    """The folder of the yaml groups: the package `asr.conf` in a wheel, `conf/` beside `asr/` in a source tree."""
+    """The folder of the yaml groups: the package `asr.conf` in a wheel, `conf/` next to `asr/` in a source tree."""
     package = Path(config.__file__).parent
     return next(d for d in (package / "conf", package.parent / "conf") if (d / "config.yaml").is_file())
 
@@ -88,7 +88,7 @@ def top_keys(path: Path) -> list[str]:
 
 
 def first_comment(path: Path) -> str:
-    """What a yaml file says about itself, for help."""
+    """The first comment of a yaml file, which describes it in help."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     comments = (line[1:].strip() for line in lines if line.startswith("#") and "@package" not in line)
     return next(comments, "")

@@ -21,14 +21,14 @@ _OVERRIDE = re.compile(r"\+{0,2}((?:hydra/)?[^=/]+)=(.*)", re.DOTALL)
 
 
 def is_override(word: str) -> bool:
-    """`key=value`, as against a file (whose name may hold `=` behind a slash: `exp/seed=1/model.asr`)."""
+    """Whether a word is `key=value`. A word with `=` after a slash is a file: `exp/seed=1/model.asr`."""
     return _OVERRIDE.fullmatch(word) is not None
 
 
 def to_overrides(words: Sequence[str], own: Sequence[str], config_dir: str | None, sweep: bool = False) -> list[str]:
     """Words of the command line -> overrides in Hydra's grammar with full keys; plain words become `input`.
 
-    `own`: the options that a bare key may mean, the first that ends in it. Raises InputError for unknown keys and
+    `own`: the options that a bare key may mean; the first that ends in it. Raises InputError for unknown keys and
     choices, and for an error in a chosen yaml file.
     """
     if config_dir and not Path(config_dir).is_dir():
@@ -66,7 +66,7 @@ def _resolve(key: str, value: str, own: Sequence[str], groups: conf_files.Groups
 
 
 def _value(option: Option, value: str, sweep: bool) -> str:
-    """`value` in Hydra's grammar: text that its lexer would not take is quoted, lone items of a list get brackets."""
+    """`value` in Hydra's grammar: special characters are quoted, and the items of a list get brackets."""
     if option.is_list and not value.startswith("["):
         items = _items(option, value)
         return ",".join(f"[{item}]" for item in items) if sweep else f"[{','.join(items)}]"
@@ -86,7 +86,7 @@ def _item(option: Option, value: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """`text` in single quotes; backslashes are doubled only where they stand before a quote, as Hydra reads them."""
+    """`text` in single quotes. Backslashes are doubled only before a quote, as Hydra expects."""
     return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
 
 
@@ -235,7 +235,7 @@ def _register_schema() -> None:
 
 
 def _explained(error: Exception) -> Exception:
-    """Hydra's and OmegaConf's exceptions as one sentence about the option or file; others as they are."""
+    """Hydra's and OmegaConf's exceptions as one sentence about the option or file; others unchanged."""
     from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
 

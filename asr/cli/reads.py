@@ -1,4 +1,4 @@
-"""Which options a verb reads, and the refusal of those that it does not.
+"""The options that each verb reads. Other options are refused.
 
 A verb reads the options that it declares, and those that the values of these refer to: with
 `graph.lexicon=${data.dir}/words.txt` the verb `graph` reads `data.dir`, and with `data.dir=${out}/data` also `out`.
@@ -30,7 +30,7 @@ def declared(verb: str) -> dict[str, Option]:
 
 @cache
 def own_options(verb: str) -> list[str]:
-    """The options that a bare key can set for this verb. Where two share a key, the first declared has it.
+    """The options that a bare key can set for this verb. If two options share a key, it sets the first.
 
     A key that names a group, as `model` does, sets no option.
     """
@@ -43,12 +43,12 @@ def own_options(verb: str) -> list[str]:
 
 
 def spelling(verb: str, option: Option) -> str:
-    """How an option is written for a verb: its bare key where that means it, else its full name."""
+    """How an option is written for a verb: its bare key if that sets it, otherwise its full name."""
     return option.key if option.name in own_options(verb) else option.name
 
 
 def groups_of(verb: str, groups: Groups) -> Groups:
-    """The choices that set an option of the verb, and the experiments. For help, so it reads top-level keys alone."""
+    """The choices that set an option of the verb, and the experiments. Reads only top-level keys, enough for help."""
     own = declared(verb)
     found = {
         group: {
@@ -73,9 +73,9 @@ def references_in(value: Any) -> set[str]:
 
 
 def read_by(verb: str, references: References) -> set[str]:
-    """The options that influence a verb: the declared ones and, again and again, those they refer to.
+    """The options that influence a verb: the declared ones and those that they refer to, directly or through others.
 
-    References of default values count also where another value was given, so that `out` suits all verbs of a run.
+    References in default values count even if another value was given, so that all verbs of a run accept `out`.
     """
     defaults = default_references()
     found: set[str] = set()
@@ -95,7 +95,7 @@ def readers(option: str) -> str:
 def check(verb: str, overrides: Iterable[str], references: References, groups: Groups) -> None:
     """Raises InputError for an override of an option that the verb does not read; group choices get a warning.
 
-    Choices of experiments are silent: they set options for all verbs.
+    Choices of experiments give no warning, because they set options for all verbs.
     """
     read = read_by(verb, references)
     for override in overrides:

@@ -18,11 +18,11 @@ VERBS = ("train", "lm train", "graph", "tune", "calibrate", "decode", "score", "
 PREPARE_READS = ("data", "features")  # the options that `prepare` may read
 SAYS = {
     "prepare": "Finds or downloads the recordings and lists all utterances with their texts in manifests.",
-    "train": "Trains the acoustic model: for each moment of sound, how probable is each phone or letter.",
-    "lm train": "Estimates the language model: how probable each word is after the words before it.",
+    "train": "Trains the acoustic model, which estimates the probability of each phone or letter at each moment.",
+    "lm train": "Estimates the language model, which gives the probability of each word after the words before it.",
     "graph": "Compiles lexicon and language model into the search graph, so that only known words are recognised.",
-    "tune": "Finds out how much weight each model deserves: tries scales and penalties on the dev set, keeps the best.",
-    "calibrate": "Fits confidences to the dev set, so that of words with confidence 0.8 about eight in ten are right.",
+    "tune": "Balances the two models: tries scales and penalties on the dev set and keeps the best.",
+    "calibrate": "Fits confidences to the dev set, so that about eight in ten words with confidence 0.8 are right.",
     "decode": "Recognises the test set, which no earlier step has used.",
     "score": "Compares the recognised words with the reference texts: the word error rate, with its interval.",
     "bundle": "Packs model, graph and settings into one file, which `asr transcribe` and `asr.load` open.",
@@ -51,7 +51,7 @@ class Recipe:
     def prepare(self, prepare: Callable[[Config], str], options: Mapping[str, str] | None = None) -> None:
         """Call `prepare(cfg)`, unless the data of the same sources and options is already complete.
 
-        `data.dir/source.json` is written last: it marks the data as complete and says what it was made from.
+        `data.dir/source.json` is written last: it marks the data as complete and names its sources and options.
         """
         made_from = {"root": self.cfg.data.root, **(options or {}), "features": self._stored_features()}
         marker = Path(self.cfg.data.dir) / "source.json"
@@ -87,12 +87,12 @@ class Recipe:
             self(verb)
 
     def result(self) -> dict[str, Any]:
-        """The contents of `score.json`; empty where `asr score` has not been run."""
+        """The contents of `score.json`; empty if `asr score` has not been run."""
         path = Path(self.cfg.score.dir) / "score.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def _stored_features(self) -> dict[str, Any] | None:
-        """The front end where the preparation stores features: they are then part of the data."""
+        """The front end, if the preparation stores features; they are then part of the data."""
         from asr.features.recorded import stored_part
 
         features = self.cfg.features

@@ -16,11 +16,11 @@ def graph(cfg: Config) -> None:
     A static graph is compiled whole. A dynamic one is composed during the search: it is ready at once, and takes new
     words and other language models. The tokens are those of the trained net in `out` unless a table is given. Without a
     lexicon the words of the language model are spelled in the net's units. Stages that an earlier build made from the
-    same ingredients are reused. `forecast=true` only says how large the static graph would be, and what building it
-    takes.
+    same ingredients are reused. `forecast=true` only prints the size of the static graph, and the time and memory to
+    build it.
     """
     if cfg.graph.kind not in ("static", "dynamic"):
-        raise InputError(f"graph.kind={cfg.graph.kind}: `asr graph` makes static and dynamic ones; others need none")
+        raise InputError(f"graph.kind={cfg.graph.kind}: `asr graph` makes static and dynamic graphs; others need none")
     if cfg.graph.forecast:
         print(pipeline.forecast_graph(cfg))
         return
@@ -36,8 +36,8 @@ def decode(cfg: Config) -> None:
     asr decode split=dev
     asr decode MANIFEST output=hyp.jsonl
 
-    Where `asr tune` and `asr calibrate` have been run, the values they found are used unless the command line sets
-    others. `phrases=FILE` boosts the phrases of a file, one per line; `new_words=FILE` adds words to a dynamic graph.
+    The values that `asr tune` and `asr calibrate` found are used unless the command line sets others. `phrases=FILE`
+    boosts the phrases of a file, one per line; `new_words=FILE` adds words to a dynamic graph.
     """
     pipeline.decode(cfg, _manifest(cfg), cfg.output)
 
@@ -51,7 +51,7 @@ def tune(cfg: Config) -> None:
 def calibrate(cfg: Config) -> None:
     """Fits the words' confidences to the dev manifest; decode and bundle use the result from then on.
 
-    Afterwards eight of ten words with confidence 0.8 are right. Run it after `asr tune`.
+    Afterwards about eight in ten words with confidence 0.8 are right. Run it after `asr tune`.
     """
     result = pipeline.calibrate(cfg, _manifest(cfg))
     path = Path(cfg.out) / "calibration.json"
@@ -74,7 +74,7 @@ def score(cfg: Config) -> None:
 def bundle(cfg: Config) -> None:
     """Packs model, graph and decoder options into one file, out/model.asr.
 
-    A net trained on features of `asr features` takes sound: the bundle holds the front end that made them.
+    The bundle of a net trained on features of `asr features` takes sound: it holds the front end that made them.
     `graph.kind=none` packs no graph, for a recogniser whose requests bring word lists or grammars.
     """
     path = pipeline.bundle(cfg)

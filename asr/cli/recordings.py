@@ -17,9 +17,9 @@ FEATURES = (".npy", ".mfc")
 
 @dataclass(frozen=True)
 class Recording:
-    id: str  # differs from all others'
+    id: str  # unique
     source: Path | Utterance
-    name: str  # how the user knows it: its path, or its id in a manifest
+    name: str  # the name in messages: its path, or its id in a manifest
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class _Found:
 def find_recordings(words: Sequence[str], has_stored_features: bool = False) -> list[Recording]:
     """The recordings of files, folders (searched with their sub-folders), lists (*.txt) and manifests (*.jsonl).
 
-    A file that is named twice counts once. Ids: a manifest's own; of a file its name without folder and ending; in a
-    folder its path from there without ending. Where two are equal, more of the path is kept. Whether files exist is
-    seen when they are opened. Raises InputError for a folder, list or manifest without recordings, for lines that
-    cannot be read, and for equal ids of two manifests.
+    A file that is named twice counts once. Ids: those of a manifest; for a file, its name without folder and suffix;
+    for a file in a folder, its path from there without suffix. If two are equal, more of the path is kept. Missing
+    files are detected when they are opened. Raises InputError for a folder, list or manifest without recordings, for
+    lines that cannot be read, and for equal ids of two manifests.
     """
     found: dict[object, _Found] = {}
     for word in words:
@@ -69,7 +69,7 @@ def _file(path: Path) -> _Found:
 
 
 def _in_folder(folder: Path, suffixes: Sequence[str]) -> Iterator[_Found]:
-    """In alphabetical order; hidden files and folders are passed over, links to folders not followed."""
+    """In alphabetical order; hidden files and folders are left out, links to folders are not followed."""
 
     def refuse(error: OSError) -> None:
         raise InputError(f"cannot read the folder {error.filename}: {error.strerror}; change its permissions")

@@ -6,7 +6,7 @@ from asr.errors import InputError
 
 
 def text_clean(cfg: Config) -> None:
-    """Cleans texts or manifests to plain words as they are spoken, and reports what was changed and dropped.
+    """Cleans texts or manifests to plain words as they are spoken, and reports the changes and the dropped lines.
 
     asr text clean a.txt.xz b.txt output=clean.txt lang=en [repairs=case,fixes.tsv] [max_repeats=3] [paragraphs=true]
     asr text clean train.jsonl output=clean.jsonl lang=ko

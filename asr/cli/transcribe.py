@@ -29,14 +29,15 @@ def transcribe(cfg: Config) -> None:
     Recordings may be of any length; long ones are cut at pauses. A folder is searched with its sub-folders, a list
     names one file per line, relative to its own folder. Files that cannot be read are named and set aside; the exit
     code is then 2. Without `format` and `output` the words are printed with times and confidences, and with `nbest=5`
-    other readings.
+    alternatives.
 
-    `format` is txt, json, jsonl, srt, vtt, ctm or textgrid, or is told by the ending of `output`. txt, jsonl and ctm
+    `format` is txt, json, jsonl, srt, vtt, ctm or textgrid; by default the suffix of `output`. txt, jsonl and ctm
     hold many recordings in one file. `output=FOLDER/` writes one file per recording (json unless `format` says
-    otherwise) and keeps sub-folders; what is there already is not done again. `output=FILE` is written at the end;
-    after an interruption the same command goes on from FILE.partial.
+    otherwise) and keeps sub-folders; existing files are not written again. `output=FILE` is written at the end;
+    after an interruption the same command continues from FILE.partial.
 
-    `phrases` names a file of phrases to boost, one per line; `new_words` one of words to add, given a dynamic graph.
+    `phrases` names a file of phrases to boost, one per line. `new_words` names a file of words to add to a dynamic
+    graph.
     """
     from asr.cli.recordings import find_recordings
     from asr.cli.transcripts import open_output
@@ -55,7 +56,7 @@ def transcribe(cfg: Config) -> None:
         output.finish()
     skipped, written = len(recordings) - len(pending), len(pending) - len(problems)
     if cfg.output is not None and skipped + written:
-        print(f"{written} recordings -> {cfg.output}" + (f" ({skipped} were there already)" if skipped else ""))
+        print(f"{written} recordings -> {cfg.output}" + (f" ({skipped} existed already)" if skipped else ""))
     if problems:
         several = f"{len(problems)} of {len(recordings)} recordings were set aside; the first: "
         raise InputError((several if len(recordings) > 1 else "") + problems[0])
@@ -67,7 +68,7 @@ def _transcribe(
     recordings: Sequence["Recording"],
     output: "File | Folder | None",
 ) -> list[str]:
-    """Recognises `recordings`, writes and shows them; returns what is wrong with those that failed."""
+    """Recognises `recordings`, writes and shows the results; returns the errors of those that failed."""
     from asr.cli.transcripts import Folder, Terminal
     from asr.recognizer.long import transcribe_each
 
@@ -96,7 +97,7 @@ def _transcribe(
 
 
 class Progress:
-    """How much is done, how fast, and the time left, on the standard error once work takes a while."""
+    """A progress line on standard error, shown once the work takes a while: the part done, speed and time left."""
 
     def __init__(self) -> None:
         self.is_terminal = sys.stderr.isatty()
@@ -104,7 +105,7 @@ class Progress:
         self.is_shown = False
 
     def __call__(self, done_s: float, total_s: float) -> None:
-        """Seconds of audio recognised, and in all."""
+        """Seconds of audio recognised, and in total."""
         now = time.monotonic()
         is_early = self.is_terminal and now - self.started < BAR_AFTER_S
         if is_early or now - self.shown < (BAR_EVERY_S if self.is_terminal else LINE_EVERY_S):

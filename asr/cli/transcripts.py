@@ -17,7 +17,7 @@ from asr.recognizer.formats import OF_MANY, SUFFIXES, render
 
 
 class Folder:
-    """`ID.SUFFIX` per recording, written as soon as it is recognised. What is there already is not done again."""
+    """`ID.SUFFIX` per recording, written as soon as it is recognised. Existing files are not written again."""
 
     def __init__(self, path: Path, format: str, recordings: Sequence[Recording]):
         self.path, self.format = path, format
@@ -50,7 +50,7 @@ class Folder:
 class File:
     """All recordings in one file, in their order, written whole at the end.
 
-    Until then results are kept in `PATH.partial`, from which the same command goes on after an interruption. Its first
+    Until then results are kept in `PATH.partial`, from which the same command continues after an interruption. Its first
     line is a fingerprint of the model and the options, and each result has the stamp of its recording; results of
     other models, options or recordings are not taken. Without a path the result is printed.
     """
@@ -58,7 +58,7 @@ class File:
     def __init__(self, path: Path | None, format: str, recordings: Sequence[Recording], fingerprint: str):
         if len(recordings) > 1 and format not in OF_MANY:
             raise InputError(
-                f"format={format} holds one recording, not {len(recordings)}; set output=FOLDER/ for a file each"
+                f"format={format} holds one recording, not {len(recordings)}; set output=FOLDER/ for one file each"
             )
         self.path, self.format, self.recordings, self.fingerprint = path, format, recordings, fingerprint
         self.found: dict[str, Hypothesis] = {}
@@ -134,7 +134,7 @@ class Terminal:
 
 
 def described(name: str, hypothesis: Hypothesis) -> str:
-    """The text, the words with their times (s) and confidences, and the other readings."""
+    """The text, the words with their times (s) and confidences, and the alternatives."""
     lines = [f"{name}: {hypothesis.text}"]
     for word in hypothesis.words:
         rejected = "" if word.accepted else "  (rejected)"
@@ -144,10 +144,10 @@ def described(name: str, hypothesis: Hypothesis) -> str:
 
 
 def open_output(cfg: Config, recordings: Sequence[Recording]) -> File | Folder | None:
-    """What `output` and `format` ask for; None for the terminal alone.
+    """The destination that `output` and `format` select; None for the terminal alone.
 
     `output` is a folder if it is one, ends in a slash or has no ending. Raises InputError for a format that does not
-    fit, and where an input would be overwritten.
+    fit, and if an input would be overwritten.
     """
     if cfg.output is None and cfg.format == "auto":
         return None
@@ -196,7 +196,7 @@ def _format(cfg: Config, path: Path | None) -> str:
 
 
 def _fingerprint(cfg: Config) -> str:
-    """A line that differs where the model, the options or the files that they name differ."""
+    """A line that changes with the model, the options and the files that they name."""
     options = [asdict(cfg.decoder), cfg.graph.kind, cfg.g2p.model, cfg.boost, cfg.data.max_audio_s]
     stats = [os.stat(file) for file in _files(cfg)]
     text = json.dumps([options, [(stat.st_size, stat.st_mtime_ns) for stat in stats]], sort_keys=True, default=str)

@@ -1,6 +1,6 @@
 """The verbs: plain functions from a `Config` to files and printed lines. Each imports its room when it runs.
 
-A verb's docstring is its help: the first line stands in `asr --help`, the rest in `asr VERB --help`.
+A verb's docstring is its help: `asr --help` shows its first line, `asr VERB --help` the rest.
 """
 
 from collections.abc import Callable
@@ -35,9 +35,9 @@ class Verb:
     """A verb and what it reads.
 
     `reads`: the options that have an effect on the verb, by full name, or whole groups. Others are refused. A bare key
-    means the first of them that ends in it. `earlier`: gives overrides that earlier verbs found; they stand before
-    those of the command line. `takes_bundle`: the first *.asr file is the model. `starts_run`: each job of a sweep gets
-    a run folder of its own.
+    means the first of them that ends in it. `earlier`: returns the overrides that earlier verbs found; those of the
+    command line take precedence. `takes_bundle`: the first *.asr file is the model. `starts_run`: each job of a sweep
+    gets a separate run folder.
     """
 
     run: Callable[[Config], None]

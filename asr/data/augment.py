@@ -35,7 +35,7 @@ def change_tempo(x: np.ndarray, speed: float) -> np.ndarray:
 
 
 def another_room(mels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Log-mel bands (F, D) as heard by another microphone in another room: a smooth random frequency response, and
+    """Log-mel bands (F, D) as recorded by another microphone in another room: a smooth random frequency response, and
     stationary noise 12 to 40 dB below the speech."""
     bands = mels.shape[1]
     band = np.arange(bands)

@@ -12,7 +12,7 @@ T = TypeVar("T")
 def fill(items: Iterable[T], duration_s: Callable[[T], float], batch_s: float) -> Iterator[list[T]]:
     """Items in their order, in batches of at most `batch_s` seconds, padding included.
 
-    An item longer than `batch_s` makes a batch of its own.
+    An item longer than `batch_s` is alone in its batch.
     """
     batch: list[T] = []
     longest_s = 0.0
@@ -30,7 +30,7 @@ def fill(items: Iterable[T], duration_s: Callable[[T], float], batch_s: float) -
 def epoch_batches(durations_s: Sequence[float], batch_s: float, seed: int, epoch: int) -> list[list[int]]:
     """Indices of utterances in batches of at most `batch_s` seconds including padding, in random order.
 
-    An utterance longer than `batch_s` is a batch of its own.
+    An utterance longer than `batch_s` is alone in its batch.
     """
     rng = np.random.default_rng((seed, epoch))
     durations = np.asarray(durations_s, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Inputs kept in memory that forked processes share: what one process has loaded, the others read."""
+"""Inputs kept in memory that forked processes share: an input that one process loads is available to all."""
 
 import mmap
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Finds the recipes' corpora in a folder of the user's, or downloads them and checks their digest."""
+"""Finds the recipes' corpora in the user's folder, or downloads them and checks their digest."""
 
 import hashlib
 import os
@@ -18,8 +18,8 @@ BLOCK_BYTES = 1 << 20
 def find(name: str, root: str | None = None) -> Path | None:
     """The folder of the corpus `name`: below `root`, else $ASR_DATA, else a folder `shared/data` of a parent folder.
 
-    The parents are those of the working directory, nearest first. None where no place has it. Raises InputError when
-    `root` is given and lacks it: a place that the user names is never passed over.
+    The parents are those of the working directory, nearest first. None if no place has it. Raises InputError if `root`
+    is given and lacks it; the other places are then not searched.
     """
     if root:
         if (Path(root) / name).is_dir():
@@ -34,7 +34,7 @@ def find(name: str, root: str | None = None) -> Path | None:
 def fetch(url: str, digest: str, folder: Path) -> Path:
     """Download and unpack a tar archive below `folder`, once; returns `folder`.
 
-    `digest` is "sha256:..." or "md5:...". An interrupted download is resumed. Raises InputError when the source does
+    `digest` is "sha256:..." or "md5:...". An interrupted download is resumed. Raises InputError if the source does
     not answer or the digest differs.
     """
     done = folder / ".complete"
@@ -74,7 +74,7 @@ def download(url: str, path: Path) -> None:
 
 
 def check_digest(path: Path, digest: str) -> None:
-    """Delete `path` and raise InputError where its digest differs."""
+    """Delete `path` and raise InputError if its digest differs."""
     kind, expected = digest.split(":")
     found = hashlib.new(kind)
     with open(path, "rb") as file:

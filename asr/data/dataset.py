@@ -48,7 +48,7 @@ class Utterances(Dataset):
     """The utterances of a manifest; item i is (input, tokens, id), or `Unreadable`.
 
     `targets`: the tokens of each utterance. One of `speeds` is drawn for each utterance in each `epoch`; without speeds
-    the input stays as it is.
+    the input is not changed.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Utterances(Dataset):
         self.cache = self.make_cache() if cfg.data.cache and not cfg.data.workers else None
 
     def make_cache(self) -> InputCache:
-        """Room for every input: samples as 16-bit integers, stored features as they are."""
+        """Room for every input: samples as 16-bit integers, stored features as float32."""
         features = self.cfg.features
         rate_hz = 1000 / features.shift_ms if self.stored else features.sample_rate_hz
         width = features.num_bins if self.stored else 1

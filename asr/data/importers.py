@@ -3,9 +3,9 @@
     kaldi         data folder: wav.scp or feats.scp; optional segments, text, utt2spk, utt2lang
     lhotse        cut manifest (.jsonl, .jsonl.gz): one utterance per supervision
     nemo          JSONL with audio_filepath, text, duration, offset
-    common_voice  TSV with path, sentence, client_id, beside the folder clips/
+    common_voice  TSV with path, sentence, client_id, next to the folder clips/
     table         CSV or TSV with a header line; `COLUMNS` lists the accepted column names
-    folder        recordings, each with a .txt file of the same name beside it, at any depth
+    folder        recordings, each with a .txt file of the same name next to it, at any depth
 
 A relative path is resolved against the folder of the corpus first, then, as in Kaldi, against the working directory.
 """
@@ -72,7 +72,7 @@ def detect(path: Path) -> str:
         if "recording" in fields or "supervisions" in fields or "tracks" in fields:
             return "lhotse"
         if "audio" in fields or "features" in fields:
-            raise InputError(f"{path} is a manifest already; use it as it is")
+            raise InputError(f"{path} is a manifest already; it needs no import")
         raise InputError(f"{path}:1: neither a lhotse cut (recording, supervisions) nor NeMo (audio_filepath)")
     return "common_voice" if {"path", "sentence", "client_id"} <= set(first.split("\t")) else "table"
 
@@ -271,7 +271,7 @@ def _folder(folder: Path) -> Iterator[Utterance]:
         raise InputError(f"{folder} holds no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}); check the folder")
     if not any(p.with_suffix(".txt").exists() for p in recordings):
         raise InputError(
-            f"{folder} holds {len(recordings)} recordings but no .txt beside any; name texts like recordings"
+            f"{folder} holds {len(recordings)} recordings but no .txt next to any; name texts like recordings"
         )
     for p in recordings:
         texts = _lines(p.with_suffix(".txt")) if p.with_suffix(".txt").exists() else ()

@@ -1,4 +1,4 @@
-"""What training needs of a transcript: its token table, and enough output frames for CTC. Loads no torch."""
+"""Transcripts for training: their token table, and the check for enough output frames. Loads no torch."""
 
 from collections.abc import Hashable, Iterable, Sequence
 

@@ -52,7 +52,7 @@ class Calibrated:
         return "\n".join(lines) + "\n"
 
     def write(self, path: Path) -> None:
-        """Write scale, offset and errors as JSON, and the plot of them beside it as PNG."""
+        """Write scale, offset and errors as JSON, and a plot next to it as PNG."""
         plot_calibration(self.posteriors, self.held_out, self.correct, path.with_suffix(".png"))
         data = {
             "scale": self.calibration.scale,

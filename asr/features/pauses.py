@@ -1,4 +1,4 @@
-"""Where speech pauses: the place at which a long recording is cut."""
+"""Pauses in speech, at which long recordings are cut."""
 
 import numpy as np
 
@@ -25,8 +25,8 @@ def best_pause(samples: np.ndarray, sample_rate_hz: int, after_s: float) -> int:
 
     The background noise is the 5th percentile of the level in dB, digital silence left out, and the speech the 95th. A
     pause is a run of moments in the lower 30 % of that range. The clearest pause has the largest area below the limit
-    (depth times duration), so that a breath of 0.3 s wins against the closure of a `p`; what lies below the noise
-    counts no deeper, so that dropouts do not win. Without a pause the quietest moment is taken.
+    (depth times duration), so that a breath of 0.3 s wins against the closure of a `p`; a level below the noise
+    counts as the noise, so that dropouts do not win. Without a pause the quietest moment is taken.
     """
     level = levels(samples, sample_rate_hz)  # (F,)
     heard = level[level > SILENCE_DB + 1]  # without digital silence

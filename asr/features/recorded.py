@@ -1,7 +1,7 @@
-"""The front end behind stored features: recorded beside them, kept by the training, restored in a bundle.
+"""The front end of stored features: recorded with them, kept by the training, restored in a bundle.
 
-A net trained on stored features cannot take sound by itself. Where the front end that made the features is known, the
-trained net can be put behind it and then transcribes recordings.
+A net trained on stored features cannot take sound by itself. If the front end that made the features is known, it is
+put in front of the trained net, which then transcribes recordings.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from asr.files import atomic_write
 def record(features: FeaturesConfig, path: Path) -> None:
     """Write the front end that makes the stored features. Derivatives and normalisation are left to the training.
 
-    Raises InputError where `path` records another front end.
+    Raises InputError if `path` records another front end.
     """
     text = json.dumps(dataclasses.asdict(stored_part(features)), indent=2)
     if path.exists() and path.read_text(encoding="utf-8") != text:
@@ -33,7 +33,7 @@ def stored_part(features: FeaturesConfig) -> FeaturesConfig:
 
 
 def read(path: Path) -> FeaturesConfig | None:
-    """The recorded front end; None where there is no record. Raises InputError for a damaged one."""
+    """The recorded front end; None if there is no record. Raises InputError for a damaged one."""
     if not path.exists():
         return None
     try:
@@ -45,7 +45,7 @@ def read(path: Path) -> FeaturesConfig | None:
 def behind(recorded: FeaturesConfig, trained: FeaturesConfig) -> FeaturesConfig:
     """The features of a net trained on stored ones, computed from sound.
 
-    Raises InputError where the recorded front end makes features of another dimension.
+    Raises InputError if the recorded front end makes features of another dimension.
     """
     if (dim := FrontEnd(recorded).static_dim) != trained.num_bins:
         raise InputError(

@@ -38,7 +38,7 @@ from asr.words import MARKS
 ENGLISH = Path(__file__).with_name("g2p_en.npz")
 CONSONANTS = frozenset("bcdfghjklmnpqrstvwxz")
 DROPPED = "'-."  # marks inside words, ignored unless the model knows them
-BEAM, LATTICE_BEAM = 12.0, 8.0  # costs; wider beams give the same words (docs/g2p.md)
+BEAM, LATTICE_BEAM = 12.0, 8.0  # costs; wider beams give the same words
 _log = logging.getLogger(__name__)
 
 

@@ -72,7 +72,7 @@ class Stage:
 
 @dataclass
 class GraphStats:
-    """Statistics of a build, written to stats.json beside the graph."""
+    """Statistics of a build, written to stats.json in the folder of the graph."""
 
     words: int
     pronunciations: int

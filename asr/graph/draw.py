@@ -37,7 +37,7 @@ def draw(graph: Automaton, path: str | Path, isymbols: Sequence[str], osymbols: 
 
 
 def find_dot() -> str | None:
-    """The first of: graphviz-pure beside this Python, graphviz-pure on PATH, dot on PATH."""
+    """The first of: graphviz-pure of this Python, graphviz-pure on PATH, dot on PATH."""
     return shutil.which("graphviz-pure", path=sysconfig.get_path("scripts")) or next(
         filter(None, map(shutil.which, ("graphviz-pure", "dot"))), None
     )

@@ -4,7 +4,7 @@ Take the spellings of the words that leave a state of G, in sorted order. The pr
 predecessor adds no state to the tree. Where a spelling differs from both neighbours its word is known; the rest, its
 tail, depends only on the remaining labels and the target, and minimization merges equal tails. The counts before
 minimization are therefore exact. The counts after it miss only merges of states that several words pass through,
-which are rare (docs/graphs.md compares forecasts with built graphs).
+which are rare (docs/measured/graphs.md compares forecasts with built graphs).
 """
 
 import time
@@ -22,7 +22,7 @@ from asr.tokens import Tokens
 
 _TAIL_SAMPLE = 4_000_000  # leaves whose tails are compared; in larger graphs, those of a sample of the targets
 
-# Measured on the graphs of docs/graphs.md. Seconds hold for a machine on which `_sort_s` returns _SORT_S.
+# Measured on the graphs of docs/measured/graphs.md. Seconds hold for a machine on which `_sort_s` returns _SORT_S.
 _SORT_S = 0.020
 _LG_S, _HLG_S = 0.42e-6, 0.16e-6  # seconds per arc of the trees, per arc of HLG
 _TREES = {"states": 44, "arcs": 28}  # bytes per state and arc of LG while it is built: columns, table of futures
@@ -35,7 +35,7 @@ _LEAF = 450  # bytes per leaf while its tree is built
 @dataclass(frozen=True)
 class Forecast:
     """`states` and `arcs`: of the graph that is searched. `memory_mb`: peak resident memory of the process from now on,
-    including what it holds already."""
+    including the memory in use now."""
 
     lg_states: int
     lg_arcs: int

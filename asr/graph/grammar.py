@@ -30,7 +30,7 @@ def ngram_grammar(model: NgramModel, labels: Mapping[str, int]) -> Automaton:
 
     A path may back off even if the n-gram is listed: epsilon approximates failure, as in Kaldi and EESEN (Allauzen,
     Mohri & Roark 2003, "Generalized algorithms for constructing statistical language models"). A history that no
-    n-gram continues has no state of its own: its arcs lead to its back-off history and include the back-off cost.
+    n-gram continues has no state: its arcs lead to its back-off history and include the back-off cost.
     """
     begin, end = len(labels) + 1, len(labels) + 2
     known = {**labels, BEGIN: begin, END: end}

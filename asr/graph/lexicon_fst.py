@@ -4,7 +4,7 @@
 
 A word's label is on its first arc. `#k` follows a pronunciation that is a homophone or a prefix of another one, so
 that no spelling is a prefix of another and det(L o G) exists (Mohri, Pereira & Riley 2002, section 3). With a
-`separator` (character units), exactly one stands between two words, none before the first or after the last:
+`separator` (character units), exactly one is between two words, none before the first or after the last:
 
     start --eps--> loop --token:word--> . --token:eps--> ... end --separator:eps--> loop
 

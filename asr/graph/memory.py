@@ -23,7 +23,7 @@ def peak_mb() -> int:
 
 
 def resident_mb() -> int:
-    """Resident memory now; the peak where the system has no /proc."""
+    """Resident memory now; the peak if the system has no /proc."""
     try:
         return int(_STATUS.read_text().split()[1]) * resource.getpagesize() // 2**20
     except OSError:

@@ -16,7 +16,7 @@ from asr.words import MARKS
 
 NOT_WORDS = frozenset({*MARKS, "<UNK>"})  # symbols of a language model that are never spoken
 _AUXILIARY = re.compile(r"#\d+")
-_UNWRITABLE = re.compile(r"<eps>|#\d+|;;;.*|.+\(\d+\)|.*\s.*|", re.DOTALL)  # cannot stand in words.txt or lexicon.txt
+_UNWRITABLE = re.compile(r"<eps>|#\d+|;;;.*|.+\(\d+\)|.*\s.*|", re.DOTALL)  # not allowed in words.txt or lexicon.txt
 _log = logging.getLogger(__name__)
 
 

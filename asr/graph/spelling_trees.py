@@ -4,7 +4,7 @@ The spellings of L form a prefix code (with a final `#k` where needed) and G is 
 therefore only merges, at each state of G, the spellings of the words that leave it into a tree. This module builds
 these trees level by level with numpy, for some thousand states of G at a time. The result is the same automaton in a
 tenth of the time, without a composition in memory, and the construction always terminates. The symbols `#k` are never
-created, as they would be erased again: a spelling that is a prefix of another one ends in an arc of its own.
+created, as they would be erased again: a spelling that is a prefix of another one ends in a separate arc.
 
 Costs are pushed as determinization in the log semiring pushes them: the arc to a node costs the negative log-sum of
 the words below the node minus that of its parent, so the beam sees the cost of a word as early as possible. A word's

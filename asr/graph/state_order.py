@@ -13,8 +13,9 @@ _BLOCK = 1 << 16  # arcs moved at a time
 def breadth_first(graph: Automaton) -> Automaton:
     """The graph with its states numbered in breadth-first order from the start.
 
-    The states in the beam are then closer together in memory, and the search is 10 % faster (docs/graphs.md).
-    Unreachable states come last. The columns of `graph` are overwritten, so that no second copy is needed.
+    The states in the beam are then closer together in memory, and the search is 10 % faster
+    (docs/measured/graphs.md). Unreachable states come last. The columns of `graph` are overwritten, so that no second
+    copy is needed.
     """
     return _renumbered(graph, _numbers(graph))
 

@@ -1,6 +1,6 @@
 """N-gram language models: estimation, perplexity, pruning, mixing, adaptation, and ARPA files.
 
-Takes sentences from text files and manifests, or ARPA files. Hands on an `NgramModel`, plain arrays of n-grams with
+Takes sentences from text files and manifests, or ARPA files. Passes an `NgramModel`, plain arrays of n-grams with
 base-10 logarithms, to `asr.graph` and `asr.g2p`.
 """
 

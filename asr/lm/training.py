@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Report:
-    """What `train_file` did."""
+    """The report of `train_file`."""
 
     arpa: str
     sentences: int

@@ -1,8 +1,8 @@
-"""Hypotheses as files of other programs.
+"""Hypotheses in the formats of other programs.
 
-| format | what it is |
+| format | content |
 |---|---|
-| txt | the text; of several recordings `id<TAB>text`, one per line, as `asr score` reads it |
+| txt | the text; for several recordings `id<TAB>text`, one per line, as `asr score` reads it |
 | json | one object with everything: words, times (s), confidences, cost, alternatives |
 | jsonl | the same, one object per line and recording |
 | srt, vtt | subtitles: SubRip, WebVTT (https://www.w3.org/TR/webvtt1/) |
@@ -35,7 +35,7 @@ PAUSE_S = 1.0  # a longer pause always ends a subtitle
 
 
 def render(hypotheses: Sequence[Hypothesis], format: str) -> str:
-    """The whole file for `hypotheses`: one of them, or in the formats `OF_MANY` any number."""
+    """The whole file for `hypotheses`: exactly one, or any number in the formats `OF_MANY`."""
     if format == "txt":
         if len(hypotheses) == 1:
             return hypotheses[0].text + "\n"
@@ -51,8 +51,8 @@ def render(hypotheses: Sequence[Hypothesis], format: str) -> str:
 
 
 def cues(words: Sequence[Word]) -> Iterator[list[Word]]:
-    """Subtitles: runs of words that fit two lines and `MAX_CUE_S`. A pause of `PAUSE_S` ends one; what is too long
-    breaks at the longest pause in the second half of what fits."""
+    """Subtitles: runs of words that fit two lines and `MAX_CUE_S`. A pause of `PAUSE_S` ends one. A longer run
+    is split at the longest pause in the second half of the words that fit."""
     start = 0
     while start < len(words):
         end, fits = start + 1, True
@@ -70,7 +70,7 @@ def cues(words: Sequence[Word]) -> Iterator[list[Word]]:
 
 
 def _lines(words: Sequence[Word]) -> list[str] | None:
-    """The words as one line or two of like width; None where they do not fit. A single word always fits."""
+    """The words in one line, or two of similar width; None if they do not fit. A single word always fits."""
     texts = [word.word for word in words]
     whole = " ".join(texts)
     if len(texts) == 1 or _width(whole) <= LINE_WIDTH:
@@ -85,7 +85,7 @@ def _width(text: str) -> int:
 
 
 def _subtitles(hypothesis: Hypothesis) -> Iterator[tuple[float, float, list[str]]]:
-    """(start in s, end in s, lines) of each subtitle. A short one stays for `MIN_CUE_S` where the next leaves room."""
+    """(start in s, end in s, lines) of each subtitle. A short one stays for `MIN_CUE_S` if the next leaves room."""
     found = list(cues([word for word in hypothesis.words if word.accepted]))
     starts = [cue[0].start_s for cue in found] + [max(hypothesis.duration_s, 0.0)]
     for cue, start_s, next_s in zip(found, starts, starts[1:], strict=False):

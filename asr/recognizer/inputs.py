@@ -15,7 +15,7 @@ from asr.features import audio
 from asr.features.files import is_feature_file, load_features
 
 Input = str | Path | bytes | IO[bytes] | np.ndarray | torch.Tensor
-Source = str | Path | bytes | np.ndarray  # what `source_of` makes of an Input
+Source = str | Path | bytes | np.ndarray  # the result of `source_of`
 
 _FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31}
 _FLOATS = (np.float16, np.float32, np.float64)
@@ -59,7 +59,7 @@ def _bytes_of(file: IO[bytes]) -> bytes:
 
 
 def check_rate(sample_rate_hz: Any) -> None:
-    """Raises InputError for a rate that no recording has; None is good."""
+    """Raises InputError for a rate that no recording has. None is accepted."""
     least, most = audio.RATES_HZ
     if sample_rate_hz is None:
         return
@@ -99,7 +99,7 @@ def mono(x: np.ndarray) -> np.ndarray:
     elif x.dtype in _FULL_SCALE:
         x = (x / _FULL_SCALE[x.dtype]).astype(np.float32)
     else:
-        with np.errstate(over="ignore"):  # what becomes infinite is refused below
+        with np.errstate(over="ignore"):  # infinite values are refused below
             x = x.astype(np.float32)
     if not np.abs(x).max() <= audio.LOUDEST:  # NaN is not <= either
         raise InputError("the array holds NaN or samples far outside [-1, 1]; scale it, or pass int16")

@@ -120,10 +120,10 @@ def transcribe_each(
 
 
 def join(parts: Sequence[Hypothesis]) -> Hypothesis:
-    """One hypothesis of those of consecutive pieces, whose times count from the start of the recording.
+    """Joins the hypotheses of consecutive pieces, whose times count from the start of the recording.
 
-    Costs add up, as those of independent utterances do; it is complete if all parts are. Alternatives are the cheapest
-    combinations of the parts' readings, as many as one part had at most.
+    Costs are added, as for independent utterances; the result is complete if all parts are. Its alternatives are the
+    cheapest combinations of the parts' readings, at most as many as one part had.
     """
     if len(parts) == 1:
         return parts[0]

@@ -1,4 +1,4 @@
-"""What one call of `Recognizer.transcribe` may ask for."""
+"""Options of one call of `Recognizer.transcribe`."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ class DecodingOptions:
     """Options of one call; None leaves the model's own value. Immutable, hashable and picklable.
 
     beam           cost above the best path at which a path is dropped, in nats; above 0
-    lattice_beam   cost above the best path up to which other readings are kept, in nats; at most `beam`
+    lattice_beam   cost above the best path up to which alternatives are kept, in nats; at most `beam`
     nbest          number of readings to return: the best and its alternatives; more than one needs a lattice
     phrases        phrases to boost, each with its boost in nats: {"new york": 3.0} (asr.search.phrases)
     new_words      words that this call adds to a dynamic graph, as text or `NewWord` (asr.search.new_words)
@@ -73,7 +73,7 @@ class DecodingOptions:
         object.__setattr__(self, name, value)
 
     def decoder(self, cfg: DecoderConfig) -> DecoderConfig:
-        """The decoder's configuration with these options. Raises InputError where the two do not fit together."""
+        """The decoder's configuration with these options. Raises InputError if the two do not fit together."""
         given = {name: value for name in _OF_DECODER if (value := getattr(self, name)) is not None}
         decoder = replace(cfg, **given)
         if self.lattice_beam is not None and self.lattice_beam > decoder.beam:
@@ -102,7 +102,7 @@ def _is_number(value: Any) -> bool:
 
 def _entries(name: str, given: Any, kinds: tuple[type, ...]) -> list[Any]:
     if isinstance(given, str):
-        raise InputError(f"{name} come as a list of strings, not as the text '{given}'")
+        raise InputError(f"{name} must be a list of strings, not the text '{given}'")
     _check(isinstance(given, Iterable), name, given, "a list of strings")
     entries = list(given)
     for entry in entries:

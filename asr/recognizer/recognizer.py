@@ -1,4 +1,4 @@
-"""The public face: open a model, give it audio, get words.
+"""The public interface: open a model, give it audio, get words.
 
 import asr
 recognizer = asr.load("model.asr")
@@ -52,7 +52,7 @@ def load(
     bundle's. Recordings longer than `max_audio_s` are refused; without a limit, long recordings are cut at pauses
     (asr.recognizer.long). `g2p` is the model that pronounces new words for a phone model: "default" (English) or a file
     written by `asr g2p train`.
-    Raises InputError when the bundle is damaged or an option is unknown.
+    Raises InputError if the bundle is damaged or an option is unknown.
     """
     opened = run_folder.read(path) if Path(path).is_dir() else bundle.read(path)
     cfg = opened.cfg
@@ -90,7 +90,7 @@ class Recognizer:
 
         `space` holds the graph; without it, or with `cfg.decoder.kind="greedy"`, the search is greedy. `lexicon` spells
         the words of word lists and grammars; without it the lexicon of `space` does.
-        Raises InputError for an invalid option of the decoder, and for a CUDA device that is not there.
+        Raises InputError for an invalid option of the decoder, and for a CUDA device that does not exist.
         """
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise InputError(f"device={device}, but this machine or this torch has no CUDA; set device=cpu")
@@ -149,7 +149,7 @@ class Recognizer:
         return RequestSpaces(self.cfg, self.tokens, self.space, self.lexicon)
 
     def _with_options(self, options: DecodingOptions) -> "Recognizer":
-        """The recogniser that `options` ask for, phrases apart."""
+        """The recogniser that `options` ask for, without their phrases."""
         space = self._spaces().of(options)
         decoder = self.cfg.decoder
         if (space is None or decoder.kind == "greedy") and (given := options.of_graph_search()):
@@ -157,7 +157,7 @@ class Recognizer:
         return self._with(space, options.decoder(decoder))
 
     def compile_phrases(self, phrases: Mapping[str, float] | None) -> Phrases | None:
-        """Phrases and their boosts in the form that the search takes; None for none.
+        """Phrases and their boosts in the form that the search takes; None if there are none.
 
         Raises InputError naming words that the graph does not have, and if the search is greedy.
         """
@@ -217,12 +217,12 @@ class Recognizer:
 
         A recording is one of
 
-        - a path, the bytes of an audio file, or an open binary file, which is read from where it stands;
+        - a path, the bytes of an audio file, or an open binary file, which is read from its current position;
         - samples at `sample_rate_hz`: an array or tensor (T,) or (C, T), as torchaudio.load returns it, float in
           [-1, 1], int16, int32 or uint8; channels are averaged;
         - for a model of stored features, a feature file or features (F, D).
 
-        `options` apply to this call alone. `errors` says what a bad recording does: "raise" stops at the first one
+        `options` apply to this call alone. `errors` says how a bad recording is treated: "raise" stops at the first one
         found and raises its InputError, "return" puts the InputError in its place and recognises the others. In a list
         the message names the recording's number, from 0. Long recordings are cut at pauses (asr.recognizer.long).
         Raises InputError for a wrong argument in either case.

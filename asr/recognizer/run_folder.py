@@ -1,4 +1,4 @@
-"""What verbs leave in a run folder for later ones: the trained configuration, tuned scales, calibration, the graph."""
+"""Results in a run folder that later verbs read: the trained configuration, tuned scales, calibration, the graph."""
 
 import copy
 import json
@@ -24,7 +24,7 @@ def calibration_path(cfg: Config) -> Path:
 
 
 def tuned_scales(cfg: Config) -> dict[str, float]:
-    """Decoder options that `asr tune` found; empty where it has not been run."""
+    """Decoder options that `asr tune` found; empty if it has not been run."""
     path = tuning_path(cfg)
     if not path.exists():
         return {}
@@ -36,7 +36,7 @@ def tuned_scales(cfg: Config) -> dict[str, float]:
 
 
 def calibration(cfg: Config) -> dict[str, float]:
-    """Decoder options that `asr calibrate` found; empty where it has not been run."""
+    """Decoder options that `asr calibrate` found; empty if it has not been run."""
     path = calibration_path(cfg)
     if not path.exists():
         return {}
@@ -58,9 +58,9 @@ def tuned(cfg: Config) -> Config:
 
 
 def as_trained(cfg: Config) -> Config:
-    """`cfg` with the features, model and units of the net trained in its run folder, whatever `cfg` says of them.
+    """`cfg` with the features, model and units of the net trained in its run folder.
 
-    The training's lexicon is taken where `cfg` names none. Raises InputError where nothing was trained.
+    The training's lexicon is used if `cfg` names none. Raises InputError if nothing was trained.
     """
     folder = Path(cfg.out)
     path = folder / "train" / "config.json"
@@ -101,7 +101,7 @@ def tokens(cfg: Config) -> Tokens | None:
 def read(folder: str | Path) -> "Bundle":
     """A run folder as the bundle that `asr bundle` would make of it; the graph is the one in `folder/graph`.
 
-    Raises InputError where the folder holds no trained net or no graph.
+    Raises InputError if the folder holds no trained net or no graph.
     """
     from asr.recognizer.bundle import Bundle
     from asr.search.space import SearchSpace
@@ -115,7 +115,7 @@ def read(folder: str | Path) -> "Bundle":
 
 
 def card(cfg: Config) -> str:
-    """What the bundle is, for people: the net, its units, its options, and its error rate where it was scored."""
+    """A description of the bundle for people: the net, its units, its options, and its error rate if it was scored."""
     lines = [f"# {Path(cfg.out).name}", "", "A speech recogniser: CTC acoustic model", ""]
     facts = {
         "model": f"{cfg.model.kind}, {cfg.model.layers} x {cfg.model.hidden}",
@@ -134,4 +134,4 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
-        raise InputError(f"cannot read {path}: {e}; the verb that wrote it can write it again") from e
+        raise InputError(f"cannot read {path}: {e}; run the verb that writes it again") from e

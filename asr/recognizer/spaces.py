@@ -1,4 +1,4 @@
-"""The search spaces that requests bring: new words beside the graph, or a word list or grammar in its place."""
+"""The search spaces of requests: the graph with new words, or a word list or grammar instead of it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class RequestSpaces:
     cfg: Config
     tokens: Tokens
     space: SearchSpace | None
-    lexicon: Lexicon | None  # pronunciations besides those of `space`
+    lexicon: Lexicon | None  # pronunciations in addition to those of `space`
 
     def of(self, options: DecodingOptions) -> SearchSpace | None:
         """The space that `options` ask for; the recogniser's own if they name no words."""
@@ -77,4 +77,4 @@ def _numbered(words: list[str]) -> dict[str, int]:
 
 def _check_many(items: Iterable[object], what: str) -> None:
     if isinstance(items, str):
-        raise InputError(f"{what} come as a list of strings, not as the text '{items}'")
+        raise InputError(f"{what} must be a list of strings, not the text '{items}'")

@@ -4,8 +4,8 @@
     decoder.decode(log_probs, phrases=phrases)
 
 Boosts are in nats, as LM costs are; negative boosts suppress a phrase. Occurrences may overlap, and each one counts. A
-phrase that a path begins but does not complete, also at the end of the utterance, changes no cost. The search keeps
-paths apart that have begun different phrases, so this holds exactly.
+phrase that a path begins but does not complete, also at the end of the utterance, changes no cost. The search does not
+merge paths that have begun different phrases, so this holds exactly.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -20,7 +20,7 @@ from asr.textfiles import lines
 from asr.tokens import BLANK, SPACE, Tokens
 
 # The unigram cost of a new word is this quantile of the unigram costs of the language model: LIKELY_ALONE if the model
-# has no n-grams that end in <unk>. Chosen on the first half of the bench pack: docs/graphs.md.
+# has no n-grams that end in <unk>. Chosen on the first half of the bench pack: docs/measured/graphs.md.
 LIKELY, LIKELY_ALONE = 0.25, 0.005
 Pronounce = Callable[[Sequence[str]], Spelled]
 _indexing = threading.Lock()

@@ -49,7 +49,7 @@ class CleaningReport:
         self._draws = random.Random(1)
 
     def take(self, raw: str, kept: str) -> None:
-        """Counts a text that was read, and what was kept of it; `kept` is empty for a dropped text."""
+        """Counts a text that was read, and its part that was kept; `kept` is empty for a dropped text."""
         self.texts += 1
         self.words += len(raw.split())
         self.kept_texts += kept != ""

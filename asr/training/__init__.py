@@ -1,4 +1,5 @@
-"""Training. Takes a configuration and manifests; hands on trained parameters, checkpoints and training curves.
+"""Training. Takes a configuration and manifests; returns trained parameters, checkpoints and training curves.
 
-`trainer` owns epochs, schedule and records; `shards` computes losses and gradients; `processes` runs it on all cores.
+`trainer` owns epochs, schedule and records; `shards` computes losses and gradients; `processes` distributes this work
+over all cores.
 """

@@ -26,7 +26,7 @@ Make = Callable[[int, Any], Iterator[T]]  # (rank, task) -> one item per step
 def divide_threads(threads: int, most: int) -> tuple[int, int]:
     """(processes, threads of each) for `threads` cores (0: all that torch would use), with at most `most` processes.
 
-    Processes come first, because they wait for each other once per batch, threads at every operation of the net. Only
+    Processes come first: they wait for each other once per batch, but threads at every operation of the net. Only
     Linux can fork a process that uses torch; elsewhere one process does all the work.
     """
     threads = threads or torch.get_num_threads()
@@ -36,7 +36,7 @@ def divide_threads(threads: int, most: int) -> tuple[int, int]:
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Torch uses `threads` threads inside, as many as before afterwards."""
+    """A context in which torch uses `threads` threads; the previous number is restored at its end."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -81,7 +81,7 @@ class Team(Generic[T]):
             process.join()
 
     def start(self, task: Any) -> None:
-        """Begin a task in every process; what is left of an earlier one is dropped."""
+        """Begin a task in every process; the rest of an earlier one is dropped."""
         for rank in range(1, len(self._processes) + 1):
             self._send(rank, (task,))
         self._items = self._make(0, task)
@@ -147,7 +147,7 @@ def _answer(make: Make[T], rank: int, connection: Connection) -> None:
 
 
 def _next(items: Iterator[T]) -> tuple[T | None, str | None, str | None]:
-    """(next item, sentence of an InputError, traceback of another exception), one of them given."""
+    """(next item, sentence of an InputError, traceback of another exception); two of them are None."""
     try:
         return next(items), None, None
     except InputError as e:

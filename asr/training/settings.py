@@ -1,9 +1,10 @@
-"""The settings that shape the parameters: what a run folder remembers of its training, and what resuming compares.
+"""The settings that shape the parameters. A run folder records them, and resuming compares them.
 
 `train/config.json` holds them as JSON: the seed, whole groups, and the files of `FILES` with their SHA-256 under
 `sha256`. Paths of files below the run folder are relative to it, others absolute, so that the folder can be moved.
-Files are compared by content, not by path. Everything else may change: threads, device, resume points, caching, where
-the folder lies, and all options of later verbs. (The last bits of a result may depend on threads, device and caching.)
+Files are compared by content, not by path. Everything else may change: threads, device, resume points, caching, the
+place of the folder, and all options of later verbs. (The last bits of a result may depend on threads, device and
+caching.)
 """
 
 import dataclasses
@@ -34,7 +35,7 @@ def settings(cfg: Config) -> dict[str, Any]:
 
 
 def check_resumable(path: Path, cfg: Config) -> None:
-    """Raises InputError where `path`, the `config.json` of an earlier start, has settings that `cfg` changes."""
+    """Raises InputError if `path`, the `config.json` of an earlier start, has settings that `cfg` changes."""
     if not path.exists():
         return
     way_out = f"choose another folder with out=, or delete {path.parent}"
@@ -75,7 +76,7 @@ def _stored_path(path: str | None, folder: Path) -> str | None:
 
 
 def _sha256(path: str | None) -> str | None:
-    """The digest of a file's content; None where there is none to read, which the reader of the file reports."""
+    """The digest of a file's content; None if it cannot be read, which the reader of the file reports."""
     if path is None or not os.path.isfile(path):
         return None
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""The shards of a batch: the loss and gradient of each, computed here or in processes beside this one.
+"""The shards of a batch: the loss and gradient of each, computed in this process or in several.
 
 Every batch is split into the same shards however many processes there are. The random draws of a shard depend on the
 seed, the step and the shard's number, and gradients are added in the order of these numbers. So the number of
@@ -28,7 +28,7 @@ CPU_SHARDS = 2
 
 @dataclass
 class Pass:
-    """A pass over batches of utterance numbers: training if `epoch` is given, else judging the dev set."""
+    """A pass over batches of utterance numbers: training if `epoch` is given, else evaluation on the dev set."""
 
     batches: list[list[int]]
     epoch: int | None = None
@@ -40,7 +40,7 @@ class ShardResult:
     number: int  # of the shard within its batch
     utterances: int = 0
     loss: float = 0.0  # summed over the utterances, in nats
-    errors: int = 0  # of the greedy tokens; judged on the dev set only
+    errors: int = 0  # of the greedy tokens; counted on the dev set only
     tokens: int = 0
     unreadable: list[Unreadable] = field(default_factory=list)
 
@@ -48,7 +48,7 @@ class ShardResult:
 class Shards:
     """Computes shards with one model; `gradients[k]` (P,) is that of shard k, summed over its utterances.
 
-    On the CPU, parameters and gradients lie in memory that processes forked later share.
+    On the CPU, parameters and gradients are in memory that processes forked later share.
     """
 
     def __init__(self, cfg: Config, model: AcousticModel, train_set: Utterances, dev_set: Utterances):
@@ -87,7 +87,7 @@ class Shards:
         torch.manual_seed((cfg.seed * 1_000_003 + step) * len(self.gradients) + number)
         with torch.no_grad():
             features, lengths = self.model.frontend(shard.inputs.to(cfg.device), shard.lengths.to(cfg.device))
-            rng = generator(cfg.seed, step, number, 1)  # four keys: no draw of a data set's has so many
+            rng = generator(cfg.seed, step, number, 1)  # four keys, more than any draw of a data set has
             if cfg.augment.bin_warp:
                 features = warp_bins(features, cfg.augment.bin_warp, rng)
             features = mask_features(features, lengths, cfg.augment, cfg.features.shift_ms / 1000, rng)
@@ -129,7 +129,7 @@ class Shards:
 
 
 def split(batch: list[int], shards: int) -> list[list[int]]:
-    """A batch's utterances dealt out in turn: shards are alike, and the first, rank 0's, is never the largest."""
+    """A batch's utterances, dealt out in turn. Shards have similar sizes; the first, rank 0's, is never the largest."""
     return [batch[k::shards] for k in reversed(range(shards))]
 
 

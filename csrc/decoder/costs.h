@@ -5,7 +5,7 @@
 
 namespace asr::decoder {
 
-// The cost of what is impossible.
+// The cost of an impossible event.
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 }  // namespace asr::decoder

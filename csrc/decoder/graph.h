@@ -52,7 +52,7 @@ struct Arc {
 
 static_assert(sizeof(Header) == 64 && sizeof(State) == 16 && sizeof(Arc) == 16, "the layout of graph.bin");
 
-// A graph, shared by threads. It is in memory of the caller, or in memory of its own (LazyGraph).
+// A graph, shared by threads. Its memory belongs to the caller, or to the graph itself (LazyGraph).
 class Graph {
  public:
   // `data` is aligned to 4 bytes, belongs to the caller and outlives this object. Throws

@@ -6,7 +6,7 @@
 //
 // - A joint, where words begin after a history: the tree of the words that the n-gram model lists there, a
 //   back-off arc to the shorter history, and an epsilon arc into each slot. With a separator, a word ends in
-//   a state of its own, which the separator leaves.
+//   a separate state, which the separator leaves.
 // - A node of that tree: a range of leaves with a common prefix. An arc costs the log-sum of the leaves below
 //   it minus that of the leaves of the node, so that the cost of a word is applied as early as possible.
 // - A tail, where only one word is left: a suffix and the joint after it.

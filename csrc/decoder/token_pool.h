@@ -52,7 +52,7 @@ class TokenPool {
 
   std::vector<Record> records_;
   std::vector<int32_t> moved_;  // scratch of CollectGarbage: new index of each record
-  size_t limit_ = kMinLimit;    // twice what the last collection left: collecting costs O(1) per record
+  size_t limit_ = kMinLimit;    // twice the records that the last collection left: O(1) work per record
 };
 
 // Maps a state and a context to a place in the caller's list, for instance of tokens: open addressing,

@@ -1,4 +1,4 @@
-"""Single English words out of any list, trained on real and SYNTHETIC speech, tested on Speech Commands.
+"""Single English words from any list, trained on real and SYNTHETIC speech, tested on Speech Commands.
 
 AN4 consists of cepstra without sound, which are converted back to 40 smooth log-mel bands. All sound goes through the
 toolkit's own front end with the same 40 bands, and that front end is recorded, so the bundle takes sound. Training

@@ -36,8 +36,8 @@ DEV_TAKES = range(5, 9)
 STRINGS = {"train": 4000, "dev": 150, "test": 300}
 DRAWN_AT_ONCE = 64  # strings in memory
 USUALLY = {  # on two idle cores
-    "prepare": "30 s, plus the download where no corpora folder is found",
-    "train": "2 min, most of the whole",
+    "prepare": "30 s, plus the download if no corpora folder is found",
+    "train": "2 min, most of the total",
     "lm train": "a second",
     "graph": "2 s",
     "tune": "5 s",
@@ -58,7 +58,7 @@ class Digit:
 
 
 def find_digits(root: str | None) -> tuple[list[Digit], str]:
-    """Every single-digit recording, and the sentence on their source."""
+    """All recordings of single digits, and a sentence that names their source."""
     if folder := corpora.find("fsdd", root):
         return list_digits(folder), f"real speech: Free Spoken Digit Dataset in {folder}"
     try:
@@ -188,4 +188,4 @@ def build(recipe: Recipe) -> None:
     print(f"\nTrained on {recipe.source}")
     print(f"WER {result['wer']:.2%} (95 % interval {low:.2%} to {high:.2%}) on the test set")
     print(f"The recogniser is one file: {bundle}")
-    print(f"Try it on a recording of yours:  asr transcribe {bundle} FILE.wav   (asr lies in .venv/bin)")
+    print(f"Try it on a recording of yours:  asr transcribe {bundle} FILE.wav   (asr is in .venv/bin)")

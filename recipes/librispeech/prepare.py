@@ -1,6 +1,6 @@
 """LibriSpeech: 960 hours of English books read aloud; meant for a GPU.
 
-The archives are downloaded where no folder in their layout is found:
+The archives are downloaded if no folder in their layout is found:
 
     LibriSpeech/<part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt   one "<id> <TEXT>" per line
     LibriSpeech/<part>/<speaker>/<chapter>/<id>.flac

@@ -18,7 +18,7 @@ from asr.text.clean import clean
 def prepare(cfg: Config) -> str:
     """Write `{train,dev,test}.jsonl` (the corpus's own splits, speakers disjoint) and `lm.txt` in `cfg.data.dir`.
 
-    The LM text is the training text and, where it is found, the written Korean in the folder `text_ko`.
+    The LM text is the training text and, if it is found, the written Korean in the folder `text_ko`.
     """
     out, root = Path(cfg.data.dir), cfg.data.root
     corpus = corpora.find("pansori", root)

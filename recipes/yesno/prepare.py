@@ -23,9 +23,9 @@ DEV_EVERY = 6  # every sixth training recording
 
 
 def list_recordings(root: str | None) -> tuple[list[Utterance], str]:
-    """Every recording, and the sentence on their source.
+    """All recordings, and a sentence that names their source.
 
-    Where the corpus gives no split, train is the first half of the sorted names, as in Kaldi's recipe.
+    If the corpus gives no split, train is the first half of the sorted names, as in Kaldi's recipe.
     """
     if folder := corpora.find("yesno", root):
         return manifest.read(folder / "manifest.jsonl"), f"real speech: the yesno set in {folder}"

@@ -66,7 +66,7 @@ _LETTERS = dict(
         strict=True,
     )
 )
-_ENGLISH = ("제로", "원", "투", "쓰리", "포", "파이브", "식스", "세븐", "에잇", "나인")  # beside letters: MP3, 3D
+_ENGLISH = ("제로", "원", "투", "쓰리", "포", "파이브", "식스", "세븐", "에잇", "나인")  # next to letters: MP3, 3D
 _UNITS = {
     "%p": "퍼센트포인트", "%": "퍼센트", "kg": "킬로그램", "g": "그램", "mg": "밀리그램", "t": "톤",
     "km": "킬로미터", "m": "미터", "M": "미터", "cm": "센티미터", "mm": "밀리미터", "m²": "제곱미터",
@@ -296,7 +296,7 @@ _ROMAN = dict(zip("II III IV VI VII VIII IX".split(), "이삼사육칠팔구", s
 
 
 def _by_letters(match: re.Match) -> str:
-    """TV -> 티비, L.A -> 엘에이. A digit beside the letters is read in English: MP3 -> 엠피쓰리, 3D -> 쓰리디."""
+    """TV -> 티비, L.A -> 엘에이. A digit next to the letters is read in English: MP3 -> 엠피쓰리, 3D -> 쓰리디."""
     before, letters, after = match[1], match[2].replace(".", ""), match[3]
     if before and letters in _UNITS:
         return match[0]
