@@ -1,15 +1,23 @@
 """One hour in one recording: memory, speed, and what cutting costs in words.
 
-    python recipes/digits/run.py optim.epochs=3
-    python benchmarks/long_audio.py [RUN_FOLDER]     # exp/digits unless given
+    python -m recipes.run digits model=lstm hidden=128 optim.epochs=3
+    python benchmarks/long_audio.py [DIGITS [PROMPTS]]     # the run folders exp/digits and exp/prompts unless given
 
-Digits of the test takes of ../shared/data/fsdd (real speech, six speakers) are joined to strings of one to seven, 30
-strings of one speaker at a time, with pauses of 0.3 to 1.5 s between strings, all at one level over one room noise
-25 dB below: recordings of 10 minutes and one hour, in which takes recur. They are recognised with the trained net and
-with one of random weights, whose lattices are large: cut at pauses, and whole as before there was cutting. Each
-measurement is a process of its own. Prints peak memory and the real-time factors of wall clock and CPU, and the WER
-against that of the same strings recognised one by one as segments of the recording; words of the whole recording count
-for the string in whose time they lie. Writes benchmarks/results/long_audio.json.
+A case whose run folder is missing is skipped, and its figures stay as they are in the results.
+
+Digits: digits of the test takes of ../shared/data/fsdd (real speech, six speakers) are joined to strings of one to
+seven, 30 strings of one speaker at a time, with pauses of 0.3 to 1.5 s between strings, all at one level over one room
+noise 25 dB below: recordings of 10 minutes and one hour, in which takes recur. They are recognised with the trained net
+and with one of random weights, whose lattices are larger: cut at pauses, and whole as before there was cutting. Prints
+peak memory and the real-time factors of wall clock and CPU, and the WER against that of the same strings recognised one
+by one as segments of the recording; words of the whole recording count for the string in whose time they lie.
+
+Prompts: large lattices. The run folder is any of a larger graph, with data/test.jsonl and a tuned model.asr. The
+utterances of the test are joined in the same way to recordings of 30 s (a single piece), 10 minutes and one hour. They
+are recognised with the tuned scales, with scales that are not tuned (`UNTUNED`), and with random weights.
+
+Each measurement is a process of its own, stopped after `LIMIT_S` or above `LIMIT_MB`; its peak is then a lower bound.
+Writes benchmarks/results/long_audio.json.
 """
 
 import json
@@ -26,7 +34,7 @@ import soundfile
 import torch
 
 import asr
-from asr import hypothesis
+from asr import hypothesis, manifest
 from asr.data import corpora
 from asr.evaluation.score import score
 from asr.features import audio
@@ -39,6 +47,8 @@ from asr.recognizer import bundle, long
 RESULT = Path(__file__).parent / "results/long_audio.json"
 RATE_HZ, SEED = 16000, 1
 MINUTES = (10, 60)
+UNTUNED = {"acoustic_scale": 1.0, "word_penalty": 0.0, "blank_penalty": 0.0}  # options of the decoder
+LIMIT_S, LIMIT_MB = 360, 14000  # of a measurement
 TAKES = range(0, 5)  # fsdd's own test split
 WORDS = "zero one two three four five six seven eight nine".split()
 STRINGS = 30  # of a speaker's turn
@@ -92,33 +102,66 @@ def join_strings(minutes: float, path: Path) -> list[Utterance]:
     return strings
 
 
-def write_untuned(run: Path, path: Path) -> None:
+def join_utterances(utterances: Sequence[Utterance], minutes: float, path: Path) -> None:
+    """Write a recording of utterances in random order, which recur, all at one level over one noise."""
+    rng = np.random.default_rng(SEED)
+    sounds = [audio.load(u.audio or "", sample_rate_hz=RATE_HZ) for u in utterances]
+    parts, size = [], 0
+    while size < minutes * 60 * RATE_HZ:
+        sound = sounds[rng.integers(len(sounds))]
+        silence = np.zeros(round(rng.uniform(*PAUSE_S) * RATE_HZ), np.float32)
+        parts += [silence, sound * (LEVEL / float(np.sqrt(np.mean(sound**2))))]
+        size += len(silence) + len(sound)
+    samples = np.concatenate(parts)[: round(minutes * 60 * RATE_HZ)]
+    noise = rng.standard_normal(len(samples), np.float32) * LEVEL * 10 ** (NOISE_DB / 20)
+    soundfile.write(path, np.clip(samples + noise, -1, 1), RATE_HZ)
+
+
+def write_random(run: Path, path: Path) -> None:
     """A bundle with random weights, otherwise that of the run folder."""
     opened = bundle.read(run / "model.asr")
     torch.manual_seed(SEED)
-    untuned = AcousticModel(opened.cfg.features, opened.cfg.model, len(opened.tokens))
-    bundle.write(path, untuned, opened.cfg, opened.tokens, run / "graph", "# random weights\n")
+    model = AcousticModel(opened.cfg.features, opened.cfg.model, len(opened.tokens))
+    bundle.write(path, model, opened.cfg, opened.tokens, run / "graph", "# random weights\n")
 
 
-def measure(bundle_path: str, sound: str, is_cut: str, output: str) -> None:
+def measure(bundle_path: str, sound: str, way: str, output: str, options: str) -> None:
     """In a process of its own: recognise `sound`, write the hypothesis and print the figures as JSON."""
-    recognizer = asr.load(bundle_path)
-    if is_cut == "whole":
+    recognizer = asr.load(bundle_path, **json.loads(options))
+    if way == "whole":
         long.LONGEST_S = float("inf")
     wall, cpu = time.perf_counter(), time.process_time()
     found = recognizer.transcribe(sound)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     hypothesis.write(output, [found])
-    status = Path("/proc/self/status").read_text()
-    peak_mb = int(status.partition("VmHWM:")[2].split()[0]) / 1024
     rtf, cpu_rtf = wall / found.duration_s, cpu / found.duration_s
-    print(json.dumps({"peak_mb": round(peak_mb), "rtf": round(rtf, 4), "cpu_rtf": round(cpu_rtf, 4)}))
+    print(json.dumps({"peak_mb": peak_mb("self"), "rtf": round(rtf, 4), "cpu_rtf": round(cpu_rtf, 4)}))
 
 
-def run_measure(*arguments: object) -> dict[str, float]:
+def peak_mb(pid: int | str) -> int:
+    """Peak memory of a process; 0 of one that is ending."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return round(int((status.partition("VmHWM:")[2].split() or ["0"])[0]) / 1024)
+
+
+def run_measure(bundle_path: Path, sound: Path, way: str, output: Path, options: object = None) -> dict[str, object]:
+    """The figures; of a stopped run, its peak until then and `stopped`, the reason."""
+    arguments = (bundle_path, sound, way, output, json.dumps(options or {}))
     argv = [sys.executable, __file__, "--measure", *map(str, arguments)]
-    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    start = time.perf_counter()
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        while True:
+            try:
+                printed, _ = process.communicate(timeout=0.2)
+                break
+            except subprocess.TimeoutExpired:
+                peak, seconds = peak_mb(process.pid), time.perf_counter() - start
+                if peak > LIMIT_MB or seconds > LIMIT_S:
+                    process.kill()
+                    return {"peak_mb": peak, "stopped": f"after {seconds:.0f} s"}
+    if process.returncode:
+        raise SystemExit(f"a measurement failed: {' '.join(argv)}")
+    return json.loads(printed.splitlines()[-1])
 
 
 def wer(strings: Sequence[Utterance], texts: Sequence[str]) -> float:
@@ -156,28 +199,59 @@ def measure_words(strings: Sequence[Utterance], bundle_path: Path, outputs: dict
     return {"one_by_one": wer(strings, texts), **found}
 
 
-def main(run: Path) -> None:
+def show(figures: dict[str, object]) -> None:
+    print(*(f"{key}={value}" for key, value in figures.items()), flush=True)
+
+
+def measure_digits(run: Path, folder: Path) -> dict[str, object]:
     rows, words = [], {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        bundles = {"trained": run / "model.asr", "untuned": folder / "untuned.asr"}
-        write_untuned(run, bundles["untuned"])
-        for minutes in MINUTES:
-            sound = folder / f"{minutes}.flac"
-            strings = join_strings(minutes, sound)
-            for net, bundle_path in bundles.items():
-                outputs = {way: folder / f"{net}-{minutes}-{way}.jsonl" for way in ("cut", "whole")}
-                for way in outputs:
-                    rows.append({"net": net, "minutes": minutes, "way": way})
-                    rows[-1] |= run_measure(bundle_path, sound, way, outputs[way])
-                    print(*(f"{key}={value}" for key, value in rows[-1].items()), flush=True)
-                if net == "trained":
-                    words[f"{minutes} min"] = measure_cutting(strings, sound) | measure_words(
-                        strings, bundle_path, outputs
-                    )
-                    print(*(f"{key}={value}" for key, value in words[f"{minutes} min"].items()), flush=True)
-    with atomic_write(RESULT) as file:
-        json.dump({"cpus": os.cpu_count(), "rows": rows, "wer": words}, file, indent=1)
+    bundles = {"trained": run / "model.asr", "random": folder / "random.asr"}
+    write_random(run, bundles["random"])
+    for minutes in MINUTES:
+        sound = folder / f"{minutes}.flac"
+        strings = join_strings(minutes, sound)
+        for net, bundle_path in bundles.items():
+            outputs = {way: folder / f"{net}-{minutes}-{way}.jsonl" for way in ("cut", "whole")}
+            for way in outputs:
+                rows.append({"net": net, "minutes": minutes, "way": way})
+                rows[-1] |= run_measure(bundle_path, sound, way, outputs[way])
+                show(rows[-1])
+            if net == "trained":
+                words[f"{minutes} min"] = measure_cutting(strings, sound) | measure_words(strings, bundle_path, outputs)
+                show(words[f"{minutes} min"])
+    return {"rows": rows, "wer": words}
+
+
+def measure_prompts(run: Path, folder: Path) -> dict[str, object]:
+    rows = []
+    write_random(run, folder / "random.asr")
+    nets = {
+        "tuned": (run / "model.asr", {}),
+        "untuned": (run / "model.asr", UNTUNED),
+        "random": (folder / "random.asr", {}),
+    }
+    utterances = manifest.read(run / "data/test.jsonl")
+    for minutes in (0.5, *MINUTES):
+        sound = folder / f"{minutes}.flac"
+        join_utterances(utterances, minutes, sound)
+        for way in ("cut", "whole") if minutes > 0.5 else ("whole",):
+            for net, (bundle_path, options) in nets.items():
+                rows.append({"net": net, "minutes": minutes, "way": way})
+                rows[-1] |= run_measure(bundle_path, sound, way, folder / "found.jsonl", options)
+                show(rows[-1])
+    return {"prompts": rows}
+
+
+def main(digits: Path, prompts: Path) -> None:
+    results = json.loads(RESULT.read_text()) | {"cpus": os.cpu_count()}
+    for run, measure_case in ((digits, measure_digits), (prompts, measure_prompts)):
+        if not (run / "model.asr").exists():
+            print(f"{run}/model.asr is missing; its case is skipped")
+            continue
+        with tempfile.TemporaryDirectory() as name:
+            results |= measure_case(run, Path(name))
+        with atomic_write(RESULT) as file:
+            json.dump(results, file, indent=1)
     print(f"-> {RESULT}")
 
 
@@ -185,4 +259,5 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure"]:
         measure(*sys.argv[2:])
     else:
-        main(Path(sys.argv[1] if len(sys.argv) > 1 else "exp/digits"))
+        given = map(Path, sys.argv[1:])
+        main(next(given, Path("exp/digits")), next(given, Path("exp/prompts")))
