@@ -29,8 +29,18 @@ def option(default: T, help: str, choices: Sequence[str] = ()) -> T:
     return cast(T, field(default=default, metadata=metadata))
 
 
+class Options:
+    """Base of the configurations: only declared options can be set, so that a mistyped name is not ignored."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        known = [f.name for f in dataclasses.fields(cast(Any, self))]
+        if name not in known:
+            raise AttributeError(f"{type(self).__name__} has no option '{name}'{nearest(name, known)}")
+        object.__setattr__(self, name, value)
+
+
 @dataclass
-class DataConfig:
+class DataConfig(Options):
     kind: str = option(
         "auto",
         "format of the corpus that `asr data import` reads; auto recognises it from its files",
@@ -47,14 +57,14 @@ class DataConfig:
 
 
 @dataclass
-class TokensConfig:
+class TokensConfig(Options):
     unit: str = option("char", "unit that the net outputs", ["char", "jamo", "phone"])
     lexicon: str | None = option(None, "pronunciation lexicon, one `word unit unit ...` per line; required for phones")
     table: str | None = option(None, "token table; null builds one from the lexicon or the training text")
 
 
 @dataclass
-class FeaturesConfig:
+class FeaturesConfig(Options):
     kind: str = option(
         "logmel", "kind of features that the net reads", ["logmel", "mfcc", "loglinear", "wave", "stored"]
     )
@@ -74,7 +84,7 @@ class FeaturesConfig:
 
 
 @dataclass
-class AugmentConfig:
+class AugmentConfig(Options):
     speeds: list[float] = option([0.9, 1.0, 1.1], "speed factors, one drawn per utterance and epoch; [] for none")
     bin_warp: float = option(0.0, "largest relative stretch of an utterance's frequency bins (vocal tract length)")
     freq_masks: int = option(2, "SpecAugment: number of masks along frequency")
@@ -85,7 +95,7 @@ class AugmentConfig:
 
 
 @dataclass
-class ModelConfig:
+class ModelConfig(Options):
     kind: str = option("lstm", "architecture of the net", ["fc", "cnn", "lstm"])
     hidden: int = option(256, "width of the hidden layers")
     layers: int = option(3, "number of hidden layers")
@@ -95,13 +105,13 @@ class ModelConfig:
 
 
 @dataclass
-class CriterionConfig:
+class CriterionConfig(Options):
     kind: str = option("ctc", "training criterion", ["ctc"])
     zero_infinity: bool = option(True, "an utterance too short for its text has loss zero instead of infinity")
 
 
 @dataclass
-class OptimConfig:
+class OptimConfig(Options):
     lr: float = option(1e-3, "peak learning rate of AdamW")
     weight_decay: float = option(1e-2, "weight decay of AdamW")
     warmup: float = option(0.1, "fraction of all steps for the linear warm-up; a cosine to zero follows")
@@ -115,7 +125,7 @@ class OptimConfig:
 
 
 @dataclass
-class TextConfig:
+class TextConfig(Options):
     lang: str = option("en", "language of the texts", ["en", "ko"])
     numbers: str = option("words", "numbers, units and abbreviations as spoken or as written", ["words", "digits"])
     latin: str = option(
@@ -129,7 +139,7 @@ class TextConfig:
 
 
 @dataclass
-class LmConfig:
+class LmConfig(Options):
     text: list[str] = option([], "text files (plain, .gz, .xz), one sentence per line")
     order: int = option(3, "n-gram order, 1-8")
     arpa: str = option("${out}/lm.arpa", "language model: written by `asr lm train`, read by the other verbs")
@@ -155,7 +165,7 @@ class LmConfig:
 
 
 @dataclass
-class G2pConfig:
+class G2pConfig(Options):
     order: int = option(8, "n-gram order over chunks of letters and units, 1-8")
     max_letters: int = option(2, "most letters for one unit, as in `ph`")
     max_units: int = option(3, "most units for one letter, as in `x`")
@@ -167,7 +177,7 @@ class G2pConfig:
 
 
 @dataclass
-class GraphConfig:
+class GraphConfig(Options):
     kind: str = option(
         "static",
         "static: compiled whole; dynamic: composed during the search; word: a word list; grammar: a JSGF grammar; "
@@ -196,7 +206,7 @@ class GraphConfig:
 
 
 @dataclass
-class DecoderConfig:
+class DecoderConfig(Options):
     kind: str = option("graph", "graph: beam search over words; greedy: best token per frame", ["graph", "greedy"])
     beam: float = option(16.0, "largest cost above the best path's before a path is pruned")
     max_active: int = option(7000, "most active paths per frame")
@@ -215,7 +225,7 @@ class DecoderConfig:
 
 
 @dataclass
-class ScoreConfig:
+class ScoreConfig(Options):
     ref: str | None = option(None, "references: a manifest, or a file of id<TAB>text; null: the manifest of `split`")
     hyp: str | None = option(None, "hypotheses: JSONL of `asr decode`, or a file of id<TAB>text")
     dir: str = option("${out}/score", "folder of the report")
@@ -223,7 +233,7 @@ class ScoreConfig:
 
 
 @dataclass
-class Config:
+class Config(Options):
     """The root. `out` is the run folder, which holds everything that a run makes.
 
     References such as `${out}` are resolved when the object is made. Fields that are set later are not resolved.

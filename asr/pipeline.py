@@ -95,6 +95,8 @@ def _ingredients(cfg: Config) -> "tuple[Config, Tokens, Lexicon | None]":
         raise InputError(f"graph.kind={cfg.graph.kind} needs no graph; build one for graph.kind=static or dynamic")
     if not cfg.tokens.table:
         cfg = run_folder.as_trained(cfg)
+    if not Path(cfg.lm.arpa).exists():
+        raise InputError(f"there is no language model {cfg.lm.arpa}; run `asr lm train` first, or set lm.arpa")
     tokens = run_folder.tokens(cfg)
     if tokens is None:
         raise InputError(f"{cfg.out}/train holds no tokens.txt; run `asr train` first, or name a tokens.table")
@@ -135,6 +137,9 @@ def requested(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
     from asr.search.new_words import read_new_words
 
     kind = cfg.graph.kind
+    for option, wanted in (("words", "word"), ("grammar", "grammar")):
+        if kind != wanted and (path := getattr(cfg.graph, option)):
+            raise InputError(f"graph.{option}={path} needs graph.kind={wanted}; add graph={wanted}")
     if kind in ("word", "grammar"):
         path = cfg.graph.words if kind == "word" else cfg.graph.grammar
         if path is None:

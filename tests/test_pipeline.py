@@ -192,3 +192,9 @@ def test_a_damaged_config_is_named(out: Path, tmp_path: Path) -> None:
     (tmp_path / "run" / "train" / "config.json").write_text("[]")
     with pytest.raises(InputError, match="config.json is not what `asr train` writes"):
         asr.train(config(tmp_path / "run"))
+
+
+def test_a_mistyped_option_cannot_be_set() -> None:
+    cfg = asr.Config()
+    with pytest.raises(AttributeError, match="OptimConfig has no option 'epoch'; did you mean 'epochs'"):
+        cfg.optim.epoch = 3  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
 from asr.cli import completion, help
@@ -61,6 +62,11 @@ def _dispatch(argv: list[str]) -> None:
         _run_verb(argv)
 
 
+def _is_model(word: str) -> bool:
+    """A bundle or the folder of a training run."""
+    return word.endswith(".asr") or Path(word, "train", "config.json").is_file()
+
+
 def _run_verb(argv: list[str]) -> None:
     flags, words = _flags(argv)
     names, words = _split_verb(words, flags.help)
@@ -70,7 +76,7 @@ def _run_verb(argv: list[str]) -> None:
     _show_log()
     name, verb = names[0], VERBS[names[0]]
     if verb.takes_bundle:
-        bundle = next((w for w in words if w.endswith(".asr") and not is_override(w)), None)
+        bundle = next((w for w in words if _is_model(w) and not is_override(w)), None)
         words = [f"bundle={w}" if w is bundle else w for w in words]
     if flags.multirun and flags.cfg:
         raise InputError("--cfg prints one configuration; leave out --multirun")

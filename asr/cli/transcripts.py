@@ -50,9 +50,9 @@ class Folder:
 class File:
     """All recordings in one file, in their order, written whole at the end.
 
-    Until then results are kept in `PATH.partial`, from which the same command continues after an interruption. Its first
-    line is a fingerprint of the model and the options, and each result has the stamp of its recording; results of
-    other models, options or recordings are not taken. Without a path the result is printed.
+    Until then results are kept in `PATH.partial`, from which the same command continues after an interruption. Its
+    first line is a fingerprint of the model and the options, and each result has the stamp of its recording; results
+    of other models, options or recordings are not taken. Without a path the result is printed.
     """
 
     def __init__(self, path: Path | None, format: str, recordings: Sequence[Recording], fingerprint: str):

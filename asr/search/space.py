@@ -76,6 +76,8 @@ class SearchSpace:
         Raises InputError when the graph was compiled for other tokens.
         """
         folder = Path(folder)
+        if not (folder / "stats.json").exists():
+            raise InputError(f"{folder} holds no graph (stats.json is missing); run `asr graph` first")
         check_same_tokens(tokens, Tokens.read(folder / "tokens.txt"), folder)
         stats = read_stats(folder)
         if stats.get("kind") == "dynamic":

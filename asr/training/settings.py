@@ -48,7 +48,7 @@ def check_resumable(path: Path, cfg: Config) -> None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise InputError(f"{path} is not what `asr train` writes ({e!r}); {way_out}") from e
     if changed:
-        raise InputError(f"{path.parent} holds a training with {changed}; {way_out}")
+        raise InputError(f"{path.parent} holds a training with {changed}; {way_out}, or repeat {changed} to resume it")
     if changed_file:
         raise InputError(
             f"{path.parent} holds a training with another {changed_file}: the content of "
