@@ -96,7 +96,11 @@ def _machine() -> Iterator[str]:
 
 
 def _data(data_root: str | None) -> Iterator[str]:
-    places = [data_root, os.environ.get("ASR_DATA"), "../shared/data"]
-    found = next((place for place in places if place and Path(place).is_dir()), None)
-    remedy = "recipes download their corpora; or set data.root=DIR or ASR_DATA"
-    yield _line("data root", found and str(Path(found).resolve()), remedy)
+    from asr.data import corpora
+
+    places = [*([Path(data_root)] if data_root else []), *corpora.places()]
+    found = next((place for place in places if place.is_dir()), None)
+    given = data_root or os.environ.get("ASR_DATA")
+    missing = f"{given} is no folder; " if given else ""
+    remedy = f"{missing}recipes download their corpora, or set data.root=DIR or ASR_DATA"
+    yield _line("data root", str(found.resolve()) if found else None, remedy)

@@ -25,10 +25,13 @@ def find(name: str, root: str | None = None) -> Path | None:
         if (Path(root) / name).is_dir():
             return Path(root) / name
         raise InputError(f"data.root={root} holds no folder '{name}'; name the folder above it, or leave data.root out")
-    places = [parent / "shared" / "data" for parent in Path.cwd().parents]
-    if given := os.environ.get("ASR_DATA"):
-        places.insert(0, Path(given))
-    return next((place / name for place in places if (place / name).is_dir()), None)
+    return next((place / name for place in places() if (place / name).is_dir()), None)
+
+
+def places() -> list[Path]:
+    """The folders of corpora: $ASR_DATA, then `shared/data` of each parent of the working directory."""
+    given = os.environ.get("ASR_DATA")
+    return [*([Path(given)] if given else []), *(parent / "shared" / "data" for parent in Path.cwd().parents)]
 
 
 def fetch(url: str, digest: str, folder: Path) -> Path:
