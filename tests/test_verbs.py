@@ -65,6 +65,16 @@ def test_the_tones_are_learnt(out: Path) -> None:
     assert json.loads((out / "score" / "score.json").read_text())["wer"] < 0.3
 
 
+def test_a_run_folder_transcribes_as_its_bundle_does(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sound = str(next((out.parent / "corpus").glob("*.wav")))
+    capsys.readouterr()
+    printed = []
+    for model in (out, out / "model.asr"):
+        assert cli.main(["transcribe", str(model), sound]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+
+
 def test_transcribe_prints_words_with_times(out: Path, capsys: pytest.CaptureFixture) -> None:
     sound = out.parent / "corpus" / "u00.wav"
     assert cli.main(["transcribe", str(out / "model.asr"), str(sound), f"output={out}/hyp.jsonl"]) == 0
