@@ -15,15 +15,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+from asr.bounds import complaint
 from asr.errors import InputError, nearest
 
 T = TypeVar("T")
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
-def option(default: T, help: str, choices: Sequence[str] = ()) -> T:
-    """A field of a configuration. `choices`: the allowed values; empty if any value of the type is allowed."""
-    metadata = {"help": help, "choices": tuple(choices)}
+def option(default: T, help: str, choices: Sequence[str] = (), within: str = "") -> T:
+    """A field of a configuration.
+
+    `choices`: the allowed values; empty if any value of the type is allowed. `within`: the interval of a number
+    (asr.bounds). The bounds keep what a bundle asks for, and what a mistyped number builds, within a machine's memory.
+    """
+    metadata = {"help": help, "choices": tuple(choices), "within": within}
     if isinstance(default, list):
         return cast(T, field(default_factory=lambda: list(default), metadata=metadata))
     return cast(T, field(default=default, metadata=metadata))
@@ -51,9 +56,11 @@ class DataConfig(Options):
     train: str = option("${data.dir}/train.jsonl", "training manifest")
     dev: str = option("${data.dir}/dev.jsonl", "dev manifest: selects checkpoints and tunes the decoder")
     test: str = option("${data.dir}/test.jsonl", "test manifest: for reports, never for tuning")
-    max_audio_s: float = option(60.0, "longest recording in seconds; longer ones are set aside and named")
+    max_audio_s: float = option(
+        60.0, "longest recording in seconds; longer ones are set aside and named", within="(0, inf]"
+    )
     cache: bool = option(True, "keep decoded audio in memory as 16-bit samples; has no effect with workers")
-    workers: int = option(0, "number of processes that read audio")
+    workers: int = option(0, "number of processes that read audio", within="[0, 1024]")
 
 
 @dataclass
@@ -68,40 +75,54 @@ class FeaturesConfig(Options):
     kind: str = option(
         "logmel", "kind of features that the net reads", ["logmel", "mfcc", "loglinear", "wave", "stored"]
     )
-    sample_rate_hz: int = option(16000, "sample rate; audio of other rates is resampled")
-    window_ms: float = option(25.0, "length of a frame")
-    shift_ms: float = option(10.0, "time from one frame to the next")
-    num_bins: int = option(80, "number of filters (logmel, loglinear, mfcc), or dimension of stored features")
-    num_ceps: int = option(13, "number of cepstra per frame (mfcc)")
-    low_hz: float = option(20.0, "lower edge of the first filter")
-    high_hz: float = option(0.0, "upper edge of the last filter; 0 or less is relative to half the sample rate")
-    dither: float = option(0.0, "noise added in training, in units of 16-bit samples")
-    floor: float = option(
-        1.1920929e-07, "smallest energy of a filter, on the scale of 16-bit samples; raise it for digital silence"
+    sample_rate_hz: int = option(16000, "sample rate; audio of other rates is resampled", within="[100, 384000]")
+    window_ms: float = option(25.0, "length of a frame", within="[1, 1000]")
+    shift_ms: float = option(10.0, "time from one frame to the next", within="[1, 1000]")
+    num_bins: int = option(
+        80, "number of filters (logmel, loglinear, mfcc), or dimension of stored features", within="[1, 8192]"
     )
-    deltas: int = option(0, "number of time derivatives appended (mfcc and stored cepstra)")
+    num_ceps: int = option(13, "number of cepstra per frame (mfcc)", within="[1, 8192]")
+    low_hz: float = option(20.0, "lower edge of the first filter", within="[0, 192000]")
+    high_hz: float = option(
+        0.0, "upper edge of the last filter; 0 or less is relative to half the sample rate", within="[-192000, 192000]"
+    )
+    dither: float = option(0.0, "noise added in training, in units of 16-bit samples", within="[0, 32768]")
+    floor: float = option(
+        1.1920929e-07,
+        "smallest energy of a filter, on the scale of 16-bit samples; raise it for digital silence",
+        within="(0, 1e15]",
+    )
+    deltas: int = option(0, "number of time derivatives appended (mfcc and stored cepstra)", within="[0, 8]")
     cmvn: str = option("utterance", "mean and variance normalisation", ["none", "global", "utterance", "running"])
 
 
 @dataclass
 class AugmentConfig(Options):
-    speeds: list[float] = option([0.9, 1.0, 1.1], "speed factors, one drawn per utterance and epoch; [] for none")
-    bin_warp: float = option(0.0, "largest relative stretch of an utterance's frequency bins (vocal tract length)")
-    freq_masks: int = option(2, "SpecAugment: number of masks along frequency")
-    freq_width: int = option(15, "SpecAugment: widest mask along frequency, in bins")
-    time_masks: int = option(2, "SpecAugment: number of masks along time")
-    time_width_s: float = option(0.25, "SpecAugment: widest mask along time, in seconds")
-    time_fraction: float = option(0.2, "SpecAugment: largest fraction of an utterance that all time masks cover")
+    speeds: list[float] = option(
+        [0.9, 1.0, 1.1], "speed factors, one drawn per utterance and epoch; [] for none", within="[0.1, 10]"
+    )
+    bin_warp: float = option(
+        0.0, "largest relative stretch of an utterance's frequency bins (vocal tract length)", within="[0, 1)"
+    )
+    freq_masks: int = option(2, "SpecAugment: number of masks along frequency", within="[0, 1000]")
+    freq_width: int = option(15, "SpecAugment: widest mask along frequency, in bins", within="[0, 8192]")
+    time_masks: int = option(2, "SpecAugment: number of masks along time", within="[0, 1000]")
+    time_width_s: float = option(0.25, "SpecAugment: widest mask along time, in seconds", within="[0, 3600]")
+    time_fraction: float = option(
+        0.2, "SpecAugment: largest fraction of an utterance that all time masks cover", within="[0, 1]"
+    )
 
 
 @dataclass
 class ModelConfig(Options):
     kind: str = option("lstm", "architecture of the net", ["fc", "cnn", "lstm"])
-    hidden: int = option(256, "width of the hidden layers")
-    layers: int = option(3, "number of hidden layers")
-    kernel: int = option(5, "width of a convolution in output frames; each is `subsampling` input frames")
-    subsampling: int = option(3, "input frames per output frame")
-    dropout: float = option(0.1, "fraction of activations dropped in training")
+    hidden: int = option(256, "width of the hidden layers", within="[1, 65536]")
+    layers: int = option(3, "number of hidden layers", within="[1, 256]")
+    kernel: int = option(
+        5, "width of a convolution in output frames; each is `subsampling` input frames", within="[1, 1024]"
+    )
+    subsampling: int = option(3, "input frames per output frame", within="[1, 64]")
+    dropout: float = option(0.1, "fraction of activations dropped in training", within="[0, 1)")
 
 
 @dataclass
@@ -112,16 +133,18 @@ class CriterionConfig(Options):
 
 @dataclass
 class OptimConfig(Options):
-    lr: float = option(1e-3, "peak learning rate of AdamW")
-    weight_decay: float = option(1e-2, "weight decay of AdamW")
-    warmup: float = option(0.1, "fraction of all steps for the linear warm-up; a cosine to zero follows")
-    epochs: int = option(30, "number of passes over the training data")
-    batch_s: float = option(120.0, "seconds of audio per batch, padding included")
-    accumulate: int = option(1, "batches per optimiser step")
-    grad_clip: float = option(5.0, "largest norm of the gradient")
-    average: int = option(5, "number of best checkpoints kept, and averaged at the end")
-    patience: int = option(0, "stop after this many epochs without improvement; 0 never stops early")
-    checkpoint_steps: int = option(200, "optimiser steps between two resume points")
+    lr: float = option(1e-3, "peak learning rate of AdamW", within="[0, 100]")
+    weight_decay: float = option(1e-2, "weight decay of AdamW", within="[0, 100]")
+    warmup: float = option(
+        0.1, "fraction of all steps for the linear warm-up; a cosine to zero follows", within="[0, 1]"
+    )
+    epochs: int = option(30, "number of passes over the training data", within="[1, 1e6]")
+    batch_s: float = option(120.0, "seconds of audio per batch, padding included", within="(0, 1e6]")
+    accumulate: int = option(1, "batches per optimiser step", within="[1, 1e5]")
+    grad_clip: float = option(5.0, "largest norm of the gradient", within="(0, inf]")
+    average: int = option(5, "number of best checkpoints kept, and averaged at the end", within="[1, 1000]")
+    patience: int = option(0, "stop after this many epochs without improvement; 0 never stops early", within="[0, 1e6]")
+    checkpoint_steps: int = option(200, "optimiser steps between two resume points", within="[1, 1e9]")
 
 
 @dataclass
@@ -134,29 +157,37 @@ class TextConfig(Options):
     repairs: list[str] = option([], "repairs to apply: case, markup, repeats, spacing, or files of wrong<TAB>right")
     slots: list[str] = option([], "marks such as <name> that are kept; requests fill them with words")
     paragraphs: bool = option(False, "lines are paragraphs: split them into sentences")
-    max_foreign: float = option(0.5, "drop a line with a larger fraction of letters of other scripts")
-    max_repeats: int = option(0, "keep at most this many copies of a sentence; 0 keeps all")
+    max_foreign: float = option(0.5, "drop a line with a larger fraction of letters of other scripts", within="[0, 1]")
+    max_repeats: int = option(0, "keep at most this many copies of a sentence; 0 keeps all", within="[0, 1e9]")
 
 
 @dataclass
 class LmConfig(Options):
     text: list[str] = option([], "text files (plain, .gz, .xz), one sentence per line")
-    order: int = option(3, "n-gram order, 1-8")
+    order: int = option(3, "n-gram order, 1-8", within="[1, 8]")
     arpa: str = option("${out}/lm.arpa", "language model: written by `asr lm train`, read by the other verbs")
     vocabulary: str | None = option(None, "file of the words to keep; null keeps all")
-    min_count: int = option(1, "words seen less often become <unk>")
-    vocabulary_size: int = option(0, "keep this many of the most frequent words; 0 keeps all")
-    coverage: float = option(1.0, "keep the most frequent words that together make up this fraction of the text")
-    prune: list[int] = option([], "drop n-grams seen at most this often, one count per order, as 0,1,2")
-    memory_mb: int = option(500, "memory for the estimation; larger data goes to temporary files next to the model")
+    min_count: int = option(1, "words seen less often become <unk>", within="[1, 1e9]")
+    vocabulary_size: int = option(0, "keep this many of the most frequent words; 0 keeps all", within="[0, 1e9]")
+    coverage: float = option(
+        1.0, "keep the most frequent words that together make up this fraction of the text", within="(0, 1]"
+    )
+    prune: list[int] = option(
+        [], "drop n-grams seen at most this often, one count per order, as 0,1,2", within="[0, 1e9]"
+    )
+    memory_mb: int = option(
+        500, "memory for the estimation; larger data goes to temporary files next to the model", within="[1, 1e9]"
+    )
     base: str | None = option(None, "general model that `asr lm adapt` starts from")
     lang: str = option(
         "none", "language rules by which `asr lm adapt` cleans text; none leaves it unchanged", ["none", "en", "ko"]
     )
-    weights: list[float] = option([], "weights of the models to mix; [] finds them on the dev text")
-    size: int | None = option(None, "number of n-grams (`asr lm vocabulary`: words) to keep; null sets no size")
+    weights: list[float] = option([], "weights of the models to mix; [] finds them on the dev text", within="[0, inf)")
+    size: int | None = option(
+        None, "number of n-grams (`asr lm vocabulary`: words) to keep; null sets no size", within="[1, 1e12]"
+    )
     threshold: float | None = option(
-        None, "prune n-grams whose loss raises the perplexity by a smaller relative amount, as 1e-8"
+        None, "prune n-grams whose loss raises the perplexity by a smaller relative amount, as 1e-8", within="[0, inf)"
     )
     marginals: str = option(
         "stationary", "how pruning weighs histories; product does as SRILM", ["stationary", "product"]
@@ -166,14 +197,16 @@ class LmConfig(Options):
 
 @dataclass
 class G2pConfig(Options):
-    order: int = option(8, "n-gram order over chunks of letters and units, 1-8")
-    max_letters: int = option(2, "most letters for one unit, as in `ph`")
-    max_units: int = option(3, "most units for one letter, as in `x`")
+    order: int = option(8, "n-gram order over chunks of letters and units, 1-8", within="[1, 8]")
+    max_letters: int = option(2, "most letters for one unit, as in `ph`", within="[1, 16]")
+    max_units: int = option(3, "most units for one letter, as in `x`", within="[1, 16]")
     model: str = option(
         "default", "model that pronounces words missing from a lexicon: default (English), none, or a file"
     )
-    nbest: int = option(1, "most pronunciations per word")
-    min_probability: float = option(0.0, "smallest probability of a pronunciation other than the first")
+    nbest: int = option(1, "most pronunciations per word", within="[1, 1000]")
+    min_probability: float = option(
+        0.0, "smallest probability of a pronunciation other than the first", within="[0, 1]"
+    )
 
 
 @dataclass
@@ -199,29 +232,39 @@ class GraphConfig(Options):
         "explicit: CTC topology compiled into the graph (HLG); implicit: added by the search (smaller, slower)",
         ["explicit", "implicit"],
     )
-    draw_states: int = option(60, "largest graph, in states, that is drawn as SVG")
+    draw_states: int = option(60, "largest graph, in states, that is drawn as SVG", within="[0, 1e5]")
     forecast: bool = option(False, "only forecast the size of the graph")
-    memory_mb: int | None = option(None, "memory limit of the build; null sets none")
+    memory_mb: int | None = option(None, "memory limit of the build; null sets none", within="[1, 1e9]")
     cache: str | None = option("${graph.dir}/cache", "folder of stages kept for the next build; null keeps none")
 
 
 @dataclass
 class DecoderConfig(Options):
     kind: str = option("graph", "graph: beam search over words; greedy: best token per frame", ["graph", "greedy"])
-    beam: float = option(16.0, "largest cost above the best path's before a path is pruned")
-    max_active: int = option(7000, "most active paths per frame")
-    min_active: int = option(20, "fewest active paths per frame; the beam widens to keep them")
-    acoustic_scale: float = option(1.0, "factor on the log-probs, relative to the costs of the graph")
-    word_penalty: float = option(0.0, "cost per word")
-    blank_penalty: float = option(0.0, "cost per blank frame")
-    blank_skip: float | None = option(None, "skip frames whose blank probability is at least this; null skips none")
-    lattice_beam: float | None = option(
-        8.0, "largest cost of a lattice path above the best path's; null makes no lattice and no confidences from it"
+    beam: float = option(16.0, "largest cost above the best path's before a path is pruned", within="(0, inf]")
+    max_active: int = option(7000, "most active paths per frame", within="[1, 2147483647]")
+    min_active: int = option(
+        20, "fewest active paths per frame; the beam widens to keep them", within="[0, 2147483647]"
     )
-    nbest: int = option(1, "number of hypotheses per utterance")
-    confidence_scale: float = option(1.0, "factor on the log-odds of word posteriors; set by `asr calibrate`")
-    confidence_offset: float = option(0.0, "offset added to the log-odds; set by `asr calibrate`")
-    reject_below: float = option(0.0, "words of lower confidence are left out of the text")
+    acoustic_scale: float = option(
+        1.0, "factor on the log-probs, relative to the costs of the graph", within="(0, 1e6]"
+    )
+    word_penalty: float = option(0.0, "cost per word", within="[-1e6, 1e6]")
+    blank_penalty: float = option(0.0, "cost per blank frame", within="[-1e6, 1e6]")
+    blank_skip: float | None = option(
+        None, "skip frames whose blank probability is at least this; null skips none", within="(0, 1]"
+    )
+    lattice_beam: float | None = option(
+        8.0,
+        "largest cost of a lattice path above the best path's; null makes no lattice and no confidences from it",
+        within="[0, inf]",
+    )
+    nbest: int = option(1, "number of hypotheses per utterance", within="[1, 1000]")
+    confidence_scale: float = option(
+        1.0, "factor on the log-odds of word posteriors; set by `asr calibrate`", within="[-1e6, 1e6]"
+    )
+    confidence_offset: float = option(0.0, "offset added to the log-odds; set by `asr calibrate`", within="[-1e6, 1e6]")
+    reject_below: float = option(0.0, "words of lower confidence are left out of the text", within="[0, 1]")
 
 
 @dataclass
@@ -229,7 +272,7 @@ class ScoreConfig(Options):
     ref: str | None = option(None, "references: a manifest, or a file of id<TAB>text; null: the manifest of `split`")
     hyp: str | None = option(None, "hypotheses: JSONL of `asr decode`, or a file of id<TAB>text")
     dir: str = option("${out}/score", "folder of the report")
-    resamples: int = option(1000, "bootstrap resamples for the confidence interval")
+    resamples: int = option(1000, "bootstrap resamples for the confidence interval", within="[1, 1e7]")
 
 
 @dataclass
@@ -240,15 +283,15 @@ class Config(Options):
     """
 
     out: str = option("exp", "run folder")
-    seed: int = option(1, "random seed for weights, batch order and augmentation")
-    threads: int = option(0, "CPU threads; 0 uses all cores")
+    seed: int = option(1, "random seed for weights, batch order and augmentation", within="[0, 1e18]")
+    threads: int = option(0, "CPU threads; 0 uses all cores", within="[0, 4096]")
     device: str = option("cpu", "device that runs the net", ["cpu", "cuda"])
     bundle: str = option("${out}/model.asr", "bundle: the recogniser as one file")
     input: list[str] = option([], "files that the verb reads; given as plain words: audio, manifests, corpora, texts")
     output: str | None = option(None, "file or folder that the verb writes; null prints or uses the run folder")
     split: str = option("test", "which manifest to use", ["train", "dev", "test"])
     phrases: str | None = option(None, "file of phrases to boost, one per line: phrase, or phrase<TAB>boost")
-    boost: float = option(3.0, "boost of phrases for which the file gives none, in nats")
+    boost: float = option(3.0, "boost of phrases for which the file gives none, in nats", within="[-1e6, 1e6]")
     new_words: str | None = option(None, "file of words that the language model lacks; needs a dynamic graph")
     data: DataConfig = field(default_factory=DataConfig)
     tokens: TokensConfig = field(default_factory=TokensConfig)
@@ -312,9 +355,21 @@ def option_fields() -> Iterator[tuple[str, dataclasses.Field]]:
 
 
 def check_choices(cfg: Config) -> None:
-    """Raises InputError for the first option whose value is not one of its choices, naming the nearest."""
+    """Raises InputError for the first option whose value is not of its type, in its bounds or among its choices."""
     for name, f in option_fields():
-        choices, value = f.metadata["choices"], value_of(cfg, name)
-        if choices and value not in choices:
-            hint = nearest(str(value), choices)
-            raise InputError(f"{name}={value}: expected one of {', '.join(choices)}{hint}")
+        _check_value(name, f, value_of(cfg, name))
+
+
+def check_group(name: str, group: Options) -> None:
+    """The same for the options of one group, such as `features`."""
+    for f in dataclasses.fields(cast(Any, group)):
+        _check_value(f"{name}.{f.name}", f, getattr(group, f.name))
+
+
+def _check_value(name: str, f: dataclasses.Field, value: Any) -> None:
+    choices = f.metadata["choices"]
+    if choices and value not in choices:
+        hint = nearest(str(value), choices)
+        raise InputError(f"{name}={value}: expected one of {', '.join(choices)}{hint}")
+    if not choices and (wrong := complaint(value, f.type, f.metadata["within"])):
+        raise InputError(f"{name}={str(value)[:40]}: {wrong}")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 LINE_LIMIT = 1 << 20  # bytes; a longer line is not a sentence, and memory stays bounded
+LONG_LINE_LIMIT = 64 << 20  # bytes; the same for records, such as those of manifests
 _CHUNK = LINE_LIMIT // 2  # bytes read at a time
 _BOM = b"\xef\xbb\xbf"
 _UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
@@ -32,7 +33,7 @@ def lines(path: str | Path, what: str, form: str) -> Iterator[tuple[int, str]]:
     Raises InputError if the file cannot be read, or naming the line that is not UTF-8. The message calls the file
     `what` and says that `form` was expected, such as "lexicon" and "'word unit unit ...' lines".
     """
-    with Lines(path, what, form, limit=None, shows_progress=False) as file:
+    with Lines(path, what, form, limit=LONG_LINE_LIMIT, shows_progress=False) as file:
         yield from file.decoded()
 
 

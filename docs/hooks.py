@@ -49,6 +49,7 @@ def _table(members: list[Option]) -> str:
     rows = ["| Option | Type | Default | Meaning | Read by |", "|---|---|---|---|---|"]
     for o in members:
         kind = " \\| ".join(f"`{choice}`" for choice in o.choices) or f"`{o.type_name}`".replace(" | ", "` or `")
+        kind += f" in {o.within}" if o.within else ""
         readers = ", ".join(verb for verb in VERBS if o.name in declared(verb))
         rows.append(f"| `{o.name}` | {kind} | `{_shown(o.default)}` | {_cell(o.help)} | {readers} |")
     return "\n".join(rows)

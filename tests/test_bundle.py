@@ -3,16 +3,23 @@
 import hashlib
 import json
 import os
+import resource
+import struct
+import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from tiny import TOKENS, config, graph_dir, model, noise
 
+from asr import _decoder
 from asr.errors import InputError
+from asr.graph.dynamic import compile_dynamic
 from asr.recognizer import bundle
+from asr.text.lexicon import Lexicon
 from asr.tokens import BLANK, Tokens
 
 MEMBERS = [
@@ -175,10 +182,10 @@ def test_hostile_configurations_are_refused(made, tmp_path):
 
     cfg = bundle._config_data(made[2], None)
     refuse("not of this version", model=cfg["model"] | {"_target_": "os.system"})
-    refuse("not of this version", decoder=cfg["decoder"] | {"beam": "wide"})
+    refuse(r"decoder.beam=wide: expected a number in \(0, inf\]", decoder=cfg["decoder"] | {"beam": "wide"})
     refuse("reference", model=cfg["model"] | {"kind": "${oc.env:HOME}"})
-    refuse("does not fit", model=cfg["model"] | {"hidden": 1 << 20})  # terabytes if it were built
-    refuse("choose one of", model=cfg["model"] | {"kind": "os.system"})
+    refuse("does not fit", model=cfg["model"] | {"hidden": 1 << 16})  # terabytes if it were built
+    refuse("expected one of", model=cfg["model"] | {"kind": "os.system"})
 
 
 def test_compressed_double_and_later_bundles_are_refused(made, tmp_path):
@@ -199,9 +206,94 @@ def test_compressed_double_and_later_bundles_are_refused(made, tmp_path):
 def test_limits(made, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="more than the limit of 1000"):
         bundle.read(made[0], max_bytes=1000)
-    monkeypatch.setattr(bundle, "MAX_TEXT_BYTES", 10)
-    with pytest.raises(InputError, match="too large"):
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="member words.txt is compressed, too large"):
+        patch.setitem(bundle._LIMITS, "words.txt", 3)
         bundle.read(made[0])
+    monkeypatch.setattr(bundle, "MAX_SMALL_BYTES", 10)
+    with pytest.raises(InputError, match="its directory has"):
+        bundle.read(made[0])
+
+
+def test_a_directory_of_gigabytes_is_not_read(tmp_path):
+    """A sparse file of 2 GB whose end record claims that all of it is the directory."""
+    size = 2 << 30
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 1, 1, size, 0, 0)
+    with (tmp_path / "sparse.asr").open("wb") as file:
+        file.truncate(size)
+        file.seek(size)
+        file.write(end)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match="its directory has 2147483648 bytes"):
+        bundle.read(tmp_path / "sparse.asr")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+HOSTILE = [
+    ("features", "sample_rate_hz", 2_000_000_000), ("features", "window_ms", 1e300), ("features", "shift_ms", 1e-9),
+    ("features", "num_bins", 1 << 40), ("features", "num_bins", True), ("features", "num_bins", "80"),
+    ("features", "num_bins", 80.0), ("features", "deltas", 1 << 20), ("features", "floor", float("nan")),
+    ("features", "low_hz", float("-inf")), ("features", "kind", ["mfcc"]), ("features", "kind", None),
+    ("model", "layers", 200_000), ("model", "layers", -1), ("model", "hidden", 1 << 31), ("model", "kernel", 1 << 62),
+    ("model", "subsampling", 0), ("model", "dropout", float("nan")), ("model", "hidden", {"a": 1}),
+    ("decoder", "beam", float("nan")), ("decoder", "beam", 10**400), ("decoder", "max_active", 1 << 31),
+    ("decoder", "nbest", 10**12), ("decoder", "blank_skip", 0), ("decoder", "acoustic_scale", 1e38),
+    ("decoder", "confidence_scale", float("inf")), ("decoder", "lattice_beam", []), ("decoder", "reject_below", 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("group", "key", "value"), HOSTILE)
+def test_numbers_out_of_bounds_are_refused_before_anything_is_built(made, tmp_path, monkeypatch, group, key, value):
+    monkeypatch.setattr(bundle, "_model", lambda *_: pytest.fail("the model was built"))
+    with zipfile.ZipFile(made[0]) as archive:
+        data = json.loads(archive.read("config.json"))
+    data[group][key] = value
+    odd = rewritten(made[0], tmp_path / "odd.asr", {"config.json": json.dumps(data).encode()})
+    with pytest.raises(InputError, match=f"odd.asr: member config.json has {group}.{key}="):
+        bundle.read(odd)
+
+
+def test_the_largest_sizes_in_bounds_are_refused_in_seconds(made, tmp_path):
+    with zipfile.ZipFile(made[0]) as archive:
+        data = json.loads(archive.read("config.json"))
+    data["model"] |= {"layers": 256, "hidden": 1 << 16, "subsampling": 64, "kernel": 1024, "kind": "lstm"}
+    odd = rewritten(made[0], tmp_path / "odd.asr", {"config.json": json.dumps(data).encode()})
+    start = time.perf_counter()
+    with pytest.raises(InputError, match="does not fit config.json"):
+        bundle.read(odd)
+    assert time.perf_counter() - start < 2
+
+
+def test_weights_of_another_type_are_refused(made, tmp_path):
+    state = {name: tensor.half() for name, tensor in made[1].state_dict().items()}
+    changes = {"model.safetensors": safetensors.torch.save(state)}
+    with pytest.raises(InputError, match="does not fit config.json"):
+        bundle.read(rewritten(made[0], tmp_path / "half.asr", changes))
+
+
+@pytest.mark.parametrize("pad", range(8))
+def test_a_bundle_packed_again_is_read_at_aligned_addresses(made, tmp_path, monkeypatch, pad):
+    """zip stores members anywhere; the search needs graph, tree and n-gram file at multiples of 8 bytes."""
+    lm = tmp_path / "lm.arpa"
+    lm.write_text("\\data\\\nngram 1=5\n\n\\1-grams:\n-1\t<unk>\n-1\t<s>\n-1\t</s>\n-1\ta\n-1\tb\n\n\\end\\\n")
+    compile_dynamic(TOKENS, Lexicon({"a": [("a",)], "b": [("b",)]}), lm, tmp_path / "dynamic")
+    addresses = []
+    for name in ("Language", "Graph"):
+        real = getattr(_decoder, name)
+
+        def spy(*arguments, real=real):
+            addresses.extend(a.ctypes.data % 8 for a in arguments[:2] if isinstance(a, np.ndarray))
+            return real(*arguments)
+
+        monkeypatch.setattr(_decoder, name, spy)
+    for graph in (tmp_path / "dynamic", made[0].parent / "graph"):
+        bundle.write(tmp_path / "a.asr", made[1], made[2], TOKENS, graph, "")
+        with zipfile.ZipFile(tmp_path / "a.asr") as source, zipfile.ZipFile(tmp_path / "b.asr", "w") as target:
+            for info in source.infolist():
+                again = zipfile.ZipInfo(info.filename)
+                again.extra = struct.pack("<HH", bundle._PADDING_ID, pad) + bytes(pad)
+                target.writestr(again, source.read(info.filename))
+        assert bundle.read(tmp_path / "b.asr").space.words == ["<eps>", "a", "b"]
+    assert addresses == [0, 0, 0]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a zip at all", b"PK\x05\x06" + bytes(18)])

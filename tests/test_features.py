@@ -298,8 +298,8 @@ def test_only_global_statistics_are_saved(cmvn: str, kept: list[str]) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (dict(kind="mfc"), "did you mean mfcc"),
-        (dict(cmvn="globl"), "did you mean global"),
+        (dict(kind="mfc"), "did you mean 'mfcc'"),
+        (dict(cmvn="globl"), "did you mean 'global'"),
         (dict(num_bins=0), "features.num_bins"),
         (dict(deltas=-1), "features.deltas"),
         (dict(shift_ms=30.0), "features.shift_ms"),
@@ -307,6 +307,11 @@ def test_only_global_statistics_are_saved(cmvn: str, kept: list[str]) -> None:
         (dict(kind="mfcc", num_bins=12), "features.num_ceps"),
         (dict(low_hz=4000.0, high_hz=3000.0), "features.low_hz"),
         (dict(high_hz=9000.0), "8000"),
+        (dict(sample_rate_hz=384000, window_ms=100.0), "38400 samples; expected at most 16384"),
+        (dict(num_bins=8192, window_ms=100.0), "num_bins=8192 is too many"),
+        (dict(kind="mfcc", num_bins=8192, num_ceps=8192), "num_bins=8192 is too many"),
+        (dict(window_ms=float("nan")), r"window_ms=nan: expected a number in \[1, 1000\]"),
+        (dict(num_bins=True), "num_bins=True: expected a whole number"),
     ],
 )
 def test_invalid_configurations_are_refused(options: dict, words: str) -> None:

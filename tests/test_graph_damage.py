@@ -1,5 +1,6 @@
 """Damaged graph files: each is refused with a message or is still a valid graph; none crashes."""
 
+import io
 import time
 from math import inf
 
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 from random_graphs import random_arrays, random_log_probs, without_epsilon_cycles
 
+from asr import _decoder
 from asr.errors import InputError
 from asr.graph import opened
+from asr.graph.arrays import Block
 from asr.graph.opened import Graph
-from asr.graph.pack import HEADER, to_bytes
+from asr.graph.pack import HEADER, Writer, to_bytes
 from asr.search.decoder import Decoder
 
 
@@ -60,6 +63,40 @@ def test_each_damaged_header_byte_is_refused_or_harmless():
                 Decoder(Graph.from_bytes(bytes(changed)), lattice_beam=4.0).decode_lattice(log_probs)
             except InputError:
                 continue
+
+
+@pytest.mark.parametrize("count", ["num_states", "num_arcs"])
+def test_graphs_of_more_than_31_bits_are_refused(tmp_path, count):
+    """A sparse file of 32 GB: the search numbers states and arcs by 31 bits."""
+    header = np.zeros((), HEADER)
+    header["magic"], header["version"], header["num_states"] = b"asrgraph", 1, 2
+    header[count] = 1 << 31
+    header["num_bytes"] = 64 + 16 * (int(header["num_states"]) + int(header["num_arcs"]))
+    with (tmp_path / "graph.bin").open("wb") as file:
+        file.write(header.tobytes())
+        file.truncate(int(header["num_bytes"]))
+    with pytest.raises(InputError, match=r"graph.bin: the graph has 2147483648 \w+, more than 2\^31 - 1"):
+        Graph.open(tmp_path / "graph.bin")
+
+
+def test_counts_of_more_than_31_bits_are_not_written():
+    with pytest.raises(InputError, match="2147483648 states, more than"):
+        Writer(io.BytesIO(), 0, 1 << 31)
+    rng = np.random.default_rng(3)
+    start, final, sources, arcs = random_arrays(rng, 5, 20, 3)
+    writer = Writer(io.BytesIO(), start, 5)
+    writer.num_arcs = (1 << 31) - 20
+    with pytest.raises(InputError, match="2147483648 arcs, more than"):
+        writer.add(Block(final, sources, arcs["ilabel"], arcs["olabel"], arcs["cost"], arcs["next"]))
+
+
+def test_graphs_must_be_aligned():
+    data = to_bytes(random_arrays(np.random.default_rng(4), 5, 20, 3))
+    shifted = np.zeros(len(data) + 4, np.uint8)[4:]
+    shifted[:] = np.frombuffer(data, np.uint8)
+    with pytest.raises(ValueError, match="not aligned to 8 bytes"):
+        _decoder.Graph(shifted, True)
+    assert Graph.from_bytes(shifted).num_arcs == 20
 
 
 def test_large_graphs_open_in_constant_time(tmp_path):

@@ -52,7 +52,7 @@ def test_reversal_turns_valid_frames_and_leaves_padding() -> None:
 
 
 def test_unknown_kind_and_bad_size_are_named() -> None:
-    with pytest.raises(InputError, match="model.kind=rnn is unknown; choose one of fc, cnn, lstm"):
+    with pytest.raises(InputError, match="model.kind=rnn: expected one of fc, cnn, lstm"):
         build_model(ModelConfig(kind="rnn"), 4, 4)
-    with pytest.raises(InputError, match="model.layers=0 must be at least 1"):
+    with pytest.raises(InputError, match=r"model.layers=0: expected a whole number in \[1, 256\]"):
         build_model(ModelConfig(layers=0), 4, 4)

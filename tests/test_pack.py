@@ -95,8 +95,9 @@ def test_a_state_without_arcs(tmp_path):
     [
         ((-2, 1, 0.5, 1), 0.0, "state 0 .*labels must not be negative"),
         ((1, -3, 0.5, 1), 0.0, "state 0 .*labels must not be negative"),
-        ((1, 1, inf, 1), 0.0, "state 0 .*costs must be finite"),
-        ((1, 1, nan, 1), 0.0, "state 0 .*costs must be finite"),
+        ((2**30 + 1, 1, 0.5, 1), 0.0, "state 0 .*at most 2\\^30"),
+        ((1, 1, inf, 1), 0.0, "state 0 .*costs finite"),
+        ((1, 1, nan, 1), 0.0, "state 0 .*costs finite"),
         ((1, 1, 0.5, 2), 0.0, "state 0 .*next state must exist"),
         ((1, 1, 0.5, 1), nan, "state 1 .*final cost"),
         ((1, 1, 0.5, 1), -inf, "state 1 .*final cost"),

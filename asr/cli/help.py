@@ -74,10 +74,15 @@ def _group(group: str, choices: Mapping[str, Path]) -> str:
 
 def _options(verb: str, options: Iterable[Option]) -> str:
     lines = (
-        f"  {f'{spelling(verb, o)}={_shown(o.default)}':38} ({'|'.join(o.choices) or o.type_name}) {o.help}"
+        f"  {f'{spelling(verb, o)}={_shown(o.default)}':38} ({_values(o)}) {o.help}"
         for o in options
     )
     return "\n".join(textwrap.fill(line, 120, subsequent_indent=" " * 41, break_on_hyphens=False) for line in lines)
+
+
+def _values(option: Option) -> str:
+    kind = "|".join(option.choices) or option.type_name
+    return f"{kind} in {option.within}" if option.within else kind
 
 
 def _shown(default: Any) -> str:

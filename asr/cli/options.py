@@ -22,6 +22,7 @@ class Option:
     default: Any
     help: str
     choices: tuple[str, ...] = ()
+    within: str = ""  # the interval of a number
 
     @property
     def key(self) -> str:
@@ -63,7 +64,7 @@ def all_options() -> dict[str, Option]:
     found = {}
     for name, f in config.option_fields():
         default = f.default if f.default_factory is MISSING else f.default_factory()
-        found[name] = Option(name, f.type, default, f.metadata["help"], f.metadata["choices"])
+        found[name] = Option(name, f.type, default, f.metadata["help"], f.metadata["choices"], f.metadata["within"])
     return found
 
 

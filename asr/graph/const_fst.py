@@ -17,6 +17,7 @@ import pywrapfst
 
 from asr.errors import InputError
 from asr.graph.arrays import ARC, Arrays
+from asr.graph.counts import require_count
 
 MAGIC = 2125659606
 NAMES = (b"const", b"standard")  # kind of Fst, kind of arc
@@ -59,6 +60,8 @@ def from_openfst(fst: pywrapfst.Fst) -> Arrays:
     numbers, offset = _read_header(data)
     is_aligned = bool(numbers["flags"] & _IS_ALIGNED)
     offset = _aligned(offset) if is_aligned else offset
+    for what in ("states", "arcs"):
+        require_count(int(numbers[f"num_{what}"]), what)
     states = np.frombuffer(data, STATE, numbers["num_states"], offset)
     offset += states.nbytes
     offset = _aligned(offset) if is_aligned else offset

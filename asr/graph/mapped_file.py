@@ -8,16 +8,28 @@ from numpy.typing import NDArray
 
 from asr.errors import InputError
 from asr.files import atomic_write
+from asr.graph.counts import require_count
 
 
 def write_parts(path: str | Path, header: NDArray[np.void], parts: Sequence[np.ndarray]) -> None:
-    """Write the header, with `num_bytes` filled in, and the parts. The file is replaced atomically."""
+    """Write the header, with `num_bytes` filled in, and the parts. The file is replaced atomically.
+
+    Raises InputError for a count of 2^31 or more.
+    """
+    for name in header.dtype.names or ():
+        if name.startswith("num_") and name != "num_bytes":
+            require_count(int(header[name]), name.removeprefix("num_"))
     sizes = [-(-part.nbytes // 8) * 8 for part in (header, *parts)]
     header["num_bytes"] = sum(sizes)
     with atomic_write(path, "wb") as file:
         for part, size in zip((header, *parts), sizes, strict=True):
             file.write(part.tobytes())
             file.write(bytes(size - part.nbytes))
+
+
+def aligned(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The bytes at an address that is a multiple of 8, as the search requires; copied only if they are elsewhere."""
+    return data.copy() if data.ctypes.data % 8 else data
 
 
 def read_parts(data: NDArray[np.uint8], header: np.dtype, what: str) -> tuple[np.void, "PartReader"]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.graph.grammar import ngram_grammar
-from asr.graph.mapped_file import lines_of, read_parts, text_of, write_parts
+from asr.graph.mapped_file import aligned, lines_of, read_parts, text_of, write_parts
 from asr.lm.model import NgramModel
 from asr.words import BEGIN, END, UNKNOWN, is_slot
 
@@ -52,8 +52,8 @@ class NgramFile:
     """A mapped lm.ngram. `data` is passed to the search. Raises InputError for a damaged file."""
 
     def __init__(self, data: NDArray[np.uint8], name: str):
-        self.data = data
-        header, parts_in = read_parts(data, HEADER, name)
+        self.data = aligned(data)
+        header, parts_in = read_parts(self.data, HEADER, name)
         states = parts_in.take(STATE, int(header["num_states"]) + 1)
         self.arcs = parts_in.take(ARC, header["num_arcs"])
         self.words = lines_of(parts_in.take(np.uint8, header["words_bytes"]), int(header["num_words"]), name)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from asr import _decoder
 from asr.errors import InputError, refusals
+from asr.graph.mapped_file import aligned
 
 CHECKED_BYTES = 192 << 20  # smaller graphs are checked fully when opened, larger ones during search
 
@@ -40,10 +41,8 @@ class Graph:
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray | memoryview | NDArray[np.uint8]) -> "Graph":
-        """A packed graph in memory, used in place; copied only if it does not start at a multiple of 4 bytes."""
-        array = np.frombuffer(data, np.uint8)
-        if array.ctypes.data % 4:
-            array = array.copy()
+        """A packed graph in memory, used in place; copied only if it does not start at a multiple of 8 bytes."""
+        array = aligned(np.frombuffer(data, np.uint8))
         with refusals():
             return cls(_decoder.Graph(array, len(array) <= CHECKED_BYTES))
 

@@ -16,6 +16,7 @@ from asr.errors import InputError
 from asr.files import atomic_write
 from asr.graph.arrays import ARC, Arrays, Block, arc_array
 from asr.graph.const_fst import from_openfst
+from asr.graph.counts import require_count
 
 HEADER = np.dtype(
     [
@@ -31,6 +32,7 @@ HEADER = np.dtype(
         ("reserved", "S20"),
     ]
 )
+MOST_ILABEL = 2**30  # kMaxLabel in csrc/decoder/graph.h
 STATE = np.dtype([("arc_begin", "<u4"), ("num_emitting", "<u4"), ("num_epsilon", "<u4"), ("final_cost", "<f4")])
 
 
@@ -39,7 +41,8 @@ def pack(fst: pywrapfst.Fst, path: str | Path, implicit: bool = False) -> None:
 
     `implicit`: the graph is LG, and the search adds the CTC topology. Input label 1, the blank, must not occur in it.
 
-    Raises InputError if the graph has no start state, a negative label, or a cost that is not finite.
+    Raises InputError if the graph has no start state, a negative label, a cost that is not finite, or 2^31 or more
+    states or arcs.
     """
     arrays = from_openfst(fst)
     with atomic_write(path, "wb") as file:
@@ -72,6 +75,7 @@ class Writer:
     def __init__(self, file: IO[bytes], start: int, num_states: int, implicit: bool = False):
         if not 0 <= start < num_states:
             raise InputError(f"the graph's start state is {start}; it must be one of its {num_states} states")
+        require_count(num_states, "states")
         self._file, self._origin = file, file.tell()
         self._header = np.zeros((), HEADER)
         self._header["num_states"], self._header["start"], self._header["is_implicit"] = num_states, start, implicit
@@ -110,22 +114,18 @@ class Writer:
 
     def _check(self, block: Block, arcs: NDArray[np.void]) -> None:
         num_states = int(self._header["num_states"])
-        if num_states >= 2**31 or self.num_arcs + len(arcs) >= 2**32:
-            raise InputError(
-                f"the graph has {num_states} states and more than {self.num_arcs} arcs, too many for the format; "
-                "prune the language model"
-            )
+        require_count(self.num_arcs + len(arcs), "arcs")
         if self._header["is_implicit"] and (block.ilabel == 1).any():
             raise InputError(
                 "a graph for the implicit topology has an arc with input label 1, the blank; pack LG, not HLG"
             )
-        bad = (block.ilabel < 0) | (block.olabel < 0) | ~np.isfinite(block.cost)
+        bad = (block.ilabel < 0) | (block.ilabel > MOST_ILABEL) | (block.olabel < 0) | ~np.isfinite(block.cost)
         bad |= (block.target < 0) | (block.target >= num_states)
         if bad.any():
             i = int(np.argmax(bad))
             raise InputError(
                 f"state {self.num_states + block.sources[i]} of the graph has an arc (input, output, cost, next) = "
-                f"{arcs[i].item()}; labels must not be negative, costs must be finite, the next state must exist"
+                f"{arcs[i].item()}; labels must not be negative, input labels at most 2^30, costs finite, the next state must exist"
             )
         bad = np.isnan(block.final_costs) | np.isneginf(block.final_costs)
         if bad.any():

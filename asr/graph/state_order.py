@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from asr.graph.automaton import Automaton
+from asr.graph.counts import require_count
 from asr.graph.ranges import blocks, expand_ranges
 
 _BLOCK = 1 << 16  # arcs moved at a time
@@ -22,6 +23,8 @@ def breadth_first(graph: Automaton) -> Automaton:
 
 def _numbers(graph: Automaton) -> np.ndarray:
     """(S,) int32: breadth-first number of each state."""
+    require_count(graph.num_states, "states")
+    require_count(graph.num_arcs, "arcs")
     first = graph.first
     number = np.full(graph.num_states, -1, np.int32)
     place = np.empty(graph.num_states, np.int32)  # first position of each state among the targets of a level

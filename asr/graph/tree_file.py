@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from asr.errors import InputError
 from asr.graph.lexicon_fst import Spellings
-from asr.graph.mapped_file import lines_of, read_parts, text_of, write_parts
+from asr.graph.mapped_file import aligned, lines_of, read_parts, text_of, write_parts
 from asr.tokens import EPSILON_LABEL, Tokens
 
 HEADER = np.dtype(
@@ -77,8 +77,8 @@ class Tree:
     """A mapped tree.bin. `data` is passed to the search. Raises InputError for a damaged file."""
 
     def __init__(self, data: NDArray[np.uint8], name: str):
-        self.data = data
-        header, parts_in = read_parts(data, HEADER, name)
+        self.data = aligned(data)
+        header, parts_in = read_parts(self.data, HEADER, name)
         self.first = parts_in.take(np.uint32, int(header["num_spellings"]) + 1)
         self.word = parts_in.take(np.uint32, header["num_spellings"])
         self.labels = parts_in.take(np.uint16, header["num_labels"])

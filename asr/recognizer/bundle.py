@@ -10,6 +10,9 @@ search reads the graph directly from the memory-mapped file.
     checksums.json      {"format": 1, "sha256": {member: digest}}
 
 A bundle contains no code: no pickle, no class names, no paths. The same input gives the same bytes.
+
+Whatever a file contains, `read` returns a bundle or raises InputError. Numbers of config.json are compared with the
+bounds of asr/config.py, and shapes with the weights, before anything of their size is made.
 """
 
 import hashlib
@@ -19,6 +22,7 @@ import shutil
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -27,11 +31,10 @@ from typing import IO, Any
 import numpy as np
 import torch
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
-from asr.config import Config
+from asr.config import Config, check_choices
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.graph.dynamic import NGRAM, STATIC_FILES, TREE, Language
@@ -46,11 +49,13 @@ from asr.tokens import Tokens
 FORMAT = 1
 ALIGNMENT = 64
 MAX_BYTES = 8 << 30  # size limit of a bundle
-MAX_TEXT_BYTES = 256 << 20  # size limit of each member other than the weights and the graph
+MAX_TEXT_BYTES = 256 << 20  # size limit of words.txt and lexicon.txt
+MAX_SMALL_BYTES = 4 << 20  # size limit of the other texts, and of the archive's directory
 _GROUPS = ("features", "model", "decoder")
 _MODEL_MEMBERS = ("model.safetensors", "config.json", "tokens.txt", "card.md")
 _GRAPH_MEMBERS = {"static": STATIC_FILES, "dynamic": (TREE, NGRAM)}
-_LARGE_MEMBERS = ("model.safetensors", "graph.bin", TREE, NGRAM)
+_LIMITS = dict.fromkeys(("model.safetensors", "graph.bin", TREE, NGRAM), MAX_BYTES)
+_LIMITS |= dict.fromkeys(("words.txt", "lexicon.txt"), MAX_TEXT_BYTES)
 _SUMS = "checksums.json"
 _PADDING_ID = 0xD935  # the extra field of Android's zipalign
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7; the last two are the lengths of name and extra field
@@ -104,6 +109,9 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
     texts = {name: _text(data, name, path) for name, data in members.items() if name.endswith((".txt", ".md", ".json"))}
     cfg = _config(texts["config.json"], path)
     tokens = Tokens(texts["tokens.txt"].removesuffix("\n").split("\n"))
+    model = _model(members["model.safetensors"], cfg, tokens, path)
+    if cfg.graph.silence is not None and cfg.graph.silence not in tokens:
+        raise InputError(f"{path}: silence {cfg.graph.silence!r} of config.json is not a token; make the bundle again")
     space = None
     if "graph.bin" in members:
         words = texts["words.txt"].removesuffix("\n").split("\n")
@@ -113,7 +121,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
         tree, ngram = (np.frombuffer(members[name], np.uint8) for name in (TREE, NGRAM))
         language = Language(Tree(tree, f"{path}: {TREE}"), NgramFile(ngram, f"{path}: {NGRAM}"))
         space = DynamicSpace.of(language, cfg.graph.silence)
-    return Bundle(_model(members["model.safetensors"], cfg, tokens, path), cfg, tokens, space, texts["card.md"])
+    return Bundle(model, cfg, tokens, space, texts["card.md"])
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes | Path) -> str:
@@ -149,7 +157,7 @@ def _members(path: Path, max_bytes: int) -> dict[str, memoryview]:
         size = path.stat().st_size
         if size > max_bytes:
             raise InputError(f"{path} has {size} bytes, more than the limit of {max_bytes}; raise max_bytes")
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(_ShortReads(file)) as archive:  # type: ignore[arg-type]
             infos = archive.infolist()
             mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as e:
@@ -172,8 +180,20 @@ def _members(path: Path, max_bytes: int) -> dict[str, memoryview]:
     return members
 
 
+class _ShortReads:
+    """A file for zipfile, which would read a directory of any size that the archive claims to have."""
+
+    def __init__(self, file: IO[bytes]):
+        self.seek, self.tell, self.seekable, self._read = file.seek, file.tell, file.seekable, file.read
+
+    def read(self, size: int = -1) -> bytes:
+        if size > MAX_SMALL_BYTES:
+            raise ValueError(f"its directory has {size} bytes")
+        return self._read(size)
+
+
 def _slice(mapped: memoryview, info: zipfile.ZipInfo, path: Path) -> memoryview:
-    limit = len(mapped) if info.filename in _LARGE_MEMBERS else MAX_TEXT_BYTES
+    limit = _LIMITS.get(info.filename, MAX_SMALL_BYTES)
     header = mapped[info.header_offset : info.header_offset + _LOCAL_HEADER.size]
     if info.compress_type != zipfile.ZIP_STORED or info.file_size > limit or len(header) < _LOCAL_HEADER.size:
         raise InputError(f"{path}: member {info.filename} is compressed, too large or truncated; copy the bundle again")
@@ -218,19 +238,19 @@ def _plain(group: Any) -> Any:
 
 
 def _config(text: str, path: str | Path) -> Config:
-    """The inverse of `_config_data`; every key and type is checked."""
+    """The inverse of `_config_data`; every key, type and bound is checked."""
     cfg = Config()
     try:
         data = json.loads(text)
         if "${" in text:
             raise ValueError("it contains a reference ${")
         for name in _GROUPS:
-            schema = OmegaConf.structured(type(getattr(cfg, name)))
-            setattr(cfg, name, OmegaConf.to_object(OmegaConf.merge(schema, data[name])))
+            setattr(cfg, name, type(getattr(cfg, name))(**data[name]))
         cfg.tokens.unit, cfg.graph.silence = data["unit"], data["silence"]
-        if not isinstance(cfg.graph.silence, str | None):
-            raise TypeError("silence is not a token")
-    except (ValueError, KeyError, TypeError, RecursionError, OmegaConfBaseException) as e:
+        check_choices(cfg)
+    except InputError as e:
+        raise InputError(f"{path}: member config.json has {e}; make the bundle again") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise InputError(f"{path}: member config.json is not of this version ({e!r}); make the bundle again") from e
     return cfg
 
@@ -242,11 +262,16 @@ def _model(data: memoryview, cfg: Config, tokens: Tokens, path: str | Path) -> A
     except SafetensorError as e:
         raise InputError(f"{path}: member model.safetensors cannot be read ({e}); make the bundle again") from e
     with torch.device("meta"):
-        wanted = {k: v.shape for k, v in AcousticModel(cfg.features, cfg.model, len(tokens)).state_dict().items()}
-    if odd := sorted(k for k in wanted.keys() | state.keys() if k not in state or wanted.get(k) != state[k].shape):
+        wanted = _kinds(AcousticModel(cfg.features, cfg.model, len(tokens)).state_dict())
+    found = _kinds(state)
+    if odd := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
         raise InputError(
             f"{path}: tensor {odd[0]} of model.safetensors does not fit config.json; make the bundle again"
         )
     model = AcousticModel(cfg.features, cfg.model, len(tokens))
     model.load_state_dict(state)
     return model.eval()
+
+
+def _kinds(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}

@@ -145,10 +145,12 @@ CTC_INLINE Wide<Real> ExpSplit(Real x) {
   return {ExpSmall(x - n * F::kLn2High - n * F::kLn2Low), e};
 }
 
-// exp(x) of a natural log-prob of any size; zero below -1.8e8.
+// exp(x) of a natural log-prob of any size; zero below -1.8e8. The caller rejects NaN and values above
+// kHighest; they are clamped here, since sums of their exponents could overflow.
 CTC_INLINE Wide<double> ExpWide(double x) {
   constexpr double kLowest = kZero * 0.69314718055994531;
-  const Wide<double> y = ExpSplit(x < kLowest ? kLowest : x);
+  const double bounded = x > kLowest ? x : kLowest;  // NaN becomes kLowest
+  const Wide<double> y = ExpSplit(bounded < kHighest ? bounded : kHighest);
   return Normalize(y.m, y.e);
 }
 

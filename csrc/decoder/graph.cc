@@ -1,7 +1,6 @@
 #include "graph.h"
 
 #include <cmath>
-#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -45,9 +44,9 @@ Graph::Graph(const void* data, size_t num_bytes, bool check_all) {
   states_ = file.Take<State>(header_->num_states);
   arcs_ = file.Take<Arc>(header_->num_arcs);
   file.Finish();
-  constexpr uint32_t kMaxStates = std::numeric_limits<int32_t>::max();
-  file.Expect(header_->num_states <= kMaxStates && header_->start < header_->num_states,
-              "its start state does not exist");
+  file.RequireCount(header_->num_states, "states");
+  file.RequireCount(header_->num_arcs, "arcs");
+  file.Expect(header_->start < header_->num_states, "its start state does not exist");
   file.Expect(header_->is_implicit <= 1, "its topology is unknown");
   file.Expect(header_->max_ilabel >= 0 && header_->max_olabel >= 0 && header_->max_ilabel <= kMaxLabel,
               "its largest label is out of range");

@@ -26,8 +26,8 @@ constexpr int32_t kMaxLabel = 1 << 30;  // largest valid input label: the search
 struct Header {
   char magic[8];        // "asrgraph"
   uint32_t version;     // 1
-  uint32_t num_states;  // at least 1
-  uint32_t num_arcs;
+  uint32_t num_states;  // at least 1; below 2^31
+  uint32_t num_arcs;    // below 2^31, since the search marks steps by bit 31 (kStay in token_pool.h)
   uint32_t start;      // state
   int32_t max_ilabel;  // largest input label, 0 if there are no emitting arcs
   int32_t max_olabel;
@@ -55,7 +55,7 @@ static_assert(sizeof(Header) == 64 && sizeof(State) == 16 && sizeof(Arc) == 16, 
 // A graph, shared by threads. Its memory belongs to the caller, or to the graph itself (LazyGraph).
 class Graph {
  public:
-  // `data` is aligned to 4 bytes, belongs to the caller and outlives this object. Throws
+  // `data` is aligned to 8 bytes, belongs to the caller and outlives this object. Throws
   // std::invalid_argument, naming the fault, if the header is damaged or, with `check_all`, any state is.
   // Without `check_all` a graph of any size opens at once; the search then calls Check for each state before
   // it reads the arcs.

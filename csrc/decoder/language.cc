@@ -16,9 +16,14 @@ Language::Language(const void* tree, size_t tree_bytes, const void* ngram, size_
   std::vector<uint32_t> by_word(tree_.num_spellings()), place(first);
   for (uint32_t i = 0; i < tree_.num_spellings(); ++i) by_word[place[tree_.word(i)]++] = i;
   spelled_begin_.push_back(0);
+  std::vector<bool> is_taken(size_t{tree_.num_words()} + 1, false);
   for (const uint32_t word : word_of) {
     if (word > tree_.num_words())
       throw std::invalid_argument("word_of has a word that the lexicon does not have");
+    // A word under two numbers would be spelled twice after every history.
+    if (word > 0 && is_taken[word])
+      throw std::invalid_argument("two words of the n-gram model are the same word of the lexicon");
+    is_taken[word] = true;
     spelled_.insert(spelled_.end(), by_word.begin() + first[word], by_word.begin() + first[word + 1]);
     spelled_begin_.push_back(static_cast<uint32_t>(spelled_.size()));
   }

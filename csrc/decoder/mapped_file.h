@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -17,13 +18,14 @@ class MappedFile {
   MappedFile(const void* data, size_t num_bytes, std::string name)
       : data_(static_cast<const char*>(data)), num_bytes_(num_bytes), name_(std::move(name)) {}
 
-  // The header, which must have the members magic, version and num_bytes (of the whole file).
+  // The header, at an address aligned to 8 bytes. It must have the members magic, version and num_bytes (of the whole file).
   template <class Header>
   const Header* TakeHeader(const char* magic) {
     if (num_bytes_ < sizeof(Header)) {
       Refuse("has " + std::to_string(num_bytes_) + " bytes, fewer than its header of " +
              std::to_string(sizeof(Header)) + "; it is truncated");
     }
+    if (reinterpret_cast<uintptr_t>(data_) % 8 != 0) Refuse("is not aligned to 8 bytes in memory");
     const auto* header = Take<Header>(1);
     if (std::memcmp(header->magic, magic, sizeof(header->magic)) != 0)
       Refuse(std::string("does not start with '") + magic + "'");
@@ -49,6 +51,12 @@ class MappedFile {
   // Call after the last part: the file must end there.
   void Finish() const {
     if (place_ != num_bytes_) Refuse("has bytes after its last part; it is damaged");
+  }
+
+  // Refuses counts of 2^31 and above: numbers of states, arcs, labels and words are int32_t in the search.
+  void RequireCount(uint64_t count, const char* what) const {
+    if (count > static_cast<uint64_t>(std::numeric_limits<int32_t>::max()))
+      Refuse("has " + std::to_string(count) + " " + what + ", more than 2^31 - 1; prune the language model");
   }
 
   // Refuses the file unless `is_good`; `fault` says what is wrong otherwise.

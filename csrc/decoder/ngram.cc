@@ -14,6 +14,10 @@ Ngram::Ngram(const void* data, size_t num_bytes) {
   arcs_ = file.Take<Arc>(header_->num_arcs);
   file.Take<char>(header_->words_bytes);
   file.Finish();
+  file.RequireCount(num_states(), "states");
+  file.RequireCount(header_->num_arcs, "arcs");
+  file.Expect(num_words() <= header_->words_bytes, "it has fewer names than words");
+  file.RequireCount(num_words(), "words");
   file.Expect(start() < num_states(), "its start state does not exist");
   file.Expect(states_[0].arc_begin == 0 && states_[num_states()].arc_begin == header_->num_arcs,
               "its states do not cover all arcs");
@@ -26,6 +30,7 @@ Ngram::Ngram(const void* data, size_t num_bytes) {
     for (const Arc* arc = begin(s); arc != end(s); ++arc) {
       file.Expect(arc->word < num_words() && arc->next < num_states(), "an arc is out of range");
       file.Expect(std::isfinite(arc->cost), "a cost is not a number");
+      file.Expect(arc == begin(s) || arc[-1].word < arc->word, "the arcs of a state are not sorted by word");
     }
   }
 }

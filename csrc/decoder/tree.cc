@@ -17,6 +17,11 @@ Tree::Tree(const void* data, size_t num_bytes) {
   suffixes_ = file.Take<Suffix>(header_->num_suffixes);
   file.Take<char>(header_->words_bytes);
   file.Finish();
+  file.RequireCount(header_->num_spellings, "spellings");
+  file.RequireCount(header_->num_labels, "labels");
+  file.RequireCount(header_->num_suffixes, "suffixes");
+  file.Expect(num_words() <= header_->words_bytes, "it has fewer names than words");
+  file.RequireCount(num_words(), "words");
   file.Expect(num_spellings() > 0 && header_->num_suffixes > 0, "it is empty");
   const auto is_label = [this](int32_t label) { return label > kBlankLabel && label <= max_label(); };
   file.Expect(max_label() <= kMaxLabel, "its largest label is out of range");
