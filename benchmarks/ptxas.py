@@ -16,7 +16,7 @@ from asr.files import atomic_write
 
 SOURCE = Path(__file__).parent.parent / "csrc" / "ctc" / "cuda.cu"
 RESULTS = Path(__file__).parent / "results" / "ptxas.json"
-ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
+ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")
 ENTRY = re.compile(
     r"entry function '\w*?\d(?P<kernel>[A-Za-z]+)I(?P<type>[fd])E\w*' for '(?P<architecture>\w+)'"
     r".*?(?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads"

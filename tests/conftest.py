@@ -72,5 +72,6 @@ def emulation(tmp_path_factory):
     source = Path(__file__).parent.parent / "csrc" / "ctc" / "emulated.cc"
     library = tmp_path_factory.mktemp("emulation") / "kernels.so"
     flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"]
+    flags += ["-fsanitize=signed-integer-overflow", "-fsanitize-undefined-trap-on-error"]  # needs no library
     subprocess.run([compiler, *flags, str(source), "-o", str(library)], check=True)
     return ctypes.CDLL(str(library))

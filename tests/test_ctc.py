@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.criteria import ctc_greedy, ctc_loss
+from asr.criteria import ctc_forced_align, ctc_greedy, ctc_loss
 from asr.criteria.ctc import ctc_loss_reference
 from asr.errors import InputError
 from asr.tokens import min_frames
@@ -278,3 +278,40 @@ def test_greedy_merges_repeats_then_removes_blanks():
     for wrong in (-1, 7):
         with pytest.raises(InputError, match=r"outside 0\.\.6"):
             ctc_greedy(log_probs, [6, wrong])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e300, -1e300, -math.inf])
+@pytest.mark.parametrize("logits", [False, True])
+def test_odd_values_in_many_frames(value, logits):
+    """Exponents of NaN are large: their sums over frames must not overflow (`make sanitize` sees it)."""
+    x = torch.randn(50, 2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(21))
+    x[5:45, 0, 1:3] = value
+    targets = torch.tensor([[1, 2, 1], [3, 4, 3]])
+    loss, grad = loss_and_grad(lambda x: ctc_loss(x, targets, [50, 50], [3, 3], reduction="none", logits=logits), x)
+    impossible = value == -math.inf or value == -1e300
+    assert torch.isfinite(loss[0]) if impossible else loss[0].isnan() or logits and value == 1e300
+    assert torch.isfinite(loss[1]) and torch.isfinite(grad[:, 1]).all()
+    paths, _ = ctc_forced_align(x, targets, [50, 50], [3, 3], logits=logits)
+    assert (paths[1] >= 0).all()
+
+
+def test_more_than_31_bits_of_outputs():
+    """x of 2^32 elements without memory: one frame, repeated by strides of 0."""
+    frames, vocabulary = 1 << 16, 1 << 16
+    row = torch.full((vocabulary,), -math.log(vocabulary))
+    x = row.expand(frames, 1, vocabulary)
+    targets = torch.tensor([[vocabulary - 1]])
+    loss = ctc_loss(x, targets, [frames], [1], reduction="none")
+    paths = frames * (frames + 1) // 2  # the label begins and ends anywhere
+    expected = frames * math.log(vocabulary) - math.log(paths)
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+    path, _ = ctc_forced_align(x, targets, [frames], [1])
+    assert int((path == vocabulary - 1).sum()) >= 1 and path.shape == (1, frames)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1 << 31), (1 << 31, 1, 2), (1, 1 << 31, 2)])
+def test_sizes_of_more_than_31_bits_are_refused(shape):
+    x = torch.zeros(1).expand(shape)
+    lengths = torch.zeros(1, dtype=torch.int64).expand(shape[1])
+    with pytest.raises(InputError, match="each size must be below 2\\^31"):
+        ctc_loss(x, torch.zeros(1, 1, dtype=torch.int64).expand(shape[1], 1), lengths, lengths)

@@ -243,6 +243,21 @@ def test_cuda_operators_hand_over_the_right_addresses(emulation, monkeypatch):
     torch.testing.assert_close(grad, operators.backward(*arguments, state, upstream, 0, True), rtol=0, atol=1e-5)
 
 
+def test_a_gpu_without_kernels_computes_on_the_cpu_and_says_so(monkeypatch, caplog):
+    """A GPU older than the kernels: a driver without an image for it cannot launch them."""
+    monkeypatch.setattr(operators, "_ctc_cuda", SimpleNamespace(has_kernels=lambda: False))
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
+    operators._find_kernels.cache_clear()
+    gpu = torch.device("cuda", 3)
+    assert not operators.runs_on(gpu) and not operators.runs_on(gpu)
+    assert [r.getMessage() for r in caplog.records] == [
+        "the CTC kernels are not compiled for GPU 3 (Tesla V100, sm_70); the loss is computed on the CPU"
+    ]
+    operators._find_kernels.cache_clear()
+
+
 COUNTING_MALLOC = """
 #include <dlfcn.h>
 #include <stddef.h>

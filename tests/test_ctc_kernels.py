@@ -137,6 +137,15 @@ def test_nan_scores_and_values_out_of_range_spoil_their_utterance_alone(emulatio
     assert np.isfinite(grad[:, 0]).all() and np.isnan(grad[:, 1:]).all()
 
 
+def test_nan_and_huge_values_in_many_frames(emulation):
+    case = draw(9, frames=30, batch=3, vocabulary=5, longest=2)
+    case.update(input_lengths=[30] * 3, target_lengths=[2] * 3, logits=False)
+    case["x"][3:25, 0] = np.nan
+    case["x"][3:25, 1] = 1e30
+    losses, grad = run(emulation, case)
+    assert np.isnan(losses).tolist() == [True, True, False] and np.isfinite(grad[:, 2]).all()
+
+
 def test_the_result_is_the_same_bits_in_any_order_of_threads(emulation):
     case = draw(6, frames=40, batch=3, vocabulary=30, longest=12)
     first = run(emulation, case, order=ASCENDING)
@@ -166,6 +175,20 @@ def test_every_barrier_is_needed(emulation):
     assert [site for site in range(sites) if not noticed(site)] == []
 
 
+def test_more_utterances_than_a_grid_has_along_y(emulation):
+    """CUDA allows 65,535 blocks along y; the kernels number their blocks along x alone."""
+    batch = 70_000
+    case = draw(8, frames=1, batch=batch, vocabulary=2, longest=1)
+    case.update(targets=np.ones((batch, 1), np.int64), input_lengths=[1] * batch, target_lengths=[1] * batch)
+    check(emulation, case, threads=2)
+
+
+def test_more_frames_than_a_grid_has_along_x_are_refused(emulation):
+    """2^31 frames in all need 40 GB of state; the emulation refuses the launch before it touches any memory."""
+    assert emulation.ctc_num_rows(ctypes.c_int64(46_341), ctypes.c_int64(46_341)) == -1
+    assert emulation.ctc_num_rows(ctypes.c_int64(46_340), ctypes.c_int64(46_340)) == 46_340**2
+
+
 KERNELS = {"NormalizeRows", "ComputeAlpha", "ComputeOccupancy", "ComputeGradient"}
 
 
@@ -174,7 +197,7 @@ def test_the_kernels_compile_without_spills_and_as_the_table_says():
     ptxas = runpy.run_path(str(ROOT / "benchmarks" / "ptxas.py"))
     written = json.loads((ROOT / "benchmarks" / "results" / "ptxas.json").read_text())
     rows = [row for architecture in ptxas["ARCHITECTURES"] for row in ptxas["compile_report"](architecture)]
-    assert len(rows) == len(KERNELS) * 2 * 3 and {row["kernel"] for row in rows} == KERNELS
+    assert len(rows) == len(KERNELS) * 2 * 4 and {row["kernel"] for row in rows} == KERNELS
     for row in rows:
         assert row["spill_bytes"] == 0 and row["registers"] <= 128, row  # 512 threads per block fit
     if ptxas["nvcc_version"]() == written["nvcc"]:

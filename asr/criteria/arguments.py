@@ -9,6 +9,7 @@ from torch import Tensor
 from asr.criteria import operators
 from asr.errors import InputError
 
+MOST = 2**31 - 1  # largest size of a dimension: positions and outputs have 31-bit numbers in the kernels
 Lengths = Tensor | Sequence[int]
 
 
@@ -28,6 +29,8 @@ def check_arguments(x: Tensor, targets: Tensor, input_lengths: Lengths, target_l
     if x.dim() != 3 or not x.is_floating_point() or x.shape[2] == 0:
         raise InputError(f"x has shape {tuple(x.shape)} and type {x.dtype}; expected floating point (T, N, V)")
     batch, vocabulary = x.shape[1:]
+    if any(size > MOST for size in (*x.shape, *targets.shape)):
+        raise InputError(f"x has shape {tuple(x.shape)}, targets {tuple(targets.shape)}; each size must be below 2^31")
     if not 0 <= blank < vocabulary:
         raise InputError(f"blank is {blank}; it must be one of the {vocabulary} outputs of x, 0..{vocabulary - 1}")
     if targets.dim() not in (1, 2) or targets.dim() == 2 and targets.shape[0] != batch or not _holds_integers(targets):

@@ -5,6 +5,9 @@ writes the gradient once, already multiplied by the upstream gradient. Computing
 need a second pass over (T, N, V) for this product, which dominates for a large vocabulary.
 """
 
+import logging
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -16,6 +19,7 @@ try:
 except ImportError:  # built without nvcc
     _ctc_cuda = None  # type: ignore[assignment]
 
+_log = logging.getLogger(__name__)
 _LIBRARY = torch.library.Library("asr", "DEF")
 _LIBRARY.define(
     "ctc_loss(Tensor x, Tensor targets, Tensor input_lengths, Tensor target_lengths, int blank, bool zero_infinity, "
@@ -32,7 +36,26 @@ backward = torch.ops.asr.ctc_loss_backward.default
 
 
 def runs_on(device: torch.device) -> bool:
-    return device.type == "cpu" or device.type == "cuda" and _ctc_cuda is not None
+    """Whether the operators have kernels for the device; the caller computes on the CPU otherwise."""
+    return device.type == "cpu" or device.type == "cuda" and _ctc_cuda is not None and _has_kernels(device.index or 0)
+
+
+@torch.compiler.assume_constant_result
+def _has_kernels(index: int) -> bool:
+    return _find_kernels(index)
+
+
+@cache
+def _find_kernels(index: int) -> bool:
+    """Whether the CUDA kernels are compiled for GPU `index`. Warns once per GPU if they are not."""
+    with torch.cuda.device(index):
+        found = _ctc_cuda.has_kernels()
+    if not found:
+        _log.warning(
+            "the CTC kernels are not compiled for GPU %d (%s, sm_%d%d); the loss is computed on the CPU",
+            index, torch.cuda.get_device_name(index), *torch.cuda.get_device_capability(index),
+        )  # fmt: skip
+    return found
 
 
 def make_batch(module, x, targets, input_lengths, target_lengths, blank, zero_infinity, logits):
@@ -85,7 +108,7 @@ def _forward_cuda(x, targets, input_lengths, target_lengths, blank, zero_infinit
     losses, state = _outputs(x, targets, with_state)
     memory = state if with_state else _outputs(x, targets, True)[1]
     batch = make_batch(_ctc_cuda, x, targets, input_lengths, target_lengths, blank, zero_infinity, logits)
-    with torch.cuda.device(x.device):
+    with torch.cuda.device(x.device), refusals():
         batch.forward(losses.data_ptr(), memory.data_ptr(), _stream())
     return losses, state
 

@@ -188,13 +188,13 @@ def check(cfg: FeaturesConfig) -> None:
     window = _samples(cfg.window_ms, cfg.sample_rate_hz)
     if window > MOST_SAMPLES:
         raise InputError(
-            f"features.window_ms={cfg.window_ms:g} at features.sample_rate_hz={cfg.sample_rate_hz} is {window} samples; "
-            f"expected at most {MOST_SAMPLES}"
+            f"features.window_ms={cfg.window_ms:g} at features.sample_rate_hz={cfg.sample_rate_hz} is {window} "
+            f"samples; expected at most {MOST_SAMPLES}"
         )
     if cfg.kind != "wave" and cfg.num_bins * max(window, cfg.num_ceps) > MOST_WEIGHTS:
         raise InputError(
-            f"features.num_bins={cfg.num_bins} is too many for a window of {window} samples and {cfg.num_ceps} cepstra; "
-            f"expected at most {MOST_WEIGHTS} filter weights"
+            f"features.num_bins={cfg.num_bins} is too many for a window of {window} samples and {cfg.num_ceps} "
+            f"cepstra; expected at most {MOST_WEIGHTS} filter weights"
         )
     if not 0 < _samples(cfg.shift_ms, cfg.sample_rate_hz) <= _samples(cfg.window_ms, cfg.sample_rate_hz):
         raise InputError(

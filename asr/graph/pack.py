@@ -125,7 +125,8 @@ class Writer:
             i = int(np.argmax(bad))
             raise InputError(
                 f"state {self.num_states + block.sources[i]} of the graph has an arc (input, output, cost, next) = "
-                f"{arcs[i].item()}; labels must not be negative, input labels at most 2^30, costs finite, the next state must exist"
+                f"{arcs[i].item()}; labels must not be negative, input labels at most 2^30, costs finite, and the next "
+                "state must exist"
             )
         bad = np.isnan(block.final_costs) | np.isneginf(block.final_costs)
         if bad.any():

@@ -25,8 +25,9 @@ inline int64_t NumBlocks(int64_t frames) { return (frames + BlockSize(frames) - 
 // The number of threads worth waking: waking one costs about as much as processing 50,000 outputs.
 inline int UsefulThreads(int64_t frames, int64_t batch, int64_t vocabulary, int64_t longest_target,
                          int threads) {
-  const int64_t work = frames * batch * (vocabulary + 8 * longest_target);
-  return static_cast<int>(std::min<int64_t>(threads, 1 + work / 50000));
+  const double outputs = static_cast<double>(frames) * static_cast<double>(batch);  // int64_t could overflow
+  const double work = outputs * static_cast<double>(vocabulary + 8 * longest_target);
+  return static_cast<int>(std::min<double>(threads, 1 + std::floor(work / 50000)));
 }
 
 template <class Scalar>

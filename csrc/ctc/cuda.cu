@@ -29,21 +29,30 @@ BlockShape ChooseShape(int64_t longest_target) {
 
 struct StreamLauncher {
   cudaStream_t stream;
+  int64_t max_shared_bytes;  // of a block on this device
 
   template <class... Parameters, class... Arguments>
-  void operator()(void (*kernel)(Parameters...), unsigned x, unsigned y, unsigned threads,
-                  int64_t shared_bytes, const Arguments&... arguments) const {
+  void operator()(void (*kernel)(Parameters...), unsigned blocks, unsigned threads, int64_t shared_bytes,
+                  const Arguments&... arguments) const {
     constexpr int64_t kDefaultSharedBytes = 48 << 10;
     const void* function = reinterpret_cast<const void*>(kernel);
     const auto limit = cudaFuncAttributeMaxDynamicSharedMemorySize;
+    // Always the device's maximum: with the size of this launch, two threads could lower each other's limit.
     if (shared_bytes > kDefaultSharedBytes)
-      CheckCuda(cudaFuncSetAttribute(function, limit, static_cast<int>(shared_bytes)));
-    kernel<<<dim3(x, y), threads, static_cast<size_t>(shared_bytes), stream>>>(arguments...);
+      CheckCuda(cudaFuncSetAttribute(function, limit, static_cast<int>(max_shared_bytes)));
+    kernel<<<blocks, threads, static_cast<size_t>(shared_bytes), stream>>>(arguments...);
     CheckCuda(cudaGetLastError());
   }
 };
 
 }  // namespace
+
+bool HasKernels() {
+  cudaFuncAttributes attributes;
+  const auto status = cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(ComputeAlpha<float>));
+  cudaGetLastError();  // the status must not appear as the error of a later launch
+  return status == cudaSuccess;
+}
 
 int64_t GpuStateSize(int64_t frames, int64_t longest_target) {
   return DeviceState::NumWords(frames, longest_target);
@@ -51,17 +60,19 @@ int64_t GpuStateSize(int64_t frames, int64_t longest_target) {
 
 template <class Scalar>
 void GpuForward(const Batch<Scalar>& batch, Scalar* losses, double* state, void* stream) {
-  const StreamLauncher launch{static_cast<cudaStream_t>(stream)};
-  if (batch.batch > 0) LaunchForward(batch, losses, state, ChooseShape(batch.longest_target), launch);
+  if (batch.batch == 0) return;
+  const BlockShape shape = ChooseShape(batch.longest_target);
+  const StreamLauncher launch{static_cast<cudaStream_t>(stream), shape.shared_bytes};
+  LaunchForward(batch, losses, state, shape, launch);
 }
 
 template <class Scalar>
 void GpuBackward(const Batch<Scalar>& batch, double* state, float* posteriors, const Scalar* upstream,
                  Scalar* grad, int64_t grad_stride_t, int64_t grad_stride_n, void* stream) {
-  const StreamLauncher launch{static_cast<cudaStream_t>(stream)};
-  if (batch.batch > 0)
-    LaunchBackward(batch, state, posteriors, upstream, grad, grad_stride_t, grad_stride_n,
-                   ChooseShape(batch.longest_target), launch);
+  if (batch.batch == 0) return;
+  const BlockShape shape = ChooseShape(batch.longest_target);
+  const StreamLauncher launch{static_cast<cudaStream_t>(stream), shape.shared_bytes};
+  LaunchBackward(batch, state, posteriors, upstream, grad, grad_stride_t, grad_stride_n, shape, launch);
 }
 
 #define CTC_INSTANTIATE_GPU(Scalar)                                                                          \

@@ -5,6 +5,9 @@
 
 namespace asr::ctc {
 
+// Whether the kernels are compiled for the current device, whose architecture may be older.
+bool HasKernels();
+
 // Number of 8-byte words of state per utterance.
 int64_t GpuStateSize(int64_t frames, int64_t longest_target);
 

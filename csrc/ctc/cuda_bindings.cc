@@ -34,6 +34,7 @@ void BindBatch(nb::module_& m, const char* name) {
 
 NB_MODULE(_ctc_cuda, m) {
   m.doc() = "CTC on a GPU. Call it through asr.criteria, which checks shapes.";
+  m.def("has_kernels", &asr::ctc::HasKernels, "Whether the kernels are compiled for the current device.");
   m.def("state_size", &asr::ctc::GpuStateSize, nb::arg("frames"), nb::arg("longest_target"),
         "Number of 64-bit words of state per utterance.");
   asr::ctc::BindBatch<float>(m, "FloatBatch");

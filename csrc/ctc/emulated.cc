@@ -6,8 +6,8 @@ namespace {
 
 constexpr int kNumSites = __COUNTER__ - emulation::kFirstSite;
 
-auto launch = [](auto kernel, unsigned x, unsigned y, unsigned threads, int64_t shared, auto... arguments) {
-  emulation::Launch(kernel, {x, y, 1}, threads, static_cast<size_t>(shared), arguments...);
+auto launch = [](auto kernel, unsigned blocks, unsigned threads, int64_t shared, auto... arguments) {
+  emulation::Launch(kernel, blocks, threads, static_cast<size_t>(shared), arguments...);
 };
 
 template <class Scalar>
@@ -49,3 +49,15 @@ CTC_EMULATED(float)
 CTC_EMULATED(double)
 
 extern "C" int ctc_barriers() { return asr::ctc::kNumSites; }
+
+// The number of blocks of NormalizeRows, or -1 if it is refused.
+extern "C" int ctc_num_rows(int64_t frames, int64_t batch) {
+  asr::ctc::Batch<float> sizes = {};
+  sizes.frames = frames;
+  sizes.batch = batch;
+  try {
+    return static_cast<int>(asr::ctc::NumRows(sizes));
+  } catch (const std::invalid_argument&) {
+    return -1;
+  }
+}

@@ -114,14 +114,12 @@ inline Block& CurrentBlock() {
 
 inline void Block::Enter() { CurrentBlock().body_(CurrentBlock().argument_); }
 
-// kernel<<<grid, threads, shared_bytes>>>(arguments...)
+// kernel<<<blocks, threads, shared_bytes>>>(arguments...)
 template <class Kernel, class... Arguments>
-void Launch(Kernel kernel, Dim grid, unsigned threads, size_t shared_bytes, const Arguments&... arguments) {
-  for (unsigned y = 0; y < grid.y; ++y) {
-    for (unsigned x = 0; x < grid.x; ++x) {
-      CurrentBlock().Run({x, y, 1}, threads, shared_bytes, [&] { kernel(arguments...); });
-    }
-  }
+void Launch(Kernel kernel, unsigned blocks, unsigned threads, size_t shared_bytes,
+            const Arguments&... arguments) {
+  for (unsigned x = 0; x < blocks; ++x)
+    CurrentBlock().Run({x, 1, 1}, threads, shared_bytes, [&] { kernel(arguments...); });
 }
 
 constexpr int kFirstSite = __COUNTER__ + 1;

@@ -130,13 +130,13 @@ struct MaxOp {
   CTC_INLINE double operator()(double a, double b) const { return Max(a, b); }
 };
 
-// grid: (frames, batch); shared: blockDim doubles. log softmax(x)[v] = (x[v] - max) - log_rest: see
-// softmax.h.
+// grid: (batch * frames), an utterance's frames in a row; shared: blockDim doubles. log softmax(x)[v] =
+// (x[v] - max) - log_rest: see softmax.h.
 template <class Scalar>
 __global__ void NormalizeRows(Batch<Scalar> batch, double* memory) {
   CTC_SHARED(double, shared);
-  const DeviceItem<Scalar> u(batch, blockIdx.y, memory);
-  const int64_t t = blockIdx.x;
+  const DeviceItem<Scalar> u(batch, blockIdx.x / batch.frames, memory);
+  const int64_t t = blockIdx.x % batch.frames;
   if (t >= u.frames) return;
   const Scalar* x = u.row(t);
   double max = 0, log_rest = 0;
@@ -269,15 +269,15 @@ __global__ void ComputeOccupancy(Batch<Scalar> batch, double* memory, float* pos
   }
 }
 
-// grid: (frames, batch); shared: blockDim doubles. The thread of the first of several equal labels adds up
+// grid: (batch * frames); shared: blockDim doubles. The thread of the first of several equal labels adds up
 // their posteriors along the chain `next`, so the order of summation is fixed.
 template <class Scalar>
 __global__ void ComputeGradient(Batch<Scalar> batch, double* memory, const float* posteriors,
                                 const Scalar* upstream, Scalar* grad, int64_t grad_stride_t,
                                 int64_t grad_stride_n) {
   CTC_SHARED(double, shared);
-  const DeviceItem<Scalar> u(batch, blockIdx.y, memory);
-  const int64_t t = blockIdx.x;
+  const DeviceItem<Scalar> u(batch, blockIdx.x / batch.frames, memory);
+  const int64_t t = blockIdx.x % batch.frames;
   Scalar* row = grad + t * grad_stride_t + u.n * grad_stride_n;
   const double total_m = u.state.total()[0], total_e = u.state.total()[1];
   const bool valid = total_m > 0, inside = valid && t < u.frames && total_e >= kZero / 2;

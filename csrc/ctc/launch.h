@@ -1,5 +1,11 @@
 // Launches the four kernels in order, on a GPU stream (cuda.cu) or in the emulation (emulated.cc).
+//
+// All grids are along x, whose limit is 2^31 - 1 blocks; along y it is 65,535, which a batch of short
+// utterances exceeds.
 #pragma once
+
+#include <algorithm>
+#include <stdexcept>
 
 #include "kernels.cuh"
 
@@ -11,34 +17,42 @@ struct BlockShape {
   int64_t shared_bytes;
 };
 
-// `launch(kernel, grid_x, grid_y, threads, shared_bytes, arguments...)` launches a kernel.
+// The number of blocks for every frame of every utterance. Throws std::invalid_argument if one grid cannot
+// have so many.
+template <class Scalar>
+unsigned NumRows(const Batch<Scalar>& batch) {
+  constexpr int64_t kMaxGrid = (int64_t{1} << 31) - 1;
+  if (batch.batch > kMaxGrid || batch.frames > kMaxGrid / std::max<int64_t>(batch.batch, 1))
+    throw std::invalid_argument("x has 2^31 or more frames in all; split the batch");
+  return static_cast<unsigned>(batch.frames * batch.batch);
+}
+
+// `launch(kernel, blocks, threads, shared_bytes, arguments...)` launches a kernel.
 template <class Scalar, class Launch>
 void LaunchForward(const Batch<Scalar>& batch, Scalar* losses, double* state, BlockShape shape,
                    Launch launch) {
-  const unsigned frames = static_cast<unsigned>(batch.frames),
-                 utterances = static_cast<unsigned>(batch.batch);
+  const unsigned blocks = NumRows(batch), utterances = static_cast<unsigned>(batch.batch);
   const int64_t sums = shape.threads * sizeof(double);
   const int64_t rows = 2 * DeviceState::RowWords(batch.longest_target) * sizeof(double);
   const bool shared = sums + rows <= shape.shared_bytes;
-  if (frames > 0) launch(NormalizeRows<Scalar>, frames, utterances, shape.threads, sums, batch, state);
-  launch(ComputeAlpha<Scalar>, utterances, 1u, shape.threads, sums + (shared ? rows : 0), batch, state,
-         losses, shared);
+  if (blocks > 0) launch(NormalizeRows<Scalar>, blocks, shape.threads, sums, batch, state);
+  launch(ComputeAlpha<Scalar>, utterances, shape.threads, sums + (shared ? rows : 0), batch, state, losses,
+         shared);
 }
 
 template <class Scalar, class Launch>
 void LaunchBackward(const Batch<Scalar>& batch, double* state, float* posteriors, const Scalar* upstream,
                     Scalar* grad, int64_t grad_stride_t, int64_t grad_stride_n, BlockShape shape,
                     Launch launch) {
-  const unsigned frames = static_cast<unsigned>(batch.frames),
-                 utterances = static_cast<unsigned>(batch.batch);
+  const unsigned blocks = NumRows(batch), utterances = static_cast<unsigned>(batch.batch);
   const int64_t sums = shape.threads * sizeof(double);
   const int64_t rows = 2 * DeviceState::RowWords(batch.longest_target) * sizeof(double);
   const bool shared = rows <= shape.shared_bytes;
-  launch(ComputeOccupancy<Scalar>, utterances, 1u, shape.threads, shared ? rows : 0, batch, state, posteriors,
+  launch(ComputeOccupancy<Scalar>, utterances, shape.threads, shared ? rows : 0, batch, state, posteriors,
          shared);
-  if (frames > 0)
-    launch(ComputeGradient<Scalar>, frames, utterances, shape.threads, sums, batch, state, posteriors,
-           upstream, grad, grad_stride_t, grad_stride_n);
+  if (blocks > 0)
+    launch(ComputeGradient<Scalar>, blocks, shape.threads, sums, batch, state, posteriors, upstream, grad,
+           grad_stride_t, grad_stride_n);
 }
 
 }  // namespace asr::ctc

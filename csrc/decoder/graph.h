@@ -28,8 +28,8 @@ struct Header {
   uint32_t version;     // 1
   uint32_t num_states;  // at least 1; below 2^31
   uint32_t num_arcs;    // below 2^31, since the search marks steps by bit 31 (kStay in token_pool.h)
-  uint32_t start;      // state
-  int32_t max_ilabel;  // largest input label, 0 if there are no emitting arcs
+  uint32_t start;       // state
+  int32_t max_ilabel;   // largest input label, 0 if there are no emitting arcs
   int32_t max_olabel;
   uint64_t num_bytes;    // of the whole graph, including this header
   uint32_t is_implicit;  // 1: LG without CTC topology and blanks; the search adds them

@@ -19,8 +19,8 @@ struct Leaf;  // vocabulary.h
 class Language {
  public:
   // The bytes of tree.bin and lm.ngram belong to the caller and outlive this object. `word_of` maps each word
-  // of the n-gram model to a word of the tree, or to 0. Throws std::invalid_argument if the bytes are damaged,
-  // or if a word is out of range or occurs twice.
+  // of the n-gram model to a word of the tree, or to 0. Throws std::invalid_argument if the bytes are
+  // damaged, or if a word is out of range or occurs twice.
   Language(const void* tree, size_t tree_bytes, const void* ngram, size_t ngram_bytes,
            const std::vector<uint32_t>& word_of);
 

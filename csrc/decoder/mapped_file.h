@@ -18,7 +18,8 @@ class MappedFile {
   MappedFile(const void* data, size_t num_bytes, std::string name)
       : data_(static_cast<const char*>(data)), num_bytes_(num_bytes), name_(std::move(name)) {}
 
-  // The header, at an address aligned to 8 bytes. It must have the members magic, version and num_bytes (of the whole file).
+  // The header, at an address aligned to 8 bytes. It must have the members magic, version and num_bytes (of
+  // the whole file).
   template <class Header>
   const Header* TakeHeader(const char* magic) {
     if (num_bytes_ < sizeof(Header)) {
