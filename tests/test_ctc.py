@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.criteria import ctc_forced_align, ctc_greedy, ctc_loss
+from asr.criteria import ctc_forced_align, ctc_greedy, ctc_loss, operators
 from asr.criteria.ctc import ctc_loss_reference
 from asr.errors import InputError
 from asr.tokens import min_frames
@@ -315,3 +315,16 @@ def test_sizes_of_more_than_31_bits_are_refused(shape):
     lengths = torch.zeros(1, dtype=torch.int64).expand(shape[1])
     with pytest.raises(InputError, match="each size must be below 2\\^31"):
         ctc_loss(x, torch.zeros(1, 1, dtype=torch.int64).expand(shape[1], 1), lengths, lengths)
+
+
+def test_outputs_at_odd_addresses_are_copied():
+    x, targets, frames, sizes = draw_batch(23)
+    odd = torch.frombuffer(bytearray(b"." + x.numpy().tobytes()), dtype=torch.float32, offset=1).view(x.shape)
+    assert odd.data_ptr() % 4 and all(t.data_ptr() % 4 == 0 for t in operators.aligned(odd))
+    for a, b in zip(
+        loss_and_grad(lambda x: ctc_loss(x, targets, frames, sizes, logits=True), odd),
+        loss_and_grad(lambda x: ctc_loss(x, targets, frames, sizes, logits=True), x), strict=True,
+    ):  # fmt: skip
+        assert torch.equal(a, b)
+    found, wanted = (ctc_forced_align(y, targets, frames, sizes, logits=True)[0] for y in (odd, x))
+    assert torch.equal(found, wanted)

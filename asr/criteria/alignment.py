@@ -5,7 +5,7 @@ from torch import Tensor
 
 from asr import _ctc
 from asr.criteria import operators
-from asr.criteria.arguments import Lengths, check_arguments, check_lengths
+from asr.criteria.arguments import Arguments, Lengths, check_arguments, check_lengths
 from asr.errors import InputError, refusals
 
 
@@ -38,6 +38,7 @@ def ctc_forced_align(
     Raises InputError for a shape, length or label that does not fit.
     """
     a = check_arguments(x.detach(), targets, input_lengths, target_lengths, blank, cpu=True)
+    a = Arguments(*operators.aligned(*a))
     frames, batch, _ = a.x.shape
     paths, log_probs = a.targets.new_empty((batch, frames)), a.x.new_empty((batch, frames))
     view = operators.make_batch(_ctc, *a, blank, False, logits)

@@ -58,6 +58,11 @@ def _find_kernels(index: int) -> bool:
     return found
 
 
+def aligned(*tensors: Tensor) -> list[Tensor]:
+    """The tensors, copied if their elements are at odd addresses, as those of torch.frombuffer can be."""
+    return [t.clone() if t.data_ptr() % t.element_size() else t for t in tensors]
+
+
 def make_batch(module, x, targets, input_lengths, target_lengths, blank, zero_infinity, logits):
     """The extension's view of the tensors from `check_arguments`. The tensors must outlive it."""
     kind = module.FloatBatch if x.dtype == torch.float32 else module.DoubleBatch
@@ -88,6 +93,7 @@ def symbolic_state_size(x: Tensor, longest: int, threads: int):
 
 
 def _forward_cpu(x, targets, input_lengths, target_lengths, blank, zero_infinity, logits, with_state):
+    x, targets, input_lengths, target_lengths = aligned(x, targets, input_lengths, target_lengths)
     losses, state = _outputs(x, targets, with_state)
     batch = make_batch(_ctc, x, targets, input_lengths, target_lengths, blank, zero_infinity, logits)
     memory = state.data_ptr() if with_state else 0
@@ -97,6 +103,7 @@ def _forward_cpu(x, targets, input_lengths, target_lengths, blank, zero_infinity
 
 
 def _backward_cpu(x, targets, input_lengths, target_lengths, state, upstream, blank, logits):
+    x, targets, input_lengths, target_lengths = aligned(x, targets, input_lengths, target_lengths)
     grad, upstream = _empty_gradient(x), upstream.contiguous()
     batch = make_batch(_ctc, x, targets, input_lengths, target_lengths, blank, False, logits)
     memory = (state.data_ptr(), state.shape[1], upstream.data_ptr(), grad.data_ptr())
@@ -105,6 +112,7 @@ def _backward_cpu(x, targets, input_lengths, target_lengths, state, upstream, bl
 
 
 def _forward_cuda(x, targets, input_lengths, target_lengths, blank, zero_infinity, logits, with_state):
+    x, targets, input_lengths, target_lengths = aligned(x, targets, input_lengths, target_lengths)
     losses, state = _outputs(x, targets, with_state)
     memory = state if with_state else _outputs(x, targets, True)[1]
     batch = make_batch(_ctc_cuda, x, targets, input_lengths, target_lengths, blank, zero_infinity, logits)
@@ -114,6 +122,7 @@ def _forward_cuda(x, targets, input_lengths, target_lengths, blank, zero_infinit
 
 
 def _backward_cuda(x, targets, input_lengths, target_lengths, state, upstream, blank, logits):
+    x, targets, input_lengths, target_lengths = aligned(x, targets, input_lengths, target_lengths)
     grad, upstream = _empty_gradient(x), upstream.contiguous()
     posteriors = x.new_empty((x.shape[1], x.shape[0], 2 * targets.shape[1] + 1), dtype=torch.float32)
     batch = make_batch(_ctc_cuda, x, targets, input_lengths, target_lengths, blank, False, logits)

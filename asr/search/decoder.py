@@ -218,7 +218,7 @@ def _core(phrases: Phrases | None) -> "_decoder.Phrases | None":
 
 
 def _as_array(log_probs: ArrayLike) -> NDArray[np.float32]:
-    array = np.ascontiguousarray(log_probs, np.float32)
+    array = np.require(log_probs, np.float32, ["C", "A"])  # contiguous and aligned
     if array.ndim != 2:
         raise InputError(f"log-probs have shape {array.shape}; expected (frames, tokens)")
     return array
