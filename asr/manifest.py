@@ -102,7 +102,7 @@ def parse_object(line: str, where: str) -> dict[str, Any]:
     """Parses the JSON object on one line. Raises InputError, beginning with `where`, for anything else."""
     try:
         fields = json.loads(line)
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise InputError(f"{where}: not JSON ({e}); each line must be one JSON object") from e
     if not isinstance(fields, dict):
         raise InputError(f"{where}: expected a JSON object, found {type(fields).__name__}")

@@ -64,7 +64,8 @@ def _placed(group: str, path: Path) -> tuple[dict[str, Any], list[Any]]:
 def _read(path: Path, group: str) -> tuple[str, Any]:
     """(the package in the file's header, its contents)."""
     from omegaconf import OmegaConf
-    from yaml import MarkedYAMLError
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import MarkedYAMLError, YAMLError
 
     try:
         text = path.read_text(encoding="utf-8")
@@ -74,6 +75,8 @@ def _read(path: Path, group: str) -> tuple[str, Any]:
     except MarkedYAMLError as e:
         line = e.problem_mark.line + 1 if e.problem_mark else 1
         raise InputError(f"{path}, line {line}: {e.problem}; correct the yaml") from None
+    except (YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError, LookupError) as e:
+        raise InputError(f"{path} cannot be read ({' '.join(str(e).split())}); correct the yaml") from None
     header = (line for line in text.splitlines() if line.startswith("#"))
     package = next((match[1] for line in header if (match := _PACKAGE.match(line))), group)
     return package, data

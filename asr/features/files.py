@@ -26,7 +26,7 @@ def load_features(path: str | Path, dim: int = 13) -> np.ndarray:
         raise InputError(
             f"{path} is not a feature file; expected x.ark:OFFSET (Kaldi), x.mfc (Sphinx) or x.npy (numpy)"
         )
-    if features.ndim != 2 or not np.issubdtype(features.dtype, np.number):
+    if features.ndim != 2 or features.dtype.kind not in "iuf":
         raise InputError(
             f"{path} holds {features.dtype} of shape {features.shape}; expected numbers of shape (frames, dimension)"
         )
@@ -90,6 +90,10 @@ def _load_sphinx(path: str, dim: int) -> np.ndarray:
 
 def _load_numpy(path: str) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as e:
+        # Mapping compares the header with the size of the file before it takes any memory.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as e:  # a header is parsed as Python, with errors of many kinds
         raise InputError(f"cannot read {path}: {e}; expected an array saved by numpy.save") from e
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} is an archive of several arrays; expected one array saved by numpy.save")
+    return array

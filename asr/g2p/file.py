@@ -25,8 +25,10 @@ from asr.lm.model import Ngrams, find
 from asr.words import MARKS
 
 FORMAT = "asr g2p 1"
+MAX_BYTES = 256 << 20  # size limit of all arrays, unpacked
 _DAMAGE = (
     OSError,
+    MemoryError,
     RuntimeError,
     ValueError,
     TypeError,
@@ -70,6 +72,9 @@ def write(path: str | Path, contents: Contents) -> None:
 def read(path: str | Path) -> Contents:
     """Raises InputError naming a file that is missing, is not a pronunciation model, or is damaged."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            if (size := sum(member.file_size for member in archive.infolist())) > MAX_BYTES:
+                raise ValueError(f"its arrays have {size} bytes, more than {MAX_BYTES}")
         with np.load(path, allow_pickle=False) as members:
             return _parsed({name: members[name] for name in members.files})
     except FileNotFoundError as e:
@@ -100,6 +105,11 @@ def _tree(members: Mapping[str, np.ndarray], num_words: int) -> list[Ngrams]:
         children, word, prob, backoff = (
             members[f"n{n}_{x}"] for x in ("children", "word", "log10_prob", "log10_backoff")
         )
+        is_row = all(x.ndim == 1 for x in (children, word, prob, backoff))
+        if not (is_row and children.dtype.kind == word.dtype.kind == "u"):
+            raise ValueError(f"the arrays of its {n}-grams have other shapes or types")
+        if sum(children.tolist()) != len(word) or not len(word) == len(prob) == len(backoff):
+            raise ValueError(f"the arrays of its {n}-grams have different lengths")
         history = np.repeat(np.arange(len(ids)), children)
         key = history * num_words + word
         is_tree = len(children) == len(ids) and (word < num_words).all() and (np.diff(key) > 0).all()

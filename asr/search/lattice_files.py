@@ -1,5 +1,6 @@
 """Lattices in other formats: OpenFst, Kaldi text archives, SVG."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -109,8 +110,10 @@ def _parse(path: str | Path, rows: list[tuple[int, list[str]]], labels: dict[str
                 raise ValueError("too many fields")
             weight = fields[-1] if len(fields) in (2, 4) else "0,0,"
             graph, acoustic, string = weight.split(",")
-            tokens = [int(label) - Tokens.label(0) for label in string.split("_") if label]
+            tokens = [_int32(label) - Tokens.label(0) for label in string.split("_") if label]
             costs = float(graph), float(acoustic)
+            if not all(map(math.isfinite, costs)):
+                raise ValueError("a cost is not finite")
             state = _int32(fields[0])
             if len(fields) >= 3:
                 word = _int32(fields[2]) if labels is None else labels[fields[2]]
