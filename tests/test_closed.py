@@ -299,3 +299,19 @@ def test_words_that_cannot_be_spelled_are_named():
             list_grammar({"a": 1, "ax": 1}, {"a": 1, "ax": 2}), ["a", "ax"], Lexicon({"a": ["a"], "ax": ["ax"]}),
             Tokens(["<blk>", "a"]),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("(a|b)* (a|c) " + "((a|b)|c) " * 40, "states once it is deterministic"),
+        ("[a] " * 20_000 + "b", "ways to pass over optional words"),
+        ("([a]* [b]*)* " * 2_000 + "b", "ways to pass over optional words"),
+    ],
+)
+def test_small_grammars_that_would_explode_are_refused(rule, says):
+    grammar = read_grammar(f"#JSGF V1.0;\ngrammar x;\npublic <c> = {rule};")
+    start = time.process_time()
+    with pytest.raises(InputError, match=says):
+        grammar.automaton({word: label for label, word in enumerate(grammar.words, 1)})
+    assert time.process_time() - start < 20

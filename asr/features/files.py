@@ -30,7 +30,7 @@ def load_features(path: str | Path, dim: int = 13) -> np.ndarray:
         raise InputError(
             f"{path} holds {features.dtype} of shape {features.shape}; expected numbers of shape (frames, dimension)"
         )
-    features = np.ascontiguousarray(features, dtype=np.float32)
+    features = np.array(features, np.float32, order="C")  # a copy: mapped files are not kept open
     if not np.isfinite(features).all():
         frame = int(np.flatnonzero(~np.isfinite(features).all(1))[0])
         raise InputError(f"{path} holds NaN or infinity in frame {frame}; make the features again")

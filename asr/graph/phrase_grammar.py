@@ -6,6 +6,7 @@ probable one.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from asr.graph.automaton import Automaton
 from asr.graph.jsgf import Node, Rules, read
 
 MOST_STATES = 1_000_000
+MOST_ADDED = 50_000  # states that determinization may add beyond doubling their number
+MOST_SKIPS = 4_000_000  # ways to pass over optional parts, counted from each place of the grammar
 DEEPEST = 300  # nested rules and groups
 
 
@@ -38,6 +41,7 @@ class Grammar:
             middle = builder.state()
             builder.arc(start, 0, share, middle)
             builder.add(self.rules.nodes[name], middle, end)
+        builder.require_few_skips()
         fst = builder.openfst(start, end)
         return _with_fresh_start(_compact(fst))
 
@@ -133,6 +137,27 @@ class _Builder:
         self.arc(again, 0, half, turn)
         self.arc(again, 0, half, end)
 
+    def require_few_skips(self) -> None:
+        """Raises InputError before the removal of epsilons makes an arc for each of too many skips: in a run of n
+        options, each can be followed by any later one."""
+        after = defaultdict(list)
+        for source, label, _, target in self.arcs:
+            if label == 0:
+                after[source].append(target)
+        skips = 0
+        for place in {0, *(target for _, label, _, target in self.arcs if label)}:
+            reached, pending = {place}, [place]
+            while pending:
+                fresh = [state for state in after[pending.pop()] if state not in reached]
+                reached.update(fresh)
+                pending += fresh
+                skips += len(fresh)
+                if skips > MOST_SKIPS:
+                    raise InputError(
+                        f"the grammar has more than {MOST_SKIPS} ways to pass over optional words and repeats; "
+                        "shorten its runs of options"
+                    )
+
     def openfst(self, start: int, end: int) -> pywrapfst.MutableFst:
         source, label, cost, target = (np.array(column) for column in zip(*self.arcs, strict=True))
         final = np.where(np.arange(self.num_states) == end, 0.0, np.inf)
@@ -145,7 +170,11 @@ def _compact(fst: pywrapfst.MutableFst) -> Automaton:
     if fst.start() < 0:
         raise InputError("the grammar allows no sentence; does every alternative contain <VOID>?")
     mapper = pywrapfst.EncodeMapper("standard", True, True)
-    fst = pywrapfst.determinize(fst.encode(mapper)).minimize().decode(mapper)
+    most = 2 * fst.num_states() + MOST_ADDED  # n states may become 2^n
+    fst = pywrapfst.determinize(fst.encode(mapper), nstate=most + 1)
+    if fst.num_states() > most:
+        raise InputError(f"the grammar has more than {most} states once it is deterministic; make it smaller")
+    fst = fst.minimize().decode(mapper)
     if fst.num_arcs(fst.start()) == 0:
         raise InputError("the grammar allows only the empty sentence; add words")
     return Automaton.from_openfst(fst)

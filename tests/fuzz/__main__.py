@@ -19,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "fuzz"
@@ -31,10 +33,10 @@ FAILURES = 3  # a target with so many is given up
 
 
 def main(words: list[str]) -> int:
+    if words[:1] == ["--one"]:
+        return fuzz_one(*words[1:])
     goal = next((int(word.partition("=")[2]) for word in words if word.startswith("inputs=")), 1_000_000)
     names = [word for word in words if "=" not in word]
-    if names[:1] == ["--one"]:
-        return fuzz_one(*names[1:])
     if names == ["report"]:
         print(report())
         return 0
@@ -93,9 +95,10 @@ def executed(text: str, runs: int, code: int) -> int:
 def fuzz_one(name: str, *options: str) -> int:
     """This process reads inputs until libFuzzer ends it."""
     import atheris
+    from fuzz.targets import run
 
-    with atheris.instrument_imports(include=["asr"]):
-        from fuzz.targets import run
+    for function in functions_of("asr"):
+        atheris.instrument_func(function)
     base_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 
@@ -115,6 +118,17 @@ def fuzz_one(name: str, *options: str) -> int:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0
+
+
+def functions_of(package: str) -> Iterator[FunctionType]:
+    """The functions and methods of all modules loaded so far. (Atheris's import hook misses editable packages.)"""
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] == package:
+            holders = [module, *(x for x in vars(module).values() if isinstance(x, type) and x.__module__ == name)]
+            for value in (value for holder in holders for value in list(vars(holder).values())):
+                value = getattr(value, "fget", None) or getattr(value, "__func__", value)
+                if isinstance(value, FunctionType) and value.__module__ == name:
+                    yield value
 
 
 def write_seeds(name: str, corpus: Path) -> None:
