@@ -1,7 +1,8 @@
 # make demo       install, then train, score and use the digits recogniser
 # make test       install with the test tools, then lint and run all tests
 # make lint       only the linters and the type checker
-# make gpu-test   the tests that use a CUDA GPU; the log goes to build/gpu-test.log
+# make gpu-test   everything that needs a CUDA GPU, in at most 8 minutes; the log goes to build/gpu-test.log
+# make fuzz       10^6 inputs for each reader of files, resumable; FUZZ="bundle arpa inputs=10000" chooses
 # make sanitize   the tests of csrc/ under the address, undefined-behaviour and thread sanitizers (g++)
 # make docs       the pages of docs/ as a site in build/docs
 # make bench      the benchmarks that run without arguments; each prints a table and writes benchmarks/results/NAME.json
@@ -20,10 +21,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # Benchmarks with arguments, and word_scores, a module of word_mode.
 BENCH_BY_HAND := dynamic_graph kaldi_graph lm million_words ptxas spoken_korean word_mode word_peers word_scores
-GPU_TESTS := tests/test_gpu.py tests/test_features.py tests/test_ctc_kernels.py
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: demo test lint gpu-test sanitize docs bench clean
+.PHONY: demo test lint gpu-test sanitize fuzz docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
@@ -39,12 +39,12 @@ lint: $(VENV)/.installed-test
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests -name '*.cc' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
-# The log lists skipped tests with their reasons, such as CTC kernels that were not built for want of nvcc.
 gpu-test: $(VENV)/.installed-test
-	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else \
-	  f"make gpu-test: torch {torch.__version__} finds no CUDA GPU here; run it on a machine with one, with a CUDA build of torch")'
-	mkdir -p build
-	$(BIN)/python -m pytest -v -rs $(GPU_TESTS) 2>&1 | tee build/gpu-test.log
+	PYTHONPATH=tests $(BIN)/python -m gpu build/gpu-test.log
+
+# The C++ readers also need clang++ with libFuzzer: CXX_FUZZ=clang++-16
+fuzz: $(VENV)/.installed-test,fuzz
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m fuzz $(FUZZ)
 
 # Sanitized extensions come from a separate build; -S hides the editable package.
 SANITIZED := build/sanitized
@@ -62,7 +62,7 @@ sanitize: $(VENV)/.installed-test
 	  PYTHONPATH=$(SANITIZED):$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])') \
 	  $(BIN)/python -S $(BIN)/pytest tests/test_ctc.py tests/test_alignment.py tests/test_search.py tests/test_stream.py \
 	  tests/test_lattice.py tests/test_phrases.py tests/test_implicit.py tests/test_graph_damage.py tests/test_dynamic.py \
-	  tests/test_new_words.py tests/test_ctc_in_torch.py -k "not compiled and not operators and not processes and not allocates"
+	  tests/test_new_words.py tests/test_ctc_in_torch.py tests/test_fuzz.py -k "not compiled and not operators and not processes and not allocates"
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/mkdocs build --strict

@@ -18,6 +18,8 @@ from asr.errors import InputError
 from asr.files import atomic_write
 from asr.textfiles import lines
 
+MOST_S = 1e12  # limit of times; larger whole numbers do not fit a float
+
 
 @dataclass
 class Utterance:
@@ -102,6 +104,8 @@ def parse_object(line: str, where: str) -> dict[str, Any]:
     """Parses the JSON object on one line. Raises InputError, beginning with `where`, for anything else."""
     try:
         fields = json.loads(line)
+        if "\\u" in line:
+            json.dumps(fields, ensure_ascii=False).encode()  # half of a surrogate pair is not text
     except (ValueError, RecursionError) as e:
         raise InputError(f"{where}: not JSON ({e}); each line must be one JSON object") from e
     if not isinstance(fields, dict):
@@ -121,9 +125,11 @@ def _parse(line: str, where: str) -> Utterance:
     utterance = Utterance(**known, extra=fields)
     if bool(utterance.audio) == bool(utterance.features):
         raise InputError(f"{where}: an utterance needs exactly one of the fields 'audio' and 'features'")
-    if not 0 <= utterance.start_s < float("inf"):
+    if "\0" in (utterance.audio or utterance.features or ""):
+        raise InputError(f"{where}: the path holds the character NUL; correct it")
+    if not 0 <= utterance.start_s < MOST_S:
         raise InputError(f"{where}: field 'start_s' is {utterance.start_s}; expected seconds, 0 or more")
-    if utterance.duration_s is not None and not 0 < utterance.duration_s < float("inf"):
+    if utterance.duration_s is not None and not 0 < utterance.duration_s < MOST_S:
         raise InputError(f"{where}: field 'duration_s' is {utterance.duration_s}; expected seconds above 0, or null")
     return utterance
 

@@ -91,6 +91,10 @@ GOOD = '{"id": "a", "audio": "a.wav", "text": "x"}'
         ('{"id": "b", "audio": "a.wav", "start_s": -1}', "field 'start_s' is -1; expected seconds, 0 or more"),
         ('{"id": "b", "audio": "a.wav", "start_s": true}', "field 'start_s' is True"),
         ('{"id": "b", "audio": "a.wav", "speaker": 3}', "field 'speaker' is 3; expected str or null"),
+        ('{"id": "b", "k": ' + "[" * 20000, "not JSON"),
+        ('{"id": "\\ud800", "audio": "a.wav"}', "not JSON .*surrogates"),
+        ('{"id": "b", "audio": "a\\u0000.wav"}', "the path holds the character NUL"),
+        ('{"id": "b", "audio": "a.wav", "duration_s": 1' + "0" * 400 + "}", "expected seconds above 0"),
         (GOOD, "duplicate id 'a', first used on line 1; keep one"),
     ],
 )

@@ -75,7 +75,7 @@ def _read(path: Path, group: str) -> tuple[str, Any]:
     except MarkedYAMLError as e:
         line = e.problem_mark.line + 1 if e.problem_mark else 1
         raise InputError(f"{path}, line {line}: {e.problem}; correct the yaml") from None
-    except (YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError, LookupError) as e:
+    except (YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError, LookupError, AssertionError) as e:
         raise InputError(f"{path} cannot be read ({' '.join(str(e).split())}); correct the yaml") from None
     header = (line for line in text.splitlines() if line.startswith("#"))
     package = next((match[1] for line in header if (match := _PACKAGE.match(line))), group)
@@ -103,6 +103,8 @@ def _check_default(entry: Any, group: str, path: Path, groups: Groups) -> None:
             raise InputError(f"{path}: there is no group '{name.lstrip('/')}'{nearest(name.lstrip('/'), groups)}")
         if not name.startswith("/"):
             raise InputError(f"{path}: the group '{name}' needs a slash before it: 'override /{name}: {choice}'")
+        if name[1:] not in groups or not isinstance(choice, str):
+            raise InputError(f"{path}: the default '{key}: {choice}' is not 'override /GROUP: CHOICE'; correct it")
         if choice not in groups[name[1:]]:
             raise InputError(f"{path}: {name[1:]}={choice}: {expected(str(choice), groups[name[1:]])}")
 

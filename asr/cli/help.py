@@ -73,10 +73,7 @@ def _group(group: str, choices: Mapping[str, Path]) -> str:
 
 
 def _options(verb: str, options: Iterable[Option]) -> str:
-    lines = (
-        f"  {f'{spelling(verb, o)}={_shown(o.default)}':38} ({_values(o)}) {o.help}"
-        for o in options
-    )
+    lines = (f"  {f'{spelling(verb, o)}={_shown(o.default)}':38} ({_values(o)}) {o.help}" for o in options)
     return "\n".join(textwrap.fill(line, 120, subsequent_indent=" " * 41, break_on_hyphens=False) for line in lines)
 
 

@@ -95,6 +95,7 @@ def executed(text: str, runs: int, code: int) -> int:
 def fuzz_one(name: str, *options: str) -> int:
     """This process reads inputs until libFuzzer ends it."""
     import atheris
+
     from fuzz.targets import run
 
     for function in functions_of("asr"):
