@@ -1,5 +1,6 @@
 """The extension of csrc/ctc for CUDA. As _ctc, with addresses in GPU memory and the address of a CUDA stream."""
 
+def has_kernels() -> bool: ...
 def state_size(frames: int, longest_target: int) -> int: ...
 
 class FloatBatch:

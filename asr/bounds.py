@@ -35,7 +35,7 @@ _NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or 
 
 def _is(value: Any, kind: type) -> bool:
     if kind is float and isinstance(value, Integral):
-        return not isinstance(value, bool) and abs(value) <= sys.float_info.max
+        return not isinstance(value, bool) and abs(int(value)) <= sys.float_info.max
     if kind in (int, float):
         return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
     return isinstance(value, kind)

@@ -270,12 +270,12 @@ def _importer(kind: str, name: str) -> Callable[[Path], object]:
 target("import_nemo", b'{"audio_filepath": "a.wav", "duration": 1.5, "text": "x", "offset": 0}\n')(
     _importer("nemo", "m.json")
 )
-target(
-    "import_lhotse",
-    b'{"id": "c", "start": 0, "duration": 1, "channel": 0, "recording": {"id": "r", "sources": [{"type": "file", "channels": [0], "source": "a.wav"}]}, "supervisions": [{"id": "s", "text": "x", "start": 0, "duration": 1}]}\n',
-)(  # noqa: E501
-    _importer("lhotse", "cuts.jsonl")
-)
+CUT = {
+    "id": "c", "start": 0, "duration": 1, "channel": 0,
+    "recording": {"id": "r", "sources": [{"type": "file", "channels": [0], "source": "a.wav"}]},
+    "supervisions": [{"id": "s", "text": "x", "start": 0, "duration": 1}],
+}  # fmt: skip
+target("import_lhotse", json.dumps(CUT).encode())(_importer("lhotse", "cuts.jsonl"))
 target("import_table", b"path,sentence,start,end\na.wav,hello,0,1\n")(_importer("table", "t.csv"))
 target("import_common_voice", b"client_id\tpath\tsentence\n1\ta.mp3\tx\n")(_importer("common_voice", "train.tsv"))
 target("import_kaldi", b"u1 a.wav\nu2 b.wav\n")(_importer("kaldi", "wav.scp"))
