@@ -10,11 +10,14 @@ from random_graphs import random_arrays, random_log_probs, without_epsilon_cycle
 
 from asr import _decoder
 from asr.errors import InputError
-from asr.graph import opened
+from asr.graph import ngram_file, opened, tree_file
 from asr.graph.arrays import Block
+from asr.graph.dynamic import compile_dynamic
 from asr.graph.opened import Graph
 from asr.graph.pack import HEADER, Writer, to_bytes
 from asr.search.decoder import Decoder
+from asr.text.lexicon import Lexicon
+from asr.tokens import Tokens
 
 
 def damaged(rng, data):
@@ -111,3 +114,42 @@ def test_large_graphs_open_in_constant_time(tmp_path):
     graph = Graph.open(tmp_path / "graph.bin")
     assert time.perf_counter() - start < 0.5  # 0.05 on an idle machine
     assert graph.num_states == (1 << 26) - 4
+
+
+@pytest.fixture(scope="module")
+def language(tmp_path_factory):
+    """tree.bin and lm.ngram of the words a and b."""
+    folder = tmp_path_factory.mktemp("language")
+    unigrams = "".join(f"-1\t{word}\n" for word in ("<unk>", "<s>", "</s>", "a", "b"))
+    (folder / "lm.arpa").write_text(f"\\data\\\nngram 1=5\n\n\\1-grams:\n{unigrams}\n\\end\\\n")
+    lexicon = Lexicon({"a": [("a",)], "b": [("b", "a")]})
+    compile_dynamic(Tokens(["<blk>", "a", "b"]), lexicon, folder / "lm.arpa", folder / "graph")
+    return [np.fromfile(folder / "graph" / name, np.uint8) for name in ("tree.bin", "lm.ngram")]
+
+
+def test_a_word_under_two_numbers_is_refused(language):
+    """Its spellings would be listed once per number, for every history: gigabytes from a file of megabytes."""
+    tree, ngram = language
+    assert _decoder.Language(tree, ngram, np.array([0, 1, 2], np.uint32))
+    with pytest.raises(ValueError, match="two words of the n-gram model are the same word"):
+        _decoder.Language(tree, ngram, np.array([0, 1, 1], np.uint32))
+
+
+def test_repeated_arcs_of_a_history_are_refused(language):
+    tree, ngram = language
+    changed = ngram.copy()
+    arcs = ngram_file.NgramFile(changed, "lm.ngram").arcs  # a view
+    arcs["word"][1] = arcs["word"][0]
+    with pytest.raises(ValueError, match="not sorted by word"):
+        _decoder.Language(tree, changed, np.array([0, 1, 2], np.uint32))
+
+
+@pytest.mark.parametrize(("kind", "file"), [("tree", 0), ("ngram", 1)])
+def test_counts_beyond_the_file_or_31_bits_are_refused(language, kind, file):
+    header = tree_file.HEADER if kind == "tree" else ngram_file.HEADER
+    for name in (n for n in header.names if n.startswith("num_") and n != "num_bytes"):
+        for count in (2**31, 2**32 - 1):
+            changed = [part.copy() for part in language]
+            changed[file][: header.itemsize].view(header)[name] = count
+            with pytest.raises(ValueError, match="damaged|more than 2"):
+                _decoder.Language(*changed, np.array([0, 1, 2], np.uint32))
