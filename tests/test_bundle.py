@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from tiny import TOKENS, config, graph_dir, model, noise
 
+import asr
 from asr import _decoder
 from asr.errors import InputError
 from asr.graph.dynamic import compile_dynamic
@@ -261,6 +262,12 @@ def test_the_largest_sizes_in_bounds_are_refused_in_seconds(made, tmp_path):
     with pytest.raises(InputError, match="does not fit config.json"):
         bundle.read(odd)
     assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize("option", [{"beam": float("nan")}, {"nbest": 10**12}, {"confidence_scale": float("inf")}])
+def test_options_of_load_have_the_same_bounds(made, option):
+    with pytest.raises(InputError, match=f"decoder.{next(iter(option))}=.*: expected a"):
+        asr.load(made[0], **option)
 
 
 def test_weights_of_another_type_are_refused(made, tmp_path):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from asr.config import Config, DecoderConfig
+from asr.config import Config, DecoderConfig, check_group
 from asr.data.batching import fill
 from asr.data.dataset import load_input
 from asr.errors import InputError
@@ -94,6 +94,7 @@ class Recognizer:
         """
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise InputError(f"device={device}, but this machine or this torch has no CUDA; set device=cpu")
+        check_group("decoder", cfg.decoder)
         cfg = frozen(cfg)
         vars(self).update(
             model=model.to(device).eval(),
