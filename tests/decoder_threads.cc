@@ -135,7 +135,12 @@ class FileImage {
     words_.resize(place + (part.size() * sizeof(T) + 7) / 8);
     std::memcpy(&words_[place], part.data(), part.size() * sizeof(T));
   }
-  // The magic number, 4-byte numbers, then the number of bytes of the words' names (0) and of the file.
+  // The names of the words, the last part of a file: empty lines.
+  void AddNames(uint32_t num_words) {
+    words_[num_bytes_at_ - 1] = num_words;
+    Add(std::vector<char>(num_words, '\n'));
+  }
+  // The magic number, 4-byte numbers, then the number of bytes of the words' names and of the file.
   void AddHeader(const char* magic, const std::vector<uint32_t>& numbers) {
     words_.resize(1);
     std::memcpy(words_.data(), magic, sizeof(uint64_t));
@@ -183,6 +188,7 @@ FileImage MakeTree(std::mt19937* random, uint32_t* num_words) {
   image.Add(labels);
   image.Add(suffix);
   image.Add(suffixes);
+  image.AddNames(*num_words);
   return image;
 }
 
@@ -202,6 +208,7 @@ FileImage MakeNgram(std::mt19937* random, uint32_t num_words) {
   image.AddHeader("asrngram", {1, num_states, static_cast<uint32_t>(arcs.size()), num_words, 0, 0});
   image.Add(states);
   image.Add(arcs);
+  image.AddNames(num_words);
   return image;
 }
 
