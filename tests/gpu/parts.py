@@ -1,11 +1,9 @@
 """Parts of `make gpu-test`: each prints what it measured and exits with 1 if it fails."""
 
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -186,6 +184,4 @@ def copy_gb_s() -> float:
 PARTS = {f.__name__: f for f in (large_batch, streams, graph_capture, training, sanitized, benchmark)}
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    with tempfile.TemporaryDirectory():
-        PARTS[sys.argv[1]]()
+    PARTS[sys.argv[1]]()
