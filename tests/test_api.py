@@ -102,7 +102,7 @@ def test_options_of_the_decoder(bundle_path, waves):
     assert silent.transcribe(waves[0]).text == ""
     with pytest.raises(InputError, match="no option 'beem'; did you mean beam"):
         api.load(bundle_path, beem=3)
-    with pytest.raises(InputError, match="choose graph or greedy"):
+    with pytest.raises(InputError, match="expected one of graph, greedy"):
         api.load(bundle_path, kind="gredy")
     with pytest.raises(InputError, match="no CUDA"):
         api.load(bundle_path, device="cuda:7")
@@ -207,7 +207,7 @@ def test_unsure_words_are_rejected(recognizer, waves):
     assert hypo.text == " ".join(w.word for w in plain.words if w.confidence >= 0.5)
     assert all(w.accepted for w in plain.words)
     for option in ({"reject_below": 1.5}, {"nbest": 0}):
-        with pytest.raises(InputError, match="must be"):
+        with pytest.raises(InputError, match=f"decoder.{next(iter(option))}=.*: expected a"):
             recognizer.with_decoder(replace(recognizer.cfg.decoder, **option))
 
 

@@ -320,12 +320,6 @@ class Recognizer:
 
 def _searcher(cfg: Config, tokens: Tokens, space: SearchSpace | None) -> Searcher:
     decoder = cfg.decoder
-    if decoder.kind not in ("graph", "greedy"):
-        raise InputError(f"decoder.kind={decoder.kind} is unknown; choose graph or greedy")
-    if decoder.nbest < 1 or not 0 <= decoder.reject_below <= 1:
-        raise InputError(
-            f"decoder.nbest={decoder.nbest} must be at least 1, reject_below={decoder.reject_below} from 0 to 1"
-        )
     calibration = Calibration(decoder.confidence_scale, decoder.confidence_offset)
     if decoder.kind == "greedy" or space is None:
         return GreedySearcher(tokens, cfg.tokens.unit, calibration)
