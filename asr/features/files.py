@@ -1,5 +1,7 @@
 """Reading features computed elsewhere: Kaldi archives, Sphinx cepstra, numpy arrays."""
 
+import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +60,18 @@ def _split_offset(path: str) -> tuple[str, int | None]:
     return (file, int(offset)) if offset.isdigit() and file.endswith(".ark") else (path, None)
 
 
+class _ShortReads(io.BufferedReader):
+    """A file whose reads take no more memory than the file is long, whatever size a header asks for."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        length = os.fstat(self.fileno()).st_size
+        return super().read(length if size is None or size < 0 else min(size, length))
+
+
 def _load_ark(path: str, offset: int) -> np.ndarray:
     from kaldiio.matio import read_kaldi
 
-    with open(path, "rb") as file:
+    with _ShortReads(io.FileIO(path)) as file:
         file.seek(offset)
         head = file.read(3)
         file.seek(offset)
