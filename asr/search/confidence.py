@@ -8,48 +8,51 @@ confidence 0.8 are correct. The calibration changes neither the ranking of words
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asr.search.lattice import Lattice
+from asr.search.lattice import Lattice, log_add
 
 _LEAST = 1e-4  # posteriors are clipped to this distance from 0 and 1
 _ROUNDS, _RIDGE = 50, 1e-3  # of Newton's method
 
 
-def word_confidences(lattice: Lattice, labels: Sequence[int]) -> list[float] | None:
-    """The posterior of each word of the path with these labels; None if the lattice does not contain the path."""
-    path = _find(lattice, labels)
+def word_confidences(lattice: Lattice, labels: Sequence[int], evidence: Lattice | None = None) -> list[float] | None:
+    """The posterior of each word of the path with these labels; None if the lattice does not contain the path.
+
+    The posteriors are those of `evidence`, by default of the lattice itself. With phrases it is the lattice of a search
+    without them: boosts prune the readings that speak against a word. A word that `evidence` does not have at this time
+    gets the posterior of the path in it, which is a lower bound.
+    """
+    path = lattice.path(labels)
     if path is None:
         return None
-    posteriors = lattice.posteriors()
-    begins = lattice.state_frames[lattice.arcs["from"]]
-    ends = np.maximum(lattice.state_frames[lattice.arcs["to"]], begins + 1)
+    evidence = lattice.unboosted if evidence is None else evidence
+    posteriors, (begins, ends) = evidence.posteriors(), _frames(evidence)
+    least = 0.0 if evidence is lattice else _posterior(lattice.unboosted, path, evidence)
     confidences = []
-    for arc in path:
-        begin, end = begins[arc], ends[arc]
-        rivals = (lattice.arcs["word"] == lattice.arcs["word"][arc]) & (begins < end) & (ends > begin)
+    for arc, begin, end in zip(path, *(frames[path] for frames in _frames(lattice)), strict=True):
+        rivals = (evidence.arcs["word"] == lattice.arcs["word"][arc]) & (begins < end) & (ends > begin)
         share = np.zeros(end - begin + 1)  # differences of the sum from frame to frame
         np.add.at(share, np.maximum(begins[rivals], begin) - begin, posteriors[rivals])
         np.add.at(share, np.minimum(ends[rivals], end) - begin, -posteriors[rivals])
-        confidences.append(float(np.clip(share.cumsum().max(), 0.0, 1.0)))
+        confidences.append(float(np.clip(share.cumsum().max(), least, 1.0)))
     return confidences
 
 
-def _find(lattice: Lattice, labels: Sequence[int]) -> list[int] | None:
-    """The arcs of the path with these labels."""
-    if lattice.num_states == 0:
-        return None
-    state, path = 0, []
-    for label in labels:
-        first, end = lattice.first[state], lattice.first[state + 1]
-        arcs = first + np.flatnonzero(lattice.arcs["word"][first:end] == label)
-        if not len(arcs):
-            return None
-        path.append(int(arcs[0]))
-        state = int(lattice.arcs["to"][path[-1]])
-    return path
+def _frames(lattice: Lattice) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """(A,) (A,) first and last + 1 frame of each arc."""
+    begins = lattice.state_frames[lattice.arcs["from"]]
+    return begins, np.maximum(lattice.state_frames[lattice.arcs["to"]], begins + 1)
+
+
+def _posterior(lattice: Lattice, path: list[int], evidence: Lattice) -> float:
+    """The posterior of a path of `lattice` if it were added to `evidence`."""
+    end = int(lattice.arcs["to"][path[-1]]) if path else 0
+    cost = float(lattice.costs[path].sum() + lattice.final_costs[end])
+    return exp(-cost - log_add(-cost, evidence.log_masses()[0]))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ void StateMap::Grow() {
   std::vector<Slot> old(2 * slots_.size());
   old.swap(slots_);
   for (const Slot& slot : old) {
-    if (slot.stamp == stamp_) slots_[FindSlot(slot.state, [](int32_t) { return false; })] = slot;
+    if (slot.stamp == stamp_) slots_[FindSlot(slot.state, slot.context)] = slot;
   }
 }
 
