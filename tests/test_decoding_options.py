@@ -155,7 +155,7 @@ def test_options_that_do_not_fit_the_recogniser_are_refused(recognizer, x):
         (recognizer, Options(beam=4.0, lattice_beam=5.0), "lattice_beam=5 must be at most beam=4"),
         (recognizer, Options(phrases={"a": float("nan")}), "boost nan"),
         (recognizer, Options(phrases={"a": "much"}), "boost 'much'"),
-        (recognizer, Options(phrases={"a": 1.0, "zebra": 1.0}), "'zebra' in 'zebra'"),
+        (recognizer, Options(phrases={"zebra": 1.0}), "'zebra' in 'zebra'"),
         (recognizer, Options(word_list=[]), "the list is empty"),
         (recognizer, Options(word_list={"a": -1.0}), "'a' has the weight -1"),
         (recognizer, Options(grammar="nowhere.jsgf"), "nowhere.jsgf"),

@@ -19,19 +19,21 @@ _LEAST = 1e-4  # posteriors are clipped to this distance from 0 and 1
 _ROUNDS, _RIDGE = 50, 1e-3  # of Newton's method
 
 
-def word_confidences(lattice: Lattice, labels: Sequence[int], evidence: Lattice | None = None) -> list[float] | None:
+def word_confidences(
+    lattice: Lattice, labels: Sequence[int], evidence: Lattice | None = None, bonus: float = 0.0
+) -> list[float] | None:
     """The posterior of each word of the path with these labels; None if the lattice does not contain the path.
 
     The posteriors are those of `evidence`, by default of the lattice itself. With phrases it is the lattice of a search
     without them: boosts prune the readings that speak against a word. A word that `evidence` does not have at this time
-    gets the posterior of the path in it, which is a lower bound.
+    gets the posterior that the path would have in it. `bonus`: nats that the path has gained in its graph costs.
     """
     path = lattice.path(labels)
     if path is None:
         return None
     evidence = lattice.unboosted if evidence is None else evidence
     posteriors, (begins, ends) = evidence.posteriors(), _frames(evidence)
-    least = 0.0 if evidence is lattice else _posterior(lattice.unboosted, path, evidence)
+    least = 0.0 if evidence is lattice else _posterior(lattice.unboosted, path, bonus, evidence)
     confidences = []
     for arc, begin, end in zip(path, *(frames[path] for frames in _frames(lattice)), strict=True):
         rivals = (evidence.arcs["word"] == lattice.arcs["word"][arc]) & (begins < end) & (ends > begin)
@@ -48,10 +50,10 @@ def _frames(lattice: Lattice) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     return begins, np.maximum(lattice.state_frames[lattice.arcs["to"]], begins + 1)
 
 
-def _posterior(lattice: Lattice, path: list[int], evidence: Lattice) -> float:
-    """The posterior of a path of `lattice` if it were added to `evidence`."""
+def _posterior(lattice: Lattice, path: list[int], bonus: float, evidence: Lattice) -> float:
+    """The posterior of a path of `lattice`, without its bonus, if it were added to `evidence`."""
     end = int(lattice.arcs["to"][path[-1]]) if path else 0
-    cost = float(lattice.costs[path].sum() + lattice.final_costs[end])
+    cost = float(lattice.costs[path].sum() + lattice.final_costs[end]) + bonus
     return exp(-cost - log_add(-cost, evidence.log_masses()[0]))
 
 

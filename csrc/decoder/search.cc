@@ -60,7 +60,7 @@ void Search::Init(const Phrases* phrases) {
   searched_frames_.clear();
 
   const auto start = static_cast<int32_t>(graph_.header().start);
-  best_ = places_.FindOrAdd(start, 0, 0);
+  best_ = places_.FindOrAdd(start, 0, 0, ContextOf());
   tokens_.push_back({start, 0, 0.0f, kNoRecord});
   if (KeepsLattice()) links_.Begin(0);
   const float cutoff = std::min(options_.beam, kMaxCost);
@@ -322,7 +322,7 @@ void Search::Reach(const Candidate& candidate) {
   const int32_t context = HasContexts() ? ContextAfter(before_[candidate.source], candidate) : 0;
   const int32_t record = records_before_[candidate.source];
   const auto new_place = static_cast<int32_t>(tokens_.size());
-  const int32_t place = places_.FindOrAdd(state, context, new_place);
+  const int32_t place = places_.FindOrAdd(state, context, new_place, ContextOf());
   if (place == new_place) {
     graph_.Prefetch(state);  // for ProcessEpsilon
     tokens_.push_back({state, context, candidate.cost, pool_.Add(record, candidate.arc)});
@@ -350,19 +350,21 @@ void Search::ProcessEpsilon(float cutoff) {
   }
   frontier_.resize(size);
   is_limited_ = false;
-  if (size > 0) approaches_.assign(tokens_.size(), {-1, 0, 0});
+  approaches_.resize(std::max(approaches_.size(), tokens_.size()));
+  first_round_ = round_ + 1;
   // A path passes no token twice, so there are at most as many rounds as tokens.
   auto limit = std::numeric_limits<size_t>::max();
   for (size_t round = 1; !frontier_.empty() && round <= std::min(limit, tokens_.size()); ++round) {
+    ++round_;
     reached_.clear();
-    for (const int32_t place : frontier_) RelaxEpsilon(place, static_cast<int32_t>(round), cutoff);
+    for (const int32_t place : frontier_) RelaxEpsilon(place, cutoff);
     frontier_.swap(reached_);
     if (is_limited_) limit = std::min(limit, round + kLimitedRounds);
   }
 }
 
 // Unlike Reach this never replaces a record: tokens of this frame may already point to it.
-void Search::RelaxEpsilon(int32_t place, int32_t round, float cutoff) {
+void Search::RelaxEpsilon(int32_t place, float cutoff) {
   const Token token = tokens_[place];
   if (token.cost > cutoff) return;
   const State& state = graph_.states()[token.state];
@@ -373,25 +375,23 @@ void Search::RelaxEpsilon(int32_t place, int32_t round, float cutoff) {
 
     const auto arc_index = static_cast<uint32_t>(arc - graph_.arcs());
     const auto new_place = static_cast<int32_t>(tokens_.size());
-    const int32_t next_place = places_.FindOrAdd(arc->next, context, new_place);
+    const int32_t next_place = places_.FindOrAdd(arc->next, context, new_place, ContextOf());
     if (next_place == new_place) {
       graph_.Check(arc->next);
       tokens_.push_back({arc->next, context, cost, pool_.Add(token.record, arc_index)});
-      approaches_.push_back({place, arc_index, 0});
+      if (approaches_.size() < tokens_.size()) approaches_.resize(2 * tokens_.size());
+      approaches_[next_place].round = 0;
     } else if (cost + kMinGain * (1.0f + std::fabs(cost)) < tokens_[next_place].cost &&
                !ClosesCycle(place, *arc, next_place, tokens_[next_place].cost - cost)) {
       tokens_[next_place].cost = cost;
       tokens_[next_place].record = pool_.Add(token.record, arc_index);
-      approaches_[next_place].parent = place;
-      approaches_[next_place].arc = arc_index;
     } else {
       continue;
     }
     if (cost < tokens_[best_].cost) best_ = next_place;
-    if (graph_.states()[arc->next].num_epsilon > 0 && approaches_[next_place].round != round) {
-      approaches_[next_place].round = round;
-      reached_.push_back(next_place);
-    }
+    const bool is_pending = approaches_[next_place].round == round_;
+    approaches_[next_place] = {place, arc_index, round_};
+    if (!is_pending && graph_.states()[arc->next].num_epsilon > 0) reached_.push_back(next_place);
   }
 }
 
@@ -400,7 +400,7 @@ void Search::RelaxEpsilon(int32_t place, int32_t round, float cutoff) {
 bool Search::ClosesCycle(int32_t place, const Arc& arc, int32_t next_place, float gain) {
   double cost = double{arc.cost} + penalty_[arc.olabel != 0], size = std::fabs(cost);
   for (; place != next_place; place = approaches_[place].parent) {
-    if (approaches_[place].parent < 0) return false;
+    if (approaches_[place].round < first_round_) return false;
     const Arc& step = graph_.arcs()[approaches_[place].arc];
     const double step_cost = double{step.cost} + penalty_[step.olabel != 0];
     cost += step_cost;
@@ -429,7 +429,7 @@ void Search::FinishLayer(float cutoff) {
       int32_t context = token.context;
       const float cost = token.cost + ArcCost(*arc, &context);
       if (!(cost <= cutoff)) continue;
-      const int32_t next_place = places_.Find(arc->next, context);
+      const int32_t next_place = places_.Find(arc->next, context, ContextOf());
       if (next_place < 0 || next_place == place) continue;
       if (is_limited_ && cost + kLatticeRounding < tokens_[next_place].cost) continue;
       links_.AddEpsilon(place, next_place, static_cast<uint32_t>(arc - graph_.arcs()), cost);

@@ -117,6 +117,7 @@ class Search {
   };
   // The tokens with the same graph state and last label.
   struct Rivals {
+    int32_t last_label;
     int32_t root;  // place of the token that is in no phrase, or -1
     float bound;   // on the cost of the cheapest of them for any continuation, relative to the root
   };
@@ -127,11 +128,11 @@ class Search {
     bool is_final;
   };
 
-  // The epsilon steps that led to a token in this frame.
+  // The last epsilon step that led to a token.
   struct Approach {
-    int32_t parent;  // place of the token that the last one came from; -1: none led here
-    uint32_t arc;    // of that step
-    int32_t round;   // in which the token was last put into `reached_`
+    int32_t parent;  // place of the token that it came from
+    uint32_t arc;
+    uint64_t round;  // of relaxation, counted over all frames
   };
 
   void RequireUnbroken() const;
@@ -152,7 +153,7 @@ class Search {
   void DropDominated();
   void Reach(const Candidate& candidate);
   void ProcessEpsilon(float cutoff);
-  void RelaxEpsilon(int32_t place, int32_t round, float cutoff);
+  void RelaxEpsilon(int32_t place, float cutoff);
   bool ClosesCycle(int32_t place, const Arc& arc, int32_t next_place, float gain);
   // The cost of an arc without its acoustic cost; advances the context over its word.
   float ArcCost(const Arc& arc, int32_t* context) const {
@@ -167,6 +168,9 @@ class Search {
   float TokenCost(int32_t label) const {
     const size_t token = static_cast<size_t>(label) - 1;
     return token < options_.token_costs.size() ? options_.token_costs[token] : 0.0f;
+  }
+  auto ContextOf() const {
+    return [this](int32_t place) { return tokens_[place].context; };
   }
   float AfterWord(int32_t word, int32_t* context) const;
   float FinalCost(const Token& token, bool anywhere) const;
@@ -210,7 +214,9 @@ class Search {
   std::vector<Candidate> candidates_;  // scratch of ProcessEmitting
   std::vector<int32_t> frontier_;      // scratch of ProcessEpsilon: places whose epsilon arcs are pending
   std::vector<int32_t> reached_;       // scratch of ProcessEpsilon: the next frontier
-  std::vector<Approach> approaches_;   // scratch of ProcessEpsilon: one per token
+  std::vector<Approach> approaches_;   // scratch of ProcessEpsilon: one per token, some of earlier frames
+  uint64_t round_ = 0;                 // of relaxation
+  uint64_t first_round_ = 0;           // of this frame: earlier approaches are not of this frame
   bool is_limited_ = false;            // in this frame, epsilon arcs form a cycle that boosts make negative
 };
 

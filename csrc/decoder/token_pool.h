@@ -61,7 +61,8 @@ class TokenPool {
 };
 
 // Maps a state and a context to a place in the caller's list, for instance of tokens: open addressing,
-// cleared in O(1) by a new stamp.
+// cleared in O(1) by a new stamp. A slot does not store the context; `context_of(place)` gets it from the
+// caller's element, which the caller will read anyway.
 class StateMap {
  public:
   StateMap() : slots_(1024) {}
@@ -72,18 +73,20 @@ class StateMap {
   }
 
   // The place; if there is none, adds `new_place`.
-  int32_t FindOrAdd(int32_t state, int32_t context, int32_t new_place) {
-    if (2 * size_ >= slots_.size()) Grow();
-    Slot& slot = slots_[FindSlot(state, context)];
+  template <class ContextOf>
+  int32_t FindOrAdd(int32_t state, int32_t context, int32_t new_place, const ContextOf& context_of) {
+    if (2 * size_ >= slots_.size()) Grow(context_of);
+    Slot& slot = slots_[FindSlot(state, context, context_of)];
     if (slot.stamp != stamp_) {
-      slot = {stamp_, state, context, new_place};
+      slot = {stamp_, state, new_place};
       ++size_;
     }
     return slot.place;
   }
   // The place, or -1.
-  int32_t Find(int32_t state, int32_t context) const {
-    const Slot& slot = slots_[FindSlot(state, context)];
+  template <class ContextOf>
+  int32_t Find(int32_t state, int32_t context, const ContextOf& context_of) const {
+    const Slot& slot = slots_[FindSlot(state, context, context_of)];
     return slot.stamp == stamp_ ? slot.place : -1;
   }
   size_t NumBytes() const { return slots_.capacity() * sizeof(Slot); }
@@ -92,7 +95,6 @@ class StateMap {
   struct Slot {
     uint32_t stamp = 0;  // the slot is empty unless this equals the stamp of the map
     int32_t state = 0;
-    int32_t context = 0;
     int32_t place = 0;
   };
 
@@ -103,14 +105,21 @@ class StateMap {
     return (hash >> 32) & (slots_.size() - 1);
   }
   // The slot, or the empty slot where it would be added.
-  size_t FindSlot(int32_t state, int32_t context) const {
+  template <class ContextOf>
+  size_t FindSlot(int32_t state, int32_t context, const ContextOf& context_of) const {
     const size_t mask = slots_.size() - 1;
     size_t i = FirstSlot(state, context);
-    while (slots_[i].stamp == stamp_ && !(slots_[i].state == state && slots_[i].context == context))
+    while (slots_[i].stamp == stamp_ && !(slots_[i].state == state && context_of(slots_[i].place) == context))
       i = (i + 1) & mask;
     return i;
   }
-  void Grow();
+  template <class ContextOf>
+  void Grow(const ContextOf& context_of) {
+    std::vector<Slot> old(2 * slots_.size());
+    old.swap(slots_);
+    for (const Slot& slot : old)
+      if (slot.stamp == stamp_) slots_[FindSlot(slot.state, context_of(slot.place), context_of)] = slot;
+  }
   void Restamp();
 
   std::vector<Slot> slots_;  // size is a power of two; at most half full
