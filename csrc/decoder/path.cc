@@ -128,7 +128,7 @@ StateLattice Search::FindLattice() const {
       const Link& link = pool.links()[k];
       const bool is_epsilon = k >= layer.epsilon_begin;
       const double cost = double{link.cost} - pool.costs()[link.from] + (is_epsilon ? 0 : step);
-      unrolled.ForPairs(link, is_epsilon, [&](int32_t from, int32_t to) {
+      unrolled.ForPairs(k, [&](int32_t from, int32_t to) {
         lattice.arcs.push_back({from, to, InputLabel(link.arc), OutputLabel(link.arc),
                                 static_cast<float>(cost - link.acoustic), link.acoustic, 0.0f});
       });

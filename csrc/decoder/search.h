@@ -154,6 +154,7 @@ class Search {
   void Reach(const Candidate& candidate);
   void ProcessEpsilon(float cutoff);
   void RelaxEpsilon(int32_t place, float cutoff);
+  void SettleCosts();
   bool ClosesCycle(int32_t place, const Arc& arc, int32_t next_place, float gain);
   // The cost of an arc without its acoustic cost; advances the context over its word.
   float ArcCost(const Arc& arc, int32_t* context) const {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <queue>
+#include <tuple>
 #include <utility>
 
 #include "costs.h"
@@ -10,8 +11,8 @@
 namespace asr::decoder {
 namespace {
 
-// Memory limit: copies of links, per cycle.
-constexpr size_t kMaxCopiedLinks = size_t{1} << 20;
+// Limit per cycle: links between its states, above those of the cheapest paths.
+constexpr size_t kMaxLinks = size_t{1} << 14;
 
 // The epsilon links of a layer by the node that they leave; nodes are counted from `begin`.
 struct Successors {
@@ -111,95 +112,122 @@ bool Unrolled::OrderAcyclic(size_t layer) {
 
 void Unrolled::OrderCyclic(size_t layer) {
   const auto components = FindComponents(pool_, Successors(pool_, layer));
-  Cycles cycles;
   for (const auto& nodes : components) {
     if (nodes.size() == 1) continue;
-    for (const uint32_t node : nodes) {
-      cyclic_[node] = {num_cycles_, -1, {}};
-      cycles.cost[node] = kInfinity;
-    }
+    for (const uint32_t node : nodes) cyclic_[node] = {num_cycles_, -1, {}, {}, kInfinity};
     ++num_cycles_;
   }
-  const auto start = cycles.cost.find(0);
-  if (start != cycles.cost.end()) start->second = 0;
+  if (const auto start = cyclic_.find(0); layer == 0 && start != cyclic_.end()) start->second.entry = 0;
   for (uint32_t k = pool_.layers()[layer].link_begin; k < pool_.LinkEnd(layer); ++k) {
     const Link& link = pool_.links()[k];
     const auto to = cyclic_.find(link.to);
     if (to == cyclic_.end()) continue;
     const auto from = cyclic_.find(link.from);
     if (from != cyclic_.end() && from->second.cycle == to->second.cycle) {
-      cycles.links[link.from].push_back(k);
+      from->second.links.push_back(k);
     } else {
-      float& cost = cycles.cost[link.to];
-      cost = std::min(cost, pool_.Slack(link));
+      to->second.entry = std::min(to->second.entry, pool_.Slack(link));
     }
   }
   for (auto nodes = components.rbegin(); nodes != components.rend(); ++nodes) {
     if (nodes->size() == 1) {
       states_[nodes->front()] = num_states_++;
     } else {
-      Unroll(Rank(*nodes, &cycles), &cycles);
+      Unroll(*nodes);
     }
   }
 }
 
-// The nodes of one cycle in the order of Dijkstra's algorithm; sets their ranks and costs.
-std::vector<uint32_t> Unrolled::Rank(const std::vector<uint32_t>& nodes, Cycles* cycles) {
-  using Entry = std::pair<float, uint32_t>;
-  std::priority_queue<Entry, std::vector<Entry>, std::greater<Entry>> queue;
-  for (const uint32_t node : nodes) queue.push({cycles->cost[node], node});
-  std::vector<uint32_t> order;
+// Ranks the nodes of a cycle by Dijkstra's algorithm. Returns the visits of the cheapest path to each node
+// and those that enter the cycle, with their costs above the cheapest path to the node.
+std::map<Unrolled::Visit, float> Unrolled::FindCheapest(const std::vector<uint32_t>& nodes) {
+  struct Reached {
+    float cost;
+    uint32_t node;
+    std::vector<int32_t> passed;
+    bool operator>(const Reached& other) const {
+      return std::tie(cost, node) > std::tie(other.cost, other.node);
+    }
+  };
+  std::priority_queue<Reached, std::vector<Reached>, std::greater<Reached>> queue;
+  for (const uint32_t node : nodes)
+    if (cyclic_[node].entry < kInfinity) queue.push({cyclic_[node].entry, node, {}});
+  std::map<Visit, float> visits;
+  int32_t num_ranked = 0;
   while (!queue.empty()) {
-    const auto [cost, node] = queue.top();
+    Reached reached = queue.top();
     queue.pop();
-    if (cyclic_[node].rank >= 0) continue;
-    cyclic_[node].rank = static_cast<int32_t>(order.size());
-    order.push_back(node);
-    for (const uint32_t k : cycles->links[node]) {
-      const Link& link = pool_.links()[k];
-      const float next = cost + pool_.Slack(link);
-      if (!(next < cycles->cost[link.to])) continue;
-      cycles->cost[link.to] = next;
-      queue.push({next, link.to});
-    }
+    Cyclic& cyclic = cyclic_[reached.node];
+    if (cyclic.rank >= 0) continue;
+    cyclic.rank = num_ranked++;
+    reached.passed.push_back(cyclic.rank);  // ranks ascend along the path
+    for (const uint32_t k : cyclic.links)
+      queue.push({reached.cost + pool_.Slack(pool_.links()[k]), pool_.links()[k].to, reached.passed});
+    visits[{std::move(reached.passed), reached.node}] = reached.cost;
   }
-  return order;
+  for (const uint32_t node : nodes)
+    if (cyclic_[node].entry < kInfinity)
+      visits.try_emplace({{cyclic_[node].rank}, node}, cyclic_[node].entry);
+  return visits;
 }
 
-// Numbers the copies of the nodes of one cycle, which are in order of rank.
-void Unrolled::Unroll(const std::vector<uint32_t>& order, Cycles* cycles) {
-  size_t num_links = 0;
-  for (const uint32_t node : order) num_links += cycles->links[node].size();
-  for (size_t copy = 0; copy < order.size(); ++copy) {
-    std::unordered_map<uint32_t, float> later;  // the cost of reaching each node in the next copy
-    for (const uint32_t node : order) {
-      const float cost = cycles->cost[node];
-      Cyclic& cyclic = cyclic_[node];
-      const bool is_kept = copy == 0 || (cost < kInfinity && cost + pool_.Extra(node) <= beam_);
-      cyclic.states.push_back(is_kept ? num_states_++ : -1);
-      if (!is_kept) continue;
-      for (const uint32_t k : cycles->links[node]) {
-        const Link& link = pool_.links()[k];
-        const float reached = cost + pool_.Slack(link);
-        float& next = cyclic_[link.to].rank <= cyclic.rank
-                          ? later.try_emplace(link.to, kInfinity).first->second
-                          : cycles->cost[link.to];
-        next = std::min(next, reached);
+// Finds the states of a cycle, cheapest first, and numbers them by the number of nodes passed.
+void Unrolled::Unroll(const std::vector<uint32_t>& nodes) {
+  std::map<Visit, float> visits = FindCheapest(nodes);
+  const auto passes = [this](const Visit& visit, uint32_t node) {
+    return std::binary_search(visit.first.begin(), visit.first.end(), cyclic_[node].rank);
+  };
+  const auto after = [this](const Visit& visit, uint32_t node) {
+    Visit next{visit.first, node};
+    const int32_t rank = cyclic_[node].rank;
+    next.first.insert(std::upper_bound(next.first.begin(), next.first.end(), rank), rank);
+    return next;
+  };
+  using Entry = std::pair<float, Visit>;  // what the best path through a visit costs above the best path
+  std::priority_queue<Entry, std::vector<Entry>, std::greater<Entry>> queue;
+  for (const auto& [visit, cost] : visits) queue.push({cost + pool_.Extra(visit.second), visit});
+  for (size_t num_links = 0; !queue.empty();) {
+    const auto [whole, visit] = queue.top();
+    queue.pop();
+    const float cost = visits.at(visit);
+    if (cost + pool_.Extra(visit.second) < whole) continue;  // it has been reached at lower cost since
+    num_links += cyclic_[visit.second].links.size();
+    for (const uint32_t k : cyclic_[visit.second].links) {
+      const Link& link = pool_.links()[k];
+      const float reached = cost + pool_.Slack(link), through = reached + pool_.Extra(link.to);
+      if (!(through <= beam_) || passes(visit, link.to)) continue;
+      Visit next = after(visit, link.to);
+      const auto known = visits.find(next);
+      if (known == visits.end() && num_links > kMaxLinks) {
+        beam_ = std::min(beam_, through);
+        continue;
       }
-    }
-    float least = kInfinity;
-    for (const auto& [node, cost] : later) least = std::min(least, cost + pool_.Extra(node));
-    if (later.empty() || least > beam_) break;
-    if ((copy + 2) * num_links > kMaxCopiedLinks) {
-      beam_ = least;
-      break;
-    }
-    for (const uint32_t node : order) {
-      const auto reached = later.find(node);
-      cycles->cost[node] = reached == later.end() ? kInfinity : reached->second;
+      if (known != visits.end() && known->second <= reached) continue;
+      visits[next] = reached;
+      queue.push({through, std::move(next)});
     }
   }
-  for (const uint32_t node : order) states_[node] = cyclic_[node].states[0];
+
+  std::vector<const Visit*> order;
+  for (const auto& [visit, cost] : visits) order.push_back(&visit);
+  std::stable_sort(order.begin(), order.end(),
+                   [](const Visit* a, const Visit* b) { return a->first.size() < b->first.size(); });
+  std::map<Visit, int32_t> numbers;
+  for (const Visit* visit : order) {
+    numbers[*visit] = num_states_;
+    if (visit->first.size() == 1) states_[visit->second] = num_states_;
+    cyclic_[visit->second].states.push_back(num_states_++);
+  }
+  for (const uint32_t node : nodes)
+    for (const uint32_t k : cyclic_[node].links) pairs_[k];  // a link may join no states
+  for (const Visit* visit : order) {
+    for (const uint32_t k : cyclic_[visit->second].links) {
+      const uint32_t to = pool_.links()[k].to;
+      if (passes(*visit, to)) continue;
+      if (const auto next = numbers.find(after(*visit, to)); next != numbers.end())
+        pairs_[k].emplace_back(numbers[*visit], next->second);
+    }
+  }
 }
 
 }  // namespace asr::decoder

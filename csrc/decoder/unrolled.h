@@ -1,13 +1,14 @@
 // The nodes of a pruned LinkPool as the states of an acyclic lattice.
 //
-// The epsilon links within a layer may form cycles. The nodes of a cycle get a rank: each comes after its
-// predecessor on the cheapest path to it, so the cheapest path to every node climbs. A link that does not
-// climb leads to a further copy of the cycle's nodes. Every path that passes no node twice is thus in the
-// lattice, since it enters each node by at most one such link.
+// The epsilon links within a layer may form cycles. A path that enters a cycle then passes none of its nodes
+// twice: a state is a node of the cycle with the set of the nodes passed. All such paths within the beam are
+// in the lattice, and no path that goes around a cycle.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "links.h"
@@ -16,65 +17,53 @@ namespace asr::decoder {
 
 class Unrolled {
  public:
-  // `pool` has been pruned to `beam`; copies hold the nodes and paths within it.
+  // `pool` has been pruned to `beam`, and outlives this object.
   Unrolled(const LinkPool& pool, float beam);
 
   int32_t num_states() const { return num_states_; }
-  // No path within this beam is missing: less than that of the pool if the copies needed too much memory.
+  // No path within this beam is missing: less than that of the pool if the cycles needed too many states.
   float beam() const { return beam_; }
   // Calls add(state) for each state of a node.
   template <class Add>
   void ForStates(uint32_t node, const Add& add) const {
     const auto cyclic = cyclic_.find(node);
     if (cyclic == cyclic_.end()) return add(states_[node]);
-    for (const int32_t state : cyclic->second.states)
-      if (state >= 0) add(state);
+    for (const int32_t state : cyclic->second.states) add(state);
   }
-  // Calls add(from, to) for each pair of states that a link joins.
+  // Calls add(from, to) for each pair of states that the k-th link joins.
   template <class Add>
-  void ForPairs(const Link& link, bool is_epsilon, const Add& add) const {
-    const auto from = cyclic_.find(link.from);
-    if (from == cyclic_.end()) return add(states_[link.from], states_[link.to]);
-    const auto to = is_epsilon ? cyclic_.find(link.to) : cyclic_.end();
-    const bool is_within = to != cyclic_.end() && to->second.cycle == from->second.cycle;
-    const std::vector<int32_t>& sources = from->second.states;
-    for (size_t copy = 0; copy < sources.size(); ++copy) {
-      if (sources[copy] < 0) continue;
-      if (!is_within) {
-        add(sources[copy], states_[link.to]);
-        continue;
-      }
-      const size_t target = copy + (to->second.rank <= from->second.rank);
-      if (target < to->second.states.size() && to->second.states[target] >= 0)
-        add(sources[copy], to->second.states[target]);
+  void ForPairs(uint32_t k, const Add& add) const {
+    const Link& link = pool_.links()[k];
+    if (const auto pairs = pairs_.find(k); pairs != pairs_.end()) {
+      for (const auto& [from, to] : pairs->second) add(from, to);
+    } else {
+      ForStates(link.from, [&](int32_t from) { add(from, states_[link.to]); });
     }
   }
 
  private:
   struct Cyclic {
-    int32_t cycle;                // number of the cycle, over all layers
-    int32_t rank;                 // within the cycle
-    std::vector<int32_t> states;  // of each copy; -1: beyond the beam
+    int32_t cycle;  // number of the cycle, over all layers
+    int32_t rank;   // within the cycle, in order of the cost of the cheapest path
+    std::vector<int32_t> states;
+    std::vector<uint32_t> links;  // that leave the node within its cycle
+    float entry;                  // what entering the cycle here costs above the cheapest path to the node
   };
-
-  // The cycles of a layer.
-  struct Cycles {
-    std::unordered_map<uint32_t, float> cost;  // of reaching a node, above the cheapest path to it
-    std::unordered_map<uint32_t, std::vector<uint32_t>>
-        links;  // within the cycle of the node that they leave
-  };
+  // A state of a cycle: the ranks of the nodes passed, sorted, and the node reached.
+  using Visit = std::pair<std::vector<int32_t>, uint32_t>;
 
   bool OrderAcyclic(size_t layer);
   void OrderCyclic(size_t layer);
-  std::vector<uint32_t> Rank(const std::vector<uint32_t>& nodes, Cycles* cycles);
-  void Unroll(const std::vector<uint32_t>& order, Cycles* cycles);
+  std::map<Visit, float> FindCheapest(const std::vector<uint32_t>& nodes);
+  void Unroll(const std::vector<uint32_t>& nodes);
 
   const LinkPool& pool_;
   float beam_;
   int32_t num_states_ = 0;
   int32_t num_cycles_ = 0;
-  std::vector<int32_t> states_;                  // of each node: its state, or that of its first copy
-  std::unordered_map<uint32_t, Cyclic> cyclic_;  // the nodes in cycles
+  std::vector<int32_t> states_;  // of each node: its state, or the state in which it is entered; -1: none
+  std::unordered_map<uint32_t, Cyclic> cyclic_;                                   // the nodes in cycles
+  std::unordered_map<uint32_t, std::vector<std::pair<int32_t, int32_t>>> pairs_;  // of the links in cycles
 };
 
 }  // namespace asr::decoder
