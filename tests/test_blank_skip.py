@@ -1,10 +1,13 @@
 """Skipped blanks: the search equals one whose skipped frames allow blank alone."""
 
+import random
 from math import inf
 
 import numpy as np
 import pytest
 from random_graphs import EXACT, Scoring, make_arrays, random_log_probs, readings_by_enumeration, to_graph
+from test_dynamic import make_language
+from test_graph import MODES
 from test_implicit import random_pair
 
 from asr.graph.arrays import Arrays
@@ -75,6 +78,23 @@ def apply_topology_to(arrays: Arrays, num_tokens: int) -> Arrays:
     start, final, source, arcs = arrays
     lg = Automaton.from_arcs(start, final, source, arcs["ilabel"], arcs["olabel"], arcs["cost"], arcs["next"])
     return apply_topology(lg, num_tokens).arrays()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_dynamic_graphs(mode, tmp_path):
+    rng = np.random.default_rng(3)
+    for seed in range(10):
+        tokens, _, _, space = make_language(random.Random(seed), mode, tmp_path)
+        log_probs = blank_runs(rng, 12, len(tokens))
+        options = {"acoustic_scale": 0.7, "lattice_beam": 3.0, **EXACT}
+        skipping = Decoder(space.graph, blank_skip=SKIP, **options).decode_lattice(log_probs)
+        plain = Decoder(space.graph, **options).decode_lattice(forced(log_probs))
+        assert skipping.path.complete == plain.path.complete
+        assert skipping.path.cost == pytest.approx(plain.path.cost, abs=1e-3) or not plain.path.complete
+        if plain.path.complete:
+            one, two = ({tuple(r.labels): r.cost for r in d.lattice.readings()} for d in (skipping, plain))
+            inner = {words for words, cost in two.items() if cost < plain.path.cost + 2.99}
+            assert all(one[words] == pytest.approx(two[words], abs=1e-3) for words in inner)
 
 
 def test_streams_in_chunks_and_beams():
