@@ -253,16 +253,15 @@ def test_a_lattice_beam_of_zero_keeps_the_best_path():
 
 def test_merged_states_do_not_change_the_costs_of_readings():
     """Histories whose costs differ slightly become one state; over many words the differences must not add up."""
-    stages, arcs, words = 150, [], {1: 3e-4, 2: 7e-4}
+    stages, arcs, words = 150, [], {1: 6e-4, 2: 1.3e-3}
     for stage in range(stages):
-        here, aside, after = 2 * stage, 2 * stage + 1, 2 * stage + 2
+        here, beside, aside, after = range(3 * stage, 3 * stage + 4)
         for word, cost in words.items():
-            arcs += [(here, 1, word, 0.0, after), (here, 1, word, cost, aside)]
-        arcs += [(aside, 1, 3, 0.0, after)]
+            arcs += [(here, 1, word, 0.0, beside), (here, 1, word, cost, aside)]
+        arcs += [(beside, 1, 4, 0.0, after), (aside, 1, 3, 0.0, after)]
     log_probs = np.zeros((2 * stages, 1), np.float32)
-    arcs += [(s, 1, 4, 5.0, s) for s in range(2 * stages)]
-    graph = to_graph(make_arrays(0, {2 * stages: 0.0}, 2 * stages + 1, arcs))
-    lattice = Decoder(graph, lattice_beam=1.0, beam=1e6).decode_lattice(log_probs, max_arcs=10**5).lattice
+    graph = to_graph(make_arrays(0, {3 * stages: 0.0}, 3 * stages + 1, arcs))
+    lattice = Decoder(graph, lattice_beam=1.0).decode_lattice(log_probs, max_arcs=10**5).lattice
     for word, cost in words.items():
         path = lattice.path([word, 3] * stages)
         assert lattice.costs[path].sum() == pytest.approx(stages * cost, abs=2e-3)

@@ -4,7 +4,7 @@ import json
 import threading
 from collections import ChainMap, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -161,19 +161,25 @@ class DynamicSpace(SearchSpace):
                 for spelling in added.get(label) or tree.spellings(label)
             ]
 
-        # The words of a slot share its probability, whatever their weights; without a slot, weights make words likelier.
-        weights = {labels.get(new.word) or tree.numbers[new.word]: new.weight for new in slots[None] if new.weight}
-        placed = [(self._place(name), members(found, self._cost(name, found))) for name, found in slots.items() if found]
-        plain = [
-            (place, [(spelling, label, cost + weights.get(label, 0.0)) for spelling, label, cost in listed])
-            if place == self._place(None) else (place, listed)
-            for place, listed in placed
-        ] if weights else []  # fmt: skip
+        def placed(slots: Mapping[str | None, list[NewWord]]) -> list[Slot]:
+            return [(self._place(name), members(found, self._cost(name, found))) for name, found in slots.items()]
+
+        # The words of a slot share its probability, whatever their weights. Without a slot, a weight is a preference.
+        alone = slots.get(None, [])
+        weights = {labels.get(new.word) or tree.numbers[new.word]: new.weight for new in alone if new.weight}
+        plain = {**slots, None: [replace(new, weight=0.0) for new in alone]} if weights else {}
         words = _Joined(tree.words, tuple(labels))
         return DynamicSpace(
-            self.language.graph(placed), words, None, self.silence, language=self.language, added_words=labels,
-            added=added, added_weights=weights, plain_slots=plain,
-        )  # fmt: skip
+            self.language.graph(placed(slots)),
+            words,
+            None,
+            self.silence,
+            language=self.language,
+            added_words=labels,
+            added=added,
+            added_weights=weights,
+            plain_slots=placed(plain),
+        )
 
     def _place(self, slot: str | None) -> int:
         """The word of the language model that stands for the slot; -1 for the empty history."""
