@@ -27,8 +27,9 @@ def forced(log_probs, skip=SKIP):
 
 
 def blank_runs(rng, frames, num_tokens):
-    log_probs = random_log_probs(rng, frames, num_tokens, impossible=0.05)
+    log_probs = random_log_probs(rng, frames, num_tokens, impossible=0.0)
     log_probs[:, 0] += rng.choice([0.0, 3.0], frames)
+    log_probs[:, 1:][rng.random((frames, num_tokens - 1)) < 0.05] = -inf
     return (log_probs - np.logaddexp.reduce(log_probs, axis=1, keepdims=True)).astype(np.float32)
 
 

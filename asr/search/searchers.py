@@ -21,7 +21,7 @@ import numpy as np
 from asr.config import DecoderConfig
 from asr.errors import InputError
 from asr.graph.opened import Graph
-from asr.search.confidence import Calibration, word_confidences
+from asr.search.confidence import Calibration, confidences_by, word_confidences
 from asr.search.decoder import Decoder
 from asr.search.lattice import Lattice
 from asr.search.phrases import Phrases
@@ -123,10 +123,12 @@ class GraphSearcher:
     def _posteriors(
         self, lattice: Lattice, labels: list[int], log_probs: np.ndarray, phrases: Phrases | None
     ) -> list[float]:
-        weights, evidence = self.space.weights, None
+        weights = self.space.weights
         if weights or lattice.has_boosts or (phrases is not None and phrases.suppress):
             evidence = self._plain.decode_lattice(log_probs).lattice
-        found = word_confidences(lattice, labels, evidence, sum(weights.get(label, 0.0) for label in labels))
+            found = confidences_by(evidence, lattice, labels, sum(weights.get(label, 0.0) for label in labels))
+        else:
+            found = word_confidences(lattice, labels)
         assert found is not None  # the lattice holds the best path
         return found
 
