@@ -36,7 +36,7 @@ def cyclic_case(rng, max_arcs=14):
 @pytest.mark.parametrize("lattice_beam", [0.0, 2.0, 6.0, inf])
 def test_the_lattice_holds_every_reading_that_passes_no_cycle(lattice_beam):
     rng = np.random.default_rng(1)
-    for _ in range(150):
+    for _ in range(80):
         arrays, log_probs = cyclic_case(rng)
         readings = readings_by_enumeration(arrays, Scoring(log_probs, 0.7, 0.3))
         decoder = Decoder(to_graph(arrays), acoustic_scale=0.7, word_penalty=0.3, lattice_beam=lattice_beam, **EXACT)
@@ -164,7 +164,7 @@ def test_boosts_make_no_cycle_negative():
 def test_phrases_beside_cycles_follow_their_rule():
     """Cycles that boosts do not make negative change nothing: all paths are counted."""
     rng = np.random.default_rng(7)
-    for _ in range(150):
+    for _ in range(50):
         arrays, log_probs = cyclic_case(rng)
         arrays.arcs["cost"] = np.abs(arrays.arcs["cost"]) + 1.0
         phrases = [(rng.integers(1, 4, 2).tolist(), float(rng.uniform(0, 1))) for _ in range(2)]
@@ -176,3 +176,18 @@ def test_phrases_beside_cycles_follow_their_rule():
         expected = readings_by_enumeration(arrays, Scoring(log_probs), cost_of)
         path = Decoder(to_graph(arrays), **EXACT).decode(log_probs, Phrases(phrases, 99))
         assert path.cost == pytest.approx(min(expected.values()), abs=1e-3)
+
+
+def test_large_cycles_keep_the_best_path_in_little_time():
+    """Rings and cliques of arcs that cost nothing, of more states than sets of them can be listed."""
+    rng = np.random.default_rng(8)
+    for size, chords in ((60, 3000), (65, 200), (3000, 9000)):
+        pairs = [(s, (s + 1) % size) for s in range(size)] + rng.integers(0, size, (chords, 2)).tolist()
+        arcs = [(a, 0, int(rng.integers(0, 3)), 0.0, b) for a, b in pairs] + [(s, 1, 5, 0.1, s) for s in range(size)]
+        decoder = Decoder(to_graph(make_arrays(0, {size - 1: 0.0}, size, arcs)), lattice_beam=4.0)
+        start = time.process_time()
+        decoded = decoder.decode_lattice(np.zeros((3, 1), np.float32))
+        assert time.process_time() - start < 3
+        first = decoded.lattice.nbest(1)[0]
+        assert first.labels == decoded.path.labels and first.cost == pytest.approx(decoded.path.cost, abs=1e-3)
+        assert decoded.lattice.beam < 4.0  # and the lattice says what it leaves out

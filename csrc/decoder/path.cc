@@ -164,7 +164,8 @@ void Search::SplitBoosts(StateLattice* lattice) const {
 size_t Search::NumBytes() const {
   return pool_.NumBytes() + links_.NumBytes() + places_.NumBytes() + states_.NumBytes() +
          candidates_.capacity() * sizeof(Candidate) +
-         (tokens_.capacity() + before_.capacity()) * sizeof(Token);
+         (tokens_.capacity() + before_.capacity()) * sizeof(Token) +
+         approaches_.capacity() * sizeof(Approach);
 }
 
 }  // namespace asr::decoder

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <functional>
 #include <queue>
-#include <tuple>
 #include <utility>
 
 #include "costs.h"
@@ -114,7 +113,7 @@ void Unrolled::OrderCyclic(size_t layer) {
   const auto components = FindComponents(pool_, Successors(pool_, layer));
   for (const auto& nodes : components) {
     if (nodes.size() == 1) continue;
-    for (const uint32_t node : nodes) cyclic_[node] = {num_cycles_, -1, {}, {}, kInfinity};
+    for (const uint32_t node : nodes) cyclic_[node] = {num_cycles_, -1, {}, {}, kInfinity, kInfinity, node};
     ++num_cycles_;
   }
   if (const auto start = cyclic_.find(0); layer == 0 && start != cyclic_.end()) start->second.entry = 0;
@@ -133,56 +132,71 @@ void Unrolled::OrderCyclic(size_t layer) {
     if (nodes->size() == 1) {
       states_[nodes->front()] = num_states_++;
     } else {
-      Unroll(*nodes);
+      const std::vector<uint32_t> order = Rank(*nodes);
+      order.size() > kMaxNodes ? Climb(order) : Unroll(order);
     }
   }
 }
 
-// Ranks the nodes of a cycle by Dijkstra's algorithm. Returns the visits of the cheapest path to each node
-// and those that enter the cycle, with their costs above the cheapest path to the node.
-std::map<Unrolled::Visit, float> Unrolled::FindCheapest(const std::vector<uint32_t>& nodes) {
-  struct Reached {
-    float cost;
-    uint32_t node;
-    std::vector<int32_t> passed;
-    bool operator>(const Reached& other) const {
-      return std::tie(cost, node) > std::tie(other.cost, other.node);
-    }
-  };
-  std::priority_queue<Reached, std::vector<Reached>, std::greater<Reached>> queue;
-  for (const uint32_t node : nodes)
-    if (cyclic_[node].entry < kInfinity) queue.push({cyclic_[node].entry, node, {}});
-  std::map<Visit, float> visits;
-  int32_t num_ranked = 0;
+// The nodes of a cycle in the order of Dijkstra's algorithm.
+std::vector<uint32_t> Unrolled::Rank(const std::vector<uint32_t>& nodes) {
+  using Entry = std::pair<float, uint32_t>;
+  std::priority_queue<Entry, std::vector<Entry>, std::greater<Entry>> queue;
+  for (const uint32_t node : nodes) {
+    cyclic_[node].cost = cyclic_[node].entry;
+    queue.push({cyclic_[node].cost, node});
+  }
+  std::vector<uint32_t> order;
   while (!queue.empty()) {
-    Reached reached = queue.top();
+    const uint32_t node = queue.top().second;
     queue.pop();
-    Cyclic& cyclic = cyclic_[reached.node];
+    Cyclic& cyclic = cyclic_[node];
     if (cyclic.rank >= 0) continue;
-    cyclic.rank = num_ranked++;
-    reached.passed.push_back(cyclic.rank);  // ranks ascend along the path
-    for (const uint32_t k : cyclic.links)
-      queue.push({reached.cost + pool_.Slack(pool_.links()[k]), pool_.links()[k].to, reached.passed});
-    visits[{std::move(reached.passed), reached.node}] = reached.cost;
+    cyclic.rank = static_cast<int32_t>(order.size());
+    order.push_back(node);
+    for (const uint32_t k : cyclic.links) {
+      const Link& link = pool_.links()[k];
+      Cyclic& next = cyclic_[link.to];
+      const float cost = cyclic.cost + pool_.Slack(link);
+      if (!(cost < next.cost)) continue;
+      next.cost = cost;
+      next.previous = node;
+      queue.push({cost, link.to});
+    }
   }
-  for (const uint32_t node : nodes)
-    if (cyclic_[node].entry < kInfinity)
-      visits.try_emplace({{cyclic_[node].rank}, node}, cyclic_[node].entry);
-  return visits;
+  return order;
 }
 
-// Finds the states of a cycle, cheapest first, and numbers them by the number of nodes passed.
-void Unrolled::Unroll(const std::vector<uint32_t>& nodes) {
-  std::map<Visit, float> visits = FindCheapest(nodes);
-  const auto passes = [this](const Visit& visit, uint32_t node) {
-    return std::binary_search(visit.first.begin(), visit.first.end(), cyclic_[node].rank);
-  };
-  const auto after = [this](const Visit& visit, uint32_t node) {
-    Visit next{visit.first, node};
-    const int32_t rank = cyclic_[node].rank;
-    next.first.insert(std::upper_bound(next.first.begin(), next.first.end(), rank), rank);
-    return next;
-  };
+// One state per node; links that do not climb join none.
+void Unrolled::Climb(const std::vector<uint32_t>& order) {
+  for (const uint32_t node : order) {
+    states_[node] = num_states_++;
+    cyclic_[node].states = {states_[node]};
+  }
+  for (const uint32_t node : order) {
+    for (const uint32_t k : cyclic_[node].links) {
+      const Link& link = pool_.links()[k];
+      auto& pairs = pairs_[k];
+      if (states_[node] < states_[link.to]) {
+        pairs.emplace_back(states_[node], states_[link.to]);
+      } else {
+        beam_ = std::min(beam_, cyclic_[node].cost + pool_.Slack(link) + pool_.Extra(link.to));
+      }
+    }
+  }
+}
+
+// The visits within the beam, cheapest first, with the costs of reaching them.
+std::map<Unrolled::Visit, float> Unrolled::FindVisits(const std::vector<uint32_t>& order) {
+  std::map<Visit, float> visits;
+  std::vector<uint64_t> passed;  // by rank: the nodes on the cheapest way to each node
+  for (const uint32_t node : order) {
+    const Cyclic& cyclic = cyclic_[node];
+    const uint64_t own = uint64_t{1} << cyclic.rank;
+    passed.push_back(cyclic.previous == node ? own : passed[cyclic_[cyclic.previous].rank] | own);
+    visits[{passed.back(), node}] = cyclic.cost;
+    if (cyclic.entry < kInfinity) visits.try_emplace({own, node}, cyclic.entry);
+  }
   using Entry = std::pair<float, Visit>;  // what the best path through a visit costs above the best path
   std::priority_queue<Entry, std::vector<Entry>, std::greater<Entry>> queue;
   for (const auto& [visit, cost] : visits) queue.push({cost + pool_.Extra(visit.second), visit});
@@ -194,38 +208,44 @@ void Unrolled::Unroll(const std::vector<uint32_t>& nodes) {
     num_links += cyclic_[visit.second].links.size();
     for (const uint32_t k : cyclic_[visit.second].links) {
       const Link& link = pool_.links()[k];
+      const uint64_t own = uint64_t{1} << cyclic_[link.to].rank;
       const float reached = cost + pool_.Slack(link), through = reached + pool_.Extra(link.to);
-      if (!(through <= beam_) || passes(visit, link.to)) continue;
-      Visit next = after(visit, link.to);
+      if (!(through <= beam_) || (visit.first & own) != 0) continue;
+      const Visit next{visit.first | own, link.to};
       const auto known = visits.find(next);
       if (known == visits.end() && num_links > kMaxLinks) {
         beam_ = std::min(beam_, through);
-        continue;
+      } else if (known == visits.end() || reached < known->second) {
+        visits[next] = reached;
+        queue.push({through, next});
       }
-      if (known != visits.end() && known->second <= reached) continue;
-      visits[next] = reached;
-      queue.push({through, std::move(next)});
     }
   }
+  return visits;
+}
 
-  std::vector<const Visit*> order;
-  for (const auto& [visit, cost] : visits) order.push_back(&visit);
-  std::stable_sort(order.begin(), order.end(),
-                   [](const Visit* a, const Visit* b) { return a->first.size() < b->first.size(); });
+// Numbers the visits by the number of nodes passed, so that links climb.
+void Unrolled::Unroll(const std::vector<uint32_t>& order) {
+  std::vector<Visit> visits;
+  for (const auto& [visit, cost] : FindVisits(order)) visits.push_back(visit);
+  const auto size = [](const Visit& visit) { return __builtin_popcountll(visit.first); };
+  std::stable_sort(visits.begin(), visits.end(),
+                   [&](const Visit& a, const Visit& b) { return size(a) < size(b); });
   std::map<Visit, int32_t> numbers;
-  for (const Visit* visit : order) {
-    numbers[*visit] = num_states_;
-    if (visit->first.size() == 1) states_[visit->second] = num_states_;
-    cyclic_[visit->second].states.push_back(num_states_++);
+  for (const Visit& visit : visits) {
+    if (size(visit) == 1) states_[visit.second] = num_states_;
+    cyclic_[visit.second].states.push_back(num_states_);
+    numbers[visit] = num_states_++;
   }
-  for (const uint32_t node : nodes)
+  for (const uint32_t node : order)
     for (const uint32_t k : cyclic_[node].links) pairs_[k];  // a link may join no states
-  for (const Visit* visit : order) {
-    for (const uint32_t k : cyclic_[visit->second].links) {
+  for (const Visit& visit : visits) {
+    for (const uint32_t k : cyclic_[visit.second].links) {
       const uint32_t to = pool_.links()[k].to;
-      if (passes(*visit, to)) continue;
-      if (const auto next = numbers.find(after(*visit, to)); next != numbers.end())
-        pairs_[k].emplace_back(numbers[*visit], next->second);
+      const uint64_t own = uint64_t{1} << cyclic_[to].rank;
+      if ((visit.first & own) != 0) continue;
+      const auto next = numbers.find({visit.first | own, to});
+      if (next != numbers.end()) pairs_[k].emplace_back(numbers[visit], next->second);
     }
   }
 }

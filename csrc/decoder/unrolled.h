@@ -2,7 +2,9 @@
 //
 // The epsilon links within a layer may form cycles. A path that enters a cycle then passes none of its nodes
 // twice: a state is a node of the cycle with the set of the nodes passed. All such paths within the beam are
-// in the lattice, and no path that goes around a cycle.
+// in the lattice, and no path that goes around a cycle. In a cycle of very many nodes, the paths are those on
+// which the cost of reaching the nodes climbs, which include the cheapest; the beam shrinks by what that
+// leaves out.
 #pragma once
 
 #include <cstdint>
@@ -44,18 +46,23 @@ class Unrolled {
  private:
   struct Cyclic {
     int32_t cycle;  // number of the cycle, over all layers
-    int32_t rank;   // within the cycle, in order of the cost of the cheapest path
+    int32_t rank;   // within the cycle, in order of `cost`
     std::vector<int32_t> states;
     std::vector<uint32_t> links;  // that leave the node within its cycle
-    float entry;                  // what entering the cycle here costs above the cheapest path to the node
+    float entry;  // what entering the cycle here costs above the cheapest path to the node; infinity: no link
+    float cost;   // what reaching the node from an entry costs above its cheapest path
+    uint32_t previous;  // the node before it on that way; itself at the entry
   };
-  // A state of a cycle: the ranks of the nodes passed, sorted, and the node reached.
-  using Visit = std::pair<std::vector<int32_t>, uint32_t>;
+  // A state of a cycle: the ranks of the nodes passed, as bits, and the node reached.
+  using Visit = std::pair<uint64_t, uint32_t>;
+  static constexpr size_t kMaxNodes = 64;  // of a cycle with such states
 
   bool OrderAcyclic(size_t layer);
   void OrderCyclic(size_t layer);
-  std::map<Visit, float> FindCheapest(const std::vector<uint32_t>& nodes);
-  void Unroll(const std::vector<uint32_t>& nodes);
+  std::vector<uint32_t> Rank(const std::vector<uint32_t>& nodes);
+  void Climb(const std::vector<uint32_t>& order);
+  void Unroll(const std::vector<uint32_t>& order);
+  std::map<Visit, float> FindVisits(const std::vector<uint32_t>& order);
 
   const LinkPool& pool_;
   float beam_;
