@@ -52,6 +52,7 @@ class StateLattice:
     complete: bool
     beam: float
     frames: list[int]
+    best: list[int]
     arcs: bytes
     finals: bytes
     def determinize(self, beam: float, max_arcs: int) -> WordLattice: ...

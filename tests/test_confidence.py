@@ -2,10 +2,22 @@
 
 import numpy as np
 import pytest
+from random_graphs import EXACT, make_arrays, to_graph
 from test_lattice import decode, paths_of, random_case
 
 from asr.evaluation.calibrate import are_correct, fit
-from asr.search.confidence import Calibration, calibration_error, coverage, reliability, word_confidences
+from asr.search.confidence import (
+    Calibration,
+    calibration_error,
+    confidences_by,
+    coverage,
+    reliability,
+    word_confidences,
+)
+from asr.search.decoder import Decoder
+from asr.search.phrases import Phrases
+from asr.search.searchers import GraphSearcher
+from asr.tokens import Tokens
 
 
 def test_posteriors_equal_those_of_all_paths():
@@ -106,3 +118,101 @@ def test_without_words_confidences_do_not_change(tmp_path):
     assert result.calibration == Calibration() and "no word" in result.table()
     result.write(tmp_path / "calibration.json")
     assert (tmp_path / "calibration.json").exists()
+
+
+class _Spelled:
+    """A search space of two words, one token each."""
+
+    words, silence, is_closed, weights = ("<eps>", "one", "two"), None, False, {}
+
+    def spellings(self, label, tokens):
+        return [(label,)]
+
+
+def searcher(beam=16.0, lattice_beam=8.0, blank_skip=None):
+    loop = [(0, 1, 0, 0.0, 0), (0, 2, 1, 0.7, 1), (1, 2, 0, 0.0, 1), (1, 1, 0, 0.0, 0), (0, 3, 2, 0.7, 2),
+            (2, 3, 0, 0.0, 2), (2, 1, 0, 0.0, 0), (1, 3, 2, 0.7, 2), (2, 2, 1, 0.7, 1)]  # fmt: skip
+    decoder = Decoder(to_graph(make_arrays(0, {0: 0.0, 1: 0.0, 2: 0.0}, 3, loop)), beam=beam,
+                      lattice_beam=lattice_beam, blank_skip=blank_skip)  # fmt: skip
+    return GraphSearcher(decoder, _Spelled(), Tokens(["<blk>", "a", "b"]))
+
+
+SAID_ONE = np.log(np.array([[0.97, 0.02, 0.01], [0.1, 0.88, 0.02], [0.97, 0.02, 0.01], [0.97, 0.02, 0.01]], np.float32))
+
+
+@pytest.mark.parametrize("boost", [0.0, 1.0, 3.0, 10.0, 15.0, 20.0, 500.0])
+@pytest.mark.parametrize("lattice_beam", [0.0, 2.0, 8.0])
+def test_a_boost_is_no_evidence(boost, lattice_beam):
+    """A word that was not said has a low confidence, whatever its boost; one that was said keeps its own."""
+    plain = searcher(lattice_beam=lattice_beam).search(SAID_ONE)
+    assert [w.word for w in plain.words] == ["one"]
+    found = searcher(lattice_beam=lattice_beam).search(SAID_ONE, Phrases([([2], boost)], 2))
+    for word in found.words:
+        if word.word == "two":
+            assert word.confidence < 0.1
+        elif lattice_beam == 8.0:
+            assert word.confidence == pytest.approx(plain.words[0].confidence, abs=0.02)
+    assert any(w.word == "two" for w in found.words) == (boost > 3)
+    same = searcher(lattice_beam=lattice_beam).search(SAID_ONE, Phrases([([1], min(boost, 100.0) / 100)], 2))
+    assert [w.confidence for w in same.words] == pytest.approx([w.confidence for w in plain.words], abs=0.02)
+
+
+@pytest.mark.parametrize("boost", [0.0, 2.0, 6.0, 12.0, 20.0])
+def test_a_word_that_was_said_once_is_not_found_twice(boost):
+    found = searcher().search(SAID_ONE, Phrases([([1], boost)], 2))
+    assert sum(w.confidence > 0.1 for w in found.words) == 1
+    assert len(found.words) > 1 or boost < 12
+    twice = np.concatenate([SAID_ONE, SAID_ONE])
+    found = searcher().search(twice, Phrases([([1], boost)], 2))
+    assert sum(w.confidence > 0.5 for w in found.words) == 2
+
+
+def test_one_word_has_the_share_of_the_readings_that_hold_it():
+    rng = np.random.default_rng(7)
+    seen = 0
+    for _ in range(60):
+        arrays, log_probs = random_case(rng, frames=7)
+        lattice = decode(arrays, log_probs, 6.0).lattice
+        readings = list(lattice.readings())
+        weights = np.exp([-reading.cost for reading in readings])
+        decoder = Decoder(to_graph(arrays), lattice_beam=0.0, **EXACT)
+        boosted = decoder.decode_lattice(log_probs, Phrases([([1], 9.0), ([1, 1], -18.0)], 99)).lattice
+        if boosted.best is None or len(boosted.best) != 1:
+            continue
+        says = [boosted.best[0] in reading.labels for reading in readings]
+        expected = weights @ says / weights.sum()
+        assert confidences_by(lattice, boosted, boosted.best)[0] == pytest.approx(expected, abs=2e-2)
+        seen += 1
+    assert seen > 10
+
+
+def test_suppressing_a_word_does_not_prove_another():
+    unsure = np.log(np.array([[0.9, 0.05, 0.05], [0.1, 0.42, 0.48]], np.float32))
+    plain = searcher().search(unsure)
+    assert [w.word for w in plain.words] == ["two"]
+    found = searcher().search(unsure, Phrases([([2], -20.0)], 2))
+    assert [w.word for w in found.words] == ["one"]
+    assert 0.8 < plain.words[0].confidence + found.words[0].confidence <= 1  # the rest: nothing was said
+
+
+def test_posteriors_of_a_boosted_lattice_leave_boosts_out():
+    """Against all paths of the lattice; the readings keep the boosts, and their order."""
+    rng = np.random.default_rng(6)
+    seen = 0
+    for _ in range(60):
+        arrays, log_probs = random_case(rng)
+        phrases = Phrases([([1, 2], 2.0), ([3], 1.5), ([2], -1.0)], 99)
+        lattice = Decoder(to_graph(arrays), lattice_beam=6.0, **EXACT).decode_lattice(log_probs, phrases).lattice
+        paths = [(arcs, cost) for arcs, cost in paths_of(lattice.unboosted)]
+        weights = np.exp([-cost for _, cost in paths])
+        expected = np.zeros(lattice.num_arcs)
+        for (arcs, _), weight in zip(paths, weights, strict=True):
+            expected[arcs] += weight / weights.sum()
+        np.testing.assert_allclose(lattice.posteriors(), expected, atol=1e-9)
+        for reading in lattice.readings():
+            counted = sum(2.0 for a, b in zip(reading.labels, reading.labels[1:], strict=False) if (a, b) == (1, 2))
+            counted += 1.5 * reading.labels.count(3) - 1.0 * reading.labels.count(2)
+            assert reading.boost_cost == pytest.approx(-counted, abs=1e-4)
+            assert reading.cost == pytest.approx(reading.graph_cost + reading.acoustic_cost - counted, abs=1e-4)
+            seen += bool(counted)
+    assert seen > 30

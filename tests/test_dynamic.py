@@ -2,6 +2,7 @@
 
 import math
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -299,3 +300,18 @@ def test_the_blank_in_a_new_word_is_refused(tmp_path):
     write_tree(words, spellings, tmp_path / "graph" / TREE)
     with pytest.raises(InputError, match="label"):
         Language.open(tmp_path / "graph")
+
+
+def test_graphs_of_requests_fit_into_a_small_address_space(tmp_path):
+    """Under `ulimit -v` a graph lowers its limit instead of failing."""
+    make_language(random.Random(3), "plain", tmp_path)
+    code = (
+        "import resource, sys; from asr.graph.dynamic import Language; "
+        "language = Language.open(sys.argv[1]); "
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize(); "
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (4 << 30),) * 2); "
+        "graphs = [language.graph() for _ in range(6)]; bytearray(64 << 20); "
+        "print(len(graphs), sum(g.num_states for g in graphs))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "graph"], capture_output=True, text=True)
+    assert done.stdout.split() == ["6", "6"], done.stderr

@@ -20,15 +20,17 @@ from asr.search.decoder import Decoder
 from asr.search.phrases import Phrases
 
 
-def random_pair(rng):
-    """A random LG, and its HLG."""
+def random_pair(rng, with_arrays=False):
+    """A random LG, its HLG, the number of tokens and, if asked for, the arrays of the HLG."""
     num_tokens = 4
     arrays = without_epsilon_cycles(random_arrays(rng, rng.integers(2, 6), rng.integers(4, 14), num_tokens))
     arrays.arcs["ilabel"][arrays.arcs["ilabel"] == 1] = 2  # LG has no blank
     arrays.arcs["olabel"] %= 4
     start, final, source, arcs = arrays
     lg = Automaton.from_arcs(start, final, source, arcs["ilabel"], arcs["olabel"], arcs["cost"], arcs["next"])
-    return to_graph(lg.arrays(), implicit=True), to_graph(apply_topology(lg, num_tokens).arrays()), num_tokens
+    hlg = apply_topology(lg, num_tokens).arrays()
+    pair = to_graph(lg.arrays(), implicit=True), to_graph(hlg), num_tokens
+    return (*pair, hlg) if with_arrays else pair
 
 
 @pytest.mark.parametrize("boosted", [False, True])

@@ -1,5 +1,7 @@
 """Lattices against the enumeration of all paths: word sequences, costs and order."""
 
+import threading
+import time
 from itertools import islice
 from math import inf
 
@@ -247,3 +249,43 @@ def test_a_lattice_beam_of_zero_keeps_the_best_path():
         log_probs = rng.normal(0, 3, (300, 8)).astype(np.float32)
         decoded = decoder.decode_lattice(log_probs)
         assert decoded.lattice.nbest(1)[0].labels == decoded.path.labels
+
+
+def test_merged_states_do_not_change_the_costs_of_readings():
+    """Histories whose costs differ slightly become one state; over many words the differences must not add up."""
+    stages, arcs, words = 150, [], {1: 6e-4, 2: 1.3e-3}
+    for stage in range(stages):
+        here, beside, aside, after = range(3 * stage, 3 * stage + 4)
+        for word, cost in words.items():
+            arcs += [(here, 1, word, 0.0, beside), (here, 1, word, cost, aside)]
+        arcs += [(beside, 1, 4, 0.0, after), (aside, 1, 3, 0.0, after)]
+    log_probs = np.zeros((2 * stages, 1), np.float32)
+    graph = to_graph(make_arrays(0, {3 * stages: 0.0}, 3 * stages + 1, arcs))
+    lattice = Decoder(graph, lattice_beam=1.0).decode_lattice(log_probs, max_arcs=10**5).lattice
+    for word, cost in words.items():
+        path = lattice.path([word, 3] * stages)
+        assert lattice.costs[path].sum() == pytest.approx(stages * cost, abs=2e-3)
+
+
+def test_the_lattice_of_a_stream_lets_other_threads_run():
+    rng = np.random.default_rng(12)
+    arrays = without_epsilon_cycles(random_arrays(rng, 60, 600, 8, finals=1.0, epsilons=0.1))
+    stream = Decoder(to_graph(arrays), beam=12.0, lattice_beam=12.0).stream()
+    stream.accept(random_log_probs(rng, 2000, 8, impossible=0))
+    ticks: list[float] = []
+    stop = threading.Event()
+
+    def tick():
+        while not stop.is_set():
+            ticks.append(time.perf_counter())
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    start = time.perf_counter()
+    kept = stream._search.lattice()  # without the Python objects of the words
+    end = time.perf_counter()
+    stop.set()
+    thread.join()
+    assert kept.num_states > 1000
+    assert sum(start < t < end for t in ticks) > (end - start) / 0.1

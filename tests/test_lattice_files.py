@@ -74,6 +74,10 @@ def test_kaldi_archive_includes_skipped_frames(tmp_path):
         ("utt\n0 1000000 1 0,0,\n\n", "lat.txt:2: .* without gaps"),
         ("utt\n0 1 1 0,0,1\n0 1 2 0,0,1_1\n1\n\n", "lat.txt:2: .* have different numbers of frames"),
         ("utt\n0 1 1 0,0,1\n0 2 2 0,0,1_1\n1\n2\n\n", "lat.txt:2: .* 1 and 2 frames"),
+        ("utt\n0 1 1 0,0,1\n3 0,0,\n\n", "lat.txt:2: .* no path from state 0 reaches the final state 3"),
+        ("utt\n0 1 1 0,0,1\n1\n1 0,2,\n\n", "lat.txt:2: .* state 1 has 2 final weights"),
+        ("utt\n0 1 1 nan,0,1\n1\n\n", "lat.txt:2: .* not finite"),
+        ("utt\n0 1 1 0,0,1\n1 0,-inf,\n\n", "lat.txt:3: .* not finite"),
     ],
 )
 def test_bad_archives_are_refused_with_the_line(tmp_path, text, said):

@@ -9,7 +9,9 @@ from test_dynamic import best, make_language, no_pronunciation
 from test_graph import MODES, brute_force
 
 from asr.errors import InputError
+from asr.search.decoder import Decoder
 from asr.search.new_words import NewWord, read_new_words
+from asr.search.searchers import GraphSearcher
 from asr.search.space import LIKELY, LIKELY_ALONE, SearchSpace
 from asr.text.lexicon import Lexicon
 
@@ -139,3 +141,26 @@ def test_a_word_stands_for_one_slot(tmp_path):
     space.language.graph([(place, members), (-1, members), (-1, members)])
     with pytest.raises(InputError, match="two slots"):
         space.language.graph([(place, members), (place, members)])
+
+
+def test_the_weight_of_a_new_word_is_no_evidence(tmp_path):
+    """A word that was not said is found for its weight, but not with the confidence of one that was."""
+    forced = 0
+    for seed in range(12):
+        tokens, _, _, space = make_language(random.Random(seed), "plain", tmp_path)
+        plain, weighted = (
+            space.with_words([NewWord("anew", (("a", "b"),), weight=w)], tokens, no_pronunciation) for w in (0.0, 25.0)
+        )
+        log_probs = np.log(np.random.default_rng(seed).dirichlet(np.ones(len(tokens)) / 3, 8) + 1e-6)
+        log_probs = log_probs.astype(np.float32)
+        one, two = (
+            GraphSearcher(Decoder(s.graph, lattice_beam=8.0), s, tokens).search(log_probs) for s in (plain, weighted)
+        )
+        assert all(0 <= w.confidence <= 1 for w in two.words)
+        if "anew" not in {w.word for w in one.words} and one.complete and two.complete:
+            found = [w.confidence for w in two.words if w.word == "anew"]
+            forced += len(found)
+            assert all(c < 0.6 for c in found)
+        if [w.word for w in one.words] == [w.word for w in two.words]:
+            assert [w.confidence for w in two.words] == pytest.approx([w.confidence for w in one.words], abs=0.02)
+    assert forced > 3

@@ -16,6 +16,7 @@ from random_graphs import (
 )
 
 from asr.errors import InputError
+from asr.search import endpoint
 from asr.search.decoder import Decoder
 from asr.search.phrases import Phrases
 
@@ -133,8 +134,57 @@ def test_phrases_by_their_words():
     phrases = Phrases.of_words({"new york": 2.0}, labels, 3)
     decoder = Decoder(chain(3), **EXACT)
     assert decoder.decode(forced([1, 2], 3), phrases).cost == pytest.approx(0.0)
-    with pytest.raises(InputError, match="'yorkshire' in 'old yorkshire'"):
+    assert phrases.left_out == {}
+
+
+def test_a_phrase_outside_the_vocabulary_costs_that_phrase_alone(caplog):
+    labels = {"new": 1, "york": 2, "old": 3}
+    phrases = Phrases.of_words({"old yorkshire": 1.0, "new york": 2.0, "jersey": 3.0}, labels, 3)
+    assert phrases.left_out == {"old yorkshire": "yorkshire", "jersey": "jersey"}
+    assert "2 of 3 phrases are not boosted" in caplog.text and "'yorkshire' in 'old yorkshire'" in caplog.text
+    assert Decoder(chain(3), **EXACT).decode(forced([1, 2], 3), phrases).cost == pytest.approx(0.0)
+    with pytest.raises(InputError, match="'yorkshire' in 'old yorkshire'; give phrases of its words"):
         Phrases.of_words({"old yorkshire": 1.0}, labels, 3)
+    with pytest.raises(InputError, match="finite"):
+        Phrases.of_words({"old yorkshire": inf, "new": 1.0}, labels, 3)
+
+
+@pytest.mark.parametrize("boost", [None, 3.0, 6.0, -4.0])
+def test_partials_cost_what_their_words_cost(boost):
+    """A phrase that is begun has earned nothing; an endpoint comes when it comes without phrases."""
+    loop = [(0, 1, 0, 0.0, 0), (0, 2, 1, 1.0, 0), (0, 3, 2, 1.0, 0)]
+    decoder = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, loop)))
+    word, blank = (np.array([row], np.float32) for row in ([-9, -0.01, -9], [-0.01, -9, -9]))
+    stream = decoder.stream(None if boost is None else Phrases([([1, 2], boost)], 2))
+    stream.accept(word)
+    for frame in range(1, 18):
+        assert endpoint.reached(stream.partial(), 0.03) is None
+        stream.accept(blank)
+        partial = stream.partial()
+        assert partial.path.cost == pytest.approx(1.01 + 0.01 * frame, abs=1e-4)
+        assert partial.final_cost == pytest.approx(0.0, abs=1e-4)
+    assert endpoint.reached(partial, 0.03).silence_s == 0.5
+    assert stream.finish().cost == pytest.approx(partial.path.cost, abs=1e-5)
+
+
+def test_random_partials():
+    """A partial path is the cheapest by the rule, of all paths that any frame so far allows."""
+    rng = np.random.default_rng(8)
+    for _ in range(40):
+        arrays = without_epsilon_cycles(random_arrays(rng, 3, 8, 3, finals=1.0))
+        arrays.arcs["olabel"] %= 4
+        arrays.final_costs[:] = 0  # a partial path ends anywhere
+        log_probs, phrases = random_log_probs(rng, 5, 3, impossible=0), random_phrases(rng)
+        stream = Decoder(to_graph(arrays), **EXACT).stream(Phrases(phrases, 99))
+        for frame in range(5):
+            stream.accept(log_probs[frame : frame + 1])
+            plain = readings_by_enumeration(arrays, Scoring(log_probs[: frame + 1]))
+            partial = stream.partial()
+            if len(partial.path.alignment) > frame + 1 or partial.final_cost == inf:
+                break  # the search died
+            expected = min(cost - boost_of(words, phrases) for words, cost in plain.items())
+            assert partial.path.cost == pytest.approx(expected, abs=1e-3)
+            assert partial.final_cost == pytest.approx(0.0, abs=1e-4)
 
 
 def test_invalid_phrases_are_refused():

@@ -1,5 +1,7 @@
 """The beam search against two slow searches and OpenFst, and in edge cases."""
 
+import resource
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from math import inf, nan
@@ -20,6 +22,7 @@ from random_graphs import (
 )
 
 from asr.errors import InputError
+from asr.graph.arrays import ARC, Arrays
 from asr.graph.opened import Graph
 from asr.search.decoder import Decoder, prior_costs
 
@@ -301,3 +304,45 @@ def test_token_costs_are_added_to_each_frame():
     for bad in (np.ones((2, 2)), [0.0, nan]):
         with pytest.raises(InputError, match="token costs"):
             Decoder(to_graph(arrays), token_costs=bad)
+
+
+@pytest.mark.parametrize("max_active", [1, 5, 100])
+def test_max_active_bounds_ties(max_active):
+    states = 300
+    arcs = [(0, 1, s, 0.0, s) for s in range(1, states)] + [(s, 1, 0, 0.0, s) for s in range(1, states)]
+    graph = to_graph(make_arrays(0, dict.fromkeys(range(1, states), 0.0), states, arcs))
+    decoder = Decoder(graph, max_active=max_active, min_active=0, lattice_beam=4.0)
+    decoded = decoder.decode_lattice(np.zeros((4, 1), np.float32), max_arcs=10**5)
+    assert decoded.path.labels == [1] and decoded.lattice.nbest(1)[0].labels == [1]
+    assert len(list(decoded.lattice.readings())) == max_active
+
+
+def test_contexts_of_one_state_are_found_in_constant_time():
+    """A loop over many one-token words with the implicit topology: all tokens are at one state."""
+    times = []
+    for words in (500, 2000):
+        loop = [(0, k + 2, k + 1, 3.0, 0) for k in range(words)]
+        graph = to_graph(make_arrays(0, {0: 0.0}, 1, loop), implicit=True)
+        log_probs = random_log_probs(np.random.default_rng(0), 5, words + 1, impossible=0.0) / 4
+        start = time.process_time()
+        Decoder(graph).decode(log_probs)
+        times.append(time.process_time() - start)
+    assert times[1] < 60 * times[0]  # 16 times as many candidates; a shared probe chain: 256 times
+
+
+def test_a_large_search_gives_its_memory_back():
+    states = 1_000_000
+    arcs = np.zeros(states, ARC)
+    arcs["ilabel"], arcs["next"] = 1, np.arange(states)
+    graph = to_graph(Arrays(0, np.zeros(states, np.float32), np.zeros(states, np.int32), arcs))
+    decoder = Decoder(graph, **EXACT)
+    for _ in range(2):
+        assert decoder.decode(np.zeros((1, 1), np.float32)).complete
+    kept = resident_mb()
+    del decoder
+    assert kept < resident_mb() + 10
+
+
+def resident_mb():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**20

@@ -8,11 +8,12 @@ confidence 0.8 are correct. The calibration changes neither the ranking of words
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asr.search.lattice import Lattice
+from asr.search.lattice import Lattice, log_add
 
 _LEAST = 1e-4  # posteriors are clipped to this distance from 0 and 1
 _ROUNDS, _RIDGE = 50, 1e-3  # of Newton's method
@@ -20,7 +21,7 @@ _ROUNDS, _RIDGE = 50, 1e-3  # of Newton's method
 
 def word_confidences(lattice: Lattice, labels: Sequence[int]) -> list[float] | None:
     """The posterior of each word of the path with these labels; None if the lattice does not contain the path."""
-    path = _find(lattice, labels)
+    path = lattice.path(labels)
     if path is None:
         return None
     posteriors = lattice.posteriors()
@@ -37,19 +38,71 @@ def word_confidences(lattice: Lattice, labels: Sequence[int]) -> list[float] | N
     return confidences
 
 
-def _find(lattice: Lattice, labels: Sequence[int]) -> list[int] | None:
-    """The arcs of the path with these labels."""
-    if lattice.num_states == 0:
+def confidences_by(
+    evidence: Lattice, lattice: Lattice, labels: Sequence[int], bonus: float = 0.0
+) -> list[float] | None:
+    """As `word_confidences`, but by the posteriors of another search, without the preferences of `lattice`.
+
+    Preferences, as boosts of phrases, also prune what speaks against a word, so the posteriors of `lattice` itself do
+    not do. The path need not be in `evidence`. A word's posterior is the share of the readings of `evidence` that have
+    it when they are aligned with the path (Xu et al. 2011): a word that was said once and found twice counts once. It
+    is at least the posterior that the path would have in `evidence`. `bonus`: nats that the path has gained in its
+    graph costs.
+    """
+    path = lattice.path(labels)
+    if path is None:
         return None
-    state, path = 0, []
-    for label in labels:
-        first, end = lattice.first[state], lattice.first[state + 1]
-        arcs = first + np.flatnonzero(lattice.arcs["word"][first:end] == label)
-        if not len(arcs):
-            return None
-        path.append(int(arcs[0]))
-        state = int(lattice.arcs["to"][path[-1]])
-    return path
+    least = _posterior(lattice.unboosted, path, bonus, evidence)
+    return np.clip(_shares(evidence, labels), least, 1.0).tolist()
+
+
+def _shares(lattice: Lattice, labels: Sequence[int]) -> NDArray[np.float64]:
+    """(W,) the share of paths that have each word, aligned by edit distance.
+
+    The distance to the first q words is averaged over all paths to a state; each arc then takes one step of the
+    alignment for all of these paths. Algorithm 2 of Xu et al., "Minimum Bayes Risk decoding and system combination
+    based on a recursion for edit distance", 2011.
+    """
+    words, places = np.array(labels, np.int64), np.arange(len(labels) + 1.0)
+    posteriors, sources, targets = lattice.posteriors(), lattice.arcs["from"], lattice.arcs["to"]
+    reached = np.bincount(targets, posteriors, lattice.num_states)  # the share of paths through each state
+    reached[0] = 1.0
+    weights = posteriors / np.maximum(reached[targets], 1e-300)
+    distances = np.zeros((lattice.num_states, len(places)))
+    distances[0] = places
+
+    def step(arc: int) -> tuple[NDArray, NDArray, NDArray]:
+        """Distances after the arc: of its word in place of the q-th, of one word more, and of the best choice."""
+        before = distances[sources[arc]]
+        instead = np.append(np.inf, before[:-1] + (words != lattice.arcs["word"][arc]))
+        best = np.minimum(instead, before + 1)
+        return instead, before + 1, np.minimum.accumulate(best - places) + places
+
+    for arc in range(lattice.num_arcs):
+        distances[targets[arc]] += weights[arc] * step(arc)[2]
+    shares, mass = np.zeros(len(labels)), np.zeros(distances.shape)  # mass: of paths that are aligned with q words
+    mass[:, -1] = np.maximum(0.0, reached - np.bincount(sources, posteriors, lattice.num_states))  # of their ends
+    for arc in range(lattice.num_arcs - 1, -1, -1):
+        source, here = sources[arc], weights[arc] * mass[targets[arc]]
+        instead, more, best = step(arc)
+        for q in range(len(labels), -1, -1):
+            if here[q] == 0:
+                continue
+            if min(instead[q], more[q]) > best[q]:
+                here[q - 1] += here[q]  # the arc has no word for the q-th
+            elif instead[q] <= more[q]:
+                mass[source, q - 1] += here[q]
+                shares[q - 1] += here[q] * (words[q - 1] == lattice.arcs["word"][arc])
+            else:
+                mass[source, q] += here[q]
+    return shares
+
+
+def _posterior(lattice: Lattice, path: list[int], bonus: float, evidence: Lattice) -> float:
+    """The posterior of a path of `lattice`, without its bonus, if it were added to `evidence`."""
+    end = int(lattice.arcs["to"][path[-1]]) if path else 0
+    cost = float(lattice.costs[path].sum() + lattice.final_costs[end]) + bonus
+    return exp(-cost - log_add(-cost, evidence.log_masses()[0]))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ Graphs and decoders are immutable and may be shared by any number of threads. Th
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from math import inf, log
 
@@ -46,7 +47,7 @@ class BestPath:
 
 @dataclass(frozen=True)
 class Partial:
-    """The state of a stream before its end."""
+    """The state of a stream before its end. Costs hold the boosts of complete phrases only."""
 
     path: BestPath  # the cheapest path so far, final or not; later frames may change it
     num_stable: int  # the first labels of the path that all active paths share; they will not change
@@ -68,7 +69,7 @@ class Decoder:
     max_active, min_active: at most and at least this many partial paths are kept per frame; the beam is adapted.
     acoustic_scale: factor of the log-probs.
     word_penalty, blank_penalty: cost added per word, and per frame of blank.
-    blank_skip: of consecutive frames whose blank has at least this probability, only the first is searched.
+    blank_skip: of consecutive frames whose blank has at least this probability, all but the first are blank.
     lattice_beam: paths that cost up to this much more than the best stay in the lattice; None keeps no lattice.
     token_costs: (V,) costs added to each frame of a token, such as label priors; see `prior_costs`.
 
@@ -111,8 +112,7 @@ class Decoder:
             costs[0] += blank_penalty
         self.graph = graph
         self.lattice_beam = lattice_beam
-        self._decoder = _decoder.Decoder(
-            graph.core,
+        self._options = (
             beam,
             max_active,
             min_active,
@@ -122,6 +122,13 @@ class Decoder:
             -1.0 if lattice_beam is None else lattice_beam,
             costs.tolist(),
         )
+        self._decoder = _decoder.Decoder(graph.core, *self._options)
+
+    def over(self, graph: Graph) -> "Decoder":
+        """The same search through another graph."""
+        other = copy(self)
+        other.graph, other._decoder = graph, _decoder.Decoder(graph.core, *self._options)
+        return other
 
     def decode(self, log_probs: ArrayLike, phrases: Phrases | None = None) -> BestPath:
         """The best path for natural log-probs (F, V). -inf is allowed; F = 0 gives the best path without input.
@@ -138,7 +145,8 @@ class Decoder:
         """As `decode`, with the word lattice: each word sequence within `lattice_beam` of the best, once.
 
         If the lattice would need more than `max_arcs` arcs (None: LATTICE_ARCS + LATTICE_ARCS_PER_FRAME per frame), its
-        beam is reduced; see `lattice.beam`.
+        beam is reduced; see `lattice.beam`. The best path is always in it. With phrases, the lattice holds what the
+        boosts prefer: take confidences from a lattice without them (asr.search.confidence).
         """
         with refusals():
             path, kept = self._decoder.decode_lattice(_as_array(log_probs), _core(phrases))

@@ -7,7 +7,8 @@
 A lattice is acyclic and deterministic: the arcs that leave a state have different words, so each path from state 0 to
 a final state is a different word sequence. Arcs lead from lower to higher states and are sorted by source. The
 alignment of a path, one token per frame, is the concatenation of the tokens of its arcs and of its final state. Costs
-are negative natural logs in two parts: acoustic (scaled as in the search) and graph (LM, lexicon, penalties, boosts).
+are negative natural logs in three parts: acoustic (scaled as in the search), graph (LM, lexicon, penalties) and boost
+(phrases). Readings are ranked by the sum. Posteriors leave boosts out: a preference says nothing about the audio.
 """
 
 import heapq
@@ -21,10 +22,9 @@ from numpy.typing import NDArray
 
 from asr import _decoder
 
-ARC = np.dtype(
-    [("from", "<i4"), ("to", "<i4"), ("word", "<i4"), ("graph", "<f4"), ("acoustic", "<f4"), ("tokens_end", "<u4")]
-)
-FINAL = np.dtype([("state", "<i4"), ("graph", "<f4"), ("acoustic", "<f4"), ("tokens_end", "<u4")])
+_COSTS = [("graph", "<f4"), ("acoustic", "<f4"), ("boost", "<f4"), ("tokens_end", "<u4")]
+ARC = np.dtype([("from", "<i4"), ("to", "<i4"), ("word", "<i4"), *_COSTS])
+FINAL = np.dtype([("state", "<i4"), *_COSTS])
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,10 @@ class Reading:
     """One path of a lattice."""
 
     labels: list[int]  # output labels of the graph
-    cost: float  # graph + acoustic
+    cost: float  # graph + acoustic + boost
     graph_cost: float
     acoustic_cost: float
+    boost_cost: float  # of phrases; negative for a gain
     alignment: NDArray[np.int32]  # (F,) token of the net at each frame, 0 blank
 
 
@@ -44,7 +45,8 @@ class Lattice:
 
     `tokens[tokens_end[k - 1] : tokens_end[k]]` are the tokens of record k, counting the arcs, then the final states.
     `beam`: the lattice holds the paths that cost up to this much more than the best. It is smaller than requested if
-    the lattice would have had too many arcs.
+    the lattice would have had too many arcs. `best`: the words of the search's best path, which the lattice always
+    holds; `readings` begins with them. None if costs were changed since.
     """
 
     num_states: int
@@ -55,6 +57,7 @@ class Lattice:
     num_frames: int
     beam: float
     complete: bool  # False: no path reached a final state, these are partial paths
+    best: list[int] | None = None
 
     @classmethod
     def determinize(cls, kept: "_decoder.StateLattice", max_arcs: int) -> "Lattice":
@@ -69,6 +72,7 @@ class Lattice:
             kept.num_frames,
             lattice.beam,
             kept.complete,
+            list(kept.best),
         )
 
     @property
@@ -77,14 +81,14 @@ class Lattice:
 
     @cached_property
     def costs(self) -> NDArray[np.float64]:
-        """(A,) graph + acoustic of each arc."""
-        return self.arcs["graph"].astype(np.float64) + self.arcs["acoustic"]
+        """(A,) graph + acoustic + boost of each arc."""
+        return _sum(self.arcs)
 
     @cached_property
     def final_costs(self) -> NDArray[np.float64]:
         """(S,) final cost of each state; inf if it is not final."""
         costs = np.full(self.num_states, inf)
-        costs[self.finals["state"]] = self.finals["graph"].astype(np.float64) + self.finals["acoustic"]
+        costs[self.finals["state"]] = _sum(self.finals)
         return costs
 
     @cached_property
@@ -115,9 +119,12 @@ class Lattice:
         return [reading for _, reading in zip(range(n), self.readings(), strict=False)]
 
     def readings(self) -> Iterator[Reading]:
-        """All word sequences, cheapest first (A* search with the exact remaining cost)."""
+        """All word sequences, cheapest first (A* search with the exact remaining cost); `best` first of all."""
         if self.num_states == 0:
             return
+        best = None if self.best is None else self.path(self.best)
+        if best is not None:
+            yield self._reading([*best, -1 - self._end_of(best)])
         targets, costs = self.arcs["to"].tolist(), self.costs.tolist()
         # (cost of the whole path, tie breaker, state or -1 at the end, cost so far, path)
         heap: list[tuple[float, int, int, float, tuple | None]] = [(self.to_end[0], 0, 0, 0.0, None)]
@@ -125,7 +132,9 @@ class Lattice:
         while heap:
             _, _, state, cost, path = heapq.heappop(heap)
             if state < 0:
-                yield self._reading(path)
+                steps = _unlink(path)
+                if steps[:-1] != best:
+                    yield self._reading(steps)
                 continue
             if (final := cost + self.final_costs[state]) < inf:
                 heapq.heappush(heap, (final, number := number + 1, -1, final, (path, -1 - state)))
@@ -135,18 +144,32 @@ class Lattice:
                 if whole < inf:
                     heapq.heappush(heap, (whole, number := number + 1, targets[arc], far, (path, arc)))
 
-    def _reading(self, path: tuple | None) -> Reading:
-        steps: list[int] = []
-        while path is not None:
-            path, step = path
-            steps.append(step)
-        end, *arcs = steps
-        arcs.reverse()
+    def _reading(self, steps: list[int]) -> Reading:
+        """`steps`: the arcs of the path, then -1 - its final state."""
+        *arcs, end = steps
         final = int(np.flatnonzero(self.finals["state"] == -1 - end)[0])
-        graph = float(self.arcs["graph"][arcs].sum(dtype=np.float64) + self.finals["graph"][final])
-        acoustic = float(self.arcs["acoustic"][arcs].sum(dtype=np.float64) + self.finals["acoustic"][final])
+        graph, acoustic, boost = (
+            float(self.arcs[kind][arcs].sum(dtype=np.float64) + self.finals[kind][final])
+            for kind in ("graph", "acoustic", "boost")
+        )
         tokens = [self.tokens_of(arc) for arc in [*arcs, self.num_arcs + final]]
-        return Reading(self.arcs["word"][arcs].tolist(), graph + acoustic, graph, acoustic, self.align(tokens))
+        words = self.arcs["word"][arcs].tolist()
+        return Reading(words, graph + acoustic + boost, graph, acoustic, boost, self.align(tokens))
+
+    def path(self, labels: Sequence[int]) -> list[int] | None:
+        """The arcs of the path with these labels; None if the lattice does not have it."""
+        state, path = 0, []
+        for label in labels:
+            first, end = self.first[state], self.first[state + 1]
+            arcs = first + np.flatnonzero(self.arcs["word"][first:end] == label)
+            if not len(arcs):
+                return None
+            path.append(int(arcs[0]))
+            state = int(self.arcs["to"][path[-1]])
+        return path if self.num_states and self.final_costs[state] < inf else None
+
+    def _end_of(self, path: list[int]) -> int:
+        return int(self.arcs["to"][path[-1]]) if path else 0
 
     def tokens_of(self, arc: int) -> NDArray[np.int32]:
         """The tokens of an arc, or of final state i if `arc` is `num_arcs` + i."""
@@ -164,18 +187,32 @@ class Lattice:
         return alignment
 
     def scaled(self, graph: float = 1.0, acoustic: float = 1.0) -> "Lattice":
-        """The lattice with graph and acoustic costs multiplied by these factors."""
+        """The lattice with graph and acoustic costs multiplied by these factors; boosts do not change."""
         arcs, finals = self.arcs.copy(), self.finals.copy()
         for records in (arcs, finals):
             records["graph"] *= graph
             records["acoustic"] *= acoustic
-        return replace(self, arcs=arcs, finals=finals)
+        return replace(self, arcs=arcs, finals=finals, best=None)
+
+    @cached_property
+    def has_boosts(self) -> bool:
+        return bool(self.arcs["boost"].any() or self.finals["boost"].any())
+
+    @cached_property
+    def unboosted(self) -> "Lattice":
+        """The lattice without the costs of phrases."""
+        if not self.has_boosts:
+            return self
+        arcs, finals = self.arcs.copy(), self.finals.copy()
+        arcs["boost"] = finals["boost"] = 0
+        return replace(self, arcs=arcs, finals=finals, best=None)
 
     def posteriors(self, scale: float = 1.0) -> NDArray[np.float64]:
-        """(A,) posterior of each arc, where a path has the weight exp(-scale * cost)."""
+        """(A,) posterior of each arc, where a path has the weight exp(-scale * cost without boosts)."""
+        lattice = self.unboosted
         sources, targets = self.arcs["from"].tolist(), self.arcs["to"].tolist()
-        costs = (scale * self.costs).tolist()
-        forward, backward = [-inf] * self.num_states, self.log_masses(scale)
+        costs = (scale * lattice.costs).tolist()
+        forward, backward = [-inf] * self.num_states, lattice.log_masses(scale)
         forward[:1] = [0.0] * min(1, self.num_states)
         for source, target, cost in zip(sources, targets, costs, strict=True):
             forward[target] = log_add(forward[target], forward[source] - cost)
@@ -211,6 +248,18 @@ class Lattice:
                 target = self.arcs["to"][arc]
                 errors[target] = np.minimum(errors[target], after)
         return int(best)
+
+
+def _sum(records: NDArray[np.void]) -> NDArray[np.float64]:
+    return records["graph"].astype(np.float64) + records["acoustic"] + records["boost"]
+
+
+def _unlink(path: tuple | None) -> list[int]:
+    steps: list[int] = []
+    while path is not None:
+        path, step = path
+        steps.append(step)
+    return steps[::-1]
 
 
 def log_add(a: float, b: float) -> float:

@@ -1,8 +1,8 @@
 """Lattices in other formats: OpenFst, Kaldi text archives, SVG."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ def write_kaldi(path: str | Path, lattices: Mapping[str, Lattice], words: Sequen
 
     An arc is `from to word graph,acoustic,label_label_...`. In place of Kaldi's transition ids there is token + 1 of
     each frame, as in Kaldi's CTC graphs. Words are written as labels, or by name if `words` is given. Acoustic costs
-    are scaled as in the search; `lattice.scaled(acoustic=1 / scale)` gives unscaled ones as Kaldi has.
+    are scaled as in the search; `lattice.scaled(acoustic=1 / scale)` gives unscaled ones as Kaldi has. Graph costs
+    hold the boosts of phrases, so that the best path stays the same; `lattice.unboosted` has none.
 
     Raises InputError for an id that contains spaces.
     """
@@ -75,7 +76,7 @@ def _weight(lattice: Lattice, state: int, record: Any, k: int) -> str:
     if k >= lattice.num_arcs:
         covered = lattice.frames[begin + len(tokens) - 1] + 1 if begin + len(tokens) else 0
         labels += [Tokens.label(0)] * int(lattice.num_frames - covered) * (begin + len(tokens) == len(lattice.frames))
-    return f"{record['graph']:.7g},{record['acoustic']:.7g},{'_'.join(map(str, labels))}"
+    return f"{record['graph'] + record['boost']:.7g},{record['acoustic']:.7g},{'_'.join(map(str, labels))}"
 
 
 def read_kaldi(path: str | Path, words: Sequence[str] | None = None) -> dict[str, Lattice]:
@@ -112,15 +113,15 @@ def _parse(path: str | Path, rows: list[tuple[int, list[str]]], labels: dict[str
             graph, acoustic, string = weight.split(",")
             tokens = [_int32(label) - Tokens.label(0) for label in string.split("_") if label]
             costs = float(graph), float(acoustic)
-            if not all(map(math.isfinite, costs)):
+            if not all(map(isfinite, costs)):
                 raise ValueError("a cost is not finite")
             state = _int32(fields[0])
             if len(fields) >= 3:
                 word = _int32(fields[2]) if labels is None else labels[fields[2]]
-                arcs.append((state, _int32(fields[1]), word, *costs, 0))
+                arcs.append((state, _int32(fields[1]), word, *costs, 0.0, 0))
                 arc_tokens.append(tokens)
             else:
-                finals.append((state, *costs, 0))
+                finals.append((state, *costs, 0.0, 0))
                 final_tokens.append(tokens)
         except (ValueError, KeyError) as e:
             raise InputError(f"{path}:{number}: not an arc or a final state ({e}): '{' '.join(fields)}'") from None
@@ -156,6 +157,11 @@ def _assemble(
         if lengths[arc["from"]] < 0 or lengths[arc["to"]] not in (-1, length):
             raise ValueError(f"paths to state {arc['to']} have different numbers of frames or do not start in state 0")
         lengths[arc["to"]] = length
+    ends_at, counts = np.unique(finals["state"], return_counts=True)
+    for state in ends_at[lengths[ends_at] < 0]:
+        raise ValueError(f"no path from state 0 reaches the final state {state}")
+    for state in ends_at[counts > 1]:
+        raise ValueError(f"state {state} has {counts.max()} final weights; expected one")
     totals = {int(lengths[f["state"]]) + len(t) for f, t in zip(finals, final_tokens, strict=True)}
     if len(totals) > 1:
         raise ValueError(f"its paths have {' and '.join(map(str, sorted(totals)))} frames; expected one number")

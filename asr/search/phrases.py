@@ -6,8 +6,11 @@
 Boosts are in nats, as LM costs are; negative boosts suppress a phrase. Occurrences may overlap, and each one counts. A
 phrase that a path begins but does not complete, also at the end of the utterance, changes no cost. The search does not
 merge paths that have begun different phrases, so this holds exactly.
+
+A boost is a preference, not evidence: it decides between readings, and no confidence counts it.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,17 +19,28 @@ from asr.errors import InputError
 from asr.textfiles import lines
 
 MOST_BOOST = 1e4  # nats
+_log = logging.getLogger(__name__)
 
 
 class Phrases:
-    """Immutable; shared by any number of searches."""
+    """Immutable; shared by any number of searches.
 
-    def __init__(self, phrases: Iterable[tuple[Sequence[int], float]], max_label: int):
+    `left_out`: the phrases that have a word outside the vocabulary, and that word.
+    """
+
+    def __init__(
+        self,
+        phrases: Iterable[tuple[Sequence[int], float]],
+        max_label: int,
+        left_out: Mapping[str, str] | None = None,
+    ):
         """A phrase is a sequence of output labels, 1 to `max_label`, with a boost; the last boost given for it counts.
 
         Raises InputError for an empty phrase, a label out of range, or an invalid boost.
         """
         checked = [(list(labels), _number(boost, labels)) for labels, boost in phrases]
+        self.left_out = dict(left_out or {})
+        self.suppress = any(boost < 0 for _, boost in checked)  # whether readings may be lost that no phrase favours
         try:
             self.automaton = _decoder.Phrases(checked, max_label)
         except (ValueError, TypeError) as e:
@@ -36,23 +50,31 @@ class Phrases:
     def of_words(cls, boosts: Mapping[str, float], labels: Mapping[str, int], max_label: int) -> "Phrases":
         """From phrases as text, the labels of the graph's words, and the largest label.
 
-        Raises InputError naming the phrases with words that the graph does not have.
+        Phrases with words that the graph does not have are left out; a warning names them. Raises InputError if no
+        phrase remains.
         """
         if not isinstance(boosts, Mapping) or not all(isinstance(phrase, str) for phrase in boosts):
             raise InputError('phrases must be a mapping from text to boost: {"new york": 3.0}')
-        unknown = {w: phrase for phrase in boosts for w in phrase.split() if not labels.get(w)}
-        if unknown:
-            named = ", ".join(f"'{word}' in '{phrase}'" for word, phrase in list(unknown.items())[:5])
-            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-            raise InputError(f"phrases to boost have words that the graph does not know: {named}{more}; remove these")
-        phrases = (([labels[word] for word in phrase.split()], boost) for phrase, boost in boosts.items())
-        return cls(phrases, max_label)
+        boosts = {phrase: _number(boost, phrase) for phrase, boost in boosts.items()}
+        left_out = {phrase: word for phrase in boosts for word in phrase.split() if not labels.get(word)}
+        known = {phrase: boost for phrase, boost in boosts.items() if phrase not in left_out}
+        if left_out:
+            named = ", ".join(f"'{word}' in '{phrase}'" for phrase, word in list(left_out.items())[:5])
+            more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
+            if not known:
+                raise InputError(
+                    f"the graph does not know words of any phrase to boost: {named}{more}; give phrases of its words"
+                )
+            _log.warning("%d of %d phrases are not boosted, because the graph does not know their words: %s%s",
+                         len(left_out), len(boosts), named, more)  # fmt: skip
+        return cls((([labels[word] for word in phrase.split()], boost) for phrase, boost in known.items()),
+                   max_label, left_out)  # fmt: skip
 
 
-def _number(boost: float, phrase: Sequence[int]) -> float:
+def _number(boost: float, phrase: str | Sequence[int]) -> float:
     if isinstance(boost, bool) or not isinstance(boost, (int, float)) or not abs(boost) <= MOST_BOOST:
         raise InputError(
-            f"the phrase {phrase} has the boost {boost!r}; it must be a finite number, at most {MOST_BOOST:g}"
+            f"the phrase {phrase!r} has the boost {boost!r}; it must be a finite number, at most {MOST_BOOST:g}"
         )
     return float(boost)
 

@@ -8,6 +8,7 @@ readings = rerank(lattice.nbest(100), lambda texts: neural_costs(texts), words, 
 
 import math
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -93,12 +94,12 @@ def _split(lattice: Lattice, contexts: list[dict[Hashable, int]], added: list[tu
     for record, (arc, state, number, place, cost) in zip(arcs, added, strict=True):
         old = lattice.arcs[arc]
         record["from"], record["to"], record["word"] = base[state] + number, base[old["to"]] + place, old["word"]
-        record["graph"], record["acoustic"] = old["graph"] + cost, old["acoustic"]
+        record["graph"], record["acoustic"], record["boost"] = old["graph"] + cost, old["acoustic"], old["boost"]
         tokens.append(lattice.tokens_of(arc))
     finals = []
     for end, old in enumerate(lattice.finals):
         for number, cost in enumerate(finishing[old["state"]]):
-            finals.append((base[old["state"]] + number, old["graph"] + cost, old["acoustic"], 0))
+            finals.append((base[old["state"]] + number, old["graph"] + cost, old["acoustic"], old["boost"], 0))
             tokens.append(lattice.tokens_of(lattice.num_arcs + end))
     ends = np.cumsum([len(t) for t in tokens])
     arcs["tokens_end"] = ends[: len(arcs)]
@@ -132,7 +133,7 @@ def rerank(
     if len(costs) != len(texts) or any(math.isnan(cost) for cost in costs):
         raise InputError(f"costs_of returned {len(costs)} costs for {len(texts)} texts; expected one number per text")
     reranked = [
-        Reading(r.labels, r.cost + weight * cost, r.graph_cost + weight * cost, r.acoustic_cost, alignment=r.alignment)
+        replace(r, cost=r.cost + weight * cost, graph_cost=r.graph_cost + weight * cost)
         for r, cost in zip(readings, costs, strict=True)
     ]
     return sorted(reranked, key=lambda reading: reading.cost)

@@ -1,6 +1,8 @@
 """Graph search and greedy search: log-probs -> words with the frames of their tokens.
 
-The confidence of a word is its posterior in the lattice (asr.search.confidence). Greedy search, and a graph search
+The confidence of a word is its posterior in the lattice (asr.search.confidence). Boosts of phrases and weights of new
+words are preferences of the request, not evidence: if they may have changed the lattice, the posteriors come from the
+lattice of a second search without them. Greedy search, and a graph search
 without a lattice, take the geometric mean of the peak posteriors of its tokens. Both are then calibrated. With a word
 list or grammar (a closed graph) an utterance may match no entry. Every word then gets the lowest confidence in the
 utterance multiplied by `likeness`, so that `decoder.reject_below` rejects the utterance as a whole. A path that ends
@@ -10,6 +12,7 @@ within an entry has no words.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from typing import Protocol
 
@@ -18,7 +21,7 @@ import numpy as np
 from asr.config import DecoderConfig
 from asr.errors import InputError
 from asr.graph.opened import Graph
-from asr.search.confidence import Calibration, word_confidences
+from asr.search.confidence import Calibration, confidences_by, word_confidences
 from asr.search.decoder import Decoder
 from asr.search.lattice import Lattice
 from asr.search.phrases import Phrases
@@ -107,13 +110,32 @@ class GraphSearcher:
         spellings = [self.space.spellings(label, self.tokens) for label in path.labels]
         spans = match_words([s.token for s in found], spellings, self.between, path.complete)
         groups = [[found[i] for i in span] for span in spans]
-        confidences = word_confidences(lattice, path.labels) if lattice else None
-        confidences = confidences or [peak_confidence(group) for group in groups]
+        if lattice is None:
+            confidences = [peak_confidence(group) for group in groups]
+        else:
+            confidences = self._posteriors(lattice, path.labels, log_probs, phrases)
         confidences = self.calibration.apply(confidences)
         if self.space.is_closed and confidences:
             confidences = [min(confidences) * likeness(log_probs, path.alignment)] * len(confidences)
         placed = [FoundWord(*parts) for parts in zip(words, groups, confidences, strict=False)]
         return Found(placed, path.cost, path.complete, self._alternatives(lattice, path.labels))
+
+    def _posteriors(
+        self, lattice: Lattice, labels: list[int], log_probs: np.ndarray, phrases: Phrases | None
+    ) -> list[float]:
+        weights = self.space.weights
+        if weights or lattice.has_boosts or (phrases is not None and phrases.suppress):
+            evidence = self._plain.decode_lattice(log_probs).lattice
+            found = confidences_by(evidence, lattice, labels, sum(weights.get(label, 0.0) for label in labels))
+        else:
+            found = word_confidences(lattice, labels)
+        assert found is not None  # the lattice holds the best path
+        return found
+
+    @cached_property
+    def _plain(self) -> Decoder:
+        """The search without the weights of new words."""
+        return self.decoder.over(self.space.plain) if self.space.weights else self.decoder
 
     def _alternatives(self, lattice: Lattice | None, best: list[int]) -> list[tuple[str, float]]:
         if lattice is None or self.nbest < 2:

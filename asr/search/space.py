@@ -4,7 +4,7 @@ import json
 import threading
 from collections import ChainMap, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -12,7 +12,7 @@ from typing import Any, overload
 import numpy as np
 
 from asr.errors import InputError
-from asr.graph.dynamic import Language
+from asr.graph.dynamic import Language, Slot
 from asr.graph.opened import Graph
 from asr.search.new_words import NewWord, merged
 from asr.text.lexicon import Lexicon, Spelled, name_some
@@ -53,6 +53,16 @@ class SearchSpace:
     @cached_property
     def _labels(self) -> Mapping[str, int]:
         return {word: label for label, word in enumerate(self.words)}
+
+    @property
+    def weights(self) -> Mapping[int, float]:
+        """The words that this request has made cheaper or dearer, by label: nats by which each costs less."""
+        return {}
+
+    @property
+    def plain(self) -> Graph:
+        """The graph without these weights."""
+        return self.graph
 
     def spellings(self, label: int, tokens: Tokens) -> list[tuple[int, ...]]:
         """The spellings of an output label as tokens. Raises InputError for a word that has none."""
@@ -96,10 +106,20 @@ class DynamicSpace(SearchSpace):
     language: Language = field(kw_only=True)
     added_words: dict[str, int] = field(default_factory=dict, kw_only=True)  # new words -> labels
     added: dict[int, list[tuple[int, ...]]] = field(default_factory=dict, kw_only=True)  # label -> spellings
+    added_weights: dict[int, float] = field(default_factory=dict, kw_only=True)  # as `weights`
+    plain_slots: list[Slot] = field(default_factory=list, kw_only=True)  # of the graph without weights
 
     @classmethod
     def of(cls, language: Language, silence: str | None) -> "DynamicSpace":
         return cls(language.graph(), language.tree.words, None, silence, language=language)
+
+    @property
+    def weights(self) -> Mapping[int, float]:
+        return self.added_weights
+
+    @cached_property
+    def plain(self) -> Graph:
+        return self.language.graph(self.plain_slots) if self.added_weights else self.graph
 
     @cached_property
     def _labels(self) -> Mapping[str, int]:
@@ -141,11 +161,25 @@ class DynamicSpace(SearchSpace):
                 for spelling in added.get(label) or tree.spellings(label)
             ]
 
-        graph = self.language.graph(
-            [(self._place(name), members(found, self._cost(name, found))) for name, found in slots.items()]
-        )
+        def placed(slots: Mapping[str | None, list[NewWord]]) -> list[Slot]:
+            return [(self._place(name), members(found, self._cost(name, found))) for name, found in slots.items()]
+
+        # The words of a slot share its probability, whatever their weights. Without a slot, a weight is a preference.
+        alone = slots.get(None, [])
+        weights = {labels.get(new.word) or tree.numbers[new.word]: new.weight for new in alone if new.weight}
+        plain = {**slots, None: [replace(new, weight=0.0) for new in alone]} if weights else {}
         words = _Joined(tree.words, tuple(labels))
-        return DynamicSpace(graph, words, None, self.silence, language=self.language, added_words=labels, added=added)
+        return DynamicSpace(
+            self.language.graph(placed(slots)),
+            words,
+            None,
+            self.silence,
+            language=self.language,
+            added_words=labels,
+            added=added,
+            added_weights=weights,
+            plain_slots=placed(plain),
+        )
 
     def _place(self, slot: str | None) -> int:
         """The word of the language model that stands for the slot; -1 for the empty history."""

@@ -119,7 +119,9 @@ class Decoder {
     utterance->search.Advance(log_probs.data(), log_probs.shape(0), log_probs.shape(1));
     return utterance;
   }
+  // The memory of an unusually large search is given back.
   void GiveBack(std::unique_ptr<Utterance> utterance) {
+    if (utterance->search.NumBytes() > kMaxIdleBytes) return;
     const std::weak_ptr<const Graph> graph = std::exchange(utterance->graph, nullptr);
     const std::lock_guard<std::mutex> lock(mutex_);
     idle_.push_back({std::move(utterance), graph});
@@ -134,6 +136,7 @@ class Decoder {
   }
 
  private:
+  static constexpr size_t kMaxIdleBytes = size_t{64} << 20;
   struct Idle {
     std::unique_ptr<Utterance> utterance;  // without its graph
     std::weak_ptr<const Graph> graph;
@@ -202,6 +205,7 @@ void BindLattices(nb::module_& m) {
       .def_ro("complete", &StateLattice::complete)
       .def_ro("beam", &StateLattice::beam)
       .def_ro("frames", &StateLattice::frames)
+      .def_ro("best", &StateLattice::best)
       .def_prop_ro("arcs", [](const StateLattice& x) { return ToBytes(x.arcs); })
       .def_prop_ro("finals", [](const StateLattice& x) { return ToBytes(x.finals); })
       .def("determinize", &Determinize, nb::arg("beam"), nb::arg("max_arcs"),
@@ -253,15 +257,25 @@ void BindSearch(nb::module_& m) {
           nb::arg("log_probs"))
       .def("partial",
            [](const Utterance& self) {
-             Partial partial = self.search.FindPartial();
+             Partial partial;
+             {
+               const nb::gil_scoped_release release;
+               partial = self.search.FindPartial();
+             }
              return nb::make_tuple(ToTuple(partial.path), partial.num_stable, partial.final_cost);
            })
       .def("finish",
            [](const Utterance& self) {
-             Path path = self.search.Finalize();
+             Path path;
+             {
+               const nb::gil_scoped_release release;
+               path = self.search.Finalize();
+             }
              return ToTuple(path);
            })
-      .def("lattice", [](const Utterance& self) { return self.search.FindLattice(); });
+      .def(
+          "lattice", [](const Utterance& self) { return self.search.FindLattice(); },
+          nb::call_guard<nb::gil_scoped_release>());
 }
 
 void BindGraphs(nb::module_& m) {

@@ -8,72 +8,38 @@
 // word; the others are passed through.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <queue>
 #include <tuple>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "costs.h"
 #include "lattice.h"
+#include "string_tree.h"
 
 namespace asr::decoder {
 namespace {
 
 // Memory limit: the number of elements in all sets per arc of the result.
 constexpr int64_t kElementsPerArc = 8;
-// Costs are compared in steps of 1 / kGrid: far above rounding errors, far below relevant differences.
-constexpr double kGrid = 1024;
-
-// Token strings as a tree: a string is identified by its last node; equal strings have the same node.
-class StringTree {
- public:
-  StringTree() : nodes_(1) {}
-  int32_t Append(int32_t string, int32_t token) {
-    const uint64_t key = static_cast<uint64_t>(string) << 32 | static_cast<uint32_t>(token);
-    const auto [child, is_new] = children_.try_emplace(key, static_cast<int32_t>(nodes_.size()));
-    if (is_new) nodes_.push_back({string, token, nodes_[string].length + 1});
-    return child->second;
-  }
-  int32_t Length(int32_t string) const { return nodes_[string].length; }
-  int32_t Common(int32_t a, int32_t b) const {
-    while (a != b) (nodes_[a].length < nodes_[b].length ? b : a) = Shorter(a, b);
-    return a;
-  }
-  // The tokens of `string` from position `begin`.
-  std::vector<int32_t> Tokens(int32_t string, int32_t begin) const {
-    std::vector<int32_t> tokens;
-    for (; Length(string) > begin; string = nodes_[string].previous) tokens.push_back(nodes_[string].token);
-    std::reverse(tokens.begin(), tokens.end());
-    return tokens;
-  }
-  int32_t WithoutFirst(int32_t string, int32_t begin) {
-    if (begin == 0) return string;
-    int32_t rest = 0;
-    for (const int32_t token : Tokens(string, begin)) rest = Append(rest, token);
-    return rest;
-  }
-
- private:
-  struct Node {
-    int32_t previous = 0;
-    int32_t token = 0;
-    int32_t length = 0;
-  };
-  int32_t Shorter(int32_t a, int32_t b) const {
-    return nodes_[a].length < nodes_[b].length ? nodes_[b].previous : nodes_[a].previous;
-  }
-  std::vector<Node> nodes_;  // 0 is the empty string
-  std::unordered_map<uint64_t, int32_t> children_;
-};
+// Costs are compared in steps of 1 / kGrid, above rounding errors. The cost of a reading may be off by half a
+// step per word: 0.01 in 1,300 words.
+constexpr double kGrid = 65536;
 
 struct Weight {
   double graph = 0;
   double acoustic = 0;
-  double sum() const { return graph + acoustic; }
+  double boost = 0;
+  double sum() const { return graph + acoustic + boost; }
 };
+
+template <class Costs>  // an arc or a final state of the input
+Weight operator+(const Weight& a, const Costs& b) {
+  return {a.graph + b.graph, a.acoustic + b.acoustic, a.boost + b.boost};
+}
 
 struct Element {
   int32_t state;
@@ -156,7 +122,7 @@ void Determinizer::Index() {
   std::partial_sum(arc_begin_.begin(), arc_begin_.end(), arc_begin_.begin());
   for (const StateLattice::Final& end : in_.finals) {
     is_final_[end.state] = true;
-    final_[end.state] = {end.graph, end.acoustic};
+    final_[end.state] = {end.graph, end.acoustic, end.boost};
   }
 }
 
@@ -166,7 +132,7 @@ void Determinizer::FindCostsToEnd() {
     if (is_final_[s]) to_end_[s] = final_[s].sum();
     for (int32_t a = arc_begin_[s]; a < arc_begin_[s + 1]; ++a) {
       const StateLattice::Arc& arc = in_.arcs[a];
-      to_end_[s] = std::min(to_end_[s], double{arc.graph} + arc.acoustic + to_end_[arc.to]);
+      to_end_[s] = std::min(to_end_[s], (Weight{} + arc).sum() + to_end_[arc.to]);
     }
   }
   best_ = to_end_.empty() ? kInfinity : to_end_[0];
@@ -194,7 +160,7 @@ Subset Determinizer::Close(const Subset& reached, double cost) {
     for (int32_t a = arc_begin_[element.state]; a < arc_begin_[element.state + 1]; ++a) {
       const StateLattice::Arc& arc = in_.arcs[a];
       if (arc.olabel != 0) continue;
-      const Weight weight{element.weight.graph + arc.graph, element.weight.acoustic + arc.acoustic};
+      const Weight weight = element.weight + arc;
       if (cost + weight.sum() + to_end_[arc.to] > best_ + beam_) continue;
       const int32_t string =
           arc.ilabel == 0 ? element.string : strings_.Append(element.string, arc.ilabel - 1);
@@ -215,6 +181,7 @@ Element Determinizer::Normalize(Subset* subset) {
   for (Element& element : *subset) {
     element.weight.graph -= common.weight.graph;
     element.weight.acoustic -= common.weight.acoustic;
+    element.weight.boost -= common.weight.boost;
     element.string = strings_.WithoutFirst(element.string, length);
   }
   return common;
@@ -246,15 +213,12 @@ void Determinizer::Expand(int32_t number) {
     if (is_final_[element.state] && element.weight.sum() + final_[element.state].sum() < best_end) {
       const Weight& last = final_[element.state];
       best_end = element.weight.sum() + last.sum();
-      end = {number,
-             0,
-             {element.weight.graph + last.graph, element.weight.acoustic + last.acoustic},
-             strings_.Tokens(element.string, 0)};
+      end = {number, 0, element.weight + last, strings_.Tokens(element.string, 0)};
     }
     for (int32_t a = arc_begin_[element.state]; a < arc_begin_[element.state + 1]; ++a) {
       const StateLattice::Arc& arc = in_.arcs[a];
       if (arc.olabel == 0) continue;
-      const Weight weight{element.weight.graph + arc.graph, element.weight.acoustic + arc.acoustic};
+      const Weight weight = element.weight + arc;
       if (state.cost + weight.sum() + to_end_[arc.to] > best_ + beam_) continue;
       const int32_t string =
           arc.ilabel == 0 ? element.string : strings_.Append(element.string, arc.ilabel - 1);
@@ -277,7 +241,7 @@ void Determinizer::Expand(int32_t number) {
 
 // Best first: each state is first reached on its cheapest path, and stopping early amounts to a smaller beam.
 WordLattice Determinizer::Run(int64_t max_arcs) {
-  double reached = beam_ - kLatticeRounding;
+  double reached = beam_ - double{kLatticeRounding};
   if (best_ < kInfinity) {
     Subset start = Close({{0, 0, {}}}, 0);
     // No arc leads to the start state, so its set is not normalised.
@@ -285,8 +249,8 @@ WordLattice Determinizer::Run(int64_t max_arcs) {
     for (int64_t num_arcs = 0; !tasks_.empty(); ++num_arcs) {
       const Task task = tasks_.top();
       tasks_.pop();
-      if (num_arcs == max_arcs || num_elements_ > kElementsPerArc * max_arcs) {
-        reached = task.priority - best_;
+      if (num_arcs == max_arcs || num_elements_ / kElementsPerArc > max_arcs) {
+        reached = std::max(0.0, task.priority - best_);
         break;
       }
       Subset subset = Close(task.reached, states_[task.from].cost);
@@ -330,29 +294,86 @@ WordLattice Determinizer::Order() const {
     for (const OutArc& arc : arcs_[s]) {
       if (!ends[arc.to]) continue;
       out.arcs.push_back({numbers[s], numbers[arc.to], arc.word, static_cast<float>(arc.weight.graph),
-                          static_cast<float>(arc.weight.acoustic), add_tokens(arc)});
+                          static_cast<float>(arc.weight.acoustic), static_cast<float>(arc.weight.boost),
+                          add_tokens(arc)});
     }
   }
   for (const int32_t s : order) {
     if (!ends[s] || finals_[s].to < 0) continue;
     const OutArc& end = finals_[s];
     out.finals.push_back({numbers[s], static_cast<float>(end.weight.graph),
-                          static_cast<float>(end.weight.acoustic), add_tokens(end)});
+                          static_cast<float>(end.weight.acoustic), static_cast<float>(end.weight.boost),
+                          add_tokens(end)});
   }
   return out;
+}
+
+// Whether the lattice has a path with these words.
+bool Contains(const WordLattice& lattice, const std::vector<int32_t>& words) {
+  if (lattice.num_states == 0) return false;
+  int32_t state = 0;
+  for (const int32_t word : words) {
+    auto arc = std::lower_bound(lattice.arcs.begin(), lattice.arcs.end(), state,
+                                [](const WordLattice::Arc& a, int32_t from) { return a.from < from; });
+    while (arc != lattice.arcs.end() && arc->from == state && arc->word != word) ++arc;
+    if (arc == lattice.arcs.end() || arc->from != state) return false;
+    state = arc->to;
+  }
+  return std::any_of(lattice.finals.begin(), lattice.finals.end(),
+                     [state](const WordLattice::Final& end) { return end.state == state; });
+}
+
+// The part of a lattice whose paths have exactly these words. A state of it is a state of the lattice and a
+// number of words.
+StateLattice Restrict(const StateLattice& lattice, const std::vector<int32_t>& words) {
+  std::vector<std::map<size_t, int32_t>> states(lattice.num_states);
+  const auto words_after = [&words](const StateLattice::Arc& arc, size_t count) {
+    if (arc.olabel == 0) return count;
+    return count < words.size() && words[count] == arc.olabel ? count + 1 : words.size() + 1;
+  };
+  states[0][0] = 0;
+  for (const StateLattice::Arc& arc : lattice.arcs) {
+    for (const auto& [count, _] : states[arc.from])
+      if (const size_t after = words_after(arc, count); after <= words.size()) states[arc.to][after] = 0;
+  }
+  StateLattice only;
+  for (auto& by_count : states)
+    for (auto& [_, state] : by_count) state = only.num_states++;
+  for (const StateLattice::Arc& arc : lattice.arcs) {
+    for (const auto& [count, state] : states[arc.from]) {
+      const size_t after = words_after(arc, count);
+      if (after > words.size()) continue;
+      only.arcs.push_back(arc);
+      only.arcs.back().from = state;
+      only.arcs.back().to = states[arc.to].at(after);
+    }
+  }
+  std::stable_sort(only.arcs.begin(), only.arcs.end(),
+                   [](const StateLattice::Arc& a, const StateLattice::Arc& b) { return a.from < b.from; });
+  for (StateLattice::Final end : lattice.finals) {
+    const auto state = states[end.state].find(words.size());
+    if (state == states[end.state].end()) continue;
+    end.state = state->second;
+    only.finals.push_back(end);
+  }
+  return only;
 }
 
 }  // namespace
 
 WordLattice Determinize(const StateLattice& lattice, float beam, int64_t max_arcs) {
-  // In a long utterance with many paths of similar cost, the limit may be reached before any path is
-  // complete. Then the beam shrinks until one is.
   WordLattice words = Determinizer(lattice, beam).Run(max_arcs);
-  for (int round = 0; words.num_states == 0 && lattice.num_states > 0 && round < 12; ++round) {
+  // If the limit was reached before the best path was complete, the beam shrinks until it is.
+  for (int round = 0; round < 12 && words.beam < beam && !Contains(words, lattice.best); ++round) {
     beam = round < 11 ? std::min(beam, 16.0f) / 2 : 0.0f;
     words = Determinizer(lattice, beam).Run(max_arcs);
-    words.beam = std::min(words.beam, beam);
   }
+  if (lattice.num_states == 0 || Contains(words, lattice.best)) return words;
+  // More paths of equal cost than the limit allows: the best path alone.
+  const StateLattice only = Restrict(lattice, lattice.best);
+  if (only.finals.empty()) return words;
+  words = Determinizer(only, kInfinity).Run(std::numeric_limits<int64_t>::max());
+  words.beam = 0;
   return words;
 }
 

@@ -14,12 +14,23 @@ constexpr size_t kMaxBytes = size_t{1} << 34;
 // In place of a tail's joint, these mark the keys of joints and of word ends.
 constexpr uint64_t kJointKey = 0x80000000u;
 constexpr uint64_t kWordEndKey = 0x80000001u;
+// A graph reserves 1.5 times its limit; as much again must remain for other graphs.
+constexpr size_t kAddressesPerByte = 3;
+
+// The limit, halved until the address space (`ulimit -v`) has room for it.
+size_t FitToAddresses(size_t max_bytes) {
+  for (;; max_bytes /= 2) {
+    void* const memory = ReserveAddresses(kAddressesPerByte * max_bytes + 1);
+    if (memory != nullptr) munmap(memory, kAddressesPerByte * max_bytes + 1);
+    if (memory != nullptr || max_bytes == 0) return max_bytes;
+  }
+}
 
 }  // namespace
 
 LazyGraph::LazyGraph(const Vocabulary& vocabulary, size_t max_bytes)
     : vocabulary_(vocabulary),
-      max_bytes_(std::min(max_bytes, kMaxBytes)),
+      max_bytes_(FitToAddresses(std::min(max_bytes, kMaxBytes))),
       own_states_(max_bytes_ / kStateBytes + 1),
       own_arcs_(max_bytes_ / sizeof(Arc) + 1),
       is_grown_(max_bytes_ / kStateBytes + 1) {

@@ -63,6 +63,15 @@ class LinkPool {
   const std::vector<Layer>& layers() const { return layers_; }
   const std::vector<Link>& links() const { return links_; }
   const std::vector<float>& costs() const { return costs_; }
+  // What a path through this link costs above the cheapest path to its node. Negative values are rounding
+  // errors.
+  float Slack(const Link& link) const { return std::max(0.0f, link.cost - costs_[link.to]); }
+  // After Prune: what the best path through a node costs above the best path.
+  float Extra(uint32_t node) const { return extras_[node]; }
+  size_t NumBytes() const {
+    return links_.capacity() * sizeof(Link) +
+           (costs_.capacity() + extras_.capacity() + moved_.capacity()) * sizeof(float);
+  }
   // After Prune: the new number of each old node; undefined for removed nodes.
   const std::vector<uint32_t>& moved() const { return moved_; }
   uint32_t LinkEnd(size_t layer) const {
@@ -76,9 +85,6 @@ class LinkPool {
   static constexpr size_t kMinLimit = size_t{1} << 16;  // links: 1.3 MB
   static constexpr size_t kMaxLinks = size_t{1} << 23;  // 170 MB
 
-  // What a path through this link costs above the cheapest path to its node. Negative values are rounding
-  // errors.
-  float Slack(const Link& link) const { return std::max(0.0f, link.cost - costs_[link.to]); }
   void FindExtras(const std::vector<float>& last, float beam);
   void RemoveBeyond(float beam);
 

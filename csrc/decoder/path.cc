@@ -1,58 +1,13 @@
 // The results of a search: the best path, its stable part, and the lattice.
 #include <algorithm>
-#include <numeric>
 #include <stdexcept>
 #include <vector>
 
 #include "costs.h"
 #include "search.h"
+#include "unrolled.h"
 
 namespace asr::decoder {
-namespace {
-
-// Numbers the nodes of a layer, from `next_state` on, so that epsilon links lead to higher numbers. In a
-// cycle the cheapest node comes first, because the cheapest path enters there; the link that closes the cycle
-// leads to a lower number.
-void OrderLayer(const LinkPool& pool, size_t layer, int32_t next_state, std::vector<int32_t>* states) {
-  const uint32_t begin = pool.layers()[layer].node_begin, end = pool.NodeEnd(layer);
-  const uint32_t link_begin = pool.layers()[layer].epsilon_begin, link_end = pool.LinkEnd(layer);
-  if (link_begin == link_end) {
-    for (uint32_t n = begin; n < end; ++n) (*states)[n] = next_state++;
-    return;
-  }
-  std::vector<int32_t> num_before(end - begin, 0);  // number of links from nodes without a number
-  for (uint32_t k = link_begin; k < link_end; ++k) ++num_before[pool.links()[k].to - begin];
-  std::vector<std::vector<uint32_t>> following(end - begin);
-  for (uint32_t k = link_begin; k < link_end; ++k)
-    following[pool.links()[k].from - begin].push_back(pool.links()[k].to);
-  std::vector<uint32_t> ready;
-  for (uint32_t n = end; n-- > begin;)
-    if (num_before[n - begin] == 0) ready.push_back(n);
-  std::vector<uint32_t> by_cost;
-  for (;;) {
-    if (ready.empty()) {
-      if (by_cost.empty()) {
-        by_cost.resize(end - begin);
-        std::iota(by_cost.begin(), by_cost.end(), begin);
-        std::stable_sort(by_cost.begin(), by_cost.end(), [&pool](uint32_t a, uint32_t b) {
-          const float cost_a = pool.costs()[a], cost_b = pool.costs()[b];
-          return cost_a != cost_b ? cost_a > cost_b : a > b;
-        });
-      }
-      while (!by_cost.empty() && (*states)[by_cost.back()] >= 0) by_cost.pop_back();
-      if (by_cost.empty()) return;
-      ready.push_back(by_cost.back());
-    }
-    const uint32_t node = ready.back();
-    ready.pop_back();
-    if ((*states)[node] >= 0) continue;
-    (*states)[node] = next_state++;
-    for (const uint32_t to : following[node - begin])
-      if (--num_before[to - begin] == 0) ready.push_back(to);
-  }
-}
-
-}  // namespace
 
 // The cost of ending at the token: potentials of phrases that are taken back and, unless the path may end
 // `anywhere`, the final cost of the graph.
@@ -82,14 +37,28 @@ Path Search::Finalize() const {
   return path;
 }
 
+// The place of the token whose path is the cheapest so far. Costs of tokens also hold the potentials of
+// phrases that are begun, which are no part of the cost of a path.
+int32_t Search::FindBest() const {
+  if (phrases_ == nullptr) return best_;
+  int32_t best = best_;
+  const auto cost_of = [this](int32_t place) {
+    return tokens_[place].cost + FinalCost(tokens_[place], true);
+  };
+  for (int32_t place = 0; place < static_cast<int32_t>(tokens_.size()); ++place)
+    if (cost_of(place) < cost_of(best)) best = place;
+  return best;
+}
+
 Partial Search::FindPartial() const {
   RequireUnbroken();
-  const Token& best = tokens_[best_];
+  const Token& best = tokens_[FindBest()];
+  const float cost = best.cost + FinalCost(best, true);
   Partial partial{TracePath(best), 0, kInfinity};
-  partial.path.cost = offset_ + best.cost;
+  partial.path.cost = offset_ + cost;
   for (const Token& token : tokens_) {
     if (!is_dead_)
-      partial.final_cost = std::min(partial.final_cost, token.cost + FinalCost(token, false) - best.cost);
+      partial.final_cost = std::min(partial.final_cost, token.cost + FinalCost(token, false) - cost);
   }
   for (int32_t r = FindCommonRecord(); r != kNoRecord; r = pool_[r].previous)
     partial.num_stable += OutputLabel(pool_[r].arc) != 0;
@@ -143,36 +112,60 @@ StateLattice Search::FindLattice() const {
   LinkPool pool = links_;
   const float beam = std::min(options_.lattice_beam + kLatticeRounding, links_.beam());
   pool.Prune(extra, beam);
+  const Unrolled unrolled(pool, beam);
 
   StateLattice lattice;
   lattice.frames = searched_frames_;
   lattice.num_frames = num_frames_;
   lattice.complete = end.is_final;
-  lattice.beam = std::min(options_.lattice_beam, beam);
-  const size_t num_layers = pool.layers().size();
-  std::vector<int32_t> states(pool.costs().size(), -1);  // one per node
-  for (size_t l = 0; l < num_layers; ++l) {
-    OrderLayer(pool, l, static_cast<int32_t>(pool.layers()[l].node_begin), &states);
-    const double offset = pool.layers()[l].offset;
-    const double step = l == 0 ? 0 : offset - pool.layers()[l - 1].offset;
-    for (uint32_t k = pool.layers()[l].link_begin; k < pool.LinkEnd(l); ++k) {
+  lattice.beam = std::min(options_.lattice_beam, unrolled.beam());
+  lattice.num_states = unrolled.num_states();
+  lattice.best = TracePath(tokens_[end.place]).labels;
+  for (size_t l = 0; l < pool.layers().size(); ++l) {
+    const Layer& layer = pool.layers()[l];
+    const double step = l == 0 ? 0 : layer.offset - pool.layers()[l - 1].offset;
+    for (uint32_t k = layer.link_begin; k < pool.LinkEnd(l); ++k) {
       const Link& link = pool.links()[k];
-      const bool is_epsilon = k >= pool.layers()[l].epsilon_begin;
-      if (states[link.from] >= states[link.to]) continue;
+      const bool is_epsilon = k >= layer.epsilon_begin;
       const double cost = double{link.cost} - pool.costs()[link.from] + (is_epsilon ? 0 : step);
-      lattice.arcs.push_back({states[link.from], states[link.to], InputLabel(link.arc), OutputLabel(link.arc),
-                              static_cast<float>(cost - link.acoustic), link.acoustic});
+      unrolled.ForPairs(k, [&](int32_t from, int32_t to) {
+        lattice.arcs.push_back({from, to, InputLabel(link.arc), OutputLabel(link.arc),
+                                static_cast<float>(cost - link.acoustic), link.acoustic, 0.0f});
+      });
     }
   }
   std::stable_sort(lattice.arcs.begin(), lattice.arcs.end(),
                    [](const StateLattice::Arc& a, const StateLattice::Arc& b) { return a.from < b.from; });
-  lattice.num_states = static_cast<int32_t>(states.size());
   for (size_t i = 0; i < tokens_.size(); ++i) {
     if (!(extra[i] <= beam)) continue;
     const uint32_t node = pool.moved()[links_.layers().back().node_begin + i];
-    lattice.finals.push_back({states[node], FinalCost(tokens_[i], !end.is_final), skipped_cost_});
+    const float graph = end.is_final ? graph_.states()[tokens_[i].state].final_cost : 0.0f;
+    unrolled.ForStates(node, [&](int32_t state) {
+      lattice.finals.push_back({state, graph, skipped_cost_, FinalCost(tokens_[i], true)});
+    });
   }
+  if (phrases_ != nullptr) SplitBoosts(&lattice);
   return lattice;
+}
+
+// Separates the boosts from the graph costs of the arcs. All paths to a state have the same phrase state.
+void Search::SplitBoosts(StateLattice* lattice) const {
+  std::vector<int32_t> phrases(lattice->num_states, Phrases::kRoot);
+  for (StateLattice::Arc& arc : lattice->arcs) {
+    phrases[arc.to] = phrases[arc.from];
+    if (arc.olabel == 0) continue;
+    const Phrases::Step step = phrases_->Take(phrases[arc.from], arc.olabel);
+    phrases[arc.to] = step.state;
+    arc.graph -= step.cost;
+    arc.boost = step.cost;
+  }
+}
+
+size_t Search::NumBytes() const {
+  return pool_.NumBytes() + links_.NumBytes() + places_.NumBytes() + states_.NumBytes() +
+         candidates_.capacity() * sizeof(Candidate) +
+         (tokens_.capacity() + before_.capacity()) * sizeof(Token) +
+         approaches_.capacity() * sizeof(Approach);
 }
 
 }  // namespace asr::decoder

@@ -8,16 +8,21 @@
 
 namespace asr::decoder {
 
+// Null if the address space (`ulimit -v`) has no room.
+inline void* ReserveAddresses(size_t num_bytes) {
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  void* memory = mmap(nullptr, num_bytes, PROT_READ | PROT_WRITE, kFlags, -1, 0);
+  return memory == MAP_FAILED ? nullptr : memory;
+}
+
 // For plain types for which all-zero bytes are a valid value. One thread writes at a time; other threads may
 // read elements that have been published to them.
 template <class T>
 class Reserved {
  public:
-  explicit Reserved(size_t capacity) : capacity_(capacity) {
-    constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    void* memory = mmap(nullptr, capacity * sizeof(T), PROT_READ | PROT_WRITE, kFlags, -1, 0);
-    if (memory == MAP_FAILED) throw std::bad_alloc();
-    data_ = static_cast<T*>(memory);
+  explicit Reserved(size_t capacity)
+      : data_(static_cast<T*>(ReserveAddresses(capacity * sizeof(T)))), capacity_(capacity) {
+    if (data_ == nullptr) throw std::bad_alloc();
   }
   ~Reserved() { munmap(data_, capacity_ * sizeof(T)); }
   Reserved(const Reserved&) = delete;

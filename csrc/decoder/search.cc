@@ -18,9 +18,6 @@ constexpr float kMaxCost = std::numeric_limits<float>::max();
 // Kaldi's beam_delta: when max_active or min_active sets the cutoff, the beam of the next frame is wider by
 // this much.
 constexpr float kBeamDelta = 0.5f;
-// The smallest gain for which an epsilon arc is taken, relative to 1 + |cost|: eight times float's rounding
-// error.
-constexpr float kMinGain = 1e-6f;
 constexpr size_t kTokensAhead = 8;  // how far ahead arcs are prefetched
 constexpr size_t kMaxStays = 2;     // number of steps of an implicit topology without an arc, per token
 
@@ -52,11 +49,11 @@ void Search::Init(const Phrases* phrases) {
   skipped_cost_ = 0;
   num_frames_ = 0;
   is_dead_ = false;
-  was_blank_ = false;
+  blank_run_ = 0;
   searched_frames_.clear();
 
   const auto start = static_cast<int32_t>(graph_.header().start);
-  best_ = places_.FindOrAdd(start, 0, [](int32_t) { return true; });
+  best_ = places_.FindOrAdd(start, 0, 0, ContextOf());
   tokens_.push_back({start, 0, 0.0f, kNoRecord});
   if (KeepsLattice()) links_.Begin(0);
   const float cutoff = std::min(options_.beam, kMaxCost);
@@ -82,15 +79,16 @@ void Search::Advance(const float* log_probs, int64_t num_frames, int64_t num_tok
     const float* frame = log_probs + f * num_tokens;
     CheckFrame(frame, num_tokens);
     const bool is_blank = num_tokens >= kBlankLabel && frame[kBlankLabel - 1] >= options_.blank_skip;
-    if (is_blank && was_blank_) {
+    if (is_dead_) continue;
+    blank_run_ = is_blank ? std::min(blank_run_ + 1, 3) : 0;
+    if (blank_run_ == 3) {
       const float cost = -options_.acoustic_scale * frame[kBlankLabel - 1] + TokenCost(kBlankLabel);
       offset_ += cost;
       skipped_cost_ += cost;
       continue;
     }
-    was_blank_ = is_blank;
     is_broken_ = true;
-    SearchFrame(frame, num_tokens);
+    SearchFrame(frame, num_tokens, blank_run_ == 2);
     is_broken_ = false;
   }
 }
@@ -104,19 +102,22 @@ void Search::CheckFrame(const float* log_probs, int64_t num_tokens) const {
   }
 }
 
-void Search::SearchFrame(const float* log_probs, int64_t num_tokens) {
-  if (is_dead_) return;
+void Search::SearchFrame(const float* log_probs, int64_t num_tokens, bool only_blank) {
   ScoreFrame(log_probs, num_tokens);
   float next_cutoff;
-  is_dead_ = !ProcessEmitting(FindCutoff(), &next_cutoff);
+  is_dead_ = !ProcessEmitting(FindCutoff(), only_blank, &next_cutoff);
   if (is_dead_) return;
   searched_frames_.push_back(static_cast<int32_t>(num_frames_));
   offset_ += best_before_;
   skipped_cost_ = 0;
   ProcessEpsilon(next_cutoff);
-  if (phrases_ != nullptr) DropDominated();
+  if (phrases_ != nullptr && !is_limited_) DropDominated();
   if (KeepsLattice()) FinishLayer(next_cutoff);
   if (pool_.IsFull()) pool_.CollectGarbage(&tokens_);
+  if (pool_.IsBeyondNumbers())
+    throw std::invalid_argument(
+        "the paths of this utterance need more than 2^30 records; use a smaller beam or decode shorter "
+        "pieces");
 }
 
 void Search::ScoreFrame(const float* log_probs, int64_t num_tokens) {
@@ -137,6 +138,7 @@ Search::Cutoff Search::FindCutoff() {
 
   if (num_active > static_cast<size_t>(options_.max_active)) {
     const float cost = CostOfRank(options_.max_active);
+    DropTies(cost);
     return {cost, std::min(options_.beam, cost - best_cost + kBeamDelta)};
   }
   if (num_active < static_cast<size_t>(options_.min_active)) {
@@ -155,15 +157,29 @@ float Search::CostOfRank(size_t rank) {
   return std::min(costs_[rank - 1], kMaxCost);
 }
 
-// Moves the tokens by one frame. If none can move, leaves them unchanged and returns false.
-bool Search::ProcessEmitting(const Cutoff& cutoff, float* next_cutoff) {
-  *next_cutoff = FirstNextCutoff(cutoff);
+// Of the tokens with exactly this cost, keeps the first ones, so that `max_active` tokens stay within it.
+void Search::DropTies(float cost) {
+  size_t num_within = 0;
+  for (const Token& token : tokens_) num_within += token.cost <= cost;
+  size_t surplus = num_within - options_.max_active;
+  for (size_t i = tokens_.size(); surplus > 0; --i) {
+    if (tokens_[i - 1].cost != cost || static_cast<int32_t>(i - 1) == best_) continue;
+    tokens_[i - 1].cost = kDropped;
+    --surplus;
+  }
+}
+
+// Moves the tokens by one frame, with `only_blank` over blank alone. If none can move, leaves them unchanged
+// and returns false.
+bool Search::ProcessEmitting(const Cutoff& cutoff, bool only_blank, float* next_cutoff) {
+  *next_cutoff = only_blank ? kMaxCost : FirstNextCutoff(cutoff);
   const bool has_phrases = phrases_ != nullptr;
-  const size_t num_candidates = IsImplicit()  ? has_phrases
-                                                    ? FindCandidates<true, true>(cutoff.now, *next_cutoff)
-                                                    : FindCandidates<true, false>(cutoff.now, *next_cutoff)
-                                : has_phrases ? FindCandidates<false, true>(cutoff.now, *next_cutoff)
-                                              : FindCandidates<false, false>(cutoff.now, *next_cutoff);
+  const size_t num_candidates = only_blank     ? FindBlanks(cutoff.now)
+                                : IsImplicit() ? has_phrases
+                                                     ? FindCandidates<true, true>(cutoff.now, *next_cutoff)
+                                                     : FindCandidates<true, false>(cutoff.now, *next_cutoff)
+                                : has_phrases  ? FindCandidates<false, true>(cutoff.now, *next_cutoff)
+                                               : FindCandidates<false, false>(cutoff.now, *next_cutoff);
   if (num_candidates == 0) return false;
   if (has_phrases) AddBoosts(num_candidates);
 
@@ -246,6 +262,28 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
   return num_candidates;
 }
 
+// The steps over blank, the smallest label: arcs with it come first.
+size_t Search::FindBlanks(float cutoff) {
+  size_t num_candidates = 0;
+  for (size_t i = 0; i < tokens_.size(); ++i) {
+    const Token& token = tokens_[i];
+    if (token.cost > cutoff) continue;
+    const auto source = static_cast<int32_t>(i);
+    const State& state = graph_.states()[token.state];
+    if (num_candidates + state.num_emitting + kMaxStays > candidates_.size())
+      candidates_.resize(2 * (num_candidates + state.num_emitting + kMaxStays));
+    if (IsImplicit())
+      candidates_[num_candidates++] = {token.cost + acoustic_[kBlankLabel], kStay | kBlankLabel, source};
+    const uint32_t arc_end = state.arc_begin + state.num_emitting;
+    for (uint32_t a = state.arc_begin; a < arc_end && graph_.arcs()[a].ilabel == kBlankLabel; ++a) {
+      int32_t context = token.context;
+      const float cost = token.cost + (acoustic_[kBlankLabel] + ArcCost(graph_.arcs()[a], &context));
+      candidates_[num_candidates++] = {cost, a, source};
+    }
+  }
+  return num_candidates;
+}
+
 // The steps of an implicit topology that stay in the same graph state: a blank, or the last label again.
 size_t Search::FindStays(const Token& token, int32_t source, float next_cutoff, size_t num_candidates) {
   const int32_t last_label = token.context % stride_;
@@ -277,7 +315,7 @@ void Search::Reach(const Candidate& candidate) {
   const int32_t context = HasContexts() ? ContextAfter(before_[candidate.source], candidate) : 0;
   const int32_t record = records_before_[candidate.source];
   const auto new_place = static_cast<int32_t>(tokens_.size());
-  const int32_t place = places_.FindOrAdd(state, new_place, IsInContext(context));
+  const int32_t place = places_.FindOrAdd(state, context, new_place, ContextOf());
   if (place == new_place) {
     graph_.Prefetch(state);  // for ProcessEpsilon
     tokens_.push_back({state, context, candidate.cost, pool_.Add(record, candidate.arc)});
@@ -290,78 +328,6 @@ void Search::Reach(const Candidate& candidate) {
     const float acoustic = acoustic_[InputLabel(candidate.arc)] + best_before_ + skipped_cost_;
     links_.AddEmitting(candidate.source, place, candidate.arc, candidate.cost, acoustic);
   }
-}
-
-// Relaxation in rounds (Bellman-Ford): round r settles the states whose cheapest path has r epsilon arcs.
-void Search::ProcessEpsilon(float cutoff) {
-  frontier_.resize(tokens_.size());
-  size_t size = 0;
-  for (size_t i = 0; i < tokens_.size(); ++i) {
-    graph_.Check(tokens_[i].state);
-    const State& state = graph_.states()[tokens_[i].state];
-    __builtin_prefetch(graph_.epsilon(state));
-    frontier_[size] = static_cast<int32_t>(i);
-    size += state.num_epsilon > 0;
-  }
-  frontier_.resize(size);
-  for (size_t round = 0; !frontier_.empty(); ++round) {
-    if (round > tokens_.size()) {
-      throw std::invalid_argument("the graph has a cycle of epsilon arcs with negative cost through state " +
-                                  std::to_string(tokens_[frontier_[0]].state) +
-                                  " (word penalties included); remove the cycle or raise the word penalty");
-    }
-    reached_.clear();
-    for (const int32_t place : frontier_) RelaxEpsilon(place, cutoff);
-    frontier_.swap(reached_);
-  }
-}
-
-// Unlike Reach this never replaces a record: tokens of this frame may already point to it.
-void Search::RelaxEpsilon(int32_t place, float cutoff) {
-  const Token token = tokens_[place];
-  if (token.cost > cutoff) return;
-  const State& state = graph_.states()[token.state];
-  for (const Arc *arc = graph_.epsilon(state), *end = arc + state.num_epsilon; arc != end; ++arc) {
-    int32_t context = token.context;
-    const float cost = token.cost + ArcCost(*arc, &context);
-    if (!(cost <= cutoff)) continue;
-
-    const auto arc_index = static_cast<uint32_t>(arc - graph_.arcs());
-    const auto new_place = static_cast<int32_t>(tokens_.size());
-    const int32_t next_place = places_.FindOrAdd(arc->next, new_place, IsInContext(context));
-    if (next_place == new_place) {
-      graph_.Check(arc->next);
-      tokens_.push_back({arc->next, context, cost, pool_.Add(token.record, arc_index)});
-    } else if (cost + kMinGain * (1.0f + std::fabs(cost)) < tokens_[next_place].cost) {
-      tokens_[next_place].cost = cost;
-      tokens_[next_place].record = pool_.Add(token.record, arc_index);
-    } else {
-      continue;
-    }
-    if (cost < tokens_[best_].cost) best_ = next_place;
-    if (graph_.states()[arc->next].num_epsilon > 0) reached_.push_back(next_place);
-  }
-}
-
-// Stores the final costs of the tokens of this frame and the epsilon steps between them.
-void Search::FinishLayer(float cutoff) {
-  links_.BeginEpsilon();
-  const auto num_tokens = static_cast<int32_t>(tokens_.size());
-  for (int32_t place = 0; place < num_tokens; ++place) {
-    const Token token = tokens_[place];
-    links_.AddNode(token.cost);
-    if (token.cost > cutoff) continue;
-    const State& state = graph_.states()[token.state];
-    for (const Arc *arc = graph_.epsilon(state), *end = arc + state.num_epsilon; arc != end; ++arc) {
-      int32_t context = token.context;
-      const float cost = token.cost + ArcCost(*arc, &context);
-      if (!(cost <= cutoff)) continue;
-      const int32_t next_place = places_.Find(arc->next, IsInContext(context));
-      if (next_place < 0 || next_place == place) continue;
-      links_.AddEpsilon(place, next_place, static_cast<uint32_t>(arc - graph_.arcs()), cost);
-    }
-  }
-  if (links_.IsFull()) links_.CollectGarbage(options_.lattice_beam + kLatticeRounding);
 }
 
 }  // namespace asr::decoder

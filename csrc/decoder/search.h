@@ -28,9 +28,9 @@
 // - Token costs are relative: at the start of each frame the best is 0, and `offset_` holds what has been
 //   subtracted. Floats thus keep their precision over utterances of any length.
 // - Between frames, every state that epsilon arcs reach within the cutoff has its cheapest token.
-// - An epsilon arc is only taken if it lowers the cost of a token by more than rounding errors, so cycles of
-//   zero cost terminate. A cycle of negative cost is detected after as many rounds as there are tokens, and
-//   refused.
+// - An epsilon arc is only taken if it lowers the cost of a token by more than rounding errors, and never if
+//   the path already passed that token in this frame. A graph whose own costs would gain by such a step has a
+//   cycle of negative cost and is refused at once; a step that only boosts make a gain is left out.
 // - Of tokens with equal cost the first one is kept, so results are the same on every run.
 #pragma once
 
@@ -54,8 +54,9 @@ struct SearchOptions {
   int32_t min_active;    // the beam is widened in frames where it would keep fewer tokens than this
   float acoustic_scale;  // factor on log-probs
   float word_penalty;    // cost added to every arc with an output label
-  // In a run of frames whose blank has at least this log-prob only the first is searched; the others are
-  // skipped and count as blank. +infinity: no frame is skipped.
+  // In a run of frames whose blank has at least this log-prob, every path passes blank at all frames but the
+  // first. The third and later frames need no search then: in a CTC topology, tokens stay on blank.
+  // +infinity: no frame is skipped.
   float blank_skip;
   // The lattice holds all paths that the beam has kept and whose total cost is at most `lattice_beam` above
   // that of the best path. Negative: no lattice is kept.
@@ -101,6 +102,7 @@ class Search {
   // All paths within the lattice beam of the path that Finalize returns. Throws std::invalid_argument if no
   // lattice is kept.
   StateLattice FindLattice() const;
+  size_t NumBytes() const;  // of memory that it keeps for the next utterance
 
  private:
   struct Cutoff {
@@ -126,16 +128,25 @@ class Search {
     bool is_final;
   };
 
+  // The last epsilon step that led to a token.
+  struct Approach {
+    int32_t parent;  // place of the token that it came from
+    uint32_t arc;
+    uint64_t round;  // of relaxation, counted over all frames
+  };
+
   void RequireUnbroken() const;
-  void SearchFrame(const float* log_probs, int64_t num_tokens);
+  void SearchFrame(const float* log_probs, int64_t num_tokens, bool only_blank);
   void CheckFrame(const float* log_probs, int64_t num_tokens) const;
   void ScoreFrame(const float* log_probs, int64_t num_tokens);
   Cutoff FindCutoff();
   float CostOfRank(size_t rank);
-  bool ProcessEmitting(const Cutoff& cutoff, float* next_cutoff);
+  void DropTies(float cost);
+  bool ProcessEmitting(const Cutoff& cutoff, bool only_blank, float* next_cutoff);
   float FirstNextCutoff(const Cutoff& cutoff) const;
   template <bool kImplicit, bool kPhrases>
   size_t FindCandidates(float cutoff, float next_cutoff);
+  size_t FindBlanks(float cutoff);
   size_t FindStays(const Token& token, int32_t source, float next_cutoff, size_t num_candidates);
   void AddBoosts(size_t num_candidates);
   int32_t ContextAfter(const Token& source, const Candidate& candidate) const;
@@ -143,6 +154,8 @@ class Search {
   void Reach(const Candidate& candidate);
   void ProcessEpsilon(float cutoff);
   void RelaxEpsilon(int32_t place, float cutoff);
+  void SettleCosts();
+  bool ClosesCycle(int32_t place, const Arc& arc, int32_t next_place, float gain);
   // The cost of an arc without its acoustic cost; advances the context over its word.
   float ArcCost(const Arc& arc, int32_t* context) const {
     const float boost = phrases_ != nullptr && arc.olabel != 0 ? AfterWord(arc.olabel, context) : 0.0f;
@@ -157,13 +170,15 @@ class Search {
     const size_t token = static_cast<size_t>(label) - 1;
     return token < options_.token_costs.size() ? options_.token_costs[token] : 0.0f;
   }
-  auto IsInContext(int32_t context) const {
-    return [this, context](int32_t place) { return tokens_[place].context == context; };
+  auto ContextOf() const {
+    return [this](int32_t place) { return tokens_[place].context; };
   }
   float AfterWord(int32_t word, int32_t* context) const;
   float FinalCost(const Token& token, bool anywhere) const;
   End FindEnd() const;
+  int32_t FindBest() const;
   Path TracePath(const Token& token) const;
+  void SplitBoosts(StateLattice* lattice) const;
   int32_t FindCommonRecord() const;
   int32_t OutputLabel(uint32_t arc) const { return arc & kStay ? 0 : graph_.arcs()[arc].olabel; }
   int32_t InputLabel(uint32_t arc) const {
@@ -188,7 +203,7 @@ class Search {
   int32_t best_ = 0;   // place of the cheapest token
   double offset_ = 0;  // subtracted from the costs of all tokens
   int64_t num_frames_ = 0;
-  bool was_blank_ = false;                // the last frame's blank reached options_.blank_skip
+  int32_t blank_run_ = 0;                 // number of last frames whose blank reached options_.blank_skip
   std::vector<int32_t> searched_frames_;  // frames that were not skipped
   bool is_dead_ = false;                  // no token survived a frame
   bool is_broken_ = true;                 // an exception interrupted a frame; Init is needed
@@ -200,6 +215,10 @@ class Search {
   std::vector<Candidate> candidates_;  // scratch of ProcessEmitting
   std::vector<int32_t> frontier_;      // scratch of ProcessEpsilon: places whose epsilon arcs are pending
   std::vector<int32_t> reached_;       // scratch of ProcessEpsilon: the next frontier
+  std::vector<Approach> approaches_;   // scratch of ProcessEpsilon: one per token, some of earlier frames
+  uint64_t round_ = 0;                 // of relaxation
+  uint64_t first_round_ = 0;           // of this frame: earlier approaches are not of this frame
+  bool is_limited_ = false;            // in this frame, epsilon arcs form a cycle that boosts make negative
 };
 
 }  // namespace asr::decoder

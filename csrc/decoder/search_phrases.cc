@@ -37,10 +37,10 @@ void Search::DropDominated() {
     if (token.context < stride_) continue;
     const int32_t last_label = token.context % stride_;
     const auto new_place = static_cast<int32_t>(rivals_.size());
-    const int32_t place = states_.FindOrAdd(token.state, new_place,
-                                            [&](int32_t p) { return rivals_[p].last_label == last_label; });
+    const int32_t place = states_.FindOrAdd(token.state, last_label, new_place,
+                                            [this](int32_t p) { return rivals_[p].last_label; });
     if (place == new_place) {
-      const int32_t root = places_.Find(token.state, IsInContext(last_label));
+      const int32_t root = places_.Find(token.state, last_label, ContextOf());
       rivals_.push_back({last_label, root, root < 0 ? kDropped : tokens_[root].cost});
     }
     Rivals& rivals = rivals_[place];

@@ -26,14 +26,6 @@ void TokenPool::CollectGarbage(std::vector<Token>* tokens) {
   limit_ = std::max(kMinLimit, 2 * records_.size());
 }
 
-void StateMap::Grow() {
-  std::vector<Slot> old(2 * slots_.size());
-  old.swap(slots_);
-  for (const Slot& slot : old) {
-    if (slot.stamp == stamp_) slots_[FindSlot(slot.state, [](int32_t) { return false; })] = slot;
-  }
-}
-
 void StateMap::Restamp() {
   std::fill(slots_.begin(), slots_.end(), Slot{});
   stamp_ = 1;

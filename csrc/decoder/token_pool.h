@@ -44,6 +44,11 @@ class TokenPool {
   const Record& operator[](int32_t record) const { return records_[record]; }
 
   bool IsFull() const { return records_.size() >= limit_; }
+  // Records have 32-bit numbers; half of them are left for the records of one frame.
+  bool IsBeyondNumbers() const { return records_.size() >= size_t{1} << 30; }
+  size_t NumBytes() const {
+    return records_.capacity() * sizeof(Record) + moved_.capacity() * sizeof(int32_t);
+  }
   // Removes all records that are on no path of `tokens` and renumbers the others in order.
   void CollectGarbage(std::vector<Token>* tokens);
 
@@ -56,8 +61,8 @@ class TokenPool {
 };
 
 // Maps a state and a context to a place in the caller's list, for instance of tokens: open addressing,
-// cleared in O(1) by a new stamp. A slot does not store the context; `is_it(place)` compares it with that of
-// the caller's element, which the caller will read anyway.
+// cleared in O(1) by a new stamp. A slot does not store the context; `context_of(place)` gets it from the
+// caller's element, which the caller will read anyway.
 class StateMap {
  public:
   StateMap() : slots_(1024) {}
@@ -68,10 +73,10 @@ class StateMap {
   }
 
   // The place; if there is none, adds `new_place`.
-  template <class IsIt>
-  int32_t FindOrAdd(int32_t state, int32_t new_place, const IsIt& is_it) {
-    if (2 * size_ >= slots_.size()) Grow();
-    Slot& slot = slots_[FindSlot(state, is_it)];
+  template <class ContextOf>
+  int32_t FindOrAdd(int32_t state, int32_t context, int32_t new_place, const ContextOf& context_of) {
+    if (2 * size_ >= slots_.size()) Grow(context_of);
+    Slot& slot = slots_[FindSlot(state, context, context_of)];
     if (slot.stamp != stamp_) {
       slot = {stamp_, state, new_place};
       ++size_;
@@ -79,11 +84,12 @@ class StateMap {
     return slot.place;
   }
   // The place, or -1.
-  template <class IsIt>
-  int32_t Find(int32_t state, const IsIt& is_it) const {
-    const Slot& slot = slots_[FindSlot(state, is_it)];
+  template <class ContextOf>
+  int32_t Find(int32_t state, int32_t context, const ContextOf& context_of) const {
+    const Slot& slot = slots_[FindSlot(state, context, context_of)];
     return slot.stamp == stamp_ ? slot.place : -1;
   }
+  size_t NumBytes() const { return slots_.capacity() * sizeof(Slot); }
 
  private:
   struct Slot {
@@ -92,20 +98,28 @@ class StateMap {
     int32_t place = 0;
   };
 
-  size_t FirstSlot(int32_t state) const {
-    // Fibonacci hashing spreads neighbouring states, which are often active together.
-    return (static_cast<uint32_t>(state) * uint64_t{0x9E3779B97F4A7C15u} >> 32) & (slots_.size() - 1);
+  size_t FirstSlot(int32_t state, int32_t context) const {
+    // Fibonacci hashing spreads neighbouring states and contexts, which are often active together.
+    const uint64_t hash = static_cast<uint32_t>(state) * uint64_t{0x9E3779B97F4A7C15u} +
+                          static_cast<uint32_t>(context) * uint64_t{0xD1B54A32D192ED03u};
+    return (hash >> 32) & (slots_.size() - 1);
   }
   // The slot, or the empty slot where it would be added.
-  template <class IsIt>
-  size_t FindSlot(int32_t state, const IsIt& is_it) const {
+  template <class ContextOf>
+  size_t FindSlot(int32_t state, int32_t context, const ContextOf& context_of) const {
     const size_t mask = slots_.size() - 1;
-    size_t i = FirstSlot(state);
-    while (slots_[i].stamp == stamp_ && !(slots_[i].state == state && is_it(slots_[i].place)))
+    size_t i = FirstSlot(state, context);
+    while (slots_[i].stamp == stamp_ && !(slots_[i].state == state && context_of(slots_[i].place) == context))
       i = (i + 1) & mask;
     return i;
   }
-  void Grow();
+  template <class ContextOf>
+  void Grow(const ContextOf& context_of) {
+    std::vector<Slot> old(2 * slots_.size());
+    old.swap(slots_);
+    for (const Slot& slot : old)
+      if (slot.stamp == stamp_) slots_[FindSlot(slot.state, context_of(slot.place), context_of)] = slot;
+  }
   void Restamp();
 
   std::vector<Slot> slots_;  // size is a power of two; at most half full
