@@ -140,6 +140,8 @@ void ArpaReader::AddLine(std::string_view line) {
   } else if (state_ == State::kCounts) {
     AddCount(line);
   } else {
+    // The heads of empty orders may be missing.
+    while (line != NextHead() && n_ < static_cast<int>(declared_.size()) && declared_[n_] == 0) BeginOrder();
     if (line != NextHead())
       Fail("expected '" + NextHead() + "' after " + std::to_string(declared_[n_ - 1]) + " " + Grams(n_) +
            ", found " + Quoted(line) + "; correct the count in \\data\\");
