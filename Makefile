@@ -2,6 +2,7 @@
 # make test       install with the test tools, then lint and run all tests
 # make lint       only the linters and the type checker
 # make gpu-test   the tests that use a CUDA GPU; the log goes to build/gpu-test.log
+# make wheels     wheels for each PYTHONS (3.10 to 3.13), each installed and tried; the log goes to build/wheels/wheels.log
 # make sanitize   the tests of csrc/ under the address, undefined-behaviour and thread sanitizers (g++)
 # make docs       the pages of docs/ as a site in build/docs
 # make bench      the benchmarks that run without arguments; each prints a table and writes benchmarks/results/NAME.json
@@ -19,11 +20,11 @@ SHELL := bash
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # Benchmarks with arguments, and word_scores, a module of word_mode.
-BENCH_BY_HAND := dynamic_graph kaldi_graph lm million_words ptxas spoken_korean word_mode word_peers word_scores
+BENCH_BY_HAND := dynamic_graph kaldi_graph lm lm_scores million_words ptxas spoken_korean word_mode word_peers word_scores
 GPU_TESTS := tests/test_gpu.py tests/test_features.py tests/test_ctc_kernels.py
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: demo test lint gpu-test sanitize docs bench clean
+.PHONY: demo test lint gpu-test wheels sanitize docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
@@ -45,6 +46,9 @@ gpu-test: $(VENV)/.installed-test
 	  f"make gpu-test: torch {torch.__version__} finds no CUDA GPU here; run it on a machine with one, with a CUDA build of torch")'
 	mkdir -p build
 	$(BIN)/python -m pytest -v -rs $(GPU_TESTS) 2>&1 | tee build/gpu-test.log
+
+wheels:
+	TORCH="$(TORCH)" .ci/wheels
 
 # Sanitized extensions come from a separate build; -S hides the editable package.
 SANITIZED := build/sanitized

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from asr import manifest
 from asr._lm import Corpus
 from asr.errors import InputError
-from asr.lm.texts import is_manifest, sentences
+from asr.lm.texts import sentences
 from asr.textfiles import Lines
 from asr.words import check_text, check_word, plain_mark
 
@@ -59,7 +60,7 @@ def encode_files(paths: Iterable[str | Path], selection: Selection, memory_mb: i
     """As `encode_texts`, from files: text (plain or compressed, "-") or manifests. Errors name file and line."""
     corpus = _corpus(selection, memory_mb, folder)
     for path in paths:
-        if is_manifest(path):
+        if manifest.is_manifest(path):
             _add_texts(corpus, ((text, str(path)) for text in sentences([path])))
         else:
             _add_file(corpus, path)

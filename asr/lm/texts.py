@@ -1,11 +1,9 @@
 """The sentences of text files and manifests."""
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from asr import manifest
-from asr.errors import InputError
 from asr.textfiles import Lines
 from asr.words import check_words
 
@@ -16,23 +14,10 @@ def sentences(paths: Iterable[str | Path]) -> Iterator[str]:
     Raises InputError naming a line that is not UTF-8, or a line or utterance with `<s>`, `</s>`, `<unk>` or NUL in it.
     """
     for path in paths:
-        if is_manifest(path):
+        if manifest.is_manifest(path):
             for utterance in manifest.stream(path):
                 yield check_words(utterance.text, f"{path}: utterance '{utterance.id}'")
         else:
             with Lines(path) as file:
                 checked = (check_words(line, f"{file.name}:{number}") for number, line in file.decoded())
                 yield from (sentence for sentence in checked if sentence and not sentence.isspace())
-
-
-def is_manifest(path: str | Path) -> bool:
-    """Whether a file is a manifest: its name ends in .jsonl, or its first line is a JSON object."""
-    if str(path).endswith(".jsonl"):
-        return True
-    if str(path) == "-":
-        return False
-    try:
-        with Lines(path, shows_progress=False) as file:
-            return isinstance(json.loads(file.chunk().lstrip().split(b"\n")[0]), dict)
-    except (ValueError, InputError):  # not JSON, or a file that its reader will refuse
-        return False
