@@ -12,7 +12,7 @@ UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)  # raised while a c
 
 # First bytes of language models in other formats, and what to do with such a file.
 _MODELS = {
-    b"mmap lm http://kheafield.com/code": "a KenLM binary, which holds no words; use the ARPA file it was made of",
+    b"mmap lm http://kheafield.com/code": "a KenLM binary, which only kenlm reads; use the ARPA file it was made of",
     b"\xd6\xfd\xb2\x7e": "an OpenFst file; use the ARPA file it was made of, or write one with `ngramprint --ARPA`",
     b"asrngram": "a packed n-gram model (.ngram); use the ARPA file it was made of",
     b"SRILM_BINARY_NGRAM": "a binary model of SRILM; write it as ARPA with `ngram -lm FILE -write-lm NEW.arpa`",

@@ -42,7 +42,7 @@ WRITERS = {
 
 def is_model(path: str | Path) -> bool:
     """Whether a file is a language model by its name or its content."""
-    return ".arpa" in Path(path).suffixes or arpa.is_model(path)
+    return str(path).endswith(tuple(WRITERS)) or arpa.is_model(path)
 
 
 def writer(path: str | Path) -> Callable[[NgramModel, str | Path], None]:
