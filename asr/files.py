@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from asr.errors import InputError
+
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
@@ -58,8 +60,10 @@ def packed(file: IO[bytes], path: str | Path) -> Iterator[IO[bytes]]:
         with lzma.LZMAFile(file, "wb", preset=1) as out:
             yield out
     elif str(path).endswith(".zst"):
-        import zstandard  # not needed for anything else
-
+        try:
+            import zstandard  # only needed here
+        except ImportError:
+            raise InputError(f"{path}: zstd needs `pip install zstandard`; or let the name end in .xz") from None
         with zstandard.ZstdCompressor(level=6).stream_writer(file, closefd=False) as out:
             yield out
     else:

@@ -82,11 +82,12 @@ def stream(path: str | Path, bad_lines: dict[int, InputError] | None = None) -> 
 
 
 def is_manifest(path: str | Path) -> bool:
-    """Whether a file is a manifest: its name ends in .jsonl, or its first line is a JSON object."""
-    if str(path).endswith(".jsonl"):
-        return True
-    if str(path) == "-":
-        return False
+    """Whether a file is a manifest: its name ends in .jsonl, or its first line is a JSON object.
+
+    A pipe, which can be read only once, is told by its name alone.
+    """
+    if str(path).endswith(".jsonl") or not os.path.isfile(path):
+        return str(path).endswith(".jsonl")
     try:
         with Lines(path, shows_progress=False) as file:
             return isinstance(json.loads(file.chunk().lstrip().split(b"\n")[0]), dict)

@@ -75,6 +75,16 @@ FORMS = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.arpa").write_text(PLAIN)
+    (tmp_path / "tokens.txt").write_text("<blk>\n<space>\ne\nn\no\ns\ny\n")
+    (tmp_path / "dev.txt").write_text("yes no\nno maybe\n")
+    (tmp_path / "words.txt").write_text("yes\n<UNK>\n")
+    return tmp_path
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_forms_of_other_tools(tmp_path: Path, form: str) -> None:
     (tmp_path / "plain.arpa").write_text(PLAIN)
@@ -168,20 +178,23 @@ def test_other_kinds_of_files_are_named(tmp_path: Path, kind: str, content: byte
         list(lines(tmp_path / "lm.arpa", "list", "one word per line"))
 
 
+def test_pipes_are_read_once(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    """As in `asr lm ppl good.arpa <(xz -dc dev.txt.xz)`."""
+    assert cli.main("lm ppl good.arpa dev.txt".split()) == 0
+    printed = capsys.readouterr().out
+    os.mkfifo("pipe")
+    with subprocess.Popen(["sh", "-c", "cat dev.txt > pipe"]) as writer:
+        assert cli.main("lm ppl good.arpa pipe".split()) == 0
+    assert capsys.readouterr().out == printed and writer.returncode == 0
+    with subprocess.Popen(["sh", "-c", "cat dev.txt > pipe"]) as writer:
+        assert cli.main("lm train text=pipe order=1 arpa=new.arpa out=o".split()) == 0
+    assert "2 sentences, 4 words" in capsys.readouterr().out and writer.returncode == 0
+
+
 def test_text_is_no_other_kind() -> None:
     for text in ("BZh is a word", "PK", "RIFF R IH F", "version https", "html", "\u00ff\u00fe", "blmt", "Rar!", ""):
         assert foreign(text.encode()) is None
     assert foreign(b"\xff\xfe\x80\x81") is None  # no UTF-16 without NUL: the reader names the line
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "good.arpa").write_text(PLAIN)
-    (tmp_path / "tokens.txt").write_text("<blk>\n<space>\ne\nn\no\ns\ny\n")
-    (tmp_path / "dev.txt").write_text("yes no\nno maybe\n")
-    (tmp_path / "words.txt").write_text("yes\n<UNK>\n")
-    return tmp_path
 
 
 VERBS = [

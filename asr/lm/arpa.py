@@ -54,7 +54,12 @@ def read(path: str | Path) -> NgramModel:
 
 
 def is_model(path: str | Path) -> bool:
-    """Whether a file is a language model by its content: ARPA, or a model in a format that `read` refuses by name."""
+    """Whether a file is a language model by its content: ARPA, or a model in a format that `read` refuses by name.
+
+    False for a pipe, which can be read only once.
+    """
+    if not Path(path).is_file():
+        return False
     try:
         with open(path, "rb") as raw:
             if filekinds.is_model(raw.read(64)):
