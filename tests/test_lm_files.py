@@ -17,6 +17,7 @@ from asr.cli import main as cli
 from asr.errors import InputError
 from asr.filekinds import foreign
 from asr.graph.dynamic import Language
+from asr.graph.ngram_file import NgramFile
 from asr.lm import arpa
 from asr.lm.score import Scorer, load
 from asr.search.rescoring import NgramScorer
@@ -260,6 +261,12 @@ def test_the_unknown_word_keeps_its_place_in_any_spelling(folder: Path, capsys: 
     assert cli.main("lm ppl dev.txt good.arpa UNK.arpa".split()) == 0
     rows = capsys.readouterr().out.splitlines()
     assert rows[1].split()[1:] == rows[2].split()[1:] and rows[1].split()[3] == "25.00%"
+
+
+def test_other_files_are_no_packed_model(folder: Path) -> None:
+    for content in (PLAIN.encode(), gzip.compress(PLAIN.encode()), b"", FOREIGN[7][1]):
+        with pytest.raises(InputError, match="x is no packed n-gram model; make one with `asr lm convert"):
+            NgramFile(np.frombuffer(content, np.uint8), "x")
 
 
 def test_minus_infinity_is_the_logarithm_of_zero(folder: Path, capsys: pytest.CaptureFixture) -> None:
