@@ -3,6 +3,7 @@
 # make lint       only the linters and the type checker
 # make gpu-test   everything that needs a CUDA GPU, in at most 8 minutes; the log goes to build/gpu-test.log
 # make fuzz       10^6 inputs for each reader of files, resumable; FUZZ="bundle arpa inputs=10000" chooses
+# make wheels     wheels for each PYTHONS (3.10 to 3.13), each installed and tried; the log goes to build/wheels/wheels.log
 # make sanitize   the tests of csrc/ under the address, undefined-behaviour and thread sanitizers (g++)
 # make docs       the pages of docs/ as a site in build/docs
 # make bench      the benchmarks that run without arguments; each prints a table and writes benchmarks/results/NAME.json
@@ -20,10 +21,10 @@ SHELL := bash
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # Benchmarks with arguments, and word_scores, a module of word_mode.
-BENCH_BY_HAND := dynamic_graph kaldi_graph lm million_words ptxas spoken_korean word_mode word_peers word_scores
+BENCH_BY_HAND := dynamic_graph kaldi_graph lm lm_scores million_words ptxas spoken_korean word_mode word_peers word_scores
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: demo test lint gpu-test sanitize fuzz docs bench clean
+.PHONY: demo test lint gpu-test wheels sanitize fuzz docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
@@ -45,6 +46,9 @@ gpu-test: $(VENV)/.installed-test
 # The C++ readers also need clang++ with libFuzzer: CXX_FUZZ=clang++-16
 fuzz: $(VENV)/.installed-test,fuzz
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m fuzz $(FUZZ)
+
+wheels:
+	TORCH="$(TORCH)" .ci/wheels
 
 # Sanitized extensions come from a separate build; -S hides the editable package.
 SANITIZED := build/sanitized

@@ -163,7 +163,7 @@ class TextConfig(Options):
 
 @dataclass
 class LmConfig(Options):
-    text: list[str] = option([], "text files (plain, .gz, .xz), one sentence per line")
+    text: list[str] = option([], "text files (plain or compressed), one sentence per line")
     order: int = option(3, "n-gram order, 1-8", within="[1, 8]")
     arpa: str = option("${out}/lm.arpa", "language model: written by `asr lm train`, read by the other verbs")
     vocabulary: str | None = option(None, "file of the words to keep; null keeps all")

@@ -1,5 +1,6 @@
 """Atomic writing: a reader sees the old file or the new one, never a part of either."""
 
+import bz2
 import gzip
 import lzma
 import os
@@ -8,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from asr.errors import InputError
 
 
 @contextmanager
@@ -44,14 +47,24 @@ def moved_into(folder: Path, stale: Iterable[str]) -> Iterator[Path]:
 
 @contextmanager
 def packed(file: IO[bytes], path: str | Path) -> Iterator[IO[bytes]]:
-    """`file` itself, or a compressor that writes to it if `path` ends in .gz or .xz. It stores no time stamp, so equal
-    content gives equal files.
+    """`file` itself, or a compressor that writes to it if `path` ends in .gz, .bz2, .xz or .zst. It stores no time
+    stamp, so equal content gives equal files.
     """
     if str(path).endswith(".gz"):
         with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) as out:
             yield out  # type: ignore[misc]
+    elif str(path).endswith(".bz2"):
+        with bz2.BZ2File(file, "wb") as out:
+            yield out
     elif str(path).endswith(".xz"):
         with lzma.LZMAFile(file, "wb", preset=1) as out:
+            yield out
+    elif str(path).endswith(".zst"):
+        try:
+            import zstandard  # only needed here
+        except ImportError:
+            raise InputError(f"{path}: zstd needs `pip install zstandard`; or let the name end in .xz") from None
+        with zstandard.ZstdCompressor(level=6).stream_writer(file, closefd=False) as out:
             yield out
     else:
         yield file

@@ -16,7 +16,7 @@ from typing import Any
 
 from asr.errors import InputError
 from asr.files import atomic_write
-from asr.textfiles import lines
+from asr.textfiles import Lines, lines
 
 MOST_S = 1e12  # limit of times; larger whole numbers do not fit a float
 
@@ -81,6 +81,20 @@ def stream(path: str | Path, bad_lines: dict[int, InputError] | None = None) -> 
             bad_lines[number] = e
             continue
         yield _with_paths(utterance, lambda p: os.path.normpath(os.path.join(folder, p)))
+
+
+def is_manifest(path: str | Path) -> bool:
+    """Whether a file is a manifest: its name ends in .jsonl, or its first line is a JSON object.
+
+    A pipe, which can be read only once, is told by its name alone.
+    """
+    if str(path).endswith(".jsonl") or not os.path.isfile(path):
+        return str(path).endswith(".jsonl")
+    try:
+        with Lines(path, shows_progress=False) as file:
+            return isinstance(json.loads(file.chunk().lstrip().split(b"\n")[0]), dict)
+    except (ValueError, InputError):  # not JSON, or a file that its reader will refuse
+        return False
 
 
 def write(path: str | Path, utterances: Iterable[Utterance]) -> None:

@@ -1,19 +1,17 @@
-"""Lines of UTF-8 text files, plain or packed with gzip or xz.
+"""Lines of UTF-8 text files, plain or packed with gzip, bzip2, xz or zstd.
 
 `lines` is for files that are read as a whole, such as lexicons, manifests and tables. `Lines` is for texts of any size;
 it limits the length of a line and shows progress.
 """
 
-import gzip
 import io
-import lzma
 import os
 import sys
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from asr import filekinds
 from asr.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +21,6 @@ LINE_LIMIT = 1 << 20  # bytes; a longer line is not a sentence, and memory stays
 LONG_LINE_LIMIT = 64 << 20  # bytes; the same for records, such as those of manifests
 _CHUNK = LINE_LIMIT // 2  # bytes read at a time
 _BOM = b"\xef\xbb\xbf"
-_UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 def lines(path: str | Path, what: str, form: str) -> Iterator[tuple[int, str]]:
@@ -40,9 +37,9 @@ def lines(path: str | Path, what: str, form: str) -> Iterator[tuple[int, str]]:
 class Lines:
     """Reads a file in chunks of whole lines. Use it as a context manager.
 
-    Files packed with gzip or xz are recognised by their first bytes; "-" is the standard input. A byte order mark is
-    removed. A progress bar appears when reading takes longer than two seconds. All errors are InputErrors that name
-    the file, and the line if there is one; `what` and `form` are as in `lines`.
+    Compressed files, and files that are no text, are recognised by their first bytes (`asr.filekinds`); "-" is the
+    standard input. A byte order mark is removed. A progress bar appears when reading takes longer than two seconds. All
+    errors are InputErrors that name the file, and the line if there is one; `what` and `form` are as in `lines`.
     """
 
     def __init__(
@@ -60,8 +57,9 @@ class Lines:
         self._what, self._form, self._limit = what, form, limit
         try:
             self._raw: IO[bytes] = sys.stdin.buffer if str(path) == "-" else open(path, "rb")  # noqa: SIM115
-            self._file = _unpacked(self._raw)
-        except _UNREADABLE as e:
+            assert isinstance(self._raw, io.BufferedReader)
+            self._file = filekinds.unpacked(self._raw)
+        except filekinds.UNREADABLE as e:
             raise self._error(self.name, e) from e
         self._bar = _bar(self.name, path) if shows_progress else None
 
@@ -70,9 +68,11 @@ class Lines:
         try:
             head = self._file.read(_CHUNK)
             rest = b"" if head.endswith(b"\n") else self._file.readline(self._limit or -1)
-        except _UNREADABLE as e:
+        except filekinds.UNREADABLE as e:
             raise self._error(f"{self.name} beyond line {self.number}", e) from e
         chunk = head + rest
+        if self.number == 0:
+            self._check_kind(chunk)
         self._check_lengths(chunk, rest)
         self.first = self.number + 1
         self.number += chunk.count(b"\n") + (not chunk.endswith(b"\n") and bool(chunk))
@@ -100,6 +100,13 @@ class Lines:
             return line.decode()
         except UnicodeDecodeError as e:
             raise self._error(f"{self.name}:{number}", f"not UTF-8 ({e})") from e
+
+    def _check_kind(self, chunk: bytes) -> None:
+        """Raises InputError if the file, which begins with `chunk`, is no text or has no line ends that are read."""
+        if kind := filekinds.foreign(chunk[:512]):
+            raise self._error(self.name, kind)
+        if b"\n" not in chunk and b"\r" in chunk.rstrip():
+            raise self._error(self.name, "its lines end with CR alone; convert it with `tr '\\r' '\\n'`")
 
     def _check_lengths(self, chunk: bytes, rest: bytes) -> None:
         """Raises InputError for a line that is too long. `rest` is the part of `chunk` after _CHUNK bytes."""
@@ -130,11 +137,3 @@ def _bar(name: str, path: str | Path) -> "tqdm":
 
     size = None if str(path) == "-" else os.path.getsize(path)
     return tqdm(total=size, unit="B", unit_scale=True, desc=f"read {name}", delay=2.0, leave=False)
-
-
-def _unpacked(raw: IO[bytes]) -> IO[bytes]:
-    assert isinstance(raw, io.BufferedReader)
-    head = raw.peek(6)[:6]
-    if head.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=raw)  # type: ignore[return-value]
-    return lzma.LZMAFile(raw) if head == b"\xfd7zXZ\0" else raw

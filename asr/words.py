@@ -9,12 +9,29 @@ EPSILON = "<eps>"  # in graphs: no word
 
 def is_slot(word: str) -> bool:
     """Whether `word` is a slot, such as `<name>`: a place that a request fills with words. A slot is never spoken."""
-    return len(word) > 2 and word[0] == "<" and word[-1] == ">" and word not in MARKS
+    return len(word) > 2 and word[0] == "<" and word[-1] == ">" and not mark_of(word)
+
+
+def mark_of(word: str) -> str | None:
+    """The mark that `word` spells: `<unk>`, `<s>` and `</s>` in any case, and `[unk]`, which is `<unk>`.
+
+    Tools spell the unknown word `<unk>` (KenLM, SRILM), `<UNK>` (Kaldi, SRILM's -map-unk, CMU) or `[unk]` (Vosk).
+    """
+    if word[:1] not in ("<", "["):
+        return None
+    mark = word.lower() if word.isascii() else word
+    mark = UNKNOWN if mark == "[unk]" else mark
+    return mark if mark in MARKS else None
+
+
+def plain_mark(word: str) -> str:
+    """`word`, or the mark that it spells."""
+    return mark_of(word) or word
 
 
 def check_words(sentence: str, where: str) -> str:
     """Returns the sentence. Raises InputError, beginning with `where`, if it contains a mark or a NUL character."""
-    if "<" in sentence and (found := next((word for word in sentence.split() if word in MARKS), None)):
+    if ("<" in sentence or "[" in sentence) and (found := next(filter(mark_of, sentence.split()), None)):
         raise InputError(f"{where}: the text contains '{found}', a mark that language models add; remove or rename it")
     if "\0" in sentence:
         raise InputError(f"{where}: the text contains a NUL character; remove it")

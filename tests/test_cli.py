@@ -344,7 +344,7 @@ def test_doctor_names_what_it_finds(capsys: pytest.CaptureFixture) -> None:
         "asr._decoder",
         "nvcc",
         "pynini",
-        "kenlm",
+        "soxr",
         "audio formats",
         "data root",
     ):

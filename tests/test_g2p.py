@@ -13,13 +13,13 @@ import pytest
 import pywrapfst
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ngram_reference import BackoffScorer
 
 from asr.cli.main import main
 from asr.errors import InputError
 from asr.g2p import file as g2p_file
 from asr.g2p.alignment import Group, _grids, _number, align
 from asr.g2p.model import G2p, chunk_names
-from asr.lm.score import BackoffScorer
 from asr.text.lexicon import Lexicon
 
 TOY = """\

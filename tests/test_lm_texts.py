@@ -1,5 +1,6 @@
 """Reading of texts and word lists for the estimation of language models, and its temporary files."""
 
+import bz2
 import fcntl
 import gzip
 import io
@@ -21,6 +22,7 @@ from asr.lm import arpa
 from asr.lm.texts import sentences
 from asr.lm.training import read_vocabulary
 from asr.textfiles import LINE_LIMIT
+from asr.words import mark_of
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0<"), max_size=20), min_size=1))
@@ -44,13 +46,28 @@ def test_utf8_is_that_of_python(line: bytes) -> None:
         assert Corpus(1 << 20, "").add(line + b"\n") == 0
 
 
+@given(
+    st.lists(st.sampled_from("<[/usnkUSNK>]ſ"), max_size=6).map("".join) | st.sampled_from(["<UNK>", "[Unk]", "</S>"])
+)
+@settings(max_examples=300, deadline=None)
+def test_marks_are_those_of_python(word: str) -> None:
+    assert Corpus(1 << 20, "").add(f"a {word}\n".encode()) == (mark_of(word) is None)
+
+
 def test_text_files_packed_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "\ufeffyes  no\r\n\n 예 \nlast".encode()
-    (tmp_path / "a.txt").write_bytes(text)
-    (tmp_path / "b.gz").write_bytes(gzip.compress(text))
-    (tmp_path / "c").write_bytes(lzma.compress(text))
+    packed = {
+        "a.txt": text,
+        "b.gz": gzip.compress(text),
+        "c": lzma.compress(text),
+        "d.gz": text,
+        "e.txt": bz2.compress(text),
+    }
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(text))))
-    for name in ("a.txt", "b.gz", "c"):
+    for name, content in packed.items():
+        (tmp_path / name).write_bytes(content)
+        cfg = LmConfig(text=[str(tmp_path / name)], order=1, arpa=str(tmp_path / "lm.arpa"))
+        assert asr.lm.train_file(cfg).words == 4
         assert [s.split() for s in sentences([tmp_path / name])] == [["yes", "no"], ["예"], ["last"]]
     assert [s.split() for s in sentences(["-"])] == [["yes", "no"], ["예"], ["last"]]
 
@@ -60,6 +77,10 @@ def test_manifest_as_text(tmp_path: Path) -> None:
     lines = [{"id": "1", "audio": "1.wav", "text": "yes no"}, {"id": "2", "audio": "2.wav", "text": "a </s>"}]
     path.write_text("\n".join(map(json.dumps, lines[:1])))
     assert list(sentences([path])) == ["yes no"]
+    (tmp_path / "list").write_bytes(gzip.compress(path.read_bytes()))  # a manifest by its content
+    assert list(sentences([tmp_path / "list"])) == ["yes no"]
+    cfg = LmConfig(text=[str(tmp_path / "list")], order=1, arpa=str(tmp_path / "lm.arpa"))
+    assert asr.lm.train_file(cfg).words == 2
     path.write_text("\n".join(map(json.dumps, lines)))
     with pytest.raises(InputError, match="train.jsonl: utterance '2': the text contains '</s>'"):
         list(sentences([path]))
@@ -69,7 +90,21 @@ def test_manifest_as_text(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"a\nb <s>\n", "a.txt:2: the text contains '<s>'"),
+        (b"a\nb <UNK>\n", "a.txt:2: the text contains '<UNK>'"),
+        (b"a\nb\n[unk] c", r"a.txt:3: the text contains '\[unk\]'"),
+        (b"a\n</S>\n", "a.txt:2: the text contains '</S>'"),
         (b"a\nb\xff\n", "a.txt:2: not UTF-8"),
+        ("a\nd\xe9j\xe0\n".encode("latin-1"), "a.txt:2: not UTF-8"),
+        (b"a\nb\0\n", "a.txt:2: the text contains a NUL"),
+        ("a\nb\n".encode("utf-16"), "cannot read the text .*a.txt: it is UTF-16; convert it with `iconv"),
+        (b"a\rb\rc\r", "cannot read the text .*a.txt: its lines end with CR alone"),
+        (b"<!DOCTYPE html>\n<p>a b", "cannot read the text .*a.txt: it is an HTML page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n",
+            "cannot read the text .*a.txt: it is a Git LFS",
+        ),
+        (b'{"id": "1", "audio": "1.wav", "text": "yes"}\n{"id": 2}\n', "a.txt:2: field 'id' is 2; expected str"),
+        (b'{"audio_filepath": "1.wav", "text": "yes"}\n', "a.txt:1: field 'id' is missing"),
         (b"a\nb\nc <eps>\n", "a.txt:3: the text contains '<eps>'"),
         (b"a\n" + b"x" * LINE_LIMIT, "a.txt:2: the line is longer"),
         (gzip.compress(b"a b\n" * 9, mtime=0)[:-9], "cannot read the text .*a.txt beyond line 0"),
@@ -95,6 +130,10 @@ def test_lists_of_words(tmp_path: Path) -> None:
     path = tmp_path / "words"
     path.write_bytes("\ufeff<unk>\r\n\n 예 \n\ufeffa".encode())
     assert read_vocabulary(path) == ["<unk>", "예", "\ufeffa"]
+    path.write_bytes(bz2.compress(b"<UNK>\na\n</S>\n"))
+    assert read_vocabulary(path) == ["<unk>", "a", "</s>"]
+    assert asr.lm.train(["a b"], 2, vocabulary=["a", "[UNK]"]).words == ["<unk>", "<s>", "</s>", "a"]
+    path.write_bytes("\ufeff<unk>\r\n\n 예 \n\ufeffa".encode())
     assert asr.lm.train(["\ufeffa a"], 2, vocabulary=read_vocabulary(path)).words[3:] == ["예", "\ufeffa"]
 
 
@@ -106,6 +145,9 @@ def test_lists_of_words(tmp_path: Path) -> None:
         (b"\xed\xa0\x80", "words:1: not UTF-8"),
         (b"a\nx\0y\n", r"words:2: 'x\\x00y' cannot be a word"),
         (b"a\n<eps>\n", "words:2: '<eps>' cannot be a word"),
+        ("a\nb\n".encode("utf-16"), "cannot read the vocabulary .*words: it is UTF-16"),
+        (b"a\rb\r", "cannot read the vocabulary .*words: its lines end with CR alone"),
+        (b"\n<html>", "cannot read the vocabulary .*words: it is an HTML page"),
     ],
 )
 def test_bad_lists_of_words(tmp_path: Path, content: bytes, message: str) -> None:

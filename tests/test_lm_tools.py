@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ngram_reference import BackoffScorer
 from test_lm import zipf_text
 
 import asr.lm
@@ -16,7 +17,7 @@ from asr.lm.filter import restrict
 from asr.lm.mix import fit, mix
 from asr.lm.model import NgramModel
 from asr.lm.prune import losses, prune, select
-from asr.lm.score import BackoffScorer, sentence_scores
+from asr.lm.score import perplexity, sentence_scores
 from asr.words import BEGIN, END, UNKNOWN
 
 words = st.sampled_from(["a", "b", "c", "d", "하나", "e", "f"])
@@ -105,7 +106,7 @@ def test_unknown_ids_are_in_no_ngram() -> None:
 def test_score_in_memory_is_that_of_the_scorer(texts: list[str], order: int, test: list[str]) -> None:
     model = asr.lm.train(texts, order)
     expected = list(sentence_scores(BackoffScorer(model), test))
-    found = backoff.score(model, test)
+    found = perplexity(model, test)
     assert (found.sentences, found.words, found.unknown) == tuple(
         sum(getattr(s, name) for s in expected) for name in ("sentences", "words", "unknown")
     )
@@ -324,7 +325,7 @@ def test_exact_mixture_by_hand_and_the_written_one_on_listed_ngrams() -> None:
         pairs = zip(*(BackoffScorer(model).full_scores(sentence) for model in models), strict=True)
         total += sum(math.log10(0.4 * 10 ** x[0] + 0.6 * 10 ** y[0]) for x, y in pairs)
     assert exact.score.log10_prob == pytest.approx(total, rel=1e-6)
-    assert backoff.score(mix(models, [0.4, 0.6]), text).log10_prob == pytest.approx(total, rel=1e-5)
+    assert perplexity(mix(models, [0.4, 0.6]), text).log10_prob == pytest.approx(total, rel=1e-5)
 
 
 @pytest.mark.parametrize("weights", [[0.5], [0.5, 0.6], [1.5, -0.5]])

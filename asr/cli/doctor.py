@@ -63,7 +63,7 @@ def _libraries() -> Iterator[str]:
     yield _line("pynini", pynini and f"{pynini} (brings OpenFst as pywrapfst)", "pip install pynini")
     if _version("openfst-python"):
         yield "! openfst-python      is superseded by pywrapfst, which pynini brings -> pip uninstall openfst-python"
-    for package in ("kenlm", "soxr", "hydra-core", "safetensors"):
+    for package in ("soxr", "hydra-core", "safetensors", "zstandard"):
         yield _line(package, _version(package), f"pip install {package}")
     yield from _audio_formats()
 

@@ -1,21 +1,13 @@
-"""Formats of language model files. The ending of a name selects the format."""
+"""Formats of language model files. The content selects how a file is read, the ending of a name how one is written."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, NoReturn
 
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.lm import arpa
 from asr.lm.model import NgramModel
 from asr.words import BEGIN, END, EPSILON
-
-
-class Format(NamedTuple):
-    """How a format is read and written; None if it cannot be."""
-
-    read: Callable[[str | Path], NgramModel] | None
-    write: Callable[[NgramModel, str | Path], None] | None
 
 
 def write_fst(model: NgramModel, path: str | Path) -> None:
@@ -41,41 +33,21 @@ def write_packed(model: NgramModel, path: str | Path) -> None:
     write_ngram(model, path)
 
 
-FORMATS = {
-    ".arpa": Format(arpa.read, arpa.write),
-    ".arpa.gz": Format(arpa.read, arpa.write),
-    ".arpa.xz": Format(arpa.read, arpa.write),
-    ".fst": Format(None, write_fst),
-    ".ngram": Format(None, write_packed),
+WRITERS = {
+    **{f".arpa{packing}": arpa.write for packing in ("", ".gz", ".bz2", ".xz", ".zst")},
+    ".fst": write_fst,
+    ".ngram": write_packed,
 }
 
 
 def is_model(path: str | Path) -> bool:
-    """Whether the ending of the name is that of a readable format."""
-    found = _format(path)
-    return found is not None and found.read is not None
-
-
-def read(path: str | Path) -> NgramModel:
-    """Reads a model. Raises InputError for an unknown ending, and as the reader of the format does."""
-    found = _format(path)
-    if found is None or found.read is None:
-        _refuse(path, "read", [ending for ending, known in FORMATS.items() if known.read])
-    return found.read(path)
+    """Whether a file is a language model by its name or its content."""
+    return str(path).endswith(tuple(WRITERS)) or arpa.is_model(path)
 
 
 def writer(path: str | Path) -> Callable[[NgramModel, str | Path], None]:
     """The function that writes `path`. Raises InputError for an unknown ending; call it before long work."""
-    found = _format(path)
-    if found is None or found.write is None:
-        _refuse(path, "written", [ending for ending, known in FORMATS.items() if known.write])
-    return found.write
-
-
-def _format(path: str | Path) -> Format | None:
-    endings = sorted((ending for ending in FORMATS if str(path).endswith(ending)), key=len)
-    return FORMATS[endings[-1]] if endings else None
-
-
-def _refuse(path: str | Path, done: str, endings: list[str]) -> NoReturn:
-    raise InputError(f"{path}: language models are {done} as files that end in {', '.join(endings)}")
+    for ending, write in WRITERS.items():
+        if str(path).endswith(ending):
+            return write
+    raise InputError(f"{path}: language models are written as files that end in {', '.join(WRITERS)}")

@@ -33,8 +33,8 @@ def lm_ppl(cfg: Config) -> None:
     asr lm ppl a.arpa b.arpa heldout.txt [output=sentences.tsv] [unknown=words.tsv]
 
     Without texts it uses the text of the manifest of `split`. `output` gets the log probability of each sentence,
-    `unknown` the words outside a model's vocabulary with their counts. Files named *.arpa, *.arpa.gz and *.arpa.xz are
-    models, all others texts.
+    `unknown` the words outside a model's vocabulary with their counts. Files with a line \\data\\ are models, whatever
+    their names; all others are texts.
     """
     from asr.cli.lm_formats import is_model
     from asr.lm.compare import compare
@@ -61,12 +61,13 @@ def lm_prune(cfg: Config) -> None:
     `size` is the number of n-grams, of all orders, that stay. With `threshold`, an n-gram is removed if its removal
     raises the perplexity of the model by a smaller relative amount.
     """
-    from asr.cli.lm_formats import read, writer
+    from asr.cli.lm_formats import writer
+    from asr.lm import arpa
     from asr.lm.prune import prune
 
     path = needed_output(cfg, "the smaller model")
     write = writer(path)
-    model = read(cfg.lm.arpa)
+    model = arpa.read(cfg.lm.arpa)
     pruned = prune(model, cfg.lm.size, cfg.lm.threshold, cfg.lm.marginals)
     write(pruned, path)
     print(f"{cfg.lm.arpa}: {_size(model)}\n-> {path}: {_size(pruned)}")
@@ -78,10 +79,11 @@ def lm_mix(cfg: Config) -> None:
     asr lm mix a.arpa b.arpa [c.arpa ...] dev=dev.txt output=mixed.arpa
     asr lm mix a.arpa b.arpa weights=0.7,0.3 output=mixed.arpa
     """
-    from asr.cli.lm_formats import read, writer
-    from asr.lm.backoff import score
+    from asr.cli.lm_formats import writer
+    from asr.lm import arpa
     from asr.lm.compare import table
     from asr.lm.mix import check_weights, fit, mix
+    from asr.lm.score import perplexity
     from asr.lm.texts import sentences
 
     path = needed_output(cfg, "the mixture")
@@ -91,7 +93,7 @@ def lm_mix(cfg: Config) -> None:
     weights = check_weights(cfg.lm.weights, len(cfg.input)) if cfg.lm.weights else None
     with_dev = weights is None or Path(cfg.data.dev).exists()
     dev = _some(sentences([cfg.data.dev]), cfg.data.dev) if with_dev else []
-    models = [read(name) for name in cfg.input]
+    models = [arpa.read(name) for name in cfg.input]
     found = fit(models, dev, weights) if dev else None
     mixed = mix(models, found.weights if found else weights or [])
     write(mixed, path)
@@ -99,8 +101,8 @@ def lm_mix(cfg: Config) -> None:
         for name, weight in zip(cfg.input, found.weights, strict=True):
             print(f"weight {weight:.4f}  {name}")
         print(f"{found.steps} steps of expectation maximisation" if found.steps else "weights as given")
-        scores = {name: score(model, dev) for name, model in zip(cfg.input, models, strict=True)}
-        print(table({**scores, "exact mixture": found.score, path: score(mixed, dev)}))
+        scores = {name: perplexity(model, dev) for name, model in zip(cfg.input, models, strict=True)}
+        print(table({**scores, "exact mixture": found.score, path: perplexity(mixed, dev)}))
     print(f"-> {path}: {_size(mixed)}")
 
 
@@ -113,7 +115,8 @@ def lm_adapt(cfg: Config) -> None:
     base's order, is mixed with the base by weights found on the dev text. New words that occur at least `min_count`
     times enter the vocabulary. Without `size` nothing is pruned.
     """
-    from asr.cli.lm_formats import read, writer
+    from asr.cli.lm_formats import writer
+    from asr.lm import arpa
     from asr.lm.adapt import adapt
     from asr.lm.compare import table
     from asr.text.cleaning_report import CleaningReport
@@ -123,7 +126,7 @@ def lm_adapt(cfg: Config) -> None:
     if not cfg.lm.base or not cfg.lm.text:
         raise InputError("asr lm adapt needs base=GENERAL.arpa and text=DOMAIN.txt (and dev=HELDOUT.txt)")
     dev = _some(_cleaned(cfg, [cfg.data.dev], CleaningReport([cfg.data.dev], path)), cfg.data.dev)
-    base = read(cfg.lm.base)
+    base = arpa.read(cfg.lm.base)
     report = CleaningReport(cfg.lm.text, path)
     found = adapt(base, _cleaned(cfg, cfg.lm.text, report), dev, cfg.lm.size, cfg.lm.min_count)
     write(found.model, path)
@@ -144,7 +147,8 @@ def lm_filter(cfg: Config) -> None:
 
     N-grams with other words are removed. The others keep their probabilities, and so do sentences of listed words.
     """
-    from asr.cli.lm_formats import read, writer
+    from asr.cli.lm_formats import writer
+    from asr.lm import arpa
     from asr.lm.filter import restrict
     from asr.lm.training import read_vocabulary
 
@@ -153,7 +157,7 @@ def lm_filter(cfg: Config) -> None:
     if not cfg.lm.vocabulary:
         raise InputError("vocabulary=FILE is missing: the words to keep, one per line")
     words = set(read_vocabulary(cfg.lm.vocabulary))
-    model = read(cfg.lm.arpa)
+    model = arpa.read(cfg.lm.arpa)
     restricted = restrict(model, words)
     write(restricted, path)
     print(f"{len(words.difference(model.ids)):,} of {len(words):,} words are not in {cfg.lm.arpa}: {_size(model)}")
@@ -161,18 +165,19 @@ def lm_filter(cfg: Config) -> None:
 
 
 def lm_convert(cfg: Config) -> None:
-    """Converts a language model to another format. The endings of the names select the formats.
+    """Converts an ARPA file to another format, which the ending of the second name selects.
 
     asr lm convert lm.arpa lm.arpa.xz
     asr lm convert lm.arpa.gz G.fst
     asr lm convert lm.arpa lm.ngram
     """
-    from asr.cli.lm_formats import read, writer
+    from asr.cli.lm_formats import writer
+    from asr.lm import arpa
 
     if len(cfg.input) != 2:
         raise InputError(f"asr lm convert IN OUT: expected two files, {len(cfg.input)} were given")
     write = writer(cfg.input[1])
-    model = read(cfg.input[0])
+    model = arpa.read(cfg.input[0])
     write(model, cfg.input[1])
     print(f"-> {cfg.input[1]}: {_size(model)}")
 

@@ -11,7 +11,7 @@ def text_clean(cfg: Config) -> None:
     asr text clean a.txt.xz b.txt output=clean.txt lang=en [repairs=case,fixes.tsv] [max_repeats=3] [paragraphs=true]
     asr text clean train.jsonl output=clean.jsonl lang=ko
 
-    Reads text files (plain, .gz, .xz) with one sentence per line, and manifests. If output ends in .jsonl, all inputs
+    Reads texts (plain or compressed) with one sentence per line, and manifests. If output ends in .jsonl, all inputs
     must be manifests, and become one manifest. The report is printed and written to OUTPUT.report.json.
     """
     from asr.text.cleaning import clean_files

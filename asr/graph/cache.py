@@ -17,7 +17,7 @@ import numpy as np
 from asr.errors import InputError
 from asr.files import atomic_write
 
-FORMAT = "2"  # of the stages' arrays; changing it invalidates existing entries
+FORMAT = "3"  # of the stages' arrays; changing it invalidates existing entries
 _KEPT = 4  # entries per kind
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, NotImplementedError, zlib.error, zipfile.BadZipFile)
 _log = logging.getLogger(__name__)

@@ -38,7 +38,7 @@ class ArpaSource:
 
     @cached_property
     def digest(self) -> str:
-        return file_digest(self.path)
+        return digest(file_digest(self.path))  # with the format: what a reader makes of a file may change
 
     def vocabulary(self, cache: Cache) -> tuple[list[str], np.ndarray]:
         if found := cache.load("words", self.digest):

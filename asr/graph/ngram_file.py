@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from asr.errors import InputError
 from asr.graph.grammar import ngram_grammar
 from asr.graph.mapped_file import aligned, lines_of, read_parts, text_of, write_parts
 from asr.lm.model import NgramModel
 from asr.words import BEGIN, END, UNKNOWN, is_slot
 
+MAGIC = b"asrngram"
 HEADER = np.dtype(
     [("magic", "S8")]
     + [(name, "<u4") for name in ("version", "num_states", "num_arcs", "num_words", "start", "reserved")]
@@ -42,7 +44,7 @@ def write_ngram(model: NgramModel, path: str | Path) -> None:
     arcs["next"] = grammar.target[is_word]
     names = text_of(words)
     header = np.zeros((), HEADER)
-    header["magic"], header["version"], header["start"] = b"asrngram", 1, grammar.start
+    header["magic"], header["version"], header["start"] = MAGIC, 1, grammar.start
     header["num_states"], header["num_arcs"], header["num_words"] = grammar.num_states, len(arcs), len(words)
     header["words_bytes"] = len(names)
     write_parts(path, header, [states, arcs, names])
@@ -53,6 +55,8 @@ class NgramFile:
 
     def __init__(self, data: NDArray[np.uint8], name: str):
         self.data = aligned(data)
+        if self.data[:8].tobytes() != MAGIC:
+            raise InputError(f"{name} is no packed n-gram model; make one with `asr lm convert LM.arpa NAME.ngram`")
         header, parts_in = read_parts(self.data, HEADER, name)
         states = parts_in.take(STATE, int(header["num_states"]) + 1)
         self.arcs = parts_in.take(ARC, header["num_arcs"])

@@ -12,9 +12,8 @@ import numpy as np
 from asr.errors import InputError
 from asr.text.lexicon import Lexicon, name_some
 from asr.tokens import BLANK, Tokens
-from asr.words import MARKS
+from asr.words import mark_of
 
-NOT_WORDS = frozenset({*MARKS, "<UNK>"})  # symbols of a language model that are never spoken
 _AUXILIARY = re.compile(r"#\d+")
 _UNWRITABLE = re.compile(r"<eps>|#\d+|;;;.*|.+\(\d+\)|.*\s.*|", re.DOTALL)  # not allowed in words.txt or lexicon.txt
 _log = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ def check(words: Iterable[str], lexicon: Lexicon, tokens: Tokens, silence: str |
     foreign = _check_lexicon(lexicon, tokens, separator)
     words = list(words)
     lost = {} if log10_prob is None else dict(zip(words, (10.0**log10_prob).tolist(), strict=True))
-    spoken = [word for word in dict.fromkeys(words) if word not in NOT_WORDS]
+    spoken = [word for word in dict.fromkeys(words) if not mark_of(word)]  # marks are never spoken
     kept: dict[str, list[tuple[str, ...]]] = {}
     unwritable, unknown, unspellable = [], [], []
     for word in spoken:

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from asr.lm.backoff import score
 from asr.lm.mix import fit, mix
 from asr.lm.model import NgramModel
 from asr.lm.prune import prune
-from asr.lm.score import Score
+from asr.lm.score import Score, perplexity
 from asr.lm.training import train
 
 
@@ -30,12 +29,12 @@ def adapt(base: NgramModel, texts: Iterable[str], dev: Sequence[str], size: int 
     pruned to `size`. Raises InputError as `train`, `fit` and `prune` do.
     """
     domain = train(texts, base.order, min_count=min_count)
-    models = [base, domain]
-    found = fit(models, dev)
-    adapted = mix(models, found.weights)
-    scores = {"before": score(base, dev), "domain text alone": score(domain, dev), "after": score(adapted, dev)}
+    found = fit([base, domain], dev)
+    adapted = mix([base, domain], found.weights)
+    models = {"before": base, "domain text alone": domain, "after": adapted}
+    scores = {name: perplexity(model, dev) for name, model in models.items()}
     if size is not None and sum(len(ngrams.ids) for ngrams in adapted.orders) > size:
         adapted = prune(adapted, size)
-        scores["after pruning"] = score(adapted, dev)
+        scores["after pruning"] = perplexity(adapted, dev)
     new_words = len(adapted.words) - len(base.words)
     return Adaptation(adapted, found.weights, found.steps, new_words, scores)

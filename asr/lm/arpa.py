@@ -14,14 +14,18 @@
     \\end\\
 
 A line has the log10 probability, the words, and the log10 back-off, separated by tabs. A missing back-off is 0; the
-highest order has none. `read` accepts files packed with gzip or xz, `write` packs files whose names end in .gz or .xz.
-csrc/lm parses and formats the numbers.
+highest order has none. -99 is the logarithm of 0; `read` takes -inf for it. csrc/lm parses and formats the numbers.
+
+Every verb reads a model with `read`, so all accept the same files. It accepts what SRILM, IRSTLM, KenLM, OpenGrm,
+pocolm and the CMU toolkit write: spaces for tabs, text before \\data\\, empty lines, CRLF, missing back-offs, missing
+suffixes of n-grams, the marks in any case, and files packed with gzip, bzip2, xz or zstd, whatever their names.
 """
 
 from pathlib import Path
 
 from tqdm import tqdm
 
+from asr import filekinds
 from asr._lm import ArpaReader, write_arpa
 from asr.errors import InputError, refusals
 from asr.files import atomic_write, packed
@@ -30,14 +34,15 @@ from asr.textfiles import Lines
 
 
 def read(path: str | Path) -> NgramModel:
-    """The model of an ARPA file. Word ids follow the order of its unigrams.
+    """The model of an ARPA file. Word ids follow the order of its unigrams; its `words` spell the marks as MARKS does.
 
     Raises InputError naming file and line for: a count that disagrees with \\data\\, a number that is malformed or
-    infinite as float32, a positive log probability, a word that is not UTF-8, contains NUL or is `<eps>`, an unknown
-    word, a duplicate n-gram, an n-gram whose history is not listed, a missing `<s>`, `</s>` or \\end\\.
+    infinite as float32, a positive log probability, a word that is not UTF-8, contains NUL or is `<eps>`, a mark in two
+    spellings, an unknown word, a duplicate n-gram, an n-gram whose history is not listed, a missing `<s>`, `</s>` or
+    \\end\\; and naming the file if it is something else, such as a KenLM binary or an HTML page.
     """
     reader = ArpaReader()
-    with Lines(path, "ARPA file", "a back-off n-gram model") as file:
+    with _lines(path) as file:
         fault = None
         while not fault and not reader.is_done and (chunk := file.chunk()):
             fault = reader.add(chunk)
@@ -46,6 +51,27 @@ def read(path: str | Path) -> NgramModel:
             where = f"{file.name}:{number}" if number else file.name
             raise InputError(f"{where}: {message.decode(errors='replace')}")
     return NgramModel(reader.words, [Ngrams(*order) for order in reader.take_orders()])
+
+
+def is_model(path: str | Path) -> bool:
+    """Whether a file is a language model by its content: ARPA, or a model in a format that `read` refuses by name.
+
+    False for a pipe, which can be read only once.
+    """
+    if not Path(path).is_file():
+        return False
+    try:
+        with open(path, "rb") as raw:
+            if filekinds.is_model(raw.read(64)):
+                return True
+        with _lines(path, shows_progress=False) as file:
+            return b"\\data\\" in map(bytes.strip, file.chunk().split(b"\n"))
+    except (OSError, InputError):
+        return False
+
+
+def _lines(path: str | Path, shows_progress: bool = True) -> Lines:
+    return Lines(path, "ARPA file", "a back-off n-gram model", shows_progress=shows_progress)
 
 
 def write(model: NgramModel, path: str | Path) -> None:

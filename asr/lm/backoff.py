@@ -18,7 +18,7 @@ from asr.lm.model import NgramModel, find, find_sorted
 from asr.lm.score import NO_TEXT, Score
 from asr.words import BEGIN, END, UNKNOWN
 
-IMPOSSIBLE = -100.0  # log10 probability of an unknown word in a model without `<unk>`, as in kenlm
+IMPOSSIBLE = -100.0  # log10 probability of an unknown word in a model without `<unk>`, as in csrc/lm/scorer.cc
 _BLOCK = 1 << 20  # n-grams per look-up
 _NO_BACKOFF = 4e-7  # log10 back-offs nearer to 0 are rounding errors
 
@@ -151,9 +151,3 @@ class Text:
         values = np.maximum(log10_probs, IMPOSSIBLE)
         words, unknown = len(values) - self.sentences, int(self.unknown.sum())
         return Score(self.sentences, words, unknown, float(values.sum()), float(values[self.unknown].sum()))
-
-
-def score(model: NgramModel, texts: Iterable[str]) -> Score:
-    """As `asr.lm.score.perplexity`, for a model in memory."""
-    text = Text.of(texts, model)
-    return text.score(log10_prob(model, text.ids))

@@ -65,8 +65,11 @@ def table(scores: dict[str, Score]) -> str:
     width = max(len("model"), *map(len, scores))
     lines = [f"{'model':{width}}  perplexity  without unknown  unknown words"]
     for name, score in scores.items():
-        lines.append(
-            f"{name:{width}}  {score.perplexity:10.2f}  {score.perplexity_known:15.2f}  {score.oov_rate:13.2%}"
-        )
+        with_unknown, known = _figure(score.perplexity), _figure(score.perplexity_known)
+        lines.append(f"{name:{width}}  {with_unknown:>10}  {known:>15}  {score.oov_rate:13.2%}")
     one = next(iter(scores.values()))
     return "\n".join([*lines, f"of {one.words:,} words in {one.sentences:,} sentences"])
+
+
+def _figure(perplexity: float) -> str:
+    return f"{perplexity:.2f}" if perplexity < 1e7 else f"{perplexity:.2e}"

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from asr import manifest
 from asr._lm import Corpus
 from asr.errors import InputError
 from asr.lm.texts import sentences
 from asr.textfiles import Lines
-from asr.words import check_text, check_word
+from asr.words import check_text, check_word, plain_mark
 
 _BLOCK = 10000  # sentences passed to csrc/lm per call
 
@@ -56,10 +57,10 @@ def encode_texts(texts: Iterable[str], selection: Selection, memory_mb: int, fol
 
 
 def encode_files(paths: Iterable[str | Path], selection: Selection, memory_mb: int, folder: str | Path) -> Corpus:
-    """As `encode_texts`, from files: text (plain, .gz, .xz, "-") or manifests (*.jsonl). Errors name file and line."""
+    """As `encode_texts`, from files: text (plain or compressed, "-") or manifests. Errors name file and line."""
     corpus = _corpus(selection, memory_mb, folder)
     for path in paths:
-        if str(path).endswith(".jsonl"):
+        if manifest.is_manifest(path):
             _add_texts(corpus, ((text, str(path)) for text in sentences([path])))
         else:
             _add_file(corpus, path)
@@ -92,7 +93,8 @@ def _add_file(corpus: Corpus, path: str | Path) -> None:
 
 
 def _select(corpus: Corpus, selection: Selection) -> Corpus:
-    corpus.select(selection.words, selection.min_count, selection.size, selection.coverage)
+    words = None if selection.words is None else [plain_mark(word) for word in selection.words]
+    corpus.select(words, selection.min_count, selection.size, selection.coverage)
     if not corpus.num_kept or not corpus.num_seen:
         raise InputError(
             f"no word to estimate a language model from: the text has {corpus.num_seen} different words, "

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-MAX_ORDER = 8  # kenlm reads orders up to 6; pronunciation models gain from longer ones
+MAX_ORDER = 8  # words gain little beyond 5, pronunciation models more
 LN10 = math.log(10.0)  # times a base-10 logarithm, as ARPA files hold, gives a natural one
 
 

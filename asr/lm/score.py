@@ -1,13 +1,15 @@
-"""Log probabilities and perplexity of text under a language model, computed by kenlm."""
+"""Log probabilities and perplexity of text under a language model.
 
-from collections.abc import Iterable, Iterator, Sequence
+csrc/lm applies the back-off rule. The values are kenlm's: a word outside the vocabulary has the probability of `<unk>`,
+or 1e-100 if the model has no `<unk>`.
+"""
+
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-import kenlm
-
-from asr.errors import InputError
+from asr import _lm
+from asr.errors import InputError, refusals
 from asr.lm import arpa as arpa_file
 from asr.lm.model import NgramModel
 from asr.words import BEGIN, END, UNKNOWN
@@ -15,11 +17,26 @@ from asr.words import BEGIN, END, UNKNOWN
 NO_TEXT = "there is no text to score; give at least one sentence"
 
 
-class Scorer(Protocol):
-    """A language model that scores sentences, such as kenlm's `Model`."""
+class Scorer:
+    """A language model that scores words one after the other. Equal states have equal futures."""
+
+    def __init__(self, model: NgramModel):
+        """Raises InputError if the rows of the model do not ascend, or a history is not listed."""
+        self._ids, self._unknown = model.ids, model.ids.get(UNKNOWN, -1)
+        with refusals():
+            self._core = _lm.Scorer(model.orders)
+        self.begin = self.step(0, BEGIN)[0]  # the state at the start of a sentence
+
+    def step(self, state: int, word: str) -> tuple[int, float]:
+        """The state after `word`, and the log10 probability of `word` in `state`."""
+        following, log10_prob, _ = self._core.step(state, self._ids.get(word, self._unknown))
+        return following, log10_prob
 
     def full_scores(self, sentence: str) -> Iterator[tuple[float, int, bool]]:
         """Per word, and then for `</s>`: log10 probability, length of the n-gram used, whether the word is unknown."""
+        ids = [self._ids.get(word, self._unknown) for word in (*sentence.split(), END)]
+        for (log10_prob, length), id in zip(self._core.score_all(self.begin, ids), ids, strict=True):
+            yield log10_prob, length, id == self._unknown
 
 
 @dataclass(frozen=True)
@@ -57,9 +74,13 @@ class Score:
         )
 
 
-def perplexity(arpa: str | Path, texts: Iterable[str]) -> Score:
-    """The score of all sentences `texts`. Raises InputError for a bad model and if there is no sentence."""
-    total = sum(sentence_scores(load(arpa), texts), Score(0, 0, 0, 0.0, 0.0))
+def perplexity(model: NgramModel | str | Path, texts: Iterable[str]) -> Score:
+    """The score of all sentences `texts` by a model or an ARPA file.
+
+    Raises InputError for a bad model and if there is no sentence.
+    """
+    scorer = Scorer(model) if isinstance(model, NgramModel) else load(model)
+    total = sum(sentence_scores(scorer, texts), Score(0, 0, 0, 0.0, 0.0))
     if not total.sentences:
         raise InputError(NO_TEXT)
     return total
@@ -75,50 +96,8 @@ def sentence_scores(scorer: Scorer, texts: Iterable[str]) -> Iterator[Score]:
 
 
 def load(arpa: str | Path) -> Scorer:
-    """kenlm's model of an ARPA (or kenlm binary) file. Raises InputError if it cannot be read."""
-    config = kenlm.Config()
-    config.show_progress = False
-    config.arpa_complain = kenlm.ARPALoadComplain.NONE
-    try:
-        return kenlm.Model(str(arpa), config)
-    except (OSError, RuntimeError, UnicodeDecodeError) as e:
-        try:
-            model = arpa_file.read(arpa)
-        except InputError as reason:  # names the line
-            raise InputError(f"kenlm cannot read the language model: {reason}") from e
-        if "at least a bigram" in str(e) or "KENLM_MAX_ORDER" in str(e):  # kenlm takes orders from 2 to 6
-            return BackoffScorer(model)
-        raise InputError(f"kenlm cannot read the language model {arpa}: {e}") from e
-
-
-class BackoffScorer:
-    """The back-off rule in plain Python: slow, for orders that kenlm does not support, and as a reference in tests."""
-
-    def __init__(self, model: NgramModel):
-        self.order = model.order
-        self.table = {
-            tuple(model.words[i] for i in ids): (float(prob), float(backoff))
-            for ngrams in model.orders
-            for ids, prob, backoff in zip(*ngrams, strict=True)
-        }
-
-    def full_scores(self, sentence: str) -> Iterator[tuple[float, int, bool]]:
-        history: tuple[str, ...] = (BEGIN,)
-        for word in (*sentence.split(), END):
-            is_unknown = (word,) not in self.table
-            word = UNKNOWN if is_unknown else word
-            history = history[max(0, len(history) - self.order + 1) :]
-            yield *self.score(history, word), is_unknown
-            history = (*history, word)
-
-    def score(self, history: Sequence[str], word: str) -> tuple[float, int]:
-        """log10 p(word | history) and the length of the n-gram used."""
-        ngram = (*history, word)
-        if ngram in self.table or not history:
-            return self.table.get(ngram, (-100.0, 0))[0], len(ngram)
-        _, backoff = self.table.get(tuple(history), (0.0, 0.0))
-        log10_prob, length = self.score(history[1:], word)
-        return log10_prob + backoff, length
+    """The scorer of an ARPA file. Raises InputError as `asr.lm.arpa.read` does."""
+    return Scorer(arpa_file.read(arpa))
 
 
 def perplexity_of(log10_prob: float, predictions: int) -> float:

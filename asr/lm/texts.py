@@ -9,12 +9,12 @@ from asr.words import check_words
 
 
 def sentences(paths: Iterable[str | Path]) -> Iterator[str]:
-    """The sentences of text files (one per line, without empty lines) and of manifests (*.jsonl, the field `text`).
+    """The sentences of text files (one per line, without empty lines) and of manifests (the field `text`).
 
     Raises InputError naming a line that is not UTF-8, or a line or utterance with `<s>`, `</s>`, `<unk>` or NUL in it.
     """
     for path in paths:
-        if str(path).endswith(".jsonl"):
+        if manifest.is_manifest(path):
             for utterance in manifest.stream(path):
                 yield check_words(utterance.text, f"{path}: utterance '{utterance.id}'")
         else:

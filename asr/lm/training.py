@@ -16,7 +16,7 @@ from asr.lm.estimation import Discounts, Estimation
 from asr.lm.model import NgramModel
 from asr.lm.texts import sentences
 from asr.textfiles import lines
-from asr.words import check_word
+from asr.words import check_word, plain_mark
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def train(
 
 
 def train_file(cfg: LmConfig, dev: Sequence[str | Path] = ()) -> Report:
-    """Estimates a model of the files `cfg.text` (text, .gz, .xz, "-", or manifests *.jsonl) and writes `cfg.arpa`.
+    """Estimates a model of the files `cfg.text` (plain or compressed, "-", or manifests) and writes `cfg.arpa`.
 
     The report has the perplexity of the training text, and of the files `dev` if given. Raises InputError as `train`
     does, naming the file and the line.
@@ -125,5 +125,5 @@ def read_vocabulary(path: str | Path) -> list[str]:
         fields = line.split()
         if len(fields) > 1:
             raise InputError(f"{path}:{number}: expected one word per line, found {len(fields)}")
-        words += [check_word(word, f"{path}:{number}") for word in fields]
+        words += [plain_mark(check_word(word, f"{path}:{number}")) for word in fields]
     return words

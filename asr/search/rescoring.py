@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-import kenlm
 import numpy as np
 
 from asr.errors import InputError
+from asr.lm import score
 from asr.lm.model import LN10
 from asr.search.lattice import ARC, FINAL, Lattice, Reading
 from asr.words import END
@@ -30,30 +30,22 @@ class WordScorer(Protocol):
 
 
 class NgramScorer:
-    """An n-gram model in an ARPA or KenLM binary file. `words[label]` are the words of the graph."""
+    """An n-gram model in an ARPA file. `words[label]` are the words of the graph."""
 
     def __init__(self, path: str | Path, words: Sequence[str]):
-        """Raises InputError if kenlm cannot read the file."""
-        try:
-            self.model = kenlm.Model(str(path))
-        except (OSError, RuntimeError) as e:
-            raise InputError(f"kenlm cannot read the language model {path}: {e}") from None
+        """Raises InputError as `asr.lm.arpa.read` does."""
+        self.model = score.load(path)
         self.words = words
 
-    def start(self) -> Hashable:
-        state = kenlm.State()
-        self.model.BeginSentenceWrite(state)
-        return state
+    def start(self) -> int:
+        return self.model.begin
 
-    def step(self, state: Hashable, label: int) -> tuple[Hashable, float]:
-        return self._step(state, self.words[label])
+    def step(self, state: int, label: int) -> tuple[int, float]:
+        following, log10_prob = self.model.step(state, self.words[label])
+        return following, -LN10 * log10_prob
 
-    def finish(self, state: Hashable) -> float:
-        return self._step(state, END)[1]
-
-    def _step(self, state: Hashable, word: str) -> tuple[Hashable, float]:
-        following = kenlm.State()
-        return following, -LN10 * self.model.BaseScore(state, word, following)
+    def finish(self, state: int) -> float:
+        return -LN10 * self.model.step(state, END)[1]
 
 
 def rescore(lattice: Lattice, new: WordScorer, old: WordScorer | None = None, weight: float = 1.0) -> Lattice:

@@ -129,18 +129,19 @@ class Seen:
 
 
 def clean_files(inputs: Sequence[str], output: str, settings: TextConfig) -> CleaningReport:
-    """Cleans texts (plain, gz, xz, manifests) into one file, a sentence per line, or manifests into one manifest.
+    """Cleans texts (plain, compressed, manifests) into one file, a sentence per line, or manifests into one manifest.
 
-    A name that ends in .jsonl is a manifest. The report is written to OUTPUT.report.json. It names lines that are not
-    UTF-8 and malformed utterances; the output leaves them out. Raises InputError for an unreadable file, for invalid
-    settings, if the output is also an input, and if the output is a manifest but an input is not.
+    An output that ends in .jsonl is a manifest, and so is an input whose content is one. The report is written to
+    OUTPUT.report.json. It names lines that are not UTF-8 and malformed utterances; the output leaves them out. Raises
+    InputError for an unreadable file, for invalid settings, if the output is also an input, and if the output is a
+    manifest but an input is not.
     """
     if any(Path(path).resolve() == Path(output).resolve() for path in inputs):
         raise InputError(f"{output} is also an input; write to another file")
     report = CleaningReport(list(inputs), output)
     cleaner = Cleaner(settings, report)
     if output.endswith(".jsonl"):
-        if texts := [path for path in inputs if not path.endswith(".jsonl")]:
+        if texts := [path for path in inputs if not manifest.is_manifest(path)]:
             raise InputError(f"{texts[0]} is not a manifest (*.jsonl), so {output} cannot be one; name it *.txt")
         manifest.write(output, _utterances(inputs, cleaner))
     else:
@@ -165,7 +166,7 @@ def _utterances(paths: Sequence[str], cleaner: Cleaner) -> Iterator[Utterance]:
 
 def _texts(paths: Sequence[str], cleaner: Cleaner) -> Iterator[str]:
     for path in paths:
-        if path.endswith(".jsonl"):
+        if manifest.is_manifest(path):
             yield from (utterance.text for utterance in _utterances([path], cleaner))
             continue
         for where, line in _lines(path, cleaner.report):

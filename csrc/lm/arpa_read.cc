@@ -4,7 +4,6 @@
 #include <charconv>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 
 #include "utf8.h"
@@ -14,6 +13,7 @@ namespace asr::lm {
 namespace {
 
 constexpr std::string_view kBom = "\xef\xbb\xbf";
+constexpr float kLogZero = -99.0f;  // log10 of 0 in ARPA files; "-inf" means the same
 
 bool IsBlank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
@@ -40,14 +40,19 @@ int SplitFields(std::string_view line, std::array<std::string_view, kMax>& field
 
 std::string Quoted(std::string_view token) { return "'" + std::string(token.substr(0, 40)) + "'"; }
 
-// A number as float32; infinite if it is out of range, NaN if the token is not a number.
+// A number as float32; infinite if it is out of range, NaN if the token is not a number. Independent of the
+// locale.
 float ParseNumber(std::string_view token) {
   if (!token.empty() && token[0] == '+' && token.substr(0, 2) != "+-") token.remove_prefix(1);
+  const char* const token_end = token.data() + token.size();
   float value = NAN;
-  const auto [end, error] = std::from_chars(token.data(), token.data() + token.size(), value);
-  if (end != token.data() + token.size() || error == std::errc::invalid_argument) return NAN;
-  if (error == std::errc::result_out_of_range) value = std::strtof(std::string(token).c_str(), nullptr);
-  return value;
+  const auto [end, error] = std::from_chars(token.data(), token_end, value);
+  if (end != token_end || error == std::errc::invalid_argument) return NAN;
+  if (error == std::errc()) return value == -INFINITY ? kLogZero : value;
+  const size_t exponent = token.find_first_of("eE");
+  const bool is_small = exponent == token.npos ? token.find_first_of("123456789") > token.find('.')
+                                               : token[exponent + 1] == '-';
+  return is_small ? 0.0f : INFINITY;
 }
 
 // Removes a decimal number from the front of `s`; false if there is none or it is too large.
@@ -135,6 +140,8 @@ void ArpaReader::AddLine(std::string_view line) {
   } else if (state_ == State::kCounts) {
     AddCount(line);
   } else {
+    // The heads of empty orders may be missing.
+    while (line != NextHead() && n_ < static_cast<int>(declared_.size()) && declared_[n_] == 0) BeginOrder();
     if (line != NextHead())
       Fail("expected '" + NextHead() + "' after " + std::to_string(declared_[n_ - 1]) + " " + Grams(n_) +
            ", found " + Quoted(line) + "; correct the count in \\data\\");
@@ -172,6 +179,7 @@ void ArpaReader::AddCount(std::string_view line) {
 void ArpaReader::BeginOrder() {
   ++n_;
   first_line_ = line_ + 1;
+  blank_.clear();
   orders_.emplace_back();
   // The limit keeps a wrong count in the file from allocating too much; beyond it the arrays double.
   const size_t size = std::min<uint64_t>(declared_[n_ - 1], 1 << 24);
@@ -188,7 +196,8 @@ void ArpaReader::AddNgram(std::string_view line) {
   const bool is_highest = n_ == static_cast<int>(declared_.size());
   std::array<std::string_view, kMaxOrder + 3> fields;
   const int num_fields = SplitFields(line, fields);
-  if (num_fields == 0 || (num_fields == 1 && fields[0][0] == '\\'))
+  if (num_fields == 0) return blank_.push_back(orders_.back().log10_prob.size());
+  if (num_fields == 1 && fields[0][0] == '\\')
     Fail("the " + Grams(n_) + " end here, before the number declared in \\data\\; correct that number");
   if (num_fields != n_ + 1 && num_fields != n_ + 2)
     Fail("expected a log10 probability, " + std::to_string(n_) + " words" +
@@ -218,9 +227,7 @@ float ArpaReader::FiniteNumber(std::string_view token) const {
   const float number = ParseNumber(token);
   if (std::isnan(number)) Fail(Quoted(token) + " is not a finite number");
   if (std::isinf(number))
-    Fail(Quoted(token) +
-         " is not a finite float32 number; if lmplz wrote it (because a discount is 0), estimate the model "
-         "with asr lm train or from more text");
+    Fail(Quoted(token) + " is not a finite float32 number; expected a log10, -99 for a probability of 0");
   return number;
 }
 
@@ -230,18 +237,40 @@ void ArpaReader::AddWord(std::string_view word) {
   if (!IsUtf8(word)) Fail("the word is not UTF-8; convert the file, for instance with iconv");
   if (word.find('\0') != word.npos) Fail("the word contains a NUL character; remove it");
   if (word == kEpsilon) Fail("the word '<eps>' is reserved for epsilon in graphs; rename it");
-  words_.FindOrAdd(word);
+  const std::string_view mark = MarkOf(word);
+  if (!mark.empty() && HasMark(mark))
+    Fail(Quoted(word) + " and " + Quoted(Spelling(mark)) +
+         " above are spellings of one mark; keep one of them");
+  const int32_t id = words_.FindOrAdd(word);
+  if (!mark.empty()) marks_.push_back(id);
 }
 
 int32_t ArpaReader::FindWord(std::string_view word) const {
   const int32_t id = words_.Find(word);
-  if (id == Vocabulary::kNone) Fail("word " + Quoted(word) + " is not among the 1-grams");
-  return id;
+  if (id != Vocabulary::kNone) return id;
+  const std::string_view mark = MarkOf(word);
+  Fail("word " + Quoted(word) + " is not among the 1-grams" +
+       (mark.empty() || !HasMark(mark)
+            ? ""
+            : ", which spell it " + Quoted(Spelling(mark)) + "; use one spelling"));
+}
+
+// How the 1-grams spell a mark; empty if they lack it.
+std::string_view ArpaReader::Spelling(std::string_view mark) const {
+  for (const int32_t id : marks_)
+    if (MarkOf(words_.Word(id)) == mark) return words_.Word(id);
+  return {};
+}
+
+std::vector<std::string_view> ArpaReader::words() const {
+  std::vector<std::string_view> words = words_.words();
+  for (const int32_t id : marks_) words[id] = MarkOf(words[id]);
+  return words;
 }
 
 void ArpaReader::EndOrder() {
   for (const char* mark : {"<s>", "</s>"})
-    if (words_.Find(mark) == Vocabulary::kNone)
+    if (!HasMark(mark))
       Fail("no '" + std::string(mark) + "' among the 1-grams above; estimate the model on whole sentences");
   Ngrams& ngrams = orders_.back();
   std::vector<uint32_t> places;
@@ -252,6 +281,11 @@ void ArpaReader::EndOrder() {
     ngrams.log10_backoff = Permute(ngrams.log10_backoff, places);
   }
   state_ = State::kAfterOrder;
+}
+
+// The line of the n-gram at `place` of the current order.
+uint64_t ArpaReader::LineOf(uint64_t place) const {
+  return first_line_ + place + (std::upper_bound(blank_.begin(), blank_.end(), place) - blank_.begin());
 }
 
 // Refuses the first line of this order that repeats another or whose history is not listed. `places`: the
@@ -274,11 +308,11 @@ void ArpaReader::CheckNgrams(const std::vector<uint32_t>& places) const {
   }
   if (orphan != UINT64_MAX)
     throw ArpaError(
-        first_line_ + orphan,
+        LineOf(orphan),
         "the n-gram's history is not among the shorter n-grams; rebuild or prune the model with a tool "
         "that keeps histories");
   if (repeated != UINT64_MAX)
-    throw ArpaError(first_line_ + repeated, "the n-gram is listed twice; keep one of them");
+    throw ArpaError(LineOf(repeated), "the n-gram is listed twice; keep one of them");
 }
 
 }  // namespace asr::lm

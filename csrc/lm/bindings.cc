@@ -26,6 +26,7 @@
 #include "common/numpy.h"
 #include "corpus.h"
 #include "counts.h"
+#include "scorer.h"
 
 namespace nb = nanobind;
 
@@ -113,18 +114,24 @@ double EstimateArpa(Counts& counts, const Corpus& corpus, const std::vector<Disc
   return log10_likelihood;
 }
 
+// Throws std::invalid_argument if the shapes of the arrays do not match.
+void CheckShapes(size_t n, const Orders::value_type& ngrams) {
+  const auto& [ids, log10_prob, log10_backoff] = ngrams;
+  const std::string order = std::to_string(n);
+  if (ids.shape(1) != n || log10_prob.shape(0) != ids.shape(0) || log10_backoff.shape(0) != ids.shape(0))
+    throw std::invalid_argument("the shapes of the arrays of the " + order +
+                                "-grams do not match; expected ids (R, " + order +
+                                "), log10_prob (R,) and log10_backoff (R,)");
+}
+
 // Throws std::invalid_argument if the shapes of the arrays do not match or an id is out of range.
 void CheckOrders(size_t num_words, const Orders& orders) {
   for (size_t n = 1; n <= orders.size(); ++n) {
-    const auto& [ids, log10_prob, log10_backoff] = orders[n - 1];
-    const std::string order = std::to_string(n);
-    if (ids.shape(1) != n || log10_prob.shape(0) != ids.shape(0) || log10_backoff.shape(0) != ids.shape(0))
-      throw std::invalid_argument("the shapes of the arrays of the " + order +
-                                  "-grams do not match; expected ids (R, " + order +
-                                  "), log10_prob (R,) and log10_backoff (R,)");
+    CheckShapes(n, orders[n - 1]);
+    const Ids& ids = std::get<0>(orders[n - 1]);
     const auto is_bad = [num_words](int32_t id) { return static_cast<uint32_t>(id) >= num_words; };
     if (const int32_t* end = ids.data() + ids.size(); std::any_of(ids.data(), end, is_bad))
-      throw std::invalid_argument("an id in the " + order + "-grams is not that of one of the " +
+      throw std::invalid_argument("an id in the " + std::to_string(n) + "-grams is not that of one of the " +
                                   std::to_string(num_words) + " words");
   }
 }
@@ -146,6 +153,30 @@ void WriteArpa(const std::vector<std::string>& words, const Orders& orders, cons
                  log10_backoff.data()[row]);
   }
   writer.Finish();
+}
+
+std::unique_ptr<Scorer> MakeScorer(const Orders& orders) {
+  const nb::gil_scoped_release release;
+  auto scorer = std::make_unique<Scorer>();
+  for (size_t n = 1; n <= orders.size(); ++n) {
+    const auto& [ids, log10_prob, log10_backoff] = orders[n - 1];
+    CheckShapes(n, orders[n - 1]);
+    scorer->AddOrder(ids.data(), static_cast<int>(n), ids.shape(0), log10_prob.data(), log10_backoff.data());
+  }
+  scorer->Finish();
+  return scorer;
+}
+
+// Scores `words` one after the other.
+std::vector<std::pair<double, int>> ScoreAll(const Scorer& scorer, Scorer::Node state,
+                                             const std::vector<int32_t>& words) {
+  std::vector<std::pair<double, int>> scores;
+  for (const int32_t word : words) {
+    const Scorer::Step step = scorer.Score(state, word);
+    scores.emplace_back(step.log10_prob, step.length);
+    state = step.state;
+  }
+  return scores;
 }
 
 // Calls `read`; returns the line and message of the ArpaError that it throws, or None.
@@ -206,11 +237,24 @@ void BindArpa(nb::module_& m) {
       .def("take_orders", [](ArpaReader& self) { return ToArrays(self.orders()); });
 }
 
+void BindScorer(nb::module_& m) {
+  nb::class_<Scorer>(m, "Scorer")
+      .def(nb::new_(&MakeScorer), nb::arg("orders"))
+      .def(
+          "step",
+          [](const Scorer& self, Scorer::Node state, int32_t word) {
+            const Scorer::Step step = self.Score(state, word);
+            return nb::make_tuple(step.state, step.log10_prob, step.length);
+          },
+          nb::arg("state"), nb::arg("word"))
+      .def("score_all", &ScoreAll, nb::arg("state"), nb::arg("words"));
+}
+
 }  // namespace
 }  // namespace asr::lm
 
 NB_MODULE(_lm, m) {
-  m.doc() = "Estimation of n-gram models; ARPA files.";
+  m.doc() = "Estimation of n-gram models; ARPA files; probabilities of words.";
   nb::register_exception_translator([](const std::exception_ptr& p, void*) {
     try {
       std::rethrow_exception(p);
@@ -220,4 +264,5 @@ NB_MODULE(_lm, m) {
   });
   asr::lm::BindEstimation(m);
   asr::lm::BindArpa(m);
+  asr::lm::BindScorer(m);
 }

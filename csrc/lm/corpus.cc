@@ -57,8 +57,9 @@ bool Corpus::Split(const char* begin, const char* end) {
   const auto finish = [&](const char* word_end) {
     if (word == word_end) return true;
     const std::string_view found(word, word_end - word);
+    if (found == kEpsilon || !MarkOf(found).empty()) return false;
     line_.push_back(vocabulary_.FindOrAdd(found));
-    return line_.back() >= kNumMarks && found != kEpsilon;
+    return true;
   };
   for (const char* at = begin; at < end;) {
     Character character{static_cast<unsigned char>(*at), 1};

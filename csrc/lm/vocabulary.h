@@ -12,6 +12,20 @@ namespace asr::lm {
 
 constexpr std::string_view kEpsilon = "<eps>";  // the symbol for "no word" in graphs
 
+// The mark that a word spells: `<unk>`, `<s>` and `</s>` in any case, and `[unk]`, which is `<unk>`.
+// Otherwise empty. As `mark_of` of asr/words.py.
+inline std::string_view MarkOf(std::string_view word) {
+  if (word.size() < 3 || word.size() > 5 || (word[0] != '<' && word[0] != '[')) return {};
+  char lower[5];
+  for (size_t i = 0; i < word.size(); ++i)
+    lower[i] = 'A' <= word[i] && word[i] <= 'Z' ? static_cast<char>(word[i] - 'A' + 'a') : word[i];
+  const std::string_view spelled(lower, word.size());
+  if (spelled == "[unk]") return "<unk>";
+  for (const std::string_view mark : {"<unk>", "<s>", "</s>"})
+    if (spelled == mark) return mark;
+  return {};
+}
+
 class Vocabulary {
  public:
   static constexpr int32_t kNone = -1;

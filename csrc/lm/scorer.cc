@@ -1,0 +1,105 @@
+#include "scorer.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+namespace asr::lm {
+
+namespace {
+
+constexpr double kImpossible = -100.0;  // log10 probability of a word that the model cannot predict
+
+}  // namespace
+
+void Scorer::AddOrder(const int32_t* ids, int n, uint64_t size, const float* log10_prob,
+                      const float* log10_backoff) {
+  if (size > UINT32_MAX - word_.size()) throw std::invalid_argument("the model has more than 2^32 n-grams");
+  const Node lower = order_begin_[n - 1], lower_end = order_begin_[n], begin = lower_end;
+  word_.reserve(word_.size() + size);
+  Node history = lower;
+  first_.push_back(begin);  // of `lower`
+  for (uint64_t row = 0; row < size; ++row, ids += n) {
+    const auto history_ids = [&] {
+      return lower_ids_.data() + static_cast<size_t>(history - lower) * (n - 1);
+    };
+    while (history < lower_end && !std::equal(ids, ids + n - 1, history_ids())) {
+      first_.push_back(static_cast<Node>(word_.size()));
+      ++history;
+    }
+    const bool ascends = word_.size() == first_.back() || word_.back() < ids[n - 1];
+    const bool is_word = n == 1 ? ids[0] == static_cast<int32_t>(row) : IsWord(ids[n - 1]);
+    if (history == lower_end || !ascends || !is_word)
+      throw std::invalid_argument("the " + std::to_string(n) +
+                                  "-grams do not ascend by their ids, or one lacks its history");
+    word_.push_back(ids[n - 1]);
+  }
+  first_.resize(lower_end, static_cast<Node>(word_.size()));
+  lower_ids_.assign(ids - size * n, ids);
+  log10_prob_.insert(log10_prob_.end(), log10_prob, log10_prob + size);
+  log10_backoff_.insert(log10_backoff_.end(), log10_backoff, log10_backoff + size);
+  order_begin_.push_back(static_cast<Node>(word_.size()));
+
+  shorter_.resize(begin);
+  if (n == 1) return;
+  // The suffixes of the order below: by now all orders up to it can be searched.
+  for (Node node = lower, at = n > 2 ? order_begin_[n - 2] : 0; node < lower_end; ++node) {
+    while (at + 1 < lower && first_[at + 1] <= node) ++at;
+    shorter_[node] = Suffix(at, word_[node]);
+  }
+}
+
+void Scorer::Finish() {
+  first_.push_back(static_cast<Node>(word_.size()));
+  shorter_.shrink_to_fit();
+  lower_ids_ = {};
+}
+
+Scorer::Step Scorer::Score(Node state, int32_t word) const {
+  if (state >= shorter_.size() || (word != -1 && !IsWord(word)))
+    throw std::invalid_argument("there is no state " + std::to_string(state) + " or no word " +
+                                std::to_string(word));
+  Node history = state, found = 0;
+  double backoff = 0;
+  while (word >= 0 && !(found = Find(history, word))) {
+    backoff += log10_backoff_[history];
+    history = shorter_[history];
+  }
+  if (word < 0) {
+    for (; history; history = shorter_[history]) backoff += log10_backoff_[history];
+    return {0, kImpossible + backoff, 1};
+  }
+  const auto order =
+      std::upper_bound(order_begin_.begin(), order_begin_.end(), found) - order_begin_.begin() - 1;
+  const double log10_prob = log10_prob_[found] + backoff;
+  Node next = found;
+  if (next >= shorter_.size()) next = Suffix(history, word);
+  while (!IsState(next)) next = shorter_[next];
+  return {next, log10_prob, static_cast<int>(order)};
+}
+
+Scorer::Node Scorer::Find(Node history, int32_t word) const {
+  if (history == 0) return static_cast<Node>(word) + 1;
+  const auto begin = word_.begin() + first_[history], end = word_.begin() + first_[history + 1];
+  const auto at = std::lower_bound(begin, end, word);
+  return at == end || *at != word ? 0 : static_cast<Node>(at - word_.begin());
+}
+
+// The longest listed suffix of the n-gram (history, word).
+Scorer::Node Scorer::Suffix(Node history, int32_t word) const {
+  while (history) {
+    history = shorter_[history];
+    if (const Node found = Find(history, word)) return found;
+  }
+  return 0;
+}
+
+bool Scorer::IsWord(int32_t id) const {
+  return order_begin_.size() > 2 && id >= 0 && static_cast<uint32_t>(id) < order_begin_[2] - 1;
+}
+
+bool Scorer::IsState(Node node) const {
+  return node == 0 || first_[node] < first_[node + 1] || log10_backoff_[node] != 0;
+}
+
+}  // namespace asr::lm
