@@ -163,12 +163,67 @@ def test_phones(corpus, make_wav, tmp_path):
     wav = str(make_wav("a.wav", 1.0))
     path = corpus(a=Utterance("", wav, text="yes"), b=Utterance("", wav, text="maybe"), c=Utterance("", wav, text="no"))
     report = check(path, tmp_path / "out", Tokens(["<blk>", "Y", "EH", "S"]), "phone", lexicon)
-    assert {id: [c for c in checks if c == "tokens"] for id, checks in found(report).items()} == {
-        "b": ["tokens"],
+    text_faults = ("tokens", "not in the lexicon")
+    assert {id: [c for c in checks if c in text_faults] for id, checks in found(report).items()} == {
+        "b": ["not in the lexicon"],
         "c": ["tokens"],
     }
     assert any("'maybe' is not in the lexicon" in f.why for f in report.findings)
     assert any("not in the token table: N OW" in f.why for f in report.findings)
+
+
+def test_words_that_the_lexicon_lacks_are_counted(corpus, make_wav, tmp_path):
+    texts = ["yes maybe maybe", "perhaps maybe", "yes", "yes yes"]
+    path = corpus(**{f"u{i}": Utterance("", str(make_wav(f"{i}.wav", speechlike(seed=i))), text=text)
+                     for i, text in enumerate(texts)})  # fmt: skip
+    report = check(path, tmp_path / "out", None, "phone", Lexicon({"yes": ["YES"]}))
+    assert found(report) == {"u0": ["not in the lexicon"], "u1": ["not in the lexicon"]}
+    assert report.unlisted == {"maybe": 2, "perhaps": 1}
+    table = [line.split() for line in report.table().splitlines()]
+    assert ["2", "utterances", "maybe"] in table and ["1", "utterances", "perhaps"] in table
+    assert "the words perhaps, maybe are not in the lexicon" in report.table()
+    assert json.loads((tmp_path / "out/train.report.json").read_text())["not_in_lexicon"] == report.unlisted
+    report = check(path, tmp_path / "out", None, "phone", Lexicon({"YES": ["YES"]}))
+    assert "the word 'yes' is not in the lexicon, which lists 'YES'" in report.table()
+    with pytest.raises(InputError, match="needs a lexicon"):
+        check(path, tmp_path / "out", None, "phone")
+
+
+@pytest.mark.parametrize("unit", ["char", "jamo", "phone"])
+def test_the_check_keeps_what_training_keeps(unit, corpus, make_wav, tmp_path):
+    """Random texts of words inside and outside the lexicon, units inside and outside the table, short and long sound."""
+    from asr.config import Config
+    from asr.data.sets import keep_usable
+
+    rng = np.random.default_rng(2)
+    lexicon = Lexicon({"aa": ["a"], "b": ["bc"], "안": ["ca"], "x": ["x"]})
+    tokens = Tokens(["<blk>", "<space>", "a", "b", "c", *"\u110b\u1161\u11ab", "안"])
+    cfg = Config()
+    cfg.tokens.unit, cfg.data.max_audio_s = unit, 0.4
+    utterances = {}
+    for i in range(120):
+        text = " ".join(rng.choice(["aa", "b", "안", "x", "zz"], rng.integers(1, 5), p=[0.4, 0.3, 0.2, 0.05, 0.05]))
+        wav = make_wav(f"{i}.wav", speechlike(rng.integers(1, 16) * 0.03, seed=i))
+        utterances[f"u{i}"] = Utterance("", str(wav), text=text)
+    path = corpus(**utterances)
+    report = check(path, tmp_path / "out", tokens, unit, lexicon, 0.03, max_audio_s=0.4)
+    aside = {}
+    measured = {u.id: u for u in manifest.read(report.clean)}
+    kept = keep_usable(
+        cfg,
+        [
+            measured.get(u.id) or replace(u, duration_s=next(f.duration_s for f in report.findings if f.id == u.id))
+            for u in manifest.read(path)
+        ],
+        tokens,
+        lexicon,
+        aside,
+    )
+    assert 20 < len(aside) < 100
+    assert aside.keys() == {f.id for f in report.findings if f.check in ERRORS}
+    assert [u.id for u in kept.utterances] == list(measured)
+    kinds = {f.check for f in report.findings}
+    assert {"too long for CTC", "too long", "not in the lexicon" if unit == "phone" else "tokens"} <= kinds
 
 
 def test_against(corpus, make_wav, tmp_path):
