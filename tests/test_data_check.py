@@ -191,7 +191,7 @@ def test_words_that_the_lexicon_lacks_are_counted(corpus, make_wav, tmp_path):
 
 @pytest.mark.parametrize("unit", ["char", "jamo", "phone"])
 def test_the_check_keeps_what_training_keeps(unit, corpus, make_wav, tmp_path):
-    """Random texts of words inside and outside the lexicon, units inside and outside the table, short and long sound."""
+    """Words inside and outside the lexicon, units inside and outside the table, short and long sound."""
     from asr.config import Config
     from asr.data.sets import keep_usable
 
