@@ -59,8 +59,10 @@ def read(numbered: Sequence[tuple[int, str]], path: str | Path) -> list[str]:
     elif all(_NUMBERED.fullmatch(line) for _, line in filled):
         tokens = _of_numbers(filled, path)
     else:
-        if odd := next(((number, line) for number, line in filled if len(line.split()) > 1), None):
-            raise InputError(f"{path}:{odd[0]}: '{odd[1]}' is neither a token nor a token and its number, as 'a 7'")
+        if odd := [(number, line) for number, line in filled if len(line.split()) > 1]:
+            raise InputError(
+                f"{path}:{odd[0][0]}: '{odd[0][1]}' is neither a token nor a token and its number, as 'a 7'"
+            )
         tokens = [line for _, line in filled]
     return _ours(tokens, path)
 
