@@ -5,7 +5,8 @@ import unicodedata
 from functools import cache
 
 from asr.errors import InputError
-from asr.text.clean import LANGUAGES, composed
+from asr.text.characters import composed
+from asr.text.clean import LANGUAGES
 from asr.text.en import abbreviations
 from asr.text.en import numbers as en_numbers
 from asr.text.ko import numbers as ko_numbers
