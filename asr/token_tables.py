@@ -70,7 +70,7 @@ def read(numbered: Sequence[tuple[int, str]], path: str | Path) -> list[str]:
 def _of_json(content: str, path: str | Path) -> list[str]:
     try:
         table = json.loads(content)
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise InputError(f"{path} begins with '{{' but is not JSON ({e}); expected {{\"token\": number, ...}}") from e
     if not all(isinstance(number, int) for number in table.values()):
         raise InputError(f'{path} is not a token table; expected {{"token": number, ...}}, such as a vocab.json')

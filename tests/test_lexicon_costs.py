@@ -9,6 +9,7 @@ import pytest
 from random_graphs import EXACT
 from test_graph import MODES, by_the_book, collapse, random_ngrams, search, sentence_cost, tokens_of, write_arpa
 
+from asr.config import Config
 from asr.graph import compile_graph
 from asr.graph.dynamic import compile_dynamic
 from asr.graph.grammar import ngram_grammar
@@ -16,6 +17,7 @@ from asr.graph.lexicon_fst import spell
 from asr.graph.lists import closed_graph, list_grammar
 from asr.graph.topology import ctc_topology
 from asr.lm import arpa
+from asr.recognizer.spaces import RequestSpaces
 from asr.search.decoder import Decoder
 from asr.search.new_words import NewWord
 from asr.search.space import SearchSpace
@@ -103,6 +105,22 @@ def test_a_list_and_known_words_of_slots_keep_their_costs(tmp_path):
     slotted = space.with_words([NewWord("w", slot="<name>")], tokens, lambda words: {})
     cost = Decoder(slotted.graph, **EXACT).decode(-costs).cost
     assert cost == pytest.approx(2 * math.log(10) + math.log(4), abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["static", "dynamic", "lexicon"])
+def test_a_list_takes_the_probabilities_of_the_recogniser(kind, tmp_path):
+    """Those of its graph, or of a lexicon file if it has no graph."""
+    lexicon = Lexicon({"w": ["a", "b"], "v": ["ab"]}, {("w", ("b",)): 0.25})
+    tokens = tokens_of("plain")
+    write_arpa({(w,): (-1.0, 0.0) for w in ("<s>", "</s>", "<unk>", "w", "v")}, tmp_path / "lm.arpa")
+    build = compile_dynamic if kind == "dynamic" else compile_graph
+    build(tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "graph")
+    space = None if kind == "lexicon" else SearchSpace.read(tmp_path / "graph", tokens)
+    spaces = RequestSpaces(Config(), tokens, space, lexicon if kind == "lexicon" else None)
+    costs = np.array([[9.0, 9.0, 0.0]], np.float32)  # b was said
+    for derived in (spaces, RequestSpaces(Config(), tokens, spaces.of_list(["v"]), spaces.lexicon)):
+        found = derived.of_list(["w"])
+        assert Decoder(found.graph, **EXACT).decode(-costs).cost == pytest.approx(math.log(4), abs=1e-5)
 
 
 def test_a_graph_folder_and_its_files_keep_probabilities(tmp_path):

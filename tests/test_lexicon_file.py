@@ -144,6 +144,9 @@ def test_what_looks_like_a_column_or_a_comment_and_is_none(content, expected, tm
         ("one\n", 1, "has no units"),
         ("<NAME> @-0.5 [Ann] AE N\n<NAME> @-0.7 [Bob] B AA B\n", 2, "class of several words"),
         ("one @2.5 [one] W AH N\n", 1, "not a log10 probability"),
+        ("one /W AH N/\n", 1, "'/W' .* slashes or brackets"),
+        ("one [W AH N]\n", 1, r"'\[W' .* slashes or brackets"),
+        ('("one" nil (((W AH N) 1)))\n', 1, r"'\(\(\(W' .* slashes or brackets"),
     ],
 )
 def test_suspicious_lines_are_refused_with_their_number(content, line, says, tmp_path):
@@ -153,7 +156,7 @@ def test_suspicious_lines_are_refused_with_their_number(content, line, says, tmp
 
 def test_a_pronunciation_twice_counts_once_with_the_larger_probability(tmp_path, caplog):
     lexicon = read(tmp_path, "two 0.2 T UW\ntwo 1.0 T AH\ntwo 0.4 T UW\n")
-    assert lexicon.pronunciations == {"two": [("T", "UW"), ("T", "AH")]}
+    assert lexicon.pronunciations == {"two": [("T", "AH"), ("T", "UW")]}
     assert lexicon.cost("two", ("T", "UW")) == pytest.approx(math.log(2.5))
     assert "occur twice with different probabilities" in caplog.text and "two (T UW)" in caplog.text
 
@@ -195,3 +198,37 @@ def test_what_is_written_is_read_alike(tmp_path_factory, words, numbers):
     for again in (Lexicon.read(path), Lexicon.parse(path.read_text("utf-8"), path)):
         assert again.pronunciations == lexicon.pronunciations
         assert [again.cost(*pair) for pair in again.items()] == [lexicon.cost(*pair) for pair in lexicon.items()]
+
+
+def test_training_takes_the_most_probable_pronunciation(tmp_path):
+    lexicon = read(tmp_path, "two 0.5 T UW\ntwo 1.0 T AH\ntwo 0.5 T OW\n")
+    assert lexicon.pronunciations["two"] == [("T", "AH"), ("T", "UW"), ("T", "OW")]
+    assert lexicon.pronounce("two") == ("T", "AH")
+
+
+def test_pronunciations_that_are_not_separated_are_told(tmp_path, caplog):
+    read(tmp_path, "cat\tkæt\nhello\thəˈloʊ\n")
+    assert "separate units by spaces" in caplog.text
+
+
+PARTS = ["a", "B", "1", "0.5", "#", "#1", ";;;", "[x]", "[", "{", "@-1", "(2)", "\t", "w(2)", "sp", "a_B", "\\'a", "//"]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.lists(st.sampled_from(PARTS), max_size=6).map(" ".join),
+        max_size=5,
+    ).map("\n".join)
+    | st.text(max_size=30)
+)  # fmt: skip
+def test_any_text_is_read_or_refused(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("l") / "lexicon.txt"
+    path.write_bytes(content.encode("utf-8", "surrogatepass"))
+    try:
+        lexicon = Lexicon.read(path)
+    except InputError as e:
+        assert "lexicon" in str(e)
+    else:
+        assert all(units and all(units) for _, units in lexicon.items())
+        assert all(lexicon.cost(*pair) >= 0 for pair in lexicon.items())

@@ -133,6 +133,7 @@ def test_what_is_assumed_is_told(tmp_path, caplog):
         ("a\tx\nb y z\n", ":2: no tab in the line, as in the others"),
         ("a\tx\tspeaker\n", ":1: 3 columns"),
         ("\tx\n", ":1: the id is empty"),
+        ("id,text\nu1,hello world\n", ":1: the columns seem to be separated by commas"),
         ('{"id": "a"}\n', ":1: 'text' is missing"),
         ('{"id": "a", "text": null}\n', ":1: 'text' is missing"),
         ("{}\n", ":1: 'id' is missing"),
@@ -149,3 +150,36 @@ def test_bad_text_files(tmp_path, content, says):
         read(tmp_path, content)
     with pytest.raises(InputError, match="cannot read"):
         read_texts(tmp_path / "none")
+
+
+PARTS = ["a", "1", "0.5", "(u)", "{", "}", "/", "*", "<ALT>", "\t", ";;", "[", "]", '"id"', ":"]
+FIELDS = ["id", "text", "segments", "audio_filepath", "offset", "key", "u"]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.lists(st.sampled_from(PARTS), max_size=7).map(" ".join),
+        max_size=4,
+    ).map("\n".join)
+    | st.text(max_size=30)
+    | st.recursive(
+        st.none() | st.integers() | st.text(max_size=3),
+        lambda x: st.lists(x, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), x, max_size=3),
+    ).map(json.dumps)
+)  # fmt: skip
+def test_any_text_is_read_or_refused(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("t") / "texts"
+    path.write_bytes(content.encode("utf-8", "surrogatepass"))
+    for hypotheses in (False, True):
+        try:
+            found = read_texts(path, hypotheses)
+        except InputError as e:
+            assert "texts" in str(e)
+        else:
+            assert all(isinstance(text, str) and id for id, text in found.texts.items())
+
+
+def test_deeply_nested_json_is_refused(tmp_path):
+    with pytest.raises(InputError, match="not a JSON object"):
+        read(tmp_path, "[" * 100_000)

@@ -74,6 +74,7 @@ def test_tables_of_toolkits(content, expected, told, tmp_path, caplog):
         (numbered(["[PAD]", "[UNK]", "the", "##s"]), "'##s' is a piece of a word"),
         ('{"a": "b"}', "is not a token table"),
         ('{"a": 0,', "is not JSON"),
+        ('{"a": ' * 100_000, "is not JSON"),
         ("<blk> 0\na 1\na 2\n", "'a' appears twice"),
     ],
 )

@@ -135,6 +135,9 @@ def _read_tabs(found: Texts, filled: _Lines) -> None:
 
 
 def _read_kaldi(found: Texts, filled: _Lines) -> None:
+    if filled and all("," in line.split()[0] for _, line in filled):
+        raise InputError(f"{found.path}:{filled[0][0]}: the columns seem to be separated by commas; expected "
+                         "id<TAB>text or 'id words'")  # fmt: skip
     for number, line in filled:
         id, *words = line.split()
         found.add(f"{found.path}:{number}", id, " ".join(words))
@@ -238,10 +241,10 @@ def _recordings(keys: Any) -> dict[tuple[str, str], str]:
 def _read_json(found: Texts, filled: _Lines, hypotheses: bool) -> None:
     try:
         objects = [(f"{found.path}:{number}", json.loads(line)) for number, line in filled]
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         try:
             objects = [(found.path, json.loads("\n".join(line for _, line in filled)))]
-        except ValueError:
+        except (ValueError, RecursionError):
             bad = next(number for number, line in filled if not _is_json(line))
             raise InputError(f"{found.path}:{bad}: not a JSON object ({e}); expected one with id and text, or "
                              "id<TAB>text") from e  # fmt: skip
@@ -254,7 +257,7 @@ def _read_json(found: Texts, filled: _Lines, hypotheses: bool) -> None:
 def _is_json(line: str) -> bool:
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

@@ -93,7 +93,8 @@ class SearchSpace:
         if ngram is not None:
             raise InputError(f"graph.ngram={ngram} needs a dynamic graph; {folder} holds a static one")
         words = [word for _, word in lines(folder / "words.txt", "graph's words", "the file that `asr graph` writes")]
-        lexicon = Lexicon.read(folder / "lexicon.txt")
+        written = lines(folder / "lexicon.txt", "graph's lexicon", "the file that `asr graph` writes")
+        lexicon = Lexicon.parse("\n".join(line for _, line in written), folder / "lexicon.txt")
         return cls(Graph.open(folder / "graph.bin"), words, lexicon, stats.get("silence"))
 
 

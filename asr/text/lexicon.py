@@ -27,7 +27,8 @@ Guess = Callable[[Sequence[str]], Mapping[str, Sequence[Sequence[str]]]]  # word
 
 
 class Lexicon:
-    """`pronunciations[word]` lists the word's unit sequences, the usual one first. The order of words is kept.
+    """`pronunciations[word]` lists the word's unit sequences, the usual one first: the most probable one, or the first
+    of the file. The order of words is kept.
 
     `probabilities[word, units]` is the probability of a pronunciation given its word. It is 1 where there is no entry.
     """
@@ -42,6 +43,8 @@ class Lexicon:
         if not self.pronunciations:
             raise InputError("the lexicon is empty; it needs at least one line 'word unit unit ...'")
         self.probabilities: Mapping[Pair, float] = probabilities or {}
+        for word, variants in self.pronunciations.items() if probabilities else ():
+            variants.sort(key=lambda units: -self.probabilities.get((word, units), 1.0))  # noqa: B023
 
     @classmethod
     def read(cls, path: str | Path) -> "Lexicon":

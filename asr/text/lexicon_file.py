@@ -319,6 +319,8 @@ def _check_units(file: _File) -> None:
         for unit in entry.fields:
             if fault := _fault(unit):
                 raise file.refuse(entry, f"'{unit}' among the units of '{entry.word}' {fault}")
+    if all(len(e.fields) == 1 for e in file.entries) and any(len(e.fields[0]) > 3 for e in file.entries):
+        file.tell("every pronunciation is a single unit; separate units by spaces")
 
 
 def _fault(unit: str) -> str | None:
@@ -329,6 +331,8 @@ def _fault(unit: str) -> str | None:
         return "looks like a comment; remove it, comments begin with '#'"
     if re.fullmatch(r"\(\d+\)", unit):
         return "numbers a pronunciation; write it at the word, as in WORD(2)"
+    if re.fullmatch(r"/.+|.+/|\[.*[^]]|[^[].*\]|\(.*[^)]|[^(].*\)", unit):
+        return "is the edge of a transcription in slashes or brackets; write the units alone"
     if re.fullmatch(r"#.*", unit):
         return "is a disambiguation symbol or a comment; remove it"
     return None
