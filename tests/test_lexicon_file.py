@@ -35,6 +35,7 @@ FORMS = {
     "comments of other kinds": "## my words\n# of 2024\n#\n#of mine\none W AH N\ntwo T UW\ntwo T AH\n",
     "CRLF, BOM, tabs and spaces": "\ufeffone \t W AH  N \r\n\r\ntwo\tT UW\t\r\ntwo T\tAH\r\n",
     "HTK": "one [one] W AH N sp\ntwo [] T UW sp\ntwo [two words] T AH sil\n",
+    "flashlight": "one\tW AH N |\ntwo\tT UW |\ntwo\tT AH |\n",
     "Julius": "one [one] W AH N\ntwo {two} T UW\ntwo T AH\n",
     "NLTK": "one 1 W AH N\ntwo 1 T UW\ntwo 2 T AH\n",
     "Kaldi, with positions": "one W_B AH_I N_E\ntwo T_B UW_E\ntwo T_B AH_E\n",
@@ -104,6 +105,7 @@ def test_columns_that_are_not_used_are_told_once(tmp_path, caplog):
          {"<UNK>": ["SPN"], "!SIL": ["SIL"], "<SPOKEN_NOISE>": ["SPN"], "[noise]": ["[NSN]"], "yes": ["Y EH S"]}),
         ("0 0\n10 1 0\n11 1 1\n", {"0": ["0"], "10": ["1 0"], "11": ["1 1"]}),  # spelled in digits
         ("\\'em [\\'em] ax m sp\nem eh m sp\n", {"'em": ["ax m"], "em": ["eh m"]}),  # HTK
+        ("\\303\\251t\\303\\251 e t e\n", {"été": ["e t e"]}),  # HTK
         ("!ENTER [] sil\nyes y eh s sp\nno n ow sil\n", {"!ENTER": ["sil"], "yes": ["y eh s"], "no": ["n ow"]}),
         ("sil sil\nyes y eh s\n", {"sil": ["sil"], "yes": ["y eh s"]}),
         ("a AH\na(2) EY\na(2) EY\n", {"a": ["AH", "EY"]}),
@@ -143,6 +145,12 @@ def test_what_looks_like_a_column_or_a_comment_and_is_none(content, expected, tm
         ("new york\tN UW Y AO R K\nyork\tY AO R K\n", 1, "several words"),
         ("one\n", 1, "has no units"),
         ("<NAME> @-0.5 [Ann] AE N\n<NAME> @-0.7 [Bob] B AA B\n", 2, "class of several words"),
+        ("0 [<s>] silB\n2 [one] W AH N\n2 [two] T UW\n", 3, "class of several words"),  # Julius, of a grammar
+        ("\\303\\050 a b\n", 1, "octal"),
+        ("one W AH N 0.7\n", 1, "'0.7' .* stand behind the word"),
+        ("one 0,7 W AH N\n", 1, "'0,7' .* looks like a number"),
+        ("one 70% W AH N\n", 1, "'70%' .* looks like a number"),
+        ("one W AH N\nuh <eps>\n", 2, "'<eps>' .* no unit"),
         ("one @2.5 [one] W AH N\n", 1, "not a log10 probability"),
         ("one /W AH N/\n", 1, "'/W' .* slashes or brackets"),
         ("one [W AH N]\n", 1, r"'\[W' .* slashes or brackets"),

@@ -6,6 +6,7 @@
     word cost unit unit ...                     Phonetisaurus: negative natural logs, the best pronunciation first
     word number unit unit ...                   NLTK: the number counts the pronunciations of the word
     word [output] probability unit unit ...     HTK, Julius: the output is not used
+    word unit unit ... |                        flashlight: the end of the word is not used
     word @log10-probability [output] unit ...   Julius
 
 A column of numbers is one only if every line has it, since X-SAMPA has units such as `2` and `9`. Comments, as in the
@@ -31,7 +32,8 @@ _OUTPUT = re.compile(r"(\[(\S[^\]]*)?\]|\{\S[^}]*\})(?= |$)")  # the second colu
 _CLASS = re.compile(r"@[-+]?\d*\.?\d+")
 _QUOTED = re.compile(r"""\\(['"\\])""")  # at the start of a word of HTK
 _POSITION = re.compile(r"(.+)_([BIES])")
-_PAUSES = ("sp", "sil")  # that HTK writes behind the phones of a word
+_OCTAL = re.compile(r"(?:\\[0-7]{3})+")  # bytes, in words of HTK
+_ENDS = ("sp", "sil", "|")  # behind the units of every word: HTK's pauses, flashlight's end of a word
 _log = logging.getLogger(__name__)
 
 
@@ -159,9 +161,19 @@ def _check_words(file: _File) -> None:
     for entry in file.entries:
         if variant := _VARIANT.fullmatch(entry.word):
             entry.word = variant[1]
-        entry.word = _QUOTED.sub(r"\1", entry.word, count=1) if entry.word[0] == "\\" else entry.word
+        if "\\" in entry.word:
+            entry.word = _without_escapes(file, entry)
         if not entry.fields:
             raise file.refuse(entry, f"word '{entry.word}' has no units; expected 'word unit unit ...'")
+
+
+def _without_escapes(file: _File, entry: Entry) -> str:
+    """The word of an HTK dictionary, which writes a quotation mark at the start as \\' and other bytes as \\303."""
+    word = _QUOTED.sub(r"\1", entry.word, count=1) if entry.word[0] == "\\" else entry.word
+    try:
+        return _OCTAL.sub(lambda found: bytes(int(code, 8) for code in found[0].split("\\")[1:]).decode(), word)
+    except ValueError:  # above 377, or not UTF-8
+        raise file.refuse(entry, f"'{word}' is not UTF-8 in octal codes; write the word in UTF-8") from None
 
 
 def _take_outputs(file: _File) -> None:
@@ -172,6 +184,11 @@ def _take_outputs(file: _File) -> None:
         found = _OUTPUT.match(text)
         if found and (units := text[found.end() :].split()):  # else it is a unit, as in `[noise] [NSN]`
             entry.output, entry.fields[at:] = found[0], units
+    outputs: dict[str, str] = {}
+    for entry in file.entries:
+        if entry.output not in (None, "[]") and (first := outputs.setdefault(entry.word, entry.output)) != entry.output:
+            raise file.refuse(entry, f"'{entry.word}' is a class of several words ({first}, {entry.output}); write "
+                              "each word as an entry of its own, and see 'new words' for classes")  # fmt: skip
     other = [e for e in file.entries if e.output and e.output[1:-1] not in ("", e.word)]
     if other:
         file.tell(f"{len(other)} output symbols, such as {other[0].output} of {other[0].word}, are not used; results "
@@ -183,13 +200,8 @@ def _take_class_costs(file: _File) -> None:
     marked = [entry for entry in file.entries if _CLASS.fullmatch(entry.fields[0]) and len(entry.fields) > 1]
     if not any(entry.output or re.search(r"[-.]", entry.fields[0]) for entry in marked):
         return  # units such as X-SAMPA's `@1`
-    outputs: dict[str, str | None] = {}
     for entry in marked:
         value = float(entry.fields.pop(0)[1:])
-        if outputs.setdefault(entry.word, entry.output) != entry.output:
-            raise file.refuse(entry, f"'{entry.word}' is a class of several words ({outputs[entry.word]}, "
-                              f"{entry.output}); write each word as an entry of its own, and see 'new words' for "
-                              "classes")  # fmt: skip
         entry.probability = 10**value if value <= 0 else value
         if not 0 < entry.probability <= 1:
             raise file.refuse(entry, f"'@{value:g}' is not a log10 probability of '{entry.word}'; expected 0 or less")
@@ -284,14 +296,15 @@ def _check_probabilities(file: _File) -> None:
 
 
 def _take_pauses(file: _File) -> None:
-    """HTK: `sp` or `sil` behind the phones of every word. The graph allows silence between words itself."""
-    spoken = [entry for entry in file.entries if not all(unit in _PAUSES for unit in entry.fields)]
-    if not spoken or not all(entry.fields[-1] in _PAUSES for entry in spoken):
+    """`sp` or `sil` or `|` behind the units of every word. The graph itself allows silence or `<space>` there."""
+    spoken = [entry for entry in file.entries if not all(unit in _ENDS for unit in entry.fields)]
+    if not spoken or not all(entry.fields[-1] in _ENDS for entry in spoken):
         return
     for entry in spoken:
-        while entry.fields[-1] in _PAUSES:
+        while entry.fields[-1] in _ENDS:
             entry.fields.pop()
-    file.tell("every pronunciation ends with a pause (sp, sil); pauses are left out, and graph.silence allows them")
+    file.tell("every pronunciation ends with sp, sil or |; these are left out, as the graph adds what stands between "
+              "words (graph.silence)")  # fmt: skip
 
 
 def _take_positions(file: _File) -> None:
@@ -326,7 +339,11 @@ def _check_units(file: _File) -> None:
 def _fault(unit: str) -> str | None:
     """Why a field cannot be a unit."""
     if _is_decimal(unit):
-        return "is a number; a column of probabilities must be in every line"
+        return "is a number; probabilities stand behind the word, in every line"
+    if re.fullmatch(r"[-+]?\d*,\d+|\d+([.,]\d+)?%", unit):
+        return "looks like a number; write probabilities as 0.7"
+    if unit in ("<eps>", "<blk>", "<blank>"):
+        return "stands for no unit; remove it"
     if unit.startswith(("//", ";;;")):
         return "looks like a comment; remove it, comments begin with '#'"
     if re.fullmatch(r"\(\d+\)", unit):
