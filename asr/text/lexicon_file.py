@@ -7,11 +7,12 @@
     word number unit unit ...                   NLTK: the number counts the pronunciations of the word
     word [output] probability unit unit ...     HTK, Julius: the output is not used
     word unit unit ... |                        flashlight: the end of the word is not used
+    word /unit unit .../                        TIMIT
     word @log10-probability [output] unit ...   Julius
 
-A column of numbers is one only if every line has it, since X-SAMPA has units such as `2` and `9`. Comments, as in the
-CMU dictionary, are lines that begin with `;;;` or `#`, and what follows a `#` behind a pronunciation. A word may begin
-with `#`: such a line is an entry if its units occur in other lines too.
+A column of numbers is one only if every line has it, since X-SAMPA has units such as `2` and `9`. Comments are lines
+that begin with `;;;`, `;` or `#`, and what follows `;` or `#` behind a pronunciation. A word may begin with `#` or `;`,
+as `#sharp-sign` and `;semi-colon` of the CMU dictionary do: such a line is an entry if its units occur in other lines.
 """
 
 import logging
@@ -33,6 +34,7 @@ _CLASS = re.compile(r"@[-+]?\d*\.?\d+")
 _QUOTED = re.compile(r"""\\(['"\\])""")  # at the start of a word of HTK
 _POSITION = re.compile(r"(.+)_([BIES])")
 _OCTAL = re.compile(r"(?:\\[0-7]{3})+")  # bytes, in words of HTK
+_MARKS = "#;"  # of comments
 _ENDS = ("sp", "sil", "|")  # behind the units of every word: HTK's pauses, flashlight's end of a word
 _log = logging.getLogger(__name__)
 
@@ -71,8 +73,8 @@ def parse(numbered: Sequence[tuple[int, str]], path: str | Path) -> list[Entry]:
     file.entries = _without_comments(file, numbered)
     if not file.entries:
         raise InputError(f"the lexicon {path} is empty; it needs at least one line 'word unit unit ...'")
-    for step in (_check_words, _take_outputs, _take_class_costs, _take_numbers, _take_pauses, _take_positions,
-                 _check_units):  # fmt: skip
+    for step in (_check_words, _take_slashes, _take_outputs, _take_class_costs, _take_numbers, _take_pauses,
+                 _take_positions, _check_units):  # fmt: skip
         step(file)
     return file.entries
 
@@ -101,28 +103,30 @@ def _without_comments(file: _File, numbered: Sequence[tuple[int, str]]) -> list[
             continue
         entry = Entry(number, fields[0], fields[1:])
         _check_tabs(file, entry, line, units)
-        if entry.word.startswith("#") and _is_comment(file, entry, units):
-            joined += [line.strip()] if entry.word.strip("#") else []
+        if entry.word[0] in _MARKS and _is_comment(file, entry, units):
+            joined += [line.strip()] if entry.word.strip(_MARKS) else []
             continue
         _cut_comment(file, entry, units)
         entries.append(entry)
     if joined:
-        file.tell(f"{len(joined)} lines such as '{joined[0]}' are read as comments, not as words with '#'")
+        file.tell(f"{len(joined)} lines such as '{joined[0]}' are read as comments, not as words with a mark")
     return entries
 
 
 def _plain_units(numbered: Sequence[tuple[int, str]]) -> set[str]:
-    """The fields behind the word, or behind the first tab, in lines without `#` and `;;;`."""
-    plain = (line.strip() for _, line in numbered if "#" not in line and not line.startswith(";;;"))
+    """The fields behind the word, or behind the first tab, in lines without `#` and `;`."""
+    plain = (line.strip() for _, line in numbered if "#" not in line and ";" not in line)
     return {name for line in plain for name in (line.partition("\t")[2].split() if "\t" in line else line.split()[1:])}
 
 
 def _is_comment(file: _File, entry: Entry, units: set[str]) -> bool:
-    """Whether a line that begins with `#` is a comment: its fields are not units of other lines."""
-    known = [name in units for name in entry.fields]
-    if known and all(known):
+    """Whether a line that begins with `#` or `;` is a comment: its fields are not units of other lines. If the mark is
+    part of a word, most fields must be units."""
+    known = sum(name in units for name in entry.fields)
+    is_alone = entry.word.strip(_MARKS) == ""
+    if entry.fields and (known == len(entry.fields) or (not is_alone and 2 * known > len(entry.fields))):
         return False
-    if not any(known) or entry.word.strip("#") == "":
+    if not known or is_alone:
         return True
     raise file.refuse(entry, f"'{entry.word} ...' may be a comment or a word, as only some of its fields are units of "
                       "other lines; begin comments with ';;; '")  # fmt: skip
@@ -130,13 +134,13 @@ def _is_comment(file: _File, entry: Entry, units: set[str]) -> bool:
 
 def _cut_comment(file: _File, entry: Entry, units: set[str]) -> None:
     """Removes a comment behind the pronunciation: `AO1 L B AO0 R G # place, danish`."""
-    at = next((i for i, name in enumerate(entry.fields) if name.startswith("#")), None)
+    at = next((i for i, name in enumerate(entry.fields) if name[0] in _MARKS), None)
     if at is None:
         return
     mark, rest = entry.fields[at], entry.fields[at + 1 :]
     if re.fullmatch(r"#\d+", mark):
         raise file.refuse(entry, f"'{mark}' is a disambiguation symbol; remove them, the graph adds its own")
-    said = [*filter(None, [mark.lstrip("#")]), *rest]
+    said = [*filter(None, [mark.lstrip(_MARKS)]), *rest]
     if not said or all(name in units for name in said):
         raise file.refuse(entry, f"'{mark}' stands among the units of '{entry.word}'; remove it, or write a comment "
                           "behind it")  # fmt: skip
@@ -146,7 +150,7 @@ def _cut_comment(file: _File, entry: Entry, units: set[str]) -> None:
 def _check_tabs(file: _File, entry: Entry, line: str, units: set[str]) -> None:
     """A word ends at the first tab: a phrase before it would become a word and units."""
     before, tab, behind = line.strip().partition("\t")
-    if not tab or not behind or entry.word.startswith("#"):
+    if not tab or not behind or entry.word[0] in _MARKS:
         return
     words = before.split()[1:]
     if not all(name in units or _NUMBER.fullmatch(name) or name[0] in "[{@" for name in words):
@@ -174,6 +178,14 @@ def _without_escapes(file: _File, entry: Entry) -> str:
         return _OCTAL.sub(lambda found: bytes(int(code, 8) for code in found[0].split("\\")[1:]).decode(), word)
     except ValueError:  # above 377, or not UTF-8
         raise file.refuse(entry, f"'{word}' is not UTF-8 in octal codes; write the word in UTF-8") from None
+
+
+def _take_slashes(file: _File) -> None:
+    """TIMIT: `word /unit unit/` in every line."""
+    texts = [" ".join(entry.fields) for entry in file.entries]
+    if all(re.fullmatch(r"/[^/]*[^/ ][^/]*/", text) for text in texts):
+        for entry, text in zip(file.entries, texts, strict=True):
+            entry.fields = text[1:-1].split()
 
 
 def _take_outputs(file: _File) -> None:
@@ -344,7 +356,7 @@ def _fault(unit: str) -> str | None:
         return "looks like a number; write probabilities as 0.7"
     if unit in ("<eps>", "<blk>", "<blank>"):
         return "stands for no unit; remove it"
-    if unit.startswith(("//", ";;;")):
+    if unit.startswith("//"):
         return "looks like a comment; remove it, comments begin with '#'"
     if re.fullmatch(r"\(\d+\)", unit):
         return "numbers a pronunciation; write it at the word, as in WORD(2)"
