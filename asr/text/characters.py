@@ -3,7 +3,7 @@
     ﬁ ſ ª 𝐀 ⼈ ﻻ      ligatures, long s, ordinals, letters of formulas, radicals: their plain letters (NFKC)
     Ａ １ ｶﾞ ﾾￂﾤ        full and half width: normal width, Hangul in syllables
     don´t don`t don′t   what stands for an apostrophe between letters: '
-    ‐ ‑                 hyphens: -
+    ‐ ‑ ㆍ ・            hyphens: -, and middle dots: ·, also the letter arae-a, which Korean keyboards write for it
     ᄒ (alone)           conjoining jamo outside a syllable: ㅎ
     fillers, variation selectors, enclosing marks: removed, as they are invisible without the letter that they change
 
@@ -40,7 +40,7 @@ class _Letters(dict[int, str]):
         return plain
 
 
-_PLAIN = _Letters({ord("‐"): "-", ord("‑"): "-"})
+_PLAIN = _Letters({ord(c): "-" for c in "‐‑"} | {ord(c): "·" for c in "ㆍ・‧∙⋅"})
 
 
 def _plain(character: str) -> str:
@@ -79,6 +79,8 @@ def _syllable(letters: re.Match[str]) -> str:
 
 def _alone(run: re.Match[str]) -> str:
     """Modern jamo outside a syllable, as letters of their own; a run with archaic jamo is a syllable and stays."""
+    if run[0] == "\u119e":  # arae-a
+        return "·"
     return "".join(_MODERN[c] for c in run[0]) if all(c in _MODERN for c in run[0]) else run[0]
 
 
