@@ -63,6 +63,7 @@ WEIGHTED = {
     "HTK": "one [one] 1.0 W AH N sp\ntwo 0.5 T UW sp\ntwo [two] 1.0 T AH sp\n",
     "Julius": "one @0 [one] W AH N\ntwo @-1.30103 [two] T UW\ntwo @-1.0 [two] T AH\n",
     "Phonetisaurus": f"one\t7.5\tW AH N\ntwo\t300.0\tT AH\ntwo\t{300 + math.log(2):.6f}\tT UW\n",
+    "Sequitur": "one\t0\t0.9\tW AH N\ntwo\t0\t0.6\tT AH\ntwo\t1\t0.3\tT UW\n",
     "scientific": "one 1e0 W AH N\ntwo 1.25e-1 T UW\ntwo 2.5E-1 T AH\n",
 }
 
@@ -153,6 +154,12 @@ def test_what_looks_like_a_column_or_a_comment_and_is_none(content, expected, tm
         ("one 0,7 W AH N\n", 1, "'0,7' .* looks like a number"),
         ("one 70% W AH N\n", 1, "'70%' .* looks like a number"),
         ("one W AH N\nuh <eps>\n", 2, "'<eps>' .* no unit"),
+        ("oeuf 9 f\neux 2 z\n", 1, "is 9; expected prob"),  # X-SAMPA or numbers?
+        ("one,W AH N\ntwo,T UW\n", 1, "',' seems to separate"),
+        ("one: W AH N\ntwo: T UW\n", 1, "':' seems to separate"),
+        ("one = W AH N\ntwo = T UW\n", 1, "'=' seems to separate"),
+        ("one {W AH N}\n", 1, "stands in braces"),
+        ('{"one": ["W AH N"]}\n', 1, "seems to separate"),
         ("one @2.5 [one] W AH N\n", 1, "not a log10 probability"),
         ("one /həˈloʊ\n", 1, "'/həˈloʊ' .* slashes or brackets"),
         ("one [W AH N]\n", 1, r"'\[W' .* slashes or brackets"),
