@@ -351,3 +351,23 @@ def test_given_manifests_are_checked_against_the_first(corpus, tmp_path, capsys)
 def test_ctc_length_needs_no_token_table(corpus, make_wav, tmp_path):
     path = corpus(a=Utterance("", str(make_wav("a.wav", 0.1)), text="one two three"))
     assert found(check(path, tmp_path / "out", frame_s=0.03)) == {"a": ["too long for CTC"]}
+
+
+def test_the_verb_checks_against_the_trained_net_in_its_unit(corpus, make_wav, tmp_path, capsys):
+    """Its phones, its lexicon and its frames, although tokens.unit=char by default."""
+    from dataclasses import asdict
+
+    from asr.config import FeaturesConfig, ModelConfig
+
+    path = corpus(a=Utterance("", str(make_wav("a.wav", speechlike(0.2))), text="yes"),
+                  b=Utterance("", str(make_wav("b.wav", speechlike(0.05, seed=1))), text="yes yes"),
+                  c=Utterance("", str(make_wav("c.wav", speechlike(0.2, seed=2))), text="no"))  # fmt: skip
+    (tmp_path / "run" / "train").mkdir(parents=True)
+    Tokens(["<blk>", "Y", "EH", "S"]).write(tmp_path / "run/train/tokens.txt")
+    (tmp_path / "run/l.txt").write_text("yes Y EH S\n")
+    trained = {"features": asdict(FeaturesConfig()), "model": asdict(ModelConfig()), "sha256": {},
+               "tokens": {"unit": "phone", "lexicon": "l.txt"}}  # fmt: skip
+    (tmp_path / "run/train/config.json").write_text(json.dumps(trained))
+    assert cli.main(["data", "check", str(path), f"out={tmp_path}/run", f"output={tmp_path}/out"]) == 0
+    shown = capsys.readouterr().out
+    assert "kept 1 of 3" in shown and "the word 'no' is not in the lexicon" in shown and "too long for CTC" in shown

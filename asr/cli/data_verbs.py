@@ -31,8 +31,8 @@ def data_check(cfg: Config) -> None:
 
     Without MANIFEST it checks those of data.train, data.dev and data.test that exist, and that no recording is in
     two of them. With several manifests, each is checked against those before it. The texts are checked against the
-    tokens of tokens.table or of the trained net; without either, against the phones of tokens.lexicon, or the
-    characters of the first manifest, the training set. What training would set aside is named here.
+    tokens of tokens.table or of the trained net, in its unit; without either, against the phones of tokens.lexicon, or
+    the characters of the first manifest, the training set. What training would set aside is named here.
     """
     from asr import manifest
     from asr.data.check import check
@@ -45,6 +45,9 @@ def data_check(cfg: Config) -> None:
     manifests = cfg.input or existing
     if not manifests:
         raise InputError(f"{cfg.data.train}, {cfg.data.dev} and {cfg.data.test} do not exist; name a manifest to check")
+    trained = Path(cfg.out) / "train"
+    if not cfg.tokens.table and (trained / "tokens.txt").exists() and (trained / "config.json").exists():
+        cfg = run_folder.as_trained(cfg)  # its tokens need its unit and lexicon
     lexicon = Lexicon.read(cfg.tokens.lexicon) if cfg.tokens.lexicon else None
     tokens = run_folder.tokens(cfg)
     if tokens is None and cfg.tokens.unit == "phone" and lexicon:

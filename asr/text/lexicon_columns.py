@@ -251,13 +251,15 @@ def _take_positions(file: File) -> None:
 
 
 def _check_units(file: File) -> None:
+    faults = {unit: _fault(unit) for unit in {unit for entry in file.entries for unit in entry.fields}}
     for entry in file.entries:
-        if re.fullmatch(r"\{\S.*\S\}", text := " ".join(entry.fields)):
+        if entry.fields[0][0] == "{" and re.fullmatch(r"\{\S.*\S\}", text := " ".join(entry.fields)):
             raise file.refuse(entry, f"'{text}' stands in braces; write the units alone")
         for unit in entry.fields:
-            if fault := _fault(unit):
+            if fault := faults[unit]:
                 raise file.refuse(entry, f"'{unit}' among the units of '{entry.word}' {fault}")
-    if all(len(e.fields) == 1 for e in file.entries) and any(len(e.fields[0]) > 3 for e in file.entries):
+    is_long = any(len(e.fields[0]) > 3 and e.fields[0].lower() != e.word.lower() for e in file.entries)
+    if is_long and all(len(e.fields) == 1 for e in file.entries):
         file.tell("every pronunciation is a single unit; separate units by spaces")
 
 
