@@ -269,8 +269,10 @@ class DecoderConfig(Options):
 
 @dataclass
 class ScoreConfig(Options):
-    ref: str | None = option(None, "references: a manifest, or a file of id<TAB>text; null: the manifest of `split`")
-    hyp: str | None = option(None, "hypotheses: JSONL of `asr decode`, or a file of id<TAB>text")
+    ref: str | None = option(
+        None, "references: a manifest, id<TAB>text, Kaldi text, trn, stm or JSON; null: the manifest of `split`"
+    )
+    hyp: str | None = option(None, "hypotheses: JSONL of `asr decode`, id<TAB>text, Kaldi text, trn, ctm or JSON")
     dir: str = option("${out}/score", "folder of the report")
     resamples: int = option(1000, "bootstrap resamples for the confidence interval", within="[1, 1e7]")
 

@@ -222,13 +222,13 @@ def calibrate(cfg: Config, path: str | Path | None = None) -> "Calibrated":
 def score(cfg: Config) -> "Score":
     """Error rates of `cfg.score.hyp` against `cfg.score.ref`, by default of what `decode` wrote; writes a report."""
     from asr.evaluation import report
-    from asr.evaluation.score import read_texts, score
+    from asr.evaluation.score import score
+    from asr.evaluation.texts import read_pair
 
     check_choices(cfg)
     reference = cfg.score.ref or getattr(cfg.data, cfg.split)
-    refs, speakers = read_texts(reference)
-    hyps, _ = read_texts(cfg.score.hyp or Path(cfg.out) / "decode" / cfg.split / "hyp.jsonl")
-    result = score(refs, hyps, speakers, cfg.score.resamples, cfg.seed)
+    refs, hyps = read_pair(reference, cfg.score.hyp or Path(cfg.out) / "decode" / cfg.split / "hyp.jsonl")
+    result = score(refs.texts, hyps.texts, refs.speakers, cfg.score.resamples, cfg.seed)
     report.write(result, cfg.score.dir, reference)
     return result
 

@@ -1,19 +1,22 @@
 """The token table. Only this module knows how net outputs, graph labels and symbols are numbered.
 
 Net output 0 is the CTC blank. Graph label 0 is epsilon, so token k of the net has the graph label k + 1.
-A table file holds one token per line, in the order of the net's outputs. The first is always `<blk>`.
+A table file holds one token per line, in the order of the net's outputs. The first is always `<blk>`. Tables of other
+toolkits (asr/token_tables.py) become such tables when they are read.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 
+from asr import token_tables
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.textfiles import lines
+from asr.token_tables import BLANK, SPACE
 
-BLANK = "<blk>"
+__all__ = ["BLANK", "BLANK_ID", "EPSILON_LABEL", "SPACE", "Tokens", "min_frames"]
+
 BLANK_ID = 0  # net output
-SPACE = "<space>"
 EPSILON_LABEL = 0
 
 
@@ -32,7 +35,7 @@ class Tokens:
     @classmethod
     def read(cls, path: str | Path) -> "Tokens":
         """Raises InputError if the file cannot be read or is not a token table."""
-        return cls([token for _, token in lines(path, "token table", "one token per line")])
+        return cls(token_tables.read(list(lines(path, "token table", "one token per line")), path))
 
     @classmethod
     def from_characters(cls, texts: Iterable[str]) -> "Tokens":

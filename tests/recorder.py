@@ -16,6 +16,7 @@ ROOM = Path(config.__file__).parent
 COPIERS = (config.__file__, copy.__file__, str(ROOM / "recognizer" / "frozen.py"))  # they only copy or check values
 UNUSED = {  # options that a verb reads, but that do not affect its results
     "bundle": {"graph.lexicon", "tokens.lexicon"},  # filled in from the training for all verbs; a bundle has none
+    "data check": {"graph.lexicon"},  # likewise; the check has no graph
 }
 READ: dict[str, set[str]] = {}  # verb -> the options it read, over all runs of this process
 

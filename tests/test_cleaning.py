@@ -171,3 +171,21 @@ def test_examples_show_the_change_with_its_neighbours() -> None:
     assert difference("a b c d 5 e f g h", "a b c d five e f g h") == ("c d 5 e f", "c d five e f")
     assert difference("a", "") == ("a", "")
     assert difference("x 1 1", "x 1") == ("x 1 1", "x 1")
+
+
+def test_characters_outside_the_alphabet_are_counted_and_named(tmp_path: Path) -> None:
+    lines, report = cleaned(tmp_path, "café naïve café\nplain words\nßeta \u0915\u093f x\u0304\n")
+    assert lines == ["café naïve café", "plain words", "ßeta \u0915\u093f x\u0304"]
+    assert report["outside"] == {"é": 2, "ï": 1, "ß": 1, "\u0915": 1, "\u093f": 1, "\u0304": 1}
+    assert report["noticed"]["outside the alphabet"]["count"] == 2
+    lines, report = cleaned(tmp_path, "ok 좋아요 ㅋㅋ <name>\n", lang="ko", latin="keep", slots=["<name>"])
+    assert report["outside"] == {"ㅋ": 2, "o": 1, "k": 1}
+    assert cleaned(tmp_path, "12.5 people\n", numbers="digits")[1]["outside"] == {}
+    assert cleaned(tmp_path, "12.5 people, don't\n")[1]["outside"] == {}
+
+
+def test_the_table_names_them_and_wrong_encodings(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("café x\u0304\ndonâ€™t\n")
+    table = clean_files([str(tmp_path / "in.txt")], str(tmp_path / "out.txt"), TextConfig()).table()
+    assert "characters outside the alphabet: é (U+00E9) 1, U+0304 1, â (U+00E2) 1" in table
+    assert "noticed wrong encoding" in table and "| donâ€™t" in table

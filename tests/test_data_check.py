@@ -163,12 +163,67 @@ def test_phones(corpus, make_wav, tmp_path):
     wav = str(make_wav("a.wav", 1.0))
     path = corpus(a=Utterance("", wav, text="yes"), b=Utterance("", wav, text="maybe"), c=Utterance("", wav, text="no"))
     report = check(path, tmp_path / "out", Tokens(["<blk>", "Y", "EH", "S"]), "phone", lexicon)
-    assert {id: [c for c in checks if c == "tokens"] for id, checks in found(report).items()} == {
-        "b": ["tokens"],
+    text_faults = ("tokens", "not in the lexicon")
+    assert {id: [c for c in checks if c in text_faults] for id, checks in found(report).items()} == {
+        "b": ["not in the lexicon"],
         "c": ["tokens"],
     }
     assert any("'maybe' is not in the lexicon" in f.why for f in report.findings)
     assert any("not in the token table: N OW" in f.why for f in report.findings)
+
+
+def test_words_that_the_lexicon_lacks_are_counted(corpus, make_wav, tmp_path):
+    texts = ["yes maybe maybe", "perhaps maybe", "yes", "yes yes"]
+    path = corpus(**{f"u{i}": Utterance("", str(make_wav(f"{i}.wav", speechlike(seed=i))), text=text)
+                     for i, text in enumerate(texts)})  # fmt: skip
+    report = check(path, tmp_path / "out", None, "phone", Lexicon({"yes": ["YES"]}))
+    assert found(report) == {"u0": ["not in the lexicon"], "u1": ["not in the lexicon"]}
+    assert report.unlisted == {"maybe": 2, "perhaps": 1}
+    table = [line.split() for line in report.table().splitlines()]
+    assert ["2", "utterances", "maybe"] in table and ["1", "utterances", "perhaps"] in table
+    assert "the words perhaps, maybe are not in the lexicon" in report.table()
+    assert json.loads((tmp_path / "out/train.report.json").read_text())["not_in_lexicon"] == report.unlisted
+    report = check(path, tmp_path / "out", None, "phone", Lexicon({"YES": ["YES"]}))
+    assert "the word 'yes' is not in the lexicon, which lists 'YES'" in report.table()
+    with pytest.raises(InputError, match="needs a lexicon"):
+        check(path, tmp_path / "out", None, "phone")
+
+
+@pytest.mark.parametrize("unit", ["char", "jamo", "phone"])
+def test_the_check_keeps_what_training_keeps(unit, corpus, make_wav, tmp_path):
+    """Words inside and outside the lexicon, units inside and outside the table, short and long sound."""
+    from asr.config import Config
+    from asr.data.sets import keep_usable
+
+    rng = np.random.default_rng(2)
+    lexicon = Lexicon({"aa": ["a"], "b": ["bc"], "안": ["ca"], "x": ["x"]})
+    tokens = Tokens(["<blk>", "<space>", "a", "b", "c", *"\u110b\u1161\u11ab", "안"])
+    cfg = Config()
+    cfg.tokens.unit, cfg.data.max_audio_s = unit, 0.4
+    utterances = {}
+    for i in range(120):
+        text = " ".join(rng.choice(["aa", "b", "안", "x", "zz"], rng.integers(1, 5), p=[0.4, 0.3, 0.2, 0.05, 0.05]))
+        wav = make_wav(f"{i}.wav", speechlike(rng.integers(1, 16) * 0.03, seed=i))
+        utterances[f"u{i}"] = Utterance("", str(wav), text=text)
+    path = corpus(**utterances)
+    report = check(path, tmp_path / "out", tokens, unit, lexicon, 0.03, max_audio_s=0.4)
+    aside = {}
+    measured = {u.id: u for u in manifest.read(report.clean)}
+    kept = keep_usable(
+        cfg,
+        [
+            measured.get(u.id) or replace(u, duration_s=next(f.duration_s for f in report.findings if f.id == u.id))
+            for u in manifest.read(path)
+        ],
+        tokens,
+        lexicon,
+        aside,
+    )
+    assert 20 < len(aside) < 100
+    assert aside.keys() == {f.id for f in report.findings if f.check in ERRORS}
+    assert [u.id for u in kept.utterances] == list(measured)
+    kinds = {f.check for f in report.findings}
+    assert {"too long for CTC", "too long", "not in the lexicon" if unit == "phone" else "tokens"} <= kinds
 
 
 def test_against(corpus, make_wav, tmp_path):
@@ -296,3 +351,23 @@ def test_given_manifests_are_checked_against_the_first(corpus, tmp_path, capsys)
 def test_ctc_length_needs_no_token_table(corpus, make_wav, tmp_path):
     path = corpus(a=Utterance("", str(make_wav("a.wav", 0.1)), text="one two three"))
     assert found(check(path, tmp_path / "out", frame_s=0.03)) == {"a": ["too long for CTC"]}
+
+
+def test_the_verb_checks_against_the_trained_net_in_its_unit(corpus, make_wav, tmp_path, capsys):
+    """Its phones, its lexicon and its frames, although tokens.unit=char by default."""
+    from dataclasses import asdict
+
+    from asr.config import FeaturesConfig, ModelConfig
+
+    path = corpus(a=Utterance("", str(make_wav("a.wav", speechlike(0.2))), text="yes"),
+                  b=Utterance("", str(make_wav("b.wav", speechlike(0.05, seed=1))), text="yes yes"),
+                  c=Utterance("", str(make_wav("c.wav", speechlike(0.2, seed=2))), text="no"))  # fmt: skip
+    (tmp_path / "run" / "train").mkdir(parents=True)
+    Tokens(["<blk>", "Y", "EH", "S"]).write(tmp_path / "run/train/tokens.txt")
+    (tmp_path / "run/l.txt").write_text("yes Y EH S\n")
+    trained = {"features": asdict(FeaturesConfig()), "model": asdict(ModelConfig()), "sha256": {},
+               "tokens": {"unit": "phone", "lexicon": "l.txt"}}  # fmt: skip
+    (tmp_path / "run/train/config.json").write_text(json.dumps(trained))
+    assert cli.main(["data", "check", str(path), f"out={tmp_path}/run", f"output={tmp_path}/out"]) == 0
+    shown = capsys.readouterr().out
+    assert "kept 1 of 3" in shown and "the word 'no' is not in the lexicon" in shown and "too long for CTC" in shown

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from asr.evaluation.score import read_texts
+from asr.evaluation.texts import read_texts
 from asr.hypothesis import Hypothesis, Word, read
 from asr.recognizer.formats import LINE_WIDTH, MAX_CUE_S, OF_MANY, SUFFIXES, cues, render
 
@@ -35,7 +35,7 @@ def talk(seconds, seed=0, letters="abcdefghij"):
 def test_txt(tmp_path):
     assert render([HYPO], "txt") == 'so <&> say "five"\n'
     (tmp_path / "hyp.txt").write_text(render([HYPO, EMPTY], "txt"))
-    assert read_texts(tmp_path / "hyp.txt")[0] == {"a b": HYPO.text, "silence": ""}
+    assert read_texts(tmp_path / "hyp.txt").texts == {"a b": HYPO.text, "silence": ""}
 
 
 def test_json(tmp_path):

@@ -15,7 +15,7 @@ from matplotlib import font_manager
 
 from asr.errors import InputError
 from asr.evaluation import report
-from asr.evaluation.score import Counts, align, bootstrap, normalise, read_texts, score
+from asr.evaluation.score import Counts, align, bootstrap, normalise, score
 from asr.training.curves import plot_curves
 
 WORDS = st.lists(st.sampled_from(["a", "b", "cc", "d", "é", "한국"]), max_size=8).map(" ".join)
@@ -167,31 +167,3 @@ def test_curves_of_records_with_gaps(tmp_path):
     for name, rows in (("curves.png", records), ("none.png", [])):
         plot_curves(rows, tmp_path / name)
         assert matplotlib.image.imread(tmp_path / name).std() > 0
-
-
-def test_texts_are_read_from_both_forms(tmp_path):
-    tab, lines = tmp_path / "ref.tsv", tmp_path / "ref.jsonl"
-    tab.write_text("a\tone two\nb\t\n")
-    lines.write_text('{"id": "a", "text": "one two", "speaker": "s"}\n{"id": "b", "text": ""}\n')
-    assert read_texts(tab)[0] == read_texts(lines)[0] == {"a": "one two", "b": ""}
-    assert read_texts(lines)[1] == {"a": "s", "b": None}
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        ("a one two\n", ":1: no tab"),
-        ("a\tx\na\ty\n", ":2: id 'a' occurs twice"),
-        ('{"id": "a"}\n', ":1: 'text' is missing"),
-        ("{}\n", ":1: 'id' is missing"),
-        ('{"id": \n', ":1: not a JSON object"),
-        (b"\xff\xfe\x00", "cannot read"),
-        (None, "cannot read"),
-    ],
-)
-def test_bad_text_files(tmp_path, content, says):
-    path = tmp_path / "bad"
-    if content is not None:
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError, match=says):
-        read_texts(path)

@@ -38,6 +38,11 @@ def test_any_text_can_be_written_out(text: str, lang: str) -> None:
 
 
 ENGLISH = [
+    (
+        "5'10\", 5′10″ and 37°33′20″ on the 1ˢᵗ",
+        "five ten five ten and thirty seven thirty three twenty on the first",
+    ),
+    ("10‑12 kg, 10‐12 kg", "ten to twelve kilograms ten to twelve kilograms"),
     ("$5.20, £3 and €1.50", "five dollars and twenty cents three pounds and one euro and fifty cents"),
     ("$1 $0.50 £0.01 $3.5 million", "one dollar fifty cents one penny three point five million dollars"),
     (
@@ -180,6 +185,7 @@ KOREAN = [
         "금리 육 점 이오 퍼센트 육 점 이오 킬로미터를 육 점 이오 점 사 점 일구 퍼센트",
     ),
     ("6.25 전쟁, 6.25 때는, 6·25, 3·1운동, 3.1절", "육이오 전쟁 육이오 때는 육이오 삼일운동 삼일절"),
+    ("6ㆍ25 전쟁, 3・1운동, 3ㆍ1절, 10∼18시, 10‑18시", "육이오 전쟁 삼일운동 삼일절 열에서 십팔 시 열에서 십팔 시"),
     ("4·19민주이념과 8·15 광복절, 13.1절", "사일구민주이념과 팔일오 광복절 십삼 점 일 절"),
     ("10:00~18:00, 오전 9시~오후 6시까지", "열 시에서 십팔 시 오전 아홉 시에서 오후 여섯 시까지"),
     ("5월~6월, 3월1일~3월5일, 5월-9월", "오월에서 유월 삼월 일 일에서 삼월 오 일 오월에서 구월"),

@@ -31,20 +31,27 @@ def data_check(cfg: Config) -> None:
 
     Without MANIFEST it checks those of data.train, data.dev and data.test that exist, and that no recording is in
     two of them. With several manifests, each is checked against those before it. The texts are checked against the
-    tokens of tokens.table or of the trained net; without either, against the characters of the first manifest, the
-    training set.
+    tokens of tokens.table or of the trained net, in its unit; without either, against the phones of tokens.lexicon, or
+    the characters of the first manifest, the training set. What training would set aside is named here.
     """
     from asr import manifest
     from asr.data.check import check
     from asr.data.transcript import token_table
     from asr.recognizer import run_folder
     from asr.text.lexicon import Lexicon
+    from asr.tokens import BLANK, Tokens
 
     existing = [path for path in (cfg.data.train, cfg.data.dev, cfg.data.test) if Path(path).exists()]
     manifests = cfg.input or existing
     if not manifests:
         raise InputError(f"{cfg.data.train}, {cfg.data.dev} and {cfg.data.test} do not exist; name a manifest to check")
+    trained = Path(cfg.out) / "train"
+    if not cfg.tokens.table and (trained / "tokens.txt").exists() and (trained / "config.json").exists():
+        cfg = run_folder.as_trained(cfg)  # its tokens need its unit and lexicon
+    lexicon = Lexicon.read(cfg.tokens.lexicon) if cfg.tokens.lexicon else None
     tokens = run_folder.tokens(cfg)
+    if tokens is None and cfg.tokens.unit == "phone" and lexicon:
+        tokens = Tokens([BLANK, *lexicon.units()])
     if tokens is None and cfg.tokens.unit != "phone" and manifests[0] == (cfg.input or [cfg.data.train])[0]:
         tokens = token_table((u.text for u in manifest.stream(manifests[0], {})), cfg.tokens.unit)
     for number, path in enumerate(manifests):
@@ -53,13 +60,14 @@ def data_check(cfg: Config) -> None:
             cfg.output or Path(cfg.data.dir) / "check",
             tokens,
             cfg.tokens.unit,
-            Lexicon.read(cfg.tokens.lexicon) if cfg.tokens.lexicon else None,
+            lexicon,
             cfg.features.shift_ms / 1000 * cfg.model.subsampling,
             against=manifests[:number] if cfg.input else manifests[number + 1 :],
             sample_rate_hz=cfg.features.sample_rate_hz,
             feature_shift_s=cfg.features.shift_ms / 1000,
             feature_dim=cfg.features.num_bins,
             workers=cfg.data.workers or None,
+            max_audio_s=cfg.data.max_audio_s,
         )
         print(report.table())
 

@@ -62,6 +62,7 @@ _CLEANING = tuple(f"text.{name}" for name in (
 VERBS: dict[str, Verb] = {
     "data import": Verb(data_import, ("data.kind", "input", "output")),
     "data check": Verb(data_check, (
+        "data.max_audio_s",
         "data.train", "data.dev", "data.test", "data.dir", "data.workers", "tokens", "features.shift_ms",
         "features.sample_rate_hz", "features.num_bins", "model.subsampling", "out", "input", "output",
     )),

@@ -6,6 +6,7 @@ a fingerprint of each utterance, not its audio.
 
 import hashlib
 import json
+import math
 import os
 from array import array
 from collections import Counter, deque
@@ -18,13 +19,12 @@ import numpy as np
 from tqdm import tqdm
 
 from asr import manifest
-from asr.data.transcript import check_length
+from asr.data.transcript import Demands, require_lexicon, table_of_unlisted
 from asr.errors import InputError
 from asr.features import audio
 from asr.files import atomic_write
 from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon
-from asr.text.units import to_units
 from asr.tokens import Tokens
 
 ERRORS = {
@@ -34,8 +34,10 @@ ERRORS = {
     "ends early": "the recording ends before start_s + duration_s",
     "silent": "level below -70 dB of full scale",
     "no text": "the transcript is empty",
+    "not in the lexicon": "the text has words without a pronunciation",
     "tokens": "the text has units outside the token table",
     "too long for CTC": "fewer output frames than tokens plus blanks between equal tokens",
+    "too long": "longer than data.max_audio_s",
     "duplicate": "same id or same audio as in a manifest that must be disjoint",
 }
 WARNINGS = {
@@ -62,10 +64,7 @@ class Finding:
 class Requirements:
     """What the model requires of an utterance; see `check`."""
 
-    tokens: Tokens | None
-    unit: str
-    lexicon: Lexicon | None
-    frame_s: float | None
+    demands: Demands
     sample_rate_hz: int
     feature_shift_s: float
     feature_dim: int
@@ -80,6 +79,7 @@ class Examined:
     duration_s: float = 0.0
     level_db: float | None = None  # standard deviation against full scale; None for features
     digest: bytes = b""  # of the samples; empty if they are unreadable or silent
+    unlisted: list[str] = field(default_factory=list)  # words that the lexicon lacks
 
     def add(self, check: str, why: str) -> None:
         self.findings.append(Finding(self.utterance.id, check, why, self.duration_s))
@@ -102,6 +102,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     durations_s: array = field(default_factory=lambda: array("f"))
     levels_db: array = field(default_factory=lambda: array("f"))
+    unlisted: Counter[str] = field(default_factory=Counter)  # words that the lexicon lacks -> number of utterances
 
     def counts(self) -> dict[str, int]:
         """The number of findings per check, errors first."""
@@ -123,6 +124,7 @@ class Report:
             lines += [f"    {f.id}: {f.why}" for f in found[:5]]
             if count > 5:
                 lines.append(f"    ... and {count - 5} more")
+        lines += table_of_unlisted(self.unlisted)
         return "\n".join(lines) + "\n"
 
 
@@ -138,18 +140,21 @@ def check(
     feature_shift_s: float = 0.01,
     feature_dim: int = 13,
     workers: int | None = None,
+    max_audio_s: float = math.inf,
 ) -> Report:
     """Check a manifest. Writes `out_dir/NAME.{clean.jsonl, report.json, report.txt, report.png}`.
 
-    tokens, unit, lexicon: the token table of the texts, and the lexicon for phones. Without tokens, any character is
-      accepted, and phones are not checked.
+    tokens, unit, lexicon: the token table of the texts, and the lexicon for phones. Without tokens, any unit is
+      accepted.
     frame_s: seconds per output frame of the model; None skips the check of CTC's least length.
     against: manifests that must not share recordings with this one, such as the test set when this is the training set.
     feature_shift_s, feature_dim: of stored features.
 
-    Raises InputError only for a manifest that cannot be opened.
+    Raises InputError only for a manifest that cannot be opened, and for phones without a lexicon.
     """
-    required = Requirements(tokens, unit, lexicon, frame_s, sample_rate_hz, feature_shift_s, feature_dim)
+    require_lexicon(unit, lexicon)
+    demands = Demands(unit, tokens, lexicon, frame_s, max_audio_s)
+    required = Requirements(demands, sample_rate_hz, feature_shift_s, feature_dim)
     name, out_dir = Path(manifest_path).stem, Path(out_dir)
     workers = workers or min(8, os.cpu_count() or 1)
     report = Report(str(manifest_path), str(out_dir / f"{name}.clean.jsonl"))
@@ -237,17 +242,11 @@ def _check_text(found: Examined, required: Requirements) -> None:
     text = found.utterance.text
     if not text.strip():
         found.add("no text", "the text is empty; transcribe the utterance")
-    elif required.tokens or required.unit != "phone":
-        try:
-            units = to_units(text, required.unit, required.lexicon)
-        except InputError as e:  # a word without pronunciation
-            found.add("tokens", str(e))
-            return
-        if required.tokens and (unknown := sorted({unit for unit in units if unit not in required.tokens})):
-            found.add("tokens", f"not in the token table: {' '.join(unknown)}; clean the text or extend the table")
-        if required.frame_s and found.kept:  # an unreadable utterance has no duration
-            if why := check_length(units, found.duration_s, required.frame_s):
-                found.add("too long for CTC", why)
+    else:
+        duration_s = found.duration_s if found.kept else None  # an unreadable utterance has none
+        found.unlisted = required.demands.unlisted(text)
+        for name, why in required.demands.examine(text, duration_s)[1].items():
+            found.add(name, why)
 
 
 # All utterances
@@ -305,6 +304,7 @@ def _keep(examined: Iterable[Examined], others: _Others, report: Report) -> Iter
         if found.digest and (first := heard.setdefault(found.digest, u.id)) != u.id:
             found.add("heard twice", f"same audio as '{first}'")
         report.findings += found.findings
+        report.unlisted.update(found.unlisted)
         report.total += 1
         report.total_s += found.duration_s
         report.durations_s.append(found.duration_s)
@@ -326,6 +326,7 @@ def _write_report(report: Report, stem: Path) -> None:
         "utterances": {"total": report.total, "kept": report.kept},
         "hours": {"total": report.total_s / 3600, "kept": report.kept_s / 3600},
         "counts": report.counts(),
+        "not_in_lexicon": dict(report.unlisted.most_common()),
         "findings": [{"severity": "error" if f.check in ERRORS else "warning", **asdict(f)} for f in report.findings],
     }
     with atomic_write(f"{stem}.json") as file:

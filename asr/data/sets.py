@@ -1,6 +1,7 @@
 """Training and dev set from their manifests: token table, targets, and a list of the utterances set aside."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,12 @@ from tqdm import tqdm
 from asr import manifest
 from asr.config import Config
 from asr.data.dataset import Utterances, load_input
-from asr.data.transcript import check_length, token_table
+from asr.data.transcript import Demands, table_of_unlisted, token_table
 from asr.errors import InputError
 from asr.features import audio
 from asr.files import atomic_write
 from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon
-from asr.text.units import to_units
 from asr.tokens import BLANK, Tokens
 
 
@@ -82,19 +82,17 @@ def keep_usable(cfg: Config, utterances: list[Utterance], tokens: Tokens, lexico
                 aside: dict[str, str], speeds: Sequence[float] = ()) -> Utterances:  # fmt: skip
     """The utterances that can be trained on, with their targets; `aside` gets the reason for each of the others."""
     frame_s = cfg.features.shift_ms / 1000 * cfg.model.subsampling
+    demands = Demands(cfg.tokens.unit, tokens, lexicon, frame_s, cfg.data.max_audio_s)
     kept, targets = [], []
+    unlisted: Counter[str] = Counter()
     for u in utterances:
-        try:
-            target = tokens.encode(to_units(u.text, cfg.tokens.unit, lexicon))
-        except InputError as e:
-            aside[u.id] = str(e)
-            continue
-        duration_s = u.duration_s or 0.0
-        if why := check_length(target, duration_s, frame_s):
-            aside[u.id] = why
-        elif duration_s > cfg.data.max_audio_s:
-            aside[u.id] = f"{duration_s:.1f} s is longer than data.max_audio_s={cfg.data.max_audio_s:g}; split it"
+        units, faults = demands.examine(u.text, u.duration_s or 0.0)
+        if faults:
+            aside[u.id] = "; ".join(faults.values())
+            unlisted.update(demands.unlisted(u.text))
         else:
             kept.append(u)
-            targets.append(target)
+            targets.append(tokens.encode(units))
+    if unlisted:
+        tqdm.write("\n".join(table_of_unlisted(unlisted)[1:]))
     return Utterances(cfg, kept, targets, speeds)

@@ -1,9 +1,76 @@
-"""Transcripts for training: their token table, and the check for enough output frames. Loads no torch."""
+"""Transcripts for training: their token table, and what training asks of each. Loads no torch."""
 
+import math
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
 
+from asr.errors import InputError
+from asr.text.lexicon import Lexicon
 from asr.text.units import Pronouncer, to_units
 from asr.tokens import BLANK, Tokens, min_frames
+
+UNLISTED, OUTSIDE, CROWDED, LONG = "not in the lexicon", "tokens", "too long for CTC", "too long"
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What training asks of an utterance. `asr train` and `asr data check` both ask here, so that they agree.
+
+    tokens: None accepts any unit. frame_s: seconds per output frame of the model; None accepts any length.
+    """
+
+    unit: str
+    tokens: Tokens | None
+    lexicon: Lexicon | None = None  # for phones
+    frame_s: float | None = None
+    max_audio_s: float = math.inf
+
+    def unlisted(self, text: str) -> list[str]:
+        """The words without a pronunciation, each once."""
+        if self.unit != "phone" or self.lexicon is None:
+            return []
+        return [word for word in dict.fromkeys(text.split()) if word not in self.lexicon]
+
+    def examine(self, text: str, duration_s: float | None) -> tuple[list[str], dict[str, str]]:
+        """The units of the text, and {check: reason} of the demands that the utterance fails.
+
+        `duration_s`: None skips the checks of length. Raises InputError for phones without a lexicon.
+        """
+        faults = {}
+        if duration_s is not None and duration_s > self.max_audio_s:
+            faults[LONG] = f"{duration_s:.1f} s is longer than data.max_audio_s={self.max_audio_s:g}; split it"
+        if words := self.unlisted(text):
+            named = f"the word '{words[0]}' is" if len(words) == 1 else f"the words {', '.join(words)} are"
+            return [], faults | {UNLISTED: f"{named} not in the lexicon{self._other_case(words[0])}"}
+        units = to_units(text, self.unit, self.lexicon)
+        if self.tokens and (unknown := sorted({unit for unit in units if unit not in self.tokens})):
+            faults[OUTSIDE] = f"not in the token table: {' '.join(unknown)}; clean the text or extend the table"
+        if duration_s is not None and self.frame_s and (why := check_length(units, duration_s, self.frame_s)):
+            faults[CROWDED] = why
+        return units, faults
+
+    def _other_case(self, word: str) -> str:
+        assert self.lexicon is not None
+        listed = next((form for form in (word.upper(), word.lower(), word.capitalize()) if form in self.lexicon), None)
+        if listed:
+            return f", which lists '{listed}'; write texts and lexicon in the same case"
+        return "; add pronunciations, for instance with `asr g2p apply`"
+
+
+def table_of_unlisted(words: Counter[str], most: int = 20) -> list[str]:
+    """One line per word that the lexicon lacks, with the number of utterances that are set aside for it."""
+    if not words:
+        return []
+    lines = ["", f"not in the lexicon: {len(words)} different words"]
+    lines += [f"    {count:7} utterances  {word}" for word, count in words.most_common(most)]
+    return [*lines, f"    ... and {len(words) - most} more"] if len(words) > most else lines
+
+
+def require_lexicon(unit: str, lexicon: Lexicon | None) -> None:
+    """Raises InputError for phones without a lexicon."""
+    if unit == "phone" and lexicon is None:
+        raise InputError("unit 'phone' needs a lexicon; set tokens.lexicon to a file of 'word unit unit ...' lines")
 
 
 def token_table(texts: Iterable[str], unit: str, lexicon: Pronouncer | None = None) -> Tokens:

@@ -5,20 +5,17 @@ always broken in the same way. Texts are compared in Unicode normal form C, so H
 written in syllables.
 """
 
-import json
 import math
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from asr.errors import InputError
-from asr.textfiles import lines
 
 UNKNOWN_SPEAKER = "(unknown)"
 _BLOCK = 1 << 22  # bootstrap draws in memory at a time
@@ -211,38 +208,6 @@ def bootstrap(counts: Sequence[Counts], resamples: int = 1000, seed: int = 1) ->
         rates[start : start + len(drawn)] = errors[drawn].sum(1) / np.maximum(references[drawn].sum(1), 1)
     low, high = np.quantile(rates, [0.025, 0.975])
     return float(low), float(high)
-
-
-def read_texts(path: str | Path) -> tuple[dict[str, str], dict[str, str | None]]:
-    """Texts and speakers by id, from a manifest, hypotheses (JSONL with `id` and `text`) or lines "id<TAB>text".
-
-    Raises InputError naming file and line of malformed content or of a repeated id.
-    """
-    texts: dict[str, str] = {}
-    speakers: dict[str, str | None] = {}
-    for number, line in lines(path, "texts", "JSON lines or id<TAB>text lines"):
-        if not line.strip():
-            continue
-        id, text, speaker = _parse_text_line(line, f"{path}:{number}")
-        if id in texts:
-            raise InputError(f"{path}:{number}: id '{id}' occurs twice; keep one of the lines")
-        texts[id], speakers[id] = text, speaker
-    return texts, speakers
-
-
-def _parse_text_line(line: str, where: str) -> tuple[str, str, str | None]:
-    if not line.lstrip().startswith("{"):
-        id, tab, text = line.strip(" \r").partition("\t")
-        if not tab:
-            raise InputError(f"{where}: no tab in the line; expected id<TAB>text, or a JSON object with id and text")
-        return id, text, None
-    try:
-        data = json.loads(line)
-        return str(data["id"]), str(data["text"]), data.get("speaker")
-    except json.JSONDecodeError as e:
-        raise InputError(f"{where}: not a JSON object ({e}); expected one with id and text, or id<TAB>text") from e
-    except (KeyError, TypeError, AttributeError) as e:
-        raise InputError(f"{where}: {e} is missing; a line is a JSON object with id and text") from e
 
 
 def _score_utterance(id: str, speaker: str, ref: str, hyp: str) -> UtteranceScore:

@@ -128,7 +128,8 @@ class Build:
         self.spellings = spell(self.words, self.lexicon, tokens, options.silence, separator)
         s = self.spellings
         self.g_key = digest("G", source.digest, self.words)
-        self.lg_key = digest("LG", self.g_key, s.word, s.length, s.labels, s.silence, s.separator)
+        self.lg_key = digest("LG", self.g_key, s.word, s.length, s.labels, s.silence, s.separator,
+                             *([] if s.cost is None else [s.cost]))  # fmt: skip
         key = digest("HLG", self.lg_key, tokens.symbols, options.topology)
         self.stats = GraphStats(len(self.words), len(s.word) - bool(s.silence), homophones(self.lexicon), left_out,
                                 options.silence, key)  # fmt: skip

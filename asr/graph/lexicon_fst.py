@@ -10,6 +10,7 @@ that no spelling is a prefix of another and det(L o G) exists (Mohri, Pereira & 
 
 With a `silence` token (phone units), a self-loop allows any number of silences between words and at both ends.
 A self-loop with `#0` where words begin passes the grammar's back-off arcs through.
+The cost of a pronunciation (`Lexicon.cost`) is on its first arc.
 """
 
 from collections import Counter
@@ -31,6 +32,7 @@ class Spellings:
     labels: np.ndarray  # (sum of length,)
     silence: int | None = None  # graph label
     separator: int | None = None  # graph label
+    cost: np.ndarray | None = None  # (P,) float32, of each pronunciation; None: all 0
 
     @property
     def first(self) -> np.ndarray:
@@ -46,6 +48,7 @@ def spell(words: list[str], lexicon: Lexicon, tokens: Tokens, silence: str | Non
     spelled = [(i, units) for i, word in enumerate(words, 1) for units in lexicon.pronunciations[word]]
     if silence:
         spelled.append((EPSILON_LABEL, (silence,)))
+    costs = [lexicon.cost(words[i - 1], units) if i else 0.0 for i, units in spelled] if lexicon.probabilities else []
     labels = [Tokens.label(token) for token in tokens.encode(unit for _, units in spelled for unit in units)]
     return Spellings(
         np.array([word for word, _ in spelled]),
@@ -53,6 +56,7 @@ def spell(words: list[str], lexicon: Lexicon, tokens: Tokens, silence: str | Non
         np.array(labels),
         Tokens.label(tokens.encode([silence])[0]) if silence else None,
         Tokens.label(tokens.encode([separator])[0]) if separator else None,
+        np.array(costs, np.float32) if any(costs) else None,
     )
 
 
@@ -84,12 +88,14 @@ def lexicon_fst(spellings: Spellings, num_tokens: int, num_words: int) -> pywrap
     fst.set_final(end)
     fst.add_arc(loop, pywrapfst.Arc(disambiguator, num_words + 1, 0, loop))
     sequences = spellings.sequences()
-    for word, sequence, k in zip(spellings.word.tolist(), sequences, disambiguate(sequences), strict=True):
+    costs = np.zeros(len(sequences)) if spellings.cost is None else spellings.cost
+    columns = spellings.word.tolist(), sequences, disambiguate(sequences), costs.tolist()
+    for word, sequence, k, cost in zip(*columns, strict=True):
         labels = sequence + ((disambiguator + k,) if k else ())
         state = loop
         for i, label in enumerate(labels):
             last = i + 1 == len(labels)
             target = end if last and word else loop if last else fst.add_state()
-            fst.add_arc(state, pywrapfst.Arc(label, 0 if i else word, 0, target))
+            fst.add_arc(state, pywrapfst.Arc(label, 0 if i else word, 0 if i else cost, target))
             state = target
     return fst.arcsort("olabel")

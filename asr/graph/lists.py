@@ -102,5 +102,5 @@ def closed_graph(grammar: Automaton, words: list[str], lexicon: Lexicon, tokens:
     if unspelled := [word for word, spellings in spelled.items() if not spellings]:
         raise InputError(f"words that cannot be spelled in this model's units: {name_some(unspelled)}; "
                          "clean the text in the same way as the training text (`asr text clean`)")  # fmt: skip
-    spellings = spell(words, Lexicon(spelled), tokens, silence, separator)
+    spellings = spell(words, Lexicon(spelled, lexicon.probabilities), tokens, silence, separator)
     return Graph.from_bytes(pack.to_bytes(minimize(Forest(grammar, spellings)).arrays(), implicit=True))

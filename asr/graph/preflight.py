@@ -65,7 +65,7 @@ def check(words: Iterable[str], lexicon: Lexicon, tokens: Tokens, silence: str |
             f"({name_some(unknown) or 'none'}), {len(unspellable)} have units outside the token table "
             f"({name_some(unspellable) or 'none'}); give a lexicon of these words in the net's tokens"
         )
-    return list(kept), Lexicon(kept), left_out
+    return list(kept), Lexicon(kept, lexicon.probabilities), left_out
 
 
 def homophones(lexicon: Lexicon) -> int:

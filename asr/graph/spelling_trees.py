@@ -89,7 +89,10 @@ class Forest:
         word = grammar.olabel[arc]
         which, spelling = expand_ranges(begin[word], count[word])
         arc, word = arc[which], word[which]
-        leaves = [grammar.source[arc] - low, spelling, word, grammar.cost[arc], ~self.end[grammar.target[arc]]]
+        cost = grammar.cost[arc]
+        if self.spellings.cost is not None:
+            cost = cost + self.spellings.cost[spelling]
+        leaves = [grammar.source[arc] - low, spelling, word, cost, ~self.end[grammar.target[arc]]]
         if self.spellings.silence is not None:
             states = np.arange(high - low)
             silences = [states, states * 0 + len(self.spellings.word) - 1, states * 0, states * 0.0, ~(states + low)]

@@ -46,6 +46,8 @@ def write_tree(words: Sequence[str], spellings: Spellings, path: str | Path) -> 
     header["silence"], header["separator"] = spellings.silence or 0, spellings.separator or 0
     header["max_label"] = max(int(labels.max()), spellings.silence or 0, spellings.separator or 0)
     parts = [begin.astype("<u4"), spellings.word[spoken][order].astype("<u4"), labels, suffix, suffixes, names]
+    if spellings.cost is not None:
+        parts.append(spellings.cost[spoken][order].astype("<f4"))
     write_parts(path, header, parts)
 
 
@@ -88,6 +90,8 @@ class Tree:
             "<eps>",
             *lines_of(parts_in.take(np.uint8, header["words_bytes"]), int(header["num_words"]), name),
         ]  # by output label
+        has_costs = parts_in.place < len(data)  # files without probabilities end here
+        self.cost = parts_in.take(np.float32, header["num_spellings"]) if has_costs else None
 
     @cached_property
     def numbers(self) -> dict[str, int]:
@@ -101,9 +105,17 @@ class Tree:
 
     def spellings(self, label: int) -> list[tuple[int, ...]]:
         """The spellings of an output label, as tokens of the net."""
-        order, begin = self._by_word
-        places = order[begin[label] : begin[label + 1]]
+        places = self._places(label)
         return [tuple(Tokens.token(x) for x in self.labels[self.first[i] : self.first[i + 1]].tolist()) for i in places]
+
+    def costs(self, label: int) -> list[float]:
+        """The cost of each of `spellings(label)`."""
+        places = self._places(label)
+        return [0.0] * len(places) if self.cost is None else self.cost[places].tolist()
+
+    def _places(self, label: int) -> np.ndarray:
+        order, begin = self._by_word
+        return order[begin[label] : begin[label + 1]]
 
 
 assert EPSILON_LABEL == 0  # the header stores 0 for no silence and no separator

@@ -64,7 +64,9 @@ class RequestSpaces:
             raise InputError("greedy search takes no word list and no grammar; use decoder.kind=graph")
         known = self.space.known(words, self.tokens) if self.space else {}
         known |= self.lexicon.listed(words) if self.lexicon else {}
-        spelled = Lexicon(pronunciations(words, self.cfg.tokens.unit, known, self.cfg.g2p))
+        weights = self.space.weights(words, self.tokens) if self.space else {}
+        weights |= self.lexicon.weights(words) if self.lexicon else {}
+        spelled = Lexicon(pronunciations(words, self.cfg.tokens.unit, known, self.cfg.g2p), weights)
         silence = self.space.silence if self.space else self.cfg.graph.silence
         graph = closed_graph(grammar, words, spelled, self.tokens, silence)
         base = self.space.base if self.space and self.space.is_closed else self.space

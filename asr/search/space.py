@@ -1,6 +1,7 @@
 """The search space: a graph, the words of its output labels, and their spellings."""
 
 import json
+import math
 import threading
 from collections import ChainMap, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from asr.errors import InputError
 from asr.graph.dynamic import Language, Slot
 from asr.graph.opened import Graph
 from asr.search.new_words import NewWord, merged
-from asr.text.lexicon import Lexicon, Spelled, name_some
+from asr.text.lexicon import Lexicon, Pair, Spelled, name_some
 from asr.textfiles import lines
 from asr.tokens import BLANK, SPACE, Tokens
 
@@ -79,6 +80,13 @@ class SearchSpace:
         assert self.lexicon is not None
         return self.lexicon.listed(words)
 
+    def weights(self, words: Iterable[str], tokens: Tokens) -> dict[Pair, float]:
+        """The probabilities of the pronunciations that `known` returns, where the graph's lexicon has them."""
+        if self.is_closed:
+            return self.base.weights(words, tokens) if self.base else {}
+        assert self.lexicon is not None
+        return self.lexicon.weights(words)
+
     @classmethod
     def read(cls, folder: str | Path, tokens: Tokens, ngram: str | Path | None = None) -> "SearchSpace":
         """Open the folder of a static or dynamic graph; `ngram` replaces the language model of a dynamic one.
@@ -95,7 +103,8 @@ class SearchSpace:
         if ngram is not None:
             raise InputError(f"graph.ngram={ngram} needs a dynamic graph; {folder} holds a static one")
         words = [word for _, word in lines(folder / "words.txt", "graph's words", "the file that `asr graph` writes")]
-        lexicon = Lexicon.read(folder / "lexicon.txt")
+        written = lines(folder / "lexicon.txt", "graph's lexicon", "the file that `asr graph` writes")
+        lexicon = Lexicon.parse("\n".join(line for _, line in written), folder / "lexicon.txt")
         return cls(Graph.open(folder / "graph.bin"), words, lexicon, stats.get("silence"))
 
 
@@ -134,6 +143,15 @@ class DynamicSpace(SearchSpace):
         labels = {word: label for word in words if (label := self.labels.get(word))}
         return {word: [tuple(tokens.decode(s)) for s in self.spellings(at, tokens)] for word, at in labels.items()}
 
+    def weights(self, words: Iterable[str], tokens: Tokens) -> dict[Pair, float]:
+        tree = self.language.tree
+        labels = {word: tree.numbers[word] for word in words if tree.cost is not None and word in tree.numbers}
+        return {
+            (word, tuple(tokens.decode(spelling))): math.exp(-cost)
+            for word, label in labels.items()
+            for spelling, cost in zip(tree.spellings(label), tree.costs(label), strict=True)
+        }
+
     def with_words(self, new_words: Iterable[NewWord], tokens: Tokens, pronounce: Pronounce) -> "DynamicSpace":
         """The space with `new_words`, which replace those of this space.
 
@@ -156,9 +174,12 @@ class DynamicSpace(SearchSpace):
         def members(found: list[NewWord], cost: float) -> list[tuple[list[int], int, float]]:
             numbered = [(labels.get(new.word) or tree.numbers[new.word], new.weight) for new in found]
             return [
-                ([Tokens.label(token) for token in spelling], label, cost - weight)
+                ([Tokens.label(token) for token in spelling], label, cost - weight + own)
                 for label, weight in numbered
-                for spelling in added.get(label) or tree.spellings(label)
+                for spelling, own in (
+                    [(spelling, 0.0) for spelling in added.get(label, [])]
+                    or zip(tree.spellings(label), tree.costs(label), strict=True)
+                )
             ]
 
         def placed(slots: Mapping[str | None, list[NewWord]]) -> list[Slot]:

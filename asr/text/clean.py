@@ -7,10 +7,9 @@ import re
 import unicodedata
 
 from asr.errors import InputError
+from asr.text.characters import APOSTROPHES, composed
 
 LANGUAGES = ("en", "ko")
-_WIDE = re.compile("[\uff00-\uffef]+")  # full-width Latin, half-width Hangul
-_APOSTROPHES = "'’ʼ"
 _LETTER = r"[^\W\d_]"
 _EDGE_APOSTROPHE = re.compile(rf"(?<!{_LETTER})'|'(?!{_LETTER})")
 _EDGE_APOSTROPHE_KO = re.compile(r"(?<![a-z])'|'(?![a-z])")
@@ -22,7 +21,7 @@ class _Table(dict[int, str]):
     """For str.translate: maps a character by its Unicode category, looked up on first use."""
 
     def __init__(self, quote: str):
-        super().__init__({ord(c): "'" for c in _APOSTROPHES} | {ord(c): c for c in ".,"})
+        super().__init__({ord(c): "'" for c in APOSTROPHES} | {ord(c): c for c in ".,"})
         self.quote = quote  # replacement of quotation marks
 
     def __missing__(self, code: int) -> str:
@@ -32,6 +31,8 @@ class _Table(dict[int, str]):
             self[code] = ""
         elif category in ("Pi", "Pf") or character == '"':
             self[code] = self.quote
+        elif category in ("Nd", "No", "Nl"):
+            self[code] = _figures(character)
         else:
             self[code] = " " if category[0] in "PSZC" else character
         return self[code]
@@ -41,13 +42,16 @@ class _Table(dict[int, str]):
 _TABLES = {"en": _Table(quote=" "), "ko": _Table(quote="")}
 
 
-def composed(text: str) -> str:
-    """`text` in Unicode NFC, with full-width Latin and half-width Hangul in normal width."""
-    return unicodedata.normalize("NFC", _WIDE.sub(lambda run: unicodedata.normalize("NFKC", run[0]), text))
+def _figures(character: str) -> str:
+    """Digits of every script as 0-9; ² as 2, ½ as 1 2 and Ⅳ as IV, apart from what is before."""
+    if unicodedata.category(character) == "Nd":
+        return str(unicodedata.decimal(character))
+    plain = unicodedata.normalize("NFKC", character)
+    return " " + "".join(c if c.isalnum() and c.isascii() else " " for c in plain)
 
 
 def clean(text: str, lang: str) -> str:
-    """`text` in Unicode NFC, normal width and lower case, without punctuation and symbols.
+    """`text` with one character per letter (`composed`), in lower case, without punctuation and symbols.
 
     Apostrophes inside words (in Korean text: between Latin letters) and points inside numbers stay. Commas between
     thousands are removed. Cleaning clean text changes nothing. Raises InputError if `lang` is not en or ko.

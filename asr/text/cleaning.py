@@ -18,7 +18,8 @@ from asr.config import TextConfig
 from asr.errors import InputError
 from asr.files import atomic_write, packed
 from asr.manifest import Utterance
-from asr.text.clean import LANGUAGES, clean, composed
+from asr.text.characters import composed, is_mojibake
+from asr.text.clean import LANGUAGES, clean
 from asr.text.cleaning_report import CleaningReport
 from asr.text.repair import repairs
 from asr.text.sentences import split
@@ -32,6 +33,9 @@ _FOREIGN = {  # letters of other scripts
     "en": re.compile("[^\\W\\d_a-zA-Zª-ɏḀ-ỿ]"),
     "ko": re.compile("[^\\W\\d_가-힣ㄱ-ㆎᄀ-ᇿ]"),
 }
+
+
+_ALPHABETS = {"en": "a-z'", "ko": "가-힣"}  # of clean text; the report names other characters
 
 
 class Cleaner:
@@ -52,6 +56,7 @@ class Cleaner:
         if settings.slots:
             self.steps = [(kind, _around(settings.slots, step)) for kind, step in self.steps]
         self.seen = Seen()
+        self.outside = re.compile(f"[^ {_ALPHABETS[lang]}{'' if settings.numbers == 'words' else '0-9.'}]")
 
     def __call__(self, raw: str, where: str) -> str | None:
         """The cleaned text, or None if it is dropped. `where` names the text in the report."""
@@ -60,10 +65,14 @@ class Cleaner:
             before, text = text, step(text)
             if text != before:
                 self.report.change(kind, before, text)
+        if is_mojibake(raw):
+            self.report.notice("wrong encoding", where, raw)
         reason = self._reason_to_drop(text)
         self.report.take(raw, "" if reason else text)
         if reason:
             self.report.drop(reason, where, raw)
+        elif outside := self.outside.findall(_SLOT.sub("", text)):
+            self.report.count_outside(outside, where, text)
         return None if reason else text
 
     def _reason_to_drop(self, text: str) -> str | None:

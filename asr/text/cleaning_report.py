@@ -2,12 +2,15 @@
 
 import json
 import random
+import unicodedata
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from asr.files import atomic_write
 
 EXAMPLES = 5  # per kind
+MOST_OUTSIDE = 20  # characters named in the table; the JSON report has all
 _CONTEXT = 2  # words shown on each side of a change
 _WIDTH = 60  # characters of an example in the table
 
@@ -16,6 +19,10 @@ CHANGES = {
     "numbers": "numbers, units, symbols and abbreviations in words",
     "case": "lower case",
     "punctuation": "punctuation, symbols and extra spaces removed",
+}
+NOTICES = {
+    "wrong encoding": "kept: decoded in a wrong encoding; decode the source again",
+    "outside the alphabet": "kept: characters that are counted below; replace them (text.repairs), or keep them",
 }
 DROPS = {
     "no words": "nothing but punctuation",
@@ -44,6 +51,8 @@ class CleaningReport:
     kept_words: int = 0
     changed: dict[str, Finding] = field(default_factory=dict)  # kind -> sentences changed
     dropped: dict[str, Finding] = field(default_factory=dict)  # reason -> sentences dropped
+    noticed: dict[str, Finding] = field(default_factory=dict)  # what stays, for people to look at
+    outside: dict[str, int] = field(default_factory=dict)  # characters of kept text outside the alphabet
 
     def __post_init__(self) -> None:
         self._draws = random.Random(1)
@@ -61,7 +70,19 @@ class CleaningReport:
             finding.examples[place : place + 1] = [difference(before, after)]
 
     def drop(self, reason: str, where: str, text: str) -> None:
-        finding = self.dropped.setdefault(reason, Finding())
+        self._add(self.dropped, reason, where, text)
+
+    def notice(self, kind: str, where: str, text: str) -> None:
+        self._add(self.noticed, kind, where, text)
+
+    def count_outside(self, characters: list[str], where: str, text: str) -> None:
+        """Counts characters of a kept text that are outside the alphabet of its language."""
+        for character in characters:
+            self.outside[character] = self.outside.get(character, 0) + 1
+        self.notice("outside the alphabet", where, text)
+
+    def _add(self, findings: dict[str, Finding], kind: str, where: str, text: str) -> None:
+        finding = findings.setdefault(kind, Finding())
         if (place := self._place(finding)) is not None:
             finding.examples[place : place + 1] = [(where, text)]
 
@@ -91,11 +112,22 @@ class CleaningReport:
         for title, findings, meanings, separator in (
             ("changed", self.changed, CHANGES, "->"),
             ("dropped", self.dropped, DROPS, "|"),
+            ("noticed", self.noticed, NOTICES, "|"),
         ):
             for kind, finding in findings.items():
                 lines += ["", f"{title} {kind:20} {finding.count:9,} sentences   {meanings.get(kind, '')}".rstrip()]
                 lines += [f"    {_short(left)} {separator} {_short(right)}" for left, right in finding.examples]
+        if self.outside:
+            named = [f"{_visible(c)} {count:,}" for c, count in Counter(self.outside).most_common(MOST_OUTSIDE)]
+            more = len(self.outside) - len(named)
+            lines += ["", "characters outside the alphabet: " + ", ".join(named) + (f" and {more} more" * (more > 0))]
         return "\n".join(lines) + "\n"
+
+
+def _visible(character: str) -> str:
+    """The character with its code point; marks and invisible characters as the code point alone."""
+    code = f"U+{ord(character):04X}"
+    return f"{character} ({code})" if character.isprintable() and not unicodedata.combining(character) else code
 
 
 def difference(before: str, after: str) -> tuple[str, str]:

@@ -1,62 +1,106 @@
-"""The pronunciation lexicon: word -> one or more sequences of units.
+"""The pronunciation lexicon: word -> one or more sequences of units, with their probabilities if they are known.
 
 A file holds one pronunciation per line: `word unit unit ...`, separated by spaces or tabs. A word with several
-pronunciations has several lines. `WORD(2)`, as in the CMU dictionary, is read as WORD. Lines that start with `;;;` are
-comments.
+pronunciations has several lines. `asr.text.lexicon_file` reads the forms of other toolkits.
 """
 
 import logging
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 from asr.errors import InputError
 from asr.files import atomic_write
+from asr.text import lexicon_file
 from asr.text.units import check_unit, to_units
 from asr.textfiles import lines
 
 _VARIANT = re.compile(r"(.+)\(\d+\)")
+_PLAIN, _WEIGHTED = ";;; word unit unit ...", ";;; word probability unit unit ..."  # first line of `write`'s files
 _log = logging.getLogger(__name__)
 
+_MISTAKABLE = re.compile(r"[-+.]?\d|[#@\[{\\]|//|\(\d|.*_[BIES]$|sp$|sil$")  # by `lexicon_file`
+Pair = tuple[str, tuple[str, ...]]  # a word and one of its pronunciations
 Spelled = dict[str, list[tuple[str, ...]]]  # word -> its pronunciations in units
 Guess = Callable[[Sequence[str]], Mapping[str, Sequence[Sequence[str]]]]  # words -> pronunciations
 
 
 class Lexicon:
-    """`pronunciations[word]` lists the word's unit sequences, the usual one first. The order of words is kept."""
+    """`pronunciations[word]` lists the word's unit sequences, the usual one first: the most probable one, or the first
+    of the file. The order of words is kept.
 
-    def __init__(self, pronunciations: Mapping[str, Iterable[Sequence[str]]]):
+    `probabilities[word, units]` is the probability of a pronunciation given its word. It is 1 where there is no entry.
+    """
+
+    def __init__(
+        self, pronunciations: Mapping[str, Iterable[Sequence[str]]], probabilities: Mapping[Pair, float] | None = None
+    ):
         """Removes repeated pronunciations of a word. Raises InputError if there is no word."""
         self.pronunciations: dict[str, list[tuple[str, ...]]] = {
             word: list(dict.fromkeys(tuple(units) for units in variants)) for word, variants in pronunciations.items()
         }
         if not self.pronunciations:
             raise InputError("the lexicon is empty; it needs at least one line 'word unit unit ...'")
+        self.probabilities: Mapping[Pair, float] = probabilities or {}
+        for word, variants in self.pronunciations.items() if probabilities else ():
+            variants.sort(key=lambda units: -self.probabilities.get((word, units), 1.0))  # noqa: B023
 
     @classmethod
     def read(cls, path: str | Path) -> "Lexicon":
-        """Raises InputError naming the file, and the line if there is one."""
-        return cls._parse(lines(path, "lexicon", "'word unit unit ...' lines"), path)
+        """Reads any of the forms of `asr.text.lexicon_file`, and what `write` writes.
+
+        A pronunciation that a word has twice counts once, with the larger probability. Raises InputError naming the
+        file, and the line if there is one.
+        """
+        first = next(lines(path, "lexicon", lexicon_file.FORM), (1, ""))[1]
+        if first in (_PLAIN, _WEIGHTED):
+            return cls._parse(lines(path, "lexicon", lexicon_file.FORM), path)
+        return cls._of(((e.word, tuple(e.fields), e.probability) for e in lexicon_file.read(path)), path)
 
     @classmethod
     def parse(cls, content: str, path: str | Path) -> "Lexicon":
-        """The lexicon in the content of a file. Messages call the file `path`."""
+        """The lexicon in the content of a file that `write` has written. Messages call the file `path`."""
         return cls._parse(enumerate(content.split("\n"), 1), path)
 
     @classmethod
     def _parse(cls, numbered: Iterable[tuple[int, str]], path: str | Path) -> "Lexicon":
-        pronunciations: dict[str, list[Sequence[str]]] = {}
+        entries: list[tuple[str, tuple[str, ...], float]] = []
+        is_weighted = False
         for number, line in numbered:
+            is_weighted = is_weighted or (number == 1 and line == _WEIGHTED)
             if line.startswith(";;;") or not line.strip():
                 continue
             word, *units = line.split()
-            if not units:
-                raise InputError(f"{path}:{number}: word '{word}' has no units; expected 'word unit unit ...'")
+            try:
+                probability = float(units.pop(0)) if is_weighted else 1.0
+            except (ValueError, IndexError):
+                probability = 0.0
+            if not units or not 0 < probability <= 1:
+                form = _WEIGHTED if is_weighted else _PLAIN
+                raise InputError(f"{path}:{number}: word '{word}' has no units; expected '{form[4:]}'")
             variant = _VARIANT.fullmatch(word)
-            pronunciations.setdefault(variant[1] if variant else word, []).append(units)
-        if not pronunciations:
+            entries.append((variant[1] if variant else word, tuple(units), probability))
+        if not entries:
             raise InputError(f"the lexicon {path} is empty; it needs at least one line 'word unit unit ...'")
-        return cls(pronunciations)
+        return cls._of(entries, path)
+
+    @classmethod
+    def _of(cls, entries: Iterable[tuple[str, tuple[str, ...], float]], path: str | Path) -> "Lexicon":
+        pronunciations: Spelled = {}
+        probabilities: dict[Pair, float] = {}
+        differing = []
+        for word, units, probability in entries:
+            pronunciations.setdefault(word, []).append(units)
+            known = probabilities.setdefault((word, units), probability)
+            if known != probability:
+                differing.append(f"{word} ({' '.join(units)})")
+                probabilities[word, units] = max(known, probability)
+        if differing:
+            _log.warning("%s: %d pronunciations occur twice with different probabilities; the larger ones count: %s",
+                         path, len(differing), name_some(differing))  # fmt: skip
+        has_weights = any(probability != 1 for probability in probabilities.values())
+        return cls(pronunciations, probabilities if has_weights else None)
 
     @classmethod
     def from_spelling(cls, words: Iterable[str], unit: str) -> "Lexicon":
@@ -88,17 +132,48 @@ class Lexicon:
         return cls({word: variants for word in words if (variants := found.get(word) or guessed.get(word))})
 
     def write(self, path: str | Path) -> None:
-        """Writes one 'word unit unit ...' line per pronunciation, atomically."""
+        """Writes one 'word unit unit ...' line per pronunciation, atomically.
+
+        With probabilities, they stand behind the words. A first line `;;; word ...` names the columns where they could
+        be mistaken: with probabilities, or if units look like numbers or comments.
+        """
         with atomic_write(path) as file:
+            if self.probabilities:
+                file.write(_WEIGHTED + "\n")
+                file.writelines(
+                    f"{word} {self.probabilities.get((word, units), 1.0):.9g} {' '.join(units)}\n"
+                    for word, units in self.items()
+                )
+                return
+            if any(_MISTAKABLE.match(text) for word, units in self.items() for text in (word, *units)):
+                file.write(_PLAIN + "\n")
             file.writelines(f"{word} {' '.join(units)}\n" for word, units in self.items())
 
     def items(self) -> Iterable[tuple[str, tuple[str, ...]]]:
         """(word, units) of every pronunciation."""
         return ((word, units) for word, variants in self.pronunciations.items() for units in variants)
 
+    def cost(self, word: str, units: tuple[str, ...]) -> float:
+        """-ln(p / p of the word's most probable pronunciation): 0 for that one, and without probabilities.
+
+        Kaldi scales its lexiconp.txt in this way (utils/dict_dir_add_pronprobs.sh, --max-normalize=true): the search
+        follows one pronunciation per path, so sums to one would penalise words that have many.
+        """
+        if not self.probabilities:
+            return 0.0
+        most = max(self.probabilities.get((word, other), 1.0) for other in self.pronunciations[word])
+        return math.log(most / self.probabilities.get((word, units), 1.0))
+
     def listed(self, words: Iterable[str]) -> dict[str, list[tuple[str, ...]]]:
         """The pronunciations of those of `words` that the lexicon lists."""
         return {word: self.pronunciations[word] for word in words if word in self}
+
+    def weights(self, words: Iterable[str]) -> dict[Pair, float]:
+        """The probabilities that the lexicon gives for pronunciations of `words`."""
+        if not self.probabilities:
+            return {}
+        pairs = ((word, units) for word, variants in self.listed(words).items() for units in variants)
+        return {pair: self.probabilities[pair] for pair in pairs if pair in self.probabilities}
 
     def pronounce(self, word: str) -> tuple[str, ...]:
         """The first, usual pronunciation of a word. Raises InputError for a word that the lexicon does not list."""

@@ -5,12 +5,14 @@ import unicodedata
 from functools import cache
 
 from asr.errors import InputError
-from asr.text.clean import LANGUAGES, composed
+from asr.text.characters import composed
+from asr.text.clean import LANGUAGES
 from asr.text.en import abbreviations
 from asr.text.en import numbers as en_numbers
 from asr.text.ko import numbers as ko_numbers
 
 _KEPT = "²³⁄"  # the rules of the languages handle these
+_FEET = re.compile(r"(?<=\d)['’′](?=\d)")  # 5'10", 37°33′20″
 _OTHER_FIGURE = re.compile(rf"[^\x00-\x7f가-힣{_KEPT}]")
 
 
@@ -36,7 +38,7 @@ def spoken(text: str, lang: str, latin: bool = True) -> str:
     """
     if lang not in LANGUAGES:
         raise InputError(f"text in language '{lang}' cannot be written out; choose one of {', '.join(LANGUAGES)}")
-    text = composed(text)
+    text = _FEET.sub(" ", composed(text))
     if not text.isascii():
         text = _OTHER_FIGURE.sub(lambda m: _plain(m[0]), text)
     if lang == "ko":

@@ -49,6 +49,9 @@ class MappedFile {
     return reinterpret_cast<const T*>(part);
   }
 
+  // Whether an optional last part follows.
+  bool HasMore() const { return place_ < num_bytes_; }
+
   // Call after the last part: the file must end there.
   void Finish() const {
     if (place_ != num_bytes_) Refuse("has bytes after its last part; it is damaged");

@@ -1,6 +1,7 @@
 #include "tree.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "graph.h"
 #include "mapped_file.h"
@@ -16,6 +17,7 @@ Tree::Tree(const void* data, size_t num_bytes) {
   suffix_ = file.Take<uint32_t>(header_->num_labels);
   suffixes_ = file.Take<Suffix>(header_->num_suffixes);
   file.Take<char>(header_->words_bytes);
+  cost_ = file.HasMore() ? file.Take<float>(header_->num_spellings) : nullptr;
   file.Finish();
   file.RequireCount(header_->num_spellings, "spellings");
   file.RequireCount(header_->num_labels, "labels");
@@ -31,6 +33,7 @@ Tree::Tree(const void* data, size_t num_bytes) {
               "its spellings do not cover all labels");
   for (uint32_t i = 0; i < num_spellings(); ++i) {
     file.Expect(first_[i] < first_[i + 1] && first_[i + 1] <= header_->num_labels, "a spelling is empty");
+    file.Expect(cost(i) >= 0 && std::isfinite(cost(i)), "the cost of a spelling is out of range");
     file.Expect(word_[i] >= 1 && word_[i] <= num_words(), "a spelling has no word");
     const uint16_t *a = label_ + first_[i], *b = label_ + first_[i + 1];
     file.Expect(i == 0 || !std::lexicographical_compare(a, b, label_ + first_[i - 1], a),

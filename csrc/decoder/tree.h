@@ -11,6 +11,7 @@
 //   uint32  suffix[num_labels]         the number of the suffix that starts at this label
 //   Suffix  suffixes[num_suffixes]     each distinct suffix once: its first label, and the rest as a suffix
 //   char    words[words_bytes]         names of the output labels 1, 2, ..., one per line
+//   float   cost[num_spellings]        optional: the cost of each pronunciation of its word; absent: all 0
 //
 // Suffix 0 is empty. Where only one word is left, the search follows its suffix; words with the same ending
 // share it.
@@ -38,6 +39,7 @@ class Tree {
   int32_t silence() const { return header_->silence; }
   int32_t separator() const { return header_->separator; }
   uint32_t word(uint32_t spelling) const { return word_[spelling]; }
+  float cost(uint32_t spelling) const { return cost_ == nullptr ? 0.0f : cost_[spelling]; }
   uint32_t length(uint32_t spelling) const { return first_[spelling + 1] - first_[spelling]; }
   int32_t label(uint32_t spelling, uint32_t place) const { return label_[first_[spelling] + place]; }
   uint32_t suffix(uint32_t spelling, uint32_t place) const { return suffix_[first_[spelling] + place]; }
@@ -66,6 +68,7 @@ class Tree {
   const uint16_t* label_;
   const uint32_t* suffix_;
   const Suffix* suffixes_;
+  const float* cost_;
 };
 
 }  // namespace asr::decoder

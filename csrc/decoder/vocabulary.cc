@@ -90,7 +90,7 @@ Leaves Vocabulary::AfterHistory(uint32_t history) const {
   for (const Ngram::Arc* arc = ngram().begin(history); arc != ngram().end(history); ++arc)
     for (const uint32_t *spelling = language_.begin(arc->word), *end = language_.end(arc->word);
          spelling != end; ++spelling)
-      leaves.push_back({*spelling, arc->cost, arc->next, 0.0});
+      leaves.push_back({*spelling, arc->cost + tree_.cost(*spelling), arc->next, 0.0});
   std::sort(leaves.begin(), leaves.end(),
             [](const Leaf& a, const Leaf& b) { return a.spelling < b.spelling; });
   AddMasses(&leaves);
