@@ -57,7 +57,7 @@ def read_folder(folder: Path, notes: Notes) -> Iterator[Utterance]:
         )
     note_unused(folder, {*recordings, *texts.values()}, notes)
     words = {p: read_words(path, notes) for p, path in texts.items()}
-    timit = all(_TIMIT.match(text) for text in words.values())
+    timit = all(_TIMIT.match(text) and texts[p].suffix.lower() == ".txt" for p, text in words.items())
     for p in recordings:
         text = words.get(p)
         if text is not None and timit:

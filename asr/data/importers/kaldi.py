@@ -99,7 +99,11 @@ def _from_audio(folder: Path, notes: Notes) -> Iterator[Utterance]:
 
 def _recordings(folder: Path, notes: Notes) -> dict[str, tuple[str, int | None]]:
     """(file, channel) of each recording of wav.scp."""
-    recordings = {id: _recording(id, source, folder) for id, source in _pairs(folder / "wav.scp", notes).items()}
+    sources = _pairs(folder / "wav.scp", notes)
+    for id, source in sources.items():
+        if source.endswith("|"):
+            notes.add("commands are not run, the files that they convert are read", id)
+    recordings = {id: _recording(id, source, folder) for id, source in sources.items()}
     paths = [path for path, _ in recordings.values()]
     for id, value in _pairs(folder / "reco2file_and_channel", notes, optional=True).items():
         if id not in recordings:
