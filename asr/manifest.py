@@ -12,6 +12,7 @@ Text has three states. No field: nobody transcribed the utterance. null: the cor
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -57,6 +58,13 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "lang": (str, type(None)),
     "channel": (int, type(None)),
 }
+
+
+FIELDS = frozenset(_TYPES)
+MISTAKEN = frozenset({  # numbers of these names are times that a manifest writes otherwise
+    "start", "begin", "offset", "start_time", "begin_time", "start_ms", "end", "stop", "end_s", "end_time", "stop_time",
+    "end_ms",
+})  # fmt: skip
 
 
 def read(path: str | Path) -> list[Utterance]:
@@ -133,6 +141,10 @@ def _parse(line: str, where: str) -> Utterance:
         raise InputError(f"{where}: field 'id' is missing or empty; each utterance needs its own id")
     if "text" in known and known["text"] is None:
         fields["text"] = None
+    for name in MISTAKEN & fields.keys():
+        if re.fullmatch(r"-?\d+(\.\d*)?", str(fields[name])):
+            raise InputError(f"{where}: the field '{name}' has no effect; give the part of the recording as start_s "
+                             "and duration_s in seconds, or remove the field")  # fmt: skip
     utterance = Utterance(**known, extra=fields)
     if bool(utterance.audio) == bool(utterance.features):
         raise InputError(f"{where}: an utterance needs exactly one of the fields 'audio' and 'features'")

@@ -341,6 +341,35 @@ def test_files_that_are_refused_by_name(corpus, name, content, message):
         corpus({f"f/{name}": content}, f"f/{name}")
 
 
+def test_folders_behind_links_are_entered_once(corpus, tmp_path):
+    corpus({"far/a.wav": "", "far/a.txt": "one", "set/b.wav": "", "set/b.txt": "two"}, "set")
+    (tmp_path / "set/link").symlink_to(tmp_path / "far")
+    (tmp_path / "far/back").symlink_to(tmp_path / "set")
+    found, _ = corpus({"set/.hidden/c.wav": ""}, "set")
+    assert {id: u.text for id, u in found.items()} == {"b": "two", "a": "one"}
+
+
+def test_ids_are_distinct_and_their_making_is_told(corpus):
+    names = ("a-b/c", "a/b-c", "z/c")
+    found, notes = corpus({f"{name}{suffix}": "x" for name in names for suffix in (".wav", ".txt")})
+    assert set(found) == {"a-b--c", "a--b-c", "z--c"}
+    assert "paths look alike, ids are made of paths: a--b-c, a-b--c, z--c" in notes
+    with pytest.raises(InputError, match=r"utterance 'a-00000000' occurs twice \(.*a.mp3, .*a.wav\)"):
+        corpus({"t/a.wav": "", "t/a.mp3": "", "t/a.txt": "x"}, "t")
+
+
+def test_recordings_that_are_missing_are_named(corpus):
+    _, notes = corpus({"t.csv": "audio,text\na.wav,one\nb.wav,two\n", "b.wav": ""}, "t.csv")
+    assert "recordings that do not exist: " in notes and "a.wav" in notes and "b.wav" not in notes
+
+
+def test_extra_fields_have_other_names_than_fields_of_a_manifest(corpus):
+    cut = {"id": "c", "start": 0, "duration": 1.0, "channel": 0, "recording": RECORDING, "supervisions": [],
+           "custom": {"end": 3, "duration_s": 4, "snr": 5}}  # fmt: skip
+    found, _ = corpus({"cuts.jsonl": lines(cut)}, "cuts.jsonl")
+    assert found["c"].extra == {"source_end": 3, "source_duration_s": 4, "snr": 5}
+
+
 def test_kind_overrides_content(corpus):
     files = {"m.jsonl": lines({"id": "a", "audio": "a.wav", "text": "one", "end": 2})}
     with pytest.raises(InputError, match="is a manifest already"):

@@ -107,6 +107,8 @@ GOOD = '{"id": "a", "audio": "a.wav", "text": "x"}'
         ('{"id": "b", "audio": "a.wav", "start_s": -1}', "field 'start_s' is -1; expected seconds, 0 or more"),
         ('{"id": "b", "audio": "a.wav", "start_s": true}', "field 'start_s' is True"),
         ('{"id": "b", "audio": "a.wav", "speaker": 3}', "field 'speaker' is 3; expected str or null"),
+        ('{"id": "b", "audio": "a.wav", "end": 1.5}', "the field 'end' has no effect; give .* start_s and duration_s"),
+        ('{"id": "b", "audio": "a.wav", "offset": 2}', "the field 'offset' has no effect"),
         (GOOD, "duplicate id 'a', first used on line 1; keep one"),
     ],
 )

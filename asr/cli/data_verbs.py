@@ -12,8 +12,10 @@ def data_import(cfg: Config) -> None:
 
     asr data import CORPUS output=data/train.jsonl [kind=KIND]
 
-    CORPUS is a Kaldi data folder, a lhotse cut manifest, a NeMo JSONL file, a Common Voice TSV, a CSV, or a folder
-    of audio and text files with equal names. Without `kind`, the files of the corpus decide which it is.
+    CORPUS is a Kaldi data folder, a manifest of lhotse, NeMo or WeNet, a Common Voice TSV, a table or JSON lines with
+    named columns, LJSpeech's metadata, Sphinx fileids, an STM file, or a folder of recordings with texts of equal
+    names or with lists of transcripts, as in LibriSpeech. Without `kind`, the content decides which it is. Columns and
+    files that are not used are named on stderr.
     """
     from asr import manifest
     from asr.data.importers import import_corpus
@@ -48,7 +50,8 @@ def data_check(cfg: Config) -> None:
         raise InputError(f"{cfg.data.train}, {cfg.data.dev} and {cfg.data.test} do not exist; name a manifest to check")
     tokens = run_folder.tokens(cfg)
     if tokens is None and cfg.tokens.unit != "phone" and manifests[0] == (cfg.input or [cfg.data.train])[0]:
-        tokens = token_table((u.text for u in manifest.stream(manifests[0], {}) if u.text), cfg.tokens.unit)
+        texts = [u.text for u in manifest.stream(manifests[0], {}) if u.text]
+        tokens = token_table(texts, cfg.tokens.unit) if texts else None
     folder = cfg.output or Path(cfg.data.dir) / "check"
     lost = []
     for number, (path, name) in enumerate(zip(manifests, report_names(manifests, folder), strict=True)):

@@ -68,7 +68,7 @@ def import_corpus(path: str | Path, kind: str = "auto", tell: Callable[[str], No
         raise InputError(f"{path}: 0 utterances; check that this is the right file or folder")
     utterances = identify(utterances, path, notes)
     _note_texts(utterances, path, notes)
-    _note_ends(utterances, path, notes)
+    _note_recordings(utterances, path, notes)
     _check_channels(utterances, path, kind)
     for sentence in notes.sentences():
         tell(f"{path}: {sentence}")
@@ -173,13 +173,16 @@ def _note_texts(utterances: list[Utterance], path: Path, notes: Notes) -> None:
             notes.add("utterances with an empty text, which says that nothing is said", u.id)
 
 
-def _note_ends(utterances: list[Utterance], path: Path, notes: Notes) -> None:
-    """Names utterances that end after their recording. Raises InputError if most do: then their unit is wrong.
+def _note_recordings(utterances: list[Utterance], path: Path, notes: Notes) -> None:
+    """Names recordings that do not exist, and utterances that end after theirs. Raises InputError if most do so: then
+    the unit is wrong.
 
     Reads the lengths of all recordings with segments, but only of the first `SAMPLE` others.
     """
     from asr.features import audio
 
+    for missing in sorted({u.audio for u in utterances if u.audio and not Path(u.audio).exists()}):
+        notes.add("recordings that do not exist", missing)
     lengths: dict[str, float | None] = {}
     late, segments = [], 0
     for u in utterances:

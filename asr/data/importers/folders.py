@@ -9,7 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.data.importers.notes import Notes
-from asr.data.importers.reading import AUDIO_SUFFIXES, note_unused, read_words, recordings_below, speaker_of
+from asr.data.importers.reading import (
+    AUDIO_SUFFIXES,
+    files_below,
+    note_unused,
+    read_words,
+    recordings_below,
+    speaker_of,
+)
 from asr.errors import InputError
 from asr.manifest import Utterance
 
@@ -21,7 +28,7 @@ _HTK = re.compile(r"\d+ \d+ ")
 def text_files(folder: Path, recordings: list[Path]) -> dict[Path, Path]:
     """recording -> its text file."""
     files: dict[tuple[Path, str], Path] = {}  # by folder and name, as it is or in lower case
-    for p in sorted(folder.rglob("*")):
+    for p in files_below(folder):
         if p.name.lower().endswith(_SUFFIXES):
             files[p.parent, p.name] = p
             files.setdefault((p.parent, p.name.lower()), p)

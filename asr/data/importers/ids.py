@@ -26,11 +26,12 @@ def identify(utterances: list[Utterance], corpus: Path, notes: Notes) -> list[Ut
     rules: list[tuple[str, Callable[[Utterance, Path], str]]] = [
         ("", lambda u, p: p.stem),
         ("file names repeat, ids are made of paths", lambda u, p: _joined(p)),
+        ("paths look alike, ids are made of paths", lambda u, p: _joined(p, "--")),
         ("recordings repeat, ids are made of paths and start times", start),
         ("segments repeat, ids are made of paths, times and channels", part),
     ]
     folder = corpus if corpus.is_dir() else corpus.parent
-    twice = ""
+    twice, both = "", []
     for rule, id_of in rules:
         ids = [u.id or id_of(u, _below(Path(u.audio or u.features or ""), folder)) for u in utterances]
         if len(set(ids)) == len(ids):
@@ -39,12 +40,14 @@ def identify(utterances: list[Utterance], corpus: Path, notes: Notes) -> list[Ut
                     notes.add(rule, id)
                 utterance.id = id
             return utterances
-        twice = Counter(ids).most_common(1)[0][0] if id_of is not part else twice
-    raise InputError(f"{corpus}: utterance '{twice}' occurs twice; keep one")
+        if id_of is not part:
+            twice = Counter(ids).most_common(1)[0][0]
+            both = [u.audio or u.features or "" for u, id in zip(utterances, ids, strict=True) if id == twice]
+    raise InputError(f"{corpus}: utterance '{twice}' occurs twice ({', '.join(dict.fromkeys(both[:2]))}); keep one")
 
 
-def _joined(path: Path) -> str:
-    return "-".join(path.with_suffix("").parts[1:])
+def _joined(path: Path, glue: str = "-") -> str:
+    return glue.join(path.with_suffix("").parts[1:])
 
 
 def _below(path: Path, folder: Path) -> Path:

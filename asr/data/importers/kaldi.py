@@ -16,7 +16,7 @@ from pathlib import Path
 
 from asr.data.importers.notes import Notes
 from asr.data.importers.pipes import file_of_pipe
-from asr.data.importers.reading import channel_count, locate, number, one_line, text_lines
+from asr.data.importers.reading import channel_count, extra_name, locate, number, one_line, text_lines
 from asr.errors import InputError
 from asr.manifest import Utterance
 
@@ -50,7 +50,7 @@ def read_kaldi(folder: Path, notes: Notes) -> Iterator[Utterance]:
         for name, values in kept.items():
             key = utterance.speaker if name.startswith("spk2") else id
             if key in values:
-                utterance.extra[name[4:]] = values[key]
+                utterance.extra[extra_name(name[4:])] = values[key]
         yield utterance
     for id in sorted(speaker.keys() - found):
         notes.add("utterances of utt2spk that the folder lacks", id)

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from asr.data.importers.notes import Notes
-from asr.data.importers.reading import locate, one_line, text_lines
+from asr.data.importers.reading import extra_name, locate, one_line, text_lines
 from asr.errors import InputError
 from asr.manifest import Utterance, parse_object
 
 _CUT = {"id", "start", "duration", "channel", "supervisions", "recording", "custom", "type"}
 _SUPERVISION = {"id", "recording_id", "start", "duration", "channel", "text", "language", "speaker", "gender", "custom"}
-_KNOWN = {"id", "audio", "features", "start_s", "duration_s", "text", "speaker", "lang", "channel"}
 SLACK_S = 0.05  # supervisions may exceed their cut by rounding
 _SAME_SOUND = {"Resample"}  # the toolkit resamples itself
 
@@ -80,7 +79,7 @@ def _utterance(s: dict[str, Any], where: str, notes: Notes, custom: dict[str, An
         if isinstance(value, dict) and ("storage_type" in value or "array" in value or "sources" in value):
             notes.name("custom arrays and recordings that are not used", name)
         else:
-            extra[f"source_{name}" if name in _KNOWN else name] = value
+            extra[extra_name(name)] = value
     text = s.get("text")
     if "text" in s and text is None:
         extra["text"] = None

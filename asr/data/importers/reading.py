@@ -1,6 +1,7 @@
 """Files of a corpus: their lines, numbers and paths."""
 
 import codecs
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from asr.data.importers.notes import Notes
 from asr.errors import InputError
+from asr.manifest import FIELDS, MISTAKEN
 from asr.textfiles import lines
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".sph", ".w64",
@@ -93,21 +95,31 @@ def channel_count(path: str) -> int | None:
         return None
 
 
+def files_below(folder: Path) -> list[Path]:
+    """The files in a folder and its subfolders in alphabetical order, also behind links, without hidden ones."""
+    found, entered = [], set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        folders[:] = [] if real in entered else [name for name in folders if not name.startswith(".")]
+        found += [] if real in entered else [Path(parent, name) for name in files if not name.startswith(".")]
+        entered.add(real)
+    return sorted(found)
+
+
 def recordings_below(folder: Path) -> list[Path]:
-    """The recordings in a folder and its subfolders, in alphabetical order, without hidden ones."""
-    return sorted(
-        p
-        for p in folder.rglob("*")
-        if p.suffix.lower() in AUDIO_SUFFIXES
-        and not any(part.startswith(".") for part in p.relative_to(folder).parts)
-        and p.is_file()
-    )
+    """The recordings among `files_below`."""
+    return [p for p in files_below(folder) if p.suffix.lower() in AUDIO_SUFFIXES]
+
+
+def extra_name(name: str) -> str:
+    """The name of an extra field: its own, unless a manifest uses that for something else."""
+    return f"source_{name}" if name in FIELDS | MISTAKEN else name
 
 
 def note_unused(folder: Path, used: set[Path], notes: Notes) -> None:
     """Name the files of a corpus that an import does not read, those that differ in name only by their suffix."""
-    for p in sorted(folder.rglob("*")):
-        if p not in used and p.is_file() and not p.name.startswith("."):
+    for p in files_below(folder):
+        if p not in used:
             is_one_of_many = p.parent != folder and p.suffix
             notes.name("files that are not used", f"*{p.suffix.lower()}" if is_one_of_many else p.name)
 

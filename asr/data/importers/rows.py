@@ -12,11 +12,10 @@ from typing import Any
 
 from asr.data.importers.columns import COLUMNS, channel_of, seconds, times_of
 from asr.data.importers.notes import Notes
-from asr.data.importers.reading import locate, one_line, read_words, text_lines
+from asr.data.importers.reading import extra_name, locate, one_line, read_words, text_lines
 from asr.errors import InputError
 from asr.manifest import Utterance, parse_object
 
-_FIELDS = {"id", "audio", "features", "start_s", "duration_s", "text", "speaker", "lang", "channel"}
 AGREE_S = 0.02  # a row's end and its start and duration may differ by rounding
 
 
@@ -104,7 +103,7 @@ def from_row(row: dict[str, Any], where: str, folder: Path, notes: Notes) -> Utt
     used |= {known["text"]} if "text" in known else {known["text_file"]} if "text_file" in known else set()
     used |= {known["features"]} if audio is None else set()
     for name in [name for name in given if name not in used]:
-        new = f"source_{name}" if name in _FIELDS else name
+        new = extra_name(name)
         extra[new] = given[name]
         notes.name("columns kept as extra fields, without effect", name if new == name else f"{name} as {new}")
     value = {kind: str(given[name]) for kind, name in known.items()}

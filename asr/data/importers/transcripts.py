@@ -13,6 +13,7 @@ from pathlib import Path
 from asr.data.importers.notes import Notes
 from asr.data.importers.reading import (
     AUDIO_SUFFIXES,
+    files_below,
     locate,
     note_unused,
     one_line,
@@ -29,7 +30,7 @@ _FESTIVAL = re.compile(r'\(\s*(\S+)\s+"(.*)"\s*\)')
 
 def transcript_lists(folder: Path) -> list[Path]:
     """The lists of transcripts in a folder and its subfolders."""
-    return sorted(p for p in folder.rglob("*") if _LISTS.fullmatch(p.name) and p.is_file())
+    return [p for p in files_below(folder) if _LISTS.fullmatch(p.name)]
 
 
 def read_transcripts(folder: Path, notes: Notes) -> Iterator[Utterance]:
