@@ -8,7 +8,9 @@ import pytest
 
 from asr import manifest
 from asr.cli import main as cli
+from asr.config import Config
 from asr.data.check import ERRORS, WARNINGS, check
+from asr.data.dataset import load_input
 from asr.errors import InputError
 from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon
@@ -309,6 +311,18 @@ def test_equal_names_get_reports_of_their_own(corpus, tmp_path, capsys):
         assert [u.id for u in manifest.read(tmp_path / f"check/{name}.clean.jsonl")] == [path.parent.name]
     assert cli.main([*argv, str(paths[0]), f"{tmp_path}/b/../a/part.jsonl"]) == 2
     assert "is named twice" in capsys.readouterr().err
+
+
+def test_channels_are_other_sounds(corpus, make_wav, tmp_path):
+    sound = np.stack([speechlike(seed=1), speechlike(seed=2)], 1)
+    stereo = str(make_wav("stereo.wav", sound))
+    channels = {"mix": None, "left": 0, "right": 1, "third": 2}
+    path = corpus(**{id: Utterance("", stereo, text="one", channel=channel) for id, channel in channels.items()})
+    report = check(path, tmp_path / "out", TOKENS)
+    assert found(report) == {"third": ["unreadable"]} and "has no channel 2" in report.findings[0].why
+    for u in manifest.read(report.clean):
+        samples = sound.mean(1) if u.channel is None else sound[:, u.channel]
+        np.testing.assert_allclose(load_input(Config(), u), samples, atol=1e-4)
 
 
 def test_ctc_length_needs_no_token_table(corpus, make_wav, tmp_path):

@@ -200,6 +200,8 @@ def _examine_audio(found: Examined, required: Requirements, alone: bool) -> None
     frames, clipped, total, squares = 0, 0, 0.0, 0.0
     digest = hashlib.blake2b(str(header.sample_rate_hz).encode(), digest_size=16)
     for block in audio.blocks(u.audio, u.start_s, u.duration_s):  # (n, C)
+        if u.channel is not None:
+            block = audio.mixed(block, u.channel, u.audio)[:, None]
         frames += len(block)
         total += block.sum(dtype=np.float64)
         squares += np.square(block, dtype=np.float64).sum()
@@ -207,7 +209,7 @@ def _examine_audio(found: Examined, required: Requirements, alone: bool) -> None
         flat = loud[1:] & (np.abs(np.diff(block, axis=0)) < FLAT)
         clipped += int((flat.any(axis=1) | (np.abs(block[1:]) > 1).any(axis=1)).sum())
         digest.update(np.rint(block.mean(axis=1) * 32768).astype("<i4").tobytes())
-    samples = frames * header.channels
+    samples = frames * (header.channels if u.channel is None else 1)
     variance = max(0.0, squares / samples - (total / samples) ** 2)
     found.duration_s = frames / header.sample_rate_hz
     found.level_db = 10 * np.log10(max(variance, 1e-12))
