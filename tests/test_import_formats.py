@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from asr.cli import main as cli
 from asr.data.importers import import_corpus
 from asr.errors import InputError
 
@@ -258,6 +259,11 @@ def test_vctk_timit_and_libritts(corpus):
     assert [(u.text, u.speaker) for u in found.values()] == [("In nineteen hundred", "84")]
 
 
+def test_headerless_samples_are_named(corpus):
+    with pytest.raises(InputError, match=r"but 2 \.pcm, 1 \.txt; check the folder; give samples without a header one"):
+        corpus({"a.pcm": "", "b.pcm": "", "a.txt": "one"})
+
+
 def test_texts_next_to_recordings(corpus):
     found, notes = corpus({"a.wav": "", "a.lab": "one\n", "A.wav": "", "A.lab": "two", "b.wav": "", "b.txt": "",
                            "c.wav": "", "c.TextGrid": "x", "d.wav": "", "d.txt": "0 1 2 three"})  # fmt: skip
@@ -370,11 +376,15 @@ def test_extra_fields_have_other_names_than_fields_of_a_manifest(corpus):
     assert found["c"].extra == {"source_end": 3, "source_duration_s": 4, "snr": 5}
 
 
-def test_kind_overrides_content(corpus):
+def test_kind_overrides_content(corpus, tmp_path, capsys):
     files = {"m.jsonl": lines({"id": "a", "audio": "a.wav", "text": "one", "end": 2})}
     with pytest.raises(InputError, match="is a manifest already"):
         corpus(files, "m.jsonl")
     found, _ = corpus(files, "m.jsonl", "table")
     assert (found["a"].text, found["a"].duration_s) == ("one", 2.0)
+    argv = ["data", "import", f"{tmp_path}/m.jsonl", f"output={tmp_path}/out.jsonl"]
+    assert cli.main([*argv, "kind=table"]) == 0
+    assert "recordings that do not exist" in capsys.readouterr().err
+    assert cli.main([*argv, "kind=tables"]) == 2
     with pytest.raises(InputError, match="is a file; a corpus of kind kaldi is the other"):
         corpus(files, "m.jsonl", "kaldi")

@@ -43,6 +43,7 @@ def table(tmp_path):
         ("start,end,duration", "1.5,4,2.5"),
         ("segment_start,segment_end", "1.5,4"),
         ("startTime,endTime", "1.5,4"),
+        ("Start Time (ms),End Time (ms)", "1500,4000"),
     ],
 )
 def test_one_part_in_many_spellings(table, columns, cells):
@@ -101,6 +102,8 @@ def test_names_of_channels(value, channel):
 
 
 def test_every_column_is_used_kept_or_told(table):
+    (u,), _ = table("Audio File,Transcription,Speaker ID,Language", "talk.wav,one,s1,en")
+    assert (u.text, u.speaker, u.lang, u.extra) == ("one", "s1", "en", {})
     (u,), notes = table(
         "ID,wav,wrd,spk_id,lang,score,features,num_frames,end_reason,channel",
         "7,talk.wav,YES,s1,en,3,x.npy,12,hung up,1",
@@ -154,6 +157,9 @@ def test_encodings(table, tmp_path):
     for encoding in ("utf-8-sig", "utf-16"):
         (tmp_path / "u.csv").write_bytes("audio,text\r\ntalk.wav,één\r\n".encode(encoding))
         assert [u.text for u in import_corpus(tmp_path / "u.csv")] == ["één"]
+    (tmp_path / "u.csv").write_bytes("audio,text\ntalk.wav,one\n".encode("utf-16-le"))
+    with pytest.raises(InputError, match=r"u\.csv:1: NUL in the line; it is binary, or UTF-16 without"):
+        import_corpus(tmp_path / "u.csv")
     (tmp_path / "u.csv").write_bytes("audio,text\ntalk.wav,één\n".encode("latin-1"))
     with pytest.raises(InputError, match=r"u\.csv:2: not UTF-8 .* iconv -f WINDOWS-1252"):
         import_corpus(tmp_path / "u.csv")

@@ -21,7 +21,7 @@ COLUMNS = {  # the first that has a value is used
     "audio": (
         "audio", "path", "file", "filename", "file_name", "audio_path", "audio_filepath", "audio_file",
         "audio_filename", "wav", "wav_filename", "wav_path", "wav_file", "filepath", "file_path", "recording", "clip",
-        "fname",
+        "fname", "audio_file_path", "clip_path", "sound",
     ),
     "text": (
         "text", "sentence", "transcript", "transcription", "transcripts", "txt", "wrd", "words", "normalized_text",
@@ -75,14 +75,14 @@ def times_of(names: tuple[str, ...]) -> Times:
     for name in names:
         base, unit_s = _split(name)
         kind = next((kind for kind, bases in _TIMES.items() if base in bases), None)
-        if base in ("length", "len") and base != _snake(name):  # without unit it may count letters
+        if base in ("length", "len") and base != plain_name(name):  # without unit it may count letters
             kind = "duration"
         if base == "offset" and "onset" in plain:
             kind = "end"
         if base in ("from", "to") and {"from", "to"} <= plain:
             kind = "start" if base == "from" else "end"
         if kind is None or unit_s is None:
-            if kind or _LOOKS_LIKE_TIME & set(_snake(name).split("_")):
+            if kind or _LOOKS_LIKE_TIME & set(plain_name(name).split("_")):
                 times.odd.append(name)
             continue
         earlier = getattr(times, kind)
@@ -93,14 +93,16 @@ def times_of(names: tuple[str, ...]) -> Times:
     return times
 
 
-def _snake(name: str) -> str:
+@lru_cache(maxsize=1024)
+def plain_name(name: str) -> str:
+    """A name in lower case, with `_` between its words: "Speaker ID" and "speakerId" are "speaker_id"."""
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 def _split(name: str) -> tuple[str, float | None]:
     """(name without unit, seconds per unit); None is an unknown unit: "start_time_ms" is ("start_time", 0.001)."""
-    words = _snake(name).split("_")
+    words = plain_name(name).split("_")
     unit_s: float | None = 1.0
     if len(words) > 1 and (words[-1] in _UNITS or words[-1] in _SAMPLES):
         unit_s = _UNITS.get(words.pop(), SAMPLES)

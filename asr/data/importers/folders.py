@@ -5,6 +5,7 @@ or, as in VCTK, in a folder txt/ next to the folder of the recordings. TIMIT's t
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +56,11 @@ def read_folder(folder: Path, notes: Notes) -> Iterator[Utterance]:
     """One utterance per recording; without text if the others have one. Raises InputError if none has one."""
     recordings = recordings_below(folder)
     if not recordings:
-        raise InputError(f"{folder} holds no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}); check the folder")
+        found = Counter(p.suffix.lower() for p in files_below(folder))
+        held = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in found.most_common(5)) or "nothing"
+        raw = "; give samples without a header one: sox -t raw -r 16000 -e signed -b 16 -c 1 x.pcm x.wav"
+        raise InputError(f"{folder} holds no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}), but {held}; check the "
+                         f"folder{raw if {'.pcm', '.raw'} & found.keys() else ''}")  # fmt: skip
     texts = text_files(folder, recordings)
     if not texts:
         raise InputError(

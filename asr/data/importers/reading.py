@@ -14,7 +14,6 @@ from asr.textfiles import lines
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".sph", ".w64",
                   ".rf64", ".m4a", ".mp4", ".webm", ".amr", ".aac", ".wma", ".wv1", ".wv2"}  # fmt: skip
-_TIMIT_SPEAKER = re.compile(r"[fm][a-z]{3}\d", re.I)
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -23,7 +22,11 @@ def text_lines(path: Path, notes: Notes, blank: bool = False) -> Iterator[tuple[
 
     Raises InputError for a file that cannot be read, and naming the line that is not UTF-8.
     """
-    return ((number, line) for number, line in _decoded(path, notes) if blank or line.strip())
+    for number, line in _decoded(path, notes):
+        if "\0" in line:
+            raise InputError(f"{path}:{number}: NUL in the line; it is binary, or UTF-16 without a byte order mark")
+        if blank or line.strip():
+            yield number, line
 
 
 def _decoded(path: Path, notes: Notes) -> Iterator[tuple[int, str]]:
@@ -39,7 +42,7 @@ def _decoded(path: Path, notes: Notes) -> Iterator[tuple[int, str]]:
         yield from lines(path, "corpus file", "text")
     except InputError as e:
         if isinstance(e.__cause__, UnicodeDecodeError):
-            raise InputError(f"{e}; if it is Windows or Latin-1 text: iconv -f WINDOWS-1252 -t UTF-8 FILE") from e
+            raise InputError(f"{e}; convert it: iconv -f WINDOWS-1252 -t UTF-8 (-f CP949 for Korean)") from e
         raise
 
 
@@ -128,10 +131,11 @@ def speaker_of(recording: Path, folder: Path, notes: Notes) -> str | None:
     """The speaker, if folder and file are named after one: 84/121/84-121-0000, p225/p225_001, S0002/BAC009S0002W0122,
     FCJF0/SA1."""
     parts = recording.relative_to(folder).parts[:-1]
+    is_timit = len(parts) > 1 and re.fullmatch(r"dr\d/[fm][a-z]{3}\d", f"{parts[-2]}/{parts[-1]}", re.I)
     speaker = None
     if len(parts) > 1 and re.match(rf"{re.escape(parts[-2])}([-_]){re.escape(parts[-1])}\1", recording.stem):
         speaker = parts[-2]
-    elif parts and re.search(r"\d", parts[-1]) and (parts[-1] in recording.stem or _TIMIT_SPEAKER.fullmatch(parts[-1])):
+    elif parts and re.search(r"\d", parts[-1]) and (parts[-1] in recording.stem or is_timit):
         speaker = parts[-1]
     if speaker:
         notes.add("speakers are taken from the names of folders", speaker)

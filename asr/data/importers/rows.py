@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from asr.data.importers.columns import COLUMNS, channel_of, seconds, times_of
+from asr.data.importers.columns import COLUMNS, channel_of, plain_name, seconds, times_of
 from asr.data.importers.notes import Notes
 from asr.data.importers.reading import extra_name, locate, one_line, read_words, text_lines
 from asr.errors import InputError
@@ -44,7 +44,7 @@ def read_table(path: Path, notes: Notes) -> Iterator[Utterance]:
 def table_delimiter(header: str) -> str | None:
     """The delimiter that gives a column for the audio; None if there is none."""
     for delimiter in "\t,;|":
-        if any(name.strip().strip('"').lower() in COLUMNS["audio"] for name in header.split(delimiter)):
+        if any(plain_name(name) in COLUMNS["audio"] for name in header.split(delimiter)):
             return delimiter
     return None
 
@@ -88,8 +88,9 @@ def table_rows(path: Path, delimiter: str, notes: Notes) -> Iterator[tuple[str, 
 def from_row(row: dict[str, Any], where: str, folder: Path, notes: Notes) -> Utterance:
     """An utterance from the columns in `COLUMNS` and the times; other columns with a value go to `extra`."""
     given = {name: value for name, value in row.items() if value is not None and value != ""}
-    known = {kind: name for kind, names in COLUMNS.items() if (name := next((n for n in names if n in given), None))}
-    if "text" not in known and known.get("id") == "utterance":
+    plain = {plain_name(name): name for name in reversed(given)}
+    known = {kind: plain[n] for kind, names in COLUMNS.items() if (n := next((n for n in names if n in plain), None))}
+    if "text" not in known and plain_name(known.get("id", "")) == "utterance":
         known["text"] = known.pop("id")
     audio = str(given[known["audio"]]) if isinstance(given.get(known.get("audio", "")), str) else None
     if audio is None and "features" not in known:
@@ -162,7 +163,7 @@ def _text(row: dict[str, Any], given: dict[str, Any], known: dict[str, str], whe
             return read_words(path, notes), {}
         notes.add("text files that do not exist", str(path))
         return None, {"text": None}
-    columns = [name for name in (*COLUMNS["text"], *COLUMNS["text_file"]) if name in row]
+    columns = [name for name in row if plain_name(name) in (*COLUMNS["text"], *COLUMNS["text_file"])]
     if any(row[name] == "" for name in columns):  # in JSON; an empty cell of a table is None
         return "", {}
     return None, {"text": None} if columns else {}
