@@ -67,7 +67,17 @@ class Times:
     odd: list[str] = field(default_factory=list)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
+def fields_of(names: tuple[str, ...]) -> dict[str, str]:
+    """The column for each key of `COLUMNS` that there is one for."""
+    plain = {plain_name(name): name for name in reversed(names)}
+    found = {kind: plain[n] for kind, known in COLUMNS.items() if (n := next((n for n in known if n in plain), None))}
+    if "text" not in found and plain_name(found.get("id", "")) == "utterance":
+        found["text"] = found.pop("id")
+    return found
+
+
+@lru_cache(maxsize=1024)
 def times_of(names: tuple[str, ...]) -> Times:
     """The times among the columns of a table. Raises InputError if two columns are the start, or the end."""
     times = Times()

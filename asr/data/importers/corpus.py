@@ -181,8 +181,9 @@ def _note_recordings(utterances: list[Utterance], path: Path, notes: Notes) -> N
     """
     from asr.features import audio
 
-    for missing in sorted({u.audio for u in utterances if u.audio and not Path(u.audio).exists()}):
-        notes.add("recordings that do not exist", missing)
+    for recording in sorted({u.audio for u in utterances if u.audio}):
+        if not Path(recording).exists():
+            notes.add("recordings that do not exist", recording)
     lengths: dict[str, float | None] = {}
     late, segments = [], 0
     for u in utterances:

@@ -30,10 +30,11 @@ def identify(utterances: list[Utterance], corpus: Path, notes: Notes) -> list[Ut
         ("recordings repeat, ids are made of paths and start times", start),
         ("segments repeat, ids are made of paths, times and channels", part),
     ]
-    folder = corpus if corpus.is_dir() else corpus.parent
+    folder = (corpus if corpus.is_dir() else corpus.parent).absolute()
+    paths = {path: _below(Path(path), folder) for path in {u.audio or u.features or "" for u in utterances}}
     twice, both = "", []
     for rule, id_of in rules:
-        ids = [u.id or id_of(u, _below(Path(u.audio or u.features or ""), folder)) for u in utterances]
+        ids = [u.id or id_of(u, paths[u.audio or u.features or ""]) for u in utterances]
         if len(set(ids)) == len(ids):
             for utterance, id in zip(utterances, ids, strict=True):
                 if rule and not utterance.id:
@@ -52,5 +53,4 @@ def _joined(path: Path, glue: str = "-") -> str:
 
 def _below(path: Path, folder: Path) -> Path:
     """`/` and the part of the path below the folder; the whole path if it is not below the folder."""
-    folder = folder.absolute()
     return Path("/") / path.relative_to(folder) if path.is_relative_to(folder) else path

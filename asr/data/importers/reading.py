@@ -84,8 +84,8 @@ def locate(path: str, *folders: Path) -> str:
     working directory; the first folder if none has it."""
     if "://" in path:
         raise InputError(f"'{path}' is an address, not a file; download the recording and give its path")
-    inside = [folder / path for folder in folders]
-    return str(next((p for p in [*inside, Path(path)] if p.exists()), inside[0]).absolute())
+    inside = [os.path.join(folder, path) for folder in folders]
+    return os.path.abspath(next((p for p in (*inside, path) if os.path.exists(p)), inside[0]))
 
 
 def channel_count(path: str) -> int | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from asr.data.importers.columns import COLUMNS, channel_of, plain_name, seconds, times_of
+from asr.data.importers.columns import COLUMNS, channel_of, fields_of, plain_name, seconds, times_of
 from asr.data.importers.notes import Notes
 from asr.data.importers.reading import extra_name, locate, one_line, read_words, text_lines
 from asr.errors import InputError
@@ -88,10 +88,7 @@ def table_rows(path: Path, delimiter: str, notes: Notes) -> Iterator[tuple[str, 
 def from_row(row: dict[str, Any], where: str, folder: Path, notes: Notes) -> Utterance:
     """An utterance from the columns in `COLUMNS` and the times; other columns with a value go to `extra`."""
     given = {name: value for name, value in row.items() if value is not None and value != ""}
-    plain = {plain_name(name): name for name in reversed(given)}
-    known = {kind: plain[n] for kind, names in COLUMNS.items() if (n := next((n for n in names if n in plain), None))}
-    if "text" not in known and plain_name(known.get("id", "")) == "utterance":
-        known["text"] = known.pop("id")
+    known = fields_of(tuple(given))
     audio = str(given[known["audio"]]) if isinstance(given.get(known.get("audio", "")), str) else None
     if audio is None and "features" not in known:
         raise InputError(f"{where}: no audio file; expected its path in one of {', '.join(COLUMNS['audio'])}")
