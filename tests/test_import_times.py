@@ -102,8 +102,8 @@ def test_names_of_channels(value, channel):
 
 
 def test_every_column_is_used_kept_or_told(table):
-    (u,), _ = table("Audio File,Transcription,Speaker ID,Language", "talk.wav,one,s1,en")
-    assert (u.text, u.speaker, u.lang, u.extra) == ("one", "s1", "en", {})
+    (u,), _ = table("audioFile,Transcription,Speaker ID,Language,Room", "talk.wav,one,s1,en,hall")
+    assert (u.text, u.speaker, u.lang, u.extra) == ("one", "s1", "en", {"Room": "hall"})
     (u,), notes = table(
         "ID,wav,wrd,spk_id,lang,score,features,num_frames,end_reason,channel",
         "7,talk.wav,YES,s1,en,3,x.npy,12,hung up,1",

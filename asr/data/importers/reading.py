@@ -120,11 +120,15 @@ def extra_name(name: str) -> str:
 
 
 def note_unused(folder: Path, used: set[Path], notes: Notes) -> None:
-    """Name the files of a corpus that an import does not read, those that differ in name only by their suffix."""
+    """Name the files of a corpus that an import does not read; more than five of a kind by their suffix."""
+    by_suffix: dict[str, list[Path]] = {}
     for p in files_below(folder):
         if p not in used:
-            is_one_of_many = p.parent != folder and p.suffix
-            notes.name("files that are not used", f"*{p.suffix.lower()}" if is_one_of_many else p.name)
+            by_suffix.setdefault(p.suffix.lower(), []).append(p)
+    for suffix, paths in by_suffix.items():
+        names = [str(p.relative_to(folder)) for p in paths]
+        for name in names if len(names) <= 5 else [f"{len(names)} {f'*{suffix}' if suffix else 'without suffix'}"]:
+            notes.name("files that are not used", name)
 
 
 def speaker_of(recording: Path, folder: Path, notes: Notes) -> str | None:

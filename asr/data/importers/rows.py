@@ -63,7 +63,7 @@ def read_common_voice(path: Path, notes: Notes) -> Iterator[Utterance]:
 
 
 def table_rows(path: Path, delimiter: str, notes: Notes) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file:line, row), column names in lower case, an empty cell as None. Quotes have a meaning only with , and ;"""
+    """(file:line, row), with an empty cell as None. Quotes have a meaning only with , and ;"""
     rows = (line + "\n" for _, line in text_lines(path, notes, blank=True))
     if delimiter in ",;":
         reader = csv.reader(rows, delimiter=delimiter, strict=True)
@@ -71,7 +71,7 @@ def table_rows(path: Path, delimiter: str, notes: Notes) -> Iterator[tuple[str, 
         reader = csv.reader(rows, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     try:
         header = next((cells for cells in reader if any(cells)), [])
-        names = [name.strip().strip("\"'").lower() for name in header]
+        names = [name.strip().strip("\"'") for name in header]
         if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
             raise InputError(f"{path}:1: two columns are called '{twice}'; rename one")
         for cells in reader:
@@ -90,7 +90,7 @@ def from_row(row: dict[str, Any], where: str, folder: Path, notes: Notes) -> Utt
     given = {name: value for name, value in row.items() if value is not None and value != ""}
     known = fields_of(tuple(given))
     audio = str(given[known["audio"]]) if isinstance(given.get(known.get("audio", "")), str) else None
-    if audio is None and "features" not in known:
+    if audio is None and not isinstance(given.get(known.get("features", "")), str):
         raise InputError(f"{where}: no audio file; expected its path in one of {', '.join(COLUMNS['audio'])}")
     path = locate(audio, folder) if audio is not None else ""
     if audio is not None and "shard_id" in given and not Path(path).exists():
