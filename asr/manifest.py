@@ -63,7 +63,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 FIELDS = frozenset(_TYPES)
 MISTAKEN = frozenset({  # numbers of these names are times that a manifest writes otherwise
     "start", "begin", "offset", "start_time", "begin_time", "start_ms", "end", "stop", "end_s", "end_time", "stop_time",
-    "end_ms",
+    "end_ms", "duration",
 })  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def _parse(line: str, where: str) -> Utterance:
         raise InputError(f"{where}: field 'id' is missing or empty; each utterance needs its own id")
     if "text" in known and known["text"] is None:
         fields["text"] = None
-    for name in MISTAKEN & fields.keys():
+    for name in MISTAKEN & fields.keys() - ({"duration"} if known.get("duration_s") is not None else set()):
         if re.fullmatch(r"-?\d+(\.\d*)?", str(fields[name])):
             raise InputError(f"{where}: the field '{name}' has no effect; give the part of the recording as start_s "
                              "and duration_s in seconds, or remove the field")  # fmt: skip

@@ -96,6 +96,12 @@ def test_channels(table):
         table("id,audio,text,channel", "a,talk.wav,one,1", "b,talk.wav,two,2")
 
 
+def test_channels_that_will_be_averaged_are_told(table):
+    assert any("several channels, which will be averaged: " in note for note in table("audio,text", "talk.wav,one")[1])
+    _, notes = table("audio,text,channel", "talk.wav,one,1")
+    assert not any("averaged" in note for note in notes)
+
+
 @pytest.mark.parametrize(("value", "channel"), [(0, 0), ("1", 1), ("2.0", 2), ("Right", 1), ("both", None)])
 def test_names_of_channels(value, channel):
     assert channel_of(value, "x") == channel
@@ -157,6 +163,9 @@ def test_encodings(table, tmp_path):
     for encoding in ("utf-8-sig", "utf-16"):
         (tmp_path / "u.csv").write_bytes("audio,text\r\ntalk.wav,één\r\n".encode(encoding))
         assert [u.text for u in import_corpus(tmp_path / "u.csv")] == ["één"]
+    (tmp_path / "u.csv").write_bytes(b"audio,text\rtalk.wav,one\r")
+    with pytest.raises(InputError, match=r"u\.csv:1: a carriage return inside the line"):
+        import_corpus(tmp_path / "u.csv")
     (tmp_path / "u.csv").write_bytes("audio,text\ntalk.wav,one\n".encode("utf-16-le"))
     with pytest.raises(InputError, match=r"u\.csv:1: NUL in the line; it is binary, or UTF-16 without"):
         import_corpus(tmp_path / "u.csv")

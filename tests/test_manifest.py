@@ -12,7 +12,7 @@ from asr import manifest
 from asr.errors import InputError
 from asr.manifest import Utterance
 
-KNOWN = set(vars(Utterance("x"))) - {"extra"}
+KNOWN = set(vars(Utterance("x"))) - {"extra"} | manifest.MISTAKEN
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 name = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1, max_size=8).filter(
     lambda n: n not in (".", "..")
@@ -108,6 +108,7 @@ GOOD = '{"id": "a", "audio": "a.wav", "text": "x"}'
         ('{"id": "b", "audio": "a.wav", "start_s": true}', "field 'start_s' is True"),
         ('{"id": "b", "audio": "a.wav", "speaker": 3}', "field 'speaker' is 3; expected str or null"),
         ('{"id": "b", "audio": "a.wav", "end": 1.5}', "the field 'end' has no effect; give .* start_s and duration_s"),
+        ('{"id": "b", "audio": "a.wav", "start_s": 1, "duration": 1.5}', "the field 'duration' has no effect"),
         ('{"id": "b", "audio": "a.wav", "offset": 2}', "the field 'offset' has no effect"),
         (GOOD, "duplicate id 'a', first used on line 1; keep one"),
     ],

@@ -16,7 +16,7 @@ from asr.data.importers.sphinx import read_sphinx
 from asr.data.importers.stm import read_stm, stm_files
 from asr.data.importers.transcripts import is_headerless, read_ljspeech, read_transcripts, transcript_lists
 from asr.errors import InputError
-from asr.features.audio import SLACK_S
+from asr.features import audio
 from asr.manifest import Utterance, parse_object
 
 READERS: dict[str, Callable[[Path, Notes], Iterable[Utterance]]] = {
@@ -32,7 +32,7 @@ READERS: dict[str, Callable[[Path, Notes], Iterable[Utterance]]] = {
     "sphinx": read_sphinx,
     "stm": read_stm,
 }
-SAMPLE = 1000
+SAMPLE = 200
 _METADATA = ("metadata.jsonl", "metadata.csv")
 _MAGIC = {b"PAR1": "Parquet", b"PK\x03\x04": "zip or Excel", b"SQLi": "SQLite"}
 
@@ -174,38 +174,42 @@ def _note_texts(utterances: list[Utterance], path: Path, notes: Notes) -> None:
 
 
 def _note_recordings(utterances: list[Utterance], path: Path, notes: Notes) -> None:
-    """Names recordings that do not exist, and utterances that end after theirs. Raises InputError if most do so: then
-    the unit is wrong.
+    """Names recordings that do not exist or have channels that will be averaged, and utterances that end after theirs.
 
-    Reads the lengths of all recordings with segments, but only of the first `SAMPLE` others.
+    Raises InputError if most end so: then the unit is wrong. Reads the headers of all recordings with segments, but of
+    the first `SAMPLE` others only.
     """
-    from asr.features import audio
-
-    for recording in sorted({u.audio for u in utterances if u.audio}):
-        if not Path(recording).exists():
-            notes.add("recordings that do not exist", recording)
-    lengths: dict[str, float | None] = {}
-    late, segments = [], 0
+    headers: dict[str, audio.AudioInfo | None] = {}
+    late, known = [], 0
     for u in utterances:
-        is_whole = not u.start_s and (u.duration_s is None or len(lengths) >= SAMPLE)
-        if u.audio is None or is_whole:
+        if u.audio is None or (not u.start_s and len(headers) >= SAMPLE):
             continue
-        if u.audio not in lengths:
-            try:
-                lengths[u.audio] = audio.info(u.audio).duration_s
-            except InputError:  # the check of the data names it
-                lengths[u.audio] = None
-        if (length_s := lengths[u.audio]) is not None:
-            segments += 1
-            if u.start_s + (u.duration_s or 0.0) > length_s + SLACK_S:
-                late.append(f"{u.id} ({u.start_s + (u.duration_s or 0.0):g} s of {length_s:.2f} s)")
-    if 2 * len(late) > segments:
+        if u.audio not in headers:
+            headers[u.audio] = _header(u.audio)
+        if (header := headers[u.audio]) is None:
+            continue
+        if header.channels > 1 and u.channel is None:
+            notes.add("recordings with several channels, which will be averaged", u.audio)
+        known += 1
+        if u.start_s + (u.duration_s or 0.0) > header.duration_s + audio.SLACK_S:
+            late.append(f"{u.id} ({u.start_s + (u.duration_s or 0.0):g} s of {header.duration_s:.2f} s)")
+    if 2 * len(late) > known:
         raise InputError(
-            f"{path}: {len(late)} of {segments} utterances end after their recording, such as {late[0]}; if the times "
+            f"{path}: {len(late)} of {known} utterances end after their recording, such as {late[0]}; if the times "
             "are in another unit, name the columns start_ms, end_ms or start_sample, end_sample"
         )
     for name in late:
         notes.add("utterances that end after their recording", name)
+    for recording in sorted({u.audio for u in utterances if u.audio}):
+        if not Path(recording).exists():
+            notes.add("recordings that do not exist", recording)
+
+
+def _header(path: str) -> audio.AudioInfo | None:
+    try:
+        return audio.info(path)
+    except InputError:  # `asr data check` names it
+        return None
 
 
 def _check_channels(utterances: list[Utterance], path: Path, kind: str) -> None:

@@ -25,6 +25,10 @@ def text_lines(path: Path, notes: Notes, blank: bool = False) -> Iterator[tuple[
     for number, line in _decoded(path, notes):
         if "\0" in line:
             raise InputError(f"{path}:{number}: NUL in the line; it is binary, or UTF-16 without a byte order mark")
+        if "\r" in line:
+            raise InputError(
+                f"{path}:{number}: a carriage return inside the line; end lines with LF or CRLF: mac2unix FILE"
+            )
         if blank or line.strip():
             yield number, line
 
@@ -84,6 +88,8 @@ def locate(path: str, *folders: Path) -> str:
     working directory; the first folder if none has it."""
     if "://" in path:
         raise InputError(f"'{path}' is an address, not a file; download the recording and give its path")
+    if "\\" in path and not any(os.path.exists(os.path.join(folder, path)) for folder in folders):
+        path = path.replace("\\", "/")  # as written on Windows
     inside = [os.path.join(folder, path) for folder in folders]
     return os.path.abspath(next((p for p in (*inside, path) if os.path.exists(p)), inside[0]))
 

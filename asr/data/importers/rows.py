@@ -100,6 +100,8 @@ def from_row(row: dict[str, Any], where: str, folder: Path, notes: Notes) -> Utt
     used = {known[kind] for kind in known.keys() - {"text", "text_file", "features"}} | timed
     used |= {known["text"]} if "text" in known else {known["text_file"]} if "text_file" in known else set()
     used |= {known["features"]} if audio is None else set()
+    if given.get("target_lang", given.get("source_lang")) != given.get("source_lang"):
+        notes.add("the text may be a translation, since target_lang differs from source_lang", where)
     for name in [name for name in given if name not in used]:
         new = extra_name(name)
         extra[new] = given[name]
