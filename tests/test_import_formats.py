@@ -112,6 +112,8 @@ def test_lists_without_a_header(corpus):
     assert found["a"].speaker == "3"
     with pytest.raises(InputError, match="may be a speaker or a text; add a header line"):
         corpus({"f.txt": "a.wav|One.|one\n"}, "f.txt")
+    found, notes = corpus({"f.txt": "id|transcription|normalized_text\na|One|one\n"}, "f.txt")
+    assert {id: u.text for id, u in found.items()} == {"a": "one"} and "a header line is left out" in notes
     with pytest.raises(InputError, match=r"f\.txt:2: 4 fields"):
         corpus({"f.txt": "a|one\nb|a|b|c\n"}, "f.txt")
 
@@ -257,6 +259,11 @@ def test_vctk_timit_and_libritts(corpus):
         "l",
     )
     assert [(u.text, u.speaker) for u in found.values()] == [("In nineteen hundred", "84")]
+
+
+def test_a_metadata_table_about_speakers_is_not_the_corpus(corpus):
+    found, notes = corpus({"metadata.csv": "speaker,age\ns,30\n", "a.wav": "", "a.txt": "one"})
+    assert found["a"].text == "one" and "files that are not used: metadata.csv" in notes
 
 
 def test_headerless_samples_are_named(corpus):

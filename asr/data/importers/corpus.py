@@ -86,8 +86,9 @@ def _detect_folder(path: Path) -> str:
     if (path / "clips").is_dir() or (path / "audios").is_dir():
         if tables := sorted(p.name for p in path.glob("*.tsv")):
             raise InputError(f"{path} is a Common Voice folder; give one of its tables: {', '.join(tables)}")
-    if metadata := _metadata(path):
-        return _detect_file(metadata)
+    if (metadata := _metadata(path)) and (kind := _detect_file(metadata)) in ("table", "ljspeech"):
+        if metadata.suffix == ".jsonl" or kind == "ljspeech" or table_delimiter(first_line(metadata)):
+            return kind  # else the table is about something else, such as speakers
     if (parquet := next(path.rglob("*.parquet"), None)) is not None:
         raise InputError(f"{parquet} is Parquet, which is not read; export the recordings as files with metadata.csv")
     if below := [p for name in _METADATA for p in sorted(path.glob(f"*/{name}"))]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from asr.data.importers.columns import COLUMNS, plain_name
 from asr.data.importers.notes import Notes
 from asr.data.importers.reading import (
     AUDIO_SUFFIXES,
@@ -104,6 +105,9 @@ def read_ljspeech(path: Path, notes: Notes) -> Iterator[Utterance]:
         where, cells = f"{path}:{number}", [cell.strip() for cell in line.split("|")]
         if len(cells) not in (2, 3) or not cells[0]:
             raise InputError(f"{where}: {len(cells)} fields; expected id|as written|as spoken, or id|text")
+        if not seen and plain_name(cells[0]) in COLUMNS["id"] and plain_name(cells[-1]) in COLUMNS["text"]:
+            notes.name("a header line is left out", line)
+            continue
         if seen.setdefault(cells[0], number) != number:
             raise InputError(f"{where}: '{cells[0]}' occurs twice, first on line {seen[cells[0]]}; keep one")
         is_file = Path(cells[0]).suffix.lower() in AUDIO_SUFFIXES
