@@ -44,6 +44,7 @@ def kaldi(tmp_path):
         ("ffmpeg -loglevel quiet -nostdin -i a.m4a -acodec pcm_s16le -f wav pipe:1 |", "a.m4a", None),
         ("sph2pipe -f wav -p -c 2 a.sph | sox -t wav - -r 16000 -t wav - |", "a.sph", 1),
         ("flac -c -d -s a.flac | sox - -t wav - remix 1 |", "a.flac", 0),
+        ("sph2pipe -f wav -c 2 a.sph | sox - -t wav - remix 1 |", "a.sph", 1),
     ],
 )
 def test_pipes_that_stand_for_a_file(pipe, file, channel):
@@ -75,6 +76,8 @@ def test_pipes_that_stand_for_a_file(pipe, file, channel):
         ("wav-reverberate --impulse-response=x.wav a.wav - |", "the command 'wav-reverberate' is unknown"),
         ("cat a.wav; touch ran |", "';' needs a shell"),
         ("cat $(touch ran) |", "needs a shell"),
+        ("sox a.wav -c 1 -t wav - | sox - -t wav - remix 1 |", "a channel is picked after other steps"),
+        ("sph2pipe -f wav -c 1 a.sph | sox - -t wav - remix 2 |", "a channel is picked after other steps"),
         ("flac -c -d -s a.flac | wav-reverberate - - |", "'wav-reverberate' is unknown"),
         ("cat 'a.wav |", "No closing quotation"),
     ],

@@ -33,7 +33,7 @@ def file_of_pipe(command: str) -> tuple[str, int | None]:
     """
     if odd := re.search(r"[;&<>$`(){}]", command):
         raise InputError(f"'{odd.group()}' needs a shell")
-    file, channel = "-", None
+    file, channel, converted = "-", None, False
     for number, stage in enumerate(command.removesuffix("|").split("|")):
         try:
             words = shlex.split(stage)
@@ -46,9 +46,10 @@ def file_of_pipe(command: str) -> tuple[str, int | None]:
         source, picked = readers[tool](tool, words[1:])
         if (source in ("-", "pipe:", "pipe:0", "/dev/stdin")) != (number > 0):
             raise InputError(f"'{tool}' reads {'the standard input' if number == 0 else source}")
-        if picked is not None and channel not in (None, picked) and picked != 0:
-            raise InputError("two stages pick channels")
-        file, channel = (file, channel) if number else (source, None)
+        if picked is not None and number and (converted or (channel is not None and picked != 0)):
+            raise InputError("a channel is picked after other steps")
+        converted = converted or tool in ("sox", "ffmpeg")
+        file = file if number else source
         channel = picked if channel is None else channel
     return file, channel
 
