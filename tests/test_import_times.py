@@ -41,6 +41,7 @@ def table(tmp_path):
         ("sample_start,sample_end,sample_rate", "24000,64000,16000"),
         ("start_seconds,stop_seconds", "1.5,4"),
         ("start,end,duration", "1.5,4,2.5"),
+        ("end,duration", "4,2.5"),
         ("segment_start,segment_end", "1.5,4"),
         ("startTime,endTime", "1.5,4"),
         ("Start Time (ms),End Time (ms)", "1500,4000"),
@@ -50,6 +51,18 @@ def test_one_part_in_many_spellings(table, columns, cells):
     (utterance,), _ = table(f"audio,text,{columns}", f"talk.wav,one,{cells}")
     assert (utterance.start_s, utterance.duration_s, utterance.text) == (1.5, 2.5, "one")
     assert set(utterance.extra) <= {"sample_rate"}
+
+
+def test_empty_cells_change_the_meaning_of_no_other_column(table):
+    utterances, _ = table("audio,text,onset,offset", "talk.wav,one,,4", "talk.wav,two,4,", "talk.wav,three,5,6")
+    assert [(u.start_s, u.duration_s) for u in utterances] == [(0.0, 4.0), (4.0, None), (5.0, 1.0)]
+    utterances, _ = table("audio,text,from,to", "talk.wav,one,1.5,", "talk.wav,two,3,4")
+    assert [(u.start_s, u.duration_s) for u in utterances] == [(1.5, None), (3.0, 1.0)]
+
+
+def test_an_empty_text_is_not_that_of_another_column(table):
+    utterances, _ = table("id,audio,text,words", "a,talk.wav,one two,2", "b,talk.wav,,3")
+    assert [(u.text, u.extra["words"]) for u in utterances] == [("one two", "2"), (None, "3")]
 
 
 def test_an_end_alone_counts_from_the_start_of_the_recording(table):
@@ -65,6 +78,8 @@ def test_an_end_alone_counts_from_the_start_of_the_recording(table):
         ("start,end", "1,one", "field 'end' is 'one'; expected seconds"),
         ("start,end", "1,nan", "field 'end' is 'nan'"),
         ("start_ms,end_ms", "1,x", "field 'end_ms' is 'x'; expected a number"),
+        ("end,duration", "2,5", "starts at -3.0 s"),
+        ("start,stop,duration", "0,48000,3", "give its unit: start_ms, start_sample"),
         ("start,end,duration", "1,2,5", "from 1.0 s to 2.0 s is not 5.0 s"),
         ("start,start_time", "1,2", "'start' and 'start_time' both give the start"),
         ("start,offset", "1,2", "both give the start"),

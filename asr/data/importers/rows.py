@@ -88,14 +88,19 @@ def table_rows(path: Path, delimiter: str, notes: Notes) -> Iterator[tuple[str, 
 def from_row(row: dict[str, Any], where: str, folder: Path, notes: Notes) -> Utterance:
     """An utterance from the columns in `COLUMNS` and the times; other columns with a value go to `extra`."""
     given = {name: value for name, value in row.items() if value is not None and value != ""}
-    known = fields_of(tuple(given))
+    known = dict(fields_of(tuple(given)))
+    if (column := fields_of(tuple(row)).get("text")) != known.get(
+        "text"
+    ):  # an empty text is not that of another column
+        known.pop("text", None)
+        known |= {"text": column} if column in given else {}
     audio = str(given[known["audio"]]) if isinstance(given.get(known.get("audio", "")), str) else None
     if audio is None and not isinstance(given.get(known.get("features", "")), str):
         raise InputError(f"{where}: no audio file; expected its path in one of {', '.join(COLUMNS['audio'])}")
     path = locate(audio, folder) if audio is not None else ""
     if audio is not None and "shard_id" in given and not Path(path).exists():
         raise InputError(f"{where}: the recording is in a tar file (shard {given['shard_id']}); unpack the tar files")
-    start_s, duration_s, timed = _part(given, where, path)
+    start_s, duration_s, timed = _part(row, where, path)
     text, extra = _text(row, given, known, where, folder, notes)
     used = {known[kind] for kind in known.keys() - {"text", "text_file", "features"}} | timed
     used |= {known["text"]} if "text" in known else {known["text_file"]} if "text_file" in known else set()
@@ -127,15 +132,18 @@ def _part(row: dict[str, Any], where: str, audio: str) -> tuple[float, float | N
         times = times_of(tuple(row))
     except InputError as e:
         raise InputError(f"{where}: {e}") from e
-    odd = [name for name in times.odd if re.fullmatch(r"[-\d.,:]+", str(row[name]))]
+    row = {name: value for name, value in row.items() if value is not None and value != ""}
+    odd = [name for name in times.odd if re.fullmatch(r"[-\d.,:]+", str(row.get(name)))]
     if odd:
         raise InputError(
             f"{where}: the column '{odd[0]}' looks like a time, but its kind or unit is unknown; call it start_s, "
             "end_s (seconds), start_ms, end_ms, start_sample or end_sample, or remove it"
         )
     start, end, duration = (
-        None if t is None else seconds(row, t, where, audio) for t in (times.start, times.end, times.duration)
+        seconds(row, t, where, audio) if t and t.name in row else None for t in (times.start, times.end, times.duration)
     )
+    if start is None and end is not None and duration is not None:
+        start = 0.0 if abs(end - duration) < AGREE_S else end - duration
     start_s = start or 0.0
     if start_s < 0 or (duration is not None and duration <= 0):
         raise InputError(f"{where}: starts at {start_s} s and lasts {duration} s; expected start >= 0, duration > 0")
@@ -143,7 +151,8 @@ def _part(row: dict[str, Any], where: str, audio: str) -> tuple[float, float | N
         if end <= start_s:
             raise InputError(f"{where}: goes from {start_s} s to {end} s; expected start < end")
         if duration is not None and start is not None and abs(end - start_s - duration) > AGREE_S:
-            raise InputError(f"{where}: from {start_s} s to {end} s is not {duration} s; correct or remove a column")
+            raise InputError(f"{where}: from {start_s} s to {end} s is not {duration} s; correct a column, remove "
+                             "it, or give its unit: start_ms, start_sample")  # fmt: skip
         duration = end - start_s
     names = {t.name for t in (times.start, times.end, times.duration) if t}
     return round(start_s, 6), None if duration is None else round(duration, 6), names
