@@ -178,7 +178,7 @@ def _files(cfg: Config) -> list[str]:
 def _stamp(recording: Recording) -> str:
     """Differs if the file, its content or the segment differs."""
     path, source = _path(recording), recording.source
-    segment = None if isinstance(source, Path) else (source.start_s, source.duration_s)
+    segment = None if isinstance(source, Path) else (source.start_s, source.duration_s, source.channel)
     try:
         stat = os.stat(path)
     except OSError:  # an offset into an archive, or a missing file, which opening it reports

@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from asr import manifest
+from asr.data.report_names import report_names
 from asr.data.transcript import Demands, require_lexicon, table_of_unlisted
 from asr.errors import InputError
 from asr.features import audio
@@ -33,7 +34,7 @@ ERRORS = {
     "empty": "no samples or frames",
     "ends early": "the recording ends before start_s + duration_s",
     "silent": "level below -70 dB of full scale",
-    "no text": "the transcript is empty",
+    "no text": "the transcript is absent or null",
     "not in the lexicon": "the text has words without a pronunciation",
     "tokens": "the text has units outside the token table",
     "too long for CTC": "fewer output frames than tokens plus blanks between equal tokens",
@@ -44,6 +45,7 @@ WARNINGS = {
     "clipped": "more than 0.1 % of the samples are flat at full scale",
     "rate": "the sample rate is lower than the model's",
     "duration": "the manifest's duration_s disagrees with the file",
+    "empty text": 'nothing is said, as the text "" states; training learns blanks from it',
     "said twice": "same speaker and text as in a manifest that should be disjoint",
     "heard twice": "same audio as an earlier utterance",
 }
@@ -141,9 +143,11 @@ def check(
     feature_dim: int = 13,
     workers: int | None = None,
     max_audio_s: float = math.inf,
+    name: str | None = None,
 ) -> Report:
     """Check a manifest. Writes `out_dir/NAME.{clean.jsonl, report.json, report.txt, report.png}`.
 
+    name: of the files that are written; None: `report_names` chooses it.
     tokens, unit, lexicon: the token table of the texts, and the lexicon for phones. Without tokens, any unit is
       accepted.
     frame_s: seconds per output frame of the model; None skips the check of CTC's least length.
@@ -155,7 +159,7 @@ def check(
     require_lexicon(unit, lexicon)
     demands = Demands(unit, tokens, lexicon, frame_s, max_audio_s)
     required = Requirements(demands, sample_rate_hz, feature_shift_s, feature_dim)
-    name, out_dir = Path(manifest_path).stem, Path(out_dir)
+    name, out_dir = name or report_names([manifest_path], out_dir)[0], Path(out_dir)
     workers = workers or min(8, os.cpu_count() or 1)
     report = Report(str(manifest_path), str(out_dir / f"{name}.clean.jsonl"))
     others = _others(against, required, workers)
@@ -201,6 +205,8 @@ def _examine_audio(found: Examined, required: Requirements, alone: bool) -> None
     frames, clipped, total, squares = 0, 0, 0.0, 0.0
     digest = hashlib.blake2b(str(header.sample_rate_hz).encode(), digest_size=16)
     for block in audio.blocks(u.audio, u.start_s, u.duration_s):  # (n, C)
+        if u.channel is not None:
+            block = audio.mixed(block, u.channel, u.audio)[:, None]
         frames += len(block)
         total += block.sum(dtype=np.float64)
         squares += np.square(block, dtype=np.float64).sum()
@@ -208,12 +214,13 @@ def _examine_audio(found: Examined, required: Requirements, alone: bool) -> None
         flat = loud[1:] & (np.abs(np.diff(block, axis=0)) < FLAT)
         clipped += int((flat.any(axis=1) | (np.abs(block[1:]) > 1).any(axis=1)).sum())
         digest.update(np.rint(block.mean(axis=1) * 32768).astype("<i4").tobytes())
-    samples = frames * header.channels
+    samples = frames * (header.channels if u.channel is None else 1)
     variance = max(0.0, squares / samples - (total / samples) ** 2)
     found.duration_s = frames / header.sample_rate_hz
     found.level_db = 10 * np.log10(max(variance, 1e-12))
     if found.level_db < SILENT_DB:
-        found.add("silent", f"{u.audio} has a level of {found.level_db:.0f} dB; record it again")
+        if u.text != "":
+            found.add("silent", f"{u.audio} has a level of {found.level_db:.0f} dB; record it again")
     else:
         found.digest = digest.digest()
     if clipped > CLIPPED_SHARE * frames:
@@ -239,9 +246,13 @@ def _examine_features(found: Examined, required: Requirements) -> None:
 
 
 def _check_text(found: Examined, required: Requirements) -> None:
-    text = found.utterance.text
+    try:
+        text = found.utterance.transcript
+    except InputError as e:
+        found.add("no text", str(e))
+        return
     if not text.strip():
-        found.add("no text", "the text is empty; transcribe the utterance")
+        found.add("empty text", 'the text is ""; set it to null if it is unknown')
     else:
         duration_s = found.duration_s if found.kept else None  # an unreadable utterance has none
         found.unlisted = required.demands.unlisted(text)

@@ -124,7 +124,12 @@ def load_input(cfg: Config, utterance: Utterance) -> np.ndarray:
     if utterance.audio is None:
         raise InputError(f"utterance '{utterance.id}' has no audio; set features=stored to use its stored features")
     return audio.load(
-        utterance.audio, utterance.start_s, utterance.duration_s, cfg.features.sample_rate_hz, cfg.data.max_audio_s
+        utterance.audio,
+        utterance.start_s,
+        utterance.duration_s,
+        cfg.features.sample_rate_hz,
+        cfg.data.max_audio_s,
+        utterance.channel,
     )
 
 

@@ -56,15 +56,18 @@ def load(
     duration_s: float | None = None,
     sample_rate_hz: int = 16000,
     max_s: float | None = None,
+    channel: int | None = None,
 ) -> np.ndarray:
     """Decode `source` from `start_s` for `duration_s` (None: to the end) -> (T,) float32 mono samples in [-1, 1].
 
-    `source` is a path, the bytes of a file, or a binary file object; its channels are averaged. Raises InputError if
-    it is missing, empty, not audio, truncated, shorter than the segment, or longer than `max_s` (checked before more
-    is decoded), and if it holds NaN or infinite samples.
+    `source` is a path, the bytes of a file, or a binary file object; its channels are averaged unless `channel`,
+    counted from 0, picks one. Raises InputError if there is no such channel, if the file is missing, empty, not audio,
+    truncated, shorter than the segment, or longer than `max_s` (checked before more is decoded), and if it holds NaN or
+    infinite samples.
     """
     with _open(source) as file:
-        mono = [block.mean(axis=1) for block in _decode(file, _name(source), start_s, duration_s, max_s)]  # each (n,)
+        name = _name(source)
+        mono = [mixed(block, channel, name) for block in _decode(file, name, start_s, duration_s, max_s)]  # each (n,)
         rate_hz = file.samplerate
     samples = np.concatenate(mono)  # (T at the file's rate,)
     if rate_hz != sample_rate_hz:
@@ -78,6 +81,15 @@ def blocks(
     """Decode at the file's own rate, with all channels: (n, C) float32 blocks. Raises InputError as `load` does."""
     with _open(source) as file:
         yield from _decode(file, _name(source), start_s, duration_s, max_s)
+
+
+def mixed(block: np.ndarray, channel: int | None, name: str) -> np.ndarray:
+    """(n, C) -> (n,): the mean of the channels, or one of them. Raises InputError if there is no such channel."""
+    if channel is None:
+        return block.mean(axis=1)
+    if channel >= block.shape[1]:
+        raise InputError(f"{name} has no channel {channel}; it has {block.shape[1]}, counted from 0")
+    return block[:, channel]
 
 
 def info(source: Source) -> AudioInfo:

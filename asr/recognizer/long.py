@@ -246,9 +246,12 @@ def _blocks(cfg: Config, x: Recording, sample_rate_hz: float | None) -> Iterator
         return
     source = x.audio if isinstance(x, Utterance) else x
     assert source is not None
-    start_s, duration_s = (x.start_s, x.duration_s) if isinstance(x, Utterance) else (0.0, None)
+    start_s, duration_s, channel = 0.0, None, None
+    if isinstance(x, Utterance):
+        start_s, duration_s, channel = x.start_s, x.duration_s, x.channel
     decoded = audio.blocks(source, start_s, duration_s, limit_s)  # (n, C)
-    yield from _resampled((block.mean(axis=1) for block in decoded), audio.info(source).sample_rate_hz, wanted_hz)
+    mono_blocks = (audio.mixed(block, channel, str(source)) for block in decoded)
+    yield from _resampled(mono_blocks, audio.info(source).sample_rate_hz, wanted_hz)
 
 
 def _resampled(blocks: Iterable[np.ndarray], rate_hz: float, wanted_hz: int) -> Iterator[np.ndarray]:

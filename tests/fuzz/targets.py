@@ -19,7 +19,7 @@ from asr.cli.options import all_groups
 from asr.config import Config
 from asr.data import importers
 from asr.errors import InputError
-from asr.evaluation.score import read_texts
+from asr.evaluation.texts import read_texts
 from asr.features import audio, recorded
 from asr.features.files import load_features
 from asr.g2p import file as g2p_file
