@@ -178,7 +178,7 @@ def test_max_s_of_a_stream_without_length(make_wav, decoded):
     decoded.clear()
     with pytest.raises(InputError, match="longer than 10 s"):
         audio.load(path, max_s=10)
-    assert sum(decoded) == 80001
+    assert sum(decoded) == 0  # the last frame tells the length
 
 
 def test_blocks_keep_rate_and_channels(make_wav):
