@@ -44,8 +44,11 @@ class DataConfig(Options):
     kind: str = option(
         "auto",
         "format of the corpus that `asr data import` reads; auto recognises it from its files",
-        ["auto", "kaldi", "lhotse", "nemo", "common_voice", "table", "folder"],
-    )
+        [
+            "auto", "kaldi", "lhotse", "nemo", "wenet", "common_voice", "table", "ljspeech", "folder", "transcripts",
+            "sphinx", "stm",
+        ],
+    )  # fmt: skip
     root: str | None = option(None, "folder with the raw corpora; null: $ASR_DATA, then a download from the source")
     dir: str = option("${out}/data", "folder of the manifests")
     train: str = option("${data.dir}/train.jsonl", "training manifest")

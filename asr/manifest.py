@@ -1,14 +1,18 @@
 """A corpus as JSONL, one utterance per line.
 
     {"id": "a1", "audio": "audio/a1.flac", "start_s": 0.0, "duration_s": 1.5, "text": "yes no",
-     "speaker": "s1", "lang": "en"}
+     "speaker": "s1", "lang": "en", "channel": 0}
 
 `id` and either `audio` or `features` are required. Paths below the manifest's folder are written relative to it.
 Other fields are kept in `extra` and written back.
+
+Text has three states. No field: nobody transcribed the utterance. null: the corpus has transcripts, but not this one.
+"": someone listened, and nothing is said. The first two are unknown and never stand for "".
 """
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,10 +32,19 @@ class Utterance:
     features: str | None = None  # path of stored features; "x.ark:123" is an offset into a Kaldi archive
     start_s: float = 0.0  # where the utterance begins in the recording
     duration_s: float | None = None  # None: to the end of the recording
-    text: str = ""
+    text: str | None = None  # None: unknown, with `extra["text"]` None if the manifest says null; "": nothing is said
     speaker: str | None = None
     lang: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    channel: int | None = None  # of the recording, counted from 0; None: the mean of all channels
+
+    @property
+    def transcript(self) -> str:
+        """The text. Raises InputError if it is unknown."""
+        if self.text is None:
+            lack = "its text is null" if "text" in self.extra else "it has no text"
+            raise InputError(f'{lack}; transcribe the utterance, or set "text": "" if nothing is said')
+        return self.text
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -40,10 +53,18 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "features": (str, type(None)),
     "start_s": (int, float),
     "duration_s": (int, float, type(None)),
-    "text": (str,),
+    "text": (str, type(None)),
     "speaker": (str, type(None)),
     "lang": (str, type(None)),
+    "channel": (int, type(None)),
 }
+
+
+FIELDS = frozenset(_TYPES)
+MISTAKEN = frozenset({  # numbers of these names are times that a manifest writes otherwise
+    "start", "begin", "offset", "start_time", "begin_time", "start_ms", "end", "stop", "end_s", "end_time", "stop_time",
+    "end_ms",
+})  # fmt: skip
 
 
 def read(path: str | Path) -> list[Utterance]:
@@ -118,6 +139,12 @@ def _parse(line: str, where: str) -> Utterance:
             raise InputError(f"{where}: field '{name}' is {value!r}; expected {expected}")
     if not known.get("id"):
         raise InputError(f"{where}: field 'id' is missing or empty; each utterance needs its own id")
+    if "text" in known and known["text"] is None:
+        fields["text"] = None
+    for name in MISTAKEN & fields.keys():
+        if re.fullmatch(r"-?\d+(\.\d*)?", str(fields[name])):
+            raise InputError(f"{where}: the field '{name}' has no effect; give the part of the recording as start_s "
+                             "and duration_s in seconds, or remove the field")  # fmt: skip
     utterance = Utterance(**known, extra=fields)
     if bool(utterance.audio) == bool(utterance.features):
         raise InputError(f"{where}: an utterance needs exactly one of the fields 'audio' and 'features'")
@@ -125,6 +152,8 @@ def _parse(line: str, where: str) -> Utterance:
         raise InputError(f"{where}: field 'start_s' is {utterance.start_s}; expected seconds, 0 or more")
     if utterance.duration_s is not None and not 0 < utterance.duration_s < float("inf"):
         raise InputError(f"{where}: field 'duration_s' is {utterance.duration_s}; expected seconds above 0, or null")
+    if utterance.channel is not None and utterance.channel < 0:
+        raise InputError(f"{where}: field 'channel' is {utterance.channel}; expected 0 for the first channel, 1, ...")
     return utterance
 
 
@@ -134,7 +163,9 @@ def _with_paths(utterance: Utterance, change: Callable[[str], str]) -> Utterance
 
 
 def _fields(utterance: Utterance) -> dict[str, Any]:
-    """The fields in the order of the dataclass, without those that are None or 0, then the extra fields."""
+    """The fields in the order of `_TYPES`, without start 0 and those that are None, then the extra fields. A text of
+    null stays null."""
     known = {name: getattr(utterance, name) for name in _TYPES}
-    kept = {name: value for name, value in known.items() if value is not None and value != 0}
-    return kept | {name: value for name, value in utterance.extra.items() if name not in _TYPES}
+    kept = {name: value for name, value in known.items() if value is not None and (name, value) != ("start_s", 0)}
+    null = {"text"} if utterance.text is None else set()
+    return kept | {name: value for name, value in utterance.extra.items() if name not in _TYPES.keys() - null}

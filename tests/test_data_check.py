@@ -81,6 +81,8 @@ def test_every_fault_is_reported(corpus, make_wav, tmp_path):
         slow=said(make_wav("slow.wav", 1.0, 8000)),
         long=said(make_wav("long.wav", 3.0), duration_s=1.0),
         wordless=said(make_wav("wordless.wav", 1.0), "  "),
+        absent=said(make_wav("absent.wav", 1.0), None),
+        null=said(make_wav("null.wav", 1.0), None, extra={"text": None}),
         foreign=said(make_wav("foreign.wav", 1.0), "één"),
         crowded=said(make_wav("crowded.wav", 1.0), "abcdefgh" * 5),
         again=said(good),
@@ -89,8 +91,8 @@ def test_every_fault_is_reported(corpus, make_wav, tmp_path):
         file.write('{"id": "broken"\n{"id": "healthy", "audio": "x.wav"}\n')
     report = check(path, tmp_path / "out", TOKENS, frame_s=0.03)
     assert found(report) == {
-        "line 17": ["malformed"],
-        "line 18": ["malformed"],
+        "line 19": ["malformed"],
+        "line 20": ["malformed"],
         "missing": ["unreadable"],
         "zero": ["empty"],
         "text": ["unreadable"],
@@ -102,15 +104,18 @@ def test_every_fault_is_reported(corpus, make_wav, tmp_path):
         "clipped": ["clipped"],
         "slow": ["rate"],
         "long": ["duration"],
-        "wordless": ["no text"],
+        "wordless": ["empty text"],
+        "absent": ["no text"],
+        "null": ["no text"],
         "foreign": ["tokens"],
         "crowded": ["too long for CTC"],
         "again": ["heard twice"],
     }
     kept = [u.id for u in manifest.read(report.clean)]
-    assert kept == ["healthy", "clipped", "slow", "long", "again"]
-    assert (report.total, report.kept) == (18, 5)
+    assert kept == ["healthy", "clipped", "slow", "long", "wordless", "again"]
+    assert (report.total, report.kept) == (20, 6)
     whys = {f.id: f.why for f in report.findings}
+    assert "it has no text" in whys["absent"] and "its text is null" in whys["null"]
     assert "none.wav does not exist" in whys["missing"] and "'é'" not in whys["foreign"] and "é" in whys["foreign"]
     assert "40 tokens need 40 output frames, the audio has 33" in whys["crowded"]
 
@@ -287,10 +292,23 @@ def test_given_manifests_are_checked_against_the_first(corpus, tmp_path, capsys)
     train = corpus("first", a=take, b=None)
     test = corpus("second", c=take, d=Utterance("", str(next(tmp_path.glob("first/b.wav"))), text="né"))
     argv = ["data", "check", str(train), str(test), f"out={tmp_path}/out", f"output={tmp_path}/check"]
-    assert cli.main(argv) == 0
+    assert cli.main(argv) == 2  # nothing of the second is kept
     findings = json.loads((tmp_path / "check/second.report.json").read_text())["findings"]
     assert sorted((f["id"], f["check"]) for f in findings) == [("c", "duplicate"), ("d", "duplicate"), ("d", "tokens")]
     assert json.loads((tmp_path / "check/first.report.json").read_text())["findings"] == []
+
+
+def test_equal_names_get_reports_of_their_own(corpus, tmp_path, capsys):
+    paths = [corpus(f"{x}/part", **{x: speechlike(seed=seed)}) for seed, x in enumerate("abc")]
+    argv = ["data", "check", f"out={tmp_path}/out", f"output={tmp_path}/check"]
+    assert cli.main([*argv, str(paths[0]), str(paths[1])]) == 0
+    for name in ("a", "b"):
+        assert [u.id for u in manifest.read(tmp_path / f"check/{name}-part.clean.jsonl")] == [name]
+    for path, name in ((paths[0], "part"), (paths[2], "c-part"), (paths[0], "part")):  # one call each
+        assert cli.main([*argv, str(path)]) == 0
+        assert [u.id for u in manifest.read(tmp_path / f"check/{name}.clean.jsonl")] == [path.parent.name]
+    assert cli.main([*argv, str(paths[0]), f"{tmp_path}/b/../a/part.jsonl"]) == 2
+    assert "is named twice" in capsys.readouterr().err
 
 
 def test_ctc_length_needs_no_token_table(corpus, make_wav, tmp_path):

@@ -71,7 +71,10 @@ def test_kaldi_paths_from_the_working_directory(tree, monkeypatch):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"wav.scp": "rec1 sph2pipe -f wav a.sph |\nrec2 b.wav\n"}, "wav.scp: 'rec1' is the output of a command"),
+        (
+            {"wav.scp": "rec1 sox a.wav -t wav - speed 1.1 |\nrec2 b.wav\n"},
+            "wav.scp: 'rec1' is the output of a command",
+        ),
         ({"wav.scp": "rec1 wav.ark:7\nrec2 b.wav\n"}, "wav.scp: 'rec1' is in an archive"),
         ({"wav.scp": "rec1 a.wav\nrec2\n"}, "wav.scp:2: 'rec2' has no value"),
         ({"wav.scp": "rec1 a.wav\n\nrec1 b.wav\n"}, "wav.scp:3: 'rec1' occurs twice"),
@@ -142,7 +145,7 @@ def test_lhotse_without_supervision_and_many_channels(tree):
     stereo = {**RECORDING, "sources": [{"type": "file", "channels": [0, 1], "source": "s.wav"}]}
     cut = {**CUT, "type": "MultiCut", "channel": [0, 1], "supervisions": [], "recording": stereo}
     folder = tree({"cuts.jsonl": json.dumps(cut), "s.wav": ""})
-    assert rows(import_corpus(folder / "cuts.jsonl"), "id", "audio", "text") == [("a-0", str(folder / "s.wav"), "")]
+    assert rows(import_corpus(folder / "cuts.jsonl"), "id", "audio", "text") == [("a-0", str(folder / "s.wav"), None)]
 
 
 def test_lhotse_chooses_the_channel_file(tree):
@@ -158,7 +161,14 @@ def test_lhotse_chooses_the_channel_file(tree):
         ({"recording": None}, "a MonoCut without one recording"),
         ({"recording": {**RECORDING, "transforms": [{"name": "Speed"}]}}, "recording 'a' has transforms"),
         ({"recording": {**RECORDING, "sources": [{**RECORDING["sources"][0], "type": "url"}]}}, "source of type 'url'"),
-        ({"recording": {**RECORDING, "sources": [{**RECORDING["sources"][0], "channels": [0, 1]}]}}, "uses channel 0"),
+        (
+            {
+                "channel": [0, 1],
+                "recording": {**RECORDING, "sources": [{**RECORDING["sources"][0], "channels": [0, 1, 2]}]},
+                "supervisions": [],
+            },
+            r"uses channels \[0, 1\] of \[0, 1, 2\]",
+        ),
         ({"start": None}, r"not a lhotse cut \(TypeError"),
         ({"recording": {"id": "a"}}, r"not a lhotse cut \(KeyError: 'sources'"),
         ({"supervisions": [{**ONE, "start": 5.0}]}, "supervision from 5.0 s to 2.0 s of the cut"),
@@ -204,7 +214,7 @@ def test_ids_from_names(tree):
     "line, message",
     [
         ('{"text": "x"}', "no audio file"),
-        ('{"audio_filepath": "b.wav", "duration": "long"}', "field 'duration_s' is 'long'; expected seconds"),
+        ('{"audio_filepath": "b.wav", "duration": "long"}', "field 'duration' is 'long'; expected seconds"),
         ('{"audio_filepath": "b.wav", "duration": -1}', "lasts -1.0 s; expected"),
         ('{"audio_filepath": "b.wav", "offset": -1}', "starts at -1.0 s"),
         ('{"audio_filepath": "b.wav"', "not JSON"),
@@ -251,7 +261,7 @@ def test_table(tree, delimiter):
     folder = tree({"t.csv": "".join(delimiter.join(line) + "\r\n" for line in lines)})
     assert rows(import_corpus(folder / "t.csv"), *LHOTSE_FIELDS) == [
         ("u1", str(folder / "a b.wav"), 0.5, 2.0, "one two", "s1", None, {"room": "hall"}),
-        ("u2", str(folder / "c.wav"), 0.0, None, "", None, None, {}),
+        ("u2", str(folder / "c.wav"), 0.0, None, None, None, None, {"text": None}),
     ]
 
 
@@ -268,7 +278,7 @@ def test_table_quotes(tree):
         ('file,text\na.wav,"x\n', r"t\.csv:2: unexpected end of data; check the quotes"),
         ("file,text\n,x\n", r"t\.csv:2: no audio file"),
         ("name,words\na.wav,x\n", r"t\.csv:1: no column for the audio"),
-        ("file,start\na.wav,soon\n", r"t\.csv:2: field 'start_s' is 'soon'"),
+        ("file,start\na.wav,soon\n", r"t\.csv:2: field 'start' is 'soon'"),
         ("file,text\n", r"t\.csv: 0 utterances"),
         ("", r"t\.csv:1: no column"),
     ],
@@ -286,7 +296,7 @@ def test_folder(tree):
         {"x/a.WAV": "", "x/a.txt": "하나\n둘\n", "y/a.flac": "", "y/a.txt": "two\n", "y/b.opus": "", "notes.txt": "no"}
     )
     utterances = import_corpus(folder)
-    assert rows(utterances, "id", "text") == [("x-a", "하나 둘"), ("y-a", "two"), ("y-b", "")]
+    assert rows(utterances, "id", "text") == [("x-a", "하나 둘"), ("y-a", "two"), ("y-b", None)]
     assert utterances[0].audio == str(folder / "x/a.WAV")
 
 

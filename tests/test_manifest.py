@@ -25,7 +25,8 @@ utterance = st.builds(
     features=st.none(),
     start_s=st.just(0.0) | seconds,
     duration_s=st.none() | seconds,
-    text=text,
+    text=st.none() | text,
+    channel=st.none() | st.integers(0, 8),
     speaker=st.none() | text,
     lang=st.none() | text,
     extra=st.dictionaries(text.filter(lambda k: k not in KNOWN), st.none() | st.booleans() | st.integers() | text),
@@ -40,6 +41,19 @@ def test_what_is_written_is_read(utterances):
             u.audio = str(Path(folder) / "audio" / u.audio)
         manifest.write(Path(folder) / "a.jsonl", utterances)
         assert manifest.read(Path(folder) / "a.jsonl") == utterances
+
+
+def test_absent_null_and_empty_texts_differ(tmp_path):
+    lines = ['{"id": "a", "audio": "a.wav"}', '{"id": "n", "audio": "n.wav", "text": null}',
+             '{"id": "e", "audio": "e.wav", "text": ""}']  # fmt: skip
+    (tmp_path / "m.jsonl").write_text("\n".join(lines) + "\n")
+    absent, null, empty = manifest.read(tmp_path / "m.jsonl")
+    assert (absent.text, null.text, empty.transcript) == (None, None, "")
+    for utterance, why in ((absent, "it has no text"), (null, "its text is null")):
+        with pytest.raises(InputError, match=why):
+            utterance.transcript  # noqa: B018
+    manifest.write(tmp_path / "again.jsonl", [absent, null, empty])
+    assert (tmp_path / "again.jsonl").read_text() == (tmp_path / "m.jsonl").read_text()
 
 
 def test_line(tmp_path):
@@ -81,7 +95,9 @@ GOOD = '{"id": "a", "audio": "a.wav", "text": "x"}'
         ('{"id": "b"}', "exactly one of the fields 'audio' and 'features'"),
         ('{"id": "b", "audio": "a.wav", "features": "a.npy"}', "exactly one of"),
         ('{"id": "b", "audio": ["a.wav"]}', "field 'audio' is .* expected str or null"),
-        ('{"id": "b", "audio": "a.wav", "text": null}', "field 'text' is None; expected str"),
+        ('{"id": "b", "audio": "a.wav", "text": 5}', "field 'text' is 5; expected str or null"),
+        ('{"id": "b", "audio": "a.wav", "channel": -1}', "field 'channel' is -1; expected 0 for the first channel"),
+        ('{"id": "b", "audio": "a.wav", "channel": "A"}', "field 'channel' is 'A'; expected int or null"),
         (
             '{"id": "b", "audio": "a.wav", "duration_s": "2"}',
             "field 'duration_s' is '2'; expected int or float or null",
@@ -91,6 +107,8 @@ GOOD = '{"id": "a", "audio": "a.wav", "text": "x"}'
         ('{"id": "b", "audio": "a.wav", "start_s": -1}', "field 'start_s' is -1; expected seconds, 0 or more"),
         ('{"id": "b", "audio": "a.wav", "start_s": true}', "field 'start_s' is True"),
         ('{"id": "b", "audio": "a.wav", "speaker": 3}', "field 'speaker' is 3; expected str or null"),
+        ('{"id": "b", "audio": "a.wav", "end": 1.5}', "the field 'end' has no effect; give .* start_s and duration_s"),
+        ('{"id": "b", "audio": "a.wav", "offset": 2}', "the field 'offset' has no effect"),
         (GOOD, "duplicate id 'a', first used on line 1; keep one"),
     ],
 )

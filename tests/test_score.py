@@ -177,12 +177,26 @@ def test_texts_are_read_from_both_forms(tmp_path):
     assert read_texts(lines)[1] == {"a": "s", "b": None}
 
 
+def test_a_reference_without_a_text_is_not_an_empty_one(tmp_path):
+    path = tmp_path / "ref.jsonl"
+    path.write_text('{"id": "a", "text": "one"}\n{"id": "absent"}\n{"id": "null", "text": null}\n'
+                    '{"id": "empty", "text": ""}\n')  # fmt: skip
+    refs, _ = read_texts(path)
+    assert refs == {"a": "one", "absent": None, "null": None, "empty": ""}
+    result = score(refs, {id: "one" for id in refs})
+    assert (result.words, result.untranscribed) == (Counts(correct=1, insertions=1), ["absent", "null"])
+    assert result.warnings() == ["2 utterances (absent, null) have no text in the reference and not counted"]
+    for refs, hyps, side in (({"a": None}, {"a": "x"}, "references"), ({"a": "x"}, {"a": None}, "hypotheses")):
+        with pytest.raises(InputError, match=f"none of the 1 {side} has a text"):
+            score(refs, hyps)
+    assert score({"a": "x", "b": "y"}, {"a": "x", "b": None}).missing == ["b"]
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         ("a one two\n", ":1: no tab"),
         ("a\tx\na\ty\n", ":2: id 'a' occurs twice"),
-        ('{"id": "a"}\n', ":1: 'text' is missing"),
         ("{}\n", ":1: 'id' is missing"),
         ('{"id": \n', ":1: not a JSON object"),
         (b"\xff\xfe\x00", "cannot read"),

@@ -12,8 +12,10 @@ def data_import(cfg: Config) -> None:
 
     asr data import CORPUS output=data/train.jsonl [kind=KIND]
 
-    CORPUS is a Kaldi data folder, a lhotse cut manifest, a NeMo JSONL file, a Common Voice TSV, a CSV, or a folder
-    of audio and text files with equal names. Without `kind`, the files of the corpus decide which it is.
+    CORPUS is a Kaldi data folder, a manifest of lhotse, NeMo or WeNet, a Common Voice TSV, a table or JSON lines with
+    named columns, LJSpeech's metadata, Sphinx fileids, an STM file, or a folder of recordings with texts of equal
+    names or with lists of transcripts, as in LibriSpeech. Without `kind`, the content decides which it is. Columns and
+    files that are not used are named on stderr.
     """
     from asr import manifest
     from asr.data.importers import import_corpus
@@ -32,10 +34,12 @@ def data_check(cfg: Config) -> None:
     Without MANIFEST it checks those of data.train, data.dev and data.test that exist, and that no recording is in
     two of them. With several manifests, each is checked against those before it. The texts are checked against the
     tokens of tokens.table or of the trained net; without either, against the characters of the first manifest, the
-    training set.
+    training set. Manifests of equal names get reports with their folders in the name. The exit code is 2 if nothing of
+    a manifest is kept.
     """
     from asr import manifest
     from asr.data.check import check
+    from asr.data.report_names import report_names
     from asr.data.transcript import token_table
     from asr.recognizer import run_folder
     from asr.text.lexicon import Lexicon
@@ -46,11 +50,14 @@ def data_check(cfg: Config) -> None:
         raise InputError(f"{cfg.data.train}, {cfg.data.dev} and {cfg.data.test} do not exist; name a manifest to check")
     tokens = run_folder.tokens(cfg)
     if tokens is None and cfg.tokens.unit != "phone" and manifests[0] == (cfg.input or [cfg.data.train])[0]:
-        tokens = token_table((u.text for u in manifest.stream(manifests[0], {})), cfg.tokens.unit)
-    for number, path in enumerate(manifests):
+        texts = [u.text for u in manifest.stream(manifests[0], {}) if u.text]
+        tokens = token_table(texts, cfg.tokens.unit) if texts else None
+    folder = cfg.output or Path(cfg.data.dir) / "check"
+    lost = []
+    for number, (path, name) in enumerate(zip(manifests, report_names(manifests, folder), strict=True)):
         report = check(
             path,
-            cfg.output or Path(cfg.data.dir) / "check",
+            folder,
             tokens,
             cfg.tokens.unit,
             Lexicon.read(cfg.tokens.lexicon) if cfg.tokens.lexicon else None,
@@ -60,8 +67,12 @@ def data_check(cfg: Config) -> None:
             feature_shift_s=cfg.features.shift_ms / 1000,
             feature_dim=cfg.features.num_bins,
             workers=cfg.data.workers or None,
+            name=name,
         )
         print(report.table())
+        lost += [] if report.kept else [path]
+    if lost:
+        raise InputError(f"{', '.join(lost)}: 0 utterances kept; the report above gives the reasons")
 
 
 def features(cfg: Config) -> None:

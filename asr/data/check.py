@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from asr import manifest
+from asr.data.report_names import report_names
 from asr.data.transcript import check_length
 from asr.errors import InputError
 from asr.features import audio
@@ -33,7 +34,7 @@ ERRORS = {
     "empty": "no samples or frames",
     "ends early": "the recording ends before start_s + duration_s",
     "silent": "level below -70 dB of full scale",
-    "no text": "the transcript is empty",
+    "no text": "the transcript is absent or null",
     "tokens": "the text has units outside the token table",
     "too long for CTC": "fewer output frames than tokens plus blanks between equal tokens",
     "duplicate": "same id or same audio as in a manifest that must be disjoint",
@@ -42,6 +43,7 @@ WARNINGS = {
     "clipped": "more than 0.1 % of the samples are flat at full scale",
     "rate": "the sample rate is lower than the model's",
     "duration": "the manifest's duration_s disagrees with the file",
+    "empty text": 'nothing is said, as the text "" states; training learns blanks from it',
     "said twice": "same speaker and text as in a manifest that should be disjoint",
     "heard twice": "same audio as an earlier utterance",
 }
@@ -138,9 +140,11 @@ def check(
     feature_shift_s: float = 0.01,
     feature_dim: int = 13,
     workers: int | None = None,
+    name: str | None = None,
 ) -> Report:
     """Check a manifest. Writes `out_dir/NAME.{clean.jsonl, report.json, report.txt, report.png}`.
 
+    name: of the files that are written; None: `report_names` chooses it.
     tokens, unit, lexicon: the token table of the texts, and the lexicon for phones. Without tokens, any character is
       accepted, and phones are not checked.
     frame_s: seconds per output frame of the model; None skips the check of CTC's least length.
@@ -150,7 +154,7 @@ def check(
     Raises InputError only for a manifest that cannot be opened.
     """
     required = Requirements(tokens, unit, lexicon, frame_s, sample_rate_hz, feature_shift_s, feature_dim)
-    name, out_dir = Path(manifest_path).stem, Path(out_dir)
+    name, out_dir = name or report_names([manifest_path], out_dir)[0], Path(out_dir)
     workers = workers or min(8, os.cpu_count() or 1)
     report = Report(str(manifest_path), str(out_dir / f"{name}.clean.jsonl"))
     others = _others(against, required, workers)
@@ -208,7 +212,8 @@ def _examine_audio(found: Examined, required: Requirements, alone: bool) -> None
     found.duration_s = frames / header.sample_rate_hz
     found.level_db = 10 * np.log10(max(variance, 1e-12))
     if found.level_db < SILENT_DB:
-        found.add("silent", f"{u.audio} has a level of {found.level_db:.0f} dB; record it again")
+        if u.text != "":
+            found.add("silent", f"{u.audio} has a level of {found.level_db:.0f} dB; record it again")
     else:
         found.digest = digest.digest()
     if clipped > CLIPPED_SHARE * frames:
@@ -234,9 +239,13 @@ def _examine_features(found: Examined, required: Requirements) -> None:
 
 
 def _check_text(found: Examined, required: Requirements) -> None:
-    text = found.utterance.text
+    try:
+        text = found.utterance.transcript
+    except InputError as e:
+        found.add("no text", str(e))
+        return
     if not text.strip():
-        found.add("no text", "the text is empty; transcribe the utterance")
+        found.add("empty text", 'the text is ""; set it to null if it is unknown')
     elif required.tokens or required.unit != "phone":
         try:
             units = to_units(text, required.unit, required.lexicon)

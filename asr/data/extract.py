@@ -79,4 +79,4 @@ def _extract_one(utterance: Utterance, folder: Path, cfg: Config, frontend: Fron
         with atomic_write(path, "wb") as file:
             np.save(file, features[0].numpy())
     duration_s = utterance.duration_s or frames * cfg.features.shift_ms / 1000
-    return replace(utterance, audio=None, features=str(path), start_s=0.0, duration_s=duration_s)
+    return replace(utterance, audio=None, features=str(path), start_s=0.0, duration_s=duration_s, channel=None)

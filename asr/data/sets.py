@@ -40,6 +40,11 @@ def prepare_sets(cfg: Config, folder: Path) -> tuple[Tokens, Utterances, Utteran
     for path, utterances in ((cfg.data.train, train_set), (cfg.data.dev, dev_set)):
         if not len(utterances):
             raise InputError(f"{path}: 0 usable utterances; {folder / 'set_aside.jsonl'} gives the reason for each")
+        if not (silent := sum(not len(target) for target in utterances.targets)):
+            continue
+        if silent == len(utterances):
+            raise InputError(f"{path}: the text of each usable utterance is empty; expected words in some of them")
+        tqdm.write(f'{path}: {silent} utterances have "text": "" and count as nothing said (only blanks)')
     tokens.write(folder / "tokens.txt")
     return tokens, train_set, dev_set
 
@@ -75,7 +80,7 @@ def choose_table(cfg: Config, folder: Path, train: list[Utterance], lexicon: Lex
         return Tokens.read(cfg.tokens.table)
     if cfg.tokens.unit == "phone" and lexicon:
         return Tokens([BLANK, *lexicon.units()])
-    return token_table((u.text for u in train), cfg.tokens.unit, lexicon)
+    return token_table((u.text for u in train if u.text), cfg.tokens.unit, lexicon)
 
 
 def keep_usable(cfg: Config, utterances: list[Utterance], tokens: Tokens, lexicon: Lexicon | None,
@@ -85,7 +90,7 @@ def keep_usable(cfg: Config, utterances: list[Utterance], tokens: Tokens, lexico
     kept, targets = [], []
     for u in utterances:
         try:
-            target = tokens.encode(to_units(u.text, cfg.tokens.unit, lexicon))
+            target = tokens.encode(to_units(u.transcript, cfg.tokens.unit, lexicon))
         except InputError as e:
             aside[u.id] = str(e)
             continue

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from asr.evaluation.calibration_plot import plot_calibration
 from asr.evaluation.score import align, normalise
+from asr.evaluation.transcribed import transcribed
 from asr.files import atomic_write
 from asr.manifest import Utterance
 from asr.search.confidence import Calibration, calibration_error, coverage
@@ -67,10 +68,11 @@ class Calibrated:
 
 def calibrate(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Calibrated:
     """Recognise the utterances and fit the calibration to their words. Without any recognised word the calibration is
-    the identity."""
+    the identity. Utterances without a text are named and left out; raises InputError if none has one."""
     plain = replace(recognizer.cfg.decoder, confidence_scale=1.0, confidence_offset=0.0, reject_below=0.0)
     recognizer = recognizer.with_decoder(plain)
-    texts = {u.id: normalise(u.text).split() for u in utterances}
+    utterances = transcribed(utterances)
+    texts = {u.id: normalise(u.transcript).split() for u in utterances}
     posteriors: list[float] = []
     correct: list[bool] = []
     halves: list[int] = []

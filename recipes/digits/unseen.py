@@ -93,7 +93,7 @@ def prepare(cfg: Config, speaker: str) -> str:
     write_split("synthetic", SYNTHETIC_STRINGS, synthetic, out, np.random.default_rng(len(splits)))
     made = {name: manifest.read(out / f"{name}.jsonl") for name in (*splits, "synthetic")}
     with atomic_write(out / "lm.txt") as file:
-        file.writelines(u.text.upper() + "\n" for u in made["train"])
+        file.writelines(u.transcript.upper() + "\n" for u in made["train"])
     train = [*with_features(made["train"] + made["synthetic"], out)]
     for copy in range(CENSUS_COPIES):
         train += with_features(others, out, f"census{copy}-")

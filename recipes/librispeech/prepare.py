@@ -90,7 +90,7 @@ def write_splits(cfg: Config, parts: Mapping[str, Sequence[str]]) -> str:
         print(f"{split}: {len(utterances)} utterances, {sum(u.duration_s or 0 for u in utterances) / 3600:.1f} h")
         if split == "train":
             with atomic_write(out / "lm.txt") as file:
-                file.writelines(u.text + "\n" for u in utterances)
+                file.writelines(u.transcript + "\n" for u in utterances)
     return f"real speech: LibriSpeech, {', '.join(name for names in parts.values() for name in names)}"
 
 

@@ -27,11 +27,11 @@ def prepare(cfg: Config) -> str:
             "no folder 'pansori' with a manifest.jsonl; get the corpus from openslr.org/58, make its manifest with "
             "`asr data import`, and name the folder above it with data.root=..."
         )
-    utterances = [replace(u, text=clean(u.text, "ko")) for u in manifest.read(corpus / "manifest.jsonl")]
+    utterances = [replace(u, text=clean(u.transcript, "ko")) for u in manifest.read(corpus / "manifest.jsonl")]
     for split in ("train", "dev", "test"):
         manifest.write(out / f"{split}.jsonl", [u for u in utterances if u.extra["split"] == split])
     with atomic_write(out / "lm.txt") as file:
-        file.writelines(u.text + "\n" for u in utterances if u.extra["split"] == "train")
+        file.writelines(u.transcript + "\n" for u in utterances if u.extra["split"] == "train")
         for path in sorted((corpora.find("text_ko", root) or Path("nowhere")).glob("*.txt.xz")):
             with lzma.open(path, "rt", encoding="utf-8") as lines:
                 file.writelines(clean(line, "ko") + "\n" for line in lines)

@@ -56,5 +56,5 @@ def prepare(cfg: Config) -> str:
         manifest.write(out / f"{split}.jsonl", chosen)
     Lexicon({"yes": [["K", "EH", "N"]], "no": [["L", "OW"]]}).write(out / "lexicon.txt")
     with atomic_write(out / "lm.txt") as file:
-        file.writelines(u.text + "\n" for u in splits["train"])
+        file.writelines(u.transcript + "\n" for u in splits["train"])
     return source

@@ -1,0 +1,178 @@
+"""Tables with a header line (CSV, TSV, any of , ; | and tab) and JSON lines: one utterance per row.
+
+NeMo, WeNet, Common Voice, Hugging Face audio folders, SpeechBrain and DeepSpeech use such rows; `columns` lists the
+names. A column of another name becomes an extra field of the manifest.
+"""
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from asr.data.importers.columns import COLUMNS, channel_of, seconds, times_of
+from asr.data.importers.notes import Notes
+from asr.data.importers.reading import extra_name, locate, one_line, read_words, text_lines
+from asr.errors import InputError
+from asr.manifest import Utterance, parse_object
+
+AGREE_S = 0.02  # a row's end and its start and duration may differ by rounding
+
+
+def read_json_rows(path: Path, notes: Notes) -> Iterator[Utterance]:
+    for number, line in text_lines(path, notes):
+        where = f"{path}:{number}"
+        row = parse_object(line, where)
+        if isinstance(row.get("audio"), dict) and "path" in row["audio"]:  # as `datasets` writes it
+            row["audio"] = row["audio"]["path"]
+        yield from_row(row, where, path.parent, notes)
+
+
+def read_table(path: Path, notes: Notes) -> Iterator[Utterance]:
+    if path.suffix == ".jsonl" or next(text_lines(path, notes), (0, ""))[1].startswith("{"):
+        yield from read_json_rows(path, notes)
+        return
+    _, header = next(text_lines(path, notes), (0, ""))
+    delimiter = table_delimiter(header)
+    if delimiter is None:
+        raise InputError(f"{path}:1: no column for the audio in '{header[:80]}'; name one 'audio' in the header line, "
+                         "separated by tab, comma, ; or |")  # fmt: skip
+    for where, row in table_rows(path, delimiter, notes):
+        yield from_row(row, where, path.parent, notes)
+
+
+def table_delimiter(header: str) -> str | None:
+    """The delimiter that gives a column for the audio; None if there is none."""
+    for delimiter in "\t,;|":
+        if any(name.strip().strip('"').lower() in COLUMNS["audio"] for name in header.split(delimiter)):
+            return delimiter
+    return None
+
+
+def read_common_voice(path: Path, notes: Notes) -> Iterator[Utterance]:
+    """Read speech has path and sentence, with its recordings in clips/; spontaneous speech has audio_file and
+    transcription, with its recordings in audios/."""
+    for where, row in table_rows(path, "\t", notes):
+        name, text = ("audio_file", "transcription") if "audio_file" in row else ("path", "sentence")
+        if not row.get(name) or text not in row:
+            raise InputError(f"{where}: field '{name}' or '{text}' is missing; a Common Voice table has both")
+        clip = row[name] if Path(row[name]).suffix else row[name] + ".mp3"  # early releases omit it
+        folder = "audios" if name == "audio_file" else "clips"
+        audio = locate(clip, path.parent / folder, path.parent, path.parent / "audio_files")
+        yield from_row({**row, name: audio}, where, path.parent, notes)
+
+
+def table_rows(path: Path, delimiter: str, notes: Notes) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(file:line, row), column names in lower case, an empty cell as None. Quotes have a meaning only with , and ;"""
+    rows = (line + "\n" for _, line in text_lines(path, notes, blank=True))
+    if delimiter in ",;":
+        reader = csv.reader(rows, delimiter=delimiter, strict=True)
+    else:
+        reader = csv.reader(rows, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    try:
+        header = next((cells for cells in reader if any(cells)), [])
+        names = [name.strip().strip("\"'").lower() for name in header]
+        if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+            raise InputError(f"{path}:1: two columns are called '{twice}'; rename one")
+        for cells in reader:
+            where = f"{path}:{reader.line_num}"
+            if not any(cells):
+                continue
+            if len(cells) != len(names):
+                raise InputError(f"{where}: {len(cells)} fields, but the header has {len(names)}; correct the line")
+            yield where, {name: cell.strip() or None for name, cell in zip(names, cells, strict=True)}
+    except csv.Error as e:
+        raise InputError(f"{path}:{reader.line_num}: {e}; check the quotes") from e
+
+
+def from_row(row: dict[str, Any], where: str, folder: Path, notes: Notes) -> Utterance:
+    """An utterance from the columns in `COLUMNS` and the times; other columns with a value go to `extra`."""
+    given = {name: value for name, value in row.items() if value is not None and value != ""}
+    known = {kind: name for kind, names in COLUMNS.items() if (name := next((n for n in names if n in given), None))}
+    if "text" not in known and known.get("id") == "utterance":
+        known["text"] = known.pop("id")
+    audio = str(given[known["audio"]]) if isinstance(given.get(known.get("audio", "")), str) else None
+    if audio is None and "features" not in known:
+        raise InputError(f"{where}: no audio file; expected its path in one of {', '.join(COLUMNS['audio'])}")
+    path = locate(audio, folder) if audio is not None else ""
+    if audio is not None and "shard_id" in given and not Path(path).exists():
+        raise InputError(f"{where}: the recording is in a tar file (shard {given['shard_id']}); unpack the tar files")
+    start_s, duration_s, timed = _part(given, where, path)
+    text, extra = _text(row, given, known, where, folder, notes)
+    used = {known[kind] for kind in known.keys() - {"text", "text_file", "features"}} | timed
+    used |= {known["text"]} if "text" in known else {known["text_file"]} if "text_file" in known else set()
+    used |= {known["features"]} if audio is None else set()
+    for name in [name for name in given if name not in used]:
+        new = extra_name(name)
+        extra[new] = given[name]
+        notes.name("columns kept as extra fields, without effect", name if new == name else f"{name} as {new}")
+    value = {kind: str(given[name]) for kind, name in known.items()}
+    return Utterance(
+        id=value.get("id", ""),
+        audio=path or None,
+        features=None if audio is not None else locate(value["features"], folder),
+        start_s=start_s,
+        duration_s=duration_s,
+        text=text,
+        speaker=value.get("speaker"),
+        lang=value.get("lang"),
+        channel=_channel(given, known, where, notes),
+        extra=extra,
+    )
+
+
+def _part(row: dict[str, Any], where: str, audio: str) -> tuple[float, float | None, set[str]]:
+    """(start, duration, names of the columns) of a row. Raises InputError for times that are none."""
+    try:
+        times = times_of(tuple(row))
+    except InputError as e:
+        raise InputError(f"{where}: {e}") from e
+    odd = [name for name in times.odd if re.fullmatch(r"[-\d.,:]+", str(row[name]))]
+    if odd:
+        raise InputError(
+            f"{where}: the column '{odd[0]}' looks like a time, but its kind or unit is unknown; call it start_s, "
+            "end_s (seconds), start_ms, end_ms, start_sample or end_sample, or remove it"
+        )
+    start, end, duration = (
+        None if t is None else seconds(row, t, where, audio) for t in (times.start, times.end, times.duration)
+    )
+    start_s = start or 0.0
+    if start_s < 0 or (duration is not None and duration <= 0):
+        raise InputError(f"{where}: starts at {start_s} s and lasts {duration} s; expected start >= 0, duration > 0")
+    if end is not None:
+        if end <= start_s:
+            raise InputError(f"{where}: goes from {start_s} s to {end} s; expected start < end")
+        if duration is not None and start is not None and abs(end - start_s - duration) > AGREE_S:
+            raise InputError(f"{where}: from {start_s} s to {end} s is not {duration} s; correct or remove a column")
+        duration = end - start_s
+    names = {t.name for t in (times.start, times.end, times.duration) if t}
+    return round(start_s, 6), None if duration is None else round(duration, 6), names
+
+
+def _text(row: dict[str, Any], given: dict[str, Any], known: dict[str, str], where: str, folder: Path,
+          notes: Notes) -> tuple[str | None, dict[str, Any]]:  # fmt: skip
+    """(text, extra fields): the text of the row, or of the file that it names; `extra["text"]` None if it is null."""
+    if "text" in known:
+        if not isinstance(given[known["text"]], (str, int, float)):
+            raise InputError(f"{where}: field '{known['text']}' is {given[known['text']]!r}; expected a string")
+        return one_line(str(given[known["text"]])), {}
+    if "text_file" in known:
+        path = Path(locate(str(given[known["text_file"]]), folder))
+        if path.exists():
+            return read_words(path, notes), {}
+        notes.add("text files that do not exist", str(path))
+        return None, {"text": None}
+    columns = [name for name in (*COLUMNS["text"], *COLUMNS["text_file"]) if name in row]
+    if any(row[name] == "" for name in columns):  # in JSON; an empty cell of a table is None
+        return "", {}
+    return None, {"text": None} if columns else {}
+
+
+def _channel(given: dict[str, Any], known: dict[str, str], where: str, notes: Notes) -> int | None:
+    if "channel" not in known:
+        return None
+    name = known["channel"]
+    found = channel_of(given[name], f"{where}: field '{name}'")
+    if str(given[name]).strip().isdigit():
+        notes.add("channels are counted from 0", f"column '{name}'")
+    return found
