@@ -55,6 +55,9 @@ class DataConfig(Options):
     dev: str = option("${data.dir}/dev.jsonl", "dev manifest: selects checkpoints and tunes the decoder")
     test: str = option("${data.dir}/test.jsonl", "test manifest: for reports, never for tuning")
     max_audio_s: float = option(60.0, "longest recording in seconds; longer ones are set aside and named")
+    channel: int | None = option(
+        None, "channel of recordings with several, counted from 0; null: their mean; a manifest's `channel` comes first"
+    )
     cache: bool = option(True, "keep decoded audio in memory as 16-bit samples; has no effect with workers")
     workers: int = option(0, "number of processes that read audio")
 

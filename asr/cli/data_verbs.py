@@ -67,6 +67,7 @@ def data_check(cfg: Config) -> None:
             feature_shift_s=cfg.features.shift_ms / 1000,
             feature_dim=cfg.features.num_bins,
             workers=cfg.data.workers or None,
+            channel=cfg.data.channel,
             name=name,
         )
         print(report.table())

@@ -78,7 +78,9 @@ def _transcribe(
     sources = [recording.source for recording in recordings]
     phrases = recognizer.compile_phrases(phrases_of(cfg))
     problems = []
-    for number, result in transcribe_each(recognizer, sources, None, phrases, cfg.threads, progress):
+    for number, result in transcribe_each(
+        recognizer, sources, None, phrases, cfg.threads, progress, channel=cfg.data.channel
+    ):
         recording = recordings[number]
         if isinstance(result, InputError):
             names_it = isinstance(recording.source, Path) and recording.name in str(result)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Real
 from pathlib import Path
 from typing import IO, cast
 
@@ -32,7 +33,7 @@ class EmptyAudio(InputError):
     """The file exists but holds no samples."""
 
 
-Source = str | Path | bytes | IO[bytes]
+Source = str | Path | bytes | bytearray | memoryview | IO[bytes]
 
 BLOCK_SAMPLES = 1 << 18  # samples decoded at a time, over all channels
 LOUDEST = 16.0  # float samples may exceed 1 slightly; above this limit they are unscaled integers
@@ -61,6 +62,8 @@ def load(
     segment, or longer than `max_s` (checked before more is decoded), if it holds NaN or infinite samples, if it has no
     such channel, and if its channels cancel each other.
     """
+    if not isinstance(sample_rate_hz, Real) or not RATES_HZ[0] <= sample_rate_hz <= RATES_HZ[1]:
+        raise InputError(f"sample_rate_hz={sample_rate_hz!r} must be a number from {RATES_HZ[0]} to {RATES_HZ[1]}")
     with _open(source) as sound:
         mono = list(_mono(sound, _name(source), start_s, duration_s, max_s, channel))  # each (n,)
         rate_hz = sound.rate_hz
@@ -165,8 +168,10 @@ def _stream(source: Source, name: str) -> str | IO[bytes]:
         empty = os.path.getsize(source) == 0
         stream: str | IO[bytes] = os.fspath(source)
     else:
-        if isinstance(source, bytes):
+        if isinstance(source, bytes | bytearray | memoryview):
             stream = io.BytesIO(source)
+        elif not hasattr(source, "read") or isinstance(source, io.TextIOBase):
+            raise InputError(f"audio is a path, bytes or an open binary file, not {type(source).__name__}")
         else:
             stream = source if source.seekable() else io.BytesIO(source.read())
         at = stream.tell()
@@ -208,7 +213,8 @@ def _decode(
 
 def _segment(name: str, rate_hz: int, frames: int, start_s: float, duration_s: float | None) -> tuple[int, int]:
     """The first frame of a segment and the frame after its last."""
-    if not start_s >= 0 or (duration_s is not None and not duration_s > 0):
+    are_numbers = isinstance(start_s, Real) and (duration_s is None or isinstance(duration_s, Real))
+    if not are_numbers or not start_s >= 0 or (duration_s is not None and not duration_s > 0):
         raise InputError(f"{name}: a segment from {start_s} s for {duration_s} s is empty; correct its times")
     start = round(start_s * rate_hz)
     stop = frames if duration_s is None else round((start_s + duration_s) * rate_hz)

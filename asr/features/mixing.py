@@ -35,14 +35,23 @@ class Mixer:
             self.squares[number] += np.dot(x, x)
         return mean
 
+    def _power(self) -> np.ndarray:
+        """Of the channels and of their mean, without a constant offset: (C + 1,)."""
+        return self.squares / self.frames - (self.sums / self.frames) ** 2
+
+    def silent_channels(self) -> list[int]:
+        """The silent ones of mixed channels; none if all are."""
+        power = self._power()[:-1] if self.frames else np.zeros(0)
+        return [int(n) for n in np.nonzero(power < SILENT)[0]] if (power > 10 * SILENT).any() else []
+
     def check(self) -> None:
         """Raises InputError if the channels mixed so far cancel each other, as those of opposite phase do."""
         if not self.frames:
             return
-        power = self.squares / self.frames - (self.sums / self.frames) ** 2  # without a constant offset
-        channels, mix = power[:-1], power[-1]
-        if channels.mean() > SILENT and mix < CANCELLED * channels.mean() / len(channels):
-            below_db = 10 * np.log10(channels.mean() / max(mix, 1e-12))
+        *channels, mix = self._power()
+        mean = sum(channels) / len(channels)
+        if mean > SILENT and mix < CANCELLED * mean / len(channels):
+            below_db = 10 * np.log10(mean / max(mix, 1e-12))
             raise InputError(
                 f"the channels of {self.name} cancel each other (opposite phase): their mean is {below_db:.0f} dB "
                 "below them; choose one with channel=0"
