@@ -106,6 +106,11 @@ def test_arrays_and_files_are_heard_alike(wav, recognizer):
     assert recognizer.transcribe(path, channel=1).words == recognizer.transcribe(y, RATE_HZ).words
     with pytest.raises(InputError, match="channels of the array cancel each other"):
         recognizer.transcribe(np.stack([x, -x]), RATE_HZ)
+    cfg = config()
+    cfg.data.channel = 1
+    chosen = Recognizer(recognizer.model, cfg, TOKENS)
+    assert chosen.transcribe(path).words == recognizer.transcribe(y, RATE_HZ).words
+    assert chosen.transcribe(path, channel=0).words == recognizer.transcribe(x, RATE_HZ).words
     with pytest.raises(InputError, match="the array has no channel 2"):
         recognizer.transcribe(array, RATE_HZ, channel=2)
     for wrong in (-1, "left", 0.0, True):

@@ -177,7 +177,7 @@ def _stream(source: Source, name: str) -> str | IO[bytes]:
         at = stream.tell()
         size = stream.seek(0, io.SEEK_END) - at
         empty = size <= 0
-        if at and not empty:
+        if not empty:
             stream = cast(IO[bytes], View(stream, ((at, size),)))
     if empty:
         raise EmptyAudio(f"{name} is empty (0 bytes); record or copy it again")

@@ -80,9 +80,11 @@ def transcribe_each(
     """Recognise recordings in batches, the shortest first; yields each one's number and result when it is done.
 
     An `Utterance` is its segment of its recording. `channel` is that of recordings with several, unless an utterance
-    names its own; None: the mean of all. `threads` search at a time (0: one per core). The result of a
+    names its own; None: that of the recogniser. `threads` search at a time (0: one per core). The result of a
     recording that cannot be read or searched is the InputError; the others go on.
     """
+    if channel is None:
+        channel = recognizer.cfg.data.channel
     opened, seconds, failed = _open(recognizer, recordings, sample_rate_hz)
     yield from list(failed.items())
     told = set(failed)

@@ -47,14 +47,19 @@ T = TypeVar("T")
 
 
 def load(
-    path: str | Path, device: str = "cpu", max_audio_s: float = math.inf, g2p: str = "default", **decoder: Any
+    path: str | Path,
+    device: str = "cpu",
+    max_audio_s: float = math.inf,
+    g2p: str = "default",
+    channel: int | None = None,
+    **decoder: Any,
 ) -> "Recognizer":
     """Open a bundle (`*.asr`), or a run folder as the bundle that `asr bundle` would make of it.
 
     Options of the decoder (`beam`, `max_active`, `kind="greedy"`, ...: see `asr.config.DecoderConfig`) replace the
     bundle's. Recordings longer than `max_audio_s` are refused; without a limit, long recordings are cut at pauses
     (asr.recognizer.long). `g2p` is the model that pronounces new words for a phone model: "default" (English) or a file
-    written by `asr g2p train`.
+    written by `asr g2p train`. `channel` is the channel that is heard of several, counted from 0; None: their mean.
     Raises InputError if the bundle is damaged or an option is unknown.
     """
     if not isinstance(path, str | os.PathLike) or not str(path):
@@ -62,12 +67,13 @@ def load(
     is_number = isinstance(max_audio_s, numbers.Real) and not isinstance(max_audio_s, bool)
     if not is_number or not max_audio_s > 0:
         raise InputError(f"max_audio_s={max_audio_s!r} must be a number of seconds above 0; leave it out for no limit")
+    check_channel(channel)
     if not isinstance(g2p, str | os.PathLike):
         raise InputError(f"g2p={g2p!r} must be 'default', 'none' or the path of a model")
     opened = run_folder.read(path) if Path(path).is_dir() else bundle.read(path)
     cfg = opened.cfg
     cfg.decoder = _with_options(cfg.decoder, decoder)
-    cfg.data.max_audio_s, cfg.data.channel, cfg.g2p.model = max_audio_s, None, str(g2p)
+    cfg.data.max_audio_s, cfg.data.channel, cfg.g2p.model = max_audio_s, channel, str(g2p)
     return Recognizer(opened.model, cfg, opened.tokens, opened.space, device)
 
 
@@ -242,7 +248,7 @@ class Recognizer:
           [-1, 1], int16, int32 or uint8;
         - for a model of stored features, a feature file or features (F, D).
 
-        Several channels are averaged, unless `channel` chooses one, counted from 0. `options` apply to this call alone.
+        `channel` replaces that of `load` for this call. `options` apply to this call alone.
         `errors` says how a bad recording is treated: "raise" stops at the first one found and raises its InputError,
         "return" puts the InputError in its place and recognises the others. In a list the message names the recording's
         number, from 0. Long recordings are cut at pauses (asr.recognizer.long).

@@ -1,5 +1,6 @@
 """The recordings in a file, told by its contents and not by its name."""
 
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from typing import IO
@@ -69,7 +70,7 @@ def find_recordings(file: IO[bytes], size: int) -> list[Recording] | None:
         try:
             recording, start = reader(file, size, first)
             assert start > first
-        except (ValueError, IndexError, ArithmeticError, LookupError, OSError) as e:  # struct.error is a ValueError
+        except (ValueError, LookupError, ArithmeticError, OSError, struct.error) as e:
             if isinstance(e, InputError):
                 raise
             raise InputError("has a damaged header; convert or copy it again") from e

@@ -7,7 +7,7 @@ from typing import IO
 from asr.errors import InputError
 from asr.features.containers.extent import LITTLE, is_zero, read_at
 from asr.features.containers.flac import read_stream
-from asr.features.containers.view import Recording
+from asr.features.containers.view import Piece, Recording
 
 SOUND = {b"\1vorbis": "vorbis", b"OpusHead": "opus", b"\x7fFLAC": "ogg flac", b"Speex   ": "speex"}
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -77,8 +77,18 @@ def read_ogg(file: IO[bytes], size: int, start: int) -> tuple[Recording | None, 
     if sound.codec == "ogg flac":
         return _unwrapped(file, sound, cut), end
     is_alone = len(streams) == 1 and not start and end == size and broken is None
-    pieces = () if is_alone else tuple((offset, length) for offset, _, length in sound.pages)
+    pieces = () if is_alone else _joined(sound.pages)
     return Recording(sound.codec, pieces, None, False, cut), end
+
+
+def _joined(pages: list[tuple[int, int, int]]) -> tuple[Piece, ...]:
+    """The pages as pieces of the file; those that follow each other are one piece."""
+    found: list[tuple[int, int]] = []
+    for offset, _, length in pages:
+        if found and sum(found[-1]) == offset:
+            offset, length = found[-1][0], found.pop()[1] + length
+        found.append((offset, length))
+    return tuple(found)
 
 
 def _broken(file: IO[bytes], at: int, size: int, head: bytes) -> str:

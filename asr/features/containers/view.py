@@ -44,7 +44,8 @@ class View(io.RawIOBase):
         return self.at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.ends[-1]}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.ends[-1]}[whence]
+        self.at = max(0, base + offset)  # libsndfile seeks before the start of damaged files
         return self.at
 
     def read_at(self, offset: int, size: int) -> bytes:
