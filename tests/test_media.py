@@ -101,6 +101,14 @@ def test_a_video_without_sound_is_refused(tmp_path):
         audio.load(tmp_path / "film.mp4")
 
 
+def test_titles_that_are_not_utf_8(tmp_path):
+    path = tmp_path / "a.mka"
+    write(path, "matroska", "pcm_s16le", {}, 16000)
+    data = path.read_bytes()
+    assert b"Lavf" in data
+    assert len(audio.load(data.replace(b"Lavf", b"L\xe4\xf6f"))) == len(audio.load(data))
+
+
 def test_wavs_of_other_codecs(tmp_path):
     write(tmp_path / "a.wav", "wav", "adpcm_yamaha", {}, 16000)
     assert abs(len(audio.load(tmp_path / "a.wav")) / 16000 - SECONDS) < 0.1

@@ -16,6 +16,11 @@ NAMES = {"mov": "mp4 or m4a", "matroska": "webm or mkv", "asf": "wma", "wv": "Wa
 FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}
 
 
+def _options(av: Any) -> dict[str, str]:
+    """Before version 19, PyAV raised an error for titles and names that are not UTF-8."""
+    return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
 def has_pyav() -> bool:
     return find_spec("av") is not None
 
@@ -47,7 +52,7 @@ class Media:
         file = open(self.source, "rb") if isinstance(self.source, str) else self.source
         try:
             file.seek(0)
-            with self.av.open(file, format=self.format, metadata_errors="replace") as container:
+            with self.av.open(file, format=self.format, **_options(self.av)) as container:
                 sounds = container.streams.audio
                 if not sounds:
                     raise InputError(f"{self.name} has no sound: it holds no audio stream")
