@@ -62,6 +62,11 @@ class DataConfig(Options):
     max_audio_s: float = option(
         60.0, "longest recording in seconds; longer ones are set aside and named", within="(0, inf]"
     )
+    channel: int | None = option(
+        None,
+        "channel of recordings with several, counted from 0; null: their mean; a manifest's `channel` comes first",
+        within="[0, 1023]",
+    )
     cache: bool = option(True, "keep decoded audio in memory as 16-bit samples; has no effect with workers")
     workers: int = option(0, "number of processes that read audio", within="[0, 1024]")
 

@@ -101,7 +101,7 @@ def test_a_list_and_known_words_of_slots_keep_their_costs(tmp_path):
     compile_dynamic(tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "graph")
     space = SearchSpace.read(tmp_path / "graph", tokens)
     assert space.language.tree.costs(space.labels["w"]) == pytest.approx([0.0, math.log(4)])
-    assert space.weights(["w", "other"], tokens)["w", ("b",)] == pytest.approx(0.25)
+    assert space.probabilities(["w", "other"], tokens)["w", ("b",)] == pytest.approx(0.25)
     slotted = space.with_words([NewWord("w", slot="<name>")], tokens, lambda words: {})
     cost = Decoder(slotted.graph, **EXACT).decode(-costs).cost
     assert cost == pytest.approx(2 * math.log(10) + math.log(4), abs=1e-4)
@@ -130,7 +130,7 @@ def test_a_graph_folder_and_its_files_keep_probabilities(tmp_path):
     compile_graph(tokens, lexicon, tmp_path / "lm.arpa", tmp_path / "graph", draw_states=0)
     space = SearchSpace.read(tmp_path / "graph", tokens)
     again = space.lexicon
-    assert space.weights(again.pronunciations, tokens) == pytest.approx(dict(again.probabilities))
+    assert space.probabilities(again.pronunciations, tokens) == pytest.approx(dict(again.probabilities))
     for word, units in lexicon.items():
         assert again.cost(word, units) == pytest.approx(lexicon.cost(word, units), abs=1e-6)
 

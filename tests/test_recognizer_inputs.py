@@ -70,10 +70,20 @@ def test_open_files_and_paths_of_any_kind(recognizer, wav):
             temporary.seek(0)
         behind = io.BytesIO(b"before" + data)
         behind.seek(6)
-        forms = [file, io.BytesIO(data), Pipe(data), named, spooled, behind, PathLike(wav)]
+        forms = [
+            bytearray(data),
+            memoryview(data),
+            file,
+            io.BytesIO(data),
+            Pipe(data),
+            named,
+            spooled,
+            behind,
+            PathLike(wav),
+        ]
         found = recognizer.transcribe(forms)
     assert all(h.words == want.words and h.duration_s == want.duration_s for h in found)
-    assert [h.id for h in found] == ["0", "1", "2", "3", "4", "5", "w"]
+    assert [h.id for h in found] == ["0", "1", "2", "3", "4", "5", "6", "7", "w"]
     assert [h.words for h in recognizer.transcribe((wav, wav))] == [want.words] * 2
     assert recognizer.transcribe(()) == recognizer.transcribe([]) == []
 
@@ -93,6 +103,7 @@ def test_arrays_and_tensors_as_torchaudio_gives_them(recognizer, wav, samples):
         assert recognizer.transcribe(form, 16000).words == want
     assert recognizer.transcribe(real, np.int64(16000)).words == recognizer.transcribe(real, 16000.0).words == want
     assert recognizer.transcribe(samples[::-1], 16000).duration_s == 1.3  # a view with negative strides
+    assert recognizer.transcribe(samples.astype(">i2"), 16000).words == want  # of another byte order
     for form in (real.astype(np.float16), torch.from_numpy(real).bfloat16(), torch.from_numpy(real).half()):
         assert isinstance(recognizer.transcribe(form, 16000), Hypothesis)
 
@@ -164,6 +175,50 @@ def test_rates_that_no_recording_has_are_refused(recognizer, wav, rate):
     for x in (ONE, torch.zeros(1, 100), str(wav), [ONE]):
         with pytest.raises(InputError, match="sample_rate_hz=.* must be a number from 1000 to 768000"):
             recognizer.transcribe(x, rate, errors="return")
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "says"),
+    [
+        (None, {}, "takes the path of a bundle or of a run folder, not None"),
+        (b"model.asr", {}, "takes the path of a bundle"),
+        (["model.asr"], {}, "takes the path of a bundle"),
+        ("", {}, "takes the path of a bundle"),
+        ("model.asr", {"device": None}, "device=None is unknown; choose cpu or cuda"),
+        ("model.asr", {"device": "gpu"}, "device=gpu is unknown"),
+        ("model.asr", {"max_audio_s": "60"}, "max_audio_s='60' must be a number of seconds above 0"),
+        ("model.asr", {"max_audio_s": None}, "leave it out for no limit"),
+        ("model.asr", {"max_audio_s": float("nan")}, "must be a number of seconds"),
+        ("model.asr", {"g2p": None}, "g2p=None must be"),
+        ("model.asr", {"beam": "wide"}, "beam='wide' must be a number"),
+        ("model.asr", {"beam": None}, "beam=None must be a number"),
+        ("model.asr", {"nbest": 1.5}, "nbest=1.5 must be a whole number"),
+        ("model.asr", {"kind": 5}, "kind=5 must be a string"),
+    ],
+)
+def test_load_refuses_wrong_arguments_in_a_sentence(folder, recognizer, path, options, says):
+    with pytest.raises(InputError, match=says):
+        asr.load(folder / path if path == "model.asr" else path, **options)
+
+
+def test_load_takes_numbers_of_any_kind(folder, recognizer):
+    options = {"device": torch.device("cpu"), "max_audio_s": np.float32(5), "nbest": np.int64(2), "beam": 12}
+    assert asr.load(folder / "model.asr", lattice_beam=None, blank_skip=None, **options).device == "cpu"
+
+
+def test_other_methods_refuse_wrong_arguments_in_a_sentence(recognizer):
+    for call, says in (
+        (lambda: recognizer.with_list(5), "entries of the list must be a list of strings, not 5"),
+        (lambda: recognizer.with_list([None]), "it holds None"),
+        (lambda: recognizer.with_grammar(None), "a grammar is a path or the text of one, not None"),
+        (lambda: recognizer.with_decoder({"beam": 3}), "with_decoder takes an asr.config.DecoderConfig, not dict"),
+        (lambda: recognizer.log_probs(noise(1.0)), r"log_probs\(\[samples\]\)"),
+    ):
+        with pytest.raises(InputError, match=says):
+            call()
+    x = noise(1.0)
+    for form in (x.astype(np.float64), torch.from_numpy(x), list(x)):
+        assert np.array_equal(recognizer.log_probs([form])[0], recognizer.log_probs([x])[0])
 
 
 def test_a_bad_item_does_not_affect_the_others(recognizer, wav, samples, folder):

@@ -76,6 +76,7 @@ def data_check(cfg: Config) -> None:
             feature_dim=cfg.features.num_bins,
             workers=cfg.data.workers or None,
             max_audio_s=cfg.data.max_audio_s,
+            channel=cfg.data.channel,
             name=name,
         )
         print(report.table())

@@ -11,7 +11,11 @@ from asr.errors import InputError
 from asr.manifest import Utterance
 from asr.textfiles import lines
 
-SOUND = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".sph", ".w64", ".rf64")
+SOUND = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph", ".w64",
+    ".rf64", ".bwf", ".voc", ".m4a", ".mp4", ".aac", ".3gp", ".amr", ".awb", ".webm", ".mka", ".mkv", ".mov", ".wma",
+    ".wv", ".spx",
+)  # fmt: skip
 FEATURES = (".npy", ".mfc")
 
 

@@ -47,7 +47,8 @@ def transcribe(cfg: Config) -> None:
         raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
     limit_threads(cfg)
     options = vars(cfg.decoder)
-    recognizer = requested(load(cfg.bundle, cfg.device, cfg.data.max_audio_s, cfg.g2p.model, **options), cfg)
+    opened = load(cfg.bundle, cfg.device, cfg.data.max_audio_s, cfg.g2p.model, cfg.data.channel, **options)
+    recognizer = requested(opened, cfg)
     recordings = find_recordings(cfg.input, recognizer.cfg.features.kind == "stored")
     output = open_output(cfg, recordings)
     pending = [recording for recording in recordings if output is None or not output.has(recording)]

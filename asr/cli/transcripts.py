@@ -197,7 +197,7 @@ def _format(cfg: Config, path: Path | None) -> str:
 
 def _fingerprint(cfg: Config) -> str:
     """A line that changes with the model, the options and the files that they name."""
-    options = [asdict(cfg.decoder), cfg.graph.kind, cfg.g2p.model, cfg.boost, cfg.data.max_audio_s]
+    options = [asdict(cfg.decoder), cfg.graph.kind, cfg.g2p.model, cfg.boost, cfg.data.max_audio_s, cfg.data.channel]
     stats = [os.stat(file) for file in _files(cfg)]
     text = json.dumps([options, [(stat.st_size, stat.st_mtime_ns) for stat in stats]], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

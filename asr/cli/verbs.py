@@ -49,8 +49,8 @@ class Verb:
 
 _RECOGNISER = (
     "decoder", "graph.kind", "graph.words", "graph.grammar", "graph.dir", "graph.ngram", "graph.lexicon",
-    "graph.silence", "g2p.model", "g2p.nbest", "g2p.min_probability", "new_words", "data.max_audio_s", "out", "device",
-    "threads",
+    "graph.silence", "g2p.model", "g2p.nbest", "g2p.min_probability", "new_words", "data.max_audio_s",
+    "data.channel", "out", "device", "threads",
 )  # fmt: skip
 _STATIC_FEATURES = tuple(f"features.{name}" for name in (  # without derivatives and normalisation
     "kind", "sample_rate_hz", "window_ms", "shift_ms", "num_bins", "num_ceps", "low_hz", "high_hz", "dither", "floor",
@@ -62,14 +62,14 @@ _CLEANING = tuple(f"text.{name}" for name in (
 VERBS: dict[str, Verb] = {
     "data import": Verb(data_import, ("data.kind", "input", "output")),
     "data check": Verb(data_check, (
-        "data.max_audio_s",
-        "data.train", "data.dev", "data.test", "data.dir", "data.workers", "tokens", "features.shift_ms",
-        "features.sample_rate_hz", "features.num_bins", "model.subsampling", "out", "input", "output",
+        "data.train", "data.dev", "data.test", "data.dir", "data.channel", "data.workers",
+        "data.max_audio_s", "tokens", "features.shift_ms", "features.sample_rate_hz", "features.num_bins",
+        "model.subsampling", "out", "input", "output",
     )),
-    "features": Verb(features, (*_STATIC_FEATURES, "data.max_audio_s", "input", "output")),
+    "features": Verb(features, (*_STATIC_FEATURES, "data.max_audio_s", "data.channel", "input", "output")),
     "train": Verb(train, (
         "optim", "model", "features", "augment", "criterion", "tokens", "data.train", "data.dev", "data.max_audio_s",
-        "data.cache", "data.workers", "out", "seed", "threads", "device",
+        "data.channel", "data.cache", "data.workers", "out", "seed", "threads", "device",
     ), starts_run=True),
     "text clean": Verb(text_clean, ("text", "input", "output")),
     "lexicon": Verb(lexicon, ("g2p.model", "g2p.nbest", "g2p.min_probability", "data.train", "input", "output")),
@@ -104,8 +104,8 @@ VERBS: dict[str, Verb] = {
         "decoder", "graph.kind", "graph.dir", "bundle", "score.dir", "data.train", "out", "device",
     ), earlier=earlier.tuned),
     "transcribe": Verb(transcribe, (
-        "decoder", "graph.kind", "graph.words", "graph.grammar", "g2p.model", "data.max_audio_s", "bundle", "phrases",
-        "boost", "new_words", "device", "threads", "input", "output", "format",
+        "decoder", "graph.kind", "graph.words", "graph.grammar", "g2p.model", "data.max_audio_s", "data.channel",
+        "bundle", "phrases", "boost", "new_words", "device", "threads", "input", "output", "format",
     ), earlier=earlier.bundled, takes_bundle=True),
     "doctor": Verb(doctor, ("data.root",)),
 }  # fmt: skip

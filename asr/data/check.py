@@ -23,6 +23,7 @@ from asr.data.report_names import report_names
 from asr.data.transcript import Demands, require_lexicon, table_of_unlisted
 from asr.errors import InputError
 from asr.features import audio
+from asr.features.mixing import Mixer
 from asr.files import atomic_write
 from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon
@@ -33,6 +34,7 @@ ERRORS = {
     "unreadable": "missing, not audio, damaged, truncated, or NaN",
     "empty": "no samples or frames",
     "ends early": "the recording ends before start_s + duration_s",
+    "channels": "the channels cancel each other, or the channel that was chosen is not there",
     "silent": "level below -70 dB of full scale",
     "no text": "the transcript is absent or null",
     "not in the lexicon": "the text has words without a pronunciation",
@@ -43,6 +45,7 @@ ERRORS = {
 }
 WARNINGS = {
     "clipped": "more than 0.1 % of the samples are flat at full scale",
+    "silent channel": "a channel is silent; the mean of all lowers the others",
     "rate": "the sample rate is lower than the model's",
     "duration": "the manifest's duration_s disagrees with the file",
     "empty text": 'nothing is said, as the text "" states; training learns blanks from it',
@@ -70,6 +73,7 @@ class Requirements:
     sample_rate_hz: int
     feature_shift_s: float
     feature_dim: int
+    channel: int | None
 
 
 @dataclass
@@ -143,6 +147,7 @@ def check(
     feature_dim: int = 13,
     workers: int | None = None,
     max_audio_s: float = math.inf,
+    channel: int | None = None,
     name: str | None = None,
 ) -> Report:
     """Check a manifest. Writes `out_dir/NAME.{clean.jsonl, report.json, report.txt, report.png}`.
@@ -153,12 +158,13 @@ def check(
     frame_s: seconds per output frame of the model; None skips the check of CTC's least length.
     against: manifests that must not share recordings with this one, such as the test set when this is the training set.
     feature_shift_s, feature_dim: of stored features.
+    channel: of recordings with several, for utterances that name none; None: the mean of all.
 
     Raises InputError only for a manifest that cannot be opened, and for phones without a lexicon.
     """
     require_lexicon(unit, lexicon)
     demands = Demands(unit, tokens, lexicon, frame_s, max_audio_s)
-    required = Requirements(demands, sample_rate_hz, feature_shift_s, feature_dim)
+    required = Requirements(demands, sample_rate_hz, feature_shift_s, feature_dim, channel)
     name, out_dir = name or report_names([manifest_path], out_dir)[0], Path(out_dir)
     workers = workers or min(8, os.cpu_count() or 1)
     report = Report(str(manifest_path), str(out_dir / f"{name}.clean.jsonl"))
@@ -202,21 +208,33 @@ def _examine_audio(found: Examined, required: Requirements, alone: bool) -> None
     if u.duration_s and u.start_s + u.duration_s > header.duration_s + audio.SLACK_S:
         found.add("ends early", f"{u.audio} lasts {header.duration_s:.2f} s, not {u.start_s + u.duration_s:.2f} s")
         return
+    channel = required.channel if u.channel is None else u.channel
+    try:
+        mixer = Mixer(u.audio, header.channels, channel)
+    except InputError as e:
+        found.add("channels", str(e))
+        return
     frames, clipped, total, squares = 0, 0, 0.0, 0.0
     digest = hashlib.blake2b(str(header.sample_rate_hz).encode(), digest_size=16)
     for block in audio.blocks(u.audio, u.start_s, u.duration_s):  # (n, C)
-        if u.channel is not None:
-            block = audio.mixed(block, u.channel, u.audio)[:, None]
+        block = block if channel is None else block[:, [channel]]
+        mono = mixer.mix(block)
         frames += len(block)
-        total += block.sum(dtype=np.float64)
-        squares += np.square(block, dtype=np.float64).sum()
+        total += mono.sum(dtype=np.float64)
+        squares += np.square(mono, dtype=np.float64).sum()
         loud = np.abs(block) >= FULL_SCALE
         flat = loud[1:] & (np.abs(np.diff(block, axis=0)) < FLAT)
         clipped += int((flat.any(axis=1) | (np.abs(block[1:]) > 1).any(axis=1)).sum())
-        digest.update(np.rint(block.mean(axis=1) * 32768).astype("<i4").tobytes())
-    samples = frames * (header.channels if u.channel is None else 1)
-    variance = max(0.0, squares / samples - (total / samples) ** 2)
+        digest.update(np.rint(mono * 32768).astype("<i4").tobytes())
+    variance = max(0.0, squares / frames - (total / frames) ** 2)
     found.duration_s = frames / header.sample_rate_hz
+    try:
+        mixer.check()
+    except InputError as e:
+        found.add("channels", str(e))
+        return
+    if silent := mixer.silent_channels():
+        found.add("silent channel", f"channel {silent[0]} of {u.audio} is silent; choose another one with channel=")
     found.level_db = 10 * np.log10(max(variance, 1e-12))
     if found.level_db < SILENT_DB:
         if u.text != "":

@@ -123,14 +123,9 @@ def load_input(cfg: Config, utterance: Utterance) -> np.ndarray:
         return load_features(utterance.features, cfg.features.num_bins)
     if utterance.audio is None:
         raise InputError(f"utterance '{utterance.id}' has no audio; set features=stored to use its stored features")
-    return audio.load(
-        utterance.audio,
-        utterance.start_s,
-        utterance.duration_s,
-        cfg.features.sample_rate_hz,
-        cfg.data.max_audio_s,
-        utterance.channel,
-    )
+    channel = cfg.data.channel if utterance.channel is None else utterance.channel
+    rate_hz, limit_s = cfg.features.sample_rate_hz, cfg.data.max_audio_s
+    return audio.load(utterance.audio, utterance.start_s, utterance.duration_s, rate_hz, limit_s, channel)
 
 
 def collate(items: Sequence[Item | Unreadable]) -> Batch:

@@ -1,46 +1,43 @@
 """Decoding audio: a file, a segment of it, or a recording in memory -> (T,) float32 mono samples at any rate.
 
-libsndfile decodes wav, flac, ogg/opus, mp3 and more; soxr resamples. Segments are reached by seeking. Limits are
-checked during decoding, so that a broken or hostile file cannot exhaust the memory.
+Sound is decoded whole or refused. `asr.features.containers` reads what the file holds; libsndfile decodes wav, flac,
+ogg/opus, mp3 and more, PyAV what phones and browsers record; soxr resamples. Segments are reached by seeking. Limits
+are checked during decoding, so that a broken or hostile file cannot exhaust the memory.
 """
 
 import io
 import math
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from numbers import Real
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
-import soundfile
 import soxr
 
 from asr.errors import InputError
+from asr.features.containers.contents import find_recordings, media_format
+from asr.features.containers.view import Recording, View
+from asr.features.media import Media, has_pyav
+from asr.features.mixing import Mixer
+from asr.features.sound import RATES_HZ, SLACK_S, Recordings, Sound, Undecodable
+
+__all__ = ["RATES_HZ", "SLACK_S", "AudioInfo", "EmptyAudio", "blocks", "info", "load", "mono_blocks"]
 
 
 class EmptyAudio(InputError):
     """The file exists but holds no samples."""
 
 
-Source = str | Path | bytes | IO[bytes]
+Source = str | Path | bytes | bytearray | memoryview | IO[bytes]
 
 BLOCK_SAMPLES = 1 << 18  # samples decoded at a time, over all channels
-SLACK_S = 0.1  # a segment, or the header of a lossy file, may exceed the decoded samples by this much
-RATES_HZ = (1000, 768000)  # sample rates outside this range mean a broken header
 LOUDEST = 16.0  # float samples may exceed 1 slightly; above this limit they are unscaled integers
-UNKNOWN_FRAMES = 1 << 62  # libsndfile reports more frames than this if the header has no length
-MP3_WARM_UP = 16 * 1152  # samples decoded before a seek target: an mp3 frame may need bits of earlier frames
-STREAMED_BYTES = 0x7FFF0000  # a wav header written to a pipe announces about 2 or 4 GiB of samples
-
-
-class _File(soundfile.SoundFile):
-    def seekable(self) -> bool:
-        """Always False, so that soundfile does not seek to the current position after each read. Such a seek loses the
-        bits that the next mp3 frame needs, and fails at the end of a stream of unknown length. `seek` still works."""
-        return False
+KNOWN_FILES = 1024  # files whose recordings are remembered: a corpus may cut many segments from one
 
 
 @dataclass(frozen=True)
@@ -60,15 +57,16 @@ def load(
 ) -> np.ndarray:
     """Decode `source` from `start_s` for `duration_s` (None: to the end) -> (T,) float32 mono samples in [-1, 1].
 
-    `source` is a path, the bytes of a file, or a binary file object; its channels are averaged unless `channel`,
-    counted from 0, picks one. Raises InputError if there is no such channel, if the file is missing, empty, not audio,
-    truncated, shorter than the segment, or longer than `max_s` (checked before more is decoded), and if it holds NaN or
-    infinite samples.
+    `source` is a path, the bytes of a file, or a binary file object. Its channels are averaged, unless `channel`
+    (counted from 0) chooses one. Raises InputError if it is missing, empty, not audio, truncated, shorter than the
+    segment, or longer than `max_s` (checked before more is decoded), if it holds NaN or infinite samples, if it has no
+    such channel, and if its channels cancel each other.
     """
-    with _open(source) as file:
-        name = _name(source)
-        mono = [mixed(block, channel, name) for block in _decode(file, name, start_s, duration_s, max_s)]  # each (n,)
-        rate_hz = file.samplerate
+    if not isinstance(sample_rate_hz, Real) or not RATES_HZ[0] <= sample_rate_hz <= RATES_HZ[1]:
+        raise InputError(f"sample_rate_hz={sample_rate_hz!r} must be a number from {RATES_HZ[0]} to {RATES_HZ[1]}")
+    with _open(source) as sound:
+        mono = list(_mono(sound, _name(source), start_s, duration_s, max_s, channel))  # each (n,)
+        rate_hz = sound.rate_hz
     samples = np.concatenate(mono)  # (T at the file's rate,)
     if rate_hz != sample_rate_hz:
         samples = soxr.resample(samples, rate_hz, sample_rate_hz)
@@ -79,41 +77,79 @@ def blocks(
     source: Source, start_s: float = 0.0, duration_s: float | None = None, max_s: float | None = None
 ) -> Iterator[np.ndarray]:
     """Decode at the file's own rate, with all channels: (n, C) float32 blocks. Raises InputError as `load` does."""
-    with _open(source) as file:
-        yield from _decode(file, _name(source), start_s, duration_s, max_s)
+    with _open(source) as sound:
+        yield from _decode(sound, _name(source), start_s, duration_s, max_s)
 
 
-def mixed(block: np.ndarray, channel: int | None, name: str) -> np.ndarray:
-    """(n, C) -> (n,): the mean of the channels, or one of them. Raises InputError if there is no such channel."""
-    if channel is None:
-        return block.mean(axis=1)
-    if channel >= block.shape[1]:
-        raise InputError(f"{name} has no channel {channel}; it has {block.shape[1]}, counted from 0")
-    return block[:, channel]
+def mono_blocks(
+    source: Source,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    max_s: float | None = None,
+    channel: int | None = None,
+) -> Iterator[np.ndarray]:
+    """As `blocks`, with the channels averaged or one chosen: (n,) float32 blocks, not clipped."""
+    with _open(source) as sound:
+        yield from _mono(sound, _name(source), start_s, duration_s, max_s, channel)
 
 
 def info(source: Source) -> AudioInfo:
-    """Read the header. A stream without a length in its header is decoded to count its samples. Raises InputError as
-    `load` does."""
-    with _open(source) as file:
-        frames = _promised_frames(file)
-        if frames is None:
-            frames = sum(len(block) for block in _decode(file, _name(source), 0.0, None, None))
-        return AudioInfo(frames / file.samplerate, file.samplerate, file.channels)
+    """Length, rate and channels, without decoding. Raises InputError as `load` does for a file that is not audio."""
+    with _open(source) as sound:
+        return AudioInfo(sound.frames / sound.rate_hz, sound.rate_hz, sound.channels)
 
 
 @contextmanager
-def _open(source: Source) -> Iterator[soundfile.SoundFile]:
+def _open(source: Source) -> Iterator[Sound]:
     name = _name(source)
     stream = _stream(source, name)
+    if isinstance(stream, str):
+        stat = os.stat(stream)
+        found = _recordings_of(stream, stat.st_size, stat.st_mtime_ns)
+    else:
+        found = _examine(stream, stream.seek(0, io.SEEK_END), name)
+    sound = _sound(name, stream, found)
     try:
-        file = _File(stream)
-    except (soundfile.SoundFileError, TypeError) as e:  # TypeError: headerless formats, chosen by the file's name
-        raise InputError(f"{name} is not audio in a known format; expected wav, flac, ogg/opus or mp3") from e
-    with file:
-        if not RATES_HZ[0] <= file.samplerate <= RATES_HZ[1]:
-            raise InputError(f"{name} has a broken header: a sample rate of {file.samplerate} Hz; convert it again")
-        yield file
+        yield sound
+    finally:
+        sound.close()
+
+
+def _sound(name: str, stream: str | IO[bytes], found: tuple[Recording, ...] | str) -> Sound:
+    if isinstance(found, str):
+        return Media(name, stream, found)
+    try:
+        return Recordings(name, stream, found)
+    except Undecodable:
+        kind = found[0].kind
+        format = {"wav": "wav", "caf": "caf", "speex": "ogg"}.get(kind)
+        if format is None or not has_pyav():
+            raise
+        return Media(name, stream, format, any(recording.cut for recording in found))
+
+
+@lru_cache(KNOWN_FILES)
+def _recordings_of(path: str, size: int, _changed: int) -> tuple[Recording, ...] | str:
+    with open(path, "rb") as file:
+        return _examine(file, size, path)
+
+
+def _examine(file: IO[bytes], size: int, name: str) -> tuple[Recording, ...] | str:
+    """The recordings of a file that libsndfile reads, or what FFmpeg calls its format."""
+    try:
+        found = find_recordings(file, size)
+    except InputError as e:
+        raise InputError(f"{name} {e}") from e.__cause__
+    if found:
+        return tuple(found)
+    if found is not None:
+        raise EmptyAudio(f"{name} holds no samples: it ends within its header; record or copy it again")
+    if format := media_format(file, size):
+        return format
+    raise InputError(
+        f"{name} is not audio in a known format; expected wav, flac, ogg/opus, mp3 or m4a. Samples without a header "
+        "need one: sox -t raw -r 16000 -e signed -b 16 -c 1 IN.raw OUT.wav"
+    )
 
 
 def _name(source: Source) -> str:
@@ -121,7 +157,7 @@ def _name(source: Source) -> str:
 
 
 def _stream(source: Source, name: str) -> str | IO[bytes]:
-    """A path or seekable file object for libsndfile. Raises InputError if the file is missing, unreadable or empty."""
+    """A path or seekable file object. Raises InputError if the file is missing, unreadable or empty."""
     if isinstance(source, (str, Path)):
         if not os.path.exists(source):
             raise InputError(f"audio file {name} does not exist; check the path")
@@ -132,83 +168,60 @@ def _stream(source: Source, name: str) -> str | IO[bytes]:
         empty = os.path.getsize(source) == 0
         stream: str | IO[bytes] = os.fspath(source)
     else:
-        if isinstance(source, bytes):
+        if isinstance(source, bytes | bytearray | memoryview):
             stream = io.BytesIO(source)
+        elif not hasattr(source, "read") or isinstance(source, io.TextIOBase):
+            raise InputError(f"audio is a path, bytes or an open binary file, not {type(source).__name__}")
         else:
             stream = source if source.seekable() else io.BytesIO(source.read())
         at = stream.tell()
-        empty = stream.seek(0, io.SEEK_END) == at
-        stream.seek(at)
+        size = stream.seek(0, io.SEEK_END) - at
+        empty = size <= 0
+        if not empty:
+            stream = cast(IO[bytes], View(stream, ((at, size),)))
     if empty:
         raise EmptyAudio(f"{name} is empty (0 bytes); record or copy it again")
     return stream
 
 
-def _promised_frames(file: soundfile.SoundFile) -> int | None:
-    """The number of frames in the header; None if the header has no length.
-
-    For a truncated wav libsndfile reports the frames that exist and only logs the number in the header, so the number
-    is taken from its log.
-    """
-    if file.frames >= UNKNOWN_FRAMES:
-        return None
-    log = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
-    if log and int(log[2]) < int(log[1]) < STREAMED_BYTES and int(log[2]) > 0:
-        return round(file.frames * int(log[1]) / int(log[2]))
-    return file.frames
+def _mono(
+    sound: Sound, name: str, start_s: float, duration_s: float | None, max_s: float | None, channel: int | None
+) -> Iterator[np.ndarray]:
+    mixer = Mixer(name, sound.channels, channel)
+    for block in _decode(sound, name, start_s, duration_s, max_s):
+        yield mixer.mix(block)
+    mixer.check()
 
 
 def _decode(
-    file: soundfile.SoundFile, name: str, start_s: float, duration_s: float | None, max_s: float | None
+    sound: Sound, name: str, start_s: float, duration_s: float | None, max_s: float | None
 ) -> Iterator[np.ndarray]:
-    """Yield (n, C) float32 blocks of the segment; the header's length and all limits are checked on the way."""
-    rate_hz, promised = file.samplerate, _promised_frames(file)
-    slack = 0 if file.format == "FLAC" else round(SLACK_S * rate_hz)
-    start, stop = _segment(name, rate_hz, promised, start_s, duration_s)
-    limit = None if max_s is None or math.isinf(max_s) else round(max_s * rate_hz)
-    try:
-        if start:
-            warm_up = min(start, MP3_WARM_UP) if file.format == "MP3" else 0
-            file.seek(start - warm_up)
-            file.read(warm_up)
-        done = 0  # frames decoded
-        while stop is None or start + done < stop:
-            if limit is not None and (done if stop is None else stop - start) > limit:
-                raise InputError(f"{name} is longer than {max_s:g} s; cut it or raise the limit")
-            size = max(1, BLOCK_SAMPLES // file.channels)
-            size = size if stop is None else min(size, stop - start - done)
-            size = size if limit is None else min(size, limit + 1 - done)  # one more suffices to detect it
-            block = file.read(size, dtype="float32", always_2d=True)  # (n, C)
-            if not len(block):
-                break
-            _check_samples(block, name)
-            done += len(block)
-            yield block
-    except soundfile.SoundFileError as e:
-        raise InputError(f"{name} is damaged or truncated ({str(e).rstrip('.')}); copy or record it again") from e
+    """Yield (n, C) float32 blocks of the segment; its limits are checked first, its samples on the way."""
+    if not sound.frames:
+        raise EmptyAudio(f"{name} holds no samples; record or copy it again")
+    start, stop = _segment(name, sound.rate_hz, sound.frames, start_s, duration_s)
+    if max_s is not None and not math.isinf(max_s) and stop - start > round(max_s * sound.rate_hz):
+        raise InputError(f"{name} is longer than {max_s:g} s; cut it, or raise max_audio_s")
+    done = 0
+    for block in sound.decode(start, stop, max(1, BLOCK_SAMPLES // sound.channels)):
+        _check_samples(block, name)
+        done += len(block)
+        yield block
     if not done:
         raise EmptyAudio(f"{name} holds no samples; record or copy it again")
-    if stop is not None and start + done < stop - slack:
-        raise InputError(
-            f"{name} is truncated: its header announces {(promised or stop) / rate_hz:.2f} s, "
-            f"but only {(start + done) / rate_hz:.2f} s could be decoded; copy or record it again"
-        )
 
 
-def _segment(
-    name: str, rate_hz: int, frames: int | None, start_s: float, duration_s: float | None
-) -> tuple[int, int | None]:
-    """The first frame of a segment and the frame after its last (None: to the end of a stream of unknown length)."""
-    if not start_s >= 0 or (duration_s is not None and not duration_s > 0):
+def _segment(name: str, rate_hz: int, frames: int, start_s: float, duration_s: float | None) -> tuple[int, int]:
+    """The first frame of a segment and the frame after its last."""
+    are_numbers = isinstance(start_s, Real) and (duration_s is None or isinstance(duration_s, Real))
+    if not are_numbers or not start_s >= 0 or (duration_s is not None and not duration_s > 0):
         raise InputError(f"{name}: a segment from {start_s} s for {duration_s} s is empty; correct its times")
     start = round(start_s * rate_hz)
-    stop = None if duration_s is None else round((start_s + duration_s) * rate_hz)
-    if frames is None:
-        return start, stop
-    if frames and (start >= frames or (stop is not None and stop > frames + SLACK_S * rate_hz)):
+    stop = frames if duration_s is None else round((start_s + duration_s) * rate_hz)
+    if start >= frames or stop > frames + SLACK_S * rate_hz:
         asked = f"from {start_s:.2f} s" if duration_s is None else f"{start_s:.2f} s to {start_s + duration_s:.2f} s"
         raise InputError(f"{name} lasts {frames / rate_hz:.2f} s, the segment asked for is {asked}; correct its times")
-    return start, frames if stop is None else min(stop, frames)
+    return start, min(stop, frames)
 
 
 def _check_samples(block: np.ndarray, name: str) -> None:

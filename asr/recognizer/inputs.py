@@ -3,6 +3,7 @@
 import math
 import numbers
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,9 +14,12 @@ import torch
 from asr.errors import InputError
 from asr.features import audio
 from asr.features.files import is_feature_file, load_features
+from asr.features.mixing import Mixer
 
-Input = str | Path | bytes | IO[bytes] | np.ndarray | torch.Tensor
+Input = str | Path | bytes | bytearray | memoryview | IO[bytes] | np.ndarray | torch.Tensor
 Source = str | Path | bytes | np.ndarray  # the result of `source_of`
+
+BLOCK_SAMPLES = 1 << 18  # of an array taken at a time
 
 _FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31}
 _FLOATS = (np.float16, np.float32, np.float64)
@@ -28,6 +32,8 @@ def source_of(x: Any) -> Source:
     """
     if isinstance(x, (str, Path, bytes, np.ndarray)):
         return x
+    if isinstance(x, bytearray | memoryview):
+        return bytes(x)
     if isinstance(x, torch.Tensor):
         return _array_of(x)
     if isinstance(x, os.PathLike):
@@ -75,25 +81,43 @@ def check_length(duration_s: float, limit_s: float) -> None:
         )
 
 
-def samples_of(x: np.ndarray, sample_rate_hz: float, wanted_hz: float) -> np.ndarray:
-    """Checked samples (T,) float32 in [-1, 1] at the wanted rate, from (T,) or (C, T); see `mono`."""
-    x = mono(x)
+def check_channel(channel: Any) -> None:
+    """Raises InputError for what is not the number of a channel. None is accepted."""
+    if channel is None:
+        return
+    if not isinstance(channel, numbers.Integral) or isinstance(channel, bool) or channel < 0:
+        raise InputError(f"channel={channel!r} must be the number of a channel, from 0, or None for the mean of all")
+
+
+def samples_of(x: np.ndarray, sample_rate_hz: float, wanted_hz: float, channel: int | None = None) -> np.ndarray:
+    """Checked samples (T,) float32 in [-1, 1] at the wanted rate, from (T,) or (C, T); see `mono_blocks`."""
+    mono = np.concatenate(list(mono_blocks(x, channel)))
     if sample_rate_hz != wanted_hz:
-        x = soxr.resample(x, sample_rate_hz, wanted_hz)
-    return np.clip(x, -1.0, 1.0)
+        mono = soxr.resample(mono, sample_rate_hz, wanted_hz)
+    return np.clip(mono, -1.0, 1.0)
 
 
-def mono(x: np.ndarray) -> np.ndarray:
-    """Checked samples (T,) float32, not clipped, from (T,) or (C, T), whose channels are averaged.
+def mono_blocks(x: np.ndarray, channel: int | None = None) -> Iterator[np.ndarray]:
+    """Checked samples (n,) float32, not clipped, from (T,) or (C, T), whose channels are averaged or one chosen.
 
-    Floats are in [-1, 1]; int16, int32 and uint8 are scaled to that as audio files are.
+    Floats are in [-1, 1]; int16, int32 and uint8 are scaled to that as audio files are. Raises InputError for other
+    arrays, for samples that are not finite or far outside, and for channels that cancel each other.
     """
+    x = x.astype(x.dtype.newbyteorder("="), copy=False)
     is_shape = x.ndim == 1 or (x.ndim == 2 and len(x) <= x.shape[1])
     if not is_shape or not x.size or not (x.dtype in _FULL_SCALE or x.dtype == np.uint8 or x.dtype in _FLOATS):
         raise InputError(
             f"an array of samples has shape (T,) or (channels, T) and dtype float16, float32, float64, int16, int32 "
             f"or uint8, not {x.shape} {x.dtype}; transpose (T, channels), or average channels to one first"
         )
+    x = np.atleast_2d(x)  # (C, T)
+    mixer = Mixer("the array", len(x), channel)
+    for block in np.array_split(x, math.ceil(x.shape[1] / BLOCK_SAMPLES), axis=1):  # views
+        yield mixer.mix(_scaled(block).T)
+    mixer.check()
+
+
+def _scaled(x: np.ndarray) -> np.ndarray:
     if x.dtype == np.uint8:
         x = x.astype(np.float32) / 128 - 1
     elif x.dtype in _FULL_SCALE:
@@ -103,7 +127,7 @@ def mono(x: np.ndarray) -> np.ndarray:
             x = x.astype(np.float32)
     if not np.abs(x).max() <= audio.LOUDEST:  # NaN is not <= either
         raise InputError("the array holds NaN or samples far outside [-1, 1]; scale it, or pass int16")
-    return x.mean(axis=0) if x.ndim == 2 else x
+    return x
 
 
 def features_of(x: Source, dim: int) -> np.ndarray:

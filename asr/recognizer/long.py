@@ -27,12 +27,11 @@ from asr.features import audio
 from asr.features.pauses import best_pause
 from asr.hypothesis import Alternative, Hypothesis
 from asr.manifest import Utterance
-from asr.recognizer.inputs import Input, Source, check_length, mono, name_of, source_of
+from asr.recognizer.inputs import Input, Source, check_length, mono_blocks, name_of, source_of
 from asr.search.phrases import Phrases
 
 LONGEST_S, SHORTEST_S = 30.0, 15.0  # of a piece; the last one of a recording may be shorter
 WHOLE_S = 600.0  # a recording that cannot be cut
-BLOCK_SAMPLES = 1 << 18  # of an array taken at a time
 
 Recording = Source | Utterance
 Progress = Callable[[float, float], object]  # called with the seconds recognised and the seconds in all
@@ -46,7 +45,7 @@ class Recognizes(Protocol):
     @property
     def can_cut(self) -> bool: ...
 
-    def read(self, x: Source, sample_rate_hz: float | None) -> np.ndarray: ...
+    def read(self, x: Source, sample_rate_hz: float | None, channel: int | None = None) -> np.ndarray: ...
 
     def duration_s(self, x: np.ndarray) -> float: ...
 
@@ -76,12 +75,16 @@ def transcribe_each(
     phrases: Phrases | None = None,
     threads: int = 0,
     progress: Progress | None = None,
+    channel: int | None = None,
 ) -> Iterator[tuple[int, Hypothesis | InputError]]:
     """Recognise recordings in batches, the shortest first; yields each one's number and result when it is done.
 
-    An `Utterance` is its segment of its recording. `threads` search at a time (0: one per core). The result of a
+    An `Utterance` is its segment of its recording. `channel` is that of recordings with several, unless an utterance
+    names its own; None: that of the recogniser. `threads` search at a time (0: one per core). The result of a
     recording that cannot be read or searched is the InputError; the others go on.
     """
+    if channel is None:
+        channel = recognizer.cfg.data.channel
     opened, seconds, failed = _open(recognizer, recordings, sample_rate_hz)
     yield from list(failed.items())
     told = set(failed)
@@ -91,7 +94,7 @@ def transcribe_each(
     def pieces() -> Iterator[Piece]:
         for number in sorted(seconds, key=seconds.__getitem__):
             try:
-                yield from _pieces(recognizer, number, opened[number], seconds[number], sample_rate_hz)
+                yield from _pieces(recognizer, number, opened[number], seconds[number], sample_rate_hz, channel)
             except InputError as e:
                 failed[number] = e
 
@@ -200,14 +203,24 @@ def _duration_s(recognizer: Recognizes, x: Recording, sample_rate_hz: float | No
 
 
 def _pieces(
-    recognizer: Recognizes, number: int, x: Recording, seconds: float, sample_rate_hz: float | None
+    recognizer: Recognizes,
+    number: int,
+    x: Recording,
+    seconds: float,
+    sample_rate_hz: float | None,
+    channel: int | None,
 ) -> Iterator[Piece]:
+    if isinstance(x, Utterance) and x.channel is None:
+        x = replace(x, channel=channel)
     if recognizer.can_cut and seconds > LONGEST_S:
         rate_hz = recognizer.cfg.features.sample_rate_hz
-        for start_s, samples, last in cut(_blocks(recognizer.cfg, x, sample_rate_hz), rate_hz):
+        for start_s, samples, last in cut(_blocks(recognizer.cfg, x, sample_rate_hz, channel), rate_hz):
             yield Piece(number, start_s, samples, last)
         return
-    whole = load_input(recognizer.cfg, x) if isinstance(x, Utterance) else recognizer.read(x, sample_rate_hz)
+    if isinstance(x, Utterance):
+        whole = load_input(recognizer.cfg, x)
+    else:
+        whole = recognizer.read(x, sample_rate_hz, channel)
     if not recognizer.can_cut and math.isinf(recognizer.cfg.data.max_audio_s):
         _check_whole(recognizer, _id(x, number), recognizer.duration_s(whole))
     yield Piece(number, 0.0, whole, True)
@@ -235,23 +248,22 @@ def cut(blocks: Iterable[np.ndarray], sample_rate_hz: int) -> Iterator[tuple[flo
     yield start / sample_rate_hz, rest, True
 
 
-def _blocks(cfg: Config, x: Recording, sample_rate_hz: float | None) -> Iterator[np.ndarray]:
+def _blocks(cfg: Config, x: Recording, sample_rate_hz: float | None, channel: int | None) -> Iterator[np.ndarray]:
     """Mono samples (n,) at the model's rate."""
     wanted_hz, limit_s = cfg.features.sample_rate_hz, cfg.data.max_audio_s
     if isinstance(x, np.ndarray):
         assert sample_rate_hz is not None
         check_length(x.shape[-1] / sample_rate_hz, limit_s)
-        blocks = np.array_split(x, math.ceil(x.shape[-1] / BLOCK_SAMPLES), axis=-1)  # views
-        yield from _resampled(map(mono, blocks), sample_rate_hz, wanted_hz)
+        yield from _resampled(mono_blocks(x, channel), sample_rate_hz, wanted_hz)
         return
-    source = x.audio if isinstance(x, Utterance) else x
-    assert source is not None
-    start_s, duration_s, channel = 0.0, None, None
-    if isinstance(x, Utterance):
-        start_s, duration_s, channel = x.start_s, x.duration_s, x.channel
-    decoded = audio.blocks(source, start_s, duration_s, limit_s)  # (n, C)
-    mono_blocks = (audio.mixed(block, channel, str(source)) for block in decoded)
-    yield from _resampled(mono_blocks, audio.info(source).sample_rate_hz, wanted_hz)
+    part = x if isinstance(x, Utterance) else None
+    source = part.audio if part else x
+    assert source is not None and not isinstance(source, Utterance)
+    start_s, duration_s = (part.start_s, part.duration_s) if part else (0.0, None)
+    if part and part.channel is not None:
+        channel = part.channel
+    mono = audio.mono_blocks(source, start_s, duration_s, limit_s, channel)
+    yield from _resampled(mono, audio.info(source).sample_rate_hz, wanted_hz)
 
 
 def _resampled(blocks: Iterable[np.ndarray], rate_hz: float, wanted_hz: int) -> Iterator[np.ndarray]:

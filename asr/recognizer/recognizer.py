@@ -8,9 +8,12 @@ print(recognizer.transcribe("speech.wav").text)
 import dataclasses
 import difflib
 import math
+import numbers
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar, overload
+from typing import Any, Literal, NoReturn, TypeVar, cast, overload
 
 import numpy as np
 import torch
@@ -27,7 +30,7 @@ from asr.models.acoustic import AcousticModel
 from asr.recognizer import bundle, run_folder
 from asr.recognizer.frozen import frozen
 from asr.recognizer.hypotheses import decode_log_probs
-from asr.recognizer.inputs import Input, Source, check_length, check_rate, features_of, samples_of
+from asr.recognizer.inputs import Input, Source, check_channel, check_length, check_rate, features_of, samples_of
 from asr.recognizer.long import transcribe_each
 from asr.recognizer.options import DecodingOptions
 from asr.recognizer.spaces import RequestSpaces
@@ -44,20 +47,33 @@ T = TypeVar("T")
 
 
 def load(
-    path: str | Path, device: str = "cpu", max_audio_s: float = math.inf, g2p: str = "default", **decoder: Any
+    path: str | Path,
+    device: str = "cpu",
+    max_audio_s: float = math.inf,
+    g2p: str = "default",
+    channel: int | None = None,
+    **decoder: Any,
 ) -> "Recognizer":
     """Open a bundle (`*.asr`), or a run folder as the bundle that `asr bundle` would make of it.
 
     Options of the decoder (`beam`, `max_active`, `kind="greedy"`, ...: see `asr.config.DecoderConfig`) replace the
     bundle's. Recordings longer than `max_audio_s` are refused; without a limit, long recordings are cut at pauses
     (asr.recognizer.long). `g2p` is the model that pronounces new words for a phone model: "default" (English) or a file
-    written by `asr g2p train`.
+    written by `asr g2p train`. `channel` is the channel that is heard of several, counted from 0; None: their mean.
     Raises InputError if the bundle is damaged or an option is unknown.
     """
+    if not isinstance(path, str | os.PathLike) or not str(path):
+        raise InputError(f"asr.load takes the path of a bundle or of a run folder, not {path!r:.40}")
+    is_number = isinstance(max_audio_s, numbers.Real) and not isinstance(max_audio_s, bool)
+    if not is_number or not max_audio_s > 0:
+        raise InputError(f"max_audio_s={max_audio_s!r} must be a number of seconds above 0; leave it out for no limit")
+    check_channel(channel)
+    if not isinstance(g2p, str | os.PathLike):
+        raise InputError(f"g2p={g2p!r} must be 'default', 'none' or the path of a model")
     opened = run_folder.read(path) if Path(path).is_dir() else bundle.read(path)
     cfg = opened.cfg
     cfg.decoder = _with_options(cfg.decoder, decoder)
-    cfg.data.max_audio_s, cfg.g2p.model = max_audio_s, g2p
+    cfg.data.max_audio_s, cfg.data.channel, cfg.g2p.model = max_audio_s, channel, str(g2p)
     return Recognizer(opened.model, cfg, opened.tokens, opened.space, device)
 
 
@@ -92,6 +108,9 @@ class Recognizer:
         the words of word lists and grammars; without it the lexicon of `space` does.
         Raises InputError for an invalid option of the decoder, and for a CUDA device that does not exist.
         """
+        device = str(device)
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+            raise InputError(f"device={device} is unknown; choose cpu or cuda")
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise InputError(f"device={device}, but this machine or this torch has no CUDA; set device=cpu")
         check_group("decoder", cfg.decoder)
@@ -117,6 +136,8 @@ class Recognizer:
 
     def with_decoder(self, decoder: DecoderConfig) -> "Recognizer":
         """The same model and graph with other options of the decoder."""
+        if not isinstance(decoder, DecoderConfig):
+            raise InputError(f"with_decoder takes an asr.config.DecoderConfig, not {type(decoder).__name__}")
         return self._with(self.space, decoder)
 
     def with_new_words(self, new_words: Iterable[NewWord | str]) -> "Recognizer":
@@ -177,6 +198,7 @@ class Recognizer:
         options: DecodingOptions | None = None,
         *,
         errors: Literal["raise"] = "raise",
+        channel: int | None = None,
     ) -> Hypothesis: ...
     @overload
     def transcribe(
@@ -186,6 +208,7 @@ class Recognizer:
         options: DecodingOptions | None = None,
         *,
         errors: Literal["raise"] = "raise",
+        channel: int | None = None,
     ) -> list[Hypothesis]: ...
     @overload
     def transcribe(  # type: ignore[overload-overlap]
@@ -195,6 +218,7 @@ class Recognizer:
         options: DecodingOptions | None = None,
         *,
         errors: Literal["return"],
+        channel: int | None = None,
     ) -> Hypothesis | InputError: ...
     @overload
     def transcribe(
@@ -204,6 +228,7 @@ class Recognizer:
         options: DecodingOptions | None = None,
         *,
         errors: Literal["return"],
+        channel: int | None = None,
     ) -> list[Hypothesis | InputError]: ...
 
     def transcribe(
@@ -213,6 +238,7 @@ class Recognizer:
         options: DecodingOptions | None = None,
         *,
         errors: Literal["raise", "return"] = "raise",
+        channel: int | None = None,
     ) -> Any:
         """Recognise one recording -> Hypothesis, or a list of recordings in batches -> list of Hypothesis.
 
@@ -220,12 +246,13 @@ class Recognizer:
 
         - a path, the bytes of an audio file, or an open binary file, which is read from its current position;
         - samples at `sample_rate_hz`: an array or tensor (T,) or (C, T), as torchaudio.load returns it, float in
-          [-1, 1], int16, int32 or uint8; channels are averaged;
+          [-1, 1], int16, int32 or uint8;
         - for a model of stored features, a feature file or features (F, D).
 
-        `options` apply to this call alone. `errors` says how a bad recording is treated: "raise" stops at the first one
-        found and raises its InputError, "return" puts the InputError in its place and recognises the others. In a list
-        the message names the recording's number, from 0. Long recordings are cut at pauses (asr.recognizer.long).
+        `channel` replaces that of `load` for this call. `options` apply to this call alone.
+        `errors` says how a bad recording is treated: "raise" stops at the first one found and raises its InputError,
+        "return" puts the InputError in its place and recognises the others. In a list the message names the recording's
+        number, from 0. Long recordings are cut at pauses (asr.recognizer.long).
         Raises InputError for a wrong argument in either case.
         """
         if errors not in ("raise", "return"):
@@ -233,12 +260,14 @@ class Recognizer:
         if not isinstance(options, DecodingOptions | None):
             raise InputError(f"options must be asr.DecodingOptions(...), not {type(options).__name__}")
         check_rate(sample_rate_hz)
+        check_channel(channel)
         recognizer = self._with_options(options) if options else self
         phrases = recognizer.compile_phrases(options.phrases) if options else None
-        many: Sequence[Any] | None = x if isinstance(x, Sequence) and not isinstance(x, (str, bytes)) else None
+        is_one = isinstance(x, str | bytes | bytearray | memoryview) or not isinstance(x, Sequence)
+        many: Sequence[Any] | None = None if is_one else cast(Sequence[Any], x)
         recordings: Sequence[Any] = [x] if many is None else many
         found: dict[int, Hypothesis | InputError] = {}
-        for number, result in transcribe_each(recognizer, recordings, sample_rate_hz, phrases):
+        for number, result in transcribe_each(recognizer, recordings, sample_rate_hz, phrases, channel=channel):
             if isinstance(result, InputError):
                 result = InputError(f"recording {number} of the list: {result}") if many is not None else result
                 if errors == "raise":
@@ -285,9 +314,12 @@ class Recognizer:
 
         A recording shorter than one window gives (0, V).
         """
+        if isinstance(batch, np.ndarray | torch.Tensor) and batch.ndim == 1:
+            raise InputError("log_probs takes a list of recordings; put the array into one: log_probs([samples])")
+        batch = [np.ascontiguousarray(x, dtype=np.float32) for x in batch]
         lengths = torch.tensor([len(x) for x in batch])
         enough = self.model.frontend.num_frames(lengths) > 0  # (N,)
-        heard = [torch.from_numpy(np.ascontiguousarray(x)) for x, e in zip(batch, enough, strict=True) if e]
+        heard = [torch.from_numpy(x) for x, e in zip(batch, enough, strict=True) if e]
         scored = iter(self.model.score(heard) if heard else [])
         none = np.zeros((0, len(self.tokens)), dtype=np.float32)
         return [next(scored).numpy() if e else none for e in enough]
@@ -303,19 +335,19 @@ class Recognizer:
         features = self.cfg.features
         return len(x) * (features.shift_ms / 1000 if features.kind == "stored" else 1 / features.sample_rate_hz)
 
-    def read(self, x: Source, sample_rate_hz: float | None) -> np.ndarray:
-        """Samples (T,) at the model's rate, or features (F, D)."""
+    def read(self, x: Source, sample_rate_hz: float | None, channel: int | None = None) -> np.ndarray:
+        """Samples (T,) at the model's rate, or features (F, D). `channel`: as in `transcribe`."""
         limit_s, rate_hz = self.cfg.data.max_audio_s, self.cfg.features.sample_rate_hz
         if self.cfg.features.kind == "stored":
             features = features_of(x, self.cfg.features.num_bins)
             check_length(self.duration_s(features), limit_s)
             return features
         if not isinstance(x, np.ndarray):
-            return audio.load(x, sample_rate_hz=rate_hz, max_s=limit_s)
+            return audio.load(x, sample_rate_hz=rate_hz, max_s=limit_s, channel=channel)
         if sample_rate_hz is None:
             raise InputError(f"give sample_rate_hz= with an array of samples; the model itself takes {rate_hz} Hz")
         check_length((x.shape[-1] if x.ndim else 0) / sample_rate_hz, limit_s)
-        return samples_of(x, sample_rate_hz, rate_hz)
+        return samples_of(x, sample_rate_hz, rate_hz, channel)
 
 
 def _searcher(cfg: Config, tokens: Tokens, space: SearchSpace | None) -> Searcher:
@@ -332,4 +364,11 @@ def _with_options(cfg: DecoderConfig, options: dict[str, Any]) -> DecoderConfig:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1) or [", ".join(known)]
             raise InputError(f"the decoder has no option '{name}'; did you mean {near[0]}?")
+        default, value = getattr(DecoderConfig(), name), options[name]
+        is_optional, kind = name in ("blank_skip", "lattice_beam"), str if isinstance(default, str) else numbers.Real
+        if isinstance(default, int):
+            kind = numbers.Integral
+        if not (isinstance(value, kind) and not isinstance(value, bool)) and not (is_optional and value is None):
+            expected = {str: "a string", numbers.Real: "a number", numbers.Integral: "a whole number"}[kind]
+            raise InputError(f"{name}={value!r} must be {expected}")
     return dataclasses.replace(cfg, **options)

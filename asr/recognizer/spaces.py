@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from asr.config import Config
 from asr.errors import InputError
@@ -16,6 +17,8 @@ from asr.search.new_words import NewWord
 from asr.search.space import DynamicSpace, SearchSpace
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,15 @@ class RequestSpaces:
         """See `Recognizer.with_new_words`."""
         if not isinstance(self.space, DynamicSpace):
             raise InputError("new words need a dynamic graph; build one with `asr graph graph.kind=dynamic`")
-        _check_many(new_words, "new words")
-        words = [NewWord(new) if isinstance(new, str) else new for new in new_words]
+        given = _many(new_words, "new words", (str, NewWord))
+        words = [NewWord(new) if isinstance(new, str) else new for new in given]
         spell = partial(pronunciations, unit=self.cfg.tokens.unit, known={}, g2p=self.cfg.g2p)
         return self.space.with_words(words, self.tokens, spell)
 
     def of_list(self, entries: Iterable[str] | Mapping[str, float]) -> SearchSpace:
         """See `Recognizer.with_list`."""
-        _check_many(entries, "entries of the list")
-        given = dict(entries) if isinstance(entries, Mapping) else dict.fromkeys(entries, 1.0)
+        found = _many(entries, "entries of the list")
+        given = dict(entries) if isinstance(entries, Mapping) else dict.fromkeys(found, 1.0)
         weights = {" ".join(entry.split()): weight for entry, weight in given.items()}
         if not weights or "" in weights:
             raise InputError("the list is empty or has an empty entry; give words or phrases")
@@ -56,6 +59,8 @@ class RequestSpaces:
 
     def of_grammar(self, grammar: str | Path) -> SearchSpace:
         """See `Recognizer.with_grammar`."""
+        if not isinstance(grammar, str | Path):
+            raise InputError(f"a grammar is a path or the text of one, not {grammar!r}")
         rules = read_grammar(grammar)
         return self._closed(rules.automaton(_numbered(rules.words)), rules.words)
 
@@ -64,7 +69,7 @@ class RequestSpaces:
             raise InputError("greedy search takes no word list and no grammar; use decoder.kind=graph")
         known = self.space.known(words, self.tokens) if self.space else {}
         known |= self.lexicon.listed(words) if self.lexicon else {}
-        weights = self.space.weights(words, self.tokens) if self.space else {}
+        weights = self.space.probabilities(words, self.tokens) if self.space else {}
         weights |= self.lexicon.weights(words) if self.lexicon else {}
         spelled = Lexicon(pronunciations(words, self.cfg.tokens.unit, known, self.cfg.g2p), weights)
         silence = self.space.silence if self.space else self.cfg.graph.silence
@@ -77,6 +82,13 @@ def _numbered(words: list[str]) -> dict[str, int]:
     return {word: label for label, word in enumerate(words, 1)}
 
 
-def _check_many(items: Iterable[object], what: str) -> None:
+def _many(items: Iterable[T], what: str, kinds: type | tuple[type, ...] = str) -> list[T]:
+    """The items as a list. Raises InputError for other items, and for a text, which is a list of letters."""
     if isinstance(items, str):
         raise InputError(f"{what} must be a list of strings, not the text '{items}'")
+    if not isinstance(items, Iterable):
+        raise InputError(f"{what} must be a list of strings, not {items!r}")
+    found = list(items)
+    if wrong := [item for item in found if not isinstance(item, kinds)]:
+        raise InputError(f"{what} must be a list of strings; it holds {wrong[0]!r}")
+    return found

@@ -80,10 +80,10 @@ class SearchSpace:
         assert self.lexicon is not None
         return self.lexicon.listed(words)
 
-    def weights(self, words: Iterable[str], tokens: Tokens) -> dict[Pair, float]:
+    def probabilities(self, words: Iterable[str], tokens: Tokens) -> dict[Pair, float]:
         """The probabilities of the pronunciations that `known` returns, where the graph's lexicon has them."""
         if self.is_closed:
-            return self.base.weights(words, tokens) if self.base else {}
+            return self.base.probabilities(words, tokens) if self.base else {}
         assert self.lexicon is not None
         return self.lexicon.weights(words)
 
@@ -143,7 +143,7 @@ class DynamicSpace(SearchSpace):
         labels = {word: label for word in words if (label := self.labels.get(word))}
         return {word: [tuple(tokens.decode(s)) for s in self.spellings(at, tokens)] for word, at in labels.items()}
 
-    def weights(self, words: Iterable[str], tokens: Tokens) -> dict[Pair, float]:
+    def probabilities(self, words: Iterable[str], tokens: Tokens) -> dict[Pair, float]:
         tree = self.language.tree
         labels = {word: tree.numbers[word] for word in words if tree.cost is not None and word in tree.numbers}
         return {

@@ -18,7 +18,7 @@ from asr.config import Config, value_of
 from asr.errors import InputError
 
 GROUPS = ("features", "augment", "model", "criterion", "optim")
-VALUES = ("seed", "tokens.unit", "data.max_audio_s")
+VALUES = ("seed", "tokens.unit", "data.max_audio_s", "data.channel")
 FILES = ("data.train", "data.dev", "tokens.lexicon", "tokens.table")
 IGNORED = ("optim.checkpoint_steps",)  # how often a resume point is written
 

@@ -1,0 +1,58 @@
+"""Many channels -> one: their mean, or a chosen one; channels that cancel each other are refused."""
+
+import numpy as np
+
+from asr.errors import InputError
+
+# In power, relative to the mean of channels that have nothing in common. Of two channels this is a correlation of -0.9.
+CANCELLED = 0.1
+SILENT = 1e-7  # power (-70 dB of full scale) below which there is nothing to cancel
+
+
+class Mixer:
+    """Mixes the blocks of one recording. `channel` counts from 0; None: the mean of all."""
+
+    def __init__(self, name: str, channels: int, channel: int | None = None):
+        """Raises InputError if there is no such channel."""
+        if channel is not None and not 0 <= channel < channels:
+            has = "one channel: 0" if channels == 1 else f"{channels} channels: 0 to {channels - 1}"
+            raise InputError(f"{name} has no channel {channel}; it has {has}")
+        self.name, self.channel = name, channel
+        self.frames = 0
+        self.sums = np.zeros(channels + 1)  # of the channels and of their mean
+        self.squares = np.zeros(channels + 1)
+
+    def mix(self, block: np.ndarray) -> np.ndarray:
+        """(n, C) -> (n,)."""
+        if block.shape[1] == 1:
+            return block[:, 0]
+        if self.channel is not None:
+            return np.ascontiguousarray(block[:, self.channel])
+        mean = block.mean(axis=1)
+        self.frames += len(block)
+        for number, x in enumerate((*block.T, mean)):
+            self.sums[number] += x.sum(dtype=np.float64)
+            self.squares[number] += np.dot(x, x)
+        return mean
+
+    def _power(self) -> np.ndarray:
+        """Of the channels and of their mean, without a constant offset: (C + 1,)."""
+        return self.squares / self.frames - (self.sums / self.frames) ** 2
+
+    def silent_channels(self) -> list[int]:
+        """The silent ones of mixed channels; none if all are."""
+        power = self._power()[:-1] if self.frames else np.zeros(0)
+        return [int(n) for n in np.nonzero(power < SILENT)[0]] if (power > 10 * SILENT).any() else []
+
+    def check(self) -> None:
+        """Raises InputError if the channels mixed so far cancel each other, as those of opposite phase do."""
+        if not self.frames:
+            return
+        *channels, mix = self._power()
+        mean = sum(channels) / len(channels)
+        if mean > SILENT and mix < CANCELLED * mean / len(channels):
+            below_db = 10 * np.log10(mean / max(mix, 1e-12))
+            raise InputError(
+                f"the channels of {self.name} cancel each other (opposite phase): their mean is {below_db:.0f} dB "
+                "below them; choose one with channel=0"
+            )
