@@ -183,8 +183,8 @@ class Trainer:
         results = [result for _ in batches for result in self.take_step()]
         if not (utterances := sum(r.utterances for r in results)):
             raise InputError(
-                f"none of the {len(self.dev_set)} utterances of {self.cfg.data.dev} could be read, for the reasons above; "
-                "make their files readable, and the same command continues"
+                f"none of the {len(self.dev_set)} utterances of {self.cfg.data.dev} could be read, for the reasons "
+                "above; make their files readable, and the same command continues"
             )
         loss = sum(r.loss for r in results) / utterances
         return {"dev_loss": loss, "dev_ter": sum(r.errors for r in results) / max(sum(r.tokens for r in results), 1)}
