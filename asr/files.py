@@ -65,12 +65,13 @@ def moved_into(folder: Path, stale: Iterable[str]) -> Iterator[Path]:
     been deleted. On error `folder` stays as it was.
 
     Files that end in .bin are deleted first and moved last, so that an interrupted move leaves a folder that readers
-    refuse. Raises InputError if another process is writing the folder.
+    refuse; stats.json, which marks a folder as one of a graph, is moved first. Raises InputError if another process is
+    writing the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as temporary:
         yield Path(temporary)
-        files = sorted(Path(temporary).iterdir(), key=lambda file: file.suffix == ".bin")
+        files = sorted(Path(temporary).iterdir(), key=lambda file: (file.suffix == ".bin", file.name != "stats.json"))
         replaced = [folder / file.name for file in files if file.suffix == ".bin"]
         for old in [*replaced, *(path for pattern in stale for path in folder.glob(pattern))]:
             old.unlink(missing_ok=True)

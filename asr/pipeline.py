@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr.config import Config, check_choices
 from asr.errors import InputError
+from asr.files import keep_inputs
 
 if TYPE_CHECKING:
     from asr.evaluation.calibrate import Calibrated
@@ -62,6 +63,8 @@ def build_graph(cfg: Config) -> dict[str, Any]:
     from asr.lm import arpa
 
     check_choices(cfg)
+    names = ("tokens.txt", "lexicon.txt", "words.txt", "stats.json", "graph.bin", "tree.bin", "lm.ngram")
+    keep_inputs((Path(cfg.graph.dir) / name for name in names), [cfg.lm.arpa, cfg.graph.lexicon, cfg.tokens.table])
     if cfg.graph.kind == "dynamic":
         cfg, tokens, lexicon = _ingredients(cfg)
         lexicon = lexicon or _spell(cfg, arpa.read(cfg.lm.arpa).words)
@@ -177,16 +180,31 @@ def tuned(cfg: Config) -> Config:
 def decode(cfg: Config, path: str | Path | None = None, output: str | Path | None = None) -> "list[Hypothesis]":
     """Recognise the manifest `path` (default: that of `cfg.split`) and write the hypotheses to `output`.
 
-    The default of `output` is `out/decode/NAME/hyp.jsonl`, where NAME is the split or the manifest's name.
+    The default of `output` is `out/decode/NAME/hyp.jsonl`, where NAME is the split or the manifest's name. Raises
+    InputError if it holds the hypotheses of another manifest.
     """
     from asr import manifest
+    from asr.recognizer import sources
     from asr.recognizer.manifests import decode_manifest
 
     check_choices(cfg)
-    utterances = manifest.read(path or getattr(cfg.data, cfg.split))
-    output = output or Path(cfg.out) / "decode" / (Path(path).stem if path else cfg.split) / "hyp.jsonl"
+    source = str(path or getattr(cfg.data, cfg.split))
+    target = hypotheses_path(cfg, path, output)
+    utterances = manifest.read(source)
+    keep_inputs([target], [source, cfg.phrases, cfg.new_words, *(u.audio or u.features for u in utterances)])
+    if output is None:
+        sources.check(target, source)
     recognizer = open_recognizer(cfg)
-    return decode_manifest(recognizer, utterances, output, cfg.threads, recognizer.compile_phrases(phrases_of(cfg)))
+    phrases = recognizer.compile_phrases(phrases_of(cfg))
+    found = decode_manifest(recognizer, utterances, target, cfg.threads, phrases)
+    if output is None:
+        sources.record(target, source)
+    return found
+
+
+def hypotheses_path(cfg: Config, path: str | Path | None, output: str | Path | None) -> Path:
+    """Where `decode` writes."""
+    return Path(output or Path(cfg.out) / "decode" / (Path(path).stem if path else cfg.split) / "hyp.jsonl")
 
 
 def tune(cfg: Config, path: str | Path | None = None) -> "Tuning":
@@ -199,6 +217,7 @@ def tune(cfg: Config, path: str | Path | None = None) -> "Tuning":
     from asr.recognizer import run_folder
 
     check_choices(cfg)
+    keep_inputs([run_folder.tuning_path(cfg)], [path or cfg.data.dev])
     utterances = manifest.read(path or cfg.data.dev)
     tuning = tune(open_recognizer(cfg), utterances, threads=cfg.threads)
     tuning.write(run_folder.tuning_path(cfg))
@@ -213,6 +232,7 @@ def calibrate(cfg: Config, path: str | Path | None = None) -> "Calibrated":
     from asr.recognizer import run_folder
 
     check_choices(cfg)
+    keep_inputs([run_folder.calibration_path(cfg)], [path or cfg.data.dev])
     utterances = manifest.read(path or cfg.data.dev)
     result = calibrate(open_recognizer(cfg), utterances)
     result.write(run_folder.calibration_path(cfg))
@@ -226,8 +246,10 @@ def score(cfg: Config) -> "Score":
 
     check_choices(cfg)
     reference = cfg.score.ref or getattr(cfg.data, cfg.split)
+    hypotheses = cfg.score.hyp or hypotheses_path(cfg, None, None)
+    keep_inputs((Path(cfg.score.dir) / name for name in report.FILES), [reference, hypotheses])
     refs, speakers = read_texts(reference)
-    hyps, _ = read_texts(cfg.score.hyp or Path(cfg.out) / "decode" / cfg.split / "hyp.jsonl")
+    hyps, _ = read_texts(hypotheses)
     result = score(refs, hyps, speakers, cfg.score.resamples, cfg.seed)
     report.write(result, cfg.score.dir, reference)
     return result
@@ -246,5 +268,6 @@ def bundle(cfg: Config) -> Path:
     cfg = run_folder.for_sound(cfg)
     model, tokens = load_model(cfg)
     graph_dir = cfg.graph.dir if cfg.decoder.kind == "graph" and cfg.graph.kind != "none" else None
+    keep_inputs([cfg.bundle], [*Path(cfg.out, "train").glob("*"), *Path(cfg.graph.dir).glob("*.*")])
     bundle.write(cfg.bundle, model, cfg, tokens, graph_dir, run_folder.card(cfg))
     return Path(cfg.bundle)

@@ -30,13 +30,15 @@ def data_check(cfg: Config) -> None:
     asr data check [MANIFEST ...] [output=FOLDER]
 
     Without MANIFEST it checks those of data.train, data.dev and data.test that exist, and that no recording is in
-    two of them. With several manifests, each is checked against those before it. The texts are checked against the
+    two of them. With several manifests, each is checked against those before it. Reports are named after the manifests,
+    with folders before the names where these are equal. The texts are checked against the
     tokens of tokens.table or of the trained net; without either, against the characters of the first manifest, the
     training set.
     """
     from asr import manifest
-    from asr.data.check import check
+    from asr.data.check import check, written
     from asr.data.transcript import token_table
+    from asr.files import distinct_names, keep_inputs
     from asr.recognizer import run_folder
     from asr.text.lexicon import Lexicon
 
@@ -47,10 +49,12 @@ def data_check(cfg: Config) -> None:
     tokens = run_folder.tokens(cfg)
     if tokens is None and cfg.tokens.unit != "phone" and manifests[0] == (cfg.input or [cfg.data.train])[0]:
         tokens = token_table((u.text for u in manifest.stream(manifests[0], {})), cfg.tokens.unit)
+    folder, names = cfg.output or Path(cfg.data.dir) / "check", distinct_names(manifests)
+    keep_inputs((file for name in names for file in written(folder, name)), manifests)
     for number, path in enumerate(manifests):
         report = check(
             path,
-            cfg.output or Path(cfg.data.dir) / "check",
+            folder,
             tokens,
             cfg.tokens.unit,
             Lexicon.read(cfg.tokens.lexicon) if cfg.tokens.lexicon else None,
@@ -60,6 +64,7 @@ def data_check(cfg: Config) -> None:
             feature_shift_s=cfg.features.shift_ms / 1000,
             feature_dim=cfg.features.num_bins,
             workers=cfg.data.workers or None,
+            name=names[number],
         )
         print(report.table())
 

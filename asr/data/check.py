@@ -21,7 +21,7 @@ from asr import manifest
 from asr.data.transcript import check_length
 from asr.errors import InputError
 from asr.features import audio
-from asr.files import atomic_write
+from asr.files import atomic_write, keep_inputs
 from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon
 from asr.text.units import to_units
@@ -138,19 +138,22 @@ def check(
     feature_shift_s: float = 0.01,
     feature_dim: int = 13,
     workers: int | None = None,
+    name: str | None = None,
 ) -> Report:
-    """Check a manifest. Writes `out_dir/NAME.{clean.jsonl, report.json, report.txt, report.png}`.
+    """Check a manifest. Writes `out_dir/NAME.{clean.jsonl, report.json, report.txt, report.png}`, see `written`.
 
+    name: NAME of the files written; the default is the manifest's, without folder and suffix.
     tokens, unit, lexicon: the token table of the texts, and the lexicon for phones. Without tokens, any character is
       accepted, and phones are not checked.
     frame_s: seconds per output frame of the model; None skips the check of CTC's least length.
     against: manifests that must not share recordings with this one, such as the test set when this is the training set.
     feature_shift_s, feature_dim: of stored features.
 
-    Raises InputError only for a manifest that cannot be opened.
+    Raises InputError only for a manifest that cannot be opened or would be overwritten.
     """
     required = Requirements(tokens, unit, lexicon, frame_s, sample_rate_hz, feature_shift_s, feature_dim)
-    name, out_dir = Path(manifest_path).stem, Path(out_dir)
+    name, out_dir = name or Path(manifest_path).stem, Path(out_dir)
+    keep_inputs(written(out_dir, name), [manifest_path, *against])
     workers = workers or min(8, os.cpu_count() or 1)
     report = Report(str(manifest_path), str(out_dir / f"{name}.clean.jsonl"))
     others = _others(against, required, workers)
@@ -163,6 +166,12 @@ def check(
     manifest.write(report.clean, _keep(examined, others, report))
     _write_report(report, out_dir / f"{name}.report")
     return report
+
+
+def written(out_dir: str | Path, name: str) -> list[Path]:
+    """The files that `check` writes."""
+    endings = ("clean.jsonl", "report.json", "report.txt", "report.png")
+    return [Path(out_dir) / f"{name}.{ending}" for ending in endings]
 
 
 # One utterance
