@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from asr.errors import InputError
+from asr.errors import InputError, naming
 
 NAME = ".lock"
 
@@ -29,8 +29,9 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
     own = _owner()
-    while not _create(path, own):
-        _remove_stale(path, folder)
+    with naming(path):
+        while not _create(path, own):
+            _remove_stale(path, folder)
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from asr.cli.recordings import Recording
 from asr.config import Config
-from asr.errors import InputError
+from asr.errors import InputError, naming
 from asr.files import LONGEST_NAME, atomic_write, fold, keep_inputs
 from asr.fingerprints import digest, digest_of_input
 from asr.hypothesis import Hypothesis
@@ -127,7 +127,7 @@ class File:
         if self.partial:
             is_new = not self.partial.exists()
             self.partial.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.partial, "a", encoding="utf-8") as file:
+            with naming(self.partial), open(self.partial, "a", encoding="utf-8") as file:
                 if is_new:
                     file.write(self.fingerprint + "\n")
                 file.write(self._line(hypothesis))

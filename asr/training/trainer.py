@@ -19,7 +19,7 @@ from asr.config import Config
 from asr.data.batching import epoch_batches
 from asr.data.extract import record_path
 from asr.data.sets import prepare_sets
-from asr.errors import InputError
+from asr.errors import InputError, naming
 from asr.features import recorded
 from asr.files import atomic_write, keep_inputs, refuse_foreign
 from asr.locks import locked
@@ -227,7 +227,8 @@ class Trainer:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
         record = self.state["records"][-1]
-        with SummaryWriter(str(self.folder / "tensorboard")) as writer:
+        events = self.folder / "tensorboard"
+        with naming(events), SummaryWriter(str(events)) as writer:
             for name in ("train_loss", "dev_loss", "dev_ter", "lr"):
                 writer.add_scalar(name, record[name], record["epoch"])
 
