@@ -12,7 +12,8 @@
     asr.bundle(cfg)
 
 Each function takes all its options from `cfg`, and reads and writes the run folder `cfg.out` as the verb of the
-command line does. All raise InputError for an option whose value is not allowed, and for missing or damaged files.
+command line does. A manifest that is not in `cfg.out`/data is the one of the run's training, if there is one.
+All raise InputError for an option whose value is not allowed, and for missing or damaged files.
 Rooms are imported when they are needed.
 """
 
@@ -51,8 +52,10 @@ def train_lm(cfg: Config) -> "Report":
     The report has the perplexity of the dev manifest, if it exists.
     """
     from asr.lm import train_file
+    from asr.recognizer import run_folder
 
     check_choices(cfg)
+    cfg = run_folder.with_manifests(cfg, "train", "dev")
     dev = [cfg.data.dev] if Path(cfg.data.dev).exists() else []
     return train_file(dataclasses.replace(cfg.lm, text=cfg.lm.text or [cfg.data.train]), dev)
 
@@ -184,10 +187,11 @@ def decode(cfg: Config, path: str | Path | None = None, output: str | Path | Non
     InputError if it holds the hypotheses of another manifest.
     """
     from asr import manifest
-    from asr.recognizer import sources
+    from asr.recognizer import run_folder, sources
     from asr.recognizer.manifests import decode_manifest
 
     check_choices(cfg)
+    cfg = run_folder.with_manifests(cfg, cfg.split)
     source = str(path or getattr(cfg.data, cfg.split))
     target = hypotheses_path(cfg, path, output)
     utterances = manifest.read(source)
@@ -217,6 +221,7 @@ def tune(cfg: Config, path: str | Path | None = None) -> "Tuning":
     from asr.recognizer import run_folder
 
     check_choices(cfg)
+    cfg = run_folder.with_manifests(cfg, "dev")
     keep_inputs([run_folder.tuning_path(cfg)], [path or cfg.data.dev])
     utterances = manifest.read(path or cfg.data.dev)
     tuning = tune(open_recognizer(cfg), utterances, threads=cfg.threads)
@@ -232,6 +237,7 @@ def calibrate(cfg: Config, path: str | Path | None = None) -> "Calibrated":
     from asr.recognizer import run_folder
 
     check_choices(cfg)
+    cfg = run_folder.with_manifests(cfg, "dev")
     keep_inputs([run_folder.calibration_path(cfg)], [path or cfg.data.dev])
     utterances = manifest.read(path or cfg.data.dev)
     result = calibrate(open_recognizer(cfg), utterances)
@@ -243,8 +249,10 @@ def score(cfg: Config) -> "Score":
     """Error rates of `cfg.score.hyp` against `cfg.score.ref`, by default of what `decode` wrote; writes a report."""
     from asr.evaluation import report
     from asr.evaluation.score import read_texts, score
+    from asr.recognizer import run_folder
 
     check_choices(cfg)
+    cfg = run_folder.with_manifests(cfg, cfg.split)
     reference = cfg.score.ref or getattr(cfg.data, cfg.split)
     hypotheses = cfg.score.hyp or hypotheses_path(cfg, None, None)
     keep_inputs((Path(cfg.score.dir) / name for name in report.FILES), [reference, hypotheses])

@@ -109,12 +109,26 @@ def _run(name: str, cfg: Config) -> None:
 
         if not torch.cuda.is_available():
             raise InputError("device=cuda, but torch finds no CUDA device; set device=cpu, or see `asr doctor`")
+    if not VERBS[name].starts_run:
+        cfg = _with_manifests(name, cfg)
     try:
         with guarded(name, cfg):
             VERBS[name].run(cfg)
     except KeyboardInterrupt:
         again = "continues where it stopped" if VERBS[name].resumes else "starts again; nothing was written"
         raise KeyboardInterrupt(f"the same command {again}") from None
+
+
+def _with_manifests(name: str, cfg: Config) -> Config:
+    """The manifests of the run's training, where the run folder has none of its own; a line on stderr says so."""
+    from asr.recognizer.run_folder import with_manifests
+
+    splits = [split for split in ("train", "dev", "test") if f"data.{split}" in declared(name)]
+    found = with_manifests(cfg, *splits)
+    changed = [split for split in splits if getattr(found.data, split) != getattr(cfg.data, split)]
+    if used := [f"data.{split}={getattr(found.data, split)}" for split in changed]:
+        print(f"as in the training of {cfg.out}: {' '.join(used)}", file=sys.stderr)
+    return found
 
 
 def _show_log() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,7 @@ def as_trained(cfg: Config) -> Config:
     try:
         features, model = FeaturesConfig(**trained["features"]), ModelConfig(**trained["model"])
         unit, lexicon = trained["tokens"]["unit"], trained["tokens"].get("lexicon")
-    except (KeyError, TypeError) as e:
+    except (KeyError, TypeError, InputError) as e:
         raise InputError(f"{path} is not of this version ({e!r}); train again in another folder with out=") from e
     is_relative = "sha256" in trained  # earlier versions stored paths relative to the working directory
     own_lexicon = cfg.tokens.lexicon or (str(folder / lexicon) if lexicon and is_relative else lexicon)
@@ -79,6 +80,27 @@ def as_trained(cfg: Config) -> Config:
     cfg.tokens, cfg.graph = copy.copy(cfg.tokens), copy.copy(cfg.graph)
     cfg.tokens.unit, cfg.tokens.lexicon = unit, own_lexicon
     cfg.graph.lexicon = cfg.graph.lexicon or own_lexicon
+    return cfg
+
+
+def with_manifests(cfg: Config, *splits: str) -> Config:
+    """`cfg` with the manifests of the run's training, for each that has its default place and does not exist there."""
+    path = Path(cfg.out) / "train" / "config.json"
+    if not path.exists():
+        return cfg
+    trained = _read_json(path)
+    recorded = trained.get("data") if isinstance(trained, dict) and "sha256" in trained else None
+    found = {}
+    for split in splits:
+        place = Path(getattr(cfg.data, split))
+        stored = recorded.get(split) if isinstance(recorded, dict) else None
+        is_default = os.path.abspath(place) == os.path.abspath(Path(cfg.out) / "data" / f"{split}.jsonl")
+        if isinstance(stored, str) and is_default and not place.exists():
+            found[split] = os.path.normpath(Path(cfg.out) / stored)
+    if found:
+        cfg = copy.copy(cfg)
+        cfg.data = copy.copy(cfg.data)
+        vars(cfg.data).update(found)
     return cfg
 
 
