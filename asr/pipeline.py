@@ -225,7 +225,7 @@ def tune(cfg: Config, path: str | Path | None = None) -> "Tuning":
     keep_inputs([run_folder.tuning_path(cfg)], [path or cfg.data.dev])
     utterances = manifest.read(path or cfg.data.dev)
     tuning = tune(open_recognizer(cfg), utterances, threads=cfg.threads)
-    tuning.write(run_folder.tuning_path(cfg))
+    tuning.write(run_folder.tuning_path(cfg), run_folder.made_with(cfg))
     run_folder.calibration_path(cfg).unlink(missing_ok=True)
     return tuning
 
@@ -241,7 +241,7 @@ def calibrate(cfg: Config, path: str | Path | None = None) -> "Calibrated":
     keep_inputs([run_folder.calibration_path(cfg)], [path or cfg.data.dev])
     utterances = manifest.read(path or cfg.data.dev)
     result = calibrate(open_recognizer(cfg), utterances)
-    result.write(run_folder.calibration_path(cfg))
+    result.write(run_folder.calibration_path(cfg), run_folder.made_with(cfg))
     return result
 
 

@@ -227,3 +227,24 @@ def test_later_verbs_find_the_manifests_of_the_training(
     shutil.copytree(one / "data", one / "run" / "data")
     capsys.readouterr()
     assert cli.main(["score", run]) == 0 and "as in the training" not in capsys.readouterr().err
+
+
+def test_tuned_scales_of_another_graph_are_reported(
+    out: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(out, run)
+    cfg = Config(out=str(run))
+    asr.tuned(cfg)
+    assert "made with another" not in caplog.text
+    asr.train_lm(replace(cfg, lm=replace(cfg.lm, order=1)))
+    asr.build_graph(cfg)
+    asr.tuned(cfg)
+    for name, verb in (("tune.json", "tune"), ("calibration.json", "calibrate")):
+        assert f"{run}/{name} was made with another graph; run `asr {verb}` again" in caplog.text
+    tuning = json.loads((run / "tune.json").read_text())
+    del tuning["made_with"]  # of an earlier version
+    (run / "tune.json").write_text(json.dumps(tuning))
+    caplog.clear()
+    asr.tuned(cfg)
+    assert "tune.json" not in caplog.text

@@ -2,17 +2,20 @@
 
 import copy
 import json
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr.config import Config, FeaturesConfig, ModelConfig
 from asr.errors import InputError
+from asr.fingerprints import digest
 from asr.tokens import Tokens
 
 if TYPE_CHECKING:
     from asr.recognizer.bundle import Bundle
 
+_log = logging.getLogger(__name__)
 TUNED = ("acoustic_scale", "word_penalty", "blank_penalty")
 
 
@@ -30,9 +33,10 @@ def tuned_scales(cfg: Config) -> dict[str, float]:
     if not path.exists():
         return {}
     try:
-        best = _read_json(path)["points"][0]
-        return {name: float(best[name]) for name in TUNED}
-    except (KeyError, IndexError, TypeError, ValueError) as e:
+        found = _read_json(path)
+        _warn_if_other(path, found, cfg, "tune")
+        return {name: float(found["points"][0][name]) for name in TUNED}
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as e:
         raise InputError(f"{path} is not what `asr tune` writes ({e!r}); delete it, or run `asr tune` again") from e
 
 
@@ -43,11 +47,32 @@ def calibration(cfg: Config) -> dict[str, float]:
         return {}
     try:
         found = _read_json(path)
+        _warn_if_other(path, found, cfg, "calibrate")
         return {f"confidence_{name}": float(found[name]) for name in ("scale", "offset")}
-    except (KeyError, TypeError, ValueError) as e:
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise InputError(
             f"{path} is not what `asr calibrate` writes ({e!r}); delete it, or run `asr calibrate` again"
         ) from e
+
+
+def made_with(cfg: Config) -> dict[str, str | None]:
+    """Digests of the net and the graph that tuned scales and calibrations belong to; None without a graph file."""
+    graph: str | None = None
+    if cfg.decoder.kind == "graph" and cfg.graph.kind in ("static", "dynamic"):
+        folder = Path(cfg.graph.dir)
+        files = [folder / "graph.bin"] if cfg.graph.kind == "static" else [folder / "tree.bin"]
+        files += [Path(cfg.graph.ngram or folder / "lm.ngram")] if cfg.graph.kind == "dynamic" else []
+        digests = [digest(file) for file in files]
+        graph = None if None in digests else " ".join(map(str, digests))
+    return {"net": digest(Path(cfg.out) / "train" / "final.safetensors"), "graph": graph}
+
+
+def _warn_if_other(path: Path, found: Any, cfg: Config, verb: str) -> None:
+    """Warns if a result was made with another net or graph than those of `cfg`."""
+    before, now = found.get("made_with"), made_with(cfg)
+    for part in ("net", "graph") if isinstance(before, dict) else ():
+        if before.get(part) and now[part] and before[part] != now[part]:
+            _log.warning("%s was made with another %s; run `asr %s` again", path, part, verb)
 
 
 def tuned(cfg: Config) -> Config:
