@@ -1,4 +1,4 @@
-"""Locks: one process at a time writes a folder. A lock names its process, so that one left by a dead process is known.
+"""Locks: one process at a time writes a folder or a file. A lock of a process that has ended is recognised.
 
 The lock file holds JSON: host, pid, the start time of the process, and when the lock was taken. It is created by a hard
 link, which is atomic on network file systems too. A process that was killed leaves its lock. On the same host the next
@@ -18,20 +18,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from asr.errors import InputError, naming
+from asr.errors import InputError
 
 NAME = ".lock"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds the lock of a folder, which is created if needed. Raises InputError naming the process that holds it."""
+def locked(folder: Path, file: str | None = None) -> Iterator[None]:
+    """Holds the lock of a folder, which is created if needed, or of one file in it.
+
+    Raises InputError naming the process that holds it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / NAME
+    path = folder / (f".{file}{NAME}" if file else NAME)
     own = _owner()
-    with naming(path):
+    place = folder / file if file else folder
+    try:
         while not _create(path, own):
-            _remove_stale(path, folder)
+            _remove_stale(path, place)
+    except OSError as e:
+        e.filename = str(place)
+        raise
     try:
         yield
     finally:
@@ -69,22 +76,22 @@ def _create(path: Path, owner: dict[str, Any]) -> bool:
         os.unlink(name)
 
 
-def _remove_stale(path: Path, folder: Path) -> None:
+def _remove_stale(path: Path, place: Path) -> None:
     """Removes the lock of a process that has ended. Raises InputError for any other lock."""
-    with _alone(folder):
+    with _alone(path.parent):
         holder = _read(path)
         if holder is None:  # released since
             return
         if holder.get("host") != _host():
             raise InputError(
-                f"{folder} is in use by process {holder.get('pid')} on host {holder.get('host')}, since "
+                f"{place} is in use by process {holder.get('pid')} on host {holder.get('host')}, since "
                 f"{holder.get('taken')}; wait for it, or, if it has ended, delete {path}"
             )
         pid = holder.get("pid")
         if isinstance(pid, int) and _is_alive(pid) and holder.get("started") in (None, _start_time(pid)):
             raise InputError(
-                f"{folder} is in use by process {pid} on this machine, since {holder.get('taken')}; wait for it, or "
-                "choose another folder"
+                f"{place} is in use by process {pid} on this machine, since {holder.get('taken')}; wait for it, or "
+                "choose another place"
             )
         path.unlink(missing_ok=True)
 

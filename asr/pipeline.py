@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from asr.config import Config, check_choices
 from asr.errors import InputError
 from asr.files import keep_inputs
+from asr.locks import locked
 
 if TYPE_CHECKING:
     from asr.evaluation.calibrate import Calibrated
@@ -196,13 +197,14 @@ def decode(cfg: Config, path: str | Path | None = None, output: str | Path | Non
     target = hypotheses_path(cfg, path, output)
     utterances = manifest.read(source)
     keep_inputs([target], [source, cfg.phrases, cfg.new_words, *(u.audio or u.features for u in utterances)])
-    if output is None:
-        sources.check(target, source)
-    recognizer = open_recognizer(cfg)
-    phrases = recognizer.compile_phrases(phrases_of(cfg))
-    found = decode_manifest(recognizer, utterances, target, cfg.threads, phrases)
-    if output is None:
-        sources.record(target, source)
+    with locked(target.parent, target.name):
+        if output is None:
+            sources.check(target, source)
+        recognizer = open_recognizer(cfg)
+        phrases = recognizer.compile_phrases(phrases_of(cfg))
+        found = decode_manifest(recognizer, utterances, target, cfg.threads, phrases)
+        if output is None:
+            sources.record(target, source)
     return found
 
 

@@ -86,6 +86,13 @@ def test_of_several_that_find_a_stale_lock_one_takes_it(tmp_path: Path, holder: 
         taker.communicate()
 
 
+def test_files_of_a_folder_have_locks_of_their_own(tmp_path: Path) -> None:
+    with locked(tmp_path, "a.jsonl"), locked(tmp_path, "b.jsonl"), locked(tmp_path):
+        with pytest.raises(InputError, match="a.jsonl is in use by process"), locked(tmp_path, "a.jsonl"):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError

@@ -16,6 +16,7 @@ from asr.cli import transcribe as verb
 from asr.cli import transcripts
 from asr.cli.recordings import find_recordings
 from asr.errors import InputError
+from asr.locks import locked
 from asr.manifest import Utterance
 from asr.recognizer import bundle, long
 from asr.recognizer.formats import SUFFIXES
@@ -406,3 +407,13 @@ def test_replacing_the_transcript_of_another_recording_is_reported(call, tmp_pat
     assert call(tmp_path / "x.wav", output) == 0 and call(tmp_path / "x.wav", output) == 0
     assert "replaced" not in call.err
     assert call(tmp_path / "y.wav", output) == 0 and f"replaced {tmp_path}/o.jsonl" in call.err
+
+
+def test_two_processes_do_not_write_one_file(call, tmp_path):
+    soundfile.write(tmp_path / "x.wav", noise(0.6), RATE_HZ)
+    with locked(tmp_path, "o.jsonl"):
+        assert (
+            call(tmp_path / "x.wav", f"output={tmp_path}/o.jsonl") == 2 and "o.jsonl is in use by process" in call.err
+        )
+        assert call(tmp_path / "x.wav", f"output={tmp_path}/other.jsonl") == 0
+        assert call(tmp_path / "x.wav") == 0

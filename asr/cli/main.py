@@ -115,7 +115,7 @@ def _run(name: str, cfg: Config) -> None:
         with guarded(name, cfg):
             VERBS[name].run(cfg)
     except KeyboardInterrupt:
-        again = "continues where it stopped" if VERBS[name].resumes else "starts again; nothing was written"
+        again = "continues where it stopped" if VERBS[name].resumes else "starts again"
         raise KeyboardInterrupt(f"the same command {again}") from None
 
 

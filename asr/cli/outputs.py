@@ -51,9 +51,9 @@ def results(verb: str, cfg: Config) -> list[Path]:
     if verb == "lm convert":
         return _with_words(Path(cfg.input[1])) if len(cfg.input) == 2 else []
     if verb == "transcribe":
-        path = Path(cfg.output or "/")
-        is_folder = str(cfg.output).endswith("/") or path.is_dir() or not path.suffix
-        return [] if is_folder else [path]
+        from asr.cli.transcripts import file_of
+
+        return [path] if (path := file_of(cfg)) else []
     if verb in ("train", "data check"):
         return []
     fixed = {

@@ -40,12 +40,19 @@ def transcribe(cfg: Config) -> None:
     `phrases` names a file of phrases to boost, one per line. `new_words` names a file of words to add to a dynamic
     graph.
     """
+    from asr.cli.transcripts import lock
+
+    if not cfg.input:
+        raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
+    with lock(cfg):
+        _transcribe_all(cfg)
+
+
+def _transcribe_all(cfg: Config) -> None:
     from asr.cli.recordings import find_recordings
     from asr.cli.transcripts import Folder, open_output
     from asr.recognizer.recognizer import load
 
-    if not cfg.input:
-        raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
     limit_threads(cfg)
     options = vars(cfg.decoder)
     recognizer = requested(load(cfg.bundle, cfg.device, cfg.data.max_audio_s, cfg.g2p.model, **options), cfg)

@@ -5,6 +5,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from asr.errors import InputError, naming
 from asr.files import LONGEST_NAME, atomic_write, fold, keep_inputs
 from asr.fingerprints import digest, digest_of_input
 from asr.hypothesis import Hypothesis
+from asr.locks import locked
 from asr.recognizer.formats import OF_MANY, SUFFIXES, render
 
 _GRAPH = ("graph.bin", "words.txt", "tree.bin", "lm.ngram", "stats.json")
@@ -179,15 +181,28 @@ def open_output(cfg: Config, recordings: Sequence[Recording]) -> File | Folder |
     """
     if cfg.output is None and cfg.format == "auto":
         return None
-    path = None if cfg.output is None else Path(cfg.output)
+    path = file_of(cfg)
     opened: File | Folder
-    if path is not None and (str(cfg.output).endswith("/") or path.is_dir() or not path.suffix):
-        opened = Folder(path, "json" if cfg.format == "auto" else cfg.format, recordings)
+    if cfg.output is not None and path is None:
+        opened = Folder(Path(cfg.output), "json" if cfg.format == "auto" else cfg.format, recordings)
     else:
         opened = File(path, _format(cfg, path), recordings, _fingerprint(cfg))
     read = [*cfg.input, *_files(cfg), *(_path(recording) for recording in recordings)]
     keep_inputs(opened.targets, read)
     return opened
+
+
+def file_of(cfg: Config) -> Path | None:
+    """The one file that `output` names; None if it names a folder, or nothing."""
+    path = Path(cfg.output or "/")
+    is_folder = str(cfg.output).endswith("/") or path.is_dir() or not path.suffix
+    return None if is_folder else path
+
+
+def lock(cfg: Config) -> AbstractContextManager[None]:
+    """Keeps other processes from the file that `output` names. They may share a folder, whose files are whole."""
+    path = file_of(cfg)
+    return locked(path.parent, path.name) if path else nullcontext()
 
 
 def _path(recording: Recording) -> str:
