@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from asr.errors import InputError
+from asr.fingerprints import part_of
 from asr.locks import locked
 
 LONGEST_NAME = 230  # bytes; file systems allow 255, and a lock or a partial result has a longer name
@@ -173,8 +174,9 @@ def explained(error: OSError, place: str | Path | None = None) -> InputError | N
 
 
 def _identities(path: str | Path) -> Iterator[object]:
-    """What makes two paths the same file: the resolved path, and the inode of a file that exists."""
-    real = os.path.realpath(path)
+    """What makes two paths the same file: the resolved path, and the inode of a file that exists. A part of an archive,
+    `x.ark:OFFSET`, is the archive."""
+    real = os.path.realpath(part_of(str(path))[0])
     yield real
     with suppress(OSError, ValueError):
         stat = os.stat(real)

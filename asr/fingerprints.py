@@ -9,6 +9,12 @@ Stamp = tuple[int, int, int, int]  # inode, size, times of the last change of co
 _known: dict[str, tuple[Stamp, str]] = {}  # resolved path -> its digest at that stamp
 
 
+def part_of(path: str) -> tuple[str, str]:
+    """(file, offset) of `x.ark:OFFSET`, a part of an archive; (path, "") of any other path."""
+    file, _, offset = path.rpartition(":")
+    return (file, offset) if offset.isdigit() and not os.path.exists(path) else (path, "")
+
+
 def stamp(path: str | Path) -> Stamp | None:
     """Differs after any write to the file: the status time cannot be set back. None if there is no file."""
     try:
@@ -41,8 +47,6 @@ def digest_of_input(path: str | None) -> str | None:
     """The digest of a recording or of stored features, of which `x.ark:OFFSET` is a part."""
     if path is None:
         return None
-    file, _, offset = path.rpartition(":")
-    if offset.isdigit() and os.path.isfile(file):
-        found = digest(file)
-        return found and f"{found}:{offset}"
-    return digest(path)
+    file, offset = part_of(path)
+    found = digest(file)
+    return f"{found}:{offset}" if found and offset else found

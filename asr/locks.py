@@ -61,6 +61,7 @@ def _create(path: Path, owner: dict[str, Any]) -> bool:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(owner, file)
+        os.chmod(name, 0o644)  # so that other users can read who holds it
         try:
             os.link(name, path)
         except FileExistsError:

@@ -95,6 +95,8 @@ def test_an_input_is_recognised_in_every_spelling(tmp_path: Path, monkeypatch: p
         with pytest.raises(InputError, match="is also an input"):
             keep_inputs(["in.txt"], [None, name])
     keep_inputs(["other.txt", "sub/in.txt"], ["in.txt", "missing.txt"])
+    with pytest.raises(InputError, match="is also an input"):
+        keep_inputs(["in.txt"], ["soft:17"])
     with pytest.raises(InputError, match="missing.txt is also an input"):
         keep_inputs(["missing.txt"], ["sub/../missing.txt"])
 

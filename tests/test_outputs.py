@@ -56,6 +56,7 @@ def contents() -> dict[str, bytes]:
         "data import corpus output=corpus/talk.txt",
         "data import corpus output=corpus/talk.wav",
         "data import corpus output=corpus/../corpus/talk.wav",
+        "data import table.csv output=corpus/talk.wav",
         "data check m.jsonl m.clean.jsonl output=.",
         "features m.jsonl output=m.jsonl",
         "features m.jsonl output=./m.jsonl",
@@ -213,3 +214,28 @@ def test_hypotheses_of_another_set_are_kept(work: Path, monkeypatch: pytest.Monk
     Path("run/decode/part/source.json").write_text("[]")
     with pytest.raises(InputError, match="source.json is not what `asr decode` writes"):
         asr.decode(cfg, "moved/part.jsonl")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "data import corpus output=corpus/m.jsonl",
+        "data check m.jsonl output=check",
+        "features m.jsonl output=f/t.jsonl",
+        "text clean t.txt output=clean.txt",
+        "lexicon t.txt g2p.model=none output=l.txt",
+        "g2p train lexicon.txt order=2 output=g.npz",
+        "lm train text=t.txt order=2 arpa=lm.arpa",
+        "lm ppl x.arpa t.txt output=s.tsv unknown=u.tsv",
+        "lm prune arpa=x.arpa size=4 output=p.arpa",
+        "lm convert x.arpa x.fst",
+        "lm vocabulary text=t.txt output=v.txt",
+        "graph table=tokens.txt lexicon=lexicon.txt arpa=x.arpa dir=g",
+        "score ref=ref.txt hyp=hyp.txt dir=s resamples=10",
+    ],
+)
+def test_the_same_command_again_simply_works(work: Path, capsys: pytest.CaptureFixture, command: str) -> None:
+    Path("tokens.txt").write_text("<blk>\na\nb\n")
+    for _ in range(2):
+        assert cli.main(command.split()) == 0, capsys.readouterr().err
+        assert "replaced" not in capsys.readouterr().err

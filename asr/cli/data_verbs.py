@@ -17,9 +17,12 @@ def data_import(cfg: Config) -> None:
     """
     from asr import manifest
     from asr.data.importers import import_corpus
+    from asr.files import keep_inputs
 
     path = needed_output(cfg, "the manifest")
     utterances = import_corpus(only_input(cfg, "a corpus"), cfg.data.kind)
+    if Path(path).exists():
+        keep_inputs([path], (u.audio or u.features for u in utterances))
     manifest.write(path, utterances)
     print(f"{len(utterances)} utterances -> {path}")
 

@@ -19,6 +19,7 @@ _WRITTEN = {  # options that name an output, for all verbs or for one
     "lm train": ("lm.arpa",),
     "bundle": ("bundle",),
 }
+_GRAPH = ("tokens.txt", "lexicon.txt", "words.txt", "graph.bin", "tree.bin", "lm.ngram")
 
 
 @contextmanager
@@ -31,8 +32,8 @@ def guarded(verb: str, cfg: Config) -> Iterator[None]:
     existing = [path for path in written if path.exists()]
     if existing:
         keep_inputs(existing, _found(verb, cfg))
-        for path in existing:
-            _check_corpus(path, cfg)
+        if verb == "data import":
+            _check_corpus(existing, cfg)
     before = {path: (fingerprints.digest(path), path.stat().st_mtime) for path in existing}
     yield
     for path, (digest, time_s) in before.items():
@@ -58,7 +59,7 @@ def results(verb: str, cfg: Config) -> list[Path]:
         return []
     fixed = {
         "lm train": [Path(cfg.lm.arpa)],
-        "graph": [] if cfg.graph.forecast else [graph / name for name in ("tokens.txt", "lexicon.txt", "words.txt")],
+        "graph": [] if cfg.graph.forecast else [graph / name for name in _GRAPH],
         "tune": [out / "tune.json"],
         "calibrate": [out / "calibration.json", out / "calibration.png"],
         "score": [score / name for name in ("score.json", "score.txt", "errors.png", "speakers.png")],
@@ -103,11 +104,12 @@ def _found(verb: str, cfg: Config) -> Iterator[str | Path | None]:
                 continue
 
 
-def _check_corpus(path: Path, cfg: Config) -> None:
-    """Raises InputError if `path` lies in a folder that the verb reads, unless it is a manifest of an earlier run."""
+def _check_corpus(paths: list[Path], cfg: Config) -> None:
+    """Raises InputError for a file in a folder that the verb reads, unless it is a manifest of an earlier run."""
     folders = [os.path.realpath(name) for name in cfg.input if os.path.isdir(name)]
-    if any(os.path.realpath(path).startswith(folder + os.sep) for folder in folders) and not _is_manifest(path):
-        raise InputError(f"{path} is part of the input, and no manifest; write to another file")
+    for path in paths:
+        if any(os.path.realpath(path).startswith(folder + os.sep) for folder in folders) and not _is_manifest(path):
+            raise InputError(f"{path} is part of the input, and no manifest; write to another file")
 
 
 def _is_manifest(path: Path) -> bool:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from asr.config import Config, value_of
 from asr.errors import InputError
 from asr.files import atomic_write
-from asr.fingerprints import digest, digest_of_input, stamp
+from asr.fingerprints import digest, digest_of_input, part_of, stamp
 from asr.manifest import Utterance
 
 GROUPS = ("features", "augment", "model", "criterion", "optim")
@@ -100,7 +100,7 @@ def check_inputs(path: Path, folder: Path, utterances: Sequence[Utterance], is_d
     now: list[dict[str, Any]] = []
     changed, first = 0, ""
     for file, old in zip(tqdm(files, "fingerprints", unit="file", delay=2.0, leave=False), before, strict=True):
-        found = stamp(file or "")
+        found = stamp(part_of(file or "")[0])
         if old and found and old.get("stamp") == list(found):
             sha256 = old.get("sha256")
         else:
