@@ -63,7 +63,7 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
     if int in allowed and isinstance(value, Integral) and not is_bool:
         return int(value)
     if float in allowed and isinstance(value, Real) and not is_bool:
-        return float(value)
+        return value if type(value) is int else float(value)
     if dataclasses.is_dataclass(kind) and isinstance(value, cast(type, kind)):
         return value
     expected = kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind).replace("None", "null")
