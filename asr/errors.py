@@ -18,6 +18,17 @@ def refusals() -> Iterator[None]:
         raise InputError(str(e)) from None
 
 
+@contextmanager
+def naming(path: object) -> Iterator[None]:
+    """Makes an OSError name `path` if it names no file, as the error of a write to a full disk does."""
+    try:
+        yield
+    except OSError as e:
+        if e.filename is None:
+            e.filename = str(path)
+        raise
+
+
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """`; did you mean '...'?` with the known name closest to `word`; empty if none is close.
 

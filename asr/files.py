@@ -1,25 +1,50 @@
-"""Atomic writing: a reader sees the old file or the new one, never a part of either."""
+"""Writing files: a reader sees the old file or the new one, never a part of either, and no input is overwritten."""
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from asr.errors import InputError
+from asr.fingerprints import part_of
+from asr.locks import locked
+
+LONGEST_NAME = 230  # bytes; file systems allow 255, and a lock or a partial result has a longer name
+_REMEDIES = {  # for errors that only the user can correct
+    errno.ENOSPC: "make room there, or choose another place",
+    errno.EDQUOT: "make room there, or choose another place",
+    errno.EFBIG: "choose a place that allows larger files",
+    errno.EACCES: "change the permissions, or choose another place",
+    errno.EPERM: "change the permissions, or choose another place",
+    errno.EROFS: "choose a place that can be written",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EISDIR: "it is a folder; name a file",
+    errno.ENOTDIR: "a part of this path is a file; name a folder",
+    errno.EEXIST: "it is not a folder; choose another place",
+    errno.ELOOP: "its links form a circle; correct them",
+}
 
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
-    """Opens a temporary file next to `path`. On success it is synced and renamed to `path`, on error it is removed."""
+    """Opens a temporary file next to `path`. On success it is synced and renamed to `path`, on error it is removed.
+
+    An OSError, such as that of a full disk, names `path`. A link is replaced, not followed.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    name = None
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".tmp")
         encoding = None if "b" in mode else "utf-8"
         with os.fdopen(handle, mode, encoding=encoding) as file:
             yield file
@@ -27,21 +52,32 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
             os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
+    except BaseException as e:
+        if name is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+        if isinstance(e, OSError) and (e.filename is None or Path(e.filename).name.endswith(".tmp")):
+            e.filename, e.filename2 = str(path), None
         raise
 
 
 @contextmanager
 def moved_into(folder: Path, stale: Iterable[str]) -> Iterator[Path]:
     """A temporary folder. On success its files move to `folder`, after files there that match the patterns `stale` have
-    been deleted. On error `folder` stays as it was."""
+    been deleted. On error `folder` stays as it was.
+
+    Files that end in .bin are deleted first and moved last, so that an interrupted move leaves a folder that readers
+    refuse; stats.json, which marks a folder as one of a graph, is moved first. Raises InputError if another process is
+    writing the folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as temporary:
+    with locked(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as temporary:
         yield Path(temporary)
-        for old in [path for pattern in stale for path in folder.glob(pattern)]:
+        files = sorted(Path(temporary).iterdir(), key=lambda file: (file.suffix == ".bin", file.name != "stats.json"))
+        replaced = [folder / file.name for file in files if file.suffix == ".bin"]
+        for old in [*replaced, *(path for pattern in stale for path in folder.glob(pattern))]:
             old.unlink(missing_ok=True)
-        for file in Path(temporary).iterdir():
+        for file in files:
             file.replace(folder / file.name)
 
 
@@ -68,6 +104,63 @@ def packed(file: IO[bytes], path: str | Path) -> Iterator[IO[bytes]]:
             yield out
     else:
         yield file
+
+
+def keep_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path | None]) -> None:
+    """Raises InputError if an output is also an input, or two outputs are one file.
+
+    Files are compared, not names: links, hard links and other spellings of a path are recognised. Call it before work.
+    """
+    read = {key: path for path in inputs if path is not None for key in _identities(path)}
+    written: dict[object, str | Path] = {}
+    for output in outputs:
+        for key in _identities(output):
+            if key in read:
+                same = "" if str(output) == str(read[key]) else f" ({read[key]})"
+                raise InputError(f"{output} is also an input{same}; write to another file")
+            if written.setdefault(key, output) is not output:
+                raise InputError(f"{output} and {written[key]} are one file, but two results; name two files")
+
+
+def refuse_foreign(folder: Path, own: Sequence[str], writer: str) -> None:
+    """Raises InputError if a folder that `writer` is about to use holds files that it does not write.
+
+    `own`: patterns of the files that `writer` writes. Hidden files are passed over.
+    """
+    if not folder.is_dir():
+        return
+    foreign = sorted(p.name for p in folder.iterdir() if not p.name.startswith(".") and not any(map(p.match, own)))
+    if foreign:
+        names = f"{', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}"
+        raise InputError(f"{folder} holds files that `{writer}` does not write ({names}); choose another folder")
+
+
+def fold(name: str) -> str:
+    """A name as a file system sees it that ignores case and Unicode's normal form: equal ones may be one file."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def explained(error: OSError, place: str | Path | None = None) -> InputError | None:
+    """The sentence for an error of the file system that only the user can correct; None for any other error.
+
+    `place` is named if the error names no file.
+    """
+    if error.errno not in _REMEDIES:
+        return None
+    named = error.filename if isinstance(error.filename, (str, bytes, Path)) else place
+    where = os.fsdecode(named) if named is not None else "the standard output or a temporary file"
+    return InputError(f"{os.strerror(error.errno)}: {where}; {_REMEDIES[error.errno]}")
+
+
+def _identities(path: str | Path) -> Iterator[object]:
+    """What makes two paths the same file: the resolved path, and the inode of a file that exists. A part of an archive,
+    `x.ark:OFFSET`, is the archive."""
+    real = os.path.realpath(part_of(str(path))[0])
+    yield real
+    with suppress(OSError, ValueError):
+        stat = os.stat(real)
+        if stat.st_ino:
+            yield stat.st_dev, stat.st_ino
 
 
 def _umask() -> int:

@@ -12,7 +12,8 @@
     asr.bundle(cfg)
 
 Each function takes all its options from `cfg`, and reads and writes the run folder `cfg.out` as the verb of the
-command line does. All raise InputError for an option whose value is not allowed, and for missing or damaged files.
+command line does. A manifest that is not in `cfg.out`/data is the one of the run's training, if there is one.
+All raise InputError for an option whose value is not allowed, and for missing or damaged files.
 Rooms are imported when they are needed.
 """
 
@@ -23,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from asr.config import Config, check_choices
 from asr.errors import InputError
+from asr.files import keep_inputs
+from asr.locks import locked
 
 if TYPE_CHECKING:
     from asr.evaluation.calibrate import Calibrated
@@ -50,8 +53,10 @@ def train_lm(cfg: Config) -> "Report":
     The report has the perplexity of the dev manifest, if it exists.
     """
     from asr.lm import train_file
+    from asr.recognizer import run_folder
 
     check_choices(cfg)
+    cfg = run_folder.with_manifests(cfg, "train", "dev")
     dev = [cfg.data.dev] if Path(cfg.data.dev).exists() else []
     return train_file(dataclasses.replace(cfg.lm, text=cfg.lm.text or [cfg.data.train]), dev)
 
@@ -62,6 +67,8 @@ def build_graph(cfg: Config) -> dict[str, Any]:
     from asr.lm import arpa
 
     check_choices(cfg)
+    names = ("tokens.txt", "lexicon.txt", "words.txt", "stats.json", "graph.bin", "tree.bin", "lm.ngram")
+    keep_inputs((Path(cfg.graph.dir) / name for name in names), [cfg.lm.arpa, cfg.graph.lexicon, cfg.tokens.table])
     if cfg.graph.kind == "dynamic":
         cfg, tokens, lexicon = _ingredients(cfg)
         lexicon = lexicon or _spell(cfg, arpa.read(cfg.lm.arpa).words)
@@ -177,16 +184,33 @@ def tuned(cfg: Config) -> Config:
 def decode(cfg: Config, path: str | Path | None = None, output: str | Path | None = None) -> "list[Hypothesis]":
     """Recognise the manifest `path` (default: that of `cfg.split`) and write the hypotheses to `output`.
 
-    The default of `output` is `out/decode/NAME/hyp.jsonl`, where NAME is the split or the manifest's name.
+    The default of `output` is `out/decode/NAME/hyp.jsonl`, where NAME is the split or the manifest's name. Raises
+    InputError if it holds the hypotheses of another manifest.
     """
     from asr import manifest
+    from asr.recognizer import run_folder, sources
     from asr.recognizer.manifests import decode_manifest
 
     check_choices(cfg)
-    utterances = manifest.read(path or getattr(cfg.data, cfg.split))
-    output = output or Path(cfg.out) / "decode" / (Path(path).stem if path else cfg.split) / "hyp.jsonl"
-    recognizer = open_recognizer(cfg)
-    return decode_manifest(recognizer, utterances, output, cfg.threads, recognizer.compile_phrases(phrases_of(cfg)))
+    cfg = run_folder.with_manifests(cfg, cfg.split)
+    source = str(path or getattr(cfg.data, cfg.split))
+    target = hypotheses_path(cfg, path, output)
+    utterances = manifest.read(source)
+    keep_inputs([target], [source, cfg.phrases, cfg.new_words, *(u.audio or u.features for u in utterances)])
+    with locked(target.parent, target.name):
+        if output is None:
+            sources.check(target, source)
+        recognizer = open_recognizer(cfg)
+        phrases = recognizer.compile_phrases(phrases_of(cfg))
+        found = decode_manifest(recognizer, utterances, target, cfg.threads, phrases)
+        if output is None:
+            sources.record(target, source)
+    return found
+
+
+def hypotheses_path(cfg: Config, path: str | Path | None, output: str | Path | None) -> Path:
+    """Where `decode` writes."""
+    return Path(output or Path(cfg.out) / "decode" / (Path(path).stem if path else cfg.split) / "hyp.jsonl")
 
 
 def tune(cfg: Config, path: str | Path | None = None) -> "Tuning":
@@ -199,9 +223,11 @@ def tune(cfg: Config, path: str | Path | None = None) -> "Tuning":
     from asr.recognizer import run_folder
 
     check_choices(cfg)
+    cfg = run_folder.with_manifests(cfg, "dev")
+    keep_inputs([run_folder.tuning_path(cfg)], [path or cfg.data.dev])
     utterances = manifest.read(path or cfg.data.dev)
     tuning = tune(open_recognizer(cfg), utterances, threads=cfg.threads)
-    tuning.write(run_folder.tuning_path(cfg))
+    tuning.write(run_folder.tuning_path(cfg), run_folder.made_with(cfg))
     run_folder.calibration_path(cfg).unlink(missing_ok=True)
     return tuning
 
@@ -213,9 +239,11 @@ def calibrate(cfg: Config, path: str | Path | None = None) -> "Calibrated":
     from asr.recognizer import run_folder
 
     check_choices(cfg)
+    cfg = run_folder.with_manifests(cfg, "dev")
+    keep_inputs([run_folder.calibration_path(cfg)], [path or cfg.data.dev])
     utterances = manifest.read(path or cfg.data.dev)
     result = calibrate(open_recognizer(cfg), utterances)
-    result.write(run_folder.calibration_path(cfg))
+    result.write(run_folder.calibration_path(cfg), run_folder.made_with(cfg))
     return result
 
 
@@ -224,10 +252,14 @@ def score(cfg: Config) -> "Score":
     from asr.evaluation import report
     from asr.evaluation.score import score
     from asr.evaluation.texts import read_pair
+    from asr.recognizer import run_folder
 
     check_choices(cfg)
+    cfg = run_folder.with_manifests(cfg, cfg.split)
     reference = cfg.score.ref or getattr(cfg.data, cfg.split)
-    refs, hyps = read_pair(reference, cfg.score.hyp or Path(cfg.out) / "decode" / cfg.split / "hyp.jsonl")
+    hypotheses = cfg.score.hyp or hypotheses_path(cfg, None, None)
+    keep_inputs((Path(cfg.score.dir) / name for name in report.FILES), [reference, hypotheses])
+    refs, hyps = read_pair(reference, hypotheses)
     result = score(refs.texts, hyps.texts, refs.speakers, cfg.score.resamples, cfg.seed)
     report.write(result, cfg.score.dir, reference)
     return result
@@ -246,5 +278,6 @@ def bundle(cfg: Config) -> Path:
     cfg = run_folder.for_sound(cfg)
     model, tokens = load_model(cfg)
     graph_dir = cfg.graph.dir if cfg.decoder.kind == "graph" and cfg.graph.kind != "none" else None
+    keep_inputs([cfg.bundle], [*Path(cfg.out, "train").glob("*"), *Path(cfg.graph.dir).glob("*.*")])
     bundle.write(cfg.bundle, model, cfg, tokens, graph_dir, run_folder.card(cfg))
     return Path(cfg.bundle)

@@ -365,7 +365,11 @@ def test_ctrl_c_and_bugs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
     monkeypatch.setitem(VERBS, "train", raising(KeyboardInterrupt()))
     assert cli.main(["train"]) == 130
-    assert "same command" in capsys.readouterr().err
+    assert capsys.readouterr().err == "asr: stopped; the same command continues where it stopped\n"
+    stopped = dataclasses.replace(VERBS["tune"], run=raising(KeyboardInterrupt()).run)
+    monkeypatch.setitem(VERBS, "tune", stopped)
+    assert cli.main(["tune"]) == 130
+    assert capsys.readouterr().err == "asr: stopped; the same command starts again\n"
     monkeypatch.setitem(VERBS, "train", raising(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         cli.main(["train"])

@@ -1,6 +1,7 @@
 """Stored features: Kaldi archives, Sphinx cepstra, numpy arrays; and extracting the features of a corpus."""
 
 import json
+import os
 import pickle
 import struct
 from dataclasses import replace
@@ -18,6 +19,8 @@ from asr.data.extract import extract
 from asr.errors import InputError
 from asr.features.files import cepstra_to_bands, load_features
 from asr.features.frontend import FrontEnd
+from asr.files import fold
+from asr.locks import locked
 from asr.manifest import Utterance
 
 AN4 = Path("../shared/data/an4")
@@ -186,3 +189,67 @@ def test_extraction_without_any_good_utterance_or_suffix_is_refused(corpus: Path
     assert not (corpus.parent / "out.jsonl").exists()
     with pytest.raises(InputError, match="suffix"):
         extract(corpus, corpus.parent / "out", config())
+
+
+def test_features_of_a_changed_recording_are_made_again(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    samples = 0.1 * rng.standard_normal((3, 24000))
+    output, source = tmp_path / "f" / "t.jsonl", tmp_path / "in.jsonl"
+
+    def made_from(audio: str = "a.wav", start_s: float = 0.0, duration_s: float | None = None, **extra) -> np.ndarray:
+        u = Utterance("u", str(tmp_path / audio), None, start_s, duration_s, extra=extra)
+        manifest.write(source, [u])
+        extract(source, output, config())
+        return load_features(manifest.read(output)[0].features or "")
+
+    for name, length, row in (("a.wav", 16000, 0), ("b.wav", 24000, 1)):
+        soundfile.write(tmp_path / name, samples[row, :length], 16000)
+    first = made_from()
+    assert len(first) == 98 and len(made_from("b.wav")) == 148 and len(made_from()) == 98
+    assert len(made_from(duration_s=0.5)) == 48
+    assert not np.array_equal(made_from(start_s=0.25, duration_s=0.5), made_from(duration_s=0.5))
+    stat = (tmp_path / "a.wav").stat()
+    soundfile.write(tmp_path / "a.wav", samples[2, :16000], 16000)
+    os.utime(tmp_path / "a.wav", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert not np.array_equal(made_from(), first)
+
+
+def test_features_are_kept_if_text_or_place_change(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).standard_normal(8000) * 0.1, 16000)
+    times = set()
+    for text, name in (("one", "a.wav"), ("two", "a.wav"), ("two", "b.wav")):
+        if name == "b.wav":
+            (tmp_path / "a.wav").rename(tmp_path / name)
+        manifest.write(tmp_path / "in.jsonl", [Utterance("u", str(tmp_path / name), text=text)])
+        extract(tmp_path / "in.jsonl", tmp_path / "out.jsonl", config())
+        assert manifest.read(tmp_path / "out.jsonl")[0].text == text
+        times.add((tmp_path / "out" / "u.npy").stat().st_mtime_ns)
+    assert len(times) == 1
+
+
+def test_ids_that_a_file_system_may_confuse_have_files_of_their_own(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).standard_normal(8000) * 0.1, 16000)
+    ids = ["a/b", "a%2Fb", "A", "a", "\u00e9", "e\u0301", "..", "config"]
+    manifest.write(tmp_path / "in.jsonl", [Utterance(id, str(tmp_path / "a.wav")) for id in ids])
+    found = manifest.read(extract(tmp_path / "in.jsonl", tmp_path / "out.jsonl", config()))
+    assert [u.id for u in found] == ids
+    assert len({fold(u.features or "") for u in found}) == len(ids)
+
+
+def test_extraction_destroys_no_input(corpus: Path) -> None:
+    folder = corpus.parent
+    with pytest.raises(InputError, match="in.jsonl is also an input"):
+        extract(corpus, f"{folder}/../{folder.name}/in.jsonl", config())
+    (folder / "talks").mkdir()
+    (folder / "0.wav").rename(folder / "talks" / "0.wav")
+    with pytest.raises(InputError, match=r"talks holds files that `asr features` does not write \(0.wav\)"):
+        extract(corpus, folder / "talks.jsonl", config())
+    np.save(folder / "talks" / "x.npy", np.zeros((3, 13), np.float32))
+    manifest.write(folder / "stored.jsonl", [Utterance("x", features=str(folder / "talks" / "x.npy"))])
+    with pytest.raises(InputError, match="x.npy is also an input"):
+        extract(folder / "stored.jsonl", folder / "talks.jsonl", config())
+    extract(corpus, folder / "out.jsonl", config())
+    with pytest.raises(InputError, match="out holds the features of .*out.jsonl"):
+        extract(corpus, folder / "out.json", config())
+    with locked(folder / "out"), pytest.raises(InputError, match="out is in use by process"):
+        extract(corpus, folder / "out.jsonl", config())

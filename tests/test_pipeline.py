@@ -13,8 +13,10 @@ from test_verbs import write_corpus
 
 import asr
 from asr import manifest
+from asr.cli import main as cli
 from asr.config import (
     AugmentConfig,
+    Config,
     DataConfig,
     FeaturesConfig,
     GraphConfig,
@@ -198,3 +200,51 @@ def test_a_mistyped_option_cannot_be_set() -> None:
     cfg = asr.Config()
     with pytest.raises(AttributeError, match="OptimConfig has no option 'epoch'; did you mean 'epochs'"):
         cfg.optim.epoch = 3  # type: ignore[attr-defined]
+
+
+def test_later_verbs_find_the_manifests_of_the_training(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trained in one working folder with relative paths, used from another."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one, other):
+        folder.mkdir()
+    shutil.copytree(out / "data", one / "data")
+    (one / "lexicon.txt").write_text("".join(f"{word} {' '.join(word)}\n" for word in ("do", "re", "mi")))
+    monkeypatch.chdir(one)
+    words = ["experiment=tiny", "num_bins=16", "hidden=32", "epochs=1", "batch_s=6", "lexicon=lexicon.txt"]
+    assert cli.main(["train", "out=run", "data.dir=data", *words]) == 0
+    monkeypatch.chdir(other)
+    run = "out=../one/run"
+    for verb in (["lm", "train", "order=2"], ["graph"], ["decode", "split=test"], ["score", "split=test"], ["tune"]):
+        assert cli.main([*verb, run]) == 0, capsys.readouterr().err
+    assert f"data.test={tmp_path}/one/data/test.jsonl" in capsys.readouterr().err
+    assert len((one / "run/decode/test/hyp.jsonl").read_text().splitlines()) == len(
+        manifest.read(one / "data/test.jsonl")
+    )
+    assert (one / "run/graph/lexicon.txt").exists()
+    asr.score(Config(out=str(one / "run")))
+    shutil.copytree(one / "data", one / "run" / "data")
+    capsys.readouterr()
+    assert cli.main(["score", run]) == 0 and "as in the training" not in capsys.readouterr().err
+
+
+def test_tuned_scales_of_another_graph_are_reported(
+    out: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(out, run)
+    cfg = Config(out=str(run))
+    asr.tuned(cfg)
+    assert "made with another" not in caplog.text
+    asr.train_lm(replace(cfg, lm=replace(cfg.lm, order=1)))
+    asr.build_graph(cfg)
+    asr.tuned(cfg)
+    for name, verb in (("tune.json", "tune"), ("calibration.json", "calibrate")):
+        assert f"{run}/{name} was made with another graph; run `asr {verb}` again" in caplog.text
+    tuning = json.loads((run / "tune.json").read_text())
+    del tuning["made_with"]  # of an earlier version
+    (run / "tune.json").write_text(json.dumps(tuning))
+    caplog.clear()
+    asr.tuned(cfg)
+    assert "tune.json" not in caplog.text

@@ -1,11 +1,13 @@
 """Pronunciations of a caller's words in a net's units."""
 
+import os
+
 import pytest
 
 from asr.config import G2pConfig
 from asr.errors import InputError
 from asr.g2p.model import G2p
-from asr.g2p.pronunciation import pronunciations
+from asr.g2p.pronunciation import guesser, pronunciations
 from asr.text.lexicon import Lexicon
 
 
@@ -35,3 +37,18 @@ def test_a_custom_model_pronounces_without_the_english_dictionary(tmp_path):
     assert found == {"abba": [("A", "B", "B", "A")], "a": [("A",)]}
     with pytest.raises(InputError, match="no pronunciation: hello"):
         pronunciations(["hello"], "phone", {}, G2pConfig(model=str(tmp_path / "g2p.npz")))
+
+
+def test_a_changed_model_file_is_read_again(tmp_path):
+    """Also one of equal size and time."""
+    path = tmp_path / "g2p.npz"
+    said = []
+    for units in ("a b c", "c b a"):
+        words = "abc abd acd bcd bca cab dab cad".split()
+        spelled = dict(zip("abcd", [*units.split(), "d"], strict=True))
+        G2p.train(Lexicon({w: [tuple(spelled[c] for c in w)] for w in words}), order=2).write(path)
+        os.utime(path, (1e9, 1e9))
+        guess = guesser(G2pConfig(model=str(path)))
+        assert guess
+        said.append(guess(["abc"])["abc"][0])
+    assert said == [("a", "b", "c"), ("c", "b", "a")]

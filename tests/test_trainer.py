@@ -152,8 +152,14 @@ def test_resuming_between_epochs_of_accumulated_batches(corpus: Path, monkeypatc
 
 
 def test_divergence_stops_the_training_and_names_the_step(corpus: Path) -> None:
-    with pytest.raises(InputError, match=r"training diverged: the loss of step \d+ is nan, over utterances train"):
+    says = (
+        r"training diverged: the loss of step \d+ is nan, over \d+ utterances: train\d+, train\d+, train\d+, \.\.\. \("
+    )
+    with pytest.raises(InputError, match=says) as caught:
         train(config(corpus, "exp", lr=1e30))
+    listed = (corpus / "exp/train/diverged.txt").read_text().split()
+    assert len(listed) > 3 and f"over {len(listed)} utterances" in str(caught.value)
+    assert len(str(caught.value)) - len(str(corpus)) < 250
     assert not (corpus / "exp/train/final.safetensors").exists()
 
 

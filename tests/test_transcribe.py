@@ -196,8 +196,8 @@ def test_an_input_is_never_overwritten(call, sounds, tmp_path):
         ["sounds/b.wav", f"output={tmp_path}/sounds/b.wav", "format=txt"],
     ):
         assert call(tmp_path / words[0], *words[1:]) == 2, words
-        assert "would overwrite the input" in call.err
-    assert call(sounds, f"output={call.asr_file}", "format=txt") == 2 and "would overwrite" in call.err
+        assert "is also an input" in call.err
+    assert call(sounds, f"output={call.asr_file}", "format=txt") == 2 and "also an input" in call.err
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
@@ -342,4 +342,4 @@ def test_no_file_that_is_read_is_overwritten(call, tmp_path):
     soundfile.write(tmp_path / "x.wav", noise(0.6), RATE_HZ)
     (tmp_path / "p.txt").write_text("a b\n")
     assert call(tmp_path / "x.wav", f"phrases={tmp_path}/p.txt", f"output={tmp_path}/p.txt") == 2
-    assert "would overwrite" in call.err and (tmp_path / "p.txt").read_text() == "a b\n"
+    assert "p.txt is also an input" in call.err and (tmp_path / "p.txt").read_text() == "a b\n"

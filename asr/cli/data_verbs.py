@@ -19,9 +19,12 @@ def data_import(cfg: Config) -> None:
     """
     from asr import manifest
     from asr.data.importers import import_corpus
+    from asr.files import keep_inputs
 
     path = needed_output(cfg, "the manifest")
     utterances = import_corpus(only_input(cfg, "a corpus"), cfg.data.kind)
+    if Path(path).exists():
+        keep_inputs([path], (u.audio or u.features for u in utterances))
     manifest.write(path, utterances)
     print(f"{len(utterances)} utterances -> {path}")
 
@@ -39,9 +42,10 @@ def data_check(cfg: Config) -> None:
     kept.
     """
     from asr import manifest
-    from asr.data.check import check
+    from asr.data.check import check, written
     from asr.data.report_names import report_names
     from asr.data.transcript import token_table
+    from asr.files import keep_inputs
     from asr.recognizer import run_folder
     from asr.text.lexicon import Lexicon
     from asr.tokens import BLANK, Tokens
@@ -61,8 +65,10 @@ def data_check(cfg: Config) -> None:
         texts = [u.text for u in manifest.stream(manifests[0], {}) if u.text]
         tokens = token_table(texts, cfg.tokens.unit) if texts else None
     folder = cfg.output or Path(cfg.data.dir) / "check"
+    names = report_names(manifests, folder)
+    keep_inputs((file for name in names for file in written(folder, name)), manifests)
     lost = []
-    for number, (path, name) in enumerate(zip(manifests, report_names(manifests, folder), strict=True)):
+    for number, (path, name) in enumerate(zip(manifests, names, strict=True)):
         report = check(
             path,
             folder,

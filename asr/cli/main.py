@@ -1,11 +1,11 @@
 """The command line: `asr VERB [key=value ...] [group=choice ...] [file ...]`.
 
-Exit codes: 0 done, 2 bad input (one sentence on stderr), 130 stopped by Ctrl-C, 1 a bug (with its traceback).
+Exit codes: 0 done, 2 bad input or a place that cannot be written (one sentence on stderr), 130 stopped by Ctrl-C, 1 a
+bug (with its traceback).
 Nothing heavy is imported before a verb runs, so that help and completion answer at once.
 """
 
 import argparse
-import errno
 import logging
 import sys
 from collections.abc import Sequence
@@ -15,15 +15,13 @@ from typing import NoReturn
 
 from asr.cli import completion, help
 from asr.cli.options import all_groups
+from asr.cli.outputs import guarded
 from asr.cli.overrides import compose, compose_node, is_override, references, sweep, to_config, to_overrides
 from asr.cli.reads import check, declared, own_options
 from asr.cli.verbs import FLAGS, VERBS
 from asr.config import Config
 from asr.errors import InputError, nearest
-
-_FOR_THE_USER = (  # full disk, no permission, a place that cannot be
-    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR,
-)  # fmt: skip
+from asr.files import explained
 
 
 class _FlagParser(argparse.ArgumentParser):
@@ -35,16 +33,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code."""
     try:
         _dispatch(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
         return 0
     except InputError as e:
         print(f"asr: error: {e}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("asr: stopped; the same command continues from the last finished step", file=sys.stderr)
+    except KeyboardInterrupt as e:
+        print("; ".join(["asr: stopped", *e.args]), file=sys.stderr)
         return 130
     except BrokenPipeError:  # `asr --help | head`
         sys.stderr.close()
         return 0
+    except OSError as e:
+        if (refusal := explained(e)) is None:
+            raise
+        print(f"asr: error: {refusal}", file=sys.stderr)
+        return 2
 
 
 def _dispatch(argv: list[str]) -> None:
@@ -99,18 +103,32 @@ def _run_verb(argv: list[str]) -> None:
 
 
 def _run(name: str, cfg: Config) -> None:
-    """Runs the verb; a full disk or a missing permission counts as bad input, since only the user can correct it."""
+    """Runs the verb. Ctrl-C says whether the same command continues or starts again."""
     if cfg.device == "cuda" and "device" in declared(name):
         import torch
 
         if not torch.cuda.is_available():
             raise InputError("device=cuda, but torch finds no CUDA device; set device=cpu, or see `asr doctor`")
+    if not VERBS[name].starts_run:
+        cfg = _with_manifests(name, cfg)
     try:
-        VERBS[name].run(cfg)
-    except OSError as e:
-        if e.errno not in _FOR_THE_USER:
-            raise
-        raise InputError(f"{e.strerror}: {e.filename or cfg.out}; make room or choose another place with out=") from e
+        with guarded(name, cfg):
+            VERBS[name].run(cfg)
+    except KeyboardInterrupt:
+        again = "continues where it stopped" if VERBS[name].resumes else "starts again"
+        raise KeyboardInterrupt(f"the same command {again}") from None
+
+
+def _with_manifests(name: str, cfg: Config) -> Config:
+    """The manifests of the run's training, where the run folder has none of its own; a line on stderr says so."""
+    from asr.recognizer.run_folder import with_manifests
+
+    splits = [split for split in ("train", "dev", "test") if f"data.{split}" in declared(name)]
+    found = with_manifests(cfg, *splits)
+    changed = [split for split in splits if getattr(found.data, split) != getattr(cfg.data, split)]
+    if used := [f"data.{split}={getattr(found.data, split)}" for split in changed]:
+        print(f"as in the training of {cfg.out}: {' '.join(used)}", file=sys.stderr)
+    return found
 
 
 def _show_log() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from asr import manifest
 from asr.errors import InputError
+from asr.files import fold
 from asr.manifest import Utterance
 from asr.textfiles import lines
 
@@ -37,9 +38,10 @@ def find_recordings(words: Sequence[str], has_stored_features: bool = False) -> 
     """The recordings of files, folders (searched with their sub-folders), lists (*.txt) and manifests (*.jsonl).
 
     A file that is named twice counts once. Ids: those of a manifest; for a file, its name without folder and suffix;
-    for a file in a folder, its path from there without suffix. If two are equal, more of the path is kept. Missing
-    files are detected when they are opened. Raises InputError for a folder, list or manifest without recordings, for
-    lines that cannot be read, and for equal ids of two manifests.
+    for a file in a folder, its path from there without suffix. If two are equal, more of the path is kept; ids
+    differ in more than case or Unicode's normal form if the paths do. Missing files are detected when they are opened.
+    Raises InputError for a folder, list or manifest without recordings, for lines that cannot be read, and for equal
+    ids of two manifests.
     """
     found: dict[object, _Found] = {}
     for word in words:
@@ -47,9 +49,11 @@ def find_recordings(words: Sequence[str], has_stored_features: bool = False) -> 
             key = os.path.realpath(item.source) if isinstance(item.source, Path) else (word, item.name)
             found.setdefault(key, item)
     times = Counter(id for item in found.values() for id in set(item.ids))
+    folded = Counter(id for item in found.values() for id in set(map(fold, item.ids)))
     recordings = []
     for item in found.values():
-        id = next((id for id in item.ids if times[id] == 1), None)
+        differing = (id for id in item.ids if folded[fold(id)] == 1)
+        id = next(differing, next((id for id in item.ids if times[id] == 1), None))
         if id is None:
             raise InputError(f"two recordings have the id '{item.ids[0]}' ({item.name}); transcribe them separately")
         recordings.append(Recording(id, item.source, item.name))

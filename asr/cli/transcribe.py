@@ -33,18 +33,26 @@ def transcribe(cfg: Config) -> None:
 
     `format` is txt, json, jsonl, srt, vtt, ctm or textgrid; by default the suffix of `output`. txt, jsonl and ctm
     hold many recordings in one file. `output=FOLDER/` writes one file per recording (json unless `format` says
-    otherwise) and keeps sub-folders; existing files are not written again. `output=FILE` is written at the end;
+    otherwise) and keeps sub-folders; existing files are not written again, and a
+    warning names those that are older than their recording or the model. `output=FILE` is written at the end;
     after an interruption the same command continues from FILE.partial.
 
     `phrases` names a file of phrases to boost, one per line. `new_words` names a file of words to add to a dynamic
     graph.
     """
-    from asr.cli.recordings import find_recordings
-    from asr.cli.transcripts import open_output
-    from asr.recognizer.recognizer import load
+    from asr.cli.transcripts import lock
 
     if not cfg.input:
         raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
+    with lock(cfg):
+        _transcribe_all(cfg)
+
+
+def _transcribe_all(cfg: Config) -> None:
+    from asr.cli.recordings import find_recordings
+    from asr.cli.transcripts import Folder, open_output
+    from asr.recognizer.recognizer import load
+
     limit_threads(cfg)
     options = vars(cfg.decoder)
     opened = load(cfg.bundle, cfg.device, cfg.data.max_audio_s, cfg.g2p.model, cfg.data.channel, **options)
@@ -52,12 +60,17 @@ def transcribe(cfg: Config) -> None:
     recordings = find_recordings(cfg.input, recognizer.cfg.features.kind == "stored")
     output = open_output(cfg, recordings)
     pending = [recording for recording in recordings if output is None or not output.has(recording)]
+    existing = [r for r in recordings if isinstance(output, Folder) and output.has(r)]
+    old = [output.paths[r.id] for r in existing if isinstance(output, Folder) and output.is_outdated(r, cfg.bundle)]
     problems = _transcribe(cfg, recognizer, pending, output)
     if output is not None:
         output.finish()
     skipped, written = len(recordings) - len(pending), len(pending) - len(problems)
     if cfg.output is not None and skipped + written:
         print(f"{written} recordings -> {cfg.output}" + (f" ({skipped} existed already)" if skipped else ""))
+    if old:
+        print(f"asr: warning: {len(old)} of them are older than their recording or the model, such as {old[0]}; delete "
+              "them to transcribe these again", file=sys.stderr)  # fmt: skip
     if problems:
         several = f"{len(problems)} of {len(recordings)} recordings were set aside; the first: "
         raise InputError((several if len(recordings) > 1 else "") + problems[0])

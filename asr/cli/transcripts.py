@@ -5,15 +5,20 @@ import json
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
 from asr.cli.recordings import Recording
 from asr.config import Config
-from asr.errors import InputError
-from asr.files import atomic_write
+from asr.errors import InputError, naming
+from asr.files import LONGEST_NAME, atomic_write, fold, keep_inputs
+from asr.fingerprints import digest, digest_of_input
 from asr.hypothesis import Hypothesis
+from asr.locks import locked
 from asr.recognizer.formats import OF_MANY, SUFFIXES, render
+
+_GRAPH = ("graph.bin", "words.txt", "tree.bin", "lm.ngram", "stats.json")
 
 
 class Folder:
@@ -24,8 +29,27 @@ class Folder:
         if path.exists() and not path.is_dir():
             raise InputError(f"output={path} is a file, not a folder; name another folder")
         self.paths = {recording.id: self._path(recording.id) for recording in recordings}
-        if len(set(self.paths.values())) < len(recordings):
-            raise InputError(f"two recordings would be written to one file in {path}; transcribe them separately")
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Raises InputError if a name is too long, or two are one file: also where case is ignored or Unicode's normal
+        form, and if one would be a folder of the other."""
+        way_out = "transcribe them separately, or set output=FILE.jsonl"
+        taken: dict[str, str] = {}
+        for id, path in self.paths.items():
+            if long := next((part for part in path.parts if len(part.encode()) > LONGEST_NAME), None):
+                size = len(long.encode())
+                raise InputError(
+                    f"id '{id[:40]}...' gives a name of {size} bytes; shorten it, or set output=FILE.jsonl"
+                )
+            if (other := taken.setdefault(fold(str(path)), id)) != id:
+                raise InputError(f"'{other}' and '{id}' would be written to one file in {self.path}, if not here then "
+                                 f"where case is ignored; {way_out}")  # fmt: skip
+        for id, path in self.paths.items():
+            for name in (fold(str(parent)) for parent in path.parents):
+                if name in taken:
+                    raise InputError(f"'{taken[name]}' would be written to a file, and '{id}' to a folder of that name "
+                                     f"in {self.path}; {way_out}")  # fmt: skip
 
     def _path(self, id: str) -> Path:
         parts = [part for part in id.split("/") if part not in ("", ".", "..")] or ["_"]
@@ -38,6 +62,12 @@ class Folder:
 
     def has(self, recording: Recording) -> bool:
         return self.paths[recording.id].exists()
+
+    def is_outdated(self, recording: Recording, model: str) -> bool:
+        """Whether an existing file is older than its recording or the model."""
+        written_s = self.paths[recording.id].stat().st_mtime
+        sources = [file for file in (_path(recording), *_contents(model)) if os.path.exists(file)]
+        return any(os.path.getmtime(file) > written_s for file in sources)
 
     def add(self, recording: Recording, hypothesis: Hypothesis) -> None:
         with atomic_write(self.paths[recording.id]) as file:
@@ -99,7 +129,7 @@ class File:
         if self.partial:
             is_new = not self.partial.exists()
             self.partial.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.partial, "a", encoding="utf-8") as file:
+            with naming(self.partial), open(self.partial, "a", encoding="utf-8") as file:
                 if is_new:
                     file.write(self.fingerprint + "\n")
                 file.write(self._line(hypothesis))
@@ -151,17 +181,28 @@ def open_output(cfg: Config, recordings: Sequence[Recording]) -> File | Folder |
     """
     if cfg.output is None and cfg.format == "auto":
         return None
-    path = None if cfg.output is None else Path(cfg.output)
+    path = file_of(cfg)
     opened: File | Folder
-    if path is not None and (str(cfg.output).endswith("/") or path.is_dir() or not path.suffix):
-        opened = Folder(path, "json" if cfg.format == "auto" else cfg.format, recordings)
+    if cfg.output is not None and path is None:
+        opened = Folder(Path(cfg.output), "json" if cfg.format == "auto" else cfg.format, recordings)
     else:
         opened = File(path, _format(cfg, path), recordings, _fingerprint(cfg))
     read = [*cfg.input, *_files(cfg), *(_path(recording) for recording in recordings)]
-    inputs = {os.path.realpath(path) for path in read}
-    if overwritten := next((target for target in opened.targets if os.path.realpath(target) in inputs), None):
-        raise InputError(f"output={cfg.output} would overwrite the input {overwritten}; choose another place")
+    keep_inputs(opened.targets, read)
     return opened
+
+
+def file_of(cfg: Config) -> Path | None:
+    """The one file that `output` names; None if it names a folder, or nothing."""
+    path = Path(cfg.output or "/")
+    is_folder = str(cfg.output).endswith("/") or path.is_dir() or not path.suffix
+    return None if is_folder else path
+
+
+def lock(cfg: Config) -> AbstractContextManager[None]:
+    """Keeps other processes from the file that `output` names. They may share a folder, whose files are whole."""
+    path = file_of(cfg)
+    return locked(path.parent, path.name) if path else nullcontext()
 
 
 def _path(recording: Recording) -> str:
@@ -175,15 +216,19 @@ def _files(cfg: Config) -> list[str]:
     return [file for file in files if file and os.path.exists(file)]
 
 
+def _contents(name: str) -> list[str]:
+    """A file, or the files of a run folder that is used as a bundle."""
+    if not os.path.isdir(name):
+        return [name]
+    parts = ("train/final.safetensors", "train/tokens.txt", "train/config.json", *(f"graph/{file}" for file in _GRAPH))
+    return [os.path.join(name, part) for part in parts]
+
+
 def _stamp(recording: Recording) -> str:
-    """Differs if the file, its content or the segment differs."""
-    path, source = _path(recording), recording.source
-    segment = None if isinstance(source, Path) else (source.start_s, source.duration_s, source.channel)
-    try:
-        stat = os.stat(path)
-    except OSError:  # an offset into an archive, or a missing file, which opening it reports
-        return f"{path} {segment}"
-    return f"{os.path.realpath(path)} {stat.st_size} {stat.st_mtime_ns} {segment}"
+    """Differs if the content of the file or the segment differs."""
+    source = recording.source
+    segment = None if isinstance(source, Path) else {k: v for k, v in vars(source).items() if k != "text"}
+    return f"{digest_of_input(_path(recording))} {segment}"
 
 
 def _format(cfg: Config, path: Path | None) -> str:
@@ -198,6 +243,6 @@ def _format(cfg: Config, path: Path | None) -> str:
 def _fingerprint(cfg: Config) -> str:
     """A line that changes with the model, the options and the files that they name."""
     options = [asdict(cfg.decoder), cfg.graph.kind, cfg.g2p.model, cfg.boost, cfg.data.max_audio_s, cfg.data.channel]
-    stats = [os.stat(file) for file in _files(cfg)]
-    text = json.dumps([options, [(stat.st_size, stat.st_mtime_ns) for stat in stats]], sort_keys=True, default=str)
+    files = [file for name in _files(cfg) for file in _contents(name)]
+    text = json.dumps([options, [digest(file) for file in files]], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -37,7 +37,7 @@ class Verb:
     `reads`: the options that have an effect on the verb, by full name, or whole groups. Others are refused. A bare key
     means the first of them that ends in it. `earlier`: returns the overrides that earlier verbs found; those of the
     command line take precedence. `takes_bundle`: the first *.asr file is the model. `starts_run`: each job of a sweep
-    gets a separate run folder.
+    gets a separate run folder. `resumes`: the same command continues after an interruption.
     """
 
     run: Callable[[Config], None]
@@ -45,6 +45,7 @@ class Verb:
     earlier: Callable[[Config], list[str]] | None = None
     takes_bundle: bool = False
     starts_run: bool = False
+    resumes: bool = False
 
 
 _RECOGNISER = (
@@ -66,11 +67,13 @@ VERBS: dict[str, Verb] = {
         "data.max_audio_s", "tokens", "features.shift_ms", "features.sample_rate_hz", "features.num_bins",
         "model.subsampling", "out", "input", "output",
     )),
-    "features": Verb(features, (*_STATIC_FEATURES, "data.max_audio_s", "data.channel", "input", "output")),
+    "features": Verb(features, (
+        *_STATIC_FEATURES, "data.max_audio_s", "data.channel", "input", "output",
+    ), resumes=True),
     "train": Verb(train, (
         "optim", "model", "features", "augment", "criterion", "tokens", "data.train", "data.dev", "data.max_audio_s",
         "data.channel", "data.cache", "data.workers", "out", "seed", "threads", "device",
-    ), starts_run=True),
+    ), starts_run=True, resumes=True),
     "text clean": Verb(text_clean, ("text", "input", "output")),
     "lexicon": Verb(lexicon, ("g2p.model", "g2p.nbest", "g2p.min_probability", "data.train", "input", "output")),
     "g2p train": Verb(g2p_train, ("g2p.order", "g2p.max_letters", "g2p.max_units", "input", "output")),
@@ -93,7 +96,7 @@ VERBS: dict[str, Verb] = {
     "graph": Verb(graph, (
         "graph.kind", "graph.dir", "graph.lexicon", "graph.silence", "graph.topology", "graph.draw_states",
         "graph.forecast", "graph.memory_mb", "graph.cache", "lm.arpa", "tokens", "out",
-    )),
+    ), resumes=True),
     "decode": Verb(decode, (
         *_RECOGNISER, "data.train", "data.dev", "data.test", "split", "phrases", "boost", "input", "output",
     ), earlier=earlier.tuned),
@@ -106,6 +109,6 @@ VERBS: dict[str, Verb] = {
     "transcribe": Verb(transcribe, (
         "decoder", "graph.kind", "graph.words", "graph.grammar", "g2p.model", "data.max_audio_s", "data.channel",
         "bundle", "phrases", "boost", "new_words", "device", "threads", "input", "output", "format",
-    ), earlier=earlier.bundled, takes_bundle=True),
+    ), earlier=earlier.bundled, takes_bundle=True, resumes=True),
     "doctor": Verb(doctor, ("data.root",)),
 }  # fmt: skip

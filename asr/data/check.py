@@ -24,7 +24,7 @@ from asr.data.transcript import Demands, require_lexicon, table_of_unlisted
 from asr.errors import InputError
 from asr.features import audio
 from asr.features.mixing import Mixer
-from asr.files import atomic_write
+from asr.files import atomic_write, keep_inputs
 from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
@@ -150,7 +150,7 @@ def check(
     channel: int | None = None,
     name: str | None = None,
 ) -> Report:
-    """Check a manifest. Writes `out_dir/NAME.{clean.jsonl, report.json, report.txt, report.png}`.
+    """Check a manifest. Writes `out_dir/NAME.{clean.jsonl, report.json, report.txt, report.png}`, see `written`.
 
     name: of the files that are written; None: `report_names` chooses it.
     tokens, unit, lexicon: the token table of the texts, and the lexicon for phones. Without tokens, any unit is
@@ -160,12 +160,14 @@ def check(
     feature_shift_s, feature_dim: of stored features.
     channel: of recordings with several, for utterances that name none; None: the mean of all.
 
-    Raises InputError only for a manifest that cannot be opened, and for phones without a lexicon.
+    Raises InputError only for a manifest that cannot be opened or would be overwritten, and for phones without a
+    lexicon.
     """
     require_lexicon(unit, lexicon)
     demands = Demands(unit, tokens, lexicon, frame_s, max_audio_s)
     required = Requirements(demands, sample_rate_hz, feature_shift_s, feature_dim, channel)
     name, out_dir = name or report_names([manifest_path], out_dir)[0], Path(out_dir)
+    keep_inputs(written(out_dir, name), [manifest_path, *against])
     workers = workers or min(8, os.cpu_count() or 1)
     report = Report(str(manifest_path), str(out_dir / f"{name}.clean.jsonl"))
     others = _others(against, required, workers)
@@ -178,6 +180,12 @@ def check(
     manifest.write(report.clean, _keep(examined, others, report))
     _write_report(report, out_dir / f"{name}.report")
     return report
+
+
+def written(out_dir: str | Path, name: str) -> list[Path]:
+    """The files that `check` writes."""
+    endings = ("clean.jsonl", "report.json", "report.txt", "report.png")
+    return [Path(out_dir) / f"{name}.{ending}" for ending in endings]
 
 
 # One utterance

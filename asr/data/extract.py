@@ -1,8 +1,11 @@
 """Computing the features of a corpus once: a manifest of audio in, a manifest of `.npy` features out.
 
 Stored features have neither deltas nor normalisation; training with features.kind=stored adds both as configured.
+Each `.npy` file holds two arrays: the features, and the key of what they were made from.
 """
 
+import glob
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,33 +18,59 @@ from asr.config import Config
 from asr.data.dataset import load_input
 from asr.errors import InputError
 from asr.features import recorded
-from asr.features.files import load_features
 from asr.features.frontend import FrontEnd
-from asr.files import atomic_write
+from asr.files import LONGEST_NAME, atomic_write, fold, keep_inputs, refuse_foreign
+from asr.fingerprints import digest_of_input
+from asr.locks import locked
 from asr.manifest import Utterance
 
-LONGEST_NAME = 230  # bytes; file systems allow 255, and the temporary file has a longer name
+OWN_FILES = ("config.json", "set_aside.tsv", "*.npy")
+_NOT_HEARD = ("id", "audio", "features", "text", "speaker", "lang")  # fields that do not change the features
 
 
 def extract(source: str | Path, output: str | Path, cfg: Config) -> Path:
     """Compute the features of the manifest `source` and write the manifest `output`; returns its path.
 
     The arrays are written to the folder named like `output` without its suffix. A second start continues where the
-    first one stopped. Utterances without usable input are listed with the reason in `set_aside.tsv` in that folder.
-    Raises InputError if the folder holds features of another configuration, or if no utterance is left.
+    first one stopped; it makes the features again whose recording or segment has changed. Utterances without usable
+    input are listed with the reason in `set_aside.tsv` in that folder.
+
+    Raises InputError if the folder holds features of another configuration or other files, if it belongs to another
+    manifest or another process is writing it, if an input would be overwritten, or if no utterance is left.
     """
     output = Path(output)
     folder = output.with_suffix("")
     if folder == output:
         raise InputError(f"{output} has no suffix; name the manifest to write, such as {output}.jsonl")
-    features = recorded.stored_part(cfg.features)
+    utterances = manifest.read(source)
+    names = _names(utterances)
+    written = [output, record_path(output), folder / "set_aside.tsv", *(folder / name for name in names)]
+    keep_inputs(written, [source, *(_file(u) for u in utterances)])
+    with locked(folder):
+        _check_folder(folder, output)
+        return _extract_all(utterances, names, source, output, cfg)
+
+
+def _check_folder(folder: Path, output: Path) -> None:
+    """Raises InputError for a folder of other files, or of another manifest's features."""
+    if not record_path(output).exists():
+        refuse_foreign(folder, OWN_FILES[:2], "asr features")
+    for other in folder.parent.glob(f"{glob.escape(folder.name)}.*"):
+        if other != output and other.with_suffix("") == folder and other.is_file():
+            with open(other, encoding="utf-8", errors="replace") as file:
+                if f'"features": "{folder.name}/' in file.readline():
+                    raise InputError(f"{folder} holds the features of {other}; choose another name than {output}")
+
+
+def _extract_all(utterances: list[Utterance], names: list[str], source: str | Path, output: Path, cfg: Config) -> Path:
+    folder, features = output.with_suffix(""), recorded.stored_part(cfg.features)
     recorded.record(features, record_path(output))
     cfg, frontend = replace(cfg, features=features), FrontEnd(features)
     done, set_aside = [], []
-    with tqdm(manifest.read(source), unit="utt", desc="features") as bar:
-        for utterance in bar:
+    with tqdm(zip(utterances, names, strict=True), total=len(utterances), unit="utt", desc="features") as bar:
+        for utterance, name in bar:
             try:
-                done.append(_extract_one(utterance, folder, cfg, frontend))
+                done.append(_extract_one(utterance, folder / name, cfg, frontend))
             except InputError as e:
                 tqdm.write(f"utterance '{utterance.id}' set aside: {e}")
                 set_aside.append((utterance.id, e))
@@ -63,14 +92,12 @@ def record_path(output: str | Path) -> Path:
 
 
 @torch.inference_mode()
-def _extract_one(utterance: Utterance, folder: Path, cfg: Config, frontend: FrontEnd) -> Utterance:
-    name = utterance.id.replace("%", "%25").replace("/", "%2F") + ".npy"
-    if len(name.encode()) > LONGEST_NAME:
+def _extract_one(utterance: Utterance, path: Path, cfg: Config, frontend: FrontEnd) -> Utterance:
+    if len(path.name.encode()) > LONGEST_NAME:
         raise InputError(f"the id gives a file name of more than {LONGEST_NAME} bytes; shorten it")
-    path = folder / name
-    if path.exists():
-        frames = len(load_features(path))
-    else:
+    key = _key(utterance, cfg)
+    frames = _frames_made_from(key, path)
+    if not frames:
         x = torch.from_numpy(load_input(cfg, utterance))[None]  # (1, T) or (1, F, D)
         features, _ = frontend(x, torch.tensor([x.shape[1]]))
         frames = features.shape[1]
@@ -78,5 +105,43 @@ def _extract_one(utterance: Utterance, folder: Path, cfg: Config, frontend: Fron
             raise InputError(f"the audio has {x.shape[1]} samples, less than one window of {frontend.window_samples}")
         with atomic_write(path, "wb") as file:
             np.save(file, features[0].numpy())
+            np.save(file, key)
     duration_s = utterance.duration_s or frames * cfg.features.shift_ms / 1000
     return replace(utterance, audio=None, features=str(path), start_s=0.0, duration_s=duration_s, channel=None)
+
+
+def _names(utterances: list[Utterance]) -> list[str]:
+    """The file name of each utterance's features. They differ on file systems that ignore case, too."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for utterance in utterances:
+        name = utterance.id.replace("%", "%25").replace("/", "%2F")
+        if fold(name) in taken:
+            name += f"%{hashlib.sha256(utterance.id.encode()).hexdigest()[:8]}"
+        taken.add(fold(name))
+        names.append(f"{name}.npy")
+    return names
+
+
+def _file(utterance: Utterance) -> str:
+    return str(utterance.audio or utterance.features)
+
+
+def _key(utterance: Utterance, cfg: Config) -> np.ndarray:
+    """What features are made from, apart from the front end: a hash of the input's content, the segment, the limit.
+
+    Every field of an utterance counts that does not describe its text or its place.
+    """
+    fields = {name: value for name, value in vars(utterance).items() if name not in _NOT_HEARD}
+    parts = [digest_of_input(_file(utterance)), fields, cfg.data.max_audio_s, cfg.data.channel]
+    return np.frombuffer(hashlib.sha256(repr(parts).encode()).digest(), np.uint8)
+
+
+def _frames_made_from(key: np.ndarray, path: Path) -> int:
+    """The number of frames in a file of features; 0 if there is none, it is damaged, or it has another key."""
+    try:
+        with open(path, "rb") as file:
+            features, made_from = np.load(file, allow_pickle=False), np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return 0
+    return len(features) if np.array_equal(made_from, key) else 0

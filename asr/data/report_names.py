@@ -1,11 +1,11 @@
 """Names of the reports of `asr data check`: no report replaces that of another manifest."""
 
 import json
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from asr.errors import InputError
+from asr.files import fold
 
 
 def report_names(manifests: Sequence[str | Path], folder: str | Path) -> list[str]:
@@ -21,7 +21,7 @@ def report_names(manifests: Sequence[str | Path], folder: str | Path) -> list[st
     depths = [1] * len(paths)
     while True:
         names = [_name(path, depth) for path, depth in zip(paths, depths, strict=True)]
-        plain = [unicodedata.normalize("NFC", name).casefold() for name in names]
+        plain = [fold(name) for name in names]
         taken = [
             i
             for i, path in enumerate(paths)
@@ -29,9 +29,19 @@ def report_names(manifests: Sequence[str | Path], folder: str | Path) -> list[st
         ]
         longer = [i for i in taken if depths[i] < len(paths[i].parts) - 1]
         if not longer:
-            return names
+            return _numbered(names)
         for i in longer:
             depths[i] += 1
+
+
+def _numbered(names: list[str]) -> list[str]:
+    """Numbers the names that are equal in spite of all their folders, such as those of `a.json` and `a.jsonl`."""
+    for k, name in enumerate(names):
+        number = 1
+        while fold(names[k]) in map(fold, names[:k]):
+            number += 1
+            names[k] = f"{name}-{number}"
+    return names
 
 
 def _name(path: Path, depth: int) -> str:

@@ -1,7 +1,7 @@
 """Calibrating word confidences on a dev set: fits a curve from posteriors to the share of correct words."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,8 +52,9 @@ class Calibrated:
             lines.append(f"{thresholds[at]:12.3f} {100 * kept[at]:9.1f} % {100 * right[at]:14.2f} %")
         return "\n".join(lines) + "\n"
 
-    def write(self, path: Path) -> None:
-        """Write scale, offset and errors as JSON, and a plot next to it as PNG."""
+    def write(self, path: Path, made_with: Mapping[str, str | None] | None = None) -> None:
+        """Write scale, offset and errors as JSON, and a plot next to it as PNG. `made_with`: digests of the net and the
+        graph."""
         plot_calibration(self.posteriors, self.held_out, self.correct, path.with_suffix(".png"))
         data = {
             "scale": self.calibration.scale,
@@ -61,6 +62,7 @@ class Calibrated:
             "words": len(self.correct),
             "error_before": calibration_error(self.posteriors, self.correct),
             "error_held_out": calibration_error(self.held_out, self.correct),
+            "made_with": made_with,
         }
         with atomic_write(path) as file:
             json.dump(data, file, indent=1)

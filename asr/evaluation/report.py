@@ -17,6 +17,7 @@ from asr.evaluation.score import Counts, Score, UtteranceScore
 from asr.figures import save
 from asr.files import atomic_write
 
+FILES = ("score.txt", "score.json", "errors.png", "speakers.png")
 _WIDTH = 100  # columns of the aligned text
 _ERROR_NAMES = {"S": "substitutions", "D": "deletions", "I": "insertions"}
 
@@ -27,14 +28,14 @@ def write(score: Score, folder: str | Path, reference: str | None = None) -> lis
     `reference`: name of the reference file, recorded in score.json.
     """
     folder = Path(folder)
-    paths = [folder / "score.txt", folder / "score.json", folder / "errors.png"]
+    paths = [folder / name for name in FILES[:3]]
     with atomic_write(paths[0]) as file:
         file.write(report_text(score))
     with atomic_write(paths[1]) as file:
         json.dump({"reference": reference, **score.as_dict()}, file, ensure_ascii=False, indent=2)
     plot_errors(score, paths[2])
     if score.speakers:
-        paths.append(folder / "speakers.png")
+        paths.append(folder / FILES[3])
         plot_speakers(score, paths[-1])
     return paths
 

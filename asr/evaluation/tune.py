@@ -7,7 +7,7 @@ therefore compared with greedy decoding, and a warning is given if it is worse.
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -79,11 +79,12 @@ class Tuning:
             lines.append(f"warning: {warning}")
         return "\n".join(lines) + "\n"
 
-    def write(self, path: str | Path) -> None:
-        """Write all points as JSON, best first."""
+    def write(self, path: str | Path, made_with: Mapping[str, str | None] | None = None) -> None:
+        """Write all points as JSON, best first. `made_with`: digests of the net and the graph."""
         points = [asdict(p) | {"wer": p.words.rate} for p in self.points]
         greedy = None if self.greedy is None else asdict(self.greedy) | {"wer": self.greedy.rate}
         data = {"utterances": self.utterances, "points": points, "greedy": greedy, "warning": self.warning()}
+        data |= {"made_with": made_with}
         with atomic_write(path) as file:
             json.dump(data, file, indent=1)
 

@@ -1,12 +1,12 @@
 """Pronunciations of words in a net's units: from their letters, from a dictionary, or from a pronunciation model."""
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from asr.config import G2pConfig
 from asr.errors import InputError
+from asr.fingerprints import digest
 from asr.text.lexicon import Guess, Lexicon, Spelled, name_some
 from asr.text.units import to_units
 
@@ -56,19 +56,12 @@ def guesser(cfg: G2pConfig) -> Guess | None:
 def _opened(name: str) -> "G2p":
     from asr.g2p.model import G2p
 
-    return G2p.default() if name == "default" else _from_file(name, _stamp(name))
+    return G2p.default() if name == "default" else _from_file(name, digest(name))
 
 
 @lru_cache(4)
-def _from_file(path: str, stamp: int) -> "G2p":
-    """Cached, since each request of a service needs the model. `stamp` detects a file that has changed."""
+def _from_file(path: str, content: str | None) -> "G2p":
+    """Cached, since each request of a service needs the model. `content`, its digest, detects a changed file."""
     from asr.g2p.model import G2p
 
     return G2p.open(path)
-
-
-def _stamp(path: str) -> int:
-    try:
-        return os.stat(path).st_mtime_ns
-    except OSError:
-        return 0  # opening the file will raise the error

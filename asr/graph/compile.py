@@ -27,14 +27,14 @@ from asr.graph.lexicon_fst import lexicon_fst, spell
 from asr.graph.memory import Ceiling, give_back, peak_mb
 from asr.graph.minimize import minimize
 from asr.graph.pack import Writer
-from asr.graph.preflight import check, homophones
+from asr.graph.preflight import PICTURES, check, check_folder, homophones
 from asr.graph.spelling_trees import Forest
 from asr.graph.state_order import breadth_first
 from asr.graph.topology import Topology, ctc_topology
 from asr.text.lexicon import Lexicon
 from asr.tokens import SPACE, Tokens
 
-_STALE_FILES = ("tree.bin", "lm.ngram", "*.svg")  # of a dynamic graph in the same folder, and old drawings
+_STALE_FILES = ("tree.bin", "lm.ngram", *PICTURES)  # of a dynamic graph in the same folder, and old drawings
 _DRAWN_ARCS_PER_STATE = 4  # denser graphs are not drawn
 _log = logging.getLogger(__name__)
 Speller = Callable[[Sequence[str]], Lexicon]
@@ -145,7 +145,11 @@ class Build:
         return self._forecast(self._grammar())
 
     def write(self, out_dir: str | Path) -> GraphStats:
-        """Build what is missing or out of date and write all files to the folder."""
+        """Build what is missing or out of date and write all files to the folder.
+
+        Raises InputError as `preflight.check_folder` does, and if another process is writing the folder.
+        """
+        check_folder(Path(out_dir))
         stats, current = self.stats, self._current_stages(Path(out_dir))
         with moved_into(Path(out_dir), stale=_STALE_FILES) as folder:
             if current:

@@ -20,7 +20,7 @@ from asr.graph.lexicon_fst import spell
 from asr.graph.memory import peak_mb
 from asr.graph.ngram_file import NgramFile, write_ngram
 from asr.graph.opened import Graph
-from asr.graph.preflight import check
+from asr.graph.preflight import PICTURES, check, check_folder
 from asr.graph.tree_file import Tree, write_tree
 from asr.lm.model import NgramModel
 from asr.text.lexicon import Lexicon, name_some
@@ -41,14 +41,15 @@ def compile_dynamic(tokens: Tokens, lexicon: Lexicon, arpa_path: str | Path, out
 
     The tree holds the whole lexicon, independent of the language model. `<space>` and `silence` work as in
     `asr.graph.compile_graph`, and words without a usable pronunciation are logged and left out. Raises InputError as
-    `preflight.check` and `asr.lm.arpa.read` do.
+    `preflight.check`, `preflight.check_folder` and `asr.lm.arpa.read` do.
     """
     from asr.lm import arpa
 
     start_s = time.monotonic()
+    check_folder(Path(out_dir))
     separator = SPACE if SPACE in tokens else None
     words, lexicon, unusable = check(lexicon.pronunciations, lexicon, tokens, silence, separator)
-    with moved_into(Path(out_dir), stale=(*STATIC_FILES, "*.svg")) as folder:
+    with moved_into(Path(out_dir), stale=(*STATIC_FILES, *PICTURES)) as folder:
         write_tree(words, spell(words, lexicon, tokens, silence, separator), folder / TREE)
         del lexicon
         _log.info("tree     %9d words %7.1f s", len(words), time.monotonic() - start_s)

@@ -6,6 +6,7 @@ Input that would break the build is an error. Words that only cannot be recognis
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -14,9 +15,20 @@ from asr.text.lexicon import Lexicon, name_some
 from asr.tokens import BLANK, Tokens
 from asr.words import mark_of
 
+PICTURES = tuple(f"{name}.svg" for name in ("H", "L", "G", "LG", "HLG"))  # drawings of a graph
+_NAMES_OF_MANY = ("lexicon.txt", "words.txt", "tokens.txt")  # files of a graph whose names others use, too
 _AUXILIARY = re.compile(r"#\d+")
 _UNWRITABLE = re.compile(r"<eps>|#\d+|;;;.*|.+\(\d+\)|.*\s.*|", re.DOTALL)  # not allowed in words.txt or lexicon.txt
 _log = logging.getLogger(__name__)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises InputError for files that a build would replace in a folder that holds no graph: they are another's."""
+    names = () if (folder / "stats.json").exists() else (*_NAMES_OF_MANY, *PICTURES)
+    if found := next((folder / name for name in names if (folder / name).exists()), None):
+        raise InputError(
+            f"{found} would be replaced, but {folder} holds no graph; choose another folder with graph.dir="
+        )
 
 
 def check(words: Iterable[str], lexicon: Lexicon, tokens: Tokens, silence: str | None = None,

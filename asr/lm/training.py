@@ -9,7 +9,7 @@ from pathlib import Path
 
 from asr.config import LmConfig
 from asr.errors import InputError
-from asr.files import atomic_write, packed
+from asr.files import atomic_write, keep_inputs, packed
 from asr.lm import score
 from asr.lm.corpus import Selection, encode_files, encode_texts
 from asr.lm.estimation import Discounts, Estimation
@@ -83,7 +83,8 @@ def train(
 
 
 def train_file(cfg: LmConfig, dev: Sequence[str | Path] = ()) -> Report:
-    """Estimates a model of the files `cfg.text` (plain or compressed, "-", or manifests) and writes `cfg.arpa`.
+    """Estimates a model of the files `cfg.text` (plain or compressed, "-", or manifests) and writes `cfg.arpa`,
+    which must not be one of them.
 
     The report has the perplexity of the training text, and of the files `dev` if given. Raises InputError as `train`
     does, naming the file and the line.
@@ -91,6 +92,7 @@ def train_file(cfg: LmConfig, dev: Sequence[str | Path] = ()) -> Report:
     if not cfg.text:
         raise InputError("lm.text is empty; name at least one file with one sentence per line")
     begin_s = time.monotonic()
+    keep_inputs([cfg.arpa], [*cfg.text, cfg.vocabulary, *dev])
     words = read_vocabulary(cfg.vocabulary) if cfg.vocabulary else None
     folder = Path(cfg.arpa).parent
     selection = Selection(words, cfg.min_count, cfg.vocabulary_size, cfg.coverage)

@@ -2,16 +2,20 @@
 
 import copy
 import json
+import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr.config import Config, FeaturesConfig, ModelConfig
 from asr.errors import InputError
+from asr.fingerprints import digest
 from asr.tokens import Tokens
 
 if TYPE_CHECKING:
     from asr.recognizer.bundle import Bundle
 
+_log = logging.getLogger(__name__)
 TUNED = ("acoustic_scale", "word_penalty", "blank_penalty")
 
 
@@ -29,9 +33,10 @@ def tuned_scales(cfg: Config) -> dict[str, float]:
     if not path.exists():
         return {}
     try:
-        best = _read_json(path)["points"][0]
-        return {name: float(best[name]) for name in TUNED}
-    except (KeyError, IndexError, TypeError, ValueError) as e:
+        found = _read_json(path)
+        _warn_if_other(path, found, cfg, "tune")
+        return {name: float(found["points"][0][name]) for name in TUNED}
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as e:
         raise InputError(f"{path} is not what `asr tune` writes ({e!r}); delete it, or run `asr tune` again") from e
 
 
@@ -42,11 +47,32 @@ def calibration(cfg: Config) -> dict[str, float]:
         return {}
     try:
         found = _read_json(path)
+        _warn_if_other(path, found, cfg, "calibrate")
         return {f"confidence_{name}": float(found[name]) for name in ("scale", "offset")}
-    except (KeyError, TypeError, ValueError) as e:
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise InputError(
             f"{path} is not what `asr calibrate` writes ({e!r}); delete it, or run `asr calibrate` again"
         ) from e
+
+
+def made_with(cfg: Config) -> dict[str, str | None]:
+    """Digests of the net and the graph that tuned scales and calibrations belong to; None without a graph file."""
+    graph: str | None = None
+    if cfg.decoder.kind == "graph" and cfg.graph.kind in ("static", "dynamic"):
+        folder = Path(cfg.graph.dir)
+        files = [folder / "graph.bin"] if cfg.graph.kind == "static" else [folder / "tree.bin"]
+        files += [Path(cfg.graph.ngram or folder / "lm.ngram")] if cfg.graph.kind == "dynamic" else []
+        digests = [digest(file) for file in files]
+        graph = None if None in digests else " ".join(map(str, digests))
+    return {"net": digest(Path(cfg.out) / "train" / "final.safetensors"), "graph": graph}
+
+
+def _warn_if_other(path: Path, found: Any, cfg: Config, verb: str) -> None:
+    """Warns if a result was made with another net or graph than those of `cfg`."""
+    before, now = found.get("made_with"), made_with(cfg)
+    for part in ("net", "graph") if isinstance(before, dict) else ():
+        if before.get(part) and now[part] and before[part] != now[part]:
+            _log.warning("%s was made with another %s; run `asr %s` again", path, part, verb)
 
 
 def tuned(cfg: Config) -> Config:
@@ -70,7 +96,7 @@ def as_trained(cfg: Config) -> Config:
     try:
         features, model = FeaturesConfig(**trained["features"]), ModelConfig(**trained["model"])
         unit, lexicon = trained["tokens"]["unit"], trained["tokens"].get("lexicon")
-    except (KeyError, TypeError) as e:
+    except (KeyError, TypeError, InputError) as e:
         raise InputError(f"{path} is not of this version ({e!r}); train again in another folder with out=") from e
     is_relative = "sha256" in trained  # earlier versions stored paths relative to the working directory
     own_lexicon = cfg.tokens.lexicon or (str(folder / lexicon) if lexicon and is_relative else lexicon)
@@ -79,6 +105,27 @@ def as_trained(cfg: Config) -> Config:
     cfg.tokens, cfg.graph = copy.copy(cfg.tokens), copy.copy(cfg.graph)
     cfg.tokens.unit, cfg.tokens.lexicon = unit, own_lexicon
     cfg.graph.lexicon = cfg.graph.lexicon or own_lexicon
+    return cfg
+
+
+def with_manifests(cfg: Config, *splits: str) -> Config:
+    """`cfg` with the manifests of the run's training, for each that has its default place and does not exist there."""
+    path = Path(cfg.out) / "train" / "config.json"
+    if not path.exists():
+        return cfg
+    trained = _read_json(path)
+    recorded = trained.get("data") if isinstance(trained, dict) and "sha256" in trained else None
+    found = {}
+    for split in splits:
+        place = Path(getattr(cfg.data, split))
+        stored = recorded.get(split) if isinstance(recorded, dict) else None
+        is_default = os.path.abspath(place) == os.path.abspath(Path(cfg.out) / "data" / f"{split}.jsonl")
+        if isinstance(stored, str) and is_default and not place.exists():
+            found[split] = os.path.normpath(Path(cfg.out) / stored)
+    if found:
+        cfg = copy.copy(cfg)
+        cfg.data = copy.copy(cfg.data)
+        vars(cfg.data).update(found)
     return cfg
 
 

@@ -9,14 +9,13 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from pathlib import Path
 
 from tqdm import tqdm
 
 from asr import manifest
 from asr.config import TextConfig
 from asr.errors import InputError
-from asr.files import atomic_write, packed
+from asr.files import atomic_write, keep_inputs, packed
 from asr.manifest import Utterance
 from asr.text.characters import composed, is_mojibake
 from asr.text.clean import LANGUAGES, clean
@@ -145,9 +144,8 @@ def clean_files(inputs: Sequence[str], output: str, settings: TextConfig) -> Cle
     InputError for an unreadable file, for invalid settings, if the output is also an input, and if the output is a
     manifest but an input is not.
     """
-    if any(Path(path).resolve() == Path(output).resolve() for path in inputs):
-        raise InputError(f"{output} is also an input; write to another file")
     report = CleaningReport(list(inputs), output)
+    keep_inputs([output, report.path], [*inputs, *settings.repairs])
     cleaner = Cleaner(settings, report)
     if output.endswith(".jsonl"):
         if texts := [path for path in inputs if not manifest.is_manifest(path)]:

@@ -66,12 +66,24 @@ def write_resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimize
 
 
 def read_resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
-    """Restore the last resume point and return its state; None if there is none."""
+    """Restore the last resume point and return its state; None if there is none. Raises InputError if it is damaged."""
     path = folder / "state.json"
     if not path.exists():
         return None
-    state = json.loads(path.read_text())
-    tensors = read_tensors(folder / state["resume"])
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    restore_optimizer(optimizer, tensors)
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        tensors = read_tensors(folder / state["resume"])
+        model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+        restore_optimizer(optimizer, tensors)
+        state["step"], state["epoch"], state["records"] = (
+            int(state["step"]),
+            int(state["epoch"]),
+            list(state["records"]),
+        )
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as e:
+        raise InputError(
+            f"cannot resume from {path} ({e!r}); choose another folder with out=, or delete {folder}"
+        ) from e
     return state

@@ -2,24 +2,32 @@
 
 `train/config.json` holds them as JSON: the seed, whole groups, and the files of `FILES` with their SHA-256 under
 `sha256`. Paths of files below the run folder are relative to it, others absolute, so that the folder can be moved.
-Files are compared by content, not by path. Everything else may change: threads, device, resume points, caching, the
-place of the folder, and all options of later verbs. (The last bits of a result may depend on threads, device and
-caching.)
+Files are compared by content, not by path. `train/inputs.json` holds the digests of the recordings or stored features;
+a file is read again only if it may have changed.
+
+Everything else may change: threads, device, resume points, caching, the place of the folder, and all options of later
+verbs. (The last bits of a result may depend on threads, device and caching.)
 """
 
 import dataclasses
-import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from asr.config import Config, value_of
 from asr.errors import InputError
+from asr.files import atomic_write
+from asr.fingerprints import digest, digest_of_input, part_of, stamp
+from asr.manifest import Utterance
 
 GROUPS = ("features", "augment", "model", "criterion", "optim")
 VALUES = ("seed", "tokens.unit", "data.max_audio_s", "data.channel")
 FILES = ("data.train", "data.dev", "tokens.lexicon", "tokens.table")
+FOUND = ("data.test",)  # not read by the training, but recorded for later verbs
 IGNORED = ("optim.checkpoint_steps",)  # how often a resume point is written
 
 
@@ -27,11 +35,11 @@ def settings(cfg: Config) -> dict[str, Any]:
     """The settings of a training as plain data, as in `train/config.json`."""
     found: dict[str, Any] = {name: dataclasses.asdict(getattr(cfg, name)) for name in GROUPS}
     values = {name: value_of(cfg, name) for name in VALUES}
-    values |= {name: _stored_path(value_of(cfg, name), Path(cfg.out)) for name in FILES}
+    values |= {name: stored_path(value_of(cfg, name), Path(cfg.out)) for name in (*FILES, *FOUND)}
     for name, value in values.items():
         group, _, key = name.rpartition(".")
         (found.setdefault(group, {}) if group else found)[key] = value
-    return found | {"sha256": {name: _sha256(value_of(cfg, name)) for name in FILES}}
+    return found | {"sha256": {name: digest(value_of(cfg, name)) for name in FILES}}
 
 
 def check_resumable(path: Path, cfg: Config) -> None:
@@ -68,19 +76,58 @@ def _changed_option(old: dict[str, Any], new: dict[str, Any]) -> str | None:
     return None
 
 
-def _stored_path(path: str | None, folder: Path) -> str | None:
+def stored_path(path: str | None, folder: Path) -> str | None:
+    """How a run folder records a path: relative to the folder if it lies below, otherwise absolute."""
     if path is None:
         return None
     full, root = os.path.realpath(path), os.path.realpath(folder)
     return os.path.relpath(full, root) if full.startswith(root + os.sep) else full
 
 
-def _sha256(path: str | None) -> str | None:
-    """The digest of a file's content; None if it cannot be read, which the reader of the file reports."""
-    if path is None or not os.path.isfile(path):
-        return None
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def inputs_of(cfg: Config) -> list[str | None]:
+    """The files that a training reads, apart from its recordings."""
+    return [value_of(cfg, name) for name in FILES]
+
+
+def check_inputs(path: Path, folder: Path, utterances: Sequence[Utterance], is_done: bool) -> None:
+    """Records the digests of the files of `utterances` in `path`, or compares them with those of an earlier start.
+
+    The utterances are those of the same manifests as before. Raises InputError naming the files that have changed; for
+    a training that is done (`is_done`), missing files are not missed.
+    """
+    files = list(dict.fromkeys(u.audio or u.features for u in utterances))
+    before = _read_inputs(path, len(files))
+    now: list[dict[str, Any]] = []
+    changed, first = 0, ""
+    for file, old in zip(tqdm(files, "fingerprints", unit="file", delay=2.0, leave=False), before, strict=True):
+        found = stamp(part_of(file or "")[0])
+        if old and found and old.get("stamp") == list(found):
+            sha256 = old.get("sha256")
+        else:
+            sha256 = digest_of_input(file)
+        if old and old.get("sha256") != sha256 and (sha256 or not is_done):
+            changed, first = changed + 1, first or f"{file}{'' if sha256 else ' (it cannot be read now)'}"
+        now.append({"file": stored_path(file, folder), "stamp": found, "sha256": sha256})
+    if changed:
+        others = f" and {changed - 1} other files" if changed > 1 else ""
+        raise InputError(
+            f"{path.parent} holds a training on other recordings: the content of {first}{others} has changed since; "
+            f"restore {'them' if others else 'it'}, choose another folder with out=, or delete {path.parent}"
+        )
+    if not is_done:
+        with atomic_write(path) as out:
+            json.dump(now, out, indent=0, ensure_ascii=False)
+
+
+def _read_inputs(path: Path, count: int) -> list[dict[str, Any] | None]:
+    """The records of an earlier start, one per file; None each if there are none."""
+    if not path.exists():
+        return [None] * count
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, list) or len(found) != count or not all(isinstance(entry, dict) for entry in found):
+        raise InputError(f"{path} is not what `asr train` writes for these manifests; choose another folder with out=, "
+                         f"or delete {path.parent}")  # fmt: skip
+    return found

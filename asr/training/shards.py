@@ -8,6 +8,7 @@ processes changes how fast a training runs, never its result.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,9 +22,11 @@ from asr.data.augment import generator, mask_features, warp_bins
 from asr.data.cache import shared_zeros
 from asr.data.dataset import Batch, Unreadable, Utterances, collate
 from asr.errors import InputError
+from asr.files import atomic_write
 from asr.models.acoustic import AcousticModel
 
 CPU_SHARDS = 2
+SHOWN_IDS = 3  # of the utterances of a loss that is not finite
 
 
 @dataclass
@@ -95,13 +98,21 @@ class Shards:
         loss = self.loss(log_probs, frames, shard)
         result.loss = loss.item()
         if not math.isfinite(result.loss):
-            raise InputError(
-                f"training diverged: the loss of step {step} is {result.loss}, over utterances "
-                f"{', '.join(shard.ids)}; lower optim.lr, or check these utterances"
-            )
+            raise self.diverged(step, result.loss, shard.ids)
         gradients = torch.autograd.grad(loss, self.parameters)
         torch.cat([gradient.flatten() for gradient in gradients], out=self.gradients[number])
         return result
+
+    def diverged(self, step: int, loss: float, ids: list[str]) -> InputError:
+        """The error for a loss that is not finite; `diverged.txt` gets the ids of the shard."""
+        listed = Path(self.cfg.out) / "train" / "diverged.txt"
+        with atomic_write(listed) as file:
+            file.writelines(id + "\n" for id in ids)
+        some = f"{', '.join(ids[:SHOWN_IDS])}, ... (all in {listed})" if len(ids) > SHOWN_IDS else ", ".join(ids)
+        return InputError(
+            f"training diverged: the loss of step {step} is {loss}, over {len(ids)} utterances: {some}; "
+            "lower optim.lr, or check these utterances"
+        )
 
     @torch.inference_mode()
     def judge(self, shard: Batch, number: int) -> ShardResult:

@@ -14,22 +14,29 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from asr import manifest
 from asr.config import Config
 from asr.data.batching import epoch_batches
 from asr.data.extract import record_path
 from asr.data.sets import prepare_sets
-from asr.errors import InputError
+from asr.errors import InputError, naming
 from asr.features import recorded
-from asr.files import atomic_write
+from asr.files import atomic_write, keep_inputs, refuse_foreign
+from asr.locks import locked
 from asr.models.acoustic import AcousticModel
 from asr.tokens import Tokens
 from asr.training import checkpoint
 from asr.training.curves import plot_curves
 from asr.training.processes import Team, divide_threads, torch_threads
-from asr.training.settings import check_resumable, settings
+from asr.training.settings import check_inputs, check_resumable, inputs_of, settings
 from asr.training.shards import Pass, ShardResult, Shards, load
 
 PLOT_INTERVAL_S = 30  # between drawings of curves.png: each takes as long as several batches of a small net
+WRITTEN = (  # besides the token table, which may be that of an earlier start
+    "config.json", "inputs.json", "set_aside.jsonl", "frontend.json", "state.json", "log.jsonl", "curves.png",
+    "diverged.txt", "final.safetensors",
+)  # fmt: skip
+OWN_FILES = (*WRITTEN, "tokens.txt", "resume-*.safetensors", "checkpoints", "tensorboard")
 
 
 class Trainer:
@@ -38,7 +45,11 @@ class Trainer:
         self.folder = Path(cfg.out) / "train"
         self.folder.mkdir(parents=True, exist_ok=True)
         check_options(cfg)
+        if not (self.folder / "config.json").exists():
+            refuse_foreign(self.folder, OWN_FILES, "asr train")
+        keep_inputs((self.folder / name for name in WRITTEN), inputs_of(cfg))
         check_resumable(self.folder / "config.json", cfg)
+        self.check_recordings()
         torch.manual_seed(cfg.seed)
         self.tokens, self.train_set, self.dev_set = prepare_sets(cfg, self.folder)
         with atomic_write(self.folder / "config.json") as file:
@@ -51,9 +62,15 @@ class Trainer:
         bind_gradients(self.shards.parameters, self.gradient)
         self.optimizer = make_optimizer(self.model, cfg)
         self.epoch_starts = self.count_batches()
-        self.state: dict[str, Any] = {"step": 0, "epoch": 0, "records": []}
+        self.state: dict[str, Any] = {"step": 0, "epoch": 0, "records": [], "loss": 0.0, "utterances": 0}
         self.plotted_s = -math.inf  # when curves.png was drawn, on the monotonic clock
         self.set_aside: set[str] = set()  # ids of unreadable utterances that were reported
+
+    def check_recordings(self) -> None:
+        """Raises InputError if a recording, or a file of stored features, is not the one of an earlier start."""
+        utterances = [u for path in (self.cfg.data.train, self.cfg.data.dev) for u in manifest.read(path)]
+        final = self.folder / "final.safetensors"
+        check_inputs(self.folder / "inputs.json", Path(self.cfg.out), utterances, final.exists())
 
     def count_batches(self) -> list[int]:
         """The number of the first batch of each epoch, then the number of all batches."""
@@ -87,7 +104,7 @@ class Trainer:
     def resume(self) -> None:
         """Restore the last resume point, or prepare a new training."""
         if resumed := checkpoint.read_resume(self.folder, self.model, self.optimizer):
-            self.state = resumed
+            self.state |= resumed
             tqdm.write(f"resuming {self.folder} at step {resumed['step']}, epoch {resumed['epoch'] + 1}")
         elif self.cfg.features.cmvn in ("global", "running"):
             self.fit_cmvn()
@@ -115,25 +132,33 @@ class Trainer:
                 self.model.frontend.accumulate_stats(batch.inputs, batch.lengths)
 
     def train_epoch(self, epoch: int, bar: tqdm) -> float:
-        """The rest of an epoch, from the state's step on; returns the mean loss per utterance trained on."""
-        total, count = 0.0, 0
+        """The rest of an epoch, from the state's step on; returns the mean loss per utterance trained on.
+
+        Raises InputError if the whole epoch trained on no utterance.
+        """
         cfg, state, end = self.cfg.optim, self.state, self.epoch_starts[epoch + 1]
         batches = self.batches_of(epoch)[state["step"] - self.epoch_starts[epoch] :]
         self.team.start(Pass(batches, epoch, state["step"]))
         for _ in batches:
             results = self.take_step()
             utterances = sum(r.utterances for r in results)
-            total, count = total + sum(r.loss for r in results), count + utterances
+            state["loss"] += sum(r.loss for r in results)
+            state["utterances"] += utterances
             for gradient in self.shards.gradients if utterances else ():
                 self.gradient.add_(gradient, alpha=1 / (utterances * cfg.accumulate))
             state["step"] += 1
             if state["step"] % cfg.accumulate == 0 or state["step"] == end:
                 self.update_parameters()
             bar.update()
-            bar.set_postfix(epoch=epoch + 1, loss=f"{total / max(count, 1):.3f}", refresh=False)
+            bar.set_postfix(epoch=epoch + 1, loss=f"{state['loss'] / max(state['utterances'], 1):.3f}", refresh=False)
             if state["step"] % (cfg.checkpoint_steps * cfg.accumulate) == 0:
                 checkpoint.write_resume(self.folder, self.model, self.optimizer, state)
-        return total / max(count, 1)
+        if not state["utterances"]:
+            raise InputError(
+                f"epoch {epoch + 1} trained on none of the {len(self.train_set)} utterances of {self.cfg.data.train}: "
+                "all were set aside, for the reasons above; make their files readable, and the same command continues"
+            )
+        return state["loss"] / state["utterances"]
 
     def take_step(self) -> list[ShardResult]:
         """The results of the next batch's shards, in their order; unreadable utterances are reported once."""
@@ -156,13 +181,18 @@ class Trainer:
         batches = epoch_batches(self.dev_set.durations_s, self.cfg.optim.batch_s, 0, 0)
         self.team.start(Pass(batches))
         results = [result for _ in batches for result in self.take_step()]
-        loss = sum(r.loss for r in results) / len(self.dev_set)
+        if not (utterances := sum(r.utterances for r in results)):
+            raise InputError(
+                f"none of the {len(self.dev_set)} utterances of {self.cfg.data.dev} could be read, for the reasons "
+                "above; make their files readable, and the same command continues"
+            )
+        loss = sum(r.loss for r in results) / utterances
         return {"dev_loss": loss, "dev_ter": sum(r.errors for r in results) / max(sum(r.tokens for r in results), 1)}
 
     def finish_epoch(self, train_loss: float, bar: tqdm) -> None:
         """Evaluate the epoch, keep its model if it is among the best, write log, curves and a resume point."""
         state = self.state
-        state["epoch"] += 1
+        state |= {"epoch": state["epoch"] + 1, "loss": 0.0, "utterances": 0}
         lr = self.optimizer.param_groups[0]["lr"]
         record = {"step": state["step"], "epoch": state["epoch"], "train_loss": train_loss, "lr": lr, **self.evaluate()}
         record["file"] = f"checkpoints/epoch-{state['epoch']:03d}.safetensors"
@@ -197,7 +227,8 @@ class Trainer:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
         record = self.state["records"][-1]
-        with SummaryWriter(str(self.folder / "tensorboard")) as writer:
+        events = self.folder / "tensorboard"
+        with naming(events), SummaryWriter(str(events)) as writer:
             for name in ("train_loss", "dev_loss", "dev_ter", "lr"):
                 writer.add_scalar(name, record[name], record["epoch"])
 
@@ -239,8 +270,12 @@ def check_options(cfg: Config) -> None:
 
 
 def train(cfg: Config) -> Path:
-    """Train with `cfg`; returns the path of the final model. See `Trainer.run`."""
-    return Trainer(cfg).run()
+    """Train with `cfg`; returns the path of the final model. See `Trainer.run`.
+
+    Raises InputError if another process trains in the folder.
+    """
+    with locked(Path(cfg.out) / "train"):
+        return Trainer(cfg).run()
 
 
 def load_model(cfg: Config) -> tuple[AcousticModel, Tokens]:

@@ -1,0 +1,121 @@
+"""The files that a verb writes: none of them may be an input, and replacing another result is reported."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from asr import fingerprints
+from asr.cli.reads import declared, read_by
+from asr.config import Config, value_of
+from asr.errors import InputError
+from asr.files import keep_inputs
+
+_WRITTEN = {  # options that name an output, for all verbs or for one
+    "": ("output", "lm.unknown"),
+    "lm train": ("lm.arpa",),
+    "bundle": ("bundle",),
+}
+_GRAPH = ("tokens.txt", "lexicon.txt", "words.txt", "graph.bin", "tree.bin", "lm.ngram")
+
+
+@contextmanager
+def guarded(verb: str, cfg: Config) -> Iterator[None]:
+    """Raises InputError before the verb runs if it would overwrite an input; reports afterwards what it replaced."""
+    written = results(verb, cfg)
+    if folder := next((path for path in written if path.is_dir()), None):
+        raise InputError(f"{folder} is a folder; name a file to write")
+    keep_inputs(written, _options(verb, cfg))
+    existing = [path for path in written if path.exists()]
+    if existing:
+        keep_inputs(existing, _found(verb, cfg))
+        if verb == "data import":
+            _check_corpus(existing, cfg)
+    before = {path: (fingerprints.digest(path), path.stat().st_mtime) for path in existing}
+    yield
+    for path, (digest, time_s) in before.items():
+        if fingerprints.digest(path) not in (digest, None):
+            date = time.strftime("%Y-%m-%d %H:%M", time.localtime(time_s))
+            print(f"replaced {path} of {date}, which had other content", file=sys.stderr)
+
+
+def results(verb: str, cfg: Config) -> list[Path]:
+    """The files that a verb writes, as far as its options name them; `train` and `data check` check their own."""
+    out, graph, score = Path(cfg.out), Path(cfg.graph.dir), Path(cfg.score.dir)
+    if verb == "decode":
+        from asr.pipeline import hypotheses_path
+
+        return [hypotheses_path(cfg, cfg.input[0] if cfg.input else None, cfg.output)]
+    if verb == "lm convert":
+        return _with_words(Path(cfg.input[1])) if len(cfg.input) == 2 else []
+    if verb == "transcribe":
+        from asr.cli.transcripts import file_of
+
+        return [path] if (path := file_of(cfg)) else []
+    if verb in ("train", "data check"):
+        return []
+    fixed = {
+        "lm train": [Path(cfg.lm.arpa)],
+        "graph": [] if cfg.graph.forecast else [graph / name for name in _GRAPH],
+        "tune": [out / "tune.json"],
+        "calibrate": [out / "calibration.json", out / "calibration.png"],
+        "score": [score / name for name in ("score.json", "score.txt", "errors.png", "speakers.png")],
+        "bundle": [Path(cfg.bundle)],
+    }
+    if verb in fixed:
+        return fixed[verb]
+    named = [Path(name) for name in (cfg.output, cfg.lm.unknown) if name]
+    if verb == "text clean" and cfg.output:
+        named.append(Path(f"{cfg.output}.report.json"))
+    return [path for name in named for path in (_with_words(name) if verb.startswith("lm ") else [name])]
+
+
+def _with_words(path: Path) -> list[Path]:
+    """An OpenFst file is written with a list of its words."""
+    return [path, path.with_suffix(".words.txt")] if path.suffix == ".fst" else [path]
+
+
+def _options(verb: str, cfg: Config) -> Iterator[str]:
+    """The files that the options of a verb name as inputs."""
+    outputs = _WRITTEN[""] + _WRITTEN.get(verb, ())
+    for name, option in declared(verb).items():
+        if option.is_text and not option.choices and name not in outputs:
+            value = value_of(cfg, name)
+            values = value[:1] if verb == "lm convert" else value if isinstance(value, list) else [value]
+            yield from (item for item in values if item and os.path.isfile(item))
+
+
+def _found(verb: str, cfg: Config) -> Iterator[str | Path | None]:
+    """The files that a verb finds through its options: the net, the graph, and the recordings of manifests."""
+    from asr import manifest
+
+    if "out" in read_by(verb, {}) and verb != "train":
+        yield from Path(cfg.out, "train").glob("*")
+    if "graph.dir" in declared(verb) and verb != "graph":
+        yield from Path(cfg.graph.dir).glob("*.*")
+    for path in _options(verb, cfg):
+        if path.endswith(".jsonl"):
+            try:
+                yield from (u.audio or u.features for u in manifest.stream(path, {}))
+            except InputError:  # the verb reports it
+                continue
+
+
+def _check_corpus(paths: list[Path], cfg: Config) -> None:
+    """Raises InputError for a file in a folder that the verb reads, unless it is a manifest of an earlier run."""
+    folders = [os.path.realpath(name) for name in cfg.input if os.path.isdir(name)]
+    for path in paths:
+        if any(os.path.realpath(path).startswith(folder + os.sep) for folder in folders) and not _is_manifest(path):
+            raise InputError(f"{path} is part of the input, and no manifest; write to another file")
+
+
+def _is_manifest(path: Path) -> bool:
+    try:
+        with open(path, encoding="utf-8") as file:
+            first = json.loads(file.readline())
+        return isinstance(first, dict) and "id" in first and bool({"audio", "features", "text"} & first.keys())
+    except (OSError, ValueError):
+        return False
