@@ -19,7 +19,7 @@ SHELL := bash
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # Benchmarks with arguments, and word_scores, a module of word_mode.
-BENCH_BY_HAND := dynamic_graph kaldi_graph lm million_words ptxas spoken_korean word_mode word_peers word_scores
+BENCH_BY_HAND := dynamic_graph kaldi_graph lm million_words ptxas silence spoken_korean word_mode word_peers word_scores
 GPU_TESTS := tests/test_gpu.py tests/test_features.py tests/test_ctc_kernels.py
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 

@@ -80,12 +80,16 @@ class FeaturesConfig(Options):
         1.1920929e-07, "smallest energy of a filter, on the scale of 16-bit samples; raise it for digital silence"
     )
     deltas: int = option(0, "number of time derivatives appended (mfcc and stored cepstra)")
-    cmvn: str = option("utterance", "mean and variance normalisation", ["none", "global", "utterance", "running"])
+    cmvn: str = option(
+        "speech", "mean and variance normalisation", ["none", "global", "utterance", "speech", "running"]
+    )
 
 
 @dataclass
 class AugmentConfig(Options):
     speeds: list[float] = option([0.9, 1.0, 1.1], "speed factors, one drawn per utterance and epoch; [] for none")
+    silence_s: float = option(3.0, "longest silence or noise added before, behind and in a pause; 0 adds none")
+    gain_db: list[float] = option([-30.0, 12.0], "lowest and highest change of level in dB; [] changes none")
     bin_warp: float = option(0.0, "largest relative stretch of an utterance's frequency bins (vocal tract length)")
     freq_masks: int = option(2, "SpecAugment: number of masks along frequency")
     freq_width: int = option(15, "SpecAugment: widest mask along frequency, in bins")
