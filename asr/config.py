@@ -132,13 +132,21 @@ class FeaturesConfig(Options):
         within="(0, 1e15]",
     )
     deltas: int = option(0, "number of time derivatives appended (mfcc and stored cepstra)", within="[0, 8]")
-    cmvn: str = option("utterance", "mean and variance normalisation", ["none", "global", "utterance", "running"])
+    cmvn: str = option(
+        "speech", "mean and variance normalisation", ["none", "global", "utterance", "speech", "running"]
+    )
 
 
 @dataclass
 class AugmentConfig(Options):
     speeds: list[float] = option(
         [0.9, 1.0, 1.1], "speed factors, one drawn per utterance and epoch; [] for none", within="[0.1, 10]"
+    )
+    silence_s: float = option(
+        3.0, "longest silence or noise added before, behind and in a pause; 0 adds none", within="[0, 3600]"
+    )
+    gain_db: list[float] = option(
+        [-30.0, 12.0], "lowest and highest change of level in dB; [] changes none", within="[-100, 100]"
     )
     bin_warp: float = option(
         0.0, "largest relative stretch of an utterance's frequency bins (vocal tract length)", within="[0, 1)"

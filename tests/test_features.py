@@ -248,9 +248,10 @@ def test_long_batches_computed_in_blocks_equal_one_block() -> None:
     torch.testing.assert_close(features[1], streamed, rtol=1e-5, atol=1e-5)
 
 
-def test_utterance_cmvn_cannot_stream() -> None:
-    with pytest.raises(InputError, match="cmvn=running or cmvn=global"):
-        front_end(cmvn="utterance").stream()
+@pytest.mark.parametrize("cmvn", ["utterance", "speech"])
+def test_normalisation_of_whole_utterances_cannot_stream(cmvn: str) -> None:
+    with pytest.raises(InputError, match=f"cmvn={cmvn} .*cmvn=running or cmvn=global"):
+        front_end(cmvn=cmvn).stream()
 
 
 def test_utterance_cmvn_gives_zero_mean_and_unit_deviation() -> None:
@@ -290,7 +291,7 @@ def test_running_cmvn_is_a_sliding_window(with_stats: bool) -> None:
         np.testing.assert_allclose(found[frame], (x[frame] - mean) / np.sqrt(square - mean**2), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("cmvn", "kept"), [("none", []), ("utterance", []), ("global", ["cmvn.mean", "cmvn.std"])])
+@pytest.mark.parametrize(("cmvn", "kept"), [("none", []), ("speech", []), ("global", ["cmvn.mean", "cmvn.std"])])
 def test_only_global_statistics_are_saved(cmvn: str, kept: list[str]) -> None:
     assert list(front_end("mfcc", cmvn, deltas=2).state_dict()) == kept
 

@@ -36,7 +36,7 @@ from asr.config import AugmentConfig, FeaturesConfig, LmConfig, ModelConfig, Opt
 cfg = asr.Config(
     out=sys.argv[1],
     features=FeaturesConfig(num_bins=16),
-    augment=AugmentConfig(speeds=[], freq_masks=0, time_masks=0),
+    augment=AugmentConfig(speeds=[], silence_s=0, gain_db=[], freq_masks=0, time_masks=0),
     model=ModelConfig(kind="cnn", hidden=32, layers=2, subsampling=2),
     optim=OptimConfig(lr=1e-2, epochs=8, batch_s=6, average=2),
     lm=LmConfig(order=2),
@@ -112,7 +112,7 @@ def config(out: Path | str, data: Path | None = None) -> asr.Config:
         out=str(out),
         data=DataConfig(dir=str(data)) if data else DataConfig(),
         features=FeaturesConfig(num_bins=16),
-        augment=AugmentConfig(speeds=[], freq_masks=0, time_masks=0),
+        augment=AugmentConfig(speeds=[], silence_s=0, gain_db=[], freq_masks=0, time_masks=0),
         model=ModelConfig(kind="cnn", hidden=32, layers=2, subsampling=2),
         optim=OptimConfig(lr=1e-2, epochs=8, batch_s=6, average=2),
     )

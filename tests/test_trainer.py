@@ -55,7 +55,7 @@ def config(corpus: Path, out: str, epochs: int = 3, **optim: float) -> Config:
         bundle="",
         data=data,
         features=FeaturesConfig(num_bins=20),
-        augment=AugmentConfig(freq_width=2, time_width_s=0.03),
+        augment=AugmentConfig(freq_width=2, time_width_s=0.03, silence_s=0.2),
         model=ModelConfig(kind="cnn", hidden=24, layers=2, dropout=0.1),
         optim=OptimConfig(epochs=epochs, **steps),  # type: ignore[arg-type]
     )

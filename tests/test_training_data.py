@@ -9,10 +9,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.config import AugmentConfig
-from asr.data.augment import change_speed, change_tempo, generator, mask_features, warp_bins
+from asr import manifest
+from asr.config import AugmentConfig, Config, DataConfig, FeaturesConfig, OptimConfig
+from asr.data.augment import (
+    NOISE_DB,
+    add_silence,
+    band_noise,
+    change_level,
+    change_speed,
+    change_tempo,
+    generator,
+    mask_features,
+    noise,
+    warp_bins,
+)
 from asr.data.batching import epoch_batches, fill
 from asr.data.cache import InputCache
+from asr.data.dataset import Utterances
+from asr.features.frontend import FrontEnd
 from asr.training.shards import split
 
 
@@ -98,3 +112,61 @@ def test_shards_hold_every_utterance_once_and_differ_by_one(batch: list[int], sh
     sizes = [len(part) for part in parts]
     assert sorted(i for part in parts for i in part) == sorted(batch)
     assert len(parts) == shards and max(sizes) - sizes[0] <= 1 and sizes[0] == min(sizes)
+
+
+def test_silence_comes_before_within_and_behind_and_keeps_the_speech() -> None:
+    speech = np.arange(1, 401, dtype=np.float32)
+    places = set()
+    for seed in range(200):
+        found = add_silence(speech, 100, lambda after: after, lambda n: np.zeros(n, np.float32), generator(seed))
+        heard = np.flatnonzero(found)
+        np.testing.assert_array_equal(found[heard], speech)
+        gaps = np.diff(heard) - 1
+        before, within, behind = heard[0], gaps.max(), len(found) - 1 - heard[-1]
+        assert (gaps > 0).sum() <= 1 and max(before, within, behind) <= 100
+        places.add((before > 0, within > 0, behind > 0))
+    assert len(places) == 8
+
+
+def test_noise_has_zeros_and_levels_relative_to_the_speech() -> None:
+    speech = generator(0).standard_normal(8000) * 0.1
+    kinds = [noise(4000, speech, generator(seed)) for seed in range(300)]
+    powers = [np.square(x).mean() for x in kinds if x.any()]
+    assert 150 < len(powers) < 250  # a third is digital silence
+    levels = 10 * np.log10(powers) + 20  # relative to the speech
+    assert NOISE_DB[0] - 1 < levels.min() < NOISE_DB[0] + 5 and NOISE_DB[1] - 5 < levels.max() < NOISE_DB[1] + 1
+    assert all(np.isfinite(noise(length, speech, generator(length))).all() for length in range(50))
+
+
+def test_noise_of_stored_energies_is_flat_or_softer_than_the_speech() -> None:
+    frontend = FrontEnd(FeaturesConfig(kind="stored", num_bins=20))
+    speech = generator(1).standard_normal((100, 20)).astype(np.float32) + 12
+    for seed in range(20):
+        levels = frontend.levels(torch.from_numpy(band_noise(50, speech, generator(seed)))[None])
+        assert levels.isinf().all() or levels.max() < frontend.levels(torch.from_numpy(speech)[None]).mean()
+
+
+def test_levels_are_drawn_and_clipped() -> None:
+    speech = (0.3 * np.sin(np.arange(8000) * 0.1)).astype(np.float32)
+    peaks = [np.abs(change_level(speech, (-30, 12), 8000, generator(seed))).max() for seed in range(100)]
+    assert max(peaks) == 1 and min(peaks) < 0.02 and len(set(np.round(peaks, 3))) > 50
+    steps = [change_level(speech, (0, 0), 8000, generator(seed)) for seed in range(40)]
+    assert 5 < sum(not np.isclose(abs(x[-100:]).max(), abs(x[:100]).max(), rtol=0.01) for x in steps) < 25
+
+
+def test_utterances_get_silence_after_a_quarter_of_the_epochs_and_some_lose_their_words() -> None:
+    augment = AugmentConfig(speeds=[], gain_db=[])
+    cfg = Config(
+        features=FeaturesConfig(sample_rate_hz=8000), optim=OptimConfig(epochs=8), data=DataConfig(cache=False)
+    )
+    utterances = Utterances(cfg, [manifest.Utterance(f"u{i}", "x.wav", duration_s=0.5) for i in range(300)],
+                            [[1, 2]] * 300, augment)  # fmt: skip
+    speech = (0.1 * np.sin(np.arange(4000) * np.linspace(0, 1, 4000))).astype(np.float32)
+    utterances.load = lambda index: speech  # type: ignore[method-assign]
+    for epoch, has_silence in ((0, False), (1, False), (2, True)):
+        utterances.epoch = epoch
+        items = [utterances[i] for i in range(300)]
+        assert any(len(x) != len(speech) for x, _, _ in items) == has_silence
+        assert (2 < sum(not len(target) for _, target, _ in items) < 20) == has_silence
+        assert all(torch.equal(items[i][0], utterances[i][0]) for i in range(20))
+    assert max(len(x) for x, _, _ in items) <= 4000 + 3 * 24000

@@ -16,7 +16,7 @@ TOKENS = Tokens([BLANK, SPACE, "a", "b"])
 
 def config(**features):
     cfg = Config()
-    cfg.features.num_bins = 8
+    cfg.features.num_bins, cfg.features.cmvn = 8, "utterance"
     cfg.model.hidden, cfg.model.layers = 8, 1
     for name, value in features.items():
         setattr(cfg.features, name, value)

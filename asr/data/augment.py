@@ -1,8 +1,10 @@
-"""Data augmentation: speed perturbation, room and noise simulation, bin warping, SpecAugment.
+"""Data augmentation: speed perturbation, silence and levels, room and noise simulation, bin warping, SpecAugment.
 
 All random numbers come from a generator that the caller seeds with (seed, epoch, utterance) or (seed, step, shard), so
 that a resumed training draws the same numbers. Dither is part of the front end (asr.features.frontend), as in Kaldi.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import soxr
@@ -10,6 +12,11 @@ import torch
 from torch import Tensor
 
 from asr.config import AugmentConfig
+from asr.features.pauses import best_pause
+
+NOISE_DB = (-55.0, -10.0)  # of the noise around the speech, relative to the RMS of the utterance
+STEP_DB = (-15.0, 15.0)  # of a change of level within an utterance
+ZEROS = 1 / 3  # share of silences that are digital zeros
 
 
 def generator(*key: int) -> np.random.Generator:
@@ -32,6 +39,63 @@ def change_tempo(x: np.ndarray, speed: float) -> np.ndarray:
     left = np.minimum(at.astype(np.int64), len(x) - 2)
     share = (at - left).astype(np.float32)[:, None]
     return (1 - share) * x[left] + share * x[left + 1]
+
+
+def add_silence(
+    x: np.ndarray,
+    longest: int,
+    pause: Callable[[int], int],
+    silence: Callable[[int], np.ndarray],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Samples (T,) or features (F, D) with at most `longest` of silence before and behind, each every second time, and
+    in a pause, every fourth time. Short silences are more frequent.
+
+    `pause(after)` is the place of a pause, `silence(length)` makes silence.
+    """
+    before, within, behind = (
+        int(longest * rng.uniform() ** 3) if rng.random() < chance else 0 for chance in (0.5, 0.25, 0.5)
+    )
+    at = pause(int(rng.integers(len(x)))) if within else 0
+    added = silence(before + within + behind)
+    return np.concatenate([added[:before], x[:at], added[before : before + within], x[at:], added[before + within :]])
+
+
+def noise(length: int, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Silence of a recording x (T,): digital zeros, or noise of a random colour and level: (length,) float32."""
+    if length < 2 or rng.random() < ZEROS:
+        return np.zeros(length, np.float32)
+    level = np.sqrt(np.mean(np.square(x), dtype=np.float64)) * 10 ** (rng.uniform(*NOISE_DB) / 20)
+    return (level * coloured(rng.standard_normal(length), rng.uniform(0, 1))).astype(np.float32)
+
+
+def band_noise(length: int, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same in log energies x (F, D): equal ones, or noise: (length, D) float32."""
+    floor = np.full((length, x.shape[1]), x.min(), np.float32)
+    if rng.random() < ZEROS:
+        return floor
+    level = np.log(np.exp(x).sum(1).mean() / x.shape[1]) + rng.uniform(*NOISE_DB) * np.log(10) / 10
+    slope = rng.uniform(-1.5, 1.5) * np.linspace(-1, 1, x.shape[1])
+    return np.logaddexp(floor, level + slope + np.log(rng.gamma(4, 1 / 4, floor.shape))).astype(np.float32)
+
+
+def coloured(white: np.ndarray, slope: float) -> np.ndarray:
+    """White noise (T,) -> noise of unit power whose spectrum falls as 1/f^slope: 0 white, 1 brown."""
+    spectrum = np.fft.rfft(white)
+    spectrum /= np.maximum(np.arange(len(spectrum)), 20) ** slope
+    noise = np.fft.irfft(spectrum, len(white))
+    return (noise / noise.std()).astype(np.float32)
+
+
+def change_level(
+    x: np.ndarray, gain_db: tuple[float, float], sample_rate_hz: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Samples (T,) at another level, clipped to [-1, 1]; every fourth time the level changes once, in a pause."""
+    x = x * np.float32(10 ** (rng.uniform(*gain_db) / 20))
+    if rng.random() < 0.25:
+        at = best_pause(x, sample_rate_hz, rng.uniform() * len(x) / sample_rate_hz)
+        x[at:] *= np.float32(10 ** (rng.uniform(*STEP_DB) / 20))
+    return x.clip(-1, 1)
 
 
 def another_room(mels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -6,20 +6,23 @@ An item depends only on (seed, epoch, utterance), so any process may load any it
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from asr.config import Config
-from asr.data.augment import change_speed, change_tempo, generator
+from asr.config import AugmentConfig, Config
+from asr.data.augment import add_silence, band_noise, change_level, change_speed, change_tempo, generator, noise
 from asr.data.cache import InputCache
 from asr.errors import InputError
 from asr.features import audio
 from asr.features.files import load_features
+from asr.features.pauses import best_pause
 from asr.manifest import Utterance
 
+NOTHING = 0.02  # share of the utterances whose place is taken by silence or noise, without words
 SPARE = 1.01  # size of a cache slot by the utterance's duration, which a manifest may round
 
 
@@ -47,8 +50,8 @@ class Batch:
 class Utterances(Dataset):
     """The utterances of a manifest; item i is (input, tokens, id), or `Unreadable`.
 
-    `targets`: the tokens of each utterance. One of `speeds` is drawn for each utterance in each `epoch`; without speeds
-    the input is not changed.
+    `targets`: the tokens of each utterance. `augment`: speeds, silences and levels are drawn anew for each utterance in
+    each `epoch`; None leaves the input as it is.
     """
 
     def __init__(
@@ -56,10 +59,11 @@ class Utterances(Dataset):
         cfg: Config,
         utterances: Sequence[Utterance],
         targets: Sequence[list[int]],
-        speeds: Sequence[float] = (),
+        augment: AugmentConfig | None = None,
     ):
-        self.cfg, self.speeds, self.epoch = cfg, list(speeds), 0
+        self.cfg, self.augment, self.epoch = cfg, augment, 0
         self.stored = cfg.features.kind == "stored"
+        self.rate_hz = 1000 / cfg.features.shift_ms if self.stored else cfg.features.sample_rate_hz  # of the inputs
         self.utterances = list(utterances)
         self.targets = [torch.tensor(target, dtype=torch.int64) for target in targets]
         self.cache = self.make_cache() if cfg.data.cache and not cfg.data.workers else None
@@ -67,9 +71,8 @@ class Utterances(Dataset):
     def make_cache(self) -> InputCache:
         """Room for every input: samples as 16-bit integers, stored features as float32."""
         features = self.cfg.features
-        rate_hz = 1000 / features.shift_ms if self.stored else features.sample_rate_hz
         width = features.num_bins if self.stored else 1
-        sizes = [math.ceil(SPARE * duration_s * rate_hz + 1) * width for duration_s in self.durations_s]
+        sizes = [math.ceil(SPARE * duration_s * self.rate_hz + 1) * width for duration_s in self.durations_s]
         try:
             return InputCache(sizes, np.float32 if self.stored else np.int16)
         except OSError as e:
@@ -92,11 +95,40 @@ class Utterances(Dataset):
             x = self.load(index)
         except InputError as e:
             return Unreadable(id, str(e))
-        if self.speeds:
+        target = self.targets[index]
+        if self.augment:
             rng = generator(self.cfg.seed, self.epoch, index)
-            speed = self.speeds[rng.integers(len(self.speeds))]
+            x, has_words = self.change(x, self.augment, rng)
+            target = target if has_words else target[:0]
+        return torch.from_numpy(x), target, id
+
+    def change(self, x: np.ndarray, cfg: AugmentConfig, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+        """The input with drawn speed, silences and level, and whether its words are still there.
+
+        Silence comes after a quarter of the epochs: a net that does not know the words yet would hardly find them in
+        it. Stored features get silence if cmvn=speech takes them for log energies; their level is not changed.
+        """
+        features = self.cfg.features
+        if cfg.speeds:
+            speed = cfg.speeds[rng.integers(len(cfg.speeds))]
             x = change_tempo(x, speed) if self.stored else change_speed(x, speed)
-        return torch.from_numpy(x), self.targets[index], id
+        if not len(x) or (self.stored and features.cmvn != "speech"):
+            return x, True
+        if cfg.silence_s and 4 * self.epoch >= self.cfg.optim.epochs:
+            silence = partial(band_noise if self.stored else noise, x=x, rng=rng)
+            longest = round(cfg.silence_s * self.rate_hz)
+            if rng.random() < NOTHING:
+                return silence(max(1, int(rng.uniform() * longest))), False
+            x = add_silence(x, longest, partial(self.pause, x), silence, rng)
+        if cfg.gain_db and not self.stored:
+            x = change_level(x, (cfg.gain_db[0], cfg.gain_db[-1]), features.sample_rate_hz, rng)
+        return x, True
+
+    def pause(self, x: np.ndarray, after: int) -> int:
+        """The place of a pause after a sample or frame of x."""
+        if self.stored:
+            return after + int(x[after:].mean(1).argmin())
+        return best_pause(x, self.cfg.features.sample_rate_hz, after / self.cfg.features.sample_rate_hz)
 
     def load(self, index: int) -> np.ndarray:
         """Samples (T,) or stored features (F, D), float32, from the cache or from the file."""

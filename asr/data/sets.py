@@ -2,14 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from asr import manifest
-from asr.config import Config
+from asr.config import AugmentConfig, Config
 from asr.data.dataset import Utterances, load_input
 from asr.data.transcript import Demands, table_of_unlisted, token_table
 from asr.errors import InputError
@@ -30,7 +29,7 @@ def prepare_sets(cfg: Config, folder: Path) -> tuple[Tokens, Utterances, Utteran
     train, dev = (with_durations(cfg, path, aside) for path in (cfg.data.train, cfg.data.dev))
     lexicon = Lexicon.read(cfg.tokens.lexicon) if cfg.tokens.lexicon else None
     tokens = choose_table(cfg, folder, train, lexicon)
-    train_set = keep_usable(cfg, train, tokens, lexicon, aside, cfg.augment.speeds)
+    train_set = keep_usable(cfg, train, tokens, lexicon, aside, cfg.augment)
     dev_set = keep_usable(cfg, dev, tokens, lexicon, aside)
     with atomic_write(folder / "set_aside.jsonl") as file:
         file.writelines(json.dumps({"id": i, "why": w}, ensure_ascii=False) + "\n" for i, w in aside.items())
@@ -84,7 +83,7 @@ def choose_table(cfg: Config, folder: Path, train: list[Utterance], lexicon: Lex
 
 
 def keep_usable(cfg: Config, utterances: list[Utterance], tokens: Tokens, lexicon: Lexicon | None,
-                aside: dict[str, str], speeds: Sequence[float] = ()) -> Utterances:  # fmt: skip
+                aside: dict[str, str], augment: AugmentConfig | None = None) -> Utterances:  # fmt: skip
     """The utterances that can be trained on, with their targets; `aside` gets the reason for each of the others."""
     frame_s = cfg.features.shift_ms / 1000 * cfg.model.subsampling
     demands = Demands(cfg.tokens.unit, tokens, lexicon, frame_s, cfg.data.max_audio_s)
@@ -105,4 +104,4 @@ def keep_usable(cfg: Config, utterances: list[Utterance], tokens: Tokens, lexico
             targets.append(tokens.encode(units))
     if unlisted:
         tqdm.write("\n".join(table_of_unlisted(unlisted)[1:]))
-    return Utterances(cfg, kept, targets, speeds)
+    return Utterances(cfg, kept, targets, augment)

@@ -3,7 +3,14 @@
 none        no normalisation
 global      one mean and standard deviation per dimension, estimated once on the training set
 utterance   over the valid frames of each utterance; needs the whole utterance, so it cannot run in a stream
+speech      over the speech within `REACH` frames before and after; as `utterance`, it cannot run in a stream
 running     over the last `WINDOW` frames, including the current one: causal, the same in a batch and in a stream
+
+`speech` does not depend on what stands around the speech. The level of an utterance is the one that its loudest
+`LOUDEST` frames reach, so that a pop of the microphone does not set it. Frames less than `GATE` below it are speech.
+Where `REACH` frames around hold fewer than `FEWEST` of them, those of the whole utterance fill up. Values other
+than samples are limited to `LIMIT` standard deviations, log energies to `QUIET` below the mean, so that digital silence
+and the noise of a room are the same.
 """
 
 import difflib
@@ -14,10 +21,16 @@ from torch import Tensor, nn
 
 from asr.errors import InputError
 
-KINDS = ("none", "global", "utterance", "running")
+KINDS = ("none", "global", "utterance", "speech", "running")
 WINDOW = 300  # frames of running normalisation: 3 s at a shift of 10 ms
 PRIOR = 100  # weight, in frames, of the global statistics in running normalisation, if they are set
 STD_FLOOR = 1e-5
+REACH = 150  # frames on each side
+LOUDEST = 20  # frames; half of them in a shorter utterance
+GATE, GATE_WIDTH = 4.6, 0.25  # nepers of power: 20 dB, with a soft edge of 1 dB
+FEWEST = 50  # frames
+LEAST_STD = 0.5  # of an energy or cepstrum that hardly varies
+LIMIT, QUIET = 3.0, 1.5  # standard deviations
 
 
 def frame_mask(lengths: Tensor, frames: int) -> Tensor:
@@ -31,8 +44,10 @@ class Cmvn(nn.Module):
     mean: Tensor
     std: Tensor
     moments: Tensor
+    lowest: Tensor
 
-    def __init__(self, kind: str, dim: int):
+    def __init__(self, kind: str, dim: int, energies: int = 0, samples: bool = False):
+        """`energies`: the first so many of the `dim` dimensions are log energies. `samples`: all are samples."""
         super().__init__()
         if kind not in KINDS:
             near = difflib.get_close_matches(kind, KINDS, 1)
@@ -44,6 +59,10 @@ class Cmvn(nn.Module):
         self.register_buffer("std", torch.zeros(dim), persistent=keep)  # (D,); zero until set
         moments = torch.zeros(3, dim, dtype=torch.float64)  # (3, D): count, mean, sum of squared deviations
         self.register_buffer("moments", moments, persistent=False)
+        self.limit, self.least_std = (torch.inf, STD_FLOOR) if samples else (LIMIT, LEAST_STD)
+        lowest = torch.full((dim,), -self.limit)
+        lowest[:energies] = -QUIET
+        self.register_buffer("lowest", lowest, persistent=False)  # (D,)
 
     @property
     def has_stats(self) -> bool:
@@ -54,9 +73,10 @@ class Cmvn(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_(std.clamp(min=STD_FLOOR))
 
-    def accumulate(self, x: Tensor, lengths: Tensor) -> None:
-        """Add the valid frames of x (N, F, D) to the global statistics, by Chan's parallel update."""
-        valid = x[frame_mask(lengths, x.shape[1])].double()  # (frames, D)
+    def accumulate(self, x: Tensor, lengths: Tensor, levels: Tensor) -> None:
+        """Add the valid frames of x (N, F, D) to the global statistics, by Chan's parallel update; digital silence
+        (levels (N, F) of -inf) is left out."""
+        valid = x[frame_mask(lengths, x.shape[1]) & (levels > -torch.inf)].double()  # (frames, D)
         if not len(valid):
             return
         count, mean, squares = self.moments
@@ -66,12 +86,16 @@ class Cmvn(nn.Module):
         self.moments.copy_(torch.stack([total, mean + shift * len(valid) / total, squares]))
         self.set_stats(self.moments[1], (self.moments[2] / total).sqrt())
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor, levels: Tensor | None = None) -> Tensor:
+        """`levels` (N, F), the power of each frame in nepers, -inf in digital silence, are needed for `speech`."""
         mask = frame_mask(lengths, x.shape[1])[:, :, None]  # (N, F, 1)
         if self.kind == "global":
             x = self.normalise(x)
         elif self.kind == "running":
             x = self.run(x)
+        elif self.kind == "speech":
+            assert levels is not None
+            x = self.normalise_speech(x.masked_fill(~mask, 0.0), speech_weights(levels, mask[:, :, 0]))
         elif self.kind == "utterance":
             x = x.masked_fill(~mask, 0.0)
             frames = lengths.clamp(min=1)[:, None, None]  # (N, 1, 1)
@@ -89,6 +113,24 @@ class Cmvn(nn.Module):
                 "call set_global_stats or accumulate_stats on training audio first, or use cmvn=utterance"
             )
         return (x - self.mean) / self.std
+
+    def normalise_speech(self, x: Tensor, weights: Tensor) -> Tensor:
+        """x (N, F, D), weights (N, F) -> (N, F, D), normalised by the weighted frames around each frame."""
+        w = weights.double()[:, :, None]  # (N, F, 1)
+        values = x.double()
+        moments = torch.cat([w, w * values, w * values.square()], 2)  # (N, F, 1 + 2 D)
+        whole = moments.sum(1, keepdim=True)
+        whole = whole / whole[:, :, :1].clamp(min=1e-9)
+        sums = nn.functional.pad(moments.cumsum(1), (0, 0, 1, 0))
+        frame = torch.arange(x.shape[1], device=x.device)
+        near = sums[:, (frame + REACH + 1).clamp(max=x.shape[1])] - sums[:, (frame - REACH).clamp(min=0)]
+        near = near + whole * (FEWEST - near[:, :, :1]).clamp(min=0)
+        count, first, second = near.split([1, x.shape[2], x.shape[2]], 2)
+        mean = first / count.clamp(min=1e-9)
+        std = (second / count.clamp(min=1e-9) - mean.square()).clamp(min=self.least_std**2).sqrt()
+        normalised = ((values - mean) / std).to(x.dtype)
+        limited = torch.maximum(normalised.clamp(max=self.limit), self.lowest)
+        return torch.where((count > 0) | (self.lowest < -QUIET), limited, self.lowest)  # energies of digital silence
 
     def run(self, x: Tensor, history: Tensor | None = None) -> Tensor:
         """Running normalisation of x (N, F, D). `history` (N, H, D), H <= WINDOW: the frames before x."""
@@ -115,9 +157,9 @@ class Cmvn(nn.Module):
 
     def stream(self) -> Callable[[Tensor], Tensor]:
         """A function (F, D) -> (F, D) that normalises the next frames of one stream."""
-        if self.kind == "utterance":
+        if self.kind in ("utterance", "speech"):
             raise InputError(
-                "features.cmvn=utterance needs the whole utterance and cannot run in a stream; "
+                f"features.cmvn={self.kind} needs the whole utterance and cannot run in a stream; "
                 "use cmvn=running or cmvn=global"
             )
         if self.kind == "none":
@@ -133,3 +175,14 @@ class Cmvn(nn.Module):
             return y
 
         return run
+
+
+def speech_weights(levels: Tensor, mask: Tensor) -> Tensor:
+    """Levels (N, F) in nepers of power and the valid frames (N, F) -> weights of speech, 0 to 1, 0 in padding."""
+    if not levels.shape[1]:
+        return levels
+    levels = levels.masked_fill(~mask, -torch.inf)
+    heard = levels > -torch.inf  # (N, F)
+    last = (heard.sum(1, keepdim=True) - 1).clamp(min=0, max=2 * LOUDEST - 1) // 2  # (N, 1)
+    level = levels.sort(1, descending=True).values.gather(1, last)
+    return ((levels - level + GATE) / GATE_WIDTH).sigmoid().masked_fill(~heard, 0.0)

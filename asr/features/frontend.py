@@ -17,6 +17,9 @@ from asr.features.cmvn import Cmvn, frame_mask
 
 MOST_SAMPLES = 1 << 14  # longest window; with it and the next limit a filter bank takes less than 200 MB
 MOST_WEIGHTS = 1 << 22
+ENERGIES = ("logmel", "loglinear", "stored")  # kinds that cmvn=speech takes for log filterbank energies
+FEWEST_BANDS = 20  # stored features with fewer dimensions are cepstra
+FLAT = 1e-3  # nepers
 SAMPLE_SCALE = 32768.0  # Kaldi works on 16-bit integers
 PREEMPHASIS = 0.97
 LIFTER = 22.0
@@ -41,7 +44,7 @@ class FrontEnd(nn.Module):
         super().__init__()
         check(cfg)
         self.kind = cfg.kind
-        self.dither, self.floor = cfg.dither, cfg.floor
+        self.dither, self.floor, self.num_bins = cfg.dither, cfg.floor, cfg.num_bins
         self.window_samples = _samples(cfg.window_ms, cfg.sample_rate_hz)
         self.shift_samples = _samples(cfg.shift_ms, cfg.sample_rate_hz)
         self.fft_samples = 1 << (self.window_samples - 1).bit_length()
@@ -55,11 +58,25 @@ class FrontEnd(nn.Module):
         if cfg.kind == "mfcc":
             self.register_buffer("cosines", _cosines(cfg.num_bins, cfg.num_ceps).float(), persistent=False)
         self.register_buffer("delta_kernels", _delta_kernels(cfg.deltas).float(), persistent=False)
-        self.cmvn = Cmvn(cfg.cmvn, self.dim)
+        energies = static if cfg.kind in ENERGIES else 0
+        self.cmvn = Cmvn(cfg.cmvn, self.dim, energies, samples=cfg.kind == "wave")
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         features, lengths = self.unnormalised(x, lengths)
-        return self.cmvn(features, lengths), lengths
+        return self.cmvn(features, lengths, self.levels(features)), lengths
+
+    def levels(self, features: Tensor) -> Tensor:
+        """The power of each frame of unnormalised features (N, F, D): (N, F) in nepers, -inf in digital silence.
+
+        Stored features are taken for log filterbank energies. These are equal in all bins in digital silence.
+        """
+        static = features[:, :, : self.static_dim]
+        if self.kind == "wave":
+            return static.square().mean(2).log()
+        if self.kind == "mfcc":
+            level = static[:, :, 0] / math.sqrt(self.num_bins)
+            return level.masked_fill(level < math.log(self.floor) + FLAT, -math.inf)
+        return static.logsumexp(2).masked_fill(static.amax(2) - static.amin(2) < FLAT, -math.inf)
 
     def unnormalised(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The features before normalisation: (N, F, D), lengths (N,)."""
@@ -132,7 +149,8 @@ class FrontEnd(nn.Module):
     @torch.no_grad()
     def accumulate_stats(self, x: Tensor, lengths: Tensor) -> None:
         """Add a batch, as given to `forward`, to the global statistics; they are ready for use after each call."""
-        self.cmvn.accumulate(*self.unnormalised(x, lengths))
+        features, lengths = self.unnormalised(x, lengths)
+        self.cmvn.accumulate(features, lengths, self.levels(features))
 
     def stream(self) -> "FeatureStream":
         """A stream for one utterance. Raises InputError for cmvn=utterance, which needs the whole utterance."""
@@ -184,6 +202,11 @@ def check(cfg: FeaturesConfig) -> None:
     """Raises InputError naming the first invalid option."""
     check_group("features", cfg)
     if cfg.kind == "stored":
+        if cfg.cmvn == "speech" and (cfg.num_bins < FEWEST_BANDS or cfg.deltas):
+            raise InputError(
+                f"features.cmvn=speech takes stored features for log filterbank energies, but these have "
+                f"num_bins={cfg.num_bins} and deltas={cfg.deltas}; set features.cmvn=utterance for cepstra"
+            )
         return
     window = _samples(cfg.window_ms, cfg.sample_rate_hz)
     if window > MOST_SAMPLES:

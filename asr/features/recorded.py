@@ -11,7 +11,7 @@ from pathlib import Path
 
 from asr.config import FeaturesConfig
 from asr.errors import InputError
-from asr.features.frontend import FrontEnd
+from asr.features.frontend import ENERGIES, FrontEnd
 from asr.files import atomic_write
 
 
@@ -45,8 +45,14 @@ def read(path: Path) -> FeaturesConfig | None:
 def behind(recorded: FeaturesConfig, trained: FeaturesConfig) -> FeaturesConfig:
     """The features of a net trained on stored ones, computed from sound.
 
-    Raises InputError if the recorded front end makes features of another dimension.
+    Raises InputError if the recorded front end makes features of another dimension, or such as the training did not
+    take them for.
     """
+    if trained.cmvn == "speech" and recorded.kind not in ENERGIES:
+        raise InputError(
+            f"features.cmvn=speech takes stored features for log filterbank energies, but these are {recorded.kind}; "
+            "set features.cmvn=utterance"
+        )
     if (dim := FrontEnd(recorded).static_dim) != trained.num_bins:
         raise InputError(
             f"the recorded front end makes {dim} values per frame, the net was trained on {trained.num_bins}; "

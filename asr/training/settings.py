@@ -28,6 +28,7 @@ GROUPS = ("features", "augment", "model", "criterion", "optim")
 VALUES = ("seed", "tokens.unit", "data.max_audio_s", "data.channel")
 FILES = ("data.train", "data.dev", "tokens.lexicon", "tokens.table")
 FOUND = ("data.test",)  # not read by the training, but recorded for later verbs
+EARLIER: dict[str, Any] = {"augment.silence_s": 0.0, "augment.gain_db": []}  # what older folders, without them, did
 IGNORED = ("optim.checkpoint_steps",)  # how often a resume point is written
 
 
@@ -65,12 +66,13 @@ def check_resumable(path: Path, cfg: Config) -> None:
 
 
 def _changed_option(old: dict[str, Any], new: dict[str, Any]) -> str | None:
-    """The first option with another value, as `option=old value`. Options that `old` lacks had their default."""
+    """The first option with another value, as `option=old value`. Options that `old` lacks had their
+    default, or the value in `EARLIER`."""
     defaults = Config()
     names = [*VALUES, *(f"{group}.{key}" for group in GROUPS for key in new[group])]
     for name in names:
         group, _, key = name.rpartition(".")
-        before = (old[group] if group else old).get(key, value_of(defaults, name))
+        before = (old[group] if group else old).get(key, EARLIER.get(name, value_of(defaults, name)))
         if name not in IGNORED and before != (new[group] if group else new)[key]:
             return f"{name}={before}"
     return None

@@ -55,6 +55,7 @@ class Trainer:
         with atomic_write(self.folder / "config.json") as file:
             json.dump(settings(cfg), file, indent=1)
         if cfg.features.kind == "stored" and (front_end := recorded.read(record_path(cfg.data.train))):
+            recorded.behind(front_end, cfg.features)  # can be put in front of the net
             recorded.record(front_end, self.folder / "frontend.json")
         self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens)).to(cfg.device)
         self.shards = Shards(cfg, self.model, self.train_set, self.dev_set)

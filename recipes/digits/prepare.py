@@ -20,6 +20,7 @@ from asr import manifest
 from asr.cli.recipe import Recipe
 from asr.config import Config
 from asr.data import corpora
+from asr.data.augment import coloured
 from asr.errors import InputError
 from asr.features import audio
 from asr.files import atomic_write
@@ -121,14 +122,6 @@ def draw_string(chosen: Sequence[np.ndarray], rng: np.random.Generator) -> Calla
         return joined / max(1.0, 1.01 * float(np.abs(joined).max()))
 
     return join
-
-
-def coloured(white: np.ndarray, slope: float) -> np.ndarray:
-    """White noise (T,) -> noise of unit power whose spectrum falls as 1/f^slope: 0 white, 1 brown."""
-    spectrum = np.fft.rfft(white)
-    spectrum /= np.maximum(np.arange(len(spectrum)), 20) ** slope
-    noise = np.fft.irfft(spectrum, len(white))
-    return (noise / noise.std()).astype(np.float32)
 
 
 def write_split(split: str, count: int, digits: Sequence[Digit], out: Path, rng: np.random.Generator) -> None:
