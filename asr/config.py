@@ -10,69 +10,13 @@ A default may refer to another option, as `"${out}/graph"` does. In yaml files H
 """
 
 import dataclasses
-import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from numbers import Integral, Real
-from types import UnionType
-from typing import Any, TypeVar, cast, get_args, get_origin
+from typing import Any, cast
 
 from asr.bounds import complaint
+from asr.declaration import REFERENCE, Options, option
 from asr.errors import InputError, nearest
-
-T = TypeVar("T")
-REFERENCE = re.compile(r"\$\{([\w.]+)\}")
-
-
-def option(default: T, help: str, choices: Sequence[str] = (), within: str = "") -> T:
-    """A field of a configuration.
-
-    `choices`: the allowed values; empty if any value of the type is allowed. `within`: the interval of a number
-    (asr.bounds). The bounds keep what a bundle asks for, and what a mistyped number builds, within a machine's memory.
-    """
-    metadata = {"help": help, "choices": tuple(choices), "within": within}
-    if isinstance(default, list):
-        return cast(T, field(default_factory=lambda: list(default), metadata=metadata))
-    return cast(T, field(default=default, metadata=metadata))
-
-
-class Options:
-    """Base of the configurations: only declared options can be set, so that a mistyped name is not ignored.
-
-    Raises AttributeError for a name that is no option, and InputError for a value of another type. Paths become
-    strings, and numbers of numpy those of Python.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        known = {f.name: f for f in dataclasses.fields(cast(Any, self))}
-        if name not in known:
-            raise AttributeError(f"{type(self).__name__} has no option '{name}'{nearest(name, known)}")
-        object.__setattr__(self, name, _typed(value, known[name].type, f"{type(self).__name__}.{name}"))
-
-
-def _typed(value: Any, kind: Any, where: str) -> Any:
-    """`value` as the type `kind` of an option, named `where` in errors."""
-    if kind is Any or (isinstance(value, str) and REFERENCE.search(value)):
-        return value
-    allowed = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    if get_origin(kind) is list and isinstance(value, (list, tuple)):
-        return [_typed(item, get_args(kind)[0], where) for item in value]
-    if value is None and type(None) in allowed:
-        return None
-    if str in allowed and isinstance(value, (str, os.PathLike)):
-        return os.fspath(value)
-    is_bool = isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
-    if bool in allowed and is_bool:
-        return bool(value)
-    if int in allowed and isinstance(value, Integral) and not is_bool:
-        return int(value)
-    if float in allowed and isinstance(value, Real) and not is_bool:
-        return value if type(value) is int else float(value)
-    if dataclasses.is_dataclass(kind) and isinstance(value, cast(type, kind)):
-        return value
-    expected = kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind).replace("None", "null")
-    raise InputError(f"{where} expects {expected}, not {value!r} ({type(value).__name__})")
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 from asr.cli.conf_files import Groups, settings
 from asr.cli.options import Option, all_groups, all_options, top_keys
 from asr.cli.verbs import VERBS
-from asr.config import REFERENCE
+from asr.declaration import REFERENCE
 from asr.errors import InputError
 
 References = Mapping[str, set[str]]  # option -> the options that its value refers to

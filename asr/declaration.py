@@ -1,0 +1,83 @@
+"""How options are declared: defaults with help, choices and bounds, and groups that take no other name or type."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import field
+from numbers import Integral, Real
+from types import UnionType
+from typing import Any, TypeVar, cast, get_args, get_origin
+
+from asr.bounds import complaint
+from asr.errors import InputError, nearest
+
+T = TypeVar("T")
+REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+
+
+def option(default: T, help: str, choices: Sequence[str] = (), within: str = "") -> T:
+    """A field of a configuration.
+
+    `choices`: the allowed values; empty if any value of the type is allowed. `within`: the interval of a number
+    (asr.bounds). The bounds keep what a bundle asks for, and what a mistyped number builds, within a machine's memory.
+    """
+    metadata = {"help": help, "choices": tuple(choices), "within": within}
+    if isinstance(default, list):
+        return cast(T, field(default_factory=lambda: list(default), metadata=metadata))
+    return cast(T, field(default=default, metadata=metadata))
+
+
+class Options:
+    """Base of the configurations: only declared options can be set, so that a mistyped name is not ignored.
+
+    Raises AttributeError for a name that is no option, and InputError for a value of another type. Paths become
+    strings, and numbers of numpy those of Python.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        known = {f.name: f for f in dataclasses.fields(cast(Any, self))}
+        if name not in known:
+            raise AttributeError(f"{type(self).__name__} has no option '{name}'{nearest(name, known)}")
+        try:
+            typed = _typed(value, known[name].type)
+        except TypeError:
+            raise InputError(f"{self._dotted(name)}={str(value)[:40]}: {_expected(known[name], value)}") from None
+        object.__setattr__(self, name, typed)
+
+    def _dotted(self, name: str) -> str:
+        """`features.num_bins` for the option num_bins of FeaturesConfig."""
+        group = type(self).__name__.removesuffix("Config").lower()
+        return f"{group}.{name}" if group else name
+
+
+def _expected(f: dataclasses.Field, value: Any) -> str:
+    metadata = f.metadata if "choices" in f.metadata else {"choices": (), "within": ""}
+    if metadata["choices"]:
+        return f"expected one of {', '.join(metadata['choices'])}"
+    if dataclasses.is_dataclass(f.type):
+        return f"expected a {cast(type, f.type).__name__}, not {type(value).__name__}"
+    return complaint(value, f.type, metadata["within"]) or f"expected a value of the type {f.type}"
+
+
+def _typed(value: Any, kind: Any) -> Any:
+    """`value` as the type `kind` of an option. Raises TypeError if it is of another type."""
+    if kind is Any or (isinstance(value, str) and REFERENCE.search(value)):
+        return value
+    allowed = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if get_origin(kind) is list and isinstance(value, (list, tuple)):
+        return [_typed(item, get_args(kind)[0]) for item in value]
+    if value is None and type(None) in allowed:
+        return None
+    if str in allowed and isinstance(value, (str, os.PathLike)):
+        return os.fspath(value)
+    is_bool = isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
+    if bool in allowed and is_bool:
+        return bool(value)
+    if int in allowed and isinstance(value, Integral) and not is_bool:
+        return int(value)
+    if float in allowed and isinstance(value, Real) and not is_bool:
+        return value if type(value) is int else float(value)
+    if dataclasses.is_dataclass(kind) and isinstance(value, cast(type, kind)):
+        return value
+    raise TypeError
