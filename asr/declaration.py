@@ -52,12 +52,12 @@ class Options:
 
 
 def _expected(f: dataclasses.Field, value: Any) -> str:
-    metadata = f.metadata if "choices" in f.metadata else {"choices": (), "within": ""}
-    if metadata["choices"]:
-        return f"expected one of {', '.join(metadata['choices'])}"
+    """What an option expects, when `value` is of another type."""
+    if choices := f.metadata.get("choices"):
+        return f"expected one of {', '.join(choices)}"
     if dataclasses.is_dataclass(f.type):
         return f"expected a {cast(type, f.type).__name__}, not {type(value).__name__}"
-    return complaint(value, f.type, metadata["within"]) or f"expected a value of the type {f.type}"
+    return complaint(value, f.type, f.metadata.get("within", "")) or f"expected a value of the type {f.type}"
 
 
 def _typed(value: Any, kind: Any) -> Any:
