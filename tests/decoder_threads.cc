@@ -387,19 +387,14 @@ void TestDamage() {
   CHECK(num_refused > 200 && num_searched > 100);
 }
 
-void TestAll() {
-  TestThreads();
-  TestGrowth();
-  TestLimits();
-  TestOutOfMemory();
-  TestDamage();
-  TestRefusals();
-}
-
 }  // namespace
 }  // namespace asr::decoder
 
 int main() {
-  asr::decoder::TestAll();
+  using namespace asr::decoder;
+  TestThreads(), TestGrowth(), TestLimits();
+  TestOutOfMemory();
+  TestDamage();
+  TestRefusals();
   std::puts("the search: threads get the same results, dynamic graphs stay consistent, damage is refused");
 }

@@ -284,4 +284,6 @@ def test_every_declared_option_is_read(out: Path, tmp_path: Path) -> None:
         code = cli.main([word.format(out=out, tmp=tmp_path, sound=sound) for word in line.split()])
         assert code == 0 or line.startswith(("tune", "data check")), line
     unread = {verb: set(declared(verb)) - READ[verb] for verb in VERBS}
-    assert {verb: names for verb, names in unread.items() if names} == {name: OF_G2P for name in OF_PHONES}
+    ruled = {"tune": {"decoder.reject_below"}, "calibrate": {"decoder.reject_below"}}  # both keep all words themselves
+    unread_of = {verb: names - ruled.get(verb, set()) for verb, names in unread.items()}
+    assert {verb: names for verb, names in unread_of.items() if names} == {name: OF_G2P for name in OF_PHONES}
