@@ -193,8 +193,6 @@ def lm_vocabulary(cfg: Config) -> None:
     from asr.lm.texts import sentences
 
     path = needed_output(cfg, "the list of words")
-    if cfg.lm.size is not None and cfg.lm.size < 1:
-        raise InputError(f"lm.size is {cfg.lm.size}; expected the most words to list, 1 or more")
     counts = Counter(word for text in sentences(cfg.lm.text or [cfg.data.train]) for word in text.split())
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: cfg.lm.size]
     kept = [(word, count) for word, count in ranked if count >= cfg.lm.min_count]

@@ -44,7 +44,7 @@ def guarded(verb: str, cfg: Config) -> Iterator[None]:
 
 def results(verb: str, cfg: Config) -> list[Path]:
     """The files that a verb writes, as far as its options name them; `train` and `data check` check their own."""
-    out, graph, score = Path(cfg.out), Path(cfg.graph.dir), Path(cfg.score.dir)
+    out, graph = Path(cfg.out), Path(cfg.graph.dir)
     if verb == "decode":
         from asr.pipeline import hypotheses_path
 
@@ -55,6 +55,10 @@ def results(verb: str, cfg: Config) -> list[Path]:
         from asr.cli.transcripts import file_of
 
         return [path] if (path := file_of(cfg)) else []
+    if verb == "score":
+        from asr.evaluation import report  # loads matplotlib
+
+        return [Path(cfg.score.dir) / name for name in report.FILES]
     if verb in ("train", "data check"):
         return []
     fixed = {
@@ -62,7 +66,6 @@ def results(verb: str, cfg: Config) -> list[Path]:
         "graph": [] if cfg.graph.forecast else [graph / name for name in _GRAPH],
         "tune": [out / "tune.json"],
         "calibrate": [out / "calibration.json", out / "calibration.png"],
-        "score": [score / name for name in ("score.json", "score.txt", "errors.png", "speakers.png")],
         "bundle": [Path(cfg.bundle)],
     }
     if verb in fixed:
