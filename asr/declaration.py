@@ -5,8 +5,8 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import field
+from functools import cache
 from numbers import Integral, Real
-from types import UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin
 
 from asr.bounds import complaint
@@ -36,7 +36,7 @@ class Options:
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
-        known = {f.name: f for f in dataclasses.fields(cast(Any, self))}
+        known = _declared(cast(Any, type(self)))
         if name not in known:
             raise AttributeError(f"{type(self).__name__} has no option '{name}'{nearest(name, known)}")
         try:
@@ -64,20 +64,29 @@ def _typed(value: Any, kind: Any) -> Any:
     """`value` as the type `kind` of an option. Raises TypeError if it is of another type."""
     if kind is Any or (isinstance(value, str) and REFERENCE.search(value)):
         return value
-    allowed = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if get_origin(kind) is list and isinstance(value, (list, tuple)):
         return [_typed(item, get_args(kind)[0]) for item in value]
-    if value is None and type(None) in allowed:
-        return None
-    if str in allowed and isinstance(value, (str, os.PathLike)):
-        return os.fspath(value)
-    is_bool = isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
-    if bool in allowed and is_bool:
-        return bool(value)
-    if int in allowed and isinstance(value, Integral) and not is_bool:
-        return int(value)
-    if float in allowed and isinstance(value, Real) and not is_bool:
-        return value if type(value) is int else float(value)
-    if dataclasses.is_dataclass(kind) and isinstance(value, cast(type, kind)):
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, cast(type, kind)):
+            raise TypeError
         return value
-    raise TypeError
+    plain = _plain(value)
+    if complaint(plain, kind, ""):
+        raise TypeError
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """Paths become strings, and numbers of numpy those of Python."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):  # numpy 1 and 2
+        return bool(value)
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
+
+
+@cache
+def _declared(kind: type) -> dict[str, dataclasses.Field]:
+    return {f.name: f for f in dataclasses.fields(kind)}
