@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 from recorder import READ
+from smoke import WORDS, write_corpus
 
 from asr import manifest
 from asr.cli import main as cli
@@ -18,22 +17,6 @@ from asr.recognizer.run_folder import as_trained
 from asr.search.space import DynamicSpace, SearchSpace
 from asr.tokens import Tokens
 from asr.training.settings import settings
-
-RATE_HZ = 16000
-WORDS = {"do": 500, "re": 1100, "mi": 2300}  # the pitch of each in Hz
-
-
-def write_corpus(folder: Path, utterances: int) -> None:
-    """Recordings of one to three tones, each with a text of their names."""
-    rng = np.random.default_rng(1)
-    folder.mkdir()
-    for number in range(utterances):
-        words = [list(WORDS)[k] for k in rng.integers(len(WORDS), size=rng.integers(1, 4))]
-        time_s = np.arange(int(0.25 * RATE_HZ)) / RATE_HZ
-        tones = [np.append(0.3 * np.sin(2 * np.pi * WORDS[w] * time_s), np.zeros(1600)) for w in words]
-        samples = np.concatenate(tones) + rng.normal(scale=0.01, size=sum(map(len, tones)))
-        soundfile.write(folder / f"u{number:02}.wav", samples, RATE_HZ)
-        (folder / f"u{number:02}.txt").write_text(" ".join(words) + "\n")
 
 
 @pytest.fixture(scope="module")
