@@ -15,7 +15,9 @@ from asr.config import AugmentConfig
 from asr.features.pauses import best_pause
 
 NOISE_DB = (-55.0, -10.0)  # of the noise around the speech, relative to the RMS of the utterance
-STEP_DB = (-15.0, 15.0)  # of a change of level within an utterance
+STEP_DB = (-20.0, 20.0)  # of a change of level within an utterance
+STEPS = 0.4  # share of the utterances with such a change
+SILENCES = 0.5  # chance of each place: before, within and behind an utterance
 ZEROS = 1 / 3  # share of silences that are digital zeros
 
 
@@ -48,14 +50,12 @@ def add_silence(
     silence: Callable[[int], np.ndarray],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Samples (T,) or features (F, D) with at most `longest` of silence before and behind, each every second time, and
-    in a pause, every fourth time. Short silences are more frequent.
+    """Samples (T,) or features (F, D) with at most `longest` of silence before, behind and in a pause, each every
+    second time. Short silences are more frequent.
 
     `pause(after)` is the place of a pause, `silence(length)` makes silence.
     """
-    before, within, behind = (
-        int(longest * rng.uniform() ** 3) if rng.random() < chance else 0 for chance in (0.5, 0.25, 0.5)
-    )
+    before, within, behind = (int(longest * rng.uniform() ** 3) if rng.random() < SILENCES else 0 for _ in range(3))
     at = pause(int(rng.integers(len(x)))) if within else 0
     added = silence(before + within + behind)
     return np.concatenate([added[:before], x[:at], added[before : before + within], x[at:], added[before + within :]])
@@ -90,9 +90,9 @@ def coloured(white: np.ndarray, slope: float) -> np.ndarray:
 def change_level(
     x: np.ndarray, gain_db: tuple[float, float], sample_rate_hz: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Samples (T,) at another level, clipped to [-1, 1]; every fourth time the level changes once, in a pause."""
+    """Samples (T,) at another level, clipped to [-1, 1]; in some the level changes once, in a pause."""
     x = x * np.float32(10 ** (rng.uniform(*gain_db) / 20))
-    if rng.random() < 0.25:
+    if rng.random() < STEPS:
         at = best_pause(x, sample_rate_hz, rng.uniform() * len(x) / sample_rate_hz)
         x[at:] *= np.float32(10 ** (rng.uniform(*STEP_DB) / 20))
     return x.clip(-1, 1)
