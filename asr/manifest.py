@@ -136,13 +136,24 @@ def write(path: str | Path, utterances: Iterable[Utterance]) -> None:
 
 
 def parse_object(line: str, where: str) -> dict[str, Any]:
-    """Parses the JSON object on one line. Raises InputError, beginning with `where`, for anything else."""
+    """Parses the JSON object on one line. Raises InputError, beginning with `where`, for anything else, and for
+    a field that occurs twice."""
+    twice: list[str] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice.append(next(name for name in found if names.count(name) > 1))
+        return found
+
     try:
-        fields = json.loads(line)
+        fields = json.loads(line, object_pairs_hook=unique)
         if "\\u" in line:
             json.dumps(fields, ensure_ascii=False).encode()  # half of a surrogate pair is not text
     except (ValueError, RecursionError) as e:
         raise InputError(f"{where}: not JSON ({e}); each line must be one JSON object") from e
+    if twice:
+        raise InputError(f"{where}: the field '{twice[0]}' occurs twice; keep one")
     if not isinstance(fields, dict):
         raise InputError(f"{where}: expected a JSON object, found {type(fields).__name__}")
     return fields

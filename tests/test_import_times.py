@@ -1,5 +1,7 @@
 """Times, channels and other columns of tables: what they mean, and names that are refused."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 import soundfile
@@ -45,6 +47,9 @@ def table(tmp_path):
         ("segment_start,segment_end", "1.5,4"),
         ("startTime,endTime", "1.5,4"),
         ("Start Time (ms),End Time (ms)", "1500,4000"),
+        ("t0,t1", "1.5,4"),
+        ("시작,끝", "1.5,4"),
+        ("시작 시간(초),종료 시간(초)", "1.5,4"),
     ],
 )
 def test_one_part_in_many_spellings(table, columns, cells):
@@ -89,6 +94,12 @@ def test_an_end_alone_counts_from_the_start_of_the_recording(table):
         ("start,end", "1500,4000", "1 of 1 utterances end after their recording, such as .* of 10.00 s"),
         ("end", "4000", "end after their recording"),
         ("channel", "third", "field 'channel' is 'third'; expected a channel"),
+        ("start,end", '"1,5","4,0"', "field 'start' is '1,5'; expected seconds with a point, as in 1.5"),
+        ("start,length", "1.5,2.5", "'length' looks like a time, .* duration_s"),
+        ("start,num_samples", "1.5,2000", "'num_samples' looks like a time"),
+        ("anfang,ende", "1.5,4", "'anfang' looks like a time"),
+        ("début,fin", "1.5,4", "'début' looks like a time"),
+        ("in,out", "1.5,4", "'in' looks like a time"),
     ],
 )
 def test_other_times_are_refused(table, columns, cells, message):
@@ -100,6 +111,18 @@ def test_a_few_utterances_beyond_the_recording_are_named(table):
     utterances, notes = table("audio,text,start,end", *(f"talk.wav,one,{i},{i + 1}" for i in range(1, 12)))
     assert len(utterances) == 11
     assert sum("utterances that end after their recording: talk-00010000 (11 s of 10.00 s)" in n for n in notes) == 1
+
+
+def test_starts_without_an_end_are_told(table):
+    _, notes = table("id,audio,text,start,end", "a,talk.wav,one,,2", "b,talk.wav,two,2,")
+    assert "utterances without an end last until that of their recording: b" in "\n".join(notes)
+
+
+def test_one_sound_with_several_texts_is_told(table):
+    _, notes = table("id,audio,text,pos", "a,talk.wav,one,p", "b,talk.wav,two,q", "c,talk.wav,two,r")
+    assert "the same sound has several texts; name the columns of its times start and end: b, c" in "\n".join(notes)
+    _, notes = table("id,audio,text,start,end", "a,talk.wav,one,0,1", "b,talk.wav,two,1,2")
+    assert "the same sound" not in "\n".join(notes)
 
 
 def test_channels(table):
@@ -135,6 +158,35 @@ def test_every_column_is_used_kept_or_told(table):
         "columns kept as extra fields, without effect: score, features as source_features, num_frames, end_reason"
         in ("\n".join(notes))
     )
+
+
+def test_korean_columns(table):
+    (u,), notes = table("파일명,전사,화자,성별", "talk.wav,하나,s1,여")
+    assert (u.text, u.speaker, u.extra) == ("하나", "s1", {"성별": "여"})
+    (u,), _ = table("filename,전사", "talk.wav,하나")
+    assert u.text == "하나" and u.audio.endswith("talk.wav")
+    (u,), _ = table(unicodedata.normalize("NFD", "파일,문장"), "talk.wav,하나")
+    assert u.text == "하나"
+
+
+def test_a_column_without_a_name_is_told(table):
+    (u,), notes = table(",audio,text", "0,talk.wav,one")
+    assert u.extra == {} and "a column without a name is not used" in "\n".join(notes)
+
+
+def test_quotes_around_cells_of_tabs(table):
+    cells = ['"one ""two"""', '"one', 'one "two"', '"talk"']
+    utterances, _ = table(
+        "id\taudio\ttext", *(f'{i}\t"talk.wav"\t{cell}' for i, cell in enumerate(cells)), name="t.tsv"
+    )
+    assert [u.text for u in utterances] == ['one "two"', '"one', 'one "two"', "talk"]
+    assert all(u.audio.endswith("/talk.wav") for u in utterances)
+
+
+def test_texts_that_may_stand_for_a_missing_one_are_told(table):
+    utterances, notes = table("id,audio,text", "a,talk.wav,NaN", "b,talk.wav,None", "c,talk.wav,none")
+    assert [u.text for u in utterances] == ["NaN", "None", "none"]
+    assert "texts that may stand for a missing one; leave the cell empty if so: NaN, None" in "\n".join(notes)
 
 
 def test_the_second_of_two_durations_is_kept(table):

@@ -9,6 +9,7 @@ import pytest
 from asr import manifest
 from asr.cli import main as cli
 from asr.config import Config, TextConfig
+from asr.data.importers import import_corpus
 from asr.data.sets import prepare_sets
 from asr.errors import InputError
 from asr.evaluation.transcribed import transcribed
@@ -94,3 +95,20 @@ def test_check_fails_if_nothing_is_kept(tmp_path, wav, capsys):
     assert cli.main(argv) == 2
     assert "0 utterances kept" in capsys.readouterr().err
     assert Path(tmp_path / "check/m.report.json").exists()
+
+
+def test_texts_of_json_that_are_none(tmp_path):
+    lines = ['{"id": "a", "audio": "a.wav", "sentence": NaN}', '{"id": "b", "audio": "b.wav", "sentence": "x"}']
+    path = tmp_path / "c.jsonl"
+    path.write_text("\n".join(lines))
+    found = import_corpus(path, "table", [].append)
+    assert [(u.text, u.extra) for u in found] == [(None, {"text": None}), ("x", {})]
+    path.write_text(lines[0].replace("NaN", "true"))
+    with pytest.raises(InputError, match=r"c\.jsonl:1: field 'sentence' is True; expected a string"):
+        import_corpus(path, "table")
+
+
+def test_a_field_that_occurs_twice_is_refused(tmp_path):
+    (tmp_path / "c.jsonl").write_text('{"id": "a", "audio": "a.wav", "text": "x", "text": "y"}\n')
+    with pytest.raises(InputError, match=r"c\.jsonl:1: the field 'text' occurs twice; keep one"):
+        manifest.read(tmp_path / "c.jsonl")

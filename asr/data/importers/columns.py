@@ -9,6 +9,7 @@ name is refused: leaving it out would attach the text to other sound.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -22,30 +23,39 @@ COLUMNS = {  # the first that has a value is used
         "audio", "path", "file", "filename", "file_name", "audio_path", "audio_filepath", "audio_file",
         "audio_filename", "wav", "wav_filename", "wav_path", "wav_file", "filepath", "file_path", "recording", "clip",
         "fname", "audio_file_path", "clip_path", "sound",
+        "파일", "파일명", "파일_경로", "음성", "음성_파일", "오디오",
     ),
     "text": (
         "text", "sentence", "transcript", "transcription", "transcripts", "txt", "wrd", "words", "normalized_text",
         "normalised_text", "norm_text", "raw_text", "raw_transcription", "src_text", "tgt_text",
+        "전사", "전사문", "텍스트", "문장", "발화", "대본",
     ),
     "text_file": ("text_filepath", "text_path", "text_file", "transcript_path", "transcription_path", "transcript_file",
                   "txt_path"),
-    "speaker": ("speaker", "speaker_id", "client_id", "spk", "spk_id", "spkid", "speakerid", "speaker_name", "talker"),
-    "lang": ("lang", "language", "locale", "lang_id", "language_id", "source_lang"),
-    "channel": ("channel", "chan", "audio_channel", "channel_index", "channel_number"),
+    "speaker": ("speaker", "speaker_id", "client_id", "spk", "spk_id", "spkid", "speakerid", "speaker_name", "talker",
+                "화자", "발화자", "화자_id"),
+    "lang": ("lang", "language", "locale", "lang_id", "language_id", "source_lang", "언어"),
+    "channel": ("channel", "chan", "audio_channel", "channel_index", "channel_number", "channel_selector",
+                "채널"),
     "features": ("features", "feats"),
 }  # fmt: skip
 _TIMES = {
     "start": {"start", "begin", "start_time", "begin_time", "starttime", "begintime", "segment_start", "seg_start",
-              "onset", "xmin", "tmin", "offset", "start_offset", "time_start", "time_begin", "segment_begin"},
+              "onset", "xmin", "tmin", "offset", "start_offset", "time_start", "time_begin", "segment_begin", "t0",
+              "시작", "시작_시간", "시작시간"},
     "end": {"end", "stop", "end_time", "stop_time", "endtime", "stoptime", "segment_end", "seg_end", "xmax", "tmax",
-            "end_offset", "time_end", "time_stop", "finish"},
+            "end_offset", "time_end", "time_stop", "finish", "t1",
+            "끝", "종료", "종료_시간", "종료시간"},
     "duration": {"duration", "dur", "segment_duration", "seg_duration"},
 }  # fmt: skip
 _UNITS = {"s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "msecs": 1e-3,
           "millis": 1e-3, "millisecond": 1e-3, "milliseconds": 1e-3, "us": 1e-6, "usec": 1e-6, "microseconds": 1e-6,
-          "min": 60.0, "minutes": 60.0}  # fmt: skip
+          "min": 60.0, "minutes": 60.0, "초": 1.0, "밀리초": 1e-3}  # fmt: skip
 _SAMPLES = {"sample", "samples", "smp"}
-_LOOKS_LIKE_TIME = {"start", "begin", "onset", "end", "stop", "offset", "starttime", "endtime"}
+_LOOKS_LIKE_TIME = {"start", "begin", "onset", "end", "stop", "offset", "starttime", "endtime", "in", "out",
+                    "anfang", "beginn", "ende", "début", "debut", "fin", "inicio", "inizio", "fine",
+                    "开始", "结束", "開始", "終了", "начало", "конец"}  # fmt: skip
+_LENGTHS = {"length", "len", "num", "n", "nframes"}  # with the samples or frames of num_samples, n_frames
 _RATES = ("sample_rate", "sampling_rate", "sample_rate_hz", "sr", "fs", "samplerate")
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)")
 SAMPLES = 0.0  # a unit: seconds per sample come from the recording
@@ -100,14 +110,16 @@ def times_of(names: tuple[str, ...]) -> Times:
             setattr(times, kind, Time(name, unit_s))
         elif kind != "duration":  # of two durations, the second is kept as it is
             raise InputError(f"the columns '{earlier.name}' and '{name}' both give the {kind}; remove one")
+    if times.start and not (times.end or times.duration):  # else a length may be that of the text or of the file
+        times.odd += [name for name in names if _split(name)[0] in _LENGTHS]
     return times
 
 
 @lru_cache(maxsize=1024)
 def plain_name(name: str) -> str:
     """A name in lower case, with `_` between its words: "Speaker ID" and "speakerId" are "speaker_id"."""
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", unicodedata.normalize("NFC", name))
+    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
 
 
 def _split(name: str) -> tuple[str, float | None]:
@@ -135,7 +147,10 @@ def seconds(row: dict[str, Any], time: Time, where: str, audio: str) -> float:
     if time.unit_s == 1.0 and isinstance(value, str) and (clock := _CLOCK.fullmatch(value)):
         hours, minutes, rest = clock.groups()
         return int(hours or 0) * 3600 + int(minutes) * 60 + float(rest.replace(",", "."))
-    return number(value, where, "seconds" if time.unit_s == 1.0 else "a number") * time.unit_s
+    unit = "seconds" if time.unit_s == 1.0 else "a number"
+    if isinstance(value, str) and re.fullmatch(r"-?\d+,\d+", value):  # in other places a comma between thousands
+        unit += " with a point, as in 1.5"
+    return number(value, where, unit) * time.unit_s
 
 
 def _rate_hz(row: dict[str, Any], where: str, path: str) -> float:

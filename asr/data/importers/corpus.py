@@ -68,6 +68,7 @@ def import_corpus(path: str | Path, kind: str = "auto", tell: Callable[[str], No
         raise InputError(f"{path}: 0 utterances; check that this is the right file or folder")
     utterances = identify(utterances, path, notes)
     _note_texts(utterances, path, notes)
+    _note_repeats(utterances, notes)
     _note_recordings(utterances, path, notes)
     _check_channels(utterances, path, kind)
     for sentence in notes.sentences():
@@ -172,6 +173,15 @@ def _note_texts(utterances: list[Utterance], path: Path, notes: Notes) -> None:
     for u in utterances:
         if u.text == "":
             notes.add("utterances with an empty text, which says that nothing is said", u.id)
+
+
+def _note_repeats(utterances: list[Utterance], notes: Notes) -> None:
+    """Names utterances of the same part of a recording as another one, with another text."""
+    text_of: dict[object, str] = {}
+    for u in utterances:
+        part = u.audio or u.features, u.start_s, u.duration_s, u.channel
+        if u.text is not None and text_of.setdefault(part, u.text) != u.text:
+            notes.add("the same sound has several texts; name the columns of its times start and end", u.id)
 
 
 def _note_recordings(utterances: list[Utterance], path: Path, notes: Notes) -> None:

@@ -17,6 +17,8 @@ from asr.errors import InputError
 from asr.manifest import Utterance, parse_object
 
 AGREE_S = 0.02  # a row's end and its start and duration may differ by rounding
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
+_MISSING = {"NaN", "nan", "NAN", "None", "null", "NULL", "NA", "N/A", "<NA>", "#N/A", "n/a"}  # as other tools write it
 
 
 def read_json_rows(path: Path, notes: Notes) -> Iterator[Utterance]:
@@ -63,7 +65,8 @@ def read_common_voice(path: Path, notes: Notes) -> Iterator[Utterance]:
 
 
 def table_rows(path: Path, delimiter: str, notes: Notes) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file:line, row), with an empty cell as None. Quotes have a meaning only with , and ;"""
+    """(file:line, row), with an empty cell as None. With tabs and |, quotes count only around a whole cell: Common
+    Voice has texts with single quotes."""
     rows = (line + "\n" for _, line in text_lines(path, notes, blank=True))
     if delimiter in ",;":
         reader = csv.reader(rows, delimiter=delimiter, strict=True)
@@ -72,7 +75,9 @@ def table_rows(path: Path, delimiter: str, notes: Notes) -> Iterator[tuple[str, 
     try:
         header = next((cells for cells in reader if any(cells)), [])
         names = [name.strip().strip("\"'") for name in header]
-        if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+        if "" in names:
+            notes.name("a column without a name is not used", f"column {names.index('') + 1}")
+        if twice := next((name for i, name in enumerate(names) if name and name in names[:i]), None):
             raise InputError(f"{path}:1: two columns are called '{twice}'; rename one")
         for cells in reader:
             where = f"{path}:{reader.line_num}"
@@ -80,13 +85,21 @@ def table_rows(path: Path, delimiter: str, notes: Notes) -> Iterator[tuple[str, 
                 continue
             if len(cells) != len(names):
                 raise InputError(f"{where}: {len(cells)} fields, but the header has {len(names)}; correct the line")
-            yield where, {name: cell.strip() or None for name, cell in zip(names, cells, strict=True)}
+            if delimiter in "\t|":
+                cells = [_unquoted(cell) for cell in cells]
+            yield where, {name: cell.strip() or None for name, cell in zip(names, cells, strict=True) if name}
     except csv.Error as e:
         raise InputError(f"{path}:{reader.line_num}: {e}; check the quotes") from e
 
 
+def _unquoted(cell: str) -> str:
+    whole = _QUOTED.fullmatch(cell.strip())
+    return whole[1].replace('""', '"') if whole else cell
+
+
 def from_row(row: dict[str, Any], where: str, folder: Path, notes: Notes) -> Utterance:
     """An utterance from the columns in `COLUMNS` and the times; other columns with a value go to `extra`."""
+    row = {name: None if value != value else value for name, value in row.items()}  # NaN, as pandas writes it
     given = {name: value for name, value in row.items() if value is not None and value != ""}
     known = dict(fields_of(tuple(given)))
     if (column := fields_of(tuple(row)).get("text")) != known.get(
@@ -94,6 +107,7 @@ def from_row(row: dict[str, Any], where: str, folder: Path, notes: Notes) -> Utt
     ):  # an empty text is not that of another column
         known.pop("text", None)
         known |= {"text": column} if column in given else {}
+    value = {kind: str(given[name]) for kind, name in known.items()}
     audio = str(given[known["audio"]]) if isinstance(given.get(known.get("audio", "")), str) else None
     if audio is None and not isinstance(given.get(known.get("features", "")), str):
         raise InputError(f"{where}: no audio file; expected its path in one of {', '.join(COLUMNS['audio'])}")
@@ -101,6 +115,8 @@ def from_row(row: dict[str, Any], where: str, folder: Path, notes: Notes) -> Utt
     if audio is not None and "shard_id" in given and not Path(path).exists():
         raise InputError(f"{where}: the recording is in a tar file (shard {given['shard_id']}); unpack the tar files")
     start_s, duration_s, timed = _part(row, where, path)
+    if start_s and duration_s is None:
+        notes.add("utterances without an end last until that of their recording", value.get("id", where))
     text, extra = _text(row, given, known, where, folder, notes)
     used = {known[kind] for kind in known.keys() - {"text", "text_file", "features"}} | timed
     used |= {known["text"]} if "text" in known else {known["text_file"]} if "text_file" in known else set()
@@ -111,7 +127,6 @@ def from_row(row: dict[str, Any], where: str, folder: Path, notes: Notes) -> Utt
         new = extra_name(name)
         extra[new] = given[name]
         notes.name("columns kept as extra fields, without effect", name if new == name else f"{name} as {new}")
-    value = {kind: str(given[name]) for kind, name in known.items()}
     return Utterance(
         id=value.get("id", ""),
         audio=path or None,
@@ -137,7 +152,7 @@ def _part(row: dict[str, Any], where: str, audio: str) -> tuple[float, float | N
     if odd:
         raise InputError(
             f"{where}: the column '{odd[0]}' looks like a time, but its kind or unit is unknown; call it start_s, "
-            "end_s (seconds), start_ms, end_ms, start_sample or end_sample, or remove it"
+            "end_s, duration_s (seconds), start_ms, end_ms, start_sample or end_sample, or remove it"
         )
     start, end, duration = (
         seconds(row, t, where, audio) if t and t.name in row else None for t in (times.start, times.end, times.duration)
@@ -162,9 +177,12 @@ def _text(row: dict[str, Any], given: dict[str, Any], known: dict[str, str], whe
           notes: Notes) -> tuple[str | None, dict[str, Any]]:  # fmt: skip
     """(text, extra fields): the text of the row, or of the file that it names; `extra["text"]` None if it is null."""
     if "text" in known:
-        if not isinstance(given[known["text"]], (str, int, float)):
-            raise InputError(f"{where}: field '{known['text']}' is {given[known['text']]!r}; expected a string")
-        return one_line(str(given[known["text"]])), {}
+        text = given[known["text"]]
+        if not isinstance(text, (str, int, float)) or isinstance(text, bool):
+            raise InputError(f"{where}: field '{known['text']}' is {text!r}; expected a string")
+        if text in _MISSING:
+            notes.add("texts that may stand for a missing one; leave the cell empty if so", str(text))
+        return one_line(str(text)), {}
     if "text_file" in known:
         path = Path(locate(str(given[known["text_file"]]), folder))
         if path.exists():
