@@ -1,4 +1,7 @@
-"""Kinds of files, told by their first bytes and never by their names: how a file is compressed, and what is no text."""
+"""Kinds of files, told by their first bytes and not by their names: how a file is compressed, and what is no text.
+
+Only a search of folders for recordings goes by names.
+"""
 
 import bz2
 import gzip
@@ -8,6 +11,11 @@ import re
 import zlib
 from typing import IO, Any
 
+SOUND = (  # names of recordings: what folders are searched for
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph",
+    ".nist", ".w64", ".rf64", ".bwf", ".voc", ".wv1", ".wv2", ".m4a", ".m4b", ".mp4", ".m4v", ".mov", ".3gp", ".aac",
+    ".ac3", ".amr", ".awb", ".webm", ".mka", ".mkv", ".avi", ".ts", ".wma", ".wv", ".ape", ".tta", ".spx",
+)  # fmt: skip
 UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)  # raised while a compressed file is read
 
 # First bytes of language models in other formats, and what to do with such a file.

@@ -135,25 +135,26 @@ def write(path: str | Path, utterances: Iterable[Utterance]) -> None:
             file.write(json.dumps(_fields(_with_paths(utterance, relative)), ensure_ascii=False) + "\n")
 
 
+def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For json.loads, which takes the last of equal names. Raises InputError, without a place, if there are any."""
+    if len(fields := dict(pairs)) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"the field '{twice}' occurs twice; keep one")
+    return fields
+
+
 def parse_object(line: str, where: str) -> dict[str, Any]:
     """Parses the JSON object on one line. Raises InputError, beginning with `where`, for anything else, and for
     a field that occurs twice."""
-    twice: list[str] = []
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(found := dict(pairs)) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice.append(next(name for name in found if names.count(name) > 1))
-        return found
-
     try:
-        fields = json.loads(line, object_pairs_hook=unique)
+        fields = json.loads(line, object_pairs_hook=unique_fields)
         if "\\u" in line:
             json.dumps(fields, ensure_ascii=False).encode()  # half of a surrogate pair is not text
+    except InputError as e:
+        raise InputError(f"{where}: {e}") from e
     except (ValueError, RecursionError) as e:
         raise InputError(f"{where}: not JSON ({e}); each line must be one JSON object") from e
-    if twice:
-        raise InputError(f"{where}: the field '{twice[0]}' occurs twice; keep one")
     if not isinstance(fields, dict):
         raise InputError(f"{where}: expected a JSON object, found {type(fields).__name__}")
     return fields

@@ -183,3 +183,27 @@ def test_any_text_is_read_or_refused(tmp_path_factory, content):
 def test_deeply_nested_json_is_refused(tmp_path):
     with pytest.raises(InputError, match="not a JSON object"):
         read(tmp_path, "[" * 100_000)
+
+
+def test_tokens_that_are_no_words(tmp_path, caplog):
+    rich = "r 1 0.1 0.2 uh 0.9 fp s1\nr 1 0.5 0.1 go 0.9 lex s1\nr 1 0.7 0.1 {LAUGH} 0.9 non-lex s1\n"
+    assert read(tmp_path, rich).texts == {"r": "uh go"}
+    assert read(tmp_path, "r 1 0.1 0.2 <eps> 1.0\nr 1 0.5 0.1 go 1.0\n").texts == {"r": "go"}
+    assert caplog.text.count("1 tokens that are no words (non-lex, misc, noscore, <eps>) are left out") == 2
+    caplog.clear()
+    assert read(tmp_path, "and(2) {SMACK} (you know) (s-1)\n").texts == {"s-1": "and {SMACK} you know"}
+    assert "1 numbers of pronunciations" in caplog.text and "1 marks of noises, such as {SMACK}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("# made by x\nr 1 0.1 0.2 hi 0.9\nr 1 0.5 0.2 you 0.9\n", ":1: '# made by x' is no line of a ctm"),
+        ("r 1 0.1 0.2 hi\nr 1 -0.5 0.2 you\ns 1 0.1 0.2 ho\n", ":2: 'r 1 -0.5 0.2 you' is no line of a ctm"),
+        ("r 1 s 0.1 0.2 hi\nr 1 s 1.5 you\nq 1 s 0.5 0.9 ho\n", ":2: 'r 1 s 1.5 you' is no line of a stm"),
+        ('{"u1": "hi", "u1": "ho"}', "the field 'u1' occurs twice"),
+    ],
+)
+def test_odd_lines_are_named(tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, content)

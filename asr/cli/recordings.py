@@ -8,15 +8,11 @@ from pathlib import Path
 
 from asr import manifest
 from asr.errors import InputError
+from asr.filekinds import SOUND
 from asr.files import fold
 from asr.manifest import Utterance
 from asr.textfiles import lines
 
-SOUND = (
-    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph", ".w64",
-    ".rf64", ".bwf", ".voc", ".m4a", ".mp4", ".aac", ".3gp", ".amr", ".awb", ".webm", ".mka", ".mkv", ".mov", ".wma",
-    ".wv", ".spx",
-)  # fmt: skip
 FEATURES = (".npy", ".mfc")
 
 

@@ -3,7 +3,7 @@
 id<TAB>words                                   a tab is in the file
 id words                                       Kaldi's text; an id alone has an empty text
 words (id)                                     NIST trn
-file channel start duration word [confidence]  NIST ctm; the words of a recording are one text
+file channel start duration word [confidence [type speaker]]  NIST ctm; the words of a recording are one text
 file channel speaker start end [<label>] words NIST stm; the segments of a recording are one text
 {"id": ..., "text": ...} per line              manifests and hypotheses; also NeMo's audio_filepath and pred_text,
                                                WeNet's key and txt
@@ -21,21 +21,26 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
+from asr.manifest import unique_fields
+from asr.text import nist
 from asr.textfiles import lines
 
 _FORMS = "JSON lines, id<TAB>text, 'id words', or NIST trn, ctm or stm lines"
 _TIME = r"\d+(?:\.\d*)?|\.\d+"
-_CTM = re.compile(rf"(\S+)\s+(\S+)\s+({_TIME}|\*)\s+({_TIME}|\*)\s+(\S+)(?:\s+(?:-?{_TIME}|NA|-|\*))?\s*")
+_TYPE = "lex|frag|fp|un-lex|for-lex|non-lex|misc|noscore"  # NIST's Rich Transcription: of a token, before the speaker
+_CTM = re.compile(
+    rf"(\S+)\s+(\S+)\s+({_TIME}|\*)\s+({_TIME}|\*)\s+(\S+)(?:\s+(?:-?{_TIME}|NA|-|\*)(?:\s+({_TYPE})\s+\S+)?)?\s*"
+)
 _STM = re.compile(rf"(\S+)\s+(\S+)\s+(\S+)\s+({_TIME})\s+({_TIME})(?:\s+<[^<>]*>)?(?:\s+(.*))?")
 _TRN = re.compile(r"(.*?)\s*\(([^()\s]+)\)\s*")
-_ALTERNATION = re.compile(r"\{([^{}]*/[^{}]*)\}")
-_OPTIONAL = re.compile(r"(?<!\S)\(([^()\s]+)\)(?!\S)")
 _IGNORED = "ignore_time_segment_in_scoring"
 _GAP = "inter_segment_gap"
 _HEADER = re.compile(
     r"(id|utt_?id|utterance(_id)?|path|file|key)\t(text|txt|sentence|transcript(ion)?|hyp(othesis)?|ref)", re.I
 )
 _IDS, _TEXTS = ("id", "key", "utt_id", "utt"), ("text", "txt")
+_LINE = {"ctm": "'file channel start duration word [confidence]'", "stm": "'file channel speaker start end words'"}
+_NOT_SCORED = ("non-lex", "misc", "noscore")  # types of tokens
 _log = logging.getLogger(__name__)
 _Lines = Sequence[tuple[int, str]]
 
@@ -74,7 +79,7 @@ def read_texts(path: str | Path, hypotheses: bool = False) -> Texts:
     """
     found = Texts(str(path))
     filled = [(n, line) for n, line in lines(path, "texts", _FORMS) if line.strip()]
-    read_form = _form_of(filled)
+    read_form = _form_of(filled, found.path)
     if read_form is not _read_trn and filled and filled[0][1].lstrip()[0] in "{[":
         _read_json(found, filled, hypotheses)
     else:
@@ -102,13 +107,17 @@ def read_pair(reference: str | Path, hypotheses: str | Path) -> tuple[Texts, Tex
     return refs, hyps
 
 
-def _form_of(filled: _Lines) -> Callable[[Texts, _Lines], None]:
+def _form_of(filled: _Lines, path: str) -> Callable[[Texts, _Lines], None]:
     plain = [line.strip() for _, line in filled if not line.startswith(";;")]
     has_points = any("." in line for line in plain)  # times: texts of digits are not
-    if has_points and all(_CTM.fullmatch(line) for line in plain):
-        return _read_ctm
-    if has_points and all(_STM.fullmatch(line) for line in plain):
-        return _read_stm
+    for name, pattern, reader in (("ctm", _CTM, _read_ctm), ("stm", _STM, _read_stm)) if has_points else ():
+        others = [(number, line) for number, line in filled if not line.startswith(";;")]
+        others = [(number, line) for number, line in others if not pattern.fullmatch(line.strip())]
+        if not others:
+            return reader
+        if 2 * len(others) < len(plain):  # else a text that resembles one
+            raise InputError(f"{path}:{others[0][0]}: '{others[0][1][:80]}' is no line of a {name}, as most others "
+                             f"are; expected {_LINE[name]}")  # fmt: skip
     if plain and all(_TRN.fullmatch(line) for line in plain):
         return _read_trn
     return _read_tabs if any("\t" in line for _, line in filled) else _read_kaldi
@@ -146,43 +155,39 @@ def _read_kaldi(found: Texts, filled: _Lines) -> None:
 
 
 def _read_trn(found: Texts, filled: _Lines) -> None:
-    texts = []
-    for number, line in filled:
-        if match := _TRN.fullmatch(line.strip()):
-            texts.append(match[1])
-            found.add(f"{found.path}:{number}", match[2], _plain(match[1]))
-    _tell_of_marks(found, texts)
+    rows = [(number, match) for number, line in filled if (match := _TRN.fullmatch(line.strip()))]
+    texts = _plain(found, [match[1] for _, match in rows])
+    for (number, match), text in zip(rows, texts, strict=True):
+        found.add(f"{found.path}:{number}", match[2], text)
 
 
-def _plain(text: str) -> str:
-    """The text with the first of alternatives, and with words that may be left out."""
-    changed = None
-    while text != changed:  # from the inside out
-        changed = text
-        text = _ALTERNATION.sub(lambda match: match[1].split("/")[0], text)
-    return " ".join(word for word in _OPTIONAL.sub(r"\1", text).split() if word != "@")
-
-
-def _tell_of_marks(found: Texts, texts: Sequence[str]) -> None:
-    alternations = sum(len(_ALTERNATION.findall(text)) for text in texts)
-    optional = sum(len(_OPTIONAL.findall(text)) for text in texts)
-    if alternations:
+def _plain(found: Texts, texts: Sequence[str]) -> list[str]:
+    """The texts without NIST's marks, of which a warning tells."""
+    said = [nist.plain(text) for text in texts]
+    if alternations := sum(x.alternations for x in said):
         found.tell(
             f"{alternations} alternations such as {{ a / b }}: the first alternative is scored, unlike in sclite"
         )
-    if optional:
+    if optional := sum(x.optional for x in said):
         found.tell(f"{optional} words in parentheses, which sclite lets be left out, are scored as words")
+    if numbered := sum(x.numbered for x in said):
+        found.tell(f"{numbered} numbers of pronunciations, as in that(2), are left out")
+    if noises := [mark for x in said for mark in x.noises]:
+        found.tell(f"{len(noises)} marks of noises, such as {noises[0]}, are scored as words")
+    return [x.text for x in said]
 
 
 def _read_ctm(found: Texts, filled: _Lines) -> None:
     rows = []
-    alternations, is_left_out = 0, False
+    alternations, is_left_out, not_words = 0, False, 0
     for number, line in filled:
         if line.startswith(";;") or not (match := _CTM.fullmatch(line.strip())):
             continue
-        file, channel, start, duration, word = match.groups()
+        file, channel, start, duration, word, kind = match.groups()
         mark = word.upper()
-        if mark in ("<ALT_BEGIN>", "<ALT>", "<ALT_END>"):
+        if kind in _NOT_SCORED or word == "<eps>":  # Kaldi's silence
+            not_words += 1
+        elif mark in ("<ALT_BEGIN>", "<ALT>", "<ALT_END>"):
             alternations += mark == "<ALT_BEGIN>"
             is_left_out = mark == "<ALT>"
         elif "*" in (start, duration):
@@ -193,6 +198,8 @@ def _read_ctm(found: Texts, filled: _Lines) -> None:
             rows.append((file, channel, float(start) + float(duration) / 2, word))
     if alternations:
         found.tell(f"{alternations} alternations (<ALT_BEGIN>): the first alternative is scored, unlike in sclite")
+    if not_words:
+        found.tell(f"{not_words} tokens that are no words ({', '.join(_NOT_SCORED)}, <eps>) are left out")
     name = _recordings((file, channel) for file, channel, _, _ in rows)
     for file, channel, time, word in rows:
         found.words.setdefault(name[file, channel], []).append((time, word))
@@ -213,13 +220,12 @@ def _read_stm(found: Texts, filled: _Lines) -> None:
             found.ignored.setdefault(id, []).append((float(start), float(end)))
         elif speaker != _GAP:
             segments[id].append((float(start), speaker, text or ""))
-    _tell_of_marks(found, [text for row in segments.values() for _, _, text in row])
-    for id, row in segments.items():
+    for row in segments.values():
         row.sort(key=lambda segment: segment[0])
+    texts = _plain(found, [" ".join(text for _, _, text in row) for row in segments.values()])
+    for (id, row), text in zip(segments.items(), texts, strict=True):
         speakers = {speaker for _, speaker, _ in row}
-        found.add(
-            found.path, id, _plain(" ".join(text for _, _, text in row)), min(speakers) if len(speakers) == 1 else None
-        )
+        found.add(found.path, id, text, min(speakers) if len(speakers) == 1 else None)
     ignored = sum(map(len, found.ignored.values()))
     if ignored:
         found.tell(f"{ignored} segments are excluded from scoring ({_IGNORED})")
@@ -240,10 +246,14 @@ def _recordings(keys: Any) -> dict[tuple[str, str], str]:
 
 def _read_json(found: Texts, filled: _Lines, hypotheses: bool) -> None:
     try:
-        objects = [(f"{found.path}:{number}", json.loads(line)) for number, line in filled]
+        objects = [(f"{found.path}:{number}", _loads(line)) for number, line in filled]
+    except InputError as e:
+        raise InputError(f"{found.path}: {e}") from e
     except (ValueError, RecursionError) as e:
         try:
-            objects = [(found.path, json.loads("\n".join(line for _, line in filled)))]
+            objects = [(found.path, _loads("\n".join(line for _, line in filled)))]
+        except InputError as twice:
+            raise InputError(f"{found.path}: {twice}") from twice
         except (ValueError, RecursionError):
             bad = next(number for number, line in filled if not _is_json(line))
             raise InputError(f"{found.path}:{bad}: not a JSON object ({e}); expected one with id and text, or "
@@ -252,6 +262,10 @@ def _read_json(found: Texts, filled: _Lines, hypotheses: bool) -> None:
         objects = _unfolded(*objects[0], found.path)
     for where, data in objects:
         found.add(where, *_fields(data, where, hypotheses))
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=unique_fields)
 
 
 def _is_json(line: str) -> bool:

@@ -23,6 +23,7 @@ from asr.manifest import Utterance
 
 _SUFFIXES = (".normalized.txt", ".txt", ".lab")
 _TIMIT = re.compile(r"0 \d{4,} ")
+_SUBTITLES = re.compile(r"\d\d:\d\d[,.]\d{3} --> ")
 _HTK = re.compile(r"\d+ \d+ ")
 
 
@@ -63,12 +64,17 @@ def read_folder(folder: Path, notes: Notes) -> Iterator[Utterance]:
                          f"folder{raw if {'.pcm', '.raw'} & found.keys() else ''}")  # fmt: skip
     texts = text_files(folder, recordings)
     if not texts:
+        tables = [str(p) for p in files_below(folder) if p.suffix.lower() in (".tsv", ".csv", ".jsonl")]
         raise InputError(
-            f"{folder} holds {len(recordings)} recordings but no .txt next to any; name texts like recordings, or "
-            "recognise them without texts: asr transcribe MODEL FOLDER"
+            f"{folder} holds {len(recordings)} recordings but no .txt next to any; "
+            + (f"give the table of its texts, such as {tables[0]}, " if tables else "name texts like recordings, ")
+            + "or recognise them without texts: asr transcribe MODEL FOLDER"
         )
     note_unused(folder, {*recordings, *texts.values()}, notes)
     words = {p: read_words(path, notes) for p, path in texts.items()}
+    if timed := next((texts[p] for p, text in words.items() if _SUBTITLES.search(text)), None):
+        raise InputError(f"{timed} holds subtitles with times, not a text; give the times as columns of a table, or as "
+                         "Kaldi segments")  # fmt: skip
     timit = all(_TIMIT.match(text) and texts[p].suffix.lower() == ".txt" for p, text in words.items())
     for p in recordings:
         text = words.get(p)

@@ -9,11 +9,11 @@ from typing import Any
 
 from asr.data.importers.notes import Notes
 from asr.errors import InputError
+from asr.filekinds import SOUND
 from asr.manifest import FIELDS, MISTAKEN
 from asr.textfiles import lines
 
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".sph", ".w64",
-                  ".rf64", ".m4a", ".mp4", ".webm", ".amr", ".aac", ".wma", ".wv1", ".wv2"}  # fmt: skip
+AUDIO_SUFFIXES = frozenset(SOUND)
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 

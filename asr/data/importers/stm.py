@@ -6,9 +6,10 @@ from pathlib import Path
 
 from asr.data.importers.columns import channel_of
 from asr.data.importers.notes import Notes
-from asr.data.importers.reading import AUDIO_SUFFIXES, channel_count, number, one_line, text_lines
+from asr.data.importers.reading import AUDIO_SUFFIXES, channel_count, number, text_lines
 from asr.errors import InputError
 from asr.manifest import Utterance
+from asr.text import nist
 
 _IGNORED = "ignore_time_segment_in_scoring"
 
@@ -62,14 +63,16 @@ def _segment(
 
 
 def _said(text: str, where: str, notes: Notes) -> str:
-    """The words; of alternatives `{ a / b }` the first, and optional words `(uh)` without parentheses."""
-    if "{" in text:
+    said = nist.plain(text)
+    if said.alternations:
         notes.add("of alternatives the first is used", where)
-        text = re.sub(r"\{([^{}/]*)(?:/[^{}/]*)*\}", r"\1", text)
-    if "(" in text:
+    if said.optional:
         notes.add("optional words are kept", where)
-        text = re.sub(r"\(([^()]*)\)", r"\1", text)
-    return one_line(text).removeprefix("@").strip()
+    if said.numbered:
+        notes.add("numbers of pronunciations are left out", where)
+    for mark in said.noises:
+        notes.add("marks of noises that stay in the texts", mark)
+    return said.text
 
 
 def _recording(name: str, file: Path) -> str:
