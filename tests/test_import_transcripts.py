@@ -1,4 +1,6 @@
-"""What transcripts of corpora hold besides words, and recordings by the names of their files."""
+"""What transcripts of corpora hold besides words, single malformed utterances, and recordings by their names."""
+
+import json
 
 import numpy as np
 import pytest
@@ -58,3 +60,47 @@ def test_subtitles_are_no_texts(corpus):
 def test_a_folder_without_texts_names_its_tables(corpus, table):
     with pytest.raises(InputError, match=f"give the table of its texts, such as .*{table}"):
         corpus({"a.wav": None, table: ""})
+
+
+SOURCE = {"id": "r", "sources": [{"type": "file", "channels": [0], "source": "a.wav"}]}
+MANY = 30  # of which one may be malformed
+
+
+def numbered(line, odd):
+    return "".join(f"{line.format(i=i, end=i / 100 + 0.1)}\n" for i in range(MANY)) + odd + "\n"
+
+
+def cut(id, duration):
+    return json.dumps({"id": id, "start": 0, "duration": duration, "channel": 0, "recording": SOURCE})
+
+
+@pytest.mark.parametrize(
+    ("files", "start", "told"),
+    [
+        ({"t.csv": "id,audio,text\n" + numbered("{i},a.wav,one", "x,a.wav,two,three")}, "t.csv",
+         "t.csv:32: 4 fields, but the header has 3"),
+        ({"t.csv": "id,audio,text,start\n" + numbered("{i},a.wav,one,0.5", "x,a.wav,two,-1")}, "t.csv",
+         "t.csv:32: starts at -1.0 s"),
+        ({"t.jsonl": numbered('{{"audio_filepath": "a.wav", "id": "{i}", "text": "one"}}', "{")}, "t.jsonl",
+         "t.jsonl:31: not JSON"),
+        ({"t.stm": numbered("a 1 s 0 {end} one", "a 1 s 0.5 0.4 one")}, "t.stm", "t.stm:31: goes from 0.5 s to 0.4 s"),
+        ({"t.jsonl": "".join(cut(i, 0.5) + "\n" for i in range(MANY)) + cut("x", "long")}, "t.jsonl",
+         "t.jsonl:31: not a lhotse cut"),
+        ({"wav.scp": "a a.wav\n", "segments": numbered("u{i} a 0 {end}", "x a 0.5 0.4"),
+          "text": numbered("u{i} one", "x two")}, ".", "segments: utterance 'x' goes from 0.5 s to 0.4 s"),
+        ({"wav.scp": numbered("u{i} a.wav", "x shuffle a.wav |"), "text": numbered("u{i} one", "x two")}, ".",
+         "the command 'shuffle' is unknown"),
+        ({"wav.scp": numbered("u{i} a.wav", ""), "text": numbered("u{i} one", "x two")}, ".",
+         "text: utterance 'x' is in no segments"),
+    ],
+)  # fmt: skip
+def test_a_malformed_utterance_is_told_and_set_aside(corpus, files, start, told):
+    utterances, notes = corpus({**files, "a.wav": None}, start)
+    assert len(utterances) == MANY
+    assert notes.count("malformed and set aside: ") == 1 and told in notes
+
+
+def test_a_corpus_with_many_malformed_utterances_is_refused(corpus):
+    rows = "".join(f"{i},a.wav,one{',two' if i % 5 == 0 else ''}\n" for i in range(20))
+    with pytest.raises(InputError, match=r"t\.csv:2: 4 fields, but the header has 3; correct the line"):
+        corpus({"a.wav": None, "t.csv": "id,audio,text\n" + rows}, "t.csv")

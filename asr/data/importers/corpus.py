@@ -46,7 +46,7 @@ def import_corpus(path: str | Path, kind: str = "auto", tell: Callable[[str], No
 
     `tell` gets a sentence for each thing that is left out, guessed or changed.
     Raises InputError for an unknown kind, a corpus of none of these kinds, malformed content (file:line, field), and a
-    corpus whose transcripts are all missing.
+    corpus whose transcripts are all missing. Single malformed utterances are told and set aside.
     """
     given = path = Path(path)
     if not path.exists():
@@ -62,6 +62,7 @@ def import_corpus(path: str | Path, kind: str = "auto", tell: Callable[[str], No
         path = metadata
     notes = Notes()
     utterances = list(READERS[kind](path, notes))
+    notes.check_aside(len(utterances))
     if given.is_dir() and not path.is_dir():
         note_unused(given, {path, *(Path(u.audio) for u in utterances if u.audio)}, notes)
     if not utterances:

@@ -54,8 +54,16 @@ def read_kaldi(folder: Path, notes: Notes) -> Iterator[Utterance]:
         yield utterance
     for id in sorted(speaker.keys() - found):
         notes.add("utterances of utt2spk that the folder lacks", id)
-    if lost := next((id for id in text if id not in found), None):
-        raise InputError(f"{folder / 'text'}: utterance '{lost}' is in no segments, wav.scp or feats.scp; remove it")
+    lost = text.keys() - found
+    for id in sorted(lost - _listed(folder) if lost else lost):  # those that are listed are set aside already
+        fault = f"{folder / 'text'}: utterance '{id}' is in no segments, wav.scp or feats.scp; remove it"
+        notes.set_aside(InputError(fault))
+
+
+def _listed(folder: Path) -> set[str]:
+    """The ids of all utterances that the folder has sound or features of."""
+    path = next(p for name in ("segments", "wav.scp", "feats.scp") if (p := folder / name).exists())
+    return set(_pairs(path, Notes()))
 
 
 def _speakers(folder: Path, notes: Notes) -> dict[str, str]:
@@ -76,25 +84,29 @@ def _from_audio(folder: Path, notes: Notes) -> Iterator[Utterance]:
     if not (folder / "segments").exists():
         yield from (Utterance(id, path, channel=channel) for id, (path, channel) in recordings.items())
         return
-    unused = dict.fromkeys(recordings)
-    for id, segment in _pairs(folder / "segments", notes).items():
-        where, fields = f"{folder / 'segments'}: utterance '{id}'", segment.split()
-        if len(fields) not in (3, 4) or fields[0] not in recordings:
-            raise InputError(f"{where} is '{segment}'; expected a recording of wav.scp, start and end in seconds, "
-                             "and a channel from 0 if it has several")  # fmt: skip
-        start_s, end_s = number(fields[1], f"{where}, start"), number(fields[2], f"{where}, end")
-        if start_s < 0 or (end_s <= start_s and end_s != -1):  # -1: to the end of the recording
-            raise InputError(f"{where} goes from {start_s} s to {end_s} s; expected 0 <= start < end")
-        path, channel = recordings[fields[0]]
-        if len(fields) == 4:
-            if not re.fullmatch(r"-1|\d+", fields[3]):
-                raise InputError(f"{where}: channel '{fields[3]}'; expected 0 for the first channel, 1, ...")
-            channel = channel if fields[3] == "-1" else int(fields[3])
-        duration_s = None if end_s == -1 else round(end_s - start_s, 6)
-        unused.pop(fields[0], None)
-        yield Utterance(id, path, start_s=start_s, duration_s=duration_s, channel=channel)
-    for id in unused:
-        notes.add("recordings of wav.scp without a segment", id)
+    segments = _pairs(folder / "segments", notes)
+    yield from notes.each(lambda item: [_segment(*item, recordings, folder)], segments.items())
+    used = {segment.split(maxsplit=1)[0] for segment in segments.values()}
+    for id in recordings:
+        if id not in used:
+            notes.add("recordings of wav.scp without a segment", id)
+
+
+def _segment(id: str, segment: str, recordings: dict[str, tuple[str, int | None]], folder: Path) -> Utterance:
+    where, fields = f"{folder / 'segments'}: utterance '{id}'", segment.split()
+    if len(fields) not in (3, 4) or fields[0] not in recordings:
+        raise InputError(f"{where} is '{segment}'; expected a recording of wav.scp, start and end in seconds, "
+                         "and a channel from 0 if it has several")  # fmt: skip
+    start_s, end_s = number(fields[1], f"{where}, start"), number(fields[2], f"{where}, end")
+    if start_s < 0 or (end_s <= start_s and end_s != -1):  # -1: to the end of the recording
+        raise InputError(f"{where} goes from {start_s} s to {end_s} s; expected 0 <= start < end")
+    path, channel = recordings[fields[0]]
+    if len(fields) == 4:
+        if not re.fullmatch(r"-1|\d+", fields[3]):
+            raise InputError(f"{where}: channel '{fields[3]}'; expected 0 for the first channel, 1, ...")
+        channel = channel if fields[3] == "-1" else int(fields[3])
+    duration_s = None if end_s == -1 else round(end_s - start_s, 6)
+    return Utterance(id, path, start_s=start_s, duration_s=duration_s, channel=channel)
 
 
 def _recordings(folder: Path, notes: Notes) -> dict[str, tuple[str, int | None]]:
@@ -103,7 +115,7 @@ def _recordings(folder: Path, notes: Notes) -> dict[str, tuple[str, int | None]]
     for id, source in sources.items():
         if source.endswith("|"):
             notes.add("commands are not run, the files that they convert are read", id)
-    recordings = {id: _recording(id, source, folder) for id, source in sources.items()}
+    recordings = dict(notes.each(lambda item: [(item[0], _recording(*item, folder))], sources.items()))
     paths = [path for path, _ in recordings.values()]
     for id, value in _pairs(folder / "reco2file_and_channel", notes, optional=True).items():
         if id not in recordings:

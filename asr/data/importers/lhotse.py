@@ -25,7 +25,9 @@ def read_lhotse(path: Path, notes: Notes) -> Iterator[Utterance]:
     if is_supervision(first) or is_recording(first):
         yield from _pair(path, "supervisions" if is_supervision(first) else "recordings", notes)
         return
-    for where, cut in _objects(path, notes):
+
+    def read(numbered: tuple[int, str]) -> Iterator[Utterance]:
+        where, cut = _object(numbered, path)
         kind = cut.get("type", "MonoCut")
         if kind not in ("MonoCut", "MultiCut") or not isinstance(cut.get("recording"), dict):
             raise InputError(f"{where}: a {kind} without one recording; write its sound to files with lhotse's "
@@ -34,6 +36,8 @@ def read_lhotse(path: Path, notes: Notes) -> Iterator[Utterance]:
             for name in cut.keys() - _CUT:
                 notes.name("fields of cuts that are not used", name)
             yield from _cut(cut, where, path.parent, notes)
+
+    yield from notes.each(read, text_lines(path, notes))
 
 
 def is_supervision(fields: dict[str, Any]) -> bool:
@@ -44,9 +48,9 @@ def is_recording(fields: dict[str, Any]) -> bool:
     return {"sources", "sampling_rate"} <= fields.keys()
 
 
-def _objects(path: Path, notes: Notes) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in text_lines(path, notes):
-        yield f"{path}:{number}", parse_object(line, f"{path}:{number}")
+def _object(numbered: tuple[int, str], path: Path) -> tuple[str, dict[str, Any]]:
+    where = f"{path}:{numbered[0]}"
+    return where, parse_object(numbered[1], where)
 
 
 def _cut(cut: dict[str, Any], where: str, folder: Path, notes: Notes) -> Iterator[Utterance]:
@@ -90,11 +94,14 @@ def _utterance(s: dict[str, Any], where: str, notes: Notes, custom: dict[str, An
 def _pair(path: Path, kind: str, notes: Notes) -> Iterator[Utterance]:
     supervisions_path, recordings_path = _both(path, kind)
     recordings = {}
-    for where, fields in _objects(recordings_path, notes):
+    for numbered in text_lines(recordings_path, notes):
+        where, fields = _object(numbered, recordings_path)
         with _Malformed(where, "recording"):
             recordings[fields["id"]] = where, fields
     unused = dict.fromkeys(recordings)
-    for where, s in _objects(supervisions_path, notes):
+
+    def read(numbered: tuple[int, str]) -> Iterator[Utterance]:
+        where, s = _object(numbered, supervisions_path)
         with _Malformed(where, "supervision"):
             if s["recording_id"] not in recordings:
                 raise InputError(f"{where}: recording '{s['recording_id']}' is not in {recordings_path}; add it")
@@ -107,6 +114,8 @@ def _pair(path: Path, kind: str, notes: Notes) -> Iterator[Utterance]:
             utterance.audio, utterance.channel = _source(recording, channels, there, recordings_path.parent, notes)
             unused.pop(s["recording_id"], None)
             yield utterance
+
+    yield from notes.each(read, text_lines(supervisions_path, notes))
     for id in unused:
         notes.add("recordings without a supervision", str(id))
 

@@ -22,12 +22,14 @@ _MISSING = {"NaN", "nan", "NAN", "None", "null", "NULL", "NA", "N/A", "<NA>", "#
 
 
 def read_json_rows(path: Path, notes: Notes) -> Iterator[Utterance]:
-    for number, line in text_lines(path, notes):
-        where = f"{path}:{number}"
-        row = parse_object(line, where)
+    def read(numbered: tuple[int, str]) -> list[Utterance]:
+        where = f"{path}:{numbered[0]}"
+        row = parse_object(numbered[1], where)
         if isinstance(row.get("audio"), dict) and "path" in row["audio"]:  # as `datasets` writes it
             row["audio"] = row["audio"]["path"]
-        yield from_row(row, where, path.parent, notes)
+        return [from_row(row, where, path.parent, notes)]
+
+    return notes.each(read, text_lines(path, notes))
 
 
 def read_table(path: Path, notes: Notes) -> Iterator[Utterance]:
@@ -39,8 +41,8 @@ def read_table(path: Path, notes: Notes) -> Iterator[Utterance]:
     if delimiter is None:
         raise InputError(f"{path}:1: no column for the audio in '{header[:80]}'; name one 'audio' in the header line, "
                          "separated by tab, comma, ; or |")  # fmt: skip
-    for where, row in table_rows(path, delimiter, notes):
-        yield from_row(row, where, path.parent, notes)
+    rows = table_rows(path, delimiter, notes)
+    yield from notes.each(lambda row: [from_row(row[1], row[0], path.parent, notes)], rows)
 
 
 def table_delimiter(header: str) -> str | None:
@@ -54,14 +56,18 @@ def table_delimiter(header: str) -> str | None:
 def read_common_voice(path: Path, notes: Notes) -> Iterator[Utterance]:
     """Read speech has path and sentence, with its recordings in clips/; spontaneous speech has audio_file and
     transcription, with its recordings in audios/."""
-    for where, row in table_rows(path, "\t", notes):
+
+    def read(found: tuple[str, dict[str, Any]]) -> list[Utterance]:
+        where, row = found
         name, text = ("audio_file", "transcription") if "audio_file" in row else ("path", "sentence")
         if not row.get(name) or text not in row:
             raise InputError(f"{where}: field '{name}' or '{text}' is missing; a Common Voice table has both")
         clip = row[name] if Path(row[name]).suffix else row[name] + ".mp3"  # early releases omit it
         folder = "audios" if name == "audio_file" else "clips"
         audio = locate(clip, path.parent / folder, path.parent, path.parent / "audio_files")
-        yield from_row({**row, name: audio}, where, path.parent, notes)
+        return [from_row({**row, name: audio}, where, path.parent, notes)]
+
+    return notes.each(read, table_rows(path, "\t", notes))
 
 
 def table_rows(path: Path, delimiter: str, notes: Notes) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -84,7 +90,9 @@ def table_rows(path: Path, delimiter: str, notes: Notes) -> Iterator[tuple[str, 
             if not any(cells):
                 continue
             if len(cells) != len(names):
-                raise InputError(f"{where}: {len(cells)} fields, but the header has {len(names)}; correct the line")
+                fault = f"{where}: {len(cells)} fields, but the header has {len(names)}; correct the line"
+                notes.set_aside(InputError(fault))
+                continue
             if delimiter in "\t|":
                 cells = [_unquoted(cell) for cell in cells]
             yield where, {name: cell.strip() or None for name, cell in zip(names, cells, strict=True) if name}

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from asr.data.importers.columns import channel_of
@@ -23,10 +24,18 @@ def read_stm(path: Path, notes: Notes) -> Iterator[Utterance]:
     audio there or one folder up. Raises InputError naming the line."""
     for file in stm_files(path) if path.is_dir() else [path]:
         recordings: dict[str, tuple[str, int | None]] = {}
-        for line_number, line in text_lines(file, notes):
-            if not line.startswith(";;"):
-                if utterance := _segment(line.split(maxsplit=5), f"{file}:{line_number}", file, recordings, notes):
-                    yield utterance
+        read = partial(_read_line, file=file, recordings=recordings, notes=notes)
+        yield from notes.each(read, text_lines(file, notes))
+
+
+def _read_line(
+    numbered: tuple[int, str], file: Path, recordings: dict[str, tuple[str, int | None]], notes: Notes
+) -> list[Utterance]:
+    line_number, line = numbered
+    if line.startswith(";;"):
+        return []
+    segment = _segment(line.split(maxsplit=5), f"{file}:{line_number}", file, recordings, notes)
+    return [segment] if segment else []
 
 
 def _segment(
