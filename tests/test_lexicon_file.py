@@ -41,6 +41,9 @@ FORMS = {
     "NLTK": "one 1 W AH N\ntwo 1 T UW\ntwo 2 T AH\n",
     "Kaldi, with positions": "one W_B AH_I N_E\ntwo T_B UW_E\ntwo T_B AH_E\n",
     "Kaldi, all probabilities 1": "one 1.0 W AH N\ntwo 1.0 T UW\ntwo 1 T AH\n",
+    "Julius, a grammar's vocabulary": "% NUMBER\none W AH N\ntwo T UW\n% OTHER\ntwo T AH\n",
+    "Kaldi, align_lexicon.txt": "one one W AH N\ntwo two T UW\ntwo two T AH\n",
+    "a header line": "word\tpronunciation\none\tW AH N\ntwo\tT UW\ntwo\tT AH\n",
     "NLTK, one pronunciation each": "one 1 W AH N\ntwo 1 T UW\ntwo 1 T AH\n",
 }
 
@@ -249,3 +252,35 @@ def test_any_text_is_read_or_refused(tmp_path_factory, content):
     else:
         assert all(units and all(units) for _, units in lexicon.items())
         assert all(lexicon.cost(*pair) >= 0 for pair in lexicon.items())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("yes\tY EH S\tY AE S\n", r":1: 'yes' has several columns \(Y EH S, Y AE S\); write each pronunciation"),
+        ("no\tN\tOW\nyes\tUH\tY EH S\n", r":2: 'yes' has several columns \(UH, Y EH S\)"),
+        ("yes\t0.9\tY EH S\t0.1\tY AE S\n", "'yes' has several columns"),
+        ("yes Y EH S, Y AE S\n", "'S,' among the units of 'yes' seems to separate pronunciations"),
+        ("yes Y EH S / Y AE S\n", "'/' among the units of 'yes' seems to separate pronunciations"),
+        ("yes|Y EH S\nno|N OW\n", r"'\|' seems to separate word and units"),
+    ],
+)
+def test_several_pronunciations_in_a_line_are_refused(content, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, content)
+
+
+def test_units_in_two_unicode_forms_are_one(tmp_path, caplog):
+    lexicon = read(tmp_path, "an \u00e3 n\nban b a\u0303 n\ncafe\u0301 k a f e\n")
+    assert lexicon.pronunciations["ban"] == [("b", "\u00e3", "n")]
+    assert "1 units are written in two Unicode forms" in caplog.text
+    assert "1 words, such as cafe\u0301, are not in Unicode NFC" in caplog.text
+    hangul = read(tmp_path, "한 \u1112 \u1161 \u11ab\n")
+    assert hangul.pronunciations["한"] == [("\u1112", "\u1161", "\u11ab")]
+
+
+@pytest.mark.parametrize("line", ["% p", "a a b", "a x, y", "a / y", "a sp"])
+def test_what_was_written_is_read_as_it_was(line, tmp_path):
+    word, *units = line.split()
+    Lexicon({word: [units]}).write(tmp_path / "written")
+    assert Lexicon.read(tmp_path / "written").pronunciations == {word: [tuple(units)]}

@@ -20,7 +20,7 @@ _VARIANT = re.compile(r"(.+)\(\d+\)")
 _PLAIN, _WEIGHTED = ";;; word unit unit ...", ";;; word probability unit unit ..."  # first line of `write`'s files
 _log = logging.getLogger(__name__)
 
-_MISTAKABLE = re.compile(r"[-+.]?\d|[#@\[{\\]|//|\(\d|.*_[BIES]$|sp$|sil$")  # by `lexicon_file`
+_MISTAKABLE = re.compile(r"[-+.]?\d|[#@\[{\\]|//|\(\d|.*_[BIES]$|sp$|sil$|.*,$|/$|%$")  # by `lexicon_file`
 Pair = tuple[str, tuple[str, ...]]  # a word and one of its pronunciations
 Spelled = dict[str, list[tuple[str, ...]]]  # word -> its pronunciations in units
 Guess = Callable[[Sequence[str]], Mapping[str, Sequence[Sequence[str]]]]  # words -> pronunciations
@@ -145,7 +145,7 @@ class Lexicon:
                     for word, units in self.items()
                 )
                 return
-            if any(_MISTAKABLE.match(text) for word, units in self.items() for text in (word, *units)):
+            if any(word == units[0] or any(map(_MISTAKABLE.match, (word, *units))) for word, units in self.items()):
                 file.write(_PLAIN + "\n")
             file.writelines(f"{word} {' '.join(units)}\n" for word, units in self.items())
 

@@ -8,6 +8,7 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from unicodedata import normalize
 
 from asr.errors import InputError
 
@@ -20,6 +21,9 @@ _QUOTED = re.compile(r"""\\(['"\\])""")  # at the start of a word of HTK
 _OCTAL = re.compile(r"(?:\\[0-7]{3})+")  # bytes, in words of HTK
 _POSITION = re.compile(r"(.+)_([BIES])")
 _ENDS = ("sp", "sil", "|")  # behind the units of every word: HTK's pauses, flashlight's end of a word
+_WORD_COLUMNS = {"word", "words", "entry", "spelling", "orthography", "grapheme", "graphemes", "단어"}
+_UNIT_COLUMNS = {"pronunciation", "pronunciations", "pron", "phones", "phonemes", "phoneme", "units", "transcription",
+                 "ipa", "sampa", "x-sampa", "arpabet", "probability", "prob", "발음", "확률"}  # fmt: skip
 _log = logging.getLogger(__name__)
 
 
@@ -48,9 +52,25 @@ class File:
 
 def take_columns(file: File) -> None:
     """Leaves the units of each entry in its `fields`. Raises InputError naming the line that fits no form."""
-    for step in (_check_words, _take_slashes, _take_outputs, _take_class_costs, _take_numbers, _take_ends,
-                 _take_positions, _check_units):  # fmt: skip
+    for step in (_drop_header, _check_words, _take_repeated_words, _take_slashes, _take_outputs, _take_class_costs,
+                 _take_numbers, _take_ends, _take_positions, _check_units, _unite_forms):  # fmt: skip
         step(file)
+
+
+def _drop_header(file: File) -> None:
+    first = file.entries[0]
+    if len(file.entries) > 1 and first.word.lower() in _WORD_COLUMNS and first.fields:
+        if all(name.lower() in _UNIT_COLUMNS for name in first.fields):
+            file.tell(f"the header line '{first.word} {' '.join(first.fields)}' is left out")
+            del file.entries[0]
+
+
+def _take_repeated_words(file: File) -> None:
+    """Kaldi's align_lexicon.txt: `word word unit unit` in every line."""
+    if all(len(entry.fields) > 1 and entry.fields[0] == entry.word for entry in file.entries):
+        for entry in file.entries:
+            del entry.fields[0]
+        file.tell("every line has its word twice, as in Kaldi's align_lexicon.txt; the second is left out")
 
 
 def _check_words(file: File) -> None:
@@ -61,7 +81,7 @@ def _check_words(file: File) -> None:
             entry.word = _without_escapes(file, entry)
         if not entry.fields:
             raise file.refuse(entry, f"word '{entry.word}' has no units; expected 'word unit unit ...'")
-    for pattern, sign in ((r".+,.+", ","), (r".+:", ":"), (r".+=", "=")):
+    for pattern, sign in ((r".+,.+", ","), (r".+\|.+", "|"), (r".+:", ":"), (r".+=", "=")):
         if all(re.fullmatch(pattern, entry.word) for entry in file.entries):
             raise file.refuse(file.entries[0], f"'{sign}' seems to separate word and units; expected spaces or a tab")
     if all(entry.fields[0] in ("=", ":", "->", "|") and len(entry.fields) > 1 for entry in file.entries):
@@ -271,6 +291,8 @@ def _fault(unit: str) -> str | None:
         return "looks like a number; write probabilities as 0.7"
     if unit in ("<eps>", "<blk>", "<blank>"):
         return "stands for no unit; remove it"
+    if unit == "/" or unit.endswith(","):
+        return "seems to separate pronunciations; write each on a line of its own"
     if unit.startswith("//"):
         return "looks like a comment; remove it, comments begin with '#'"
     if re.fullmatch(r"\(\d+\)", unit):
@@ -280,3 +302,17 @@ def _fault(unit: str) -> str | None:
     if re.fullmatch(r"#.*", unit):
         return "is a disambiguation symbol or a comment; remove it"
     return None
+
+
+def _unite_forms(file: File) -> None:
+    """Units that are equal in Unicode NFC become one. Words keep their form, which that of the texts must equal."""
+    units = {unit for entry in file.entries for unit in entry.fields}
+    composed = {unit: form for unit in units if (form := normalize("NFC", unit)) != unit and form in units}
+    if composed:
+        for entry in file.entries:
+            entry.fields = [composed.get(unit, unit) for unit in entry.fields]
+        file.tell(
+            f"{len(composed)} units are written in two Unicode forms, such as {min(composed)}; they are read in NFC"
+        )
+    if decomposed := [entry.word for entry in file.entries if normalize("NFC", entry.word) != entry.word]:
+        file.tell(f"{len(decomposed)} words, such as {decomposed[0]}, are not in Unicode NFC, as texts mostly are")

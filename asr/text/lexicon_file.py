@@ -9,7 +9,8 @@
     word [output] probability unit unit ...     HTK, Julius: the output is not used
     word unit unit ... |                        flashlight: the end of the word is not used
     word /unit unit .../                        TIMIT
-    word @log10-probability [output] unit ...   Julius
+    word @log10-probability [output] unit ...   Julius; lines `% NAME` of its grammars are not used
+    word word unit unit ...                     Kaldi align_lexicon.txt
 
 A column of numbers is one only if every line has it, since X-SAMPA has units such as `2` and `9`. Comments are lines
 that begin with `;;;`, `;` or `#`, and what follows `;` or `#` behind a pronunciation. A word may begin with `#` or `;`,
@@ -61,9 +62,12 @@ def _decoded(path: str | Path) -> Iterator[tuple[int, str]]:
 
 def _without_comments(file: File, numbered: Sequence[tuple[int, str]]) -> list[Entry]:
     units = _plain_units(numbered)
-    entries, joined = [], []
+    entries, joined, categories = [], [], []
     for number, line in numbered:
         if not (fields := line.split()) or fields[0].startswith(";;;"):
+            continue
+        if fields[0] == "%" and len(fields) == 2:
+            categories.append(fields[1])
             continue
         entry = Entry(number, fields[0], fields[1:])
         _check_tabs(file, entry, line, units)
@@ -72,6 +76,8 @@ def _without_comments(file: File, numbered: Sequence[tuple[int, str]]) -> list[E
             continue
         _cut_comment(file, entry, units)
         entries.append(entry)
+    if categories:
+        file.tell(f"{len(categories)} lines such as '% {categories[0]}', categories of a Julius grammar, are not used")
     if joined:
         file.tell(f"{len(joined)} lines such as '{joined[0]}' are read as comments, not as words with a mark")
     return entries
@@ -112,7 +118,13 @@ def _cut_comment(file: File, entry: Entry, units: set[str]) -> None:
 
 
 def _check_tabs(file: File, entry: Entry, line: str, units: set[str]) -> None:
-    """A word ends at the first tab: a phrase before it would become a word and units."""
+    """A word ends at the first tab: a phrase before it would become a word and units. Two columns behind it, of which
+    one has several units, are pronunciations, or one is a part of speech."""
+    columns = [column.strip() for column in line.strip().split("\t")[1:]]
+    columns = [c for c in columns if c and not NUMBER.fullmatch(c) and c[0] not in "[{@" + _MARKS]
+    if len(columns) > 1 and any(" " in column for column in columns):
+        raise file.refuse(entry, f"'{entry.word}' has several columns ({', '.join(columns[:2])}); write each "
+                          "pronunciation on a line of its own, and nothing else behind the word")  # fmt: skip
     before, tab, behind = line.strip().partition("\t")
     if not tab or not behind or entry.word[0] in _MARKS:
         return
