@@ -143,3 +143,8 @@ def test_wrong_encodings_are_noticed() -> None:
     assert is_mojibake("안녕하세요".encode("cp949").decode("latin-1")) and is_mojibake("caf\ufffd")
     for text in ("größe und ÄÖÜß", "façade élève", "Ελλάδα", "“quoted” — dash", "£5 ½ °C", "Ã", "São Paulo"):
         assert not is_mojibake(text)
+
+
+@pytest.mark.parametrize("mark", "\x91\x92\u07f4\u07f5\u275b\u275c\uff07\uff40\u2019\u02bc\u0384")
+def test_more_apostrophes(mark):
+    assert clean(f"don{mark}t", "en") == "don't"

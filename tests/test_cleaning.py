@@ -189,3 +189,22 @@ def test_the_table_names_them_and_wrong_encodings(tmp_path: Path) -> None:
     table = clean_files([str(tmp_path / "in.txt")], str(tmp_path / "out.txt"), TextConfig()).table()
     assert "characters outside the alphabet: é (U+00E9) 1, U+0304 1, â (U+00E2) 1" in table
     assert "noticed wrong encoding" in table and "| donâ€™t" in table
+
+
+def test_marks_of_korean_transcripts(tmp_path: Path) -> None:
+    text = "b/ 안녕 o/ (3시)/(세 시)에 n/ 그+ u/(70%)/(칠십 프로) 뭐* 아/\n"
+    lines, report = cleaned(tmp_path, text, lang="ko")
+    assert lines == ["안녕 세 시에 그 칠십 프로 뭐 아"]
+    assert report["changed"]["transcription"]["count"] == 1
+    assert cleaned(tmp_path, text, lang="ko", numbers="digits")[0] == ["안녕 3시에 그 70 뭐 아"]
+    assert cleaned(tmp_path, "(사과)나 귤/배 km/h\n", lang="ko", numbers="digits")[0] == ["사과 나 귤 배 km h"]
+
+
+def test_marks_in_brackets_are_noticed_or_removed(tmp_path: Path) -> None:
+    text = "<noise> one [laughter] {um} <COMMA> two\nthree <name>\n"
+    lines, report = cleaned(tmp_path, text, slots=["<name>"])
+    assert lines == ["noise one laughter um comma two", "three <name>"]
+    assert report["noticed"]["marks"]["count"] == 1
+    assert "<noise> [laughter] {um} <COMMA>" in report["noticed"]["marks"]["examples"][0][1]
+    lines, report = cleaned(tmp_path, text, slots=["<name>"], repairs=["marks"])
+    assert lines == ["one two", "three <name>"] and "marks" not in report["noticed"]

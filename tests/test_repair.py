@@ -64,7 +64,7 @@ def test_names_are_looked_up_in_order(tmp_path: Path) -> None:
         text = step(text)
     assert text == "so good"
     with pytest.raises(
-        InputError, match="there is no repair 'repeat'; choose one of case, markup, repeats, spacing, or name a file"
+        InputError, match="no repair 'repeat'; choose one of case, marks, markup, repeats, spacing, or name a file"
     ):
         repair.repairs(["repeat"])
     with pytest.raises(InputError, match="cannot read .*none.tsv"):

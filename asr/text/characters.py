@@ -13,8 +13,9 @@ Digits and symbols stay, since numbers in words depend on them.
 import re
 import unicodedata
 
-# Grave, acute, prime, quotation marks, glottal stops, Armenian and Hebrew marks, saltillo; in full width after NFKC.
-APOSTROPHES = "'`´‘’‛′‵ʹʻʼʽʾʿˈˊˋ΄᾽᾿῾ʹ՚׳Ꞌꞌ"
+# Grave, acute, prime, quotation marks, glottal stops, Armenian, Hebrew and NKo marks, saltillo, ornaments, and the
+# quotes of Windows-1252 that were taken for Latin-1; in full width after NFKC.
+APOSTROPHES = "\x91\x92\u07f4\u07f5\u275b\u275c'`´‘’‛′‵ʹʻʼʽʾʿˈˊˋ΄᾽᾿῾ʹ՚׳Ꞌꞌ"
 _BETWEEN_LETTERS = re.compile(rf"(?<=[^\W\d_])[{APOSTROPHES}](?=[^\W\d_])")
 _WIDE = re.compile("[\uff00-\uff9f\uffe0-\uffef]+")
 _HALF_HANGUL = re.compile("[\uffa0-\uffdc]+")

@@ -20,7 +20,8 @@ from asr.manifest import Utterance
 from asr.text.characters import composed, is_mojibake
 from asr.text.clean import LANGUAGES, clean
 from asr.text.cleaning_report import CleaningReport
-from asr.text.repair import repairs
+from asr.text.ko import transcription
+from asr.text.repair import MARK, repairs
 from asr.text.sentences import split
 from asr.text.spoken import spoken
 from asr.textfiles import Lines
@@ -49,6 +50,8 @@ class Cleaner:
         lang = settings.lang
         self.steps: list[tuple[str, Callable[[str], str]]] = [("unicode", composed)]
         self.steps += [(f"repair {name}", repair) for name, repair in repairs(settings.repairs).items()]
+        if lang == "ko":
+            self.steps.append(("transcription", lambda text: transcription.plain(text, settings.numbers == "words")))
         if settings.numbers == "words":
             self.steps.append(("numbers", lambda text: spoken(text, lang, settings.latin == "letters")))
         self.steps += [("case", str.lower), ("punctuation", lambda text: clean(text, lang))]
@@ -59,13 +62,17 @@ class Cleaner:
 
     def __call__(self, raw: str, where: str) -> str | None:
         """The cleaned text, or None if it is dropped. `where` names the text in the report."""
-        text = raw
+        text, marks = raw, []
         for kind, step in self.steps:
+            if kind == "case":
+                marks = [mark for mark in MARK.findall(text) if mark not in self.settings.slots]
             before, text = text, step(text)
             if text != before:
                 self.report.change(kind, before, text)
         if is_mojibake(raw):
             self.report.notice("wrong encoding", where, raw)
+        if marks:
+            self.report.notice("marks", where, f"{' '.join(marks)} in: {raw}")
         reason = self._reason_to_drop(text)
         self.report.take(raw, "" if reason else text)
         if reason:

@@ -16,12 +16,14 @@ _WIDTH = 60  # characters of an example in the table
 
 CHANGES = {
     "unicode": "composed characters (NFC), normal width",
+    "transcription": "marks of Korean transcripts: (written)/(spoken), b/ n/ l/ o/ u/",
     "numbers": "numbers, units, symbols and abbreviations in words",
     "case": "lower case",
     "punctuation": "punctuation, symbols and extra spaces removed",
 }
 NOTICES = {
     "wrong encoding": "kept: decoded in a wrong encoding; decode the source again",
+    "marks": "kept as words: what stands in <>, [] or {}; text.repairs=marks removes it",
     "outside the alphabet": "kept: characters that are counted below; replace them (text.repairs), or keep them",
 }
 DROPS = {

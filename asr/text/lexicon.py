@@ -145,7 +145,7 @@ class Lexicon:
                     for word, units in self.items()
                 )
                 return
-            if any(word == units[0] or any(map(_MISTAKABLE.match, (word, *units))) for word, units in self.items()):
+            if any(units[:1] == (word,) or any(map(_MISTAKABLE.match, (word, *units))) for word, units in self.items()):
                 file.write(_PLAIN + "\n")
             file.writelines(f"{word} {' '.join(units)}\n" for word, units in self.items())
 

@@ -22,6 +22,7 @@ REPAIRS: dict[str, Repair] = {}
 _REPEATED = re.compile(r"([^\W\d_])\1{2,}")
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
 _ENTITY = re.compile(r"&(#?\w{1,8})\s;")  # from tokenised text
+MARK = re.compile(r"<[^<>\s]+>|\[[^\[\]]{1,40}\]|\{[^{}]{1,40}\}")  # noises and other events in transcripts
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -123,6 +124,12 @@ def _is_inverted(word: str) -> bool:
 def markup(text: str) -> str:
     """Removes HTML tags and decodes HTML entities: "<b>rock &amp; roll</b>" -> " rock & roll "."""
     return html.unescape(_ENTITY.sub(r"&\1;", _TAG.sub(" ", text)))
+
+
+@named("marks")
+def marks(text: str) -> str:
+    """Removes what transcripts write in brackets: "<noise> yes [laughter] {um}" -> "yes"."""
+    return " ".join(MARK.sub(" ", text).split())
 
 
 @named("repeats")

@@ -1,1 +1,1 @@
-"""Korean: numbers, units and counters as they are spoken."""
+"""Korean: numbers, units and counters as they are spoken, and marks of transcripts."""
