@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from asr.cli import main as cli
 from asr.config import G2pConfig
 from asr.errors import InputError
 from asr.g2p.model import G2p
@@ -52,3 +53,24 @@ def test_a_changed_model_file_is_read_again(tmp_path):
         assert guess
         said.append(guess(["abc"])["abc"][0])
     assert said == [("a", "b", "c"), ("c", "b", "a")]
+
+
+def test_lexicons_keep_the_probabilities_of_several_pronunciations(tmp_path):
+    (tmp_path / "words.txt").write_text("zorblax tomato\n")
+    for verb in (["g2p", "apply"], ["lexicon"]):
+        path = tmp_path / f"{verb[0]}.txt"
+        assert cli.main([*verb, str(tmp_path / "words.txt"), f"output={path}", "nbest=3"]) == 0
+        lexicon = Lexicon.read(path)
+        said = lexicon.pronunciations["zorblax"]
+        costs = [lexicon.cost("zorblax", units) for units in said]
+        assert len(said) == 3 and costs[0] == 0 and 0 < costs[1] < costs[2]
+    assert [lexicon.cost("tomato", units) for units in lexicon.pronunciations["tomato"]] == [0, 0]  # of the dictionary
+
+
+def test_words_for_noises_are_not_spelled(caplog):
+    words = {"".join(pair): [[c.upper() for c in pair]] for pair in ["ab", "ba", "aa", "bb", "abb", "baa"]}
+    model = G2p.train(Lexicon(words | {"<unk>": [["SPN"]], "!SIL": [["SIL"]], "[noise]": [["NSN"]]}), order=2)
+    assert model.letters == ["a", "b"] and model.units == ["A", "B"]
+    assert "3 words of the lexicon that stand for noises or the like are left out: <unk>, !SIL" in caplog.text
+    with pytest.raises(InputError, match="the lexicon has no words but <unk>"):
+        G2p.train(Lexicon({"<unk>": [["SPN"]]}), order=2)

@@ -34,8 +34,9 @@ def lexicon(cfg: Config) -> None:
 
     path = needed_output(cfg, "the lexicon")
     words = _words(cfg.input or [cfg.data.train])
-    found = Lexicon.cmudict(words, guesser(cfg.g2p))
-    found.write(path)
+    guess = guesser(cfg.g2p)
+    found = Lexicon.cmudict(words, guess)
+    Lexicon(found.pronunciations, guess.probabilities if guess else None).write(path)
     print(f"{len(found)} of {len(words)} words -> {path}")
 
 
@@ -64,7 +65,7 @@ def g2p_apply(cfg: Config) -> None:
     asr g2p apply words.txt output=lexicon.txt [g2p.model=FILE] [nbest=N] [min_probability=P]
 
     The model is English unless `g2p.model` names a file written by `asr g2p train`. Words with letters that the model
-    does not know are named and left out.
+    does not know are named and left out. With nbest above 1, the lexicon has the probabilities of the pronunciations.
     """
     from asr.g2p.pronunciation import guesser
     from asr.text.lexicon import Lexicon, name_some
@@ -80,7 +81,7 @@ def g2p_apply(cfg: Config) -> None:
     left_out = [word for word in words if word not in found]
     if not found:
         raise InputError(f"the model does not know the letters of any of the {len(words)} words ({name_some(words)})")
-    Lexicon(found).write(path)
+    Lexicon(found, guess.probabilities).write(path)
     if left_out:
         print(f"left out, with letters that the model does not know: {name_some(left_out)}")
     print(f"{len(found)} of {len(words)} words -> {path}")

@@ -11,6 +11,7 @@ one frame, input labels are letters, output labels are units.
 """
 
 import logging
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
@@ -39,6 +40,7 @@ ENGLISH = Path(__file__).with_name("g2p_en.npz")
 CONSONANTS = frozenset("bcdfghjklmnpqrstvwxz")
 DROPPED = "'-."  # marks inside words, ignored unless the model knows them
 BEAM, LATTICE_BEAM = 12.0, 8.0  # costs; wider beams give the same words
+_EVENT = re.compile(r"<.*>|\[.*\]|\{.*\}|\(.*\)|!\w+")  # <UNK>, [noise], !SIL: not spelled in letters
 _log = logging.getLogger(__name__)
 
 
@@ -76,7 +78,12 @@ class G2p:
             raise InputError(f"g2p.order is {order}; it must be from 1 to {MAX_ORDER}")
         if not (max_letters >= 1 and max_units >= 1):
             raise InputError(f"g2p.max_letters is {max_letters}, g2p.max_units is {max_units}; both must be 1 or more")
-        pairs = [(normal(word), units) for word, units in lexicon.items()]
+        if events := [word for word in lexicon.pronunciations if _EVENT.fullmatch(word)]:
+            _log.warning("%d words of the lexicon that stand for noises or the like are left out: %s", len(events),
+                         name_some(events))  # fmt: skip
+        pairs = [(normal(word), units) for word, units in lexicon.items() if not _EVENT.fullmatch(word)]
+        if not pairs:
+            raise InputError(f"the lexicon has no words but {name_some(events)}; give one of words and their units")
         alignment = align(pairs, max_letters, max_units)
         uncut = [f"{word} ({' '.join(units)})" for (word, units), cut in zip(pairs, alignment.cuts, strict=True)
                  if not cut]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from asr.config import G2pConfig
 from asr.errors import InputError
 from asr.fingerprints import digest
-from asr.text.lexicon import Guess, Lexicon, Spelled, name_some
+from asr.text.lexicon import Lexicon, Pair, Spelled, name_some
 from asr.text.units import to_units
 
 if TYPE_CHECKING:
@@ -38,19 +38,26 @@ def pronunciations(
     return found | {word: [tuple(units) for units in spelled[word]] for word in rest}
 
 
-def guesser(cfg: G2pConfig) -> Guess | None:
-    """A function that pronounces words, or None if `g2p.model` is none. Its first call opens the model."""
-    if cfg.model == "none":
-        return None
+class Guesser:
+    """Pronounces words with a model. `probabilities` are those of the pronunciations so far, if `g2p.nbest` asks for
+    several."""
 
-    def guess(words: Sequence[str]) -> Mapping[str, Sequence[Sequence[str]]]:
-        model = _opened(cfg.model)
-        if cfg.nbest == 1:
+    def __init__(self, cfg: G2pConfig):
+        self._cfg = cfg
+        self.probabilities: dict[Pair, float] = {}
+
+    def __call__(self, words: Sequence[str]) -> Spelled:
+        model = _opened(self._cfg.model)
+        if self._cfg.nbest == 1:
             return {word: [units] for word, units in model.best(words).items()}
-        found = model.pronounce(words, cfg.nbest, cfg.min_probability)
+        found = model.pronounce(words, self._cfg.nbest, self._cfg.min_probability)
+        self.probabilities |= {(word, v.units): v.probability for word, variants in found.items() for v in variants}
         return {word: [variant.units for variant in variants] for word, variants in found.items()}
 
-    return guess
+
+def guesser(cfg: G2pConfig) -> Guesser | None:
+    """A function that pronounces words, or None if `g2p.model` is none. Its first call opens the model."""
+    return None if cfg.model == "none" else Guesser(cfg)
 
 
 def _opened(name: str) -> "G2p":
