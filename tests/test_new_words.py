@@ -101,6 +101,23 @@ def test_new_words_that_cannot_be_added_are_named(tmp_path):
     assert found.words[:-1] == space.words
 
 
+def test_a_word_that_cannot_be_spelled_costs_that_word(tmp_path, caplog):
+    tokens, _, _, space = make_language(random.Random(2), "separator", tmp_path)
+
+    def pronounce(words):
+        if lost := [word for word in words if word in ("x", "y")]:
+            raise InputError(f"{len(lost)} words have no pronunciation")
+        return {word: [("a", "b")] for word in words}
+
+    given = [NewWord("x"), NewWord("one"), NewWord("two", (("b", "a"),)), NewWord("bad", (("q",),))]
+    found = space.with_words(given, tokens, pronounce)
+    assert list(found.words[len(space.words) :]) == ["one", "two"]
+    assert found.spellings(found.labels["two"], tokens) == [tuple(tokens.encode("ba"))]
+    assert "2 of 4 new words cannot be spelled and are left out: x, bad (1 words have no" in caplog.text
+    with pytest.raises(InputError, match="1 words have no pronunciation"):
+        space.with_words([NewWord("x"), NewWord("y")], tokens, pronounce)
+
+
 @pytest.mark.parametrize(
     "bad", [{"word": ""}, {"word": "a b"}, {"word": "<eps>"}, {"word": "x", "weight": math.nan},
             {"word": "x", "weight": math.inf}, {"word": "x", "weight": 1e39}],

@@ -1,6 +1,7 @@
 """The search space: a graph, the words of its output labels, and their spellings."""
 
 import json
+import logging
 import math
 import threading
 from collections import ChainMap, defaultdict
@@ -25,6 +26,7 @@ from asr.tokens import BLANK, SPACE, Tokens
 LIKELY, LIKELY_ALONE = 0.25, 0.005
 Pronounce = Callable[[Sequence[str]], Spelled]
 _indexing = threading.Lock()
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -156,20 +158,17 @@ class DynamicSpace(SearchSpace):
         """The space with `new_words`, which replace those of this space.
 
         `pronounce` spells the words that have no pronunciation and are not in the lexicon. The lexicon and the language
-        model are shared, not copied. Raises InputError naming words that cannot be spelled in `tokens`, and a slot that
-        the language model does not have.
+        model are shared, not copied. Words that cannot be spelled in `tokens` are left out; a warning names them.
+        Raises InputError if none can be, and for a slot that the language model does not have.
         """
-        new_words = merged(new_words)
         tree = self.language.tree
-        spelled = _spell(new_words, tree.numbers, pronounce)
+        new_words, spelled = _spellable(merged(new_words), tree.numbers, pronounce, tokens)
         fresh = dict.fromkeys(new.word for new in new_words if new.word not in tree.numbers)
         labels = {word: len(tree.words) + i for i, word in enumerate(fresh)}
-        added: dict[int, list[tuple[int, ...]]] = {}
+        added = {labels.get(word) or tree.numbers[word]: variants for word, variants in spelled.items()}
         slots: dict[str | None, list[NewWord]] = defaultdict(list)
         for new in new_words:
             slots[new.slot].append(new)
-        for word, variants in spelled.items():
-            added[labels.get(word) or tree.numbers[word]] = [_encode(units, word, tokens) for units in variants]
 
         def members(found: list[NewWord], cost: float) -> list[tuple[list[int], int, float]]:
             numbered = [(labels.get(new.word) or tree.numbers[new.word], new.weight) for new in found]
@@ -272,14 +271,38 @@ def check_same_tokens(tokens: Tokens, others: Tokens, where: str | Path) -> None
         )
 
 
-def _spell(new_words: Sequence[NewWord], known: dict[str, int], pronounce: Pronounce) -> Spelled:
-    """The pronunciations of the words that do not use those of the lexicon."""
-    spelled: Spelled = defaultdict(list)
+def _spellable(
+    new_words: Sequence[NewWord], known: Mapping[str, int], pronounce: Pronounce, tokens: Tokens
+) -> tuple[list[NewWord], dict[str, list[tuple[int, ...]]]]:
+    """The words that can be spelled, and the spellings of those that do not use the lexicon's."""
+    given: Spelled = defaultdict(list)
     for new in new_words:
-        spelled[new.word] += [units for units in new.pronunciations if units not in spelled[new.word]]
-    unknown = [word for word, variants in spelled.items() if not variants and word not in known]
-    found = pronounce(unknown) if unknown else {}
-    return {word: variants for word, variants in (spelled | found).items() if variants}
+        given[new.word] += [units for units in new.pronunciations if units not in given[new.word]]
+    found, faults = _pronounced([word for word in given if not given[word] and word not in known], pronounce)
+    spelled = {}
+    for word, variants in (given | found).items():
+        try:
+            spelled[word] = [_encode(units, word, tokens) for units in variants]
+        except InputError as e:
+            faults[word] = e
+    kept = [new for new in new_words if new.word not in faults]
+    if faults and not kept:
+        raise next(iter(faults.values()))
+    if faults:
+        _log.warning("%d of %d new words cannot be spelled and are left out: %s (%s)", len(faults), len(given),
+                     name_some(list(faults)), next(iter(faults.values())))  # fmt: skip
+    return kept, {word: variants for word, variants in spelled.items() if variants}
+
+
+def _pronounced(words: Sequence[str], pronounce: Pronounce) -> tuple[Spelled, dict[str, InputError]]:
+    """The pronunciations of words, and an error for each word that has none."""
+    try:
+        return (pronounce(words) if words else {}), {}
+    except InputError as e:
+        if len(words) == 1:
+            return {}, {words[0]: e}
+    each = [_pronounced([word], pronounce) for word in words]
+    return {w: v for found, _ in each for w, v in found.items()}, {w: e for _, bad in each for w, e in bad.items()}
 
 
 def _encode(units: Sequence[str], word: str, tokens: Tokens) -> tuple[int, ...]:
