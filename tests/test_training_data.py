@@ -170,3 +170,17 @@ def test_utterances_get_silence_after_a_quarter_of_the_epochs_and_some_lose_thei
         assert (2 < sum(not len(target) for _, target, _ in items) < 20) == has_silence
         assert all(torch.equal(items[i][0], utterances[i][0]) for i in range(20))
     assert max(len(x) for x, _, _ in items) <= 4000 + 3 * 24000
+
+
+@pytest.mark.parametrize("kind", ["logmel", "stored"])
+def test_speeds_leave_enough_frames_for_the_words(kind: str) -> None:
+    cfg = Config(features=FeaturesConfig(kind=kind))
+    shift = round(cfg.features.shift_ms * cfg.features.sample_rate_hz / 1000) if kind == "logmel" else 1
+    augment = AugmentConfig(speeds=[0.9, 1.0, 1.1])
+    sets = Utterances(cfg, [], [], augment)
+    target = [1, 2, 2, 3] * 10  # needs 50 outputs
+    needed = 50 * cfg.model.subsampling
+    assert sets.speeds(round(1.2 * needed) * shift, target) == [0.9, 1.0, 1.1]
+    assert sets.speeds((needed + 5) * shift, target) == [0.9, 1.0]
+    assert sets.speeds(needed // 2 * shift, target) == [0.9]
+    assert Utterances(cfg, [], [], AugmentConfig(speeds=[])).speeds(needed * shift, target) == []

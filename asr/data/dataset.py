@@ -21,6 +21,7 @@ from asr.features import audio
 from asr.features.files import load_features
 from asr.features.pauses import best_pause
 from asr.manifest import Utterance
+from asr.tokens import min_frames
 
 NOTHING = 0.02  # share of the utterances whose place is taken by silence or noise, without words
 SPARE = 1.01  # size of a cache slot by the utterance's duration, which a manifest may round
@@ -98,19 +99,30 @@ class Utterances(Dataset):
         target = self.targets[index]
         if self.augment:
             rng = generator(self.cfg.seed, self.epoch, index)
-            x, has_words = self.change(x, self.augment, rng)
+            x, has_words = self.change(x, self.augment, rng, self.speeds(len(x), target.tolist()))
             target = target if has_words else target[:0]
         return torch.from_numpy(x), target, id
 
-    def change(self, x: np.ndarray, cfg: AugmentConfig, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
-        """The input with drawn speed, silences and level, and whether its words are still there.
+    def speeds(self, length: int, target: list[int]) -> list[float]:
+        """The speeds of `augment.speeds` that leave enough frames for the target, or the slowest."""
+        assert self.augment
+        features, rate = self.cfg.features, self.rate_hz / 1000
+        frames = 1 + (min_frames(target) - 1) * self.cfg.model.subsampling
+        least = 1 + (frames if self.stored else (features.window_ms + (frames - 1) * features.shift_ms) * rate)
+        fitting = [speed for speed in self.augment.speeds if length / speed >= least]
+        return fitting or sorted(self.augment.speeds)[:1]
+
+    def change(
+        self, x: np.ndarray, cfg: AugmentConfig, rng: np.random.Generator, speeds: list[float]
+    ) -> tuple[np.ndarray, bool]:
+        """The input with a speed drawn of `speeds`, silences and level, and whether its words are still there.
 
         Silence comes after a quarter of the epochs: a net that does not know the words yet would hardly find them in
         it. Stored features get silence if cmvn=speech takes them for log energies; their level is not changed.
         """
         features = self.cfg.features
-        if cfg.speeds:
-            speed = cfg.speeds[rng.integers(len(cfg.speeds))]
+        if speeds:
+            speed = speeds[rng.integers(len(speeds))]
             x = change_tempo(x, speed) if self.stored else change_speed(x, speed)
         if not len(x) or (self.stored and features.cmvn != "speech"):
             return x, True
