@@ -275,3 +275,14 @@ def test_missing_empty_and_broken_files(tmp_path: Path) -> None:
         arpa.read(tmp_path / "cut.gz")
     with pytest.raises(InputError, match="not an ARPA file"):
         score.load(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("rest", ["\nNAME 0.5 ann\nNAME 0.5 bob\n", "junk\n", GOOD])
+def test_what_follows_the_end_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture, rest: str) -> None:
+    (tmp_path / "m.arpa").write_text(GOOD + rest)
+    assert len(arpa.read(tmp_path / "m.arpa").words) == 5
+    assert f"such as '{rest.strip().splitlines()[0]}'" in caplog.text
+    caplog.clear()
+    (tmp_path / "m.arpa").write_text(GOOD + "\n\n")
+    arpa.read(tmp_path / "m.arpa")
+    assert not caplog.text

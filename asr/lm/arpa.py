@@ -21,6 +21,7 @@ pocolm and the CMU toolkit write: spaces for tabs, text before \\data\\, empty l
 suffixes of n-grams, the marks in any case, and files packed with gzip, bzip2, xz or zstd, whatever their names.
 """
 
+import logging
 from pathlib import Path
 
 from tqdm import tqdm
@@ -31,6 +32,8 @@ from asr.errors import InputError, refusals
 from asr.files import atomic_write, packed
 from asr.lm.model import NgramModel, Ngrams
 from asr.textfiles import Lines
+
+_log = logging.getLogger(__name__)
 
 
 def read(path: str | Path) -> NgramModel:
@@ -43,9 +46,13 @@ def read(path: str | Path) -> NgramModel:
     """
     reader = ArpaReader()
     with _lines(path) as file:
-        fault = None
+        fault, chunk = None, b""
         while not fault and not reader.is_done and (chunk := file.chunk()):
             fault = reader.add(chunk)
+        if not fault and reader.is_done and (rest := (chunk.partition(b"\n\\end\\")[2] + file.chunk()).strip()):
+            line = rest.split(b"\n")[0].decode(errors="replace").strip()
+            _log.warning("%s: what follows \\end\\ is not used, such as '%s'; of a class-based model the classes are "
+                         "missing", file.name, line[:80])  # fmt: skip
         if fault := fault or reader.finish():
             number, message = fault
             where = f"{file.name}:{number}" if number else file.name
