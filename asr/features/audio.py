@@ -200,12 +200,15 @@ def _decode(
     if not sound.frames:
         raise EmptyAudio(f"{name} holds no samples; record or copy it again")
     start, stop = _segment(name, sound.rate_hz, sound.frames, start_s, duration_s)
-    if max_s is not None and not math.isinf(max_s) and stop - start > round(max_s * sound.rate_hz):
+    most = math.inf if max_s is None or math.isinf(max_s) else round(max_s * sound.rate_hz)
+    if stop - start > most:
         raise InputError(f"{name} is longer than {max_s:g} s; cut it, or raise max_audio_s")
     done = 0
     for block in sound.decode(start, stop, max(1, BLOCK_SAMPLES // sound.channels)):
         _check_samples(block, name)
         done += len(block)
+        if done > most + SLACK_S * sound.rate_hz:
+            raise InputError(f"{name} is longer than it announces, and than {max_s:g} s; convert it again")
         yield block
     if not done:
         raise EmptyAudio(f"{name} holds no samples; record or copy it again")
