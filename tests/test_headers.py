@@ -1,5 +1,6 @@
 """Headers that contradict themselves, tags around the frames of an mp3, files of macOS, and seeks."""
 
+import os
 import struct
 
 import numpy as np
@@ -62,6 +63,25 @@ def test_sphere_without_byte_order_is_refused():
     end = data.find(b"\n", start) + 1
     with pytest.raises(InputError, match="SPHERE file without sample_byte_format"):
         audio.load(data[:start] + data[end:1024].ljust(1024 - start) + data[1024:])
+
+
+def test_a_file_replaced_by_one_of_equal_size_and_time_is_read_anew(tmp_path, monkeypatch):
+    """One file announces all its samples, the other half of them, to be read to its end; so it is, from both places."""
+    one = wav(SAMPLES.tobytes())
+    two = one[:40] + struct.pack("<I", SAMPLES.nbytes // 2) + one[44:]
+    (tmp_path / "b").mkdir()
+    for name, data in (("a.wav", one), ("new.wav", two), ("b/a.wav", two)):
+        (tmp_path / name).write_bytes(data)
+        os.utime(tmp_path / name, ns=(0, 0))
+    monkeypatch.chdir(tmp_path)
+    assert len(audio.load("a.wav")) == 16000
+    os.replace("new.wav", "a.wav")
+    assert len(audio.load("a.wav")) == 16000
+    (tmp_path / "a.wav").write_bytes(one)
+    os.utime("a.wav", ns=(0, 0))
+    assert len(audio.load("a.wav")) == 16000
+    monkeypatch.chdir(tmp_path / "b")
+    assert len(audio.load("a.wav")) == 16000
 
 
 # mp3
