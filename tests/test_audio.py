@@ -133,7 +133,10 @@ def test_segment_outside(make_wav, start_s, duration_s):
         audio.load(make_wav("a.wav", 1.0), start_s, duration_s)
 
 
-@pytest.mark.parametrize("start_s, duration_s", [(-1.0, None), (0.0, 0.0), (0.0, -1.0), (float("nan"), None)])
+EMPTY = [(-1.0, None), (0.0, 0.0), (0.0, -1.0), (0.5, 1e-9), (np.nan, None), (np.inf, None), (0.0, np.inf), ("0", 1.0)]
+
+
+@pytest.mark.parametrize("start_s, duration_s", EMPTY)
 def test_empty_segment(make_wav, start_s, duration_s):
     with pytest.raises(InputError, match="is empty; correct its times"):
         audio.load(make_wav("a.wav", 1.0), start_s, duration_s)

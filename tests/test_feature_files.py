@@ -15,6 +15,8 @@ import torch
 
 from asr import manifest
 from asr.config import Config, FeaturesConfig
+from asr.data.check import check
+from asr.data.dataset import Unreadable, Utterances
 from asr.data.extract import extract
 from asr.errors import InputError
 from asr.features.files import cepstra_to_bands, load_features
@@ -82,6 +84,7 @@ def bad_files(folder: Path, matrix: np.ndarray) -> dict[str, str]:
     holed = matrix.copy()
     holed[7, 3] = np.nan
     np.save(folder / "nan.npy", holed)
+    np.save(folder / "whole.npy", matrix)
     np.save(folder / "cube.npy", matrix[None])
     np.save(folder / "words.npy", np.array([["a", "b"]]))
     np.save(folder / "objects.npy", np.array([[{}]], dtype=object), allow_pickle=True)
@@ -97,6 +100,8 @@ def bad_files(folder: Path, matrix: np.ndarray) -> dict[str, str]:
     (folder / "evil.ark").write_bytes(b"u PKL" + pickle.dumps(matrix))
     kaldiio.save_ark(str(folder / "vector.ark"), {"u": matrix[0]})
     (folder / "a.txt").write_text("1 2 3")
+    (folder / "hdf.npy").write_bytes(b"\x89HDF" + bytes(999))
+    (folder / "twice.npy").write_bytes(2 * (folder / "whole.npy").read_bytes())
     return {
         "nan.npy": "frame 7",
         "cube.npy": "shape",
@@ -116,6 +121,8 @@ def bad_files(folder: Path, matrix: np.ndarray) -> dict[str, str]:
         "vector.ark:2": "shape",
         "whole.ark": "OFFSET",
         "a.txt": "is not a feature file",
+        "hdf.npy": "not an array saved by numpy.save",
+        "twice.npy": "holds more than one array",
         "missing.npy": "does not exist",
         "missing.ark:5": "does not exist",
     }
@@ -144,6 +151,22 @@ def corpus(tmp_path: Path) -> Path:
 
 def config(**features) -> Config:
     return Config(features=FeaturesConfig(kind="mfcc", num_bins=23, **features))
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.ark:2"])
+def test_features_of_another_dimension_are_set_aside(tmp_path: Path, matrix: np.ndarray, name: str) -> None:
+    """The cache of the training would take 20 frames of 26 values for 40 of 13."""
+    wide = np.concatenate([matrix, matrix], 1)
+    np.save(tmp_path / "a.npy", wide)
+    kaldiio.save_ark(str(tmp_path / "a.ark"), {"u": wide})
+    cfg = Config(features=FeaturesConfig(kind="stored", num_bins=13, cmvn="none"))
+    utterances = Utterances(cfg, [Utterance("u", features=str(tmp_path / name), duration_s=0.4)], [[1]])
+    for _ in range(2):  # from the file and from the cache
+        item = utterances[0]
+        assert isinstance(item, Unreadable) and "26 values per frame, not 13; set features.num_bins=26" in item.reason
+    manifest.write(tmp_path / "m.jsonl", [Utterance("u", features=str(tmp_path / name), text="one")])
+    assert check(tmp_path / "m.jsonl", tmp_path / "checked", feature_dim=13).kept == 0
+    assert check(tmp_path / "m.jsonl", tmp_path / "checked").kept == 1
 
 
 def test_stored_features_equal_features_from_audio(corpus: Path, capsys: pytest.CaptureFixture) -> None:

@@ -36,7 +36,7 @@ def tone(rate_hz, seconds=SECONDS):
     return 0.4 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate_hz)) / rate_hz).astype(np.float32)
 
 
-def write(path, format, codec, options, rate_hz, streams=1):
+def write(path, format, codec, options, rate_hz, streams=1, seconds=SECONDS):
     av = pytest.importorskip("av", reason="PyAV is not installed (the extra `media`)")
     with av.open(str(path), "w", format=format, options=options) as container:
         try:
@@ -48,7 +48,7 @@ def write(path, format, codec, options, rate_hz, streams=1):
         for stream in found:
             size = stream.codec_context.frame_size or 1024
             resampler = av.AudioResampler(stream.codec_context.format, "mono", rate_hz, frame_size=size)
-            frame = av.AudioFrame.from_ndarray(tone(rate_hz)[None], format="fltp", layout="mono")
+            frame = av.AudioFrame.from_ndarray(tone(rate_hz, seconds)[None], format="fltp", layout="mono")
             frame.sample_rate, frame.pts = rate_hz, 0
             for part in [*resampler.resample(frame), *resampler.resample(None), None]:
                 container.mux(stream.encode(part))
@@ -71,6 +71,24 @@ def test_formats(tmp_path, name, format, codec, options, rate_hz, error):
     assert np.array_equal(segment, x[rate_hz : rate_hz + rate_hz // 2])
     with pytest.raises(InputError, match="longer than 1 s"):
         audio.load(path, max_s=1)
+
+
+@pytest.mark.parametrize(
+    ("format", "codec", "rate_hz", "options"),
+    [
+        ("matroska", "aac", 48000, {}), ("matroska", "aac", 44100, {}), ("matroska", "libmp3lame", 44100, {}),
+        ("webm", "libopus", 48000, {}), ("webm", "libopus", 48000, {"live": "1"}), ("mpegts", "aac", 48000, {}),
+        ("ipod", "aac", 44100, {}), ("mp4", "aac", 48000, {"movflags": "frag_keyframe+empty_moov"}),
+    ],
+)  # fmt: skip
+def test_rounded_times_take_nothing_off_the_end(tmp_path, format, codec, rate_hz, options):
+    """Matroska rounds the 21.33 ms of a packet of AAC to 21: 20 seconds would lose 0.3."""
+    path = tmp_path / "a.x"
+    write(path, format, codec, options, rate_hz, seconds=20.0)
+    x = np.concatenate(list(audio.blocks(path)))[:, 0]
+    assert 0 <= len(x) - 20 * rate_hz < 3 * 1152
+    assert abs(audio.info(path).duration_s - len(x) / rate_hz) < 0.05
+    assert np.abs(x[-rate_hz // 10 - 3 * 1152 :][: rate_hz // 10]).max() > 0.3
 
 
 @files

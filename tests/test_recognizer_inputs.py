@@ -99,7 +99,7 @@ def test_arrays_and_tensors_as_torchaudio_gives_them(recognizer, wav, samples):
         forms.append(torchaudio.load(wav)[0])
     except (ImportError, RuntimeError):  # newer releases need torchcodec
         pass
-    for form in forms:
+    for form in (*forms, real[None].view(np.matrix)):
         assert recognizer.transcribe(form, 16000).words == want
     assert recognizer.transcribe(real, np.int64(16000)).words == recognizer.transcribe(real, 16000.0).words == want
     assert recognizer.transcribe(samples[::-1], 16000).duration_s == 1.3  # a view with negative strides

@@ -79,7 +79,7 @@ def data_check(cfg: Config) -> None:
             against=manifests[:number] if cfg.input else manifests[number + 1 :],
             sample_rate_hz=cfg.features.sample_rate_hz,
             feature_shift_s=cfg.features.shift_ms / 1000,
-            feature_dim=cfg.features.num_bins,
+            feature_dim=cfg.features.num_bins if cfg.features.kind == "stored" else None,
             workers=cfg.data.workers or None,
             max_audio_s=cfg.data.max_audio_s,
             channel=cfg.data.channel,

@@ -64,8 +64,8 @@ VERBS: dict[str, Verb] = {
     "data import": Verb(data_import, ("data.kind", "input", "output")),
     "data check": Verb(data_check, (
         "data.train", "data.dev", "data.test", "data.dir", "data.channel", "data.workers",
-        "data.max_audio_s", "tokens", "features.shift_ms", "features.sample_rate_hz", "features.num_bins",
-        "model.subsampling", "out", "input", "output",
+        "data.max_audio_s", "tokens", "features.kind", "features.shift_ms", "features.sample_rate_hz",
+        "features.num_bins", "model.subsampling", "out", "input", "output",
     )),
     "features": Verb(features, (
         *_STATIC_FEATURES, "data.max_audio_s", "data.channel", "input", "output",

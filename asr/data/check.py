@@ -72,7 +72,7 @@ class Requirements:
     demands: Demands
     sample_rate_hz: int
     feature_shift_s: float
-    feature_dim: int
+    feature_dim: int | None
     channel: int | None
 
 
@@ -144,7 +144,7 @@ def check(
     against: Sequence[str | Path] = (),
     sample_rate_hz: int = 16000,
     feature_shift_s: float = 0.01,
-    feature_dim: int = 13,
+    feature_dim: int | None = None,
     workers: int | None = None,
     max_audio_s: float = math.inf,
     channel: int | None = None,
@@ -157,7 +157,7 @@ def check(
       accepted.
     frame_s: seconds per output frame of the model; None skips the check of CTC's least length.
     against: manifests that must not share recordings with this one, such as the test set when this is the training set.
-    feature_shift_s, feature_dim: of stored features.
+    feature_shift_s, feature_dim: of stored features; None: any dimension.
     channel: of recordings with several, for utterances that name none; None: the mean of all.
 
     Raises InputError only for a manifest that cannot be opened or would be overwritten, and for phones without a

@@ -105,7 +105,8 @@ def _open(source: Source) -> Iterator[Sound]:
     stream = _stream(source, name)
     if isinstance(stream, str):
         stat = os.stat(stream)
-        found = _recordings_of(stream, stat.st_size, stat.st_mtime_ns)
+        # the time of the last change, of name or content, which no program can set back
+        found = _recordings_of(stream, stat.st_size, (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns))
     else:
         found = _examine(stream, stream.seek(0, io.SEEK_END), name)
     sound = _sound(name, stream, found)
@@ -129,7 +130,7 @@ def _sound(name: str, stream: str | IO[bytes], found: tuple[Recording, ...] | st
 
 
 @lru_cache(KNOWN_FILES)
-def _recordings_of(path: str, size: int, _changed: int) -> tuple[Recording, ...] | str:
+def _recordings_of(path: str, size: int, _identity: tuple[int, ...]) -> tuple[Recording, ...] | str:
     with open(path, "rb") as file:
         return _examine(file, size, path)
 
@@ -200,12 +201,15 @@ def _decode(
     if not sound.frames:
         raise EmptyAudio(f"{name} holds no samples; record or copy it again")
     start, stop = _segment(name, sound.rate_hz, sound.frames, start_s, duration_s)
-    if max_s is not None and not math.isinf(max_s) and stop - start > round(max_s * sound.rate_hz):
+    most = math.inf if max_s is None or math.isinf(max_s) else round(max_s * sound.rate_hz)
+    if stop - start > most:
         raise InputError(f"{name} is longer than {max_s:g} s; cut it, or raise max_audio_s")
     done = 0
     for block in sound.decode(start, stop, max(1, BLOCK_SAMPLES // sound.channels)):
         _check_samples(block, name)
         done += len(block)
+        if done > most + SLACK_S * sound.rate_hz:
+            raise InputError(f"{name} is longer than it announces, and than {max_s:g} s; convert it again")
         yield block
     if not done:
         raise EmptyAudio(f"{name} holds no samples; record or copy it again")
@@ -213,8 +217,9 @@ def _decode(
 
 def _segment(name: str, rate_hz: int, frames: int, start_s: float, duration_s: float | None) -> tuple[int, int]:
     """The first frame of a segment and the frame after its last."""
-    are_numbers = isinstance(start_s, Real) and (duration_s is None or isinstance(duration_s, Real))
-    if not are_numbers or not start_s >= 0 or (duration_s is not None and not duration_s > 0):
+    times = (start_s, 1.0 if duration_s is None else duration_s)
+    are_numbers = all(isinstance(time, Real) and math.isfinite(time) for time in times)
+    if not are_numbers or start_s < 0 or round(sum(times) * rate_hz) <= round(start_s * rate_hz):
         raise InputError(f"{name}: a segment from {start_s} s for {duration_s} s is empty; correct its times")
     start = round(start_s * rate_hz)
     stop = frames if duration_s is None else round((start_s + duration_s) * rate_hz)

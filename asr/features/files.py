@@ -8,11 +8,15 @@ import numpy as np
 
 from asr.errors import InputError
 
+SPHINX_DIM = 13
+KEY_BYTES = 160  # that `asr features` writes behind an array (asr.data.extract)
 
-def load_features(path: str | Path, dim: int = 13) -> np.ndarray:
-    """Features (F, D) float32 from `x.ark:OFFSET` (Kaldi), `x.mfc` (Sphinx, of dimension `dim`) or `x.npy` (numpy).
 
-    Raises InputError if the file is missing, has another format, is truncated, or holds NaN or infinity.
+def load_features(path: str | Path, dim: int | None = None) -> np.ndarray:
+    """Features (F, D) float32 from `x.ark:OFFSET` (Kaldi), `x.mfc` (Sphinx) or `x.npy` (numpy).
+
+    `dim` is the D expected; None: any, and 13 in `x.mfc`, which does not say. Raises InputError if the file is missing,
+    has another format or dimension, is truncated, or holds NaN or infinity.
     """
     path = str(path)
     file, offset = _split_offset(path)
@@ -21,7 +25,7 @@ def load_features(path: str | Path, dim: int = 13) -> np.ndarray:
     if offset is not None:
         features = _load_ark(file, offset)
     elif path.endswith(".mfc"):
-        features = _load_sphinx(path, dim)
+        features = _load_sphinx(path, dim or SPHINX_DIM)
     elif path.endswith(".npy"):
         features = _load_numpy(path)
     else:
@@ -32,6 +36,9 @@ def load_features(path: str | Path, dim: int = 13) -> np.ndarray:
         raise InputError(
             f"{path} holds {features.dtype} of shape {features.shape}; expected numbers of shape (frames, dimension)"
         )
+    if dim and features.shape[1] != dim:
+        found = features.shape[1]
+        raise InputError(f"{path} holds {found} values per frame, not {dim}; set features.num_bins={found}")
     features = np.array(features, np.float32, order="C")  # a copy: mapped files are not kept open
     if not np.isfinite(features).all():
         frame = int(np.flatnonzero(~np.isfinite(features).all(1))[0])
@@ -99,11 +106,16 @@ def _load_sphinx(path: str, dim: int) -> np.ndarray:
 
 
 def _load_numpy(path: str) -> np.ndarray:
+    with open(path, "rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise InputError(f"{path} is not an array saved by numpy.save; convert it")
     try:
         # Mapping compares the header with the size of the file before it takes any memory.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as e:  # a header is parsed as Python, with errors of many kinds
         raise InputError(f"cannot read {path}: {e}; expected an array saved by numpy.save") from e
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path} is an archive of several arrays; expected one array saved by numpy.save")
+    if isinstance(array, np.memmap):
+        behind = os.path.getsize(path) - array.offset - array.nbytes
+        if behind not in (0, KEY_BYTES):
+            raise InputError(f"{path} holds more than one array; expected one saved by numpy.save")
     return array

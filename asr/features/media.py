@@ -1,6 +1,7 @@
 """What phones and browsers record (m4a, mp4, webm, amr, wma ...), decoded by FFmpeg through PyAV, the package `av`."""
 
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -79,13 +80,15 @@ class Media:
             raise InputError(f"{self.name} ({self.kind}) is damaged, or of a codec that FFmpeg lacks; convert it again")
         self.rate_hz, self.channels = context.sample_rate, context.layout.nb_channels
         if not RATES_HZ[0] <= self.rate_hz <= RATES_HZ[1] or not self.channels:
-            raise InputError(f"{self.name} has a broken header: a sample rate of {self.rate_hz} Hz; convert it again")
+            raise InputError(
+                f"{self.name} has a broken header: {self.rate_hz} Hz, {self.channels} channels; convert it again"
+            )
         sounding, end = 0, 0  # in units of the time base
         for packet in container.demux(stream):
-            duration = packet.duration or 0
-            if packet.pts is None or packet.pts >= 0:  # packets before 0 prepare the decoder
-                sounding += duration
-            end = max(end, (packet.pts or 0) + duration)
+            start, duration = end if packet.pts is None else packet.pts, packet.duration or 0
+            follows = abs(start - end) <= 1  # times are rounded, to 1 ms in webm: the sum of durations would drift
+            sounding += max(0, start + duration - max(0, end if follows else start))  # before 0 the decoder is prepared
+            end = max(end, start + duration)
         if stream.duration and self.format == "mov":
             announced_s = sounding_s = float(stream.duration * stream.time_base)
         else:
@@ -101,16 +104,21 @@ class Media:
         )
 
     def decode(self, start: int, stop: int, size: int) -> Iterator[np.ndarray]:
-        """From the start of the file, as few of these formats can be entered exactly."""
+        """From the start of the file, as few of these formats can be entered exactly.
+
+        `frames` rests on rounded times. What is decoded beyond it belongs to the recording, except in mp4, whose
+        edit list is exact.
+        """
         at = 0  # the frame of the file
+        most: float = math.inf if stop >= self.frames and self.format != "mov" else stop
         with self._opened() as (_, container, stream):
             for frame in container.decode(stream):
                 block = self._samples(frame)  # (n, C)
-                first, last = max(start - at, 0), min(stop - at, len(block))
+                first, last = max(start - at, 0), int(min(most - at, len(block)))
                 at += len(block)
                 for begin in range(first, last, size):
                     yield block[begin : min(begin + size, last)]
-                if at >= stop:
+                if at >= most:
                     break
         if self.is_cut and stop >= min(at, self.frames):
             raise InputError(

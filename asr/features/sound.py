@@ -1,5 +1,6 @@
 """An open sound file: its recordings, one after another, decoded by libsndfile."""
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import IO, Protocol
 
@@ -42,13 +43,20 @@ class _File(soundfile.SoundFile):
         return False
 
 
+def _has_fork(path: str) -> bool:
+    """Whether macOS left a resource fork beside the file. For its sake libsndfile takes an mp3 for another format; of
+    an open file it does not look for one."""
+    folder, name = os.path.split(path)
+    return any(os.path.exists(os.path.join(folder, fork)) for fork in (f"._{name}", os.path.join(".AppleDouble", name)))
+
+
 class Recordings:
     """A `Sound` in a format that libsndfile reads: the `recordings` of a path or seekable file."""
 
     def __init__(self, name: str, source: str | IO[bytes], recordings: Sequence[Recording]):
         self.name, self.source, self.recordings = name, source, recordings
         self.own: IO[bytes] | None = None
-        if isinstance(source, str) and any(recording.pieces for recording in recordings):
+        if isinstance(source, str) and (any(recording.pieces for recording in recordings) or _has_fork(source)):
             self.own = open(source, "rb")
         self.file = self._open(0)
         self.rate_hz, self.channels = self.file.samplerate, self.file.channels
@@ -116,7 +124,7 @@ class Recordings:
         at = start
         try:
             if start:
-                self._seek(file, start, recording.kind)
+                self._seek(file, start, recording)
             while at < stop and len(block := file.read(min(size, stop - at), dtype="float32", always_2d=True)):
                 at += len(block)
                 yield block  # (n, C)
@@ -128,8 +136,11 @@ class Recordings:
                 file.close()
         self._check_end(number, at, stop, promised)
 
-    def _seek(self, file: soundfile.SoundFile, frame: int, kind: str) -> None:
-        warm_up = min(frame, MP3_WARM_UP) if kind == "mp3" else 0 if soundfile.SoundFile.seekable(file) else frame
+    def _seek(self, file: soundfile.SoundFile, frame: int, recording: Recording) -> None:
+        warm_up = MP3_WARM_UP if recording.kind == "mp3" else 0 if soundfile.SoundFile.seekable(file) else frame
+        if recording.tail:
+            warm_up = max(warm_up, frame - (file.frames - recording.tail))
+        warm_up = min(warm_up, frame)
         if warm_up < frame:
             file.seek(frame - warm_up)
         while warm_up:

@@ -103,7 +103,7 @@ def mono_blocks(x: np.ndarray, channel: int | None = None) -> Iterator[np.ndarra
     Floats are in [-1, 1]; int16, int32 and uint8 are scaled to that as audio files are. Raises InputError for other
     arrays, for samples that are not finite or far outside, and for channels that cancel each other.
     """
-    x = x.astype(x.dtype.newbyteorder("="), copy=False)
+    x = np.asarray(x).astype(x.dtype.newbyteorder("="), copy=False)  # a matrix would stay two-dimensional
     is_shape = x.ndim == 1 or (x.ndim == 2 and len(x) <= x.shape[1])
     if not is_shape or not x.size or not (x.dtype in _FULL_SCALE or x.dtype == np.uint8 or x.dtype in _FLOATS):
         raise InputError(

@@ -74,8 +74,17 @@ def skip_tags(file: IO[bytes], size: int, at: int) -> int:
         elif head[:1] == b"\0":  # padding
             zeros = read_at(file, at, 1 << 16)
             at += len(zeros) - len(zeros.lstrip(b"\0"))
+        elif head and at == _bare_tag(file, size):
+            return size
         else:
             return min(at, size)
+
+
+def _bare_tag(file: IO[bytes], size: int) -> int:
+    """Where an APE tag without a header begins at the end of a file, by its last 32 bytes. ID3v1 may follow it."""
+    end = size - 128 if read_at(file, max(0, size - 128), 3) == b"TAG" else size
+    foot = read_at(file, max(0, end - 32), 32)
+    return end - int.from_bytes(foot[12:16], "little") if foot[:8] == b"APETAGEX" else size
 
 
 def first_frame(file: IO[bytes], size: int, at: int) -> int | None:
@@ -128,7 +137,8 @@ def read_mpeg(file: IO[bytes], size: int, start: int) -> tuple[Recording | None,
         count, at = count + 1, at + now.size
         end = at
     next_start = at if not cut and size - at >= LITTLE and skip_tags(file, size, at) < size else size
-    return _recording(first, begin, end, count, announced, cut, not start and next_start == size), next_start
+    is_alone = not start and next_start == size and (not begin or read_at(file, 0, 3) == b"ID3")  # for libsndfile
+    return _recording(first, begin, end, count, announced, cut, is_alone), next_start
 
 
 def _recording(

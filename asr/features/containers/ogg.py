@@ -19,6 +19,7 @@ class _Stream:
 
     codec: str
     pages: list[tuple[int, int, int]] = field(default_factory=list)  # offset, bytes of the header, bytes in all
+    ends: list[int] = field(default_factory=list)  # samples up to the end of each page in which a packet ends
     next_page: int = 0
     has_end: bool = False
     problem: str = ""  # the first
@@ -60,6 +61,8 @@ def read_ogg(file: IO[bytes], size: int, start: int) -> tuple[Recording | None, 
                 stream.problem = stream.problem or f"page {number} is damaged"
             stream.next_page = number + 1
             stream.has_end |= bool(head[5] & 4)
+            if (position := int.from_bytes(head[6:14], "little", signed=True)) >= 0:
+                stream.ends.append(position)
             stream.pages.append((at, header_bytes, header_bytes + len(body)))
         at += header_bytes + len(body)
     end = at if broken is None else size
@@ -78,7 +81,13 @@ def read_ogg(file: IO[bytes], size: int, start: int) -> tuple[Recording | None, 
         return _unwrapped(file, sound, cut), end
     is_alone = len(streams) == 1 and not start and end == size and broken is None
     pieces = () if is_alone else _joined(sound.pages)
-    return Recording(sound.codec, pieces, None, False, cut), end
+    return Recording(sound.codec, pieces, None, False, cut, _tail(sound)), end
+
+
+def _tail(stream: _Stream) -> int:
+    """The samples of the last page of a Vorbis stream. Its position says where the recording ends within its last
+    block; libsndfile, which counts back from there, takes a seek into the page that much too far."""
+    return max(0, stream.ends[-1] - stream.ends[-2]) if stream.codec == "vorbis" and len(stream.ends) > 1 else 0
 
 
 def _joined(pages: list[tuple[int, int, int]]) -> tuple[Piece, ...]:

@@ -4,10 +4,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Literal
 
+from asr.errors import InputError
 from asr.features.containers.extent import Extent, measure, read_at, skip_chunks
 from asr.features.containers.view import MORE_BYTES, Piece, Recording
 
-BY_BLOCKS = (1, 3, 6, 7, 0xFFFE)  # PCM, float, A-law, mu-law, extensible: a block is a frame
+EXTENSIBLE, COMPANDED = 0xFFFE, (6, 7)  # A-law and mu-law
+BY_BLOCKS = (1, 3, *COMPANDED, EXTENSIBLE)  # 1: PCM, 3: float; a block is a frame
 GUID = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # behind the four letters of most chunks of a W64
 W64_FILE, W64_WAVE = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000"), b"wave" + GUID
 MAX_SIZE = 0xFFFFFFFF
@@ -105,12 +107,32 @@ def _skip_w64(file: IO[bytes], size: int, at: int) -> int:
 def _recording(
     name: str, format: bytes, order: Literal["big", "little"], extents: list[Extent], as_it_is: bool
 ) -> Recording:
-    code = int.from_bytes(format[:2], order)
-    block = int.from_bytes(format[12:14], order) if code in BY_BLOCKS else 0
+    block = _frame_bytes(format, order)
     cut = "" if block or not any(e.is_cut for e in extents) else MORE_BYTES
     frames = sum(e.promised for e in extents) // block if block else None
     pieces = () if as_it_is else wave(format, order, [(e.start, e.length) for e in extents])
     return Recording(name, pieces, frames, bool(block), cut)
+
+
+def _frame_bytes(format: bytes, order: Literal["big", "little"]) -> int:
+    """The bytes of a frame by an fmt chunk; 0 if samples are compressed or it does not say."""
+    code, channels, block, bits = (int.from_bytes(format[at : at + 2], order) for at in (0, 2, 12, 14))
+    if code == EXTENSIBLE and len(format) >= 26:
+        code = int.from_bytes(format[24:26], order)
+    if code not in BY_BLOCKS or not block:
+        return 0
+    check_frame(block, channels, 8 if code in COMPANDED else bits)
+    return block
+
+
+def check_frame(frame_bytes: int, channels: int, bits: int) -> None:
+    """Raises InputError if a frame has other bytes than its samples need: libsndfile goes by the samples, and reads
+    those of 24 bits in 4 bytes as noise."""
+    if channels * -(-bits // 8) not in (0, frame_bytes):
+        raise InputError(
+            f"has a header that contradicts itself: {channels} channels of {bits} bits in frames of {frame_bytes} "
+            "bytes; convert it: ffmpeg -i IN OUT.flac"
+        )
 
 
 def wave(format: bytes, order: Literal["big", "little"], samples: list[tuple[int, int]]) -> tuple[Piece, ...]:

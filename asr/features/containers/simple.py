@@ -7,7 +7,7 @@ from typing import IO
 
 from asr.errors import InputError
 from asr.features.containers.extent import LITTLE, TAGS, Extent, is_streamed, measure, read_at, skip_chunks
-from asr.features.containers.riff import wave
+from asr.features.containers.riff import check_frame, wave
 from asr.features.containers.view import MORE_BYTES, Piece, Recording, patched
 
 # Bytes per sample of AIFF-C types; None: by the number of bits. Other types are compressed.
@@ -105,7 +105,9 @@ def read_caf(file: IO[bytes], size: int, start: int) -> Found:
         if head[:4] == b"data":
             break
         if head[:4] == b"desc":
-            kind, _, packet = struct.unpack(">4sII", read_at(file, at + 20, 12))
+            kind, _, packet, _, channels, bits = struct.unpack(">4s5I", read_at(file, at + 20, 24))
+            if kind == b"lpcm" and packet:
+                check_frame(packet, channels, bits)
             packet = packet if kind in (b"lpcm", b"ulaw", b"alaw") else 0
         at += 12 + max(0, length)
     else:
@@ -173,7 +175,14 @@ def read_sphere(file: IO[bytes], size: int, start: int) -> Found:
     def number(name: bytes, default: int) -> int:
         return int(fields[name]) if fields.get(name, b"").isdigit() else default
 
-    frame_bytes = number(b"channel_count", 1) * number(b"sample_n_bytes", 2)
+    sample_bytes = number(b"sample_n_bytes", 2)
+    if sample_bytes > 1 and b"sample_byte_format" not in fields:
+        raise InputError(
+            "is a SPHERE file without sample_byte_format, so the order of its bytes is unknown; "
+            f"convert it: tail -c +{header_bytes + 1} IN.sph | sox -t raw -r 16000 -e signed -b 16 -c 1 -L - OUT.wav "
+            "(-L, or -B if that is noise)"
+        )
+    frame_bytes = number(b"channel_count", 1) * sample_bytes
     frames = number(b"sample_count", 0)
     extent = measure(file, size, start + header_bytes, frames * frame_bytes, SPHERE_MAGIC, is_sphere)
     there = extent.length // max(1, frame_bytes)

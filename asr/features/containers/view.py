@@ -19,6 +19,7 @@ class Recording:
     frames: int | None = None  # frames that the file promises; None: those that libsndfile counts
     exact: bool = True  # whether the promise is exact; otherwise the codec may give a few frames less
     cut: str = ""  # why the end of the recording is known to be missing; empty if it is not
+    tail: int = 0  # frames at the end that libsndfile reaches exactly by reading only, not by seeking
 
 
 MORE_BYTES = "its header announces more bytes than it has"  # a reason of `cut`
