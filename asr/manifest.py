@@ -20,6 +20,7 @@ from typing import Any
 
 from asr.errors import InputError
 from asr.files import atomic_write
+from asr.literals import parse_json
 from asr.textfiles import Lines, lines
 
 MOST_S = 1e12  # limit of times; larger whole numbers do not fit a float
@@ -113,7 +114,7 @@ def is_manifest(path: str | Path) -> bool:
         return str(path).endswith(".jsonl")
     try:
         with Lines(path, shows_progress=False) as file:
-            return isinstance(json.loads(file.chunk().lstrip().split(b"\n")[0]), dict)
+            return isinstance(parse_json(file.chunk().lstrip().split(b"\n")[0]), dict)
     except (ValueError, InputError):  # not JSON, or a file that its reader will refuse
         return False
 
@@ -138,10 +139,8 @@ def write(path: str | Path, utterances: Iterable[Utterance]) -> None:
 def parse_object(line: str, where: str) -> dict[str, Any]:
     """Parses the JSON object on one line. Raises InputError, beginning with `where`, for anything else."""
     try:
-        fields = json.loads(line)
-        if "\\u" in line:
-            json.dumps(fields, ensure_ascii=False).encode()  # half of a surrogate pair is not text
-    except (ValueError, RecursionError) as e:
+        fields = parse_json(line)
+    except ValueError as e:
         raise InputError(f"{where}: not JSON ({e}); each line must be one JSON object") from e
     if not isinstance(fields, dict):
         raise InputError(f"{where}: expected a JSON object, found {type(fields).__name__}")

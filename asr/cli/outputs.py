@@ -1,6 +1,5 @@
 """The files that a verb writes: none of them may be an input, and replacing another result is reported."""
 
-import json
 import os
 import sys
 import time
@@ -13,6 +12,7 @@ from asr.cli.reads import declared, read_by
 from asr.config import Config, value_of
 from asr.errors import InputError
 from asr.files import keep_inputs
+from asr.literals import parse_json
 
 _WRITTEN = {  # options that name an output, for all verbs or for one
     "": ("output", "lm.unknown"),
@@ -118,7 +118,7 @@ def _check_corpus(paths: list[Path], cfg: Config) -> None:
 def _is_manifest(path: Path) -> bool:
     try:
         with open(path, encoding="utf-8") as file:
-            first = json.loads(file.readline())
+            first = parse_json(file.readline())
         return isinstance(first, dict) and "id" in first and bool({"audio", "features", "text"} & first.keys())
     except (OSError, ValueError):
         return False

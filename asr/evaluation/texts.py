@@ -11,7 +11,6 @@ file channel speaker start end [<label>] words NIST stm; the segments of a recor
 
 """
 
-import json
 import logging
 import re
 from collections import defaultdict
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
+from asr.literals import parse_json
 from asr.textfiles import lines
 
 _FORMS = "JSON lines, id<TAB>text, 'id words', or NIST trn, ctm or stm lines"
@@ -240,11 +240,11 @@ def _recordings(keys: Any) -> dict[tuple[str, str], str]:
 
 def _read_json(found: Texts, filled: _Lines, hypotheses: bool) -> None:
     try:
-        objects = [(f"{found.path}:{number}", json.loads(line)) for number, line in filled]
-    except (ValueError, RecursionError) as e:
+        objects = [(f"{found.path}:{number}", parse_json(line)) for number, line in filled]
+    except ValueError as e:
         try:
-            objects = [(found.path, json.loads("\n".join(line for _, line in filled)))]
-        except (ValueError, RecursionError):
+            objects = [(found.path, parse_json("\n".join(line for _, line in filled)))]
+        except ValueError:
             bad = next(number for number, line in filled if not _is_json(line))
             raise InputError(f"{found.path}:{bad}: not a JSON object ({e}); expected one with id and text, or "
                              "id<TAB>text") from e  # fmt: skip
@@ -256,8 +256,8 @@ def _read_json(found: Texts, filled: _Lines, hypotheses: bool) -> None:
 
 def _is_json(line: str) -> bool:
     try:
-        json.loads(line)
-    except (ValueError, RecursionError):
+        parse_json(line)
+    except ValueError:
         return False
     return True
 

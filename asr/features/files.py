@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.errors import InputError
+from asr.literals import parse_digits
 
 
 def load_features(path: str | Path, dim: int = 13) -> np.ndarray:
@@ -57,7 +58,8 @@ def is_feature_file(path: str | Path) -> bool:
 def _split_offset(path: str) -> tuple[str, int | None]:
     """File and offset of `x.ark:OFFSET`; any other path without an offset."""
     file, _, offset = path.rpartition(":")
-    return (file, int(offset)) if offset.isdigit() and file.endswith(".ark") else (path, None)
+    number = parse_digits(offset) if file.endswith(".ark") else None
+    return (path, None) if number is None else (file, number)
 
 
 class _ShortReads(io.BufferedReader):

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "fuzz"
 LOG = BUILD / "log.json"
 NATIVE = ("native_graph", "native_language", "native_arpa")
-CHUNK = {"native": 200_000}  # inputs of one process
+CHUNK, CHUNK_S = 200_000, 120  # most inputs and seconds of one process
 MOST_CPU_S, MOST_MB = 2.0, 1024
 FAILURES = 3  # a target with so many is given up
 
@@ -66,11 +66,11 @@ def complete(name: str, goal: int) -> bool:
     while (row := log().get(name, {"inputs": 0, "seconds": 0.0, "failures": []}))["inputs"] < goal:
         if len(row["failures"]) >= FAILURES:
             return False
-        runs = min(goal - row["inputs"], CHUNK["native"] if is_native else 20_000)
+        runs = min(goal - row["inputs"], CHUNK)
         seed = row["inputs"] + len(row["failures"]) + 1
-        options = [f"-runs={runs}", f"-seed={seed}", f"-artifact_prefix={BUILD}/{name}-", "-print_final_stats=1",
-                   "-timeout=60", "-max_len=65536", "-detect_leaks=0", f"-rss_limit_mb={MOST_MB + 1024}",
-                   f"-malloc_limit_mb={MOST_MB}"]  # fmt: skip
+        options = [f"-runs={runs}", f"-max_total_time={CHUNK_S}", f"-seed={seed}", f"-artifact_prefix={BUILD}/{name}-",
+                   "-print_final_stats=1", "-timeout=60", "-max_len=65536", "-detect_leaks=0",
+                   f"-rss_limit_mb={MOST_MB + 1024}", f"-malloc_limit_mb={MOST_MB}"]  # fmt: skip
         start = time.monotonic()
         done = subprocess.run([*program, *options, str(corpus)], capture_output=True, text=True, errors="replace")
         row["inputs"] += executed(done.stderr, runs, done.returncode)

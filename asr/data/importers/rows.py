@@ -94,8 +94,9 @@ def from_row(row: dict[str, Any], where: str, folder: Path, notes: Notes) -> Utt
     ):  # an empty text is not that of another column
         known.pop("text", None)
         known |= {"text": column} if column in given else {}
-    audio = str(given[known["audio"]]) if isinstance(given.get(known.get("audio", "")), str) else None
-    if audio is None and not isinstance(given.get(known.get("features", "")), str):
+    audio, features = (given[known[kind]] if kind in known else None for kind in ("audio", "features"))
+    audio = audio if isinstance(audio, str) else None
+    if audio is None and not isinstance(features, str):
         raise InputError(f"{where}: no audio file; expected its path in one of {', '.join(COLUMNS['audio'])}")
     path = locate(audio, folder) if audio is not None else ""
     if audio is not None and "shard_id" in given and not Path(path).exists():
