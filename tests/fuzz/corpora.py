@@ -200,4 +200,4 @@ target(
 @target("pipes", b"sox -t wav a.wav -r 16k -t wav - remix 1 |", b"sph2pipe -f wav -p -c 2 a.sph |",
         b"ffmpeg -i 'a b.m4a' -f wav -ar 16000 - |", b"flac -c -d -s a.flac |", b"cat a.wav|")  # fmt: skip
 def _read_pipe(path: Path) -> None:
-    pipes.file_of_pipe(path.read_text("utf-8", errors="replace"))
+    pipes.file_of_pipe(path.read_text("utf-8", errors="replace").replace("\n", " "))  # a line of wav.scp
