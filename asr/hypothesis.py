@@ -9,6 +9,7 @@ from typing import Any
 
 from asr.errors import InputError
 from asr.files import atomic_write
+from asr.literals import parse_json
 from asr.textfiles import lines
 
 
@@ -90,7 +91,7 @@ def read(path: str | Path) -> list[Hypothesis]:
         if not line.strip():
             continue
         try:
-            hypotheses.append(Hypothesis.from_dict(json.loads(line)))
+            hypotheses.append(Hypothesis.from_dict(parse_json(line)))
         except KeyError as e:
             raise InputError(f"{path}:{number}: field {e} is missing; run `asr decode` again") from e
         except (TypeError, ValueError) as e:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
+from asr.literals import parse_json
 from asr.streams import is_stream
 
 NAME = ".lock"
@@ -122,7 +123,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _read(path: Path) -> dict[str, Any] | None:
     """The content of a lock; None if there is none, {} if it cannot be read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError):

@@ -20,6 +20,7 @@ from typing import Any
 
 from asr.errors import InputError
 from asr.files import atomic_write, check_name
+from asr.literals import parse_json
 from asr.textfiles import Lines, lines
 
 MOST_S = 1e12  # limit of times; larger whole numbers do not fit a float
@@ -113,7 +114,7 @@ def is_manifest(path: str | Path) -> bool:
         return str(path).endswith(".jsonl")
     try:
         with Lines(path, shows_progress=False) as file:
-            return isinstance(json.loads(file.chunk().lstrip().split(b"\n")[0]), dict)
+            return isinstance(parse_json(file.chunk().lstrip().split(b"\n")[0]), dict)
     except (ValueError, InputError):  # not JSON, or a file that its reader will refuse
         return False
 
@@ -136,25 +137,12 @@ def write(path: str | Path, utterances: Iterable[Utterance]) -> None:
             file.write(json.dumps(_fields(_with_paths(utterance, relative)), ensure_ascii=False) + "\n")
 
 
-def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """For json.loads, which takes the last of equal names. Raises InputError, without a place, if there are any."""
-    if len(fields := dict(pairs)) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"the field '{twice}' occurs twice; keep one")
-    return fields
-
-
 def parse_object(line: str, where: str) -> dict[str, Any]:
     """Parses the JSON object on one line. Raises InputError, beginning with `where`, for anything else, and for
     a field that occurs twice."""
     try:
-        fields = json.loads(line, object_pairs_hook=unique_fields)
-        if "\\u" in line:
-            json.dumps(fields, ensure_ascii=False).encode()  # half of a surrogate pair is not text
-    except InputError as e:
-        raise InputError(f"{where}: {e}") from e
-    except (ValueError, RecursionError) as e:
+        fields = parse_json(line)
+    except ValueError as e:
         raise InputError(f"{where}: not JSON ({e}); each line must be one JSON object") from e
     if not isinstance(fields, dict):
         raise InputError(f"{where}: expected a JSON object, found {type(fields).__name__}")

@@ -6,13 +6,13 @@
 The blank has several names and places there; ours is `<blk>` and the first. A warning tells of every change.
 """
 
-import json
 import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from asr.errors import InputError
+from asr.literals import parse_json
 
 BLANK = "<blk>"
 SPACE = "<space>"
@@ -32,7 +32,7 @@ UNSPOKEN = frozenset({
     "<unk>", "<UNK>", "[UNK]", "<s>", "</s>", "<sos>", "<eos>", "<sos/eos>", "<bos>", "<mask>", "[CLS]", "[SEP]"
 })  # fmt: skip
 _AUXILIARY = re.compile(r"#\d+")
-_NUMBERED = re.compile(r"(.*\S)[ \t]+(-?\d+)")
+_NUMBERED = re.compile(r"(.*\S)[ \t]+(-?[0-9]{1,18})")
 _SENTENCEPIECE = re.compile(r"[^\t]+\t(-\d+(\.\d+)?(e-?\d+)?|0)")
 _log = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ def read(numbered: Sequence[tuple[int, str]], path: str | Path) -> list[str]:
         tokens = _of_numbers(filled, path)
     else:
         if odd := [(number, line) for number, line in filled if len(line.split()) > 1]:
+            odd.sort(key=lambda row: bool(_NUMBERED.fullmatch(row[1])))
             raise InputError(
                 f"{path}:{odd[0][0]}: '{odd[0][1]}' is neither a token nor a token and its number, as 'a 7'"
             )
@@ -69,10 +70,10 @@ def read(numbered: Sequence[tuple[int, str]], path: str | Path) -> list[str]:
 
 def _of_json(content: str, path: str | Path) -> list[str]:
     try:
-        table = json.loads(content)
-    except (ValueError, RecursionError) as e:
+        table = parse_json(content)
+    except ValueError as e:
         raise InputError(f"{path} begins with '{{' but is not JSON ({e}); expected {{\"token\": number, ...}}") from e
-    if not all(isinstance(number, int) for number in table.values()):
+    if not all(token and type(number) is int for token, number in table.items()):
         raise InputError(f'{path} is not a token table; expected {{"token": number, ...}}, such as a vocab.json')
     return _in_order([(0, token, number) for token, number in table.items()], path)
 

@@ -77,6 +77,10 @@ def test_kaldi_archive_includes_skipped_frames(tmp_path):
         ("utt\n0 1 1 0,0,1\n1\n1 0,2,\n\n", "lat.txt:2: .* state 1 has 2 final weights"),
         ("utt\n0 1 1 nan,0,1\n1\n\n", "lat.txt:2: .* not finite"),
         ("utt\n0 1 1 0,0,1\n1 0,-inf,\n\n", "lat.txt:3: .* not finite"),
+        ("utt\n0 1 1 1e300,0,1\n1\n\n", "lat.txt:2: .* not finite"),
+        ("utt\n0 1 1 0,0,1_0_2\n1\n\n", "lat.txt:2: .*[(]0 is out of range"),
+        ("utt\n0 1 1 0,0,1\n\n", "lat.txt:2: .* no final state"),
+        ("utt\n0 1 1 0,0,1\n1\n\nutt\n0 1 2 0,0,1\n1\n\n", "lat.txt:5: .* 'utt' occurs twice"),
     ],
 )
 def test_bad_archives_are_refused_with_the_line(tmp_path, text, said):

@@ -9,6 +9,7 @@ from math import inf, nan
 import numpy as np
 import pytest
 import pywrapfst
+import torch
 from random_graphs import (
     EXACT,
     Scoring,
@@ -226,6 +227,32 @@ def test_log_probs_of_any_type_and_layout():
         log_probs[::-1].copy()[::-1],
     ):
         assert decoder.decode(other).labels == expected.labels
+
+
+@pytest.mark.parametrize("kind", [complex, str, object, bool])
+def test_log_probs_that_are_no_real_numbers_are_refused(kind):
+    decoder = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP)))
+    wrong = np.log([[0.2, 0.8]]).astype(kind)
+    for decode in (decoder.decode, decoder.stream().accept, lambda x: decoder.decode_batch([x])):
+        with pytest.raises(InputError, match="expected real numbers"):
+            decode(wrong)
+    with pytest.raises(InputError, match=r"expected \(frames, tokens\)"):
+        decoder.decode_batch([[[1.0, 2.0], [3.0]]])
+
+
+def test_tensors_of_any_type():
+    decoder = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP)))
+    log_probs = torch.tensor([[0.2, 0.8], [0.7, 0.3]]).log()
+    expected = decoder.decode(log_probs.numpy()).labels
+    for other in (log_probs, log_probs.bfloat16(), log_probs.double(), log_probs.requires_grad_()):
+        assert decoder.decode(other).labels == expected
+
+
+@pytest.mark.parametrize("max_arcs", [0, -1, 1.5, 2**63])
+def test_a_limit_of_arcs_that_is_none(max_arcs):
+    decoder = Decoder(to_graph(make_arrays(0, {0: 0.0}, 1, LOOP)), lattice_beam=4.0)
+    with pytest.raises(InputError, match="max_arcs"):
+        decoder.decode_lattice(np.zeros((1, 2)), max_arcs=max_arcs)
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,13 @@ def test_korean(text: str, expected: str) -> None:
     assert clean(spoken(text, "ko"), "ko") == expected
 
 
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("text", ["{}/2", "1/{}", "{}", "1.{}", "{}%", "{}th", "${}", "{}:30", "제{}조", "{}-{}-{}"])
+def test_numbers_of_thousands_of_digits(text, language):
+    said = spoken(text.replace("{}", "1" * 5000), language)
+    assert not any(map(str.isdigit, said)) and len(said.split()) > 0
+
+
 def test_the_tables_of_the_docs() -> None:
     lines = (Path(__file__).parents[1] / "docs" / "concepts" / "text.md").read_text(encoding="utf-8").splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines if " · " in line and line.startswith("|")]

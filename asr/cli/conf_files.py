@@ -13,6 +13,7 @@ from asr.config import Config
 from asr.errors import InputError, nearest
 
 _PACKAGE = re.compile(r"#\s*@package\s+(\S+)")
+MOST_VALUES = 10_000  # of a file: aliases in aliases would take any time and memory
 Groups = Mapping[str, Mapping[str, Path]]  # group -> {choice: its file}
 
 
@@ -63,12 +64,15 @@ def _placed(group: str, path: Path) -> tuple[dict[str, Any], list[Any]]:
 
 def _read(path: Path, group: str) -> tuple[str, Any]:
     """(the package in the file's header, its contents)."""
+    import yaml
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import MarkedYAMLError, YAMLError
 
     try:
         text = path.read_text(encoding="utf-8")
+        if _expanded(yaml.compose(text, yaml.SafeLoader), {}) > MOST_VALUES:
+            raise ValueError(f"its aliases stand for more than {MOST_VALUES} values")
         data = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text; save it as UTF-8") from None
@@ -80,6 +84,18 @@ def _read(path: Path, group: str) -> tuple[str, Any]:
     header = (line for line in text.splitlines() if line.startswith("#"))
     package = next((match[1] for line in header if (match := _PACKAGE.match(line))), group)
     return package, data
+
+
+def _expanded(node: Any, known: dict[int, int]) -> int:
+    """The number of values below a yaml node, where every alias counts as what it stands for."""
+    children = getattr(node, "value", None)
+    if not isinstance(children, list):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = MOST_VALUES  # if the node holds itself
+        parts = (part for child in children for part in (child if isinstance(child, tuple) else (child,)))
+        known[id(node)] = 1 + sum(_expanded(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,11 +1,11 @@
 """Options that earlier verbs found, as overrides. Those of the command line follow and take precedence."""
 
-import json
 import sys
 import zipfile
 from pathlib import Path
 
 from asr.config import Config
+from asr.literals import parse_json
 
 
 def tuned(cfg: Config) -> list[str]:
@@ -32,9 +32,11 @@ def bundled(cfg: Config) -> list[str]:
         return [limit, *tuned(Config(out=cfg.bundle))]
     try:
         with zipfile.ZipFile(cfg.bundle) as archive:
-            decoder = json.loads(archive.read("config.json"))["decoder"]
+            if archive.getinfo("config.json").compress_type != zipfile.ZIP_STORED:  # it could unpack to any size
+                return [limit]
+            decoder = parse_json(archive.read("config.json"))["decoder"]
         return [limit, *(f"decoder.{name}={'null' if value is None else value}" for name, value in decoder.items())]
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, AttributeError, TypeError):
+    except (OSError, zipfile.BadZipFile, EOFError, RuntimeError, ValueError, KeyError, AttributeError, TypeError):
         return [limit]
 
 

@@ -13,6 +13,7 @@ from asr.cli.main import main
 from asr.cli.overrides import compose, for_verb, refuse_unread, to_overrides
 from asr.config import Config
 from asr.files import atomic_write
+from asr.literals import parse_json
 
 VERBS = ("train", "lm train", "graph", "tune", "calibrate", "decode", "score", "bundle")
 PREPARE_READS = ("data", "features")  # the options that `prepare` may read
@@ -58,7 +59,7 @@ class Recipe:
         manifests = (self.cfg.data.train, self.cfg.data.dev, self.cfg.data.test)
         with self._stage("prepare", "prepare"):
             try:
-                done = json.loads(marker.read_text(encoding="utf-8"))
+                done = parse_json(marker.read_text(encoding="utf-8"))
             except (OSError, ValueError):  # not there, or damaged
                 done = None
             if (
@@ -89,7 +90,7 @@ class Recipe:
     def result(self) -> dict[str, Any]:
         """The contents of `score.json`; empty if `asr score` has not been run."""
         path = Path(self.cfg.score.dir) / "score.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return parse_json(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def _stored_features(self) -> dict[str, Any] | None:
         """The front end, if the preparation stores features; they are then part of the data."""

@@ -15,6 +15,7 @@ from asr.errors import InputError, naming
 from asr.files import LONGEST_NAME, atomic_write, fold, keep_inputs
 from asr.fingerprints import digest, digest_of_input
 from asr.hypothesis import Hypothesis
+from asr.literals import parse_json
 from asr.locks import locked
 from asr.recognizer.formats import OF_MANY, SUFFIXES, render
 
@@ -104,7 +105,7 @@ class File:
                 return
             for line in file:
                 try:
-                    kept = json.loads(line)
+                    kept = parse_json(line)
                     hypothesis = Hypothesis.from_dict(kept)
                 except (ValueError, KeyError, TypeError):  # the line at which it was interrupted
                     break

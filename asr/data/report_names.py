@@ -1,11 +1,11 @@
 """Names of the reports of `asr data check`: no report replaces that of another manifest."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from asr.errors import InputError
 from asr.files import fold
+from asr.literals import parse_json
 
 
 def report_names(manifests: Sequence[str | Path], folder: str | Path) -> list[str]:
@@ -51,6 +51,6 @@ def _name(path: Path, depth: int) -> str:
 def _made_from(report: Path, default: Path) -> Path:
     """The manifest behind an earlier report; `default` if there is no readable report."""
     try:
-        return Path(json.loads(report.read_text(encoding="utf-8"))["manifest"]).resolve()
+        return Path(parse_json(report.read_text(encoding="utf-8"))["manifest"]).resolve()
     except (OSError, ValueError, KeyError, TypeError):
         return default

@@ -11,7 +11,6 @@ file channel speaker start end [<label>] words NIST stm; the segments of a recor
 
 """
 
-import json
 import logging
 import re
 from collections import defaultdict
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
-from asr.manifest import unique_fields
+from asr.literals import parse_json
 from asr.text import nist
 from asr.textfiles import lines
 
@@ -246,15 +245,11 @@ def _recordings(keys: Any) -> dict[tuple[str, str], str]:
 
 def _read_json(found: Texts, filled: _Lines, hypotheses: bool) -> None:
     try:
-        objects = [(f"{found.path}:{number}", _loads(line)) for number, line in filled]
-    except InputError as e:
-        raise InputError(f"{found.path}: {e}") from e
-    except (ValueError, RecursionError) as e:
+        objects = [(f"{found.path}:{number}", parse_json(line)) for number, line in filled]
+    except ValueError as e:
         try:
-            objects = [(found.path, _loads("\n".join(line for _, line in filled)))]
-        except InputError as twice:
-            raise InputError(f"{found.path}: {twice}") from twice
-        except (ValueError, RecursionError):
+            objects = [(found.path, parse_json("\n".join(line for _, line in filled)))]
+        except ValueError:
             bad = next(number for number, line in filled if not _is_json(line))
             raise InputError(f"{found.path}:{bad}: not a JSON object ({e}); expected one with id and text, or "
                              "id<TAB>text") from e  # fmt: skip
@@ -264,14 +259,10 @@ def _read_json(found: Texts, filled: _Lines, hypotheses: bool) -> None:
         found.add(where, *_fields(data, where, hypotheses))
 
 
-def _loads(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=unique_fields)
-
-
 def _is_json(line: str) -> bool:
     try:
-        json.loads(line)
-    except (ValueError, RecursionError):
+        parse_json(line)
+    except ValueError:
         return False
     return True
 

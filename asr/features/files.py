@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.errors import InputError
+from asr.literals import parse_digits
 
 SPHINX_DIM = 13
 KEY_BYTES = 160  # that `asr features` writes behind an array (asr.data.extract)
@@ -64,7 +65,8 @@ def is_feature_file(path: str | Path) -> bool:
 def _split_offset(path: str) -> tuple[str, int | None]:
     """File and offset of `x.ark:OFFSET`; any other path without an offset."""
     file, _, offset = path.rpartition(":")
-    return (file, int(offset)) if offset.isdigit() and file.endswith(".ark") else (path, None)
+    number = parse_digits(offset) if file.endswith(".ark") else None
+    return (path, None) if number is None else (file, number)
 
 
 class _ShortReads(io.BufferedReader):

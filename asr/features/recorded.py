@@ -13,6 +13,7 @@ from asr.config import FeaturesConfig
 from asr.errors import InputError
 from asr.features.frontend import ENERGIES, FrontEnd
 from asr.files import atomic_write
+from asr.literals import parse_json
 
 
 def record(features: FeaturesConfig, path: Path) -> None:
@@ -37,9 +38,9 @@ def read(path: Path) -> FeaturesConfig | None:
     if not path.exists():
         return None
     try:
-        return FeaturesConfig(**json.loads(path.read_text(encoding="utf-8")))
+        return FeaturesConfig(**parse_json(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as e:
-        raise InputError(f"{path} does not record a front end ({e}); make the features again") from e
+        raise InputError(f"{path} does not record a front end ({e!r}); make the features again") from e
 
 
 def behind(recorded: FeaturesConfig, trained: FeaturesConfig) -> FeaturesConfig:

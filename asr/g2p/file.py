@@ -21,6 +21,7 @@ import numpy as np
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.g2p.alignment import Pair
+from asr.literals import parse_json
 from asr.lm.model import Ngrams, find
 from asr.words import MARKS
 
@@ -85,7 +86,7 @@ def read(path: str | Path) -> Contents:
 
 def _parsed(members: Mapping[str, np.ndarray]) -> Contents:
     """Raises ValueError or another of _DAMAGE if the members are inconsistent."""
-    tables = json.loads(members["tables"].tobytes())
+    tables = parse_json(members["tables"].tobytes())
     if tables["format"] != FORMAT:
         raise ValueError(f"its format is not '{FORMAT}'")
     chunks = [(str(letters), tuple(map(str, units))) for letters, units in tables["chunks"]]

@@ -31,6 +31,7 @@ from asr.graph.preflight import PICTURES, check, check_folder, homophones
 from asr.graph.spelling_trees import Forest
 from asr.graph.state_order import breadth_first
 from asr.graph.topology import Topology, ctc_topology
+from asr.literals import parse_json
 from asr.text.lexicon import Lexicon
 from asr.tokens import SPACE, Tokens
 
@@ -170,7 +171,7 @@ class Build:
     def _current_stages(self, out_dir: Path) -> list[Stage]:
         """The stages of the graph in the folder if it is up to date and too large to draw; otherwise an empty list."""
         try:
-            earlier = json.loads((out_dir / "stats.json").read_text(encoding="utf-8"))
+            earlier = parse_json((out_dir / "stats.json").read_text(encoding="utf-8"))
             stages = [Stage(**{**stage, "seconds": 0.0, "reused": True}) for stage in earlier["stages"]]
             if earlier["key"] != self.stats.key or earlier["graph_digest"] != file_digest(out_dir / "graph.bin"):
                 return []

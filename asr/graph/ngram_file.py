@@ -58,6 +58,8 @@ class NgramFile:
         if self.data[:8].tobytes() != MAGIC:
             raise InputError(f"{name} is no packed n-gram model; make one with `asr lm convert LM.arpa NAME.ngram`")
         header, parts_in = read_parts(self.data, HEADER, name)
+        if header["num_states"] == 0:
+            raise InputError(f"{name} has no states; make it again with `asr lm convert LM.arpa NAME.ngram`")
         states = parts_in.take(STATE, int(header["num_states"]) + 1)
         self.arcs = parts_in.take(ARC, header["num_arcs"])
         self.words = lines_of(parts_in.take(np.uint8, header["words_bytes"]), int(header["num_words"]), name)

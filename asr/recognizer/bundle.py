@@ -41,6 +41,7 @@ from asr.graph.dynamic import NGRAM, STATIC_FILES, TREE, Language
 from asr.graph.ngram_file import NgramFile
 from asr.graph.opened import Graph
 from asr.graph.tree_file import Tree
+from asr.literals import parse_json
 from asr.models.acoustic import AcousticModel
 from asr.search.space import DynamicSpace, SearchSpace, check_same_tokens, read_stats
 from asr.text.lexicon import Lexicon
@@ -207,9 +208,9 @@ def _verify(members: dict[str, memoryview], crcs: dict[str, int], path: Path) ->
     if zlib.crc32(sums) != crcs[_SUMS]:
         raise InputError(f"{path}: member {_SUMS} is damaged; copy the bundle again")
     try:
-        data = json.loads(bytes(sums))
+        data = parse_json(bytes(sums))
         version, digests = data["format"], {name: data["sha256"][name] for name in members}
-    except (ValueError, KeyError, TypeError, RecursionError) as e:
+    except (ValueError, KeyError, TypeError) as e:
         raise InputError(
             f"{path}: member {_SUMS} is not what `asr bundle` writes ({e!r}); make the bundle again"
         ) from e
@@ -241,7 +242,7 @@ def _config(text: str, path: str | Path) -> Config:
     """The inverse of `_config_data`; every key, type and bound is checked."""
     cfg = Config()
     try:
-        data = json.loads(text)
+        data = parse_json(text)
         if "${" in text:
             raise ValueError("it contains a reference ${")
         for name in _GROUPS:
@@ -250,7 +251,7 @@ def _config(text: str, path: str | Path) -> Config:
         check_choices(cfg)
     except InputError as e:
         raise InputError(f"{path}: member config.json has {e}; make the bundle again") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as e:
+    except (ValueError, KeyError, TypeError) as e:
         raise InputError(f"{path}: member config.json is not of this version ({e!r}); make the bundle again") from e
     return cfg
 

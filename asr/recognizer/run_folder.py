@@ -1,7 +1,6 @@
 """Results in a run folder that later verbs read: the trained configuration, tuned scales, calibration, the graph."""
 
 import copy
-import json
 import logging
 import os
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from asr.config import Config, FeaturesConfig, ModelConfig
 from asr.errors import InputError
 from asr.fingerprints import digest
+from asr.literals import parse_json
 from asr.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -179,6 +179,6 @@ def card(cfg: Config) -> str:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise InputError(f"cannot read {path}: {e}; run the verb that writes it again") from e

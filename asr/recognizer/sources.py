@@ -11,6 +11,7 @@ from pathlib import Path
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.fingerprints import digest
+from asr.literals import parse_json
 
 
 def check(hypotheses: Path, source: str) -> None:
@@ -19,7 +20,7 @@ def check(hypotheses: Path, source: str) -> None:
     if not hypotheses.exists() or not path.exists():
         return
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
         before, sha256 = os.path.normpath(path.parent / found["manifest"]), found["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise InputError(f"{path} is not what `asr decode` writes ({e!r}); delete {path.parent}") from e

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from math import inf, log
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -218,7 +219,11 @@ def prior_costs(log_priors: ArrayLike, scale: float, acoustic_scale: float) -> N
 
 
 def _word_lattice(kept: "_decoder.StateLattice", max_arcs: int | None) -> Lattice:
-    return Lattice.determinize(kept, max_arcs or LATTICE_ARCS + LATTICE_ARCS_PER_FRAME * kept.num_frames)
+    if max_arcs is None:
+        max_arcs = LATTICE_ARCS + LATTICE_ARCS_PER_FRAME * kept.num_frames
+    if not isinstance(max_arcs, Integral) or not 1 <= max_arcs < 2**63:
+        raise InputError(f"max_arcs is {max_arcs}; it must be a whole number of at least 1, or None")
+    return Lattice.determinize(kept, int(max_arcs))
 
 
 def _core(phrases: Phrases | None) -> "_decoder.Phrases | None":
@@ -226,7 +231,14 @@ def _core(phrases: Phrases | None) -> "_decoder.Phrases | None":
 
 
 def _as_array(log_probs: ArrayLike) -> NDArray[np.float32]:
-    array = np.require(log_probs, np.float32, ["C", "A"])  # contiguous and aligned
+    if hasattr(log_probs, "detach"):  # a tensor of any type
+        log_probs = log_probs.detach().cpu().float().numpy()
+    try:
+        array = np.asarray(log_probs)
+    except ValueError as e:
+        raise InputError(f"log-probs are no array ({e}); expected (frames, tokens)") from e
     if array.ndim != 2:
         raise InputError(f"log-probs have shape {array.shape}; expected (frames, tokens)")
-    return array
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"log-probs have type {array.dtype}; expected real numbers")
+    return np.require(array, np.float32, ["C", "A"])  # contiguous and aligned

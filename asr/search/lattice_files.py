@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from asr.graph.draw import draw
 from asr.search.lattice import ARC, FINAL, Lattice
 from asr.textfiles import lines
 from asr.tokens import Tokens
+
+_MOST_COST = float(np.finfo(np.float32).max)  # of an arc: costs are stored as float32
 
 
 def to_automaton(lattice: Lattice) -> Automaton:
@@ -98,6 +99,8 @@ def read_kaldi(path: str | Path, words: Sequence[str] | None = None) -> dict[str
             if len(fields) != 1:
                 raise InputError(f"{path}:{number}: expected a line with the id of a lattice, found '{line}'")
             name = fields[0]
+            if name in lattices:
+                raise InputError(f"{path}:{number}: the lattice '{name}' occurs twice; keep one of them")
         else:
             rows.append((number, fields))
     return lattices
@@ -111,9 +114,9 @@ def _parse(path: str | Path, rows: list[tuple[int, list[str]]], labels: dict[str
                 raise ValueError("too many fields")
             weight = fields[-1] if len(fields) in (2, 4) else "0,0,"
             graph, acoustic, string = weight.split(",")
-            tokens = [_int32(label) - Tokens.label(0) for label in string.split("_") if label]
+            tokens = [_int32(label, least=1) - Tokens.label(0) for label in string.split("_") if label]
             costs = float(graph), float(acoustic)
-            if not all(map(isfinite, costs)):
+            if not all(abs(cost) <= _MOST_COST for cost in costs):  # nor NaN
                 raise ValueError("a cost is not finite")
             state = _int32(fields[0])
             if len(fields) >= 3:
@@ -134,10 +137,10 @@ def _parse(path: str | Path, rows: list[tuple[int, list[str]]], labels: dict[str
         raise InputError(f"{path}:{rows[0][0] if rows else 1}: the lattice that begins here: {e}") from None
 
 
-def _int32(text: str) -> int:
+def _int32(text: str, least: int = 0) -> int:
     """A state or label. Values of 2^31 and above are rejected: they would force huge allocations."""
     value = int(text)
-    if not 0 <= value < 2**31:
+    if not least <= value < 2**31:
         raise ValueError(f"{text} is out of range")
     return value
 
@@ -162,6 +165,8 @@ def _assemble(
         raise ValueError(f"no path from state 0 reaches the final state {state}")
     for state in ends_at[counts > 1]:
         raise ValueError(f"state {state} has {counts.max()} final weights; expected one")
+    if len(arcs) and not len(finals):
+        raise ValueError("it has arcs and no final state")
     totals = {int(lengths[f["state"]]) + len(t) for f, t in zip(finals, final_tokens, strict=True)}
     if len(totals) > 1:
         raise ValueError(f"its paths have {' and '.join(map(str, sorted(totals)))} frames; expected one number")

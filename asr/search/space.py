@@ -1,6 +1,5 @@
 """The search space: a graph, the words of its output labels, and their spellings."""
 
-import json
 import logging
 import math
 import threading
@@ -16,6 +15,7 @@ import numpy as np
 from asr.errors import InputError
 from asr.graph.dynamic import Language, Slot
 from asr.graph.opened import Graph
+from asr.literals import parse_json
 from asr.search.new_words import NewWord, merged
 from asr.text.lexicon import Lexicon, Pair, Spelled, name_some
 from asr.textfiles import lines
@@ -255,7 +255,7 @@ def read_stats(folder: str | Path) -> dict[str, Any]:
     """The stats.json of a graph: its `kind`, the `silence` token that it allows between words, and counts."""
     path = Path(folder) / "stats.json"
     try:
-        stats = json.loads(path.read_text(encoding="utf-8"))
+        stats = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(stats, dict):
             raise ValueError("it is not a JSON object")
     except (OSError, ValueError) as e:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from asr.errors import InputError
 from asr.files import atomic_write
+from asr.literals import parse_json
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
@@ -83,7 +84,7 @@ def read_resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
     if not path.exists():
         return None
     try:
-        state = _checked(json.loads(path.read_text(encoding="utf-8")))
+        state = _checked(parse_json(path.read_text(encoding="utf-8")))
         tensors = read_tensors(folder / state["resume"], state.get("sha256"))
         model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
         restore_optimizer(optimizer, tensors)

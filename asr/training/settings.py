@@ -22,6 +22,7 @@ from asr.config import Config, value_of
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.fingerprints import digest, digest_of_input, part_of, stamp
+from asr.literals import parse_json
 from asr.manifest import Utterance
 
 GROUPS = ("features", "augment", "model", "criterion", "optim")
@@ -51,7 +52,7 @@ def check_resumable(path: Path, cfg: Config) -> None:
         return
     way_out = f"choose another folder with out=, or delete {path.parent}"
     try:
-        old, new = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(settings(cfg)))
+        old, new = parse_json(path.read_text(encoding="utf-8")), json.loads(json.dumps(settings(cfg)))
         changed, unknown = _changed_option(old, new), _unknown_option(old, new)
         changed_file = next(
             (name for name in FILES if old.get("sha256", new["sha256"])[name] != new["sha256"][name]), None
@@ -146,7 +147,7 @@ def _read_inputs(path: Path, count: int) -> list[dict[str, Any] | None]:
     if not path.exists():
         return [None] * count
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         found = None
     if not isinstance(found, list) or len(found) != count or not all(isinstance(entry, dict) for entry in found):

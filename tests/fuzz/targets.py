@@ -1,29 +1,25 @@
-"""The readers of files from outside. Whatever the bytes are, a target returns or raises InputError."""
+"""The readers of models, graphs and settings as fuzz targets. TARGETS also holds those of corpora.py and sounds.py."""
 
 import json
-import wave
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import torch
 from tiny import TOKENS, config, graph_dir, model
 
+import fuzz.corpora
+import fuzz.sounds  # noqa: F401
 from asr import g2p as _g2p  # noqa: F401  (imports what its readers need)
-from asr import manifest
-from asr.cli import conf_files
+from asr import locks
+from asr.cli import conf_files, earlier
 from asr.cli.options import all_groups
 from asr.config import Config
-from asr.data import importers
 from asr.errors import InputError
-from asr.evaluation.texts import read_texts
-from asr.features import audio, recorded
-from asr.features.files import load_features
+from asr.features import recorded
 from asr.g2p import file as g2p_file
-from asr.graph import lists
 from asr.graph.dynamic import Language, compile_dynamic
 from asr.graph.ngram_file import NgramFile
 from asr.graph.opened import Graph
@@ -33,48 +29,16 @@ from asr.lm import arpa
 from asr.lm.model import Ngrams
 from asr.recognizer import bundle, run_folder
 from asr.recognizer.recognizer import Recognizer
-from asr.search import lattice_files, new_words, phrases
+from asr.search import space
 from asr.search.decoder import Decoder
-from asr.text import repair
 from asr.text.lexicon import Lexicon
-from asr.tokens import Tokens
-from asr.training import checkpoint
+from asr.training import checkpoint, settings
+from fuzz.registry import TARGETS as TARGETS
+from fuzz.registry import run as run
+from fuzz.registry import target
 
 ARPA = b"\\data\\\nngram 1=5\nngram 2=3\n\n\\1-grams:\n-1.2\t<unk>\n-99\t<s>\t-0.3\n-0.9\t</s>\n-0.7\ta\t-0.2\n-0.8\tb\n\n\\2-grams:\n-0.3\t<s> a\n-0.4\ta b\n-0.5\ta </s>\n\n\\end\\\n"  # noqa: E501
 JSGF = b'#JSGF V1.0;\ngrammar x;\npublic <c> = [please] turn (/2/ on | /1/ off) <w>+ "a b"; // c\n<w> = a | b {tag} | <NULL>*;\n'  # noqa: E501
-
-
-@dataclass(frozen=True)
-class Target:
-    read: Callable[[Path], object]  # reads a file whose bytes are the input
-    seeds: Callable[[Path], list[bytes]]  # small valid inputs, made in an empty folder
-    suffix: str = ""
-
-
-TARGETS: dict[str, Target] = {}
-
-
-def target(name: str, *seeds: bytes | Callable[[Path], list[bytes]], suffix: str = "") -> Callable:
-    def add(read: Callable[[Path], object]) -> Callable[[Path], object]:
-        def make(folder: Path) -> list[bytes]:
-            return [data for seed in seeds for data in ([seed] if isinstance(seed, bytes) else seed(folder))]
-
-        TARGETS[name] = Target(read, make, suffix)
-        return read
-
-    return add
-
-
-def run(name: str, data: bytes, folder: Path) -> bool:
-    """Read the bytes as a file of the target. Returns whether they were accepted; InputError is a refusal."""
-    path = folder / f"input{TARGETS[name].suffix}"
-    path.write_bytes(data)
-    try:
-        TARGETS[name].read(path)
-    except InputError as e:
-        assert str(e) and "\n" not in str(e).strip(), f"not one sentence: {e!r}"
-        return False
-    return True
 
 
 def _bundles(folder: Path) -> list[bytes]:
@@ -157,29 +121,6 @@ def _search_language(path: Path) -> None:
 
 target("arpa", ARPA)(arpa.read)
 target("jsgf", JSGF)(read_grammar)
-target("list", "yes\nturn on\t2.5\n거실\t1e-3\n".encode())(lists.read_list)
-target("lexicon", b"a AA1 B\na(2) AA B\nb B #c\n# x\n", b"a 0.5 AA\nb 0.1 0.2 0.3 B\n")(Lexicon.read)
-target("tokens", b"<blk>\n<space>\na\nb\n")(Tokens.read)
-target("phrases", b"new york\t3.5\na b\n")(lambda path: phrases.read_phrases(path, 3.0))
-target("new_words", b"word\ta b\t<name>\t0.5\nx\n")(new_words.read_new_words)
-target("texts", b'a\tx y\n{"id": "b", "text": "c", "speaker": null}\n')(read_texts)
-target("repairs", b"teh\tthe\na b\tc\n")(repair.table)
-
-
-@target("lattice", b"u1\n0 1 3 0.5,1.5,1_2\n1 2 4 1,2,3\n2 0,1,\n\nu2\n0 0,0,1\n\n")
-def _read_lattice(path: Path) -> None:
-    for lattice in lattice_files.read_kaldi(path).values():
-        lattice.nbest(3)
-
-
-@target(
-    "manifest",
-    b'{"id": "a", "audio": "a.wav", "start_s": 0.5, "duration_s": 1, "text": "x", "lang": "en", "k": [1]}\n'
-    b'{"id": "b", "features": "f.ark:12", "speaker": null}\n',
-    suffix=".jsonl",
-)
-def _read_manifest(path: Path) -> None:
-    manifest.write(path.with_suffix(".out"), manifest.read(path))
 
 
 @target("yaml", b"# @package _global_\ndefaults:\n  - override /model: cnn\nmodel: {hidden: 8}\noptim:\n  lr: 1e-3\n")
@@ -190,6 +131,59 @@ def _read_yaml(path: Path) -> None:
 @target("recorded", lambda folder: [json.dumps(vars(Config().features)).encode()])
 def _read_recorded(path: Path) -> None:
     recorded.behind(recorded.read(path), Config().features)  # type: ignore[arg-type]
+
+
+@target("resume", b'{"step": 3, "epoch": 1, "records": [], "resume": "resume-00000003.safetensors"}')
+def _read_resume(path: Path) -> None:
+    """The state of a training that was interrupted, its settings and its list of recordings."""
+    folder = path.parent / "training"
+    if not folder.exists():
+        folder.mkdir()
+        checkpoint.write_resume(folder, *_training(), {"step": 3})
+    for name in ("state.json", "config.json", "inputs.json"):
+        (folder / name).write_bytes(path.read_bytes())
+    for read in (
+        lambda: checkpoint.read_resume(folder, *_training()),
+        lambda: settings.check_resumable(folder / "config.json", Config()),
+        lambda: settings._read_inputs(folder / "inputs.json", 1),
+    ):
+        try:
+            read()
+        except InputError:
+            pass
+
+
+@cache
+def _training() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    net = torch.nn.Linear(1, 1)
+    return net, torch.optim.SGD(net.parameters())
+
+
+@target("lock", json.dumps(locks._owner()).encode(), b'{"host": "x", "pid": 1, "started": null, "taken": "now"}')
+def _take_lock(path: Path) -> None:
+    """A lock that another process has left."""
+    (path.parent / locks.NAME).write_bytes(path.read_bytes())
+    with locks.locked(path.parent):
+        pass
+
+
+@target("stats", b'{"kind": "dynamic", "silence": null, "stages": []}')
+def _read_stats(path: Path) -> None:
+    (path.parent / "stats.json").write_bytes(path.read_bytes())
+    space.read_stats(path.parent)
+
+
+def _options(folder: Path) -> list[bytes]:
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("config.json", b'{"decoder": {"beam": 16.0, "blank_skip": null}}')
+    return [file.getvalue()]
+
+
+@target("bundle_options", _options)
+def _read_options(path: Path) -> None:
+    """The options of a bundle, which the command line shows before the bundle is opened."""
+    earlier.bundled(Config(bundle=str(path)))
 
 
 @target("run_folder", json.dumps({"features": {}, "model": {}, "tokens": {"unit": "char"}}).encode())
@@ -205,22 +199,6 @@ def _read_run_folder(path: Path) -> None:
             read(cfg)
         except InputError:
             pass
-
-
-def _arrays(folder: Path) -> list[bytes]:
-    for array in (np.ones((3, 13), np.float32), np.zeros((2, 2), ">f8"), np.zeros((2, 3), np.int16, order="F")):
-        file = BytesIO()
-        np.save(file, array)
-        yield file.getvalue()
-
-
-target("npy", lambda folder: [*_arrays(folder)], suffix=".npy")(load_features)
-target("mfc", b"\0\0\0\x1a" + bytes(104), b"\x0d\0\0\0" + bytes(52), suffix=".mfc")(load_features)
-
-
-@target("ark", b"\0BFM \4\2\0\0\0\4\3\0\0\0" + bytes(24), b" [\n1 2\n3 4 ]\n", suffix=".ark")
-def _read_ark(path: Path) -> None:
-    load_features(f"{path}:0")
 
 
 def _pronunciations(folder: Path) -> list[bytes]:
@@ -239,43 +217,3 @@ def _pronunciations(folder: Path) -> list[bytes]:
 
 
 target("g2p", _pronunciations)(g2p_file.read)
-
-
-def _sounds(folder: Path) -> list[bytes]:
-    file = BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(16000)
-        out.writeframes(bytes(200))
-    yield file.getvalue()
-
-
-@target("audio", lambda folder: [*_sounds(folder)], suffix=".wav")
-def _read_audio(path: Path) -> None:
-    audio.info(path)
-    audio.load(path, 16000)
-
-
-def _importer(kind: str, name: str) -> Callable[[Path], object]:
-    def read(path: Path) -> object:
-        folder = path.parent / kind
-        folder.mkdir(exist_ok=True)
-        (folder / name).write_bytes(path.read_bytes())
-        return importers.import_corpus(folder if kind == "kaldi" else folder / name, kind)
-
-    return read
-
-
-target("import_nemo", b'{"audio_filepath": "a.wav", "duration": 1.5, "text": "x", "offset": 0}\n')(
-    _importer("nemo", "m.json")
-)
-CUT = {
-    "id": "c", "start": 0, "duration": 1, "channel": 0,
-    "recording": {"id": "r", "sources": [{"type": "file", "channels": [0], "source": "a.wav"}]},
-    "supervisions": [{"id": "s", "text": "x", "start": 0, "duration": 1}],
-}  # fmt: skip
-target("import_lhotse", json.dumps(CUT).encode())(_importer("lhotse", "cuts.jsonl"))
-target("import_table", b"path,sentence,start,end\na.wav,hello,0,1\n")(_importer("table", "t.csv"))
-target("import_common_voice", b"client_id\tpath\tsentence\n1\ta.mp3\tx\n")(_importer("common_voice", "train.tsv"))
-target("import_kaldi", b"u1 a.wav\nu2 b.wav\n")(_importer("kaldi", "wav.scp"))

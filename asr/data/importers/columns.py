@@ -16,6 +16,7 @@ from typing import Any
 
 from asr.data.importers.reading import number
 from asr.errors import InputError
+from asr.literals import parse_digits
 
 COLUMNS = {  # the first that has a value is used
     "id": ("id", "utt_id", "utterance_id", "uttid", "utt", "key", "utterance", "segment_id"),
@@ -57,7 +58,7 @@ _LOOKS_LIKE_TIME = {"start", "begin", "onset", "end", "stop", "offset", "startti
                     "开始", "结束", "開始", "終了", "начало", "конец"}  # fmt: skip
 _LENGTHS = {"length", "len", "num", "n", "nframes"}  # with the samples or frames of num_samples, n_frames
 _RATES = ("sample_rate", "sampling_rate", "sample_rate_hz", "sr", "fs", "samplerate")
-_CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)")
+_CLOCK = re.compile(r"(?:(\d{1,9}):)?(\d{1,9}):(\d{1,9}(?:[.,]\d+)?)")
 SAMPLES = 0.0  # a unit: seconds per sample come from the recording
 
 
@@ -176,6 +177,6 @@ def channel_of(value: Any, where: str) -> int | None:
         return None
     if plain in sides:
         return sides[plain]
-    if re.fullmatch(r"\d+(\.0)?", plain):
-        return int(float(plain))
+    if (number := parse_digits(plain.removesuffix(".0"))) is not None:
+        return number
     raise InputError(f"{where} is {value!r}; expected a channel: 0 for the first, 1, ..., or left, right, A, B")

@@ -102,7 +102,7 @@ def _segment(id: str, segment: str, recordings: dict[str, tuple[str, int | None]
         raise InputError(f"{where} goes from {start_s} s to {end_s} s; expected 0 <= start < end")
     path, channel = recordings[fields[0]]
     if len(fields) == 4:
-        if not re.fullmatch(r"-1|\d+", fields[3]):
+        if not re.fullmatch(r"-1|[0-9]{1,9}", fields[3]):
             raise InputError(f"{where}: channel '{fields[3]}'; expected 0 for the first channel, 1, ...")
         channel = channel if fields[3] == "-1" else int(fields[3])
     duration_s = None if end_s == -1 else round(end_s - start_s, 6)
@@ -123,7 +123,7 @@ def _recordings(folder: Path, notes: Notes) -> dict[str, tuple[str, int | None]]
             continue
         path, channel = recordings[id]
         name = value.split()[-1]
-        if not re.fullmatch(r"[ABab]|[1-9]\d*", name):
+        if not re.fullmatch(r"[ABab]|[1-9][0-9]{0,8}", name):
             raise InputError(f"{folder / 'reco2file_and_channel'}: '{id}' has channel '{name}'; expected A, B, 1, 2")
         several = (channel_count(path) or paths.count(path)) > 1
         if channel is None and several:  # else it only names the side of a file that was split before

@@ -9,6 +9,7 @@ import shlex
 from pathlib import PurePosixPath
 
 from asr.errors import InputError
+from asr.literals import parse_digits
 
 _VALUES = {  # options that take a value and change nothing that the toolkit does not do itself
     "sox": {"-r", "--rate", "-b", "--bits", "-e", "--encoding", "-t", "--type", "--buffer"},
@@ -115,8 +116,8 @@ def _effects(words: list[str]) -> int | None:
         while arguments < len(words) and not words[arguments].isalpha():
             arguments += 1
         values, words = words[:arguments], words[arguments:]
-        if effect == "remix" and len(values) == 1 and values[0].isdigit() and values[0] != "0":
-            channel = int(values[0]) - 1
+        if effect == "remix" and len(values) == 1 and (from_one := parse_digits(values[0])):
+            channel = from_one - 1
         elif effect not in ("rate", "dither") and [effect, *values] not in (["channels", "1"], ["remix", "-"]):
             raise InputError(f"sox changes the sound by '{' '.join([effect, *values])}'")
     return channel

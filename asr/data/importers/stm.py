@@ -9,6 +9,7 @@ from asr.data.importers.columns import channel_of
 from asr.data.importers.notes import Notes
 from asr.data.importers.reading import AUDIO_SUFFIXES, channel_count, number, text_lines
 from asr.errors import InputError
+from asr.literals import parse_digits
 from asr.manifest import Utterance
 from asr.text import nist
 
@@ -58,7 +59,8 @@ def _segment(
         recording = _recording(name, file)
         recordings[name] = recording, channel_count(recording)
     recording, channels = recordings[name]
-    picked = channel_of(int(channel) - 1 if channel.isdigit() and channel != "0" else channel, f"{where}: channel")
+    from_one = parse_digits(channel)
+    picked = channel_of(from_one - 1 if from_one else channel, f"{where}: channel")
     return Utterance(
         id=f"{name}-{channel}-{round(start_s * 1000):08d}-{round(end_s * 1000):08d}",
         audio=recording,

@@ -9,6 +9,7 @@ from asr.errors import InputError
 from asr.features.containers.extent import LITTLE, TAGS, Extent, is_streamed, measure, read_at, skip_chunks
 from asr.features.containers.riff import check_frame, wave
 from asr.features.containers.view import MORE_BYTES, Piece, Recording, patched
+from asr.literals import parse_digits
 
 # Bytes per sample of AIFF-C types; None: by the number of bits. Other types are compressed.
 AIFC_BYTES = {
@@ -164,7 +165,7 @@ def read_voc(file: IO[bytes], size: int, start: int) -> Found:
 def read_sphere(file: IO[bytes], size: int, start: int) -> Found:
     """Raises InputError for compressed samples, which libsndfile does not read."""
     length = read_at(file, start + 8, 8).strip()
-    header_bytes = int(length) if length.isdigit() and int(length) < 1 << 20 else 1024
+    header_bytes = parse_digits(length) or 1024
     header = read_at(file, start, header_bytes)
     text = header.split(b"end_head")[0]
     fields = {name: value for name, value in re.findall(rb"^(\w+) -\w+ (.*?)\s*$", text, re.MULTILINE)}
@@ -173,7 +174,8 @@ def read_sphere(file: IO[bytes], size: int, start: int) -> Found:
         raise InputError(f"is a SPHERE file compressed as '{coding}'; convert it: sph2pipe -f wav IN.sph OUT.wav")
 
     def number(name: bytes, default: int) -> int:
-        return int(fields[name]) if fields.get(name, b"").isdigit() else default
+        found = parse_digits(fields.get(name, b""))
+        return default if found is None else found
 
     sample_bytes = number(b"sample_n_bytes", 2)
     if sample_bytes > 1 and b"sample_byte_format" not in fields:

@@ -214,7 +214,8 @@ def _money(match: re.Match) -> str:
 
 
 def _fraction(match: re.Match) -> str:
-    if not 0 < int(match[1]) < int(match[2]):
+    is_long = max(len(match[1]), len(match[2])) > LARGEST_LENGTH
+    if is_long or not 0 < int(match[1]) < int(match[2]):
         return match[0].replace("/", " ")
     return f"{number(match[2])}분의 {number(match[1])}"
 

@@ -1,0 +1,34 @@
+"""JSON and whole numbers in files from outside: a value, or a refusal that every reader handles."""
+
+import json
+from typing import Any
+
+MOST_DIGITS = 18  # of a whole number; the value fits into 64 bits
+
+
+def parse_json(text: str | bytes) -> Any:
+    """As `json.loads`. Raises ValueError for deep nesting, half of a surrogate pair and a field that occurs twice,
+    too."""
+    try:
+        value = json.loads(text, object_pairs_hook=_unique)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if "\\u" in text if isinstance(text, str) else b"\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair cannot be written anywhere
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object. `json.loads` itself takes the last of equal names."""
+    if len(fields := dict(pairs)) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the field '{next(n for n in names if names.count(n) > 1)}' occurs twice; keep one")
+    return fields
+
+
+def parse_digits(text: str | bytes) -> int | None:
+    """The number that the digits 0 to 9 spell; None for anything else and for more than MOST_DIGITS digits.
+
+    `str.isdigit` also accepts characters such as "²", which `int` refuses.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else None
