@@ -1,8 +1,12 @@
 """A resumed training knows what it was made from, and says so where it cannot be exact."""
 
+import json
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +19,7 @@ from asr.config import Config
 from asr.errors import InputError
 from asr.fingerprints import digest, digest_of_input
 from asr.locks import locked
-from asr.training.trainer import Trainer, train
+from asr.training.trainer import Trainer, load_model, train
 
 config, corpus = test_trainer.config, test_trainer.corpus
 
@@ -126,6 +130,89 @@ def test_a_damaged_resume_point_is_named(stopped: Config, corpus: Path, text: st
     (corpus / "exp/train/state.json").write_text(text)
     with pytest.raises(InputError, match="delete"):
         train(stopped)
+
+
+def change_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"step": 10**9}, {"step": 1}, {"step": -1}, {"epoch": 7}, {"epoch": 0}, {"records": []}, {"records": [1]},
+     {"loss": "x"}, {"utterances": None}],
+)  # fmt: skip
+def test_a_resume_point_that_contradicts_itself_is_refused(stopped: Config, corpus: Path, change: dict) -> None:
+    """It would end the training early, or with a traceback."""
+    change_json(corpus / "exp/train/state.json", lambda state: state.update(change))
+    with pytest.raises(InputError, match="cannot resume from .*state.json .*; choose another folder with out=, or del"):
+        train(stopped)
+
+
+def test_a_resume_point_of_other_batches_is_refused(stopped: Config, corpus: Path) -> None:
+    folder = corpus / "exp/train"
+    (old,) = folder.glob("resume-*")
+    old.rename(folder / "resume-00000999.safetensors")
+    change_json(folder / "state.json", lambda state: state.update(step=999, resume="resume-00000999.safetensors"))
+    with pytest.raises(InputError, match="stopped at step 999 of epoch 2, where these batches have no such step; choo"):
+        train(stopped)
+
+
+@pytest.mark.parametrize("name", ["resume-*.safetensors", "checkpoints/epoch-001.safetensors"])
+@pytest.mark.parametrize("fault", ["cut", "flipped", "gone"])
+def test_a_damaged_checkpoint_is_named_before_training(stopped: Config, corpus: Path, name: str, fault: str) -> None:
+    """safetensors has no checksum: other bits would be other weights."""
+    (path,) = (corpus / "exp/train").glob(name)
+    data = bytearray(path.read_bytes())
+    data[-50] ^= 64
+    path.unlink() if fault == "gone" else path.write_bytes(data[:-100] if fault == "cut" else data)
+    with pytest.raises(InputError, match=f"{path}.*; restore it, or train again in another folder"):
+        train(stopped)
+    assert json.loads((corpus / "exp/train/state.json").read_text())["epoch"] == 1
+
+
+def test_a_changed_token_table_is_named(stopped: Config, corpus: Path) -> None:
+    """In another order its symbols stand for other outputs of the net."""
+    path = corpus / "exp/train/tokens.txt"
+    symbols = path.read_text()
+    first, *others = symbols.splitlines()
+    path.write_text("\n".join([first, *reversed(others)]) + "\n")
+    with pytest.raises(InputError, match="tokens.txt has changed since the training began, .*; restore it, or"):
+        train(stopped)
+    path.unlink()
+    train(stopped)
+    assert path.read_text() == symbols
+    path.write_text("\n".join([first, *reversed(others)]) + "\n")
+    with pytest.raises(InputError, match="tokens.txt has changed"):
+        load_model(stopped)
+
+
+def test_a_training_of_a_later_version_is_named(stopped: Config, corpus: Path) -> None:
+    change_json(corpus / "exp/train/config.json", lambda settings: settings["optim"].update(schedule="step"))
+    with pytest.raises(InputError, match="the option optim.schedule, which this version does not know; use the versio"):
+        train(stopped)
+
+
+def test_a_training_without_its_options_is_refused(stopped: Config, corpus: Path) -> None:
+    """Otherwise it would count as one with any options."""
+    (corpus / "exp/train/config.json").unlink()
+    stopped.model.hidden += 1
+    with pytest.raises(InputError, match="exp/train holds state.json of a training, but no config.json .* or delete"):
+        train(stopped)
+
+
+def test_a_start_that_failed_leaves_nothing_to_resume(corpus: Path) -> None:
+    cfg = config(corpus, "exp", epochs=1)
+    utterances = manifest.read(cfg.data.dev)
+    manifest.write(cfg.data.dev, [replace(u, text="") for u in utterances])
+    with pytest.raises(InputError, match="the text of each usable utterance is empty"):
+        train(cfg)
+    (corpus / "exp/train/tokens.txt").write_text("<blk>\nx\n")  # it was stopped just before config.json
+    manifest.write(cfg.data.dev, utterances[1:])
+    shutil.copy(corpus / "data/train1.wav", corpus / "data/train0.wav")
+    assert train(cfg).exists()
+    assert "x" not in (corpus / "exp/train/tokens.txt").read_text().split()
 
 
 def test_a_damaged_record_of_the_recordings_is_named(stopped: Config, corpus: Path) -> None:

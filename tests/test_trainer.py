@@ -22,7 +22,7 @@ from asr.errors import InputError
 from asr.manifest import Utterance
 from asr.training import checkpoint
 from asr.training.shards import ShardResult
-from asr.training.trainer import Trainer, check_options, load_model, train
+from asr.training.trainer import Trainer, load_model, train
 
 TONES_HZ = {"a": 400, "b": 900, "c": 1600}
 
@@ -76,7 +76,7 @@ def test_training_learns_and_writes_its_files(corpus: Path, capsys: pytest.Captu
     model, tokens = load_model(cfg)
     assert tokens.symbols == ["<blk>", "a", "b", "c"]
     best = sorted(records, key=lambda r: (r["dev_ter"], r["dev_loss"]))[: cfg.optim.average]
-    mean = checkpoint.average([folder / r["file"] for r in best])
+    mean = checkpoint.average(map(checkpoint.read_tensors, [folder / r["file"] for r in best]))
     assert all(torch.equal(v, mean[k]) for k, v in model.state_dict().items())
     assert train(cfg) == final  # finished: nothing to do
 
@@ -155,8 +155,10 @@ def test_divergence_stops_the_training_and_names_the_step(corpus: Path) -> None:
     says = (
         r"training diverged: the loss of step \d+ is nan, over \d+ utterances: train\d+, train\d+, train\d+, \.\.\. \("
     )
+    trainer = Trainer(config(corpus, "exp"))
+    trainer.cfg.optim.lr = 1e30  # the command line refuses it
     with pytest.raises(InputError, match=says) as caught:
-        train(config(corpus, "exp", lr=1e30))
+        trainer.run()
     listed = (corpus / "exp/train/diverged.txt").read_text().split()
     assert len(listed) > 3 and f"over {len(listed)} utterances" in str(caught.value)
     assert len(str(caught.value)) - len(str(corpus)) < 250
@@ -167,7 +169,7 @@ def test_divergence_stops_the_training_and_names_the_step(corpus: Path) -> None:
 def test_options_out_of_range_are_named(corpus: Path, name: str) -> None:
     cfg = config(corpus, "exp")
     setattr(cfg.optim, name, 0)
-    with pytest.raises(InputError, match=f"optim.{name}=0 must be above 0"):
+    with pytest.raises(InputError, match=rf"optim.{name}=0: expected a (whole )?number in [\[(]"):
         Trainer(cfg)
 
 
@@ -299,5 +301,5 @@ def group_exists(pid: int) -> bool:
 
 def test_negative_threads_are_refused(tmp_path: Path) -> None:
     cfg = Config(out=str(tmp_path), threads=-1)
-    with pytest.raises(InputError, match="threads=-1 must be 0"):
-        check_options(cfg)
+    with pytest.raises(InputError, match="threads=-1: expected a whole number in"):
+        Trainer(cfg)

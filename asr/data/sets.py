@@ -73,7 +73,7 @@ def choose_table(cfg: Config, folder: Path, train: list[Utterance], lexicon: Lex
     """The run's token table: that of an earlier start, else tokens.table, else the units of the lexicon (phones), else
     the units of the training text."""
     path = folder / "tokens.txt"
-    if path.exists():
+    if path.exists() and (folder / "config.json").exists():  # without it, of a start that failed
         return Tokens.read(path)
     if cfg.tokens.table:
         return Tokens.read(cfg.tokens.table)

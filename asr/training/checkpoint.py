@@ -1,10 +1,12 @@
 """Checkpoints: tensors in safetensors, everything else in JSON, each file written atomically.
 
-`state.json` names the resume file it belongs to, so a crash between the two writes leaves the older pair valid.
+`state.json` names the resume file it belongs to, so a crash between the two writes leaves the older pair valid. It also
+holds the SHA-256 of that file and of each epoch's model, because safetensors has no checksum.
 """
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +19,35 @@ from asr.errors import InputError
 from asr.files import atomic_write
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
+    """Writes a checkpoint; returns its SHA-256."""
+    data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     with atomic_write(path, "wb") as file:
-        file.write(save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
+        file.write(data)
+    return hashlib.sha256(data).hexdigest()
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Raises InputError for a file that is damaged, or that has another digest than `sha256`, if that is given."""
+    way_out = "restore it, or train again in another folder with out="
     try:
-        return load(path.read_bytes())
+        data = path.read_bytes()
+        if sha256 not in (None, hashlib.sha256(data).hexdigest()):
+            raise InputError(f"{path} is damaged or of another training: its content has changed since; {way_out}")
+        return load(data)
     except (OSError, SafetensorError) as e:
-        raise InputError(f"cannot read the checkpoint {path}: {e}; delete it or train again in another folder") from e
+        raise InputError(f"cannot read the checkpoint {path}: {e}; {way_out}") from e
 
 
-def average(paths: Sequence[Path]) -> dict[str, Tensor]:
+def average(models: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The mean of several models, per tensor, summed in float64."""
     total: dict[str, Tensor] = {}
-    for path in paths:
-        for name, tensor in read_tensors(path).items():
+    count = 0
+    for model in models:
+        count += 1
+        for name, tensor in model.items():
             total[name] = total.get(name, torch.zeros((), dtype=torch.float64)) + tensor.double()
-    return {name: (tensor / len(paths)).float() for name, tensor in total.items()}
+    return {name: (tensor / count).float() for name, tensor in total.items()}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -55,11 +67,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
 
 def write_resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Save a resume point, then delete older ones."""
-    name = f"resume-{state['step']:08d}.safetensors"
+    name = _resume_name(state["step"])
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    write_tensors(folder / name, tensors | optimizer_tensors(optimizer))
+    sha256 = write_tensors(folder / name, tensors | optimizer_tensors(optimizer))
     with atomic_write(folder / "state.json") as file:
-        json.dump(state | {"resume": name}, file, indent=1)
+        json.dump(state | {"resume": name, "sha256": sha256}, file, indent=1)
     for old in folder.glob("resume-*.safetensors"):
         if old.name != name:
             old.unlink()
@@ -71,19 +83,29 @@ def read_resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
     if not path.exists():
         return None
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-        tensors = read_tensors(folder / state["resume"])
+        state = _checked(json.loads(path.read_text(encoding="utf-8")))
+        tensors = read_tensors(folder / state["resume"], state.get("sha256"))
         model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
         restore_optimizer(optimizer, tensors)
-        state["step"], state["epoch"], state["records"] = (
-            int(state["step"]),
-            int(state["epoch"]),
-            list(state["records"]),
-        )
-    except InputError:
-        raise
+    except InputError as e:
+        raise InputError(f"{e}, or delete {folder}") from e
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as e:
         raise InputError(
             f"cannot resume from {path} ({e!r}); choose another folder with out=, or delete {folder}"
         ) from e
     return state
+
+
+def _checked(state: Any) -> dict[str, Any]:
+    """`state` with entries of the right types. Raises ValueError, KeyError or TypeError for contradictory ones."""
+    state |= {"step": int(state["step"]), "epoch": int(state["epoch"]), "records": list(state["records"])}
+    state |= {"loss": float(state["loss"]), "utterances": int(state["utterances"])}
+    for record in state["records"]:
+        float(record["dev_ter"]), float(record["dev_loss"]), int(record["epoch"]), str(record["file"])
+    if state["resume"] != _resume_name(state["step"]) or state["epoch"] != len(state["records"]):
+        raise ValueError("step, epoch, records and resume contradict each other")
+    return state
+
+
+def _resume_name(step: int) -> str:
+    return f"resume-{step:08d}.safetensors"

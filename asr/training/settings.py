@@ -28,6 +28,7 @@ GROUPS = ("features", "augment", "model", "criterion", "optim")
 VALUES = ("seed", "tokens.unit", "data.max_audio_s", "data.channel")
 FILES = ("data.train", "data.dev", "tokens.lexicon", "tokens.table")
 FOUND = ("data.test",)  # not read by the training, but recorded for later verbs
+TABLE = "tokens.txt"  # the net's outputs, in the order that it was trained with
 EARLIER: dict[str, Any] = {"augment.silence_s": 0.0, "augment.gain_db": []}  # what older folders, without them, did
 IGNORED = ("optim.checkpoint_steps",)  # how often a resume point is written
 
@@ -40,7 +41,8 @@ def settings(cfg: Config) -> dict[str, Any]:
     for name, value in values.items():
         group, _, key = name.rpartition(".")
         (found.setdefault(group, {}) if group else found)[key] = value
-    return found | {"sha256": {name: digest(value_of(cfg, name)) for name in FILES}}
+    digests = {name: digest(value_of(cfg, name)) for name in FILES}
+    return found | {"sha256": digests | {TABLE: digest(Path(cfg.out) / "train" / TABLE)}}
 
 
 def check_resumable(path: Path, cfg: Config) -> None:
@@ -50,12 +52,15 @@ def check_resumable(path: Path, cfg: Config) -> None:
     way_out = f"choose another folder with out=, or delete {path.parent}"
     try:
         old, new = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(settings(cfg)))
-        changed = _changed_option(old, new)
+        changed, unknown = _changed_option(old, new), _unknown_option(old, new)
         changed_file = next(
             (name for name in FILES if old.get("sha256", new["sha256"])[name] != new["sha256"][name]), None
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise InputError(f"{path} is not what `asr train` writes ({e!r}); {way_out}") from e
+    if unknown:
+        raise InputError(f"{path.parent} holds a training with the option {unknown}, which this version does not know; "
+                         f"use the version that began it, {way_out}")  # fmt: skip
     if changed:
         raise InputError(f"{path.parent} holds a training with {changed}; {way_out}, or repeat {changed} to resume it")
     if changed_file:
@@ -76,6 +81,21 @@ def _changed_option(old: dict[str, Any], new: dict[str, Any]) -> str | None:
         if name not in IGNORED and before != (new[group] if group else new)[key]:
             return f"{name}={before}"
     return None
+
+
+def _unknown_option(old: dict[str, Any], new: dict[str, Any]) -> str | None:
+    return next((f"{group}.{key}" for group in GROUPS for key in old[group] if key not in new[group]), None)
+
+
+def check_table(folder: Path) -> None:
+    """Raises InputError if the token table in the folder of a training is not the one that the net was trained with."""
+    try:
+        trained = json.loads((folder / "config.json").read_text(encoding="utf-8"))["sha256"][TABLE]
+    except (OSError, ValueError, KeyError, TypeError):  # a new folder, one of an earlier version, or reported elsewhere
+        return
+    if (now := digest(folder / TABLE)) and trained and now != trained:
+        raise InputError(f"{folder / TABLE} has changed since the training began, but its order is that of the net's "
+                         f"outputs; restore it, or train again in another folder with out=")  # fmt: skip
 
 
 def stored_path(path: str | None, folder: Path) -> str | None:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from asr import manifest
-from asr.config import Config
+from asr.config import Config, check_choices
 from asr.data.batching import epoch_batches
 from asr.data.extract import record_path
 from asr.data.sets import prepare_sets
@@ -28,7 +29,7 @@ from asr.tokens import Tokens
 from asr.training import checkpoint
 from asr.training.curves import plot_curves
 from asr.training.processes import Team, divide_threads, torch_threads
-from asr.training.settings import check_inputs, check_resumable, inputs_of, settings
+from asr.training.settings import check_inputs, check_resumable, check_table, inputs_of, settings
 from asr.training.shards import Pass, ShardResult, Shards, load
 
 PLOT_INTERVAL_S = 30  # between drawings of curves.png: each takes as long as several batches of a small net
@@ -36,6 +37,7 @@ WRITTEN = (  # besides the token table, which may be that of an earlier start
     "config.json", "inputs.json", "set_aside.jsonl", "frontend.json", "state.json", "log.jsonl", "curves.png",
     "diverged.txt", "final.safetensors",
 )  # fmt: skip
+STARTED = ("state.json", "final.safetensors", "resume-*.safetensors", "checkpoints")  # written after config.json
 OWN_FILES = (*WRITTEN, "tokens.txt", "resume-*.safetensors", "checkpoints", "tensorboard")
 
 
@@ -44,11 +46,10 @@ class Trainer:
         self.cfg = cfg
         self.folder = Path(cfg.out) / "train"
         self.folder.mkdir(parents=True, exist_ok=True)
-        check_options(cfg)
-        if not (self.folder / "config.json").exists():
-            refuse_foreign(self.folder, OWN_FILES, "asr train")
-        keep_inputs((self.folder / name for name in WRITTEN), inputs_of(cfg))
+        check_choices(cfg)
+        self.check_folder()
         check_resumable(self.folder / "config.json", cfg)
+        check_table(self.folder)
         self.check_recordings()
         torch.manual_seed(cfg.seed)
         self.tokens, self.train_set, self.dev_set = prepare_sets(cfg, self.folder)
@@ -66,6 +67,19 @@ class Trainer:
         self.state: dict[str, Any] = {"step": 0, "epoch": 0, "records": [], "loss": 0.0, "utterances": 0}
         self.plotted_s = -math.inf  # when curves.png was drawn, on the monotonic clock
         self.set_aside: set[str] = set()  # ids of unreadable utterances that were reported
+
+    def check_folder(self) -> None:
+        """Raises InputError if the folder holds files that a training would overwrite: inputs, files of others, or a
+        training without the config.json that describes it. Forgets the recordings of a start that failed before."""
+        is_new = not (self.folder / "config.json").exists()
+        if is_new:
+            refuse_foreign(self.folder, OWN_FILES, "asr train")
+        keep_inputs((self.folder / name for name in WRITTEN), inputs_of(self.cfg))
+        if is_new and (kept := next((path.name for name in STARTED for path in self.folder.glob(name)), None)):
+            raise InputError(f"{self.folder} holds {kept} of a training, but no config.json with its options; restore "
+                             f"that, choose another folder with out=, or delete {self.folder}")  # fmt: skip
+        if is_new:
+            (self.folder / "inputs.json").unlink(missing_ok=True)
 
     def check_recordings(self) -> None:
         """Raises InputError if a recording, or a file of stored features, is not the one of an earlier start."""
@@ -106,9 +120,25 @@ class Trainer:
         """Restore the last resume point, or prepare a new training."""
         if resumed := checkpoint.read_resume(self.folder, self.model, self.optimizer):
             self.state |= resumed
+            self.check_progress()
             tqdm.write(f"resuming {self.folder} at step {resumed['step']}, epoch {resumed['epoch'] + 1}")
         elif self.cfg.features.cmvn in ("global", "running"):
             self.fit_cmvn()
+
+    def check_progress(self) -> None:
+        """Raises InputError if the state of a resume point does not fit the batches, or the models of its best epochs
+        cannot be read."""
+        step, epoch, epochs = self.state["step"], self.state["epoch"], self.cfg.optim.epochs
+        ends = self.epoch_starts
+        if epoch > epochs or not ends[epoch] <= step <= ends[min(epoch + 1, epochs)]:
+            raise InputError(f"{self.folder} stopped at step {step} of epoch {epoch + 1}, where these batches have no "
+                             f"such step; choose another folder with out=, or delete {self.folder}")  # fmt: skip
+        for record in self.best_epochs():
+            self.read_epoch(record)
+
+    def read_epoch(self, record: dict[str, Any]) -> dict[str, Tensor]:
+        """The model of an epoch."""
+        return checkpoint.read_tensors(self.folder / record["file"], record.get("sha256"))
 
     def train_epochs(self, final: Path) -> Path:
         """The remaining epochs, then the mean of the best ones."""
@@ -118,7 +148,7 @@ class Trainer:
                 self.finish_epoch(loss, bar)
         self.plot()
         best = self.best_epochs()
-        checkpoint.write_tensors(final, checkpoint.average([self.folder / r["file"] for r in best]))
+        checkpoint.write_tensors(final, checkpoint.average(map(self.read_epoch, best)))
         self.model.load_state_dict(checkpoint.read_tensors(final))
         dev = self.evaluate()
         tqdm.write(f"{final}: mean of epochs {[r['epoch'] for r in best]}, dev token errors {dev['dev_ter']:.2%}")
@@ -197,7 +227,7 @@ class Trainer:
         lr = self.optimizer.param_groups[0]["lr"]
         record = {"step": state["step"], "epoch": state["epoch"], "train_loss": train_loss, "lr": lr, **self.evaluate()}
         record["file"] = f"checkpoints/epoch-{state['epoch']:03d}.safetensors"
-        checkpoint.write_tensors(self.folder / record["file"], self.model.state_dict())
+        record["sha256"] = checkpoint.write_tensors(self.folder / record["file"], self.model.state_dict())
         state["records"].append(record)
         kept = {r["file"] for r in self.best_epochs()}
         for path in (self.folder / "checkpoints").glob("epoch-*.safetensors"):
@@ -252,24 +282,6 @@ def bind_gradients(parameters: list[torch.nn.Parameter], gradient: torch.Tensor)
         parameter.grad = part.view_as(parameter)
 
 
-def check_options(cfg: Config) -> None:
-    """Raises InputError for the first option that is out of range."""
-    if cfg.criterion.kind != "ctc":
-        raise InputError(f"criterion.kind={cfg.criterion.kind} is not supported; supported values: ctc")
-    for name in ("epochs", "batch_s", "accumulate", "grad_clip", "average", "checkpoint_steps"):
-        if getattr(cfg.optim, name) <= 0:
-            raise InputError(f"optim.{name}={getattr(cfg.optim, name)} must be above 0")
-    for name in ("lr", "weight_decay", "warmup", "patience"):
-        if getattr(cfg.optim, name) < 0:
-            raise InputError(f"optim.{name}={getattr(cfg.optim, name)} must be 0 or more")
-    if cfg.threads < 0:
-        raise InputError(f"threads={cfg.threads} must be 0 (all cores) or more")
-    if any(speed <= 0 for speed in cfg.augment.speeds):
-        raise InputError(f"augment.speeds={cfg.augment.speeds} must all be above 0; 1.0 is the recording's own speed")
-    if not 0 <= cfg.augment.bin_warp < 1:
-        raise InputError(f"augment.bin_warp={cfg.augment.bin_warp} must be from 0 to below 1")
-
-
 def train(cfg: Config) -> Path:
     """Train with `cfg`; returns the path of the final model. See `Trainer.run`.
 
@@ -284,6 +296,7 @@ def load_model(cfg: Config) -> tuple[AcousticModel, Tokens]:
     folder = Path(cfg.out) / "train"
     if not (folder / "final.safetensors").exists():
         raise InputError(f"{folder} holds no final.safetensors; run `asr train out={cfg.out}` first")
+    check_table(folder)
     tokens = Tokens.read(folder / "tokens.txt")
     model = AcousticModel(cfg.features, cfg.model, len(tokens))
     model.load_state_dict(checkpoint.read_tensors(folder / "final.safetensors"))
