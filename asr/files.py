@@ -3,18 +3,21 @@
 import bz2
 import errno
 import gzip
+import hashlib
 import lzma
 import os
+import shutil
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from asr.errors import InputError
 from asr.fingerprints import part_of
 from asr.locks import locked
+from asr.streams import is_stream, stream_write
 
 LONGEST_NAME = 230  # bytes; file systems allow 255, and a lock or a partial result has a longer name
 _REMEDIES = {  # for errors that only the user can correct
@@ -36,29 +39,56 @@ _REMEDIES = {  # for errors that only the user can correct
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """Opens a temporary file next to `path`. On success it is synced and renamed to `path`, on error it is removed.
 
-    An OSError, such as that of a full disk, names `path`. A link is replaced, not followed.
+    An OSError, such as that of a full disk, names `path`. A link is replaced, not followed. A pipe or a device gets
+    the content at the end.
     """
     path = Path(path)
-    name = None
     try:
+        if is_stream(path):
+            with stream_write(path, mode) as file:
+                yield file
+            return
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".tmp")
-        encoding = None if "b" in mode else "utf-8"
-        with os.fdopen(handle, mode, encoding=encoding) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException as e:
-        if name is not None:
-            with suppress(FileNotFoundError):
-                os.unlink(name)
-        if isinstance(e, OSError) and (e.filename is None or Path(e.filename).name.endswith(".tmp")):
+        handle, name = _temporary(path)
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(name, 0o666 & ~_umask())
+                os.replace(name, path)
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(name)
+                raise
+    except OSError as e:
+        if e.filename is None or Path(os.fsdecode(e.filename)).name.endswith(".tmp"):
             e.filename, e.filename2 = str(path), None
         raise
+
+
+def _temporary(path: Path) -> tuple[int, str]:
+    """(descriptor, name) of the temporary file for `path`, always of one name, so that a process that was killed leaves
+    at most one, which the next uses again. It is locked; while another process holds the lock, the name is random."""
+    start = f".{path.name[:40]}."
+    name = str(path.parent / f"{start}{hashlib.sha256(path.name.encode(errors='surrogateescape')).hexdigest()[:8]}.tmp")
+    try:
+        import fcntl
+
+        handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except (ImportError, OSError):  # another system, or the file of another user
+        return tempfile.mkstemp(dir=path.parent, prefix=start, suffix=".tmp")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.stat(name), os.fstat(handle)):  # not renamed by its holder in between
+            os.ftruncate(handle, 0)
+            return handle, name
+    except OSError:
+        pass
+    os.close(handle)
+    return tempfile.mkstemp(dir=path.parent, prefix=start, suffix=".tmp")
 
 
 @contextmanager
@@ -71,7 +101,10 @@ def moved_into(folder: Path, stale: Iterable[str]) -> Iterator[Path]:
     writing the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as temporary:
+    with locked(folder), ExitStack() as stack:
+        for left in folder.glob(".building-*"):  # of a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        temporary = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix=".building-"))
         yield Path(temporary)
         files = sorted(Path(temporary).iterdir(), key=lambda file: (file.suffix == ".bin", file.name != "stats.json"))
         replaced = [folder / file.name for file in files if file.suffix == ".bin"]

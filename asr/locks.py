@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
+from asr.streams import is_stream
 
 NAME = ".lock"
 
@@ -27,8 +28,11 @@ NAME = ".lock"
 def locked(folder: Path, file: str | None = None) -> Iterator[None]:
     """Holds the lock of a folder, which is created if needed, or of one file in it.
 
-    Raises InputError naming the process that holds it.
+    Raises InputError naming the process that holds it. A pipe or a device needs no lock.
     """
+    if file and is_stream(folder / file):
+        yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / (f".{file}{NAME}" if file else NAME)
     own = _owner()

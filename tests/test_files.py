@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -20,6 +22,34 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
         raise KeyError
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_killed_process_leaves_one_temporary_file_for_the_next(tmp_path: Path) -> None:
+    code = "import os; from asr.files import atomic_write\nwith atomic_write('a.txt') as f: f.write('half' * 9999); os._exit(9)"  # noqa: E501
+    for _ in range(3):
+        env = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+        assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env).returncode == 9
+    assert len(os.listdir(tmp_path)) == 1
+    with atomic_write(tmp_path / "a.txt") as file:
+        file.write("new")
+    assert os.listdir(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "a.txt") as one:
+        one.write("one")
+        with atomic_write(tmp_path / "a.txt") as other:
+            other.write("other")
+        one.write(" whole")
+    assert os.listdir(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "one whole"
+
+
+def test_what_a_killed_build_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".building-killed").mkdir()
+    (tmp_path / ".building-killed" / "graph.bin").write_text("half")
+    with moved_into(tmp_path, ()) as folder:
+        (folder / "words.txt").write_text("new")
+    assert os.listdir(tmp_path) == ["words.txt"]
 
 
 def test_a_full_disk_names_the_file_that_was_written(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """No verb writes over its input, and what it replaces is reported: every verb, through the command line and Python."""
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -57,6 +58,7 @@ def contents() -> dict[str, bytes]:
         "data import corpus output=corpus/talk.wav",
         "data import corpus output=corpus/../corpus/talk.wav",
         "data import table.csv output=corpus/talk.wav",
+        "data import lhotse output=lhotse/supervisions.jsonl",
         "data check m.jsonl m.clean.jsonl output=.",
         "features m.jsonl output=m.jsonl",
         "features m.jsonl output=./m.jsonl",
@@ -85,6 +87,11 @@ def contents() -> dict[str, bytes]:
         "lm convert x.arpa ./x.arpa",
         "lm vocabulary text=t.txt output=t.txt",
         "lm vocabulary text=t.txt output=hard.txt",
+        "lm vocabulary text=m.json output=corpus/talk.wav",
+        "lm train text=m.manifest order=1 arpa=corpus/talk.wav",
+        "lm ppl x.arpa m.jsonl.gz output=corpus/talk.wav",
+        "text clean m.json output=corpus/talk.wav",
+        "g2p apply m.jsonl.gz output=corpus/talk.wav",
         "graph table=words.txt lexicon=lexicon.txt arpa=x.arpa dir=.",
         "decode m.jsonl output=m.jsonl",
         "decode m.jsonl output=corpus/talk.wav",
@@ -104,6 +111,15 @@ def test_no_verb_writes_over_its_input(work: Path, capsys: pytest.CaptureFixture
     for name in ("run/train/final.safetensors", "run/graph/graph.bin"):
         Path(name).parent.mkdir(parents=True)
         Path(name).write_bytes(b"net")
+    for name in ("m.json", "m.manifest"):
+        Path(name).write_text(Path("m.jsonl").read_text())
+    Path("m.jsonl.gz").write_bytes(gzip.compress(Path("m.jsonl").read_bytes()))
+    Path("lhotse").mkdir()
+    recording = {"id": "r", "sampling_rate": 16000, "num_samples": 8000, "duration": 0.5, "channel_ids": [0],
+                 "sources": [{"type": "file", "channels": [0], "source": "corpus/talk.wav"}]}  # fmt: skip
+    said = {"id": "s", "recording_id": "r", "start": 0, "duration": 0.5, "channel": 0, "text": "a"}
+    for name, line in (("recordings", recording), ("supervisions", said)):
+        Path(f"lhotse/{name}.jsonl").write_text(json.dumps(line) + "\n")
     before = contents()
     assert cli.main(command.split()) == 2
     err = capsys.readouterr().err
@@ -158,6 +174,12 @@ def test_a_place_that_cannot_be_written_is_named_before_work(work: Path, capsys:
     assert "corpus is a folder; name a file" in capsys.readouterr().err
     assert cli.main("lm vocabulary text=t.txt output=t.txt/new.txt".split()) == 2
     assert "t.txt; it is not a folder" in capsys.readouterr().err
+    for command in ("lm vocabulary text=t.txt output=new/", "lm train text=t.txt arpa=new/"):
+        assert cli.main(command.split()) == 2
+        assert "=new/ is the name of a folder; name a file" in capsys.readouterr().err
+    for command in ("lm vocabulary text=t.txt output=", "train out=", "decode m.jsonl output="):
+        assert cli.main(command.split()) == 2
+        assert "= is empty; name a place, or leave it out" in capsys.readouterr().err
     assert cli.main(f"lm vocabulary text=t.txt output={'n' * 300}.txt".split()) == 2
     assert "choose a shorter name" in capsys.readouterr().err
 

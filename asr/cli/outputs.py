@@ -1,11 +1,10 @@
 """The files that a verb writes: none of them may be an input, and replacing another result is reported."""
 
-import json
 import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from asr import fingerprints
@@ -13,23 +12,26 @@ from asr.cli.reads import declared, read_by
 from asr.config import Config, value_of
 from asr.errors import InputError
 from asr.files import keep_inputs
+from asr.streams import is_stream
 
 _WRITTEN = {  # options that name an output, for all verbs or for one
     "": ("output", "lm.unknown"),
     "lm train": ("lm.arpa",),
     "bundle": ("bundle",),
 }
+_INTO_FOLDERS = ("data check", "transcribe")  # their output may be a folder
 _GRAPH = ("tokens.txt", "lexicon.txt", "words.txt", "graph.bin", "tree.bin", "lm.ngram")
 
 
 @contextmanager
 def guarded(verb: str, cfg: Config) -> Iterator[None]:
     """Raises InputError before the verb runs if it would overwrite an input; reports afterwards what it replaced."""
+    _check_names(verb, cfg)
     written = results(verb, cfg)
     if folder := next((path for path in written if path.is_dir()), None):
         raise InputError(f"{folder} is a folder; name a file to write")
     keep_inputs(written, _options(verb, cfg))
-    existing = [path for path in written if path.exists()]
+    existing = [path for path in written if path.exists() and not is_stream(path)]
     if existing:
         keep_inputs(existing, _found(verb, cfg))
         if verb == "data import":
@@ -40,6 +42,16 @@ def guarded(verb: str, cfg: Config) -> Iterator[None]:
         if fingerprints.digest(path) not in (digest, None):
             date = time.strftime("%Y-%m-%d %H:%M", time.localtime(time_s))
             print(f"replaced {path} of {date}, which had other content", file=sys.stderr)
+
+
+def _check_names(verb: str, cfg: Config) -> None:
+    """Raises InputError for an empty name, as `output=$UNSET` gives, and for a folder where a file is written."""
+    for name in (*_WRITTEN[""], "out"):
+        if value_of(cfg, name) == "":
+            raise InputError(f"{name}= is empty; name a place, or leave it out")
+    for name in (*_WRITTEN[""], *_WRITTEN.get(verb, ())):
+        if verb not in _INTO_FOLDERS and str(value_of(cfg, name)).endswith("/"):
+            raise InputError(f"{name}={value_of(cfg, name)} is the name of a folder; name a file to write")
 
 
 def results(verb: str, cfg: Config) -> list[Path]:
@@ -100,11 +112,9 @@ def _found(verb: str, cfg: Config) -> Iterator[str | Path | None]:
     if "graph.dir" in declared(verb) and verb != "graph":
         yield from Path(cfg.graph.dir).glob("*.*")
     for path in _options(verb, cfg):
-        if path.endswith(".jsonl"):
-            try:
+        if manifest.is_manifest(path):
+            with suppress(InputError):  # the verb reports it
                 yield from (u.audio or u.features for u in manifest.stream(path, {}))
-            except InputError:  # the verb reports it
-                continue
 
 
 def _check_corpus(paths: list[Path], cfg: Config) -> None:
@@ -116,9 +126,10 @@ def _check_corpus(paths: list[Path], cfg: Config) -> None:
 
 
 def _is_manifest(path: Path) -> bool:
+    """Whether the first line is an utterance. Lines of other formats, such as lhotse's supervisions, are none."""
+    from asr import manifest
+
     try:
-        with open(path, encoding="utf-8") as file:
-            first = json.loads(file.readline())
-        return isinstance(first, dict) and "id" in first and bool({"audio", "features", "text"} & first.keys())
-    except (OSError, ValueError):
+        return next(manifest.stream(path), None) is not None
+    except InputError:
         return False
