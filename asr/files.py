@@ -168,6 +168,13 @@ def refuse_foreign(folder: Path, own: Sequence[str], writer: str) -> None:
         raise InputError(f"{folder} holds files that `{writer}` does not write ({names}); choose another folder")
 
 
+def check_name(name: str) -> None:
+    """Raises InputError for a file name that is not UTF-8, as manifests and results are."""
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+        raise InputError(f"the file name {shown} is not UTF-8; rename the file, or whole folders with `convmv`")
+
+
 def fold(name: str) -> str:
     """A name as a file system sees it that ignores case and Unicode's normal form: equal ones may be one file."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

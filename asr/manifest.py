@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
-from asr.files import atomic_write
+from asr.files import atomic_write, check_name
 from asr.textfiles import Lines, lines
 
 MOST_S = 1e12  # limit of times; larger whole numbers do not fit a float
@@ -132,6 +132,7 @@ def write(path: str | Path, utterances: Iterable[Utterance]) -> None:
             if utterance.id in seen:
                 raise InputError(f"{path}: duplicate id '{utterance.id}'; ids must differ")
             seen.add(utterance.id)
+            check_name(utterance.audio or utterance.features or "")
             file.write(json.dumps(_fields(_with_paths(utterance, relative)), ensure_ascii=False) + "\n")
 
 

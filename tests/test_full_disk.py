@@ -3,8 +3,10 @@
 A limit on the size of files stands for a full disk; writing then fails in the same calls, with EFBIG instead of ENOSPC.
 """
 
+import io
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,6 +103,45 @@ def test_a_full_standard_output_is_named(inputs: Path) -> None:
         )  # fmt: skip
     assert run.returncode == 2
     assert "No space left on device: the standard output" in run.stderr and "Traceback" not in run.stderr
+
+
+def test_a_reader_that_ends_stops_the_verb(inputs: Path, tmp_path: Path) -> None:
+    """`asr transcribe ... output=FILE | head`: FILE is not written, so the exit code must not be 0."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    run = subprocess.run(
+        [sys.executable, "-m", "asr", "transcribe", "model.asr", "talk.wav", f"output={tmp_path}/hyp.jsonl"],
+        cwd=inputs, stdout=writer, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+    )  # fmt: skip
+    os.close(writer)
+    assert run.returncode == 2
+    assert run.stderr.endswith("the program that reads the output ended before the verb; the same command continues "
+                               "where it stopped\n")  # fmt: skip
+
+
+def test_an_output_that_cannot_show_the_text(inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(inputs)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    assert cli.main(["lm", "vocabulary", "text=t.txt", "output=한국.txt"]) == 2
+    assert "the standard output is ascii, which cannot show" in capsys.readouterr().err
+
+
+def test_a_file_name_that_is_not_utf8(inputs: Path, tmp_path: Path, monkeypatch, capfd) -> None:
+    monkeypatch.chdir(tmp_path)
+    bad = os.fsdecode(b"c/x\xff")
+    os.mkdir("c")
+    try:
+        shutil.copy(inputs / "talk.wav", f"{bad}.wav")
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    Path(f"{bad}.txt").write_text("a\n")
+    for command in ("data import c output=m.jsonl", f"transcribe {inputs}/model.asr c output=h.jsonl",
+                    f"transcribe {inputs}/model.asr c output=h/"):  # fmt: skip
+        assert cli.main(command.split()) == 2
+        err = capfd.readouterr().err
+        assert "c/x\\xff.wav is not UTF-8; rename the file" in err, err
+    assert os.listdir() == ["c"]
 
 
 def test_the_limit_stands_for_a_full_disk(tmp_path: Path) -> None:

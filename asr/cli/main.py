@@ -7,8 +7,10 @@ Nothing heavy is imported before a verb runs, so that help and completion answer
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -44,11 +46,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `asr --help | head`
         sys.stderr.close()
         return 0
+    except UnicodeEncodeError as e:
+        print(f"asr: error: {_unwritable(e)}", file=sys.stderr)
+        return 2
     except OSError as e:
         if (refusal := explained(e)) is None:
             raise
         print(f"asr: error: {refusal}", file=sys.stderr)
         return 2
+
+
+def _unwritable(error: UnicodeEncodeError) -> str:
+    """The sentence for a text that a file or the terminal cannot hold."""
+    shown = ascii(error.object[max(0, error.start - 40) : error.start + 40])
+    if error.encoding == "utf-8":
+        return f"{shown} holds a file name that is not UTF-8; rename the file, or whole folders with `convmv`"
+    return f"the standard output is {error.encoding}, which cannot show {shown}; set PYTHONIOENCODING=utf-8"
 
 
 def _dispatch(argv: list[str]) -> None:
@@ -103,7 +116,7 @@ def _run_verb(argv: list[str]) -> None:
 
 
 def _run(name: str, cfg: Config) -> None:
-    """Runs the verb. Ctrl-C says whether the same command continues or starts again."""
+    """Runs the verb. If Ctrl-C or the end of the output's reader stops it, the message says how to go on."""
     if cfg.device == "cuda" and "device" in declared(name):
         import torch
 
@@ -111,12 +124,16 @@ def _run(name: str, cfg: Config) -> None:
             raise InputError("device=cuda, but torch finds no CUDA device; set device=cpu, or see `asr doctor`")
     if not VERBS[name].starts_run:
         cfg = _with_manifests(name, cfg)
+    again = "continues where it stopped" if VERBS[name].resumes else "starts again"
     try:
         with guarded(name, cfg):
             VERBS[name].run(cfg)
     except KeyboardInterrupt:
-        again = "continues where it stopped" if VERBS[name].resumes else "starts again"
         raise KeyboardInterrupt(f"the same command {again}") from None
+    except BrokenPipeError:  # `asr transcribe ... | head`
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        raise InputError(f"the program that reads the output ended before the verb; the same command {again}") from None
 
 
 def _with_manifests(name: str, cfg: Config) -> Config:
@@ -147,9 +164,10 @@ def _flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     flags, words = parser.parse_known_args(argv)
     unknown = next((word for word in words if word.startswith("-")), None)
     if unknown:
-        hint = (
-            nearest(unknown, FLAGS, cutoff=0.75) or f"; options are written without dashes: {unknown.lstrip('-')}=VALUE"
-        )
+        key = unknown.lstrip("-").partition("=")[0]
+        hint = nearest(unknown, FLAGS, cutoff=0.75) or f"; options are written without dashes: {key}=VALUE"
+        if os.path.exists(unknown):
+            hint = f"; name the file as ./{unknown}"
         raise InputError(f"there is no flag '{unknown}'{hint}")
     return flags, words
 

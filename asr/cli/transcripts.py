@@ -37,8 +37,8 @@ class Folder:
         way_out = "transcribe them separately, or set output=FILE.jsonl"
         taken: dict[str, str] = {}
         for id, path in self.paths.items():
-            if long := next((part for part in path.parts if len(part.encode()) > LONGEST_NAME), None):
-                size = len(long.encode())
+            if long := next((part for part in path.parts if len(os.fsencode(part)) > LONGEST_NAME), None):
+                size = len(os.fsencode(long))
                 raise InputError(
                     f"id '{id[:40]}...' gives a name of {size} bytes; shorten it, or set output=FILE.jsonl"
                 )

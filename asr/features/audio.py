@@ -25,6 +25,7 @@ from asr.features.containers.view import Recording, View
 from asr.features.media import Media, has_pyav
 from asr.features.mixing import Mixer
 from asr.features.sound import RATES_HZ, SLACK_S, Recordings, Sound, Undecodable
+from asr.files import check_name
 
 __all__ = ["RATES_HZ", "SLACK_S", "AudioInfo", "EmptyAudio", "blocks", "info", "load", "mono_blocks"]
 
@@ -104,6 +105,7 @@ def _open(source: Source) -> Iterator[Sound]:
     name = _name(source)
     stream = _stream(source, name)
     if isinstance(stream, str):
+        check_name(stream)
         stat = os.stat(stream)
         found = _recordings_of(stream, stat.st_size, stat.st_mtime_ns)
     else:
