@@ -23,7 +23,7 @@ def complaint(value: Any, kind: Any, within: str) -> str | None:
     if typing.get_origin(kind) is list:
         (item,) = typing.get_args(kind)
         if not isinstance(value, (list, tuple)):
-            return f"expected a list of {_NAMES[item]}"
+            return f"expected a list of {_PLURALS[item]}" + (f" in {within}" if within else "")
         return next((found for x in value if (found := complaint(x, item, within))), None)
     if not _is(value, kind) or within and not _contains(within, value):
         return f"expected {_NAMES[kind]}" + (f" in {within}" if within else "")
@@ -31,6 +31,7 @@ def complaint(value: Any, kind: Any, within: str) -> str | None:
 
 
 _NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_PLURALS = {int: "whole numbers", float: "numbers", str: "text", bool: "true or false"}
 
 
 def _is(value: Any, kind: type) -> bool:

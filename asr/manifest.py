@@ -86,6 +86,8 @@ def stream(path: str | Path, bad_lines: dict[int, InputError] | None = None) -> 
 
     Raises as `read` does. If `bad_lines` is given, the error of a bad line goes there by line number instead.
     """
+    if not os.path.lexists(path):
+        raise InputError(f"there is no manifest {path}; check the path, or write it with `asr data import`")
     folder = os.path.dirname(os.path.abspath(path))
     line_of: dict[str, int] = {}
     for number, line in lines(path, "manifest", "one JSON object per line"):

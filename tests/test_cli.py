@@ -158,17 +158,17 @@ def test_options_in_a_bundle_are_used_unless_the_command_line_sets_others(tmp_pa
         ("train model=lstmm", ["model=lstmm", "cnn, fc, lstm", "'lstm'"]),
         ("train features.kind=mfc", ["features.kind=mfc", "'mfcc'"]),
         ("train device=gpu", ["device=gpu", "cpu, cuda"]),
-        ("train seed=x", ["seed expects int, not 'x'"]),
-        ("train seed=1.5", ["seed expects int, not '1.5'"]),
-        ("train seed=null", ["seed expects int, not null"]),
-        ("train lr=fast", ["optim.lr expects float, not 'fast'"]),
-        ("train data.cache=perhaps", ["data.cache expects bool, not 'perhaps'"]),
-        ("train speeds=[a]", ["augment.speeds expects list[float], not 'a'"]),
+        ("train seed=x", ["seed=x: expected a whole number in [0, 1e18]"]),
+        ("train seed=1.5", ["seed=1.5: expected a whole number"]),
+        ("train seed=null", ["seed=null: expected a whole number"]),
+        ("train lr=fast", ["optim.lr=fast: expected a number in [0, 100]"]),
+        ("train data.cache=perhaps", ["data.cache=perhaps: expected true or false"]),
+        ("train speeds=[a]", ["augment.speeds[0]=a: expected a number in "]),
         ("train seed=1,2", ["seed=1,2", "-m"]),
         ("train seed=((", ["seed=(("]),
         ("lm train arpa=${nowhere}", ["lm.arpa", "nowhere"]),
         ("train experiment=tyny", ["'tiny'"]),
-        ("train -m seed=1,x", ["seed expects int, not 'x'"]),
+        ("train -m seed=1,x", ["seed=x: expected a whole number"]),
         ("train -m model=fc,cnnn", ["model=cnnn", "'cnn'"]),
         ("train --confg-dir x", ["'--config-dir'"]),
         ("train --lr 3", ["'--lr'", "lr=VALUE"]),
@@ -187,8 +187,8 @@ def test_wrong_words_name_the_right_ones(seen: list, capsys: pytest.CaptureFixtu
     "yaml,parts",
     [
         ("# @package _global_\nmodel:\n  hiden: 3\n", ["experiment/x.yaml", "'model.hiden'", "'model.hidden'"]),
-        ("# @package _global_\nseed: x\n", ["experiment/x.yaml", "seed expects int, not 'x'"]),
-        ("# @package _global_\nlm:\n  text: a.txt\n", ["experiment/x.yaml", "lm.text expects list[str]"]),
+        ("# @package _global_\nseed: x\n", ["experiment/x.yaml", "seed=x: expected a whole number"]),
+        ("# @package _global_\nlm:\n  text: a.txt\n", ["experiment/x.yaml", "lm.text=a.txt: expected a list of text"]),
         ("# @package _global_\nmodel: {kind: rnn}\n", ["model.kind=rnn", "fc, cnn, lstm"]),
         ("# @package _global_\ndefaults:\n  - override /model: lstmm\n", ["model=lstmm", "'lstm'"]),
         ("# @package _global_\ndefaults:\n  - override /modell: fc\n", ["'modell'", "'model'"]),
@@ -337,18 +337,8 @@ def test_cfg_prints_yaml_alone(seen: list[Config], tmp_path: Path, capsys: pytes
 def test_doctor_names_what_it_finds(capsys: pytest.CaptureFixture) -> None:
     assert cli.main(["doctor"]) == 0
     report = capsys.readouterr().out
-    for name in (
-        "Python",
-        "torch",
-        "asr._ctc",
-        "asr._decoder",
-        "nvcc",
-        "pynini",
-        "soxr",
-        "audio formats",
-        "data root",
-    ):
-        assert f" {name} " in report
+    names = ["Python", "torch", "asr._ctc", "asr._decoder", "nvcc", "pynini", "soxr", "PyAV", "audio formats"]
+    assert [name for name in [*names, "data root"] if f" {name} " not in report] == []
 
 
 def test_version(capsys: pytest.CaptureFixture) -> None:

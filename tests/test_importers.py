@@ -302,6 +302,9 @@ def test_folder(tree):
 
 def test_folder_refuses(tree):
     folder = tree({"texts/a.txt": "x", "sounds/a.wav": "", "latin/a.wav": ""})
+    (folder / "empty").mkdir()
+    with pytest.raises(InputError, match="empty holds no files; check the path$"):
+        import_corpus(folder / "empty")
     with pytest.raises(InputError, match="texts holds no recordings"):
         import_corpus(folder / "texts")
     with pytest.raises(InputError, match=r"sounds holds 1 recordings but no \.txt next to any"):

@@ -127,7 +127,9 @@ def test_malformed(tmp_path, line, message):
 
 
 def test_no_manifest(tmp_path):
-    with pytest.raises(InputError, match=r"cannot read the manifest .*none\.jsonl"):
+    with pytest.raises(
+        InputError, match=r"no manifest .*none\.jsonl; check the path, or write it with `asr data import"
+    ):
         manifest.read(tmp_path / "none.jsonl")
     (tmp_path / "empty.jsonl").write_text("\n\n")
     with pytest.raises(InputError, match=r"empty\.jsonl: 0 utterances"):

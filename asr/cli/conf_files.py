@@ -4,10 +4,12 @@ They are checked one by one before Hydra composes them, so that an error names i
 """
 
 import re
+import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from asr import bounds
 from asr.cli.options import all_options
 from asr.config import Config
 from asr.errors import InputError, nearest
@@ -140,7 +142,7 @@ def _check_values(placed: dict[str, Any], path: Path) -> None:
 
 
 def complaint(error: Any) -> str:
-    """An OmegaConf exception as a clause that names the option, the type expected and the value given."""
+    """An OmegaConf exception as a clause that names the option, the value given and the values expected."""
     from omegaconf.errors import ValidationError
 
     name = str(error.full_key or "").partition("[")[0]
@@ -149,7 +151,9 @@ def complaint(error: Any) -> str:
     if name not in all_options():
         return f"there is no option '{name}'{nearest(name, all_options())}"
     if isinstance(error, ValidationError):
-        value = error.value
-        given = "null" if value is None else f"'{value}'" if isinstance(value, (str, int, float)) else f"{value}"
-        return f"{name} expects {all_options()[name].type_name}, not {given}"
+        option, given = all_options()[name], "null" if error.value is None else error.value
+        is_item = error.full_key != name
+        kind = typing.get_args(option.type)[0] if is_item else option.type
+        wanted = bounds.complaint(error.value, kind, option.within) or f"expected {option.type_name}"
+        return f"{error.full_key}={given}: {wanted}"
     return f"{name}: {str(error).splitlines()[0]}"

@@ -66,6 +66,8 @@ def _libraries() -> Iterator[str]:
     for package in ("soxr", "hydra-core", "safetensors", "zstandard"):
         yield _line(package, _version(package), f"pip install {package}")
     yield from _audio_formats()
+    media = "none: m4a, mp4, webm, amr and wma files are refused (to read them: `pip install av`)"
+    yield _line("PyAV", _version("av") or media, "")
 
 
 def _audio_formats() -> Iterator[str]:

@@ -11,7 +11,7 @@ from asr.cli.reads import declared, groups_of, spelling
 from asr.cli.verbs import VERBS
 
 OVERVIEW = """\
-asr: speech recognition from a corpus to a served recogniser
+asr: speech recognition from a corpus to a recogniser
 
 usage: asr VERB [key=value ...] [group=choice ...] [file ...]
 

@@ -9,7 +9,7 @@ from asr.errors import InputError
 
 
 def graph(cfg: Config) -> None:
-    """Makes the search graph of tokens, lexicon and language model.
+    """Builds the search graph from tokens, lexicon and language model.
 
     asr graph [kind=static|dynamic] [table=TOKENS] [lexicon=LEXICON] [arpa=LM] [forecast=true]
 

@@ -21,7 +21,7 @@ LINE_EVERY_S = 30.0  # elsewhere, as in a log file
 
 
 def transcribe(cfg: Config) -> None:
-    """Writes down the words of sound files, with times.
+    """Transcribes recordings: words with start, end and confidence.
 
     asr transcribe [MODEL.asr] FILE|FOLDER|LIST.txt|MANIFEST.jsonl ... [format=FORMAT] [output=FILE|FOLDER/]
                    [phrases=FILE] [new_words=FILE]
@@ -44,6 +44,9 @@ def transcribe(cfg: Config) -> None:
 
     if not cfg.input:
         raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
+    if not Path(cfg.bundle).exists():
+        raise InputError(f"there is no recogniser {cfg.bundle}; name a bundle (*.asr) or a run folder with a trained "
+                         "model, then the recordings: asr transcribe exp/model.asr speech.wav")  # fmt: skip
     with lock(cfg):
         _transcribe_all(cfg)
 

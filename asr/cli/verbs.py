@@ -24,7 +24,7 @@ def train(cfg: Config) -> None:
 
 
 def doctor(cfg: Config) -> None:
-    """What this machine has and lacks: Python, torch, extensions, libraries, formats, data."""
+    """Reports Python, torch, extensions, libraries and audio formats, and how to install what is missing."""
     from asr.cli.doctor import report
 
     print(report(cfg.data.root))

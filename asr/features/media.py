@@ -35,8 +35,7 @@ class Media:
         self.kind = NAMES.get(format, format)
         if not has_pyav():
             raise InputError(
-                f"reading {name} ({self.kind}) needs PyAV: pip install 'asr-toolkit[media]'; "
-                "or convert it: ffmpeg -i IN OUT.flac"
+                f"reading {name} ({self.kind}) needs PyAV: pip install av; or convert it: ffmpeg -i IN OUT.flac"
             )
         import av
 

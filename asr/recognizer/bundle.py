@@ -161,8 +161,10 @@ def _members(path: Path, max_bytes: int) -> dict[str, memoryview]:
         with path.open("rb") as file, zipfile.ZipFile(_ShortReads(file)) as archive:  # type: ignore[arg-type]
             infos = archive.infolist()
             mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except FileNotFoundError as e:
+        raise InputError(f"there is no bundle {path}; check the path, or write it with `asr bundle`") from e
     except OSError as e:
-        raise InputError(f"cannot read the bundle {path}: {e}; `asr bundle` writes one") from e
+        raise InputError(f"cannot read the bundle {path}: {e.strerror or e}; `asr bundle` writes one") from e
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as e:
         raise InputError(
             f"{path} is not a bundle or is truncated ({e}); copy it again or make it with `asr bundle`"

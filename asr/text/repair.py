@@ -149,7 +149,5 @@ def _kiwi() -> Any:
     try:
         from kiwipiepy import Kiwi
     except ImportError as e:
-        raise InputError(
-            "the repair 'spacing' needs kiwipiepy; install it with: pip install 'asr-toolkit[korean]'"
-        ) from e
+        raise InputError("the repair 'spacing' needs kiwipiepy; install it with: pip install kiwipiepy") from e
     return Kiwi(num_workers=1)

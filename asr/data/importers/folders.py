@@ -58,7 +58,9 @@ def read_folder(folder: Path, notes: Notes) -> Iterator[Utterance]:
     recordings = recordings_below(folder)
     if not recordings:
         found = Counter(p.suffix.lower() for p in files_below(folder))
-        held = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in found.most_common(5)) or "nothing"
+        if not found:
+            raise InputError(f"{folder} holds no files; check the path")
+        held = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in found.most_common(5))
         raw = "; give samples without a header one: sox -t raw -r 16000 -e signed -b 16 -c 1 x.pcm x.wav"
         raise InputError(f"{folder} holds no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}), but {held}; check the "
                          f"folder{raw if {'.pcm', '.raw'} & found.keys() else ''}")  # fmt: skip
