@@ -110,14 +110,14 @@ def from_row(row: dict[str, Any], where: str, folder: Path, notes: Notes) -> Utt
     row = {name: None if value != value else value for name, value in row.items()}  # NaN, as pandas writes it
     given = {name: value for name, value in row.items() if value is not None and value != ""}
     known = dict(fields_of(tuple(given)))
-    if (column := fields_of(tuple(row)).get("text")) != known.get(
-        "text"
-    ):  # an empty text is not that of another column
+    column = fields_of(tuple(row)).get("text")
+    if column != known.get("text"):  # an empty text is not that of another column
         known.pop("text", None)
         known |= {"text": column} if column in given else {}
     value = {kind: str(given[name]) for kind, name in known.items()}
-    audio = str(given[known["audio"]]) if isinstance(given.get(known.get("audio", "")), str) else None
-    if audio is None and not isinstance(given.get(known.get("features", "")), str):
+    audio, features = (given[known[kind]] if kind in known else None for kind in ("audio", "features"))
+    audio = audio if isinstance(audio, str) else None
+    if audio is None and not isinstance(features, str):
         raise InputError(f"{where}: no audio file; expected its path in one of {', '.join(COLUMNS['audio'])}")
     path = locate(audio, folder) if audio is not None else ""
     if audio is not None and "shard_id" in given and not Path(path).exists():
