@@ -65,6 +65,14 @@ def test_opposite_phase_is_refused(wav, offset):
         assert np.array_equal(audio.load(path, channel=1), soundfile.read(path, dtype="float32")[0][:, 1])
 
 
+def test_opposite_phase_in_a_part_is_refused(wav):
+    """As of two recordings joined into one file: the mean would lose the words of that part."""
+    x, y = 0.3 * speech(), 0.3 * speech(seed=2)
+    for channels in ((np.append(x, y), np.append(-x, y)), (np.append(y, x), np.append(y, -x))):
+        with pytest.raises(InputError, match=r"cancel each other in \d+% of the time"):
+            audio.load(wav(*channels))
+
+
 def test_channels_that_do_not_cancel_are_mixed(wav):
     x, y, silence = 0.3 * speech(), 0.3 * speech(seed=2), np.zeros(RATE_HZ, np.float32)
     late = np.concatenate([silence[:24], x[:-24]])  # the second microphone is half a metre away

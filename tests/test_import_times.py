@@ -1,6 +1,7 @@
-"""Times, channels and other columns of tables: what they mean, and names that are refused."""
+"""Times, channels and other columns of tables, and the notes about them: what they mean, and what is refused."""
 
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -239,3 +240,12 @@ def test_encodings(table, tmp_path):
     (tmp_path / "u.csv").write_bytes("audio,text\ntalk.wav,één\n".encode("latin-1"))
     with pytest.raises(InputError, match=r"u\.csv:2: not UTF-8 .* iconv -f WINDOWS-1252"):
         import_corpus(tmp_path / "u.csv")
+
+
+def test_recordings_of_a_relative_folder_are_not_called_unused(tmp_path, monkeypatch, make_wav, capsys):
+    make_wav("hf/u0.wav", 0.1)
+    (tmp_path / "hf" / "metadata.csv").write_text("file_name,text\nu0.wav,a\n")
+    monkeypatch.chdir(tmp_path)
+    notes: list[str] = []
+    import_corpus(Path("hf"), "auto", notes.append)
+    assert not [note for note in notes if "not used" in note]

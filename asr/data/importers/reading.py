@@ -128,8 +128,9 @@ def extra_name(name: str) -> str:
 def note_unused(folder: Path, used: set[Path], notes: Notes) -> None:
     """Name the files of a corpus that an import does not read; more than five of a kind by their suffix."""
     by_suffix: dict[str, list[Path]] = {}
+    used = {p.absolute() for p in used}
     for p in files_below(folder):
-        if p not in used:
+        if p.absolute() not in used:
             by_suffix.setdefault(p.suffix.lower(), []).append(p)
     for suffix, paths in by_suffix.items():
         names = [str(p.relative_to(folder)) for p in paths]
