@@ -56,7 +56,13 @@ class TokensConfig(Options):
 @dataclass
 class FeaturesConfig(Options):
     kind: str = option(
-        "logmel", "kind of features that the net reads", ["logmel", "mfcc", "loglinear", "wave", "stored"]
+        "logmel",
+        "kind of features that the net reads",
+        ["logmel", "mfcc", "loglinear", "wave", "stored", "pretrained"],
+    )
+    encoder: str | None = option(None, "folder or hub name of the encoder (features=pretrained)")
+    layer: int | None = option(
+        None, "layer of the encoder whose output is used, from 1; null: the last, normalised", within="[1, 256]"
     )
     sample_rate_hz: int = option(16000, "sample rate; audio of other rates is resampled", within="[100, 384000]")
     window_ms: float = option(25.0, "length of a frame", within="[1, 1000]")

@@ -1,11 +1,13 @@
 """Computing the features of a corpus once: a manifest of audio in, a manifest of `.npy` features out.
 
 Stored features have neither deltas nor normalisation; training with features.kind=stored adds both as configured.
-Each `.npy` file holds two arrays: the features, and the key of what they were made from.
+Each `.npy` file holds two arrays: the features (of a pretrained encoder: in half precision), and the key of what they
+were made from.
 """
 
 import glob
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from tqdm import tqdm
 
 from asr import manifest
 from asr.config import Config
+from asr.data.augment import change_speed
 from asr.data.dataset import load_input
 from asr.errors import InputError
 from asr.features import recorded
@@ -25,11 +28,15 @@ from asr.locks import locked
 from asr.manifest import Utterance
 
 OWN_FILES = ("config.json", "set_aside.tsv", "*.npy")
+SPEED = "speed"  # extra field of an utterance that was played faster or slower
 _NOT_HEARD = ("id", "audio", "features", "text", "speaker", "lang")  # fields that do not change the features
 
 
-def extract(source: str | Path, output: str | Path, cfg: Config) -> Path:
+def extract(source: str | Path, output: str | Path, cfg: Config, speeds: Sequence[float] = (1.0,)) -> Path:
     """Compute the features of the manifest `source` and write the manifest `output`; returns its path.
+
+    Each recording is played at each of the `speeds`, which makes as many utterances of it; their ids end in `@SPEED`,
+    but for speed 1.
 
     The arrays are written to the folder named like `output` without its suffix. A second start continues where the
     first one stopped; it makes the features again whose recording or segment has changed. Utterances without usable
@@ -42,7 +49,7 @@ def extract(source: str | Path, output: str | Path, cfg: Config) -> Path:
     folder = output.with_suffix("")
     if folder == output:
         raise InputError(f"{output} has no suffix; name the manifest to write, such as {output}.jsonl")
-    utterances = manifest.read(source)
+    utterances = [at_speed(u, speed) for u in manifest.read(source) for speed in speeds]
     names = _names(utterances)
     written = [output, record_path(output), folder / "set_aside.tsv", *(folder / name for name in names)]
     keep_inputs(written, [source, *(_file(u) for u in utterances)])
@@ -66,11 +73,12 @@ def _extract_all(utterances: list[Utterance], names: list[str], source: str | Pa
     folder, features = output.with_suffix(""), recorded.stored_part(cfg.features)
     recorded.record(features, record_path(output))
     cfg, frontend = replace(cfg, features=features), FrontEnd(features)
+    encoder = frontend.encoder.digest() if frontend.kind == "pretrained" else None
     done, set_aside = [], []
     with tqdm(zip(utterances, names, strict=True), total=len(utterances), unit="utt", desc="features") as bar:
         for utterance, name in bar:
             try:
-                done.append(_extract_one(utterance, folder / name, cfg, frontend))
+                done.append(_extract_one(utterance, folder / name, cfg, frontend, encoder))
             except InputError as e:
                 tqdm.write(f"utterance '{utterance.id}' set aside: {e}")
                 set_aside.append((utterance.id, e))
@@ -92,22 +100,33 @@ def record_path(output: str | Path) -> Path:
 
 
 @torch.inference_mode()
-def _extract_one(utterance: Utterance, path: Path, cfg: Config, frontend: FrontEnd) -> Utterance:
+def _extract_one(utterance: Utterance, path: Path, cfg: Config, frontend: FrontEnd, encoder: str | None) -> Utterance:
     if len(path.name.encode()) > LONGEST_NAME:
         raise InputError(f"the id gives a file name of more than {LONGEST_NAME} bytes; shorten it")
-    key = _key(utterance, cfg)
+    key = _key(utterance, cfg, encoder)
     frames = _frames_made_from(key, path)
     if not frames:
-        x = torch.from_numpy(load_input(cfg, utterance))[None]  # (1, T) or (1, F, D)
+        sound = load_input(cfg, utterance)  # (T,) or (F, D)
+        if speed := utterance.extra.get(SPEED):
+            sound = change_speed(sound, speed)
+        x = torch.from_numpy(sound)[None]
         features, _ = frontend(x, torch.tensor([x.shape[1]]))
         frames = features.shape[1]
         if not frames:
             raise InputError(f"the audio has {x.shape[1]} samples, less than one window of {frontend.window_samples}")
         with atomic_write(path, "wb") as file:
-            np.save(file, features[0].numpy())
+            np.save(file, features[0].numpy().astype(np.float16 if frontend.kind == "pretrained" else np.float32))
             np.save(file, key)
-    duration_s = utterance.duration_s or frames * cfg.features.shift_ms / 1000
+    duration_s = frames * cfg.features.shift_ms / 1000 if SPEED in utterance.extra else utterance.duration_s
+    duration_s = duration_s or frames * cfg.features.shift_ms / 1000
     return replace(utterance, audio=None, features=str(path), start_s=0.0, duration_s=duration_s, channel=None)
+
+
+def at_speed(utterance: Utterance, speed: float) -> Utterance:
+    """The utterance to be played `speed` times as fast."""
+    if speed == 1:
+        return utterance
+    return replace(utterance, id=f"{utterance.id}@{speed:g}", extra=utterance.extra | {SPEED: speed})
 
 
 def _names(utterances: list[Utterance]) -> list[str]:
@@ -127,13 +146,20 @@ def _file(utterance: Utterance) -> str:
     return str(utterance.audio or utterance.features)
 
 
-def _key(utterance: Utterance, cfg: Config) -> np.ndarray:
-    """What features are made from, apart from the front end: a hash of the input's content, the segment, the limit.
+def _key(utterance: Utterance, cfg: Config, encoder: str | None) -> np.ndarray:
+    """What features are made from, apart from the configuration of the front end: a hash of the input's content, the
+    segment, the limit, and the digest of the encoder's weights.
 
     Every field of an utterance counts that does not describe its text or its place.
     """
     fields = {name: value for name, value in vars(utterance).items() if name not in _NOT_HEARD}
-    parts = [digest_of_input(_file(utterance)), fields, cfg.data.max_audio_s, cfg.data.channel]
+    parts = [
+        digest_of_input(_file(utterance)),
+        fields,
+        cfg.data.max_audio_s,
+        cfg.data.channel,
+        *([encoder] if encoder else []),
+    ]
     return np.frombuffer(hashlib.sha256(repr(parts).encode()).digest(), np.uint8)
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.config import FeaturesConfig, ModelConfig
+from asr.features.encoders import Encoder
 from asr.features.frontend import FrontEnd
 from asr.models import build_model
 
@@ -11,9 +12,10 @@ from asr.models import build_model
 class AcousticModel(nn.Module):
     """samples (N, T) or stored features (N, F, D0), lengths (N,) -> log-probs (N, F', V), lengths' (N,)."""
 
-    def __init__(self, features: FeaturesConfig, model: ModelConfig, num_tokens: int):
+    def __init__(self, features: FeaturesConfig, model: ModelConfig, num_tokens: int, encoder: Encoder | None = None):
+        """`encoder`: that of features=pretrained; None opens the one that `features` names."""
         super().__init__()
-        self.frontend = FrontEnd(features)
+        self.frontend = FrontEnd(features, encoder)
         self.net = build_model(model, self.frontend.dim, num_tokens)
         self.num_tokens = num_tokens
         self.subsampling = model.subsampling

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from asr import manifest
 from asr.config import Config
 from asr.data.batching import epoch_batches
+from asr.data.encoded import encode_sets
 from asr.data.extract import record_path
 from asr.data.sets import prepare_sets
 from asr.errors import InputError, naming
@@ -41,7 +42,6 @@ OWN_FILES = (*WRITTEN, "tokens.txt", "resume-*.safetensors", "checkpoints", "ten
 
 class Trainer:
     def __init__(self, cfg: Config):
-        self.cfg = cfg
         self.folder = Path(cfg.out) / "train"
         self.folder.mkdir(parents=True, exist_ok=True)
         check_options(cfg)
@@ -49,11 +49,13 @@ class Trainer:
             refuse_foreign(self.folder, OWN_FILES, "asr train")
         keep_inputs((self.folder / name for name in WRITTEN), inputs_of(cfg))
         check_resumable(self.folder / "config.json", cfg)
+        recorded_settings = settings(cfg)
+        self.cfg = cfg = encode_sets(cfg) if cfg.features.kind == "pretrained" else cfg
         self.check_recordings()
         torch.manual_seed(cfg.seed)
         self.tokens, self.train_set, self.dev_set = prepare_sets(cfg, self.folder)
         with atomic_write(self.folder / "config.json") as file:
-            json.dump(settings(cfg), file, indent=1)
+            json.dump(recorded_settings, file, indent=1)
         if cfg.features.kind == "stored" and (front_end := recorded.read(record_path(cfg.data.train))):
             recorded.behind(front_end, cfg.features)  # can be put in front of the net
             recorded.record(front_end, self.folder / "frontend.json")
@@ -286,5 +288,7 @@ def load_model(cfg: Config) -> tuple[AcousticModel, Tokens]:
         raise InputError(f"{folder} holds no final.safetensors; run `asr train out={cfg.out}` first")
     tokens = Tokens.read(folder / "tokens.txt")
     model = AcousticModel(cfg.features, cfg.model, len(tokens))
-    model.load_state_dict(checkpoint.read_tensors(folder / "final.safetensors"))
+    trained = checkpoint.read_tensors(folder / "final.safetensors")
+    encoder = {name: x for name, x in model.state_dict().items() if name.startswith("frontend.encoder.")}  # not trained
+    model.load_state_dict(encoder | trained)
     return model.to(cfg.device).eval(), tokens
