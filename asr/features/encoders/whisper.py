@@ -1,9 +1,6 @@
 """Whisper's encoder (Radford et al. 2022, arXiv:2212.04356): samples at 16 kHz -> 50 vectors per second.
 
-Differences from the original:
-- A recording is not padded to 30 s. Each window is as long as its sound, which takes a fraction of the time.
-- Recordings of more than 30 s are encoded in overlapping windows; each frame comes from the window whose edges are
-  farthest from it.
+Unlike in the original, a recording is not padded to 30 s. Shorter ones take a fraction of the time.
 """
 
 import dataclasses
@@ -23,7 +20,6 @@ RATE_HZ = 16000
 WINDOW = 400  # samples
 SHIFT = 160  # samples
 STRIDE = 2 * SHIFT  # samples per output frame
-MARGIN = 100  # output frames at an inner edge of a window that come from the neighbouring window: 2 s
 QUIETEST = 8.0  # range of the log-mel spectrum, in decades below its maximum
 
 
@@ -46,8 +42,10 @@ class Whisper(Encoder):
     window: Tensor
 
     def __init__(self, sizes: Sizes):
-        super().__init__(RATE_HZ, STRIDE, sizes.dim, sizes.layers)
+        super().__init__()
         self.sizes = sizes
+        self.rate_hz, self.shift_samples, self.spare_samples = RATE_HZ, STRIDE, 0
+        self.dim, self.layers = sizes.dim, sizes.layers
         self.first = nn.Conv1d(sizes.bands, sizes.dim, 3, padding=1)
         self.second = nn.Conv1d(sizes.dim, sizes.dim, 3, stride=2, padding=1)
         self.positions = nn.Parameter(torch.empty(sizes.positions, sizes.dim))
@@ -62,21 +60,7 @@ class Whisper(Encoder):
     def num_frames(self, samples: int) -> int:
         return -(-(samples // SHIFT) // 2)
 
-    def encode(self, x: Tensor, layer: int) -> Tensor:
-        frames, most = self.num_frames(len(x)), len(self.positions)
-        if frames <= most:
-            return self.encode_window(x, layer)
-        starts = list(range(0, frames - 2 * MARGIN, most - 2 * MARGIN))
-        parts = []
-        for start in starts:
-            y = self.encode_window(x[start * STRIDE : (start + most) * STRIDE], layer)
-            first = MARGIN if start else 0
-            last = most - MARGIN if start != starts[-1] else len(y)
-            parts.append(y[first:last])
-        return torch.cat(parts)
-
     def encode_window(self, x: Tensor, layer: int) -> Tensor:
-        """At most 30 s of samples (T,) -> (F, D)."""
         x = self.second(nn.functional.gelu(self.first(self.log_mel(x)[None])))
         x = nn.functional.gelu(x)[0].T  # (F, D)
         x = x + self.positions[: len(x)]

@@ -1,39 +1,31 @@
-"""Whisper models in folders: CTranslate2's `model.bin` (faster-whisper) and Hugging Face's `model.safetensors`."""
+"""Whisper models on disk: CTranslate2's `model.bin` (faster-whisper) and Hugging Face's `model.safetensors`.
 
-import json
+Only the encoder is read.
+"""
+
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from asr.errors import InputError
 from asr.features.encoders import ctranslate2
 from asr.features.encoders.whisper import Whisper, from_tensors
 
 
-def read(folder: Path) -> Whisper:
-    """The encoder of the model in `folder`; its decoder is not read.
-
-    Raises InputError if there is no such model, or if it is damaged.
-    """
-    if (path := folder / "model.bin").exists():
-        tensors = ctranslate2.read(path, "WhisperSpec", "encoder/")
-        heads = tensors.pop("num_heads", None)
-        if heads is None:
-            raise InputError(f"{path} lacks the number of heads; convert the model again with CTranslate2")
-        return from_tensors({name: x for name, x in tensors.items() if x.ndim}, int(heads), path)
-    return from_tensors(*_hugging_face(folder), folder)
+def read_ctranslate2(path: Path) -> Whisper:
+    """Raises InputError if the file is not a Whisper model or is damaged."""
+    tensors = ctranslate2.read(path, "WhisperSpec", "encoder/")
+    heads = tensors.pop("num_heads", None)
+    if heads is None:
+        raise InputError(f"{path} lacks the number of heads; convert the model again with CTranslate2")
+    return from_tensors({name: x for name, x in tensors.items() if x.ndim}, int(heads), path)
 
 
-def _hugging_face(folder: Path) -> tuple[dict[str, Tensor], int]:
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        kind, heads = config["model_type"], int(config["encoder_attention_heads"])
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise InputError(f"{path} does not describe a Whisper model ({e!r}); copy or download the folder again") from e
-    if kind != "whisper":
-        raise InputError(f"{path} is of a model of type {kind}; expected whisper")
+def read_hugging_face(folder: Path, config: dict[str, Any]) -> Whisper:
+    """`config`: the contents of config.json. Raises InputError if the weights are missing or damaged."""
+    if not isinstance(heads := config.get("encoder_attention_heads"), int):
+        raise InputError(f"{folder / 'config.json'} lacks encoder_attention_heads; copy or download the folder again")
     files = sorted(folder.glob("model*.safetensors"))
     if not files:
         raise InputError(f"{folder} holds no model.safetensors; save the model with safe_serialization=True")
@@ -46,4 +38,4 @@ def _hugging_face(folder: Path) -> tuple[dict[str, Tensor], int]:
                         tensors[own.removeprefix("encoder.")] = opened.get_tensor(name).float()
         except (OSError, SafetensorError) as e:
             raise InputError(f"{file} cannot be read ({e}); copy or download it again") from e
-    return tensors, heads
+    return from_tensors(tensors, heads, folder)
