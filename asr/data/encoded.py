@@ -5,7 +5,12 @@ from pathlib import Path
 
 from asr.config import Config, FeaturesConfig
 from asr.data.extract import extract
-from asr.features.frontend import FrontEnd
+from asr.features.encoders import full_name, open_encoder
+
+
+def with_full_name(cfg: Config) -> Config:
+    """`cfg` with the absolute path of the encoder, if it is a folder."""
+    return replace(cfg, features=replace(cfg.features, encoder=full_name(cfg.features.encoder)))
 
 
 def encode_sets(cfg: Config) -> Config:
@@ -17,7 +22,7 @@ def encode_sets(cfg: Config) -> Config:
     speeds = sorted(set(cfg.augment.speeds)) or [1.0]
     train = extract(cfg.data.train, folder / "train.jsonl", cfg, speeds)
     dev = extract(cfg.data.dev, folder / "dev.jsonl", cfg)
-    dim = FrontEnd(cfg.features).dim
-    cfg = replace(cfg, data=replace(cfg.data, train=str(train), dev=str(dev)), augment=replace(cfg.augment, speeds=[]))
-    cfg.features = FeaturesConfig(kind="stored", num_bins=dim, shift_ms=cfg.features.shift_ms, cmvn=cfg.features.cmvn)
-    return cfg
+    dim = open_encoder(cfg.features.encoder).dim
+    features = FeaturesConfig(kind="stored", num_bins=dim, shift_ms=cfg.features.shift_ms, cmvn=cfg.features.cmvn)
+    data, augment = replace(cfg.data, train=str(train), dev=str(dev)), replace(cfg.augment, speeds=[])
+    return replace(cfg, data=data, features=features, augment=augment)

@@ -8,6 +8,7 @@ were made from.
 import glob
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +27,9 @@ from asr.files import LONGEST_NAME, atomic_write, fold, keep_inputs, refuse_fore
 from asr.fingerprints import digest_of_input
 from asr.locks import locked
 from asr.manifest import Utterance
+from asr.threads import torch_threads
 
-OWN_FILES = ("config.json", "set_aside.tsv", "*.npy")
+OWN_FILES = ("config.json", "set_aside.tsv", recorded.ENCODER, "*.npy")
 SPEED = "speed"  # extra field of an utterance that was played faster or slower
 _NOT_HEARD = ("id", "audio", "features", "text", "speaker", "lang")  # fields that do not change the features
 
@@ -61,7 +63,7 @@ def extract(source: str | Path, output: str | Path, cfg: Config, speeds: Sequenc
 def _check_folder(folder: Path, output: Path) -> None:
     """Raises InputError for a folder of other files, or of another manifest's features."""
     if not record_path(output).exists():
-        refuse_foreign(folder, OWN_FILES[:2], "asr features")
+        refuse_foreign(folder, OWN_FILES[:3], "asr features")
     for other in folder.parent.glob(f"{glob.escape(folder.name)}.*"):
         if other != output and other.with_suffix("") == folder and other.is_file():
             with open(other, encoding="utf-8", errors="replace") as file:
@@ -72,25 +74,25 @@ def _check_folder(folder: Path, output: Path) -> None:
 def _extract_all(utterances: list[Utterance], names: list[str], source: str | Path, output: Path, cfg: Config) -> Path:
     folder, features = output.with_suffix(""), recorded.stored_part(cfg.features)
     recorded.record(features, record_path(output))
-    cfg, frontend = replace(cfg, features=features), FrontEnd(features)
-    encoder = frontend.encoder.digest() if frontend.kind == "pretrained" else None
+    maker = _Maker(replace(cfg, features=features), folder)
+    if maker.is_pretrained:
+        recorded.record_encoder(features, maker.frontend.encoder, folder / recorded.ENCODER)
     done, set_aside = [], []
-    with tqdm(zip(utterances, names, strict=True), total=len(utterances), unit="utt", desc="features") as bar:
-        for utterance, name in bar:
-            try:
-                done.append(_extract_one(utterance, folder / name, cfg, frontend, encoder))
-            except InputError as e:
-                tqdm.write(f"utterance '{utterance.id}' set aside: {e}")
-                set_aside.append((utterance.id, e))
+    threads = cfg.threads or torch.get_num_threads()
+    with ThreadPoolExecutor(threads) as pool, torch_threads(1):
+        made = pool.map(maker.make, utterances, names)
+        for utterance, result in zip(utterances, tqdm(made, "features", len(names), unit="utt"), strict=True):
+            if isinstance(result, Utterance):
+                done.append(result)
+                continue
+            tqdm.write(f"utterance '{utterance.id}' set aside: {result}")
+            set_aside.append((utterance.id, result))
     with atomic_write(folder / "set_aside.tsv") as file:
         file.writelines(f"{name}\t{reason}\n" for name, reason in set_aside)
     if not done:
         raise InputError(f"no utterance of {source} has usable input; {folder / 'set_aside.tsv'} gives the reasons")
     manifest.write(output, done)
-    tqdm.write(
-        f"{output}: {len(done)} utterances, {len(set_aside)} set aside; "
-        f"train on it with features=stored features.num_bins={frontend.dim}"
-    )
+    tqdm.write(f"{output}: {len(done)} utterances, {len(set_aside)} set aside, {maker.frontend.dim} values per frame")
     return output
 
 
@@ -99,27 +101,41 @@ def record_path(output: str | Path) -> Path:
     return Path(output).with_suffix("") / "config.json"
 
 
-@torch.inference_mode()
-def _extract_one(utterance: Utterance, path: Path, cfg: Config, frontend: FrontEnd, encoder: str | None) -> Utterance:
-    if len(path.name.encode()) > LONGEST_NAME:
-        raise InputError(f"the id gives a file name of more than {LONGEST_NAME} bytes; shorten it")
-    key = _key(utterance, cfg, encoder)
-    frames = _frames_made_from(key, path)
-    if not frames:
-        sound = load_input(cfg, utterance)  # (T,) or (F, D)
+class _Maker:
+    """Computes and stores the features of one utterance after the other, in any thread."""
+
+    def __init__(self, cfg: Config, folder: Path):
+        self.cfg, self.folder, self.frontend = cfg, folder, FrontEnd(cfg.features)
+        self.is_pretrained = cfg.features.kind == "pretrained"
+        self.encoder = self.frontend.encoder.digest() if self.is_pretrained else None
+
+    def make(self, utterance: Utterance, name: str) -> Utterance | InputError:
+        """The utterance with its features in `folder / name`, made if they are not there; or why there are none."""
+        path = self.folder / name
+        try:
+            if len(name.encode()) > LONGEST_NAME:
+                raise InputError(f"the id gives a file name of more than {LONGEST_NAME} bytes; shorten it")
+            key = _key(utterance, self.cfg, self.encoder)
+            frames = _frames_made_from(key, path) or self.store(utterance, key, path)
+        except InputError as e:
+            return e
+        length_s = frames * self.cfg.features.shift_ms / 1000
+        duration_s = length_s if SPEED in utterance.extra else utterance.duration_s or length_s
+        return replace(utterance, audio=None, features=str(path), start_s=0.0, duration_s=duration_s, channel=None)
+
+    @torch.inference_mode()
+    def store(self, utterance: Utterance, key: np.ndarray, path: Path) -> int:
+        """Returns the number of frames."""
+        x = load_input(self.cfg, utterance)  # (T,) or (F, D)
         if speed := utterance.extra.get(SPEED):
-            sound = change_speed(sound, speed)
-        x = torch.from_numpy(sound)[None]
-        features, _ = frontend(x, torch.tensor([x.shape[1]]))
-        frames = features.shape[1]
-        if not frames:
-            raise InputError(f"the audio has {x.shape[1]} samples, less than one window of {frontend.window_samples}")
+            x = change_speed(x, speed)
+        features, _ = self.frontend(torch.from_numpy(x)[None], torch.tensor([len(x)]))  # (1, F, D)
+        if not features.shape[1]:
+            raise InputError(f"the audio has {len(x)} samples, too few for one frame")
         with atomic_write(path, "wb") as file:
-            np.save(file, features[0].numpy().astype(np.float16 if frontend.kind == "pretrained" else np.float32))
+            np.save(file, features[0].numpy().astype(np.float16 if self.is_pretrained else np.float32))
             np.save(file, key)
-    duration_s = frames * cfg.features.shift_ms / 1000 if SPEED in utterance.extra else utterance.duration_s
-    duration_s = duration_s or frames * cfg.features.shift_ms / 1000
-    return replace(utterance, audio=None, features=str(path), start_s=0.0, duration_s=duration_s, channel=None)
+        return features.shape[1]
 
 
 def at_speed(utterance: Utterance, speed: float) -> Utterance:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from asr import manifest
 from asr.config import Config
 from asr.data.batching import epoch_batches
-from asr.data.encoded import encode_sets
+from asr.data.encoded import encode_sets, with_full_name
 from asr.data.extract import record_path
 from asr.data.sets import prepare_sets
 from asr.errors import InputError, naming
@@ -25,23 +25,25 @@ from asr.features import recorded
 from asr.files import atomic_write, keep_inputs, refuse_foreign
 from asr.locks import locked
 from asr.models.acoustic import AcousticModel
+from asr.threads import torch_threads
 from asr.tokens import Tokens
 from asr.training import checkpoint
 from asr.training.curves import plot_curves
-from asr.training.processes import Team, divide_threads, torch_threads
+from asr.training.processes import Team, divide_threads
 from asr.training.settings import check_inputs, check_resumable, inputs_of, settings
 from asr.training.shards import Pass, ShardResult, Shards, load
 
 PLOT_INTERVAL_S = 30  # between drawings of curves.png: each takes as long as several batches of a small net
 WRITTEN = (  # besides the token table, which may be that of an earlier start
     "config.json", "inputs.json", "set_aside.jsonl", "frontend.json", "state.json", "log.jsonl", "curves.png",
-    "diverged.txt", "final.safetensors",
+    "diverged.txt", "final.safetensors", recorded.ENCODER,
 )  # fmt: skip
 OWN_FILES = (*WRITTEN, "tokens.txt", "resume-*.safetensors", "checkpoints", "tensorboard")
 
 
 class Trainer:
     def __init__(self, cfg: Config):
+        cfg = with_full_name(cfg)
         self.folder = Path(cfg.out) / "train"
         self.folder.mkdir(parents=True, exist_ok=True)
         check_options(cfg)
@@ -59,6 +61,10 @@ class Trainer:
         if cfg.features.kind == "stored" and (front_end := recorded.read(record_path(cfg.data.train))):
             recorded.behind(front_end, cfg.features)  # can be put in front of the net
             recorded.record(front_end, self.folder / "frontend.json")
+            if front_end.kind == "pretrained":
+                encoder = record_path(cfg.data.train).with_name(recorded.ENCODER)
+                with atomic_write(self.folder / recorded.ENCODER) as file:
+                    file.write(encoder.read_text(encoding="utf-8"))
         self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens)).to(cfg.device)
         self.shards = Shards(cfg, self.model, self.train_set, self.dev_set)
         self.gradient = torch.zeros_like(self.shards.gradients[0])  # (P,), of all parameters
@@ -289,6 +295,8 @@ def load_model(cfg: Config) -> tuple[AcousticModel, Tokens]:
     tokens = Tokens.read(folder / "tokens.txt")
     model = AcousticModel(cfg.features, cfg.model, len(tokens))
     trained = checkpoint.read_tensors(folder / "final.safetensors")
+    if cfg.features.kind == "pretrained":
+        recorded.check_encoder(model.frontend.encoder, folder / recorded.ENCODER)
     encoder = {name: x for name, x in model.state_dict().items() if name.startswith("frontend.encoder.")}  # not trained
     model.load_state_dict(encoder | trained)
     return model.to(cfg.device).eval(), tokens

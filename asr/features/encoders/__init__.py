@@ -11,9 +11,9 @@ from typing import Any
 from asr.errors import InputError
 from asr.features.encoders import wav2vec2, whisper, whisper_files
 from asr.features.encoders.encoder import Encoder
-from asr.features.encoders.hub import find_folder
+from asr.features.encoders.hub import find_folder, full_name
 
-__all__ = ["Encoder", "build_encoder", "open_encoder"]
+__all__ = ["Encoder", "build_encoder", "full_name", "open_encoder"]
 
 MOST = 1 << 16  # limit of a size
 

@@ -1,5 +1,6 @@
 """Models by their name in Hugging Face's hub, as `openai/whisper-base`."""
 
+import os
 from pathlib import Path
 
 from asr.errors import InputError
@@ -29,3 +30,8 @@ def find_folder(source: str) -> Path:
     except (OSError, ValueError) as e:  # the hub's errors are OSErrors or ValueErrors
         reason = str(e).strip().splitlines()[0]
         raise InputError(f"the model {source} cannot be downloaded ({reason}); {way_out}") from e
+
+
+def full_name(source: str | None) -> str | None:
+    """A folder's absolute path; another name as it is."""
+    return os.path.abspath(source) if source and Path(source).is_dir() else source
