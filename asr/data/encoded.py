@@ -1,16 +1,22 @@
 """Training on a pretrained encoder: its outputs are computed once and stored, and the net is trained on them."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
-from asr.config import Config, FeaturesConfig
+from asr.config import Config
 from asr.data.extract import extract
 from asr.features.encoders import full_name, open_encoder
 
 
 def with_full_name(cfg: Config) -> Config:
     """`cfg` with the absolute path of the encoder, if it is a folder."""
-    return replace(cfg, features=replace(cfg.features, encoder=full_name(cfg.features.encoder)))
+    if cfg.features.encoder is None:
+        return cfg
+    cfg = copy.copy(cfg)
+    cfg.features = copy.copy(cfg.features)
+    cfg.features.encoder = full_name(cfg.features.encoder)
+    return cfg
 
 
 def encode_sets(cfg: Config) -> Config:
@@ -23,6 +29,6 @@ def encode_sets(cfg: Config) -> Config:
     train = extract(cfg.data.train, folder / "train.jsonl", cfg, speeds)
     dev = extract(cfg.data.dev, folder / "dev.jsonl", cfg)
     dim = open_encoder(cfg.features.encoder).dim
-    features = FeaturesConfig(kind="stored", num_bins=dim, shift_ms=cfg.features.shift_ms, cmvn=cfg.features.cmvn)
+    features = replace(cfg.features, kind="stored", num_bins=dim, encoder=None, layer=None)
     data, augment = replace(cfg.data, train=str(train), dev=str(dev)), replace(cfg.augment, speeds=[])
     return replace(cfg, data=data, features=features, augment=augment)
