@@ -169,7 +169,10 @@ def test_weights_of_eight_bits_are_scaled(tmp_path):
     assert not torch.equal(*outputs)
 
 
-@pytest.mark.parametrize("change", [{"family": "x"}, {"dim": 1 << 17}, {"layers": "2"}, {"other": 3}, {"dim": 0}])
+@pytest.mark.parametrize(
+    "change",
+    [{"family": "x"}, {"dim": 1 << 17}, {"layers": "2"}, {"other": 3}, {"dim": 0}, {"heads": 5}, {"positions": 1499}],
+)
 def test_bundle_with_another_description_of_the_encoder_is_refused(corpus, change):
     write_model(corpus / "whisper")
     description = open_encoder(str(corpus / "whisper")).description()

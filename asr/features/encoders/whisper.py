@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import InputError
-from asr.features.encoders.encoder import Encoder
+from asr.features.encoders.encoder import WINDOW_S, Encoder
 
 RATE_HZ = 16000
 WINDOW = 400  # samples
@@ -42,7 +42,10 @@ class Whisper(Encoder):
     window: Tensor
 
     def __init__(self, sizes: Sizes):
+        """Raises ValueError if the heads do not divide a frame, or a window is shorter than `WINDOW_S`."""
         super().__init__()
+        if sizes.dim % sizes.heads or sizes.positions * STRIDE < WINDOW_S * RATE_HZ:
+            raise ValueError(f"{sizes.dim} values in {sizes.heads} heads, {sizes.positions} positions")
         self.sizes = sizes
         self.rate_hz, self.shift_samples, self.spare_samples = RATE_HZ, STRIDE, 0
         self.dim, self.layers = sizes.dim, sizes.layers
@@ -152,8 +155,10 @@ def from_tensors(tensors: Mapping[str, Tensor], heads: int, path: object) -> Whi
         hidden, positions = len(state["blocks.0.widen.bias"]), len(state["positions"])
         with torch.device("meta"):
             encoder = Whisper(Sizes(bands, dim, heads, layers, hidden, positions))
-    except (KeyError, ValueError) as e:
+    except KeyError as e:
         raise InputError(f"{path} is not a Whisper encoder: {e} is missing; copy or download it again") from e
+    except ValueError as e:
+        raise InputError(f"{path} is not a Whisper encoder ({e}); copy or download it again") from e
     wanted = encoder.state_dict()
     for name in wanted.keys() | state.keys():
         shapes = [tuple(x[name].shape) if name in x else None for x in (wanted, state)]
