@@ -20,6 +20,7 @@ from asr.features import audio
 from asr.features.encoders import build_encoder, open_encoder
 from asr.features.frontend import FrontEnd
 from asr.manifest import Utterance
+from asr.models.acoustic import AcousticModel
 from asr.recognizer import bundle
 from asr.training.trainer import load_model, train
 
@@ -192,3 +193,44 @@ def test_front_end_is_restored_for_features_made_by_hand(corpus):
     train(cfg)
     cfg.decoder.kind, cfg.graph.kind = "greedy", "none"
     assert asr.load(pipeline.bundle(cfg)).transcribe(corpus / "dev0.wav") is not None
+
+
+def test_upper_layers_are_trained_with_the_net(corpus):
+    """They start as the encoder's own, do not hear padding, learn, and are part of the bundle."""
+    write_model(corpus / "whisper")
+    cfg = config(corpus, layer=1, cmvn="none")
+    cfg.model.tune_layers, cfg.optim.tune_lr, cfg.optim.epochs = 1, 1e-3, 2
+    encoder = open_encoder(cfg.features.encoder)
+    x = torch.from_numpy(audio.load(str(corpus / "dev0.wav")))
+    upper = AcousticModel(cfg.features, cfg.model, 4).upper
+    with torch.inference_mode():
+        below, whole = encoder.encode(x, 1), encoder.encode(x, 2)
+        padded = torch.nn.functional.pad(below[None], (0, 0, 0, 7), value=3.0)
+        torch.testing.assert_close(upper(padded, torch.tensor([len(below)]))[0, : len(below)], whole)
+    train(cfg)
+    model, _ = load_model(cfg)
+    changed = [not torch.equal(a, b) for a, b in zip(upper.parameters(), model.upper.parameters(), strict=True)]
+    assert all(changed)
+    for old, new in zip(encoder.parameters(), model.frontend.encoder.parameters(), strict=True):
+        torch.testing.assert_close(old, new)
+    expected = model.score([x])[0]
+    cfg.decoder.kind, cfg.graph.kind = "greedy", "none"
+    packed = bundle.read(pipeline.bundle(cfg))
+    torch.testing.assert_close(packed.model.score([x])[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("features", "layers", "message"),
+    [
+        ({"layer": None, "cmvn": "none"}, 1, "features.layer: the last layer that is kept"),
+        ({"layer": 1}, 1, "needs features.cmvn=none, not global"),
+        ({"layer": 1, "cmvn": "none"}, 2, "more than the encoder's 2 layers"),
+        ({"kind": "logmel", "encoder": None, "cmvn": "none"}, 1, "needs features=pretrained"),
+    ],
+)
+def test_upper_layers_that_there_are_not_are_refused(corpus, features, layers, message):
+    write_model(corpus / "whisper")
+    cfg = config(corpus, **features)
+    cfg.model.tune_layers = layers
+    with pytest.raises(InputError, match=message):
+        train(cfg)

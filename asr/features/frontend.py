@@ -262,9 +262,9 @@ def choose_layer(cfg: FeaturesConfig, encoder: Encoder) -> int:
             raise InputError(
                 f"features.{name}={value:g}, but the encoder {cfg.encoder} has {own:g}; set features.{name}={own:g}"
             )
-    if cfg.layer and cfg.layer > encoder.layers:
+    if cfg.layer is not None and cfg.layer > encoder.layers:
         raise InputError(f"features.layer={cfg.layer}, but the encoder {cfg.encoder} has {encoder.layers} layers")
-    return cfg.layer or encoder.layers
+    return encoder.layers if cfg.layer is None else cfg.layer
 
 
 def povey_window(samples: int) -> Tensor:

@@ -22,9 +22,10 @@ from asr.data.extract import record_path
 from asr.data.sets import prepare_sets
 from asr.errors import InputError, naming
 from asr.features import recorded
+from asr.features.frontend import FrontEnd
 from asr.files import atomic_write, keep_inputs, refuse_foreign
 from asr.locks import locked
-from asr.models.acoustic import AcousticModel
+from asr.models.acoustic import AcousticModel, upper_layers
 from asr.threads import torch_threads
 from asr.tokens import Tokens
 from asr.training import checkpoint
@@ -52,6 +53,7 @@ class Trainer:
         keep_inputs((self.folder / name for name in WRITTEN), inputs_of(cfg))
         check_resumable(self.folder / "config.json", cfg)
         recorded_settings = settings(cfg)
+        upper = upper_layers(cfg.features, cfg.model, FrontEnd(cfg.features)) if cfg.model.tune_layers else None
         self.cfg = cfg = encode_sets(cfg) if cfg.features.kind == "pretrained" else cfg
         self.check_recordings()
         torch.manual_seed(cfg.seed)
@@ -65,7 +67,7 @@ class Trainer:
                 encoder = record_path(cfg.data.train).with_name(recorded.ENCODER)
                 with atomic_write(self.folder / recorded.ENCODER) as file:
                     file.write(encoder.read_text(encoding="utf-8"))
-        self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens)).to(cfg.device)
+        self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens), upper=upper).to(cfg.device)
         self.shards = Shards(cfg, self.model, self.train_set, self.dev_set)
         self.gradient = torch.zeros_like(self.shards.gradients[0])  # (P,), of all parameters
         bind_gradients(self.shards.parameters, self.gradient)
@@ -180,7 +182,7 @@ class Trainer:
 
     def update_parameters(self) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.state["step"] - 1)
+            group["lr"] = self.learning_rate(self.state["step"] - 1) * group["scale"]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optim.grad_clip)
         self.optimizer.step()
         self.gradient.zero_()
@@ -246,12 +248,15 @@ class Trainer:
         self.plotted_s = time.monotonic()
 
 
-def make_optimizer(model: torch.nn.Module, cfg: Config) -> torch.optim.AdamW:
-    """AdamW, without weight decay for biases and normalisation weights."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": cfg.optim.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=cfg.optim.lr, betas=(0.9, 0.98), fused=True)
+def make_optimizer(model: AcousticModel, cfg: Config) -> torch.optim.AdamW:
+    """AdamW, without weight decay for biases and normalisation weights. The encoder's layers have `optim.tune_lr`."""
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        decay = cfg.optim.weight_decay if parameter.dim() > 1 else 0.0
+        scale = cfg.optim.tune_lr / cfg.optim.lr if name.startswith("upper.") and cfg.optim.lr else 1.0
+        groups.setdefault((-scale, -decay), []).append(parameter)
+    ordered = [{"params": groups[key], "weight_decay": -key[1], "scale": -key[0]} for key in sorted(groups)]
+    return torch.optim.AdamW(ordered, lr=cfg.optim.lr, betas=(0.9, 0.98), fused=True)
 
 
 def bind_gradients(parameters: list[torch.nn.Parameter], gradient: torch.Tensor) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from asr.errors import InputError
+
 WINDOW_S = 30.0  # longest stretch of sound that is encoded at once
 MARGIN_S = 2.0  # at an inner edge of a window, whose frames come from the neighbouring window
 
@@ -41,7 +43,7 @@ class Encoder(nn.Module, ABC):
         return x
 
     def encode(self, x: Tensor, layer: int) -> Tensor:
-        """Samples (T,) -> (F, D), the output of layer 1 to `layers`."""
+        """Samples (T,) -> (F, D), the output of layer 1 to `layers`, or the input of the first for 0."""
         x, frames = self.prepare(x), self.num_frames(len(x))
         window, margin = (round(s * self.rate_hz / self.shift_samples) for s in (WINDOW_S, MARGIN_S))
         if not frames:
@@ -54,6 +56,14 @@ class Encoder(nn.Module, ABC):
             y = self.encode_window(x[start * self.shift_samples : last], layer)
             parts.append(y[margin if start else 0 : end - start - (margin if end < frames else 0)])
         return torch.cat(parts)
+
+    def upper(self, layer: int, count: int) -> nn.Module:
+        """A copy of the `count` layers after `layer`, to be trained: (N, F, D), lengths (N,) -> (N, F, D). The last
+        layer of the encoder includes its normalisation.
+
+        Raises InputError if the encoder has not so many layers, or cannot be taken apart.
+        """
+        raise InputError("model.tune_layers needs a Whisper encoder; set model.tune_layers=0 for others")
 
     def forward(self, x: Tensor, lengths: Tensor, layer: int) -> Tensor:
         """Samples (N, T), lengths (N,) -> (N, F, D). Recordings are encoded one by one, as padding would be heard."""

@@ -3,6 +3,7 @@
 Unlike in the original, a recording is not padded to 30 s. Shorter ones take a fraction of the time.
 """
 
+import copy
 import dataclasses
 import math
 import re
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import InputError
+from asr.features.cmvn import frame_mask
 from asr.features.encoders.encoder import WINDOW_S, Encoder
 
 RATE_HZ = 16000
@@ -68,8 +70,16 @@ class Whisper(Encoder):
         x = nn.functional.gelu(x)[0].T  # (F, D)
         x = x + self.positions[: len(x)]
         for block in self.blocks[:layer]:
-            x = block(x)
+            x = block(x[None])[0]
         return self.norm(x) if layer == len(self.blocks) else x
+
+    def upper(self, layer: int, count: int) -> "Upper":
+        if layer + count > self.layers:
+            raise InputError(
+                f"features.layer={layer} and model.tune_layers={count} are more than the encoder's {self.layers} layers"
+            )
+        norm = self.norm if layer + count == self.layers else nn.Identity()
+        return Upper(copy.deepcopy(self.blocks[layer : layer + count]), copy.deepcopy(norm)).requires_grad_()
 
     def log_mel(self, x: Tensor) -> Tensor:
         """Samples (T,) -> (bands, T // 160): decades above an energy of 1e-10, limited to `QUIETEST` below the maximum,
@@ -83,8 +93,22 @@ class Whisper(Encoder):
         return (torch.maximum(log, log.max() - QUIETEST) + 4) / 4
 
 
+class Upper(nn.Module):
+    """The upper layers of an encoder: (N, F, D), lengths (N,) -> (N, F, D); padding is not heard."""
+
+    def __init__(self, blocks: nn.ModuleList, norm: nn.Module):
+        super().__init__()
+        self.blocks, self.norm = blocks, norm
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        mask = frame_mask(lengths, x.shape[1])  # (N, F)
+        for block in self.blocks:
+            x = block(x, mask[:, None, None])
+        return self.norm(x).masked_fill(~mask[:, :, None], 0.0)
+
+
 class Block(nn.Module):
-    """A transformer layer with normalisation before each part: (F, D) -> (F, D)."""
+    """A transformer layer with normalisation before each part: (N, F, D) -> (N, F, D)."""
 
     def __init__(self, dim: int, heads: int, hidden: int):
         super().__init__()
@@ -94,11 +118,12 @@ class Block(nn.Module):
         self.join = nn.Linear(dim, dim)
         self.widen, self.narrow = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        projected = self.project(self.attention_norm(x))  # (F, 3 D)
-        q, k, v = projected.unflatten(1, (3, self.heads, -1)).permute(1, 2, 0, 3)  # each (H, F, D / H)
-        mixed = nn.functional.scaled_dot_product_attention(q[None], k[None], v[None])[0]  # (H, F, D / H)
-        x = x + self.join(mixed.transpose(0, 1).flatten(1))
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`mask`: (N, 1, 1, F), True on frames to be heard; None: all."""
+        projected = self.project(self.attention_norm(x))  # (N, F, 3 D)
+        q, k, v = projected.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (N, H, F, D / H)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (N, H, F, D / H)
+        x = x + self.join(mixed.transpose(1, 2).flatten(2))
         return x + self.narrow(nn.functional.gelu(self.widen(self.norm(x))))
 
 
