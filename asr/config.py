@@ -56,7 +56,13 @@ class TokensConfig(Options):
 @dataclass
 class FeaturesConfig(Options):
     kind: str = option(
-        "logmel", "kind of features that the net reads", ["logmel", "mfcc", "loglinear", "wave", "stored"]
+        "logmel",
+        "kind of features that the net reads",
+        ["logmel", "mfcc", "loglinear", "wave", "stored", "pretrained"],
+    )
+    encoder: str | None = option(None, "folder or hub name of the encoder (features=pretrained)")
+    layer: int | None = option(
+        None, "layer of the encoder whose output is used, from 1; null: the last, normalised", within="[0, 256]"
     )
     sample_rate_hz: int = option(16000, "sample rate; audio of other rates is resampled", within="[100, 384000]")
     window_ms: float = option(25.0, "length of a frame", within="[1, 1000]")
@@ -114,6 +120,9 @@ class ModelConfig(Options):
     )
     subsampling: int = option(3, "input frames per output frame", within="[1, 64]")
     dropout: float = option(0.1, "fraction of activations dropped in training", within="[0, 1)")
+    tune_layers: int = option(
+        0, "layers of the encoder, after features.layer, that are trained with the net", within="[0, 256]"
+    )
 
 
 @dataclass
@@ -125,6 +134,7 @@ class CriterionConfig(Options):
 @dataclass
 class OptimConfig(Options):
     lr: float = option(1e-3, "peak learning rate of AdamW", within="[0, 100]")
+    tune_lr: float = option(1e-4, "peak learning rate of the encoder's layers (model.tune_layers)", within="[0, 100]")
     weight_decay: float = option(1e-2, "weight decay of AdamW", within="[0, 100]")
     warmup: float = option(
         0.1, "fraction of all steps for the linear warm-up; a cosine to zero follows", within="[0, 1]"

@@ -181,7 +181,7 @@ def test_hostile_configurations_are_refused(made, tmp_path):
         with pytest.raises(InputError, match=says):
             bundle.read(rewritten(made[0], tmp_path / "odd.asr", changes))
 
-    cfg = bundle._config_data(made[2], None)
+    cfg = bundle._config_data(made[1], made[2], None)
     refuse("not of this version", model=cfg["model"] | {"_target_": "os.system"})
     refuse(r"decoder.beam=wide: expected a number in \(0, inf\]", decoder=cfg["decoder"] | {"beam": "wide"})
     refuse("reference", model=cfg["model"] | {"kind": "${oc.env:HOME}"})

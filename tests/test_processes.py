@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from asr.errors import InputError
-from asr.training.processes import Team, divide_threads, torch_threads
+from asr.threads import torch_threads
+from asr.training.processes import Team, divide_threads
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can fork a process that uses torch")
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ctranslate2_model import write_model
 from recorder import READ
 from smoke import WORDS, write_corpus
 
@@ -195,6 +196,7 @@ def test_lists_and_grammars_need_no_graph(out: Path, tmp_path: Path, capsys: pyt
     assert cli.main(["decode", f"out={out}", "graph=grammar", f"grammar={tmp_path}/g.jsgf", f"output={hyp}"]) == 0
     refs = {u.id: u.text for u in manifest.read(out / "data" / "test.jsonl")}
     assert sum(texts(hyp)[name] == text for name, text in refs.items()) >= len(refs) // 2
+    write_model(tmp_path / "whisper")
     sound = next((out.parent / "corpus").glob("*.wav"))
     called = ["transcribe", f"{out}/model.asr", str(sound), "graph=word", f"words={tmp_path}/list.txt"]
     assert cli.main(called) == 0
@@ -211,6 +213,7 @@ def test_lists_and_grammars_need_no_graph(out: Path, tmp_path: Path, capsys: pyt
 MORE = [
     "data check {out}/data/dev.jsonl output={tmp}/check",
     "features {out}/data/dev.jsonl output={tmp}/f.jsonl kind=mfcc",
+    "train out={tmp}/pretrained data.dir={out}/data features=pretrained encoder={tmp}/whisper layer=1 epochs=1",
     "text clean {tmp}/t.txt output={tmp}/clean.txt lang=ko",
     "data check out={out} output={tmp}/check",
     "data check out={out}",
@@ -262,6 +265,7 @@ def test_every_declared_option_is_read(out: Path, tmp_path: Path) -> None:
     (tmp_path / "v.txt").write_text("do\nre\nmi\n")
     (tmp_path / "n.txt").write_text("dore\n")
     (tmp_path / "g.jsgf").write_text("#JSGF V1.0;\ngrammar g;\npublic <all> = (do | re | mi)+;\n")
+    write_model(tmp_path / "whisper")
     sound = next((out.parent / "corpus").glob("*.wav"))
     for line in MORE:
         code = cli.main([word.format(out=out, tmp=tmp_path, sound=sound) for word in line.split()])

@@ -96,7 +96,8 @@ def features(cfg: Config) -> None:
 
     asr features MANIFEST output=exp/features/train.jsonl features=mfcc
 
-    Train on the written manifest with features=stored and num_bins=VALUES_PER_FRAME.
+    Train on the written manifest with features=stored and num_bins=VALUES_PER_FRAME. `asr train features=pretrained`
+    stores the outputs of the encoder by itself.
     """
     from asr.data.extract import extract
 

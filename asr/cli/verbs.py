@@ -54,7 +54,8 @@ _RECOGNISER = (
     "data.channel", "out", "device", "threads",
 )  # fmt: skip
 _STATIC_FEATURES = tuple(f"features.{name}" for name in (  # without derivatives and normalisation
-    "kind", "sample_rate_hz", "window_ms", "shift_ms", "num_bins", "num_ceps", "low_hz", "high_hz", "dither", "floor",
+    "kind", "encoder", "layer", "sample_rate_hz", "window_ms", "shift_ms", "num_bins", "num_ceps", "low_hz", "high_hz",
+    "dither", "floor",
 ))  # fmt: skip
 _CLEANING = tuple(f"text.{name}" for name in (
     "numbers", "latin", "repairs", "slots", "max_foreign", "max_repeats",
@@ -68,7 +69,7 @@ VERBS: dict[str, Verb] = {
         "features.num_bins", "model.subsampling", "out", "input", "output",
     )),
     "features": Verb(features, (
-        *_STATIC_FEATURES, "data.max_audio_s", "data.channel", "input", "output",
+        *_STATIC_FEATURES, "data.max_audio_s", "data.channel", "input", "output", "threads",
     ), resumes=True),
     "train": Verb(train, (
         "optim", "model", "features", "augment", "criterion", "tokens", "data.train", "data.dev", "data.max_audio_s",

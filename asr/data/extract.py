@@ -1,11 +1,14 @@
 """Computing the features of a corpus once: a manifest of audio in, a manifest of `.npy` features out.
 
 Stored features have neither deltas nor normalisation; training with features.kind=stored adds both as configured.
-Each `.npy` file holds two arrays: the features, and the key of what they were made from.
+Each `.npy` file holds two arrays: the features (of a pretrained encoder: in half precision), and the key of what they
+were made from.
 """
 
 import glob
 import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from tqdm import tqdm
 
 from asr import manifest
 from asr.config import Config
+from asr.data.augment import change_speed
 from asr.data.dataset import load_input
 from asr.errors import InputError
 from asr.features import recorded
@@ -23,13 +27,18 @@ from asr.files import LONGEST_NAME, atomic_write, fold, keep_inputs, refuse_fore
 from asr.fingerprints import digest_of_input
 from asr.locks import locked
 from asr.manifest import Utterance
+from asr.threads import torch_threads
 
-OWN_FILES = ("config.json", "set_aside.tsv", "*.npy")
+OWN_FILES = ("config.json", "set_aside.tsv", recorded.ENCODER, "*.npy")
+SPEED = "speed"  # extra field of an utterance that was played faster or slower
 _NOT_HEARD = ("id", "audio", "features", "text", "speaker", "lang")  # fields that do not change the features
 
 
-def extract(source: str | Path, output: str | Path, cfg: Config) -> Path:
+def extract(source: str | Path, output: str | Path, cfg: Config, speeds: Sequence[float] = (1.0,)) -> Path:
     """Compute the features of the manifest `source` and write the manifest `output`; returns its path.
+
+    Each recording is played at each of the `speeds`, which makes as many utterances of it; their ids end in `@SPEED`,
+    but for speed 1.
 
     The arrays are written to the folder named like `output` without its suffix. A second start continues where the
     first one stopped; it makes the features again whose recording or segment has changed. Utterances without usable
@@ -42,7 +51,7 @@ def extract(source: str | Path, output: str | Path, cfg: Config) -> Path:
     folder = output.with_suffix("")
     if folder == output:
         raise InputError(f"{output} has no suffix; name the manifest to write, such as {output}.jsonl")
-    utterances = manifest.read(source)
+    utterances = [at_speed(u, speed) for u in manifest.read(source) for speed in speeds]
     names = _names(utterances)
     written = [output, record_path(output), folder / "set_aside.tsv", *(folder / name for name in names)]
     keep_inputs(written, [source, *(_file(u) for u in utterances)])
@@ -54,7 +63,7 @@ def extract(source: str | Path, output: str | Path, cfg: Config) -> Path:
 def _check_folder(folder: Path, output: Path) -> None:
     """Raises InputError for a folder of other files, or of another manifest's features."""
     if not record_path(output).exists():
-        refuse_foreign(folder, OWN_FILES[:2], "asr features")
+        refuse_foreign(folder, OWN_FILES[:3], "asr features")
     for other in folder.parent.glob(f"{glob.escape(folder.name)}.*"):
         if other != output and other.with_suffix("") == folder and other.is_file():
             with open(other, encoding="utf-8", errors="replace") as file:
@@ -65,24 +74,25 @@ def _check_folder(folder: Path, output: Path) -> None:
 def _extract_all(utterances: list[Utterance], names: list[str], source: str | Path, output: Path, cfg: Config) -> Path:
     folder, features = output.with_suffix(""), recorded.stored_part(cfg.features)
     recorded.record(features, record_path(output))
-    cfg, frontend = replace(cfg, features=features), FrontEnd(features)
+    maker = _Maker(replace(cfg, features=features), folder)
+    if maker.is_pretrained:
+        recorded.record_encoder(features, maker.frontend.encoder, folder / recorded.ENCODER)
     done, set_aside = [], []
-    with tqdm(zip(utterances, names, strict=True), total=len(utterances), unit="utt", desc="features") as bar:
-        for utterance, name in bar:
-            try:
-                done.append(_extract_one(utterance, folder / name, cfg, frontend))
-            except InputError as e:
-                tqdm.write(f"utterance '{utterance.id}' set aside: {e}")
-                set_aside.append((utterance.id, e))
+    threads = cfg.threads or torch.get_num_threads()
+    with ThreadPoolExecutor(threads) as pool, torch_threads(1):
+        made = pool.map(maker.make, utterances, names)
+        for utterance, result in zip(utterances, tqdm(made, "features", len(names), unit="utt"), strict=True):
+            if isinstance(result, Utterance):
+                done.append(result)
+                continue
+            tqdm.write(f"utterance '{utterance.id}' set aside: {result}")
+            set_aside.append((utterance.id, result))
     with atomic_write(folder / "set_aside.tsv") as file:
         file.writelines(f"{name}\t{reason}\n" for name, reason in set_aside)
     if not done:
         raise InputError(f"no utterance of {source} has usable input; {folder / 'set_aside.tsv'} gives the reasons")
     manifest.write(output, done)
-    tqdm.write(
-        f"{output}: {len(done)} utterances, {len(set_aside)} set aside; "
-        f"train on it with features=stored features.num_bins={frontend.dim}"
-    )
+    tqdm.write(f"{output}: {len(done)} utterances, {len(set_aside)} set aside, {maker.frontend.dim} values per frame")
     return output
 
 
@@ -91,23 +101,48 @@ def record_path(output: str | Path) -> Path:
     return Path(output).with_suffix("") / "config.json"
 
 
-@torch.inference_mode()
-def _extract_one(utterance: Utterance, path: Path, cfg: Config, frontend: FrontEnd) -> Utterance:
-    if len(path.name.encode()) > LONGEST_NAME:
-        raise InputError(f"the id gives a file name of more than {LONGEST_NAME} bytes; shorten it")
-    key = _key(utterance, cfg)
-    frames = _frames_made_from(key, path)
-    if not frames:
-        x = torch.from_numpy(load_input(cfg, utterance))[None]  # (1, T) or (1, F, D)
-        features, _ = frontend(x, torch.tensor([x.shape[1]]))
-        frames = features.shape[1]
-        if not frames:
-            raise InputError(f"the audio has {x.shape[1]} samples, less than one window of {frontend.window_samples}")
+class _Maker:
+    """Computes and stores the features of one utterance after the other, in any thread."""
+
+    def __init__(self, cfg: Config, folder: Path):
+        self.cfg, self.folder, self.frontend = cfg, folder, FrontEnd(cfg.features)
+        self.is_pretrained = cfg.features.kind == "pretrained"
+        self.encoder = self.frontend.encoder.digest() if self.is_pretrained else None
+
+    def make(self, utterance: Utterance, name: str) -> Utterance | InputError:
+        """The utterance with its features in `folder / name`, made if they are not there; or why there are none."""
+        path = self.folder / name
+        try:
+            if len(name.encode()) > LONGEST_NAME:
+                raise InputError(f"the id gives a file name of more than {LONGEST_NAME} bytes; shorten it")
+            key = _key(utterance, self.cfg, self.encoder)
+            frames = _frames_made_from(key, path) or self.store(utterance, key, path)
+        except InputError as e:
+            return e
+        length_s = frames * self.cfg.features.shift_ms / 1000
+        duration_s = length_s if SPEED in utterance.extra else utterance.duration_s or length_s
+        return replace(utterance, audio=None, features=str(path), start_s=0.0, duration_s=duration_s, channel=None)
+
+    @torch.inference_mode()
+    def store(self, utterance: Utterance, key: np.ndarray, path: Path) -> int:
+        """Returns the number of frames."""
+        x = load_input(self.cfg, utterance)  # (T,) or (F, D)
+        if speed := utterance.extra.get(SPEED):
+            x = change_speed(x, speed)
+        features, _ = self.frontend(torch.from_numpy(x)[None], torch.tensor([len(x)]))  # (1, F, D)
+        if not features.shape[1]:
+            raise InputError(f"the audio has {len(x)} samples, too few for one frame")
         with atomic_write(path, "wb") as file:
-            np.save(file, features[0].numpy())
+            np.save(file, features[0].numpy().astype(np.float16 if self.is_pretrained else np.float32))
             np.save(file, key)
-    duration_s = utterance.duration_s or frames * cfg.features.shift_ms / 1000
-    return replace(utterance, audio=None, features=str(path), start_s=0.0, duration_s=duration_s, channel=None)
+        return features.shape[1]
+
+
+def at_speed(utterance: Utterance, speed: float) -> Utterance:
+    """The utterance to be played `speed` times as fast."""
+    if speed == 1:
+        return utterance
+    return replace(utterance, id=f"{utterance.id}@{speed:g}", extra=utterance.extra | {SPEED: speed})
 
 
 def _names(utterances: list[Utterance]) -> list[str]:
@@ -127,13 +162,20 @@ def _file(utterance: Utterance) -> str:
     return str(utterance.audio or utterance.features)
 
 
-def _key(utterance: Utterance, cfg: Config) -> np.ndarray:
-    """What features are made from, apart from the front end: a hash of the input's content, the segment, the limit.
+def _key(utterance: Utterance, cfg: Config, encoder: str | None) -> np.ndarray:
+    """What features are made from, apart from the configuration of the front end: a hash of the input's content, the
+    segment, the limit, and the digest of the encoder's weights.
 
     Every field of an utterance counts that does not describe its text or its place.
     """
     fields = {name: value for name, value in vars(utterance).items() if name not in _NOT_HEARD}
-    parts = [digest_of_input(_file(utterance)), fields, cfg.data.max_audio_s, cfg.data.channel]
+    parts = [
+        digest_of_input(_file(utterance)),
+        fields,
+        cfg.data.max_audio_s,
+        cfg.data.channel,
+        *([encoder] if encoder else []),
+    ]
     return np.frombuffer(hashlib.sha256(repr(parts).encode()).digest(), np.uint8)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from asr.config import FeaturesConfig, check_group
 from asr.errors import InputError
 from asr.features.cmvn import Cmvn, frame_mask
+from asr.features.encoders import Encoder, open_encoder
 
 MOST_SAMPLES = 1 << 14  # longest window; with it and the next limit a filter bank takes less than 200 MB
 MOST_WEIGHTS = 1 << 22
@@ -40,15 +41,21 @@ class FrontEnd(nn.Module):
     cosines: Tensor
     delta_kernels: Tensor
 
-    def __init__(self, cfg: FeaturesConfig):
+    def __init__(self, cfg: FeaturesConfig, encoder: Encoder | None = None):
+        """`encoder`: that of kind=pretrained; None opens the one that `cfg` names."""
         super().__init__()
         check(cfg)
         self.kind = cfg.kind
+        if cfg.kind == "pretrained":
+            self.encoder = encoder or open_encoder(cfg.encoder)
+            self.layer = choose_layer(cfg, self.encoder)
         self.dither, self.floor, self.num_bins = cfg.dither, cfg.floor, cfg.num_bins
         self.window_samples = _samples(cfg.window_ms, cfg.sample_rate_hz)
         self.shift_samples = _samples(cfg.shift_ms, cfg.sample_rate_hz)
         self.fft_samples = 1 << (self.window_samples - 1).bit_length()
         static = {"mfcc": cfg.num_ceps, "wave": self.window_samples}.get(cfg.kind, cfg.num_bins)
+        if cfg.kind == "pretrained":
+            static = self.encoder.dim
         self.static_dim = static
         self.dim = static * (1 + cfg.deltas)
         if cfg.kind in ("logmel", "mfcc", "loglinear"):
@@ -80,8 +87,9 @@ class FrontEnd(nn.Module):
 
     def unnormalised(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The features before normalisation: (N, F, D), lengths (N,)."""
-        lengths = self.num_frames(lengths.to(x.device))
-        features = self.static(x)  # (N, F, D0)
+        lengths = lengths.to(x.device)
+        features = self.encoder(x, lengths, self.layer) if self.kind == "pretrained" else self.static(x)  # (N, F, D0)
+        lengths = self.num_frames(lengths)
         if not features.shape[1]:
             return features.new_zeros(len(x), 0, self.dim), lengths
         if len(self.delta_kernels):
@@ -94,6 +102,8 @@ class FrontEnd(nn.Module):
         """Samples (or stored frames) -> frames."""
         if self.kind == "stored":
             return lengths
+        if self.kind == "pretrained":
+            return torch.tensor([self.encoder.num_frames(n) for n in lengths.tolist()], device=lengths.device)
         return (1 + (lengths - self.window_samples).div(self.shift_samples, rounding_mode="floor")).clamp(min=0)
 
     def static(self, x: Tensor) -> Tensor:
@@ -153,7 +163,11 @@ class FrontEnd(nn.Module):
         self.cmvn.accumulate(features, lengths, self.levels(features))
 
     def stream(self) -> "FeatureStream":
-        """A stream for one utterance. Raises InputError for cmvn=utterance, which needs the whole utterance."""
+        """A stream for one utterance. Raises InputError for cmvn=utterance and kind=pretrained, which need the whole
+        utterance."""
+        if self.kind == "pretrained":
+            raise InputError("features=pretrained hears the whole recording at once and cannot run in a stream; "
+                             "train with features=logmel and cmvn=running for streams")  # fmt: skip
         return FeatureStream(self)
 
 
@@ -208,6 +222,10 @@ def check(cfg: FeaturesConfig) -> None:
                 f"num_bins={cfg.num_bins} and deltas={cfg.deltas}; set features.cmvn=utterance for cepstra"
             )
         return
+    if cfg.kind == "pretrained":
+        if cfg.cmvn == "speech":
+            raise InputError("features.cmvn=speech needs log filterbank energies; set features.cmvn=global")
+        return
     window = _samples(cfg.window_ms, cfg.sample_rate_hz)
     if window > MOST_SAMPLES:
         raise InputError(
@@ -231,6 +249,22 @@ def check(cfg: FeaturesConfig) -> None:
             f"the filters reach from features.low_hz={cfg.low_hz} to {_high_hz(cfg)} Hz; "
             f"expected an ascending range within 0 to {cfg.sample_rate_hz / 2} Hz"
         )
+
+
+def choose_layer(cfg: FeaturesConfig, encoder: Encoder) -> int:
+    """The layer that `cfg` asks for. Raises InputError if the encoder lacks it, or has another rate or frame shift."""
+    shift_ms = 1000 * encoder.shift_samples / encoder.rate_hz
+    for name, value, own in (
+        ("sample_rate_hz", cfg.sample_rate_hz, encoder.rate_hz),
+        ("shift_ms", cfg.shift_ms, shift_ms),
+    ):
+        if value != own:
+            raise InputError(
+                f"features.{name}={value:g}, but the encoder {cfg.encoder} has {own:g}; set features.{name}={own:g}"
+            )
+    if cfg.layer is not None and cfg.layer > encoder.layers:
+        raise InputError(f"features.layer={cfg.layer}, but the encoder {cfg.encoder} has {encoder.layers} layers")
+    return encoder.layers if cfg.layer is None else cfg.layer
 
 
 def povey_window(samples: int) -> Tensor:

@@ -1,7 +1,8 @@
 """The front end of stored features: recorded with them, kept by the training, restored in a bundle.
 
 A net trained on stored features cannot take sound by itself. If the front end that made the features is known, it is
-put in front of the trained net, which then transcribes recordings.
+put in front of the trained net, which then transcribes recordings. A pretrained encoder is recorded with the digest of
+its weights, since the net fits no other.
 """
 
 import dataclasses
@@ -11,9 +12,12 @@ from pathlib import Path
 
 from asr.config import FeaturesConfig
 from asr.errors import InputError
+from asr.features.encoders import Encoder, full_name
 from asr.features.frontend import ENERGIES, FrontEnd
 from asr.files import atomic_write
 from asr.literals import parse_json
+
+ENCODER = "encoder.json"
 
 
 def record(features: FeaturesConfig, path: Path) -> None:
@@ -29,8 +33,8 @@ def record(features: FeaturesConfig, path: Path) -> None:
 
 
 def stored_part(features: FeaturesConfig) -> FeaturesConfig:
-    """The options that shape stored features: all but derivatives and normalisation."""
-    return replace(features, deltas=0, cmvn="none")
+    """The options that shape stored features: all but derivatives and normalisation, with the encoder's full name."""
+    return replace(features, deltas=0, cmvn="none", encoder=full_name(features.encoder))
 
 
 def read(path: Path) -> FeaturesConfig | None:
@@ -60,3 +64,22 @@ def behind(recorded: FeaturesConfig, trained: FeaturesConfig) -> FeaturesConfig:
             "train again on features of one front end"
         )
     return replace(recorded, deltas=trained.deltas, cmvn=trained.cmvn)
+
+
+def record_encoder(features: FeaturesConfig, encoder: Encoder, path: Path) -> None:
+    """Write which encoder made the stored features: its name, and the digest of its weights."""
+    with atomic_write(path) as file:
+        json.dump({"source": features.encoder, "sha256": encoder.digest()}, file, indent=1)
+
+
+def check_encoder(encoder: Encoder, path: Path) -> None:
+    """Raises InputError if the encoder is not the recorded one."""
+    try:
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        source, sha256 = recorded["source"], recorded["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise InputError(f"{path} does not record an encoder ({e!r}); train again in another folder") from e
+    if encoder.digest() != sha256:
+        raise InputError(
+            f"the encoder {source} has changed since {path.parent} was trained; restore it, or train again"
+        )

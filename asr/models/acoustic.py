@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from asr.config import FeaturesConfig, ModelConfig
+from asr.errors import InputError
+from asr.features.encoders import Encoder
 from asr.features.frontend import FrontEnd
 from asr.models import build_model
 
@@ -11,9 +13,23 @@ from asr.models import build_model
 class AcousticModel(nn.Module):
     """samples (N, T) or stored features (N, F, D0), lengths (N,) -> log-probs (N, F', V), lengths' (N,)."""
 
-    def __init__(self, features: FeaturesConfig, model: ModelConfig, num_tokens: int):
+    def __init__(
+        self,
+        features: FeaturesConfig,
+        model: ModelConfig,
+        num_tokens: int,
+        encoder: Encoder | None = None,
+        upper: nn.Module | None = None,
+    ):
+        """`encoder`: that of features=pretrained; None opens the one that `features` names. `upper`: the layers of the
+        encoder that `model.tune_layers` asks for; None takes them from the encoder.
+
+        Raises InputError for options that do not fit each other.
+        """
         super().__init__()
-        self.frontend = FrontEnd(features)
+        self.frontend = FrontEnd(features, encoder)
+        if model.tune_layers:
+            self.upper = upper or upper_layers(features, model, self.frontend)
         self.net = build_model(model, self.frontend.dim, num_tokens)
         self.num_tokens = num_tokens
         self.subsampling = model.subsampling
@@ -21,7 +37,11 @@ class AcousticModel(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         features, lengths = self.frontend(x, lengths)  # (N, F, D)
-        return self.net(features, lengths)
+        return self.classify(features, lengths)
+
+    def classify(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, F, D) -> log-probs (N, F', V), lengths'."""
+        return self.net(self.upper(features, lengths) if hasattr(self, "upper") else features, lengths)
 
     @torch.inference_mode()
     def score(self, batch: list[Tensor]) -> list[Tensor]:
@@ -31,3 +51,12 @@ class AcousticModel(nn.Module):
         padded = nn.utils.rnn.pad_sequence(batch, batch_first=True)
         log_probs, frames = self(padded.to(device), lengths.to(device))
         return [log_probs[i, :n].cpu() for i, n in enumerate(frames.tolist())]
+
+
+def upper_layers(features: FeaturesConfig, model: ModelConfig, frontend: FrontEnd) -> nn.Module:
+    """The layers of the front end's encoder that are trained with the net. Raises InputError if there are none."""
+    if features.kind != "pretrained" or features.layer is None:
+        raise InputError("model.tune_layers needs features=pretrained, and features.layer: the last layer that is kept")
+    if features.cmvn != "none":
+        raise InputError(f"model.tune_layers needs features.cmvn=none, not {features.cmvn}")
+    return frontend.encoder.upper(features.layer, model.tune_layers)

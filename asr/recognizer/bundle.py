@@ -36,6 +36,7 @@ from safetensors import torch as safetensors
 
 from asr.config import Config, check_choices
 from asr.errors import InputError
+from asr.features.encoders import build_encoder
 from asr.files import atomic_write
 from asr.graph.dynamic import NGRAM, STATIC_FILES, TREE, Language
 from asr.graph.ngram_file import NgramFile
@@ -57,6 +58,7 @@ _MODEL_MEMBERS = ("model.safetensors", "config.json", "tokens.txt", "card.md")
 _GRAPH_MEMBERS = {"static": STATIC_FILES, "dynamic": (TREE, NGRAM)}
 _LIMITS = dict.fromkeys(("model.safetensors", "graph.bin", TREE, NGRAM), MAX_BYTES)
 _LIMITS |= dict.fromkeys(("words.txt", "lexicon.txt"), MAX_TEXT_BYTES)
+_ENCODER = "frontend.encoder."
 _SUMS = "checksums.json"
 _PADDING_ID = 0xD935  # the extra field of Android's zipalign
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7; the last two are the lengths of name and extra field
@@ -83,10 +85,10 @@ def write(
             f"the model has {model.num_tokens} outputs, the token table {len(tokens)}; take both from the same run"
         )
     stats = {} if graph_dir is None else read_stats(graph_dir)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    state = {name: _packed(name, tensor.detach().cpu().contiguous()) for name, tensor in model.state_dict().items()}
     contents: dict[str, bytes | Path] = {
         "model.safetensors": safetensors.save(state),
-        "config.json": json.dumps(_config_data(cfg, stats.get("silence")), indent=1, sort_keys=True).encode(),
+        "config.json": json.dumps(_config_data(model, cfg, stats.get("silence")), indent=1, sort_keys=True).encode(),
         "tokens.txt": "".join(symbol + "\n" for symbol in tokens.symbols).encode(),
         "card.md": card.encode(),
     }
@@ -108,9 +110,9 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
     """
     members = _members(Path(path), max_bytes)
     texts = {name: _text(data, name, path) for name, data in members.items() if name.endswith((".txt", ".md", ".json"))}
-    cfg = _config(texts["config.json"], path)
+    cfg, encoder = _config(texts["config.json"], path)
     tokens = Tokens(texts["tokens.txt"].removesuffix("\n").split("\n"))
-    model = _model(members["model.safetensors"], cfg, tokens, path)
+    model = _model(members["model.safetensors"], cfg, encoder, tokens, path)
     if cfg.graph.silence is not None and cfg.graph.silence not in tokens:
         raise InputError(f"{path}: silence {cfg.graph.silence!r} of config.json is not a token; make the bundle again")
     space = None
@@ -230,9 +232,12 @@ def _text(data: memoryview, name: str, path: str | Path) -> str:
         raise InputError(f"{path}: member {name} is not UTF-8 ({e}); make the bundle again") from e
 
 
-def _config_data(cfg: Config, silence: str | None) -> dict[str, Any]:
+def _config_data(model: AcousticModel, cfg: Config, silence: str | None) -> dict[str, Any]:
     """The part of the configuration that decoding needs; it contains no paths of the training machine."""
     groups = {name: _plain(getattr(cfg, name)) for name in _GROUPS}
+    if cfg.features.kind == "pretrained":
+        groups["features"]["encoder"] = None
+        groups["encoder"] = model.frontend.encoder.description()
     return groups | {"unit": cfg.tokens.unit, "silence": silence}
 
 
@@ -240,9 +245,9 @@ def _plain(group: Any) -> Any:
     return OmegaConf.to_container(OmegaConf.create(group), resolve=True)
 
 
-def _config(text: str, path: str | Path) -> Config:
-    """The inverse of `_config_data`; every key, type and bound is checked."""
-    cfg = Config()
+def _config(text: str, path: str | Path) -> tuple[Config, dict[str, Any] | None]:
+    """The inverse of `_config_data`, with the description of the encoder; every key, type and bound is checked."""
+    cfg, encoder = Config(), None
     try:
         data = parse_json(text)
         if "${" in text:
@@ -251,29 +256,50 @@ def _config(text: str, path: str | Path) -> Config:
             setattr(cfg, name, type(getattr(cfg, name))(**data[name]))
         cfg.tokens.unit, cfg.graph.silence = data["unit"], data["silence"]
         check_choices(cfg)
+        if cfg.features.kind == "pretrained":
+            encoder = dict(data["encoder"])
+            with torch.device("meta"):
+                build_encoder(encoder)
     except InputError as e:
         raise InputError(f"{path}: member config.json has {e}; make the bundle again") from None
     except (ValueError, KeyError, TypeError) as e:
         raise InputError(f"{path}: member config.json is not of this version ({e!r}); make the bundle again") from e
-    return cfg
+    return cfg, encoder
 
 
-def _model(data: memoryview, cfg: Config, tokens: Tokens, path: str | Path) -> AcousticModel:
+def _model(
+    data: memoryview, cfg: Config, encoder: dict[str, Any] | None, tokens: Tokens, path: str | Path
+) -> AcousticModel:
     """Build the model and load its weights. Shapes are compared first, on a meta model that needs no memory."""
     try:
-        state = safetensors.load(bytes(data))
+        state = {name: _unpacked(name, tensor) for name, tensor in safetensors.load(bytes(data)).items()}
     except SafetensorError as e:
         raise InputError(f"{path}: member model.safetensors cannot be read ({e}); make the bundle again") from e
+
+    def build() -> AcousticModel:
+        own = build_encoder(encoder) if encoder else None
+        return AcousticModel(cfg.features, cfg.model, len(tokens), own)
+
     with torch.device("meta"):
-        wanted = _kinds(AcousticModel(cfg.features, cfg.model, len(tokens)).state_dict())
+        wanted = _kinds(build().state_dict())
     found = _kinds(state)
     if odd := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
         raise InputError(
             f"{path}: tensor {odd[0]} of model.safetensors does not fit config.json; make the bundle again"
         )
-    model = AcousticModel(cfg.features, cfg.model, len(tokens))
+    model = build()
     model.load_state_dict(state)
     return model.eval()
+
+
+def _packed(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Weights of an encoder in half precision, if nothing is lost."""
+    half = tensor.half() if name.startswith(_ENCODER) else tensor
+    return half if torch.equal(half.to(tensor.dtype), tensor) else tensor
+
+
+def _unpacked(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if name.startswith(_ENCODER) and tensor.dtype == torch.float16 else tensor
 
 
 def _kinds(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:

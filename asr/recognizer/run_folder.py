@@ -171,6 +171,9 @@ def card(cfg: Config) -> str:
         "decoder": f"{cfg.decoder.kind}, beam {cfg.decoder.beam:g}, acoustic scale {cfg.decoder.acoustic_scale:g}",
         "trained on": cfg.data.train,
     }
+    encoder = Path(cfg.out) / "train" / "encoder.json"
+    if cfg.features.kind == "pretrained" and encoder.exists():
+        facts["encoder"] = "{source}, weights of SHA-256 {sha256}".format(**_read_json(encoder))
     report = Path(cfg.score.dir) / "score.json"
     if report.exists() and (scored := _read_json(report))["wer"] is not None:
         facts["word error rate"] = f"{scored['wer']:.2%} on {scored.get('reference') or 'an unknown reference'}"

@@ -11,7 +11,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
@@ -32,17 +31,6 @@ def divide_threads(threads: int, most: int) -> tuple[int, int]:
     threads = threads or torch.get_num_threads()
     processes = max(1, min(threads, most)) if sys.platform == "linux" else 1
     return processes, max(1, threads // processes)
-
-
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """A context in which torch uses `threads` threads; the previous number is restored at its end."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Team(Generic[T]):

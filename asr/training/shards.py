@@ -94,7 +94,7 @@ class Shards:
             if cfg.augment.bin_warp:
                 features = warp_bins(features, cfg.augment.bin_warp, rng)
             features = mask_features(features, lengths, cfg.augment, cfg.features.shift_ms / 1000, rng)
-        log_probs, frames = self.model.net(features, lengths)
+        log_probs, frames = self.model.classify(features, lengths)
         loss = self.loss(log_probs, frames, shard)
         result.loss = loss.item()
         if not math.isfinite(result.loss):

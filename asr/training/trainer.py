@@ -18,24 +18,27 @@ from tqdm import tqdm
 from asr import manifest
 from asr.config import Config, check_choices
 from asr.data.batching import epoch_batches
+from asr.data.encoded import encode_sets, with_full_name
 from asr.data.extract import record_path
 from asr.data.sets import prepare_sets
 from asr.errors import InputError, naming
 from asr.features import recorded
+from asr.features.frontend import FrontEnd
 from asr.files import atomic_write, keep_inputs, refuse_foreign
 from asr.locks import locked
-from asr.models.acoustic import AcousticModel
+from asr.models.acoustic import AcousticModel, upper_layers
+from asr.threads import torch_threads
 from asr.tokens import Tokens
 from asr.training import checkpoint
 from asr.training.curves import plot_curves
-from asr.training.processes import Team, divide_threads, torch_threads
+from asr.training.processes import Team, divide_threads
 from asr.training.settings import check_inputs, check_resumable, check_table, inputs_of, settings
 from asr.training.shards import Pass, ShardResult, Shards, load
 
 PLOT_INTERVAL_S = 30  # between drawings of curves.png: each takes as long as several batches of a small net
 WRITTEN = (  # besides the token table, which may be that of an earlier start
     "config.json", "inputs.json", "set_aside.jsonl", "frontend.json", "state.json", "log.jsonl", "curves.png",
-    "diverged.txt", "final.safetensors",
+    "diverged.txt", "final.safetensors", recorded.ENCODER,
 )  # fmt: skip
 STARTED = ("state.json", "final.safetensors", "resume-*.safetensors", "checkpoints")  # written after config.json
 OWN_FILES = (*WRITTEN, "tokens.txt", "resume-*.safetensors", "checkpoints", "tensorboard")
@@ -43,22 +46,22 @@ OWN_FILES = (*WRITTEN, "tokens.txt", "resume-*.safetensors", "checkpoints", "ten
 
 class Trainer:
     def __init__(self, cfg: Config):
-        self.cfg = cfg
+        self.cfg = given = cfg = with_full_name(cfg)
         self.folder = Path(cfg.out) / "train"
         self.folder.mkdir(parents=True, exist_ok=True)
         check_choices(cfg)
         self.check_folder()
         check_resumable(self.folder / "config.json", cfg)
         check_table(self.folder)
+        upper = upper_layers(cfg.features, cfg.model, FrontEnd(cfg.features)) if cfg.model.tune_layers else None
+        self.cfg = cfg = encode_sets(given) if given.features.kind == "pretrained" else given
         self.check_recordings()
         torch.manual_seed(cfg.seed)
         self.tokens, self.train_set, self.dev_set = prepare_sets(cfg, self.folder)
         with atomic_write(self.folder / "config.json") as file:
-            json.dump(settings(cfg), file, indent=1)
-        if cfg.features.kind == "stored" and (front_end := recorded.read(record_path(cfg.data.train))):
-            recorded.behind(front_end, cfg.features)  # can be put in front of the net
-            recorded.record(front_end, self.folder / "frontend.json")
-        self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens)).to(cfg.device)
+            json.dump(settings(given), file, indent=1)
+        self.record_front_end()
+        self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens), upper=upper).to(cfg.device)
         self.shards = Shards(cfg, self.model, self.train_set, self.dev_set)
         self.gradient = torch.zeros_like(self.shards.gradients[0])  # (P,), of all parameters
         bind_gradients(self.shards.parameters, self.gradient)
@@ -67,6 +70,18 @@ class Trainer:
         self.state: dict[str, Any] = {"step": 0, "epoch": 0, "records": [], "loss": 0.0, "utterances": 0}
         self.plotted_s = -math.inf  # when curves.png was drawn, on the monotonic clock
         self.set_aside: set[str] = set()  # ids of unreadable utterances that were reported
+
+    def record_front_end(self) -> None:
+        """Note which front end made the stored features, so that a bundle can put it in front of the net."""
+        front_end = recorded.read(record_path(self.cfg.data.train)) if self.cfg.features.kind == "stored" else None
+        if front_end is None:
+            return
+        recorded.behind(front_end, self.cfg.features)
+        recorded.record(front_end, self.folder / "frontend.json")
+        if front_end.kind == "pretrained":
+            encoder = record_path(self.cfg.data.train).with_name(recorded.ENCODER)
+            with atomic_write(self.folder / recorded.ENCODER) as file:
+                file.write(encoder.read_text(encoding="utf-8"))
 
     def check_folder(self) -> None:
         """Raises InputError if the folder holds files that a training would overwrite: inputs, files of others, or a
@@ -202,7 +217,7 @@ class Trainer:
 
     def update_parameters(self) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.state["step"] - 1)
+            group["lr"] = self.learning_rate(self.state["step"] - 1) * group["scale"]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optim.grad_clip)
         self.optimizer.step()
         self.gradient.zero_()
@@ -268,12 +283,15 @@ class Trainer:
         self.plotted_s = time.monotonic()
 
 
-def make_optimizer(model: torch.nn.Module, cfg: Config) -> torch.optim.AdamW:
-    """AdamW, without weight decay for biases and normalisation weights."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": cfg.optim.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=cfg.optim.lr, betas=(0.9, 0.98), fused=True)
+def make_optimizer(model: AcousticModel, cfg: Config) -> torch.optim.AdamW:
+    """AdamW, without weight decay for biases and normalisation weights. The encoder's layers have `optim.tune_lr`."""
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        decay = cfg.optim.weight_decay if parameter.dim() > 1 else 0.0
+        scale = cfg.optim.tune_lr / cfg.optim.lr if name.startswith("upper.") and cfg.optim.lr else 1.0
+        groups.setdefault((-scale, -decay), []).append(parameter)
+    ordered = [{"params": groups[key], "weight_decay": -key[1], "scale": -key[0]} for key in sorted(groups)]
+    return torch.optim.AdamW(ordered, lr=cfg.optim.lr, betas=(0.9, 0.98), fused=True)
 
 
 def bind_gradients(parameters: list[torch.nn.Parameter], gradient: torch.Tensor) -> None:
@@ -299,5 +317,9 @@ def load_model(cfg: Config) -> tuple[AcousticModel, Tokens]:
     check_table(folder)
     tokens = Tokens.read(folder / "tokens.txt")
     model = AcousticModel(cfg.features, cfg.model, len(tokens))
-    model.load_state_dict(checkpoint.read_tensors(folder / "final.safetensors"))
+    trained = checkpoint.read_tensors(folder / "final.safetensors")
+    if cfg.features.kind == "pretrained":
+        recorded.check_encoder(model.frontend.encoder, folder / recorded.ENCODER)
+    encoder = {name: x for name, x in model.state_dict().items() if name.startswith("frontend.encoder.")}  # not trained
+    model.load_state_dict(encoder | trained)
     return model.to(cfg.device).eval(), tokens

@@ -13,6 +13,7 @@ from asr.data import corpora
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.text.clean import clean
+from recipes.encoders import fetch_whisper_base
 
 
 def prepare(cfg: Config) -> str:
@@ -20,6 +21,8 @@ def prepare(cfg: Config) -> str:
 
     The LM text is the training text and, if it is found, the written Korean in the folder `text_ko`.
     """
+    if cfg.features.kind == "pretrained":
+        fetch_whisper_base()
     out, root = Path(cfg.data.dir), cfg.data.root
     corpus = corpora.find("pansori", root)
     if corpus is None:

@@ -1,0 +1,34 @@
+"""Training on a pretrained encoder: its outputs are computed once and stored, and the net is trained on them."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+from asr.config import Config
+from asr.data.extract import extract
+from asr.features.encoders import full_name, open_encoder
+
+
+def with_full_name(cfg: Config) -> Config:
+    """`cfg` with the absolute path of the encoder, if it is a folder."""
+    if cfg.features.encoder is None:
+        return cfg
+    cfg = copy.copy(cfg)
+    cfg.features = copy.copy(cfg.features)
+    cfg.features.encoder = full_name(cfg.features.encoder)
+    return cfg
+
+
+def encode_sets(cfg: Config) -> Config:
+    """`cfg` for a training on stored encoder outputs, which are computed if they are not there.
+
+    The training set is encoded at each of `augment.speeds`. Raises InputError as `extract` does.
+    """
+    folder = Path(cfg.out) / "features"
+    speeds = sorted(set(cfg.augment.speeds)) or [1.0]
+    train = extract(cfg.data.train, folder / "train.jsonl", cfg, speeds)
+    dev = extract(cfg.data.dev, folder / "dev.jsonl", cfg)
+    dim = open_encoder(cfg.features.encoder).dim
+    features = replace(cfg.features, kind="stored", num_bins=dim, encoder=None, layer=None)
+    data, augment = replace(cfg.data, train=str(train), dev=str(dev)), replace(cfg.augment, speeds=[])
+    return replace(cfg, data=data, features=features, augment=augment)

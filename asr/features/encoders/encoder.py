@@ -1,0 +1,78 @@
+"""What all pretrained encoders have in common."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from asr.errors import InputError
+
+WINDOW_S = 30.0  # longest stretch of sound that is encoded at once
+MARGIN_S = 2.0  # at an inner edge of a window, whose frames come from the neighbouring window
+
+
+class Encoder(nn.Module, ABC):
+    """Samples (T,) of `rate_hz` -> frames of `dim` values, one per `shift_samples`, out of one of `layers` layers.
+
+    A frame depends on all sound within its window, so an encoder cannot run in a stream. Recordings longer than
+    `WINDOW_S` are encoded in overlapping windows; each frame comes from the window whose edges are farther away.
+    """
+
+    rate_hz: int
+    shift_samples: int
+    spare_samples: int  # F frames need at most F * shift_samples + spare_samples
+    dim: int
+    layers: int
+
+    @abstractmethod
+    def description(self) -> dict[str, Any]:
+        """What `build_encoder` makes an encoder of the same shape from."""
+
+    @abstractmethod
+    def num_frames(self, samples: int) -> int:
+        """The number of frames of a recording."""
+
+    @abstractmethod
+    def encode_window(self, x: Tensor, layer: int) -> Tensor:
+        """At most `WINDOW_S` of prepared samples (T,) -> (F, D), the output of layer 1 to `layers`."""
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """What is done to a recording as a whole: (T,) -> (T,)."""
+        return x
+
+    def encode(self, x: Tensor, layer: int) -> Tensor:
+        """Samples (T,) -> (F, D), the output of layer 1 to `layers`, or the input of the first for 0."""
+        x, frames = self.prepare(x), self.num_frames(len(x))
+        window, margin = (round(s * self.rate_hz / self.shift_samples) for s in (WINDOW_S, MARGIN_S))
+        if not frames:
+            return x.new_zeros(0, self.dim)
+        starts = list(range(0, max(1, frames - 2 * margin), window - 2 * margin))
+        parts = []
+        for start in starts:
+            end = min(start + window, frames)
+            last = end * self.shift_samples + self.spare_samples if end < frames else len(x)
+            y = self.encode_window(x[start * self.shift_samples : last], layer)
+            parts.append(y[margin if start else 0 : end - start - (margin if end < frames else 0)])
+        return torch.cat(parts)
+
+    def upper(self, layer: int, count: int) -> nn.Module:
+        """A copy of the `count` layers after `layer`, to be trained: (N, F, D), lengths (N,) -> (N, F, D). The last
+        layer of the encoder includes its normalisation.
+
+        Raises InputError if the encoder has not so many layers, or cannot be taken apart.
+        """
+        raise InputError("model.tune_layers needs a Whisper encoder; set model.tune_layers=0 for others")
+
+    def forward(self, x: Tensor, lengths: Tensor, layer: int) -> Tensor:
+        """Samples (N, T), lengths (N,) -> (N, F, D). Recordings are encoded one by one, as padding would be heard."""
+        outputs = [self.encode(x[i, :n], layer) for i, n in enumerate(lengths.tolist())]
+        return nn.utils.rnn.pad_sequence(outputs, batch_first=True)
+
+    def digest(self) -> str:
+        """SHA-256 of the weights."""
+        sha256 = hashlib.sha256()
+        for name, tensor in self.state_dict().items():
+            sha256.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        return sha256.hexdigest()

@@ -1,0 +1,37 @@
+"""Models by their name in Hugging Face's hub, as `openai/whisper-base`."""
+
+import os
+from pathlib import Path
+
+from asr.errors import InputError
+
+FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json", "model.bin")
+
+
+def find_folder(source: str) -> Path:
+    """The folder `source`, or the downloaded copy of the model of that name.
+
+    Raises InputError if there is neither.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    way_out = "download the model where there is a network, and name its folder with features.encoder=DIR"
+    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise InputError(f"there is no folder {source} (features.encoder); name a folder, or a model as OWNER/NAME")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise InputError(
+            f"there is no folder {source} (features.encoder); to download the model of that name, "
+            "pip install 'asr-toolkit[pretrained]'"
+        ) from None
+    try:
+        return Path(snapshot_download(source, allow_patterns=list(FILES)))
+    except (OSError, ValueError) as e:  # the hub's errors are OSErrors or ValueErrors
+        reason = str(e).strip().splitlines()[0]
+        raise InputError(f"the model {source} cannot be downloaded ({reason}); {way_out}") from e
+
+
+def full_name(source: str | None) -> str | None:
+    """A folder's absolute path; another name as it is."""
+    return os.path.abspath(source) if source and Path(source).is_dir() else source

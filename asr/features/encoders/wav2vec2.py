@@ -1,0 +1,86 @@
+"""wav2vec 2.0, HuBERT, WavLM, data2vec and wav2vec2-BERT as Hugging Face's `transformers` builds them (extra
+`pretrained`): samples at 16 kHz -> 50 vectors per second.
+"""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from asr.errors import InputError
+from asr.features.encoders.encoder import Encoder
+
+RATE_HZ = 16000
+KINDS = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "wav2vec2-bert")
+MEL_WINDOW, MEL_SHIFT = 400, 160  # samples; of wav2vec2-BERT
+QUIET = 1e-7  # added to the variance of the samples
+
+
+class Wav2Vec2(Encoder):
+    """samples (T,) -> (F, D): the output of `layer`; that of the last one is normalised where the original does so."""
+
+    def __init__(self, config: dict[str, Any], preprocessor: dict[str, Any]):
+        """`config`, `preprocessor`: the contents of config.json and preprocessor_config.json."""
+        super().__init__()
+        transformers = import_transformers()
+        self.config, self.preprocessor = config, preprocessor
+        parsed = transformers.AutoConfig.for_model(**config)
+        self.model = transformers.AutoModel.from_config(parsed)
+        self.dim, self.layers, self.rate_hz = parsed.hidden_size, parsed.num_hidden_layers, RATE_HZ
+        if config["model_type"] == "wav2vec2-bert":
+            self.extractor = transformers.SeamlessM4TFeatureExtractor(**preprocessor)
+            self.kernels, self.strides = (MEL_WINDOW, self.extractor.stride), (MEL_SHIFT, self.extractor.stride)
+        else:
+            self.extractor = None
+            self.kernels, self.strides = tuple(parsed.conv_kernel), tuple(parsed.conv_stride)
+        receptive, self.shift_samples = 1, 1
+        for kernel, stride in zip(self.kernels, self.strides, strict=True):
+            receptive += (kernel - 1) * self.shift_samples
+            self.shift_samples *= stride
+        self.spare_samples = max(0, receptive - self.shift_samples)
+
+    def description(self) -> dict[str, Any]:
+        return {"family": "wav2vec2", "config": self.config, "preprocessor": self.preprocessor}
+
+    def num_frames(self, samples: int) -> int:
+        for kernel, stride in zip(self.kernels, self.strides, strict=True):
+            samples = max(0, (samples - kernel) // stride + 1)
+        return samples
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """Zero mean and unit variance, if the model was trained so."""
+        if self.extractor is not None or not self.preprocessor.get("do_normalize", True):
+            return x
+        return (x - x.mean()) / (x.var(correction=0) + QUIET).sqrt()
+
+    def encode_window(self, x: Tensor, layer: int) -> Tensor:
+        if self.extractor is None:
+            inputs = {"input_values": x[None]}
+        else:
+            made = self.extractor(x.cpu().numpy(), sampling_rate=RATE_HZ, return_tensors="pt", padding=False)
+            inputs = {"input_features": made["input_features"].to(x.device)}
+        outputs = self.model(**inputs, output_hidden_states=True)
+        return (outputs.last_hidden_state if layer == self.layers else outputs.hidden_states[layer])[0]
+
+
+def read(folder: Path, config: dict[str, Any], preprocessor: dict[str, Any]) -> Wav2Vec2:
+    """The encoder of the model in `folder`, which may have a head.
+
+    Raises InputError if its weights cannot be read. Pickled weights are read by torch's weights-only loader.
+    """
+    encoder = Wav2Vec2(config, preprocessor)
+    try:
+        encoder.model = type(encoder.model).from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    except (OSError, ValueError, RuntimeError) as e:
+        raise InputError(f"{folder}: the weights cannot be read ({e}); copy or download the folder again") from e
+    return encoder
+
+
+def import_transformers() -> ModuleType:
+    try:
+        return importlib.import_module("transformers")
+    except ImportError:
+        raise InputError("this encoder needs the package transformers: pip install 'asr-toolkit[pretrained]'") from None
