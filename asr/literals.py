@@ -6,6 +6,10 @@ from typing import Any
 MOST_DIGITS = 18  # of a whole number; the value fits into 64 bits
 
 
+class RepeatedField(ValueError):
+    """An object of JSON has two fields of one name."""
+
+
 def parse_json(text: str | bytes) -> Any:
     """As `json.loads`. Raises ValueError for deep nesting, half of a surrogate pair and a field that occurs twice,
     too."""
@@ -22,7 +26,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object. `json.loads` itself takes the last of equal names."""
     if len(fields := dict(pairs)) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the field '{next(n for n in names if names.count(n) > 1)}' occurs twice; keep one")
+        raise RepeatedField(f"the field '{next(n for n in names if names.count(n) > 1)}' occurs twice; keep one")
     return fields
 
 

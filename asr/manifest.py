@@ -20,7 +20,7 @@ from typing import Any
 
 from asr.errors import InputError
 from asr.files import atomic_write, check_name
-from asr.literals import parse_json
+from asr.literals import RepeatedField, parse_json
 from asr.textfiles import Lines, lines
 
 MOST_S = 1e12  # limit of times; larger whole numbers do not fit a float
@@ -144,6 +144,8 @@ def parse_object(line: str, where: str) -> dict[str, Any]:
     a field that occurs twice."""
     try:
         fields = parse_json(line)
+    except RepeatedField as e:
+        raise InputError(f"{where}: {e}") from e
     except ValueError as e:
         raise InputError(f"{where}: not JSON ({e}); each line must be one JSON object") from e
     if not isinstance(fields, dict):

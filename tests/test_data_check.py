@@ -315,7 +315,7 @@ def test_order_and_progress(corpus, tmp_path, workers, capsys):
 
 
 def test_no_manifest(tmp_path):
-    with pytest.raises(InputError, match="cannot read the manifest"):
+    with pytest.raises(InputError, match="there is no manifest"):
         check(tmp_path / "none.jsonl", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -152,11 +152,12 @@ def test_the_lexicon_of_the_training_is_stored(tmp_path: Path) -> None:
 def test_threads_limit_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", limits.append)
+    (tmp_path / "model.asr").touch()
     for words in (["transcribe", "none.wav"], ["decode"], ["tune"]):
         (tmp_path / "data").mkdir(exist_ok=True)
         for split in ("dev", "test"):
             manifest.write(tmp_path / "data" / f"{split}.jsonl", [manifest.Utterance("u", "u.wav", text="do")])
-        assert cli.main([*words, f"out={tmp_path}", "threads=2"]) == 2  # there is no model, which is found later
+        assert cli.main([*words, f"out={tmp_path}", "threads=2"]) == 2  # no model can be opened, which is found later
     assert limits == [2, 2, 2]
 
 
@@ -214,6 +215,7 @@ MORE = [
     "data check {out}/data/dev.jsonl output={tmp}/check",
     "features {out}/data/dev.jsonl output={tmp}/f.jsonl kind=mfcc",
     "train out={tmp}/pretrained data.dir={out}/data features=pretrained encoder={tmp}/whisper layer=1 epochs=1",
+    "data check {tmp}/f.jsonl output={tmp}/check features=stored",
     "text clean {tmp}/t.txt output={tmp}/clean.txt lang=ko",
     "data check out={out} output={tmp}/check",
     "data check out={out}",
