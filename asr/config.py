@@ -112,7 +112,7 @@ class AugmentConfig(Options):
 
 @dataclass
 class ModelConfig(Options):
-    kind: str = option("lstm", "architecture of the net", ["fc", "cnn", "lstm"])
+    kind: str = option("lstm", "architecture of the net", ["fc", "cnn", "lstm", "linear"])
     hidden: int = option(256, "width of the hidden layers", within="[1, 65536]")
     layers: int = option(3, "number of hidden layers", within="[1, 256]")
     kernel: int = option(

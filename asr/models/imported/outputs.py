@@ -1,0 +1,59 @@
+"""Which outputs of a foreign model become tokens, and under which names.
+
+The blank becomes output 0 and the gap between words `<space>`. Special symbols such as `<s>`, which no text holds, are
+dropped. The softmax over the outputs that stay renormalises the log-probs.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from asr.errors import InputError
+from asr.token_tables import BLANK, BLANKS, SPACE, UNSPOKEN
+
+MOST = 1 << 16  # outputs
+_JAMO = re.compile("[\u1100-\u11ff]")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """`symbols[k]`, our token k, is output `columns[k]` of the original. `dropped`: the symbols of the others."""
+
+    symbols: list[str]
+    columns: list[int]
+    dropped: list[str]
+
+    @property
+    def unit(self) -> str:
+        """The unit that the symbols look like."""
+        units = [symbol for symbol in self.symbols if symbol not in (BLANK, SPACE)]
+        if any(len(symbol) > 1 for symbol in units):
+            return "phone"
+        return "jamo" if any(_JAMO.match(symbol) for symbol in units) else "char"
+
+
+def choose(
+    symbols: Sequence[str | None], blank: int, spaces: Collection[str], special: Collection[str], where: object
+) -> Outputs:
+    """`symbols[i]`: that of output i; None if it has none. `spaces`: names of the gap between words, the best first.
+
+    Raises InputError if the blank is no output, if two outputs have one symbol, or if none is left.
+    """
+    if not 0 <= blank < len(symbols):
+        raise InputError(f"{where}: the blank is output {blank}, but there are {len(symbols)} outputs; name another")
+    space = next((name for name in spaces if name in symbols), None)
+    unspoken = {*UNSPOKEN, *BLANKS, SPACE, *special, *spaces} - {space}
+    kept, dropped = [blank], []
+    for i, symbol in enumerate(symbols):
+        if i == blank:
+            continue
+        if symbol is None or symbol in unspoken or not symbol or re.search(r"\s", symbol) and symbol != space:
+            dropped.append(f"output {i}" if symbol is None else symbol if symbol.strip() else repr(symbol))
+        else:
+            kept.append(i)
+    names = [BLANK] + [SPACE if symbols[i] == space else str(symbols[i]) for i in kept[1:]]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"{where}: two outputs have the symbol '{twice}'; give each output its own")
+    if len(names) < 2 or len(names) > MOST:
+        raise InputError(f"{where}: {len(names) - 1} outputs are tokens; expected 1 to {MOST - 1}")
+    return Outputs(names, kept, dropped)
