@@ -17,7 +17,7 @@ from asr.tokens import Tokens
 
 if TYPE_CHECKING:
     from asr.models.acoustic import AcousticModel
-    from asr.models.imported import Imported
+    from asr.models.imported import Imported, OnnxModel
     from asr.recognizer.bundle import Bundle
 
 _log = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ def tokens(cfg: Config) -> Tokens | None:
     return Tokens.read(path) if cfg.tokens.table or path.exists() else None
 
 
-def load_model(cfg: Config) -> "tuple[AcousticModel, Tokens]":
+def load_model(cfg: Config) -> "tuple[AcousticModel | OnnxModel, Tokens]":
     """The final model of a run folder, or the one imported into it, and its tokens."""
     from asr.recognizer import bundle
     from asr.training import trainer

@@ -66,7 +66,7 @@ class GreedySearcher:
             raise InputError("greedy search cannot boost phrases; use decoder.kind=graph")
         found = segments(log_probs.argmax(1), log_probs)
         if self.unit == "phone":
-            groups = [[segment] for segment in found]
+            groups = [[segment] for segment in found if self.tokens[segment.token] != SPACE]
         else:
             is_space = [self.tokens[s.token] == SPACE for s in found]
             groups = [

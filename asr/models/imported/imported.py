@@ -7,6 +7,7 @@ from pathlib import Path
 
 from asr.config import Config
 from asr.models.acoustic import AcousticModel
+from asr.models.imported.onnx_model import OnnxModel
 from asr.tokens import Tokens
 
 
@@ -35,7 +36,7 @@ class Source:
 class Imported:
     """`cfg` has the features, the model and the unit that a bundle records. `dropped` outputs are no tokens."""
 
-    model: AcousticModel
+    model: AcousticModel | OnnxModel
     cfg: Config
     tokens: Tokens
     dropped: Sequence[str]

@@ -7,11 +7,15 @@ dropped. The softmax over the outputs that stay renormalises the log-probs.
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from asr.errors import InputError
+from asr.features.encoders.json_files import read_json
+from asr.textfiles import lines
 from asr.token_tables import BLANK, BLANKS, SPACE, UNSPOKEN
 
 MOST = 1 << 16  # outputs
+_NUMBERED = re.compile(r"(.*[ \t])?\d+\s*")
 _JAMO = re.compile("[\u1100-\u11ff]")
 
 
@@ -57,3 +61,27 @@ def choose(
     if len(names) < 2 or len(names) > MOST:
         raise InputError(f"{where}: {len(names) - 1} outputs are tokens; expected 1 to {MOST - 1}")
     return Outputs(names, kept, dropped)
+
+
+def read_table(path: Path) -> list[str | None]:
+    """The symbol of each output: lines of `token` or `token number`, or the JSON {"token": number, ...}.
+
+    Raises InputError naming the file, and the line if there is one.
+    """
+    numbered = list(lines(path, "token table", "one token per line"))
+    if numbered and numbered[0][1].lstrip().startswith("{"):
+        pairs = [(0, token, number) for token, number in read_json(path).items()]
+    elif numbered and all(_NUMBERED.fullmatch(line) for _, line in numbered if line.strip()):
+        # A line that starts with its number, as `  5` does, is the token of a space.
+        parts = [(at, line.rpartition(line.split()[-1])[0], line.split()[-1]) for at, line in numbered if line.strip()]
+        pairs = [(at, token.strip() or " ", int(number)) for at, token, number in parts]
+    else:
+        return [line.strip() or None for _, line in numbered]
+    table: list[str | None] = [None] * (1 + max((n for _, _, n in pairs if type(n) is int and n < MOST), default=0))
+    for at, token, number in pairs:
+        if type(number) is not int or not 0 <= number < len(table) or table[number] is not None:
+            where = f"{path}:{at}" if at else f"{path}"
+            raise InputError(f"{where}: '{token}' has the number {number!r}, which is negative, too large or that of "
+                             "another token")  # fmt: skip
+        table[number] = token
+    return table
