@@ -48,7 +48,9 @@ class DataConfig(Options):
 
 @dataclass
 class TokensConfig(Options):
-    unit: str = option("char", "unit that the net outputs", ["char", "jamo", "phone"])
+    unit: str = option(
+        "char", "unit that the net outputs; piece: of imported models", ["char", "jamo", "phone", "piece"]
+    )
     lexicon: str | None = option(None, "pronunciation lexicon, one `word unit unit ...` per line; required for phones")
     table: str | None = option(None, "token table; null builds one from the lexicon or the training text")
 

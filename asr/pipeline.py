@@ -90,7 +90,7 @@ def build_graph(cfg: Config) -> dict[str, Any]:
     keep_inputs((Path(cfg.graph.dir) / name for name in names), [cfg.lm.arpa, cfg.graph.lexicon, cfg.tokens.table])
     if cfg.graph.kind == "dynamic":
         cfg, tokens, lexicon = _ingredients(cfg)
-        lexicon = lexicon or _spell(cfg, arpa.read(cfg.lm.arpa).words)
+        lexicon = lexicon or _spell(cfg, arpa.read(cfg.lm.arpa).words, tokens)
         return dynamic.compile_dynamic(tokens, lexicon, cfg.lm.arpa, cfg.graph.dir, cfg.graph.silence)
     return dataclasses.asdict(_build(cfg).write(cfg.graph.dir))
 
@@ -110,7 +110,7 @@ def _build(cfg: Config) -> "Build":
     cfg, tokens, lexicon = _ingredients(cfg)
     options = GraphOptions(cfg.graph.silence, cfg.graph.draw_states, cfg.graph.topology, cfg.graph.cache,
                            cfg.graph.memory_mb)  # fmt: skip
-    return Build(ArpaSource(cfg.lm.arpa), lexicon or (lambda words: _spell(cfg, words)), tokens, options)
+    return Build(ArpaSource(cfg.lm.arpa), lexicon or (lambda words: _spell(cfg, words, tokens)), tokens, options)
 
 
 def _ingredients(cfg: Config) -> "tuple[Config, Tokens, Lexicon | None]":
@@ -129,11 +129,11 @@ def _ingredients(cfg: Config) -> "tuple[Config, Tokens, Lexicon | None]":
     return cfg, tokens, Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon else None
 
 
-def _spell(cfg: Config, words: Sequence[str]) -> "Lexicon":
+def _spell(cfg: Config, words: Sequence[str], tokens: "Tokens") -> "Lexicon":
     from asr.text.lexicon import Lexicon
     from asr.words import is_slot
 
-    return Lexicon.from_spelling([word for word in words if not is_slot(word)], cfg.tokens.unit)
+    return Lexicon.from_spelling([word for word in words if not is_slot(word)], cfg.tokens.unit, tokens)
 
 
 def open_recognizer(cfg: Config) -> "Recognizer":

@@ -87,10 +87,7 @@ def _outputs(folder: Path, config: dict[str, Any]) -> outputs.Outputs:
     delimiter = _text(tokenizer.get("word_delimiter_token", "|"))
     if tokenizer.get("do_lower_case"):
         symbols = [text if text is None or text in special or text == delimiter else text.lower() for text in symbols]
-    found = outputs.choose(symbols, blank, [delimiter, " "] if delimiter else [" "], special, path)
-    if pieces := [text for text in found.symbols if len(text) > 1 and text[0] == "▁"]:
-        raise InputError(f"{path}: '{pieces[0]}' is a piece of a word; only characters, jamo and phones are supported")
-    return found
+    return outputs.choose(symbols, blank, [delimiter, " "] if delimiter else [" "], special, path)
 
 
 def _vocabulary(folder: Path) -> tuple[Path, dict[str, int], dict[str, bool]]:

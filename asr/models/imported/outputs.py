@@ -5,7 +5,7 @@ dropped. The softmax over the outputs that stay renormalises the log-probs.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +31,15 @@ class Outputs:
     def unit(self) -> str:
         """The unit that the symbols look like."""
         units = [symbol for symbol in self.symbols if symbol not in (BLANK, SPACE)]
+        if _are_pieces(units):
+            return "piece"
         if any(len(symbol) > 1 for symbol in units):
             return "phone"
         return "jamo" if any(_JAMO.match(symbol) for symbol in units) else "char"
+
+
+def _are_pieces(symbols: Iterable[str | None]) -> bool:
+    return any(symbol is not None and len(symbol) > 1 and symbol[0] == "▁" for symbol in symbols)
 
 
 def choose(
@@ -45,6 +51,11 @@ def choose(
     """
     if not 0 <= blank < len(symbols):
         raise InputError(f"{where}: the blank is output {blank}, but there are {len(symbols)} outputs; name another")
+    if _are_pieces(symbols):
+        spaces = ()  # `▁` alone is a piece too
+    if wordpiece := next((symbol for symbol in symbols if symbol and symbol.startswith("##")), None):
+        raise InputError(f"{where}: '{wordpiece}' is a piece of WordPiece; only pieces that begin words with ▁ are "
+                         "supported")  # fmt: skip
     space = next((name for name in spaces if name in symbols), None)
     unspoken = {*UNSPOKEN, *BLANKS, SPACE, *special, *spaces} - {space}
     kept, dropped = [blank], []
