@@ -76,6 +76,22 @@ def of_samples(weights, stride, name="log_probs", softmax=None, lengths=True):
     return model(nodes, inputs, outputs, tensors)
 
 
+def of_nemo(weights, metadata):
+    """Features (N, D, F) and their number -> log-probs of every second frame, as NeMo's models with subsampling 2."""
+    nodes = [
+        node("Transpose", ["audio_signal"], ["frames"], perm=[0, 2, 1]),
+        node("Slice", ["frames", "zero", "end", "one", "two"], ["half"]),
+        node("MatMul", ["half", "w"], ["y"]),
+        node("Add", ["length", "nothing"], ["unused"]),
+        node("LogSoftmax", ["y"], ["logprobs"], axis=2),
+    ]
+    numbers = {"zero": [0], "end": [1 << 40], "one": [1], "two": [2], "nothing": [0]}
+    tensors = [tensor(name, np.array(value, np.int64)) for name, value in numbers.items()]
+    inputs = [place("audio_signal", ("n", len(weights), "f")), place("length", ("n",), INT64)]
+    outputs = [place("logprobs", ("n", "g", weights.shape[1])), place("unused", ("n",), INT64)]
+    return model(nodes, inputs, outputs, [*tensors, tensor("w", weights.astype(np.float32))], metadata)
+
+
 def of_features(weights, bands_first=False):
     """Features (N, F, D) or (N, D, F) -> (N, F, V): the product with `weights` (D, V)."""
     dims = ("n", len(weights), "f") if bands_first else ("n", "f", len(weights))

@@ -121,7 +121,8 @@ def test_wrong_files_are_refused(tmp_path):
         path.write_text(content)
         with pytest.raises(InputError, match="is not YAML|does not describe"):
             read_model(str(path))
-    with pytest.raises(InputError, match="expected the folder of a model, or a YAML file"):
+    (tmp_path / "m.onnx").write_bytes(onnx_writer.of_samples(WEIGHTS, SHIFT))
+    with pytest.raises(InputError, match="metadata name the model_type None; .* Describe other models in a YAML file"):
         read_model(str(tmp_path / "m.onnx"))
 
 

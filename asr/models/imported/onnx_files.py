@@ -1,7 +1,8 @@
 """ONNX models with a YAML file beside them that describes them.
 
 Files       NAME.yaml, the ONNX file and the token table that it names
-Front end   `frontend: samples`, or the options of a front end of ours, as `{kind: logmel, num_bins: 80}`
+Front end   `frontend: samples`, or the options of a front end of ours, as `{kind: logmel, num_bins: 80}`,
+            or NeMo's, as `{kind: nemo, num_bins: 80, cmvn: utterance}`
 Subsampling `shift_ms`, the time from one output frame to the next; compared with what the model does
 Tokens      `tokens`, a file or a list; `blank` and `space` name two of them
 
@@ -26,7 +27,7 @@ from asr.tokens import Tokens
 
 MOST_BYTES = 1 << 20  # of a description
 PROBE_S = 10  # seconds of noise with which the frame shift is measured
-_FRONTENDS = ("logmel", "loglinear", "mfcc")
+_FRONTENDS = ("logmel", "loglinear", "mfcc", "nemo")
 _REQUIRED = ("model", "input", "output", "shift_ms", "tokens", "blank")
 _OPTIONAL: dict[str, Any] = {
     "sample_rate_hz": 16000, "frontend": "samples", "lengths": None, "output_lengths": None, "bands_first": False,
@@ -88,7 +89,8 @@ def build(description: dict[str, Any], name: str, where: object) -> Imported:
     except OSError as e:
         raise InputError(f"{where}: cannot read the model {file} ({e})") from e
     keys = ("input", "output", "lengths", "output_lengths", "bands_first")
-    spec = OnnxSpec(columns=chosen.columns, **{key: given[key] for key in keys})
+    is_nemo = isinstance(given["frontend"], dict) and given["frontend"]["kind"] == "nemo"
+    spec = OnnxSpec(columns=chosen.columns, nemo=is_nemo, **{key: given[key] for key in keys})
     try:
         spec.check()
     except ValueError as e:
@@ -112,7 +114,8 @@ def _features(given: dict[str, Any], where: object) -> FeaturesConfig:
         raise InputError(f"{where}: frontend is {frontend!r:.40}, expected samples or the options of a front end, "
                          f"such as {{kind: logmel, num_bins: 80}}")  # fmt: skip
     try:
-        return FeaturesConfig(**{"cmvn": "none", "sample_rate_hz": rate_hz, **frontend})
+        kind = "logmel" if frontend["kind"] == "nemo" else frontend["kind"]
+        return FeaturesConfig(**{"cmvn": "none", "sample_rate_hz": rate_hz, **frontend, "kind": kind})
     except TypeError as e:
         raise InputError(f"{where}: frontend has an option that features do not have ({e})") from e
 

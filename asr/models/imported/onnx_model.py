@@ -12,6 +12,7 @@ from torch import Tensor
 from asr.config import FeaturesConfig
 from asr.errors import InputError
 from asr.features.frontend import FrontEnd
+from asr.features.nemo import NemoFrontEnd
 from asr.models.imported.onnx_fields import has_external_data
 
 MOST_COLUMNS = 1 << 16
@@ -22,7 +23,8 @@ class OnnxSpec:
     """How a model is called. `columns[k]` is the output that is our token k.
 
     `lengths` and `output_lengths` name the input and the output that hold the numbers of valid samples or frames; None
-    if there is none. `bands_first`: features are (N, D, F). Shorter recordings than `least_samples` give no frame.
+    if there is none. `bands_first`: features are (N, D, F). `nemo`: the front end is NeMo's, with the bands and the
+    normalisation of the configuration. Shorter recordings than `least_samples` give no frame.
     """
 
     input: str
@@ -31,11 +33,12 @@ class OnnxSpec:
     lengths: str | None = None
     output_lengths: str | None = None
     bands_first: bool = False
+    nemo: bool = False
     least_samples: int = 1
 
     def check(self) -> None:
         """Raises ValueError for a value of a wrong type or out of bounds."""
-        for name, kind in (("input", str), ("output", str), ("bands_first", bool), ("columns", list),
+        for name, kind in (("input", str), ("output", str), ("bands_first", bool), ("nemo", bool), ("columns", list),
                            ("lengths", str | None), ("output_lengths", str | None)):  # fmt: skip
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"{name} is {getattr(self, name)!r:.40}")
@@ -55,8 +58,12 @@ class OnnxModel:
         self.spec, self.data, self.where = spec, data, where
         self.num_tokens = len(spec.columns)
         self.frame_s = features.shift_ms / 1000 * subsampling  # seconds per output frame
-        self.frontend = None if features.kind == "wave" else FrontEnd(features)
-        self.session = _open(data, where)
+        self.frontend: FrontEnd | NemoFrontEnd | None = None
+        if spec.nemo:
+            self.frontend = NemoFrontEnd(features.num_bins, features.sample_rate_hz, features.cmvn != "none")
+        elif features.kind != "wave":
+            self.frontend = FrontEnd(features)
+        self.session = open_session(data, where)
         self.inputs = {found.name: found for found in self.session.get_inputs()}
         self.outputs = {found.name: found for found in self.session.get_outputs()}
         for what, names, known in (
@@ -128,7 +135,8 @@ class OnnxModel:
         return torch.from_numpy(y)
 
 
-def _open(data: bytes, where: object) -> Any:
+def open_session(data: bytes, where: object) -> Any:
+    """Raises InputError if onnxruntime is missing or cannot open the model."""
     try:
         runtime = importlib.import_module("onnxruntime")
     except ImportError:
