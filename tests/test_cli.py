@@ -267,7 +267,8 @@ def test_bash_completion_in_bash() -> None:
         'COMP_LINE="asr lm "; COMP_POINT=${#COMP_LINE}; _asr asr; echo "${COMPREPLY[*]}"\n'
     )
     run = subprocess.run(["bash", "-c", probe], cwd=ROOT, check=True, capture_output=True, text=True)
-    assert run.stdout.split("\n")[:2] == ["linear lstm", "adapt convert filter mix ppl prune train vocabulary"], run.stderr
+    found = run.stdout.split("\n")[:2]
+    assert found == ["linear lstm", "adapt convert filter mix ppl prune train vocabulary"], run.stderr
 
 
 def test_every_shell_has_a_script() -> None:
