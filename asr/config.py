@@ -48,7 +48,9 @@ class DataConfig(Options):
 
 @dataclass
 class TokensConfig(Options):
-    unit: str = option("char", "unit that the net outputs", ["char", "jamo", "phone"])
+    unit: str = option(
+        "char", "unit that the net outputs; piece: of imported models", ["char", "jamo", "phone", "piece"]
+    )
     lexicon: str | None = option(None, "pronunciation lexicon, one `word unit unit ...` per line; required for phones")
     table: str | None = option(None, "token table; null builds one from the lexicon or the training text")
 
@@ -112,7 +114,7 @@ class AugmentConfig(Options):
 
 @dataclass
 class ModelConfig(Options):
-    kind: str = option("lstm", "architecture of the net", ["fc", "cnn", "lstm"])
+    kind: str = option("lstm", "architecture of the net", ["fc", "cnn", "lstm", "linear"])
     hidden: int = option(256, "width of the hidden layers", within="[1, 65536]")
     layers: int = option(3, "number of hidden layers", within="[1, 256]")
     kernel: int = option(

@@ -47,6 +47,25 @@ def train(cfg: Config) -> Path:
     return train(cfg)
 
 
+def import_model(cfg: Config) -> Path:
+    """Make a foreign CTC model, `cfg.input`, a bundle `cfg.output`, or else the model of the run folder `cfg.out`.
+
+    Returns the file written.
+    """
+    from asr.models.imported import read_model
+    from asr.recognizer import bundle, run_folder
+
+    check_choices(cfg)
+    if len(cfg.input) != 1:
+        raise InputError(f"import takes one model, not {len(cfg.input)}; name the folder of a model")
+    imported = read_model(cfg.input[0])
+    if cfg.output is None:
+        return run_folder.write_imported(cfg.out, imported)
+    keep_inputs([cfg.output], imported.source.weights)
+    bundle.write(cfg.output, imported.model, imported.cfg, imported.tokens, None, imported.card())
+    return Path(cfg.output)
+
+
 def train_lm(cfg: Config) -> "Report":
     """Estimate an n-gram language model from `cfg.lm.text`, or else from the training manifest; writes `cfg.lm.arpa`.
 
@@ -71,7 +90,7 @@ def build_graph(cfg: Config) -> dict[str, Any]:
     keep_inputs((Path(cfg.graph.dir) / name for name in names), [cfg.lm.arpa, cfg.graph.lexicon, cfg.tokens.table])
     if cfg.graph.kind == "dynamic":
         cfg, tokens, lexicon = _ingredients(cfg)
-        lexicon = lexicon or _spell(cfg, arpa.read(cfg.lm.arpa).words)
+        lexicon = lexicon or _spell(cfg, arpa.read(cfg.lm.arpa).words, tokens)
         return dynamic.compile_dynamic(tokens, lexicon, cfg.lm.arpa, cfg.graph.dir, cfg.graph.silence)
     return dataclasses.asdict(_build(cfg).write(cfg.graph.dir))
 
@@ -91,7 +110,7 @@ def _build(cfg: Config) -> "Build":
     cfg, tokens, lexicon = _ingredients(cfg)
     options = GraphOptions(cfg.graph.silence, cfg.graph.draw_states, cfg.graph.topology, cfg.graph.cache,
                            cfg.graph.memory_mb)  # fmt: skip
-    return Build(ArpaSource(cfg.lm.arpa), lexicon or (lambda words: _spell(cfg, words)), tokens, options)
+    return Build(ArpaSource(cfg.lm.arpa), lexicon or (lambda words: _spell(cfg, words, tokens)), tokens, options)
 
 
 def _ingredients(cfg: Config) -> "tuple[Config, Tokens, Lexicon | None]":
@@ -110,11 +129,11 @@ def _ingredients(cfg: Config) -> "tuple[Config, Tokens, Lexicon | None]":
     return cfg, tokens, Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon else None
 
 
-def _spell(cfg: Config, words: Sequence[str]) -> "Lexicon":
+def _spell(cfg: Config, words: Sequence[str], tokens: "Tokens") -> "Lexicon":
     from asr.text.lexicon import Lexicon
     from asr.words import is_slot
 
-    return Lexicon.from_spelling([word for word in words if not is_slot(word)], cfg.tokens.unit)
+    return Lexicon.from_spelling([word for word in words if not is_slot(word)], cfg.tokens.unit, tokens)
 
 
 def open_recognizer(cfg: Config) -> "Recognizer":
@@ -126,12 +145,11 @@ def open_recognizer(cfg: Config) -> "Recognizer":
     from asr.recognizer.recognizer import Recognizer
     from asr.search.space import SearchSpace
     from asr.text.lexicon import Lexicon
-    from asr.training.trainer import load_model
 
     check_choices(cfg)
     limit_threads(cfg)
     cfg = run_folder.as_trained(cfg)
-    model, tokens = load_model(cfg)
+    model, tokens = run_folder.load_model(cfg)
     needs_graph = cfg.decoder.kind == "graph" and cfg.graph.kind in ("static", "dynamic")
     space = SearchSpace.read(cfg.graph.dir, tokens, cfg.graph.ngram) if needs_graph else None
     lexicon = Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon and not needs_graph else None
@@ -268,7 +286,6 @@ def score(cfg: Config) -> "Score":
 def bundle(cfg: Config) -> Path:
     """Pack the trained model, the graph and the decoder options of `cfg` into one file, `cfg.bundle`."""
     from asr.recognizer import bundle, run_folder
-    from asr.training.trainer import load_model
 
     check_choices(cfg)
     if cfg.graph.kind not in ("static", "dynamic", "none"):
@@ -276,7 +293,7 @@ def bundle(cfg: Config) -> Path:
             f"graph={cfg.graph.kind} comes with each request; bundle with graph.kind=none, and give it to transcribe"
         )
     cfg = run_folder.for_sound(cfg)
-    model, tokens = load_model(cfg)
+    model, tokens = run_folder.load_model(cfg)
     graph_dir = cfg.graph.dir if cfg.decoder.kind == "graph" and cfg.graph.kind != "none" else None
     keep_inputs([cfg.bundle], [*Path(cfg.out, "train").glob("*"), *Path(cfg.graph.dir).glob("*.*")])
     bundle.write(cfg.bundle, model, cfg, tokens, graph_dir, run_folder.card(cfg))

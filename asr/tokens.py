@@ -80,7 +80,7 @@ class Tokens:
     def __getitem__(self, token: int) -> str:
         return self.symbols[token]
 
-    def __contains__(self, symbol: str) -> bool:
+    def __contains__(self, symbol: object) -> bool:
         return symbol in self._ids
 
     def __eq__(self, other: object) -> bool:

@@ -18,7 +18,7 @@ PURPOSES = {
     "data": "importers, check, batches",
     "text": "clean-up, units, lexicon",
     "lm": "n-gram models",
-    "models": "fc, cnn, lstm",
+    "models": "fc, cnn, lstm, linear",
     "features": "audio, front end, normalisation",
     "criteria": "CTC",
 }

@@ -155,7 +155,7 @@ def test_options_in_a_bundle_are_used_unless_the_command_line_sets_others(tmp_pa
         ("train lrr=1", ["'optim.lr'"]),
         ("train beam=1", ["'decoder.beam'"]),
         ("train modell=lstm", ["'modell'", "'model'"]),
-        ("train model=lstmm", ["model=lstmm", "cnn, fc, lstm", "'lstm'"]),
+        ("train model=lstmm", ["model=lstmm", "cnn, fc, linear, lstm", "'lstm'"]),
         ("train features.kind=mfc", ["features.kind=mfc", "'mfcc'"]),
         ("train device=gpu", ["device=gpu", "cpu, cuda"]),
         ("train seed=x", ["seed=x: expected a whole number in [0, 1e18]"]),
@@ -243,7 +243,7 @@ def test_help_and_completion_import_nothing_heavy() -> None:
         (["tr"], "train transcribe"),
         (["lm", ""], "ppl train"),
         (["lm", "t"], "train"),
-        (["train", "model="], "model=cnn model=fc model=lstm"),
+        (["train", "model="], "model=cnn model=fc model=linear model=lstm"),
         (["train", "features.kind=m"], "features.kind=mfcc"),
         (["train", "data.cache="], "data.cache=true data.cache=false"),
         (["train", "optim.lr"], "optim.lr="),
@@ -267,7 +267,8 @@ def test_bash_completion_in_bash() -> None:
         'COMP_LINE="asr lm "; COMP_POINT=${#COMP_LINE}; _asr asr; echo "${COMPREPLY[*]}"\n'
     )
     run = subprocess.run(["bash", "-c", probe], cwd=ROOT, check=True, capture_output=True, text=True)
-    assert run.stdout.split("\n")[:2] == ["lstm", "adapt convert filter mix ppl prune train vocabulary"], run.stderr
+    found = run.stdout.split("\n")[:2]
+    assert found == ["linear lstm", "adapt convert filter mix ppl prune train vocabulary"], run.stderr
 
 
 def test_every_shell_has_a_script() -> None:

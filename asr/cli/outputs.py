@@ -73,6 +73,8 @@ def results(verb: str, cfg: Config) -> list[Path]:
         return [Path(cfg.score.dir) / name for name in report.FILES]
     if verb in ("train", "data check"):
         return []
+    if verb == "import":
+        return [Path(cfg.output) if cfg.output else out / "train" / "imported.asr"]
     fixed = {
         "lm train": [Path(cfg.lm.arpa)],
         "graph": [] if cfg.graph.forecast else [graph / name for name in _GRAPH],
@@ -107,7 +109,7 @@ def _found(verb: str, cfg: Config) -> Iterator[str | Path | None]:
     """The files that a verb finds through its options: the net, the graph, and the recordings of manifests."""
     from asr import manifest
 
-    if "out" in read_by(verb, {}) and verb != "train":
+    if "out" in read_by(verb, {}) and verb not in ("train", "import"):
         yield from Path(cfg.out, "train").glob("*")
     if "graph.dir" in declared(verb) and verb != "graph":
         yield from Path(cfg.graph.dir).glob("*.*")

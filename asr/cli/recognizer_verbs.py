@@ -8,6 +8,25 @@ from asr.config import Config
 from asr.errors import InputError
 
 
+def import_model(cfg: Config) -> None:
+    """Makes a CTC model of another toolkit a recogniser of this one.
+
+    asr import MODEL output=x.asr
+    asr import MODEL out=exp/my
+
+    MODEL is a folder of Hugging Face with a CTC model (wav2vec 2.0, HuBERT, WavLM, data2vec, wav2vec2-BERT), the name
+    of one in the hub, as `facebook/wav2vec2-base-960h`, a YAML file that describes an ONNX model, an ONNX file of
+    sherpa-onnx with a NeMo model, or `hama`, an English
+    phone model that `pip install hama` brings. The first form writes a bundle that recognises greedily.
+    The second makes the model that of a run folder, as if trained there: `asr graph`, `tune`, `calibrate`, `decode`,
+    `score` and `bundle` follow.
+    """
+    from asr.recognizer import bundle
+
+    path = pipeline.import_model(cfg)
+    print(bundle.read(path).card + f"-> {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+
+
 def graph(cfg: Config) -> None:
     """Builds the search graph from tokens, lexicon and language model.
 

@@ -221,7 +221,10 @@ def _contents(name: str) -> list[str]:
     """A file, or the files of a run folder that is used as a bundle."""
     if not os.path.isdir(name):
         return [name]
-    parts = ("train/final.safetensors", "train/tokens.txt", "train/config.json", *(f"graph/{file}" for file in _GRAPH))
+    net = (
+        "train/imported.asr" if os.path.exists(os.path.join(name, "train/imported.asr")) else "train/final.safetensors"
+    )
+    parts = (net, "train/tokens.txt", "train/config.json", *(f"graph/{file}" for file in _GRAPH))
     return [os.path.join(name, part) for part in parts]
 
 

@@ -10,7 +10,7 @@ from asr import pipeline
 from asr.cli import earlier
 from asr.cli.data_verbs import data_check, data_import, features
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
-from asr.cli.recognizer_verbs import bundle, calibrate, decode, graph, score, tune
+from asr.cli.recognizer_verbs import bundle, calibrate, decode, graph, import_model, score, tune
 from asr.cli.text_verbs import g2p_apply, g2p_train, lexicon, text_clean
 from asr.cli.transcribe import transcribe
 from asr.config import Config
@@ -75,6 +75,7 @@ VERBS: dict[str, Verb] = {
         "optim", "model", "features", "augment", "criterion", "tokens", "data.train", "data.dev", "data.max_audio_s",
         "data.channel", "data.cache", "data.workers", "out", "seed", "threads", "device",
     ), starts_run=True, resumes=True),
+    "import": Verb(import_model, ("input", "output", "out")),
     "text clean": Verb(text_clean, ("text", "input", "output")),
     "lexicon": Verb(lexicon, ("g2p.model", "g2p.nbest", "g2p.min_probability", "data.train", "input", "output")),
     "g2p train": Verb(g2p_train, ("g2p.order", "g2p.max_letters", "g2p.max_units", "input", "output")),

@@ -1,6 +1,6 @@
 """Pronunciations of words in a net's units: from their letters, from a dictionary, or from a pronunciation model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ from asr.config import G2pConfig
 from asr.errors import InputError
 from asr.fingerprints import digest
 from asr.text.lexicon import Lexicon, Pair, Spelled, name_some
+from asr.text.pieces import segmentations
 from asr.text.units import to_units
 
 if TYPE_CHECKING:
@@ -15,9 +16,14 @@ if TYPE_CHECKING:
 
 
 def pronunciations(
-    words: Sequence[str], unit: str, known: Mapping[str, Sequence[tuple[str, ...]]], g2p: G2pConfig
+    words: Sequence[str],
+    unit: str,
+    known: Mapping[str, Sequence[tuple[str, ...]]],
+    g2p: G2pConfig,
+    tokens: Container[str] = (),
 ) -> Spelled:
-    """The pronunciations of `words`: from `known` if listed there, else spelled in characters or jamo.
+    """The pronunciations of `words`: from `known` if listed there, else spelled in characters, jamo, or pieces
+    among `tokens`.
 
     Phones come from the model that `g2p.model` names. For `default`, the English model, the CMU dictionary takes
     precedence; for `none`, it is the only source. Raises InputError naming words without a pronunciation.
@@ -26,6 +32,12 @@ def pronunciations(
     rest = [word for word in words if word not in found]
     if not rest:
         return found
+    if unit == "piece":
+        pieces = {word: segmentations(word, tokens) for word in rest}
+        if unspelled := [word for word in rest if not pieces[word]]:
+            raise InputError(f"words that cannot be spelled in the model's pieces: {name_some(unspelled)}; write them "
+                             "as its texts do, in the same case")  # fmt: skip
+        return found | pieces
     if unit != "phone":
         return found | {word: [tuple(to_units(word, unit))] for word in rest}
     guess = guesser(g2p)

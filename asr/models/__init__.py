@@ -9,9 +9,15 @@ from torch import nn
 from asr.config import ModelConfig, check_group
 from asr.models.cnn import ConvolutionalNet
 from asr.models.fc import FullyConnectedNet
+from asr.models.linear import LinearNet
 from asr.models.lstm import LstmNet
 
-NETS: dict[str, type[nn.Module]] = {"fc": FullyConnectedNet, "cnn": ConvolutionalNet, "lstm": LstmNet}
+NETS: dict[str, type[nn.Module]] = {
+    "fc": FullyConnectedNet,
+    "cnn": ConvolutionalNet,
+    "lstm": LstmNet,
+    "linear": LinearNet,
+}
 
 
 def build_model(cfg: ModelConfig, num_features: int, num_tokens: int) -> nn.Module:

@@ -43,6 +43,10 @@ class AcousticModel(nn.Module):
         """Features (N, F, D) -> log-probs (N, F', V), lengths'."""
         return self.net(self.upper(features, lengths) if hasattr(self, "upper") else features, lengths)
 
+    def can_score(self, lengths: Tensor) -> Tensor:
+        """Whether recordings of so many samples or stored frames (N,) give a frame: (N,) bool."""
+        return self.frontend.num_frames(lengths) > 0
+
     @torch.inference_mode()
     def score(self, batch: list[Tensor]) -> list[Tensor]:
         """Log-probs (F', V) of each recording (T,) or feature matrix (F, D0), scored as one batch, on the CPU."""

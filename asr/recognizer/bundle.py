@@ -3,7 +3,8 @@
 A bundle is a zip archive whose members are stored without compression and start at multiples of `ALIGNMENT` bytes. The
 search reads the graph directly from the memory-mapped file.
 
-    model.safetensors   the weights            config.json   features, model, decoder and unit
+    model.safetensors   the weights, or model.onnx, the model in ONNX
+    config.json         features, model, decoder and unit; how to call the model in ONNX
     tokens.txt          the net's outputs      card.md       a description for people
     graph.bin, words.txt, lexicon.txt          a static graph, or
     tree.bin, lm.ngram                         a dynamic graph; a greedy recogniser has neither
@@ -44,6 +45,7 @@ from asr.graph.opened import Graph
 from asr.graph.tree_file import Tree
 from asr.literals import parse_json
 from asr.models.acoustic import AcousticModel
+from asr.models.imported import OnnxModel, OnnxSpec
 from asr.search.space import DynamicSpace, SearchSpace, check_same_tokens, read_stats
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
@@ -54,9 +56,10 @@ MAX_BYTES = 8 << 30  # size limit of a bundle
 MAX_TEXT_BYTES = 256 << 20  # size limit of words.txt and lexicon.txt
 MAX_SMALL_BYTES = 4 << 20  # size limit of the other texts, and of the archive's directory
 _GROUPS = ("features", "model", "decoder")
-_MODEL_MEMBERS = ("model.safetensors", "config.json", "tokens.txt", "card.md")
+_WEIGHTS, _ONNX = "model.safetensors", "model.onnx"  # one of them
+_MODEL_MEMBERS = ("config.json", "tokens.txt", "card.md")
 _GRAPH_MEMBERS = {"static": STATIC_FILES, "dynamic": (TREE, NGRAM)}
-_LIMITS = dict.fromkeys(("model.safetensors", "graph.bin", TREE, NGRAM), MAX_BYTES)
+_LIMITS = dict.fromkeys((_WEIGHTS, _ONNX, "graph.bin", TREE, NGRAM), MAX_BYTES)
 _LIMITS |= dict.fromkeys(("words.txt", "lexicon.txt"), MAX_TEXT_BYTES)
 _ENCODER = "frontend.encoder."
 _SUMS = "checksums.json"
@@ -64,18 +67,19 @@ _PADDING_ID = 0xD935  # the extra field of Android's zipalign
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7; the last two are the lengths of name and extra field
 
 
+Model = AcousticModel | OnnxModel
+
+
 @dataclass(frozen=True)
 class Bundle:
-    model: AcousticModel
+    model: Model
     cfg: Config  # features, model, decoder, tokens.unit and graph.silence come from the bundle; the rest are defaults
     tokens: Tokens
     space: SearchSpace | None
     card: str
 
 
-def write(
-    path: str | Path, model: AcousticModel, cfg: Config, tokens: Tokens, graph_dir: str | Path | None, card: str
-) -> None:
+def write(path: str | Path, model: Model, cfg: Config, tokens: Tokens, graph_dir: str | Path | None, card: str) -> None:
     """Write a bundle atomically. `graph_dir` is a folder written by `asr graph`; None makes a greedy recogniser.
 
     Raises InputError if the model or the graph has other tokens, or if a file of the graph is missing.
@@ -85,9 +89,12 @@ def write(
             f"the model has {model.num_tokens} outputs, the token table {len(tokens)}; take both from the same run"
         )
     stats = {} if graph_dir is None else read_stats(graph_dir)
-    state = {name: _packed(name, tensor.detach().cpu().contiguous()) for name, tensor in model.state_dict().items()}
-    contents: dict[str, bytes | Path] = {
-        "model.safetensors": safetensors.save(state),
+    if isinstance(model, OnnxModel):
+        contents: dict[str, bytes | Path] = {_ONNX: model.data}
+    else:
+        state = {name: _packed(name, tensor.detach().cpu().contiguous()) for name, tensor in model.state_dict().items()}
+        contents = {_WEIGHTS: safetensors.save(state)}
+    contents |= {
         "config.json": json.dumps(_config_data(model, cfg, stats.get("silence")), indent=1, sort_keys=True).encode(),
         "tokens.txt": "".join(symbol + "\n" for symbol in tokens.symbols).encode(),
         "card.md": card.encode(),
@@ -110,9 +117,14 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
     """
     members = _members(Path(path), max_bytes)
     texts = {name: _text(data, name, path) for name, data in members.items() if name.endswith((".txt", ".md", ".json"))}
-    cfg, encoder = _config(texts["config.json"], path)
+    cfg, foreign = _config(texts["config.json"], path)
     tokens = Tokens(texts["tokens.txt"].removesuffix("\n").split("\n"))
-    model = _model(members["model.safetensors"], cfg, encoder, tokens, path)
+    if isinstance(foreign, OnnxSpec) != (_ONNX in members):
+        raise InputError(f"{path}: config.json describes another kind of model than the bundle holds; make it again")
+    if isinstance(foreign, OnnxSpec):
+        model: Model = _onnx_model(bytes(members[_ONNX]), cfg, foreign, tokens, path)
+    else:
+        model = _model(members[_WEIGHTS], cfg, foreign, tokens, path)
     if cfg.graph.silence is not None and cfg.graph.silence not in tokens:
         raise InputError(f"{path}: silence {cfg.graph.silence!r} of config.json is not a token; make the bundle again")
     space = None
@@ -175,7 +187,7 @@ def _members(path: Path, max_bytes: int) -> dict[str, memoryview]:
     if len(names) < len(infos):
         raise InputError(f"{path} contains a member twice; make it again with `asr bundle`")
     graph = next((files for files in _GRAPH_MEMBERS.values() if files[0] in names), ())
-    allowed = {*_MODEL_MEMBERS, _SUMS, *graph}
+    allowed = {_ONNX if _ONNX in names else _WEIGHTS, *_MODEL_MEMBERS, _SUMS, *graph}
     if odd := sorted(names ^ allowed):
         raise InputError(
             f"{path}: member {odd[0]} is missing or does not belong there; make it again with `asr bundle`"
@@ -232,10 +244,12 @@ def _text(data: memoryview, name: str, path: str | Path) -> str:
         raise InputError(f"{path}: member {name} is not UTF-8 ({e}); make the bundle again") from e
 
 
-def _config_data(model: AcousticModel, cfg: Config, silence: str | None) -> dict[str, Any]:
+def _config_data(model: Model, cfg: Config, silence: str | None) -> dict[str, Any]:
     """The part of the configuration that decoding needs; it contains no paths of the training machine."""
     groups = {name: _plain(getattr(cfg, name)) for name in _GROUPS}
-    if cfg.features.kind == "pretrained":
+    if isinstance(model, OnnxModel):
+        groups["onnx"] = model.description()
+    elif cfg.features.kind == "pretrained":
         groups["features"]["encoder"] = None
         groups["encoder"] = model.frontend.encoder.description()
     return groups | {"unit": cfg.tokens.unit, "silence": silence}
@@ -245,8 +259,9 @@ def _plain(group: Any) -> Any:
     return OmegaConf.to_container(OmegaConf.create(group), resolve=True)
 
 
-def _config(text: str, path: str | Path) -> tuple[Config, dict[str, Any] | None]:
-    """The inverse of `_config_data`, with the description of the encoder; every key, type and bound is checked."""
+def _config(text: str, path: str | Path) -> tuple[Config, OnnxSpec | dict[str, Any] | None]:
+    """The inverse of `_config_data`, with the description of the ONNX model or of the encoder; every key, type and
+    bound is checked."""
     cfg, encoder = Config(), None
     try:
         data = parse_json(text)
@@ -256,6 +271,10 @@ def _config(text: str, path: str | Path) -> tuple[Config, dict[str, Any] | None]
             setattr(cfg, name, type(getattr(cfg, name))(**data[name]))
         cfg.tokens.unit, cfg.graph.silence = data["unit"], data["silence"]
         check_choices(cfg)
+        if "onnx" in data:
+            spec = OnnxSpec(**data["onnx"])
+            spec.check()
+            return cfg, spec
         if cfg.features.kind == "pretrained":
             encoder = dict(data["encoder"])
             with torch.device("meta"):
@@ -290,6 +309,13 @@ def _model(
     model = build()
     model.load_state_dict(state)
     return model.eval()
+
+
+def _onnx_model(data: bytes, cfg: Config, spec: OnnxSpec, tokens: Tokens, path: str | Path) -> OnnxModel:
+    if len(spec.columns) != len(tokens):
+        raise InputError(f"{path}: config.json names {len(spec.columns)} outputs for {len(tokens)} tokens; "
+                         "make the bundle again")  # fmt: skip
+    return OnnxModel(spec, cfg.features, cfg.model.subsampling, data, f"{path}: {_ONNX}")
 
 
 def _packed(name: str, tensor: torch.Tensor) -> torch.Tensor:

@@ -27,6 +27,7 @@ from asr.features import audio
 from asr.hypothesis import Hypothesis
 from asr.manifest import Utterance
 from asr.models.acoustic import AcousticModel
+from asr.models.imported import OnnxModel
 from asr.recognizer import bundle, run_folder
 from asr.recognizer.frozen import frozen
 from asr.recognizer.hypotheses import decode_log_probs
@@ -84,7 +85,7 @@ class Recognizer:
     the model and the graph.
     """
 
-    model: AcousticModel
+    model: AcousticModel | OnnxModel
     cfg: Config
     tokens: Tokens
     space: SearchSpace | None
@@ -95,7 +96,7 @@ class Recognizer:
 
     def __init__(
         self,
-        model: AcousticModel,
+        model: AcousticModel | OnnxModel,
         cfg: Config,
         tokens: Tokens,
         space: SearchSpace | None = None,
@@ -318,7 +319,7 @@ class Recognizer:
             raise InputError("log_probs takes a list of recordings; put the array into one: log_probs([samples])")
         batch = [np.ascontiguousarray(x, dtype=np.float32) for x in batch]
         lengths = torch.tensor([len(x) for x in batch])
-        enough = self.model.frontend.num_frames(lengths) > 0  # (N,)
+        enough = self.model.can_score(lengths)  # (N,)
         heard = [torch.from_numpy(x) for x, e in zip(batch, enough, strict=True) if e]
         scored = iter(self.model.score(heard) if heard else [])
         none = np.zeros((0, len(self.tokens)), dtype=np.float32)

@@ -1,6 +1,8 @@
 """Results in a run folder that later verbs read: the trained configuration, tuned scales, calibration, the graph."""
 
 import copy
+import dataclasses
+import json
 import logging
 import os
 from pathlib import Path
@@ -8,14 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from asr.config import Config, FeaturesConfig, ModelConfig
 from asr.errors import InputError
+from asr.files import atomic_write
 from asr.fingerprints import digest
 from asr.literals import parse_json
+from asr.locks import locked
 from asr.tokens import Tokens
 
 if TYPE_CHECKING:
+    from asr.models.acoustic import AcousticModel
+    from asr.models.imported import Imported, OnnxModel
     from asr.recognizer.bundle import Bundle
 
 _log = logging.getLogger(__name__)
+IMPORTED = "imported.asr"  # in `train`: a model that `asr import` made, in place of a trained one
 TUNED = ("acoustic_scale", "word_penalty", "blank_penalty")
 
 
@@ -64,7 +71,8 @@ def made_with(cfg: Config) -> dict[str, str | None]:
         files += [Path(cfg.graph.ngram or folder / "lm.ngram")] if cfg.graph.kind == "dynamic" else []
         digests = [digest(file) for file in files]
         graph = None if None in digests else " ".join(map(str, digests))
-    return {"net": digest(Path(cfg.out) / "train" / "final.safetensors"), "graph": graph}
+    folder = Path(cfg.out) / "train"
+    return {"net": digest(folder / IMPORTED) or digest(folder / "final.safetensors"), "graph": graph}
 
 
 def _warn_if_other(path: Path, found: Any, cfg: Config, verb: str) -> None:
@@ -84,14 +92,14 @@ def tuned(cfg: Config) -> Config:
 
 
 def as_trained(cfg: Config) -> Config:
-    """`cfg` with the features, model and units of the net trained in its run folder.
+    """`cfg` with the features, model and units of the net trained in its run folder, or imported into it.
 
     The training's lexicon is used if `cfg` names none. Raises InputError if nothing was trained.
     """
     folder = Path(cfg.out)
     path = folder / "train" / "config.json"
     if not path.exists():
-        raise InputError(f"{path.parent} holds no trained model; run `asr train out={cfg.out}` first")
+        raise InputError(f"{path.parent} holds no trained model; run `asr train out={cfg.out}` first, or `asr import`")
     trained = _read_json(path)
     try:
         features, model = FeaturesConfig(**trained["features"]), ModelConfig(**trained["model"])
@@ -145,6 +153,42 @@ def tokens(cfg: Config) -> Tokens | None:
     return Tokens.read(path) if cfg.tokens.table or path.exists() else None
 
 
+def load_model(cfg: Config) -> "tuple[AcousticModel | OnnxModel, Tokens]":
+    """The final model of a run folder, or the one imported into it, and its tokens."""
+    from asr.recognizer import bundle
+    from asr.training import trainer
+
+    path = Path(cfg.out) / "train" / IMPORTED
+    if not path.exists():
+        return trainer.load_model(cfg)
+    opened = bundle.read(path)
+    return opened.model, opened.tokens
+
+
+def write_imported(folder: str | Path, imported: "Imported") -> Path:
+    """Makes an imported model that of a run folder; returns its file.
+
+    Raises InputError if the folder holds a training.
+    """
+    from asr.recognizer import bundle
+
+    place = Path(folder) / "train"
+    if (place / "final.safetensors").exists() or (place / "state.json").exists():
+        raise InputError(f"{place} holds a training; choose another folder with out=")
+    with locked(place):
+        bundle.write(place / IMPORTED, imported.model, imported.cfg, imported.tokens, None, imported.card())
+        imported.tokens.write(place / "tokens.txt")
+        with atomic_write(place / "config.json") as file:
+            json.dump(_described(imported.cfg), file, indent=1)
+    return place / IMPORTED
+
+
+def _described(cfg: Config) -> dict[str, Any]:
+    """The options of an imported model that `as_trained` reads."""
+    groups = {name: dataclasses.asdict(getattr(cfg, name)) for name in ("features", "model")}
+    return groups | {"tokens": {"unit": cfg.tokens.unit}, "sha256": {}}
+
+
 def read(folder: str | Path) -> "Bundle":
     """A run folder as the bundle that `asr bundle` would make of it; the graph is the one in `folder/graph`.
 
@@ -152,7 +196,6 @@ def read(folder: str | Path) -> "Bundle":
     """
     from asr.recognizer.bundle import Bundle
     from asr.search.space import SearchSpace
-    from asr.training.trainer import load_model
 
     cfg = for_sound(tuned(Config(out=str(folder))))
     model, tokens = load_model(cfg)
@@ -163,15 +206,21 @@ def read(folder: str | Path) -> "Bundle":
 
 def card(cfg: Config) -> str:
     """A description of the bundle for people: the net, its units, its options, and its error rate if it was scored."""
-    lines = [f"# {Path(cfg.out).name}", "", "A speech recogniser: CTC acoustic model", ""]
-    facts = {
-        "model": f"{cfg.model.kind}, {cfg.model.layers} x {cfg.model.hidden}",
-        "features": f"{cfg.features.kind}, {cfg.features.sample_rate_hz} Hz",
-        "unit": cfg.tokens.unit,
-        "decoder": f"{cfg.decoder.kind}, beam {cfg.decoder.beam:g}, acoustic scale {cfg.decoder.acoustic_scale:g}",
-        "trained on": cfg.data.train,
-    }
-    encoder = Path(cfg.out) / "train" / "encoder.json"
+    from asr.recognizer import bundle
+
+    imported, encoder = (Path(cfg.out) / "train" / name for name in (IMPORTED, "encoder.json"))
+    decoder = f"{cfg.decoder.kind}, beam {cfg.decoder.beam:g}, acoustic scale {cfg.decoder.acoustic_scale:g}"
+    if imported.exists():
+        lines, facts = bundle.read(imported).card.splitlines(), {"decoder": decoder}
+    else:
+        lines = [f"# {Path(cfg.out).name}", "", "A speech recogniser: CTC acoustic model", ""]
+        facts = {
+            "model": f"{cfg.model.kind}, {cfg.model.layers} x {cfg.model.hidden}",
+            "features": f"{cfg.features.kind}, {cfg.features.sample_rate_hz} Hz",
+            "unit": cfg.tokens.unit,
+            "decoder": decoder,
+            "trained on": cfg.data.train,
+        }
     if cfg.features.kind == "pretrained" and encoder.exists():
         facts["encoder"] = "{source}, weights of SHA-256 {sha256}".format(**_read_json(encoder))
     report = Path(cfg.score.dir) / "score.json"

@@ -44,7 +44,7 @@ class RequestSpaces:
             raise InputError("new words need a dynamic graph; build one with `asr graph graph.kind=dynamic`")
         given = _many(new_words, "new words", (str, NewWord))
         words = [NewWord(new) if isinstance(new, str) else new for new in given]
-        spell = partial(pronunciations, unit=self.cfg.tokens.unit, known={}, g2p=self.cfg.g2p)
+        spell = partial(pronunciations, unit=self.cfg.tokens.unit, known={}, g2p=self.cfg.g2p, tokens=self.tokens)
         return self.space.with_words(words, self.tokens, spell)
 
     def of_list(self, entries: Iterable[str] | Mapping[str, float]) -> SearchSpace:
@@ -71,7 +71,7 @@ class RequestSpaces:
         known |= self.lexicon.listed(words) if self.lexicon else {}
         weights = self.space.probabilities(words, self.tokens) if self.space else {}
         weights |= self.lexicon.weights(words) if self.lexicon else {}
-        spelled = Lexicon(pronunciations(words, self.cfg.tokens.unit, known, self.cfg.g2p), weights)
+        spelled = Lexicon(pronunciations(words, self.cfg.tokens.unit, known, self.cfg.g2p, self.tokens), weights)
         silence = self.space.silence if self.space else self.cfg.graph.silence
         graph = closed_graph(grammar, words, spelled, self.tokens, silence)
         base = self.space.base if self.space and self.space.is_closed else self.space

@@ -27,6 +27,7 @@ from asr.search.lattice import Lattice
 from asr.search.phrases import Phrases
 from asr.search.space import SearchSpace
 from asr.search.word_times import Segment, match_words, segments
+from asr.text.pieces import joined, words_of
 from asr.text.units import to_text
 from asr.tokens import SPACE, Tokens
 
@@ -55,7 +56,8 @@ class Searcher(Protocol):
 
 
 class GreedySearcher:
-    """The most probable token of each frame, collapsed. Words end at spaces; with phones, each phone is a word."""
+    """The most probable token of each frame, collapsed. Words end at spaces; with phones, each phone is a word.
+    With pieces, words begin at `▁`."""
 
     def __init__(self, tokens: Tokens, unit: str, calibration: Calibration | None = None):
         self.tokens, self.unit = tokens, unit
@@ -66,7 +68,10 @@ class GreedySearcher:
             raise InputError("greedy search cannot boost phrases; use decoder.kind=graph")
         found = segments(log_probs.argmax(1), log_probs)
         if self.unit == "phone":
-            groups = [[segment] for segment in found]
+            groups = [[segment] for segment in found if self.tokens[segment.token] != SPACE]
+        elif self.unit == "piece":
+            spans = words_of([self.tokens[segment.token] for segment in found])
+            groups = [found[span] for span in spans if joined(self.tokens[s.token] for s in found[span])]
         else:
             is_space = [self.tokens[s.token] == SPACE for s in found]
             groups = [

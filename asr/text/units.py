@@ -1,8 +1,9 @@
-"""Text <-> the units a net outputs: characters, Korean jamo, or phones.
+"""Text <-> the units a net outputs: characters, Korean jamo, phones, or pieces of words.
 
 `char`   each character is a unit, and so is `<space>` between words
 `jamo`   as `char`, but a Hangul syllable is split into its conjoining jamo (Unicode NFD): 한 -> ᄒ ᅡ ᆫ
 `phone`  the first pronunciation of each word in a lexicon; no unit stands between words
+`piece`  as `phone`; the unit of imported models whose tokens are pieces (asr.text.pieces)
 """
 
 import re
@@ -11,9 +12,10 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from asr.errors import InputError
+from asr.text.pieces import joined
 from asr.tokens import SPACE
 
-UNITS = ("char", "jamo", "phone")
+UNITS = ("char", "jamo", "phone", "piece")
 
 
 class Pronouncer(Protocol):
@@ -26,14 +28,16 @@ _CONJOINING_JAMO = re.compile("[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]+")
 
 
 def to_units(text: str, unit: str, lexicon: Pronouncer | None = None) -> list[str]:
-    """The units of a text. White space between words gives one `<space>` (none for `phone`), at the ends none.
+    """The units of a text. White space between words gives one `<space>` for `char` and `jamo`, at the ends none.
 
-    Raises InputError for an unknown `unit`, for `phone` without a lexicon, and for a word that the lexicon lacks.
+    Raises InputError for an unknown `unit`, for `phone` and `piece` without a lexicon, and for a word that it lacks.
     """
     words = text.split()
-    if check_unit(unit) == "phone":
+    if check_unit(unit) in ("phone", "piece"):
         if lexicon is None:
-            raise InputError("unit 'phone' needs a lexicon; set tokens.lexicon to a file of 'word unit unit ...' lines")
+            raise InputError(
+                f"unit '{unit}' needs a lexicon; set tokens.lexicon to a file of 'word unit unit ...' lines"
+            )
         return [phone for word in words for phone in lexicon.pronounce(word)]
     units: list[str] = []
     for word in words:
@@ -43,9 +47,12 @@ def to_units(text: str, unit: str, lexicon: Pronouncer | None = None) -> list[st
 
 
 def to_text(units: Iterable[str], unit: str) -> str:
-    """The text of units, exact up to white space for `char` and `jamo`; for `phone`, the phones separated by spaces."""
+    """The text of units, exact up to white space for `char` and `jamo`; for `phone`, the phones separated by spaces;
+    for `piece`, the words that they spell."""
     if check_unit(unit) == "phone":
         return " ".join(units)
+    if unit == "piece":
+        return joined(units)
     text = "".join(" " if u == SPACE else u for u in units)
     return _compose(text) if unit == "jamo" else text
 

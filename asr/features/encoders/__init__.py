@@ -4,18 +4,19 @@
 Nothing is unpickled.
 """
 
-import json
-from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
 from asr.features.encoders import wav2vec2, whisper, whisper_files
 from asr.features.encoders.encoder import Encoder
 from asr.features.encoders.hub import find_folder, full_name
+from asr.features.encoders.json_files import read_json
 
 __all__ = ["Encoder", "build_encoder", "full_name", "open_encoder"]
 
 MOST = 1 << 16  # limit of a size
+MOST_LAYERS = 256
+MOST_TOKENS = 1 << 20  # of the head that the encoder had
 
 
 def open_encoder(source: str | None) -> Encoder:
@@ -28,12 +29,12 @@ def open_encoder(source: str | None) -> Encoder:
     folder = find_folder(source)
     if (folder / "model.bin").exists():
         return _frozen(whisper_files.read_ctranslate2(folder / "model.bin"))
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     kind = config.get("model_type")
     if kind == "whisper":
         return _frozen(whisper_files.read_hugging_face(folder, config))
     if kind in wav2vec2.KINDS:
-        return _frozen(wav2vec2.read(folder, config, _read_json(folder / "preprocessor_config.json")))
+        return _frozen(wav2vec2.read(folder, config, read_json(folder / "preprocessor_config.json")))
     raise InputError(
         f"{folder}: an encoder of type {kind!r} is not supported; supported types: whisper, {', '.join(wav2vec2.KINDS)}"
     )
@@ -49,7 +50,13 @@ def build_encoder(description: dict[str, Any]) -> Encoder:
     if family == "wav2vec2":
         if sizes["config"]["model_type"] not in wav2vec2.KINDS:
             raise ValueError(f"there is no encoder of type {sizes['config']['model_type']!r}")
-        return _frozen(wav2vec2.Wav2Vec2(**sizes))
+        _check_sizes(sizes)
+        try:
+            return _frozen(wav2vec2.Wav2Vec2(**sizes))
+        except InputError:
+            raise
+        except Exception as e:  # transformers raises errors of many kinds for values that do not fit each other
+            raise ValueError(f"the encoder's description is wrong: {e!r:.200}") from e
     if family != "whisper":
         raise ValueError(f"there is no encoder {family!r}")
     if odd := [name for name, value in sizes.items() if type(value) is not int or not 0 < value <= MOST]:
@@ -57,15 +64,17 @@ def build_encoder(description: dict[str, Any]) -> Encoder:
     return _frozen(whisper.Whisper(whisper.Sizes(**sizes)))
 
 
+def _check_sizes(value: Any, name: str = "") -> None:
+    """Raises ValueError if a size within the description is out of proportion."""
+    most = MOST_LAYERS if "layers" in name else MOST_TOKENS if name.endswith(("vocab_size", "_token_id")) else MOST
+    if isinstance(value, dict | list):
+        if len(value) > most:
+            raise ValueError(f"the encoder's {name} has {len(value)} entries, expected at most {most}")
+        for key, item in value.items() if isinstance(value, dict) else ((name, item) for item in value):
+            _check_sizes(item, str(key))
+    elif isinstance(value, int | float) and not abs(value) <= most:
+        raise ValueError(f"the encoder's {name} is {value}, expected at most {most}")
+
+
 def _frozen(encoder: Encoder) -> Encoder:
     return encoder.requires_grad_(False).eval()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as e:
-        raise InputError(f"cannot read {path}: {e}; copy or download the folder of the encoder again") from e
-    if not isinstance(found, dict):
-        raise InputError(f"{path} is not a description of a model; copy or download the folder of the encoder again")
-    return found

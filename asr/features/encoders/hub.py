@@ -5,25 +5,30 @@ from pathlib import Path
 
 from asr.errors import InputError
 
-FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json", "model.bin")
+FILES = (
+    "config.json", "preprocessor_config.json", "processor_config.json", "vocab.json", "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "README.md", "*.safetensors",
+    "*.safetensors.index.json", "model.bin",
+)  # fmt: skip
 
 
-def find_folder(source: str) -> Path:
-    """The folder `source`, or the downloaded copy of the model of that name.
+def find_folder(source: str, option: str | None = "features.encoder") -> Path:
+    """The folder `source`, or the downloaded copy of the model of that name. `option` is the one that names it.
 
     Raises InputError if there is neither.
     """
     if Path(source).is_dir():
         return Path(source)
-    way_out = "download the model where there is a network, and name its folder with features.encoder=DIR"
+    way_out = "download the model where there is a network, and name its folder"
+    way_out += f" with {option}=DIR" if option else ""
+    named = f"{source} ({option})" if option else source
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
-        raise InputError(f"there is no folder {source} (features.encoder); name a folder, or a model as OWNER/NAME")
+        raise InputError(f"there is no folder {named}; name a folder, or a model as OWNER/NAME")
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
         raise InputError(
-            f"there is no folder {source} (features.encoder); to download the model of that name, "
-            "pip install 'asr-toolkit[pretrained]'"
+            f"there is no folder {named}; to download the model of that name, pip install 'asr-toolkit[pretrained]'"
         ) from None
     try:
         return Path(snapshot_download(source, allow_patterns=list(FILES)))

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from asr.errors import InputError
 from asr.features.encoders.encoder import Encoder
@@ -17,6 +17,7 @@ RATE_HZ = 16000
 KINDS = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "wav2vec2-bert")
 MEL_WINDOW, MEL_SHIFT = 400, 160  # samples; of wav2vec2-BERT
 QUIET = 1e-7  # added to the variance of the samples
+TRAINING_ONLY = "masked_spec_embed"  # replaces frames that training masks; not all models store it
 
 
 class Wav2Vec2(Encoder):
@@ -29,15 +30,25 @@ class Wav2Vec2(Encoder):
         self.config, self.preprocessor = config, preprocessor
         parsed = transformers.AutoConfig.for_model(**config)
         self.model = transformers.AutoModel.from_config(parsed)
-        self.dim, self.layers, self.rate_hz = parsed.hidden_size, parsed.num_hidden_layers, RATE_HZ
+        self.dim, self.layers, self.rate_hz = (
+            parsed.hidden_size,
+            parsed.num_hidden_layers,
+            preprocessor.get("sampling_rate", RATE_HZ),
+        )
         if config["model_type"] == "wav2vec2-bert":
             self.extractor = transformers.SeamlessM4TFeatureExtractor(**preprocessor)
-            self.kernels, self.strides = (MEL_WINDOW, self.extractor.stride), (MEL_SHIFT, self.extractor.stride)
+            self.steps = [(MEL_WINDOW, MEL_SHIFT, 0), (self.extractor.stride, self.extractor.stride, 0)]
         else:
             self.extractor = None
-            self.kernels, self.strides = tuple(parsed.conv_kernel), tuple(parsed.conv_stride)
+            self.steps = [
+                (kernel, stride, 0) for kernel, stride in zip(parsed.conv_kernel, parsed.conv_stride, strict=True)
+            ]
+        if getattr(parsed, "add_adapter", False):  # convolutions behind the last layer
+            padding = 1 if self.extractor is None else parsed.adapter_stride // 2
+            self.dim = parsed.output_hidden_size
+            self.steps += [(parsed.adapter_kernel_size, parsed.adapter_stride, padding)] * parsed.num_adapter_layers
         receptive, self.shift_samples = 1, 1
-        for kernel, stride in zip(self.kernels, self.strides, strict=True):
+        for kernel, stride, _ in self.steps:
             receptive += (kernel - 1) * self.shift_samples
             self.shift_samples *= stride
         self.spare_samples = max(0, receptive - self.shift_samples)
@@ -46,8 +57,9 @@ class Wav2Vec2(Encoder):
         return {"family": "wav2vec2", "config": self.config, "preprocessor": self.preprocessor}
 
     def num_frames(self, samples: int) -> int:
-        for kernel, stride in zip(self.kernels, self.strides, strict=True):
-            samples = max(0, (samples - kernel) // stride + 1)
+        for kernel, stride, padding in self.steps:
+            if samples:
+                samples = max(0, (samples + 2 * padding - kernel) // stride + 1)
         return samples
 
     def prepare(self, x: Tensor) -> Tensor:
@@ -57,10 +69,11 @@ class Wav2Vec2(Encoder):
         return (x - x.mean()) / (x.var(correction=0) + QUIET).sqrt()
 
     def encode_window(self, x: Tensor, layer: int) -> Tensor:
+        """As in `Encoder`; behind an adapter there is only the last layer."""
         if self.extractor is None:
             inputs = {"input_values": x[None]}
         else:
-            made = self.extractor(x.cpu().numpy(), sampling_rate=RATE_HZ, return_tensors="pt", padding=False)
+            made = self.extractor(x.cpu().numpy(), sampling_rate=self.rate_hz, return_tensors="pt", padding=False)
             inputs = {"input_features": made["input_features"].to(x.device)}
         outputs = self.model(**inputs, output_hidden_states=True)
         return (outputs.last_hidden_state if layer == self.layers else outputs.hidden_states[layer])[0]
@@ -69,18 +82,41 @@ class Wav2Vec2(Encoder):
 def read(folder: Path, config: dict[str, Any], preprocessor: dict[str, Any]) -> Wav2Vec2:
     """The encoder of the model in `folder`, which may have a head.
 
-    Raises InputError if its weights cannot be read. Pickled weights are read by torch's weights-only loader.
+    Raises InputError if its weights cannot be read or some are missing. Pickled weights are read by torch's
+    weights-only loader.
     """
     encoder = Wav2Vec2(config, preprocessor)
+    encoder.model = _load(type(encoder.model), folder)
+    return encoder
+
+
+def read_with_head(folder: Path, config: dict[str, Any], preprocessor: dict[str, Any]) -> tuple[Wav2Vec2, nn.Linear]:
+    """The encoder and the CTC head of the model in `folder`. Raises InputError as `read` does."""
+    transformers = import_transformers()
+    with torch.device("meta"):
+        encoder = Wav2Vec2(config, preprocessor)
+        kind = type(transformers.AutoModelForCTC.from_config(encoder.model.config))
+    whole = _load(kind, folder)
+    encoder.model = whole.base_model
+    return encoder, whole.lm_head
+
+
+def _load(kind: type, folder: Path) -> Any:
     try:
-        encoder.model = type(encoder.model).from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        model, report = kind.from_pretrained(  # type: ignore[attr-defined]
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        )
     except (OSError, ValueError, RuntimeError) as e:
         raise InputError(f"{folder}: the weights cannot be read ({e}); copy or download the folder again") from e
-    return encoder
+    lacking = [name for name in report["missing_keys"] if not name.endswith(TRAINING_ONLY)]
+    if lacking := sorted([*lacking, *(str(name[0]) for name in report["mismatched_keys"])]):
+        raise InputError(f"{folder}: the weights lack {lacking[0]}, or have it in another shape; "
+                         "name the folder of a model that has it")  # fmt: skip
+    return model
 
 
 def import_transformers() -> ModuleType:
     try:
         return importlib.import_module("transformers")
     except ImportError:
-        raise InputError("this encoder needs the package transformers: pip install 'asr-toolkit[pretrained]'") from None
+        raise InputError("this model needs the package transformers: pip install 'asr-toolkit[pretrained]'") from None

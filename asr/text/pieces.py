@@ -1,0 +1,41 @@
+"""Words in pieces, the tokens of SentencePiece and BPE models. `▁` begins a word: ▁re cogn ition.
+
+A model may output a word in other pieces than its tokenizer would choose. A word therefore gets several segmentations,
+as others get several pronunciations: those with the fewest pieces.
+"""
+
+from collections.abc import Container, Iterable, Sequence
+
+from asr.tokens import BLANK, SPACE
+
+BEGIN = "▁"
+MOST = 4  # segmentations of a word
+
+
+def segmentations(word: str, pieces: Container[str], most: int = MOST) -> list[tuple[str, ...]]:
+    """The `most` segmentations of a word with the fewest pieces; among equals, those with longer first pieces.
+
+    None for a word that the pieces cannot spell.
+    """
+    text = BEGIN + word
+    found: list[list[tuple[str, ...]]] = [[()]]  # by end: the best segmentations of the text so far
+    for end in range(1, len(text) + 1):
+        own = [
+            (*before, text[start:end])
+            for start in range(end)
+            if found[start] and text[start:end] in pieces and text[start:end] not in (BLANK, SPACE)
+            for before in found[start]
+        ]
+        own.sort(key=lambda parts: (len(parts), *(-len(part) for part in parts)))
+        found.append(own[:most])
+    return found[-1]
+
+
+def words_of(pieces: Sequence[str]) -> list[slice]:
+    """The parts of a sequence that are words: each begins at a piece with `▁`, the first one anyway."""
+    starts = [i for i, piece in enumerate(pieces) if i == 0 or piece.startswith(BEGIN)]
+    return [slice(start, end) for start, end in zip(starts, [*starts[1:], len(pieces)], strict=True)]
+
+
+def joined(pieces: Iterable[str]) -> str:
+    return " ".join("".join(pieces).replace(BEGIN, " ").split())
