@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import onnx_writer
 import pytest
 from ctranslate2_model import write_model
 from recorder import READ
@@ -216,6 +218,8 @@ MORE = [
     "features {out}/data/dev.jsonl output={tmp}/f.jsonl kind=mfcc",
     "train out={tmp}/pretrained data.dir={out}/data features=pretrained encoder={tmp}/whisper layer=1 epochs=1",
     "data check {tmp}/f.jsonl output={tmp}/check features=stored",
+    "import {tmp}/m.yaml output={tmp}/m.asr",
+    "import {tmp}/m.yaml out={tmp}/imported",
     "text clean {tmp}/t.txt output={tmp}/clean.txt lang=ko",
     "data check out={out} output={tmp}/check",
     "data check out={out}",
@@ -268,6 +272,10 @@ def test_every_declared_option_is_read(out: Path, tmp_path: Path) -> None:
     (tmp_path / "n.txt").write_text("dore\n")
     (tmp_path / "g.jsgf").write_text("#JSGF V1.0;\ngrammar g;\npublic <all> = (do | re | mi)+;\n")
     write_model(tmp_path / "whisper")
+    (tmp_path / "m.onnx").write_bytes(onnx_writer.of_samples(np.eye(3, 400), 320, lengths=False))
+    (tmp_path / "m.yaml").write_text(
+        "{model: m.onnx, input: samples, output: log_probs, shift_ms: 20, tokens: [b, a, c], blank: b}"
+    )
     sound = next((out.parent / "corpus").glob("*.wav"))
     for line in MORE:
         code = cli.main([word.format(out=out, tmp=tmp_path, sound=sound) for word in line.split()])

@@ -40,7 +40,9 @@ def read(path: Path) -> Imported:
     try:
         content = path.read_text(encoding="utf-8")
         found = yaml.safe_load(content) if len(content) <= MOST_BYTES else None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as e:
+    except OSError as e:
+        raise InputError(f"cannot read the description of a model, {path}: {e}") from e
+    except (ValueError, RecursionError, yaml.YAMLError) as e:
         raise InputError(f"{path} is not YAML ({' '.join(str(e).split()):.200})") from e
     if not isinstance(found, dict):
         raise InputError(f"{path} does not describe a model; expected lines of 'key: value'")
