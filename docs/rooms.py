@@ -9,6 +9,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PURPOSES = {
     "cli": "verbs, options, help",
+    "integrations": "our search behind other interfaces",
     "evaluation": "error rates, tuning, calibration",
     "recognizer": "audio to words; bundle",
     "g2p": "spelling to pronunciation",

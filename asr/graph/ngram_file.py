@@ -4,6 +4,7 @@ It takes 12 bytes per n-gram and 16 per history. Opening it takes constant time.
 that the lexicon lacks are never reached.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.errors import InputError
+from asr.graph.automaton import Automaton
 from asr.graph.grammar import ngram_grammar
 from asr.graph.mapped_file import aligned, lines_of, read_parts, text_of, write_parts
 from asr.lm.model import NgramModel
@@ -29,7 +31,11 @@ ARC = np.dtype([("word", "<u4"), ("cost", "<f4"), ("next", "<u4")])
 def write_ngram(model: NgramModel, path: str | Path) -> None:
     """Write `model`, including `<unk>`, in whose place new words are recognised. The file is replaced atomically."""
     words = [word for word in model.words if word not in (BEGIN, END)]
-    grammar = ngram_grammar(model, {word: label for label, word in enumerate(words, 1)})
+    write_grammar(ngram_grammar(model, {word: label for label, word in enumerate(words, 1)}), words, path)
+
+
+def write_grammar(grammar: Automaton, words: Sequence[str], path: str | Path) -> None:
+    """Write a grammar whose label k stands for `words[k - 1]`; only back-off arcs are epsilon arcs, one per state."""
     is_word = grammar.olabel > 0
     back = np.flatnonzero(~is_word)
     states = np.zeros(grammar.num_states + 1, STATE)

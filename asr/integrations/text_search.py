@@ -1,0 +1,63 @@
+"""Candidates for the text of an utterance: the texts of the cheapest paths through an open language."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr.integrations.alphabet import Alphabet
+from asr.integrations.open_language import HotWords, OpenLanguage
+from asr.search.decoder import Decoder
+from asr.search.lattice import Reading
+from asr.search.phrases import Phrases
+from asr.tokens import BLANK_ID
+
+ACTIVE_PER_TEXT = 10  # partial paths that the search keeps, per text asked for
+READINGS_PER_TEXT = 10  # paths of the lattice that are looked at, per text: several may have the same text
+ARCS_PER_TEXT = 100  # of the lattice
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A text on its best path."""
+
+    words: list[tuple[str, tuple[int, int]]]  # each with its first frame and the one after its last
+    tokens: list[int]
+    log_prob: float  # of the path, by the net alone
+
+
+def find_texts(
+    alphabet: Alphabet, language: OpenLanguage, log_probs: NDArray[np.float32], most: int, beam: float, hot: HotWords
+) -> dict[str, Candidate] | None:
+    """At most `most` texts by the cost of their best paths, cheapest first; None if no path survives the beam.
+
+    log_probs: (F, tokens) as `alphabet.log_probs` returns them.
+    """
+    listed = [language.labels[word] for word in hot.words if word in language.labels]
+    spelled = {word: alphabet.spell(word) for word in sorted(hot.words) if word not in language.labels}
+    added = tuple((tuple(spellings), -hot.weight) for spellings in spelled.values() if spellings)
+    phrases = Phrases([((label,), hot.weight) for label in listed], language.num_labels + len(added))
+    decoder = Decoder(language.graph(added), beam, min(ACTIVE_PER_TEXT * most, 2**31 - 1), lattice_beam=beam)
+    lattice = decoder.decode_lattice(log_probs, phrases if listed else None, ARCS_PER_TEXT * most).lattice
+    if not lattice.complete:
+        return None
+    found: dict[str, Candidate] = {}
+    for _, reading in zip(range(READINGS_PER_TEXT * most), lattice.readings(), strict=False):
+        candidate = _candidate(alphabet, reading)
+        found.setdefault(" ".join(word for word, _ in candidate.words), candidate)
+        if len(found) == most:
+            break
+    return found
+
+
+def _candidate(alphabet: Alphabet, reading: Reading) -> Candidate:
+    alignment, lead = reading.alignment, alphabet.lead
+    starts = np.flatnonzero(np.diff(alignment, prepend=-1))
+    ends = np.append(starts[1:], len(alignment))
+    is_token = alignment[starts] != BLANK_ID
+    starts, ends = starts[is_token], ends[is_token]
+    tokens = alignment[starts].tolist()
+    words = [
+        (word, (int(starts[first]) - lead, int(ends[last]) - lead)) for word, first, last in alphabet.words(tokens)
+    ]
+    return Candidate(words, alphabet.plain(tokens), -reading.acoustic_cost)
