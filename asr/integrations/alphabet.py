@@ -82,6 +82,10 @@ class Alphabet:
             ending[end] = sorted(set(found), key=lambda tokens: (len(tokens), tokens))[:MOST_SEGMENTATIONS]
         return [tokens for tokens in ending[-1] if len(tokens) > len(begin)]
 
+    def length(self, tokens: Iterable[int]) -> int:
+        """The number of characters of the tokens, without the space before a word."""
+        return sum(len(self.texts[token - 1]) for token in tokens if token != self.space)
+
     def words(self, tokens: Iterable[int]) -> list[tuple[str, int, int]]:
         """The words that a token sequence spells: text, and the positions [first, last] of its tokens."""
         words: list[tuple[str, int, int]] = []

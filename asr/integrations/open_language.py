@@ -7,10 +7,11 @@ stays there, and its back-off arc ends the unknown word.
 
 Costs are those of `Weights`, in nats: a word w after the history h costs
 
-    -alpha ln(10) (log10 p(w | h) + unk_score_offset [w is unknown]) - beta
+    -alpha ln(10) (log10 p(w | h) + Weights.offset(w) [w is unknown]) - beta
 
 An unknown word costs as much as the dearest known word while it is spelled, and the rest when it ends, so that the beam
-compares both fairly; the sum is that of the formula.
+compares both fairly; the sum is that of the formula. So that the length of the word counts, an unknown word has a state
+for each number of characters up to USUAL_LENGTH.
 """
 
 import logging
@@ -19,6 +20,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +39,7 @@ from asr.tokens import Tokens
 from asr.words import BEGIN, END, MARKS, UNKNOWN
 
 _log = logging.getLogger(__name__)
+USUAL_LENGTH = 6  # characters of a word, as in pyctcdecode
 IMPOSSIBLE = 100.0  # -log10 of <unk> in a model without it, as in kenlm
 
 
@@ -48,6 +51,13 @@ class Weights:
     beta: float = 1.5
     unk_score_offset: float = -10.0
     lm_score_boundary: bool = True
+
+    def offset(self, length: int | np.ndarray) -> Any:
+        """What is added to the log10 probability of an unknown word of so many characters.
+
+        It grows beyond USUAL_LENGTH: else one long unknown word would cost less than the words of a sentence.
+        """
+        return self.unk_score_offset * np.maximum(1.0, np.asarray(length) / USUAL_LENGTH)
 
 
 @dataclass(frozen=True)
@@ -64,9 +74,7 @@ class Vocabulary:
 
     words: list[str]
     spellings: list[list[tuple[int, ...]]]  # of each word, as tokens
-    num_starts: int  # the last words of the tree: starts, continuations, the further space
-    num_continuations: int
-    num_spaces: int
+    lengths: list[list[int]]  # characters of the last words: the starts, the continuations, the further space
 
     @classmethod
     def of(cls, alphabet: Alphabet, model: NgramModel) -> "Vocabulary":
@@ -82,12 +90,12 @@ class Vocabulary:
         return cls(
             [*listed, *(f"{name} {i}" for name, part in zip(names, parts, strict=True) for i in range(len(part)))],
             [*listed.values(), *([spelling] for part in parts for spelling in part)],
-            *map(len, parts),
+            [[alphabet.length(spelling) for spelling in part] for part in parts],
         )
 
     @property
     def num_listed(self) -> int:
-        return len(self.words) - self.num_starts - self.num_continuations - self.num_spaces
+        return len(self.words) - sum(map(len, self.lengths))
 
     @property
     def extras(self) -> list[str]:
@@ -128,19 +136,24 @@ class OpenLanguage:
         if UNKNOWN not in names:
             names.append(UNKNOWN)
             grammar = _joined(grammar, np.array([[0, len(names), IMPOSSIBLE * LN10, 0]]))
-        is_known = np.array([False, *(word in known for word in names)])
-        grammar = _weighted(grammar, is_known, weights)
-        grammar = _opened(grammar, names.index(UNKNOWN) + 1, is_known, vocabulary)
+        is_known = np.array([True, *(word in known for word in names)])
+        offsets = np.array([0.0, *(weights.offset(0 if word == UNKNOWN else len(word)) for word in names)])
+        grammar = _weighted(grammar, np.where(is_known, 0.0, offsets), weights)
+        grammar = _opened(grammar, names.index(UNKNOWN) + 1, is_known, vocabulary, weights)
         with tempfile.TemporaryDirectory() as folder:  # the files are mapped and may be unlinked
             write_tree(vocabulary.words, _columns(vocabulary), Path(folder) / TREE)
             write_grammar(grammar, [*names, *vocabulary.extras], Path(folder) / NGRAM)
             self._language = Language.open(folder)
         self.labels = {word: label for label, word in enumerate(vocabulary.words[: vocabulary.num_listed], 1)}
-        self.num_labels = len(vocabulary.words)
+        self.num_labels, self._weights = len(vocabulary.words), weights
         self.graph = lru_cache(maxsize=4)(self._graph)  # the states composed for one call serve the next
 
+    def extra_cost(self, word: str) -> float:
+        """What an unknown word costs beyond a short one."""
+        return -self._weights.alpha * LN10 * float(self._weights.offset(len(word)) - self._weights.offset(1))
+
     def _graph(self, added: tuple[tuple[tuple[tuple[int, ...], ...], float], ...] = ()) -> Graph:
-        """The graph, with `added` unknown words: the spellings of each, and a cost beyond that of an unknown word.
+        """The graph, with `added` unknown words: the spellings of each, and a cost beyond that of a short unknown word.
 
         They get the output labels `num_labels` + 1, 2, ...
         """
@@ -160,43 +173,57 @@ def _joined(grammar: Automaton, arcs: np.ndarray, final: Sequence[float] | np.nd
     return Automaton.from_arcs(grammar.start, ends, source, label, label, cost, target)
 
 
-def _weighted(grammar: Automaton, is_known: np.ndarray, weights: Weights) -> Automaton:
+def _weighted(grammar: Automaton, offsets: np.ndarray, weights: Weights) -> Automaton:
+    """`offsets`: by word, what is added to its log10 probability."""
     is_word = grammar.olabel > 0
-    is_unknown = is_word & ~is_known[grammar.olabel]
-    cost = weights.alpha * (grammar.cost - LN10 * weights.unk_score_offset * is_unknown) - weights.beta * is_word
+    cost = weights.alpha * (grammar.cost - LN10 * offsets[grammar.olabel]) - weights.beta * is_word
     final = weights.alpha * grammar.final.astype(float) if weights.lm_score_boundary else np.zeros(grammar.num_states)
     start = grammar.start if weights.lm_score_boundary else 0
     return replace(grammar, start=start, final=final.astype(np.float32), cost=cost.astype(np.float32))
 
 
-def _opened(grammar: Automaton, unknown: int, is_known: np.ndarray, vocabulary: Vocabulary) -> Automaton:
+def _opened(
+    grammar: Automaton, unknown: int, is_known: np.ndarray, vocabulary: Vocabulary, weights: Weights
+) -> Automaton:
     """`grammar` with the loops of tokens in place of the word `unknown`, whose own arcs stay for added words."""
-    first = len(is_known)
-    starts = first + np.arange(vocabulary.num_starts)
-    continuations = starts[-1] + 1 + np.arange(vocabulary.num_continuations)
-    spaces = starts[-1] + 1 + vocabulary.num_continuations + np.arange(vocabulary.num_spaces)
-    at_root = grammar.source == 0
-    dearest = grammar.cost[at_root & is_known[grammar.olabel]].max(initial=-np.inf)
-    rest = max(0.0, float(grammar.cost[at_root & (grammar.olabel == unknown)][0]) - dearest)
-    rest = rest if np.isfinite(rest) else 0.0
+    first = len(is_known)  # the label of the first start
+    by_kind = np.split(first + np.arange(len(vocabulary.extras)), np.cumsum([len(x) for x in vocabulary.lengths]))
+    starts, continuations, spaces = by_kind[:3]
+    root = grammar.cost[grammar.source == 0], grammar.olabel[grammar.source == 0]
+    dearest = root[0][is_known[root[1]] & (root[1] > 0)].max(initial=-np.inf)
+    rest = max(0.0, float(root[0][root[1] == unknown][0]) - dearest) if np.isfinite(dearest) else 0.0
 
-    states = np.arange(grammar.num_states)
     into = np.flatnonzero(grammar.olabel == unknown)
     after, which = np.unique(grammar.target[into], return_inverse=True)
-    inside = grammar.num_states + np.arange(len(after))
-    arcs = [
-        _product(grammar.source[into], starts, grammar.cost[into] - rest, inside[which]),
-        _product(inside, continuations, np.zeros(len(inside)), inside),
-        _product(states, spaces, np.zeros(len(states)), states),
-        _product(inside, np.zeros(1), np.full(len(inside), rest), after),
-    ]
-    return _joined(grammar, np.concatenate(arcs), grammar.final[after] + rest)
+    inside = grammar.num_states + USUAL_LENGTH * np.arange(
+        len(after)
+    )  # the state after no character, if there were one
+    step = -weights.alpha * LN10 * (weights.offset(2 * USUAL_LENGTH) - weights.offset(USUAL_LENGTH)) / USUAL_LENGTH
+
+    def spelled(
+        source: np.ndarray, label: int, cost: np.ndarray, before: int, length: int, to: np.ndarray
+    ) -> np.ndarray:
+        """Arcs by which `length` more characters follow `before` ones; the words then are at the states of `to`."""
+        count = max(1, before + length)
+        more = step * (max(count, USUAL_LENGTH) - USUAL_LENGTH)
+        return _rows(source, label, cost + more, to + min(count, USUAL_LENGTH) - 1)
+
+    arcs = []  # by word, as lm.ngram holds them
+    for start, length in zip(starts, vocabulary.lengths[0], strict=True):
+        arcs.append(spelled(grammar.source[into], start, grammar.cost[into] - rest, 0, length, inside[which]))
+    for before in range(1, USUAL_LENGTH + 1):
+        here = inside + before - 1
+        arcs.append(_rows(here, 0, rest, after))
+        for token, length in zip(continuations, vocabulary.lengths[1], strict=True):
+            arcs.append(spelled(here, token, np.zeros(len(here)), before, length, inside))
+    states = np.arange(grammar.num_states)
+    arcs += [_rows(states, space, 0.0, states) for space in spaces]
+    return _joined(grammar, np.concatenate(arcs), np.repeat(grammar.final[after] + rest, USUAL_LENGTH))
 
 
-def _product(source: np.ndarray, labels: np.ndarray, cost: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """One arc per source and label: rows (source, label, cost, target)."""
-    repeated = [np.repeat(column, len(labels)) for column in (source, cost, target)]
-    return np.stack([repeated[0], np.tile(labels, len(source)), *repeated[1:]], axis=1)
+def _rows(source: np.ndarray, label: int, cost: np.ndarray | float, target: np.ndarray) -> np.ndarray:
+    """Arcs as rows (source, label, cost, target)."""
+    return np.stack(np.broadcast_arrays(source, label, cost, target), axis=1)
 
 
 def _columns(vocabulary: Vocabulary) -> Spellings:

@@ -21,7 +21,7 @@ class TextScorer:
         log10_prob = 0.0
         for word in words:
             state, own = self._ngram.step(state, word)
-            log10_prob += own if word in self.known else own + weights.unk_score_offset
+            log10_prob += own if word in self.known else own + weights.offset(len(word))
         if weights.lm_score_boundary:
             log10_prob += self._ngram.step(state, END)[1]
         num_hot = sum(word in hot.words for word in words)

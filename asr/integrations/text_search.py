@@ -7,14 +7,23 @@ from numpy.typing import NDArray
 
 from asr.integrations.alphabet import Alphabet
 from asr.integrations.open_language import HotWords, OpenLanguage
-from asr.search.decoder import Decoder
+from asr.search.decoder import LATTICE_ARCS, Decoder
 from asr.search.lattice import Reading
 from asr.search.phrases import Phrases
 from asr.tokens import BLANK_ID
 
-ACTIVE_PER_TEXT = 10  # partial paths that the search keeps, per text asked for
-READINGS_PER_TEXT = 10  # paths of the lattice that are looked at, per text: several may have the same text
-ARCS_PER_TEXT = 100  # of the lattice
+ACTIVE_PER_WIDTH = 10  # partial paths that the search keeps, by pyctcdecode's `beam_width`
+READINGS_PER_TEXT = 10  # paths of the lattice that are looked at: several may have the same text
+ARCS_PER_TEXT = 20  # of the lattice
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The options of pyctcdecode in the terms of our search."""
+
+    texts: int  # candidates
+    width: int
+    beam: float  # nats
 
 
 @dataclass(frozen=True)
@@ -27,25 +36,29 @@ class Candidate:
 
 
 def find_texts(
-    alphabet: Alphabet, language: OpenLanguage, log_probs: NDArray[np.float32], most: int, beam: float, hot: HotWords
+    alphabet: Alphabet, language: OpenLanguage, log_probs: NDArray[np.float32], limits: Limits, hot: HotWords
 ) -> dict[str, Candidate] | None:
-    """At most `most` texts by the cost of their best paths, cheapest first; None if no path survives the beam.
+    """The texts whose best paths cost least, cheapest first; None if no path survives the beam.
 
     log_probs: (F, tokens) as `alphabet.log_probs` returns them.
     """
     listed = [language.labels[word] for word in hot.words if word in language.labels]
     spelled = {word: alphabet.spell(word) for word in sorted(hot.words) if word not in language.labels}
-    added = tuple((tuple(spellings), -hot.weight) for spellings in spelled.values() if spellings)
+    added = tuple(
+        (tuple(spellings), language.extra_cost(word) - hot.weight) for word, spellings in spelled.items() if spellings
+    )
     phrases = Phrases([((label,), hot.weight) for label in listed], language.num_labels + len(added))
-    decoder = Decoder(language.graph(added), beam, min(ACTIVE_PER_TEXT * most, 2**31 - 1), lattice_beam=beam)
-    lattice = decoder.decode_lattice(log_probs, phrases if listed else None, ARCS_PER_TEXT * most).lattice
+    active = min(ACTIVE_PER_WIDTH * limits.width, 2**31 - 1)
+    decoder = Decoder(language.graph(added), limits.beam, active, lattice_beam=limits.beam)
+    max_arcs = LATTICE_ARCS + ARCS_PER_TEXT * limits.texts
+    lattice = decoder.decode_lattice(log_probs, phrases if listed else None, max_arcs).lattice
     if not lattice.complete:
         return None
     found: dict[str, Candidate] = {}
-    for _, reading in zip(range(READINGS_PER_TEXT * most), lattice.readings(), strict=False):
+    for _, reading in zip(range(READINGS_PER_TEXT * limits.texts), lattice.readings(), strict=False):
         candidate = _candidate(alphabet, reading)
         found.setdefault(" ".join(word for word, _ in candidate.words), candidate)
-        if len(found) == most:
+        if len(found) == limits.texts:
             break
     return found
 

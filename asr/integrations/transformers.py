@@ -22,7 +22,7 @@ import importlib.machinery
 import logging
 import os
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import inf
@@ -37,14 +37,16 @@ from asr.errors import InputError
 from asr.integrations import alphabet as alphabets
 from asr.integrations.alphabet import Alphabet
 from asr.integrations.ctc_sums import log_sums
-from asr.integrations.open_language import OpenLanguage, Vocabulary, Weights, known_words
+from asr.integrations.open_language import HotWords, OpenLanguage, Vocabulary, Weights, known_words
 from asr.integrations.text_scores import TextScorer
-from asr.integrations.text_search import Candidate, HotWords, find_texts
+from asr.integrations.text_search import Candidate, Limits, find_texts
 from asr.lm import arpa
 from asr.lm.model import NgramModel, Ngrams
 from asr.search.phrases import MOST_BOOST
 from asr.words import BEGIN, END, UNKNOWN
 
+DECODE_TEXTS = 20
+MOST_BEAM = 1e4  # nats
 _log = logging.getLogger(__name__)
 _Frames = list[tuple[str, tuple[int, int]]]  # the words, with their first frames and the ones after their last
 Beam = tuple[str, None, _Frames, float, float]
@@ -122,12 +124,25 @@ class BeamSearchDecoderCTC:
 
         Raises InputError for logits or options out of range.
         """
-        if lm_start_state is not None:
-            raise InputError("lm_start_state must be None; each call decodes a whole utterance")
-        if not (beam_width >= 1 and beam_prune_logp < 0):
-            raise InputError(f"beam_width={beam_width}, beam_prune_logp={beam_prune_logp}: expected >= 1 and < 0")
-        hot = _hot_words(hotwords, hotword_weight)
-        candidates, log_probs = self._search(logits, int(beam_width), -beam_prune_logp, token_min_logp, hot)
+        limits = _limits(beam_width, beam_width, beam_prune_logp, lm_start_state)
+        return self._rank(logits, limits, token_min_logp, _hot_words(hotwords, hotword_weight))
+
+    def decode(
+        self,
+        logits: ArrayLike,
+        beam_width: int = 100,
+        beam_prune_logp: float = -10.0,
+        token_min_logp: float = -5.0,
+        hotwords: Iterable[str] | None = None,
+        hotword_weight: float = 10.0,
+        lm_start_state: None = None,
+    ) -> str:
+        """The best of the DECODE_TEXTS texts whose best alignments score highest; options as for `decode_beams`."""
+        limits = _limits(min(beam_width, DECODE_TEXTS), beam_width, beam_prune_logp, lm_start_state)
+        return self._rank(logits, limits, token_min_logp, _hot_words(hotwords, hotword_weight))[0][0]
+
+    def _rank(self, logits: ArrayLike, limits: Limits, token_min_logp: float, hot: HotWords) -> list[Beam]:
+        candidates, log_probs = self._search(logits, limits, token_min_logp, hot)
         sums = log_sums(log_probs, [c.tokens for c in candidates.values()], self._alphabet.space)
         beams: list[Beam] = []
         for (text, candidate), total in zip(candidates.items(), sums.tolist(), strict=True):
@@ -135,46 +150,32 @@ class BeamSearchDecoderCTC:
             score = logit_score + self._scorer.score([word for word, _ in candidate.words], hot)
             beams.append((text, None, candidate.words, logit_score, score))
         beams.sort(key=lambda beam: -beam[-1])
-        return [beam for beam in beams if beam[-1] >= beams[0][-1] + beam_prune_logp]
+        return [beam for beam in beams if beam[-1] >= beams[0][-1] - limits.beam]
 
     def _search(
-        self, logits: ArrayLike, most: int, beam: float, token_min_logp: float, hot: HotWords
+        self, logits: ArrayLike, limits: Limits, token_min_logp: float, hot: HotWords
     ) -> tuple[dict[str, Candidate], NDArray[np.float32]]:
-        """The candidates, and the log-probs (F, tokens) that they were found in."""
-        for width, floor in ((beam, token_min_logp), (4 * beam, -inf), (inf, -inf)):
+        """The candidates, and the log-probs (F, tokens) in which they were found."""
+        lenient = replace(limits, beam=4 * limits.beam, width=10 * limits.width)
+        for now, floor in ((limits, token_min_logp), (lenient, -inf), (replace(lenient, beam=MOST_BEAM), -inf)):
             log_probs = self._alphabet.log_probs(logits, floor)
-            if found := find_texts(self._alphabet, self._language, log_probs, most, width, hot):
+            if found := find_texts(self._alphabet, self._language, log_probs, now, hot):
                 return found, log_probs[self._alphabet.lead :]
         raise InputError("the logits allow no text of these labels; do the labels belong to the model?")
-
-    def decode(self, logits: ArrayLike, *args: Any, **options: Any) -> str:
-        """The best text. Options as for `decode_beams`."""
-        return self.decode_beams(logits, *args, **options)[0][0]
 
     def decode_beams_batch(
         self, pool: object, logits_list: Iterable[ArrayLike], *args: Any, **options: Any
     ) -> list[list[BatchBeam]]:
-        """`decode_beams` of each utterance, without the None: on a thread per core. `pool` is not used.
+        """`decode_beams` of each utterance, without the None, on one thread per core. `pool` is not used.
 
         Raises InputError naming the index of the utterance.
         """
-        return [[(beam[0], *beam[2:]) for beam in beams] for beams in self._decode_all(logits_list, args, options)]
+        found = _each(self.decode_beams, logits_list, args, options)
+        return [[(beam[0], *beam[2:]) for beam in beams] for beams in found]
 
     def decode_batch(self, pool: object, logits_list: Iterable[ArrayLike], *args: Any, **options: Any) -> list[str]:
-        """The best text of each utterance; see `decode_beams_batch`."""
-        return [beams[0][0] for beams in self._decode_all(logits_list, args, options)]
-
-    def _decode_all(
-        self, logits_list: Iterable[ArrayLike], args: Sequence[Any], options: dict[str, Any]
-    ) -> list[list[Beam]]:
-        def decode(numbered: tuple[int, ArrayLike]) -> list[Beam]:
-            try:
-                return self.decode_beams(numbered[1], *args, **options)
-            except InputError as e:
-                raise InputError(f"utterance {numbered[0]} of the batch: {e}") from None
-
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            return list(threads.map(decode, enumerate(logits_list)))
+        """`decode` of each utterance, as `decode_beams_batch`."""
+        return _each(self.decode, logits_list, args, options)
 
 
 def build_ctcdecoder(
@@ -221,6 +222,27 @@ def replace_pyctcdecode() -> None:
         module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None, is_package=not name)
         module.__dict__.update(content)
         sys.modules[module.__name__] = module
+
+
+def _limits(texts: int, width: int, prune_logp: float, lm_start_state: object) -> Limits:
+    if lm_start_state is not None:
+        raise InputError("lm_start_state must be None; each call decodes a whole utterance")
+    if not (width >= 1 and prune_logp < 0):
+        raise InputError(f"beam_width is {width}, beam_prune_logp {prune_logp}; expected at least 1, and below 0")
+    return Limits(int(texts), int(width), min(-float(prune_logp), MOST_BEAM))
+
+
+def _each(
+    decode: Callable[..., Any], logits_list: Iterable[ArrayLike], args: Sequence[Any], options: dict[str, Any]
+) -> list[Any]:
+    def one(number: int, logits: ArrayLike) -> Any:
+        try:
+            return decode(logits, *args, **options)
+        except InputError as e:
+            raise InputError(f"utterance {number} of the batch: {e}") from None
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return list(threads.map(lambda numbered: one(*numbered), enumerate(logits_list)))
 
 
 def _hot_words(hotwords: Iterable[str] | None, weight: float) -> HotWords:
