@@ -40,6 +40,7 @@ from asr.words import BEGIN, END, MARKS, UNKNOWN
 
 _log = logging.getLogger(__name__)
 USUAL_LENGTH = 6  # characters of a word, as in pyctcdecode
+MOST_WEIGHT = 1000.0
 IMPOSSIBLE = 100.0  # -log10 of <unk> in a model without it, as in kenlm
 
 
@@ -51,6 +52,15 @@ class Weights:
     beta: float = 1.5
     unk_score_offset: float = -10.0
     lm_score_boundary: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a weight that is not a finite number."""
+        for name in ("alpha", "beta", "unk_score_offset"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= MOST_WEIGHT:
+                raise InputError(f"{name} is {value!r}; it must be a number, at most {MOST_WEIGHT:g}")
+        if not isinstance(self.lm_score_boundary, bool):
+            raise InputError(f"lm_score_boundary is {self.lm_score_boundary!r}; it must be True or False")
 
     def offset(self, length: int | np.ndarray) -> Any:
         """What is added to the log10 probability of an unknown word of so many characters.
