@@ -1,7 +1,9 @@
 """asr.integrations.transformers against enumeration, and pyctcdecode and transformers where they are installed."""
 
+import copy
 import itertools
 import math
+import pickle
 import random
 
 import numpy as np
@@ -192,6 +194,16 @@ def test_weights_can_be_changed(decoder, tmp_path):
     decoder.reset_params(alpha=1.2, beta=-0.5, unk_score_offset=-3.0, lm_score_boundary=False)
     fresh = build_ctcdecoder(LABELS, tmp_path / "lm.arpa", None, 1.2, -0.5, -3.0, False)
     assert decoder.decode_beams(logits) == fresh.decode_beams(logits)
+
+
+def test_copies_keep_the_weights_and_are_independent(decoder):
+    decoder.reset_params(alpha=1.2)
+    logits = logits_of(5, frames=12)
+    copies = [copy.deepcopy(decoder), pickle.loads(pickle.dumps(decoder))]
+    expected = decoder.decode_beams(logits)
+    decoder.reset_params(beta=-2.0)
+    assert [other.decode_beams(logits) for other in copies] == [expected] * 2
+    assert decoder.decode_beams(logits) != expected
 
 
 def test_forms_of_labels():

@@ -18,6 +18,7 @@ False. Without a language model only logit_score and hot words count. The search
 alignments score highest; these are then ranked by score(t).
 """
 
+import codecs
 import importlib.machinery
 import logging
 import os
@@ -35,8 +36,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from asr.errors import InputError
 from asr.integrations import alphabet as alphabets
+from asr.integrations import decoder_folder
 from asr.integrations.alphabet import Alphabet
 from asr.integrations.ctc_sums import log_sums
+from asr.integrations.decoder_folder import LanguageModel
 from asr.integrations.open_language import HotWords, OpenLanguage, Vocabulary, Weights, known_words
 from asr.integrations.text_scores import TextScorer
 from asr.integrations.text_search import Candidate, Limits, find_texts
@@ -65,29 +68,48 @@ _CONSTANTS = {
 # Without a language model, every word is an unknown word that costs nothing.
 _EMPTY = np.zeros(3, np.float32)
 _NO_MODEL = NgramModel([UNKNOWN, BEGIN, END], [Ngrams(np.arange(3, dtype=np.int32)[:, None], _EMPTY, _EMPTY)])
-_WEIGHTS = Weights()
 _NO_WEIGHTS = Weights(0.0, 0.0, 0.0, False)
 
 
 class BeamSearchDecoderCTC:
     """Decodes the logits of a CTC model. Threads may share one while none of them calls `reset_params`."""
 
-    def __init__(
-        self,
-        labels: Sequence[str],
-        model: NgramModel | None = None,
-        unigrams: Collection[str] | None = None,
-        weights: Weights = _WEIGHTS,
-    ):
+    def __init__(self, labels: Sequence[str], language_model: LanguageModel | None = None):
+        """Use `build_ctcdecoder` or `load_from_dir`."""
         self._alphabet = Alphabet(labels)
-        self._has_model, self._model = model is not None, model or _NO_MODEL
+        self._source = language_model
+        self._model = arpa.read(language_model.arpa) if language_model else _NO_MODEL
         self._vocabulary = Vocabulary.of(self._alphabet, self._model)
-        self._known = known_words(self._vocabulary, model, unigrams) if model else frozenset()
-        self._set(weights if model else _NO_WEIGHTS)
+        self._known: frozenset[str] = frozenset()
+        if language_model:
+            self._known = known_words(self._vocabulary, self._model, language_model.unigrams)
+        self._set(language_model.weights if language_model else _NO_WEIGHTS)
 
     def _set(self, weights: Weights) -> None:
         self._scorer = TextScorer(self._model, self._known, weights)
         self._language = OpenLanguage(self._vocabulary, self._model, self._known, weights)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BeamSearchDecoderCTC, (self._alphabet.labels, self._saved())
+
+    def __deepcopy__(self, memo: object) -> "BeamSearchDecoderCTC":
+        other = object.__new__(BeamSearchDecoderCTC)
+        vars(other).update(vars(self))  # all immutable
+        return other
+
+    def _saved(self) -> LanguageModel | None:
+        return replace(self._source, weights=self._scorer.weights) if self._source else None
+
+    @classmethod
+    def load_from_dir(cls, filepath: str | Path, unigram_encoding: str = "utf-8") -> "BeamSearchDecoderCTC":
+        """The decoder that pyctcdecode or `save_to_dir` saved; its texts are UTF-8. A KenLM binary in it is refused."""
+        if codecs.lookup(unigram_encoding or "utf-8").name != "utf-8":
+            raise InputError(f"unigram_encoding is {unigram_encoding!r}; only utf-8 is read")
+        return cls(*decoder_folder.read(filepath))
+
+    def save_to_dir(self, filepath: str | Path) -> None:
+        """Saves labels, weights, unigrams and the ARPA file as pyctcdecode does."""
+        decoder_folder.write(filepath, self._alphabet.labels, self._alphabet.is_pieces, self._saved())
 
     def reset_params(
         self,
@@ -98,8 +120,9 @@ class BeamSearchDecoderCTC:
     ) -> None:
         """Changes the weights that are not None. Without a language model they have no effect."""
         given = dict(alpha=alpha, beta=beta, unk_score_offset=unk_score_offset, lm_score_boundary=lm_score_boundary)
-        weights = replace(self._scorer.weights, **{name: x for name, x in given.items() if x is not None})  # type: ignore[arg-type]
-        if self._has_model and weights != self._scorer.weights:
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        weights = replace(self._scorer.weights, **changes)
+        if self._source and weights != self._scorer.weights:
             self._set(weights)
 
     def decode_beams(
@@ -198,7 +221,7 @@ def build_ctcdecoder(
         if unigrams is not None:
             _log.warning("unigrams have no effect without a language model; give kenlm_model_path too")
         return BeamSearchDecoderCTC(labels)
-    return BeamSearchDecoderCTC(labels, arpa.read(kenlm_model_path), unigrams, weights)
+    return BeamSearchDecoderCTC(labels, LanguageModel(Path(kenlm_model_path), unigrams, weights))
 
 
 def replace_pyctcdecode() -> None:
