@@ -49,7 +49,10 @@ def problem(seed, folder, order):
     """A random language model and options: (path, words, options, hot words)."""
     rng = random.Random(seed)
     words = sorted({"".join(rng.choices("abc", k=rng.randint(1, 3))) for _ in range(4)})
-    write_arpa(random_ngrams(rng, words, order), folder / "lm.arpa")
+    ngrams = random_ngrams(rng, words, order)
+    if seed % 4 == 3:
+        ngrams = {gram: value for gram, value in ngrams.items() if "<unk>" not in gram}
+    write_arpa(ngrams, folder / "lm.arpa")
     options = {
         "alpha": rng.choice([0.0, 0.3, 1.0]),
         "beta": rng.choice([0.0, 1.5]),
@@ -233,6 +236,16 @@ def test_pieces_spell_words_in_several_ways(tmp_path):
         (text, _, frames, _, _), *_ = decoder.decode_beams(9 * np.eye(8)[columns])
         assert text == "ab ca"
         assert frames[1] == ("ca", (len(columns) - 4, len(columns) - 1))
+
+
+def test_a_known_word_in_another_segmentation_scores_as_the_known_word(tmp_path):
+    write_arpa({(w,): (-1.0, 0.0) for w in ("<s>", "</s>", "<unk>", "aaaaaa")}, tmp_path / "lm.arpa")
+    labels = ["▁a", "▁aa", "a", "aa", "aaa", "<pad>"]
+    decoder = build_ctcdecoder(labels, tmp_path / "lm.arpa")
+    assert (1, 3, 3, 3, 3, 3) not in Alphabet(labels).spell("aaaaaa")
+    (text, _, _, logit_score, score), *_ = decoder.decode_beams(9 * np.eye(6)[[0, 5, 2, 5, 2, 5, 2, 5, 2, 5, 2]])
+    assert text == "aaaaaa"
+    assert score - logit_score == pytest.approx(0.5 * math.log(10) * -2 + 1.5, abs=1e-4)
 
 
 def test_labels_without_a_space_make_one_word():
