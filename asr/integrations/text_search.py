@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from asr.integrations.alphabet import Alphabet
 from asr.integrations.open_language import HotWords, OpenLanguage
 from asr.search.decoder import LATTICE_ARCS, Decoder
-from asr.search.lattice import Reading
+from asr.search.lattice import Lattice, Reading
 from asr.search.phrases import Phrases
 from asr.tokens import BLANK_ID
 
 ACTIVE_PER_WIDTH = 10  # partial paths that the search keeps, by pyctcdecode's `beam_width`
 READINGS_PER_TEXT = 10  # paths of the lattice that are looked at: several may have the same text
 ARCS_PER_TEXT = 20  # of the lattice
+SHARES = (0.2, 0.5, 1.0)  # of the beam: the lattice is widened until it has all texts, since wide ones take longest
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,26 @@ def find_texts(
         (tuple(spellings), language.extra_cost(word) - hot.weight) for word, spellings in spelled.items() if spellings
     )
     phrases = Phrases([((label,), hot.weight) for label in listed], language.num_labels + len(added))
-    active = min(ACTIVE_PER_WIDTH * limits.width, 2**31 - 1)
-    decoder = Decoder(language.graph(added), limits.beam, active, lattice_beam=limits.beam)
+    active, graph = min(ACTIVE_PER_WIDTH * limits.width, 2**31 - 1), language.graph(added)
     max_arcs = LATTICE_ARCS + ARCS_PER_TEXT * limits.texts
-    lattice = decoder.decode_lattice(log_probs, phrases if listed else None, max_arcs).lattice
-    if not lattice.complete:
-        return None
     found: dict[str, Candidate] = {}
-    for _, reading in zip(range(READINGS_PER_TEXT * limits.texts), lattice.readings(), strict=False):
+    for share in SHARES:
+        decoder = Decoder(graph, limits.beam, active, lattice_beam=share * limits.beam)
+        lattice = decoder.decode_lattice(log_probs, phrases if listed else None, max_arcs).lattice
+        if not lattice.complete:
+            return None
+        found = _texts(alphabet, lattice, limits.texts)
+        if len(found) == limits.texts:
+            break
+    return found
+
+
+def _texts(alphabet: Alphabet, lattice: Lattice, most: int) -> dict[str, Candidate]:
+    found: dict[str, Candidate] = {}
+    for _, reading in zip(range(READINGS_PER_TEXT * most), lattice.readings(), strict=False):
         candidate = _candidate(alphabet, reading)
         found.setdefault(" ".join(word for word, _ in candidate.words), candidate)
-        if len(found) == limits.texts:
+        if len(found) == most:
             break
     return found
 
