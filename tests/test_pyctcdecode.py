@@ -168,6 +168,11 @@ def test_a_hot_word_wins_over_another_reading(decoder, hot, weight):
     assert decoder.decode(logits) == "ab"
 
 
+def test_a_hot_word_of_other_letters_is_told(decoder, caplog):
+    assert decoder.decode(peaks("ab"), hotwords=["xyz"]) == "ab"
+    assert "hot words that cannot be spelled with the labels have no effect: xyz" in caplog.text
+
+
 def test_silence_and_no_frames_have_no_words(decoder):
     assert decoder.decode(10 * np.eye(5)[[0] * 6]) == ""
     assert decoder.decode(np.zeros((0, 5))) == ""

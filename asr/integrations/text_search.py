@@ -1,5 +1,6 @@
 """Candidates for the text of an utterance: the texts of the cheapest paths through an open language."""
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,10 @@ from asr.integrations.open_language import HotWords, OpenLanguage
 from asr.search.decoder import LATTICE_ARCS, Decoder
 from asr.search.lattice import Lattice, Reading
 from asr.search.phrases import Phrases
+from asr.text.lexicon import name_some
 from asr.tokens import BLANK_ID
 
+_log = logging.getLogger(__name__)
 ACTIVE_PER_WIDTH = 10  # partial paths that the search keeps, by pyctcdecode's `beam_width`
 READINGS_PER_TEXT = 10  # paths of the lattice that are looked at: several may have the same text
 ARCS_PER_TEXT = 20  # of the lattice
@@ -48,6 +51,8 @@ def find_texts(
     added = tuple(
         (tuple(spellings), language.extra_cost(word) - hot.weight) for word, spellings in spelled.items() if spellings
     )
+    if mute := [word for word, spellings in spelled.items() if not spellings]:
+        _log.warning("hot words that cannot be spelled with the labels have no effect: %s", name_some(mute))
     phrases = Phrases([((label,), hot.weight) for label in listed], language.num_labels + len(added))
     active, graph = min(ACTIVE_PER_WIDTH * limits.width, 2**31 - 1), language.graph(added)
     max_arcs = LATTICE_ARCS + ARCS_PER_TEXT * limits.texts
