@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ctranslate2_model import model_bytes, weights
 from tiny import TOKENS, config, graph_dir, model
 
 import fuzz.corpora
@@ -19,6 +20,7 @@ from asr.cli.options import all_groups
 from asr.config import Config
 from asr.errors import InputError
 from asr.features import recorded
+from asr.features.encoders import whisper_files
 from asr.g2p import file as g2p_file
 from asr.graph.dynamic import Language, compile_dynamic
 from asr.graph.ngram_file import NgramFile
@@ -27,6 +29,7 @@ from asr.graph.phrase_grammar import read_grammar
 from asr.graph.tree_file import Tree
 from asr.lm import arpa
 from asr.lm.model import Ngrams
+from asr.models.imported import OnnxSpec
 from asr.recognizer import bundle, run_folder
 from asr.recognizer.recognizer import Recognizer
 from asr.search import space
@@ -66,11 +69,17 @@ def _read_bundle(path: Path) -> None:
     recognizer.transcribe(samples, opened.cfg.features.sample_rate_hz)
 
 
-@target("config", json.dumps(bundle._config_data(config(), None)).encode())
+@target("config", json.dumps(bundle._config_data(model(config()), config(), None)).encode())
 def _read_config(path: Path) -> None:
     """The numbers of a bundle, and the model that they ask for."""
-    cfg = bundle._config(path.read_text(encoding="utf-8", errors="replace"), path)
-    bundle._model(memoryview(_weights()), cfg, TOKENS, path)
+    cfg, foreign = bundle._config(path.read_text(encoding="utf-8", errors="replace"), path)
+    if not isinstance(foreign, OnnxSpec):
+        bundle._model(memoryview(_weights()), cfg, foreign, TOKENS, path)
+
+
+@target("encoder", model_bytes(weights(dim=8, layers=1, hidden=8)))
+def _read_encoder(path: Path) -> None:
+    whisper_files.read_ctranslate2(path)
 
 
 @cache
@@ -88,7 +97,7 @@ def _read_checksums(path: Path) -> None:
 @target("weights", lambda folder: [_weights()])
 def _read_weights(path: Path) -> None:
     checkpoint.read_tensors(path)
-    bundle._model(memoryview(path.read_bytes()), config(), TOKENS, path)
+    bundle._model(memoryview(path.read_bytes()), config(), None, TOKENS, path)
 
 
 def _graphs(folder: Path) -> list[bytes]:
