@@ -33,7 +33,7 @@ from asr.tokens import BLANK, SPACE, Tokens
 from asr.words import MARKS
 
 RESULT = Path(__file__).parent / "results/pyctcdecode_peer.json"
-UTTERANCES, RECORDINGS, ROUNDS = 12, 40, 3
+UTTERANCES, RECORDINGS, ROUNDS = 8, 40, 3
 WEIGHTS = list(product((0.3, 0.5, 0.8), (0.5, 1.5)))  # alpha, beta
 Decode = Callable[[np.ndarray], str]
 
