@@ -20,6 +20,7 @@ from asr.errors import InputError
 VERSIONS = (5, 6)
 TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)
 MOST_DIMENSIONS = 8
+LONGEST_NAME = 200
 
 
 class _Reader:
@@ -37,7 +38,10 @@ class _Reader:
         return int(value)
 
     def name(self) -> str:
-        return bytes(self.take(self.number("<H"))).rstrip(b"\0").decode("utf-8", "replace")
+        name = bytes(self.take(self.number("<H"))).rstrip(b"\0").decode("utf-8", "replace")
+        if not name.isprintable() or len(name) > LONGEST_NAME:
+            raise InputError(f"{self.path}: the name before byte {self.at} is damaged; copy or download the file again")
+        return name
 
 
 def read(path: Path, specification: str, prefix: str) -> dict[str, Tensor]:
