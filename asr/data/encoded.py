@@ -26,9 +26,9 @@ def encode_sets(cfg: Config) -> Config:
     """
     folder = Path(cfg.out) / "features"
     speeds = sorted(set(cfg.augment.speeds)) or [1.0]
-    train = extract(cfg.data.train, folder / "train.jsonl", cfg, speeds)
-    dev = extract(cfg.data.dev, folder / "dev.jsonl", cfg)
-    dim = open_encoder(cfg.features.encoder).dim
-    features = replace(cfg.features, kind="stored", num_bins=dim, encoder=None, layer=None)
+    encoder = open_encoder(cfg.features.encoder)
+    train = extract(cfg.data.train, folder / "train.jsonl", cfg, speeds, encoder)
+    dev = extract(cfg.data.dev, folder / "dev.jsonl", cfg, encoder=encoder)
+    features = replace(cfg.features, kind="stored", num_bins=encoder.dim, encoder=None, layer=None)
     data, augment = replace(cfg.data, train=str(train), dev=str(dev)), replace(cfg.augment, speeds=[])
     return replace(cfg, data=data, features=features, augment=augment)

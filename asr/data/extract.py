@@ -22,6 +22,7 @@ from asr.data.augment import change_speed
 from asr.data.dataset import load_input
 from asr.errors import InputError
 from asr.features import recorded
+from asr.features.encoders import Encoder
 from asr.features.frontend import FrontEnd
 from asr.files import LONGEST_NAME, atomic_write, fold, keep_inputs, refuse_foreign
 from asr.fingerprints import digest_of_input
@@ -34,11 +35,17 @@ SPEED = "speed"  # extra field of an utterance that was played faster or slower
 _NOT_HEARD = ("id", "audio", "features", "text", "speaker", "lang")  # fields that do not change the features
 
 
-def extract(source: str | Path, output: str | Path, cfg: Config, speeds: Sequence[float] = (1.0,)) -> Path:
+def extract(
+    source: str | Path,
+    output: str | Path,
+    cfg: Config,
+    speeds: Sequence[float] = (1.0,),
+    encoder: Encoder | None = None,
+) -> Path:
     """Compute the features of the manifest `source` and write the manifest `output`; returns its path.
 
     Each recording is played at each of the `speeds`, which makes as many utterances of it; their ids end in `@SPEED`,
-    but for speed 1.
+    but for speed 1. `encoder`: that of features=pretrained; None opens the one that `cfg` names.
 
     The arrays are written to the folder named like `output` without its suffix. A second start continues where the
     first one stopped; it makes the features again whose recording or segment has changed. Utterances without usable
@@ -57,7 +64,7 @@ def extract(source: str | Path, output: str | Path, cfg: Config, speeds: Sequenc
     keep_inputs(written, [source, *(_file(u) for u in utterances)])
     with locked(folder):
         _check_folder(folder, output)
-        return _extract_all(utterances, names, source, output, cfg)
+        return _extract_all(utterances, names, source, output, cfg, encoder)
 
 
 def _check_folder(folder: Path, output: Path) -> None:
@@ -71,12 +78,19 @@ def _check_folder(folder: Path, output: Path) -> None:
                     raise InputError(f"{folder} holds the features of {other}; choose another name than {output}")
 
 
-def _extract_all(utterances: list[Utterance], names: list[str], source: str | Path, output: Path, cfg: Config) -> Path:
+def _extract_all(
+    utterances: list[Utterance],
+    names: list[str],
+    source: str | Path,
+    output: Path,
+    cfg: Config,
+    encoder: Encoder | None,
+) -> Path:
     folder, features = output.with_suffix(""), recorded.stored_part(cfg.features)
     recorded.record(features, record_path(output))
-    maker = _Maker(replace(cfg, features=features), folder)
-    if maker.is_pretrained:
-        recorded.record_encoder(features, maker.frontend.encoder, folder / recorded.ENCODER)
+    maker = _Maker(replace(cfg, features=features), folder, encoder)
+    if maker.digest:
+        recorded.record_encoder(features, maker.digest, folder / recorded.ENCODER)
     done, set_aside = [], []
     threads = cfg.threads or torch.get_num_threads()
     with ThreadPoolExecutor(threads) as pool, torch_threads(1):
@@ -104,10 +118,10 @@ def record_path(output: str | Path) -> Path:
 class _Maker:
     """Computes and stores the features of one utterance after the other, in any thread."""
 
-    def __init__(self, cfg: Config, folder: Path):
-        self.cfg, self.folder, self.frontend = cfg, folder, FrontEnd(cfg.features)
+    def __init__(self, cfg: Config, folder: Path, encoder: Encoder | None):
+        self.cfg, self.folder, self.frontend = cfg, folder, FrontEnd(cfg.features, encoder)
         self.is_pretrained = cfg.features.kind == "pretrained"
-        self.encoder = self.frontend.encoder.digest() if self.is_pretrained else None
+        self.digest = self.frontend.encoder.digest() if self.is_pretrained else None
 
     def make(self, utterance: Utterance, name: str) -> Utterance | InputError:
         """The utterance with its features in `folder / name`, made if they are not there; or why there are none."""
@@ -115,7 +129,7 @@ class _Maker:
         try:
             if len(name.encode()) > LONGEST_NAME:
                 raise InputError(f"the id gives a file name of more than {LONGEST_NAME} bytes; shorten it")
-            key = _key(utterance, self.cfg, self.encoder)
+            key = _key(utterance, self.cfg, self.digest)
             frames = _frames_made_from(key, path) or self.store(utterance, key, path)
         except InputError as e:
             return e

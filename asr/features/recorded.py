@@ -66,16 +66,16 @@ def behind(recorded: FeaturesConfig, trained: FeaturesConfig) -> FeaturesConfig:
     return replace(recorded, deltas=trained.deltas, cmvn=trained.cmvn)
 
 
-def record_encoder(features: FeaturesConfig, encoder: Encoder, path: Path) -> None:
+def record_encoder(features: FeaturesConfig, digest: str, path: Path) -> None:
     """Write which encoder made the stored features: its name, and the digest of its weights."""
     with atomic_write(path) as file:
-        json.dump({"source": features.encoder, "sha256": encoder.digest()}, file, indent=1)
+        json.dump({"source": features.encoder, "sha256": digest}, file, indent=1)
 
 
 def check_encoder(encoder: Encoder, path: Path) -> None:
     """Raises InputError if the encoder is not the recorded one."""
     try:
-        recorded = json.loads(path.read_text(encoding="utf-8"))
+        recorded = parse_json(path.read_text(encoding="utf-8"))
         source, sha256 = recorded["source"], recorded["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise InputError(f"{path} does not record an encoder ({e!r}); train again in another folder") from e

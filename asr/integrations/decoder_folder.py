@@ -16,6 +16,7 @@ from typing import Any
 from asr.errors import InputError
 from asr.files import atomic_write, moved_into
 from asr.integrations.open_language import Weights
+from asr.literals import parse_json
 from asr.textfiles import lines
 
 ALPHABET, ATTRIBUTES, UNIGRAMS = "alphabet.json", "language_model/attrs.json", "language_model/unigrams.txt"
@@ -72,7 +73,7 @@ def write(folder: str | Path, labels: list[str], is_pieces: bool, model: Languag
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise InputError(f"cannot read {path}: {e}; expected a file that pyctcdecode saves") from None
     if not isinstance(found, dict):

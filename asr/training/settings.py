@@ -91,7 +91,7 @@ def _unknown_option(old: dict[str, Any], new: dict[str, Any]) -> str | None:
 def check_table(folder: Path) -> None:
     """Raises InputError if the token table in the folder of a training is not the one that the net was trained with."""
     try:
-        trained = json.loads((folder / "config.json").read_text(encoding="utf-8"))["sha256"][TABLE]
+        trained = parse_json((folder / "config.json").read_text(encoding="utf-8"))["sha256"][TABLE]
     except (OSError, ValueError, KeyError, TypeError):  # a new folder, one of an earlier version, or reported elsewhere
         return
     if (now := digest(folder / TABLE)) and trained and now != trained:
