@@ -167,6 +167,7 @@ class TextConfig(Options):
 @dataclass
 class LmConfig(Options):
     text: list[str] = option([], "text files (plain or compressed), one sentence per line")
+    unit: str = option("word", "words, or characters, which leave the vocabulary open (Korean)", ["word", "char"])
     order: int = option(3, "n-gram order, 1-8", within="[1, 8]")
     arpa: str = option("${out}/lm.arpa", "language model: written by `asr lm train`, read by the other verbs")
     vocabulary: str | None = option(None, "file of the words to keep; null keeps all")
@@ -278,6 +279,7 @@ class ScoreConfig(Options):
     hyp: str | None = option(None, "hypotheses: JSONL of `asr decode`, id<TAB>text, Kaldi text, trn, ctm or JSON")
     dir: str = option("${out}/score", "folder of the report")
     resamples: int = option(1000, "bootstrap resamples for the confidence interval", within="[1, 1e7]")
+    rate: str = option("wer", "error rate that `asr tune` minimises", ["wer", "cer", "cer_without_spaces"])
 
 
 @dataclass

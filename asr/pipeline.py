@@ -130,10 +130,14 @@ def _ingredients(cfg: Config) -> "tuple[Config, Tokens, Lexicon | None]":
 
 
 def _spell(cfg: Config, words: Sequence[str], tokens: "Tokens") -> "Lexicon":
+    from asr.pieces import are_pieces
     from asr.text.lexicon import Lexicon
-    from asr.words import is_slot
+    from asr.words import MARKS, is_slot
 
-    return Lexicon.from_spelling([word for word in words if not is_slot(word)], cfg.tokens.unit, tokens)
+    words = [word for word in words if not is_slot(word)]
+    if are_pieces(words):
+        return Lexicon.from_pieces([word for word in words if word not in MARKS], cfg.tokens.unit, tokens)
+    return Lexicon.from_spelling(words, cfg.tokens.unit, tokens)
 
 
 def open_recognizer(cfg: Config) -> "Recognizer":
@@ -244,7 +248,7 @@ def tune(cfg: Config, path: str | Path | None = None) -> "Tuning":
     cfg = run_folder.with_manifests(cfg, "dev")
     keep_inputs([run_folder.tuning_path(cfg)], [path or cfg.data.dev])
     utterances = manifest.read(path or cfg.data.dev)
-    tuning = tune(open_recognizer(cfg), utterances, threads=cfg.threads)
+    tuning = tune(open_recognizer(cfg), utterances, threads=cfg.threads, rate=cfg.score.rate)
     tuning.write(run_folder.tuning_path(cfg), run_folder.made_with(cfg))
     run_folder.calibration_path(cfg).unlink(missing_ok=True)
     return tuning

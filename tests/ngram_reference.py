@@ -9,6 +9,8 @@ from asr.words import BEGIN, END, UNKNOWN
 class BackoffScorer:
     """Scores as `asr.lm.score.Scorer`, from a table of the n-grams."""
 
+    words_in = staticmethod(str.split)
+
     def __init__(self, model: NgramModel):
         self.order = model.order
         self.table = {

@@ -244,14 +244,14 @@ def test_tuning_finds_the_point_that_wrote_the_references(recognizer, waves, tmp
     assert len(result.points) == 8 and result.utterances == 5
     best = result.best
     assert (best.acoustic_scale, best.word_penalty, best.blank_penalty) == (0.5, 2.0, 0.0)
-    assert best.words.errors == 0 and result.points[-1].words.errors > 0
+    assert best.counts.errors == 0 and result.points[-1].counts.errors > 0
     assert result.apply(recognizer.cfg.decoder) == asked
     for point in result.points:  # the recogniser itself makes the same number of errors at each point
         options = replace(recognizer.cfg.decoder, acoustic_scale=point.acoustic_scale,
                           word_penalty=point.word_penalty, blank_penalty=point.blank_penalty)  # fmt: skip
         cfg = replace(recognizer.cfg, decoder=options)
         texts = [h.text for h in Recognizer(recognizer.model, cfg, TOKENS, space).transcribe(waves)]
-        assert (texts == [u.text for u in dev]) == (point.words.errors == 0)
+        assert (texts == [u.text for u in dev]) == (point.counts.errors == 0)
     result.write(tmp_path / "tune.json")
     assert json.loads((tmp_path / "tune.json").read_text())["points"][0]["wer"] == 0.0
     assert "acoustic_scale" in result.table() and "greedy" in result.table()
@@ -262,9 +262,9 @@ def test_tuning_ties_go_to_the_defaults_and_losing_to_greedy_gives_a_warning(rec
     texts = [h.text for h in greedy.transcribe(waves)]  # words of several letters, which the graph does not know
     dev = [replace(u, text=t) for u, t in zip(utterances(waves), texts, strict=True)]
     result = tune(recognizer, dev, acoustic_scales=(1.01, 1.0, 0.99), word_penalties=(0.0,), blank_penalties=(0.0,))
-    assert result.greedy.errors == 0 and result.best.words.errors > 0
+    assert result.greedy.errors == 0 and result.best.counts.errors > 0
     assert "makes dev worse" in result.warning() and "warning" in result.table()
-    ties = [p for p in result.points if p.words.errors == result.best.words.errors]
+    ties = [p for p in result.points if p.counts.errors == result.best.counts.errors]
     assert result.best.distance == min(p.distance for p in ties)
     assert Tuning(result.points, None, 5).warning() is None
     with pytest.raises(InputError, match="without a graph"):

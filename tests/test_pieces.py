@@ -9,12 +9,12 @@ from asr.config import Config
 from asr.errors import InputError
 from asr.models.acoustic import AcousticModel
 from asr.models.imported import outputs
+from asr.pieces import segmentations
 from asr.pipeline import build_graph
 from asr.recognizer.recognizer import Recognizer
 from asr.search.searchers import GreedySearcher
 from asr.search.space import SearchSpace
 from asr.text.lexicon import Lexicon
-from asr.text.pieces import segmentations
 from asr.text.units import to_text, to_units
 from asr.tokens import BLANK, Tokens
 

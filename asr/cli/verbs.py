@@ -81,8 +81,8 @@ VERBS: dict[str, Verb] = {
     "g2p train": Verb(g2p_train, ("g2p.order", "g2p.max_letters", "g2p.max_units", "input", "output")),
     "g2p apply": Verb(g2p_apply, ("g2p.model", "g2p.nbest", "g2p.min_probability", "input", "output")),
     "lm train": Verb(lm_train, (
-        "lm.text", "lm.order", "lm.arpa", "lm.vocabulary", "lm.min_count", "lm.vocabulary_size", "lm.coverage",
-        "lm.prune", "lm.memory_mb", "data.train", "data.dev", "input",
+        "lm.text", "lm.unit", "lm.order", "lm.arpa", "lm.vocabulary", "lm.min_count", "lm.vocabulary_size",
+        "lm.coverage", "lm.prune", "lm.memory_mb", "data.train", "data.dev", "input",
     )),
     "lm ppl": Verb(lm_ppl, (
         "lm.arpa", "lm.unknown", "split", "data.train", "data.dev", "data.test", "input", "output",
@@ -102,9 +102,12 @@ VERBS: dict[str, Verb] = {
     "decode": Verb(decode, (
         *_RECOGNISER, "data.train", "data.dev", "data.test", "split", "phrases", "boost", "input", "output",
     ), earlier=earlier.tuned),
-    "tune": Verb(tune, (*_RECOGNISER, "data.dev", "input")),
+    "tune": Verb(tune, (*_RECOGNISER, "data.dev", "score.rate", "input")),
     "calibrate": Verb(calibrate, (*_RECOGNISER, "data.dev", "input"), earlier=earlier.tuned_scales),
-    "score": Verb(score, ("score", "data.train", "data.dev", "data.test", "split", "out", "seed")),
+    "score": Verb(score, (
+        "score.ref", "score.hyp", "score.dir", "score.resamples", "data.train", "data.dev", "data.test", "split", "out",
+        "seed",
+    )),
     "bundle": Verb(bundle, (
         "decoder", "graph.kind", "graph.dir", "bundle", "score.dir", "data.train", "out", "device",
     ), earlier=earlier.tuned),

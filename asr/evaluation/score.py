@@ -221,13 +221,24 @@ def bootstrap(counts: Sequence[Counts], resamples: int = 1000, seed: int = 1) ->
     return float(low), float(high)
 
 
+def text_counts(ref: str, hyp: str) -> dict[str, Counts]:
+    """Errors of a text by the rate that they belong to: `wer`, `cer` and `cer_without_spaces`."""
+    ref, hyp = normalise(ref), normalise(hyp)
+    letters = _count(ref.replace(" ", ""), hyp.replace(" ", ""))
+    words = _sum(align(ref.split(), hyp.split()))
+    return {"wer": words, "cer": _count(ref, hyp), "cer_without_spaces": letters}
+
+
 def _score_utterance(id: str, speaker: str, ref: str, hyp: str) -> UtteranceScore:
     ref, hyp = normalise(ref), normalise(hyp)
     edits = align(ref.split(), hyp.split())
-    ops = Counter(e.op for e in edits)
-    words = Counts(ops["C"], ops["S"], ops["D"], ops["I"])
     letters = _count(ref.replace(" ", ""), hyp.replace(" ", ""))
-    return UtteranceScore(id, speaker, edits, words, _count(ref, hyp), letters)
+    return UtteranceScore(id, speaker, edits, _sum(edits), _count(ref, hyp), letters)
+
+
+def _sum(edits: list[Edit]) -> Counts:
+    ops = Counter(e.op for e in edits)
+    return Counts(ops["C"], ops["S"], ops["D"], ops["I"])
 
 
 def _count(ref: str, hyp: str) -> Counts:

@@ -1,4 +1,7 @@
-"""Tuning the decoder's acoustic scale and penalties on a dev set: a grid search for the fewest word errors.
+"""Tuning the decoder's acoustic scale and penalties on a dev set: a grid search for the fewest errors.
+
+`rate` says which errors are counted: of words (wer), of characters (cer), or of characters without spaces
+(cer_without_spaces), as is usual where people disagree on spaces (Korean).
 
 A language model and a lexicon can make a recogniser worse than greedy decoding, mostly by deletions. The best point is
 therefore compared with greedy decoding, and a warning is given if it is worse.
@@ -7,7 +10,7 @@ therefore compared with greedy decoding, and a warning is given if it is worse.
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -19,7 +22,7 @@ from tqdm import tqdm
 
 from asr.config import DecoderConfig
 from asr.errors import InputError
-from asr.evaluation.score import Counts, Edit, align, normalise
+from asr.evaluation.score import Counts, text_counts
 from asr.evaluation.transcribed import transcribed
 from asr.files import atomic_write
 from asr.manifest import Utterance
@@ -30,7 +33,12 @@ if TYPE_CHECKING:
 
 ACOUSTIC_SCALES = (0.5, 0.7, 1.0, 1.4, 2.0)
 WORD_PENALTIES = (-1.0, 0.0, 1.0, 2.0)
+PIECE_PENALTIES = (-4.0, -3.0, -2.0, -1.0)  # of a graph of pieces: a word has several
 BLANK_PENALTIES = (0.0, 0.5, 1.0)
+
+
+NAMES = {"wer": "WER", "cer": "CER", "cer_without_spaces": "CER"}
+Dev = list[tuple[str, np.ndarray]]  # texts, log-probs (F', V)
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class Point:
     acoustic_scale: float
     word_penalty: float
     blank_penalty: float
-    words: Counts
+    counts: Counts
 
     @property
     def distance(self) -> float:
@@ -51,6 +59,7 @@ class Tuning:
     points: list[Point]  # best first
     greedy: Counts | None  # None if greedy decoding gives phones, not words
     utterances: int
+    rate: str = "wer"
 
     @property
     def best(self) -> Point:
@@ -62,17 +71,17 @@ class Tuning:
         return replace(cfg, acoustic_scale=b.acoustic_scale, word_penalty=b.word_penalty, blank_penalty=b.blank_penalty)
 
     def warning(self) -> str | None:
-        if self.greedy is None or self.best.words.errors <= self.greedy.errors:
+        if self.greedy is None or self.best.counts.errors <= self.greedy.errors:
             return None
         return (
-            f"the graph makes dev worse: WER {100 * self.best.words.rate:.2f} % at its best point, "
+            f"the graph makes dev worse: {NAMES[self.rate]} {100 * self.best.counts.rate:.2f} % at its best point, "
             f"{100 * self.greedy.rate:.2f} % greedy; use decoder.kind=greedy, or correct the lexicon or LM"
         )
 
     def table(self, most: int = 10) -> str:
-        lines = ["acoustic_scale  word_penalty  blank_penalty      WER    S    D    I"]
+        lines = [f"acoustic_scale  word_penalty  blank_penalty {NAMES[self.rate]:>8}    S    D    I"]
         for p in self.points[:most]:
-            lines.append(f"{p.acoustic_scale:14g} {p.word_penalty:13g} {p.blank_penalty:14g} {_row(p.words)}")
+            lines.append(f"{p.acoustic_scale:14g} {p.word_penalty:13g} {p.blank_penalty:14g} {_row(p.counts)}")
         if self.greedy is not None:
             lines.append(f"{'greedy':>43} {_row(self.greedy)}")
         if warning := self.warning():
@@ -81,8 +90,8 @@ class Tuning:
 
     def write(self, path: str | Path, made_with: Mapping[str, str | None] | None = None) -> None:
         """Write all points as JSON, best first. `made_with`: digests of the net and the graph."""
-        points = [asdict(p) | {"wer": p.words.rate} for p in self.points]
-        greedy = None if self.greedy is None else asdict(self.greedy) | {"wer": self.greedy.rate}
+        points = [asdict(p) | {self.rate: p.counts.rate} for p in self.points]
+        greedy = None if self.greedy is None else asdict(self.greedy) | {self.rate: self.greedy.rate}
         data = {"utterances": self.utterances, "points": points, "greedy": greedy, "warning": self.warning()}
         data |= {"made_with": made_with}
         with atomic_write(path) as file:
@@ -93,13 +102,14 @@ def tune(
     recognizer: "Recognizer",
     utterances: Sequence[Utterance],
     acoustic_scales: Sequence[float] = ACOUSTIC_SCALES,
-    word_penalties: Sequence[float] = WORD_PENALTIES,
+    word_penalties: Sequence[float] | None = None,
     blank_penalties: Sequence[float] = BLANK_PENALTIES,
     threads: int = 0,
+    rate: str = "wer",
 ) -> Tuning:
     """Decode the dev set with every point of the grid. Log-probs are computed once: F' x V x 4 bytes per utterance.
 
-    All other options are the recogniser's. Points with equal word errors are sorted by their distance from the
+    All other options are the recogniser's. Points with equally many errors are sorted by their distance from the
     defaults. Utterances without a text are named and left out. Raises InputError if the recogniser has no graph, and if
     no utterance can be read or has a text.
     """
@@ -107,8 +117,8 @@ def tune(
     if space is None:
         raise InputError("tuning is not possible without a graph; run `asr graph` first")
     utterances = transcribed(utterances)
-    texts = {u.id: normalise(u.transcript).split() for u in utterances}
-    dev: list[tuple[list[str], np.ndarray]] = []  # words, log-probs (F', V)
+    texts = {u.id: u.transcript for u in utterances}
+    dev: Dev = []
     with tqdm(total=len(utterances), unit="utt", desc="dev log-probs") as bar:
         for batch in recognizer.score_utterances(utterances, bar):
             dev += [(texts[id], log_probs) for id, log_probs, _ in batch if len(log_probs)]
@@ -116,6 +126,8 @@ def tune(
     if not dev:
         raise InputError("no dev utterance could be read; see the reasons above")
 
+    if word_penalties is None:
+        word_penalties = PIECE_PENALTIES if space.of_pieces else WORD_PENALTIES
     grid = list(product(acoustic_scales, word_penalties, blank_penalties))
     points = []
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
@@ -129,22 +141,19 @@ def tune(
             )
             decoder = make_decoder(space.graph, cfg)
             paths = pool.map(lambda item, d=decoder: d.decode(item[1]).labels, dev)
-            words = [[space.words[label] for label in labels] for labels in paths]
-            points.append(Point(scale, word, blank, _count(dev, words)))
+            points.append(Point(scale, word, blank, _count(dev, map(space.text, paths), rate)))
     unit = recognizer.cfg.tokens.unit
     greedy = None
     if unit != "phone":
         searcher = GreedySearcher(recognizer.tokens, unit)
-        greedy = _count(dev, [[found.word for found in searcher.search(log_probs).words] for _, log_probs in dev])
-    return Tuning(sorted(points, key=lambda p: (p.words.errors, p.distance)), greedy, len(dev))
+        found = (" ".join(found.word for found in searcher.search(log_probs).words) for _, log_probs in dev)
+        greedy = _count(dev, found, rate)
+    return Tuning(sorted(points, key=lambda p: (p.counts.errors, p.distance)), greedy, len(dev), rate)
 
 
-def _count(dev: list[tuple[list[str], np.ndarray]], found: list[list[str]]) -> Counts:
-    edits: list[Edit] = []
-    for (ref, _), words in zip(dev, found, strict=True):
-        edits += align(ref, normalise(" ".join(words)).split())
-    ops = [e.op for e in edits]
-    return Counts(*(ops.count(op) for op in "CSDI"))
+def _count(dev: Dev, found: Iterable[str], rate: str) -> Counts:
+    units = (text_counts(ref, hyp) for (ref, _), hyp in zip(dev, found, strict=True))
+    return sum((counts[rate] for counts in units), Counts())
 
 
 def _row(c: Counts) -> str:

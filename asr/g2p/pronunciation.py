@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from asr.config import G2pConfig
 from asr.errors import InputError
 from asr.fingerprints import digest
+from asr.pieces import segmentations
 from asr.text.lexicon import Lexicon, Pair, Spelled, name_some
-from asr.text.pieces import segmentations
 from asr.text.units import to_units
 
 if TYPE_CHECKING:

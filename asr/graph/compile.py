@@ -32,6 +32,7 @@ from asr.graph.spelling_trees import Forest
 from asr.graph.state_order import breadth_first
 from asr.graph.topology import Topology, ctc_topology
 from asr.literals import parse_json
+from asr.pieces import are_pieces
 from asr.text.lexicon import Lexicon
 from asr.tokens import SPACE, Tokens
 
@@ -98,8 +99,9 @@ def compile_graph(tokens: Tokens, lexicon: Lexicon | Speller, arpa_path: str | P
 
     Writes graph.bin (asr.graph.pack), words.txt (line number = output label), tokens.txt, lexicon.txt (the words in
     use), stats.json, and an SVG for each of H, L, G, LG and HLG that is small enough. `lexicon` may be a function that
-    maps the model's words to a lexicon. If the token table has `<space>`, exactly one separates two words. The options
-    are those of `GraphOptions`. Raises InputError as `asr.lm.arpa.read`, `preflight.check` and `Ceiling.check` do.
+    maps the model's words to a lexicon. If the token table has `<space>`, exactly one separates two words; not so if
+    the model's words are pieces, which begin with a space themselves. The options are those of `GraphOptions`. Raises
+    InputError as `asr.lm.arpa.read`, `preflight.check` and `Ceiling.check` do.
     """
     options = GraphOptions(silence, draw_states, topology, cache_dir, memory_mb)
     return Build(ArpaSource(arpa_path), lexicon, tokens, options).write(out_dir)
@@ -123,7 +125,7 @@ class Build:
         self.cache = Cache(options.cache_dir)
         words, log10_prob = source.vocabulary(self.cache)
         lexicon = lexicon if isinstance(lexicon, Lexicon) else lexicon(words)
-        separator = SPACE if SPACE in tokens else None
+        separator = SPACE if SPACE in tokens and not are_pieces(words) else None
         self.words, self.lexicon, left_out = check(words, lexicon, tokens, options.silence, separator, log10_prob)
         source.keep_vocabulary(self.cache)
         self.spellings = spell(self.words, self.lexicon, tokens, options.silence, separator)

@@ -23,6 +23,7 @@ from asr.graph.opened import Graph
 from asr.graph.preflight import PICTURES, check, check_folder
 from asr.graph.tree_file import Tree, write_tree
 from asr.lm.model import NgramModel
+from asr.pieces import are_pieces
 from asr.text.lexicon import Lexicon, name_some
 from asr.tokens import SPACE, Tokens
 from asr.words import MARKS, is_slot
@@ -47,7 +48,7 @@ def compile_dynamic(tokens: Tokens, lexicon: Lexicon, arpa_path: str | Path, out
 
     start_s = time.monotonic()
     check_folder(Path(out_dir))
-    separator = SPACE if SPACE in tokens else None
+    separator = SPACE if SPACE in tokens and not are_pieces(lexicon.pronunciations) else None
     words, lexicon, unusable = check(lexicon.pronunciations, lexicon, tokens, silence, separator)
     with moved_into(Path(out_dir), stale=(*STATIC_FILES, *PICTURES)) as folder:
         write_tree(words, spell(words, lexicon, tokens, silence, separator), folder / TREE)

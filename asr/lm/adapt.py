@@ -28,6 +28,7 @@ def adapt(base: NgramModel, texts: Iterable[str], dev: Sequence[str], size: int 
     Words seen at least `min_count` times in `texts` enter the vocabulary. A mixture of more than `size` n-grams is
     pruned to `size`. Raises InputError as `train`, `fit` and `prune` do.
     """
+    texts = (" ".join(base.words_in(text)) for text in texts)
     domain = train(texts, base.order, min_count=min_count)
     found = fit([base, domain], dev)
     adapted = mix([base, domain], found.weights)

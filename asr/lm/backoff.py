@@ -134,7 +134,7 @@ class Text:
             start[-1] = model.ids[BEGIN]
         ids, known, predicted, sentences = [], [], [], 0
         for text in texts:
-            if words := text.split():
+            if words := model.words_in(text):
                 found = [model.ids.get(word) for word in words]
                 ids += [*start, *(unknown if i is None else i for i in found), model.ids[END]]
                 known += [*(True for _ in start), *(i is not None for i in found), True]

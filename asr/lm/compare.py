@@ -54,7 +54,7 @@ def compare(models: Sequence[str], texts: Sequence[str]) -> Comparison:
             word
             for text, score in zip(texts, scores[name], strict=True)
             if score.unknown
-            for word, (_, _, is_unknown) in zip(text.split(), scorer.full_scores(text), strict=False)
+            for word, (_, _, is_unknown) in zip(scorer.words_in(text), scorer.full_scores(text), strict=False)
             if is_unknown
         )
     return Comparison(texts, scores, unknown)

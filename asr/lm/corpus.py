@@ -9,6 +9,7 @@ from asr import manifest
 from asr._lm import Corpus
 from asr.errors import InputError
 from asr.lm.texts import sentences
+from asr.pieces import spread
 from asr.textfiles import Lines
 from asr.words import check_text, check_word, plain_mark
 
@@ -56,11 +57,18 @@ def encode_texts(texts: Iterable[str], selection: Selection, memory_mb: int, fol
     return _select(corpus, selection)
 
 
-def encode_files(paths: Iterable[str | Path], selection: Selection, memory_mb: int, folder: str | Path) -> Corpus:
-    """As `encode_texts`, from files: text (plain or compressed, "-") or manifests. Errors name file and line."""
+def encode_files(
+    paths: Iterable[str | Path], selection: Selection, memory_mb: int, folder: str | Path, unit: str = "word"
+) -> Corpus:
+    """As `encode_texts`, from files: text (plain or compressed, "-") or manifests. Errors name file and line.
+
+    With the unit `char`, the words of the corpus are the characters of the text's words (asr.pieces.spread).
+    """
     corpus = _corpus(selection, memory_mb, folder)
     for path in paths:
-        if manifest.is_manifest(path):
+        if unit == "char":
+            _add_texts(corpus, ((spread(text), str(path)) for text in sentences([path])))
+        elif manifest.is_manifest(path):
             _add_texts(corpus, ((text, str(path)) for text in sentences([path])))
         else:
             _add_file(corpus, path)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from asr.pieces import BEGIN, are_pieces, spread
+
 MAX_ORDER = 8  # words gain little beyond 5, pronunciation models more
 LN10 = math.log(10.0)  # times a base-10 logarithm, as ARPA files hold, gives a natural one
 
@@ -48,6 +50,15 @@ class NgramModel:
             history = find(keys, ngrams.ids[:, :-1], len(self.words))
             keys.append(history * len(self.words) + ngrams.ids[:, -1])
         return keys
+
+    @cached_property
+    def of_pieces(self) -> bool:
+        """Whether the words are pieces of words (asr.pieces)."""
+        return are_pieces(self.words)
+
+    def words_in(self, text: str) -> list[str]:
+        """The words of a text as the model has them; characters, if it is one of pieces and the text is not."""
+        return (spread(text) if self.of_pieces and BEGIN not in text else text).split()
 
     def find(self, ids: np.ndarray) -> np.ndarray:
         """Rows (R,) of the n-grams `ids` (R, n) in `orders[n - 1]`; -1 for an n-gram that is not listed."""

@@ -23,6 +23,7 @@ class Scorer:
     def __init__(self, model: NgramModel):
         """Raises InputError if the rows of the model do not ascend, or a history is not listed."""
         self._ids, self._unknown = model.ids, model.ids.get(UNKNOWN, -1)
+        self.words_in = model.words_in
         with refusals():
             self._core = _lm.Scorer(model.orders)
         self.begin = self.step(0, BEGIN)[0]  # the state at the start of a sentence
@@ -34,7 +35,7 @@ class Scorer:
 
     def full_scores(self, sentence: str) -> Iterator[tuple[float, int, bool]]:
         """Per word, and then for `</s>`: log10 probability, length of the n-gram used, whether the word is unknown."""
-        ids = [self._ids.get(word, self._unknown) for word in (*sentence.split(), END)]
+        ids = [self._ids.get(word, self._unknown) for word in (*self.words_in(sentence), END)]
         for (log10_prob, length), id in zip(self._core.score_all(self.begin, ids), ids, strict=True):
             yield log10_prob, length, id == self._unknown
 
@@ -89,8 +90,8 @@ def perplexity(model: NgramModel | str | Path, texts: Iterable[str]) -> Score:
 def sentence_scores(scorer: Scorer, texts: Iterable[str]) -> Iterator[Score]:
     """The score of each text. Texts without words are skipped."""
     for text in texts:
-        if words := text.split():
-            scores = list(scorer.full_scores(" ".join(words)))
+        if words := scorer.words_in(text):
+            scores = list(scorer.full_scores(text))
             unknown = [log10_prob for log10_prob, _, is_unknown in scores if is_unknown]
             yield Score(1, len(words), len(unknown), sum(score[0] for score in scores), sum(unknown))
 

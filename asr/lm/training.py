@@ -98,7 +98,7 @@ def train_file(cfg: LmConfig, dev: Sequence[str | Path] = ()) -> Report:
     selection = Selection(words, cfg.min_count, cfg.vocabulary_size, cfg.coverage)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        corpus = encode_files(cfg.text, selection, cfg.memory_mb, folder)
+        corpus = encode_files(cfg.text, selection, cfg.memory_mb, folder, cfg.unit)
         estimation = Estimation(corpus, cfg.order, cfg.prune)
         with atomic_write(cfg.arpa, "wb") as file, packed(file, cfg.arpa) as out:
             log10_prob = estimation.write(out)

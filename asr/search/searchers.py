@@ -21,13 +21,13 @@ import numpy as np
 from asr.config import DecoderConfig
 from asr.errors import InputError
 from asr.graph.opened import Graph
+from asr.pieces import joined, words_of
 from asr.search.confidence import Calibration, confidences_by, word_confidences
 from asr.search.decoder import Decoder
 from asr.search.lattice import Lattice
 from asr.search.phrases import Phrases
 from asr.search.space import SearchSpace
 from asr.search.word_times import Segment, match_words, segments
-from asr.text.pieces import joined, words_of
 from asr.text.units import to_text
 from asr.tokens import SPACE, Tokens
 
@@ -123,6 +123,7 @@ class GraphSearcher:
         if self.space.is_closed and confidences:
             confidences = [min(confidences) * likeness(log_probs, path.alignment)] * len(confidences)
         placed = [FoundWord(*parts) for parts in zip(words, groups, confidences, strict=False)]
+        placed = _joined(placed, self.between) if self.space.of_pieces else placed
         return Found(placed, path.cost, path.complete, self._alternatives(lattice, path.labels))
 
     def _posteriors(
@@ -146,7 +147,18 @@ class GraphSearcher:
         if lattice is None or self.nbest < 2:
             return []
         others = [r for r in lattice.nbest(self.nbest) if r.labels != best]
-        return [(" ".join(self.space.words[label] for label in r.labels), r.cost) for r in others[: self.nbest - 1]]
+        return [(self.space.text(r.labels), r.cost) for r in others[: self.nbest - 1]]
+
+
+def _joined(pieces: Sequence[FoundWord], between: set[int]) -> list[FoundWord]:
+    """Words from pieces, without the tokens `between` words. A word is as sure as its least sure piece."""
+    words = []
+    for span in words_of([piece.word for piece in pieces]):
+        parts = pieces[span]
+        if text := joined(part.word for part in parts):
+            heard = [segment for part in parts for segment in part.segments if segment.token not in between]
+            words.append(FoundWord(text, heard, min(part.confidence for part in parts)))
+    return words
 
 
 def peak_confidence(group: Sequence[Segment]) -> float:

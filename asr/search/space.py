@@ -16,6 +16,7 @@ from asr.errors import InputError
 from asr.graph.dynamic import Language, Slot
 from asr.graph.opened import Graph
 from asr.literals import parse_json
+from asr.pieces import are_pieces, joined, segmentations
 from asr.search.new_words import NewWord, merged
 from asr.text.lexicon import Lexicon, Pair, Spelled, name_some
 from asr.textfiles import lines
@@ -47,6 +48,11 @@ class SearchSpace:
                 "run `asr graph` again"
             )
 
+    @cached_property
+    def of_pieces(self) -> bool:
+        """Whether the words are pieces of words (asr.pieces)."""
+        return not self.is_closed and are_pieces(self.words)
+
     @property
     def labels(self) -> Mapping[str, int]:
         """The output labels by word. The index of a static graph is built at first use, by one thread, and kept."""
@@ -66,6 +72,17 @@ class SearchSpace:
     def plain(self) -> Graph:
         """The graph without these weights."""
         return self.graph
+
+    def text(self, labels: Iterable[int]) -> str:
+        """The words of a path's output labels; pieces are joined to words."""
+        words = (self.words[label] for label in labels)
+        return joined(words) if self.of_pieces else " ".join(words)
+
+    def segmented(self, text: str) -> str:
+        """A text in the words of the graph: with pieces, the fewest that spell each word; otherwise unchanged."""
+        if not self.of_pieces:
+            return text
+        return " ".join(" ".join(next(iter(segmentations(word, self.labels, 1)), (word,))) for word in text.split())
 
     def spellings(self, label: int, tokens: Tokens) -> list[tuple[int, ...]]:
         """The spellings of an output label as tokens. Raises InputError for a word that has none."""
@@ -159,8 +176,10 @@ class DynamicSpace(SearchSpace):
 
         `pronounce` spells the words that have no pronunciation and are not in the lexicon. The lexicon and the language
         model are shared, not copied. Words that cannot be spelled in `tokens` are left out; a warning names them.
-        Raises InputError if none can be, and for a slot that the language model does not have.
+        Raises InputError if none can be, for a slot that the language model does not have, and if the words are pieces.
         """
+        if self.of_pieces:
+            raise InputError("this graph's vocabulary is open, so it has no new words; boost them as phrases instead")
         tree = self.language.tree
         new_words, spelled = _spellable(merged(new_words), tree.numbers, pronounce, tokens)
         fresh = dict.fromkeys(new.word for new in new_words if new.word not in tree.numbers)

@@ -12,13 +12,15 @@ from pathlib import Path
 
 from asr.errors import InputError
 from asr.files import atomic_write
+from asr.pieces import BEGIN, segmentations
 from asr.text import lexicon_file
-from asr.text.pieces import segmentations
 from asr.text.units import check_unit, to_units
 from asr.textfiles import lines
+from asr.tokens import SPACE
 
 _VARIANT = re.compile(r"(.+)\(\d+\)")
 _PLAIN, _WEIGHTED = ";;; word unit unit ...", ";;; word probability unit unit ..."  # first line of `write`'s files
+NO_SPACE = 0.3  # chosen on the dev set of pansori, where 0.1 and 0.3 are alike and better than 1
 _log = logging.getLogger(__name__)
 
 _MISTAKABLE = re.compile(r"[-+.]?\d|[#@\[{\\]|//|\(\d|.*_[BIES]$|sp$|sil$|.*,$|/$|%$")  # by `lexicon_file`
@@ -115,6 +117,24 @@ class Lexicon:
                                  "the words as its texts do, in the same case")  # fmt: skip
             return cls({word: variants for word, variants in spelled.items() if variants})
         return cls({word: [to_units(word, unit)] for word in words})
+
+    @classmethod
+    def from_pieces(cls, pieces: Iterable[str], unit: str, tokens: Container[str]) -> "Lexicon":
+        """Each piece of a language model (asr.pieces) spelled in `char` or `jamo` units.
+
+        `<space>`, if it is a token, stands before a piece that begins a word. It may be missing, with the probability
+        `NO_SPACE`: at the start of an utterance, and where the language model knows better than the net, as people
+        write spaces where others write none.
+        """
+        if check_unit(unit) not in ("char", "jamo"):
+            raise InputError(f"a language model of pieces (▁) needs units char or jamo, not {unit}; train one of words")
+        spelled = {}
+        for piece in pieces:
+            units = tuple(to_units(piece.removeprefix(BEGIN), unit))
+            begins = [(SPACE, *units)] if piece.startswith(BEGIN) and SPACE in tokens else []
+            spelled[piece] = [*begins, units] if units else begins
+        missing = {(piece, variants[1]): NO_SPACE for piece, variants in spelled.items() if len(variants) > 1}
+        return cls({piece: variants for piece, variants in spelled.items() if variants}, missing)
 
     @classmethod
     def cmudict(cls, words: Iterable[str], guess: Guess | None = None) -> "Lexicon":

@@ -3,7 +3,7 @@
 `char`   each character is a unit, and so is `<space>` between words
 `jamo`   as `char`, but a Hangul syllable is split into its conjoining jamo (Unicode NFD): 한 -> ᄒ ᅡ ᆫ
 `phone`  the first pronunciation of each word in a lexicon; no unit stands between words
-`piece`  as `phone`; the unit of imported models whose tokens are pieces (asr.text.pieces)
+`piece`  as `phone`; the unit of imported models whose tokens are pieces (asr.pieces)
 """
 
 import re
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from asr.errors import InputError
-from asr.text.pieces import joined
+from asr.pieces import joined
 from asr.tokens import SPACE
 
 UNITS = ("char", "jamo", "phone", "piece")

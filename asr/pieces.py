@@ -4,12 +4,13 @@ A model may output a word in other pieces than its tokenizer would choose. A wor
 as others get several pronunciations: those with the fewest pieces.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 
 from asr.tokens import BLANK, SPACE
 
 BEGIN = "▁"
 MOST = 4  # segmentations of a word
+_FEWEST = 0.05  # share of the pieces of a vocabulary that begin words; texts of words have hardly any such word
 
 
 def segmentations(word: str, pieces: Container[str], most: int = MOST) -> list[tuple[str, ...]]:
@@ -29,6 +30,16 @@ def segmentations(word: str, pieces: Container[str], most: int = MOST) -> list[t
         own.sort(key=lambda parts: (len(parts), *(-len(part) for part in parts)))
         found.append(own[:most])
     return found[-1]
+
+
+def spread(text: str) -> str:
+    """A text with its characters as pieces: `to be` -> `▁t o ▁b e`."""
+    return " ".join(" ".join((BEGIN + word[0], *word[1:])) for word in text.split())
+
+
+def are_pieces(words: Collection[str]) -> bool:
+    """Whether the vocabulary of a language model consists of pieces of words."""
+    return sum(word.startswith(BEGIN) for word in words) > _FEWEST * len(words)
 
 
 def words_of(pieces: Sequence[str]) -> list[slice]:

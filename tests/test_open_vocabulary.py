@@ -1,0 +1,189 @@
+"""Language models of characters (lm.unit=char), and graphs of them: any word can be recognised."""
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+
+from asr.config import Config, LmConfig
+from asr.errors import InputError
+from asr.evaluation.tune import PIECE_PENALTIES, tune
+from asr.lm import train, train_file
+from asr.lm.adapt import adapt
+from asr.lm.compare import compare
+from asr.lm.score import Scorer, perplexity
+from asr.manifest import Utterance
+from asr.models.acoustic import AcousticModel
+from asr.pieces import are_pieces, spread
+from asr.pipeline import build_graph
+from asr.recognizer import bundle
+from asr.recognizer.recognizer import Recognizer
+from asr.search.confidence import word_confidences
+from asr.search.decoder import Decoder
+from asr.search.space import SearchSpace
+from asr.text.lexicon import NO_SPACE
+from asr.tokens import BLANK, SPACE, Tokens
+
+TEXTS = ["ab ba", "bba abab", "ab aab", "aab b", "b abba ba"]
+TOKENS = Tokens([BLANK, SPACE, "a", "b"])
+
+
+def test_a_text_in_pieces():
+    assert spread(" to  be \n") == "▁t o ▁b e"
+    assert spread("한국 어") == "▁한 국 ▁어"
+    assert are_pieces(["<s>", "</s>", "<unk>", "▁t", "o", "▁b", "e"])
+    assert not are_pieces(["▁"] + ["word"] * 20) and not are_pieces([])
+
+
+def test_the_model_is_that_of_the_characters(tmp_path):
+    (tmp_path / "text.txt").write_text("\n".join(TEXTS) + "\n")
+    report = train_file(LmConfig(text=[str(tmp_path / "text.txt")], unit="char", arpa=str(tmp_path / "lm.arpa")))
+    expected = train([spread(text) for text in TEXTS], order=3)
+    held_out = ["abba", "b ab a"]
+    score = perplexity(tmp_path / "lm.arpa", held_out)
+    spelled = perplexity(expected, [spread(text) for text in held_out])
+    assert score.perplexity == pytest.approx(spelled.perplexity, rel=1e-5) and score.words == spelled.words
+    assert report.words == sum(len(text.replace(" ", "")) for text in TEXTS)
+    assert perplexity(tmp_path / "lm.arpa", ["▁a b b a", "▁b ▁a b ▁a"]) == score  # already in pieces
+    comparison = compare([str(tmp_path / "lm.arpa")], ["ab c"])
+    assert [*comparison.unknown.values()] == [{"▁c": 1}]
+    assert adapt(expected, TEXTS, held_out).new_words == 0
+
+
+def test_words_have_one_or_no_space_before_them(tmp_path):
+    recognizer = recognizer_of(tmp_path, "static")
+    space = recognizer.space
+    assert space.spellings(space.labels["▁a"], TOKENS) == [(1, 2), (2,)]
+    assert space.spellings(space.labels["b"], TOKENS) == [(3,)]
+    assert space.lexicon.weights(["▁a", "b"]) == {
+        ("▁a", (SPACE, "a")): 1.0,
+        ("▁a", ("a",)): NO_SPACE,
+        ("b", ("b",)): 1.0,
+    }
+
+
+def recognizer_of(folder, kind, order=2):
+    (folder / "text.txt").write_text("\n".join(TEXTS) + "\n")
+    train_file(LmConfig(text=[str(folder / "text.txt")], unit="char", order=order, arpa=str(folder / "lm.arpa")))
+    TOKENS.write(folder / "tokens.txt")
+    cfg = Config(out=str(folder))
+    cfg.tokens.unit, cfg.tokens.table, cfg.graph.kind = "char", str(folder / "tokens.txt"), kind
+    build_graph(cfg)
+    cfg.features.num_bins, cfg.features.cmvn, cfg.model.hidden, cfg.model.layers = 8, "utterance", 4, 1
+    model = AcousticModel(cfg.features, cfg.model, len(TOKENS))
+    return Recognizer(model, cfg, TOKENS, SearchSpace.read(cfg.graph.dir, TOKENS))
+
+
+@pytest.fixture(scope="module", params=["static", "dynamic"])
+def recognizer(request, tmp_path_factory):
+    return recognizer_of(tmp_path_factory.mktemp(request.param), request.param)
+
+
+def log_probs(spelled, certainty=0.9):
+    """Each token for two frames, after a blank; `_` is the space."""
+    path = [k for c in spelled for k in (0, *[TOKENS.symbols.index(SPACE if c == "_" else c)] * 2)]
+    return np.log(np.full((len(path), 4), (1 - certainty) / 4) + certainty * np.eye(4)[path]).astype(np.float32)
+
+
+def ctc_cost(costs, tokens):
+    """The cost of the best path of frame costs (F, V) that reads `tokens`."""
+    states = [0, *(k for token in tokens for k in (token, 0))]
+    alive = [costs[0, 0], *([costs[0, tokens[0]]] if tokens else []), *[math.inf] * len(states)][: len(states)]
+    for frame in costs[1:]:
+        alive = [
+            frame[token]
+            + min(
+                alive[s],
+                alive[s - 1] if s else math.inf,
+                alive[s - 2] if s > 1 and token and token != states[s - 2] else math.inf,
+            )
+            for s, token in enumerate(states)
+        ]
+    return min(alive[-2:])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_search_finds_the_best_of_all_texts(seed, recognizer, tmp_path):
+    """Brute force: all sequences of up to five pieces, each word with and without a space before it."""
+    rng = np.random.default_rng(seed)
+    log_probs = np.log(rng.dirichlet([0.4] * 4, size=6)).astype(np.float32)
+    lm = Scorer(train([spread(text) for text in TEXTS], order=2))
+    best = (math.inf, "")
+    for count in range(1, 6):
+        for pieces in product(["▁a", "▁b", "a", "b"], repeat=count):
+            cost = -math.log(10) * sum(log10 for log10, _, _ in lm.full_scores(" ".join(pieces)))
+            variants = [[(TOKENS.symbols.index(p[-1]),), (1, TOKENS.symbols.index(p[-1]))][: len(p)] for p in pieces]
+            for chosen in product(*variants):
+                tokens = [token for part in chosen for token in part]
+                spaces = sum(piece[0] == "▁" and len(part) == 1 for piece, part in zip(pieces, chosen, strict=True))
+                total = cost + ctc_cost(-log_probs, tokens) - spaces * math.log(NO_SPACE)
+                best = min(best, (total, " ".join("".join(pieces).split("▁")).strip()))
+    decoder = Decoder(recognizer.space.graph, beam=1000.0)
+    path = decoder.decode(log_probs)
+    assert path.cost == pytest.approx(best[0], abs=1e-3)
+    assert recognizer.space.text(path.labels) == best[1]
+
+
+def test_words_that_no_text_has(recognizer):
+    found = recognizer.search("x", log_probs("abba_bb_a"), 2.7)
+    assert found.text == "abba bb a"
+    assert [word.word for word in found.words] == ["abba", "bb", "a"]
+    segments = [word.segments for word in recognizer.searcher.search(log_probs("abba_bb_a")).words]
+    assert [(word[0].start, word[-1].end) for word in segments] == [(1, 12), (16, 21), (25, 27)]
+    assert all(0.3 < word.confidence <= 1 for word in found.words)
+    lattice = recognizer.searcher.decoder.decode_lattice(log_probs("abba_bb_a")).lattice
+    pieces = word_confidences(lattice, lattice.best)
+    assert [word.confidence for word in found.words] == pytest.approx(
+        [min(pieces[:4]), min(pieces[4:6]), pieces[6]], abs=1e-4
+    )
+
+
+def test_phrases_are_boosted_and_alternatives_joined(recognizer):
+    either = log_probs("ab_b")
+    either[-2:] = np.log([0.02, 0.02, 0.48, 0.48])
+    texts = {
+        recognizer.search("x", either, 1.0, phrases).text
+        for phrases in (None, *(recognizer.compile_phrases({text: 6.0}) for text in ("ab a", "ab b")))
+    }
+    assert texts == {"ab a", "ab b"}
+    cfg = recognizer.cfg.decoder.__class__(nbest=5)
+    others = [other.text for other in recognizer.with_decoder(cfg).search("x", either, 1.0).alternatives]
+    assert "ab b" in others and not any("▁" in text for text in others)
+
+
+def test_lists_have_words_and_new_words_are_not_needed(recognizer):
+    assert recognizer.with_list(["abba", "b"]).search("x", log_probs("abba"), 1.0).text == "abba"
+    with pytest.raises(InputError, match="open" if recognizer.cfg.graph.kind == "dynamic" else "dynamic graph"):
+        recognizer.with_new_words(["bbb"])
+
+
+def test_the_bundle_joins_pieces_too(recognizer, tmp_path):
+    bundle.write(tmp_path / "x.asr", recognizer.model, recognizer.cfg, TOKENS, recognizer.cfg.graph.dir, "card")
+    opened = bundle.read(tmp_path / "x.asr")
+    again = Recognizer(opened.model, opened.cfg, opened.tokens, opened.space)
+    assert again.search("x", log_probs("ab_bba"), 1.0) == recognizer.search("x", log_probs("ab_bba"), 1.0)
+
+
+def test_tuning_counts_the_chosen_errors(recognizer, monkeypatch):
+    heard = {"1": log_probs("ab_ba"), "2": log_probs("abba")}
+    monkeypatch.setattr(Recognizer, "score_utterances", lambda *_: iter([[(id, x, 1.0) for id, x in heard.items()]]))
+    utterances = [Utterance("1", audio="1", text="ab ba"), Utterance("2", audio="2", text="ab ba")]
+    rates = {
+        rate: tune(recognizer, utterances, (1.0,), (-1.0, 0.0), (0.0,), 1, rate)
+        for rate in ("wer", "cer", "cer_without_spaces")
+    }
+    assert [rates[rate].greedy.errors for rate in rates] == [2, 1, 0]
+    assert [rates[rate].greedy.reference for rate in rates] == [4, 10, 8]
+    assert rates["cer_without_spaces"].best.counts.errors == 0
+    assert "CER" in rates["cer"].table() and "WER" in rates["wer"].table()
+    words = {point.word_penalty for point in tune(recognizer, utterances, (1.0,), None, (0.0,), 1).points}
+    assert words == set(PIECE_PENALTIES)
+
+
+def test_phones_cannot_spell_characters(tmp_path):
+    recognizer_of(tmp_path, "static")
+    cfg = Config(out=str(tmp_path))
+    cfg.tokens.unit, cfg.tokens.table = "phone", str(tmp_path / "tokens.txt")
+    with pytest.raises(InputError, match="needs units char or jamo, not phone"):
+        build_graph(cfg)
