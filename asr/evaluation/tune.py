@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ACOUSTIC_SCALES = (0.5, 0.7, 1.0, 1.4, 2.0)
 WORD_PENALTIES = (-1.0, 0.0, 1.0, 2.0)
-PIECE_PENALTIES = (-4.0, -3.0, -2.0, -1.0)  # of a graph of pieces: a word has several
+PIECE_PENALTIES = (-5.0, -4.0, -3.0, -1.0)  # of a graph of pieces: a word has several
 BLANK_PENALTIES = (0.0, 0.5, 1.0)
 
 

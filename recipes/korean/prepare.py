@@ -1,0 +1,82 @@
+"""Korean talks, read dialogues and acted sentences in one recogniser, 4.5 hours to train on.
+
+The corpora: Pansori-TEDxKR (openslr.org/58, CC BY-NC-ND 4.0), the sample of Deeply Korean read speech (CC BY-NC-ND 4.0)
+and the sentences of the open database of emotional speech (CC BY-NC-SA 4.0). Models are for measuring.
+"""
+
+import lzma
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from asr import manifest
+from asr.cli.recipe import VERBS, Recipe
+from asr.config import Config
+from asr.data import corpora
+from asr.errors import InputError
+from asr.files import atomic_write
+from asr.manifest import Utterance
+from asr.text.clean import clean
+from asr.text.spoken import spoken
+from recipes.encoders import fetch_whisper_base
+
+CORPORA = ("pansori", "korean_read", "korean_dialog")
+SPLITS = ("train", "dev", "test")
+
+
+def prepare(cfg: Config) -> str:
+    """The three corpora together, and the test set of each in `data.dir/CORPUS.jsonl`; see `prepare_corpora`."""
+    source = prepare_corpora(cfg, CORPORA)
+    for name in CORPORA:
+        manifest.write(Path(cfg.data.dir) / f"{name}.jsonl", read(name, "test", cfg.data.root))
+    return source
+
+
+def build(recipe: Recipe) -> None:
+    """The usual verbs, and then each test set on its own."""
+    for verb in VERBS:
+        recipe(verb)
+    for name in CORPORA:
+        test, hyp = f"{recipe.cfg.data.dir}/{name}.jsonl", f"{recipe.cfg.out}/decode/{name}/hyp.jsonl"
+        recipe("decode", test)
+        recipe("score", f"ref={test}", f"hyp={hyp}", f"dir={recipe.cfg.out}/score/{name}")
+
+
+def prepare_corpora(cfg: Config, names: Sequence[str]) -> str:
+    """Write `{train,dev,test}.jsonl` (the corpora's own splits) and `lm.txt` in `cfg.data.dir`.
+
+    The LM text is the training text and, if it is found, the written Korean in the folder `text_ko`. All texts are
+    brought into the form that is spoken: numbers in words, no punctuation.
+    """
+    if cfg.features.kind == "pretrained":
+        fetch_whisper_base()
+    out, root = Path(cfg.data.dir), cfg.data.root
+    sets = {split: [u for name in names for u in read(name, split, root)] for split in SPLITS}
+    for split, utterances in sets.items():
+        manifest.write(out / f"{split}.jsonl", utterances)
+    with atomic_write(out / "lm.txt") as file:
+        file.writelines(u.transcript + "\n" for u in sets["train"])
+        for path in sorted((corpora.find("text_ko", root) or Path("nowhere")).glob("*.txt.xz")):
+            with lzma.open(path, "rt", encoding="utf-8") as lines:
+                file.writelines(as_spoken(line) + "\n" for line in lines)
+    return f"real speech: {', '.join(str(corpora.find(name, root)) for name in names)}"
+
+
+def read(name: str, split: str, root: str | None) -> list[Utterance]:
+    """A split of a corpus; ids begin with its name. Raises InputError if the corpus is not found."""
+    folder = corpora.find(name, root)
+    if folder is None:
+        raise InputError(
+            f"no folder '{name}' with a manifest.jsonl; get the corpus, make its manifest with `asr data import`, and "
+            "name the folder above it with data.root=..."
+        )
+    utterances = manifest.read(folder / "manifest.jsonl")
+    return [
+        replace(u, id=f"{name}-{u.id}", text=as_spoken(u.transcript), extra={})
+        for u in utterances
+        if u.extra["split"] == split
+    ]
+
+
+def as_spoken(text: str) -> str:
+    return clean(spoken(text, "ko"), "ko")
