@@ -31,4 +31,8 @@ def encode_sets(cfg: Config) -> Config:
     dev = extract(cfg.data.dev, folder / "dev.jsonl", cfg, encoder=encoder)
     features = replace(cfg.features, kind="stored", num_bins=encoder.dim, encoder=None, layer=None)
     data, augment = replace(cfg.data, train=str(train), dev=str(dev)), replace(cfg.augment, speeds=[])
+    if data.replay:
+        data.replay = str(extract(data.replay, folder / "replay.jsonl", cfg, speeds, encoder))
+    if data.general_dev:
+        data.general_dev = str(extract(data.general_dev, folder / "general_dev.jsonl", cfg, encoder=encoder))
     return replace(cfg, data=data, features=features, augment=augment)

@@ -21,6 +21,7 @@ from asr.criteria import ctc_greedy, ctc_loss
 from asr.data.augment import generator, mask_features, warp_bins
 from asr.data.cache import shared_zeros
 from asr.data.dataset import Batch, Unreadable, Utterances, collate
+from asr.data.sets import Sets
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.models.acoustic import AcousticModel
@@ -31,11 +32,13 @@ SHOWN_IDS = 3  # of the utterances of a loss that is not finite
 
 @dataclass
 class Pass:
-    """A pass over batches of utterance numbers: training if `epoch` is given, else evaluation on the dev set."""
+    """A pass over batches of utterance numbers: training if `epoch` is given, else evaluation on the dev set, or on the
+    general one."""
 
     batches: list[list[int]]
     epoch: int | None = None
     first_step: int = 0  # number of the first batch in the whole training
+    general: bool = False
 
 
 @dataclass
@@ -54,8 +57,8 @@ class Shards:
     On the CPU, parameters and gradients are in memory that processes forked later share.
     """
 
-    def __init__(self, cfg: Config, model: AcousticModel, train_set: Utterances, dev_set: Utterances):
-        self.cfg, self.model, self.train_set, self.dev_set = cfg, model, train_set, dev_set
+    def __init__(self, cfg: Config, model: AcousticModel, sets: Sets):
+        self.cfg, self.model, self.sets = cfg, model, sets
         self.parameters = list(model.parameters())
         size = sum(p.numel() for p in self.parameters)
         if torch.device(cfg.device).type == "cpu":
@@ -69,9 +72,11 @@ class Shards:
         count = len(self.gradients)
         own = range(rank, count, processes)
         if task.epoch is not None:
-            self.train_set.epoch = task.epoch
+            self.sets.train.epoch = task.epoch
         self.model.train(task.epoch is not None)
-        dataset = self.dev_set if task.epoch is None else self.train_set
+        judged = self.sets.general if task.general else self.sets.dev
+        dataset = judged if task.epoch is None else self.sets.train
+        assert dataset is not None
         parts = [split(batch, count)[number] for batch in task.batches for number in own]
         shards = load(dataset, parts, -(-self.cfg.data.workers // processes))
         for step in range(task.first_step, task.first_step + len(task.batches)):

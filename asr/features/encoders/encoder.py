@@ -1,5 +1,6 @@
 """What all pretrained encoders have in common."""
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
 from typing import Any
@@ -63,7 +64,19 @@ class Encoder(nn.Module, ABC):
 
         Raises InputError if the encoder has not so many layers, or cannot be taken apart.
         """
-        raise InputError("model.tune_layers needs a Whisper encoder; set model.tune_layers=0 for others")
+        if layer + count > self.layers:
+            raise InputError(
+                f"features.layer={layer} and model.tune_layers={count} are more than the encoder's {self.layers} layers"
+            )
+        return copy.deepcopy(self.part(layer, count)).requires_grad_()
+
+    def part(self, layer: int, count: int) -> nn.Module:
+        """The `count` layers after `layer`, which share their weights with the encoder."""
+        raise InputError("the layers of this encoder cannot be trained; set model.tune_layers=0")
+
+    def replace(self, layer: int, upper: nn.Module, count: int) -> None:
+        """Take over the weights of `upper`, a trained copy of the `count` layers after `layer`."""
+        self.part(layer, count).load_state_dict(upper.state_dict())
 
     def forward(self, x: Tensor, lengths: Tensor, layer: int) -> Tensor:
         """Samples (N, T), lengths (N,) -> (N, F, D). Recordings are encoded one by one, as padding would be heard."""
