@@ -71,6 +71,9 @@ class FeaturesConfig(Options):
     layer: int | None = option(
         None, "layer of the encoder whose output is used, from 1; null: the last, normalised", within="[0, 256]"
     )
+    sum_layers: list[int] = option(
+        [], "layers of the encoder whose sum, with learned weights, is used instead of one", within="[0, 256]"
+    )
     sample_rate_hz: int = option(16000, "sample rate; audio of other rates is resampled", within="[100, 384000]")
     window_ms: float = option(25.0, "length of a frame", within="[1, 1000]")
     shift_ms: float = option(10.0, "time from one frame to the next", within="[1, 1000]")
@@ -129,6 +132,11 @@ class ModelConfig(Options):
     dropout: float = option(0.1, "fraction of activations dropped in training", within="[0, 1)")
     tune_layers: int = option(
         0, "layers of the encoder, after features.layer, that are trained with the net", within="[0, 256]"
+    )
+    lora_rank: int | None = option(
+        None,
+        "train only pairs of matrices of this rank in these layers (LoRA); null trains the layers themselves",
+        within="[0, 8192]",
     )
 
 

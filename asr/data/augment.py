@@ -124,18 +124,18 @@ def warp_bins(x: Tensor, warp: float, rng: np.random.Generator) -> Tensor:
 
 
 def mask_features(x: Tensor, lengths: Tensor, cfg: AugmentConfig, shift_s: float, rng: np.random.Generator) -> Tensor:
-    """SpecAugment (Park et al. 2019) on features (N, F, D): bands of bins and spans of frames become zero, which is
-    the mean after CMVN.
+    """SpecAugment (Park et al. 2019) on features (N, F, ..., D): bands of bins and spans of frames become zero, which
+    is the mean after CMVN.
 
     `shift_s`: frame shift in seconds. Returns a copy.
     """
     x = x.clone()
-    bins = x.shape[2]
+    bins = x.shape[-1]
     for utterance, frames in zip(x, lengths.tolist(), strict=True):
         for _ in range(cfg.freq_masks):
             width = int(rng.integers(0, min(cfg.freq_width, bins) + 1))
             start = int(rng.integers(0, bins - width + 1))
-            utterance[:, start : start + width] = 0
+            utterance[..., start : start + width] = 0
         left = int(cfg.time_fraction * frames)
         for _ in range(cfg.time_masks):
             width = int(rng.integers(0, min(round(cfg.time_width_s / shift_s), left) + 1))

@@ -29,7 +29,8 @@ def encode_sets(cfg: Config) -> Config:
     encoder = open_encoder(cfg.features.encoder)
     train = extract(cfg.data.train, folder / "train.jsonl", cfg, speeds, encoder)
     dev = extract(cfg.data.dev, folder / "dev.jsonl", cfg, encoder=encoder)
-    features = replace(cfg.features, kind="stored", num_bins=encoder.dim, encoder=None, layer=None)
+    values = encoder.dim * max(1, len(cfg.features.sum_layers))
+    features = replace(cfg.features, kind="stored", num_bins=values, encoder=None, layer=None)
     data, augment = replace(cfg.data, train=str(train), dev=str(dev)), replace(cfg.augment, speeds=[])
     if data.replay:
         data.replay = str(extract(data.replay, folder / "replay.jsonl", cfg, speeds, encoder))

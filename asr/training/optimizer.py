@@ -10,6 +10,8 @@ def make_optimizer(model: AcousticModel, cfg: Config) -> torch.optim.AdamW:
     """AdamW, without weight decay for biases and normalisation weights. The encoder's layers have `optim.tune_lr`."""
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         decay = cfg.optim.weight_decay if parameter.dim() > 1 else 0.0
         scale = cfg.optim.tune_lr / cfg.optim.lr if name.startswith("upper.") and cfg.optim.lr else 1.0
         groups.setdefault((-scale, -decay), []).append(parameter)

@@ -59,10 +59,10 @@ class Shards:
 
     def __init__(self, cfg: Config, model: AcousticModel, sets: Sets):
         self.cfg, self.model, self.sets = cfg, model, sets
-        self.parameters = list(model.parameters())
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
         size = sum(p.numel() for p in self.parameters)
         if torch.device(cfg.device).type == "cpu":
-            share_parameters(self.parameters)
+            share_parameters(list(model.parameters()))
             self.gradients = [torch.from_numpy(shared_zeros(size, np.float32)) for _ in range(CPU_SHARDS)]
         else:
             self.gradients = [torch.zeros(size, device=cfg.device)]
@@ -98,7 +98,8 @@ class Shards:
             rng = generator(cfg.seed, step, number, 1)  # four keys, more than any draw of a data set has
             if cfg.augment.bin_warp:
                 features = warp_bins(features, cfg.augment.bin_warp, rng)
-            features = mask_features(features, lengths, cfg.augment, cfg.features.shift_ms / 1000, rng)
+            layers = features.unflatten(2, (self.model.parts, -1))  # (N, F, L, D): a mask is that of all layers
+            features = mask_features(layers, lengths, cfg.augment, cfg.features.shift_ms / 1000, rng).flatten(2)
         log_probs, frames = self.model.classify(features, lengths)
         loss = self.loss(log_probs, frames, shard)
         result.loss = loss.item()

@@ -11,14 +11,14 @@ from asr.data.extract import record_path
 from asr.errors import InputError
 from asr.features import recorded
 from asr.features.encoders import write_encoder
-from asr.features.frontend import choose_layer
+from asr.features.frontend import choose_layers
 from asr.models.acoustic import AcousticModel
 from asr.tokens import Tokens
 
 OUTPUT = "net.output.linear."
 ENCODER = "encoder"  # folder in that of the training
 SHAPE = ("kind", "hidden", "layers", "kernel", "subsampling")  # options of the net that stay
-OF_ENCODERS = ("kind", "sample_rate_hz", "shift_ms", "deltas", "cmvn")  # options of features=pretrained that stay
+OF_ENCODERS = ("kind", "sum_layers", "sample_rate_hz", "shift_ms", "deltas", "cmvn")  # those that stay
 FREE = ("encoder", "layer", "dither")  # options of other features that may change
 NEW_WEIGHT = 0.01  # standard deviation of the weights of a new token
 NEW_BIAS = -2.0  # of a new token, relative to the lowest bias of those that stay
@@ -36,19 +36,19 @@ class Start:
 
     def __post_init__(self) -> None:
         if (count := self.cfg.model.tune_layers) and hasattr(self.model, "upper"):
-            self.model.frontend.encoder.replace(self.model.frontend.layer, self.model.upper, count)
+            self.model.frontend.encoder.replace(self.model.frontend.layers[0], self.model.upper, count)
 
     @property
     def layer(self) -> int:
-        """The layer of the encoder whose output the net reads."""
-        return self.model.frontend.layer + self.cfg.model.tune_layers
+        """The layer of the encoder whose output the net reads, or the first of several."""
+        return self.model.frontend.layers[0] + self.cfg.model.tune_layers
 
     def options(self) -> dict[str, object]:
         """The options that a training has to repeat, by full name."""
         features, model = self.cfg.features, self.cfg.model
         found = {f"features.{name}": getattr(features, name) for name in shaping(features)}
         found |= {f"model.{name}": getattr(model, name) for name in SHAPE}
-        if features.kind == "pretrained":
+        if features.kind == "pretrained" and not features.sum_layers:
             found["features.layer"] = None if self.layer == self.model.frontend.encoder.layers else self.layer
         return found | {"tokens.unit": self.cfg.tokens.unit}
 
@@ -78,7 +78,7 @@ class Start:
                 raise InputError(f"init={self.path} has {name}={value}, but this training {name}={found}; "
                                  f"set {name}={value}, or train without init")  # fmt: skip
         if own.kind == "pretrained":
-            layer = choose_layer(own, self.model.frontend.encoder) + cfg.model.tune_layers
+            layer = choose_layers(own, self.model.frontend.encoder)[0] + cfg.model.tune_layers
             if layer != self.layer:
                 raise InputError(
                     f"the net of init={self.path} reads layer {self.layer} of its encoder, but features.layer and "

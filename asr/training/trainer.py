@@ -28,6 +28,7 @@ from asr.features.frontend import FrontEnd
 from asr.files import atomic_write, keep_inputs, refuse_foreign
 from asr.locks import locked
 from asr.models.acoustic import AcousticModel, upper_layers
+from asr.models.low_rank import add_pairs, load_merged, merged
 from asr.threads import torch_threads
 from asr.tokens import Tokens
 from asr.training import checkpoint
@@ -69,7 +70,10 @@ class Trainer:
         with atomic_write(self.folder / "config.json") as file:
             json.dump(settings(given), file, indent=1)
         self.record_front_end()
-        self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens), upper=upper).to(cfg.device)
+        self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens), upper=upper)
+        if upper is not None and cfg.model.lora_rank is not None:
+            add_pairs(upper, cfg.model.lora_rank)
+        self.model.to(cfg.device)
         self.shards = Shards(cfg, self.model, self.sets)
         self.gradient = torch.zeros_like(self.shards.gradients[0])  # (P,), of all parameters
         bind_gradients(self.shards.parameters, self.gradient)
@@ -106,6 +110,8 @@ class Trainer:
 
     def check_start(self) -> None:
         """Raises InputError if the recogniser to start from does not fit; writes its encoder into the folder."""
+        if self.cfg.model.lora_rank is not None and not self.cfg.model.tune_layers:
+            raise InputError("model.lora_rank is for the layers of model.tune_layers, but that is 0; set it, too")
         if self.start is None and self.cfg.data.general_dev:
             raise InputError(f"data.general_dev={self.cfg.data.general_dev} is for a training that starts from a "
                              "recogniser, which it must not become worse than; name it with init=")  # fmt: skip
@@ -189,7 +195,7 @@ class Trainer:
                 self.finish_epoch(loss, bar)
         self.plot()
         best = self.load_best()
-        checkpoint.write_tensors(final, self.model.state_dict())
+        checkpoint.write_tensors(final, merged(self.model.state_dict()))
         dev = self.evaluate()
         tqdm.write(f"{final}: mean of epochs {[r['epoch'] for r in best]}, dev token errors {dev['dev_ter']:.2%}")
         return final
@@ -206,10 +212,10 @@ class Trainer:
                 f"({record['epoch']}) has {record['general_ter']:.2%}; raise data.replay_share or "
                 "optim.general_margin, or lower optim.lr, in another folder with out="
             )
-        self.model.load_state_dict(checkpoint.average(map(self.read_epoch, best)))
+        load_merged(self.model, checkpoint.average(map(self.read_epoch, best)))
         if len(best) > 1 and self.sets.general and not self.is_kept(self.judge_general()):
             best = best[:1]
-            self.model.load_state_dict(self.read_epoch(best[0]))
+            load_merged(self.model, self.read_epoch(best[0]))
         return best
 
     def fit_cmvn(self) -> None:
@@ -297,7 +303,7 @@ class Trainer:
         if self.sets.general:
             record["general_ter"] = self.judge_general()
         record["file"] = f"checkpoints/epoch-{state['epoch']:03d}.safetensors"
-        record["sha256"] = checkpoint.write_tensors(self.folder / record["file"], self.model.state_dict())
+        record["sha256"] = checkpoint.write_tensors(self.folder / record["file"], merged(self.model.state_dict()))
         state["records"].append(record)
         kept = {r["file"] for r in self.best_epochs()}
         for path in (self.folder / "checkpoints").glob("epoch-*.safetensors"):

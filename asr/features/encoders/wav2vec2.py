@@ -70,7 +70,7 @@ class Wav2Vec2(Encoder):
             return x
         return (x - x.mean()) / (x.var(correction=0) + QUIET).sqrt()
 
-    def encode_window(self, x: Tensor, layer: int) -> Tensor:
+    def encode_window(self, x: Tensor, *layers: int) -> Tensor:
         """As in `Encoder`; behind an adapter there is only the last layer."""
         if self.extractor is None:
             inputs = {"input_values": x[None]}
@@ -78,7 +78,8 @@ class Wav2Vec2(Encoder):
             made = self.extractor(x.cpu().numpy(), sampling_rate=self.rate_hz, return_tensors="pt", padding=False)
             inputs = {"input_features": made["input_features"].to(x.device)}
         outputs = self.model(**inputs, output_hidden_states=True)
-        return (outputs.last_hidden_state if layer == self.layers else outputs.hidden_states[layer])[0]
+        found = [*outputs.hidden_states[: self.layers], outputs.last_hidden_state]
+        return torch.cat([found[layer][0] for layer in layers], 1)
 
     def part(self, layer: int, count: int) -> "Upper":
         if (kind := self.config["model_type"]) not in SEPARABLE or self.config.get("add_adapter"):

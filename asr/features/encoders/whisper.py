@@ -64,13 +64,15 @@ class Whisper(Encoder):
     def num_frames(self, samples: int) -> int:
         return -(-(samples // SHIFT) // 2)
 
-    def encode_window(self, x: Tensor, layer: int) -> Tensor:
+    def encode_window(self, x: Tensor, *layers: int) -> Tensor:
         x = self.second(nn.functional.gelu(self.first(self.log_mel(x)[None])))
         x = nn.functional.gelu(x)[0].T  # (F, D)
-        x = x + self.positions[: len(x)]
-        for block in self.blocks[:layer]:
-            x = block(x[None])[0]
-        return self.norm(x) if layer == len(self.blocks) else x
+        outputs = [x + self.positions[: len(x)]]
+        for block in self.blocks[: max(layers)]:
+            outputs.append(block(outputs[-1][None])[0])
+        if len(outputs) > self.layers:
+            outputs[-1] = self.norm(outputs[-1])
+        return torch.cat([outputs[layer] for layer in layers], 1)
 
     def part(self, layer: int, count: int) -> "Upper":
         norm = self.norm if layer + count == self.layers else nn.Identity()
