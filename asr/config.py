@@ -34,6 +34,11 @@ class DataConfig(Options):
     train: str = option("${data.dir}/train.jsonl", "training manifest")
     dev: str = option("${data.dir}/dev.jsonl", "dev manifest: selects checkpoints and tunes the decoder")
     test: str = option("${data.dir}/test.jsonl", "test manifest: for reports, never for tuning")
+    replay: str | None = option(None, "manifest of general speech, part of which is trained on again in each epoch")
+    replay_share: float = option(0.3, "share of an epoch's seconds that is drawn from data.replay", within="[0, 1)")
+    general_dev: str | None = option(
+        None, "manifest of general speech on which the training may not become worse than `init`"
+    )
     max_audio_s: float = option(
         60.0, "longest recording in seconds; longer ones are set aside and named", within="(0, inf]"
     )
@@ -65,6 +70,9 @@ class FeaturesConfig(Options):
     encoder: str | None = option(None, "folder or hub name of the encoder (features=pretrained)")
     layer: int | None = option(
         None, "layer of the encoder whose output is used, from 1; null: the last, normalised", within="[0, 256]"
+    )
+    sum_layers: list[int] = option(
+        [], "layers of the encoder whose sum, with learned weights, is used instead of one", within="[0, 256]"
     )
     sample_rate_hz: int = option(16000, "sample rate; audio of other rates is resampled", within="[100, 384000]")
     window_ms: float = option(25.0, "length of a frame", within="[1, 1000]")
@@ -125,6 +133,11 @@ class ModelConfig(Options):
     tune_layers: int = option(
         0, "layers of the encoder, after features.layer, that are trained with the net", within="[0, 256]"
     )
+    lora_rank: int | None = option(
+        None,
+        "train only pairs of matrices of this rank in these layers (LoRA); null trains the layers themselves",
+        within="[0, 8192]",
+    )
 
 
 @dataclass
@@ -146,6 +159,9 @@ class OptimConfig(Options):
     accumulate: int = option(1, "batches per optimiser step", within="[1, 1e5]")
     grad_clip: float = option(5.0, "largest norm of the gradient", within="(0, inf]")
     average: int = option(5, "number of best checkpoints kept, and averaged at the end", within="[1, 1000]")
+    general_margin: float = option(
+        1.0, "points by which the token errors on data.general_dev may exceed those of `init`", within="[0, 100]"
+    )
     patience: int = option(0, "stop after this many epochs without improvement; 0 never stops early", within="[0, 1e6]")
     checkpoint_steps: int = option(200, "optimiser steps between two resume points", within="[1, 1e9]")
 
@@ -293,6 +309,7 @@ class Config(Options):
     seed: int = option(1, "random seed for weights, batch order and augmentation", within="[0, 1e18]")
     threads: int = option(0, "CPU threads; 0 uses all cores", within="[0, 4096]")
     device: str = option("cpu", "device that runs the net", ["cpu", "cuda"])
+    init: str | None = option(None, "bundle or run folder whose net and encoder `asr train` starts from")
     bundle: str = option("${out}/model.asr", "bundle: the recogniser as one file")
     input: list[str] = option([], "files that the verb reads; given as plain words: audio, manifests, corpora, texts")
     output: str | None = option(None, "file or folder that the verb writes; null prints or uses the run folder")

@@ -40,11 +40,18 @@ if TYPE_CHECKING:
 
 
 def train(cfg: Config) -> Path:
-    """Train the acoustic model, or resume a training that was stopped; returns the path of the final model."""
+    """Train the acoustic model, or resume a training that was stopped; returns the path of the final model.
+
+    With `cfg.init` the training starts from that recogniser.
+    """
+    from asr.recognizer import run_folder
     from asr.training.trainer import train
 
     check_choices(cfg)
-    return train(cfg)
+    if cfg.init is None:
+        return train(cfg)
+    start = run_folder.read_start(cfg.init)
+    return train(dataclasses.replace(cfg, init=start.path), start)
 
 
 def import_model(cfg: Config) -> Path:

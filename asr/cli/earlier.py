@@ -40,5 +40,20 @@ def bundled(cfg: Config) -> list[str]:
         return [limit]
 
 
+def started(cfg: Config) -> list[str]:
+    """The features, net and unit of the recogniser that a training starts from; a line on stderr names them."""
+    from asr.recognizer.run_folder import read_start
+
+    if cfg.init is None:
+        return []
+    found = [f"{name}={_written(value)}" for name, value in read_start(cfg.init).options().items()]
+    print(f"as in {cfg.init}: {' '.join(found)}", file=sys.stderr)
+    return found
+
+
+def _written(value: object) -> str:
+    return "null" if value is None else str(value).replace(" ", "")
+
+
 def _overrides(found: dict[str, float]) -> list[str]:
     return [f"decoder.{name}={value}" for name, value in found.items()]

@@ -18,7 +18,16 @@ from typing import NoReturn
 from asr.cli import completion, help
 from asr.cli.options import all_groups
 from asr.cli.outputs import guarded
-from asr.cli.overrides import compose, compose_node, is_override, references, sweep, to_config, to_overrides
+from asr.cli.overrides import (
+    compose,
+    compose_node,
+    found_earlier,
+    is_override,
+    references,
+    sweep,
+    to_config,
+    to_overrides,
+)
 from asr.cli.reads import check, declared, own_options
 from asr.cli.verbs import FLAGS, VERBS
 from asr.config import Config
@@ -105,7 +114,7 @@ def _run_verb(argv: list[str]) -> None:
     node = compose_node(overrides)
     check(name, overrides, references(node), groups)
     cfg = to_config(node)
-    if verb.earlier and (found := verb.earlier(cfg)):
+    if found := found_earlier(name, cfg, overrides, groups):
         cfg = compose([*found, *overrides])
     if flags.cfg:
         from omegaconf import OmegaConf

@@ -217,15 +217,22 @@ def _job(verb: str, run: Callable[[Config], None], cfg: Any) -> None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    given = {reads.split(override)[0] for override in HydraConfig.get().overrides.task}
+    given = list(HydraConfig.get().overrides.task)
     if VERBS[verb].starts_run:
         OmegaConf.resolve(cfg.data)
         cfg.out = HydraConfig.get().runtime.output_dir
-    earlier = VERBS[verb].earlier
-    for key, value in map(reads.split, earlier(to_config(cfg)) if earlier else []):
-        if key not in given:
-            OmegaConf.update(cfg, key, value)
+    cfg.merge_with_dotlist(found_earlier(verb, to_config(cfg), given, all_groups()))
     run(to_config(cfg))
+
+
+def found_earlier(verb: str, cfg: Config, given: Sequence[str], groups: conf_files.Groups) -> list[str]:
+    """The overrides that earlier verbs found, but for options that the command line sets, also by a group's choice."""
+    earlier = VERBS[verb].earlier
+    keys: set[str] = set()
+    for key, value in map(reads.split, given):
+        is_choice = key in groups and key != "experiment" and value in groups[key]
+        keys |= conf_files.settings(key, groups[key][value]).keys() if is_choice else {key}
+    return [override for override in (earlier(cfg) if earlier else []) if reads.split(override)[0] not in keys]
 
 
 def _register_schema() -> None:

@@ -54,8 +54,8 @@ _RECOGNISER = (
     "data.channel", "out", "device", "threads",
 )  # fmt: skip
 _STATIC_FEATURES = tuple(f"features.{name}" for name in (  # without derivatives and normalisation
-    "kind", "encoder", "layer", "sample_rate_hz", "window_ms", "shift_ms", "num_bins", "num_ceps", "low_hz", "high_hz",
-    "dither", "floor",
+    "kind", "encoder", "layer", "sum_layers", "sample_rate_hz", "window_ms", "shift_ms", "num_bins", "num_ceps",
+    "low_hz", "high_hz", "dither", "floor",
 ))  # fmt: skip
 _CLEANING = tuple(f"text.{name}" for name in (
     "numbers", "latin", "repairs", "slots", "max_foreign", "max_repeats",
@@ -72,9 +72,10 @@ VERBS: dict[str, Verb] = {
         *_STATIC_FEATURES, "data.max_audio_s", "data.channel", "input", "output", "threads",
     ), resumes=True),
     "train": Verb(train, (
-        "optim", "model", "features", "augment", "criterion", "tokens", "data.train", "data.dev", "data.max_audio_s",
-        "data.channel", "data.cache", "data.workers", "out", "seed", "threads", "device",
-    ), starts_run=True, resumes=True),
+        "optim", "model", "features", "augment", "criterion", "tokens", "data.train", "data.dev", "data.replay",
+        "data.replay_share", "data.general_dev", "data.max_audio_s", "data.channel", "data.cache", "data.workers",
+        "init", "out", "seed", "threads", "device",
+    ), earlier=earlier.started, starts_run=True, resumes=True),
     "import": Verb(import_model, ("input", "output", "out")),
     "text clean": Verb(text_clean, ("text", "input", "output")),
     "lexicon": Verb(lexicon, ("g2p.model", "g2p.nbest", "g2p.min_probability", "data.train", "input", "output")),

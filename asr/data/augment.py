@@ -5,6 +5,7 @@ that a resumed training draws the same numbers. Dither is part of the front end 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import soxr
@@ -19,6 +20,7 @@ STEP_DB = (-20.0, 20.0)  # of a change of level within an utterance
 STEPS = 0.4  # share of the utterances with such a change
 SILENCES = 0.5  # chance of each place: before, within and behind an utterance
 ZEROS = 1 / 3  # share of silences that are digital zeros
+NOTHING = 0.02  # share of the utterances whose place is taken by silence or noise, without words
 
 
 def generator(*key: int) -> np.random.Generator:
@@ -59,6 +61,48 @@ def add_silence(
     at = pause(int(rng.integers(len(x)))) if within else 0
     added = silence(before + within + behind)
     return np.concatenate([added[:before], x[:at], added[before : before + within], x[at:], added[before + within :]])
+
+
+def change_sound(x: np.ndarray, cfg: AugmentConfig, rate_hz: int, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+    """Samples (T,) with silences and a level drawn as `cfg` says, and whether their words are still there."""
+
+    def pause(after: int) -> int:
+        return best_pause(x, rate_hz, after / rate_hz)
+
+    silence = partial(noise, x=x, rng=rng)
+    y, has_words = _with_silence(x, cfg, round(cfg.silence_s * rate_hz), pause, silence, rng)
+    if has_words and cfg.gain_db:
+        y = change_level(y, (cfg.gain_db[0], cfg.gain_db[-1]), rate_hz, rng)
+    return y, has_words
+
+
+def change_bands(
+    x: np.ndarray, cfg: AugmentConfig, rate_hz: float, rng: np.random.Generator
+) -> tuple[np.ndarray, bool]:
+    """The same for log energies (F, D) of `rate_hz` frames per second, whose level is not changed."""
+
+    def pause(after: int) -> int:
+        return after + int(x[after:].mean(1).argmin())
+
+    return _with_silence(x, cfg, round(cfg.silence_s * rate_hz), pause, partial(band_noise, x=x, rng=rng), rng)
+
+
+def keeps_words(cfg: AugmentConfig, rng: np.random.Generator) -> bool:
+    """Whether an utterance keeps its words: the first draw of `change_sound` and `change_bands`."""
+    return not cfg.silence_s or rng.random() >= NOTHING
+
+
+def _with_silence(
+    x: np.ndarray,
+    cfg: AugmentConfig,
+    longest: int,
+    pause: Callable[[int], int],
+    silence: Callable[[int], np.ndarray],
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, bool]:
+    if not keeps_words(cfg, rng):
+        return silence(max(1, int(rng.uniform() * longest))), False
+    return (add_silence(x, longest, pause, silence, rng) if cfg.silence_s else x), True
 
 
 def noise(length: int, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -124,18 +168,18 @@ def warp_bins(x: Tensor, warp: float, rng: np.random.Generator) -> Tensor:
 
 
 def mask_features(x: Tensor, lengths: Tensor, cfg: AugmentConfig, shift_s: float, rng: np.random.Generator) -> Tensor:
-    """SpecAugment (Park et al. 2019) on features (N, F, D): bands of bins and spans of frames become zero, which is
-    the mean after CMVN.
+    """SpecAugment (Park et al. 2019) on features (N, F, ..., D): bands of bins and spans of frames become zero, which
+    is the mean after CMVN.
 
     `shift_s`: frame shift in seconds. Returns a copy.
     """
     x = x.clone()
-    bins = x.shape[2]
+    bins = x.shape[-1]
     for utterance, frames in zip(x, lengths.tolist(), strict=True):
         for _ in range(cfg.freq_masks):
             width = int(rng.integers(0, min(cfg.freq_width, bins) + 1))
             start = int(rng.integers(0, bins - width + 1))
-            utterance[:, start : start + width] = 0
+            utterance[..., start : start + width] = 0
         left = int(cfg.time_fraction * frames)
         for _ in range(cfg.time_masks):
             width = int(rng.integers(0, min(round(cfg.time_width_s / shift_s), left) + 1))

@@ -38,3 +38,13 @@ def epoch_batches(durations_s: Sequence[float], batch_s: float, seed: int, epoch
     order = np.argsort(blurred, kind="stable").tolist()
     batches = list(fill(order, durations.__getitem__, batch_s))
     return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def epoch_numbers(durations_s: Sequence[float], own: int, share: float, seed: int, epoch: int) -> list[int]:
+    """The numbers of an epoch's utterances: the first `own`, and so many of the others, drawn anew, that these make up
+    `share` of the seconds. If there are not as many, all of them."""
+    durations = np.asarray(durations_s, dtype=np.float64)
+    order = own + np.random.default_rng((seed, epoch, 0, 0, 1)).permutation(len(durations) - own)
+    wanted_s = durations[:own].sum() * share / (1 - share)
+    before_s = np.cumsum(durations[order]) - durations[order]
+    return [*range(own), *sorted(order[before_s < wanted_s].tolist())]

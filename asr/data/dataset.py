@@ -5,8 +5,7 @@ An item depends only on (seed, epoch, utterance), so any process may load any it
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,16 +13,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from asr.config import AugmentConfig, Config
-from asr.data.augment import add_silence, band_noise, change_level, change_speed, change_tempo, generator, noise
+from asr.data.augment import change_bands, change_sound, change_speed, change_tempo, generator
 from asr.data.cache import InputCache
 from asr.errors import InputError
 from asr.features import audio
 from asr.features.files import load_features
-from asr.features.pauses import best_pause
 from asr.manifest import Utterance
 from asr.tokens import min_frames
 
-NOTHING = 0.02  # share of the utterances whose place is taken by silence or noise, without words
 SPARE = 1.01  # size of a cache slot by the utterance's duration, which a manifest may round
 
 
@@ -120,27 +117,16 @@ class Utterances(Dataset):
         Silence comes after a quarter of the epochs: a net that does not know the words yet would hardly find them in
         it. Stored features get silence if cmvn=speech takes them for log energies; their level is not changed.
         """
-        features = self.cfg.features
         if speeds:
             speed = speeds[rng.integers(len(speeds))]
             x = change_tempo(x, speed) if self.stored else change_speed(x, speed)
-        if not len(x) or (self.stored and features.cmvn != "speech"):
+        if not len(x) or (self.stored and self.cfg.features.cmvn != "speech"):
             return x, True
-        if cfg.silence_s and 4 * self.epoch >= self.cfg.optim.epochs:
-            silence = partial(band_noise if self.stored else noise, x=x, rng=rng)
-            longest = round(cfg.silence_s * self.rate_hz)
-            if rng.random() < NOTHING:
-                return silence(max(1, int(rng.uniform() * longest))), False
-            x = add_silence(x, longest, partial(self.pause, x), silence, rng)
-        if cfg.gain_db and not self.stored:
-            x = change_level(x, (cfg.gain_db[0], cfg.gain_db[-1]), features.sample_rate_hz, rng)
-        return x, True
-
-    def pause(self, x: np.ndarray, after: int) -> int:
-        """The place of a pause after a sample or frame of x."""
+        if 4 * self.epoch < self.cfg.optim.epochs:
+            cfg = replace(cfg, silence_s=0.0)
         if self.stored:
-            return after + int(x[after:].mean(1).argmin())
-        return best_pause(x, self.cfg.features.sample_rate_hz, after / self.cfg.features.sample_rate_hz)
+            return change_bands(x, cfg, self.rate_hz, rng)
+        return change_sound(x, cfg, self.cfg.features.sample_rate_hz, rng)
 
     def load(self, index: int) -> np.ndarray:
         """Samples (T,) or stored features (F, D), float32, from the cache or from the file."""

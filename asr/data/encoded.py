@@ -1,6 +1,7 @@
 """Training on a pretrained encoder: its outputs are computed once and stored, and the net is trained on them."""
 
 import copy
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,13 +23,19 @@ def with_full_name(cfg: Config) -> Config:
 def encode_sets(cfg: Config) -> Config:
     """`cfg` for a training on stored encoder outputs, which are computed if they are not there.
 
-    The training set is encoded at each of `augment.speeds`. Raises InputError as `extract` does.
+    The training set is encoded at each of `augment.speeds`, with silences and levels as `augment` says. Raises
+    InputError as `extract` does.
     """
     folder = Path(cfg.out) / "features"
-    speeds = sorted(set(cfg.augment.speeds)) or [1.0]
     encoder = open_encoder(cfg.features.encoder)
-    train = extract(cfg.data.train, folder / "train.jsonl", cfg, speeds, encoder)
+    train = extract(cfg.data.train, folder / "train.jsonl", cfg, cfg.augment, encoder)
     dev = extract(cfg.data.dev, folder / "dev.jsonl", cfg, encoder=encoder)
-    features = replace(cfg.features, kind="stored", num_bins=encoder.dim, encoder=None, layer=None)
+    values = encoder.dim * max(1, len(cfg.features.sum_layers))
+    features = replace(cfg.features, kind="stored", num_bins=values, encoder=None, layer=None)
     data, augment = replace(cfg.data, train=str(train), dev=str(dev)), replace(cfg.augment, speeds=[])
+    data.max_audio_s = math.inf  # longer recordings are set aside, but silence and slow speech may add to others
+    if data.replay:
+        data.replay = str(extract(data.replay, folder / "replay.jsonl", cfg, cfg.augment, encoder))
+    if data.general_dev:
+        data.general_dev = str(extract(data.general_dev, folder / "general_dev.jsonl", cfg, encoder=encoder))
     return replace(cfg, data=data, features=features, augment=augment)

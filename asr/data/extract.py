@@ -7,7 +7,6 @@ were made from.
 
 import glob
 import hashlib
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +16,8 @@ import torch
 from tqdm import tqdm
 
 from asr import manifest
-from asr.config import Config
-from asr.data.augment import change_speed
+from asr.config import AugmentConfig, Config
+from asr.data.augment import change_sound, change_speed, generator, keeps_words
 from asr.data.dataset import load_input
 from asr.errors import InputError
 from asr.features import recorded
@@ -39,13 +38,14 @@ def extract(
     source: str | Path,
     output: str | Path,
     cfg: Config,
-    speeds: Sequence[float] = (1.0,),
+    augment: AugmentConfig | None = None,
     encoder: Encoder | None = None,
 ) -> Path:
     """Compute the features of the manifest `source` and write the manifest `output`; returns its path.
 
-    Each recording is played at each of the `speeds`, which makes as many utterances of it; their ids end in `@SPEED`,
-    but for speed 1. `encoder`: that of features=pretrained; None opens the one that `cfg` names.
+    With `augment` each recording is played at each of its speeds, which makes as many utterances of it; their ids end
+    in `@SPEED`, but for speed 1. Each gets silences and a level, drawn from its content, the options and the seed.
+    `encoder`: that of features=pretrained; None opens the one that `cfg` names.
 
     The arrays are written to the folder named like `output` without its suffix. A second start continues where the
     first one stopped; it makes the features again whose recording or segment has changed. Utterances without usable
@@ -58,13 +58,14 @@ def extract(
     folder = output.with_suffix("")
     if folder == output:
         raise InputError(f"{output} has no suffix; name the manifest to write, such as {output}.jsonl")
+    speeds = sorted(set(augment.speeds)) if augment and augment.speeds else [1.0]
     utterances = [at_speed(u, speed) for u in manifest.read(source) for speed in speeds]
     names = _names(utterances)
     written = [output, record_path(output), folder / "set_aside.tsv", *(folder / name for name in names)]
     keep_inputs(written, [source, *(_file(u) for u in utterances)])
     with locked(folder):
         _check_folder(folder, output)
-        return _extract_all(utterances, names, source, output, cfg, encoder)
+        return _extract_all(utterances, names, source, output, cfg, augment, encoder)
 
 
 def _check_folder(folder: Path, output: Path) -> None:
@@ -84,11 +85,12 @@ def _extract_all(
     source: str | Path,
     output: Path,
     cfg: Config,
+    augment: AugmentConfig | None,
     encoder: Encoder | None,
 ) -> Path:
     folder, features = output.with_suffix(""), recorded.stored_part(cfg.features)
     recorded.record(features, record_path(output))
-    maker = _Maker(replace(cfg, features=features), folder, encoder)
+    maker = _Maker(replace(cfg, features=features), folder, augment, encoder)
     if maker.digest:
         recorded.record_encoder(features, maker.digest, folder / recorded.ENCODER)
     done, set_aside = [], []
@@ -118,8 +120,9 @@ def record_path(output: str | Path) -> Path:
 class _Maker:
     """Computes and stores the features of one utterance after the other, in any thread."""
 
-    def __init__(self, cfg: Config, folder: Path, encoder: Encoder | None):
+    def __init__(self, cfg: Config, folder: Path, augment: AugmentConfig | None, encoder: Encoder | None):
         self.cfg, self.folder, self.frontend = cfg, folder, FrontEnd(cfg.features, encoder)
+        self.augment = augment if augment and (augment.silence_s or augment.gain_db) else None
         self.is_pretrained = cfg.features.kind == "pretrained"
         self.digest = self.frontend.encoder.digest() if self.is_pretrained else None
 
@@ -129,13 +132,32 @@ class _Maker:
         try:
             if len(name.encode()) > LONGEST_NAME:
                 raise InputError(f"the id gives a file name of more than {LONGEST_NAME} bytes; shorten it")
-            key = _key(utterance, self.cfg, self.digest)
+            key = self.key(utterance)
             frames = _frames_made_from(key, path) or self.store(utterance, key, path)
         except InputError as e:
             return e
         length_s = frames * self.cfg.features.shift_ms / 1000
-        duration_s = length_s if SPEED in utterance.extra else utterance.duration_s or length_s
+        is_changed = self.augment or SPEED in utterance.extra
+        duration_s = length_s if is_changed else utterance.duration_s or length_s
+        if self.augment and utterance.text and not keeps_words(self.augment, generator(*key.tolist())):
+            utterance = replace(utterance, text="")
         return replace(utterance, audio=None, features=str(path), start_s=0.0, duration_s=duration_s, channel=None)
+
+    def key(self, utterance: Utterance) -> np.ndarray:
+        """What features are made from, apart from the configuration of the front end: a hash of the input's content,
+        the segment, the limit, the digest of the encoder's weights, and what silences and level are drawn from.
+
+        Every field of an utterance counts that does not describe its text or its place.
+        """
+        parts = [
+            digest_of_input(_file(utterance)),
+            {name: value for name, value in vars(utterance).items() if name not in _NOT_HEARD},
+            self.cfg.data.max_audio_s,
+            self.cfg.data.channel,
+            *([self.digest] if self.digest else []),
+            *([self.augment.silence_s, self.augment.gain_db, self.cfg.seed] if self.augment else []),
+        ]
+        return np.frombuffer(hashlib.sha256(repr(parts).encode()).digest(), np.uint8)
 
     @torch.inference_mode()
     def store(self, utterance: Utterance, key: np.ndarray, path: Path) -> int:
@@ -143,6 +165,8 @@ class _Maker:
         x = load_input(self.cfg, utterance)  # (T,) or (F, D)
         if speed := utterance.extra.get(SPEED):
             x = change_speed(x, speed)
+        if self.augment and len(x):
+            x, _ = change_sound(x, self.augment, self.cfg.features.sample_rate_hz, generator(*key.tolist()))
         features, _ = self.frontend(torch.from_numpy(x)[None], torch.tensor([len(x)]))  # (1, F, D)
         if not features.shape[1]:
             raise InputError(f"the audio has {len(x)} samples, too few for one frame")
@@ -174,23 +198,6 @@ def _names(utterances: list[Utterance]) -> list[str]:
 
 def _file(utterance: Utterance) -> str:
     return str(utterance.audio or utterance.features)
-
-
-def _key(utterance: Utterance, cfg: Config, encoder: str | None) -> np.ndarray:
-    """What features are made from, apart from the configuration of the front end: a hash of the input's content, the
-    segment, the limit, and the digest of the encoder's weights.
-
-    Every field of an utterance counts that does not describe its text or its place.
-    """
-    fields = {name: value for name, value in vars(utterance).items() if name not in _NOT_HEARD}
-    parts = [
-        digest_of_input(_file(utterance)),
-        fields,
-        cfg.data.max_audio_s,
-        cfg.data.channel,
-        *([encoder] if encoder else []),
-    ]
-    return np.frombuffer(hashlib.sha256(repr(parts).encode()).digest(), np.uint8)
 
 
 def _frames_made_from(key: np.ndarray, path: Path) -> int:

@@ -2,13 +2,15 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 from asr import manifest
-from asr.config import AugmentConfig, Config
+from asr.config import Config
 from asr.data.dataset import Utterances, load_input
 from asr.data.transcript import Demands, table_of_unlisted, token_table
 from asr.errors import InputError
@@ -19,33 +21,48 @@ from asr.text.lexicon import Lexicon
 from asr.tokens import BLANK, Tokens
 
 
-def prepare_sets(cfg: Config, folder: Path) -> tuple[Tokens, Utterances, Utterances]:
-    """The token table, the training set and the dev set.
+class Sets(NamedTuple):
+    """The first `own` utterances of `train` are those of data.train, the others those of data.replay."""
 
-    Writes `folder/tokens.txt`, and `folder/set_aside.jsonl` with the id of each utterance set aside and the reason.
-    Raises InputError if a set has no usable utterance.
+    tokens: Tokens
+    train: Utterances
+    dev: Utterances
+    own: int
+    general: Utterances | None  # data.general_dev
+
+
+def prepare_sets(cfg: Config, folder: Path, extend: Callable[[Tokens], Tokens] | None = None) -> Sets:
+    """The token table, the training set and the dev sets.
+
+    `extend` gives the run's table for that of the lexicon or the training text. Writes `folder/tokens.txt`, and
+    `folder/set_aside.jsonl` with the id of each utterance set aside and the reason. Raises InputError if a set has no
+    usable utterance.
     """
     aside: dict[str, str] = {}
-    train, dev = (with_durations(cfg, path, aside) for path in (cfg.data.train, cfg.data.dev))
+    paths = {"train": cfg.data.train, "dev": cfg.data.dev, "replay": cfg.data.replay, "general": cfg.data.general_dev}
+    read = {name: with_durations(cfg, path, aside) for name, path in paths.items() if path}
     lexicon = Lexicon.read(cfg.tokens.lexicon) if cfg.tokens.lexicon else None
-    tokens = choose_table(cfg, folder, train, lexicon)
-    train_set = keep_usable(cfg, train, tokens, lexicon, aside, cfg.augment)
-    dev_set = keep_usable(cfg, dev, tokens, lexicon, aside)
+    tokens = choose_table(cfg, folder, read["train"] + read.get("replay", []), lexicon, extend)
+    usable = {name: keep_usable(cfg, found, tokens, lexicon, aside) for name, found in read.items()}
     with atomic_write(folder / "set_aside.jsonl") as file:
         file.writelines(json.dumps({"id": i, "why": w}, ensure_ascii=False) + "\n" for i, w in aside.items())
     if aside:
         first, why = next(iter(aside.items()))
         tqdm.write(f"{len(aside)} utterances set aside, see {folder / 'set_aside.jsonl'}; the first is {first}: {why}")
-    for path, utterances in ((cfg.data.train, train_set), (cfg.data.dev, dev_set)):
-        if not len(utterances):
+    for name, (utterances, targets) in usable.items():
+        path = paths[name]
+        if not utterances:
             raise InputError(f"{path}: 0 usable utterances; {folder / 'set_aside.jsonl'} gives the reason for each")
-        if not (silent := sum(not len(target) for target in utterances.targets)):
+        if not (silent := sum(not target for target in targets)):
             continue
         if silent == len(utterances):
             raise InputError(f"{path}: the text of each usable utterance is empty; expected words in some of them")
         tqdm.write(f'{path}: {silent} utterances have "text": "" and count as nothing said (only blanks)')
     tokens.write(folder / "tokens.txt")
-    return tokens, train_set, dev_set
+    train, replay = usable["train"], usable.get("replay", ([], []))
+    train_set = Utterances(cfg, train[0] + replay[0], train[1] + replay[1], cfg.augment)
+    general = Utterances(cfg, *usable["general"]) if "general" in usable else None
+    return Sets(tokens, train_set, Utterances(cfg, *usable["dev"]), len(train[0]), general)
 
 
 def with_durations(cfg: Config, path: str, aside: dict[str, str]) -> list[Utterance]:
@@ -69,25 +86,34 @@ def measure_s(cfg: Config, utterance: Utterance) -> float:
     return len(load_input(cfg, utterance)) * cfg.features.shift_ms / 1000
 
 
-def choose_table(cfg: Config, folder: Path, train: list[Utterance], lexicon: Lexicon | None) -> Tokens:
-    """The run's token table: that of an earlier start, else tokens.table, else the units of the lexicon (phones), else
-    the units of the training text."""
+def choose_table(
+    cfg: Config,
+    folder: Path,
+    train: list[Utterance],
+    lexicon: Lexicon | None,
+    extend: Callable[[Tokens], Tokens] | None,
+) -> Tokens:
+    """The run's token table: that of an earlier start, else tokens.table, else the units of the lexicon (phones) or of
+    the training text, as `extend` changes them."""
     path = folder / "tokens.txt"
     if path.exists() and (folder / "config.json").exists():  # without it, of a start that failed
         return Tokens.read(path)
     if cfg.tokens.table:
         return Tokens.read(cfg.tokens.table)
     if cfg.tokens.unit == "phone" and lexicon:
-        return Tokens([BLANK, *lexicon.units()])
-    return token_table((u.text for u in train if u.text), cfg.tokens.unit, lexicon)
+        tokens = Tokens([BLANK, *lexicon.units()])
+    else:
+        tokens = token_table((u.text for u in train if u.text), cfg.tokens.unit, lexicon)
+    return extend(tokens) if extend else tokens
 
 
 def keep_usable(cfg: Config, utterances: list[Utterance], tokens: Tokens, lexicon: Lexicon | None,
-                aside: dict[str, str], augment: AugmentConfig | None = None) -> Utterances:  # fmt: skip
-    """The utterances that can be trained on, with their targets; `aside` gets the reason for each of the others."""
+                aside: dict[str, str]) -> tuple[list[Utterance], list[list[int]]]:  # fmt: skip
+    """The utterances that can be trained on, and their targets; `aside` gets the reason for each of the others."""
     frame_s = cfg.features.shift_ms / 1000 * cfg.model.subsampling
     demands = Demands(cfg.tokens.unit, tokens, lexicon, frame_s, cfg.data.max_audio_s)
-    kept, targets = [], []
+    kept: list[Utterance] = []
+    targets: list[list[int]] = []
     unlisted: Counter[str] = Counter()
     for u in utterances:
         try:
@@ -104,4 +130,4 @@ def keep_usable(cfg: Config, utterances: list[Utterance], tokens: Tokens, lexico
             targets.append(tokens.encode(units))
     if unlisted:
         tqdm.write("\n".join(table_of_unlisted(unlisted)[1:]))
-    return Utterances(cfg, kept, targets, augment)
+    return kept, targets

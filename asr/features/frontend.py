@@ -48,14 +48,14 @@ class FrontEnd(nn.Module):
         self.kind = cfg.kind
         if cfg.kind == "pretrained":
             self.encoder = encoder or open_encoder(cfg.encoder)
-            self.layer = choose_layer(cfg, self.encoder)
+            self.layers = choose_layers(cfg, self.encoder)
         self.dither, self.floor, self.num_bins = cfg.dither, cfg.floor, cfg.num_bins
         self.window_samples = _samples(cfg.window_ms, cfg.sample_rate_hz)
         self.shift_samples = _samples(cfg.shift_ms, cfg.sample_rate_hz)
         self.fft_samples = 1 << (self.window_samples - 1).bit_length()
         static = {"mfcc": cfg.num_ceps, "wave": self.window_samples}.get(cfg.kind, cfg.num_bins)
         if cfg.kind == "pretrained":
-            static = self.encoder.dim
+            static = len(self.layers) * self.encoder.dim
         self.static_dim = static
         self.dim = static * (1 + cfg.deltas)
         if cfg.kind in ("logmel", "mfcc", "loglinear"):
@@ -88,7 +88,7 @@ class FrontEnd(nn.Module):
     def unnormalised(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The features before normalisation: (N, F, D), lengths (N,)."""
         lengths = lengths.to(x.device)
-        features = self.encoder(x, lengths, self.layer) if self.kind == "pretrained" else self.static(x)  # (N, F, D0)
+        features = self.encoder(x, lengths, *self.layers) if self.kind == "pretrained" else self.static(x)  # (N, F, D0)
         lengths = self.num_frames(lengths)
         if not features.shape[1]:
             return features.new_zeros(len(x), 0, self.dim), lengths
@@ -215,6 +215,7 @@ class FeatureStream:
 def check(cfg: FeaturesConfig) -> None:
     """Raises InputError naming the first invalid option."""
     check_group("features", cfg)
+    _check_sum(cfg)
     if cfg.kind == "stored":
         if cfg.cmvn == "speech" and (cfg.num_bins < FEWEST_BANDS or cfg.deltas):
             raise InputError(
@@ -251,8 +252,26 @@ def check(cfg: FeaturesConfig) -> None:
         )
 
 
-def choose_layer(cfg: FeaturesConfig, encoder: Encoder) -> int:
-    """The layer that `cfg` asks for. Raises InputError if the encoder lacks it, or has another rate or frame shift."""
+def _check_sum(cfg: FeaturesConfig) -> None:
+    """Raises InputError for a sum of layers that there are not, or whose columns would be taken for others."""
+    if not cfg.sum_layers:
+        return
+    if cfg.kind not in ("pretrained", "stored"):
+        raise InputError(f"features.sum_layers={cfg.sum_layers} needs features=pretrained, not {cfg.kind}")
+    if cfg.deltas:
+        raise InputError(f"features.sum_layers={cfg.sum_layers} needs features.deltas=0, not {cfg.deltas}")
+    if cfg.kind == "stored" and cfg.num_bins % len(cfg.sum_layers):
+        raise InputError(f"features.num_bins={cfg.num_bins} is no multiple of the {len(cfg.sum_layers)} layers of "
+                         "features.sum_layers; set it to the dimension of the stored features")  # fmt: skip
+    if len(set(cfg.sum_layers)) < len(cfg.sum_layers):
+        raise InputError(f"features.sum_layers={cfg.sum_layers} names a layer twice; name each once")
+
+
+def choose_layers(cfg: FeaturesConfig, encoder: Encoder) -> list[int]:
+    """The layers that `cfg` asks for.
+
+    Raises InputError if the encoder lacks one, or has another rate or frame shift.
+    """
     shift_ms = 1000 * encoder.shift_samples / encoder.rate_hz
     for name, value, own in (
         ("sample_rate_hz", cfg.sample_rate_hz, encoder.rate_hz),
@@ -262,9 +281,14 @@ def choose_layer(cfg: FeaturesConfig, encoder: Encoder) -> int:
             raise InputError(
                 f"features.{name}={value:g}, but the encoder {cfg.encoder} has {own:g}; set features.{name}={own:g}"
             )
-    if cfg.layer is not None and cfg.layer > encoder.layers:
-        raise InputError(f"features.layer={cfg.layer}, but the encoder {cfg.encoder} has {encoder.layers} layers")
-    return encoder.layers if cfg.layer is None else cfg.layer
+    if cfg.sum_layers and cfg.layer is not None:
+        raise InputError(f"features.sum_layers={cfg.sum_layers} and features.layer={cfg.layer} exclude each other")
+    name, layers = ("sum_layers", cfg.sum_layers) if cfg.sum_layers else ("layer", [cfg.layer])
+    layers = [encoder.layers if layer is None else layer for layer in layers]
+    if max(layers) > encoder.layers:
+        raise InputError(f"features.{name}={getattr(cfg, name)}, but the encoder {cfg.encoder} has {encoder.layers} "
+                         "layers")  # fmt: skip
+    return layers
 
 
 def povey_window(samples: int) -> Tensor:

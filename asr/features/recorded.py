@@ -25,11 +25,11 @@ def record(features: FeaturesConfig, path: Path) -> None:
 
     Raises InputError if `path` records another front end.
     """
-    text = json.dumps(dataclasses.asdict(stored_part(features)), indent=2)
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    made = stored_part(features)
+    if read(path) not in (None, made):
         raise InputError(f"{path.parent} holds features of another configuration; remove it or choose another output")
     with atomic_write(path) as file:
-        file.write(text)
+        json.dump(dataclasses.asdict(made), file, indent=2)
 
 
 def stored_part(features: FeaturesConfig) -> FeaturesConfig:
@@ -62,6 +62,11 @@ def behind(recorded: FeaturesConfig, trained: FeaturesConfig) -> FeaturesConfig:
         raise InputError(
             f"the recorded front end makes {dim} values per frame, the net was trained on {trained.num_bins}; "
             "train again on features of one front end"
+        )
+    if recorded.sum_layers != trained.sum_layers:
+        raise InputError(
+            f"the stored features hold the layers {recorded.sum_layers} of an encoder, the net reads "
+            f"{trained.sum_layers}; set features.sum_layers={str(recorded.sum_layers).replace(' ', '')}"
         )
     return replace(recorded, deltas=trained.deltas, cmvn=trained.cmvn)
 

@@ -8,6 +8,7 @@ from asr.errors import InputError
 from asr.features.encoders import Encoder
 from asr.features.frontend import FrontEnd
 from asr.models import build_model
+from asr.models.layers import LayerSum
 
 
 class AcousticModel(nn.Module):
@@ -30,7 +31,10 @@ class AcousticModel(nn.Module):
         self.frontend = FrontEnd(features, encoder)
         if model.tune_layers:
             self.upper = upper or upper_layers(features, model, self.frontend)
-        self.net = build_model(model, self.frontend.dim, num_tokens)
+        self.parts = max(1, len(features.sum_layers))  # layers of the encoder, side by side
+        if features.sum_layers:
+            self.sum = LayerSum(self.parts)
+        self.net = build_model(model, self.frontend.dim // self.parts, num_tokens)
         self.num_tokens = num_tokens
         self.subsampling = model.subsampling
         self.frame_s = features.shift_ms / 1000 * model.subsampling  # seconds per output frame
@@ -41,7 +45,11 @@ class AcousticModel(nn.Module):
 
     def classify(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, F, D) -> log-probs (N, F', V), lengths'."""
-        return self.net(self.upper(features, lengths) if hasattr(self, "upper") else features, lengths)
+        if hasattr(self, "upper"):
+            features = self.upper(features, lengths)
+        if hasattr(self, "sum"):
+            features = self.sum(features)
+        return self.net(features, lengths)
 
     def can_score(self, lengths: Tensor) -> Tensor:
         """Whether recordings of so many samples or stored frames (N,) give a frame: (N,) bool."""

@@ -1,5 +1,6 @@
 """Layers that all nets use: masks, frame stacking and the output layer."""
 
+import torch
 from torch import Tensor, nn
 
 from asr.features.cmvn import frame_mask as valid_frames
@@ -50,3 +51,17 @@ class TokenOutput(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x).log_softmax(-1)
+
+
+class LayerSum(nn.Module):
+    """The sum of L layers of an encoder, side by side, with weights that are learned and add up to 1.
+
+    (N, F, L D) -> (N, F, D). The weights begin equal.
+    """
+
+    def __init__(self, layers: int):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("nfld,l->nfd", x.unflatten(2, (len(self.logits), -1)), self.logits.softmax(0))

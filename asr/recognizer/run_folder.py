@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from asr.models.acoustic import AcousticModel
     from asr.models.imported import Imported, OnnxModel
     from asr.recognizer.bundle import Bundle
+    from asr.training.start import Start
 
 _log = logging.getLogger(__name__)
 IMPORTED = "imported.asr"  # in `train`: a model that `asr import` made, in place of a trained one
@@ -107,6 +108,8 @@ def as_trained(cfg: Config) -> Config:
     except (KeyError, TypeError, InputError) as e:
         raise InputError(f"{path} is not of this version ({e!r}); train again in another folder with out=") from e
     is_relative = "sha256" in trained  # earlier versions stored paths relative to the working directory
+    if features.encoder and (folder / features.encoder).is_dir():  # one that `init` brought
+        features.encoder = str(folder / features.encoder)
     own_lexicon = cfg.tokens.lexicon or (str(folder / lexicon) if lexicon and is_relative else lexicon)
     cfg = copy.copy(cfg)
     cfg.features, cfg.model = features, model
@@ -163,6 +166,28 @@ def load_model(cfg: Config) -> "tuple[AcousticModel | OnnxModel, Tokens]":
         return trainer.load_model(cfg)
     opened = bundle.read(path)
     return opened.model, opened.tokens
+
+
+def read_start(path: str) -> "Start":
+    """The recogniser that a training continues: a bundle, or the model in a run folder.
+
+    Raises InputError if there is none, or if it cannot be trained.
+    """
+    from asr.models.acoustic import AcousticModel
+    from asr.recognizer import bundle
+    from asr.training.start import Start
+
+    if Path(path).is_dir():
+        cfg = for_sound(Config(out=path))
+        model, tokens = load_model(cfg)
+        file = next(p for name in (IMPORTED, "final.safetensors") if (p := Path(path) / "train" / name).exists())
+    else:
+        opened = bundle.read(path)
+        model, cfg, tokens, file = opened.model, opened.cfg, opened.tokens, Path(path)
+    if not isinstance(model, AcousticModel):
+        raise InputError(f"{path} holds a model in ONNX, which cannot be trained; name a recogniser that was trained "
+                         "here, or imported from Hugging Face")  # fmt: skip
+    return Start(str(file), model, cfg, tokens)
 
 
 def write_imported(folder: str | Path, imported: "Imported") -> Path:

@@ -26,8 +26,9 @@ from asr.literals import parse_json
 from asr.manifest import Utterance
 
 GROUPS = ("features", "augment", "model", "criterion", "optim")
-VALUES = ("seed", "tokens.unit", "data.max_audio_s", "data.channel")
-FILES = ("data.train", "data.dev", "tokens.lexicon", "tokens.table")
+VALUES = ("seed", "tokens.unit", "data.max_audio_s", "data.channel", "data.replay_share")
+FILES = ("data.train", "data.dev", "data.replay", "data.general_dev", "tokens.lexicon", "tokens.table", "init")
+MANIFESTS = FILES[:4]
 FOUND = ("data.test",)  # not read by the training, but recorded for later verbs
 TABLE = "tokens.txt"  # the net's outputs, in the order that it was trained with
 EARLIER: dict[str, Any] = {"augment.silence_s": 0.0, "augment.gain_db": []}  # what older folders, without them, did
@@ -42,6 +43,8 @@ def settings(cfg: Config) -> dict[str, Any]:
     for name, value in values.items():
         group, _, key = name.rpartition(".")
         (found.setdefault(group, {}) if group else found)[key] = value
+    if (own := stored_path(cfg.features.encoder, Path(cfg.out))) and not os.path.isabs(own):  # of `init`
+        found["features"]["encoder"] = own
     digests = {name: digest(value_of(cfg, name)) for name in FILES}
     return found | {"sha256": digests | {TABLE: digest(Path(cfg.out) / "train" / TABLE)}}
 
@@ -54,9 +57,8 @@ def check_resumable(path: Path, cfg: Config) -> None:
     try:
         old, new = parse_json(path.read_text(encoding="utf-8")), json.loads(json.dumps(settings(cfg)))
         changed, unknown = _changed_option(old, new), _unknown_option(old, new)
-        changed_file = next(
-            (name for name in FILES if old.get("sha256", new["sha256"])[name] != new["sha256"][name]), None
-        )
+        before, now = old.get("sha256", new["sha256"]), new["sha256"]
+        file = next((name for name in FILES if before.get(name) != now[name]), None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise InputError(f"{path} is not what `asr train` writes ({e!r}); {way_out}") from e
     if unknown:
@@ -64,10 +66,13 @@ def check_resumable(path: Path, cfg: Config) -> None:
                          f"use the version that began it, {way_out}")  # fmt: skip
     if changed:
         raise InputError(f"{path.parent} holds a training with {changed}; {way_out}, or repeat {changed} to resume it")
-    if changed_file:
+    if file and (before.get(file) is None or value_of(cfg, file) is None):
+        has = "without" if before.get(file) is None else "with"
+        raise InputError(f"{path.parent} holds a training {has} {file}; {way_out}, or resume it {has} {file}")
+    if file:
         raise InputError(
-            f"{path.parent} holds a training with another {changed_file}: the content of "
-            f"{value_of(cfg, changed_file)} has changed since; restore the file, {way_out}"
+            f"{path.parent} holds a training with another {file}: the content of "
+            f"{value_of(cfg, file)} has changed since; restore the file, {way_out}"
         )
 
 

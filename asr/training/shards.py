@@ -21,6 +21,7 @@ from asr.criteria import ctc_greedy, ctc_loss
 from asr.data.augment import generator, mask_features, warp_bins
 from asr.data.cache import shared_zeros
 from asr.data.dataset import Batch, Unreadable, Utterances, collate
+from asr.data.sets import Sets
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.models.acoustic import AcousticModel
@@ -31,11 +32,13 @@ SHOWN_IDS = 3  # of the utterances of a loss that is not finite
 
 @dataclass
 class Pass:
-    """A pass over batches of utterance numbers: training if `epoch` is given, else evaluation on the dev set."""
+    """A pass over batches of utterance numbers: training if `epoch` is given, else evaluation on the dev set, or on the
+    general one."""
 
     batches: list[list[int]]
     epoch: int | None = None
     first_step: int = 0  # number of the first batch in the whole training
+    general: bool = False
 
 
 @dataclass
@@ -54,12 +57,12 @@ class Shards:
     On the CPU, parameters and gradients are in memory that processes forked later share.
     """
 
-    def __init__(self, cfg: Config, model: AcousticModel, train_set: Utterances, dev_set: Utterances):
-        self.cfg, self.model, self.train_set, self.dev_set = cfg, model, train_set, dev_set
-        self.parameters = list(model.parameters())
+    def __init__(self, cfg: Config, model: AcousticModel, sets: Sets):
+        self.cfg, self.model, self.sets = cfg, model, sets
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
         size = sum(p.numel() for p in self.parameters)
         if torch.device(cfg.device).type == "cpu":
-            share_parameters(self.parameters)
+            share_parameters(list(model.parameters()))
             self.gradients = [torch.from_numpy(shared_zeros(size, np.float32)) for _ in range(CPU_SHARDS)]
         else:
             self.gradients = [torch.zeros(size, device=cfg.device)]
@@ -69,9 +72,11 @@ class Shards:
         count = len(self.gradients)
         own = range(rank, count, processes)
         if task.epoch is not None:
-            self.train_set.epoch = task.epoch
+            self.sets.train.epoch = task.epoch
         self.model.train(task.epoch is not None)
-        dataset = self.dev_set if task.epoch is None else self.train_set
+        judged = self.sets.general if task.general else self.sets.dev
+        dataset = judged if task.epoch is None else self.sets.train
+        assert dataset is not None
         parts = [split(batch, count)[number] for batch in task.batches for number in own]
         shards = load(dataset, parts, -(-self.cfg.data.workers // processes))
         for step in range(task.first_step, task.first_step + len(task.batches)):
@@ -93,7 +98,8 @@ class Shards:
             rng = generator(cfg.seed, step, number, 1)  # four keys, more than any draw of a data set has
             if cfg.augment.bin_warp:
                 features = warp_bins(features, cfg.augment.bin_warp, rng)
-            features = mask_features(features, lengths, cfg.augment, cfg.features.shift_ms / 1000, rng)
+            layers = features.unflatten(2, (self.model.parts, -1))  # (N, F, L, D): a mask is that of all layers
+            features = mask_features(layers, lengths, cfg.augment, cfg.features.shift_ms / 1000, rng).flatten(2)
         log_probs, frames = self.model.classify(features, lengths)
         loss = self.loss(log_probs, frames, shard)
         result.loss = loss.item()

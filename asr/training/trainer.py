@@ -16,8 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from asr import manifest
-from asr.config import Config, check_choices
-from asr.data.batching import epoch_batches
+from asr.config import Config, check_choices, value_of
+from asr.data.batching import epoch_batches, epoch_numbers
+from asr.data.dataset import Utterances
 from asr.data.encoded import encode_sets, with_full_name
 from asr.data.extract import record_path
 from asr.data.sets import prepare_sets
@@ -27,13 +28,17 @@ from asr.features.frontend import FrontEnd
 from asr.files import atomic_write, keep_inputs, refuse_foreign
 from asr.locks import locked
 from asr.models.acoustic import AcousticModel, upper_layers
+from asr.models.low_rank import add_pairs, load_merged, merged
 from asr.threads import torch_threads
 from asr.tokens import Tokens
 from asr.training import checkpoint
 from asr.training.curves import plot_curves
+from asr.training.optimizer import bind_gradients, make_optimizer
 from asr.training.processes import Team, divide_threads
-from asr.training.settings import check_inputs, check_resumable, check_table, inputs_of, settings
+from asr.training.settings import MANIFESTS, check_inputs, check_resumable, check_table, inputs_of, settings
 from asr.training.shards import Pass, ShardResult, Shards, load
+from asr.training.start import ENCODER as OWN_ENCODER
+from asr.training.start import Start
 
 PLOT_INTERVAL_S = 30  # between drawings of curves.png: each takes as long as several batches of a small net
 WRITTEN = (  # besides the token table, which may be that of an earlier start
@@ -41,28 +46,35 @@ WRITTEN = (  # besides the token table, which may be that of an earlier start
     "diverged.txt", "final.safetensors", recorded.ENCODER,
 )  # fmt: skip
 STARTED = ("state.json", "final.safetensors", "resume-*.safetensors", "checkpoints")  # written after config.json
-OWN_FILES = (*WRITTEN, "tokens.txt", "resume-*.safetensors", "checkpoints", "tensorboard")
+OWN_FILES = (*WRITTEN, OWN_ENCODER, "tokens.txt", "resume-*.safetensors", "checkpoints", "tensorboard")
 
 
 class Trainer:
-    def __init__(self, cfg: Config):
-        self.cfg = given = cfg = with_full_name(cfg)
+    def __init__(self, cfg: Config, start: Start | None = None):
+        """`start`: the recogniser that `cfg.init` names."""
         self.folder = Path(cfg.out) / "train"
+        self.start = start
+        self.cfg = given = cfg = with_full_name(start.with_encoder(cfg, self.folder) if start else cfg)
         self.folder.mkdir(parents=True, exist_ok=True)
         check_choices(cfg)
         self.check_folder()
         check_resumable(self.folder / "config.json", cfg)
         check_table(self.folder)
+        self.check_start()
         upper = upper_layers(cfg.features, cfg.model, FrontEnd(cfg.features)) if cfg.model.tune_layers else None
         self.cfg = cfg = encode_sets(given) if given.features.kind == "pretrained" else given
         self.check_recordings()
         torch.manual_seed(cfg.seed)
-        self.tokens, self.train_set, self.dev_set = prepare_sets(cfg, self.folder)
+        self.sets = prepare_sets(cfg, self.folder, start.table if start else None)
+        self.tokens, self.train_set, self.dev_set = self.sets[:3]
         with atomic_write(self.folder / "config.json") as file:
             json.dump(settings(given), file, indent=1)
         self.record_front_end()
-        self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens), upper=upper).to(cfg.device)
-        self.shards = Shards(cfg, self.model, self.train_set, self.dev_set)
+        self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens), upper=upper)
+        if upper is not None and cfg.model.lora_rank is not None:
+            add_pairs(upper, cfg.model.lora_rank)
+        self.model.to(cfg.device)
+        self.shards = Shards(cfg, self.model, self.sets)
         self.gradient = torch.zeros_like(self.shards.gradients[0])  # (P,), of all parameters
         bind_gradients(self.shards.parameters, self.gradient)
         self.optimizer = make_optimizer(self.model, cfg)
@@ -96,9 +108,21 @@ class Trainer:
         if is_new:
             (self.folder / "inputs.json").unlink(missing_ok=True)
 
+    def check_start(self) -> None:
+        """Raises InputError if the recogniser to start from does not fit; writes its encoder into the folder."""
+        if self.cfg.model.lora_rank is not None and not self.cfg.model.tune_layers:
+            raise InputError("model.lora_rank is for the layers of model.tune_layers, but that is 0; set it, too")
+        if self.start is None and self.cfg.data.general_dev:
+            raise InputError(f"data.general_dev={self.cfg.data.general_dev} is for a training that starts from a "
+                             "recogniser, which it must not become worse than; name it with init=")  # fmt: skip
+        if self.start:
+            self.start.check_fits(self.cfg)
+            self.start.write_encoder(self.cfg)
+
     def check_recordings(self) -> None:
         """Raises InputError if a recording, or a file of stored features, is not the one of an earlier start."""
-        utterances = [u for path in (self.cfg.data.train, self.cfg.data.dev) for u in manifest.read(path)]
+        paths = [value_of(self.cfg, name) for name in MANIFESTS]
+        utterances = [u for path in paths if path for u in manifest.read(path)]
         final = self.folder / "final.safetensors"
         check_inputs(self.folder / "inputs.json", Path(self.cfg.out), utterances, final.exists())
 
@@ -110,7 +134,10 @@ class Trainer:
         return starts
 
     def batches_of(self, epoch: int) -> list[list[int]]:
-        return epoch_batches(self.train_set.durations_s, self.cfg.optim.batch_s, self.cfg.seed, epoch)
+        cfg, durations_s = self.cfg, self.train_set.durations_s
+        numbers = epoch_numbers(durations_s, self.sets.own, cfg.data.replay_share, cfg.seed, epoch)
+        batches = epoch_batches([durations_s[i] for i in numbers], cfg.optim.batch_s, cfg.seed, epoch)
+        return [[numbers[i] for i in batch] for batch in batches]
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up, then cosine decay to zero over all batches of the training."""
@@ -137,6 +164,8 @@ class Trainer:
             self.state |= resumed
             self.check_progress()
             tqdm.write(f"resuming {self.folder} at step {resumed['step']}, epoch {resumed['epoch'] + 1}")
+        elif self.start:
+            tqdm.write(f"starting from {self.start.path}: {self.start.take_over(self.model, self.tokens)}")
         elif self.cfg.features.cmvn in ("global", "running"):
             self.fit_cmvn()
 
@@ -157,17 +186,37 @@ class Trainer:
 
     def train_epochs(self, final: Path) -> Path:
         """The remaining epochs, then the mean of the best ones."""
+        if self.sets.general and "general_start" not in self.state:
+            self.state["general_start"] = self.judge_general()
+            tqdm.write(f"general token errors {self.state['general_start']:.2%} before the training")
         with tqdm(total=self.epoch_starts[-1], initial=self.state["step"], unit="batch", desc="training") as bar:
             while self.state["epoch"] < self.cfg.optim.epochs and not self.is_stale():
                 loss = self.train_epoch(self.state["epoch"], bar)
                 self.finish_epoch(loss, bar)
         self.plot()
-        best = self.best_epochs()
-        checkpoint.write_tensors(final, checkpoint.average(map(self.read_epoch, best)))
-        self.model.load_state_dict(checkpoint.read_tensors(final))
+        best = self.load_best()
+        checkpoint.write_tensors(final, merged(self.model.state_dict()))
         dev = self.evaluate()
         tqdm.write(f"{final}: mean of epochs {[r['epoch'] for r in best]}, dev token errors {dev['dev_ter']:.2%}")
         return final
+
+    def load_best(self) -> list[dict[str, Any]]:
+        """Load the mean of the best epochs, or the best one alone if the mean is worse on the general set than is
+        allowed; returns their records. Raises InputError if no epoch is good enough there."""
+        best = self.best_epochs()
+        if not best:
+            record = min(self.state["records"], key=lambda r: r["general_ter"])
+            raise InputError(
+                f"none of the {len(self.state['records'])} epochs keeps what the start could: it had "
+                f"{self.state['general_start']:.2%} token errors on {self.cfg.data.general_dev}, the best epoch there "
+                f"({record['epoch']}) has {record['general_ter']:.2%}; raise data.replay_share or "
+                "optim.general_margin, or lower optim.lr, in another folder with out="
+            )
+        load_merged(self.model, checkpoint.average(map(self.read_epoch, best)))
+        if len(best) > 1 and self.sets.general and not self.is_kept(self.judge_general()):
+            best = best[:1]
+            load_merged(self.model, self.read_epoch(best[0]))
+        return best
 
     def fit_cmvn(self) -> None:
         """Mean and variance of the training features."""
@@ -224,16 +273,26 @@ class Trainer:
 
     def evaluate(self) -> dict[str, float]:
         """Mean loss per utterance and greedy token error rate on the dev set."""
-        batches = epoch_batches(self.dev_set.durations_s, self.cfg.optim.batch_s, 0, 0)
-        self.team.start(Pass(batches))
-        results = [result for _ in batches for result in self.take_step()]
+        loss, errors = self.judge(self.dev_set, Pass([]), self.cfg.data.dev)
+        return {"dev_loss": loss, "dev_ter": errors}
+
+    def judge_general(self) -> float:
+        """Greedy token error rate on the general dev set."""
+        assert self.sets.general
+        return self.judge(self.sets.general, Pass([], general=True), self.cfg.data.general_dev)[1]
+
+    def judge(self, dataset: Utterances, task: Pass, path: str | None) -> tuple[float, float]:
+        """Mean loss per utterance and token error rate on the set of a manifest, in the batches that `task` gets."""
+        task.batches = epoch_batches(dataset.durations_s, self.cfg.optim.batch_s, 0, 0)
+        self.team.start(task)
+        results = [result for _ in task.batches for result in self.take_step()]
         if not (utterances := sum(r.utterances for r in results)):
             raise InputError(
-                f"none of the {len(self.dev_set)} utterances of {self.cfg.data.dev} could be read, for the reasons "
+                f"none of the {len(dataset)} utterances of {path} could be read, for the reasons "
                 "above; make their files readable, and the same command continues"
             )
         loss = sum(r.loss for r in results) / utterances
-        return {"dev_loss": loss, "dev_ter": sum(r.errors for r in results) / max(sum(r.tokens for r in results), 1)}
+        return loss, sum(r.errors for r in results) / max(sum(r.tokens for r in results), 1)
 
     def finish_epoch(self, train_loss: float, bar: tqdm) -> None:
         """Evaluate the epoch, keep its model if it is among the best, write log, curves and a resume point."""
@@ -241,8 +300,10 @@ class Trainer:
         state |= {"epoch": state["epoch"] + 1, "loss": 0.0, "utterances": 0}
         lr = self.optimizer.param_groups[0]["lr"]
         record = {"step": state["step"], "epoch": state["epoch"], "train_loss": train_loss, "lr": lr, **self.evaluate()}
+        if self.sets.general:
+            record["general_ter"] = self.judge_general()
         record["file"] = f"checkpoints/epoch-{state['epoch']:03d}.safetensors"
-        record["sha256"] = checkpoint.write_tensors(self.folder / record["file"], self.model.state_dict())
+        record["sha256"] = checkpoint.write_tensors(self.folder / record["file"], merged(self.model.state_dict()))
         state["records"].append(record)
         kept = {r["file"] for r in self.best_epochs()}
         for path in (self.folder / "checkpoints").glob("epoch-*.safetensors"):
@@ -253,16 +314,22 @@ class Trainer:
         bar.write(
             f"epoch {record['epoch']}: train loss {train_loss:.3f}, dev loss {record['dev_loss']:.3f}, "
             f"dev token errors {record['dev_ter']:.2%}"
+            + (f", general token errors {record['general_ter']:.2%}" if self.sets.general else "")
         )
 
     def best_epochs(self) -> list[dict[str, Any]]:
-        ranked = sorted(self.state["records"], key=lambda r: (r["dev_ter"], r["dev_loss"]))
-        return ranked[: self.cfg.optim.average]
+        """The records of the best epochs; with a general dev set, of those that are good enough there."""
+        kept = [r for r in self.state["records"] if not self.sets.general or self.is_kept(r["general_ter"])]
+        return sorted(kept, key=lambda r: (r["dev_ter"], r["dev_loss"]))[: self.cfg.optim.average]
+
+    def is_kept(self, errors: float) -> bool:
+        """Whether a model with so many token errors on the general dev set still does what the start could."""
+        return errors <= self.state["general_start"] + self.cfg.optim.general_margin / 100
 
     def is_stale(self) -> bool:
         """True if the last `patience` epochs brought no improvement."""
-        records, patience = self.state["records"], self.cfg.optim.patience
-        return bool(patience and records) and records[-1]["epoch"] - self.best_epochs()[0]["epoch"] >= patience
+        records, patience, best = self.state["records"], self.cfg.optim.patience, self.best_epochs()
+        return bool(patience and records) and records[-1]["epoch"] - (best[0]["epoch"] if best else 0) >= patience
 
     def write_log(self) -> None:
         """log.jsonl, curves.png (at most once per `PLOT_INTERVAL_S`) and TensorBoard events, all from the records."""
@@ -275,7 +342,7 @@ class Trainer:
         record = self.state["records"][-1]
         events = self.folder / "tensorboard"
         with naming(events), SummaryWriter(str(events)) as writer:
-            for name in ("train_loss", "dev_loss", "dev_ter", "lr"):
+            for name in record.keys() & {"train_loss", "dev_loss", "dev_ter", "general_ter", "lr"}:
                 writer.add_scalar(name, record[name], record["epoch"])
 
     def plot(self) -> None:
@@ -283,30 +350,13 @@ class Trainer:
         self.plotted_s = time.monotonic()
 
 
-def make_optimizer(model: AcousticModel, cfg: Config) -> torch.optim.AdamW:
-    """AdamW, without weight decay for biases and normalisation weights. The encoder's layers have `optim.tune_lr`."""
-    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        decay = cfg.optim.weight_decay if parameter.dim() > 1 else 0.0
-        scale = cfg.optim.tune_lr / cfg.optim.lr if name.startswith("upper.") and cfg.optim.lr else 1.0
-        groups.setdefault((-scale, -decay), []).append(parameter)
-    ordered = [{"params": groups[key], "weight_decay": -key[1], "scale": -key[0]} for key in sorted(groups)]
-    return torch.optim.AdamW(ordered, lr=cfg.optim.lr, betas=(0.9, 0.98), fused=True)
-
-
-def bind_gradients(parameters: list[torch.nn.Parameter], gradient: torch.Tensor) -> None:
-    """Make each parameter's `grad` a view of its part of `gradient` (P,)."""
-    for parameter, part in zip(parameters, gradient.split([p.numel() for p in parameters]), strict=True):
-        parameter.grad = part.view_as(parameter)
-
-
-def train(cfg: Config) -> Path:
-    """Train with `cfg`; returns the path of the final model. See `Trainer.run`.
+def train(cfg: Config, start: Start | None = None) -> Path:
+    """Train with `cfg`, from the recogniser `start` that it names; returns the path of the final model.
 
     Raises InputError if another process trains in the folder.
     """
     with locked(Path(cfg.out) / "train"):
-        return Trainer(cfg).run()
+        return Trainer(cfg, start).run()
 
 
 def load_model(cfg: Config) -> tuple[AcousticModel, Tokens]:

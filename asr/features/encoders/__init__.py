@@ -1,18 +1,25 @@
 """Pretrained encoders: samples in, one vector per frame out, learned by others from far more speech.
 
-`features.encoder` names a folder in the format of Hugging Face or CTranslate2, or a model of Hugging Face's hub.
-Nothing is unpickled.
+`features.encoder` names a folder in the format of Hugging Face, of CTranslate2 or of `write_encoder`, or a model of
+Hugging Face's hub. Nothing is unpickled.
 """
 
+import json
+from pathlib import Path
 from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors import torch as safetensors
 
 from asr.errors import InputError
 from asr.features.encoders import wav2vec2, whisper, whisper_files
 from asr.features.encoders.encoder import Encoder
 from asr.features.encoders.hub import find_folder, full_name
 from asr.features.encoders.json_files import read_json
+from asr.files import atomic_write
 
-__all__ = ["Encoder", "build_encoder", "full_name", "open_encoder"]
+__all__ = ["Encoder", "build_encoder", "full_name", "open_encoder", "write_encoder"]
 
 MOST = 1 << 16  # limit of a size
 MOST_LAYERS = 256
@@ -30,6 +37,8 @@ def open_encoder(source: str | None) -> Encoder:
     if (folder / "model.bin").exists():
         return _frozen(whisper_files.read_ctranslate2(folder / "model.bin"))
     config = read_json(folder / "config.json")
+    if "family" in config:
+        return _read_own(folder, config)
     kind = config.get("model_type")
     if kind == "whisper":
         return _frozen(whisper_files.read_hugging_face(folder, config))
@@ -62,6 +71,29 @@ def build_encoder(description: dict[str, Any]) -> Encoder:
     if odd := [name for name, value in sizes.items() if type(value) is not int or not 0 < value <= MOST]:
         raise ValueError(f"the encoder's {odd[0]} is {sizes[odd[0]]!r}, expected 1 to {MOST}")
     return _frozen(whisper.Whisper(whisper.Sizes(**sizes)))
+
+
+def write_encoder(encoder: Encoder, folder: Path) -> None:
+    """Write an encoder as a folder that `open_encoder` opens: its description, and its weights in safetensors."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+    with atomic_write(folder / "model.safetensors", "wb") as file:
+        file.write(safetensors.save(state))
+    with atomic_write(folder / "config.json") as file:
+        json.dump(encoder.description(), file, indent=1)
+
+
+def _read_own(folder: Path, description: dict[str, Any]) -> Encoder:
+    try:
+        state = safetensors.load((folder / "model.safetensors").read_bytes())
+        with torch.device("meta"):
+            wanted = build_encoder(description).state_dict()
+        if {name: x.shape for name, x in wanted.items()} != {name: x.shape for name, x in state.items()}:
+            raise ValueError("the weights do not fit the description")
+        encoder = build_encoder(description)
+        encoder.load_state_dict(state)
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError) as e:
+        raise InputError(f"{folder} does not hold an encoder ({e}); restore it, or train again elsewhere") from e
+    return encoder
 
 
 def _check_sizes(value: Any, name: str = "") -> None:

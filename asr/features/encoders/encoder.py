@@ -1,5 +1,6 @@
 """What all pretrained encoders have in common."""
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
 from typing import Any
@@ -35,25 +36,26 @@ class Encoder(nn.Module, ABC):
         """The number of frames of a recording."""
 
     @abstractmethod
-    def encode_window(self, x: Tensor, layer: int) -> Tensor:
-        """At most `WINDOW_S` of prepared samples (T,) -> (F, D), the output of layer 1 to `layers`."""
+    def encode_window(self, x: Tensor, *layers: int) -> Tensor:
+        """At most `WINDOW_S` of prepared samples (T,) -> (F, L D), as `encode` does."""
 
     def prepare(self, x: Tensor) -> Tensor:
         """What is done to a recording as a whole: (T,) -> (T,)."""
         return x
 
-    def encode(self, x: Tensor, layer: int) -> Tensor:
-        """Samples (T,) -> (F, D), the output of layer 1 to `layers`, or the input of the first for 0."""
+    def encode(self, x: Tensor, *layers: int) -> Tensor:
+        """Samples (T,) -> (F, L D), the outputs of L layers, from 1 to `layers`, side by side. 0: the input of the
+        first."""
         x, frames = self.prepare(x), self.num_frames(len(x))
         window, margin = (round(s * self.rate_hz / self.shift_samples) for s in (WINDOW_S, MARGIN_S))
         if not frames:
-            return x.new_zeros(0, self.dim)
+            return x.new_zeros(0, len(layers) * self.dim)
         starts = list(range(0, max(1, frames - 2 * margin), window - 2 * margin))
         parts = []
         for start in starts:
             end = min(start + window, frames)
             last = end * self.shift_samples + self.spare_samples if end < frames else len(x)
-            y = self.encode_window(x[start * self.shift_samples : last], layer)
+            y = self.encode_window(x[start * self.shift_samples : last], *layers)
             parts.append(y[margin if start else 0 : end - start - (margin if end < frames else 0)])
         return torch.cat(parts)
 
@@ -63,11 +65,23 @@ class Encoder(nn.Module, ABC):
 
         Raises InputError if the encoder has not so many layers, or cannot be taken apart.
         """
-        raise InputError("model.tune_layers needs a Whisper encoder; set model.tune_layers=0 for others")
+        if layer + count > self.layers:
+            raise InputError(
+                f"features.layer={layer} and model.tune_layers={count} are more than the encoder's {self.layers} layers"
+            )
+        return copy.deepcopy(self.part(layer, count)).requires_grad_()
 
-    def forward(self, x: Tensor, lengths: Tensor, layer: int) -> Tensor:
-        """Samples (N, T), lengths (N,) -> (N, F, D). Recordings are encoded one by one, as padding would be heard."""
-        outputs = [self.encode(x[i, :n], layer) for i, n in enumerate(lengths.tolist())]
+    def part(self, layer: int, count: int) -> nn.Module:
+        """The `count` layers after `layer`, which share their weights with the encoder."""
+        raise InputError("the layers of this encoder cannot be trained; set model.tune_layers=0")
+
+    def replace(self, layer: int, upper: nn.Module, count: int) -> None:
+        """Take over the weights of `upper`, a trained copy of the `count` layers after `layer`."""
+        self.part(layer, count).load_state_dict(upper.state_dict())
+
+    def forward(self, x: Tensor, lengths: Tensor, *layers: int) -> Tensor:
+        """Samples (N, T), lengths (N,) -> (N, F, L D). Recordings are encoded one by one, as padding would be heard."""
+        outputs = [self.encode(x[i, :n], *layers) for i, n in enumerate(lengths.tolist())]
         return nn.utils.rnn.pad_sequence(outputs, batch_first=True)
 
     def digest(self) -> str:

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import InputError
+from asr.features.cmvn import frame_mask
 from asr.features.encoders.encoder import Encoder
 
 RATE_HZ = 16000
 KINDS = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "wav2vec2-bert")
+SEPARABLE = ("wav2vec2", "hubert", "data2vec-audio")  # whose layers need nothing but frames and a mask
 MEL_WINDOW, MEL_SHIFT = 400, 160  # samples; of wav2vec2-BERT
 QUIET = 1e-7  # added to the variance of the samples
 TRAINING_ONLY = "masked_spec_embed"  # replaces frames that training masks; not all models store it
@@ -68,7 +70,7 @@ class Wav2Vec2(Encoder):
             return x
         return (x - x.mean()) / (x.var(correction=0) + QUIET).sqrt()
 
-    def encode_window(self, x: Tensor, layer: int) -> Tensor:
+    def encode_window(self, x: Tensor, *layers: int) -> Tensor:
         """As in `Encoder`; behind an adapter there is only the last layer."""
         if self.extractor is None:
             inputs = {"input_values": x[None]}
@@ -76,7 +78,37 @@ class Wav2Vec2(Encoder):
             made = self.extractor(x.cpu().numpy(), sampling_rate=self.rate_hz, return_tensors="pt", padding=False)
             inputs = {"input_features": made["input_features"].to(x.device)}
         outputs = self.model(**inputs, output_hidden_states=True)
-        return (outputs.last_hidden_state if layer == self.layers else outputs.hidden_states[layer])[0]
+        found = [*outputs.hidden_states[: self.layers], outputs.last_hidden_state]
+        return torch.cat([found[layer][0] for layer in layers], 1)
+
+    def part(self, layer: int, count: int) -> "Upper":
+        if (kind := self.config["model_type"]) not in SEPARABLE or self.config.get("add_adapter"):
+            raise InputError(
+                f"single layers of this {kind} encoder cannot be trained; set model.tune_layers=0, or take an encoder "
+                f"of the type whisper, {' or '.join(SEPARABLE)} that has no adapter"
+            )
+        encoder = self.model.encoder
+        is_normalised = layer + count == self.layers and self.config.get("do_stable_layer_norm", False)
+        return Upper(
+            nn.ModuleList(encoder.layers[layer : layer + count]),
+            encoder.layer_norm if is_normalised else nn.Identity(),
+        )
+
+
+class Upper(nn.Module):
+    """The upper layers of an encoder: (N, F, D), lengths (N,) -> (N, F, D); padding is not heard."""
+
+    def __init__(self, layers: nn.ModuleList, norm: nn.Module):
+        super().__init__()
+        self.layers, self.norm = layers, norm
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        mask = frame_mask(lengths, x.shape[1])  # (N, F)
+        bias = torch.zeros_like(mask, dtype=x.dtype).masked_fill(~mask, torch.finfo(x.dtype).min)[:, None, None]
+        for layer in self.layers:
+            x = layer(x, attention_mask=bias)
+            x = x[0] if isinstance(x, tuple) else x  # before transformers 5
+        return self.norm(x).masked_fill(~mask[:, :, None], 0.0)
 
 
 def read(folder: Path, config: dict[str, Any], preprocessor: dict[str, Any]) -> Wav2Vec2:

@@ -3,7 +3,6 @@
 Unlike in the original, a recording is not padded to 30 s. Shorter ones take a fraction of the time.
 """
 
-import copy
 import dataclasses
 import math
 import re
@@ -65,21 +64,19 @@ class Whisper(Encoder):
     def num_frames(self, samples: int) -> int:
         return -(-(samples // SHIFT) // 2)
 
-    def encode_window(self, x: Tensor, layer: int) -> Tensor:
+    def encode_window(self, x: Tensor, *layers: int) -> Tensor:
         x = self.second(nn.functional.gelu(self.first(self.log_mel(x)[None])))
         x = nn.functional.gelu(x)[0].T  # (F, D)
-        x = x + self.positions[: len(x)]
-        for block in self.blocks[:layer]:
-            x = block(x[None])[0]
-        return self.norm(x) if layer == len(self.blocks) else x
+        outputs = [x + self.positions[: len(x)]]
+        for block in self.blocks[: max(layers)]:
+            outputs.append(block(outputs[-1][None])[0])
+        if len(outputs) > self.layers:
+            outputs[-1] = self.norm(outputs[-1])
+        return torch.cat([outputs[layer] for layer in layers], 1)
 
-    def upper(self, layer: int, count: int) -> "Upper":
-        if layer + count > self.layers:
-            raise InputError(
-                f"features.layer={layer} and model.tune_layers={count} are more than the encoder's {self.layers} layers"
-            )
+    def part(self, layer: int, count: int) -> "Upper":
         norm = self.norm if layer + count == self.layers else nn.Identity()
-        return Upper(copy.deepcopy(self.blocks[layer : layer + count]), copy.deepcopy(norm)).requires_grad_()
+        return Upper(nn.ModuleList(self.blocks[layer : layer + count]), norm)
 
     def log_mel(self, x: Tensor) -> Tensor:
         """Samples (T,) -> (bands, T // 160): decades above an energy of 1e-10, limited to `QUIETEST` below the maximum,
