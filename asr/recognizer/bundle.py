@@ -320,7 +320,7 @@ def _onnx_model(data: bytes, cfg: Config, spec: OnnxSpec, tokens: Tokens, path: 
 
 def _packed(name: str, tensor: torch.Tensor) -> torch.Tensor:
     """Weights of an encoder in half precision, if nothing is lost."""
-    half = tensor.half() if name.startswith(_ENCODER) else tensor
+    half = tensor.half() if name.startswith(_ENCODER) and tensor.dtype == torch.float32 else tensor
     return half if torch.equal(half.to(tensor.dtype), tensor) else tensor
 
 
