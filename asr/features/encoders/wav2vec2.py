@@ -116,7 +116,10 @@ def _load(kind: type, folder: Path) -> Any:
 
 
 def import_transformers() -> ModuleType:
+    """The library; it shows no progress bars."""
     try:
-        return importlib.import_module("transformers")
+        transformers = importlib.import_module("transformers")
+        importlib.import_module("transformers.utils.logging").disable_progress_bar()
+        return transformers
     except ImportError:
         raise InputError("this model needs the package transformers: pip install 'asr-toolkit[pretrained]'") from None

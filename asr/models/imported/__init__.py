@@ -14,9 +14,10 @@ from pathlib import Path
 
 from asr.models.imported import hama, hugging_face, nemo, onnx_files, sherpa
 from asr.models.imported.imported import Imported
+from asr.models.imported.onnx_file import OnnxFile
 from asr.models.imported.onnx_model import OnnxModel, OnnxSpec
 
-__all__ = ["Imported", "OnnxModel", "OnnxSpec", "read_model"]
+__all__ = ["Imported", "OnnxFile", "OnnxModel", "OnnxSpec", "read_model"]
 
 
 def read_model(source: str) -> Imported:
