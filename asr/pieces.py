@@ -1,19 +1,26 @@
 """Words in pieces, the tokens of SentencePiece and BPE models. `▁` begins a word: ▁re cogn ition.
 
 A model may output a word in other pieces than its tokenizer would choose. A word therefore gets several segmentations,
-as others get several pronunciations: those with the fewest pieces.
+as others get several pronunciations: those with the fewest pieces, and that of BPE.
 """
 
 from collections.abc import Collection, Container, Iterable, Sequence
 
-from asr.tokens import BLANK, SPACE
+from asr.tokens import BLANK, SPACE, Tokens
 
 BEGIN = "▁"
-MOST = 4  # segmentations of a word
+MOST = 4  # segmentations of a word, besides that of BPE
 _FEWEST = 0.05  # share of the pieces of a vocabulary that begin words; texts of words have hardly any such word
 
 
-def segmentations(word: str, pieces: Container[str], most: int = MOST) -> list[tuple[str, ...]]:
+def segmentations(word: str, pieces: Tokens, most: int = MOST) -> list[tuple[str, ...]]:
+    """The segmentations `fewest(word, pieces, most)`, then that of BPE, if it is another one."""
+    found, by_bpe = fewest(word, pieces, most), merged(word, pieces)
+    is_new = by_bpe not in found and all(part in pieces and part not in (BLANK, SPACE) for part in by_bpe)
+    return [*found, by_bpe] if is_new else found
+
+
+def fewest(word: str, pieces: Container[str], most: int) -> list[tuple[str, ...]]:
     """The `most` segmentations of a word with the fewest pieces; among equals, those with longer first pieces.
 
     None for a word that the pieces cannot spell.
@@ -30,6 +37,23 @@ def segmentations(word: str, pieces: Container[str], most: int = MOST) -> list[t
         own.sort(key=lambda parts: (len(parts), *(-len(part) for part in parts)))
         found.append(own[:most])
     return found[-1]
+
+
+def merged(word: str, pieces: Tokens) -> tuple[str, ...]:
+    """The segmentation that BPE chooses: neighbours are joined while they form a piece, the first in the table first.
+
+    SentencePiece's tables list the pieces of BPE in the order in which they were learned. Characters that are no pieces
+    stay.
+    """
+    parts = list(BEGIN + word)
+    while ranks := [
+        (pieces.encode([joint])[0], at)
+        for at, joint in enumerate(map("".join, zip(parts, parts[1:], strict=False)))
+        if joint in pieces
+    ]:
+        _, at = min(ranks)
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+    return tuple(parts)
 
 
 def spread(text: str) -> str:

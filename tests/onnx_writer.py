@@ -58,7 +58,7 @@ def model(nodes, inputs, outputs, tensors, metadata=()):
     return message((1, 8), (7, graph), (8, message((1, ""), (2, 13))), *props)
 
 
-def of_samples(weights, stride, name="log_probs", softmax=None, lengths=True):
+def of_samples(weights, stride, name="log_probs", softmax=None, lengths=True, metadata=()):
     """Samples (N, T) and their number -> (N, F, V): a convolution with `weights` (V, W)."""
     nodes = [
         node("Unsqueeze", ["samples", "one"], ["wave"]),
@@ -73,7 +73,7 @@ def of_samples(weights, stride, name="log_probs", softmax=None, lengths=True):
         tensors.append(tensor("stride", np.array(stride, np.int64)))
         inputs.append(place("count", ("n",), INT64))
         outputs.append(place("frames", ("n",), INT64))
-    return model(nodes, inputs, outputs, tensors)
+    return model(nodes, inputs, outputs, tensors, metadata)
 
 
 def of_nemo(weights, metadata):
@@ -89,6 +89,53 @@ def of_nemo(weights, metadata):
     tensors = [tensor(name, np.array(value, np.int64)) for name, value in numbers.items()]
     inputs = [place("audio_signal", ("n", len(weights), "f")), place("length", ("n",), INT64)]
     outputs = [place("logprobs", ("n", "g", weights.shape[1])), place("unused", ("n",), INT64)]
+    return model(nodes, inputs, outputs, [*tensors, tensor("w", weights.astype(np.float32))], metadata)
+
+
+def of_frames(weights, metadata, every=4, lengths=True):
+    """Features (N, F, D), and their number -> log-probs of each `every`th frame, and their number, as icefall's."""
+    nodes = [
+        node("Slice", ["x", "zero", "end", "one", "every"], ["some"]),
+        node("MatMul", ["some", "w"], ["y"]),
+        node("LogSoftmax", ["y"], ["log_probs"], axis=2),
+    ]
+    numbers = {"zero": [0], "end": [1 << 40], "one": [1], "every": [every]}
+    tensors = [tensor(name, np.array(value, np.int64)) for name, value in numbers.items()]
+    inputs, outputs = [place("x", ("n", "f", len(weights)))], [place("log_probs", ("n", "g", weights.shape[1]))]
+    if lengths:
+        tensors.append(tensor("less", np.array([every - 1], np.int64)))
+        nodes += [node("Add", ["x_lens", "less"], ["more"]), node("Div", ["more", "every"], ["log_probs_len"])]
+        inputs.append(place("x_lens", ("n",), INT64))
+        outputs.append(place("log_probs_len", ("n",), INT64))
+    return model(nodes, inputs, outputs, [*tensors, tensor("w", weights.astype(np.float32))], metadata)
+
+
+def of_chunks(weights, metadata, states, chunk, shift, every=4):
+    """Chunks (N, F, D) and states -> log-probs, and states: a Zipformer for streams.
+
+    `states`: name -> shape and type. The first one holds the last new frame of the chunk before, and is added to the
+    first frame; the last one counts frames.
+    """
+    names = list(states)
+    first, last = names[0], names[-1]
+    nodes = [
+        node("Slice", ["x", "zero", "shift", "one", "every"], ["some"]),
+        node("Slice", ["x", "before", "shift", "one"], ["newest"]),
+        node("Transpose", [first], ["carried"], perm=[1, 0, 2]),
+        node("Pad", ["carried", "room"], ["placed"]),
+        node("Add", ["some", "placed"], ["sum"]),
+        node("MatMul", ["sum", "w"], ["y"]),
+        node("LogSoftmax", ["y"], ["log_probs"], axis=2),
+        node("Transpose", ["newest"], [f"new_{first}"], perm=[1, 0, 2]),
+        node("Add", [last, "shift"], [f"new_{last}"]),
+        *(node("Identity", [name], [f"new_{name}"]) for name in names[1:-1]),
+    ]
+    room = [0, 0, 0, 0, -(-shift // every) - 1, 0]
+    numbers = {"zero": [0], "before": [shift - 1], "shift": [shift], "one": [1], "every": [every], "room": room}
+    tensors = [tensor(name, np.array(value, np.int64)) for name, value in numbers.items()]
+    inputs = [place("x", ("n", chunk, len(weights))), *(place(name, *states[name]) for name in names)]
+    outputs = [place("log_probs", ("n", len(range(0, shift, every)), weights.shape[1])),
+               *(place(f"new_{name}", *states[name]) for name in names)]  # fmt: skip
     return model(nodes, inputs, outputs, [*tensors, tensor("w", weights.astype(np.float32))], metadata)
 
 

@@ -134,6 +134,15 @@ def test_tables_of_tokens_in_all_their_forms(tmp_path):
     assert read_model(str(tmp_path)).tokens.symbols[3] == SPACE
 
 
+def test_no_progress_bars_are_shown(tmp_path, capfd):
+    make(tmp_path)
+    capfd.readouterr()
+    transformers.utils.logging.enable_progress_bar()
+    read_model(str(tmp_path))
+    assert capfd.readouterr().err == ""
+    assert transformers.utils.logging.is_progress_bar_enabled()  # the user's setting stays
+
+
 def test_the_unit_follows_from_the_tokens():
     def unit(*symbols):
         return outputs.choose([BLANK, "|", *symbols], 0, ["|"], (), "x").unit

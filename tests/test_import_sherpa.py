@@ -82,7 +82,7 @@ def test_a_nemo_model_of_sherpa_onnx(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "zipformer2"}, "model_type 'zipformer2'; supported types: EncDecCTCModel"),
+        ({"model_type": "zipformer"}, "model_type 'zipformer'; supported types: EncDecCTCModel"),
         ({"subsampling_factor": "x"}, "lack the number subsampling_factor"),
         ({"subsampling_factor": "4"}, "shift_ms is 40, but the model gives a frame per 20 ms"),
         ({"normalize_type": "all_features"}, "normalize_type 'all_features' is not supported"),

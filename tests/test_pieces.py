@@ -1,5 +1,6 @@
 """Pieces of words as tokens: segmentations, greedy text, and words in graphs, lists and new words."""
 
+from collections import Counter
 from itertools import combinations
 
 import numpy as np
@@ -37,6 +38,41 @@ def test_segmentations_are_those_with_the_fewest_pieces(word):
     assert sorted(segmentations(word, TOKENS, 10**6)) == sorted(every)
     few = segmentations(word, TOKENS)
     assert [len(parts) for parts in few] == sorted(len(parts) for parts in every)[:4] and len(set(few)) == len(few)
+
+
+def merged_one_by_one(word, symbols):
+    """BPE as it is learned: each piece in the order of the table is merged wherever its two parts meet."""
+    parts = list("▁" + word)
+    for piece in symbols:
+        at = 0
+        while at < len(parts) - 1:
+            if parts[at] + parts[at + 1] == piece:
+                parts[at : at + 2] = [piece]
+            at += 1
+    return tuple(parts)
+
+
+def learned_table(rng):
+    """Pieces in the order in which BPE learns them from random words, then the characters, as SentencePiece does."""
+    words = [list("▁" + "".join(rng.choice(list("abc"), rng.integers(1, 12)))) for _ in range(30)]
+    pieces = []
+    while len(pieces) < 12:
+        pairs = Counter(a + b for word in words for a, b in zip(word, word[1:], strict=False))
+        pieces.append(pairs.most_common(1)[0][0])
+        words = [list(merged_one_by_one("".join(word)[1:], pieces)) for word in words]
+    return [BLANK, *pieces, "▁", "a", "b", "c"]
+
+
+def test_the_segmentation_of_bpe_is_among_them():
+    rng, missed = np.random.default_rng(3), 0
+    for _ in range(20):
+        tokens = Tokens(learned_table(rng))
+        for _ in range(20):
+            word = "".join(rng.choice(list("abc"), rng.integers(1, 16)))
+            expected, found = merged_one_by_one(word, tokens.symbols[1:-4]), segmentations(word, tokens)
+            assert expected in found and len(found) <= 5 and len(set(found)) == len(found)
+            missed += expected not in found[:4]
+    assert missed > 5  # it may have many pieces
 
 
 def test_words_that_pieces_cannot_spell_are_named():

@@ -7,7 +7,7 @@ Slaney's mel filters over the power spectrum, log(x + 2^-24), and mean and devia
 import torch
 from torch import Tensor, nn
 
-from asr.features.encoders.whisper import slaney_filters
+from asr.features.slaney import slaney_filters
 
 PREEMPHASIS = 0.97
 FFT = 512  # samples
@@ -40,6 +40,6 @@ class NemoFrontEnd(nn.Module):
         energies = self.filters @ spectrum.abs().square()  # (1, D, F)
         y = (energies + GUARD).log()
         if self.normalised:
-            deviation = y.std(2, keepdim=True) if frames > 1 else torch.zeros(1, len(self.filters), 1)
+            deviation = y.std(2, keepdim=True) if frames > 1 else y.new_zeros(1, len(self.filters), 1)
             y = (y - y.mean(2, keepdim=True)) / (deviation + QUIET)
         return y.transpose(1, 2), self.num_frames(lengths)

@@ -1,6 +1,6 @@
 """Pronunciations of words in a net's units: from their letters, from a dictionary, or from a pronunciation model."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from asr.fingerprints import digest
 from asr.pieces import segmentations
 from asr.text.lexicon import Lexicon, Pair, Spelled, name_some
 from asr.text.units import to_units
+from asr.tokens import BLANK, Tokens
 
 if TYPE_CHECKING:
     from asr.g2p.model import G2p
@@ -20,7 +21,7 @@ def pronunciations(
     unit: str,
     known: Mapping[str, Sequence[tuple[str, ...]]],
     g2p: G2pConfig,
-    tokens: Container[str] = (),
+    tokens: Tokens | None = None,
 ) -> Spelled:
     """The pronunciations of `words`: from `known` if listed there, else spelled in characters, jamo, or pieces
     among `tokens`.
@@ -33,7 +34,7 @@ def pronunciations(
     if not rest:
         return found
     if unit == "piece":
-        pieces = {word: segmentations(word, tokens) for word in rest}
+        pieces = {word: segmentations(word, tokens or Tokens([BLANK])) for word in rest}
         if unspelled := [word for word in rest if not pieces[word]]:
             raise InputError(f"words that cannot be spelled in the model's pieces: {name_some(unspelled)}; write them "
                              "as its texts do, in the same case")  # fmt: skip

@@ -45,7 +45,7 @@ from asr.graph.opened import Graph
 from asr.graph.tree_file import Tree
 from asr.literals import parse_json
 from asr.models.acoustic import AcousticModel
-from asr.models.imported import OnnxModel, OnnxSpec
+from asr.models.imported import OnnxFile, OnnxModel, OnnxSpec
 from asr.search.space import DynamicSpace, SearchSpace, check_same_tokens, read_stats
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
@@ -90,7 +90,7 @@ def write(path: str | Path, model: Model, cfg: Config, tokens: Tokens, graph_dir
         )
     stats = {} if graph_dir is None else read_stats(graph_dir)
     if isinstance(model, OnnxModel):
-        contents: dict[str, bytes | Path] = {_ONNX: model.data}
+        contents: dict[str, bytes | Path] = {_ONNX: model.file.data}
     else:
         state = {name: _packed(name, tensor.detach().cpu().contiguous()) for name, tensor in model.state_dict().items()}
         contents = {_WEIGHTS: safetensors.save(state)}
@@ -315,12 +315,12 @@ def _onnx_model(data: bytes, cfg: Config, spec: OnnxSpec, tokens: Tokens, path: 
     if len(spec.columns) != len(tokens):
         raise InputError(f"{path}: config.json names {len(spec.columns)} outputs for {len(tokens)} tokens; "
                          "make the bundle again")  # fmt: skip
-    return OnnxModel(spec, cfg.features, cfg.model.subsampling, data, f"{path}: {_ONNX}")
+    return OnnxModel(spec, cfg.features, cfg.model.subsampling, OnnxFile.parse(data, f"{path}: {_ONNX}"))
 
 
 def _packed(name: str, tensor: torch.Tensor) -> torch.Tensor:
     """Weights of an encoder in half precision, if nothing is lost."""
-    half = tensor.half() if name.startswith(_ENCODER) else tensor
+    half = tensor.half() if name.startswith(_ENCODER) and tensor.dtype == torch.float32 else tensor
     return half if torch.equal(half.to(tensor.dtype), tensor) else tensor
 
 

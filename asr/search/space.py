@@ -16,7 +16,7 @@ from asr.errors import InputError
 from asr.graph.dynamic import Language, Slot
 from asr.graph.opened import Graph
 from asr.literals import parse_json
-from asr.pieces import are_pieces, joined, segmentations
+from asr.pieces import are_pieces, fewest, joined
 from asr.search.new_words import NewWord, merged
 from asr.text.lexicon import Lexicon, Pair, Spelled, name_some
 from asr.textfiles import lines
@@ -82,7 +82,7 @@ class SearchSpace:
         """A text in the words of the graph: with pieces, the fewest that spell each word; otherwise unchanged."""
         if not self.of_pieces:
             return text
-        return " ".join(" ".join(next(iter(segmentations(word, self.labels, 1)), (word,))) for word in text.split())
+        return " ".join(" ".join(next(iter(fewest(word, self.labels, 1)), (word,))) for word in text.split())
 
     def spellings(self, label: int, tokens: Tokens) -> list[tuple[int, ...]]:
         """The spellings of an output label as tokens. Raises InputError for a word that has none."""

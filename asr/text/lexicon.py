@@ -7,7 +7,7 @@ pronunciations has several lines. `asr.text.lexicon_file` reads the forms of oth
 import logging
 import math
 import re
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 from asr.errors import InputError
@@ -16,7 +16,7 @@ from asr.pieces import BEGIN, segmentations
 from asr.text import lexicon_file
 from asr.text.units import check_unit, to_units
 from asr.textfiles import lines
-from asr.tokens import SPACE
+from asr.tokens import BLANK, SPACE, Tokens
 
 _VARIANT = re.compile(r"(.+)\(\d+\)")
 _PLAIN, _WEIGHTED = ";;; word unit unit ...", ";;; word probability unit unit ..."  # first line of `write`'s files
@@ -106,12 +106,13 @@ class Lexicon:
         return cls(pronunciations, probabilities if has_weights else None)
 
     @classmethod
-    def from_spelling(cls, words: Iterable[str], unit: str, tokens: Container[str] = ()) -> "Lexicon":
+    def from_spelling(cls, words: Iterable[str], unit: str, tokens: Tokens | None = None) -> "Lexicon":
         """Each word spelled in `char` or `jamo` units, or in pieces among `tokens`, which may lack those of a word."""
         if check_unit(unit) == "phone":
             raise InputError("words cannot be spelled in phones; give a lexicon of 'word unit unit ...' lines")
         if unit == "piece":
-            spelled = {word: segmentations(word, tokens) for word in words}
+            pieces = tokens or Tokens([BLANK])
+            spelled = {word: segmentations(word, pieces) for word in words}
             if not any(spelled.values()):
                 raise InputError(f"no word can be spelled in the model's pieces ({name_some(list(spelled))}); write "
                                  "the words as its texts do, in the same case")  # fmt: skip
@@ -119,7 +120,7 @@ class Lexicon:
         return cls({word: [to_units(word, unit)] for word in words})
 
     @classmethod
-    def from_pieces(cls, pieces: Iterable[str], unit: str, tokens: Container[str]) -> "Lexicon":
+    def from_pieces(cls, pieces: Iterable[str], unit: str, tokens: Tokens) -> "Lexicon":
         """Each piece of a language model (asr.pieces) spelled in `char` or `jamo` units.
 
         `<space>`, if it is a token, stands before a piece that begins a word. It may be missing, with the probability

@@ -1,4 +1,4 @@
-"""The readers of models, graphs and settings as fuzz targets. TARGETS also holds those of corpora.py and sounds.py."""
+"""The readers of models, graphs and settings as fuzz targets. TARGETS also holds those beside it."""
 
 import json
 import zipfile
@@ -12,6 +12,7 @@ from ctranslate2_model import model_bytes, weights
 from tiny import TOKENS, config, graph_dir, model
 
 import fuzz.corpora
+import fuzz.foreign
 import fuzz.sounds  # noqa: F401
 from asr import g2p as _g2p  # noqa: F401  (imports what its readers need)
 from asr import locks

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
 from asr.errors import InputError
-from asr.features.encoders import wav2vec2, whisper, whisper_files
+from asr.features.encoders import conformer, wav2vec2, whisper, whisper_files
 from asr.features.encoders.encoder import Encoder
 from asr.features.encoders.hub import find_folder, full_name
 from asr.features.encoders.json_files import read_json
@@ -66,11 +66,17 @@ def build_encoder(description: dict[str, Any]) -> Encoder:
             raise
         except Exception as e:  # transformers raises errors of many kinds for values that do not fit each other
             raise ValueError(f"the encoder's description is wrong: {e!r:.200}") from e
-    if family != "whisper":
+    families: dict[str, Any] = {
+        "whisper": (whisper.Whisper, whisper.Sizes), "conformer": (conformer.Conformer, conformer.Sizes)
+    }  # fmt: skip
+    if family not in families:
         raise ValueError(f"there is no encoder {family!r}")
-    if odd := [name for name, value in sizes.items() if type(value) is not int or not 0 < value <= MOST]:
-        raise ValueError(f"the encoder's {odd[0]} is {sizes[odd[0]]!r}, expected 1 to {MOST}")
-    return _frozen(whisper.Whisper(whisper.Sizes(**sizes)))
+    for name, value in sizes.items():
+        least, most = (0, 1) if name in conformer.SWITCHES else (1, MOST_LAYERS if name == "layers" else MOST)
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"the encoder's {name} is {value!r}, expected {least} to {most}")
+    kind, shape = families[family]
+    return _frozen(kind(shape(**sizes)))
 
 
 def write_encoder(encoder: Encoder, folder: Path) -> None:

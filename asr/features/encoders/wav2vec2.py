@@ -3,6 +3,8 @@
 """
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -135,9 +137,10 @@ def read_with_head(folder: Path, config: dict[str, Any], preprocessor: dict[str,
 
 def _load(kind: type, folder: Path) -> Any:
     try:
-        model, report = kind.from_pretrained(  # type: ignore[attr-defined]
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
+        with _without_progress_bars():
+            model, report = kind.from_pretrained(  # type: ignore[attr-defined]
+                folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            )
     except (OSError, ValueError, RuntimeError) as e:
         raise InputError(f"{folder}: the weights cannot be read ({e}); copy or download the folder again") from e
     lacking = [name for name in report["missing_keys"] if not name.endswith(TRAINING_ONLY)]
@@ -145,6 +148,19 @@ def _load(kind: type, folder: Path) -> Any:
         raise InputError(f"{folder}: the weights lack {lacking[0]}, or have it in another shape; "
                          "name the folder of a model that has it")  # fmt: skip
     return model
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """transformers shows them for models of any size."""
+    logging = importlib.import_module("transformers.utils.logging")
+    were_shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if were_shown:
+            logging.enable_progress_bar()
 
 
 def import_transformers() -> ModuleType:

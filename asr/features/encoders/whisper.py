@@ -4,7 +4,6 @@ Unlike in the original, a recording is not padded to 30 s. Shorter ones take a f
 """
 
 import dataclasses
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from asr.errors import InputError
 from asr.features.cmvn import frame_mask
 from asr.features.encoders.encoder import WINDOW_S, Encoder
+from asr.features.slaney import slaney_filters
 
 RATE_HZ = 16000
 WINDOW = 400  # samples
@@ -55,7 +55,7 @@ class Whisper(Encoder):
         self.positions = nn.Parameter(torch.empty(sizes.positions, sizes.dim))
         self.blocks = nn.ModuleList(Block(sizes.dim, sizes.heads, sizes.hidden) for _ in range(sizes.layers))
         self.norm = nn.LayerNorm(sizes.dim)
-        self.register_buffer("filters", slaney_filters(sizes.bands).float(), persistent=False)
+        self.register_buffer("filters", slaney_filters(sizes.bands, WINDOW, RATE_HZ).float(), persistent=False)
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
 
     def description(self) -> dict[str, Any]:
@@ -122,21 +122,6 @@ class Block(nn.Module):
         mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (N, H, F, D / H)
         x = x + self.join(mixed.transpose(1, 2).flatten(2))
         return x + self.narrow(nn.functional.gelu(self.widen(self.norm(x))))
-
-
-def slaney_filters(bands: int, fft: int = WINDOW, rate_hz: int = RATE_HZ) -> Tensor:
-    """Triangular filters of unit area on Slaney's mel scale, linear below 1 kHz: (bands, fft / 2 + 1) float64.
-
-    Slaney 1998, Auditory Toolbox; the default of librosa.
-    """
-    step = math.log(6.4) / 27
-    top = 15 + math.log(rate_hz / 2 / 1000) / step
-    mel = torch.linspace(0, top, bands + 2, dtype=torch.float64)
-    points = torch.where(mel < 15, mel * 200 / 3, 1000 * torch.exp(step * (mel - 15)))
-    left, centre, right = points[:-2, None], points[1:-1, None], points[2:, None]
-    hz = torch.linspace(0, rate_hz / 2, fft // 2 + 1, dtype=torch.float64)
-    filters = torch.minimum((hz - left) / (centre - left), (right - hz) / (right - centre)).clamp(min=0)
-    return filters * 2 / (right - left)
 
 
 # Parts of other names -> parts of ours, in this order: CTranslate2's, then Hugging Face's

@@ -2,6 +2,7 @@
 
     hugging_face    `*ForCTC` folders of transformers
     onnx_files      ONNX with a YAML file that describes it
+    nemo            `.nemo` files of NeMo
     sherpa          ONNX of sherpa-onnx's collection, which describes itself
     hama            the package hama
     outputs         which outputs become tokens, under which names
@@ -11,21 +12,24 @@ Nothing is unpickled and no code of a model is run.
 
 from pathlib import Path
 
-from asr.models.imported import hama, hugging_face, onnx_files, sherpa
+from asr.models.imported import hama, hugging_face, nemo, onnx_files, sherpa
 from asr.models.imported.imported import Imported
+from asr.models.imported.onnx_file import OnnxFile
 from asr.models.imported.onnx_model import OnnxModel, OnnxSpec
 
-__all__ = ["Imported", "OnnxModel", "OnnxSpec", "read_model"]
+__all__ = ["Imported", "OnnxFile", "OnnxModel", "OnnxSpec", "read_model"]
 
 
 def read_model(source: str) -> Imported:
-    """The model in the folder, YAML file or ONNX file `source`, or of that name: `hama`, or in Hugging Face's hub.
+    """The model in the folder or file `source`, or the one of that name: hama, or in Hugging Face's hub.
 
     Raises InputError if there is none, if it is of an unknown kind, or if a file is missing or damaged.
     """
     path = Path(source)
     if path.suffix in (".yaml", ".yml"):
         return onnx_files.read(path)
+    if path.suffix == ".nemo":
+        return nemo.read(path)
     if path.is_file():
         return sherpa.read(path)
     if source == "hama" and not path.exists():

@@ -1,10 +1,10 @@
 """Folders of Hugging Face's transformers (extra `pretrained`).
 
 Files       config.json, preprocessor_config.json or processor_config.json, vocab.json or tokenizer.json, weights
-Models      the `*ForCTC` of wav2vec 2.0, HuBERT, WavLM, data2vec, wav2vec2-BERT: a pretrained encoder
+Models      the `*ForCTC` of wav2vec 2.0, HuBERT, WavLM, data2vec, wav2vec2-BERT and Parakeet: a pretrained encoder
             (asr.features.encoders) with a linear head
 Front end   that of the encoder: samples at 16 kHz, normalised if the preprocessor says so, or its log-mel spectrum
-Subsampling one frame per 20 ms in nearly all models; an adapter doubles it per layer
+Subsampling one frame per 20 ms in nearly all models, per 80 ms in Parakeet; an adapter doubles it per layer
 Tokens      the blank is `pad_token_id` of config.json, `word_delimiter_token` the gap between words; special tokens
             are dropped
 """
@@ -13,15 +13,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from asr.config import Config, FeaturesConfig, ModelConfig
 from asr.errors import InputError
-from asr.features.encoders import wav2vec2
+from asr.features.encoders import Encoder, wav2vec2
 from asr.features.encoders.hub import find_folder
 from asr.features.encoders.json_files import read_json
-from asr.models.acoustic import AcousticModel
-from asr.models.imported import outputs
+from asr.models.imported import encoder_head, outputs, parakeet
 from asr.models.imported.imported import Imported, Source
-from asr.tokens import Tokens
 
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token", "cls_token", "sep_token", "mask_token")
 
@@ -31,28 +28,19 @@ def read(source: str) -> Imported:
     folder = find_folder(source, None)
     config = read_json(folder / "config.json")
     kind = config.get("model_type")
-    if kind not in wav2vec2.KINDS:
+    if kind not in (*wav2vec2.KINDS, parakeet.KIND):
         raise InputError(f"{folder}: a model of type {kind!r} is not supported; supported types: "
-                         f"{', '.join(wav2vec2.KINDS)}, with a CTC head")  # fmt: skip
-    preprocessor = _preprocessor(folder)
+                         f"{', '.join((*wav2vec2.KINDS, parakeet.KIND))}, with a CTC head")  # fmt: skip
     found = _outputs(folder, config)
-    encoder, head = wav2vec2.read_with_head(folder, config, preprocessor)
-    if len(head.weight) < 1 + max(found.columns):
-        raise InputError(f"{folder}: the head has {len(head.weight)} outputs, the vocabulary more; "
-                         "take both from the same model")  # fmt: skip
-    cfg = Config()
-    shift_ms = 1000 * encoder.shift_samples / encoder.rate_hz
-    cfg.features = FeaturesConfig(
-        kind="pretrained", sample_rate_hz=encoder.rate_hz, shift_ms=shift_ms, cmvn="none", num_bins=encoder.dim
-    )
-    cfg.model, cfg.tokens.unit = ModelConfig(kind="linear", subsampling=1), found.unit
-    encoder.requires_grad_(False)
-    model = AcousticModel(cfg.features, cfg.model, len(found.symbols), encoder)
-    state = {f"output.linear.{name}": getattr(head, name)[found.columns] for name in ("weight", "bias")}
-    model.net.load_state_dict(state)
+    encoder: Encoder
+    if kind == parakeet.KIND:
+        encoder, weight, bias = parakeet.read_with_head(folder, config, _preprocessor(folder))
+    else:
+        encoder, head = wav2vec2.read_with_head(folder, config, _preprocessor(folder))
+        weight, bias = head.weight, head.bias
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     about = Source(Path(source).name, f"{kind} of Hugging Face", _licence(folder), weights)
-    return Imported(model.eval(), cfg, Tokens(found.symbols), found.dropped, about)
+    return encoder_head.join(encoder, weight, bias, found, about, folder)
 
 
 def _preprocessor(folder: Path) -> dict[str, Any]:

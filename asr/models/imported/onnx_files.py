@@ -2,7 +2,8 @@
 
 Files       NAME.yaml, the ONNX file and the token table that it names
 Front end   `frontend: samples`, or the options of a front end of ours, as `{kind: logmel, num_bins: 80}`,
-            or NeMo's, as `{kind: nemo, num_bins: 80, cmvn: utterance}`
+            or NeMo's, as `{kind: nemo, num_bins: 80, cmvn: utterance}`, or lhotse's, `{kind: lhotse, high_hz: -400}`;
+            `frontend: normalised` gives samples of mean 0 and variance 1
 Subsampling `shift_ms`, the time from one output frame to the next; compared with what the model does
 Tokens      `tokens`, a file or a list; `blank` and `space` name two of them
 
@@ -22,16 +23,17 @@ from asr.config import Config, FeaturesConfig, ModelConfig, check_group
 from asr.errors import InputError, nearest
 from asr.models.imported import outputs
 from asr.models.imported.imported import Imported, Source
+from asr.models.imported.onnx_file import OnnxFile
 from asr.models.imported.onnx_model import OnnxModel, OnnxSpec
 from asr.tokens import Tokens
 
 MOST_BYTES = 1 << 20  # of a description
 PROBE_S = 10  # seconds of noise with which the frame shift is measured
-_FRONTENDS = ("logmel", "loglinear", "mfcc", "nemo")
+_KINDS = {"logmel": "features", "loglinear": "features", "mfcc": "features", "nemo": "nemo", "lhotse": "lhotse"}
 _REQUIRED = ("model", "input", "output", "shift_ms", "tokens", "blank")
 _OPTIONAL: dict[str, Any] = {
     "sample_rate_hz": 16000, "frontend": "samples", "lengths": None, "output_lengths": None, "bands_first": False,
-    "space": None, "unit": None, "licence": None, "special": [],
+    "space": None, "unit": None, "licence": None, "special": [], "chunk": 0, "chunk_shift": 0, "states": [],
 }  # fmt: skip
 
 
@@ -54,8 +56,9 @@ def read(path: Path) -> Imported:
     return build(found, path.stem, path)
 
 
-def build(description: dict[str, Any], name: str, where: object) -> Imported:
-    """The model of a description whose `tokens` is a list of symbols, one per output."""
+def build(description: dict[str, Any], name: str, where: object, file: OnnxFile | None = None) -> Imported:
+    """The model of a description whose `tokens` is a list of symbols, one per output. `file`: the model, if it has been
+    opened."""
     for key in description:
         if key not in (*_REQUIRED, *_OPTIONAL):
             raise InputError(f"{where}: there is no key '{key}'{nearest(str(key), [*_REQUIRED, *_OPTIONAL])}")
@@ -70,7 +73,7 @@ def build(description: dict[str, Any], name: str, where: object) -> Imported:
         raise InputError(f"{where}: the blank {given['blank']!r} is not among the tokens")
     if given["space"] is not None and given["space"] not in symbols:
         raise InputError(f"{where}: the space {given['space']!r} is not among the tokens")
-    spaces = [given["space"]] if given["space"] is not None else ["|", "▁"]
+    spaces = [given["space"]] if given["space"] is not None else [" ", "|", "▁"]
     chosen = outputs.choose(symbols, symbols.index(given["blank"]), spaces, special, where)
     cfg = Config()
     cfg.features = _features(given, where)
@@ -85,23 +88,19 @@ def build(description: dict[str, Any], name: str, where: object) -> Imported:
     if subsampling * cfg.features.shift_ms != given["shift_ms"]:
         raise InputError(f"{where}: shift_ms is {given['shift_ms']}, no multiple of the front end's "
                          f"{cfg.features.shift_ms:g}")  # fmt: skip
-    file = Path(str(given["model"]))
-    try:
-        data = file.read_bytes()
-    except OSError as e:
-        raise InputError(f"{where}: cannot read the model {file} ({e})") from e
-    keys = ("input", "output", "lengths", "output_lengths", "bands_first")
-    is_nemo = isinstance(given["frontend"], dict) and given["frontend"]["kind"] == "nemo"
-    spec = OnnxSpec(columns=chosen.columns, nemo=is_nemo, **{key: given[key] for key in keys})
+    keys = ("input", "output", "lengths", "output_lengths", "bands_first", "chunk", "chunk_shift", "states")
+    frontend = given["frontend"] if isinstance(given["frontend"], str) else _KINDS[given["frontend"]["kind"]]
+    spec = OnnxSpec(columns=chosen.columns, frontend=frontend, **{key: given[key] for key in keys})
     try:
         spec.check()
     except ValueError as e:
         raise InputError(f"{where}: {e}, which is of the wrong type") from e
-    model = OnnxModel(spec, cfg.features, subsampling, data, file)
+    path = Path(str(given["model"]))
+    model = OnnxModel(spec, cfg.features, subsampling, file or OnnxFile.read(path))
     if (width := model.num_outputs) is not None and width != len(symbols):
         raise InputError(f"{where}: the model has {width} outputs, the table {len(symbols)} tokens")
     probed = probe(model, cfg.features.sample_rate_hz, where)
-    source = Source(name, "ONNX", given["licence"] and str(given["licence"]), [file])
+    source = Source(name, "ONNX", given["licence"] and str(given["licence"]), [path])
     return Imported(probed, cfg, Tokens(chosen.symbols), chosen.dropped, source)
 
 
@@ -110,13 +109,13 @@ def _features(given: dict[str, Any], where: object) -> FeaturesConfig:
     shift_ms, rate_hz, frontend = given["shift_ms"], given["sample_rate_hz"], given["frontend"]
     if type(shift_ms) not in (int, float) or not 1 <= shift_ms <= 1000:
         raise InputError(f"{where}: shift_ms is {shift_ms!r}, expected 1 to 1000")
-    if frontend == "samples":
+    if frontend in ("samples", "normalised"):
         return FeaturesConfig(kind="wave", sample_rate_hz=rate_hz, shift_ms=shift_ms, window_ms=shift_ms, cmvn="none")
-    if not isinstance(frontend, dict) or frontend.get("kind") not in _FRONTENDS:
+    if not isinstance(frontend, dict) or frontend.get("kind") not in _KINDS:
         raise InputError(f"{where}: frontend is {frontend!r:.40}, expected samples or the options of a front end, "
                          f"such as {{kind: logmel, num_bins: 80}}")  # fmt: skip
     try:
-        kind = "logmel" if frontend["kind"] == "nemo" else frontend["kind"]
+        kind = frontend["kind"] if _KINDS[frontend["kind"]] == "features" else "logmel"
         return FeaturesConfig(**{"cmvn": "none", "sample_rate_hz": rate_hz, **frontend, "kind": kind})
     except TypeError as e:
         raise InputError(f"{where}: frontend has an option that features do not have ({e})") from e

@@ -17,6 +17,7 @@ from asr.token_tables import BLANK, BLANKS, SPACE, UNSPOKEN
 MOST = 1 << 16  # outputs
 _NUMBERED = re.compile(r"(.*[ \t])?\d+\s*")
 _JAMO = re.compile("[\u1100-\u11ff]")
+_BYTE = re.compile("<0x[0-9A-F]{2}>")  # SentencePiece spells characters that it has no piece for in bytes
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def choose(
     for i, symbol in enumerate(symbols):
         if i == blank:
             continue
-        if symbol is None or symbol in unspoken or not symbol or re.search(r"\s", symbol) and symbol != space:
+        if not symbol or symbol in unspoken or _BYTE.fullmatch(symbol) or re.search(r"\s", symbol) and symbol != space:
             dropped.append(f"output {i}" if symbol is None else symbol if symbol.strip() else repr(symbol))
         else:
             kept.append(i)
