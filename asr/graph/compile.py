@@ -125,7 +125,8 @@ class Build:
         self.cache = Cache(options.cache_dir)
         words, log10_prob = source.vocabulary(self.cache)
         lexicon = lexicon if isinstance(lexicon, Lexicon) else lexicon(words)
-        separator = SPACE if SPACE in tokens and not are_pieces(words) else None
+        of_pieces = are_pieces(words)  # which sound alike in pairs: with and without a space before them
+        separator = SPACE if SPACE in tokens and not of_pieces else None
         self.words, self.lexicon, left_out = check(words, lexicon, tokens, options.silence, separator, log10_prob)
         source.keep_vocabulary(self.cache)
         self.spellings = spell(self.words, self.lexicon, tokens, options.silence, separator)
@@ -134,8 +135,8 @@ class Build:
         self.lg_key = digest("LG", self.g_key, s.word, s.length, s.labels, s.silence, s.separator,
                              *([] if s.cost is None else [s.cost]))  # fmt: skip
         key = digest("HLG", self.lg_key, tokens.symbols, options.topology)
-        self.stats = GraphStats(len(self.words), len(s.word) - bool(s.silence), homophones(self.lexicon), left_out,
-                                options.silence, key)  # fmt: skip
+        alike = 0 if of_pieces else homophones(self.lexicon)
+        self.stats = GraphStats(len(self.words), len(s.word) - bool(s.silence), alike, left_out, options.silence, key)
         self.ceiling = Ceiling(options.memory_mb, 0)
         self.pictures: dict[str, Automaton] = {}
 
