@@ -34,19 +34,30 @@ def prepare(cfg: Config) -> str:
 
 def build(recipe: Recipe) -> None:
     """The usual verbs, and then each test set on its own."""
-    for verb in VERBS:
-        recipe(verb)
+    build_corpus(recipe)
     for name in CORPORA:
         test, hyp = f"{recipe.cfg.data.dir}/{name}.jsonl", f"{recipe.cfg.out}/decode/{name}/hyp.jsonl"
         recipe("decode", test)
         recipe("score", f"ref={test}", f"hyp={hyp}", f"dir={recipe.cfg.out}/score/{name}")
 
 
-def prepare_corpora(cfg: Config, names: Sequence[str]) -> str:
-    """Write `{train,dev,test}.jsonl` (the corpora's own splits) and `lm.txt` in `cfg.data.dir`.
+def build_corpus(recipe: Recipe) -> None:
+    """The usual verbs; the language model mixes that of written text with that of the training transcripts."""
+    written, own = (f"{recipe.cfg.out}/{name}.arpa" for name in ("written", "own"))
+    for verb in VERBS:
+        if verb != "lm train":
+            recipe(verb)
+            continue
+        recipe(verb, f"lm.arpa={written}")
+        recipe(verb, f"lm.arpa={own}", f"lm.text=[{recipe.cfg.data.train}]", "lm.prune=[]")
+        recipe("lm mix", written, own, f"output={recipe.cfg.lm.arpa}")
 
-    The LM text is the training text and, if it is found, the written Korean in the folder `text_ko`. All texts are
-    brought into the form that is spoken: numbers in words, no punctuation.
+
+def prepare_corpora(cfg: Config, names: Sequence[str]) -> str:
+    """Write `{train,dev,test}.jsonl` (the corpora's own splits) and `written.txt` in `cfg.data.dir`.
+
+    `written.txt` has the texts in the folder `text_ko`. All texts are brought into the form that is spoken: numbers in
+    words, no punctuation.
     """
     if cfg.features.kind == "pretrained":
         fetch_whisper_base()
@@ -54,9 +65,11 @@ def prepare_corpora(cfg: Config, names: Sequence[str]) -> str:
     sets = {split: [u for name in names for u in read(name, split, root)] for split in SPLITS}
     for split, utterances in sets.items():
         manifest.write(out / f"{split}.jsonl", utterances)
-    with atomic_write(out / "lm.txt") as file:
-        file.writelines(u.transcript + "\n" for u in sets["train"])
-        for path in sorted((corpora.find("text_ko", root) or Path("nowhere")).glob("*.txt.xz")):
+    texts = corpora.find("text_ko", root)
+    if texts is None:
+        raise InputError("no folder 'text_ko' with *.txt.xz; name the folder above it with data.root=...")
+    with atomic_write(out / "written.txt") as file:
+        for path in sorted(texts.glob("*.txt.xz")):
             with lzma.open(path, "rt", encoding="utf-8") as lines:
                 file.writelines(as_spoken(line) + "\n" for line in lines)
     return f"real speech: {', '.join(str(corpora.find(name, root)) for name in names)}"
