@@ -54,9 +54,9 @@ def build_corpus(recipe: Recipe) -> None:
 
 
 def prepare_corpora(cfg: Config, names: Sequence[str]) -> str:
-    """Write `{train,dev,test}.jsonl` (the corpora's own splits) and `written.txt` in `cfg.data.dir`.
+    """Write `{train,dev,test}.jsonl` (the corpora's own splits) and `lm.txt` in `cfg.data.dir`.
 
-    `written.txt` has the texts in the folder `text_ko`. All texts are brought into the form that is spoken: numbers in
+    `lm.txt` has the texts in the folder `text_ko`. All texts are brought into the form that is spoken: numbers in
     words, no punctuation.
     """
     if cfg.features.kind == "pretrained":
@@ -68,7 +68,7 @@ def prepare_corpora(cfg: Config, names: Sequence[str]) -> str:
     texts = corpora.find("text_ko", root)
     if texts is None:
         raise InputError("no folder 'text_ko' with *.txt.xz; name the folder above it with data.root=...")
-    with atomic_write(out / "written.txt") as file:
+    with atomic_write(out / "lm.txt") as file:
         for path in sorted(texts.glob("*.txt.xz")):
             with lzma.open(path, "rt", encoding="utf-8") as lines:
                 file.writelines(as_spoken(line) + "\n" for line in lines)
