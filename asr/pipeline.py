@@ -22,13 +22,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr.config import Config, check_choices
+from asr.config import Config, DecoderConfig, check_choices
 from asr.errors import InputError
 from asr.files import keep_inputs
 from asr.locks import locked
 
 if TYPE_CHECKING:
     from asr.evaluation.calibrate import Calibrated
+    from asr.evaluation.lexicon_fit import LexiconFit
     from asr.evaluation.score import Score
     from asr.evaluation.tune import Tuning
     from asr.graph import Build
@@ -208,6 +209,35 @@ def tuned(cfg: Config) -> Config:
     from asr.recognizer import run_folder
 
     return run_folder.tuned(cfg)
+
+
+def fit_lexicon(cfg: Config, paths: Sequence[str | Path] = ()) -> "LexiconFit":
+    """Fit the lexicon `cfg.graph.lexicon` to a model and the manifests `paths` (default: train).
+
+    The model is the bundle or run folder `cfg.bundle`, or else that of the run folder `cfg.out`.
+    """
+    from asr import manifest
+    from asr.evaluation.lexicon_fit import fit
+    from asr.recognizer import bundle, run_folder
+    from asr.recognizer.recognizer import Recognizer
+    from asr.text.lexicon import Lexicon
+
+    check_choices(cfg)
+    limit_threads(cfg)
+    if not cfg.graph.lexicon:
+        raise InputError("lexicon=FILE is missing; it names the lexicon to fit, in units of the model")
+    lexicon = Lexicon.read(cfg.graph.lexicon)
+    cfg = run_folder.with_manifests(cfg, "train")
+    utterances = [u for path in paths or [cfg.data.train] for u in manifest.read(path)]
+    if Path(cfg.bundle).is_file() and Path(cfg.bundle) != Path(cfg.out) / "model.asr":
+        opened = bundle.read(cfg.bundle)
+        model, tokens, trained = opened.model, opened.tokens, opened.cfg
+    else:
+        folder = cfg.bundle if Path(cfg.bundle).is_dir() else cfg.out
+        trained = run_folder.as_trained(dataclasses.replace(cfg, out=folder))
+        model, tokens = run_folder.load_model(trained)
+    trained = dataclasses.replace(trained, data=cfg.data, decoder=DecoderConfig(kind="greedy"))
+    return fit(Recognizer(model, trained, tokens, None, cfg.device), lexicon, utterances)
 
 
 def decode(cfg: Config, path: str | Path | None = None, output: str | Path | None = None) -> "list[Hypothesis]":

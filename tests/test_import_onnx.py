@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import onnx_writer
@@ -217,6 +218,8 @@ def test_hama_gives_its_own_log_probs(tmp_path):
     np.testing.assert_array_equal(imported.model.run(torch.from_numpy(x)), expected)
     assert [([*original.decoder_tokens])[c] for c in spec.columns][:3] == ["<blank>", "%", ","]
     assert imported.cfg.tokens.unit == "phone" and SPACE in imported.tokens
+    folder = Path(importlib.util.find_spec("hama").submodule_search_locations[0]) / "assets"
+    assert read_model(str(folder)).tokens == imported.tokens
 
 
 def test_hama_not_installed(monkeypatch):

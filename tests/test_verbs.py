@@ -227,6 +227,8 @@ MORE = [
     "g2p apply {tmp}/t.txt output={tmp}/l2.txt nbest=2 g2p.model={tmp}/g2p.npz",
     "lexicon {tmp}/new.txt output={tmp}/l2.txt nbest=2 g2p.model={tmp}/g2p.npz",
     "lexicon out={out} output={tmp}/l2.txt nbest=2",
+    "lexicon fit out={out} lexicon={tmp}/l.txt output={tmp}/l3.txt",
+    "lexicon fit {out}/model.asr {out}/data/dev.jsonl lexicon={tmp}/l.txt output={tmp}/l3.txt",
     "lm train out={out} arpa={tmp}/a.arpa order=2",
     "lm train {tmp}/t.txt arpa={tmp}/b.arpa order=1",
     "lm ppl {tmp}/t.txt out={out} unknown={tmp}/u.txt output={tmp}/s.txt",

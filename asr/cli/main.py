@@ -185,11 +185,11 @@ def _split_verb(words: list[str], family_allowed: bool) -> tuple[list[str], list
     """(full name of the verb, or for help those of its whole family; remaining words)."""
     if not words:
         raise InputError(f"a verb is missing; there are: {', '.join(VERBS)}")
+    pair = " ".join(words[:2])
+    if pair in VERBS:  # first, as `lexicon fit` begins with the verb `lexicon`
+        return [pair], words[2:]
     if words[0] in VERBS:
         return words[:1], words[1:]
-    pair = " ".join(words[:2])
-    if pair in VERBS:
-        return [pair], words[2:]
     family = [name for name in VERBS if name.startswith(f"{words[0]} ")]
     if not family:
         hint = nearest(words[0], {name.split()[0] for name in VERBS}) or f"; there are: {', '.join(VERBS)}"

@@ -87,6 +87,8 @@ def results(verb: str, cfg: Config) -> list[Path]:
     named = [Path(name) for name in (cfg.output, cfg.lm.unknown) if name]
     if verb == "text clean" and cfg.output:
         named.append(Path(f"{cfg.output}.report.json"))
+    if verb == "lexicon fit" and cfg.output:
+        named.append(Path(f"{cfg.output}.changes.tsv"))
     return [path for name in named for path in (_with_words(name) if verb.startswith("lm ") else [name])]
 
 

@@ -19,6 +19,8 @@ VERBS = ("train", "lm train", "graph", "tune", "calibrate", "decode", "score", "
 PREPARE_READS = ("data", "features")  # the options that `prepare` may read
 SAYS = {
     "prepare": "Finds or downloads the recordings and lists all utterances with their texts in manifests.",
+    "import": "Makes the imported model that of the run folder, in place of a training.",
+    "lexicon fit": "Fits the pronunciations to what the model says on transcribed speech.",
     "train": "Trains the acoustic model, which estimates the probability of each phone or letter at each moment.",
     "lm train": "Estimates the language model, which gives the probability of each word after the words before it.",
     "graph": "Compiles lexicon and language model into the search graph, so that only known words are recognised.",
@@ -44,7 +46,7 @@ class Recipe:
     ):
         self.folder, self.overrides = str(folder), [f"experiment={experiment}", *overrides]
         self.cfg = compose(to_overrides(self.overrides, (), self.folder))
-        refuse_unread(overrides, (*VERBS, "transcribe"), PREPARE_READS, self.folder)
+        refuse_unread(overrides, (*VERBS, "transcribe", "lexicon fit"), PREPARE_READS, self.folder)
         self.usually = usually or {}
         self.source = ""
         self.stages: list[dict[str, float | str]] = []

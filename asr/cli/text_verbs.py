@@ -1,4 +1,4 @@
-"""The verbs `asr text ...`, `asr lexicon` and `asr g2p ...`: see asr/cli/verbs.py."""
+"""The verbs `asr text ...`, `asr lexicon ...` and `asr g2p ...`: see asr/cli/verbs.py."""
 
 from asr.cli.inputs import needed_output, only_input
 from asr.config import Config
@@ -38,6 +38,26 @@ def lexicon(cfg: Config) -> None:
     found = Lexicon.cmudict(words, guess)
     Lexicon(found.pronunciations, guess.probabilities if guess else None).write(path)
     print(f"{len(found)} of {len(words)} words -> {path}")
+
+
+def lexicon_fit(cfg: Config) -> None:
+    """Fits a lexicon to an acoustic model: pronunciations and their probabilities from transcribed speech.
+
+    asr lexicon fit MODEL.asr lexicon=LEXICON output=FITTED [MANIFEST ...]
+    asr lexicon fit out=RUN lexicon=LEXICON output=FITTED [MANIFEST ...]
+
+    For models whose phones or habits differ from the dictionary's, such as those of `asr import`. Each transcript is
+    aligned with the lexicon, and what the model says in the frames of a word competes with the word's pronunciations.
+    Words that are not heard keep theirs. All changes are written to OUTPUT.changes.tsv. Without a manifest it takes the
+    training manifest.
+    """
+    from asr import pipeline
+
+    path = needed_output(cfg, "the fitted lexicon")
+    fitted = pipeline.fit_lexicon(cfg, cfg.input)
+    fitted.lexicon.write(path)
+    fitted.write_changes(f"{path}.changes.tsv")
+    print(f"{fitted.table()}-> {path}, {path}.changes.tsv")
 
 
 def g2p_train(cfg: Config) -> None:

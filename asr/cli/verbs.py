@@ -11,7 +11,7 @@ from asr.cli import earlier
 from asr.cli.data_verbs import data_check, data_import, features
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
 from asr.cli.recognizer_verbs import bundle, calibrate, decode, graph, import_model, score, tune
-from asr.cli.text_verbs import g2p_apply, g2p_train, lexicon, text_clean
+from asr.cli.text_verbs import g2p_apply, g2p_train, lexicon, lexicon_fit, text_clean
 from asr.cli.transcribe import transcribe
 from asr.config import Config
 
@@ -79,6 +79,10 @@ VERBS: dict[str, Verb] = {
     "import": Verb(import_model, ("input", "output", "out")),
     "text clean": Verb(text_clean, ("text", "input", "output")),
     "lexicon": Verb(lexicon, ("g2p.model", "g2p.nbest", "g2p.min_probability", "data.train", "input", "output")),
+    "lexicon fit": Verb(lexicon_fit, (
+        "graph.lexicon", "data.train", "data.channel", "data.max_audio_s", "bundle", "out", "device", "threads",
+        "input", "output",
+    ), takes_bundle=True),
     "g2p train": Verb(g2p_train, ("g2p.order", "g2p.max_letters", "g2p.max_units", "input", "output")),
     "g2p apply": Verb(g2p_apply, ("g2p.model", "g2p.nbest", "g2p.min_probability", "input", "output")),
     "lm train": Verb(lm_train, (

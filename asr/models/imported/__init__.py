@@ -33,5 +33,7 @@ def read_model(source: str) -> Imported:
     if path.is_file():
         return sherpa.read(path)
     if source == "hama" and not path.exists():
-        return hama.read()
+        return hama.read_package()
+    if (path / hama.MODEL).is_file():
+        return hama.read(path)
     return hugging_face.read(source)
