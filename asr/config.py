@@ -332,8 +332,8 @@ class Config(Options):
     score: ScoreConfig = field(default_factory=ScoreConfig)
     format: str = option(
         "auto",
-        "format of transcripts; auto: by the suffix of `output`",
-        ["auto", "txt", "json", "jsonl", "srt", "vtt", "ctm", "textgrid"],
+        "format of transcripts; auto: by the suffix of `output`; for export: onnx",
+        ["auto", "txt", "json", "jsonl", "srt", "vtt", "ctm", "textgrid", "onnx"],
     )
     experiment: Any = None  # the choice of an experiment file; holds no options
 

@@ -29,6 +29,7 @@ from asr.locks import locked
 
 if TYPE_CHECKING:
     from asr.evaluation.calibrate import Calibrated
+    from asr.evaluation.exported import Comparison
     from asr.evaluation.lexicon_fit import LexiconFit
     from asr.evaluation.score import Score
     from asr.evaluation.tune import Tuning
@@ -339,3 +340,38 @@ def bundle(cfg: Config) -> Path:
     keep_inputs([cfg.bundle], [*Path(cfg.out, "train").glob("*"), *Path(cfg.graph.dir).glob("*.*")])
     bundle.write(cfg.bundle, model, cfg, tokens, graph_dir, run_folder.card(cfg))
     return Path(cfg.bundle)
+
+
+def export(cfg: Config) -> "tuple[Comparison, list[str]]":
+    """Write the recogniser of `cfg.bundle` to the folder `cfg.output`, for other runtimes.
+
+    Returns how the exported models compare with the recogniser on the utterances of the manifest `cfg.input`, by
+    default of the run's `cfg.split`, or else on noise, and sentences for the user.
+    """
+    from asr import manifest
+    from asr.evaluation import exported
+    from asr.models.exported import export, graphs_of
+    from asr.recognizer import bundle, export_folder
+    from asr.recognizer.recognizer import Recognizer
+
+    check_choices(cfg)
+    if cfg.format not in ("auto", "onnx"):
+        raise InputError(f"format={cfg.format} is a format of transcripts; `asr export` writes onnx")
+    if cfg.output is None:
+        raise InputError("output=FOLDER is missing; it names the folder to write")
+    if len(cfg.input) > 1:
+        raise InputError(f"export compares on one manifest, not {len(cfg.input)}")
+    opened = bundle.read(cfg.bundle)
+    recognizer = Recognizer(opened.model, opened.cfg, opened.tokens, opened.space)
+    graphs, notes = graphs_of(opened.model, opened.cfg.features)
+    name = cfg.input[0] if cfg.input else getattr(cfg.data, cfg.split)
+    is_own = Path(cfg.bundle).resolve() == Path(cfg.out, "model.asr").resolve() and Path(name).exists()
+    utterances = manifest.read(name) if cfg.input or is_own else []
+    others, missing = export_folder.side_files(cfg.bundle, opened, graphs)
+    files = [file for graph in graphs for file in export(graph)]
+    contents = others | {file.name: file.data for file in files}
+    keep_inputs((Path(cfg.output, name) for name in contents), [cfg.bundle, *cfg.input])
+    comparison = exported.compare(recognizer, files, utterances, name)
+    export_folder.write(cfg.output, contents)
+    own = [f"{graph.folder}: {note}" for graph in graphs for note in graph.notes]
+    return comparison, [*own, *missing, *notes]

@@ -6,6 +6,7 @@ not compared: the figures in the guide come from real recordings.
 
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,8 @@ def test_english_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_page("english.md", {}) >= 10
     for page in ("transcribing.md", "domain.md", "words.md", "streaming.md", "python.md"):
         assert run_page(page, {}), page
+    if find_spec("onnx") and find_spec("onnxruntime"):
+        assert run_page("export.md", {}) == 2
 
 
 def test_korean_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +97,16 @@ def test_korean_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_page_is_covered() -> None:
-    run = {"english.md", "transcribing.md", "domain.md", "words.md", "streaming.md", "python.md", "korean.md"}
+    run = {
+        "english.md",
+        "transcribing.md",
+        "domain.md",
+        "words.md",
+        "streaming.md",
+        "python.md",
+        "korean.md",
+        "export.md",
+    }
     for page in GUIDE.glob("*.md"):
         blocks = [skipped for skipped, _, _ in BLOCK.findall(page.read_text(encoding="utf-8"))]
         assert page.name in run or all(blocks), f"{page.name} has blocks that no test runs"

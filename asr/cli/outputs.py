@@ -19,7 +19,7 @@ _WRITTEN = {  # options that name an output, for all verbs or for one
     "lm train": ("lm.arpa",),
     "bundle": ("bundle",),
 }
-_INTO_FOLDERS = ("data check", "transcribe")  # their output may be a folder
+_INTO_FOLDERS = ("data check", "transcribe", "export")  # their output may be a folder
 _GRAPH = ("tokens.txt", "lexicon.txt", "words.txt", "graph.bin", "tree.bin", "lm.ngram")
 
 
@@ -75,6 +75,10 @@ def results(verb: str, cfg: Config) -> list[Path]:
         return []
     if verb == "import":
         return [Path(cfg.output) if cfg.output else out / "train" / "imported.asr"]
+    if verb == "export":
+        from asr.recognizer.export_folder import FILES
+
+        return [Path(cfg.output, name) for name in FILES] if cfg.output else []
     fixed = {
         "lm train": [Path(cfg.lm.arpa)],
         "graph": [] if cfg.graph.forecast else [graph / name for name in _GRAPH],

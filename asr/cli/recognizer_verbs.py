@@ -1,5 +1,6 @@
 """The verbs from a trained net to a recogniser and its evaluation: see asr/cli/verbs.py."""
 
+import sys
 from pathlib import Path
 
 from asr import pipeline
@@ -98,6 +99,25 @@ def bundle(cfg: Config) -> None:
     """
     path = pipeline.bundle(cfg)
     print(f"-> {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+
+
+def export(cfg: Config) -> None:
+    """Writes a bundle's net in ONNX, for onnxruntime, sherpa-onnx and onnx-asr.
+
+    asr export MODEL.asr output=FOLDER [MANIFEST]
+    asr export out=exp/my output=FOLDER [split=dev]
+
+    FOLDER/model.onnx takes samples and gives log-probs; `asr import FOLDER` reads it. FOLDER/sherpa-onnx and
+    FOLDER/onnx-asr hold what these runtimes open, if they can give what the net hears: a sentence says why not. Each
+    model is written in float32 and with 8-bit weights (model.int8.onnx). A static graph becomes HLG.fst. The models are
+    compared with the recogniser on the manifest, or on noise. Needs the extra `export`.
+    """
+    comparison, notes = pipeline.export(cfg)
+    print(comparison.table(), end="")
+    print("".join(f"{note}\n" for note in notes), end="")
+    for name in comparison.changed:
+        print(f"asr: warning: {name} gives other texts than this recogniser", file=sys.stderr)
+    print(f"-> {cfg.output}")
 
 
 def _manifest(cfg: Config) -> str | None:

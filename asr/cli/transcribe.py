@@ -42,6 +42,8 @@ def transcribe(cfg: Config) -> None:
     """
     from asr.cli.transcripts import lock
 
+    if cfg.format == "onnx":
+        raise InputError("format=onnx is a format of `asr export`; choose a format of transcripts, such as srt")
     if not cfg.input:
         raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
     if not Path(cfg.bundle).exists():

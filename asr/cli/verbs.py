@@ -10,7 +10,7 @@ from asr import pipeline
 from asr.cli import earlier
 from asr.cli.data_verbs import data_check, data_import, features
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
-from asr.cli.recognizer_verbs import bundle, calibrate, decode, graph, import_model, score, tune
+from asr.cli.recognizer_verbs import bundle, calibrate, decode, export, graph, import_model, score, tune
 from asr.cli.text_verbs import g2p_apply, g2p_train, lexicon, lexicon_fit, text_clean
 from asr.cli.transcribe import transcribe
 from asr.config import Config
@@ -116,6 +116,9 @@ VERBS: dict[str, Verb] = {
     "bundle": Verb(bundle, (
         "decoder", "graph.kind", "graph.dir", "bundle", "score.dir", "data.train", "out", "device",
     ), earlier=earlier.tuned),
+    "export": Verb(export, (
+        "format", "bundle", "data.train", "data.dev", "data.test", "split", "input", "output",
+    ), takes_bundle=True),
     "transcribe": Verb(transcribe, (
         "decoder", "graph.kind", "graph.words", "graph.grammar", "g2p.model", "data.max_audio_s", "data.channel",
         "bundle", "phrases", "boost", "new_words", "device", "threads", "input", "output", "format",

@@ -72,6 +72,11 @@ def from_openfst(fst: pywrapfst.Fst) -> Arrays:
 
 def to_openfst(graph: Arrays) -> pywrapfst.MutableFst:
     """The graph as a mutable VectorFst over the tropical semiring."""
+    return cast(pywrapfst.MutableFst, pywrapfst.convert(pywrapfst.Fst.read_from_string(to_bytes(graph)), "vector"))
+
+
+def to_bytes(graph: Arrays) -> bytes:
+    """The bytes of a ConstFst file."""
     num_states = len(graph.final_costs)
     num_arcs = np.bincount(graph.sources, minlength=num_states)
     states = np.empty(num_states, STATE)
@@ -84,8 +89,7 @@ def to_openfst(graph: Arrays) -> pywrapfst.MutableFst:
         states[name] = np.bincount(graph.sources[labels == 0], minlength=num_states)
     numbers = np.array((_VERSION, 0, _EXPANDED, graph.start, num_states, len(graph.arcs)), NUMBERS)
     header = struct.pack("<i", MAGIC) + b"".join(struct.pack("<i", len(name)) + name for name in NAMES)
-    data = header + numbers.tobytes() + states.tobytes() + graph.arcs.tobytes()
-    return cast(pywrapfst.MutableFst, pywrapfst.convert(pywrapfst.Fst.read_from_string(data), "vector"))
+    return header + numbers.tobytes() + states.tobytes() + graph.arcs.tobytes()
 
 
 def _read_header(data: bytes) -> tuple[np.void, int]:

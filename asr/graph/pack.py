@@ -136,7 +136,11 @@ class Writer:
 
 def unpack(path: str | Path) -> Arrays:
     """The arrays of a packed graph. The file is not checked; `Graph.open` checks it."""
-    data = np.fromfile(path, np.uint8)
+    return unpack_bytes(np.fromfile(path, np.uint8))
+
+
+def unpack_bytes(data: NDArray[np.uint8]) -> Arrays:
+    """The same of the bytes of a packed graph, which the arrays share."""
     header = data[: HEADER.itemsize].view(HEADER)[0]
     states = data[HEADER.itemsize :][: STATE.itemsize * int(header["num_states"])].view(STATE)
     arcs = data[HEADER.itemsize + states.nbytes :].view(ARC)

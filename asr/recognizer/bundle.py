@@ -39,9 +39,11 @@ from asr.config import Config, check_choices
 from asr.errors import InputError
 from asr.features.encoders import build_encoder
 from asr.files import atomic_write
+from asr.graph.arrays import Arrays
 from asr.graph.dynamic import NGRAM, STATIC_FILES, TREE, Language
 from asr.graph.ngram_file import NgramFile
 from asr.graph.opened import Graph
+from asr.graph.pack import unpack_bytes
 from asr.graph.tree_file import Tree
 from asr.literals import parse_json
 from asr.models.acoustic import AcousticModel
@@ -137,6 +139,12 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
         language = Language(Tree(tree, f"{path}: {TREE}"), NgramFile(ngram, f"{path}: {NGRAM}"))
         space = DynamicSpace.of(language, cfg.graph.silence)
     return Bundle(model, cfg, tokens, space, texts["card.md"])
+
+
+def read_graph(path: str | Path) -> Arrays | None:
+    """The arrays of the static graph in a bundle; None if it has none. Raises InputError as `read` does."""
+    data = _members(Path(path), MAX_BYTES).get("graph.bin")
+    return None if data is None else unpack_bytes(np.frombuffer(data, np.uint8))
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes | Path) -> str:

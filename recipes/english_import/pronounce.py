@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from asr.features.encoders.json_files import read_json
-from asr.models.imported.onnx_model import open_session
+from asr.models.imported.onnx_file import OnnxFile
 from recipes import wheels
 
 HAMA = ("hama==1.3.13", "753ca05c6b3c99f9c8c415776848f84ebb72823f70c11fd46dd7eff5df338dbd")
@@ -35,7 +35,7 @@ class Pronouncer:
         self.letters = {letter: number for number, letter in enumerate(tables["encoder"])}
         self.symbols: list[str] = tables["decoder"]
         self.encoder, self.decoder = (
-            open_session((folder / name).read_bytes(), folder / name) for name in ("encoder.onnx", "decoder_step.onnx")
+            OnnxFile.read(folder / name).session for name in ("encoder.onnx", "decoder_step.onnx")
         )
 
     def __call__(self, words: Sequence[str]) -> dict[str, tuple[str, ...]]:

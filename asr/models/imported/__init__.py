@@ -17,15 +17,20 @@ from asr.models.imported.imported import Imported
 from asr.models.imported.onnx_file import OnnxFile
 from asr.models.imported.onnx_model import OnnxModel, OnnxSpec
 
+DESCRIPTION = "model.yaml"  # in a folder of `asr export`
+
 __all__ = ["Imported", "OnnxFile", "OnnxModel", "OnnxSpec", "read_model"]
 
 
 def read_model(source: str) -> Imported:
-    """The model in the folder or file `source`, or the one of that name: hama, or in Hugging Face's hub.
+    """The model in the folder (of Hugging Face, of hama, or of `asr export`) or file `source`, or the one of that name:
+    hama, or in Hugging Face's hub.
 
     Raises InputError if there is none, if it is of an unknown kind, or if a file is missing or damaged.
     """
     path = Path(source)
+    if (path / DESCRIPTION).is_file():
+        return onnx_files.read(path / DESCRIPTION)
     if path.suffix in (".yaml", ".yml"):
         return onnx_files.read(path)
     if path.suffix == ".nemo":
