@@ -181,6 +181,12 @@ def test_a_model_without_a_head_is_refused(tmp_path):
         read_model(str(tmp_path))
 
 
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "model.nemo").touch()
+    with pytest.raises(InputError, match="has no config.json; name a folder of transformers, or a .onnx"):
+        read_model(str(tmp_path))
+
+
 def test_a_table_per_language_is_refused(tmp_path):
     make(tmp_path)
     (tmp_path / "vocab.json").write_text(json.dumps({"eng": {"a": 0}, "kor": {"a": 0}}))

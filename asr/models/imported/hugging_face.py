@@ -26,6 +26,8 @@ _SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token", "cls_token", "se
 def read(source: str) -> Imported:
     """The CTC model in a folder, or of that name in the hub. Raises InputError for anything else."""
     folder = find_folder(source, None)
+    if not (folder / "config.json").exists():
+        raise InputError(f"{folder} has no config.json; name a folder of transformers, or a .onnx, .yaml or .nemo file")
     config = read_json(folder / "config.json")
     kind = config.get("model_type")
     if kind not in (*wav2vec2.KINDS, parakeet.KIND):
