@@ -15,9 +15,9 @@ def import_model(cfg: Config) -> None:
     asr import MODEL output=x.asr
     asr import MODEL out=exp/my
 
-    MODEL is a folder of Hugging Face with a CTC model (wav2vec 2.0, HuBERT, WavLM, data2vec, wav2vec2-BERT), the name
-    of one in the hub, as `facebook/wav2vec2-base-960h`, a YAML file that describes an ONNX model, an ONNX file of
-    sherpa-onnx with a NeMo model, or `hama`, an English
+    MODEL is a folder of Hugging Face with a CTC model (wav2vec 2.0, HuBERT, WavLM, data2vec, wav2vec2-BERT, Parakeet),
+    the name of one in the hub, as `facebook/wav2vec2-base-960h`, a `.nemo` file of NeMo with a CTC model, an ONNX file
+    of sherpa-onnx with one, a YAML file that describes an ONNX model, a folder of `asr export`, or `hama`, an English
     phone model that `pip install hama` brings. The first form writes a bundle that recognises greedily.
     The second makes the model that of a run folder, as if trained there: `asr graph`, `tune`, `calibrate`, `decode`,
     `score` and `bundle` follow.
