@@ -246,8 +246,10 @@ MORE = [
     "graph out={out} dir={tmp}/dynamic kind=dynamic table={out}/train/tokens.txt",
     "calibrate out={out} graph.dir={tmp}/graph",
     "bundle out={out} bundle={tmp}/model.asr",
+    "export {out}/model.asr {out}/data/dev.jsonl output={tmp}/exported",
     "doctor",
 ]
+MORE += ["export out={out} split=" + split + " output={tmp}/exported-" + split for split in ("train", "dev", "test")]
 for _verb in ("decode", "tune", "calibrate"):
     MORE += [
         _verb + " {out}/data/dev.jsonl out={out} graph.kind=dynamic graph.dir={tmp}/dynamic new_words={tmp}/n.txt",
