@@ -117,6 +117,10 @@ def test_a_bundle_brings_its_encoder(corpus: Path) -> None:
     pipeline.train(tuned)
     (corpus / "third").rename(corpus / "moved")
     after, _ = log_probs(corpus / "moved")
+    (corpus / "moved/train/final.safetensors").unlink()
+    tuned.out = str(corpus / "moved")
+    pipeline.train(tuned)
+    np.testing.assert_array_equal(log_probs(corpus / "moved")[0], after)
     assert np.abs(after - before).max() > 0.1
     frozen = continued(corpus, "fourth", **options)
     frozen.init = str(corpus / "moved")
@@ -173,6 +177,7 @@ def test_a_start_that_changes_is_noticed(corpus: Path) -> None:
     second = continued(corpus)
     second.init = str(packed)
     pipeline.train(second)
+    assert f"started from: {packed}" in run_folder.card(run_folder.as_trained(second))
     other = copy.deepcopy(bundle.read(packed))
     bundle.write(packed, other.model, other.cfg, other.tokens, None, "another card")
     with pytest.raises(InputError, match="another init: the content of .*model.asr has changed since"):

@@ -23,10 +23,11 @@ ENCODER = "encoder.json"
 def record(features: FeaturesConfig, path: Path) -> None:
     """Write the front end that makes the stored features. Derivatives and normalisation are left to the training.
 
-    Raises InputError if `path` records another front end.
+    Raises InputError if `path` records another front end. An encoder may have moved: each file of features knows by
+    content which one made it.
     """
-    made = stored_part(features)
-    if read(path) not in (None, made):
+    made, before = stored_part(features), read(path)
+    if before is not None and replace(before, encoder=made.encoder) != made:
         raise InputError(f"{path.parent} holds features of another configuration; remove it or choose another output")
     with atomic_write(path) as file:
         json.dump(dataclasses.asdict(made), file, indent=2)

@@ -248,6 +248,8 @@ def card(cfg: Config) -> str:
         }
     if cfg.features.kind == "pretrained" and encoder.exists():
         facts["encoder"] = "{source}, weights of SHA-256 {sha256}".format(**_read_json(encoder))
+    if start := _read_json(Path(cfg.out) / "train" / "config.json").get("init"):
+        facts["started from"] = start
     report = Path(cfg.score.dir) / "score.json"
     if report.exists() and (scored := _read_json(report))["wer"] is not None:
         facts["word error rate"] = f"{scored['wer']:.2%} on {scored.get('reference') or 'an unknown reference'}"
