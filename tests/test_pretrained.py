@@ -17,7 +17,7 @@ from asr.config import AugmentConfig, Config, DataConfig, FeaturesConfig, ModelC
 from asr.data.extract import extract
 from asr.errors import InputError
 from asr.features import audio
-from asr.features.encoders import build_encoder, open_encoder
+from asr.features.encoders import build_encoder, open_encoder, write_encoder
 from asr.features.frontend import FrontEnd
 from asr.manifest import Utterance
 from asr.models.acoustic import AcousticModel
@@ -234,3 +234,21 @@ def test_upper_layers_that_there_are_not_are_refused(corpus, features, layers, m
     cfg.model.tune_layers = layers
     with pytest.raises(InputError, match=message):
         train(cfg)
+
+
+def test_an_encoder_written_by_a_training_is_read_whole_or_refused(tmp_path):
+    encoder = open_encoder(str(write_model(tmp_path / "whisper")))
+    write_encoder(encoder, tmp_path / "own")
+    again = open_encoder(str(tmp_path / "own"))
+    assert again.digest() == encoder.digest() and again.description() == encoder.description()
+    for name in ("model.safetensors", "config.json"):
+        whole = (tmp_path / "own" / name).read_bytes()
+        for length in (0, 9, len(whole) // 2, len(whole) - 1):
+            (tmp_path / "own" / name).write_bytes(whole[:length])
+            with pytest.raises(InputError, match=str(tmp_path / "own")):
+                open_encoder(str(tmp_path / "own"))
+        (tmp_path / "own" / name).write_bytes(whole)
+    for change in ({"family": "x"}, {"dim": 32}, {"layers": "2"}, {"heads": 5}, {"more": 1}):
+        (tmp_path / "own" / "config.json").write_text(json.dumps(encoder.description() | change))
+        with pytest.raises(InputError, match="own does not hold an encoder"):
+            open_encoder(str(tmp_path / "own"))
