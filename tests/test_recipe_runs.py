@@ -32,6 +32,24 @@ def test_all_recipes_are_listed_and_importable(capsys: pytest.CaptureFixture[str
         assert (RECIPES / line.split()[0] / "RESULTS.md").exists()
 
 
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*/experiment/*.yaml")), ids=lambda path: path.stem)
+def test_the_verbs_of_every_recipe_read_its_options(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verbs: list[str] = []
+    monkeypatch.setattr("asr.cli.main._run", lambda name, cfg: verbs.append(name))
+    monkeypatch.chdir(tmp_path)
+    name, experiment = path.parent.parent.name, path.stem
+    recipe = Recipe(experiment, RECIPES / name)
+    monkeypatch.setattr(recipe, "result", lambda: {"wer": 0.1, "wer_interval": (0.0, 0.2)})
+    for file in ("timit.jsonl", "test/one.flac"):  # which some recipes look for
+        (tmp_path / recipe.cfg.data.dir / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / recipe.cfg.data.dir / file).touch()
+    module = load_module(name, experiment)
+    getattr(module, "build", Recipe.build)(recipe)
+    assert "bundle" in verbs
+
+
 def test_wrong_recipes_and_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in {
         "an5": "no recipe 'an5'; did you mean 'an4'?",

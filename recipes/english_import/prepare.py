@@ -61,8 +61,7 @@ def build(recipe: Recipe) -> None:
     recipe("lexicon fit", f"graph.lexicon={recipe.cfg.data.dir}/lexicon.txt", f"output={recipe.cfg.graph.lexicon}")
     for verb in ("lm train", "graph", "calibrate", "decode", "score", "bundle"):
         recipe(verb)
-    timit = Path(recipe.cfg.data.dir) / "timit.jsonl"
+    timit, hyp = Path(recipe.cfg.data.dir) / "timit.jsonl", f"{recipe.cfg.out}/decode/timit/hyp.jsonl"
     if timit.exists():
-        words = [f"data.test={timit}", f"score.dir={recipe.cfg.out}/score-timit"]
-        recipe("decode", *words, f"output={recipe.cfg.out}/decode/timit/hyp.jsonl")
-        recipe("score", *words, f"hyp={recipe.cfg.out}/decode/timit/hyp.jsonl")
+        recipe("decode", str(timit))
+        recipe("score", f"ref={timit}", f"hyp={hyp}", f"dir={recipe.cfg.out}/score-timit")

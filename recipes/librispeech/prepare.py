@@ -102,6 +102,6 @@ def prepare(cfg: Config) -> str:
 def build(recipe: Recipe) -> None:
     """Build the recogniser, then score it on the second test set, test-other."""
     recipe.build()
-    other = [f"data.test={recipe.cfg.data.dir}/test-other.jsonl", f"score.dir={recipe.cfg.out}/score-other"]
-    recipe("decode", *other)
-    recipe("score", *other)
+    other, hyp = f"{recipe.cfg.data.dir}/test-other.jsonl", f"{recipe.cfg.out}/decode/test-other/hyp.jsonl"
+    recipe("decode", other)
+    recipe("score", f"ref={other}", f"hyp={hyp}", f"dir={recipe.cfg.out}/score-other")
