@@ -6,11 +6,13 @@ as others get several pronunciations: those with the fewest pieces, and that of 
 
 from collections.abc import Collection, Container, Iterable, Sequence
 
+from asr.errors import InputError
 from asr.tokens import BLANK, SPACE, Tokens
+from asr.words import is_slot
 
 BEGIN = "▁"
 MOST = 4  # segmentations of a word, besides that of BPE
-_FEWEST = 0.05  # share of the pieces of a vocabulary that begin words; texts of words have hardly any such word
+_FEWEST = 0.005  # share of the pieces of a vocabulary that begin words; texts of words have hardly any such word
 
 
 def segmentations(word: str, pieces: Tokens, most: int = MOST) -> list[tuple[str, ...]]:
@@ -57,13 +59,15 @@ def merged(word: str, pieces: Tokens) -> tuple[str, ...]:
 
 
 def spread(text: str) -> str:
-    """A text with its characters as pieces: `to be` -> `▁t o ▁b e`."""
+    """A text with its characters as pieces: `to be` -> `▁t o ▁b e`. Raises InputError for a slot."""
+    if "<" in text and (slot := next(filter(is_slot, text.split()), None)):
+        raise InputError(f"the slot {slot} needs a language model of words; set lm.unit=word, or leave it out")
     return " ".join(" ".join((BEGIN + word[0], *word[1:])) for word in text.split())
 
 
 def are_pieces(words: Collection[str]) -> bool:
     """Whether the vocabulary of a language model consists of pieces of words."""
-    return sum(word.startswith(BEGIN) for word in words) > _FEWEST * len(words)
+    return sum(word.startswith(BEGIN) and len(word) > 1 for word in words) > _FEWEST * len(words)
 
 
 def words_of(pieces: Sequence[str]) -> list[slice]:

@@ -123,7 +123,10 @@ def test_without_words_confidences_do_not_change(tmp_path):
 class _Spelled:
     """A search space of two words, one token each."""
 
-    words, silence, is_closed, weights = ("<eps>", "one", "two"), None, False, {}
+    words, silence, is_closed, weights, of_pieces = ("<eps>", "one", "two"), None, False, {}, False
+
+    def text(self, labels):
+        return " ".join(self.words[label] for label in labels)
 
     def spellings(self, label, tokens):
         return [(label,)]

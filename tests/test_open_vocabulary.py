@@ -9,9 +9,12 @@ import pytest
 from asr.config import Config, LmConfig
 from asr.errors import InputError
 from asr.evaluation.tune import PIECE_PENALTIES, tune
-from asr.lm import train, train_file
+from asr.integrations.transformers import build_ctcdecoder
+from asr.lm import arpa, train, train_file
 from asr.lm.adapt import adapt
 from asr.lm.compare import compare
+from asr.lm.filter import restrict
+from asr.lm.mix import mix
 from asr.lm.score import Scorer, perplexity
 from asr.manifest import Utterance
 from asr.models.acoustic import AcousticModel
@@ -19,8 +22,8 @@ from asr.pieces import are_pieces, spread
 from asr.pipeline import build_graph
 from asr.recognizer import bundle
 from asr.recognizer.recognizer import Recognizer
-from asr.search.confidence import word_confidences
 from asr.search.decoder import Decoder
+from asr.search.rescoring import NgramScorer, rerank
 from asr.search.space import SearchSpace
 from asr.text.lexicon import NO_SPACE
 from asr.tokens import BLANK, SPACE, Tokens
@@ -33,7 +36,7 @@ def test_a_text_in_pieces():
     assert spread(" to  be \n") == "▁t o ▁b e"
     assert spread("한국 어") == "▁한 국 ▁어"
     assert are_pieces(["<s>", "</s>", "<unk>", "▁t", "o", "▁b", "e"])
-    assert not are_pieces(["▁"] + ["word"] * 20) and not are_pieces([])
+    assert not are_pieces(["▁", "word"]) and not are_pieces(["▁odd", *["word"] * 300]) and not are_pieces([])
 
 
 def test_the_model_is_that_of_the_characters(tmp_path):
@@ -132,10 +135,25 @@ def test_words_that_no_text_has(recognizer):
     segments = [word.segments for word in recognizer.searcher.search(log_probs("abba_bb_a")).words]
     assert [(word[0].start, word[-1].end) for word in segments] == [(1, 12), (16, 21), (25, 27)]
     assert all(0.3 < word.confidence <= 1 for word in found.words)
-    lattice = recognizer.searcher.decoder.decode_lattice(log_probs("abba_bb_a")).lattice
-    pieces = word_confidences(lattice, lattice.best)
-    assert [word.confidence for word in found.words] == pytest.approx(
-        [min(pieces[:4]), min(pieces[4:6]), pieces[6]], abs=1e-4
+
+
+def test_a_confidence_is_the_share_of_the_readings_with_the_word(recognizer):
+    heard = log_probs("ab_bb", 0.8)
+    found = recognizer.search("x", heard, 1.0)
+    lattice = recognizer.searcher.decoder.decode_lattice(heard).lattice
+    masses = {}
+    for reading in lattice.readings():
+        text = recognizer.space.text(reading.labels)
+        masses[text] = masses.get(text, 0.0) + math.exp(-reading.cost)
+    first, second = found.text.split()
+    total = sum(masses.values())
+    begins = sum(mass for text, mass in masses.items() if text.split()[0] == first) / total
+    ends = sum(mass for text, mass in masses.items() if text.split()[-1] == second) / total
+    assert [word.confidence for word in found.words] == pytest.approx([begins, ends], abs=0.02)
+    boosted = recognizer.search("x", heard, 1.0, recognizer.compile_phrases({second: 5.0}))
+    assert boosted.text == found.text
+    assert [word.confidence for word in boosted.words] == pytest.approx(
+        [word.confidence for word in found.words], abs=0.02
     )
 
 
@@ -148,13 +166,21 @@ def test_phrases_are_boosted_and_alternatives_joined(recognizer):
     }
     assert texts == {"ab a", "ab b"}
     cfg = recognizer.cfg.decoder.__class__(nbest=5)
-    others = [other.text for other in recognizer.with_decoder(cfg).search("x", either, 1.0).alternatives]
-    assert "ab b" in others and not any("▁" in text for text in others)
+    found = recognizer.with_decoder(cfg).search("x", either, 1.0)
+    texts = [found.text, *(other.text for other in found.alternatives)]
+    assert len(texts) == 5 == len(set(texts)) and {"ab a", "ab b"} < set(texts)
+
+
+def test_phrases_that_cannot_be(recognizer):
+    with pytest.raises(InputError, match="negative boosts need a graph of words"):
+        recognizer.compile_phrases({"b": -3.0})
+    with pytest.raises(InputError, match="'zz' in 'ab zz'"):
+        recognizer.compile_phrases({"ab zz": 3.0})
 
 
 def test_lists_have_words_and_new_words_are_not_needed(recognizer):
     assert recognizer.with_list(["abba", "b"]).search("x", log_probs("abba"), 1.0).text == "abba"
-    with pytest.raises(InputError, match="open" if recognizer.cfg.graph.kind == "dynamic" else "dynamic graph"):
+    with pytest.raises(InputError, match="vocabulary is open"):
         recognizer.with_new_words(["bbb"])
 
 
@@ -187,3 +213,56 @@ def test_phones_cannot_spell_characters(tmp_path):
     cfg.tokens.unit, cfg.tokens.table = "phone", str(tmp_path / "tokens.txt")
     with pytest.raises(InputError, match="needs units char or jamo, not phone"):
         build_graph(cfg)
+
+
+def written(path, text):
+    path.write_text(text)
+    return str(path)
+
+
+def test_vocabularies_of_words_are_spelled(tmp_path):
+    cfg = LmConfig(text=[written(tmp_path / "t.txt", "ab b\nc ab\n")], unit="char", arpa=str(tmp_path / "lm.arpa"))
+    cfg.vocabulary = written(tmp_path / "v.txt", "ab\nb\n")
+    assert train_file(cfg).vocabulary == 3  # ▁a b ▁b
+    model = arpa.read(cfg.arpa)
+    assert {"▁a", "b"} <= {*restrict(model, ["▁a", "b"]).words} and "▁b" not in restrict(model, ["▁a", "b"]).words
+    with pytest.raises(InputError, match="model of characters has no words"):
+        restrict(model, ["b"])
+
+
+def test_models_of_words_and_of_characters_do_not_mix(tmp_path):
+    words, characters = train(TEXTS, order=2), train([spread(text) for text in TEXTS], order=2)
+    paths = [str(tmp_path / name) for name in ("words.arpa", "characters.arpa")]
+    for model, path in zip((words, characters), paths, strict=True):
+        arpa.write(model, path)
+    with pytest.raises(InputError, match="cannot be mixed"):
+        mix([words, characters], [0.5, 0.5])
+    with pytest.raises(InputError, match="words.arpa is of words, .*characters.arpa is of characters"):
+        compare(paths, ["ab"])
+    with pytest.raises(InputError, match="do not have the same unit"):
+        NgramScorer(paths[0], ["<eps>", "▁a", "b"])
+    with pytest.raises(InputError, match="not of words"):
+        build_ctcdecoder(["", " ", "a", "b"], paths[1])
+
+
+def test_slots_need_words(tmp_path):
+    cfg = LmConfig(text=[written(tmp_path / "t.txt", "a <name> b\n")], unit="char", arpa=str(tmp_path / "lm.arpa"))
+    with pytest.raises(InputError, match="the slot <name> needs a language model of words"):
+        train_file(cfg)
+
+
+def test_reranking_reads_words(recognizer):
+    lattice = recognizer.searcher.decoder.decode_lattice(log_probs("ab_b")).lattice
+    seen = []
+    rerank(lattice.nbest(3), lambda texts: seen.extend(texts) or [0.0] * len(texts), recognizer.space.words)
+    assert "ab b" in seen and not any("▁" in text for text in seen)
+
+
+@pytest.mark.parametrize("kind", ["static", "dynamic"])
+def test_a_lexicon_of_words_does_not_fit(kind, tmp_path):
+    cfg = recognizer_of(tmp_path, kind).cfg
+    own = Config(out=str(tmp_path))
+    own.tokens.unit, own.tokens.table, own.graph.kind = "char", cfg.tokens.table, kind
+    own.graph.lexicon = written(tmp_path / "lexicon.txt", "a a\nb b\n")
+    with pytest.raises(InputError, match="leave out graph.lexicon"):
+        build_graph(own)

@@ -128,6 +128,8 @@ class Build:
         of_pieces = are_pieces(words)  # which sound alike in pairs: with and without a space before them
         separator = SPACE if SPACE in tokens and not of_pieces else None
         self.words, self.lexicon, left_out = check(words, lexicon, tokens, options.silence, separator, log10_prob)
+        if of_pieces and not are_pieces(self.words):
+            raise InputError("the language model is of characters (▁), the lexicon of words; leave out graph.lexicon")
         source.keep_vocabulary(self.cache)
         self.spellings = spell(self.words, self.lexicon, tokens, options.silence, separator)
         s = self.spellings

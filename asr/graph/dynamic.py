@@ -55,6 +55,9 @@ def compile_dynamic(tokens: Tokens, lexicon: Lexicon, arpa_path: str | Path, out
         del lexicon
         _log.info("tree     %9d words %7.1f s", len(words), time.monotonic() - start_s)
         model = arpa.read(arpa_path)
+        if model.of_pieces != are_pieces(words):
+            raise InputError("the language model is of characters (▁), the lexicon of words, or the other way round; "
+                             "leave out graph.lexicon")  # fmt: skip
         left_out = _without_spelling(model, set(words))
         write_ngram(model, folder / NGRAM)
         _log.info("n-gram   %9d n-grams %5.1f s", sum(len(o.ids) for o in model.orders), time.monotonic() - start_s)

@@ -88,7 +88,9 @@ class Vocabulary:
 
     @classmethod
     def of(cls, alphabet: Alphabet, model: NgramModel) -> "Vocabulary":
-        """The words of `model` that the alphabet can spell, and the extras."""
+        """The words of `model` that the alphabet can spell, and the extras. Raises InputError for a model of pieces."""
+        if model.of_pieces:
+            raise InputError("the language model is of characters or pieces (▁), not of words; give one of words")
         spelled = {word: alphabet.spell(word) for word in model.words if word not in MARKS}
         listed = {word: spellings for word, spellings in spelled.items() if spellings}
         parts: list[list[tuple[int, ...]]] = [

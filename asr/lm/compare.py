@@ -42,13 +42,21 @@ class Comparison:
 
 
 def compare(models: Sequence[str], texts: Sequence[str]) -> Comparison:
-    """Scores `texts` by each model file. Raises InputError for a bad model and if there is no sentence."""
+    """Scores `texts` by each model file.
+
+    Raises InputError for a bad model, if there is no sentence, and for models of words beside models of characters,
+    whose perplexities are of other predictions.
+    """
     texts = [" ".join(words) for text in texts if (words := text.split())]
     if not texts:
         raise InputError(NO_TEXT)
     scores, unknown = {}, {}
-    for name in models:
-        scorer = load(name)
+    scorers = {name: load(name) for name in models}
+    if len({scorer.of_pieces for scorer in scorers.values()}) > 1:
+        unit = {True: "characters", False: "words"}
+        named = ", ".join(f"{name} is of {unit[scorer.of_pieces]}" for name, scorer in scorers.items())
+        raise InputError(f"perplexities per word and per character cannot be compared: {named}")
+    for name, scorer in scorers.items():
         scores[name] = list(sentence_scores(scorer, texts))
         unknown[name] = Counter(
             word

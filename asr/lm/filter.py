@@ -13,12 +13,18 @@ import numpy as np
 
 from asr.errors import InputError
 from asr.lm.model import NgramModel, Ngrams, without_empty_orders
+from asr.pieces import are_pieces
 from asr.words import MARKS
 
 
 def restrict(model: NgramModel, words: Iterable[str]) -> NgramModel:
-    """`model` with only the n-grams of `words` and marks. Raises InputError if it knows none of `words`."""
+    """`model` with only the n-grams of `words` and marks.
+
+    Raises InputError if it knows none of `words`, and if it is of pieces and they are not.
+    """
     wanted = {*words}.difference(MARKS)
+    if model.of_pieces and not are_pieces(wanted):
+        raise InputError("a model of characters has no words to restrict it to; train one with lm.unit=word")
     if wanted.isdisjoint(model.words):
         raise InputError(f"the model knows none of the {len(wanted)} words listed; check their spelling and case")
     stays = np.array([word in wanted or word in MARKS for word in model.words])

@@ -80,7 +80,9 @@ def check_weights(weights: Sequence[float], count: int) -> list[float]:
 
 
 def union_of_words(models: Sequence[NgramModel]) -> list[str]:
-    """The words of all models: marks first, then code point order."""
+    """The words of all models: marks first, then code point order. Raises InputError if some are of pieces only."""
+    if len({model.of_pieces for model in models}) > 1:
+        raise InputError("models of words and of characters cannot be mixed; train all with the same lm.unit")
     words = set().union(*(model.words for model in models))
     return [*(mark for mark in MARKS if mark in words), *sorted(words.difference(MARKS))]
 

@@ -23,7 +23,7 @@ class Scorer:
     def __init__(self, model: NgramModel):
         """Raises InputError if the rows of the model do not ascend, or a history is not listed."""
         self._ids, self._unknown = model.ids, model.ids.get(UNKNOWN, -1)
-        self.words_in = model.words_in
+        self.words_in, self.of_pieces = model.words_in, model.of_pieces
         with refusals():
             self._core = _lm.Scorer(model.orders)
         self.begin = self.step(0, BEGIN)[0]  # the state at the start of a sentence

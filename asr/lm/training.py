@@ -15,6 +15,7 @@ from asr.lm.corpus import Selection, encode_files, encode_texts
 from asr.lm.estimation import Discounts, Estimation
 from asr.lm.model import NgramModel
 from asr.lm.texts import sentences
+from asr.pieces import are_pieces, spread
 from asr.textfiles import lines
 from asr.words import check_word, plain_mark
 
@@ -94,6 +95,8 @@ def train_file(cfg: LmConfig, dev: Sequence[str | Path] = ()) -> Report:
     begin_s = time.monotonic()
     keep_inputs([cfg.arpa], [*cfg.text, cfg.vocabulary, *dev])
     words = read_vocabulary(cfg.vocabulary) if cfg.vocabulary else None
+    if words and cfg.unit == "char" and not are_pieces(words):
+        words = list(dict.fromkeys(piece for word in words for piece in spread(word).split()))
     folder = Path(cfg.arpa).parent
     selection = Selection(words, cfg.min_count, cfg.vocabulary_size, cfg.coverage)
     try:

@@ -189,9 +189,10 @@ class Recognizer:
         if self.space is None or self.cfg.decoder.kind == "greedy":
             why = "has no graph" if self.space is None else "searches greedily"
             raise InputError(f"boosting phrases needs a graph search; this recogniser {why}")
-        if self.space.of_pieces and isinstance(phrases, Mapping) and all(isinstance(phrase, str) for phrase in phrases):
-            phrases = {self.space.segmented(phrase): boost for phrase, boost in phrases.items()}
-        return Phrases.of_words(phrases, self.space.labels, len(self.space.words) - 1)
+        found = Phrases.of_words(phrases, self.space.labels, len(self.space.words) - 1, self.space.segmented)
+        if self.space.of_pieces and found.suppress:
+            raise InputError("negative boosts need a graph of words: with characters they would also hit longer words")
+        return found
 
     @overload
     def transcribe(  # type: ignore[overload-overlap]

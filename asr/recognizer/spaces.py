@@ -40,6 +40,8 @@ class RequestSpaces:
 
     def with_words(self, new_words: Iterable[NewWord | str]) -> SearchSpace:
         """See `Recognizer.with_new_words`."""
+        if self.space and self.space.of_pieces:
+            raise InputError("this graph's vocabulary is open, so it has no new words; boost them as phrases instead")
         if not isinstance(self.space, DynamicSpace):
             raise InputError("new words need a dynamic graph; build one with `asr graph graph.kind=dynamic`")
         given = _many(new_words, "new words", (str, NewWord))

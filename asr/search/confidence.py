@@ -6,15 +6,17 @@ scales. Their log-odds are therefore scaled and shifted (Platt 1999) so that, fo
 confidence 0.8 are correct. The calibration changes neither the ranking of words nor the text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import exp
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from rapidfuzz.distance import Levenshtein
 
 from asr.search.lattice import Lattice, log_add
 
+READINGS = 200  # of a lattice; the mass of others is small
 _LEAST = 1e-4  # posteriors are clipped to this distance from 0 and 1
 _ROUNDS, _RIDGE = 50, 1e-3  # of Newton's method
 
@@ -96,6 +98,21 @@ def _shares(lattice: Lattice, labels: Sequence[int]) -> NDArray[np.float64]:
             else:
                 mass[source, q] += here[q]
     return shares
+
+
+def shares_of_words(lattice: Lattice, words: Sequence[str], text: Callable[[list[int]], str]) -> list[float]:
+    """As `confidences_by`, for `words` that are joined from several labels each; `text` joins those of a reading.
+
+    The readings are the cheapest `READINGS` of the lattice, weighted without their boosts.
+    """
+    readings = lattice.unboosted.nbest(READINGS)
+    weights = np.exp(-np.array([r.cost for r in readings]) + min((r.cost for r in readings), default=0.0))
+    shares = np.zeros(len(words))
+    for reading, weight in zip(readings, weights, strict=True):
+        for same in Levenshtein.opcodes(words, text(reading.labels).split()):
+            if same.tag == "equal":
+                shares[same.src_start : same.src_end] += weight
+    return np.clip(shares / max(weights.sum(), 1e-300), 0.0, 1.0).tolist()
 
 
 def _posterior(lattice: Lattice, path: list[int], bonus: float, evidence: Lattice) -> float:

@@ -11,7 +11,7 @@ A boost is a preference, not evidence: it decides between readings, and no confi
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from asr import _decoder
@@ -47,8 +47,15 @@ class Phrases:
             raise InputError(f"a phrase is a sequence of word labels with a boost: {e}") from None
 
     @classmethod
-    def of_words(cls, boosts: Mapping[str, float], labels: Mapping[str, int], max_label: int) -> "Phrases":
-        """From phrases as text, the labels of the graph's words, and the largest label.
+    def of_words(
+        cls,
+        boosts: Mapping[str, float],
+        labels: Mapping[str, int],
+        max_label: int,
+        segmented: Callable[[str], str] = str,
+    ) -> "Phrases":
+        """From phrases as text, the labels of the graph's words, the largest label, and what splits a phrase into the
+        words of the graph.
 
         Phrases with words that the graph does not have are left out; a warning names them. Raises InputError if no
         phrase remains.
@@ -56,7 +63,7 @@ class Phrases:
         if not isinstance(boosts, Mapping) or not all(isinstance(phrase, str) for phrase in boosts):
             raise InputError('phrases must be a mapping from text to boost: {"new york": 3.0}')
         boosts = {phrase: _number(boost, phrase) for phrase, boost in boosts.items()}
-        left_out = {phrase: word for phrase in boosts for word in phrase.split() if not labels.get(word)}
+        left_out = {phrase: word for phrase in boosts for word in segmented(phrase).split() if not labels.get(word)}
         known = {phrase: boost for phrase, boost in boosts.items() if phrase not in left_out}
         if left_out:
             named = ", ".join(f"'{word}' in '{phrase}'" for phrase, word in list(left_out.items())[:5])
@@ -67,8 +74,8 @@ class Phrases:
                 )
             _log.warning("%d of %d phrases are not boosted, because the graph does not know their words: %s%s",
                          len(left_out), len(boosts), named, more)  # fmt: skip
-        return cls((([labels[word] for word in phrase.split()], boost) for phrase, boost in known.items()),
-                   max_label, left_out)  # fmt: skip
+        found = (([labels[word] for word in segmented(phrase).split()], boost) for phrase, boost in known.items())
+        return cls(found, max_label, left_out)
 
 
 def _number(boost: float, phrase: str | Sequence[int]) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 from asr.errors import InputError
 from asr.lm import score
 from asr.lm.model import LN10
+from asr.pieces import are_pieces, joined
 from asr.search.lattice import ARC, FINAL, Lattice, Reading
 from asr.words import END
 
@@ -33,8 +34,11 @@ class NgramScorer:
     """An n-gram model in an ARPA file. `words[label]` are the words of the graph."""
 
     def __init__(self, path: str | Path, words: Sequence[str]):
-        """Raises InputError as `asr.lm.arpa.read` does."""
+        """Raises InputError as `asr.lm.arpa.read` does, and for a model of words if the graph's are pieces, or the
+        other way round."""
         self.model = score.load(path)
+        if self.model.of_pieces != are_pieces(words):
+            raise InputError(f"{path} and the graph do not have the same unit (lm.unit): words or characters")
         self.words = words
 
     def start(self) -> int:
@@ -120,7 +124,8 @@ def rerank(
     `costs_of` maps all texts to their costs in nats, for instance by a neural LM. Raises InputError if it does not
     return one number per text.
     """
-    texts = [" ".join(words[label] for label in reading.labels) for reading in readings]
+    join = joined if are_pieces(words) else " ".join
+    texts = [join(words[label] for label in reading.labels) for reading in readings]
     costs = [float(cost) for cost in costs_of(texts)]
     if len(costs) != len(texts) or any(math.isnan(cost) for cost in costs):
         raise InputError(f"costs_of returned {len(costs)} costs for {len(texts)} texts; expected one number per text")

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +22,7 @@ from asr.config import DecoderConfig
 from asr.errors import InputError
 from asr.graph.opened import Graph
 from asr.pieces import joined, words_of
-from asr.search.confidence import Calibration, confidences_by, word_confidences
+from asr.search.confidence import Calibration, confidences_by, shares_of_words, word_confidences
 from asr.search.decoder import Decoder
 from asr.search.lattice import Lattice
 from asr.search.phrases import Phrases
@@ -30,6 +30,8 @@ from asr.search.space import SearchSpace
 from asr.search.word_times import Segment, match_words, segments
 from asr.text.units import to_text
 from asr.tokens import SPACE, Tokens
+
+MOST_READINGS = 20  # read for each alternative text; with pieces, several readings give one text
 
 
 @dataclass(frozen=True)
@@ -115,23 +117,27 @@ class GraphSearcher:
         spellings = [self.space.spellings(label, self.tokens) for label in path.labels]
         spans = match_words([s.token for s in found], spellings, self.between, path.complete)
         groups = [[found[i] for i in span] for span in spans]
+        if self.space.of_pieces:
+            words, groups = join_pieces(words[: len(groups)], groups, self.between)
         if lattice is None:
             confidences = [peak_confidence(group) for group in groups]
         else:
-            confidences = self._posteriors(lattice, path.labels, log_probs, phrases)
+            confidences = self._posteriors(lattice, path.labels, words, log_probs, phrases)
         confidences = self.calibration.apply(confidences)
         if self.space.is_closed and confidences:
             confidences = [min(confidences) * likeness(log_probs, path.alignment)] * len(confidences)
         placed = [FoundWord(*parts) for parts in zip(words, groups, confidences, strict=False)]
-        placed = _joined(placed, self.between) if self.space.of_pieces else placed
         return Found(placed, path.cost, path.complete, self._alternatives(lattice, path.labels))
 
     def _posteriors(
-        self, lattice: Lattice, labels: list[int], log_probs: np.ndarray, phrases: Phrases | None
+        self, lattice: Lattice, labels: list[int], words: list[str], log_probs: np.ndarray, phrases: Phrases | None
     ) -> list[float]:
         weights = self.space.weights
-        if weights or lattice.has_boosts or (phrases is not None and phrases.suppress):
-            evidence = self._plain.decode_lattice(log_probs).lattice
+        is_changed = bool(weights) or lattice.has_boosts or (phrases is not None and phrases.suppress)
+        evidence = self._plain.decode_lattice(log_probs).lattice if is_changed else lattice
+        if self.space.of_pieces:
+            return shares_of_words(evidence, words, self.space.text)
+        if is_changed:
             found = confidences_by(evidence, lattice, labels, sum(weights.get(label, 0.0) for label in labels))
         else:
             found = word_confidences(lattice, labels)
@@ -146,19 +152,25 @@ class GraphSearcher:
     def _alternatives(self, lattice: Lattice | None, best: list[int]) -> list[tuple[str, float]]:
         if lattice is None or self.nbest < 2:
             return []
-        others = [r for r in lattice.nbest(self.nbest) if r.labels != best]
-        return [(self.space.text(r.labels), r.cost) for r in others[: self.nbest - 1]]
+        costs: dict[str, float] = {self.space.text(best): 0.0}  # of several readings of a text, the cheapest counts
+        for reading in islice(lattice.readings(), MOST_READINGS * self.nbest):
+            costs.setdefault(self.space.text(reading.labels), reading.cost)
+            if len(costs) == self.nbest:
+                break
+        return list(costs.items())[1:]
 
 
-def _joined(pieces: Sequence[FoundWord], between: set[int]) -> list[FoundWord]:
-    """Words from pieces, without the tokens `between` words. A word is as sure as its least sure piece."""
-    words = []
-    for span in words_of([piece.word for piece in pieces]):
-        parts = pieces[span]
-        if text := joined(part.word for part in parts):
-            heard = [segment for part in parts for segment in part.segments if segment.token not in between]
-            words.append(FoundWord(text, heard, min(part.confidence for part in parts)))
-    return words
+def join_pieces(
+    pieces: Sequence[str], groups: Sequence[list[Segment]], between: set[int]
+) -> tuple[list[str], list[list[Segment]]]:
+    """Words and their segments from pieces and theirs; the tokens `between` words are left out."""
+    words, joined_groups = [], []
+    for span in words_of(pieces):
+        heard = [segment for group in groups[span] for segment in group if segment.token not in between]
+        if heard and (text := joined(pieces[span])):
+            words.append(text)
+            joined_groups.append(heard)
+    return words, joined_groups
 
 
 def peak_confidence(group: Sequence[Segment]) -> float:

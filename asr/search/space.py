@@ -176,10 +176,8 @@ class DynamicSpace(SearchSpace):
 
         `pronounce` spells the words that have no pronunciation and are not in the lexicon. The lexicon and the language
         model are shared, not copied. Words that cannot be spelled in `tokens` are left out; a warning names them.
-        Raises InputError if none can be, for a slot that the language model does not have, and if the words are pieces.
+        Raises InputError if none can be, and for a slot that the language model does not have.
         """
-        if self.of_pieces:
-            raise InputError("this graph's vocabulary is open, so it has no new words; boost them as phrases instead")
         tree = self.language.tree
         new_words, spelled = _spellable(merged(new_words), tree.numbers, pronounce, tokens)
         fresh = dict.fromkeys(new.word for new in new_words if new.word not in tree.numbers)
