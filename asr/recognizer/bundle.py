@@ -303,6 +303,12 @@ def _model(
     except SafetensorError as e:
         raise InputError(f"{path}: member model.safetensors cannot be read ({e}); make the bundle again") from e
 
+    if cfg.model.kind != "linear" and (layers := cfg.model.layers) > len(state):  # not even one tensor each
+        raise InputError(
+            f"{path}: member model.safetensors does not fit config.json: {len(state)} tensors for {layers} layers; "
+            "make the bundle again"
+        )
+
     def build() -> AcousticModel:
         own = build_encoder(encoder) if encoder else None
         return AcousticModel(cfg.features, cfg.model, len(tokens), own)
