@@ -215,12 +215,14 @@ def tuned(cfg: Config) -> Config:
 def fit_lexicon(cfg: Config, paths: Sequence[str | Path] = ()) -> "LexiconFit":
     """Fit the lexicon `cfg.graph.lexicon` to a model and the manifests `paths` (default: train).
 
-    The model is the bundle or run folder `cfg.bundle`, or else that of the run folder `cfg.out`.
+    The model is the bundle or run folder `cfg.bundle`, or else, if that has its default place, that of the run folder
+    `cfg.out`. The token of silence is `cfg.graph.silence`, or else that of the model's graph.
     """
     from asr import manifest
     from asr.evaluation.lexicon_fit import fit
     from asr.recognizer import bundle, run_folder
     from asr.recognizer.recognizer import Recognizer
+    from asr.search.space import read_stats
     from asr.text.lexicon import Lexicon
 
     check_choices(cfg)
@@ -230,14 +232,20 @@ def fit_lexicon(cfg: Config, paths: Sequence[str | Path] = ()) -> "LexiconFit":
     lexicon = Lexicon.read(cfg.graph.lexicon)
     cfg = run_folder.with_manifests(cfg, "train")
     utterances = [u for path in paths or [cfg.data.train] for u in manifest.read(path)]
-    if Path(cfg.bundle).is_file() and Path(cfg.bundle) != Path(cfg.out) / "model.asr":
-        opened = bundle.read(cfg.bundle)
+    place, default = Path(cfg.bundle), Path(cfg.out) / "model.asr"
+    has_run = (Path(cfg.out) / "train" / "config.json").exists()
+    if not place.is_dir() and (place != default or (place.exists() and not has_run)):
+        opened = bundle.read(place)
         model, tokens, trained = opened.model, opened.tokens, opened.cfg
+        silence = trained.graph.silence
     else:
-        folder = cfg.bundle if Path(cfg.bundle).is_dir() else cfg.out
+        folder = cfg.bundle if place.is_dir() else cfg.out
         trained = run_folder.as_trained(dataclasses.replace(cfg, out=folder))
         model, tokens = run_folder.load_model(trained)
-    trained = dataclasses.replace(trained, data=cfg.data, decoder=DecoderConfig(kind="greedy"))
+        graph = Path(folder) / "graph"
+        silence = read_stats(graph).get("silence") if (graph / "stats.json").exists() else None
+    options = dataclasses.replace(trained.graph, silence=cfg.graph.silence or silence)
+    trained = dataclasses.replace(trained, data=cfg.data, decoder=DecoderConfig(kind="greedy"), graph=options)
     return fit(Recognizer(model, trained, tokens, None, cfg.device), lexicon, utterances)
 
 

@@ -33,6 +33,8 @@ def exported(features, kind="cnn", **sizes):
     """(model, {folder: float32 file, folder + "int8": 8-bit file}, sentences about runtimes without a file)."""
     torch.manual_seed(1)
     made = AcousticModel(features, ModelConfig(kind=kind, hidden=16, layers=2, **sizes), len(TOKENS)).eval()
+    if features.sum_layers:
+        made.sum.logits.data = torch.linspace(-1, 1, made.parts)
     if features.cmvn == "global":
         made.frontend.set_global_stats(torch.full((made.frontend.dim,), 9.0), torch.full((made.frontend.dim,), 3.0))
     graphs, notes = graphs_of(made, features)
@@ -89,10 +91,11 @@ def test_all_front_ends(options):
         assert "sherpa-onnx" not in files and f"features.cmvn={options['cmvn']} does not take out" in notes[0]
 
 
-def test_stored_features():
-    made, files, notes = exported(FeaturesConfig(kind="stored", num_bins=13, cmvn="utterance"))
+@pytest.mark.parametrize("layers", [[], [1, 2]])
+def test_stored_features(layers):
+    made, files, notes = exported(FeaturesConfig(kind="stored", num_bins=14, cmvn="utterance", sum_layers=layers))
     assert set(files) == {"", "int8"} and len(notes) == 2
-    x = torch.randn(70, 13)
+    x = torch.randn(70, 14)
     torch.testing.assert_close(files[""].runner()(x), made.score([x])[0], atol=1e-4, rtol=0)
 
 

@@ -164,7 +164,35 @@ def test_the_verb_takes_a_bundle_or_a_run_folder(files, monkeypatch, capsys):
         "m.asr data.jsonl lexicon=lexicon.txt output=lexicon.txt": "lexicon.txt",
         "m.asr data.jsonl lexicon=data.jsonl.changes.tsv output=data.jsonl": "data.jsonl",
         "data.jsonl lexicon=lexicon.txt output=new.txt out=none": "holds no trained model",
+        "typo.asr data.jsonl lexicon=lexicon.txt output=new.txt out=run": "there is no bundle typo.asr",
+        "bundle=typo data.jsonl lexicon=lexicon.txt output=new.txt out=run": "there is no bundle typo",
+        "m.asr data.jsonl lexicon=lexicon.txt output=new.txt silence=SIL": "graph.silence=SIL is not a token of the m",
         "m.asr other.jsonl lexicon=lexicon.txt output=new.txt": "other.jsonl",
     }.items():
         assert main(["lexicon", "fit", *words.split()]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_silence_is_no_part_of_a_pronunciation(files, monkeypatch, capsys):
+    """It is named, or that of the graph in the run folder."""
+    pytest.importorskip("onnxruntime", reason="ONNX models are run by onnxruntime")
+    monkeypatch.chdir(files)
+    monkeypatch.setattr(lexicon_fit, "LEAST_LIKENESS", 0)
+    assert main(["import", "m.yaml", "output=m.asr"]) == main(["import", "m.yaml", "out=run"]) == 0
+    fit = ["lexicon", "fit", "data.jsonl", "lexicon=lexicon.txt", "output=new.txt"]
+
+    def heard():
+        return {unit for variant in Lexicon.read("new.txt").pronunciations["word"] for unit in variant}
+
+    assert main([*fit, "out=run"]) == 0 and "cc" in heard()
+    for model in ("m.asr", "out=run"):
+        assert main([*fit, model, "silence=cc"]) == 0, capsys.readouterr().err
+        assert "cc" not in heard()
+    (files / "run/graph").mkdir()
+    (files / "run/graph/stats.json").write_text('{"silence": "cc"}')
+    for model in ("run", "out=run"):
+        assert main([*fit, model]) == 0, capsys.readouterr().err
+        assert "cc" not in heard()
+    (files / "other").mkdir()
+    (files / "m.asr").rename(files / "other/model.asr")
+    assert main([*fit, "other/model.asr", "out=other"]) == 0  # a bundle in the default place, without a training

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import tones
 import torch
-from ctranslate2_model import write_model
+from ctranslate2_model import model_bytes, weights, write_model
 
 from asr import manifest, pipeline
 from asr.cli.main import main
 from asr.config import Config
 from asr.errors import InputError
 from asr.features import audio
+from asr.features.encoders import open_encoder, write_encoder
 from asr.recognizer import bundle, run_folder
 from asr.tokens import Tokens
 from asr.training.trainer import Trainer
@@ -126,6 +127,28 @@ def test_a_bundle_brings_its_encoder(corpus: Path) -> None:
     frozen.init = str(corpus / "moved")
     pipeline.train(frozen)
     np.testing.assert_allclose(log_probs(corpus / "fourth")[0], after, atol=1e-5)
+
+
+def test_the_encoder_of_a_start_that_failed_is_replaced(corpus: Path) -> None:
+    """The net of the second start never runs on the encoder of the first one, nor on one put there later."""
+    options = {"kind": "pretrained", "shift_ms": 20.0, "cmvn": "none"}
+    for name, scale in (("first", 1.0), ("other", 0.5)):
+        (corpus / f"whisper-{name}").mkdir()
+        scaled = {key: (scale * x).astype(x.dtype) if x.dtype.kind == "f" else x for key, x in weights().items()}
+        (corpus / f"whisper-{name}/model.bin").write_bytes(model_bytes(scaled))
+        pipeline.train(tones.config(corpus, name, encoder=str(corpus / f"whisper-{name}"), **options))
+    failed, cfg = continued(corpus, **options), continued(corpus, **options)
+    failed.data.dev = str(corpus / "nowhere.jsonl")
+    with pytest.raises(InputError, match="nowhere"):
+        pipeline.train(failed)
+    assert (corpus / "second/train/encoder/config.json").exists()
+    cfg.init = str(corpus / "other")
+    pipeline.train(cfg)
+    np.testing.assert_allclose(log_probs(corpus / "second")[0], log_probs(corpus / "other")[0], atol=1e-5)
+    (corpus / "second/train/final.safetensors").unlink()
+    write_encoder(open_encoder(str(corpus / "whisper-first")), corpus / "second/train/encoder")
+    with pytest.raises(InputError, match="encoder is not the encoder of init=.*other"):
+        pipeline.train(cfg)
 
 
 @pytest.mark.parametrize(

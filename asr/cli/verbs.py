@@ -80,8 +80,8 @@ VERBS: dict[str, Verb] = {
     "text clean": Verb(text_clean, ("text", "input", "output")),
     "lexicon": Verb(lexicon, ("g2p.model", "g2p.nbest", "g2p.min_probability", "data.train", "input", "output")),
     "lexicon fit": Verb(lexicon_fit, (
-        "graph.lexicon", "data.train", "data.channel", "data.max_audio_s", "bundle", "out", "device", "threads",
-        "input", "output",
+        "graph.lexicon", "graph.silence", "data.train", "data.channel", "data.max_audio_s", "bundle", "out", "device",
+        "threads", "input", "output",
     ), takes_bundle=True),
     "g2p train": Verb(g2p_train, ("g2p.order", "g2p.max_letters", "g2p.max_units", "input", "output")),
     "g2p apply": Verb(g2p_apply, ("g2p.model", "g2p.nbest", "g2p.min_probability", "input", "output")),

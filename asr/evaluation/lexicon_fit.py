@@ -3,7 +3,7 @@
 1. Each transcript is aligned with its log-probs (Viterbi; all pronunciations of the lexicon compete). The frames of a
    word reach to the middle of the gaps around it.
 2. The candidates of a word are its pronunciations in the lexicon, and what greedy decoding of its frames gives at
-   least `LEAST_COUNT` times.
+   least `LEAST_COUNT` times. None contains the token of silence, which counts as blank.
 3. Each candidate gets the CTC forward probability of each occurrence. Expectation maximisation then estimates the
    probabilities of the candidates, with the lexicon's as a Dirichlet prior of `PRIOR` observations: rare words keep
    what the lexicon says.
@@ -139,6 +139,9 @@ class _Aligner:
                   for w, variants in lexicon.pronunciations.items()}  # fmt: skip
         self.lexicon = Lexicon({w: variants for w, variants in usable.items() if variants}, lexicon.probabilities)
         self.tokens, self.silence = tokens, recognizer.cfg.graph.silence
+        if self.silence and self.silence not in tokens:
+            raise InputError(f"graph.silence={self.silence} is not a token of the model; it has "
+                             f"{name_some(tokens.symbols[1:])}")  # fmt: skip
         self.gaps = tokens.encode(name for name in (SPACE, self.silence) if name and name in tokens)
 
     def align(self, words: Sequence[str], log_probs: np.ndarray) -> list[tuple[str, _Occurrence]]:

@@ -10,7 +10,7 @@ from asr.config import Config, FeaturesConfig, value_of
 from asr.data.extract import record_path
 from asr.errors import InputError
 from asr.features import recorded
-from asr.features.encoders import write_encoder
+from asr.features.encoders import open_encoder, write_encoder
 from asr.features.frontend import choose_layers
 from asr.models.acoustic import AcousticModel
 from asr.tokens import Tokens
@@ -64,10 +64,19 @@ class Start:
             raise InputError(f"init={self.path} brings its own encoder; leave out features.encoder")
         return replace(cfg, features=replace(cfg.features, encoder=place))
 
-    def write_encoder(self, cfg: Config) -> None:
-        """Write the encoder that `with_encoder` names, if it is not there."""
-        if cfg.features.encoder and not Path(cfg.features.encoder, "config.json").exists():
-            write_encoder(self.model.frontend.encoder, Path(cfg.features.encoder))
+    def write_encoder(self, cfg: Config, is_new: bool) -> None:
+        """Write the encoder that `with_encoder` names. That of a training that has begun (not `is_new`) stays.
+
+        Raises InputError if that is not the start's.
+        """
+        if cfg.features.kind != "pretrained" or cfg.features.encoder is None:
+            return
+        own, place = self.model.frontend.encoder, Path(cfg.features.encoder)
+        if is_new or not (place / "config.json").exists():
+            write_encoder(own, place)
+        elif open_encoder(str(place)).digest() != own.digest():
+            raise InputError(f"{place} is not the encoder of init={self.path}; restore it, choose another folder with "
+                             f"out=, or delete {place.parent}")  # fmt: skip
 
     def check_fits(self, cfg: Config) -> None:
         """Raises InputError naming the first option of `cfg` that would make another net of it."""

@@ -117,7 +117,7 @@ class Trainer:
                              "recogniser, which it must not become worse than; name it with init=")  # fmt: skip
         if self.start:
             self.start.check_fits(self.cfg)
-            self.start.write_encoder(self.cfg)
+            self.start.write_encoder(self.cfg, is_new=not (self.folder / "config.json").exists())
 
     def check_recordings(self) -> None:
         """Raises InputError if a recording, or a file of stored features, is not the one of an earlier start."""

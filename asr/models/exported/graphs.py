@@ -71,9 +71,13 @@ class FeatureGraph(Graph):
     def __init__(self, model: AcousticModel, cfg: FeaturesConfig):
         super().__init__(model, cfg)
         self.frontend = model.frontend
+        self.layer_sum = layer_sum(model) if cfg.sum_layers else None
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        log_probs, lengths = self.net(*self.frontend(with_a_frame(features), lengths))
+        features, lengths = self.frontend(with_a_frame(features), lengths)
+        if self.layer_sum is not None:
+            features = features @ self.layer_sum
+        log_probs, lengths = self.net(features, lengths)
         return self.finished(log_probs, lengths), lengths
 
     def feeds(self, x: Tensor) -> Sequence[Tensor]:
@@ -113,6 +117,13 @@ class SampleGraph(Graph):
             "tokens.txt": token_lines(tokens.symbols),
             "model.yaml": yaml.safe_dump(description, sort_keys=False, allow_unicode=True),
         }
+
+
+def layer_sum(model: AcousticModel) -> Tensor:
+    """The sum of L layers side by side as a matrix (L D, D), since a trace would keep the number of frames of
+    `unflatten`."""
+    shares = model.sum.logits.detach().softmax(0)
+    return torch.kron(shares[:, None], torch.eye(model.frontend.dim // model.parts))
 
 
 def with_a_frame(features: Tensor) -> Tensor:
