@@ -214,7 +214,7 @@ def test_the_check_keeps_what_training_keeps(unit, corpus, make_wav, tmp_path):
     report = check(path, tmp_path / "out", tokens, unit, lexicon, 0.03, max_audio_s=0.4)
     aside = {}
     measured = {u.id: u for u in manifest.read(report.clean)}
-    kept = keep_usable(
+    kept, _ = keep_usable(
         cfg,
         [
             measured.get(u.id) or replace(u, duration_s=next(f.duration_s for f in report.findings if f.id == u.id))
@@ -226,7 +226,7 @@ def test_the_check_keeps_what_training_keeps(unit, corpus, make_wav, tmp_path):
     )
     assert 20 < len(aside) < 100
     assert aside.keys() == {f.id for f in report.findings if f.check in ERRORS}
-    assert [u.id for u in kept.utterances] == list(measured)
+    assert [u.id for u in kept] == list(measured)
     kinds = {f.check for f in report.findings}
     assert {"too long for CTC", "too long", "not in the lexicon" if unit == "phone" else "tokens"} <= kinds
 

@@ -140,7 +140,7 @@ def test_the_steps_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "graph.lexicon=exp/english_import/data/lexicon.txt",
         "output=exp/english_import/data/fitted.txt",
     ]
-    assert "data.test=exp/english_import/data/timit.jsonl" in lines[-1]
+    assert lines[-2][-1] == "exp/english_import/data/timit.jsonl" == lines[-1][-3].removeprefix("ref=")
     lines.clear()
     assert run.main(["english_import", "experiment=english_demo"]) == 0
     assert [line[0] for line in lines] == ["import", "lm", "graph", "bundle"]

@@ -110,9 +110,9 @@ def test_large_graphs_open_in_constant_time(tmp_path):
     with (tmp_path / "graph.bin").open("wb") as file:
         file.write(header.tobytes())
         file.truncate(int(header["num_bytes"]))
-    start = time.perf_counter()
+    start = time.process_time()
     graph = Graph.open(tmp_path / "graph.bin")
-    assert time.perf_counter() - start < 0.5  # 0.05 on an idle machine
+    assert time.process_time() - start < 0.5  # 0.05 on an idle machine
     assert graph.num_states == (1 << 26) - 4
 
 

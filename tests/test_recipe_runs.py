@@ -103,9 +103,11 @@ def test_a_second_test_set_and_a_bundle_without_graph(called: list[list[str]], m
         monkeypatch.setattr(load_module(name, name), "prepare", write_manifests)
     assert run.main(["librispeech"]) == 0
     assert verbs(called) == [*cli.VERBS, "decode", "score"]
-    assert called[-1][-2:] == [
-        "data.test=exp/librispeech/data/test-other.jsonl",
-        "score.dir=exp/librispeech/score-other",
+    assert called[-2][-1] == "exp/librispeech/data/test-other.jsonl"
+    assert called[-1][-3:] == [
+        "ref=exp/librispeech/data/test-other.jsonl",
+        "hyp=exp/librispeech/decode/test-other/hyp.jsonl",
+        "dir=exp/librispeech/score-other",
     ]
     called.clear()
     assert run.main(["commands"]) == 0

@@ -27,7 +27,7 @@ def record(features: FeaturesConfig, path: Path) -> None:
     content which one made it.
     """
     made, before = stored_part(features), read(path)
-    if before is not None and replace(before, encoder=made.encoder) != made:
+    if before and dataclasses.asdict(replace(before, encoder=made.encoder)) != dataclasses.asdict(made):
         raise InputError(f"{path.parent} holds features of another configuration; remove it or choose another output")
     with atomic_write(path) as file:
         json.dump(dataclasses.asdict(made), file, indent=2)
