@@ -39,7 +39,7 @@ def compare(lang: str, reference: str, ours: str, theirs: str) -> None:
     import numpy as np
 
     from asr import manifest
-    from asr.evaluation.score import bootstrap, text_counts
+    from asr.evaluation.score import bootstrap, error_counts
     from asr.text.clean import clean
     from asr.text.spoken import spoken
 
@@ -47,14 +47,14 @@ def compare(lang: str, reference: str, ours: str, theirs: str) -> None:
         return clean(spoken(text, lang), lang)
 
     refs = {u.id: form(u.transcript) for u in manifest.read(reference)}
-    counts = []
+    hypotheses = []
     for path in (ours, theirs):
         rows = map(json.loads, Path(path).read_text(encoding="utf-8").splitlines())
         texts = {row["id"]: form(row["text"]) for row in rows}
-        counts.append([text_counts(ref, texts.get(id, "")) for id, ref in refs.items()])
+        hypotheses.append([texts.get(id, "") for id in refs])
     drawn = np.random.default_rng(1).integers(len(refs), size=(RESAMPLES, len(refs)))
     for rate in ("wer", "cer", "cer_without_spaces"):
-        each = [[c[rate] for c in system] for system in counts]
+        each = [[error_counts(*pair, rate) for pair in zip(refs.values(), texts, strict=True)] for texts in hypotheses]
         rates, line = [], []
         for system in each:
             errors, reference_units = (np.array([getattr(c, name) for c in system]) for name in ("errors", "reference"))

@@ -221,19 +221,20 @@ def bootstrap(counts: Sequence[Counts], resamples: int = 1000, seed: int = 1) ->
     return float(low), float(high)
 
 
-def text_counts(ref: str, hyp: str) -> dict[str, Counts]:
-    """Errors of a text by the rate that they belong to: `wer`, `cer` and `cer_without_spaces`."""
+def error_counts(ref: str, hyp: str, rate: str) -> Counts:
+    """The errors of a text that `rate` counts: `wer`, `cer` or `cer_without_spaces`."""
     ref, hyp = normalise(ref), normalise(hyp)
-    letters = _count(ref.replace(" ", ""), hyp.replace(" ", ""))
-    words = _sum(align(ref.split(), hyp.split()))
-    return {"wer": words, "cer": _count(ref, hyp), "cer_without_spaces": letters}
+    if rate == "wer":
+        return _sum(align(ref.split(), hyp.split()))
+    if rate == "cer_without_spaces":
+        ref, hyp = ref.replace(" ", ""), hyp.replace(" ", "")
+    return _count(ref, hyp)
 
 
 def _score_utterance(id: str, speaker: str, ref: str, hyp: str) -> UtteranceScore:
-    ref, hyp = normalise(ref), normalise(hyp)
-    edits = align(ref.split(), hyp.split())
-    letters = _count(ref.replace(" ", ""), hyp.replace(" ", ""))
-    return UtteranceScore(id, speaker, edits, _sum(edits), _count(ref, hyp), letters)
+    edits = align(normalise(ref).split(), normalise(hyp).split())
+    characters, letters = (error_counts(ref, hyp, rate) for rate in ("cer", "cer_without_spaces"))
+    return UtteranceScore(id, speaker, edits, _sum(edits), characters, letters)
 
 
 def _sum(edits: list[Edit]) -> Counts:

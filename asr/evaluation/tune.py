@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from asr.config import DecoderConfig
 from asr.errors import InputError
-from asr.evaluation.score import Counts, text_counts
+from asr.evaluation.score import Counts, error_counts
 from asr.evaluation.transcribed import transcribed
 from asr.files import atomic_write
 from asr.manifest import Utterance
@@ -152,8 +152,7 @@ def tune(
 
 
 def _count(dev: Dev, found: Iterable[str], rate: str) -> Counts:
-    units = (text_counts(ref, hyp) for (ref, _), hyp in zip(dev, found, strict=True))
-    return sum((counts[rate] for counts in units), Counts())
+    return sum((error_counts(ref, hyp, rate) for (ref, _), hyp in zip(dev, found, strict=True)), Counts())
 
 
 def _row(c: Counts) -> str:

@@ -33,9 +33,9 @@ class Graph(nn.Module, ABC):
         self.net, self.num_tokens, self.subsampling = model.net, model.num_tokens, model.subsampling
         self.cfg, self.frame_s = cfg, model.frame_s
 
-    @abstractmethod
     def feeds(self, x: Tensor) -> Sequence[Tensor]:
         """What the runtime gives for a recording (T,) at the model's rate, or for features (F, D)."""
+        return x[None], torch.tensor([len(x)])
 
     @abstractmethod
     def side_files(self, tokens: Tokens, unit: str) -> dict[str, str]:
@@ -80,9 +80,6 @@ class FeatureGraph(Graph):
         log_probs, lengths = self.net(features, lengths)
         return self.finished(log_probs, lengths), lengths
 
-    def feeds(self, x: Tensor) -> Sequence[Tensor]:
-        return x[None], torch.tensor([len(x)])
-
     def side_files(self, tokens: Tokens, unit: str) -> dict[str, str]:
         return {"tokens.txt": token_lines(tokens.symbols)}
 
@@ -101,9 +98,6 @@ class SampleGraph(Graph):
     def forward(self, samples: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         log_probs, lengths = self.net(*self.frontend(samples, lengths))
         return self.finished(log_probs, lengths), lengths
-
-    def feeds(self, x: Tensor) -> Sequence[Tensor]:
-        return x[None], torch.tensor([len(x)])
 
     def side_files(self, tokens: Tokens, unit: str) -> dict[str, str]:
         """With a description that `asr import` reads."""
