@@ -241,7 +241,7 @@ def test_tuning_finds_the_point_that_wrote_the_references(recognizer, waves, tmp
         dev.append(replace(utterance, text=text))
     grid = {"acoustic_scales": (1.0, 0.5), "word_penalties": (0.0, 2.0), "blank_penalties": (0.0, 0.5)}
     result = tune(recognizer, dev, **grid)
-    assert len(result.points) == 8 and result.utterances == 5
+    assert 4 <= len(result.points) <= 8 and result.utterances == 5
     best = result.best
     assert (best.acoustic_scale, best.word_penalty, best.blank_penalty) == (0.5, 2.0, 0.0)
     assert best.counts.errors == 0 and result.points[-1].counts.errors > 0
