@@ -134,8 +134,8 @@ def tune(
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
 
         def decode(scale: float, word: float, blank: float) -> Point:
-            values = {"acoustic_scale": scale, "word_penalty": word, "blank_penalty": blank}
-            decoder = make_decoder(space.graph, replace(recognizer.cfg.decoder, lattice_beam=None, **values))
+            cfg = replace(recognizer.cfg.decoder, acoustic_scale=scale, word_penalty=word, blank_penalty=blank)
+            decoder = make_decoder(space.graph, replace(cfg, lattice_beam=None))
             paths = pool.map(lambda item: decoder.decode(item[1]).labels, dev)
             return Point(scale, word, blank, _count(dev, map(space.text, paths), rate))
 
