@@ -34,12 +34,12 @@ def data_check(cfg: Config) -> None:
 
     asr data check [MANIFEST ...] [output=FOLDER]
 
-    Without MANIFEST it checks those of data.train, data.dev and data.test that exist, and that no recording is in
-    two of them. With several manifests, each is checked against those before it. The texts are checked against the
-    tokens of tokens.table or of the trained net, in its unit; without either, against the phones of tokens.lexicon, or
-    the characters of the first manifest, the training set. What training would set aside is named here.
-    Manifests of equal names get reports with their folders in the name. The exit code is 2 if nothing of a manifest is
-    kept.
+    Without MANIFEST it checks those of data.train, data.dev, data.test, data.replay and data.general_dev that
+    exist, and that no recording is in two of them. With several manifests, each is checked against those before it.
+    The texts are checked against the tokens of tokens.table or of the trained net, in its unit; without either,
+    against the phones of tokens.lexicon, or the characters of the first manifest, the training set. What training
+    would set aside is named here. Manifests of equal names get reports with their folders in the name. The exit
+    code is 2 if nothing of a manifest is kept.
     """
     from asr import manifest
     from asr.data.check import check, written
@@ -50,7 +50,9 @@ def data_check(cfg: Config) -> None:
     from asr.text.lexicon import Lexicon
     from asr.tokens import BLANK, Tokens
 
-    existing = [path for path in (cfg.data.train, cfg.data.dev, cfg.data.test) if Path(path).exists()]
+    data = cfg.data
+    sets = (data.train, data.dev, data.test, data.replay, data.general_dev)
+    existing = [path for path in sets if path and Path(path).exists()]
     manifests = cfg.input or existing
     if not manifests:
         raise InputError(f"{cfg.data.train}, {cfg.data.dev} and {cfg.data.test} do not exist; name a manifest to check")

@@ -64,8 +64,8 @@ _CLEANING = tuple(f"text.{name}" for name in (
 VERBS: dict[str, Verb] = {
     "data import": Verb(data_import, ("data.kind", "input", "output")),
     "data check": Verb(data_check, (
-        "data.train", "data.dev", "data.test", "data.dir", "data.channel", "data.workers",
-        "data.max_audio_s", "tokens", "features.kind", "features.shift_ms", "features.sample_rate_hz",
+        "data.train", "data.dev", "data.test", "data.replay", "data.general_dev", "data.dir", "data.channel",
+        "data.workers", "data.max_audio_s", "tokens", "features.kind", "features.shift_ms", "features.sample_rate_hz",
         "features.num_bins", "model.subsampling", "out", "input", "output",
     )),
     "features": Verb(features, (
