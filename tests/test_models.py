@@ -15,7 +15,7 @@ from asr.models.lstm import reversed_index
 
 def small_net(options: dict[str, Any], subsampling: int = 3) -> torch.nn.Module:
     torch.manual_seed(0)
-    cfg = ModelConfig(**{"hidden": 12, "layers": 3, "kernel": 4, "subsampling": subsampling, **options})
+    cfg = ModelConfig(**{"hidden": 16, "layers": 3, "kernel": 4, "subsampling": subsampling, **options})
     return build_model(cfg, 7, 5).eval()
 
 
@@ -25,6 +25,10 @@ VARIANTS = [
     {"kind": "cnn", "lookahead": 2},
     {"kind": "lstm", "bidirectional": False},
     {"kind": "lstm", "bidirectional": False, "lookahead": 4},
+    {"kind": "conformer", "positions": "relative", "causal": False},
+    {"kind": "conformer", "chunk": 3, "left": 4},
+    {"kind": "conformer", "chunk": 2, "causal": False},
+    {"kind": "conformer", "positions": "relative", "chunk": 2, "left": 1, "causal": False},
 ]
 each_net = pytest.mark.parametrize("options", VARIANTS, ids=lambda o: " ".join(map(str, o.values())))
 

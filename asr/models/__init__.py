@@ -6,6 +6,7 @@ of an utterance, and F' = ceil(F / subsampling). Those that can run in a stream 
 
 from asr.config import ModelConfig, check_group
 from asr.models.cnn import ConvolutionalNet
+from asr.models.conformer import ConformerNet
 from asr.models.fc import FullyConnectedNet
 from asr.models.linear import LinearNet
 from asr.models.lstm import LstmNet
@@ -16,6 +17,7 @@ NETS: dict[str, type[Net]] = {
     "cnn": ConvolutionalNet,
     "lstm": LstmNet,
     "linear": LinearNet,
+    "conformer": ConformerNet,
 }
 
 
