@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from asr.config import ModelConfig
 from asr.errors import InputError
 from asr.models.layers import FrameStack, MaskedConv, TokenOutput, frame_mask
-from asr.models.streaming import Net, Remembering
+from asr.models.streaming import FEW, Net, Remembering
 
 
 def reversed_index(lengths: Tensor, frames: int) -> Tensor:
@@ -63,10 +63,19 @@ class OneDirectionalLayer(Remembering):
         return zeros, zeros
 
     def advance(self, x: Tensor, memory: tuple[Tensor, Tensor], is_last: bool) -> tuple[Tensor, Any]:
-        if not x.shape[1]:
-            return x.new_zeros(len(x), 0, self.ahead.hidden_size), memory
-        ahead, memory = self.ahead(self.norm(x), memory)
+        x = self.norm(x)
+        ahead, memory = few_steps(self.ahead, x, *memory) if x.shape[1] < FEW else self.ahead(x, memory)
         return self.dropout(ahead), memory
+
+
+def few_steps(lstm: nn.LSTM, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """`lstm` over a few frames (N, F, D), step by step -> (N, F, H) and its state."""
+    weights: Any = (lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0)
+    (hidden,), (cell,), ahead = hidden, cell, [x.new_zeros(len(x), 0, lstm.hidden_size)]
+    for frame in x.unbind(1):
+        hidden, cell = torch.lstm_cell(frame, (hidden, cell), *weights)
+        ahead.append(hidden[:, None])
+    return torch.cat(ahead, 1), (hidden[None], cell[None])
 
 
 class LookaheadConv(MaskedConv):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from asr.errors import InputError
 
+FEW = 16  # frames; with fewer, products of matrices are several times as fast as PyTorch's routines for sequences
 Memory = Any  # of one layer: tensors
 State = list[Memory]  # of a batch of streams, one per layer
 
