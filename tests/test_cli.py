@@ -155,7 +155,10 @@ def test_options_in_a_bundle_are_used_unless_the_command_line_sets_others(tmp_pa
         ("train lrr=1", ["'optim.lr'"]),
         ("train beam=1", ["'decoder.beam'"]),
         ("train modell=lstm", ["'modell'", "'model'"]),
-        ("train model=lstmm", ["model=lstmm", "cnn, fc, linear, lstm", "'lstm'"]),
+        (
+            "train model=lstmm",
+            ["model=lstmm", "cnn, cnn_stream, conformer, conformer_stream, fc, linear, lstm", "'lstm'"],
+        ),
         ("train features.kind=mfc", ["features.kind=mfc", "'mfcc'"]),
         ("train device=gpu", ["device=gpu", "cpu, cuda"]),
         ("train seed=x", ["seed=x: expected a whole number in [0, 1e18]"]),
@@ -243,7 +246,7 @@ def test_help_and_completion_import_nothing_heavy() -> None:
         (["tr"], "train transcribe"),
         (["lm", ""], "ppl train"),
         (["lm", "t"], "train"),
-        (["train", "model="], "model=cnn model=fc model=linear model=lstm"),
+        (["train", "model=con"], "model=conformer model=conformer_stream"),
         (["train", "features.kind=m"], "features.kind=mfcc"),
         (["train", "data.cache="], "data.cache=true data.cache=false"),
         (["train", "optim.lr"], "optim.lr="),
@@ -268,7 +271,7 @@ def test_bash_completion_in_bash() -> None:
     )
     run = subprocess.run(["bash", "-c", probe], cwd=ROOT, check=True, capture_output=True, text=True)
     found = run.stdout.split("\n")[:2]
-    assert found == ["linear lstm", "adapt convert filter mix ppl prune train vocabulary"], run.stderr
+    assert found == ["linear lstm lstm_stream", "adapt convert filter mix ppl prune train vocabulary"], run.stderr
 
 
 def test_every_shell_has_a_script() -> None:

@@ -32,7 +32,9 @@ SECONDS = (0.02, 0.03, 0.4, 1.0, 2.7)  # the first gives no frame
 def exported(features, kind="cnn", **sizes):
     """(model, {folder: float32 file, folder + "int8": 8-bit file}, sentences about runtimes without a file)."""
     torch.manual_seed(1)
-    made = AcousticModel(features, ModelConfig(kind=kind, hidden=16, layers=2, **sizes), len(TOKENS)).eval()
+    made = AcousticModel(
+        features, ModelConfig(**{"kind": kind, "hidden": 16, "layers": 2, **sizes}), len(TOKENS)
+    ).eval()
     if features.sum_layers:
         made.sum.logits.data = torch.linspace(-1, 1, made.parts)
     if features.cmvn == "global":
@@ -59,9 +61,18 @@ def differences(made, file, rate_hz):
     return max(found)
 
 
-@pytest.mark.parametrize("kind", ["fc", "cnn", "lstm", "linear"])
-def test_all_nets(kind):
-    made, files, notes = exported(FeaturesConfig(), kind)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        *((kind, {}) for kind in ("fc", "cnn", "lstm", "linear")),
+        ("conformer", {"hidden": 64}),
+        ("cnn", {"lookahead": 2}),
+        ("lstm", {"bidirectional": False, "lookahead": 4}),
+        ("conformer", {"hidden": 64, "positions": "relative", "chunk": 3, "left": 5, "causal": False}),
+    ],
+)
+def test_all_nets(kind, options):
+    made, files, notes = exported(FeaturesConfig(), kind, **options)
     assert set(files) == {"", "int8", "sherpa-onnx", "sherpa-onnxint8"}
     assert notes == ["onnx-asr: not written, since it gives samples at 8000 Hz only and the net hears 16000 Hz"]
     assert differences(made, files[""], 16000) < 1e-3
@@ -116,8 +127,12 @@ def test_8_khz_in_other_runtimes():
     assert np.abs(ours - theirs[: len(ours)]).max() < 0.1
 
 
-def test_a_batch_with_padding():
-    made, files, _ = exported(FeaturesConfig(), "lstm")
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("lstm", {}), ("conformer", {"positions": "relative", "chunk": 3, "left": 5, "causal": False})],
+)
+def test_a_batch_with_padding(kind, options):
+    made, files, _ = exported(FeaturesConfig(), kind, **options)
     short, long = noise(0.5), noise(1.2)
     batch = np.zeros((2, len(long)), np.float32)
     batch[0, : len(short)], batch[0, len(short) :], batch[1] = short, 0.5, long  # padding with a click

@@ -1,5 +1,7 @@
 """The acoustic model: front end and net together, from samples (or stored features) to token log-probs."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -50,6 +52,11 @@ class AcousticModel(nn.Module):
         if hasattr(self, "sum"):
             features = self.sum(features)
         return self.net(features, lengths)
+
+    @property
+    def lookahead_s(self) -> float:
+        """Seconds of sound that must follow a frame before its log-probs come; infinite if the net cannot stream."""
+        return self.net.lookahead * self.frame_s if self.net.can_stream else math.inf
 
     def can_score(self, lengths: Tensor) -> Tensor:
         """Whether recordings of so many samples or stored frames (N,) give a frame: (N,) bool."""

@@ -1,0 +1,180 @@
+"""Conformer: attention for what is far, convolution for what is near (Gulati et al. 2020, arXiv:2005.08100).
+
+    x = x + FeedForward(x) / 2;  x = x + Attention(x);  x = x + Convolution(x);  x = LayerNorm(x + FeedForward(x) / 2)
+
+LayerNorm replaces the BatchNorm of the convolution: its result does not depend on the batch. With `chunk`, attention is
+limited to chunks of frames (Zhang et al. 2020, U2, arXiv:2012.05481), and the convolution is causal or stops at the end
+of the chunk (Li et al. 2023, arXiv:2304.09325). With `dynamic_chunk`, each batch of the training draws its chunk as in
+U2. The same weights then serve with any chunk and with the whole utterance.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from asr.config import ModelConfig
+from asr.errors import InputError
+from asr.models.attention import Attention, Context, Past, visible
+from asr.models.layers import FrameStack, TokenOutput, frame_mask
+from asr.models.streaming import Memory, Net, Remembering, cut
+
+LARGEST_DRAWN = 25  # frames of a chunk drawn in training
+WHOLE = 0.5  # share of batches that read whole utterances
+WIDENING = 4  # of the feed-forward layers
+
+
+class FeedForward(nn.Sequential):
+    def __init__(self, dim: int, dropout: float):
+        wide = WIDENING * dim
+        super().__init__(
+            nn.LayerNorm(dim), nn.Linear(dim, wide), nn.SiLU(), nn.Dropout(dropout), nn.Linear(wide, dim),
+            nn.Dropout(dropout),
+        )  # fmt: skip
+
+
+class Convolution(nn.Module):
+    """Pointwise, gate, depthwise over time, pointwise: (N, F, H) -> (N, F, H). No frame reads beyond its chunk."""
+
+    def __init__(self, dim: int, kernel: int, is_causal: bool, dropout: float):
+        super().__init__()
+        self.after = 0 if is_causal else kernel // 2
+        self.before = kernel - 1 - self.after
+        self.gate = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GLU())
+        self.depthwise = nn.Conv1d(dim, dim, kernel, groups=dim)
+        self.output = nn.Sequential(nn.LayerNorm(dim), nn.SiLU(), nn.Linear(dim, dim), nn.Dropout(dropout))
+
+    def forward(self, x: Tensor, valid: Tensor | None, past: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+        """x (N, F, H), its valid frames (N, F, 1), None: all, and `before` frames of the past -> (N, F, H), past."""
+        x = self.gate(x)
+        x = torch.cat([past, x if valid is None else x * valid], 1)  # (N, before + F, H)
+        return self.output(self.convolved(x, chunk)), x[:, x.shape[1] - self.before :]
+
+    def convolved(self, x: Tensor, chunk: int) -> Tensor:
+        """x (N, before + F, H) -> (N, F, H), each chunk with zeros after its end."""
+        frames = x.shape[1] - self.before
+        if not self.after or not chunk:
+            return self.depthwise(nn.functional.pad(x.transpose(1, 2), (0, self.after))).transpose(1, 2)
+        x = nn.functional.pad(x, (0, 0, 0, -frames % chunk))
+        starts = torch.arange(0, x.shape[1] - self.before, chunk, device=x.device)
+        chunks = x[:, starts[:, None] + torch.arange(self.before + chunk, device=x.device)]  # (N, C, before + chunk, H)
+        y = self.depthwise(nn.functional.pad(chunks.flatten(0, 1).transpose(1, 2), (0, self.after)))  # (N C, H, chunk)
+        return y.transpose(1, 2).reshape(x.shape[0], -1, x.shape[2])[:, :frames]
+
+    def nothing(self, batch: int) -> Tensor:
+        return self.depthwise.weight.new_zeros(batch, self.before, self.depthwise.in_channels)
+
+
+class ConformerBlock(nn.Module):
+    def __init__(self, cfg: ModelConfig):
+        super().__init__()
+        self.first = FeedForward(cfg.hidden, cfg.dropout)
+        self.norm = nn.LayerNorm(cfg.hidden)
+        self.attention = Attention(cfg.hidden, cfg.heads, cfg.positions, cfg.dropout)
+        self.dropout = nn.Dropout(cfg.dropout)
+        self.convolution = Convolution(cfg.hidden, cfg.kernel, cfg.causal, cfg.dropout)
+        self.second = FeedForward(cfg.hidden, cfg.dropout)
+        self.last_norm = nn.LayerNorm(cfg.hidden)
+
+    def forward(
+        self, x: Tensor, past: tuple[Past, Tensor], chunk: int, mask: Tensor | None = None, valid: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Past, Tensor]]:
+        """x (N, F, H) after `past`; mask: (N, 1, F, P + F), frames that attention reads; valid: (N, F, 1)."""
+        x = x + 0.5 * self.first(x)
+        heard, keys = self.attention(self.norm(x), mask, past[0])
+        x = x + self.dropout(heard)
+        change, convolved = self.convolution(x, valid, past[1], chunk)
+        x = x + change
+        return self.last_norm(x + 0.5 * self.second(x)), (keys, convolved)
+
+    def nothing(self, batch: int) -> tuple[Past, Tensor]:
+        """The past of the first frame."""
+        return self.attention.nothing(batch), self.convolution.nothing(batch)
+
+
+class ConformerBlocks(Remembering):
+    """`layers` blocks. In a stream they take one chunk after the other."""
+
+    def __init__(self, cfg: ModelConfig):
+        super().__init__()
+        self.blocks = nn.ModuleList(ConformerBlock(cfg) for _ in range(cfg.layers))
+        self.context = Context(cfg.chunk, cfg.left)
+        self.is_drawn = cfg.dynamic_chunk
+        self.lookahead = max(0, cfg.chunk - 1)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        context = self.draw_context() if self.training and self.is_drawn else self.context
+        valid = frame_mask(lengths, x.shape[1])
+        read = valid.transpose(1, 2) | ~valid  # (N, F, F): padding reads padding, too, so that no softmax is empty
+        mask = (visible(x.shape[1], context, x.device) & read)[:, None]  # (N, 1, F, F)
+        for block in self.each():
+            x, _ = block(x, block.nothing(x.shape[0]), context.chunk, mask, valid)
+        return x
+
+    def each(self) -> list[ConformerBlock]:
+        return cast(list[ConformerBlock], list(self.blocks))
+
+    def draw_context(self) -> Context:
+        """The context of a batch of the training."""
+        if torch.rand(()) < WHOLE:
+            return Context(0, 0)
+        largest = max(LARGEST_DRAWN, self.context.chunk)
+        return Context(int(torch.randint(1, largest + 1, ())), self.context.left)
+
+    def begin(self, batch: int) -> Memory:
+        """The frames of a chunk that is not complete, and the past of each block."""
+        pasts = [block.nothing(batch) for block in self.each()]
+        return pasts[0][1][:, :0], pasts
+
+    def advance(self, x: Tensor, memory: Memory, is_last: bool) -> tuple[Tensor, Memory]:
+        waiting, pasts = torch.cat([memory[0], x], 1), memory[1]
+        ready = [x[:, :0]]
+        while waiting.shape[1] >= self.context.chunk or is_last and waiting.shape[1]:
+            x, waiting = cut(waiting, min(self.context.chunk, waiting.shape[1]))
+            x, pasts = self.advance_chunk(x, pasts)
+            ready.append(x)
+        return torch.cat(ready, 1), (waiting, pasts)
+
+    def advance_chunk(self, x: Tensor, pasts: list[tuple[Past, Tensor]]) -> tuple[Tensor, list[tuple[Past, Tensor]]]:
+        after, left = [], self.context.left
+        for block, past in zip(self.each(), pasts, strict=True):
+            x, ((keys, values), convolved) = block(x, past, self.context.chunk)
+            after.append(((keys[:, :, -left:], values[:, :, -left:]), convolved))
+        return x, after
+
+
+class ConformerNet(Net):
+    """Stacked frames, a linear layer, then `layers` blocks."""
+
+    def __init__(self, cfg: ModelConfig, num_features: int, num_tokens: int):
+        super().__init__()
+        check(cfg)
+        self.subsampling = cfg.subsampling
+        self.stack = FrameStack(cfg.subsampling, num_features)
+        self.embed = nn.Sequential(nn.Linear(cfg.subsampling * num_features, cfg.hidden), nn.Dropout(cfg.dropout))
+        self.blocks = ConformerBlocks(cfg)
+        self.output = TokenOutput(cfg.hidden, num_tokens)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        x, lengths = self.stack(features, lengths)  # (N, F', s * D)
+        return self.output(self.blocks(self.embed(x), lengths)), lengths
+
+    def chain(self) -> Sequence[nn.Module]:
+        chunk, left = self.blocks.context
+        return (self.stack, self.embed, self.blocks, self.output) if chunk and left else ()
+
+
+def check(cfg: ModelConfig) -> None:
+    """Raises InputError for options that do not fit each other."""
+    if cfg.hidden % cfg.heads:
+        raise InputError(f"model.hidden={cfg.hidden} is no multiple of model.heads={cfg.heads}")
+    if cfg.positions == "rotary" and cfg.hidden // cfg.heads % 2:
+        raise InputError(f"model.hidden={cfg.hidden} gives each of model.heads={cfg.heads} heads "
+                         f"{cfg.hidden // cfg.heads} values; model.positions=rotary needs an even number")  # fmt: skip
+    if cfg.left and not cfg.chunk:
+        raise InputError(f"model.left={cfg.left} limits what chunks read, but model.chunk=0 reads whole utterances; "
+                         "set model.chunk, too")  # fmt: skip
+    if cfg.lookahead is not None:
+        raise InputError(f"model.lookahead={cfg.lookahead} is for convolutions and LSTMs; a conformer reads chunks: "
+                         "set model.chunk instead")  # fmt: skip
