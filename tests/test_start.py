@@ -206,3 +206,15 @@ def test_a_start_that_changes_is_noticed(corpus: Path) -> None:
     with pytest.raises(InputError, match="another init: the content of .*model.asr has changed since"):
         pipeline.train(second)
     assert len(manifest.read(corpus / "train.jsonl")) == 12
+
+
+def test_the_layer_leaves_room_for_those_that_are_trained(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first training read all layers; the second one, below it, trains one of them and names no layer."""
+    write_model(corpus / "whisper")
+    options = {"kind": "pretrained", "shift_ms": 20.0, "cmvn": "none"}
+    pipeline.train(tones.config(corpus, "first", encoder=str(corpus / "whisper"), **options))
+    words = ["train", f"init={corpus}/first", f"out={corpus}/second", f"data.dir={corpus}", "epochs=1", "augment=none"]
+    assert main([*words, "model.tune_layers=1"]) == 0
+    assert "features.layer=1" in capsys.readouterr().err
+    assert main([*words, "model.tune_layers=3", f"out={corpus}/third"]) == 2
+    assert "layer" in capsys.readouterr().err

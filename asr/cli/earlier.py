@@ -46,7 +46,8 @@ def started(cfg: Config) -> list[str]:
 
     if cfg.init is None:
         return []
-    found = [f"{name}={_written(value)}" for name, value in read_start(cfg.init).options().items()]
+    options = read_start(cfg.init).options(cfg.model.tune_layers)
+    found = [f"{name}={_written(value)}" for name, value in options.items()]
     print(f"as in {cfg.init}: {' '.join(found)}", file=sys.stderr)
     return found
 

@@ -51,13 +51,14 @@ class Start:
         """The layer of the encoder whose output the net reads, or the first of several."""
         return self.model.frontend.layers[0] + self.cfg.model.tune_layers
 
-    def options(self) -> dict[str, object]:
-        """The options that a training has to repeat, by full name."""
+    def options(self, tune_layers: int = 0) -> dict[str, object]:
+        """The options that a training has to repeat, by full name. It trains the upper `tune_layers` of the encoder."""
         features, model = self.cfg.features, self.cfg.model
         found = {f"features.{name}": getattr(features, name) for name in shaping(features)}
         found |= {f"model.{name}": getattr(model, name) for name in SHAPE}
         if features.kind == "pretrained" and not features.sum_layers:
-            found["features.layer"] = None if self.layer == self.model.frontend.encoder.layers else self.layer
+            layer = self.layer - tune_layers
+            found["features.layer"] = None if layer == self.model.frontend.encoder.layers else layer
         return found | {"tokens.unit": self.cfg.tokens.unit}
 
     def with_encoder(self, cfg: Config, folder: Path) -> Config:

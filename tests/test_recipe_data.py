@@ -1,0 +1,99 @@
+"""What the recipes timit and english make of a corpus."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asr import manifest
+from asr.cli.overrides import compose, to_overrides
+from asr.config import Config
+from asr.errors import InputError
+from asr.manifest import Utterance
+from asr.text.lexicon import Lexicon
+from recipes.digits import adapted
+from recipes.english.prepare import MARGIN_S, cut_words, is_sure
+from recipes.run import RECIPES
+from recipes.timit import prepare as timit
+
+
+def configure(recipe: str, experiment: str, folder: Path, root: Path) -> Config:
+    words = [f"experiment={experiment}", f"out={folder}/out", f"data.root={root}"]
+    return compose(to_overrides(words, (), str(RECIPES / recipe)))
+
+
+def labelled(*labels: str) -> Utterance:
+    return Utterance("a", "a.flac", extra={"phones": [[i, i + 1, label] for i, label in enumerate(labels)]})
+
+
+def test_phones_are_folded_and_neighbouring_silences_joined():
+    assert timit.fold_phones(labelled("h#", "sh", "ix", "dcl", "pau", "d", "q", "ao", "l", "el", "h#")) == (
+        "SIL SH IH SIL D AA L L SIL"
+    )
+    folded = {p for p in timit.FOLDED.values() if p} | set(
+        "aa ae ah aw ay b ch d dh dx eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh uw v w y z".split()
+    )
+    assert len(folded) == 39
+
+
+def test_every_speaker_is_tested_once_and_in_one_set_only():
+    speakers = [f"s{i:02}" for i in range(16)]
+    folds = [timit.split_speakers(speakers, fold) for fold in range(timit.FOLDS)]
+    assert sorted(s for fold in folds for s in fold["test"]) == speakers
+    for fold in folds:
+        assert sorted(s for part in fold.values() for s in part) == speakers
+        assert [len(fold[name]) for name in ("train", "dev", "test")] == [10, 2, 4]
+
+
+def test_timit_leaves_out_what_all_speakers_read(tmp_path, monkeypatch):
+    folder = tmp_path / "timit_en"
+    folder.mkdir()
+    rows = [
+        {"id": f"dr1-s{s}-{name}", "audio": "x.flac", "duration_s": 1.0, "text": "it", "speaker": f"s{s}",
+         "phones": [[0.0, 0.5, "ih"], [0.5, 1.0, "t"]]}
+        for s in range(16) for name in ("sa1", "sa2", "sx1")
+    ]  # fmt: skip
+    (folder / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    cfg = configure("timit", "timit", tmp_path, tmp_path)
+    with pytest.raises(InputError, match="run `python -m recipes.run english`"):
+        timit.prepare(cfg, "0")
+    monkeypatch.setattr(timit, "START", folder / "manifest.jsonl")
+    with pytest.raises(InputError, match="fold=4 must be one of 0 to 3"):
+        timit.prepare(cfg, "4")
+    timit.prepare(cfg, "3")
+    data = Path(cfg.data.dir)
+    assert [u.text for u in manifest.read(data / "test.jsonl")] == ["IH T"] * 4
+    assert {u.id.rsplit("-")[-1] for name in ("train", "dev") for u in manifest.read(data / f"{name}.jsonl")} == {"sx1"}
+    assert Lexicon.read(data / "lexicon.txt").pronunciations == {"IH": [("IH",)], "T": [("T",)]}
+    assert len((data / "lm.txt").read_text().split("\n")) == 11
+
+
+def test_words_are_cut_where_the_teacher_was_sure():
+    times = [(0.02, 0.3, 0.9), (0.4, 0.8, 0.5), (0.9, 1.5, 0.95)]
+    u = Utterance("u", "u.flac", text="one two three", extra={"words": times})
+    assert not is_sure(u) and is_sure(Utterance("u", text="one", extra={"words": times[:1]}))
+    assert not is_sure(Utterance("u", text="", extra={"words": []}))
+    one, three = cut_words([u])
+    assert (one.id, one.text, one.start_s, one.duration_s) == ("u-word0", "one", 0.0, pytest.approx(0.3 + MARGIN_S))
+    assert (three.text, three.start_s) == ("three", pytest.approx(0.9 - MARGIN_S))
+    assert three.duration_s == pytest.approx(0.6 + 2 * MARGIN_S)
+
+
+def test_adapted_digits_leave_the_speaker_out(tmp_path, monkeypatch):
+    for digit in range(10):
+        for speaker in ("ann", "bob", "eve"):
+            for take in (0, 6, 12):
+                path = tmp_path / "fsdd" / f"{digit}_{speaker}_{take}.wav"
+                path.parent.mkdir(exist_ok=True)
+                soundfile.write(path, 0.1 * np.random.default_rng(take).standard_normal(4000), 16000)
+    (tmp_path / "fsdd/manifest.jsonl").write_text("")
+    monkeypatch.setattr(adapted, "START", tmp_path)
+    monkeypatch.setattr(adapted, "COUNTS", {"train": 6, "dev": 4, "test": 3})
+    cfg = configure("digits", "adapted", tmp_path, tmp_path)
+    assert "without eve" in adapted.prepare(cfg, "eve")
+    sets = {name: manifest.read(f"{cfg.data.dir}/{name}.jsonl") for name in ("train", "dev", "test")}
+    assert {name: {u.speaker for u in utterances} for name, utterances in sets.items()} == {
+        "train": {"ann", "bob"}, "dev": {"ann", "bob"}, "test": {"eve"}
+    }  # fmt: skip
