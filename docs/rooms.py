@@ -19,7 +19,7 @@ PURPOSES = {
     "data": "importers, check, batches",
     "text": "clean-up, units, lexicon",
     "lm": "n-gram models",
-    "models": "fc, cnn, lstm, linear",
+    "models": "fc, cnn, lstm, conformer, linear",
     "features": "audio, front end, normalisation",
     "criteria": "CTC",
 }

@@ -202,3 +202,23 @@ def test_a_training_draws_chunks_and_the_same_for_the_same_seed() -> None:
     features, lengths = torch.randn(1, 60, 7), torch.tensor([60])
     once, again = net(features, lengths)[0], net(features, lengths)[0]
     assert torch.equal(once, again)  # evaluation draws nothing
+
+
+def test_the_same_weights_serve_with_other_chunks() -> None:
+    torch.manual_seed(0)
+    features = FeaturesConfig(kind="stored", num_bins=7, cmvn="none")
+    options = {"kind": "conformer", "hidden": 16, "layers": 2, "subsampling": 1}
+    whole = AcousticModel(features, ModelConfig(**options), 5).eval()
+    chunked = AcousticModel(features, ModelConfig(**options, chunk=4, left=8), 5).eval()
+    chunked.load_state_dict(whole.state_dict())
+    x, lengths = torch.randn(1, 40, 7), torch.tensor([40])
+    made = whole.with_chunk(4, 8)
+    assert torch.equal(made(x, lengths)[0], chunked(x, lengths)[0]) and made.net.can_stream and not whole.net.can_stream
+    assert torch.equal(made.with_chunk(0)(x, lengths)[0], whole(x, lengths)[0])
+    assert not torch.allclose(whole(x, lengths)[0], chunked(x, lengths)[0])
+    pairs = zip(made.parameters(), whole.parameters(), strict=True)
+    assert all(one.data_ptr() == other.data_ptr() for one, other in pairs)
+    with pytest.raises(InputError, match="model.chunk=-1: expected a whole number"):
+        whole.with_chunk(-1)
+    with pytest.raises(InputError, match="with_chunk is for conformers"):
+        AcousticModel(features, ModelConfig(kind="fc"), 5).with_chunk(4, 8)

@@ -1,5 +1,6 @@
 """The acoustic model: front end and net together, from samples (or stored features) to token log-probs."""
 
+import copy
 import math
 
 import torch
@@ -10,6 +11,7 @@ from asr.errors import InputError
 from asr.features.encoders import Encoder
 from asr.features.frontend import FrontEnd
 from asr.models import build_model
+from asr.models.conformer import ConformerNet
 from asr.models.layers import LayerSum
 
 
@@ -57,6 +59,17 @@ class AcousticModel(nn.Module):
     def lookahead_s(self) -> float:
         """Seconds of sound that must follow a frame before its log-probs come; infinite if the net cannot stream."""
         return self.net.lookahead * self.frame_s if self.net.can_stream else math.inf
+
+    def with_chunk(self, chunk: int, left: int = 0) -> "AcousticModel":
+        """A model of the same weights, shared, whose conformer reads other chunks; 0: whole utterances.
+
+        The weights should come from a training with `model.dynamic_chunk`. Raises InputError for other nets.
+        """
+        if not isinstance(self.net, ConformerNet):
+            raise InputError("with_chunk is for conformers: other nets have no chunks")
+        other = copy.deepcopy(self, {id(part): part for part in self.children()})
+        other.net = self.net.with_chunk(chunk, left)
+        return other
 
     def can_score(self, lengths: Tensor) -> Tensor:
         """Whether recordings of so many samples or stored frames (N,) give a frame: (N,) bool."""

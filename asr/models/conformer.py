@@ -8,13 +8,15 @@ of the chunk (Li et al. 2023, arXiv:2304.09325). With `dynamic_chunk`, each batc
 U2. The same weights then serve with any chunk and with the whole utterance.
 """
 
+import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from asr.config import ModelConfig
+from asr.config import ModelConfig, check_group
 from asr.errors import InputError
 from asr.models.attention import Attention, Context, Past, visible
 from asr.models.layers import FrameStack, TokenOutput, frame_mask
@@ -99,9 +101,11 @@ class ConformerBlocks(Remembering):
     def __init__(self, cfg: ModelConfig):
         super().__init__()
         self.blocks = nn.ModuleList(ConformerBlock(cfg) for _ in range(cfg.layers))
-        self.context = Context(cfg.chunk, cfg.left)
         self.is_drawn = cfg.dynamic_chunk
-        self.lookahead = max(0, cfg.chunk - 1)
+        self.set_context(Context(cfg.chunk, cfg.left))
+
+    def set_context(self, context: Context) -> None:
+        self.context, self.lookahead = context, max(0, context.chunk - 1)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         context = self.draw_context() if self.training and self.is_drawn else self.context
@@ -150,7 +154,7 @@ class ConformerNet(Net):
     def __init__(self, cfg: ModelConfig, num_features: int, num_tokens: int):
         super().__init__()
         check(cfg)
-        self.subsampling = cfg.subsampling
+        self.cfg, self.subsampling = cfg, cfg.subsampling
         self.stack = FrameStack(cfg.subsampling, num_features)
         self.embed = nn.Sequential(nn.Linear(cfg.subsampling * num_features, cfg.hidden), nn.Dropout(cfg.dropout))
         self.blocks = ConformerBlocks(cfg)
@@ -159,6 +163,19 @@ class ConformerNet(Net):
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         x, lengths = self.stack(features, lengths)  # (N, F', s * D)
         return self.output(self.blocks(self.embed(x), lengths)), lengths
+
+    def with_chunk(self, chunk: int, left: int) -> "ConformerNet":
+        """A net of the same weights, shared, with another context (`model.chunk`, `model.left`).
+
+        Raises InputError for numbers out of bounds.
+        """
+        cfg = replace(self.cfg, chunk=chunk, left=left)
+        check_group("model", cfg)
+        check(cfg)
+        other = copy.deepcopy(self, {id(parameter): parameter for parameter in self.parameters()})
+        other.cfg = cfg
+        other.blocks.set_context(Context(chunk, left))
+        return other
 
     def chain(self) -> Sequence[nn.Module]:
         chunk, left = self.blocks.context

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from asr.config import Config, FeaturesConfig, value_of
+from asr.config import Config, FeaturesConfig, ModelConfig, value_of
 from asr.data.extract import record_path
 from asr.errors import InputError
 from asr.features import recorded
@@ -17,15 +17,7 @@ from asr.tokens import Tokens
 
 OUTPUT = "net.output.linear."
 ENCODER = "encoder"  # folder in that of the training
-SHAPE = (
-    "kind",
-    "hidden",
-    "layers",
-    "kernel",
-    "subsampling",
-    "lookahead",
-    "bidirectional",
-)  # options of the net that stay
+FREE_OF_NET = ("dropout", "chunk", "left", "dynamic_chunk", "tune_layers", "lora_rank")  # options that may change
 OF_ENCODERS = ("kind", "sum_layers", "sample_rate_hz", "shift_ms", "deltas", "cmvn")  # those that stay
 FREE = ("encoder", "layer", "dither")  # options of other features that may change
 NEW_WEIGHT = 0.01  # standard deviation of the weights of a new token
@@ -55,7 +47,7 @@ class Start:
         """The options that a training has to repeat, by full name. It trains the upper `tune_layers` of the encoder."""
         features, model = self.cfg.features, self.cfg.model
         found = {f"features.{name}": getattr(features, name) for name in shaping(features)}
-        found |= {f"model.{name}": getattr(model, name) for name in SHAPE}
+        found |= {f"model.{name}": getattr(model, name) for name in net_shape()}
         if features.kind == "pretrained" and not features.sum_layers:
             layer = self.layer - tune_layers
             found["features.layer"] = None if layer == self.model.frontend.encoder.layers else layer
@@ -134,6 +126,11 @@ class Start:
         else:
             fresh = NEW_WEIGHT * torch.randn(len(at), old.shape[1], generator=rng)
         return torch.stack([fresh[k] if i is None else old[i].cpu() for k, i in enumerate(at)])
+
+
+def net_shape() -> list[str]:
+    """The options of the net that stay."""
+    return [f.name for f in fields(ModelConfig) if f.name not in FREE_OF_NET]
 
 
 def shaping(features: FeaturesConfig) -> list[str]:

@@ -61,6 +61,7 @@ class Trainer:
         check_resumable(self.folder / "config.json", cfg)
         check_table(self.folder)
         self.check_start()
+        self.check_streams()
         upper = upper_layers(cfg.features, cfg.model, FrontEnd(cfg.features)) if cfg.model.tune_layers else None
         self.cfg = cfg = encode_sets(given) if given.features.kind == "pretrained" else given
         self.check_recordings()
@@ -118,6 +119,14 @@ class Trainer:
         if self.start:
             self.start.check_fits(self.cfg)
             self.start.write_encoder(self.cfg, is_new=not (self.folder / "config.json").exists())
+
+    def check_streams(self) -> None:
+        """Warns if the net is one for streams and the features are not."""
+        model, cmvn = self.cfg.model, self.cfg.features.cmvn
+        is_for_streams = model.lookahead is not None or not model.bidirectional or model.chunk
+        if is_for_streams and cmvn in ("speech", "utterance"):
+            tqdm.write(f"the net is one for streams, but features.cmvn={cmvn} needs whole utterances; "
+                       "for streams set features.cmvn=global or features.cmvn=running")  # fmt: skip
 
     def check_recordings(self) -> None:
         """Raises InputError if a recording, or a file of stored features, is not the one of an earlier start."""
