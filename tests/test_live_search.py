@@ -12,6 +12,7 @@ from test_graph import MODES
 from tiny import TOKENS, graph_dir
 
 from asr.config import DecoderConfig
+from asr.errors import InputError
 from asr.graph.lists import closed_graph, list_grammar
 from asr.search.live import live_search
 from asr.search.phrases import Phrases
@@ -90,3 +91,9 @@ def test_before_any_frame_there_are_no_words(made):
     for searcher in made.values():
         partial = live_search(searcher).partial()
         assert (partial.words, partial.num_stable, partial.silent_frames) == ([], 0, 0)
+
+
+def test_a_diverged_model_is_told(made):
+    for searcher in made.values():
+        with pytest.raises(InputError, match="NaN"):
+            live_search(searcher).accept(np.full((2, len(searcher.tokens)), np.nan, np.float32))

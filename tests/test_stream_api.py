@@ -1,6 +1,7 @@
 """`Recognizer.stream`: the same words however the sound is cut, with times from the stream's beginning."""
 
 import pickle
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -204,6 +205,22 @@ def test_long_utterances_are_cut(kind, request, monkeypatch):
         assert edges == sorted(edges) and edges[-1] <= 9.0 + recognizer.frame_s
         assert found[-1].duration_s == pytest.approx(9.0)
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("kind", ["streaming", "whole"])
+def test_memory_does_not_grow_with_the_stream(kind, request):
+    stream, held = request.getfixturevalue(kind).stream(), []
+    tracemalloc.start()
+    try:
+        for seed in range(9):
+            for part in np.split(noise(1.5, seed), 5):
+                stream.accept(part, 16000)
+            stream.endpoint()
+            stream.finalize()
+            held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert held[-1] - held[3] < 150_000  # bytes; the sound of five utterances would take 480,000
 
 
 def test_a_list_is_not_cut(recognizer, monkeypatch):

@@ -32,9 +32,9 @@ def silences(made, x, chunk):
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-4, 1e-3, 0.01])
-@pytest.mark.parametrize("level", [1.0, 0.05])
-def test_silence_is_counted_from_the_end_of_speech(noise, level):
-    x = level * with_speech([(1.0, 2.5), (3.0, 4.2)], noise)
+@pytest.mark.parametrize(("level", "offset"), [(1.0, 0.0), (0.05, 0.0), (1.0, 0.2)])
+def test_silence_is_counted_from_the_end_of_speech(noise, level, offset):
+    x = offset + level * with_speech([(1.0, 2.5), (3.0, 4.2)], noise)
     found = silences(EnergyVad(RATE_HZ), x, 1600)
     assert found[-1] == pytest.approx(1.8, abs=0.1)
     assert found[28] == pytest.approx(0.4, abs=0.1)

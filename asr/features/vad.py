@@ -48,7 +48,7 @@ class EnergyVad:
         self._rest = rest[len(rest) - len(rest) % block :].copy()
 
     def _judge(self, block: np.ndarray) -> None:
-        power = np.square(block.reshape(BLOCK, self._step), dtype=np.float64).mean(1)  # (BLOCK,)
+        power = block.reshape(BLOCK, self._step).var(1, dtype=np.float64)  # (BLOCK,), without a constant offset
         level = 10 * np.log10(power + 10 ** (SILENCE_DB / 10))
         self._levels.extend(level[level > SILENCE_DB + 1])
         loud = np.zeros(0, np.int64)

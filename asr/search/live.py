@@ -86,6 +86,8 @@ class LiveGreedySearch:
         self._between = {k for k, token in enumerate(searcher.tokens.symbols) if token == SPACE}
 
     def accept(self, log_probs: np.ndarray) -> None:
+        if np.isnan(log_probs).any():
+            raise InputError("the log-probs of the stream hold NaN: the model may have diverged")
         self._heard.append(log_probs)
         self._best.append(log_probs.argmax(1))
 
