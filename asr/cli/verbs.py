@@ -11,6 +11,7 @@ from asr.cli import earlier
 from asr.cli.data_verbs import data_check, data_import, features
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
 from asr.cli.recognizer_verbs import bundle, calibrate, decode, export, graph, import_model, score, tune
+from asr.cli.serve_verbs import serve
 from asr.cli.text_verbs import g2p_apply, g2p_train, lexicon, lexicon_fit, text_clean
 from asr.cli.transcribe import transcribe
 from asr.config import Config
@@ -123,5 +124,8 @@ VERBS: dict[str, Verb] = {
         "decoder", "graph.kind", "graph.words", "graph.grammar", "g2p.model", "data.max_audio_s", "data.channel",
         "bundle", "phrases", "boost", "new_words", "device", "threads", "input", "output", "format",
     ), earlier=earlier.bundled, takes_bundle=True, resumes=True),
+    "serve": Verb(serve, (
+        "serve", "decoder", "g2p.model", "data.channel", "bundle", "device", "threads",
+    ), earlier=earlier.bundled, takes_bundle=True),
     "doctor": Verb(doctor, ("data.root",)),
 }  # fmt: skip
