@@ -10,10 +10,13 @@ from fastapi import FastAPI
 
 from asr.config import Config
 from asr.recognizer.recognizer import Recognizer
-from asr.serve import errors, metrics
+from asr.serve import errors, logs, metrics
 from asr.serve.engine import Engine
+from asr.serve.feedback import Answers
+from asr.serve.keys import Keys
 from asr.serve.modes import Modes
 from asr.serve.service import Service
+from asr.serve.store import Store
 
 
 def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
@@ -34,6 +37,7 @@ def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
 
     app = FastAPI(title="asr", summary="Speech recognition", lifespan=lifespan)
     app.state.service = service
+    _open_records(app, cfg)
     errors.handle(app)
     app.include_router(metrics.router)
     # Until the other parts land; each module has a `router`.
@@ -41,6 +45,19 @@ def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
         if find_spec(f"asr.serve.{name}"):
             app.include_router(__import__(f"asr.serve.{name}", fromlist=["router"]).router)
     return app
+
+
+def _open_records(app: FastAPI, cfg: Config) -> None:
+    """The database of keys and answers, if one is needed. Keys stay out of the logs."""
+    logs.protect()
+    app.state.answers = None
+    if cfg.serve.require_keys or cfg.serve.keep_text or cfg.serve.keep_audio:
+        store = Store(cfg.serve.keys)
+        if cfg.serve.require_keys:
+            app.state.service.keys = Keys(store, cfg.serve.daily_quota, cfg.serve.rate_per_minute)
+        if cfg.serve.keep_text or cfg.serve.keep_audio:
+            app.state.answers = Answers(store, cfg.serve.keep_text, cfg.serve.keep_audio, cfg.serve.keep_days)
+            app.state.service.keep = app.state.answers.keep
 
 
 def _warm_up(recognizer: Recognizer) -> None:
