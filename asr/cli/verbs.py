@@ -125,8 +125,8 @@ VERBS: dict[str, Verb] = {
         "bundle", "phrases", "boost", "new_words", "device", "threads", "input", "output", "format",
     ), earlier=earlier.bundled, takes_bundle=True, resumes=True),
     "serve": Verb(serve, (
-        "serve", "decoder", "g2p.model", "data.channel", "bundle", "device", "threads",
-    ), earlier=earlier.bundled, takes_bundle=True),
+        "serve", "bundle", "g2p.model", "device", "threads", "boost",
+    ), takes_bundle=True),
     "serve keys add": Verb(keys_add, ("serve.keys", "input")),
     "serve keys list": Verb(keys_list, ("serve.keys",)),
     "serve keys revoke": Verb(keys_revoke, ("serve.keys", "input")),

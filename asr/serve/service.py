@@ -1,6 +1,6 @@
 """What the handlers of all requests share. A handler finds it as `request.app.state.service`."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from asr.config import Config
 from asr.serve.access import Caller, KeyRing
 from asr.serve.engine import Engine
+from asr.serve.metrics import Metrics
 from asr.serve.modes import Modes
 
 
@@ -25,9 +26,20 @@ class Answered:
 
 @dataclass
 class Service:
+    """`keys`: None if no keys are required. `keep`: called in a thread with each answer; None keeps none. `on_drain`:
+    awaited when the service is told to end, before connections are closed."""
+
     cfg: Config
     modes: Modes
     engine: Engine
-    keys: KeyRing | None = None  # None: no keys are required
-    keep: Callable[[Answered], None] | None = None  # called in a thread with each answer; None keeps none
-    is_ready: bool = field(default=False)  # after the warm-up, until the drain
+    metrics: Metrics
+    keys: KeyRing | None = None
+    keep: Callable[[Answered], None] | None = None
+    on_drain: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    is_ready: bool = False  # after the warm-up, until the drain
+
+    async def drain(self) -> None:
+        """Tells load balancers, and ends what would not end by itself."""
+        self.is_ready = False
+        for end in self.on_drain:
+            await end()
