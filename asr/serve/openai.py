@@ -285,7 +285,8 @@ async def _events(service: Service, asked: Transcribe, begun: Begun) -> AsyncIte
                        "text": " ".join(word.word for word in cue)}  # fmt: skip
     hypothesis = await finish(service, begun, found)
     # OpenAI's type of this event has no usage in seconds, so they come as a field of our own.
-    done: dict[str, Any] = {"type": "transcript.text.done", "text": hypothesis.text, "duration": hypothesis.duration_s}
+    done: dict[str, Any] = {"type": "transcript.text.done", "text": hypothesis.text}
+    done["duration"] = round(hypothesis.duration_s, 3)
     if language := _language(asked, service):
         done["languages"] = [{"code": language}]
     if asked.include:
