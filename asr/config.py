@@ -18,6 +18,7 @@ from asr.bounds import complaint
 from asr.declaration import REFERENCE, Options, option
 from asr.errors import InputError, nearest
 from asr.search_options import DecoderConfig, LiveConfig
+from asr.serve_options import ServeConfig
 
 
 @dataclass
@@ -290,8 +291,7 @@ class ScoreConfig(Options):
 class Config(Options):
     """The root. `out` is the run folder, which holds everything that a run makes.
 
-    References such as `${out}` are resolved when the object is made. Fields that are set later are not resolved.
-    """
+    References such as `${out}` are resolved when the object is made, and not in fields that are set later."""
 
     out: str = option("exp", "run folder")
     seed: int = option(1, "random seed for weights, batch order and augmentation", within="[0, 1e18]")
@@ -318,6 +318,7 @@ class Config(Options):
     graph: GraphConfig = field(default_factory=GraphConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
     live: LiveConfig = field(default_factory=LiveConfig)
     format: str = option(
         "auto",

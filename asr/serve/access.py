@@ -1,0 +1,66 @@
+"""Who calls: the key of a request, checked and charged before anything else of it is read.
+
+    @router.post("/v1/recognize")
+    async def recognize(request: Request, caller: Admitted) -> ...
+
+A WebSocket handler calls `await admitted(websocket)` itself, before it accepts, and closes on `Refused`.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+from fastapi import Depends
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+
+from asr.serve.errors import Refused
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The holder of a key. What is kept from one request for the next is kept under this id."""
+
+    id: str
+    name: str
+
+
+ANYONE = Caller("", "anyone")  # where no keys are required
+
+
+class KeyRing(Protocol):
+    """asr.serve.keys.Keys"""
+
+    def authorise(self, key: str | None, now: float) -> Caller: ...
+
+    def charge(self, caller: Caller, calls: int, now: float) -> None: ...
+
+
+async def identified(connection: HTTPConnection) -> Caller:
+    """The caller, who is not charged. Raises Refused(401) for a missing or unknown key."""
+    keys: KeyRing | None = connection.app.state.service.keys
+    if keys is None:
+        return ANYONE
+    return await run_in_threadpool(keys.authorise, key_of(connection), time.time())
+
+
+async def admitted(connection: HTTPConnection) -> Caller:
+    """The caller, charged for one call. Raises Refused(401) as `identified`, and Refused(429) beyond the quota."""
+    caller = await identified(connection)
+    keys: KeyRing | None = connection.app.state.service.keys
+    if keys is not None:
+        await run_in_threadpool(keys.charge, caller, 1, time.time())
+    return caller
+
+
+Admitted = Annotated[Caller, Depends(admitted)]
+
+
+def key_of(connection: HTTPConnection) -> str | None:
+    """The key in `Authorization: Bearer KEY`, or in `?key=KEY`, which browsers need for WebSockets."""
+    scheme, _, key = connection.headers.get("authorization", "").partition(" ")
+    if scheme:
+        if scheme.lower() != "bearer" or not key.strip():
+            raise Refused(401, "the Authorization header must be 'Bearer KEY'", code="invalid_api_key")
+        return key.strip()
+    return connection.query_params.get("key") if connection.scope["type"] == "websocket" else None

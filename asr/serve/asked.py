@@ -1,0 +1,77 @@
+"""What a caller asks of the recogniser, checked: the fields that requests and live streams share."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from asr.recognizer.options import DecodingOptions
+from asr.search.new_words import NewWord
+from asr.serve.errors import Refused
+from asr.serve_options import ServeConfig
+
+LETTERS = 100  # per entry that is allowed
+
+
+class AskedWord(BaseModel):
+    """A word that the language model lacks."""
+
+    word: str
+    pronunciation: str | None = Field(None, description="units separated by spaces; null: guessed from the spelling")
+    slot: str | None = Field(None, description="slot of the language model that the word fills, as <name>")
+
+
+class Asked(BaseModel):
+    """Words, phrases and limits of one request. Unknown fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    mode: str | None = Field(
+        None, description="word, dictation, web or local; null: word with words or a grammar, otherwise dictation"
+    )
+    words: list[str] | dict[str, float] | None = Field(
+        None, description="the utterance is exactly one of these; an object gives weights"
+    )
+    grammar: str | None = Field(None, description="the utterance is a sentence of this JSGF grammar")
+    phrases: dict[str, float] | None = Field(None, description="phrases to boost, each with its boost in nats")
+    new_words: list[AskedWord | str] | None = Field(None, description="words to add; needs a dynamic graph")
+    nbest: int | None = Field(None, ge=1, le=100, description="number of readings to return")
+    reject_below: float | None = Field(None, ge=0, le=1, description="words of lower confidence are left out of text")
+    written: bool = Field(False, description="numbers in figures; not supported by this version")
+
+    def options(self, cfg: ServeConfig) -> DecodingOptions:
+        """Raises Refused(400) beyond the limits of `cfg`, and InputError for what the recogniser does not take."""
+        limit("words", self.words, cfg.max_words)
+        limit("new_words", self.new_words, cfg.max_words)
+        limit("phrases", self.phrases, cfg.max_phrases)
+        if self.written:
+            raise Refused(400, "written=true is not supported; numbers come as words", param="written")
+        if self.grammar is not None and not self.grammar.lstrip("\ufeff \t\r\n").startswith("#JSGF"):
+            # Any other text would be taken for the path of a grammar.
+            raise Refused(400, "grammar must be the text of a JSGF grammar, which begins with #JSGF", param="grammar")
+        if self.grammar is not None and len(self.grammar) > LETTERS * cfg.max_words:
+            raise Refused(400, f"grammar has more than {LETTERS * cfg.max_words} letters; send less", param="grammar")
+        return DecodingOptions(
+            nbest=self.nbest,
+            phrases=self.phrases,
+            new_words=[_new_word(word) for word in self.new_words] if self.new_words else None,
+            word_list=self.words,
+            grammar=self.grammar,
+            reject_below=self.reject_below,
+        )
+
+
+def _new_word(asked: AskedWord | str) -> NewWord:
+    if isinstance(asked, str):
+        return NewWord(asked)
+    return NewWord(asked.word, (tuple(asked.pronunciation.split()),) if asked.pronunciation else (), asked.slot)
+
+
+def limit(name: str, given: Any, most: int) -> None:
+    """Raises Refused(400) for more than `most` entries, and for entries that are long beyond all words."""
+    if given is None:
+        return
+    if len(given) > most:
+        raise Refused(400, f"{name} has {len(given)} entries, more than {most}; send fewer", param=name)
+    length = sum(len(entry) for entry in given if isinstance(entry, str))
+    if length > LETTERS * most:
+        raise Refused(400, f"{name} has {length} letters, more than {LETTERS * most}; send less", param=name)

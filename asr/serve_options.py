@@ -1,0 +1,39 @@
+"""Options of the service (`asr serve`): the group `serve` of asr/config.py."""
+
+from dataclasses import dataclass
+
+from asr.declaration import Options, option
+
+
+@dataclass
+class ServeConfig(Options):
+    host: str = option("127.0.0.1", "address to listen on; 0.0.0.0 listens on all")
+    port: int = option(8080, "port to listen on; 0 takes a free one", within="[0, 65535]")
+    modes: list[str] = option(
+        ["dictation", "word"],
+        "modes by name: word, dictation, web, local; NAME=FILE gives one its own bundle, run folder, graph folder or "
+        "n-gram model (*.ngram)",
+    )
+    language: str | None = option(
+        None, "language that the model recognises, as en or ko; requests for another are refused; null accepts any"
+    )
+    queue: int = option(32, "requests that wait for a worker; more are answered 503", within="[0, 1e5]")
+    max_sessions: int = option(64, "live streams at a time", within="[0, 1e5]")
+    max_upload_bytes: int = option(100_000_000, "largest body of a request", within="[1, 1e11]")
+    max_audio_s: float = option(3600.0, "longest recording of a request in seconds", within="(0, 1e6]")
+    max_words: int = option(10_000, "most entries of a request's word list, or of its new words", within="[0, 1e6]")
+    max_phrases: int = option(1_000, "most phrases of a request", within="[0, 1e6]")
+    header_timeout_s: float = option(10.0, "longest time for a request's headers; 408 later", within="(0, 3600]")
+    body_timeout_s: float = option(60.0, "longest time for a request's body; 408 later", within="(0, 86400]")
+    drain_timeout_s: float = option(
+        600.0, "longest time to finish accepted requests after SIGTERM or Ctrl-C", within="[0, 86400]"
+    )
+    cors_origins: list[str] = option([], "origins whose pages may call the service from a browser; [] allows none")
+    keys: str = option("${out}/serve.db", "database of keys, usage and feedback: an SQLite file or a postgresql:// URL")
+    require_keys: bool = option(False, "answer only requests with a key of `asr serve keys add`")
+    daily_quota: int = option(20_000, "calls of a key per day (UTC)", within="[1, 1e9]")
+    rate_per_minute: int = option(600, "calls of a key per minute", within="[1, 1e5]")
+    keep_text: bool = option(False, "keep the texts of answers in the database, so that callers can correct them")
+    keep_audio: bool = option(False, "keep the sound of answers likewise, for `asr serve feedback export`")
+    keep_days: float = option(30.0, "days after which answers without a correction are deleted", within="(0, 1e5]")
+    log_text: bool = option(False, "write what was recognised into the log")
