@@ -101,3 +101,8 @@ async def test_words_that_cannot_be_spelled_are_named_in_the_answer(folder: Path
     asked = {"new_words": ["ba", "xyz", {"word": "aa", "pronunciation": "a a"}]}
     async with client_of(make_app(Config(bundle=str(folder / "m.asr"), threads=1))) as client:
         answer = await client.post("/v1/recognize", files={"file": noise()}, data={"request": json.dumps(asked)})
+        data = {"model": "x", "keywords[]": ["Ba", "xyz", "a xyz"]}
+        hinted = await client.post("/v1/audio/transcriptions", files={"file": noise()}, data=data)
+    assert answer.status_code == 200 and answer.json()["ignored"] == ["xyz"]
+    assert hinted.status_code == 200, hinted.text
+    assert json.loads(hinted.headers["x-ignored-keywords"]) == ["xyz", "a xyz"]
