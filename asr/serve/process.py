@@ -9,6 +9,7 @@ import socket
 from typing import Any
 
 import h11
+import torch
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -29,6 +30,7 @@ def serve(cfg: Config) -> None:
     Raises InputError for an address that cannot be listened on, and for models that cannot be opened.
     """
     _allow_connections()
+    torch.set_num_threads(1)  # before models are opened: onnxruntime takes its number of threads from here
     with _bound(cfg.serve.host, cfg.serve.port) as listener:
         app = make_app(cfg)
         if not cfg.serve.log_text:
