@@ -191,6 +191,17 @@ def test_a_child_sees_no_secrets(hostile: Callable[[str], Decoder], monkeypatch:
     assert "secret" not in refusal(decoder, WAV)
 
 
+def test_a_drain_goes_on_decoding(decoder: Decoder) -> None:
+    """systemd and terminals signal all processes of a service."""
+    decoder.decode(WAV, 60, 16000)
+    process = decoder._process
+    assert process
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(process.pid, number)
+    assert len(decoder.decode(WAV, 60, 16000)) == 1600
+    assert decoder._process is process
+
+
 def test_the_process_is_started_again(decoder: Decoder) -> None:
     assert len(decoder.decode(WAV, 60, 16000)) == 1600
     assert decoder._process

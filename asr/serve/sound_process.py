@@ -71,7 +71,8 @@ def main() -> None:
     ringer.setblocking(False)
     signal.set_wakeup_fd(ringer.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which finishes its requests first
+    for number in (signal.SIGINT, signal.SIGTERM):  # they are for the service, which finishes its requests first
+        signal.signal(number, signal.SIG_IGN)
     children: dict[int, _Child] = {}
     spare: _Child | None = None
     while True:
