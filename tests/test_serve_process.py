@@ -1,6 +1,7 @@
 """A real process: SIGTERM, slow clients, load."""
 
 import json
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -9,9 +10,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+import torch
 from served import Process, bundle_in, noise, running
 
 import asr
+from asr.config import Config
+from asr.errors import InputError
+from asr.serve_options import ServeConfig
+from asr.threads import torch_threads
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +165,15 @@ def test_clients_that_leave_cost_nothing(service: Process) -> None:
 
 
 def test_idle_connections_do_not_stop_the_service(service: Process) -> None:
-    idle = [connected(service) for _ in range(200)]
-    assert transcribe(service.url, noise(0.5)).status_code == 200
-    for client in idle:
-        client.close()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        idle = [connected(service) for _ in range(1100)]
+        assert transcribe(service.url, noise(0.5)).status_code == 200
+        for client in idle:
+            client.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_overload_is_refused_quickly_and_what_is_accepted_is_answered(model: Path) -> None:
@@ -188,3 +199,19 @@ def test_a_missing_model_and_a_taken_port_are_told_in_a_sentence(model: Path, ca
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert cli.main(["serve", str(model), f"port={taken.getsockname()[1]}"]) == 2
     assert "port" in capsys.readouterr().err
+
+
+def test_models_are_opened_for_one_thread_each(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime takes the number when a model is opened; more would let workers fight for the cores."""
+    from asr.serve import process
+
+    found: list[int] = []
+
+    def make_app(cfg: Config) -> None:
+        found.append(torch.get_num_threads())
+        raise InputError("seen enough")
+
+    monkeypatch.setattr(process, "make_app", make_app)
+    with torch_threads(4), pytest.raises(InputError, match="seen enough"):
+        process.serve(Config(bundle=str(model), serve=ServeConfig(port=0)))
+    assert found == [1]

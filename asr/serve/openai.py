@@ -13,7 +13,7 @@ import json
 import math
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from statistics import fmean
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.types import Receive, Scope, Send
 
@@ -34,6 +35,7 @@ from asr.serve.access import Admitted, Caller, identified
 from asr.serve.asked import limit
 from asr.serve.errors import Refused
 from asr.serve.fields import form_of, schema_of, upload_of, validated
+from asr.serve.modes import Modes
 from asr.serve.recognition import Begun, begin, finish, not_busy, parts, recognise
 from asr.serve.service import Service
 
@@ -68,9 +70,7 @@ class Transcribe(BaseModel):
                           param="timestamp_granularities")  # fmt: skip
         if self.include and self.response_format != "json":
             raise Refused(400, "include[]=logprobs needs response_format=json", param="include")
-        asked = [*self.languages, *([self.language] if self.language else [])]
-        if cfg_language and asked and cfg_language not in [language.lower()[:2] for language in asked]:
-            raise Refused(400, f"this service recognises '{cfg_language}', not '{asked[0]}'", param="language")
+        check_language(self.language, self.languages, cfg_language)
 
 
 _FORM = schema_of(Transcribe)
@@ -102,15 +102,16 @@ async def transcriptions(request: Request, caller: Admitted) -> Response:
         asked, file = validated(Transcribe, _fields(form)), upload_of(form)
         asked.check(service.cfg.serve.language)
         limit("keywords", asked.keywords, service.cfg.serve.max_phrases)
-        mode = asked.model if asked.model in service.modes.names and asked.model != "word" else service.modes.free()
-        options, unused = keyword_options(service.modes.of(mode), asked.keywords, service.cfg.boost)
+        mode = mode_of(asked.model, service.modes)
+        recognizer = service.modes.of(mode)
+        options, unused = await run_in_threadpool(keyword_options, recognizer, asked.keywords, service.cfg.boost)
         if asked.stream:
             answer: Response = await _stream(service, caller, asked, mode, options, file.file.read)
         else:
             begun, hypothesis = await recognise(request, caller, mode, options, file.file.read)
             answer = _answer(asked, hypothesis, _language(asked, service), begun)
     if unused:
-        answer.headers["x-ignored-keywords"] = json.dumps(unused)
+        answer.headers["x-ignored-keywords"] = json.dumps([keyword[:40] for keyword in unused[:20]])
     return answer
 
 
@@ -128,33 +129,58 @@ def _fields(form: FormData) -> dict[str, Any]:
     return found
 
 
+def check_language(language: str | None, languages: list[str], own: str | None) -> None:
+    """Raises Refused(400) if languages are asked for, but not that of the service."""
+    asked = [*languages, *([language] if language else [])]
+    if own and asked and own not in [each.lower()[:2] for each in asked]:
+        raise Refused(400, f"this service recognises '{own}', not '{asked[0]}'", param="language")
+
+
+def mode_of(model: str | None, modes: Modes) -> str:
+    """The mode of free speech that has this name, or the first one."""
+    return model if model in modes.names and model is not None and model != "word" else modes.free()
+
+
 def keyword_options(recognizer: Recognizer, keywords: list[str], boost: float) -> tuple[DecodingOptions, list[str]]:
     """Keywords as phrases of the graph's words, and those that it cannot use.
 
     A keyword is a hint: unlike a phrase of /v1/recognize it is also found in lower case, its words are added to a
     dynamic graph, and one that cannot be used does not fail the request.
     """
+    if recognizer.space is None or recognizer.cfg.decoder.kind == "greedy":
+        return DecodingOptions(), keywords
+    labels = recognizer.space.labels
+    forms = {word: (word, word.lower()) for keyword in keywords for word in keyword.split()}
+    known = {word: next((f for f in forms[word] if _is_known(f, labels, recognizer)), None) for word in forms}
+    added = _spelled(recognizer, [form for word in forms if not known[word] for form in dict.fromkeys(forms[word])])
+    usable = {word: known[word] or next((form for form in forms[word] if form in added), None) for word in forms}
     phrases: dict[str, float] = {}
     new_words: dict[str, None] = {}
     unused = []
-    labels = recognizer.space.labels if recognizer.space and recognizer.cfg.decoder.kind == "graph" else {}
-    can_grow = isinstance(recognizer.space, DynamicSpace) and not recognizer.space.of_pieces
     for keyword in keywords:
-        known = [_known(word, labels, recognizer) for word in keyword.split()]
-        if labels and known and (can_grow or all(known)):
-            words = [word or given for word, given in zip(known, keyword.split(), strict=True)]
-            new_words |= dict.fromkeys(word for word in words if word not in labels)
+        words = [usable[word] or "" for word in keyword.split()]
+        if words and all(words):
             phrases[" ".join(words)] = boost
+            new_words |= {word: None for word in words if word in added}
         else:
             unused.append(keyword)
     return DecodingOptions(phrases=phrases or None, new_words=list(new_words) or None), unused
 
 
-def _known(word: str, labels: Any, recognizer: Recognizer) -> str | None:
-    """The word, or its lower case, if the graph has it."""
+def _spelled(recognizer: Recognizer, words: list[str]) -> list[str]:
+    """Those of `words` that can be added to the graph."""
+    if not words or not isinstance(recognizer.space, DynamicSpace) or recognizer.space.of_pieces:
+        return []
+    try:
+        space = recognizer.with_new_words(words).space
+    except InputError:  # none can be spelled
+        return []
+    return [word for word in words if space is not None and word in space.labels]
+
+
+def _is_known(word: str, labels: Mapping[str, int], recognizer: Recognizer) -> bool:
     assert recognizer.space is not None
-    forms = (word, word.lower())
-    return next((form for form in forms if all(p in labels for p in recognizer.space.segmented(form).split())), None)
+    return all(piece in labels for piece in recognizer.space.segmented(word).split())
 
 
 def _answer(asked: Transcribe, hypothesis: Hypothesis, language: str | None, begun: Begun) -> Response:
@@ -169,7 +195,7 @@ def _answer(asked: Transcribe, hypothesis: Hypothesis, language: str | None, beg
     if language:
         answer["languages"] = [{"code": language}]
     if asked.include:
-        answer["logprobs"] = _logprobs(hypothesis.words)
+        answer["logprobs"] = logprobs(hypothesis.words)
     return JSONResponse(answer, headers=headers)
 
 
@@ -205,7 +231,7 @@ def _segment(number: int, words: list[Word]) -> dict[str, Any]:
     }
 
 
-def _logprobs(words: list[Word], is_first: bool = True) -> list[dict[str, Any]]:
+def logprobs(words: list[Word], is_first: bool = True) -> list[dict[str, Any]]:
     """The accepted words as tokens, which joined are the text."""
     accepted = [word for word in words if word.accepted]
     tokens = [word.word if is_first and not number else f" {word.word}" for number, word in enumerate(accepted)]
@@ -274,7 +300,7 @@ async def _events(service: Service, asked: Transcribe, begun: Begun) -> AsyncIte
             continue
         event: dict[str, Any] = {"type": "transcript.text.delta", "delta": f" {part.text}" if said else part.text}
         if asked.include:
-            event["logprobs"] = _logprobs(part.words, is_first=not said)
+            event["logprobs"] = logprobs(part.words, is_first=not said)
         yield event
         said = True
         if asked.response_format == "verbose_json":
@@ -290,7 +316,7 @@ async def _events(service: Service, asked: Transcribe, begun: Begun) -> AsyncIte
     if language := _language(asked, service):
         done["languages"] = [{"code": language}]
     if asked.include:
-        done["logprobs"] = _logprobs(hypothesis.words)
+        done["logprobs"] = logprobs(hypothesis.words)
     yield done
 
 
