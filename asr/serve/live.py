@@ -9,7 +9,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, WebSocket
 from pydantic import BaseModel, Field
@@ -144,7 +144,8 @@ class LiveSession:
         parted = await self._attach(connection, utterance)
         reading = asyncio.create_task(self._read(connection))
         try:
-            await asyncio.wait([reading, parted, self.work], return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[Any]] = [reading, parted, self.work]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if parted.done():
                 raise parted.result()
             if reading.done():
