@@ -2,11 +2,14 @@
 
 import io
 import json
+import re
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from bursts import pcm, say, serving
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -160,8 +163,6 @@ def test_encodings_cut_anywhere(service, encoding, rate_hz, encode, size):
 
 
 def g711(samples, subtype):
-    import soundfile
-
     file = io.BytesIO()
     soundfile.write(file, samples, 8000, subtype, format="RAW")
     return file.getvalue()
@@ -291,3 +292,19 @@ def test_another_key_finds_no_session(service, monkeypatch):
         ws.send(pcm(say("one _ one _ one _ one _")))  # the first utterance is paid with the session
         assert error_of(ws, 4429)
     assert Keys.charged == ["a"] * 4
+
+
+def programs(address: str) -> list[str]:
+    """The programs of docs/how-to/live.md, with another address of the service."""
+    page = Path(__file__).parent.parent / "docs" / "how-to" / "live.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    return [block.replace("127.0.0.1:8080", address) for block in blocks]
+
+
+def test_the_client_of_the_page_runs_as_written(service, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("speech.wav", say("one one two"), 16000)
+    program, _ = programs(service.at)
+    exec(program, {})
+    assert capsys.readouterr().out.splitlines()[-2:] == ["final one one two", "closed "]
+    assert len(program.strip().splitlines()) <= 20

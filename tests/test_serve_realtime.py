@@ -12,11 +12,12 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
+import soundfile
 import tiny
 from bursts import pcm, say, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_serve_live import g711
+from test_serve_live import g711, programs
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -339,3 +340,10 @@ def test_a_real_process_and_a_real_model(tmp_path):
     finally:
         process.kill()
         process.wait()
+
+
+def test_the_client_of_the_page_runs_as_written(service, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("speech24k.wav", say("three two", 24000), 24000)
+    exec(programs(service.at)[1], {})
+    assert capsys.readouterr().out == "three two\n"
