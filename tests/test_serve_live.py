@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import tiny
 from bursts import pcm, say, serving
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from asr.config import Config
+from asr.recognizer import bundle
+from asr.recognizer.recognizer import load
 from asr.serve import live, sockets
 from asr.serve.access import Caller
 from asr.serve.errors import Refused
@@ -235,6 +238,27 @@ def test_a_broken_connection_is_resumed(service):
         assert [strip(e) for e in again] == [strip(e) for e in whole]
 
 
+def test_a_real_model_hears_the_same_however_the_sound_comes(tmp_path):
+    cfg = tiny.config()
+    bundle.write(tmp_path / "m.asr", tiny.model(cfg), cfg, tiny.TOKENS, tiny.graph_dir(tmp_path / "graph"), "card")
+    sound = pcm(np.concatenate([part for n in range(3) for part in (tiny.noise(0.8, n), np.zeros(20000))]))
+    found = []
+    with serving(Config(), load(tmp_path / "m.asr")) as service:
+        for size in (333, 3200, len(sound)):
+            with client(service) as ws:
+                say_all(ws, sound, size)
+                found.append([strip(e) for e in events(ws, "final")])
+        ws = connect(f"ws://{service.at}/v1/stream")
+        ws.send(json.dumps(START))
+        session = event(ws)["session"]
+        ws.send(sound[:30001])
+        ws.socket.shutdown(2)
+        with client(service, {"type": "resume", "session": session}) as ws:
+            say_all(ws, sound[ws.started["received_bytes"] :], 1001)
+            found.append([strip(e) for e in events(ws, "final")])
+    assert len(found[0]) > 1 and all(finals == found[0] for finals in found)
+
+
 def strip(final):
     return {key: value for key, value in final.items() if key != "id"}
 
@@ -254,19 +278,24 @@ def test_finals_are_repeated_to_a_client_that_resumes(service):
             assert [e["type"] for e in events(other)] == ["closed"]
 
 
-def test_a_session_waits_for_its_client_for_a_while(service, monkeypatch):
-    monkeypatch.setattr(live, "RESUME_S", 0.3)
-    for how in ("broken", "closed"):
-        with client(service) as ws:
-            assert ws.started["session"] in service.app.state.service.sessions.open
-            ws.send(pcm(say("one")))
-            if how == "broken":
-                ws.socket.shutdown(2)
-        time.sleep(0.5)
-        assert ws.started["session"] not in service.app.state.service.sessions.open
-        with client(service, None) as other:
-            other.send(json.dumps({"type": "resume", "session": ws.started["session"]}))
-            assert error_of(other, 4404)["param"] == "session"
+@pytest.mark.parametrize(("how", "wait_s"), [("broken", 0.3), ("closed", 30.0), ("closed without a code", 30.0)])
+def test_a_session_waits_for_a_client_whose_connection_broke(service, monkeypatch, how, wait_s):
+    monkeypatch.setattr(live, "RESUME_S", wait_s)
+    sessions = service.app.state.service.sessions.open
+    with client(service) as ws:
+        assert ws.started["session"] in sessions
+        ws.send(pcm(say("one")))
+        if how == "broken":
+            ws.socket.shutdown(2)
+        elif how == "closed without a code":
+            ws.socket.sendall(b"\x88\x80\0\0\0\0")
+    time.sleep(0.1)
+    assert (ws.started["session"] in sessions) == (how == "broken")
+    time.sleep(0.4)
+    assert ws.started["session"] not in sessions
+    with client(service, None) as other:
+        other.send(json.dumps({"type": "resume", "session": ws.started["session"]}))
+        assert error_of(other, 4404)["param"] == "session"
 
 
 def test_another_key_finds_no_session(service, monkeypatch):
