@@ -171,16 +171,18 @@ def g711(samples, subtype):
     return file.getvalue()
 
 
-def opus(samples, format, options):
-    """A stream of Opus at 48 kHz, written by PyAV."""
+def opus(samples, format, options, layout="mono"):
+    """A stream of Opus at 48 kHz, written by PyAV; a second channel is silent."""
     av = pytest.importorskip("av", reason="PyAV is not installed (the extra `media`)")
     file = io.BytesIO()
     with av.open(file, "w", format=format, options=options) as container:
-        stream = container.add_stream("libopus", rate=48000, layout="mono")
+        stream = container.add_stream("libopus", rate=48000, layout=layout)
         stream.codec_context.open()
         size = stream.codec_context.frame_size
         for first in range(0, len(samples) - size + 1, size):
-            frame = av.AudioFrame.from_ndarray(samples[None, first : first + size], format="fltp", layout="mono")
+            block = np.zeros((len(stream.codec_context.layout.channels), size), np.float32)
+            block[0] = samples[first : first + size]
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
             frame.sample_rate, frame.pts = 48000, first
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -198,6 +200,13 @@ def test_opus_as_a_stream(service, format, options):
     with client(service, {**START, "encoding": "opus"}) as ws:
         ws.send(sound[: len(sound) // 2])  # words come before the stream ends
         assert event(ws, 30)["text"].startswith("one")
+
+
+def test_channels_of_opus_are_averaged(service):
+    sound = opus(2 * say("one two", 48000), "ogg", {}, "stereo")
+    with client(service, {**START, "encoding": "opus", "partials": False}) as ws:
+        say_all(ws, sound)
+        assert [e["text"] for e in events(ws, "final")] == ["one two"]
 
 
 def test_broken_opus_is_refused(service):
