@@ -125,7 +125,7 @@ VERBS: dict[str, Verb] = {
         "bundle", "phrases", "boost", "new_words", "device", "threads", "input", "output", "format",
     ), earlier=earlier.bundled, takes_bundle=True, resumes=True),
     "serve": Verb(serve, (
-        "serve", "decoder", "g2p.model", "data.channel", "bundle", "device", "threads",
-    ), earlier=earlier.bundled, takes_bundle=True),
+        "serve", "bundle", "g2p.model", "device", "threads", "boost",
+    ), takes_bundle=True),
     "doctor": Verb(doctor, ("data.root",)),
 }  # fmt: skip
