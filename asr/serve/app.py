@@ -12,12 +12,15 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from asr.config import Config
 from asr.recognizer.recognizer import Recognizer
-from asr.serve import errors, metrics, openai, recognize, sound
+from asr.serve import errors, logs, metrics, openai, recognize, sound
 from asr.serve.engine import Engine
+from asr.serve.feedback import Answers
+from asr.serve.keys import Keys
 from asr.serve.limits import Limits
 from asr.serve.metrics import Counting, Metrics
 from asr.serve.modes import Modes
 from asr.serve.service import Service
+from asr.serve.store import Store
 
 
 def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
@@ -42,11 +45,12 @@ def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
 
     app = FastAPI(title="asr", summary="Speech recognition", version=version("asr-toolkit"), lifespan=lifespan)
     app.state.service = service
+    _open_records(app, cfg)
     errors.handle(app)
     for router in (metrics.router, recognize.router, openai.router):
         app.include_router(router)
     # Until the other parts land; each module has a `router`.
-    for name in ("feedback", "realtime", "live"):
+    for name in ("feedback", "realtime", "live", "page"):
         if find_spec(f"asr.serve.{name}"):
             app.include_router(__import__(f"asr.serve.{name}", fromlist=["router"]).router)
     app.add_middleware(Limits, cfg=cfg.serve)
@@ -57,6 +61,19 @@ def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
             allow_headers=["Authorization", "Content-Type"], expose_headers=["x-request-id", "Retry-After"],
         )  # fmt: skip
     return app
+
+
+def _open_records(app: FastAPI, cfg: Config) -> None:
+    """The database of keys and answers, if one is needed. Keys stay out of the logs."""
+    logs.protect()
+    app.state.answers = None
+    if cfg.serve.require_keys or cfg.serve.keep_text or cfg.serve.keep_audio:
+        store = Store(cfg.serve.keys)
+        if cfg.serve.require_keys:
+            app.state.service.keys = Keys(store, cfg.serve.daily_quota, cfg.serve.rate_per_minute)
+        if cfg.serve.keep_text or cfg.serve.keep_audio:
+            app.state.answers = Answers(store, cfg.serve.keep_text, cfg.serve.keep_audio, cfg.serve.keep_days)
+            app.state.service.keep = app.state.answers.keep
 
 
 def _warm_up(recognizer: Recognizer) -> None:
