@@ -144,6 +144,16 @@ def test_a_silent_client_is_cut_off_unless_it_keeps_alive(service, monkeypatch):
         assert error_of(ws, 4408)["message"].startswith("no message came")
 
 
+def test_a_client_that_waits_for_the_service_is_not_silent(monkeypatch):
+    monkeypatch.setattr(live, "IDLE_S", 0.4)
+    with serving(Config(threads=1), Recognizer(delay_s=0.01)) as service:  # per 0.1 s of sound
+        with client(service, {**START, "partials": False, "endpoint": None}) as ws:
+            ws.send(pcm(say("one " * 30)))  # 1.2 s of work
+            ws.send('{"type": "finalize"}')
+            assert event(ws)["text"] == " ".join(["one"] * 30)
+            error_of(ws, 4408)
+
+
 def test_too_many_sessions_are_refused():
     cfg = Config()
     cfg.serve.max_sessions = 2

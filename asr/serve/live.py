@@ -200,7 +200,7 @@ class LiveSession:
 
     async def _read(self, connection: Connection) -> None:
         """Until the client is gone. Raises Refused."""
-        while (message := await connection.receive()) is not None:
+        while (message := await connection.receive(self.session)) is not None:
             await self.session.has_room()
             if self.connection is not connection:
                 return

@@ -98,7 +98,7 @@ async def _serve(connection: Connection, session: Session) -> None:
 
 
 async def _read(connection: Connection, session: Session) -> None:
-    while (message := await connection.receive()) is not None:
+    while (message := await connection.receive(session)) is not None:
         await session.has_room()
         session.take(message)
 
