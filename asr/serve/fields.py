@@ -10,6 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
+from asr.errors import nearest
 from asr.literals import parse_json
 from asr.serve.errors import Refused
 from asr.serve_options import ServeConfig
@@ -59,6 +60,9 @@ def validated(model: type[Model], fields: dict[str, Any]) -> Model:
     name = ".".join(_path(first["loc"], fields, is_missing))
     if is_missing:
         raise Refused(400, f"the field '{name}' is missing", param=name, code="missing_field")
+    if first["type"] == "extra_forbidden":
+        hint = nearest(str(first["loc"][-1]), model.model_fields)
+        raise Refused(400, f"the field '{name}' is unknown{hint}", param=name, code="unknown_field")
     reason = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     raise Refused(400, f"{name}: {reason}, not {first['input']!r:.60}", param=name, code="invalid_value")
 

@@ -11,10 +11,12 @@ from typing import Any
 import h11
 import torch
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from asr.config import Config
 from asr.errors import InputError
+from asr.serve import realtime
 from asr.serve.app import make_app
 from asr.serve.errors import Refused
 from asr.serve.service import Service
@@ -36,14 +38,23 @@ def serve(cfg: Config) -> None:
         if not cfg.serve.log_text:
             for name in TALKATIVE:
                 logging.getLogger(name).setLevel(logging.ERROR)
-        config = uvicorn.Config(
-            app,
-            http=_connection_of(cfg.serve.header_timeout_s),
-            lifespan="on",
-            server_header=False,
-            timeout_graceful_shutdown=math.ceil(cfg.serve.drain_timeout_s),
-        )
-        Server(config, app.state.service).run([listener])
+        make_server(cfg, app).run([listener])
+
+
+def make_server(cfg: Config, app: FastAPI) -> "Server":
+    config = uvicorn.Config(
+        app,
+        http=_connection_of(cfg.serve.header_timeout_s),
+        lifespan="on",
+        server_header=False,
+        timeout_graceful_shutdown=math.ceil(cfg.serve.drain_timeout_s),
+        ws="websockets-sansio",
+        ws_max_size=realtime.MOST_BYTES,
+        # A session that lags behind stops reading, and with that the answers to pings: they would cut off a client that
+        # sends a file faster than it can be recognised. The sockets have time-outs of their own.
+        ws_ping_timeout=None,
+    )
+    return Server(config, app.state.service)
 
 
 class Server(uvicorn.Server):

@@ -2,14 +2,17 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from asr.config import Config
 from asr.serve.access import Caller, KeyRing
+from asr.serve.client_secrets import ClientSecrets
 from asr.serve.engine import Engine
 from asr.serve.metrics import Metrics
 from asr.serve.modes import Modes
+from asr.serve.sockets import Sessions
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class Service:
     keep: Callable[[Answered], None] | None = None
     on_drain: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     is_ready: bool = False  # after the warm-up, until the drain
+    client_secrets: ClientSecrets = field(default_factory=ClientSecrets)
+
+    def __post_init__(self) -> None:
+        self.sessions = Sessions(self.cfg.serve.max_sessions)  # live streams
+        self.on_drain.append(partial(self.sessions.drain, self.cfg.serve.drain_timeout_s))
 
     async def drain(self) -> None:
         """Tells load balancers, and ends what would not end by itself."""
