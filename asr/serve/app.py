@@ -37,7 +37,7 @@ def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
     errors.handle(app)
     app.include_router(metrics.router)
     # Until the other parts land; each module has a `router`.
-    for name in ("openai", "recognize", "feedback", "realtime", "live"):
+    for name in ("openai", "recognize", "feedback", "realtime", "live", "page"):
         if find_spec(f"asr.serve.{name}"):
             app.include_router(__import__(f"asr.serve.{name}", fromlist=["router"]).router)
     return app
