@@ -39,15 +39,21 @@ if TYPE_CHECKING:
     )
     from asr.recognizer.options import DecodingOptions
     from asr.recognizer.recognizer import Recognizer, load
+    from asr.recognizer.stream import Stream, StreamEnd, StreamPartial
+    from asr.search.endpoint import EndpointOptions
     from asr.search.new_words import NewWord
 
 __all__ = [
     "DecodingOptions",
     "Config",
+    "EndpointOptions",
     "Hypothesis",
     "InputError",
     "NewWord",
     "Recognizer",
+    "Stream",
+    "StreamEnd",
+    "StreamPartial",
     "Word",
     "build_graph",
     "bundle",
@@ -70,10 +76,14 @@ __all__ = [
 _HOMES = {
     "DecodingOptions": "asr.recognizer.options",
     "Config": "asr.config",
+    "EndpointOptions": "asr.search.endpoint",
     "Hypothesis": "asr.hypothesis",
     "InputError": "asr.errors",
     "NewWord": "asr.search.new_words",
     "Recognizer": "asr.recognizer.recognizer",
+    "Stream": "asr.recognizer.stream",
+    "StreamEnd": "asr.recognizer.stream",
+    "StreamPartial": "asr.recognizer.stream",
     "Word": "asr.hypothesis",
     "build_graph": "asr.pipeline",
     "bundle": "asr.pipeline",

@@ -19,6 +19,7 @@ class ServeConfig(Options):
     )
     queue: int = option(32, "requests that wait for a worker; more are answered 503", within="[0, 1e5]")
     max_sessions: int = option(64, "live streams at a time", within="[0, 1e5]")
+    max_stream_s: float = option(14400.0, "longest live stream in seconds", within="(0, 1e6]")
     max_upload_bytes: int = option(100_000_000, "largest body of a request", within="[1, 1e11]")
     max_audio_s: float = option(3600.0, "longest recording of a request in seconds", within="(0, 1e6]")
     max_words: int = option(10_000, "most entries of a request's word list, or of its new words", within="[0, 1e6]")

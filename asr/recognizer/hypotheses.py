@@ -11,7 +11,7 @@ import numpy as np
 from asr.errors import InputError
 from asr.hypothesis import Alternative, Hypothesis, Word
 from asr.search.phrases import Phrases
-from asr.search.searchers import FoundWord, Searcher
+from asr.search.searchers import Found, FoundWord, Searcher
 
 EXTENSION_S = 0.1
 
@@ -40,13 +40,21 @@ def decode_log_probs(
     if frames == 0:
         return Hypothesis(id, "", [], 0.0, duration_s, complete=True)
     found = searcher.search(np.ascontiguousarray(log_probs, dtype=np.float32), phrases)
-    words = list(_timed(found.words, frames, frame_s, reject_below))
+    return hypothesis_of(found, frames, frame_s, id, duration_s, reject_below)
+
+
+def hypothesis_of(
+    found: Found, frames: int, frame_s: float, id: str, duration_s: float, reject_below: float
+) -> Hypothesis:
+    """The result of a search of so many frames, with times in seconds."""
+    words = list(timed(found.words, frames, frame_s, reject_below))
     text = " ".join(w.word for w in words if w.accepted)
     others = [Alternative(*other) for other in found.alternatives]
     return Hypothesis(id, text, words, found.cost, duration_s, found.complete, others)
 
 
-def _timed(words: Sequence[FoundWord], frames: int, frame_s: float, reject_below: float) -> Iterator[Word]:
+def timed(words: Sequence[FoundWord], frames: int, frame_s: float, reject_below: float = 0.0) -> Iterator[Word]:
+    """Words with times in seconds; those with a confidence below `reject_below` are not accepted."""
     starts = [found.segments[0].start for found in words]
     for number, found in enumerate(words):
         end = found.segments[-1].end

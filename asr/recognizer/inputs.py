@@ -117,6 +117,27 @@ def mono_blocks(x: np.ndarray, channel: int | None = None) -> Iterator[np.ndarra
     mixer.check()
 
 
+def chunk_of(x: Any) -> np.ndarray:
+    """Checked samples (T,) float32 of the next piece of a stream, not clipped; T may be 0.
+
+    Takes the types that `mono_blocks` takes. Raises InputError for others, for several channels, and for samples that
+    are not finite or far outside [-1, 1].
+    """
+    if isinstance(x, torch.Tensor):
+        x = _array_of(x)
+    if not isinstance(x, np.ndarray):
+        raise InputError(
+            f"a stream takes arrays or tensors of samples, not {type(x).__name__}; bytes of 16-bit PCM become one by "
+            "numpy.frombuffer(data, numpy.int16)"
+        )
+    if x.ndim != 1 or not (x.dtype in _FULL_SCALE or x.dtype == np.uint8 or x.dtype in _FLOATS):
+        raise InputError(
+            "a stream takes samples of shape (T,) and dtype float16, float32, float64, int16, int32 or uint8, not "
+            f"{x.shape} {x.dtype}; average channels to one first"
+        )
+    return _scaled(x.astype(x.dtype.newbyteorder("="), copy=False)) if len(x) else np.zeros(0, np.float32)
+
+
 def _scaled(x: np.ndarray) -> np.ndarray:
     if x.dtype == np.uint8:
         x = x.astype(np.float32) / 128 - 1

@@ -112,7 +112,8 @@ def transcribe_each(
                 if isinstance(result, InputError):
                     failed.setdefault(piece.number, result)
                 elif piece.number not in failed:
-                    found[piece.number].append(_placed(result, piece))
+                    is_whole = piece.last and not piece.start_s
+                    found[piece.number].append(result if is_whole else placed(result, piece.start_s))
                     if piece.last:
                         yield piece.number, join(found.pop(piece.number))
             if progress:
@@ -161,15 +162,13 @@ def _alternatives(parts: Sequence[Hypothesis]) -> list[Alternative]:
     return readings[1:]
 
 
-def _placed(hypothesis: Hypothesis, piece: Piece) -> Hypothesis:
+def placed(hypothesis: Hypothesis, start_s: float) -> Hypothesis:
     """Times from the start of the recording; no word reaches into the next piece, as its last frame may."""
-    if piece.last and not piece.start_s:
-        return hypothesis
 
-    def placed(time_s: float) -> float:
-        return round(piece.start_s + min(time_s, hypothesis.duration_s), 3)
+    def shifted(time_s: float) -> float:
+        return round(start_s + min(time_s, hypothesis.duration_s), 3)
 
-    words = [replace(w, start_s=placed(w.start_s), end_s=placed(w.end_s)) for w in hypothesis.words]
+    words = [replace(w, start_s=shifted(w.start_s), end_s=shifted(w.end_s)) for w in hypothesis.words]
     return replace(hypothesis, words=words)
 
 

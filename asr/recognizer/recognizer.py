@@ -35,7 +35,9 @@ from asr.recognizer.inputs import Input, Source, check_channel, check_length, ch
 from asr.recognizer.long import transcribe_each
 from asr.recognizer.options import DecodingOptions
 from asr.recognizer.spaces import RequestSpaces
+from asr.recognizer.stream import Stream
 from asr.search.confidence import Calibration
+from asr.search.endpoint import EndpointOptions
 from asr.search.new_words import NewWord
 from asr.search.phrases import Phrases
 from asr.search.searchers import GraphSearcher, GreedySearcher, Searcher, make_decoder
@@ -279,6 +281,17 @@ class Recognizer:
             found[number] = result
         results = [found[number] for number in range(len(found))]
         return results[0] if many is None else results
+
+    def stream(self, options: DecodingOptions | None = None, endpoint: EndpointOptions | None = None) -> Stream:
+        """Recognise sound while it arrives (asr.recognizer.stream). `options`: as in `transcribe`.
+
+        `endpoint` says when an utterance has ended. Raises InputError for a model of stored features.
+        """
+        if not isinstance(options, DecodingOptions | None):
+            raise InputError(f"options must be asr.DecodingOptions(...), not {type(options).__name__}")
+        recognizer = self._with_options(options) if options else self
+        phrases = recognizer.compile_phrases(options.phrases) if options else None
+        return Stream(recognizer, phrases, endpoint)
 
     def search(self, id: str, log_probs: np.ndarray, duration_s: float, phrases: Phrases | None = None) -> Hypothesis:
         """Words of the log-probs (F', V) of one utterance."""

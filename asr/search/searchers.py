@@ -23,7 +23,7 @@ from asr.errors import InputError
 from asr.graph.opened import Graph
 from asr.pieces import joined, words_of
 from asr.search.confidence import Calibration, confidences_by, shares_of_words, word_confidences
-from asr.search.decoder import Decoder
+from asr.search.decoder import BestPath, Decoder
 from asr.search.lattice import Lattice
 from asr.search.phrases import Phrases
 from asr.search.space import SearchSpace
@@ -104,21 +104,18 @@ class GraphSearcher:
         self.between = set(tokens.encode(between))
 
     def search(self, log_probs: np.ndarray, phrases: Phrases | None = None) -> Found:
-        lattice: Lattice | None = None
         if self.decoder.lattice_beam is None:
-            path = self.decoder.decode(log_probs, phrases)
-        else:
-            decoded = self.decoder.decode_lattice(log_probs, phrases)
-            path, lattice = decoded.path, decoded.lattice
+            return self.found(self.decoder.decode(log_probs, phrases), None, log_probs, phrases)
+        decoded = self.decoder.decode_lattice(log_probs, phrases)
+        return self.found(decoded.path, decoded.lattice, log_probs, phrases)
+
+    def found(
+        self, path: BestPath, lattice: Lattice | None, log_probs: np.ndarray, phrases: Phrases | None = None
+    ) -> Found:
+        """The result of a search that gave this path and lattice for log-probs (F, V)."""
         if self.space.is_closed and not path.complete:
             return Found([], path.cost, complete=False)  # the words so far do not make an entry
-        words = [self.space.words[label] for label in path.labels]
-        found = segments(path.alignment, log_probs)
-        spellings = [self.space.spellings(label, self.tokens) for label in path.labels]
-        spans = match_words([s.token for s in found], spellings, self.between, path.complete)
-        groups = [[found[i] for i in span] for span in spans]
-        if self.space.of_pieces:
-            words, groups = join_pieces(words[: len(groups)], groups, self.between)
+        words, groups = self.words_on(path, log_probs)
         if lattice is None:
             confidences = [peak_confidence(group) for group in groups]
         else:
@@ -128,6 +125,17 @@ class GraphSearcher:
             confidences = [min(confidences) * likeness(log_probs, path.alignment)] * len(confidences)
         placed = [FoundWord(*parts) for parts in zip(words, groups, confidences, strict=False)]
         return Found(placed, path.cost, path.complete, self._alternatives(lattice, path.labels))
+
+    def words_on(self, path: BestPath, log_probs: np.ndarray) -> tuple[list[str], list[list[Segment]]]:
+        """The words of a path and their segments."""
+        words = [self.space.words[label] for label in path.labels]
+        found = segments(path.alignment, log_probs)
+        spellings = [self.space.spellings(label, self.tokens) for label in path.labels]
+        spans = match_words([s.token for s in found], spellings, self.between, path.complete)
+        groups = [[found[i] for i in span] for span in spans]
+        if self.space.of_pieces:
+            return join_pieces(words[: len(groups)], groups, self.between)
+        return words, groups
 
     def _posteriors(
         self, lattice: Lattice, labels: list[int], words: list[str], log_probs: np.ndarray, phrases: Phrases | None

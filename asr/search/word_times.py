@@ -26,6 +26,8 @@ class Segment:
 
 def segments(alignment: np.ndarray, log_probs: np.ndarray) -> list[Segment]:
     """The segments of an alignment (F,), one token per frame. Blanks give no segment."""
+    if not len(alignment):
+        return []
     edges = np.flatnonzero(np.diff(alignment)) + 1
     starts, ends = [0, *edges.tolist()], [*edges.tolist(), len(alignment)]
     return [

@@ -1,0 +1,144 @@
+"""Recognising sound while it arrives.
+
+    stream = recognizer.stream()
+    for samples in microphone:  # (T,) of any length
+        stream.accept(samples, sample_rate_hz=48000)
+        print(stream.partial().text)
+        if stream.endpoint():
+            print(stream.finalize().text)  # this utterance; the stream goes on with the next one
+    print(stream.finish().text)
+
+The words of an utterance do not depend on the lengths of the pieces. A stream is used by one thread at a time;
+different streams of a recogniser by any number of threads.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soxr
+
+from asr.errors import InputError
+from asr.hypothesis import Hypothesis, Word
+from asr.recognizer.inputs import check_rate, chunk_of
+from asr.recognizer.rescored import RescoredUtterance
+from asr.search.endpoint import EndpointOptions, holding
+from asr.search.phrases import Phrases
+
+if TYPE_CHECKING:
+    from asr.recognizer.recognizer import Recognizer
+
+
+@dataclass(frozen=True)
+class StreamPartial:
+    """The words of the utterance so far; times count from the beginning of the stream."""
+
+    text: str
+    words: tuple[Word, ...]
+    num_stable: int  # the first words that will not change; their times and confidences may
+
+
+@dataclass(frozen=True)
+class StreamEnd:
+    """An endpoint: the name of the rule that holds, and the time where speech stopped, from the stream's beginning."""
+
+    rule: str
+    at_s: float
+
+
+class Stream:
+    """One stream of sound. Made by `Recognizer.stream`."""
+
+    def __init__(
+        self, recognizer: "Recognizer", phrases: Phrases | None = None, endpoint: EndpointOptions | None = None
+    ):
+        if recognizer.cfg.features.kind == "stored":
+            raise InputError("this model takes stored features, which are files; a stream takes sound")
+        if not isinstance(endpoint, EndpointOptions | None):
+            raise InputError(f"endpoint must be asr.EndpointOptions(...), not {type(endpoint).__name__}")
+        self._recognizer, self._phrases = recognizer, phrases
+        self._endpoint = endpoint or EndpointOptions()
+        self._wanted_hz = recognizer.cfg.features.sample_rate_hz
+        self._heard_s, self._start_s = 0.0, 0.0  # all sound; sound before this utterance
+        self._number = 0  # of the utterance
+        self._is_finished = False
+        self._rate_hz = 0.0  # of the samples accepted last in this utterance
+        self._resampler: soxr.ResampleStream | None = None
+        self._begin()
+
+    @property
+    def heard_s(self) -> float:
+        """Seconds of sound accepted."""
+        return self._heard_s
+
+    def accept(self, samples: Any, sample_rate_hz: float) -> None:
+        """The next samples (T,), float in [-1, 1] or int16, of any length. The rate may change from call to call.
+
+        Raises InputError for other arrays, NaN and samples far outside [-1, 1]; the stream then is as before. Raises it
+        after `finish`, too.
+        """
+        self._check_open()
+        if sample_rate_hz is None:
+            raise InputError("give the sample_rate_hz of the samples")
+        check_rate(sample_rate_hz)
+        x = chunk_of(samples)
+        if sample_rate_hz != self._rate_hz:
+            self._flush()
+            self._rate_hz = sample_rate_hz
+            if sample_rate_hz != self._wanted_hz:
+                self._resampler = soxr.ResampleStream(sample_rate_hz, self._wanted_hz, 1, dtype="float32")
+        self._heard_s += len(x) / sample_rate_hz
+        self._hear(self._resampler.resample_chunk(x) if self._resampler else x)
+
+    def partial(self) -> StreamPartial:
+        """The words so far, which later sound may change but for the first `num_stable`."""
+        found = self._utterance.partial()
+        words = tuple(_shifted(word, self._start_s) for word in found.words)
+        return StreamPartial(" ".join(word.word for word in words), words, found.num_stable)
+
+    def endpoint(self) -> StreamEnd | None:
+        """The rule by which the utterance has ended, if there is one."""
+        found = self._utterance.partial()
+        utterance_s = self._heard_s - self._start_s
+        rule = holding(self._endpoint.rules, bool(found.words), found.silence_s, found.final_cost, utterance_s)
+        if rule is None:
+            return None
+        return StreamEnd(rule.name, round(max(self._start_s, self._heard_s - found.silence_s), 3))
+
+    def finalize(self) -> Hypothesis:
+        """The words of the utterance, as if the sound ended here. What follows is the next utterance."""
+        self._check_open()
+        self._flush()
+        found = self._utterance.finish()
+        hypothesis = replace(found, words=[_shifted(word, self._start_s) for word in found.words])
+        self._start_s, self._number = self._heard_s, self._number + 1
+        self._begin()
+        return hypothesis
+
+    def finish(self) -> Hypothesis:
+        """As `finalize`, and the stream takes no more sound."""
+        hypothesis = self.finalize()
+        self._is_finished = True
+        return hypothesis
+
+    def _begin(self) -> None:
+        self._rate_hz, self._resampler = 0.0, None
+        self._utterance = RescoredUtterance(self._recognizer, self._phrases, str(self._number))
+
+    def _check_open(self) -> None:
+        if self._is_finished:
+            raise InputError("the stream is finished; begin another one with recognizer.stream()")
+
+    def _hear(self, samples: np.ndarray) -> None:
+        if len(samples):
+            self._utterance.accept(np.clip(samples, -1.0, 1.0))
+
+    def _flush(self) -> None:
+        """Hear what the resampler still holds."""
+        if self._resampler:
+            self._hear(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+            self._resampler = None
+
+
+def _shifted(word: Word, by_s: float) -> Word:
+    return replace(word, start_s=round(by_s + word.start_s, 3), end_s=round(by_s + word.end_s, 3))

@@ -1,0 +1,122 @@
+"""The searches of a stream: log-probs of one utterance in pieces -> its words so far, and at its end what
+`Searcher.search` finds in all of them at once.
+
+The first `num_stable` words of a `FoundSoFar` stay as they are, whatever follows; their times and confidences may still
+change. A word list or grammar has none before the end: a path that ends within an entry has no words.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from asr.errors import InputError
+from asr.pieces import words_of
+from asr.search.phrases import Phrases
+from asr.search.searchers import Found, FoundWord, GraphSearcher, GreedySearcher, Searcher, peak_confidence
+from asr.tokens import BLANK_ID, SPACE
+
+
+@dataclass(frozen=True)
+class FoundSoFar:
+    """The state of a search before the end of its utterance."""
+
+    words: list[FoundWord]  # of the cheapest path; confidences are those of its tokens, not calibrated
+    num_stable: int  # the first words that will not change
+    silent_frames: int  # frames at the end without a token of a word
+    final_cost: float  # cost of ending here, above the cheapest path; inf if the utterance cannot end here
+
+
+class LiveSearch(Protocol):
+    """Of one utterance, by one thread at a time. Raises InputError for NaN."""
+
+    def accept(self, log_probs: np.ndarray) -> None:
+        """The next log-probs (F, V) float32."""
+
+    def partial(self) -> FoundSoFar: ...
+
+    def finish(self) -> Found: ...
+
+
+def live_search(searcher: Searcher, phrases: Phrases | None = None) -> LiveSearch:
+    """Raises InputError for phrases that the search does not support."""
+    if isinstance(searcher, GraphSearcher):
+        return LiveGraphSearch(searcher, phrases)
+    assert isinstance(searcher, GreedySearcher)
+    if phrases is not None:
+        raise InputError("greedy search cannot boost phrases; use decoder.kind=graph")
+    return LiveGreedySearch(searcher)
+
+
+class LiveGraphSearch:
+    def __init__(self, searcher: GraphSearcher, phrases: Phrases | None):
+        self._searcher, self._phrases = searcher, phrases
+        self._search = searcher.decoder.stream(phrases)
+        self._heard = Frames(len(searcher.tokens))
+
+    def accept(self, log_probs: np.ndarray) -> None:
+        self._search.accept(log_probs)
+        self._heard.append(log_probs)
+
+    def partial(self) -> FoundSoFar:
+        partial, space = self._search.partial(), self._searcher.space
+        words, groups = self._searcher.words_on(partial.path, self._heard.all)
+        placed = [FoundWord(w, g, peak_confidence(g)) for w, g in zip(words, groups, strict=False)]
+        if space.is_closed:
+            num_stable = 0
+        elif space.of_pieces:  # the last word may grow
+            stable = [space.words[label] for label in partial.path.labels[: partial.num_stable]]
+            num_stable = max(0, len(words_of(stable)) - 1)
+        else:
+            num_stable = partial.num_stable
+        silent = trailing(partial.path.alignment, self._searcher.between)
+        return FoundSoFar(placed, min(num_stable, len(placed)), silent, partial.final_cost)
+
+    def finish(self) -> Found:
+        path = self._search.finish()
+        lattice = None if self._searcher.decoder.lattice_beam is None else self._search.lattice()
+        return self._searcher.found(path, lattice, self._heard.all, self._phrases)
+
+
+class LiveGreedySearch:
+    def __init__(self, searcher: GreedySearcher):
+        self._searcher = searcher
+        self._heard = Frames(len(searcher.tokens))
+        self._between = {k for k, token in enumerate(searcher.tokens.symbols) if token == SPACE}
+
+    def accept(self, log_probs: np.ndarray) -> None:
+        self._heard.append(log_probs)
+
+    def partial(self) -> FoundSoFar:
+        log_probs = self._heard.all
+        words = self._searcher.search(log_probs).words
+        best = log_probs.argmax(1) if len(log_probs) else np.zeros(0, np.int64)
+        spoken = best[best != BLANK_ID]
+        is_open = self._searcher.unit != "phone" and len(spoken) > 0 and int(spoken[-1]) not in self._between
+        silent = trailing(best, self._between)
+        return FoundSoFar(words, max(0, len(words) - is_open), silent, 0.0)
+
+    def finish(self) -> Found:
+        return self._searcher.search(self._heard.all)
+
+
+class Frames:
+    """Log-probs (F, V) that grow at their end."""
+
+    def __init__(self, num_tokens: int):
+        self._parts = [np.zeros((0, num_tokens), np.float32)]
+
+    def append(self, log_probs: np.ndarray) -> None:
+        self._parts.append(log_probs)
+
+    @property
+    def all(self) -> np.ndarray:
+        if len(self._parts) > 1:
+            self._parts = [np.concatenate(self._parts)]
+        return self._parts[0]
+
+
+def trailing(alignment: np.ndarray, between: set[int]) -> int:
+    """The frames after the last token of a word in an alignment (F,)."""
+    spoken = np.flatnonzero(~np.isin(alignment, [BLANK_ID, *between]))
+    return len(alignment) - (int(spoken[-1]) + 1 if len(spoken) else 0)

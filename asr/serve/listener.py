@@ -1,0 +1,132 @@
+"""One speaker's sound, heard: bytes in, the state of the utterance and its end out. Both sockets are built on it.
+
+The recogniser gets the sound in steps of `STEP_S`, wherever the messages were cut, and looks for the end of the
+utterance after each step. So the words depend on the sound alone, and not on the network.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr.errors import InputError
+from asr.hypothesis import Hypothesis
+from asr.recognizer.options import DecodingOptions
+from asr.recognizer.recognizer import Recognizer
+from asr.recognizer.stream import StreamEnd, StreamPartial
+from asr.search.endpoint import EndpointOptions
+from asr.serve.encodings import Decoder
+
+STEP_S = 0.1
+PARTIAL_S = 0.1  # least time between two partial results
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An utterance: its words, its place in the stream, and what ended it (None: the client)."""
+
+    hypothesis: Hypothesis
+    start_s: float
+    end_s: float
+    end: StreamEnd | None
+
+
+class Listener:
+    """A stream of sound in one encoding. Used by one thread at a time. Raises InputError beyond `most_s` seconds."""
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        options: DecodingOptions | None,
+        endpoint: EndpointOptions | None,
+        decoder: Decoder,
+        most_s: float,
+    ):
+        self.stream = recognizer.stream(options, endpoint)
+        self.decoder, self.most_s = decoder, most_s
+        self.ends = endpoint is not None  # whether utterances end by themselves
+        self.start_s = 0.0  # of this utterance
+        self._rest = np.zeros(0, np.int16)  # less than a step
+        self._told: StreamPartial | None = None
+        self._told_at_s = 0.0
+        self._is_new = False  # sound was heard since the last partial result
+
+    @property
+    def heard_s(self) -> float:
+        return self.stream.heard_s
+
+    @property
+    def buffered_s(self) -> float:
+        """Seconds of this utterance."""
+        return self.stream.heard_s - self.start_s + len(self._rest) / self.decoder.rate_hz
+
+    def hear(self, data: bytes) -> Iterator[StreamPartial | Ended | None]:
+        """What changed, after each piece of work; None if there is nothing to tell."""
+        for block in self.decoder.decode(data):
+            yield from self._hear(block)
+
+    def end_sound(self) -> Iterator[StreamPartial | Ended | None]:
+        """Hears what the decoder still holds. Raises InputError if the sound ends within a sample."""
+        for block in self.decoder.finish():
+            yield from self._hear(block)
+
+    def finalize(self) -> Ended:
+        """The utterance so far; the next one begins."""
+        self._accept(self._rest)
+        self._rest = self._rest[:0]
+        return self._ended(None)
+
+    def drop(self, decoder: Decoder) -> None:
+        """Forgets the utterance so far; the next one comes through a fresh decoder."""
+        self.finalize()
+        self.decoder.close()
+        self.decoder = decoder
+
+    def switch(self, decoder: Decoder) -> None:
+        """Goes on in another encoding. Raises InputError if the sound so far ends within a sample."""
+        for _ in self.decoder.finish():
+            raise AssertionError("only Opus holds samples back, and no Opus stream is switched")
+        self._accept(self._rest)
+        self._rest = self._rest[:0]
+        self.decoder.close()
+        self.decoder = decoder
+
+    def held_back_s(self) -> float | None:
+        """Seconds until a partial result may be told; None if nothing was heard since the last one."""
+        return max(0.0, self._told_at_s + PARTIAL_S - time.monotonic()) if self._is_new else None
+
+    def partial(self) -> StreamPartial | None:
+        """The words so far; None if they are those last told, or too young."""
+        if self.held_back_s() != 0:
+            return None
+        self._is_new, self._told_at_s = False, time.monotonic()
+        partial, told = self.stream.partial(), self._told
+        self._told = partial
+        is_told = told and (told.text, told.num_stable) == (partial.text, partial.num_stable)
+        return None if is_told or not (partial.words or told) else partial
+
+    def close(self) -> None:
+        self.decoder.close()
+
+    def _hear(self, block: np.ndarray) -> Iterator[StreamPartial | Ended | None]:
+        samples = np.concatenate([self._rest, block]) if len(self._rest) else block
+        size = max(1, round(STEP_S * self.decoder.rate_hz))
+        for first in range(0, len(samples) - size + 1, size):
+            self._accept(samples[first : first + size])
+            if self.ends and (end := self.stream.endpoint()):
+                yield self._ended(end)
+        self._rest = samples[len(samples) // size * size :].copy()
+        yield self.partial()
+
+    def _accept(self, samples: np.ndarray) -> None:
+        if len(samples):
+            if self.stream.heard_s + len(samples) / self.decoder.rate_hz > self.most_s:
+                raise InputError(f"the stream is longer than {self.most_s:g} s; start a new one")
+            self.stream.accept(samples, self.decoder.rate_hz)
+            self._is_new = True
+
+    def _ended(self, end: StreamEnd | None) -> Ended:
+        start_s, self.start_s = self.start_s, self.stream.heard_s
+        self._told, self._is_new = None, False
+        return Ended(self.stream.finalize(), start_s, self.start_s, end)

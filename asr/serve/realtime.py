@@ -1,0 +1,153 @@
+"""WS /v1/realtime?intent=transcription, and POST /v1/realtime/client_secrets: OpenAI's realtime transcription."""
+
+import asyncio
+import time
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, WebSocket
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from asr.errors import InputError
+from asr.recognizer.options import DecodingOptions
+from asr.search.endpoint import EndpointOptions, Rule
+from asr.serve.access import ANYONE, Caller, key_of
+from asr.serve.asked import Asked
+from asr.serve.client_secrets import PREFIX
+from asr.serve.conversation import Conversation, error_event, new_id
+from asr.serve.errors import Refused, answer
+from asr.serve.listener import Listener
+from asr.serve.realtime_settings import Part, SemanticVad, ServerVad, Settings, decoder_of
+from asr.serve.service import Service
+from asr.serve.sockets import Connection, Gone, Session
+
+router = APIRouter(tags=["streams"])
+
+IDLE_S = 900.0  # without a message
+MOST_BYTES = 21 << 20  # of one message: an append of 15 MiB in base64
+SUBPROTOCOL = "realtime"
+KEYWORD_BOOST = 3.0  # nats
+PATIENCE_S = {"low": 8.0, "medium": 4.0, "auto": 4.0, "high": 2.0}  # longest pause within a turn
+NO_SPEECH = Rule(False, 5.0, name="no speech")
+KEY_PROTOCOL = "openai-insecure-api-key."  # a subprotocol that carries the key, for browsers
+
+
+class ExpiresAfter(Part):
+    anchor: Literal["created_at"] = "created_at"
+    seconds: int = Field(default=600, ge=10, le=7200)
+
+
+class SecretRequest(Part):
+    expires_after: ExpiresAfter = ExpiresAfter()
+    session: Settings = Settings()
+
+
+@router.post("/v1/realtime/client_secrets", summary="A key for a browser, valid for minutes")
+async def client_secrets(request: Request, asked: SecretRequest) -> dict[str, Any]:
+    service: Service = request.app.state.service
+    key = key_of(request)
+    await _authorised(service, key)
+    value, granted = service.client_secrets.grant(key, asked.session, asked.expires_after.seconds)
+    return {"value": value, "expires_at": granted.expires_at, "session": asked.session.told(new_id("sess"))}
+
+
+@router.websocket("/v1/realtime")
+async def realtime(websocket: WebSocket) -> None:
+    service: Service = websocket.app.state.service
+    id = new_id("sess")
+    try:
+        caller, settings = await _admitted(service, websocket)
+        with service.sessions.place(id):
+            try:
+                conversation = await service.engine.live(lambda: _conversation(service, caller, settings))
+            except InputError as e:
+                raise Refused(400, str(e)) from None
+    except Refused as e:
+        await websocket.send_denial_response(answer(e))
+        return
+    connection = Connection(websocket, IDLE_S, MOST_BYTES)
+    session = Session(service.engine, conversation, connection.send)
+    service.sessions.open[id] = session
+    try:
+        await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None)
+        await connection.send(conversation.created(id))
+        await _serve(connection, session)
+        await connection.close(1012 if session.is_draining else 1000)
+    except Refused as e:
+        await connection.refuse(e, error_event(e))
+    except Gone:
+        pass
+    finally:
+        service.sessions.remove(id)
+        await session.close()
+
+
+async def _serve(connection: Connection, session: Session) -> None:
+    """Until the client is gone or the session is over. Raises Refused and Gone."""
+    reading, working = asyncio.create_task(_read(connection, session)), asyncio.create_task(session.run())
+    try:
+        await asyncio.wait([reading, working], return_when=asyncio.FIRST_COMPLETED)
+        for task in (working, reading):
+            if task.done():
+                await task
+    finally:
+        reading.cancel()
+        working.cancel()
+        await asyncio.wait([reading, working])
+
+
+async def _read(connection: Connection, session: Session) -> None:
+    while (message := await connection.receive()) is not None:
+        await session.has_room()
+        session.take(message)
+
+
+def _conversation(service: Service, caller: Caller, settings: Settings) -> Conversation:
+    """Runs in a worker thread. Raises InputError and Refused for what the recogniser does not take."""
+
+    def charge() -> None:
+        if service.keys is not None:
+            service.keys.charge(caller, 1, time.time())
+
+    def listen(settings: Settings) -> Listener:
+        heard = settings.audio.input
+        recognizer, options = service.modes.prepared(caller, None, _options(service, settings))
+        decoder = decoder_of(heard.format)
+        return Listener(recognizer, options, _endpoint(heard.turn_detection), decoder, service.cfg.serve.max_stream_s)
+
+    charge()
+    return Conversation(settings, listen, charge)
+
+
+async def _admitted(service: Service, websocket: WebSocket) -> tuple[Caller, Settings]:
+    """The caller and the settings to begin with. Raises Refused(401)."""
+    offered = [p.removeprefix(KEY_PROTOCOL) for p in websocket.scope["subprotocols"] if p.startswith(KEY_PROTOCOL)]
+    key = offered[0] if offered else key_of(websocket)
+    settings = Settings()
+    if key is not None and key.startswith(PREFIX):
+        granted = service.client_secrets.find(key)
+        key, settings = granted.key, granted.settings
+    return await _authorised(service, key), settings
+
+
+async def _authorised(service: Service, key: str | None) -> Caller:
+    return ANYONE if service.keys is None else await run_in_threadpool(service.keys.authorise, key, time.time())
+
+
+def _options(service: Service, settings: Settings) -> DecodingOptions:
+    """Raises Refused beyond the limits of the service."""
+    asked = settings.audio.input.transcription
+    keywords = asked.keywords if asked else None
+    phrases = dict.fromkeys(keywords, KEYWORD_BOOST) if keywords else None
+    return Asked.model_validate({"phrases": phrases}).options(service.cfg.serve)
+
+
+def _endpoint(detection: ServerVad | SemanticVad | None) -> EndpointOptions | None:
+    if detection is None:
+        return None
+    if isinstance(detection, ServerVad):
+        return EndpointOptions((Rule(True, detection.silence_duration_ms / 1000, name="server_vad"), NO_SPEECH))
+    most_s = PATIENCE_S[detection.eagerness]
+    likely = Rule(True, most_s / 8, final_cost=2.0, name="semantic_vad")
+    possible = Rule(True, most_s / 4, final_cost=8.0, name="semantic_vad")
+    return EndpointOptions((likely, possible, Rule(True, most_s, name="semantic_vad"), NO_SPEECH))

@@ -1,0 +1,221 @@
+"""What both WebSockets are made of: a connection with time-outs, and a session that hears it in worker threads.
+
+    connection = Connection(websocket, idle_s=10.0, most_bytes=1 << 20)
+    session = Session(service.engine, talk, tell=connection.send)
+    message = await connection.receive()     # or Refused: too long, too large; None: the client is gone
+    await session.take(message)              # waits while the session lags behind
+    await session.run()                      # sends what `talk` answers, until it is over
+
+The event loop only moves messages: parsing, decoding and recognising run in worker threads, one step at a time per
+session. A step handles at most half a second of sound, and all sessions wait in one line, so they share the threads
+fairly.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Protocol
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from asr.errors import InputError
+from asr.serve.engine import Engine
+from asr.serve.errors import Refused
+
+Event = dict[str, Any]
+Message = str | bytes
+
+SEND_S = 10.0  # a client that takes no event for so long is cut off
+BACKLOG_BYTES = 1 << 20  # of messages that a session has not heard yet; its client waits then
+CLOSE_CODE = 4000  # plus the HTTP status of the error
+_log = logging.getLogger(__name__)
+
+
+class Gone(Exception):
+    """The client has left, or takes no events."""
+
+
+class Connection:
+    """A WebSocket that was accepted. `idle_s`: longest silence of the client; `most_bytes`: its largest message."""
+
+    def __init__(self, websocket: WebSocket, idle_s: float, most_bytes: int):
+        self.websocket, self.idle_s, self.most_bytes = websocket, idle_s, most_bytes
+        self.has_said_goodbye = False  # the client closed the connection, which did not break
+
+    async def receive(self) -> Message | None:
+        """The next message; None once the client is gone. Raises Refused(408) and Refused(413)."""
+        try:
+            message = await asyncio.wait_for(self.websocket.receive(), self.idle_s)
+        except asyncio.TimeoutError:
+            raise Refused(408, f"no message came for {self.idle_s:g} s; send keep_alive in pauses") from None
+        except RuntimeError:  # closed by this side
+            return None
+        if message["type"] == "websocket.disconnect":
+            self.has_said_goodbye = message.get("code") == 1000
+            return None
+        content: Message = message.get("text") or message.get("bytes") or (b"" if message.get("text") is None else "")
+        size = len(content)
+        if size > self.most_bytes:
+            raise Refused(413, f"a message has {size} bytes; at most {self.most_bytes} are taken, so send it in parts")
+        return content
+
+    async def send(self, event: Event) -> None:
+        """Raises Gone."""
+        if self.websocket.application_state != WebSocketState.CONNECTED:
+            raise Gone
+        try:
+            await asyncio.wait_for(self.websocket.send_text(json.dumps(event, ensure_ascii=False)), SEND_S)
+        except (asyncio.TimeoutError, WebSocketDisconnect, RuntimeError, OSError) as e:
+            raise Gone from e
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        if self.websocket.application_state == WebSocketState.CONNECTED:
+            try:
+                await asyncio.wait_for(self.websocket.close(code, reason), SEND_S)
+            except (asyncio.TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+                pass
+
+    async def refuse(self, refused: Refused, event: Event | None = None) -> None:
+        """Tells the error, as `event`, and closes. The code is 4000 plus the error's HTTP status."""
+        try:
+            await self.send(event or {"type": "error", **refused.body()})
+        except Gone:
+            return
+        await self.close(CLOSE_CODE + refused.status, refused.message.encode()[:120].decode(errors="ignore"))
+
+
+class Talk(Protocol):
+    """What a session answers. Its methods run in worker threads, one at a time; each `next` is one step."""
+
+    is_over: bool  # nothing more is heard
+
+    def hear(self, message: Message) -> Iterator[list[Event]]: ...
+
+    def held_back_s(self) -> float | None:
+        """Seconds until `wait` has something to say; None if it has not."""
+        ...
+
+    def wait(self) -> Iterator[list[Event]]: ...
+
+    def finish(self) -> Iterator[list[Event]]:
+        """The last events, when the service stops."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Session:
+    """The messages of one client on their way through a talk."""
+
+    def __init__(self, engine: Engine, talk: Talk, tell: Callable[[Event], Awaitable[None]]):
+        self.engine, self.talk, self.tell = engine, talk, tell
+        self._backlog: deque[Message] = deque()
+        self._backlog_bytes = 0
+        self._changed = asyncio.Event()
+        self.is_draining = False
+        self._running: asyncio.Future[list[Event] | None] | None = None  # the latest step
+
+    async def has_room(self) -> None:
+        """Waits until the session has caught up."""
+        while self._backlog_bytes >= BACKLOG_BYTES:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def take(self, message: Message) -> None:
+        self._backlog.append(message)
+        self._backlog_bytes += len(message)
+        self._changed.set()
+
+    def drain(self) -> None:
+        """Ends the talk once it has heard what has arrived."""
+        self.is_draining = True
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Until the talk is over. Raises Refused for what the client did wrong, and for a failure of the service."""
+        while not self.talk.is_over:
+            message = await self._next()
+            if message is not None:
+                steps = self.talk.hear(message)
+            else:
+                steps = self.talk.finish() if self.is_draining else self.talk.wait()
+            while (events := await self._step(steps)) is not None:
+                for event in events:
+                    await self.tell(event)
+
+    async def _next(self) -> Message | None:
+        """The next message, or None if the talk has something to say before it comes, or should end."""
+        while not self._backlog:
+            if self.is_draining:
+                return None
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), self.talk.held_back_s())
+            except asyncio.TimeoutError:
+                return None
+        message = self._backlog.popleft()
+        self._backlog_bytes -= len(message)
+        self._changed.set()
+        return message
+
+    async def _step(self, steps: Iterator[list[Event]]) -> list[Event] | None:
+        try:
+            self._running = asyncio.ensure_future(self.engine.live(partial(next, steps, None)))
+            return await asyncio.shield(self._running)
+        except Refused:
+            raise
+        except InputError as e:
+            raise Refused(400, str(e)) from None
+        except Exception as e:
+            _log.error("a stream failed", exc_info=e)
+            raise Refused(500, "the service failed; its log has the details", code="internal_error") from e
+
+    async def close(self) -> None:
+        """Frees what the talk holds, once no step of it runs."""
+        if self._running and not self._running.done():
+            await asyncio.wait([self._running])
+        await self.engine.live(self.talk.close)
+
+
+class Drainable(Protocol):
+    def drain(self) -> None: ...
+
+
+class Sessions:
+    """The sessions of the service, by id, at most `most`."""
+
+    def __init__(self, most: int):
+        self.most, self.is_draining = most, False
+        self.open: dict[str, Drainable | None] = {}  # None: about to begin
+
+    @contextmanager
+    def place(self, id: str) -> Iterator[None]:
+        """Takes a place, and gives it back if the session cannot begin. Raises Refused(503) if there is none."""
+        if self.is_draining:
+            raise Refused(503, "the service is stopping; connect again", 1.0, code="not_ready")
+        if len(self.open) >= self.most:
+            raise Refused(503, f"all {self.most} streams are taken; try again later", 5.0, code="too_many_sessions")
+        self.open[id] = None
+        try:
+            yield
+        except BaseException:
+            self.remove(id)
+            raise
+
+    def remove(self, id: str) -> None:
+        self.open.pop(id, None)
+
+    async def drain(self, most_s: float) -> None:
+        """Takes no more sessions and ends those there are, within `most_s` seconds."""
+        self.is_draining = True
+        for session in self.open.values():
+            if session:
+                session.drain()
+        until = time.monotonic() + most_s
+        while self.open and time.monotonic() < until:
+            await asyncio.sleep(0.02)

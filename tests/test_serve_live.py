@@ -1,0 +1,293 @@
+"""WS /v1/stream: every encoding, partial results, endpoints, finals, broken connections, and clients that misbehave."""
+
+import io
+import json
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from bursts import pcm, say, serving
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from asr.config import Config
+from asr.serve import live, sockets
+from asr.serve.access import Caller
+from asr.serve.errors import Refused
+
+START = {"type": "start", "mode": "dictation"}
+
+
+@pytest.fixture(scope="module")
+def service():
+    with serving(Config()) as running:
+        yield running
+
+
+@contextmanager
+def client(service, start=START, query=""):
+    """A connection whose session has begun; None: it has said nothing yet."""
+    with connect(f"ws://{service.at}/v1/stream{query}", close_timeout=1) as ws:
+        if start is not None:
+            ws.send(json.dumps(start))
+            ws.started = event(ws)
+            assert ws.started["type"] == "started", ws.started
+        yield ws
+
+
+def event(ws, timeout=10):
+    return json.loads(ws.recv(timeout))
+
+
+def events(ws, *kinds):
+    """All events up to the end of the connection; of these types, if any are given."""
+    found = []
+    with pytest.raises(ConnectionClosed):
+        while True:
+            found.append(event(ws))
+    return [e for e in found if not kinds or e["type"] in kinds]
+
+
+def say_all(ws, sound: bytes, size=3200):
+    for first in range(0, len(sound), size):
+        ws.send(sound[first : first + size])
+    ws.send('{"type": "close"}')
+
+
+def error_of(ws, code):
+    *_, last = events(ws)
+    assert last["type"] == "error"
+    assert ws.close_code == code
+    return last["error"]
+
+
+def test_words_arrive_while_they_are_spoken(service):
+    with client(service) as ws:
+        say_all(ws, pcm(say("one two _ three")))
+        found = events(ws)
+    finals = [e for e in found if e["type"] == "final"]
+    assert [(f["utterance"], f["text"], f["from_finalize"]) for f in finals] == [
+        (0, "one two", False),
+        (1, "three", False),
+    ]
+    first, second = finals[0]["words"]
+    assert (first["word"], first["start_s"], first["end_s"], first["confidence"]) == ("one", 0.2, 0.4, 0.9)
+    assert second["start_s"] == 0.6 and finals[1]["words"][0]["start_s"] == pytest.approx(2.2, abs=0.05)
+    assert finals[0]["end_s"] == finals[1]["start_s"] and len(finals[0]["id"]) > 16
+    [end] = [e for e in found if e["type"] == "endpoint"]
+    assert end == {"type": "endpoint", "at_s": pytest.approx(0.8, abs=0.1), "rule": "likely end", "utterance": 0}
+    assert found.index(end) + 1 == found.index(finals[0])
+    assert found[-1] == {"type": "closed", "audio_s": pytest.approx(len(say("one two _ three")) / 16000, abs=1e-3)}
+    assert ws.close_code == 1000
+
+
+def test_partial_results_come_in_time_but_not_too_often(service):
+    with client(service) as ws:
+        times, last = [], None
+        sound = pcm(say("one two three one"))
+        for first in range(0, len(sound), 640):  # 20 ms
+            ws.send(sound[first : first + 640])
+            time.sleep(0.02)
+        while last != "one two three one":
+            last = (e := event(ws))["text"]
+            times.append(time.monotonic())
+            assert e["type"] == "partial" and e["stable"] == len(e["words"]) - 1 and e["utterance"] == 0
+        assert len(times) >= 4
+
+
+def test_partials_are_a_tenth_of_a_second_apart(service, monkeypatch):
+    sent, send = [], sockets.Connection.send
+
+    async def noted(self, event):
+        sent.append((event["type"], time.monotonic()))
+        await send(self, event)
+
+    monkeypatch.setattr(sockets.Connection, "send", noted)
+    with client(service) as ws:
+        for word in ("one", "two", "three") * 3:
+            say_some = pcm(say(word, end_s=0))
+            for first in range(0, len(say_some), 320):
+                ws.send(say_some[first : first + 320])
+                time.sleep(0.002)
+        ws.send('{"type": "close"}')
+        events(ws)
+    times = [at for kind, at in sent if kind == "partial"]
+    assert len(times) > 2 and min(np.diff(times)) > 0.09
+    with client(service, {**START, "partials": False}) as ws:
+        say_all(ws, pcm(say("one two")))
+        assert events(ws, "partial") == []
+
+
+def test_a_partial_result_is_not_held_back_until_more_sound_comes(service):
+    with client(service) as ws:
+        ws.send(pcm(say("one", end_s=0)))
+        assert event(ws)["text"] == "one"
+        ws.send(pcm(say("two", end_s=0)))  # within a tenth of a second
+        assert event(ws, 1)["text"] == "one two"
+
+
+def test_finalize_flushes_and_the_stream_goes_on(service):
+    with client(service, {**START, "partials": False}) as ws:
+        ws.send(pcm(say("one", end_s=0.0)))
+        ws.send('{"type": "finalize"}')
+        first = event(ws)
+        assert (first["type"], first["text"], first["from_finalize"], first["utterance"]) == ("final", "one", True, 0)
+        ws.send('{"type": "keep_alive"}')
+        ws.send('{"type": "finalize"}')
+        assert event(ws)["text"] == ""  # every finalize is answered
+        say_all(ws, pcm(say("two")))
+        last, closed = events(ws)
+        assert (last["text"], last["utterance"], closed["type"]) == ("two", 2, "closed")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "rate_hz", "encode"),
+    [
+        ("pcm_s16le", 48000, pcm),
+        ("pcm_s16le", 8000, pcm),
+        ("pcm_f32le", 16000, lambda x: x.astype("<f4").tobytes()),
+        ("mulaw", 8000, lambda x: g711(x, "ULAW")),
+        ("alaw", 8000, lambda x: g711(x, "ALAW")),
+        ("mulaw", None, lambda x: g711(x, "ULAW")),
+    ],
+)
+@pytest.mark.parametrize("size", [333, 1601])
+def test_encodings_cut_anywhere(service, encoding, rate_hz, encode, size):
+    with client(service, {**START, "encoding": encoding, "sample_rate_hz": rate_hz, "partials": False}) as ws:
+        say_all(ws, encode(say("one two three", rate_hz or 8000)), size)
+        assert [e["text"] for e in events(ws, "final")] == ["one two three"]
+
+
+def g711(samples, subtype):
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, samples, 8000, subtype, format="RAW")
+    return file.getvalue()
+
+
+def opus(samples, format, options):
+    """A stream of Opus at 48 kHz, written by PyAV."""
+    av = pytest.importorskip("av", reason="PyAV is not installed (the extra `media`)")
+    file = io.BytesIO()
+    with av.open(file, "w", format=format, options=options) as container:
+        stream = container.add_stream("libopus", rate=48000, layout="mono")
+        stream.codec_context.open()
+        size = stream.codec_context.frame_size
+        for first in range(0, len(samples) - size + 1, size):
+            frame = av.AudioFrame.from_ndarray(samples[None, first : first + size], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 48000, first
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("format", "options"), [("ogg", {"page_duration": "60000"}), ("webm", {"live": "1"})])
+def test_opus_as_a_stream(service, format, options):
+    sound = opus(say("one two _ three", 48000), format, options)
+    for size in (len(sound), 97):
+        with client(service, {**START, "encoding": "opus", "partials": False}) as ws:
+            say_all(ws, sound, size)
+            assert [e["text"] for e in events(ws, "final")] == ["one two", "three"]
+            assert ws.close_code == 1000
+    with client(service, {**START, "encoding": "opus"}) as ws:
+        ws.send(sound[: len(sound) // 2])  # words come before the stream ends
+        assert event(ws, 30)["text"].startswith("one")
+
+
+def test_broken_opus_is_refused(service):
+    sound = opus(say("one two", 48000), "ogg", {})
+    for broken in (b"RIFF" + bytes(4000), sound[:100] + bytes(20000), b"\x1a\x45\xdf\xa3" + b"\xff" * 4000):
+        with client(service, {**START, "encoding": "opus"}) as ws:
+            say_all(ws, broken)
+            message = error_of(ws, 4400)["message"]
+            assert "Opus" in message or "Ogg" in message
+
+
+def test_opus_needs_pyav(service, monkeypatch):
+    monkeypatch.setattr("asr.serve.opus.has_pyav", lambda: False)
+    with client(service, None) as ws:
+        ws.send(json.dumps({**START, "encoding": "opus"}))
+        assert "PyAV" in error_of(ws, 4400)["message"]
+
+
+def test_a_broken_connection_is_resumed(service):
+    sound = pcm(say("one two _ three _ two one three"))
+    with client(service) as ws:
+        say_all(ws, sound)
+        whole = events(ws, "final")
+    assert len(whole) == 3
+    for cut in (1, 40001, 60000, len(sound) - 7):
+        ws = connect(f"ws://{service.at}/v1/stream")
+        ws.send(json.dumps({**START, "partials": False}))
+        started = event(ws)
+        ws.send(sound[:cut])
+        ws.socket.shutdown(2)  # no closing handshake
+        time.sleep(0.05)
+        with client(service, {"type": "resume", "session": started["session"]}) as ws:
+            assert ws.started["session"] == started["session"]
+            received = ws.started["received_bytes"]
+            assert received in (0, cut)
+            say_all(ws, sound[received:], 1111)
+            again = events(ws, "final")
+        assert [strip(e) for e in again] == [strip(e) for e in whole]
+
+
+def strip(final):
+    return {key: value for key, value in final.items() if key != "id"}
+
+
+def test_finals_are_repeated_to_a_client_that_resumes(service):
+    with client(service, {**START, "partials": False}) as ws:
+        ws.send(pcm(say("one _ two _")))
+        found = [e for e in (event(ws) for _ in range(4)) if e["type"] == "final"]
+        ws.socket.shutdown(2)
+    session = {"type": "resume", "session": ws.started["session"]}
+    with client(service, session) as ws:
+        assert [event(ws), event(ws)] == found
+        with client(service, {**session, "utterance": 1}) as other:  # takes over from a connection that still stands
+            assert event(other) == found[1]
+            assert error_of(ws, 4409)["code"] == "resumed"
+            other.send('{"type": "close"}')
+            assert [e["type"] for e in events(other)] == ["closed"]
+
+
+def test_a_session_waits_for_its_client_for_a_while(service, monkeypatch):
+    monkeypatch.setattr(live, "RESUME_S", 0.3)
+    for how in ("broken", "closed"):
+        with client(service) as ws:
+            assert ws.started["session"] in service.app.state.service.sessions.open
+            ws.send(pcm(say("one")))
+            if how == "broken":
+                ws.socket.shutdown(2)
+        time.sleep(0.5)
+        assert ws.started["session"] not in service.app.state.service.sessions.open
+        with client(service, None) as other:
+            other.send(json.dumps({"type": "resume", "session": ws.started["session"]}))
+            assert error_of(other, 4404)["param"] == "session"
+
+
+def test_another_key_finds_no_session(service, monkeypatch):
+    class Keys:
+        charged: list[str] = []
+
+        def authorise(self, key, now):
+            if key not in ("a", "b"):
+                raise Refused(401, "the key is unknown", code="invalid_api_key")
+            return Caller(key, key)
+
+        def charge(self, caller, calls, now):
+            self.charged.append(caller.id)
+            if len(self.charged) > 3:
+                raise Refused(429, "the quota of the day is used up", 60.0)
+
+    monkeypatch.setattr(service.app.state.service, "keys", Keys())
+    with client(service, None) as ws:
+        assert error_of(ws, 4401)["code"] == "invalid_api_key"
+    with client(service, query="?key=a") as ws, client(service, None, query="?key=b") as other:
+        other.send(json.dumps({"type": "resume", "session": ws.started["session"]}))
+        error_of(other, 4404)
+        ws.send(pcm(say("one _ one _ one _ one _")))  # the first utterance is paid with the session
+        assert error_of(ws, 4429)
+    assert Keys.charged == ["a"] * 4
