@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse, Response
 
+from asr.config import Config
 from asr.serve import page
 
 SAID = "zero one two <b> four five six seven eight nine".split()
@@ -56,7 +57,7 @@ def text(words: list[dict[str, Any]]) -> str:
 def make_app(mock: Mock) -> FastAPI:
     app = FastAPI()
     modes = SimpleNamespace(names=["dictation", "word"])
-    app.state.service = SimpleNamespace(modes=modes, keys=mock.key)  # what the page's router asks for
+    app.state.service = SimpleNamespace(cfg=Config(), modes=modes, keys=mock.key)  # what the page's router asks for
     app.include_router(page.router)
 
     def bearer(request: Request) -> str | None:

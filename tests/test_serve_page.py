@@ -1,6 +1,5 @@
 """The page in headless Chromium: a microphone that hears a file, words, corrections, downloads, keyboard, contrast."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,11 @@ import tiny
 
 pytest.importorskip("fastapi", reason="the extra `serve`")
 
-from page_browser import CONTRASTS, chromium, serving  # noqa: E402
+from page_browser import chromium, serving  # noqa: E402
 from page_mock import SAID, Mock, words_until  # noqa: E402
 
 from asr.hypothesis import Hypothesis, Word  # noqa: E402
 from asr.recognizer import formats  # noqa: E402
-
-PAGE = Path(__file__).parent.parent / "asr/serve/page"
 
 
 @pytest.fixture(scope="module")
@@ -285,11 +282,11 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(page: Any, mock: Mock) -> None:
     page.reload()
     page.wait_for_selector("#key-form:not([hidden])")
     page.complaints.clear()
-    for given in ("wrong", "sesame"):
+    for given, then in (("wrong", "#key-hint.error"), ("sesame", "#speak:focus")):
         page.fill("#key", given)
         page.keyboard.press("Enter")
-        page.wait_for_selector("#speak:focus, #key-hint.error")
-    page.wait_for_selector("#key-form", state="hidden")
+        page.wait_for_selector(then)
+    assert page.is_hidden("#key-form")
     assert page.evaluate("[sessionStorage.length, localStorage.length, sessionStorage['asr.key']]") == [1, 0, "sesame"]
     speak(page)
     page.click("#forget")
@@ -330,48 +327,21 @@ def test_a_server_that_is_gone(browser: Any, sound: Path) -> None:
     page.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast_is_that_of_wcag_aa(browser: Any, address: str, sound: Path, scheme: str) -> None:
-    page = browser.new_page(color_scheme=scheme, reduced_motion="reduce")
-    page.goto(address)
-    page.click("text=Phrases to prefer")
-    page.click("#speak")
-    page.wait_for_selector("#partial span:not(.stable)")
-    found = page.evaluate(CONTRASTS)
-    page.click("#speak")
-    page.wait_for_selector("#results:not([hidden])")
-    page.evaluate("document.querySelector('#words button').style.setProperty('--doubt', 1)")
-    page.evaluate("for (const id of ['notice', 'key-form']) document.getElementById(id).hidden = false")
-    page.evaluate("document.getElementById('notice-text').textContent = 'something is wrong'")
-    page.evaluate("document.getElementById('phrase-list-error').textContent = 'wrong'")
-    found += page.evaluate(CONTRASTS)
-    assert len(found) > 40
-    assert [row for row in found if row["contrast"] < row["needed"]] == []
-    page.close()
-
-
-def test_a_phone_shows_everything(browser: Any, address: str) -> None:
-    page = browser.new_page(viewport={"width": 320, "height": 640}, locale="ko-KR")
-    page.goto(address)
-    speak(page)
-    assert page.evaluate("document.documentElement.lang") == "ko"
-    assert page.evaluate("document.documentElement.scrollWidth") == 320
-    boxes = page.evaluate("[...document.querySelectorAll('button')].map((b) => b.getBoundingClientRect().toJSON())")
-    assert all(box["right"] <= 320 and box["height"] >= 24 for box in boxes if box["width"])
-    page.click("[data-language=en]")
-    assert page.inner_text("#speak-label") == "Speak"
-    page.reload()
-    assert page.inner_text("#speak-label") == "Speak"
-    page.close()
-
-
-def test_both_languages_have_all_texts(page: Any) -> None:
-    keys = page.evaluate("""async () => {
-      const { TEXTS } = await import('./texts.js');
-      const names = (text) => (typeof text === 'string' ? text.match(/{\\w+}/g) ?? [] : Object.keys(text));
-      const places = (text) => String(names(text).sort());
-      return Object.values(TEXTS).map((texts) => Object.entries(texts).map(([name, text]) => [name, places(text)]));
+def test_the_picture_of_live_sound_is_that_of_the_whole(page: Any) -> None:
+    same = page.evaluate("""async () => {
+      const [{ Recording }, { Spectrum }] = await Promise.all([import('./recording.js'), import('./spectrum.js')]);
+      const samples = Int16Array.from({ length: 16000 }, (_, k) => 9000 * Math.sin(k * k / 9000));
+      const columns = (block) => {
+        const recording = new Recording(16000);
+        const spectrum = new Spectrum(recording);
+        const found = [];
+        for (let k = 0; k < samples.length; k += block) {
+          recording.append(samples.subarray(k, k + block));
+          while (found.length < spectrum.length) found.push(String(spectrum.column(found.length)));
+        }
+        return found;
+      };
+      const [live, whole] = [columns(800), columns(16000)];
+      return live.length === whole.length && live.every((column, k) => column === whole[k]);
     }""")
-    assert keys[0] == keys[1]
-    named = re.findall(r'data-text="(\w+)"', (PAGE / "index.html").read_text())
-    assert set(named) <= {name for name, _ in keys[0]}
+    assert same

@@ -47,9 +47,10 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/page.json")
 async def about(request: Request) -> dict[str, Any]:
-    """What the page must know before it asks for a key: the modes that there are, and whether a key is needed."""
+    """What the page must know before it asks for a key."""
     service: Service = request.app.state.service
-    return {"modes": service.modes.names, "needs_key": service.keys is not None}
+    needs_key = service.keys is not None
+    return {"modes": service.modes.names, "language": service.cfg.serve.language, "needs_key": needs_key}
 
 
 for file in sorted(Path(__file__).parent.iterdir()):

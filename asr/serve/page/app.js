@@ -223,13 +223,14 @@ async function openFile(file) {
   }
 }
 
-function showAnswer({ id, text: said, words, duration_s, rejected }) {
+function showAnswer({ id, text: said, words, duration_s, rejected, ignored = [] }) {
   if (words.length) {
     take.utterances = [{ id, text: said, words, start_s: 0, end_s: duration_s }];
     $("spoken").append(Object.assign(document.createElement("p"), { textContent: said }));
   }
   showTake();
-  enter("idle", text(rejected ? "rejected" : !words.length ? "nothing" : take.recording ? "done" : "undrawn"));
+  enter("idle", text(!words.length ? "nothing" : rejected ? "rejected" : take.recording ? "done" : "undrawn"));
+  if (ignored.length) notice(text("ignored", { phrases: ignored.join(", ") }));
 }
 
 // ---- results
@@ -301,7 +302,6 @@ $("editor").onsubmit = (event) => {
   sendEdits();
 };
 $("editor").onkeydown = (event) => {
-  if (event.key === "Escape") endEdit();
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) sendEdits();
 };
 $("clear").onclick = () => {
@@ -322,7 +322,10 @@ addEventListener("beforeunload", (event) => {
   if (state === "live" || state === "editing") event.preventDefault();
 });
 
-const meet = () => greet((names) => modes.offer(names));
+const meet = () => greet((server) => {
+  modes.offer(server.modes);
+  $("transcript").lang = server.language ?? "";
+});
 onKey(meet);
 speakLanguage();
 meet();

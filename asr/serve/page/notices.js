@@ -29,17 +29,17 @@ export function explain(failure, { retry, saved = false }) {
   else notice(text("serverSays", { message }));
 }
 
-/** Asks the server what it offers and whether it accepts the key; calls `onModes(names)`. */
-export async function greet(onModes) {
+/** Asks the server what it offers and whether it accepts the key; calls `onServer` with its modes and language. */
+export async function greet(onServer) {
   try {
-    const { modes, needs_key } = await about();
-    onModes(modes);
-    if (needs_key && !key.get()) return askKey();
+    const server = await about();
+    onServer(server);
+    if (server.needs_key && !key.get()) return askKey();
     $("model").textContent = (await models())[0] ?? "";
     $("key-form").hidden = true;
     $("forget").hidden = !key.get();
   } catch (failure) {
-    explain(failure, { retry: () => greet(onModes) });
+    explain(failure, { retry: () => greet(onServer) });
   }
 }
 
@@ -62,7 +62,8 @@ export function onKey(again) {
 function askKey() {
   const wrong = key.get() !== null;
   key.forget();
-  $("key-hint").textContent = text(wrong ? "keyWrong" : "keyHint");
+  $("key-hint").dataset.text = wrong ? "keyWrong" : "keyHint";
+  $("key-hint").textContent = text($("key-hint").dataset.text);
   $("key-hint").className = wrong ? "error" : "quiet";
   $("key").setAttribute("aria-invalid", wrong);
   $("forget").hidden = true;

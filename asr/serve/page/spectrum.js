@@ -21,9 +21,9 @@ export class Spectrum {
     this.im = new Float32Array(SIZE);
   }
 
-  /** Columns that the sound reaches by now. */
+  /** Columns whose window is filled by now. */
   get length() {
-    return Math.floor(this.recording.durationS * PIXELS_PER_S);
+    return Math.floor((this.recording.durationS - SIZE / 2 / this.recording.rateHz) * PIXELS_PER_S);
   }
 
   column(index) {

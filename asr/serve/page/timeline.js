@@ -51,8 +51,9 @@ export class Timeline {
   /** The recording became longer. */
   grown() {
     if (!this.spectrum) return;
-    this.spacer.style.width = `${this.spectrum.length}px`;
-    if (this.following) this.scroller.scrollLeft = this.spectrum.length;
+    const width = Math.floor(this.spectrum.recording.durationS * PIXELS_PER_S);
+    this.spacer.style.width = `${width}px`;
+    if (this.following) this.scroller.scrollLeft = width;
     this.draw();
   }
 

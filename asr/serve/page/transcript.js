@@ -4,6 +4,7 @@ import { text } from "./texts.js";
 
 const SURE = 0.9; // from here on, no shade
 const UNSURE = 0.6; // below, a word is also underlined, and named as unsure to screen readers
+const PARAGRAPH_S = 2; // a longer pause begins a new paragraph
 
 const element = (name, properties = {}, ...children) => {
   const made = Object.assign(document.createElement(name), properties);
@@ -34,12 +35,14 @@ export class Transcript {
   show(utterances) {
     this.shown.clear();
     this.words.replaceChildren();
+    this.endS = null; // of the last utterance
     utterances.forEach((utterance) => this.add(utterance));
     this.setPartial([]);
   }
 
   add(utterance) {
-    const paragraph = element("p");
+    const paragraph = element("p", { className: this.#beginsParagraph(utterance.words) ? "apart" : "" });
+    this.endS = utterance.words.at(-1).end_s;
     for (const word of utterance.words) {
       const button = element("button", { type: "button", textContent: word.word, tabIndex: -1 });
       button.style.setProperty("--doubt", Math.max(0, 1 - word.confidence / SURE).toFixed(2));
@@ -62,8 +65,13 @@ export class Transcript {
   setPartial(words, stable = 0) {
     const shown = words.map((word, k) =>
       element("span", { className: k < stable ? "stable" : "", textContent: word.word }));
+    this.partial.className = this.#beginsParagraph(words) ? "apart" : "";
     this.partial.replaceChildren(...shown.flatMap((span) => [span, " "]));
     this.placeholder.hidden = words.length > 0 || this.shown.size > 0;
+  }
+
+  #beginsParagraph(words) {
+    return words.length > 0 && this.endS !== null && words[0].start_s - this.endS > PARAGRAPH_S;
   }
 
   mark(word, on) {
