@@ -185,17 +185,20 @@ def _split_verb(words: list[str], family_allowed: bool) -> tuple[list[str], list
     """(full name of the verb, or for help those of its whole family; remaining words)."""
     if not words:
         raise InputError(f"a verb is missing; there are: {', '.join(VERBS)}")
-    pair = " ".join(words[:2])
-    if pair in VERBS:  # first, as `lexicon fit` begins with the verb `lexicon`
-        return [pair], words[2:]
-    if words[0] in VERBS:
-        return words[:1], words[1:]
-    family = [name for name in VERBS if name.startswith(f"{words[0]} ")]
-    if not family:
-        hint = nearest(words[0], {name.split()[0] for name in VERBS}) or f"; there are: {', '.join(VERBS)}"
-        raise InputError(f"there is no verb '{words[0]}'{hint}")
-    if family_allowed and len(words) == 1:
+    for size in range(min(3, len(words)), 0, -1):  # the longest first, as `lexicon fit` begins with the verb `lexicon`
+        begin = " ".join(words[:size])
+        if begin in VERBS:
+            return [begin], words[size:]
+        if family := [name for name in VERBS if name.startswith(f"{begin} ")]:
+            return _of_family(family, begin, words[size:], family_allowed)
+    hint = nearest(words[0], {name.split()[0] for name in VERBS}) or f"; there are: {', '.join(VERBS)}"
+    raise InputError(f"there is no verb '{words[0]}'{hint}")
+
+
+def _of_family(family: list[str], begin: str, rest: list[str], family_allowed: bool) -> tuple[list[str], list[str]]:
+    """The verbs of a family for help. Raises InputError if a verb was to be run: its last word is missing or wrong."""
+    if family_allowed and not rest:
         return family, []
-    subs = [name.split()[1] for name in family]
-    given = f"not '{words[1]}'{nearest(words[1], subs)}" if len(words) > 1 else f"as in `asr {family[0]}`"
-    raise InputError(f"asr {words[0]} needs one of {', '.join(subs)}, {given}")
+    subs = [name.removeprefix(f"{begin} ") for name in family]
+    given = f"not '{rest[0]}'{nearest(rest[0], subs)}" if rest else f"as in `asr {family[0]}`"
+    raise InputError(f"asr {begin} needs one of {', '.join(subs)}, {given}")

@@ -8,7 +8,7 @@ are checked during decoding, so that a broken or hostile file cannot exhaust the
 import io
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,7 +27,10 @@ from asr.features.mixing import Mixer
 from asr.features.sound import RATES_HZ, SLACK_S, Recordings, Sound, Undecodable
 from asr.files import check_name
 
-__all__ = ["RATES_HZ", "SLACK_S", "AudioInfo", "EmptyAudio", "blocks", "info", "load", "mono_blocks"]
+__all__ = [
+    "RATES_HZ", "SLACK_S", "AudioInfo", "EmptyAudio", "blocks", "info", "load", "mono_blocks", "resampled",
+    "resampled_blocks",
+]  # fmt: skip
 
 
 class EmptyAudio(InputError):
@@ -92,6 +95,23 @@ def mono_blocks(
     """As `blocks`, with the channels averaged or one chosen: (n,) float32 blocks, not clipped."""
     with _open(source) as sound:
         yield from _mono(sound, _name(source), start_s, duration_s, max_s, channel)
+
+
+def resampled_blocks(source: Source, sample_rate_hz: int, max_s: float | None = None) -> Iterator[np.ndarray]:
+    """The samples of `load` as (n,) blocks. The memory does not grow with the length or the rate of the recording."""
+    with _open(source) as sound:
+        yield from resampled(_mono(sound, _name(source), 0.0, None, max_s, None), sound.rate_hz, sample_rate_hz)
+
+
+def resampled(blocks: Iterable[np.ndarray], rate_hz: float, wanted_hz: int) -> Iterator[np.ndarray]:
+    """Blocks (n,) of one recording at `rate_hz` -> blocks (n',) at `wanted_hz`, clipped to [-1, 1]."""
+    if rate_hz == wanted_hz:
+        yield from (np.clip(block, -1.0, 1.0) for block in blocks)
+        return
+    stream = soxr.ResampleStream(rate_hz, wanted_hz, 1, dtype="float32")
+    for block in blocks:
+        yield np.clip(stream.resample_chunk(block), -1.0, 1.0)
+    yield np.clip(stream.resample_chunk(np.zeros(0, np.float32), last=True), -1.0, 1.0)
 
 
 def info(source: Source) -> AudioInfo:

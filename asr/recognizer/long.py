@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-import soxr
 
 from asr.config import Config
 from asr.data.dataset import load_input
@@ -253,7 +252,7 @@ def _blocks(cfg: Config, x: Recording, sample_rate_hz: float | None, channel: in
     if isinstance(x, np.ndarray):
         assert sample_rate_hz is not None
         check_length(x.shape[-1] / sample_rate_hz, limit_s)
-        yield from _resampled(mono_blocks(x, channel), sample_rate_hz, wanted_hz)
+        yield from audio.resampled(mono_blocks(x, channel), sample_rate_hz, wanted_hz)
         return
     part = x if isinstance(x, Utterance) else None
     source = part.audio if part else x
@@ -262,17 +261,7 @@ def _blocks(cfg: Config, x: Recording, sample_rate_hz: float | None, channel: in
     if part and part.channel is not None:
         channel = part.channel
     mono = audio.mono_blocks(source, start_s, duration_s, limit_s, channel)
-    yield from _resampled(mono, audio.info(source).sample_rate_hz, wanted_hz)
-
-
-def _resampled(blocks: Iterable[np.ndarray], rate_hz: float, wanted_hz: int) -> Iterator[np.ndarray]:
-    if rate_hz == wanted_hz:
-        yield from (np.clip(block, -1.0, 1.0) for block in blocks)
-        return
-    stream = soxr.ResampleStream(rate_hz, wanted_hz, 1, dtype="float32")
-    for block in blocks:
-        yield np.clip(stream.resample_chunk(block), -1.0, 1.0)
-    yield np.clip(stream.resample_chunk(np.zeros(0, np.float32), last=True), -1.0, 1.0)
+    yield from audio.resampled(mono, audio.info(source).sample_rate_hz, wanted_hz)
 
 
 def _id(x: Input | Utterance, number: int) -> str:
