@@ -24,6 +24,8 @@ class Mock:
     key: str | None = None
     quota_used_up: bool = False
     feedback_down: bool = False
+    keeps_answers: bool = True
+    forgets_answers: bool = False
     requests: list[dict[str, Any]] = field(default_factory=list)
     feedback: list[dict[str, str]] = field(default_factory=list)
     sessions: dict[str, bytearray] = field(default_factory=dict)
@@ -58,6 +60,7 @@ def make_app(mock: Mock) -> FastAPI:
     app = FastAPI()
     modes = SimpleNamespace(names=["dictation", "word"])
     app.state.service = SimpleNamespace(cfg=Config(), modes=modes, keys=mock.key)  # what the page's router asks for
+    app.state.answers = mock if mock.keeps_answers else None
     app.include_router(page.router)
 
     def bearer(request: Request) -> str | None:
@@ -83,6 +86,8 @@ def make_app(mock: Mock) -> FastAPI:
     async def feedback(request: Request) -> Response:
         if mock.feedback_down:
             return refuse(503, "the store is locked", "store_unavailable", {"Retry-After": "2"})
+        if mock.forgets_answers or not mock.keeps_answers:
+            return refuse(404, "there is no answer with this id, or it is no longer kept", "not_found")
         mock.feedback.append(await request.json())
         return Response(status_code=204)
 

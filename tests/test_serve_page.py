@@ -194,6 +194,22 @@ def test_a_correction_arrives(page: Any, mock: Mock, sound: Path) -> None:
     page.complaints.remove("Failed to load resource: the server responded with a status of 503 (Service Unavailable)")
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_correction_that_the_server_does_not_keep_stays_on_the_page(page: Any, keeps: bool) -> None:
+    mock = Mock(keeps_answers=keeps, forgets_answers=True)
+    with serving(mock) as address:
+        page.goto(address)
+        speak(page)
+        page.click("#correct")
+        assert page.inner_text("#send") == ("Send corrections" if keeps else "Keep corrections")
+        page.fill("#fields textarea", "")
+        page.click("#send")
+        page.wait_for_selector(".mark")
+    assert shown(page) == [] and mock.feedback == []
+    assert page.inner_text("#status").startswith("Corrected on this page only")
+    page.complaints[:] = [text for text in page.complaints if "404" not in text]
+
+
 def test_lists_go_with_the_request_or_name_the_wrong_line(page: Any, mock: Mock, sound: Path) -> None:
     page.click("text=Phrases to prefer")
     page.fill("#phrase-list", "Han River = 4\n\nnew  york")

@@ -43,18 +43,20 @@ def _endpoint(path: Path) -> Callable[[Request], Awaitable[Response]]:
 
 
 router = APIRouter(include_in_schema=False)
+for file in sorted(Path(__file__).parent.iterdir()):
+    if file.suffix in TYPES:
+        router.add_api_route(
+            "/" if file.name == "index.html" else f"/{file.name}", _endpoint(file), methods=["GET", "HEAD"]
+        )
 
 
 @router.get("/page.json")
 async def about(request: Request) -> dict[str, Any]:
     """What the page must know before it asks for a key."""
     service: Service = request.app.state.service
-    needs_key = service.keys is not None
-    return {"modes": service.modes.names, "language": service.cfg.serve.language, "needs_key": needs_key}
-
-
-for file in sorted(Path(__file__).parent.iterdir()):
-    if file.suffix in TYPES:
-        router.add_api_route(
-            "/" if file.name == "index.html" else f"/{file.name}", _endpoint(file), methods=["GET", "HEAD"]
-        )
+    return {
+        "modes": service.modes.names,
+        "language": service.cfg.serve.language,
+        "needs_key": service.keys is not None,
+        "takes_corrections": getattr(request.app.state, "answers", None) is not None,
+    }

@@ -34,7 +34,7 @@ async function request(path, options = {}) {
   throw new Failure(response.status, body.error ?? { message: response.statusText }, retryAfter || null);
 }
 
-/** {modes, language, needs_key}: what the server tells without a key. */
+/** {modes, language, needs_key, takes_corrections}: what the server tells without a key. */
 export const about = () => request("page.json");
 
 /** The names of the server's models; a Failure with status 401 if it does not accept the key. */

@@ -24,6 +24,7 @@ const modes = new Modes();
 
 let take = null; // {name, kind, recording, utterances}: what the page shows
 let previous = null; // the take before it
+let server = {}; // what it tells about itself
 let state = "idle"; // idle, asking, live, finishing, file, editing
 let stop = null; // ends `live` and `file`
 
@@ -249,25 +250,27 @@ function download(format) {
 function correct() {
   enter("editing");
   $("editor").hidden = false;
+  $("send").textContent = text(server.takes_corrections ? "send" : "keep");
   transcript.edit(take.utterances);
 }
 
 async function sendEdits() {
   notice("");
   const edited = transcript.edited();
-  let count = 0;
+  let [sent, kept] = [0, 0];
   for (const [k, utterance] of take.utterances.entries()) {
     if (edited[k] === utterance.text) continue;
     try {
-      await sendCorrection(utterance.id, edited[k]);
+      if (!server.takes_corrections) kept++;
+      else await sendCorrection(utterance.id, edited[k]).then(() => sent++);
     } catch (failure) {
-      return explain(failure, { retry: sendEdits }); // the fields stay as they are
+      if (failure.status !== 404) return explain(failure, { retry: sendEdits }); // the fields stay as they are
+      kept++; // the server no longer has the answer
     }
     const words = retime(utterance.words, edited[k], utterance.start_s, utterance.end_s);
     Object.assign(utterance, { text: edited[k], words, corrected: true });
-    count++;
   }
-  endEdit(count ? text("sent", { count }) : text("unchanged"));
+  endEdit(kept ? text("kept", { count: kept }) : sent ? text("sent", { count: sent }) : text("unchanged"));
 }
 
 function endEdit(message = "") {
@@ -322,7 +325,8 @@ addEventListener("beforeunload", (event) => {
   if (state === "live" || state === "editing") event.preventDefault();
 });
 
-const meet = () => greet((server) => {
+const meet = () => greet((told) => {
+  server = told;
   modes.offer(server.modes);
   $("transcript").lang = server.language ?? "";
 });

@@ -42,7 +42,7 @@ export class Transcript {
 
   add(utterance) {
     const paragraph = element("p", { className: this.#beginsParagraph(utterance.words) ? "apart" : "" });
-    this.endS = utterance.words.at(-1).end_s;
+    this.endS = utterance.words.at(-1)?.end_s ?? this.endS;
     for (const word of utterance.words) {
       const button = element("button", { type: "button", textContent: word.word, tabIndex: -1 });
       button.style.setProperty("--doubt", Math.max(0, 1 - word.confidence / SURE).toFixed(2));
