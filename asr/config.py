@@ -131,6 +131,10 @@ class ModelConfig(Options):
     )
     subsampling: int = option(3, "input frames per output frame", within="[1, 64]")
     dropout: float = option(0.1, "fraction of activations dropped in training", within="[0, 1)")
+    lookahead: int | None = option(
+        None, "most output frames to come that a frame may depend on, for streams; null: no limit", within="[0, 1024]"
+    )
+    bidirectional: bool = option(True, "the LSTM reads in both directions; false is for streams")
     tune_layers: int = option(
         0, "layers of the encoder, after features.layer, that are trained with the net", within="[0, 256]"
     )

@@ -1,5 +1,7 @@
 """Every net: shapes, exact lengths, padding that changes nothing, and registry errors."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,25 +13,37 @@ from asr.models import NETS, build_model
 from asr.models.lstm import reversed_index
 
 
-def small_net(kind: str, subsampling: int = 3) -> torch.nn.Module:
+def small_net(options: dict[str, Any], subsampling: int = 3) -> torch.nn.Module:
     torch.manual_seed(0)
-    cfg = ModelConfig(kind=kind, hidden=12, layers=3, kernel=4, subsampling=subsampling)
+    cfg = ModelConfig(**{"hidden": 12, "layers": 3, "kernel": 4, "subsampling": subsampling, **options})
     return build_model(cfg, 7, 5).eval()
 
 
-@pytest.mark.parametrize("kind", NETS)
-def test_output_is_normalised_and_has_a_frame_for_each_group(kind: str) -> None:
-    log_probs, lengths = small_net(kind)(torch.randn(2, 10, 7), torch.tensor([10, 4]))  # (N, F', V)
+VARIANTS = [
+    *({"kind": kind} for kind in NETS),
+    {"kind": "fc", "lookahead": 1},
+    {"kind": "cnn", "lookahead": 2},
+    {"kind": "lstm", "bidirectional": False},
+    {"kind": "lstm", "bidirectional": False, "lookahead": 4},
+]
+each_net = pytest.mark.parametrize("options", VARIANTS, ids=lambda o: " ".join(map(str, o.values())))
+
+
+@each_net
+def test_output_is_normalised_and_has_a_frame_for_each_group(options: dict[str, Any]) -> None:
+    log_probs, lengths = small_net(options)(torch.randn(2, 10, 7), torch.tensor([10, 4]))  # (N, F', V)
     assert log_probs.shape == (2, 4, 5)
     assert lengths.tolist() == [4, 2]
     torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(2, 4))
 
 
-@pytest.mark.parametrize("kind", NETS)
+@each_net
 @settings(max_examples=15, deadline=None)
 @given(lengths=st.lists(st.integers(1, 25), min_size=1, max_size=4), subsampling=st.integers(1, 4), junk=st.booleans())
-def test_padding_never_changes_an_utterance(kind: str, lengths: list[int], subsampling: int, junk: bool) -> None:
-    net = small_net(kind, subsampling)
+def test_padding_never_changes_an_utterance(
+    options: dict[str, Any], lengths: list[int], subsampling: int, junk: bool
+) -> None:
+    net = small_net(options, subsampling)
     utterances = [torch.randn(n, 7) for n in lengths]
     batch = torch.nn.utils.rnn.pad_sequence(utterances, batch_first=True, padding_value=1e3 if junk else 0.0)
     together, frames = net(torch.nn.functional.pad(batch, (0, 0, 0, 5)), torch.tensor(lengths))
@@ -39,9 +53,9 @@ def test_padding_never_changes_an_utterance(kind: str, lengths: list[int], subsa
         torch.testing.assert_close(row[:n], alone[0], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("kind", NETS)
-def test_gradient_reaches_every_parameter(kind: str) -> None:
-    net = small_net(kind)
+@each_net
+def test_gradient_reaches_every_parameter(options: dict[str, Any]) -> None:
+    net = small_net(options)
     log_probs, _ = net(torch.randn(2, 9, 7), torch.tensor([9, 9]))
     log_probs[..., 0].sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())

@@ -2,16 +2,22 @@
 
 import io
 import json
+import re
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+import tiny
 from bursts import pcm, say, serving
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from asr.config import Config
+from asr.recognizer import bundle
+from asr.recognizer.recognizer import load
 from asr.serve import live, sockets
 from asr.serve.access import Caller
 from asr.serve.errors import Refused
@@ -160,23 +166,23 @@ def test_encodings_cut_anywhere(service, encoding, rate_hz, encode, size):
 
 
 def g711(samples, subtype):
-    import soundfile
-
     file = io.BytesIO()
     soundfile.write(file, samples, 8000, subtype, format="RAW")
     return file.getvalue()
 
 
-def opus(samples, format, options):
-    """A stream of Opus at 48 kHz, written by PyAV."""
+def opus(samples, format, options, layout="mono"):
+    """A stream of Opus at 48 kHz, written by PyAV; a second channel is silent."""
     av = pytest.importorskip("av", reason="PyAV is not installed (the extra `media`)")
     file = io.BytesIO()
     with av.open(file, "w", format=format, options=options) as container:
-        stream = container.add_stream("libopus", rate=48000, layout="mono")
+        stream = container.add_stream("libopus", rate=48000, layout=layout)
         stream.codec_context.open()
         size = stream.codec_context.frame_size
         for first in range(0, len(samples) - size + 1, size):
-            frame = av.AudioFrame.from_ndarray(samples[None, first : first + size], format="fltp", layout="mono")
+            block = np.zeros((len(stream.codec_context.layout.channels), size), np.float32)
+            block[0] = samples[first : first + size]
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
             frame.sample_rate, frame.pts = 48000, first
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -194,6 +200,13 @@ def test_opus_as_a_stream(service, format, options):
     with client(service, {**START, "encoding": "opus"}) as ws:
         ws.send(sound[: len(sound) // 2])  # words come before the stream ends
         assert event(ws, 30)["text"].startswith("one")
+
+
+def test_channels_of_opus_are_averaged(service):
+    sound = opus(2 * say("one two", 48000), "ogg", {}, "stereo")
+    with client(service, {**START, "encoding": "opus", "partials": False}) as ws:
+        say_all(ws, sound)
+        assert [e["text"] for e in events(ws, "final")] == ["one two"]
 
 
 def test_broken_opus_is_refused(service):
@@ -234,6 +247,27 @@ def test_a_broken_connection_is_resumed(service):
         assert [strip(e) for e in again] == [strip(e) for e in whole]
 
 
+def test_a_real_model_hears_the_same_however_the_sound_comes(tmp_path):
+    cfg = tiny.config()
+    bundle.write(tmp_path / "m.asr", tiny.model(cfg), cfg, tiny.TOKENS, tiny.graph_dir(tmp_path / "graph"), "card")
+    sound = pcm(np.concatenate([part for n in range(3) for part in (tiny.noise(0.8, n), np.zeros(20000))]))
+    found = []
+    with serving(Config(), load(tmp_path / "m.asr")) as service:
+        for size in (333, 3200, len(sound)):
+            with client(service) as ws:
+                say_all(ws, sound, size)
+                found.append([strip(e) for e in events(ws, "final")])
+        ws = connect(f"ws://{service.at}/v1/stream")
+        ws.send(json.dumps(START))
+        session = event(ws)["session"]
+        ws.send(sound[:30001])
+        ws.socket.shutdown(2)
+        with client(service, {"type": "resume", "session": session}) as ws:
+            say_all(ws, sound[ws.started["received_bytes"] :], 1001)
+            found.append([strip(e) for e in events(ws, "final")])
+    assert len(found[0]) > 1 and all(finals == found[0] for finals in found)
+
+
 def strip(final):
     return {key: value for key, value in final.items() if key != "id"}
 
@@ -253,19 +287,24 @@ def test_finals_are_repeated_to_a_client_that_resumes(service):
             assert [e["type"] for e in events(other)] == ["closed"]
 
 
-def test_a_session_waits_for_its_client_for_a_while(service, monkeypatch):
-    monkeypatch.setattr(live, "RESUME_S", 0.3)
-    for how in ("broken", "closed"):
-        with client(service) as ws:
-            assert ws.started["session"] in service.app.state.service.sessions.open
-            ws.send(pcm(say("one")))
-            if how == "broken":
-                ws.socket.shutdown(2)
-        time.sleep(0.5)
-        assert ws.started["session"] not in service.app.state.service.sessions.open
-        with client(service, None) as other:
-            other.send(json.dumps({"type": "resume", "session": ws.started["session"]}))
-            assert error_of(other, 4404)["param"] == "session"
+@pytest.mark.parametrize(("how", "wait_s"), [("broken", 0.3), ("closed", 30.0), ("closed without a code", 30.0)])
+def test_a_session_waits_for_a_client_whose_connection_broke(service, monkeypatch, how, wait_s):
+    monkeypatch.setattr(live, "RESUME_S", wait_s)
+    sessions = service.app.state.service.sessions.open
+    with client(service) as ws:
+        assert ws.started["session"] in sessions
+        ws.send(pcm(say("one")))
+        if how == "broken":
+            ws.socket.shutdown(2)
+        elif how == "closed without a code":
+            ws.socket.sendall(b"\x88\x80\0\0\0\0")
+    time.sleep(0.1)
+    assert (ws.started["session"] in sessions) == (how == "broken")
+    time.sleep(0.4)
+    assert ws.started["session"] not in sessions
+    with client(service, None) as other:
+        other.send(json.dumps({"type": "resume", "session": ws.started["session"]}))
+        assert error_of(other, 4404)["param"] == "session"
 
 
 def test_another_key_finds_no_session(service, monkeypatch):
@@ -291,3 +330,19 @@ def test_another_key_finds_no_session(service, monkeypatch):
         ws.send(pcm(say("one _ one _ one _ one _")))  # the first utterance is paid with the session
         assert error_of(ws, 4429)
     assert Keys.charged == ["a"] * 4
+
+
+def programs(address: str) -> list[str]:
+    """The programs of docs/how-to/live.md, with another address of the service."""
+    page = Path(__file__).parent.parent / "docs" / "how-to" / "live.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    return [block.replace("127.0.0.1:8080", address) for block in blocks]
+
+
+def test_the_client_of_the_page_runs_as_written(service, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("speech.wav", say("one one two"), 16000)
+    program, _ = programs(service.at)
+    exec(program, {})
+    assert capsys.readouterr().out.splitlines()[-2:] == ["final one one two", "closed "]
+    assert len(program.strip().splitlines()) <= 20

@@ -51,6 +51,11 @@ class AcousticModel(nn.Module):
             features = self.sum(features)
         return self.net(features, lengths)
 
+    @property
+    def lookahead_s(self) -> float:
+        """Seconds of sound that must follow a frame before its log-probs come, in a net that streams."""
+        return self.net.lookahead * self.frame_s
+
     def can_score(self, lengths: Tensor) -> Tensor:
         """Whether recordings of so many samples or stored frames (N,) give a frame: (N,) bool."""
         return self.frontend.num_frames(lengths) > 0

@@ -1,9 +1,10 @@
-"""Layers that all nets use: masks, frame stacking and the output layer."""
+"""Layers that all nets use: masks, frame stacking, convolution and the output layer."""
 
 import torch
 from torch import Tensor, nn
 
 from asr.features.cmvn import frame_mask as valid_frames
+from asr.models.streaming import Remembering, cut
 
 
 def frame_mask(lengths: Tensor, frames: int) -> Tensor:
@@ -11,15 +12,15 @@ def frame_mask(lengths: Tensor, frames: int) -> Tensor:
     return valid_frames(lengths, frames).unsqueeze(-1)
 
 
-class FrameStack(nn.Module):
+class FrameStack(Remembering):
     """Joins `stride` neighbouring frames into one: (N, F, D) -> (N, ceil(F / stride), stride * D).
 
     Zeros fill the last group of an utterance, batched or alone.
     """
 
-    def __init__(self, stride: int):
+    def __init__(self, stride: int, dim: int):
         super().__init__()
-        self.stride = stride
+        self.stride, self.dim = stride, dim
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         n, frames, dim = x.shape
@@ -27,19 +28,51 @@ class FrameStack(nn.Module):
         x = nn.functional.pad(x, (0, 0, 0, -frames % self.stride))
         return x.reshape(n, -1, self.stride * dim), (lengths + self.stride - 1) // self.stride
 
+    def begin(self, batch: int) -> Tensor:
+        """The frames of a group that is not complete."""
+        return torch.zeros(batch, 0, self.dim)
 
-class MaskedConv(nn.Module):
-    """Convolution over time that keeps the number of frames and reads zeros beyond the end of each utterance."""
+    def advance(self, x: Tensor, memory: Tensor, is_last: bool) -> tuple[Tensor, Tensor]:
+        x = torch.cat([memory.to(x), x], 1)
+        if is_last:
+            x = nn.functional.pad(x, (0, 0, 0, -x.shape[1] % self.stride))
+        groups, rest = cut(x, x.shape[1] // self.stride * self.stride)
+        return groups.reshape(len(x), -1, self.stride * self.dim), rest
 
-    def __init__(self, dim_in: int, dim_out: int, kernel: int, dilation: int = 1):
+
+class MaskedConv(Remembering):
+    """Convolution over time that keeps the number of frames and reads zeros beyond both ends of each utterance.
+
+    It is centred, but reads at most `lookahead` frames to come; None: half its width.
+    """
+
+    def __init__(
+        self, dim_in: int, dim_out: int, kernel: int, dilation: int = 1, lookahead: int | None = None, groups: int = 1
+    ):
         super().__init__()
         reach = (kernel - 1) * dilation
-        self.padding = (reach // 2, reach - reach // 2)
-        self.conv = nn.Conv1d(dim_in, dim_out, kernel, dilation=dilation)
+        centred = reach - reach // 2
+        self.lookahead = centred if lookahead is None else min(centred, lookahead)
+        self.padding = (reach - self.lookahead, self.lookahead)
+        self.conv = nn.Conv1d(dim_in, dim_out, kernel, dilation=dilation, groups=groups)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         x = nn.functional.pad((x * mask).transpose(1, 2), self.padding)  # (N, D, F + reach)
         return self.conv(x).transpose(1, 2)  # (N, F, D_out)
+
+    def begin(self, batch: int) -> Tensor:
+        """The frames that the next one reads, zeros before the beginning."""
+        return self.conv.weight.new_zeros(batch, self.padding[0], self.conv.in_channels)
+
+    def advance(self, x: Tensor, memory: Tensor, is_last: bool) -> tuple[Tensor, Tensor]:
+        x = torch.cat([memory, x], 1)
+        if is_last:
+            x = nn.functional.pad(x, (0, 0, 0, self.lookahead))
+        ready = max(0, x.shape[1] - sum(self.padding))
+        _, rest = cut(x, ready)
+        if not ready:
+            return x.new_zeros(len(x), 0, self.conv.out_channels), rest
+        return self.conv(x.transpose(1, 2)).transpose(1, 2), rest
 
 
 class TokenOutput(nn.Module):

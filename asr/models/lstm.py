@@ -1,14 +1,23 @@
-"""Bidirectional LSTM over subsampled frames, after one convolution.
+"""LSTM over subsampled frames, after one convolution: bidirectional, or one-directional for streams.
 
 Each direction is a separate LSTM over the padded batch; the backward one reads every utterance reversed within its
 length. On the CPU this is three times as fast as a packed bidirectional LSTM, with the same result.
+
+With `bidirectional: false` the first convolution reads frames to come, and if `lookahead` is larger, a convolution over
+the last LSTM's outputs reads the others: the lookahead convolution of Wang et al. 2016 in Deep Speech 2
+(arXiv:1512.02595), r_t = sum_j w_j * h_{t+j} for each dimension.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from asr.config import ModelConfig
+from asr.errors import InputError
 from asr.models.layers import FrameStack, MaskedConv, TokenOutput, frame_mask
+from asr.models.streaming import Net, Remembering
 
 
 def reversed_index(lengths: Tensor, frames: int) -> Tensor:
@@ -35,22 +44,73 @@ class BidirectionalLayer(nn.Module):
         return self.dropout(torch.cat([ahead, back], dim=-1))
 
 
-class LstmNet(nn.Module):
+class OneDirectionalLayer(Remembering):
+    """(N, F, D) -> (N, F, H)."""
+
+    def __init__(self, dim: int, hidden: int, dropout: float):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.ahead = nn.LSTM(dim, hidden, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, backwards: Tensor | None = None) -> Tensor:
+        ahead, _ = self.ahead(self.norm(x))
+        return self.dropout(ahead)
+
+    def begin(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Hidden state and cell, each (1, N, H)."""
+        zeros = self.norm.weight.new_zeros(1, batch, self.ahead.hidden_size)
+        return zeros, zeros
+
+    def advance(self, x: Tensor, memory: tuple[Tensor, Tensor], is_last: bool) -> tuple[Tensor, Any]:
+        if not x.shape[1]:
+            return x.new_zeros(len(x), 0, self.ahead.hidden_size), memory
+        ahead, memory = self.ahead(self.norm(x), memory)
+        return self.dropout(ahead), memory
+
+
+class LookaheadConv(MaskedConv):
+    """Each dimension of a frame is a weighted sum over this frame and `frames` to come: (N, F, H) -> (N, F, H)."""
+
+    def __init__(self, dim: int, frames: int):
+        super().__init__(dim, dim, frames + 1, groups=dim)
+        self.lookahead, self.padding = frames, (0, frames)
+
+
+class LstmNet(Net):
+    """Stacked frames, a first convolution, `layers` LSTM layers, and the lookahead convolution if there is one."""
+
     def __init__(self, cfg: ModelConfig, num_features: int, num_tokens: int):
         super().__init__()
+        if cfg.bidirectional and cfg.lookahead is not None:
+            raise InputError(f"model.lookahead={cfg.lookahead} limits the frames to come, but a bidirectional LSTM "
+                             "reads them all; set model.bidirectional=false, too")  # fmt: skip
         self.subsampling = cfg.subsampling
-        self.stack = FrameStack(cfg.subsampling)
-        self.first = MaskedConv(cfg.subsampling * num_features, cfg.hidden, cfg.kernel)
+        self.stack = FrameStack(cfg.subsampling, num_features)
+        self.first = MaskedConv(cfg.subsampling * num_features, cfg.hidden, cfg.kernel, lookahead=cfg.lookahead)
         self.activation = nn.Sequential(nn.SiLU(), nn.Dropout(cfg.dropout))
-        dims = [cfg.hidden] + [2 * cfg.hidden] * cfg.layers
-        self.layers = nn.ModuleList(BidirectionalLayer(dim, cfg.hidden, cfg.dropout) for dim in dims[:-1])
-        self.norm = nn.LayerNorm(dims[-1])
-        self.output = TokenOutput(dims[-1], num_tokens)
+        self.bidirectional = cfg.bidirectional
+        layer, width = (BidirectionalLayer, 2 * cfg.hidden) if cfg.bidirectional else (OneDirectionalLayer, cfg.hidden)
+        dims = [cfg.hidden] + [width] * cfg.layers
+        self.layers = nn.ModuleList(layer(dim, cfg.hidden, cfg.dropout) for dim in dims[:-1])
+        to_come = (cfg.lookahead or 0) - self.first.lookahead
+        self.ahead = LookaheadConv(width, to_come) if to_come > 0 else None
+        self.norm = nn.LayerNorm(width)
+        self.output = TokenOutput(width, num_tokens)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         x, lengths = self.stack(features, lengths)  # (N, F', s * D)
-        x = self.activation(self.first(x, frame_mask(lengths, x.shape[1])))  # (N, F', H)
+        mask = frame_mask(lengths, x.shape[1])
+        x = self.activation(self.first(x, mask))  # (N, F', H)
         backwards = reversed_index(lengths, x.shape[1])
         for layer in self.layers:
             x = layer(x, backwards)
+        if self.ahead is not None:
+            x = self.ahead(x, mask)
         return self.output(self.norm(x)), lengths
+
+    def chain(self) -> Sequence[nn.Module]:
+        if self.bidirectional:
+            return ()
+        ahead = [] if self.ahead is None else [self.ahead]
+        return self.stack, self.first, self.activation, *self.layers, *ahead, self.norm, self.output

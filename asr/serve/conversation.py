@@ -5,15 +5,15 @@ that no later sound changes, so that they add up to the transcript.
 """
 
 import base64
+import logging
 import math
 import secrets
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from asr.errors import InputError
-from asr.hypothesis import Hypothesis
+from asr.hypothesis import Word
 from asr.recognizer.stream import StreamPartial
 from asr.serve.errors import Refused
 from asr.serve.listener import Ended, Listener
@@ -24,6 +24,7 @@ from asr.serve.sockets import Event, Message
 MOST_AUDIO_BYTES = 15 << 20  # of one append
 LEAST_COMMIT_S = 0.1
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
+_log = logging.getLogger(__name__)
 TYPES = ("session.update", "input_audio_buffer.append", "input_audio_buffer.commit", "input_audio_buffer.clear")
 
 
@@ -67,6 +68,8 @@ class Conversation:
             if e.status == 429:  # the quota is used up
                 raise
             yield [error_event(e, event)]
+        except Exception as e:
+            yield [self._failed(e)]
 
     def held_back_s(self) -> float | None:
         return self.listener.held_back_s()
@@ -131,16 +134,17 @@ class Conversation:
             if not (heard.hypothesis.words or self.item.has_started):
                 return self._timed_out()  # silence without speech
             words = heard.hypothesis.words
-            started = self._started(words[0].start_s if words else heard.start_s)
+            started = self._started(words[0].start_s if words else heard.start_s, heard.start_s)
             end_ms = self._ms(heard.end_s)
             stopped = event_of("input_audio_buffer.speech_stopped", audio_end_ms=end_ms, item_id=self.item.id)
             return [*started, stopped, *self._committed(heard)]
         if heard is None or not heard.words:
             return self._timed_out()
         stable = " ".join(word.word for word in heard.words[: heard.num_stable])
-        return [*self._started(heard.words[0].start_s), *self._delta(stable)]
+        return [*self._started(heard.words[0].start_s, self.listener.start_s), *self._delta(stable)]
 
-    def _started(self, start_s: float) -> list[Event]:
+    def _started(self, start_s: float, turn_s: float) -> list[Event]:
+        """Speech at `start_s`, in the turn that began at `turn_s`."""
         detection = self.settings.audio.input.turn_detection
         if self.item.has_started:
             return []
@@ -148,7 +152,7 @@ class Conversation:
         if detection is None:
             return []
         padding_s = detection.prefix_padding_ms / 1000 if isinstance(detection, ServerVad) else 0.0
-        start_ms = self._ms(max(self.listener.start_s, start_s - padding_s))
+        start_ms = self._ms(max(turn_s, start_s - padding_s))
         return [event_of("input_audio_buffer.speech_started", audio_start_ms=start_ms, item_id=self.item.id)]
 
     def _delta(self, text: str) -> list[Event]:
@@ -175,11 +179,20 @@ class Conversation:
             usage = {"type": "duration", "seconds": round(ended.end_s - ended.start_s, 3)}
             completed = {"item_id": item_id, "content_index": 0, "transcript": found.text, "usage": usage}
             if LOGPROBS in (self.settings.include or ()):
-                completed["logprobs"] = logprobs(found)
+                completed["logprobs"] = logprobs(found.words)
             events += [*self._delta(found.text), event_of(f"{TRANSCRIPTION}.completed", **completed)]
         self._next_item()
         self.last_item, self.num_items = item_id, self.num_items + 1
         return events
+
+    def _failed(self, why: Exception) -> Event:
+        """The item is lost, and the session goes on with the next one."""
+        _log.error("an item of a realtime session failed", exc_info=why)
+        error = Refused(500, "the service failed; its log has the details", code="internal_error").body()["error"]
+        failed = event_of(f"{TRANSCRIPTION}.failed", item_id=self.item.id, content_index=0, error=error)
+        self.is_stale = True
+        self._next_item()
+        return failed
 
     def _timed_out(self) -> list[Event]:
         """The events after a long silence, if the client asked for them."""
@@ -230,15 +243,11 @@ def new_id(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(10)}"
 
 
-def logprobs(found: Hypothesis) -> list[dict[str, Any]]:
-    """The confidence of each word, in OpenAI's form."""
-    words = [word for word in found.words if word.accepted]
-    least = math.log(sys.float_info.min)
+def logprobs(words: list[Word]) -> list[dict[str, Any]]:
+    """The accepted words as tokens, which joined are the text."""
+    accepted = [word for word in words if word.accepted]
+    tokens = [" " * (number > 0) + word.word for number, word in enumerate(accepted)]
     return [
-        {
-            "token": word.word,
-            "bytes": list(word.word.encode()),
-            "logprob": round(math.log(word.confidence), 4) if word.confidence > 0 else least,
-        }
-        for word in words
+        {"token": token, "bytes": list(token.encode()), "logprob": round(math.log(max(word.confidence, 1e-4)), 4)}
+        for token, word in zip(tokens, accepted, strict=True)
     ]

@@ -5,19 +5,20 @@ arrived, and the client goes on with the next one. Finals are kept, so that none
 """
 
 import asyncio
+import dataclasses
 import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, WebSocket
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from asr.errors import InputError
 from asr.hypothesis import Hypothesis, Word
 from asr.recognizer.stream import StreamPartial
-from asr.search.endpoint import EndpointOptions
+from asr.search.endpoint import EndpointOptions, Rule
 from asr.serve.access import Caller, identified
 from asr.serve.asked import Asked
 from asr.serve.encodings import open_decoder
@@ -36,19 +37,36 @@ MOST_FINALS = 1000  # kept for a client that resumes
 TYPES = ("keep_alive", "finalize", "close")
 
 
+def _check_fields(endpoint: Any) -> Any:
+    """Raises ValueError for fields that the options of endpoints and their rules do not have."""
+    parts: list[tuple[Any, type]] = [(endpoint, EndpointOptions)]
+    if isinstance(endpoint, dict) and isinstance(endpoint.get("rules"), list):
+        parts += [(rule, Rule) for rule in endpoint["rules"]]
+    for given, kind in parts:
+        names = [field.name for field in dataclasses.fields(kind)]
+        if isinstance(given, dict) and (unknown := next((name for name in given if name not in names), None)):
+            raise ValueError(f"the field '{unknown}' is unknown; expected {', '.join(names)}")
+    return endpoint
+
+
 class Start(Asked):
-    """The first message of a client."""
+    """The first message of a client. Unknown fields are refused: a rate under a wrong name would garble the words."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     type: Literal["start"]
     encoding: str = "pcm_s16le"
     sample_rate_hz: int | None = Field(None, description="null: 16000, or 8000 for mulaw and alaw; Opus has its own")
     partials: bool = True
-    endpoint: EndpointOptions | None = None
+    endpoint: Annotated[EndpointOptions | None, BeforeValidator(_check_fields)] = None
 
 
 class Resume(BaseModel):
     """The first message after a broken connection."""
 
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["resume"]
     session: str
     utterance: int = Field(0, ge=0, description="finals from this one on are sent again")
 

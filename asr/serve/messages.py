@@ -45,6 +45,9 @@ def validate(model: type[Model], fields: dict[str, Any], where: str = "") -> Mod
     except ValidationError as e:
         first = e.errors(include_url=False, include_context=False)[0]
         name = ".".join([where] * bool(where) + _path(first["loc"], fields, is_missing=first["type"] == "missing"))
+        if first["type"] == "extra_forbidden":
+            hint = nearest(str(first["loc"][-1]), model.model_fields)
+            raise Refused(400, f"the field '{name}' is unknown{hint}", param=name, code="unknown_field") from None
         given = "" if first["type"] == "missing" else f", not {first['input']!r:.60}"
         reason = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         raise Refused(400, f"{name}: {reason}{given}", param=name, code="invalid_value") from None

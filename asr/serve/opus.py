@@ -8,13 +8,14 @@ this file, and the two talk over pipes in frames: a length (uint32), then so man
 """
 
 import os
-import resource
 import select
+import signal
 import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from typing import IO, Any
 
 import numpy as np
@@ -22,12 +23,14 @@ import numpy as np
 from asr.errors import InputError
 from asr.features.media import has_pyav
 from asr.features.mixing import Mixer
+from asr.serve import jail
+from asr.serve.sound_process import WAV
 
 RATE_HZ = 48000  # Opus always decodes to it
 BLOCK_SAMPLES = 24000
 ERROR = 0xFFFFFFFF
 PATIENCE_S = 20.0  # the process decodes a block in milliseconds
-MEMORY_BYTES = 2 << 30  # of address space, most of which the libraries reserve
+MEMORY_BYTES, CPU_S = 256 << 20, 3600  # limits of the process, beyond what it starts with
 SLICE_BYTES = 1 << 15  # written at a time: a pipe holds 64 KiB, and the process reads a frame before it answers
 FORMATS = {b"OggS": "ogg", b"\x1a\x45\xdf\xa3": "matroska"}
 # Streams announce themselves in their header, so FFmpeg need not wait for sound to know the codec.
@@ -171,9 +174,19 @@ def decode_packets(container: Any, exchange: Exchange) -> None:
             mixer.check()
 
 
+def warm_up() -> None:
+    """Loads what PyAV loads when it is first used: afterwards, no file can be opened."""
+    import av
+
+    with av.open(BytesIO(WAV), format="wav") as container:
+        for frame in container.decode(audio=0):
+            frame.to_ndarray()
+
+
 def main() -> None:
-    for limit, value in ((resource.RLIMIT_AS, MEMORY_BYTES), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
-        resource.setrlimit(limit, (value, value))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which ends its streams first
+    warm_up()
+    jail.enter(MEMORY_BYTES, CPU_S)
     exchange = Exchange()
     try:
         decode(exchange)

@@ -32,6 +32,7 @@ Message = str | bytes
 
 SEND_S = 10.0  # a client that takes no event for so long is cut off
 BACKLOG_BYTES = 1 << 20  # of messages that a session has not heard yet; its client waits then
+CLOSED = (1000, 1005)  # codes of a client that ends by itself; browsers send no code
 CLOSE_CODE = 4000  # plus the HTTP status of the error
 _log = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ class Connection:
         except RuntimeError:  # closed by this side
             return None
         if message["type"] == "websocket.disconnect":
-            self.has_said_goodbye = message.get("code") == 1000
+            # uvicorn gives a reason only with a closing frame; a connection that breaks has the code 1005, too
+            self.has_said_goodbye = message.get("code") in CLOSED and message.get("reason") is not None
             return None
         content: Message = message.get("text") or message.get("bytes") or (b"" if message.get("text") is None else "")
         size = len(content)

@@ -17,7 +17,15 @@ from asr.tokens import Tokens
 
 OUTPUT = "net.output.linear."
 ENCODER = "encoder"  # folder in that of the training
-SHAPE = ("kind", "hidden", "layers", "kernel", "subsampling")  # options of the net that stay
+SHAPE = (
+    "kind",
+    "hidden",
+    "layers",
+    "kernel",
+    "subsampling",
+    "lookahead",
+    "bidirectional",
+)  # options of the net that stay
 OF_ENCODERS = ("kind", "sum_layers", "sample_rate_hz", "shift_ms", "deltas", "cmvn")  # those that stay
 FREE = ("encoder", "layer", "dither")  # options of other features that may change
 NEW_WEIGHT = 0.01  # standard deviation of the weights of a new token
