@@ -37,8 +37,8 @@ async function request(path, options = {}) {
 /** {modes, language, needs_key, takes_corrections}: what the server tells without a key. */
 export const about = () => request("page.json");
 
-/** The names of the server's models; a Failure with status 401 if it does not accept the key. */
-export const models = async () => (await request("v1/models")).data.map((model) => model.id);
+/** A Failure with status 401 if the server does not accept the key, and 0 if it does not answer. */
+export const checkKey = () => request("v1/models");
 
 export function recognize(file, options, signal) {
   const body = new FormData();

@@ -1,6 +1,6 @@
 // One stream of speech to the server, which survives a broken connection.
 
-import { Failure, models, streamAddress } from "./api.js";
+import { Failure, checkKey, streamAddress } from "./api.js";
 
 const KEPT_S = 30; // how long the server keeps a session whose connection broke
 const PAUSES_S = [0.3, 1, 2, 4];
@@ -120,7 +120,7 @@ export class LiveStream {
     socket.close();
     if (!this.#session) {
       // A refused WebSocket gives no reason to the page; an ordinary request does.
-      return this.#end(await models().then(() => new Failure(0), (failure) => failure));
+      return this.#end(await checkKey().then(() => new Failure(0), (failure) => failure));
     }
     this.#brokenAt ??= performance.now();
     if (performance.now() - this.#brokenAt > KEPT_S * 1000) return this.#end(new Failure(0));

@@ -1,6 +1,6 @@
 // What went wrong and what to do, above the controls; and the form for the key.
 
-import { Failure, about, key, models } from "./api.js";
+import { Failure, about, checkKey, key } from "./api.js";
 import { text, wait } from "./texts.js";
 
 const $ = (id) => document.getElementById(id);
@@ -35,7 +35,7 @@ export async function greet(onServer) {
     const server = await about();
     onServer(server);
     if (server.needs_key && !key.get()) return askKey();
-    $("model").textContent = (await models())[0] ?? "";
+    if (server.needs_key) await checkKey();
     $("key-form").hidden = true;
     $("forget").hidden = !key.get();
   } catch (failure) {
