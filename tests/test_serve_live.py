@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -86,6 +87,26 @@ def test_words_arrive_while_they_are_spoken(service):
     assert found.index(end) + 1 == found.index(finals[0])
     assert found[-1] == {"type": "closed", "audio_s": pytest.approx(len(say("one two _ three")) / 16000, abs=1e-3)}
     assert ws.close_code == 1000
+
+
+def test_phrases_that_cannot_be_used_are_named(service):
+    with client(service, {**START, "phrases": {"one": 2.0, "eleven": 2.0}}) as ws:
+        assert ws.started["ignored"] == ["eleven"]
+
+
+def test_utterances_are_measured_and_kept_if_asked_for(service, monkeypatch):
+    kept = []
+    monkeypatch.setattr(service.app.state.service, "keep", kept.append)
+    with client(service, {**START, "sample_rate_hz": 8000, "partials": False}) as ws:
+        say_all(ws, pcm(say("one _ two", 8000)))
+        finals = events(ws, "final")
+    assert [(a.id, a.text, a.mode, a.sample_rate_hz) for a in kept] == [
+        (e["id"], e["text"], "dictation", 8000) for e in finals
+    ]
+    assert [len(a.samples) / 8000 for a in kept] == [pytest.approx(e["end_s"] - e["start_s"], abs=1e-3) for e in finals]
+    assert np.abs(kept[0].samples).max() == pytest.approx(0.1, abs=0.01)
+    measured = httpx.get(f"http://{service.at}/metrics").text
+    assert 'asr_stage_seconds_count{stage="stream"}' in measured and 'asr_words_total{accepted="true"' in measured
 
 
 def test_partial_results_come_in_time_but_not_too_often(service):

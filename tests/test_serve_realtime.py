@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -151,10 +152,11 @@ def test_settings_change_between_turns(service):
     async def run():
         async with talking(service.at, turn_detection=None) as connection:
             await append(connection, pcm(say("one", 24000)))
-            audio = {"input": {"format": {"type": "audio/pcmu"}, "transcription": {"keywords": ["two"]}}}
+            audio = {"input": {"format": {"type": "audio/pcmu"}, "transcription": {"keywords": ["eleven"]}}}
             await connection.session.update(session={"type": "transcription", "audio": audio})
             updated = (await events_until(connection, "session.updated"))[-1]
             assert updated.session.audio.input.turn_detection is None
+            assert updated.session.audio.input.transcription.keywords == []  # this recogniser has no graph
             await append(connection, g711(say("two", 8000), "ULAW"))
             await connection.input_audio_buffer.commit()
             assert (await events_until(connection, f"{TRANSCRIPTION}.completed"))[-1].transcript == "one two"
@@ -272,6 +274,23 @@ def test_any_messages_are_answered_by_errors(service, messages):
         assert kinds[0] == "session.created" and set(kinds[1:-1]) <= {"error", "session.updated"}
 
 
+def test_a_failure_costs_one_item(service, monkeypatch):
+    async def run():
+        async with talking(service.at, turn_detection=None) as connection:
+            with monkeypatch.context() as broken:
+                broken.setattr("bursts.Stream.finalize", lambda self: 1 / 0)
+                await append(connection, pcm(say("one", 24000)))
+                await connection.input_audio_buffer.commit()
+                failed = (await events_until(connection, f"{TRANSCRIPTION}.failed"))[-1]
+                assert (failed.error.code, failed.content_index) == ("internal_error", 0)
+            await append(connection, pcm(say("two", 24000)))
+            await connection.input_audio_buffer.commit()
+            found = await events_until(connection, f"{TRANSCRIPTION}.completed")
+            assert found[-1].transcript == "two" and found[-1].item_id != failed.item_id
+
+    asyncio.run(run())
+
+
 class Keys:
     def authorise(self, key, now):
         if key != "good":
@@ -318,9 +337,9 @@ def test_a_real_process_and_a_real_model(tmp_path):
     path = tmp_path / "m.asr"
     bundle.write(path, tiny.model(cfg), cfg, tiny.TOKENS, tiny.graph_dir(tmp_path / "graph"), "card")
     command = [sys.executable, "-m", "asr", "serve", str(path), "serve.port=0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     try:
-        at = next(line.split("http://")[1].split()[0] for line in process.stderr if "running on" in line)
+        at = next(re.findall(r"http://([^;\s]+)", line)[0] for line in process.stdout if "listening on" in line)
         assert urllib.request.urlopen(f"http://{at}/readyz").status == 200
 
         async def run():
@@ -336,7 +355,7 @@ def test_a_real_process_and_a_real_model(tmp_path):
                 assert (await events_until(connection, f"{TRANSCRIPTION}.completed"))[-1].transcript
 
         asyncio.run(run())
-        assert process.wait(20) in (0, -signal.SIGTERM)
+        assert process.wait(20) == 0
     finally:
         process.kill()
         process.wait()

@@ -56,7 +56,7 @@ def is_well(service):
         ({**START, "sample_rate": 8000}, "did you mean 'sample_rate_hz'"),
         ({**START, "endpoint": {"silence_s": 0.5}}, "the field 'silence_s' is unknown; expected rules"),
         ({**START, "endpoint": {"rules": [{"speech": True, "silence": 1}]}}, "the field 'silence' is unknown"),
-        ({**START, "phrases": {"xone": 1.0}}, "does not have 'xone'"),
+        ({**START, "phrases": {"": 1.0}}, "empty phrase"),
         ({**START, "phrases": {str(n): 1.0 for n in range(2000)}}, "phrases has 2000 entries"),
         ({**START, "mode": "opera"}, "there is no mode 'opera'"),
         ({"type": "resume"}, "session"),

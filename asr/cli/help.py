@@ -36,7 +36,7 @@ options: key=value (type) help
 
 
 def overview() -> str:
-    lines = [f"  {name:15} {_doc(name)[0]}" for name in VERBS]
+    lines = [f"  {name:21} {_doc(name)[0]}" for name in VERBS]
     return OVERVIEW.format(verbs="\n".join(lines))
 
 

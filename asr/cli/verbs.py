@@ -11,7 +11,7 @@ from asr.cli import earlier
 from asr.cli.data_verbs import data_check, data_import, features
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
 from asr.cli.recognizer_verbs import bundle, calibrate, decode, export, graph, import_model, score, tune
-from asr.cli.serve_verbs import serve
+from asr.cli.serve_verbs import feedback_export, keys_add, keys_list, keys_revoke, serve
 from asr.cli.text_verbs import g2p_apply, g2p_train, lexicon, lexicon_fit, text_clean
 from asr.cli.transcribe import transcribe
 from asr.config import Config
@@ -125,7 +125,11 @@ VERBS: dict[str, Verb] = {
         "bundle", "phrases", "boost", "new_words", "device", "threads", "input", "output", "format",
     ), earlier=earlier.bundled, takes_bundle=True, resumes=True),
     "serve": Verb(serve, (
-        "serve", "decoder", "g2p.model", "data.channel", "bundle", "device", "threads",
-    ), earlier=earlier.bundled, takes_bundle=True),
+        "serve", "bundle", "g2p.model", "device", "threads", "boost",
+    ), takes_bundle=True),
+    "serve keys add": Verb(keys_add, ("serve.keys", "input")),
+    "serve keys list": Verb(keys_list, ("serve.keys",)),
+    "serve keys revoke": Verb(keys_revoke, ("serve.keys", "input")),
+    "serve feedback export": Verb(feedback_export, ("serve.keys", "output")),
     "doctor": Verb(doctor, ("data.root",)),
 }  # fmt: skip

@@ -107,6 +107,10 @@ class Language:
         tree, ngram = Path(folder) / TREE, Path(ngram or Path(folder) / NGRAM)
         return cls(Tree(_map(tree), str(tree)), NgramFile(_map(ngram), str(ngram)))
 
+    def with_ngram(self, path: str | Path) -> "Language":
+        """The same tree with another packed n-gram. Raises InputError naming the file."""
+        return Language(self.tree, NgramFile(_map(Path(path)), str(path)))
+
     def graph(self, slots: Sequence[Slot] = (), cache_bytes: int = CACHE_BYTES, most_bytes: int | None = None) -> Graph:
         """A graph for a decoder, with the new words in `slots`.
 

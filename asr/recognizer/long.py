@@ -122,6 +122,23 @@ def transcribe_each(
     yield from [(number, failed[number]) for number in failed if number not in told]
 
 
+def transcribe_parts(
+    recognizer: Recognizes, samples: np.ndarray, phrases: Phrases | None = None
+) -> Iterator[list[Hypothesis]]:
+    """Recognise one recording, samples (T,) at the model's rate, a batch of pieces at a time.
+
+    Times count from the start of the recording. The parts of all batches, joined, are what `Recognizer.transcribe`
+    returns.
+    """
+    rate_hz = recognizer.cfg.features.sample_rate_hz
+    pieces = _pieces(recognizer, 0, samples, len(samples) / rate_hz, rate_hz, None)
+    for batch in recognizer.score_batches(pieces, lambda piece: piece.x):
+        yield [
+            placed(recognizer.search("0", log_probs, duration_s, phrases), piece.start_s)
+            for piece, log_probs, duration_s in batch
+        ]
+
+
 def join(parts: Sequence[Hypothesis]) -> Hypothesis:
     """Joins the hypotheses of consecutive pieces, whose times count from the start of the recording.
 

@@ -171,6 +171,10 @@ class DynamicSpace(SearchSpace):
             for spelling, cost in zip(tree.spellings(label), tree.costs(label), strict=True)
         }
 
+    def with_ngram(self, path: str | Path) -> "DynamicSpace":
+        """The space of the same lexicon with another packed n-gram model; the lexicon is shared."""
+        return DynamicSpace.of(self.language.with_ngram(path), self.silence)
+
     def with_words(self, new_words: Iterable[NewWord], tokens: Tokens, pronounce: Pronounce) -> "DynamicSpace":
         """The space with `new_words`, which replace those of this space.
 

@@ -1,15 +1,16 @@
 """Who calls: the key of a request, checked and charged before anything else of it is read.
 
     @router.post("/v1/recognize")
-    async def recognize(request: Request, caller: Caller = Depends(admitted)) -> ...
+    async def recognize(request: Request, caller: Admitted) -> ...
 
 A WebSocket handler calls `await admitted(websocket)` itself, before it accepts, and closes on `Refused`.
 """
 
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
+from fastapi import Depends
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
@@ -50,6 +51,9 @@ async def admitted(connection: HTTPConnection) -> Caller:
     if keys is not None:
         await run_in_threadpool(keys.charge, caller, 1, time.time())
     return caller
+
+
+Admitted = Annotated[Caller, Depends(admitted)]
 
 
 def key_of(connection: HTTPConnection) -> str | None:

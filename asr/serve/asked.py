@@ -9,6 +9,8 @@ from asr.search.new_words import NewWord
 from asr.serve.errors import Refused
 from asr.serve_options import ServeConfig
 
+LETTERS = 100  # per entry that is allowed
+
 
 class AskedWord(BaseModel):
     """A word that the language model lacks."""
@@ -23,7 +25,9 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
-    mode: str | None = Field(None, description="word, dictation, web or local; null: the first mode of the service")
+    mode: str | None = Field(
+        None, description="word, dictation, web or local; null: word with words or a grammar, otherwise dictation"
+    )
     words: list[str] | dict[str, float] | None = Field(
         None, description="the utterance is exactly one of these; an object gives weights"
     )
@@ -32,15 +36,20 @@ class Asked(BaseModel):
     new_words: list[AskedWord | str] | None = Field(None, description="words to add; needs a dynamic graph")
     nbest: int | None = Field(None, ge=1, le=100, description="number of readings to return")
     reject_below: float | None = Field(None, ge=0, le=1, description="words of lower confidence are left out of text")
+    written: bool = Field(False, description="numbers in figures; not supported by this version")
 
     def options(self, cfg: ServeConfig) -> DecodingOptions:
         """Raises Refused(400) beyond the limits of `cfg`, and InputError for what the recogniser does not take."""
-        _limit("words", self.words, cfg.max_words)
-        _limit("new_words", self.new_words, cfg.max_words)
-        _limit("phrases", self.phrases, cfg.max_phrases)
+        limit("words", self.words, cfg.max_words)
+        limit("new_words", self.new_words, cfg.max_words)
+        limit("phrases", self.phrases, cfg.max_phrases)
+        if self.written:
+            raise Refused(400, "written=true is not supported; numbers come as words", param="written")
         if self.grammar is not None and not self.grammar.lstrip("\ufeff \t\r\n").startswith("#JSGF"):
             # Any other text would be taken for the path of a grammar.
             raise Refused(400, "grammar must be the text of a JSGF grammar, which begins with #JSGF", param="grammar")
+        if self.grammar is not None and len(self.grammar) > LETTERS * cfg.max_words:
+            raise Refused(400, f"grammar has more than {LETTERS * cfg.max_words} letters; send less", param="grammar")
         return DecodingOptions(
             nbest=self.nbest,
             phrases=self.phrases,
@@ -57,6 +66,12 @@ def _new_word(asked: AskedWord | str) -> NewWord:
     return NewWord(asked.word, (tuple(asked.pronunciation.split()),) if asked.pronunciation else (), asked.slot)
 
 
-def _limit(name: str, given: Any, most: int) -> None:
-    if given is not None and len(given) > most:
+def limit(name: str, given: Any, most: int) -> None:
+    """Raises Refused(400) for more than `most` entries, and for entries that are long beyond all words."""
+    if given is None:
+        return
+    if len(given) > most:
         raise Refused(400, f"{name} has {len(given)} entries, more than {most}; send fewer", param=name)
+    length = sum(len(entry) for entry in given if isinstance(entry, str))
+    if length > LETTERS * most:
+        raise Refused(400, f"{name} has {length} letters, more than {LETTERS * most}; send less", param=name)

@@ -6,24 +6,26 @@ that no later sound changes, so that they add up to the transcript.
 
 import base64
 import logging
-import math
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from asr.errors import InputError
-from asr.hypothesis import Word
 from asr.recognizer.stream import StreamPartial
+from asr.serve.account import Account
 from asr.serve.errors import Refused
+from asr.serve.fields import validated
 from asr.serve.listener import Ended, Listener
-from asr.serve.messages import known, parse, validate
-from asr.serve.realtime_settings import LOGPROBS, ServerVad, Settings, decoder_of
+from asr.serve.messages import known, parse
+from asr.serve.openai import logprobs
+from asr.serve.realtime_settings import LOGPROBS, ServerVad, SessionUpdate, Settings, decoder_of
 from asr.serve.sockets import Event, Message
 
 MOST_AUDIO_BYTES = 15 << 20  # of one append
 LEAST_COMMIT_S = 0.1
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
+FAILED = Refused(500, "the service failed; its log has the details", code="internal_error")
 _log = logging.getLogger(__name__)
 TYPES = ("session.update", "input_audio_buffer.append", "input_audio_buffer.commit", "input_audio_buffer.clear")
 
@@ -38,17 +40,16 @@ class Item:
 
 
 class Conversation:
-    """`listen` opens the recogniser for settings; `charge` counts an item against the caller's quota."""
+    """`listen` opens the recogniser for settings, and leaves in them what it can use."""
 
-    def __init__(self, settings: Settings, listen: Callable[[Settings], Listener], charge: Callable[[], None]):
+    def __init__(self, settings: Settings, listen: Callable[[Settings], tuple[Listener, Settings]], account: Account):
         self.is_over = False
-        self.settings, self.listen, self.charge = settings, listen, charge
-        self.listener = listen(settings)
+        self.listen, self.account = listen, account
+        self.listener, self.settings = listen(settings)
         self.before_s = 0.0  # seconds heard by earlier listeners
         self.is_stale = False  # the settings have changed since the listener was opened
         self.item = Item(new_id("item"))
         self.last_item: str | None = None
-        self.num_items = 0
         self.idle_since_s = 0.0  # the end of the latest item
 
     def created(self, id: str) -> Event:
@@ -69,7 +70,8 @@ class Conversation:
                 raise
             yield [error_event(e, event)]
         except Exception as e:
-            yield [self._failed(e)]
+            _log.error("a realtime session failed to answer", exc_info=e)
+            yield [self._failed() if event.get("type") in TYPES[1:3] else error_event(FAILED, event)]
 
     def held_back_s(self) -> float | None:
         return self.listener.held_back_s()
@@ -111,9 +113,9 @@ class Conversation:
     def _update(self, event: dict[str, Any]) -> Event:
         if not isinstance(event.get("session"), dict) or "type" not in event["session"]:
             raise Refused(400, 'session.update has a session with "type": "transcription"', param="session.type")
-        update = validate(Settings, event["session"], "session")
-        settings = self.settings.updated(update)
-        opened = self.listen(settings)  # refuses what the recogniser does not take, before anything changes
+        update = validated(SessionUpdate, event).session
+        # Refuses what the recogniser does not take, before anything changes.
+        opened, settings = self.listen(self.settings.updated(update))
         if self.listener.buffered_s:  # the sound in the buffer belongs to the earlier settings
             opened.close()
             self.is_stale = True
@@ -165,8 +167,7 @@ class Conversation:
 
     def _committed(self, ended: Ended) -> list[Event]:
         """The events of an item that is complete; the next one begins."""
-        if self.num_items:  # the first one was charged when the session began
-            self.charge()
+        self.account.add(ended, self.listener.decoder.rate_hz)
         found, item_id, after = ended.hypothesis, self.item.id, {"previous_item_id": self.last_item}
         content = [{"type": "input_audio", "transcript": None}]
         item = {"id": item_id, "object": "realtime.item", "type": "message", "role": "user", "status": "completed"}
@@ -182,13 +183,12 @@ class Conversation:
                 completed["logprobs"] = logprobs(found.words)
             events += [*self._delta(found.text), event_of(f"{TRANSCRIPTION}.completed", **completed)]
         self._next_item()
-        self.last_item, self.num_items = item_id, self.num_items + 1
+        self.last_item = item_id
         return events
 
-    def _failed(self, why: Exception) -> Event:
+    def _failed(self) -> Event:
         """The item is lost, and the session goes on with the next one."""
-        _log.error("an item of a realtime session failed", exc_info=why)
-        error = Refused(500, "the service failed; its log has the details", code="internal_error").body()["error"]
+        error = FAILED.body()["error"]
         failed = event_of(f"{TRANSCRIPTION}.failed", item_id=self.item.id, content_index=0, error=error)
         self.is_stale = True
         self._next_item()
@@ -208,7 +208,7 @@ class Conversation:
     def _next_item(self) -> None:
         self.item = Item(new_id("item"))
         if self.is_stale:
-            self._replace(self.listen(self.settings))
+            self._replace(self.listen(self.settings)[0])
         self.idle_since_s = self.before_s + self.listener.heard_s
 
     def _ms(self, time_s: float) -> int:
@@ -241,13 +241,3 @@ def _sound(event: dict[str, Any]) -> bytes:
 
 def new_id(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(10)}"
-
-
-def logprobs(words: list[Word]) -> list[dict[str, Any]]:
-    """The accepted words as tokens, which joined are the text."""
-    accepted = [word for word in words if word.accepted]
-    tokens = [" " * (number > 0) + word.word for number, word in enumerate(accepted)]
-    return [
-        {"token": token, "bytes": list(token.encode()), "logprob": round(math.log(max(word.confidence, 1e-4)), 4)}
-        for token, word in zip(tokens, accepted, strict=True)
-    ]

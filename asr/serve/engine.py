@@ -1,9 +1,10 @@
 """The threads that recognise, and the bounded queue before them.
 
-    with engine.place():                      # or Refused(503) with Retry-After
+    async with engine.place():                # or Refused(503) with Retry-After
         result = await engine.do(work)        # work() runs in a worker thread
 
-Live streams have threads of their own, so that a long file delays no stream:
+Requests begin in the order in which they came. A long file is recognised a minute at a time, and other requests have
+their turn in between. Live streams have threads of their own, so that no file delays a stream:
 
     await engine.live(partial(stream.accept, samples, rate_hz))
 
@@ -14,9 +15,9 @@ sums in another order differ in their last bits, and the same audio must give th
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import torch
@@ -27,6 +28,7 @@ from asr.serve_options import ServeConfig
 T = TypeVar("T")
 FIRST_GUESS_S = 1.0  # the time of a request, before one was answered
 MEMORY = 0.1  # weight of the latest request in the mean time
+BEGUN = 4  # requests per thread that have begun, and hold their decoded sound in memory
 
 
 class Engine:
@@ -37,8 +39,13 @@ class Engine:
         self.most = self.threads + cfg.queue
         self.taken = 0  # places: requests that run or wait
         self.mean_s = FIRST_GUESS_S
+        self._begun = asyncio.Semaphore(BEGUN * self.threads)
         self._workers = ThreadPoolExecutor(self.threads, "recognise", initializer=torch.set_num_threads, initargs=(1,))
         self._live = ThreadPoolExecutor(self.threads, "live", initializer=torch.set_num_threads, initargs=(1,))
+
+    @property
+    def running(self) -> int:
+        return min(self.taken, self.threads)
 
     @property
     def waiting(self) -> int:
@@ -50,16 +57,20 @@ class Engine:
             wait_s = self.mean_s * self.taken / self.threads
             raise Refused(503, "the service is busy; repeat the request later", wait_s, code="overloaded")
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place among the requests that run or wait. Raises Refused(503) if none is free."""
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[float]:
+        """A place among the requests that run or wait, entered when its turn comes -> when it was taken.
+
+        Raises Refused(503) if there is none.
+        """
         self.check()
         self.taken += 1
-        start_s = time.monotonic()
+        start_s = time.perf_counter()
         try:
-            yield
+            async with self._begun:
+                yield start_s
         finally:
-            own_s = (time.monotonic() - start_s) * self.threads / self.taken
+            own_s = (time.perf_counter() - start_s) * self.threads / self.taken
             self.mean_s += MEMORY * (own_s - self.mean_s)
             self.taken -= 1
 

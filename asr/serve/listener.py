@@ -4,6 +4,7 @@ The recogniser gets the sound in steps of `STEP_S`, wherever the messages were c
 utterance after each step. So the words depend on the sound alone, and not on the network.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from asr.recognizer.recognizer import Recognizer
 from asr.recognizer.stream import StreamEnd, StreamPartial
 from asr.search.endpoint import EndpointOptions
 from asr.serve.encodings import Decoder
+from asr.serve.metrics import SILENCE_DB
 
 STEP_S = 0.1
+MOST_KEPT_S = 60.0  # longer utterances are not kept
 PARTIAL_S = 0.1  # least time between two partial results
 
 
@@ -30,6 +33,9 @@ class Ended:
     start_s: float
     end_s: float
     end: StreamEnd | None
+    level_db: float
+    work_s: float  # that it took a thread
+    samples: np.ndarray | None  # (T,) float32 at the decoder's rate, if they are kept
 
 
 class Listener:
@@ -42,15 +48,22 @@ class Listener:
         endpoint: EndpointOptions | None,
         decoder: Decoder,
         most_s: float,
+        keeps_sound: bool = False,
     ):
         self.stream = recognizer.stream(options, endpoint)
-        self.decoder, self.most_s = decoder, most_s
+        self.decoder, self.most_s, self.keeps_sound = decoder, most_s, keeps_sound
         self.ends = endpoint is not None  # whether utterances end by themselves
         self.start_s = 0.0  # of this utterance
         self._rest = np.zeros(0, np.int16)  # less than a step
         self._told: StreamPartial | None = None
         self._told_at_s = 0.0
         self._is_new = False  # sound was heard since the last partial result
+        self._begin()
+
+    def _begin(self) -> None:
+        """Of the utterance that begins now."""
+        self._power = self._work_s = 0.0
+        self._kept: list[np.ndarray] = []
 
     @property
     def heard_s(self) -> float:
@@ -123,10 +136,24 @@ class Listener:
         if len(samples):
             if self.stream.heard_s + len(samples) / self.decoder.rate_hz > self.most_s:
                 raise InputError(f"the stream is longer than {self.most_s:g} s; start a new one")
+            samples = samples / np.float32(32768) if samples.dtype == np.int16 else samples
+            self._power += float(np.dot(samples, samples)) / self.decoder.rate_hz
+            if self.keeps_sound and self.buffered_s < MOST_KEPT_S:
+                self._kept.append(samples)
+            start_s = time.perf_counter()
             self.stream.accept(samples, self.decoder.rate_hz)
+            self._work_s += time.perf_counter() - start_s
             self._is_new = True
 
     def _ended(self, end: StreamEnd | None) -> Ended:
+        started_s = time.perf_counter()
+        found = self.stream.finalize()
+        work_s = self._work_s + time.perf_counter() - started_s
         start_s, self.start_s = self.start_s, self.stream.heard_s
+        seconds = self.start_s - start_s
+        level = max(SILENCE_DB, 10 * math.log10(self._power / seconds)) if self._power and seconds else SILENCE_DB
+        is_whole = self.keeps_sound and seconds <= MOST_KEPT_S
+        samples = np.concatenate([np.zeros(0, np.float32), *self._kept]) if is_whole else None
         self._told, self._is_new = None, False
-        return Ended(self.stream.finalize(), start_s, self.start_s, end)
+        self._begin()
+        return Ended(found, start_s, self.start_s, end, level, work_s, samples)

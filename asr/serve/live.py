@@ -7,24 +7,27 @@ arrived, and the client goes on with the next one. Finals are kept, so that none
 import asyncio
 import dataclasses
 import secrets
-import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from statistics import fmean
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, WebSocket
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from asr.errors import InputError
-from asr.hypothesis import Hypothesis, Word
+from asr.hypothesis import Word
 from asr.recognizer.stream import StreamPartial
 from asr.search.endpoint import EndpointOptions, Rule
 from asr.serve.access import Caller, identified
+from asr.serve.account import Account
 from asr.serve.asked import Asked
 from asr.serve.encodings import open_decoder
 from asr.serve.errors import Refused
+from asr.serve.fields import validated
 from asr.serve.listener import Ended, Listener
-from asr.serve.messages import known, parse, validate
+from asr.serve.messages import known, parse
+from asr.serve.recognition import ignored
 from asr.serve.service import Service
 from asr.serve.sockets import Connection, Event, Gone, Message, Session
 
@@ -74,8 +77,8 @@ class Resume(BaseModel):
 class LiveTalk:
     """The protocol of one session. See asr.serve.sockets.Talk."""
 
-    def __init__(self, listener: Listener, partials: bool, charge: Callable[[], None]):
-        self.listener, self.partials, self.charge = listener, partials, charge
+    def __init__(self, listener: Listener, account: Account, partials: bool, ignored: tuple[str, ...]):
+        self.listener, self.account, self.partials, self.ignored = listener, account, partials, ignored
         self.is_over = False
         self.utterance = 0  # its number
 
@@ -122,20 +125,23 @@ class LiveTalk:
         return [{"type": "partial", **body}]
 
     def _final(self, ended: Ended, from_finalize: bool) -> list[Event]:
-        if self.utterance:  # the first one was charged when the session began
-            self.charge()
-        found = ended.hypothesis
-        final = {
+        found, id = ended.hypothesis, self.account.add(ended, self.listener.decoder.rate_hz)
+        confidences = [word.confidence for word in found.words]
+        final: Event = {
             "type": "final",
             "utterance": self.utterance,
-            "id": secrets.token_hex(12),
+            "id": id,
             "text": found.text,
             "words": [_word(word) for word in found.words],
-            "confidence": confidence(found),
+            "confidence": round(fmean(confidences), 4) if confidences else 0.0,
             "start_s": round(ended.start_s, 3),
             "end_s": round(ended.end_s, 3),
             "from_finalize": from_finalize,
         }
+        if found.alternatives:
+            final["alternatives"] = [
+                {"text": other.text, "cost": round(other.cost - found.cost, 4)} for other in found.alternatives
+            ]
         self.utterance += 1
         return [final]
 
@@ -146,6 +152,7 @@ class LiveSession:
     def __init__(self, id: str, service: Service, caller: Caller, talk: LiveTalk):
         self.id, self.caller, self.service = id, caller, service
         self.session = Session(service.engine, talk, self._tell)
+        self.started = {"type": "started", "session": id, "ignored": talk.ignored}
         self.received_bytes = 0
         self.connection: Connection | None = None
         self._finals: deque[Event] = deque(maxlen=MOST_FINALS)
@@ -180,7 +187,7 @@ class LiveSession:
             kept = self._finals[0]["utterance"] if self._finals else 0
             if utterance < kept:
                 raise Refused(400, f"finals before utterance {kept} are no longer kept", param="utterance")
-            await connection.send({"type": "started", "session": self.id, "received_bytes": self.received_bytes})
+            await connection.send({**self.started, "received_bytes": self.received_bytes})
             while final := next((final for final in self._finals if final["utterance"] >= utterance), None):
                 await connection.send(final)
                 utterance = final["utterance"] + 1
@@ -253,9 +260,9 @@ async def stream(websocket: WebSocket) -> None:
             raise Refused(400, 'sound came before the start message; begin with {"type": "start", ...}')
         message = parse(first)
         if known(message, ("start", "resume")) == "start":
-            await (await begin(service, caller, validate(Start, message))).serve(connection)
+            await (await begin(service, caller, validated(Start, message))).serve(connection)
         else:
-            resume = validate(Resume, message)
+            resume = validated(Resume, message)
             await found(service, caller, resume.session).serve(connection, resume.utterance)
     except Refused as e:
         await connection.refuse(e)
@@ -268,20 +275,16 @@ async def stream(websocket: WebSocket) -> None:
 
 async def begin(service: Service, caller: Caller, start: Start) -> LiveSession:
     """Raises Refused and InputError for what the service cannot do."""
-    options = start.options(service.cfg.serve)
-
-    def charge() -> None:
-        if service.keys is not None:
-            service.keys.charge(caller, 1, time.time())
+    options, mode, cfg = start.options(service.cfg.serve), service.modes.mode_for(start), service.cfg.serve
 
     def opened() -> LiveTalk:
-        charge()
-        recognizer, rest = service.modes.prepared(caller, start.mode, options)
+        account = Account(service, caller, mode)
+        recognizer, rest = service.modes.prepared(caller, mode, options)
+        unused = ignored(recognizer, options, recognizer.compile_phrases(rest.phrases))
         decoder = open_decoder(start.encoding, start.sample_rate_hz)
-        listener = Listener(
-            recognizer, rest, start.endpoint or EndpointOptions(), decoder, service.cfg.serve.max_stream_s
-        )
-        return LiveTalk(listener, start.partials, charge)
+        endpoint, keeps = start.endpoint or EndpointOptions(), service.keep is not None
+        listener = Listener(recognizer, rest, endpoint, decoder, cfg.max_stream_s, keeps)
+        return LiveTalk(listener, account, start.partials, unused)
 
     id = secrets.token_urlsafe(16)
     with service.sessions.place(id):
@@ -300,9 +303,4 @@ def found(service: Service, caller: Caller, id: str) -> LiveSession:
 
 def _word(word: Word) -> Event:
     times = {"start_s": round(word.start_s, 3), "end_s": round(word.end_s, 3)}
-    return {"word": word.word, **times, "confidence": round(word.confidence, 4)}
-
-
-def confidence(found: Hypothesis) -> float:
-    words = [word.confidence for word in found.words if word.accepted]
-    return round(sum(words) / len(words), 4) if words else 0.0
+    return {"word": word.word, **times, "confidence": round(word.confidence, 4), "accepted": word.accepted}

@@ -7,14 +7,23 @@
 | web, local | free speech, by another graph or language model over the same acoustic model |
 """
 
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 from asr.config import Config
+from asr.errors import InputError, nearest
 from asr.recognizer.options import DecodingOptions
 from asr.recognizer.recognizer import Recognizer, load
+from asr.search.space import DynamicSpace, SearchSpace
 from asr.serve.access import Caller
+from asr.serve.asked import Asked
 from asr.serve.errors import Refused
+
+NAMES = ("word", "dictation", "web", "local")
+KEPT, KEPT_IN_ALL = 4, 64  # compiled lists, grammars and new words: of one caller, and of all
 
 
 class Modes:
@@ -22,38 +31,129 @@ class Modes:
 
     def __init__(self, recognizers: dict[str, Recognizer]):
         self.recognizers = recognizers
+        self._kept: OrderedDict[tuple[str, Hashable], Recognizer] = OrderedDict()  # by caller and content
+        self._lock = threading.Lock()
 
     @classmethod
     def load(cls, cfg: Config) -> "Modes":
         """Opens the bundle `cfg.bundle`, and what `cfg.serve.modes` names. Raises InputError if one is missing."""
-        own = load(cfg.bundle, cfg.device, cfg.serve.max_audio_s, cfg.g2p.model, cfg.data.channel)
-        return cls({entry.partition("=")[0]: own for entry in cfg.serve.modes})
+        own = _load(cfg, cfg.bundle)
+        found: dict[str, Recognizer] = {}
+        for entry in cfg.serve.modes:
+            name, _, file = entry.partition("=")
+            if name not in NAMES:
+                raise InputError(f"serve.modes has '{name}'; choose among {', '.join(NAMES)}{nearest(name, NAMES)}")
+            if name in found:
+                raise InputError(f"serve.modes has '{name}' twice; keep one")
+            found[name] = _of_file(cfg, own, file) if file else own
+        if not found:
+            raise InputError(f"serve.modes is empty; name at least one of {', '.join(NAMES)}")
+        return cls(found)
 
     @property
     def names(self) -> list[str]:
         return list(self.recognizers)
 
-    def of(self, name: str | None) -> Recognizer:
-        """The recogniser of a mode; None: the first one. Raises Refused(400) for an unknown one."""
-        if name is None:
-            return next(iter(self.recognizers.values()))
+    def of(self, name: str) -> Recognizer:
+        """The recogniser of a mode. Raises Refused(400) if the service does not have it."""
         if name not in self.recognizers:
             raise Refused(400, f"there is no mode '{name}'; this service has {', '.join(self.names)}", param="mode")
         return self.recognizers[name]
 
+    def free(self) -> str:
+        """The mode of free speech that a request gets which names none. Raises Refused(400) if there is none."""
+        if not (found := [name for name in self.names if name != "word"]):
+            raise Refused(400, "this service recognises word lists only; send words or a grammar", param="words")
+        return found[0]
+
+    def mode_for(self, asked: Asked) -> str:
+        """The mode of a request, which must fit what it brings. Raises Refused(400)."""
+        is_closed = asked.words is not None or asked.grammar is not None
+        mode = asked.mode or ("word" if is_closed else self.free())
+        self.of(mode)
+        if mode == "word" and not is_closed:
+            raise Refused(400, "mode 'word' needs the words, or a grammar, of which one is said", param="words")
+        if mode != "word" and is_closed:
+            given = "words" if asked.words is not None else "grammar"
+            raise Refused(400, f"mode '{mode}' is free speech and takes no {given}; choose mode 'word'", param=given)
+        return mode
+
     def prepared(
         self, caller: Caller, mode: str | None, options: DecodingOptions
     ) -> tuple[Recognizer, DecodingOptions]:
-        """The recogniser of a mode with the list, grammar or new words of `options`, and the options that are left.
+        """The recogniser of a mode with all that `options` ask for, and the options without what it has now.
 
         It may compile a list, so it runs in a worker. What it compiles is kept for this caller alone.
         """
-        recognizer = self.of(mode)
-        rest: dict[str, Any] = {"word_list": None, "grammar": None, "new_words": None}
-        if options.word_list is not None:
-            recognizer = recognizer.with_list(options.word_list)
-        elif options.grammar is not None:
-            recognizer = recognizer.with_grammar(options.grammar)
-        elif options.new_words is not None:
-            recognizer = recognizer.with_new_words(options.new_words)
-        return recognizer, replace(options, **rest)
+        recognizer = self.of(mode or self.free())
+        rest = replace(options, word_list=None, grammar=None, new_words=None)
+        if (content := _content(options)) is not None:
+            key = (caller.id, (mode, content))
+            recognizer = self._find(key) or self._keep(key, _compiled(recognizer, options))
+        decoder = recognizer.cfg.decoder
+        if (recognizer.space is None or decoder.kind == "greedy") and (given := rest.of_graph_search()):
+            raise InputError(f"{given[0]} is an option of graph search; this recogniser searches greedily")
+        asked = rest.decoder(decoder)
+        return (recognizer if asked == decoder else recognizer.with_decoder(asked)), rest
+
+    def _find(self, key: tuple[str, Hashable]) -> Recognizer | None:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def _keep(self, key: tuple[str, Hashable], recognizer: Recognizer) -> Recognizer:
+        """Keeps the latest of each caller, and of all."""
+        with self._lock:
+            self._kept[key] = recognizer
+            own = [other for other in self._kept if other[0] == key[0]]
+            for old in own[:-KEPT] or list(self._kept)[:-KEPT_IN_ALL]:
+                del self._kept[old]
+        return recognizer
+
+
+def _content(options: DecodingOptions) -> Hashable:
+    """What has to be compiled, in its order; None if nothing has."""
+    if options.word_list is not None:
+        assert not isinstance(options.word_list, list)
+        return ("words", tuple(dict(options.word_list).items()))  # type: ignore[arg-type]
+    if options.grammar is not None:
+        return ("grammar", str(options.grammar))
+    return ("new words", tuple(options.new_words)) if options.new_words else None
+
+
+def _compiled(recognizer: Recognizer, options: DecodingOptions) -> Recognizer:
+    if options.word_list is not None:
+        return recognizer.with_list(options.word_list)
+    if options.grammar is not None:
+        return recognizer.with_grammar(options.grammar)
+    return recognizer.with_new_words(options.new_words or ())
+
+
+def _load(cfg: Config, file: str) -> Recognizer:
+    recognizer = load(file, cfg.device, cfg.serve.max_audio_s, cfg.g2p.model)
+    if recognizer.cfg.features.kind == "stored":
+        raise InputError(
+            f"{file} takes stored features, not sound, and cannot be served; use a model of logmel or mfcc"
+        )
+    return recognizer
+
+
+def _of_file(cfg: Config, own: Recognizer, file: str) -> Recognizer:
+    """The recogniser of a mode that names an n-gram model, the folder of a graph, a bundle or a run folder."""
+    path = Path(file)
+    if path.suffix == ".ngram":
+        if not isinstance(own.space, DynamicSpace):
+            raise InputError(
+                f"{file} needs a dynamic graph, and {cfg.bundle} has none; name a bundle or a graph folder"
+            )
+        return _with_space(own, own.space.with_ngram(path))
+    if (path / "stats.json").exists():
+        return _with_space(own, SearchSpace.read(path, own.tokens))
+    if not path.exists():
+        raise InputError(f"serve.modes names {file}, which does not exist; check the path")
+    return _load(cfg, file)
+
+
+def _with_space(own: Recognizer, space: SearchSpace) -> Recognizer:
+    return Recognizer(own.model, own.cfg, own.tokens, space, own.device, own.lexicon)  # type: ignore[arg-type]

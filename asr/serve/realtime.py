@@ -9,15 +9,16 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from asr.errors import InputError
-from asr.recognizer.options import DecodingOptions
 from asr.search.endpoint import EndpointOptions, Rule
 from asr.serve.access import ANYONE, Caller, key_of
-from asr.serve.asked import Asked
+from asr.serve.account import Account
+from asr.serve.asked import limit
 from asr.serve.client_secrets import PREFIX
 from asr.serve.conversation import Conversation, error_event, new_id
 from asr.serve.errors import Refused, answer
 from asr.serve.listener import Listener
-from asr.serve.realtime_settings import Part, SemanticVad, ServerVad, Settings, decoder_of
+from asr.serve.openai import check_language, keyword_options, mode_of
+from asr.serve.realtime_settings import Part, SemanticVad, ServerVad, Settings, Transcription, decoder_of
 from asr.serve.service import Service
 from asr.serve.sockets import Connection, Gone, Session
 
@@ -26,7 +27,6 @@ router = APIRouter(tags=["streams"])
 IDLE_S = 900.0  # without a message
 MOST_BYTES = 21 << 20  # of one message: an append of 15 MiB in base64
 SUBPROTOCOL = "realtime"
-KEYWORD_BOOST = 3.0  # nats
 PATIENCE_S = {"low": 8.0, "medium": 4.0, "auto": 4.0, "high": 2.0}  # longest pause within a turn
 NO_SPEECH = Rule(False, 5.0, name="no speech")
 KEY_PROTOCOL = "openai-insecure-api-key."  # a subprotocol that carries the key, for browsers
@@ -105,18 +105,25 @@ async def _read(connection: Connection, session: Session) -> None:
 def _conversation(service: Service, caller: Caller, settings: Settings) -> Conversation:
     """Runs in a worker thread. Raises InputError and Refused for what the recogniser does not take."""
 
-    def charge() -> None:
-        if service.keys is not None:
-            service.keys.charge(caller, 1, time.time())
-
-    def listen(settings: Settings) -> Listener:
+    def listen(settings: Settings) -> tuple[Listener, Settings]:
         heard = settings.audio.input
-        recognizer, options = service.modes.prepared(caller, None, _options(service, settings))
-        decoder = decoder_of(heard.format)
-        return Listener(recognizer, options, _endpoint(heard.turn_detection), decoder, service.cfg.serve.max_stream_s)
+        asked = heard.transcription or Transcription()
+        check_language(asked.language, asked.languages or [], service.cfg.serve.language)
+        keywords, mode = asked.keywords or [], mode_of(asked.model, service.modes)
+        limit("keywords", keywords, service.cfg.serve.max_phrases)
+        options, unused = keyword_options(service.modes.of(mode), keywords, service.cfg.boost)
+        recognizer, rest = service.modes.prepared(caller, mode, options)
+        endpoint, keeps, most_s = (
+            _endpoint(heard.turn_detection),
+            service.keep is not None,
+            service.cfg.serve.max_stream_s,
+        )
+        listener = Listener(recognizer, rest, endpoint, decoder_of(heard.format), most_s, keeps)
+        account.mode = mode
+        return listener, settings.without_keywords(unused)
 
-    charge()
-    return Conversation(settings, listen, charge)
+    account = Account(service, caller, service.modes.free())
+    return Conversation(settings, listen, account)
 
 
 async def _admitted(service: Service, websocket: WebSocket) -> tuple[Caller, Settings]:
@@ -132,14 +139,6 @@ async def _admitted(service: Service, websocket: WebSocket) -> tuple[Caller, Set
 
 async def _authorised(service: Service, key: str | None) -> Caller:
     return ANYONE if service.keys is None else await run_in_threadpool(service.keys.authorise, key, time.time())
-
-
-def _options(service: Service, settings: Settings) -> DecodingOptions:
-    """Raises Refused beyond the limits of the service."""
-    asked = settings.audio.input.transcription
-    keywords = asked.keywords if asked else None
-    phrases = dict.fromkeys(keywords, KEYWORD_BOOST) if keywords else None
-    return Asked.model_validate({"phrases": phrases}).options(service.cfg.serve)
 
 
 def _endpoint(detection: ServerVad | SemanticVad | None) -> EndpointOptions | None:

@@ -76,11 +76,26 @@ class Settings(Part):
         include = update.include if "include" in update.model_fields_set else self.include
         return Settings(audio=Audio(input=heard), include=include)
 
+    def without_keywords(self, unused: list[str]) -> "Settings":
+        """The settings without keywords that the recogniser cannot use."""
+        heard = self.audio.input
+        if not unused or heard.transcription is None or heard.transcription.keywords is None:
+            return self
+        left = [keyword for keyword in heard.transcription.keywords if keyword not in unused]
+        transcription = heard.transcription.model_copy(update={"keywords": left})
+        return Settings(
+            audio=Audio(input=heard.model_copy(update={"transcription": transcription})), include=self.include
+        )
+
     def told(self, id: str) -> dict[str, Any]:
         """The effective session, as its events show it. Noise is never reduced, whatever the client asked for."""
         own = self.model_dump()
         own["audio"]["input"]["noise_reduction"] = None
         return {"id": id, "object": "realtime.transcription_session", **own}
+
+
+class SessionUpdate(Part):
+    session: Settings
 
 
 def decoder_of(format: Pcm | Telephone) -> Decoder:

@@ -1,0 +1,41 @@
+"""What the service does with each utterance of a live stream, besides sending it."""
+
+import logging
+import time
+import uuid
+
+from asr.serve.access import Caller
+from asr.serve.listener import Ended
+from asr.serve.metrics import Stages
+from asr.serve.service import Answered, Service
+
+_log = logging.getLogger(__name__)
+
+
+class Account:
+    """The utterances of one session: charged, measured, and kept if the service is asked to. Runs in worker threads."""
+
+    def __init__(self, service: Service, caller: Caller, mode: str):
+        """Charges the first utterance. Raises Refused(429) beyond the caller's quota."""
+        self.service, self.caller, self.mode = service, caller, mode
+        self.count = 0
+        self._charge()
+
+    def add(self, ended: Ended, rate_hz: int) -> str:
+        """The id of the answer. Raises Refused(429) beyond the caller's quota."""
+        if self.count:
+            self._charge()
+        self.count += 1
+        id, text = f"asr-{uuid.uuid4().hex}", ended.hypothesis.text
+        stages = Stages()
+        stages.seconds["stream"] = ended.work_s
+        self.service.metrics.recognised(self.mode, ended.hypothesis, ended.level_db, stages)
+        if self.service.cfg.serve.log_text:
+            _log.info("%s %s: %s", id, self.mode, text)
+        if self.service.keep is not None and ended.samples is not None:
+            self.service.keep(Answered(id, self.caller, self.mode, text, ended.samples, rate_hz))
+        return id
+
+    def _charge(self) -> None:
+        if self.service.keys is not None:
+            self.service.keys.charge(self.caller, 1, time.time())

@@ -1,0 +1,142 @@
+"""Corrections: what was answered is kept if the operator wishes, and callers may say what was really said.
+
+    POST /v1/feedback {"id": "asr-1f...", "text": "what was said"}  -> 204
+
+`serve.keep_text` keeps the texts of answers, `serve.keep_audio` their sound. If neither is set, nothing is kept and
+there is nothing to correct. `asr serve feedback export` makes a manifest of the corrections.
+"""
+
+import io
+import logging
+import re
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import soundfile
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, Field
+from sqlalchemy import delete, insert, select, update
+from starlette.concurrency import run_in_threadpool
+
+from asr import manifest
+from asr.errors import InputError
+from asr.files import atomic_write
+from asr.manifest import Utterance
+from asr.serve.access import Caller, identified
+from asr.serve.errors import Refused
+from asr.serve.service import Answered
+from asr.serve.store import ANSWERS, CORRECTIONS, Store, Unavailable
+
+_log = logging.getLogger(__name__)
+LONGEST_TEXT = 20_000
+DAY_S, HOUR_S = 86400.0, 3600.0
+
+router = APIRouter(tags=["feedback"])
+
+
+class Correction(BaseModel):
+    id: str = Field(description="the `id` of an answer", examples=["asr-0b6f8d5e"])
+    text: str = Field(description='what was said; "" if nothing was', examples=["turn on the light"])
+
+
+@router.post("/v1/feedback", status_code=204, summary="Correct an answer")
+async def correct(correction: Correction, request: Request, caller: Annotated[Caller, Depends(identified)]) -> None:
+    """Keeps the right text beside the answer. A later correction of the same answer replaces it."""
+    answers: Answers | None = request.app.state.answers
+    if answers is None:
+        raise Refused(404, "this service keeps no answers, so there is nothing to correct", param="id")
+    await run_in_threadpool(answers.correct, caller, correction.id, correction.text)
+
+
+class Answers:
+    """The answers in a store. Those without a correction are deleted after `keep_days`."""
+
+    def __init__(self, store: Store, keep_text: bool, keep_audio: bool, keep_days: float):
+        self._store = store
+        self._text, self._audio, self._keep_s = keep_text, keep_audio, keep_days * DAY_S
+        self._cleared_s = 0.0
+
+    def keep(self, answered: Answered, now: float | None = None) -> None:
+        """Never fails: the caller has the answer, even if the database is not there to keep it."""
+        at = time.time() if now is None else now
+        row = {
+            "id": answered.id,
+            "key_id": answered.caller.id,
+            "mode": answered.mode,
+            "time_s": at,
+            "text": answered.text if self._text else None,
+            "audio": _flac(answered.samples, answered.sample_rate_hz) if self._audio else None,
+        }
+        try:
+            with self._store.write() as connection:
+                connection.execute(insert(ANSWERS).values(row))
+            if abs(at - self._cleared_s) > HOUR_S:
+                self._cleared_s = at
+                self.clear(at)
+        except Unavailable:
+            _log.warning("the answer %s is not kept", answered.id)
+
+    def clear(self, now: float) -> None:
+        corrected = select(CORRECTIONS.c.answer_id)
+        is_old = (ANSWERS.c.time_s < now - self._keep_s) & ANSWERS.c.id.not_in(corrected)
+        with self._store.write() as connection:
+            connection.execute(delete(ANSWERS).where(is_old))
+
+    def correct(self, caller: Caller, id: str, text: str, now: float | None = None) -> None:
+        """Raises Refused(404) for an answer that is not kept, or was given to another key."""
+        new = {"text": _checked(text), "time_s": time.time() if now is None else now}
+        with self._store.write() as connection:
+            row = None
+            if id.isprintable():  # PostgreSQL takes no NUL
+                query = select(ANSWERS.c.key_id).where(ANSWERS.c.id == id).with_for_update()
+                row = connection.execute(query).first()
+            if row is None or row.key_id != caller.id:
+                raise Refused(404, "there is no answer with this id, or it is no longer kept", param="id")
+            if not connection.execute(update(CORRECTIONS).where(CORRECTIONS.c.answer_id == id).values(new)).rowcount:
+                connection.execute(insert(CORRECTIONS).values(answer_id=id, **new))
+
+
+def export(store: Store, path: Path) -> tuple[int, int]:
+    """Writes the corrections with sound as a manifest, their sound as FLAC in the folder of its name without suffix.
+
+    Returns the numbers of corrections written, and of those without sound. Raises InputError if none has sound.
+    """
+    with store.read() as connection:
+        joined = select(ANSWERS.c.id, ANSWERS.c.audio.is_not(None).label("is_heard")).join(CORRECTIONS)
+        rows = connection.execute(joined.order_by(CORRECTIONS.c.time_s, ANSWERS.c.id)).all()
+    heard = [row.id for row in rows if row.is_heard]
+    if not heard:
+        raise InputError(
+            f"{store.place} holds {len(rows)} corrections, none of them with sound; serve.keep_audio=true keeps it"
+        )
+    manifest.write(path, [_utterance(store, id, path.with_suffix("")) for id in heard])
+    return len(heard), len(rows) - len(heard)
+
+
+def _utterance(store: Store, id: str, folder: Path) -> Utterance:
+    query = select(ANSWERS, CORRECTIONS.c.text.label("corrected")).join(CORRECTIONS).where(ANSWERS.c.id == id)
+    with store.read() as connection:
+        row = connection.execute(query).one()
+    sound = folder / f"{re.sub(r'[^A-Za-z0-9_-]', '_', id)}.flac"
+    with atomic_write(sound, "wb") as file:
+        file.write(row.audio)
+    extra = {"answered": row.text, "mode": row.mode, "answered_at_s": round(row.time_s, 3)}
+    return Utterance(id, str(sound), text=row.corrected, extra={k: v for k, v in extra.items() if v is not None})
+
+
+def _flac(samples: np.ndarray, rate_hz: int) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate_hz, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
+
+
+def _checked(text: str) -> str:
+    """The text with single spaces. Raises Refused(400) if it is too long or holds control characters."""
+    if len(text) > LONGEST_TEXT:
+        raise Refused(400, f"text has {len(text)} characters, more than {LONGEST_TEXT}", param="text")
+    words = " ".join(text.split())
+    if any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or "\ud800" <= c <= "\udfff" for c in words):
+        raise Refused(400, "text holds control characters; send plain text", param="text")
+    return words

@@ -1,0 +1,108 @@
+"""The fields of requests: forms and JSON, checked, with one sentence for the first wrong one."""
+
+import errno
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+
+from asr.errors import nearest
+from asr.literals import parse_json
+from asr.serve.errors import Refused
+from asr.serve_options import ServeConfig
+
+Model = TypeVar("Model", bound=BaseModel)
+MOST_TEXT_BYTES = 4 << 20  # of one field that is not a file
+OTHER_FIELDS = 200  # besides phrases and words
+
+
+@asynccontextmanager
+async def form_of(request: Request, cfg: ServeConfig) -> AsyncIterator[FormData]:
+    """The multipart form of a request. Raises Refused for another body, and for a full disk."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        raise Refused(415, "send multipart/form-data with a field 'file'", param="file")
+    try:
+        form = await request.form(
+            max_fields=cfg.max_phrases + cfg.max_words + OTHER_FIELDS, max_files=8, max_part_size=MOST_TEXT_BYTES
+        )
+    except MultiPartException as e:
+        raise Refused(400, f"the multipart form cannot be read: {e.message}") from None
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Refused(503, "the service has no room for the upload; repeat the request later", 30.0) from None
+    try:
+        yield form
+    finally:
+        await form.close()
+
+
+def upload_of(form: FormData) -> UploadFile:
+    """The field `file`. Raises Refused(400) if it is missing or no file."""
+    file = form.get("file")
+    if not isinstance(file, UploadFile):
+        raise Refused(400, "the field 'file' must be an audio file", param="file")
+    return file
+
+
+def validated(model: type[Model], fields: dict[str, Any]) -> Model:
+    """The fields as a model. Raises Refused(400) naming the first wrong one."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as e:
+        first = e.errors(include_url=False, include_context=False)[0]
+    is_missing = first["type"] == "missing"
+    name = ".".join(_path(first["loc"], fields, is_missing))
+    if is_missing:
+        raise Refused(400, f"the field '{name}' is missing", param=name, code="missing_field")
+    if first["type"] == "extra_forbidden":
+        hint = nearest(str(first["loc"][-1]), model.model_fields)
+        raise Refused(400, f"the field '{name}' is unknown{hint}", param=name, code="unknown_field")
+    reason = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    raise Refused(400, f"{name}: {reason}, not {first['input']!r:.60}", param=name, code="invalid_value")
+
+
+def parsed(model: type[Model], text: str | bytes) -> Model:
+    """The same for a JSON object."""
+    try:
+        fields = parse_json(text)
+    except ValueError as e:
+        raise Refused(400, f"the request is not JSON: {e}", code="invalid_json") from None
+    if not isinstance(fields, dict):
+        raise Refused(400, "the request must be a JSON object", code="invalid_json")
+    return validated(model, fields)
+
+
+def _path(loc: tuple[int | str, ...], fields: Any, is_missing: bool) -> list[str]:
+    """The place of an error in the fields, without the names of types that pydantic puts between."""
+    path = []
+    for number, part in enumerate(loc, 1):
+        is_index = isinstance(fields, list) and isinstance(part, int)
+        if is_index or isinstance(fields, dict) and part in fields:
+            fields = fields[part]
+        elif not (is_missing and number == len(loc)):
+            continue
+        path.append(str(part))
+    return path
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a model, complete in itself, for an OpenAPI document."""
+    schema = model.model_json_schema()
+    parts = schema.pop("$defs", {})
+
+    def inlined(node: Any) -> Any:
+        if isinstance(node, list):
+            return [inlined(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            return inlined(parts[node["$ref"].rpartition("/")[2]])
+        return {key: inlined(value) for key, value in node.items()}
+
+    return inlined(schema)

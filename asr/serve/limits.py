@@ -1,0 +1,91 @@
+"""Limits of a request's body, kept while it is read: its size, and how slowly it may come."""
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from asr.serve.errors import Refused
+from asr.serve_options import ServeConfig
+
+SLOWEST_BYTES_PER_S = 8_000  # each part of this size earns another second
+LINGER_S = 2.0  # how long the rest of a body is thrown away after an early answer
+
+
+class Limits:
+    """Middleware: `receive` raises Refused(413) for a body that is too large, and Refused(408) for a slow one.
+
+    An answer that comes before the whole body was read ends the connection. The rest of the body is read and thrown
+    away for a moment first; otherwise the client's system would drop the answer with the broken connection.
+    """
+
+    def __init__(self, app: ASGIApp, cfg: ServeConfig):
+        self.app, self.cfg = app, cfg
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        body = _Body(scope, receive, self.cfg)
+
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start" and not body.is_read:
+                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
+            is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if is_last and not body.is_read:
+                await send({**message, "more_body": True})
+                await body.discard()
+                message = {"type": "http.response.body"}
+            await send(message)
+
+        await self.app(scope, body.receive, send_last)
+
+
+class _Body:
+    def __init__(self, scope: Scope, receive: Receive, cfg: ServeConfig):
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        length = headers.get(b"content-length", b"0")
+        self.length = int(length) if length.isdigit() else 0
+        self.waits_for_us = headers.get(b"expect", b"").lower() == b"100-continue"
+        self.is_read = not self.length and b"transfer-encoding" not in headers
+        self.size, self.start_s = 0, time.monotonic()
+        self._receive, self._cfg = receive, cfg
+
+    async def receive(self) -> Message:
+        if self.is_read:
+            return await self._receive()
+        most = self._cfg.max_upload_bytes
+        if self.length > most:
+            raise self._too_large()
+        self.waits_for_us = False
+        left_s = self.start_s + self._cfg.body_timeout_s + self.size / SLOWEST_BYTES_PER_S - time.monotonic()
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.0, min(left_s, self._cfg.body_timeout_s)))
+        except asyncio.TimeoutError:
+            raise Refused(408, "the body of the request came too slowly; send it again", code="timeout") from None
+        self.size += len(message.get("body", b""))
+        self.is_read = not message.get("more_body", False)
+        if self.size > most:
+            raise self._too_large()
+        return message
+
+    async def discard(self) -> None:
+        """Throws the rest of the body away, unless the client waits for a sign before it sends it."""
+
+        async def discard() -> None:
+            message: dict[str, Any] = {"more_body": True}
+            while message.get("more_body", False):
+                message = dict(await self._receive())
+
+        if not self.waits_for_us:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(discard(), LINGER_S)
+
+    def _too_large(self) -> Refused:
+        most = self._cfg.max_upload_bytes
+        return Refused(
+            413, f"the body of the request has more than {most} bytes; send less, or compress the audio",
+            code="too_large",
+        )  # fmt: skip

@@ -1,0 +1,171 @@
+"""One recording of a request, from its bytes to its words, in worker threads.
+
+async with service.engine.place():
+    begun = await begin(service, caller, mode, options, read)
+    async for part in parts(service, begun): ...
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from asr.hypothesis import Hypothesis
+from asr.recognizer.long import Piece, join, transcribe_parts
+from asr.recognizer.options import DecodingOptions
+from asr.recognizer.recognizer import Recognizer
+from asr.search.phrases import Phrases
+from asr.serve.access import Caller
+from asr.serve.errors import Refused
+from asr.serve.metrics import Stages, level_db
+from asr.serve.service import Answered, Service
+from asr.serve.sound import decode_untrusted
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A decoded recording, the recogniser that hears it, and what it has heard so far."""
+
+    caller: Caller
+    mode: str
+    recognizer: Recognizer
+    samples: np.ndarray  # (T,) float32 at the model's rate
+    level_db: float
+    ignored: tuple[str, ...]  # phrases and new words that the recogniser cannot use
+    stages: Stages
+    first: list[Hypothesis]  # of the first minute
+    rest: Iterator[list[Hypothesis]]
+    id: str = field(default_factory=lambda: f"asr-{uuid.uuid4().hex}")
+
+
+async def not_busy(request: Request) -> None:
+    """Refuses a request before it is charged and before its body is read, if it would find no place."""
+    request.app.state.service.engine.check()
+
+
+async def begin(
+    service: Service,
+    caller: Caller,
+    mode: str,
+    options: DecodingOptions,
+    read: Callable[[], bytes],
+    since_s: float,
+) -> Begun:
+    """Compile what the caller brings, decode what `read` returns, and recognise the first minute.
+
+    `since_s`: when the request took its place.
+
+    Raises InputError for options and sound that cannot be used.
+    """
+    stages = Stages()
+
+    def work() -> Begun:
+        stages.seconds["queue"] = time.perf_counter() - since_s
+        with stages.of("prepare"):  # first, since its errors cost no decoding
+            recognizer, left = service.modes.prepared(caller, mode, options)
+            phrases = recognizer.compile_phrases(left.phrases)
+        with stages.of("decode"):
+            rate_hz = recognizer.cfg.features.sample_rate_hz
+            samples = decode_untrusted(read(), service.cfg.serve.max_audio_s, rate_hz)
+        batches = transcribe_parts(_Timed(recognizer, stages), samples, phrases)
+        unused = ignored(recognizer, options, phrases)
+        return Begun(caller, mode, recognizer, samples, level_db(samples), unused, stages, next(batches), batches)
+
+    return await service.engine.do(work)
+
+
+async def parts(service: Service, begun: Begun) -> AsyncIterator[Hypothesis]:
+    """The hypotheses of the pieces of a recording, in their order. Requests take turns at each minute."""
+    batch: list[Hypothesis] | None = begun.first
+    while batch is not None:
+        for part in batch:
+            yield part
+        batch = await service.engine.do(lambda: next(begun.rest, None))
+
+
+async def recognise(
+    request: Request, caller: Caller, mode: str, options: DecodingOptions, read: Callable[[], bytes]
+) -> tuple[Begun, Hypothesis]:
+    """The whole hypothesis. The work stops when the client is gone."""
+    service: Service = request.app.state.service
+
+    async def work() -> tuple[Begun, Hypothesis]:
+        async with service.engine.place() as since_s:
+            begun = await begin(service, caller, mode, options, read, since_s)
+            found = [part async for part in parts(service, begun)]
+            return begun, await finish(service, begun, found)
+
+    return await _unless_gone(request, work())
+
+
+async def finish(service: Service, begun: Begun, found: list[Hypothesis]) -> Hypothesis:
+    """Joins the parts; measures the answer, and keeps it if the service is asked to."""
+    hypothesis = join(found)
+    service.metrics.recognised(begun.mode, hypothesis, begun.level_db, begun.stages)
+    if service.cfg.serve.log_text:
+        _log.info("%s %s: %s", begun.id, begun.mode, hypothesis.text)
+    if service.keep is not None:
+        rate_hz = begun.recognizer.cfg.features.sample_rate_hz
+        answered = Answered(begun.id, begun.caller, begun.mode, hypothesis.text, begun.samples, rate_hz)
+        await run_in_threadpool(service.keep, answered)
+    return hypothesis
+
+
+def ignored(recognizer: Recognizer, options: DecodingOptions, phrases: Phrases | None) -> tuple[str, ...]:
+    """The phrases and new words of the caller that the recogniser cannot use."""
+    words = [new if isinstance(new, str) else new.word for new in options.new_words or ()]
+    labels = recognizer.space.labels if words and recognizer.space else {}
+    return (*(phrases.left_out if phrases else ()), *(word for word in words if word not in labels))
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled if the client closes the connection first."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Refused(499, "the client closed the connection")
+        return task.result()
+    finally:
+        for each in (task, gone):
+            each.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+class _Timed:
+    """A recogniser that measures the acoustic model and the search."""
+
+    def __init__(self, recognizer: Recognizer, stages: Stages):
+        self.recognizer, self.stages = recognizer, stages
+        self.cfg, self.can_cut = recognizer.cfg, recognizer.can_cut
+        self.read, self.duration_s = recognizer.read, recognizer.duration_s
+
+    def score_batches(
+        self, items: Iterable[Piece], read: Callable[[Piece], np.ndarray | None]
+    ) -> Iterator[list[tuple[Piece, np.ndarray, float]]]:
+        batches = self.recognizer.score_batches(items, read)
+        while True:
+            with self.stages.of("model"):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    def search(self, id: str, log_probs: np.ndarray, duration_s: float, phrases: Phrases | None = None) -> Hypothesis:
+        with self.stages.of("search"):
+            return self.recognizer.search(id, log_probs, duration_s, phrases)

@@ -1,0 +1,206 @@
+"""POST /v1/recognize: modes, lists, phrases, new words, and what one caller never sees of another."""
+
+import base64
+import json
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from served import bundle_in, client_of, noise
+
+import asr
+from asr.config import Config
+from asr.recognizer.options import DecodingOptions
+from asr.serve.access import Caller
+from asr.serve.app import make_app
+from asr.serve.errors import Refused
+from asr.serve.modes import KEPT, KEPT_IN_ALL, Modes
+from asr.serve.recognize import Answer
+from asr.serve_options import ServeConfig
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle_in(tmp_path_factory.mktemp("model"))
+
+
+def app_of(model: Path, **options: object) -> FastAPI:
+    return make_app(Config(bundle=str(model), threads=2, serve=ServeConfig(**options)))
+
+
+async def recognise(client: httpx.AsyncClient, sound: bytes, key: str = "", **asked: object) -> httpx.Response:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return await client.post(
+        "/v1/recognize", files={"file": sound}, data={"request": json.dumps(asked)}, headers=headers
+    )
+
+
+async def test_the_answer_is_the_recognisers(model: Path) -> None:
+    sound = noise(2.0)
+    expected = asr.load(model).transcribe(sound, options=DecodingOptions(nbest=3))
+    async with client_of(app_of(model)) as client:
+        answer = await recognise(client, sound, nbest=3)
+        in_json = await client.post("/v1/recognize", json={"audio": base64.b64encode(sound).decode(), "nbest": 3})
+    found = Answer.model_validate_json(answer.text, strict=True)
+    assert found.id == answer.headers["x-request-id"] and found.mode == "dictation"
+    assert found.text == expected.text and found.text
+    assert [(w.word, w.start_s, w.end_s, w.confidence) for w in found.words] == [
+        (w.word, w.start_s, w.end_s, w.confidence) for w in expected.words
+    ]
+    assert [other.text for other in found.alternatives] == [other.text for other in expected.alternatives]
+    assert found.duration_s == 2.0 and not found.rejected and 0 < found.confidence <= 1
+    assert {**in_json.json(), "id": found.id} == answer.json()
+
+
+async def test_a_list_makes_the_mode_word(model: Path) -> None:
+    async with client_of(app_of(model)) as client:
+        listed = (await recognise(client, noise(), words=["a b", "b b"])).json()
+        grammar = (
+            await recognise(client, noise(), mode="word", grammar="#JSGF V1.0;\ngrammar g;\npublic <g> = a a;")
+        ).json()
+        weighted = (await recognise(client, noise(), words={"a b": 1.0, "b": 1e-3})).json()
+    assert listed["mode"] == grammar["mode"] == "word"
+    assert listed["text"] in ("a b", "b b") and grammar["text"] == "a a" and weighted["text"] == "a b"
+
+
+@pytest.mark.parametrize(
+    "asked,says,param",
+    [
+        ({"mode": "telepathy"}, "there is no mode 'telepathy'; this service has dictation, word", "mode"),
+        ({"mode": "word"}, "needs the words", "words"),
+        ({"mode": "dictation", "words": ["a"]}, "takes no words", "words"),
+        ({"words": ["a"] * 6}, "words has 6 entries, more than 5", "words"),
+        ({"words": ["a" * 600]}, "600 letters", "words"),
+        ({"words": []}, "list is empty", None),
+        ({"words": ["zebra"]}, "zebra", None),
+        ({"words": "a"}, "words: must be", "words"),
+        ({"words": ["a"], "grammar": "#JSGF V1.0;"}, "exclude each other", None),
+        ({"phrases": {str(k): 1.0 for k in range(4)}}, "phrases has 4 entries, more than 3", "phrases"),
+        ({"phrases": {"zebra": 1.0}}, "zebra", None),
+        ({"new_words": ["zebra"]}, "dynamic graph", None),
+        ({"nbest": 0}, "nbest: must be greater", "nbest"),
+        ({"nbest": 10**9}, "nbest: must be less", "nbest"),
+        ({"reject_below": 2}, "reject_below: must be less", "reject_below"),
+        ({"written": True}, "not supported", "written"),
+        ({"grammar": "/etc/passwd"}, "begins with #JSGF", "grammar"),
+        ({"grammar": "#JSGF V1.0;\ngrammar g;\nimport </etc/passwd>;"}, "imports are not supported", None),
+        ({"grammar": "#JSGF V1.0;" + " " * 600}, "more than 500 letters", "grammar"),
+    ],
+)
+async def test_what_cannot_be_done_is_told_in_a_sentence(
+    model: Path, asked: dict, says: str, param: str | None
+) -> None:
+    async with client_of(app_of(model, max_words=5, max_phrases=3)) as client:
+        answer = await recognise(client, noise(0.2), **asked)
+    assert answer.status_code == 400, answer.text
+    assert says in answer.json()["error"]["message"] and answer.json()["error"]["param"] == param
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"nbest": NaN}', '{"nbest": 1, "nbest": 2}', '{"mode": "\\ud800"}', "[" * 99999]
+)
+async def test_json_that_is_none_is_refused(model: Path, text: str) -> None:
+    async with client_of(app_of(model)) as client:
+        answer = await client.post("/v1/recognize", files={"file": noise(0.2)}, data={"request": text})
+    assert answer.status_code == 400, answer.text
+
+
+async def test_phrases_that_cannot_be_used_are_named_in_the_answer(model: Path) -> None:
+    async with client_of(app_of(model)) as client:
+        answer = (await recognise(client, noise(), phrases={"a b": 2.0, "zebra a": 2.0}, unknown_field=1)).json()
+    assert answer["ignored"] == ["zebra a"]
+
+
+async def test_rejected_words_are_left_out_and_counted(model: Path) -> None:
+    async with client_of(app_of(model)) as client:
+        answer = (await recognise(client, noise(), words=["b b b a"], reject_below=1.0)).json()
+        metrics = (await client.get("/metrics")).text
+    assert answer["rejected"] and answer["text"] == "" and not any(w["accepted"] for w in answer["words"])
+    assert 'asr_rejected_total{mode="word"} 1.0' in metrics
+
+
+class Ring:
+    """Keys by the names of their holders."""
+
+    def __init__(self, *names: str):
+        self.names, self.charged = names, list[str]()
+
+    def authorise(self, key: str | None, now: float) -> Caller:
+        if key not in self.names:
+            raise Refused(401, "the key is unknown", code="invalid_api_key")
+        return Caller(key, key)
+
+    def charge(self, caller: Caller, calls: int, now: float) -> None:
+        self.charged.append(caller.name)
+        if self.charged.count(caller.name) > 20:
+            raise Refused(429, "the quota is used up", 60.0)
+
+
+async def test_a_key_is_required_and_charged(model: Path) -> None:
+    app = app_of(model)
+    app.state.service.keys = ring = Ring("ann")
+    async with client_of(app) as client:
+        for headers in ({}, {"authorization": "Bearer bob"}, {"authorization": "Basic ann"}):
+            answer = await client.post("/v1/recognize?key=ann", files={"file": noise(0.2)}, headers=headers)
+            assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
+        assert (await client.get("/v1/models")).status_code == 401
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await recognise(client, noise(0.2), key="ann")).status_code == 200
+        assert ring.charged == ["ann"]
+        ring.charged *= 20
+        refused = await recognise(client, noise(0.2), key="ann")
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
+        assert refused.json()["error"]["type"] == "rate_limit_error"
+
+
+async def test_what_one_key_brings_changes_nothing_for_another(model: Path) -> None:
+    app = app_of(model)
+    app.state.service.keys = Ring("ann", "bob")
+    sound = noise(2.0, seed=3)
+    async with client_of(app) as client:
+
+        async def heard_by_bob() -> list[dict]:
+            answers = [await recognise(client, sound, key="bob", **asked) for asked in ({}, {"words": ["a", "b a"]})]
+            return [{**answer.json(), "id": ""} for answer in answers]
+
+        before = await heard_by_bob()
+        for asked in ({"phrases": {"b b": 50.0}}, {"words": ["a", "b a", "b b b b b b"]}, {"reject_below": 1.0}):
+            assert (await recognise(client, sound, key="ann", **asked)).status_code == 200
+        assert await heard_by_bob() == before
+    kept = app.state.service.modes._kept
+    assert {caller for caller, _ in kept} == {"ann", "bob"} and len(kept) == 2
+
+
+async def test_a_list_is_compiled_once_for_each_key(model: Path) -> None:
+    modes = Modes({"word": asr.load(model)})
+    options = DecodingOptions(word_list=["a", "b"])
+    ann, bob = Caller("1", "ann"), Caller("2", "bob")
+    first, rest = modes.prepared(ann, "word", options)
+    assert rest.word_list is None and first.space is not None and first.space.is_closed
+    assert modes.prepared(ann, "word", DecodingOptions(word_list=["a", "b"]))[0] is first
+    assert modes.prepared(bob, "word", options)[0] is not first
+    assert modes.prepared(ann, "word", DecodingOptions(word_list=["b", "a"]))[0] is not first
+    for number in range(KEPT):
+        modes.prepared(ann, "word", DecodingOptions(word_list={"a": number + 1.0}))
+    assert modes.prepared(ann, "word", options)[0] is not first
+    for number in range(KEPT_IN_ALL + 5):
+        modes.prepared(Caller(str(number), ""), "word", options)
+    assert len(modes._kept) == KEPT_IN_ALL
+
+
+async def test_a_thousand_words_are_compiled_in_time(model: Path) -> None:
+    """50 ms on an idle machine: docs/how-to/serve.md has the measurement. This bound catches another order."""
+    modes = Modes({"word": asr.load(model)})
+    words = [" ".join("ab"[number >> bit & 1] for bit in range(10)) for number in range(1000)]
+    start_s = time.process_time()
+    modes.prepared(Caller("", ""), "word", DecodingOptions(word_list=words))
+    assert time.process_time() - start_s < 0.5
