@@ -293,21 +293,22 @@ def test_a_microphone_that_does_not_open(page: Any, error: str, said: str) -> No
     page.wait_for_selector("#speak[data-state=live]")
 
 
-def test_a_key_is_asked_for_and_kept_in_the_tab(page: Any, mock: Mock) -> None:
-    mock.key = "sesame"
-    page.reload()
-    page.wait_for_selector("#key-form:not([hidden])")
-    page.complaints.clear()
-    for given, then in (("wrong", "#key-hint.error"), ("sesame", "#speak:focus")):
-        page.fill("#key", given)
-        page.keyboard.press("Enter")
-        page.wait_for_selector(then)
-    assert page.is_hidden("#key-form")
-    assert page.evaluate("[sessionStorage.length, localStorage.length, sessionStorage['asr.key']]") == [1, 0, "sesame"]
-    speak(page)
-    page.click("#forget")
-    page.wait_for_selector("#key-form:not([hidden])")
-    assert page.evaluate("sessionStorage['asr.key']") is None
+def test_a_key_is_asked_for_and_kept_in_the_tab(page: Any) -> None:
+    with serving(Mock(key="sesame")) as address:
+        page.goto(address)
+        page.wait_for_selector("#key-form:not([hidden])")
+        assert page.complaints == []
+        for given, then in (("wrong", "#key-hint.error"), ("sesame", "#speak:focus")):
+            page.fill("#key", given)
+            page.keyboard.press("Enter")
+            page.wait_for_selector(then)
+        assert page.is_hidden("#key-form")
+        kept = page.evaluate("[sessionStorage.length, localStorage.length, sessionStorage['asr.key']]")
+        assert kept == [1, 0, "sesame"]
+        speak(page)
+        page.click("#forget")
+        page.wait_for_selector("#key-form:not([hidden])")
+        assert page.evaluate("sessionStorage['asr.key']") is None
     page.complaints[:] = [text for text in page.complaints if "401" not in text]
 
 
