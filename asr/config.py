@@ -17,6 +17,7 @@ from typing import Any, cast
 from asr.bounds import complaint
 from asr.declaration import REFERENCE, Options, option
 from asr.errors import InputError, nearest
+from asr.search_options import DecoderConfig, LiveConfig
 from asr.serve_options import ServeConfig
 
 
@@ -264,35 +265,6 @@ class GraphConfig(Options):
 
 
 @dataclass
-class DecoderConfig(Options):
-    kind: str = option("graph", "graph: beam search over words; greedy: best token per frame", ["graph", "greedy"])
-    beam: float = option(16.0, "largest cost above the best path's before a path is pruned", within="(0, inf]")
-    max_active: int = option(7000, "most active paths per frame", within="[1, 2147483647]")
-    min_active: int = option(
-        20, "fewest active paths per frame; the beam widens to keep them", within="[0, 2147483647]"
-    )
-    acoustic_scale: float = option(
-        1.0, "factor on the log-probs, relative to the costs of the graph", within="(0, 1e6]"
-    )
-    word_penalty: float = option(0.0, "cost per word", within="[-1e6, 1e6]")
-    blank_penalty: float = option(0.0, "cost per blank frame", within="[-1e6, 1e6]")
-    blank_skip: float | None = option(
-        None, "skip frames whose blank probability is at least this; null skips none", within="(0, 1]"
-    )
-    lattice_beam: float | None = option(
-        8.0,
-        "largest cost of a lattice path above the best path's; null makes no lattice and no confidences from it",
-        within="[0, inf]",
-    )
-    nbest: int = option(1, "number of hypotheses per utterance", within="[1, 1000]")
-    confidence_scale: float = option(
-        1.0, "factor on the log-odds of word posteriors; set by `asr calibrate`", within="[-1e6, 1e6]"
-    )
-    confidence_offset: float = option(0.0, "offset added to the log-odds; set by `asr calibrate`", within="[-1e6, 1e6]")
-    reject_below: float = option(0.0, "words of lower confidence are left out of the text", within="[0, 1]")
-
-
-@dataclass
 class ScoreConfig(Options):
     ref: str | None = option(
         None, "references: a manifest, id<TAB>text, Kaldi text, trn, stm or JSON; null: the manifest of `split`"
@@ -335,6 +307,7 @@ class Config(Options):
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
+    live: LiveConfig = field(default_factory=LiveConfig)
     format: str = option(
         "auto",
         "format of transcripts; auto: by the suffix of `output`; for export: onnx",

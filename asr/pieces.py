@@ -5,6 +5,7 @@ as others get several pronunciations: those with the fewest pieces, and that of 
 """
 
 from collections.abc import Collection, Container, Iterable, Sequence
+from itertools import pairwise
 
 from asr.errors import InputError
 from asr.tokens import BLANK, SPACE, Tokens
@@ -73,7 +74,7 @@ def are_pieces(words: Collection[str]) -> bool:
 def words_of(pieces: Sequence[str]) -> list[slice]:
     """The parts of a sequence that are words: each begins at a piece with `▁`, the first one anyway."""
     starts = [i for i, piece in enumerate(pieces) if i == 0 or piece.startswith(BEGIN)]
-    return [slice(start, end) for start, end in zip(starts, [*starts[1:], len(pieces)], strict=True)]
+    return [slice(start, end) for start, end in pairwise([*starts, len(pieces)])]
 
 
 def joined(pieces: Iterable[str]) -> str:

@@ -32,7 +32,7 @@ async def client(port: int, sounds: list[np.ndarray], seconds: float, seed: int,
     chosen = random.Random(seed)
     await asyncio.sleep(chosen.uniform(0, CHUNK_S * 10))
     async with connect(f"ws://127.0.0.1:{port}/v1/stream") as ws:
-        start = {"type": "start", "sample_rate_hz": RATE_HZ, "endpoint": {"rules": []}}
+        start = {"type": "start", "sample_rate_hz": RATE_HZ, "endpoint": None}
         await ws.send(json.dumps(start))
         await ws.recv()
         until, at = time.monotonic() + seconds, time.monotonic()
@@ -91,8 +91,8 @@ def main() -> None:
     rows = []
     try:
         assert process.stdout
-        line = next((line for line in process.stdout if "running on" in line), "")
-        port = int(line.split("http://")[1].split()[0].rpartition(":")[2])
+        line = next((line for line in process.stdout if "listening on" in line), "")
+        port = int(line.split("http://")[1].split(";")[0].rpartition(":")[2])
         print(
             f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; latencies in ms, lag in s, CPU s per s of audio"
         )

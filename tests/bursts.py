@@ -91,7 +91,7 @@ class Stream:
 
     def endpoint(self) -> StreamEnd | None:
         words, silence_s = self._words()
-        rule = holding(self.rules, bool(words), silence_s, 0.0, self.heard_s - self.start_s)
+        rule = holding(self.rules, bool(words), silence_s, 2.0, self.heard_s - self.start_s)
         return rule and StreamEnd(rule.name, round(self.heard_s - silence_s, 3))
 
     def finalize(self) -> Hypothesis:

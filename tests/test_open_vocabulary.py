@@ -266,3 +266,8 @@ def test_a_lexicon_of_words_does_not_fit(kind, tmp_path):
     own.graph.lexicon = written(tmp_path / "lexicon.txt", "a a\nb b\n")
     with pytest.raises(InputError, match="leave out graph.lexicon"):
         build_graph(own)
+
+
+def test_silence_has_no_words(recognizer):
+    """Without a piece there is no word either."""
+    assert recognizer.search("silence", np.log(np.eye(4)[[0] * 5] + 1e-9), 1.0).words == []

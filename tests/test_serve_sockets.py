@@ -54,8 +54,10 @@ def is_well(service):
         ({**START, "endpoint": {"rules": [{"speech": True, "silence_s": float("inf")}]}}, "Infinity"),
         ({**START, "endpoint": {"rules": [{"speech": True}]}}, "endpoint.rules.0.silence_s"),
         ({**START, "sample_rate": 8000}, "did you mean 'sample_rate_hz'"),
-        ({**START, "endpoint": {"silence_s": 0.5}}, "the field 'silence_s' is unknown; expected rules"),
+        ({**START, "endpoint": {"silence_s": 0.5}}, "the field 'silence_s' is unknown; expected rules, vad"),
         ({**START, "endpoint": {"rules": [{"speech": True, "silence": 1}]}}, "the field 'silence' is unknown"),
+        ({**START, "endpoint": {"rules": []}}, "at least one"),
+        ({**START, "endpoint": {"vad": "ears"}}, "vad='ears' must be one of"),
         ({**START, "phrases": {"": 1.0}}, "empty phrase"),
         ({**START, "phrases": {str(n): 1.0 for n in range(2000)}}, "phrases has 2000 entries"),
         ({**START, "mode": "opera"}, "there is no mode 'opera'"),
@@ -140,6 +142,16 @@ def test_a_silent_client_is_cut_off_unless_it_keeps_alive(service, monkeypatch):
             ws.send('{"type": "keep_alive"}')
         ws.send(pcm(say("one")))
         assert error_of(ws, 4408)["message"].startswith("no message came")
+
+
+def test_a_client_that_waits_for_the_service_is_not_silent(monkeypatch):
+    monkeypatch.setattr(live, "IDLE_S", 0.4)
+    with serving(Config(threads=1), Recognizer(delay_s=0.01)) as service:  # per 0.1 s of sound
+        with client(service, {**START, "partials": False, "endpoint": None}) as ws:
+            ws.send(pcm(say("one " * 30)))  # 1.2 s of work
+            ws.send('{"type": "finalize"}')
+            assert event(ws)["text"] == " ".join(["one"] * 30)
+            error_of(ws, 4408)
 
 
 def test_too_many_sessions_are_refused():

@@ -27,6 +27,7 @@ FLAGS = """\
 flags
   -m, --multirun     run once for each combination of values: seed=1,2,3 model=cnn,lstm
   --config-dir DIR   also look for groups and experiments there: --config-dir recipes/digits experiment=digits
+  --microphone       hear the microphone (asr transcribe)
   --cfg              print the composed configuration as YAML and stop
 """
 

@@ -170,8 +170,11 @@ def _flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--config-dir")
     parser.add_argument("--cfg", action="store_true")
+    parser.add_argument("--microphone", action="store_true")
     flags, words = parser.parse_known_args(argv)
-    unknown = next((word for word in words if word.startswith("-")), None)
+    if flags.microphone:
+        words.append("live.microphone=true")
+    unknown = next((word for word in words if word.startswith("-") and word != "-"), None)
     if unknown:
         key = unknown.lstrip("-").partition("=")[0]
         hint = nearest(unknown, FLAGS, cutoff=0.75) or f"; options are written without dashes: {key}=VALUE"

@@ -25,6 +25,8 @@ def transcribe(cfg: Config) -> None:
 
     asr transcribe [MODEL.asr] FILE|FOLDER|LIST.txt|MANIFEST.jsonl ... [format=FORMAT] [output=FILE|FOLDER/]
                    [phrases=FILE] [new_words=FILE]
+    asr transcribe [MODEL.asr] --microphone
+    asr transcribe [MODEL.asr] - [rate=HZ] [encoding=s16le|f32le]
 
     Recordings may be of any length; long ones are cut at pauses. A folder is searched with its sub-folders, a list
     names one file per line, relative to its own folder. Files that cannot be read are named and set aside; the exit
@@ -39,29 +41,44 @@ def transcribe(cfg: Config) -> None:
 
     `phrases` names a file of phrases to boost, one per line. `new_words` names a file of words to add to a dynamic
     graph.
+
+    `--microphone` and `-`, the standard input, are heard while they sound. The words appear at once and each utterance
+    becomes a line when it ends, by the rules of asr.search.endpoint. `-` takes samples without a header, mono.
     """
+    from asr.cli.live import is_live
     from asr.cli.transcripts import lock
 
     if cfg.format == "onnx":
         raise InputError("format=onnx is a format of `asr export`; choose a format of transcripts, such as srt")
-    if not cfg.input:
+    live = is_live(cfg)
+    if not cfg.input and not live:
         raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
     if not Path(cfg.bundle).exists():
         raise InputError(f"there is no recogniser {cfg.bundle}; name a bundle (*.asr) or a run folder with a trained "
                          "model, then the recordings: asr transcribe exp/model.asr speech.wav")  # fmt: skip
+    if live:
+        from asr.cli.live import transcribe_live
+
+        transcribe_live(cfg, _open(cfg))
+        return
     with lock(cfg):
         _transcribe_all(cfg)
 
 
-def _transcribe_all(cfg: Config) -> None:
-    from asr.cli.recordings import find_recordings
-    from asr.cli.transcripts import Folder, open_output
+def _open(cfg: Config) -> "Recognizer":
     from asr.recognizer.recognizer import load
 
     limit_threads(cfg)
     options = vars(cfg.decoder)
     opened = load(cfg.bundle, cfg.device, cfg.data.max_audio_s, cfg.g2p.model, cfg.data.channel, **options)
-    recognizer = requested(opened, cfg)
+    return requested(opened, cfg)
+
+
+def _transcribe_all(cfg: Config) -> None:
+    from asr.cli.recordings import find_recordings
+    from asr.cli.transcripts import Folder, open_output
+
+    recognizer = _open(cfg)
     recordings = find_recordings(cfg.input, recognizer.cfg.features.kind == "stored")
     output = open_output(cfg, recordings)
     pending = [recording for recording in recordings if output is None or not output.has(recording)]

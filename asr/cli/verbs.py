@@ -16,7 +16,7 @@ from asr.cli.text_verbs import g2p_apply, g2p_train, lexicon, lexicon_fit, text_
 from asr.cli.transcribe import transcribe
 from asr.config import Config
 
-FLAGS = ("--help", "--multirun", "--config-dir", "--cfg")
+FLAGS = ("--help", "--multirun", "--config-dir", "--cfg", "--microphone")
 
 
 def train(cfg: Config) -> None:
@@ -123,6 +123,7 @@ VERBS: dict[str, Verb] = {
     "transcribe": Verb(transcribe, (
         "decoder", "graph.kind", "graph.words", "graph.grammar", "g2p.model", "data.max_audio_s", "data.channel",
         "bundle", "phrases", "boost", "new_words", "device", "threads", "input", "output", "format",
+        "live",
     ), earlier=earlier.bundled, takes_bundle=True, resumes=True),
     "serve": Verb(serve, (
         "serve", "bundle", "g2p.model", "device", "threads", "boost",

@@ -155,9 +155,13 @@ class Cmvn(nn.Module):
         std = (second / count - mean.square()).clamp(min=STD_FLOOR**2).sqrt()
         return ((x - mean) / std).to(x.dtype)
 
+    @property
+    def can_stream(self) -> bool:
+        return self.kind not in ("utterance", "speech")
+
     def stream(self) -> Callable[[Tensor], Tensor]:
         """A function (F, D) -> (F, D) that normalises the next frames of one stream."""
-        if self.kind in ("utterance", "speech"):
+        if not self.can_stream:
             raise InputError(
                 f"features.cmvn={self.kind} needs the whole utterance and cannot run in a stream; "
                 "use cmvn=running or cmvn=global"

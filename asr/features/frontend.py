@@ -162,6 +162,11 @@ class FrontEnd(nn.Module):
         features, lengths = self.unnormalised(x, lengths)
         self.cmvn.accumulate(features, lengths, self.levels(features))
 
+    @property
+    def can_stream(self) -> bool:
+        """Whether `stream` gives the features of sound while it arrives."""
+        return self.kind not in ("pretrained", "stored") and self.cmvn.can_stream
+
     def stream(self) -> "FeatureStream":
         """A stream for one utterance. Raises InputError for cmvn=utterance and kind=pretrained, which need the whole
         utterance."""

@@ -111,8 +111,7 @@ def transcribe_each(
                 if isinstance(result, InputError):
                     failed.setdefault(piece.number, result)
                 elif piece.number not in failed:
-                    is_whole = piece.last and not piece.start_s
-                    found[piece.number].append(result if is_whole else placed(result, piece.start_s))
+                    found[piece.number].append(_in_recording(result, piece))
                     if piece.last:
                         yield piece.number, join(found.pop(piece.number))
             if progress:
@@ -134,7 +133,7 @@ def transcribe_parts(
     pieces = _pieces(recognizer, 0, samples, len(samples) / rate_hz, rate_hz, None)
     for batch in recognizer.score_batches(pieces, lambda piece: piece.x):
         yield [
-            placed(recognizer.search("0", log_probs, duration_s, phrases), piece.start_s)
+            _in_recording(recognizer.search("0", log_probs, duration_s, phrases), piece)
             for piece, log_probs, duration_s in batch
         ]
 
@@ -176,6 +175,10 @@ def _alternatives(parts: Sequence[Hypothesis]) -> list[Alternative]:
         cheapest = {reading.text: reading for reading in reversed(combined)}
         readings = sorted(cheapest.values(), key=lambda reading: reading.cost)[: most + 1]
     return readings[1:]
+
+
+def _in_recording(hypothesis: Hypothesis, piece: Piece) -> Hypothesis:
+    return hypothesis if piece.last and not piece.start_s else placed(hypothesis, piece.start_s)
 
 
 def placed(hypothesis: Hypothesis, start_s: float) -> Hypothesis:

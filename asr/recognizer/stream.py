@@ -13,20 +13,20 @@ different streams of a recogniser by any number of threads.
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import soxr
 
 from asr.errors import InputError
+from asr.features.vad import VADS
 from asr.hypothesis import Hypothesis, Word
 from asr.recognizer.inputs import check_rate, chunk_of
 from asr.recognizer.rescored import RescoredUtterance
+from asr.recognizer.streamed import StreamedUtterance, can_stream
+from asr.recognizer.utterance import SoFar, StreamRecognizer, Utterance, moved
 from asr.search.endpoint import EndpointOptions, holding
 from asr.search.phrases import Phrases
-
-if TYPE_CHECKING:
-    from asr.recognizer.recognizer import Recognizer
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Stream:
     """One stream of sound. Made by `Recognizer.stream`."""
 
     def __init__(
-        self, recognizer: "Recognizer", phrases: Phrases | None = None, endpoint: EndpointOptions | None = None
+        self, recognizer: StreamRecognizer, phrases: Phrases | None = None, endpoint: EndpointOptions | None = None
     ):
         if recognizer.cfg.features.kind == "stored":
             raise InputError("this model takes stored features, which are files; a stream takes sound")
@@ -62,6 +62,7 @@ class Stream:
         self._heard_s, self._start_s = 0.0, 0.0  # all sound; sound before this utterance
         self._number = 0  # of the utterance
         self._is_finished = False
+        self._vad = VADS[self._endpoint.vad](self._wanted_hz)
         self._rate_hz = 0.0  # of the samples accepted last in this utterance
         self._resampler: soxr.ResampleStream | None = None
         self._begin()
@@ -87,33 +88,42 @@ class Stream:
             self._rate_hz = sample_rate_hz
             if sample_rate_hz != self._wanted_hz:
                 self._resampler = soxr.ResampleStream(sample_rate_hz, self._wanted_hz, 1, dtype="float32")
-        self._heard_s += len(x) / sample_rate_hz
         self._hear(self._resampler.resample_chunk(x) if self._resampler else x)
+        self._heard_s += len(x) / sample_rate_hz
 
     def partial(self) -> StreamPartial:
         """The words so far, which later sound may change but for the first `num_stable`."""
         found = self._utterance.partial()
-        words = tuple(_shifted(word, self._start_s) for word in found.words)
+        words = tuple(moved(word, self._start_s) for word in found.words)
         return StreamPartial(" ".join(word.word for word in words), words, found.num_stable)
 
     def endpoint(self) -> StreamEnd | None:
         """The rule by which the utterance has ended, if there is one."""
-        found = self._utterance.partial()
+        end = self._ended(self._utterance.partial())
+        # The last sound may hold a word that this state does not have yet.
+        return self._ended(self._utterance.partial(now=True)) if end else None
+
+    def _ended(self, found: SoFar) -> StreamEnd | None:
         utterance_s = self._heard_s - self._start_s
-        rule = holding(self._endpoint.rules, bool(found.words), found.silence_s, found.final_cost, utterance_s)
-        if rule is None:
-            return None
-        return StreamEnd(rule.name, round(max(self._start_s, self._heard_s - found.silence_s), 3))
+        silence_s, at_s = found.silence_s, found.heard_s - found.silence_s
+        vad_s = self._vad.silence_s
+        if vad_s < utterance_s:  # it has heard speech, so it can tell silence, also in what the net has yet to hear
+            waiting_s = max(0.0, utterance_s - found.heard_s)
+            silence_s = min(vad_s, found.silence_s + (waiting_s if vad_s >= waiting_s else 0.0))
+            at_s = utterance_s - vad_s
+        rule = holding(self._endpoint.rules, bool(found.words), silence_s, found.final_cost, utterance_s)
+        return None if rule is None else StreamEnd(rule.name, round(self._start_s + at_s, 3))
 
     def finalize(self) -> Hypothesis:
         """The words of the utterance, as if the sound ended here. What follows is the next utterance."""
         self._check_open()
-        self._flush()
-        found = self._utterance.finish()
-        hypothesis = replace(found, words=[_shifted(word, self._start_s) for word in found.words])
-        self._start_s, self._number = self._heard_s, self._number + 1
-        self._begin()
-        return hypothesis
+        try:
+            self._flush()
+            found = self._utterance.finish()
+            return replace(found, words=[moved(word, self._start_s) for word in found.words])
+        finally:
+            self._start_s, self._number = self._heard_s, self._number + 1
+            self._begin()
 
     def finish(self) -> Hypothesis:
         """As `finalize`, and the stream takes no more sound."""
@@ -123,7 +133,8 @@ class Stream:
 
     def _begin(self) -> None:
         self._rate_hz, self._resampler = 0.0, None
-        self._utterance = RescoredUtterance(self._recognizer, self._phrases, str(self._number))
+        kind = StreamedUtterance if can_stream(self._recognizer.model) else RescoredUtterance
+        self._utterance: Utterance = kind(self._recognizer, self._phrases, str(self._number))
 
     def _check_open(self) -> None:
         if self._is_finished:
@@ -131,14 +142,12 @@ class Stream:
 
     def _hear(self, samples: np.ndarray) -> None:
         if len(samples):
-            self._utterance.accept(np.clip(samples, -1.0, 1.0))
+            samples = np.clip(samples, -1.0, 1.0)
+            self._utterance.accept(samples)
+            self._vad.accept(samples)
 
     def _flush(self) -> None:
         """Hear what the resampler still holds."""
         if self._resampler:
             self._hear(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
             self._resampler = None
-
-
-def _shifted(word: Word, by_s: float) -> Word:
-    return replace(word, start_s=round(by_s + word.start_s, 3), end_s=round(by_s + word.end_s, 3))

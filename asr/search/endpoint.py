@@ -1,14 +1,16 @@
 """Endpoint detection in a stream: rules on the length of trailing silence and on the cost of ending.
 
-Rules are data; `RULES` are Kaldi's. An utterance has ended if any rule holds.
+Rules are data. An utterance has ended if any rule holds. `RULES` are Kaldi's, `SEMANTIC` those of streams.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
 
+from asr.errors import InputError
+from asr.features.vad import VADS
 from asr.search.decoder import Partial
 
 
@@ -22,6 +24,12 @@ class Rule:
     utterance_s: float = 0.0  # least length of the utterance
     name: str = ""
 
+    def __post_init__(self) -> None:
+        for name in ("silence_s", "final_cost", "utterance_s"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
+                raise InputError(f"{name}={value!r} of an endpoint rule must be a number of at least 0")
+
 
 RULES = (
     Rule(speech=False, silence_s=5.0, name="no speech"),
@@ -32,11 +40,49 @@ RULES = (
 )
 
 
+# Chosen with benchmarks/endpoints.py: docs/how-to/stream.md has the figures.
+NO_SPEECH = Rule(speech=False, silence_s=5.0, name="no speech")
+LONG = Rule(speech=False, silence_s=0.3, utterance_s=20.0, name="long utterance")
+SEMANTIC = (
+    NO_SPEECH,
+    Rule(speech=True, silence_s=0.4, final_cost=1.0, name="likely end"),
+    Rule(speech=True, silence_s=0.7, final_cost=3.0, name="possible end"),
+    Rule(speech=True, silence_s=1.2, name="silence"),
+    LONG,
+)
+
+
+def after_silence(silence_s: float) -> tuple[Rule, ...]:
+    """The rules that end an utterance after so much silence, whatever was said."""
+    return NO_SPEECH, Rule(speech=True, silence_s=silence_s, name="silence"), LONG
+
+
+def semantic(factor: float = 1.0) -> tuple[Rule, ...]:
+    """The rules that wait the shorter, the more probable the language model finds the end of a sentence here.
+
+    `factor` scales the silences after speech: below 1 for an eager end, above 1 for a patient one.
+    """
+    return tuple(replace(rule, silence_s=factor * rule.silence_s) if rule.speech else rule for rule in SEMANTIC)
+
+
 @dataclass(frozen=True)
 class EndpointOptions:
-    """When an utterance of a stream has ended: if one of the `rules` holds."""
+    """When an utterance of a stream has ended: if one of the `rules` holds.
 
-    rules: tuple[Rule, ...] = RULES
+    `vad` says what is silence: "net", frames without a token of a word; "energy" or "silero", moments that are neither
+    speech by that (asr.features.vad) nor have a word. Raises InputError for other values.
+    """
+
+    rules: tuple[Rule, ...] = SEMANTIC
+    vad: str = "energy"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.vad, str) or self.vad not in VADS:
+            raise InputError(f"vad={self.vad!r} must be one of {', '.join(VADS)}")
+        rules = self.rules if isinstance(self.rules, tuple | list) else ()
+        if not rules or not all(isinstance(rule, Rule) for rule in rules):
+            raise InputError(f"rules={self.rules!r:.60} must be a tuple of asr.search.endpoint.Rule, at least one")
+        object.__setattr__(self, "rules", tuple(rules))
 
 
 def reached(partial: Partial, frame_s: float, rules: Sequence[Rule] = RULES) -> Rule | None:

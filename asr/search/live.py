@@ -82,19 +82,19 @@ class LiveGreedySearch:
     def __init__(self, searcher: GreedySearcher):
         self._searcher = searcher
         self._heard = Frames(len(searcher.tokens))
+        self._best: list[np.ndarray] = []  # tokens of the frames
         self._between = {k for k, token in enumerate(searcher.tokens.symbols) if token == SPACE}
 
     def accept(self, log_probs: np.ndarray) -> None:
         self._heard.append(log_probs)
+        self._best.append(log_probs.argmax(1))
 
     def partial(self) -> FoundSoFar:
-        log_probs = self._heard.all
-        words = self._searcher.search(log_probs).words
-        best = log_probs.argmax(1) if len(log_probs) else np.zeros(0, np.int64)
+        best = np.concatenate([np.zeros(0, np.int64), *self._best])
+        words = self._searcher.words_on(best, self._heard.all)
         spoken = best[best != BLANK_ID]
         is_open = self._searcher.unit != "phone" and len(spoken) > 0 and int(spoken[-1]) not in self._between
-        silent = trailing(best, self._between)
-        return FoundSoFar(words, max(0, len(words) - is_open), silent, 0.0)
+        return FoundSoFar(words, max(0, len(words) - is_open), trailing(best, self._between), 0.0)
 
     def finish(self) -> Found:
         return self._searcher.search(self._heard.all)
@@ -104,16 +104,18 @@ class Frames:
     """Log-probs (F, V) that grow at their end."""
 
     def __init__(self, num_tokens: int):
-        self._parts = [np.zeros((0, num_tokens), np.float32)]
+        self._array, self._count = np.zeros((64, num_tokens), np.float32), 0
 
     def append(self, log_probs: np.ndarray) -> None:
-        self._parts.append(log_probs)
+        end = self._count + len(log_probs)
+        while end > len(self._array):
+            self._array = np.concatenate([self._array, np.empty_like(self._array)])
+        self._array[self._count : end] = log_probs
+        self._count = end
 
     @property
     def all(self) -> np.ndarray:
-        if len(self._parts) > 1:
-            self._parts = [np.concatenate(self._parts)]
-        return self._parts[0]
+        return self._array[: self._count]
 
 
 def trailing(alignment: np.ndarray, between: set[int]) -> int:

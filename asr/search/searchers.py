@@ -68,7 +68,12 @@ class GreedySearcher:
     def search(self, log_probs: np.ndarray, phrases: Phrases | None = None) -> Found:
         if phrases is not None:
             raise InputError("greedy search cannot boost phrases; use decoder.kind=graph")
-        found = segments(log_probs.argmax(1), log_probs)
+        words = self.words_on(log_probs.argmax(1), log_probs)
+        return Found(words, cost=-float(log_probs.max(1).sum()), complete=True)
+
+    def words_on(self, best: np.ndarray, log_probs: np.ndarray) -> list[FoundWord]:
+        """The words of the most probable tokens (F,)."""
+        found = segments(best, log_probs)
         if self.unit == "phone":
             groups = [[segment] for segment in found if self.tokens[segment.token] != SPACE]
         elif self.unit == "piece":
@@ -83,8 +88,7 @@ class GreedySearcher:
             ]
         spelled = [to_text([self.tokens[s.token] for s in group], self.unit) for group in groups]
         confidences = self.calibration.apply([peak_confidence(group) for group in groups])
-        words = [FoundWord(*parts) for parts in zip(spelled, groups, confidences, strict=True)]
-        return Found(words, cost=-float(log_probs.max(1).sum()), complete=True)
+        return [FoundWord(*parts) for parts in zip(spelled, groups, confidences, strict=True)]
 
 
 class GraphSearcher:

@@ -61,7 +61,9 @@ class Start(Asked):
     encoding: str = "pcm_s16le"
     sample_rate_hz: int | None = Field(None, description="null: 16000, or 8000 for mulaw and alaw; Opus has its own")
     partials: bool = True
-    endpoint: Annotated[EndpointOptions | None, BeforeValidator(_check_fields)] = None
+    endpoint: Annotated[EndpointOptions | None, BeforeValidator(_check_fields)] = Field(
+        default_factory=EndpointOptions, description="when an utterance ends; null: only when the client says so"
+    )
 
 
 class Resume(BaseModel):
@@ -198,7 +200,7 @@ class LiveSession:
 
     async def _read(self, connection: Connection) -> None:
         """Until the client is gone. Raises Refused."""
-        while (message := await connection.receive()) is not None:
+        while (message := await connection.receive(self.session)) is not None:
             await self.session.has_room()
             if self.connection is not connection:
                 return
@@ -282,8 +284,8 @@ async def begin(service: Service, caller: Caller, start: Start) -> LiveSession:
         recognizer, rest = service.modes.prepared(caller, mode, options)
         unused = ignored(recognizer, options, recognizer.compile_phrases(rest.phrases))
         decoder = open_decoder(start.encoding, start.sample_rate_hz)
-        endpoint, keeps = start.endpoint or EndpointOptions(), service.keep is not None
-        listener = Listener(recognizer, rest, endpoint, decoder, cfg.max_stream_s, keeps)
+        keeps = service.keep is not None
+        listener = Listener(recognizer, rest, start.endpoint, decoder, cfg.max_stream_s, keeps)
         return LiveTalk(listener, account, start.partials, unused)
 
     id = secrets.token_urlsafe(16)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, WebSocket
@@ -9,7 +10,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from asr.errors import InputError
-from asr.search.endpoint import EndpointOptions, Rule
+from asr.search.endpoint import EndpointOptions, after_silence, semantic
 from asr.serve.access import ANYONE, Caller, key_of
 from asr.serve.account import Account
 from asr.serve.asked import limit
@@ -27,8 +28,8 @@ router = APIRouter(tags=["streams"])
 IDLE_S = 900.0  # without a message
 MOST_BYTES = 21 << 20  # of one message: an append of 15 MiB in base64
 SUBPROTOCOL = "realtime"
-PATIENCE_S = {"low": 8.0, "medium": 4.0, "auto": 4.0, "high": 2.0}  # longest pause within a turn
-NO_SPEECH = Rule(False, 5.0, name="no speech")
+# How long the rules of the language model wait, and the longest pause within a turn in seconds.
+EAGERNESS = {"low": (2.0, 8.0), "medium": (1.0, 4.0), "auto": (1.0, 4.0), "high": (0.7, 2.0)}
 KEY_PROTOCOL = "openai-insecure-api-key."  # a subprotocol that carries the key, for browsers
 
 
@@ -97,7 +98,7 @@ async def _serve(connection: Connection, session: Session) -> None:
 
 
 async def _read(connection: Connection, session: Session) -> None:
-    while (message := await connection.receive()) is not None:
+    while (message := await connection.receive(session)) is not None:
         await session.has_room()
         session.take(message)
 
@@ -145,8 +146,7 @@ def _endpoint(detection: ServerVad | SemanticVad | None) -> EndpointOptions | No
     if detection is None:
         return None
     if isinstance(detection, ServerVad):
-        return EndpointOptions((Rule(True, detection.silence_duration_ms / 1000, name="server_vad"), NO_SPEECH))
-    most_s = PATIENCE_S[detection.eagerness]
-    likely = Rule(True, most_s / 8, final_cost=2.0, name="semantic_vad")
-    possible = Rule(True, most_s / 4, final_cost=8.0, name="semantic_vad")
-    return EndpointOptions((likely, possible, Rule(True, most_s, name="semantic_vad"), NO_SPEECH))
+        return EndpointOptions(after_silence(detection.silence_duration_ms / 1000))
+    factor, most_s = EAGERNESS[detection.eagerness]
+    rules = (replace(rule, silence_s=most_s) if rule.name == "silence" else rule for rule in semantic(factor))
+    return EndpointOptions(tuple(rules))

@@ -48,14 +48,20 @@ class Connection:
         self.websocket, self.idle_s, self.most_bytes = websocket, idle_s, most_bytes
         self.has_said_goodbye = False  # the client closed the connection, which did not break
 
-    async def receive(self) -> Message | None:
-        """The next message; None once the client is gone. Raises Refused(408) and Refused(413)."""
-        try:
-            message = await asyncio.wait_for(self.websocket.receive(), self.idle_s)
-        except asyncio.TimeoutError:
-            raise Refused(408, f"no message came for {self.idle_s:g} s; send keep_alive in pauses") from None
-        except RuntimeError:  # closed by this side
-            return None
+    async def receive(self, session: "Session | None" = None) -> Message | None:
+        """The next message; None once the client is gone. Raises Refused(408) and Refused(413).
+
+        A client that waits for `session` may be silent.
+        """
+        while True:
+            try:
+                message = await asyncio.wait_for(self.websocket.receive(), self.idle_s)
+                break
+            except asyncio.TimeoutError:
+                if session is None or not session.is_busy:
+                    raise Refused(408, f"no message came for {self.idle_s:g} s; send keep_alive in pauses") from None
+            except RuntimeError:  # closed by this side
+                return None
         if message["type"] == "websocket.disconnect":
             # uvicorn gives a reason only with a closing frame; a connection that breaks has the code 1005, too
             self.has_said_goodbye = message.get("code") in CLOSED and message.get("reason") is not None
@@ -119,8 +125,14 @@ class Session:
         self._backlog: deque[Message] = deque()
         self._backlog_bytes = 0
         self._changed = asyncio.Event()
+        self._is_hearing = False
         self.is_draining = False
         self._running: asyncio.Future[list[Event] | None] | None = None  # the latest step
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the session has not heard all messages yet."""
+        return bool(self._backlog) or self._is_hearing
 
     async def has_room(self) -> None:
         """Waits until the session has caught up."""
@@ -146,9 +158,11 @@ class Session:
                 steps = self.talk.hear(message)
             else:
                 steps = self.talk.finish() if self.is_draining else self.talk.wait()
+            self._is_hearing = True
             while (events := await self._step(steps)) is not None:
                 for event in events:
                     await self.tell(event)
+            self._is_hearing = False
 
     async def _next(self) -> Message | None:
         """The next message, or None if the talk has something to say before it comes, or should end."""

@@ -1,0 +1,51 @@
+"""Options of the search, and of recognising sound while it arrives."""
+
+from dataclasses import dataclass
+
+from asr.declaration import Options, option
+
+
+@dataclass
+class DecoderConfig(Options):
+    kind: str = option("graph", "graph: beam search over words; greedy: best token per frame", ["graph", "greedy"])
+    beam: float = option(16.0, "largest cost above the best path's before a path is pruned", within="(0, inf]")
+    max_active: int = option(7000, "most active paths per frame", within="[1, 2147483647]")
+    min_active: int = option(
+        20, "fewest active paths per frame; the beam widens to keep them", within="[0, 2147483647]"
+    )
+    acoustic_scale: float = option(
+        1.0, "factor on the log-probs, relative to the costs of the graph", within="(0, 1e6]"
+    )
+    word_penalty: float = option(0.0, "cost per word", within="[-1e6, 1e6]")
+    blank_penalty: float = option(0.0, "cost per blank frame", within="[-1e6, 1e6]")
+    blank_skip: float | None = option(
+        None, "skip frames whose blank probability is at least this; null skips none", within="(0, 1]"
+    )
+    lattice_beam: float | None = option(
+        8.0,
+        "largest cost of a lattice path above the best path's; null makes no lattice and no confidences from it",
+        within="[0, inf]",
+    )
+    nbest: int = option(1, "number of hypotheses per utterance", within="[1, 1000]")
+    confidence_scale: float = option(
+        1.0, "factor on the log-odds of word posteriors; set by `asr calibrate`", within="[-1e6, 1e6]"
+    )
+    confidence_offset: float = option(0.0, "offset added to the log-odds; set by `asr calibrate`", within="[-1e6, 1e6]")
+    reject_below: float = option(0.0, "words of lower confidence are left out of the text", within="[0, 1]")
+
+
+@dataclass
+class LiveConfig(Options):
+    microphone: bool = option(False, "hear the microphone, as --microphone does; needs the extra `microphone`")
+    rate: int = option(16000, "sample rate of the standard input (`-`)", within="[1000, 768000]")
+    encoding: str = option(
+        "s16le", "samples of the standard input: 16-bit integers or 32-bit floats", ["s16le", "f32le"]
+    )
+    vad: str = option(
+        "energy", "what tells silence: the net alone, the level, or Silero's net", ["net", "energy", "silero"]
+    )
+    silence: float | None = option(
+        None,
+        "seconds of silence that end an utterance; null: as many as the language model finds the end improbable",
+        within="[0.1, 60]",
+    )
