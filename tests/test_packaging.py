@@ -45,8 +45,10 @@ def output_of(*command: str | Path, cwd: Path) -> str:
     return run.stdout
 
 
-def test_wheel_holds_configuration_and_extensions(wheel: Path) -> None:
+def test_wheel_holds_configuration_page_and_extensions(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
+    page = {f"asr/serve/page/{path.name}" for path in (ROOT / "asr/serve/page").glob("*.*")}
+    assert len(page) > 10 and page <= names
     yamls = {f"asr/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert len(yamls) > 20 and yamls <= names
     for extension in ("_ctc", "_decoder", "_lm"):
