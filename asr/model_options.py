@@ -1,0 +1,41 @@
+"""Options of the acoustic nets: the group `model` of asr/config.py."""
+
+from dataclasses import dataclass
+
+from asr.declaration import Options, option
+
+
+@dataclass
+class ModelConfig(Options):
+    kind: str = option("lstm", "architecture of the net", ["fc", "cnn", "lstm", "linear", "conformer"])
+    hidden: int = option(256, "width of the hidden layers", within="[1, 65536]")
+    layers: int = option(3, "number of hidden layers", within="[1, 256]")
+    kernel: int = option(
+        5, "width of a convolution in output frames; each is `subsampling` input frames", within="[1, 1024]"
+    )
+    subsampling: int = option(3, "input frames per output frame", within="[1, 64]")
+    dropout: float = option(0.1, "fraction of activations dropped in training", within="[0, 1)")
+    lookahead: int | None = option(
+        None, "most output frames to come that a frame may depend on, for streams; null: no limit", within="[0, 1024]"
+    )
+    bidirectional: bool = option(True, "the LSTM reads in both directions; false is for streams")
+    heads: int = option(4, "attention heads of the conformer", within="[1, 1024]")
+    positions: str = option("rotary", "how the conformer's attention knows positions", ["rotary", "relative"])
+    chunk: int = option(
+        0, "output frames that the conformer reads together, for streams; 0: the whole utterance", within="[0, 65536]"
+    )
+    left: int = option(
+        0, "output frames before the chunk that its attention reads; 0: all, which cannot stream", within="[0, 65536]"
+    )
+    causal: bool = option(True, "the conformer's convolutions read the past alone; false: up to the end of the chunk")
+    dynamic_chunk: bool = option(
+        False, "draw the chunk of each training batch, half of them whole utterances: the net then serves any chunk"
+    )
+    tune_layers: int = option(
+        0, "layers of the encoder, after features.layer, that are trained with the net", within="[0, 256]"
+    )
+    lora_rank: int | None = option(
+        None,
+        "train only pairs of matrices of this rank in these layers (LoRA); null trains the layers themselves",
+        within="[0, 8192]",
+    )
