@@ -1,5 +1,6 @@
 # make demo       install, then train, score and use the digits recogniser
 # make demo-english  transcribe AUDIO=FILE with open English vocabulary; everything is fetched by pip
+# make serve      the digits recogniser as a service on this machine; SERVE="port=9000" sets options
 # make test       install with the test tools, then lint and run all tests
 # make lint       only the linters and the type checker
 # make gpu-test   everything that needs a CUDA GPU, in at most 8 minutes; the log goes to build/gpu-test.log
@@ -25,7 +26,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 BENCH_BY_HAND := dynamic_graph kaldi_graph live_streams lm lm_scores million_words ptxas silence spoken_korean whisper_peer word_mode word_peers word_scores
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: demo demo-english test lint gpu-test wheels sanitize fuzz docs bench clean
+.PHONY: demo demo-english serve test lint gpu-test wheels sanitize fuzz docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
@@ -37,6 +38,10 @@ demo-english: $(VENV)/.installed-demo,pretrained
 	@test -n "$(AUDIO)" || { echo "make demo-english: name a recording with AUDIO=FILE" >&2; exit 2; }
 	@test -e exp/english_demo/model.asr || $(BIN)/python -m recipes.run english_import experiment=english_demo
 	$(BIN)/asr transcribe exp/english_demo/model.asr "$(AUDIO)"
+
+serve: $(VENV)/.installed-demo,serve
+	@test -e exp/digits/model.asr || $(BIN)/python -m recipes.run digits
+	$(BIN)/asr serve exp/digits/model.asr $(SERVE)
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto

@@ -50,6 +50,8 @@ class Process:
 
     def __init__(self, model: Path, options: Sequence[str]):
         command = [sys.executable, "-m", "asr", "serve", str(model), "port=0", *options]
+        # With the limit of open files that many systems have.
+        command = ["bash", "-c", 'ulimit -Sn 1024; exec "$@"', "bash", *command]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.log: list[str] = []
         self.port = 0

@@ -1,6 +1,7 @@
 """A real process: SIGTERM, slow clients, load."""
 
 import json
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -159,10 +160,15 @@ def test_clients_that_leave_cost_nothing(service: Process) -> None:
 
 
 def test_idle_connections_do_not_stop_the_service(service: Process) -> None:
-    idle = [connected(service) for _ in range(200)]
-    assert transcribe(service.url, noise(0.5)).status_code == 200
-    for client in idle:
-        client.close()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        idle = [connected(service) for _ in range(1100)]
+        assert transcribe(service.url, noise(0.5)).status_code == 200
+        for client in idle:
+            client.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_overload_is_refused_quickly_and_what_is_accepted_is_answered(model: Path) -> None:

@@ -57,6 +57,24 @@ def test_a_short_lock_is_waited_for(place: Path) -> None:
     assert calls(keys) == 1
 
 
+def test_threads_that_write_wait_in_line(place: Path) -> None:
+    store = Store(str(place), busy_s=0.3)
+    keys = Keys(store)
+    refused: list[Unavailable] = []
+
+    def add() -> None:
+        with pytest.raises(Unavailable) as e:
+            keys.add("a")
+        refused.append(e.value)
+
+    with store.write():
+        thread = threading.Thread(target=add)
+        thread.start()
+        thread.join()
+    assert "locked by another request" in refused[0].reason
+    keys.add("a")
+
+
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
     """A file system of 1 MB."""

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
@@ -60,6 +61,12 @@ def handle(app: FastAPI) -> None:
     @app.exception_handler(InputError)
     async def of_input(request: Request, e: InputError) -> JSONResponse:
         return answer(Refused(400, str(e)))
+
+    @app.exception_handler(RequestValidationError)
+    async def of_fields(request: Request, e: RequestValidationError) -> JSONResponse:
+        first = e.errors()[0]
+        name = ".".join(str(part) for part in first["loc"][1:])
+        return answer(Refused(422, f"{name or 'the request'}: {first['msg']}", param=name or None))
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, e: HTTPException) -> JSONResponse:

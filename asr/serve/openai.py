@@ -13,7 +13,7 @@ import json
 import math
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from statistics import fmean
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.types import Receive, Scope, Send
 
@@ -102,14 +103,15 @@ async def transcriptions(request: Request, caller: Admitted) -> Response:
         asked.check(service.cfg.serve.language)
         limit("keywords", asked.keywords, service.cfg.serve.max_phrases)
         mode = mode_of(asked.model, service.modes)
-        options, unused = keyword_options(service.modes.of(mode), asked.keywords, service.cfg.boost)
+        recognizer = service.modes.of(mode)
+        options, unused = await run_in_threadpool(keyword_options, recognizer, asked.keywords, service.cfg.boost)
         if asked.stream:
             answer: Response = await _stream(service, caller, asked, mode, options, file.file.read)
         else:
             begun, hypothesis = await recognise(request, caller, mode, options, file.file.read)
             answer = _answer(asked, hypothesis, _language(asked, service), begun)
     if unused:
-        answer.headers["x-ignored-keywords"] = json.dumps(unused)
+        answer.headers["x-ignored-keywords"] = json.dumps([keyword[:40] for keyword in unused[:20]])
     return answer
 
 
@@ -145,29 +147,40 @@ def keyword_options(recognizer: Recognizer, keywords: list[str], boost: float) -
     A keyword is a hint: unlike a phrase of /v1/recognize it is also found in lower case, its words are added to a
     dynamic graph, and one that cannot be used does not fail the request.
     """
-    phrases: dict[str, float] = {}
-    new_words: dict[str, None] = {}
-    unused = []
     if recognizer.space is None or recognizer.cfg.decoder.kind == "greedy":
         return DecodingOptions(), keywords
     labels = recognizer.space.labels
-    can_grow = isinstance(recognizer.space, DynamicSpace) and not recognizer.space.of_pieces
+    forms = {word: (word, word.lower()) for keyword in keywords for word in keyword.split()}
+    known = {word: next((f for f in forms[word] if _is_known(f, labels, recognizer)), None) for word in forms}
+    added = _spelled(recognizer, [form for word in forms if not known[word] for form in dict.fromkeys(forms[word])])
+    usable = {word: known[word] or next((form for form in forms[word] if form in added), None) for word in forms}
+    phrases: dict[str, float] = {}
+    new_words: dict[str, None] = {}
+    unused = []
     for keyword in keywords:
-        known = [_known(word, labels, recognizer) for word in keyword.split()]
-        if known and (can_grow or all(known)):
-            words = [word or given for word, given in zip(known, keyword.split(), strict=True)]
-            new_words |= dict.fromkeys(word for word in words if word not in labels)
+        words = [usable[word] or "" for word in keyword.split()]
+        if words and all(words):
             phrases[" ".join(words)] = boost
+            new_words |= {word: None for word in words if word in added}
         else:
             unused.append(keyword)
     return DecodingOptions(phrases=phrases or None, new_words=list(new_words) or None), unused
 
 
-def _known(word: str, labels: Any, recognizer: Recognizer) -> str | None:
-    """The word, or its lower case, if the graph has it."""
+def _spelled(recognizer: Recognizer, words: list[str]) -> list[str]:
+    """Those of `words` that can be added to the graph."""
+    if not words or not isinstance(recognizer.space, DynamicSpace) or recognizer.space.of_pieces:
+        return []
+    try:
+        space = recognizer.with_new_words(words).space
+    except InputError:  # none can be spelled
+        return []
+    return [word for word in words if space is not None and word in space.labels]
+
+
+def _is_known(word: str, labels: Mapping[str, int], recognizer: Recognizer) -> bool:
     assert recognizer.space is not None
-    forms = (word, word.lower())
-    return next((form for form in forms if all(p in labels for p in recognizer.space.segmented(form).split())), None)
+    return all(piece in labels for piece in recognizer.space.segmented(word).split())
 
 
 def _answer(asked: Transcribe, hypothesis: Hypothesis, language: str | None, begun: Begun) -> Response:
@@ -298,7 +311,8 @@ async def _events(service: Service, asked: Transcribe, begun: Begun) -> AsyncIte
                        "text": " ".join(word.word for word in cue)}  # fmt: skip
     hypothesis = await finish(service, begun, found)
     # OpenAI's type of this event has no usage in seconds, so they come as a field of our own.
-    done: dict[str, Any] = {"type": "transcript.text.done", "text": hypothesis.text, "duration": hypothesis.duration_s}
+    done: dict[str, Any] = {"type": "transcript.text.done", "text": hypothesis.text}
+    done["duration"] = round(hypothesis.duration_s, 3)
     if language := _language(asked, service):
         done["languages"] = [{"code": language}]
     if asked.include:

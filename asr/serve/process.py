@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import math
+import resource
 import socket
 from typing import Any
 
@@ -19,6 +20,7 @@ from asr.serve.app import make_app
 from asr.serve.errors import Refused
 from asr.serve.service import Service
 
+MOST_FILES = 65_536  # a connection is an open file
 # These loggers name words of requests that cannot be used. The answer names them, too.
 TALKATIVE = ("asr.search.phrases", "asr.search.space", "asr.text.lexicon")
 
@@ -28,6 +30,7 @@ def serve(cfg: Config) -> None:
 
     Raises InputError for an address that cannot be listened on, and for models that cannot be opened.
     """
+    _allow_connections()
     with _bound(cfg.serve.host, cfg.serve.port) as listener:
         app = make_app(cfg)
         if not cfg.serve.log_text:
@@ -70,6 +73,13 @@ class Server(uvicorn.Server):
         await self.service.drain()
         await super().shutdown(sockets)
         self._captured_signals.clear()  # uvicorn would raise them again, and a drained service has not failed
+
+
+def _allow_connections() -> None:
+    """Raises the soft limit of open files, which is 1024 on many systems, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def _bound(host: str, port: int) -> socket.socket:

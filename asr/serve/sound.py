@@ -33,6 +33,7 @@ PROGRAM = ["-m", "asr.serve.sound_process"]
 MEMORY_BYTES = 512 << 20  # that a child may take beyond what it is forked with
 LONGEST_SENTENCE = 4096  # bytes
 BLOCK_BYTES = 1 << 20
+SEND_S = 5.0  # a process that has not taken a request after this time is replaced
 CRASHED = "the audio is damaged in a way that broke its decoder; convert it again to wav or flac"
 
 
@@ -91,12 +92,16 @@ class Decoder:
     def close(self) -> None:
         """Ends the process, and with it what it is decoding. The next call starts another one."""
         with self._lock:
-            if self._control and self._process:
-                self._control.close()
-                with suppress(ProcessLookupError):
-                    os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
-            self._control = self._process = None
+            self._stop()
+
+    def _stop(self) -> None:
+        """Needs the lock."""
+        if self._control and self._process:
+            self._control.close()
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._control = self._process = None
 
     def _send(self, request: bytes, *descriptors: int) -> None:
         with self._lock:
@@ -104,7 +109,8 @@ class Decoder:
                 try:
                     socket.send_fds(self._started(), [request], descriptors)
                     return
-                except OSError as e:  # the process was killed
+                except OSError as e:  # the process was killed, or takes no more requests
+                    self._stop()
                     if attempt == 2:
                         raise _not_started(e) from e
 
@@ -130,6 +136,7 @@ class Decoder:
                 own.close()
                 self._control = None
                 raise _not_started(e) from e
+        own.settimeout(SEND_S)
         self._control = own
         return own
 

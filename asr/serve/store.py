@@ -10,6 +10,7 @@ Several processes may use one database at a time. Nothing is tried twice: after 
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -100,6 +101,7 @@ class Store:
         url = _url(place)
         self.place = url.render_as_string() if "://" in place else place  # without the password
         self._is_sqlite = url.get_backend_name() == "sqlite"
+        self._busy_s, self._writer = busy_s, threading.Lock()
         if self._is_sqlite:
             _create_private(url.database or "")
             settings: dict[str, Any] = {"connect_args": {"timeout": busy_s}}
@@ -143,14 +145,31 @@ class Store:
     @contextmanager
     def _transaction(self, **options: bool) -> Iterator[Connection]:
         try:
-            with self._engine.connect() as connection:
+            with self._turn(options["writes"]), self._engine.connect() as connection:
                 connection.execution_options(**options)
                 with connection.begin():
                     yield connection
         except SQLAlchemyError as e:
-            reason = f"the database {self.place} failed: {_first_line(e)}"
-            _log.error("%s", reason)
-            raise Unavailable(reason) from e
+            raise self._unavailable(_first_line(e)) from e
+
+    @contextmanager
+    def _turn(self, writes: bool) -> Iterator[None]:
+        """One writer of SQLite at a time in this process. They wait in line here; for those of other processes SQLite
+        asks again and again, after longer and longer pauses."""
+        if not (writes and self._is_sqlite):
+            yield
+            return
+        if not self._writer.acquire(timeout=self._busy_s):
+            raise self._unavailable("it is locked by another request")
+        try:
+            yield
+        finally:
+            self._writer.release()
+
+    def _unavailable(self, why: str) -> Unavailable:
+        reason = f"the database {self.place} failed: {why}"
+        _log.error("%s", reason)
+        return Unavailable(reason)
 
 
 def _url(place: str) -> URL:

@@ -1,0 +1,57 @@
+"""The files of deploy/: their command lines are ones that `asr serve` takes, and nginx takes its part."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from asr.cli import main as cli
+from asr.config import Config
+
+DEPLOY = Path(__file__).parent.parent / "deploy"
+
+
+def test_command_lines_are_valid(seen: list[Config]) -> None:
+    unit = re.search(r"^ExecStart=\S*/asr (.*)$", (DEPLOY / "asr.service").read_text(), re.M)
+    image = re.search(r"^CMD (.*)$", (DEPLOY / "Dockerfile").read_text(), re.M)
+    deployment = next(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert unit and image
+    database = "postgresql+psycopg://asr:secret@db/asr"
+    lines = [
+        unit[1].split(),
+        ["serve", *json.loads(image[1])],
+        ["serve", *(word.replace("$(KEYS)", database) for word in container["args"])],
+    ]
+    assert [cli.main(line) for line in lines] == [0, 0, 0]
+    assert all(cfg.serve.require_keys and cfg.bundle.endswith("/model.asr") for cfg in seen)
+    assert [cfg.serve.host for cfg in seen] == ["127.0.0.1", "0.0.0.0", "0.0.0.0"]
+    assert seen[2].serve.keys == database
+
+
+def test_stopping_takes_longer_than_the_drain() -> None:
+    drain_s = Config().serve.drain_timeout_s
+    unit = re.search(r"^TimeoutStopSec=(\d+)$", (DEPLOY / "asr.service").read_text(), re.M)
+    deployment = next(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
+    assert unit and int(unit[1]) > drain_s
+    assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > drain_s
+
+
+def test_nginx_takes_its_file(tmp_path: Path) -> None:
+    nginx, openssl = shutil.which("nginx"), shutil.which("openssl")
+    if not nginx or not openssl:
+        pytest.skip("needs nginx and openssl (Debian: nginx-light)")
+    key = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=x"]
+    subprocess.run([*key, "-keyout", str(tmp_path / "asr.key"), "-out", str(tmp_path / "asr.pem")], check=True)
+    text = re.sub(
+        r"/(etc/ssl/certs|etc/ssl/private|var/log/nginx)/", f"{tmp_path}/", (DEPLOY / "nginx.conf").read_text()
+    )
+    (tmp_path / "asr.conf").write_text(text)
+    main = f"pid {tmp_path}/pid; error_log {tmp_path}/log; events {{}} http {{ include {tmp_path}/asr.conf; }}"
+    (tmp_path / "nginx.conf").write_text(main)
+    checked = subprocess.run([nginx, "-t", "-c", str(tmp_path / "nginx.conf")], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
