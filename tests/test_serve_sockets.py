@@ -188,7 +188,7 @@ def test_a_client_that_does_not_read_is_cut_off(service, monkeypatch):
     assert b"101 Switching" in raw.recv(1000)
     raw.sendall(frame(1, json.dumps(START).encode()))
     speech = pcm(say("one two three"))
-    raw.settimeout(1)
+    raw.settimeout(15)
     sent = 0
     try:
         for _ in range(20000):  # each finalize is answered with a final of 600 bytes
@@ -197,7 +197,7 @@ def test_a_client_that_does_not_read_is_cut_off(service, monkeypatch):
     except OSError:  # cut off, or the service does not read on
         pass
     assert 10 < sent < 20000
-    until = time.monotonic() + 10
+    until = time.monotonic() + 20
     while set(sessions) - others and time.monotonic() < until:
         time.sleep(0.1)
     assert not set(sessions) - others
