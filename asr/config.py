@@ -17,9 +17,9 @@ from typing import Any, cast
 from asr.bounds import complaint
 from asr.declaration import REFERENCE, Options, option
 from asr.errors import InputError, nearest
+from asr.model_options import ModelConfig
 from asr.search_options import DecoderConfig, LiveConfig
 from asr.serve_options import ServeConfig
-from asr.model_options import ModelConfig
 
 
 @dataclass
