@@ -41,7 +41,7 @@ demo-english: $(VENV)/.installed-demo,pretrained
 
 serve: $(VENV)/.installed-demo,serve
 	@test -e exp/digits/model.asr || $(BIN)/python -m recipes.run digits
-	$(BIN)/asr serve exp/digits/model.asr $(SERVE)
+	$(BIN)/asr serve exp/digits/model.asr serve.keep_text=true $(SERVE)
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto

@@ -359,8 +359,8 @@ def test_another_key_finds_no_session(service, monkeypatch):
 
 
 def programs(address: str) -> list[str]:
-    """The programs of docs/how-to/live.md, with another address of the service."""
-    page = Path(__file__).parent.parent / "docs" / "how-to" / "live.md"
+    """The programs of docs/guide/live.md, with another address of the service."""
+    page = Path(__file__).parent.parent / "docs" / "guide" / "live.md"
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
     return [block.replace("127.0.0.1:8080", address) for block in blocks]
 

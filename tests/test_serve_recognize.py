@@ -198,7 +198,7 @@ async def test_a_list_is_compiled_once_for_each_key(model: Path) -> None:
 
 
 async def test_a_thousand_words_are_compiled_in_time(model: Path) -> None:
-    """50 ms on an idle machine: docs/how-to/serve.md has the measurement. This bound catches another order."""
+    """50 ms on an idle machine: docs/guide/serve.md has the measurement. This bound catches another order."""
     modes = Modes({"word": asr.load(model)})
     words = [" ".join("ab"[number >> bit & 1] for bit in range(10)) for number in range(1000)]
     start_s = time.process_time()

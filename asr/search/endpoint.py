@@ -40,7 +40,7 @@ RULES = (
 )
 
 
-# Chosen with benchmarks/endpoints.py: docs/how-to/stream.md has the figures.
+# Chosen with benchmarks/endpoints.py: docs/guide/stream.md has the figures.
 NO_SPEECH = Rule(speech=False, silence_s=5.0, name="no speech")
 LONG = Rule(speech=False, silence_s=0.3, utterance_s=20.0, name="long utterance")
 SEMANTIC = (

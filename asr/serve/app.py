@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from importlib.util import find_spec
 
 import numpy as np
 from fastapi import FastAPI
@@ -12,7 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from asr.config import Config
 from asr.recognizer.recognizer import Recognizer
-from asr.serve import errors, logs, metrics, openai, recognize, sound
+from asr.serve import errors, feedback, live, logs, metrics, openai, page, realtime, recognize, sound
 from asr.serve.engine import Engine
 from asr.serve.feedback import Answers
 from asr.serve.keys import Keys
@@ -47,12 +46,8 @@ def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
     app.state.service = service
     _open_records(app, cfg)
     errors.handle(app)
-    for router in (metrics.router, recognize.router, openai.router):
-        app.include_router(router)
-    # Until the other parts land; each module has a `router`.
-    for name in ("feedback", "realtime", "live", "page"):
-        if find_spec(f"asr.serve.{name}"):
-            app.include_router(__import__(f"asr.serve.{name}", fromlist=["router"]).router)
+    for module in (metrics, recognize, openai, feedback, realtime, live, page):
+        app.include_router(module.router)
     app.add_middleware(Limits, cfg=cfg.serve)
     app.add_middleware(Counting, metrics=service.metrics)
     if cfg.serve.cors_origins:
