@@ -41,12 +41,9 @@ Item = tuple[Utterance, np.ndarray]  # with its samples (T,), or bands (F, 40)
 
 
 class Rooms:
-    """Random rooms, noises and microphones: `hear(samples (T,) or bands (F, 40)) -> bands (F', 40)`.
+    """Random rooms, noises and microphones: `hear(samples (T,) or bands (F, 40)) -> bands (F', 40)`."""
 
-    Without a front end, only samples: `in_a_room`.
-    """
-
-    def __init__(self, root: str | None, frontend: FrontEnd | None):
+    def __init__(self, root: str | None, frontend: FrontEnd):
         self.frontend = frontend
         self.echoes, self.noises = (
             [audio.load(u.audio or "", sample_rate_hz=RATE_HZ) for u in read(name, root) if u.extra["split"] == "train"]
@@ -54,7 +51,7 @@ class Rooms:
         )
 
     def hear(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if x.ndim == 1 and self.frontend:
+        if x.ndim == 1:
             x = bands_of(self.in_a_room(x, rng), self.frontend)
         x = another_room(x, rng)
         if rng.random() < 0.5:
