@@ -121,7 +121,7 @@ class _Builder:
             for part, weight in zip(node.parts, node.weights, strict=True):
                 if weight > 0:
                     middle = self.state()
-                    self.arc(start, 0, -math.log(weight / total), middle)
+                    self.arc(start, 0, math.log(total) - math.log(weight), middle)  # the quotient may be 0
                     self.add(part, middle, end)
         elif node.kind == "repeat":
             self._repeat(node, start, end)

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from asr.errors import InputError
 
 _log = logging.getLogger(__name__)
+LONGEST_MESSAGE = 1000  # characters; sentences may quote what the caller sent
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -31,7 +32,8 @@ class Refused(Exception):
         code: str | None = None,
     ):
         super().__init__(message)
-        self.status, self.message, self.retry_after_s = status, message, retry_after_s
+        self.status, self.retry_after_s = status, retry_after_s
+        self.message = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}..."
         self.param, self.code = param, code
 
     def body(self) -> dict[str, Any]:

@@ -16,7 +16,18 @@ from asr.serve_options import ServeConfig
 
 Model = TypeVar("Model", bound=BaseModel)
 MOST_TEXT_BYTES = 4 << 20  # of one field that is not a file
+MOST_VALUES = 1_000_000  # of a JSON text; each takes about a hundred bytes once it is parsed
 OTHER_FIELDS = 200  # besides phrases and words
+
+
+async def body_of(request: Request, most: int) -> bytes:
+    """The body of a request. Raises Refused(413) beyond `most` bytes."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > most:
+            raise Refused(413, f"JSON may have {most} bytes here; send less", code="too_large")
+    return bytes(body)
 
 
 @asynccontextmanager
@@ -65,6 +76,9 @@ def validated(model: type[Model], fields: dict[str, Any]) -> Model:
 
 def parsed(model: type[Model], text: str | bytes) -> Model:
     """The same for a JSON object."""
+    signs = (",", "[", "{") if isinstance(text, str) else (b",", b"[", b"{")
+    if sum(map(text.count, signs)) > MOST_VALUES:  # type: ignore[arg-type]
+        raise Refused(400, f"the JSON has more than {MOST_VALUES} values; send less", code="too_large")
     try:
         fields = parse_json(text)
     except ValueError as e:
