@@ -9,10 +9,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from asr.errors import InputError
 
 _log = logging.getLogger(__name__)
+CLIENT_GONE = 499  # nginx's status for a request whose client closed the connection
 LONGEST_MESSAGE = 1000  # characters; sentences may quote what the caller sent
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -59,6 +61,10 @@ def handle(app: FastAPI) -> None:
     @app.exception_handler(Refused)
     async def of_refused(request: Request, e: Refused) -> JSONResponse:
         return answer(e)
+
+    @app.exception_handler(ClientDisconnect)
+    async def of_gone(request: Request, e: ClientDisconnect) -> JSONResponse:
+        return answer(Refused(CLIENT_GONE, "the client closed the connection"))
 
     @app.exception_handler(InputError)
     async def of_input(request: Request, e: InputError) -> JSONResponse:
