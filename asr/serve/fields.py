@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from asr.literals import parse_json
@@ -40,8 +40,8 @@ async def form_of(request: Request, cfg: ServeConfig) -> AsyncIterator[FormData]
         form = await request.form(
             max_fields=cfg.max_phrases + cfg.max_words + OTHER_FIELDS, max_files=8, max_part_size=MOST_TEXT_BYTES
         )
-    except MultiPartException as e:
-        raise Refused(400, f"the multipart form cannot be read: {e.message}") from None
+    except HTTPException as e:  # starlette makes it of MultiPartException
+        raise Refused(400, f"the multipart form cannot be read: {e.detail}") from None
     except OSError as e:
         if e.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
