@@ -47,6 +47,13 @@ async def test_a_warm_service_is_ready_until_it_drains(model: Path) -> None:
         assert (await client.get("/healthz")).status_code == 200
 
 
+async def test_errors_are_declared(model: Path) -> None:
+    async with client_of(app_of(model)) as client:
+        document = (await client.get("/openapi.json")).json()
+    for call in ("/v1/recognize", "/v1/audio/transcriptions", "/v1/feedback"):
+        assert {"400", "401", "413", "415", "429", "503"} <= set(document["paths"][call]["post"]["responses"])
+
+
 async def test_errors_have_openais_shape(model: Path) -> None:
     async with client_of(app_of(model)) as client:
         for answer, status in (

@@ -8,11 +8,29 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from asr.errors import InputError
 
+
+class _Error(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(BaseModel):
+    error: _Error
+
+
+# What any call may answer, for the OpenAPI document.
+DECLARED: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer, "description": HTTPStatus(status).phrase}
+    for status in (400, 401, 404, 408, 413, 415, 422, 429, 500, 503)
+}
 _log = logging.getLogger(__name__)
 CLIENT_GONE = 499  # nginx's status for a request whose client closed the connection
 LONGEST_MESSAGE = 1000  # characters; sentences may quote what the caller sent
