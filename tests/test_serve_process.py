@@ -116,7 +116,9 @@ def test_a_client_that_goes_away_in_the_middle_of_a_body_is_no_fault_of_ours(ser
         client.sendall(b"POST /v1/recognize HTTP/1.1\r\nHost: x\r\n" + kind + b"\r\nContent-Length: 99\r\n\r\n--x\r\n")
         client.shutdown(socket.SHUT_WR)
         read_all(client)
+    deadline_s = time.monotonic() + 30
     while 'status="499"' not in httpx.get(f"{service.url}/metrics").text:
+        assert time.monotonic() < deadline_s
         time.sleep(0.05)
     assert "Traceback" not in "".join(service.log)
 
