@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+LONGEST_NAME = 80  # of a field, in sentences
 MOST_DIGITS = 18  # of a whole number; the value fits into 64 bits
 
 
@@ -25,8 +26,9 @@ def parse_json(text: str | bytes) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object. `json.loads` itself takes the last of equal names."""
     if len(fields := dict(pairs)) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise RepeatedField(f"the field '{next(n for n in names if names.count(n) > 1)}' occurs twice; keep one")
+        seen: set[str] = set()
+        name = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise RepeatedField(f"the field '{name[:LONGEST_NAME]}' occurs twice; keep one")
     return fields
 
 

@@ -21,6 +21,9 @@ class ServeConfig(Options):
     max_sessions: int = option(64, "live streams at a time", within="[0, 1e5]")
     max_stream_s: float = option(14400.0, "longest live stream in seconds", within="(0, 1e6]")
     max_upload_bytes: int = option(100_000_000, "largest body of a request", within="[1, 1e11]")
+    max_held_bytes: int = option(
+        1_000_000_000, "bytes of the bodies of all requests at a time; more are answered 503", within="[1, 1e12]"
+    )
     max_audio_s: float = option(3600.0, "longest recording of a request in seconds", within="(0, 1e6]")
     max_words: int = option(10_000, "most entries of a request's word list, or of its new words", within="[0, 1e6]")
     max_phrases: int = option(1_000, "most phrases of a request", within="[0, 1e6]")

@@ -47,6 +47,13 @@ async def test_a_warm_service_is_ready_until_it_drains(model: Path) -> None:
         assert (await client.get("/healthz")).status_code == 200
 
 
+async def test_errors_are_declared(model: Path) -> None:
+    async with client_of(app_of(model)) as client:
+        document = (await client.get("/openapi.json")).json()
+    for call in ("/v1/recognize", "/v1/audio/transcriptions", "/v1/feedback"):
+        assert {"400", "401", "413", "415", "429", "503"} <= set(document["paths"][call]["post"]["responses"])
+
+
 async def test_errors_have_openais_shape(model: Path) -> None:
     async with client_of(app_of(model)) as client:
         for answer, status in (
@@ -59,8 +66,8 @@ async def test_errors_have_openais_shape(model: Path) -> None:
             (await client.post("/v1/recognize", files={"file": b"not audio"}), 400),
             (await client.post("/v1/recognize", data={"file": "text"}), 415),
             (await client.post("/v1/recognize", files={"other": b""}), 400),
-            (await client.post("/v1/feedback", json={"id": 3}), 422),
-            (await client.post("/v1/feedback", content=b"\xff"), 422),
+            (await client.post("/v1/feedback", json={"id": 3}), 400),
+            (await client.post("/v1/feedback", content=b"\xff"), 400),
             (await client.post("/v1/recognize", content=b"{", headers={"content-type": "application/json"}), 400),
             (await client.post("/v1/recognize", content=b"--", headers={"content-type": "multipart/form-data"}), 400),
         ):

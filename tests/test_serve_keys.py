@@ -175,6 +175,34 @@ def test_many_threads_share_a_quota(store: Store) -> None:
     assert keys.list(NOON)[0].calls == 50
 
 
+def test_a_call_that_is_not_answered_is_taken_back_from_its_day(store: Store) -> None:
+    keys = Keys(store, daily_quota=2, rate_per_minute=4)
+    caller = keys.authorise(keys.add("a"))
+    assert admitted(keys, caller, MIDNIGHT - 0.5) == 2
+    keys.charge(caller, 1, MIDNIGHT)
+    keys.refund(caller, 1, MIDNIGHT - 0.5)
+    assert [keys.list(at)[0].calls_today for at in (NOON, MIDNIGHT)] == [1, 1]
+    assert admitted(keys, caller, MIDNIGHT) == 1  # the quota's last
+    assert refusal(keys, caller, MIDNIGHT - 0.5).code == "rate_limit_exceeded"  # which counts all four
+    for _ in range(3):
+        keys.refund(caller, 1, NOON)
+    assert keys.list(NOON)[0].calls_today == 0  # never below
+
+
+def test_threads_that_charge_and_take_back_lose_no_count(store: Store) -> None:
+    keys = Keys(store, daily_quota=10_000, rate_per_minute=10_000)
+    caller = keys.authorise(keys.add("a"))
+
+    def charge(number: int) -> None:
+        keys.charge(caller, 1, NOON)
+        if number % 2:
+            keys.refund(caller, 1, NOON)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(charge, range(100)))
+    assert keys.list(NOON)[0].calls == 50
+
+
 CHARGE = """
 import sys
 from asr.serve.access import Caller

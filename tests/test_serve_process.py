@@ -116,6 +116,19 @@ def test_headers_that_trickle_on_a_kept_connection_are_answered_408(service: Pro
         assert read_all(client).startswith(b"HTTP/1.1 408 ")
 
 
+def test_a_client_that_goes_away_in_the_middle_of_a_body_is_no_fault_of_ours(service: Process) -> None:
+    with connected(service) as client:
+        kind = b"Content-Type: multipart/form-data; boundary=x"
+        client.sendall(b"POST /v1/recognize HTTP/1.1\r\nHost: x\r\n" + kind + b"\r\nContent-Length: 99\r\n\r\n--x\r\n")
+        client.shutdown(socket.SHUT_WR)
+        read_all(client)
+    deadline_s = time.monotonic() + 30
+    while 'status="499"' not in httpx.get(f"{service.url}/metrics").text:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+    assert "Traceback" not in "".join(service.log)
+
+
 @pytest.mark.parametrize("length", [b"Content-Length: 100000", b"Transfer-Encoding: chunked"])
 def test_a_slow_body_is_answered_408(service: Process, length: bytes) -> None:
     with connected(service) as client:

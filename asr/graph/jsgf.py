@@ -11,6 +11,7 @@ Supported: sequences, alternatives `|` (weights `/w/` on all of them or on none)
 
 import math
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -67,6 +68,7 @@ def read(grammar: str | Path) -> Rules:
 class _Parser:
     def __init__(self, text: str, name: str):
         self.text, self.name, self.depth = text, name, 0
+        self.breaks = [found.start() for found in re.finditer("\n", text)]
         header = _HEADER.match(text)
         if not header:
             self.fail(0, "expected '#JSGF V1.0;' and 'grammar NAME;'")
@@ -191,8 +193,8 @@ class _Parser:
             self.fail(self.tokens[self.at][2], f"expected '{sign}', found '{self.tokens[self.at][1]}'")
 
     def where(self, place: int) -> str:
-        line = self.text.count("\n", 0, place) + 1
-        return f"{self.name}:{line}:{place - (self.text.rfind(chr(10), 0, place) + 1) + 1}"
+        line = bisect_left(self.breaks, place)  # by bisection, since it is asked for each reference to a rule
+        return f"{self.name}:{line + 1}:{place - (self.breaks[line - 1] if line else -1)}"
 
     def fail(self, place: int, message: str) -> NoReturn:
         raise InputError(f"{self.where(place)}: {message}")

@@ -20,7 +20,7 @@ from asr.graph.jsgf import Node, Rules, read
 
 MOST_STATES = 1_000_000
 MOST_ADDED = 50_000  # states that determinization may add beyond doubling their number
-MOST_SKIPS = 4_000_000  # ways to pass over optional parts, counted from each place of the grammar
+SKIPS = 4  # ways to pass over optional parts, counted from each place of the grammar, for each state allowed
 DEEPEST = 300  # nested rules and groups
 
 
@@ -29,12 +29,12 @@ class Grammar:
     rules: Rules
     words: list[str]
 
-    def automaton(self, labels: Mapping[str, int]) -> Automaton:
+    def automaton(self, labels: Mapping[str, int], most_states: int = MOST_STATES) -> Automaton:
         """G over the words that `labels` numbers 1..W; costs are negative natural logs.
 
         Raises InputError if the grammar allows no sentence or only the empty one, or if it is too large.
         """
-        builder = _Builder(self.rules, labels)
+        builder = _Builder(self.rules, labels, most_states)
         start, end = builder.state(), builder.state()
         share = math.log(len(self.rules.public))
         for name in self.rules.public:
@@ -43,7 +43,7 @@ class Grammar:
             builder.add(self.rules.nodes[name], middle, end)
         builder.require_few_skips()
         fst = builder.openfst(start, end)
-        return _with_fresh_start(_compact(fst))
+        return _with_fresh_start(_compact(fst, min(most_states, MOST_ADDED)))
 
 
 def read_grammar(grammar: str | Path) -> Grammar:
@@ -86,16 +86,16 @@ def _collect(
 class _Builder:
     """Builds a nondeterministic automaton with epsilon arcs (Thompson 1968)."""
 
-    def __init__(self, rules: Rules, labels: Mapping[str, int]):
-        self.rules, self.labels = rules, labels
+    def __init__(self, rules: Rules, labels: Mapping[str, int], most_states: int):
+        self.rules, self.labels, self.most_states = rules, labels, most_states
         self.num_states = 0
         self.arcs: list[tuple[int, int, float, int]] = []  # source, label, cost, target
 
     def state(self) -> int:
         self.num_states += 1
-        if self.num_states > MOST_STATES:
+        if self.num_states > self.most_states:
             raise InputError(
-                f"the grammar has more than {MOST_STATES} states once its rules are expanded; make it smaller"
+                f"the grammar has more than {self.most_states} states once its rules are expanded; make it smaller"
             )
         return self.num_states - 1
 
@@ -121,7 +121,7 @@ class _Builder:
             for part, weight in zip(node.parts, node.weights, strict=True):
                 if weight > 0:
                     middle = self.state()
-                    self.arc(start, 0, -math.log(weight / total), middle)
+                    self.arc(start, 0, math.log(total) - math.log(weight), middle)  # the quotient may be 0
                     self.add(part, middle, end)
         elif node.kind == "repeat":
             self._repeat(node, start, end)
@@ -144,7 +144,7 @@ class _Builder:
         for source, label, _, target in self.arcs:
             if label == 0:
                 after[source].append(target)
-        skips = 0
+        skips, most = 0, SKIPS * self.most_states
         for place in {0, *(target for _, label, _, target in self.arcs if label)}:
             reached, pending = {place}, [place]
             while pending:
@@ -152,9 +152,9 @@ class _Builder:
                 reached.update(fresh)
                 pending += fresh
                 skips += len(fresh)
-                if skips > MOST_SKIPS:
+                if skips > most:
                     raise InputError(
-                        f"the grammar has more than {MOST_SKIPS} ways to pass over optional words and repeats; "
+                        f"the grammar has more than {most} ways to pass over optional words and repeats; "
                         "shorten its runs of options"
                     )
 
@@ -164,13 +164,13 @@ class _Builder:
         return Automaton.from_arcs(start, final, source, label, label, cost, target).to_openfst()
 
 
-def _compact(fst: pywrapfst.MutableFst) -> Automaton:
+def _compact(fst: pywrapfst.MutableFst, most_added: int) -> Automaton:
     """Remove epsilons, determinize and minimize. Costs are encoded in the labels, so determinization terminates."""
     fst = fst.rmepsilon().connect()
     if fst.start() < 0:
         raise InputError("the grammar allows no sentence; does every alternative contain <VOID>?")
     mapper = pywrapfst.EncodeMapper("standard", True, True)
-    most = 2 * fst.num_states() + MOST_ADDED  # n states may become 2^n
+    most = 2 * fst.num_states() + most_added  # n states may become 2^n
     fst = pywrapfst.determinize(fst.encode(mapper), nstate=most + 1)
     if fst.num_states() > most:
         raise InputError(f"the grammar has more than {most} states once it is deterministic; make it smaller")

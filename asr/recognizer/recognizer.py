@@ -24,6 +24,7 @@ from asr.data.batching import fill
 from asr.data.dataset import load_input
 from asr.errors import InputError
 from asr.features import audio
+from asr.graph.phrase_grammar import MOST_STATES
 from asr.hypothesis import Hypothesis
 from asr.manifest import Utterance
 from asr.models.acoustic import AcousticModel
@@ -159,12 +160,14 @@ class Recognizer:
         """
         return self._with(self._spaces().of_list(entries), self.cfg.decoder)
 
-    def with_grammar(self, grammar: str | Path) -> "Recognizer":
+    def with_grammar(self, grammar: str | Path, most_states: int = MOST_STATES) -> "Recognizer":
         """A recogniser of the sentences of a phrase grammar: a JSGF file, or its text, which begins with `#JSGF`.
+
+        `most_states`: of the grammar once its rules are expanded. It bounds the time and memory that this takes.
 
         Raises InputError naming file, line and column, and as `with_list` does.
         """
-        return self._with(self._spaces().of_grammar(grammar), self.cfg.decoder)
+        return self._with(self._spaces().of_grammar(grammar, most_states), self.cfg.decoder)
 
     def _with(self, space: SearchSpace | None, decoder: DecoderConfig) -> "Recognizer":
         cfg = dataclasses.replace(self.cfg, decoder=decoder)

@@ -11,7 +11,7 @@ from asr.errors import InputError
 from asr.g2p.pronunciation import pronunciations
 from asr.graph.automaton import Automaton
 from asr.graph.lists import closed_graph, list_grammar, words_of
-from asr.graph.phrase_grammar import read_grammar
+from asr.graph.phrase_grammar import MOST_STATES, read_grammar
 from asr.recognizer.options import DecodingOptions
 from asr.search.new_words import NewWord
 from asr.search.space import DynamicSpace, SearchSpace
@@ -59,12 +59,12 @@ class RequestSpaces:
         words = words_of(weights)
         return self._closed(list_grammar(weights, _numbered(words)), words)
 
-    def of_grammar(self, grammar: str | Path) -> SearchSpace:
+    def of_grammar(self, grammar: str | Path, most_states: int = MOST_STATES) -> SearchSpace:
         """See `Recognizer.with_grammar`."""
         if not isinstance(grammar, str | Path):
             raise InputError(f"a grammar is a path or the text of one, not {grammar!r}")
         rules = read_grammar(grammar)
-        return self._closed(rules.automaton(_numbered(rules.words)), rules.words)
+        return self._closed(rules.automaton(_numbered(rules.words), most_states), rules.words)
 
     def _closed(self, grammar: Automaton, words: list[str]) -> SearchSpace:
         if self.cfg.decoder.kind == "greedy":

@@ -7,6 +7,8 @@ A WebSocket handler calls `await admitted(websocket)` itself, before it accepts,
 """
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
@@ -14,7 +16,7 @@ from fastapi import Depends
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
-from asr.serve.errors import Refused
+from asr.serve.errors import CLIENT_GONE, Refused
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class KeyRing(Protocol):
 
     def charge(self, caller: Caller, calls: int, now: float) -> None: ...
 
+    def refund(self, caller: Caller, calls: int, now: float) -> None: ...
+
 
 async def identified(connection: HTTPConnection) -> Caller:
     """The caller, who is not charged. Raises Refused(401) for a missing or unknown key."""
@@ -44,16 +48,31 @@ async def identified(connection: HTTPConnection) -> Caller:
     return await run_in_threadpool(keys.authorise, key_of(connection), time.time())
 
 
-async def admitted(connection: HTTPConnection) -> Caller:
+async def admitted(connection: HTTPConnection, now: float | None = None) -> Caller:
     """The caller, charged for one call. Raises Refused(401) as `identified`, and Refused(429) beyond the quota."""
     caller = await identified(connection)
     keys: KeyRing | None = connection.app.state.service.keys
     if keys is not None:
-        await run_in_threadpool(keys.charge, caller, 1, time.time())
+        await run_in_threadpool(keys.charge, caller, 1, time.time() if now is None else now)
     return caller
 
 
-Admitted = Annotated[Caller, Depends(admitted)]
+async def _charged_if_answered(connection: HTTPConnection) -> AsyncIterator[Caller]:
+    """The caller, charged before the work, so that calls at the same time cannot exceed the quota, and paid back if
+    the request is refused or fails. A client that goes away pays."""
+    at = time.time()  # also names the day from which the call is taken back
+    caller = await admitted(connection, at)
+    try:
+        yield caller
+    except Exception as e:
+        keys: KeyRing | None = connection.app.state.service.keys
+        if keys is not None and not (isinstance(e, Refused) and e.status == CLIENT_GONE):
+            with suppress(Refused):  # the database failed, and its log says so: the call stays counted
+                await run_in_threadpool(keys.refund, caller, 1, at)
+        raise
+
+
+Admitted = Annotated[Caller, Depends(_charged_if_answered)]
 
 
 def key_of(connection: HTTPConnection) -> str | None:

@@ -42,7 +42,13 @@ def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
         service.is_ready = False
         service.engine.close()
 
-    app = FastAPI(title="asr", summary="Speech recognition", version=version("asr-toolkit"), lifespan=lifespan)
+    app = FastAPI(
+        title="asr",
+        summary="Speech recognition",
+        version=version("asr-toolkit"),
+        lifespan=lifespan,
+        responses=errors.DECLARED,
+    )
     app.state.service = service
     _open_records(app, cfg)
     errors.handle(app)

@@ -1,8 +1,8 @@
 """What a caller asks of the recogniser, checked: the fields that requests and live streams share."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from asr.recognizer.options import DecodingOptions
 from asr.search.new_words import NewWord
@@ -10,6 +10,15 @@ from asr.serve.errors import Refused
 from asr.serve_options import ServeConfig
 
 LETTERS = 100  # per entry that is allowed
+
+
+class _FirstOnly(FailFast):
+    """Ends the check of a list or object at its first wrong entry: an error for each of a million takes a minute."""
+
+    __hash__ = object.__hash__  # needed in unions
+
+
+_FIRST_ONLY = _FirstOnly()
 
 
 class AskedWord(BaseModel):
@@ -28,12 +37,16 @@ class Asked(BaseModel):
     mode: str | None = Field(
         None, description="word, dictation, web or local; null: word with words or a grammar, otherwise dictation"
     )
-    words: list[str] | dict[str, float] | None = Field(
+    words: Annotated[list[str], _FIRST_ONLY] | Annotated[dict[str, float], _FIRST_ONLY] | None = Field(
         None, description="the utterance is exactly one of these; an object gives weights"
     )
     grammar: str | None = Field(None, description="the utterance is a sentence of this JSGF grammar")
-    phrases: dict[str, float] | None = Field(None, description="phrases to boost, each with its boost in nats")
-    new_words: list[AskedWord | str] | None = Field(None, description="words to add; needs a dynamic graph")
+    phrases: Annotated[dict[str, float], _FIRST_ONLY] | None = Field(
+        None, description="phrases to boost, each with its boost in nats"
+    )
+    new_words: Annotated[list[AskedWord | str], _FIRST_ONLY] | None = Field(
+        None, description="words to add; needs a dynamic graph"
+    )
     nbest: int | None = Field(None, ge=1, le=100, description="number of readings to return")
     reject_below: float | None = Field(None, ge=0, le=1, description="words of lower confidence are left out of text")
     written: bool = Field(False, description="numbers in figures; not supported by this version")

@@ -8,11 +8,32 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from asr.errors import InputError
 
+
+class _Error(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(BaseModel):
+    error: _Error
+
+
+# What any call may answer, for the OpenAPI document.
+DECLARED: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer, "description": HTTPStatus(status).phrase}
+    for status in (400, 401, 404, 408, 413, 415, 422, 429, 500, 503)
+}
 _log = logging.getLogger(__name__)
+CLIENT_GONE = 499  # nginx's status for a request whose client closed the connection
+LONGEST_MESSAGE = 1000  # characters; sentences may quote what the caller sent
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -31,7 +52,8 @@ class Refused(Exception):
         code: str | None = None,
     ):
         super().__init__(message)
-        self.status, self.message, self.retry_after_s = status, message, retry_after_s
+        self.status, self.retry_after_s = status, retry_after_s
+        self.message = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}..."
         self.param, self.code = param, code
 
     def body(self) -> dict[str, Any]:
@@ -57,6 +79,10 @@ def handle(app: FastAPI) -> None:
     @app.exception_handler(Refused)
     async def of_refused(request: Request, e: Refused) -> JSONResponse:
         return answer(e)
+
+    @app.exception_handler(ClientDisconnect)
+    async def of_gone(request: Request, e: ClientDisconnect) -> JSONResponse:
+        return answer(Refused(CLIENT_GONE, "the client closed the connection"))
 
     @app.exception_handler(InputError)
     async def of_input(request: Request, e: InputError) -> JSONResponse:

@@ -26,11 +26,13 @@ from asr.files import atomic_write
 from asr.manifest import Utterance
 from asr.serve.access import Caller, identified
 from asr.serve.errors import Refused
+from asr.serve.fields import body_of, parsed, schema_of
 from asr.serve.service import Answered
 from asr.serve.store import ANSWERS, CORRECTIONS, Store, Unavailable
 
 _log = logging.getLogger(__name__)
 LONGEST_TEXT = 20_000
+MOST_BYTES = 1 << 18  # of a request: the longest text, if all of it is escaped
 DAY_S, HOUR_S = 86400.0, 3600.0
 
 router = APIRouter(tags=["feedback"])
@@ -41,9 +43,17 @@ class Correction(BaseModel):
     text: str = Field(description='what was said; "" if nothing was', examples=["turn on the light"])
 
 
-@router.post("/v1/feedback", status_code=204, summary="Correct an answer")
-async def correct(correction: Correction, request: Request, caller: Annotated[Caller, Depends(identified)]) -> None:
+@router.post(
+    "/v1/feedback",
+    status_code=204,
+    summary="Correct an answer",
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema_of(Correction)}}}
+    },
+)
+async def correct(request: Request, caller: Annotated[Caller, Depends(identified)]) -> None:
     """Keeps the right text beside the answer. A later correction of the same answer replaces it."""
+    correction = parsed(Correction, await body_of(request, MOST_BYTES))
     answers: Answers | None = request.app.state.answers
     if answers is None:
         raise Refused(404, "this service keeps no answers, so there is nothing to correct", param="id")

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from asr.errors import nearest
@@ -17,7 +17,18 @@ from asr.serve_options import ServeConfig
 
 Model = TypeVar("Model", bound=BaseModel)
 MOST_TEXT_BYTES = 4 << 20  # of one field that is not a file
+MOST_VALUES = 1_000_000  # of a JSON text; each takes about a hundred bytes once it is parsed
 OTHER_FIELDS = 200  # besides phrases and words
+
+
+async def body_of(request: Request, most: int) -> bytes:
+    """The body of a request. Raises Refused(413) beyond `most` bytes."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > most:
+            raise Refused(413, f"JSON may have {most} bytes here; send less", code="too_large")
+    return bytes(body)
 
 
 @asynccontextmanager
@@ -30,8 +41,8 @@ async def form_of(request: Request, cfg: ServeConfig) -> AsyncIterator[FormData]
         form = await request.form(
             max_fields=cfg.max_phrases + cfg.max_words + OTHER_FIELDS, max_files=8, max_part_size=MOST_TEXT_BYTES
         )
-    except MultiPartException as e:
-        raise Refused(400, f"the multipart form cannot be read: {e.message}") from None
+    except HTTPException as e:  # starlette makes it of MultiPartException
+        raise Refused(400, f"the multipart form cannot be read: {e.detail}") from None
     except OSError as e:
         if e.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -69,6 +80,9 @@ def validated(model: type[Model], fields: dict[str, Any]) -> Model:
 
 def parsed(model: type[Model], text: str | bytes) -> Model:
     """The same for a JSON object."""
+    signs = (",", "[", "{") if isinstance(text, str) else (b",", b"[", b"{")
+    if sum(map(text.count, signs)) > MOST_VALUES:  # type: ignore[arg-type]
+        raise Refused(400, f"the JSON has more than {MOST_VALUES} values; send less", code="too_large")
     try:
         fields = parse_json(text)
     except ValueError as e:

@@ -129,6 +129,14 @@ class Keys:
         if refused:
             raise refused
 
+    def refund(self, caller: Caller, calls: int = 1, now: float | None = None) -> None:
+        """Takes back calls that were charged at `now` and not answered. The minute's rate still counts them."""
+        own, day = int(caller.id), _day(_time(now))
+        charged = (USAGE.c.key_id == own) & (USAGE.c.day == day) & (USAGE.c.calls >= calls)
+        with self._store.write() as connection:
+            connection.execute(select(KEYS.c.id).where(KEYS.c.id == own).with_for_update())  # as in `charge`
+            connection.execute(update(USAGE).where(charged).values(calls=USAGE.c.calls - calls))
+
     def _over_quota(self, counted: int, at: float) -> Refused:
         message = f"{counted} of this key's {self.daily_quota} calls per day are used; the next day begins at 00:00 UTC"
         return Refused(429, message, DAY_S - at % DAY_S, code="quota_exceeded")

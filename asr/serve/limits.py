@@ -1,4 +1,4 @@
-"""Limits of a request's body, kept while it is read: its size, and how slowly it may come."""
+"""Limits of requests' bodies, kept while they are read: their size, that of all together, how slowly they may come."""
 
 import asyncio
 import time
@@ -11,11 +11,13 @@ from asr.serve.errors import Refused
 from asr.serve_options import ServeConfig
 
 SLOWEST_BYTES_PER_S = 8_000  # each part of this size earns another second
+RETRY_S = 5.0
 LINGER_S = 2.0  # how long the rest of a body is thrown away after an early answer
 
 
 class Limits:
-    """Middleware: `receive` raises Refused(413) for a body that is too large, and Refused(408) for a slow one.
+    """Middleware: `receive` raises Refused(413) for a body that is too large, Refused(408) for a slow one, and
+    Refused(503) if the bodies of all requests are too large together.
 
     An answer that comes before the whole body was read ends the connection. The rest of the body is read and thrown
     away for a moment first; otherwise the client's system would drop the answer with the broken connection.
@@ -23,12 +25,13 @@ class Limits:
 
     def __init__(self, app: ASGIApp, cfg: ServeConfig):
         self.app, self.cfg = app, cfg
+        self.held = 0  # bytes of the bodies of requests that are not yet answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        body = _Body(scope, receive, self.cfg)
+        body = _Body(scope, receive, self)
 
         async def send_last(message: Message) -> None:
             if message["type"] == "http.response.start" and not body.is_read:
@@ -40,18 +43,21 @@ class Limits:
                 message = {"type": "http.response.body"}
             await send(message)
 
-        await self.app(scope, body.receive, send_last)
+        try:
+            await self.app(scope, body.receive, send_last)
+        finally:
+            self.held -= body.size
 
 
 class _Body:
-    def __init__(self, scope: Scope, receive: Receive, cfg: ServeConfig):
+    def __init__(self, scope: Scope, receive: Receive, limits: Limits):
         headers: dict[bytes, bytes] = dict(scope["headers"])
         length = headers.get(b"content-length", b"0")
         self.length = int(length) if length.isdigit() else 0
         self.waits_for_us = headers.get(b"expect", b"").lower() == b"100-continue"
         self.is_read = not self.length and b"transfer-encoding" not in headers
         self.size, self.start_s = 0, time.monotonic()
-        self._receive, self._cfg = receive, cfg
+        self._receive, self._cfg, self._limits = receive, limits.cfg, limits
 
     async def receive(self) -> Message:
         if self.is_read:
@@ -65,10 +71,15 @@ class _Body:
             message = await asyncio.wait_for(self._receive(), max(0.0, min(left_s, self._cfg.body_timeout_s)))
         except asyncio.TimeoutError:
             raise Refused(408, "the body of the request came too slowly; send it again", code="timeout") from None
-        self.size += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self.size += size
+        self._limits.held += size
         self.is_read = not message.get("more_body", False)
         if self.size > most:
             raise self._too_large()
+        if max(self._cfg.max_held_bytes, self.size) < self._limits.held:  # a body alone always has room
+            raise Refused(503, "the service holds as many uploads as it can; repeat the request later", RETRY_S,
+                          code="overloaded")  # fmt: skip
         return message
 
     async def discard(self) -> None:

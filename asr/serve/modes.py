@@ -23,6 +23,7 @@ from asr.serve.asked import Asked
 from asr.serve.errors import Refused
 
 NAMES = ("word", "dictation", "web", "local")
+MOST_STATES = 50_000  # of a grammar
 KEPT, KEPT_IN_ALL = 4, 64  # compiled lists, grammars and new words: of one caller, and of all
 
 
@@ -126,7 +127,7 @@ def _compiled(recognizer: Recognizer, options: DecodingOptions) -> Recognizer:
     if options.word_list is not None:
         return recognizer.with_list(options.word_list)
     if options.grammar is not None:
-        return recognizer.with_grammar(options.grammar)
+        return recognizer.with_grammar(options.grammar, MOST_STATES)
     return recognizer.with_new_words(options.new_words or ())
 
 

@@ -41,6 +41,7 @@ from asr.serve.service import Service
 
 router = APIRouter(tags=["OpenAI"])
 STARTED_S = int(time.time())
+LONGEST_HEADER = 2000  # bytes; nginx takes 4 kB for all headers
 LISTS = ("languages", "keywords", "timestamp_granularities", "include")
 
 
@@ -111,8 +112,18 @@ async def transcriptions(request: Request, caller: Admitted) -> Response:
             begun, hypothesis = await recognise(request, caller, mode, options, file.file.read)
             answer = _answer(asked, hypothesis, _language(asked, service), begun)
     if unused:
-        answer.headers["x-ignored-keywords"] = json.dumps([keyword[:40] for keyword in unused[:20]])
+        answer.headers["x-ignored-keywords"] = _header(unused)
     return answer
+
+
+def _header(entries: list[str]) -> str:
+    """The first entries as a JSON list, as many as proxies and clients take in a header."""
+    shown: list[str] = []
+    for entry in entries:
+        if len(json.dumps([*shown, entry])) > LONGEST_HEADER:
+            break
+        shown.append(entry)
+    return json.dumps(shown)
 
 
 def _fields(form: FormData) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from asr.recognizer.options import DecodingOptions
 from asr.recognizer.recognizer import Recognizer
 from asr.search.phrases import Phrases
 from asr.serve.access import Caller
-from asr.serve.errors import Refused
+from asr.serve.errors import CLIENT_GONE, Refused
 from asr.serve.metrics import Stages, level_db
 from asr.serve.service import Answered, Service
 from asr.serve.sound import decode_untrusted
@@ -135,7 +135,7 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise Refused(499, "the client closed the connection")
+            raise Refused(CLIENT_GONE, "the client closed the connection")
         return task.result()
     finally:
         for each in (task, gone):

@@ -15,7 +15,7 @@ from asr.hypothesis import Hypothesis
 from asr.serve.access import Admitted, Caller
 from asr.serve.asked import Asked
 from asr.serve.errors import Refused
-from asr.serve.fields import form_of, parsed, schema_of, upload_of
+from asr.serve.fields import body_of, form_of, parsed, schema_of, upload_of
 from asr.serve.recognition import Begun, not_busy, recognise
 from asr.serve.service import Service
 
@@ -101,16 +101,12 @@ async def recognize(request: Request, caller: Admitted) -> JSONResponse:
         file, fields = upload_of(form), form.get("request", "{}")
         if not isinstance(fields, str):
             fields = (await fields.read(MOST_JSON_BYTES)).decode(errors="replace")
-        return await _answer(request, caller, parsed(Asked, fields), file.file.read)
+        asked = await asyncio.to_thread(parsed, Asked, fields)
+        return await _answer(request, caller, asked, file.file.read)
 
 
 async def _in_json(request: Request) -> tuple[Asked, Callable[[], bytes]]:
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_JSON_BYTES:
-            raise Refused(413, f"JSON may have {MOST_JSON_BYTES} bytes; send multipart/form-data", code="too_large")
-    asked = await asyncio.to_thread(parsed, AskedInJson, bytes(body))
+    asked = await asyncio.to_thread(parsed, AskedInJson, await body_of(request, MOST_JSON_BYTES))
 
     def read() -> bytes:
         try:
