@@ -73,9 +73,9 @@ class Process:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def stop(self) -> int:
-        """Sends SIGTERM and waits for the exit code."""
-        self.process.send_signal(signal.SIGTERM)
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Sends a signal and waits for the exit code."""
+        self.process.send_signal(number)
         return self.process.wait(60)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -36,7 +37,9 @@ def transcribe(url: str, sound: bytes, **data: str) -> httpx.Response:
     return httpx.post(f"{url}/v1/audio/transcriptions", files={"file": sound}, data={"model": "x", **data}, timeout=60)
 
 
-def test_accepted_requests_are_answered_after_sigterm(model: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_accepted_requests_are_answered_after_a_signal(model: Path, number: signal.Signals) -> None:
+    """SIGHUP is what a closed terminal sends."""
     sound = noise(20.0)
     with running(model, "threads=1", "queue=50") as process:
         expected = transcribe(process.url, sound).json()["text"]
@@ -44,7 +47,7 @@ def test_accepted_requests_are_answered_after_sigterm(model: Path) -> None:
             answers = [pool.submit(transcribe, process.url, sound) for _ in range(12)]
             while waiting(process) < 8:
                 time.sleep(0.01)
-            assert process.stop() == 0
+            assert process.stop(number) == 0
             assert [answer.result().json()["text"] for answer in answers] == [expected] * 12
     with pytest.raises(httpx.ConnectError):
         transcribe(process.url, sound)

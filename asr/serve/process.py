@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import resource
+import signal
 import socket
 from typing import Any
 
@@ -66,6 +67,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
+            signal.signal(signal.SIGHUP, self.handle_exit)  # a closed terminal loses no request either
         for listener in sockets or []:
             host, port = listener.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
