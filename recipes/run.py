@@ -61,9 +61,10 @@ def run(name: str, words: Sequence[str]) -> None:
     experiment = next((word.partition("=")[2] for word in words if word.startswith("experiment=")), name)
     overrides = [word for word in words if not word.startswith("experiment=")]
     module = load_module(name, experiment)
-    own = list(inspect.signature(module.prepare).parameters)[1:]
-    options, overrides = split_words(overrides, own)
-    if missing := next((option for option in own if option not in options), None):
+    own = list(inspect.signature(module.prepare).parameters.values())[1:]
+    options, overrides = split_words(overrides, [option.name for option in own])
+    needed = [option.name for option in own if option.default is option.empty]
+    if missing := next((option for option in needed if option not in options), None):
         raise InputError(f"experiment={experiment} needs {missing}=VALUE; see {RECIPES / name / 'RESULTS.md'}")
     runs = [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
     rates = [run_once(name, experiment, module, overrides, chosen) for chosen in runs]

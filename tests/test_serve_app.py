@@ -1,5 +1,7 @@
 """The app of the service: health, metrics, documents, errors, limits of the body, the queue."""
 
+import dataclasses
+import re
 from pathlib import Path
 
 import httpx
@@ -7,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 from served import bundle_in, client_of, noise
 
+import asr
 from asr.config import Config
 from asr.errors import InputError
 from asr.serve.app import make_app
@@ -185,3 +188,9 @@ async def test_other_origins_are_allowed_by_name_only(model: Path, origins: list
 def test_wrong_modes_are_named_before_serving(model: Path, modes: list[str], says: str) -> None:
     with pytest.raises(InputError, match=says):
         app_of(model, modes=modes)
+
+
+def test_every_option_of_the_service_is_read() -> None:
+    room = Path(asr.__file__).parent / "serve"
+    code = "\n".join(path.read_text(encoding="utf-8") for path in room.glob("*.py"))
+    assert [f.name for f in dataclasses.fields(ServeConfig) if not re.search(rf"\.{f.name}\b", code)] == []

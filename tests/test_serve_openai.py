@@ -183,3 +183,12 @@ def test_models(client) -> None:
     assert Model.model_validate_json(raw_model) == listed[1]
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("gpt")
+
+
+def test_the_program_of_the_guide_runs_as_written(service: Process, tmp_path: Path, monkeypatch, capsys) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "guide" / "serve.md").read_text(encoding="utf-8")
+    (tmp_path / "speech.wav").write_bytes(SOUND)
+    monkeypatch.chdir(tmp_path)
+    program = page.partition("```python\n")[2].partition("```")[0]
+    exec(compile(program.replace("http://127.0.0.1:8080", service.url), "serve.md", "exec"), {})
+    assert capsys.readouterr().out.strip()

@@ -45,7 +45,7 @@ def client_of(at, key="none"):
 async def talking(at, key="none", **audio_input):
     """A connection of the openai client whose session has these settings."""
     query = {"intent": "transcription"}
-    async with client_of(at, key).realtime.connect(extra_query=query) as connection:
+    async with client_of(at, key) as client, client.realtime.connect(extra_query=query) as connection:
         connection.created = await event_of(connection)
         assert connection.created.type == "session.created"
         if audio_input:
@@ -307,11 +307,13 @@ def test_client_secrets_open_sessions_of_browsers(service, monkeypatch):
 
     async def run():
         session = {"type": "transcription", "audio": {"input": {"format": {"type": "audio/pcmu"}}}}
-        with pytest.raises(openai.AuthenticationError):
-            await client_of(service.at, "bad").realtime.client_secrets.create(session=session)
-        secret = await client_of(service.at, "good").realtime.client_secrets.create(
-            session=session, expires_after={"anchor": "created_at", "seconds": 60}
-        )
+        async with client_of(service.at, "bad") as client:
+            with pytest.raises(openai.AuthenticationError):
+                await client.realtime.client_secrets.create(session=session)
+        async with client_of(service.at, "good") as client:
+            secret = await client.realtime.client_secrets.create(
+                session=session, expires_after={"anchor": "created_at", "seconds": 60}
+            )
         type(secret).model_validate(secret.to_dict())
         assert secret.value.startswith("ek_") and secret.expires_at == pytest.approx(time.time() + 60, abs=2)
         assert secret.session.audio.input.format.type == "audio/pcmu"

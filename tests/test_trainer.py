@@ -82,12 +82,17 @@ def test_training_learns_and_writes_its_files(corpus: Path, capsys: pytest.Captu
 
 
 def start_training(cfg: Config, threads: int = 1) -> subprocess.Popen:
-    """Train in a separate process group."""
+    """Train in a separate process group. Ctrl-C ends it even if these tests run in the background, which ignores it."""
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_trainer import *; "
     code += f"cfg = config(Path({str(Path(cfg.out).parent)!r}), {Path(cfg.out).name!r}, epochs={cfg.optim.epochs}); "
     code += f"torch.set_num_threads(1); cfg.threads = {threads}; train(cfg)"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=environment,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def wait_until(done: Callable[[], bool], seconds: float = 60) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from asr import manifest
-from asr.cli.recipe import VERBS, Recipe
 from asr.config import Config
 from asr.errors import InputError
 from asr.files import atomic_write
@@ -32,9 +31,3 @@ def prepare(cfg: Config, speaker: str) -> str:
         file.writelines(u.transcript + "\n" for u in manifest.read(out / "train.jsonl"))
     Lexicon.cmudict(WORDS).write(out / "lexicon.txt")
     return f"{source}, without {speaker}, after {START}"
-
-
-def build(recipe: Recipe) -> None:
-    for verb in VERBS:
-        if verb != "bundle":
-            recipe(verb)

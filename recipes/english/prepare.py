@@ -1,6 +1,6 @@
-"""English phones on Whisper's encoder, trained on three readers, telephone prompts and 248 speakers nobody transcribed.
+"""English phones on Whisper's encoder: readers, telephone prompts, and speakers whom another model transcribed.
 
-The recogniser of the recipe english_import transcribes those speakers; utterances of which it is sure are trained on.
+The recogniser of the recipe english_import transcribes 248 speakers; utterances of which it is sure are trained on.
 The times of its words cut some single words out of all utterances, so that the net also knows words said alone. The
 language model and its texts are those of that recipe, too.
 """

@@ -12,7 +12,6 @@ from itertools import groupby
 from pathlib import Path
 
 from asr import manifest
-from asr.cli.recipe import VERBS, Recipe
 from asr.config import Config
 from asr.data import corpora
 from asr.errors import InputError
@@ -30,7 +29,7 @@ FOLDED = {
 }  # fmt: skip
 
 
-def prepare(cfg: Config, fold: str) -> str:
+def prepare(cfg: Config, fold: str = "0") -> str:
     """Write `{train,dev,test}.jsonl`, `lm.txt` and `lexicon.txt` in `cfg.data.dir`."""
     if fold not in map(str, range(FOLDS)):
         raise InputError(f"fold={fold} must be one of 0 to {FOLDS - 1}")
@@ -52,12 +51,6 @@ def prepare(cfg: Config, fold: str) -> str:
     phones = sorted({phone for utterances in sets.values() for u in utterances for phone in u.transcript.split()})
     Lexicon({phone: [(phone,)] for phone in phones}).write(out / "lexicon.txt")
     return f"real speech: {folder}, with {', '.join(sorted(splits['test']))} left out"
-
-
-def build(recipe: Recipe) -> None:
-    for verb in VERBS:
-        if verb not in ("calibrate", "bundle"):
-            recipe(verb)
 
 
 def split_speakers(speakers: list[str], fold: int) -> dict[str, set[str]]:
