@@ -1,4 +1,4 @@
-"""English phones on Whisper's encoder: readers, telephone prompts, and speakers whom another model transcribed.
+"""English phones on Whisper's encoder: readers, prompts, and speakers whom another model transcribed.
 
 The recogniser of the recipe english_import transcribes 248 speakers; utterances of which it is sure are trained on.
 The times of its words cut some single words out of all utterances, so that the net also knows words said alone. The
