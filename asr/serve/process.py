@@ -7,6 +7,7 @@ import math
 import resource
 import signal
 import socket
+import threading
 from typing import Any
 
 import h11
@@ -67,7 +68,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
+        in_main = threading.current_thread() is threading.main_thread()  # which alone may handle signals
+        if in_main and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
             signal.signal(signal.SIGHUP, self.handle_exit)  # a closed terminal loses no request either
         for listener in sockets or []:
             host, port = listener.getsockname()[:2]
