@@ -77,6 +77,17 @@ def test_a_mode_may_have_a_bundle_of_its_own(folder: Path) -> None:
     assert modes.free() == "web"
 
 
+@pytest.mark.parametrize("name", ["web", "local"])
+def test_a_mode_without_a_file_of_its_own_is_reported(
+    folder: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened(folder, "dictation", "word", f"{name}={folder / 'rare'}")
+    assert not caplog.messages
+    opened(folder, "dictation", "word", name)
+    (message,) = caplog.messages
+    assert f"mode '{name}' names no file" in message and f"{name}=FILE" in message and "dictation" in message
+
+
 def test_new_words_are_kept_for_their_caller(folder: Path) -> None:
     modes = opened(folder, "dictation")
     own = DecodingOptions(new_words=[NewWord("ab", (("a", "b"),), weight=50.0)])

@@ -91,6 +91,10 @@ async def test_a_list_makes_the_mode_word(model: Path) -> None:
         ({"nbest": 10**9}, "nbest: must be less", "nbest"),
         ({"reject_below": 2}, "reject_below: must be less", "reject_below"),
         ({"written": True}, "not supported", "written"),
+        ({"word": ["a"]}, "the field 'word' is unknown; did you mean 'words'?", "word"),
+        ({"nbset": 3}, "the field 'nbset' is unknown; did you mean 'nbest'?", "nbset"),
+        ({"audio": "YQ=="}, "the field 'audio' is unknown", "audio"),
+        ({"new_words": [{"word": "ab", "slots": "<x>"}]}, "'new_words.0.slots' is unknown", "new_words.0.slots"),
         ({"grammar": "/etc/passwd"}, "begins with #JSGF", "grammar"),
         ({"grammar": "#JSGF V1.0;\ngrammar g;\nimport </etc/passwd>;"}, "imports are not supported", None),
         ({"grammar": "#JSGF V1.0;" + " " * 600}, "more than 500 letters", "grammar"),
@@ -105,6 +109,33 @@ async def test_what_cannot_be_done_is_told_in_a_sentence(
     assert says in answer.json()["error"]["message"] and answer.json()["error"]["param"] == param
 
 
+async def test_unknown_fields_of_json_and_of_the_form_are_refused(model: Path) -> None:
+    sound, audio = {"file": noise(0.2)}, base64.b64encode(noise(0.2)).decode()
+    async with client_of(app_of(model)) as client:
+        in_json = await client.post("/v1/recognize", json={"audio": audio, "phrase": {"a": 1.0}})
+        in_form = await client.post("/v1/recognize", files=sound, data={"words": '["a"]'})
+        misspelt = await client.post("/v1/recognize", files=sound, data={"requests": "{}"})
+    for answer, name, says in (
+        (in_json, "phrase", "the field 'phrase' is unknown; did you mean 'phrases'?"),
+        (
+            in_form,
+            "words",
+            "the field 'words' is unknown; the form has 'file' and 'request', a JSON object of the others",
+        ),
+        (misspelt, "requests", "the field 'requests' is unknown; did you mean 'request'?"),
+    ):
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"], error["code"]) == (400, name, "unknown_field")
+        assert says in error["message"]
+
+
+@pytest.mark.parametrize("asked", [{"words": ["a"]}, {"mode": "dictation", "words": ["a"]}])
+async def test_a_list_for_a_service_without_the_mode_word(model: Path, asked: dict) -> None:
+    async with client_of(app_of(model, modes=["dictation"])) as client:
+        error = (await recognise(client, noise(0.2), **asked)).json()["error"]
+    assert error["param"] == "words" and "started without the mode 'word' (modes=word,dictation)" in error["message"]
+
+
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"nbest": NaN}', '{"nbest": 1, "nbest": 2}', '{"mode": "\\ud800"}', "[" * 99999]
 )
@@ -116,7 +147,7 @@ async def test_json_that_is_none_is_refused(model: Path, text: str) -> None:
 
 async def test_phrases_that_cannot_be_used_are_named_in_the_answer(model: Path) -> None:
     async with client_of(app_of(model)) as client:
-        answer = (await recognise(client, noise(), phrases={"a b": 2.0, "zebra a": 2.0}, unknown_field=1)).json()
+        answer = (await recognise(client, noise(), phrases={"a b": 2.0, "zebra a": 2.0})).json()
     assert answer["ignored"] == ["zebra a"]
 
 

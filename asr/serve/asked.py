@@ -24,15 +24,17 @@ _FIRST_ONLY = _FirstOnly()
 class AskedWord(BaseModel):
     """A word that the language model lacks."""
 
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
     word: str
     pronunciation: str | None = Field(None, description="units separated by spaces; null: guessed from the spelling")
     slot: str | None = Field(None, description="slot of the language model that the word fills, as <name>")
 
 
 class Asked(BaseModel):
-    """Words, phrases and limits of one request. Unknown fields are ignored."""
+    """Words, phrases and limits of one request. Unknown fields are refused: a misspelt one would change the words."""
 
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     mode: str | None = Field(
         None, description="word, dictation, web or local; null: word with words or a grammar, otherwise dictation"

@@ -72,10 +72,14 @@ def validated(model: type[Model], fields: dict[str, Any]) -> Model:
     if is_missing:
         raise Refused(400, f"the field '{name}' is missing", param=name, code="missing_field")
     if first["type"] == "extra_forbidden":
-        hint = nearest(str(first["loc"][-1]), model.model_fields)
-        raise Refused(400, f"the field '{name}' is unknown{hint}", param=name, code="unknown_field")
+        is_top = len(first["loc"]) == 1  # the names of inner fields are others
+        raise unknown_field(name, nearest(name, model.model_fields) if is_top else "")
     reason = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     raise Refused(400, f"{name}: {reason}, not {first['input']!r:.60}", param=name, code="invalid_value")
+
+
+def unknown_field(name: str, hint: str) -> Refused:
+    return Refused(400, f"the field '{name:.100}' is unknown{hint}", param=name, code="unknown_field")
 
 
 def parsed(model: type[Model], text: str | bytes) -> Model:

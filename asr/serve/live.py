@@ -53,9 +53,7 @@ def _check_fields(endpoint: Any) -> Any:
 
 
 class Start(Asked):
-    """The first message of a client. Unknown fields are refused: a rate under a wrong name would garble the words."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    """The first message of a client."""
 
     type: Literal["start"]
     encoding: str = "pcm_s16le"

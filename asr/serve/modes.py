@@ -7,6 +7,7 @@
 | web, local | free speech, by another graph or language model over the same acoustic model |
 """
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -22,7 +23,10 @@ from asr.serve.access import Caller
 from asr.serve.asked import Asked
 from asr.serve.errors import Refused
 
+_log = logging.getLogger(__name__)
+
 NAMES = ("word", "dictation", "web", "local")
+OF_FILES = ("web", "local")
 MOST_STATES = 50_000  # of a grammar
 KEPT, KEPT_IN_ALL = 4, 64  # compiled lists, grammars and new words: of one caller, and of all
 
@@ -47,6 +51,10 @@ class Modes:
             if name in found:
                 raise InputError(f"serve.modes has '{name}' twice; keep one")
             found[name] = _of_file(cfg, own, file) if file else own
+            if name in OF_FILES and not file:
+                _log.warning(
+                    "mode '%s' names no file, so it recognises by the graph of %s, as dictation does; to give it "
+                    "another graph or language model: modes=%s=FILE", name, cfg.bundle, name)  # fmt: skip
         if not found:
             raise InputError(f"serve.modes is empty; name at least one of {', '.join(NAMES)}")
         return cls(found)
@@ -70,12 +78,15 @@ class Modes:
     def mode_for(self, asked: Asked) -> str:
         """The mode of a request, which must fit what it brings. Raises Refused(400)."""
         is_closed = asked.words is not None or asked.grammar is not None
+        given = "words" if asked.words is not None else "grammar"
+        if is_closed and "word" not in self.names and asked.mode in (None, *self.names):
+            reason = f"{given} cannot be used: the service was started without the mode 'word' (modes=word,dictation)"
+            raise Refused(400, reason, param=given)
         mode = asked.mode or ("word" if is_closed else self.free())
         self.of(mode)
         if mode == "word" and not is_closed:
             raise Refused(400, "mode 'word' needs the words, or a grammar, of which one is said", param="words")
         if mode != "word" and is_closed:
-            given = "words" if asked.words is not None else "grammar"
             raise Refused(400, f"mode '{mode}' is free speech and takes no {given}; choose mode 'word'", param=given)
         return mode
 

@@ -10,16 +10,19 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from starlette.datastructures import FormData
 
+from asr.errors import nearest
 from asr.hypothesis import Hypothesis
 from asr.serve.access import Admitted, Caller
 from asr.serve.asked import Asked
 from asr.serve.errors import Refused
-from asr.serve.fields import body_of, form_of, parsed, schema_of, upload_of
+from asr.serve.fields import body_of, form_of, parsed, schema_of, unknown_field, upload_of
 from asr.serve.recognition import Begun, not_busy, recognise
 from asr.serve.service import Service
 
 router = APIRouter(tags=["recognition"])
+FORM_FIELDS = ("file", "request")
 MOST_JSON_BYTES = 32 << 20  # of a request in JSON, which is held in memory
 
 
@@ -98,11 +101,19 @@ async def recognize(request: Request, caller: Admitted) -> JSONResponse:
         asked, read = await _in_json(request)
         return await _answer(request, caller, asked, read)
     async with form_of(request, service.cfg.serve) as form:
+        _check_names(form)
         file, fields = upload_of(form), form.get("request", "{}")
         if not isinstance(fields, str):
             fields = (await fields.read(MOST_JSON_BYTES)).decode(errors="replace")
         asked = await asyncio.to_thread(parsed, Asked, fields)
         return await _answer(request, caller, asked, file.file.read)
+
+
+def _check_names(form: FormData) -> None:
+    """Raises Refused(400) for a field that the form does not have."""
+    for name in set(form) - set(FORM_FIELDS):
+        of_form = "; the form has 'file' and 'request', a JSON object of the others"
+        raise unknown_field(name, of_form if name in Asked.model_fields else nearest(name, FORM_FIELDS) or of_form)
 
 
 async def _in_json(request: Request) -> tuple[Asked, Callable[[], bytes]]:
