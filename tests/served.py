@@ -16,7 +16,10 @@ import soundfile
 import tiny
 from fastapi import FastAPI
 
+from asr.config import Config
 from asr.recognizer import bundle
+from asr.serve.app import make_app
+from asr.serve_options import ServeConfig
 
 
 def bundle_in(folder: Path) -> Path:
@@ -34,6 +37,11 @@ def wav(samples: np.ndarray, rate_hz: int = 16000) -> bytes:
 
 def noise(seconds: float = 1.5, seed: int = 0) -> bytes:
     return wav(tiny.noise(seconds, seed))
+
+
+def app_of(model: Path, **options: object) -> FastAPI:
+    """The app with these options of the group `serve`."""
+    return make_app(Config(bundle=str(model), threads=2, serve=ServeConfig(**options)))
 
 
 @asynccontextmanager

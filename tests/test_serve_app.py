@@ -6,13 +6,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
-from served import bundle_in, client_of, noise
+from served import app_of, bundle_in, client_of, noise
 
 import asr
-from asr.config import Config
 from asr.errors import InputError
-from asr.serve.app import make_app
 from asr.serve.engine import Engine
 from asr.serve.errors import Refused
 from asr.serve.modes import Modes
@@ -29,10 +26,6 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundle_in(tmp_path_factory.mktemp("model"))
-
-
-def app_of(model: Path, **options: object) -> FastAPI:
-    return make_app(Config(bundle=str(model), threads=2, serve=ServeConfig(**options)))
 
 
 async def post(client: httpx.AsyncClient, content: bytes, **data: object) -> httpx.Response:

@@ -8,16 +8,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
-from served import bundle_in, client_of, noise
+from served import app_of, bundle_in, client_of, noise
 
-from asr.config import Config
-from asr.serve.app import make_app
 from asr.serve.errors import LONGEST_MESSAGE, Refused
 from asr.serve.keys import Keys
 from asr.serve.openai import LONGEST_HEADER
 from asr.serve.store import Store
-from asr.serve_options import ServeConfig
 
 pytestmark = pytest.mark.anyio
 
@@ -30,10 +26,6 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundle_in(tmp_path_factory.mktemp("model"))
-
-
-def app_of(model: Path, **options: object) -> FastAPI:
-    return make_app(Config(bundle=str(model), threads=2, serve=ServeConfig(**options)))
 
 
 async def recognise(client: httpx.AsyncClient, request: str) -> httpx.Response:

@@ -7,18 +7,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
-from served import bundle_in, client_of, noise
+from served import app_of, bundle_in, client_of, noise
 
 import asr
-from asr.config import Config
 from asr.recognizer.options import DecodingOptions
 from asr.serve.access import Caller
-from asr.serve.app import make_app
 from asr.serve.errors import Refused
 from asr.serve.modes import KEPT, KEPT_IN_ALL, Modes
 from asr.serve.recognize import Answer
-from asr.serve_options import ServeConfig
 
 pytestmark = pytest.mark.anyio
 
@@ -31,10 +27,6 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundle_in(tmp_path_factory.mktemp("model"))
-
-
-def app_of(model: Path, **options: object) -> FastAPI:
-    return make_app(Config(bundle=str(model), threads=2, serve=ServeConfig(**options)))
 
 
 async def recognise(client: httpx.AsyncClient, sound: bytes, key: str = "", **asked: object) -> httpx.Response:

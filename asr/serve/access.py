@@ -42,10 +42,14 @@ class KeyRing(Protocol):
 
 async def identified(connection: HTTPConnection) -> Caller:
     """The caller, who is not charged. Raises Refused(401) for a missing or unknown key."""
-    keys: KeyRing | None = connection.app.state.service.keys
+    return await authorised(connection.app.state.service.keys, key_of(connection))
+
+
+async def authorised(keys: KeyRing | None, key: str | None) -> Caller:
+    """The holder of a key; anyone if no keys are required. Raises Refused(401) for a missing or unknown key."""
     if keys is None:
         return ANYONE
-    return await run_in_threadpool(keys.authorise, key_of(connection), time.time())
+    return await run_in_threadpool(keys.authorise, key, time.time())
 
 
 async def admitted(connection: HTTPConnection, now: float | None = None) -> Caller:

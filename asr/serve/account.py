@@ -1,6 +1,5 @@
 """What the service does with each utterance of a live stream, besides sending it."""
 
-import logging
 import time
 import uuid
 
@@ -8,8 +7,6 @@ from asr.serve.access import Caller
 from asr.serve.listener import Ended
 from asr.serve.metrics import Stages
 from asr.serve.service import Answered, Service
-
-_log = logging.getLogger(__name__)
 
 
 class Account:
@@ -29,9 +26,7 @@ class Account:
         id, text = f"asr-{uuid.uuid4().hex}", ended.hypothesis.text
         stages = Stages()
         stages.seconds["stream"] = ended.work_s
-        self.service.metrics.recognised(self.mode, ended.hypothesis, ended.level_db, stages)
-        if self.service.cfg.serve.log_text:
-            _log.info("%s %s: %s", id, self.mode, text)
+        self.service.record(id, self.mode, ended.hypothesis, ended.level_db, stages)
         if self.service.keep is not None and ended.samples is not None:
             self.service.keep(Answered(id, self.caller, self.mode, text, ended.samples, rate_hz))
         return id

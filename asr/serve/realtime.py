@@ -1,17 +1,15 @@
 """WS /v1/realtime?intent=transcription, and POST /v1/realtime/client_secrets: OpenAI's realtime transcription."""
 
 import asyncio
-import time
 from dataclasses import replace
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, WebSocket
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
 from asr.errors import InputError
 from asr.search.endpoint import EndpointOptions, after_silence, semantic
-from asr.serve.access import ANYONE, Caller, key_of
+from asr.serve.access import Caller, authorised, key_of
 from asr.serve.account import Account
 from asr.serve.asked import limit
 from asr.serve.client_secrets import PREFIX
@@ -47,7 +45,7 @@ class SecretRequest(Part):
 async def client_secrets(request: Request, asked: SecretRequest) -> dict[str, Any]:
     service: Service = request.app.state.service
     key = key_of(request)
-    await _authorised(service, key)
+    await authorised(service.keys, key)
     value, granted = service.client_secrets.grant(key, asked.session, asked.expires_after.seconds)
     return {"value": value, "expires_at": granted.expires_at, "session": asked.session.told(new_id("sess"))}
 
@@ -135,11 +133,7 @@ async def _admitted(service: Service, websocket: WebSocket) -> tuple[Caller, Set
     if key is not None and key.startswith(PREFIX):
         granted = service.client_secrets.find(key)
         key, settings = granted.key, granted.settings
-    return await _authorised(service, key), settings
-
-
-async def _authorised(service: Service, key: str | None) -> Caller:
-    return ANYONE if service.keys is None else await run_in_threadpool(service.keys.authorise, key, time.time())
+    return await authorised(service.keys, key), settings
 
 
 def _endpoint(detection: ServerVad | SemanticVad | None) -> EndpointOptions | None:

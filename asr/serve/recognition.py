@@ -6,7 +6,6 @@ async with service.engine.place():
 """
 
 import asyncio
-import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
@@ -29,7 +28,6 @@ from asr.serve.service import Answered, Service
 from asr.serve.sound import decode_untrusted
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -111,9 +109,7 @@ async def recognise(
 async def finish(service: Service, begun: Begun, found: list[Hypothesis]) -> Hypothesis:
     """Joins the parts; measures the answer, and keeps it if the service is asked to."""
     hypothesis = join(found)
-    service.metrics.recognised(begun.mode, hypothesis, begun.level_db, begun.stages)
-    if service.cfg.serve.log_text:
-        _log.info("%s %s: %s", begun.id, begun.mode, hypothesis.text)
+    service.record(begun.id, begun.mode, hypothesis, begun.level_db, begun.stages)
     if service.keep is not None:
         rate_hz = begun.recognizer.cfg.features.sample_rate_hz
         answered = Answered(begun.id, begun.caller, begun.mode, hypothesis.text, begun.samples, rate_hz)
