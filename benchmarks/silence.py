@@ -1,16 +1,17 @@
-"""What stands around the speech: word error rates of one recogniser under silence, noise, levels, rates and channels.
+"""What stands around the speech: error rates of one recogniser under silence, noise, levels, rates and channels.
 
-    python -m benchmarks.silence BUNDLE MANIFEST [LIMIT]
+    python -m benchmarks.silence BUNDLE MANIFEST [LIMIT] [RATE]
 
 Each recording of the manifest (of the first LIMIT, if given) is changed in one way per row of the table and recognised
-again. Silence and noise are `seconds` long, before and behind the speech or in its clearest pause. Noise is as loud as
-the row says, relative to full scale (dBFS) or to the speech (the power exceeded by 5 % of the moments), half of it
-white, half coloured. All is drawn from one seed. The last rows count words where nothing is said. Writes
+again. RATE is wer (the default), cer or cer_without_spaces. A bundle without a graph hears the texts of the manifest as
+a word list. Silence and noise are `seconds` long, before and behind the speech or in its clearest pause. Noise is as
+loud as the row says, relative to full scale (dBFS) or to the speech (the power exceeded by 5 % of the moments), half of
+it white, half coloured. All is drawn from one seed. The last rows count words where nothing is said. Writes
 benchmarks/results/silence-NAME.json, NAME being the name of the bundle's folder.
 """
 
+import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -22,13 +23,13 @@ import asr
 from asr import manifest
 from asr.data.augment import coloured
 from asr.data.dataset import load_input
-from asr.evaluation.score import score
+from asr.evaluation.score import error_counts
 from asr.features.pauses import best_pause, levels
 from asr.files import atomic_write
 from asr.hypothesis import Hypothesis
 
 SEED = 1
-LIMIT = 1.0  # points of WER that a condition may add
+LIMIT = 1.0  # points of the rate that a condition may add
 AT_ONCE = 50  # recordings in memory
 NOTHING_S = (1.0, 3.0, 10.0)
 Change = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]  # samples (T,), rate in Hz -> (T',) or (C, T')
@@ -157,8 +158,10 @@ def resampled(rate_hz: int) -> Change:
 
 
 class Bench:
-    def __init__(self, bundle: Path, utterances: Sequence[manifest.Utterance]):
-        self.recognizer, self.utterances = asr.load(bundle), utterances
+    def __init__(self, bundle: Path, utterances: Sequence[manifest.Utterance], rate: str):
+        self.recognizer, self.utterances, self.rate = asr.load(bundle), utterances, rate
+        if self.recognizer.cfg.graph.kind == "none":
+            self.recognizer = self.recognizer.with_list(sorted({u.transcript for u in utterances}))
         self.rate_hz = self.recognizer.cfg.features.sample_rate_hz
         if self.recognizer.cfg.features.kind == "stored":
             raise SystemExit(f"{bundle} takes stored features; these conditions need a recogniser of sound")
@@ -173,9 +176,10 @@ class Bench:
             found |= {u.id: result for u, result in zip(some, results, strict=True)}
         return found
 
-    def wer(self, change: Change, rate_hz: int | None = None) -> float:
-        texts = {id: hypothesis.text for id, hypothesis in self.recognise(change, rate_hz).items()}
-        return score({u.id: u.text for u in self.utterances}, texts, {}, resamples=1).wer
+    def error_rate(self, change: Change, rate_hz: int | None = None) -> float:
+        found = self.recognise(change, rate_hz)
+        counts = [error_counts(u.transcript, found[u.id].text, self.rate) for u in self.utterances]
+        return sum(c.errors for c in counts) / sum(c.reference for c in counts)
 
     def words_of_nothing(self, noise_db: float | None) -> int:
         """Words found in recordings of silence or noise, ten of each length in `NOTHING_S`."""
@@ -184,15 +188,17 @@ class Bench:
         return sum(len(result.words) for result in self.recognizer.transcribe(inputs, self.rate_hz))
 
 
-def main(bundle: Path, path: Path, limit: int | None = None) -> None:
+def main(bundle: Path, path: Path, limit: int | None, rate: str) -> None:
     utterances = [u for u in manifest.read(path) if u.text][:limit]
-    bench = Bench(bundle, utterances)
+    bench = Bench(bundle, utterances, rate)
     rows: dict[str, float] = {}
     changes = CONDITIONS | {f"at {hz} Hz": resampled(hz) for hz in RATES_HZ if hz != bench.rate_hz}
-    print(f"{bundle}: WER of {len(utterances)} utterances, {sum(len(u.text.split()) for u in utterances)} words")
+    print(
+        f"{bundle}: {rate} of {len(utterances)} utterances, {sum(len(u.transcript.split()) for u in utterances)} words"
+    )
     for name, change in changes.items():
         rate_hz = int(name.split()[1]) if name.startswith("at ") else None
-        rows[name] = round(bench.wer(change, rate_hz), 5)
+        rows[name] = round(bench.error_rate(change, rate_hz), 5)
         worse = "  <-" if rows[name] > rows["as it is"] + LIMIT / 100 else ""
         print(f"{name:52} {rows[name]:8.2%}{worse}", flush=True)
     words = {}
@@ -201,12 +207,16 @@ def main(bundle: Path, path: Path, limit: int | None = None) -> None:
         print(f"words in 30 recordings of {name:26} {words[name]:7}", flush=True)
     result = Path(__file__).parent / f"results/silence-{bundle.resolve().parent.name}.json"
     with atomic_write(result) as file:
-        report = {"date": str(date.today()), "utterances": len(utterances), "wer": rows, "words_in_nothing": words}
+        report = {"date": str(date.today()), "utterances": len(utterances), rate: rows, "words_in_nothing": words}
         json.dump(report, file, indent=1)
     print(f"-> {result}")
 
 
 if __name__ == "__main__":
-    if not 3 <= len(sys.argv) <= 4:
-        raise SystemExit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) == 4 else None)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("limit", type=int, nargs="?")
+    parser.add_argument("rate", choices=("wer", "cer", "cer_without_spaces"), default="wer", nargs="?")
+    given = parser.parse_args()
+    main(given.bundle, given.manifest, given.limit, given.rate)

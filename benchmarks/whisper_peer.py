@@ -5,8 +5,9 @@
     python benchmarks/whisper_peer.py compare ko exp/pansori/data/test.jsonl hyp.jsonl whisper.jsonl
 
 The first command needs no package of ours: int8, beam 5, one thread, the language given, no conditioning on earlier
-text. The second normalises references and both hypotheses alike (numbers in words, no punctuation) and prints WER, CER
-and CER without spaces of both, with the 95 % interval of the difference (paired bootstrap over utterances).
+text; interrupted, it goes on where it stopped. The second normalises references and both hypotheses alike (numbers in
+words, no punctuation) and prints WER, CER and CER without spaces of both, with the 95 % interval of the difference
+(paired bootstrap over utterances).
 """
 
 import json
@@ -22,14 +23,17 @@ def transcribe(folder: str, lang: str, manifest: str, output: str) -> None:
 
     model = WhisperModel(folder, device="cpu", compute_type="int8", cpu_threads=1)
     rows = [json.loads(line) for line in Path(manifest).read_text(encoding="utf-8").splitlines()]
+    done = {json.loads(line)["id"] for line in open(output, encoding="utf-8")} if Path(output).exists() else set()
+    rows = [row for row in rows if row["id"] not in done]
     start_s, heard_s = time.process_time(), 0.0
-    with open(output, "w", encoding="utf-8") as file:
+    with open(output, "a", encoding="utf-8") as file:
         for number, row in enumerate(rows, 1):
             path = Path(manifest).parent / row["audio"]
             parts, info = model.transcribe(str(path), language=lang, beam_size=5, condition_on_previous_text=False)
             text = " ".join(part.text.strip() for part in parts)
             heard_s += info.duration
             file.write(json.dumps({"id": row["id"], "text": text}, ensure_ascii=False) + "\n")
+            file.flush()
             if number % 20 == 0:
                 print(f"{number} of {len(rows)}", file=sys.stderr, flush=True)
     print(f"{(time.process_time() - start_s) / heard_s:.3f} CPU seconds per second of {heard_s:.0f} s -> {output}")

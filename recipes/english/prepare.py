@@ -1,11 +1,9 @@
 """English phones on Whisper's encoder: readers, prompts, and speakers whom another model transcribed.
 
 The recogniser of the recipe english_import transcribes 248 speakers; utterances of which it is sure are trained on.
-The times of its words cut some single words out of all utterances, so that the net also knows words said alone. The
-language model and its texts are those of that recipe, too.
+The language model and its texts are those of that recipe, too.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +26,6 @@ from recipes.encoders import fetch_whisper_base
 TEACHER = Path("exp/english_import")
 DEV = ("496",)  # chapters of libri_en
 SURE = 0.8  # mean confidence of the words of an utterance without transcript that is trained on
-SINGLE_WORDS, MARGIN_S = 3, 0.05  # cut out of each utterance, and how much around them
 OTHERS = ("timit_en", "commands_en")  # further test sets
 
 
@@ -42,16 +39,14 @@ def prepare(cfg: Config) -> str:
     dev = [u for u in books if u.extra["chapter"] in DEV] + [u for u in prompts if u.extra["split"] == "dev"]
     chosen = {u.id for u in dev}
     known = [u for u in [*books, *prompts] if u.extra["split"] == "train" and u.id not in chosen]
-    heard = transcribe([*known, *read("libri_en_untranscribed", root)], out / "transcribed.jsonl")
-    texts = {u.id: u.text for u in known}
-    unknown = [u for u in heard if u.id not in texts and is_sure(u)]
-    cut = cut_words([u for u in heard if u.text == texts.get(u.id, u.text)])
-    manifest.write(out / "train.jsonl", [replace(u, extra={}) for u in [*known, *unknown, *cut]])
+    heard = transcribe(read("libri_en_untranscribed", root), out / "transcribed.jsonl")
+    sure = [u for u in heard if u.text and u.extra["confidence"] >= SURE]
+    manifest.write(out / "train.jsonl", [replace(u, extra={}) for u in [*known, *sure]])
     manifest.write(out / "dev.jsonl", dev)
     manifest.write(out / "test.jsonl", [u for u in books if u.extra["split"] == "dev"])
     for name in OTHERS:
         manifest.write(out / f"{name}.jsonl", [replace(u, extra={}) for u in read(name, root)])
-    words = {word for u in [*known, *dev, *unknown] for word in u.transcript.split()}
+    words = {word for u in [*known, *dev, *sure] for word in u.transcript.split()}
     words.update((TEACHER / "data/vocabulary.txt").read_text(encoding="utf-8").split())
     Lexicon.cmudict(sorted(words), guesser(G2pConfig())).write(out / "lexicon.txt")
     return f"real speech: {', '.join(str(corpora.find(name, root)) for name in ('libri_en', 'prompts_en', *OTHERS))}"
@@ -78,30 +73,12 @@ def read(name: str, root: str | None) -> list[Utterance]:
 
 
 def transcribe(utterances: list[Utterance], path: Path) -> list[Utterance]:
-    """The utterances with the teacher's texts, and its words as (start_s, end_s, confidence); `path` keeps them."""
+    """The utterances with the teacher's texts and the mean confidence of their words; `path` keeps them."""
     if not path.exists():
         teacher, rows = asr.load(TEACHER / "model.asr"), []
         for u in tqdm(utterances, desc="transcribe", unit="utt"):
             found = teacher.transcribe(str(u.audio))
-            times = [(round(w.start_s, 3), round(w.end_s, 3), round(w.confidence, 3)) for w in found.words]
-            rows.append(replace(u, text=found.text, extra={"words": times}))
+            confidence = float(np.mean([word.confidence for word in found.words])) if found.words else 0.0
+            rows.append(replace(u, text=found.text, extra={"confidence": round(confidence, 3)}))
         manifest.write(path, rows)
     return manifest.read(path)
-
-
-def is_sure(u: Utterance) -> bool:
-    return bool(u.text) and float(np.mean([confidence for _, _, confidence in u.extra["words"]])) >= SURE
-
-
-def cut_words(utterances: list[Utterance], count: int = SINGLE_WORDS) -> Iterator[Utterance]:
-    """`count` randomly drawn words of each utterance, as utterances, if the teacher was sure of them."""
-    rng = np.random.default_rng(1)
-    for u in utterances:
-        words = u.transcript.split()
-        for i in sorted(rng.permutation(len(words))[:count]):
-            start_s, end_s, confidence = u.extra["words"][i]
-            if confidence >= SURE:
-                begin_s = max(0.0, start_s - MARGIN_S)
-                yield replace(
-                    u, id=f"{u.id}-word{i}", text=words[i], start_s=begin_s, duration_s=end_s + MARGIN_S - begin_s
-                )
