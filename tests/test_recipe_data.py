@@ -11,10 +11,11 @@ from asr import manifest
 from asr.cli.overrides import compose, to_overrides
 from asr.config import Config
 from asr.errors import InputError
+from asr.hypothesis import Hypothesis, Word
 from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon
 from recipes.digits import adapted
-from recipes.english.prepare import MARGIN_S, cut_words, is_sure
+from recipes.english import prepare as english
 from recipes.run import RECIPES
 from recipes.timit import prepare as timit
 
@@ -70,15 +71,20 @@ def test_timit_leaves_out_what_all_speakers_read(tmp_path, monkeypatch):
     assert len((data / "lm.txt").read_text().split("\n")) == 11
 
 
-def test_words_are_cut_where_the_teacher_was_sure():
-    times = [(0.02, 0.3, 0.9), (0.4, 0.8, 0.5), (0.9, 1.5, 0.95)]
-    u = Utterance("u", "u.flac", text="one two three", extra={"words": times})
-    assert not is_sure(u) and is_sure(Utterance("u", text="one", extra={"words": times[:1]}))
-    assert not is_sure(Utterance("u", text="", extra={"words": []}))
-    one, three = cut_words([u])
-    assert (one.id, one.text, one.start_s, one.duration_s) == ("u-word0", "one", 0.0, pytest.approx(0.3 + MARGIN_S))
-    assert (three.text, three.start_s) == ("three", pytest.approx(0.9 - MARGIN_S))
-    assert three.duration_s == pytest.approx(0.6 + 2 * MARGIN_S)
+def test_the_teacher_tells_how_sure_it_was(tmp_path, monkeypatch):
+    words = {"a.flac": [0.9, 0.6], "b.flac": []}
+
+    class Teacher:
+        def transcribe(self, path):
+            found = [Word(w, 0.0, 0.1, confidence) for w, confidence in zip("xy", words[path], strict=False)]
+            return Hypothesis("", " ".join(w.word for w in found), found, 0.0, 1.0, True)
+
+    monkeypatch.setattr(english.asr, "load", lambda path: Teacher())
+    utterances = [Utterance("a", "a.flac"), Utterance("b", "b.flac")]
+    heard = english.transcribe(utterances, tmp_path / "transcribed.jsonl")
+    assert [(u.text, u.extra["confidence"]) for u in heard] == [("x y", 0.75), ("", 0.0)]
+    words.clear()  # what is in the file is not transcribed again
+    assert english.transcribe(utterances, tmp_path / "transcribed.jsonl") == heard
 
 
 def test_adapted_digits_leave_the_speaker_out(tmp_path, monkeypatch):
