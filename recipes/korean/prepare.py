@@ -56,8 +56,8 @@ def build_corpus(recipe: Recipe) -> None:
 def prepare_corpora(cfg: Config, names: Sequence[str]) -> str:
     """Write `{train,dev,test}.jsonl` (the corpora's own splits) and `lm.txt` in `cfg.data.dir`.
 
-    `lm.txt` has the texts in the folder `text_ko`. All texts are brought into the form that is spoken: numbers in
-    words, no punctuation.
+    `lm.txt` has the texts in the folder `text_ko` but for the sentences of dev and test. All texts are brought into the
+    form that is spoken: numbers in words, no punctuation.
     """
     if cfg.features.kind == "pretrained":
         fetch_whisper_base()
@@ -68,10 +68,11 @@ def prepare_corpora(cfg: Config, names: Sequence[str]) -> str:
     texts = corpora.find("text_ko", root)
     if texts is None:
         raise InputError("no folder 'text_ko' with *.txt.xz; name the folder above it with data.root=...")
+    held_out = {u.transcript for split in ("dev", "test") for u in sets[split]}
     with atomic_write(out / "lm.txt") as file:
         for path in sorted(texts.glob("*.txt.xz")):
             with lzma.open(path, "rt", encoding="utf-8") as lines:
-                file.writelines(as_spoken(line) + "\n" for line in lines)
+                file.writelines(text + "\n" for text in map(as_spoken, lines) if text not in held_out)
     return f"real speech: {', '.join(str(corpora.find(name, root)) for name in names)}"
 
 
