@@ -32,6 +32,11 @@ class DecoderConfig(Options):
     )
     confidence_offset: float = option(0.0, "offset added to the log-odds; set by `asr calibrate`", within="[-1e6, 1e6]")
     reject_below: float = option(0.0, "words of lower confidence are left out of the text", within="[0, 1]")
+    pad_s: float = option(
+        0.0,
+        "seconds of quiet noise added at both ends of a recording; nets on encoders need them for short clips",
+        within="[0, 10]",
+    )
 
 
 @dataclass

@@ -29,7 +29,7 @@ from asr.hypothesis import Hypothesis
 from asr.manifest import Utterance
 from asr.models.acoustic import AcousticModel
 from asr.models.imported import OnnxModel
-from asr.recognizer import bundle, run_folder
+from asr.recognizer import bundle, edges, run_folder
 from asr.recognizer.frozen import frozen
 from asr.recognizer.hypotheses import decode_log_probs
 from asr.recognizer.inputs import Input, Source, check_channel, check_length, check_rate, features_of, samples_of
@@ -118,6 +118,8 @@ class Recognizer:
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise InputError(f"device={device}, but this machine or this torch has no CUDA; set device=cpu")
         check_group("decoder", cfg.decoder)
+        if cfg.decoder.pad_s and cfg.features.kind == "stored":
+            raise InputError("decoder.pad_s adds sound, and this model takes stored features; leave it 0")
         cfg = frozen(cfg)
         vars(self).update(
             model=model.to(device).eval(),
@@ -298,8 +300,9 @@ class Recognizer:
 
     def search(self, id: str, log_probs: np.ndarray, duration_s: float, phrases: Phrases | None = None) -> Hypothesis:
         """Words of the log-probs (F', V) of one utterance."""
-        reject_below = self.cfg.decoder.reject_below
-        return decode_log_probs(log_probs, self.searcher, self.frame_s, id, duration_s, phrases, reject_below)
+        decoder = self.cfg.decoder
+        found = decode_log_probs(log_probs, self.searcher, self.frame_s, id, duration_s, phrases, decoder.reject_below)
+        return edges.unpad(found, decoder.pad_s)
 
     def score_utterances(
         self, utterances: Sequence[Utterance], bar: tqdm
@@ -332,11 +335,12 @@ class Recognizer:
     def log_probs(self, batch: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Samples (T,) at the model's rate, or features (F, D), float32 -> natural log-probs (F', V) of each.
 
-        A recording shorter than one window gives (0, V).
+        F' counts the frames of `decoder.pad_s` on both sides. A recording shorter than one window gives (0, V).
         """
         if isinstance(batch, np.ndarray | torch.Tensor) and batch.ndim == 1:
             raise InputError("log_probs takes a list of recordings; put the array into one: log_probs([samples])")
-        batch = [np.ascontiguousarray(x, dtype=np.float32) for x in batch]
+        pad_s, rate_hz = self.cfg.decoder.pad_s, self.cfg.features.sample_rate_hz
+        batch = [edges.pad(np.ascontiguousarray(x, dtype=np.float32), pad_s, rate_hz) for x in batch]
         lengths = torch.tensor([len(x) for x in batch])
         enough = self.model.can_score(lengths)  # (N,)
         heard = [torch.from_numpy(x) for x, e in zip(batch, enough, strict=True) if e]
