@@ -26,6 +26,7 @@ from recipes.encoders import fetch_whisper_base
 TEACHER = Path("exp/english_import")
 DEV = ("496",)  # chapters of libri_en
 SURE = 0.8  # mean confidence of the words of an utterance without transcript that is trained on
+PAD_S = 0.5  # of quiet noise around clips of single words: 77 instead of 63 % of fsdd's digits right
 OTHERS = ("timit_en", "commands_en")  # further test sets
 
 
@@ -60,7 +61,7 @@ def build(recipe: Recipe) -> None:
     test, hyp = f"{recipe.cfg.data.dir}/timit_en.jsonl", f"{recipe.cfg.out}/decode/timit_en/hyp.jsonl"
     recipe("decode", test)
     recipe("score", f"ref={test}", f"hyp={hyp}", f"dir={recipe.cfg.out}/score/timit_en")
-    recipe("bundle", "graph.kind=none", f"bundle={recipe.cfg.out}/words.asr")
+    recipe("bundle", "graph.kind=none", f"decoder.pad_s={PAD_S}", f"bundle={recipe.cfg.out}/words.asr")
 
 
 def read(name: str, root: str | None) -> list[Utterance]:
