@@ -249,7 +249,14 @@ class ScoreConfig(Options):
     hyp: str | None = option(None, "hypotheses: JSONL of `asr decode`, id<TAB>text, Kaldi text, trn, ctm or JSON")
     dir: str = option("${out}/score", "folder of the report")
     resamples: int = option(1000, "bootstrap resamples for the confidence interval", within="[1, 1e7]")
-    rate: str = option("wer", "error rate that `asr tune` minimises", ["wer", "cer", "cer_without_spaces"])
+    lang: str = option(
+        "auto", "punctuation and case that are not compared: of English, Korean, or none; auto: of Korean texts",
+        ["auto", "none", "en", "ko"],
+    )  # fmt: skip
+    rate: str = option(
+        "auto", "error rate that `asr tune` minimises; auto: cer_without_spaces for Korean, otherwise wer",
+        ["auto", "wer", "wer_without_spaces", "cer", "cer_without_spaces", "jamo"],
+    )  # fmt: skip
 
 
 @dataclass

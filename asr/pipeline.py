@@ -328,7 +328,7 @@ def score(cfg: Config) -> "Score":
     hypotheses = cfg.score.hyp or hypotheses_path(cfg, None, None)
     keep_inputs((Path(cfg.score.dir) / name for name in report.FILES), [reference, hypotheses])
     refs, hyps = read_pair(reference, hypotheses)
-    result = score(refs.texts, hyps.texts, refs.speakers, cfg.score.resamples, cfg.seed)
+    result = score(refs.texts, hyps.texts, refs.speakers, cfg.score.resamples, cfg.seed, cfg.score.lang)
     report.write(result, cfg.score.dir, reference)
     return result
 

@@ -111,8 +111,8 @@ VERBS: dict[str, Verb] = {
     "tune": Verb(tune, (*_RECOGNISER, "data.dev", "score.rate", "input")),
     "calibrate": Verb(calibrate, (*_RECOGNISER, "data.dev", "input"), earlier=earlier.tuned_scales),
     "score": Verb(score, (
-        "score.ref", "score.hyp", "score.dir", "score.resamples", "data.train", "data.dev", "data.test", "split", "out",
-        "seed",
+        "score.ref", "score.hyp", "score.dir", "score.resamples", "score.lang", "data.train", "data.dev", "data.test",
+        "split", "out", "seed",
     )),
     "bundle": Verb(bundle, (
         "decoder", "graph.kind", "graph.dir", "bundle", "score.dir", "data.train", "out", "device",
