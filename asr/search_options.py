@@ -32,6 +32,7 @@ class DecoderConfig(Options):
     )
     confidence_offset: float = option(0.0, "offset added to the log-odds; set by `asr calibrate`", within="[-1e6, 1e6]")
     reject_below: float = option(0.0, "words of lower confidence are left out of the text", within="[0, 1]")
+    remove: list[str] = option([], "words that are left out of the text, such as the fillers um,uh or 어,음")
 
 
 @dataclass

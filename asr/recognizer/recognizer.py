@@ -298,8 +298,10 @@ class Recognizer:
 
     def search(self, id: str, log_probs: np.ndarray, duration_s: float, phrases: Phrases | None = None) -> Hypothesis:
         """Words of the log-probs (F', V) of one utterance."""
-        reject_below = self.cfg.decoder.reject_below
-        return decode_log_probs(log_probs, self.searcher, self.frame_s, id, duration_s, phrases, reject_below)
+        options = self.cfg.decoder
+        return decode_log_probs(
+            log_probs, self.searcher, self.frame_s, id, duration_s, phrases, options.reject_below, options.remove
+        )
 
     def score_utterances(
         self, utterances: Sequence[Utterance], bar: tqdm
