@@ -159,6 +159,7 @@ class TextConfig(Options):
     repairs: list[str] = option([], "repairs to apply: case, markup, repeats, spacing, or files of wrong<TAB>right")
     slots: list[str] = option([], "marks such as <name> that are kept; requests fill them with words")
     paragraphs: bool = option(False, "lines are paragraphs: split them into sentences")
+    pieces: str = option("morphemes", "`asr text split`: morphemes (Korean), or a file with a model of SentencePiece")
     max_foreign: float = option(0.5, "drop a line with a larger fraction of letters of other scripts", within="[0, 1]")
     max_repeats: int = option(0, "keep at most this many copies of a sentence; 0 keeps all", within="[0, 1e9]")
 
@@ -230,6 +231,8 @@ class GraphConfig(Options):
         "${tokens.lexicon}", "pronunciation lexicon; null spells the words of the language model in the net's units"
     )
     silence: str | None = option(None, "token allowed between words; null allows none")
+    fillers: list[str] = option([], "words that may stand between any two others, such as um,uh or 어,음")
+    filler_cost: float = option(4.0, "cost of each filler, in nats", within="[0, 1e6]")
     topology: str = option(
         "explicit",
         "explicit: CTC topology compiled into the graph (HLG); implicit: added by the search (smaller, slower)",
@@ -249,7 +252,14 @@ class ScoreConfig(Options):
     hyp: str | None = option(None, "hypotheses: JSONL of `asr decode`, id<TAB>text, Kaldi text, trn, ctm or JSON")
     dir: str = option("${out}/score", "folder of the report")
     resamples: int = option(1000, "bootstrap resamples for the confidence interval", within="[1, 1e7]")
-    rate: str = option("wer", "error rate that `asr tune` minimises", ["wer", "cer", "cer_without_spaces"])
+    lang: str = option(
+        "auto", "punctuation and case that are not compared: of English, Korean, or none; auto: of Korean texts",
+        ["auto", "none", "en", "ko"],
+    )  # fmt: skip
+    rate: str = option(
+        "auto", "error rate that `asr tune` minimises; auto: cer_without_spaces for Korean, otherwise wer",
+        ["auto", "wer", "wer_without_spaces", "cer", "cer_without_spaces", "jamo"],
+    )  # fmt: skip
 
 
 @dataclass

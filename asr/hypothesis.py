@@ -17,7 +17,8 @@ from asr.textfiles import lines
 class Word:
     """One word with its times (seconds from the start of the utterance) and its confidence (0 to 1).
 
-    The confidence of a word that is not `accepted` is below `decoder.reject_below`; the word is left out of the text.
+    The confidence of a word that is not `accepted` is below `decoder.reject_below`, or the word is one of
+    `decoder.remove`; it is left out of the text.
     """
 
     word: str

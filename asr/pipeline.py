@@ -99,8 +99,10 @@ def build_graph(cfg: Config) -> dict[str, Any]:
     keep_inputs((Path(cfg.graph.dir) / name for name in names), [cfg.lm.arpa, cfg.graph.lexicon, cfg.tokens.table])
     if cfg.graph.kind == "dynamic":
         cfg, tokens, lexicon = _ingredients(cfg)
-        lexicon = lexicon or _spell(cfg, arpa.read(cfg.lm.arpa).words, tokens)
-        return dynamic.compile_dynamic(tokens, lexicon, cfg.lm.arpa, cfg.graph.dir, cfg.graph.silence)
+        fillers, words = cfg.graph.fillers, [] if lexicon else arpa.read(cfg.lm.arpa).words
+        lexicon = lexicon or _spell(cfg, list(dict.fromkeys([*words, *fillers])), tokens)
+        return dynamic.compile_dynamic(tokens, lexicon, cfg.lm.arpa, cfg.graph.dir, cfg.graph.silence, fillers,
+                                       cfg.graph.filler_cost)  # fmt: skip
     return dataclasses.asdict(_build(cfg).write(cfg.graph.dir))
 
 
@@ -114,12 +116,14 @@ def forecast_graph(cfg: Config) -> str:
 
 def _build(cfg: Config) -> "Build":
     from asr.graph import Build, GraphOptions
-    from asr.graph.grammar_sources import ArpaSource
+    from asr.graph.grammar_sources import ArpaSource, Fillers
 
     cfg, tokens, lexicon = _ingredients(cfg)
     options = GraphOptions(cfg.graph.silence, cfg.graph.draw_states, cfg.graph.topology, cfg.graph.cache,
                            cfg.graph.memory_mb)  # fmt: skip
-    return Build(ArpaSource(cfg.lm.arpa), lexicon or (lambda words: _spell(cfg, words, tokens)), tokens, options)
+    source = ArpaSource(cfg.lm.arpa)
+    with_fillers = Fillers(source, cfg.graph.fillers, cfg.graph.filler_cost) if cfg.graph.fillers else source
+    return Build(with_fillers, lexicon or (lambda words: _spell(cfg, words, tokens)), tokens, options)
 
 
 def _ingredients(cfg: Config) -> "tuple[Config, Tokens, Lexicon | None]":
@@ -328,7 +332,7 @@ def score(cfg: Config) -> "Score":
     hypotheses = cfg.score.hyp or hypotheses_path(cfg, None, None)
     keep_inputs((Path(cfg.score.dir) / name for name in report.FILES), [reference, hypotheses])
     refs, hyps = read_pair(reference, hypotheses)
-    result = score(refs.texts, hyps.texts, refs.speakers, cfg.score.resamples, cfg.seed)
+    result = score(refs.texts, hyps.texts, refs.speakers, cfg.score.resamples, cfg.seed, cfg.score.lang)
     report.write(result, cfg.score.dir, reference)
     return result
 

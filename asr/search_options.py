@@ -37,6 +37,7 @@ class DecoderConfig(Options):
         "seconds of quiet noise added at both ends of a recording; nets on encoders need them for short clips",
         within="[0, 10]",
     )
+    remove: list[str] = option([], "words that are left out of the text, such as the fillers um,uh or 어,음")
 
 
 @dataclass

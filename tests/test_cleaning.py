@@ -18,6 +18,7 @@ from asr.errors import InputError
 from asr.manifest import Utterance
 from asr.text.cleaning import Seen, clean_files
 from asr.text.cleaning_report import difference
+from asr.text.ko import transcription
 from asr.text.sentences import split
 
 TEXT = "Hello, World!\nIt cost $5.\n\nпривет мир\n--- !!\nit cost $5\nＨello world\n"
@@ -198,6 +199,21 @@ def test_marks_of_korean_transcripts(tmp_path: Path) -> None:
     assert report["changed"]["transcription"]["count"] == 1
     assert cleaned(tmp_path, text, lang="ko", numbers="digits")[0] == ["안녕 3시에 그 70 뭐 아"]
     assert cleaned(tmp_path, "(사과)나 귤/배 km/h\n", lang="ko", numbers="digits")[0] == ["사과 나 귤 배 km h"]
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken", "written"),
+    [
+        ("(1/2)/(이분의 일)로", "이분의 일로", "1/2로"),  # a slash within
+        ("(3시) / (세 시)", "세 시", "3시"),
+        ("그 b/. l/l/ 네 n/, 아b/", "그 . 네 , 아", "그 . 네 , 아"),
+        ("o/x 퀴즈 km/h a/b/ 귤/배", "o/x 퀴즈 km/h a/b/ 귤/배", "o/x 퀴즈 km/h a/b/ 귤/배"),
+        ("b/ (b/ 2번)/(두 번)", "두 번", "2번"),
+    ],
+)
+def test_korean_transcriptions_as_spoken_and_as_written(text: str, spoken: str, written: str) -> None:
+    assert " ".join(transcription.plain(text).split()) == spoken
+    assert " ".join(transcription.plain(text, as_spoken=False).split()) == written
 
 
 def test_marks_in_brackets_are_noticed_or_removed(tmp_path: Path) -> None:

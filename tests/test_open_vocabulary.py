@@ -207,6 +207,13 @@ def test_tuning_counts_the_chosen_errors(recognizer, monkeypatch):
     assert len(words) > 1 and words <= set(PIECE_PENALTIES)
 
 
+@pytest.mark.parametrize(("text", "rate"), [("ab ba", "wer"), ("아 바", "cer_without_spaces")])
+def test_tuning_counts_characters_if_the_texts_are_korean(text, rate, recognizer, monkeypatch):
+    monkeypatch.setattr(Recognizer, "score_utterances", lambda *_: iter([[("1", log_probs("ab_ba"), 1.0)]]))
+    found = tune(recognizer, [Utterance("1", audio="1", text=text)], (1.0,), (0.0,), (0.0,), 1)
+    assert found.rate == rate and ("CER -sp" in found.table()) == (rate != "wer")
+
+
 def test_phones_cannot_spell_characters(tmp_path):
     recognizer_of(tmp_path, "static")
     cfg = Config(out=str(tmp_path))

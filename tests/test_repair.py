@@ -9,6 +9,7 @@ import pytest
 
 from asr.errors import InputError
 from asr.text import repair
+from asr.text.ko.morphemes import kiwi
 
 
 def table(folder: Path, pairs: dict[str, str]) -> repair.Repair:
@@ -97,6 +98,6 @@ def test_spacing_of_korean() -> None:
 
 def test_spacing_without_kiwipiepy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kiwipiepy", None)
-    repair._kiwi.cache_clear()
-    with pytest.raises(InputError, match="needs kiwipiepy; install it with: pip install kiwipiepy"):
+    kiwi.cache_clear()
+    with pytest.raises(InputError, match="need kiwipiepy; install it with: pip install kiwipiepy"):
         repair.spacing("가나다")

@@ -63,7 +63,12 @@ def decode(cfg: Config) -> None:
 
 
 def tune(cfg: Config) -> None:
-    """Finds the decoder's scale and penalties on the dev manifest; decode and bundle use them from then on."""
+    """Finds the decoder's scale and penalties on the dev manifest; decode and bundle use them from then on.
+
+    asr tune [rate=auto|wer|wer_without_spaces|cer|cer_without_spaces|jamo]
+
+    It minimises the word error rate, or for Korean the character error rate without spaces.
+    """
     tuning = pipeline.tune(cfg, _manifest(cfg))
     print(f"{tuning.table()}-> {Path(cfg.out) / 'tune.json'}")
 
@@ -82,7 +87,10 @@ def score(cfg: Config) -> None:
     """Word and character error rates of hypotheses against references, with a confidence interval.
 
     asr score split=test
-    asr score ref=REF hyp=HYP
+    asr score ref=REF hyp=HYP [lang=auto|none|en|ko]
+
+    Korean texts are compared without punctuation and in lower case, and also reported without spaces, in jamo, and by
+    the F1 of the spaces. `lang=en` compares English in the same way.
     """
     from asr.evaluation import report
 

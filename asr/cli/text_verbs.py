@@ -21,6 +21,24 @@ def text_clean(cfg: Config) -> None:
     print(clean_files(cfg.input, needed_output(cfg, "the cleaned text"), cfg.text).table(), end="")
 
 
+def text_split(cfg: Config) -> None:
+    """Cuts the words of texts into pieces, for a language model and a graph whose vocabulary is open to new words.
+
+    asr text split a.txt train.jsonl output=a.pieces [pieces=morphemes|MODEL]
+
+    `나는 학교에 갔다` becomes `▁나 는 ▁학교 에 ▁갔 다`: `▁` begins a word. `asr lm train text=a.pieces` estimates a
+    model of pieces; `asr graph` and all other verbs join them to words. `morphemes` are Korean and need kiwipiepy;
+    MODEL is a file of SentencePiece. Clean the texts first.
+    """
+    from asr.text.split import split_files
+
+    if not cfg.input:
+        raise InputError("asr text split needs texts: asr text split a.txt output=a.pieces")
+    path = needed_output(cfg, "the text in pieces")
+    num_sentences, num_words, num_pieces = split_files(cfg.input, path, cfg.text.pieces)
+    print(f"{num_sentences:,} sentences, {num_words:,} words in {num_pieces:,} pieces -> {path}")
+
+
 def lexicon(cfg: Config) -> None:
     """Writes a lexicon for the words of English texts, from the CMU dictionary (39 phones).
 

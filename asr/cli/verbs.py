@@ -12,7 +12,7 @@ from asr.cli.data_verbs import data_check, data_import, features
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
 from asr.cli.recognizer_verbs import bundle, calibrate, decode, export, graph, import_model, score, tune
 from asr.cli.serve_verbs import feedback_export, keys_add, keys_list, keys_revoke, serve
-from asr.cli.text_verbs import g2p_apply, g2p_train, lexicon, lexicon_fit, text_clean
+from asr.cli.text_verbs import g2p_apply, g2p_train, lexicon, lexicon_fit, text_clean, text_split
 from asr.cli.transcribe import transcribe
 from asr.config import Config
 
@@ -78,7 +78,8 @@ VERBS: dict[str, Verb] = {
         "init", "out", "seed", "threads", "device",
     ), earlier=earlier.started, starts_run=True, resumes=True),
     "import": Verb(import_model, ("input", "output", "out")),
-    "text clean": Verb(text_clean, ("text", "input", "output")),
+    "text clean": Verb(text_clean, (*_CLEANING, "text.lang", "text.paragraphs", "input", "output")),
+    "text split": Verb(text_split, ("text.pieces", "input", "output")),
     "lexicon": Verb(lexicon, ("g2p.model", "g2p.nbest", "g2p.min_probability", "data.train", "input", "output")),
     "lexicon fit": Verb(lexicon_fit, (
         "graph.lexicon", "graph.silence", "data.train", "data.channel", "data.max_audio_s", "bundle", "out", "device",
@@ -102,8 +103,9 @@ VERBS: dict[str, Verb] = {
     "lm convert": Verb(lm_convert, ("input",)),
     "lm vocabulary": Verb(lm_vocabulary, ("lm.text", "lm.size", "lm.min_count", "data.train", "output")),
     "graph": Verb(graph, (
-        "graph.kind", "graph.dir", "graph.lexicon", "graph.silence", "graph.topology", "graph.draw_states",
-        "graph.forecast", "graph.memory_mb", "graph.cache", "lm.arpa", "tokens", "out",
+        "graph.kind", "graph.dir", "graph.lexicon", "graph.silence", "graph.fillers", "graph.filler_cost",
+        "graph.topology", "graph.draw_states", "graph.forecast", "graph.memory_mb", "graph.cache", "lm.arpa", "tokens",
+        "out",
     ), resumes=True),
     "decode": Verb(decode, (
         *_RECOGNISER, "data.train", "data.dev", "data.test", "split", "phrases", "boost", "input", "output",
@@ -111,8 +113,8 @@ VERBS: dict[str, Verb] = {
     "tune": Verb(tune, (*_RECOGNISER, "data.dev", "score.rate", "input")),
     "calibrate": Verb(calibrate, (*_RECOGNISER, "data.dev", "input"), earlier=earlier.tuned_scales),
     "score": Verb(score, (
-        "score.ref", "score.hyp", "score.dir", "score.resamples", "data.train", "data.dev", "data.test", "split", "out",
-        "seed",
+        "score.ref", "score.hyp", "score.dir", "score.resamples", "score.lang", "data.train", "data.dev", "data.test",
+        "split", "out", "seed",
     )),
     "bundle": Verb(bundle, (
         "decoder", "graph.kind", "graph.dir", "bundle", "score.dir", "data.train", "out", "device",

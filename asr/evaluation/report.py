@@ -41,13 +41,25 @@ def write(score: Score, folder: str | Path, reference: str | None = None) -> lis
 
 
 def summary_text(score: Score) -> str:
-    """WER and CER with their intervals, and the warnings, as printed on the terminal."""
+    """WER and CER with intervals, and the warnings, as printed on the terminal; for Korean also jamo and spaces."""
     w, c = score.words, score.characters
     wrong = sum(u.words.errors > 0 for u in score.utterances)
+    is_korean = score.lang == "ko"
     lines = [
-        f"WER {_percent(w)} [{_interval(score.wer_interval)}]  {_breakdown(w)} in {w.reference} words",
+        f"WER {_percent(w)} [{_interval(score.wer_interval)}]  {_breakdown(w)} in {w.reference} words"
+        + (f"; {_percent(score.respaced)} without spaces" if is_korean else ""),
         f"CER {_percent(c)} [{_interval(score.cer_interval)}]  {_breakdown(c)} in {c.reference} characters; "
         f"{_percent(score.letters)} without spaces",
+        *(
+            [f"jamo {_percent(score.jamo)} without spaces; spacing F1 {100 * score.spaces.f1:.2f} %"]
+            if is_korean
+            else []
+        ),
+        *(
+            ["compared without punctuation, in lower case (score.lang=none: as they are)"]
+            if score.lang != "none"
+            else []
+        ),
         f"{wrong} of {len(score.utterances)} utterances have an error; brackets: 95 % bootstrap intervals",
         *(f"warning: {sentence}" for sentence in score.warnings()),
     ]

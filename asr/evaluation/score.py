@@ -3,12 +3,16 @@
 The alignment is rapidfuzz's Levenshtein alignment: each substitution, deletion and insertion costs one, and ties are
 always broken in the same way. Texts are compared in Unicode normal form C, so Hangul written in jamo equals Hangul
 written in syllables.
+
+Korean texts are compared as the benchmarks of KsponSpeech, ClovaCall and Zeroth do: without punctuation, in lower case
+(`asr.text.clean.clean`), and also without spaces, since writers disagree on them. Clean texts are compared as they are.
 """
 
 import math
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,9 +20,14 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from asr.errors import InputError
+from asr.evaluation.spacing import Spaces, spaces, with_spaces
+from asr.text.clean import clean
+from asr.text.units import to_units
 
 UNKNOWN_SPEAKER = "(unknown)"
 _BLOCK = 1 << 22  # bootstrap draws in memory at a time
+_HANGUL = re.compile("[가-힣ㄱ-ㆎᄀ-ᇿ]")
+_LETTER = re.compile(r"[^\W\d_]")
 
 
 @dataclass(frozen=True)
@@ -68,8 +77,11 @@ class UtteranceScore:
     speaker: str
     edits: list[Edit]
     words: Counts
+    respaced: Counts  # words, with the spaces of the reference
     characters: Counts  # including spaces between words
     letters: Counts  # without spaces
+    jamo: Counts  # of Hangul, and other letters; without spaces
+    spaces: Spaces
 
 
 @dataclass
@@ -81,16 +93,20 @@ class Score:
     extra: list[str]  # ids of hypotheses without a reference, not counted
     untranscribed: list[str]  # ids of references without a text (absent or null), not counted
     speakers: dict[str, tuple[Counts, Counts]]  # words, characters; empty when no speakers are known
+    lang: str = "none"  # whose punctuation and case were left out: ko, en or none
     words: Counts = field(init=False)
+    respaced: Counts = field(init=False)
     characters: Counts = field(init=False)
     letters: Counts = field(init=False)
+    jamo: Counts = field(init=False)
+    spaces: Spaces = field(init=False)
     wer_interval: tuple[float, float] = (0.0, 0.0)
     cer_interval: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        self.words = sum((u.words for u in self.utterances), Counts())
-        self.characters = sum((u.characters for u in self.utterances), Counts())
-        self.letters = sum((u.letters for u in self.utterances), Counts())
+        for name in ("words", "respaced", "characters", "letters", "jamo"):
+            setattr(self, name, sum((getattr(u, name) for u in self.utterances), Counts()))
+        self.spaces = sum((u.spaces for u in self.utterances), Spaces())
 
     @property
     def wer(self) -> float:
@@ -125,11 +141,18 @@ class Score:
             "cer": _finite(self.cer),
             "cer_interval": [_finite(x) for x in self.cer_interval],
             "cer_without_spaces": _finite(self.letters.rate),
+            "wer_without_spaces": _finite(self.respaced.rate),
+            "jamo_error_rate": _finite(self.jamo.rate),
+            "spacing_f1": self.spaces.f1,
+            "compared_as": self.lang,
             "utterances": len(self.utterances),
             "utterances_wrong": sum(u.words.errors > 0 for u in self.utterances),
             "words": asdict(self.words),
             "characters": asdict(self.characters),
             "characters_without_spaces": asdict(self.letters),
+            "words_without_spaces": asdict(self.respaced),
+            "jamo": asdict(self.jamo),
+            "spaces": asdict(self.spaces),
             "speakers": {
                 speaker: {"wer": _finite(w.rate), "cer": _finite(c.rate), "words": asdict(w), "characters": asdict(c)}
                 for speaker, (w, c) in self.speakers.items()
@@ -147,8 +170,12 @@ def score(
     speakers: Mapping[str, str | None] | None = None,
     resamples: int = 1000,
     seed: int = 1,
+    lang: str = "auto",
 ) -> Score:
     """Score hypotheses against references, both given as id -> text; None is an unknown text, "" says nothing.
+
+    lang: whose punctuation and case are not compared, `en`, `ko` or `none`; `auto` is `ko` if most letters of the
+    references are Hangul, otherwise `none`.
 
     A reference without a hypothesis counts as deletions and is listed in `missing`; a hypothesis without a reference is
     not counted and is listed in `extra`; a reference of None is not counted and is listed in `untranscribed`. Raises
@@ -166,9 +193,12 @@ def score(
         raise InputError(f"none of the {len(refs)} references has a text; score needs transcribed utterances")
     if hyps and all(hyp is None for hyp in hyps.values()):
         raise InputError(f"none of the {len(hyps)} hypotheses has a text; score the file that `asr decode` wrote")
-    known = speakers or {}
+    known, lang = speakers or {}, lang_of(texts.values(), lang)
     utterances = [
-        _score_utterance(id, known.get(id) or UNKNOWN_SPEAKER, ref, hyps.get(id) or "") for id, ref in texts.items()
+        _score_utterance(
+            id, known.get(id) or UNKNOWN_SPEAKER, comparable(ref, lang), comparable(hyps.get(id) or "", lang)
+        )
+        for id, ref in texts.items()
     ]
     result = Score(
         utterances,
@@ -176,6 +206,7 @@ def score(
         extra=[id for id in hyps if id not in refs],
         untranscribed=[id for id in refs if id not in texts],
         speakers=_by_speaker(utterances) if any(known.values()) else {},
+        lang=lang,
     )
     result.wer_interval = bootstrap([u.words for u in utterances], resamples, seed)
     result.cer_interval = bootstrap([u.characters for u in utterances], resamples, seed)
@@ -185,6 +216,19 @@ def score(
 def normalise(text: str) -> str:
     """The text in Unicode normal form C, with one space between words."""
     return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def lang_of(texts: Iterable[str], lang: str = "auto") -> str:
+    """`lang`, or for `auto` that of the texts: `ko` if at least half of their letters are Hangul, else `none`."""
+    if lang != "auto":
+        return lang
+    text = "".join(texts)
+    return "ko" if 2 * len(_HANGUL.findall(text)) >= len(_LETTER.findall(text)) > 0 else "none"
+
+
+def comparable(text: str, lang: str) -> str:
+    """The normalised text, for `en` and `ko` also in lower case and without punctuation."""
+    return normalise(text) if lang == "none" else clean(text, lang)
 
 
 def align(ref: Sequence[str], hyp: Sequence[str]) -> list[Edit]:
@@ -222,19 +266,24 @@ def bootstrap(counts: Sequence[Counts], resamples: int = 1000, seed: int = 1) ->
 
 
 def error_counts(ref: str, hyp: str, rate: str) -> Counts:
-    """The errors of a text that `rate` counts: `wer`, `cer` or `cer_without_spaces`."""
+    """The errors of a text that `rate` counts: `wer`, `cer` or `jamo`, or one of the first two `_without_spaces`."""
     ref, hyp = normalise(ref), normalise(hyp)
-    if rate == "wer":
+    if rate == "wer_without_spaces":
+        hyp = with_spaces(ref, hyp)
+    if rate.startswith("wer"):
         return _sum(align(ref.split(), hyp.split()))
-    if rate == "cer_without_spaces":
+    if rate != "cer":
         ref, hyp = ref.replace(" ", ""), hyp.replace(" ", "")
+    if rate == "jamo":
+        ref, hyp = ("".join(to_units(text, "jamo")) for text in (ref, hyp))
     return _count(ref, hyp)
 
 
 def _score_utterance(id: str, speaker: str, ref: str, hyp: str) -> UtteranceScore:
-    edits = align(normalise(ref).split(), normalise(hyp).split())
-    characters, letters = (error_counts(ref, hyp, rate) for rate in ("cer", "cer_without_spaces"))
-    return UtteranceScore(id, speaker, edits, _sum(edits), characters, letters)
+    edits = align(ref.split(), hyp.split())
+    rates = ("wer_without_spaces", "cer", "cer_without_spaces", "jamo")
+    respaced, characters, letters, jamo = (error_counts(ref, hyp, rate) for rate in rates)
+    return UtteranceScore(id, speaker, edits, _sum(edits), respaced, characters, letters, jamo, spaces(ref, hyp))
 
 
 def _sum(edits: list[Edit]) -> Counts:

@@ -4,8 +4,9 @@ The climb begins at the point nearest to the defaults, decodes its neighbours on
 step), goes on from the best point so far, and ends where no neighbour is better. It decodes about a third of the grid,
 and seldom the low acoustic scales, which are slow.
 
-`rate` says which errors are counted: of words (wer), of characters (cer), or of characters without spaces
-(cer_without_spaces), as is usual where people disagree on spaces (Korean).
+`rate` says which errors are counted: of words (wer), of characters (cer), of jamo, or without spaces
+(cer_without_spaces, wer_without_spaces), as is usual where people disagree on spaces. `auto` is cer_without_spaces if
+the dev texts are Korean, otherwise wer.
 
 A language model and a lexicon can make a recogniser worse than greedy decoding, mostly by deletions. The best point is
 therefore compared with greedy decoding, and a warning is given if it is worse.
@@ -26,7 +27,7 @@ from tqdm import tqdm
 
 from asr.config import DecoderConfig
 from asr.errors import InputError
-from asr.evaluation.score import Counts, error_counts
+from asr.evaluation.score import Counts, comparable, error_counts, lang_of
 from asr.evaluation.transcribed import transcribed
 from asr.files import atomic_write
 from asr.manifest import Utterance
@@ -41,7 +42,13 @@ PIECE_PENALTIES = (-5.0, -4.0, -3.0, -1.0)  # of a graph of pieces: a word has s
 BLANK_PENALTIES = (0.0, 0.5, 1.0)
 
 
-NAMES = {"wer": "WER", "cer": "CER", "cer_without_spaces": "CER"}
+NAMES = {  # of rates, and heads of their columns
+    "wer": ("WER", "WER"),
+    "wer_without_spaces": ("WER without spaces", "WER -sp"),
+    "cer": ("CER", "CER"),
+    "cer_without_spaces": ("CER without spaces", "CER -sp"),
+    "jamo": ("jamo error rate", "jamo"),
+}
 Dev = list[tuple[str, np.ndarray]]  # texts, log-probs (F', V)
 
 
@@ -77,12 +84,12 @@ class Tuning:
         if self.greedy is None or self.best.counts.errors <= self.greedy.errors:
             return None
         return (
-            f"the graph makes dev worse: {NAMES[self.rate]} {100 * self.best.counts.rate:.2f} % at its best point, "
+            f"the graph makes dev worse: {NAMES[self.rate][0]} {100 * self.best.counts.rate:.2f} % at its best point, "
             f"{100 * self.greedy.rate:.2f} % greedy; use decoder.kind=greedy, or correct the lexicon or LM"
         )
 
     def table(self, most: int = 10) -> str:
-        lines = [f"acoustic_scale  word_penalty  blank_penalty {NAMES[self.rate]:>8}    S    D    I"]
+        lines = [f"acoustic_scale  word_penalty  blank_penalty {NAMES[self.rate][1]:>8}    S    D    I"]
         for p in self.points[:most]:
             lines.append(f"{p.acoustic_scale:14g} {p.word_penalty:13g} {p.blank_penalty:14g} {_row(p.counts)}")
         if self.greedy is not None:
@@ -108,7 +115,7 @@ def tune(
     word_penalties: Sequence[float] | None = None,
     blank_penalties: Sequence[float] = BLANK_PENALTIES,
     threads: int = 0,
-    rate: str = "wer",
+    rate: str = "auto",
 ) -> Tuning:
     """Decode the dev set with points of the grid, up to the best. Log-probs are computed once: F' x V x 4 bytes each.
 
@@ -120,7 +127,10 @@ def tune(
     if space is None:
         raise InputError("tuning is not possible without a graph; run `asr graph` first")
     utterances = transcribed(utterances)
-    texts = {u.id: u.transcript for u in utterances}
+    lang = lang_of(u.transcript for u in utterances)
+    if rate == "auto":
+        rate = "cer_without_spaces" if lang == "ko" else "wer"
+    texts = {u.id: comparable(u.transcript, lang) for u in utterances}
     dev: Dev = []
     with tqdm(total=len(utterances), unit="utt", desc="dev log-probs") as bar:
         for batch in recognizer.score_utterances(utterances, bar):

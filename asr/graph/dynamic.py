@@ -16,6 +16,7 @@ import numpy as np
 from asr import _decoder
 from asr.errors import InputError, refusals
 from asr.files import atomic_write, moved_into
+from asr.graph.grammar_sources import check_fillers, spelled_fillers
 from asr.graph.lexicon_fst import spell
 from asr.graph.memory import peak_mb
 from asr.graph.ngram_file import NgramFile, write_ngram
@@ -37,12 +38,14 @@ _log = logging.getLogger(__name__)
 
 
 def compile_dynamic(tokens: Tokens, lexicon: Lexicon, arpa_path: str | Path, out_dir: str | Path,
-                    silence: str | None = None) -> dict[str, object]:  # fmt: skip
+                    silence: str | None = None, fillers: Sequence[str] = (),
+                    filler_cost: float = 0.0) -> dict[str, object]:  # fmt: skip
     """Write the folder of a dynamic graph; returns the contents of stats.json.
 
     The tree holds the whole lexicon, independent of the language model. `<space>` and `silence` work as in
-    `asr.graph.compile_graph`, and words without a usable pronunciation are logged and left out. Raises InputError as
-    `preflight.check`, `preflight.check_folder` and `asr.lm.arpa.read` do.
+    `asr.graph.compile_graph`, and words without a usable pronunciation are logged and left out. `fillers` may stand
+    between any two words, at a cost. Raises InputError as `preflight.check`, `preflight.check_folder` and
+    `asr.lm.arpa.read` do, and for fillers that cannot be spelled.
     """
     from asr.lm import arpa
 
@@ -59,7 +62,8 @@ def compile_dynamic(tokens: Tokens, lexicon: Lexicon, arpa_path: str | Path, out
             raise InputError("the language model is of characters (▁), the lexicon of words, or the other way round; "
                              "leave out graph.lexicon")  # fmt: skip
         left_out = _without_spelling(model, set(words))
-        write_ngram(model, folder / NGRAM)
+        check_fillers(fillers, model.words)
+        write_ngram(model, folder / NGRAM, spelled_fillers(fillers, set(words)), filler_cost)
         _log.info("n-gram   %9d n-grams %5.1f s", sum(len(o.ids) for o in model.orders), time.monotonic() - start_s)
         tokens.write(folder / "tokens.txt")
         stats: dict[str, object] = {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from asr.errors import InputError
 from asr.graph.automaton import Automaton
-from asr.graph.grammar import ngram_grammar
+from asr.graph.grammar import ngram_grammar, with_fillers
 from asr.graph.mapped_file import aligned, lines_of, read_parts, text_of, write_parts
 from asr.lm.model import NgramModel
 from asr.words import BEGIN, END, UNKNOWN, is_slot
@@ -28,10 +28,17 @@ STATE = np.dtype([("arc_begin", "<u4"), ("shorter", "<u4"), ("backoff", "<f4"), 
 ARC = np.dtype([("word", "<u4"), ("cost", "<f4"), ("next", "<u4")])
 
 
-def write_ngram(model: NgramModel, path: str | Path) -> None:
-    """Write `model`, including `<unk>`, in whose place new words are recognised. The file is replaced atomically."""
-    words = [word for word in model.words if word not in (BEGIN, END)]
-    write_grammar(ngram_grammar(model, {word: label for label, word in enumerate(words, 1)}), words, path)
+def write_ngram(model: NgramModel, path: str | Path, fillers: Sequence[str] = (), filler_cost: float = 0.0) -> None:
+    """Write `model`, including `<unk>`, in whose place new words are recognised. The file is replaced atomically.
+
+    fillers: words that may stand between any two others, at a cost (asr.graph.grammar.with_fillers).
+    """
+    words = list(dict.fromkeys([*(word for word in model.words if word not in (BEGIN, END)), *fillers]))
+    labels = {word: label for label, word in enumerate(words, 1)}
+    grammar = ngram_grammar(model, labels)
+    if fillers:
+        grammar = with_fillers(grammar, [labels[filler] for filler in dict.fromkeys(fillers)], filler_cost)
+    write_grammar(grammar, words, path)
 
 
 def write_grammar(grammar: Automaton, words: Sequence[str], path: str | Path) -> None:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr.pieces import BEGIN, are_pieces, spread
+from asr.pieces import BEGIN, are_pieces, fewest, spread
+from asr.words import MARKS
 
 MAX_ORDER = 8  # words gain little beyond 5, pronunciation models more
 LN10 = math.log(10.0)  # times a base-10 logarithm, as ARPA files hold, gives a natural one
@@ -57,8 +58,24 @@ class NgramModel:
         return are_pieces(self.words)
 
     def words_in(self, text: str) -> list[str]:
-        """The words of a text as the model has them; characters, if it is one of pieces and the text is not."""
-        return (spread(text) if self.of_pieces and BEGIN not in text else text).split()
+        """The words of a text as the model has them. If it is a model of pieces and the text is not in pieces: the
+        characters for a model of characters, otherwise the fewest pieces of each word, or its characters if the model
+        cannot spell it."""
+        if not self.of_pieces or BEGIN in text:
+            return text.split()
+        return [piece for word in text.split() for piece in self._pieces(word)]
+
+    def _pieces(self, word: str) -> Sequence[str]:
+        found = fewest(word, self._vocabulary, 1) if self._has_long else []
+        return found[0] if found else spread(word).split()
+
+    @cached_property
+    def _vocabulary(self) -> frozenset[str]:
+        return frozenset(self.words)
+
+    @cached_property
+    def _has_long(self) -> bool:
+        return any(len(word.removeprefix(BEGIN)) > 1 for word in self.words if word not in MARKS)
 
     def find(self, ids: np.ndarray) -> np.ndarray:
         """Rows (R,) of the n-grams `ids` (R, n) in `orders[n - 1]`; -1 for an n-gram that is not listed."""

@@ -4,7 +4,7 @@ A net trained with CTC marks each token with a short peak. A word therefore star
 and ends `EXTENSION_S` after the last frame of its last token, but at most halfway to the next word.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -24,10 +24,12 @@ def decode_log_probs(
     duration_s: float | None = None,
     phrases: Phrases | None = None,
     reject_below: float = 0.0,
+    remove: Collection[str] = (),
 ) -> Hypothesis:
     """Search log-probs (F, V), natural log, for words with times in seconds; `frame_s` is the length of a frame.
 
-    Words with a confidence below `reject_below` stay in `words`, with `accepted=False`, and are left out of `text`.
+    Words with a confidence below `reject_below`, and those of `remove`, stay in `words`, with `accepted=False`, and are
+    left out of `text`.
     Raises InputError if the log-probs are not a matrix or contain NaN.
     """
     if log_probs.ndim != 2 or np.isnan(log_probs).any():
@@ -40,27 +42,42 @@ def decode_log_probs(
     if frames == 0:
         return Hypothesis(id, "", [], 0.0, duration_s, complete=True)
     found = searcher.search(np.ascontiguousarray(log_probs, dtype=np.float32), phrases)
-    return hypothesis_of(found, frames, frame_s, id, duration_s, reject_below)
+    return hypothesis_of(found, frames, frame_s, id, duration_s, reject_below, remove)
 
 
 def hypothesis_of(
-    found: Found, frames: int, frame_s: float, id: str, duration_s: float, reject_below: float
+    found: Found,
+    frames: int,
+    frame_s: float,
+    id: str,
+    duration_s: float,
+    reject_below: float,
+    remove: Collection[str] = (),
 ) -> Hypothesis:
     """The result of a search of so many frames, with times in seconds."""
-    words = list(timed(found.words, frames, frame_s, reject_below))
+    words = list(timed(found.words, frames, frame_s, reject_below, remove))
     text = " ".join(w.word for w in words if w.accepted)
-    others = [Alternative(*other) for other in found.alternatives]
+    others = [Alternative(_without(other, remove), cost) for other, cost in found.alternatives]
     return Hypothesis(id, text, words, found.cost, duration_s, found.complete, others)
 
 
-def timed(words: Sequence[FoundWord], frames: int, frame_s: float, reject_below: float = 0.0) -> Iterator[Word]:
-    """Words with times in seconds; those with a confidence below `reject_below` are not accepted."""
+def _without(text: str, remove: Collection[str]) -> str:
+    return " ".join(word for word in text.split() if word not in remove) if remove else text
+
+
+def timed(
+    words: Sequence[FoundWord],
+    frames: int,
+    frame_s: float,
+    reject_below: float = 0.0,
+    remove: Collection[str] = (),
+) -> Iterator[Word]:
+    """Words with times in seconds; those with a confidence below `reject_below`, or in `remove`, are not accepted."""
     starts = [found.segments[0].start for found in words]
     for number, found in enumerate(words):
         end = found.segments[-1].end
         room = (starts[number + 1] - end) / 2 if number + 1 < len(words) else frames - end
         end_s = end * frame_s + min(EXTENSION_S, room * frame_s)
         confidence = round(found.confidence, 4)
-        yield Word(
-            found.word, round(starts[number] * frame_s, 3), round(end_s, 3), confidence, confidence >= reject_below
-        )
+        is_accepted = confidence >= reject_below and found.word not in remove
+        yield Word(found.word, round(starts[number] * frame_s, 3), round(end_s, 3), confidence, is_accepted)

@@ -300,9 +300,11 @@ class Recognizer:
 
     def search(self, id: str, log_probs: np.ndarray, duration_s: float, phrases: Phrases | None = None) -> Hypothesis:
         """Words of the log-probs (F', V) of one utterance."""
-        decoder = self.cfg.decoder
-        found = decode_log_probs(log_probs, self.searcher, self.frame_s, id, duration_s, phrases, decoder.reject_below)
-        return edges.unpad(found, decoder.pad_s)
+        options = self.cfg.decoder
+        found = decode_log_probs(
+            log_probs, self.searcher, self.frame_s, id, duration_s, phrases, options.reject_below, options.remove
+        )
+        return edges.unpad(found, options.pad_s)
 
     def score_utterances(
         self, utterances: Sequence[Utterance], bar: tqdm

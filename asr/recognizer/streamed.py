@@ -78,8 +78,10 @@ class StreamedUtterance:
 
     def _found(self, duration_s: float) -> Hypothesis:
         found = self._search.finish() if self._frames else Found([], 0.0, complete=True)
-        reject_below = self._recognizer.cfg.decoder.reject_below
-        return hypothesis_of(found, self._frames, self._frame_s, self._id, duration_s, reject_below)
+        options = self._recognizer.cfg.decoder
+        return hypothesis_of(
+            found, self._frames, self._frame_s, self._id, duration_s, options.reject_below, options.remove
+        )
 
 
 def can_stream(model: object) -> bool:

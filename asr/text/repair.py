@@ -10,11 +10,11 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
+from asr.text.ko.morphemes import kiwi
 from asr.textfiles import lines
 
 Repair = Callable[[str], str]
@@ -141,13 +141,4 @@ def repeats(text: str) -> str:
 @named("spacing")
 def spacing(text: str) -> str:
     """Corrects the spacing of Korean words with kiwipiepy. Raises InputError if kiwipiepy is not installed."""
-    return _kiwi().space(text)
-
-
-@cache
-def _kiwi() -> Any:
-    try:
-        from kiwipiepy import Kiwi
-    except ImportError as e:
-        raise InputError("the repair 'spacing' needs kiwipiepy; install it with: pip install kiwipiepy") from e
-    return Kiwi(num_workers=1)
+    return str(kiwi().space(text))

@@ -16,9 +16,8 @@ from asr.data import corpora
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.manifest import Utterance
-from asr.text.clean import clean
-from asr.text.spoken import spoken
 from recipes.encoders import fetch_whisper_base
+from recipes.korean.texts import as_spoken
 
 CORPORA = ("pansori", "korean_read", "korean_dialog")
 SPLITS = ("train", "dev", "test")
@@ -90,7 +89,3 @@ def read(name: str, split: str, root: str | None) -> list[Utterance]:
         for u in utterances
         if u.extra["split"] == split
     ]
-
-
-def as_spoken(text: str) -> str:
-    return clean(spoken(text, "ko"), "ko")

@@ -8,8 +8,8 @@
 
 import re
 
-_DUAL = re.compile(r"\(([^()/]*)\)/\(([^()/]*)\)")
-_NOISE = re.compile(r"(?<!\S)[bnlou]/(?=\s|$|[가-힣(])")
+_DUAL = re.compile(r"\(([^()]*)\)\s*/\s*\(([^()]*)\)")
+_NOISE = re.compile(r"(?<![A-Za-z0-9/])(?:[bnlou]/)+(?![A-Za-z0-9])")
 
 
 def plain(text: str, as_spoken: bool = True) -> str:

@@ -1,0 +1,67 @@
+"""What the recipes of Korean corpora share: headerless recordings, held-out speakers, text for the language model."""
+
+import io
+import lzma
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from asr.data import corpora
+from asr.errors import InputError
+from asr.features import audio
+from asr.files import atomic_write
+from asr.manifest import Utterance
+from asr.text.clean import clean
+from asr.text.spoken import spoken
+
+HEADERLESS_HZ = 16000
+HELD_OUT = 20  # one of so many speakers is for dev
+
+
+def as_spoken(text: str) -> str:
+    """Numbers in words, without punctuation."""
+    return clean(spoken(text, "ko"), "ko")
+
+
+def as_flac(path: Path, flac: Path) -> float:
+    """Write headerless samples (16 bit, little-endian, 16 kHz, mono) to a FLAC file; returns their seconds.
+
+    A file that was written before stays. Raises InputError for a file without samples and for one that is cut.
+    """
+    try:
+        num_bytes = path.stat().st_size
+    except OSError as e:
+        raise InputError(f"cannot read {path}: {e.strerror}") from e
+    if num_bytes == 0 or num_bytes % 2:
+        raise InputError(f"{path} has {num_bytes} bytes; expected samples of two bytes each")
+    duration_s = num_bytes / 2 / HEADERLESS_HZ
+    if not flac.exists() or audio.info(flac).duration_s != duration_s:
+        sound = io.BytesIO()
+        soundfile.write(sound, np.fromfile(path, "<i2"), HEADERLESS_HZ, format="FLAC", subtype="PCM_16")
+        with atomic_write(flac, "wb") as file:
+            file.write(sound.getvalue())
+    return duration_s
+
+
+def hold_out(utterances: Iterable[Utterance]) -> tuple[list[Utterance], list[Utterance]]:
+    """Train and dev: every 20th speaker, in order of their names, is for dev."""
+    utterances = list(utterances)
+    speakers = sorted({u.speaker or "" for u in utterances})
+    if len(speakers) < 2:
+        raise InputError("the training part has one speaker; expected several, of whom some are held out for dev")
+    held_out = set(speakers[::HELD_OUT])
+    dev = [u for u in utterances if (u.speaker or "") in held_out]
+    return [u for u in utterances if (u.speaker or "") not in held_out], dev
+
+
+def write_lm_text(path: Path, train: Sequence[Utterance], root: str | None) -> None:
+    """The training texts and, if it is found, the written Korean in the folder `text_ko`."""
+    has_texts = root is None or (Path(root) / "text_ko").is_dir()
+    texts = corpora.find("text_ko", root) if has_texts else None
+    with atomic_write(path) as file:
+        file.writelines(u.transcript + "\n" for u in train)
+        for packed in sorted(texts.glob("*.txt.xz")) if texts else ():
+            with lzma.open(packed, "rt", encoding="utf-8") as lines:
+                file.writelines(as_spoken(line) + "\n" for line in lines)
