@@ -79,7 +79,9 @@ VERBS: dict[str, Verb] = {
     ), earlier=earlier.started, starts_run=True, resumes=True),
     "import": Verb(import_model, ("input", "output", "out")),
     "text clean": Verb(text_clean, ("text", "input", "output")),
-    "lexicon": Verb(lexicon, ("g2p.model", "g2p.nbest", "g2p.min_probability", "data.train", "input", "output")),
+    "lexicon": Verb(lexicon, (
+        "text.lang", "g2p.model", "g2p.nbest", "g2p.min_probability", "data.train", "input", "output",
+    )),
     "lexicon fit": Verb(lexicon_fit, (
         "graph.lexicon", "graph.silence", "data.train", "data.channel", "data.max_audio_s", "bundle", "out", "device",
         "threads", "input", "output",
