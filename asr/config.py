@@ -208,6 +208,9 @@ class G2pConfig(Options):
         "what pronounces words missing from a lexicon: default (English, or Korean for nets of Korean phones), ko "
         "(the rules of Korean), none, or the file of a model",
     )
+    tagger: str = option(
+        "none", "what tells verbs from nouns in Korean: kiwi (kiwipiepy); none: the usual reading", ["none", "kiwi"]
+    )
     nbest: int = option(1, "most pronunciations per word", within="[1, 1000]")
     min_probability: float = option(
         0.0, "smallest probability of a pronunciation other than the first", within="[0, 1]"

@@ -1,6 +1,7 @@
 """Korean pronunciation: the regulation's own examples, the tables against the cascade, and properties."""
 
 import itertools
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from asr.cli import main as cli
 from asr.config import G2pConfig
 from asr.errors import InputError
 from asr.g2p.pronunciation import pronunciations
-from asr.text.ko import junctions, rules
+from asr.text.ko import junctions, morphemes, rules
 from asr.text.ko.marks import marked
 from asr.text.ko.phones import PHONES, phones
 from asr.text.ko.pronunciation import in_hangul, pronounce, spoken
@@ -135,6 +136,27 @@ def test_texts_without_a_pronunciation(text: str) -> None:
 )  # fmt: skip
 def test_classes(written: str, said: str) -> None:
     assert spoken(written) == said
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("신발을 신고", "신바를신꼬"), ("신고를", "신고를"), ("사람을 안고", "사라므란꼬"), ("만날 사람", "만날싸람"),
+        ("강의의", "강의의"), ("알지", "알지"), ("절도", "절또"), ("물도", "물도"), ("현실적", "현실쩍"),
+        ("할게", "할께"), ("참고가", "참고가"), ("한 일이 할 수", "한니리할쑤"),
+        ("할 일이 있는 사람을 참고", "할리리인는사라믈참꼬"),
+    ],
+)  # fmt: skip
+def test_tags_tell_verbs_from_nouns(written: str, said: str) -> None:
+    pytest.importorskip("kiwipiepy")
+    assert pronounce(written, by_tags=True)[0].spoken == said
+
+
+def test_tags_without_kiwipiepy_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kiwipiepy", None)
+    morphemes._kiwi.cache_clear()
+    with pytest.raises(InputError, match="g2p.tagger=kiwi needs kiwipiepy; install it with: pip install kiwipiepy"):
+        pronounce("신고", by_tags=True)
 
 
 def test_marks_are_put_between_syllables_only() -> None:

@@ -76,7 +76,7 @@ class KoreanRules:
 
         found: Spelled = {}
         for word in words:
-            readings = pronounce(word, self._cfg.nbest)
+            readings = pronounce(word, self._cfg.nbest, by_tags=self._cfg.tagger == "kiwi")
             least = self._cfg.min_probability
             for reading in [*readings[:1], *(r for r in readings[1:] if r.probability >= least)]:
                 found.setdefault(word, []).append(reading.phones)

@@ -12,6 +12,7 @@ from functools import cache
 from importlib import resources
 from typing import NamedTuple
 
+from asr.text.ko.morphemes import joints
 from asr.text.ko.syllables import with_coda, with_initial
 
 _CODAS = with_coda("ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ")
@@ -148,19 +149,41 @@ def _compiled(classes: Iterable[Class], classes_between_words: Iterable[Class]) 
     return re.compile("|".join(joints)), marks
 
 
-_PATTERN, _MARKS = _compiled((*_CLASSES, *_GUESSED), (*_BETWEEN_WORDS, *_GUESSED_BETWEEN_WORDS))
+_USUAL = _compiled((*_CLASSES, *_GUESSED), (*_BETWEEN_WORDS, *_GUESSED_BETWEEN_WORDS))
+_IN_WORDS, _AT_SPACES = _compiled(_CLASSES, ()), _compiled((), _BETWEEN_WORDS)
 
 
 def marked(text: str) -> str:
     """Words of Hangul between single spaces, with marks; each word as it is usually meant."""
+    return _with_marks(_listed_words(text), _USUAL).replace(_SEALED, "")
+
+
+def marked_by_tags(text: str) -> str:
+    """The same; parts of speech tell verbs from nouns. Raises InputError if kiwipiepy is not installed."""
+    told = joints(text, (_SINO_L, _SINO_DSJ))
+    found, at = "", 0  # at: in the text without marks
+    for character in _with_marks(_listed_words(text), _IN_WORDS):
+        if character == " ":
+            found += told.get(at + 1, character)
+            at += 1
+        elif "가" <= character <= "힣":
+            found += told.get(at, "") if "가" <= found[-1:] <= "힣" else ""
+            found += character
+            at += 1
+        else:
+            found += character
+    return _with_marks(found, _AT_SPACES).replace(_SEALED, "")
+
+
+def _with_marks(text: str, classes: tuple[re.Pattern[str], list[str]]) -> str:
+    pattern, marks = classes
+    return pattern.sub(lambda joint: marks[joint.lastindex or 0], text)
+
+
+def _listed_words(text: str) -> str:
     for pattern, new in _RESPELLED:
         text = pattern.sub(new, text)
-    text = " ".join(map(_listed, text.split(" ")))
-    return _PATTERN.sub(_mark, text).replace(_SEALED, "")
-
-
-def _mark(joint: re.Match[str]) -> str:
-    return _MARKS[joint.lastindex or 0]
+    return " ".join(map(_listed, text.split(" ")))
 
 
 def _listed(word: str) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from asr.text.characters import composed, syllables
 from asr.text.ko import numbers
 from asr.text.ko.junctions import best, readings
-from asr.text.ko.marks import marked
+from asr.text.ko.marks import marked, marked_by_tags
 from asr.text.ko.phones import phones
 
 _HANGUL = re.compile("[가-힣]+(?: [가-힣]+)*")
@@ -35,12 +35,16 @@ def spoken(text: str) -> str | None:
     return None if words is None else best(marked(words))
 
 
-def pronounce(text: str, n: int = 1) -> list[Reading]:
-    """The `n` most probable pronunciations, the most probable one first; none for a text without one."""
+def pronounce(text: str, n: int = 1, by_tags: bool = False) -> list[Reading]:
+    """The `n` most probable pronunciations, the most probable one first; none for a text without one.
+
+    `by_tags`: kiwipiepy tells verbs from nouns; raises InputError if it is not installed.
+    """
     words = in_hangul(text)
     if words is None:
         return []
-    return [Reading(said, phones(said), probability) for said, probability in readings(marked(words), n)]
+    with_marks = marked_by_tags(words) if by_tags else marked(words)
+    return [Reading(said, phones(said), probability) for said, probability in readings(with_marks, n)]
 
 
 def in_hangul(text: str) -> str | None:
