@@ -205,7 +205,12 @@ class G2pConfig(Options):
     max_letters: int = option(2, "most letters for one unit, as in `ph`", within="[1, 16]")
     max_units: int = option(3, "most units for one letter, as in `x`", within="[1, 16]")
     model: str = option(
-        "default", "model that pronounces words missing from a lexicon: default (English), none, or a file"
+        "default",
+        "what pronounces words missing from a lexicon: default (English, or Korean for nets of Korean phones), ko "
+        "(the rules of Korean), none, or the file of a model",
+    )
+    tagger: str = option(
+        "none", "what tells verbs from nouns in Korean: kiwi (kiwipiepy); none: the usual reading", ["none", "kiwi"]
     )
     nbest: int = option(1, "most pronunciations per word", within="[1, 1000]")
     min_probability: float = option(

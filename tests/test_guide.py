@@ -93,7 +93,7 @@ def test_korean_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = make_corpus(tmp_path / "corpus", KOREAN, {"train": 12, "dev": 6, "test": 3})
     (tmp_path / "conversations.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    assert run_page("korean.md", {}) == 5
+    assert run_page("korean.md", {}) == 6
 
 
 def test_every_page_is_covered() -> None:

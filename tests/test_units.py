@@ -1,3 +1,4 @@
+import re
 import unicodedata
 
 import pytest
@@ -24,6 +25,37 @@ def test_round_trip(unit, words):
 def test_jamo_of_hangul_is_nfd(words):
     hangul = " ".join(w for w in words if all("가" <= c <= "힣" for c in w))
     assert "".join(to_units(hangul, "jamo")).replace("<space>", " ") == unicodedata.normalize("NFD", hangul)
+
+
+HALF_WIDTH = {
+    **{c: chr(0xFFA1 + i) for i, c in enumerate("ㄱㄲㄳㄴㄵㄶㄷㄸㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅃㅄㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎ")},
+    "ㅏ": "\uffc2",
+    "ㅣ": "\uffdc",
+}
+FORMS = st.text(
+    HANGUL
+    | st.characters(min_codepoint=0x1100, max_codepoint=0x11FF)  # conjoining, also archaic and alone
+    | st.characters(min_codepoint=0x3131, max_codepoint=0x318E)  # compatibility
+    | st.sampled_from(sorted(HALF_WIDTH.values()))
+    | st.sampled_from("aé1 \u0301"),
+    max_size=8,
+)
+
+
+@pytest.mark.parametrize("unit", ["char", "jamo"])
+@given(text=FORMS)
+def test_every_form_of_hangul_comes_back(unit, text):
+    """Conjoining jamo come back as the syllables that they are equivalent to, all else as it came."""
+    again = to_text(to_units(text, unit), unit)
+    hangul = re.sub("[\u1100-\u11ff가-힣]+", lambda run: unicodedata.normalize("NFC", run[0]), text)
+    assert again == " ".join(hangul.split())
+    assert to_text(to_units(again, unit), unit) == again
+
+
+@pytest.mark.parametrize("unit", ["char", "jamo"])
+@given(text=st.text(HANGUL, max_size=6))
+def test_units_do_not_depend_on_the_normal_form(unit, text):
+    assert to_units(unicodedata.normalize("NFD", text), unit) == to_units(text, unit)
 
 
 def test_known_units():

@@ -224,6 +224,8 @@ MORE = [
     "data check out={out} output={tmp}/check",
     "data check out={out}",
     "g2p train {tmp}/l.txt output={tmp}/g2p.npz order=2",
+    "g2p apply {tmp}/ko.txt output={tmp}/l3.txt g2p.model=ko",
+    "lexicon {tmp}/ko.txt output={tmp}/l3.txt lang=ko",
     "g2p apply {tmp}/t.txt output={tmp}/l2.txt nbest=2 g2p.model={tmp}/g2p.npz",
     "lexicon {tmp}/new.txt output={tmp}/l2.txt nbest=2 g2p.model={tmp}/g2p.npz",
     "lexicon out={out} output={tmp}/l2.txt nbest=2",

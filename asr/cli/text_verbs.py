@@ -1,8 +1,13 @@
 """The verbs `asr text ...`, `asr lexicon ...` and `asr g2p ...`: see asr/cli/verbs.py."""
 
+from typing import TYPE_CHECKING
+
 from asr.cli.inputs import needed_output, only_input
 from asr.config import Config
 from asr.errors import InputError
+
+if TYPE_CHECKING:
+    from asr.g2p.pronunciation import Guesser
 
 
 def text_clean(cfg: Config) -> None:
@@ -40,19 +45,25 @@ def text_split(cfg: Config) -> None:
 
 
 def lexicon(cfg: Config) -> None:
-    """Writes a lexicon for the words of English texts, from the CMU dictionary (39 phones).
+    """Writes a lexicon for words of texts: English from the CMU dictionary (39 phones), Korean by rules (46 phones).
 
     asr lexicon [text.txt ...] output=lexicon.txt [nbest=N] [g2p.model=default|none|FILE]
+    asr lexicon [text.txt ...] output=lexicon.txt lang=ko [nbest=N] [min_probability=P]
 
     Without text it takes the words of the training manifest. A pronunciation model guesses the words that the
-    dictionary lacks; g2p.model=none leaves them out. A warning names them.
+    dictionary lacks; g2p.model=none leaves them out. A warning names them. With nbest above 1, the lexicon has the
+    probabilities of the pronunciations.
     """
     from asr.g2p.pronunciation import guesser
     from asr.text.lexicon import Lexicon
 
     path = needed_output(cfg, "the lexicon")
     words = _words(cfg.input or [cfg.data.train])
+    if cfg.text.lang == "ko" and cfg.g2p.model == "default":
+        cfg.g2p.model = "ko"
     guess = guesser(cfg.g2p)
+    if guess and cfg.g2p.model == "ko":
+        return _write_guessed(words, guess, path)
     found = Lexicon.cmudict(words, guess)
     Lexicon(found.pronunciations, guess.probabilities if guess else None).write(path)
     print(f"{len(found)} of {len(words)} words -> {path}")
@@ -98,23 +109,29 @@ def g2p_train(cfg: Config) -> None:
 
 
 def g2p_apply(cfg: Config) -> None:
-    """Pronounces the words of texts with a pronunciation model.
+    """Pronounces the words of texts with a pronunciation model, or with the rules of Korean.
 
-    asr g2p apply words.txt output=lexicon.txt [g2p.model=FILE] [nbest=N] [min_probability=P]
+    asr g2p apply words.txt output=lexicon.txt [g2p.model=ko|FILE] [nbest=N] [min_probability=P]
 
-    The model is English unless `g2p.model` names a file written by `asr g2p train`. Words with letters that the model
-    does not know are named and left out. With nbest above 1, the lexicon has the probabilities of the pronunciations.
+    The model is English unless `g2p.model` is ko or names a file written by `asr g2p train`. Words with letters that
+    it does not know are named and left out. With nbest above 1, the lexicon has the pronunciations' probabilities.
     """
     from asr.g2p.pronunciation import guesser
-    from asr.text.lexicon import Lexicon, name_some
 
     path = needed_output(cfg, "the lexicon")
     if not cfg.input:
         raise InputError("asr g2p apply needs words: asr g2p apply words.txt output=lexicon.txt")
     guess = guesser(cfg.g2p)
     if guess is None:
-        raise InputError("g2p.model is none; set it to a file written by `asr g2p train`, or to default for English")
-    words = _words(cfg.input)
+        raise InputError("g2p.model is none; set it to default for English, to ko for Korean, or to a file written by "
+                         "`asr g2p train`")  # fmt: skip
+    _write_guessed(_words(cfg.input), guess, path)
+
+
+def _write_guessed(words: list[str], guess: "Guesser", path: str) -> None:
+    """Raises InputError if no word has a pronunciation."""
+    from asr.text.lexicon import Lexicon, name_some
+
     found = guess(words)
     left_out = [word for word in words if word not in found]
     if not found:

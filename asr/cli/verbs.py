@@ -80,13 +80,17 @@ VERBS: dict[str, Verb] = {
     "import": Verb(import_model, ("input", "output", "out")),
     "text clean": Verb(text_clean, (*_CLEANING, "text.lang", "text.paragraphs", "input", "output")),
     "text split": Verb(text_split, ("text.pieces", "input", "output")),
-    "lexicon": Verb(lexicon, ("g2p.model", "g2p.nbest", "g2p.min_probability", "data.train", "input", "output")),
+    "lexicon": Verb(lexicon, (
+        "text.lang", "g2p.model", "g2p.tagger", "g2p.nbest", "g2p.min_probability", "data.train", "input", "output",
+    )),
     "lexicon fit": Verb(lexicon_fit, (
         "graph.lexicon", "graph.silence", "data.train", "data.channel", "data.max_audio_s", "bundle", "out", "device",
         "threads", "input", "output",
     ), takes_bundle=True),
     "g2p train": Verb(g2p_train, ("g2p.order", "g2p.max_letters", "g2p.max_units", "input", "output")),
-    "g2p apply": Verb(g2p_apply, ("g2p.model", "g2p.nbest", "g2p.min_probability", "input", "output")),
+    "g2p apply": Verb(g2p_apply, (
+        "g2p.model", "g2p.tagger", "g2p.nbest", "g2p.min_probability", "input", "output",
+    )),
     "lm train": Verb(lm_train, (
         "lm.text", "lm.unit", "lm.order", "lm.arpa", "lm.vocabulary", "lm.min_count", "lm.vocabulary_size",
         "lm.coverage", "lm.prune", "lm.memory_mb", "data.train", "data.dev", "input",

@@ -1,13 +1,15 @@
 """Pronunciations of words in a net's units: from their letters, from a dictionary, or from a pronunciation model."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from asr.config import G2pConfig
 from asr.errors import InputError
 from asr.fingerprints import digest
 from asr.pieces import segmentations
+from asr.text.ko.phones import are_korean
 from asr.text.lexicon import Lexicon, Pair, Spelled, name_some
 from asr.text.units import to_units
 from asr.tokens import BLANK, Tokens
@@ -26,8 +28,9 @@ def pronunciations(
     """The pronunciations of `words`: from `known` if listed there, else spelled in characters, jamo, or pieces
     among `tokens`.
 
-    Phones come from the model that `g2p.model` names. For `default`, the English model, the CMU dictionary takes
-    precedence; for `none`, it is the only source. Raises InputError naming words without a pronunciation.
+    Phones come from the model that `g2p.model` names. `default` is the rules of Korean if `tokens` are Korean phones,
+    else the English model, over which the CMU dictionary takes precedence; for `none`, it is the only source. Raises
+    InputError naming words without a pronunciation.
     """
     found = {word: list(known[word]) for word in words if word in known}
     rest = [word for word in words if word not in found]
@@ -41,8 +44,9 @@ def pronunciations(
         return found | pieces
     if unit != "phone":
         return found | {word: [tuple(to_units(word, unit))] for word in rest}
-    guess = guesser(g2p)
-    if guess is None or g2p.model == "default":
+    is_korean = g2p.model == "default" and tokens is not None and are_korean(tokens.symbols)
+    guess = guesser(replace(g2p, model="ko") if is_korean else g2p)
+    if guess is None or (g2p.model == "default" and not is_korean):
         spelled: Mapping[str, Sequence[Sequence[str]]] = Lexicon.cmudict(rest, guess).pronunciations
     else:
         spelled = guess(rest)
@@ -51,9 +55,38 @@ def pronunciations(
     return found | {word: [tuple(units) for units in spelled[word]] for word in rest}
 
 
-class Guesser:
-    """Pronounces words with a model. `probabilities` are those of the pronunciations so far, if `g2p.nbest` asks for
-    several."""
+class Guesser(Protocol):
+    """Pronounces words, and leaves out those that it cannot. `probabilities` are those of the pronunciations so far, if
+    `g2p.nbest` asks for several."""
+
+    probabilities: dict[Pair, float]
+
+    def __call__(self, words: Sequence[str]) -> Spelled: ...
+
+
+class KoreanRules:
+    """The rules and the list of `asr.text.ko`."""
+
+    def __init__(self, cfg: G2pConfig):
+        self._cfg = cfg
+        self.probabilities: dict[Pair, float] = {}
+
+    def __call__(self, words: Sequence[str]) -> Spelled:
+        from asr.text.ko.pronunciation import pronounce
+
+        found: Spelled = {}
+        for word in words:
+            readings = pronounce(word, self._cfg.nbest, by_tags=self._cfg.tagger == "kiwi")
+            least = self._cfg.min_probability
+            for reading in [*readings[:1], *(r for r in readings[1:] if r.probability >= least)]:
+                found.setdefault(word, []).append(reading.phones)
+                if self._cfg.nbest > 1:
+                    self.probabilities[word, reading.phones] = reading.probability
+        return found
+
+
+class TrainedModel:
+    """A model of `asr.g2p.model`."""
 
     def __init__(self, cfg: G2pConfig):
         self._cfg = cfg
@@ -70,7 +103,9 @@ class Guesser:
 
 def guesser(cfg: G2pConfig) -> Guesser | None:
     """A function that pronounces words, or None if `g2p.model` is none. Its first call opens the model."""
-    return None if cfg.model == "none" else Guesser(cfg)
+    if cfg.model == "none":
+        return None
+    return KoreanRules(cfg) if cfg.model == "ko" else TrainedModel(cfg)
 
 
 def _opened(name: str) -> "G2p":

@@ -62,8 +62,9 @@ def load(
 
     Options of the decoder (`beam`, `max_active`, `kind="greedy"`, ...: see `asr.config.DecoderConfig`) replace the
     bundle's. Recordings longer than `max_audio_s` are refused; without a limit, long recordings are cut at pauses
-    (asr.recognizer.long). `g2p` is the model that pronounces new words for a phone model: "default" (English) or a file
-    written by `asr g2p train`. `channel` is the channel that is heard of several, counted from 0; None: their mean.
+    (asr.recognizer.long). `g2p` is what pronounces new words for a phone model: "default" (English, or Korean for a
+    net of Korean phones), "ko", "none" or a file written by `asr g2p train`. `channel` is the channel that is heard of
+    several, counted from 0; None: their mean.
     Raises InputError if the bundle is damaged or an option is unknown.
     """
     if not isinstance(path, str | os.PathLike) or not str(path):
@@ -73,7 +74,7 @@ def load(
         raise InputError(f"max_audio_s={max_audio_s!r} must be a number of seconds above 0; leave it out for no limit")
     check_channel(channel)
     if not isinstance(g2p, str | os.PathLike):
-        raise InputError(f"g2p={g2p!r} must be 'default', 'none' or the path of a model")
+        raise InputError(f"g2p={g2p!r} must be 'default', 'ko', 'none' or the path of a model")
     opened = run_folder.read(path) if Path(path).is_dir() else bundle.read(path)
     cfg = opened.cfg
     cfg.decoder = _with_options(cfg.decoder, decoder)

@@ -70,7 +70,7 @@ def _syllables(run: re.Match[str]) -> str:
     """Half-width Hangul, a letter at a time, in syllables."""
     letters = "".join(chr(int(unicodedata.decomposition(c).split()[-1], 16)) if unicodedata.decomposition(c) else ""
                       for c in run[0] if c not in _INVISIBLE)  # fmt: skip
-    return _SYLLABLE.sub(_syllable, letters)
+    return syllables(letters)
 
 
 def _syllable(letters: re.Match[str]) -> str:
@@ -83,6 +83,11 @@ def _alone(run: re.Match[str]) -> str:
     if run[0] == "\u119e":  # arae-a
         return "·"
     return "".join(_MODERN[c] for c in run[0]) if all(c in _MODERN for c in run[0]) else run[0]
+
+
+def syllables(text: str) -> str:
+    """Letters of their own that spell syllables, as syllables: ㅎㅏㄴ -> 한. Others stay: ㅋㅋ."""
+    return _SYLLABLE.sub(_syllable, text)
 
 
 def is_mojibake(text: str) -> bool:

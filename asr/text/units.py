@@ -1,6 +1,6 @@
 """Text <-> the units a net outputs: characters, Korean jamo, phones, or pieces of words.
 
-`char`   each character is a unit, and so is `<space>` between words
+`char`   each character is a unit, and so is `<space>` between words; Hangul in conjoining jamo is composed first
 `jamo`   as `char`, but a Hangul syllable is split into its conjoining jamo (Unicode NFD): 한 -> ᄒ ᅡ ᆫ
 `phone`  the first pronunciation of each word in a lexicon; no unit stands between words
 `piece`  as `phone`; the unit of imported models whose tokens are pieces (asr.pieces)
@@ -24,7 +24,7 @@ class Pronouncer(Protocol):
     def pronounce(self, word: str) -> Sequence[str]: ...
 
 
-_CONJOINING_JAMO = re.compile("[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]+")
+_CONJOINING_JAMO = re.compile("[가-힣]?[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]+")
 
 
 def to_units(text: str, unit: str, lexicon: Pronouncer | None = None) -> list[str]:
@@ -40,7 +40,7 @@ def to_units(text: str, unit: str, lexicon: Pronouncer | None = None) -> list[st
             )
         return [phone for word in words for phone in lexicon.pronounce(word)]
     units: list[str] = []
-    for word in words:
+    for word in map(_compose, words):
         units += [SPACE] if units else []
         units += _jamo(word) if unit == "jamo" else word
     return units
@@ -69,5 +69,5 @@ def _jamo(word: str) -> list[str]:
 
 
 def _compose(text: str) -> str:
-    """Applies NFC to runs of conjoining jamo only; other characters stay unchanged."""
+    """Applies NFC to conjoining jamo and the syllable before them only; other characters stay unchanged."""
     return _CONJOINING_JAMO.sub(lambda run: unicodedata.normalize("NFC", run.group()), text)

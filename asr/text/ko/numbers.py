@@ -305,10 +305,20 @@ def _by_letters(match: re.Match) -> str:
     return (_ENGLISH[int(before)] if before else "") + words + (_ENGLISH[int(after)] if after else "")
 
 
+def named(text: str) -> str:
+    """`text` with the names of its capital letters: "TV" -> "티비"."""
+    return _LATIN.sub(_by_letters, text)
+
+
+def is_known(word: str) -> bool:
+    """Whether a word in Latin letters has a reading of its own, in any case: NATO."""
+    return word.upper() in _READ
+
+
 def spoken(text: str, latin: bool) -> str:
     """`text` with numbers and symbols in words; with `latin`, capital letters become their names."""
     if latin and not text.isascii():
-        text = _LATIN.sub(_by_letters, text)
+        text = named(text)
     if any(map(str.isdigit, text)):
         for pattern, replace in RULES:
             text = pattern.sub(replace, text)
