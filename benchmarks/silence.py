@@ -160,7 +160,7 @@ def resampled(rate_hz: int) -> Change:
 class Bench:
     def __init__(self, bundle: Path, utterances: Sequence[manifest.Utterance], rate: str):
         self.recognizer, self.utterances, self.rate = asr.load(bundle), utterances, rate
-        if self.recognizer.cfg.graph.kind == "none":
+        if self.recognizer.space is None:
             self.recognizer = self.recognizer.with_list(sorted({u.transcript for u in utterances}))
         self.rate_hz = self.recognizer.cfg.features.sample_rate_hz
         if self.recognizer.cfg.features.kind == "stored":
