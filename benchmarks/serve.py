@@ -8,10 +8,10 @@
     python -m benchmarks.serve faults MODEL.asr TEST.jsonl [only=NAME]
     python -m benchmarks.serve modes MODEL.asr TEST.jsonl
 
-TEST.jsonl is a manifest whose utterances are spoken. `streams` finds the largest number without a backlog; `soak` and
+TEST.jsonl is a manifest of utterances to speak. `streams` finds the largest number without a backlog; `soak` and
 `overload` take it from there unless they are given `streams=`. Each prints a table and writes
-benchmarks/results/serve-COMMAND-MODEL.json, `streams` and `soak` also while they run. The clients share the machine with
-service; their own share of it is a column. benchmarks/serve_peers.py has the comparison with other servers.
+benchmarks/results/serve-COMMAND-MODEL.json; `streams` and `soak` do so while they run. The clients share the machine
+with the service; their own share of it is a column. benchmarks/serve_peers.py has the comparison with other servers.
 """
 
 import asyncio
@@ -179,12 +179,13 @@ def entries_of(known: list[str], count: int, rng: np.random.Generator) -> list[s
 
 def soak(model: str, test: str, minutes: str, streams: str = "") -> None:
     """Streams at 80 % of the capacity for a long time. Ctrl-C ends it early with a report."""
-    count, until_s = int(streams or max(1, round(0.8 * capacity(model)))), time.monotonic() + 60 * float(minutes)
+    count = int(streams or max(1, round(0.8 * capacity(model))))
     sounds = recordings(test, rate_of(model), min(60.0, 30 * float(minutes)))
     samples: list[tuple[float, float]] = []  # minute, MB
     heard: list[Heard] = []
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with serving(model, f"max_sessions={4 * count}") as server:
+        until_s = time.monotonic() + 60 * float(minutes)
 
         async def client(number: int) -> None:
             await asyncio.sleep(number * 2.0 / count)

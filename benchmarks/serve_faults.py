@@ -59,19 +59,20 @@ def overload(model: str, sounds: Sequence[Recording], text: str, clip: bytes, co
 
 
 async def _posts(server: Server, clip: bytes, text: str, clients: int, seconds: float) -> Row:
-    """Clients that post again as soon as they have an answer, or 0.1 s after a refusal."""
+    """Clients that post again as soon as they have an answer, and as `Retry-After` asks them to."""
     body, kind = form(clip)
     right = (await post(server.port, "/v1/recognize", body, kind)).body["text"]
     answers: list[Answer] = []
     until_s = time.monotonic() + seconds
 
-    async def client() -> None:
+    async def client(number: int) -> None:
+        await asyncio.sleep(2.0 * number / clients)
         while time.monotonic() < until_s:
             answers.append(await post(server.port, "/v1/recognize", body, kind))
             if answers[-1].status != 200:
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(float(answers[-1].headers.get("retry-after", 1)))
 
-    await asyncio.gather(*(client() for _ in range(clients)))
+    await asyncio.gather(*(client(number) for number in range(clients)))
     refused = [a for a in answers if a.status in (429, 503)]
     return {
         "asked": len(answers), "statuses": dict(Counter(a.status for a in answers)),

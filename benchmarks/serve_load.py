@@ -41,15 +41,15 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Server:
-    """`asr serve` on a free port, with its database in a folder of its own."""
+    """`asr serve` on a free port, with its database in a folder of its own, or another command that serves."""
 
-    def __init__(self, model: str, options: Sequence[str] = (), environment: dict[str, str] | None = None):
+    def __init__(self, model: str, options: Sequence[str] = (), command: Sequence[str] | None = None):
         self.folder = tempfile.TemporaryDirectory(prefix="serve-")
         own = () if any(option.startswith("keys=") for option in options) else (f"keys={self.folder.name}/serve.db",)
-        command = [sys.executable, "-m", "asr", "serve", str(Path(model).resolve()), "port=0", *own, *options]
+        serves = [sys.executable, "-m", "asr", "serve", str(Path(model).resolve()), "port=0", *own, *options]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder.name,
-            env={**os.environ, **(environment or {})},
+            command or serves, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=None if command else self.folder.name,
         )  # fmt: skip
         self.log: list[str] = []
         self.port = 0
