@@ -219,22 +219,23 @@ def gone_clients(case: Case) -> Row:
 
 
 def malformed(case: Case) -> Row:
-    """A thousand broken recordings, JSON bodies and WebSocket messages, from valid ones."""
-    rng, answers = np.random.default_rng(1), []
-    seeds = [wav(case.clip, case.rate_hz, kind) for kind in ("WAV", "FLAC", "OGG")]
+    """A thousand broken recordings, JSON bodies, forms and WebSocket messages, made of valid ones."""
+    rng, found = np.random.default_rng(1), {}
     asked = json.dumps({"audio": "UklGRiQAAABXQVZF", "words": ["one"], "phrases": {"one": 1.0}}).encode()
     closed: Counter[str] = Counter()
     with serving(case.model) as server:
-        for number in range(400):
-            body, kind = form(broken(seeds[number % len(seeds)], rng))
-            answers.append(asyncio.run(post(server.port, "/v1/recognize", body, kind)))
-        for _ in range(200):
-            answers.append(asyncio.run(post(server.port, "/v1/recognize", broken(asked, rng), "application/json")))
-        for _ in range(100):
-            answers.append(asyncio.run(post(server.port, "/v1/recognize", broken(case.body, rng), case.kind)))
+
+        def posted(made: Callable[[], bytes], count: int, kind: str = case.kind) -> dict[str, int]:
+            return seen([asyncio.run(post(server.port, "/v1/recognize", made(), kind)) for _ in range(count)])
+
+        for name in ("WAV", "FLAC", "OGG", "MP3"):
+            whole = wav(case.clip, case.rate_hz, name)
+            found[name] = posted(lambda whole=whole: form(broken(whole, rng))[0], 100)
+        found["JSON"] = posted(lambda: broken(asked, rng), 200, "application/json")
+        found["forms"] = posted(lambda: broken(case.body, rng), 100)
         for _ in range(300):
             closed[asyncio.run(_broken_stream(server.port, case.rate_hz, rng))] += 1
-        return {"clients_saw": seen(answers), "streams": dict(closed), **well(case, server)}
+        return {"clients_saw": {**found, "streams": dict(closed)}, **well(case, server)}
 
 
 async def _broken_stream(port: int, rate_hz: int, rng: np.random.Generator) -> str:
