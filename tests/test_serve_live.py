@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 import soundfile
 import tiny
-from bursts import pcm, say, serving
+from bursts import Recognizer, pcm, say, serving
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from asr.config import Config
 from asr.recognizer import bundle
 from asr.recognizer.recognizer import load
-from asr.serve import live, sockets
+from asr.serve import listener, live, sockets
 from asr.serve.access import Caller
+from asr.serve.encodings import open_decoder
 from asr.serve.errors import Refused
 
 START = {"type": "start", "mode": "dictation"}
@@ -144,6 +145,20 @@ def test_partials_are_a_tenth_of_a_second_apart(service, monkeypatch):
     with client(service, {**START, "partials": False}) as ws:
         say_all(ws, pcm(say("one two")))
         assert events(ws, "partial") == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lags", "most", "least"), [(True, False, 40, 40), (True, True, 4, 3), (False, False, 0, 0)]
+)
+def test_partials_are_rare_while_a_session_lags(monkeypatch, wanted, lags, most, least):
+    monkeypatch.setattr(listener, "PARTIAL_S", 0.0)
+    heard = listener.Listener(Recognizer(), None, None, open_decoder("pcm_s16le", 16000), 100.0, partials=wanted)
+    asked, partial = [], heard.stream.partial
+    monkeypatch.setattr(heard.stream, "partial", lambda: asked.append(heard.heard_s) or partial())
+    sound = pcm(np.concatenate([say("one"), np.zeros(64000, np.float32)])[:64000])
+    for first in range(0, len(sound), 3200):
+        list(heard.hear(sound[first : first + 3200], lags))
+    assert least <= len(asked) <= most
 
 
 def test_a_partial_result_is_not_held_back_until_more_sound_comes(service):
@@ -277,14 +292,16 @@ def test_a_real_model_hears_the_same_however_the_sound_comes(tmp_path):
     cfg = tiny.config()
     bundle.write(tmp_path / "m.asr", tiny.model(cfg), cfg, tiny.TOKENS, tiny.graph_dir(tmp_path / "graph"), "card")
     sound = pcm(np.concatenate([part for n in range(3) for part in (tiny.noise(0.8, n), np.zeros(20000))]))
-    found = []
+    pause = {"speech": True, "silence_s": 0.2, "name": "pause"}
+    long = {"speech": False, "silence_s": 0.0, "utterance_s": 2.0, "name": "long"}
+    start, found = {**START, "endpoint": {"rules": [pause, long]}}, []
     with serving(Config(), load(tmp_path / "m.asr")) as service:
         for size in (333, 3200, len(sound)):
-            with client(service) as ws:
+            with client(service, start) as ws:
                 say_all(ws, sound, size)
                 found.append([strip(e) for e in events(ws, "final")])
         ws = connect(f"ws://{service.at}/v1/stream")
-        ws.send(json.dumps(START))
+        ws.send(json.dumps(start))
         session = event(ws)["session"]
         ws.send(sound[:30001])
         ws.socket.shutdown(2)

@@ -245,6 +245,46 @@ def test_a_rule_ends_an_utterance(recognizer):
     assert stream.endpoint() is None
 
 
+def speech_with_pauses(seconds=6.0):
+    """Loud noise for 1 s, soft noise for 0.8 s, and so on."""
+    x = noise(seconds, 5)
+    quiet = np.arange(len(x)) % round(1.8 * 16000) > 16000
+    return np.where(quiet, 0.003 * x, x).astype(np.float32)
+
+
+@pytest.mark.parametrize("vad", ["net", "energy"])
+def test_endpoints_do_not_depend_on_partial_results(recognizer, vad):
+    pause = Rule(speech=False, silence_s=0.25, utterance_s=0.5, name="pause")
+    rules = (pause, Rule(speech=False, silence_s=0.0, utterance_s=1.7, name="long"))
+    x, rng, found = speech_with_pauses(), np.random.default_rng(1), []
+    for share in (0.0, 0.3, 1.0):  # of the steps after which a partial result is asked for
+        stream, ended = recognizer.stream(endpoint=asr.EndpointOptions(rules, vad)), []
+        for start in range(0, len(x), 1600):
+            stream.accept(x[start : start + 1600], 16000)
+            if rng.random() < share:
+                stream.partial()
+            if end := stream.endpoint():
+                ended.append((stream.heard_s, end, stream.finalize().words))
+        found.append((ended, stream.finish().words))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0][0]) >= 3
+
+
+def test_speech_is_not_scored_before_someone_wants_its_words(whole, monkeypatch):
+    scored = []
+    score = type(whole.model).score
+    monkeypatch.setattr(
+        type(whole.model), "score", lambda self, batch: scored.append(len(batch[0])) or score(self, batch)
+    )
+    x = speech_with_pauses()
+    stream = whole.stream(endpoint=asr.EndpointOptions((Rule(speech=False, silence_s=0.4, utterance_s=0.5),), "energy"))
+    for start in range(0, len(x), 1600):
+        stream.accept(x[start : start + 1600], 16000)
+        if stream.endpoint():
+            stream.finalize()
+    assert 3 <= len(scored) <= 12, scored  # 20 hops, and an end every 1.8 s
+
+
 def test_the_rate_may_change(recognizer):
     parts = [(noise(1.0, 1, 8000), 8000), (noise(1.0, 2, 44100), 44100), (noise(1.0, 3), 16000)]
     stream = recognizer.stream()

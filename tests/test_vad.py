@@ -56,6 +56,15 @@ def test_steady_noise_and_clicks_are_no_speech():
     assert NoVad(RATE_HZ).silence_s == np.inf
 
 
+def test_percentiles_of_the_latest_levels():
+    values = np.random.default_rng(3).normal(size=700).round(1)  # many are equal
+    latest = vad._Latest(100)
+    for end in range(7, 700, 7):
+        latest.extend(values[end - 7 : end].tolist())
+        for p in (0, 5, 50, 95, 100):
+            assert latest.percentile(p) == pytest.approx(np.percentile(values[max(0, end - 100) : end], p))
+
+
 @pytest.mark.parametrize("rate_hz", [8000, 16000, 44100])
 def test_silero_hears_a_recording(shared_data, rate_hz):
     pytest.importorskip("silero_vad")

@@ -6,6 +6,7 @@ silero    the net of Silero (extra `vad`), run by onnxruntime
 """
 
 import math
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
@@ -39,7 +40,7 @@ class EnergyVad:
         self.silence_s = 0.0
         self._step = round(STEP_S * sample_rate_hz)
         self._rest = np.zeros(0, np.float32)
-        self._levels: deque[float] = deque(maxlen=round(MEMORY_S / STEP_S))  # dB, digital silence left out
+        self._levels = _Latest(round(MEMORY_S / STEP_S))  # dB, digital silence left out
 
     def accept(self, samples: np.ndarray) -> None:
         rest, block = np.concatenate([self._rest, samples]), BLOCK * self._step
@@ -50,16 +51,39 @@ class EnergyVad:
     def _judge(self, block: np.ndarray) -> None:
         power = block.reshape(BLOCK, self._step).var(1, dtype=np.float64)  # (BLOCK,), without a constant offset
         level = 10 * np.log10(power + 10 ** (SILENCE_DB / 10))
-        self._levels.extend(level[level > SILENCE_DB + 1])
+        self._levels.extend(level[level > SILENCE_DB + 1].tolist())
         loud = np.zeros(0, np.int64)
-        if self._levels:
-            noise, speech = np.percentile(self._levels, (FLOOR, PEAK))
+        if self._levels.ordered:
+            noise, speech = self._levels.percentile(FLOOR), self._levels.percentile(PEAK)
             if speech - noise >= LEAST_DB:
                 loud = np.flatnonzero(level > noise + QUIET * (speech - noise))
         if len(loud) >= BURST:
             self.silence_s = (BLOCK - 1 - int(loud[-1])) * STEP_S
         else:
             self.silence_s += BLOCK * STEP_S
+
+
+class _Latest:
+    """The latest `most` numbers, kept in order: `np.percentile` would sort them again for each block of each stream."""
+
+    def __init__(self, most: int):
+        self.ordered: list[float] = []
+        self._arrived: deque[float] = deque()
+        self._most = most
+
+    def extend(self, values: list[float]) -> None:
+        for value in values:
+            if len(self._arrived) == self._most:
+                del self.ordered[bisect_left(self.ordered, self._arrived.popleft())]
+            self._arrived.append(value)
+            insort(self.ordered, value)
+
+    def percentile(self, p: float) -> float:
+        """As `np.percentile` gives it."""
+        place = p / 100 * (len(self.ordered) - 1)
+        low = int(place)
+        high = min(low + 1, len(self.ordered) - 1)
+        return self.ordered[low] + (place - low) * (self.ordered[high] - self.ordered[low])
 
 
 class SileroVad:

@@ -1,9 +1,10 @@
 """An utterance of a stream by a model that hears whole recordings: a bidirectional net, a pretrained encoder, or a
 normalisation over the utterance (`features.cmvn=speech` or `utterance`).
 
-The sound is scored again as it grows, at most once per `HOP_S` of new sound. At the end the whole is scored, so an
-utterance of up to `LONGEST_S` gets exactly the words that `transcribe` finds in it. A longer one is cut in the clearest
-pause of its last `LONGEST_S`; the words before the cut stay. Memory and the work per second of sound are bounded.
+The sound is scored again when its state is asked for, up to the last multiple of `HOP_S`. So the state depends on the
+sound alone, not on when it was asked for before. At the end the whole is scored, so an utterance of up to `LONGEST_S`
+gets exactly the words that `transcribe` finds in it. A longer one is cut in the clearest pause of its last `LONGEST_S`;
+the words before the cut stay. Memory and the work per second of sound are bounded.
 """
 
 from dataclasses import replace
@@ -17,7 +18,7 @@ from asr.recognizer.utterance import Pieces, SoFar, StreamRecognizer, check_clos
 from asr.search.live import FoundSoFar, live_search
 from asr.search.phrases import Phrases
 
-HOP_S = 0.3  # new sound after which the utterance is scored again
+HOP_S = 0.3
 LONGEST_S, SHORTEST_S = 12.0, 6.0  # of a piece
 
 
@@ -27,8 +28,11 @@ class RescoredUtterance:
         self._rate_hz = recognizer.cfg.features.sample_rate_hz
         self._pieces = Pieces()
         self._rest = np.zeros(0, np.float32)  # since the last cut
-        self._scored = np.zeros((0, 0), np.float32)  # log-probs of the first `_num_scored` samples of the rest
-        self._num_scored = -1
+        self._begin_piece()
+
+    def _begin_piece(self) -> None:
+        self._num_scored = 0  # samples of the rest
+        self._scored = np.zeros((0, 0), np.float32)  # their log-probs
         self._found = FoundSoFar([], 0, 0, inf)
 
     def accept(self, samples: np.ndarray) -> None:
@@ -41,26 +45,26 @@ class RescoredUtterance:
             piece, self._rest = self._rest[:end], self._rest[end:]
             [log_probs] = self._recognizer.log_probs([piece])
             self._pieces.add(self._searched(log_probs, len(piece)))
-            self._num_scored = -1
+            self._begin_piece()
 
     def partial(self, now: bool = False) -> SoFar:
         """Without `now`, the last `HOP_S` may not be heard yet."""
         hop = 1 if now else round(HOP_S * self._rate_hz)
-        if self._num_scored < 0 or len(self._rest) - self._num_scored >= hop:
-            self._score()
+        if (end := len(self._rest) // hop * hop) > self._num_scored:
+            self._score(end)
             search = live_search(self._recognizer.searcher, self._phrases)
             search.accept(self._scored)
             self._found = replace(search.partial(), num_stable=0)  # the next score may change all
         return self._pieces.so_far(self._found, len(self._scored), self._recognizer.frame_s)
 
     def finish(self) -> Hypothesis:
-        if len(self._rest) != self._num_scored:
-            self._score()
+        if len(self._rest) != self._num_scored or not self._num_scored:
+            self._score(len(self._rest))
         return self._pieces.joined(self._searched(self._scored, len(self._rest)))
 
-    def _score(self) -> None:
-        [self._scored] = self._recognizer.log_probs([self._rest])
-        self._num_scored = len(self._rest)
+    def _score(self, end: int) -> None:
+        [self._scored] = self._recognizer.log_probs([self._rest[:end]])
+        self._num_scored = end
 
     def _searched(self, log_probs: np.ndarray, samples: int) -> Hypothesis:
         return self._recognizer.search(self._id, log_probs, samples / self._rate_hz, self._phrases)

@@ -12,6 +12,7 @@ The words of an utterance do not depend on the lengths of the pieces. A stream i
 different streams of a recogniser by any number of threads.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,9 +100,17 @@ class Stream:
 
     def endpoint(self) -> StreamEnd | None:
         """The rule by which the utterance has ended, if there is one."""
+        if not self._may_have_ended():
+            return None
         end = self._ended(self._utterance.partial())
         # The last sound may hold a word that this state does not have yet.
         return self._ended(self._utterance.partial(now=True)) if end else None
+
+    def _may_have_ended(self) -> bool:
+        """Whether a rule could hold. It costs nothing, so that nobody has to know the words before there is silence."""
+        utterance_s, vad_s = self._heard_s - self._start_s, self._vad.silence_s
+        longest_s = vad_s if vad_s < utterance_s else utterance_s + self._recognizer.frame_s
+        return holding(self._endpoint.rules, True, longest_s, -math.inf, utterance_s) is not None
 
     def _ended(self, found: SoFar) -> StreamEnd | None:
         utterance_s = self._heard_s - self._start_s

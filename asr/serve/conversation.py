@@ -56,13 +56,13 @@ class Conversation:
         self.id = id
         return event_of("session.created", session=self.settings.told(id))
 
-    def hear(self, message: Message) -> Iterator[list[Event]]:
+    def hear(self, message: Message, lags: bool) -> Iterator[list[Event]]:
         event: dict[str, Any] = {}
         try:
             if isinstance(message, bytes):
                 raise Refused(400, "a binary message came; sound is sent as input_audio_buffer.append, in base64")
             event = parse(message)
-            yield from self._answer(known(event, TYPES).rpartition(".")[2], event)
+            yield from self._answer(known(event, TYPES).rpartition(".")[2], event, lags)
         except InputError as e:
             yield [error_event(Refused(400, str(e), code="invalid_value"), event)]
         except Refused as e:
@@ -88,11 +88,11 @@ class Conversation:
         if ended.hypothesis.words or self.item.has_started:
             yield self._committed(ended)
 
-    def _answer(self, kind: str, event: dict[str, Any]) -> Iterator[list[Event]]:
+    def _answer(self, kind: str, event: dict[str, Any], lags: bool) -> Iterator[list[Event]]:
         if kind == "update":
             yield [self._update(event)]
         elif kind == "append":
-            for heard in self.listener.hear(_sound(event)):
+            for heard in self.listener.hear(_sound(event), lags):
                 yield self._heard(heard)
         elif kind == "clear":
             self.listener.drop(decoder_of(self.settings.audio.input.format))

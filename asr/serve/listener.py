@@ -23,6 +23,7 @@ from asr.serve.metrics import SILENCE_DB
 STEP_S = 0.1
 MOST_KEPT_S = 60.0  # longer utterances are not kept
 PARTIAL_S = 0.1  # least time between two partial results
+LAGGING_S = 1.0  # of sound between them while the listener lags behind, so that finals come in time
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,16 @@ class Listener:
         decoder: Decoder,
         most_s: float,
         keeps_sound: bool = False,
+        partials: bool = True,
     ):
+        """`partials`: whether partial results are wanted. They cost more than all else."""
         self.stream = recognizer.stream(options, endpoint)
-        self.decoder, self.most_s, self.keeps_sound = decoder, most_s, keeps_sound
+        self.decoder, self.most_s, self.keeps_sound, self.partials = decoder, most_s, keeps_sound, partials
         self.ends = endpoint is not None  # whether utterances end by themselves
         self.start_s = 0.0  # of this utterance
         self._rest = np.zeros(0, np.int16)  # less than a step
         self._told: StreamPartial | None = None
-        self._told_at_s = 0.0
+        self._told_at_s = self._told_heard_s = 0.0  # when, and how much sound had been heard
         self._is_new = False  # sound was heard since the last partial result
         self._begin()
 
@@ -74,10 +77,10 @@ class Listener:
         """Seconds of this utterance."""
         return self.stream.heard_s - self.start_s + len(self._rest) / self.decoder.rate_hz
 
-    def hear(self, data: bytes) -> Iterator[StreamPartial | Ended | None]:
-        """What changed, after each piece of work; None if there is nothing to tell."""
+    def hear(self, data: bytes, lags: bool = False) -> Iterator[StreamPartial | Ended | None]:
+        """What changed, after each piece of work; None if there is nothing to tell. `lags`: more sound waits."""
         for block in self.decoder.decode(data):
-            yield from self._hear(block)
+            yield from self._hear(block, lags)
 
     def end_sound(self) -> Iterator[StreamPartial | Ended | None]:
         """Hears what the decoder still holds. Raises InputError if the sound ends within a sample."""
@@ -106,23 +109,25 @@ class Listener:
         self.decoder = decoder
 
     def held_back_s(self) -> float | None:
-        """Seconds until a partial result may be told; None if nothing was heard since the last one."""
-        return max(0.0, self._told_at_s + PARTIAL_S - time.monotonic()) if self._is_new else None
+        """Seconds until a partial result may be told; None if none is wanted, or nothing new was heard."""
+        if not (self.partials and self._is_new):
+            return None
+        return max(0.0, self._told_at_s + PARTIAL_S - time.monotonic())
 
     def partial(self) -> StreamPartial | None:
         """The words so far; None if they are those last told, or too young."""
         if self.held_back_s() != 0:
             return None
-        self._is_new, self._told_at_s = False, time.monotonic()
         partial, told = self.stream.partial(), self._told
-        self._told = partial
+        self._is_new, self._told = False, partial
+        self._told_at_s, self._told_heard_s = time.monotonic(), self.heard_s
         is_told = told and (told.text, told.num_stable) == (partial.text, partial.num_stable)
         return None if is_told or not (partial.words or told) else partial
 
     def close(self) -> None:
         self.decoder.close()
 
-    def _hear(self, block: np.ndarray) -> Iterator[StreamPartial | Ended | None]:
+    def _hear(self, block: np.ndarray, lags: bool = False) -> Iterator[StreamPartial | Ended | None]:
         samples = np.concatenate([self._rest, block]) if len(self._rest) else block
         size = max(1, round(STEP_S * self.decoder.rate_hz))
         for first in range(0, len(samples) - size + 1, size):
@@ -130,7 +135,7 @@ class Listener:
             if self.ends and (end := self.stream.endpoint()):
                 yield self._ended(end)
         self._rest = samples[len(samples) // size * size :].copy()
-        yield self.partial()
+        yield None if lags and self.heard_s - self._told_heard_s < LAGGING_S else self.partial()
 
     def _accept(self, samples: np.ndarray) -> None:
         if len(samples):

@@ -77,14 +77,14 @@ class Resume(BaseModel):
 class LiveTalk:
     """The protocol of one session. See asr.serve.sockets.Talk."""
 
-    def __init__(self, listener: Listener, account: Account, partials: bool, ignored: tuple[str, ...]):
-        self.listener, self.account, self.partials, self.ignored = listener, account, partials, ignored
+    def __init__(self, listener: Listener, account: Account, ignored: tuple[str, ...]):
+        self.listener, self.account, self.ignored = listener, account, ignored
         self.is_over = False
         self.utterance = 0  # its number
 
-    def hear(self, message: Message) -> Iterator[list[Event]]:
+    def hear(self, message: Message, lags: bool) -> Iterator[list[Event]]:
         if isinstance(message, bytes):
-            for heard in self.listener.hear(message):
+            for heard in self.listener.hear(message, lags):
                 yield self._events(heard)
             return
         kind = known(parse(message), TYPES)
@@ -94,7 +94,7 @@ class LiveTalk:
             yield from self.finish()
 
     def held_back_s(self) -> float | None:
-        return self.listener.held_back_s() if self.partials else None
+        return self.listener.held_back_s()
 
     def wait(self) -> Iterator[list[Event]]:
         yield self._events(self.listener.partial())
@@ -118,7 +118,7 @@ class LiveTalk:
             at = {"at_s": heard.end.at_s, "rule": heard.end.rule}
             end = {"type": "endpoint", **at, "utterance": self.utterance}
             return [end, *self._final(heard, from_finalize=False)]
-        if heard is None or not self.partials:
+        if heard is None:
             return []
         words = [_word(word) for word in heard.words]
         body = {"text": heard.text, "words": words, "stable": heard.num_stable, "utterance": self.utterance}
@@ -283,8 +283,9 @@ async def begin(service: Service, caller: Caller, start: Start) -> LiveSession:
         unused = ignored(recognizer, options, recognizer.compile_phrases(rest.phrases))
         decoder = open_decoder(start.encoding, start.sample_rate_hz)
         keeps = service.keep is not None
-        listener = Listener(recognizer, rest, start.endpoint, decoder, cfg.max_stream_s, keeps)
-        return LiveTalk(listener, account, start.partials, unused)
+        most_s = cfg.max_stream_s
+        listener = Listener(recognizer, rest, start.endpoint, decoder, most_s, keeps, start.partials)
+        return LiveTalk(listener, account, unused)
 
     id = secrets.token_urlsafe(16)
     with service.sessions.place(id):

@@ -7,7 +7,7 @@
     await session.run()                      # sends what `talk` answers, until it is over
 
 The event loop only moves messages: parsing, decoding and recognising run in worker threads, one step at a time per
-session. A step handles at most half a second of sound, and all sessions wait in one line, so they share the threads
+session. A step ends with an event, or after `STEP_S`, and all sessions wait in one line, so they share the threads
 fairly.
 """
 
@@ -30,6 +30,7 @@ from asr.serve.errors import Refused
 Event = dict[str, Any]
 Message = str | bytes
 
+STEP_S = 0.05  # of a worker's time; one piece of work, of half a second of sound at most, may take longer
 SEND_S = 10.0  # a client that takes no event for so long is cut off
 BACKLOG_BYTES = 1 << 20  # of messages that a session has not heard yet; its client waits then
 CLOSED = (1000, 1005)  # codes of a client that ends by itself; browsers send no code
@@ -98,11 +99,13 @@ class Connection:
 
 
 class Talk(Protocol):
-    """What a session answers. Its methods run in worker threads, one at a time; each `next` is one step."""
+    """What a session answers. Its methods run in worker threads, one at a time; each `next` is one piece of work."""
 
     is_over: bool  # nothing more is heard
 
-    def hear(self, message: Message) -> Iterator[list[Event]]: ...
+    def hear(self, message: Message, lags: bool) -> Iterator[list[Event]]:
+        """`lags`: more messages wait, so what is only of passing interest may be left out."""
+        ...
 
     def held_back_s(self) -> float | None:
         """Seconds until `wait` has something to say; None if it has not."""
@@ -155,7 +158,7 @@ class Session:
         while not self.talk.is_over:
             message = await self._next()
             if message is not None:
-                steps = self.talk.hear(message)
+                steps = self.talk.hear(message, lags=bool(self._backlog))
             else:
                 steps = self.talk.finish() if self.is_draining else self.talk.wait()
             self._is_hearing = True
@@ -181,7 +184,7 @@ class Session:
 
     async def _step(self, steps: Iterator[list[Event]]) -> list[Event] | None:
         try:
-            self._running = asyncio.ensure_future(self.engine.live(partial(next, steps, None)))
+            self._running = asyncio.ensure_future(self.engine.live(partial(_step, steps)))
             return await asyncio.shield(self._running)
         except Refused:
             raise
@@ -196,6 +199,15 @@ class Session:
         if self._running and not self._running.done():
             await asyncio.wait([self._running])
         await self.engine.live(self.talk.close)
+
+
+def _step(work: Iterator[list[Event]]) -> list[Event] | None:
+    """The next events, which may be none after `STEP_S`; None if all work is done."""
+    until_s = time.monotonic() + STEP_S
+    for events in work:
+        if events or time.monotonic() >= until_s:
+            return events
+    return None
 
 
 class Drainable(Protocol):
