@@ -21,8 +21,8 @@ from asr.search.endpoint import Rule
 # Nets that stream, and models of whole recordings (the last two)
 KINDS = {
     "cnn": (dict(kind="cnn", lookahead=2), "none", 0),
-    "lstm": (dict(kind="lstm", bidirectional=False, lookahead=3), "running", 2),
-    "fc": (dict(kind="fc"), "running", 0),
+    "lstm": (dict(kind="lstm", bidirectional=False, lookahead=3), "causal", 2),
+    "fc": (dict(kind="fc"), "causal", 0),
     "whole": (dict(kind="lstm"), "utterance", 0),
     "speech": (dict(kind="cnn"), "speech", 0),
 }
