@@ -245,6 +245,41 @@ def test_a_rule_ends_an_utterance(recognizer):
     assert stream.endpoint() is None
 
 
+def babble(seconds):
+    """Loud and soft by turns: voice activity hears speech."""
+    x = noise(seconds)
+    return x * (0.01 + (np.arange(len(x)) // 3200 % 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["streaming", "whole"])
+def test_noise_between_utterances_is_no_word(kind, request):
+    recognizer = request.getfixturevalue(kind)
+    hiss = (0.003 * np.random.default_rng(5).standard_normal(5 * 16000)).astype(np.float32)
+    stream, unguarded = recognizer.stream(), recognizer.stream(endpoint=asr.EndpointOptions(vad="net"))
+    sounds = [(babble(3.0), True), (hiss[:32000], False), (hiss, False), (0 * hiss, False), (babble(2.0), True)]
+    for x, is_speech in sounds:
+        words = []
+        for part in np.split(x, 10):
+            for each in (stream, unguarded):
+                each.accept(part, 16000)
+            words.append(stream.partial().words)
+            stream.endpoint()
+        expected = unguarded.finalize()
+        found = stream.finalize()
+        assert expected.words and found.duration_s == expected.duration_s
+        assert (found.text, found.words) == ((expected.text, expected.words) if is_speech else ("", []))
+        assert any(words) == is_speech
+
+
+def test_noise_without_words_ends_by_its_rule(recognizer):
+    """Words that the net finds in noise do not put off the end of an utterance without speech."""
+    stream = recognizer.stream()
+    stream.accept(babble(3.0), 16000)
+    stream.finalize()
+    stream.accept((0.003 * np.random.default_rng(5).standard_normal(6 * 16000)).astype(np.float32), 16000)
+    assert stream.endpoint().rule == "no speech"
+
+
 def test_the_rate_may_change(recognizer):
     parts = [(noise(1.0, 1, 8000), 8000), (noise(1.0, 2, 44100), 44100), (noise(1.0, 3), 16000)]
     stream = recognizer.stream()
