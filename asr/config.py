@@ -96,7 +96,10 @@ class FeaturesConfig(Options):
     )
     deltas: int = option(0, "number of time derivatives appended (mfcc and stored cepstra)", within="[0, 8]")
     cmvn: str = option(
-        "speech", "mean and variance normalisation", ["none", "global", "utterance", "speech", "running"]
+        "speech",
+        "mean and variance normalisation",
+        ["none", "global", "utterance", "speech", "causal"],
+        gone={"running": "replaced by causal, which digital silence does not spoil; train again with that"},
     )
 
 
@@ -362,6 +365,8 @@ def check_group(name: str, group: Options) -> None:
 
 def _check_value(name: str, f: dataclasses.Field, value: Any) -> None:
     choices = f.metadata["choices"]
+    if isinstance(value, str) and (instead := f.metadata["gone"].get(value)):
+        raise InputError(f"{name}={value}: {instead}")
     if choices and value not in choices:
         hint = nearest(str(value), choices)
         raise InputError(f"{name}={value}: expected one of {', '.join(choices)}{hint}")

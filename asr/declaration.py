@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from functools import cache
 from numbers import Integral, Real
@@ -16,13 +16,16 @@ T = TypeVar("T")
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
-def option(default: T, help: str, choices: Sequence[str] = (), within: str = "") -> T:
+def option(
+    default: T, help: str, choices: Sequence[str] = (), within: str = "", gone: Mapping[str, str] | None = None
+) -> T:
     """A field of a configuration.
 
-    `choices`: the allowed values; empty if any value of the type is allowed. `within`: the interval of a number
-    (asr.bounds). The bounds keep what a bundle asks for, and what a mistyped number builds, within a machine's memory.
+    `choices`: the allowed values; empty if any value of the type is allowed. `gone`: former choices, with what to do
+    instead. `within`: the interval of a number (asr.bounds). The bounds keep what a bundle asks for, and what a
+    mistyped number builds, within a machine's memory.
     """
-    metadata = {"help": help, "choices": tuple(choices), "within": within}
+    metadata = {"help": help, "choices": tuple(choices), "within": within, "gone": dict(gone or {})}
     if isinstance(default, list):
         return cast(T, field(default_factory=lambda: list(default), metadata=metadata))
     return cast(T, field(default=default, metadata=metadata))

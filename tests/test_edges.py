@@ -51,6 +51,14 @@ def test_noise_is_quiet_and_follows_the_level(path):
     assert edges.pad(x, 0.0, 16000) is x and not len(edges.pad(x[:0], 0.5, 16000))
 
 
+def test_partial_results_have_the_times_of_the_recording(path):
+    stream = asr.load(path, pad_s=0.5).stream(endpoint=asr.EndpointOptions(vad="net"))
+    stream.accept(noise(1.2, 4), 16000)
+    words = stream.partial().words
+    assert words and all(0 <= word.start_s <= word.end_s <= 1.2 for word in words)
+    assert stream.finish().words == asr.load(path, pad_s=0.5).transcribe(noise(1.2, 4), 16000).words
+
+
 @given(st.floats(0, 3), st.lists(st.tuples(st.floats(0, 9), st.floats(0, 9)), max_size=4))
 def test_times_stay_in_the_recording_and_in_order(pad_s, times):
     words = [Word("w", min(pair), max(pair), 0.5) for pair in sorted(times)]

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from asr.config import FeaturesConfig
 from asr.errors import InputError
-from asr.features.cmvn import PRIOR, WINDOW, Cmvn
 from asr.features.frontend import FrontEnd
 
 DATA = Path("../shared/data")
 SPECTRAL = ("logmel", "mfcc", "loglinear")
+STATS = ["cmvn.mean", "cmvn.std"]
 
 
 def front_end(kind: str = "logmel", cmvn: str = "none", **options) -> FrontEnd:
@@ -205,14 +205,14 @@ def test_deltas_equal_kaldis(orders: int, frames: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [*SPECTRAL, "wave", "stored"])
-@pytest.mark.parametrize("cmvn", ["none", "global", "utterance", "running"])
+@pytest.mark.parametrize("cmvn", ["none", "global", "utterance", "causal"])
 @settings(max_examples=5, deadline=None, derandomize=True)
 @given(data=st.data(), deltas=st.integers(0, 2), seed=st.integers(0, 99))
 def test_batch_single_utterance_and_stream_agree(
     kind: str, cmvn: str, data: st.DataObject, deltas: int, seed: int
 ) -> None:
-    frontend = front_end(kind, cmvn, deltas=deltas, num_bins=23)
     stored = kind == "stored"
+    frontend = front_end(kind, cmvn, deltas=0 if stored and cmvn == "causal" else deltas, num_bins=23)
     inputs = [
         torch.randn(data.draw(st.integers(0, 40)), 23) if stored else torch.from_numpy(speechlike(s, seed=seed))
         for s in data.draw(st.lists(st.floats(0.0, 0.6), min_size=1, max_size=4))
@@ -231,7 +231,8 @@ def test_batch_single_utterance_and_stream_agree(
         stream = frontend.stream()
         chunks = x.split(parts(data.draw(st.lists(st.integers(0, len(x)), max_size=8)), len(x)))
         streamed = torch.cat([*(stream.accept(chunk) for chunk in chunks), stream.finish()])
-        torch.testing.assert_close(streamed, alone[0], rtol=1e-5, atol=1e-5)
+        # Cepstra that are not normalised reach 100, where a step of float32 is 8e-6.
+        torch.testing.assert_close(streamed, alone[0], rtol=1e-5, atol=3e-5 if cmvn == "none" else 1e-5)
 
 
 def parts(cuts: list[int], length: int) -> list[int]:
@@ -241,7 +242,8 @@ def parts(cuts: list[int], length: int) -> list[int]:
 
 def test_long_batches_computed_in_blocks_equal_one_block() -> None:
     samples = torch.from_numpy(speechlike(15.0))
-    frontend = front_end("mfcc", cmvn="running")
+    frontend = front_end("mfcc", cmvn="causal")
+    frontend.set_global_stats(torch.full((13,), 3.0), torch.full((13,), 2.0))
     features, _ = frontend(samples.expand(2, -1), torch.tensor([len(samples)] * 2))
     stream = frontend.stream()
     streamed = torch.cat([*(stream.accept(chunk.numpy()) for chunk in samples.split(4567)), stream.finish()])
@@ -250,7 +252,7 @@ def test_long_batches_computed_in_blocks_equal_one_block() -> None:
 
 @pytest.mark.parametrize("cmvn", ["utterance", "speech"])
 def test_normalisation_of_whole_utterances_cannot_stream(cmvn: str) -> None:
-    with pytest.raises(InputError, match=f"cmvn={cmvn} .*cmvn=running or cmvn=global"):
+    with pytest.raises(InputError, match=f"cmvn={cmvn} .*cmvn=causal"):
         front_end(cmvn=cmvn).stream()
 
 
@@ -271,27 +273,13 @@ def test_global_statistics_over_batches_equal_those_of_all_frames() -> None:
     torch.testing.assert_close(frontend.cmvn.std, frames.std(0, correction=0), rtol=1e-4, atol=1e-4)
 
 
-def test_global_cmvn_without_statistics_is_refused() -> None:
-    with pytest.raises(InputError, match="accumulate_stats"):
-        features_of(front_end(cmvn="global"), speechlike(0.1))
+@pytest.mark.parametrize("cmvn", ["global", "causal"])
+def test_normalisation_without_the_statistics_it_needs_is_refused(cmvn: str) -> None:
+    with pytest.raises(InputError, match=f"features.cmvn is {cmvn} .*accumulate_stats"):
+        features_of(front_end(cmvn=cmvn), speechlike(0.1))
 
 
-@pytest.mark.parametrize("with_stats", [False, True])
-def test_running_cmvn_is_a_sliding_window(with_stats: bool) -> None:
-    x = np.random.default_rng(0).standard_normal((WINDOW + 50, 3)) * 4 + 9
-    cmvn = Cmvn("running", 3)
-    if with_stats:
-        cmvn.set_stats(torch.full((3,), 8.0), torch.full((3,), 5.0))
-    found = cmvn(torch.from_numpy(x).float()[None], torch.tensor([len(x)]))[0]
-    for frame in (0, 1, 40, WINDOW - 1, WINDOW, WINDOW + 49):
-        seen = x[max(0, frame - WINDOW + 1) : frame + 1]
-        weight, count = (PRIOR, len(seen) + PRIOR) if with_stats else (0, len(seen))
-        mean = (seen.sum(0) + weight * 8) / count
-        square = ((seen**2).sum(0) + weight * (25 + 64) + (not with_stats)) / count
-        np.testing.assert_allclose(found[frame], (x[frame] - mean) / np.sqrt(square - mean**2), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(("cmvn", "kept"), [("none", []), ("speech", []), ("global", ["cmvn.mean", "cmvn.std"])])
+@pytest.mark.parametrize(("cmvn", "kept"), [("none", []), ("speech", []), ("global", STATS), ("causal", STATS)])
 def test_only_global_statistics_are_saved(cmvn: str, kept: list[str]) -> None:
     assert list(front_end("mfcc", cmvn, deltas=2).state_dict()) == kept
 
@@ -301,6 +289,7 @@ def test_only_global_statistics_are_saved(cmvn: str, kept: list[str]) -> None:
     [
         (dict(kind="mfc"), "did you mean 'mfcc'"),
         (dict(cmvn="globl"), "did you mean 'global'"),
+        (dict(cmvn="running"), "cmvn=running: replaced by causal, .* train again with that"),
         (dict(num_bins=0), "features.num_bins"),
         (dict(deltas=-1), "features.deltas"),
         (dict(shift_ms=30.0), "features.shift_ms"),

@@ -21,8 +21,8 @@ from asr.search.endpoint import Rule
 # Nets that stream, and models of whole recordings (the last two)
 KINDS = {
     "cnn": (dict(kind="cnn", lookahead=2), "none", 0),
-    "lstm": (dict(kind="lstm", bidirectional=False, lookahead=3), "running", 2),
-    "fc": (dict(kind="fc"), "running", 0),
+    "lstm": (dict(kind="lstm", bidirectional=False, lookahead=3), "causal", 2),
+    "fc": (dict(kind="fc"), "causal", 0),
     "whole": (dict(kind="lstm"), "utterance", 0),
     "speech": (dict(kind="cnn"), "speech", 0),
 }
@@ -283,6 +283,41 @@ def test_speech_is_not_scored_before_someone_wants_its_words(whole, monkeypatch)
         if stream.endpoint():
             stream.finalize()
     assert 3 <= len(scored) <= 12, scored  # 20 hops, and an end every 1.8 s
+
+
+def babble(seconds):
+    """Loud and soft by turns: voice activity hears speech."""
+    x = noise(seconds)
+    return x * (0.01 + (np.arange(len(x)) // 3200 % 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["streaming", "whole"])
+def test_noise_between_utterances_is_no_word(kind, request):
+    recognizer = request.getfixturevalue(kind)
+    hiss = (0.003 * np.random.default_rng(5).standard_normal(5 * 16000)).astype(np.float32)
+    stream, unguarded = recognizer.stream(), recognizer.stream(endpoint=asr.EndpointOptions(vad="net"))
+    sounds = [(babble(3.0), True), (hiss[:32000], False), (hiss, False), (0 * hiss, False), (babble(2.0), True)]
+    for x, is_speech in sounds:
+        words = []
+        for part in np.split(x, 10):
+            for each in (stream, unguarded):
+                each.accept(part, 16000)
+            words.append(stream.partial().words)
+            stream.endpoint()
+        expected = unguarded.finalize()
+        found = stream.finalize()
+        assert expected.words and found.duration_s == expected.duration_s
+        assert (found.text, found.words) == ((expected.text, expected.words) if is_speech else ("", []))
+        assert any(words) == is_speech
+
+
+def test_noise_without_words_ends_by_its_rule(recognizer):
+    """Words that the net finds in noise do not put off the end of an utterance without speech."""
+    stream = recognizer.stream()
+    stream.accept(babble(3.0), 16000)
+    stream.finalize()
+    stream.accept((0.003 * np.random.default_rng(5).standard_normal(6 * 16000)).astype(np.float32), 16000)
+    assert stream.endpoint().rule == "no speech"
 
 
 def test_the_rate_may_change(recognizer):

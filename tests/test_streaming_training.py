@@ -26,7 +26,7 @@ NETS: list[dict[str, Any]] = [
 ]
 
 
-def config(folder: Path, out: str, cmvn: str = "running", **model: Any) -> Config:
+def config(folder: Path, out: str, cmvn: str = "causal", **model: Any) -> Config:
     cfg = tones.config(folder, out, cmvn=cmvn)
     cfg.model = ModelConfig(**{"hidden": 24, "subsampling": 2, "dropout": 0.0, **model})
     cfg.optim.epochs, cfg.optim.average, cfg.optim.lr, cfg.optim.warmup = 14, 1, 1e-2, 0.2
@@ -53,7 +53,7 @@ def streamed(model: AcousticModel, samples: np.ndarray, piece: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("options", "cmvn"), list(zip(NETS, ["running", "global", "global"], strict=True)), ids=["cnn", "lstm", "conformer"]
+    ("options", "cmvn"), list(zip(NETS, ["causal", "global", "global"], strict=True)), ids=["cnn", "lstm", "conformer"]
 )
 def test_a_trained_net_gives_in_a_stream_what_it_gives_offline(
     corpus: Path, options: dict[str, Any], cmvn: str
@@ -100,7 +100,7 @@ def test_a_normalisation_of_whole_utterances_is_told(corpus: Path, capsys: pytes
     sentence = "the net is one for streams, but features.cmvn=speech needs whole utterances"
     Trainer(config(corpus, "speech", "speech", **NETS[0]))
     assert sentence in capsys.readouterr().out
-    Trainer(config(corpus, "running", "running", **NETS[0]))
+    Trainer(config(corpus, "causal", "causal", **NETS[0]))
     Trainer(config(corpus, "offline", "speech", kind="cnn"))
     assert "streams" not in capsys.readouterr().out
 

@@ -207,7 +207,7 @@ def test_a_folder_of_another_training_is_refused(corpus: Path) -> None:
         Trainer(other)
 
 
-@pytest.mark.parametrize("kind", ["global", "running"])
+@pytest.mark.parametrize("kind", ["global", "causal"])
 def test_statistics_of_normalisation_are_fitted_and_kept(corpus: Path, kind: str) -> None:
     cfg = config(corpus, "exp", epochs=1)
     cfg.features = replace(cfg.features, cmvn=kind)

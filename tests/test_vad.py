@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import soxr
 
 from asr.errors import InputError
 from asr.features import audio, vad
@@ -65,6 +66,49 @@ def test_percentiles_of_the_latest_levels():
             assert latest.percentile(p) == pytest.approx(np.percentile(values[max(0, end - 100) : end], p))
 
 
+def brown(rng, samples):
+    spectrum = np.fft.rfft(rng.standard_normal(samples))
+    noise = np.fft.irfft(spectrum / np.maximum(np.arange(len(spectrum)), 20), samples)
+    return noise / noise.std()
+
+
+@pytest.mark.parametrize("colour", ["white", "brown"])
+@pytest.mark.parametrize("level_db", [-60, -50, -40])
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 44100])
+def test_steady_noise_after_speech_is_no_speech_however_long(rate_hz, level_db, colour):
+    """Of noise that is louder than that between the words, the first two seconds are not known to be steady."""
+    rng = np.random.default_rng(0)
+    speech = soxr.resample(with_speech([(1.0, 2.5), (3.0, 4.2)], 1e-3), RATE_HZ, rate_hz)
+    made = EnergyVad(rate_hz)
+    made.accept(speech)
+    spoken = made.speech_s
+    assert 2.0 < spoken < 4.5
+    white = rng.standard_normal(30 * rate_hz) if colour == "white" else brown(rng, 30 * rate_hz)
+    made.accept((10 ** (level_db / 20) * white).astype(np.float32))
+    assert made.speech_s - spoken < (2.1 if level_db > -60 else 0.08)
+
+
+@pytest.mark.parametrize("softer_db", [0, 12, 20])
+def test_a_short_soft_word_after_long_noise_may_be_speech(softer_db):
+    made = EnergyVad(RATE_HZ)
+    made.accept(with_speech([(1.0, 2.5), (3.0, 4.2)], 1e-3))
+    made.accept(np.tile(with_speech([], 1e-3), 3))
+    spoken = made.speech_s
+    made.accept(with_speech([(3.0, 3.15)], 1e-3 * 10 ** (softer_db / 20)) * np.float32(10 ** (-softer_db / 20)))
+    assert made.speech_s - spoken >= 0.08
+
+
+@pytest.mark.parametrize("snr_db", [10, 6, 0])
+def test_what_is_hardly_louder_than_the_noise_may_be_speech(snr_db):
+    x = with_speech([(1.0, 2.5), (3.0, 4.2)], 0.1 * 10 ** (-snr_db / 20))
+    made = EnergyVad(RATE_HZ)
+    made.accept(x)
+    assert made.speech_s > 2.5
+    nothing = NoVad(RATE_HZ)
+    nothing.accept(x)
+    assert nothing.speech_s == pytest.approx(6.0)
+
+
 @pytest.mark.parametrize("rate_hz", [8000, 16000, 44100])
 def test_silero_hears_a_recording(shared_data, rate_hz):
     pytest.importorskip("silero_vad")
@@ -76,6 +120,10 @@ def test_silero_hears_a_recording(shared_data, rate_hz):
     found = silences(made, padded, rate_hz // 10)
     assert min(found[: len(x) * 10 // rate_hz]) == 0.0
     assert 1.8 <= found[-1] <= 2.6
+    spoken = made.speech_s
+    assert 0.5 < spoken <= 4.6
+    made.accept((1e-3 * np.random.default_rng(0).standard_normal(5 * rate_hz)).astype(np.float32))
+    assert made.speech_s - spoken < 0.08
 
 
 def test_silero_is_asked_for_in_a_sentence(monkeypatch):

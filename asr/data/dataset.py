@@ -17,6 +17,7 @@ from asr.data.augment import change_bands, change_sound, change_speed, change_te
 from asr.data.cache import InputCache
 from asr.errors import InputError
 from asr.features import audio
+from asr.features.cmvn import OF_SPEECH
 from asr.features.files import load_features
 from asr.manifest import Utterance
 from asr.tokens import min_frames
@@ -115,12 +116,12 @@ class Utterances(Dataset):
         """The input with a speed drawn of `speeds`, silences and level, and whether its words are still there.
 
         Silence comes after a quarter of the epochs: a net that does not know the words yet would hardly find them in
-        it. Stored features get silence if cmvn=speech takes them for log energies; their level is not changed.
+        it. Stored features get silence if features.cmvn takes them for log energies; their level is not changed.
         """
         if speeds:
             speed = speeds[rng.integers(len(speeds))]
             x = change_tempo(x, speed) if self.stored else change_speed(x, speed)
-        if not len(x) or (self.stored and self.cfg.features.cmvn != "speech"):
+        if not len(x) or (self.stored and self.cfg.features.cmvn not in OF_SPEECH):
             return x, True
         if 4 * self.epoch < self.cfg.optim.epochs:
             cfg = replace(cfg, silence_s=0.0)

@@ -4,7 +4,7 @@ none        no normalisation
 global      one mean and standard deviation per dimension, estimated once on the training set
 utterance   over the valid frames of each utterance; needs the whole utterance, so it cannot run in a stream
 speech      over the speech within `REACH` frames before and after; as `utterance`, it cannot run in a stream
-running     over the last `WINDOW` frames, including the current one: causal, the same in a batch and in a stream
+causal      over the speech heard so far: the same in a batch and in a stream (asr.features.speech_so_far)
 
 `speech` does not depend on what stands around the speech. The level of an utterance is the one that its loudest
 `LOUDEST` frames reach, so that a pop of the microphone does not set it. Frames less than `GATE` below it are speech.
@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import InputError
+from asr.features import speech_so_far
+from asr.features.speech_so_far import GATE, GATE_WIDTH, MEMORY, Past
 
-KINDS = ("none", "global", "utterance", "speech", "running")
-WINDOW = 300  # frames of running normalisation: 3 s at a shift of 10 ms
-PRIOR = 100  # weight, in frames, of the global statistics in running normalisation, if they are set
+KINDS = ("none", "global", "utterance", "speech", "causal")
+OF_SPEECH = ("speech", "causal")  # those that need to know the level of each frame
 STD_FLOOR = 1e-5
 REACH = 150  # frames on each side
 LOUDEST = 20  # frames; half of them in a shorter utterance
-GATE, GATE_WIDTH = 4.6, 0.25  # nepers of power: 20 dB, with a soft edge of 1 dB
 FEWEST = 50  # frames
 LEAST_STD = 0.5  # of an energy or cepstrum that hardly varies
 LIMIT, QUIET = 3.0, 1.5  # standard deviations
@@ -45,16 +45,18 @@ class Cmvn(nn.Module):
     std: Tensor
     moments: Tensor
     lowest: Tensor
+    rise: Tensor
 
-    def __init__(self, kind: str, dim: int, energies: int = 0, samples: bool = False):
-        """`energies`: the first so many of the `dim` dimensions are log energies. `samples`: all are samples."""
+    def __init__(self, kind: str, dim: int, energies: int = 0, samples: bool = False, c0: float = 0.0):
+        """`energies`: the first so many of the `dim` dimensions are log energies. `samples`: all are samples. `c0`:
+        what a neper of power adds to the first dimension, if that is a cepstrum."""
         super().__init__()
         if kind not in KINDS:
             near = difflib.get_close_matches(kind, KINDS, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise InputError(f"features.cmvn is {kind!r}, expected one of {', '.join(KINDS)}{hint}")
         self.kind = kind
-        keep = kind in ("global", "running")
+        keep = kind in ("global", "causal")
         self.register_buffer("mean", torch.zeros(dim), persistent=keep)  # (D,)
         self.register_buffer("std", torch.zeros(dim), persistent=keep)  # (D,); zero until set
         moments = torch.zeros(3, dim, dtype=torch.float64)  # (3, D): count, mean, sum of squared deviations
@@ -63,6 +65,10 @@ class Cmvn(nn.Module):
         lowest = torch.full((dim,), -self.limit)
         lowest[:energies] = -QUIET
         self.register_buffer("lowest", lowest, persistent=False)  # (D,)
+        rise = torch.zeros(dim)  # per neper of power
+        rise[:energies], rise[:1] = 1.0, c0 or float(energies > 0)
+        self.register_buffer("rise", rise, persistent=False)  # (D,)
+        self.samples = samples
 
     @property
     def has_stats(self) -> bool:
@@ -75,24 +81,33 @@ class Cmvn(nn.Module):
 
     def accumulate(self, x: Tensor, lengths: Tensor, levels: Tensor) -> None:
         """Add the valid frames of x (N, F, D) to the global statistics, by Chan's parallel update; digital silence
-        (levels (N, F) of -inf) is left out."""
-        valid = x[frame_mask(lengths, x.shape[1]) & (levels > -torch.inf)].double()  # (frames, D)
-        if not len(valid):
+        (levels (N, F) of -inf) is left out. Those of `causal` are of speech, relative to its level."""
+        levels = levels.masked_fill(~frame_mask(lengths, x.shape[1]), -torch.inf)
+        weights = (levels > -torch.inf).double()
+        if self.kind == "causal" and x.shape[1]:
+            level, weights = speech_so_far.judge(torch.cat([speech_so_far.begin(x).levels, levels], 1))
+            x = self.relative(x, level)
+        chosen = weights > 0
+        valid, w = x[chosen].double(), weights[chosen].double()[:, None]  # (frames, D), (frames, 1)
+        added = w.sum()
+        if not added:
             return
         count, mean, squares = self.moments
-        total = count + len(valid)
-        shift = valid.mean(0) - mean
-        squares = squares + (valid - valid.mean(0)).square().sum(0) + shift.square() * count * len(valid) / total
-        self.moments.copy_(torch.stack([total, mean + shift * len(valid) / total, squares]))
+        total = count + added
+        centre = (w * valid).sum(0) / added
+        shift = centre - mean
+        squares = squares + (w * (valid - centre).square()).sum(0) + shift.square() * count * added / total
+        self.moments.copy_(torch.stack([total, mean + shift * added / total, squares]))
         self.set_stats(self.moments[1], (self.moments[2] / total).sqrt())
 
     def forward(self, x: Tensor, lengths: Tensor, levels: Tensor | None = None) -> Tensor:
-        """`levels` (N, F), the power of each frame in nepers, -inf in digital silence, are needed for `speech`."""
+        """`levels` (N, F), the power of each frame in nepers, -inf in digital silence, are needed for `OF_SPEECH`."""
         mask = frame_mask(lengths, x.shape[1])[:, :, None]  # (N, F, 1)
         if self.kind == "global":
             x = self.normalise(x)
-        elif self.kind == "running":
-            x = self.run(x)
+        elif self.kind == "causal":
+            assert levels is not None
+            x, _ = self.follow(x, levels.masked_fill(~mask[:, :, 0], -torch.inf), speech_so_far.begin(x))
         elif self.kind == "speech":
             assert levels is not None
             x = self.normalise_speech(x.masked_fill(~mask, 0.0), speech_weights(levels, mask[:, :, 0]))
@@ -107,12 +122,15 @@ class Cmvn(nn.Module):
 
     def normalise(self, x: Tensor) -> Tensor:
         """Global normalisation of x (..., D)."""
+        self.check_stats()
+        return (x - self.mean) / self.std
+
+    def check_stats(self) -> None:
         if not self.has_stats:
             raise InputError(
-                "features.cmvn is global but no statistics are set; "
+                f"features.cmvn is {self.kind} but no statistics are set; "
                 "call set_global_stats or accumulate_stats on training audio first, or use cmvn=utterance"
             )
-        return (x - self.mean) / self.std
 
     def normalise_speech(self, x: Tensor, weights: Tensor) -> Tensor:
         """x (N, F, D), weights (N, F) -> (N, F, D), normalised by the weighted frames around each frame."""
@@ -132,53 +150,48 @@ class Cmvn(nn.Module):
         limited = torch.maximum(normalised.clamp(max=self.limit), self.lowest)
         return torch.where((count > 0) | (self.lowest < -QUIET), limited, self.lowest)  # energies of digital silence
 
-    def run(self, x: Tensor, history: Tensor | None = None) -> Tensor:
-        """Running normalisation of x (N, F, D). `history` (N, H, D), H <= WINDOW: the frames before x."""
-        past = 0 if history is None else history.shape[1]
-        whole = (x if history is None else torch.cat([history, x], 1)).double()  # (N, H+F, D)
-        end = torch.arange(past + 1, past + x.shape[1] + 1, device=x.device)  # (F,)
-        start = (end - WINDOW).clamp(min=0)
-        count = (end - start)[:, None].double()  # (F, 1)
+    def follow(self, x: Tensor, levels: Tensor, past: Past) -> tuple[Tensor, Past]:
+        """Causal normalisation of the next frames x (N, F, D) of levels (N, F) after the `past`."""
+        self.check_stats()
+        if not x.shape[1]:
+            return x, past
+        levels = torch.cat([past.levels, levels], 1)
+        level, weights = speech_so_far.judge(levels)
+        x = self.relative(x, level)
+        moments = torch.cat([past.moments, speech_so_far.moments_of(x, weights)], 1)
+        mean, variance = speech_so_far.statistics(moments, x.shape[1], self.mean, self.std)
+        y = ((x - mean) / variance.clamp(min=self.least_std**2).sqrt()).to(x.dtype)
+        y = torch.maximum(y.clamp(max=self.limit), self.lowest)
+        return y, Past(levels[:, -past.levels.shape[1] :], moments[:, 1 - MEMORY :])
 
-        def windowed(values: Tensor) -> Tensor:  # (N, H+F, D) -> (N, F, D)
-            sums = nn.functional.pad(values.cumsum(1), (0, 0, 1, 0))
-            return sums[:, end] - sums[:, start]
-
-        first, second = windowed(whole), windowed(whole.square())
-        if self.has_stats:
-            mean, std = self.mean.double(), self.std.double()
-            first, second = first + PRIOR * mean, second + PRIOR * (mean.square() + std.square())
-            count = count + PRIOR
-        else:
-            second = second + 1.0  # the variance of the first few frames is too small to divide by
-        mean = first / count
-        std = (second / count - mean.square()).clamp(min=STD_FLOOR**2).sqrt()
-        return ((x - mean) / std).to(x.dtype)
+    def relative(self, x: Tensor, level: Tensor) -> Tensor:
+        """Features (N, F, D) relative to the level of speech (N, F) in nepers of power."""
+        if self.samples:
+            return x * (-level / 2).exp()[:, :, None]
+        return x - level[:, :, None] * self.rise
 
     @property
     def can_stream(self) -> bool:
         return self.kind not in ("utterance", "speech")
 
-    def stream(self) -> Callable[[Tensor], Tensor]:
-        """A function (F, D) -> (F, D) that normalises the next frames of one stream."""
+    def stream(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """A function of features (F, D) and levels (F,) that normalises the next frames of one stream: (F, D)."""
         if not self.can_stream:
             raise InputError(
-                f"features.cmvn={self.kind} needs the whole utterance and cannot run in a stream; "
-                "use cmvn=running or cmvn=global"
+                f"features.cmvn={self.kind} needs the whole utterance and cannot run in a stream; use cmvn=causal"
             )
         if self.kind == "none":
-            return lambda x: x
+            return lambda x, levels: x
         if self.kind == "global":
-            return self.normalise
-        history = self.mean.new_zeros(1, 0, len(self.mean))
+            return lambda x, levels: self.normalise(x)
+        past = speech_so_far.begin(self.mean.expand(1, 0, -1))
 
-        def run(x: Tensor) -> Tensor:
-            nonlocal history
-            y = self.run(x[None], history)[0]
-            history = torch.cat([history, x[None]], 1)[:, -WINDOW:]
-            return y
+        def follow(x: Tensor, levels: Tensor) -> Tensor:
+            nonlocal past
+            y, past = self.follow(x[None], levels[None], past)
+            return y[0]
 
-        return run
+        return follow
 
 
 def speech_weights(levels: Tensor, mask: Tensor) -> Tensor:

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from asr.config import FeaturesConfig, check_group
 from asr.errors import InputError
-from asr.features.cmvn import Cmvn, frame_mask
+from asr.features.cmvn import OF_SPEECH, Cmvn, frame_mask
 from asr.features.encoders import Encoder, open_encoder
 
 MOST_SAMPLES = 1 << 14  # longest window; with it and the next limit a filter bank takes less than 200 MB
 MOST_WEIGHTS = 1 << 22
-ENERGIES = ("logmel", "loglinear", "stored")  # kinds that cmvn=speech takes for log filterbank energies
+ENERGIES = ("logmel", "loglinear", "stored")  # kinds that cmvn=speech and causal take for log filterbank energies
 FEWEST_BANDS = 20  # stored features with fewer dimensions are cepstra
 FLAT = 1e-3  # nepers
 SAMPLE_SCALE = 32768.0  # Kaldi works on 16-bit integers
@@ -66,7 +66,8 @@ class FrontEnd(nn.Module):
             self.register_buffer("cosines", _cosines(cfg.num_bins, cfg.num_ceps).float(), persistent=False)
         self.register_buffer("delta_kernels", _delta_kernels(cfg.deltas).float(), persistent=False)
         energies = static if cfg.kind in ENERGIES else 0
-        self.cmvn = Cmvn(cfg.cmvn, self.dim, energies, samples=cfg.kind == "wave")
+        c0 = math.sqrt(cfg.num_bins) if cfg.kind == "mfcc" else 0.0
+        self.cmvn = Cmvn(cfg.cmvn, self.dim, energies, cfg.kind == "wave", c0)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         features, lengths = self.unnormalised(x, lengths)
@@ -153,7 +154,7 @@ class FrontEnd(nn.Module):
         return torch.cat([shifted[radius], *deltas], 2)
 
     def set_global_stats(self, mean: Tensor, std: Tensor) -> None:
-        """Mean and standard deviation, each (D,), for cmvn=global, and the prior of cmvn=running."""
+        """Mean and standard deviation, each (D,), for cmvn=global, and the prior of cmvn=causal."""
         self.cmvn.set_stats(mean, std)
 
     @torch.no_grad()
@@ -172,7 +173,7 @@ class FrontEnd(nn.Module):
         utterance."""
         if self.kind == "pretrained":
             raise InputError("features=pretrained hears the whole recording at once and cannot run in a stream; "
-                             "train with features=logmel and cmvn=running for streams")  # fmt: skip
+                             "train with features=logmel and cmvn=causal for streams")  # fmt: skip
         return FeatureStream(self)
 
 
@@ -214,7 +215,8 @@ class FeatureStream:
         context = torch.cat([self._context, static], 1)
         ready = max(0, context.shape[1] - 2 * self._radius)
         self._context = context[:, ready:]
-        return self._normalise(self._frontend.append_deltas(context)[0])
+        features = self._frontend.append_deltas(context)  # (1, F', D)
+        return self._normalise(features[0], self._frontend.levels(features)[0])
 
 
 def check(cfg: FeaturesConfig) -> None:
@@ -222,15 +224,15 @@ def check(cfg: FeaturesConfig) -> None:
     check_group("features", cfg)
     _check_sum(cfg)
     if cfg.kind == "stored":
-        if cfg.cmvn == "speech" and (cfg.num_bins < FEWEST_BANDS or cfg.deltas):
+        if cfg.cmvn in OF_SPEECH and (cfg.num_bins < FEWEST_BANDS or cfg.deltas):
             raise InputError(
-                f"features.cmvn=speech takes stored features for log filterbank energies, but these have "
+                f"features.cmvn={cfg.cmvn} takes stored features for log filterbank energies, but these have "
                 f"num_bins={cfg.num_bins} and deltas={cfg.deltas}; set features.cmvn=utterance for cepstra"
             )
         return
     if cfg.kind == "pretrained":
-        if cfg.cmvn == "speech":
-            raise InputError("features.cmvn=speech needs log filterbank energies; set features.cmvn=global")
+        if cfg.cmvn in OF_SPEECH:
+            raise InputError(f"features.cmvn={cfg.cmvn} needs log filterbank energies; set features.cmvn=global")
         return
     window = _samples(cfg.window_ms, cfg.sample_rate_hz)
     if window > MOST_SAMPLES:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from asr.config import FeaturesConfig
 from asr.errors import InputError
+from asr.features.cmvn import OF_SPEECH
 from asr.features.encoders import Encoder, full_name
 from asr.features.frontend import ENERGIES, FrontEnd
 from asr.files import atomic_write
@@ -54,10 +55,10 @@ def behind(recorded: FeaturesConfig, trained: FeaturesConfig) -> FeaturesConfig:
     Raises InputError if the recorded front end makes features of another dimension, or such as the training did not
     take them for.
     """
-    if trained.cmvn == "speech" and recorded.kind not in ENERGIES:
+    if trained.cmvn in OF_SPEECH and recorded.kind not in ENERGIES:
         raise InputError(
-            f"features.cmvn=speech takes stored features for log filterbank energies, but these are {recorded.kind}; "
-            "set features.cmvn=utterance"
+            f"features.cmvn={trained.cmvn} takes stored features for log filterbank energies, but these are "
+            f"{recorded.kind}; set features.cmvn=utterance"
         )
     if (dim := FrontEnd(recorded).static_dim) != trained.num_bins:
         raise InputError(

@@ -1,7 +1,10 @@
-"""Voice activity in a stream of samples: how long ago the last speech was. A `Vad` hears one stream.
+"""Voice activity in a stream of samples: how long ago the last speech was, and how much there was. A `Vad` hears one
+stream.
 
-energy    the level against the noise and the speech of the last `MEMORY_S`, as asr.features.pauses measures pauses.
-          It abstains, that is, it hears no speech, while the two are less than `LEAST_DB` apart.
+energy    the level against the noise and the speech of the last `MEMORY_S`, as asr.features.pauses measures pauses,
+          without the lowest frequencies, whose level varies. It abstains while the two, or the loud and the soft
+          moments of the last `STEADY_S`, are less than `LEAST_DB` apart: it hears no speech then, but what is
+          `LEAST_DB` above those soft moments, or not as much below the speech that it heard last, may be speech.
 silero    the net of Silero (extra `vad`), run by onnxruntime
 """
 
@@ -21,7 +24,9 @@ from asr.errors import InputError
 from asr.features.pauses import FLOOR, PEAK, QUIET, SILENCE_DB, STEP_S
 
 MEMORY_S = 10.0
+STEADY_S = 2.0
 LEAST_DB = 12.0
+PARTS = 4  # of a step; each has its mean subtracted
 BLOCK = 10  # steps whose level is judged together
 BURST = 3  # fewer steps of sound in a block are a click
 LIKELY, UNLIKELY = 0.5, 0.35  # Silero's thresholds for the beginning and the end of speech
@@ -29,6 +34,7 @@ LIKELY, UNLIKELY = 0.5, 0.35  # Silero's thresholds for the beginning and the en
 
 class Vad(Protocol):
     silence_s: float  # since the last speech, or since the beginning
+    speech_s: float  # of all sound so far, what is or may be speech
 
     def accept(self, samples: np.ndarray) -> None:
         """The next samples (T,), of any number."""
@@ -37,10 +43,12 @@ class Vad(Protocol):
 
 class EnergyVad:
     def __init__(self, sample_rate_hz: int):
-        self.silence_s = 0.0
+        self.silence_s, self.speech_s = 0.0, 0.0
+        self._softest = SILENCE_DB + 1  # dB; what is below that of the last speech is none
         self._step = round(STEP_S * sample_rate_hz)
         self._rest = np.zeros(0, np.float32)
         self._levels = _Latest(round(MEMORY_S / STEP_S))  # dB, digital silence left out
+        self._recent = _Latest(round(STEADY_S / STEP_S))
 
     def accept(self, samples: np.ndarray) -> None:
         rest, block = np.concatenate([self._rest, samples]), BLOCK * self._step
@@ -49,16 +57,21 @@ class EnergyVad:
         self._rest = rest[len(rest) - len(rest) % block :].copy()
 
     def _judge(self, block: np.ndarray) -> None:
-        power = block.reshape(BLOCK, self._step).var(1, dtype=np.float64)  # (BLOCK,), without a constant offset
+        parts = block.reshape(BLOCK, self._step)[:, : PARTS * (self._step // PARTS)].reshape(BLOCK, PARTS, -1)
+        power = parts.var(2, dtype=np.float64).mean(1)  # (BLOCK,)
         level = 10 * np.log10(power + 10 ** (SILENCE_DB / 10))
-        self._levels.extend(level[level > SILENCE_DB + 1].tolist())
-        loud = np.zeros(0, np.int64)
-        if self._levels.ordered:
-            noise, speech = self._levels.percentile(FLOOR), self._levels.percentile(PEAK)
-            if speech - noise >= LEAST_DB:
-                loud = np.flatnonzero(level > noise + QUIET * (speech - noise))
+        heard = level[level > SILENCE_DB + 1].tolist()
+        self._levels.extend(heard)
+        self._recent.extend(heard)
+        noise, speech = self._levels.percentile(FLOOR), self._levels.percentile(PEAK)
+        soft, high = self._recent.percentile(FLOOR), self._recent.percentile(PEAK)
+        abstains = min(speech - noise, high - soft) < LEAST_DB
+        limit = min(self._softest, soft + LEAST_DB) if abstains else noise + QUIET * (speech - noise)
+        loud = np.flatnonzero(level > limit)
         if len(loud) >= BURST:
-            self.silence_s = (BLOCK - 1 - int(loud[-1])) * STEP_S
+            self.speech_s += len(loud) * STEP_S
+        if len(loud) >= BURST and not abstains:
+            self._softest, self.silence_s = speech - LEAST_DB, (BLOCK - 1 - int(loud[-1])) * STEP_S
         else:
             self.silence_s += BLOCK * STEP_S
 
@@ -79,7 +92,9 @@ class _Latest:
             insort(self.ordered, value)
 
     def percentile(self, p: float) -> float:
-        """As `np.percentile` gives it."""
+        """As `np.percentile` gives it; the level of digital silence if there are no numbers."""
+        if not self.ordered:
+            return SILENCE_DB
         place = p / 100 * (len(self.ordered) - 1)
         low = int(place)
         high = min(low + 1, len(self.ordered) - 1)
@@ -92,7 +107,7 @@ class SileroVad:
     RATE_HZ, WINDOW, CONTEXT = 16000, 512, 64
 
     def __init__(self, sample_rate_hz: int):
-        self.silence_s = 0.0
+        self.silence_s, self.speech_s = 0.0, 0.0
         self._session = _silero()
         self._state = np.zeros((2, 1, 128), np.float32)
         self._rest = np.zeros(self.CONTEXT, np.float32)  # context and window
@@ -111,19 +126,22 @@ class SileroVad:
         rate = np.array(self.RATE_HZ, np.int64)
         speech, self._state = self._session.run(None, {"input": window[None], "state": self._state, "sr": rate})
         self._is_speech = float(speech[0, 0]) >= (UNLIKELY if self._is_speech else LIKELY)
-        self.silence_s = 0.0 if self._is_speech else self.silence_s + self.WINDOW / self.RATE_HZ
+        window_s = self.WINDOW / self.RATE_HZ
+        self.speech_s += window_s if self._is_speech else 0.0
+        self.silence_s = 0.0 if self._is_speech else self.silence_s + window_s
 
 
 class NoVad:
-    """Hears no speech, so that the net alone decides."""
+    """Hears no speech, but any sound may be speech, so that the net alone decides."""
 
     silence_s = math.inf
 
     def __init__(self, sample_rate_hz: int):
-        pass
+        self.speech_s = 0.0
+        self._rate_hz = sample_rate_hz
 
     def accept(self, samples: np.ndarray) -> None:
-        pass
+        self.speech_s += len(samples) / self._rate_hz
 
 
 VADS: dict[str, Callable[[int], Vad]] = {"net": NoVad, "energy": EnergyVad, "silero": SileroVad}

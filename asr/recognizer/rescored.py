@@ -53,9 +53,14 @@ class RescoredUtterance:
         if (end := len(self._rest) // hop * hop) > self._num_scored:
             self._score(end)
             search = live_search(self._recognizer.searcher, self._phrases)
-            search.accept(self._scored)
+            search.accept(self._inner())
             self._found = replace(search.partial(), num_stable=0)  # the next score may change all
-        return self._pieces.so_far(self._found, len(self._scored), self._recognizer.frame_s)
+        return self._pieces.so_far(self._found, len(self._inner()), self._recognizer.frame_s)
+
+    def _inner(self) -> np.ndarray:
+        """The log-probs of the sound itself, without the noise around it (`decoder.pad_s`)."""
+        side = round(self._recognizer.cfg.decoder.pad_s / self._recognizer.frame_s)
+        return self._scored[side : max(side, len(self._scored) - side)]
 
     def finish(self) -> Hypothesis:
         if len(self._rest) != self._num_scored or not self._num_scored:

@@ -8,8 +8,9 @@
             print(stream.finalize().text)  # this utterance; the stream goes on with the next one
     print(stream.finish().text)
 
-The words of an utterance do not depend on the lengths of the pieces. A stream is used by one thread at a time;
-different streams of a recogniser by any number of threads.
+The words of an utterance do not depend on the lengths of the pieces. It has none unless at least `LEAST_SPEECH_S` of it
+may be speech to the voice activity detector, so that the noise between two utterances is not taken for words. A stream
+is used by one thread at a time; different streams of a recogniser by any number of threads.
 """
 
 import math
@@ -28,6 +29,8 @@ from asr.recognizer.streamed import StreamedUtterance, can_stream
 from asr.recognizer.utterance import SoFar, StreamRecognizer, Utterance, moved
 from asr.search.endpoint import EndpointOptions, holding
 from asr.search.phrases import Phrases
+
+LEAST_SPEECH_S = 0.08
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Stream:
         self._endpoint = endpoint or EndpointOptions()
         self._wanted_hz = recognizer.cfg.features.sample_rate_hz
         self._heard_s, self._start_s = 0.0, 0.0  # all sound; sound before this utterance
+        self._speech_s = 0.0  # of the detector before this utterance
         self._number = 0  # of the utterance
         self._is_finished = False
         self._vad = VADS[self._endpoint.vad](self._wanted_hz)
@@ -94,7 +98,7 @@ class Stream:
 
     def partial(self) -> StreamPartial:
         """The words so far, which later sound may change but for the first `num_stable`."""
-        found = self._utterance.partial()
+        found = self._so_far()
         words = tuple(moved(word, self._start_s) for word in found.words)
         return StreamPartial(" ".join(word.word for word in words), words, found.num_stable)
 
@@ -102,9 +106,18 @@ class Stream:
         """The rule by which the utterance has ended, if there is one."""
         if not self._may_have_ended():
             return None
-        end = self._ended(self._utterance.partial())
+        end = self._ended(self._so_far())
         # The last sound may hold a word that this state does not have yet.
-        return self._ended(self._utterance.partial(now=True)) if end else None
+        return self._ended(self._so_far(now=True)) if end else None
+
+    def _so_far(self, now: bool = False) -> SoFar:
+        found = self._utterance.partial(now)
+        return SoFar([], 0, found.heard_s, found.heard_s, found.final_cost) if self._is_silent else found
+
+    @property
+    def _is_silent(self) -> bool:
+        """Whether nothing in the utterance so far is long enough for a word. Once false, it stays so."""
+        return self._vad.speech_s - self._speech_s < LEAST_SPEECH_S
 
     def _may_have_ended(self) -> bool:
         """Whether a rule could hold. It costs nothing, so that nobody has to know the words before there is silence."""
@@ -129,9 +142,11 @@ class Stream:
         try:
             self._flush()
             found = self._utterance.finish()
+            if self._is_silent:
+                return replace(found, text="", words=[], alternatives=[])
             return replace(found, words=[moved(word, self._start_s) for word in found.words])
         finally:
-            self._start_s, self._number = self._heard_s, self._number + 1
+            self._start_s, self._speech_s, self._number = self._heard_s, self._vad.speech_s, self._number + 1
             self._begin()
 
     def finish(self) -> Hypothesis:

@@ -126,7 +126,7 @@ class Trainer:
         is_for_streams = model.lookahead is not None or not model.bidirectional or model.chunk
         if is_for_streams and cmvn in ("speech", "utterance"):
             tqdm.write(f"the net is one for streams, but features.cmvn={cmvn} needs whole utterances; "
-                       "for streams set features.cmvn=global or features.cmvn=running")  # fmt: skip
+                       "for streams set features.cmvn=causal")  # fmt: skip
 
     def check_recordings(self) -> None:
         """Raises InputError if a recording, or a file of stored features, is not the one of an earlier start."""
@@ -175,7 +175,7 @@ class Trainer:
             tqdm.write(f"resuming {self.folder} at step {resumed['step']}, epoch {resumed['epoch'] + 1}")
         elif self.start:
             tqdm.write(f"starting from {self.start.path}: {self.start.take_over(self.model, self.tokens)}")
-        elif self.cfg.features.cmvn in ("global", "running"):
+        elif self.cfg.features.cmvn in ("global", "causal"):
             self.fit_cmvn()
 
     def check_progress(self) -> None:
