@@ -39,7 +39,8 @@ def transcribe(cfg: Config) -> None:
     warning names those that are older than their recording or the model. `output=FILE` is written at the end;
     after an interruption the same command continues from FILE.partial.
 
-    `written=true` writes numbers, dates, amounts and letters in figures, in English and Korean: "$5" for "five dollars".
+    `written=true` writes numbers, dates, amounts and letters as readers expect, in English and Korean: "$5" for "five
+    dollars".
 
     `phrases` names a file of phrases to boost, one per line. `new_words` names a file of words to add to a dynamic
     graph.

@@ -4,7 +4,7 @@ A written word lasts from the start of the first to the end of the last spoken w
 lowest of their confidences. Words that are not accepted stay as they are, and no written word spans one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby, islice
 from typing import TYPE_CHECKING
@@ -26,8 +26,8 @@ def language_of(recognizer: "Recognizer") -> str:
     Without words, by the letters of the tokens. Raises InputError for another language.
     """
     space = recognizer.space
-    words = space.words if space else recognizer.tokens.symbols
-    letters = {letter for word in islice(words, SAMPLE) if word[:1] != "<" for letter in word.lower() if letter.isalpha()}
+    words = [word for word in islice(space.words if space else recognizer.tokens.symbols, SAMPLE) if word[:1] != "<"]
+    letters = {letter for word in words for letter in word.lower() if letter.isalpha()}
     if any("가" <= letter <= "힣" or "ᄀ" <= letter <= "ᇿ" or "ㄱ" <= letter <= "ㆎ" for letter in letters):
         return "ko"
     if space and not space.of_pieces:
@@ -36,16 +36,18 @@ def language_of(recognizer: "Recognizer") -> str:
     else:
         is_english = bool(letters) and all("a" <= letter <= "z" for letter in letters)
     if not is_english:
-        raise InputError("written forms exist for English and Korean; the words of this recogniser are neither in Hangul "
-                         "nor do they include English numbers: leave out written=true")  # fmt: skip
+        raise InputError(
+            "written forms exist for English and Korean; the words of this recogniser are neither in Hangul nor do "
+            "they include English numbers: leave out written=true"
+        )
     return "en"
 
 
 def in_writing(hypothesis: Hypothesis, lang: str) -> Hypothesis:
     """The hypothesis with its words, text and alternatives in written form."""
-    words = []
-    for is_plain, run in groupby(hypothesis.words, key=_is_plain):
-        words += _merged(list(run), lang) if is_plain else run
+    words: list[Word] = []
+    for is_plain, run in [(is_plain, list(run)) for is_plain, run in groupby(hypothesis.words, key=_is_plain)]:
+        words += _merged(run, lang) if is_plain else run
     text = " ".join(word.word for word in words if word.accepted)
     others = [Alternative(written(other.text, lang), other.cost) for other in hypothesis.alternatives]
     return replace(hypothesis, text=text, words=words, alternatives=others)

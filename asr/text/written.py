@@ -29,7 +29,7 @@ def spans(words: Sequence[str], lang: str) -> list[tuple[int, str]]:
     """What is written for `words`: (how many of them, one written word), in order. The numbers add up to all."""
     if lang not in LANGUAGES:
         raise InputError(f"there are no written forms for the language '{lang}'; choose one of {', '.join(LANGUAGES)}")
-    found = []
+    found: list[tuple[int, str]] = []
     for first in range(0, len(words), SPAN_WORDS):
         found += _rewritten(words[first : first + SPAN_WORDS], lang)
     return found

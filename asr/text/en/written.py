@@ -9,7 +9,19 @@ import pynini
 from asr.text.en.numbers import UNITS, cardinal, ordinal
 from asr.text.en.written_letters import addresses, letters
 from asr.text.en.written_numbers import (
-    CARDINAL, CODE_DIGIT, DECIMAL, FIGURE, FROM_TEN, NUMBER, ORDINAL, ORDINAL_FROM_TEN, ROUND, TWO_DIGITS, TWO_FIGURES,
+    CARDINAL,
+    CODE_DIGIT,
+    DECIMAL,
+    DIGIT,
+    EARLY_YEAR,
+    FIGURE,
+    FROM_TEN,
+    NUMBER,
+    ORDINAL,
+    ORDINAL_FROM_TEN,
+    ROUND,
+    TWO_DIGITS,
+    TWO_FIGURES,
     YEAR,
 )  # fmt: skip
 from asr.text.rewriting import JOINED, SPACE, costing, left_out, mapped, maybe, sentence, words, written_as
@@ -31,9 +43,7 @@ _HALF_DAY = mapped(
 _BEFORE_TIME = words("at by until till before after around about from since".split())
 
 
-_SYMBOLS = (
-    "% °C °F mph km/h m/s Hz kHz MHz GHz km² m² m³ kg g mg km m cm mm mL L kB MB GB TB V W kW MW kWh"
-).split()
+_SYMBOLS = ("% °C °F mph km/h m/s Hz kHz MHz GHz km² m² m³ kg g mg km m cm mm mL L kB MB GB TB V W kW MW kWh").split()
 
 
 def _dates() -> pynini.Fst:
@@ -44,7 +54,9 @@ def _dates() -> pynini.Fst:
     day_first = _NTH + SPACE + "of" + SPACE + _MONTH + maybe(SPACE + YEAR)
     tens = mapped((f"{cardinal(n)[:-1]}ies", f"{n}s") for n in range(20, 100, 10))
     century = (TWO_FIGURES @ words(map(str, range(11, 21)))) + JOINED
-    return (day | month | day_first | century + tens).optimize()
+    hundreds = (TWO_FIGURES @ words(map(str, range(11, 22)))) + pynini.cross(" hundreds", "00s")
+    early = words(["in", "since", "year"]) + SPACE + EARLY_YEAR
+    return (day | month | day_first | century + tens | hundreds | early).optimize()
 
 
 def _times() -> pynini.Fst:
@@ -52,7 +64,9 @@ def _times() -> pynini.Fst:
     minutes = _HOUR + pynini.cross(" ", ":") + _MINUTE
     whole = _HOUR + pynini.cross(" o'clock", ":00")
     half = SPACE + _HALF_DAY
-    return ((_HOUR | minutes) + half | whole | _BEFORE_TIME + SPACE + minutes + maybe(half)).optimize()
+    quarters = _HOUR + pynini.cross(" ", ":") + mapped([("fifteen", "15"), ("thirty", "30"), ("forty five", "45")])
+    at = _BEFORE_TIME + SPACE + minutes + maybe(half)
+    return ((_HOUR | minutes) + half | whole | at | costing(quarters, 0.3)).optimize()
 
 
 def _money() -> pynini.Fst:
@@ -81,7 +95,8 @@ def _measures() -> pynini.Fst:
         if symbol in _SYMBOLS:
             names |= {one.lower(): symbol, many.lower(): symbol}
     spaced = mapped((name, symbol) for name, symbol in names.items() if symbol not in ("%", "°C", "°F"))
-    close = mapped([(f" {name}", symbol) for name, symbol in names.items() if symbol in ("%", "°C", "°F")] + [(" per cent", "%")])
+    joined = {f" {name}": symbol for name, symbol in names.items() if symbol in ("%", "°C", "°F")}
+    close = mapped((joined | {" per cent": "%"}).items())
     signed = maybe(mapped([("minus ", "-")])) + NUMBER
     first = maybe(signed + SPACE + "to" + SPACE)
     degrees = signed + SPACE + words(["degree", "degrees"])
@@ -92,11 +107,21 @@ def _measures() -> pynini.Fst:
 
 def _numbers() -> pynini.Fst:
     """Cardinals from 10 and ordinals from 10th; page five -> page 5."""
-    numbered = words("page chapter room section figure table volume gate flight route channel version lesson".split())
-    fraction = _fractions()
+    nouns = words("page chapter room section figure table volume gate flight route channel version lesson".split())
+    by_two = (DIGIT | TWO_FIGURES) + JOINED + TWO_FIGURES  # flight eleven eighty
     bare = FROM_TEN | costing(YEAR, -0.05) | DECIMAL | ROUND | ORDINAL_FROM_TEN
+    of_price = pynini.project(DIGIT, "input") + SPACE + pynini.project(TWO_FIGURES, "input")  # two fifty: stays
+    term = pynini.project(DIGIT, "input") | FROM_TEN
+    difference = term + SPACE + "minus" + SPACE + term  # not a negative number
     out_of = CARDINAL + SPACE + "out" + SPACE + "of" + SPACE + FROM_TEN
-    return (costing(bare, 0.2) | numbered + SPACE + (CARDINAL | DECIMAL) | fraction | out_of).optimize()
+    return (
+        costing(bare, 0.2)
+        | nouns + SPACE + (CARDINAL | DECIMAL | by_two)
+        | _fractions()
+        | out_of
+        | difference
+        | costing(of_price, 0.5)
+    ).optimize()
 
 
 def _fractions() -> pynini.Fst:
@@ -118,7 +143,8 @@ def _codes() -> pynini.Fst:
     later, hyphen = JOINED + CODE_DIGIT, pynini.cross(" ", "-")
     three, four = CODE_DIGIT + later**2, CODE_DIGIT + later**3
     local = three + hyphen + four
-    phone = local | maybe(pynini.cross("one", "1") + hyphen) + three + hyphen + local
+    area = three | DIGIT + pynini.cross(" hundred", "00")
+    phone = local | maybe(pynini.cross("one", "1") + hyphen) + area + hyphen + local
     other = four + later ** (0, 30)
     return (phone | costing(other, 0.1) | mapped([("nine one one", "911")])).optimize()
 

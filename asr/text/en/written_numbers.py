@@ -57,12 +57,14 @@ NUMBER = (CARDINAL | DECIMAL | mapped([("zero", "0")])).optimize()
 _CENTURY = TWO_FIGURES @ words(map(str, range(10, 100)))
 _OH = mapped([("oh ", "0"), ("o ", "0")]) + DIGIT
 TWO_DIGITS = (TWO_FIGURES | _OH).optimize()  # of minutes and years: fifteen, oh five
+_BELOW_30 = _BELOW_100 @ (words("012") + FIGURE)  # two thousand forty is rather a number
 YEAR = (  # nineteen eighty four, nineteen oh five, twenty twenty four, two thousand seven, nineteen hundred
-    (_CENTURY @ words(map(str, range(11, 22)))) + JOINED + TWO_DIGITS
-    | mapped([("two thousand", "20")]) + (_AND + _BELOW_100 | written_as("00"))
+    (_CENTURY @ words(map(str, range(13, 22)))) + JOINED + TWO_DIGITS
+    | mapped([("two thousand", "20")]) + (_AND + _BELOW_30 | written_as("00"))
     | (_CENTURY @ words(map(str, range(11, 20)))) + pynini.cross(" hundred", "00")
 ).optimize()  # fmt: skip
 
+EARLY_YEAR = ((_CENTURY @ words(["11", "12"])) + JOINED + TWO_DIGITS).optimize()  # more often a time: eleven thirty
 
 _CARDINAL_OF = {ordinal(n): cardinal(n) for n in (*range(1, 20), *range(20, 100, 10))} | {
     f"{scale}th": scale for scale in ("hundred", "thousand", "million")

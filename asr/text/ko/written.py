@@ -10,15 +10,26 @@ import pynini
 from asr.text.ko.numbers import DIVISION, NATIVE, SINO_COUNTERS, UNITS, sino
 from asr.text.ko.other_words import OTHER_APART, OTHER_LONG, OTHER_NATIVE, OTHER_WORDS
 from asr.text.ko.written_letters import letters
-from asr.text.ko.written_numbers import APART, CODE_DIGIT, DECIMAL, DIGIT, FIGURE, FIGURES, FOUR_FIGURES, GAP, SCALED
+from asr.text.ko.written_numbers import (
+    APART,
+    CODE_DIGIT,
+    DECIMAL,
+    DIGIT,
+    FIGURE,
+    FIGURES,
+    FOUR_FIGURES,
+    GAP,
+    NATIVE_ABOVE_TEN,
+    SCALED,
+)
 from asr.text.ko.written_numbers import NATIVE as NATIVE_NUMBER
-from asr.text.ko.written_numbers import NATIVE_ABOVE_TEN
-from asr.text.rewriting import JOINED, SPACE, costing, left_out, mapped, maybe, sentence, without, words, written_as
+from asr.text.rewriting import JOINED, SPACE, costing, left_out, mapped, maybe, sentence, without, words
 
 _PARTICLES = (
-    "은 는 이 가 을 를 에 에서 에게 에는 에도 의 엔 로 으로 로서 로써 와 과 도 만 까지 부터 나 이나 마다 보다 밖에 뿐 처럼 라 "
-    "라는 라고 이라 이라는 이라고 이고 고 이며 며 이다 다 입니다 입니까 이에요 예요 에요 이야 야 이죠 죠 이지 지 요 이요 이면 면 "
-    "이었다 였다 이었어요 였어요 이니까 니까 인 인데 인데요 인가요 하고 랑 이랑 한테 만큼 조차 쯤 께"
+    "은 는 이 가 을 를 에 에서 에게 에는 에도 의 엔 로 으로 로서 로써 와 과 도 만 까지 부터 나 이나 마다 보다 밖에 "
+    "뿐 처럼 라 라는 라고 이라 이라는 이라고 이고 고 이며 며 이다 다 입니다 입니까 이에요 예요 에요 이야 야 이죠 "
+    "죠 이지 지 요 이요 이면 면 이었다 였다 이었어요 였어요 이니까 니까 인 인데 인데요 인가요 하고 랑 이랑 한테 "
+    "만큼 조차 쯤 께"
 ).split()
 _AFTER_COUNTERS = (
     "씩 간 정도 여 당 들 동안 전 후 밖 짜리 내 이내 외 말 초 대 이상 이하 미만 중 차 가량 산 용 권 발 행 반 경 된"
@@ -39,7 +50,10 @@ def _as_written(names: list[str]) -> pynini.Fst:
 
 
 _COUNTERS = [name for name in SINO_COUNTERS if name not in ("수", "월", "군")] + "번 라운더 시간 명 주차".split()
-_MEASURES = {*(name for name in UNITS.values() if len(name) > 1), *"개월 학년 학기 인분 호선 등급 세기 개국 주년 인용 학점 달러 유로".split()}
+_MEASURES = {
+    *(name for name in UNITS.values() if len(name) > 1),
+    *"개월 학년 학기 인분 호선 등급 세기 개국 주년 인용 학점 달러 유로".split(),
+}
 _SINO = _as_written(_COUNTERS)
 _NATIVE = words(name for name in NATIVE if name not in ("해", "째", "시"))
 _ANY_COUNTER = (_SINO | _NATIVE).optimize()
@@ -55,8 +69,9 @@ def _counted() -> pynini.Fst:
     apart = without(_ONE + JOINED + _SINO, _THIS | words(OTHER_APART))
     many = _MANY | DECIMAL | without(APART, pynini.project(_ONE, "input"))
     long = without(many + GAP + _ANY_COUNTER | _SCALED + maybe(SPACE) + _ANY_COUNTER, words(OTHER_LONG))
-    trillions = without(DIGIT + "조" + maybe(SPACE) + words(["원", "달러", "위안", "엔"]), words(["구조원"]))
-    return (attached | apart | long | trillions).optimize()
+    trillions = without(DIGIT + "조" + maybe(SPACE) + words("원 달러 위안 엔".split()), words(["구조원"]))
+    none = mapped([("영", "0")]) + GAP + pynini.cross("퍼센트", "%")
+    return (attached | apart | long | trillions | none).optimize()
 
 
 def _dates() -> pynini.Fst:
@@ -76,7 +91,9 @@ def _hours() -> pynini.Fst:
     hour = (NATIVE_NUMBER @ words(map(str, range(2, 13))) | late) + GAP + "시"
     one = pynini.cross("한", "1") + GAP + "시"
     minutes = (_MANY | _ONE) + GAP + "분"
-    return (hour | half_days + SPACE + one | one + SPACE + (words(["반"]) | minutes)).optimize()
+    seconds = maybe(SPACE + (_MANY | _ONE) + GAP + "초")
+    after = SPACE + (words(["반"]) | minutes + seconds)  # after an hour, 이 분 is no person
+    return ((hour | one) + after | hour | half_days + SPACE + one).optimize()
 
 
 def _native() -> pynini.Fst:
@@ -102,7 +119,7 @@ def _ordered() -> pynini.Fst:
     """제일차 -> 제1차, 제 이도시 -> 제 2도시, 이번 아이언 -> 2번 아이언; 이번 버스 is this bus."""
     number = _MANY | _ONE
     divided = words(name for name in DIVISION.split("|") if name not in ("의", "위", "과", "관"))
-    near = without("제" + number + GAP + divided, words(OTHER_LONG))
+    near = without(pynini.accep("제") + number + GAP + divided, words(OTHER_LONG))
     far = pynini.accep("제") + SPACE + number + words(["차", "도시", "회", "호"])
     second = pynini.cross("이번", "2번") + SPACE + words("출구 플랫폼 게이트 국도 창구 트랙 아이언 우드 승강장".split())
     licence = _ONE + "종" + SPACE + words("대형 보통 면허 소형 특수".split())
@@ -111,7 +128,8 @@ def _ordered() -> pynini.Fst:
 
 def _bare() -> pynini.Fst:
     """Numbers without a counter: 이백이십팔입니다, 이천에 육십만 원."""
-    is_long = pynini.closure(words("일이삼사오육칠팔구십백천만"), 3) | words(f"{digit}십" for digit in "이삼사오육칠팔구")
+    tens = words(f"{digit}십" for digit in "이삼사오육칠팔구")
+    is_long = pynini.closure(words("일이삼사오육칠팔구십백천만"), 3) | tens
     year = costing(FOUR_FIGURES @ (words(["18", "19", "20"]) + FIGURE**2), -0.05)
     decimal = without(DECIMAL, _DIGIT_NAME + "점" + _DIGIT_NAME)  # 이점이: a subject
     sizes = mapped([("육육", "66"), ("칠칠", "77")])
@@ -131,7 +149,8 @@ def _codes() -> pynini.Fst:
 
 def _fractions() -> pynini.Fst:
     """이분의 일 -> 1/2."""
-    return mapped((f"{sino(d)}분의{gap}{sino(n)}", f"{n}/{d}") for d in range(2, 101) for n in range(1, d) for gap in (" ", ""))
+    pairs = [(n, d, gap) for d in range(2, 101) for n in range(1, d) for gap in (" ", "")]
+    return mapped((f"{sino(d)}분의{gap}{sino(n)}", f"{n}/{d}") for n, d, gap in pairs)
 
 
 def grammar() -> pynini.Fst:
