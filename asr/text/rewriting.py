@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import pynini
 
 WORD, REWRITE = 1.0, 0.1
-_SPACE = ord(" ")
+_SPACE, _BETWEEN = ord(" "), ord("\n")
 
 SPACE = pynini.accep(" ")
 JOINED = pynini.cross(" ", "")
@@ -60,23 +60,26 @@ def sentence(rewrites: pynini.Fst, opening: str, closing: str) -> pynini.Fst:
     rewrite = costing(before + rewrites + after, REWRITE)
     word = costing(pynini.closure(_ANY, 1), WORD)
     item = pynini.union(rewrite, word).optimize()
-    return (item + pynini.closure(SPACE + item)).optimize().arcsort("ilabel")
+    return (item + pynini.closure(pynini.cross(" ", "\n") + item)).optimize().arcsort("ilabel")
 
 
-def rewritten(text: str, grammar: pynini.Fst) -> list[tuple[int, str]]:
-    """The cheapest rewriting of words between single spaces: (number of words read, what is written for them), in
-    order."""
+def rewritten(text: str, grammar: pynini.Fst) -> list[list[tuple[int, str]]]:
+    """The cheapest rewriting of words between single spaces, in order: for each rewrite or unchanged word its written
+    words, each with the number of words that were read for it."""
     best = pynini.shortestpath(pynini.accep(pynini.escape(text)) @ grammar)
-    parts, count, out = [], 1, bytearray()
+    rewrites, parts, count, out = [], [], 1, bytearray()
     state = best.start()
     while arcs := list(best.arcs(state)):
         (arc,) = arcs
-        if arc.ilabel == arc.olabel == _SPACE:
+        if arc.ilabel == _SPACE and arc.olabel in (_SPACE, _BETWEEN):
             parts.append((count, out.decode()))
             count, out = 1, bytearray()
+            if arc.olabel == _BETWEEN:
+                rewrites.append(parts)
+                parts = []
         else:
             count += arc.ilabel == _SPACE
             if arc.olabel:
                 out.append(arc.olabel)
         state = arc.nextstate
-    return [*parts, (count, out.decode())]
+    return [*rewrites, [*parts, (count, out.decode())]]

@@ -13,7 +13,7 @@ from asr.text.clean import LANGUAGES
 if TYPE_CHECKING:
     import pynini
 
-SPAN_WORDS = 200  # rewritten at once, so that memory does not grow with the text
+BLOCK, MARGIN = 200, 40  # words rewritten at once; those at the end are rewritten again with what follows
 
 
 def written(text: str, lang: str) -> str:
@@ -30,19 +30,28 @@ def spans(words: Sequence[str], lang: str) -> list[tuple[int, str]]:
     if lang not in LANGUAGES:
         raise InputError(f"there are no written forms for the language '{lang}'; choose one of {', '.join(LANGUAGES)}")
     found: list[tuple[int, str]] = []
-    for first in range(0, len(words), SPAN_WORDS):
-        found += _rewritten(words[first : first + SPAN_WORDS], lang)
+    at = 0
+    while at < len(words):
+        stop = len(words) if at + BLOCK >= len(words) else at + BLOCK - MARGIN
+        for rewrite in _rewritten(words[at : at + BLOCK], lang):
+            if at >= stop:
+                break
+            found += rewrite
+            at += sum(count for count, _ in rewrite)
     return found
 
 
-def _rewritten(words: Sequence[str], lang: str) -> Iterator[tuple[int, str]]:
+def _rewritten(words: Sequence[str], lang: str) -> Iterator[list[tuple[int, str]]]:
     from asr.text.rewriting import rewritten
 
+    plain = [word.lower().replace("\0", "\ufffd") for word in words]  # label 0 is epsilon
     at = 0
-    for count, form in rewritten(" ".join(words).lower(), _grammar(lang)):
-        is_same = count == 1 and form == words[at].lower()
-        yield count, words[at] if is_same else form
-        at += count
+    for rewrite in rewritten(" ".join(plain), _grammar(lang)):
+        forms = []
+        for count, form in rewrite:
+            forms.append((count, words[at] if count == 1 and form == plain[at] else form))
+            at += count
+        yield forms
 
 
 @cache

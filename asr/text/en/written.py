@@ -24,7 +24,7 @@ from asr.text.en.written_numbers import (
     TWO_FIGURES,
     YEAR,
 )  # fmt: skip
-from asr.text.rewriting import JOINED, SPACE, costing, left_out, mapped, maybe, sentence, words, written_as
+from asr.text.rewriting import JOINED, SPACE, costing, left_out, mapped, maybe, sentence, without, words, written_as
 
 _OPENING, _CLOSING = "\"'‘“(", "\"'’”).,!?…:;"
 _MONTHS = "January February March April May June July August September October November December".split()
@@ -48,10 +48,11 @@ _SYMBOLS = ("% °C °F mph km/h m/s Hz kHz MHz GHz km² m² m³ kg g mg km m cm 
 
 def _dates() -> pynini.Fst:
     """july fourth nineteen seventy six -> July 4, 1976; the fourth of july -> the 4th of July; nineteen eighties."""
-    of_year = written_as(",") + SPACE + YEAR
+    year = YEAR | EARLY_YEAR
+    of_year = written_as(",") + SPACE + year
     day = _MONTH + SPACE + _DAY + of_year | _CLEAR_MONTH + SPACE + _DAY | _MONTH + SPACE + _LATER_DAY
-    month = _MONTH + SPACE + YEAR
-    day_first = _NTH + SPACE + "of" + SPACE + _MONTH + maybe(SPACE + YEAR)
+    month = _MONTH + SPACE + year
+    day_first = _NTH + SPACE + "of" + SPACE + _MONTH + maybe(SPACE + year)
     tens = mapped((f"{cardinal(n)[:-1]}ies", f"{n}s") for n in range(20, 100, 10))
     century = (TWO_FIGURES @ words(map(str, range(11, 21)))) + JOINED
     hundreds = (TWO_FIGURES @ words(map(str, range(11, 22)))) + pynini.cross(" hundreds", "00s")
@@ -64,9 +65,10 @@ def _times() -> pynini.Fst:
     minutes = _HOUR + pynini.cross(" ", ":") + _MINUTE
     whole = _HOUR + pynini.cross(" o'clock", ":00")
     half = SPACE + _HALF_DAY
+    clear = SPACE + without(_HALF_DAY, words(["am"]))  # "which one am i"
     quarters = _HOUR + pynini.cross(" ", ":") + mapped([("fifteen", "15"), ("thirty", "30"), ("forty five", "45")])
     at = _BEFORE_TIME + SPACE + minutes + maybe(half)
-    return ((_HOUR | minutes) + half | whole | at | costing(quarters, 0.3)).optimize()
+    return (_HOUR + clear | minutes + half | whole | at | costing(quarters, 0.3)).optimize()
 
 
 def _money() -> pynini.Fst:

@@ -64,7 +64,9 @@ YEAR = (  # nineteen eighty four, nineteen oh five, twenty twenty four, two thou
     | (_CENTURY @ words(map(str, range(11, 20)))) + pynini.cross(" hundred", "00")
 ).optimize()  # fmt: skip
 
-EARLY_YEAR = ((_CENTURY @ words(["11", "12"])) + JOINED + TWO_DIGITS).optimize()  # more often a time: eleven thirty
+EARLY_YEAR = (
+    (_CENTURY @ words(["10", "11", "12"])) + JOINED + TWO_DIGITS
+).optimize()  # more often a time: eleven thirty
 
 _CARDINAL_OF = {ordinal(n): cardinal(n) for n in (*range(1, 20), *range(20, 100, 10))} | {
     f"{scale}th": scale for scale in ("hundred", "thousand", "million")

@@ -260,7 +260,7 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
             rf"(?:시속\s?)?({_NUMBER})\s?(km/h|mph)",
             lambda m: f"시속 {m[1]}{'킬로미터' if m[2] == 'km/h' else '마일'}",
         ),
-        (rf"({_NUMBER})\s?({_UNIT})(?![A-Za-z\d])", lambda m: f"{m[1]}{UNITS[m[2]]}"),
+        (rf"({_NUMBER}(?:{_SCALE})?)\s?({_UNIT})(?![A-Za-z\d])", lambda m: f"{m[1]}{UNITS[m[2]]}"),
         (
             rf"({_NUMBER})\s?대\s?({_NUMBER})(?!\s?(?:[%/~∼〜여-]|{_SCALE})|{_COUNTED})",
             lambda m: f"{number(m[1])} 대 {number(m[2])}",

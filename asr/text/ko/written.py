@@ -34,6 +34,7 @@ _PARTICLES = (
 _AFTER_COUNTERS = (
     "씩 간 정도 여 당 들 동안 전 후 밖 짜리 내 이내 외 말 초 대 이상 이하 미만 중 차 가량 산 용 권 발 행 반 경 된"
 ).split()
+_NAMES = pynini.closure(words("영일이삼사오육칠팔구십백천만"))
 _DIGIT_NAME = words("일이삼사오육칠팔구")
 _OPENING, _CLOSING = "\"'‘“(<〈《", "\"'’”)>〉》.,!?…:;"
 _JOSA = pynini.closure(words(_PARTICLES), 0, 2)
@@ -66,9 +67,11 @@ _THIS = words(f"이 {name}" for name in [*_COUNTERS, *NATIVE] if name not in _ME
 def _counted() -> pynini.Fst:
     """이십육쩜칠개, 육개월, 오천원, 칠십만 원."""
     attached = without(_ONE + _SINO, words(OTHER_WORDS))
+    year_end = words("일이삼사오육칠팔구") + words("천") + _NAMES + "일"  # 이천십일: 2011, not 2010 days
     apart = without(_ONE + JOINED + _SINO, _THIS | words(OTHER_APART))
     many = _MANY | DECIMAL | without(APART, pynini.project(_ONE, "input"))
-    long = without(many + GAP + _ANY_COUNTER | _SCALED + maybe(SPACE) + _ANY_COUNTER, words(OTHER_LONG))
+    long = many + GAP + _ANY_COUNTER | _SCALED + maybe(SPACE) + _ANY_COUNTER
+    long = without(long, words(OTHER_LONG) | year_end)
     trillions = without(DIGIT + "조" + maybe(SPACE) + words("원 달러 위안 엔".split()), words(["구조원"]))
     none = mapped([("영", "0")]) + GAP + pynini.cross("퍼센트", "%")
     return (attached | apart | long | trillions | none).optimize()
@@ -134,7 +137,8 @@ def _bare() -> pynini.Fst:
     decimal = without(DECIMAL, _DIGIT_NAME + "점" + _DIGIT_NAME)  # 이점이: a subject
     sizes = mapped([("육육", "66"), ("칠칠", "77")])
     price = _SCALED + "에" + SPACE + _SCALED + maybe(SPACE) + "원"
-    return (costing(is_long @ (_MANY | year) | decimal | sizes, 0.5) | price).optimize()
+    number = without(is_long @ _MANY, _NAMES + "이")  # 이백만이 넘는: a particle
+    return (costing(number | is_long @ year | decimal | sizes, 0.5) | price).optimize()
 
 
 def _codes() -> pynini.Fst:
@@ -144,7 +148,9 @@ def _codes() -> pynini.Fst:
     phone = area + maybe(CODE_DIGIT ** (3, 4) + hyphen) + CODE_DIGIT**4
     numbered = zero + CODE_DIGIT ** (1, 3) + GAP + "번"
     known = mapped([("삼육오", "365"), ("일일구", "119"), ("공공칠", "007"), ("육삼빌딩", "63빌딩")])
-    return (phone | numbered | known).optimize()
+    days = mapped([("육이오", "6·25"), ("사일구", "4·19"), ("오일팔", "5·18")])
+    march = pynini.cross("삼일", "3·1") + SPACE + words(["운동", "만세", "독립"])
+    return (phone | numbered | known | days | march).optimize()
 
 
 def _fractions() -> pynini.Fst:
