@@ -39,7 +39,7 @@ def english() -> list[tuple[str, str, str, str]]:
 
 def kind_of(ours: str, truth: str) -> str:
     """A class of a miss."""
-    if " ".join(_MARKS.sub(" ", truth).split()) == " ".join(ours.split()):
+    if _MARKS.sub("", truth).replace(" ", "") == ours.replace(" ", ""):
         return "punctuation that is not spoken: titles, slashes, dashes"
     if _MARKS.search(truth):
         return "punctuation that is not spoken, and a figure in a title"
