@@ -10,6 +10,8 @@ from served import app_of, client_of, noise
 
 import asr
 from asr.cli import main as cli
+from asr.cli import transcripts
+from asr.config import Config
 from asr.errors import InputError
 from asr.hypothesis import Alternative, Hypothesis, Word
 from asr.recognizer import bundle
@@ -121,6 +123,11 @@ def test_the_command_line(model: Path, tmp_path: Path, capsys: pytest.CaptureFix
     command = ["transcribe", str(model), f"{tmp_path}/a.wav", f"output={tmp_path}/a.json", "written=true"]
     assert cli.main(command) == 0
     assert json.loads((tmp_path / "a.json").read_text())["text"] == expected.text
+
+
+def test_plain_partial_results_are_not_continued(model: Path) -> None:
+    plain, other = (transcripts._fingerprint(Config(bundle=str(model), written=is_on)) for is_on in (False, True))
+    assert plain != other
 
 
 async def test_the_service(model: Path) -> None:
