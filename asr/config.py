@@ -288,6 +288,7 @@ class Config(Options):
     phrases: str | None = option(None, "file of phrases to boost, one per line: phrase, or phrase<TAB>boost")
     boost: float = option(3.0, "boost of phrases for which the file gives none, in nats", within="[-1e6, 1e6]")
     new_words: str | None = option(None, "file of words that the language model lacks; needs a dynamic graph")
+    written: bool = option(False, "numbers, dates, amounts and letters as they are written: $5 for five dollars")
     data: DataConfig = field(default_factory=DataConfig)
     tokens: TokensConfig = field(default_factory=TokensConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)

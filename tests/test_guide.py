@@ -83,7 +83,8 @@ def test_english_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     soundfile.write("x.wav", say("call john please", np.random.default_rng(1)), RATE_HZ)
     assert run_page("english.md", {}) >= 10
-    for page in ("transcribing.md", "domain.md", "words.md", "stream.md", "python.md"):
+    Path("words.txt").write_text("it costs five dollars\n", encoding="utf-8")
+    for page in ("transcribing.md", "written.md", "domain.md", "words.md", "stream.md", "python.md"):
         assert run_page(page, {}), page
     if find_spec("onnx") and find_spec("onnxruntime"):
         assert run_page("export.md", {}) == 2
@@ -100,6 +101,7 @@ def test_every_page_is_covered() -> None:
     run = {
         "english.md",
         "transcribing.md",
+        "written.md",
         "domain.md",
         "words.md",
         "python.md",

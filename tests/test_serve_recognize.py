@@ -82,7 +82,7 @@ async def test_a_list_makes_the_mode_word(model: Path) -> None:
         ({"nbest": 0}, "nbest: must be greater", "nbest"),
         ({"nbest": 10**9}, "nbest: must be less", "nbest"),
         ({"reject_below": 2}, "reject_below: must be less", "reject_below"),
-        ({"written": True}, "not supported", "written"),
+        ({"written": True}, "exist for English and Korean", None),
         ({"word": ["a"]}, "the field 'word' is unknown; did you mean 'words'?", "word"),
         ({"nbset": 3}, "the field 'nbset' is unknown; did you mean 'nbest'?", "nbset"),
         ({"audio": "YQ=="}, "the field 'audio' is unknown", "audio"),

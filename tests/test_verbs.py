@@ -221,6 +221,7 @@ MORE = [
     "import {tmp}/m.yaml output={tmp}/m.asr",
     "import {tmp}/m.yaml out={tmp}/imported",
     "text clean {tmp}/t.txt output={tmp}/clean.txt lang=ko",
+    "text write {tmp}/t.txt output={tmp}/written.txt lang=ko",
     "data check out={out} output={tmp}/check",
     "data check out={out}",
     "g2p train {tmp}/l.txt output={tmp}/g2p.npz order=2",

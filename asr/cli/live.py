@@ -51,7 +51,7 @@ def transcribe_live(cfg: Config, recognizer: "Recognizer") -> None:
     from asr.search.endpoint import SEMANTIC, EndpointOptions, after_silence
 
     rules = SEMANTIC if cfg.live.silence is None else after_silence(cfg.live.silence)
-    options = DecodingOptions(phrases=phrases_of(cfg))
+    options = DecodingOptions(phrases=phrases_of(cfg), written=cfg.written)
     stream = recognizer.stream(options, EndpointOptions(rules, cfg.live.vad))
     blocks, rate_hz = microphone() if cfg.live.microphone else (standard_input(cfg), float(cfg.live.rate))
     shown = Shown(cfg.format)

@@ -44,6 +44,30 @@ def text_split(cfg: Config) -> None:
     print(f"{num_sentences:,} sentences, {num_words:,} words in {num_pieces:,} pieces -> {path}")
 
 
+def text_write(cfg: Config) -> None:
+    """Writes spoken words as they are written: numbers, dates, times, amounts, units and letters.
+
+    asr text write words.txt output=written.txt lang=en|ko
+
+    The opposite of the numbers in `asr text clean`. Reads texts (plain or compressed) with one sentence per line; each
+    gives a line.
+    """
+    from asr.files import atomic_write, keep_inputs
+    from asr.text.written import written
+    from asr.textfiles import lines
+
+    path = needed_output(cfg, "the written text")
+    source = only_input(cfg, "a text")
+    keep_inputs([path], [source])
+    changed = total = 0
+    with atomic_write(path) as file:
+        for _, line in lines(source, "text", "one sentence per line"):
+            form = written(line, cfg.text.lang)
+            file.write(f"{form}\n")
+            total, changed = total + 1, changed + (form != " ".join(line.split()))
+    print(f"{changed:,} of {total:,} sentences changed -> {path}")
+
+
 def lexicon(cfg: Config) -> None:
     """Writes a lexicon for words of texts: English from the CMU dictionary (39 phones), Korean by rules (46 phones).
 

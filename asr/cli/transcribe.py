@@ -24,7 +24,7 @@ def transcribe(cfg: Config) -> None:
     """Transcribes recordings: words with start, end and confidence.
 
     asr transcribe [MODEL.asr] FILE|FOLDER|LIST.txt|MANIFEST.jsonl ... [format=FORMAT] [output=FILE|FOLDER/]
-                   [phrases=FILE] [new_words=FILE]
+                   [phrases=FILE] [new_words=FILE] [written=true]
     asr transcribe [MODEL.asr] --microphone
     asr transcribe [MODEL.asr] - [rate=HZ] [encoding=s16le|f32le]
 
@@ -38,6 +38,9 @@ def transcribe(cfg: Config) -> None:
     otherwise) and keeps sub-folders; existing files are not written again, and a
     warning names those that are older than their recording or the model. `output=FILE` is written at the end;
     after an interruption the same command continues from FILE.partial.
+
+    `written=true` writes numbers, dates, amounts and letters as readers expect, in English and Korean: "$5" for "five
+    dollars".
 
     `phrases` names a file of phrases to boost, one per line. `new_words` names a file of words to add to a dynamic
     graph.
@@ -107,12 +110,14 @@ def _transcribe(
     """Recognises `recordings`, writes and shows the results; returns the errors of those that failed."""
     from asr.cli.transcripts import Folder, Terminal
     from asr.recognizer.long import transcribe_each
+    from asr.recognizer.written import in_writing, language_of
 
     progress = Progress()
     is_shown = output is None or (cfg.output is not None and not isinstance(output, Folder))
     terminal = Terminal(recordings, progress.print) if is_shown else None
     sources = [recording.source for recording in recordings]
     phrases = recognizer.compile_phrases(phrases_of(cfg))
+    lang = language_of(recognizer) if cfg.written else None
     problems = []
     for number, result in transcribe_each(recognizer, sources, None, phrases, cfg.threads, progress):
         recording = recordings[number]
@@ -123,7 +128,7 @@ def _transcribe(
                 progress.print(f"set aside {problems[-1]}", sys.stderr)
             hypothesis = None
         else:
-            hypothesis = replace(result, id=recording.id)
+            hypothesis = replace(in_writing(result, lang) if lang else result, id=recording.id)
             if output is not None:
                 output.add(recording, hypothesis)
         if terminal:

@@ -12,7 +12,7 @@ from asr.cli.data_verbs import data_check, data_import, features
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
 from asr.cli.recognizer_verbs import bundle, calibrate, decode, export, graph, import_model, score, tune
 from asr.cli.serve_verbs import feedback_export, keys_add, keys_list, keys_revoke, serve
-from asr.cli.text_verbs import g2p_apply, g2p_train, lexicon, lexicon_fit, text_clean, text_split
+from asr.cli.text_verbs import g2p_apply, g2p_train, lexicon, lexicon_fit, text_clean, text_split, text_write
 from asr.cli.transcribe import transcribe
 from asr.config import Config
 
@@ -80,6 +80,7 @@ VERBS: dict[str, Verb] = {
     "import": Verb(import_model, ("input", "output", "out")),
     "text clean": Verb(text_clean, (*_CLEANING, "text.lang", "text.paragraphs", "input", "output")),
     "text split": Verb(text_split, ("text.pieces", "input", "output")),
+    "text write": Verb(text_write, ("text.lang", "input", "output")),
     "lexicon": Verb(lexicon, (
         "text.lang", "g2p.model", "g2p.tagger", "g2p.nbest", "g2p.min_probability", "data.train", "input", "output",
     )),
@@ -128,7 +129,7 @@ VERBS: dict[str, Verb] = {
     ), takes_bundle=True),
     "transcribe": Verb(transcribe, (
         "decoder", "graph.kind", "graph.words", "graph.grammar", "g2p.model", "data.max_audio_s", "data.channel",
-        "bundle", "phrases", "boost", "new_words", "device", "threads", "input", "output", "format",
+        "bundle", "phrases", "boost", "new_words", "written", "device", "threads", "input", "output", "format",
         "live",
     ), earlier=earlier.bundled, takes_bundle=True, resumes=True),
     "serve": Verb(serve, (

@@ -26,6 +26,7 @@ class DecodingOptions:
     word_list      the utterance is exactly one of these words or phrases; a mapping gives their weights
     grammar        the utterance is a sentence of this JSGF grammar: a path, or the text beginning with `#JSGF`
     reject_below   words with a lower confidence are left out of `Hypothesis.text`; 0 to 1
+    written        numbers, dates, amounts and letters as they are written: "$5" for "five dollars" (English, Korean)
 
     Raises InputError naming an option with an invalid value, and options that exclude each other.
     """
@@ -38,9 +39,11 @@ class DecodingOptions:
     word_list: Iterable[str] | Mapping[str, float] | None = None
     grammar: str | Path | None = None
     reject_below: float | None = None
+    written: bool = False
 
     def __post_init__(self) -> None:
         self._check_numbers()
+        _check(isinstance(self.written, bool), "written", self.written, "True or False")
         if self.phrases is not None:
             _check(isinstance(self.phrases, Mapping), "phrases", self.phrases, 'a mapping such as {"new york": 3.0}')
             self._set("phrases", FrozenDict(self.phrases))

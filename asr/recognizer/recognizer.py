@@ -37,6 +37,7 @@ from asr.recognizer.long import transcribe_each
 from asr.recognizer.options import DecodingOptions
 from asr.recognizer.spaces import RequestSpaces
 from asr.recognizer.stream import Stream
+from asr.recognizer.written import in_writing, language_of
 from asr.search.confidence import Calibration
 from asr.search.endpoint import EndpointOptions
 from asr.search.new_words import NewWord
@@ -275,6 +276,7 @@ class Recognizer:
         check_channel(channel)
         recognizer = self._with_options(options) if options else self
         phrases = recognizer.compile_phrases(options.phrases) if options else None
+        lang = language_of(recognizer) if options and options.written else None
         is_one = isinstance(x, str | bytes | bytearray | memoryview) or not isinstance(x, Sequence)
         many: Sequence[Any] | None = None if is_one else cast(Sequence[Any], x)
         recordings: Sequence[Any] = [x] if many is None else many
@@ -284,7 +286,7 @@ class Recognizer:
                 result = InputError(f"recording {number} of the list: {result}") if many is not None else result
                 if errors == "raise":
                     raise result
-            found[number] = result
+            found[number] = result if isinstance(result, InputError) or lang is None else in_writing(result, lang)
         results = [found[number] for number in range(len(found))]
         return results[0] if many is None else results
 
@@ -297,7 +299,7 @@ class Recognizer:
             raise InputError(f"options must be asr.DecodingOptions(...), not {type(options).__name__}")
         recognizer = self._with_options(options) if options else self
         phrases = recognizer.compile_phrases(options.phrases) if options else None
-        return Stream(recognizer, phrases, endpoint)
+        return Stream(recognizer, phrases, endpoint, language_of(recognizer) if options and options.written else None)
 
     def search(self, id: str, log_probs: np.ndarray, duration_s: float, phrases: Phrases | None = None) -> Hypothesis:
         """Words of the log-probs (F', V) of one utterance."""

@@ -51,15 +51,13 @@ class Asked(BaseModel):
     )
     nbest: int | None = Field(None, ge=1, le=100, description="number of readings to return")
     reject_below: float | None = Field(None, ge=0, le=1, description="words of lower confidence are left out of text")
-    written: bool = Field(False, description="numbers in figures; not supported by this version")
+    written: bool = Field(False, description="numbers, dates, amounts and letters as they are written")
 
     def options(self, cfg: ServeConfig) -> DecodingOptions:
         """Raises Refused(400) beyond the limits of `cfg`, and InputError for what the recogniser does not take."""
         limit("words", self.words, cfg.max_words)
         limit("new_words", self.new_words, cfg.max_words)
         limit("phrases", self.phrases, cfg.max_phrases)
-        if self.written:
-            raise Refused(400, "written=true is not supported; numbers come as words", param="written")
         if self.grammar is not None and not self.grammar.lstrip("\ufeff \t\r\n").startswith("#JSGF"):
             # Any other text would be taken for the path of a grammar.
             raise Refused(400, "grammar must be the text of a JSGF grammar, which begins with #JSGF", param="grammar")
@@ -72,6 +70,7 @@ class Asked(BaseModel):
             word_list=self.words,
             grammar=self.grammar,
             reject_below=self.reject_below,
+            written=self.written,
         )
 
 

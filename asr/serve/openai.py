@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from statistics import fmean
 from typing import Any, Literal
 
@@ -59,6 +60,7 @@ class Transcribe(BaseModel):
     temperature: float | None = Field(None, ge=0, le=1, description="no effect; the search draws nothing")
     timestamp_granularities: list[Literal["word", "segment"]] = Field([], description="with verbose_json only")
     include: list[Literal["logprobs"]] = Field([], description="with json only; a token is a word")
+    written: bool = Field(False, description="numbers, dates, amounts and letters as they are written; not of OpenAI")
     stream: bool = Field(False, description="server-sent events, one for each stretch of up to a minute")
 
     def check(self, cfg_language: str | None) -> None:
@@ -106,6 +108,7 @@ async def transcriptions(request: Request, caller: Admitted) -> Response:
         mode = mode_of(asked.model, service.modes)
         recognizer = service.modes.of(mode)
         options, unused = await run_in_threadpool(keyword_options, recognizer, asked.keywords, service.cfg.boost)
+        options = replace(options, written=asked.written)
         if asked.stream:
             answer: Response = await _stream(service, caller, asked, mode, options, file.file.read)
         else:

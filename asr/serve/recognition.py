@@ -20,6 +20,7 @@ from asr.hypothesis import Hypothesis
 from asr.recognizer.long import Piece, join, transcribe_parts
 from asr.recognizer.options import DecodingOptions
 from asr.recognizer.recognizer import Recognizer
+from asr.recognizer.written import in_writing, language_of
 from asr.search.phrases import Phrases
 from asr.serve.access import Caller
 from asr.serve.errors import CLIENT_GONE, Refused
@@ -43,6 +44,7 @@ class Begun:
     stages: Stages
     first: list[Hypothesis]  # of the first minute
     rest: Iterator[list[Hypothesis]]
+    written: str | None  # the language in which the answer is in written form
     id: str = field(default_factory=lambda: f"asr-{uuid.uuid4().hex}")
 
 
@@ -72,12 +74,14 @@ async def begin(
         with stages.of("prepare"):  # first, since its errors cost no decoding
             recognizer, left = service.modes.prepared(caller, mode, options)
             phrases = recognizer.compile_phrases(left.phrases)
+            lang = language_of(recognizer) if options.written else None
         with stages.of("decode"):
             rate_hz = recognizer.cfg.features.sample_rate_hz
             samples = decode_untrusted(read(), service.cfg.serve.max_audio_s, rate_hz)
         batches = transcribe_parts(_Timed(recognizer, stages), samples, phrases)
         unused = ignored(recognizer, options, phrases)
-        return Begun(caller, mode, recognizer, samples, level_db(samples), unused, stages, next(batches), batches)
+        level, first = level_db(samples), next(batches)
+        return Begun(caller, mode, recognizer, samples, level, unused, stages, first, batches, lang)
 
     return await service.engine.do(work)
 
@@ -87,7 +91,7 @@ async def parts(service: Service, begun: Begun) -> AsyncIterator[Hypothesis]:
     batch: list[Hypothesis] | None = begun.first
     while batch is not None:
         for part in batch:
-            yield part
+            yield in_writing(part, begun.written) if begun.written else part
         batch = await service.engine.do(lambda: next(begun.rest, None))
 
 

@@ -87,7 +87,7 @@ _MONTH = "|".join(form for month in _MONTHS for form in (month, month.upper()))
 _DASH = "[-–—−~]"
 _DAY_HALF = r"\s?([AaPp])(?:\.\s?[Mm]\.|[Mm]\b)"
 
-_UNITS = {
+UNITS = {
     "%": ("percent", "percent"), "°C": ("degree Celsius", "degrees Celsius"),
     "°F": ("degree Fahrenheit", "degrees Fahrenheit"), "°": ("degree", "degrees"),
     "mph": ("mile per hour", "miles per hour"),
@@ -108,7 +108,7 @@ _UNITS = {
         "V": "volt", "W": "watt", "kW": "kilowatt", "MW": "megawatt", "kWh": "kilowatt hour", "USD": "dollar",
     }.items()
 }  # fmt: skip
-_UNIT = "|".join(sorted(map(re.escape, _UNITS), key=len, reverse=True))
+_UNIT = "|".join(sorted(map(re.escape, UNITS), key=len, reverse=True))
 _MONEY = {
     "$": ("dollar", "dollars", "cent", "cents"), "£": ("pound", "pounds", "penny", "pence"),
     "€": ("euro", "euros", "cent", "cents"), "¥": ("yen", "yen", "sen", "sen"), "₩": ("won", "won", "jeon", "jeon"),
@@ -186,7 +186,7 @@ def _amount(written: str, one: str, many: str) -> str:
 
 def _unit(match: re.Match) -> str:
     first = f"{number(match[1])} to " if match[1] else ""
-    one, many = _UNITS[match[3]]
+    one, many = UNITS[match[3]]
     return first + _amount(match[2], one, one if _describes(match) else many)
 
 
@@ -201,7 +201,7 @@ def _fraction(match: re.Match) -> str:
     if above > 1:
         name = "halves" if below == 2 else f"{name}s"
     words = (f"{number(whole)} and " if whole else "") + f"{cardinal(above)} {name}"
-    return f"{words} {_UNITS[unit][1 if whole else 0]}" if unit else words
+    return f"{words} {UNITS[unit][1 if whole else 0]}" if unit else words
 
 
 def _decade(match: re.Match) -> str:

@@ -24,11 +24,11 @@ _NATIVE_TO_49 = (
     "박스 팩 캔 컵 다발 바퀴 걸음 판 모금 방울 숟갈 숟가락 스푼 알 톨 포기 모 차례 팀 나라 종류 골 방 발 갈래 "
     "꼭지 묶음 뭉치 쪽지 가닥 입 손 칸 집 가구 테이블 세트 경기 모델 작품 문장 사례 도시 단어 회사 자리"
 )
-_NATIVE = {
+NATIVE = {
     **dict.fromkeys(_NATIVE_TO_49.split(), 49), **dict.fromkeys(_NATIVE_TO_19.split(), 19),
     "살": 99, "번째": 99, "째": 99, "시": 12, "배": 10, "번": 9,
 }  # fmt: skip
-_SINO_COUNTERS = (
+SINO_COUNTERS = (
     "년 년대 년도 년간 년생 년째 월 일 일간 분 초 주 주일 주간 주년 개월 개국 개년 개소 개사 박 세기 세 세대 분기 "
     "학년 학기 교시 반 층 호 호선 호점 호실 호차 위 등 등급 급 회 회말 회초 차 차원 인 인분 인용 인승 도 퍼센트 "
     "퍼센트포인트 포인트 프로 점 원 달러 유로 엔 위안 파운드 센트 페소 루피 킬로그램 그램 밀리그램 톤 킬로미터 "
@@ -38,11 +38,11 @@ _SINO_COUNTERS = (
     "강 승 패 연승 연패 관왕 군 동 번지 번길 단지 구역 공화국 라운드 이닝 타수 안타 홈런 득점 실점 표 석 좌석 량 "
     "기 종 과목 학점 촌 관 사단 연대 사이클 킬로볼트 캐럿 수 시리즈 여단 부작"
 ).split()
-_NUMBERED = (  # nouns before which 번 is an ordinal, not a count: 3번 출구
+NUMBERED = (  # nouns before which 번 is an ordinal, not a count: 3번 출구
     "출구|버스|마을버스|플랫폼|홈|게이트|국도|창구|트랙|선수|타자|아이언|우드|문제|승강장|교향곡|채널|방|지|길|염색체|좌석|기|타순|레인|코스"
 )
 _FOLLOWED = {  # what must not follow, since it makes another word: 3시즌, 5대양
-    "번": rf"\s?(?:{_NUMBERED})",
+    "번": rf"\s?(?:{NUMBERED})",
     "시": "리즈|즌|스템|립|민|장은", "대": "강|표|학|륙|양|통령", "장": "관|군", "개": "발|선|조",
     "발": "표|전|생", "방": "향|법", "조": "각", "일": "반|본|치", "수": "준", "기": "가", "분": "의",
     "인": "치", "월": "드", "종": "류", "단": "어", "모": "델", "손": "님", "집": "단", "입": "방|니",
@@ -57,7 +57,7 @@ _READ = {
     "AIDS": "에이즈", "NATO": "나토", "OPEC": "오펙", "NASA": "나사", "UNESCO": "유네스코", "FIFA": "피파",
     "OK": "오케이", "TV": "티비",
 }  # fmt: skip
-_LETTERS = dict(
+LETTERS = dict(
     zip(
         "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
         (
@@ -67,7 +67,7 @@ _LETTERS = dict(
     )
 )
 _ENGLISH = ("제로", "원", "투", "쓰리", "포", "파이브", "식스", "세븐", "에잇", "나인")  # next to letters: MP3, 3D
-_UNITS = {
+UNITS = {
     "%p": "퍼센트포인트", "%": "퍼센트", "kg": "킬로그램", "g": "그램", "mg": "밀리그램", "t": "톤",
     "km": "킬로미터", "m": "미터", "M": "미터", "cm": "센티미터", "mm": "밀리미터", "m²": "제곱미터",
     "m2": "제곱미터", "km²": "제곱킬로미터", "km2": "제곱킬로미터", "m³": "세제곱미터", "m3": "세제곱미터",
@@ -127,7 +127,7 @@ def counted(written: str, counter: str) -> str:
         if counter == "월":
             return _MONTHS.get(n) or sino(n)
         is_age_group = counter == "대" and n % 10 == 0  # 20대: people in their twenties
-        if n <= _NATIVE.get(counter, 0) and not is_age_group:
+        if n <= NATIVE.get(counter, 0) and not is_age_group:
             return "첫" if n == 1 and counter in ("번째", "째") else native(n)
     return number(written)
 
@@ -136,11 +136,11 @@ _NUMBER = r"(?<![\d.])\d+(?:\.\d+)?(?!\.?\d)"
 _TILDE = "[~∼〜-]"
 _COUNTER = "|".join(
     f"{counter}(?!{_FOLLOWED[counter]})" if counter in _FOLLOWED else counter
-    for counter in sorted({*_NATIVE, *_SINO_COUNTERS}, key=len, reverse=True)
+    for counter in sorted({*NATIVE, *SINO_COUNTERS}, key=len, reverse=True)
 )
 _COUNTED = rf"(?:(?P<near>{_COUNTER})|\s(?P<far>{_COUNTER})(?=[^가-힣]|$|{_PARTICLE}))"
-_UNIT = "|".join(sorted(map(re.escape, _UNITS), key=len, reverse=True))
-_DIVISION = "의|조|항|회|차|호|장|절|편|권|부|대|기|위|과|관"  # after 제
+_UNIT = "|".join(sorted(map(re.escape, UNITS), key=len, reverse=True))
+DIVISION = "의|조|항|회|차|호|장|절|편|권|부|대|기|위|과|관"  # after 제
 _SCALE = "[십백천]?[만억조]|[십백천]"
 _MEASURE = rf"(?:{_SCALE})?\s?(?:{_COUNTER})|{_SCALE}"
 _LAST = r"(?:제|마이너스 |(?:[섭화]씨 )?(?:영하 )?|(?:오전|오후)\s?)\d"  # how the second number of a range may begin
@@ -158,7 +158,7 @@ def _counted(match: re.Match) -> str:
 def _range(match: re.Match) -> str:
     first, last, counter = match[1], match[2], _counter(match)
     if _is_next(first, last):
-        is_native = counter in _NATIVE and counter != "시"
+        is_native = counter in NATIVE and counter != "시"
         pair = _NATIVE_PAIRS[int(first)] if is_native else sino(int(first)) + sino(int(last))
         return f"{pair} {counter}"
     return f"{counted(first, counter)}에서 {counted(last, counter)} {counter}"
@@ -260,7 +260,7 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
             rf"(?:시속\s?)?({_NUMBER})\s?(km/h|mph)",
             lambda m: f"시속 {m[1]}{'킬로미터' if m[2] == 'km/h' else '마일'}",
         ),
-        (rf"({_NUMBER})\s?({_UNIT})(?![A-Za-z\d])", lambda m: f"{m[1]}{_UNITS[m[2]]}"),
+        (rf"({_NUMBER}(?:{_SCALE})?)\s?({_UNIT})(?![A-Za-z\d])", lambda m: f"{m[1]}{UNITS[m[2]]}"),
         (
             rf"({_NUMBER})\s?대\s?({_NUMBER})(?!\s?(?:[%/~∼〜여-]|{_SCALE})|{_COUNTED})",
             lambda m: f"{number(m[1])} 대 {number(m[2])}",
@@ -272,7 +272,7 @@ RULES: list[tuple[re.Pattern[str], Callable[[re.Match], str]]] = [
         ),
         (rf"(?<=\d)\s?{_TILDE}\s?(?=마이너스 )", lambda m: "에서 "),
         (rf"(?<=\d)({_COUNTER}|[십백천]?[만억조])(?=\d)", lambda m: f"{m[1]} "),
-        (rf"(?<![가-힣])제\s?(\d+)\s?({_DIVISION})", lambda m: f"제{number(m[1])}{'' if m[2] == '의' else ' '}{m[2]}"),
+        (rf"(?<![가-힣])제\s?(\d+)\s?({DIVISION})", lambda m: f"제{number(m[1])}{'' if m[2] == '의' else ' '}{m[2]}"),
         (r"(?<![가-힣])제(\s?)(\d+)(?![\d.]|\s?(?:명|사람|살|개|가지|시간))", lambda m: f"제{m[1]}{number(m[2])}"),
         (rf"({_NUMBER})\s?{_TILDE}\s?({_NUMBER}){_COUNTED}", _range),
         (rf"({_NUMBER})\s?{_TILDE}\s?({_NUMBER})({_SCALE})(?:\s?({_COUNTER}))?", _rough_scaled),
@@ -299,9 +299,9 @@ _ROMAN = dict(zip("II III IV VI VII VIII IX".split(), "이삼사육칠팔구", s
 def _by_letters(match: re.Match) -> str:
     """TV -> 티비, L.A -> 엘에이. A digit next to the letters is read in English: MP3 -> 엠피쓰리, 3D -> 쓰리디."""
     before, letters, after = match[1], match[2].replace(".", ""), match[3]
-    if before and letters in _UNITS:
+    if before and letters in UNITS:
         return match[0]
-    words = _READ.get(letters) or _ROMAN.get(letters) or "".join(map(_LETTERS.__getitem__, letters))
+    words = _READ.get(letters) or _ROMAN.get(letters) or "".join(map(LETTERS.__getitem__, letters))
     return (_ENGLISH[int(before)] if before else "") + words + (_ENGLISH[int(after)] if after else "")
 
 

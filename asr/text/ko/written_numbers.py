@@ -1,0 +1,46 @@
+"""Grammars of Korean numbers, from words to figures: 만 육천 -> 16,000, 칠십만 -> 70만, 스물다섯 -> 25."""
+
+import pynini
+
+from asr.text.ko.numbers import native
+from asr.text.rewriting import JOINED, SPACE, left_out, mapped, maybe, without, words, written_as
+
+GAP = maybe(JOINED)
+FIGURE = words("0123456789")
+DIGIT = mapped(zip("일이삼사오육칠팔구", "123456789", strict=True))
+CODE_DIGIT = (DIGIT | mapped([("공", "0"), ("영", "0")])).optimize()
+_ZERO = mapped([("영", "0"), ("공", "0"), ("제로", "0")])
+_LEADING_ZEROS = (pynini.closure(pynini.cross("0", "")) + words("123456789") + pynini.closure(FIGURE)).optimize()
+_THOUSANDS = (pynini.closure(FIGURE, 1, 3) + pynini.closure(written_as(",") + FIGURE**3)).optimize()
+
+
+def _padded(gap: pynini.Fst) -> pynini.Fst:
+    """Four figures, with a gap after each scale: 이십 -> 0020, 백오 -> 0105."""
+    places = [(pynini.cross(scale, "1") | DIGIT + left_out(scale)) + gap | written_as("0") for scale in "천백십"]
+    return (places[0] + places[1] + places[2] + (DIGIT | written_as("0"))).optimize()
+
+
+_PADDED = _padded(pynini.accep(""))
+PLAIN = (_PADDED @ _LEADING_ZEROS).optimize()  # 1 to 9999, without a comma
+FOUR_FIGURES = (PLAIN @ FIGURE**4).optimize()
+_BELOW_1000 = (PLAIN @ pynini.closure(FIGURE, 1, 3)).optimize()
+_ROUND = ((DIGIT | written_as("1")) + pynini.accep("천")).optimize()  # 이천 -> 2천
+_GROUP = (_BELOW_1000 | without(FOUR_FIGURES @ _THOUSANDS, pynini.project(_ROUND, "input")) | _ROUND).optimize()
+
+# The number is in figures alone, and a counter joins it: 228, 2,500, 16,000.
+_MIXED = (PLAIN | written_as("1")) + left_out("만") + GAP + without(_PADDED, words([""]))
+FIGURES = (without((PLAIN | _MIXED) @ _THOUSANDS, pynini.project(_ROUND, "input"))).optimize()
+APART = (_padded(GAP) @ _LEADING_ZEROS @ pynini.closure(FIGURE, 1, 3)).optimize()  # 이백 오십 -> 250
+
+# It ends in 천, 만, 억 or 조, and its spaces stay: 5천, 70만, 2억 3천만.
+_LATER = maybe(SPACE) + _GROUP
+_ABOVE = _GROUP + pynini.accep("조") + maybe(_LATER + pynini.accep("억")) | _GROUP + pynini.accep("억")
+_LARGE = _ABOVE + maybe(_LATER + pynini.accep("만")) + maybe(_LATER)
+SCALED = (_ROUND | (_GROUP | written_as("1")) + pynini.accep("만") | _LARGE).optimize()
+
+_POINT = pynini.union(*(pynini.cross(point, ".") for point in ("쩜", "점", " 점 ", " 쩜 ")))
+DECIMAL = ((_BELOW_1000 | FOUR_FIGURES | _ZERO) + _POINT + pynini.closure(CODE_DIGIT, 1)).optimize()
+
+NATIVE = mapped((native(n), str(n)) for n in range(2, 100))  # 한 is a word of its own
+NATIVE_ABOVE_TEN = mapped((native(n), str(n)) for n in range(11, 100))
+HOUR = mapped((native(n), str(n)) for n in range(1, 13))
