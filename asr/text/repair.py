@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from asr.errors import InputError
+from asr.errors import InputError, missing
 from asr.textfiles import lines
 
 Repair = Callable[[str], str]
@@ -149,5 +149,5 @@ def _kiwi() -> Any:
     try:
         from kiwipiepy import Kiwi
     except ImportError as e:
-        raise InputError("the repair 'spacing' needs kiwipiepy; install it with: pip install kiwipiepy") from e
+        raise InputError(missing("korean", "the repair 'spacing'", "kiwipiepy")) from e
     return Kiwi(num_workers=1)
