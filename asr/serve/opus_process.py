@@ -20,9 +20,9 @@ FRAME = struct.Struct("<I")
 FORMATS = {b"OggS": "ogg", b"\x1a\x45\xdf\xa3": "matroska"}
 # Streams announce themselves in their header, so FFmpeg need not wait for sound to know the codec.
 OPTIONS = {"probesize": "32", "analyzeduration": "0", "fflags": "nobuffer"}
-GAP_S = 0.015  # a time stamp later than this is one of packets that are missing; WebM rounds to milliseconds
+GAP_S = 0.1
 MOST_GAP_S = 60.0
-BACK_S = 1.0  # time stamps may jitter, but not go back
+BACK_S = 1.0
 
 
 class Answer(Protocol):
@@ -61,9 +61,10 @@ class Exchange:
             self.send_samples()
 
     def send_samples(self) -> None:
-        if self.samples:
-            self.answer(b"S", np.concatenate(self.samples).astype("<f4").tobytes())
-            self.samples = []
+        if any(map(len, self.samples)):
+            samples = np.clip(np.concatenate(self.samples), -1.0, 1.0)  # a codec may overshoot
+            self.answer(b"S", samples.astype("<f4").tobytes())
+        self.samples = []
 
     def _exactly(self, size: int) -> bytes:
         """b"" if the service has gone."""
@@ -106,38 +107,46 @@ def decode(channel: int, answer: Answer) -> None:
 def decoded(container: Any) -> Iterator[np.ndarray]:
     """Blocks (n,) of the sound, with silence for the packets that are missing."""
     channels = container.streams[0].codec_context.layout.nb_channels
-    mixer = Mixer("the Opus stream", channels)
-    checked, end_s = 0, None
+    mixer, clock, checked = Mixer("the Opus stream", channels), Clock(), 0
     for packet in container.demux():
         if packet.stream.index:
             raise InputError("a second track begins in the Opus stream; start a new stream for it")
         for frame in packet.decode():
             if frame.layout.nb_channels != channels or frame.sample_rate != RATE_HZ:
                 raise InputError("the Opus stream changes its channels on the way; start a new stream for them")
-            begin_s = frame.time
-            if begin_s is not None:
-                if end_s is not None:
-                    yield from silence(end_s, begin_s)
-                end_s = begin_s + frame.samples / RATE_HZ
+            if frame.time is not None:
+                missing = round(clock.missing_s(frame.time, frame.samples / RATE_HZ) * RATE_HZ)
+                for first in range(0, missing, BLOCK_SAMPLES):
+                    yield np.zeros(min(missing - first, BLOCK_SAMPLES), np.float32)
             yield mixer.mix(frame.to_ndarray().T)  # (n,)
         if mixer.frames >= checked + RATE_HZ:
             checked = mixer.frames
             mixer.check()
 
 
-def silence(end_s: float, begin_s: float) -> Iterator[np.ndarray]:
-    """Between two packets, by their time stamps. Raises InputError for stamps that make no sense."""
-    gap_s = begin_s - end_s
-    if gap_s < -BACK_S:
-        raise InputError(
-            f"the time stamps of the Opus stream go back from {end_s:.2f} s to {begin_s:.2f} s; start a new stream"
-        )
-    if gap_s > MOST_GAP_S:
-        raise InputError(
-            f"the Opus stream has no sound from {end_s:.2f} s to {begin_s:.2f} s; up to {MOST_GAP_S:g} s may be "
-            "missing, so start a new stream after a longer pause"
-        )
-    left = round(gap_s * RATE_HZ) if gap_s > GAP_S else 0
-    while left:
-        yield np.zeros(min(left, BLOCK_SAMPLES), np.float32)
-        left -= min(left, BLOCK_SAMPLES)
+class Clock:
+    """The time stamps of a stream against its samples.
+
+    Browsers take the stamps from the clock of the system, which is late now and then, and runs at another rate than the
+    clock of the samples. So silence is added only when the stamps are ahead by more than `GAP_S`.
+    """
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0  # of the samples
+        self.end_s: float | None = None  # of the latest packet, by its stamp
+
+    def missing_s(self, begin_s: float, duration_s: float) -> float:
+        """Seconds of silence before the next packet. Raises InputError for stamps that make no sense."""
+        if self.end_s is not None:
+            step_s = begin_s - self.end_s
+            if not -BACK_S <= step_s <= MOST_GAP_S:
+                raise InputError(
+                    f"the time stamps of the Opus stream jump from {self.end_s:.2f} s to {begin_s:.2f} s; at most "
+                    f"{MOST_GAP_S:g} s may be missing, so start a new stream after a longer pause"
+                )
+            self.ahead_s = max(self.ahead_s + step_s, -GAP_S)
+        self.end_s = begin_s + duration_s
+        if self.ahead_s <= GAP_S:
+            return 0.0
+        missing_s, self.ahead_s = self.ahead_s, 0.0
+        return missing_s
