@@ -70,11 +70,12 @@ class Server(uvicorn.Server):
         self.has_cut = False  # requests that were accepted, at the end of the drain
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().startup(sockets)
-        except OSError as e:
-            cfg = self.service.cfg.serve
-            raise unusable(cfg.host, cfg.port, e) from None
+        for listener in sockets or []:
+            try:
+                listener.listen(self.config.backlog)
+            except OSError as e:  # another process bound itself to the address, too, and listens already
+                raise unusable(self.service.cfg.serve.host, self.service.cfg.serve.port, e) from None
+        await super().startup(sockets)
         self._watching = asyncio.create_task(self._watch())
         in_main = threading.current_thread() is threading.main_thread()  # which alone may handle signals
         if in_main and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
