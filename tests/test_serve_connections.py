@@ -66,7 +66,7 @@ def test_health_is_told_and_new_work_refused_while_accepted_requests_are_answere
                 assert json.loads(ws.recv(10))["error"]["code"] == "not_ready"
             assert [answer.result().status_code for answer in answers] == [200] * 4
         assert read_all(held).startswith(b"HTTP/1.1 408 ")  # accepted, too
-        assert process.process.wait(20) == 0
+        assert process.process.wait(90) == 0
         with pytest.raises(httpx.ConnectError):
             get(process, "/readyz")
 
@@ -82,7 +82,7 @@ def test_what_the_drain_does_not_wait_for_is_refused(model: Path, options: list[
         head, _, body = read_all(held).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 503 ") and b"\r\nRetry-After: 1" in head
         assert json.loads(body)["error"]["code"] == "not_ready"
-        assert process.process.wait(20) == 1
+        assert process.process.wait(90) == 1
         ws.close()
         assert ws.close_code == 1012
     assert "Traceback" not in "".join(process.log)
