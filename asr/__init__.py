@@ -37,8 +37,9 @@ if TYPE_CHECKING:
         tune,
         tuned,
     )
+    from asr.recognizer.opening import load
     from asr.recognizer.options import DecodingOptions
-    from asr.recognizer.recognizer import Recognizer, load
+    from asr.recognizer.recognizer import Recognizer
     from asr.recognizer.stream import Stream, StreamEnd, StreamPartial
     from asr.search.endpoint import EndpointOptions
     from asr.search.new_words import NewWord
@@ -94,7 +95,7 @@ _HOMES = {
     "ctc_occupancy": "asr.criteria",
     "decode": "asr.pipeline",
     "forecast_graph": "asr.pipeline",
-    "load": "asr.recognizer.recognizer",
+    "load": "asr.recognizer.opening",
     "open_recognizer": "asr.pipeline",
     "score": "asr.pipeline",
     "train": "asr.pipeline",

@@ -1,6 +1,8 @@
 """The exception for bad input: one sentence that names what is wrong, where, and what to do about it."""
 
 import difflib
+import importlib.metadata
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -30,11 +32,41 @@ def naming(path: object) -> Iterator[None]:
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """`; did you mean '...'?` with the known name closest to `word`; empty if none is close.
+    """`; did you mean '...'?` with the known name closest to `word`, the first of equals; empty if none is close.
 
     A dotted name is also found by its last part.
     """
-    names = list(known)
-    last_parts = {name.rpartition(".")[2]: name for name in reversed(names)} | {name: name for name in names}
-    close = difflib.get_close_matches(word, last_parts, 1, cutoff)
-    return f"; did you mean '{last_parts[close[0]]}'?" if close else ""
+    spellings: dict[str, str] = {}
+    for name in known:
+        spellings.setdefault(name.rpartition(".")[2], name)
+        spellings[name] = name
+    likeness = {spelling: difflib.SequenceMatcher(None, spelling, word).ratio() for spelling in spellings}
+    best = max(likeness, key=likeness.__getitem__, default="")
+    return f"; did you mean '{spellings[best]}'?" if best and likeness[best] >= cutoff else ""
+
+
+def missing(extra: str, what: str, package: str) -> str:
+    """`WHAT needs PACKAGE: pip install ...` with the packages of an optional extra.
+
+    No package index has the toolkit, so `pip install 'asr-toolkit[EXTRA]'` would fail, and '.[EXTRA]' needs a clone.
+    The names of the packages work for everyone.
+    """
+    try:
+        required = importlib.metadata.requires("asr-toolkit") or []
+    except importlib.metadata.PackageNotFoundError:  # the sources, not installed
+        return f"{what} needs {package}: pip install '.[{extra}]' in the clone"
+    packages = []
+    for requirement in required:
+        name, _, condition = requirement.partition(";")
+        if f'extra=="{extra}"' in condition.replace(" ", "").replace("'", '"'):
+            packages.append(name.strip())
+    return f"{what} needs {package}: pip install {shlex.join(packages)}"
+
+
+@contextmanager
+def needed(extra: str, what: str) -> Iterator[None]:
+    """Around imports of the packages of an extra. Raises InputError if one is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as e:
+        raise InputError(missing(extra, what, (e.name or "").partition(".")[0])) from None

@@ -18,17 +18,32 @@ class ServeConfig(Options):
         None, "language that the model recognises, as en or ko; requests for another are refused; null accepts any"
     )
     queue: int = option(32, "requests that wait for a worker; more are answered 503", within="[0, 1e5]")
+    requests_per_key: int | None = option(
+        None,
+        "requests of one key at a time, whether they are received, wait or run; more are answered 429. null: half of "
+        "threads + queue",
+        within="[1, 1e5]",
+    )
     max_sessions: int = option(64, "live streams at a time", within="[0, 1e5]")
+    sessions_per_key: int | None = option(
+        None, "live streams of one key at a time; more are answered 429. null: half of max_sessions", within="[1, 1e5]"
+    )
     max_stream_s: float = option(14400.0, "longest live stream in seconds", within="(0, 1e6]")
     max_upload_bytes: int = option(100_000_000, "largest body of a request", within="[1, 1e11]")
     max_held_bytes: int = option(
-        1_000_000_000, "bytes of the bodies of all requests at a time; more are answered 503", within="[1, 1e12]"
+        1_000_000_000,
+        "bytes of the bodies of all requests at a time; more are answered 503; more than half by one key 429",
+        within="[1, 1e12]",
     )
     max_audio_s: float = option(3600.0, "longest recording of a request in seconds", within="(0, 1e6]")
     max_words: int = option(10_000, "most entries of a request's word list, or of its new words", within="[0, 1e6]")
     max_phrases: int = option(1_000, "most phrases of a request", within="[0, 1e6]")
     header_timeout_s: float = option(10.0, "longest time for a request's headers; 408 later", within="(0, 3600]")
     body_timeout_s: float = option(60.0, "longest time for a request's body; 408 later", within="(0, 86400]")
+    send_timeout_s: float = option(
+        20.0, "longest time that a client leaves what it is sent unread; its connection is cut off then",
+        within="(0, 3600]",
+    )  # fmt: skip
     drain_timeout_s: float = option(
         600.0, "longest time to finish accepted requests after SIGTERM or Ctrl-C", within="[0, 86400]"
     )

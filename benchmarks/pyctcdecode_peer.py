@@ -88,7 +88,7 @@ def simulated(folder: Path, out: Path) -> dict[str, Any]:
 
 
 def recorded(run: Path, manifest: Path, lm: Path) -> dict[str, Any]:
-    from asr.recognizer.recognizer import load
+    from asr.recognizer.opening import load
 
     recognizer = load(run)
     utterances = [u for u in read(manifest) if u.text][:RECORDINGS]

@@ -45,6 +45,19 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the words `a` and `b`. Tests only read it."""
+    from served import bundle_in  # needs the extra `serve`
+
+    return bundle_in(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
 def make_wav(tmp_path):
     """make_wav(name, samples or seconds, rate_hz=16000, **soundfile options) -> path below tmp_path.
 

@@ -75,7 +75,9 @@ class Process:
             started.set()
 
         threading.Thread(target=read, daemon=True).start()
-        assert started.wait(120) and self.port, "".join(self.log)
+        if not started.wait(300) or not self.port:  # a busy machine takes minutes to import torch
+            self.process.kill()
+            raise AssertionError("".join(self.log))
 
     @property
     def url(self) -> str:

@@ -71,3 +71,10 @@ def test_stored_features_cannot_be_padded():
     cfg.features.kind, cfg.decoder.pad_s = "stored", 0.5
     with pytest.raises(InputError, match="stored features"):
         Recognizer(model(config()), cfg, TOKENS)
+
+
+def test_words_to_remove_are_a_list_of_words(path):
+    assert list(asr.load(path, remove=("um",)).cfg.decoder.remove) == ["um"]
+    for wrong in ("um", [1], 2):
+        with pytest.raises(InputError, match="must be a list of words"):
+            asr.load(path, remove=wrong)

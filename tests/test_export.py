@@ -230,7 +230,7 @@ def test_refusals(recogniser, tmp_path, capsys, monkeypatch):
     assert main(["import", str(folder), f"output={tmp_path / 'back.asr'}"]) == 0
     assert "holds an imported ONNX model" in refused(str(tmp_path / "back.asr"), f"output={tmp_path / 'new'}")
     monkeypatch.setattr(onnx_file.importlib.util, "find_spec", lambda name: None)
-    assert "pip install 'asr-toolkit[export]'" in refused(str(path), f"output={tmp_path / 'new'}")
+    assert "pip install 'onnx>=1.16' 'onnxruntime>=1.17'" in refused(str(path), f"output={tmp_path / 'new'}")
     assert not (tmp_path / "new").exists()
     with pytest.raises(InputError, match="pretrained encoder cannot be exported"):
         graphs_of(model(config()), dataclasses.replace(FeaturesConfig(), kind="pretrained"))

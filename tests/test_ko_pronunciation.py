@@ -155,7 +155,7 @@ def test_tags_tell_verbs_from_nouns(written: str, said: str) -> None:
 def test_tags_without_kiwipiepy_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kiwipiepy", None)
     morphemes.kiwi.cache_clear()
-    with pytest.raises(InputError, match="need kiwipiepy; install it"):
+    with pytest.raises(InputError, match="kiwipiepy: pip install"):
         pronounce("신고", by_tags=True)
 
 

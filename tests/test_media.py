@@ -137,7 +137,7 @@ MP4 = b"\0\0\0\x18ftypM4A \0\0\0\0M4A isom" + b"\0\0\0\x08free"
 
 def test_without_pyav(monkeypatch):
     monkeypatch.setattr(media, "has_pyav", lambda: False)
-    with pytest.raises(InputError, match=r"reading .* \(mp4 or m4a\) needs PyAV: pip install av; or convert it"):
+    with pytest.raises(InputError, match=r"reading .* \(mp4 or m4a\) needs PyAV: pip install 'av>=12'; or convert it"):
         audio.load(MP4)
     for head in (b"#!AMR\n\x3c" + bytes(31), b"\x1aE\xdf\xa3\x80", bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")):
         with pytest.raises(InputError, match="needs PyAV"):

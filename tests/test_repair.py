@@ -99,5 +99,5 @@ def test_spacing_of_korean() -> None:
 def test_spacing_without_kiwipiepy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kiwipiepy", None)
     kiwi.cache_clear()
-    with pytest.raises(InputError, match="need kiwipiepy; install it with: pip install kiwipiepy"):
+    with pytest.raises(InputError, match="needs kiwipiepy: pip install .kiwipiepy"):
         repair.spacing("가나다")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from served import app_of, bundle_in, client_of, noise
+from served import app_of, client_of, noise
 
 import asr
 from asr.errors import InputError
@@ -16,16 +16,6 @@ from asr.serve.modes import Modes
 from asr.serve_options import ServeConfig
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundle_in(tmp_path_factory.mktemp("model"))
 
 
 async def post(client: httpx.AsyncClient, content: bytes, **data: object) -> httpx.Response:
@@ -148,7 +138,15 @@ async def test_metrics_count_answers_words_and_stages(model: Path) -> None:
 async def test_the_document_describes_each_call(model: Path) -> None:
     async with client_of(app_of(model)) as client:
         document = (await client.get("/openapi.json")).json()
-        assert (await client.get("/docs")).status_code == 200
+        page = await client.get("/docs")
+        assert (await client.get("/redoc")).status_code == 404
+    assert page.status_code == 200 and "default-src 'none'" in page.headers["content-security-policy"]
+    assert re.findall(r"""\b(?:src|href)=["']?([^"'> ]*)""", page.text) == [
+        "openapi.json"
+    ]  # nothing comes from elsewhere
+    assert not re.search(r"<script|@import|url\(", page.text)
+    for call in ("POST /v1/recognize", "GET /healthz", "timestamp_granularities[]", "reject_below", "turn off"):
+        assert call in page.text
     paths = document["paths"]
     assert {"/v1/audio/transcriptions", "/v1/recognize", "/v1/models", "/healthz", "/readyz", "/metrics"} <= set(paths)
     form = paths["/v1/audio/transcriptions"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]

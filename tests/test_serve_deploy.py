@@ -21,7 +21,7 @@ def test_command_lines_are_valid(seen: list[Config]) -> None:
     deployment = next(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert unit and image
-    database = "postgresql+psycopg://asr:secret@db/asr"
+    database = "postgresql://asr:secret@db/asr"
     lines = [
         unit[1].split(),
         ["serve", *json.loads(image[1])],
@@ -39,6 +39,15 @@ def test_stopping_takes_longer_than_the_drain() -> None:
     deployment = next(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
     assert unit and int(unit[1]) > drain_s
     assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > drain_s
+
+
+def test_the_limits_of_nginx_are_those_of_the_service() -> None:
+    cfg, text = Config().serve, (DEPLOY / "nginx.conf").read_text()
+    found = dict(re.findall(r"^\s*(client_\w+|proxy_read_timeout) (\d+)s?;", text, re.M))
+    assert int(found["client_max_body_size"]) == cfg.max_upload_bytes
+    assert int(found["client_header_timeout"]) == cfg.header_timeout_s
+    assert int(found["client_body_timeout"]) == cfg.body_timeout_s
+    assert int(found["proxy_read_timeout"]) > cfg.drain_timeout_s
 
 
 def test_nginx_takes_its_file(tmp_path: Path) -> None:

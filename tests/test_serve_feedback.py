@@ -131,11 +131,6 @@ async def client_of(answers: Answers | None, keys: Keys | None = None) -> AsyncI
         yield client
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.mark.anyio
 async def test_over_http(store: Store) -> None:
     keys = Keys(store)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from served import app_of, bundle_in, client_of, noise
+from served import app_of, client_of, noise
 
 from asr.serve.errors import LONGEST_MESSAGE, Refused
 from asr.serve.keys import Keys
@@ -16,16 +16,6 @@ from asr.serve.openai import LONGEST_HEADER
 from asr.serve.store import Store
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundle_in(tmp_path_factory.mktemp("model"))
 
 
 async def recognise(client: httpx.AsyncClient, request: str) -> httpx.Response:

@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 
 from asr.config import Config
 from asr.recognizer import bundle
-from asr.recognizer.recognizer import load
+from asr.recognizer.opening import load
 from asr.serve import listener, live, sockets
 from asr.serve.access import Caller
 from asr.serve.encodings import open_decoder
@@ -210,60 +210,6 @@ def g711(samples, subtype):
     file = io.BytesIO()
     soundfile.write(file, samples, 8000, subtype, format="RAW")
     return file.getvalue()
-
-
-def opus(samples, format, options, layout="mono"):
-    """A stream of Opus at 48 kHz, written by PyAV; a second channel is silent."""
-    av = pytest.importorskip("av", reason="PyAV is not installed (the extra `media`)")
-    file = io.BytesIO()
-    with av.open(file, "w", format=format, options=options) as container:
-        stream = container.add_stream("libopus", rate=48000, layout=layout)
-        stream.codec_context.open()
-        size = stream.codec_context.frame_size
-        for first in range(0, len(samples) - size + 1, size):
-            block = np.zeros((len(stream.codec_context.layout.channels), size), np.float32)
-            block[0] = samples[first : first + size]
-            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
-            frame.sample_rate, frame.pts = 48000, first
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return file.getvalue()
-
-
-@pytest.mark.parametrize(("format", "options"), [("ogg", {"page_duration": "60000"}), ("webm", {"live": "1"})])
-def test_opus_as_a_stream(service, format, options):
-    sound = opus(say("one two _ three", 48000), format, options)
-    for size in (len(sound), 97):
-        with client(service, {**START, "encoding": "opus", "partials": False}) as ws:
-            say_all(ws, sound, size)
-            assert [e["text"] for e in events(ws, "final")] == ["one two", "three"]
-            assert ws.close_code == 1000
-    with client(service, {**START, "encoding": "opus"}) as ws:
-        ws.send(sound[: len(sound) // 2])  # words come before the stream ends
-        assert event(ws, 30)["text"].startswith("one")
-
-
-def test_channels_of_opus_are_averaged(service):
-    sound = opus(2 * say("one two", 48000), "ogg", {}, "stereo")
-    with client(service, {**START, "encoding": "opus", "partials": False}) as ws:
-        say_all(ws, sound)
-        assert [e["text"] for e in events(ws, "final")] == ["one two"]
-
-
-def test_broken_opus_is_refused(service):
-    sound = opus(say("one two", 48000), "ogg", {})
-    for broken in (b"RIFF" + bytes(4000), sound[:100] + bytes(20000), b"\x1a\x45\xdf\xa3" + b"\xff" * 4000):
-        with client(service, {**START, "encoding": "opus"}) as ws:
-            say_all(ws, broken)
-            message = error_of(ws, 4400)["message"]
-            assert "Opus" in message or "Ogg" in message
-
-
-def test_opus_needs_pyav(service, monkeypatch):
-    monkeypatch.setattr("asr.serve.opus.has_pyav", lambda: False)
-    with client(service, None) as ws:
-        ws.send(json.dumps({**START, "encoding": "opus"}))
-        assert "PyAV" in error_of(ws, 4400)["message"]
 
 
 def test_a_broken_connection_is_resumed(service):

@@ -35,11 +35,6 @@ ngram 1=5
 """
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with a dynamic graph in which both words are likely; a graph and an n-gram in which `b` is not."""

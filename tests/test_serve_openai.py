@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from served import Process, bundle_in, noise, running
+from served import Process, noise, running
 
 import asr
 from asr.recognizer.formats import render
@@ -26,11 +26,6 @@ from openai.types.audio import (  # noqa: E402
 )
 
 SOUND = noise(2.0)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundle_in(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,8 @@ import json
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,23 +14,22 @@ from pathlib import Path
 import httpx
 import pytest
 import torch
-from served import Process, bundle_in, noise, running
+from bursts import Recognizer
+from served import Process, noise, running
 
 import asr
 from asr.config import Config
 from asr.errors import InputError
-from asr.serve_options import ServeConfig
+from asr.serve.address import bound
+from asr.serve.app import make_app
+from asr.serve.modes import Modes
+from asr.serve.process import make_server
 from asr.threads import torch_threads
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundle_in(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
 def service(model: Path) -> Iterator[Process]:
-    limits = ("header_timeout_s=1", "body_timeout_s=1", "max_upload_bytes=300000", "queue=100")
+    limits = ("header_timeout_s=1", "body_timeout_s=3", "max_upload_bytes=300000", "queue=100")
     with running(model, "threads=2", *limits) as process:
         yield process
 
@@ -217,6 +218,28 @@ def test_a_missing_model_and_a_taken_port_are_told_in_a_sentence(model: Path, ca
     assert "port" in capsys.readouterr().err
 
 
+def test_a_taken_port_is_told_before_anything_large_is_loaded(model: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        program = (
+            "import sys\nfrom asr.cli import main\n"
+            f"assert main.main(['serve', {str(model)!r}, 'port={taken.getsockname()[1]}']) == 2\n"
+            "print([name for name in ('torch', 'fastapi') if name in sys.modules])"
+        )
+        found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert found.stdout == "[]\n" and "Address already in use; choose others" in found.stderr
+
+
+def test_a_port_that_is_taken_meanwhile_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bound("127.0.0.1", 0) as own, socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(own.getsockname())
+        cfg = Config()
+        server = make_server(cfg, make_app(cfg, Modes({"dictation": Recognizer()})))
+        other.listen()
+        with pytest.raises(InputError, match="Address already in use; choose others"):
+            server.run([own])
+
+
 def test_models_are_opened_for_one_thread_each(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """onnxruntime takes the number when a model is opened; more would let workers fight for the cores."""
     from asr.serve import process
@@ -228,6 +251,6 @@ def test_models_are_opened_for_one_thread_each(model: Path, monkeypatch: pytest.
         raise InputError("seen enough")
 
     monkeypatch.setattr(process, "make_app", make_app)
-    with torch_threads(4), pytest.raises(InputError, match="seen enough"):
-        process.serve(Config(bundle=str(model), serve=ServeConfig(port=0)))
+    with torch_threads(4), bound("127.0.0.1", 0) as listener, pytest.raises(InputError, match="seen enough"):
+        process.serve(Config(bundle=str(model)), listener)
     assert found == [1]

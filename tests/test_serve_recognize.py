@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from served import app_of, bundle_in, client_of, noise
+from served import app_of, client_of, noise
 
 import asr
 from asr.recognizer.options import DecodingOptions
@@ -17,16 +17,6 @@ from asr.serve.modes import KEPT, KEPT_IN_ALL, Modes
 from asr.serve.recognize import Answer
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundle_in(tmp_path_factory.mktemp("model"))
 
 
 async def recognise(client: httpx.AsyncClient, sound: bytes, key: str = "", **asked: object) -> httpx.Response:

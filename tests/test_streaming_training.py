@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from asr import pipeline
+from asr.cli import overrides
 from asr.config import Config, ModelConfig
 from asr.criteria import ctc_greedy
 from asr.errors import InputError
 from asr.features import audio
+from asr.models import check_net
 from asr.models.acoustic import AcousticModel
 from asr.training import checkpoint
 from asr.training.trainer import Trainer, load_model
@@ -116,3 +118,34 @@ def test_a_start_may_change_the_chunk_but_not_the_shape(corpus: Path) -> None:
     third.init = first.out
     with pytest.raises(InputError, match="model.causal=True, but this training model.causal=False"):
         pipeline.train(third)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "cnn", "heads": 8}, "model.heads=8: the net cnn has no such option; .*: conformer"),
+        ({"kind": "lstm", "chunk": 16}, "model.chunk=16: the net lstm"),
+        ({"kind": "cnn", "left": 16}, "model.left=16: the net cnn"),
+        ({"kind": "fc", "dynamic_chunk": True}, "model.dynamic_chunk=True: the net fc"),
+        ({"kind": "cnn", "causal": False}, "model.causal=False: the net cnn"),
+        ({"kind": "cnn", "positions": "relative"}, "model.positions=relative: the net cnn"),
+        ({"kind": "conformer", "bidirectional": False}, "model.bidirectional=False: .*: lstm"),
+        ({"kind": "linear", "hidden": 64}, "model.hidden=64: the net linear .*: fc, cnn, lstm, conformer"),
+        ({"kind": "linear", "hidden": 256, "layers": 2}, "model.layers=2: the net linear"),
+    ],
+    ids=lambda o: " ".join(f"{name}={value}" for name, value in o.items()) if isinstance(o, dict) else "",
+)
+def test_options_of_other_nets_are_refused(corpus: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Trainer(config(corpus, "exp", **{"hidden": 256, **options}))
+    assert not (corpus / "exp" / "train" / "config.json").exists()
+
+
+def test_the_experiments_of_the_recipes_fit_their_nets() -> None:
+    root = Path(__file__).parent.parent
+    for path in [*root.glob("recipes/*/experiment/*.yaml"), *root.glob("conf/experiment/*.yaml")]:
+        words = [f"experiment={path.stem}"]
+        folder = None if path.parent.parent.name == "conf" else str(path.parent.parent)
+        check_net(overrides.compose(overrides.to_overrides(words, (), folder)).model)
+    for path in root.glob("conf/model/*.yaml"):
+        check_net(overrides.compose([f"model={path.stem}"]).model)

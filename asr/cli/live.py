@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from asr.config import Config
-from asr.errors import InputError
+from asr.errors import InputError, missing
 from asr.hypothesis import Hypothesis
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def microphone() -> tuple[Blocks, float]:
     try:
         import sounddevice
     except ImportError:
-        raise InputError("--microphone needs the package sounddevice: pip install 'asr-toolkit[microphone]'") from None
+        raise InputError(missing("microphone", "--microphone", "sounddevice")) from None
     except OSError as e:
         raise InputError(f"--microphone needs the library PortAudio ({e}); apt-get install libportaudio2") from None
     try:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from asr.cli.inputs import needed_output
 from asr.config import Config
-from asr.errors import InputError
+from asr.errors import InputError, needed
+from asr.serve.address import bound
 
 if TYPE_CHECKING:
     from asr.serve.store import Store
@@ -24,14 +25,13 @@ def serve(cfg: Config) -> None:
     folder, an n-gram model (*.ngram) or a whole bundle of its own. The calls are listed at /docs of the address.
     SIGTERM and Ctrl-C let the service finish the requests that it has accepted.
     """
-    try:
-        from asr.serve.process import serve
-    except ModuleNotFoundError as e:
-        raise InputError(f"asr serve needs {e.name}; install the extra: pip install 'asr-toolkit[serve]'") from None
     if not Path(cfg.bundle).exists():
         raise InputError(f"there is no recogniser {cfg.bundle}; name a bundle (*.asr) or a run folder with a trained "
                          "model: asr serve exp/my/model.asr")  # fmt: skip
-    serve(cfg)
+    with bound(cfg.serve.host, cfg.serve.port) as listener:
+        with needed("serve", "asr serve"):
+            from asr.serve.process import serve
+        serve(cfg, listener)
 
 
 def keys_add(cfg: Config) -> None:
@@ -102,10 +102,8 @@ def _name(cfg: Config) -> str:
 @contextmanager
 def _records(cfg: Config, must_exist: bool = False) -> "Iterator[Store]":
     """The database of the service. Raises InputError if it fails, or if it is missing and must exist."""
-    try:
+    with needed("serve", "asr serve"):
         from asr.serve.store import Store, Unavailable
-    except ModuleNotFoundError as e:
-        raise InputError(f"asr serve needs {e.name}; install the extra: pip install 'asr-toolkit[serve]'") from None
     place = cfg.serve.keys
     if must_exist and "://" not in place and not Path(place).exists():
         raise InputError(f"there is no database {place}; name it with keys=FILE, or make one with `asr serve keys add`")

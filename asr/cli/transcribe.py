@@ -69,7 +69,7 @@ def transcribe(cfg: Config) -> None:
 
 
 def _open(cfg: Config) -> "Recognizer":
-    from asr.recognizer.recognizer import load
+    from asr.recognizer.opening import load
 
     limit_threads(cfg)
     options = vars(cfg.decoder)

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from asr.errors import InputError
+from asr.errors import InputError, missing
 from asr.features.containers.media_ends import is_cut
 from asr.features.sound import RATES_HZ, SLACK_S
 
@@ -34,9 +34,8 @@ class Media:
         self.name, self.source, self.format, self.is_cut = name, source, format, is_cut
         self.kind = NAMES.get(format, format)
         if not has_pyav():
-            raise InputError(
-                f"reading {name} ({self.kind}) needs PyAV: pip install av; or convert it: ffmpeg -i IN OUT.flac"
-            )
+            way = missing("media", f"reading {name} ({self.kind})", "PyAV")
+            raise InputError(f"{way}; or convert it: ffmpeg -i IN OUT.flac")
         import av
 
         self.av: Any = av

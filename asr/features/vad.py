@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 import soxr
 
-from asr.errors import InputError
+from asr.errors import InputError, missing
 from asr.features.pauses import FLOOR, PEAK, QUIET, SILENCE_DB, STEP_S
 
 MEMORY_S = 10.0
@@ -152,7 +152,7 @@ def _silero() -> Any:
     """The session of Silero's net, whose package is not imported: it would import torchaudio."""
     package = find_spec("silero_vad")
     if package is None or package.origin is None or find_spec("onnxruntime") is None:
-        raise InputError("endpoint.vad=silero needs silero-vad and onnxruntime; pip install 'asr-toolkit[vad]'")
+        raise InputError(missing("vad", "endpoint.vad=silero", "silero-vad and onnxruntime"))
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

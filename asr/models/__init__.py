@@ -5,6 +5,7 @@ of an utterance, and F' = ceil(F / subsampling). Those that can run in a stream 
 """
 
 from asr.config import ModelConfig, check_group
+from asr.errors import InputError
 from asr.models.cnn import ConvolutionalNet
 from asr.models.conformer import ConformerNet
 from asr.models.fc import FullyConnectedNet
@@ -19,6 +20,26 @@ NETS: dict[str, type[Net]] = {
     "linear": LinearNet,
     "conformer": ConformerNet,
 }
+
+_HIDDEN = ("fc", "cnn", "lstm", "conformer")
+NETS_OF = {  # options that not all nets have
+    "hidden": _HIDDEN,
+    "layers": _HIDDEN,
+    "kernel": _HIDDEN,
+    "bidirectional": ("lstm",),
+    **dict.fromkeys(("heads", "positions", "chunk", "left", "causal", "dynamic_chunk"), ("conformer",)),
+}
+
+
+def check_net(cfg: ModelConfig) -> None:
+    """Raises InputError for an option that was changed though the net does not have it."""
+    for name, nets in NETS_OF.items():
+        value = getattr(cfg, name)
+        if cfg.kind not in nets and value != getattr(ModelConfig(), name):
+            raise InputError(
+                f"model.{name}={value}: the net {cfg.kind} has no such option; leave it out, or choose a net that has "
+                f"it: {', '.join(nets)}"
+            )
 
 
 def build_model(cfg: ModelConfig, num_features: int, num_tokens: int) -> Net:

@@ -6,10 +6,6 @@ print(recognizer.transcribe("speech.wav").text)
 """
 
 import dataclasses
-import difflib
-import math
-import numbers
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +25,7 @@ from asr.hypothesis import Hypothesis
 from asr.manifest import Utterance
 from asr.models.acoustic import AcousticModel
 from asr.models.imported import OnnxModel
-from asr.recognizer import bundle, edges, run_folder
+from asr.recognizer import edges
 from asr.recognizer.frozen import frozen
 from asr.recognizer.hypotheses import decode_log_probs
 from asr.recognizer.inputs import Input, Source, check_channel, check_length, check_rate, features_of, samples_of
@@ -49,38 +45,6 @@ from asr.tokens import Tokens
 
 BATCH_S = 60.0  # seconds of audio scored as one batch, padding included
 T = TypeVar("T")
-
-
-def load(
-    path: str | Path,
-    device: str = "cpu",
-    max_audio_s: float = math.inf,
-    g2p: str = "default",
-    channel: int | None = None,
-    **decoder: Any,
-) -> "Recognizer":
-    """Open a bundle (`*.asr`), or a run folder as the bundle that `asr bundle` would make of it.
-
-    Options of the decoder (`beam`, `max_active`, `kind="greedy"`, ...: see `asr.config.DecoderConfig`) replace the
-    bundle's. Recordings longer than `max_audio_s` are refused; without a limit, long recordings are cut at pauses
-    (asr.recognizer.long). `g2p` is what pronounces new words for a phone model: "default" (English, or Korean for a
-    net of Korean phones), "ko", "none" or a file written by `asr g2p train`. `channel` is the channel that is heard of
-    several, counted from 0; None: their mean.
-    Raises InputError if the bundle is damaged or an option is unknown.
-    """
-    if not isinstance(path, str | os.PathLike) or not str(path):
-        raise InputError(f"asr.load takes the path of a bundle or of a run folder, not {path!r:.40}")
-    is_number = isinstance(max_audio_s, numbers.Real) and not isinstance(max_audio_s, bool)
-    if not is_number or not max_audio_s > 0:
-        raise InputError(f"max_audio_s={max_audio_s!r} must be a number of seconds above 0; leave it out for no limit")
-    check_channel(channel)
-    if not isinstance(g2p, str | os.PathLike):
-        raise InputError(f"g2p={g2p!r} must be 'default', 'ko', 'none' or the path of a model")
-    opened = run_folder.read(path) if Path(path).is_dir() else bundle.read(path)
-    cfg = opened.cfg
-    cfg.decoder = _with_options(cfg.decoder, decoder)
-    cfg.data.max_audio_s, cfg.data.channel, cfg.g2p.model = max_audio_s, channel, str(g2p)
-    return Recognizer(opened.model, cfg, opened.tokens, opened.space, device)
 
 
 class Recognizer:
@@ -385,19 +349,3 @@ def _searcher(cfg: Config, tokens: Tokens, space: SearchSpace | None) -> Searche
     if decoder.kind == "greedy" or space is None:
         return GreedySearcher(tokens, cfg.tokens.unit, calibration)
     return GraphSearcher(make_decoder(space.graph, decoder), space, tokens, decoder.nbest, calibration)
-
-
-def _with_options(cfg: DecoderConfig, options: dict[str, Any]) -> DecoderConfig:
-    known = [f.name for f in dataclasses.fields(cfg)]
-    for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1) or [", ".join(known)]
-            raise InputError(f"the decoder has no option '{name}'; did you mean {near[0]}?")
-        default, value = getattr(DecoderConfig(), name), options[name]
-        is_optional, kind = name in ("blank_skip", "lattice_beam"), str if isinstance(default, str) else numbers.Real
-        if isinstance(default, int):
-            kind = numbers.Integral
-        if not (isinstance(value, kind) and not isinstance(value, bool)) and not (is_optional and value is None):
-            expected = {str: "a string", numbers.Real: "a number", numbers.Integral: "a whole number"}[kind]
-            raise InputError(f"{name}={value!r} must be {expected}")
-    return dataclasses.replace(cfg, **options)

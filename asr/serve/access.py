@@ -3,7 +3,7 @@
     @router.post("/v1/recognize")
     async def recognize(request: Request, caller: Admitted) -> ...
 
-A WebSocket handler calls `await admitted(websocket)` itself, before it accepts, and closes on `Refused`.
+A WebSocket handler calls `await identified(websocket)` itself, and closes on `Refused`.
 """
 
 import time
@@ -27,6 +27,7 @@ class Caller:
     name: str
 
 
+HOLDER = "asr.caller"  # where the scope of a request has the id of its caller
 ANYONE = Caller("", "anyone")  # where no keys are required
 
 
@@ -42,7 +43,9 @@ class KeyRing(Protocol):
 
 async def identified(connection: HTTPConnection) -> Caller:
     """The caller, who is not charged. Raises Refused(401) for a missing or unknown key."""
-    return await authorised(connection.app.state.service.keys, key_of(connection))
+    caller = await authorised(connection.app.state.service.keys, key_of(connection))
+    connection.scope[HOLDER] = caller.id
+    return caller
 
 
 async def authorised(keys: KeyRing | None, key: str | None) -> Caller:
@@ -52,31 +55,31 @@ async def authorised(keys: KeyRing | None, key: str | None) -> Caller:
     return await run_in_threadpool(keys.authorise, key, time.time())
 
 
-async def admitted(connection: HTTPConnection, now: float | None = None) -> Caller:
-    """The caller, charged for one call. Raises Refused(401) as `identified`, and Refused(429) beyond the quota."""
-    caller = await identified(connection)
-    keys: KeyRing | None = connection.app.state.service.keys
-    if keys is not None:
-        await run_in_threadpool(keys.charge, caller, 1, time.time() if now is None else now)
-    return caller
-
-
-async def _charged_if_answered(connection: HTTPConnection) -> AsyncIterator[Caller]:
+async def _admitted(connection: HTTPConnection) -> AsyncIterator[Caller]:
     """The caller, charged before the work, so that calls at the same time cannot exceed the quota, and paid back if
-    the request is refused or fails. A client that goes away pays."""
+    the request is refused or fails. A client that goes away pays.
+
+    Raises Refused(401) as `identified`, and Refused(429) beyond the quota or the share of the requests at a time.
+    """
     at = time.time()  # also names the day from which the call is taken back
-    caller = await admitted(connection, at)
+    service = connection.app.state.service
+    caller, keys = await identified(connection), service.keys
+    if keys is not None:
+        await run_in_threadpool(keys.charge, caller, 1, at)
     try:
-        yield caller
+        service.requests.take(caller.id, retry_after_s=service.engine.wait_s)
+        try:
+            yield caller
+        finally:
+            service.requests.give_back(caller.id)
     except Exception as e:
-        keys: KeyRing | None = connection.app.state.service.keys
         if keys is not None and not (isinstance(e, Refused) and e.status == CLIENT_GONE):
             with suppress(Refused):  # the database failed, and its log says so: the call stays counted
                 await run_in_threadpool(keys.refund, caller, 1, at)
         raise
 
 
-Admitted = Annotated[Caller, Depends(_charged_if_answered)]
+Admitted = Annotated[Caller, Depends(_admitted)]
 
 
 def key_of(connection: HTTPConnection) -> str | None:

@@ -11,7 +11,8 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from asr.config import Config
 from asr.recognizer.recognizer import Recognizer
-from asr.serve import errors, feedback, live, logs, metrics, openai, page, realtime, recognize, sound
+from asr.serve import calls, errors, feedback, live, logs, metrics, openai, page, realtime, recognize, sound
+from asr.serve.draining import Draining
 from asr.serve.engine import Engine
 from asr.serve.feedback import Answers
 from asr.serve.keys import Keys
@@ -48,12 +49,15 @@ def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
         version=version("asr-toolkit"),
         lifespan=lifespan,
         responses=errors.DECLARED,
+        docs_url=None,  # FastAPI's pages load scripts from another server
+        redoc_url=None,
     )
     app.state.service = service
     _open_records(app, cfg)
     errors.handle(app)
-    for module in (metrics, recognize, openai, feedback, realtime, live, page):
+    for module in (calls, metrics, recognize, openai, feedback, realtime, live, page):
         app.include_router(module.router)
+    app.add_middleware(Draining, service=service)
     app.add_middleware(Limits, cfg=cfg.serve)
     app.add_middleware(Counting, metrics=service.metrics)
     if cfg.serve.cors_origins:

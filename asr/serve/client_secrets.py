@@ -13,7 +13,7 @@ from asr.serve.errors import Refused
 from asr.serve.realtime_settings import Settings
 
 PREFIX = "ek_"
-MOST = 10_000  # at a time
+MOST, MOST_PER_KEY = 10_000, 1_000  # at a time
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,13 @@ class ClientSecrets:
         self._granted: dict[bytes, Granted] = {}  # by the secret's hash
 
     def grant(self, key: str | None, settings: Settings, seconds: int) -> tuple[str, Granted]:
-        """A new secret. Raises Refused(429) if too many are in use."""
+        """A new secret. Raises Refused(429) if too many are in use, by all or by this key."""
         now = time.time()
         self._granted = {hash: granted for hash, granted in self._granted.items() if granted.expires_at > now}
         if len(self._granted) >= MOST:
             raise Refused(429, f"{MOST} client secrets are in use; repeat the request later", retry_after_s=10.0)
+        if key is not None and sum(granted.key == key for granted in self._granted.values()) >= MOST_PER_KEY:
+            raise Refused(429, f"{MOST_PER_KEY} client secrets of this key are in use; repeat the request later", 10.0)
         value = PREFIX + secrets.token_urlsafe(32)
         granted = self._granted[_hash(value)] = Granted(key, settings, int(now) + seconds)
         return value, granted

@@ -51,11 +51,15 @@ class Engine:
     def waiting(self) -> int:
         return max(0, self.taken - self.threads)
 
+    @property
+    def wait_s(self) -> float:
+        """How long the requests that run or wait will take."""
+        return self.mean_s * self.taken / self.threads
+
     def check(self) -> None:
         """Raises Refused(503) if no place is free. Called before a body is read, so that refusing costs nothing."""
         if self.taken >= self.most:
-            wait_s = self.mean_s * self.taken / self.threads
-            raise Refused(503, "the service is busy; repeat the request later", wait_s, code="overloaded")
+            raise Refused(503, "the service is busy; repeat the request later", self.wait_s, code="overloaded")
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[float]:
@@ -83,6 +87,6 @@ class Engine:
         return await asyncio.get_running_loop().run_in_executor(self._live, work)
 
     def close(self) -> None:
-        """Waits for what the threads are doing."""
-        self._workers.shutdown()
-        self._live.shutdown()
+        """Waits for what the threads are doing, and for no work that has not begun."""
+        self._workers.shutdown(cancel_futures=True)
+        self._live.shutdown(cancel_futures=True)

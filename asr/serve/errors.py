@@ -29,7 +29,7 @@ class ErrorAnswer(BaseModel):
 # What any call may answer, for the OpenAPI document.
 DECLARED: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": HTTPStatus(status).phrase}
-    for status in (400, 401, 404, 408, 413, 415, 422, 429, 500, 503)
+    for status in (400, 401, 404, 405, 408, 413, 415, 422, 429, 500, 503)
 }
 _log = logging.getLogger(__name__)
 CLIENT_GONE = 499  # nginx's status for a request whose client closed the connection

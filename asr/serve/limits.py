@@ -7,17 +7,20 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from asr.serve.errors import Refused
+from asr.serve.access import HOLDER
+from asr.serve.errors import Refused, answer
+from asr.serve.shares import Share
 from asr.serve_options import ServeConfig
 
 SLOWEST_BYTES_PER_S = 8_000  # each part of this size earns another second
 RETRY_S = 5.0
+TWO_LENGTHS = Refused(400, "the request has both Content-Length and Transfer-Encoding; proxies may disagree on its end")
 LINGER_S = 2.0  # how long the rest of a body is thrown away after an early answer
 
 
 class Limits:
     """Middleware: `receive` raises Refused(413) for a body that is too large, Refused(408) for a slow one, and
-    Refused(503) if the bodies of all requests are too large together.
+    Refused(503) if the bodies of all requests are too large together, or Refused(429) those of one key.
 
     An answer that comes before the whole body was read ends the connection. The rest of the body is read and thrown
     away for a moment first; otherwise the client's system would drop the answer with the broken connection.
@@ -26,6 +29,8 @@ class Limits:
     def __init__(self, app: ASGIApp, cfg: ServeConfig):
         self.app, self.cfg = app, cfg
         self.held = 0  # bytes of the bodies of requests that are not yet answered
+        message = "the uploads of this key have more than {most} bytes; repeat the request when one is answered"
+        self.shares = Share(cfg.max_held_bytes // 2, message, "too_many_bytes")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,10 +48,11 @@ class Limits:
                 message = {"type": "http.response.body"}
             await send(message)
 
+        app = answer(TWO_LENGTHS) if body.has_two_lengths else self.app
         try:
-            await self.app(scope, body.receive, send_last)
+            await app(scope, body.receive, send_last)
         finally:
-            self.held -= body.size
+            body.give_back()
 
 
 class _Body:
@@ -54,10 +60,12 @@ class _Body:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         length = headers.get(b"content-length", b"0")
         self.length = int(length) if length.isdigit() else 0
+        self.has_two_lengths = {b"content-length", b"transfer-encoding"} <= headers.keys()
         self.waits_for_us = headers.get(b"expect", b"").lower() == b"100-continue"
         self.is_read = not self.length and b"transfer-encoding" not in headers
         self.size, self.start_s = 0, time.monotonic()
-        self._receive, self._cfg, self._limits = receive, limits.cfg, limits
+        self._scope, self._receive, self._cfg, self._limits = scope, receive, limits.cfg, limits
+        self._shared: dict[str, int] = {}  # bytes of this body in the share of its caller, who may be known late
 
     async def receive(self) -> Message:
         if self.is_read:
@@ -77,10 +85,18 @@ class _Body:
         self.is_read = not message.get("more_body", False)
         if self.size > most:
             raise self._too_large()
+        caller = self._scope.get(HOLDER, "")
+        self._limits.shares.take(caller, size, self._shared.get(caller, 0), RETRY_S)
+        self._shared[caller] = self._shared.get(caller, 0) + size
         if max(self._cfg.max_held_bytes, self.size) < self._limits.held:  # a body alone always has room
             raise Refused(503, "the service holds as many uploads as it can; repeat the request later", RETRY_S,
                           code="overloaded")  # fmt: skip
         return message
+
+    def give_back(self) -> None:
+        self._limits.held -= self.size
+        for caller, size in self._shared.items():
+            self._limits.shares.give_back(caller, size)
 
     async def discard(self) -> None:
         """Throws the rest of the body away, unless the client waits for a sign before it sends it."""

@@ -288,7 +288,7 @@ async def begin(service: Service, caller: Caller, start: Start) -> LiveSession:
         return LiveTalk(listener, account, unused)
 
     id = secrets.token_urlsafe(16)
-    with service.sessions.place(id):
+    with service.sessions.place(id, caller):
         session = LiveSession(id, service, caller, await service.engine.live(opened))
         service.sessions.open[id] = session
         return session

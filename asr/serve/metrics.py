@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -57,6 +58,8 @@ class Metrics:
         self.latency = self._histogram("asr_request_seconds", "Time to the end of the answer", _SECONDS, "path")
         self.stages = self._histogram("asr_stage_seconds", "Time of a recognised request by stage", _SECONDS, "stage")
         self.factor = self._histogram("asr_real_time_factor", "Seconds of work per second of audio", _FACTORS, "mode")
+        self.unread = Counter("asr_unread_connections", "Connections cut off because their client did not read",
+                              registry=self.registry)  # fmt: skip
         self.audio = Counter("asr_audio_seconds", "Seconds of audio recognised", ["mode"], registry=self.registry)
         self.level = self._histogram("asr_audio_level_db", "Mean level of a recording in dBFS", _DECIBELS)
         self.confidence = self._histogram("asr_word_confidence", "Confidence of a recognised word", _SHARES, "mode")
@@ -131,6 +134,6 @@ async def readyz(request: Request) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get("/metrics", summary="Metrics in Prometheus's format", response_class=Response)
+@router.get("/metrics", summary="Metrics in Prometheus's format", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     return Response(generate_latest(request.app.state.service.metrics.registry), media_type=CONTENT_TYPE_LATEST)

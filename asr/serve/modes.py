@@ -16,8 +16,9 @@ from pathlib import Path
 
 from asr.config import Config
 from asr.errors import InputError, nearest
+from asr.recognizer.opening import load
 from asr.recognizer.options import DecodingOptions
-from asr.recognizer.recognizer import Recognizer, load
+from asr.recognizer.recognizer import Recognizer
 from asr.search.space import DynamicSpace, SearchSpace
 from asr.serve.access import Caller
 from asr.serve.asked import Asked

@@ -76,10 +76,18 @@ class Transcribe(BaseModel):
         check_language(self.language, self.languages, cfg_language)
 
 
+def _in_form(field: dict[str, Any]) -> dict[str, Any]:
+    """A field's schema without null, which a form cannot say."""
+    if "anyOf" not in field:
+        return field
+    kept = {key: value for key, value in field.items() if key not in ("anyOf", "default")}
+    return kept | next(each for each in field["anyOf"] if each.get("type") != "null")
+
+
 _FORM = schema_of(Transcribe)
 _FORM["properties"] = {
     "file": {"type": "string", "format": "binary", "description": "an audio file"},
-    **{f"{name}[]" if name in LISTS else name: field for name, field in _FORM["properties"].items()},
+    **{f"{name}[]" if name in LISTS else name: _in_form(field) for name, field in _FORM["properties"].items()},
 }
 _FORM["required"] = ["file", "model"]
 _TEXTS = {kind: {"schema": {"type": "string"}} for kind in ("text/plain", "text/event-stream")}

@@ -4,17 +4,18 @@ import asyncio
 from dataclasses import replace
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request, WebSocket
+from fastapi import APIRouter, Depends, Request, WebSocket
 from pydantic import Field
 
 from asr.errors import InputError
 from asr.search.endpoint import EndpointOptions, after_silence, semantic
-from asr.serve.access import Caller, authorised, key_of
+from asr.serve.access import Caller, authorised, identified, key_of
 from asr.serve.account import Account
 from asr.serve.asked import limit
 from asr.serve.client_secrets import PREFIX
 from asr.serve.conversation import Conversation, error_event, new_id
 from asr.serve.errors import Refused, answer
+from asr.serve.fields import body_of, parsed, schema_of
 from asr.serve.listener import Listener
 from asr.serve.openai import check_language, keyword_options, mode_of
 from asr.serve.realtime_settings import Part, SemanticVad, ServerVad, Settings, Transcription, decoder_of
@@ -25,6 +26,7 @@ router = APIRouter(tags=["streams"])
 
 IDLE_S = 900.0  # without a message
 MOST_BYTES = 21 << 20  # of one message: an append of 15 MiB in base64
+MOST_SECRET_BYTES = 1 << 20  # of a request for a client secret, which may bring keywords
 SUBPROTOCOL = "realtime"
 # How long the rules of the language model wait, and the longest pause within a turn in seconds.
 EAGERNESS = {"low": (2.0, 8.0), "medium": (1.0, 4.0), "auto": (1.0, 4.0), "high": (0.7, 2.0)}
@@ -41,11 +43,18 @@ class SecretRequest(Part):
     session: Settings = Settings()
 
 
-@router.post("/v1/realtime/client_secrets", summary="A key for a browser, valid for minutes")
-async def client_secrets(request: Request, asked: SecretRequest) -> dict[str, Any]:
+@router.post(
+    "/v1/realtime/client_secrets",
+    summary="A key for a browser, valid for minutes",
+    dependencies=[Depends(identified)],
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema_of(SecretRequest)}}}
+    },
+)
+async def client_secrets(request: Request) -> dict[str, Any]:
     service: Service = request.app.state.service
     key = key_of(request)
-    await authorised(service.keys, key)
+    asked = parsed(SecretRequest, await body_of(request, MOST_SECRET_BYTES))
     value, granted = service.client_secrets.grant(key, asked.session, asked.expires_after.seconds)
     return {"value": value, "expires_at": granted.expires_at, "session": asked.session.told(new_id("sess"))}
 
@@ -56,7 +65,7 @@ async def realtime(websocket: WebSocket) -> None:
     id = new_id("sess")
     try:
         caller, settings = await _admitted(service, websocket)
-        with service.sessions.place(id):
+        with service.sessions.place(id, caller):
             try:
                 conversation = await service.engine.live(lambda: _conversation(service, caller, settings))
             except InputError as e:
@@ -75,7 +84,7 @@ async def realtime(websocket: WebSocket) -> None:
     except Refused as e:
         await connection.refuse(e, error_event(e))
     except Gone:
-        pass
+        await connection.close()
     finally:
         service.sessions.remove(id)
         await session.close()

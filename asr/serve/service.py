@@ -14,6 +14,7 @@ from asr.serve.client_secrets import ClientSecrets
 from asr.serve.engine import Engine
 from asr.serve.metrics import Metrics, Stages
 from asr.serve.modes import Modes
+from asr.serve.shares import Share
 from asr.serve.sockets import Sessions
 
 _log = logging.getLogger(__name__)
@@ -44,10 +45,16 @@ class Service:
     keep: Callable[[Answered], None] | None = None
     on_drain: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     is_ready: bool = False  # after the warm-up, until the drain
+    is_draining: bool = False
+    accepted: int = 0  # requests that are not answered yet, besides those for the service's health
     client_secrets: ClientSecrets = field(default_factory=ClientSecrets)
 
     def __post_init__(self) -> None:
-        self.sessions = Sessions(self.cfg.serve.max_sessions)  # live streams
+        cfg = self.cfg.serve
+        self.sessions = Sessions(cfg.max_sessions, cfg.sessions_per_key)  # live streams
+        of_key = cfg.requests_per_key or max(1, self.engine.most // 2)
+        message = "this key has {most} requests at a time, as many as it may; repeat the request when one is answered"
+        self.requests = Share(of_key, message, "too_many_requests")
         self.on_drain.append(partial(self.sessions.drain, self.cfg.serve.drain_timeout_s))
 
     def record(self, id: str, mode: str, hypothesis: Hypothesis, level_db: float, stages: Stages) -> None:
@@ -58,6 +65,6 @@ class Service:
 
     async def drain(self) -> None:
         """Tells load balancers, and ends what would not end by itself."""
-        self.is_ready = False
+        self.is_ready, self.is_draining = False, True
         for end in self.on_drain:
             await end()

@@ -24,8 +24,10 @@ from typing import Any, Protocol
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from asr.errors import InputError
+from asr.serve.access import Caller
 from asr.serve.engine import Engine
 from asr.serve.errors import Refused
+from asr.serve.shares import Share
 
 Event = dict[str, Any]
 Message = str | bytes
@@ -48,6 +50,7 @@ class Connection:
     def __init__(self, websocket: WebSocket, idle_s: float, most_bytes: int):
         self.websocket, self.idle_s, self.most_bytes = websocket, idle_s, most_bytes
         self.has_said_goodbye = False  # the client closed the connection, which did not break
+        self.is_unread = False  # the client takes no events
 
     async def receive(self, session: "Session | None" = None) -> Message | None:
         """The next message; None once the client is gone. Raises Refused(408) and Refused(413).
@@ -79,10 +82,16 @@ class Connection:
             raise Gone
         try:
             await asyncio.wait_for(self.websocket.send_text(json.dumps(event, ensure_ascii=False)), SEND_S)
-        except (asyncio.TimeoutError, WebSocketDisconnect, RuntimeError, OSError) as e:
+        except asyncio.TimeoutError as e:
+            self.is_unread = True
+            raise Gone from e
+        except (WebSocketDisconnect, RuntimeError, OSError) as e:
             raise Gone from e
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
+        """A client that takes no events finds code 4408 if it reads on before its socket is cut off."""
+        if self.is_unread:
+            code, reason = CLOSE_CODE + 408, f"events were not read for {SEND_S:g} s"
         if self.websocket.application_state == WebSocketState.CONNECTED:
             try:
                 await asyncio.wait_for(self.websocket.close(code, reason), SEND_S)
@@ -215,20 +224,27 @@ class Drainable(Protocol):
 
 
 class Sessions:
-    """The sessions of the service, by id, at most `most`."""
+    """The sessions of the service, by id: at most `most`, of which one key may have `of_key` (None: half)."""
 
-    def __init__(self, most: int):
+    def __init__(self, most: int, of_key: int | None = None):
         self.most, self.is_draining = most, False
         self.open: dict[str, Drainable | None] = {}  # None: about to begin
+        message = "this key has {most} streams, as many as it may; try again when one has ended"
+        self._share = Share(of_key or max(1, most // 2), message, "too_many_sessions")
+        self._callers: dict[str, str] = {}  # who holds each session
 
     @contextmanager
-    def place(self, id: str) -> Iterator[None]:
-        """Takes a place, and gives it back if the session cannot begin. Raises Refused(503) if there is none."""
+    def place(self, id: str, caller: Caller) -> Iterator[None]:
+        """Takes a place, and gives it back if the session cannot begin.
+
+        Raises Refused(503) if there is none, and Refused(429) if this caller has its share of them.
+        """
         if self.is_draining:
             raise Refused(503, "the service is stopping; connect again", 1.0, code="not_ready")
         if len(self.open) >= self.most:
             raise Refused(503, f"all {self.most} streams are taken; try again later", 5.0, code="too_many_sessions")
-        self.open[id] = None
+        self._share.take(caller.id)
+        self.open[id], self._callers[id] = None, caller.id
         try:
             yield
         except BaseException:
@@ -237,6 +253,8 @@ class Sessions:
 
     def remove(self, id: str) -> None:
         self.open.pop(id, None)
+        if (caller := self._callers.pop(id, None)) is not None:
+            self._share.give_back(caller)
 
     async def drain(self, most_s: float) -> None:
         """Takes no more sessions and ends those there are, within `most_s` seconds."""

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -49,6 +50,14 @@ def decode_untrusted(data: bytes | Path, max_s: float, rate_hz: int) -> np.ndarr
 def start() -> None:
     """Starts the process that decodes, so that the first request finds it warm."""
     _decoder().start()
+
+
+def opened_stream(memory_bytes: int, cpu_s: int) -> socket.socket:
+    """A channel to a process for one live stream of Opus (asr.serve.opus_process), which ends when it is closed.
+
+    Raises Refused(503) if no process can be started.
+    """
+    return _decoder().open_stream(memory_bytes, cpu_s)
 
 
 @cache
@@ -88,6 +97,16 @@ class Decoder:
                 except TimeoutError:  # the process that should have killed the child hangs
                     self.close()
                     raise InputError(_too_slow(wall_s)) from None
+
+    def open_stream(self, memory_bytes: int, cpu_s: int) -> socket.socket:
+        own, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._send(REQUEST.pack(0, 0, memory_bytes, cpu_s, math.inf), theirs.fileno())
+        except BaseException:
+            own.close()
+            raise
+        return own
 
     def close(self) -> None:
         """Ends the process, and with it what it is decoding. The next call starts another one."""
@@ -162,50 +181,75 @@ def _opened(data: bytes | Path) -> IO[bytes]:
     return file
 
 
-def _receive(channel: socket.socket, most: int, wall_s: float) -> np.ndarray:
-    """The samples that come, at most `most`. Nothing of what comes is trusted. Raises InputError if they do not."""
-    samples = bytearray()
+class Failed(Exception):
+    """A process ended otherwise than with an answer: the kind of its last record, and what it told."""
+
+    def __init__(self, kind: bytes, told: str):
+        super().__init__(f"{kind!r} {told}")
+        self.kind, self.told = kind, told
+
+
+def answered(channel: socket.socket, most_bytes: int) -> Iterator[bytearray]:
+    """The samples that come up to the end of an answer, each part of at most `most_bytes`.
+
+    Nothing of what comes is trusted. Raises InputError with the sentence of the process, Failed, and EOFError if the
+    channel ends before the last record of the process that forks.
+    """
     while True:
         kind, size = RECORD.unpack(_exactly(channel, RECORD.size))
-        if size > (4 * most - len(samples) if kind == b"S" else LONGEST_SENTENCE):
+        if size > (most_bytes if kind == b"S" else LONGEST_SENTENCE):
             raise InputError(CRASHED)
         content = _exactly(channel, size)
         if kind == b"S":
-            samples += content
+            yield content
         elif kind == b"D":
-            return _checked(samples)
+            return
         else:
-            raise _failure(
-                kind, "".join(c if c.isprintable() else " " for c in content.decode(errors="replace")), wall_s
-            )
+            told = "".join(c if c.isprintable() else " " for c in content.decode(errors="replace"))
+            raise InputError(told) if kind == b"E" else Failed(kind, told)
 
 
-def _exactly(channel: socket.socket, size: int) -> bytearray:
-    """The next `size` bytes. Raises Refused(503) if the channel ends before."""
-    content = bytearray()
-    while len(content) < size:
-        part = channel.recv(min(size - len(content), BLOCK_BYTES))
-        if not part:  # without the last record of the process that forks
-            raise Refused(503, "the process that decodes sound ended; repeat the request", 1.0)
-        content += part
-    return content
-
-
-def _checked(content: bytearray) -> np.ndarray:
+def checked(content: bytearray) -> np.ndarray:
+    """Raises InputError for what are no samples in [-1, 1]."""
     samples = np.frombuffer(content, "<f4") if len(content) % 4 == 0 else np.zeros(0, "<f4")
     if not len(samples) or not np.abs(samples).max() <= 1.0:  # NaN compares as false
         raise InputError(CRASHED)
     return samples.astype(np.float32, copy=False)
 
 
-def _failure(kind: bytes, told: str, wall_s: float) -> InputError:
-    if kind == b"E":
-        return InputError(told)
+def _receive(channel: socket.socket, most: int, wall_s: float) -> np.ndarray:
+    """The samples that come, at most `most`. Raises InputError if they do not."""
+    samples = bytearray()
+    try:
+        for content in answered(channel, 4 * most):
+            samples += content
+            if len(samples) > 4 * most:
+                raise InputError(CRASHED)
+    except Failed as e:
+        raise _failure(e, wall_s) from None
+    except EOFError:
+        raise Refused(503, "the process that decodes sound ended; repeat the request", 1.0) from None
+    return checked(samples)
+
+
+def _exactly(channel: socket.socket, size: int) -> bytearray:
+    """The next `size` bytes. Raises EOFError if the channel ends before."""
+    content = bytearray()
+    while len(content) < size:
+        part = channel.recv(min(size - len(content), BLOCK_BYTES))
+        if not part:
+            raise EOFError
+        content += part
+    return content
+
+
+def _failure(failed: Failed, wall_s: float) -> InputError:
+    told = failed.told
     if told == "time":
         return InputError(_too_slow(wall_s))
     if told in (str(-signal.SIGXCPU), str(-signal.SIGKILL)):
         return InputError("the audio takes too much time or memory to decode; convert it again to wav or flac")
-    _log.error("decoding an upload failed: %s", told if kind == b"B" else f"the child ended with status {told}")
+    _log.error("decoding an upload failed: %s", told if failed.kind == b"B" else f"the child ended with status {told}")
     return InputError(CRASHED)
 
 

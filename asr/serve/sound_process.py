@@ -1,12 +1,13 @@
-"""The process that decodes what strangers send, in a jailed child for each recording.
+"""The process that decodes what strangers send, in a jailed child for each recording or live stream of Opus.
 
     python -m asr.serve.sound_process FD
 
-FD is a socket of asr.serve.sound. A message on it is a `REQUEST` with two descriptors: a channel for the answer, and
-the recording. The child writes records to the channel (`RECORD`, then that many bytes):
+FD is a socket of asr.serve.sound. A message on it is a `REQUEST` with a channel for the answer and, unless the sound
+comes through the channel (asr.serve.opus_process), the recording. The child writes records to the channel (`RECORD`,
+then that many bytes):
 
     S  float32 samples, in any number of records
-    D  the recording is decoded
+    D  the recording, or what has come of the stream, is decoded
     E  it cannot be decoded: one sentence
     B  a fault of ours: the exception and its place, for the log
 
@@ -15,7 +16,8 @@ This process itself reads no recording, so that it can be trusted. It adds one l
     X  how the child ended: its wait status as text, or `time` if it was killed after `wall_s` seconds
 
 A child is used once: whatever a hostile recording does to it ends with it. One child is always forked ahead, and has
-touched the memory that decoding writes to, so that a request does not wait for that.
+touched the memory that decoding writes to, so that a request does not wait for that. A child whose channel was closed
+by the service is killed.
 """
 
 import gc
@@ -28,8 +30,10 @@ import struct
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 
 import numpy as np
@@ -38,9 +42,9 @@ import soundfile
 from asr.errors import InputError
 from asr.features import audio
 from asr.features.media import Media, has_pyav
-from asr.serve import jail
+from asr.serve import jail, opus_process
 
-REQUEST = struct.Struct("<dIQId")  # max_s, rate_hz, memory_bytes, cpu_s, wall_s
+REQUEST = struct.Struct("<dIQId")  # max_s, rate_hz, memory_bytes, cpu_s, wall_s; of a stream, the last three
 RECORD = struct.Struct("<cI")
 IN_MEMORY = "audio given in memory"  # the name of the recording in sentences of asr.features.audio
 WAV = struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", 356, b"WAVEfmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", 320) + bytes(
@@ -54,14 +58,16 @@ class _Child:
     desk: socket.socket  # where it waits for its request
     channel: socket.socket | None = None
     deadline_s: float = math.inf
+    is_left: bool = False  # its channel was closed
 
-    def give(self, message: bytes, channel: int, recording: int) -> None:
+    def give(self, message: bytes, channel: int, *recording: int) -> None:
         """Passes a request on to the child, which closes neither descriptor before it has answered."""
         self.channel = socket.socket(fileno=channel)
         self.deadline_s = time.monotonic() + REQUEST.unpack(message)[-1]
         with self.desk:
-            socket.send_fds(self.desk, [message], [channel, recording])
-        os.close(recording)
+            socket.send_fds(self.desk, [message], [channel, *recording])
+        for descriptor in recording:
+            os.close(descriptor)
 
 
 def main() -> None:
@@ -79,13 +85,11 @@ def main() -> None:
         if spare is None or spare.pid not in children:
             spare = _fork()
             children[spare.pid] = spare
-        nearest_s = min(child.deadline_s for child in children.values())
-        wait_s = None if math.isinf(nearest_s) else max(0.0, nearest_s - time.monotonic())
-        ready, _, _ = select.select([control, bell], [], [], wait_s)
-        if bell in ready:
+        ready = _awaited(control, bell, children)
+        if bell.fileno() in ready:
             bell.recv(4096)
         _reap(children)
-        if control in ready and spare.pid in children:
+        if control.fileno() in ready and spare.pid in children:
             message, descriptors, _, _ = socket.recv_fds(control, REQUEST.size, 2)
             if not message:  # the service has ended
                 for pid in children:
@@ -93,6 +97,26 @@ def main() -> None:
                 return
             spare.give(message, *descriptors)
             spare = None
+
+
+def _awaited(control: socket.socket, bell: socket.socket, children: dict[int, _Child]) -> set[int]:
+    """The descriptors that have something to read, once there are some or a child is late.
+
+    Children whose channel was closed at the other end are killed.
+    """
+    poll = select.poll()
+    for each in (control, bell):
+        poll.register(each, select.POLLIN)
+    busy = {child.channel.fileno(): child for child in children.values() if child.channel and not child.is_left}
+    for descriptor in busy:
+        poll.register(descriptor, 0)  # that it was closed is always told
+    nearest_s = min(child.deadline_s for child in children.values())
+    wait_s = None if math.isinf(nearest_s) else max(0.0, nearest_s - time.monotonic())
+    ready = {descriptor for descriptor, _ in poll.poll(None if wait_s is None else math.ceil(1000 * wait_s))}
+    for descriptor in ready & busy.keys():
+        busy[descriptor].is_left = True
+        os.kill(busy[descriptor].pid, signal.SIGKILL)
+    return ready
 
 
 def _warm_up() -> None:
@@ -153,16 +177,26 @@ def _be_child(desk: socket.socket) -> None:
     if message:
         max_s, rate_hz, memory_bytes, cpu_s, _ = REQUEST.unpack(message)
         jail.enter(memory_bytes, cpu_s)
-        channel, recording = descriptors
-        _decode(channel, recording, max_s, rate_hz)
+        if len(descriptors) == 1:
+            _answer(descriptors[0], opus_process.decode)
+        else:
+            _decode(descriptors[0], descriptors[1], max_s, rate_hz)
     os._exit(0)
 
 
 def _decode(channel: int, recording: int, max_s: float, rate_hz: int) -> None:
-    try:
+    def decode(channel: int, answer: opus_process.Answer) -> None:
         with os.fdopen(recording, "rb") as file:
             for block in audio.resampled_blocks(file, rate_hz, max_s):
-                _send(channel, b"S", np.ascontiguousarray(block, "<f4").tobytes())
+                answer(b"S", np.ascontiguousarray(block, "<f4").tobytes())
+
+    _answer(channel, decode)
+
+
+def _answer(channel: int, decode: Callable[[int, opus_process.Answer], None]) -> None:
+    """What `decode` answers on the channel, and how it ended."""
+    try:
+        decode(channel, partial(_send, channel))
         _send(channel, b"D", b"")
     except InputError as e:
         _send(channel, b"E", str(e).replace(IN_MEMORY, "the audio").encode(errors="replace"))

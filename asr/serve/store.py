@@ -35,7 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from asr.errors import InputError
+from asr.errors import InputError, missing
 from asr.serve.errors import Refused
 
 _log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class Store:
             # Threads share the connections. 40 is what the service's own pool of threads may ask for at a time.
             self._engine = create_engine(url, pool_size=8, max_overflow=32, pool_timeout=busy_s, **settings)
         except ImportError:
-            raise InputError(f"{self.place} needs psycopg: pip install 'psycopg[binary]'") from None
+            raise InputError(missing("postgres", self.place, "psycopg")) from None
         if self._is_sqlite:
             event.listen(self._engine, "connect", _prepare)
             event.listen(self._engine, "begin", _begin)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from asr.errors import InputError
+from asr.errors import InputError, missing
 from asr.files import atomic_write, keep_inputs, packed
 from asr.lm.texts import sentences
 from asr.pieces import BEGIN, joined
@@ -68,7 +68,7 @@ def _sentencepiece(path: str) -> Splitter:
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError as e:
-        raise InputError(f"{path}: models of SentencePiece need it; install it with: pip install sentencepiece") from e
+        raise InputError(missing("korean", f"{path}, a model of SentencePiece,", "sentencepiece")) from e
     if not Path(path).is_file():
         raise InputError(f"text.pieces={path}: expected {MORPHEMES}, or a file with a model of SentencePiece")
     try:

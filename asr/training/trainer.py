@@ -27,6 +27,7 @@ from asr.features import recorded
 from asr.features.frontend import FrontEnd
 from asr.files import atomic_write, keep_inputs, refuse_foreign
 from asr.locks import locked
+from asr.models import check_net
 from asr.models.acoustic import AcousticModel, upper_layers
 from asr.models.low_rank import add_pairs, load_merged, merged
 from asr.threads import torch_threads
@@ -57,6 +58,7 @@ class Trainer:
         self.cfg = given = cfg = with_full_name(start.with_encoder(cfg, self.folder) if start else cfg)
         self.folder.mkdir(parents=True, exist_ok=True)
         check_choices(cfg)
+        check_net(cfg.model)
         self.check_folder()
         check_resumable(self.folder / "config.json", cfg)
         check_table(self.folder)

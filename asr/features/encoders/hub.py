@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from asr.errors import InputError
+from asr.errors import InputError, missing
 
 FILES = (
     "config.json", "preprocessor_config.json", "processor_config.json", "vocab.json", "tokenizer.json",
@@ -27,9 +27,8 @@ def find_folder(source: str, option: str | None = "features.encoder") -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
-        raise InputError(
-            f"there is no folder {named}; to download the model of that name, pip install 'asr-toolkit[pretrained]'"
-        ) from None
+        way = missing("pretrained", "downloading the model of that name", "huggingface_hub")
+        raise InputError(f"there is no folder {named}; {way}") from None
     try:
         return Path(snapshot_download(source, allow_patterns=list(FILES)))
     except (OSError, ValueError) as e:  # the hub's errors are OSErrors or ValueErrors

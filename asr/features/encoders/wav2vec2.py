@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from asr.errors import InputError
+from asr.errors import InputError, missing
 from asr.features.cmvn import frame_mask
 from asr.features.encoders.encoder import Encoder
 
@@ -167,4 +167,4 @@ def import_transformers() -> ModuleType:
     try:
         return importlib.import_module("transformers")
     except ImportError:
-        raise InputError("this model needs the package transformers: pip install 'asr-toolkit[pretrained]'") from None
+        raise InputError(missing("pretrained", "this model", "transformers")) from None

@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from asr.errors import InputError
+from asr.errors import InputError, missing
 from asr.models.exported.graphs import Graph
 from asr.models.imported.onnx_file import OnnxFile
 
@@ -75,7 +75,7 @@ def check_packages() -> None:
     """Raises InputError naming the package that is missing."""
     for name in ("onnx", "onnxruntime"):
         if importlib.util.find_spec(name) is None:
-            raise InputError(f"asr export needs the package {name}: pip install 'asr-toolkit[export]'")
+            raise InputError(missing("export", "asr export", name))
 
 
 def _quantised(model: Any) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from asr.errors import InputError
+from asr.errors import InputError, missing
 from asr.models.imported.onnx_fields import has_external_data
 
 _log = logging.getLogger(__name__)
@@ -35,9 +35,7 @@ class OnnxFile:
         try:
             runtime = importlib.import_module("onnxruntime")
         except ImportError:
-            raise InputError(
-                "ONNX models need the package onnxruntime: pip install 'asr-toolkit[pretrained]'"
-            ) from None
+            raise InputError(missing("pretrained", "an ONNX model", "onnxruntime")) from None
         try:
             if has_external_data(data):
                 raise InputError(f"{where}: the model keeps weights in another file; save it as one file")

@@ -5,7 +5,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from asr.errors import InputError
+from asr.errors import InputError, missing
 from asr.pieces import BEGIN
 
 
@@ -15,7 +15,7 @@ def kiwi() -> Any:
     try:
         from kiwipiepy import Kiwi
     except ImportError as e:
-        raise InputError("Korean spacing and morphemes need kiwipiepy; install it with: pip install kiwipiepy") from e
+        raise InputError(missing("korean", "the spacing and the morphemes of Korean", "kiwipiepy")) from e
     return Kiwi(num_workers=1)
 
 
