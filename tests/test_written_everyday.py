@@ -42,3 +42,37 @@ def test_english(said: str, form: str) -> None:
 @pytest.mark.parametrize("said", ENGLISH_KEPT.split("|"))
 def test_english_that_stays(said: str) -> None:
     assert written(said, "en") == said
+
+
+KOREAN = [  # as recognisers space numbers
+    ("열 두 시에", "12시에"),
+    ("열 한 시 반", "11시 반"),
+    ("서른 다섯 살", "35살"),
+    ("스물 두 명", "22명"),
+    ("삼천 오백 원", "3,500원"),
+    ("오만 삼천 오백 원", "53,500원"),
+    ("이백 삼십 사만 원", "234만 원"),
+    ("천 이백 삼 호", "1,203호"),
+    ("이천 이십 육 년 십일 월 이십 구 일", "2026년 11월 29일"),
+    ("십 이 월 이십 오 일", "12월 25일"),
+    ("오 월 오 일", "5월 5일"),
+    ("삼 점 일 사", "3.14"),
+    ("영 점 일 이 퍼센트", "0.12%"),
+    ("일박 이일", "1박 2일"),
+    ("삼 분의 일", "1/3"),
+    ("카드 번호 일이삼사 오육칠팔 구공일이 삼사오육", "카드 번호 1234-5678-9012-3456"),
+    ("한 이십 분", "한 20분"),
+]
+KOREAN_KEPT = (
+    "한 두 시간|두 세 명|세 네 시|이 삼 일|삼 사 년 전|이 삼십 분|삼 십 분|오 백 원|구구 팔십일|천 년|이 분의 일"
+)
+
+
+@pytest.mark.parametrize("said,form", KOREAN)
+def test_korean(said: str, form: str) -> None:
+    assert written(said, "ko") == form
+
+
+@pytest.mark.parametrize("said", KOREAN_KEPT.split("|"))
+def test_korean_that_stays(said: str) -> None:
+    assert written(said, "ko") == said
