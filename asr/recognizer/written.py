@@ -6,7 +6,7 @@ lowest of their confidences. Words that are not accepted stay as they are, and n
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import groupby, islice
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from asr.errors import InputError
@@ -26,7 +26,9 @@ def language_of(recognizer: "Recognizer") -> str:
     Without words, by the letters of the tokens. Raises InputError for another language.
     """
     space = recognizer.space
-    words = [word for word in islice(space.words if space else recognizer.tokens.symbols, SAMPLE) if word[:1] != "<"]
+    all_words = space.words if space else recognizer.tokens.symbols
+    sample = all_words[:: len(all_words) // SAMPLE + 1]  # words are sorted: Latin ones come first
+    words = [word for word in sample if word[:1] != "<"]
     letters = {letter for word in words for letter in word.lower() if letter.isalpha()}
     if any("가" <= letter <= "힣" or "ᄀ" <= letter <= "ᇿ" or "ㄱ" <= letter <= "ㆎ" for letter in letters):
         return "ko"
