@@ -57,4 +57,3 @@ NATIVE_APART = mapped(
     for tens in range(1, 10)
     for ones in range(1, 10)
 )  # 열 두 -> 12
-HOUR = mapped((native(n), str(n)) for n in range(1, 13))
