@@ -80,6 +80,13 @@ def test_zeroth_refuses_other_trees(zeroth_tree: Path, tmp_path: Path) -> None:
         zeroth.prepare(config(tmp_path, zeroth_tree))
 
 
+def test_zeroth_refuses_a_line_without_text(zeroth_tree: Path, tmp_path: Path) -> None:
+    """It would be trained on as silence."""
+    next((zeroth_tree / "zeroth_korean/train_data_01").glob("*/*/*.trans.txt")).write_text("107_003_0000\n")
+    with pytest.raises(InputError, match=r"trans.txt:1: '107_003_0000'; expected '<id> <text>'"):
+        zeroth.prepare(config(tmp_path, zeroth_tree))
+
+
 KSPON = {
     "train": [
         ("KsponSpeech_01/KsponSpeech_0001/KsponSpeech_000001.pcm", "b/ 아/ 몬 소리야, 그건 또. n/"),

@@ -87,7 +87,7 @@ def test_without_kiwipiepy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setitem(sys.modules, "kiwipiepy", None)
     kiwi.cache_clear()
     (tmp_path / "a.txt").write_text("나는\n")
-    with pytest.raises(InputError, match="need kiwipiepy; install it with"):
+    with pytest.raises(InputError, match="needs kiwipiepy: pip install"):
         split_files([str(tmp_path / "a.txt")], str(tmp_path / "b.txt"), "morphemes")
     assert not (tmp_path / "b.txt").exists()
     kiwi.cache_clear()

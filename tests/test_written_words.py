@@ -84,6 +84,13 @@ def test_no_written_word_spans_a_rejected_one() -> None:
     assert found.text == "20 five" and found.words[1] == words[1]
 
 
+def test_written_words_span_removed_fillers() -> None:
+    words = [word("twenty", 0), word("um", 1, accepted=False), word("five", 2), word("uh", 3, accepted=False)]
+    found = in_writing(Hypothesis("u", "twenty five", words, 1.0, 5.0, True), "en", ["um", "uh"])
+    assert found.text == "25" and [w.word for w in found.words] == ["25", "um", "uh"]
+    assert (found.words[0].start_s, found.words[0].end_s) == (0.0, 1.4)
+
+
 def test_subtitles_and_tables_take_written_words() -> None:
     found = in_writing(said("at three fifteen p m"), "en")
     assert "at 3:15 p.m." in render([found], "srt") and "at 3:15 p.m." in render([found], "vtt")
@@ -93,6 +100,8 @@ def test_subtitles_and_tables_take_written_words() -> None:
 def test_the_language_is_that_of_the_words(tmp_path: Path) -> None:
     assert language_of(recognizer_of(tmp_path / "ko", "세", "명")) == "ko"
     assert language_of(recognizer_of(tmp_path / "en", *"ONE TWO THREE FOUR SIX".split())) == "en"
+    mixed = [*"one two three four six".split(), *(f"b{n}" for n in range(6000)), *(f"세{n}" for n in range(6000))]
+    assert language_of(recognizer_of(tmp_path / "mixed", *mixed)) == "ko"
     other = recognizer_of(tmp_path / "fr", *"un deux trois quatre six".split())
     with pytest.raises(InputError, match="exist for English and Korean; .*leave out written=true"):
         other.transcribe(tiny.noise(0.5), 16000, WRITTEN)

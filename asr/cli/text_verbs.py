@@ -53,12 +53,15 @@ def text_write(cfg: Config) -> None:
     gives a line.
     """
     from asr.files import atomic_write, keep_inputs
+    from asr.manifest import is_manifest
     from asr.text.written import written
     from asr.textfiles import lines
 
     path = needed_output(cfg, "the written text")
     source = only_input(cfg, "a text")
     keep_inputs([path], [source])
+    if is_manifest(source):
+        raise InputError(f"{source} is a manifest; asr text write takes a text, one sentence per line")
     changed = total = 0
     with atomic_write(path) as file:
         for _, line in lines(source, "text", "one sentence per line"):

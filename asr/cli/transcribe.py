@@ -128,7 +128,9 @@ def _transcribe(
                 progress.print(f"set aside {problems[-1]}", sys.stderr)
             hypothesis = None
         else:
-            hypothesis = replace(in_writing(result, lang) if lang else result, id=recording.id)
+            hypothesis = replace(
+                in_writing(result, lang, recognizer.cfg.decoder.remove) if lang else result, id=recording.id
+            )
             if output is not None:
                 output.add(recording, hypothesis)
         if terminal:

@@ -89,12 +89,12 @@ class Fillers:
         return with_fillers(self.source.grammar(labels), numbers, self.cost)
 
 
-def check_fillers(fillers: Iterable[str], words: Sequence[str]) -> None:
+def check_fillers(fillers: Sequence[str], words: Sequence[str]) -> None:
     """Raises InputError for a filler that cannot be a word, and for a language model of pieces."""
     for filler in fillers:
         if mark_of(check_word(filler, "graph.fillers")) or is_slot(filler):
             raise InputError(f"graph.fillers: '{filler}' is a mark, not a word that is spoken")
-    if are_pieces(words):
+    if fillers and are_pieces(words):
         raise InputError("graph.fillers needs a language model of words; in one of characters or pieces, any word can "
                          "follow any other already")  # fmt: skip
 

@@ -250,7 +250,9 @@ class Recognizer:
                 result = InputError(f"recording {number} of the list: {result}") if many is not None else result
                 if errors == "raise":
                     raise result
-            found[number] = result if isinstance(result, InputError) or lang is None else in_writing(result, lang)
+            elif lang:
+                result = in_writing(result, lang, recognizer.cfg.decoder.remove)
+            found[number] = result
         results = [found[number] for number in range(len(found))]
         return results[0] if many is None else results
 

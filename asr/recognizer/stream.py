@@ -151,7 +151,7 @@ class Stream:
             if self._is_silent:
                 return replace(found, text="", words=[], alternatives=[])
             found = replace(found, words=[moved(word, self._start_s) for word in found.words])
-            return in_writing(found, self._written) if self._written else found
+            return in_writing(found, self._written, self._recognizer.cfg.decoder.remove) if self._written else found
         finally:
             self._start_s, self._speech_s, self._number = self._heard_s, self._vad.speech_s, self._number + 1
             self._begin()

@@ -1,12 +1,12 @@
 """Hypotheses in written form: "five dollars" -> "$5". Times and confidences stay with the words.
 
 A written word lasts from the start of the first to the end of the last spoken word that it stands for, and has the
-lowest of their confidences. Words that are not accepted stay as they are, and no written word spans one.
+lowest of their confidences. Words of low confidence stay as they are, and no written word spans one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
-from itertools import groupby, islice
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from asr.errors import InputError
@@ -26,7 +26,9 @@ def language_of(recognizer: "Recognizer") -> str:
     Without words, by the letters of the tokens. Raises InputError for another language.
     """
     space = recognizer.space
-    words = [word for word in islice(space.words if space else recognizer.tokens.symbols, SAMPLE) if word[:1] != "<"]
+    all_words = space.words if space else recognizer.tokens.symbols
+    sample = all_words[:: len(all_words) // SAMPLE + 1]  # words are sorted: Latin ones come first
+    words = [word for word in sample if word[:1] != "<"]
     letters = {letter for word in words for letter in word.lower() if letter.isalpha()}
     if any("가" <= letter <= "힣" or "ᄀ" <= letter <= "ᇿ" or "ㄱ" <= letter <= "ㆎ" for letter in letters):
         return "ko"
@@ -43,14 +45,20 @@ def language_of(recognizer: "Recognizer") -> str:
     return "en"
 
 
-def in_writing(hypothesis: Hypothesis, lang: str) -> Hypothesis:
-    """The hypothesis with its words, text and alternatives in written form."""
+def in_writing(hypothesis: Hypothesis, lang: str, remove: Collection[str] = ()) -> Hypothesis:
+    """The hypothesis with its words, text and alternatives in written form.
+
+    Forms span the words of `remove`, which are left out of the text: "twenty um five" is 25.
+    """
+    removed = [word for word in hypothesis.words if word.word in remove]
+    others = [word for word in hypothesis.words if word.word not in remove]
     words: list[Word] = []
-    for is_plain, run in [(is_plain, list(run)) for is_plain, run in groupby(hypothesis.words, key=_is_plain)]:
+    for is_plain, run in [(is_plain, list(run)) for is_plain, run in groupby(others, key=_is_plain)]:
         words += _merged(run, lang) if is_plain else run
+    words = sorted([*words, *removed], key=lambda word: word.start_s)
     text = " ".join(word.word for word in words if word.accepted)
-    others = [Alternative(written(other.text, lang), other.cost) for other in hypothesis.alternatives]
-    return replace(hypothesis, text=text, words=words, alternatives=others)
+    alternatives = [Alternative(written(other.text, lang), other.cost) for other in hypothesis.alternatives]
+    return replace(hypothesis, text=text, words=words, alternatives=alternatives)
 
 
 def _is_plain(word: Word) -> bool:

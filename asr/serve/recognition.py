@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -91,7 +92,10 @@ async def parts(service: Service, begun: Begun) -> AsyncIterator[Hypothesis]:
     batch: list[Hypothesis] | None = begun.first
     while batch is not None:
         for part in batch:
-            yield in_writing(part, begun.written) if begun.written else part
+            if begun.written:  # its grammar takes a second to compile
+                remove = begun.recognizer.cfg.decoder.remove
+                part = await service.engine.do(partial(in_writing, part, begun.written, remove))
+            yield part
         batch = await service.engine.do(lambda: next(begun.rest, None))
 
 

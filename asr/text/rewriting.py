@@ -53,12 +53,16 @@ def without(fst: pynini.Fst, refused: pynini.Fst) -> pynini.Fst:
     return ((pynini.project(fst, "input").optimize() - refused) @ fst).optimize()
 
 
-def sentence(rewrites: pynini.Fst, opening: str, closing: str) -> pynini.Fst:
-    """The grammar of whole sentences. `opening` and `closing` are the punctuation marks around a rewrite."""
+def sentence(rewrites: pynini.Fst, opening: str, closing: str, parts: str = "") -> pynini.Fst:
+    """The grammar of whole sentences. `opening` and `closing` are the punctuation marks around a rewrite.
+
+    A number that leaves out one of `parts`, words such as hundred, costs more than one with it.
+    """
     before = pynini.closure(words(opening))
     after = pynini.closure(words(closing))
     rewrite = costing(before + rewrites + after, REWRITE)
-    word = costing(pynini.closure(_ANY, 1), WORD)
+    part = words(parts.split())
+    word = pynini.union(costing(pynini.closure(_ANY, 1) - part, WORD), costing(part, 2 * WORD))
     item = pynini.union(rewrite, word).optimize()
     return (item + pynini.closure(pynini.cross(" ", "\n") + item)).optimize().arcsort("ilabel")
 

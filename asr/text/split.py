@@ -65,12 +65,12 @@ def _sentences(inputs: Sequence[str]) -> Iterator[str]:
 
 
 def _sentencepiece(path: str) -> Splitter:
+    if not Path(path).is_file():
+        raise InputError(f"text.pieces={path}: expected {MORPHEMES}, or a file with a model of SentencePiece")
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError as e:
         raise InputError(missing("korean", f"{path}, a model of SentencePiece,", "sentencepiece")) from e
-    if not Path(path).is_file():
-        raise InputError(f"text.pieces={path}: expected {MORPHEMES}, or a file with a model of SentencePiece")
     try:
         model = SentencePieceProcessor(model_file=path)
     except (RuntimeError, OSError) as e:

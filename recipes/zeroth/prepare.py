@@ -69,6 +69,8 @@ def read_part(folder: Path, sexes: dict[str, str]) -> list[Utterance]:
             raise InputError(f"{transcript}: AUDIO_INFO has no speaker {speaker}")
         for number, line in lines(transcript, "transcripts", "id text lines"):
             name, _, text = line.strip().partition(" ")
+            if not text.strip():
+                raise InputError(f"{transcript}:{number}: {line.strip()!r}; expected '<id> <text>'")
             path = transcript.parent / f"{name}.flac"
             try:
                 duration_s = audio.info(path).duration_s

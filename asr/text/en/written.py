@@ -7,6 +7,7 @@ an amount, a date, a time, a unit, a decimal or a numbered thing (page 5). "seco
 import pynini
 
 from asr.text.en.numbers import UNITS, cardinal, ordinal
+from asr.text.en.written_kept import kept, seconds, shared_scales
 from asr.text.en.written_letters import addresses, letters
 from asr.text.en.written_numbers import (
     CARDINAL,
@@ -50,7 +51,8 @@ def _dates() -> pynini.Fst:
     """july fourth nineteen seventy six -> July 4, 1976; the fourth of july -> the 4th of July; nineteen eighties."""
     year = YEAR | EARLY_YEAR
     of_year = written_as(",") + SPACE + year
-    day = _MONTH + SPACE + _DAY + of_year | _CLEAR_MONTH + SPACE + _DAY | _MONTH + SPACE + _LATER_DAY
+    figures = CARDINAL @ _DAYS
+    day = _MONTH + SPACE + (_DAY | figures) + of_year | _CLEAR_MONTH + SPACE + _DAY | _MONTH + SPACE + _LATER_DAY
     month = _MONTH + SPACE + year
     day_first = _NTH + SPACE + "of" + SPACE + _MONTH + maybe(SPACE + year)
     tens = mapped((f"{cardinal(n)[:-1]}ies", f"{n}s") for n in range(20, 100, 10))
@@ -85,7 +87,9 @@ def _money() -> pynini.Fst:
             amounts.append(written_as(symbol) + (NUMBER | ROUND) + unit)
     sterling = written_as("£") + (NUMBER | ROUND) + left_out(" pounds") + left_out(" sterling")
     others = [written_as(symbol) + (NUMBER | ROUND) + left_out(f" {name}")
-              for symbol, name in (("¥", "yen"), ("₩", "won"), ("₹", "rupees"))]  # fmt: skip
+              for symbol, name in (("¥", "yen"), ("₹", "rupees"))]  # fmt: skip
+    thousands = CARDINAL @ (pynini.closure(FIGURE | ",") + "," + FIGURE**3)
+    others.append(written_as("₩") + (thousands | ROUND) + left_out(" won"))  # not "number ten won"
     few_cents = NUMBER + SPACE + words(["cent", "cents"])
     return pynini.union(*amounts, sterling, *others, few_cents).optimize()
 
@@ -104,21 +108,24 @@ def _measures() -> pynini.Fst:
     degrees = signed + SPACE + words(["degree", "degrees"])
     below_zero = mapped([("minus ", "-")]) + NUMBER
     of_unit = (signed | ROUND) + (SPACE + spaced | close)
-    return (first + of_unit | first + degrees | below_zero).optimize()
+    any_unit = shared_scales() + SPACE + pynini.closure(words("abcdefghijklmnopqrstuvwxyz "))
+    return without(first + of_unit | first + degrees | below_zero, any_unit).optimize()
 
 
 def _numbers() -> pynini.Fst:
     """Cardinals from 10 and ordinals from 10th; page five -> page 5."""
     nouns = words("page chapter room section figure table volume gate flight route channel version lesson".split())
     by_two = (DIGIT | TWO_FIGURES) + JOINED + TWO_FIGURES  # flight eleven eighty
+    by_one = CODE_DIGIT + (JOINED + CODE_DIGIT) ** (2, 3)  # room two oh two
+    versions = DECIMAL + pynini.closure(pynini.cross(" point ", ".") + (CODE_DIGIT | TWO_FIGURES))
     bare = FROM_TEN | costing(YEAR, -0.05) | DECIMAL | ROUND | ORDINAL_FROM_TEN
     of_price = pynini.project(DIGIT, "input") + SPACE + pynini.project(TWO_FIGURES, "input")  # two fifty: stays
-    term = pynini.project(DIGIT, "input") | FROM_TEN
+    term = pynini.project(DIGIT, "input") | FROM_TEN | DECIMAL | words("abcdefghijklmnopqrstuvwxyz")
     difference = term + SPACE + "minus" + SPACE + term  # not a negative number
     out_of = CARDINAL + SPACE + "out" + SPACE + "of" + SPACE + FROM_TEN
     return (
         costing(bare, 0.2)
-        | nouns + SPACE + (CARDINAL | DECIMAL | by_two)
+        | nouns + SPACE + (CARDINAL | versions | by_two | by_one)
         | _fractions()
         | out_of
         | difference
@@ -148,10 +155,11 @@ def _codes() -> pynini.Fst:
     area = three | DIGIT + pynini.cross(" hundred", "00")
     phone = local | maybe(pynini.cross("one", "1") + hyphen) + area + hyphen + local
     other = four + later ** (0, 30)
-    return (phone | costing(other, 0.1) | mapped([("nine one one", "911")])).optimize()
+    return (phone | costing(other, 0.1) | mapped([("nine one one", "911"), ("twenty four seven", "24/7")])).optimize()
 
 
 def grammar() -> pynini.Fst:
     """The grammar of whole sentences, which are in small letters."""
-    rewrites = _dates() | _times() | _money() | _measures() | _numbers() | _codes() | letters() | addresses()
-    return sentence(rewrites.optimize(), _OPENING, _CLOSING)
+    numbers = _dates() | _times() | _money() | _measures() | _numbers() | _codes() | seconds()
+    rewrites = (numbers | letters() | addresses() | kept()).optimize()
+    return sentence(rewrites, _OPENING, _CLOSING, "hundred thousand million billion trillion")

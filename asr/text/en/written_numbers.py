@@ -40,11 +40,13 @@ def _up_to(scales: list[str]) -> pynini.Fst:
 
 _HUNDRED = (TWO_FIGURES @ (words("123456789") + words("123456789"))) + left_out(" hundred")  # nineteen hundred
 _OF_HUNDREDS = (_HUNDRED + (_AND + _BELOW_100 | written_as("00"))).optimize()
-PLAIN = ((_up_to(["thousand"]) @ _LEADING_ZEROS) | _OF_HUNDREDS).optimize()  # below a million, without commas
-CARDINAL = (  # with commas
+_CARDINAL = (  # with commas
     (_up_to(["trillion", "billion", "million", "thousand"]) @ _LEADING_ZEROS | _OF_HUNDREDS) @ _THOUSANDS
 ).optimize()
-BELOW_TEN, FROM_TEN = DIGIT, (CARDINAL @ (FIGURE + (FIGURE | ",") + pynini.closure(FIGURE | ","))).optimize()
+_ARTICLE = pynini.cross("a ", "one ") + pynini.closure(words("abcdefghijklmnopqrstuvwxyz -"))
+_NOT_ROUND = pynini.closure(words("0123456789,")) - (words("1") + pynini.closure(words("0,")))
+CARDINAL = (_CARDINAL | _ARTICLE @ _CARDINAL @ _NOT_ROUND).optimize()  # a hundred and fifty; "a hundred" stays
+FROM_TEN = (CARDINAL @ (FIGURE + (FIGURE | ",") + pynini.closure(FIGURE | ","))).optimize()
 _BELOW_1000 = (_GROUP @ _LEADING_ZEROS).optimize()
 DECIMAL = (
     (CARDINAL | mapped([("zero", "0"), ("oh", "0"), ("", "")])) + mapped([(" point ", "."), ("point ", ".")])

@@ -15,7 +15,7 @@ def kiwi() -> Any:
     try:
         from kiwipiepy import Kiwi
     except ImportError as e:
-        raise InputError(missing("korean", "the spacing and the morphemes of Korean", "kiwipiepy")) from e
+        raise InputError(missing("korean", "the analysis of Korean words (spacing, morphemes)", "kiwipiepy")) from e
     return Kiwi(num_workers=1)
 
 

@@ -19,8 +19,11 @@ from asr.text.ko.written_numbers import (
     FIGURES,
     FOUR_FIGURES,
     GAP,
+    MANS_APART,
     NATIVE_ABOVE_TEN,
+    NATIVE_APART,
     SCALED,
+    YEAR_APART,
 )
 from asr.text.ko.written_numbers import NATIVE as NATIVE_NUMBER
 from asr.text.rewriting import JOINED, SPACE, costing, left_out, mapped, maybe, sentence, without, words
@@ -70,7 +73,7 @@ def _counted() -> pynini.Fst:
     year_end = words("일이삼사오육칠팔구") + words("천") + _NAMES + "일"  # 이천십일: 2011, not 2010 days
     apart = without(_ONE + JOINED + _SINO, _THIS | words(OTHER_APART))
     many = _MANY | DECIMAL | without(APART, pynini.project(_ONE, "input"))
-    long = many + GAP + _ANY_COUNTER | _SCALED + maybe(SPACE) + _ANY_COUNTER
+    long = many + GAP + _ANY_COUNTER | (MANS_APART | _SCALED) + maybe(SPACE) + _ANY_COUNTER
     long = without(long, words(OTHER_LONG) | year_end)
     trillions = without(DIGIT + "조" + maybe(SPACE) + words("원 달러 위안 엔".split()), words(["구조원"]))
     none = mapped([("영", "0")]) + GAP + pynini.cross("퍼센트", "%")
@@ -80,18 +83,26 @@ def _counted() -> pynini.Fst:
 def _dates() -> pynini.Fst:
     """이천십육년 칠월 사일, 만 이십사개월: that is not 10,024 months."""
     round_years = [f"{digit}천" for digit in "삼사오육칠팔구"] + ["천"]
-    year = without(FOUR_FIGURES, words(round_years)) + GAP + words(["년", "년대", "년도", "년생", "년형"])
+    year = (
+        without(FOUR_FIGURES | YEAR_APART, words(round_years + [f"{name} " for name in round_years]))
+        + GAP
+        + words(["년", "년대", "년도", "년생", "년형"])
+    )
     numbers = "일 이 삼 사 오 육 유 칠 팔 구 십 시 십일 십이".split()
-    month = mapped(zip(numbers, "1 2 3 4 5 6 6 7 8 9 10 10 11 12".split(), strict=True)) + words(["월", "월달"])
+    figures = "1 2 3 4 5 6 6 7 8 9 10 10 11 12".split()
+    month = mapped(zip(numbers, figures, strict=True)) + words(["월", "월달"])
+    apart = mapped([*zip(numbers, figures, strict=True), ("십 일", "11"), ("십 이", "12")]) + JOINED + "월"
+    day = SPACE + (DIGIT | _MANY | APART) + GAP + "일"
+    apart = apart + day | without(apart, words(["일 월", "이 월", "시 월"]))
     age = pynini.accep("만") + SPACE + (_MANY | DIGIT | NATIVE_NUMBER) + GAP + words("세 살 개월 년".split())
-    return (costing(year, -0.05) | month | month + SPACE + DIGIT + GAP + "일" | age).optimize()
+    return (costing(year, -0.05) | month | apart | month + SPACE + DIGIT + GAP + "일" | age).optimize()
 
 
 def _hours() -> pynini.Fst:
     """오후 한 시, 한 시 반, 십팔 시."""
     half_days = words("오전 오후 새벽 아침 낮 저녁 밤".split())
     late = mapped((sino(n), str(n)) for n in (0, *range(13, 25)))
-    hour = (NATIVE_NUMBER @ words(map(str, range(2, 13))) | late) + GAP + "시"
+    hour = ((NATIVE_NUMBER | NATIVE_APART) @ words(map(str, range(2, 13))) | late) + GAP + "시"
     one = pynini.cross("한", "1") + GAP + "시"
     minutes = (_MANY | _ONE) + GAP + "분"
     seconds = maybe(SPACE + (_MANY | _ONE) + GAP + "초")
@@ -102,7 +113,11 @@ def _hours() -> pynini.Fst:
 def _native() -> pynini.Fst:
     """두개, 스물다섯 살, 세 명; 두 개 stays in words."""
     attached = without(NATIVE_NUMBER + _NATIVE, words(OTHER_NATIVE))
-    apart = NATIVE_ABOVE_TEN + JOINED + _NATIVE | NATIVE_NUMBER + JOINED + words(["시간", "살", "명"])
+    apart = (
+        NATIVE_ABOVE_TEN + JOINED + _NATIVE
+        | NATIVE_APART + GAP + _NATIVE
+        | NATIVE_NUMBER + JOINED + words(["시간", "살", "명"])
+    )
     return (attached | apart).optimize()
 
 
@@ -126,7 +141,8 @@ def _ordered() -> pynini.Fst:
     far = pynini.accep("제") + SPACE + number + words(["차", "도시", "회", "호"])
     second = pynini.cross("이번", "2번") + SPACE + words("출구 플랫폼 게이트 국도 창구 트랙 아이언 우드 승강장".split())
     licence = _ONE + "종" + SPACE + words("대형 보통 면허 소형 특수".split())
-    return (near | far | second | licence | _ONE + "호" + SPACE + "차").optimize()
+    days = (DIGIT | _MANY) + "박" + SPACE + (DIGIT | _MANY) + "일"  # 일박 이일
+    return (days | near | far | second | licence | _ONE + "호" + SPACE + "차").optimize()
 
 
 def _bare() -> pynini.Fst:
@@ -134,7 +150,8 @@ def _bare() -> pynini.Fst:
     tens = words(f"{digit}십" for digit in "이삼사오육칠팔구")
     is_long = pynini.closure(words("일이삼사오육칠팔구십백천만"), 3) | tens
     year = costing(FOUR_FIGURES @ (words(["18", "19", "20"]) + FIGURE**2), -0.05)
-    decimal = without(DECIMAL, _DIGIT_NAME + "점" + _DIGIT_NAME)  # 이점이: a subject
+    this = (pynini.closure(words("일이삼사오육칠팔구십백천점쩜영공 ")) + " 이").optimize()
+    decimal = without(DECIMAL, (_DIGIT_NAME + "점" + _DIGIT_NAME | this).optimize())  # 이점이: a subject
     sizes = mapped([("육육", "66"), ("칠칠", "77")])
     price = _SCALED + "에" + SPACE + _SCALED + maybe(SPACE) + "원"
     number = without(is_long @ _MANY, _NAMES + "이")  # 이백만이 넘는: a particle
@@ -144,19 +161,35 @@ def _bare() -> pynini.Fst:
 def _codes() -> pynini.Fst:
     """공일공 일이삼사 오육칠팔 -> 010-1234-5678, 공오번 -> 05번, 삼육오 -> 365."""
     zero, hyphen = pynini.cross("공", "0"), mapped([(" ", "-"), ("에 ", "-"), ("", "-")])
+    four, hyphen_apart = CODE_DIGIT**4, pynini.cross(" ", "-")
     area = zero + CODE_DIGIT ** (1, 2) + hyphen | pynini.cross("일", "1") + CODE_DIGIT**3 + hyphen
     phone = area + maybe(CODE_DIGIT ** (3, 4) + hyphen) + CODE_DIGIT**4
+    card = four + (hyphen_apart + four) ** 3
     numbered = zero + CODE_DIGIT ** (1, 3) + GAP + "번"
     known = mapped([("삼육오", "365"), ("일일구", "119"), ("공공칠", "007"), ("육삼빌딩", "63빌딩")])
     days = mapped([("육이오", "6·25"), ("사일구", "4·19"), ("오일팔", "5·18")])
     march = pynini.cross("삼일", "3·1") + SPACE + words(["운동", "만세", "독립"])
-    return (phone | numbered | known | days | march).optimize()
+    return (phone | card | numbered | known | days | march).optimize()
 
 
 def _fractions() -> pynini.Fst:
     """이분의 일 -> 1/2."""
     pairs = [(n, d, gap) for d in range(2, 101) for n in range(1, d) for gap in (" ", "")]
-    return mapped((f"{sino(d)}분의{gap}{sino(n)}", f"{n}/{d}") for n, d, gap in pairs)
+    apart = [
+        (f"{sino(d)} 분의 {sino(n)}", f"{n}/{d}") for n, d, gap in pairs if d > 2 and gap
+    ]  # 이 분의: this person's
+    return mapped([*((f"{sino(d)}분의{gap}{sino(n)}", f"{n}/{d}") for n, d, gap in pairs), *apart])
+
+
+def _kept() -> pynini.Fst:
+    """Numbers in several words of which only a part is understood: 이 삼 일, 두 세 명, 삼 십 분."""
+    sino = pynini.closure(words("일이삼사오육칠팔구십백천만억"), 1)
+    tens = words("열 스물 서른 마흔 쉰 예순 일흔 여든 아흔".split())
+    few = words("두 세 네 다섯 여섯 일곱 여덟 아홉".split())
+    ones = few | words(["한 두", "서 너", "두서너", "두세", "서너"])
+    native = tens + SPACE + ones | few + SPACE + few | words(["한 두", "서 너"])
+    run = sino + pynini.closure(SPACE + sino, 1) | native
+    return costing(run + maybe(SPACE) + pynini.project(_ANY_COUNTER | words(["시", "월"]), "input"), 0.3)
 
 
 def grammar() -> pynini.Fst:
@@ -164,4 +197,4 @@ def grammar() -> pynini.Fst:
     few = words(["수", "몇"]) + SPACE + words("십백천만") + maybe(maybe(SPACE) + words([*_COUNTERS, *NATIVE]))
     counted = (_counted() | _dates() | _native() | _ranges() | _ordered() | _codes() | _fractions() | few) + _TAIL
     named = (_bare() | _hours() | letters()) + _JOSA
-    return sentence((counted | named).optimize(), _OPENING, _CLOSING)
+    return sentence((counted | named | _kept() + _TAIL).optimize(), _OPENING, _CLOSING)

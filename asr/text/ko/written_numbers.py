@@ -30,7 +30,15 @@ _GROUP = (_BELOW_1000 | without(FOUR_FIGURES @ _THOUSANDS, pynini.project(_ROUND
 # The number is in figures alone, and a counter joins it: 228, 2,500, 16,000.
 _MIXED = (PLAIN | written_as("1")) + left_out("만") + GAP + without(_PADDED, words([""]))
 FIGURES = (without((PLAIN | _MIXED) @ _THOUSANDS, pynini.project(_ROUND, "input"))).optimize()
-APART = (_padded(GAP) @ _LEADING_ZEROS @ pynini.closure(FIGURE, 1, 3)).optimize()  # 이백 오십 -> 250
+_PADDED_APART = _padded(GAP)
+_PLAIN_APART = (_PADDED_APART @ _LEADING_ZEROS).optimize()
+YEAR_APART = (_PLAIN_APART @ FIGURE**4).optimize()  # 이천 이십 육 -> 2026
+_MIXED_APART = (_PLAIN_APART | written_as("1")) + left_out("만") + GAP + without(_PADDED_APART, words([""]))
+APART = (  # 이백 오십 -> 250, 오만 삼천 오백 -> 53,500
+    without((_PLAIN_APART | _MIXED_APART) @ _THOUSANDS, (pynini.project(_ROUND, "input") + maybe(SPACE)).optimize())
+).optimize()
+
+MANS_APART = (_PLAIN_APART @ pynini.closure(FIGURE, 1, 3) + pynini.accep("만")).optimize()  # 이백 삼십 사만 -> 234만
 
 # It ends in 천, 만, 억 or 조, and its spaces stay: 5천, 70만, 2억 3천만.
 _LATER = maybe(SPACE) + _GROUP
@@ -38,9 +46,14 @@ _ABOVE = _GROUP + pynini.accep("조") + maybe(_LATER + pynini.accep("억")) | _G
 _LARGE = _ABOVE + maybe(_LATER + pynini.accep("만")) + maybe(_LATER)
 SCALED = (_ROUND | (_GROUP | written_as("1")) + pynini.accep("만") | _LARGE).optimize()
 
-_POINT = pynini.union(*(pynini.cross(point, ".") for point in ("쩜", "점", " 점 ", " 쩜 ")))
-DECIMAL = ((_BELOW_1000 | FOUR_FIGURES | _ZERO) + _POINT + pynini.closure(CODE_DIGIT, 1)).optimize()
+_POINT = mapped([("쩜", "."), ("점", ".")])
+_POINT_APART = mapped([(" 점 ", "."), (" 쩜 ", ".")]) + pynini.closure(CODE_DIGIT + JOINED)  # 삼 점 일 사 -> 3.14
+DECIMAL = ((_BELOW_1000 | FOUR_FIGURES | _ZERO) + (_POINT | _POINT_APART) + pynini.closure(CODE_DIGIT, 1)).optimize()
 
 NATIVE = mapped((native(n), str(n)) for n in range(2, 100))  # 한 is a word of its own
 NATIVE_ABOVE_TEN = mapped((native(n), str(n)) for n in range(11, 100))
-HOUR = mapped((native(n), str(n)) for n in range(1, 13))
+NATIVE_APART = mapped(
+    (f"{native(10 * tens + 1)[:-1]} {native(ones)}", str(10 * tens + ones))
+    for tens in range(1, 10)
+    for ones in range(1, 10)
+)  # 열 두 -> 12
