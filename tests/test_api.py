@@ -17,7 +17,7 @@ from asr.evaluation.tune import Tuning, tune
 from asr.hypothesis import read as read_hypotheses
 from asr.manifest import Utterance
 from asr.recognizer import bundle, run_folder
-from asr.recognizer import recognizer as api
+from asr.recognizer import opening as api
 from asr.recognizer.manifests import decode_manifest
 from asr.recognizer.options import DecodingOptions
 from asr.recognizer.recognizer import Recognizer
@@ -274,9 +274,9 @@ def test_tuning_ties_go_to_the_defaults_and_losing_to_greedy_gives_a_warning(rec
 def test_audio_for_a_model_of_stored_features_is_explained(tmp_path):
     cfg = config(kind="stored")
     with pytest.raises(InputError, match="x.wav: this model takes stored features .*num_bins=8.* not audio"):
-        api.Recognizer(model(cfg), cfg, TOKENS).transcribe(tmp_path / "x.wav")
+        Recognizer(model(cfg), cfg, TOKENS).transcribe(tmp_path / "x.wav")
     with pytest.raises(InputError, match="x.npy does not exist; check the path$"):
-        api.Recognizer(model(cfg), cfg, TOKENS).transcribe(tmp_path / "x.npy")
+        Recognizer(model(cfg), cfg, TOKENS).transcribe(tmp_path / "x.npy")
 
 
 def test_lists_and_grammars_of_a_caller(recognizer, bundle_path, waves):

@@ -18,7 +18,7 @@ from asr.features.pauses import best_pause
 from asr.hypothesis import Alternative, Hypothesis, Word
 from asr.manifest import Utterance
 from asr.recognizer import bundle, long
-from asr.recognizer import recognizer as api
+from asr.recognizer import opening as api
 from asr.recognizer.recognizer import Recognizer
 
 RATE_HZ = 16000

@@ -66,9 +66,8 @@ def build(recipe: Recipe) -> None:
            f"output={out}/local.arpa")  # fmt: skip
     for model in ("general", "local"):
         decode_with(recipe, model, f"{out}/{model}.arpa", KOREAN, SETS)
-    for name in SETS:
-        before, after = out / f"general/{name}.jsonl", out / f"local/{name}.jsonl"
-        print(compare(data / f"{name}.jsonl", before, after, "cer_without_spaces"))
+    recipe("bundle", f"out={KOREAN}", f"graph.dir={out}/local", f"bundle={recipe.cfg.bundle}")
+    report(recipe.cfg, SETS, "cer_without_spaces")
 
 
 def decode_with(recipe: Recipe, model: str, arpa: str, run: Path, sets: Sequence[str]) -> None:
@@ -77,6 +76,15 @@ def decode_with(recipe: Recipe, model: str, arpa: str, run: Path, sets: Sequence
     recipe("graph", f"out={run}", f"graph.dir={folder}", f"lm.arpa={arpa}")
     for name in sets:
         recipe("decode", f"{data}/{name}.jsonl", f"out={run}", f"graph.dir={folder}", f"output={folder}/{name}.jsonl")
+
+
+def report(cfg: Config, sets: Sequence[str], rate: str) -> None:
+    """Print `compare` of each set that was decoded with both models."""
+    for name in sets:
+        reference, pair = Path(cfg.data.dir) / f"{name}.jsonl", (f"general/{name}.jsonl", f"local/{name}.jsonl")
+        before, after = (Path(cfg.out) / path for path in pair)
+        if before.exists() and after.exists():
+            print(compare(reference, before, after, rate))
 
 
 def compare(reference: Path, before: Path, after: Path, rate: str) -> str:

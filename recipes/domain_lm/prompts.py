@@ -11,7 +11,7 @@ from asr import manifest
 from asr.cli.recipe import Recipe
 from asr.config import Config
 from asr.errors import InputError
-from recipes.domain_lm.prepare import compare, decode_with, write
+from recipes.domain_lm.prepare import decode_with, report, write
 from recipes.english.prepare import read
 
 ENGLISH = Path("exp/english")  # the run whose net, tokens and scales are used
@@ -42,5 +42,5 @@ def build(recipe: Recipe) -> None:
            f"output={out}/local.arpa")  # fmt: skip
     decode_with(recipe, "general", general, ENGLISH, SETS)
     decode_with(recipe, "local", f"{out}/local.arpa", ENGLISH, SETS)
-    for name in SETS:
-        print(compare(data / f"{name}.jsonl", out / f"general/{name}.jsonl", out / f"local/{name}.jsonl", "wer"))
+    recipe("bundle", f"out={ENGLISH}", f"graph.dir={out}/local", f"bundle={recipe.cfg.bundle}")
+    report(recipe.cfg, SETS, "wer")
