@@ -104,3 +104,22 @@ def test_a_corpus_with_many_malformed_utterances_is_refused(corpus):
     rows = "".join(f"{i},a.wav,one{',two' if i % 5 == 0 else ''}\n" for i in range(20))
     with pytest.raises(InputError, match=r"t\.csv:2: 4 fields, but the header has 3; correct the line"):
         corpus({"a.wav": None, "t.csv": "id,audio,text\n" + rows}, "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("fileids", "transcription", "message"),
+    [
+        ("a\na\n", "YES (a)\n", r"t\.fileids:2: 'a' is listed twice; keep one line"),
+        ("a\na\n", "YES (b)\n", r"t\.fileids:2: 'a' is listed twice"),
+        ("s/a\na\n", "YES (a)\n", r"t\.fileids:2: 'a' is listed twice"),
+        ("a\n", "YES (s/a)\nNO (t/a)\n", r"t\.fileids:1: transcripts 's/a' and 't/a' fit 'a'; write its path"),
+    ],
+)
+def test_recordings_of_sphinx_have_one_transcript_each(tmp_path, fileids, transcription, message):
+    for name in ("a.wav", "b.wav", "s/a.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / name, np.zeros(80), 8000)
+    (tmp_path / "t.fileids").write_text(fileids)
+    (tmp_path / "t.transcription").write_text(transcription)
+    with pytest.raises(InputError, match=message):
+        import_corpus(tmp_path / "t.fileids", "auto", print)

@@ -1,7 +1,7 @@
 """CMU Sphinx: NAME.fileids with a recording per line, NAME.transcription with lines `<s> words </s> (id)`."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from asr.data.importers.notes import Notes
@@ -30,14 +30,40 @@ def read_sphinx(path: Path, notes: Notes) -> Iterator[Utterance]:
         if match[2] in texts:
             raise InputError(f"{transcription}:{number}: '{match[2]}' occurs twice; keep one line")
         texts[match[2]] = _plain(match[1], notes)
-    listed = [line.strip() for _, line in text_lines(fileids, notes)] if fileids.exists() else list(texts)
-    by_name = {Path(id).name: id for id in texts}
-    for file in listed:
-        id = file if file in texts else by_name.pop(Path(file).name, None)
-        yield Utterance("", _recording(file, path.parent), text=None if id is None else texts.pop(id),
+    if fileids.exists():
+        listed = [(f"{fileids}:{number}", line.strip()) for number, line in text_lines(fileids, notes)]
+    else:
+        listed = [(str(transcription), id) for id in texts]
+    found = _matched(listed, texts)
+    for (_, file), id in zip(listed, found, strict=True):
+        yield Utterance("", _recording(file, path.parent), text=None if id is None else texts[id],
                         extra={"text": None} if id is None else {})  # fmt: skip
+    used = set(found)
     for id in texts:
-        notes.add("transcripts without a line in the fileids", id)
+        if id not in used:
+            notes.add("transcripts without a line in the fileids", id)
+
+
+def _matched(listed: Sequence[tuple[str, str]], texts: Mapping[str, str]) -> list[str | None]:
+    """The transcript of each (place, recording): that of the same path, else the only one of the same name, or None.
+
+    Raises InputError naming a line that repeats a recording, or that several transcripts fit.
+    """
+    by_name: dict[str, list[str]] = {}
+    for id in texts:
+        by_name.setdefault(Path(id).name, []).append(id)
+    found: dict[str, str | None] = {}
+    taken: set[str] = set()
+    for place, file in listed:
+        fitting = [file] if file in texts else by_name.get(Path(file).name, [])
+        if len(fitting) > 1:
+            raise InputError(f"{place}: transcripts '{fitting[0]}' and '{fitting[1]}' fit '{file}'; write its path")
+        id = fitting[0] if fitting else None
+        if file in found or id in taken:
+            raise InputError(f"{place}: '{file}' is listed twice; keep one line")
+        found[file] = id
+        taken |= {id} if id is not None else set()
+    return list(found.values())
 
 
 def _plain(text: str, notes: Notes) -> str:
