@@ -22,6 +22,7 @@ ENGLISH = [
     ("july four nineteen seventy six", "July 4, 1976"),
     ("version one point two point three", "version 1.2.3"),
     ("room two oh two", "room 202"),
+    ("her p h d is due a s a p", "her PhD is due ASAP"),
     ("email me at gmail dot com", "email me at gmail.com"),
     ("at this point five percent is enough", "at this point 5% is enough"),
     ("in twenty twenty ten percent of us", "in 2020 10% of us"),
@@ -58,10 +59,12 @@ KOREAN = [  # as recognisers space numbers
     ("오 월 오 일", "5월 5일"),
     ("삼 점 일 사", "3.14"),
     ("영 점 일 이 퍼센트", "0.12%"),
+    ("영점 오 퍼센트", "0.5%"),
     ("일박 이일", "1박 2일"),
     ("삼 분의 일", "1/3"),
     ("카드 번호 일이삼사 오육칠팔 구공일이 삼사오육", "카드 번호 1234-5678-9012-3456"),
     ("한 이십 분", "한 20분"),
+    ("일일구 구급대를", "119 구급대를"),
 ]
 KOREAN_KEPT = (
     "한 두 시간|두 세 명|세 네 시|이 삼 일|삼 사 년 전|이 삼십 분|삼 십 분|오 백 원|구구 팔십일|천 년|이 분의 일"

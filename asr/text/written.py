@@ -1,6 +1,6 @@
 """Spoken words as they are written: numbers, dates, times, amounts, units, letters. The opposite of `spoken`.
 
-Grammars (asr/text/en/written.py, asr/text/ko/written.py) are compiled at first use, in about a second, and kept.
+Grammars (asr/text/en/written.py, asr/text/ko/written.py) are compiled at first use, in one to three seconds, and kept.
 """
 
 from collections.abc import Iterator, Sequence

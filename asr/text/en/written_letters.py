@@ -23,7 +23,16 @@ def letters() -> pynini.Fst:
     pair = without(not_word + JOINED + not_word, words(["p m"])) | cities
     many = capital + (JOINED + capital) ** 2 | not_a + (JOINED + capital) ** (3, 6)
     many = without(many, words(f"{a} {b} i" for a, b in "tv us uk un eu ok pc cd dj vp am pm".split()))  # on t v i saw
-    digits = mapped([("m p three", "MP3"), ("m p four", "MP4"), ("h two o", "H2O"), ("c o two", "CO2")])
+    digits = mapped(
+        [
+            ("m p three", "MP3"),
+            ("m p four", "MP4"),
+            ("p h d", "PhD"),
+            ("a s a p", "ASAP"),
+            ("h two o", "H2O"),
+            ("c o two", "CO2"),
+        ]
+    )
     return (pair | many | digits | costing(article, -0.05)).optimize()
 
 

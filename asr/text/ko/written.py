@@ -188,8 +188,10 @@ def _kept() -> pynini.Fst:
     few = words("두 세 네 다섯 여섯 일곱 여덟 아홉".split())
     ones = few | words(["한 두", "서 너", "두서너", "두세", "서너"])
     native = tens + SPACE + ones | few + SPACE + few | words(["한 두", "서 너"])
-    run = sino + pynini.closure(SPACE + sino, 1) | native
-    return costing(run + maybe(SPACE) + pynini.project(_ANY_COUNTER | words(["시", "월"]), "input"), 0.3)
+    counter = pynini.project(_ANY_COUNTER | words(["시", "월"]), "input")
+    last = without(sino + counter, words(OTHER_WORDS)) | sino + SPACE + counter  # 일일구 구급대
+    run = pynini.closure(sino + SPACE, 1) + last | native + maybe(SPACE) + counter
+    return costing(run, 0.3)
 
 
 def grammar() -> pynini.Fst:

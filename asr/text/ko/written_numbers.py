@@ -48,7 +48,10 @@ SCALED = (_ROUND | (_GROUP | written_as("1")) + pynini.accep("만") | _LARGE).op
 
 _POINT = mapped([("쩜", "."), ("점", ".")])
 _POINT_APART = mapped([(" 점 ", "."), (" 쩜 ", ".")]) + pynini.closure(CODE_DIGIT + JOINED)  # 삼 점 일 사 -> 3.14
-DECIMAL = ((_BELOW_1000 | FOUR_FIGURES | _ZERO) + (_POINT | _POINT_APART) + pynini.closure(CODE_DIGIT, 1)).optimize()
+DECIMAL = (
+    ((_BELOW_1000 | FOUR_FIGURES | _ZERO) + (_POINT | _POINT_APART) | _ZERO + pynini.cross("점 ", "."))
+    + pynini.closure(CODE_DIGIT, 1)
+).optimize()
 
 NATIVE = mapped((native(n), str(n)) for n in range(2, 100))  # 한 is a word of its own
 NATIVE_ABOVE_TEN = mapped((native(n), str(n)) for n in range(11, 100))
