@@ -1,6 +1,8 @@
 """Recipes of Korean corpora, each on a small tree in the layout in which it is distributed."""
 
 import json
+import lzma
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,9 @@ import soundfile
 from asr import manifest
 from asr.config import Config
 from asr.errors import InputError
+from asr.manifest import Utterance
 from recipes.clovacall import prepare as clovacall
-from recipes.korean.texts import as_flac
+from recipes.korean.texts import as_flac, write_lm_text
 from recipes.ksponspeech import prepare as ksponspeech
 from recipes.zeroth import prepare as zeroth
 
@@ -193,6 +196,25 @@ def test_headerless_samples_become_flac_once(tmp_path: Path) -> None:
     assert (tmp_path / "a.flac").stat().st_mtime_ns == before
     write(tmp_path / "a.pcm", noise(2, 0.25).tobytes())
     assert as_flac(tmp_path / "a.pcm", tmp_path / "a.flac") == 0.25 == soundfile.info(tmp_path / "a.flac").duration
+    write(tmp_path / "a.pcm", noise(3, 0.25).tobytes())  # as long as before
+    os.utime(tmp_path / "a.flac", (0, 0))
+    as_flac(tmp_path / "a.pcm", tmp_path / "a.flac")
+    assert np.array_equal(soundfile.read(tmp_path / "a.flac", dtype="int16")[0], noise(3, 0.25))
     write(tmp_path / "b.pcm", b"")
     with pytest.raises(InputError, match="has 0 bytes"):
         as_flac(tmp_path / "b.pcm", tmp_path / "b.flac")
+
+
+def test_the_language_model_reads_no_sentence_that_is_tested(tmp_path: Path) -> None:
+    for split, text in {
+        "train": "나는 간다",
+        "dev": "너는 온다",
+        "test": "세 명이 본다",
+        "test-other": "비가 온다",
+    }.items():
+        manifest.write(tmp_path / f"out/{split}.jsonl", [Utterance(split, "x.wav", text=text)])
+    (tmp_path / "text_ko").mkdir()
+    with lzma.open(tmp_path / "text_ko/a.txt.xz", "wt", encoding="utf-8") as file:
+        file.write("너는 온다.\n3명이 본다\n비가 온다\n눈이 온다\n나는 간다\n")
+    write_lm_text(tmp_path / "out", str(tmp_path))
+    assert lm_text(tmp_path) == ["나는 간다", "눈이 온다", "나는 간다"]

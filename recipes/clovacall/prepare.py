@@ -49,7 +49,7 @@ def prepare(cfg: Config, sound: str = "clean") -> str:
     }.items():
         manifest.write(out / f"{split}.jsonl", utterances)
         print(f"{split}: {len(utterances)} utterances, {sum(u.duration_s or 0 for u in utterances) / 3600:.1f} h")
-    write_lm_text(out / "lm.txt", train, cfg.data.root)
+    write_lm_text(out, cfg.data.root)
     return f"real speech: ClovaCall in {corpus}, {sound}"
 
 

@@ -2,12 +2,13 @@
 
 import io
 import lzma
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from asr import manifest
 from asr.data import corpora
 from asr.errors import InputError
 from asr.features import audio
@@ -28,7 +29,7 @@ def as_spoken(text: str) -> str:
 def as_flac(path: Path, flac: Path) -> float:
     """Write headerless samples (16 bit, little-endian, 16 kHz, mono) to a FLAC file; returns their seconds.
 
-    A file that was written before stays. Raises InputError for a file without samples and for one that is cut.
+    A file that is newer than the samples stays. Raises InputError for a file without samples and for one that is cut.
     """
     try:
         num_bytes = path.stat().st_size
@@ -37,7 +38,8 @@ def as_flac(path: Path, flac: Path) -> float:
     if num_bytes == 0 or num_bytes % 2:
         raise InputError(f"{path} has {num_bytes} bytes; expected samples of two bytes each")
     duration_s = num_bytes / 2 / HEADERLESS_HZ
-    if not flac.exists() or audio.info(flac).duration_s != duration_s:
+    is_newer = flac.exists() and flac.stat().st_mtime >= path.stat().st_mtime
+    if not is_newer or audio.info(flac).duration_s != duration_s:
         sound = io.BytesIO()
         soundfile.write(sound, np.fromfile(path, "<i2"), HEADERLESS_HZ, format="FLAC", subtype="PCM_16")
         with atomic_write(flac, "wb") as file:
@@ -56,12 +58,15 @@ def hold_out(utterances: Iterable[Utterance]) -> tuple[list[Utterance], list[Utt
     return [u for u in utterances if (u.speaker or "") not in held_out], dev
 
 
-def write_lm_text(path: Path, train: Sequence[Utterance], root: str | None) -> None:
-    """The training texts and, if it is found, the written Korean in the folder `text_ko`."""
+def write_lm_text(folder: Path, root: str | None) -> None:
+    """Write `folder/lm.txt`: the texts of `folder/train.jsonl` and, if it is found, the written Korean in the folder
+    `text_ko`, without the sentences of the other manifests in `folder`."""
+    others = (u for path in sorted(folder.glob("*.jsonl")) if path.stem != "train" for u in manifest.read(path))
+    held_out = {as_spoken(u.text) for u in others if u.text}
     has_texts = root is None or (Path(root) / "text_ko").is_dir()
     texts = corpora.find("text_ko", root) if has_texts else None
-    with atomic_write(path) as file:
-        file.writelines(u.transcript + "\n" for u in train)
+    with atomic_write(folder / "lm.txt") as file:
+        file.writelines(u.transcript + "\n" for u in manifest.read(folder / "train.jsonl"))
         for packed in sorted(texts.glob("*.txt.xz")) if texts else ():
             with lzma.open(packed, "rt", encoding="utf-8") as lines:
-                file.writelines(as_spoken(line) + "\n" for line in lines)
+                file.writelines(text + "\n" for text in map(as_spoken, lines) if text not in held_out)

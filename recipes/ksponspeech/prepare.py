@@ -50,8 +50,7 @@ def prepare(cfg: Config, notation: str = "spoken") -> str:
             raise InputError(f"none of the recordings of {corpus / 'scripts' / name}.trn can be read; see above")
         manifest.write(out / f"{split}.jsonl", utterances)
         print(f"{split}: {len(utterances)} utterances, {sum(u.duration_s or 0 for u in utterances) / 3600:.1f} h")
-        if split == "train":
-            write_lm_text(out / "lm.txt", utterances, cfg.data.root)
+    write_lm_text(out, cfg.data.root)
     return f"real speech: KsponSpeech in {corpus}, texts as {notation}"
 
 

@@ -41,7 +41,7 @@ def prepare(cfg: Config) -> str:
     for split, utterances in {"train": train, "dev": dev, "test": read_part(corpus / "test_data_01", sexes)}.items():
         manifest.write(out / f"{split}.jsonl", utterances)
         print(f"{split}: {len(utterances)} utterances, {sum(u.duration_s or 0 for u in utterances) / 3600:.1f} h")
-    write_lm_text(out / "lm.txt", train, cfg.data.root)
+    write_lm_text(out, cfg.data.root)
     return f"real speech: Zeroth-Korean in {corpus}"
 
 
