@@ -75,7 +75,7 @@ def test_a_list_equals_one_by_one(recognizer, waves, monkeypatch):
     alone = [recognizer.transcribe(path) for path in waves]
     assert alone[4].text == ""  # shorter than one window
     for batch_s in (60.0, 2.5, 0.1):
-        monkeypatch.setattr(api, "BATCH_S", batch_s)
+        monkeypatch.setattr("asr.recognizer.recognizer.BATCH_S", batch_s)
         together = recognizer.transcribe(waves)
         assert [(h.id, h.text) for h in together] == [(h.id, h.text) for h in alone]
 

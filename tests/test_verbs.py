@@ -222,6 +222,7 @@ MORE = [
     "import {tmp}/m.yaml out={tmp}/imported",
     "text clean {tmp}/t.txt output={tmp}/clean.txt lang=ko",
     "text write {tmp}/t.txt output={tmp}/written.txt lang=ko",
+    "text split {tmp}/ko.txt output={tmp}/ko.pieces pieces=morphemes",
     "data check out={out} output={tmp}/check",
     "data check out={out}",
     "g2p train {tmp}/l.txt output={tmp}/g2p.npz order=2",
