@@ -117,7 +117,7 @@ def _transcribe(
     terminal = Terminal(recordings, progress.print) if is_shown else None
     sources = [recording.source for recording in recordings]
     phrases = recognizer.compile_phrases(phrases_of(cfg))
-    lang = language_of(recognizer) if cfg.written else None
+    lang = language_of(recognizer.space, recognizer.tokens) if cfg.written else None
     problems = []
     for number, result in transcribe_each(recognizer, sources, None, phrases, cfg.threads, progress):
         recording = recordings[number]

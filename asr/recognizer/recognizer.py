@@ -240,7 +240,7 @@ class Recognizer:
         check_channel(channel)
         recognizer = self._with_options(options) if options else self
         phrases = recognizer.compile_phrases(options.phrases) if options else None
-        lang = language_of(recognizer) if options and options.written else None
+        lang = language_of(recognizer.space, recognizer.tokens) if options and options.written else None
         is_one = isinstance(x, str | bytes | bytearray | memoryview) or not isinstance(x, Sequence)
         many: Sequence[Any] | None = None if is_one else cast(Sequence[Any], x)
         recordings: Sequence[Any] = [x] if many is None else many
@@ -265,7 +265,12 @@ class Recognizer:
             raise InputError(f"options must be asr.DecodingOptions(...), not {type(options).__name__}")
         recognizer = self._with_options(options) if options else self
         phrases = recognizer.compile_phrases(options.phrases) if options else None
-        return Stream(recognizer, phrases, endpoint, language_of(recognizer) if options and options.written else None)
+        return Stream(
+            recognizer,
+            phrases,
+            endpoint,
+            language_of(recognizer.space, recognizer.tokens) if options and options.written else None,
+        )
 
     def search(self, id: str, log_probs: np.ndarray, duration_s: float, phrases: Phrases | None = None) -> Hypothesis:
         """Words of the log-probs (F', V) of one utterance."""

@@ -7,26 +7,23 @@ lowest of their confidences. Words of low confidence stay as they are, and no wr
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from asr.errors import InputError
 from asr.hypothesis import Alternative, Hypothesis, Word
+from asr.search.space import SearchSpace
 from asr.text.written import spans, written
-
-if TYPE_CHECKING:
-    from asr.recognizer.recognizer import Recognizer
+from asr.tokens import Tokens
 
 SAMPLE = 5000  # words that are searched for Hangul
 _NUMBERS = "one two three four five six seven eight nine ten".split()
 
 
-def language_of(recognizer: "Recognizer") -> str:
+def language_of(space: SearchSpace | None, tokens: Tokens) -> str:
     """The language by the words: Korean if some are in Hangul, English if its numbers are among them.
 
     Without words, by the letters of the tokens. Raises InputError for another language.
     """
-    space = recognizer.space
-    all_words = space.words if space else recognizer.tokens.symbols
+    all_words = space.words if space else tokens.symbols
     sample = all_words[:: len(all_words) // SAMPLE + 1]  # words are sorted: Latin ones come first
     words = [word for word in sample if word[:1] != "<"]
     letters = {letter for word in words for letter in word.lower() if letter.isalpha()}

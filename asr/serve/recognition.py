@@ -75,7 +75,7 @@ async def begin(
         with stages.of("prepare"):  # first, since its errors cost no decoding
             recognizer, left = service.modes.prepared(caller, mode, options)
             phrases = recognizer.compile_phrases(left.phrases)
-            lang = language_of(recognizer) if options.written else None
+            lang = language_of(recognizer.space, recognizer.tokens) if options.written else None
         with stages.of("decode"):
             rate_hz = recognizer.cfg.features.sample_rate_hz
             samples = decode_untrusted(read(), service.cfg.serve.max_audio_s, rate_hz)

@@ -58,11 +58,10 @@ def _matched(listed: Sequence[tuple[str, str]], texts: Mapping[str, str]) -> lis
         fitting = [file] if file in texts else by_name.get(Path(file).name, [])
         if len(fitting) > 1:
             raise InputError(f"{place}: transcripts '{fitting[0]}' and '{fitting[1]}' fit '{file}'; write its path")
-        id = fitting[0] if fitting else None
-        if file in found or id in taken:
+        if file in found or not taken.isdisjoint(fitting):
             raise InputError(f"{place}: '{file}' is listed twice; keep one line")
-        found[file] = id
-        taken |= {id} if id is not None else set()
+        found[file] = fitting[0] if fitting else None
+        taken.update(fitting)
     return list(found.values())
 
 

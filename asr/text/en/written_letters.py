@@ -22,7 +22,9 @@ def letters() -> pynini.Fst:
     cities = mapped([("l a", "LA"), ("v a", "VA"), ("p a", "PA")])
     pair = without(not_word + JOINED + not_word, words(["p m"])) | cities
     many = capital + (JOINED + capital) ** 2 | not_a + (JOINED + capital) ** (3, 6)
-    many = without(many, words(f"{a} {b} i" for a, b in "tv us uk un eu ok pc cd dj vp am pm".split()))  # on t v i saw
+    many = without(
+        many, words(f"{name[0]} {name[1]} i" for name in "tv us uk un eu ok pc cd dj vp am pm".split())
+    )  # on t v i saw
     digits = mapped(
         [
             ("m p three", "MP3"),
