@@ -90,7 +90,7 @@ def test_readings(text: str) -> None:
 @given(text=st.text(st.sampled_from("가나도러미부소어주초카토페호안올강"), min_size=1, max_size=8))
 def test_words_to_which_no_rule_applies_are_spoken_as_written(text: str) -> None:
     plain = all(not parts(a)[2] for a in text[:-1])
-    if plain:
+    if plain and not any(price in text for price in ("주가", "호가")):  # of the class 가 (價): 주까, 호까
         assert spoken(text) == text
 
 
