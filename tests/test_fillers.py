@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import ctc_cost
 
 from asr.config import Config, LmConfig
 from asr.errors import InputError
@@ -44,23 +45,6 @@ def recognizer_of(
 @pytest.fixture(scope="module", params=["static", "dynamic"])
 def recognizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
     return recognizer_of(tmp_path_factory.mktemp(request.param), request.param, beam=math.inf, lattice_beam=None)
-
-
-def ctc_cost(costs: np.ndarray, tokens: list[int]) -> float:
-    """The cost of the best path of frame costs (F, V) that reads `tokens`."""
-    states = [0, *(k for token in tokens for k in (token, 0))]
-    alive = [costs[0, 0], *([costs[0, tokens[0]]] if tokens else []), *[math.inf] * len(states)][: len(states)]
-    for frame in costs[1:]:
-        alive = [
-            frame[token]
-            + min(
-                alive[s],
-                alive[s - 1] if s else math.inf,
-                alive[s - 2] if s > 1 and token and token != states[s - 2] else math.inf,
-            )
-            for s, token in enumerate(states)
-        ]
-    return min(alive[-2:])
 
 
 @pytest.mark.parametrize("seed", range(8))

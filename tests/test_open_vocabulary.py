@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from tiny import ctc_cost
 
 from asr.config import Config, LmConfig
 from asr.errors import InputError
@@ -87,23 +88,6 @@ def log_probs(spelled, certainty=0.9):
     """Each token for two frames, after a blank; `_` is the space."""
     path = [k for c in spelled for k in (0, *[TOKENS.symbols.index(SPACE if c == "_" else c)] * 2)]
     return np.log(np.full((len(path), 4), (1 - certainty) / 4) + certainty * np.eye(4)[path]).astype(np.float32)
-
-
-def ctc_cost(costs, tokens):
-    """The cost of the best path of frame costs (F, V) that reads `tokens`."""
-    states = [0, *(k for token in tokens for k in (token, 0))]
-    alive = [costs[0, 0], *([costs[0, tokens[0]]] if tokens else []), *[math.inf] * len(states)][: len(states)]
-    for frame in costs[1:]:
-        alive = [
-            frame[token]
-            + min(
-                alive[s],
-                alive[s - 1] if s else math.inf,
-                alive[s - 2] if s > 1 and token and token != states[s - 2] else math.inf,
-            )
-            for s, token in enumerate(states)
-        ]
-    return min(alive[-2:])
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -1,6 +1,7 @@
 """A recogniser small enough to reason about: tokens a, b and space; words `a` and `b`, each one token long."""
 
 import json
+import math
 
 import numpy as np
 import torch
@@ -58,3 +59,20 @@ def noise(seconds, seed=0, rate_hz=16000):
     x = rng.normal(size=round(seconds * rate_hz)) * 0.1
     pitch = np.repeat(rng.uniform(100, 3000, len(x) * 10 // rate_hz + 1), rate_hz // 10)[: len(x)]
     return (x * 0.1 + 0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / rate_hz)).astype(np.float32)
+
+
+def ctc_cost(costs, tokens):
+    """The cost of the best path of frame costs (F, V) that reads `tokens`."""
+    states = [0, *(k for token in tokens for k in (token, 0))]
+    alive = [costs[0, 0], *([costs[0, tokens[0]]] if tokens else []), *[math.inf] * len(states)][: len(states)]
+    for frame in costs[1:]:
+        alive = [
+            frame[token]
+            + min(
+                alive[s],
+                alive[s - 1] if s else math.inf,
+                alive[s - 2] if s > 1 and token and token != states[s - 2] else math.inf,
+            )
+            for s, token in enumerate(states)
+        ]
+    return min(alive[-2:])

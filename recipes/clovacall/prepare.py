@@ -14,14 +14,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from asr import manifest
 from asr.config import Config
 from asr.data import corpora
 from asr.errors import InputError
 from asr.features import audio
 from asr.literals import parse_json
 from asr.manifest import Utterance
-from recipes.korean.texts import as_flac, as_spoken, hold_out, write_lm_text
+from recipes.korean.texts import as_flac, as_spoken, hold_out, write_lm_text, write_set
 
 SOUNDS = ("raw", "clean")
 FIELDS = {"wav", "text", "speaker_id"}
@@ -47,8 +46,7 @@ def prepare(cfg: Config, sound: str = "clean") -> str:
         "dev": dev,
         "test": read_part(corpus, "test", sound, out / "audio"),
     }.items():
-        manifest.write(out / f"{split}.jsonl", utterances)
-        print(f"{split}: {len(utterances)} utterances, {sum(u.duration_s or 0 for u in utterances) / 3600:.1f} h")
+        write_set(out, split, utterances)
     write_lm_text(out, cfg.data.root)
     return f"real speech: ClovaCall in {corpus}, {sound}"
 

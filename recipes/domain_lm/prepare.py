@@ -6,8 +6,7 @@ reviews nsmc_clean (CC0) are the domain's text, without the sentences that are t
 the general one.
 """
 
-import lzma
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,9 @@ from asr.config import Config
 from asr.data import corpora
 from asr.errors import InputError
 from asr.evaluation.score import error_counts
-from asr.files import atomic_write
 from asr.manifest import Utterance
-from recipes.korean.prepare import as_spoken, read
+from recipes.korean.prepare import read
+from recipes.korean.texts import sentences, write_lines
 
 KOREAN = Path("exp/korean")  # the run whose net, tokens and scales are used
 DOMAIN = "nsmc_clean"
@@ -43,17 +42,17 @@ def prepare(cfg: Config) -> str:
     }
     for name, utterances in sets.items():
         manifest.write(out / f"{name}.jsonl", utterances)
-    tested = {u.transcript for utterances in sets.values() for u in utterances}
-    tested |= {u.transcript for u in read("korean_read", "dev", root)}
+    left_out = {u.transcript for utterances in sets.values() for u in utterances} | {""}
+    left_out |= {u.transcript for u in read("korean_read", "dev", root)}
     folder = corpora.find("text_ko", root)
     if folder is None:
         raise InputError("no folder 'text_ko' with *.txt.xz; name the folder above it with data.root=...")
     paths = sorted(folder.glob("*.txt.xz"))
-    write(out / "lm.txt", sentences([p for p in paths if not p.name.startswith(DOMAIN)], tested))
-    reviews = list(sentences([p for p in paths if p.name.startswith(DOMAIN)], tested))
+    write_lines(out / "lm.txt", sentences((p for p in paths if not p.name.startswith(DOMAIN)), left_out))
+    reviews = list(sentences((p for p in paths if p.name.startswith(DOMAIN)), left_out))
     order = np.random.default_rng(1).permutation(len(reviews))
-    write(out / "domain_dev.txt", (reviews[i] for i in order[:HELD_OUT]))
-    write(out / "domain.txt", (reviews[i] for i in order[HELD_OUT:]))
+    write_lines(out / "domain_dev.txt", (reviews[i] for i in order[:HELD_OUT]))
+    write_lines(out / "domain.txt", (reviews[i] for i in order[HELD_OUT:]))
     return f"real speech of korean_read and pansori; texts in {folder}"
 
 
@@ -93,15 +92,14 @@ def compare(reference: Path, before: Path, after: Path, rate: str) -> str:
     The bootstrap draws sentences, not utterances, since several speakers read the same sentences.
     """
     refs = {u.id: u.transcript for u in manifest.read(reference)}
-    said = sorted(set(refs.values()))
-    counts = np.zeros((2, len(said)))  # errors
-    units = np.zeros(len(said))
+    said = {text: column for column, text in enumerate(sorted(set(refs.values())))}
+    counts, units = np.zeros((2, len(said))), np.zeros(len(said))  # errors of both; units of the reference
     for row, path in enumerate((before, after)):
         texts = {found.id: found.text for found in hypothesis.read(path)}
         for id, ref in refs.items():
             found = error_counts(ref, texts[id], rate)
-            counts[row, said.index(ref)] += found.errors
-            units[said.index(ref)] += found.reference / 2
+            counts[row, said[ref]] += found.errors
+            units[said[ref]] += found.reference / 2
     drawn = np.random.default_rng(1).integers(len(said), size=(RESAMPLES, len(said)))
     first, second = counts[:, drawn].sum(2)  # (RESAMPLES,) each
     low, high = np.quantile((second - first) / np.maximum(first, 1), [0.025, 0.975])
@@ -114,15 +112,3 @@ def compare(reference: Path, before: Path, after: Path, rate: str) -> str:
 
 def number(u: Utterance) -> int:
     return int(u.id[-5:])
-
-
-def sentences(paths: Iterable[Path], without: set[str]) -> Iterable[str]:
-    """The lines of compressed texts as they are spoken, but for those in `without`."""
-    for path in paths:
-        with lzma.open(path, "rt", encoding="utf-8") as lines:
-            yield from (text for text in map(as_spoken, lines) if text and text not in without)
-
-
-def write(path: Path, lines: Iterable[str]) -> None:
-    with atomic_write(path) as file:
-        file.writelines(line + "\n" for line in lines)

@@ -11,8 +11,9 @@ from asr import manifest
 from asr.cli.recipe import Recipe
 from asr.config import Config
 from asr.errors import InputError
-from recipes.domain_lm.prepare import decode_with, report, write
+from recipes.domain_lm.prepare import decode_with, report
 from recipes.english.prepare import read
+from recipes.korean.texts import write_lines
 
 ENGLISH = Path("exp/english")  # the run whose net, tokens and scales are used
 SETS = ("prompts", "books", "timit")
@@ -23,15 +24,14 @@ def prepare(cfg: Config) -> str:
     if not (ENGLISH / "model.asr").exists():
         raise InputError(f"{ENGLISH}/model.asr is missing; run `python -m recipes.run english` first")
     out, root = Path(cfg.data.dir), cfg.data.root
-    prompts = {
-        name: [u for u in read("prompts_en", root) if u.extra["split"] == name] for name in ("train", "dev", "test")
-    }
+    spoken = read("prompts_en", root)
+    prompts = {split: [u for u in spoken if u.extra["split"] == split] for split in ("train", "dev", "test")}
     books = [u for u in read("libri_en", root) if u.extra["split"] == "dev"]
     for name, utterances in zip(SETS, (prompts["test"], books, read("timit_en", root)), strict=True):
         manifest.write(out / f"{name}.jsonl", utterances)
     tested = {u.transcript for u in prompts["test"]}
-    write(out / "lm.txt", (u.transcript for u in prompts["train"] if u.transcript not in tested))
-    write(out / "domain_dev.txt", (u.transcript for u in prompts["dev"] if u.transcript not in tested))
+    write_lines(out / "lm.txt", (u.transcript for u in prompts["train"] if u.transcript not in tested))
+    write_lines(out / "domain_dev.txt", (u.transcript for u in prompts["dev"] if u.transcript not in tested))
     return "real speech of prompts_en, libri_en and timit_en"
 
 

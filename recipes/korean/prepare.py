@@ -4,7 +4,6 @@ The corpora: Pansori-TEDxKR (openslr.org/58, CC BY-NC-ND 4.0), the sample of Dee
 and the sentences of the open database of emotional speech (CC BY-NC-SA 4.0). Models are for measuring.
 """
 
-import lzma
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +13,9 @@ from asr.cli.recipe import VERBS, Recipe
 from asr.config import Config
 from asr.data import corpora
 from asr.errors import InputError
-from asr.files import atomic_write
 from asr.manifest import Utterance
 from recipes.encoders import fetch_whisper_base
-from recipes.korean.texts import as_spoken
+from recipes.korean.texts import as_spoken, sentences, write_lines
 
 CORPORA = ("pansori", "korean_read", "korean_dialog")
 SPLITS = ("train", "dev", "test")
@@ -68,10 +66,7 @@ def prepare_corpora(cfg: Config, names: Sequence[str]) -> str:
     if texts is None:
         raise InputError("no folder 'text_ko' with *.txt.xz; name the folder above it with data.root=...")
     held_out = {u.transcript for split in ("dev", "test") for u in sets[split]}
-    with atomic_write(out / "lm.txt") as file:
-        for path in sorted(texts.glob("*.txt.xz")):
-            with lzma.open(path, "rt", encoding="utf-8") as lines:
-                file.writelines(text + "\n" for text in map(as_spoken, lines) if text not in held_out)
+    write_lines(out / "lm.txt", sentences(sorted(texts.glob("*.txt.xz")), held_out))
     return f"real speech: {', '.join(str(corpora.find(name, root)) for name in names)}"
 
 

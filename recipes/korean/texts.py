@@ -2,7 +2,8 @@
 
 import io
 import lzma
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,24 @@ def hold_out(utterances: Iterable[Utterance]) -> tuple[list[Utterance], list[Utt
     return [u for u in utterances if (u.speaker or "") not in held_out], dev
 
 
+def sentences(paths: Iterable[Path], without: Container[str]) -> Iterator[str]:
+    """The lines of packed texts (xz) as they are spoken, but for those in `without`."""
+    for path in paths:
+        with lzma.open(path, "rt", encoding="utf-8") as lines:
+            yield from (text for text in map(as_spoken, lines) if text not in without)
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    with atomic_write(path) as file:
+        file.writelines(line + "\n" for line in lines)
+
+
+def write_set(folder: Path, split: str, utterances: Sequence[Utterance]) -> None:
+    """Write `folder/SPLIT.jsonl` and say how much it is."""
+    manifest.write(folder / f"{split}.jsonl", utterances)
+    print(f"{split}: {len(utterances)} utterances, {sum(u.duration_s or 0 for u in utterances) / 3600:.1f} h")
+
+
 def write_lm_text(folder: Path, root: str | None) -> None:
     """Write `folder/lm.txt`: the texts of `folder/train.jsonl` and, if it is found, the written Korean in the folder
     `text_ko`, without the sentences of the other manifests in `folder`."""
@@ -65,8 +84,6 @@ def write_lm_text(folder: Path, root: str | None) -> None:
     held_out = {as_spoken(u.text) for u in others if u.text}
     has_texts = root is None or (Path(root) / "text_ko").is_dir()
     texts = corpora.find("text_ko", root) if has_texts else None
-    with atomic_write(folder / "lm.txt") as file:
-        file.writelines(u.transcript + "\n" for u in manifest.read(folder / "train.jsonl"))
-        for packed in sorted(texts.glob("*.txt.xz")) if texts else ():
-            with lzma.open(packed, "rt", encoding="utf-8") as lines:
-                file.writelines(text + "\n" for text in map(as_spoken, lines) if text not in held_out)
+    packed = sorted(texts.glob("*.txt.xz")) if texts else []
+    own = (u.transcript for u in manifest.read(folder / "train.jsonl"))
+    write_lines(folder / "lm.txt", chain(own, sentences(packed, held_out)))

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from asr import manifest
 from asr.cli.recipe import Recipe
 from asr.config import Config
 from asr.data import corpora
@@ -22,7 +21,7 @@ from asr.errors import InputError
 from asr.manifest import Utterance
 from asr.text.clean import clean
 from asr.text.ko import transcription
-from recipes.korean.texts import as_flac, as_spoken, write_lm_text
+from recipes.korean.texts import as_flac, as_spoken, write_lm_text, write_set
 
 SPLITS = {"train": "train", "dev": "dev", "test": "eval_clean", "test-other": "eval_other"}
 NOTATIONS = ("spoken", "written")
@@ -48,8 +47,7 @@ def prepare(cfg: Config, notation: str = "spoken") -> str:
         utterances = list(read_split(corpus, name, out / "audio", notation))
         if not utterances:
             raise InputError(f"none of the recordings of {corpus / 'scripts' / name}.trn can be read; see above")
-        manifest.write(out / f"{split}.jsonl", utterances)
-        print(f"{split}: {len(utterances)} utterances, {sum(u.duration_s or 0 for u in utterances) / 3600:.1f} h")
+        write_set(out, split, utterances)
     write_lm_text(out, cfg.data.root)
     return f"real speech: KsponSpeech in {corpus}, texts as {notation}"
 

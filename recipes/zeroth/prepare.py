@@ -14,14 +14,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from asr import manifest
 from asr.config import Config
 from asr.data import corpora
 from asr.errors import InputError
 from asr.features import audio
 from asr.manifest import Utterance
 from asr.textfiles import lines
-from recipes.korean.texts import as_spoken, hold_out, write_lm_text
+from recipes.korean.texts import as_spoken, hold_out, write_lm_text, write_set
 
 
 def prepare(cfg: Config) -> str:
@@ -39,8 +38,7 @@ def prepare(cfg: Config) -> str:
     sexes, out = read_sexes(corpus / "AUDIO_INFO"), Path(cfg.data.dir)
     train, dev = hold_out(read_part(corpus / "train_data_01", sexes))
     for split, utterances in {"train": train, "dev": dev, "test": read_part(corpus / "test_data_01", sexes)}.items():
-        manifest.write(out / f"{split}.jsonl", utterances)
-        print(f"{split}: {len(utterances)} utterances, {sum(u.duration_s or 0 for u in utterances) / 3600:.1f} h")
+        write_set(out, split, utterances)
     write_lm_text(out, cfg.data.root)
     return f"real speech: Zeroth-Korean in {corpus}"
 
