@@ -3,6 +3,9 @@
 import io
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -208,6 +211,20 @@ def test_the_process_is_started_again(decoder: Decoder) -> None:
     os.kill(decoder._process.pid, signal.SIGKILL)
     decoder._process.wait()
     assert len(decoder.decode(WAV, 60, 16000)) == 1600
+
+
+def test_the_process_ends_without_a_word_when_the_service_has_ended() -> None:
+    """Its children may end a moment later."""
+    program = (
+        "import os, signal\nfrom asr.serve import sound_process\n"
+        "sound_process.main()\nos.kill(os.getpid(), signal.SIGCHLD)\n"
+    )
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    with theirs:
+        command = [sys.executable, "-c", program, str(theirs.fileno())]
+        ended = subprocess.run(command, pass_fds=[theirs.fileno()], capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 def test_endless_work_is_stopped(hostile: Callable[[str], Decoder]) -> None:

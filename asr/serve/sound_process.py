@@ -92,6 +92,7 @@ def main() -> None:
         if control.fileno() in ready and spare.pid in children:
             message, descriptors, _, _ = socket.recv_fds(control, REQUEST.size, 2)
             if not message:  # the service has ended
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # would ring the bell, which ends with this function
                 for pid in children:
                     os.kill(pid, signal.SIGKILL)
                 return
