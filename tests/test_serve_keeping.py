@@ -104,6 +104,29 @@ def test_a_fault_is_logged_and_the_next_answer_kept(answers: Held, monkeypatch: 
     assert ids(answers) == ["asr-2"]
 
 
+def test_an_answer_that_cannot_be_kept_is_named_in_the_log(tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(feedback, "WAIT_S", 60.0)
+    monkeypatch.setattr(feedback, "KEEP_S", 0.2)
+    monkeypatch.setattr(feedback, "RETRY_S", 0.05)
+    store = Store(str(tmp_path / "serve.db"), busy_s=0.05)
+    keeper = Keeper(Answers(store, True, True, 30))
+    with store.write():
+        keeper.keep(answered())
+        with pytest.raises(Unavailable):
+            keeper.correct(ANYONE, "asr-1", "a")  # the answer has been given up
+    assert "the answer asr-1 is not kept" in caplog.text and "a b" not in caplog.text
+    keeper.close()
+    assert kept(store, feedback.ANSWERS) == []
+
+
+def test_an_answer_is_kept_once(answers: Held) -> None:
+    """Whether a transaction that failed was committed may be unknown."""
+    answers.go.set()
+    for text in ("a", "b"):
+        answers.keep(answered(text=text), NOW)
+    assert [row["text"] for row in kept(answers._store, feedback.ANSWERS)] == ["a"]
+
+
 def test_the_end_of_the_service_does_not_wait_for_ever(answers: Held, monkeypatch, caplog) -> None:
     keeper = Keeper(answers)
     for number in range(3):
@@ -114,11 +137,24 @@ def test_the_end_of_the_service_does_not_wait_for_ever(answers: Held, monkeypatc
     assert ids(answers) == ["asr-0"] and "2 answers are not kept" in caplog.text
 
 
+def test_an_answer_outlasts_a_database_that_fails_for_a_while(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(feedback, "KEEP_S", 60.0)
+    monkeypatch.setattr(feedback, "RETRY_S", 0.05)
+    monkeypatch.setattr(feedback, "WAIT_S", 60.0)
+    keeper = Keeper(Answers(Store(str(tmp_path / "serve.db"), busy_s=0.05), True, True, 30))
+    other = sqlite3.connect(tmp_path / "serve.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    keeper.keep(answered())
+    threading.Timer(0.5, other.execute, ("COMMIT",)).start()
+    keeper.correct(ANYONE, "asr-1", "a")
+    keeper.close()
+
+
 @pytest.mark.anyio
 async def test_an_answer_does_not_wait_for_a_locked_database(model: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(feedback, "WAIT_S", 60.0)
     app = app_of(model, keep_text=True, keys=str(tmp_path / "serve.db"))
-    app.state.answers._answers._store._busy_s = 60.0
+    app.state.answers._answers._store.busy_s = 60.0
     async with client_of(app) as client:
         other = sqlite3.connect(tmp_path / "serve.db", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")

@@ -41,6 +41,7 @@ MOST_BYTES = 1 << 18  # of a request: the longest text, if all of it is escaped
 DAY_S, HOUR_S = 86400.0, 3600.0
 MOST_WAITING_BYTES = 256 << 20  # of answers that wait to be kept; a recording longer than all of them has room alone
 ROW_BYTES = 1000  # of an answer without text and sound
+KEEP_S, RETRY_S = 20.0, 2.0  # how long an answer waits for a database that fails, and between two attempts
 WAIT_S = 5.0  # of a correction for its answer to be kept, and of the service's end for those that wait
 
 router = APIRouter(tags=["feedback"])
@@ -77,7 +78,7 @@ class Answers:
         self._cleared_s = 0.0
 
     def keep(self, answered: Answered, now: float | None = None) -> None:
-        """Never fails: the caller has the answer, even if the database is not there to keep it."""
+        """May be repeated after Unavailable: an answer is kept once."""
         at = time.time() if now is None else now
         row = {
             "id": answered.id,
@@ -87,14 +88,12 @@ class Answers:
             "text": answered.text if self._text else None,
             "audio": _flac(answered.samples, answered.sample_rate_hz) if self.keeps_audio else None,
         }
-        try:
-            with self._store.write() as connection:
+        with self._store.write() as connection:
+            if not connection.execute(select(ANSWERS.c.id).where(ANSWERS.c.id == answered.id)).first():
                 connection.execute(insert(ANSWERS).values(row))
-            if abs(at - self._cleared_s) > HOUR_S:
-                self._cleared_s = at
-                self.clear(at)
-        except Unavailable:
-            _log.warning("the answer %s is not kept", answered.id)
+        if abs(at - self._cleared_s) > HOUR_S:
+            self._cleared_s = at
+            self.clear(at)
 
     def clear(self, now: float) -> None:
         corrected = select(CORRECTIONS.c.answer_id)
@@ -117,7 +116,7 @@ class Answers:
 
 
 class Keeper:
-    """Keeps answers in a thread of its own, in their order."""
+    """Keeps answers in a thread of its own, in their order. No caller sees a database that fails."""
 
     def __init__(self, answers: Answers, most_bytes: int = MOST_WAITING_BYTES):
         self._answers, self._most_bytes = answers, most_bytes
@@ -125,6 +124,7 @@ class Keeper:
         self._lock = threading.Lock()  # of the two below
         self._waiting: dict[str, Future[None]] = {}  # by the answer's id
         self._bytes = 0
+        self._ends = threading.Event()
 
     def keep(self, answered: Answered) -> None:
         """Returns at once. While the database falls far behind, answers are not kept, and the log names them."""
@@ -136,7 +136,9 @@ class Keeper:
                 _log.warning("the answer %s is not kept: %d others wait", answered.id, len(self._waiting))
                 return
             self._bytes += size
-            self._waiting[answered.id] = self._thread.submit(self._keep, answered, size, time.time())
+            self._waiting[answered.id] = self._thread.submit(
+                self._keep, answered, size, time.time(), time.monotonic() + KEEP_S
+            )
 
     def correct(self, caller: Caller, id: str, text: str) -> None:
         """As `Answers.correct`, once the answer is kept. Raises Refused(503) if that takes too long."""
@@ -151,19 +153,30 @@ class Keeper:
         with self._lock:
             waiting = list(self._waiting.values())
         wait(waiting, WAIT_S)
+        self._ends.set()
         self._thread.shutdown(cancel_futures=True)
         if lost := sum(each.cancelled() for each in waiting):
             _log.warning("%d answers are not kept: the service ended before", lost)
 
-    def _keep(self, answered: Answered, size: int, now: float) -> None:
+    def _keep(self, answered: Answered, size: int, now: float, until_s: float) -> None:
         try:
-            self._answers.keep(answered, now)
+            while not self._is_kept(answered, now):
+                if time.monotonic() > until_s or self._ends.wait(RETRY_S):
+                    _log.warning("the answer %s is not kept", answered.id)
+                    return
         except Exception as e:
             _log.error("the answer %s is not kept", answered.id, exc_info=e)
         finally:
             with self._lock:
                 del self._waiting[answered.id]
                 self._bytes -= size
+
+    def _is_kept(self, answered: Answered, now: float) -> bool:
+        try:
+            self._answers.keep(answered, now)
+            return True
+        except Unavailable:
+            return False
 
 
 def export(store: Store, path: Path) -> tuple[int, int]:

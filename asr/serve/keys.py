@@ -105,7 +105,7 @@ class Keys:
         """
         at, own = _time(now), KEYS.c.id == int(caller.id)
         refused = None
-        with self._store.write(wait_s=CHARGE_S) as connection:
+        with self._store.write(wait_s=min(CHARGE_S, self._store.busy_s)) as connection:
             # The row is locked until the end of the transaction, so that calls of one key are counted one by one.
             query = select(KEYS.c.name, KEYS.c.revoked_s, KEYS.c.busy_until_s).where(own).with_for_update()
             row = connection.execute(query).one()
@@ -134,7 +134,7 @@ class Keys:
         """Takes back calls that were charged at `now` and not answered. The minute's rate still counts them."""
         own, day = int(caller.id), _day(_time(now))
         charged = (USAGE.c.key_id == own) & (USAGE.c.day == day) & (USAGE.c.calls >= calls)
-        with self._store.write(wait_s=CHARGE_S) as connection:
+        with self._store.write(wait_s=min(CHARGE_S, self._store.busy_s)) as connection:
             connection.execute(select(KEYS.c.id).where(KEYS.c.id == own).with_for_update())  # as in `charge`
             connection.execute(update(USAGE).where(charged).values(calls=USAGE.c.calls - calls))
 

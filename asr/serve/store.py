@@ -4,8 +4,8 @@
     with store.write() as connection:                   # one transaction; Unavailable if the database fails
         connection.execute(insert(ANSWERS).values(...))
 
-Several processes may use one database at a time. Nothing is tried twice: after an error the caller of the service gets
-503 and repeats the request, so that no call is counted twice.
+Several processes may use one database at a time. No call is counted twice: after an error the caller of the service
+gets 503 and repeats the request. Only answers, which are kept under their id, are tried again (asr.serve.feedback).
 """
 
 import logging
@@ -101,7 +101,7 @@ class Store:
         url = _url(place)
         self.place = url.render_as_string() if "://" in place else place  # without the password
         self._is_sqlite = url.get_backend_name() == "sqlite"
-        self._busy_s, self._writer = busy_s, threading.Lock()
+        self.busy_s, self._writer = busy_s, threading.Lock()
         if self._is_sqlite:
             _create_private(url.database or "")
             settings: dict[str, Any] = {"connect_args": {"timeout": busy_s}}
@@ -129,16 +129,15 @@ class Store:
         """A transaction that excludes other writers of SQLite. It ends with the block, or is undone by an exception.
 
         `durable`: it survives a power failure in SQLite, too; others are lost for the last moments before one.
-        `wait_s`: how long it waits for a lock, if less than others do.
+        `wait_s`: how long it waits for those of others; None: `busy_s`.
         """
-        wait_s = min(wait_s or self._busy_s, self._busy_s)
-        with self._transaction(writes=True, durable=durable, wait_s=wait_s) as connection:
+        with self._transaction(writes=True, durable=durable, wait_s=wait_s or self.busy_s) as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads, and waits for no writer."""
-        with self._transaction(writes=False, durable=False, wait_s=self._busy_s) as connection:
+        with self._transaction(writes=False, durable=False, wait_s=self.busy_s) as connection:
             yield connection
 
     def close(self) -> None:
@@ -150,7 +149,7 @@ class Store:
             with self._turn(writes, wait_s), self._engine.connect() as connection:
                 connection.execution_options(writes=writes, durable=durable, wait_s=wait_s)
                 with connection.begin():
-                    if not self._is_sqlite and wait_s != self._busy_s:
+                    if not self._is_sqlite and wait_s != self.busy_s:
                         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {wait_s * 1000:.0f}")
                     yield connection
         except SQLAlchemyError as e:
