@@ -161,9 +161,9 @@ def locked_database(case: Case) -> Row:
         corrections = [case.correct(server, before.body["id"])]
         other.execute("ROLLBACK")
         corrections.append(case.correct(server, before.body["id"]))
-        longest_s = max(a.seconds for a in (*locked, corrections[0]))
-        return {"clients_saw": seen(locked), "corrections": seen(corrections), "longest_s": round(longest_s, 1),
-                **well(case, server)}  # fmt: skip
+        waits = {"answer_s": locked[0].seconds, "correction_s": corrections[0].seconds}
+        return {"clients_saw": seen(locked), "corrections": seen(corrections),
+                **{name: round(seconds, 2) for name, seconds in waits.items()}, **well(case, server)}  # fmt: skip
 
 
 def restarted_postgresql(case: Case) -> Row:

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -229,7 +229,7 @@ class Load:
     cores: float  # mean number of cores that the service kept busy
     own_cores: float  # of the clients
     rss_mb: float
-    differing: int  # streams whose words are not those of another one with the same sound
+    differing: int  # streams that got other words than those that others got for the same sound
     seconds: float
 
     @property
@@ -339,6 +339,16 @@ async def stream_together(server: Server, recordings: Sequence[Recording], strea
         *(speak(server.port, recordings[n % len(recordings)], starts[n], **start) for n in range(streams))
     )
     seconds = time.monotonic() - start_s
-    differing = sum(h.texts != heard[n % len(recordings)].texts for n, h in enumerate(heard) if not h.error)
+    differing = sum(others(heard[first :: len(recordings)]) for first in range(len(recordings)))
     used, own = (server.cpu_s() - cpu_s) / seconds, (time.process_time() - own_s) / seconds
     return Load(streams, heard, used, own, server.rss_mb(), differing, seconds)
+
+
+def others(heard: Sequence[Heard]) -> int:
+    """How many streams of one recording got other words than most of those that were heard to the end.
+
+    A stream that was cut off has no more than the first finals; these must be the same.
+    """
+    whole = Counter(tuple(h.texts) for h in heard if not h.error)
+    usual = list(whole.most_common(1)[0][0]) if whole else max((h.texts for h in heard), key=len, default=[])
+    return sum(h.texts != (usual[: len(h.texts)] if h.error else usual) for h in heard)

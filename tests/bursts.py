@@ -16,6 +16,7 @@ from asr.search.endpoint import EndpointOptions, holding
 from asr.serve.app import make_app
 from asr.serve.modes import Modes
 from asr.serve.process import make_server
+from asr.tokens import BLANK, Tokens
 
 LEVELS = {"one": 0.1, "two": 0.25, "three": 0.6}  # peak of the tone
 FRAME_S = 0.02
@@ -40,6 +41,7 @@ class Recognizer:
 
     def __init__(self, delay_s: float = 0.0):
         self.cfg, self.space, self.delay_s = Config(), None, delay_s
+        self.tokens = Tokens([BLANK])
         self.streams: list[Stream] = []
 
     def transcribe(self, samples, rate_hz) -> None:

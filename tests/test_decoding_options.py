@@ -50,6 +50,7 @@ def test_each_option_does_as_the_prepared_recogniser(recognizer, x):
         Options(beam=2.0): recognizer.with_decoder(replace(cfg, beam=2.0)),
         Options(nbest=4, lattice_beam=12.0): recognizer.with_decoder(replace(cfg, nbest=4, lattice_beam=12.0)),
         Options(reject_below=0.5): recognizer.with_decoder(replace(cfg, reject_below=0.5)),
+        Options(remove=["a"]): recognizer.with_decoder(replace(cfg, remove=["a"])),
         Options(word_list=["a b", "b"]): recognizer.with_list(["a b", "b"]),
         Options(word_list={"a": 1.0, "b": 3.0}): recognizer.with_list({"a": 1.0, "b": 3.0}),
         Options(grammar=GRAMMAR): recognizer.with_grammar(GRAMMAR),
@@ -61,11 +62,14 @@ def test_each_option_does_as_the_prepared_recogniser(recognizer, x):
     for options, other in prepared.items():
         assert found[options] == other.transcribe(x, 16000)
     assert found[Options(nbest=4, lattice_beam=12.0)].alternatives
-    assert len({str(h) for h in found.values()}) >= 4
+    assert len({str(h) for h in found.values()}) >= 5
+    assert found[Options(remove=["a"])].text.split() == [word for word in plain.text.split() if word != "a"]
     assert recognizer.transcribe(x, 16000) == plain  # nothing stays
     reject = recognizer.with_decoder(replace(cfg, reject_below=0.5, nbest=3))
     both = reject.transcribe(x, 16000, Options(reject_below=0.0))
     assert both.text == plain.text and both.alternatives  # the others are the model's own
+    without = recognizer.with_decoder(replace(cfg, remove=["a", "b"]))
+    assert without.transcribe(x, 16000).text == "" and without.transcribe(x, 16000, Options(remove=[])) == plain
 
 
 def test_a_boosted_word_that_was_not_said_is_rejected(recognizer, x):
@@ -136,6 +140,8 @@ def test_an_index_of_a_static_graph_is_built_once(recognizer):
         ({"nbest": 2.5}, "nbest=2.5 must be a whole number"),
         ({"nbest": True}, "nbest=True must be"),
         ({"reject_below": 1.5}, "reject_below=1.5 must be from 0 to 1"),
+        ({"remove": "um"}, "remove must be a list of strings, not the text 'um'"),
+        ({"remove": [5]}, "remove=5 must be a list of str"),
         ({"phrases": ["a"]}, "phrases=.* must be a mapping"),
         ({"new_words": "ab"}, "new_words must be a list of strings, not the text 'ab'"),
         ({"new_words": [5]}, "new_words=5 must be a list of NewWord or str"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import threading
 from pathlib import Path
 
 import httpx
@@ -31,6 +32,18 @@ async def test_a_warm_service_is_ready_until_it_drains(model: Path) -> None:
         refused = await client.get("/readyz")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_grammars_of_written_forms_are_compiled_once_the_service_is_ready(model: Path, monkeypatch) -> None:
+    compiled, go = [], threading.Event()
+    monkeypatch.setattr("asr.serve.app.language_of", lambda space, tokens: "ko")
+    monkeypatch.setattr("asr.text.written._compiled", lambda lang: go.wait(60) and compiled.append(lang))
+    monkeypatch.setattr("asr.text.rewriting.rewritten", lambda text, grammar: [[(1, text)]])
+    async with client_of(app_of(model)) as client:
+        assert (await client.get("/readyz")).status_code == 200 and not compiled
+        assert (await post(client, noise(0.2))).status_code == 200
+        go.set()
+    assert compiled == ["ko"]
 
 
 async def test_errors_are_declared(model: Path) -> None:

@@ -63,7 +63,8 @@ def test_health_is_told_and_new_work_refused_while_accepted_requests_are_answere
             assert get(process, "/v1/models").status_code == 503
             with connect(f"ws://127.0.0.1:{process.port}/v1/stream", close_timeout=1) as ws:
                 ws.send('{"type": "start"}')
-                assert json.loads(ws.recv(10))["error"]["code"] == "not_ready"
+                error = json.loads(ws.recv(10))["error"]
+                assert (error["code"], error["retry_after_s"]) == ("not_ready", 1)
             assert [answer.result().status_code for answer in answers] == [200] * 4
         assert read_all(held).startswith(b"HTTP/1.1 408 ")  # accepted, too
         assert process.process.wait(90) == 0
@@ -175,3 +176,33 @@ def test_a_slow_reader_is_no_deaf_one() -> None:
         unread.sweep([slow, idle], float(second))  # type: ignore[list-item]
         slow.size, second = slow.size - 1000, second + 1
     assert second < 1000 and len(cut) == 2
+
+
+def test_a_socket_that_is_closed_meanwhile_keeps_nobody_else() -> None:
+    """Closed ones cannot be told to drop what they hold."""
+    unread, closed, deaf = Unread(10.0, lambda: None), Transport(), Transport()
+    closed.size = deaf.size = 1
+    closed.get_extra_info = lambda name: (made := socket.socket()).close() or made  # type: ignore[method-assign]
+    for second in (0.0, 11.0):
+        unread.sweep([closed, deaf], second)  # type: ignore[list-item]
+    assert closed.is_aborted and deaf.is_aborted
+
+
+def test_a_look_that_fails_is_logged_and_not_the_last(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    looks, sweep = [], Unread.sweep
+
+    def failing(self, transports, now) -> None:
+        looks.append(now)
+        if len(looks) == 1:
+            raise ZeroDivisionError
+        sweep(self, transports, now)
+
+    monkeypatch.setattr(Unread, "sweep", failing)
+    monkeypatch.setattr("asr.serve.process.SWEEP_S", 0.01)
+    with serving(Config()):
+        until_s = time.monotonic() + 60
+        while len(looks) < 3:
+            assert time.monotonic() < until_s
+            time.sleep(0.01)
+    (record,) = [record for record in caplog.records if "clients that do not read" in record.message]
+    assert record.exc_info and record.exc_info[0] is ZeroDivisionError

@@ -72,6 +72,8 @@ async def test_a_list_makes_the_mode_word(model: Path) -> None:
         ({"nbest": 0}, "nbest: must be greater", "nbest"),
         ({"nbest": 10**9}, "nbest: must be less", "nbest"),
         ({"reject_below": 2}, "reject_below: must be less", "reject_below"),
+        ({"remove": "a"}, "remove: must be", "remove"),
+        ({"remove": ["a"] * 6}, "remove has 6 entries, more than 5", "remove"),
         ({"written": True}, "exist for English and Korean", None),
         ({"word": ["a"]}, "the field 'word' is unknown; did you mean 'words'?", "word"),
         ({"nbset": 3}, "the field 'nbset' is unknown; did you mean 'nbest'?", "nbset"),
@@ -139,6 +141,16 @@ async def test_rejected_words_are_left_out_and_counted(model: Path) -> None:
         metrics = (await client.get("/metrics")).text
     assert answer["rejected"] and answer["text"] == "" and not any(w["accepted"] for w in answer["words"])
     assert 'asr_rejected_total{mode="word"} 1.0' in metrics
+
+
+async def test_words_to_remove_stay_in_the_words_only(model: Path) -> None:
+    async with client_of(app_of(model)) as client:
+        plain = (await recognise(client, noise())).json()
+        gone = plain["text"].split()[0]
+        without = (await recognise(client, noise(), remove=[gone])).json()
+    said = [word["word"] for word in plain["words"]]
+    assert without["text"].split() == [word for word in said if word != gone]
+    assert [(w["word"], w["accepted"]) for w in without["words"]] == [(word, word != gone) for word in said]
 
 
 class Ring:

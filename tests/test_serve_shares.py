@@ -121,6 +121,7 @@ def test_one_key_cannot_take_all_sessions(tmp_path: Path) -> None:
         assert [opened(ann)["type"] for _ in range(2)] == ["started", "started"]
         refused = opened(ann)
         assert (refused["type"], refused["error"]["code"]) == ("error", "too_many_sessions")
+        assert refused["error"]["retry_after_s"] >= 1
         realtime = f"ws://{service.at}/v1/realtime?intent=transcription"
         with pytest.raises(InvalidStatus) as e:
             connect(realtime, additional_headers=ann)

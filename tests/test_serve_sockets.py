@@ -161,7 +161,8 @@ def test_too_many_sessions_are_refused():
         with client(service), client(service):
             with client(service, None) as third:
                 third.send(json.dumps(START))
-                assert error_of(third, 4503)["code"] == "too_many_sessions"
+                error = error_of(third, 4503)
+                assert (error["code"], error["retry_after_s"]) == ("too_many_sessions", 5)
         time.sleep(0.1)  # a client that closes its connection gives its place back at once
         assert is_well(service)
 

@@ -231,15 +231,60 @@ def test_endless_work_is_stopped(hostile: Callable[[str], Decoder]) -> None:
     assert "too much time or memory" in refusal(hostile("while True: pass"), WAV, cpu_s=1, wall_s=60.0)
 
 
-def test_a_killed_process_answers_those_who_wait(hostile: Callable[[str], Decoder]) -> None:
-    """Its children end with it."""
+KILLER = """
+import os, sys
+from asr.serve import sound_process as p
+starts = open({starts!r}, "a+")
+starts.write("x")
+starts.flush()
+starts.seek(0)
+if len(starts.read()) <= {kills}:
+    p.jail.enter = lambda *limits: None
+    p._decode = lambda *request: os.kill(os.getppid(), 9)
+p.main()
+"""
+
+
+@pytest.fixture
+def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Decoder]]:
+    """killed(kills) -> a decoder whose first processes are killed when they decode; `starts` has a letter for each."""
+    made = []
+
+    def decoder(kills: int) -> Decoder:
+        program = KILLER.format(starts=str(tmp_path / "starts"), kills=kills)
+        monkeypatch.setattr("asr.serve.sound.PROGRAM", ["-c", program])
+        made.append(Decoder(1))
+        return made[-1]
+
+    yield decoder
+    for each in made:
+        each.close()
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_what_a_killed_process_was_decoding_is_decoded_by_the_next(killed, tmp_path: Path, in_file: bool) -> None:
+    """From its beginning, wherever the first process had got to."""
+    (tmp_path / "a.wav").write_bytes(data := encoded(np.linspace(-0.5, 0.5, 1600), format="WAV"))
+    samples = killed(1).decode(tmp_path / "a.wav" if in_file else data, 60, 16000)
+    assert np.array_equal(samples, audio.load(data))
+
+
+def test_the_children_of_a_killed_process_end_with_it(hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise their recordings would not be decoded again before their time is over."""
     decoder = hostile(WAIT)
     decoder.start()
     assert decoder._process
-    threading.Timer(3.0, os.kill, (decoder._process.pid, signal.SIGKILL)).start()
+    monkeypatch.setattr("asr.serve.sound.PROGRAM", ["-m", "asr.serve.sound_process"])
+    threading.Timer(2.0, os.kill, (decoder._process.pid, signal.SIGKILL)).start()
+    assert len(decoder.decode(WAV, 60, 16000, 1, 300.0)) == 1600
+
+
+def test_a_recording_that_kills_processes_is_given_up(killed, tmp_path: Path) -> None:
+    decoder = killed(99)
     with pytest.raises(Refused, match="ended; repeat the request") as e:
-        decoder.decode(WAV, 60, 16000, 1, 60.0)
-    assert e.value.status == 503
+        decoder.decode(WAV, 60, 16000)
+    assert (e.value.status, e.value.retry_after_s) == (503, 1.0)
+    assert (tmp_path / "starts").read_text() == "xx"
 
 
 def test_threads_get_their_own_sound(decoder: Decoder) -> None:

@@ -11,7 +11,7 @@ from asr.errors import InputError
 from asr.recognizer.frozen import FrozenDict
 from asr.search.new_words import NewWord
 
-_OF_DECODER = ("beam", "lattice_beam", "nbest", "reject_below")
+_OF_DECODER = ("beam", "lattice_beam", "nbest", "reject_below", "remove")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class DecodingOptions:
     word_list      the utterance is exactly one of these words or phrases; a mapping gives their weights
     grammar        the utterance is a sentence of this JSGF grammar: a path, or the text beginning with `#JSGF`
     reject_below   words with a lower confidence are left out of `Hypothesis.text`; 0 to 1
+    remove         words that are left out of `Hypothesis.text`, such as fillers; [] leaves all in
     written        numbers, dates, amounts and letters as they are written: "$5" for "five dollars" (English, Korean)
 
     Raises InputError naming an option with an invalid value, and options that exclude each other.
@@ -39,6 +40,7 @@ class DecodingOptions:
     word_list: Iterable[str] | Mapping[str, float] | None = None
     grammar: str | Path | None = None
     reject_below: float | None = None
+    remove: Iterable[str] | None = None
     written: bool = False
 
     def __post_init__(self) -> None:
@@ -49,6 +51,8 @@ class DecodingOptions:
             self._set("phrases", FrozenDict(self.phrases))
         if self.new_words is not None:
             self._set("new_words", tuple(_entries("new_words", self.new_words, (NewWord, str))))
+        if self.remove is not None:
+            self._set("remove", tuple(_entries("remove", self.remove, (str,))))
         if self.word_list is not None:
             entries = _entries("word_list", self.word_list, (str,))
             weights = self.word_list if isinstance(self.word_list, Mapping) else dict.fromkeys(entries, 1.0)

@@ -1,26 +1,31 @@
 """The FastAPI app: routers, errors, and the life of the models and threads."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 
 import numpy as np
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.concurrency import run_in_threadpool
 
 from asr.config import Config
+from asr.errors import InputError
 from asr.recognizer.recognizer import Recognizer
+from asr.recognizer.written import language_of
 from asr.serve import calls, errors, feedback, live, logs, metrics, openai, page, realtime, recognize, sound
 from asr.serve.draining import Draining
 from asr.serve.engine import Engine
-from asr.serve.feedback import Answers
+from asr.serve.feedback import Answers, Keeper
 from asr.serve.keys import Keys
 from asr.serve.limits import Limits
 from asr.serve.metrics import Counting, Metrics
 from asr.serve.modes import Modes
 from asr.serve.service import Service
 from asr.serve.store import Store
+from asr.text.written import written
 
 
 def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
@@ -39,9 +44,13 @@ def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
         for recognizer in set(service.modes.recognizers.values()):
             await service.engine.do(partial(_warm_up, recognizer))
         service.is_ready = True
+        warming = asyncio.create_task(run_in_threadpool(_warm_up_grammars, service.modes))
         yield
         service.is_ready = False
+        await asyncio.wait([warming])
         service.engine.close()
+        if app.state.answers is not None:
+            await run_in_threadpool(app.state.answers.close)
 
     app = FastAPI(
         title="asr",
@@ -77,7 +86,8 @@ def _open_records(app: FastAPI, cfg: Config) -> None:
         if cfg.serve.require_keys:
             app.state.service.keys = Keys(store, cfg.serve.daily_quota, cfg.serve.rate_per_minute)
         if cfg.serve.keep_text or cfg.serve.keep_audio:
-            app.state.answers = Answers(store, cfg.serve.keep_text, cfg.serve.keep_audio, cfg.serve.keep_days)
+            answers = Answers(store, cfg.serve.keep_text, cfg.serve.keep_audio, cfg.serve.keep_days)
+            app.state.answers = Keeper(answers)
             app.state.service.keep = app.state.answers.keep
 
 
@@ -87,3 +97,13 @@ def _warm_up(recognizer: Recognizer) -> None:
     recognizer.transcribe(np.zeros(rate_hz, np.float32), rate_hz)
     if recognizer.space:
         _ = recognizer.space.labels
+
+
+def _warm_up_grammars(modes: Modes) -> None:
+    """Compiles the grammars of written forms, which takes seconds, before a request asks for them.
+
+    Requests are answered meanwhile, as hardly any asks for written forms at once.
+    """
+    for recognizer in set(modes.recognizers.values()):
+        with suppress(InputError):  # its words are of a language without written forms
+            written("a", language_of(recognizer.space, recognizer.tokens))

@@ -51,12 +51,16 @@ class Asked(BaseModel):
     )
     nbest: int | None = Field(None, ge=1, le=100, description="number of readings to return")
     reject_below: float | None = Field(None, ge=0, le=1, description="words of lower confidence are left out of text")
+    remove: Annotated[list[str], _FIRST_ONLY] | None = Field(
+        None, description="words left out of text, such as fillers; null: those of the recogniser; [] leaves all in"
+    )
     written: bool = Field(False, description="numbers, dates, amounts and letters as they are written")
 
     def options(self, cfg: ServeConfig) -> DecodingOptions:
         """Raises Refused(400) beyond the limits of `cfg`, and InputError for what the recogniser does not take."""
         limit("words", self.words, cfg.max_words)
         limit("new_words", self.new_words, cfg.max_words)
+        limit("remove", self.remove, cfg.max_words)
         limit("phrases", self.phrases, cfg.max_phrases)
         if self.grammar is not None and not self.grammar.lstrip("\ufeff \t\r\n").startswith("#JSGF"):
             # Any other text would be taken for the path of a grammar.
@@ -70,6 +74,7 @@ class Asked(BaseModel):
             word_list=self.words,
             grammar=self.grammar,
             reject_below=self.reject_below,
+            remove=self.remove,
             written=self.written,
         )
 

@@ -5,6 +5,7 @@ import json
 import socket
 import struct
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -130,5 +131,6 @@ class Unread:
 
 def _break(transport: asyncio.WriteTransport) -> None:
     """Closes without waiting; the system drops what it holds for the client, too."""
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with suppress(OSError):  # the socket may have been closed meanwhile
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()

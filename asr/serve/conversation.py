@@ -223,7 +223,7 @@ def event_of(type: str, **fields: Any) -> Event:
 def error_event(refused: Refused, event: dict[str, Any] | None = None) -> Event:
     """`event`: the client's, whose `event_id` the error repeats."""
     own = (event or {}).get("event_id")
-    return event_of("error", error={**refused.body()["error"], "event_id": own if isinstance(own, str) else None})
+    return event_of("error", error={**refused.event()["error"], "event_id": own if isinstance(own, str) else None})
 
 
 def _sound(event: dict[str, Any]) -> bytes:

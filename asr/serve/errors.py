@@ -60,13 +60,24 @@ class Refused(Exception):
         kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
+    def event(self) -> dict[str, Any]:
+        """The body as a message of a WebSocket, which has no headers: with `retry_after_s` in place of Retry-After."""
+        body = self.body()
+        if self.retry_after_s is not None:
+            body["error"]["retry_after_s"] = self._whole_seconds(self.retry_after_s)
+        return body
+
     def headers(self) -> dict[str, str]:
         headers = {}
         if self.retry_after_s is not None:
-            headers["Retry-After"] = str(max(1, math.ceil(self.retry_after_s)))
+            headers["Retry-After"] = str(self._whole_seconds(self.retry_after_s))
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return headers
+
+    @staticmethod
+    def _whole_seconds(seconds: float) -> int:
+        return max(1, math.ceil(seconds))
 
 
 def answer(refused: Refused) -> JSONResponse:

@@ -4,12 +4,17 @@
 
 `serve.keep_text` keeps the texts of answers, `serve.keep_audio` their sound. If neither is set, nothing is kept and
 there is nothing to correct. `asr serve feedback export` makes a manifest of the corrections.
+
+Answers are kept by a thread of their own (`Keeper`), so that no caller waits for the database.
 """
 
 import io
 import logging
 import re
+import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +39,10 @@ _log = logging.getLogger(__name__)
 LONGEST_TEXT = 20_000
 MOST_BYTES = 1 << 18  # of a request: the longest text, if all of it is escaped
 DAY_S, HOUR_S = 86400.0, 3600.0
+MOST_WAITING_BYTES = 256 << 20  # of answers that wait to be kept; a recording longer than all of them has room alone
+ROW_BYTES = 1000  # of an answer without text and sound
+KEEP_S, RETRY_S = 20.0, 2.0  # how long an answer waits for a database that fails, and between two attempts
+WAIT_S = 5.0  # of a correction for its answer to be kept, and of the service's end for those that wait
 
 router = APIRouter(tags=["feedback"])
 
@@ -54,7 +63,7 @@ class Correction(BaseModel):
 async def correct(request: Request, caller: Annotated[Caller, Depends(identified)]) -> None:
     """Keeps the right text beside the answer. A later correction of the same answer replaces it."""
     correction = parsed(Correction, await body_of(request, MOST_BYTES))
-    answers: Answers | None = request.app.state.answers
+    answers: Answers | Keeper | None = request.app.state.answers
     if answers is None:
         raise Refused(404, "this service keeps no answers, so there is nothing to correct", param="id")
     await run_in_threadpool(answers.correct, caller, correction.id, correction.text)
@@ -64,12 +73,12 @@ class Answers:
     """The answers in a store. Those without a correction are deleted after `keep_days`."""
 
     def __init__(self, store: Store, keep_text: bool, keep_audio: bool, keep_days: float):
-        self._store = store
-        self._text, self._audio, self._keep_s = keep_text, keep_audio, keep_days * DAY_S
+        self._store, self.keeps_audio = store, keep_audio
+        self._text, self._keep_s = keep_text, keep_days * DAY_S
         self._cleared_s = 0.0
 
     def keep(self, answered: Answered, now: float | None = None) -> None:
-        """Never fails: the caller has the answer, even if the database is not there to keep it."""
+        """May be repeated after Unavailable: an answer is kept once."""
         at = time.time() if now is None else now
         row = {
             "id": answered.id,
@@ -77,16 +86,14 @@ class Answers:
             "mode": answered.mode,
             "time_s": at,
             "text": answered.text if self._text else None,
-            "audio": _flac(answered.samples, answered.sample_rate_hz) if self._audio else None,
+            "audio": _flac(answered.samples, answered.sample_rate_hz) if self.keeps_audio else None,
         }
-        try:
-            with self._store.write() as connection:
+        with self._store.write() as connection:
+            if not connection.execute(select(ANSWERS.c.id).where(ANSWERS.c.id == answered.id)).first():
                 connection.execute(insert(ANSWERS).values(row))
-            if abs(at - self._cleared_s) > HOUR_S:
-                self._cleared_s = at
-                self.clear(at)
-        except Unavailable:
-            _log.warning("the answer %s is not kept", answered.id)
+        if abs(at - self._cleared_s) > HOUR_S:
+            self._cleared_s = at
+            self.clear(at)
 
     def clear(self, now: float) -> None:
         corrected = select(CORRECTIONS.c.answer_id)
@@ -106,6 +113,70 @@ class Answers:
                 raise Refused(404, "there is no answer with this id, or it is no longer kept", param="id")
             if not connection.execute(update(CORRECTIONS).where(CORRECTIONS.c.answer_id == id).values(new)).rowcount:
                 connection.execute(insert(CORRECTIONS).values(answer_id=id, **new))
+
+
+class Keeper:
+    """Keeps answers in a thread of its own, in their order. No caller sees a database that fails."""
+
+    def __init__(self, answers: Answers, most_bytes: int = MOST_WAITING_BYTES):
+        self._answers, self._most_bytes = answers, most_bytes
+        self._thread = ThreadPoolExecutor(1, "keep")
+        self._lock = threading.Lock()  # of the two below
+        self._waiting: dict[str, Future[None]] = {}  # by the answer's id
+        self._bytes = 0
+        self._ends = threading.Event()
+
+    def keep(self, answered: Answered) -> None:
+        """Returns at once. While the database falls far behind, answers are not kept, and the log names them."""
+        if not self._answers.keeps_audio:
+            answered = replace(answered, samples=answered.samples[:0].copy())
+        size = ROW_BYTES + len(answered.text.encode()) + answered.samples.nbytes
+        with self._lock:
+            if self._waiting and self._bytes + size > self._most_bytes:
+                _log.warning("the answer %s is not kept: %d others wait", answered.id, len(self._waiting))
+                return
+            self._bytes += size
+            self._waiting[answered.id] = self._thread.submit(
+                self._keep, answered, size, time.time(), time.monotonic() + KEEP_S
+            )
+
+    def correct(self, caller: Caller, id: str, text: str) -> None:
+        """As `Answers.correct`, once the answer is kept. Raises Refused(503) if that takes too long."""
+        with self._lock:
+            kept = self._waiting.get(id)
+        if kept and wait([kept], WAIT_S).not_done:
+            raise Refused(503, "the answer is not kept yet; repeat the request later", WAIT_S)
+        self._answers.correct(caller, id, text)
+
+    def close(self) -> None:
+        """Keeps what waits, as far as that is soon done."""
+        with self._lock:
+            waiting = list(self._waiting.values())
+        wait(waiting, WAIT_S)
+        self._ends.set()
+        self._thread.shutdown(cancel_futures=True)
+        if lost := sum(each.cancelled() for each in waiting):
+            _log.warning("%d answers are not kept: the service ended before", lost)
+
+    def _keep(self, answered: Answered, size: int, now: float, until_s: float) -> None:
+        try:
+            while not self._is_kept(answered, now):
+                if time.monotonic() > until_s or self._ends.wait(RETRY_S):
+                    _log.warning("the answer %s is not kept", answered.id)
+                    return
+        except Exception as e:
+            _log.error("the answer %s is not kept", answered.id, exc_info=e)
+        finally:
+            with self._lock:
+                del self._waiting[answered.id]
+                self._bytes -= size
+
+    def _is_kept(self, answered: Answered, now: float) -> bool:
+        try:
+            self._answers.keep(answered, now)
+            return True
+        except Unavailable:
+            return False
 
 
 def export(store: Store, path: Path) -> tuple[int, int]:

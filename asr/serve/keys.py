@@ -31,6 +31,7 @@ PREFIX = "asr_"  # lets scanners of secrets, and asr.serve.logs, find keys in te
 _FORM = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
 LONGEST_NAME = 64
 MINUTE_S, DAY_S = 60.0, 86400
+CHARGE_S = 2.0  # how long a call waits to be counted while the database is locked
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Keys:
         """
         at, own = _time(now), KEYS.c.id == int(caller.id)
         refused = None
-        with self._store.write() as connection:
+        with self._store.write(wait_s=min(CHARGE_S, self._store.busy_s)) as connection:
             # The row is locked until the end of the transaction, so that calls of one key are counted one by one.
             query = select(KEYS.c.name, KEYS.c.revoked_s, KEYS.c.busy_until_s).where(own).with_for_update()
             row = connection.execute(query).one()
@@ -133,7 +134,7 @@ class Keys:
         """Takes back calls that were charged at `now` and not answered. The minute's rate still counts them."""
         own, day = int(caller.id), _day(_time(now))
         charged = (USAGE.c.key_id == own) & (USAGE.c.day == day) & (USAGE.c.calls >= calls)
-        with self._store.write() as connection:
+        with self._store.write(wait_s=min(CHARGE_S, self._store.busy_s)) as connection:
             connection.execute(select(KEYS.c.id).where(KEYS.c.id == own).with_for_update())  # as in `charge`
             connection.execute(update(USAGE).where(charged).values(calls=USAGE.c.calls - calls))
 

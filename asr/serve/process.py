@@ -22,6 +22,7 @@ from asr.serve.connections import Connection, LiveConnection, Unread, connection
 from asr.serve.draining import STOPPING
 from asr.serve.service import Service
 
+_log = logging.getLogger(__name__)
 LAST_S = 1.0  # for connections to close after the drain
 SWEEP_S = 0.5  # between two looks at what clients have not read
 MOST_FILES = 65_536  # a connection is an open file
@@ -112,7 +113,10 @@ class Server(uvicorn.Server):
         unread = Unread(self.service.cfg.serve.send_timeout_s, self.service.metrics.unread.inc)
         while True:
             await asyncio.sleep(SWEEP_S)
-            unread.sweep([connection.transport for connection in self.server_state.connections], time.monotonic())
+            try:
+                unread.sweep([connection.transport for connection in self.server_state.connections], time.monotonic())
+            except Exception as e:  # the next look is not lost with this one
+                _log.error("looking for clients that do not read failed", exc_info=e)
 
 
 def _allow_connections() -> None:

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from asr.hypothesis import Hypothesis
@@ -121,7 +120,7 @@ async def finish(service: Service, begun: Begun, found: list[Hypothesis]) -> Hyp
     if service.keep is not None:
         rate_hz = begun.recognizer.cfg.features.sample_rate_hz
         answered = Answered(begun.id, begun.caller, begun.mode, hypothesis.text, begun.samples, rate_hz)
-        await run_in_threadpool(service.keep, answered)
+        service.keep(answered)
     return hypothesis
 
 

@@ -35,7 +35,7 @@ class AnswerWord(BaseModel):
     start_s: float
     end_s: float
     confidence: float
-    accepted: bool = Field(description="false: its confidence is below reject_below, and text leaves it out")
+    accepted: bool = Field(description="false: text leaves it out, by reject_below or remove")
 
 
 class AnswerAlternative(BaseModel):

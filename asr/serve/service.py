@@ -34,8 +34,8 @@ class Answered:
 
 @dataclass
 class Service:
-    """`keys`: None if no keys are required. `keep`: called in a thread with each answer; None keeps none. `on_drain`:
-    awaited when the service is told to end, before connections are closed."""
+    """`keys`: None if no keys are required. `keep`: takes each answer and returns at once, in any thread; None keeps
+    none. `on_drain`: awaited when the service is told to end, before connections are closed."""
 
     cfg: Config
     modes: Modes

@@ -101,7 +101,7 @@ class Connection:
     async def refuse(self, refused: Refused, event: Event | None = None) -> None:
         """Tells the error, as `event`, and closes. The code is 4000 plus the error's HTTP status."""
         try:
-            await self.send(event or {"type": "error", **refused.body()})
+            await self.send(event or {"type": "error", **refused.event()})
         except Gone:
             return
         await self.close(CLOSE_CODE + refused.status, refused.message.encode()[:120].decode(errors="ignore"))

@@ -35,6 +35,7 @@ MEMORY_BYTES = 512 << 20  # that a child may take beyond what it is forked with
 LONGEST_SENTENCE = 4096  # bytes
 BLOCK_BYTES = 1 << 20
 SEND_S = 5.0  # a process that has not taken a request after this time is replaced
+ATTEMPTS = 2  # processes that may end while they decode a recording, which may be what ends them
 CRASHED = "the audio is damaged in a way that broke its decoder; convert it again to wav or flac"
 
 
@@ -42,7 +43,8 @@ def decode_untrusted(data: bytes | Path, max_s: float, rate_hz: int) -> np.ndarr
     """Decode a recording whose bytes may be hostile -> (T,) float32 mono samples in [-1, 1] at `rate_hz`.
 
     Called from any thread. Raises InputError, in one sentence, if it is not audio, damaged, longer than `max_s`, or if
-    decoding it takes too much time or memory; Refused(503) if no process can be started.
+    decoding it takes too much time or memory; Refused(503) if no process can be started, or if `ATTEMPTS` processes
+    were killed while they decoded it.
     """
     return _decoder().decode(data, max_s, rate_hz)
 
@@ -82,21 +84,33 @@ class Decoder:
     def decode(
         self, data: bytes | Path, max_s: float, rate_hz: int, cpu_s: int | None = None, wall_s: float | None = None
     ) -> np.ndarray:
-        """As `decode_untrusted`. By default an hour of sound may take 70 s of CPU time, and six times as long."""
+        """As `decode_untrusted`. By default an hour of sound may take 70 s of CPU time, and six times as long.
+
+        A process that is killed takes all that it is decoding with it, so each recording is then decoded once more.
+        """
         cpu_s = cpu_s or 10 + math.ceil(max_s / 60)
         wall_s = wall_s or 6.0 * cpu_s
         request = REQUEST.pack(max_s, rate_hz, self.memory_bytes, cpu_s, wall_s)
-        with self._places:
-            own, theirs = socket.socketpair()
-            with own, _opened(data) as file:
-                with theirs:
-                    self._send(request, theirs.fileno(), file.fileno())
-                own.settimeout(wall_s + 5)
-                try:
-                    return _receive(own, round((max_s + SLACK_S) * rate_hz) + 1, wall_s)
-                except TimeoutError:  # the process that should have killed the child hangs
-                    self.close()
-                    raise InputError(_too_slow(wall_s)) from None
+        most = round((max_s + SLACK_S) * rate_hz) + 1
+        with self._places, _opened(data) as file:
+            for _ in range(ATTEMPTS):
+                with suppress(EOFError):
+                    return self._decoded(file, request, most, wall_s)
+        raise Refused(503, "the process that decodes sound ended; repeat the request", 1.0)
+
+    def _decoded(self, file: IO[bytes], request: bytes, most: int, wall_s: float) -> np.ndarray:
+        """One attempt. Raises EOFError if the process ends before it has answered."""
+        file.seek(0)
+        own, theirs = socket.socketpair()
+        with own:
+            with theirs:
+                self._send(request, theirs.fileno(), file.fileno())
+            own.settimeout(wall_s + 5)
+            try:
+                return _receive(own, most, wall_s)
+            except TimeoutError:  # the process that should have killed the child hangs
+                self.close()
+                raise InputError(_too_slow(wall_s)) from None
 
     def open_stream(self, memory_bytes: int, cpu_s: int) -> socket.socket:
         own, theirs = socket.socketpair()
@@ -218,7 +232,7 @@ def checked(content: bytearray) -> np.ndarray:
 
 
 def _receive(channel: socket.socket, most: int, wall_s: float) -> np.ndarray:
-    """The samples that come, at most `most`. Raises InputError if they do not."""
+    """The samples that come, at most `most`. Raises InputError if they do not, and EOFError as `answered`."""
     samples = bytearray()
     try:
         for content in answered(channel, 4 * most):
@@ -227,8 +241,6 @@ def _receive(channel: socket.socket, most: int, wall_s: float) -> np.ndarray:
                 raise InputError(CRASHED)
     except Failed as e:
         raise _failure(e, wall_s) from None
-    except EOFError:
-        raise Refused(503, "the process that decodes sound ended; repeat the request", 1.0) from None
     return checked(samples)
 
 

@@ -4,8 +4,8 @@
     with store.write() as connection:                   # one transaction; Unavailable if the database fails
         connection.execute(insert(ANSWERS).values(...))
 
-Several processes may use one database at a time. Nothing is tried twice: after an error the caller of the service gets
-503 and repeats the request, so that no call is counted twice.
+Several processes may use one database at a time. No call is counted twice: after an error the caller of the service
+gets 503 and repeats the request. Only answers, which are kept under their id, are tried again (asr.serve.feedback).
 """
 
 import logging
@@ -101,7 +101,7 @@ class Store:
         url = _url(place)
         self.place = url.render_as_string() if "://" in place else place  # without the password
         self._is_sqlite = url.get_backend_name() == "sqlite"
-        self._busy_s, self._writer = busy_s, threading.Lock()
+        self.busy_s, self._writer = busy_s, threading.Lock()
         if self._is_sqlite:
             _create_private(url.database or "")
             settings: dict[str, Any] = {"connect_args": {"timeout": busy_s}}
@@ -125,41 +125,44 @@ class Store:
             raise InputError(e.reason) from e
 
     @contextmanager
-    def write(self, durable: bool = False) -> Iterator[Connection]:
+    def write(self, durable: bool = False, wait_s: float | None = None) -> Iterator[Connection]:
         """A transaction that excludes other writers of SQLite. It ends with the block, or is undone by an exception.
 
         `durable`: it survives a power failure in SQLite, too; others are lost for the last moments before one.
+        `wait_s`: how long it waits for those of others; None: `busy_s`.
         """
-        with self._transaction(writes=True, durable=durable) as connection:
+        with self._transaction(writes=True, durable=durable, wait_s=wait_s or self.busy_s) as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads, and waits for no writer."""
-        with self._transaction(writes=False, durable=False) as connection:
+        with self._transaction(writes=False, durable=False, wait_s=self.busy_s) as connection:
             yield connection
 
     def close(self) -> None:
         self._engine.dispose()
 
     @contextmanager
-    def _transaction(self, **options: bool) -> Iterator[Connection]:
+    def _transaction(self, writes: bool, durable: bool, wait_s: float) -> Iterator[Connection]:
         try:
-            with self._turn(options["writes"]), self._engine.connect() as connection:
-                connection.execution_options(**options)
+            with self._turn(writes, wait_s), self._engine.connect() as connection:
+                connection.execution_options(writes=writes, durable=durable, wait_s=wait_s)
                 with connection.begin():
+                    if not self._is_sqlite and wait_s != self.busy_s:
+                        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {wait_s * 1000:.0f}")
                     yield connection
         except SQLAlchemyError as e:
             raise self._unavailable(_first_line(e)) from e
 
     @contextmanager
-    def _turn(self, writes: bool) -> Iterator[None]:
+    def _turn(self, writes: bool, wait_s: float) -> Iterator[None]:
         """One writer of SQLite at a time in this process. They wait in line here; for those of other processes SQLite
         asks again and again, after longer and longer pauses."""
         if not (writes and self._is_sqlite):
             yield
             return
-        if not self._writer.acquire(timeout=self._busy_s):
+        if not self._writer.acquire(timeout=wait_s):
             raise self._unavailable("it is locked by another request")
         try:
             yield
@@ -212,6 +215,8 @@ def _prepare(connection: Any, _record: Any) -> None:
 def _begin(connection: Connection) -> None:
     options = connection.get_execution_options()
     connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options.get('durable') else 'NORMAL'}")
+    if "wait_s" in options:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={options['wait_s'] * 1000:.0f}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes") else "BEGIN")
 
 

@@ -5,6 +5,7 @@ Grammars (asr/text/en/written.py, asr/text/ko/written.py) are compiled at first 
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from asr.errors import InputError
@@ -13,6 +14,7 @@ from asr.text.clean import LANGUAGES
 if TYPE_CHECKING:
     import pynini
 
+_compiling = Lock()
 BLOCK, MARGIN = 200, 40  # words rewritten at once; those at the end are rewritten again with what follows
 
 
@@ -54,8 +56,13 @@ def _rewritten(words: Sequence[str], lang: str) -> Iterator[list[tuple[int, str]
         yield forms
 
 
-@cache
 def _grammar(lang: str) -> "pynini.Fst":
+    with _compiling:  # another thread that needs it waits, and does not compile it, too
+        return _compiled(lang)
+
+
+@cache
+def _compiled(lang: str) -> "pynini.Fst":
     if lang == "ko":
         from asr.text.ko import written
     else:
