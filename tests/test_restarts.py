@@ -1,10 +1,15 @@
 """Restarts: which words are left out, and which that are repeated on purpose stay."""
 
+from pathlib import Path
+
 import pytest
+import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.config import DecoderConfig
+import asr
+from asr.errors import InputError
+from asr.recognizer import bundle
 from asr.recognizer.hypotheses import hypothesis_of
 from asr.recognizer.restarts import are_restarts, without_restarts
 from asr.search.searchers import Found, FoundWord
@@ -63,5 +68,10 @@ def test_restarts_stay_in_the_words_and_leave_the_text() -> None:
     assert short.alternatives[0].text == "the cat" and plain.alternatives[0].text == "the the cat"
 
 
-def test_they_stay_unless_asked_for() -> None:
-    assert not DecoderConfig().remove_restarts
+def test_the_option_of_a_loaded_recogniser(tmp_path: Path) -> None:
+    cfg = tiny.config()
+    bundle.write(tmp_path / "m.asr", tiny.model(cfg), cfg, tiny.TOKENS, tiny.graph_dir(tmp_path / "graph"), "card")
+    assert not asr.load(tmp_path / "m.asr").cfg.decoder.remove_restarts
+    assert asr.load(tmp_path / "m.asr", remove_restarts=True).cfg.decoder.remove_restarts
+    with pytest.raises(InputError, match="remove_restarts=1 must be True or False"):
+        asr.load(tmp_path / "m.asr", remove_restarts=1)
