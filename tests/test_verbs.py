@@ -228,6 +228,7 @@ MORE = [
     "punctuation train {tmp}/p.txt output={tmp}/p.npz epochs=1 threads=1",
     "punctuation apply {tmp}/t.txt output={tmp}/marked.txt lang=ko punctuation.model={tmp}/p.npz",
     "punctuation score {tmp}/p.txt lang=ko lines=2",
+    "punctuation apply {tmp}/t.txt output={tmp}/marked.txt lang=ko",
     "g2p train {tmp}/l.txt output={tmp}/g2p.npz order=2",
     "g2p apply {tmp}/ko.txt output={tmp}/l3.txt g2p.model=ko",
     "lexicon {tmp}/ko.txt output={tmp}/l3.txt lang=ko",
