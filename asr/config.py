@@ -222,6 +222,13 @@ class G2pConfig(Options):
 
 
 @dataclass
+class PunctuationConfig(Options):
+    model: str = option("default", "punctuation net: default (that of text.lang), or a file")
+    epochs: int = option(2, "number of passes over the text", within="[1, 1000]")
+    lines: int = option(1, "lines that are punctuated and scored as one text", within="[1, 1e6]")
+
+
+@dataclass
 class GraphConfig(Options):
     kind: str = option(
         "static",
@@ -289,6 +296,10 @@ class Config(Options):
     boost: float = option(3.0, "boost of phrases for which the file gives none, in nats", within="[-1e6, 1e6]")
     new_words: str | None = option(None, "file of words that the language model lacks; needs a dynamic graph")
     written: bool = option(False, "numbers, dates, amounts and letters as they are written: $5 for five dollars")
+    punctuate: bool = option(False, "commas, full stops, question marks and, in English, capital letters")
+    spoken_language: str = option(
+        "auto", "language of `written` and `punctuate`; auto: told by the recogniser's words", ["auto", "en", "ko"]
+    )
     data: DataConfig = field(default_factory=DataConfig)
     tokens: TokensConfig = field(default_factory=TokensConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
@@ -299,6 +310,7 @@ class Config(Options):
     text: TextConfig = field(default_factory=TextConfig)
     lm: LmConfig = field(default_factory=LmConfig)
     g2p: G2pConfig = field(default_factory=G2pConfig)
+    punctuation: PunctuationConfig = field(default_factory=PunctuationConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)

@@ -192,6 +192,11 @@ def requested(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
     return recognizer.with_new_words(read_new_words(cfg.new_words)) if cfg.new_words else recognizer
 
 
+def named_language(cfg: Config) -> str | None:
+    """The language of written forms and punctuation; None: told by the recogniser's words."""
+    return None if cfg.spoken_language == "auto" else cfg.spoken_language
+
+
 def phrases_of(cfg: Config) -> dict[str, float] | None:
     """The phrases to boost, from the file `cfg.phrases`, with their boosts in nats."""
     from asr.search.phrases import read_phrases

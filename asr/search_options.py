@@ -38,6 +38,7 @@ class DecoderConfig(Options):
         within="[0, 10]",
     )
     remove: list[str] = option([], "words that are left out of the text, such as the fillers um,uh or 어,음")
+    remove_restarts: bool = option(False, "leave repeated pronouns, articles and the like out of the text: I I want")
 
 
 @dataclass

@@ -13,6 +13,7 @@ PURPOSES = {
     "evaluation": "error rates, tuning, calibration",
     "recognizer": "audio to words; bundle",
     "g2p": "spelling to pronunciation",
+    "punctuation": "marks, capitals",
     "search": "beam search, lattices, confidences",
     "training": "trainer, exact resume",
     "graph": "H, L, G; static and dynamic",

@@ -225,6 +225,10 @@ MORE = [
     "text split {tmp}/ko.txt output={tmp}/ko.pieces pieces=morphemes",
     "data check out={out} output={tmp}/check",
     "data check out={out}",
+    "punctuation train {tmp}/p.txt output={tmp}/p.npz epochs=1 threads=1",
+    "punctuation apply {tmp}/t.txt output={tmp}/marked.txt lang=ko punctuation.model={tmp}/p.npz",
+    "punctuation score {tmp}/p.txt lang=ko lines=2",
+    "punctuation apply {tmp}/t.txt output={tmp}/marked.txt lang=ko",
     "g2p train {tmp}/l.txt output={tmp}/g2p.npz order=2",
     "g2p apply {tmp}/ko.txt output={tmp}/l3.txt g2p.model=ko",
     "lexicon {tmp}/ko.txt output={tmp}/l3.txt lang=ko",
@@ -277,6 +281,7 @@ OF_G2P = {"g2p.model", "g2p.nbest", "g2p.min_probability"}
 
 def test_every_declared_option_is_read(out: Path, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("do re mi\nre do\nmi mi do re\n" * 3)
+    (tmp_path / "p.txt").write_text("Do, re.\nMi?\n" * 3)
     (tmp_path / "ko.txt").write_text("도 레 미\n레 도 la\n" * 3)
     (tmp_path / "l.txt").write_text("do d o\nre r e\nmi m i\ndore d o r e\n")
     (tmp_path / "new.txt").write_text("qqdorez\ndoremid\n")
@@ -293,7 +298,7 @@ def test_every_declared_option_is_read(out: Path, tmp_path: Path) -> None:
         code = cli.main([word.format(out=out, tmp=tmp_path, sound=sound) for word in line.split()])
         assert code == 0 or line.startswith(("tune", "data check", "serve feedback")), line
     unread = {verb: set(declared(verb)) - READ[verb] for verb in VERBS if verb != "serve"}  # it reads while it serves
-    kept = {"decoder.reject_below", "decoder.remove"}  # both verbs keep all words themselves
+    kept = {"decoder.reject_below", "decoder.remove", "decoder.remove_restarts"}  # both verbs keep all words themselves
     ruled = {"tune": kept, "calibrate": kept}
     ruled["transcribe"] = {name for name in declared("transcribe") if name.startswith("live.")}  # of live sound alone
     unread_of = {verb: names - ruled.get(verb, set()) for verb, names in unread.items()}

@@ -26,12 +26,17 @@ ENGLISH = [
     ("email me at gmail dot com", "email me at gmail.com"),
     ("at this point five percent is enough", "at this point 5% is enough"),
     ("in twenty twenty ten percent of us", "in 2020 10% of us"),
+    ("it costs a dollar fifty", "it costs $1.50"),
+    ("one dollar twenty five please", "$1.25 please"),
+    ("a pound eighty", "£1.80"),
+    ("three quarters of it", "3/4 of it"),
 ]
 ENGLISH_KEPT = (
     "two fifty dollars|nineteen ninety nine dollars and ninety nine cents|bake at three fifty degrees|"
     "in ten fifteen minutes|two or three hundred people|ten to twenty thousand dollars|two to three hundred kilometers|"
     "the point one must make|at that point two people left|i figure one of us knows|"
-    "x minus five|the dot com bubble|one third party|the team five won"
+    "x minus five|two quarters|in two quarters of the year|a dollar a day|"
+    "the dot com bubble|one third party|the team five won"
 )
 
 
@@ -65,9 +70,27 @@ KOREAN = [  # as recognisers space numbers
     ("카드 번호 일이삼사 오육칠팔 구공일이 삼사오육", "카드 번호 1234-5678-9012-3456"),
     ("한 이십 분", "한 20분"),
     ("일일구 구급대를", "119 구급대를"),
+    ("답은 삼백이십일", "답은 321"),  # not 320 days
+    ("답은 삼백이십일입니다", "답은 321입니다"),
+    ("오십일은 소수가 아니다", "51은 소수가 아니다"),
+    ("이백 오십이다", "250이다"),
+    ("삼백 이십오", "325"),
+    ("천이백구십일이", "1,291이"),
+    ("삼백이십일 동안", "320일 동안"),
+    ("삼백이십일간", "320일간"),
+    ("오십일 만에", "50일 만에"),
+    ("삼백육십오일 내내", "365일 내내"),
+    ("오월 이십일에", "5월 20일에"),
+    ("이십일까지", "20일까지"),
+    ("답은 삼백이십이", "답은 322"),
+    ("삼백이십이를", "322를"),
+    ("점수는 구십이예요", "점수는 92예요"),
+    ("삼백이십이 넘는", "320이 넘는"),
+    ("삼백이십이다", "320이다"),
 ]
 KOREAN_KEPT = (
-    "한 두 시간|두 세 명|세 네 시|이 삼 일|삼 사 년 전|이 삼십 분|삼 십 분|오 백 원|구구 팔십일|천 년|이 분의 일"
+    "한 두 시간|두 세 명|세 네 시|이 삼 일|삼 사 년 전|이 삼십 분|삼 십 분|오 백 원|구구 팔십일|"
+    "삼백 이십 일|삼백 이십 이|천 년|이 분의 일"
 )
 
 

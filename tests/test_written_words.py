@@ -107,7 +107,7 @@ def test_the_language_is_that_of_the_words(tmp_path: Path) -> None:
     mixed = [*"one two three four six".split(), *(f"b{n}" for n in range(6000)), *(f"세{n}" for n in range(6000))]
     assert heard_language(recognizer_of(tmp_path / "mixed", *mixed)) == "ko"
     other = recognizer_of(tmp_path / "fr", *"un deux trois quatre six".split())
-    with pytest.raises(InputError, match="exist for English and Korean; .*leave out written=true"):
+    with pytest.raises(InputError, match="exist for English and Korean, .*leave out written"):
         other.transcribe(tiny.noise(0.5), 16000, WRITTEN)
     with pytest.raises(InputError, match="exist for English and Korean"):
         other.stream(WRITTEN)
@@ -164,4 +164,4 @@ async def test_the_service_refuses_another_language(tmp_path: Path) -> None:
     bundle.write(tmp_path / "fr.asr", tiny.model(cfg), cfg, tiny.TOKENS, graph, "card")
     async with client_of(app_of(tmp_path / "fr.asr")) as client:
         answer = await client.post("/v1/recognize", files={"file": noise(0.5)}, data={"request": '{"written": true}'})
-    assert answer.status_code == 400 and "leave out written=true" in answer.json()["error"]["message"]
+    assert answer.status_code == 400 and "leave out written" in answer.json()["error"]["message"]

@@ -46,12 +46,14 @@ def is_live(cfg: Config) -> bool:
 
 def transcribe_live(cfg: Config, recognizer: "Recognizer") -> None:
     """Recognise the microphone or the standard input until it ends, or Ctrl-C."""
-    from asr.pipeline import phrases_of
+    from asr.pipeline import named_language, phrases_of
     from asr.recognizer.options import DecodingOptions
     from asr.search.endpoint import SEMANTIC, EndpointOptions, after_silence
 
     rules = SEMANTIC if cfg.live.silence is None else after_silence(cfg.live.silence)
-    options = DecodingOptions(phrases=phrases_of(cfg), written=cfg.written)
+    options = DecodingOptions(
+        phrases=phrases_of(cfg), written=cfg.written, punctuate=cfg.punctuate, language=named_language(cfg)
+    )
     stream = recognizer.stream(options, EndpointOptions(rules, cfg.live.vad))
     blocks, rate_hz = microphone() if cfg.live.microphone else (standard_input(cfg), float(cfg.live.rate))
     shown = Shown(cfg.format)

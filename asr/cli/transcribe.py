@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from asr.config import Config
 from asr.errors import InputError
-from asr.pipeline import limit_threads, phrases_of, requested
+from asr.pipeline import limit_threads, named_language, phrases_of, requested
 
 if TYPE_CHECKING:
     from asr.cli.recordings import Recording
@@ -24,7 +24,7 @@ def transcribe(cfg: Config) -> None:
     """Transcribes recordings: words with start, end and confidence.
 
     asr transcribe [MODEL.asr] FILE|FOLDER|LIST.txt|MANIFEST.jsonl ... [format=FORMAT] [output=FILE|FOLDER/]
-                   [phrases=FILE] [new_words=FILE] [written=true]
+                   [phrases=FILE] [new_words=FILE] [written=true] [punctuate=true]
     asr transcribe [MODEL.asr] --microphone
     asr transcribe [MODEL.asr] - [rate=HZ] [encoding=s16le|f32le]
 
@@ -40,7 +40,8 @@ def transcribe(cfg: Config) -> None:
     after an interruption the same command continues from FILE.partial.
 
     `written=true` writes numbers, dates, amounts and letters as readers expect, in English and Korean: "$5" for "five
-    dollars".
+    dollars". `punctuate=true` adds commas, full stops, question marks and, in English, capital letters. If the words of
+    the recogniser do not tell its language, name it: `spoken_language=en` or `ko`.
 
     `phrases` names a file of phrases to boost, one per line. `new_words` names a file of words to add to a dynamic
     graph.
@@ -110,14 +111,14 @@ def _transcribe(
     """Recognises `recordings`, writes and shows the results; returns the errors of those that failed."""
     from asr.cli.transcripts import Folder, Terminal
     from asr.recognizer.long import transcribe_each
-    from asr.recognizer.written import in_writing, language_of
+    from asr.recognizer.written import writing_of
 
     progress = Progress()
     is_shown = output is None or (cfg.output is not None and not isinstance(output, Folder))
     terminal = Terminal(recordings, progress.print) if is_shown else None
     sources = [recording.source for recording in recordings]
     phrases = recognizer.compile_phrases(phrases_of(cfg))
-    lang = language_of(recognizer.space, recognizer.tokens) if cfg.written else None
+    writing = writing_of(recognizer, cfg.written, cfg.punctuate, named_language(cfg))
     problems = []
     for number, result in transcribe_each(recognizer, sources, None, phrases, cfg.threads, progress):
         recording = recordings[number]
@@ -128,9 +129,7 @@ def _transcribe(
                 progress.print(f"set aside {problems[-1]}", sys.stderr)
             hypothesis = None
         else:
-            hypothesis = replace(
-                in_writing(result, lang, recognizer.cfg.decoder.remove) if lang else result, id=recording.id
-            )
+            hypothesis = replace(writing(result) if writing else result, id=recording.id)
             if output is not None:
                 output.add(recording, hypothesis)
         if terminal:

@@ -10,6 +10,7 @@ from asr import pipeline
 from asr.cli import earlier
 from asr.cli.data_verbs import data_check, data_import, features
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
+from asr.cli.punctuation_verbs import punctuation_apply, punctuation_score, punctuation_train
 from asr.cli.recognizer_verbs import bundle, calibrate, decode, export, graph, import_model, score, tune
 from asr.cli.serve_verbs import feedback_export, keys_add, keys_list, keys_revoke, serve
 from asr.cli.text_verbs import g2p_apply, g2p_train, lexicon, lexicon_fit, text_clean, text_split, text_write
@@ -92,6 +93,9 @@ VERBS: dict[str, Verb] = {
     "g2p apply": Verb(g2p_apply, (
         "g2p.model", "g2p.tagger", "g2p.nbest", "g2p.min_probability", "input", "output",
     )),
+    "punctuation train": Verb(punctuation_train, ("punctuation.epochs", "seed", "threads", "input", "output")),
+    "punctuation apply": Verb(punctuation_apply, ("punctuation.model", "text.lang", "input", "output")),
+    "punctuation score": Verb(punctuation_score, ("punctuation.model", "punctuation.lines", "text.lang", "input")),
     "lm train": Verb(lm_train, (
         "lm.text", "lm.unit", "lm.order", "lm.arpa", "lm.vocabulary", "lm.min_count", "lm.vocabulary_size",
         "lm.coverage", "lm.prune", "lm.memory_mb", "data.train", "data.dev", "input",
@@ -129,8 +133,8 @@ VERBS: dict[str, Verb] = {
     ), takes_bundle=True),
     "transcribe": Verb(transcribe, (
         "decoder", "graph.kind", "graph.words", "graph.grammar", "g2p.model", "data.max_audio_s", "data.channel",
-        "bundle", "phrases", "boost", "new_words", "written", "device", "threads", "input", "output", "format",
-        "live",
+        "bundle", "phrases", "boost", "new_words", "written", "punctuate", "spoken_language", "device", "threads",
+        "input", "output", "format", "live",
     ), earlier=earlier.bundled, takes_bundle=True, resumes=True),
     "serve": Verb(serve, (
         "serve", "bundle", "g2p.model", "device", "threads", "boost",

@@ -21,6 +21,7 @@ from rapidfuzz.distance import Levenshtein
 
 from asr.errors import InputError
 from asr.evaluation.spacing import Spaces, spaces, with_spaces
+from asr.text.characters import composed
 from asr.text.clean import clean
 from asr.text.units import to_units
 
@@ -28,6 +29,8 @@ UNKNOWN_SPEAKER = "(unknown)"
 _BLOCK = 1 << 22  # bootstrap draws in memory at a time
 _HANGUL = re.compile("[가-힣ㄱ-ㆎᄀ-ᇿ]")
 _LETTER = re.compile(r"[^\W\d_]")
+_OF_NUMBER = re.compile(r"((?<=\d)\s?[%‰°]|(?<=\d)[-~/:](?=\d)|(?<![^\s(])-(?=\d)|[$€£¥₩](?=\d))")  # 10%, -5, 1/2
+_SYMBOLS = str.maketrans(dict.fromkeys("–−", "-") | dict.fromkeys("∼〜", "~") | {"℃": "°C", "℉": "°F"})
 
 
 @dataclass(frozen=True)
@@ -227,8 +230,19 @@ def lang_of(texts: Iterable[str], lang: str = "auto") -> str:
 
 
 def comparable(text: str, lang: str) -> str:
-    """The normalised text, for `en` and `ko` also in lower case and without punctuation."""
-    return normalise(text) if lang == "none" else clean(text, lang)
+    """The normalised text, for `en` and `ko` also in lower case and without punctuation.
+
+    Symbols that belong to a number stay: 10% is not 10, -5 is not 5 and 1/2 is not 12.
+    """
+    if lang == "none":
+        return normalise(text)
+    parts = _OF_NUMBER.split(composed(text).translate(_SYMBOLS))
+    found = clean(parts[0], lang)
+    for symbol, before, after in zip(parts[1::2], parts[::2], parts[2::2], strict=False):
+        left = "" if before[-1:].isalnum() else " "
+        right = "" if after[:1].isalnum() else " "
+        found += f"{left}{symbol.strip()}{right}{clean(after, lang)}"
+    return " ".join(found.split())
 
 
 def align(ref: Sequence[str], hyp: Sequence[str]) -> list[Edit]:

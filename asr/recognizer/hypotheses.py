@@ -5,11 +5,13 @@ and ends `EXTENSION_S` after the last frame of its last token, but at most halfw
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from asr.errors import InputError
 from asr.hypothesis import Alternative, Hypothesis, Word
+from asr.recognizer.restarts import are_restarts, without_restarts
 from asr.search.phrases import Phrases
 from asr.search.searchers import Found, FoundWord, Searcher
 
@@ -25,11 +27,12 @@ def decode_log_probs(
     phrases: Phrases | None = None,
     reject_below: float = 0.0,
     remove: Collection[str] = (),
+    remove_restarts: bool = False,
 ) -> Hypothesis:
     """Search log-probs (F, V), natural log, for words with times in seconds; `frame_s` is the length of a frame.
 
-    Words with a confidence below `reject_below`, and those of `remove`, stay in `words`, with `accepted=False`, and are
-    left out of `text`.
+    Words with a confidence below `reject_below`, those of `remove`, and with `remove_restarts` those said again
+    (asr.recognizer.restarts), stay in `words`, with `accepted=False`, and are left out of `text`.
     Raises InputError if the log-probs are not a matrix or contain NaN.
     """
     if log_probs.ndim != 2 or np.isnan(log_probs).any():
@@ -42,7 +45,7 @@ def decode_log_probs(
     if frames == 0:
         return Hypothesis(id, "", [], 0.0, duration_s, complete=True)
     found = searcher.search(np.ascontiguousarray(log_probs, dtype=np.float32), phrases)
-    return hypothesis_of(found, frames, frame_s, id, duration_s, reject_below, remove)
+    return hypothesis_of(found, frames, frame_s, id, duration_s, reject_below, remove, remove_restarts)
 
 
 def hypothesis_of(
@@ -53,12 +56,24 @@ def hypothesis_of(
     duration_s: float,
     reject_below: float,
     remove: Collection[str] = (),
+    remove_restarts: bool = False,
 ) -> Hypothesis:
     """The result of a search of so many frames, with times in seconds."""
     words = list(timed(found.words, frames, frame_s, reject_below, remove))
-    text = " ".join(w.word for w in words if w.accepted)
     others = [Alternative(_without(other, remove), cost) for other, cost in found.alternatives]
+    if remove_restarts:
+        words = _without_restarts(words)
+        others = [Alternative(without_restarts(other.text), other.cost) for other in others]
+    text = " ".join(w.word for w in words if w.accepted)
     return Hypothesis(id, text, words, found.cost, duration_s, found.complete, others)
+
+
+def _without_restarts(words: list[Word]) -> list[Word]:
+    """Words that are not accepted may stand between a restart and the word itself: I um I want."""
+    numbers = [number for number, word in enumerate(words) if word.accepted]
+    flags = are_restarts([words[number].word for number in numbers])
+    restarts = {number for number, is_restart in zip(numbers, flags, strict=True) if is_restart}
+    return [replace(word, accepted=False) if number in restarts else word for number, word in enumerate(words)]
 
 
 def _without(text: str, remove: Collection[str]) -> str:

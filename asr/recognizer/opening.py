@@ -59,6 +59,10 @@ def _with_options(cfg: DecoderConfig, options: dict[str, Any]) -> DecoderConfig:
                 raise InputError(f"{name}={value!r} must be a list of words")
             options[name] = list(value)
             continue
+        if isinstance(default, bool):
+            if not isinstance(value, bool):
+                raise InputError(f"{name}={value!r} must be True or False")
+            continue
         is_optional, kind = name in ("blank_skip", "lattice_beam"), str if isinstance(default, str) else numbers.Real
         if isinstance(default, int):
             kind = numbers.Integral

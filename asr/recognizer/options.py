@@ -10,6 +10,7 @@ from asr.config import DecoderConfig
 from asr.errors import InputError
 from asr.recognizer.frozen import FrozenDict
 from asr.search.new_words import NewWord
+from asr.text.clean import LANGUAGES
 
 _OF_DECODER = ("beam", "lattice_beam", "nbest", "reject_below", "remove")
 
@@ -28,6 +29,8 @@ class DecodingOptions:
     reject_below   words with a lower confidence are left out of `Hypothesis.text`; 0 to 1
     remove         words that are left out of `Hypothesis.text`, such as fillers; [] leaves all in
     written        numbers, dates, amounts and letters as they are written: "$5" for "five dollars" (English, Korean)
+    punctuate      commas, full stops, question marks and, in English, capital letters
+    language       en or ko: that of `written` and `punctuate`; None tells it by the recogniser's words
 
     Raises InputError naming an option with an invalid value, and options that exclude each other.
     """
@@ -42,10 +45,14 @@ class DecodingOptions:
     reject_below: float | None = None
     remove: Iterable[str] | None = None
     written: bool = False
+    punctuate: bool = False
+    language: str | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
-        _check(isinstance(self.written, bool), "written", self.written, "True or False")
+        for name in ("written", "punctuate"):
+            _check(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False")
+        _check(self.language in (None, *LANGUAGES), "language", self.language, "one of " + ", ".join(LANGUAGES))
         if self.phrases is not None:
             _check(isinstance(self.phrases, Mapping), "phrases", self.phrases, 'a mapping such as {"new york": 3.0}')
             self._set("phrases", FrozenDict(self.phrases))

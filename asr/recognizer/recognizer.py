@@ -33,7 +33,7 @@ from asr.recognizer.long import transcribe_each
 from asr.recognizer.options import DecodingOptions
 from asr.recognizer.spaces import RequestSpaces
 from asr.recognizer.stream import Stream
-from asr.recognizer.written import in_writing, language_of
+from asr.recognizer.written import Writing, writing_of
 from asr.search.confidence import Calibration
 from asr.search.endpoint import EndpointOptions
 from asr.search.new_words import NewWord
@@ -240,7 +240,7 @@ class Recognizer:
         check_channel(channel)
         recognizer = self._with_options(options) if options else self
         phrases = recognizer.compile_phrases(options.phrases) if options else None
-        lang = language_of(recognizer.space, recognizer.tokens) if options and options.written else None
+        writing = recognizer.writing(options)
         is_one = isinstance(x, str | bytes | bytearray | memoryview) or not isinstance(x, Sequence)
         many: Sequence[Any] | None = None if is_one else cast(Sequence[Any], x)
         recordings: Sequence[Any] = [x] if many is None else many
@@ -250,8 +250,8 @@ class Recognizer:
                 result = InputError(f"recording {number} of the list: {result}") if many is not None else result
                 if errors == "raise":
                     raise result
-            elif lang:
-                result = in_writing(result, lang, recognizer.cfg.decoder.remove)
+            elif writing:
+                result = writing(result)
             found[number] = result
         results = [found[number] for number in range(len(found))]
         return results[0] if many is None else results
@@ -265,19 +265,21 @@ class Recognizer:
             raise InputError(f"options must be asr.DecodingOptions(...), not {type(options).__name__}")
         recognizer = self._with_options(options) if options else self
         phrases = recognizer.compile_phrases(options.phrases) if options else None
-        return Stream(
-            recognizer,
-            phrases,
-            endpoint,
-            language_of(recognizer.space, recognizer.tokens) if options and options.written else None,
-        )
+        return Stream(recognizer, phrases, endpoint, recognizer.writing(options))
+
+    def writing(self, options: DecodingOptions | None) -> Writing | None:
+        """How `options` want results written; None: as they are spoken."""
+        if options is None:
+            return None
+        return writing_of(self, options.written, options.punctuate, options.language)
 
     def search(self, id: str, log_probs: np.ndarray, duration_s: float, phrases: Phrases | None = None) -> Hypothesis:
         """Words of the log-probs (F', V) of one utterance."""
         options = self.cfg.decoder
         found = decode_log_probs(
-            log_probs, self.searcher, self.frame_s, id, duration_s, phrases, options.reject_below, options.remove
-        )
+            log_probs, self.searcher, self.frame_s, id, duration_s, phrases, options.reject_below, options.remove,
+            options.remove_restarts,
+        )  # fmt: skip
         return edges.unpad(found, options.pad_s)
 
     def score_utterances(

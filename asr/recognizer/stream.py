@@ -27,7 +27,7 @@ from asr.recognizer.inputs import check_rate, chunk_of
 from asr.recognizer.rescored import RescoredUtterance
 from asr.recognizer.streamed import StreamedUtterance, can_stream
 from asr.recognizer.utterance import SoFar, StreamRecognizer, Utterance, moved
-from asr.recognizer.written import in_writing
+from asr.recognizer.written import Writing
 from asr.search.endpoint import EndpointOptions, holding
 from asr.search.phrases import Phrases
 
@@ -59,14 +59,14 @@ class Stream:
         recognizer: StreamRecognizer,
         phrases: Phrases | None = None,
         endpoint: EndpointOptions | None = None,
-        written: str | None = None,
+        writing: Writing | None = None,
     ):
-        """`written`: the language in which final results are in written form; partial results are as spoken."""
+        """`writing`: how final results are written; partial results are as spoken."""
         if recognizer.cfg.features.kind == "stored":
             raise InputError("this model takes stored features, which are files; a stream takes sound")
         if not isinstance(endpoint, EndpointOptions | None):
             raise InputError(f"endpoint must be asr.EndpointOptions(...), not {type(endpoint).__name__}")
-        self._recognizer, self._phrases, self._written = recognizer, phrases, written
+        self._recognizer, self._phrases, self._writing = recognizer, phrases, writing
         self._endpoint = endpoint or EndpointOptions()
         self._wanted_hz = recognizer.cfg.features.sample_rate_hz
         self._heard_s, self._start_s = 0.0, 0.0  # all sound; sound before this utterance
@@ -151,7 +151,7 @@ class Stream:
             if self._is_silent:
                 return replace(found, text="", words=[], alternatives=[])
             found = replace(found, words=[moved(word, self._start_s) for word in found.words])
-            return in_writing(found, self._written, self._recognizer.cfg.decoder.remove) if self._written else found
+            return self._writing(found) if self._writing else found
         finally:
             self._start_s, self._speech_s, self._number = self._heard_s, self._vad.speech_s, self._number + 1
             self._begin()

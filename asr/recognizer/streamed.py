@@ -80,8 +80,9 @@ class StreamedUtterance:
         found = self._search.finish() if self._frames else Found([], 0.0, complete=True)
         options = self._recognizer.cfg.decoder
         return hypothesis_of(
-            found, self._frames, self._frame_s, self._id, duration_s, options.reject_below, options.remove
-        )
+            found, self._frames, self._frame_s, self._id, duration_s, options.reject_below, options.remove,
+            options.remove_restarts,
+        )  # fmt: skip
 
 
 def can_stream(model: object) -> bool:

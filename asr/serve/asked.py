@@ -1,6 +1,6 @@
 """What a caller asks of the recogniser, checked: the fields that requests and live streams share."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 
@@ -8,6 +8,7 @@ from asr.recognizer.options import DecodingOptions
 from asr.search.new_words import NewWord
 from asr.serve.errors import Refused
 from asr.serve_options import ServeConfig
+from asr.text.clean import LANGUAGES
 
 LETTERS = 100  # per entry that is allowed
 
@@ -55,6 +56,10 @@ class Asked(BaseModel):
         None, description="words left out of text, such as fillers; null: those of the recogniser; [] leaves all in"
     )
     written: bool = Field(False, description="numbers, dates, amounts and letters as they are written")
+    punctuate: bool = Field(False, description="commas, full stops, question marks and, in English, capital letters")
+    language: Literal["en", "ko"] | None = Field(
+        None, description="that of written and punctuate; null: that of the service, or told by the words"
+    )
 
     def options(self, cfg: ServeConfig) -> DecodingOptions:
         """Raises Refused(400) beyond the limits of `cfg`, and InputError for what the recogniser does not take."""
@@ -76,7 +81,14 @@ class Asked(BaseModel):
             reject_below=self.reject_below,
             remove=self.remove,
             written=self.written,
+            punctuate=self.punctuate,
+            language=self.language or known_language(cfg),
         )
+
+
+def known_language(cfg: ServeConfig) -> str | None:
+    """The language that the service declares, if it has written forms and punctuation."""
+    return cfg.language if cfg.language in LANGUAGES else None
 
 
 def _new_word(asked: AskedWord | str) -> NewWord:

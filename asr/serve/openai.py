@@ -37,8 +37,9 @@ from asr.serve.asked import limit
 from asr.serve.errors import Refused
 from asr.serve.fields import form_of, schema_of, upload_of, validated
 from asr.serve.modes import Modes
-from asr.serve.recognition import Begun, begin, finish, not_busy, parts, recognise
+from asr.serve.recognition import Begun, begin, finish, marked, not_busy, parts, recognise
 from asr.serve.service import Service
+from asr.text.clean import LANGUAGES
 
 router = APIRouter(tags=["OpenAI"])
 STARTED_S = int(time.time())
@@ -61,6 +62,7 @@ class Transcribe(BaseModel):
     timestamp_granularities: list[Literal["word", "segment"]] = Field([], description="with verbose_json only")
     include: list[Literal["logprobs"]] = Field([], description="with json only; a token is a word")
     written: bool = Field(False, description="numbers, dates, amounts and letters as they are written; not of OpenAI")
+    punctuate: bool = Field(False, description="punctuation and capital letters; not of OpenAI")
     stream: bool = Field(False, description="server-sent events, one for each stretch of up to a minute")
 
     def check(self, cfg_language: str | None) -> None:
@@ -116,7 +118,9 @@ async def transcriptions(request: Request, caller: Admitted) -> Response:
         mode = mode_of(asked.model, service.modes)
         recognizer = service.modes.of(mode)
         options, unused = await run_in_threadpool(keyword_options, recognizer, asked.keywords, service.cfg.boost)
-        options = replace(options, written=asked.written)
+        options = replace(
+            options, written=asked.written, punctuate=asked.punctuate, language=_of_writing(asked, service)
+        )
         if asked.stream:
             answer: Response = await _stream(service, caller, asked, mode, options, file.file.read)
         else:
@@ -276,6 +280,12 @@ def _language(asked: Transcribe, service: Service) -> str | None:
     return service.cfg.serve.language or asked.language or (asked.languages[0] if len(asked.languages) == 1 else None)
 
 
+def _of_writing(asked: Transcribe, service: Service) -> str | None:
+    """The language of written forms and punctuation; None: told by the words."""
+    language = (_language(asked, service) or "").lower()[:2]
+    return language if language in LANGUAGES else None
+
+
 async def _stream(
     service: Service,
     caller: Caller,
@@ -315,8 +325,9 @@ async def _lines(service: Service, asked: Transcribe, begun: Begun) -> AsyncIter
 
 async def _events(service: Service, asked: Transcribe, begun: Begun) -> AsyncIterator[dict[str, Any]]:
     found: list[Hypothesis] = []
-    said, segments = False, 0
+    said, segments = "", 0  # the last part with words
     async for part in parts(service, begun):
+        part = await marked(service, begun, part, said, is_end=begun.is_short)
         found.append(part)
         if not part.text:
             continue
@@ -324,7 +335,7 @@ async def _events(service: Service, asked: Transcribe, begun: Begun) -> AsyncIte
         if asked.include:
             event["logprobs"] = logprobs(part.words, is_first=not said)
         yield event
-        said = True
+        said = part.text
         if asked.response_format == "verbose_json":
             for cue in cues([word for word in part.words if word.accepted]):
                 segments += 1

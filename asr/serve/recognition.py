@@ -20,7 +20,7 @@ from asr.hypothesis import Hypothesis
 from asr.recognizer.long import Piece, join, transcribe_parts
 from asr.recognizer.options import DecodingOptions
 from asr.recognizer.recognizer import Recognizer
-from asr.recognizer.written import in_writing, language_of
+from asr.recognizer.written import Writing
 from asr.search.phrases import Phrases
 from asr.serve.access import Caller
 from asr.serve.errors import CLIENT_GONE, Refused
@@ -44,7 +44,8 @@ class Begun:
     stages: Stages
     first: list[Hypothesis]  # of the first minute
     rest: Iterator[list[Hypothesis]]
-    written: str | None  # the language in which the answer is in written form
+    writing: Writing | None  # None: as spoken
+    is_short: bool  # one piece
     id: str = field(default_factory=lambda: f"asr-{uuid.uuid4().hex}")
 
 
@@ -74,28 +75,39 @@ async def begin(
         with stages.of("prepare"):  # first, since its errors cost no decoding
             recognizer, left = service.modes.prepared(caller, mode, options)
             phrases = recognizer.compile_phrases(left.phrases)
-            lang = language_of(recognizer.space, recognizer.tokens) if options.written else None
+            writing = recognizer.writing(options)
         with stages.of("decode"):
             rate_hz = recognizer.cfg.features.sample_rate_hz
             samples = decode_untrusted(read(), service.cfg.serve.max_audio_s, rate_hz)
         batches = transcribe_parts(_Timed(recognizer, stages), samples, phrases)
         unused = ignored(recognizer, options, phrases)
         level, first = level_db(samples), next(batches)
-        return Begun(caller, mode, recognizer, samples, level, unused, stages, first, batches, lang)
+        return Begun(caller, mode, recognizer, samples, level, unused, stages, first, batches, writing, len(first) == 1)
 
     return await service.engine.do(work)
 
 
 async def parts(service: Service, begun: Begun) -> AsyncIterator[Hypothesis]:
-    """The hypotheses of the pieces of a recording, in their order. Requests take turns at each minute."""
+    """The hypotheses of the pieces of a recording, in their order. Requests take turns at each minute.
+
+    They have their written forms, but no punctuation: see `marked`.
+    """
     batch: list[Hypothesis] | None = begun.first
     while batch is not None:
         for part in batch:
-            if begun.written:  # its grammar takes a second to compile
-                remove = begun.recognizer.cfg.decoder.remove
-                part = await service.engine.do(partial(in_writing, part, begun.written, remove))
+            if begun.writing:  # its grammar takes a second to compile
+                part = await service.engine.do(partial(begun.writing.formed, part))
             yield part
         batch = await service.engine.do(lambda: next(begun.rest, None))
+
+
+async def marked(
+    service: Service, begun: Begun, found: Hypothesis, before: str = "", is_end: bool = True
+) -> Hypothesis:
+    """Punctuation and capitals, if they are asked for; see `asr.recognizer.written.punctuated`."""
+    if not begun.writing:
+        return found
+    return await service.engine.do(partial(begun.writing.marked, found, before, is_end))
 
 
 async def recognise(
@@ -107,8 +119,8 @@ async def recognise(
     async def work() -> tuple[Begun, Hypothesis]:
         async with service.engine.place() as since_s:
             begun = await begin(service, caller, mode, options, read, since_s)
-            found = [part async for part in parts(service, begun)]
-            return begun, await finish(service, begun, found)
+            found = join([part async for part in parts(service, begun)])
+            return begun, await finish(service, begun, [await marked(service, begun, found)])
 
     return await _unless_gone(request, work())
 

@@ -17,7 +17,7 @@ _SPACE, _BETWEEN = ord(" "), ord("\n")
 
 SPACE = pynini.accep(" ")
 JOINED = pynini.cross(" ", "")
-_ANY = pynini.union(*(pynini.accep(f"[{byte}]") for byte in range(1, 256) if byte != _SPACE)).optimize()
+ANY = pynini.union(*(pynini.accep(f"[{byte}]") for byte in range(1, 256) if byte != _SPACE)).optimize()
 
 
 def words(entries: Iterable[str]) -> pynini.Fst:
@@ -62,7 +62,7 @@ def sentence(rewrites: pynini.Fst, opening: str, closing: str, parts: str = "") 
     after = pynini.closure(words(closing))
     rewrite = costing(before + rewrites + after, REWRITE)
     part = words(parts.split())
-    word = pynini.union(costing(pynini.closure(_ANY, 1) - part, WORD), costing(part, 2 * WORD))
+    word = pynini.union(costing(pynini.closure(ANY, 1) - part, WORD), costing(part, 2 * WORD))
     item = pynini.union(rewrite, word).optimize()
     return (item + pynini.closure(pynini.cross(" ", "\n") + item)).optimize().arcsort("ilabel")
 

@@ -83,6 +83,8 @@ def _money() -> pynini.Fst:
         small = pynini.union(*(left_out(f" {form}") for part in parts.split("|") for form in (part, f"{part}s")))
         gap = pynini.union(left_out(" and "), JOINED)
         amounts.append(written_as(symbol) + CARDINAL + unit + gap + written_as(".") + cents + small)
+        one = mapped([(f"a {name} ", "1."), (f"one {name} ", "1.")])  # a dollar fifty
+        amounts.append(written_as(symbol) + one + TWO_FIGURES)
         if name != "pound":  # which is also a weight
             amounts.append(written_as(symbol) + (NUMBER | ROUND) + unit)
     sterling = written_as("£") + (NUMBER | ROUND) + left_out(" pounds") + left_out(" sterling")
@@ -141,7 +143,7 @@ def _fractions() -> pynini.Fst:
         (f"{cardinal(above)} {name}s", f"{above}/{n}")
         for n, name in [*names.items(), (4, "fourth")]
         for above in range(2, min(n, 100))
-        if n > 2
+        if n > 2 and (above, name) != (2, "quarter")  # of a game, of a year
     ]
     plain = mapped(one + many)
     return (maybe(CARDINAL + SPACE + left_out("and ")) + plain).optimize()

@@ -47,7 +47,7 @@ _N_SUFFIXES = {
     "용": "활작적인신실등통남약운겸상복착혼중관전응일음임고공징점변원허준수", "유": "석원경등온연신은점공함",
     "염": "감전폭오",
 }  # fmt: skip
-_N_WORDS = "(?:열차|여행|여성|여자|요리|연필|양말|연습)"
+_N_WORDS = "(?:열차|여행|여성|여자|여울|요리|연필|양말|연습)"
 
 # Syllables that end in ㄹ, or begin with ㄷ ㅅ ㅈ, and write a Chinese character (26). 울, 을 and 올 are left out: they
 # end 서울, 가을 and verbs.

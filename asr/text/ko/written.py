@@ -26,7 +26,7 @@ from asr.text.ko.written_numbers import (
     YEAR_APART,
 )
 from asr.text.ko.written_numbers import NATIVE as NATIVE_NUMBER
-from asr.text.rewriting import JOINED, SPACE, costing, left_out, mapped, maybe, sentence, without, words
+from asr.text.rewriting import ANY, JOINED, SPACE, costing, left_out, mapped, maybe, sentence, without, words
 
 _PARTICLES = (
     "은 는 이 가 을 를 에 에서 에게 에는 에도 의 엔 로 으로 로서 로써 와 과 도 만 까지 부터 나 이나 마다 보다 밖에 "
@@ -66,6 +66,11 @@ _MANY = without(FIGURES, pynini.project(_ONE, "input"))
 _SCALED = without(SCALED, pynini.project(DIGIT, "input") + "조" | words("천만"))  # 구조, 천 원
 _THIS = words(f"이 {name}" for name in [*_COUNTERS, *NATIVE] if name not in _MEASURES)  # 이: this
 
+_DURATIONS = "동안 간 간의 째 전 뒤 후 만에 만의 이내 넘게 내내 이상 가량".split()
+# 삼백이십일 is 321, and 320 days only if a word of duration follows; 이십일 and 삼십일 are rather days of a month.
+_ENDS_IN_ONE = (_NAMES + words("십백천") + "일" - words("십일 이십일 삼십일 백일 천일".split())).optimize()
+_AFTER_VOWELS = "는 가 를 와 로 로서 로써 예요 의 에 에서 도 만 까지 부터 보다".split()  # 이다 may be of 320
+
 
 def _counted() -> pynini.Fst:
     """이십육쩜칠개, 육개월, 오천원, 칠십만 원."""
@@ -74,7 +79,9 @@ def _counted() -> pynini.Fst:
     apart = without(_ONE + JOINED + _SINO, _THIS | words(OTHER_APART))
     many = _MANY | DECIMAL | without(APART, pynini.project(_ONE, "input"))
     long = many + GAP + _ANY_COUNTER | (MANS_APART | _SCALED) + maybe(SPACE) + _ANY_COUNTER
-    long = without(long, words(OTHER_LONG) | year_end)
+    days = without((_MANY | APART) + GAP + "일", year_end) + (words(_DURATIONS) | SPACE + words(_DURATIONS))
+    apart_one = pynini.closure(_NAMES + " ", 1) + _NAMES + words("십백천") + " 일"
+    long = without(long, words(OTHER_LONG) | year_end | _ENDS_IN_ONE | apart_one) | days
     trillions = without(DIGIT + "조" + maybe(SPACE) + words("원 달러 위안 엔".split()), words(["구조원"]))
     none = mapped([("영", "0")]) + GAP + pynini.cross("퍼센트", "%")
     return (attached | apart | long | trillions | none).optimize()
@@ -154,8 +161,22 @@ def _bare() -> pynini.Fst:
     decimal = without(DECIMAL, (_DIGIT_NAME + "점" + _DIGIT_NAME | this).optimize())  # 이점이: a subject
     sizes = mapped([("육육", "66"), ("칠칠", "77")])
     price = _SCALED + "에" + SPACE + _SCALED + maybe(SPACE) + "원"
-    number = without(is_long @ _MANY, _NAMES + "이")  # 이백만이 넘는: a particle
-    return (costing(number | is_long @ year | decimal | sizes, 0.5) | price).optimize()
+    number = without(is_long @ _MANY, _NAMES + "이")
+    part = pynini.closure(words("일이삼사오육칠팔구십백천만"), 2)
+    several = part + pynini.closure(pynini.accep(" ") + part, 1)  # 이백 오십
+    apart = without(several.optimize() @ APART, several + words("일이"))
+    return (costing(number | apart | is_long @ year | decimal | sizes, 0.5) | price).optimize()
+
+
+def _ending_in_one_or_two() -> pynini.Fst:
+    """삼백이십일 -> 321, 삼백이십이를 -> 322를; but 삼백이십이 넘는 -> 320이 넘는, and 삼백이십이다 -> 320이다."""
+    scale = _NAMES + words("십백천")
+    long = pynini.closure(words("일이삼사오육칠팔구십백천만"), 3)
+    two = pynini.intersect((scale + "이").optimize().arcsort(), long.optimize()) @ _MANY
+    number = _ENDS_IN_ONE @ _MANY + _JOSA | two + maybe(words(_AFTER_VOWELS) + _JOSA)
+    verb = words("넘 되 돼 됐 된 될 아니 아닌 안 모자라".split()) + pynini.closure(ANY)
+    subject = scale @ _MANY + "이" + SPACE + verb
+    return (costing(number, 0.45) | costing(subject, 0.5)).optimize()
 
 
 def _codes() -> pynini.Fst:
@@ -190,7 +211,8 @@ def _kept() -> pynini.Fst:
     native = tens + SPACE + ones | few + SPACE + few | words(["한 두", "서 너"])
     counter = pynini.project(_ANY_COUNTER | words(["시", "월"]), "input")
     last = without(sino + counter, words(OTHER_WORDS)) | sino + SPACE + counter  # 일일구 구급대
-    run = pynini.closure(sino + SPACE, 1) + last | native + maybe(SPACE) + counter
+    digit = pynini.closure(sino + SPACE, 2) + _DIGIT_NAME  # 삼백 이십 이: 이 may be a particle
+    run = pynini.closure(sino + SPACE, 1) + last | digit | native + maybe(SPACE) + counter
     return costing(run, 0.3)
 
 
@@ -198,5 +220,5 @@ def grammar() -> pynini.Fst:
     """The grammar of whole sentences."""
     few = words(["수", "몇"]) + SPACE + words("십백천만") + maybe(maybe(SPACE) + words([*_COUNTERS, *NATIVE]))
     counted = (_counted() | _dates() | _native() | _ranges() | _ordered() | _codes() | _fractions() | few) + _TAIL
-    named = (_bare() | _hours() | letters()) + _JOSA
+    named = (_bare() | _hours() | letters()) + _JOSA | _ending_in_one_or_two()
     return sentence((counted | named | _kept() + _TAIL).optimize(), _OPENING, _CLOSING)
