@@ -7,6 +7,7 @@ from asr.config import G2pConfig
 from asr.errors import InputError
 from asr.g2p.pronunciation import pronunciations
 from asr.recognizer.recognizer import Recognizer
+from asr.text.ko.phones import are_korean
 from asr.text.lexicon import Lexicon, Spelled, name_some
 from asr.tokens import Tokens
 
@@ -25,6 +26,8 @@ class Pronouncing:
         if self.lexicon and not any(unit in self.tokens for unit in self.lexicon.units()):
             raise InputError(f"the lexicon's units ({name_some(self.lexicon.units())}) are not those of the model "
                              f"({name_some(self.tokens.symbols[1:])}); map them first")  # fmt: skip
+        is_default = self.unit == "phone" and g2p.model == "default"  # of Korean or of the CMU dictionary's phones
+        self._can_guess = not is_default or "AA" in self.tokens or are_korean(self.tokens.symbols)
         self._spelled: dict[str, list[Spelling]] = {}
 
     def learn(self, words: Iterable[str]) -> list[str]:
@@ -49,7 +52,7 @@ class Pronouncing:
 
     def _guess(self, words: Sequence[str]) -> Spelled:
         """Of each word by itself if they cannot be spelled together, since one without letters stops all."""
-        if not words:
+        if not words or not self._can_guess:
             return {}
         try:
             return pronunciations(words, self.unit, {}, self.g2p, self.tokens)
