@@ -1,6 +1,7 @@
 """Forced alignment: word and phone boundaries against hand-made ones, speed, and a long recording cut into utterances.
 
-    python benchmarks/align.py MODEL.asr ...    # recognisers of English, such as exp/english/model.asr
+    python benchmarks/align.py timit MODEL.asr ...       # recognisers of English, such as exp/english/model.asr
+    python benchmarks/align.py chapters MODEL.asr
 
 TIMIT: the 160 sentences of ../shared/data/timit_en with hand-made boundaries, aligned with their words. The sentences
 of every second speaker chose the constants of asr.align.times and asr.align.changes; the others are the test. Beside
@@ -8,15 +9,14 @@ them stands the path of torchaudio's forced_align through the first pronunciatio
 
 Chapters: the chapters of ../shared/data/libri_en joined to one recording (the one that constants were chosen on is left
 out), with their text in which words and passages are deleted, replaced and inserted. A word's right place is where the
-same model finds it in its own utterance with the right text. Each row is a process of its own, on one thread.
+same model finds it in its own utterance with the right text.
 
-Prints tables; writes benchmarks/results/align.json.
+One thread. Prints the figures and writes them to benchmarks/results/align.json.
 """
 
 import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -207,7 +207,6 @@ def figures(late_s: Sequence[float]) -> dict[str, float]:
 
 
 def measure_timit(model: str) -> dict[str, object]:
-    torch.set_num_threads(1)
     recognizer = asr.load(model)
     sentences, net_s, align_s = align_sentences(recognizer)
     rows: dict[str, dict[str, object]] = {}
@@ -249,13 +248,9 @@ def changed(texts: Sequence[Sequence[str]], rng: np.random.Generator) -> list[tu
     return found
 
 
-def measure_chapters(model: str, tuning: bool = False) -> dict[str, object]:
-    torch.set_num_threads(1)
+def measure_chapters(model: str) -> dict[str, object]:
     recognizer = asr.load(model)
     utterances = chapters()
-    if tuning:
-        own = {u.id for u in utterances}
-        utterances = [u for u in manifest.read(DATA / "libri_en/manifest.jsonl") if u.id not in own]
     text = changed([u.transcript.split() for u in utterances], np.random.default_rng(SEED))
     aligner = Aligner(recognizer, Pronouncing(recognizer, None, G2pConfig()))
     with tempfile.TemporaryDirectory() as folder:
@@ -307,23 +302,15 @@ def peak_mb() -> int:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--measure"]:
-        measure = {"timit": measure_timit, "chapters": measure_chapters}[sys.argv[2]]
-        print(json.dumps(measure(sys.argv[3])))
-        return
-    if not sys.argv[1:]:
+    if len(sys.argv) < 3 or sys.argv[1] not in ("timit", "chapters"):
         raise SystemExit(__doc__)
-    result: dict[str, dict[str, object]] = {}
-    for model in sys.argv[1:]:
-        name = Path(model).parent.name
-        result[name] = {}
-        for what in ("timit", "chapters"):
-            argv = [sys.executable, __file__, "--measure", what, model]
-            done = subprocess.run(argv, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-            if done.returncode:
-                raise SystemExit(f"{' '.join(argv)} failed:\n{done.stderr}")
-            result[name][what] = json.loads(done.stdout.splitlines()[-1])
-            print(name, what, json.dumps(result[name][what], indent=1))
+    torch.set_num_threads(1)
+    what, models = sys.argv[1], sys.argv[2:]
+    result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    for model in models:
+        found = measure_timit(model) if what == "timit" else measure_chapters(model)
+        result[f"{what} {Path(model).resolve().parent.name}"] = found
+        print(json.dumps(found, indent=1))
     with atomic_write(RESULT) as file:
         json.dump(result, file, indent=1)
 

@@ -30,7 +30,7 @@ def format_of(format: str, output: str) -> str:
     Raises InputError for a format that alignments do not have, and for a suffix that tells none.
     """
     by_suffix = {SUFFIXES[name].lower(): name for name in FORMATS}
-    is_folder = output.endswith("/") or Path(output).is_dir() or not Path(output).suffix
+    is_folder = names_folder(output)
     if format == "auto":
         if not is_folder and Path(output).suffix.lower() not in (".jsonl", ".ctm"):
             raise InputError(f"output={output}: alignments are written as FILE.jsonl, FILE.ctm or FOLDER/ of TextGrids")
@@ -41,6 +41,11 @@ def format_of(format: str, output: str) -> str:
         wanted = "a folder: output=FOLDER/" if format == "textgrid" else f"a file: output=FILE{SUFFIXES[format]}"
         raise InputError(f"format={format} is written to {wanted}, not {output}")
     return format
+
+
+def names_folder(output: str) -> bool:
+    """Whether `output` names a folder: it is one, ends in a slash or has no suffix."""
+    return output.endswith("/") or Path(output).is_dir() or not Path(output).suffix
 
 
 def targets(output: str, format: str, utterances: Sequence[Utterance]) -> dict[str, Path]:
@@ -56,9 +61,9 @@ def targets(output: str, format: str, utterances: Sequence[Utterance]) -> dict[s
     return dict.fromkeys(ids, Path(output))
 
 
-def report_path(output: str, format: str) -> Path:
+def report_path(output: str) -> Path:
     """Where the suspicious utterances are listed."""
-    return Path(output, SUSPICIOUS) if format == "textgrid" else Path(f"{output}.{SUSPICIOUS}")
+    return Path(output, SUSPICIOUS) if names_folder(output) else Path(f"{output}.{SUSPICIOUS}")
 
 
 def write(

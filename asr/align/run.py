@@ -31,7 +31,7 @@ def align(cfg: Config) -> Aligned:
     format = files.format_of(cfg.format, cfg.output)
     utterances = [utterance for path in cfg.input for utterance in manifest.read(path)]
     _check_ids(utterances)
-    report = files.report_path(cfg.output, format)
+    report = files.report_path(cfg.output)
     written = {*files.targets(cfg.output, format, utterances).values(), report}
     keep_inputs(written, [*cfg.input, cfg.bundle, cfg.graph.lexicon, *(u.audio or u.features for u in utterances)])
     aligner, recognizer = open_aligner(cfg, any(u.features for u in utterances))
@@ -51,7 +51,7 @@ def align_long(cfg: Config) -> AlignedRecording:
         raise InputError("output= is missing; name FILE.jsonl, FILE.ctm, or FOLDER/ for TextGrids")
     recording, text = cfg.input
     format = files.format_of(cfg.format, cfg.output)
-    report = files.report_path(cfg.output, format)
+    report = files.report_path(cfg.output)
     keep_inputs([report, *([cfg.output] if format != "textgrid" else [])],
                 [recording, text, cfg.bundle, cfg.graph.lexicon])  # fmt: skip
     words = [word for _, line in lines(text, "text", "the words of the recording") for word in line.split()]

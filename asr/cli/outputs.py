@@ -100,12 +100,11 @@ def results(verb: str, cfg: Config) -> list[Path]:
 
 def _aligned(cfg: Config) -> list[Path]:
     """The alignments and the list of suspicious ones; the TextGrids of a folder are checked by the verb."""
-    from asr.align.files import format_of, report_path
+    from asr.align.files import names_folder, report_path
 
     if cfg.output is None:
         return []
-    format = format_of(cfg.format, cfg.output)
-    return [report_path(cfg.output, format), *([Path(cfg.output)] if format != "textgrid" else [])]
+    return [report_path(cfg.output), *([] if names_folder(cfg.output) else [Path(cfg.output)])]
 
 
 def _with_words(path: Path) -> list[Path]:
