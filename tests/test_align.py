@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.align.aligner import emissions, likeness, spoken
+from asr.align.changes import Changes
 from asr.align.network import GAP, GARBAGE, Network, Slot, Spelling
 from asr.align.times import Clock, Edges
 from asr.align.trellis import best_path
@@ -168,6 +169,25 @@ def test_times_increase_cover_their_word_and_stay_in_the_recording(steps, lead_s
         assert (start_s, end_s) == (spans[0][0], spans[-1][1]) and len(spans) == len(word)
         assert all(a < b for a, b in spans)
         assert all(a[1] == b[0] for a, b in itertools.pairwise(spans))
+
+
+def test_boundaries_move_to_where_the_sound_changes_also_in_a_recording_of_many_parts():
+    """Tones change every 0.237 s; the parts are no whole numbers of the hop, which must not add up."""
+    rate_hz, step = 16000, 3792
+    time_s = np.arange(step) / rate_hz
+    tones = [np.sin(2 * np.pi * (400 + 500 * (n % 4)) * time_s) for n in range(80)]
+    samples = (0.3 * np.concatenate(tones)).astype(np.float32)
+    cuts = [*range(0, len(samples) - 5000, 5371), len(samples)]
+    parts = [(a / rate_hz, Changes.of(samples[a:b], rate_hz)) for a, b in itertools.pairwise(cuts)]
+    whole, joined = Changes.of(samples, rate_hz), Changes.joined(parts)
+    assert abs(len(joined.log_change) - len(whole.log_change)) <= 2
+    for number in range(1, 80):
+        edge_s = number * step / rate_hz
+        for late_s in (-0.01, 0.01):
+            assert abs(whole.nearest(edge_s + late_s, 0, 99) - edge_s) <= 0.02
+            if min(abs(edge_s - cut / rate_hz) for cut in cuts) > 0.1:
+                assert abs(joined.nearest(edge_s + late_s, 0, 99) - edge_s) <= 0.02
+    assert Changes.of(samples[:3], rate_hz).nearest(0.0, 0, 0) == 0 and Changes.joined([]).nearest(1.0, 0, 2) == 1
 
 
 def test_words_that_touch_share_a_boundary_and_pauses_belong_to_none():

@@ -1,6 +1,8 @@
 """Long recordings with imperfect texts become utterances: anchors, places, pieces, and the verb."""
 
 import itertools
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import soundfile
 import tones
 from hypothesis import given
 from hypothesis import strategies as st
+from test_guide import run_page
 
 from asr import manifest
 from asr.align.alignment import AlignedWord
@@ -15,6 +18,7 @@ from asr.align.anchors import Anchor, anchors
 from asr.align.anchors import _longest_chain as longest_chain
 from asr.align.cutting import cut
 from asr.cli.main import main
+from asr.manifest import Utterance
 
 sequences = st.lists(st.integers(0, 3), max_size=30)
 
@@ -147,3 +151,16 @@ def test_wrong_calls_are_refused(book, monkeypatch, capsys):
         assert main(["align", "long", *words.split()]) == 2, words
         assert message in capsys.readouterr().err, words
     assert (folder / "book.txt").read_bytes() == before and not list(folder.glob("x.*"))
+
+
+def test_the_guide_runs_as_written(book, tmp_path, monkeypatch):
+    folder, said, _ = book
+    monkeypatch.chdir(tmp_path)
+    Path("exp/my/data").mkdir(parents=True)
+    shutil.copy(folder / "m.asr", "exp/my/model.asr")
+    part = tones.say([word for word, _, _ in said.words[:40]], np.random.default_rng(3))
+    soundfile.write("long.wav", part.samples, tones.RATE_HZ)
+    Path("long.txt").write_text(part.text + "\n")
+    manifest.write("exp/my/data/test.jsonl", [Utterance("a/b", "long.wav", text=part.text)])
+    assert run_page("align.md", {}) == 2
+    assert Path("grids/a/b.TextGrid").exists() and len(manifest.read("pieces.jsonl")) > 1

@@ -86,6 +86,10 @@ def test_every_format_has_the_words_where_they_sound(work, tmp_path, capsys):
 
     textgrid = pytest.importorskip("praatio.textgrid")
     assert main([*align, "output=grids/"]) == 0
+    capsys.readouterr()
+    assert main([*align[:3], "output=grids/"]) == 0  # other edges
+    assert "replaced 8 files in grids/" in capsys.readouterr().err
+    assert main([*align, "output=grids/"]) == 0
     assert sorted(p.name for p in (tmp_path / "grids/talks").iterdir()) == [f"t{n}.TextGrid" for n in range(4)]
     assert (tmp_path / "grids/suspicious.tsv").exists()
     for id in good:

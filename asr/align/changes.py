@@ -15,6 +15,7 @@ HOP_S, WINDOW_S = 0.005, 0.025
 SIDE = 6  # windows before and behind a moment
 BANDS = 20
 REACH_S, SPREAD_S = 0.04, 0.025  # how far a boundary may move, and the deviation of the cost of moving
+LEAST_CHANGE = 1e-3  # added to each
 FLOOR = 1e-6  # of a band's energy, against the mean of all
 
 
@@ -31,12 +32,17 @@ class Changes:
         sums = np.cumsum(np.pad(spectra, ((SIDE + 1, SIDE), (0, 0)), mode="edge"), axis=0)
         means = (sums[SIDE:] - sums[:-SIDE]) / SIDE  # (M + SIDE + 1, BANDS), of SIDE windows each
         change = np.sqrt(np.square(means[SIDE:] - means[:-SIDE]).mean(1))  # (M + 1,)
-        return cls(np.log(change[: len(spectra)] + 1e-3).astype(np.float32))
+        return cls(np.log(change[: len(spectra)] + LEAST_CHANGE).astype(np.float32))
 
     @classmethod
-    def joined(cls, parts: Sequence["Changes"]) -> "Changes":
-        """Of consecutive parts of a recording."""
-        return cls(np.concatenate([part.log_change for part in parts] or [np.zeros(0, np.float32)]))
+    def joined(cls, parts: Sequence[tuple[float, "Changes"]]) -> "Changes":
+        """Of a recording of which each of `parts` begins at a time (s). Parts need not be whole numbers of `HOP_S`."""
+        places = [(round(start_s / HOP_S), part.log_change) for start_s, part in parts]
+        size = max((place + len(found) for place, found in places), default=0)
+        joined = np.full(size, np.log(LEAST_CHANGE), np.float32)
+        for place, found in places:
+            joined[place : place + len(found)] = found
+        return cls(joined)
 
     def nearest(self, time_s: float, low_s: float, high_s: float) -> float:
         """The moment in [low_s, high_s] to which a boundary at `time_s` moves; `time_s` itself if there is none."""

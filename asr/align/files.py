@@ -9,6 +9,7 @@
 Times count from the start of the utterance. Words without a pronunciation have the score 0 and no tokens.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from asr.files import atomic_write, paths_in
 from asr.manifest import Utterance
 from asr.recognizer.formats import SUFFIXES, textgrid
 
+_log = logging.getLogger(__name__)
 FORMATS = ("jsonl", "ctm", "textgrid")
 SUSPICIOUS = "suspicious.tsv"
 
@@ -79,9 +81,12 @@ def write(
                 file.writelines(_ctm(alignment, utterance.channel or 0, level))
         return
     paths = targets(output, format, [utterance for utterance, _ in found])
+    replaced = [p for _, a in found if (p := paths[a.id]).exists() and p.read_bytes() != textgrid_of(a).encode()]
     for _, alignment in found:
         with atomic_write(paths[alignment.id]) as file:
             file.write(textgrid_of(alignment))
+    if replaced:
+        _log.warning("replaced %d files in %s, which had other content, such as %s", len(replaced), output, replaced[0])
 
 
 def write_suspicious(path: str | Path, alignments: Sequence[Alignment]) -> None:

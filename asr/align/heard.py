@@ -38,7 +38,7 @@ def hear(recognizer: Recognizer, recording: Source, gaps: Sequence[int], channel
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     frames, at_s = [0], [0.0]
     duration_s, rate_hz = 0.0, recognizer.cfg.features.sample_rate_hz
-    changes: list[Changes] = []
+    changes: list[tuple[float, Changes]] = []
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the map keeps it
     for batch in recognizer.score_batches(pieces_of(recognizer, recording, channel), lambda piece: piece.x):
         for piece, padded, seconds in batch:
@@ -47,7 +47,7 @@ def hear(recognizer: Recognizer, recording: Source, gaps: Sequence[int], channel
                 log_probs.astype(np.float32).tofile(file)
                 found.append(_collapsed(log_probs.argmax(1), gaps, frames[-1]))
             frames.append(frames[-1] + len(log_probs))
-            changes.append(Changes.of(piece.x, rate_hz))
+            changes.append((piece.start_s, Changes.of(piece.x, rate_hz)))
             duration_s = piece.start_s + seconds
             at_s.append(duration_s)
     file.flush()
