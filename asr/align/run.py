@@ -85,7 +85,7 @@ def _open(cfg: Config, has_features: bool) -> Recognizer:
     A run folder needs no graph. `has_features`: the input is stored features, not sound.
     """
     place = Path(cfg.bundle)
-    if not place.exists() and place == Path(cfg.out) / "model.asr":
+    if place == Path(cfg.out) / "model.asr" and not place.exists():
         place = Path(cfg.out)
     if not place.is_dir():
         return load(place, cfg.device, cfg.data.max_audio_s, cfg.g2p.model, cfg.data.channel)
