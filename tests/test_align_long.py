@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import tones
+import tone_net
 from hypothesis import given
 from hypothesis import strategies as st
 from test_guide import run_page
@@ -90,12 +90,12 @@ def book(tmp_path_factory):
     """A recording of 300 words, and its text with a passage deleted, one inserted, and some words replaced."""
     pytest.importorskip("onnxruntime", reason="the model of tones is run by onnxruntime")
     folder = tmp_path_factory.mktemp("book")
-    assert main(["import", str(tones.write_model(folder)), f"output={folder}/m.asr"]) == 0
+    assert main(["import", str(tone_net.write_model(folder)), f"output={folder}/m.asr"]) == 0
     rng = np.random.default_rng(6)
-    said = tones.say(tones.new_words(300, rng), rng, (0.2, 0.6))
-    soundfile.write(folder / "book.wav", said.samples, tones.RATE_HZ)
+    said = tone_net.say(tone_net.new_words(300, rng), rng, (0.2, 0.6))
+    soundfile.write(folder / "book.wav", said.samples, tone_net.RATE_HZ)
     text = [word for word, _, _ in said.words]
-    foreign = iter([word for word in tones.new_words(300, rng) if len(word) == 5])
+    foreign = iter([word for word in tone_net.new_words(300, rng) if len(word) == 5])
     wanted: list[tuple[str, int | None]] = [(word, number) for number, word in enumerate(text)]
     for number in range(10, 300, 25):
         wanted[number] = (next(foreign), None)
@@ -143,7 +143,7 @@ def test_wrong_calls_are_refused(book, monkeypatch, capsys):
     before = (folder / "book.txt").read_bytes()
     for words, message in {
         "m.asr book.wav output=x.jsonl": "needs a recording and its text",
-        "m.asr book.wav book.txt output=book.wav": "FILE.jsonl, FILE.ctm or FOLDER/",
+        "m.asr book.wav book.txt output=book.wav": "book.wav is also an input",
         "m.asr book.wav book.txt output=book.txt format=ctm": "also an input",
         "m.asr book.wav empty.txt output=x.jsonl": "empty.txt is empty",
         "m.asr book.wav book.txt output=x.jsonl min_score=1": "have a score below align.min_score=1",
@@ -158,8 +158,8 @@ def test_the_guide_runs_as_written(book, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("exp/my/data").mkdir(parents=True)
     shutil.copy(folder / "m.asr", "exp/my/model.asr")
-    part = tones.say([word for word, _, _ in said.words[:40]], np.random.default_rng(3))
-    soundfile.write("long.wav", part.samples, tones.RATE_HZ)
+    part = tone_net.say([word for word, _, _ in said.words[:40]], np.random.default_rng(3))
+    soundfile.write("long.wav", part.samples, tone_net.RATE_HZ)
     Path("long.txt").write_text(part.text + "\n")
     manifest.write("exp/my/data/test.jsonl", [Utterance("a/b", "long.wav", text=part.text)])
     assert run_page("align.md", {}) == 2
