@@ -278,6 +278,15 @@ class ScoreConfig(Options):
 
 
 @dataclass
+class AlignConfig(Options):
+    level: str = option("words", "what the lines of a CTM are", ["words", "tokens"])
+    lead_s: float = option(0.04, "seconds from a word's beginning to the net's first peak, at a pause", within="[0, 1]")
+    tail_s: float = option(0.06, "seconds from the net's last peak to a word's end, at a pause", within="[0, 1]")
+    longest_s: float = option(15.0, "longest utterance that is cut from a long recording", within="(0, 600]")
+    min_score: float = option(0.0, "what fits its text less well is set aside and named", within="[0, 1]")
+
+
+@dataclass
 class Config(Options):
     """The root. `out` is the run folder, which holds everything that a run makes.
 
@@ -314,11 +323,12 @@ class Config(Options):
     graph: GraphConfig = field(default_factory=GraphConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
+    align: AlignConfig = field(default_factory=AlignConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
     live: LiveConfig = field(default_factory=LiveConfig)
     format: str = option(
         "auto",
-        "format of transcripts; auto: by the suffix of `output`; for export: onnx",
+        "format of transcripts or alignments; auto: by the suffix of `output`; for export: onnx",
         ["auto", "txt", "json", "jsonl", "srt", "vtt", "ctm", "textgrid", "onnx"],
     )
     experiment: Any = None  # the choice of an experiment file; holds no options

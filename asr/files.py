@@ -168,6 +168,35 @@ def refuse_foreign(folder: Path, own: Sequence[str], writer: str) -> None:
         raise InputError(f"{folder} holds files that `{writer}` does not write ({names}); choose another folder")
 
 
+def paths_in(folder: Path, ids: Sequence[str], suffix: str, way_out: str) -> dict[str, Path]:
+    """id -> its file in `folder`. Ids that are paths keep their folders, but none leads out of `folder`.
+
+    Raises InputError, with `way_out`, if a name is too long, if two are one file, also where case or Unicode's normal
+    form is ignored, and if one would be a folder of the other.
+    """
+    paths = {id: _path_in(folder, id, suffix) for id in ids}
+    taken: dict[str, str] = {}
+    for id, path in paths.items():
+        if long := next((part for part in path.parts if len(os.fsencode(part)) > LONGEST_NAME), None):
+            size = len(os.fsencode(long))
+            raise InputError(f"id '{id[:40]}...' gives a name of {size} bytes; shorten it, or else {way_out}")
+        if (other := taken.setdefault(fold(str(path)), id)) != id:
+            raise InputError(f"'{other}' and '{id}' would be written to one file in {folder}, if not here then where "
+                             f"case is ignored; {way_out}")  # fmt: skip
+    for id, path in paths.items():
+        for name in (fold(str(parent)) for parent in path.parents):
+            if name in taken:
+                raise InputError(f"'{taken[name]}' would be written to a file, and '{id}' to a folder of that name in "
+                                 f"{folder}; {way_out}")  # fmt: skip
+    return paths
+
+
+def _path_in(folder: Path, id: str, suffix: str) -> Path:
+    parts = [part for part in id.split("/") if part not in ("", ".", "..")] or ["_"]
+    parts[-1] += suffix
+    return folder.joinpath(*parts)
+
+
 def check_name(name: str) -> None:
     """Raises InputError for a file name that is not UTF-8, as manifests and results are."""
     if any("\ud800" <= letter <= "\udfff" for letter in name):

@@ -108,6 +108,7 @@ def test_every_page_is_covered() -> None:
         "korean.md",
         "export.md",
         "stream.md",
+        "align.md",  # by test_align_long.py
         "serve.md",  # by test_serve_openai.py
         "live.md",  # by test_serve_live.py and test_serve_realtime.py
     }

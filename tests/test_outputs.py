@@ -67,6 +67,8 @@ def contents() -> dict[str, bytes]:
         "text clean t.txt output=link.txt",
         "text clean t.txt output=hard.txt",
         "text clean t.txt repairs=words.txt output=words.txt",
+        "align m.jsonl output=m.jsonl",
+        "align long corpus/talk.wav t.txt output=link.txt format=ctm",
         "lexicon t.txt output=t.txt",
         "g2p train lexicon.txt output=lexicon.txt",
         "g2p apply words.txt output=words.txt",

@@ -237,6 +237,9 @@ MORE = [
     "lexicon out={out} output={tmp}/l2.txt nbest=2",
     "lexicon fit out={out} lexicon={tmp}/l.txt output={tmp}/l3.txt",
     "lexicon fit {out}/model.asr {out}/data/dev.jsonl lexicon={tmp}/l.txt output={tmp}/l3.txt",
+    "align out={out} {out}/data/dev.jsonl lexicon={tmp}/l.txt fillers=re output={tmp}/x.ctm",
+    "align {out}/model.asr {out}/data/dev.jsonl output={tmp}/grids",
+    "align long out={out} {sound} {tmp}/t.txt output={tmp}/x.jsonl fillers=re",
     "lm train out={out} arpa={tmp}/a.arpa order=2",
     "lm train {tmp}/t.txt arpa={tmp}/b.arpa order=1",
     "lm ppl {tmp}/t.txt out={out} unknown={tmp}/u.txt output={tmp}/s.txt",
@@ -301,5 +304,6 @@ def test_every_declared_option_is_read(out: Path, tmp_path: Path) -> None:
     kept = {"decoder.reject_below", "decoder.remove", "decoder.remove_restarts"}  # both verbs keep all words themselves
     ruled = {"tune": kept, "calibrate": kept}
     ruled["transcribe"] = {name for name in declared("transcribe") if name.startswith("live.")}  # of live sound alone
+    ruled["align"] = ruled["align long"] = OF_G2P - {"g2p.model"}  # of models of phones
     unread_of = {verb: names - ruled.get(verb, set()) for verb, names in unread.items()}
     assert {verb: names for verb, names in unread_of.items() if names} == {name: OF_G2P for name in OF_PHONES}

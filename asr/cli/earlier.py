@@ -25,9 +25,14 @@ def tuned_scales(cfg: Config) -> list[str]:
     return overrides
 
 
+def unlimited(cfg: Config) -> list[str]:
+    """No limit on the length of recordings: the option is for training; long recordings are cut at pauses."""
+    return ["data.max_audio_s=inf"]
+
+
 def bundled(cfg: Config) -> list[str]:
     """The decoder options in a bundle. Empty for an unreadable bundle; opening it reports the error."""
-    limit = "data.max_audio_s=inf"  # the option is for training; long recordings are cut at pauses
+    (limit,) = unlimited(cfg)
     if Path(cfg.bundle).is_dir():  # a run folder, opened with what was found for it
         return [limit, *tuned(Config(out=cfg.bundle))]
     try:

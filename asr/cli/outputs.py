@@ -19,7 +19,7 @@ _WRITTEN = {  # options that name an output, for all verbs or for one
     "lm train": ("lm.arpa",),
     "bundle": ("bundle",),
 }
-_INTO_FOLDERS = ("data check", "transcribe", "export")  # their output may be a folder
+_INTO_FOLDERS = ("data check", "transcribe", "export", "align", "align long")  # their output may be a folder
 _GRAPH = ("tokens.txt", "lexicon.txt", "words.txt", "graph.bin", "tree.bin", "lm.ngram")
 
 
@@ -67,6 +67,8 @@ def results(verb: str, cfg: Config) -> list[Path]:
         from asr.cli.transcripts import file_of
 
         return [path] if (path := file_of(cfg)) else []
+    if verb in ("align", "align long"):
+        return _aligned(cfg)
     if verb == "score":
         from asr.evaluation import report  # loads matplotlib
 
@@ -94,6 +96,15 @@ def results(verb: str, cfg: Config) -> list[Path]:
     if verb == "lexicon fit" and cfg.output:
         named.append(Path(f"{cfg.output}.changes.tsv"))
     return [path for name in named for path in (_with_words(name) if verb.startswith("lm ") else [name])]
+
+
+def _aligned(cfg: Config) -> list[Path]:
+    """The alignments and the list of suspicious ones; the TextGrids of a folder are checked by the verb."""
+    from asr.align.files import names_folder, report_path
+
+    if cfg.output is None:
+        return []
+    return [report_path(cfg.output), *([] if names_folder(cfg.output) else [Path(cfg.output)])]
 
 
 def _with_words(path: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from asr.cli.recordings import Recording
 from asr.config import Config
 from asr.errors import InputError, naming
-from asr.files import LONGEST_NAME, atomic_write, fold, keep_inputs
+from asr.files import atomic_write, keep_inputs, paths_in
 from asr.fingerprints import digest, digest_of_input
 from asr.hypothesis import Hypothesis
 from asr.literals import parse_json
@@ -29,33 +29,8 @@ class Folder:
         self.path, self.format = path, format
         if path.exists() and not path.is_dir():
             raise InputError(f"output={path} is a file, not a folder; name another folder")
-        self.paths = {recording.id: self._path(recording.id) for recording in recordings}
-        self._check_names()
-
-    def _check_names(self) -> None:
-        """Raises InputError if a name is too long, or two are one file: also where case is ignored or Unicode's normal
-        form, and if one would be a folder of the other."""
-        way_out = "transcribe them separately, or set output=FILE.jsonl"
-        taken: dict[str, str] = {}
-        for id, path in self.paths.items():
-            if long := next((part for part in path.parts if len(os.fsencode(part)) > LONGEST_NAME), None):
-                size = len(os.fsencode(long))
-                raise InputError(
-                    f"id '{id[:40]}...' gives a name of {size} bytes; shorten it, or set output=FILE.jsonl"
-                )
-            if (other := taken.setdefault(fold(str(path)), id)) != id:
-                raise InputError(f"'{other}' and '{id}' would be written to one file in {self.path}, if not here then "
-                                 f"where case is ignored; {way_out}")  # fmt: skip
-        for id, path in self.paths.items():
-            for name in (fold(str(parent)) for parent in path.parents):
-                if name in taken:
-                    raise InputError(f"'{taken[name]}' would be written to a file, and '{id}' to a folder of that name "
-                                     f"in {self.path}; {way_out}")  # fmt: skip
-
-    def _path(self, id: str) -> Path:
-        parts = [part for part in id.split("/") if part not in ("", ".", "..")] or ["_"]
-        parts[-1] += SUFFIXES[self.format]
-        return self.path.joinpath(*parts)
+        ids = [recording.id for recording in recordings]
+        self.paths = paths_in(path, ids, SUFFIXES[format], "transcribe them separately, or set output=FILE.jsonl")
 
     @property
     def targets(self) -> list[Path]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from asr import pipeline
 from asr.cli import earlier
+from asr.cli.align_verbs import align, align_long
 from asr.cli.data_verbs import data_check, data_import, features
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
 from asr.cli.punctuation_verbs import punctuation_apply, punctuation_score, punctuation_train
@@ -59,6 +60,11 @@ _STATIC_FEATURES = tuple(f"features.{name}" for name in (  # without derivatives
     "kind", "encoder", "layer", "sum_layers", "sample_rate_hz", "window_ms", "shift_ms", "num_bins", "num_ceps",
     "low_hz", "high_hz", "dither", "floor",
 ))  # fmt: skip
+_ALIGNER = (
+    "align.lead_s", "align.tail_s", "align.min_score", "graph.lexicon", "graph.silence", "graph.fillers",
+    "graph.filler_cost", "g2p.model", "g2p.nbest", "g2p.min_probability", "data.max_audio_s", "data.channel", "bundle",
+    "out", "device", "threads",
+)  # fmt: skip
 _CLEANING = tuple(f"text.{name}" for name in (
     "numbers", "latin", "repairs", "slots", "max_foreign", "max_repeats",
 ))  # fmt: skip
@@ -131,6 +137,12 @@ VERBS: dict[str, Verb] = {
     "export": Verb(export, (
         "format", "bundle", "data.train", "data.dev", "data.test", "split", "input", "output",
     ), takes_bundle=True),
+    "align": Verb(align, (
+        *_ALIGNER, "align.level", "format", "input", "output",
+    ), takes_bundle=True),
+    "align long": Verb(align_long, (
+        *_ALIGNER, "align.level", "align.longest_s", "format", "input", "output",
+    ), earlier=earlier.unlimited, takes_bundle=True),
     "transcribe": Verb(transcribe, (
         "decoder", "graph.kind", "graph.words", "graph.grammar", "g2p.model", "data.max_audio_s", "data.channel",
         "bundle", "phrases", "boost", "new_words", "written", "punctuate", "spoken_language", "device", "threads",

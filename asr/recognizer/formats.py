@@ -14,7 +14,7 @@ Words that are not accepted are in json and jsonl only.
 
 import json
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from asr.hypothesis import Hypothesis, Word
 
@@ -32,6 +32,7 @@ OF_MANY = ("txt", "jsonl", "ctm")  # these hold any number of recordings in one 
 LINE_WIDTH, MAX_LINES = 42, 2  # of a subtitle, in columns; Korean and Chinese letters take two
 MAX_CUE_S, MIN_CUE_S = 7.0, 1.0
 PAUSE_S = 1.0  # a longer pause always ends a subtitle
+Interval = tuple[float, float, str]  # start in s, end in s, text
 
 
 def render(hypotheses: Sequence[Hypothesis], format: str) -> str:
@@ -125,29 +126,45 @@ def _ctm(hypothesis: Hypothesis) -> Iterator[str]:
 
 
 def _textgrid(hypothesis: Hypothesis) -> str:
-    """https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html: intervals cover the whole without a gap."""
-    words = [word for word in hypothesis.words if word.accepted]
-    length_s = max([hypothesis.duration_s, *(word.end_s for word in words)])
-    intervals: list[tuple[float, float, str]] = []
+    words = [(word.start_s, word.end_s, word.word) for word in hypothesis.words if word.accepted]
+    return textgrid({"words": words}, hypothesis.duration_s)
+
+
+def textgrid(tiers: Mapping[str, Sequence[Interval]], duration_s: float) -> str:
+    """Praat's TextGrid: each tier has a name and intervals (start in s, end in s, text) in order of time.
+
+    https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html: intervals cover the whole without a gap, so
+    empty ones stand between those given. One that begins before the last one's end is cut.
+    """
+    length_s = max([duration_s, *(end_s for intervals in tiers.values() for _, end_s, _ in intervals)])
+    parts = [
+        f'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = {length_s}\ntiers? <exists>\n'
+        f"size = {len(tiers)}\nitem []:\n"
+    ]
+    for number, (name, intervals) in enumerate(tiers.items(), 1):
+        covering = list(_covering(intervals, length_s))
+        parts.append(
+            f'    item [{number}]:\n        class = "IntervalTier"\n        name = "{name}"\n'
+            f"        xmin = 0\n        xmax = {length_s}\n        intervals: size = {len(covering)}\n"
+        )
+        parts += [
+            f"        intervals [{place}]:\n            xmin = {start_s}\n            xmax = {end_s}\n"
+            f'            text = "{text}"\n'
+            for place, (start_s, end_s, text) in enumerate(covering, 1)
+        ]
+    return "".join(parts)
+
+
+def _covering(intervals: Sequence[Interval], length_s: float) -> Iterator[Interval]:
+    """The intervals with quotes doubled, and empty ones between them."""
     at_s = 0.0
-    for word in words:
-        start_s, end_s = max(word.start_s, at_s), word.end_s
+    for start_s, end_s, text in intervals:
+        start_s = max(start_s, at_s)
         if end_s <= start_s:
             continue
         if start_s > at_s:
-            intervals.append((at_s, start_s, ""))
-        intervals.append((start_s, end_s, word.word.replace('"', '""')))
+            yield at_s, start_s, ""
+        yield start_s, end_s, text.replace('"', '""')
         at_s = end_s
-    if at_s < length_s or not intervals:
-        intervals.append((at_s, length_s, ""))
-    head = f'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = {length_s}\ntiers? <exists>\n'
-    tier = (
-        'size = 1\nitem []:\n    item [1]:\n        class = "IntervalTier"\n        name = "words"\n'
-        f"        xmin = 0\n        xmax = {length_s}\n        intervals: size = {len(intervals)}\n"
-    )
-    rows = (
-        f"        intervals [{number}]:\n            xmin = {start_s}\n            xmax = {end_s}\n"
-        f'            text = "{text}"\n'
-        for number, (start_s, end_s, text) in enumerate(intervals, 1)
-    )
-    return head + tier + "".join(rows)
+    if at_s < length_s or not at_s:
+        yield at_s, length_s, ""

@@ -138,6 +138,11 @@ def transcribe_parts(
         ]
 
 
+def pieces_of(recognizer: Recognizes, recording: Source, channel: int | None = None) -> Iterator[Piece]:
+    """The pieces of one recording in order, read as they are asked for. Raises InputError if it cannot be read."""
+    yield from _pieces(recognizer, 0, recording, _duration_s(recognizer, recording, None), None, channel)
+
+
 def join(parts: Sequence[Hypothesis]) -> Hypothesis:
     """Joins the hypotheses of consecutive pieces, whose times count from the start of the recording.
 

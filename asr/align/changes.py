@@ -1,0 +1,70 @@
+"""Where the sound changes: a net says which token is heard, the spectrum says when it begins.
+
+The change at a moment is the distance (root mean square, in nats) between the mean log spectra of the 30 ms behind and
+before it, in 20 bands that widen with frequency, every 5 ms. A boundary moves to a nearby moment of large change: the
+one with the largest log change less a square cost of the distance.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+HOP_S, WINDOW_S = 0.005, 0.025
+SIDE = 6  # windows before and behind a moment
+BANDS = 20
+REACH_S, SPREAD_S = 0.04, 0.025  # how far a boundary may move, and the deviation of the cost of moving
+LEAST_CHANGE = 1e-3  # added to each
+FLOOR = 1e-6  # of a band's energy, against the mean of all
+
+
+@dataclass(frozen=True)
+class Changes:
+    """`log_change` (M,) of the moments k * `HOP_S`."""
+
+    log_change: np.ndarray
+
+    @classmethod
+    def of(cls, samples: np.ndarray, sample_rate_hz: int) -> "Changes":
+        """Of samples (T,)."""
+        spectra = _log_spectra(samples, sample_rate_hz)  # (M, BANDS), around each moment
+        sums = np.cumsum(np.pad(spectra, ((SIDE + 1, SIDE), (0, 0)), mode="edge"), axis=0)
+        means = (sums[SIDE:] - sums[:-SIDE]) / SIDE  # (M + SIDE + 1, BANDS), of SIDE windows each
+        change = np.sqrt(np.square(means[SIDE:] - means[:-SIDE]).mean(1))  # (M + 1,)
+        return cls(np.log(change[: len(spectra)] + LEAST_CHANGE).astype(np.float32))
+
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[float, "Changes"]]) -> "Changes":
+        """Of a recording of which each of `parts` begins at a time (s). Parts need not be whole numbers of `HOP_S`."""
+        places = [(round(start_s / HOP_S), part.log_change) for start_s, part in parts]
+        size = max((place + len(found) for place, found in places), default=0)
+        joined = np.full(size, np.log(LEAST_CHANGE), np.float32)
+        for place, found in places:
+            joined[place : place + len(found)] = found
+        return cls(joined)
+
+    def nearest(self, time_s: float, low_s: float, high_s: float) -> float:
+        """The moment in [low_s, high_s] to which a boundary at `time_s` moves; `time_s` itself if there is none."""
+        first = max(0, int(np.ceil(max(low_s, time_s - REACH_S) / HOP_S)))
+        last = min(len(self.log_change) - 1, int(min(high_s, time_s + REACH_S) / HOP_S))
+        if last < first:
+            return time_s
+        moments = np.arange(first, last + 1) * HOP_S
+        gain = self.log_change[first : last + 1] - np.square((moments - time_s) / SPREAD_S) / 2
+        return float(moments[int(gain.argmax())])
+
+
+def _log_spectra(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Log energies (M, BANDS) of windows centred at k * `HOP_S`."""
+    window, hop = round(WINDOW_S * sample_rate_hz), HOP_S * sample_rate_hz
+    count = max(1, int(len(samples) / hop))
+    padded = np.pad(samples.astype(np.float32), (window // 2, window))
+    starts = np.round(np.arange(count) * hop).astype(int)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[starts]  # (M, window)
+    windowed = torch.from_numpy(np.ascontiguousarray(frames)) * torch.hann_window(window)
+    power = torch.fft.rfft(windowed).abs().square().numpy()  # (M, window / 2 + 1)
+    size = power.shape[1]
+    edges = np.unique(np.round(size * np.linspace(0.1, 1, BANDS + 1) ** 1.7).astype(int))[:-1]
+    bands = np.add.reduceat(power, edges, axis=1)
+    return np.log(bands + FLOOR * bands.mean() + 1e-20)

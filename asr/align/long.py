@@ -1,0 +1,100 @@
+"""Long recordings and their imperfect texts -> utterances.
+
+1. The recording is scored piece by piece (asr.align.heard).
+2. What the net hears is matched with the text by anchors (asr.align.anchors). At word boundaries inside anchors, the
+   recording and its text are cut into sections of about `SECTION_S`.
+3. Each section is aligned exactly. Words may be skipped, at `SKIP_WORD` nats for each token, and so may sound, at
+   `SKIP_SOUND` nats a frame.
+4. The words that were found are cut into utterances at pauses, and wherever words or sound were skipped
+   (asr.align.cutting).
+
+Memory holds a section, the words, and the tokens that are heard; log-probs are in a temporary file.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from asr.align.aligner import GARBAGE_COST, Aligner, Reading, emissions
+from asr.align.alignment import AlignedWord
+from asr.align.anchors import anchors
+from asr.align.heard import Heard
+from asr.align.network import Network, Slot
+from asr.align.times import Span
+from asr.align.trellis import MOST_CELLS, best_path
+
+SECTION_S = 30.0
+SKIP_WORD = 3.0  # nats for each token of a skipped word; both chosen on a chapter of LibriSpeech
+SKIP_SOUND = 0.4  # nats for each frame of sound that is in no word, against the most probable output
+
+
+@dataclass(frozen=True)
+class Places:
+    """What of a text was found in a recording: words with their numbers in the text, in order, and the times of speech
+    that the text lacks."""
+
+    words: list[tuple[int, AlignedWord]]
+    extra: list[Span]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Frames [start, end) of the recording, which are said to hold the words [first, last) of the text."""
+
+    start: int
+    end: int
+    first: int
+    last: int
+
+
+def place(aligner: Aligner, heard: Heard, words: Sequence[str]) -> Places:
+    """The words of the text that are heard in the recording.
+
+    A section that is too large for the memory, as one without an anchor in many minutes, holds no words.
+    """
+    aligner.pronouncing.learn(words)
+    places = Places([], [])
+    for section in sections(aligner, heard, words):
+        slots = [Slot(word, aligner.pronouncing.spellings(word)) for word in words[section.first : section.last]]
+        network = Network(slots, SKIP_WORD)
+        clock = heard.clock.from_frame(section.start)
+        log_probs = np.array(heard.log_probs[section.start : section.end])
+        if len(log_probs) * len(network) > MOST_CELLS:
+            places.extra.append((clock.time_s(0, heard.duration_s), clock.time_s(len(log_probs), heard.duration_s)))
+            continue
+        path = best_path(network, emissions(log_probs, aligner.gaps, GARBAGE_COST, SKIP_SOUND))
+        if path is not None:
+            timed = Reading(aligner, network, path, log_probs, clock, heard.duration_s, heard.changes)
+            places.words.extend((section.first + slot, word) for slot, word in timed.words())
+            places.extra.extend(timed.extra())
+    return places
+
+
+def sections(aligner: Aligner, heard: Heard, words: Sequence[str]) -> list[Section]:
+    """Sections that cover the recording and the text, cut at anchors."""
+    tokens: list[int] = []
+    firsts = []  # place of the first token of each word
+    for word in words:
+        firsts.append(len(tokens))
+        tokens += aligner.pronouncing.spellings(word)[0].tokens
+    word_at = {place: number for number, place in enumerate(firsts)}
+    cuts = [(0, 0)]  # frame, word
+    for heard_at, text_at, length in anchors(heard.tokens.tolist(), tokens):
+        for step in range(1, length):
+            if (number := word_at.get(text_at + step)) is not None:
+                frame = int(heard.ends[heard_at + step - 1] + heard.starts[heard_at + step]) // 2
+                if frame > cuts[-1][0] and number > cuts[-1][1]:
+                    cuts.append((frame, number))
+    return list(_joined(cuts, (len(heard.log_probs), len(words)), round(SECTION_S / heard.clock.frame_s)))
+
+
+def _joined(cuts: Sequence[tuple[int, int]], end: tuple[int, int], longest: int) -> Iterator[Section]:
+    """The cuts that make sections of at most `longest` frames where they can."""
+    start = cuts[0]
+    for cut, following in pairwise([*cuts, end]):
+        if cut != start and following[0] - start[0] > longest:
+            yield Section(start[0], cut[0], start[1], cut[1])
+            start = cut
+    yield Section(start[0], end[0], start[1], end[1])
