@@ -149,6 +149,8 @@ def test_an_utterance_too_short_for_its_transcript_has_no_alignment():
     assert align(hmm, ["ab"], random_scores(hmm, 3, 0)) is None
     assert align(hmm, ["ab"], random_scores(hmm, 4, 0)) is not None
     assert align(hmm, [], random_scores(hmm, 4, 0)) is not None  # silence
+    with pytest.raises(InputError, match="nothing is said"):
+        align(HMMS["no silence"], [], random_scores(HMMS["no silence"], 4, 0))
 
 
 def test_a_transcript_has_each_pronunciation_and_optional_silence():

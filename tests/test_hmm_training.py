@@ -124,7 +124,7 @@ def test_a_run_folder_is_that_of_a_trained_model(trained):
         "unlisted": "not in the lexicon: xyz",
         "short": "too few frames for the states of its phones",
     }
-    pipeline.tune(cfg)
+    assert {point.blank_penalty for point in pipeline.tune(cfg).points} == {0.0}
     pipeline.bundle(cfg)
     bundled = asr.load(cfg.bundle)
     test = manifest.read(cfg.data.test)[0]

@@ -27,7 +27,8 @@ def acceptor(words: Sequence[str], lexicon: Lexicon, hmm: Hmm) -> Automaton:
     """The phone sequences of a transcript: every pronunciation of each word, and silence or none between words and at
     both ends. Input labels are those of `hmm.phones`; pronunciations cost what the lexicon says, times `hmm.scale`.
 
-    Raises InputError naming a word that the lexicon lacks, or a pronunciation with a phone that the HMM lacks.
+    Raises InputError naming a word that the lexicon lacks, or a phone that the HMM lacks; and for no words without
+    silence.
     """
     arcs: list[tuple[int, int, float, int]] = []  # source, label, cost, target
     at, count = 0, 1  # the state before the next word; the number of states
@@ -60,8 +61,10 @@ def acceptor(words: Sequence[str], lexicon: Lexicon, hmm: Hmm) -> Automaton:
                 spell(source, units, hmm.scale * lexicon.cost(word, units), at)
     final = np.full(count + 1, np.inf)
     final[pause()] = 0.0
-    source, label, cost, target = map(np.array, zip(*arcs, strict=True)) if arcs else (np.zeros(0, int),) * 4
-    return Automaton.from_arcs(0, final[:count], source, label, 0 * label, cost, target)
+    if not arcs:
+        raise InputError("nothing is said in the utterance, and the HMMs have no silence to align it with")
+    columns = [np.array([arc[column] for arc in arcs]) for column in range(4)]
+    return Automaton.from_arcs(0, final[:count], columns[0], columns[1], 0 * columns[1], columns[2], columns[3])
 
 
 def equal_path(words: Sequence[str], lexicon: Lexicon, hmm: Hmm, frames: int) -> NDArray[np.int32] | None:

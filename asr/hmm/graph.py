@@ -105,14 +105,13 @@ def _pair(graph: Automaton, hmm: Hmm) -> _Paired:
     while len(frontier):
         state, last = np.divmod(frontier, size**2)
         which, arc = expand_ranges(first[state], first[state + 1] - first[state])
-        phone = Tokens.token(graph.ilabel[arc].astype(np.int64))
-        reads = graph.ilabel[arc] != EPSILON_LABEL
-        before = last[which] % size if hmm.has_contexts else 0
-        target = graph.target[arc].astype(np.int64) * size**2 + np.where(reads, before * size + phone, last[which])
-        rows.append((frontier[which], np.where(reads, phone, -1), graph.olabel[arc], graph.cost[arc], target))
-        frontier = np.setdiff1d(target, known)
+        read = graph.ilabel[arc].astype(np.int64) - Tokens.label(0)  # phones; -1 for epsilon
+        before = last[which] % size if hmm.has_contexts else np.zeros_like(which)
+        after = graph.target[arc].astype(np.int64) * size**2 + np.where(read < 0, last[which], before * size + read)
+        rows.append((frontier[which], read, graph.olabel[arc], graph.cost[arc], after))
+        frontier = np.setdiff1d(after, known)
         known = np.union1d(known, frontier)
-    source, phone, olabel, cost, target = map(np.concatenate, zip(*rows, strict=True))
+    source, phone, olabel, cost, target = (np.concatenate(column) for column in zip(*rows, strict=True))
 
     state, last = np.divmod(known, size**2)
     ends, pending = graph.final[state], last % size

@@ -43,7 +43,8 @@ def train_hmm(cfg: Config) -> Path:
     keep_inputs((folder / name for name in WRITTEN), inputs_of(cfg))
     if not cfg.tokens.lexicon:
         raise InputError("HMMs need a lexicon of phones: tokens.lexicon=FILE")
-    lexicon, aside = Lexicon.read(cfg.tokens.lexicon), {}
+    lexicon = Lexicon.read(cfg.tokens.lexicon)
+    aside: dict[str, str] = {}  # why an utterance is not used, by id
     if cfg.hmm.silence in lexicon.units():
         raise InputError(f"hmm.silence={cfg.hmm.silence} is a phone of words in {cfg.tokens.lexicon}; name another")
     torch.manual_seed(cfg.seed)

@@ -89,10 +89,11 @@ class FrameCriterion:
         """
         output = model.net.output
         assert isinstance(output, TokenOutput)
-        output.linear.bias -= self.priors.log().to(output.linear.bias)
-        output.linear.bias[BLANK_ID] = NEVER
-        output.linear.bias *= self.scale
-        output.linear.weight *= self.scale
+        bias, weight = output.linear.bias, output.linear.weight
+        bias.sub_(self.priors.log().to(bias))
+        bias[BLANK_ID] = NEVER
+        bias.mul_(self.scale)
+        weight.mul_(self.scale)
 
     def _targets(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
         targets, lengths = (x.to(log_probs.device) for x in (batch.targets, batch.target_lengths))
