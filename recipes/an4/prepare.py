@@ -1,7 +1,7 @@
 """AN4: spelled words and numbers by 84 speakers, English; a tenth of the training speakers is dev.
 
 The corpus consists of 13 Sphinx cepstra per frame, which are converted back to 40 smooth log-mel bands. HMMs with
-Gaussian mixtures (experiments mono, tri) take the cepstra as they are.
+Gaussian mixtures (experiments an4_mono, an4_tri) take the cepstra as they are.
 """
 
 from dataclasses import replace
