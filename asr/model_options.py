@@ -7,7 +7,7 @@ from asr.declaration import Options, option
 
 @dataclass
 class ModelConfig(Options):
-    kind: str = option("lstm", "architecture of the net", ["fc", "cnn", "lstm", "linear", "conformer"])
+    kind: str = option("lstm", "architecture of the net", ["fc", "cnn", "lstm", "linear", "conformer", "gmm"])
     hidden: int = option(256, "width of the hidden layers", within="[1, 65536]")
     layers: int = option(3, "number of hidden layers", within="[1, 256]")
     kernel: int = option(
@@ -38,4 +38,7 @@ class ModelConfig(Options):
         None,
         "train only pairs of matrices of this rank in these layers (LoRA); null trains the layers themselves",
         within="[0, 8192]",
+    )
+    gaussians: int = option(
+        16, "most Gaussians per output of the mixtures (gmm), which `asr hmm train` estimates", within="[1, 65536]"
     )

@@ -8,7 +8,7 @@
     asr.calibrate(asr.tuned(cfg))
     cfg = asr.tuned(cfg)  # the decoder options that tune and calibrate found
     asr.decode(cfg)
-    print(asr.score(cfg).word.rate)
+    print(asr.score(cfg).wer)
     asr.bundle(cfg)
 
 Each function takes all its options from `cfg`, and reads and writes the run folder `cfg.out` as the verb of the
@@ -33,12 +33,9 @@ if TYPE_CHECKING:
     from asr.evaluation.lexicon_fit import LexiconFit
     from asr.evaluation.score import Score
     from asr.evaluation.tune import Tuning
-    from asr.graph import Build
     from asr.hypothesis import Hypothesis
     from asr.lm.training import Report
     from asr.recognizer.recognizer import Recognizer
-    from asr.text.lexicon import Lexicon
-    from asr.tokens import Tokens
 
 
 def train(cfg: Config) -> Path:
@@ -54,6 +51,13 @@ def train(cfg: Config) -> Path:
         return train(cfg)
     start = run_folder.read_start(cfg.init)
     return train(dataclasses.replace(cfg, init=start.path), start)
+
+
+def train_hmm(cfg: Config) -> Path:
+    """Train HMMs with Gaussian mixtures, `cfg.hmm`; returns the path of the model. The verbs after `train` follow."""
+    from asr.hmm.run_folder import train_hmm
+
+    return train_hmm(cfg)
 
 
 def import_model(cfg: Config) -> Path:
@@ -91,66 +95,20 @@ def train_lm(cfg: Config) -> "Report":
 
 def build_graph(cfg: Config) -> dict[str, Any]:
     """Make the search graph of tokens, lexicon and language model in `cfg.graph.dir`; returns its `stats.json`."""
-    from asr.graph import dynamic
-    from asr.lm import arpa
+    from asr.recognizer import graphs
 
     check_choices(cfg)
     names = ("tokens.txt", "lexicon.txt", "words.txt", "stats.json", "graph.bin", "tree.bin", "lm.ngram")
     keep_inputs((Path(cfg.graph.dir) / name for name in names), [cfg.lm.arpa, cfg.graph.lexicon, cfg.tokens.table])
-    if cfg.graph.kind == "dynamic":
-        cfg, tokens, lexicon = _ingredients(cfg)
-        fillers, words = cfg.graph.fillers, [] if lexicon else arpa.read(cfg.lm.arpa).words
-        lexicon = lexicon or _spell(cfg, list(dict.fromkeys([*words, *fillers])), tokens)
-        return dynamic.compile_dynamic(tokens, lexicon, cfg.lm.arpa, cfg.graph.dir, cfg.graph.silence, fillers,
-                                       cfg.graph.filler_cost)  # fmt: skip
-    return dataclasses.asdict(_build(cfg).write(cfg.graph.dir))
+    return graphs.build(cfg)
 
 
 def forecast_graph(cfg: Config) -> str:
     """The size of the static graph that `build_graph` would make, and the time and memory to build it."""
+    from asr.recognizer import graphs
+
     check_choices(cfg)
-    if cfg.graph.kind == "dynamic":
-        raise InputError("graph.forecast is for static graphs; nothing is compiled for a dynamic one")
-    return str(_build(cfg).forecast())
-
-
-def _build(cfg: Config) -> "Build":
-    from asr.graph import Build, GraphOptions
-    from asr.graph.grammar_sources import ArpaSource, Fillers
-
-    cfg, tokens, lexicon = _ingredients(cfg)
-    options = GraphOptions(cfg.graph.silence, cfg.graph.draw_states, cfg.graph.topology, cfg.graph.cache,
-                           cfg.graph.memory_mb)  # fmt: skip
-    source = ArpaSource(cfg.lm.arpa)
-    with_fillers = Fillers(source, cfg.graph.fillers, cfg.graph.filler_cost) if cfg.graph.fillers else source
-    return Build(with_fillers, lexicon or (lambda words: _spell(cfg, words, tokens)), tokens, options)
-
-
-def _ingredients(cfg: Config) -> "tuple[Config, Tokens, Lexicon | None]":
-    from asr.recognizer import run_folder
-    from asr.text.lexicon import Lexicon
-
-    if cfg.graph.kind not in ("static", "dynamic"):
-        raise InputError(f"graph.kind={cfg.graph.kind} needs no graph; build one for graph.kind=static or dynamic")
-    if not cfg.tokens.table:
-        cfg = run_folder.as_trained(cfg)
-    if not Path(cfg.lm.arpa).exists():
-        raise InputError(f"there is no language model {cfg.lm.arpa}; run `asr lm train` first, or set lm.arpa")
-    tokens = run_folder.tokens(cfg)
-    if tokens is None:
-        raise InputError(f"{cfg.out}/train holds no tokens.txt; run `asr train` first, or name a tokens.table")
-    return cfg, tokens, Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon else None
-
-
-def _spell(cfg: Config, words: Sequence[str], tokens: "Tokens") -> "Lexicon":
-    from asr.pieces import are_pieces
-    from asr.text.lexicon import Lexicon
-    from asr.words import MARKS, is_slot
-
-    words = [word for word in words if not is_slot(word)]
-    if are_pieces(words):
-        return Lexicon.from_pieces([word for word in words if word not in MARKS], cfg.tokens.unit, tokens)
-    return Lexicon.from_spelling(words, cfg.tokens.unit, tokens)
+    return graphs.forecast(cfg)
 
 
 def open_recognizer(cfg: Config) -> "Recognizer":
@@ -370,6 +328,7 @@ def export(cfg: Config) -> "tuple[Comparison, list[str]]":
     from asr.models.exported import export, graphs_of
     from asr.recognizer import bundle, export_folder
     from asr.recognizer.recognizer import Recognizer
+    from asr.states import States
 
     check_choices(cfg)
     if cfg.format not in ("auto", "onnx"):
@@ -379,6 +338,8 @@ def export(cfg: Config) -> "tuple[Comparison, list[str]]":
     if len(cfg.input) > 1:
         raise InputError(f"export compares on one manifest, not {len(cfg.input)}")
     opened = bundle.read(cfg.bundle)
+    if States.of(opened.tokens):
+        raise InputError(f"{cfg.bundle} is a recogniser of HMMs; export is for nets trained with CTC")
     recognizer = Recognizer(opened.model, opened.cfg, opened.tokens, opened.space)
     graphs, notes = graphs_of(opened.model, opened.cfg.features)
     name = cfg.input[0] if cfg.input else getattr(cfg.data, cfg.split)

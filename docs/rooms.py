@@ -15,15 +15,16 @@ PURPOSES = {
     "recognizer": "audio to words; bundle",
     "g2p": "spelling to pronunciation",
     "punctuation": "marks, capitals",
+    "hmm": "GMM-HMM: alignments, trees, mixtures",
     "search": "beam search, lattices, confidences",
     "training": "trainer, exact resume",
     "graph": "H, L, G; static and dynamic",
     "data": "importers, check, batches",
     "text": "clean-up, units, lexicon",
     "lm": "n-gram models",
-    "models": "fc, cnn, lstm, conformer, linear",
+    "models": "fc, cnn, lstm, conformer, linear, gmm",
     "features": "audio, front end, normalisation",
-    "criteria": "CTC",
+    "criteria": "CTC, cross-entropy",
 }
 WIDTH, HEIGHT, GAP = 860, 46, 8
 

@@ -75,6 +75,10 @@ def results(verb: str, cfg: Config) -> list[Path]:
         return [Path(cfg.score.dir) / name for name in report.FILES]
     if verb in ("train", "data check"):
         return []
+    if verb == "hmm train":
+        from asr.hmm.run_folder import WRITTEN
+
+        return [out / "train" / name for name in WRITTEN]
     if verb == "import":
         return [Path(cfg.output) if cfg.output else out / "train" / "imported.asr"]
     if verb == "export":
@@ -126,7 +130,7 @@ def _found(verb: str, cfg: Config) -> Iterator[str | Path | None]:
     """The files that a verb finds through its options: the net, the graph, and the recordings of manifests."""
     from asr import manifest
 
-    if "out" in read_by(verb, {}) and verb not in ("train", "import"):
+    if "out" in read_by(verb, {}) and verb not in ("train", "hmm train", "import"):
         yield from Path(cfg.out, "train").glob("*")
     if "graph.dir" in declared(verb) and verb != "graph":
         yield from Path(cfg.graph.dir).glob("*.*")

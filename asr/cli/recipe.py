@@ -22,6 +22,7 @@ SAYS = {
     "import": "Makes the imported model that of the run folder, in place of a training.",
     "lexicon fit": "Fits the pronunciations to what the model says on transcribed speech.",
     "train": "Trains the acoustic model, which estimates the probability of each phone or letter at each moment.",
+    "hmm train": "Trains HMMs: aligns the frames with states of phones and fits Gaussian mixtures to them, in rounds.",
     "lm train": "Estimates the language model, which gives the probability of each word after the words before it.",
     "graph": "Compiles lexicon and language model into the search graph, so that only known words are recognised.",
     "tune": "Balances the two models: tries scales and penalties on the dev set and keeps the best.",
@@ -46,7 +47,7 @@ class Recipe:
     ):
         self.folder, self.overrides = str(folder), [f"experiment={experiment}", *overrides]
         self.cfg = compose(to_overrides(self.overrides, (), self.folder))
-        refuse_unread(overrides, (*VERBS, "transcribe", "lexicon fit"), PREPARE_READS, self.folder)
+        refuse_unread(overrides, (*VERBS, "hmm train", "transcribe", "lexicon fit"), PREPARE_READS, self.folder)
         self.usually = usually or {}
         self.source = ""
         self.stages: list[dict[str, float | str]] = []

@@ -26,6 +26,17 @@ def train(cfg: Config) -> None:
     pipeline.train(cfg)
 
 
+def hmm_train(cfg: Config) -> None:
+    """Trains HMMs with Gaussian mixtures: monophones, then states in context.
+
+    asr hmm train tokens.lexicon=LEXICON features=mfcc features.deltas=2 features.cmvn=utterance [hmm=mono|tri]
+
+    The run folder is then that of a trained model: `asr graph`, `tune`, `decode`, `score` and `bundle` follow.
+    `out`/train/alignments.npz says which HMM state each frame of the training and the dev set belongs to.
+    """
+    print(f"-> {pipeline.train_hmm(cfg)}")
+
+
 def doctor(cfg: Config) -> None:
     """Reports Python, torch, extensions, libraries and audio formats, and how to install what is missing."""
     from asr.cli.doctor import report
@@ -84,6 +95,10 @@ VERBS: dict[str, Verb] = {
         "data.replay_share", "data.general_dev", "data.max_audio_s", "data.channel", "data.cache", "data.workers",
         "init", "out", "seed", "threads", "device",
     ), earlier=earlier.started, starts_run=True, resumes=True),
+    "hmm train": Verb(hmm_train, (
+        "hmm", "features", "tokens.lexicon", "data.train", "data.dev", "data.max_audio_s", "data.channel", "out",
+        "seed", "threads",
+    ), starts_run=True),
     "import": Verb(import_model, ("input", "output", "out")),
     "text clean": Verb(text_clean, (*_CLEANING, "text.lang", "text.paragraphs", "input", "output")),
     "text split": Verb(text_split, ("text.pieces", "input", "output")),

@@ -105,7 +105,8 @@ class Utterances(Dataset):
         """The speeds of `augment.speeds` that leave enough frames for the target, or the slowest."""
         assert self.augment
         features, rate = self.cfg.features, self.rate_hz / 1000
-        frames = 1 + (min_frames(target) - 1) * self.cfg.model.subsampling
+        needed = min_frames(target) if self.cfg.criterion.kind == "ctc" else 1
+        frames = 1 + (needed - 1) * self.cfg.model.subsampling
         least = 1 + (frames if self.stored else (features.window_ms + (frames - 1) * features.shift_ms) * rate)
         fitting = [speed for speed in self.augment.speeds if length / speed >= least]
         return fitting or sorted(self.augment.speeds)[:1]

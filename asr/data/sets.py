@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from asr import manifest
 from asr.config import Config
+from asr.data.alignments import read_alignments
 from asr.data.dataset import Utterances, load_input
 from asr.data.transcript import Demands, table_of_unlisted, token_table
 from asr.errors import InputError
@@ -43,7 +44,10 @@ def prepare_sets(cfg: Config, folder: Path, extend: Callable[[Tokens], Tokens] |
     read = {name: with_durations(cfg, path, aside) for name, path in paths.items() if path}
     lexicon = Lexicon.read(cfg.tokens.lexicon) if cfg.tokens.lexicon else None
     tokens = choose_table(cfg, folder, read["train"] + read.get("replay", []), lexicon, extend)
-    usable = {name: keep_usable(cfg, found, tokens, lexicon, aside) for name, found in read.items()}
+    if cfg.criterion.kind == "ce":
+        usable = aligned(cfg, read, len(tokens), aside)
+    else:
+        usable = {name: keep_usable(cfg, found, tokens, lexicon, aside) for name, found in read.items()}
     with atomic_write(folder / "set_aside.jsonl") as file:
         file.writelines(json.dumps({"id": i, "why": w}, ensure_ascii=False) + "\n" for i, w in aside.items())
     if aside:
@@ -96,6 +100,8 @@ def choose_table(
     """The run's token table: that of an earlier start, else tokens.table, else the units of the lexicon (phones) or of
     the training text, as `extend` changes them."""
     path = folder / "tokens.txt"
+    if cfg.criterion.kind == "ce":
+        return Tokens.read(Path(cfg.criterion.alignments or "").with_name("tokens.txt"))
     if path.exists() and (folder / "config.json").exists():  # without it, of a start that failed
         return Tokens.read(path)
     if cfg.tokens.table:
@@ -105,6 +111,24 @@ def choose_table(
     else:
         tokens = token_table((u.text for u in train if u.text), cfg.tokens.unit, lexicon)
     return extend(tokens) if extend else tokens
+
+
+def aligned(
+    cfg: Config, read: dict[str, list[Utterance]], num_outputs: int, aside: dict[str, str]
+) -> dict[str, tuple[list[Utterance], list[list[int]]]]:
+    """The utterances of each set that have an alignment, and the output of each of their frames; `aside` gets the
+    others. Raises InputError for alignments of other HMMs than the table's."""
+    paths = read_alignments(cfg.criterion.alignments or "")
+    if any(len(path) and not 0 < path.min() <= path.max() < num_outputs for path in paths.values()):
+        raise InputError(
+            f"{cfg.criterion.alignments} has other outputs than the tokens.txt beside it; train HMMs again"
+        )
+    usable = {}
+    for name, utterances in read.items():
+        kept = [u for u in utterances if len(paths.get(u.id, ()))]
+        aside |= {u.id: "it has no alignment" for u in utterances if not len(paths.get(u.id, ()))}
+        usable[name] = kept, [paths[u.id].tolist() for u in kept]
+    return usable
 
 
 def keep_usable(cfg: Config, utterances: list[Utterance], tokens: Tokens, lexicon: Lexicon | None,

@@ -32,6 +32,7 @@ from asr.evaluation.transcribed import transcribed
 from asr.files import atomic_write
 from asr.manifest import Utterance
 from asr.search.searchers import GreedySearcher, make_decoder
+from asr.states import States
 
 if TYPE_CHECKING:
     from asr.recognizer.recognizer import Recognizer
@@ -141,6 +142,8 @@ def tune(
 
     if word_penalties is None:
         word_penalties = PIECE_PENALTIES if space.of_pieces else WORD_PENALTIES
+    if States.of(recognizer.tokens):
+        blank_penalties = (0.0,)  # no path of HMMs passes the blank
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
 
         def decode(scale: float, word: float, blank: float) -> Point:

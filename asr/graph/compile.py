@@ -2,7 +2,7 @@
 
 - G (grammar.py): an acceptor of words with costs, from an ARPA file or a word list
 - LG (spelling_trees.py, minimize.py): token sequences to words, determinized and minimized
-- HLG (topology.py): net outputs, one per frame, to words
+- HLG (topology.py): net outputs, one per frame, to words; HMMs take the place of CTC's topology (asr.hmm.graph)
 
 A stage whose inputs have not changed comes from the cache (cache.py). A graph file that is up to date is not rebuilt.
 LG grows block by block and HLG is written block by block; HLG is never in memory as a whole.
@@ -30,7 +30,7 @@ from asr.graph.pack import Writer
 from asr.graph.preflight import PICTURES, check, check_folder, homophones
 from asr.graph.spelling_trees import Forest
 from asr.graph.state_order import breadth_first
-from asr.graph.topology import Topology, ctc_topology
+from asr.graph.topology import Expansion, Topology, ctc_topology
 from asr.literals import parse_json
 from asr.pieces import are_pieces
 from asr.text.lexicon import Lexicon
@@ -117,11 +117,15 @@ def word_graph(words: Iterable[str], lexicon: Lexicon, tokens: Tokens, out_dir: 
 class Build:
     """A graph to be built. The constructor fixes its words and spellings; stages are built or loaded on demand."""
 
-    def __init__(self, source: Source, lexicon: Lexicon | Speller, tokens: Tokens, options: GraphOptions):
+    def __init__(self, source: Source, lexicon: Lexicon | Speller, tokens: Tokens, options: GraphOptions,
+                 expansion: Expansion | None = None):  # fmt: skip
+        """`expansion` takes the place of CTC's topology; `tokens` are then what LG reads, not the net's outputs."""
+        if expansion and options.topology != "explicit":
+            raise InputError(f"graph.topology={options.topology} is for CTC; a graph of HMMs is explicit")
         if options.topology not in ("explicit", "implicit"):
             raise InputError(f"graph.topology={options.topology} is unknown; expected explicit or implicit")
         self.begin_s = time.monotonic()
-        self.source, self.tokens, self.options = source, tokens, options
+        self.source, self.tokens, self.options, self.expansion = source, tokens, options, expansion
         self.cache = Cache(options.cache_dir)
         words, log10_prob = source.vocabulary(self.cache)
         lexicon = lexicon if isinstance(lexicon, Lexicon) else lexicon(words)
@@ -136,7 +140,8 @@ class Build:
         self.g_key = digest("G", source.digest, self.words)
         self.lg_key = digest("LG", self.g_key, s.word, s.length, s.labels, s.silence, s.separator,
                              *([] if s.cost is None else [s.cost]))  # fmt: skip
-        key = digest("HLG", self.lg_key, tokens.symbols, options.topology)
+        own = [expansion.digest] if expansion else []
+        key = digest("HLG", self.lg_key, tokens.symbols, options.topology, *own)
         alike = 0 if of_pieces else homophones(self.lexicon)
         self.stats = GraphStats(len(self.words), len(s.word) - bool(s.silence), alike, left_out, options.silence, key)
         self.ceiling = Ceiling(options.memory_mb, 0)
@@ -166,7 +171,7 @@ class Build:
                 stats.graph_digest = file_digest(folder / "graph.bin")
             with atomic_write(folder / "words.txt") as file:
                 file.writelines(word + "\n" for word in ["<eps>", *self.words])
-            self.tokens.write(folder / "tokens.txt")
+            (self.expansion.outputs if self.expansion else self.tokens).write(folder / "tokens.txt")
             self.lexicon.write(folder / "lexicon.txt")
             with atomic_write(folder / "stats.json") as file:
                 json.dump(dataclasses.asdict(stats), file, indent=1, ensure_ascii=False)
@@ -230,14 +235,18 @@ class Build:
     def _write_graph(self, path: Path) -> None:
         graph = self._minimal()
         start_s = time.monotonic()
-        searched = graph if self.is_implicit else Topology(graph, len(self.tokens))
+        searched: Automaton | Topology
+        if self.expansion:
+            searched = self.expansion.over(graph)
+        else:
+            searched = graph if self.is_implicit else Topology(graph, len(self.tokens))
         with atomic_write(path, "wb") as file:
             writer = Writer(file, searched.start, searched.num_states, self.is_implicit)
             for block in self.ceiling.watch(searched.blocks(), path.name, searched.num_states, lambda b: len(b[0])):
                 writer.add(block)
             writer.finish()
         self.stats.add("LG file" if self.is_implicit else "HLG", writer.num_states, writer.num_arcs, start_s)
-        if not self.is_implicit and self._is_small(writer.num_states, writer.num_arcs):
+        if not self.is_implicit and not self.expansion and self._is_small(writer.num_states, writer.num_arcs):
             self.pictures["HLG"] = Automaton.from_blocks(searched.start, searched.blocks())
 
     def _is_small(self, states: int, arcs: int) -> bool:
@@ -250,7 +259,7 @@ class Build:
     def _draw(self, folder: Path) -> None:
         """Draw the small graphs. H and L are built only for this."""
         spellings, num_tokens, limit = self.spellings, len(self.tokens), self.options.draw_states
-        if self._is_small(num_tokens, num_tokens**2):
+        if not self.expansion and self._is_small(num_tokens, num_tokens**2):
             self.pictures["H"] = ctc_topology(num_tokens)
         if len(spellings.labels) <= limit:
             self.pictures["L"] = Automaton.from_openfst(lexicon_fst(spellings, num_tokens, len(self.words)))

@@ -9,6 +9,7 @@ This is the rule of Graves et al. 2006, also drawn by Hannun 2017 and k2. H has 
 """
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 
@@ -18,6 +19,16 @@ from asr.graph.ranges import blocks, expand_ranges
 from asr.tokens import Tokens
 
 _BLOCK = 1 << 16  # about this many arcs of HLG per block
+
+
+class Expansion(Protocol):
+    """Another topology than CTC's: it replaces the tokens of LG by the outputs that the net has for them."""
+
+    @property
+    def outputs(self) -> Tokens: ...
+    @property
+    def digest(self) -> str: ...
+    def over(self, graph: Automaton) -> Automaton: ...
 
 
 def ctc_topology(num_tokens: int) -> Automaton:

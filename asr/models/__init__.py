@@ -11,6 +11,7 @@ from asr.models.conformer import ConformerNet
 from asr.models.fc import FullyConnectedNet
 from asr.models.linear import LinearNet
 from asr.models.lstm import LstmNet
+from asr.models.mixtures import MixtureNet
 from asr.models.streaming import Net
 
 NETS: dict[str, type[Net]] = {
@@ -27,12 +28,18 @@ NETS_OF = {  # options that not all nets have
     "layers": _HIDDEN,
     "kernel": _HIDDEN,
     "bidirectional": ("lstm",),
+    "gaussians": ("gmm",),
     **dict.fromkeys(("heads", "positions", "chunk", "left", "causal", "dynamic_chunk"), ("conformer",)),
 }
 
 
+FITTED: dict[str, type[Net]] = {"gmm": MixtureNet}  # not trained by gradients
+
+
 def check_net(cfg: ModelConfig) -> None:
-    """Raises InputError for an option that was changed though the net does not have it."""
+    """Raises InputError for an option that was changed though the net does not have it, and for mixtures."""
+    if cfg.kind in FITTED:
+        raise InputError(f"model.kind={cfg.kind} comes from `asr hmm train`; `asr train` takes {', '.join(NETS)}")
     for name, nets in NETS_OF.items():
         value = getattr(cfg, name)
         if cfg.kind not in nets and value != getattr(ModelConfig(), name):
@@ -48,4 +55,4 @@ def build_model(cfg: ModelConfig, num_features: int, num_tokens: int) -> Net:
     Raises InputError for an unknown kind or a size out of bounds.
     """
     check_group("model", cfg)
-    return NETS[cfg.kind](cfg, num_features, num_tokens)
+    return (NETS | FITTED)[cfg.kind](cfg, num_features, num_tokens)

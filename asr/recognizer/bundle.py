@@ -49,6 +49,7 @@ from asr.literals import parse_json
 from asr.models.acoustic import AcousticModel
 from asr.models.imported import OnnxFile, OnnxModel, OnnxSpec
 from asr.search.space import DynamicSpace, SearchSpace, check_same_tokens, read_stats
+from asr.states import States
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 
@@ -127,7 +128,8 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
         model: Model = _onnx_model(bytes(members[_ONNX]), cfg, foreign, tokens, path)
     else:
         model = _model(members[_WEIGHTS], cfg, foreign, tokens, path)
-    if cfg.graph.silence is not None and cfg.graph.silence not in tokens:
+    states = States.of(tokens)
+    if cfg.graph.silence is not None and cfg.graph.silence not in (states.phones if states else tokens):
         raise InputError(f"{path}: silence {cfg.graph.silence!r} of config.json is not a token; make the bundle again")
     space = None
     if "graph.bin" in members:

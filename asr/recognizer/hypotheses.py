@@ -1,7 +1,8 @@
 """Log-probs -> words with times.
 
 A net trained with CTC marks each token with a short peak. A word therefore starts at the first frame of its first token
-and ends `EXTENSION_S` after the last frame of its last token, but at most halfway to the next word.
+and ends `EXTENSION_S` after the last frame of its last token, but at most halfway to the next word. HMMs give every
+frame to a phone, so their words end with their last frame.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -92,7 +93,7 @@ def timed(
     for number, found in enumerate(words):
         end = found.segments[-1].end
         room = (starts[number + 1] - end) / 2 if number + 1 < len(words) else frames - end
-        end_s = end * frame_s + min(EXTENSION_S, room * frame_s)
+        end_s = end * frame_s + (0.0 if found.has_end else min(EXTENSION_S, room * frame_s))
         confidence = round(found.confidence, 4)
         is_accepted = confidence >= reject_below and found.word not in remove
         yield Word(found.word, round(starts[number] * frame_s, 3), round(end_s, 3), confidence, is_accepted)

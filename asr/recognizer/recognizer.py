@@ -40,6 +40,7 @@ from asr.search.new_words import NewWord
 from asr.search.phrases import Phrases
 from asr.search.searchers import GraphSearcher, GreedySearcher, Searcher, make_decoder
 from asr.search.space import SearchSpace
+from asr.states import States
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 
@@ -356,5 +357,8 @@ def _searcher(cfg: Config, tokens: Tokens, space: SearchSpace | None) -> Searche
     decoder = cfg.decoder
     calibration = Calibration(decoder.confidence_scale, decoder.confidence_offset)
     if decoder.kind == "greedy" or space is None:
+        if States.of(tokens):
+            raise InputError("states of HMMs make words only in a graph; build one with `asr graph`, and search it "
+                             "with decoder.kind=graph")  # fmt: skip
         return GreedySearcher(tokens, cfg.tokens.unit, calibration)
     return GraphSearcher(make_decoder(space.graph, decoder), space, tokens, decoder.nbest, calibration)

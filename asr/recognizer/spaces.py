@@ -15,6 +15,7 @@ from asr.graph.phrase_grammar import MOST_STATES, read_grammar
 from asr.recognizer.options import DecodingOptions
 from asr.search.new_words import NewWord
 from asr.search.space import DynamicSpace, SearchSpace
+from asr.states import States
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 
@@ -69,6 +70,8 @@ class RequestSpaces:
     def _closed(self, grammar: Automaton, words: list[str]) -> SearchSpace:
         if self.cfg.decoder.kind == "greedy":
             raise InputError("greedy search takes no word list and no grammar; use decoder.kind=graph")
+        if States.of(self.tokens):
+            raise InputError("word lists and grammars need a net trained with CTC; this recogniser is one of HMMs")
         known = self.space.known(words, self.tokens) if self.space else {}
         known |= self.lexicon.listed(words) if self.lexicon else {}
         weights = self.space.probabilities(words, self.tokens) if self.space else {}

@@ -61,7 +61,8 @@ class LiveGraphSearch:
     def partial(self) -> FoundSoFar:
         partial, space = self._search.partial(), self._searcher.space
         words, groups = self._searcher.words_on(partial.path, self._heard.all)
-        placed = [FoundWord(w, g, peak_confidence(g)) for w, g in zip(words, groups, strict=False)]
+        states = self._searcher.states
+        placed = [FoundWord(w, g, peak_confidence(g), states is not None) for w, g in zip(words, groups, strict=False)]
         if space.is_closed:
             num_stable = 0
         elif space.of_pieces:  # the last word may grow
@@ -69,7 +70,8 @@ class LiveGraphSearch:
             num_stable = max(0, len(words_of(stable)) - 1)
         else:
             num_stable = partial.num_stable
-        silent = trailing(partial.path.alignment, self._searcher.between)
+        alignment = partial.path.alignment
+        silent = trailing(states.phone[alignment] if states else alignment, self._searcher.between)
         return FoundSoFar(placed, min(num_stable, len(placed)), silent, partial.final_cost)
 
     def finish(self) -> Found:

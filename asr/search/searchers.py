@@ -28,6 +28,7 @@ from asr.search.lattice import Lattice
 from asr.search.phrases import Phrases
 from asr.search.space import SearchSpace
 from asr.search.word_times import Segment, match_words, segments
+from asr.states import States
 from asr.text.units import to_text
 from asr.tokens import SPACE, Tokens
 
@@ -39,6 +40,7 @@ class FoundWord:
     word: str
     segments: list[Segment]  # one per token
     confidence: float
+    has_end: bool = False  # the last segment ends where the word does (HMMs), and not where its token was heard (CTC)
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,10 @@ class GraphSearcher:
     ):
         self.decoder, self.space, self.tokens, self.nbest = decoder, space, tokens, nbest
         self.calibration = calibration or Calibration()
-        between = [s for s in (space.silence, SPACE) if s is not None and s in tokens]
-        self.between = set(tokens.encode(between))
+        self.states = States.of(tokens)  # of HMMs; None for CTC
+        self.units = self.states.phones if self.states else tokens  # in which words are spelled
+        between = [s for s in (space.silence, SPACE) if s is not None and s in self.units]
+        self.between = set(self.units.encode(between))
 
     def search(self, log_probs: np.ndarray, phrases: Phrases | None = None) -> Found:
         if self.decoder.lattice_beam is None:
@@ -127,14 +131,15 @@ class GraphSearcher:
         confidences = self.calibration.apply(confidences)
         if self.space.is_closed and confidences:
             confidences = [min(confidences) * likeness(log_probs, path.alignment)] * len(confidences)
-        placed = [FoundWord(*parts) for parts in zip(words, groups, confidences, strict=False)]
+        has_ends = self.states is not None
+        placed = [FoundWord(*parts, has_ends) for parts in zip(words, groups, confidences, strict=False)]
         return Found(placed, path.cost, path.complete, self._alternatives(lattice, path.labels))
 
     def words_on(self, path: BestPath, log_probs: np.ndarray) -> tuple[list[str], list[list[Segment]]]:
         """The words of a path and their segments."""
         words = [self.space.words[label] for label in path.labels]
-        found = segments(path.alignment, log_probs)
-        spellings = [self.space.spellings(label, self.tokens) for label in path.labels]
+        found = segments(path.alignment, log_probs, self.states)
+        spellings = [self.space.spellings(label, self.units) for label in path.labels]
         spans = match_words([s.token for s in found], spellings, self.between, path.complete)
         groups = [[found[i] for i in span] for span in spans]
         if self.space.of_pieces:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr.errors import InputError
+from asr.states import States
 from asr.tokens import BLANK_ID
 
 _State = tuple[int, int, int]  # word, its pronunciation, number of its tokens matched
@@ -24,16 +25,21 @@ class Segment:
     log_prob: float
 
 
-def segments(alignment: np.ndarray, log_probs: np.ndarray) -> list[Segment]:
-    """The segments of an alignment (F,), one token per frame. Blanks give no segment."""
+def segments(alignment: np.ndarray, log_probs: np.ndarray, states: States | None = None) -> list[Segment]:
+    """The segments of an alignment (F,), one token per frame. Blanks give no segment.
+
+    With `states`, those of HMMs, the alignment holds a state per frame, and a segment is one of a phone.
+    """
     if not len(alignment):
         return []
-    edges = np.flatnonzero(np.diff(alignment)) + 1
-    starts, ends = [0, *edges.tolist()], [*edges.tolist(), len(alignment)]
+    begins = states.begins(alignment) if states else np.append(True, np.diff(alignment) != 0)
+    tokens = states.phone[alignment] if states else alignment
+    best = log_probs[np.arange(len(alignment)), alignment]  # (F,)
+    starts = np.flatnonzero(begins).tolist()
     return [
-        Segment(token, start, end, float(log_probs[start:end, token].max()))
-        for start, end in zip(starts, ends, strict=True)
-        if (token := int(alignment[start])) != BLANK_ID
+        Segment(token, start, end, float(best[start:end].max()))
+        for start, end in zip(starts, [*starts[1:], len(alignment)], strict=True)
+        if (token := int(tokens[start])) != BLANK_ID
     ]
 
 

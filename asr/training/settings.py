@@ -27,7 +27,8 @@ from asr.manifest import Utterance
 
 GROUPS = ("features", "augment", "model", "criterion", "optim")
 VALUES = ("seed", "tokens.unit", "data.max_audio_s", "data.channel", "data.replay_share")
-FILES = ("data.train", "data.dev", "data.replay", "data.general_dev", "tokens.lexicon", "tokens.table", "init")
+FILES = ("data.train", "data.dev", "data.replay", "data.general_dev", "tokens.lexicon", "tokens.table", "init",
+         "criterion.alignments")  # fmt: skip
 MANIFESTS = FILES[:4]
 FOUND = ("data.test",)  # not read by the training, but recorded for later verbs
 TABLE = "tokens.txt"  # the net's outputs, in the order that it was trained with

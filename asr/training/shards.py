@@ -12,12 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rapidfuzz.distance import Levenshtein
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from asr.config import Config
-from asr.criteria import ctc_greedy, ctc_loss
 from asr.data.augment import generator, mask_features, warp_bins
 from asr.data.cache import shared_zeros
 from asr.data.dataset import Batch, Unreadable, Utterances, collate
@@ -25,6 +22,7 @@ from asr.data.sets import Sets
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.models.acoustic import AcousticModel
+from asr.training.criteria import Criterion
 
 CPU_SHARDS = 2
 SHOWN_IDS = 3  # of the utterances of a loss that is not finite
@@ -46,7 +44,7 @@ class ShardResult:
     number: int  # of the shard within its batch
     utterances: int = 0
     loss: float = 0.0  # summed over the utterances, in nats
-    errors: int = 0  # of the greedy tokens; counted on the dev set only
+    errors: int = 0  # of the criterion: tokens or frames; counted on the dev set only
     tokens: int = 0
     unreadable: list[Unreadable] = field(default_factory=list)
 
@@ -57,8 +55,8 @@ class Shards:
     On the CPU, parameters and gradients are in memory that processes forked later share.
     """
 
-    def __init__(self, cfg: Config, model: AcousticModel, sets: Sets):
-        self.cfg, self.model, self.sets = cfg, model, sets
+    def __init__(self, cfg: Config, model: AcousticModel, sets: Sets, criterion: Criterion):
+        self.cfg, self.model, self.sets, self.criterion = cfg, model, sets, criterion
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         size = sum(p.numel() for p in self.parameters)
         if torch.device(cfg.device).type == "cpu":
@@ -101,7 +99,7 @@ class Shards:
             layers = features.unflatten(2, (self.model.parts, -1))  # (N, F, L, D): a mask is that of all layers
             features = mask_features(layers, lengths, cfg.augment, cfg.features.shift_ms / 1000, rng).flatten(2)
         log_probs, frames = self.model.classify(features, lengths)
-        loss = self.loss(log_probs, frames, shard)
+        loss = self.criterion.loss(log_probs, frames, shard)
         result.loss = loss.item()
         if not math.isfinite(result.loss):
             raise self.diverged(step, result.loss, shard.ids)
@@ -122,27 +120,14 @@ class Shards:
 
     @torch.inference_mode()
     def judge(self, shard: Batch, number: int) -> ShardResult:
-        """Loss and greedy token errors."""
+        """Loss and errors."""
         result = ShardResult(number, len(shard.ids), unreadable=shard.unreadable)
         if not shard.ids:
             return result
         log_probs, frames = self.model(shard.inputs.to(self.cfg.device), shard.lengths.to(self.cfg.device))
-        result.loss = self.loss(log_probs, frames, shard).item()
-        for hyp, ref, n in zip(ctc_greedy(log_probs, frames), shard.targets, shard.target_lengths, strict=True):
-            result.errors += Levenshtein.distance(hyp, ref[:n].tolist())
-            result.tokens += int(n)
+        result.loss = self.criterion.loss(log_probs, frames, shard).item()
+        result.errors, result.tokens = self.criterion.errors(log_probs, frames, shard)
         return result
-
-    def loss(self, log_probs: Tensor, frames: Tensor, shard: Batch) -> Tensor:
-        """CTC loss summed over the utterances, in nats."""
-        return ctc_loss(
-            log_probs.transpose(0, 1),  # (F', N, V)
-            shard.targets.to(log_probs.device),
-            frames,
-            shard.target_lengths.to(log_probs.device),
-            reduction="sum",
-            zero_infinity=self.cfg.criterion.zero_infinity,
-        )
 
 
 def split(batch: list[int], shards: int) -> list[list[int]]:

@@ -33,6 +33,7 @@ from asr.models.low_rank import add_pairs, load_merged, merged
 from asr.threads import torch_threads
 from asr.tokens import Tokens
 from asr.training import checkpoint
+from asr.training.criteria import HMM, check_criterion, hmm_beside, make_criterion
 from asr.training.curves import plot_curves
 from asr.training.optimizer import bind_gradients, make_optimizer
 from asr.training.processes import Team, divide_threads
@@ -43,7 +44,7 @@ from asr.training.start import Start
 
 PLOT_INTERVAL_S = 30  # between drawings of curves.png: each takes as long as several batches of a small net
 WRITTEN = (  # besides the token table, which may be that of an earlier start
-    "config.json", "inputs.json", "set_aside.jsonl", "frontend.json", "state.json", "log.jsonl", "curves.png",
+    "config.json", "inputs.json", "set_aside.jsonl", "frontend.json", HMM, "state.json", "log.jsonl", "curves.png",
     "diverged.txt", "final.safetensors", recorded.ENCODER,
 )  # fmt: skip
 STARTED = ("state.json", "final.safetensors", "resume-*.safetensors", "checkpoints")  # written after config.json
@@ -59,6 +60,7 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         check_choices(cfg)
         check_net(cfg.model)
+        check_criterion(cfg)
         self.check_folder()
         check_resumable(self.folder / "config.json", cfg)
         check_table(self.folder)
@@ -73,11 +75,13 @@ class Trainer:
         with atomic_write(self.folder / "config.json") as file:
             json.dump(settings(given), file, indent=1)
         self.record_front_end()
+        self.record_hmm()
         self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens), upper=upper)
         if upper is not None and cfg.model.lora_rank is not None:
             add_pairs(upper, cfg.model.lora_rank)
         self.model.to(cfg.device)
-        self.shards = Shards(cfg, self.model, self.sets)
+        self.criterion = make_criterion(cfg, self.sets)
+        self.shards = Shards(cfg, self.model, self.sets, self.criterion)
         self.gradient = torch.zeros_like(self.shards.gradients[0])  # (P,), of all parameters
         bind_gradients(self.shards.parameters, self.gradient)
         self.optimizer = make_optimizer(self.model, cfg)
@@ -97,6 +101,12 @@ class Trainer:
             encoder = record_path(self.cfg.data.train).with_name(recorded.ENCODER)
             with atomic_write(self.folder / recorded.ENCODER) as file:
                 file.write(encoder.read_text(encoding="utf-8"))
+
+    def record_hmm(self) -> None:
+        """Keep the HMMs whose states the net scores, for `asr graph`."""
+        if self.cfg.criterion.kind == "ce":
+            with atomic_write(self.folder / HMM) as file:
+                file.write(hmm_beside(self.cfg).read_text(encoding="utf-8"))
 
     def check_folder(self) -> None:
         """Raises InputError if the folder holds files that a training would overwrite: inputs, files of others, or a
@@ -206,8 +216,9 @@ class Trainer:
                 self.finish_epoch(loss, bar)
         self.plot()
         best = self.load_best()
-        checkpoint.write_tensors(final, merged(self.model.state_dict()))
         dev = self.evaluate()
+        self.criterion.finish(self.model)
+        checkpoint.write_tensors(final, merged(self.model.state_dict()))
         tqdm.write(f"{final}: mean of epochs {[r['epoch'] for r in best]}, dev token errors {dev['dev_ter']:.2%}")
         return final
 

@@ -1,0 +1,38 @@
+"""Alignments of utterances as a file: per utterance, the output of the HMMs that each frame belongs to.
+
+An `.npz` of numpy, without pickled objects: `ids` (N,) text, `first` (N + 1,) the first frame of each utterance, then
+the number of all frames, and `outputs` (frames,) int32.
+"""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr.errors import InputError
+from asr.files import atomic_write
+
+
+def write_alignments(path: str | Path, alignments: Mapping[str, NDArray[np.int32]]) -> None:
+    """Writes the paths (F,) by utterance id, atomically."""
+    first = np.cumsum([0, *map(len, alignments.values())])
+    outputs = np.concatenate([np.zeros(0, np.int32), *alignments.values()])
+    with atomic_write(path, "wb") as file:
+        np.savez(file, ids=np.array([*alignments], dtype=np.str_), first=first, outputs=outputs)
+
+
+def read_alignments(path: str | Path) -> dict[str, NDArray[np.int32]]:
+    """The paths (F,) by utterance id. Raises InputError if the file cannot be read or is not of this form."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            ids, first, outputs = data["ids"], data["first"], data["outputs"]
+        fits = first.ndim == outputs.ndim == 1 and len(first) == len(ids) + 1 and first[-1] == len(outputs)
+        if not fits or outputs.dtype != np.int32 or first[0] or (np.diff(first) < 0).any():
+            raise ValueError("its arrays do not fit each other")
+    except OSError as e:
+        raise InputError(f"cannot read the alignments {path}: {e.strerror or e}; `asr hmm train` writes them") from e
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
+        raise InputError(f"{path} does not hold alignments ({e}); `asr hmm train` writes them") from e
+    return dict(zip(ids.tolist(), np.split(outputs, first[1:-1]), strict=True))

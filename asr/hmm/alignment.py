@@ -1,0 +1,103 @@
+"""Alignments: the output of the HMMs that each frame of an utterance belongs to.
+
+The best path (Viterbi) is found by the same search that decodes, through a graph of the utterance's own transcript with
+all pronunciations and optional silence. Without a beam the search prunes nothing, so the path is exact.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr.errors import InputError
+from asr.graph.automaton import Automaton
+from asr.graph.opened import Graph
+from asr.graph.pack import to_bytes
+from asr.hmm.graph import expand
+from asr.hmm.model import Hmm
+from asr.search.decoder import Decoder
+from asr.text.lexicon import Lexicon
+from asr.tokens import Tokens
+
+ALL_PATHS = 2**31 - 1
+
+
+def acceptor(words: Sequence[str], lexicon: Lexicon, hmm: Hmm) -> Automaton:
+    """The phone sequences of a transcript: every pronunciation of each word, and silence or none between words and at
+    both ends. Input labels are those of `hmm.phones`; pronunciations cost what the lexicon says, times `hmm.scale`.
+
+    Raises InputError naming a word that the lexicon lacks, or a phone that the HMM lacks; and for no words without
+    silence.
+    """
+    arcs: list[tuple[int, int, float, int]] = []  # source, label, cost, target
+    at, count = 0, 1  # the state before the next word; the number of states
+
+    def spell(source: int, units: Sequence[str], cost: float, target: int) -> None:
+        nonlocal count
+        for position, phone in enumerate(hmm.phones.encode(units)):
+            is_last = position == len(units) - 1
+            following = target if is_last else count
+            count += not is_last
+            arcs.append((source, Tokens.label(phone), 0.0 if position else cost, following))
+            source = following
+
+    def pause() -> list[int]:
+        """The states from which the next word may start."""
+        nonlocal count
+        if hmm.silence is None:
+            return [at]
+        quiet, count = count, count + 1
+        spell(at, [hmm.silence], 0.0, quiet)
+        return [at, quiet]
+
+    for word in words:
+        if word not in lexicon:
+            raise InputError(f"the word '{word}' is not in the lexicon; add its pronunciation")
+        starts = pause()
+        at, count = count, count + 1
+        for units in lexicon.pronunciations[word]:
+            for source in starts:
+                spell(source, units, hmm.scale * lexicon.cost(word, units), at)
+    final = np.full(count + 1, np.inf)
+    final[pause()] = 0.0
+    if not arcs:
+        raise InputError("nothing is said in the utterance, and the HMMs have no silence to align it with")
+    columns = [np.array([arc[column] for arc in arcs]) for column in range(4)]
+    return Automaton.from_arcs(0, final[:count], columns[0], columns[1], 0 * columns[1], columns[2], columns[3])
+
+
+def equal_path(words: Sequence[str], lexicon: Lexicon, hmm: Hmm, frames: int) -> NDArray[np.int32] | None:
+    """The flat start: the first pronunciations with silence at both ends, each state an equal share of the frames.
+
+    Returns (F,), or None if there are fewer frames than states. `hmm` has no contexts.
+    """
+    quiet = [hmm.silence] if hmm.silence else []
+    units = [*quiet, *(unit for word in words for unit in lexicon.pronunciations[word][0]), *quiet]
+    states = [output for phone in hmm.phones.encode(units) for output in hmm.outputs(0, phone, 0)]
+    if not 0 < len(states) <= frames:
+        return None
+    return np.array(states, np.int32)[np.arange(frames) * len(states) // frames]
+
+
+class Aligner:
+    """The graph of one transcript."""
+
+    def __init__(self, phones: Automaton, hmm: Hmm):
+        expanded = expand(phones, hmm)
+        labels = np.unique(expanded.ilabel)
+        self.outputs = labels[labels > 0] - Tokens.label(0)  # (O,) those that a path may pass
+        self._packed = to_bytes(expanded.arrays())
+        self._scale = hmm.scale
+
+    def align(self, log_likelihoods: NDArray[np.float32], beam: float = math.inf) -> NDArray[np.int32] | None:
+        """The best path (F,) for natural log-likelihoods (F, O) of `outputs`: the output of each frame. None if there
+        are too few frames for any path. If the `beam` loses all paths, the search is repeated without."""
+        scores = np.full((len(log_likelihoods), int(self.outputs[-1]) + 1), -np.inf, np.float32)
+        scores[:, self.outputs] = log_likelihoods
+        graph = Graph.from_bytes(self._packed)
+        for width in dict.fromkeys((beam, math.inf)):
+            path = Decoder(graph, beam=width, max_active=ALL_PATHS, acoustic_scale=self._scale).decode(scores)
+            if path.complete:
+                return path.alignment
+        return None

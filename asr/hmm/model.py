@@ -1,0 +1,175 @@
+"""The HMM of a language: a topology per phone, and for each of its states a tree that chooses the output by context.
+
+Outputs are those of the net or of the mixtures: 0 is the blank, which no path passes, and each leaf of a tree is one of
+the others. In a monophone HMM each tree is one leaf. `hmm.json` holds the whole.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asr.errors import InputError
+from asr.files import atomic_write
+from asr.hmm import topology
+from asr.literals import parse_json
+from asr.states import state_name
+from asr.tokens import BLANK, Tokens
+
+SIDES = ("left", "right")
+
+
+@dataclass(frozen=True)
+class Split:
+    """A question of a tree: is the phone on this side (0 left, 1 right) among `phones`?"""
+
+    side: int
+    phones: frozenset[int]
+    yes: "Node"
+    no: "Node"
+
+
+Node = Split | int  # a leaf is the number of an output
+
+
+@dataclass(frozen=True)
+class Hmm:
+    """Phones are numbered as in `phones`, a token table: 0 is its blank, which stands for the edge of an utterance.
+
+    scale: the factor on all log-probabilities of the HMM in the search, as Kaldi's acoustic scale: neighbouring frames
+    are far from independent, so their product is too sure of itself.
+    """
+
+    phones: Tokens
+    silence: str | None
+    steps: tuple[np.ndarray, ...]  # per phone from 1 on, (S + 1, S + 1); see asr.hmm.topology
+    trees: tuple[tuple[Node, ...], ...]  # per phone from 1 on, per state
+    scale: float = 0.1
+
+    @classmethod
+    def monophone(cls, phones: Sequence[str], silence: str | None, states: int = 3, scale: float = 0.1) -> "Hmm":
+        """Phones of `states` states from left to right, without contexts. `silence`, if any, is one of `phones`.
+
+        Raises InputError for phones of one state, where a phone that is said twice looks like one.
+        """
+        if states < 2:
+            raise InputError(f"hmm.states={states}; a phone needs at least 2 states, so that its end can be told")
+        steps = tuple(topology.silence() if p == silence else topology.left_to_right(states) for p in phones)
+        outputs = iter(range(1, 1 + sum(len(s) - 1 for s in steps)))
+        trees = tuple(tuple(next(outputs) for _ in range(len(s) - 1)) for s in steps)
+        return cls(Tokens([BLANK, *phones]), silence, steps, trees, scale)
+
+    @property
+    def silence_id(self) -> int:
+        """The number of the silence phone; 0 without one."""
+        return self.phones.encode([self.silence])[0] if self.silence else 0
+
+    @property
+    def has_contexts(self) -> bool:
+        return any(isinstance(tree, Split) for trees in self.trees for tree in trees)
+
+    @property
+    def tokens(self) -> Tokens:
+        """The table of the outputs, by name; see asr.states."""
+        symbols = [BLANK]
+        for phone, trees in zip(self.phones.symbols[1:], self.trees, strict=True):
+            for state, tree in enumerate(trees):
+                leaves = list(_leaves(tree))
+                names = [None] if len(leaves) == 1 else range(len(leaves))
+                symbols += [state_name(phone, state, leaf) for leaf in names]
+        return Tokens(symbols)
+
+    def outputs(self, left: int, phone: int, right: int) -> tuple[int, ...]:
+        """The outputs of the states of a phone between two others; the edge of an utterance counts as silence."""
+        context = (left or self.silence_id, right or self.silence_id)
+        return tuple(_leaf(tree, context) for tree in self.trees[phone - 1])
+
+    def with_steps(self, steps: Sequence[np.ndarray]) -> "Hmm":
+        return replace(self, steps=tuple(steps))
+
+    def plain(self) -> dict[str, Any]:
+        """The HMM as plain data, as in `hmm.json`."""
+        symbols = self.phones.symbols
+        return {
+            "silence": self.silence,
+            "scale": self.scale,
+            "phones": [
+                {"phone": p, "steps": s.tolist(), "trees": [_plain(tree, symbols) for tree in trees]}
+                for p, s, trees in zip(symbols[1:], self.steps, self.trees, strict=True)
+            ],
+        }
+
+    def write(self, path: str | Path) -> None:
+        with atomic_write(path) as file:
+            json.dump(self.plain(), file, ensure_ascii=False)
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Hmm":
+        """Raises InputError if the file cannot be read or is not what `write` writes."""
+        try:
+            data = parse_json(Path(path).read_text(encoding="utf-8"))
+            phones = Tokens([BLANK, *(entry["phone"] for entry in data["phones"])])
+            steps = tuple(_checked(np.array(entry["steps"], float)) for entry in data["phones"])
+            trees = tuple(tuple(_node(tree, phones) for tree in entry["trees"]) for entry in data["phones"])
+            found = cls(phones, data["silence"], steps, trees, float(data["scale"]))
+            leaves = [leaf for of_phone in trees for tree in of_phone for leaf in _leaves(tree)]
+            if [len(s) - 1 for s in steps] != [len(of_phone) for of_phone in trees]:
+                raise ValueError("a phone has more or fewer trees than states")
+            if leaves != list(range(1, len(leaves) + 1)) or not found.scale > 0:
+                raise ValueError("its outputs or its scale are out of range")
+        except OSError as e:
+            raise InputError(f"cannot read {path}: {e.strerror}; `asr hmm train` writes it") from e
+        except (ValueError, KeyError, TypeError, RecursionError, InputError) as e:
+            raise InputError(f"{path} is not what `asr hmm train` writes ({e}); train again") from e
+        return found
+
+
+def number_leaves(trees: Sequence[Sequence[Node]]) -> tuple[tuple[Node, ...], ...]:
+    """The trees with their leaves numbered 1, 2, ... by phone, state and place in the tree."""
+    outputs = iter(range(1, 1 << 30))
+
+    def numbered(node: Node) -> Node:
+        if isinstance(node, Split):
+            return replace(node, yes=numbered(node.yes), no=numbered(node.no))
+        return next(outputs)
+
+    return tuple(tuple(numbered(tree) for tree in of_phone) for of_phone in trees)
+
+
+def _leaf(node: Node, context: tuple[int, int]) -> int:
+    while isinstance(node, Split):
+        node = node.yes if context[node.side] in node.phones else node.no
+    return node
+
+
+def _leaves(node: Node) -> Iterator[int]:
+    if isinstance(node, Split):
+        yield from _leaves(node.yes)
+        yield from _leaves(node.no)
+    else:
+        yield node
+
+
+def _plain(node: Node, symbols: Sequence[str]) -> Any:
+    if not isinstance(node, Split):
+        return node
+    phones = [symbols[phone] for phone in sorted(node.phones)]
+    return {SIDES[node.side]: phones, "yes": _plain(node.yes, symbols), "no": _plain(node.no, symbols)}
+
+
+def _node(data: Any, phones: Tokens) -> Node:
+    if not isinstance(data, dict):
+        return int(data)
+    side = 0 if SIDES[0] in data else 1
+    asked = frozenset(phones.encode(data[SIDES[side]]))
+    return Split(side, asked, _node(data["yes"], phones), _node(data["no"], phones))
+
+
+def _checked(steps: np.ndarray) -> np.ndarray:
+    is_square = steps.ndim == 2 and len(steps) == steps.shape[1] >= 2
+    if not is_square or not (steps >= 0).all() or not np.allclose(steps.sum(1), 1) or steps[0, -1]:
+        raise ValueError("the steps of a phone are no probabilities")
+    return steps

@@ -1,0 +1,98 @@
+"""Training HMMs into a run folder, which every other verb then opens as that of a trained net.
+
+`train/` gets what `asr train` writes (config.json, tokens.txt, final.safetensors), and besides hmm.json (asr.hmm.model)
+and alignments.npz (asr.data.alignments) with the paths of the training and the dev set.
+"""
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+
+import torch
+
+from asr.config import Config, ModelConfig, check_choices
+from asr.data.alignments import write_alignments
+from asr.errors import InputError
+from asr.features.frontend import FrontEnd
+from asr.files import atomic_write, keep_inputs, moved_into
+from asr.fingerprints import digest
+from asr.hmm.corpus import load, phones_of
+from asr.hmm.model import Hmm
+from asr.hmm.training import Stage
+from asr.models.acoustic import AcousticModel
+from asr.text.lexicon import Lexicon, name_some
+from asr.training import checkpoint
+from asr.training.settings import TABLE, inputs_of, settings
+
+HMM, ALIGNMENTS = "hmm.json", "alignments.npz"
+WRITTEN = ("config.json", TABLE, "final.safetensors", HMM, ALIGNMENTS, "set_aside.jsonl")
+MONO_GAUSSIANS = 1000  # of the monophones that triphones start from, as in Kaldi's train_mono.sh
+_log = logging.getLogger(__name__)
+
+
+def train_hmm(cfg: Config) -> Path:
+    """Train the GMM-HMM that `cfg.hmm` describes on data.train; returns the path of the model.
+
+    Raises InputError if the folder holds the training of a net, and for data that cannot be used.
+    """
+    check_choices(cfg)
+    folder = Path(cfg.out) / "train"
+    if (folder / "config.json").exists() and not (folder / HMM).exists():
+        raise InputError(f"{folder} holds the training of a net; choose another folder with out=")
+    keep_inputs((folder / name for name in WRITTEN), inputs_of(cfg))
+    if not cfg.tokens.lexicon:
+        raise InputError("HMMs need a lexicon of phones: tokens.lexicon=FILE")
+    lexicon = Lexicon.read(cfg.tokens.lexicon)
+    aside: dict[str, str] = {}  # why an utterance is not used, by id
+    if cfg.hmm.silence in lexicon.units():
+        raise InputError(f"hmm.silence={cfg.hmm.silence} is a phone of words in {cfg.tokens.lexicon}; name another")
+    torch.manual_seed(cfg.seed)
+    frontend = FrontEnd(cfg.features).eval()
+    corpus = load(cfg, frontend, lexicon, aside)
+    phones = phones_of(corpus.words[: corpus.own], lexicon)
+    hmm = Hmm.monophone([*phones, cfg.hmm.silence], cfg.hmm.silence, cfg.hmm.states, cfg.hmm.scale)
+    stage = Stage.from_equal_shares(hmm, corpus, lexicon)
+    gaussians = cfg.hmm.gaussians if cfg.hmm.context == "mono" else min(MONO_GAUSSIANS, cfg.hmm.gaussians)
+    stage.train(lexicon, gaussians, cfg.hmm.rounds, "monophones")
+    if cfg.hmm.context == "tri":
+        stage = stage.in_context(cfg.hmm.leaves)
+        stage.train(lexicon, cfg.hmm.gaussians, cfg.hmm.rounds, "triphones")
+    return _write(cfg, folder, frontend, stage, aside)
+
+
+def _write(cfg: Config, folder: Path, frontend: FrontEnd, stage: Stage, aside: dict[str, str]) -> Path:
+    found = {id: path for id, path in zip(stage.corpus.ids, stage.paths, strict=True) if path is not None}
+    short = [id for id in stage.corpus.ids if id not in found]
+    aside |= dict.fromkeys(short, "too few frames for the states of its phones")
+    layer = stage.output_layer()
+    net = ModelConfig(kind="gmm", subsampling=1, gaussians=layer.log_weights.shape[1])
+    cfg = dataclasses.replace(cfg, model=net)
+    model = AcousticModel(cfg.features, net, len(stage.hmm.tokens))
+    model.frontend, model.net.output = frontend, layer
+    with moved_into(folder, stale=()) as new:
+        stage.hmm.tokens.write(new / TABLE)
+        stage.hmm.write(new / HMM)
+        write_alignments(new / ALIGNMENTS, found)
+        checkpoint.write_tensors(new / "final.safetensors", model.state_dict())
+        with atomic_write(new / "set_aside.jsonl") as file:
+            file.writelines(json.dumps({"id": i, "why": w}, ensure_ascii=False) + "\n" for i, w in aside.items())
+        data = settings(cfg) | {"hmm": dataclasses.asdict(cfg.hmm)}
+        data["sha256"][TABLE] = digest(new / TABLE)
+        with atomic_write(new / "config.json") as file:
+            json.dump(data, file, indent=1)
+    _report(stage, aside, folder)
+    return folder / "final.safetensors"
+
+
+def _report(stage: Stage, aside: dict[str, str], folder: Path) -> None:
+    mixtures = sum(map(len, stage.mixtures.values()))
+    _log.info(
+        "%d outputs, %d Gaussians, ln p %.2f per frame", len(stage.hmm.tokens) - 1, mixtures, stage.log_likelihood
+    )
+    if aside:
+        first, why = next(iter(aside.items()))
+        _log.warning("%d utterances set aside, see %s; the first is %s: %s", len(aside), folder / "set_aside.jsonl",
+                     first, why)  # fmt: skip
+    if unheard := stage.unheard():
+        _log.warning("%d outputs are in no alignment and recognise nothing well: %s", len(unheard), name_some(unheard))

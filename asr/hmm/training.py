@@ -1,0 +1,132 @@
+"""Training of GMM-HMMs: align the frames, re-estimate the mixtures from their frames, split them, align again.
+
+Monophones start from equal shares of each utterance. Their alignment gives the trees of the states in context, and
+these train in the same way. Schedule and sizes are like those of Kaldi's steps/train_mono.sh and train_deltas.sh.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from asr.errors import InputError
+from asr.hmm import mixtures
+from asr.hmm.alignment import Aligner, acceptor, equal_path
+from asr.hmm.contexts import in_context, relabelled, tally_contexts
+from asr.hmm.corpus import Corpus
+from asr.hmm.mixtures import Mixture
+from asr.hmm.model import Hmm
+from asr.hmm.segments import Segments
+from asr.hmm.topology import count_steps, reestimated
+from asr.models.mixtures import MixtureOutput
+from asr.text.lexicon import Lexicon
+
+STEPS = 2  # of expectation maximisation per round
+GROWTH = 0.75  # the fraction of the rounds in which mixtures grow
+EARLY, EVERY = 6, 4  # the first rounds after equal shares are all aligned again, then every so many
+BEAM = 20.0  # of the alignments before the last, which is exact; scaled costs, as all of the search (Kaldi: 10)
+Path = NDArray[np.int32]  # (F,) outputs
+
+
+@dataclass
+class Stage:
+    """An HMM with its mixtures and the paths of the utterances; None for an utterance that has none."""
+
+    hmm: Hmm
+    corpus: Corpus
+    paths: list[Path | None]
+    mixtures: dict[int, Mixture] = field(default_factory=dict)  # by output
+    log_likelihood: float = 0.0  # per training frame, under the mixtures of the outputs
+
+    @classmethod
+    def from_equal_shares(cls, hmm: Hmm, corpus: Corpus, lexicon: Lexicon) -> "Stage":
+        """The flat start. Raises InputError if no training utterance is long enough for its states."""
+        lengths = np.diff(corpus.first).tolist()
+        paths = [equal_path(words, lexicon, hmm, n) for words, n in zip(corpus.words, lengths, strict=True)]
+        return cls(hmm, corpus, paths)
+
+    def in_context(self, leaves: int) -> "Stage":
+        """The stage of HMMs in context with up to `leaves` outputs, from the paths of this one."""
+        aligned = ((path, x.numpy()) for path, x in self.aligned())
+        frames = tally_contexts(self.hmm, aligned, self.corpus.features.shape[1])
+        hmm = in_context(self.hmm, frames, leaves, mixtures.variance_floor(self.corpus.features).numpy())
+        return Stage(hmm, self.corpus, [None if p is None else relabelled(p, self.hmm, hmm) for p in self.paths])
+
+    def aligned(self) -> Iterator[tuple[Path, torch.Tensor]]:
+        """Path (F,) and features (F, D) of each training utterance that has a path.
+
+        Raises InputError if there is none.
+        """
+        paths = self.paths[: self.corpus.own]
+        if all(path is None for path in paths):
+            raise InputError("no training utterance has enough frames for its transcript; check texts and recordings")
+        return ((path, self.corpus.frames(number)) for number, path in enumerate(paths) if path is not None)
+
+    def train(self, lexicon: Lexicon, gaussians: int, rounds: int, name: str) -> None:
+        """Rounds in which the mixtures grow to `gaussians` Gaussians in all; then the probabilities of the steps, and
+        the last alignment."""
+        aligners = [self.aligner(number, lexicon) for number in range(self.corpus.own)]
+        early = 0 if self.hmm.has_contexts else EARLY
+        least, growing = len(self.hmm.tokens) - 1, max(1.0, GROWTH * rounds - 1)
+        with tqdm(total=rounds, desc=name) as bar:
+            for number in range(rounds):
+                self.reestimate(round(least + max(0, gaussians - least) * min(1.0, number / growing)))
+                if number < early or number % EVERY == EVERY - 1:
+                    self.align(aligners, BEAM)
+                bar.set_postfix(gaussians=sum(map(len, self.mixtures.values())), ln_p=f"{self.log_likelihood:.2f}")
+                bar.update()
+        self.hmm = self.hmm.with_steps(self.counted_steps())
+        self.align(self.aligner(number, lexicon) for number in range(len(self.corpus.ids)))
+
+    def aligner(self, number: int, lexicon: Lexicon) -> Aligner:
+        return Aligner(acceptor(self.corpus.words[number], lexicon, self.hmm), self.hmm)
+
+    def reestimate(self, gaussians: int) -> None:
+        """The mixtures of the frames that the paths give each output. An output without frames keeps its mixture, or
+        gets one Gaussian over all frames."""
+        floor = mixtures.variance_floor(self.corpus.features)
+        paths, features = zip(*self.aligned(), strict=True)
+        path, x = torch.from_numpy(np.concatenate(paths)), torch.cat(features)
+        counts = torch.bincount(path, minlength=len(self.hmm.tokens))[1:]
+        parts = x[path.argsort(stable=True)].split(counts.tolist())
+        total = 0.0
+        for output, (frames, size) in enumerate(zip(parts, mixtures.sizes(counts, gaussians), strict=True), start=1):
+            if not len(frames):
+                self.mixtures.setdefault(output, Mixture.single(x, floor))
+                continue
+            mixture = (self.mixtures.get(output) or Mixture.single(frames, floor)).split(size)
+            for _ in range(STEPS):
+                mixture = mixture.reestimated(frames, floor)
+            self.mixtures[output] = mixture
+            total += mixture.log_likelihood(frames)
+        self.log_likelihood = total / len(x)
+
+    def align(self, aligners: Iterable[Aligner], beam: float = math.inf) -> None:
+        """The best path of each utterance that has an aligner."""
+        layer = self.output_layer()
+        for number, aligner in enumerate(aligners):
+            with torch.inference_mode():
+                scores = layer.log_likelihoods(self.corpus.frames(number), torch.from_numpy(aligner.outputs))
+            self.paths[number] = aligner.align(scores.numpy(), beam)
+
+    def output_layer(self) -> MixtureOutput:
+        """The mixtures as the output layer of a net."""
+        return mixtures.to_output(self.mixtures, len(self.hmm.tokens), self.hmm.scale)
+
+    def counted_steps(self) -> list[np.ndarray]:
+        """The topologies with the probabilities of the steps that the training paths take."""
+        segments = Segments(self.hmm)
+        counts = [np.zeros_like(steps) for steps in self.hmm.steps]
+        for path, _ in self.aligned():
+            for _, phone, _, begin, end in segments.of(path):
+                counts[phone - 1] += count_steps(segments.state[path[begin:end]], len(counts[phone - 1]) - 1)
+        return [reestimated(steps, seen) for steps, seen in zip(self.hmm.steps, counts, strict=True)]
+
+    def unheard(self) -> list[str]:
+        """The names of the outputs that no training frame is aligned with."""
+        heard = {output for path, _ in self.aligned() for output in np.unique(path).tolist()}
+        return [name for output, name in enumerate(self.hmm.tokens.symbols) if output and output not in heard]

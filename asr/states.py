@@ -1,0 +1,47 @@
+"""Names of HMM states, the outputs of a net or of mixtures that score states of phones and not tokens.
+
+`AA[1]` is state 1 of the phone AA in any context; `AA[1.17]` is leaf 17 of that state's decision tree. A token table
+whose symbols, apart from the blank, are all such names is a table of states. Output 0 remains the blank, but no path of
+an HMM passes it.
+"""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from asr.tokens import BLANK, BLANK_ID, Tokens
+
+_NAME = re.compile(r"(.+)\[(\d+)(?:\.\d+)?\]")
+
+
+def state_name(phone: str, state: int, leaf: int | None = None) -> str:
+    return f"{phone}[{state}]" if leaf is None else f"{phone}[{state}.{leaf}]"
+
+
+class States:
+    """What a table of states says about each of its outputs."""
+
+    def __init__(self, pairs: Sequence[tuple[str, int]]):
+        """`pairs`: phone and state of the outputs 1, 2, ..."""
+        self.phones = Tokens([BLANK, *dict.fromkeys(phone for phone, _ in pairs)])
+        self.phone = np.array([BLANK_ID, *self.phones.encode(phone for phone, _ in pairs)])  # (V,) token of `phones`
+        self.state = np.array([0, *(state for _, state in pairs)])  # (V,)
+
+    @classmethod
+    def of(cls, tokens: Tokens) -> "States | None":
+        """The states of a table; None for a table of tokens."""
+        found = [_NAME.fullmatch(symbol) for symbol in tokens.symbols[1:]]
+        pairs = [(match[1], int(match[2])) for match in found if match]
+        return cls(pairs) if pairs and len(pairs) == len(found) else None
+
+    def begins(self, path: np.ndarray) -> np.ndarray:
+        """Where the phones of a path (F,) of outputs begin: (F,) bool.
+
+        A phone begins where the phone changes or its state goes back. Phones of one state, where a phone that is said
+        twice looks like one, are therefore not allowed (asr.hmm.model); in silence, which may go back, it does no harm.
+        """
+        begins = np.ones(len(path), bool)
+        phone, state = self.phone[path], self.state[path]
+        begins[1:] = (phone[1:] != phone[:-1]) | (state[1:] < state[:-1])
+        return begins

@@ -1,0 +1,128 @@
+"""Nets on the states of HMMs: frame-wise cross-entropy, priors, and the way from an alignment to words."""
+
+import dataclasses
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from test_hmm_training import config, corpus  # noqa: F401, a fixture
+
+from asr import manifest, pipeline
+from asr.config import ModelConfig
+from asr.criteria.ce import IGNORED, cross_entropy, frame_targets
+from asr.data.alignments import read_alignments, write_alignments
+from asr.errors import InputError
+from asr.models import build_model
+from asr.tokens import Tokens
+from asr.training.criteria import FrameCriterion
+
+RANDOM = torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize(("length", "frames"), [(6, 6), (6, 12), (6, 5), (7, 3), (1, 4), (5, 0)])
+def test_targets_are_stretched_to_the_frames(length, frames):
+    targets = torch.tensor([[*range(10, 10 + length), 99], [1, 2, *[99] * (length - 1)]])
+    found = frame_targets(targets, torch.tensor([length, 2]), torch.tensor([frames, 1]), max(frames, 1) + 2)
+    first = [10 + math.floor((f + 0.5) * length / frames) for f in range(frames)]
+    assert found[0].tolist() == [*first, *[IGNORED] * (max(frames, 1) + 2 - frames)]
+    assert found[1].tolist() == [2, *[IGNORED] * (max(frames, 1) + 1)]
+
+
+def test_the_loss_is_the_sum_over_the_frames():
+    log_probs = torch.randn(2, 3, 4, generator=RANDOM, dtype=torch.float64).log_softmax(2).requires_grad_()
+    targets = torch.tensor([[1, 2, 3], [0, IGNORED, IGNORED]])
+    expected = -sum(log_probs[0, f, t] for f, t in enumerate([1, 2, 3])) - log_probs[1, 0, 0]
+    torch.testing.assert_close(cross_entropy(log_probs, targets), expected)
+    assert torch.autograd.gradcheck(lambda x: cross_entropy(x, targets), log_probs)
+
+
+def test_a_finished_net_gives_scaled_likelihoods(corpus, tmp_path):  # noqa: F811
+    cfg = config(corpus[0], tmp_path, "mono")
+    cfg.criterion.kind, cfg.criterion.alignments, cfg.model = (
+        "ce",
+        str(tmp_path / "alignments.npz"),
+        ModelConfig(subsampling=1),
+    )
+    cfg.augment.silence_s = 0.0
+    (tmp_path / "hmm.json").write_text('{"scale": 0.25}')
+    targets = [torch.tensor([1, 1, 1, 2]), torch.tensor([3])]
+    sets = SimpleNamespace(
+        train=SimpleNamespace(targets=targets), tokens=Tokens(["<blk>", "A[0]", "A[1]", "A[2]", "A[3]"])
+    )
+    criterion = FrameCriterion(cfg, sets)
+    priors = torch.tensor([1, 4, 2, 2, 1]) / 10  # each state once more than it occurs
+    torch.testing.assert_close(criterion.priors, priors)
+    net = build_model(ModelConfig(kind="fc", hidden=8, layers=1, subsampling=1), 3, 5).eval()
+    x, lengths = torch.randn(1, 6, 3, generator=RANDOM), torch.tensor([6])
+    with torch.inference_mode():
+        before = net(x, lengths)[0][0]
+        criterion.finish(SimpleNamespace(net=net))
+        after = net(x, lengths)[0][0]
+    wanted = (0.25 * (before - priors.log()))[:, 1:].log_softmax(1)  # the blank is in no path
+    torch.testing.assert_close(after[:, 1:], wanted, atol=1e-4, rtol=1e-4)
+    assert after[:, 0].max() < -1000
+
+
+@pytest.fixture(scope="module")
+def aligned(corpus, tmp_path_factory):  # noqa: F811
+    cfg = config(corpus[0], tmp_path_factory.mktemp("aligned"), "tri")
+    pipeline.train_hmm(cfg)
+    return Path(cfg.out) / "train"
+
+
+def net_config(corpus, aligned, out):  # noqa: F811
+    cfg = config(corpus, out, "tri")
+    cfg.criterion.kind, cfg.criterion.alignments = "ce", str(aligned / "alignments.npz")
+    cfg.augment.speeds, cfg.augment.silence_s, cfg.augment.freq_masks, cfg.augment.time_masks = (
+        [0.9, 1.0, 1.1],
+        0.0,
+        0,
+        0,
+    )
+    cfg.model = ModelConfig(kind="fc", hidden=32, layers=1, subsampling=1, kernel=5, dropout=0.0)
+    cfg.optim.epochs, cfg.optim.lr, cfg.optim.batch_s, cfg.optim.average = 8, 1e-2, 10, 1
+    return cfg
+
+
+def test_a_net_takes_the_place_of_the_mixtures(corpus, aligned, tmp_path):  # noqa: F811
+    cfg = net_config(corpus[0], aligned, tmp_path)
+    pipeline.train(cfg)
+    pipeline.train_lm(cfg)
+    pipeline.build_graph(cfg)
+    pipeline.decode(cfg)
+    assert pipeline.score(cfg).wer < 0.05
+    recognizer = pipeline.open_recognizer(cfg)
+    utterance = manifest.read(cfg.data.test)[0]
+    found = recognizer.transcribe(utterance.features)
+    np.testing.assert_allclose(found.words[0].start_s, corpus[1][utterance.id][1] / 100, atol=0.04)
+    assert (tmp_path / "train" / "hmm.json").read_text() == (aligned / "hmm.json").read_text()
+    assert Tokens.read(tmp_path / "train" / "tokens.txt") == Tokens.read(aligned / "tokens.txt")
+
+
+def test_what_does_not_fit_frames_is_refused(corpus, aligned, tmp_path):  # noqa: F811
+    def refused(match, **options):
+        cfg = net_config(corpus[0], aligned, tmp_path / "net")
+        for name, value in options.items():
+            group, option = name.split("__")
+            setattr(getattr(cfg, group), option, value)
+        with pytest.raises(InputError, match=match):
+            pipeline.train(cfg)
+
+    refused("model.subsampling=3", model__subsampling=3)
+    refused("augment.silence_s=1 moves the frames", augment__silence_s=1.0)
+    refused("criterion.alignments=FILE", criterion__alignments=None)
+    refused("no.npz", criterion__alignments=str(tmp_path / "no.npz"))
+    refused("criterion.alignments=.* is for criterion=ce", criterion__kind="ctc")
+
+
+def test_alignments_of_other_hmms_are_refused(corpus, aligned, tmp_path):  # noqa: F811
+    paths = read_alignments(aligned / "alignments.npz")
+    for name in ("tokens.txt", "hmm.json"):
+        (tmp_path / name).write_text((aligned / name).read_text())
+    write_alignments(tmp_path / "alignments.npz", {id: path + 5 for id, path in paths.items()})
+    cfg = dataclasses.replace(net_config(corpus[0], tmp_path, tmp_path / "net"))
+    with pytest.raises(InputError, match="has other outputs than the tokens.txt beside it"):
+        pipeline.train(cfg)

@@ -1,0 +1,199 @@
+"""HMMs from a corpus to words: training, alignments, graph, search, bundle; the corpus is drawn from known HMMs."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import asr
+from asr import manifest, pipeline
+from asr.config import Config, DecoderConfig
+from asr.data.alignments import read_alignments, write_alignments
+from asr.errors import InputError
+from asr.hmm.model import Hmm, Split
+from asr.hmm.segments import Segments
+from asr.manifest import Utterance
+from asr.states import States
+from asr.text.lexicon import Lexicon
+from asr.tokens import Tokens
+
+LEXICON = Lexicon({"ab": [("A", "B")], "ba": [("B", "A")], "cab": [("C", "A", "B")], "cc": [("C", "C")]})
+DIM = 4
+
+
+def speak(words, rng):
+    """Features (F, D) of the words, and the frames where phones begin; the middle of a phone differs after B and C."""
+    means = {p: np.random.default_rng(ord(p[0])).normal(0, 3, (3, DIM)) for p in ("A", "B", "C", "SIL")}
+    frames, begins, before = [], [], "SIL"
+    units = ["SIL", *(u for w in words for u in LEXICON.pronunciations[w][0]), "SIL"]
+    for unit in units:
+        begins.append(len(frames))
+        for state in range(3):
+            shift = 2.0 if before in ("B", "C") and state == 1 and unit != "SIL" else 0.0
+            frames += [means[unit][state] + shift] * int(rng.integers(2, 6))
+        before = unit
+    return np.array(frames) + rng.normal(0, 0.5, (len(frames), DIM)), begins
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Manifests, lexicon and texts; `begins` has the phones of each utterance."""
+    folder = tmp_path_factory.mktemp("hmm")
+    rng = np.random.default_rng(1)
+    begins = {}
+    for split, count in (("train", 60), ("dev", 12), ("test", 20)):
+        utterances = []
+        for n in range(count):
+            words = rng.choice(list(LEXICON.pronunciations), rng.integers(1, 4)).tolist()
+            features, begins[f"{split}{n}"] = speak(words, rng)
+            path = folder / f"{split}{n}.npy"
+            np.save(path, features.astype(np.float32))
+            utterances.append(
+                Utterance(f"{split}{n}", features=str(path), duration_s=len(features) / 100, text=" ".join(words))
+            )
+        if split == "train":
+            np.save(folder / "short.npy", np.zeros((5, DIM), np.float32))
+            utterances.append(Utterance("short", features=str(folder / "short.npy"), duration_s=0.05, text="ab"))
+            utterances.append(Utterance("unlisted", features=str(path), duration_s=0.5, text="xyz"))
+        manifest.write(folder / f"{split}.jsonl", utterances)
+    LEXICON.write(folder / "lexicon.txt")
+    return folder, begins
+
+
+def config(corpus, out, context):
+    cfg = Config(out=str(out))
+    for split in ("train", "dev", "test"):
+        setattr(cfg.data, split, str(corpus / f"{split}.jsonl"))
+    cfg.tokens.unit, cfg.tokens.lexicon = "phone", str(corpus / "lexicon.txt")
+    cfg.graph.lexicon = cfg.tokens.lexicon
+    cfg.features.kind, cfg.features.num_bins, cfg.features.cmvn = "stored", DIM, "none"
+    cfg.hmm.context, cfg.hmm.gaussians, cfg.hmm.rounds, cfg.hmm.leaves = context, 40, 6, 24
+    return cfg
+
+
+@pytest.fixture(scope="module", params=["mono", "tri"])
+def trained(request, corpus, tmp_path_factory):
+    cfg = config(corpus[0], tmp_path_factory.mktemp(request.param), request.param)
+    pipeline.train_hmm(cfg)
+    pipeline.train_lm(cfg)
+    pipeline.build_graph(cfg)
+    return cfg, request.param
+
+
+def test_words_are_recognised_with_times(trained, corpus):
+    cfg, _ = trained
+    pipeline.decode(cfg)
+    assert pipeline.score(cfg).wer == 0
+    recognizer = pipeline.open_recognizer(cfg)
+    for utterance in manifest.read(cfg.data.test)[:5]:
+        found = recognizer.transcribe(utterance.features)
+        begins = [b / 100 for b in corpus[1][utterance.id]]
+        lengths = [len(LEXICON.pronunciations[word.word][0]) for word in found.words]
+        first = np.cumsum([1, *lengths])[:-1]
+        last = first + lengths
+        np.testing.assert_allclose([w.start_s for w in found.words], [begins[i] for i in first], atol=0.031)
+        np.testing.assert_allclose([w.end_s for w in found.words], [begins[i] for i in last], atol=0.031)
+
+
+def test_alignments_find_the_phones(trained, corpus):
+    cfg, context = trained
+    hmm = Hmm.read(f"{cfg.out}/train/hmm.json")
+    assert hmm.has_contexts == (context == "tri")
+    split = {(state, tree.side) for trees in hmm.trees for state, tree in enumerate(trees) if isinstance(tree, Split)}
+    assert (1, 0) in split if context == "tri" else not split  # the middle of a phone, by the phone before
+    assert len(hmm.tokens) - 1 > 14 if context == "tri" else len(hmm.tokens) - 1 == 14
+    paths = read_alignments(f"{cfg.out}/train/alignments.npz")
+    assert len(paths) == 72
+    errors = [
+        found.begin - true
+        for id, path in paths.items()
+        for found, true in zip(Segments(hmm).of(path), corpus[1][id], strict=True)
+    ]
+    assert np.mean(np.abs(errors) <= 1) > 0.97
+
+
+def test_a_run_folder_is_that_of_a_trained_model(trained):
+    cfg, _ = trained
+    data = json.loads((Path(cfg.out) / "train" / "config.json").read_text())
+    assert data["model"]["kind"] == "gmm"
+    assert data["hmm"]["context"] == cfg.hmm.context
+    aside = [json.loads(line) for line in open(f"{cfg.out}/train/set_aside.jsonl")]
+    assert {entry["id"]: entry["why"] for entry in aside} == {
+        "unlisted": "not in the lexicon: xyz",
+        "short": "too few frames for the states of its phones",
+    }
+    assert {point.blank_penalty for point in pipeline.tune(cfg).points} == {0.0}
+    pipeline.bundle(cfg)
+    bundled = asr.load(cfg.bundle)
+    test = manifest.read(cfg.data.test)[0]
+    assert bundled.transcribe(test.features).text == test.text
+    assert States.of(bundled.tokens) is not None
+
+
+def test_a_training_is_repeated_to_the_same_bytes(corpus, tmp_path):
+    found = []
+    for name in ("one", "two"):
+        cfg = config(corpus[0], tmp_path / name, "tri")
+        cfg.hmm.rounds = 2
+        folder = pipeline.train_hmm(cfg).parent
+        found.append([(folder / file).read_bytes() for file in ("final.safetensors", "hmm.json", "alignments.npz")])
+    assert found[0] == found[1]
+
+
+def test_what_needs_ctc_is_refused(trained, corpus):
+    cfg, _ = trained
+    with pytest.raises(InputError, match="one of HMMs"):
+        pipeline.open_recognizer(cfg).with_list(["ab"])
+    with pytest.raises(InputError, match="only in a graph"):
+        pipeline.open_recognizer(dataclasses.replace(cfg, decoder=DecoderConfig(kind="greedy")))
+    for option, value in (("kind", "dynamic"), ("topology", "implicit"), ("forecast", True)):
+        other = config(corpus[0], cfg.out, "mono")
+        setattr(other.graph, option, value)
+        with pytest.raises(InputError, match="HMMs"):
+            (pipeline.forecast_graph if option == "forecast" else pipeline.build_graph)(other)
+
+
+def test_bad_input_is_refused(corpus, tmp_path):
+    def refused(match, change):
+        cfg = config(corpus[0], tmp_path / "run", "mono")
+        change(cfg)
+        with pytest.raises(InputError, match=match):
+            pipeline.train_hmm(cfg)
+        assert not (tmp_path / "run" / "train" / "final.safetensors").exists()
+
+    refused("hmm.silence=A is a phone of words", lambda cfg: setattr(cfg.hmm, "silence", "A"))
+    refused("tokens.lexicon=FILE", lambda cfg: setattr(cfg.tokens, "lexicon", None))
+    refused("0 usable utterances", lambda cfg: setattr(cfg.features, "num_bins", 7))
+    refused("hmm.states=1", lambda cfg: setattr(cfg.hmm, "states", 1))
+    (tmp_path / "run" / "train").mkdir(parents=True)
+    (tmp_path / "run" / "train" / "config.json").write_text("{}")
+    refused("holds the training of a net", lambda cfg: None)
+
+
+def test_asr_train_does_not_take_mixtures(corpus, tmp_path):
+    cfg = config(corpus[0], tmp_path, "mono")
+    cfg.model.kind = "gmm"
+    with pytest.raises(InputError, match="comes from `asr hmm train`"):
+        pipeline.train(cfg)
+
+
+def test_alignments_survive_their_file(tmp_path):
+    path = tmp_path / "alignments.npz"
+    paths = {"a/한": np.array([1, 1, 2], np.int32), "b": np.zeros(0, np.int32)}
+    write_alignments(path, paths)
+    found = read_alignments(path)
+    assert {id: list(p) for id, p in found.items()} == {id: list(p) for id, p in paths.items()}
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(InputError, match="does not hold alignments"):
+        read_alignments(path)
+    np.savez(path, ids=np.array(["a"]), first=np.array([0, 5]), outputs=np.zeros(3, np.int32))
+    with pytest.raises(InputError, match="do not fit each other"):
+        read_alignments(path)
+    with pytest.raises(InputError, match="cannot read the alignments"):
+        read_alignments(tmp_path / "none.npz")
+
+
+def test_a_table_of_tokens_is_none_of_states():
+    assert States.of(Tokens(["<blk>", "a", "b"])) is None
