@@ -11,9 +11,9 @@ from asr import manifest
 from asr.cli.overrides import compose, to_overrides
 from asr.config import Config
 from asr.errors import InputError
-from asr.hypothesis import Hypothesis, Word
 from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon
+from recipes import whisper
 from recipes.digits import adapted
 from recipes.english import prepare as english
 from recipes.run import RECIPES
@@ -71,20 +71,47 @@ def test_timit_leaves_out_what_all_speakers_read(tmp_path, monkeypatch):
     assert len((data / "lm.txt").read_text().split("\n")) == 11
 
 
-def test_the_teacher_tells_how_sure_it_was(tmp_path, monkeypatch):
-    words = {"a.flac": [0.9, 0.6], "b.flac": []}
+def test_what_whisper_heard_is_kept_and_a_stopped_run_goes_on(tmp_path, monkeypatch):
+    asked = []
 
     class Teacher:
-        def transcribe(self, path):
-            found = [Word(w, 0.0, 0.1, confidence) for w, confidence in zip("xy", words[path], strict=False)]
-            return Hypothesis("", " ".join(w.word for w in found), found, 0.0, 1.0, True)
+        def __init__(self, folder):
+            pass
 
-    monkeypatch.setattr(english.asr, "load", lambda path: Teacher())
-    utterances = [Utterance("a", "a.flac"), Utterance("b", "b.flac")]
-    heard = english.transcribe(utterances, tmp_path / "transcribed.jsonl")
-    assert [(u.text, u.extra["confidence"]) for u in heard] == [("x y", 0.75), ("", 0.0)]
-    words.clear()  # what is in the file is not transcribed again
-    assert english.transcribe(utterances, tmp_path / "transcribed.jsonl") == heard
+        def transcribe(self, samples):
+            asked.append(len(samples))
+            if len(asked) == 22:
+                raise KeyboardInterrupt
+            return (" Mr. Smith paid $5.", 0.75) if len(samples) == 1600 else ("", 0.0)
+
+    monkeypatch.setattr(english, "Whisper", Teacher)
+    soundfile.write(tmp_path / "a.wav", np.full(2000, 0.1), 16000)
+    utterances = [Utterance(f"u{n}", str(tmp_path / "a.wav"), duration_s=0.1 if n else 0.05) for n in range(22)]
+    with pytest.raises(KeyboardInterrupt):
+        english.transcribe(utterances, tmp_path, tmp_path / "heard.jsonl")
+    assert len(manifest.read(tmp_path / "heard.jsonl")) == 20
+    heard = english.transcribe(utterances, tmp_path, tmp_path / "heard.jsonl")
+    assert len(asked) == 24 and [u.id for u in heard] == [u.id for u in utterances]
+    assert [(u.text, u.extra) for u in heard[:2]] == [
+        ("", {"confidence": 0.0}), ("mister smith paid five dollars", {"confidence": 0.75})
+    ]  # fmt: skip
+    assert manifest.read(tmp_path / "heard.jsonl") == heard
+    assert len(english.transcribe(utterances, tmp_path, tmp_path / "heard.jsonl")) == 22 and len(asked) == 24
+
+
+def test_text_of_whispers_tokens():
+    tokens = [
+        "<|en|>",
+        "\u0120Mrs",
+        ".",
+        "\u0120caf",
+        "\u00c3\u00a9",
+        "\u0120",
+        "\u00ea\u00b0",
+        "\u0122",
+        "<|endoftext|>",
+    ]
+    assert whisper.text_of(tokens) == "Mrs. café 가"
 
 
 def test_adapted_digits_leave_the_speaker_out(tmp_path, monkeypatch):
