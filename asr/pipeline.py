@@ -57,6 +57,7 @@ def train_hmm(cfg: Config) -> Path:
     """Train HMMs with Gaussian mixtures, `cfg.hmm`; returns the path of the model. The verbs after `train` follow."""
     from asr.hmm.run_folder import train_hmm
 
+    limit_threads(cfg)
     return train_hmm(cfg)
 
 

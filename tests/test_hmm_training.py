@@ -134,11 +134,12 @@ def test_a_run_folder_is_that_of_a_trained_model(trained):
 
 def test_a_training_is_repeated_to_the_same_bytes(corpus, tmp_path):
     found = []
-    for name in ("one", "two"):
-        cfg = config(corpus[0], tmp_path / name, "tri")
-        cfg.hmm.rounds = 2
+    for unit in ("phone", "char"):  # it is always phones
+        cfg = config(corpus[0], tmp_path / unit, "tri")
+        cfg.hmm.rounds, cfg.tokens.unit = 2, unit
         folder = pipeline.train_hmm(cfg).parent
         found.append([(folder / file).read_bytes() for file in ("final.safetensors", "hmm.json", "alignments.npz")])
+        assert json.loads((folder / "config.json").read_text())["tokens"]["unit"] == "phone"
     assert found[0] == found[1]
 
 
@@ -170,6 +171,57 @@ def test_bad_input_is_refused(corpus, tmp_path):
     (tmp_path / "run" / "train").mkdir(parents=True)
     (tmp_path / "run" / "train" / "config.json").write_text("{}")
     refused("holds the training of a net", lambda cfg: None)
+
+
+def test_a_net_trained_on_states_is_kept(corpus, tmp_path):
+    folder = tmp_path / "train"
+    folder.mkdir()
+    for name in ("config.json", "hmm.json", "final.safetensors"):  # as `asr train criterion=ce` leaves it
+        (folder / name).write_text("kept")
+    with pytest.raises(InputError, match="holds the training of a net"):
+        pipeline.train_hmm(config(corpus[0], tmp_path, "mono"))
+    assert (folder / "final.safetensors").read_text() == "kept"
+
+
+def changed(folder, out, change, split="dev"):
+    """A manifest `out` with the first utterances of a split, each as `change` makes it."""
+    manifest.write(out, [change(utterance) for utterance in manifest.read(folder / f"{split}.jsonl")[:3]])
+    return str(out)
+
+
+def test_ids_of_the_training_set_are_refused_for_other_utterances(corpus, tmp_path):
+    cfg = config(corpus[0], tmp_path / "run", "mono")
+    cfg.data.dev = changed(
+        corpus[0], tmp_path / "dev.jsonl", lambda u: dataclasses.replace(u, id=u.id.replace("dev", "train"))
+    )
+    with pytest.raises(InputError, match="'train0' is an utterance of .*train.jsonl and another one of .*dev.jsonl"):
+        pipeline.train_hmm(cfg)
+    cfg.data.dev = cfg.data.train = changed(corpus[0], tmp_path / "same.jsonl", lambda u: u)
+    cfg.hmm.rounds = 1
+    assert len(read_alignments(pipeline.train_hmm(cfg).with_name("alignments.npz"))) == 3
+
+
+def test_a_dev_utterance_with_an_unseen_phone_is_set_aside(corpus, tmp_path):
+    cfg = config(corpus[0], tmp_path / "run", "mono")
+    Lexicon(LEXICON.pronunciations | {"zed": [("Z", "A"), ("A", "B")]}).write(tmp_path / "lexicon.txt")
+    cfg.tokens.lexicon, cfg.hmm.rounds = str(tmp_path / "lexicon.txt"), 1
+    cfg.data.dev = changed(
+        corpus[0], tmp_path / "dev.jsonl", lambda u: dataclasses.replace(u, text="ab zed") if u.id == "dev0" else u
+    )
+    folder = pipeline.train_hmm(cfg).parent
+    aside = [json.loads(line) for line in open(folder / "set_aside.jsonl")]
+    assert {"id": "dev0", "why": "no training utterance has its phone Z"} in aside
+    assert {"dev1", "dev2", "train0"} < set(read_alignments(folder / "alignments.npz"))
+
+
+def test_the_number_of_threads_is_that_of_the_option(corpus, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr("torch.set_num_threads", found.append)
+    cfg = config(corpus[0], tmp_path, "mono")
+    cfg.threads, cfg.tokens.lexicon = 3, None
+    with pytest.raises(InputError, match="lexicon"):
+        pipeline.train_hmm(cfg)
+    assert found == [3]
 
 
 def test_asr_train_does_not_take_mixtures(corpus, tmp_path):
