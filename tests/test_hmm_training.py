@@ -9,6 +9,7 @@ import pytest
 
 import asr
 from asr import manifest, pipeline
+from asr.align.run import align
 from asr.config import Config, DecoderConfig
 from asr.data.alignments import read_alignments, write_alignments
 from asr.errors import InputError
@@ -147,6 +148,8 @@ def test_what_needs_ctc_is_refused(trained, corpus):
     cfg, _ = trained
     with pytest.raises(InputError, match="one of HMMs"):
         pipeline.open_recognizer(cfg).with_list(["ab"])
+    with pytest.raises(InputError, match=f"{cfg.out} is a recogniser of HMMs; .*alignments.npz"):
+        align(dataclasses.replace(cfg, bundle=cfg.out, input=[cfg.data.test], output=f"{cfg.out}/test.ctm"))
     with pytest.raises(InputError, match="only in a graph"):
         pipeline.open_recognizer(dataclasses.replace(cfg, decoder=DecoderConfig(kind="greedy")))
     for option, value in (("kind", "dynamic"), ("topology", "implicit"), ("forecast", True)):
@@ -165,6 +168,8 @@ def test_bad_input_is_refused(corpus, tmp_path):
         assert not (tmp_path / "run" / "train" / "final.safetensors").exists()
 
     refused("hmm.silence=A is a phone of words", lambda cfg: setattr(cfg.hmm, "silence", "A"))
+    refused("hmm.silence='' is not the name of a phone", lambda cfg: setattr(cfg.hmm, "silence", ""))
+    refused("hmm.silence='S P' is not the name of a phone", lambda cfg: setattr(cfg.hmm, "silence", "S P"))
     refused("tokens.lexicon=FILE", lambda cfg: setattr(cfg.tokens, "lexicon", None))
     refused("0 usable utterances", lambda cfg: setattr(cfg.features, "num_bins", 7))
     refused("hmm.states=1", lambda cfg: setattr(cfg.hmm, "states", 1))
@@ -183,9 +188,9 @@ def test_a_net_trained_on_states_is_kept(corpus, tmp_path):
     assert (folder / "final.safetensors").read_text() == "kept"
 
 
-def changed(folder, out, change, split="dev"):
-    """A manifest `out` with the first utterances of a split, each as `change` makes it."""
-    manifest.write(out, [change(utterance) for utterance in manifest.read(folder / f"{split}.jsonl")[:3]])
+def changed(folder, out, change):
+    """A manifest `out` with the first utterances of the dev set, each as `change` makes it."""
+    manifest.write(out, [change(utterance) for utterance in manifest.read(folder / "dev.jsonl")[:3]])
     return str(out)
 
 
@@ -242,6 +247,13 @@ def test_alignments_survive_their_file(tmp_path):
         read_alignments(path)
     np.savez(path, ids=np.array(["a"]), first=np.array([0, 5]), outputs=np.zeros(3, np.int32))
     with pytest.raises(InputError, match="do not fit each other"):
+        read_alignments(path)
+    for ids, first in (([["a"]], [0, 3]), ([1], [0, 3]), (["a", "b"], [0, 1.5, 3])):
+        np.savez(path, ids=np.array(ids), first=np.array(first), outputs=np.zeros(3, np.int32))
+        with pytest.raises(InputError, match="do not fit each other"):
+            read_alignments(path)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="does not hold alignments"):
         read_alignments(path)
     with pytest.raises(InputError, match="cannot read the alignments"):
         read_alignments(tmp_path / "none.npz")

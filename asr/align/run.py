@@ -17,8 +17,10 @@ from asr.recognizer import run_folder
 from asr.recognizer.opening import load
 from asr.recognizer.recognizer import Recognizer
 from asr.search.space import SearchSpace
+from asr.states import States
 from asr.text.lexicon import Lexicon
 from asr.textfiles import lines
+from asr.tokens import Tokens
 
 
 def align(cfg: Config) -> Aligned:
@@ -72,6 +74,7 @@ def open_aligner(cfg: Config, has_features: bool = False) -> tuple[Aligner, Reco
     """The aligner that the options ask for, and its recogniser."""
     limit_threads(cfg)
     recognizer = _open(cfg, has_features)
+    _check_ctc(recognizer.tokens, cfg.bundle)
     lexicon = Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon else None
     pronouncing = Pronouncing(recognizer, lexicon, cfg.g2p)
     edges = cfg.align.lead_s, cfg.align.tail_s
@@ -92,10 +95,17 @@ def _open(cfg: Config, has_features: bool) -> Recognizer:
     options = run_folder.as_trained if has_features else run_folder.for_sound
     trained = options(Config(out=str(place), data=cfg.data, decoder=DecoderConfig(kind="greedy")))
     model, tokens = run_folder.load_model(trained)
+    _check_ctc(tokens, place)
     graph, spelled = place / "graph", trained.graph.lexicon
     space = SearchSpace.read(graph, tokens) if (graph / "stats.json").exists() else None
     lexicon = Lexicon.read(spelled) if spelled and Path(spelled).exists() else None
     return Recognizer(model, trained, tokens, space, cfg.device, lexicon)
+
+
+def _check_ctc(tokens: Tokens, place: str | Path) -> None:
+    if States.of(tokens):
+        raise InputError(f"{place} is a recogniser of HMMs; asr align is for nets trained with CTC, and `asr hmm "
+                         "train` aligns its training data itself: train/alignments.npz")  # fmt: skip
 
 
 def _check_ids(utterances: list[Utterance]) -> None:

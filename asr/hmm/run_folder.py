@@ -41,6 +41,8 @@ def train_hmm(cfg: Config) -> Path:
     if (folder / "config.json").exists() and not (folder / ALIGNMENTS).exists():
         raise InputError(f"{folder} holds the training of a net; choose another folder with out=")
     keep_inputs((folder / name for name in WRITTEN), inputs_of(cfg))
+    if len(cfg.hmm.silence.split()) != 1:
+        raise InputError(f"hmm.silence={cfg.hmm.silence!r} is not the name of a phone; name one that no word contains")
     if not cfg.tokens.lexicon:
         raise InputError("HMMs need a lexicon of phones: tokens.lexicon=FILE")
     lexicon = Lexicon.read(cfg.tokens.lexicon)
