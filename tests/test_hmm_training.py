@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,22 @@ def test_what_needs_ctc_is_refused(trained, corpus):
         setattr(other.graph, option, value)
         with pytest.raises(InputError, match="HMMs"):
             (pipeline.forecast_graph if option == "forecast" else pipeline.build_graph)(other)
+
+
+def test_a_graph_of_earlier_hmms_is_refused(trained, corpus, tmp_path):
+    """HMMs that are trained again may have the same outputs, in other contexts."""
+    copy = shutil.copytree(trained[0].out, tmp_path / "copy")
+    cfg = config(corpus[0], copy, trained[1])
+    pipeline.open_recognizer(cfg)
+    hmm = Hmm.read(copy / "train" / "hmm.json")
+    hmm.with_steps([steps**2 / (steps**2).sum(1, keepdims=True) for steps in hmm.steps]).write(
+        copy / "train" / "hmm.json"
+    )
+    for opened in (lambda: pipeline.open_recognizer(cfg), lambda: asr.load(copy), lambda: pipeline.bundle(cfg)):
+        with pytest.raises(InputError, match="graph is of other HMMs than .*hmm.json; run `asr graph` again"):
+            opened()
+    pipeline.build_graph(cfg)
+    pipeline.open_recognizer(cfg)
 
 
 def test_bad_input_is_refused(corpus, tmp_path):
