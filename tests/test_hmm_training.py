@@ -236,6 +236,17 @@ def test_a_dev_utterance_with_an_unseen_phone_is_set_aside(corpus, tmp_path):
     assert {"dev1", "dev2", "train0"} < set(read_alignments(folder / "alignments.npz"))
 
 
+def test_the_dev_set_changes_nothing_in_the_model(corpus, tmp_path):
+    found = []
+    np.save(tmp_path / "loud.npy", np.random.default_rng(0).normal(0, 1000, (60, DIM)).astype(np.float32))
+    for name, change in (("quiet", {}), ("loud", {"features": str(tmp_path / "loud.npy")})):
+        cfg = config(corpus[0], tmp_path / name, "mono")
+        cfg.data.dev = changed(corpus[0], tmp_path / f"{name}.jsonl", lambda u, c=change: dataclasses.replace(u, **c))
+        cfg.hmm.rounds = 2
+        found.append(pipeline.train_hmm(cfg).read_bytes())
+    assert found[0] == found[1]
+
+
 def test_the_number_of_threads_is_that_of_the_option(corpus, tmp_path, monkeypatch):
     found = []
     monkeypatch.setattr("torch.set_num_threads", found.append)

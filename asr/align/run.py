@@ -1,5 +1,6 @@
 """The verbs of alignment as functions of a `Config`: from files to files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from asr import manifest
@@ -36,7 +37,8 @@ def align(cfg: Config) -> Aligned:
     report = files.report_path(cfg.output)
     written = {*files.targets(cfg.output, format, utterances).values(), report}
     keep_inputs(written, [*cfg.input, cfg.bundle, cfg.graph.lexicon, *(u.audio or u.features for u in utterances)])
-    aligner, recognizer = open_aligner(cfg, any(u.features for u in utterances))
+    has_features = any(u.features for u in utterances)
+    aligner, recognizer = open_aligner(cfg, cfg.graph.fillers, cfg.graph.filler_cost, has_features)
     aligned = align_utterances(recognizer, aligner, utterances, cfg.align.min_score)
     files.write(cfg.output, format, aligned.found, cfg.align.level)
     files.write_suspicious(report, aligned.suspicious)
@@ -70,7 +72,9 @@ def align_long(cfg: Config) -> AlignedRecording:
     return found
 
 
-def open_aligner(cfg: Config, has_features: bool = False) -> tuple[Aligner, Recognizer]:
+def open_aligner(
+    cfg: Config, fillers: Sequence[str] = (), filler_cost: float = 0.0, has_features: bool = False
+) -> tuple[Aligner, Recognizer]:
     """The aligner that the options ask for, and its recogniser."""
     limit_threads(cfg)
     recognizer = _open(cfg, has_features)
@@ -78,8 +82,7 @@ def open_aligner(cfg: Config, has_features: bool = False) -> tuple[Aligner, Reco
     lexicon = Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon else None
     pronouncing = Pronouncing(recognizer, lexicon, cfg.g2p)
     edges = cfg.align.lead_s, cfg.align.tail_s
-    graph = cfg.graph
-    return Aligner(recognizer, pronouncing, graph.fillers, graph.filler_cost, graph.silence, edges), recognizer
+    return Aligner(recognizer, pronouncing, fillers, filler_cost, cfg.graph.silence, edges), recognizer
 
 
 def _open(cfg: Config, has_features: bool) -> Recognizer:

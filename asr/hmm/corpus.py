@@ -26,6 +26,11 @@ class Corpus:
     features: Tensor  # (F, D) float32
     own: int
 
+    @property
+    def trained(self) -> Tensor:
+        """The features (F', D) of data.train."""
+        return self.features[: self.first[self.own]]
+
     def frames(self, number: int) -> Tensor:
         """The features (f, D) of an utterance."""
         return self.features[self.first[number] : self.first[number + 1]]
