@@ -188,7 +188,7 @@ def test_bad_input_is_refused(corpus, tmp_path):
     refused("hmm.silence='' is not the name of a phone", lambda cfg: setattr(cfg.hmm, "silence", ""))
     refused("hmm.silence='S P' is not the name of a phone", lambda cfg: setattr(cfg.hmm, "silence", "S P"))
     refused("tokens.lexicon=FILE", lambda cfg: setattr(cfg.tokens, "lexicon", None))
-    refused("0 usable utterances", lambda cfg: setattr(cfg.features, "num_bins", 7))
+    refused("no utterance can be used; 'train0': ", lambda cfg: setattr(cfg.features, "num_bins", 7))
     refused("hmm.states=1", lambda cfg: setattr(cfg.hmm, "states", 1))
     (tmp_path / "run" / "train").mkdir(parents=True)
     (tmp_path / "run" / "train" / "config.json").write_text("{}")

@@ -50,7 +50,8 @@ def load(cfg: Config, frontend: FrontEnd, lexicon: Lexicon, aside: dict[str, str
         bar = tqdm(utterances, split, delay=2, leave=False)
         found[split] = [u for u in (_read(cfg, u, lexicon, phones, aside) for u in bar) if u]
         if not found["train"]:
-            raise InputError(f"{cfg.data.train}: 0 usable utterances; the first fault is {next(iter(aside.items()))}")
+            id, why = next(iter(aside.items()))
+            raise InputError(f"{cfg.data.train}: no utterance can be used; '{id}': {why}; see `asr data check`")
         phones = phones or {*phones_of([words for _, words, _ in found["train"]], lexicon)}
     if cfg.features.cmvn in ("global", "causal"):
         for _, _, x in found["train"]:
