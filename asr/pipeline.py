@@ -57,6 +57,7 @@ def train_hmm(cfg: Config) -> Path:
     """Train HMMs with Gaussian mixtures, `cfg.hmm`; returns the path of the model. The verbs after `train` follow."""
     from asr.hmm.run_folder import train_hmm
 
+    limit_threads(cfg)
     return train_hmm(cfg)
 
 
@@ -118,7 +119,6 @@ def open_recognizer(cfg: Config) -> "Recognizer":
     """
     from asr.recognizer import run_folder
     from asr.recognizer.recognizer import Recognizer
-    from asr.search.space import SearchSpace
     from asr.text.lexicon import Lexicon
 
     check_choices(cfg)
@@ -126,7 +126,7 @@ def open_recognizer(cfg: Config) -> "Recognizer":
     cfg = run_folder.as_trained(cfg)
     model, tokens = run_folder.load_model(cfg)
     needs_graph = cfg.decoder.kind == "graph" and cfg.graph.kind in ("static", "dynamic")
-    space = SearchSpace.read(cfg.graph.dir, tokens, cfg.graph.ngram) if needs_graph else None
+    space = run_folder.search_space(cfg, tokens) if needs_graph else None
     lexicon = Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon and not needs_graph else None
     return requested(Recognizer(model, cfg, tokens, space, cfg.device, lexicon), cfg)
 
@@ -313,6 +313,8 @@ def bundle(cfg: Config) -> Path:
     model, tokens = run_folder.load_model(cfg)
     graph_dir = cfg.graph.dir if cfg.decoder.kind == "graph" and cfg.graph.kind != "none" else None
     keep_inputs([cfg.bundle], [*Path(cfg.out, "train").glob("*"), *Path(cfg.graph.dir).glob("*.*")])
+    if graph_dir:
+        run_folder.check_hmms(cfg)
     bundle.write(cfg.bundle, model, cfg, tokens, graph_dir, run_folder.card(cfg))
     return Path(cfg.bundle)
 

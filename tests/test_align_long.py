@@ -12,11 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_guide import run_page
 
+import asr
 from asr import manifest
 from asr.align.alignment import AlignedWord
 from asr.align.anchors import Anchor, anchors
 from asr.align.anchors import _longest_chain as longest_chain
 from asr.align.cutting import cut
+from asr.align.heard import hear
+from asr.align.times import Clock
 from asr.cli.main import main
 from asr.manifest import Utterance
 
@@ -135,6 +138,25 @@ def test_a_long_recording_is_cut_into_utterances(book, monkeypatch, capsys):
     assert f"aligned {len(found)} utterances" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("pad_s", [0.0, 0.03, 0.1])
+def test_frames_of_a_padded_recording_are_those_of_the_sound(book, pad_s):
+    recognizer = asr.load(book[0] / "m.asr", pad_s=pad_s)
+    samples, rate_hz = soundfile.read(book[0] / "book.wav", frames=5 * tone_net.RATE_HZ, dtype="float32")
+    soundfile.write(book[0] / "part.wav", samples, rate_hz)
+    heard = hear(recognizer, book[0] / "part.wav", [0])
+    (padded,) = recognizer.log_probs([samples])
+    place = next(n for n in range(9) if np.allclose(padded[n : n + 50], heard.log_probs[:50], atol=1e-3))
+    clock = Clock.of(recognizer)
+    for frame in (50, 200):
+        assert heard.clock.time_s(frame, 5) == pytest.approx(clock.time_s(place + frame, 5))
+
+
+def test_a_piece_has_the_sound_up_to_an_end_of_the_recording():
+    words = [(0, AlignedWord("a", 0.1, 0.4, 0.9, [])), (1, AlignedWord("b", 0.5, 0.9, 0.9, []))]
+    (piece,) = cut(words, [], 1.0, 9.0)
+    assert (piece.start_s, piece.alignment.duration_s) == (0.0, 1.0)
+
+
 def test_wrong_calls_are_refused(book, monkeypatch, capsys):
     folder = book[0]
     monkeypatch.chdir(folder)
@@ -146,6 +168,7 @@ def test_wrong_calls_are_refused(book, monkeypatch, capsys):
         "m.asr book.wav book.txt output=book.wav": "book.wav is also an input",
         "m.asr book.wav book.txt output=book.txt format=ctm": "also an input",
         "m.asr book.wav empty.txt output=x.jsonl": "empty.txt is empty",
+        "m.asr book.wav book.txt output=x.jsonl fillers=ab": "fillers",
         "m.asr book.wav book.txt output=x.jsonl min_score=1": "have a score below align.min_score=1",
     }.items():
         assert main(["align", "long", *words.split()]) == 2, words

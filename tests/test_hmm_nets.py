@@ -1,7 +1,9 @@
 """Nets on the states of HMMs: frame-wise cross-entropy, priors, and the way from an alignment to words."""
 
 import dataclasses
+import json
 import math
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +16,7 @@ from asr import manifest, pipeline
 from asr.config import ModelConfig
 from asr.criteria.ce import IGNORED, cross_entropy, frame_targets
 from asr.data.alignments import read_alignments, write_alignments
+from asr.data.sets import aligned as take_aligned
 from asr.errors import InputError
 from asr.models import build_model
 from asr.tokens import Tokens
@@ -100,6 +103,9 @@ def test_a_net_takes_the_place_of_the_mixtures(corpus, aligned, tmp_path):  # no
     np.testing.assert_allclose(found.words[0].start_s, corpus[1][utterance.id][1] / 100, atol=0.04)
     assert (tmp_path / "train" / "hmm.json").read_text() == (aligned / "hmm.json").read_text()
     assert Tokens.read(tmp_path / "train" / "tokens.txt") == Tokens.read(aligned / "tokens.txt")
+    moved = shutil.copytree(aligned, tmp_path / "moved")
+    cfg.criterion.alignments = str(moved / "alignments.npz")  # files are compared by content
+    assert pipeline.train(cfg) == tmp_path / "train" / "final.safetensors"
 
 
 def test_what_does_not_fit_frames_is_refused(corpus, aligned, tmp_path):  # noqa: F811
@@ -126,3 +132,32 @@ def test_alignments_of_other_hmms_are_refused(corpus, aligned, tmp_path):  # noq
     cfg = dataclasses.replace(net_config(corpus[0], tmp_path, tmp_path / "net"))
     with pytest.raises(InputError, match="has other outputs than the tokens.txt beside it"):
         pipeline.train(cfg)
+
+
+def test_alignments_of_other_recordings_are_set_aside(corpus, aligned, tmp_path):  # noqa: F811
+    """The same ids for other sound, or frames of another length: stretched, they would be targets of nothing."""
+    for name in ("tokens.txt", "hmm.json"):
+        (tmp_path / name).write_text((aligned / name).read_text())
+    paths = read_alignments(aligned / "alignments.npz")
+    write_alignments(tmp_path / "alignments.npz", paths | {"train0": np.repeat(paths["train0"], 2)})
+    aside = {}
+    cfg = net_config(corpus[0], tmp_path, tmp_path / "net")
+    read = {"train": manifest.read(cfg.data.train)}
+    kept, targets = take_aligned(cfg, read, 1000, aside)["train"]
+    seconds = len(paths["train0"]) / 100
+    assert f"its alignment lasts {2 * seconds:.2f} s and its sound {seconds:.2f} s" in aside["train0"]
+    assert len(kept) == len(targets) == 59
+    cfg.features.shift_ms = 20.0
+    assert not take_aligned(cfg, read, 1000, aside)["train"][0]
+
+
+def test_a_graph_of_hmms_needs_their_lexicon(corpus, aligned, tmp_path):  # noqa: F811
+    shutil.copytree(aligned, tmp_path / "train")
+    data = json.loads((tmp_path / "train" / "config.json").read_text())
+    data["tokens"]["lexicon"] = None
+    (tmp_path / "train" / "config.json").write_text(json.dumps(data))
+    cfg = config(corpus[0], tmp_path, "tri")
+    pipeline.train_lm(cfg)
+    cfg.tokens.lexicon = cfg.graph.lexicon = None
+    with pytest.raises(InputError, match="graph.lexicon=FILE"):
+        pipeline.build_graph(cfg)

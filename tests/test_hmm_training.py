@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import asr
 from asr import manifest, pipeline
+from asr.align.run import align
 from asr.config import Config, DecoderConfig
 from asr.data.alignments import read_alignments, write_alignments
 from asr.errors import InputError
@@ -134,11 +136,12 @@ def test_a_run_folder_is_that_of_a_trained_model(trained):
 
 def test_a_training_is_repeated_to_the_same_bytes(corpus, tmp_path):
     found = []
-    for name in ("one", "two"):
-        cfg = config(corpus[0], tmp_path / name, "tri")
-        cfg.hmm.rounds = 2
+    for unit in ("phone", "char"):  # it is always phones
+        cfg = config(corpus[0], tmp_path / unit, "tri")
+        cfg.hmm.rounds, cfg.tokens.unit = 2, unit
         folder = pipeline.train_hmm(cfg).parent
         found.append([(folder / file).read_bytes() for file in ("final.safetensors", "hmm.json", "alignments.npz")])
+        assert json.loads((folder / "config.json").read_text())["tokens"]["unit"] == "phone"
     assert found[0] == found[1]
 
 
@@ -146,6 +149,8 @@ def test_what_needs_ctc_is_refused(trained, corpus):
     cfg, _ = trained
     with pytest.raises(InputError, match="one of HMMs"):
         pipeline.open_recognizer(cfg).with_list(["ab"])
+    with pytest.raises(InputError, match=f"{cfg.out} is a recogniser of HMMs; .*alignments.npz"):
+        align(dataclasses.replace(cfg, bundle=cfg.out, input=[cfg.data.test], output=f"{cfg.out}/test.ctm"))
     with pytest.raises(InputError, match="only in a graph"):
         pipeline.open_recognizer(dataclasses.replace(cfg, decoder=DecoderConfig(kind="greedy")))
     for option, value in (("kind", "dynamic"), ("topology", "implicit"), ("forecast", True)):
@@ -153,6 +158,22 @@ def test_what_needs_ctc_is_refused(trained, corpus):
         setattr(other.graph, option, value)
         with pytest.raises(InputError, match="HMMs"):
             (pipeline.forecast_graph if option == "forecast" else pipeline.build_graph)(other)
+
+
+def test_a_graph_of_earlier_hmms_is_refused(trained, corpus, tmp_path):
+    """HMMs that are trained again may have the same outputs, in other contexts."""
+    copy = shutil.copytree(trained[0].out, tmp_path / "copy")
+    cfg = config(corpus[0], copy, trained[1])
+    pipeline.open_recognizer(cfg)
+    hmm = Hmm.read(copy / "train" / "hmm.json")
+    hmm.with_steps([steps**2 / (steps**2).sum(1, keepdims=True) for steps in hmm.steps]).write(
+        copy / "train" / "hmm.json"
+    )
+    for opened in (lambda: pipeline.open_recognizer(cfg), lambda: asr.load(copy), lambda: pipeline.bundle(cfg)):
+        with pytest.raises(InputError, match="graph is of other HMMs than .*hmm.json; run `asr graph` again"):
+            opened()
+    pipeline.build_graph(cfg)
+    pipeline.open_recognizer(cfg)
 
 
 def test_bad_input_is_refused(corpus, tmp_path):
@@ -164,12 +185,76 @@ def test_bad_input_is_refused(corpus, tmp_path):
         assert not (tmp_path / "run" / "train" / "final.safetensors").exists()
 
     refused("hmm.silence=A is a phone of words", lambda cfg: setattr(cfg.hmm, "silence", "A"))
+    refused("hmm.silence='' is not the name of a phone", lambda cfg: setattr(cfg.hmm, "silence", ""))
+    refused("hmm.silence='S P' is not the name of a phone", lambda cfg: setattr(cfg.hmm, "silence", "S P"))
     refused("tokens.lexicon=FILE", lambda cfg: setattr(cfg.tokens, "lexicon", None))
-    refused("0 usable utterances", lambda cfg: setattr(cfg.features, "num_bins", 7))
+    refused("no utterance can be used; 'train0': ", lambda cfg: setattr(cfg.features, "num_bins", 7))
     refused("hmm.states=1", lambda cfg: setattr(cfg.hmm, "states", 1))
     (tmp_path / "run" / "train").mkdir(parents=True)
     (tmp_path / "run" / "train" / "config.json").write_text("{}")
     refused("holds the training of a net", lambda cfg: None)
+
+
+def test_a_net_trained_on_states_is_kept(corpus, tmp_path):
+    folder = tmp_path / "train"
+    folder.mkdir()
+    for name in ("config.json", "hmm.json", "final.safetensors"):  # as `asr train criterion=ce` leaves it
+        (folder / name).write_text("kept")
+    with pytest.raises(InputError, match="holds the training of a net"):
+        pipeline.train_hmm(config(corpus[0], tmp_path, "mono"))
+    assert (folder / "final.safetensors").read_text() == "kept"
+
+
+def changed(folder, out, change):
+    """A manifest `out` with the first utterances of the dev set, each as `change` makes it."""
+    manifest.write(out, [change(utterance) for utterance in manifest.read(folder / "dev.jsonl")[:3]])
+    return str(out)
+
+
+def test_ids_of_the_training_set_are_refused_for_other_utterances(corpus, tmp_path):
+    cfg = config(corpus[0], tmp_path / "run", "mono")
+    cfg.data.dev = changed(
+        corpus[0], tmp_path / "dev.jsonl", lambda u: dataclasses.replace(u, id=u.id.replace("dev", "train"))
+    )
+    with pytest.raises(InputError, match="'train0' is an utterance of .*train.jsonl and another one of .*dev.jsonl"):
+        pipeline.train_hmm(cfg)
+    cfg.data.dev = cfg.data.train = changed(corpus[0], tmp_path / "same.jsonl", lambda u: u)
+    cfg.hmm.rounds = 1
+    assert len(read_alignments(pipeline.train_hmm(cfg).with_name("alignments.npz"))) == 3
+
+
+def test_a_dev_utterance_with_an_unseen_phone_is_set_aside(corpus, tmp_path):
+    cfg = config(corpus[0], tmp_path / "run", "mono")
+    Lexicon(LEXICON.pronunciations | {"zed": [("Z", "A"), ("A", "B")]}).write(tmp_path / "lexicon.txt")
+    cfg.tokens.lexicon, cfg.hmm.rounds = str(tmp_path / "lexicon.txt"), 1
+    cfg.data.dev = changed(
+        corpus[0], tmp_path / "dev.jsonl", lambda u: dataclasses.replace(u, text="ab zed") if u.id == "dev0" else u
+    )
+    folder = pipeline.train_hmm(cfg).parent
+    aside = [json.loads(line) for line in open(folder / "set_aside.jsonl")]
+    assert {"id": "dev0", "why": "no training utterance has its phone Z"} in aside
+    assert {"dev1", "dev2", "train0"} < set(read_alignments(folder / "alignments.npz"))
+
+
+def test_the_dev_set_changes_nothing_in_the_model(corpus, tmp_path):
+    found = []
+    np.save(tmp_path / "loud.npy", np.random.default_rng(0).normal(0, 1000, (60, DIM)).astype(np.float32))
+    for name, change in (("quiet", {}), ("loud", {"features": str(tmp_path / "loud.npy")})):
+        cfg = config(corpus[0], tmp_path / name, "mono")
+        cfg.data.dev = changed(corpus[0], tmp_path / f"{name}.jsonl", lambda u, c=change: dataclasses.replace(u, **c))
+        cfg.hmm.rounds = 2
+        found.append(pipeline.train_hmm(cfg).read_bytes())
+    assert found[0] == found[1]
+
+
+def test_the_number_of_threads_is_that_of_the_option(corpus, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr("torch.set_num_threads", found.append)
+    cfg = config(corpus[0], tmp_path, "mono")
+    cfg.threads, cfg.tokens.lexicon = 3, None
+    with pytest.raises(InputError, match="lexicon"):
+        pipeline.train_hmm(cfg)
+    assert found == [3]
 
 
 def test_asr_train_does_not_take_mixtures(corpus, tmp_path):
@@ -190,6 +275,13 @@ def test_alignments_survive_their_file(tmp_path):
         read_alignments(path)
     np.savez(path, ids=np.array(["a"]), first=np.array([0, 5]), outputs=np.zeros(3, np.int32))
     with pytest.raises(InputError, match="do not fit each other"):
+        read_alignments(path)
+    for ids, first in (([["a"]], [0, 3]), ([1], [0, 3]), (["a", "b"], [0, 1.5, 3])):
+        np.savez(path, ids=np.array(ids), first=np.array(first), outputs=np.zeros(3, np.int32))
+        with pytest.raises(InputError, match="do not fit each other"):
+            read_alignments(path)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="does not hold alignments"):
         read_alignments(path)
     with pytest.raises(InputError, match="cannot read the alignments"):
         read_alignments(tmp_path / "none.npz")

@@ -239,7 +239,7 @@ MORE = [
     "lexicon fit {out}/model.asr {out}/data/dev.jsonl lexicon={tmp}/l.txt output={tmp}/l3.txt",
     "align out={out} {out}/data/dev.jsonl lexicon={tmp}/l.txt fillers=re output={tmp}/x.ctm",
     "align {out}/model.asr {out}/data/dev.jsonl output={tmp}/grids",
-    "align long out={out} {sound} {tmp}/t.txt output={tmp}/x.jsonl fillers=re",
+    "align long out={out} {sound} {tmp}/t.txt output={tmp}/x.jsonl",
     "lm train out={out} arpa={tmp}/a.arpa order=2",
     "lm train {tmp}/t.txt arpa={tmp}/b.arpa order=1",
     "lm ppl {tmp}/t.txt out={out} unknown={tmp}/u.txt output={tmp}/s.txt",

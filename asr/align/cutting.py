@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from asr.align.alignment import AlignedWord, Alignment, remarks_on
 from asr.align.times import Span
 
-MARGIN_S = 0.2  # of sound around the words of an utterance, at most half of the pause there
+MARGIN_S = 0.2  # of sound around the words of an utterance, at most half of the pause to the next words
 
 Numbered = tuple[int, AlignedWord]  # a word and its number in the text
 
@@ -40,9 +40,8 @@ def cut(words: Sequence[Numbered], extra: Sequence[Span], duration_s: float, lon
             after = [word.start_s for _, word in words[first + end : first + end + 1]] + [
                 s for s, _ in extra if s >= end_s
             ]
-            yield _piece(
-                numbered, _margins(start_s, end_s, max(before, default=-start_s), min(after, default=duration_s))
-            )
+            before_s, after_s = max(before, default=-start_s), min(after, default=2 * duration_s - end_s)
+            yield _piece(numbered, _margins(start_s, end_s, before_s, after_s))
 
 
 def _runs(words: Sequence[Numbered], extra: Sequence[Span]) -> Iterator[tuple[int, int]]:

@@ -35,6 +35,7 @@ def hear(recognizer: Recognizer, recording: Source, gaps: Sequence[int], channel
     """
     frame_s, pad_s = recognizer.frame_s, recognizer.cfg.decoder.pad_s
     first = round(pad_s / frame_s)
+    late_s = first * frame_s - pad_s  # of the first frame
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     frames, at_s = [0], [0.0]
     duration_s, rate_hz = 0.0, recognizer.cfg.features.sample_rate_hz
@@ -55,7 +56,7 @@ def hear(recognizer: Recognizer, recording: Source, gaps: Sequence[int], channel
     stored = np.memmap(file, np.float32, "r", shape=shape) if frames[-1] else np.zeros(shape, np.float32)
     parts = list(zip(*found, strict=True)) if found else [(np.zeros(0, int),)] * 3
     tokens, starts, ends = (np.concatenate(part) for part in parts)
-    clock = PieceClock(frame_s, tuple(frames[:-1]), tuple(at_s[:-1]))
+    clock = PieceClock(frame_s, tuple(frames[:-1]), tuple(start_s + late_s for start_s in at_s[:-1]))
     return Heard(stored, tokens, starts, ends, clock, duration_s, Changes.joined(changes))
 
 

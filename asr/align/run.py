@@ -1,5 +1,6 @@
 """The verbs of alignment as functions of a `Config`: from files to files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from asr import manifest
@@ -17,8 +18,10 @@ from asr.recognizer import run_folder
 from asr.recognizer.opening import load
 from asr.recognizer.recognizer import Recognizer
 from asr.search.space import SearchSpace
+from asr.states import States
 from asr.text.lexicon import Lexicon
 from asr.textfiles import lines
+from asr.tokens import Tokens
 
 
 def align(cfg: Config) -> Aligned:
@@ -34,7 +37,8 @@ def align(cfg: Config) -> Aligned:
     report = files.report_path(cfg.output)
     written = {*files.targets(cfg.output, format, utterances).values(), report}
     keep_inputs(written, [*cfg.input, cfg.bundle, cfg.graph.lexicon, *(u.audio or u.features for u in utterances)])
-    aligner, recognizer = open_aligner(cfg, any(u.features for u in utterances))
+    has_features = any(u.features for u in utterances)
+    aligner, recognizer = open_aligner(cfg, cfg.graph.fillers, cfg.graph.filler_cost, has_features)
     aligned = align_utterances(recognizer, aligner, utterances, cfg.align.min_score)
     files.write(cfg.output, format, aligned.found, cfg.align.level)
     files.write_suspicious(report, aligned.suspicious)
@@ -68,15 +72,17 @@ def align_long(cfg: Config) -> AlignedRecording:
     return found
 
 
-def open_aligner(cfg: Config, has_features: bool = False) -> tuple[Aligner, Recognizer]:
+def open_aligner(
+    cfg: Config, fillers: Sequence[str] = (), filler_cost: float = 0.0, has_features: bool = False
+) -> tuple[Aligner, Recognizer]:
     """The aligner that the options ask for, and its recogniser."""
     limit_threads(cfg)
     recognizer = _open(cfg, has_features)
+    _check_ctc(recognizer.tokens, cfg.bundle)
     lexicon = Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon else None
     pronouncing = Pronouncing(recognizer, lexicon, cfg.g2p)
     edges = cfg.align.lead_s, cfg.align.tail_s
-    graph = cfg.graph
-    return Aligner(recognizer, pronouncing, graph.fillers, graph.filler_cost, graph.silence, edges), recognizer
+    return Aligner(recognizer, pronouncing, fillers, filler_cost, cfg.graph.silence, edges), recognizer
 
 
 def _open(cfg: Config, has_features: bool) -> Recognizer:
@@ -92,10 +98,17 @@ def _open(cfg: Config, has_features: bool) -> Recognizer:
     options = run_folder.as_trained if has_features else run_folder.for_sound
     trained = options(Config(out=str(place), data=cfg.data, decoder=DecoderConfig(kind="greedy")))
     model, tokens = run_folder.load_model(trained)
+    _check_ctc(tokens, place)
     graph, spelled = place / "graph", trained.graph.lexicon
     space = SearchSpace.read(graph, tokens) if (graph / "stats.json").exists() else None
     lexicon = Lexicon.read(spelled) if spelled and Path(spelled).exists() else None
     return Recognizer(model, trained, tokens, space, cfg.device, lexicon)
+
+
+def _check_ctc(tokens: Tokens, place: str | Path) -> None:
+    if States.of(tokens):
+        raise InputError(f"{place} is a recogniser of HMMs; asr align is for nets trained with CTC, and `asr hmm "
+                         "train` aligns its training data itself: train/alignments.npz")  # fmt: skip
 
 
 def _check_ids(utterances: list[Utterance]) -> None:

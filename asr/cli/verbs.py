@@ -72,9 +72,8 @@ _STATIC_FEATURES = tuple(f"features.{name}" for name in (  # without derivatives
     "low_hz", "high_hz", "dither", "floor",
 ))  # fmt: skip
 _ALIGNER = (
-    "align.lead_s", "align.tail_s", "align.min_score", "graph.lexicon", "graph.silence", "graph.fillers",
-    "graph.filler_cost", "g2p.model", "g2p.nbest", "g2p.min_probability", "data.max_audio_s", "data.channel", "bundle",
-    "out", "device", "threads",
+    "align.lead_s", "align.tail_s", "align.min_score", "graph.lexicon", "graph.silence", "g2p.model", "g2p.nbest",
+    "g2p.min_probability", "data.max_audio_s", "data.channel", "bundle", "out", "device", "threads",
 )  # fmt: skip
 _CLEANING = tuple(f"text.{name}" for name in (
     "numbers", "latin", "repairs", "slots", "max_foreign", "max_repeats",
@@ -153,7 +152,7 @@ VERBS: dict[str, Verb] = {
         "format", "bundle", "data.train", "data.dev", "data.test", "split", "input", "output",
     ), takes_bundle=True),
     "align": Verb(align, (
-        *_ALIGNER, "align.level", "format", "input", "output",
+        *_ALIGNER, "graph.fillers", "graph.filler_cost", "align.level", "format", "input", "output",
     ), takes_bundle=True),
     "align long": Verb(align_long, (
         *_ALIGNER, "align.level", "align.longest_s", "format", "input", "output",

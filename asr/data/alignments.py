@@ -29,10 +29,11 @@ def read_alignments(path: str | Path) -> dict[str, NDArray[np.int32]]:
         with np.load(path, allow_pickle=False) as data:
             ids, first, outputs = data["ids"], data["first"], data["outputs"]
         fits = first.ndim == outputs.ndim == 1 and len(first) == len(ids) + 1 and first[-1] == len(outputs)
-        if not fits or outputs.dtype != np.int32 or first[0] or (np.diff(first) < 0).any():
+        fits &= ids.ndim == 1 and ids.dtype.kind == "U" and first.dtype.kind == "i" and outputs.dtype == np.int32
+        if not fits or first[0] or (np.diff(first) < 0).any():
             raise ValueError("its arrays do not fit each other")
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as e:
+        raise InputError(f"{path} does not hold alignments ({e}); `asr hmm train` writes them") from e
     except OSError as e:
         raise InputError(f"cannot read the alignments {path}: {e.strerror or e}; `asr hmm train` writes them") from e
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
-        raise InputError(f"{path} does not hold alignments ({e}); `asr hmm train` writes them") from e
     return dict(zip(ids.tolist(), np.split(outputs, first[1:-1]), strict=True))

@@ -21,6 +21,8 @@ from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon
 from asr.tokens import BLANK, Tokens
 
+ALIGNED_WITHIN_S = 0.15  # between the lengths of a recording and of its alignment, whose frames end before it does
+
 
 class Sets(NamedTuple):
     """The first `own` utterances of `train` are those of data.train, the others those of data.replay."""
@@ -125,10 +127,22 @@ def aligned(
         )
     usable = {}
     for name, utterances in read.items():
-        kept = [u for u in utterances if len(paths.get(u.id, ()))]
-        aside |= {u.id: "it has no alignment" for u in utterances if not len(paths.get(u.id, ()))}
+        faults = {u.id: fault for u in utterances if (fault := _misfit(cfg, u, len(paths.get(u.id, ()))))}
+        aside |= faults
+        kept = [u for u in utterances if u.id not in faults]
         usable[name] = kept, [paths[u.id].tolist() for u in kept]
     return usable
+
+
+def _misfit(cfg: Config, utterance: Utterance, frames: int) -> str | None:
+    """Why an alignment of so many frames is not that of an utterance; None if it may be."""
+    if not frames:
+        return "it has no alignment"
+    aligned_s, sound_s = frames * cfg.features.shift_ms / 1000, utterance.duration_s or 0.0
+    if abs(aligned_s - sound_s) <= ALIGNED_WITHIN_S:
+        return None
+    return (f"its alignment lasts {aligned_s:.2f} s and its sound {sound_s:.2f} s: that is another recording's, or "
+            "features.shift_ms is not that of the HMMs")  # fmt: skip
 
 
 def keep_usable(cfg: Config, utterances: list[Utterance], tokens: Tokens, lexicon: Lexicon | None,

@@ -83,6 +83,7 @@ class GraphStats:
     silence: str | None  # token allowed between words; the decoder reads it from here
     key: str  # hash of all inputs of the build
     graph_digest: str = ""  # hash of graph.bin
+    expansion: str | None = None  # hash of the HMMs; None for CTC
     forecast: Forecast | None = None  # None if LG came from the cache
     stages: list[Stage] = field(default_factory=list)
 
@@ -143,7 +144,8 @@ class Build:
         own = [expansion.digest] if expansion else []
         key = digest("HLG", self.lg_key, tokens.symbols, options.topology, *own)
         alike = 0 if of_pieces else homophones(self.lexicon)
-        self.stats = GraphStats(len(self.words), len(s.word) - bool(s.silence), alike, left_out, options.silence, key)
+        self.stats = GraphStats(len(self.words), len(s.word) - bool(s.silence), alike, left_out, options.silence, key,
+                                expansion=expansion.digest if expansion else None)  # fmt: skip
         self.ceiling = Ceiling(options.memory_mb, 0)
         self.pictures: dict[str, Automaton] = {}
 

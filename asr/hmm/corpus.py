@@ -26,6 +26,11 @@ class Corpus:
     features: Tensor  # (F, D) float32
     own: int
 
+    @property
+    def trained(self) -> Tensor:
+        """The features (F', D) of data.train."""
+        return self.features[: self.first[self.own]]
+
     def frames(self, number: int) -> Tensor:
         """The features (f, D) of an utterance."""
         return self.features[self.first[number] : self.first[number + 1]]
@@ -34,14 +39,20 @@ class Corpus:
 def load(cfg: Config, frontend: FrontEnd, lexicon: Lexicon, aside: dict[str, str]) -> Corpus:
     """The utterances of data.train and data.dev; `aside` gets the reason for each that cannot be used.
 
-    Normalisation over the corpus is fitted to data.train. Raises InputError if that has no usable utterance.
+    Normalisation over the corpus is fitted to data.train, and only its phones are known. Raises InputError if that has
+    no usable utterance, or if an id stands for two utterances.
     """
+    listed = {split: manifest.read(getattr(cfg.data, split)) for split in ("train", "dev")}
+    _check_ids(cfg, listed["train"], listed["dev"])
     found: dict[str, list[tuple[str, list[str], Tensor]]] = {}
-    for split in ("train", "dev"):
-        utterances = tqdm(manifest.read(getattr(cfg.data, split)), split, delay=2, leave=False)
-        found[split] = [u for u in (_read(cfg, u, lexicon, aside) for u in utterances) if u]
+    phones: set[str] | None = None
+    for split, utterances in listed.items():
+        bar = tqdm(utterances, split, delay=2, leave=False)
+        found[split] = [u for u in (_read(cfg, u, lexicon, phones, aside) for u in bar) if u]
         if not found["train"]:
-            raise InputError(f"{cfg.data.train}: 0 usable utterances; the first fault is {next(iter(aside.items()))}")
+            id, why = next(iter(aside.items()))
+            raise InputError(f"{cfg.data.train}: no utterance can be used; '{id}': {why}; see `asr data check`")
+        phones = phones or {*phones_of([words for _, words, _ in found["train"]], lexicon)}
     if cfg.features.cmvn in ("global", "causal"):
         for _, _, x in found["train"]:
             frontend.accumulate_stats(x[None], torch.tensor([len(x)]))
@@ -52,16 +63,28 @@ def load(cfg: Config, frontend: FrontEnd, lexicon: Lexicon, aside: dict[str, str
                   len(found["train"]))  # fmt: skip
 
 
+def _check_ids(cfg: Config, train: Sequence[manifest.Utterance], dev: Sequence[manifest.Utterance]) -> None:
+    """Raises InputError if an id is that of different utterances: alignments are kept by id."""
+    own = {utterance.id: utterance for utterance in train}
+    for utterance in dev:
+        if own.get(utterance.id, utterance) != utterance:
+            raise InputError(f"'{utterance.id}' is an utterance of {cfg.data.train} and another one of "
+                             f"{cfg.data.dev}, but alignments are kept by id; rename one of them")  # fmt: skip
+
+
 def _read(
-    cfg: Config, utterance: manifest.Utterance, lexicon: Lexicon, aside: dict[str, str]
+    cfg: Config, utterance: manifest.Utterance, lexicon: Lexicon, phones: set[str] | None, aside: dict[str, str]
 ) -> tuple[str, list[str], Tensor] | None:
-    """Id, words and input of an utterance; None, with a reason in `aside`, if it cannot be used."""
+    """Id, words and input of an utterance; None, with a reason in `aside`, if it cannot be used. `phones`: the known
+    ones, None for all."""
     try:
         if (utterance.duration_s or 0.0) > cfg.data.max_audio_s:
             raise InputError(f"{utterance.duration_s:.1f} s is longer than data.max_audio_s={cfg.data.max_audio_s:g}")
         words = utterance.transcript.split()
         if missing := [word for word in words if word not in lexicon]:
             raise InputError(f"not in the lexicon: {', '.join(missing)}")
+        if phones is not None and (unseen := [p for p in phones_of([words], lexicon) if p not in phones]):
+            raise InputError(f"no training utterance has its phone {', '.join(unseen)}")
         return utterance.id, words, torch.from_numpy(load_input(cfg, utterance))
     except InputError as e:
         aside[utterance.id] = str(e)

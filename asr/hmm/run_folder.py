@@ -38,9 +38,11 @@ def train_hmm(cfg: Config) -> Path:
     """
     check_choices(cfg)
     folder = Path(cfg.out) / "train"
-    if (folder / "config.json").exists() and not (folder / HMM).exists():
+    if (folder / "config.json").exists() and not (folder / ALIGNMENTS).exists():
         raise InputError(f"{folder} holds the training of a net; choose another folder with out=")
     keep_inputs((folder / name for name in WRITTEN), inputs_of(cfg))
+    if len(cfg.hmm.silence.split()) != 1:
+        raise InputError(f"hmm.silence={cfg.hmm.silence!r} is not the name of a phone; name one that no word contains")
     if not cfg.tokens.lexicon:
         raise InputError("HMMs need a lexicon of phones: tokens.lexicon=FILE")
     lexicon = Lexicon.read(cfg.tokens.lexicon)
@@ -67,7 +69,7 @@ def _write(cfg: Config, folder: Path, frontend: FrontEnd, stage: Stage, aside: d
     aside |= dict.fromkeys(short, "too few frames for the states of its phones")
     layer = stage.output_layer()
     net = ModelConfig(kind="gmm", subsampling=1, gaussians=layer.log_weights.shape[1])
-    cfg = dataclasses.replace(cfg, model=net)
+    cfg = dataclasses.replace(cfg, model=net, tokens=dataclasses.replace(cfg.tokens, unit="phone"))
     model = AcousticModel(cfg.features, net, len(stage.hmm.tokens))
     model.frontend, model.net.output = frontend, layer
     with moved_into(folder, stale=()) as new:

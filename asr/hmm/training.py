@@ -53,7 +53,7 @@ class Stage:
         """The stage of HMMs in context with up to `leaves` outputs, from the paths of this one."""
         aligned = ((path, x.numpy()) for path, x in self.aligned())
         frames = tally_contexts(self.hmm, aligned, self.corpus.features.shape[1])
-        hmm = in_context(self.hmm, frames, leaves, mixtures.variance_floor(self.corpus.features).numpy())
+        hmm = in_context(self.hmm, frames, leaves, mixtures.variance_floor(self.corpus.trained).numpy())
         return Stage(hmm, self.corpus, [None if p is None else relabelled(p, self.hmm, hmm) for p in self.paths])
 
     def aligned(self) -> Iterator[tuple[Path, torch.Tensor]]:
@@ -88,7 +88,7 @@ class Stage:
     def reestimate(self, gaussians: int) -> None:
         """The mixtures of the frames that the paths give each output. An output without frames keeps its mixture, or
         gets one Gaussian over all frames."""
-        floor = mixtures.variance_floor(self.corpus.features)
+        floor = mixtures.variance_floor(self.corpus.trained)
         paths, features = zip(*self.aligned(), strict=True)
         path, x = torch.from_numpy(np.concatenate(paths)), torch.cat(features)
         counts = torch.bincount(path, minlength=len(self.hmm.tokens))[1:]

@@ -45,6 +45,8 @@ def _static(cfg: Config) -> Build:
     cfg, tokens, lexicon = _ingredients(cfg)
     hmm, silence = _hmm(cfg), cfg.graph.silence
     if hmm:
+        if lexicon is None:
+            raise InputError("HMMs are of phones; name the lexicon that spells the words in them: graph.lexicon=FILE")
         tokens, silence = hmm.phones, silence or hmm.silence
     options = GraphOptions(silence, cfg.graph.draw_states, cfg.graph.topology, cfg.graph.cache, cfg.graph.memory_mb)
     source = ArpaSource(cfg.lm.arpa)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from asr.models.acoustic import AcousticModel
     from asr.models.imported import Imported, OnnxModel
     from asr.recognizer.bundle import Bundle
+    from asr.search.space import SearchSpace
     from asr.training.start import Start
 
 _log = logging.getLogger(__name__)
@@ -168,6 +169,29 @@ def load_model(cfg: Config) -> "tuple[AcousticModel | OnnxModel, Tokens]":
     return opened.model, opened.tokens
 
 
+def search_space(cfg: Config, tokens: Tokens) -> "SearchSpace":
+    """The graph `cfg.graph.dir`. Raises InputError if it is of other tokens or HMMs than the model's."""
+    from asr.search.space import SearchSpace
+
+    space = SearchSpace.read(cfg.graph.dir, tokens, cfg.graph.ngram)
+    check_hmms(cfg)
+    return space
+
+
+def check_hmms(cfg: Config) -> None:
+    """Raises InputError if the graph is of other HMMs than the model's; those may have the same outputs."""
+    from asr.hmm.graph import HmmExpansion
+    from asr.hmm.model import Hmm
+    from asr.search.space import read_stats
+
+    path = Path(cfg.out) / "train" / "hmm.json"
+    if not path.exists():
+        return
+    made_of = read_stats(cfg.graph.dir).get("expansion")
+    if made_of and HmmExpansion(Hmm.read(path)).digest != made_of:
+        raise InputError(f"{cfg.graph.dir}: the graph is of other HMMs than {path}; run `asr graph` again")
+
+
 def read_start(path: str) -> "Start":
     """The recogniser that a training continues: a bundle, or the model in a run folder.
 
@@ -220,11 +244,10 @@ def read(folder: str | Path) -> "Bundle":
     Raises InputError if the folder holds no trained net or no graph.
     """
     from asr.recognizer.bundle import Bundle
-    from asr.search.space import SearchSpace
 
     cfg = for_sound(tuned(Config(out=str(folder))))
     model, tokens = load_model(cfg)
-    space = SearchSpace.read(cfg.graph.dir, tokens)
+    space = search_space(cfg, tokens)
     cfg.graph.silence = space.silence
     return Bundle(model, cfg, tokens, space, card(cfg))
 

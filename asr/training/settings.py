@@ -79,13 +79,13 @@ def check_resumable(path: Path, cfg: Config) -> None:
 
 def _changed_option(old: dict[str, Any], new: dict[str, Any]) -> str | None:
     """The first option with another value, as `option=old value`. Options that `old` lacks had their
-    default, or the value in `EARLIER`."""
+    default, or the value in `EARLIER`. Those of `FILES` are compared by content, elsewhere."""
     defaults = Config()
     names = [*VALUES, *(f"{group}.{key}" for group in GROUPS for key in new[group])]
     for name in names:
         group, _, key = name.rpartition(".")
         before = (old[group] if group else old).get(key, EARLIER.get(name, value_of(defaults, name)))
-        if name not in IGNORED and before != (new[group] if group else new)[key]:
+        if name not in (*IGNORED, *FILES) and before != (new[group] if group else new)[key]:
             return f"{name}={before}"
     return None
 
