@@ -17,7 +17,7 @@ from typing import Any, cast
 from asr.bounds import complaint
 from asr.declaration import REFERENCE, Options, option
 from asr.errors import InputError, nearest
-from asr.model_options import ModelConfig
+from asr.model_options import CriterionConfig, HmmConfig, ModelConfig
 from asr.search_options import DecoderConfig, LiveConfig
 from asr.serve_options import ServeConfig
 
@@ -124,31 +124,6 @@ class AugmentConfig(Options):
     time_fraction: float = option(
         0.2, "SpecAugment: largest fraction of an utterance that all time masks cover", within="[0, 1]"
     )
-
-
-@dataclass
-class CriterionConfig(Options):
-    kind: str = option("ctc", "training criterion: CTC, or cross-entropy of HMM states per frame", ["ctc", "ce"])
-    alignments: str | None = option(None, "the states of each frame (ce): train/alignments.npz of `asr hmm train`")
-    zero_infinity: bool = option(True, "an utterance too short for its text has loss zero instead of infinity")
-
-
-@dataclass
-class HmmConfig(Options):
-    context: str = option(
-        "tri", "mono: phones without context; tri: states by the phones before and after, from a tree", ["mono", "tri"]
-    )
-    states: int = option(3, "states of a phone, from left to right", within="[2, 16]")
-    silence: str = option("SIL", "phone of the silence between words and at both ends, which no word contains")
-    gaussians: int = option(4000, "Gaussians of all states together", within="[1, 1e6]")
-    leaves: int = option(500, "outputs of the trees (tri), silence included", within="[1, 1e6]")
-    rounds: int = option(
-        20, "rounds of alignment and re-estimation, for monophones and again for tri", within="[1, 1000]"
-    )
-    scale: float = option(
-        0.1, "factor on the log-probabilities of mixtures and steps in the search; `asr tune` refines it",
-        within="[1e-4, 10]",
-    )  # fmt: skip
 
 
 @dataclass

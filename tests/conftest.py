@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import settings
 from recorder import recorded
 
 from asr.cli.verbs import VERBS
 from asr.config import Config
 
+settings.register_profile("any_machine", deadline=None)  # a busy one takes its time
+settings.load_profile("any_machine")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

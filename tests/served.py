@@ -86,7 +86,7 @@ class Process:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Sends a signal and waits for the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(300)  # a busy machine takes minutes
 
 
 @contextmanager

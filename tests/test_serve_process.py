@@ -41,7 +41,7 @@ def transcribe(url: str, sound: bytes, **data: str) -> httpx.Response:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_accepted_requests_are_answered_after_a_signal(model: Path, number: signal.Signals) -> None:
     """SIGHUP is what a closed terminal sends."""
-    sound = noise(20.0)
+    sound = noise(8.0)
     with running(model, "threads=1", "queue=50") as process:
         expected = transcribe(process.url, sound).json()["text"]
         with ThreadPoolExecutor(12) as pool:
