@@ -195,8 +195,10 @@ async def test_the_service(model: Path) -> None:
         openai = (await client.post("/v1/audio/transcriptions", files={"file": sound}, data=form)).text
         form |= {"stream": "true", "response_format": "json"}
         events = (await client.post("/v1/audio/transcriptions", files={"file": sound}, data=form)).text
+        form = {"model": "x", "written": "true", "punctuate": "true", "language": "ko"}  # the words tell another
+        hinted = (await client.post("/v1/audio/transcriptions", files={"file": sound}, data=form)).json()
         wrong = await client.post("/v1/recognize", files={"file": sound}, data={"request": '{"language": "fr"}'})
     assert own["text"] == expected.text and expected.text in openai.replace("\n", " ")
     done = [json.loads(line[6:]) for line in events.splitlines() if line.startswith("data: {")][-1]
-    assert done["text"] == expected.text
+    assert done["text"] == expected.text == hinted["text"]
     assert wrong.status_code == 400 and "language" in wrong.json()["error"]["message"]
