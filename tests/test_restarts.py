@@ -26,12 +26,14 @@ RESTARTED = [
     ("저 저는 우리 우리가", "저는 우리가"),
     ("근 근데 하지 하지만", "근데 하지만"),
     ("i i i", "i"),
+    ("이렇 이렇게 어 어떻게", "이렇게 어떻게"),
 ]
 MEANT = (
     "very very good|no no no|that that is|had had|five five five one two|new york new york|bye bye|is is|you you|"
     "it it|her her|a a a|to be to be|the then|i in|we went|h a w a i i|i i t|w i i u|"
     "빨리 빨리|빨리빨리|아주 아주|네 네|하나 하나|일 일|두 두|"
     "그 그림|그 사람 그 사람|이 이야기|내 내일|저 저녁|이 이름|그래 그래서|한국 한국어|"
+    "이렇게 이렇게 하면|어떻게 어떻게 하다 보니|그냥 그냥 그래|이런 이런|"
     "집 집에서|아니 아니면|제 제목"
 )
 

@@ -22,7 +22,8 @@ _KOREAN = (
 ).split()
 _ALSO_OTHERS = ("그래 그래서", "이 이런")  # right, so; these two
 _LETTERS = frozenset(ascii_lowercase)
-_WHOLE = frozenset(_ENGLISH + _KOREAN)
+_ALSO_REPEATED = "이렇게 그렇게 어떻게 그냥 이런".split()  # like this and this; somehow; so-so; dear me
+_WHOLE = frozenset(_ENGLISH + _KOREAN) - {*_ALSO_REPEATED}
 _BEGUN = frozenset(
     pair
     for word in _KOREAN
