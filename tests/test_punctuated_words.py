@@ -1,6 +1,7 @@
 """`punctuate=True`: times and confidences, the order of steps, and the language, in Python, CLI and service."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from asr.tokens import Tokens
 pytestmark = pytest.mark.anyio
 BOTH = asr.DecodingOptions(written=True, punctuate=True)
 MARKS = asr.DecodingOptions(punctuate=True)
+NUMBERS = "ONE TWO THREE FOUR FIVE".split()
 model, said, word = forms.model, forms.said, forms.word
 
 
@@ -65,13 +67,30 @@ def test_numbers_are_written_before_marks_are_put() -> None:
 
 
 def test_words_in_capitals_throughout_get_their_own() -> None:
-    found = Writing("en", has_marks=True)(said("I LIVE IN THE U S A"))
+    found = Writing("en", has_marks=True, is_upper=True)(said("I LIVE IN THE U S A"))
     assert found.text == "I live in the USA."
+
+
+def test_capitals_of_a_recogniser_that_has_small_letters_stay(tmp_path: Path) -> None:
+    assert Writing("en", has_marks=True)(said("KTX IBM")).text == "KTX IBM."
+    upper = forms.recognizer_of(tmp_path / "upper", "KTX", "sam", *NUMBERS)  # one added in small letters
+    mixed = forms.recognizer_of(tmp_path / "mixed", "KTX", "Sam", *map(str.lower, NUMBERS))
+    assert upper.writing(MARKS) == Writing("en", has_forms=False, has_marks=True, is_upper=True)
+    assert mixed.writing(MARKS) == Writing("en", has_forms=False, has_marks=True)
+
+
+def test_a_word_list_of_a_call_does_not_tell_the_language(tmp_path: Path) -> None:
+    recognizer = forms.recognizer_of(tmp_path / "words", "가", "나")
+    listed = replace(recognizer.space, words=["<eps>", "KTX", "X"], is_closed=True, base=recognizer.space)
+    assert language_of(listed, tiny.TOKENS) == "ko"
+    pieces = forms.recognizer_of(tmp_path / "pieces", *"▁the ▁a ▁of ▁to ▁and".split()).space
+    assert pieces.of_pieces
+    assert language_of(replace(listed, base=pieces), tiny.TOKENS) == "en"
 
 
 def test_fillers_in_capitals_are_still_fillers() -> None:
     words = [word("TWENTY", 0), word("UM", 1, accepted=False), word("FIVE", 2)]
-    found = Writing("en", has_marks=True, remove=frozenset(["UM"]))(
+    found = Writing("en", has_marks=True, is_upper=True, remove=frozenset(["UM"]))(
         Hypothesis("u", "TWENTY FIVE", words, 1.0, 5.0, True)
     )
     assert found.text.rstrip(".,?") == "25" and found.words[1] == words[1]
@@ -176,8 +195,10 @@ async def test_the_service(model: Path) -> None:
         openai = (await client.post("/v1/audio/transcriptions", files={"file": sound}, data=form)).text
         form |= {"stream": "true", "response_format": "json"}
         events = (await client.post("/v1/audio/transcriptions", files={"file": sound}, data=form)).text
+        form = {"model": "x", "written": "true", "punctuate": "true", "language": "ko"}  # the words tell another
+        hinted = (await client.post("/v1/audio/transcriptions", files={"file": sound}, data=form)).json()
         wrong = await client.post("/v1/recognize", files={"file": sound}, data={"request": '{"language": "fr"}'})
     assert own["text"] == expected.text and expected.text in openai.replace("\n", " ")
     done = [json.loads(line[6:]) for line in events.splitlines() if line.startswith("data: {")][-1]
-    assert done["text"] == expected.text
+    assert done["text"] == expected.text == hinted["text"]
     assert wrong.status_code == 400 and "language" in wrong.json()["error"]["message"]

@@ -49,6 +49,9 @@ def test_marks_and_capitals_are_put() -> None:
     marks = [0, 0, QUESTION_MARK, 0, 0, 0, 0, COMMA, 0, 0, FULL_STOP, FULL_STOP]
     cases = [LOWER] * 7 + [CAPITALS] + [LOWER] * 4
     assert " ".join(put(words, marks, cases)) == "How are you? I am in the USA, at 5 p.m. Now."
+    assert list(put("at p.m. mr. p.m.".split(), [0, QUESTION_MARK, COMMA, COMMA], [LOWER] * 4)) == [
+        "At", "p.m.?", "Mr.", "p.m.,"
+    ]  # fmt: skip
     assert " ".join(put(["and", "iPhone,"], [0, FULL_STOP], [LOWER] * 2, is_start=False)) == "and iPhone,"
     assert " ".join(put(["Yes.", "no"], [FULL_STOP, NONE], [LOWER] * 2)) == "Yes. No"
     assert " ".join(put("네 tv 봐요".split(), [FULL_STOP, NONE, QUESTION_MARK], None)) == "네. tv 봐요?"

@@ -39,7 +39,8 @@ def punctuation_apply(cfg: Config) -> None:
 
     asr punctuation apply words.txt output=text.txt lang=en|ko [punctuation.model=FILE]
 
-    Words that have a capital or a mark keep it. Numbers are written by `asr text write`, which comes first.
+    Words that have a capital or a mark keep it, but for capitals of lines that have no small letter. `asr text write`,
+    which writes numbers, comes first.
     """
     from asr.files import atomic_write, keep_inputs
     from asr.manifest import is_manifest

@@ -86,8 +86,8 @@ def put(
 ) -> Iterator[str]:
     """The words with their marks and capitals, the first of each sentence with a capital.
 
-    Words that have capitals or end in a mark keep them. `cases`: None in a language without capitals. `is_start`:
-    whether a sentence begins with the first word.
+    Words that have capitals or end in a mark keep them; after abbreviations such as p.m. other marks are put. `cases`:
+    None in a language without capitals. `is_start`: whether a sentence begins with the first word.
     """
     for number, (word, mark) in enumerate(zip(words, marks, strict=True)):
         written = word
@@ -96,5 +96,6 @@ def put(
                 written = word.upper()
             elif is_start or cases[number] == CAPITAL:
                 written = word[0].upper() + word[1:]
-        yield written if word[-1] in ",.?!;:…。、" else written + MARKS[mark]
+        is_dotted = len(word) > 2 and _DOTTED.fullmatch(word) and mark != FULL_STOP
+        yield written + MARKS[mark] if is_dotted or word[-1] not in ",.?!;:…。、" else written
         is_start = mark in (FULL_STOP, QUESTION_MARK)

@@ -8,6 +8,8 @@ first syllables of such a word before it count, too.
 """
 
 from collections.abc import Sequence
+from itertools import groupby
+from string import ascii_lowercase
 
 _ENGLISH = (
     "i i'm i've i'll i'd we we're we've we'll they they're they've she he he's it's there's the an and but or if "
@@ -19,7 +21,9 @@ _KOREAN = (
     "때문에 만약에"
 ).split()
 _ALSO_OTHERS = ("그래 그래서", "이 이런")  # right, so; these two
-_WHOLE = frozenset(_ENGLISH + _KOREAN)
+_LETTERS = frozenset(ascii_lowercase)
+_ALSO_REPEATED = "이렇게 그렇게 어떻게 그냥 이런".split()  # like this and this; somehow; so-so; dear me
+_WHOLE = frozenset(_ENGLISH + _KOREAN) - {*_ALSO_REPEATED}
 _BEGUN = frozenset(
     pair
     for word in _KOREAN
@@ -30,11 +34,13 @@ _BEGUN = frozenset(
 
 def are_restarts(words: Sequence[str]) -> list[bool]:
     """Whether each word is a restart: it, or a word that it begins, follows at once."""
-    lower = [word.lower() for word in words]
-    return [
-        (word == following and word in _WHOLE) or f"{word} {following}" in _BEGUN
-        for word, following in zip(lower, [*lower[1:], ""], strict=False)
-    ]
+    runs = [(word, len(list(run))) for word, run in groupby(word.lower() for word in words)]
+    found = [word for word, _ in runs]
+    flags: list[bool] = []
+    for (word, count), before, after in zip(runs, ["", *found], [*found[1:], ""], strict=False):
+        is_spelled = word in _LETTERS and not _LETTERS.isdisjoint((before, after))  # h a w a i i
+        flags += [word in _WHOLE and not is_spelled] * (count - 1) + [f"{word} {after}" in _BEGUN]
+    return flags
 
 
 def without_restarts(text: str) -> str:

@@ -5,6 +5,7 @@ spoken word that it stands for, and has the lowest of their confidences. Words o
 no written word spans one.
 """
 
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
@@ -14,7 +15,7 @@ from asr.config import Config
 from asr.errors import InputError
 from asr.hypothesis import Alternative, Hypothesis, Word
 from asr.punctuation.file import trained
-from asr.punctuation.tagger import Tagger, without_capitals
+from asr.punctuation.tagger import Tagger
 from asr.search.space import SearchSpace
 from asr.text.clean import LANGUAGES
 from asr.text.written import spans, written
@@ -31,14 +32,12 @@ def language_of(space: SearchSpace | None, tokens: Tokens) -> str:
     Without words, by the tokens: English if its most frequent words are among the pieces. Raises InputError if the
     words tell neither; letters alone are those of many languages.
     """
-    all_words = space.words if space else tokens.symbols
-    sample = all_words[:: len(all_words) // SAMPLE + 1]  # words are sorted: Latin ones come first
-    letters = {letter for word in sample if word[:1] != "<" for letter in word if letter.isalpha()}
+    letters = {letter for word in _sample(space, tokens) for letter in word if letter.isalpha()}
     if any("가" <= letter <= "힣" or "ᄀ" <= letter <= "ᇿ" or "ㄱ" <= letter <= "ㆎ" for letter in letters):
         return "ko"
-    expected, known = _NUMBERS, (space.base or space).labels if space else dict.fromkeys(tokens.symbols)
-    if not space or space.of_pieces:
-        expected = _PIECES
+    space = _open(space)
+    known = space.labels if space else dict.fromkeys(tokens.symbols)
+    expected = _NUMBERS if space and not space.of_pieces else _PIECES
     if 2 * sum(word in known or word.upper() in known for word in expected) < len(expected):
         raise InputError(
             "written forms and punctuation exist for English and Korean, and the words of this recogniser do not tell "
@@ -46,6 +45,23 @@ def language_of(space: SearchSpace | None, tokens: Tokens) -> str:
             "or leave out written and punctuate"
         )
     return "en"
+
+
+def _open(space: SearchSpace | None) -> SearchSpace | None:
+    """That of the recogniser, if a call has a word list or a grammar of its own."""
+    return space.base or space if space else None
+
+
+def _sample(space: SearchSpace | None, tokens: Tokens) -> list[str]:
+    """A sample of the words, or of the tokens if there are none."""
+    space = _open(space)
+    words = space.words if space else tokens.symbols
+    return [word for word in words[:: len(words) // SAMPLE + 1] if word[:1] != "<"]  # sorted: Latin ones come first
+
+
+def _are_upper(words: list[str]) -> bool:
+    """Whether most are in capitals; a call may add some in small letters."""
+    return sum(map(str.isupper, words)) > sum(word != word.upper() for word in words)
 
 
 class Heard(Protocol):
@@ -60,22 +76,25 @@ class Heard(Protocol):
 class Writing:
     """How the hypotheses of a recogniser are written.
 
-    `remove`: words that are left out of the text. Forms span them: "twenty um five" is 25.
+    `remove`, `reject_below`: those of the decoder; see `in_writing`. `is_upper`: whether the words of the recogniser
+    are in capitals, which then tell nothing.
     """
 
     lang: str
     has_forms: bool = True
     has_marks: bool = False
     remove: frozenset[str] = frozenset()
+    reject_below: float = 0.0
+    is_upper: bool = False
 
     def __call__(self, hypothesis: Hypothesis) -> Hypothesis:
         return self.marked(self.formed(hypothesis))
 
     def formed(self, hypothesis: Hypothesis) -> Hypothesis:
         """Numbers, dates, amounts and letters in written form. It may be called for each part of a recording."""
-        if self.has_marks and self.lang == "en":
+        if self.has_marks and self.is_upper:
             hypothesis = _without_capitals(hypothesis)
-        return in_writing(hypothesis, self.lang, self.remove) if self.has_forms else hypothesis
+        return in_writing(hypothesis, self.lang, self.remove, self.reject_below) if self.has_forms else hypothesis
 
     def marked(self, hypothesis: Hypothesis, before: str = "", is_end: bool = True) -> Hypothesis:
         """Punctuation and capitals, for a hypothesis that has its forms; see `punctuated`."""
@@ -93,16 +112,25 @@ def writing_of(recognizer: Heard, forms: bool, marks: bool, language: str | None
         raise InputError(f"language={language} has neither written forms nor punctuation; choose one of "
                          f"{', '.join(LANGUAGES)}, or leave out written and punctuate")  # fmt: skip
     lang = language or language_of(recognizer.space, recognizer.tokens)
-    return Writing(lang, forms, marks, frozenset(recognizer.cfg.decoder.remove))
+    decoder = recognizer.cfg.decoder
+    is_upper = lang == "en" and _are_upper(_sample(recognizer.space, recognizer.tokens))
+    return Writing(lang, forms, marks, frozenset(decoder.remove), decoder.reject_below, is_upper)
 
 
-def in_writing(hypothesis: Hypothesis, lang: str, remove: Collection[str] = ()) -> Hypothesis:
+def in_writing(
+    hypothesis: Hypothesis, lang: str, remove: Collection[str] = (), reject_below: float = math.inf
+) -> Hypothesis:
     """The hypothesis with its words, text and alternatives in written form.
 
-    Forms span the words of `remove`, which are left out of the text: "twenty um five" is 25.
+    Forms span the words of `remove`, and others that the text leaves out though their confidence is at least
+    `reject_below` (restarts): "twenty um five" is 25.
     """
-    removed = [word for word in hypothesis.words if word.word in remove]
-    others = [word for word in hypothesis.words if word.word not in remove]
+
+    def is_removed(word: Word) -> bool:
+        return word.word in remove or (not word.accepted and word.confidence >= reject_below)
+
+    removed = [word for word in hypothesis.words if is_removed(word)]
+    others = [word for word in hypothesis.words if not is_removed(word)]
     words: list[Word] = []
     for is_plain, run in [(is_plain, list(run)) for is_plain, run in groupby(others, key=_is_plain)]:
         words += _merged(run, lang) if is_plain else run
@@ -136,12 +164,9 @@ def _text(words: list[Word]) -> str:
 
 
 def _without_capitals(hypothesis: Hypothesis) -> Hypothesis:
-    """The hypothesis in small letters if its text has none; words that are not accepted stay."""
-    forms = iter(without_capitals([word.word for word in hypothesis.words if word.accepted]))
-    words = [replace(word, word=next(forms)) if word.accepted else word for word in hypothesis.words]
-    alternatives = [
-        Alternative(" ".join(without_capitals(other.text.split())), other.cost) for other in hypothesis.alternatives
-    ]
+    """The hypothesis in small letters; words that are not accepted stay."""
+    words = [replace(word, word=word.word.lower()) if word.accepted else word for word in hypothesis.words]
+    alternatives = [Alternative(other.text.lower(), other.cost) for other in hypothesis.alternatives]
     return replace(hypothesis, text=_text(words), words=words, alternatives=alternatives)
 
 

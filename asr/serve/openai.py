@@ -31,6 +31,7 @@ from asr.hypothesis import Hypothesis, Word
 from asr.recognizer.formats import cues, render
 from asr.recognizer.options import DecodingOptions
 from asr.recognizer.recognizer import Recognizer
+from asr.recognizer.written import language_of
 from asr.search.space import DynamicSpace
 from asr.serve.access import Admitted, Caller, identified
 from asr.serve.asked import limit
@@ -119,7 +120,7 @@ async def transcriptions(request: Request, caller: Admitted) -> Response:
         recognizer = service.modes.of(mode)
         options, unused = await run_in_threadpool(keyword_options, recognizer, asked.keywords, service.cfg.boost)
         options = replace(
-            options, written=asked.written, punctuate=asked.punctuate, language=_of_writing(asked, service)
+            options, written=asked.written, punctuate=asked.punctuate, language=_of_writing(asked, service, recognizer)
         )
         if asked.stream:
             answer: Response = await _stream(service, caller, asked, mode, options, file.file.read)
@@ -280,10 +281,23 @@ def _language(asked: Transcribe, service: Service) -> str | None:
     return service.cfg.serve.language or asked.language or (asked.languages[0] if len(asked.languages) == 1 else None)
 
 
-def _of_writing(asked: Transcribe, service: Service) -> str | None:
-    """The language of written forms and punctuation; None: told by the words."""
+def _of_writing(asked: Transcribe, service: Service, recognizer: Recognizer) -> str | None:
+    """The language of written forms and punctuation; None: told by the words.
+
+    Clients send a language of their own accord, so it counts only if the words tell none.
+    """
     language = (_language(asked, service) or "").lower()[:2]
-    return language if language in LANGUAGES else None
+    if language not in LANGUAGES or not (service.cfg.serve.language or _is_untold(recognizer)):
+        return None
+    return language
+
+
+def _is_untold(recognizer: Recognizer) -> bool:
+    try:
+        language_of(recognizer.space, recognizer.tokens)
+        return False
+    except InputError:
+        return True
 
 
 async def _stream(
