@@ -278,6 +278,9 @@ MORE += ["serve keys add app serve.keys={tmp}/keys.db", "serve keys list serve.k
          "serve keys revoke app serve.keys={tmp}/keys.db"]  # fmt: skip
 MORE += ["serve feedback export serve.keys={tmp}/keys.db output={tmp}/f.jsonl"]
 
+MORE += ["hmm train out={tmp}/hmm data.train={out}/data/train.jsonl data.dev={out}/data/dev.jsonl "
+         "tokens.lexicon={tmp}/l.txt hmm.rounds=1 hmm.gaussians=12 hmm.leaves=8"]  # fmt: skip
+
 OF_PHONES = ("decode", "tune", "calibrate")  # they read these for models of phones; this has letters
 OF_G2P = {"g2p.model", "g2p.nbest", "g2p.min_probability"}
 

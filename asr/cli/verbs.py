@@ -96,7 +96,7 @@ VERBS: dict[str, Verb] = {
     ), earlier=earlier.started, starts_run=True, resumes=True),
     "hmm train": Verb(hmm_train, (
         "hmm", "features", "tokens.lexicon", "data.train", "data.dev", "data.max_audio_s", "data.channel", "out",
-        "seed", "threads",
+        "threads",
     ), starts_run=True),
     "import": Verb(import_model, ("input", "output", "out")),
     "text clean": Verb(text_clean, (*_CLEANING, "text.lang", "text.paragraphs", "input", "output")),

@@ -9,9 +9,7 @@ import json
 import logging
 from pathlib import Path
 
-import torch
-
-from asr.config import Config, ModelConfig, check_choices
+from asr.config import AugmentConfig, Config, CriterionConfig, ModelConfig, OptimConfig, check_choices
 from asr.data.alignments import write_alignments
 from asr.errors import InputError
 from asr.features.frontend import FrontEnd
@@ -49,7 +47,6 @@ def train_hmm(cfg: Config) -> Path:
     aside: dict[str, str] = {}  # why an utterance is not used, by id
     if cfg.hmm.silence in lexicon.units():
         raise InputError(f"hmm.silence={cfg.hmm.silence} is a phone of words in {cfg.tokens.lexicon}; name another")
-    torch.manual_seed(cfg.seed)
     frontend = FrontEnd(cfg.features).eval()
     corpus = load(cfg, frontend, lexicon, aside)
     phones = phones_of(corpus.words[: corpus.own], lexicon)
@@ -69,7 +66,11 @@ def _write(cfg: Config, folder: Path, frontend: FrontEnd, stage: Stage, aside: d
     aside |= dict.fromkeys(short, "too few frames for the states of its phones")
     layer = stage.output_layer()
     net = ModelConfig(kind="gmm", subsampling=1, gaussians=layer.log_weights.shape[1])
-    cfg = dataclasses.replace(cfg, model=net, tokens=dataclasses.replace(cfg.tokens, unit="phone"))
+    # config.json has the defaults of what has no part in this training.
+    cfg = dataclasses.replace(
+        cfg, model=net, tokens=dataclasses.replace(cfg.tokens, unit="phone"), augment=AugmentConfig(),
+        criterion=CriterionConfig(), optim=OptimConfig(), seed=Config().seed,
+    )  # fmt: skip
     model = AcousticModel(cfg.features, net, len(stage.hmm.tokens))
     model.frontend, model.net.output = frontend, layer
     with moved_into(folder, stale=()) as new:
