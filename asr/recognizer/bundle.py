@@ -200,7 +200,7 @@ def _members(path: Path, max_bytes: int) -> dict[str, memoryview]:
     allowed = {_ONNX if _ONNX in names else _WEIGHTS, *_MODEL_MEMBERS, _SUMS, *graph}
     if odd := sorted(names ^ allowed):
         raise InputError(
-            f"{path}: member {odd[0]} is missing or does not belong there; make it again with `asr bundle`"
+            f"{path}: member {odd[0]!r:.100} is missing or does not belong there; make it again with `asr bundle`"
         )
     members = {info.filename: _slice(mapped, info, path) for info in infos}
     _verify(members, {info.filename: info.CRC for info in infos}, path)

@@ -66,10 +66,10 @@ def _members(archive: tarfile.TarFile, path: Path) -> dict[str, tarfile.TarInfo]
         name = member.name.removeprefix("./")
         is_plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE) and not member.issparse()
         if not is_plain or name.startswith("/") or ".." in name.split("/") or number >= MOST_MEMBERS:
-            raise InputError(f"{path}: member {name:.100} is a link, outside the archive or one of too many; "
+            raise InputError(f"{path}: member {name!r:.100} is a link, outside the archive or one of too many; "
                              "a model needs no such member")  # fmt: skip
         if name in files:
-            raise InputError(f"{path}: member {name:.100} occurs twice; save the model again")
+            raise InputError(f"{path}: member {name!r:.100} occurs twice; save the model again")
         if member.isfile():
             files[name] = member
     return files
@@ -77,7 +77,7 @@ def _members(archive: tarfile.TarFile, path: Path) -> dict[str, tarfile.TarInfo]
 
 def _open(archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: str, path: Path) -> IO[bytes]:
     if name not in members:
-        raise InputError(f"{path} has no {name}; it holds {', '.join(sorted(members)[:5]) or 'no file'}")
+        raise InputError(f"{path} has no {name}; it holds {', '.join(map(repr, sorted(members)[:5])) or 'no file'}")
     file = archive.extractfile(members[name])
     assert file is not None  # a plain file
     return file
