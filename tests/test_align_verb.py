@@ -109,7 +109,7 @@ def test_pronunciations_compete_unknown_words_are_any_sound_and_fillers_may_be_h
     align = ["align", "m.asr", "x.jsonl", "lexicon=lexicon.txt", "align.lead_s=0", "align.tail_s=0"]
     assert main([*align, "output=x.ctm", "fillers=uh"]) == 0
     printed = capsys.readouterr().out
-    assert "1 words without a pronunciation stand for any sound: ???" in printed
+    assert "1 words without a pronunciation stand for any sound: ???; `asr text clean` makes" in printed
     lines = [line.split() for line in (tmp_path / "x.ctm").read_text().splitlines()]
     wanted = [(word, s, e) for word, (_, s, e) in zip(["one", "uh", "two", "???", "cab"], said.words, strict=True)]
     check_words([(float(s), float(s) + float(d), word) for _, _, s, d, word, _ in lines], wanted)

@@ -10,12 +10,12 @@ from tqdm import tqdm
 from asr.align.aligner import Aligner
 from asr.align.alignment import Alignment
 from asr.align.changes import Changes
+from asr.align.pronouncing import remark_on
 from asr.data.dataset import load_input
 from asr.errors import InputError
 from asr.evaluation.transcribed import transcribed
 from asr.manifest import Utterance
 from asr.recognizer.recognizer import Recognizer
-from asr.text.lexicon import name_some
 
 MOST_SHOWN = 10
 
@@ -41,8 +41,7 @@ class Aligned:
         if len(worst) > MOST_SHOWN:
             lines.append(f"and {len(worst) - MOST_SHOWN} more")
         if self.unknown:
-            lines.append(f"{len(self.unknown)} words without a pronunciation stand for any sound: "
-                         f"{name_some(self.unknown)}")  # fmt: skip
+            lines.append(remark_on(self.unknown))
         seconds = sum(a.duration_s for _, a in self.found)
         lines.append(
             f"aligned {len(self.found)} utterances, {seconds:.1f} s of audio in {self.took_s:.1f} s "

@@ -68,3 +68,11 @@ class Pronouncing:
 
 def _in_tokens(variants: Sequence[tuple[str, ...]], tokens: Tokens) -> list[tuple[str, ...]]:
     return [units for units in variants if units and all(unit in tokens for unit in units)]
+
+
+def remark_on(unknown: Sequence[str]) -> str:
+    """What becomes of words without a pronunciation, and the ways out."""
+    return (
+        f"{len(unknown)} words without a pronunciation stand for any sound: {name_some(unknown)}; `asr text clean` "
+        "makes plain words of written texts, and lexicon=FILE pronounces others"
+    )

@@ -12,6 +12,7 @@ from asr.align.alignment import Alignment
 from asr.align.cutting import Piece, cut
 from asr.align.heard import hear
 from asr.align.long import Places, place
+from asr.align.pronouncing import remark_on
 from asr.errors import InputError
 from asr.manifest import Utterance
 from asr.recognizer.recognizer import Recognizer
@@ -46,8 +47,7 @@ class AlignedRecording:
         more = len(self.set_aside[MOST_SHOWN:]) + len(self.missing[MOST_SHOWN:])
         lines += [f"and {more} more"] if more else []
         if self.unknown:
-            lines.append(f"{len(self.unknown)} words without a pronunciation stand for any sound: "
-                         f"{name_some(self.unknown)}")  # fmt: skip
+            lines.append(remark_on(self.unknown))
         seconds = sum(u.duration_s or 0.0 for u, _ in self.found)
         lines.append(
             f"{self.placed} of {self.words} words found; {len(self.found)} utterances, {seconds:.1f} of "

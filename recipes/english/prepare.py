@@ -81,7 +81,8 @@ def transcribe(utterances: list[Utterance], whisper: Path, path: Path) -> list[U
 
     `path` keeps them; a run that was interrupted goes on where it stopped.
     """
-    rows = manifest.read(path) if path.exists() else []
+    ids = {u.id for u in utterances}
+    rows = [u for u in manifest.read(path) if u.id in ids] if path.exists() else []
     done, teacher = {u.id for u in rows}, Whisper(whisper)
     for u in tqdm([u for u in utterances if u.id not in done], desc="transcribe", unit="utt"):
         text, confidence = teacher.transcribe(audio.load(u.audio, u.start_s, u.duration_s, RATE_HZ))
