@@ -60,7 +60,10 @@ class Process:
         command = [sys.executable, "-m", "asr", "serve", str(model), "port=0", *options]
         # With the limit of open files that many systems have.
         command = ["bash", "-c", 'ulimit -Sn 1024; exec "$@"', "bash", *command]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # tests run by nohup ignore it
+        )  # fmt: skip
         self.log: list[str] = []
         self.port = 0
         started = threading.Event()
