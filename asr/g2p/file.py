@@ -10,16 +10,13 @@ most 1/2048.
 """
 
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from asr.errors import InputError
-from asr.files import atomic_write
+from asr.array_files import read_arrays, write_arrays
 from asr.g2p.alignment import Pair
 from asr.literals import parse_json
 from asr.lm.model import Ngrams, find
@@ -27,18 +24,6 @@ from asr.words import MARKS
 
 FORMAT = "asr g2p 1"
 MAX_BYTES = 256 << 20  # size limit of all arrays, unpacked
-_DAMAGE = (
-    OSError,
-    MemoryError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    AttributeError,
-    zlib.error,
-    zipfile.BadZipFile,
-)
 
 
 class Contents(NamedTuple):
@@ -66,26 +51,16 @@ def write(path: str | Path, contents: Contents) -> None:
         members[f"n{n}_log10_prob"] = ngrams.log10_prob.astype(np.float16)
         members[f"n{n}_log10_backoff"] = ngrams.log10_backoff.astype(np.float16)
         num_histories = len(ngrams.ids)
-    with atomic_write(path, "wb") as file:
-        np.savez_compressed(file, **members)  # type: ignore[arg-type]
+    write_arrays(path, members)
 
 
 def read(path: str | Path) -> Contents:
     """Raises InputError naming a file that is missing, is not a pronunciation model, or is damaged."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if (size := sum(member.file_size for member in archive.infolist())) > MAX_BYTES:
-                raise ValueError(f"its arrays have {size} bytes, more than {MAX_BYTES}")
-        with np.load(path, allow_pickle=False) as members:
-            return _parsed({name: members[name] for name in members.files})
-    except FileNotFoundError as e:
-        raise InputError(f"there is no pronunciation model {path}; `asr g2p train` writes one") from e
-    except _DAMAGE as e:
-        raise InputError(f"{path} is not a pronunciation model or is damaged ({e}); `asr g2p train` writes one") from e
+    return read_arrays(path, _parsed, MAX_BYTES, "pronunciation model", "asr g2p train")
 
 
 def _parsed(members: Mapping[str, np.ndarray]) -> Contents:
-    """Raises ValueError or another of _DAMAGE if the members are inconsistent."""
+    """Raises ValueError, LookupError and the like if the members are inconsistent."""
     tables = parse_json(members["tables"].tobytes())
     if tables["format"] != FORMAT:
         raise ValueError(f"its format is not '{FORMAT}'")

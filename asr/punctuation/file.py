@@ -5,16 +5,14 @@ table            int8 (rows, D)  times `scale` float32 (D,)
 inner_w, inner_b, layerN_w, layerN_b, out_w, out_b    float16; see asr.punctuation.tagger.Net
 """
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from asr.array_files import read_arrays, write_arrays
 from asr.errors import InputError
-from asr.files import atomic_write
 from asr.punctuation.marks import MARKS
 from asr.punctuation.tagger import DILATIONS, Net, Tagger
 
@@ -22,8 +20,6 @@ FORMAT = b"asr punctuation 1"
 MAX_BYTES = 64 << 20  # size limit of all arrays, unpacked
 NUM_CASES = 3
 LANGUAGES = ("en", "ko")  # of the trained nets in the package
-_DAMAGE = (OSError, MemoryError, RuntimeError, ValueError, TypeError, LookupError, EOFError, AttributeError, zlib.error,
-           zipfile.BadZipFile)  # fmt: skip
 
 
 def write(path: str | Path, net: Net) -> None:
@@ -33,8 +29,7 @@ def write(path: str | Path, net: Net) -> None:
         members |= {name: np.round(table / scale).astype(np.int8), f"{name}_scale": scale}
     for name, (weight, bias) in _named(net):
         members |= {f"{name}_w": weight.astype(np.float16), f"{name}_b": bias.astype(np.float16)}
-    with atomic_write(path, "wb") as file:
-        np.savez_compressed(file, **members)  # type: ignore[arg-type]
+    write_arrays(path, members)
 
 
 def _named(net: Net) -> list[tuple[str, tuple[np.ndarray, np.ndarray]]]:
@@ -43,22 +38,11 @@ def _named(net: Net) -> list[tuple[str, tuple[np.ndarray, np.ndarray]]]:
 
 def read(path: str | Path) -> Net:
     """Raises InputError naming a file that is missing, is not a punctuation net, or is damaged."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if (size := sum(member.file_size for member in archive.infolist())) > MAX_BYTES:
-                raise ValueError(f"its arrays have {size} bytes, more than {MAX_BYTES}")
-        with np.load(path, allow_pickle=False) as members:
-            return _parsed({name: members[name] for name in members.files})
-    except FileNotFoundError as e:
-        raise InputError(f"there is no punctuation net {path}; `asr punctuation train` writes one") from e
-    except _DAMAGE as e:
-        raise InputError(
-            f"{path} is not a punctuation net or is damaged ({e}); `asr punctuation train` writes one"
-        ) from e
+    return read_arrays(path, _parsed, MAX_BYTES, "punctuation net", "asr punctuation train")
 
 
 def _parsed(members: Mapping[str, np.ndarray]) -> Net:
-    """Raises ValueError or another of _DAMAGE if the members are inconsistent."""
+    """Raises ValueError, LookupError and the like if the members are inconsistent."""
     if members["format"].tobytes() != FORMAT:
         raise ValueError(f"its format is not '{FORMAT.decode()}'")
     table, pairs = _table(members, "table"), _table(members, "pairs")
