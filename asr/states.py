@@ -12,6 +12,7 @@ import numpy as np
 
 from asr.tokens import BLANK, BLANK_ID, Tokens
 
+HMM_FILE = "hmm.json"  # beside the model that scores the states; see asr.hmm.model
 _NAME = re.compile(r"(.+)\[(\d+)(?:\.\d+)?\]")
 
 

@@ -21,6 +21,7 @@ from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon
 from asr.tokens import BLANK, Tokens
 
+SET_ASIDE = "set_aside.jsonl"
 ALIGNED_WITHIN_S = 0.15  # between the lengths of a recording and of its alignment, whose frames end before it does
 
 
@@ -50,15 +51,13 @@ def prepare_sets(cfg: Config, folder: Path, extend: Callable[[Tokens], Tokens] |
         usable = aligned(cfg, read, len(tokens), aside)
     else:
         usable = {name: keep_usable(cfg, found, tokens, lexicon, aside) for name, found in read.items()}
-    with atomic_write(folder / "set_aside.jsonl") as file:
-        file.writelines(json.dumps({"id": i, "why": w}, ensure_ascii=False) + "\n" for i, w in aside.items())
+    write_set_aside(folder, aside)
     if aside:
-        first, why = next(iter(aside.items()))
-        tqdm.write(f"{len(aside)} utterances set aside, see {folder / 'set_aside.jsonl'}; the first is {first}: {why}")
+        tqdm.write(told_aside(folder, aside))
     for name, (utterances, targets) in usable.items():
         path = paths[name]
         if not utterances:
-            raise InputError(f"{path}: 0 usable utterances; {folder / 'set_aside.jsonl'} gives the reason for each")
+            raise InputError(f"{path}: 0 usable utterances; {folder / SET_ASIDE} gives the reason for each")
         if not (silent := sum(not target for target in targets)):
             continue
         if silent == len(utterances):
@@ -143,6 +142,17 @@ def _misfit(cfg: Config, utterance: Utterance, frames: int) -> str | None:
         return None
     return (f"its alignment lasts {aligned_s:.2f} s and its sound {sound_s:.2f} s: that is another recording's, or "
             "features.shift_ms is not that of the HMMs")  # fmt: skip
+
+
+def write_set_aside(folder: Path, aside: dict[str, str]) -> None:
+    """Lists the utterances that are not used, and why, by id."""
+    with atomic_write(folder / SET_ASIDE) as file:
+        file.writelines(json.dumps({"id": i, "why": w}, ensure_ascii=False) + "\n" for i, w in aside.items())
+
+
+def told_aside(folder: Path, aside: dict[str, str]) -> str:
+    first, why = next(iter(aside.items()))
+    return f"{len(aside)} utterances set aside, see {folder / SET_ASIDE}; the first is {first}: {why}"
 
 
 def keep_usable(cfg: Config, utterances: list[Utterance], tokens: Tokens, lexicon: Lexicon | None,

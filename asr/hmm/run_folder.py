@@ -11,6 +11,7 @@ from pathlib import Path
 
 from asr.config import AugmentConfig, Config, CriterionConfig, ModelConfig, OptimConfig, check_choices
 from asr.data.alignments import write_alignments
+from asr.data.sets import SET_ASIDE, told_aside, write_set_aside
 from asr.errors import InputError
 from asr.features.frontend import FrontEnd
 from asr.files import atomic_write, keep_inputs, moved_into
@@ -19,12 +20,13 @@ from asr.hmm.corpus import load, phones_of
 from asr.hmm.model import Hmm
 from asr.hmm.training import Stage
 from asr.models.acoustic import AcousticModel
+from asr.states import HMM_FILE
 from asr.text.lexicon import Lexicon, name_some
 from asr.training import checkpoint
 from asr.training.settings import TABLE, inputs_of, settings
 
-HMM, ALIGNMENTS = "hmm.json", "alignments.npz"
-WRITTEN = ("config.json", TABLE, "final.safetensors", HMM, ALIGNMENTS, "set_aside.jsonl")
+ALIGNMENTS = "alignments.npz"
+WRITTEN = ("config.json", TABLE, "final.safetensors", HMM_FILE, ALIGNMENTS, SET_ASIDE)
 MONO_GAUSSIANS = 1000  # of the monophones that triphones start from, as in Kaldi's train_mono.sh
 _log = logging.getLogger(__name__)
 
@@ -75,11 +77,10 @@ def _write(cfg: Config, folder: Path, frontend: FrontEnd, stage: Stage, aside: d
     model.frontend, model.net.output = frontend, layer
     with moved_into(folder, stale=()) as new:
         stage.hmm.tokens.write(new / TABLE)
-        stage.hmm.write(new / HMM)
+        stage.hmm.write(new / HMM_FILE)
         write_alignments(new / ALIGNMENTS, found)
         checkpoint.write_tensors(new / "final.safetensors", model.state_dict())
-        with atomic_write(new / "set_aside.jsonl") as file:
-            file.writelines(json.dumps({"id": i, "why": w}, ensure_ascii=False) + "\n" for i, w in aside.items())
+        write_set_aside(new, aside)
         data = settings(cfg) | {"hmm": dataclasses.asdict(cfg.hmm)}
         data["sha256"][TABLE] = digest(new / TABLE)
         with atomic_write(new / "config.json") as file:
@@ -94,8 +95,6 @@ def _report(stage: Stage, aside: dict[str, str], folder: Path) -> None:
         "%d outputs, %d Gaussians, ln p %.2f per frame", len(stage.hmm.tokens) - 1, mixtures, stage.log_likelihood
     )
     if aside:
-        first, why = next(iter(aside.items()))
-        _log.warning("%d utterances set aside, see %s; the first is %s: %s", len(aside), folder / "set_aside.jsonl",
-                     first, why)  # fmt: skip
+        _log.warning("%s", told_aside(folder, aside))
     if unheard := stage.unheard():
         _log.warning("%d outputs are in no alignment and recognise nothing well: %s", len(unheard), name_some(unheard))

@@ -7,6 +7,7 @@ these train in the same way. Schedule and sizes are like those of Kaldi's steps/
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -49,11 +50,16 @@ class Stage:
         paths = [equal_path(words, lexicon, hmm, n) for words, n in zip(corpus.words, lengths, strict=True)]
         return cls(hmm, corpus, paths)
 
+    @cached_property
+    def floor(self) -> torch.Tensor:
+        """The least variances (D,)."""
+        return mixtures.variance_floor(self.corpus.trained)
+
     def in_context(self, leaves: int) -> "Stage":
         """The stage of HMMs in context with up to `leaves` outputs, from the paths of this one."""
         aligned = ((path, x.numpy()) for path, x in self.aligned())
         frames = tally_contexts(self.hmm, aligned, self.corpus.features.shape[1])
-        hmm = in_context(self.hmm, frames, leaves, mixtures.variance_floor(self.corpus.trained).numpy())
+        hmm = in_context(self.hmm, frames, leaves, self.floor.numpy())
         return Stage(hmm, self.corpus, [None if p is None else relabelled(p, self.hmm, hmm) for p in self.paths])
 
     def aligned(self) -> Iterator[tuple[Path, torch.Tensor]]:
@@ -88,7 +94,6 @@ class Stage:
     def reestimate(self, gaussians: int) -> None:
         """The mixtures of the frames that the paths give each output. An output without frames keeps its mixture, or
         gets one Gaussian over all frames."""
-        floor = mixtures.variance_floor(self.corpus.trained)
         paths, features = zip(*self.aligned(), strict=True)
         path, x = torch.from_numpy(np.concatenate(paths)), torch.cat(features)
         counts = torch.bincount(path, minlength=len(self.hmm.tokens))[1:]
@@ -96,11 +101,11 @@ class Stage:
         total = 0.0
         for output, (frames, size) in enumerate(zip(parts, mixtures.sizes(counts, gaussians), strict=True), start=1):
             if not len(frames):
-                self.mixtures.setdefault(output, Mixture.single(x, floor))
+                self.mixtures.setdefault(output, Mixture.single(x, self.floor))
                 continue
-            mixture = (self.mixtures.get(output) or Mixture.single(frames, floor)).split(size)
+            mixture = (self.mixtures.get(output) or Mixture.single(frames, self.floor)).split(size)
             for _ in range(STEPS):
-                mixture = mixture.reestimated(frames, floor)
+                mixture = mixture.reestimated(frames, self.floor)
             self.mixtures[output] = mixture
             total += mixture.log_likelihood(frames)
         self.log_likelihood = total / len(x)

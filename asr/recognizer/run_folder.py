@@ -180,13 +180,15 @@ def search_space(cfg: Config, tokens: Tokens) -> "SearchSpace":
 
 def check_hmms(cfg: Config) -> None:
     """Raises InputError if the graph is of other HMMs than the model's; those may have the same outputs."""
+    from asr.states import HMM_FILE
+
+    path = Path(cfg.out) / "train" / HMM_FILE
+    if not path.exists():
+        return
     from asr.hmm.graph import HmmExpansion
     from asr.hmm.model import Hmm
     from asr.search.space import read_stats
 
-    path = Path(cfg.out) / "train" / "hmm.json"
-    if not path.exists():
-        return
     made_of = read_stats(cfg.graph.dir).get("expansion")
     if made_of and HmmExpansion(Hmm.read(path)).digest != made_of:
         raise InputError(f"{cfg.graph.dir}: the graph is of other HMMs than {path}; run `asr graph` again")

@@ -20,9 +20,9 @@ from asr.errors import InputError
 from asr.literals import parse_json
 from asr.models.acoustic import AcousticModel
 from asr.models.layers import TokenOutput
+from asr.states import HMM_FILE
 from asr.tokens import BLANK_ID
 
-HMM = "hmm.json"  # beside the alignments, and in the folder of the training
 NEVER = -1e4  # the bias of an output that no frame has
 
 
@@ -102,7 +102,7 @@ class FrameCriterion:
 
 def hmm_beside(cfg: Config) -> Path:
     """The HMMs that the alignments belong to."""
-    return Path(cfg.criterion.alignments or "").with_name(HMM)
+    return Path(cfg.criterion.alignments or "").with_name(HMM_FILE)
 
 
 def read_scale(path: Path) -> float:

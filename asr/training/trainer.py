@@ -21,7 +21,7 @@ from asr.data.batching import epoch_batches, epoch_numbers
 from asr.data.dataset import Utterances
 from asr.data.encoded import encode_sets, with_full_name
 from asr.data.extract import record_path
-from asr.data.sets import prepare_sets
+from asr.data.sets import SET_ASIDE, prepare_sets
 from asr.errors import InputError, naming
 from asr.features import recorded
 from asr.features.frontend import FrontEnd
@@ -30,10 +30,11 @@ from asr.locks import locked
 from asr.models import check_net
 from asr.models.acoustic import AcousticModel, upper_layers
 from asr.models.low_rank import add_pairs, load_merged, merged
+from asr.states import HMM_FILE
 from asr.threads import torch_threads
 from asr.tokens import Tokens
 from asr.training import checkpoint
-from asr.training.criteria import HMM, check_criterion, hmm_beside, make_criterion
+from asr.training.criteria import check_criterion, hmm_beside, make_criterion
 from asr.training.curves import plot_curves
 from asr.training.optimizer import bind_gradients, make_optimizer
 from asr.training.processes import Team, divide_threads
@@ -44,7 +45,7 @@ from asr.training.start import Start
 
 PLOT_INTERVAL_S = 30  # between drawings of curves.png: each takes as long as several batches of a small net
 WRITTEN = (  # besides the token table, which may be that of an earlier start
-    "config.json", "inputs.json", "set_aside.jsonl", "frontend.json", HMM, "state.json", "log.jsonl", "curves.png",
+    "config.json", "inputs.json", SET_ASIDE, "frontend.json", HMM_FILE, "state.json", "log.jsonl", "curves.png",
     "diverged.txt", "final.safetensors", recorded.ENCODER,
 )  # fmt: skip
 STARTED = ("state.json", "final.safetensors", "resume-*.safetensors", "checkpoints")  # written after config.json
@@ -105,7 +106,7 @@ class Trainer:
     def record_hmm(self) -> None:
         """Keep the HMMs whose states the net scores, for `asr graph`."""
         if self.cfg.criterion.kind == "ce":
-            with atomic_write(self.folder / HMM) as file:
+            with atomic_write(self.folder / HMM_FILE) as file:
                 file.write(hmm_beside(self.cfg).read_text(encoding="utf-8"))
 
     def check_folder(self) -> None:
