@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 LEAST_SCORE = 0.05  # of a word; below, it is named as doubtful
+MOST_SHOWN = 10  # lines about suspicious places in a table; the report has all of them
 LEAST_EXTRA_S = 0.3  # speech in a pause that the text does not have
 
 

@@ -68,9 +68,7 @@ def report_path(output: str) -> Path:
     return Path(output, SUSPICIOUS) if names_folder(output) else Path(f"{output}.{SUSPICIOUS}")
 
 
-def write(
-    output: str, format: str, found: Sequence[tuple[Utterance, Alignment]], level: str = "words"
-) -> None:  # fmt: skip
+def write(output: str, format: str, found: Sequence[tuple[Utterance, Alignment]], level: str = "words") -> None:
     """Write the alignments; `level`, words or tokens, is what the lines of a CTM are."""
     if format == "jsonl":
         manifest.write(output, (replace(u, extra=u.extra | {"alignment": a.as_dict()}) for u, a in found))
@@ -81,10 +79,13 @@ def write(
                 file.writelines(_ctm(alignment, utterance.channel or 0, level))
         return
     paths = targets(output, format, [utterance for utterance, _ in found])
-    replaced = [p for _, a in found if (p := paths[a.id]).exists() and p.read_bytes() != textgrid_of(a).encode()]
+    replaced = []
     for _, alignment in found:
-        with atomic_write(paths[alignment.id]) as file:
-            file.write(textgrid_of(alignment))
+        path, text = paths[alignment.id], textgrid_of(alignment)
+        if path.exists() and path.read_bytes() != text.encode():
+            replaced.append(path)
+        with atomic_write(path) as file:
+            file.write(text)
     if replaced:
         _log.warning("replaced %d files in %s, which had other content, such as %s", len(replaced), output, replaced[0])
 

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from asr.align.aligner import Aligner
-from asr.align.alignment import Alignment
+from asr.align.alignment import MOST_SHOWN, Alignment
 from asr.align.changes import Changes
 from asr.align.pronouncing import remark_on
 from asr.data.dataset import load_input
@@ -16,8 +16,6 @@ from asr.errors import InputError
 from asr.evaluation.transcribed import transcribed
 from asr.manifest import Utterance
 from asr.recognizer.recognizer import Recognizer
-
-MOST_SHOWN = 10
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from asr.align.aligner import Aligner
-from asr.align.alignment import Alignment
+from asr.align.alignment import MOST_SHOWN, Alignment
 from asr.align.cutting import Piece, cut
 from asr.align.heard import hear
 from asr.align.long import Places, place
@@ -17,8 +17,6 @@ from asr.errors import InputError
 from asr.manifest import Utterance
 from asr.recognizer.recognizer import Recognizer
 from asr.text.lexicon import name_some
-
-MOST_SHOWN = 10
 
 
 @dataclass(frozen=True)
