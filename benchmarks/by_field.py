@@ -1,11 +1,12 @@
-"""Error rates of a recogniser by a field of the manifest: rooms, noise levels, dialects.
+"""Error rates of a recogniser by a field of the manifest: rooms, noise levels, dialects, splits.
 
     python -m benchmarks.by_field MANIFEST.jsonl HYP.jsonl FIELD[,FIELD] [RATE] [lang=ko]
 
-RATE is one of asr.evaluation.score.error_counts; `wer` without one. With `lang=`, references are normalised as the
-recipes do (numbers in words, no punctuation). The id of a hypothesis is that of its utterance, perhaps behind the name
-of the corpus (`korean_read-ID`); utterances without one are left out, and their number is told. Prints the rate of each
-value with its 95 % interval (bootstrap over utterances).
+RATE is one of asr.evaluation.score.error_counts, or `ser`, the share of utterances with an error; `wer` without one.
+With `lang=`, references and hypotheses are normalised as the recipes do (numbers in words, no punctuation). The id of a
+hypothesis is that of its utterance, perhaps behind the name of the corpus (`korean_read-ID`); utterances without one
+are left out, and their number is told. Prints the rate of each value with its 95 % interval (bootstrap over
+utterances).
 """
 
 import json
@@ -31,10 +32,10 @@ def main(reference: str, hypotheses: str, fields: str, *words: str) -> None:
         if text is None:
             left_out += 1
             continue
-        ref = clean(spoken(u.transcript, lang), lang) if lang else u.transcript
+        ref, text = (clean(spoken(x, lang), lang) if lang else x for x in (u.transcript, text))
         known = {**u.extra, "speaker": u.speaker}
         counts[" ".join(str(known.get(field, "-")) for field in fields.split(","))].append(
-            error_counts(ref, text, rate)
+            Counts(ref == text, ref != text) if rate == "ser" else error_counts(ref, text, rate)
         )
     for value, each in sorted(counts.items()):
         errors, units = sum(c.errors for c in each), sum(c.reference for c in each)

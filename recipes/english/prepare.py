@@ -83,8 +83,12 @@ def transcribe(utterances: list[Utterance], whisper: Path, path: Path) -> list[U
     """
     ids = {u.id for u in utterances}
     rows = [u for u in manifest.read(path) if u.id in ids] if path.exists() else []
-    done, teacher = {u.id for u in rows}, Whisper(whisper)
-    for u in tqdm([u for u in utterances if u.id not in done], desc="transcribe", unit="utt"):
+    done = {u.id for u in rows}
+    left = [u for u in utterances if u.id not in done]
+    if not left:
+        return rows
+    teacher = Whisper(whisper)
+    for u in tqdm(left, desc="transcribe", unit="utt"):
         text, confidence = teacher.transcribe(audio.load(u.audio, u.start_s, u.duration_s, RATE_HZ))
         rows.append(replace(u, text=clean(spoken(text, "en"), "en"), extra={"confidence": round(confidence, 3)}))
         if len(rows) % 20 == 0 or len(rows) == len(utterances):
