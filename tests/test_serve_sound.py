@@ -120,23 +120,29 @@ def test_little_memory_gives_a_sentence() -> None:
 
 
 @pytest.fixture
-def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Decoder]]:
-    """hostile(code) -> a decoder whose children run `code` in place of decoding, with `channel` to write to."""
+def programmed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int], Decoder]]:
+    """programmed(program, most) -> a decoder of at most so many recordings, whose process runs this program."""
     made = []
 
-    def decoder(code: str) -> Decoder:
-        program = (
-            "import os, sys, threading, signal, socket\nfrom asr.serve import sound_process as p\n"
-            f"def decode(channel, recording, max_s, rate_hz):\n    {code}\n"
-            "p._decode = decode\np.main()"
-        )
+    def decoder(program: str, most: int) -> Decoder:
         monkeypatch.setattr("asr.serve.sound.PROGRAM", ["-c", program])
-        made.append(Decoder(2))
+        made.append(Decoder(most))
         return made[-1]
 
     yield decoder
     for each in made:
         each.close()
+
+
+@pytest.fixture
+def hostile(programmed: Callable[[str, int], Decoder]) -> Callable[[str], Decoder]:
+    """hostile(code) -> a decoder whose children run `code` in place of decoding, with `channel` to write to."""
+    return lambda code: programmed(
+        "import os, sys, threading, signal, socket\nfrom asr.serve import sound_process as p\n"
+        f"def decode(channel, recording, max_s, rate_hz):\n    {code}\n"
+        "p._decode = decode\np.main()",
+        2,
+    )
 
 
 WAIT = "lock = threading.Lock(); lock.acquire(); lock.acquire()"
@@ -246,19 +252,9 @@ p.main()
 
 
 @pytest.fixture
-def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Decoder]]:
+def killed(tmp_path: Path, programmed: Callable[[str, int], Decoder]) -> Callable[[int], Decoder]:
     """killed(kills) -> a decoder whose first processes are killed when they decode; `starts` has a letter for each."""
-    made = []
-
-    def decoder(kills: int) -> Decoder:
-        program = KILLER.format(starts=str(tmp_path / "starts"), kills=kills)
-        monkeypatch.setattr("asr.serve.sound.PROGRAM", ["-c", program])
-        made.append(Decoder(1))
-        return made[-1]
-
-    yield decoder
-    for each in made:
-        each.close()
+    return lambda kills: programmed(KILLER.format(starts=str(tmp_path / "starts"), kills=kills), 1)
 
 
 @pytest.mark.parametrize("in_file", [False, True])
