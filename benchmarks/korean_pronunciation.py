@@ -19,6 +19,7 @@ from pathlib import Path
 from asr.lm.texts import sentences
 from asr.text.clean import clean
 from asr.text.ko import junctions, marks, rules
+from asr.text.ko.joints import Joints
 from asr.text.ko.pronunciation import pronounce, spoken
 
 GOLD = Path(__file__).parent.parent / "tests" / "data" / "ko_pronunciation.tsv"
@@ -60,8 +61,8 @@ def sources() -> None:
     listed, respelled, usual = marks._entries, marks._RESPELLED, marks._USUAL
     for name in ("cascade", "classes", "list"):
         marks._entries = listed if name == "list" else dict  # type: ignore[assignment]
-        marks._RESPELLED = [] if name == "cascade" else respelled
-        marks._USUAL = (re.compile("(?!)"), [""]) if name == "cascade" else usual
+        marks._RESPELLED = re.compile("(?!)") if name == "cascade" else respelled
+        marks._USUAL = Joints((), ()) if name == "cascade" else usual
         for article, written, said in gold:
             readings = [reading.spoken for reading in pronounce(written, 16)]
             permitted = said.split("/")

@@ -1,8 +1,10 @@
 """Korean pronunciation: the regulation's own examples, the tables against the cascade, and properties."""
 
 import itertools
+import re
 import sys
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ from asr.cli import main as cli
 from asr.config import G2pConfig
 from asr.errors import InputError
 from asr.g2p.pronunciation import pronunciations
-from asr.text.ko import junctions, morphemes, rules
+from asr.lm.texts import sentences
+from asr.text.ko import junctions, marks, morphemes, rules
 from asr.text.ko.marks import marked
 from asr.text.ko.phones import PHONES, phones
 from asr.text.ko.pronunciation import in_hangul, pronounce, spoken
@@ -67,6 +70,50 @@ def _equal(text: str) -> None:
     slow, fast = rules.rewrite(text), dict(junctions.readings(text, 1000))
     assert fast == pytest.approx(slow, abs=1e-5)
     assert slow[junctions.best(text)] == pytest.approx(max(slow.values()))
+
+
+CLASSES = (*marks._CLASSES, *marks._GUESSED), (*marks._BETWEEN_WORDS, *marks._GUESSED_BETWEEN_WORDS)
+TEXTS = Path(__file__).parents[2] / "shared/data/text_ko"
+
+
+def slow_marks(text: str) -> str:
+    """The text with the marks of all classes, each tried at each joint."""
+    patterns = [
+        (re.compile(f"(?:{'|'.join(f'(?<={part})' for part in before.split('|'))}){between}(?={behind})"), mark)
+        for between, classes in zip(("", " "), CLASSES, strict=True)
+        for mark, before, behind in classes
+    ]
+    found, at = "", 0
+    while at < len(text):
+        joint, mark = next(((m, mark) for p, mark in patterns if (m := p.match(text, at))), (None, ""))
+        found += mark + ("" if joint and joint.end() > at else text[at])
+        at += 1
+    return found
+
+
+def _with_same_marks(texts: Iterable[str]) -> None:
+    assert [marks._USUAL.marked(text) for text in texts] == [slow_marks(text) for text in texts]
+
+
+@given(
+    text=st.lists(
+        st.text(
+            st.sampled_from("가각간갈감것게과권길다도되될듯리바병삶성소수신안어여역열오용울을의이일자점지참할"),
+            min_size=1,
+            max_size=6,
+        ),
+        min_size=1,
+        max_size=3,
+    ).map(" ".join)
+)
+def test_patterns_tried_at_few_joints_are_those_tried_at_all(text: str) -> None:
+    _with_same_marks([text])
+
+
+@pytest.mark.skipif(not TEXTS.exists(), reason="needs ../shared/data/text_ko")
+def test_patterns_on_real_words() -> None:
+    words = {w for line in itertools.islice(sentences([TEXTS / "ud_kaist.txt.xz"]), 150) for w in line.split()}
+    _with_same_marks([word for word in sorted(words) if re.fullmatch("[가-힣]+", word)])
 
 
 def test_all_syllables_have_a_pronunciation_with_the_seven_codas() -> None:

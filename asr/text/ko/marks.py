@@ -1,17 +1,17 @@
 """What the letters of Korean do not tell: the marks of `asr.text.ko.rules`, by classes of words and by a list.
 
-`marked` puts them into a text. The list is asr/text/ko/listed.txt. Classes come next: where two syllables meet and the
-pattern before and behind fits, a mark is put between them. Some classes need to know verbs from nouns, which isolated
-words do not tell; there the more usual reading counts, and where both are usual, the text has both. With the tags of
+`marked` puts them into a text. The list is asr/text/ko/listed.txt. Classes come next: patterns of what stands before
+and behind a joint (asr/text/ko/joints.py). Some classes need to know verbs from nouns, which isolated words do not
+tell; there the more usual reading counts, and where both are usual, the text has both. With the tags of
 `asr.text.ko.morphemes` those classes are not needed.
 """
 
 import re
-from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from typing import NamedTuple
 
+from asr.text.ko.joints import Joints
 from asr.text.ko.syllables import with_coda, with_initial
 from asr.text.ko.tags import joints
 
@@ -22,15 +22,14 @@ _N, _SONORANT, _SONOROUS = with_coda("ㄴ"), with_coda("ㄴㄹㅁㅇ"), with_cod
 _END = "(?:$| |[이가을를은는의에도만과와로으까보조라인입부처적된됐될됨였])"  # of a noun: nothing, or a particle
 
 # Respelled first. Names of letters before a vowel (16); 밟 and 넓 before a consonant (10).
-_RESPELLED = [
-    (re.compile(f"{old}(?={behind})"), new)
-    for old, new, behind in (
-        *((old, new, f"[{with_initial('ㅇ')}]") for old, new in zip(
-            "디귿 지읒 치읓 키읔 티읕 피읖 히읗".split(), "디긋 지읏 치읏 키윽 티읏 피읍 히읏".split(), strict=True)),
-        ("밟", "밥", f"[{with_initial('ㄱㄴㄷㄹㅁㅂㅅㅈ')}]"),
-        ("넓", "넙", "[적죽둥]"),
-    )
-]  # fmt: skip
+_NAMES = dict(zip(
+    "디귿 지읒 치읓 키읔 티읕 피읖 히읗".split(), "디긋 지읏 치읏 키윽 티읏 피읍 히읏".split(), strict=True
+))  # fmt: skip
+_RESPELLED = re.compile(
+    "|".join(f"{name}(?=[{with_initial('ㅇ')}])" for name in _NAMES)
+    + f"|밟(?=[{with_initial('ㄱㄴㄷㄹㅁㅂㅅㅈ')}])|넓(?=[적죽둥])"
+)
+_SPELLING = _NAMES | {"밟": "밥", "넓": "넙"}
 
 # A syllable that ends in a genitive ㅅ and in no other word (30).
 _GENITIVE = "냇샛랫콧팻햇뱃갯뒷윗촛혓귓찻곗횟툇핏홧굣맷젯텃댓챗뼛쳇탯깻잿릿렛"
@@ -131,38 +130,21 @@ _GUESSED_BETWEEN_WORDS = [
 ]
 
 
-Class = tuple[str, str, str]
 _SEALED = "."  # a joint inside a listed word that has no mark
-
-
-def _compiled(classes: Iterable[Class], classes_between_words: Iterable[Class]) -> tuple[re.Pattern[str], list[str]]:
-    """A pattern that finds the joints of all classes, the first that fits, and the mark of each of its groups.
-
-    `before` may list alternatives with `|`.
-    """
-    joints, marks = [], [""]
-    for between, several in (("", classes), (" ", classes_between_words)):
-        for mark, before, behind in several:
-            befores = "|".join(f"(?<={part})" for part in before.split("|"))
-            joints.append(f"((?:{befores}){between}(?={behind}))")
-            marks += [mark] * re.compile(joints[-1]).groups
-    return re.compile("|".join(joints)), marks
-
-
-_USUAL = _compiled((*_CLASSES, *_GUESSED), (*_BETWEEN_WORDS, *_GUESSED_BETWEEN_WORDS))
-_IN_WORDS, _AT_SPACES = _compiled(_CLASSES, ()), _compiled((), _BETWEEN_WORDS)
+_USUAL = Joints((*_CLASSES, *_GUESSED), (*_BETWEEN_WORDS, *_GUESSED_BETWEEN_WORDS))
+_IN_WORDS, _AT_SPACES = Joints(_CLASSES, ()), Joints((), _BETWEEN_WORDS)
 
 
 def marked(text: str) -> str:
     """Words of Hangul between single spaces, with marks; each word as it is usually meant."""
-    return _with_marks(_listed_words(text), _USUAL).replace(_SEALED, "")
+    return _USUAL.marked(_listed_words(text)).replace(_SEALED, "")
 
 
 def marked_by_tags(text: str) -> str:
     """The same; parts of speech tell verbs from nouns. Raises InputError if kiwipiepy is not installed."""
     told = joints(text, (_SINO_L, _SINO_DSJ))
     found, at = "", 0  # at: in the text without marks
-    for character in _with_marks(_listed_words(text), _IN_WORDS):
+    for character in _IN_WORDS.marked(_listed_words(text)):
         if character == " ":
             found += told.get(at + 1, character)
             at += 1
@@ -172,34 +154,27 @@ def marked_by_tags(text: str) -> str:
             at += 1
         else:
             found += character
-    return _with_marks(found, _AT_SPACES).replace(_SEALED, "")
-
-
-def _with_marks(text: str, classes: tuple[re.Pattern[str], list[str]]) -> str:
-    pattern, marks = classes
-    return pattern.sub(lambda joint: marks[joint.lastindex or 0], text)
+    return _AT_SPACES.marked(found).replace(_SEALED, "")
 
 
 def _listed_words(text: str) -> str:
-    for pattern, new in _RESPELLED:
-        text = pattern.sub(new, text)
+    text = _RESPELLED.sub(lambda old: _SPELLING[old[0]], text)
     return " ".join(map(_listed, text.split(" ")))
 
 
 def _listed(word: str) -> str:
     """The word with the marks of the entries that it holds."""
     entries = _entries()
-    found, at = "", 0
+    found, end, at = "", 0, 0
     while at < len(word):
         for entry in entries.get(word[at : at + 2], ()):
             if word.startswith(entry.word, at) and (at == 0 or entry.is_anywhere):
-                found += entry.marked
-                at += len(entry.word)
+                found += word[end:at] + entry.marked
+                at = end = at + len(entry.word)
                 break
         else:
-            found += word[at]
             at += 1
-    return found
+    return found + word[end:]
 
 
 class _Entry(NamedTuple):
