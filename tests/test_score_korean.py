@@ -179,12 +179,12 @@ def test_the_report_has_all_rates(tmp_path):
 def test_symbols_of_numbers_are_compared(lang):
     for one, other in (
         ("10%", "10"), ("-5도", "5도"), ("1/2", "12"), ("3:15", "315"), ("5~10", "510"), ("20°C", "20C"), ("$5", "5"),
-        ("010-1234", "0101234"),
+        ("010-1234", "0101234"), ("½%", "½"), ("½", "1 2"),
     ):  # fmt: skip
         assert comparable(one, lang).replace(" ", "") != comparable(other, lang).replace(" ", "")
     for one, other in (
         ("10 %의", "10%의"), ("–5도", "-5도"), ("５％", "5%"), ("20℃", "20°C"), ("가-나/다: 라~", "가 나 다 라"),
-        ("(-5)", "-5"),
+        ("(-5)", "-5"), ("½%", "1/2%"), ("-½", "-1/2"), ("2½", "2 1/2"), ("1⁄2", "1/2"), ("10²", "10 2"),
         ("1,000%,", "1000%"), ("a - 5", "a 5"), ("5 -", "5"),
     ):  # fmt: skip
         assert comparable(one, lang) == comparable(other, lang)
@@ -192,6 +192,6 @@ def test_symbols_of_numbers_are_compared(lang):
 
 
 @checked
-@given(st.text(st.sampled_from("19 %-/:~$°.,(가a"), max_size=12), st.sampled_from(["ko", "en"]))
+@given(st.text(st.sampled_from("19½² %-/⁄:~$°.,(가a"), max_size=12), st.sampled_from(["ko", "en"]))
 def test_comparable_texts_stay(text, lang):
     assert comparable(comparable(text, lang), lang) == comparable(text, lang)

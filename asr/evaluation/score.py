@@ -30,7 +30,12 @@ _BLOCK = 1 << 22  # bootstrap draws in memory at a time
 _HANGUL = re.compile("[가-힣ㄱ-ㆎᄀ-ᇿ]")
 _LETTER = re.compile(r"[^\W\d_]")
 _OF_NUMBER = re.compile(r"((?<=\d)\s?[%‰°]|(?<=\d)[-~/:](?=\d)|(?<![^\s(])-(?=\d)|[$€£¥₩](?=\d))")  # 10%, -5, 1/2
-_SYMBOLS = str.maketrans(dict.fromkeys("–−", "-") | dict.fromkeys("∼〜", "~") | {"℃": "°C", "℉": "°F"})
+_FIGURES = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞↉⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉"
+_BEFORE_FIGURE = re.compile(rf"(?<=\w)(?=[{_FIGURES}])")  # 2½ is 2 1/2
+_SYMBOLS = str.maketrans(
+    dict.fromkeys("–−", "-") | dict.fromkeys("∼〜", "~") | {"℃": "°C", "℉": "°F", "⁄": "/"}
+    | {figure: unicodedata.normalize("NFKC", figure).replace("⁄", "/") for figure in _FIGURES}
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -232,11 +237,11 @@ def lang_of(texts: Iterable[str], lang: str = "auto") -> str:
 def comparable(text: str, lang: str) -> str:
     """The normalised text, for `en` and `ko` also in lower case and without punctuation.
 
-    Symbols that belong to a number stay: 10% is not 10, -5 is not 5 and 1/2 is not 12.
+    Symbols that belong to a number stay: 10% is not 10, -5 is not 5, 1/2 is not 12, and ½ is 1/2.
     """
     if lang == "none":
         return normalise(text)
-    parts = _OF_NUMBER.split(composed(text).translate(_SYMBOLS))
+    parts = _OF_NUMBER.split(_BEFORE_FIGURE.sub(" ", composed(text)).translate(_SYMBOLS))
     found = clean(parts[0], lang)
     for symbol, before, after in zip(parts[1::2], parts[::2], parts[2::2], strict=False):
         left = "" if before[-1:].isalnum() else " "
