@@ -71,9 +71,24 @@ def are_pieces(words: Collection[str]) -> bool:
     return sum(word.startswith(BEGIN) and len(word) > 1 for word in words) > _FEWEST * len(words)
 
 
+def whole(word: str) -> str:
+    """A word as one piece that is no part of other words: `▁um▁`."""
+    return BEGIN + word + BEGIN
+
+
+def is_whole(piece: str) -> bool:
+    return len(piece) > 2 and piece[0] == piece[-1] == BEGIN
+
+
+def letters_of(piece: str) -> str:
+    """What a piece spells, without the marks of the word's ends."""
+    return piece[1:-1] if is_whole(piece) else piece.removeprefix(BEGIN)
+
+
 def words_of(pieces: Sequence[str]) -> list[slice]:
-    """The parts of a sequence that are words: each begins at a piece with `▁`, the first one anyway."""
-    starts = [i for i, piece in enumerate(pieces) if i == 0 or piece.startswith(BEGIN)]
+    """The parts of a sequence that are words: each begins at a piece with `▁` or behind a whole word, the first one
+    anyway."""
+    starts = [i for i, piece in enumerate(pieces) if i == 0 or piece.startswith(BEGIN) or is_whole(pieces[i - 1])]
     return [slice(start, end) for start, end in pairwise([*starts, len(pieces)])]
 
 

@@ -1,6 +1,7 @@
 """Fillers between words: graphs of both kinds against brute force, and the texts without them."""
 
 import math
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from tiny import ctc_cost
 
 from asr.config import Config, LmConfig
 from asr.errors import InputError
-from asr.graph.grammar import ngram_grammar, with_fillers
+from asr.graph.fillers import with_fillers
+from asr.graph.grammar import ngram_grammar
 from asr.lm import train, train_file
+from asr.lm.arpa import read
 from asr.lm.score import Scorer
 from asr.models.acoustic import AcousticModel
 from asr.pipeline import build_graph
@@ -25,11 +28,11 @@ FILLERS, COST = ["u", "uu"], 1.5
 
 
 def recognizer_of(
-    folder: Path, kind: str, fillers: list[str] = FILLERS, unit: str = "word", **decoder: object
+    folder: Path, kind: str, fillers: list[str] = FILLERS, unit: str = "word", order: int = 2, **decoder: object
 ) -> Recognizer:
     folder.mkdir(exist_ok=True)
     (folder / "text.txt").write_text("\n".join(TEXTS) + "\n")
-    train_file(LmConfig(text=[str(folder / "text.txt")], order=2, unit=unit, arpa=str(folder / "lm.arpa")))
+    train_file(LmConfig(text=[str(folder / "text.txt")], order=order, unit=unit, arpa=str(folder / "lm.arpa")))
     TOKENS.write(folder / "tokens.txt")
     cfg = Config(out=str(folder))
     cfg.tokens.unit, cfg.tokens.table, cfg.graph.kind = "char", str(folder / "tokens.txt"), kind
@@ -66,9 +69,50 @@ def test_the_search_finds_the_best_of_all_texts(seed: int, recognizer: Recognize
     assert sum(word in FILLERS for word in found.text.split()) == sum(word in FILLERS for word in best[1].split())
 
 
+def texts_of(letters: int) -> Iterator[list[str]]:
+    """All texts of words and fillers with at most so many letters."""
+    for spelled in product(["", "a", "b", "u", " a", " b", " u"], repeat=letters):
+        words = "".join(spelled).split()
+        if all("u" not in word or word in FILLERS for word in words):
+            yield words
+
+
+@pytest.mark.parametrize("order", [1, 4])
+@pytest.mark.parametrize("kind", ["static", "dynamic"])
+def test_fillers_between_the_words_of_a_model_of_characters(kind: str, order: int, tmp_path: Path) -> None:
+    """Brute force, as above: the model hears the characters of the words alone, and no filler stands within a word."""
+    recognizer = recognizer_of(tmp_path, kind, unit="char", order=order, beam=math.inf, lattice_beam=None)
+    lm = Scorer(read(tmp_path / "lm.arpa"))
+    for seed in range(2):
+        rows = np.log(np.random.default_rng(seed).dirichlet([0.4] * 4, size=4)).astype(np.float32)
+        costs: dict[str, float] = {}
+        for said in texts_of(3):
+            spoken = [word for word in said if word not in FILLERS]
+            cost = -math.log(10) * sum(log10 for log10, _, _ in lm.full_scores(" ".join(spoken)))
+            cost += COST * (len(said) - len(spoken))
+            cost += ctc_cost(-rows.astype(float), [TOKENS.symbols.index(c) for word in said for c in word])
+            costs[" ".join(said)] = cost
+        found = recognizer.search("x", rows, 1.0)
+        assert found.complete and found.cost == pytest.approx(min(costs.values()), rel=1e-4)
+        assert costs[found.text] == pytest.approx(found.cost, rel=1e-4)
+
+
 def log_probs(spelled: str) -> np.ndarray:
     path = [k for c in spelled for k in (0, *[TOKENS.symbols.index(c)] * 2)]
     return np.log(np.full((len(path), 4), 0.01) + 0.96 * np.eye(4)[path]).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["static", "dynamic"])
+def test_fillers_among_characters_are_words_of_their_own(kind: str, tmp_path: Path) -> None:
+    """In times, in the text, and in what is removed."""
+    found = recognizer_of(tmp_path, kind, unit="char", order=3, remove=FILLERS, nbest=2).search(
+        "x", log_probs("uabuubu"), 1.0
+    )
+    words = [word.word for word in found.words]
+    assert "".join(words) == "uabuubu" and not {"u", "uu"} & set(found.text.split())
+    assert [word for word in words if word not in FILLERS] == found.text.split()
+    assert all("u" not in word for word in found.text.split())
+    assert [word.start_s for word in found.words] == sorted({word.start_s for word in found.words})
 
 
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
@@ -96,7 +140,7 @@ def test_the_grammar_keeps_its_invariants() -> None:
     words = [word for word in model.words if word[0] != "<"]
     labels = {word: label for label, word in enumerate([*words, "u"], 1)}
     plain = ngram_grammar(model, labels)
-    found = with_fillers(plain, [labels["u"]], COST)
+    found = with_fillers(plain, labels, ["u"], COST)
     assert found.num_states == plain.num_states + 1 and not (found.target == found.start).any()
     pairs = list(zip(found.source.tolist(), found.ilabel.tolist(), strict=True))
     assert pairs == sorted(set(pairs))
@@ -115,7 +159,8 @@ def test_the_grammar_keeps_its_invariants() -> None:
         (["<s>"], "word", "is a mark"),
         (["<name>"], "word", "is a mark"),
         (["u u"], "word", "cannot be a word"),
-        (["u"], "char", "needs a language model of words"),
+        (["x"], "char", "the filler 'x' has no pronunciation"),
+        (["▁u"], "char", "is a mark"),
     ],
 )
 @pytest.mark.parametrize("kind", ["static", "dynamic"])

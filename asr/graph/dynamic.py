@@ -16,7 +16,7 @@ import numpy as np
 from asr import _decoder
 from asr.errors import InputError, refusals
 from asr.files import atomic_write, moved_into
-from asr.graph.grammar_sources import check_fillers, spelled_fillers
+from asr.graph.fillers import check_spelled, filler_words
 from asr.graph.lexicon_fst import spell
 from asr.graph.memory import peak_mb
 from asr.graph.ngram_file import NgramFile, write_ngram
@@ -62,8 +62,9 @@ def compile_dynamic(tokens: Tokens, lexicon: Lexicon, arpa_path: str | Path, out
             raise InputError("the language model is of characters (▁), the lexicon of words, or the other way round; "
                              "leave out graph.lexicon")  # fmt: skip
         left_out = _without_spelling(model, set(words))
-        check_fillers(fillers, model.words)
-        write_ngram(model, folder / NGRAM, spelled_fillers(fillers, set(words)), filler_cost)
+        fillers = filler_words(fillers, model.words)
+        check_spelled(fillers, set(words))
+        write_ngram(model, folder / NGRAM, fillers, filler_cost)
         _log.info("n-gram   %9d n-grams %5.1f s", sum(len(o.ids) for o in model.orders), time.monotonic() - start_s)
         tokens.write(folder / "tokens.txt")
         stats: dict[str, object] = {

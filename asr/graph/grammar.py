@@ -6,7 +6,7 @@ state includes ending after back-offs.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -41,32 +41,6 @@ def ngram_grammar(model: NgramModel, labels: Mapping[str, int]) -> Automaton:
         kept = _well_formed(words, begin, end)
         table.add(words if kept.all() else words[kept], log10_prob[kept], log10_backoff[kept])
     return _grammar(table, begin, end)
-
-
-def with_fillers(grammar: Automaton, fillers: Sequence[int], cost: float) -> Automaton:
-    """An n-gram's grammar in which each word of `fillers` may follow any history, at a cost, and leaves it unchanged.
-
-    A history after which the model lists the filler itself keeps that arc instead. Fillers at the beginning of a
-    sentence lead to a copy of the start state, which no arc may enter.
-    """
-    copy, last = grammar.num_states, grammar.start
-    begins = np.flatnonzero(grammar.source == last)
-    columns = [grammar.source, *grammar.arc_columns]
-    source, ilabel, olabel, costs, target = (np.concatenate([column, column[begins]]) for column in columns)
-    source[len(grammar.source) :] = copy
-    states = np.repeat(np.arange(copy + 1), len(fillers))
-    labels = np.tile(np.array(fillers), copy + 1)
-    base = int(ilabel.max(initial=0)) + 1 + max(fillers)
-    is_new = ~np.isin(states * base + labels, source.astype(np.int64) * base + ilabel)
-    states, labels = states[is_new], labels[is_new]
-    targets = np.where(states == last, copy, states)
-    added = [states, labels, labels, np.full(len(states), cost, np.float32), targets]
-    source, ilabel, olabel, costs, target = (
-        np.concatenate(pair) for pair in zip((source, ilabel, olabel, costs, target), added, strict=True)
-    )
-    order = np.argsort(ilabel, kind="stable")  # the back-off arcs, whose label is the largest, stay last
-    final = np.append(grammar.final, grammar.final[last])
-    return Automaton.from_arcs(last, final, source[order], ilabel[order], olabel[order], costs[order], target[order])
 
 
 def _well_formed(words: np.ndarray, begin: int, end: int) -> np.ndarray:

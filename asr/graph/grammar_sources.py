@@ -1,20 +1,18 @@
 """Sources of a grammar for the compiler: an ARPA file, which is read only if the cache lacks its words or its grammar,
 or a word list; and fillers added to it."""
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from asr.errors import InputError
 from asr.graph.automaton import Automaton
 from asr.graph.cache import Cache, digest, file_digest
-from asr.graph.grammar import ngram_grammar, with_fillers, word_grammar
+from asr.graph.fillers import check_spelled, filler_words, with_fillers
+from asr.graph.grammar import ngram_grammar, word_grammar
 from asr.lm.model import LN10, NgramModel
-from asr.pieces import are_pieces
-from asr.words import check_word, is_slot, mark_of
 
 
 class Source(Protocol):
@@ -65,10 +63,10 @@ class ArpaSource:
 
 
 class Fillers:
-    """A source whose sentences may have fillers between words, at a cost; see `asr.graph.grammar.with_fillers`."""
+    """A source whose sentences may have fillers between words, at a cost; see asr.graph.fillers."""
 
     def __init__(self, source: Source, fillers: Sequence[str], cost: float):
-        self.source, self.fillers, self.cost = source, list(dict.fromkeys(fillers)), cost
+        self.source, self.fillers, self.cost = source, list(fillers), cost
 
     @cached_property
     def digest(self) -> str:
@@ -76,35 +74,17 @@ class Fillers:
 
     def vocabulary(self, cache: Cache) -> tuple[list[str], np.ndarray]:
         words, log10_prob = self.source.vocabulary(cache)
-        check_fillers(self.fillers, words)
         known = set(words)
-        new = [filler for filler in self.fillers if filler not in known]
+        new = [filler for filler in filler_words(self.fillers, words) if filler not in known]
         return [*words, *new], np.append(log10_prob, np.full(len(new), -self.cost / LN10))
 
     def keep_vocabulary(self, cache: Cache) -> None:
         self.source.keep_vocabulary(cache)
 
     def grammar(self, labels: Mapping[str, int]) -> Automaton:
-        numbers = [labels[filler] for filler in spelled_fillers(self.fillers, labels)]
-        return with_fillers(self.source.grammar(labels), numbers, self.cost)
-
-
-def check_fillers(fillers: Sequence[str], words: Sequence[str]) -> None:
-    """Raises InputError for a filler that cannot be a word, and for a language model of pieces."""
-    for filler in fillers:
-        if mark_of(check_word(filler, "graph.fillers")) or is_slot(filler):
-            raise InputError(f"graph.fillers: '{filler}' is a mark, not a word that is spoken")
-    if fillers and are_pieces(words):
-        raise InputError("graph.fillers needs a language model of words; in one of characters or pieces, any word can "
-                         "follow any other already")  # fmt: skip
-
-
-def spelled_fillers(fillers: Sequence[str], spelled: Container[str]) -> Sequence[str]:
-    """Returns the fillers. Raises InputError for one that has no pronunciation in the net's units."""
-    if missing := [filler for filler in fillers if filler not in spelled]:
-        raise InputError(f"the filler '{missing[0]}' has no pronunciation in the net's units; add it to the lexicon, "
-                         "or leave it out of graph.fillers")  # fmt: skip
-    return fillers
+        fillers = filler_words(self.fillers, list(labels))
+        check_spelled(fillers, labels)
+        return with_fillers(self.source.grammar(labels), labels, fillers, self.cost)
 
 
 class WordList:

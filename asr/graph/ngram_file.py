@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from asr.errors import InputError
 from asr.graph.automaton import Automaton
-from asr.graph.grammar import ngram_grammar, with_fillers
+from asr.graph.fillers import with_fillers
+from asr.graph.grammar import ngram_grammar
 from asr.graph.mapped_file import aligned, lines_of, read_parts, text_of, write_parts
 from asr.lm.model import NgramModel
 from asr.words import BEGIN, END, UNKNOWN, is_slot
@@ -26,23 +27,25 @@ HEADER = np.dtype(
 )
 STATE = np.dtype([("arc_begin", "<u4"), ("shorter", "<u4"), ("backoff", "<f4"), ("final_cost", "<f4")])
 ARC = np.dtype([("word", "<u4"), ("cost", "<f4"), ("next", "<u4")])
+NEVER = 1e6  # cost, in nats, of what no path does
 
 
 def write_ngram(model: NgramModel, path: str | Path, fillers: Sequence[str] = (), filler_cost: float = 0.0) -> None:
     """Write `model`, including `<unk>`, in whose place new words are recognised. The file is replaced atomically.
 
-    fillers: words that may stand between any two others, at a cost (asr.graph.grammar.with_fillers).
+    fillers: words of `asr.graph.fillers.filler_words` that may stand between any two others, at a cost.
     """
     words = list(dict.fromkeys([*(word for word in model.words if word not in (BEGIN, END)), *fillers]))
     labels = {word: label for label, word in enumerate(words, 1)}
     grammar = ngram_grammar(model, labels)
     if fillers:
-        grammar = with_fillers(grammar, [labels[filler] for filler in dict.fromkeys(fillers)], filler_cost)
+        grammar = with_fillers(grammar, labels, fillers, filler_cost)
     write_grammar(grammar, words, path)
 
 
 def write_grammar(grammar: Automaton, words: Sequence[str], path: str | Path) -> None:
-    """Write a grammar whose label k stands for `words[k - 1]`; only back-off arcs are epsilon arcs, one per state."""
+    """Write a grammar whose label k stands for `words[k - 1]`; only back-off arcs are epsilon arcs, one per state at
+    most."""
     is_word = grammar.olabel > 0
     back = np.flatnonzero(~is_word)
     states = np.zeros(grammar.num_states + 1, STATE)
@@ -50,6 +53,7 @@ def write_grammar(grammar: Automaton, words: Sequence[str], path: str | Path) ->
     states["arc_begin"] = np.concatenate(
         [[0], np.cumsum(np.bincount(grammar.source[is_word], minlength=len(states) - 1))]
     )
+    states["backoff"][1:] = NEVER  # the format has a back-off of every state other than the first
     states["shorter"][grammar.source[back]] = grammar.target[back]
     states["backoff"][grammar.source[back]] = grammar.cost[back]
     arcs = np.empty(int(is_word.sum()), ARC)

@@ -8,6 +8,7 @@ from typing import Any
 from asr.config import Config
 from asr.errors import InputError
 from asr.graph import Build, GraphOptions, dynamic
+from asr.graph.fillers import filler_words
 from asr.graph.grammar_sources import ArpaSource, Fillers
 from asr.hmm.graph import HmmExpansion
 from asr.hmm.model import Hmm
@@ -28,7 +29,7 @@ def build(cfg: Config) -> dict[str, Any]:
         raise InputError("graph.kind=dynamic is for CTC, whose topology the search adds; HMMs need a static graph")
     cfg, tokens, lexicon = _ingredients(cfg)
     fillers, words = cfg.graph.fillers, [] if lexicon else arpa.read(cfg.lm.arpa).words
-    lexicon = lexicon or _spell(cfg, list(dict.fromkeys([*words, *fillers])), tokens)
+    lexicon = lexicon or _spell(cfg, list(dict.fromkeys([*words, *filler_words(fillers, words)])), tokens)
     return dynamic.compile_dynamic(tokens, lexicon, cfg.lm.arpa, cfg.graph.dir, cfg.graph.silence, fillers,
                                    cfg.graph.filler_cost)  # fmt: skip
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from asr.errors import InputError
 from asr.files import atomic_write
-from asr.pieces import BEGIN, segmentations
+from asr.pieces import BEGIN, letters_of, segmentations
 from asr.text import lexicon_file
 from asr.text.units import check_unit, to_units
 from asr.textfiles import lines
@@ -131,7 +131,7 @@ class Lexicon:
             raise InputError(f"a language model of pieces (▁) needs units char or jamo, not {unit}; train one of words")
         spelled = {}
         for piece in pieces:
-            units = tuple(to_units(piece.removeprefix(BEGIN), unit))
+            units = tuple(to_units(letters_of(piece), unit))
             begins = [(SPACE, *units)] if piece.startswith(BEGIN) and SPACE in tokens else []
             spelled[piece] = [*begins, units] if units else begins
         missing = {(piece, variants[1]): NO_SPACE for piece, variants in spelled.items() if len(variants) > 1}
