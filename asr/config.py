@@ -70,7 +70,9 @@ class FeaturesConfig(Options):
         "kind of features that the net reads",
         ["logmel", "mfcc", "loglinear", "wave", "stored", "pretrained"],
     )
-    encoder: str | None = option(None, "folder or hub name of the encoder (features=pretrained)")
+    encoder: str | None = option(
+        None, "folder, YAML file of an ONNX model, or hub name of the encoder (features=pretrained)"
+    )
     layer: int | None = option(
         None, "layer of the encoder whose output is used, from 1; null: the last, normalised", within="[0, 256]"
     )

@@ -13,8 +13,8 @@ from asr.cli.main import main
 from asr.config import FeaturesConfig
 from asr.errors import InputError
 from asr.features.lhotse import LhotseFrontEnd
+from asr.features.onnx.file import OnnxFile
 from asr.models.imported import read_model
-from asr.models.imported.onnx_file import OnnxFile
 from asr.tokens import BLANK, SPACE
 
 pytest.importorskip("onnxruntime", reason="ONNX models are run by onnxruntime")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tone_words
 import torch
 from ctranslate2_model import model_bytes, weights, write_model
 
@@ -19,28 +20,14 @@ from asr.errors import InputError
 from asr.features import audio
 from asr.features.encoders import build_encoder, open_encoder, write_encoder
 from asr.features.frontend import FrontEnd
-from asr.manifest import Utterance
 from asr.models.acoustic import AcousticModel
 from asr.recognizer import bundle
 from asr.training.trainer import load_model, train
 
-TONES_HZ = {"a": 400, "b": 900, "c": 1600}
-
 
 @pytest.fixture
 def corpus(tmp_path, make_wav):
-    """Words spelled in tones, 16 of them to train on and 4 for dev."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 16), ("dev", 4)):
-        utterances = []
-        for i in range(count):
-            text = "".join(rng.choice(list(TONES_HZ), 3, replace=False))
-            t = np.arange(3200) / 16000
-            x = np.concatenate([0.1 * np.sin(2 * np.pi * TONES_HZ[c] * t) for c in text])
-            path = make_wav(f"{split}{i}.wav", x + 0.01 * rng.standard_normal(len(x)))
-            utterances.append(Utterance(f"{split}{i}", str(path), None, 0.0, 0.6, text))
-        manifest.write(tmp_path / f"{split}.jsonl", utterances)
-    return tmp_path
+    return tone_words.write(tmp_path, make_wav)
 
 
 def config(corpus: Path, **features: object) -> Config:

@@ -6,16 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+from onnx_writer import INT64, model, node, place, tensor
 
 from asr import manifest
 from asr.cli.overrides import compose, to_overrides
 from asr.config import Config
 from asr.errors import InputError
+from asr.features.encoders import open_encoder
 from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon
 from recipes import whisper
 from recipes.digits import adapted
+from recipes.english import english_hama
 from recipes.english import prepare as english
+from recipes.english_import.pronounce import FILES
 from recipes.run import RECIPES
 from recipes.timit import prepare as timit
 
@@ -97,6 +102,23 @@ def test_what_whisper_heard_is_kept_and_a_stopped_run_goes_on(tmp_path, monkeypa
     ]  # fmt: skip
     assert manifest.read(tmp_path / "heard.jsonl") == heard
     assert len(english.transcribe(utterances, tmp_path, tmp_path / "heard.jsonl")) == 22 and len(asked) == 24
+
+
+def test_hama_is_an_encoder_at_its_last_hidden_layer(tmp_path):
+    """A tiny model whose tensors have hama's names."""
+    pytest.importorskip("onnxruntime", reason="ONNX models are run by onnxruntime")
+    weights = np.random.default_rng(0).standard_normal((4, 1, 400)).astype(np.float32)
+    nodes = [node("Unsqueeze", ["waveform", "one"], ["wave"]), node("Conv", ["wave", "w"], ["y"], strides=[320]),
+             node("Transpose", ["y"], [english_hama.HIDDEN], perm=[0, 2, 1]),
+             node("LogSoftmax", [english_hama.HIDDEN], ["log_probs"], axis=2)]  # fmt: skip
+    inputs = [place("waveform", ("n", "t")), place("waveform_lengths", ("n",), INT64)]
+    tensors = [tensor("one", np.array([1], np.int64)), tensor("w", weights)]
+    (tmp_path / FILES[0]).write_bytes(model(nodes, inputs, [place("log_probs", ("n", "f", 4))], tensors))
+    encoder = open_encoder(str(english_hama.describe(tmp_path)))
+    found = encoder.encode(torch.full((720,), 0.1), 1)
+    np.testing.assert_allclose(found, np.tile(0.1 * weights.sum((1, 2)), (2, 1)), atol=1e-4)
+    cfg = configure("english", "english_hama", tmp_path, tmp_path)
+    assert cfg.features.encoder == "data/hama/encoder.yaml" and cfg.data.train == "exp/english/data/train.jsonl"
 
 
 def test_text_of_whispers_tokens():

@@ -92,7 +92,7 @@ def _extract_all(
     recorded.record(features, record_path(output))
     maker = _Maker(replace(cfg, features=features), folder, augment, encoder)
     if maker.digest:
-        recorded.record_encoder(features, maker.digest, folder / recorded.ENCODER)
+        recorded.record_encoder(features, maker.frontend.encoder, maker.digest, folder / recorded.ENCODER)
     done, set_aside = [], []
     threads = cfg.threads or torch.get_num_threads()
     with ThreadPoolExecutor(threads) as pool, torch_threads(1):
@@ -170,8 +170,13 @@ class _Maker:
         features, _ = self.frontend(torch.from_numpy(x)[None], torch.tensor([len(x)]))  # (1, F, D)
         if not features.shape[1]:
             raise InputError(f"the audio has {len(x)} samples, too few for one frame")
+        with np.errstate(over="ignore"):
+            stored = features[0].numpy().astype(np.float16 if self.is_pretrained else np.float32)
+        if self.is_pretrained and not np.isfinite(stored).all():
+            raise InputError("the encoder gives values that half precision cannot hold; take the output of another "
+                             "layer, such as a normalised one")  # fmt: skip
         with atomic_write(path, "wb") as file:
-            np.save(file, features[0].numpy().astype(np.float16 if self.is_pretrained else np.float32))
+            np.save(file, stored)
             np.save(file, key)
         return features.shape[1]
 

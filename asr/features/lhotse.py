@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.config import FeaturesConfig
-from asr.features.frontend import SAMPLE_SCALE, FrontEnd
+from asr.features.spectra import SAMPLE_SCALE, SoundFrontEnd
 
 
 class LhotseFrontEnd(nn.Module):
@@ -16,7 +16,7 @@ class LhotseFrontEnd(nn.Module):
 
     def __init__(self, features: FeaturesConfig):
         super().__init__()
-        self.kaldi = FrontEnd(features)
+        self.kaldi = SoundFrontEnd(features)
 
     def num_frames(self, lengths: Tensor) -> Tensor:
         return (lengths + self.kaldi.shift_samples // 2) // self.kaldi.shift_samples

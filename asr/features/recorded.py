@@ -14,7 +14,8 @@ from asr.config import FeaturesConfig
 from asr.errors import InputError
 from asr.features.cmvn import OF_SPEECH
 from asr.features.encoders import Encoder, full_name
-from asr.features.frontend import ENERGIES, FrontEnd
+from asr.features.frontend import FrontEnd
+from asr.features.spectra import ENERGIES
 from asr.files import atomic_write
 from asr.literals import parse_json
 
@@ -73,10 +74,11 @@ def behind(recorded: FeaturesConfig, trained: FeaturesConfig) -> FeaturesConfig:
     return replace(recorded, deltas=trained.deltas, cmvn=trained.cmvn)
 
 
-def record_encoder(features: FeaturesConfig, digest: str, path: Path) -> None:
-    """Write which encoder made the stored features: its name, and the digest of its weights."""
+def record_encoder(features: FeaturesConfig, encoder: Encoder, digest: str, path: Path) -> None:
+    """Write which encoder made the stored features: its name, its licence, and size and digest of its weights."""
+    facts = {"source": features.encoder, "licence": encoder.licence, "bytes": encoder.num_bytes, "sha256": digest}
     with atomic_write(path) as file:
-        json.dump({"source": features.encoder, "sha256": digest}, file, indent=1)
+        json.dump(facts, file, indent=1)
 
 
 def check_encoder(encoder: Encoder, path: Path) -> None:

@@ -272,13 +272,23 @@ def card(cfg: Config) -> str:
             "trained on": cfg.data.train,
         }
     if cfg.features.kind == "pretrained" and encoder.exists():
-        facts["encoder"] = "{source}, weights of SHA-256 {sha256}".format(**_read_json(encoder))
+        facts |= encoder_facts(_read_json(encoder))
     if start := _read_json(Path(cfg.out) / "train" / "config.json").get("init"):
         facts["started from"] = start
     report = Path(cfg.score.dir) / "score.json"
     if report.exists() and (scored := _read_json(report))["wer"] is not None:
         facts["word error rate"] = f"{scored['wer']:.2%} on {scored.get('reference') or 'an unknown reference'}"
     return "\n".join([*lines, *(f"- {name}: {value}" for name, value in facts.items())]) + "\n"
+
+
+def encoder_facts(recorded: dict[str, Any]) -> dict[str, str]:
+    """What a card says about the encoder that a training has recorded. Early ones lack its licence and its size."""
+    size = f"{recorded['bytes']} bytes, " if "bytes" in recorded else ""
+    licence = recorded.get("licence") or "not stated by the source"
+    return {
+        "encoder": f"{recorded['source']}, weights of {size}SHA-256 {recorded['sha256']}",
+        "licence of the encoder": licence,
+    }
 
 
 def _read_json(path: Path) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from asr.features.encoders.json_files import read_json
-from asr.models.imported.onnx_file import OnnxFile
+from asr.features.onnx.file import OnnxFile
 from recipes import wheels
 
 HAMA = ("hama==1.3.13", "753ca05c6b3c99f9c8c415776848f84ebb72823f70c11fd46dd7eff5df338dbd")

@@ -1,7 +1,7 @@
 """Pretrained encoders: samples in, one vector per frame out, learned by others from far more speech.
 
-`features.encoder` names a folder in the format of Hugging Face, of CTranslate2 or of `write_encoder`, or a model of
-Hugging Face's hub. Nothing is unpickled.
+`features.encoder` names a folder in the format of Hugging Face, of CTranslate2 or of `write_encoder`, a described ONNX
+model, or a model of Hugging Face's hub. Nothing is unpickled.
 """
 
 import json
@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
 from asr.errors import InputError
-from asr.features.encoders import conformer, wav2vec2, whisper, whisper_files
+from asr.features.encoders import conformer, onnx, wav2vec2, whisper, whisper_files
 from asr.features.encoders.encoder import Encoder
 from asr.features.encoders.hub import find_folder, full_name
 from asr.features.encoders.json_files import read_json
@@ -27,12 +27,14 @@ MOST_TOKENS = 1 << 20  # of the head that the encoder had
 
 
 def open_encoder(source: str | None) -> Encoder:
-    """The encoder in the folder `source`, or of that name in the hub; its weights do not ask for gradients.
+    """The encoder in the folder or file `source`, or of that name in the hub; its weights do not ask for gradients.
 
     Raises InputError if there is none, if it is of an unknown kind, or if a file is missing or damaged.
     """
     if source is None:
         raise InputError("features=pretrained needs an encoder; name its folder with features.encoder=DIR")
+    if described := onnx.find(source):
+        return _frozen(onnx.read(described))
     folder = find_folder(source)
     if (folder / "model.bin").exists():
         return _frozen(whisper_files.read_ctranslate2(folder / "model.bin"))
@@ -52,7 +54,7 @@ def open_encoder(source: str | None) -> Encoder:
 def build_encoder(description: dict[str, Any]) -> Encoder:
     """The encoder of an `Encoder.description()`, whose weights are to be loaded.
 
-    Raises ValueError, TypeError or KeyError for one that is unknown or out of bounds.
+    Raises ValueError, TypeError, KeyError or InputError for one that is unknown or out of bounds.
     """
     sizes = dict(description)
     family = sizes.pop("family")
@@ -66,6 +68,8 @@ def build_encoder(description: dict[str, Any]) -> Encoder:
             raise
         except Exception as e:  # transformers raises errors of many kinds for values that do not fit each other
             raise ValueError(f"the encoder's description is wrong: {e!r:.200}") from e
+    if family == "onnx":
+        return _frozen(onnx.build(sizes))
     families: dict[str, Any] = {
         "whisper": (whisper.Whisper, whisper.Sizes), "conformer": (conformer.Conformer, conformer.Sizes)
     }  # fmt: skip

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from asr.errors import InputError
 
-WINDOW_S = 30.0  # longest stretch of sound that is encoded at once
+WINDOW_S = 30.0  # longest stretch of sound that is encoded at once, if the encoder can
 MARGIN_S = 2.0  # at an inner edge of a window, whose frames come from the neighbouring window
 
 
@@ -18,7 +18,7 @@ class Encoder(nn.Module, ABC):
     """Samples (T,) of `rate_hz` -> frames of `dim` values, one per `shift_samples`, out of one of `layers` layers.
 
     A frame depends on all sound within its window, so an encoder cannot run in a stream. Recordings longer than
-    `WINDOW_S` are encoded in overlapping windows; each frame comes from the window whose edges are farther away.
+    `window_s` are encoded in overlapping windows; each frame comes from the window whose edges are farther away.
     """
 
     rate_hz: int
@@ -26,6 +26,9 @@ class Encoder(nn.Module, ABC):
     spare_samples: int  # F frames need at most F * shift_samples + spare_samples
     dim: int
     layers: int
+    lowest_layer = 0
+    window_s = WINDOW_S
+    licence: str | None = None  # as the source states it
 
     @abstractmethod
     def description(self) -> dict[str, Any]:
@@ -37,7 +40,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def encode_window(self, x: Tensor, *layers: int) -> Tensor:
-        """At most `WINDOW_S` of prepared samples (T,) -> (F, L D), as `encode` does."""
+        """At most `window_s` of prepared samples (T,) -> (F, L D), as `encode` does."""
 
     def prepare(self, x: Tensor) -> Tensor:
         """What is done to a recording as a whole: (T,) -> (T,)."""
@@ -47,7 +50,7 @@ class Encoder(nn.Module, ABC):
         """Samples (T,) -> (F, L D), the outputs of L layers, from 1 to `layers`, side by side. 0: the input of the
         first."""
         x, frames = self.prepare(x), self.num_frames(len(x))
-        window, margin = (round(s * self.rate_hz / self.shift_samples) for s in (WINDOW_S, MARGIN_S))
+        window, margin = (round(s * self.rate_hz / self.shift_samples) for s in (self.window_s, MARGIN_S))
         if not frames:
             return x.new_zeros(0, len(layers) * self.dim)
         starts = list(range(0, max(1, frames - 2 * margin), window - 2 * margin))
@@ -83,6 +86,11 @@ class Encoder(nn.Module, ABC):
         """Samples (N, T), lengths (N,) -> (N, F, L D). Recordings are encoded one by one, as padding would be heard."""
         outputs = [self.encode(x[i, :n], *layers) for i, n in enumerate(lengths.tolist())]
         return nn.utils.rnn.pad_sequence(outputs, batch_first=True)
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of the weights in memory."""
+        return sum(tensor.nbytes for tensor in self.state_dict().values())
 
     def digest(self) -> str:
         """SHA-256 of the weights."""

@@ -37,5 +37,5 @@ def find_folder(source: str, option: str | None = "features.encoder") -> Path:
 
 
 def full_name(source: str | None) -> str | None:
-    """A folder's absolute path; another name as it is."""
-    return os.path.abspath(source) if source and Path(source).is_dir() else source
+    """The absolute path of a folder or file; another name as it is."""
+    return os.path.abspath(source) if source and Path(source).exists() else source

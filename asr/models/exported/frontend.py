@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from asr.config import FeaturesConfig
-from asr.features.frontend import PREEMPHASIS, SAMPLE_SCALE, FrontEnd, povey_window
+from asr.features.frontend import FrontEnd
+from asr.features.spectra import PREEMPHASIS, SAMPLE_SCALE, povey_window
 
 
 class TracedFrontEnd(FrontEnd):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.config import FeaturesConfig
-from asr.features.frontend import SAMPLE_SCALE
+from asr.features.spectra import SAMPLE_SCALE
 from asr.models.acoustic import AcousticModel
 from asr.models.exported.graphs import SampleGraph, separated
 from asr.tokens import BLANK_ID, Tokens

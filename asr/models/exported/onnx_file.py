@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from asr.errors import InputError, missing
+from asr.features.onnx.file import OnnxFile
 from asr.models.exported.graphs import Graph
-from asr.models.imported.onnx_file import OnnxFile
 
 OPSET = 17
 EXAMPLE_S = 1.3  # of the recording that is traced

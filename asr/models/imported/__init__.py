@@ -12,10 +12,11 @@ Nothing is unpickled and no code of a model is run.
 
 from pathlib import Path
 
+from asr.features.onnx.file import OnnxFile
+from asr.features.onnx.net import OnnxSpec
 from asr.models.imported import hama, hugging_face, nemo, onnx_files, sherpa
 from asr.models.imported.imported import Imported
-from asr.models.imported.onnx_file import OnnxFile
-from asr.models.imported.onnx_model import OnnxModel, OnnxSpec
+from asr.models.imported.onnx_model import OnnxModel
 
 DESCRIPTION = "model.yaml"  # in a folder of `asr export`
 

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
+from asr.features.onnx.file import OnnxFile
 from asr.models.imported import onnx_files, outputs
 from asr.models.imported.imported import Imported
-from asr.models.imported.onnx_file import OnnxFile
 
 _BANDS = 80  # if the file does not tell
 _BLANKS = ("<blk>", "<eps>", "<blank>")  # the first one in the table counts, as in sherpa-onnx

@@ -26,7 +26,7 @@ def has_external_data(data: bytes) -> bool:
     waiting = [("Model", memoryview(data))]
     while waiting:
         kind, content = waiting.pop()
-        for number, value in _fields(content):
+        for number, value in read_fields(content):
             if kind == "Tensor" and number in _EXTERNAL and value != 0:
                 return True
             if isinstance(value, memoryview) and (within := _WITHIN[kind].get(number)):
@@ -34,7 +34,7 @@ def has_external_data(data: bytes) -> bool:
     return False
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, memoryview | int]]:
+def read_fields(data: memoryview) -> Iterator[tuple[int, memoryview | int]]:
     """(number, value) of each field; fixed-width numbers are skipped."""
     at = 0
     while at < len(data):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from asr.errors import InputError, missing
-from asr.models.imported.onnx_fields import has_external_data
+from asr.features.onnx.fields import has_external_data
 
 _log = logging.getLogger(__name__)
 
