@@ -49,6 +49,13 @@ class CriterionConfig(Options):
     kind: str = option("ctc", "training criterion: CTC, or cross-entropy of HMM states per frame", ["ctc", "ce"])
     alignments: str | None = option(None, "the states of each frame (ce): train/alignments.npz of `asr hmm train`")
     zero_infinity: bool = option(True, "an utterance too short for its text has loss zero instead of infinity")
+    consistency: float = option(
+        0.0, "weight of the disagreement of two views of each utterance with their own masks (CR-CTC); 0: one view",
+        within="[0, 100]",
+    )  # fmt: skip
+    consistency_warmup: float = option(
+        0.1, "fraction of all steps in which this weight rises from zero", within="[0, 1]"
+    )
 
 
 @dataclass

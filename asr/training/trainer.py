@@ -256,7 +256,7 @@ class Trainer:
         """
         cfg, state, end = self.cfg.optim, self.state, self.epoch_starts[epoch + 1]
         batches = self.batches_of(epoch)[state["step"] - self.epoch_starts[epoch] :]
-        self.team.start(Pass(batches, epoch, state["step"]))
+        self.team.start(Pass(batches, epoch, state["step"], self.epoch_starts[-1]))
         for _ in batches:
             results = self.take_step()
             utterances = sum(r.utterances for r in results)
