@@ -130,6 +130,9 @@ def check_criterion(cfg: Config) -> None:
     if cfg.augment.silence_s:
         raise InputError(f"augment.silence_s={cfg.augment.silence_s:g} moves the frames that criterion=ce has targets "
                          "for; set it to 0")  # fmt: skip
+    if cfg.model.self_conditioned:
+        raise InputError("model.self_conditioned reads posteriors, but criterion=ce makes likelihoods of the outputs "
+                         "in the end; leave it out")  # fmt: skip
     if cfg.data.replay or cfg.data.general_dev:
         raise InputError("criterion=ce has no targets for data.replay and data.general_dev; leave them out")
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from asr.config import Config
 from asr.criteria.consistency import consistency_loss
+from asr.criteria.smoothing import smoothing_loss
 from asr.data.augment import generator, mask_features, warp_bins
 from asr.data.cache import shared_zeros
 from asr.data.dataset import Batch, Unreadable, Utterances, collate
@@ -93,19 +94,14 @@ class Shards:
         if not shard.ids:
             self.gradients[number].zero_()
             return result
-        criterion = self.cfg.criterion
         torch.manual_seed((self.cfg.seed * 1_000_003 + step) * len(self.gradients) + number)
         rng = generator(self.cfg.seed, step, number, 1)  # four keys, more than any draw of a data set has
-        log_probs, frames = self.model.classify(*self.augmented(shard, rng))
-        if criterion.consistency:
-            loss = self.criterion.loss(log_probs, frames, repeated(shard)) / 2
-            loss = loss + consistency_weight(criterion, step, steps) * consistency_loss(log_probs, frames)
-        else:
-            loss = self.criterion.loss(log_probs, frames, shard)
+        outputs, frames = self.model.outputs(*self.augmented(shard, rng))
+        loss = self.loss(outputs, frames, shard, consistency_weight(self.cfg.criterion, step, steps))
         result.loss = loss.item()
         if not math.isfinite(result.loss):
             raise self.diverged(step, result.loss, shard.ids)
-        gradients = torch.autograd.grad(loss, self.parameters)
+        gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)  # zeros for skipped blocks
         torch.cat([gradient.flatten() for gradient in gradients], out=self.gradients[number])
         return result
 
@@ -124,6 +120,22 @@ class Shards:
             features = warp_bins(features, cfg.augment.bin_warp, rng)
         layers = features.unflatten(2, (self.model.parts, -1))  # (N, F, L, D): a mask is that of all layers
         return mask_features(layers, lengths, cfg.augment, cfg.features.shift_ms / 1000, rng).flatten(2), lengths
+
+    def loss(self, outputs: list[Tensor], frames: Tensor, shard: Batch, consistency: float) -> Tensor:
+        """The criterion of the net's log-probs (N, F', V), the last of `outputs`, with what else is to be small.
+
+        `consistency`: the weight of the disagreement of two views, if there are two.
+        """
+        cfg, log_probs = self.cfg.criterion, outputs[-1]
+        batch = repeated(shard) if cfg.consistency else shard
+        *inner, loss = (self.criterion.loss(output, frames, batch) for output in outputs)
+        if inner:
+            loss = (1 - cfg.intermediate_weight) * loss + cfg.intermediate_weight * sum(inner) / len(inner)
+        if cfg.smoothing:
+            loss = (1 - cfg.smoothing) * loss + cfg.smoothing * smoothing_loss(log_probs, frames)
+        if cfg.consistency:
+            loss = loss / 2 + consistency * consistency_loss(log_probs, frames)
+        return loss
 
     def diverged(self, step: int, loss: float, ids: list[str]) -> InputError:
         """The error for a loss that is not finite; `diverged.txt` gets the ids of the shard."""
