@@ -94,9 +94,9 @@ def row(runs: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]]) -> dict[
 
 def print_table(rows: dict[str, dict[str, Any]]) -> None:
     print("| options | dev token errors | difference (95 % interval) | CPU min |\n|---|---|---|---|")
-    for name, r in rows.items():
+    for number, (name, r) in enumerate(rows.items()):
         low, high = r["interval"]
-        difference = f"{r['difference']:+.2f} ({low:+.2f} to {high:+.2f})" if low or high else ""
+        difference = f"{r['difference']:+.2f} ({low:+.2f} to {high:+.2f})" if number else ""
         print(f"| {name} | {r['dev_ter']:.2f} % | {difference} | {r['minutes']:.1f} |")
 
 
