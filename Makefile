@@ -23,7 +23,7 @@ SHELL := bash
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # Benchmarks with arguments, and word_scores, a module of word_mode.
-BENCH_BY_HAND := align dynamic_graph kaldi_graph lm lm_scores million_words ptxas serve serve_faults serve_load serve_peers \
+BENCH_BY_HAND := ablation align dynamic_graph kaldi_graph lm lm_scores million_words ptxas serve serve_faults serve_load serve_peers \
   silence spoken_korean whisper_peer word_mode word_peers word_scores
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 

@@ -17,7 +17,7 @@ from typing import Any, cast
 from asr.bounds import complaint
 from asr.declaration import REFERENCE, Options, option
 from asr.errors import InputError, nearest
-from asr.model_options import CriterionConfig, HmmConfig, ModelConfig
+from asr.model_options import CriterionConfig, HmmConfig, ModelConfig, OptimConfig
 from asr.search_options import DecoderConfig, LiveConfig
 from asr.serve_options import ServeConfig
 
@@ -126,26 +126,6 @@ class AugmentConfig(Options):
     time_fraction: float = option(
         0.2, "SpecAugment: largest fraction of an utterance that all time masks cover", within="[0, 1]"
     )
-
-
-@dataclass
-class OptimConfig(Options):
-    lr: float = option(1e-3, "peak learning rate of AdamW", within="[0, 100]")
-    tune_lr: float = option(1e-4, "peak learning rate of the encoder's layers (model.tune_layers)", within="[0, 100]")
-    weight_decay: float = option(1e-2, "weight decay of AdamW", within="[0, 100]")
-    warmup: float = option(
-        0.1, "fraction of all steps for the linear warm-up; a cosine to zero follows", within="[0, 1]"
-    )
-    epochs: int = option(30, "number of passes over the training data", within="[1, 1e6]")
-    batch_s: float = option(120.0, "seconds of audio per batch, padding included", within="(0, 1e6]")
-    accumulate: int = option(1, "batches per optimiser step", within="[1, 1e5]")
-    grad_clip: float = option(5.0, "largest norm of the gradient", within="(0, inf]")
-    average: int = option(5, "number of best checkpoints kept, and averaged at the end", within="[1, 1000]")
-    general_margin: float = option(
-        1.0, "points by which the token errors on data.general_dev may exceed those of `init`", within="[0, 100]"
-    )
-    patience: int = option(0, "stop after this many epochs without improvement; 0 never stops early", within="[0, 1e6]")
-    checkpoint_steps: int = option(200, "optimiser steps between two resume points", within="[1, 1e9]")
 
 
 @dataclass

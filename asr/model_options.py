@@ -1,4 +1,4 @@
-"""Options of acoustic models: the groups `model`, `criterion` and `hmm` of asr/config.py."""
+"""Options of acoustic models: the groups `model`, `criterion`, `optim` and `hmm` of asr/config.py."""
 
 from dataclasses import dataclass
 
@@ -39,6 +39,14 @@ class ModelConfig(Options):
         "train only pairs of matrices of this rank in these layers (LoRA); null trains the layers themselves",
         within="[0, 8192]",
     )
+    intermediate: list[int] = option(
+        [], "hidden layers, from 1, that are trained by the criterion, too (intermediate CTC)", within="[1, 256]"
+    )
+    self_conditioned: bool = option(False, "the next layers read the posteriors of these layers")
+    layer_drop: float = option(
+        0.0, "chance that a training batch skips the last block; it falls to zero at the first (stochastic depth)",
+        within="[0, 1)",
+    )  # fmt: skip
     gaussians: int = option(
         16, "most Gaussians per output of the mixtures (gmm), which `asr hmm train` estimates", within="[1, 65536]"
     )
@@ -49,6 +57,46 @@ class CriterionConfig(Options):
     kind: str = option("ctc", "training criterion: CTC, or cross-entropy of HMM states per frame", ["ctc", "ce"])
     alignments: str | None = option(None, "the states of each frame (ce): train/alignments.npz of `asr hmm train`")
     zero_infinity: bool = option(True, "an utterance too short for its text has loss zero instead of infinity")
+    intermediate_weight: float = option(0.3, "share of the layers of model.intermediate in the loss", within="[0, 1)")
+    smoothing: float = option(
+        0.0, "share of label smoothing in the loss: the divergence of each frame from equal posteriors", within="[0, 1)"
+    )
+    consistency: float = option(
+        0.0, "weight of the disagreement of two views of each utterance with their own masks (CR-CTC); 0: one view",
+        within="[0, 100]",
+    )  # fmt: skip
+    consistency_warmup: float = option(
+        0.1, "fraction of all steps in which this weight rises from zero", within="[0, 1]"
+    )
+
+
+@dataclass
+class OptimConfig(Options):
+    lr: float = option(1e-3, "peak learning rate of AdamW", within="[0, 100]")
+    tune_lr: float = option(1e-4, "peak learning rate of the encoder's layers (model.tune_layers)", within="[0, 100]")
+    tune_decay: float = option(
+        1.0, "factor of this rate from each of these layers to the one below it", within="(0, 1]"
+    )
+    weight_decay: float = option(1e-2, "weight decay of AdamW", within="[0, 100]")
+    warmup: float = option(
+        0.1, "fraction of all steps for the linear warm-up; a cosine to zero follows", within="[0, 1]"
+    )
+    epochs: int = option(30, "number of passes over the training data", within="[1, 1e6]")
+    sorted_epochs: int = option(
+        0, "first epochs whose batches go from short to long utterances (curriculum)", within="[0, 1e6]"
+    )
+    batch_s: float = option(120.0, "seconds of audio per batch, padding included", within="(0, 1e6]")
+    accumulate: int = option(1, "batches per optimiser step", within="[1, 1e5]")
+    grad_clip: float = option(5.0, "largest norm of the gradient", within="(0, inf]")
+    average: int = option(5, "number of best checkpoints kept, and averaged at the end", within="[1, 1000]")
+    ema: float = option(
+        0.0, "decay of a moving average of the weights, which is evaluated and kept instead; 0: none", within="[0, 1)"
+    )
+    general_margin: float = option(
+        1.0, "points by which the token errors on data.general_dev may exceed those of `init`", within="[0, 100]"
+    )
+    patience: int = option(0, "stop after this many epochs without improvement; 0 never stops early", within="[0, 1e6]")
+    checkpoint_steps: int = option(200, "optimiser steps between two resume points", within="[1, 1e9]")
 
 
 @dataclass

@@ -25,6 +25,8 @@ VARIANTS = [
     {"kind": "cnn", "lookahead": 2},
     {"kind": "lstm", "bidirectional": False},
     {"kind": "lstm", "bidirectional": False, "lookahead": 4},
+    {"kind": "lstm", "intermediate": [1, 2], "self_conditioned": True},
+    {"kind": "conformer", "intermediate": [2], "self_conditioned": True},
     {"kind": "conformer", "positions": "relative", "causal": False},
     {"kind": "conformer", "chunk": 3, "left": 4},
     {"kind": "conformer", "chunk": 2, "causal": False},

@@ -25,6 +25,7 @@ STREAMED: list[dict[str, Any]] = [
     {"kind": "lstm", "bidirectional": False},
     {"kind": "lstm", "bidirectional": False, "lookahead": 0},
     {"kind": "lstm", "bidirectional": False, "lookahead": 5},
+    {"kind": "lstm", "bidirectional": False, "lookahead": 5, "intermediate": [1, 2], "self_conditioned": True},
 ]
 CONFORMERS: list[dict[str, Any]] = [
     {"kind": "conformer", "chunk": 4, "left": 8},

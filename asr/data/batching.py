@@ -27,8 +27,11 @@ def fill(items: Iterable[T], duration_s: Callable[[T], float], batch_s: float) -
         yield batch
 
 
-def epoch_batches(durations_s: Sequence[float], batch_s: float, seed: int, epoch: int) -> list[list[int]]:
-    """Indices of utterances in batches of at most `batch_s` seconds including padding, in random order.
+def epoch_batches(
+    durations_s: Sequence[float], batch_s: float, seed: int, epoch: int, is_sorted: bool = False
+) -> list[list[int]]:
+    """Indices of utterances in batches of at most `batch_s` seconds including padding, in random order, or from short
+    to long ones (`is_sorted`).
 
     An utterance longer than `batch_s` is alone in its batch.
     """
@@ -37,7 +40,7 @@ def epoch_batches(durations_s: Sequence[float], batch_s: float, seed: int, epoch
     blurred = durations * rng.uniform(1 - BUCKET_JITTER, 1 + BUCKET_JITTER, len(durations))
     order = np.argsort(blurred, kind="stable").tolist()
     batches = list(fill(order, durations.__getitem__, batch_s))
-    return [batches[i] for i in rng.permutation(len(batches))]
+    return batches if is_sorted else [batches[i] for i in rng.permutation(len(batches))]
 
 
 def epoch_numbers(durations_s: Sequence[float], own: int, share: float, seed: int, epoch: int) -> list[int]:

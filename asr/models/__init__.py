@@ -29,7 +29,8 @@ NETS_OF = {  # options that not all nets have
     "kernel": _HIDDEN,
     "bidirectional": ("lstm",),
     "gaussians": ("gmm",),
-    **dict.fromkeys(("heads", "positions", "chunk", "left", "causal", "dynamic_chunk"), ("conformer",)),
+    **dict.fromkeys(("intermediate", "self_conditioned"), ("lstm", "conformer")),
+    **dict.fromkeys(("heads", "positions", "chunk", "left", "causal", "dynamic_chunk", "layer_drop"), ("conformer",)),
 }
 
 

@@ -49,11 +49,18 @@ class AcousticModel(nn.Module):
 
     def classify(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, F, D) -> log-probs (N, F', V), lengths'."""
+        return self.net(self.net_input(features, lengths), lengths)
+
+    def outputs(self, features: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Features (N, F, D) -> log-probs (N, F', V) of the layers of `model.intermediate`, then those of the net, and
+        lengths'."""
+        return self.net.outputs(self.net_input(features, lengths), lengths)
+
+    def net_input(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Features (N, F, D) after the layers of the encoder that are trained with the net."""
         if hasattr(self, "upper"):
             features = self.upper(features, lengths)
-        if hasattr(self, "sum"):
-            features = self.sum(features)
-        return self.net(features, lengths)
+        return self.sum(features) if hasattr(self, "sum") else features
 
     @property
     def lookahead_s(self) -> float:

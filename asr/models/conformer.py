@@ -6,11 +6,15 @@ LayerNorm replaces the BatchNorm of the convolution: its result does not depend 
 limited to chunks of frames (Zhang et al. 2020, U2, arXiv:2012.05481), and the convolution is causal or stops at the end
 of the chunk (Li et al. 2023, arXiv:2304.09325). With `dynamic_chunk`, each batch of the training draws its chunk as in
 U2. The same weights then serve with any chunk and with the whole utterance.
+
+With `layer_drop`, training skips blocks: stochastic depth (Huang et al. 2016, arXiv:1603.09382), more often the later
+ones. As in LayerDrop (Fan et al. 2020, arXiv:1909.11556) nothing is rescaled: each block ends in a normalisation.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import torch
@@ -19,8 +23,9 @@ from torch import Tensor, nn
 from asr.config import ModelConfig, check_group
 from asr.errors import InputError
 from asr.models.attention import Attention, Context, Past, visible
+from asr.models.intermediate import DeepNet, Intermediate
 from asr.models.layers import FrameStack, TokenOutput, frame_mask
-from asr.models.streaming import Memory, Net, Remembering, cut
+from asr.models.streaming import Memory, Remembering, cut
 
 LARGEST_DRAWN = 25  # frames of a chunk drawn in training
 WHOLE = 0.5  # share of batches that read whole utterances
@@ -101,20 +106,29 @@ class ConformerBlocks(Remembering):
     def __init__(self, cfg: ModelConfig):
         super().__init__()
         self.blocks = nn.ModuleList(ConformerBlock(cfg) for _ in range(cfg.layers))
-        self.is_drawn = cfg.dynamic_chunk
+        self.is_drawn, self.layer_drop = cfg.dynamic_chunk, cfg.layer_drop
         self.set_context(Context(cfg.chunk, cfg.left))
 
     def set_context(self, context: Context) -> None:
         self.context, self.lookahead = context, max(0, context.chunk - 1)
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor, after: Callable[[Tensor, int], Tensor]) -> Tensor:
+        """x (N, F, H); `after` is applied to the output of each block, with its number from 1."""
         context = self.draw_context() if self.training and self.is_drawn else self.context
         valid = frame_mask(lengths, x.shape[1])
         read = valid.transpose(1, 2) | ~valid  # (N, F, F): padding reads padding, too, so that no softmax is empty
         mask = (visible(x.shape[1], context, x.device) & read)[:, None]  # (N, 1, F, F)
-        for block in self.each():
-            x, _ = block(x, block.nothing(x.shape[0]), context.chunk, mask, valid)
+        for number, block in enumerate(self.each(), 1):
+            if not self.is_dropped(number):
+                x, _ = block(x, block.nothing(x.shape[0]), context.chunk, mask, valid)
+            x = after(x, number)
         return x
+
+    def is_dropped(self, number: int) -> bool:
+        """Whether a training batch skips a block."""
+        if not self.training or not self.layer_drop:
+            return False
+        return bool(torch.rand(()) < self.layer_drop * number / len(self.blocks))
 
     def each(self) -> list[ConformerBlock]:
         return cast(list[ConformerBlock], list(self.blocks))
@@ -148,7 +162,7 @@ class ConformerBlocks(Remembering):
         return x, after
 
 
-class ConformerNet(Net):
+class ConformerNet(DeepNet):
     """Stacked frames, a linear layer, then `layers` blocks."""
 
     def __init__(self, cfg: ModelConfig, num_features: int, num_tokens: int):
@@ -159,10 +173,12 @@ class ConformerNet(Net):
         self.embed = nn.Sequential(nn.Linear(cfg.subsampling * num_features, cfg.hidden), nn.Dropout(cfg.dropout))
         self.blocks = ConformerBlocks(cfg)
         self.output = TokenOutput(cfg.hidden, num_tokens)
+        self.intermediate = Intermediate(cfg, cfg.hidden, num_tokens)
 
-    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def run(self, features: Tensor, lengths: Tensor, found: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         x, lengths = self.stack(features, lengths)  # (N, F', s * D)
-        return self.output(self.blocks(self.embed(x), lengths)), lengths
+        after = partial(self.intermediate, output=self.output, found=found)
+        return self.output(self.blocks(self.embed(x), lengths, after)), lengths
 
     def with_chunk(self, chunk: int, left: int) -> "ConformerNet":
         """A net of the same weights, shared, with another context (`model.chunk`, `model.left`).
@@ -192,6 +208,9 @@ def check(cfg: ModelConfig) -> None:
     if cfg.left and not cfg.chunk:
         raise InputError(f"model.left={cfg.left} limits what chunks read, but model.chunk=0 reads whole utterances; "
                          "set model.chunk, too")  # fmt: skip
+    if cfg.self_conditioned and (cfg.chunk or cfg.dynamic_chunk):
+        raise InputError("model.self_conditioned is for conformers that read whole utterances: chunks are passed from "
+                         "block to block; leave out model.chunk and model.dynamic_chunk")  # fmt: skip
     if cfg.lookahead is not None:
         raise InputError(f"model.lookahead={cfg.lookahead} is for convolutions and LSTMs; a conformer reads chunks: "
                          "set model.chunk instead")  # fmt: skip

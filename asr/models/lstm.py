@@ -8,7 +8,8 @@ the last LSTM's outputs reads the others: the lookahead convolution of Wang et a
 (arXiv:1512.02595), r_t = sum_j w_j * h_{t+j} for each dimension.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 
 from asr.config import ModelConfig
 from asr.errors import InputError
+from asr.models.intermediate import DeepNet, Intermediate
 from asr.models.layers import FrameStack, MaskedConv, TokenOutput, frame_mask
-from asr.models.streaming import FEW, Net, Remembering
+from asr.models.streaming import FEW, Remembering
 
 
 def reversed_index(lengths: Tensor, frames: int) -> Tensor:
@@ -86,7 +88,7 @@ class LookaheadConv(MaskedConv):
         self.lookahead, self.padding = frames, (0, frames)
 
 
-class LstmNet(Net):
+class LstmNet(DeepNet):
     """Stacked frames, a first convolution, `layers` LSTM layers, and the lookahead convolution if there is one."""
 
     def __init__(self, cfg: ModelConfig, num_features: int, num_tokens: int):
@@ -106,20 +108,27 @@ class LstmNet(Net):
         self.ahead = LookaheadConv(width, to_come) if to_come > 0 else None
         self.norm = nn.LayerNorm(width)
         self.output = TokenOutput(width, num_tokens)
+        self.intermediate = Intermediate(cfg, width, num_tokens)
 
-    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def run(self, features: Tensor, lengths: Tensor, found: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         x, lengths = self.stack(features, lengths)  # (N, F', s * D)
         mask = frame_mask(lengths, x.shape[1])
         x = self.activation(self.first(x, mask))  # (N, F', H)
         backwards = reversed_index(lengths, x.shape[1])
-        for layer in self.layers:
-            x = layer(x, backwards)
+        for number, layer in enumerate(self.layers, 1):
+            x = self.intermediate(layer(x, backwards), number, self.classify, found)
         if self.ahead is not None:
             x = self.ahead(x, mask)
-        return self.output(self.norm(x)), lengths
+        return self.classify(x), lengths
 
-    def chain(self) -> Sequence[nn.Module]:
+    def classify(self, x: Tensor) -> Tensor:
+        """Outputs of an LSTM layer (N, F', H) -> log-probs (N, F', V)."""
+        return self.output(self.norm(x))
+
+    def chain(self) -> Sequence[Callable[[Tensor], Tensor] | nn.Module]:
         if self.bidirectional:
             return ()
-        ahead = [] if self.ahead is None else [self.ahead]
-        return self.stack, self.first, self.activation, *self.layers, *ahead, self.norm, self.output
+        layers: list[Callable[[Tensor], Tensor] | nn.Module] = [self.stack, self.first, self.activation]
+        for number, layer in enumerate(self.layers, 1):
+            layers += [layer, partial(self.intermediate, layer=number, output=self.classify)]
+        return *layers, *([] if self.ahead is None else [self.ahead]), self.classify

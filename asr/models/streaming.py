@@ -6,7 +6,7 @@ not grow.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -36,7 +36,13 @@ class Remembering(nn.Module, ABC):
 class Net(nn.Module):
     """A net from features (N, F, D) to log-probs (N, F', V)."""
 
-    def chain(self) -> Sequence[nn.Module]:
+    def outputs(self, features: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Features (N, F, D) -> log-probs (N, F', V) of the layers that are trained by the criterion, those of the net
+        last, and lengths'."""
+        log_probs, lengths = self(features, lengths)
+        return [log_probs], lengths
+
+    def chain(self) -> Sequence[Callable[[Tensor], Tensor] | nn.Module]:
         """The layers in their order; empty if the net needs the whole utterance."""
         return ()
 

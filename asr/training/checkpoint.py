@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.literals import parse_json
+from asr.training.moving_average import MovingAverage
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
@@ -66,11 +67,13 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def write_resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def write_resume(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage, state: dict[str, Any]
+) -> None:
     """Save a resume point, then delete older ones."""
     name = _resume_name(state["step"])
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    sha256 = write_tensors(folder / name, tensors | optimizer_tensors(optimizer))
+    sha256 = write_tensors(folder / name, tensors | optimizer_tensors(optimizer) | average.tensors())
     with atomic_write(folder / "state.json") as file:
         json.dump(state | {"resume": name, "sha256": sha256}, file, indent=1)
     for old in folder.glob("resume-*.safetensors"):
@@ -78,7 +81,9 @@ def write_resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimize
             old.unlink()
 
 
-def read_resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+def read_resume(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: MovingAverage
+) -> dict[str, Any] | None:
     """Restore the last resume point and return its state; None if there is none. Raises InputError if it is damaged."""
     path = folder / "state.json"
     if not path.exists():
@@ -88,6 +93,7 @@ def read_resume(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
         tensors = read_tensors(folder / state["resume"], state.get("sha256"))
         model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
         restore_optimizer(optimizer, tensors)
+        average.restore(tensors)
     except InputError as e:
         raise InputError(f"{e}, or delete {folder}") from e
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as e:

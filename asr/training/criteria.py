@@ -115,6 +115,7 @@ def read_scale(path: Path) -> float:
 
 def check_criterion(cfg: Config) -> None:
     """Raises InputError for options that do not fit the criterion."""
+    check_views(cfg)
     alignments = cfg.criterion.alignments
     if cfg.criterion.kind != "ce":
         if alignments:
@@ -129,5 +130,17 @@ def check_criterion(cfg: Config) -> None:
     if cfg.augment.silence_s:
         raise InputError(f"augment.silence_s={cfg.augment.silence_s:g} moves the frames that criterion=ce has targets "
                          "for; set it to 0")  # fmt: skip
+    if cfg.model.self_conditioned:
+        raise InputError("model.self_conditioned reads posteriors, but criterion=ce makes likelihoods of the outputs "
+                         "in the end; leave it out")  # fmt: skip
     if cfg.data.replay or cfg.data.general_dev:
         raise InputError("criterion=ce has no targets for data.replay and data.general_dev; leave them out")
+
+
+def check_views(cfg: Config) -> None:
+    """Raises InputError if the two views of `criterion.consistency` would be the same."""
+    weight, augment = cfg.criterion.consistency, cfg.augment
+    masked = augment.freq_masks * augment.freq_width + augment.time_masks * augment.time_width_s * augment.time_fraction
+    if weight and not (masked or augment.bin_warp or cfg.model.dropout):
+        raise InputError(f"criterion.consistency={weight:g} compares two views of an utterance, but without masks, bin "
+                         "warping and dropout they are the same; set augment.time_masks")  # fmt: skip

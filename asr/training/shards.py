@@ -7,20 +7,24 @@ processes changes how fast a training runs, never its result.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from asr.config import Config
+from asr.criteria.consistency import consistency_loss
+from asr.criteria.smoothing import smoothing_loss
 from asr.data.augment import generator, mask_features, warp_bins
 from asr.data.cache import shared_zeros
 from asr.data.dataset import Batch, Unreadable, Utterances, collate
 from asr.data.sets import Sets
 from asr.errors import InputError
 from asr.files import atomic_write
+from asr.model_options import CriterionConfig
 from asr.models.acoustic import AcousticModel
 from asr.training.criteria import Criterion
 
@@ -36,6 +40,7 @@ class Pass:
     batches: list[list[int]]
     epoch: int | None = None
     first_step: int = 0  # number of the first batch in the whole training
+    steps: int = 0  # of the whole training
     general: bool = False
 
 
@@ -81,31 +86,56 @@ class Shards:
             if task.epoch is None:
                 yield [self.judge(next(shards), number) for number in own]
             else:
-                yield [self.train(next(shards), step, number) for number in own]
+                yield [self.train(next(shards), step, number, task.steps) for number in own]
 
-    def train(self, shard: Batch, step: int, number: int) -> ShardResult:
-        """Write the shard's gradient. Raises InputError for a loss that is not finite."""
+    def train(self, shard: Batch, step: int, number: int, steps: int) -> ShardResult:
+        """Write the shard's gradient in one of all `steps`. Raises InputError for a loss that is not finite."""
         result = ShardResult(number, len(shard.ids), unreadable=shard.unreadable)
         if not shard.ids:
             self.gradients[number].zero_()
             return result
-        cfg = self.cfg
-        torch.manual_seed((cfg.seed * 1_000_003 + step) * len(self.gradients) + number)
-        with torch.no_grad():
-            features, lengths = self.model.frontend(shard.inputs.to(cfg.device), shard.lengths.to(cfg.device))
-            rng = generator(cfg.seed, step, number, 1)  # four keys, more than any draw of a data set has
-            if cfg.augment.bin_warp:
-                features = warp_bins(features, cfg.augment.bin_warp, rng)
-            layers = features.unflatten(2, (self.model.parts, -1))  # (N, F, L, D): a mask is that of all layers
-            features = mask_features(layers, lengths, cfg.augment, cfg.features.shift_ms / 1000, rng).flatten(2)
-        log_probs, frames = self.model.classify(features, lengths)
-        loss = self.criterion.loss(log_probs, frames, shard)
+        torch.manual_seed((self.cfg.seed * 1_000_003 + step) * len(self.gradients) + number)
+        rng = generator(self.cfg.seed, step, number, 1)  # four keys, more than any draw of a data set has
+        outputs, frames = self.model.outputs(*self.augmented(shard, rng))
+        loss = self.loss(outputs, frames, shard, consistency_weight(self.cfg.criterion, step, steps))
         result.loss = loss.item()
         if not math.isfinite(result.loss):
             raise self.diverged(step, result.loss, shard.ids)
-        gradients = torch.autograd.grad(loss, self.parameters)
+        gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)  # zeros for skipped blocks
         torch.cat([gradient.flatten() for gradient in gradients], out=self.gradients[number])
         return result
+
+    @torch.no_grad()
+    def augmented(self, shard: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """The features (N, F, D) of a shard with bin warping and masks, and their lengths (N,).
+
+        With `criterion.consistency` they are two views of each utterance, (2 N, F, D): they share speed, silence and
+        level, so that their frames match, and have their own warping and masks.
+        """
+        cfg = self.cfg
+        features, lengths = self.model.frontend(shard.inputs.to(cfg.device), shard.lengths.to(cfg.device))
+        if cfg.criterion.consistency:
+            features, lengths = features.repeat(2, 1, 1), lengths.repeat(2)
+        if cfg.augment.bin_warp:
+            features = warp_bins(features, cfg.augment.bin_warp, rng)
+        layers = features.unflatten(2, (self.model.parts, -1))  # (N, F, L, D): a mask is that of all layers
+        return mask_features(layers, lengths, cfg.augment, cfg.features.shift_ms / 1000, rng).flatten(2), lengths
+
+    def loss(self, outputs: list[Tensor], frames: Tensor, shard: Batch, consistency: float) -> Tensor:
+        """The criterion of the net's log-probs (N, F', V), the last of `outputs`, with what else is to be small.
+
+        `consistency`: the weight of the disagreement of two views, if there are two.
+        """
+        cfg, log_probs = self.cfg.criterion, outputs[-1]
+        batch = repeated(shard) if cfg.consistency else shard
+        *inner, loss = (self.criterion.loss(output, frames, batch) for output in outputs)
+        if inner:
+            loss = (1 - cfg.intermediate_weight) * loss + cfg.intermediate_weight * sum(inner) / len(inner)
+        if cfg.smoothing:
+            loss = (1 - cfg.smoothing) * loss + cfg.smoothing * smoothing_loss(log_probs, frames)
+        if cfg.consistency:
+            loss = loss / 2 + consistency * consistency_loss(log_probs, frames)
+        return loss
 
     def diverged(self, step: int, loss: float, ids: list[str]) -> InputError:
         """The error for a loss that is not finite; `diverged.txt` gets the ids of the shard."""
@@ -128,6 +158,17 @@ class Shards:
         result.loss = self.criterion.loss(log_probs, frames, shard).item()
         result.errors, result.tokens = self.criterion.errors(log_probs, frames, shard)
         return result
+
+
+def consistency_weight(cfg: CriterionConfig, step: int, steps: int) -> float:
+    """The weight rises linearly with the steps: the views of an untrained net have nothing to agree on."""
+    warmup = cfg.consistency_warmup * steps
+    return cfg.consistency * min(1.0, (step + 1) / warmup) if warmup else cfg.consistency
+
+
+def repeated(batch: Batch) -> Batch:
+    """The targets of a batch (N, L) for two views of it: (2 N, L)."""
+    return replace(batch, targets=batch.targets.repeat(2, 1), target_lengths=batch.target_lengths.repeat(2))
 
 
 def split(batch: list[int], shards: int) -> list[list[int]]:

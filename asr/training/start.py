@@ -16,8 +16,10 @@ from asr.models.acoustic import AcousticModel
 from asr.tokens import Tokens
 
 OUTPUT = "net.output.linear."
+CONDITIONING = "net.intermediate.conditioning.weight"  # (H, V)
 ENCODER = "encoder"  # folder in that of the training
-FREE_OF_NET = ("dropout", "chunk", "left", "dynamic_chunk", "tune_layers", "lora_rank")  # options that may change
+# Options of the net that may change
+FREE_OF_NET = ("dropout", "chunk", "left", "dynamic_chunk", "tune_layers", "lora_rank", "layer_drop")
 OF_ENCODERS = ("kind", "sum_layers", "sample_rate_hz", "shift_ms", "deltas", "cmvn")  # those that stay
 FREE = ("encoder", "layer", "dither")  # options of other features that may change
 NEW_WEIGHT = 0.01  # standard deviation of the weights of a new token
@@ -47,7 +49,7 @@ class Start:
         """The options that a training has to repeat, by full name. It trains the upper `tune_layers` of the encoder."""
         features, model = self.cfg.features, self.cfg.model
         found = {f"features.{name}": getattr(features, name) for name in shaping(features)}
-        found |= {f"model.{name}": getattr(model, name) for name in net_shape()}
+        found |= {f"model.{name}": getattr(model, name) for name in net_shape(model)}
         if features.kind == "pretrained" and not features.sum_layers:
             layer = self.layer - tune_layers
             found["features.layer"] = None if layer == self.model.frontend.encoder.layers else layer
@@ -110,6 +112,8 @@ class Start:
         gone = [symbol for symbol in self.tokens.symbols if symbol not in tokens]
         for name in ("weight", "bias"):
             state[OUTPUT + name] = self._rows(state[OUTPUT + name], tokens)
+        if CONDITIONING in state:
+            state[CONDITIONING] = self._rows(state[CONDITIONING].T, tokens).T
         model.load_state_dict(state | {n: x for n, x in model.state_dict().items() if n.startswith("upper.")})
         parts = [f"kept {len(kept)} of {len(self.tokens)} tokens"]
         parts += [f"{len(new)} new: {' '.join(new)}"] if new else []
@@ -128,9 +132,10 @@ class Start:
         return torch.stack([fresh[k] if i is None else old[i].cpu() for k, i in enumerate(at)])
 
 
-def net_shape() -> list[str]:
-    """The options of the net that stay."""
-    return [f.name for f in fields(ModelConfig) if f.name not in FREE_OF_NET]
+def net_shape(model: ModelConfig) -> list[str]:
+    """The options of the net that stay. Layers that only the criterion reads may change."""
+    free = FREE_OF_NET if model.self_conditioned else (*FREE_OF_NET, "intermediate")
+    return [f.name for f in fields(ModelConfig) if f.name not in free]
 
 
 def shaping(features: FeaturesConfig) -> list[str]:

@@ -20,36 +20,29 @@ from asr.config import Config, check_choices, value_of
 from asr.data.batching import epoch_batches, epoch_numbers
 from asr.data.dataset import Utterances
 from asr.data.encoded import encode_sets, with_full_name
-from asr.data.extract import record_path
-from asr.data.sets import SET_ASIDE, prepare_sets
+from asr.data.sets import prepare_sets
 from asr.errors import InputError, naming
 from asr.features import recorded
 from asr.features.frontend import FrontEnd
-from asr.files import atomic_write, keep_inputs, refuse_foreign
+from asr.files import atomic_write
 from asr.locks import locked
 from asr.models import check_net
 from asr.models.acoustic import AcousticModel, upper_layers
 from asr.models.low_rank import add_pairs, load_merged, merged
-from asr.states import HMM_FILE
 from asr.threads import torch_threads
 from asr.tokens import Tokens
 from asr.training import checkpoint
-from asr.training.criteria import check_criterion, hmm_beside, make_criterion
+from asr.training.criteria import check_criterion, make_criterion
 from asr.training.curves import plot_curves
+from asr.training.folder import check_folder, check_streams, record_front_end, record_hmm
+from asr.training.moving_average import MovingAverage
 from asr.training.optimizer import bind_gradients, make_optimizer
 from asr.training.processes import Team, divide_threads
-from asr.training.settings import MANIFESTS, check_inputs, check_resumable, check_table, inputs_of, settings
+from asr.training.settings import MANIFESTS, check_inputs, check_resumable, check_table, settings
 from asr.training.shards import Pass, ShardResult, Shards, load
-from asr.training.start import ENCODER as OWN_ENCODER
 from asr.training.start import Start
 
 PLOT_INTERVAL_S = 30  # between drawings of curves.png: each takes as long as several batches of a small net
-WRITTEN = (  # besides the token table, which may be that of an earlier start
-    "config.json", "inputs.json", SET_ASIDE, "frontend.json", HMM_FILE, "state.json", "log.jsonl", "curves.png",
-    "diverged.txt", "final.safetensors", recorded.ENCODER,
-)  # fmt: skip
-STARTED = ("state.json", "final.safetensors", "resume-*.safetensors", "checkpoints")  # written after config.json
-OWN_FILES = (*WRITTEN, OWN_ENCODER, "tokens.txt", "resume-*.safetensors", "checkpoints", "tensorboard")
 
 
 class Trainer:
@@ -62,11 +55,11 @@ class Trainer:
         check_choices(cfg)
         check_net(cfg.model)
         check_criterion(cfg)
-        self.check_folder()
+        check_folder(cfg, self.folder)
         check_resumable(self.folder / "config.json", cfg)
         check_table(self.folder)
         self.check_start()
-        self.check_streams()
+        check_streams(cfg)
         upper = upper_layers(cfg.features, cfg.model, FrontEnd(cfg.features)) if cfg.model.tune_layers else None
         self.cfg = cfg = encode_sets(given) if given.features.kind == "pretrained" else given
         self.check_recordings()
@@ -75,8 +68,8 @@ class Trainer:
         self.tokens, self.train_set, self.dev_set = self.sets[:3]
         with atomic_write(self.folder / "config.json") as file:
             json.dump(settings(given), file, indent=1)
-        self.record_front_end()
-        self.record_hmm()
+        record_front_end(cfg, self.folder)
+        record_hmm(cfg, self.folder)
         self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens), upper=upper)
         if upper is not None and cfg.model.lora_rank is not None:
             add_pairs(upper, cfg.model.lora_rank)
@@ -86,41 +79,11 @@ class Trainer:
         self.gradient = torch.zeros_like(self.shards.gradients[0])  # (P,), of all parameters
         bind_gradients(self.shards.parameters, self.gradient)
         self.optimizer = make_optimizer(self.model, cfg)
+        self.average = MovingAverage(self.shards.parameters, cfg.optim.ema)
         self.epoch_starts = self.count_batches()
         self.state: dict[str, Any] = {"step": 0, "epoch": 0, "records": [], "loss": 0.0, "utterances": 0}
         self.plotted_s = -math.inf  # when curves.png was drawn, on the monotonic clock
         self.set_aside: set[str] = set()  # ids of unreadable utterances that were reported
-
-    def record_front_end(self) -> None:
-        """Note which front end made the stored features, so that a bundle can put it in front of the net."""
-        front_end = recorded.read(record_path(self.cfg.data.train)) if self.cfg.features.kind == "stored" else None
-        if front_end is None:
-            return
-        recorded.behind(front_end, self.cfg.features)
-        recorded.record(front_end, self.folder / "frontend.json")
-        if front_end.kind == "pretrained":
-            encoder = record_path(self.cfg.data.train).with_name(recorded.ENCODER)
-            with atomic_write(self.folder / recorded.ENCODER) as file:
-                file.write(encoder.read_text(encoding="utf-8"))
-
-    def record_hmm(self) -> None:
-        """Keep the HMMs whose states the net scores, for `asr graph`."""
-        if self.cfg.criterion.kind == "ce":
-            with atomic_write(self.folder / HMM_FILE) as file:
-                file.write(hmm_beside(self.cfg).read_text(encoding="utf-8"))
-
-    def check_folder(self) -> None:
-        """Raises InputError if the folder holds files that a training would overwrite: inputs, files of others, or a
-        training without the config.json that describes it. Forgets the recordings of a start that failed before."""
-        is_new = not (self.folder / "config.json").exists()
-        if is_new:
-            refuse_foreign(self.folder, OWN_FILES, "asr train")
-        keep_inputs((self.folder / name for name in WRITTEN), inputs_of(self.cfg))
-        if is_new and (kept := next((path.name for name in STARTED for path in self.folder.glob(name)), None)):
-            raise InputError(f"{self.folder} holds {kept} of a training, but no config.json with its options; restore "
-                             f"that, choose another folder with out=, or delete {self.folder}")  # fmt: skip
-        if is_new:
-            (self.folder / "inputs.json").unlink(missing_ok=True)
 
     def check_start(self) -> None:
         """Raises InputError if the recogniser to start from does not fit; writes its encoder into the folder."""
@@ -132,14 +95,6 @@ class Trainer:
         if self.start:
             self.start.check_fits(self.cfg)
             self.start.write_encoder(self.cfg, is_new=not (self.folder / "config.json").exists())
-
-    def check_streams(self) -> None:
-        """Warns if the net is one for streams and the features are not."""
-        model, cmvn = self.cfg.model, self.cfg.features.cmvn
-        is_for_streams = model.lookahead is not None or not model.bidirectional or model.chunk
-        if is_for_streams and cmvn in ("speech", "utterance"):
-            tqdm.write(f"the net is one for streams, but features.cmvn={cmvn} needs whole utterances; "
-                       "for streams set features.cmvn=causal")  # fmt: skip
 
     def check_recordings(self) -> None:
         """Raises InputError if a recording, or a file of stored features, is not the one of an earlier start."""
@@ -158,7 +113,8 @@ class Trainer:
     def batches_of(self, epoch: int) -> list[list[int]]:
         cfg, durations_s = self.cfg, self.train_set.durations_s
         numbers = epoch_numbers(durations_s, self.sets.own, cfg.data.replay_share, cfg.seed, epoch)
-        batches = epoch_batches([durations_s[i] for i in numbers], cfg.optim.batch_s, cfg.seed, epoch)
+        is_sorted = epoch < cfg.optim.sorted_epochs
+        batches = epoch_batches([durations_s[i] for i in numbers], cfg.optim.batch_s, cfg.seed, epoch, is_sorted)
         return [[numbers[i] for i in batch] for batch in batches]
 
     def learning_rate(self, step: int) -> float:
@@ -182,12 +138,13 @@ class Trainer:
 
     def resume(self) -> None:
         """Restore the last resume point, or prepare a new training."""
-        if resumed := checkpoint.read_resume(self.folder, self.model, self.optimizer):
+        if resumed := checkpoint.read_resume(self.folder, self.model, self.optimizer, self.average):
             self.state |= resumed
             self.check_progress()
             tqdm.write(f"resuming {self.folder} at step {resumed['step']}, epoch {resumed['epoch'] + 1}")
         elif self.start:
             tqdm.write(f"starting from {self.start.path}: {self.start.take_over(self.model, self.tokens)}")
+            self.average.begin()
         elif self.cfg.features.cmvn in ("global", "causal"):
             self.fit_cmvn()
 
@@ -256,7 +213,7 @@ class Trainer:
         """
         cfg, state, end = self.cfg.optim, self.state, self.epoch_starts[epoch + 1]
         batches = self.batches_of(epoch)[state["step"] - self.epoch_starts[epoch] :]
-        self.team.start(Pass(batches, epoch, state["step"]))
+        self.team.start(Pass(batches, epoch, state["step"], self.epoch_starts[-1]))
         for _ in batches:
             results = self.take_step()
             utterances = sum(r.utterances for r in results)
@@ -270,7 +227,7 @@ class Trainer:
             bar.update()
             bar.set_postfix(epoch=epoch + 1, loss=f"{state['loss'] / max(state['utterances'], 1):.3f}", refresh=False)
             if state["step"] % (cfg.checkpoint_steps * cfg.accumulate) == 0:
-                checkpoint.write_resume(self.folder, self.model, self.optimizer, state)
+                checkpoint.write_resume(self.folder, self.model, self.optimizer, self.average, state)
         if not state["utterances"]:
             raise InputError(
                 f"epoch {epoch + 1} trained on none of the {len(self.train_set)} utterances of {self.cfg.data.train}: "
@@ -292,6 +249,7 @@ class Trainer:
             group["lr"] = self.learning_rate(self.state["step"] - 1) * group["scale"]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optim.grad_clip)
         self.optimizer.step()
+        self.average.update(self.state["step"] / self.cfg.optim.accumulate)
         self.gradient.zero_()
 
     def evaluate(self) -> dict[str, float]:
@@ -322,18 +280,20 @@ class Trainer:
         state = self.state
         state |= {"epoch": state["epoch"] + 1, "loss": 0.0, "utterances": 0}
         lr = self.optimizer.param_groups[0]["lr"]
-        record = {"step": state["step"], "epoch": state["epoch"], "train_loss": train_loss, "lr": lr, **self.evaluate()}
-        if self.sets.general:
-            record["general_ter"] = self.judge_general()
+        record = {"step": state["step"], "epoch": state["epoch"], "train_loss": train_loss, "lr": lr}
         record["file"] = f"checkpoints/epoch-{state['epoch']:03d}.safetensors"
-        record["sha256"] = checkpoint.write_tensors(self.folder / record["file"], merged(self.model.state_dict()))
+        with self.average.loaded():
+            record |= self.evaluate()
+            if self.sets.general:
+                record["general_ter"] = self.judge_general()
+            record["sha256"] = checkpoint.write_tensors(self.folder / record["file"], merged(self.model.state_dict()))
         state["records"].append(record)
         kept = {r["file"] for r in self.best_epochs()}
         for path in (self.folder / "checkpoints").glob("epoch-*.safetensors"):
             if f"checkpoints/{path.name}" not in kept:
                 path.unlink()
         self.write_log()
-        checkpoint.write_resume(self.folder, self.model, self.optimizer, state)
+        checkpoint.write_resume(self.folder, self.model, self.optimizer, self.average, state)
         bar.write(
             f"epoch {record['epoch']}: train loss {train_loss:.3f}, dev loss {record['dev_loss']:.3f}, "
             f"dev token errors {record['dev_ter']:.2%}"

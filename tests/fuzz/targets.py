@@ -37,6 +37,7 @@ from asr.search import space
 from asr.search.decoder import Decoder
 from asr.text.lexicon import Lexicon
 from asr.training import checkpoint, settings
+from asr.training.moving_average import MovingAverage
 from fuzz.registry import TARGETS as TARGETS
 from fuzz.registry import run as run
 from fuzz.registry import target
@@ -164,9 +165,9 @@ def _read_resume(path: Path) -> None:
 
 
 @cache
-def _training() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+def _training() -> tuple[torch.nn.Module, torch.optim.Optimizer, MovingAverage]:
     net = torch.nn.Linear(1, 1)
-    return net, torch.optim.SGD(net.parameters())
+    return net, torch.optim.SGD(net.parameters()), MovingAverage([], 0.0)
 
 
 @target("lock", json.dumps(locks._owner()).encode(), b'{"host": "x", "pid": 1, "started": null, "taken": "now"}')
