@@ -292,6 +292,7 @@ class Trainer:
             group["lr"] = self.learning_rate(self.state["step"] - 1) * group["scale"]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optim.grad_clip)
         self.optimizer.step()
+        self.model.net.constrain()
         self.gradient.zero_()
 
     def evaluate(self) -> dict[str, float]:
