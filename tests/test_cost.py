@@ -49,7 +49,9 @@ def config(options: dict[str, Any]) -> ModelConfig:
     return ModelConfig(**{"hidden": H, "layers": LAYERS, "kernel": KERNEL, "subsampling": STRIDE, "heads": 2} | options)
 
 
-@pytest.mark.parametrize(("options", "macs"), COUNTS, ids=lambda o: " ".join(map(str, o.values())) if o else "")
+@pytest.mark.parametrize(
+    ("options", "macs"), COUNTS, ids=lambda o: " ".join(map(str, o.values())) if isinstance(o, dict) else ""
+)
 def test_multiply_adds_are_those_counted_by_hand(options: dict[str, Any], macs: int) -> None:
     net = build_model(config(options), D, V).eval()
     x, lengths = torch.randn(1, FRAMES, D), torch.tensor([FRAMES])

@@ -1,5 +1,6 @@
 """The verb `asr model`: see asr/cli/verbs.py."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from asr.cli.inputs import only_input
@@ -24,7 +25,7 @@ def model(cfg: Config) -> None:
     """
     from asr.models.cost import measure
 
-    found, features, what = _opened(cfg) if cfg.input else _untrained(cfg)
+    found, features, what = _opened(cfg) if cfg.input else untrained(cfg)
     print(f"{what}\n{measure(found, features).table()}", end="")
 
 
@@ -34,7 +35,7 @@ def _opened(cfg: Config) -> "tuple[AcousticModel, FeaturesConfig, str]":
     from asr.recognizer import run_folder
 
     path = only_input(cfg, "a bundle or a run folder")
-    if cfg.model != ModelConfig() or cfg.features != FeaturesConfig():
+    if asdict(cfg.model) != asdict(ModelConfig()) or asdict(cfg.features) != asdict(FeaturesConfig()):
         raise InputError(f"{path} has its own net and features; leave out those options, or the path")
     found, trained, _ = run_folder.read_model(path)
     if not isinstance(found, AcousticModel):
@@ -43,7 +44,7 @@ def _opened(cfg: Config) -> "tuple[AcousticModel, FeaturesConfig, str]":
     return found, trained.features, f"{path}: {_named(trained)}, {found.num_tokens} outputs"
 
 
-def _untrained(cfg: Config) -> "tuple[AcousticModel, FeaturesConfig, str]":
+def untrained(cfg: Config) -> "tuple[AcousticModel, FeaturesConfig, str]":
     """The model of a configuration."""
     import torch
 

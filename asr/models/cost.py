@@ -114,8 +114,8 @@ def seconds_of(run: Callable[[], Any]) -> float:
 def latency_s(model: AcousticModel, cfg: FeaturesConfig) -> float:
     """Seconds from the beginning of an output frame to the last sample that its log-probs wait for, at most.
 
-    These are the frames to come, its own group of `subsampling` frames, the end of the last one's window and the context
-    of derivatives. Infinite if the net or the normalisation needs the whole utterance.
+    These are the frames to come, its own group of `subsampling` frames, the end of the last one's window and the
+    context of derivatives. Infinite if the net or the normalisation needs the whole utterance.
     """
     if not model.net.can_stream or not model.frontend.can_stream:
         return math.inf
