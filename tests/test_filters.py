@@ -98,6 +98,7 @@ def test_edges_stay_in_order_wherever_training_moves_them() -> None:
     with torch.no_grad():
         stage.low.copy_(torch.randn(40))
         stage.width.copy_(torch.randn(40) * 5)
+        stage.low[:2], stage.width[1:3] = 9.0, 0.0  # beyond half the rate; bands of no width
         low, high = stage.edges()
         assert (low >= 0).all() and (high >= low).all()
         assert stage(torch.randn(1, 2, 400)).isfinite().all()

@@ -22,6 +22,7 @@ from asr.models.streaming import Remembering
 FLOOR = 1e-5  # power, where that of speech is about 1
 POSITIONS = 10  # of a filter per length of the filter
 KILOMEL = 1000 / 1127  # of mel(f) = 1127 ln(1 + f / 700)
+TINY = 1e-6  # sin(x) / x is 1
 SCALE = 1 / 3  # at the start: log energies of speech have a standard deviation of about 3 nepers
 
 
@@ -78,18 +79,21 @@ def band_pass(low: Tensor, high: Tensor, taps: int, rate_hz: int) -> Tensor:
 
     2 f2 sinc(2 f2 n) - 2 f1 sinc(2 f1 n) = 2 b sinc(b n) cos(2 pi c n) in a Hamming window (Ravanelli and Bengio 2018,
     equations 4 to 7), with edges f1 and f2 in cycles per sample, b = f2 - f1, c = (f1 + f2) / 2 and sinc(x) =
-    sin(pi x) / (pi x). The second of the pair has sin for cos. White noise of variance 1 has power 1 behind each.
+    sin(pi x) / (pi x). The second of the pair has sin for cos. White noise of variance 1 has power 1 behind each. All
+    operations can be exported.
     """
     n = torch.arange(taps, device=low.device, dtype=low.dtype) - (taps - 1) / 2
     f1, f2 = ((hertz(edge) / rate_hz).clamp(max=0.5)[:, None] for edge in (low, high))
-    shape = torch.sinc((f2 - f1) * n) * torch.hamming_window(taps, False, device=low.device, dtype=low.dtype)
+    inner = math.pi * (f2 - f1) * n
+    inner = inner.masked_fill(inner == 0, TINY)
+    shape = inner.sin() / inner * (0.54 + 0.46 * (2 * math.pi / max(1, taps - 1) * n).cos())
     turn = math.pi * (f1 + f2) * n
     kernels = torch.stack([shape * turn.cos(), shape * turn.sin()], 1)  # (K, 2, taps)
-    return kernels / kernels.norm(dim=(1, 2), keepdim=True)
+    return kernels / kernels.square().sum((1, 2), keepdim=True).sqrt()
 
 
 def hertz(kilomel: Tensor) -> Tensor:
-    return 700 * torch.expm1(kilomel * KILOMEL)
+    return 700 * ((kilomel * KILOMEL).exp() - 1)
 
 
 def bands(cfg: FeaturesConfig) -> tuple[Tensor, Tensor]:
