@@ -7,11 +7,24 @@ from asr.declaration import Options, option
 
 @dataclass
 class ModelConfig(Options):
-    kind: str = option("lstm", "architecture of the net", ["fc", "cnn", "lstm", "linear", "conformer", "gmm"])
+    kind: str = option(
+        "lstm", "architecture of the net", ["fc", "cnn", "lstm", "linear", "conformer", "ebranchformer", "gmm"]
+    )
     hidden: int = option(256, "width of the hidden layers", within="[1, 65536]")
     layers: int = option(3, "number of hidden layers", within="[1, 256]")
     kernel: int = option(
         5, "width of a convolution in output frames; each is `subsampling` input frames", within="[1, 1024]"
+    )
+    bottleneck: int | None = option(
+        None,
+        "factorise the convolutions of the cnn through so many values (TDNN-F); null does not",
+        within="[1, 65536]",
+    )
+    filters: str = option(
+        "none",
+        "features.num_bins filters, trained with the net on its raw samples (features=wave): each tap, or the edges of "
+        "each band",
+        ["none", "learned", "sinc"],
     )
     subsampling: int = option(3, "input frames per output frame", within="[1, 64]")
     dropout: float = option(0.1, "fraction of activations dropped in training", within="[0, 1)")
@@ -19,15 +32,17 @@ class ModelConfig(Options):
         None, "most output frames to come that a frame may depend on, for streams; null: no limit", within="[0, 1024]"
     )
     bidirectional: bool = option(True, "the LSTM reads in both directions; false is for streams")
-    heads: int = option(4, "attention heads of the conformer", within="[1, 1024]")
-    positions: str = option("rotary", "how the conformer's attention knows positions", ["rotary", "relative"])
+    heads: int = option(4, "attention heads (conformer, ebranchformer)", within="[1, 1024]")
+    positions: str = option(
+        "rotary", "how attention knows positions (conformer, ebranchformer)", ["rotary", "relative"]
+    )
     chunk: int = option(
-        0, "output frames that the conformer reads together, for streams; 0: the whole utterance", within="[0, 65536]"
+        0, "output frames that attention reads together, for streams; 0: the whole utterance", within="[0, 65536]"
     )
     left: int = option(
         0, "output frames before the chunk that its attention reads; 0: all, which cannot stream", within="[0, 65536]"
     )
-    causal: bool = option(True, "the conformer's convolutions read the past alone; false: up to the end of the chunk")
+    causal: bool = option(True, "convolutions beside attention read the past alone; false: up to the end of the chunk")
     dynamic_chunk: bool = option(
         False, "draw the chunk of each training batch, half of them whole utterances: the net then serves any chunk"
     )

@@ -22,7 +22,7 @@ PURPOSES = {
     "data": "importers, check, batches",
     "text": "clean-up, units, lexicon",
     "lm": "n-gram models",
-    "models": "fc, cnn, lstm, conformer, linear, gmm",
+    "models": "fc, cnn, lstm, conformer, ebranchformer, linear, gmm",
     "features": "audio, front end, normalisation",
     "criteria": "CTC, cross-entropy",
 }

@@ -69,6 +69,7 @@ def differences(made, file, rate_hz):
         ("cnn", {"lookahead": 2}),
         ("lstm", {"bidirectional": False, "lookahead": 4}),
         ("conformer", {"hidden": 64, "positions": "relative", "chunk": 3, "left": 5, "causal": False}),
+        ("ebranchformer", {"hidden": 64, "chunk": 3, "left": 5, "causal": False}),
     ],
 )
 def test_all_nets(kind, options):
@@ -100,6 +101,11 @@ def test_all_front_ends(options):
         assert differences(made, files["sherpa-onnx"], 16000) < 1e-3
     else:
         assert "sherpa-onnx" not in files and f"features.cmvn={options['cmvn']} does not take out" in notes[0]
+
+
+def test_filters_on_the_raw_wave():
+    made, files, _ = exported(FeaturesConfig(kind="wave", num_bins=20, cmvn="utterance"), filters="sinc")
+    assert differences(made, files[""], 16000) < 1e-3
 
 
 @pytest.mark.parametrize("layers", [[], [1, 2]])

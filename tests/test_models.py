@@ -23,6 +23,7 @@ VARIANTS = [
     *({"kind": kind} for kind in NETS),
     {"kind": "fc", "lookahead": 1},
     {"kind": "cnn", "lookahead": 2},
+    {"kind": "cnn", "bottleneck": 4},
     {"kind": "lstm", "bidirectional": False},
     {"kind": "lstm", "bidirectional": False, "lookahead": 4},
     {"kind": "lstm", "intermediate": [1, 2], "self_conditioned": True},
@@ -31,6 +32,8 @@ VARIANTS = [
     {"kind": "conformer", "chunk": 3, "left": 4},
     {"kind": "conformer", "chunk": 2, "causal": False},
     {"kind": "conformer", "positions": "relative", "chunk": 2, "left": 1, "causal": False},
+    {"kind": "ebranchformer", "positions": "relative", "causal": False},
+    {"kind": "ebranchformer", "chunk": 2, "left": 1, "causal": False},
 ]
 each_net = pytest.mark.parametrize("options", VARIANTS, ids=lambda o: " ".join(map(str, o.values())))
 

@@ -22,6 +22,7 @@ STREAMED: list[dict[str, Any]] = [
     {"kind": "cnn"},
     {"kind": "cnn", "lookahead": 0},
     {"kind": "cnn", "lookahead": 3},
+    {"kind": "cnn", "lookahead": 3, "bottleneck": 8},
     {"kind": "lstm", "bidirectional": False},
     {"kind": "lstm", "bidirectional": False, "lookahead": 0},
     {"kind": "lstm", "bidirectional": False, "lookahead": 5},
@@ -33,6 +34,8 @@ CONFORMERS: list[dict[str, Any]] = [
     {"kind": "conformer", "chunk": 5, "left": 7, "causal": False},
     {"kind": "conformer", "chunk": 3, "left": 2, "positions": "relative"},
     {"kind": "conformer", "chunk": 4, "left": 9, "positions": "relative", "causal": False},
+    {"kind": "ebranchformer", "chunk": 4, "left": 8},
+    {"kind": "ebranchformer", "chunk": 3, "left": 5, "positions": "relative", "causal": False},
 ]
 
 
@@ -120,6 +123,21 @@ def test_log_probs_of_a_chunk_leave_once_it_is_complete(options: dict[str, Any])
         log_probs, state = net.advance(torch.randn(1, 1, 7), state, False)
         given += log_probs.shape[1]
         assert given == heard // 2 // options["chunk"] * options["chunk"]
+
+
+@each_net
+def test_the_past_that_a_frame_reads_is_the_one_declared(options: dict[str, Any]) -> None:
+    net = small_net(**options, subsampling=1)
+    with torch.no_grad():
+        for parameter in net.parameters():  # so that no dependency is too small to be seen
+            parameter.copy_(torch.randn_like(parameter) * 0.3)
+    earliest = []
+    for frame in range(150, 150 + max(1, options.get("chunk", 1))):
+        features = torch.randn(1, 180, 7, dtype=torch.float64, requires_grad=True)
+        net.double()(features, torch.tensor([180]))[0][0, frame, 0].backward()
+        assert features.grad is not None
+        earliest.append(frame - int((features.grad[0].abs().sum(1) > 0).nonzero()[0]))
+    assert max(earliest) == (150 if net.before == math.inf else net.before)
 
 
 @each_net
@@ -221,5 +239,5 @@ def test_the_same_weights_serve_with_other_chunks() -> None:
     assert all(one.data_ptr() == other.data_ptr() for one, other in pairs)
     with pytest.raises(InputError, match="model.chunk=-1: expected a whole number"):
         whole.with_chunk(-1)
-    with pytest.raises(InputError, match="with_chunk is for conformers"):
+    with pytest.raises(InputError, match="with_chunk is for conformers and E-Branchformers"):
         AcousticModel(features, ModelConfig(kind="fc"), 5).with_chunk(4, 8)

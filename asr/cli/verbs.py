@@ -11,6 +11,7 @@ from asr.cli import earlier
 from asr.cli.align_verbs import align, align_long
 from asr.cli.data_verbs import data_check, data_import, features
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
+from asr.cli.model_verbs import model
 from asr.cli.punctuation_verbs import punctuation_apply, punctuation_score, punctuation_train
 from asr.cli.recognizer_verbs import bundle, calibrate, decode, export, graph, import_model, score, tune
 from asr.cli.serve_verbs import feedback_export, keys_add, keys_list, keys_revoke, serve
@@ -98,6 +99,7 @@ VERBS: dict[str, Verb] = {
         "hmm", "features", "tokens.lexicon", "data.train", "data.dev", "data.max_audio_s", "data.channel", "out",
         "threads",
     ), starts_run=True),
+    "model": Verb(model, ("model", "features", "input")),
     "import": Verb(import_model, ("input", "output", "out")),
     "text clean": Verb(text_clean, (*_CLEANING, "text.lang", "text.paragraphs", "input", "output")),
     "text split": Verb(text_split, ("text.pieces", "input", "output")),

@@ -4,11 +4,16 @@
 of an utterance, and F' = ceil(F / subsampling). Those that can run in a stream do so by asr.models.streaming.
 """
 
+from typing import cast
+
 from asr.config import ModelConfig, check_group
 from asr.errors import InputError
+from asr.models.branchformer import EBranchformerNet
 from asr.models.cnn import ConvolutionalNet
 from asr.models.conformer import ConformerNet
 from asr.models.fc import FullyConnectedNet
+from asr.models.filters import FilteredStack, WaveFilters
+from asr.models.layers import FrameStack
 from asr.models.linear import LinearNet
 from asr.models.lstm import LstmNet
 from asr.models.mixtures import MixtureNet
@@ -20,17 +25,21 @@ NETS: dict[str, type[Net]] = {
     "lstm": LstmNet,
     "linear": LinearNet,
     "conformer": ConformerNet,
+    "ebranchformer": EBranchformerNet,
 }
 
-_HIDDEN = ("fc", "cnn", "lstm", "conformer")
+_CHUNKS = ("conformer", "ebranchformer")
+_HIDDEN = ("fc", "cnn", "lstm", *_CHUNKS)
 NETS_OF = {  # options that not all nets have
     "hidden": _HIDDEN,
     "layers": _HIDDEN,
     "kernel": _HIDDEN,
     "bidirectional": ("lstm",),
+    "bottleneck": ("cnn",),
     "gaussians": ("gmm",),
-    **dict.fromkeys(("intermediate", "self_conditioned"), ("lstm", "conformer")),
-    **dict.fromkeys(("heads", "positions", "chunk", "left", "causal", "dynamic_chunk", "layer_drop"), ("conformer",)),
+    "filters": tuple(NETS),
+    **dict.fromkeys(("intermediate", "self_conditioned"), ("lstm", *_CHUNKS)),
+    **dict.fromkeys(("heads", "positions", "chunk", "left", "causal", "dynamic_chunk", "layer_drop"), _CHUNKS),
 }
 
 
@@ -50,10 +59,13 @@ def check_net(cfg: ModelConfig) -> None:
             )
 
 
-def build_model(cfg: ModelConfig, num_features: int, num_tokens: int) -> Net:
+def build_model(cfg: ModelConfig, num_features: int, num_tokens: int, filters: WaveFilters | None = None) -> Net:
     """The net that `cfg.kind` names, for `num_features` inputs per frame and `num_tokens` outputs, blank included.
 
-    Raises InputError for an unknown kind or a size out of bounds.
+    `filters` become its first stage. Raises InputError for an unknown kind or a size out of bounds.
     """
     check_group("model", cfg)
-    return (NETS | FITTED)[cfg.kind](cfg, num_features, num_tokens)
+    net = (NETS | FITTED)[cfg.kind](cfg, len(filters.scale) if filters else num_features, num_tokens)
+    if filters:
+        net.stack = FilteredStack(filters, cast(FrameStack, net.stack))
+    return net

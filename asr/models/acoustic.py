@@ -12,6 +12,7 @@ from asr.features.encoders import Encoder
 from asr.features.frontend import FrontEnd
 from asr.models import build_model
 from asr.models.conformer import ConformerNet
+from asr.models.filters import make_filters
 from asr.models.layers import LayerSum
 
 
@@ -38,7 +39,8 @@ class AcousticModel(nn.Module):
         self.parts = max(1, len(features.sum_layers))  # layers of the encoder, side by side
         if features.sum_layers:
             self.sum = LayerSum(self.parts)
-        self.net = build_model(model, self.frontend.dim // self.parts, num_tokens)
+        filters = make_filters(features, model, self.frontend.dim)
+        self.net = build_model(model, self.frontend.dim // self.parts, num_tokens, filters)
         self.num_tokens = num_tokens
         self.subsampling = model.subsampling
         self.frame_s = features.shift_ms / 1000 * model.subsampling  # seconds per output frame
@@ -68,12 +70,12 @@ class AcousticModel(nn.Module):
         return self.net.lookahead * self.frame_s if self.net.can_stream else math.inf
 
     def with_chunk(self, chunk: int, left: int = 0) -> "AcousticModel":
-        """A model of the same weights, shared, whose conformer reads other chunks; 0: whole utterances.
+        """A model of the same weights, shared, whose attention reads other chunks; 0: whole utterances.
 
         The weights should come from a training with `model.dynamic_chunk`. Raises InputError for other nets.
         """
         if not isinstance(self.net, ConformerNet):
-            raise InputError("with_chunk is for conformers: other nets have no chunks")
+            raise InputError("with_chunk is for conformers and E-Branchformers: other nets have no chunks")
         other = copy.deepcopy(self, {id(part): part for part in self.children()})
         other.net = self.net.with_chunk(chunk, left)
         return other

@@ -12,6 +12,7 @@ ones. As in LayerDrop (Fan et al. 2020, arXiv:1909.11556) nothing is rescaled: e
 """
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from asr.config import ModelConfig, check_group
 from asr.errors import InputError
 from asr.models.attention import Attention, Context, Past, visible
+from asr.models.chunked import DepthwiseConv
 from asr.models.intermediate import DeepNet, Intermediate
 from asr.models.layers import FrameStack, TokenOutput, frame_mask
 from asr.models.streaming import Memory, Remembering, cut
@@ -46,31 +48,14 @@ class Convolution(nn.Module):
 
     def __init__(self, dim: int, kernel: int, is_causal: bool, dropout: float):
         super().__init__()
-        self.after = 0 if is_causal else kernel // 2
-        self.before = kernel - 1 - self.after
         self.gate = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GLU())
-        self.depthwise = nn.Conv1d(dim, dim, kernel, groups=dim)
+        self.depthwise = DepthwiseConv(dim, kernel, is_causal)
         self.output = nn.Sequential(nn.LayerNorm(dim), nn.SiLU(), nn.Linear(dim, dim), nn.Dropout(dropout))
 
     def forward(self, x: Tensor, valid: Tensor | None, past: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
-        """x (N, F, H), its valid frames (N, F, 1), None: all, and `before` frames of the past -> (N, F, H), past."""
-        x = self.gate(x)
-        x = torch.cat([past, x if valid is None else x * valid], 1)  # (N, before + F, H)
-        return self.output(self.convolved(x, chunk)), x[:, x.shape[1] - self.before :]
-
-    def convolved(self, x: Tensor, chunk: int) -> Tensor:
-        """x (N, before + F, H) -> (N, F, H), each chunk with zeros after its end."""
-        frames = x.shape[1] - self.before
-        if not self.after or not chunk:
-            return self.depthwise(nn.functional.pad(x.transpose(1, 2), (0, self.after))).transpose(1, 2)
-        x = nn.functional.pad(x, (0, 0, 0, -frames % chunk))
-        starts = torch.arange(0, x.shape[1] - self.before, chunk, device=x.device)
-        chunks = x[:, starts[:, None] + torch.arange(self.before + chunk, device=x.device)]  # (N, C, before + chunk, H)
-        y = self.depthwise(nn.functional.pad(chunks.flatten(0, 1).transpose(1, 2), (0, self.after)))  # (N C, H, chunk)
-        return y.transpose(1, 2).reshape(x.shape[0], -1, x.shape[2])[:, :frames]
-
-    def nothing(self, batch: int) -> Tensor:
-        return self.depthwise.weight.new_zeros(batch, self.before, self.depthwise.in_channels)
+        """x (N, F, H), its valid frames (N, F, 1), None: all, and the frames before -> (N, F, H), past."""
+        x, past = self.depthwise.advance(self.gate(x), valid, past, chunk)
+        return self.output(x), past
 
 
 class ConformerBlock(nn.Module):
@@ -97,20 +82,35 @@ class ConformerBlock(nn.Module):
 
     def nothing(self, batch: int) -> tuple[Past, Tensor]:
         """The past of the first frame."""
-        return self.attention.nothing(batch), self.convolution.nothing(batch)
+        return self.attention.nothing(batch), self.convolution.depthwise.nothing(batch)
+
+    def earliest(self, frame: int, context: Context) -> int:
+        """The first frame that a frame of the output reads."""
+        return (frame - self.convolution.depthwise.before) // context.chunk * context.chunk - context.left
 
 
 class ConformerBlocks(Remembering):
     """`layers` blocks. In a stream they take one chunk after the other."""
 
-    def __init__(self, cfg: ModelConfig):
+    def __init__(self, cfg: ModelConfig, block: type[nn.Module]):
         super().__init__()
-        self.blocks = nn.ModuleList(ConformerBlock(cfg) for _ in range(cfg.layers))
-        self.is_drawn, self.layer_drop = cfg.dynamic_chunk, cfg.layer_drop
+        self.blocks = nn.ModuleList(block(cfg) for _ in range(cfg.layers))
+        self.dim, self.is_drawn, self.layer_drop = cfg.hidden, cfg.dynamic_chunk, cfg.layer_drop
         self.set_context(Context(cfg.chunk, cfg.left))
 
     def set_context(self, context: Context) -> None:
         self.context, self.lookahead = context, max(0, context.chunk - 1)
+        self.before = self.furthest() if context.chunk and context.left else math.inf
+
+    def furthest(self) -> int:
+        """The most frames of the past that a frame of a chunk depends on."""
+        most = 0
+        for frame in range(self.context.chunk):
+            first = frame
+            for block in self.each():
+                first = block.earliest(first, self.context)
+            most = max(most, frame - first)
+        return most
 
     def forward(self, x: Tensor, lengths: Tensor, after: Callable[[Tensor, int], Tensor]) -> Tensor:
         """x (N, F, H); `after` is applied to the output of each block, with its number from 1."""
@@ -142,8 +142,8 @@ class ConformerBlocks(Remembering):
 
     def begin(self, batch: int) -> Memory:
         """The frames of a chunk that is not complete, and the past of each block."""
-        pasts = [block.nothing(batch) for block in self.each()]
-        return pasts[0][1][:, :0], pasts
+        empty = next(self.parameters()).new_zeros(batch, 0, self.dim)
+        return empty, [block.nothing(batch) for block in self.each()]
 
     def advance(self, x: Tensor, memory: Memory, is_last: bool) -> tuple[Tensor, Memory]:
         waiting, pasts = torch.cat([memory[0], x], 1), memory[1]
@@ -165,13 +165,15 @@ class ConformerBlocks(Remembering):
 class ConformerNet(DeepNet):
     """Stacked frames, a linear layer, then `layers` blocks."""
 
+    block: type[nn.Module] = ConformerBlock
+
     def __init__(self, cfg: ModelConfig, num_features: int, num_tokens: int):
         super().__init__()
         check(cfg)
         self.cfg, self.subsampling = cfg, cfg.subsampling
         self.stack = FrameStack(cfg.subsampling, num_features)
         self.embed = nn.Sequential(nn.Linear(cfg.subsampling * num_features, cfg.hidden), nn.Dropout(cfg.dropout))
-        self.blocks = ConformerBlocks(cfg)
+        self.blocks = ConformerBlocks(cfg, self.block)
         self.output = TokenOutput(cfg.hidden, num_tokens)
         self.intermediate = Intermediate(cfg, cfg.hidden, num_tokens)
 

@@ -53,7 +53,8 @@ class MaskedConv(Remembering):
         reach = (kernel - 1) * dilation
         centred = reach - reach // 2
         self.lookahead = centred if lookahead is None else min(centred, lookahead)
-        self.padding = (reach - self.lookahead, self.lookahead)
+        self.before = reach - self.lookahead
+        self.padding = (self.before, self.lookahead)
         self.conv = nn.Conv1d(dim_in, dim_out, kernel, dilation=dilation, groups=groups)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:

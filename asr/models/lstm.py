@@ -8,6 +8,7 @@ the last LSTM's outputs reads the others: the lookahead convolution of Wang et a
 (arXiv:1512.02595), r_t = sum_j w_j * h_{t+j} for each dimension.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -49,6 +50,8 @@ class BidirectionalLayer(nn.Module):
 class OneDirectionalLayer(Remembering):
     """(N, F, D) -> (N, F, H)."""
 
+    before = math.inf
+
     def __init__(self, dim: int, hidden: int, dropout: float):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
@@ -85,7 +88,7 @@ class LookaheadConv(MaskedConv):
 
     def __init__(self, dim: int, frames: int):
         super().__init__(dim, dim, frames + 1, groups=dim)
-        self.lookahead, self.padding = frames, (0, frames)
+        self.lookahead, self.before, self.padding = frames, 0, (0, frames)
 
 
 class LstmNet(DeepNet):

@@ -7,6 +7,7 @@ not grow.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ class Remembering(nn.Module, ABC):
     """A layer that reads frames other than the current one."""
 
     lookahead = 0  # frames to come that a frame depends on
+    before: float = 0  # frames of the past that it depends on
 
     @abstractmethod
     def begin(self, batch: int) -> Memory:
@@ -46,6 +48,9 @@ class Net(nn.Module):
         """The layers in their order; empty if the net needs the whole utterance."""
         return ()
 
+    def constrain(self) -> None:
+        """Moves the parameters towards the constraints of the net, if it has any, after each step of the optimiser."""
+
     @property
     def can_stream(self) -> bool:
         return len(self.chain()) > 0
@@ -54,6 +59,11 @@ class Net(nn.Module):
     def lookahead(self) -> int:
         """Output frames to come that a frame depends on, in a net that streams."""
         return sum(layer.lookahead for layer in self.chain() if isinstance(layer, Remembering))
+
+    @property
+    def before(self) -> float:
+        """Output frames of the past that a frame depends on; infinite where that is all."""
+        return sum(layer.before for layer in self.chain() if isinstance(layer, Remembering)) if self.chain() else inf
 
     def begin(self, batch: int) -> State:
         """The state before the first frame of `batch` streams. Raises InputError if the net cannot stream."""

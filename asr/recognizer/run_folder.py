@@ -169,6 +169,18 @@ def load_model(cfg: Config) -> "tuple[AcousticModel | OnnxModel, Tokens]":
     return opened.model, opened.tokens
 
 
+def read_model(path: str) -> "tuple[AcousticModel | OnnxModel, Config, Tokens]":
+    """The model of a bundle or of a run folder, for sound, with its configuration and tokens. It needs no graph."""
+    from asr.recognizer import bundle
+
+    if Path(path).is_dir():
+        cfg = for_sound(Config(out=path))
+        model, tokens = load_model(cfg)
+        return model, cfg, tokens
+    opened = bundle.read(path)
+    return opened.model, opened.cfg, opened.tokens
+
+
 def search_space(cfg: Config, tokens: Tokens) -> "SearchSpace":
     """The graph `cfg.graph.dir`. Raises InputError if it is of other tokens or HMMs than the model's."""
     from asr.search.space import SearchSpace
@@ -200,16 +212,12 @@ def read_start(path: str) -> "Start":
     Raises InputError if there is none, or if it cannot be trained.
     """
     from asr.models.acoustic import AcousticModel
-    from asr.recognizer import bundle
     from asr.training.start import Start
 
-    if Path(path).is_dir():
-        cfg = for_sound(Config(out=path))
-        model, tokens = load_model(cfg)
-        file = next(p for name in (IMPORTED, "final.safetensors") if (p := Path(path) / "train" / name).exists())
-    else:
-        opened = bundle.read(path)
-        model, cfg, tokens, file = opened.model, opened.cfg, opened.tokens, Path(path)
+    model, cfg, tokens = read_model(path)
+    file = Path(path)
+    if file.is_dir():
+        file = next(p for name in (IMPORTED, "final.safetensors") if (p := file / "train" / name).exists())
     if not isinstance(model, AcousticModel):
         raise InputError(f"{path} holds a model in ONNX, which cannot be trained; name a recogniser that was trained "
                          "here, or imported from Hugging Face")  # fmt: skip

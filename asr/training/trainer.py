@@ -249,6 +249,7 @@ class Trainer:
             group["lr"] = self.learning_rate(self.state["step"] - 1) * group["scale"]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optim.grad_clip)
         self.optimizer.step()
+        self.model.net.constrain()
         self.average.update(self.state["step"] / self.cfg.optim.accumulate)
         self.gradient.zero_()
 
