@@ -250,6 +250,13 @@ class ScoreConfig(Options):
 
 
 @dataclass
+class ReportConfig(Options):
+    other: str | None = option(None, "run folder that `asr report` compares with")
+    worst: int = option(10, "number of utterances with the most errors that are shown with sound", within="[0, 1000]")
+    sound_mb: float = option(2.0, "limit of all their sounds, in MiB; those beyond are left out", within="[0, 1000]")
+
+
+@dataclass
 class AlignConfig(Options):
     level: str = option("words", "what the lines of a CTM are", ["words", "tokens"])
     lead_s: float = option(0.04, "seconds from a word's beginning to the net's first peak, at a pause", within="[0, 1]")
@@ -296,6 +303,7 @@ class Config(Options):
     graph: GraphConfig = field(default_factory=GraphConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
     live: LiveConfig = field(default_factory=LiveConfig)
