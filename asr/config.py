@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from asr.augment_options import AugmentConfig
 from asr.bounds import complaint
 from asr.declaration import REFERENCE, Options, option
 from asr.errors import InputError, nearest
@@ -102,29 +103,6 @@ class FeaturesConfig(Options):
         "mean and variance normalisation",
         ["none", "global", "utterance", "speech", "causal"],
         gone={"running": "replaced by causal, which digital silence does not spoil; train again with that"},
-    )
-
-
-@dataclass
-class AugmentConfig(Options):
-    speeds: list[float] = option(
-        [0.9, 1.0, 1.1], "speed factors, one drawn per utterance and epoch; [] for none", within="[0.1, 10]"
-    )
-    silence_s: float = option(
-        3.0, "longest silence or noise added before, behind and in a pause; 0 adds none", within="[0, 3600]"
-    )
-    gain_db: list[float] = option(
-        [-30.0, 12.0], "lowest and highest change of level in dB; [] changes none", within="[-100, 100]"
-    )
-    bin_warp: float = option(
-        0.0, "largest relative stretch of an utterance's frequency bins (vocal tract length)", within="[0, 1)"
-    )
-    freq_masks: int = option(2, "SpecAugment: number of masks along frequency", within="[0, 1000]")
-    freq_width: int = option(15, "SpecAugment: widest mask along frequency, in bins", within="[0, 8192]")
-    time_masks: int = option(2, "SpecAugment: number of masks along time", within="[0, 1000]")
-    time_width_s: float = option(0.25, "SpecAugment: widest mask along time, in seconds", within="[0, 3600]")
-    time_fraction: float = option(
-        0.2, "SpecAugment: largest fraction of an utterance that all time masks cover", within="[0, 1]"
     )
 
 
@@ -254,6 +232,13 @@ class ScoreConfig(Options):
 
 
 @dataclass
+class ReportConfig(Options):
+    other: str | None = option(None, "run folder that `asr report` compares with")
+    worst: int = option(10, "number of utterances with the most errors that are shown with sound", within="[0, 1000]")
+    sound_mb: float = option(2.0, "limit of all their sounds, in MiB; those beyond are left out", within="[0, 1000]")
+
+
+@dataclass
 class AlignConfig(Options):
     level: str = option("words", "what the lines of a CTM are", ["words", "tokens"])
     lead_s: float = option(0.04, "seconds from a word's beginning to the net's first peak, at a pause", within="[0, 1]")
@@ -300,6 +285,7 @@ class Config(Options):
     graph: GraphConfig = field(default_factory=GraphConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
     live: LiveConfig = field(default_factory=LiveConfig)

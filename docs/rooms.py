@@ -10,6 +10,7 @@ HERE = Path(__file__).parent
 PURPOSES = {
     "cli": "verbs, options, help",
     "integrations": "our search behind other interfaces",
+    "report": "a run as one HTML page",
     "align": "times of words and tokens; cutting long recordings",
     "evaluation": "error rates, tuning, calibration",
     "recognizer": "audio to words; bundle",

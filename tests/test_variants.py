@@ -15,6 +15,8 @@ from asr.config import AugmentConfig, Config
 from asr.data import augment
 from asr.data.encoded import encode_sets
 from asr.data.extract import extract
+from asr.data.scenes.scene import has_scenes
+from asr.errors import InputError
 from asr.features import audio
 from asr.features.encoders import open_encoder
 
@@ -110,3 +112,21 @@ def test_only_the_training_sets_are_changed(corpus: Path) -> None:
         assert any(f > 33 for f in frames) == changed
         assert max(frames) * 0.02 < encoded.data.max_audio_s
     assert encoded.augment.speeds == []
+
+
+def test_scenes_are_drawn_once_and_not_drawn_again_from_the_stored_outputs(corpus: Path) -> None:
+    noisy = replace(DRAWN, speeds=[], silence_s=0.0, gain_db=[], noise_share=1.0, noises=["coloured"])
+    plain = outputs(corpus, "first", replace(DRAWN, speeds=[], silence_s=0.0, gain_db=[]))
+    first = outputs(corpus, "first", noisy)
+    assert not any(np.array_equal(plain[name], first[name]) for name in first)
+    assert equal(first, outputs(corpus, "second", noisy)) and not equal(first, outputs(corpus, "third", noisy, seed=2))
+    for change in ({"noise_db": [0.0, 5.0]}, {"noises": ["hum"]}, {"codec_share": 1.0}):
+        assert not equal(first, outputs(corpus, "other", replace(noisy, **change)))
+    cfg = config(corpus)
+    cfg.augment = noisy
+    assert not has_scenes(encode_sets(cfg).augment)
+
+
+def test_a_babble_needs_other_utterances(corpus: Path) -> None:
+    with pytest.raises(InputError, match=r"babble is mixed from other utterances.*set augment.noises=\[coloured,hum\]"):
+        outputs(corpus, "first", replace(DRAWN, noise_share=0.5))

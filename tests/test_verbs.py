@@ -270,6 +270,7 @@ for _verb in ("decode", "tune", "calibrate"):
 MORE += ["decode out={out} split=" + split + " phrases={tmp}/v.txt output={tmp}/h.jsonl" for split in ("train", "dev")]
 MORE += ["score out={out} split=" + split + " hyp={tmp}/h.jsonl score.dir={tmp}/score" for split in ("train", "dev")]
 MORE += ["score out={out} ref={out}/data/dev.jsonl hyp={tmp}/h.jsonl score.dir={tmp}/score"]
+MORE += ["report out={out} output={tmp}/r.html split=" + split for split in ("train", "dev", "test")]
 MORE += ["transcribe {out}/model.asr {sound} output={tmp}/h.jsonl phrases={tmp}/v.txt"]
 MORE += ["transcribe {out}/model.asr {sound} graph.kind=" + kind for kind in ("word words={tmp}/v.txt",
          "grammar graph.grammar={tmp}/g.jsgf")]  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from asr import fingerprints
 from asr.cli.reads import declared, read_by
+from asr.cli.report_verbs import report_path
 from asr.config import Config, value_of
 from asr.errors import InputError
 from asr.files import keep_inputs
@@ -91,6 +92,7 @@ def results(verb: str, cfg: Config) -> list[Path]:
         "tune": [out / "tune.json"],
         "calibrate": [out / "calibration.json", out / "calibration.png"],
         "bundle": [Path(cfg.bundle)],
+        "report": [report_path(cfg)],
     }
     if verb in fixed:
         return fixed[verb]

@@ -14,6 +14,7 @@ from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm
 from asr.cli.model_verbs import model
 from asr.cli.punctuation_verbs import punctuation_apply, punctuation_score, punctuation_train
 from asr.cli.recognizer_verbs import bundle, calibrate, decode, export, graph, import_model, score, tune
+from asr.cli.report_verbs import report
 from asr.cli.serve_verbs import feedback_export, keys_add, keys_list, keys_revoke, serve
 from asr.cli.text_verbs import g2p_apply, g2p_train, lexicon, lexicon_fit, text_clean, text_split, text_write
 from asr.cli.transcribe import transcribe
@@ -146,6 +147,10 @@ VERBS: dict[str, Verb] = {
     "score": Verb(score, (
         "score.ref", "score.hyp", "score.dir", "score.resamples", "score.lang", "data.train", "data.dev", "data.test",
         "split", "out", "seed",
+    )),
+    "report": Verb(report, (
+        "report", "score.resamples", "score.lang", "graph.lexicon", "data.channel", "data.max_audio_s", "data.train",
+        "data.dev", "data.test", "split", "out", "seed", "output",
     )),
     "bundle": Verb(bundle, (
         "decoder", "graph.kind", "graph.dir", "bundle", "score.dir", "data.train", "out", "device",

@@ -1,7 +1,8 @@
-"""Data augmentation: speed perturbation, silence and levels, room and noise simulation, bin warping, SpecAugment.
+"""Data augmentation: speed perturbation, silence and levels, changes of bands and bins, SpecAugment.
 
 All random numbers come from a generator that the caller seeds with (seed, epoch, utterance) or (seed, step, shard), so
-that a resumed training draws the same numbers. Dither is part of the front end (asr.features.frontend), as in Kaldi.
+that a resumed training draws the same numbers. Rooms, noise and channels are in asr.data.scenes; dither is part of the
+front end (asr.features.frontend), as in Kaldi.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,7 @@ STEPS = 0.4  # share of the utterances with such a change
 SILENCES = 0.5  # chance of each place: before, within and behind an utterance
 ZEROS = 1 / 3  # share of silences that are digital zeros
 NOTHING = 0.02  # share of the utterances whose place is taken by silence or noise, without words
+Change = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]  # of samples (T,) whose speech has this RMS
 
 
 def generator(*key: int) -> np.random.Generator:
@@ -63,14 +65,18 @@ def add_silence(
     return np.concatenate([added[:before], x[:at], added[before : before + within], x[at:], added[before + within :]])
 
 
-def change_sound(x: np.ndarray, cfg: AugmentConfig, rate_hz: int, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
-    """Samples (T,) with silences and a level drawn as `cfg` says, and whether their words are still there."""
+def change_sound(
+    x: np.ndarray, cfg: AugmentConfig, rate_hz: int, rng: np.random.Generator, scene: Change | None = None
+) -> tuple[np.ndarray, bool]:
+    """Samples (T,) with silences, a `scene` and a level drawn as `cfg` says, and whether their words are in them."""
 
     def pause(after: int) -> int:
         return best_pause(x, rate_hz, after / rate_hz)
 
     silence = partial(noise, x=x, rng=rng)
     y, has_words = _with_silence(x, cfg, round(cfg.silence_s * rate_hz), pause, silence, rng)
+    if scene:
+        y = scene(y, float(np.sqrt(np.mean(np.square(x), dtype=np.float64))), rng)
     if has_words and cfg.gain_db:
         y = change_level(y, (cfg.gain_db[0], cfg.gain_db[-1]), rate_hz, rng)
     return y, has_words

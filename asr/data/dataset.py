@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from asr.config import AugmentConfig, Config
 from asr.data.augment import change_bands, change_sound, change_speed, change_tempo, generator
 from asr.data.cache import InputCache
+from asr.data.scenes.scene import Scene, has_scenes
 from asr.errors import InputError
 from asr.features import audio
 from asr.features.cmvn import OF_SPEECH
@@ -49,8 +50,8 @@ class Batch:
 class Utterances(Dataset):
     """The utterances of a manifest; item i is (input, tokens, id), or `Unreadable`.
 
-    `targets`: the tokens of each utterance. `augment`: speeds, silences and levels are drawn anew for each utterance in
-    each `epoch`; None leaves the input as it is.
+    `targets`: the tokens of each utterance. `augment`: speeds, silences, levels and scenes are drawn anew for each
+    utterance in each `epoch`; None leaves the input as it is. Raises InputError for scenes that cannot be drawn.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class Utterances(Dataset):
         self.utterances = list(utterances)
         self.targets = [torch.tensor(target, dtype=torch.int64) for target in targets]
         self.cache = self.make_cache() if cfg.data.cache and not cfg.data.workers else None
+        rate_hz = cfg.features.sample_rate_hz
+        self.scene = Scene(augment, rate_hz, self.voice) if augment and has_scenes(augment) else None
 
     def make_cache(self) -> InputCache:
         """Room for every input: samples as 16-bit integers, stored features as float32."""
@@ -128,7 +131,14 @@ class Utterances(Dataset):
             cfg = replace(cfg, silence_s=0.0)
         if self.stored:
             return change_bands(x, cfg, self.rate_hz, rng)
-        return change_sound(x, cfg, self.cfg.features.sample_rate_hz, rng)
+        return change_sound(x, cfg, self.cfg.features.sample_rate_hz, rng, self.scene.change if self.scene else None)
+
+    def voice(self, rng: np.random.Generator) -> np.ndarray:
+        """The samples (T,) of a drawn utterance; none if it cannot be read."""
+        try:
+            return self.load(int(rng.integers(len(self.utterances))))
+        except InputError:
+            return np.zeros(0, np.float32)
 
     def load(self, index: int) -> np.ndarray:
         """Samples (T,) or stored features (F, D), float32, from the cache or from the file."""

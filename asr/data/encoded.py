@@ -7,6 +7,7 @@ from pathlib import Path
 
 from asr.config import Config
 from asr.data.extract import extract
+from asr.data.scenes.scene import without_scenes
 from asr.features.encoders import full_name, open_encoder
 
 
@@ -23,7 +24,7 @@ def with_full_name(cfg: Config) -> Config:
 def encode_sets(cfg: Config) -> Config:
     """`cfg` for a training on stored encoder outputs, which are computed if they are not there.
 
-    The training set is encoded at each of `augment.speeds`, with silences and levels as `augment` says. Raises
+    The training set is encoded at each of `augment.speeds`, with silences, levels and scenes as `augment` says. Raises
     InputError as `extract` does.
     """
     folder = Path(cfg.out) / "features"
@@ -32,7 +33,7 @@ def encode_sets(cfg: Config) -> Config:
     dev = extract(cfg.data.dev, folder / "dev.jsonl", cfg, encoder=encoder)
     values = encoder.dim * max(1, len(cfg.features.sum_layers))
     features = replace(cfg.features, kind="stored", num_bins=values, encoder=None, layer=None)
-    data, augment = replace(cfg.data, train=str(train), dev=str(dev)), replace(cfg.augment, speeds=[])
+    data, augment = replace(cfg.data, train=str(train), dev=str(dev)), replace(without_scenes(cfg.augment), speeds=[])
     data.max_audio_s = math.inf  # longer recordings are set aside, but silence and slow speech may add to others
     if data.replay:
         data.replay = str(extract(data.replay, folder / "replay.jsonl", cfg, cfg.augment, encoder))

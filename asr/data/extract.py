@@ -19,6 +19,7 @@ from asr import manifest
 from asr.config import AugmentConfig, Config
 from asr.data.augment import change_sound, change_speed, generator, keeps_words
 from asr.data.dataset import load_input
+from asr.data.scenes.scene import Scene, has_scenes
 from asr.errors import InputError
 from asr.features import recorded
 from asr.features.encoders import Encoder
@@ -44,7 +45,8 @@ def extract(
     """Compute the features of the manifest `source` and write the manifest `output`; returns its path.
 
     With `augment` each recording is played at each of its speeds, which makes as many utterances of it; their ids end
-    in `@SPEED`, but for speed 1. Each gets silences and a level, drawn from its content, the options and the seed.
+    in `@SPEED`, but for speed 1. Each gets silences, a scene and a level, drawn once from its content, the options and
+    the seed.
     `encoder`: that of features=pretrained; None opens the one that `cfg` names.
 
     The arrays are written to the folder named like `output` without its suffix. A second start continues where the
@@ -122,7 +124,10 @@ class _Maker:
 
     def __init__(self, cfg: Config, folder: Path, augment: AugmentConfig | None, encoder: Encoder | None):
         self.cfg, self.folder, self.frontend = cfg, folder, FrontEnd(cfg.features, encoder)
-        self.augment = augment if augment and (augment.silence_s or augment.gain_db) else None
+        is_changed = augment and (augment.silence_s or augment.gain_db or has_scenes(augment))
+        self.augment = augment if is_changed else None
+        self.scene = Scene(augment, cfg.features.sample_rate_hz) if augment and has_scenes(augment) else None
+        self.scene_key = self.scene.key() if self.scene else None
         self.is_pretrained = cfg.features.kind == "pretrained"
         self.digest = self.frontend.encoder.digest() if self.is_pretrained else None
 
@@ -145,7 +150,7 @@ class _Maker:
 
     def key(self, utterance: Utterance) -> np.ndarray:
         """What features are made from, apart from the configuration of the front end: a hash of the input's content,
-        the segment, the limit, the digest of the encoder's weights, and what silences and level are drawn from.
+        the segment, the limit, the digest of the encoder's weights, and what silences, scene and level are drawn from.
 
         Every field of an utterance counts that does not describe its text or its place.
         """
@@ -156,6 +161,7 @@ class _Maker:
             self.cfg.data.channel,
             *([self.digest] if self.digest else []),
             *([self.augment.silence_s, self.augment.gain_db, self.cfg.seed] if self.augment else []),
+            *([self.scene_key] if self.scene else []),
         ]
         return np.frombuffer(hashlib.sha256(repr(parts).encode()).digest(), np.uint8)
 
@@ -166,7 +172,8 @@ class _Maker:
         if speed := utterance.extra.get(SPEED):
             x = change_speed(x, speed)
         if self.augment and len(x):
-            x, _ = change_sound(x, self.augment, self.cfg.features.sample_rate_hz, generator(*key.tolist()))
+            rate_hz, scene = self.cfg.features.sample_rate_hz, self.scene.change if self.scene else None
+            x, _ = change_sound(x, self.augment, rate_hz, generator(*key.tolist()), scene)
         features, _ = self.frontend(torch.from_numpy(x)[None], torch.tensor([len(x)]))  # (1, F, D)
         if not features.shape[1]:
             raise InputError(f"the audio has {len(x)} samples, too few for one frame")

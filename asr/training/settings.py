@@ -2,8 +2,9 @@
 
 `train/config.json` holds them as JSON: the seed, whole groups, and the files of `FILES` with their SHA-256 under
 `sha256`. Paths of files below the run folder are relative to it, others absolute, so that the folder can be moved.
-Files are compared by content, not by path. `train/inputs.json` holds the digests of the recordings or stored features;
-a file is read again only if it may have changed.
+Files are compared by content, not by path, and folders of noise or rooms by the names and sizes of their recordings.
+`train/inputs.json` holds the digests of the recordings or stored features; a file is read again only if it may have
+changed.
 
 Everything else may change: threads, device, resume points, caching, the place of the folder, and all options of later
 verbs. (The last bits of a result may depend on threads, device and caching.)
@@ -19,6 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from asr.config import Config, value_of
+from asr.data.scenes.sounds import digest_of_sounds
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.fingerprints import digest, digest_of_input, part_of, stamp
@@ -28,7 +30,7 @@ from asr.manifest import Utterance
 GROUPS = ("features", "augment", "model", "criterion", "optim")
 VALUES = ("seed", "tokens.unit", "data.max_audio_s", "data.channel", "data.replay_share")
 FILES = ("data.train", "data.dev", "data.replay", "data.general_dev", "tokens.lexicon", "tokens.table", "init",
-         "criterion.alignments")  # fmt: skip
+         "criterion.alignments", "augment.noise_files", "augment.room_files")  # fmt: skip
 MANIFESTS = FILES[:4]
 FOUND = ("data.test",)  # not read by the training, but recorded for later verbs
 TABLE = "tokens.txt"  # the net's outputs, in the order that it was trained with
@@ -46,7 +48,7 @@ def settings(cfg: Config) -> dict[str, Any]:
         (found.setdefault(group, {}) if group else found)[key] = value
     if (own := stored_path(cfg.features.encoder, Path(cfg.out))) and not os.path.isabs(own):  # of `init`
         found["features"]["encoder"] = own
-    digests = {name: digest(value_of(cfg, name)) for name in FILES}
+    digests = {name: digest_of_sounds(value_of(cfg, name)) for name in FILES}
     return found | {"sha256": digests | {TABLE: digest(Path(cfg.out) / "train" / TABLE)}}
 
 

@@ -1,0 +1,86 @@
+"""What a run folder holds about its training and its results."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from asr import hypothesis, manifest
+from asr.config import Config
+from asr.errors import InputError
+from asr.evaluation.score import Score, score
+from asr.evaluation.texts import read_pair
+from asr.hypothesis import Hypothesis
+from asr.literals import parse_json
+from asr.manifest import Utterance
+from asr.pipeline import hypotheses_path
+from asr.recognizer import run_folder
+
+
+@dataclass
+class Run:
+    """The results of one run folder on one manifest. `hypotheses` is empty where those are texts without times."""
+
+    cfg: Config
+    reference: str
+    score: Score
+    hypotheses: dict[str, Hypothesis]
+    utterances: dict[str, Utterance] = field(default_factory=dict)
+
+
+def read_run(cfg: Config) -> Run:
+    """The hypotheses of `asr decode` for `cfg.split`, scored. Raises InputError if they or the references are
+    missing."""
+    cfg = run_folder.with_manifests(cfg, cfg.split)
+    reference, path = getattr(cfg.data, cfg.split), hypotheses_path(cfg, None, None)
+    if not path.exists():
+        raise InputError(f"there are no hypotheses {path}; run `asr decode out={cfg.out} split={cfg.split}`")
+    refs, hyps = read_pair(reference, path)
+    found = score(refs.texts, hyps.texts, refs.speakers, cfg.score.resamples, cfg.seed, cfg.score.lang)
+    utterances = {u.id: u for u in manifest.read(reference)}
+    return Run(cfg, reference, found, {h.id: h for h in hypothesis.read(path)}, utterances)
+
+
+def read_other(cfg: Config, folder: str) -> Run:
+    """The run to compare with: on its own references, or if it has none, on those of `cfg`.
+
+    Raises InputError as `read_run` does, and if it is the same run.
+    """
+    if Path(folder).resolve() == Path(cfg.out).resolve():
+        raise InputError(f"report.other={folder} is the run itself; name another run folder")
+    if not Path(folder).is_dir():
+        raise InputError(f"there is no run folder {folder}; check report.other")
+    other = run_folder.with_manifests(Config(out=folder, split=cfg.split, seed=cfg.seed, score=cfg.score), cfg.split)
+    if not Path(getattr(other.data, cfg.split)).exists():
+        other = replace(other, data=cfg.data)
+    return read_run(other)
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The records of a training. Raises InputError naming a missing file or a damaged line."""
+    path = folder / "train" / "log.jsonl"
+    if not path.exists():
+        raise InputError(f"there is no {path}; `asr train` writes it")
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        try:
+            record = parse_json(line)
+        except ValueError as e:
+            raise InputError(f"{path}:{number}: not JSON ({e}); `asr train` writes such files") from e
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            raise InputError(f"{path}:{number}: expected an object with the field 'step'")
+        records.append({key: value for key, value in record.items() if _is_number(value)})
+    if not records:
+        raise InputError(f"{path} is empty: no epoch is complete yet")
+    return records
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def read_options(folder: Path) -> str:
+    """The recorded options of the training, as text. Raises InputError if there are none."""
+    path = folder / "train" / "config.json"
+    if not path.exists():
+        raise InputError(f"there is no {path}; `asr train` writes it")
+    return path.read_text(encoding="utf-8", errors="replace")
