@@ -28,7 +28,7 @@ NETS_OF = {  # options that not all nets have
     "layers": _HIDDEN,
     "kernel": _HIDDEN,
     "bidirectional": ("lstm",),
-    "gaussians": ("gmm",),
+    **dict.fromkeys(("gaussians", "splice", "projected", "speakers"), ("gmm",)),
     **dict.fromkeys(("heads", "positions", "chunk", "left", "causal", "dynamic_chunk"), ("conformer",)),
 }
 
