@@ -65,6 +65,11 @@ class ModelConfig(Options):
     gaussians: int = option(
         16, "most Gaussians per output of the mixtures (gmm), which `asr hmm train` estimates", within="[1, 65536]"
     )
+    splice: int = option(0, "frames on each side that the mixtures (gmm) see through a matrix", within="[0, 64]")
+    projected: int = option(
+        0, "dimensions of the mixtures behind that matrix; 0: they see the features themselves", within="[0, 8192]"
+    )
+    speakers: bool = option(False, "the mixtures (gmm) have a second set, of speech that is adapted to its speaker")
 
 
 @dataclass
@@ -125,6 +130,13 @@ class HmmConfig(Options):
     leaves: int = option(500, "outputs of the trees (tri), silence included", within="[1, 1e6]")
     rounds: int = option(
         20, "rounds of alignment and re-estimation, for monophones and again for tri", within="[1, 1000]"
+    )
+    splice: int = option(
+        0, "frames on each side that LDA and MLLT combine with a frame; 0: the features as they are", within="[0, 64]"
+    )
+    dim: int = option(40, "dimensions that LDA keeps", within="[1, 8192]")
+    speakers: bool = option(
+        False, "adapt to each speaker in training and in `asr decode` and `tune` (fMLLR); needs hmm.splice"
     )
     scale: float = option(
         0.1, "factor on the log-probabilities of mixtures and steps in the search; `asr tune` refines it",

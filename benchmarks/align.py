@@ -1,6 +1,7 @@
 """Forced alignment: word and phone boundaries against hand-made ones, speed, and a long recording cut into utterances.
 
     python benchmarks/align.py timit MODEL.asr ...       # recognisers of English, such as exp/english/model.asr
+    python benchmarks/align.py timit exp/timit_hmm-half   # or run folders of HMMs, as recipes/timit/timit_hmm.py makes
     python benchmarks/align.py chapters MODEL.asr
 
 TIMIT: the 160 sentences of ../shared/data/timit_en with hand-made boundaries, aligned with their words. The sentences
@@ -33,18 +34,20 @@ import asr
 from asr import manifest
 from asr.align.aligner import GARBAGE_COST, Aligner, emissions, spoken
 from asr.align.changes import Changes
-from asr.align.manifests import scored
+from asr.align.manifests import align_utterances, scored
 from asr.align.network import Network, Slot
 from asr.align.pronouncing import Pronouncing
 from asr.align.recordings import align_recording
+from asr.align.run import open_aligner
 from asr.align.times import LEAD_S, TAIL_S, Clock, Edges
 from asr.align.trellis import best_path
-from asr.config import G2pConfig
+from asr.config import Config, G2pConfig
 from asr.features import audio
 from asr.files import atomic_write
 from asr.manifest import Utterance
 from asr.recognizer.recognizer import Recognizer
 from asr.search.word_times import Segment, segments
+from asr.states import HMM_FILE
 
 RESULT = Path(__file__).parent / "results/align.json"
 DATA = Path(os.environ.get("ASR_DATA", Path(__file__).parents[2] / "shared/data"))
@@ -225,6 +228,25 @@ def measure_timit(model: str) -> dict[str, object]:
             "align_times_real_time": round(seconds / align_s)}  # fmt: skip
 
 
+def measure_hmms(folder: str) -> dict[str, object]:
+    """As `measure_timit`, of the HMMs in a run folder."""
+    aligner, recognizer = open_aligner(Config(bundle=folder))
+    sentences = timit()
+    started = time.process_time()
+    aligned = align_utterances(recognizer, aligner, sentences)
+    took_s = time.process_time() - started
+    late: dict[str, tuple[list[float], list[float]]] = {"test": ([], []), "tuning half": ([], [])}
+    for utterance, found in aligned.found:
+        words, phones = late["tuning half" if is_tuning(utterance) else "test"]
+        sentence = Sentence(utterance, found.duration_s, [], [], None)
+        words += word_errors(sentence, [(word.start_s, word.end_s, word.word) for word in found.words])
+        starts = [(token.start_s, token.token.lower()) for word in found.words for token in word.tokens]
+        phones += phone_errors(folded(utterance.extra["phones"]), starts)
+    rows = {name: {"words": figures(words), "phones": figures(phones)} for name, (words, phones) in late.items()}
+    seconds = sum(found.duration_s for _, found in aligned.found)
+    return {"rows": rows, "seconds": round(seconds, 1), "times_real_time": round(seconds / took_s, 1)}
+
+
 def chapters() -> list[Utterance]:
     found = manifest.read(DATA / "libri_en/manifest.jsonl")
     return [u for u in found if (u.speaker, u.extra["chapter"]) != CHOSEN_ON]
@@ -308,8 +330,10 @@ def main() -> None:
     what, models = sys.argv[1], sys.argv[2:]
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     for model in models:
-        found = measure_timit(model) if what == "timit" else measure_chapters(model)
-        result[f"{what} {Path(model).resolve().parent.name}"] = found
+        measure = measure_timit if what == "timit" else measure_chapters
+        found = measure_hmms(model) if Path(model, "train", HMM_FILE).exists() else measure(model)
+        place = Path(model).resolve()
+        result[f"{what} {place.name if place.is_dir() else place.parent.name}"] = found
         print(json.dumps(found, indent=1))
     with atomic_write(RESULT) as file:
         json.dump(result, file, indent=1)

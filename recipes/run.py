@@ -68,7 +68,7 @@ def run(name: str, words: Sequence[str]) -> None:
         raise InputError(f"experiment={experiment} needs {missing}=VALUE; see {RECIPES / name / 'RESULTS.md'}")
     runs = [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
     rates = [run_once(name, experiment, module, overrides, chosen) for chosen in runs]
-    if len(runs) > 1:
+    if len(runs) > 1 and not any(map(math.isnan, rates)):
         print(*(f"{' '.join(chosen.values())} {rate:.2%}" for chosen, rate in zip(runs, rates, strict=True)), sep="\n")
         print(f"mean WER of {len(rates)} runs: {sum(rates) / len(rates):.2%}")
 

@@ -138,6 +138,16 @@ def test_a_long_recording_is_cut_into_utterances(book, monkeypatch, capsys):
     assert f"aligned {len(found)} utterances" in capsys.readouterr().out
 
 
+def test_a_text_of_something_else_is_refused(book, tmp_path, monkeypatch, capsys):
+    folder, _, _ = book
+    monkeypatch.chdir(folder)
+    foreign = tone_net.new_words(300, np.random.default_rng(77))
+    (tmp_path / "foreign.txt").write_text(" ".join(foreign))
+    assert main(["align", "long", "m.asr", "book.wav", str(tmp_path / "foreign.txt"), "output=foreign.jsonl"]) == 2
+    assert "have no passage in common" in capsys.readouterr().err
+    assert not Path("foreign.jsonl").exists()
+
+
 @pytest.mark.parametrize("pad_s", [0.0, 0.03, 0.1])
 def test_frames_of_a_padded_recording_are_those_of_the_sound(book, pad_s):
     recognizer = asr.load(book[0] / "m.asr", pad_s=pad_s)

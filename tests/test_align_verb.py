@@ -156,6 +156,12 @@ def test_ids_that_are_one_name_are_refused(work, capsys):
     assert "would be written to one file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("output", ["a.jsonl", "grids/"])
+def test_a_level_without_effect_is_refused(work, output, capsys):
+    assert main(["align", "m.asr", "test.jsonl", f"output={output}", "level=tokens"]) == 2
+    assert "align.level=tokens is for a CTM" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("format", "output", "found"),
     [

@@ -67,6 +67,13 @@ def test_a_finished_net_gives_scaled_likelihoods(corpus, tmp_path):  # noqa: F81
     wanted = (0.25 * (before - priors.log()))[:, 1:].log_softmax(1)  # the blank is in no path
     torch.testing.assert_close(after[:, 1:], wanted, atol=1e-4, rtol=1e-4)
     assert after[:, 0].max() < -1000
+    criterion.undo_finish(SimpleNamespace(net=net))
+    with torch.inference_mode():
+        torch.testing.assert_close(net(x, lengths)[0][0][:, 1:], before[:, 1:].log_softmax(1), atol=1e-3, rtol=1e-4)
+    for scale in ("NaN", "-0.1", "0", "Infinity", '"x"'):
+        (tmp_path / "hmm.json").write_text(f'{{"scale": {scale}}}')
+        with pytest.raises(InputError, match="cannot read .*hmm.json beside the alignments"):
+            FrameCriterion(cfg, sets)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +113,24 @@ def test_a_net_takes_the_place_of_the_mixtures(corpus, aligned, tmp_path):  # no
     moved = shutil.copytree(aligned, tmp_path / "moved")
     cfg.criterion.alignments = str(moved / "alignments.npz")  # files are compared by content
     assert pipeline.train(cfg) == tmp_path / "train" / "final.safetensors"
+
+
+def test_a_finished_net_is_trained_further(corpus, aligned, tmp_path, capsys):  # noqa: F811
+    cfg = net_config(corpus[0], aligned, tmp_path / "net")
+    pipeline.train(cfg)
+    printed = "".join(capsys.readouterr())
+    assert "dev token errors" not in printed
+    ended = float(printed.split("dev frame errors ")[-1].split("%")[0])
+    further = net_config(corpus[0], aligned, tmp_path / "further")
+    further.init, further.optim.epochs, further.optim.lr = cfg.out, 1, 1e-6
+    pipeline.train(further)
+    assert float("".join(capsys.readouterr()).split("dev frame errors ")[-1].split("%")[0]) <= ended + 0.5
+    other = config(corpus[0], tmp_path / "mono", "mono")
+    other.hmm.rounds = 1
+    further.criterion.alignments = str(pipeline.train_hmm(other).with_name("alignments.npz"))
+    further.out = str(tmp_path / "other")
+    with pytest.raises(InputError, match="other HMMs than those of criterion.alignments|has other outputs"):
+        pipeline.train(further)
 
 
 def test_what_does_not_fit_frames_is_refused(corpus, aligned, tmp_path):  # noqa: F811

@@ -10,7 +10,6 @@ import pytest
 
 import asr
 from asr import manifest, pipeline
-from asr.align.run import align
 from asr.config import Config, DecoderConfig
 from asr.data.alignments import read_alignments, write_alignments
 from asr.errors import InputError
@@ -149,8 +148,6 @@ def test_what_needs_ctc_is_refused(trained, corpus):
     cfg, _ = trained
     with pytest.raises(InputError, match="one of HMMs"):
         pipeline.open_recognizer(cfg).with_list(["ab"])
-    with pytest.raises(InputError, match=f"{cfg.out} is a recogniser of HMMs; .*alignments.npz"):
-        align(dataclasses.replace(cfg, bundle=cfg.out, input=[cfg.data.test], output=f"{cfg.out}/test.ctm"))
     with pytest.raises(InputError, match="only in a graph"):
         pipeline.open_recognizer(dataclasses.replace(cfg, decoder=DecoderConfig(kind="greedy")))
     for option, value in (("kind", "dynamic"), ("topology", "implicit"), ("forecast", True)):
@@ -245,6 +242,17 @@ def test_the_dev_set_changes_nothing_in_the_model(corpus, tmp_path):
         cfg.hmm.rounds = 2
         found.append(pipeline.train_hmm(cfg).read_bytes())
     assert found[0] == found[1]
+
+
+def test_huge_features_are_set_aside(corpus, tmp_path):
+    np.save(tmp_path / "huge.npy", np.full((60, DIM), 1e30, np.float32))
+    cfg = config(corpus[0], tmp_path / "run", "mono")
+    cfg.hmm.rounds = 1
+    cfg.data.dev = changed(corpus[0], tmp_path / "dev.jsonl", lambda u: dataclasses.replace(
+        u, features=str(tmp_path / "huge.npy")) if u.id == "dev1" else u)  # fmt: skip
+    folder = pipeline.train_hmm(cfg).parent
+    aside = {entry["id"]: entry["why"] for entry in map(json.loads, open(folder / "set_aside.jsonl"))}
+    assert "its features reach 1e+30" in aside["dev1"]
 
 
 def test_the_number_of_threads_is_that_of_the_option(corpus, tmp_path, monkeypatch):

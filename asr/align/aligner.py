@@ -7,7 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
-from asr.align.alignment import AlignedToken, AlignedWord, Alignment, remarks_on
+from asr.align.alignment import LEAST_EXTRA_TOKENS, AlignedToken, AlignedWord, Alignment, remarks_on
 from asr.align.changes import Changes
 from asr.align.network import GARBAGE, Network, Slot, Spelling
 from asr.align.pronouncing import Pronouncing
@@ -21,7 +21,6 @@ from asr.text.lexicon import name_some
 from asr.tokens import BLANK_ID, SPACE
 
 GARBAGE_COST = 0.5  # nats for each frame of a word without a pronunciation, against the most probable output
-LEAST_EXTRA_TOKENS = 3  # that are heard in a pause before it is called speech
 
 
 class Aligner:

@@ -4,7 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 LEAST_SCORE = 0.05  # of a word; below, it is named as doubtful
+LEAST_EXTRA_TOKENS = 3  # that are heard in a pause before it is called speech
 MOST_SHOWN = 10  # lines about suspicious places in a table; the report has all of them
 LEAST_EXTRA_S = 0.3  # speech in a pause that the text does not have
 
@@ -40,7 +44,8 @@ class AlignedWord:
 class Alignment:
     """The words of one utterance. `score` is the likeness of sound and text: 1 if the net hears exactly these tokens.
 
-    `remarks` say what is suspicious, in sentences; empty if nothing is.
+    `remarks` say what is suspicious, in sentences; empty if nothing is. `states` (F,): the output that each frame
+    belongs to, of HMMs alone.
     """
 
     id: str
@@ -48,6 +53,7 @@ class Alignment:
     words: Sequence[AlignedWord]
     score: float
     remarks: Sequence[str]
+    states: NDArray[np.int32] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON: words with their tokens. Only fillers and unknown words have their marks."""

@@ -5,6 +5,7 @@
 | jsonl | the manifest with the field `alignment`: words, their tokens, scores, remarks |
 | ctm | `id channel start duration label score` per word or token, sorted by id, as Kaldi and NIST's sclite read it |
 | textgrid | a folder with a TextGrid of Praat for each utterance, with the tiers `words` and `tokens` |
+| npz | the HMM state of each frame (asr.data.alignments), for criterion=ce; of HMMs alone, by the suffix of the file |
 
 Times count from the start of the utterance. Words without a pronunciation have the score 0 and no tokens.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from asr import manifest
 from asr.align.alignment import AlignedToken, AlignedWord, Alignment
+from asr.data.alignments import write_alignments
 from asr.errors import InputError
 from asr.files import atomic_write, paths_in
 from asr.manifest import Utterance
@@ -26,16 +28,25 @@ FORMATS = ("jsonl", "ctm", "textgrid")
 SUSPICIOUS = "suspicious.tsv"
 
 
-def format_of(format: str, output: str) -> str:
+def format_of(format: str, output: str, level: str = "words") -> str:
     """The format of `output`: `format`, or if that is auto, by the suffix; a folder holds TextGrids.
 
-    Raises InputError for a format that alignments do not have, and for a suffix that tells none.
+    Raises InputError for a format that alignments do not have, for a suffix that tells none, and for another `level`
+    than words in a format that has words and tokens.
     """
-    by_suffix = {SUFFIXES[name].lower(): name for name in FORMATS}
+    found = _format_of(format, output)
+    if level != "words" and found != "ctm":
+        raise InputError(f"align.level={level} is for a CTM; {found} has the words and their tokens, leave it out")
+    return found
+
+
+def _format_of(format: str, output: str) -> str:
+    by_suffix = {SUFFIXES[name].lower(): name for name in FORMATS} | {".npz": "npz"}
     is_folder = names_folder(output)
     if format == "auto":
-        if not is_folder and Path(output).suffix.lower() not in (".jsonl", ".ctm"):
-            raise InputError(f"output={output}: alignments are written as FILE.jsonl, FILE.ctm or FOLDER/ of TextGrids")
+        if not is_folder and Path(output).suffix.lower() not in (".jsonl", ".ctm", ".npz"):
+            raise InputError(f"output={output}: alignments are written as FILE.jsonl, FILE.ctm or FOLDER/ of "
+                             "TextGrids, and states of HMMs as FILE.npz")  # fmt: skip
         return "textgrid" if is_folder else by_suffix[Path(output).suffix.lower()]
     if format not in FORMATS:
         raise InputError(f"format={format}: alignments are written as {', '.join(FORMATS)}")
@@ -72,6 +83,9 @@ def write(output: str, format: str, found: Sequence[tuple[Utterance, Alignment]]
     """Write the alignments; `level`, words or tokens, is what the lines of a CTM are."""
     if format == "jsonl":
         manifest.write(output, (replace(u, extra=u.extra | {"alignment": a.as_dict()}) for u, a in found))
+        return
+    if format == "npz":
+        write_alignments(output, {u.id: a.states for u, a in found if a.states is not None})
         return
     if format == "ctm":
         with atomic_write(output) as file:

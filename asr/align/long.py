@@ -27,16 +27,22 @@ from asr.align.trellis import MOST_CELLS, best_path
 
 SECTION_S = 30.0
 SKIP_WORD = 3.0  # nats for each token of a skipped word; both chosen on a chapter of LibriSpeech
+TELLING = 200  # tokens, of which some must be in anchors if text and recording belong together
 SKIP_SOUND = 0.4  # nats for each frame of sound that is in no word, against the most probable output
 
 
 @dataclass(frozen=True)
 class Places:
     """What of a text was found in a recording: words with their numbers in the text, in order, and the times of speech
-    that the text lacks."""
+    that the text lacks.
+
+    `agreed` is the part of the text, or of what is heard if that is less, that is in anchors; 1 if both are too short
+    for the absence of anchors to mean anything.
+    """
 
     words: list[tuple[int, AlignedWord]]
     extra: list[Span]
+    agreed: float
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,9 @@ def place(aligner: Aligner, heard: Heard, words: Sequence[str]) -> Places:
     A section that is too large for the memory, as one without an anchor in many minutes, holds no words.
     """
     aligner.pronouncing.learn(words)
-    places = Places([], [])
-    for section in sections(aligner, heard, words):
+    found, agreed = sections(aligner, heard, words)
+    places = Places([], [], agreed)
+    for section in found:
         slots = [Slot(word, aligner.pronouncing.spellings(word)) for word in words[section.first : section.last]]
         network = Network(slots, SKIP_WORD)
         clock = heard.clock.from_frame(section.start)
@@ -72,8 +79,8 @@ def place(aligner: Aligner, heard: Heard, words: Sequence[str]) -> Places:
     return places
 
 
-def sections(aligner: Aligner, heard: Heard, words: Sequence[str]) -> list[Section]:
-    """Sections that cover the recording and the text, cut at anchors."""
+def sections(aligner: Aligner, heard: Heard, words: Sequence[str]) -> tuple[list[Section], float]:
+    """Sections that cover the recording and the text, cut at anchors; and `Places.agreed`."""
     tokens: list[int] = []
     firsts = []  # place of the first token of each word
     for word in words:
@@ -81,13 +88,16 @@ def sections(aligner: Aligner, heard: Heard, words: Sequence[str]) -> list[Secti
         tokens += aligner.pronouncing.spellings(word)[0].tokens
     word_at = {place: number for number, place in enumerate(firsts)}
     cuts = [(0, 0)]  # frame, word
-    for heard_at, text_at, length in anchors(heard.tokens.tolist(), tokens):
+    found, shorter = anchors(heard.tokens.tolist(), tokens), min(len(heard.tokens), len(tokens))
+    for heard_at, text_at, length in found:
         for step in range(1, length):
             if (number := word_at.get(text_at + step)) is not None:
                 frame = int(heard.ends[heard_at + step - 1] + heard.starts[heard_at + step]) // 2
                 if frame > cuts[-1][0] and number > cuts[-1][1]:
                     cuts.append((frame, number))
-    return list(_joined(cuts, (len(heard.log_probs), len(words)), round(SECTION_S / heard.clock.frame_s)))
+    joined = list(_joined(cuts, (len(heard.log_probs), len(words)), round(SECTION_S / heard.clock.frame_s)))
+    inside = {place for anchor in found for place in range(anchor.text, anchor.text + anchor.length)}
+    return joined, len(inside) / shorter if shorter >= TELLING else 1.0
 
 
 def _joined(cuts: Sequence[tuple[int, int]], end: tuple[int, int], longest: int) -> Iterator[Section]:

@@ -18,9 +18,12 @@ class Pronouncing:
     A word that none can spell is `GARBAGE`: any sound.
     """
 
-    def __init__(self, recognizer: Recognizer, lexicon: Lexicon | None, g2p: G2pConfig):
-        """Raises InputError if no pronunciation of `lexicon` is in the net's tokens."""
-        self.tokens, self.unit, self.g2p = recognizer.tokens, recognizer.cfg.tokens.unit, g2p
+    def __init__(self, recognizer: Recognizer, lexicon: Lexicon | None, g2p: G2pConfig, tokens: Tokens | None = None):
+        """`tokens`: the units of pronunciations; None: the net's tokens.
+
+        Raises InputError if no pronunciation of `lexicon` is in them.
+        """
+        self.tokens, self.unit, self.g2p = tokens or recognizer.tokens, recognizer.cfg.tokens.unit, g2p
         self.space = recognizer.space
         self.lexicon = lexicon or recognizer.lexicon
         if self.lexicon and not any(unit in self.tokens for unit in self.lexicon.units()):

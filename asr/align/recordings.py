@@ -18,6 +18,9 @@ from asr.manifest import Utterance
 from asr.recognizer.recognizer import Recognizer
 from asr.text.lexicon import name_some
 
+LEAST_AGREED = 0.01  # with less of `Places.agreed` the text is of something else, unless it repeats itself and
+LEAST_PLACED = 0.8  # more of its words are found
+
 
 @dataclass(frozen=True)
 class AlignedRecording:
@@ -66,8 +69,8 @@ def align_recording(
 ) -> AlignedRecording:
     """Cut a recording into utterances of at most `longest_s` with the words of its text that are heard there.
 
-    Utterances with a score below `min_score` are set aside. Raises InputError if the recording cannot be read, or if no
-    word is found.
+    Utterances with a score below `min_score` are set aside. Raises InputError if the recording cannot be read, or if
+    the text is of something else.
     """
     started = time.monotonic()
     unknown = aligner.pronouncing.learn(words)
@@ -75,6 +78,9 @@ def align_recording(
     places = place(aligner, heard, words)
     if not places.words:
         raise InputError(f"no word of the text is heard in {path}; check that they belong together")
+    if places.agreed < LEAST_AGREED and len(places.words) < LEAST_PLACED * len(words):
+        raise InputError(f"{path} and its text have no passage in common, but words here and there; check that they "
+                         "belong together, and that the model is of their language")  # fmt: skip
     pieces = list(cut(places.words, places.extra, heard.duration_s, longest_s))
     if all(piece.alignment.score < min_score for piece in pieces):
         raise InputError(f"all {len(pieces)} utterances of {path} have a score below align.min_score={min_score:g}; "

@@ -6,19 +6,22 @@ from pathlib import Path
 from asr import manifest
 from asr.align import files
 from asr.align.aligner import Aligner
+from asr.align.hmm_aligner import TABLE, HmmAligner
 from asr.align.manifests import Aligned, align_utterances
 from asr.align.pronouncing import Pronouncing
 from asr.align.recordings import AlignedRecording, align_recording
 from asr.config import Config, DecoderConfig, check_choices
 from asr.errors import InputError
 from asr.files import keep_inputs
+from asr.hmm.model import Hmm
 from asr.manifest import Utterance
 from asr.pipeline import limit_threads
 from asr.recognizer import run_folder
 from asr.recognizer.opening import load
 from asr.recognizer.recognizer import Recognizer
+from asr.search.searchers import GreedySearcher
 from asr.search.space import SearchSpace
-from asr.states import States
+from asr.states import HMM_FILE, States
 from asr.text.lexicon import Lexicon
 from asr.textfiles import lines
 from asr.tokens import Tokens
@@ -31,16 +34,26 @@ def align(cfg: Config) -> Aligned:
         raise InputError("asr align needs a manifest with texts: asr align model.asr test.jsonl output=test.ctm")
     if cfg.output is None:
         raise InputError("output= is missing; name FILE.jsonl, FILE.ctm, or FOLDER/ for TextGrids")
-    format = files.format_of(cfg.format, cfg.output)
+    format = files.format_of(cfg.format, cfg.output, cfg.align.level)
     utterances = [utterance for path in cfg.input for utterance in manifest.read(path)]
     _check_ids(utterances)
     report = files.report_path(cfg.output)
     written = {*files.targets(cfg.output, format, utterances).values(), report}
-    keep_inputs(written, [*cfg.input, cfg.bundle, cfg.graph.lexicon, *(u.audio or u.features for u in utterances)])
+    if format == "npz":
+        written |= {Path(cfg.output).with_name(name) for name in (HMM_FILE, TABLE)}
+    model: list[str | Path] = [
+        cfg.bundle,
+        *(Path(place, "train", name) for place in (cfg.bundle, cfg.out) for name in (HMM_FILE, TABLE)),
+    ]
+    keep_inputs(written, [*cfg.input, *model, cfg.graph.lexicon, *(u.audio or u.features for u in utterances)])
     has_features = any(u.features for u in utterances)
     aligner, recognizer = open_aligner(cfg, cfg.graph.fillers, cfg.graph.filler_cost, has_features)
+    if format == "npz" and not isinstance(aligner, HmmAligner):
+        raise InputError(f"output={cfg.output}: states are those of HMMs; a net trained with CTC has none")
     aligned = align_utterances(recognizer, aligner, utterances, cfg.align.min_score)
     files.write(cfg.output, format, aligned.found, cfg.align.level)
+    if format == "npz" and isinstance(aligner, HmmAligner):
+        aligner.write_beside(cfg.output)
     files.write_suspicious(report, aligned.suspicious)
     return aligned
 
@@ -54,7 +67,9 @@ def align_long(cfg: Config) -> AlignedRecording:
     if cfg.output is None:
         raise InputError("output= is missing; name FILE.jsonl, FILE.ctm, or FOLDER/ for TextGrids")
     recording, text = cfg.input
-    format = files.format_of(cfg.format, cfg.output)
+    format = files.format_of(cfg.format, cfg.output, cfg.align.level)
+    if format == "npz":
+        raise InputError(f"output={cfg.output}: asr align long writes FILE.jsonl, FILE.ctm or FOLDER/ of TextGrids")
     report = files.report_path(cfg.output)
     keep_inputs([report, *([cfg.output] if format != "textgrid" else [])],
                 [recording, text, cfg.bundle, cfg.graph.lexicon])  # fmt: skip
@@ -62,6 +77,8 @@ def align_long(cfg: Config) -> AlignedRecording:
     if not words:
         raise InputError(f"the text {text} is empty; it needs the words of the recording")
     aligner, recognizer = open_aligner(cfg)
+    if isinstance(aligner, HmmAligner):
+        raise InputError(f"{cfg.bundle} is a recogniser of HMMs; asr align long is for nets trained with CTC")
     if not recognizer.can_cut:
         raise InputError("this model takes stored features, which cannot be cut at pauses; use a model of sound")
     options = cfg.align
@@ -74,19 +91,30 @@ def align_long(cfg: Config) -> AlignedRecording:
 
 def open_aligner(
     cfg: Config, fillers: Sequence[str] = (), filler_cost: float = 0.0, has_features: bool = False
-) -> tuple[Aligner, Recognizer]:
-    """The aligner that the options ask for, and its recogniser."""
+) -> tuple[Aligner | HmmAligner, Recognizer]:
+    """The aligner that the options ask for, and its recogniser. Raises InputError for fillers, which HMMs lack, and for
+    a bundle of HMMs, which does not hold them."""
     limit_threads(cfg)
-    recognizer = _open(cfg, has_features)
-    _check_ctc(recognizer.tokens, cfg.bundle)
+    recognizer, place = _open(cfg, has_features)
     lexicon = Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon else None
+    if States.of(recognizer.tokens):
+        if fillers:
+            raise InputError(f"fillers={','.join(fillers)}: {place} is a recogniser of HMMs, which align the words of "
+                             "the text alone")  # fmt: skip
+        if not place.is_dir():
+            raise InputError(f"{place} is a bundle of HMMs, whose states alone are in it; align with the run folder: "
+                             "asr align out=RUN")  # fmt: skip
+        hmm = Hmm.read(place / "train" / HMM_FILE)
+        phones = Tokens([s for s in hmm.phones.symbols if s != hmm.silence])
+        return HmmAligner(recognizer, hmm, Pronouncing(recognizer, lexicon, cfg.g2p, phones)), recognizer
     pronouncing = Pronouncing(recognizer, lexicon, cfg.g2p)
     edges = cfg.align.lead_s, cfg.align.tail_s
     return Aligner(recognizer, pronouncing, fillers, filler_cost, cfg.graph.silence, edges), recognizer
 
 
-def _open(cfg: Config, has_features: bool) -> Recognizer:
-    """The bundle or run folder `cfg.bundle`, or else, if that has its default place, the run folder `cfg.out`.
+def _open(cfg: Config, has_features: bool) -> tuple[Recognizer, Path]:
+    """The bundle or run folder `cfg.bundle`, or else, if that has its default place, the run folder `cfg.out`; and its
+    place.
 
     A run folder needs no graph. `has_features`: the input is stored features, not sound.
     """
@@ -94,21 +122,15 @@ def _open(cfg: Config, has_features: bool) -> Recognizer:
     if place == Path(cfg.out) / "model.asr" and not place.exists():
         place = Path(cfg.out)
     if not place.is_dir():
-        return load(place, cfg.device, cfg.data.max_audio_s, cfg.g2p.model, cfg.data.channel)
+        return load(place, cfg.device, cfg.data.max_audio_s, cfg.g2p.model, cfg.data.channel), place
     options = run_folder.as_trained if has_features else run_folder.for_sound
     trained = options(Config(out=str(place), data=cfg.data, decoder=DecoderConfig(kind="greedy")))
     model, tokens = run_folder.load_model(trained)
-    _check_ctc(tokens, place)
     graph, spelled = place / "graph", trained.graph.lexicon
     space = SearchSpace.read(graph, tokens) if (graph / "stats.json").exists() else None
     lexicon = Lexicon.read(spelled) if spelled and Path(spelled).exists() else None
-    return Recognizer(model, trained, tokens, space, cfg.device, lexicon)
-
-
-def _check_ctc(tokens: Tokens, place: str | Path) -> None:
-    if States.of(tokens):
-        raise InputError(f"{place} is a recogniser of HMMs; asr align is for nets trained with CTC, and `asr hmm "
-                         "train` aligns its training data itself: train/alignments.npz")  # fmt: skip
+    searcher = GreedySearcher(tokens, trained.tokens.unit)  # which HMMs do not have; nothing is searched here
+    return Recognizer(model, trained, tokens, space, cfg.device, lexicon, searcher), place
 
 
 def _check_ids(utterances: list[Utterance]) -> None:

@@ -95,8 +95,8 @@ class Edges:
             moments.append(clock.time_s(words[-1][-1].end, duration_s) + tail_s)
         moments = [min(max(moment, 0.0), duration_s) for moment in moments]
         if changes:
-            moments = _moved(moments, changes)
-        moments = _separated(moments, duration_s)
+            moments = moved(moments, changes)
+        moments = separated(moments, duration_s)
         tokens = [
             list(zip(moments[at : at + len(segments)], moments[at + 1 : at + 1 + len(segments)], strict=True))
             for at, segments in zip(places, words, strict=True)
@@ -109,8 +109,8 @@ def _between(first: Segment, second: Segment) -> float:
     return first.end + SHARE * (second.start - first.end)
 
 
-def _moved(moments: Sequence[float], changes: Changes) -> list[float]:
-    """Each moment moves at most halfway to the next ones."""
+def moved(moments: Sequence[float], changes: Changes) -> list[float]:
+    """The moments where the sound changes next to the given ones; each moves at most halfway to the next ones."""
     around = [-math.inf, *moments, math.inf]
     return [
         changes.nearest(moment, (before + moment) / 2, (moment + after) / 2)
@@ -118,7 +118,7 @@ def _moved(moments: Sequence[float], changes: Changes) -> list[float]:
     ]
 
 
-def _separated(moments: Sequence[float], duration_s: float) -> list[float]:
+def separated(moments: Sequence[float], duration_s: float) -> list[float]:
     """Times that increase by at least `LEAST_S`: at the ends of a recording several moments may be one."""
     found = [round(moment, 3) for moment in moments]
     latest = math.floor(duration_s * 1000 + 1e-6) / 1000

@@ -29,9 +29,10 @@ def train(cfg: Config) -> None:
 
 
 def hmm_train(cfg: Config) -> None:
-    """Trains HMMs with Gaussian mixtures: monophones, then states in context.
+    """Trains HMMs with Gaussian mixtures: monophones, states in context, LDA and MLLT, adaptation to speakers.
 
     asr hmm train tokens.lexicon=LEXICON features=mfcc features.deltas=2 features.cmvn=utterance [hmm=mono|tri]
+    asr hmm train tokens.lexicon=LEXICON features=mfcc features.deltas=0 features.cmvn=utterance hmm=lda_mllt|sat
 
     The run folder is then that of a trained model: `asr graph`, `tune`, `decode`, `score` and `bundle` follow.
     `out`/train/alignments.npz says which HMM state each frame of the training and the dev set belongs to.

@@ -15,6 +15,7 @@ from asr.evaluation.score import align, normalise
 from asr.evaluation.transcribed import transcribed
 from asr.files import atomic_write
 from asr.manifest import Utterance
+from asr.recognizer.speakers import score_by_speaker
 from asr.search.confidence import Calibration, calibration_error, coverage
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def calibrate(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Cali
     correct: list[bool] = []
     halves: list[int] = []
     with tqdm(total=len(utterances), unit="utt", desc="calibrate") as bar:
-        for batch in recognizer.score_utterances(utterances, bar):
+        for batch in score_by_speaker(recognizer, utterances, bar):
             for number, (id, log_probs, duration_s) in enumerate(batch, bar.n):
                 words = recognizer.search(id, log_probs, duration_s).words
                 posteriors += [w.confidence for w in words]

@@ -31,6 +31,7 @@ from asr.evaluation.score import Counts, comparable, error_counts, lang_of
 from asr.evaluation.transcribed import transcribed
 from asr.files import atomic_write
 from asr.manifest import Utterance
+from asr.recognizer.speakers import score_by_speaker
 from asr.search.searchers import GreedySearcher, make_decoder
 from asr.states import States
 
@@ -134,7 +135,7 @@ def tune(
     texts = {u.id: comparable(u.transcript, lang) for u in utterances}
     dev: Dev = []
     with tqdm(total=len(utterances), unit="utt", desc="dev log-probs") as bar:
-        for batch in recognizer.score_utterances(utterances, bar):
+        for batch in score_by_speaker(recognizer, utterances, bar):
             dev += [(texts[id], log_probs) for id, log_probs, _ in batch if len(log_probs)]
             bar.update(len(batch))
     if not dev:

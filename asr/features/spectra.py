@@ -59,7 +59,7 @@ class SoundFrontEnd(nn.Module):
             self.register_buffer("filters", filters, persistent=False)
         if cfg.kind == "mfcc":
             self.register_buffer("cosines", _cosines(cfg.num_bins, cfg.num_ceps).float(), persistent=False)
-        self.register_buffer("delta_kernels", _delta_kernels(cfg.deltas).float(), persistent=False)
+        self.register_buffer("delta_kernels", delta_kernels(cfg.deltas).float(), persistent=False)
         energies = static_dim if cfg.kind in ENERGIES else 0
         c0 = math.sqrt(cfg.num_bins) if cfg.kind == "mfcc" else 0.0
         self.cmvn = Cmvn(cfg.cmvn, self.dim, energies, cfg.kind == "wave", c0)
@@ -210,7 +210,7 @@ def _cosines(bins: int, ceps: int) -> Tensor:
     return cosines * (1 + 0.5 * LIFTER * torch.sin(math.pi * k / LIFTER))
 
 
-def _delta_kernels(orders: int) -> Tensor:
+def delta_kernels(orders: int) -> Tensor:
     """Regression kernels of the derivatives 1..orders: (orders, 2R+1) float64. Each is the kernel before it, convolved
     with the first-order kernel."""
     first = torch.arange(-DELTA_WINDOW, DELTA_WINDOW + 1, dtype=torch.float64)

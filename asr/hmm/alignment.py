@@ -4,6 +4,7 @@ The best path (Viterbi) is found by the same search that decodes, through a grap
 all pronunciations and optional silence. Without a beam the search prunes nothing, so the path is exact.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -23,23 +24,38 @@ from asr.tokens import Tokens
 ALL_PATHS = 2**31 - 1
 
 
-def acceptor(words: Sequence[str], lexicon: Lexicon, hmm: Hmm) -> Automaton:
-    """The phone sequences of a transcript: every pronunciation of each word, and silence or none between words and at
-    both ends. Input labels are those of `hmm.phones`; pronunciations cost what the lexicon says, times `hmm.scale`.
+Spelled = Sequence[tuple[Sequence[str], float]]  # of a word: pronunciations and their costs
 
-    Raises InputError naming a word that the lexicon lacks, or a phone that the HMM lacks; and for no words without
-    silence.
+
+def acceptor(words: Sequence[str], lexicon: Lexicon, hmm: Hmm) -> Automaton:
+    """`acceptor_of` every pronunciation of each word; a pronunciation costs what the lexicon says, times `hmm.scale`.
+
+    Raises InputError naming a word that the lexicon lacks, and as `acceptor_of` does.
     """
-    arcs: list[tuple[int, int, float, int]] = []  # source, label, cost, target
+    if missing := next((word for word in words if word not in lexicon), None):
+        raise InputError(f"the word '{missing}' is not in the lexicon; add its pronunciation")
+    variants = lexicon.pronunciations
+    return acceptor_of([[(u, hmm.scale * lexicon.cost(word, u)) for u in variants[word]] for word in words], hmm)
+
+
+def acceptor_of(words: Sequence[Spelled], hmm: Hmm) -> Automaton:
+    """The phone sequences of a transcript: one of the pronunciations of each word, and silence or none between words
+    and at both ends.
+
+    Input labels are those of `hmm.phones`. The output label of a pronunciation, on its first arc, is its number among
+    those of all words, from 1 on. Raises InputError for a phone that the HMM lacks, and for no words without silence.
+    """
+    arcs: list[tuple[int, int, int, float, int]] = []  # source, input, output, cost, target
     at, count = 0, 1  # the state before the next word; the number of states
 
-    def spell(source: int, units: Sequence[str], cost: float, target: int) -> None:
+    def spell(source: int, units: Sequence[str], number: int, cost: float, target: int) -> None:
         nonlocal count
         for position, phone in enumerate(hmm.phones.encode(units)):
             is_last = position == len(units) - 1
             following = target if is_last else count
             count += not is_last
-            arcs.append((source, Tokens.label(phone), 0.0 if position else cost, following))
+            first = (0, 0.0) if position else (number, cost)
+            arcs.append((source, Tokens.label(phone), *first, following))
             source = following
 
     def pause() -> list[int]:
@@ -48,23 +64,22 @@ def acceptor(words: Sequence[str], lexicon: Lexicon, hmm: Hmm) -> Automaton:
         if hmm.silence is None:
             return [at]
         quiet, count = count, count + 1
-        spell(at, [hmm.silence], 0.0, quiet)
+        spell(at, [hmm.silence], 0, 0.0, quiet)
         return [at, quiet]
 
-    for word in words:
-        if word not in lexicon:
-            raise InputError(f"the word '{word}' is not in the lexicon; add its pronunciation")
+    numbers = itertools.count(1)
+    for spelled in words:
         starts = pause()
         at, count = count, count + 1
-        for units in lexicon.pronunciations[word]:
+        for units, cost in spelled:
+            number = next(numbers)
             for source in starts:
-                spell(source, units, hmm.scale * lexicon.cost(word, units), at)
+                spell(source, units, number, cost, at)
     final = np.full(count + 1, np.inf)
     final[pause()] = 0.0
     if not arcs:
         raise InputError("nothing is said in the utterance, and the HMMs have no silence to align it with")
-    columns = [np.array([arc[column] for arc in arcs]) for column in range(4)]
-    return Automaton.from_arcs(0, final[:count], columns[0], columns[1], 0 * columns[1], columns[2], columns[3])
+    return Automaton.from_arcs(0, final[:count], *(np.array(column) for column in zip(*arcs, strict=True)))
 
 
 def equal_path(words: Sequence[str], lexicon: Lexicon, hmm: Hmm, frames: int) -> NDArray[np.int32] | None:
@@ -101,3 +116,13 @@ class Aligner:
             if path.complete:
                 return path.alignment
         return None
+
+
+def read_path(
+    words: Sequence[Spelled], hmm: Hmm, log_probs: NDArray[np.float32]
+) -> tuple[NDArray[np.int32], list[int]] | None:
+    """The best path (F,) through a transcript for the log-probs (F, V) of a net or of mixtures, which the scale of the
+    HMMs is part of, and the numbers of the pronunciations on it; None if there are too few frames."""
+    graph = Graph.from_bytes(to_bytes(expand(acceptor_of(words, hmm), hmm).arrays()))
+    path = Decoder(graph, beam=math.inf, max_active=ALL_PATHS).decode(log_probs)
+    return (path.alignment, [int(label) for label in path.labels]) if path.complete else None

@@ -1,7 +1,7 @@
 """The utterances that HMMs are trained on: features, words, and their pronunciations."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,10 @@ from asr.config import Config
 from asr.data.dataset import load_input
 from asr.errors import InputError
 from asr.features.frontend import FrontEnd
+from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon
+
+MOST = 1e5  # of stored features: the squares of larger ones lose the digits that tell Gaussians apart
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,11 @@ class Corpus:
     first: np.ndarray  # (N + 1,) first frame of each utterance, then F
     features: Tensor  # (F, D) float32
     own: int
+    speakers: list[str | None]
+
+    def with_features(self, parts: Iterable[Tensor]) -> "Corpus":
+        """The corpus with other features (f, D') of each utterance."""
+        return replace(self, features=torch.cat([*parts]))
 
     @property
     def trained(self) -> Tensor:
@@ -44,7 +52,7 @@ def load(cfg: Config, frontend: FrontEnd, lexicon: Lexicon, aside: dict[str, str
     """
     listed = {split: manifest.read(getattr(cfg.data, split)) for split in ("train", "dev")}
     _check_ids(cfg, listed["train"], listed["dev"])
-    found: dict[str, list[tuple[str, list[str], Tensor]]] = {}
+    found: dict[str, list[tuple[Utterance, list[str], Tensor]]] = {}
     phones: set[str] | None = None
     for split, utterances in listed.items():
         bar = tqdm(utterances, split, delay=2, leave=False)
@@ -59,11 +67,11 @@ def load(cfg: Config, frontend: FrontEnd, lexicon: Lexicon, aside: dict[str, str
     read = found["train"] + found["dev"]
     features = [frontend(x[None], torch.tensor([len(x)]))[0][0] for _, _, x in read]
     first = np.cumsum([0, *map(len, features)])
-    return Corpus([id for id, _, _ in read], [words for _, words, _ in read], first, torch.cat(features),
-                  len(found["train"]))  # fmt: skip
+    return Corpus([u.id for u, _, _ in read], [words for _, words, _ in read], first, torch.cat(features),
+                  len(found["train"]), [u.speaker for u, _, _ in read])  # fmt: skip
 
 
-def _check_ids(cfg: Config, train: Sequence[manifest.Utterance], dev: Sequence[manifest.Utterance]) -> None:
+def _check_ids(cfg: Config, train: Sequence[Utterance], dev: Sequence[Utterance]) -> None:
     """Raises InputError if an id is that of different utterances: alignments are kept by id."""
     own = {utterance.id: utterance for utterance in train}
     for utterance in dev:
@@ -73,10 +81,10 @@ def _check_ids(cfg: Config, train: Sequence[manifest.Utterance], dev: Sequence[m
 
 
 def _read(
-    cfg: Config, utterance: manifest.Utterance, lexicon: Lexicon, phones: set[str] | None, aside: dict[str, str]
-) -> tuple[str, list[str], Tensor] | None:
-    """Id, words and input of an utterance; None, with a reason in `aside`, if it cannot be used. `phones`: the known
-    ones, None for all."""
+    cfg: Config, utterance: Utterance, lexicon: Lexicon, phones: set[str] | None, aside: dict[str, str]
+) -> tuple[Utterance, list[str], Tensor] | None:
+    """The utterance with its words and its input; None, with a reason in `aside`, if it cannot be used. `phones`: the
+    known ones, None for all."""
     try:
         if (utterance.duration_s or 0.0) > cfg.data.max_audio_s:
             raise InputError(f"{utterance.duration_s:.1f} s is longer than data.max_audio_s={cfg.data.max_audio_s:g}")
@@ -85,7 +93,10 @@ def _read(
             raise InputError(f"not in the lexicon: {', '.join(missing)}")
         if phones is not None and (unseen := [p for p in phones_of([words], lexicon) if p not in phones]):
             raise InputError(f"no training utterance has its phone {', '.join(unseen)}")
-        return utterance.id, words, torch.from_numpy(load_input(cfg, utterance))
+        x = load_input(cfg, utterance)
+        if cfg.features.kind == "stored" and x.size and np.abs(x).max() > MOST:
+            raise InputError(f"its features reach {np.abs(x).max():.3g}, which no sound has; make them again")
+        return utterance, words, torch.from_numpy(x)
     except InputError as e:
         aside[utterance.id] = str(e)
         return None

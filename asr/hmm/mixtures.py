@@ -13,6 +13,7 @@ from asr.models.mixtures import MixtureOutput, gaussian_log_densities
 
 FLOOR = 0.01  # least variance, as a fraction of that of all frames (HTK: HCompV -f 0.01)
 FEWEST = 3.0  # frames; a Gaussian with fewer is dropped
+LEAST = 1e-30  # frames, so that a Gaussian without any has a mean
 STEP = 0.2  # standard deviations by which the halves of a split Gaussian move apart (HTK)
 
 
@@ -42,17 +43,24 @@ class Mixture:
         """ln p of the frames (F, D), summed."""
         return float(self.log_densities(x.double()).logsumexp(1).sum())
 
+    def shares(self, x: Tensor) -> Tensor:
+        """Of each frame (F, D) the part that each Gaussian explains: (F, K), each frame's add up to 1."""
+        return self.log_densities(x.double()).softmax(1)
+
     def reestimated(self, x: Tensor, floor: Tensor, fewest: float = FEWEST) -> "Mixture":
         """One step of expectation maximisation on the frames (F, D). Gaussians with fewer than `fewest` frames are
         dropped, but not the last."""
-        x = x.double()
-        shares = self.log_densities(x).softmax(1)  # (F, K), each frame's add up to 1
+        shares = self.shares(x)
         counts = shares.sum(0)  # (K,)
-        kept = counts >= min(fewest, float(counts.max()))
-        counts = counts[kept]
-        means = shares[:, kept].T @ x / counts[:, None]
-        variances = shares[:, kept].T @ x.square() / counts[:, None] - means.square()
-        return Mixture(counts / counts.sum(), means, variances.clamp(min=floor))
+        return self.fitted(x, shares[:, counts >= min(fewest, float(counts.max()))], floor)
+
+    @classmethod
+    def fitted(cls, x: Tensor, shares: Tensor, floor: Tensor) -> "Mixture":
+        """The mixture of K Gaussians whose `shares` (F, K) of the frames (F, D) are given."""
+        x, counts = x.double(), shares.sum(0).clamp(min=LEAST)
+        means = shares.T @ x / counts[:, None]
+        variances = shares.T @ x.square() / counts[:, None] - means.square()
+        return cls(counts / counts.sum(), means, variances.clamp(min=floor))
 
     def split(self, size: int) -> "Mixture":
         """The mixture with `size` Gaussians: the heaviest is halved again and again, and its halves moved apart."""

@@ -5,6 +5,7 @@ the others. In a monophone HMM each tree is one leaf. `hmm.json` holds the whole
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,7 +119,7 @@ class Hmm:
             leaves = [leaf for of_phone in trees for tree in of_phone for leaf in _leaves(tree)]
             if [len(s) - 1 for s in steps] != [len(of_phone) for of_phone in trees]:
                 raise ValueError("a phone has more or fewer trees than states")
-            if leaves != list(range(1, len(leaves) + 1)) or not found.scale > 0:
+            if leaves != list(range(1, len(leaves) + 1)) or not 0 < found.scale < math.inf:
                 raise ValueError("its outputs or its scale are out of range")
         except OSError as e:
             raise InputError(f"cannot read {path}: {e.strerror}; `asr hmm train` writes it") from e

@@ -17,7 +17,9 @@ from asr.features.frontend import FrontEnd
 from asr.files import atomic_write, keep_inputs, moved_into
 from asr.fingerprints import digest
 from asr.hmm.corpus import load, phones_of
+from asr.hmm.mixtures import to_output
 from asr.hmm.model import Hmm
+from asr.hmm.stages import Trained, check_stages, train_stages
 from asr.hmm.training import Stage
 from asr.models.acoustic import AcousticModel
 from asr.states import HMM_FILE
@@ -27,7 +29,6 @@ from asr.training.settings import TABLE, inputs_of, settings
 
 ALIGNMENTS = "alignments.npz"
 WRITTEN = ("config.json", TABLE, "final.safetensors", HMM_FILE, ALIGNMENTS, SET_ASIDE)
-MONO_GAUSSIANS = 1000  # of the monophones that triphones start from, as in Kaldi's train_mono.sh
 _log = logging.getLogger(__name__)
 
 
@@ -45,6 +46,7 @@ def train_hmm(cfg: Config) -> Path:
         raise InputError(f"hmm.silence={cfg.hmm.silence!r} is not the name of a phone; name one that no word contains")
     if not cfg.tokens.lexicon:
         raise InputError("HMMs need a lexicon of phones: tokens.lexicon=FILE")
+    check_stages(cfg.hmm, cfg.features.deltas)
     lexicon = Lexicon.read(cfg.tokens.lexicon)
     aside: dict[str, str] = {}  # why an utterance is not used, by id
     if cfg.hmm.silence in lexicon.units():
@@ -53,21 +55,19 @@ def train_hmm(cfg: Config) -> Path:
     corpus = load(cfg, frontend, lexicon, aside)
     phones = phones_of(corpus.words[: corpus.own], lexicon)
     hmm = Hmm.monophone([*phones, cfg.hmm.silence], cfg.hmm.silence, cfg.hmm.states, cfg.hmm.scale)
-    stage = Stage.from_equal_shares(hmm, corpus, lexicon)
-    gaussians = cfg.hmm.gaussians if cfg.hmm.context == "mono" else min(MONO_GAUSSIANS, cfg.hmm.gaussians)
-    stage.train(lexicon, gaussians, cfg.hmm.rounds, "monophones")
-    if cfg.hmm.context == "tri":
-        stage = stage.in_context(cfg.hmm.leaves)
-        stage.train(lexicon, cfg.hmm.gaussians, cfg.hmm.rounds, "triphones")
-    return _write(cfg, folder, frontend, stage, aside)
+    return _write(cfg, folder, frontend, train_stages(cfg.hmm, hmm, corpus, lexicon), aside)
 
 
-def _write(cfg: Config, folder: Path, frontend: FrontEnd, stage: Stage, aside: dict[str, str]) -> Path:
+def _write(cfg: Config, folder: Path, frontend: FrontEnd, trained: Trained, aside: dict[str, str]) -> Path:
+    stage = trained.stage
     found = {id: path for id, path in zip(stage.corpus.ids, stage.paths, strict=True) if path is not None}
     short = [id for id in stage.corpus.ids if id not in found]
     aside |= dict.fromkeys(short, "too few frames for the states of its phones")
     layer = stage.output_layer()
-    net = ModelConfig(kind="gmm", subsampling=1, gaussians=layer.log_weights.shape[1])
+    net = ModelConfig(
+        kind="gmm", subsampling=1, gaussians=layer.log_weights.shape[1], splice=cfg.hmm.splice,
+        projected=len(trained.spliced.matrix) if trained.spliced else 0, speakers=cfg.hmm.speakers,
+    )  # fmt: skip
     # config.json has the defaults of what has no part in this training.
     cfg = dataclasses.replace(
         cfg, model=net, tokens=dataclasses.replace(cfg.tokens, unit="phone"), augment=AugmentConfig(),
@@ -75,6 +75,10 @@ def _write(cfg: Config, folder: Path, frontend: FrontEnd, stage: Stage, aside: d
     )  # fmt: skip
     model = AcousticModel(cfg.features, net, len(stage.hmm.tokens))
     model.frontend, model.net.output = frontend, layer
+    if trained.spliced:
+        model.net.project = trained.spliced.layer()
+    if trained.plain:
+        model.net.output, model.net.adapted = to_output(trained.plain, len(stage.hmm.tokens), stage.hmm.scale), layer
     with moved_into(folder, stale=()) as new:
         stage.hmm.tokens.write(new / TABLE)
         stage.hmm.write(new / HMM_FILE)

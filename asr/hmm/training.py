@@ -5,9 +5,8 @@ these train in the same way. Schedule and sizes are like those of Kaldi's steps/
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from asr.text.lexicon import Lexicon
 STEPS = 2  # of expectation maximisation per round
 GROWTH = 0.75  # the fraction of the rounds in which mixtures grow
 EARLY, EVERY = 6, 4  # the first rounds after equal shares are all aligned again, then every so many
+REFINED = (2, 4, 6, 12)  # rounds before which the features are refined (Kaldi: mllt_iters and fmllr_iters)
 BEAM = 20.0  # of the alignments before the last, which is exact; scaled costs, as all of the search (Kaldi: 10)
 Path = NDArray[np.int32]  # (F,) outputs
 
@@ -50,10 +50,14 @@ class Stage:
         paths = [equal_path(words, lexicon, hmm, n) for words, n in zip(corpus.words, lengths, strict=True)]
         return cls(hmm, corpus, paths)
 
-    @cached_property
+    @property
     def floor(self) -> torch.Tensor:
         """The least variances (D,)."""
         return mixtures.variance_floor(self.corpus.trained)
+
+    def over(self, corpus: Corpus) -> "Stage":
+        """The stage of the same HMMs and paths over other features, without mixtures."""
+        return Stage(self.hmm, corpus, self.paths)
 
     def in_context(self, leaves: int) -> "Stage":
         """The stage of HMMs in context with up to `leaves` outputs, from the paths of this one."""
@@ -67,19 +71,26 @@ class Stage:
 
         Raises InputError if there is none.
         """
+        return ((path, self.corpus.frames(n)) for n, path in enumerate(self._own_paths()) if path is not None)
+
+    def _own_paths(self) -> list[Path | None]:
         paths = self.paths[: self.corpus.own]
         if all(path is None for path in paths):
             raise InputError("no training utterance has enough frames for its transcript; check texts and recordings")
-        return ((path, self.corpus.frames(number)) for number, path in enumerate(paths) if path is not None)
+        return paths
 
-    def train(self, lexicon: Lexicon, gaussians: int, rounds: int, name: str) -> None:
+    def train(
+        self, lexicon: Lexicon, gaussians: int, rounds: int, name: str, refine: Callable[["Stage"], None] | None = None
+    ) -> None:
         """Rounds in which the mixtures grow to `gaussians` Gaussians in all; then the probabilities of the steps, and
-        the last alignment."""
+        the last alignment. `refine` is called before some of the rounds and may change the features."""
         aligners = [self.aligner(number, lexicon) for number in range(self.corpus.own)]
         early = 0 if self.hmm.has_contexts else EARLY
         least, growing = len(self.hmm.tokens) - 1, max(1.0, GROWTH * rounds - 1)
         with tqdm(total=rounds, desc=name) as bar:
             for number in range(rounds):
+                if refine and number in REFINED:
+                    refine(self)
                 self.reestimate(round(least + max(0, gaussians - least) * min(1.0, number / growing)))
                 if number < early or number % EVERY == EVERY - 1:
                     self.align(aligners, BEAM)
@@ -94,21 +105,28 @@ class Stage:
     def reestimate(self, gaussians: int) -> None:
         """The mixtures of the frames that the paths give each output. An output without frames keeps its mixture, or
         gets one Gaussian over all frames."""
-        paths, features = zip(*self.aligned(), strict=True)
-        path, x = torch.from_numpy(np.concatenate(paths)), torch.cat(features)
-        counts = torch.bincount(path, minlength=len(self.hmm.tokens))[1:]
-        parts = x[path.argsort(stable=True)].split(counts.tolist())
-        total = 0.0
+        parts = self.by_output()
+        counts = torch.tensor([len(frames) for frames in parts])
+        total, floor = 0.0, self.floor
         for output, (frames, size) in enumerate(zip(parts, mixtures.sizes(counts, gaussians), strict=True), start=1):
             if not len(frames):
-                self.mixtures.setdefault(output, Mixture.single(x, self.floor))
+                self.mixtures.setdefault(output, Mixture.single(torch.cat(parts), floor))
                 continue
-            mixture = (self.mixtures.get(output) or Mixture.single(frames, self.floor)).split(size)
+            mixture = (self.mixtures.get(output) or Mixture.single(frames, floor)).split(size)
             for _ in range(STEPS):
-                mixture = mixture.reestimated(frames, self.floor)
+                mixture = mixture.reestimated(frames, floor)
             self.mixtures[output] = mixture
             total += mixture.log_likelihood(frames)
-        self.log_likelihood = total / len(x)
+        self.log_likelihood = total / int(counts.sum())
+
+    def by_output(self, corpus: Corpus | None = None) -> tuple[torch.Tensor, ...]:
+        """The training frames (f, D) of each output from 1 on. `corpus`: other features of the same frames."""
+        pairs = [
+            (path, (corpus or self.corpus).frames(n)) for n, path in enumerate(self._own_paths()) if path is not None
+        ]
+        path, x = torch.from_numpy(np.concatenate([p for p, _ in pairs])), torch.cat([frames for _, frames in pairs])
+        counts = torch.bincount(path, minlength=len(self.hmm.tokens))[1:]
+        return x[path.argsort(stable=True)].split(counts.tolist())
 
     def align(self, aligners: Iterable[Aligner], beam: float = math.inf) -> None:
         """The best path of each utterance that has an aligner."""

@@ -36,8 +36,8 @@ NETS_OF = {  # options that not all nets have
     "kernel": _HIDDEN,
     "bidirectional": ("lstm",),
     "bottleneck": ("cnn",),
-    "gaussians": ("gmm",),
     "filters": tuple(NETS),
+    **dict.fromkeys(("gaussians", "splice", "projected", "speakers"), ("gmm",)),
     **dict.fromkeys(("intermediate", "self_conditioned"), ("lstm", *_CHUNKS)),
     **dict.fromkeys(("heads", "positions", "chunk", "left", "causal", "dynamic_chunk", "layer_drop"), _CHUNKS),
 }

@@ -14,6 +14,7 @@ from asr.models import build_model
 from asr.models.conformer import ConformerNet
 from asr.models.filters import make_filters
 from asr.models.layers import LayerSum
+from asr.models.streaming import Net
 
 
 class AcousticModel(nn.Module):
@@ -76,8 +77,12 @@ class AcousticModel(nn.Module):
         """
         if not isinstance(self.net, ConformerNet):
             raise InputError("with_chunk is for conformers and E-Branchformers: other nets have no chunks")
+        return self.with_net(self.net.with_chunk(chunk, left))
+
+    def with_net(self, net: Net) -> "AcousticModel":
+        """A model with another net; all else is shared."""
         other = copy.deepcopy(self, {id(part): part for part in self.children()})
-        other.net = self.net.with_chunk(chunk, left)
+        other.net = net
         return other
 
     def can_score(self, lengths: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Gaussian mixtures as a net: the outputs of a GMM-HMM. `asr hmm train` estimates them (asr.hmm.mixtures)."""
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.config import ModelConfig
-from asr.models.layers import FrameStack
+from asr.models.layers import FrameStack, MaskedConv, frame_mask
 from asr.models.streaming import Net
 
 BLOCK_FRAMES = 256  # scored at a time, to bound the memory
@@ -54,17 +55,48 @@ def gaussian_log_densities(x: Tensor, log_weights: Tensor, means: Tensor, varian
 
 
 class MixtureNet(Net):
-    """Each output frame is scored by itself: `subsampling` frames of features side by side."""
+    """Each output frame is scored by itself, or `splice` frames on each side of it through a matrix (asr.hmm.spliced).
+
+    With `speakers` a second set of mixtures, `adapted`, is of speech that the transform of its speaker has been applied
+    to; see `for_speaker`.
+    """
 
     def __init__(self, cfg: ModelConfig, num_features: int, num_tokens: int):
         super().__init__()
         self.subsampling = cfg.subsampling
+        dim = cfg.subsampling * num_features
         self.stack = FrameStack(cfg.subsampling, num_features)
-        self.output = MixtureOutput(cfg.subsampling * num_features, num_tokens, cfg.gaussians)
+        self.project = MaskedConv(dim, cfg.projected, 2 * cfg.splice + 1) if cfg.projected else None
+        dim = cfg.projected or dim
+        self.output = MixtureOutput(dim, num_tokens, cfg.gaussians)
+        self.adapted = MixtureOutput(dim, num_tokens, cfg.gaussians) if cfg.speakers else None
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        x, lengths = self.stack(features, lengths)  # (N, F', s * D)
+        x, lengths = self.scored(features, lengths)
         return self.output(x), lengths
 
+    def scored(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What the mixtures score: features (N, F, D) -> (N, F', D')."""
+        x, lengths = self.stack(features, lengths)  # (N, F', s * D)
+        return self.project(x, frame_mask(lengths, x.shape[1])) if self.project else x, lengths
+
     def chain(self) -> Sequence[nn.Module]:
-        return self.stack, self.output
+        return (self.stack, self.project, self.output) if self.project else (self.stack, self.output)
+
+    def for_speaker(self, transform: Tensor) -> "MixtureNet":
+        """The net of one speaker, whose `transform` (D', D' + 1), a matrix and a shift, is part of its matrix.
+
+        It has the mixtures of adapted speech; only the matrix is not shared with this net.
+        """
+        assert self.project and self.adapted
+        shared = [part for part in self.children() if part is not self.project]
+        net = copy.deepcopy(self, {id(part): part for part in shared})
+        assert net.project
+        conv, transform = net.project.conv, transform.double()
+        matrix, shift = transform[:, :-1], transform[:, -1]
+        assert conv.bias is not None
+        with torch.no_grad():
+            conv.weight.copy_(torch.einsum("de,eck->dck", matrix, conv.weight.double()))
+            conv.bias.copy_(matrix @ conv.bias.double() + shift)
+        net.output = self.adapted
+        return net

@@ -14,6 +14,7 @@ from asr import hypothesis
 from asr.errors import InputError
 from asr.hypothesis import Hypothesis
 from asr.manifest import Utterance
+from asr.recognizer.speakers import score_by_speaker
 from asr.search.phrases import Phrases
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def decode_manifest(
         tqdm(total=len(utterances), unit="utt", desc="decode") as bar,
         ThreadPoolExecutor(threads or os.cpu_count()) as pool,
     ):
-        for batch in recognizer.score_utterances(utterances, bar):
+        for batch in score_by_speaker(recognizer, utterances, bar):
             for hypo in pool.map(search, batch):
                 found[hypo.id] = hypo
                 heard_s += hypo.duration_s

@@ -72,11 +72,13 @@ class Recognizer:
         space: SearchSpace | None = None,
         device: str = "cpu",
         lexicon: Lexicon | None = None,
+        searcher: Searcher | None = None,
     ):
         """Move `model` to `device` and set it to evaluation.
 
         `space` holds the graph; without it, or with `cfg.decoder.kind="greedy"`, the search is greedy. `lexicon` spells
-        the words of word lists and grammars; without it the lexicon of `space` does.
+        the words of word lists and grammars; without it the lexicon of `space` does. `searcher` replaces the one that
+        `cfg.decoder` describes.
         Raises InputError for an invalid option of the decoder, and for a CUDA device that does not exist.
         """
         device = str(device)
@@ -96,7 +98,7 @@ class Recognizer:
             lexicon=lexicon,
             device=device,
             frame_s=model.frame_s,
-            searcher=_searcher(cfg, tokens, space),
+            searcher=searcher or _searcher(cfg, tokens, space),
         )
 
     def __setattr__(self, name: str, value: object) -> NoReturn:

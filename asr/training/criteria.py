@@ -4,6 +4,7 @@
 the place of the mixtures (Bourlard & Morgan 1994, "Connectionist speech recognition").
 """
 
+import math
 from pathlib import Path
 from typing import Protocol
 
@@ -20,8 +21,8 @@ from asr.errors import InputError
 from asr.literals import parse_json
 from asr.models.acoustic import AcousticModel
 from asr.models.layers import TokenOutput
-from asr.states import HMM_FILE
-from asr.tokens import BLANK_ID
+from asr.states import HMM_FILE, States
+from asr.tokens import BLANK_ID, Tokens
 
 NEVER = -1e4  # the bias of an output that no frame has
 
@@ -72,6 +73,14 @@ class FrameCriterion:
         self.priors = (counts + 1) / (counts + 1).sum()  # (V,) of the states, each counted once more than seen
         self.scale = read_scale(hmm_beside(cfg))
 
+    @torch.no_grad()
+    def undo_finish(self, model: AcousticModel) -> None:
+        """Makes posteriors of the outputs of a finished net of the same HMMs."""
+        output = model.net.output
+        assert isinstance(output, TokenOutput)
+        output.linear.weight.div_(self.scale)
+        output.linear.bias.div_(self.scale).add_(self.priors.log().to(output.linear.bias))
+
     def loss(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
         return cross_entropy(log_probs, self._targets(log_probs, frames, batch))
 
@@ -100,6 +109,22 @@ class FrameCriterion:
         return frame_targets(targets, lengths, frames.to(log_probs.device), log_probs.shape[1])
 
 
+def undo_finish(criterion: Criterion, model: AcousticModel, start: Tokens, tokens: Tokens) -> None:
+    """What a training by cross-entropy does first with a net of outputs `start` that it continues with outputs
+    `tokens`. Raises InputError if those are states of other HMMs."""
+    if not isinstance(criterion, FrameCriterion) or not States.of(start):
+        return
+    if start != tokens:
+        raise InputError("the net of init= scores states of other HMMs than those of criterion.alignments; name the "
+                         "alignments that it was trained on, or train without init")  # fmt: skip
+    criterion.undo_finish(model)
+
+
+def counted(cfg: Config) -> str:
+    """What the errors of an epoch are counted of."""
+    return "frame" if cfg.criterion.kind == "ce" else "token"
+
+
 def hmm_beside(cfg: Config) -> Path:
     """The HMMs that the alignments belong to."""
     return Path(cfg.criterion.alignments or "").with_name(HMM_FILE)
@@ -108,7 +133,10 @@ def hmm_beside(cfg: Config) -> Path:
 def read_scale(path: Path) -> float:
     """The factor on log-probabilities in the search of HMMs."""
     try:
-        return float(parse_json(path.read_text(encoding="utf-8"))["scale"])
+        scale = float(parse_json(path.read_text(encoding="utf-8"))["scale"])
+        if not 0 < scale < math.inf:
+            raise ValueError(f"its scale is {scale}")
+        return scale
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise InputError(f"cannot read {path} beside the alignments ({e!r}); `asr hmm train` writes both") from e
 

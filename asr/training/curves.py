@@ -20,7 +20,7 @@ def plot_curves(records: Sequence[dict[str, Any]], path: str | Path) -> None:
     for axes, key, label in (
         (loss, "train_loss", "train"),
         (loss, "dev_loss", "dev"),
-        (ter, "dev_ter", "dev token error rate"),
+        (ter, "dev_ter", "dev error rate"),
         (lr, "lr", "learning rate"),
     ):
         points = [(r["step"], r[key]) for r in records if r.get(key) is not None and math.isfinite(r[key])]

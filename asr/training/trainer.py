@@ -32,7 +32,7 @@ from asr.models.low_rank import add_pairs, load_merged, merged
 from asr.threads import torch_threads
 from asr.tokens import Tokens
 from asr.training import checkpoint
-from asr.training.criteria import check_criterion, make_criterion
+from asr.training.criteria import check_criterion, counted, make_criterion, undo_finish
 from asr.training.curves import plot_curves
 from asr.training.folder import check_folder, check_streams, record_front_end, record_hmm
 from asr.training.moving_average import MovingAverage
@@ -144,6 +144,7 @@ class Trainer:
             tqdm.write(f"resuming {self.folder} at step {resumed['step']}, epoch {resumed['epoch'] + 1}")
         elif self.start:
             tqdm.write(f"starting from {self.start.path}: {self.start.take_over(self.model, self.tokens)}")
+            undo_finish(self.criterion, self.model, self.start.tokens, self.tokens)
             self.average.begin()
         elif self.cfg.features.cmvn in ("global", "causal"):
             self.fit_cmvn()
@@ -173,11 +174,11 @@ class Trainer:
                 loss = self.train_epoch(self.state["epoch"], bar)
                 self.finish_epoch(loss, bar)
         self.plot()
-        best = self.load_best()
+        epochs = [record["epoch"] for record in self.load_best()]
         dev = self.evaluate()
         self.criterion.finish(self.model)
         checkpoint.write_tensors(final, merged(self.model.state_dict()))
-        tqdm.write(f"{final}: mean of epochs {[r['epoch'] for r in best]}, dev token errors {dev['dev_ter']:.2%}")
+        tqdm.write(f"{final}: mean of epochs {epochs}, dev {counted(self.cfg)} errors {dev['dev_ter']:.2%}")
         return final
 
     def load_best(self) -> list[dict[str, Any]]:
@@ -254,7 +255,7 @@ class Trainer:
         self.gradient.zero_()
 
     def evaluate(self) -> dict[str, float]:
-        """Mean loss per utterance and greedy token error rate on the dev set."""
+        """Mean loss per utterance and greedy token error rate, or that of frames, on the dev set."""
         loss, errors = self.judge(self.dev_set, Pass([]), self.cfg.data.dev)
         return {"dev_loss": loss, "dev_ter": errors}
 
@@ -297,7 +298,7 @@ class Trainer:
         checkpoint.write_resume(self.folder, self.model, self.optimizer, self.average, state)
         bar.write(
             f"epoch {record['epoch']}: train loss {train_loss:.3f}, dev loss {record['dev_loss']:.3f}, "
-            f"dev token errors {record['dev_ter']:.2%}"
+            f"dev {counted(self.cfg)} errors {record['dev_ter']:.2%}"
             + (f", general token errors {record['general_ter']:.2%}" if self.sets.general else "")
         )
 

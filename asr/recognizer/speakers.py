@@ -1,0 +1,103 @@
+"""Adapting HMMs to the speakers of a manifest (fMLLR): recognise, estimate the speaker's transform, recognise again.
+
+Only models of `asr hmm train hmm=sat` have what it takes; others recognise all speakers alike.
+"""
+
+import copy
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from asr.data.dataset import load_input
+from asr.errors import InputError
+from asr.hmm.speakers import Tally, adapted, pull_of, speech_of
+from asr.manifest import Utterance
+from asr.models.acoustic import AcousticModel
+from asr.models.mixtures import MixtureNet
+from asr.search.searchers import make_decoder
+from asr.states import States
+
+if TYPE_CHECKING:
+    from asr.recognizer.recognizer import Recognizer
+
+STEPS = 3  # of expectation maximisation on the words of the first pass
+Scored = list[tuple[str, np.ndarray, float]]  # id, log-probs (F', V), seconds
+
+
+def score_by_speaker(recognizer: "Recognizer", utterances: Sequence[Utterance], bar: tqdm) -> Iterator[Scored]:
+    """As `Recognizer.score_utterances`, but with a model that adapts, for each speaker of `utterances` by a recogniser
+    of that speaker. Those without a speaker or with too little speech are scored as they are, and counted on `bar`."""
+    net = recognizer.model.net if isinstance(recognizer.model, AcousticModel) else None
+    if not isinstance(net, MixtureNet) or net.adapted is None or recognizer.space is None:
+        yield from recognizer.score_utterances(utterances, bar)
+        return
+    groups: dict[str | None, list[Utterance]] = defaultdict(list)
+    for utterance in utterances:
+        groups[utterance.speaker].append(utterance)
+    alike = groups.pop(None, [])
+    for own in groups.values():
+        adapted_to = for_speaker(recognizer, own)
+        if adapted_to is None:
+            alike += own
+        else:
+            yield from adapted_to.score_utterances(own, bar)
+    if alike:
+        bar.write(f"{len(alike)} of {len(utterances)} utterances are recognised without adaptation: their speaker is "
+                  "not named or says too little")  # fmt: skip
+    yield from recognizer.score_utterances(alike, bar)
+
+
+def for_speaker(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> "Recognizer | None":
+    """The recogniser of one speaker, adapted to what the given one hears in the utterances; None if that is too little.
+    Utterances that cannot be read are left out."""
+    model, space, states = recognizer.model, recognizer.space, States.of(recognizer.tokens)
+    assert isinstance(model, AcousticModel) and isinstance(model.net, MixtureNet) and space and states
+    net = copy.deepcopy(model.net).cpu()
+    is_speech = speech_of(states, space.silence)
+    decoder = make_decoder(space.graph, replace(recognizer.cfg.decoder, lattice_beam=None))
+    heard = []  # frames (F, D) of speech and the outputs (F,) that the first pass finds in them
+    for utterance in utterances:
+        try:
+            x = _scored(recognizer, utterance)
+        except InputError:
+            continue
+        path = decoder.decode(net.output(x[None])[0].numpy()).alignment if len(x) else np.zeros(0, np.int32)
+        heard.append((x[is_speech[path]], path[is_speech[path]]))
+    transform = _transform(net, heard)
+    if transform is None:
+        return None
+    own = model.with_net(net.for_speaker(transform))
+    return type(recognizer)(own, recognizer.cfg, recognizer.tokens, space, recognizer.device, recognizer.lexicon)
+
+
+@torch.inference_mode()
+def _scored(recognizer: "Recognizer", utterance: Utterance) -> Tensor:
+    """What the mixtures score of an utterance: (F, D), on the CPU."""
+    model = recognizer.model
+    assert isinstance(model, AcousticModel) and isinstance(model.net, MixtureNet)
+    x = torch.from_numpy(load_input(recognizer.cfg, utterance))[None]
+    lengths = torch.tensor([x.shape[1]])
+    if not model.can_score(lengths).all():
+        return torch.zeros(0, model.net.output.means.shape[2])
+    return model.net.scored(*model.frontend(x.to(recognizer.device), lengths))[0][0].cpu()
+
+
+def _transform(net: MixtureNet, heard: Sequence[tuple[Tensor, np.ndarray]]) -> Tensor | None:
+    """The transform (D, D + 1) of the speaker of `heard`; the mixtures of unadapted speech say which Gaussians the
+    frames belong to, then those of adapted speech."""
+    assert net.adapted is not None
+    found: Tensor | None = None
+    for step in range(STEPS):
+        tally = Tally(net.output.means.shape[2])
+        for x, path in heard:
+            tally.add(x, pull_of(path, adapted(x, found), net.adapted if step else net.output, net.adapted))
+        found = tally.transform(found)
+        if found is None:
+            return None
+    return found
