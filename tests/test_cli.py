@@ -159,7 +159,7 @@ def test_options_in_a_bundle_are_used_unless_the_command_line_sets_others(tmp_pa
         ("serve x.asr prot=1", ["'prot'", "'serve.port'"]),  # not data.root, which this verb does not read
         (
             "train model=lstmm",
-            ["model=lstmm", "cnn, cnn_stream, conformer, conformer_stream, fc, linear, lstm", "'lstm'"],
+            ["model=lstmm", "cnn, cnn_stream, conformer, ", "ebranchformer_stream, fc, linear, lstm", "'lstm'"],
         ),
         ("train features.kind=mfc", ["features.kind=mfc", "'mfcc'"]),
         ("train device=gpu", ["device=gpu", "cpu, cuda"]),
