@@ -40,7 +40,7 @@ class Joints:
 
     def _find(self, pair: str) -> list[tuple[re.Pattern[str], str]]:
         """The patterns that fit two syllables, or a syllable and a space, with their marks."""
-        left, right = pair
+        left, right = pair[0], pair[1]
         behind = self._between if right == " " else self._behind(right)
         return [(pattern.whole, pattern.mark) for pattern in self._before(left) if pattern in behind]
 
