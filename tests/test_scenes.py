@@ -242,6 +242,11 @@ def test_recorded_noise_comes_from_a_folder_or_a_manifest(tmp_path: Path, caplog
     )
     whole = Sounds(str(tmp_path / "m.jsonl"), "augment.noise_files", 8000).draw(generator(1))
     np.testing.assert_array_equal(whole, long[4000:12000])
+    for start_s, duration_s in ((2.5, None), (1.5, 1.0)):
+        part = manifest.Utterance("n", str(tmp_path / "noise/rain/long.wav"), None, start_s, duration_s)
+        manifest.write(tmp_path / "m.jsonl", [part])
+        with pytest.raises(InputError, match="long.wav lasts 2.00 s, less than its part in"):
+            Sounds(str(tmp_path / "m.jsonl"), "augment.noise_files", 8000)
 
 
 def test_a_recorded_room_starts_at_its_direct_sound(tmp_path: Path) -> None:

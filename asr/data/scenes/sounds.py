@@ -39,6 +39,8 @@ class Sounds:
         for path, start_s, duration_s, channel in listed:
             try:
                 end_s = audio.info(path).duration_s
+                if start_s + (duration_s or 0.0) > end_s + audio.SLACK_S or start_s >= end_s:
+                    raise InputError(f"{path} lasts {end_s:.2f} s, less than its part in {place}")
             except InputError as e:
                 faults.append(str(e))
                 continue
