@@ -24,7 +24,7 @@ PURPOSES = {
     "lm": "n-gram models",
     "models": "fc, cnn, lstm, conformer, linear, gmm",
     "features": "audio, front end, normalisation",
-    "criteria": "CTC, cross-entropy",
+    "criteria": "CTC, cross-entropy, LF-MMI, MWER",
 }
 WIDTH, HEIGHT, GAP = 860, 46, 8
 

@@ -93,6 +93,13 @@ def test_gradient_is_that_of_finite_differences():
     assert torch.autograd.gradcheck(lambda x: log_totals(x, [4, 2, 3], [graph, loop(), graph]), x)
 
 
+def test_there_is_no_second_derivative():
+    x = torch.zeros(2, 1, 2, requires_grad=True)
+    (grad,) = torch.autograd.grad(log_totals(x, [2], loop()).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
 def test_long_utterances_are_summed_in_blocks(monkeypatch):
     """Rows of 3000 frames with many states do not fit into memory at once and are computed twice."""
     size, frames = 400, 3000

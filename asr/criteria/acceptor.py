@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from asr import _ctc
 from asr.criteria.arguments import Lengths, check_lengths
@@ -63,8 +64,9 @@ def log_totals(x: Tensor, lengths: Lengths, acceptors: Acceptor | Sequence[Accep
     acceptors: one for all utterances, or one for each.
 
     The gradient is the posterior of each label in each frame; it is zero where the total is -inf. NaN among the
-    log-probs of labels makes total and gradient NaN. The computation runs on the CPU, in float64, and its results are
-    bit-identical for any number of threads. Raises InputError for a shape or length that does not fit.
+    log-probs of labels makes total and gradient NaN. There is no second derivative; requesting one raises an error. The
+    computation runs on the CPU, in float64, and its results are bit-identical for any number of threads. Raises
+    InputError for a shape or length that does not fit.
     """
     if x.dim() != 3 or not x.is_floating_point():
         raise InputError(f"x has shape {tuple(x.shape)} and type {x.dtype}; expected floating point (F, N, V)")
@@ -102,6 +104,7 @@ class _Totals(torch.autograd.Function):
         return totals.to(x.device)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, upstream):
         dtype, device = ctx.kind
         weights = upstream.to("cpu", torch.float64)[:, None]

@@ -14,6 +14,7 @@ from asr.files import atomic_write
 from asr.fingerprints import digest
 from asr.literals import parse_json
 from asr.locks import locked
+from asr.states import States
 from asr.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -201,8 +202,10 @@ def read_start(path: str) -> "Start":
     """
     from asr.models.acoustic import AcousticModel
     from asr.recognizer import bundle
+    from asr.search.nbest import NbestSearch
     from asr.training.start import Start
 
+    readings = None
     if Path(path).is_dir():
         cfg = for_sound(Config(out=path))
         model, tokens = load_model(cfg)
@@ -210,10 +213,12 @@ def read_start(path: str) -> "Start":
     else:
         opened = bundle.read(path)
         model, cfg, tokens, file = opened.model, opened.cfg, opened.tokens, Path(path)
+        if opened.space is not None and not States.of(tokens):
+            readings = NbestSearch(cfg.decoder, opened.space)
     if not isinstance(model, AcousticModel):
         raise InputError(f"{path} holds a model in ONNX, which cannot be trained; name a recogniser that was trained "
                          "here, or imported from Hugging Face")  # fmt: skip
-    return Start(str(file), model, cfg, tokens)
+    return Start(str(file), model, cfg, tokens, readings)
 
 
 def write_imported(folder: str | Path, imported: "Imported") -> Path:

@@ -34,7 +34,7 @@ from asr.states import HMM_FILE
 from asr.threads import torch_threads
 from asr.tokens import Tokens
 from asr.training import checkpoint
-from asr.training.criteria import check_criterion, hmm_beside, make_criterion
+from asr.training.criteria import MakeGraphs, check_criterion, hmm_text, make_criterion
 from asr.training.curves import plot_curves
 from asr.training.optimizer import bind_gradients, make_optimizer
 from asr.training.processes import Team, divide_threads
@@ -53,15 +53,15 @@ OWN_FILES = (*WRITTEN, OWN_ENCODER, "tokens.txt", "resume-*.safetensors", "check
 
 
 class Trainer:
-    def __init__(self, cfg: Config, start: Start | None = None):
-        """`start`: the recogniser that `cfg.init` names."""
+    def __init__(self, cfg: Config, start: Start | None = None, make_graphs: MakeGraphs | None = None):
+        """`start`: the recogniser that `cfg.init` names. `make_graphs`: makes those of LF-MMI over HMMs."""
         self.folder = Path(cfg.out) / "train"
         self.start = start
         self.cfg = given = cfg = with_full_name(start.with_encoder(cfg, self.folder) if start else cfg)
         self.folder.mkdir(parents=True, exist_ok=True)
         check_choices(cfg)
         check_net(cfg.model)
-        check_criterion(cfg)
+        check_criterion(cfg, start)
         self.check_folder()
         check_resumable(self.folder / "config.json", cfg)
         check_table(self.folder)
@@ -81,7 +81,7 @@ class Trainer:
         if upper is not None and cfg.model.lora_rank is not None:
             add_pairs(upper, cfg.model.lora_rank)
         self.model.to(cfg.device)
-        self.criterion = make_criterion(cfg, self.sets)
+        self.criterion = make_criterion(cfg, self.sets, start, make_graphs)
         self.shards = Shards(cfg, self.model, self.sets, self.criterion)
         self.gradient = torch.zeros_like(self.shards.gradients[0])  # (P,), of all parameters
         bind_gradients(self.shards.parameters, self.gradient)
@@ -105,9 +105,9 @@ class Trainer:
 
     def record_hmm(self) -> None:
         """Keep the HMMs whose states the net scores, for `asr graph`."""
-        if self.cfg.criterion.kind == "ce":
+        if self.cfg.criterion.alignments:
             with atomic_write(self.folder / HMM_FILE) as file:
-                file.write(hmm_beside(self.cfg).read_text(encoding="utf-8"))
+                file.write(hmm_text(self.cfg))
 
     def check_folder(self) -> None:
         """Raises InputError if the folder holds files that a training would overwrite: inputs, files of others, or a
@@ -373,13 +373,14 @@ class Trainer:
         self.plotted_s = time.monotonic()
 
 
-def train(cfg: Config, start: Start | None = None) -> Path:
-    """Train with `cfg`, from the recogniser `start` that it names; returns the path of the final model.
+def train(cfg: Config, start: Start | None = None, make_graphs: MakeGraphs | None = None) -> Path:
+    """Train with `cfg`, from the recogniser `start` that it names; returns the path of the final model. `make_graphs`
+    makes the graphs of LF-MMI over HMMs.
 
     Raises InputError if another process trains in the folder.
     """
     with locked(Path(cfg.out) / "train"):
-        return Trainer(cfg, start).run()
+        return Trainer(cfg, start, make_graphs).run()
 
 
 def load_model(cfg: Config) -> tuple[AcousticModel, Tokens]:
