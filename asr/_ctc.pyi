@@ -1,5 +1,7 @@
 """The extension of csrc/ctc for the CPU. Addresses are those of Tensor.data_ptr(); strides are in elements."""
 
+import numpy as np
+
 def state_size(frames: int, batch: int, vocabulary: int, longest_target: int, threads: int) -> int: ...
 
 class FloatBatch:
@@ -26,3 +28,32 @@ class FloatBatch:
     def align(self, paths: int, scores: int, threads: int) -> None: ...
 
 class DoubleBatch(FloatBatch): ...
+
+class Acceptor:
+    def __init__(
+        self,
+        outputs: np.ndarray,
+        labels: np.ndarray,
+        in_first: np.ndarray,
+        in_state: np.ndarray,
+        in_log_weight: np.ndarray,
+        out_first: np.ndarray,
+        out_state: np.ndarray,
+        out_log_weight: np.ndarray,
+        start: np.ndarray,
+        end: np.ndarray,
+        log_empty: float,
+    ) -> None: ...
+
+def log_totals(
+    graphs: list[Acceptor],
+    is_shared: bool,
+    x: int,
+    frames: int,
+    batch: int,
+    vocabulary: int,
+    lengths: int,
+    totals: int,
+    occupancy: int,
+    threads: int,
+) -> None: ...

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from asr.evaluation.lexicon_fit import LexiconFit
     from asr.evaluation.score import Score
     from asr.evaluation.tune import Tuning
+    from asr.hmm.lattice_free import HmmGraphs
     from asr.hypothesis import Hypothesis
     from asr.lm.training import Report
     from asr.recognizer.recognizer import Recognizer
@@ -47,10 +48,16 @@ def train(cfg: Config) -> Path:
     from asr.training.trainer import train
 
     check_choices(cfg)
-    if cfg.init is None:
-        return train(cfg)
-    start = run_folder.read_start(cfg.init)
-    return train(dataclasses.replace(cfg, init=start.path), start)
+    start = None if cfg.init is None else run_folder.read_start(cfg.init)
+    if start:
+        cfg = dataclasses.replace(cfg, init=start.path)
+    return train(cfg, start, _hmm_graphs)
+
+
+def _hmm_graphs(cfg: Config) -> "HmmGraphs":
+    from asr.hmm.lattice_free import HmmGraphs
+
+    return HmmGraphs.of(cfg)
 
 
 def train_hmm(cfg: Config) -> Path:

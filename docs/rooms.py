@@ -25,7 +25,7 @@ PURPOSES = {
     "lm": "n-gram models",
     "models": "fc, cnn, lstm, conformer, ebranchformer, linear, gmm",
     "features": "audio, front end, normalisation",
-    "criteria": "CTC, cross-entropy",
+    "criteria": "CTC, cross-entropy, LF-MMI, MWER",
 }
 WIDTH, HEIGHT, GAP = 860, 46, 8
 

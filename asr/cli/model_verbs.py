@@ -37,7 +37,7 @@ def _opened(cfg: Config) -> "tuple[AcousticModel, FeaturesConfig, str]":
     path = only_input(cfg, "a bundle or a run folder")
     if asdict(cfg.model) != asdict(ModelConfig()) or asdict(cfg.features) != asdict(FeaturesConfig()):
         raise InputError(f"{path} has its own net and features; leave out those options, or the path")
-    found, trained, _ = run_folder.read_model(path)
+    found, trained, *_ = run_folder.open_model(path)
     if not isinstance(found, AcousticModel):
         raise InputError(f"{path} holds a model in ONNX, whose parts are not known here; `asr model` takes models that "
                          "were trained here or imported from Hugging Face")  # fmt: skip

@@ -34,7 +34,7 @@ class Unreadable:
     reason: str
 
 
-Item = tuple[Tensor, Tensor, str]  # input (T,) or (F, D), tokens (L,), id
+Item = tuple[Tensor, Tensor, str, str]  # input (T,) or (F, D), tokens (L,), id, text
 
 
 @dataclass
@@ -44,11 +44,12 @@ class Batch:
     targets: Tensor  # (N, L) tokens, padded with 0
     target_lengths: Tensor  # (N,)
     ids: list[str]
+    texts: list[str]  # "" where a silence has taken the place of the words
     unreadable: list[Unreadable]  # left out
 
 
 class Utterances(Dataset):
-    """The utterances of a manifest; item i is (input, tokens, id), or `Unreadable`.
+    """The utterances of a manifest; item i is (input, tokens, id, text), or `Unreadable`.
 
     `targets`: the tokens of each utterance. `augment`: speeds, silences, levels and scenes are drawn anew for each
     utterance in each `epoch`; None leaves the input as it is. Raises InputError for scenes that cannot be drawn.
@@ -97,18 +98,18 @@ class Utterances(Dataset):
             x = self.load(index)
         except InputError as e:
             return Unreadable(id, str(e))
-        target = self.targets[index]
+        target, text = self.targets[index], self.utterances[index].text or ""
         if self.augment:
             rng = generator(self.cfg.seed, self.epoch, index)
             x, has_words = self.change(x, self.augment, rng, self.speeds(len(x), target.tolist()))
-            target = target if has_words else target[:0]
-        return torch.from_numpy(x), target, id
+            target, text = (target, text) if has_words else (target[:0], "")
+        return torch.from_numpy(x), target, id, text
 
     def speeds(self, length: int, target: list[int]) -> list[float]:
         """The speeds of `augment.speeds` that leave enough frames for the target, or the slowest."""
         assert self.augment
         features, rate = self.cfg.features, self.rate_hz / 1000
-        needed = min_frames(target) if self.cfg.criterion.kind == "ctc" else 1
+        needed = 1 if self.cfg.criterion.alignments else min_frames(target)
         frames = 1 + (needed - 1) * self.cfg.model.subsampling
         least = 1 + (frames if self.stored else (features.window_ms + (frames - 1) * features.shift_ms) * rate)
         fitting = [speed for speed in self.augment.speeds if length / speed >= least]
@@ -173,13 +174,14 @@ def load_input(cfg: Config, utterance: Utterance) -> np.ndarray:
 def collate(items: Sequence[Item | Unreadable]) -> Batch:
     """A batch of the items that could be read."""
     readable = [item for item in items if not isinstance(item, Unreadable)]
-    inputs, targets, ids = zip(*readable, strict=True) if readable else ((), (), ())
+    inputs, targets, ids, texts = zip(*readable, strict=True) if readable else ((), (), (), ())
     return Batch(
         _padded(inputs),
         torch.tensor([len(x) for x in inputs], dtype=torch.int64),
         _padded(targets),
         torch.tensor([len(t) for t in targets], dtype=torch.int64),
         list(ids),
+        list(texts),
         [item for item in items if isinstance(item, Unreadable)],
     )
 

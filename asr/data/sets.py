@@ -49,8 +49,8 @@ def prepare_sets(cfg: Config, folder: Path, extend: Callable[[Tokens], Tokens] |
     read = {name: with_durations(cfg, path, aside) for name, path in paths.items() if path}
     lexicon = Lexicon.read(cfg.tokens.lexicon) if cfg.tokens.lexicon else None
     tokens = choose_table(cfg, folder, read["train"] + read.get("replay", []), lexicon, extend)
-    if cfg.criterion.kind == "ce":
-        usable = aligned(cfg, read, len(tokens), aside)
+    if cfg.criterion.alignments:
+        usable = aligned(cfg, read, len(tokens), aside, lexicon)
     else:
         usable = {name: keep_usable(cfg, found, tokens, lexicon, aside) for name, found in read.items()}
     write_set_aside(folder, aside)
@@ -103,7 +103,7 @@ def choose_table(
     """The run's token table: that of an earlier start, else tokens.table, else the units of the lexicon (phones) or of
     the training text, as `extend` changes them."""
     path = folder / "tokens.txt"
-    if cfg.criterion.kind == "ce":
+    if cfg.criterion.alignments:
         return Tokens.read(Path(cfg.criterion.alignments or "").with_name("tokens.txt"))
     if path.exists() and (folder / "config.json").exists():  # without it, of a start that failed
         return Tokens.read(path)
@@ -117,10 +117,15 @@ def choose_table(
 
 
 def aligned(
-    cfg: Config, read: dict[str, list[Utterance]], num_outputs: int, aside: dict[str, str]
+    cfg: Config,
+    read: dict[str, list[Utterance]],
+    num_outputs: int,
+    aside: dict[str, str],
+    lexicon: Lexicon | None = None,
 ) -> dict[str, tuple[list[Utterance], list[list[int]]]]:
     """The utterances of each set that have an alignment, and the output of each of their frames; `aside` gets the
-    others. Raises InputError for alignments of other HMMs than the table's."""
+    others. `lexicon`: that of the words of the texts, for LF-MMI. Raises InputError for alignments of other HMMs than
+    the table's."""
     paths = read_alignments(cfg.criterion.alignments or "")
     if any(len(path) and not 0 < path.min() <= path.max() < num_outputs for path in paths.values()):
         raise InputError(
@@ -128,17 +133,24 @@ def aligned(
         )
     usable = {}
     for name, utterances in read.items():
-        faults = {u.id: fault for u in utterances if (fault := _misfit(cfg, u, len(paths.get(u.id, ()))))}
+        faults = {u.id: fault for u in utterances if (fault := _misfit(cfg, u, len(paths.get(u.id, ())), lexicon))}
         aside |= faults
         kept = [u for u in utterances if u.id not in faults]
         usable[name] = kept, [paths[u.id].tolist() for u in kept]
     return usable
 
 
-def _misfit(cfg: Config, utterance: Utterance, frames: int) -> str | None:
-    """Why an alignment of so many frames is not that of an utterance; None if it may be."""
+def _misfit(cfg: Config, utterance: Utterance, frames: int, lexicon: Lexicon | None) -> str | None:
+    """Why an alignment of so many frames is not an utterance's, or LF-MMI cannot use its text; None if both fit."""
     if not frames:
         return "it has no alignment"
+    if cfg.criterion.kind == "lfmmi" and lexicon:
+        try:
+            missing = [word for word in utterance.transcript.split() if word not in lexicon]
+        except InputError as e:
+            return str(e)
+        if missing:
+            return f"not in the lexicon: {', '.join(missing)}"
     aligned_s, sound_s = frames * cfg.features.shift_ms / 1000, utterance.duration_s or 0.0
     if abs(aligned_s - sound_s) <= ALIGNED_WITHIN_S:
         return None

@@ -12,6 +12,7 @@ In: transcribed speech and a pronunciation lexicon. Out: a run folder whose mode
     tree.py         decision trees over these questions
     corpus.py       features and transcripts of the training set
     training.py     the rounds: align, re-estimate, split, align again
+    lattice_free.py the paths of LF-MMI: of a transcript, and of all phone sequences
 
 The net of the mixtures is asr.models.mixtures; the search (csrc/decoder) takes HMMs and CTC alike.
 """

@@ -14,6 +14,7 @@ from asr.files import atomic_write
 from asr.fingerprints import digest
 from asr.literals import parse_json
 from asr.locks import locked
+from asr.states import States
 from asr.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -169,16 +170,17 @@ def load_model(cfg: Config) -> "tuple[AcousticModel | OnnxModel, Tokens]":
     return opened.model, opened.tokens
 
 
-def read_model(path: str) -> "tuple[AcousticModel | OnnxModel, Config, Tokens]":
-    """The model of a bundle or of a run folder, for sound, with its configuration and tokens. It needs no graph."""
+def open_model(path: str) -> "tuple[AcousticModel | OnnxModel, Config, Tokens, SearchSpace | None]":
+    """The model of a bundle or of a run folder, for sound, with its configuration and tokens, and the graph of a
+    bundle that has one."""
     from asr.recognizer import bundle
 
     if Path(path).is_dir():
         cfg = for_sound(Config(out=path))
         model, tokens = load_model(cfg)
-        return model, cfg, tokens
+        return model, cfg, tokens, None
     opened = bundle.read(path)
-    return opened.model, opened.cfg, opened.tokens
+    return opened.model, opened.cfg, opened.tokens, opened.space
 
 
 def search_space(cfg: Config, tokens: Tokens) -> "SearchSpace":
@@ -212,16 +214,18 @@ def read_start(path: str) -> "Start":
     Raises InputError if there is none, or if it cannot be trained.
     """
     from asr.models.acoustic import AcousticModel
+    from asr.search.nbest import NbestSearch
     from asr.training.start import Start
 
-    model, cfg, tokens = read_model(path)
+    model, cfg, tokens, space = open_model(path)
     file = Path(path)
     if file.is_dir():
         file = next(p for name in (IMPORTED, "final.safetensors") if (p := file / "train" / name).exists())
     if not isinstance(model, AcousticModel):
         raise InputError(f"{path} holds a model in ONNX, which cannot be trained; name a recogniser that was trained "
                          "here, or imported from Hugging Face")  # fmt: skip
-    return Start(str(file), model, cfg, tokens)
+    readings = NbestSearch(cfg.decoder, space) if space is not None and not States.of(tokens) else None
+    return Start(str(file), model, cfg, tokens, readings)
 
 
 def write_imported(folder: str | Path, imported: "Imported") -> Path:

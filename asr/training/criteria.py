@@ -1,20 +1,23 @@
 """The training criteria: what the trainer minimises, and the errors by which it judges an epoch.
 
-`ctc` needs the tokens of each text. `ce` needs the HMM state of each frame, from `asr hmm train`; the net then takes
-the place of the mixtures (Bourlard & Morgan 1994, "Connectionist speech recognition").
+`ctc`, `lfmmi` and `mwer` (asr.training.discriminative) need the tokens of each text. `ce` needs the HMM state of each
+frame, from `asr hmm train`; the net then takes the place of the mixtures (Bourlard & Morgan 1994, "Connectionist speech
+recognition").
 """
 
+import json
 import math
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from rapidfuzz.distance import Levenshtein
 from torch import Tensor
+from tqdm import tqdm
 
 from asr.config import Config
-from asr.criteria import ctc_greedy, ctc_loss
+from asr.criteria.acceptor import occupancy
 from asr.criteria.ce import IGNORED, cross_entropy, frame_targets
+from asr.criteria.lfmmi import lfmmi_loss
 from asr.data.dataset import Batch
 from asr.data.sets import Sets
 from asr.errors import InputError
@@ -23,6 +26,8 @@ from asr.models.acoustic import AcousticModel
 from asr.models.layers import TokenOutput
 from asr.states import HMM_FILE, States
 from asr.tokens import BLANK_ID, Tokens
+from asr.training.discriminative import CtcCriterion, LfmmiCriterion, MakeGraphs, MmiGraphs, MwerCriterion
+from asr.training.start import Start
 
 NEVER = -1e4  # the bias of an output that no frame has
 
@@ -34,37 +39,34 @@ class Criterion(Protocol):
         """Summed over the utterances, in nats."""
 
     def errors(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:
-        """Wrong tokens or frames, and how many there are."""
+        """Wrong tokens, frames or words, and how many there are."""
 
     def finish(self, model: AcousticModel) -> None:
         """Makes the trained net one for the search."""
 
 
-def make_criterion(cfg: Config, sets: Sets) -> Criterion:
-    return FrameCriterion(cfg, sets) if cfg.criterion.kind == "ce" else CtcCriterion(cfg)
+def make_criterion(
+    cfg: Config, sets: Sets, start: Start | None = None, make_graphs: MakeGraphs | None = None
+) -> Criterion:
+    """The criterion that `cfg` names. `start`: the recogniser whose search gives mwer its n-best lists. `make_graphs`
+    makes the graphs of LF-MMI over HMMs.
 
-
-class CtcCriterion:
-    def __init__(self, cfg: Config):
-        self.zero_infinity = cfg.criterion.zero_infinity
-
-    def loss(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
-        return ctc_loss(
-            log_probs.transpose(0, 1),  # (F', N, V)
-            batch.targets.to(log_probs.device),
-            frames,
-            batch.target_lengths.to(log_probs.device),
-            reduction="sum",
-            zero_infinity=self.zero_infinity,
-        )
-
-    def errors(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:
-        pairs = zip(ctc_greedy(log_probs, frames), batch.targets, batch.target_lengths.tolist(), strict=True)
-        wrong = sum(Levenshtein.distance(found, target[:n].tolist()) for found, target, n in pairs)
-        return wrong, int(batch.target_lengths.sum())
-
-    def finish(self, model: AcousticModel) -> None:
-        """The search takes the net as it is."""
+    Raises InputError if the net has other tokens than the graph of that search.
+    """
+    if cfg.criterion.kind == "ce":
+        return FrameCriterion(cfg, sets)
+    if cfg.criterion.kind == "lfmmi":
+        if not cfg.criterion.alignments:
+            return LfmmiCriterion(cfg, sets)
+        assert make_graphs
+        return StateLfmmiCriterion(cfg, sets, make_graphs(cfg))
+    if cfg.criterion.kind == "ctc":
+        return CtcCriterion(cfg)
+    assert start and start.readings  # check_criterion
+    if sets.tokens.symbols[: len(start.tokens)] != start.tokens.symbols:
+        raise InputError(f"criterion=mwer searches with the graph of init={start.path}, whose tokens are not those of "
+                         "this training; leave out tokens.table, or train in another folder with out=")  # fmt: skip
+    return MwerCriterion(cfg, start.readings, start.cfg.decoder.acoustic_scale)
 
 
 class FrameCriterion:
@@ -109,9 +111,36 @@ class FrameCriterion:
         return frame_targets(targets, lengths, frames.to(log_probs.device), log_probs.shape[1])
 
 
+class StateLfmmiCriterion(FrameCriterion):
+    """LF-MMI over HMMs, with a share of cross-entropy. Wrong frames are those of the most probable state given the net
+    and the phone n-gram."""
+
+    def __init__(self, cfg: Config, sets: Sets, graphs: MmiGraphs):
+        super().__init__(cfg, sets)
+        self.graphs, self.zero_infinity = graphs, cfg.criterion.zero_infinity
+        self.weight = cfg.criterion.auxiliary_weight
+        tqdm.write(f"denominator: {len(graphs.denominator.label):,} arcs over the states of HMMs")
+
+    def loss(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
+        numerators = [self.graphs.numerator(text) for text in batch.texts]
+        x = log_probs.transpose(0, 1)  # (F, N, V)
+        losses = lfmmi_loss(x, frames, numerators, self.graphs.denominator, self.zero_infinity)
+        return losses.sum() + self.weight * super().loss(log_probs, frames, batch)
+
+    def errors(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:
+        posteriors = occupancy(log_probs.transpose(0, 1), frames, self.graphs.denominator)
+        return super().errors(posteriors.transpose(0, 1).to(log_probs.device), frames, batch)
+
+    def undo_finish(self, model: AcousticModel) -> None:
+        """The finished net is the one to start from."""
+
+    def finish(self, model: AcousticModel) -> None:
+        """The net was trained as it is searched."""
+
+
 def undo_finish(criterion: Criterion, model: AcousticModel, start: Tokens, tokens: Tokens) -> None:
-    """What a training by cross-entropy does first with a net of outputs `start` that it continues with outputs
-    `tokens`. Raises InputError if those are states of other HMMs."""
+    """What a training on states does first with a net of outputs `start` that it continues with outputs `tokens`.
+    Raises InputError if those are states of other HMMs."""
     if not isinstance(criterion, FrameCriterion) or not States.of(start):
         return
     if start != tokens:
@@ -122,12 +151,20 @@ def undo_finish(criterion: Criterion, model: AcousticModel, start: Tokens, token
 
 def counted(cfg: Config) -> str:
     """What the errors of an epoch are counted of."""
-    return "frame" if cfg.criterion.kind == "ce" else "token"
+    if cfg.criterion.kind == "mwer":
+        return "word"
+    return "frame" if cfg.criterion.alignments else "token"
 
 
 def hmm_beside(cfg: Config) -> Path:
     """The HMMs that the alignments belong to."""
     return Path(cfg.criterion.alignments or "").with_name(HMM_FILE)
+
+
+def hmm_text(cfg: Config) -> str:
+    """The HMMs that the trained net belongs to, as in `hmm.json`. LF-MMI trains for their scale of 1."""
+    text = hmm_beside(cfg).read_text(encoding="utf-8")
+    return json.dumps(parse_json(text) | {"scale": 1.0}) if cfg.criterion.kind == "lfmmi" else text
 
 
 def read_scale(path: Path) -> float:
@@ -141,28 +178,34 @@ def read_scale(path: Path) -> float:
         raise InputError(f"cannot read {path} beside the alignments ({e!r}); `asr hmm train` writes both") from e
 
 
-def check_criterion(cfg: Config) -> None:
-    """Raises InputError for options that do not fit the criterion."""
+def check_criterion(cfg: Config, start: Start | None = None) -> None:
+    """Raises InputError for options that do not fit the criterion, and for mwer without a search."""
     check_views(cfg)
     alignments = cfg.criterion.alignments
-    if cfg.criterion.kind != "ce":
-        if alignments:
-            raise InputError(f"criterion.alignments={alignments} is for criterion=ce; leave it out, or add that")
-        return
-    if not alignments:
+    if cfg.criterion.kind == "mwer" and (start is None or start.readings is None):
+        raise InputError("criterion=mwer searches with the graph of the recogniser that it starts from; name the "
+                         "bundle of one for CTC with init=FILE")  # fmt: skip
+    kind = cfg.criterion.kind
+    if alignments and kind not in ("ce", "lfmmi"):
+        raise InputError(f"criterion.alignments={alignments} is for criterion=ce and lfmmi; leave it out, or add one")
+    if not alignments and kind == "ce":
         raise InputError("criterion=ce needs criterion.alignments=FILE, the alignments.npz of `asr hmm train`")
+    if not alignments:
+        return
+    if kind == "lfmmi" and not cfg.tokens.lexicon:
+        raise InputError("criterion=lfmmi over HMMs needs tokens.lexicon=FILE, the lexicon that they were trained with")
     if not Path(alignments).is_file():
         raise InputError(f"there are no alignments {alignments}; run `asr hmm train` first")
     if cfg.model.subsampling != 1:
         raise InputError(f"model.subsampling={cfg.model.subsampling}: HMMs count frames of features; set it to 1")
     if cfg.augment.silence_s:
-        raise InputError(f"augment.silence_s={cfg.augment.silence_s:g} moves the frames that criterion=ce has targets "
-                         "for; set it to 0")  # fmt: skip
+        raise InputError(f"augment.silence_s={cfg.augment.silence_s:g} moves the frames that criterion.alignments has "
+                         "targets for; set it to 0")  # fmt: skip
     if cfg.model.self_conditioned:
         raise InputError("model.self_conditioned reads posteriors, but criterion=ce makes likelihoods of the outputs "
                          "in the end; leave it out")  # fmt: skip
     if cfg.data.replay or cfg.data.general_dev:
-        raise InputError("criterion=ce has no targets for data.replay and data.general_dev; leave them out")
+        raise InputError("criterion.alignments has no targets for data.replay and data.general_dev; leave them out")
 
 
 def check_views(cfg: Config) -> None:

@@ -11,7 +11,7 @@ from asr.errors import InputError
 from asr.features import recorded
 from asr.files import atomic_write, keep_inputs, refuse_foreign
 from asr.states import HMM_FILE
-from asr.training.criteria import hmm_beside
+from asr.training.criteria import hmm_text
 from asr.training.settings import inputs_of
 from asr.training.start import ENCODER as OWN_ENCODER
 
@@ -38,9 +38,9 @@ def record_front_end(cfg: Config, folder: Path) -> None:
 
 def record_hmm(cfg: Config, folder: Path) -> None:
     """Keep the HMMs whose states the net scores, for `asr graph`."""
-    if cfg.criterion.kind == "ce":
+    if cfg.criterion.alignments:
         with atomic_write(folder / HMM_FILE) as file:
-            file.write(hmm_beside(cfg).read_text(encoding="utf-8"))
+            file.write(hmm_text(cfg))
 
 
 def check_folder(cfg: Config, folder: Path) -> None:

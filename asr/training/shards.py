@@ -168,7 +168,13 @@ def consistency_weight(cfg: CriterionConfig, step: int, steps: int) -> float:
 
 def repeated(batch: Batch) -> Batch:
     """The targets of a batch (N, L) for two views of it: (2 N, L)."""
-    return replace(batch, targets=batch.targets.repeat(2, 1), target_lengths=batch.target_lengths.repeat(2))
+    return replace(
+        batch,
+        targets=batch.targets.repeat(2, 1),
+        target_lengths=batch.target_lengths.repeat(2),
+        ids=batch.ids * 2,
+        texts=batch.texts * 2,
+    )
 
 
 def split(batch: list[int], shards: int) -> list[list[int]]:

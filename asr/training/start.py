@@ -14,6 +14,7 @@ from asr.features.encoders import open_encoder, write_encoder
 from asr.features.frontend import choose_layers
 from asr.models.acoustic import AcousticModel
 from asr.tokens import Tokens
+from asr.training.discriminative import Readings
 
 OUTPUT = "net.output.linear."
 CONDITIONING = "net.intermediate.conditioning.weight"  # (H, V)
@@ -35,6 +36,7 @@ class Start:
     model: AcousticModel
     cfg: Config  # its features, model and unit
     tokens: Tokens
+    readings: Readings | None = None  # the best hypotheses of its search; None if it has no graph
 
     def __post_init__(self) -> None:
         if (count := self.cfg.model.tune_layers) and hasattr(self.model, "upper"):

@@ -32,7 +32,7 @@ from asr.models.low_rank import add_pairs, load_merged, merged
 from asr.threads import torch_threads
 from asr.tokens import Tokens
 from asr.training import checkpoint
-from asr.training.criteria import check_criterion, counted, make_criterion, undo_finish
+from asr.training.criteria import MakeGraphs, check_criterion, counted, make_criterion, undo_finish
 from asr.training.curves import plot_curves
 from asr.training.folder import check_folder, check_streams, record_front_end, record_hmm
 from asr.training.moving_average import MovingAverage
@@ -46,15 +46,15 @@ PLOT_INTERVAL_S = 30  # between drawings of curves.png: each takes as long as se
 
 
 class Trainer:
-    def __init__(self, cfg: Config, start: Start | None = None):
-        """`start`: the recogniser that `cfg.init` names."""
+    def __init__(self, cfg: Config, start: Start | None = None, make_graphs: MakeGraphs | None = None):
+        """`start`: the recogniser that `cfg.init` names. `make_graphs`: makes those of LF-MMI over HMMs."""
         self.folder = Path(cfg.out) / "train"
         self.start = start
         self.cfg = given = cfg = with_full_name(start.with_encoder(cfg, self.folder) if start else cfg)
         self.folder.mkdir(parents=True, exist_ok=True)
         check_choices(cfg)
         check_net(cfg.model)
-        check_criterion(cfg)
+        check_criterion(cfg, start)
         check_folder(cfg, self.folder)
         check_resumable(self.folder / "config.json", cfg)
         check_table(self.folder)
@@ -74,7 +74,7 @@ class Trainer:
         if upper is not None and cfg.model.lora_rank is not None:
             add_pairs(upper, cfg.model.lora_rank)
         self.model.to(cfg.device)
-        self.criterion = make_criterion(cfg, self.sets)
+        self.criterion = make_criterion(cfg, self.sets, start, make_graphs)
         self.shards = Shards(cfg, self.model, self.sets, self.criterion)
         self.gradient = torch.zeros_like(self.shards.gradients[0])  # (P,), of all parameters
         bind_gradients(self.shards.parameters, self.gradient)
@@ -335,13 +335,14 @@ class Trainer:
         self.plotted_s = time.monotonic()
 
 
-def train(cfg: Config, start: Start | None = None) -> Path:
-    """Train with `cfg`, from the recogniser `start` that it names; returns the path of the final model.
+def train(cfg: Config, start: Start | None = None, make_graphs: MakeGraphs | None = None) -> Path:
+    """Train with `cfg`, from the recogniser `start` that it names; returns the path of the final model. `make_graphs`
+    makes the graphs of LF-MMI over HMMs.
 
     Raises InputError if another process trains in the folder.
     """
     with locked(Path(cfg.out) / "train"):
-        return Trainer(cfg, start).run()
+        return Trainer(cfg, start, make_graphs).run()
 
 
 def load_model(cfg: Config) -> tuple[AcousticModel, Tokens]:

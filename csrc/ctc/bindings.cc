@@ -1,5 +1,6 @@
 // Python module `asr._ctc`; asr/criteria/ is its Python face. Results are written to addresses that the
 // caller passes.
+#include "acceptor_binding.h"
 #include "batch_binding.h"
 
 namespace nb = nanobind;
@@ -45,9 +46,10 @@ void BindBatch(nb::module_& m, const char* name) {
 }  // namespace asr::ctc
 
 NB_MODULE(_ctc, m) {
-  m.doc() = "CTC on the CPU. Call it through asr.criteria, which checks shapes.";
+  m.doc() = "CTC and acceptors on the CPU. Call it through asr.criteria, which checks shapes.";
   m.def("state_size", &asr::ctc::StateSize, nb::arg("frames"), nb::arg("batch"), nb::arg("vocabulary"),
         nb::arg("longest_target"), nb::arg("threads"), "Number of 64-bit words of state per utterance.");
   asr::ctc::BindBatch<float>(m, "FloatBatch");
   asr::ctc::BindBatch<double>(m, "DoubleBatch");
+  asr::ctc::BindAcceptor(m);
 }

@@ -1,0 +1,147 @@
+"""LF-MMI over HMMs against the enumeration of all phone sequences and all their paths, and trainings with it."""
+
+import dataclasses
+import itertools
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hmm_reference import splits, state_paths
+from test_hmm_nets import aligned, net_config  # noqa: F401, a fixture
+from test_hmm_training import corpus  # noqa: F401, a fixture
+
+from asr import manifest, pipeline
+from asr.criteria.acceptor import log_totals
+from asr.criteria.lfmmi import lfmmi_loss
+from asr.data.alignments import read_alignments
+from asr.data.sets import aligned as take_aligned
+from asr.errors import InputError
+from asr.hmm.lattice_free import HmmGraphs, phones_of
+from asr.hmm.model import Hmm, Split
+from asr.text.lexicon import Lexicon
+from asr.training.token_lm import estimate
+
+LEXICON = Lexicon({"ab": [("A", "B"), ("B",)], "a": [("A",)]})
+
+
+def draw_hmm(has_contexts):
+    """Two states per phone; the first one of A and B depends on the phone before, the last one of A on that after."""
+    hmm = Hmm.monophone(["A", "B", "SIL"], "SIL", states=2, scale=0.3)
+    steps = list(hmm.steps)
+    steps[0] = np.array([[0.7, 0.3, 0.0], [0.4, 0.5, 0.1], [0.0, 0.2, 0.8]])
+    steps[2] = np.array([[1.0, 0.0], [0.5, 0.5]])
+    trees = [list(of_phone) for of_phone in hmm.trees]
+    trees[2] = trees[2][:1]
+    if has_contexts:
+        trees = [
+            [Split(0, frozenset([2]), 1, 2), Split(1, frozenset([1, 3]), 3, 4)],
+            [Split(0, frozenset([1]), 5, 6), 7],
+            [8],
+        ]
+    else:
+        trees = [[1, 2], [3, 4], [5]]
+    return dataclasses.replace(hmm, steps=tuple(steps), trees=tuple(map(tuple, trees)))
+
+
+def weight_of(hmm, phones, x):
+    """The log of the summed weight of all paths of a phone sequence through x (F, V)."""
+    around, found = [0, *phones, 0], []
+    for lengths in splits(len(x), len(phones)) if phones else ():
+        weight, at = 0.0, 0
+        for n, (phone, length) in enumerate(zip(phones, lengths, strict=True)):
+            outputs = hmm.outputs(around[n], phone, around[n + 2])
+            weight += np.logaddexp.reduce(
+                [log_p + sum(x[at + f, outputs[s]] for f, s in enumerate(states))
+                 for states, log_p in state_paths(hmm.steps[phone - 1], length)] or [-math.inf]
+            )  # fmt: skip
+            at += length
+        found.append(weight)
+    return np.logaddexp.reduce(found) if found else -math.inf
+
+
+@pytest.mark.parametrize("has_contexts", [False, True])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_equals_the_sum_over_all_phone_sequences(has_contexts, order):
+    hmm, frames = draw_hmm(has_contexts), 4
+    model = estimate([[1, 2], [3, 1, 2, 3], [1], [2, 2], [3, 1]], 4, order)
+    graphs = HmmGraphs(hmm, LEXICON, model)
+    x = np.random.default_rng(order).normal(size=(frames, len(hmm.tokens)))
+    sequences = [s for n in range(1, frames + 1) for s in itertools.product((1, 2, 3), repeat=n)]
+    weights = {s: model.score(s) + weight_of(hmm, s, x) for s in sequences}
+    own = torch.from_numpy(x)[:, None]
+    total = log_totals(own, [frames], graphs.denominator)
+    assert total.item() == pytest.approx(np.logaddexp.reduce(list(weights.values())), abs=1e-5)
+    said = {
+        s
+        for s in sequences
+        if tuple(p for p in s if p != 3) in ((1, 2, 1), (2, 1)) and "33" not in "".join(map(str, s))
+    }
+    found = log_totals(own, [frames], [graphs.numerator("ab a")])
+    assert found.item() == pytest.approx(np.logaddexp.reduce([weights[s] for s in said]), abs=1e-5)
+    loss = lfmmi_loss(own, [frames], [graphs.numerator("ab a")], graphs.denominator)
+    assert loss.item() == pytest.approx(total.item() - found.item(), abs=1e-9) and loss > 0
+    silence = log_totals(own, [frames], [graphs.numerator("")])  # nothing said
+    assert silence.item() == pytest.approx(weights[(3,)], abs=1e-5)
+    assert lfmmi_loss(own, [1], [graphs.numerator("ab a")], graphs.denominator).item() == math.inf
+    with pytest.raises(InputError, match="'c' is not in the lexicon"):
+        graphs.numerator("ab c")
+
+
+def test_texts_without_a_numerator_are_set_aside(corpus, aligned, tmp_path):  # noqa: F811
+    cfg, aside = net_config(corpus[0], aligned, tmp_path), {}
+    cfg.criterion.kind = "lfmmi"
+    first, second, *rest = (u for u in manifest.read(cfg.data.train) if u.id.startswith("train"))
+    read = {"train": [dataclasses.replace(first, text=None), dataclasses.replace(second, text="ab xyz"), *rest]}
+    kept, _ = take_aligned(cfg, read, 1000, aside, Lexicon.read(cfg.tokens.lexicon))["train"]
+    assert kept == rest and "xyz" in aside[second.id] and "text" in aside[first.id]
+
+
+def test_the_limit_of_the_denominator(monkeypatch):
+    monkeypatch.setattr("asr.hmm.lattice_free.MOST_ARCS", 5)
+    graphs = HmmGraphs(draw_hmm(False), LEXICON, estimate([[1, 2]], 4, 2))
+    with pytest.raises(InputError, match="lower criterion.order"):
+        _ = graphs.denominator
+
+
+def test_a_net_is_trained_over_the_states(corpus, aligned, tmp_path):  # noqa: F811
+    """From nothing, then from that net, to words."""
+    cfg = net_config(corpus[0], aligned, tmp_path / "first")
+    cfg.criterion.kind, cfg.criterion.order, cfg.optim.epochs = "lfmmi", 2, 4
+    pipeline.train(cfg)
+    records = [json.loads(line) for line in (tmp_path / "first" / "train" / "log.jsonl").read_text().splitlines()]
+    assert records[-1]["train_loss"] < 0.7 * records[0]["train_loss"]
+    hmm = Hmm.read(tmp_path / "first" / "train" / "hmm.json")
+    assert hmm == dataclasses.replace(Hmm.read(aligned / "hmm.json"), steps=hmm.steps, scale=1.0)
+    again = net_config(corpus[0], aligned, tmp_path / "second")
+    again.criterion, again.init, again.optim.epochs = cfg.criterion, str(tmp_path / "first"), 1
+    pipeline.train(again)
+    pipeline.train_lm(again)
+    pipeline.build_graph(again)
+    pipeline.decode(again)
+    assert pipeline.score(again).wer < 0.1
+
+
+def test_phones_of_alignments(aligned):  # noqa: F811
+    hmm, paths = Hmm.read(aligned / "hmm.json"), read_alignments(aligned / "alignments.npz")
+    texts = [hmm.phones.decode(phones) for phones in phones_of(hmm, paths.values())]
+    assert all(text[0] == text[-1] == "SIL" and len(text) > 3 for text in texts)
+
+
+def test_faults_of_options_are_named(corpus, aligned, tmp_path):  # noqa: F811
+    cfg = net_config(corpus[0], aligned, tmp_path / "run")
+    cfg.criterion.kind = "lfmmi"
+    for change, sentence in [
+        (lambda c: setattr(c.tokens, "lexicon", None), "needs tokens.lexicon"),
+        (lambda c: setattr(c.criterion, "alignments", str(Path(tmp_path) / "no.npz")), "no.npz"),
+        (lambda c: setattr(c.criterion, "kind", "mwer"), "is for criterion=ce and lfmmi|searches with the graph"),
+        (lambda c: setattr(c.model, "subsampling", 3), "model.subsampling=3"),
+    ]:
+        other = dataclasses.replace(
+            cfg, **{g: dataclasses.replace(getattr(cfg, g)) for g in ("tokens", "criterion", "model")}
+        )
+        change(other)
+        with pytest.raises(InputError, match=sentence):
+            pipeline.train(other)
