@@ -18,6 +18,7 @@ Rooms are imported when they are needed.
 """
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,16 +42,26 @@ if TYPE_CHECKING:
 def train(cfg: Config) -> Path:
     """Train the acoustic model, or resume a training that was stopped; returns the path of the final model.
 
-    With `cfg.init` the training starts from that recogniser.
+    With `cfg.init` the training starts from that recogniser. Of several processes that torchrun started, the first
+    trains and writes; the others compute parts of its batches.
     """
     from asr.recognizer import run_folder
+    from asr.training.ranks import joined
     from asr.training.trainer import train
 
     check_choices(cfg)
-    if cfg.init is None:
-        return train(cfg)
-    start = run_folder.read_start(cfg.init)
-    return train(dataclasses.replace(cfg, init=start.path), start)
+    with joined(cfg) as ranks:
+        if ranks and ranks.rank:
+            ranks.serve()
+            return Path(cfg.out) / "train" / "final.safetensors"
+        start = run_folder.read_start(cfg.init) if cfg.init is not None else None
+        return train(dataclasses.replace(cfg, init=start.path) if start else cfg, start, ranks)
+
+
+def dev_errors(cfg: Config) -> float:
+    """The token error rate of the best epoch on the dev set, from the log of the training in `cfg.out`."""
+    lines = (Path(cfg.out) / "train" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return float(min(json.loads(line)["dev_ter"] for line in lines))
 
 
 def train_hmm(cfg: Config) -> Path:

@@ -6,7 +6,7 @@ seeded by the step. So a run that was killed and resumed ends with the same bits
 
 import json
 import math
-import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from asr.data.dataset import Utterances
 from asr.data.encoded import encode_sets, with_full_name
 from asr.data.extract import record_path
 from asr.data.sets import SET_ASIDE, prepare_sets
-from asr.errors import InputError, naming
+from asr.errors import InputError
 from asr.features import recorded
 from asr.features.frontend import FrontEnd
 from asr.files import atomic_write, keep_inputs, refuse_foreign
@@ -35,28 +35,30 @@ from asr.threads import torch_threads
 from asr.tokens import Tokens
 from asr.training import checkpoint
 from asr.training.criteria import check_criterion, hmm_beside, make_criterion
-from asr.training.curves import plot_curves
+from asr.training.curves import Curves
 from asr.training.optimizer import bind_gradients, make_optimizer
 from asr.training.processes import Team, divide_threads
+from asr.training.ranks import Ranks
 from asr.training.settings import MANIFESTS, check_inputs, check_resumable, check_table, inputs_of, settings
-from asr.training.shards import Pass, ShardResult, Shards, load
+from asr.training.shards import Pass, ShardResult, Shards, load, readers_named, shards_of_batch
+from asr.training.skips import SKIPPED, without_faults
 from asr.training.start import ENCODER as OWN_ENCODER
 from asr.training.start import Start
 
-PLOT_INTERVAL_S = 30  # between drawings of curves.png: each takes as long as several batches of a small net
 WRITTEN = (  # besides the token table, which may be that of an earlier start
-    "config.json", "inputs.json", SET_ASIDE, "frontend.json", HMM_FILE, "state.json", "log.jsonl", "curves.png",
-    "diverged.txt", "final.safetensors", recorded.ENCODER,
+    "config.json", "inputs.json", SET_ASIDE, "frontend.json", HMM_FILE, checkpoint.STATE, checkpoint.PREVIOUS,
+    "log.jsonl", "curves.png", SKIPPED, "final.safetensors", recorded.ENCODER,
 )  # fmt: skip
-STARTED = ("state.json", "final.safetensors", "resume-*.safetensors", "checkpoints")  # written after config.json
-OWN_FILES = (*WRITTEN, OWN_ENCODER, "tokens.txt", "resume-*.safetensors", "checkpoints", "tensorboard")
+TENSORS = ("final.safetensors", "resume-*.safetensors", "checkpoints")
+STARTED = (checkpoint.STATE, checkpoint.PREVIOUS, *TENSORS)  # written after config.json
+OWN_FILES = (*WRITTEN, *TENSORS, OWN_ENCODER, "tokens.txt", "tensorboard")
 
 
 class Trainer:
-    def __init__(self, cfg: Config, start: Start | None = None):
-        """`start`: the recogniser that `cfg.init` names."""
+    def __init__(self, cfg: Config, start: Start | None = None, ranks: Ranks | None = None):
+        """`start`: the recogniser that `cfg.init` names. `ranks`: the processes of torchrun that compute the shards."""
         self.folder = Path(cfg.out) / "train"
-        self.start = start
+        self.start, self.ranks = start, ranks
         self.cfg = given = cfg = with_full_name(start.with_encoder(cfg, self.folder) if start else cfg)
         self.folder.mkdir(parents=True, exist_ok=True)
         check_choices(cfg)
@@ -82,13 +84,16 @@ class Trainer:
             add_pairs(upper, cfg.model.lora_rank)
         self.model.to(cfg.device)
         self.criterion = make_criterion(cfg, self.sets)
-        self.shards = Shards(cfg, self.model, self.sets, self.criterion)
+        count = shards_of_batch(cfg, ranks.size if ranks else 1)
+        self.shards = Shards(cfg, self.model, self.sets, self.criterion, count)
         self.gradient = torch.zeros_like(self.shards.gradients[0])  # (P,), of all parameters
         bind_gradients(self.shards.parameters, self.gradient)
         self.optimizer = make_optimizer(self.model, cfg)
         self.epoch_starts = self.count_batches()
-        self.state: dict[str, Any] = {"step": 0, "epoch": 0, "records": [], "loss": 0.0, "utterances": 0}
-        self.plotted_s = -math.inf  # when curves.png was drawn, on the monotonic clock
+        self.state: dict[str, Any] = {"step": 0, "epoch": 0, "records": [], "loss": 0.0, "utterances": 0, "skipped": 0}
+        self.state["shards"] = count
+        self.has_gradient = False  # whether a step since the last update of the parameters was not skipped
+        self.curves = Curves(self.folder)
         self.set_aside: set[str] = set()  # ids of unreadable utterances that were reported
 
     def record_front_end(self) -> None:
@@ -174,31 +179,34 @@ class Trainer:
         if final.exists():
             tqdm.write(f"already trained: {final}")
             return final
-        processes, threads = divide_threads(self.cfg.threads, len(self.shards.gradients))
+        processes, threads = divide_threads(self.cfg.threads, 1 if self.ranks else len(self.shards.gradients))
         with torch_threads(threads):
             self.resume()
-            with Team(partial(self.shards.run, processes), processes, threads) as self.team:
+            team = Team(partial(self.shards.run, processes), processes, threads)
+            with nullcontext(self.ranks.lead(self.shards)) if self.ranks else team as self.team:
                 return self.train_epochs(final)
 
     def resume(self) -> None:
         """Restore the last resume point, or prepare a new training."""
-        if resumed := checkpoint.read_resume(self.folder, self.model, self.optimizer):
-            self.state |= resumed
-            self.check_progress()
+        if resumed := checkpoint.read_resume(self.folder, self.model, self.optimizer, self.take_up):
             tqdm.write(f"resuming {self.folder} at step {resumed['step']}, epoch {resumed['epoch'] + 1}")
         elif self.start:
             tqdm.write(f"starting from {self.start.path}: {self.start.take_over(self.model, self.tokens)}")
         elif self.cfg.features.cmvn in ("global", "causal"):
             self.fit_cmvn()
 
-    def check_progress(self) -> None:
-        """Raises InputError if the state of a resume point does not fit the batches, or the models of its best epochs
-        cannot be read."""
+    def take_up(self, resumed: dict[str, Any]) -> None:
+        """Go on from the state of a resume point. Raises InputError if it does not fit the batches, DamagedError if the
+        models of its best epochs cannot be read."""
+        self.state |= resumed
         step, epoch, epochs = self.state["step"], self.state["epoch"], self.cfg.optim.epochs
         ends = self.epoch_starts
         if epoch > epochs or not ends[epoch] <= step <= ends[min(epoch + 1, epochs)]:
             raise InputError(f"{self.folder} stopped at step {step} of epoch {epoch + 1}, where these batches have no "
                              f"such step; choose another folder with out=, or delete {self.folder}")  # fmt: skip
+        if (before := self.state["shards"]) != (now := len(self.shards.gradients)):
+            raise InputError(f"{self.folder} holds a training that divides each batch into {before} parts, not {now}; "
+                             f"set optim.shards={before}, which at most {before} processes can share")  # fmt: skip
         for record in self.best_epochs():
             self.read_epoch(record)
 
@@ -215,11 +223,12 @@ class Trainer:
             while self.state["epoch"] < self.cfg.optim.epochs and not self.is_stale():
                 loss = self.train_epoch(self.state["epoch"], bar)
                 self.finish_epoch(loss, bar)
-        self.plot()
+        self.curves.plot(self.state["records"])
         best = self.load_best()
         dev = self.evaluate()
         self.criterion.finish(self.model)
         checkpoint.write_tensors(final, merged(self.model.state_dict()))
+        self.drop_models(self.best_epochs())
         tqdm.write(f"{final}: mean of epochs {[r['epoch'] for r in best]}, dev token errors {dev['dev_ter']:.2%}")
         return final
 
@@ -258,7 +267,8 @@ class Trainer:
         batches = self.batches_of(epoch)[state["step"] - self.epoch_starts[epoch] :]
         self.team.start(Pass(batches, epoch, state["step"]))
         for _ in batches:
-            results = self.take_step()
+            results = without_faults(self.folder, state, self.take_step())
+            self.has_gradient |= bool(results)
             utterances = sum(r.utterances for r in results)
             state["loss"] += sum(r.loss for r in results)
             state["utterances"] += utterances
@@ -288,6 +298,9 @@ class Trainer:
         return results
 
     def update_parameters(self) -> None:
+        if not self.has_gradient:
+            return
+        self.has_gradient = False
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.state["step"] - 1) * group["scale"]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optim.grad_clip)
@@ -328,21 +341,26 @@ class Trainer:
         record["file"] = f"checkpoints/epoch-{state['epoch']:03d}.safetensors"
         record["sha256"] = checkpoint.write_tensors(self.folder / record["file"], merged(self.model.state_dict()))
         state["records"].append(record)
-        kept = {r["file"] for r in self.best_epochs()}
-        for path in (self.folder / "checkpoints").glob("epoch-*.safetensors"):
-            if f"checkpoints/{path.name}" not in kept:
-                path.unlink()
-        self.write_log()
+        self.curves.write(state["records"])
         checkpoint.write_resume(self.folder, self.model, self.optimizer, state)
+        self.drop_models(self.best_epochs() + self.best_epochs(state["records"][:-1]))
         bar.write(
             f"epoch {record['epoch']}: train loss {train_loss:.3f}, dev loss {record['dev_loss']:.3f}, "
             f"dev token errors {record['dev_ter']:.2%}"
             + (f", general token errors {record['general_ter']:.2%}" if self.sets.general else "")
         )
 
-    def best_epochs(self) -> list[dict[str, Any]]:
-        """The records of the best epochs; with a general dev set, of those that are good enough there."""
-        kept = [r for r in self.state["records"] if not self.sets.general or self.is_kept(r["general_ter"])]
+    def drop_models(self, kept: list[dict[str, Any]]) -> None:
+        """Delete the models of epochs but for those of the records `kept`, which a resume point may need."""
+        names = {Path(record["file"]).name for record in kept}
+        for path in (self.folder / "checkpoints").glob("epoch-*.safetensors"):
+            if path.name not in names:
+                path.unlink()
+
+    def best_epochs(self, records: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
+        """The best of `records`, by default of all epochs; with a general dev set, of those good enough there."""
+        records = self.state["records"] if records is None else records
+        kept = [r for r in records if not self.sets.general or self.is_kept(r["general_ter"])]
         return sorted(kept, key=lambda r: (r["dev_ter"], r["dev_loss"]))[: self.cfg.optim.average]
 
     def is_kept(self, errors: float) -> bool:
@@ -354,32 +372,15 @@ class Trainer:
         records, patience, best = self.state["records"], self.cfg.optim.patience, self.best_epochs()
         return bool(patience and records) and records[-1]["epoch"] - (best[0]["epoch"] if best else 0) >= patience
 
-    def write_log(self) -> None:
-        """log.jsonl, curves.png (at most once per `PLOT_INTERVAL_S`) and TensorBoard events, all from the records."""
-        with atomic_write(self.folder / "log.jsonl") as file:
-            file.writelines(json.dumps(record) + "\n" for record in self.state["records"])
-        if time.monotonic() - self.plotted_s > PLOT_INTERVAL_S:
-            self.plot()
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-        record = self.state["records"][-1]
-        events = self.folder / "tensorboard"
-        with naming(events), SummaryWriter(str(events)) as writer:
-            for name in record.keys() & {"train_loss", "dev_loss", "dev_ter", "general_ter", "lr"}:
-                writer.add_scalar(name, record[name], record["epoch"])
-
-    def plot(self) -> None:
-        plot_curves(self.state["records"], self.folder / "curves.png")
-        self.plotted_s = time.monotonic()
-
-
-def train(cfg: Config, start: Start | None = None) -> Path:
-    """Train with `cfg`, from the recogniser `start` that it names; returns the path of the final model.
+def train(cfg: Config, start: Start | None = None, ranks: Ranks | None = None) -> Path:
+    """Train with `cfg`, from the recogniser `start` that it names, in the processes `ranks` if there are others;
+    returns the path of the final model.
 
     Raises InputError if another process trains in the folder.
     """
-    with locked(Path(cfg.out) / "train"):
-        return Trainer(cfg, start).run()
+    with locked(Path(cfg.out) / "train"), readers_named():
+        return Trainer(cfg, start, ranks).run()
 
 
 def load_model(cfg: Config) -> tuple[AcousticModel, Tokens]:
