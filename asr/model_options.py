@@ -117,6 +117,17 @@ class OptimConfig(Options):
         0, "first epochs whose batches go from short to long utterances (curriculum)", within="[0, 1e6]"
     )
     batch_s: float = option(120.0, "seconds of audio per batch, padding included", within="(0, 1e6]")
+    shards: int = option(
+        0,
+        "parts of a batch that processes or GPUs can compute at the same time; 0: 2 on the CPU, 1 on a GPU, or one per "
+        "process of torchrun if these are more",
+        within="[0, 4096]",
+    )
+    precision: str = option(
+        "auto",
+        "arithmetic of the net in training; auto: bf16 on GPUs that compute in it, otherwise fp32",
+        ["auto", "fp32", "bf16"],
+    )
     accumulate: int = option(1, "batches per optimiser step", within="[1, 1e5]")
     grad_clip: float = option(5.0, "largest norm of the gradient", within="(0, inf]")
     average: int = option(5, "number of best checkpoints kept, and averaged at the end", within="[1, 1000]")

@@ -18,7 +18,9 @@ Rooms are imported when they are needed.
 """
 
 import dataclasses
+import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,22 +44,33 @@ if TYPE_CHECKING:
 def train(cfg: Config) -> Path:
     """Train the acoustic model, or resume a training that was stopped; returns the path of the final model.
 
-    With `cfg.init` the training starts from that recogniser.
+    With `cfg.init` the training starts from that recogniser. Of several processes that torchrun started, the first
+    trains and writes; the others compute parts of its batches.
     """
     from asr.recognizer import run_folder
+    from asr.training.criteria import make_criterion
+    from asr.training.ranks import joined
     from asr.training.trainer import train
 
     check_choices(cfg)
-    start = None if cfg.init is None else run_folder.read_start(cfg.init)
-    if start:
-        cfg = dataclasses.replace(cfg, init=start.path)
-    return train(cfg, start, _hmm_graphs)
+    with joined(cfg) as ranks:
+        start = None if cfg.init is None else run_folder.read_start(cfg.init)
+        if ranks and ranks.rank:
+            ranks.serve(partial(make_criterion, start=start, make_graphs=_hmm_graphs))
+            return Path(cfg.out) / "train" / "final.safetensors"
+        return train(dataclasses.replace(cfg, init=start.path) if start else cfg, start, _hmm_graphs, ranks)
 
 
 def _hmm_graphs(cfg: Config) -> "HmmGraphs":
     from asr.hmm.lattice_free import HmmGraphs
 
     return HmmGraphs.of(cfg)
+
+
+def dev_errors(cfg: Config) -> float:
+    """The token error rate of the best epoch on the dev set, from the log of the training in `cfg.out`."""
+    lines = (Path(cfg.out) / "train" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return float(min(json.loads(line)["dev_ter"] for line in lines))
 
 
 def train_hmm(cfg: Config) -> Path:

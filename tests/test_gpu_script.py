@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from gpu import __main__ as driver
-from gpu import parts
+from gpu import parts, trainings
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,6 +37,8 @@ def test_every_part_is_run_and_reported(tmp_path):
 def test_the_listed_parts_exist():
     names = [part.words[1] for part in driver.parts() if part.words[0] == driver.PARTS]
     assert set(names) == set(parts.PARTS)
+    names = [part.words[1] for part in driver.parts() if part.words[0] == driver.TRAININGS]
+    assert set(names) == set(trainings.PARTS)
     assert all((ROOT / word).is_file() for part in driver.parts() for word in part.words if word.startswith("tests/"))
     assert sum(part.limit_s for part in driver.parts()[:5]) <= driver.LIMIT_S
 
@@ -54,3 +56,12 @@ def test_parts_that_need_no_gpu_features(monkeypatch, part):
     draw = parts.draw
     monkeypatch.setattr(parts, "draw", lambda *shape: draw(*shape, device="cpu"))
     parts.PARTS[part]()
+
+
+def test_throughput_on_the_cpu(monkeypatch, capsys):
+    monkeypatch.setattr(trainings, "DEVICE", "cpu")
+    trainings.throughput(4, 3, kind="fc", hidden=8, layers=1)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "seconds of audio per second" in line]
+    assert [line.split(":")[0] for line in lines] == [
+        f"{p}, data.workers={w}" for p, w in (("fp32", 0), ("bf16", 0), ("bf16", 8))
+    ]

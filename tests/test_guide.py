@@ -86,6 +86,7 @@ def test_english_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("words.txt").write_text("it costs five dollars\n", encoding="utf-8")
     for page in ("transcribing.md", "written.md", "domain.md", "words.md", "stream.md", "python.md"):
         assert run_page(page, {}), page
+    assert run_page("cluster.md", {}) == 2
     if find_spec("onnx") and find_spec("onnxruntime"):
         assert run_page("export.md", {}) == 2
 
@@ -107,6 +108,7 @@ def test_every_page_is_covered() -> None:
         "python.md",
         "korean.md",
         "export.md",
+        "cluster.md",
         "stream.md",
         "align.md",  # by test_align_long.py
         "serve.md",  # by test_serve_openai.py

@@ -26,12 +26,15 @@ config, corpus = test_trainer.config, test_trainer.corpus
 
 @pytest.fixture
 def stopped(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    """A training that was stopped after the first of two epochs."""
+    """A training that was stopped after the first of two epochs. It has only one resume point."""
     torch.set_num_threads(1)
     cfg = config(corpus, "exp", epochs=2)
     trainer = Trainer(cfg)
     monkeypatch.setattr(trainer, "is_stale", lambda: trainer.state["epoch"] == 1)
     trainer.run().unlink()
+    (corpus / "exp/train/previous.json").unlink()
+    for path in sorted((corpus / "exp/train").glob("resume-*.safetensors"))[:-1]:
+        path.unlink()
     return cfg
 
 

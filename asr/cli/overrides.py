@@ -4,6 +4,7 @@ Words with `=` are overrides, others are files. A bare key is looked up in the v
 `asr lm train order=4` sets `lm.order`. An error names the option or file, and the closest name that exists.
 """
 
+import importlib
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,9 +15,15 @@ from asr.cli import conf_files, reads
 from asr.cli.options import Option, all_groups, all_options, conf_dir
 from asr.cli.verbs import VERBS
 from asr.config import Config, check_choices
-from asr.errors import InputError, nearest
+from asr.errors import InputError, missing, nearest
 
 _PLAIN = re.compile(r"(?!(?:true|false|nan|inf)$)[A-Za-z_./][\w./+-]*", re.ASCII | re.IGNORECASE)
+_PLUGINS = {  # of Hydra, by the choice that needs them
+    "hydra/launcher=joblib": "hydra-joblib-launcher",
+    "hydra/launcher=submitit_local": "hydra-submitit-launcher",
+    "hydra/launcher=submitit_slurm": "hydra-submitit-launcher",
+    "hydra/sweeper=optuna": "hydra-optuna-sweeper",
+}
 _OVERRIDE = re.compile(r"\+{0,2}((?:hydra/)?[^=/]+)=(.*)", re.DOTALL)
 
 
@@ -51,6 +58,7 @@ def to_overrides(words: Sequence[str], own: Sequence[str], config_dir: str | Non
 def _resolve(key: str, value: str, own: Sequence[str], groups: conf_files.Groups, sweep: bool) -> str:
     options = all_options()
     if key.startswith(("hydra/", "hydra.")):
+        _check_plugin(f"{key}={value}")
         return f"{key}={value}"
     if key in groups:
         for choice in value.split(",") if sweep else [value]:
@@ -63,6 +71,15 @@ def _resolve(key: str, value: str, own: Sequence[str], groups: conf_files.Groups
         known = [*own, *options, *groups]
         raise InputError(f"there is no option '{key}'{nearest(key, known) or '; `asr VERB --help` lists them'}")
     return f"{name}={_value(options[name], value, sweep)}"
+
+
+def _check_plugin(choice: str) -> None:
+    """Raises InputError if a launcher or sweeper is not installed."""
+    if package := _PLUGINS.get(choice):
+        try:
+            importlib.import_module(f"hydra_plugins.{package.replace('-', '_')}")
+        except ModuleNotFoundError:
+            raise InputError(missing("sweep", choice, package)) from None
 
 
 def _value(option: Option, value: str, sweep: bool) -> str:
@@ -196,7 +213,9 @@ def _check_sweep(overrides: Sequence[str], verb: str, groups: conf_files.Groups)
     first, every = [], []
     for parsed in _parsed(overrides):
         values = [parsed.input_line]
-        if parsed.is_sweep_override():
+        if parsed.is_interval_sweep():  # of a sweeper that draws values
+            values = [f"{parsed.key_or_group}={value}" for value in (parsed.value().start, parsed.value().end)]
+        elif parsed.is_sweep_override():
             values = [f"{parsed.key_or_group}={value}" for value in parsed.sweep_string_iterator()]
         first.append(values[0])
         every += values
@@ -212,8 +231,9 @@ def _parsed(overrides: Sequence[str]) -> list[Any]:
         raise _explained(e) from None
 
 
-def _job(verb: str, run: Callable[[Config], None], cfg: Any) -> None:
-    """One job of a sweep, in whatever process Hydra's launcher chose. All jobs read the same data."""
+def _job(verb: str, run: Callable[[Config], None], cfg: Any) -> float | None:
+    """One job of a sweep, in whatever process Hydra's launcher chose. All jobs read the same data. Returns the figure
+    that a sweeper minimises, if the verb has one."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
@@ -223,6 +243,8 @@ def _job(verb: str, run: Callable[[Config], None], cfg: Any) -> None:
         cfg.out = HydraConfig.get().runtime.output_dir
     cfg.merge_with_dotlist(found_earlier(verb, to_config(cfg), given, all_groups()))
     run(to_config(cfg))
+    figure = VERBS[verb].figure
+    return figure(to_config(cfg)) if figure else None
 
 
 def found_earlier(verb: str, cfg: Config, given: Sequence[str], groups: conf_files.Groups) -> list[str]:

@@ -54,7 +54,8 @@ class Verb:
     `reads`: the options that have an effect on the verb, by full name, or whole groups. Others are refused. A bare key
     means the first of them that ends in it. `earlier`: returns the overrides that earlier verbs found; those of the
     command line take precedence. `takes_bundle`: the first *.asr file is the model. `starts_run`: each job of a sweep
-    gets a separate run folder. `resumes`: the same command continues after an interruption.
+    gets a separate run folder. `resumes`: the same command continues after an interruption. `figure`: what a sweeper
+    minimises, read from the files of a run that has ended.
     """
 
     run: Callable[[Config], None]
@@ -63,6 +64,7 @@ class Verb:
     takes_bundle: bool = False
     starts_run: bool = False
     resumes: bool = False
+    figure: Callable[[Config], float] | None = None
 
 
 _RECOGNISER = (
@@ -96,7 +98,7 @@ VERBS: dict[str, Verb] = {
         "optim", "model", "features", "augment", "criterion", "tokens", "data.train", "data.dev", "data.replay",
         "data.replay_share", "data.general_dev", "data.max_audio_s", "data.channel", "data.cache", "data.workers",
         "init", "out", "seed", "threads", "device",
-    ), earlier=earlier.started, starts_run=True, resumes=True),
+    ), earlier=earlier.started, starts_run=True, resumes=True, figure=pipeline.dev_errors),
     "hmm train": Verb(hmm_train, (
         "hmm", "features", "tokens.lexicon", "data.train", "data.dev", "data.max_audio_s", "data.channel", "out",
         "threads",

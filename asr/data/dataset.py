@@ -6,6 +6,7 @@ An item depends only on (seed, epoch, utterance), so any process may load any it
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,10 @@ class Batch:
     texts: list[str]  # "" where a silence has taken the place of the words
     unreadable: list[Unreadable]  # left out
 
+    def pin_memory(self) -> "Batch":
+        """In memory from which a GPU copies while it computes; the DataLoader calls it."""
+        return replace(self, inputs=self.inputs.pin_memory(), lengths=self.lengths.pin_memory())
+
 
 class Utterances(Dataset):
     """The utterances of a manifest; item i is (input, tokens, id, text), or `Unreadable`.
@@ -70,6 +75,14 @@ class Utterances(Dataset):
         self.cache = self.make_cache() if cfg.data.cache and not cfg.data.workers else None
         rate_hz = cfg.features.sample_rate_hz
         self.scene = Scene(augment, rate_hz, self.voice) if augment and has_scenes(augment) else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process on another machine, which keeps inputs itself."""
+        return vars(self) | {"cache": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.cache = self.make_cache() if self.cfg.data.cache and not self.cfg.data.workers else None
 
     def make_cache(self) -> InputCache:
         """Room for every input: samples as 16-bit integers, stored features as float32."""

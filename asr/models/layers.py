@@ -94,7 +94,8 @@ class TokenOutput(nn.Module):
         self.linear = nn.Linear(dim, num_tokens)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x).log_softmax(-1)
+        x = self.linear(x)
+        return (x.float() if x.dtype is torch.bfloat16 else x).log_softmax(-1)
 
 
 class LayerSum(nn.Module):

@@ -1,13 +1,45 @@
-"""Plots of training curves."""
+"""The log of a training: log.jsonl, curves.png and TensorBoard events."""
 
+import json
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from asr.errors import naming
 from asr.figures import save
+from asr.files import atomic_write
+
+PLOT_INTERVAL_S = 30  # between drawings of curves.png: each takes as long as several batches of a small net
+EVENTS = {"train_loss", "dev_loss", "dev_ter", "general_ter", "lr"}
+
+
+class Curves:
+    """Writes the records of a training's epochs, dicts with the keys step, epoch and some of `EVENTS`, to `folder`."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.plotted_s = -math.inf  # when curves.png was drawn, on the monotonic clock
+
+    def write(self, records: Sequence[dict[str, Any]]) -> None:
+        """All records to log.jsonl, the last one to TensorBoard; curves.png at most once per `PLOT_INTERVAL_S`."""
+        with atomic_write(self.folder / "log.jsonl") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records)
+        if time.monotonic() - self.plotted_s > PLOT_INTERVAL_S:
+            self.plot(records)
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        events = self.folder / "tensorboard"
+        with naming(events), SummaryWriter(str(events)) as writer:
+            for name in records[-1].keys() & EVENTS:
+                writer.add_scalar(name, records[-1][name], records[-1]["epoch"])
+
+    def plot(self, records: Sequence[dict[str, Any]]) -> None:
+        plot_curves(records, self.folder / "curves.png")
+        self.plotted_s = time.monotonic()
 
 
 def plot_curves(records: Sequence[dict[str, Any]], path: str | Path) -> None:

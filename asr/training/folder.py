@@ -11,16 +11,19 @@ from asr.errors import InputError
 from asr.features import recorded
 from asr.files import atomic_write, keep_inputs, refuse_foreign
 from asr.states import HMM_FILE
+from asr.training.checkpoint import PREVIOUS, STATE
 from asr.training.criteria import hmm_text
 from asr.training.settings import inputs_of
+from asr.training.skips import SKIPPED
 from asr.training.start import ENCODER as OWN_ENCODER
 
 WRITTEN = (  # besides the token table, which may be that of an earlier start
-    "config.json", "inputs.json", SET_ASIDE, "frontend.json", HMM_FILE, "state.json", "log.jsonl", "curves.png",
-    "diverged.txt", "final.safetensors", recorded.ENCODER,
+    "config.json", "inputs.json", SET_ASIDE, "frontend.json", HMM_FILE, STATE, PREVIOUS, "log.jsonl", "curves.png",
+    SKIPPED, "final.safetensors", recorded.ENCODER,
 )  # fmt: skip
-STARTED = ("state.json", "final.safetensors", "resume-*.safetensors", "checkpoints")  # written after config.json
-OWN_FILES = (*WRITTEN, OWN_ENCODER, "tokens.txt", "resume-*.safetensors", "checkpoints", "tensorboard")
+TENSORS = ("final.safetensors", "resume-*.safetensors", "checkpoints")
+STARTED = (STATE, PREVIOUS, *TENSORS)  # written after config.json
+OWN_FILES = (*WRITTEN, *TENSORS, OWN_ENCODER, "tokens.txt", "tensorboard")
 
 
 def record_front_end(cfg: Config, folder: Path) -> None:

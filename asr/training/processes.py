@@ -127,14 +127,14 @@ def _answer(make: Make[T], rank: int, connection: Connection) -> None:
         try:
             message = connection.recv()
             if message is None:
-                connection.send(_next(items))
+                connection.send(take_next(items))
             else:
                 items = make(rank, *message)
         except (EOFError, OSError):  # the first process has ended
             return
 
 
-def _next(items: Iterator[T]) -> tuple[T | None, str | None, str | None]:
+def take_next(items: Iterator[T]) -> tuple[T | None, str | None, str | None]:
     """(next item, sentence of an InputError, traceback of another exception); two of them are None."""
     try:
         return next(items), None, None

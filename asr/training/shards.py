@@ -7,8 +7,8 @@ processes changes how fast a training runs, never its result.
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,13 +23,11 @@ from asr.data.cache import shared_zeros
 from asr.data.dataset import Batch, Unreadable, Utterances, collate
 from asr.data.sets import Sets
 from asr.errors import InputError
-from asr.files import atomic_write
 from asr.model_options import CriterionConfig
 from asr.models.acoustic import AcousticModel
 from asr.training.criteria import Criterion
 
 CPU_SHARDS = 2
-SHOWN_IDS = 3  # of the utterances of a loss that is not finite
 
 
 @dataclass
@@ -52,6 +50,8 @@ class ShardResult:
     errors: int = 0  # of the criterion: tokens or frames; counted on the dev set only
     tokens: int = 0
     unreadable: list[Unreadable] = field(default_factory=list)
+    fault: str = ""  # of a loss or a gradient that is not finite
+    suspects: list[str] = field(default_factory=list)  # ids of the utterances that it may come from
 
 
 class Shards:
@@ -60,15 +60,16 @@ class Shards:
     On the CPU, parameters and gradients are in memory that processes forked later share.
     """
 
-    def __init__(self, cfg: Config, model: AcousticModel, sets: Sets, criterion: Criterion):
+    def __init__(self, cfg: Config, model: AcousticModel, sets: Sets, criterion: Criterion, count: int):
+        """`count`: the shards of a batch."""
         self.cfg, self.model, self.sets, self.criterion = cfg, model, sets, criterion
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         size = sum(p.numel() for p in self.parameters)
         if torch.device(cfg.device).type == "cpu":
             share_parameters(list(model.parameters()))
-            self.gradients = [torch.from_numpy(shared_zeros(size, np.float32)) for _ in range(CPU_SHARDS)]
+            self.gradients = [torch.from_numpy(shared_zeros(size, np.float32)) for _ in range(count)]
         else:
-            self.gradients = [torch.zeros(size, device=cfg.device)]
+            self.gradients = [torch.zeros(size, device=cfg.device) for _ in range(count)]
 
     def run(self, processes: int, rank: int, task: Pass) -> Iterator[list[ShardResult]]:
         """Per batch, the results of the shards that process `rank` of `processes` computes."""
@@ -81,7 +82,7 @@ class Shards:
         dataset = judged if task.epoch is None else self.sets.train
         assert dataset is not None
         parts = [split(batch, count)[number] for batch in task.batches for number in own]
-        shards = load(dataset, parts, -(-self.cfg.data.workers // processes))
+        shards = load(dataset, parts, -(-self.cfg.data.workers // processes), self.cfg.device == "cuda")
         for step in range(task.first_step, task.first_step + len(task.batches)):
             if task.epoch is None:
                 yield [self.judge(next(shards), number) for number in own]
@@ -89,20 +90,26 @@ class Shards:
                 yield [self.train(next(shards), step, number, task.steps) for number in own]
 
     def train(self, shard: Batch, step: int, number: int, steps: int) -> ShardResult:
-        """Write the shard's gradient in one of all `steps`. Raises InputError for a loss that is not finite."""
+        """Write the shard's gradient in one of all `steps`. The result has a fault if it or the loss is not finite."""
         result = ShardResult(number, len(shard.ids), unreadable=shard.unreadable)
         if not shard.ids:
             self.gradients[number].zero_()
             return result
         torch.manual_seed((self.cfg.seed * 1_000_003 + step) * len(self.gradients) + number)
         rng = generator(self.cfg.seed, step, number, 1)  # four keys, more than any draw of a data set has
-        outputs, frames = self.model.outputs(*self.augmented(shard, rng))
+        features, lengths = self.augmented(shard, rng)
+        with reduced(self.cfg):
+            outputs, frames = self.model.outputs(features, lengths)
         loss = self.loss(outputs, frames, shard, consistency_weight(self.cfg.criterion, step, steps))
         result.loss = loss.item()
-        if not math.isfinite(result.loss):
-            raise self.diverged(step, result.loss, shard.ids)
-        gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)  # zeros for skipped blocks
-        torch.cat([gradient.flatten() for gradient in gradients], out=self.gradients[number])
+        if math.isfinite(result.loss):
+            gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)  # zeros for skipped blocks
+            torch.cat([gradient.flatten() for gradient in gradients], out=self.gradients[number])
+            fault = "" if self.gradients[number].isfinite().all() else "the gradient is not finite"
+        else:
+            fault = f"the loss is {result.loss}"
+        if fault:
+            result.fault, result.suspects = fault, suspects(shard.ids, outputs[-1].detach())
         return result
 
     @torch.no_grad()
@@ -113,7 +120,8 @@ class Shards:
         level, so that their frames match, and have their own warping and masks.
         """
         cfg = self.cfg
-        features, lengths = self.model.frontend(shard.inputs.to(cfg.device), shard.lengths.to(cfg.device))
+        inputs, lengths = (x.to(cfg.device, non_blocking=True) for x in (shard.inputs, shard.lengths))
+        features, lengths = self.model.frontend(inputs, lengths)
         if cfg.criterion.consistency:
             features, lengths = features.repeat(2, 1, 1), lengths.repeat(2)
         if cfg.augment.bin_warp:
@@ -136,17 +144,6 @@ class Shards:
         if cfg.consistency:
             loss = loss / 2 + consistency * consistency_loss(log_probs, frames)
         return loss
-
-    def diverged(self, step: int, loss: float, ids: list[str]) -> InputError:
-        """The error for a loss that is not finite; `diverged.txt` gets the ids of the shard."""
-        listed = Path(self.cfg.out) / "train" / "diverged.txt"
-        with atomic_write(listed) as file:
-            file.writelines(id + "\n" for id in ids)
-        some = f"{', '.join(ids[:SHOWN_IDS])}, ... (all in {listed})" if len(ids) > SHOWN_IDS else ", ".join(ids)
-        return InputError(
-            f"training diverged: the loss of step {step} is {loss}, over {len(ids)} utterances: {some}; "
-            "lower optim.lr, or check these utterances"
-        )
 
     @torch.inference_mode()
     def judge(self, shard: Batch, number: int) -> ShardResult:
@@ -177,13 +174,59 @@ def repeated(batch: Batch) -> Batch:
     )
 
 
+def shards_of_batch(cfg: Config, ranks: int) -> int:
+    """How many shards a batch has, for a training in so many processes of torchrun. Raises InputError if there are more
+    processes than shards."""
+    count = cfg.optim.shards or max(CPU_SHARDS if torch.device(cfg.device).type == "cpu" else 1, ranks)
+    if ranks > count:
+        raise InputError(f"torchrun started {ranks} processes, but optim.shards={count} divides a batch into {count} "
+                         f"parts; start at most {count}, or set optim.shards in a new folder")  # fmt: skip
+    return count
+
+
+def reduced(cfg: Config) -> AbstractContextManager:
+    """A context in which the net computes in `optim.precision`: products in bfloat16, sums, norms and the parameters in
+    float32."""
+    device, precision = torch.device(cfg.device).type, cfg.optim.precision
+    if precision == "auto":
+        precision = "bf16" if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return torch.autocast(device, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def suspects(ids: list[str], log_probs: Tensor) -> list[str]:
+    """The utterances whose log-probs (N, F', V), or (2 N, F', V) of two views, are not finite, or all if this tells
+    none apart."""
+    is_lost = log_probs.isnan().flatten(1).any(1).view(-1, len(ids)).any(0)  # (N,)
+    return [id for id, lost in zip(ids, is_lost.tolist(), strict=True) if lost] or ids
+
+
 def split(batch: list[int], shards: int) -> list[list[int]]:
     """A batch's utterances, dealt out in turn. Shards have similar sizes; the first, rank 0's, is never the largest."""
     return [batch[k::shards] for k in reversed(range(shards))]
 
 
-def load(dataset: Utterances, batches: list[list[int]], workers: int) -> Iterator[Batch]:
-    return iter(DataLoader(dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers))
+def load(dataset: Utterances, batches: list[list[int]], workers: int, pinned: bool = False) -> Iterator[Batch]:
+    """The batches, read by `workers` processes; `pinned`: into memory from which a GPU copies while it computes.
+
+    Raises InputError if one of the processes dies.
+    """
+    with readers_named():
+        yield from DataLoader(
+            dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers, pin_memory=pinned
+        )
+
+
+@contextmanager
+def readers_named() -> Iterator[None]:
+    """Raises InputError if a process of `load` dies. In the first thread the DataLoader raises at any moment, from a
+    handler of signals, in others where the next batch is taken."""
+    try:
+        yield
+    except RuntimeError as e:
+        if not str(e).startswith("DataLoader worker"):
+            raise
+        raise InputError(f"a process that reads audio has ended: {e}; if memory ran out, lower data.workers or "
+                         "optim.batch_s; the same command resumes the training") from e  # fmt: skip
 
 
 def share_parameters(parameters: list[torch.nn.Parameter]) -> None:

@@ -6,7 +6,7 @@ seeded by the step. So a run that was killed and resumed ends with the same bits
 
 import json
 import math
-import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from asr.data.batching import epoch_batches, epoch_numbers
 from asr.data.dataset import Utterances
 from asr.data.encoded import encode_sets, with_full_name
 from asr.data.sets import prepare_sets
-from asr.errors import InputError, naming
+from asr.errors import InputError
 from asr.features import recorded
 from asr.features.frontend import FrontEnd
 from asr.files import atomic_write
@@ -33,23 +33,30 @@ from asr.threads import torch_threads
 from asr.tokens import Tokens
 from asr.training import checkpoint
 from asr.training.criteria import MakeGraphs, check_criterion, counted, make_criterion, undo_finish
-from asr.training.curves import plot_curves
+from asr.training.curves import Curves
 from asr.training.folder import check_folder, check_streams, record_front_end, record_hmm
 from asr.training.moving_average import MovingAverage
 from asr.training.optimizer import bind_gradients, make_optimizer
 from asr.training.processes import Team, divide_threads
+from asr.training.ranks import Ranks
 from asr.training.settings import MANIFESTS, check_inputs, check_resumable, check_table, settings
-from asr.training.shards import Pass, ShardResult, Shards, load
+from asr.training.shards import Pass, ShardResult, Shards, load, readers_named, shards_of_batch
+from asr.training.skips import without_faults
 from asr.training.start import Start
-
-PLOT_INTERVAL_S = 30  # between drawings of curves.png: each takes as long as several batches of a small net
 
 
 class Trainer:
-    def __init__(self, cfg: Config, start: Start | None = None, make_graphs: MakeGraphs | None = None):
-        """`start`: the recogniser that `cfg.init` names. `make_graphs`: makes those of LF-MMI over HMMs."""
+    def __init__(
+        self,
+        cfg: Config,
+        start: Start | None = None,
+        make_graphs: MakeGraphs | None = None,
+        ranks: Ranks | None = None,
+    ):
+        """`start`: the recogniser that `cfg.init` names. `make_graphs`: makes those of LF-MMI over HMMs. `ranks`: the
+        processes of torchrun that compute the shards."""
         self.folder = Path(cfg.out) / "train"
-        self.start = start
+        self.start, self.ranks = start, ranks
         self.cfg = given = cfg = with_full_name(start.with_encoder(cfg, self.folder) if start else cfg)
         self.folder.mkdir(parents=True, exist_ok=True)
         check_choices(cfg)
@@ -75,14 +82,17 @@ class Trainer:
             add_pairs(upper, cfg.model.lora_rank)
         self.model.to(cfg.device)
         self.criterion = make_criterion(cfg, self.sets, start, make_graphs)
-        self.shards = Shards(cfg, self.model, self.sets, self.criterion)
+        count = shards_of_batch(cfg, ranks.size if ranks else 1)
+        self.shards = Shards(cfg, self.model, self.sets, self.criterion, count)
         self.gradient = torch.zeros_like(self.shards.gradients[0])  # (P,), of all parameters
         bind_gradients(self.shards.parameters, self.gradient)
         self.optimizer = make_optimizer(self.model, cfg)
         self.average = MovingAverage(self.shards.parameters, cfg.optim.ema)
         self.epoch_starts = self.count_batches()
-        self.state: dict[str, Any] = {"step": 0, "epoch": 0, "records": [], "loss": 0.0, "utterances": 0}
-        self.plotted_s = -math.inf  # when curves.png was drawn, on the monotonic clock
+        self.state: dict[str, Any] = {"step": 0, "epoch": 0, "records": [], "loss": 0.0, "utterances": 0, "skipped": 0}
+        self.state["shards"] = count
+        self.has_gradient = False  # whether a step since the last update of the parameters was not skipped
+        self.curves = Curves(self.folder)
         self.set_aside: set[str] = set()  # ids of unreadable utterances that were reported
 
     def check_start(self) -> None:
@@ -130,17 +140,16 @@ class Trainer:
         if final.exists():
             tqdm.write(f"already trained: {final}")
             return final
-        processes, threads = divide_threads(self.cfg.threads, len(self.shards.gradients))
+        processes, threads = divide_threads(self.cfg.threads, 1 if self.ranks else len(self.shards.gradients))
         with torch_threads(threads):
             self.resume()
-            with Team(partial(self.shards.run, processes), processes, threads) as self.team:
+            team = Team(partial(self.shards.run, processes), processes, threads)
+            with nullcontext(self.ranks.lead(self.shards)) if self.ranks else team as self.team:
                 return self.train_epochs(final)
 
     def resume(self) -> None:
         """Restore the last resume point, or prepare a new training."""
-        if resumed := checkpoint.read_resume(self.folder, self.model, self.optimizer, self.average):
-            self.state |= resumed
-            self.check_progress()
+        if resumed := checkpoint.read_resume(self.folder, self.model, self.optimizer, self.average, self.take_up):
             tqdm.write(f"resuming {self.folder} at step {resumed['step']}, epoch {resumed['epoch'] + 1}")
         elif self.start:
             tqdm.write(f"starting from {self.start.path}: {self.start.take_over(self.model, self.tokens)}")
@@ -149,14 +158,18 @@ class Trainer:
         elif self.cfg.features.cmvn in ("global", "causal"):
             self.fit_cmvn()
 
-    def check_progress(self) -> None:
-        """Raises InputError if the state of a resume point does not fit the batches, or the models of its best epochs
-        cannot be read."""
+    def take_up(self, resumed: dict[str, Any]) -> None:
+        """Go on from the state of a resume point. Raises InputError if it does not fit the batches, DamagedError if the
+        models of its best epochs cannot be read."""
+        self.state |= resumed
         step, epoch, epochs = self.state["step"], self.state["epoch"], self.cfg.optim.epochs
         ends = self.epoch_starts
         if epoch > epochs or not ends[epoch] <= step <= ends[min(epoch + 1, epochs)]:
             raise InputError(f"{self.folder} stopped at step {step} of epoch {epoch + 1}, where these batches have no "
                              f"such step; choose another folder with out=, or delete {self.folder}")  # fmt: skip
+        if (before := self.state["shards"]) != (now := len(self.shards.gradients)):
+            raise InputError(f"{self.folder} holds a training that divides each batch into {before} parts, not {now}; "
+                             f"set optim.shards={before}, which at most {before} processes can share")  # fmt: skip
         for record in self.best_epochs():
             self.read_epoch(record)
 
@@ -173,11 +186,12 @@ class Trainer:
             while self.state["epoch"] < self.cfg.optim.epochs and not self.is_stale():
                 loss = self.train_epoch(self.state["epoch"], bar)
                 self.finish_epoch(loss, bar)
-        self.plot()
+        self.curves.plot(self.state["records"])
         epochs = [record["epoch"] for record in self.load_best()]
         dev = self.evaluate()
         self.criterion.finish(self.model)
         checkpoint.write_tensors(final, merged(self.model.state_dict()))
+        self.drop_models(self.best_epochs())
         tqdm.write(f"{final}: mean of epochs {epochs}, dev {counted(self.cfg)} errors {dev['dev_ter']:.2%}")
         return final
 
@@ -216,7 +230,8 @@ class Trainer:
         batches = self.batches_of(epoch)[state["step"] - self.epoch_starts[epoch] :]
         self.team.start(Pass(batches, epoch, state["step"], self.epoch_starts[-1]))
         for _ in batches:
-            results = self.take_step()
+            results = without_faults(self.folder, state, self.take_step())
+            self.has_gradient |= bool(results)
             utterances = sum(r.utterances for r in results)
             state["loss"] += sum(r.loss for r in results)
             state["utterances"] += utterances
@@ -246,6 +261,9 @@ class Trainer:
         return results
 
     def update_parameters(self) -> None:
+        if not self.has_gradient:
+            return
+        self.has_gradient = False
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.state["step"] - 1) * group["scale"]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optim.grad_clip)
@@ -290,21 +308,26 @@ class Trainer:
                 record["general_ter"] = self.judge_general()
             record["sha256"] = checkpoint.write_tensors(self.folder / record["file"], merged(self.model.state_dict()))
         state["records"].append(record)
-        kept = {r["file"] for r in self.best_epochs()}
-        for path in (self.folder / "checkpoints").glob("epoch-*.safetensors"):
-            if f"checkpoints/{path.name}" not in kept:
-                path.unlink()
-        self.write_log()
+        self.curves.write(state["records"])
         checkpoint.write_resume(self.folder, self.model, self.optimizer, self.average, state)
+        self.drop_models(self.best_epochs() + self.best_epochs(state["records"][:-1]))
         bar.write(
             f"epoch {record['epoch']}: train loss {train_loss:.3f}, dev loss {record['dev_loss']:.3f}, "
             f"dev {counted(self.cfg)} errors {record['dev_ter']:.2%}"
             + (f", general token errors {record['general_ter']:.2%}" if self.sets.general else "")
         )
 
-    def best_epochs(self) -> list[dict[str, Any]]:
-        """The records of the best epochs; with a general dev set, of those that are good enough there."""
-        kept = [r for r in self.state["records"] if not self.sets.general or self.is_kept(r["general_ter"])]
+    def drop_models(self, kept: list[dict[str, Any]]) -> None:
+        """Delete the models of epochs but for those of the records `kept`, which a resume point may need."""
+        names = {Path(record["file"]).name for record in kept}
+        for path in (self.folder / "checkpoints").glob("epoch-*.safetensors"):
+            if path.name not in names:
+                path.unlink()
+
+    def best_epochs(self, records: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
+        """The best of `records`, by default of all epochs; with a general dev set, of those good enough there."""
+        records = self.state["records"] if records is None else records
+        kept = [r for r in records if not self.sets.general or self.is_kept(r["general_ter"])]
         return sorted(kept, key=lambda r: (r["dev_ter"], r["dev_loss"]))[: self.cfg.optim.average]
 
     def is_kept(self, errors: float) -> bool:
@@ -316,33 +339,17 @@ class Trainer:
         records, patience, best = self.state["records"], self.cfg.optim.patience, self.best_epochs()
         return bool(patience and records) and records[-1]["epoch"] - (best[0]["epoch"] if best else 0) >= patience
 
-    def write_log(self) -> None:
-        """log.jsonl, curves.png (at most once per `PLOT_INTERVAL_S`) and TensorBoard events, all from the records."""
-        with atomic_write(self.folder / "log.jsonl") as file:
-            file.writelines(json.dumps(record) + "\n" for record in self.state["records"])
-        if time.monotonic() - self.plotted_s > PLOT_INTERVAL_S:
-            self.plot()
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-        record = self.state["records"][-1]
-        events = self.folder / "tensorboard"
-        with naming(events), SummaryWriter(str(events)) as writer:
-            for name in record.keys() & {"train_loss", "dev_loss", "dev_ter", "general_ter", "lr"}:
-                writer.add_scalar(name, record[name], record["epoch"])
-
-    def plot(self) -> None:
-        plot_curves(self.state["records"], self.folder / "curves.png")
-        self.plotted_s = time.monotonic()
-
-
-def train(cfg: Config, start: Start | None = None, make_graphs: MakeGraphs | None = None) -> Path:
+def train(
+    cfg: Config, start: Start | None = None, make_graphs: MakeGraphs | None = None, ranks: Ranks | None = None
+) -> Path:
     """Train with `cfg`, from the recogniser `start` that it names; returns the path of the final model. `make_graphs`
-    makes the graphs of LF-MMI over HMMs.
+    makes the graphs of LF-MMI over HMMs; `ranks`: the other processes of torchrun, if there are any.
 
     Raises InputError if another process trains in the folder.
     """
-    with locked(Path(cfg.out) / "train"):
-        return Trainer(cfg, start, make_graphs).run()
+    with locked(Path(cfg.out) / "train"), readers_named():
+        return Trainer(cfg, start, make_graphs, ranks).run()
 
 
 def load_model(cfg: Config) -> tuple[AcousticModel, Tokens]:

@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 460
 PARTS = str(Path(__file__).parent / "parts.py")
+TRAININGS = str(Path(__file__).parent / "trainings.py")
 PYTEST = ("-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider")
 SANITIZER = "compute-sanitizer"
 
@@ -47,6 +48,8 @@ def parts() -> list[Part]:
         Part("two streams", (PARTS, "streams"), 60),
         Part("CUDA graph", (PARTS, "graph_capture"), 60),
         Part("training", (PARTS, "training"), 60),
+        Part("torchrun on two GPUs", (TRAININGS, "torchrun"), 60),
+        Part("training throughput", (TRAININGS, "throughput"), 90),
         *sanitizers,
         Part("benchmark", (PARTS, "benchmark"), 90),
         Part("features on the GPU", (*PYTEST, "tests/test_features.py", "-k", "gpu"), 60),

@@ -1,0 +1,64 @@
+"""Training in bfloat16 (`optim.precision`): close to float32, with parameters and log-probs in float32."""
+
+from pathlib import Path
+
+import pytest
+import test_trainer
+import torch
+from test_training_faults import final_of, same
+
+from asr.config import Config, ModelConfig
+from asr.data.dataset import collate
+from asr.errors import InputError
+from asr.training.shards import reduced
+from asr.training.trainer import Trainer, train
+
+corpus = test_trainer.corpus
+
+
+def config(corpus: Path, out: str, precision: str, **model: object) -> Config:
+    cfg = test_trainer.config(corpus, out, epochs=2)
+    cfg.optim.precision, cfg.threads = precision, 1
+    cfg.model = ModelConfig(**{"kind": "cnn", "hidden": 24, "layers": 2, "dropout": 0.0} | model)  # type: ignore[arg-type]
+    return cfg
+
+
+@pytest.mark.parametrize("kind", ["fc", "cnn", "lstm", "conformer"])
+def test_a_step_in_bfloat16_is_close_to_one_in_float32(corpus: Path, kind: str) -> None:
+    found = []
+    for precision in ("fp32", "bf16"):
+        trainer = Trainer(config(corpus, precision, precision, kind=kind))
+        shard = collate([trainer.train_set[i] for i in range(8)])
+        result = trainer.shards.train(shard, 0, 0)
+        found.append((result.loss, trainer.shards.gradients[0].clone()))
+        assert all(p.dtype is torch.float32 for p in trainer.model.parameters())
+    (loss, gradient), (rough_loss, rough_gradient) = found
+    assert rough_loss != loss and rough_loss == pytest.approx(loss, rel=0.02)
+    assert torch.cosine_similarity(gradient, rough_gradient, dim=0) > 0.98
+
+
+def test_a_training_in_bfloat16_learns(corpus: Path) -> None:
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        cfg = config(corpus, precision, precision)
+        cfg.optim.epochs = 6
+        trainer = Trainer(cfg)
+        trainer.run()
+        losses[precision] = [record["dev_loss"] for record in trainer.state["records"]]
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"][-1] < 0.7 * losses["bf16"][0] and losses["bf16"] == pytest.approx(losses["fp32"], rel=0.1)
+
+
+def test_auto_is_float32_on_the_cpu(corpus: Path) -> None:
+    cfg = config(corpus, "auto", "auto")
+    train(cfg)
+    train(config(corpus, "fp32", "fp32"))
+    assert same(final_of(corpus / "auto"), final_of(corpus / "fp32"))
+    with reduced(cfg):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float32
+
+
+def test_another_precision_is_refused_on_resuming(corpus: Path) -> None:
+    Trainer(config(corpus, "exp", "fp32"))
+    with pytest.raises(InputError, match="holds a training with optim.precision=fp32"):
+        Trainer(config(corpus, "exp", "bf16"))
