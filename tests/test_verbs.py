@@ -303,7 +303,7 @@ def test_every_declared_option_is_read(out: Path, tmp_path: Path) -> None:
     )
     sound = next((out.parent / "corpus").glob("*.wav"))
     wrong = [replace(h, text="do do do do") for h in hypothesis.read(out / "decode/test/hyp.jsonl")]
-    hypothesis.write(out / "decode/dev/hyp.jsonl", wrong)  # a report shows the utterances with errors
+    hypothesis.write(out / "decode/train/hyp.jsonl", wrong)  # a report shows the utterances with errors
     for line in MORE:
         code = cli.main([word.format(out=out, tmp=tmp_path, sound=sound) for word in line.split()])
         assert code == 0 or line.startswith(("tune", "data check", "serve feedback")), line
