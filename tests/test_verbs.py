@@ -1,6 +1,7 @@
 """Every verb once, in order, on a corpus of tones: each leaves the files that the next one needs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from ctranslate2_model import write_model
 from recorder import READ
 from smoke import WORDS, write_corpus
 
-from asr import manifest
+from asr import hypothesis, manifest
 from asr.cli import main as cli
 from asr.cli.overrides import compose
 from asr.cli.reads import declared
@@ -64,10 +65,10 @@ def test_a_run_folder_transcribes_as_its_bundle_does(out: Path, capsys: pytest.C
 def test_transcribe_prints_words_with_times(out: Path, capsys: pytest.CaptureFixture) -> None:
     sound = out.parent / "corpus" / "u00.wav"
     assert cli.main(["transcribe", str(out / "model.asr"), str(sound), f"output={out}/hyp.jsonl"]) == 0
-    hypothesis = json.loads((out / "hyp.jsonl").read_text())
+    found = json.loads((out / "hyp.jsonl").read_text())
     printed = capsys.readouterr().out
-    assert f"{sound}: {hypothesis['text']}" in printed
-    assert printed.count(" s  ") == len(hypothesis["words"])
+    assert f"{sound}: {found['text']}" in printed
+    assert printed.count(" s  ") == len(found["words"])
 
 
 def test_import_of_the_given_kind(out: Path, capsys: pytest.CaptureFixture) -> None:
@@ -301,6 +302,8 @@ def test_every_declared_option_is_read(out: Path, tmp_path: Path) -> None:
         "{model: m.onnx, input: samples, output: log_probs, shift_ms: 20, tokens: [b, a, c], blank: b}"
     )
     sound = next((out.parent / "corpus").glob("*.wav"))
+    wrong = [replace(h, text="do do do do") for h in hypothesis.read(out / "decode/test/hyp.jsonl")]
+    hypothesis.write(out / "decode/train/hyp.jsonl", wrong)  # a report shows the utterances with errors
     for line in MORE:
         code = cli.main([word.format(out=out, tmp=tmp_path, sound=sound) for word in line.split()])
         assert code == 0 or line.startswith(("tune", "data check", "serve feedback")), line
