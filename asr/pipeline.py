@@ -67,10 +67,13 @@ def _hmm_graphs(cfg: Config) -> "HmmGraphs":
     return HmmGraphs.of(cfg)
 
 
-def dev_errors(cfg: Config) -> float:
-    """The token error rate of the best epoch on the dev set, from the log of the training in `cfg.out`."""
-    lines = (Path(cfg.out) / "train" / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    return float(min(json.loads(line)["dev_ter"] for line in lines))
+def dev_errors(cfg: Config) -> float | None:
+    """The token error rate of the best epoch on the dev set, from the log of the training in `cfg.out`; None without
+    one."""
+    log = Path(cfg.out) / "train" / "log.jsonl"
+    if not log.exists():
+        return None
+    return float(min(json.loads(line)["dev_ter"] for line in log.read_text(encoding="utf-8").splitlines()))
 
 
 def train_hmm(cfg: Config) -> Path:

@@ -64,7 +64,7 @@ class Verb:
     takes_bundle: bool = False
     starts_run: bool = False
     resumes: bool = False
-    figure: Callable[[Config], float] | None = None
+    figure: Callable[[Config], float | None] | None = None
 
 
 _RECOGNISER = (

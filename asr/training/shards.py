@@ -219,11 +219,11 @@ def load(dataset: Utterances, batches: list[list[int]], workers: int, pinned: bo
 @contextmanager
 def readers_named() -> Iterator[None]:
     """Raises InputError if a process of `load` dies. In the first thread the DataLoader raises at any moment, from a
-    handler of signals, in others where the next batch is taken."""
+    handler of signals, in others where the next batch is taken; or the connection to the process breaks."""
     try:
         yield
-    except RuntimeError as e:
-        if not str(e).startswith("DataLoader worker"):
+    except (RuntimeError, ConnectionResetError, ConnectionRefusedError, EOFError) as e:
+        if isinstance(e, RuntimeError) and not str(e).startswith("DataLoader worker"):
             raise
         raise InputError(f"a process that reads audio has ended: {e}; if memory ran out, lower data.workers or "
                          "optim.batch_s; the same command resumes the training") from e  # fmt: skip

@@ -247,7 +247,7 @@ class Trainer:
         if not state["utterances"]:
             raise InputError(
                 f"epoch {epoch + 1} trained on none of the {len(self.train_set)} utterances of {self.cfg.data.train}: "
-                "all were set aside, for the reasons above; make their files readable, and the same command continues"
+                "all were set aside or skipped, for the reasons above; mend their files, and the same command continues"
             )
         return state["loss"] / state["utterances"]
 
