@@ -25,9 +25,9 @@ from asr.data.scenes.rooms import SOUND_M_S, RecordedRooms, draw_room, images, r
 from asr.data.scenes.scene import Scene, has_scenes, without_scenes
 from asr.data.scenes.sounds import Sounds, digest_of_sounds
 from asr.data.scenes.spectra import rms
-from asr.data.sets import prepare_sets
 from asr.errors import InputError
 from asr.training.settings import check_resumable, settings
+from asr.training.trainer import Trainer
 
 corpus = test_trainer.corpus
 RATE = 16000
@@ -82,6 +82,12 @@ def test_a_room_decays_in_its_time_and_has_the_power_of_its_field(rt60_s: float,
     field = 4 * np.pi * SOUND_M_S * direct_m**2 / SIZE.prod() / rate * 10 ** (-6 * time_s / rt60_s)
     for part in (slice(rate // 100, rate // 20), slice(rate // 20, rate // 10)):  # the images, and the noise
         assert (found[part] ** 2).sum() == pytest.approx(field[part].sum(), rel=0.4)
+
+
+def test_a_speaker_at_the_microphone_is_heard_at_once() -> None:
+    for metres in (0.0, 0.03, 0.06):
+        found = response(SIZE, MICROPHONE + [metres, 0, 0], MICROPHONE, 0.3, RATE, generator(1))
+        assert found[0] == 1 and np.abs(found[1:]).max() < 0.2
 
 
 def test_reverberation_is_the_convolution_at_the_same_level() -> None:
@@ -201,6 +207,11 @@ def test_loud_noise_stays_in_range() -> None:
         ({"noise_share": 1.0, "noises": ["babel"]}, "augment.noises=babel: expected some of coloured, babble, hum"),
         ({"noise_share": 1.0, "noises": []}, r"augment.noises=\[\] without augment.noise_files leaves no noise"),
         ({"noise_share": 1.0, "noise_db": []}, r"augment.noise_db=\[\] is no range"),
+        ({"noise_share": 1.0, "noise_db": [20, 5]}, r"augment.noise_db=\[20, 5\] is no range; .* the lower first"),
+        ({"room_share": 1.0, "room_rt60_s": [0.2, 0.4, 0.8]}, "augment.room_rt60_s=.* is no range; give two numbers"),
+        ({"gain_db": [6, -6]}, r"augment.gain_db=\[6, -6\] is no range; .* or \[\] for no change"),
+        ({"band_share": 0.1, "band_hz": [7000, 7500]}, "augment.band_hz=.* leaves nothing of sound at 16000 Hz"),
+        ({"band_share": 0.1, "band_hz": [2000, 2500]}, "leaves nothing of sound .*: each edge is drawn"),
         ({"noise_share": 1.0, "noise_files": "{tmp}/none"}, "there is no manifest"),
         ({"noise_share": 1.0, "noise_files": "{tmp}"}, "it has no recording; expected a folder of recordings"),
         ({"room_share": 1.0, "room_files": "{tmp}/bad"}, "augment.room_files=.*: none of its 1 recordings can be read"),
@@ -307,5 +318,9 @@ def test_a_training_knows_its_noise(tmp_path: Path) -> None:
 
 def test_stored_features_have_no_samples_to_change(tmp_path: Path) -> None:
     cfg = Config(features=FeaturesConfig(kind="stored"), augment=AugmentConfig(clip_share=0.1))
+    cfg.out = str(tmp_path)
     with pytest.raises(InputError, match="augment.clip_share changes samples, and features=stored has none; set it to"):
-        prepare_sets(cfg, tmp_path)
+        Trainer(cfg)
+    cfg = Config(out=str(tmp_path), augment=AugmentConfig(gain_db=[6.0, -6.0]))
+    with pytest.raises(InputError, match="augment.gain_db=.* is no range"):
+        Trainer(cfg)

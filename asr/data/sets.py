@@ -13,7 +13,6 @@ from asr import manifest
 from asr.config import Config
 from asr.data.alignments import read_alignments
 from asr.data.dataset import Utterances, load_input
-from asr.data.scenes.scene import check_scenes
 from asr.data.transcript import Demands, table_of_unlisted, token_table
 from asr.errors import InputError
 from asr.features import audio
@@ -41,9 +40,8 @@ def prepare_sets(cfg: Config, folder: Path, extend: Callable[[Tokens], Tokens] |
 
     `extend` gives the run's table for that of the lexicon or the training text. Writes `folder/tokens.txt`, and
     `folder/set_aside.jsonl` with the id of each utterance set aside and the reason. Raises InputError if a set has no
-    usable utterance, and for changes of samples where features=stored.
+    usable utterance.
     """
-    check_scenes(cfg)
     aside: dict[str, str] = {}
     paths = {"train": cfg.data.train, "dev": cfg.data.dev, "replay": cfg.data.replay, "general": cfg.data.general_dev}
     read = {name: with_durations(cfg, path, aside) for name, path in paths.items() if path}

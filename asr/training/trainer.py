@@ -20,6 +20,7 @@ from asr.config import Config, check_choices, value_of
 from asr.data.batching import epoch_batches, epoch_numbers
 from asr.data.dataset import Utterances
 from asr.data.encoded import encode_sets, with_full_name
+from asr.data.scenes.scene import check_augment
 from asr.data.sets import prepare_sets
 from asr.errors import InputError
 from asr.features import recorded
@@ -62,6 +63,7 @@ class Trainer:
         check_choices(cfg)
         check_net(cfg.model)
         check_criterion(cfg, start)
+        check_augment(cfg)
         check_folder(cfg, self.folder)
         check_resumable(self.folder / "config.json", cfg)
         check_table(self.folder)

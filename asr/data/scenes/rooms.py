@@ -51,7 +51,7 @@ def response(
     direct_m = max(0.1, float(np.linalg.norm(source - microphone)))
     distances, factors = images(size, source, microphone, reflection, direct_m + EARLY_S * SOUND_M_S)
     early, samples = round(EARLY_S * rate_hz), max(1, round(rt60_s * rate_hz))
-    times = (distances - direct_m) / SOUND_M_S * rate_hz  # (K,) in samples
+    times = (distances - distances[0]) / SOUND_M_S * rate_hz  # (K,) in samples
     found = np.zeros(max(samples, early + SINC + 1))
     _add_pulses(found, times, factors * direct_m / np.maximum(distances, direct_m))
     late_s = direct_m / SOUND_M_S + np.arange(early, samples) / rate_hz

@@ -8,7 +8,7 @@ import numpy as np
 from asr.augment_options import SHARES, AugmentConfig
 from asr.config import Config
 from asr.data.scenes.codecs import check_codecs, through
-from asr.data.scenes.devices import another_microphone, clip, limit_band
+from asr.data.scenes.devices import EDGE, another_microphone, clip, limit_band
 from asr.data.scenes.noises import Voice, babble, coloured_noise, hum
 from asr.data.scenes.rooms import RecordedRooms, draw_room, reverberate
 from asr.data.scenes.sounds import Sounds, digest_of_sounds
@@ -28,14 +28,12 @@ class Scene:
     they are given, and keep the length and the place of the words.
 
     `voice` draws the voices of a babble; None: there are no other utterances. Raises InputError for kinds of noise and
-    codecs that do not exist, a range without numbers, and folders without recordings.
+    codecs that do not exist, ranges that are none, and folders without recordings.
     """
 
     def __init__(self, cfg: AugmentConfig, rate_hz: int, voice: Voice | None = None):
         self.cfg, self.rate_hz, self.voice = cfg, rate_hz, voice
-        for share, name in _RANGES:
-            if getattr(cfg, share) and not getattr(cfg, name):
-                raise InputError(f"augment.{name}=[] is no range; give two numbers, or set augment.{share}=0")
+        check_ranges(cfg, rate_hz)
         if cfg.codec_share:
             check_codecs(cfg.codecs)
         has_files = cfg.noise_share and cfg.noise_files
@@ -113,8 +111,27 @@ def without_scenes(cfg: AugmentConfig) -> AugmentConfig:
     return replace(cfg, **none)
 
 
-def check_scenes(cfg: Config) -> None:
-    """Raises InputError for changes of samples if the net is trained on stored features, which have none."""
+def check_ranges(cfg: AugmentConfig, rate_hz: float) -> None:
+    """Raises InputError for a range in use that is not two numbers, the lower first, and for a telephone's band that
+    would leave nothing of the sound."""
+    for share, name in _RANGES:
+        ends = getattr(cfg, name)
+        if getattr(cfg, share) and (len(ends) != 2 or ends[0] > ends[1]):
+            raise InputError(f"augment.{name}={ends} is no range; give two numbers, the lower first, or set "
+                             f"augment.{share}=0")  # fmt: skip
+    if cfg.gain_db and (len(cfg.gain_db) != 2 or cfg.gain_db[0] > cfg.gain_db[1]):
+        raise InputError(f"augment.gain_db={cfg.gain_db} is no range; give two numbers, the lower first, or [] for no "
+                         "change")  # fmt: skip
+    low_hz, high_hz = cfg.band_hz if cfg.band_share else (0.0, rate_hz)
+    if low_hz * (1 + EDGE) > min(rate_hz / 2, high_hz * (1 - EDGE)):
+        raise InputError(f"augment.band_hz={cfg.band_hz} leaves nothing of sound at {rate_hz:g} Hz: each edge is drawn "
+                         f"up to a fifth lower or higher; take a wider band below {rate_hz / 2:g} Hz")  # fmt: skip
+
+
+def check_augment(cfg: Config) -> None:
+    """Raises InputError as `check_ranges` does, and for changes of samples if the net is trained on stored features,
+    which have none."""
+    check_ranges(cfg.augment, cfg.features.sample_rate_hz)
     if cfg.features.kind == "stored" and has_scenes(cfg.augment):
         share = next(name for name in SHARES if getattr(cfg.augment, name))
         raise InputError(f"augment.{share} changes samples, and features=stored has none; set it to 0, or train on "
