@@ -17,27 +17,26 @@ namespace asr::ctc {
 constexpr int kLanes = 8;
 
 #ifdef __GNUC__
-typedef double Lanes __attribute__((vector_size(kLanes * sizeof(double))));
+typedef double Quad __attribute__((vector_size(4 * sizeof(double))));  // a register of AVX2
 #else
-struct alignas(64) Lanes {
-  double v[kLanes];
-  double& operator[](int l) { return v[l]; }
-  double operator[](int l) const { return v[l]; }
-  friend Lanes operator*(double w, const Lanes& a) {
-    Lanes y;
-    for (int l = 0; l < kLanes; ++l) y.v[l] = w * a.v[l];
-    return y;
-  }
-  Lanes& operator+=(const Lanes& a) {
-    for (int l = 0; l < kLanes; ++l) v[l] += a.v[l];
-    return *this;
-  }
-  Lanes& operator*=(const Lanes& a) {
-    for (int l = 0; l < kLanes; ++l) v[l] *= a.v[l];
-    return *this;
-  }
+struct alignas(32) Quad {
+  double v[4];
 };
+inline void operator+=(Quad& a, const Quad& b) {
+  for (int l = 0; l < 4; ++l) a.v[l] += b.v[l];
+}
+inline void operator*=(Quad& a, const Quad& b) {
+  for (int l = 0; l < 4; ++l) a.v[l] *= b.v[l];
+}
+inline Quad operator*(double w, const Quad& a) { return {w * a.v[0], w * a.v[1], w * a.v[2], w * a.v[3]}; }
 #endif
+
+struct Lanes {
+  Quad low, high;
+
+  CTC_INLINE double& operator[](int l) { return reinterpret_cast<double*>(this)[l]; }
+  CTC_INLINE double operator[](int l) const { return reinterpret_cast<const double*>(this)[l]; }
+};
 
 // The product of a number of a row, a weight and an emission, each within its limit, is a normal double.
 constexpr double kLeastNumber = 0x1p-500, kLeastWeight = 0x1p-60, kLeastProduct = 0x1p-900;
@@ -64,14 +63,21 @@ struct Scaled {
 
   CTC_INLINE static const double* Weights(const Arcs& arcs) { return arcs.plain.data(); }
   CTC_INLINE static void Clear(Value& a) { a = Value{}; }
-  CTC_INLINE static void AddProduct(Value& a, const Weight& w, const Value& b) { a += w * b; }
+  CTC_INLINE static void AddProduct(Value& a, const Weight& w, const Value& b) {
+    a.low += w * b.low;
+    a.high += w * b.high;
+  }
   CTC_INLINE static void AddProduct(Value& a, const Value& b, const Value& c) {
     Value product = b;
-    product *= c;
-    a += product;
+    Multiply(product, c);
+    a.low += product.low;
+    a.high += product.high;
   }
   CTC_INLINE static void Finish(Value&) {}
-  CTC_INLINE static void Multiply(Value& a, const Value& b) { a *= b; }
+  CTC_INLINE static void Multiply(Value& a, const Value& b) {
+    a.low *= b.low;
+    a.high *= b.high;
+  }
   CTC_INLINE static void Fill(Value& a, const Wide<double>& w) {
     for (int l = 0; l < kLanes; ++l) a[l] = w.m * Pow2<double>(w.e);
   }
