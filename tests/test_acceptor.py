@@ -95,7 +95,7 @@ def test_gradient_is_that_of_finite_differences():
 
 def test_there_is_no_second_derivative():
     x = torch.zeros(2, 1, 2, requires_grad=True)
-    (grad,) = torch.autograd.grad(log_totals(x, [2], loop()).sum(), x, create_graph=True)
+    (grad,) = torch.autograd.grad(x.mean() * log_totals(x, [2], loop()).sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         grad.sum().backward()
 
@@ -129,6 +129,28 @@ def test_what_seems_lost_at_first_may_win_in_the_end(gap):
         totals, grad = summed(x, [frames] * 9, way)
         torch.testing.assert_close(totals, torch.full((9,), -gap * frames, dtype=torch.float64))
         torch.testing.assert_close(grad[:, 0], torch.tensor([0.0, 1.0], dtype=torch.float64).expand(frames, 2))
+
+
+def test_a_path_that_both_ends_seem_to_exclude():
+    """Its beginning is far less likely than a dead end, its end than one that nothing leads to."""
+    frames = 60
+    arcs = [(0, 0, 0.0, 1), (1, 0, 0.0, 1), (0, 1, 0.0, 2), (2, 1, 0.0, 2), (3, 0, 0.0, 3)]
+    graph = acceptor(arcs, [0.0, -INF, -INF, -INF], [-INF, -INF, 0.0, 0.0])
+    x = torch.zeros(frames, 9, 2, dtype=torch.float64)
+    x[:, :, 1] = -30.0
+    totals, grad = summed(x, [frames] * 9, graph)
+    torch.testing.assert_close(totals, torch.full((9,), -30.0 * frames, dtype=torch.float64))
+    torch.testing.assert_close(grad[:, 0], torch.tensor([0.0, 1.0], dtype=torch.float64).expand(frames, 2))
+
+
+def test_a_state_that_fades_away():
+    """The first state of a long utterance, to which nothing leads back."""
+    x = torch.randn(700, 9, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    arcs = [(0, 0, -1.0, 0), (0, 1, -0.5, 1), (1, 1, -1.0, 1), (1, 2, -0.2, 2), (2, 1, -0.3, 1), (2, 0, -2.0, 2)]
+    graph = acceptor(arcs, [0.0, -INF, -INF], [-1.0, -0.1, -0.5])
+    lengths = [700, 650, 10, 0, 1, 699, 300, 200, 100]
+    shared, each = summed(x, lengths, graph), summed(x, lengths, [graph] * 9)
+    torch.testing.assert_close(shared, each, rtol=1e-11, atol=1e-11)
 
 
 def test_results_do_not_depend_on_threads():

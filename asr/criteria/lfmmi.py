@@ -78,11 +78,13 @@ class TokenModel:
             (size + before[again], token[again], weight[again], at[again]),
             (other, token[which], weight[which], at[which]),
         ]
-        columns = ([np.broadcast_to(row[k], row[0].shape) for row in rows] for k in range(4))
+        source, label, log_weight, target = (
+            np.concatenate([np.broadcast_to(row[k], row[0].shape) for row in rows]) for k in range(4)
+        )
         start, final = np.full((2, 2 * size + len(own)), -np.inf)
         start[size + self.start] = 0.0
         final[:size] = self.log_final
-        return Acceptor(*map(np.concatenate, columns), start, final)
+        return Acceptor(source, label, log_weight, target, start, final)
 
 
 def ctc_crf_loss(x: Tensor, targets: Tensor, input_lengths: Lengths, target_lengths: Lengths, model: TokenModel,

@@ -90,8 +90,8 @@ def _weighted(spoken: Automaton, model: TokenModel) -> Automaton:
                 pairs.append(pair)
             rows.append((source, label, -float(model.log_prob[history, Tokens.token(label)]), numbers[pair]))
     final = [-model.log_final[history] if np.isfinite(spoken.final[state]) else np.inf for state, history in pairs]
-    source, label, cost, target = (np.array([row[k] for row in rows]) for k in range(4))
-    return Automaton.from_arcs(0, np.array(final), source, label, 0 * label, cost, target)
+    columns = [np.array([row[k] for row in rows]) for k in range(4)]
+    return Automaton.from_arcs(0, np.array(final), columns[0], columns[1], 0 * columns[1], columns[2], columns[3])
 
 
 def _over_outputs(graph: Automaton) -> Acceptor:

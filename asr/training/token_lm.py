@@ -57,7 +57,7 @@ def _carried_out(ngrams: NgramModel, num_outputs: int) -> TokenModel:
         contexts = np.array([histories[n] for n in rows], np.int64).reshape(len(rows), length)
         probs = LN10 * np.stack([log10_prob(ngrams, _followed(contexts, word)) for word in (*ids, end)], 1)
         probs -= np.logaddexp.reduce(probs, axis=1, keepdims=True)  # without <unk>
-        log_prob[np.ix_(rows, tokens[ids])] = probs[:, :-1]
+        log_prob[np.array(rows)[:, None], tokens[ids]] = probs[:, :-1]
         log_final[rows] = probs[:, -1]
     successor = np.zeros((len(histories), num_outputs), np.int64)
     for n, history in enumerate(histories):

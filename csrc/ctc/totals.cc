@@ -88,7 +88,7 @@ class Pass {
       to[s] = sum;
     }
     for (int64_t s = graph_.num_emitting; s < graph_.num_states; ++s) Gather(graph_.in, s, to, to[s]);
-    numbers_.Rescale(to, graph_.num_states, is_first);
+    numbers_.Rescale(to, graph_.num_states, true, is_first);
     return to;
   }
 
@@ -103,7 +103,7 @@ class Pass {
       Gather(graph_.out, s, after, before[s]);
       if (s >= graph_.num_emitting) after[s] = before[s];
     }
-    numbers_.Rescale(before, graph_.num_states, false);
+    numbers_.Rescale(before, graph_.num_states, false, false);
   }
 
   CTC_INLINE void Occupy(const Value* alpha, const Value* beta, int64_t t, double* occupancy) {
@@ -112,7 +112,7 @@ class Pass {
     for (int64_t s = 0; s < graph_.num_emitting; ++s)
       Numbers::AddProduct(sums_[graph_.labels[s]], alpha[s], beta[s]);
     for (int64_t k = 0; k < num_outputs; ++k) Numbers::Finish(sums_[k]);
-    numbers_.Write(graph_, x_, t, sums_, occupancy);
+    numbers_.Write(graph_, x_, t, alpha, beta, sums_, occupancy);
   }
 
   // sum = the weighted sum of the values at the other ends of a state's arcs.
@@ -179,7 +179,7 @@ void ComputeScaled(const Acceptor& graph, const Outputs& x, int64_t first, doubl
     const int64_t n = first + l;
     if (numbers.is_invalid[l]) {
       Invalidate(x, n, totals, occupancy);
-    } else if (numbers.is_outside[l] || numbers.length[l] == 0) {
+    } else if (numbers.MustRepeat(l, occupancy != nullptr) || numbers.length[l] == 0) {
       ComputeExact(graph, x, n, totals, occupancy);
     } else {
       totals[n] = numbers.LogTotal(l);
