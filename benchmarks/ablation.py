@@ -28,6 +28,7 @@ from asr.cli.recipe import Recipe
 from asr.config import Config
 from asr.files import atomic_write
 from asr.literals import parse_json
+from asr.models import NETS_OF
 from asr.training.shards import load
 from asr.training.trainer import Trainer
 from recipes.run import RECIPES, load_module, split_words
@@ -51,10 +52,10 @@ def variants(cfg: Config) -> dict[str, list[str]]:
         "label smoothing 0.05": ["criterion.smoothing=0.05"],
         "first epoch from short to long": ["optim.sorted_epochs=1"],
     }
-    if cfg.model.kind in ("lstm", "conformer") and cfg.model.layers > 1:
+    if cfg.model.kind in NETS_OF["intermediate"] and cfg.model.layers > 1:
         rows["intermediate CTC"] = [f"model.intermediate=[{middle}]"]
         rows["self-conditioned CTC"] = [f"model.intermediate=[{middle}]", "model.self_conditioned=true"]
-    if cfg.model.kind == "conformer":
+    if cfg.model.kind in NETS_OF["layer_drop"]:
         rows["stochastic depth 0.2"] = ["model.layer_drop=0.2"]
     if cfg.model.tune_layers > 1:
         rows["rates of layers 0.7"] = ["optim.tune_decay=0.7"]

@@ -12,7 +12,7 @@ import torch
 from ctranslate2_model import write_model
 from torch import Tensor
 
-from asr.config import Config
+from asr.config import Config, ModelConfig
 from asr.criteria.consistency import consistency_loss
 from asr.criteria.ctc import ctc_loss_reference
 from asr.data.extract import extract
@@ -131,4 +131,7 @@ def test_equal_views_are_refused(tmp_path: Path) -> None:
     cfg = tones.config(tmp_path, "run")
     cfg.criterion.consistency = 0.2
     with pytest.raises(InputError, match=r"consistency=0\.2 compares two views .* they are the same; set augment"):
+        Trainer(cfg)
+    cfg.model = ModelConfig(kind="linear", dropout=0.5, subsampling=1)  # a linear net has no dropout
+    with pytest.raises(InputError, match="they are the same"):
         Trainer(cfg)

@@ -108,6 +108,15 @@ def test_filters_on_the_raw_wave():
     assert differences(made, files[""], 16000) < 1e-3
 
 
+def test_filters_of_int8_files_hear_what_is_quiet():
+    """A second that is 70 dB quieter than the next one: 8 bits of the wave would hold nothing of it."""
+    features = FeaturesConfig(kind="wave", num_bins=20, cmvn="utterance")
+    made, files, _ = exported(features, "linear", filters="learned")
+    x = torch.from_numpy(np.concatenate([3e-4 * noise(1.0), noise(1.0, seed=1)]))
+    changes = [(y[:30] - y[:30].mean(0)).flatten() for y in (made.score([x])[0], files["int8"].runner()(x))]
+    assert torch.cosine_similarity(*changes, dim=0) > 0.9
+
+
 @pytest.mark.parametrize("layers", [[], [1, 2]])
 def test_stored_features(layers):
     made, files, notes = exported(FeaturesConfig(kind="stored", num_bins=14, cmvn="utterance", sum_layers=layers))

@@ -16,6 +16,7 @@ import asr
 from asr.cli.main import main
 from asr.config import FeaturesConfig
 from asr.errors import InputError
+from asr.features.encoders import open_encoder
 from asr.features.frontend import FrontEnd
 from asr.models.imported import outputs, read_model
 from asr.recognizer import bundle
@@ -125,6 +126,58 @@ def test_wrong_files_are_refused(tmp_path):
     (tmp_path / "m.onnx").write_bytes(onnx_writer.of_samples(WEIGHTS, SHIFT))
     with pytest.raises(InputError, match="metadata name the model_type None; .* Describe other models in a YAML file"):
         read_model(str(tmp_path / "m.onnx"))
+
+
+LAUGHS = "[&x0 [x, x], " + ", ".join(f"&x{k + 1} [*x{k}, *x{k}]" for k in range(36)) + "]"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"frontend: {LAUGHS}",  # 2^37 values
+        f"licence: {LAUGHS}",
+        "shift_ms: 0x" + "f" * 6000,  # longer than Python writes in decimal
+        "shift_ms: 1:" + "1:" * 300 + "1.5",  # in base 60, larger than a float
+        'shift_ms: !!int ""',
+        "shift_ms: !!bool x",
+        "shift_ms: !!timestamp x",
+        "frontend: {kind: [logmel]}",
+        r'model: "a\0b"',
+        "model: /dev/zero",
+        "model: .",
+    ],
+)
+@pytest.mark.parametrize("reader", [read_model, open_encoder], ids=["model", "encoder"])
+def test_hostile_descriptions_are_refused(line, reader, tmp_path):
+    path = describe(tmp_path, **{line.split(":")[0]: None})
+    path.write_text(f"{path.read_text()}{line}\n")
+    with pytest.raises(InputError, match="m.yaml|cannot read the model"):
+        reader(str(path))
+
+
+@pytest.mark.parametrize("kind", ["sequence", "no number", "not a number"])
+def test_outputs_of_another_type_are_refused(kind, tmp_path):
+    """The output, or the number of its frames, is something that no frame can be made of."""
+    node, tensor = onnx_writer.node, onnx_writer.tensor
+    nodes = [
+        node("Unsqueeze", ["samples", "one"], ["wave"]), node("Conv", ["wave", "w"], ["y"], strides=[SHIFT]),
+        node("Transpose", ["y"], ["logits"], perm=[0, 2, 1]), node("SequenceConstruct", ["logits"], ["list"]),
+        node("Log", ["minus"], ["number"]), node("Slice", ["minus", "one", "one"], ["nothing"]),
+    ]  # fmt: skip
+    tensors = [tensor("one", np.array([1], np.int64)), tensor("w", WEIGHTS[:, None]),
+               tensor("minus", -np.ones(1, np.float32))]  # fmt: skip
+    output, lengths = {"sequence": ("list", None), "no number": ("logits", "nothing"),
+                       "not a number": ("logits", "number")}[kind]  # fmt: skip
+    data = onnx_writer.model(
+        nodes,
+        [onnx_writer.place("samples", ("n", "t"))],
+        [onnx_writer.message((1, name)) for name in (output, lengths) if name],
+        tensors,
+    )
+    changes = {"output": output, "lengths": None, "output_lengths": lengths}
+    for reader in (read_model, open_encoder):
+        with pytest.raises(InputError, match="m.onnx"):
+            reader(str(describe(tmp_path, data, **changes)))
 
 
 def test_weights_outside_the_file_are_refused(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from ctranslate2_model import write_model
 from asr.cli.overrides import compose, to_overrides
 from asr.config import Config, ModelConfig
 from asr.data.batching import epoch_batches
+from asr.errors import InputError
 from asr.models import check_net
 from asr.models.conformer import ConformerNet
 from asr.training import checkpoint
@@ -85,6 +86,13 @@ def test_lower_layers_of_the_encoder_learn_more_slowly(corpus: Path) -> None:
             assert rates[id(parameter)] == pytest.approx(expected), name
 
 
+def test_rates_of_layers_need_layers(corpus: Path) -> None:
+    cfg = tones.config(corpus, "run")
+    cfg.optim.tune_decay = 0.5
+    with pytest.raises(InputError, match=r"tune_decay=0\.5 is for several layers .* model.tune_layers=0; set it, too"):
+        Trainer(cfg)
+
+
 def test_the_first_epochs_go_from_short_to_long() -> None:
     durations = [float(d) for d in torch.rand(200, generator=torch.Generator().manual_seed(0)) * 9 + 1]
     batches = epoch_batches(durations, 30, 1, 0, is_sorted=True)
@@ -138,7 +146,7 @@ def test_the_ablation_compares_the_errors_of_the_same_utterances() -> None:
     assert ablation.row(base, base)["interval"] == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("kind", ["cnn", "lstm", "conformer"])
+@pytest.mark.parametrize("kind", ["cnn", "lstm", "conformer", "ebranchformer"])
 def test_the_ablation_leaves_out_what_the_net_does_not_have(kind: str) -> None:
     cfg = Config()
     cfg.model.kind = kind

@@ -7,6 +7,7 @@ The branches are those of the Branchformer (Peng et al. 2022, arXiv:2207.02971).
 and the parts that it shares with it are those of the conformer (asr.models.conformer).
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -77,10 +78,10 @@ class EBranchformerBlock(nn.Module):
         convolved = self.gating.depthwise.nothing(batch), self.depthwise.nothing(batch)
         return self.attention.nothing(batch), convolved
 
-    def earliest(self, frame: int, context: Context) -> int:
-        """The first frame that a frame of the output reads."""
-        frame -= self.depthwise.before
-        return min(frame // context.chunk * context.chunk - context.left, frame - self.gating.depthwise.before)
+    def earliest(self, frames: np.ndarray, context: Context) -> np.ndarray:
+        """The first frame that each of some frames of the output reads."""
+        mixed = frames - self.depthwise.before
+        return np.minimum(mixed // context.chunk * context.chunk - context.left, mixed - self.gating.depthwise.before)
 
 
 class EBranchformerNet(ConformerNet):

@@ -18,6 +18,7 @@ from dataclasses import replace
 from functools import partial
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -84,9 +85,9 @@ class ConformerBlock(nn.Module):
         """The past of the first frame."""
         return self.attention.nothing(batch), self.convolution.depthwise.nothing(batch)
 
-    def earliest(self, frame: int, context: Context) -> int:
-        """The first frame that a frame of the output reads."""
-        return (frame - self.convolution.depthwise.before) // context.chunk * context.chunk - context.left
+    def earliest(self, frames: np.ndarray, context: Context) -> np.ndarray:
+        """The first frame that each of some frames of the output reads."""
+        return (frames - self.convolution.depthwise.before) // context.chunk * context.chunk - context.left
 
 
 class ConformerBlocks(Remembering):
@@ -104,13 +105,10 @@ class ConformerBlocks(Remembering):
 
     def furthest(self) -> int:
         """The most frames of the past that a frame of a chunk depends on."""
-        most = 0
-        for frame in range(self.context.chunk):
-            first = frame
-            for block in self.each():
-                first = block.earliest(first, self.context)
-            most = max(most, frame - first)
-        return most
+        frames = first = np.arange(self.context.chunk)
+        for block in self.each():
+            first = block.earliest(first, self.context)
+        return int((frames - first).max())
 
     def forward(self, x: Tensor, lengths: Tensor, after: Callable[[Tensor, int], Tensor]) -> Tensor:
         """x (N, F, H); `after` is applied to the output of each block, with its number from 1."""

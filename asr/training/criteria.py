@@ -212,6 +212,7 @@ def check_views(cfg: Config) -> None:
     """Raises InputError if the two views of `criterion.consistency` would be the same."""
     weight, augment = cfg.criterion.consistency, cfg.augment
     masked = augment.freq_masks * augment.freq_width + augment.time_masks * augment.time_width_s * augment.time_fraction
-    if weight and not (masked or augment.bin_warp or cfg.model.dropout):
+    drops = cfg.model.dropout and cfg.model.kind != "linear"  # which has no hidden values to drop
+    if weight and not (masked or augment.bin_warp or drops):
         raise InputError(f"criterion.consistency={weight:g} compares two views of an utterance, but without masks, bin "
                          "warping and dropout they are the same; set augment.time_masks")  # fmt: skip

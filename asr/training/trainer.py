@@ -101,6 +101,9 @@ class Trainer:
         """Raises InputError if the recogniser to start from does not fit; writes its encoder into the folder."""
         if self.cfg.model.lora_rank is not None and not self.cfg.model.tune_layers:
             raise InputError("model.lora_rank is for the layers of model.tune_layers, but that is 0; set it, too")
+        if self.cfg.optim.tune_decay != 1 and self.cfg.model.tune_layers < 2:
+            raise InputError(f"optim.tune_decay={self.cfg.optim.tune_decay:g} is for several layers of an encoder, but "
+                             f"model.tune_layers={self.cfg.model.tune_layers}; set it, too")  # fmt: skip
         if self.start is None and self.cfg.data.general_dev:
             raise InputError(f"data.general_dev={self.cfg.data.general_dev} is for a training that starts from a "
                              "recogniser, which it must not become worse than; name it with init=")  # fmt: skip

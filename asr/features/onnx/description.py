@@ -15,6 +15,7 @@ import yaml
 from asr.config import FeaturesConfig, check_group
 from asr.errors import InputError, nearest
 from asr.features.onnx.net import OnnxSpec
+from asr.literals import MOST_DIGITS
 
 MOST_BYTES = 1 << 20  # of a description
 REQUIRED = ("model", "input", "output", "shift_ms")
@@ -26,14 +27,31 @@ _CALL = ("input", "output", "lengths", "output_lengths", "bands_first", "chunk",
 _KINDS = {"logmel": "features", "loglinear": "features", "mfcc": "features", "nemo": "nemo", "lhotse": "lhotse"}
 
 
+class _Loader(yaml.SafeLoader):
+    """Without aliases, which can stand for any number of values, and without whole numbers of many digits."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("it has an alias; repeat the value")
+        return super().compose_node(parent, index)
+
+    def whole_number(self, node: Any) -> int:
+        if len(str(node.value)) > MOST_DIGITS:
+            raise ValueError(f"it has a number of more than {MOST_DIGITS} digits")
+        return self.construct_yaml_int(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.whole_number)
+
+
 def read(path: Path) -> dict[str, Any]:
     """The description, with the path of the model seen from here. Raises InputError if it is none."""
     try:
         content = path.read_text(encoding="utf-8")
-        found = yaml.safe_load(content) if len(content) <= MOST_BYTES else None
+        found = yaml.load(content, _Loader) if len(content) <= MOST_BYTES else None
     except OSError as e:
         raise InputError(f"cannot read the description of a model, {path}: {e}") from e
-    except (ValueError, RecursionError, yaml.YAMLError) as e:
+    except Exception as e:  # PyYAML makes values of tags, as of `!!int ""`, with errors of many kinds
         raise InputError(f"{path} is not YAML ({' '.join(str(e).split()):.200})") from e
     if not isinstance(found, dict):
         raise InputError(f"{path} does not describe a model; expected lines of 'key: value'")
@@ -73,7 +91,7 @@ def features_of(given: Mapping[str, Any], where: object) -> FeaturesConfig:
     if frontend in ("samples", "normalised"):
         wave = FeaturesConfig(kind="wave", sample_rate_hz=rate_hz, shift_ms=shift_ms, window_ms=shift_ms, cmvn="none")
         return _checked(wave, where)
-    if not isinstance(frontend, dict) or frontend.get("kind") not in _KINDS:
+    if not isinstance(frontend, dict) or str(frontend.get("kind")) not in _KINDS:
         raise InputError(f"{where}: frontend is {frontend!r:.40}, expected samples or the options of a front end, "
                          f"such as {{kind: logmel, num_bins: 80}}")  # fmt: skip
     try:

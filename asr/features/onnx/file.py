@@ -23,6 +23,8 @@ class OnnxFile:
     @classmethod
     def read(cls, path: Path) -> "OnnxFile":
         """Raises InputError if the file cannot be read, and as `parse` does."""
+        if not path.is_file():
+            raise InputError(f"cannot read the model {path}: there is no such file")
         try:
             data = path.read_bytes()
         except OSError as e:

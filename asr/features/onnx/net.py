@@ -112,14 +112,15 @@ class OnnxNet:
         names = [spec.output, *(name for _, name in spec.states), *filter(None, [spec.output_lengths])]
         try:
             y, *rest = self.file.session.run(names, feeds)
-        except Exception as e:  # the errors of onnxruntime have no common class
+            y = np.asarray(y, np.float32)
+            frames = int(rest.pop().reshape(-1)[0]) if spec.output_lengths else y.shape[1] if y.ndim > 1 else 0
+        except Exception as e:  # those of onnxruntime have no common class; outputs may be of any type
             raise InputError(f"{where}: the model cannot score {len(x)} samples or frames ({e!s:.200})") from e
-        frames = int(rest.pop().reshape(-1)[0]) if spec.output_lengths else y.shape[1] if y.ndim > 1 else 0
         is_shape = y.ndim == 3 and len(y) == 1 and y.shape[2] > max(spec.columns, default=0)
         if not is_shape or not 0 <= frames <= y.shape[1]:
             raise InputError(f"{where}: the model gives {frames} frames in an output of shape {y.shape}, "
                              "expected (1, F, V)")  # fmt: skip
-        return y[0, :frames].astype(np.float32), rest
+        return y[0, :frames], rest
 
     def _in_chunks(self, x: Tensor) -> np.ndarray:
         """Features (F, D), followed by silence, chunk by chunk -> the outputs of the F frames."""
