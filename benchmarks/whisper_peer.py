@@ -40,9 +40,8 @@ def transcribe(folder: str, lang: str, manifest: str, output: str) -> None:
 
 
 def compare(lang: str, reference: str, ours: str, theirs: str) -> None:
-    import numpy as np
-
     from asr import manifest
+    from asr.evaluation.comparison import paired_bootstrap
     from asr.evaluation.score import bootstrap, error_counts
     from asr.text.clean import clean
     from asr.text.spoken import spoken
@@ -56,16 +55,14 @@ def compare(lang: str, reference: str, ours: str, theirs: str) -> None:
         rows = map(json.loads, Path(path).read_text(encoding="utf-8").splitlines())
         texts = {row["id"]: form(row["text"]) for row in rows}
         hypotheses.append([texts.get(id, "") for id in refs])
-    drawn = np.random.default_rng(1).integers(len(refs), size=(RESAMPLES, len(refs)))
     for rate in ("wer", "cer", "cer_without_spaces"):
         each = [[error_counts(*pair, rate) for pair in zip(refs.values(), texts, strict=True)] for texts in hypotheses]
-        rates, line = [], []
-        for system in each:
-            errors, reference_units = (np.array([getattr(c, name) for c in system]) for name in ("errors", "reference"))
+        found = paired_bootstrap(*each, RESAMPLES)
+        line = []
+        for system, share in zip(each, (found.first, found.second), strict=True):
             low, high = bootstrap(system, RESAMPLES)
-            line.append(f"{100 * errors.sum() / reference_units.sum():6.2f} % [{100 * low:.2f}, {100 * high:.2f}]")
-            rates.append(errors[drawn].sum(1) / reference_units[drawn].sum(1))
-        low, high = np.quantile(rates[0] - rates[1], [0.025, 0.975])
+            line.append(f"{100 * share:6.2f} % [{100 * low:.2f}, {100 * high:.2f}]")
+        low, high = found.interval
         print(f"{rate:19} ours {line[0]}  Whisper {line[1]}  difference [{100 * low:+.2f}, {100 * high:+.2f}]")
 
 

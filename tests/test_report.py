@@ -22,7 +22,7 @@ from asr.cli import main as cli
 from asr.config import Config, ReportConfig
 from asr.errors import InputError
 from asr.evaluation.comparison import pair, paired_bootstrap
-from asr.evaluation.score import Counts, score
+from asr.evaluation.score import Counts, Edit, score
 from asr.hypothesis import Hypothesis, Word
 from asr.manifest import Utterance
 from asr.recognizer import bundle
@@ -31,7 +31,7 @@ from asr.report.alignment_picture import WAVE, Placed, draw
 from asr.report.html import tag
 from asr.report.page import write_report
 from asr.report.run import read_run
-from asr.report.worst import show_worst, worst
+from asr.report.worst import _placed, show_worst, worst
 
 HOSTILE = "<script>alert(1)</script> \"'& </style> \u202eabc \x00 &lt;b&gt; javascript:x"
 ID = "<img src=x onerror=alert(2)>"
@@ -240,6 +240,15 @@ def test_words_stand_where_they_are_heard() -> None:
     loud = np.array([0.5 < at / width < 0.75 for at, _ in outline[: len(outline) // 2]])
     assert heights.max() - heights[loud][2:-2].max() == pytest.approx(WAVE / 2, abs=0.1)
     assert draw(np.zeros(0, np.float32), 8000, [], []).startswith("<svg")
+
+
+def test_words_that_were_not_compared_one_by_one_have_no_marks() -> None:
+    columns = [Edit("C", "three", "three"), Edit("S", "dollars", "dollar")]
+    placed = [("three", 0.0, 0.5), ("dollar", 0.5, 0.9)]
+    assert [p.is_wrong for p in _placed(placed, columns, lambda e: e.hyp)] == [False, True]
+    assert [p.is_wrong for p in _placed([("$3", 0.0, 0.9)], columns, lambda e: e.hyp)] == [None]
+    svg = Parsed(draw(np.zeros(800, np.float32), 8000, [], [Placed("$3", 0.0, 0.1, None)]))
+    assert [b["class"] for b in svg.of("rect")] == ["unmarked"]
 
 
 # The paired bootstrap

@@ -3,6 +3,7 @@
 import itertools
 import json
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -275,9 +276,32 @@ def test_sounds_are_told_from_others(tmp_path: Path) -> None:
     before = digest_of_sounds(str(tmp_path))
     (tmp_path / "notes.txt").write_text("not a recording")
     assert digest_of_sounds(str(tmp_path)) == before
-    soundfile.write(tmp_path / "a.wav", speech(0.2), RATE)
+    os.rename(tmp_path / "a.wav", tmp_path / "b.wav")
     assert digest_of_sounds(str(tmp_path)) != before
-    assert digest_of_sounds(None) is None and digest_of_sounds(str(tmp_path / "notes.txt")) is not None
+    os.rename(tmp_path / "b.wav", tmp_path / "a.wav")
+    assert digest_of_sounds(str(tmp_path)) == before
+    manifest.write(tmp_path / "m.jsonl", [manifest.Utterance("n", str(tmp_path / "a.wav"))])
+    listed = digest_of_sounds(str(tmp_path / "m.jsonl"))
+    soundfile.write(tmp_path / "a.wav", 0.5 * speech(0.1), RATE)  # as long as before
+    assert digest_of_sounds(str(tmp_path)) != before and digest_of_sounds(str(tmp_path / "m.jsonl")) != listed
+    assert digest_of_sounds(None) is None and digest_of_sounds(str(tmp_path / "none")) is None
+    assert digest_of_sounds(str(tmp_path / "notes.txt"))  # which is no manifest, as its reader says
+
+
+def test_damaged_noise_is_named_and_other_noise_is_drawn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    soundfile.write(tmp_path / "good.wav", speech(0.5, 8000), 8000)
+    soundfile.write(tmp_path / "bad.flac", speech(2.0, 8000), 8000)
+    whole = (tmp_path / "bad.flac").read_bytes()
+    (tmp_path / "bad.flac").write_bytes(whole[:2000] + bytes(len(whole) - 2000))  # with a header that can be read
+    sounds = Sounds(str(tmp_path), "augment.noise_files", 8000)
+    assert len(sounds.sounds) == 2
+    parts = [sounds.draw_part(4000, generator(seed)) for seed in range(12)]
+    assert all(np.isin(part, parts[0]).all() for part in parts) and caplog.text.count("bad.flac") == 1
+    again = Sounds(str(tmp_path), "augment.noise_files", 8000)
+    assert np.array_equal(again.draw_part(4000, generator(7)), parts[7])
+    (tmp_path / "good.wav").unlink()
+    with pytest.raises(InputError, match="augment.noise_files=.*: none of its 2 recordings can be decoded"):
+        sounds.draw_part(4000, generator(1))
 
 
 STRONG = replace(

@@ -31,7 +31,7 @@ _HANGUL = re.compile("[가-힣ㄱ-ㆎᄀ-ᇿ]")
 _LETTER = re.compile(r"[^\W\d_]")
 _OF_NUMBER = re.compile(r"((?<=\d)\s?[%‰°]|(?<=\d)[-~/:](?=\d)|(?<![^\s(])-(?=\d)|[$€£¥₩](?=\d))")  # 10%, -5, 1/2
 _FIGURES = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞↉⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉"
-_BEFORE_FIGURE = re.compile(rf"(?<=\w)(?=[{_FIGURES}])")  # 2½ is 2 1/2
+_BEFORE_FIGURE = re.compile(rf"(?<=[\d{_FIGURES}])(?=[{_FIGURES}])")  # 2½ is 2 1/2, and H₂O is H2O
 _SYMBOLS = str.maketrans(
     dict.fromkeys("–−", "-") | dict.fromkeys("∼〜", "~") | {"℃": "°C", "℉": "°F", "⁄": "/"}
     | {figure: unicodedata.normalize("NFKC", figure).replace("⁄", "/") for figure in _FIGURES}

@@ -14,12 +14,12 @@ COLUMNS_PER_PIXEL = 0.5
 
 
 class Placed(NamedTuple):
-    """A word with its times in seconds, and whether it is an error."""
+    """A word with its times in seconds, and whether it is an error; None: not known."""
 
     word: str
     start_s: float
     end_s: float
-    is_wrong: bool
+    is_wrong: bool | None
 
 
 def draw(x: np.ndarray, rate_hz: int, reference: Sequence[Placed], hypothesis: Sequence[Placed]) -> Html:
@@ -41,7 +41,7 @@ def _words(words: Iterable[Placed], scale: float, top: float, wave: float) -> It
     """Boxes from `top` on, and a line at the beginning of each word; `wave`: an end of the line, in the wave."""
     for number, placed in enumerate(words):
         x, y = placed.start_s * scale, top + number % LANES * LANE
-        kind = "wrong" if placed.is_wrong else "right"
+        kind = "unmarked" if placed.is_wrong is None else "wrong" if placed.is_wrong else "right"
         box = max(2.0, (placed.end_s - placed.start_s) * scale)
         title = tag("title", f"{placed.word}: {placed.start_s:.2f} to {placed.end_s:.2f} s")
         yield tag("rect", x=f"{x:.1f}", y=f"{y:.1f}", width=f"{box:.1f}", height=LABEL, class_=kind)

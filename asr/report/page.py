@@ -27,7 +27,8 @@ tbody tr { border-top: 1px solid #eee } img { max-width: 100% } audio { width: 1
 .substituted, .inserted, .deleted { color: #a40000; background: #fdeeee }
 pre { white-space: pre-wrap; font-size: 13px }
 svg text { font: 11px system-ui, sans-serif } .wave { fill: #9db4d0 }
-rect.right { fill: #e3efe3 } rect.wrong { fill: #f9d6d6 } line.right { stroke: #8a8 } line.wrong { stroke: #c55 }
+rect.right { fill: #e3efe3 } rect.wrong { fill: #f9d6d6 } rect.unmarked { fill: #eee }
+line.right { stroke: #8a8 } line.wrong { stroke: #c55 } line.unmarked { stroke: #999 }
 """
 
 

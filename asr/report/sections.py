@@ -57,8 +57,8 @@ def calibration(run: Run) -> Html:
     correct: list[bool] = []
     for u in run.score.utterances:
         found = run.hypotheses.get(u.id)
-        words = [(comparable(w.word, run.score.lang), w.confidence) for w in found.words if w.accepted] if found else []
-        words = [(word, confidence) for word, confidence in words if word]
+        heard = [w for w in found.words if w.accepted] if found else []
+        words = [(word, w.confidence) for w in heard for word in comparable(w.word, run.score.lang).split()]
         confidences += [confidence for _, confidence in words]
         edits = align(reference(u).split(), [word for word, _ in words])
         correct += [edit.op == "C" for edit in edits if edit.op != "D"]

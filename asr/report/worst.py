@@ -39,7 +39,7 @@ def show_worst(run: Run, chosen: list[UtteranceScore], limit_bytes: int) -> Html
     wanted = [run.utterances[u.id] for u in chosen]
     aligned, fault = _align(run, wanted)
     parts = [tag("p", "Above the sound stands each word of the text where the net hears it, below it each word of the "
-                      "hypothesis; errors are red.")]  # fmt: skip
+                      "hypothesis; errors are red; grey words are not as they were compared.")]  # fmt: skip
     parts += [tag("p", f"The words of the texts are not placed: {fault}", class_="missing")] if fault else []
     left = limit_bytes
     for scored_utterance, utterance in zip(chosen, wanted, strict=True):
@@ -121,7 +121,7 @@ def _picture(
 
 
 def _placed(words: list[tuple[str, float, float]], columns: list[Edit], side: Callable[[Edit], str]) -> list[Placed]:
-    """Words with the marks of their errors; without marks if they are not those that were compared."""
+    """Words with the marks of their errors; without marks if they are not one by one those that were compared."""
     wrong = [e.op != "C" for e in columns if side(e)]
-    marks = wrong if len(wrong) == len(words) else [False] * len(words)
+    marks = wrong if len(wrong) == len(words) else [None] * len(words)
     return [Placed(*word, mark) for word, mark in zip(words, marks, strict=True)]

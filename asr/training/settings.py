@@ -2,7 +2,7 @@
 
 `train/config.json` holds them as JSON: the seed, whole groups, and the files of `FILES` with their SHA-256 under
 `sha256`. Paths of files below the run folder are relative to it, others absolute, so that the folder can be moved.
-Files are compared by content, not by path, and folders of noise or rooms by the names and sizes of their recordings.
+Files are compared by content, not by path, and noise and rooms with their recordings.
 `train/inputs.json` holds the digests of the recordings or stored features; a file is read again only if it may have
 changed.
 
@@ -32,6 +32,7 @@ VALUES = ("seed", "tokens.unit", "data.max_audio_s", "data.channel", "data.repla
 FILES = ("data.train", "data.dev", "data.replay", "data.general_dev", "tokens.lexicon", "tokens.table", "init",
          "criterion.alignments", "augment.noise_files", "augment.room_files")  # fmt: skip
 MANIFESTS = FILES[:4]
+SOUNDS = FILES[-2:]
 FOUND = ("data.test",)  # not read by the training, but recorded for later verbs
 TABLE = "tokens.txt"  # the net's outputs, in the order that it was trained with
 EARLIER: dict[str, Any] = {"augment.silence_s": 0.0, "augment.gain_db": []}  # what older folders, without them, did
@@ -48,7 +49,7 @@ def settings(cfg: Config) -> dict[str, Any]:
         (found.setdefault(group, {}) if group else found)[key] = value
     if (own := stored_path(cfg.features.encoder, Path(cfg.out))) and not os.path.isabs(own):  # of `init`
         found["features"]["encoder"] = own
-    digests = {name: digest_of_sounds(value_of(cfg, name)) for name in FILES}
+    digests = {name: (digest_of_sounds if name in SOUNDS else digest)(value_of(cfg, name)) for name in FILES}
     return found | {"sha256": digests | {TABLE: digest(Path(cfg.out) / "train" / TABLE)}}
 
 
