@@ -122,6 +122,6 @@ def _picture(
 
 def _placed(words: list[tuple[str, float, float]], columns: list[Edit], side: Callable[[Edit], str]) -> list[Placed]:
     """Words with the marks of their errors; without marks if they are not one by one those that were compared."""
-    wrong = [e.op != "C" for e in columns if side(e)]
+    wrong: list[bool | None] = [e.op != "C" for e in columns if side(e)]
     marks = wrong if len(wrong) == len(words) else [None] * len(words)
     return [Placed(*word, mark) for word, mark in zip(words, marks, strict=True)]
