@@ -257,7 +257,8 @@ def decode(cfg: Config, path: str | Path | None = None, output: str | Path | Non
     keep_inputs([target], [source, cfg.phrases, cfg.new_words, *(u.audio or u.features for u in utterances)])
     with locked(target.parent, target.name):
         if output is None:
-            sources.check(target, source)
+            way_out = f"set output=FILE for those of {source}, or delete {target.parent}"
+            sources.check(target, source, way_out)
         recognizer = open_recognizer(cfg)
         phrases = recognizer.compile_phrases(phrases_of(cfg))
         found = decode_manifest(recognizer, utterances, target, cfg.threads, phrases)
@@ -310,12 +311,14 @@ def score(cfg: Config) -> "Score":
     from asr.evaluation import report
     from asr.evaluation.score import score
     from asr.evaluation.texts import read_pair
-    from asr.recognizer import run_folder
+    from asr.recognizer import run_folder, sources
 
     check_choices(cfg)
     cfg = run_folder.with_manifests(cfg, cfg.split)
     reference = cfg.score.ref or getattr(cfg.data, cfg.split)
     hypotheses = cfg.score.hyp or hypotheses_path(cfg, None, None)
+    if not (cfg.score.ref or cfg.score.hyp):
+        sources.check(Path(hypotheses), reference, f"decode {reference}, or name references with score.ref=FILE")
     keep_inputs((Path(cfg.score.dir) / name for name in report.FILES), [reference, hypotheses])
     refs, hyps = read_pair(reference, hypotheses)
     result = score(refs.texts, hyps.texts, refs.speakers, cfg.score.resamples, cfg.seed, cfg.score.lang)

@@ -10,14 +10,17 @@ import pytest
 import soundfile
 
 import asr
-from asr import manifest
+from asr import hypothesis, manifest
 from asr.cli import main as cli
 from asr.cli.outputs import results
 from asr.cli.verbs import VERBS
 from asr.config import Config, GraphConfig, LmConfig
 from asr.errors import InputError
+from asr.hypothesis import Hypothesis, Word
 from asr.lm.training import train_file
 from asr.manifest import Utterance
+from asr.recognizer import sources
+from asr.report.run import read_run
 from asr.text.cleaning import clean_files
 
 ARPA = "\\data\\\nngram 1=4\n\n\\1-grams:\n-0.5 a\n-0.5 </s>\n-99 <s>\n-1 <unk>\n\n\\end\\\n"
@@ -263,3 +266,22 @@ def test_the_same_command_again_simply_works(work: Path, capsys: pytest.CaptureF
     for _ in range(2):
         assert cli.main(command.split()) == 0, capsys.readouterr().err
         assert "replaced" not in capsys.readouterr().err
+
+
+def test_hypotheses_are_not_scored_against_another_set(work: Path) -> None:
+    """The same ids and folder, but other sentences; references that are named count."""
+    for name, text in (("one", "yes"), ("other", "no")):
+        manifest.write(f"{name}/test.jsonl", [Utterance("u", str(work / "corpus" / "talk.wav"), text=text)])
+    hypotheses = Path("run/decode/test/hyp.jsonl")
+    hypothesis.write(hypotheses, [Hypothesis("u", "yes", [Word("yes", 0.0, 0.4, 0.9)], 1.0, 0.5, True)])
+    sources.record(hypotheses, "one/test.jsonl")
+    cfg = Config(out="run")
+    cfg.score.dir, cfg.data.test = "run/score", "one/test.jsonl"
+    assert asr.score(cfg).wer == 0.0
+    cfg.data.test = "other/test.jsonl"
+    with pytest.raises(InputError, match="holds the hypotheses of .*one/test.jsonl; decode other/test.jsonl"):
+        asr.score(cfg)
+    with pytest.raises(InputError, match="holds the hypotheses of .*one/test.jsonl; decode other/test.jsonl"):
+        read_run(cfg)
+    cfg.score.ref = "other/test.jsonl"
+    assert asr.score(cfg).wer == 1.0

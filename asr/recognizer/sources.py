@@ -1,4 +1,5 @@
-"""Which manifest the hypotheses in a folder belong to, so that those of another set of equal name are not overwritten.
+"""Which manifest the hypotheses in a folder belong to, so that those of another set of equal name are neither
+overwritten nor scored.
 
 `source.json` next to `hyp.jsonl` holds the path of the manifest, relative if it lies below the run folder, and the
 digest of its content.
@@ -14,8 +15,9 @@ from asr.fingerprints import digest
 from asr.literals import parse_json
 
 
-def check(hypotheses: Path, source: str) -> None:
-    """Raises InputError if `hypotheses` are those of another manifest than `source`: other path and other content."""
+def check(hypotheses: Path, source: str, way_out: str) -> None:
+    """Raises InputError with a `way_out` if `hypotheses` are those of another manifest than `source`: other path and
+    other content."""
     path = _record(hypotheses)
     if not hypotheses.exists() or not path.exists():
         return
@@ -25,10 +27,7 @@ def check(hypotheses: Path, source: str) -> None:
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise InputError(f"{path} is not what `asr decode` writes ({e!r}); delete {path.parent}") from e
     if os.path.realpath(before) != os.path.realpath(source) and sha256 != digest(source):
-        raise InputError(
-            f"{hypotheses} holds the hypotheses of {before}; set output=FILE for those of {source}, or delete "
-            f"{path.parent}"
-        )
+        raise InputError(f"{hypotheses} holds the hypotheses of {before}; {way_out}")
 
 
 def record(hypotheses: Path, source: str) -> None:

@@ -13,7 +13,7 @@ from asr.hypothesis import Hypothesis
 from asr.literals import parse_json
 from asr.manifest import Utterance
 from asr.pipeline import hypotheses_path
-from asr.recognizer import run_folder
+from asr.recognizer import run_folder, sources
 
 
 @dataclass
@@ -34,6 +34,7 @@ def read_run(cfg: Config) -> Run:
     reference, path = getattr(cfg.data, cfg.split), hypotheses_path(cfg, None, None)
     if not path.exists():
         raise InputError(f"there are no hypotheses {path}; run `asr decode out={cfg.out} split={cfg.split}`")
+    sources.check(path, reference, f"decode {reference}, or name that manifest with data.{cfg.split}=FILE")
     refs, hyps = read_pair(reference, path)
     found = score(refs.texts, hyps.texts, refs.speakers, cfg.score.resamples, cfg.seed, cfg.score.lang)
     utterances = {u.id: u for u in manifest.read(reference)}
