@@ -120,7 +120,9 @@ def test_the_parts_of_the_loss(tmp_path: Path, consistency: float) -> None:
     views = 2 if consistency else 1
     outputs = [torch.randn(2 * views, 6, 4, dtype=torch.float64).log_softmax(2) for _ in range(3)]
     targets = [[1, 2], [3]]
-    batch = Batch(torch.empty(0), torch.empty(0), torch.tensor([[1, 2], [3, 0]]), torch.tensor([2, 1]), ["a", "b"], [])
+    batch = Batch(
+        torch.empty(0), torch.empty(0), torch.tensor([[1, 2], [3, 0]]), torch.tensor([2, 1]), ["a", "b"], ["", ""], []
+    )
     frames = torch.tensor([6, 4] * views)
     found = trainer.shards.loss(outputs, frames, batch, consistency)
 
