@@ -29,7 +29,7 @@ def test_a_step_in_bfloat16_is_close_to_one_in_float32(corpus: Path, kind: str) 
     for precision in ("fp32", "bf16"):
         trainer = Trainer(config(corpus, precision, precision, kind=kind))
         shard = collate([trainer.train_set[i] for i in range(8)])
-        result = trainer.shards.train(shard, 0, 0)
+        result = trainer.shards.train(shard, 0, 0, 1)
         found.append((result.loss, trainer.shards.gradients[0].clone()))
         assert all(p.dtype is torch.float32 for p in trainer.model.parameters())
     (loss, gradient), (rough_loss, rough_gradient) = found
