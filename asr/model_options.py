@@ -82,7 +82,7 @@ class CriterionConfig(Options):
     alignments: str | None = option(
         None, "the states of each frame (ce, lfmmi over HMMs): train/alignments.npz of `asr hmm train`"
     )
-    order: int = option(3, "order of the token or phone n-gram in the denominator (lfmmi)", within="[1, 8]")
+    ngram_order: int = option(3, "order of the token or phone n-gram in the denominator (lfmmi)", within="[1, 8]")
     nbest: int = option(4, "most hypotheses of an utterance (mwer)", within="[2, 1000]")
     auxiliary_weight: float = option(
         0.1, "factor of CTC, or of ce with alignments, that is added (lfmmi, mwer)", within="[0, 1e3]"

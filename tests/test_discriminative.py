@@ -172,5 +172,5 @@ def test_what_mwer_needs_is_told(corpus, trained):
 
 def test_a_token_model_that_is_too_large_is_refused(corpus, monkeypatch):
     monkeypatch.setattr("asr.training.token_lm.MOST_ARCS", 5)
-    with pytest.raises(InputError, match="lower criterion.order"):
+    with pytest.raises(InputError, match="lower criterion.ngram_order"):
         pipeline.train(config(corpus, "large", "lfmmi"))

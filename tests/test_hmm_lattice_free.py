@@ -102,14 +102,14 @@ def test_texts_without_a_numerator_are_set_aside(corpus, aligned, tmp_path):  # 
 def test_the_limit_of_the_denominator(monkeypatch):
     monkeypatch.setattr("asr.hmm.lattice_free.MOST_ARCS", 5)
     graphs = HmmGraphs(draw_hmm(False), LEXICON, estimate([[1, 2]], 4, 2))
-    with pytest.raises(InputError, match="lower criterion.order"):
+    with pytest.raises(InputError, match="lower criterion.ngram_order"):
         _ = graphs.denominator
 
 
 def test_a_net_is_trained_over_the_states(corpus, aligned, tmp_path):  # noqa: F811
     """From nothing, then from that net, to words."""
     cfg = net_config(corpus[0], aligned, tmp_path / "first")
-    cfg.criterion.kind, cfg.criterion.order, cfg.optim.epochs = "lfmmi", 2, 4
+    cfg.criterion.kind, cfg.criterion.ngram_order, cfg.optim.epochs = "lfmmi", 2, 4
     pipeline.train(cfg)
     records = [json.loads(line) for line in (tmp_path / "first" / "train" / "log.jsonl").read_text().splitlines()]
     assert records[-1]["train_loss"] < 0.7 * records[0]["train_loss"]

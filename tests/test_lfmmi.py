@@ -188,5 +188,5 @@ def test_without_knowledge_of_tokens_it_is_ctc():
 
 def test_a_model_that_is_too_large_is_refused(monkeypatch):
     monkeypatch.setattr(token_lm, "MOST_ARCS", 10)
-    with pytest.raises(InputError, match="lower criterion.order"):
+    with pytest.raises(InputError, match="lower criterion.ngram_order"):
         token_lm.estimate(TEXTS, 5, 3)

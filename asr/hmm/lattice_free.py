@@ -44,7 +44,7 @@ class HmmGraphs:
         """The graphs of a training on the HMMs beside `criterion.alignments`, whose phones give the n-gram."""
         hmm = Hmm.read(hmm_beside(cfg))
         paths = read_alignments(cfg.criterion.alignments or "")
-        model = estimate(list(phones_of(hmm, paths.values())), len(hmm.phones), cfg.criterion.order)
+        model = estimate(list(phones_of(hmm, paths.values())), len(hmm.phones), cfg.criterion.ngram_order)
         return cls(hmm, Lexicon.read(cfg.tokens.lexicon or ""), model)
 
     @cached_property
@@ -57,7 +57,7 @@ class HmmGraphs:
         found = _over_outputs(expand(every, self.hmm))
         if len(found.label) > MOST_ARCS:
             raise InputError(f"the denominator of LF-MMI has {len(found.label):,} arcs, more than {MOST_ARCS:,}; lower "
-                             "criterion.order, or train HMMs with fewer leaves")  # fmt: skip
+                             "criterion.ngram_order, or train HMMs with fewer leaves")  # fmt: skip
         return found
 
     def numerator(self, text: str) -> Acceptor:

@@ -64,9 +64,13 @@ class LfmmiCriterion(CtcCriterion):
 
         super().__init__(cfg)
         self.weight = cfg.criterion.auxiliary_weight
-        self.model = estimate([target.tolist() for target in sets.train.targets], len(sets.tokens), cfg.criterion.order)
+        self.model = estimate(
+            [target.tolist() for target in sets.train.targets], len(sets.tokens), cfg.criterion.ngram_order
+        )
         histories, outputs = self.model.log_prob.shape
-        tqdm.write(f"denominator: a {cfg.criterion.order}-gram of {outputs - 1} tokens with {histories:,} histories")
+        tqdm.write(
+            f"denominator: a {cfg.criterion.ngram_order}-gram of {outputs - 1} tokens with {histories:,} histories"
+        )
 
     def loss(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
         losses = ctc_crf_loss(*self.arguments(log_probs, frames, batch), self.model, self.zero_infinity)

@@ -47,7 +47,7 @@ def _carried_out(ngrams: NgramModel, num_outputs: int) -> TokenModel:
     numbers = {history: n for n, history in enumerate(histories)}
     if len(histories) * num_outputs > MOST_ARCS:
         raise InputError(f"the token n-gram of LF-MMI has {len(histories):,} histories of {num_outputs:,} tokens, more "
-                         f"than {MOST_ARCS:,} together; lower criterion.order, or use fewer tokens")  # fmt: skip
+                         f"than {MOST_ARCS:,} together; lower criterion.ngram_order, or use fewer tokens")  # fmt: skip
     tokens = np.array([int(word) if word.isdigit() else BLANK_ID for word in ngrams.words])
     ids = np.flatnonzero(tokens != BLANK_ID)
     log_prob = np.full((len(histories), num_outputs), -np.inf)
