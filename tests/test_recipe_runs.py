@@ -51,7 +51,7 @@ def test_the_verbs_of_every_recipe_read_its_options(
         (tmp_path / recipe.cfg.data.dir / file).touch()
     module = load_module(name, experiment)
     getattr(module, "build", Recipe.build)(recipe)
-    assert "bundle" in verbs
+    assert "bundle" in verbs or verbs == ["hmm train"]  # the HMMs of timit_hmm are for `asr align`
 
 
 def test_wrong_recipes_and_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
