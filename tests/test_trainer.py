@@ -95,7 +95,7 @@ def start_training(cfg: Config, threads: int = 1) -> subprocess.Popen:
     )
 
 
-def wait_until(done: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(done: Callable[[], bool], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline

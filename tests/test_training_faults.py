@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import test_trainer
 import torch
@@ -215,15 +216,16 @@ def train_and_kill_reader(cfg: Config, told: Path) -> None:
 
 
 def spoil(trainer: Trainer, steps: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """At some steps, the samples of `train2` are not finite."""
-    train_shard = trainer.shards.train
+    """At some steps, the features of `train2` are not finite."""
+    augmented = trainer.shards.augmented
 
-    def spoiled(shard: Batch, step: int, number: int) -> ShardResult:
-        if step in steps and "train2" in shard.ids:
-            shard.inputs[shard.ids.index("train2")] = float("nan")
-        return train_shard(shard, step, number)
+    def spoiled(shard: Batch, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        features, lengths = augmented(shard, rng)
+        if trainer.state["step"] in steps and "train2" in shard.ids:
+            features[shard.ids.index("train2")] = float("nan")
+        return features, lengths
 
-    monkeypatch.setattr(trainer.shards, "train", spoiled)
+    monkeypatch.setattr(trainer.shards, "augmented", spoiled)
 
 
 def test_a_step_without_a_finite_loss_is_skipped_and_named(
@@ -264,7 +266,7 @@ def test_skipped_steps_are_counted_across_a_stop(corpus: Path, monkeypatch: pyte
     """Otherwise a training that diverges could be started again and again."""
     cfg = short(corpus, "exp")
     monkeypatch.setattr("asr.training.skips.MOST_IN_A_ROW", 2)
-    monkeypatch.setattr(Shards, "train", lambda self, shard, step, number: ShardResult(number, 1, fault="f"))
+    monkeypatch.setattr(Shards, "train", lambda self, shard, step, number, count: ShardResult(number, 1, fault="f"))
     trainer = Trainer(cfg)
     take_step = trainer.take_step
 
