@@ -12,7 +12,7 @@ import asr
 from asr import manifest, pipeline
 from asr.config import ModelConfig
 from asr.errors import InputError
-from asr.features.frontend import delta_kernels
+from asr.features.spectra import delta_kernels
 from asr.hmm.corpus import Corpus
 from asr.hmm.model import Hmm
 from asr.hmm.speakers import Adaptation, adapted
