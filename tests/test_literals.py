@@ -59,7 +59,7 @@ def test_readers_refuse_such_json(text, tmp_path):
         lambda: run_folder.tuned_scales(cfg),
         lambda: settings.check_resumable(file, cfg),
         lambda: settings._read_inputs(file, 1),
-        lambda: sources.check(tmp_path / "hyp.jsonl", str(file)),
+        lambda: sources.check(tmp_path / "hyp.jsonl", str(file), ""),
     ):
         with pytest.raises(InputError):
             read()

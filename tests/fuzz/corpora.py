@@ -88,7 +88,7 @@ def _read_source(path: Path) -> None:
     hypotheses = path.parent / "hyp.jsonl"
     hypotheses.touch()
     sources._record(hypotheses).write_bytes(path.read_bytes())
-    sources.check(hypotheses, str(path))
+    sources.check(hypotheses, str(path), "")
 
 
 @target("lattice", b"u1\n0 1 3 0.5,1.5,1_2\n1 2 4 1,2,3\n2 0,1,\n\nu2\n0 0,0,1\n\n")
