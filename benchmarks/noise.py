@@ -14,16 +14,12 @@ Rows whose data is not at hand are left out with a note. All is drawn from one s
 two recognisers hear the same sound. Writes benchmarks/results/noise-NAME.json, NAME being that of the bundle's folder.
 """
 
-import argparse
-import json
 from collections.abc import Callable, Sequence
-from datetime import date
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-import asr
 from asr import manifest
 from asr.data.dataset import load_input
 from asr.data.scenes.noises import coloured_noise
@@ -31,8 +27,8 @@ from asr.data.scenes.rooms import RecordedRooms, draw_room, reverberate
 from asr.data.scenes.sounds import Sounds
 from asr.data.scenes.spectra import at_level, rms
 from asr.evaluation.score import error_counts
-from asr.files import atomic_write
 from asr.manifest import Utterance
+from benchmarks.conditions import arguments, open_recognizer, write
 
 SEED, AT_ONCE, VOICES = 1, 50, 5
 SNR_DB = (20, 10, 5, 0)
@@ -43,13 +39,8 @@ Change = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]  # samples
 
 class Bench:
     def __init__(self, bundle: Path, utterances: Sequence[Utterance], rate: str):
-        self.recognizer, self.utterances, self.rate = asr.load(bundle), utterances, rate
-        if self.recognizer.space is None:
-            self.recognizer = self.recognizer.with_list(sorted({u.transcript for u in utterances}))
-        features = self.recognizer.cfg.features
-        if features.kind == "stored":
-            raise SystemExit(f"{bundle} takes stored features; noise needs a recogniser of sound")
-        self.rate_hz = features.sample_rate_hz
+        self.recognizer, self.utterances, self.rate = open_recognizer(bundle, utterances), utterances, rate
+        self.rate_hz = self.recognizer.cfg.features.sample_rate_hz
         self.load = lru_cache(AT_ONCE)(lambda number: load_input(self.recognizer.cfg, utterances[number]))
 
     def error_rate(self, change: Change) -> float:
@@ -105,25 +96,15 @@ def _test_part(path: Path, opened: Callable[[str], object]):
     return opened(str(chosen))
 
 
-def main(bundle: Path, path: Path, limit: int | None, rate: str) -> None:
-    utterances = [u for u in manifest.read(path) if u.text][:limit]
+def main(bundle: Path, utterances: Sequence[Utterance], rate: str) -> None:
     bench = Bench(bundle, utterances, rate)
     print(f"{bundle}: {rate} of {len(utterances)} utterances")
     rows = {}
     for name, change in bench.conditions().items():
         rows[name] = round(bench.error_rate(change), 5)
         print(f"{name:24} {rows[name]:8.2%}", flush=True)
-    result = Path(__file__).parent / f"results/noise-{bundle.resolve().parent.name}.json"
-    with atomic_write(result) as file:
-        json.dump({"date": str(date.today()), "utterances": len(utterances), rate: rows}, file, indent=1)
-    print(f"-> {result}")
+    write("noise", bundle, {"utterances": len(utterances), rate: rows})
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("manifest", type=Path)
-    parser.add_argument("limit", type=int, nargs="?")
-    parser.add_argument("rate", choices=("wer", "cer", "cer_without_spaces"), default="wer", nargs="?")
-    given = parser.parse_args()
-    main(given.bundle, given.manifest, given.limit, given.rate)
+    main(*arguments(__doc__))

@@ -10,23 +10,19 @@ it white, half coloured. All is drawn from one seed. The last rows count words w
 benchmarks/results/silence-NAME.json, NAME being the name of the bundle's folder.
 """
 
-import argparse
-import json
 from collections.abc import Callable, Sequence
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import soxr
 
-import asr
 from asr import manifest
 from asr.data.augment import coloured
 from asr.data.dataset import load_input
 from asr.evaluation.score import error_counts
 from asr.features.pauses import best_pause, levels
-from asr.files import atomic_write
 from asr.hypothesis import Hypothesis
+from benchmarks.conditions import arguments, open_recognizer, write
 
 SEED = 1
 LIMIT = 1.0  # points of the rate that a condition may add
@@ -159,12 +155,8 @@ def resampled(rate_hz: int) -> Change:
 
 class Bench:
     def __init__(self, bundle: Path, utterances: Sequence[manifest.Utterance], rate: str):
-        self.recognizer, self.utterances, self.rate = asr.load(bundle), utterances, rate
-        if self.recognizer.space is None:
-            self.recognizer = self.recognizer.with_list(sorted({u.transcript for u in utterances}))
+        self.recognizer, self.utterances, self.rate = open_recognizer(bundle, utterances), utterances, rate
         self.rate_hz = self.recognizer.cfg.features.sample_rate_hz
-        if self.recognizer.cfg.features.kind == "stored":
-            raise SystemExit(f"{bundle} takes stored features; these conditions need a recogniser of sound")
 
     def recognise(self, change: Change, rate_hz: int | None = None) -> dict[str, Hypothesis]:
         found: dict[str, Hypothesis] = {}
@@ -188,8 +180,7 @@ class Bench:
         return sum(len(result.words) for result in self.recognizer.transcribe(inputs, self.rate_hz))
 
 
-def main(bundle: Path, path: Path, limit: int | None, rate: str) -> None:
-    utterances = [u for u in manifest.read(path) if u.text][:limit]
+def main(bundle: Path, utterances: Sequence[manifest.Utterance], rate: str) -> None:
     bench = Bench(bundle, utterances, rate)
     rows: dict[str, float] = {}
     changes = CONDITIONS | {f"at {hz} Hz": resampled(hz) for hz in RATES_HZ if hz != bench.rate_hz}
@@ -205,18 +196,8 @@ def main(bundle: Path, path: Path, limit: int | None, rate: str) -> None:
     for name, noise_db in [("zeros", None), ("noise at -60 dBFS", -60.0), ("noise at -40 dBFS", -40.0)]:
         words[name] = bench.words_of_nothing(noise_db)
         print(f"words in 30 recordings of {name:26} {words[name]:7}", flush=True)
-    result = Path(__file__).parent / f"results/silence-{bundle.resolve().parent.name}.json"
-    with atomic_write(result) as file:
-        report = {"date": str(date.today()), "utterances": len(utterances), rate: rows, "words_in_nothing": words}
-        json.dump(report, file, indent=1)
-    print(f"-> {result}")
+    write("silence", bundle, {"utterances": len(utterances), rate: rows, "words_in_nothing": words})
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("manifest", type=Path)
-    parser.add_argument("limit", type=int, nargs="?")
-    parser.add_argument("rate", choices=("wer", "cer", "cer_without_spaces"), default="wer", nargs="?")
-    given = parser.parse_args()
-    main(given.bundle, given.manifest, given.limit, given.rate)
+    main(*arguments(__doc__))
