@@ -26,6 +26,7 @@ import numpy as np
 from asr.cli.overrides import compose, to_overrides
 from asr.cli.recipe import Recipe
 from asr.config import Config
+from asr.evaluation.comparison import compare
 from asr.files import atomic_write
 from asr.literals import parse_json
 from asr.models import NETS_OF
@@ -81,14 +82,12 @@ def cpu_s() -> float:
 
 def row(runs: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Token error rate in percent, its difference from that of `base` with the interval, and minutes per training."""
-    errors, others = (np.sum([run["errors"] for run in rows], 0) for rows in (runs, base))  # (U,), of all seeds
-    tokens = np.sum([run["tokens"] for run in runs], 0)
-    drawn = np.random.default_rng(1).integers(len(errors), size=(RESAMPLES, len(errors)))
-    differences = 100 * (errors - others)[drawn].sum(1) / tokens[drawn].sum(1)
+    errors = np.array([np.sum([run["errors"] for run in rows], 0) for rows in (runs, base)])  # (2, U), of all seeds
+    found = compare(errors, np.sum([run["tokens"] for run in runs], 0), RESAMPLES)
     return {
-        "dev_ter": 100 * errors.sum() / tokens.sum(),
-        "difference": 100 * (errors - others).sum() / tokens.sum(),
-        "interval": np.percentile(differences, [2.5, 97.5]).tolist(),
+        "dev_ter": 100 * found.first,
+        "difference": 100 * found.difference,
+        "interval": [100 * end for end in found.interval],
         "minutes": float(np.mean([run["minutes"] for run in runs])),
     }
 

@@ -43,13 +43,17 @@ def paired_bootstrap(
     """
     if not first or [c.reference for c in first] != [c.reference for c in second]:
         raise InputError("a paired comparison needs the errors of both recognisers on the same references")
-    references = np.array([c.reference for c in first])  # (U,)
-    errors = np.array([[c.errors for c in first], [c.errors for c in second]])  # (2, U)
+    errors = np.array([[c.errors for c in first], [c.errors for c in second]])
+    return compare(errors, np.array([c.reference for c in first]), resamples, seed)
+
+
+def compare(errors: np.ndarray, references: np.ndarray, resamples: int = 1000, seed: int = 1) -> Comparison:
+    """The same for the errors (2, U) of both on U utterances, whose references have so many units (U,)."""
     rng = np.random.default_rng(seed)
     differences = np.empty(resamples)
-    block = max(1, _BLOCK // len(first))
+    block = max(1, _BLOCK // len(references))
     for start in range(0, resamples, block):
-        drawn = rng.integers(len(first), size=(min(block, resamples - start), len(first)))  # (B, U)
+        drawn = rng.integers(len(references), size=(min(block, resamples - start), len(references)))  # (B, U)
         fewer = (errors[0] - errors[1])[drawn].sum(1)
         differences[start : start + len(drawn)] = fewer / np.maximum(references[drawn].sum(1), 1)
     low, high = np.quantile(differences, [0.025, 0.975])
