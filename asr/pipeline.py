@@ -18,7 +18,6 @@ Rooms are imported when they are needed.
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -70,10 +69,10 @@ def _hmm_graphs(cfg: Config) -> "HmmGraphs":
 def dev_errors(cfg: Config) -> float | None:
     """The token error rate of the best epoch on the dev set, from the log of the training in `cfg.out`; None without
     one."""
-    log = Path(cfg.out) / "train" / "log.jsonl"
-    if not log.exists():
-        return None
-    return float(min(json.loads(line)["dev_ter"] for line in log.read_text(encoding="utf-8").splitlines()))
+    from asr.training.curves import read_log
+
+    folder = Path(cfg.out)
+    return min(record["dev_ter"] for record in read_log(folder)) if (folder / "train" / "log.jsonl").exists() else None
 
 
 def train_hmm(cfg: Config) -> Path:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -224,8 +225,8 @@ def read_start(path: str) -> "Start":
     if not isinstance(model, AcousticModel):
         raise InputError(f"{path} holds a model in ONNX, which cannot be trained; name a recogniser that was trained "
                          "here, or imported from Hugging Face")  # fmt: skip
-    readings = NbestSearch(cfg.decoder, space) if space is not None and not States.of(tokens) else None
-    return Start(str(file), model, cfg, tokens, readings)
+    make_readings = None if space is None or States.of(tokens) else partial(NbestSearch, cfg.decoder, space)
+    return Start(str(file), model, cfg, tokens, make_readings)
 
 
 def write_imported(folder: str | Path, imported: "Imported") -> Path:

@@ -9,9 +9,9 @@ from asr.errors import InputError
 from asr.files import atomic_write
 from asr.report import sections
 from asr.report.html import Html, picture, tag
-from asr.report.run import Run, read_log, read_options, read_other, read_run
+from asr.report.run import Run, read_options, read_other, read_run
 from asr.report.worst import show_worst, worst
-from asr.training.curves import plot_curves
+from asr.training.curves import plot_curves, read_log
 
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"  # nothing is fetched or run
 STYLE = """

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from asr import hypothesis, manifest
 from asr.config import Config
@@ -10,7 +9,6 @@ from asr.errors import InputError
 from asr.evaluation.score import Score, score
 from asr.evaluation.texts import read_pair
 from asr.hypothesis import Hypothesis
-from asr.literals import parse_json
 from asr.manifest import Utterance
 from asr.pipeline import hypotheses_path
 from asr.recognizer import run_folder, sources
@@ -54,29 +52,6 @@ def read_other(cfg: Config, folder: str) -> Run:
     if not Path(getattr(other.data, cfg.split)).exists():
         other = replace(other, data=cfg.data)
     return read_run(other)
-
-
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The records of a training. Raises InputError naming a missing file or a damaged line."""
-    path = folder / "train" / "log.jsonl"
-    if not path.exists():
-        raise InputError(f"there is no {path}; `asr train` writes it")
-    records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        try:
-            record = parse_json(line)
-        except ValueError as e:
-            raise InputError(f"{path}:{number}: not JSON ({e}); `asr train` writes such files") from e
-        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
-            raise InputError(f"{path}:{number}: expected an object with the field 'step'")
-        records.append({key: value for key, value in record.items() if _is_number(value)})
-    if not records:
-        raise InputError(f"{path} is empty: no epoch is complete yet")
-    return records
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def read_options(folder: Path) -> str:

@@ -62,11 +62,11 @@ def make_criterion(
         return StateLfmmiCriterion(cfg, sets, make_graphs(cfg))
     if cfg.criterion.kind == "ctc":
         return CtcCriterion(cfg)
-    assert start and start.readings  # check_criterion
+    assert start and start.make_readings  # check_criterion
     if sets.tokens.symbols[: len(start.tokens)] != start.tokens.symbols:
         raise InputError(f"criterion=mwer searches with the graph of init={start.path}, whose tokens are not those of "
                          "this training; leave out tokens.table, or train in another folder with out=")  # fmt: skip
-    return MwerCriterion(cfg, start.readings, start.cfg.decoder.acoustic_scale)
+    return MwerCriterion(cfg, start.make_readings(), start.cfg.decoder.acoustic_scale)
 
 
 class FrameCriterion:
@@ -182,7 +182,7 @@ def check_criterion(cfg: Config, start: Start | None = None) -> None:
     """Raises InputError for options that do not fit the criterion, and for mwer without a search."""
     check_views(cfg)
     alignments = cfg.criterion.alignments
-    if cfg.criterion.kind == "mwer" and (start is None or start.readings is None):
+    if cfg.criterion.kind == "mwer" and (start is None or start.make_readings is None):
         raise InputError("criterion=mwer searches with the graph of the recogniser that it starts from; name the "
                          "bundle of one for CTC with init=FILE")  # fmt: skip
     kind = cfg.criterion.kind

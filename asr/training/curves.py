@@ -9,9 +9,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from asr.errors import naming
+from asr.errors import InputError, naming
 from asr.figures import save
 from asr.files import atomic_write
+from asr.literals import parse_json
 
 PLOT_INTERVAL_S = 30  # between drawings of curves.png: each takes as long as several batches of a small net
 EVENTS = {"train_loss", "dev_loss", "dev_ter", "general_ter", "lr"}
@@ -40,6 +41,29 @@ class Curves:
     def plot(self, records: Sequence[dict[str, Any]]) -> None:
         plot_curves(records, self.folder / "curves.png")
         self.plotted_s = time.monotonic()
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The records of a training. Raises InputError naming a missing file or a damaged line."""
+    path = folder / "train" / "log.jsonl"
+    if not path.exists():
+        raise InputError(f"there is no {path}; `asr train` writes it")
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        try:
+            record = parse_json(line)
+        except ValueError as e:
+            raise InputError(f"{path}:{number}: not JSON ({e}); `asr train` writes such files") from e
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            raise InputError(f"{path}:{number}: expected an object with the field 'step'")
+        records.append({key: value for key, value in record.items() if _is_number(value)})
+    if not records:
+        raise InputError(f"{path} is empty: no epoch is complete yet")
+    return records
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def plot_curves(records: Sequence[dict[str, Any]], path: str | Path) -> None:

@@ -1,5 +1,6 @@
 """Continuing from a trained recogniser (`init`): its encoder, its net, and the outputs of the tokens that stay."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Start:
     model: AcousticModel
     cfg: Config  # its features, model and unit
     tokens: Tokens
-    readings: Readings | None = None  # the best hypotheses of its search; None if it has no graph
+    make_readings: Callable[[], Readings] | None = None  # makes its n-best search; None if it has no graph
 
     def __post_init__(self) -> None:
         if (count := self.cfg.model.tune_layers) and hasattr(self.model, "upper"):
