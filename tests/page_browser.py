@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
+import tiny
 from page_mock import Mock, Server, make_app
+
+
+def spoken(folder: Path, duration_s: float = 6.0) -> Path:
+    """A file for the microphone to hear."""
+    path = folder / "spoken.wav"
+    soundfile.write(path, tiny.noise(duration_s), 16000)
+    return path
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import soundfile
 import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from page_browser import chromium
+from page_browser import chromium, spoken
 
 from asr import hypothesis, manifest
 from asr.cli import main as cli
@@ -288,9 +288,7 @@ def test_a_comparison_needs_the_same_references() -> None:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    sound = tmp_path_factory.mktemp("sound") / "spoken.wav"
-    soundfile.write(sound, tiny.noise(1.0), 16000)
-    with chromium(sound) as started:
+    with chromium(spoken(tmp_path_factory.mktemp("sound"), 1.0)) as started:
         yield started
 
 

@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import soundfile
-import tiny
 
 pytest.importorskip("fastapi", reason="the extra `serve`")
 
-from page_browser import chromium, serving  # noqa: E402
+from page_browser import chromium, serving, spoken  # noqa: E402
 from page_mock import SAID, Mock, words_until  # noqa: E402
 
 from asr.hypothesis import Hypothesis, Word  # noqa: E402
@@ -19,9 +17,7 @@ from asr.recognizer import formats  # noqa: E402
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("sound") / "spoken.wav"
-    soundfile.write(path, tiny.noise(6.0), 16000)
-    return path
+    return spoken(tmp_path_factory.mktemp("sound"))
 
 
 @pytest.fixture(scope="module")

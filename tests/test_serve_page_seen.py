@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import soundfile
-import tiny
 
 pytest.importorskip("fastapi", reason="the extra `serve`")
 
-from page_browser import CONTRASTS, chromium, serving  # noqa: E402
+from page_browser import CONTRASTS, chromium, serving, spoken  # noqa: E402
 from page_mock import Mock  # noqa: E402
 
 PAGE = Path(__file__).parent.parent / "asr/serve/page"
@@ -21,9 +19,7 @@ PAGE = Path(__file__).parent.parent / "asr/serve/page"
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    sound = tmp_path_factory.mktemp("sound") / "spoken.wav"
-    soundfile.write(sound, tiny.noise(6.0), 16000)
-    with chromium(sound) as started:
+    with chromium(spoken(tmp_path_factory.mktemp("sound"))) as started:
         yield started
 
 
