@@ -1,8 +1,10 @@
 """Sweeps over processes, a cluster's queue and Optuna's trials: every job is the training that runs alone."""
 
+import importlib
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +16,14 @@ from asr.cli import main as cli
 
 corpus = test_trainer.corpus
 TINY = "threads=1 features.num_bins=20 model=cnn model.hidden=8 model.layers=1 optim.batch_s=20 optim.epochs=1".split()
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_processes() -> Iterator[None]:
+    """joblib keeps its processes for later jobs; other tests here count the children of this process."""
+    yield
+    if "joblib" in sys.modules:
+        importlib.import_module("joblib.externals.loky").get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 def needs(plugin: str) -> pytest.MarkDecorator:

@@ -259,6 +259,8 @@ MORE = [
     "calibrate out={out} graph.dir={tmp}/graph",
     "bundle out={out} bundle={tmp}/model.asr",
     "export {out}/model.asr {out}/data/dev.jsonl output={tmp}/exported",
+    "model {out}",
+    "model model=cnn",
     "doctor",
 ]
 MORE += ["export out={out} split=" + split + " output={tmp}/exported-" + split for split in ("train", "dev", "test")]
