@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from hypothesis import settings
+from matplotlib.figure import Figure
 from recorder import recorded
 
 from asr.cli.verbs import VERBS
@@ -18,6 +19,7 @@ from asr.config import Config
 
 settings.register_profile("any_machine", deadline=None)  # a busy one takes its time
 settings.load_profile("any_machine")
+SAVEFIG = Figure.savefig
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -28,6 +30,25 @@ def declarations() -> Iterator[None]:
     VERBS.update({name: dataclasses.replace(verb, run=recorded(name, verb.run)) for name, verb in verbs.items()})
     yield
     VERBS.update(verbs)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def undrawn() -> Iterator[None]:
+    """Figures are made and their files written, but nothing is drawn: that takes longer than most trainings here.
+
+    Tests of what is drawn use `drawn`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"\x89PNG\r\n\x1a\n"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Iterator[None]:
+    """Figures are drawn as for users, from the first test that needs it to the end of its file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", SAVEFIG)
+        yield
 
 
 @pytest.fixture

@@ -211,7 +211,7 @@ def test_unsure_words_are_rejected(recognizer, waves):
             recognizer.with_decoder(replace(recognizer.cfg.decoder, **option))
 
 
-def test_calibration_is_fitted_written_and_used(recognizer, waves, tmp_path):
+def test_calibration_is_fitted_written_and_used(recognizer, waves, tmp_path, drawn):
     cfg = replace(recognizer.cfg, out=str(tmp_path))
     dev = utterances(waves)
     texts = [recognizer.transcribe(str(path)).text.split() for path in waves]

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, replace
 
+import matplotlib.image
 import numpy as np
 import pytest
 
@@ -123,7 +124,7 @@ def test_every_fault_is_reported(corpus, make_wav, tmp_path):
     assert "40 tokens need 40 output frames, the audio has 33" in whys["crowded"]
 
 
-def test_files_of_the_report(corpus, tmp_path):
+def test_files_of_the_report(corpus, tmp_path, drawn):
     path = corpus(a=None, b=Utterance("", "gone.wav", text="two"))
     report = check(path, tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
@@ -136,7 +137,7 @@ def test_files_of_the_report(corpus, tmp_path):
     assert [(f["id"], f["severity"], f["check"]) for f in written["findings"]] == [("b", "error", "unreadable")]
     table = (tmp_path / "out/train.report.txt").read_text()
     assert table == report.table() and "kept 1 of 2 utterances" in table and "b: audio file" in table
-    assert (tmp_path / "out/train.report.png").read_bytes().startswith(b"\x89PNG")
+    assert matplotlib.image.imread(tmp_path / "out/train.report.png").std() > 0
 
 
 def test_table_lists_some_and_counts_all(corpus, tmp_path):

@@ -33,6 +33,7 @@ from asr.report.page import write_report
 from asr.report.run import read_run
 from asr.report.worst import _placed, show_worst, worst
 
+pytestmark = pytest.mark.usefixtures("drawn")
 HOSTILE = "<script>alert(1)</script> \"'& </style> \u202eabc \x00 &lt;b&gt; javascript:x"
 ID = "<img src=x onerror=alert(2)>"
 TEXTS = {"u0": ("a b", "a b"), "u1": ("a b a", "b b"), "u2": ("b", "a"), ID: ("a", HOSTILE)}
@@ -105,7 +106,7 @@ def run(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(drawn: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with its report."""
     out = make_run(tmp_path_factory.mktemp("whole") / "run")
     assert cli.main(["report", f"out={out}"]) == 0

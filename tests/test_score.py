@@ -18,6 +18,7 @@ from asr.evaluation import report
 from asr.evaluation.score import Counts, align, bootstrap, normalise, score
 from asr.training.curves import plot_curves
 
+pytestmark = pytest.mark.usefixtures("drawn")
 WORDS = st.lists(st.sampled_from(["a", "b", "cc", "d", "é", "한국"]), max_size=8).map(" ".join)
 
 

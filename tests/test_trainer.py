@@ -61,6 +61,7 @@ def config(corpus: Path, out: str, epochs: int = 3, **optim: float) -> Config:
     )
 
 
+@pytest.mark.usefixtures("drawn")
 def test_training_learns_and_writes_its_files(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = config(corpus, "exp", epochs=12)
     cfg.seed = 2
