@@ -49,8 +49,7 @@ def error_of(capsys: pytest.CaptureFixture, *argv: str) -> str:
 
 
 @pytest.mark.parametrize("group,choice", CHOICES)
-def test_every_choice_composes_and_is_explained(group: str, choice: str) -> None:
-    compose([f"{group}={choice}"])
+def test_every_choice_is_explained(group: str, choice: str) -> None:
     assert first_comment(all_groups()[group][choice]), (
         f"conf/{group}/{choice}.yaml lacks a comment that says what it is for"
     )

@@ -1,19 +1,28 @@
 """The options that each verb reads: help lists them, others are refused, and every choice is checked."""
 
 import re
+from itertools import zip_longest
 from pathlib import Path
 
+import hydra
 import pytest
+from hydra import initialize_config_dir
 from test_cli import error_of
 
 from asr.cli import help, reads
 from asr.cli import main as cli
-from asr.cli.options import Option, all_options
+from asr.cli.options import Option, all_groups, all_options, conf_dir
 from asr.cli.overrides import compose, compose_node, for_verb, references, refuse_unread, to_overrides
 from asr.cli.reads import declared, own_options
 from asr.cli.verbs import VERBS
 from asr.config import Config, check_choices
 from asr.errors import InputError
+
+# The first choice of every group, then the second of every group that has two, and so on.
+TOGETHER = [
+    [f"{group}={choice}" for group, choice in zip(all_groups(), row, strict=True) if choice]
+    for row in zip_longest(*all_groups().values())
+]
 
 
 def listed(verb: str) -> list[str]:
@@ -101,3 +110,36 @@ def test_overrides_of_a_recipe_go_to_the_verbs_that_read_them(tmp_path: Path) ->
     with pytest.raises(InputError, match="no step of this recipe reads text.lang; it is an option of `asr text clean`"):
         refuse_unread([*words, "text.lang=ko"], list(kept), config_dir=str(tmp_path))
     refuse_unread([*words, "data.root=r"], list(kept), ("data",), str(tmp_path))
+
+
+@pytest.mark.parametrize("words", TOGETHER, ids=" ".join)
+def test_every_choice_composes(words: list[str]) -> None:
+    compose(words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["model=cnn", "optim.lr=1e-4", "seed=3", "criterion=lfmmi", "lm.text=[a.txt,'b c.txt']"],
+        ["out='exp/한 1'", "augment=none", "augment.speeds=[]", "graph.cache=null", "data.train='${data.dir}/t.jsonl'"],
+        ["seed=1", "experiment=tiny", "optim.epochs=2", "seed=2", "++model.hidden=8"],
+    ],
+)
+def test_values_are_set_as_hydra_sets_them(words: list[str]) -> None:
+    """Hydra composes the choices of groups alone, which are kept."""
+    found = compose_node(words)
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        wanted = hydra.compose("config", words)
+    assert found == wanted
+    found.seed = 77  # of this copy alone
+    assert compose_node(words) == wanted
+
+
+def test_a_changed_yaml_file_is_read_again(tmp_path: Path) -> None:
+    """Of the same length, within the resolution of any file system's clock."""
+    (tmp_path / "experiment").mkdir()
+    for hidden in (96, 48):
+        (tmp_path / "experiment/x.yaml").write_text(f"# @package _global_\nmodel: {{hidden: {hidden}}}\n")
+        words = to_overrides(["experiment=x", "layers=3"], ["model.layers"], str(tmp_path))
+        assert (compose(words).model.hidden, compose(words).model.layers) == (hidden, 3)

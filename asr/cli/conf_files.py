@@ -6,6 +6,7 @@ They are checked one by one before Hydra composes them, so that an error names i
 import re
 import typing
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -132,13 +133,21 @@ def _check_values(placed: dict[str, Any], path: Path) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        OmegaConf.merge(OmegaConf.structured(Config), {k: v for k, v in placed.items() if k != "hydra"})
+        OmegaConf.merge(_schema(), {k: v for k, v in placed.items() if k != "hydra"})
     except OmegaConfBaseException as e:
         raise InputError(f"{path}: {complaint(e)}") from None
     for name, value in _leaves(placed):
         choices = all_options()[name].choices
         if choices and value not in choices and "${" not in str(value):
             raise InputError(f"{path}: {name}={value}: {expected(str(value), choices)}")
+
+
+@cache
+def _schema() -> Any:
+    """Every option with its type, which merging only copies."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.structured(Config)
 
 
 def complaint(error: Any) -> str:

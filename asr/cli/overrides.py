@@ -4,10 +4,11 @@ Words with `=` are overrides, others are files. A bare key is looked up in the v
 `asr lm train order=4` sets `lm.order`. An error names the option or file, and the closest name that exists.
 """
 
+import copy
 import importlib
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -114,17 +115,43 @@ def compose(overrides: Sequence[str]) -> Config:
 
 def compose_node(overrides: Sequence[str]) -> Any:
     """The same as OmegaConf's node, with references such as `${out}` unresolved."""
+    from hydra.core.override_parser.types import OverrideType
+    from omegaconf import OmegaConf
+
+    values: list[Any] = []
+    choices: list[Any] = []
+    for parsed in _parsed(overrides):
+        if parsed.is_sweep_override():
+            raise InputError(f"{parsed.input_line} gives several values; add -m to run once with each")
+        is_value = parsed.key_or_group in all_options() and parsed.type is OverrideType.CHANGE
+        (values if is_value else choices).append(parsed)
+    folders = [path for parsed in choices if parsed.key_or_group == "hydra.searchpath" for path in parsed.value()]
+    try:
+        node = copy.deepcopy(_chosen(tuple(parsed.input_line for parsed in choices), _yaml_files(folders)))
+        for parsed in values:
+            OmegaConf.update(node, parsed.key_or_group, parsed.value(), merge=True)
+    except Exception as e:
+        raise _explained(e) from None
+    return node
+
+
+@lru_cache(maxsize=32)
+def _chosen(choices: tuple[str, ...], files: tuple[tuple[str, bytes], ...]) -> Any:
+    """What Hydra composes of these choices, kept as long as no yaml file changes: it takes longer than many a verb, and
+    a recipe composes for each of its verbs."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
     _register_schema()
-    if several := next((o for o in _parsed(overrides) if o.is_sweep_override()), None):
-        raise InputError(f"{several.input_line} gives several values; add -m to run once with each")
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="asr"):
-            return hydra_compose("config", list(overrides))
-    except Exception as e:
-        raise _explained(e) from None
+    with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="asr"):
+        return hydra_compose("config", list(choices))
+
+
+def _yaml_files(folders: Sequence[str]) -> tuple[tuple[str, bytes], ...]:
+    """(path, content) of every file that Hydra may compose, from `conf/` and further folders."""
+    roots = [conf_dir(), *(Path(folder.removeprefix("file://")) for folder in folders)]
+    found = [path for root in roots for names in ("*.yaml", "*/*.yaml", "hydra/*/*.yaml") for path in root.glob(names)]
+    return tuple((str(path), path.read_bytes()) for path in sorted(found) if path.is_file())
 
 
 def to_config(node: Any) -> Config:
@@ -257,6 +284,7 @@ def found_earlier(verb: str, cfg: Config, given: Sequence[str], groups: conf_fil
     return [override for override in (earlier(cfg) if earlier else []) if reads.split(override)[0] not in keys]
 
 
+@cache
 def _register_schema() -> None:
     from hydra.core.config_store import ConfigStore
 
