@@ -122,7 +122,9 @@ class TextConfig(Options):
     repairs: list[str] = option([], "repairs to apply: case, markup, repeats, spacing, or files of wrong<TAB>right")
     slots: list[str] = option([], "marks such as <name> that are kept; requests fill them with words")
     paragraphs: bool = option(False, "lines are paragraphs: split them into sentences")
-    pieces: str = option("morphemes", "`asr text split`: morphemes (Korean), or a file with a model of SentencePiece")
+    pieces: str = option(
+        "morphemes", "`asr text split`: morphemes (Korean), a tokens.txt of pieces, or a model of SentencePiece"
+    )
     max_foreign: float = option(0.5, "drop a line with a larger fraction of letters of other scripts", within="[0, 1]")
     max_repeats: int = option(0, "keep at most this many copies of a sentence; 0 keeps all", within="[0, 1e9]")
 
