@@ -46,6 +46,9 @@ class DataConfig(Options):
     max_audio_s: float = option(
         60.0, "longest recording in seconds; longer ones are set aside and named", within="(0, inf]"
     )
+    min_confidence: float = option(
+        0.8, "least mean confidence of a hypothesis that becomes a text to train on", within="[0, 1]"
+    )
     channel: int | None = option(
         None,
         "channel of recordings with several, counted from 0; null: their mean; a manifest's `channel` comes first",
@@ -58,8 +61,11 @@ class DataConfig(Options):
 @dataclass
 class TokensConfig(Options):
     unit: str = option(
-        "char", "unit that the net outputs; piece: of imported models", ["char", "jamo", "phone", "piece"]
+        "char",
+        "unit that the net outputs; piece: parts of words as SentencePiece finds them",
+        ["char", "jamo", "phone", "piece"],
     )
+    size: int = option(1000, "pieces of a table that is learned from the training text", within="[2, 1e6]")
     lexicon: str | None = option(None, "pronunciation lexicon, one `word unit unit ...` per line; required for phones")
     table: str | None = option(None, "token table; null builds one from the lexicon or the training text")
 
@@ -116,7 +122,9 @@ class TextConfig(Options):
     repairs: list[str] = option([], "repairs to apply: case, markup, repeats, spacing, or files of wrong<TAB>right")
     slots: list[str] = option([], "marks such as <name> that are kept; requests fill them with words")
     paragraphs: bool = option(False, "lines are paragraphs: split them into sentences")
-    pieces: str = option("morphemes", "`asr text split`: morphemes (Korean), or a file with a model of SentencePiece")
+    pieces: str = option(
+        "morphemes", "`asr text split`: morphemes (Korean), a tokens.txt of pieces, or a model of SentencePiece"
+    )
     max_foreign: float = option(0.5, "drop a line with a larger fraction of letters of other scripts", within="[0, 1]")
     max_repeats: int = option(0, "keep at most this many copies of a sentence; 0 keeps all", within="[0, 1e9]")
 

@@ -59,6 +59,21 @@ def merged(word: str, pieces: Tokens) -> tuple[str, ...]:
     return tuple(parts)
 
 
+class Segmenter:
+    """The pieces of words as a net is trained on: those of BPE, or the fewest if BPE's are not all in the table."""
+
+    def __init__(self, pieces: Tokens):
+        self._pieces, self._known = pieces, dict[str, tuple[str, ...]]()
+
+    def pronounce(self, word: str) -> tuple[str, ...]:
+        """A word that the table cannot spell keeps characters that are no pieces."""
+        if word not in self._known:
+            parts = merged(word, self._pieces)
+            is_spelled = all(part in self._pieces for part in parts)
+            self._known[word] = parts if is_spelled else next(iter(fewest(word, self._pieces, 1)), parts)
+        return self._known[word]
+
+
 def spread(text: str) -> str:
     """A text with its characters as pieces: `to be` -> `▁t o ▁b e`. Raises InputError for a slot."""
     if "<" in text and (slot := next(filter(is_slot, text.split()), None)):

@@ -54,8 +54,8 @@ def read(numbered: Sequence[tuple[int, str]], path: str | Path) -> list[str]:
     if filled[0][1].lstrip().startswith("{"):
         tokens = _of_json("\n".join(line for _, line in filled), path)
     elif len(filled) > 1 and all(_SENTENCEPIECE.fullmatch(line) for _, line in filled):
-        raise InputError(f"{path} is the vocabulary of a sentencepiece model; tokens.unit spells words in characters, "
-                         "jamo or phones, not in such pieces")  # fmt: skip
+        raise InputError(f"{path} is the vocabulary of a sentencepiece model; write its pieces one per line behind "
+                         f"{BLANK}, for tokens.unit=piece")  # fmt: skip
     elif all(_NUMBERED.fullmatch(line) for _, line in filled):
         tokens = _of_numbers(filled, path)
     else:
@@ -113,8 +113,8 @@ def _ours(tokens: list[str], path: str | Path) -> list[str]:
     rest = [token for token in tokens if token != blank]
     pieces = [token for token in rest if token[0] == "▁" and len(token) > 1 or token.startswith("##")]
     if pieces:
-        raise InputError(f"{path}: '{pieces[0]}' is a piece of a word; tokens.unit spells words in characters, jamo or "
-                         "phones, not in such pieces")  # fmt: skip
+        raise InputError(f"{path}: '{pieces[0]}' is a piece of a word; write the pieces one per line behind {BLANK}, "
+                         "for tokens.unit=piece")  # fmt: skip
     if space := next((name for name in SPACES if name in rest and SPACE not in rest), None):
         rest[rest.index(space)] = SPACE
         changes.append(f"'{space}' is '{SPACE}'")

@@ -202,7 +202,7 @@ def test_phones_cannot_spell_characters(tmp_path):
     recognizer_of(tmp_path, "static")
     cfg = Config(out=str(tmp_path))
     cfg.tokens.unit, cfg.tokens.table = "phone", str(tmp_path / "tokens.txt")
-    with pytest.raises(InputError, match="needs units char or jamo, not phone"):
+    with pytest.raises(InputError, match="needs units char, jamo or piece, not phone"):
         build_graph(cfg)
 
 

@@ -15,7 +15,7 @@ from asr.config import Config, LmConfig
 from asr.errors import InputError
 from asr.lm.training import train, train_file
 from asr.models.acoustic import AcousticModel
-from asr.pieces import are_pieces, joined
+from asr.pieces import Segmenter, are_pieces, joined
 from asr.pipeline import build_graph
 from asr.recognizer.recognizer import Recognizer
 from asr.search.space import SearchSpace
@@ -73,8 +73,14 @@ def test_pieces_of_sentencepiece(tmp_path: Path) -> None:
     (tmp_path / "bad.model").write_bytes(b"not a model")
     with pytest.raises(InputError, match="bad.model is not a model of SentencePiece"):
         splitter(str(tmp_path / "bad.model"))
-    with pytest.raises(InputError, match="text.pieces=none: expected morphemes, or a file"):
+    with pytest.raises(InputError, match="text.pieces=none: expected morphemes, a net's tokens.txt, or a file"):
         splitter("none")
+
+
+def test_pieces_of_a_net(tmp_path: Path) -> None:
+    Tokens([BLANK, "ab", "▁ab", "a", "b", "▁"]).write(tmp_path / "tokens.txt")
+    split = splitter(str(tmp_path / "tokens.txt"))
+    assert split("abab  ba") == "▁ab ab ▁ b a" and joined(split("abc").split()) == "abc"
 
 
 def test_marks_are_refused(needs_kiwi: None) -> None:
@@ -114,16 +120,20 @@ def test_a_model_of_pieces_cuts_plain_text_itself() -> None:
 PIECES = ["▁나 는 ▁학교 에 ▁갔 다", "▁너 는 ▁집 에 ▁왔 다", "▁학교 에서 ▁나 를 ▁봤 다", "▁집 을 ▁봤 다"]
 
 
-@pytest.fixture(scope="module", params=["static", "dynamic"])
+@pytest.fixture(scope="module", params=["static jamo", "dynamic jamo", "static piece", "dynamic piece"])
 def recognizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
-    folder = tmp_path_factory.mktemp(request.param)
+    kind, unit = request.param.split()
+    folder = tmp_path_factory.mktemp("pieces")
     (folder / "a.pieces").write_text("\n".join(PIECES) + "\n", encoding="utf-8")
     train_file(LmConfig(text=[str(folder / "a.pieces")], order=2, arpa=str(folder / "lm.arpa")))
     texts = [joined(line.split()) for line in PIECES]
-    tokens = Tokens([BLANK, SPACE, *sorted({unit for text in texts for unit in to_units(text, "jamo")} - {SPACE})])
+    if unit == "piece":
+        tokens = Tokens([BLANK, *sorted({piece for line in PIECES for piece in line.split()})])
+    else:
+        tokens = Tokens([BLANK, SPACE, *sorted({x for text in texts for x in to_units(text, unit)} - {SPACE})])
     tokens.write(folder / "tokens.txt")
     cfg = Config(out=str(folder))
-    cfg.tokens.unit, cfg.tokens.table, cfg.graph.kind = "jamo", str(folder / "tokens.txt"), request.param
+    cfg.tokens.unit, cfg.tokens.table, cfg.graph.kind = unit, str(folder / "tokens.txt"), kind
     build_graph(cfg)
     cfg.features.num_bins, cfg.features.cmvn, cfg.model.hidden, cfg.model.layers = 8, "utterance", 4, 1
     model = AcousticModel(cfg.features, cfg.model, len(tokens))
@@ -135,7 +145,8 @@ def recognizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 )
 def test_a_graph_of_pieces_recognises_words_that_no_text_has(recognizer: Recognizer, text: str) -> None:
     tokens = recognizer.tokens
-    path = [k for unit in to_units(text, "jamo") for k in (0, *[tokens.symbols.index(unit)] * 2)]
+    units = to_units(text, recognizer.cfg.tokens.unit, Segmenter(tokens))
+    path = [k for unit in units for k in (0, *[tokens.symbols.index(unit)] * 2)]
     share = np.full((len(path), len(tokens)), 0.02 / len(tokens)) + 0.98 * np.eye(len(tokens))[path]
     found = recognizer.search("x", np.log(share).astype(np.float32), 1.0)
     assert found.text == text and [word.word for word in found.words] == text.split()

@@ -226,6 +226,7 @@ MORE = [
     "text split {tmp}/ko.txt output={tmp}/ko.pieces pieces=morphemes",
     "data check out={out} output={tmp}/check",
     "data check out={out}",
+    "data label {out}/decode/test/hyp.jsonl {tmp}/silent.jsonl output={tmp}/labelled.jsonl min_confidence=0",
     "punctuation train {tmp}/p.txt output={tmp}/p.npz epochs=1 threads=1",
     "punctuation apply {tmp}/t.txt output={tmp}/marked.txt lang=ko punctuation.model={tmp}/p.npz",
     "punctuation score {tmp}/p.txt lang=ko lines=2",
@@ -306,6 +307,8 @@ def test_every_declared_option_is_read(out: Path, tmp_path: Path) -> None:
     sound = next((out.parent / "corpus").glob("*.wav"))
     wrong = [replace(h, text="do do do do") for h in hypothesis.read(out / "decode/test/hyp.jsonl")]
     hypothesis.write(out / "decode/train/hyp.jsonl", wrong)  # a report shows the utterances with errors
+    untold = [replace(u, text=None) for u in manifest.read(out / "data/test.jsonl")]
+    manifest.write(tmp_path / "silent.jsonl", untold)
     for line in MORE:
         code = cli.main([word.format(out=out, tmp=tmp_path, sound=sound) for word in line.split()])
         assert code == 0 or line.startswith(("tune", "data check", "serve feedback")), line

@@ -65,7 +65,7 @@ def data_check(cfg: Config) -> None:
         tokens = Tokens([BLANK, *lexicon.units()])
     if tokens is None and cfg.tokens.unit != "phone" and manifests[0] == (cfg.input or [cfg.data.train])[0]:
         texts = [u.text for u in manifest.stream(manifests[0], {}) if u.text]
-        tokens = token_table(texts, cfg.tokens.unit) if texts else None
+        tokens = token_table(texts, cfg.tokens.unit, size=cfg.tokens.size) if texts else None
     folder = cfg.output or Path(cfg.data.dir) / "check"
     names = report_names(manifests, folder)
     keep_inputs((file for name in names for file in written(folder, name)), manifests)
@@ -91,6 +91,32 @@ def data_check(cfg: Config) -> None:
         lost += [] if report.kept else [path]
     if lost:
         raise InputError(f"{', '.join(lost)}: 0 utterances kept; the report above gives the reasons")
+
+
+def data_label(cfg: Config) -> None:
+    """Takes the transcripts of a recogniser that it is sure of as texts to train on.
+
+    asr transcribe MODEL.asr MANIFEST output=HYP.jsonl
+    asr data label HYP.jsonl MANIFEST [MANIFEST ...] output=data/more.jsonl [min_confidence=0.8]
+
+    Utterances of the manifests that have a text keep it. The others get that of HYP.jsonl, which `asr transcribe` or
+    `asr decode` wrote, if the mean confidence of its words is at least `min_confidence`, and are left out otherwise.
+    Confidences are the probabilities of being right only behind `asr calibrate`. The field `confidence` marks the new
+    texts.
+    """
+    from asr import hypothesis, manifest
+    from asr.data.label import label
+    from asr.files import keep_inputs
+
+    path = needed_output(cfg, "the manifest")
+    if len(cfg.input) < 2:
+        raise InputError("asr data label needs a file of hypotheses and a manifest: asr data label hyp.jsonl a.jsonl")
+    keep_inputs([path], cfg.input)
+    hypotheses, *manifests = cfg.input
+    utterances = [u for given in manifests for u in manifest.read(given)]
+    found = label(utterances, hypothesis.read(hypotheses), cfg.data.min_confidence)
+    manifest.write(path, found.utterances)
+    print(f"{found.table()}-> {path}")
 
 
 def features(cfg: Config) -> None:

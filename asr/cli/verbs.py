@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from asr import pipeline
 from asr.cli import earlier
 from asr.cli.align_verbs import align, align_long
-from asr.cli.data_verbs import data_check, data_import, features
+from asr.cli.data_verbs import data_check, data_import, data_label, features
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
 from asr.cli.model_verbs import model
 from asr.cli.punctuation_verbs import punctuation_apply, punctuation_score, punctuation_train
@@ -91,6 +91,7 @@ VERBS: dict[str, Verb] = {
         "data.workers", "data.max_audio_s", "tokens", "features.kind", "features.shift_ms", "features.sample_rate_hz",
         "features.num_bins", "model.subsampling", "out", "input", "output",
     )),
+    "data label": Verb(data_label, ("data.min_confidence", "input", "output")),
     "features": Verb(features, (
         *_STATIC_FEATURES, "data.max_audio_s", "data.channel", "input", "output", "threads",
     ), resumes=True),
@@ -139,8 +140,8 @@ VERBS: dict[str, Verb] = {
     "lm vocabulary": Verb(lm_vocabulary, ("lm.text", "lm.size", "lm.min_count", "data.train", "output")),
     "graph": Verb(graph, (
         "graph.kind", "graph.dir", "graph.lexicon", "graph.silence", "graph.fillers", "graph.filler_cost",
-        "graph.topology", "graph.draw_states", "graph.forecast", "graph.memory_mb", "graph.cache", "lm.arpa", "tokens",
-        "out",
+        "graph.topology", "graph.draw_states", "graph.forecast", "graph.memory_mb", "graph.cache", "lm.arpa",
+        "tokens.unit", "tokens.lexicon", "tokens.table", "out",
     ), resumes=True),
     "decode": Verb(decode, (
         *_RECOGNISER, "data.train", "data.dev", "data.test", "split", "phrases", "boost", "input", "output",

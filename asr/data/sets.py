@@ -110,7 +110,8 @@ def choose_table(
     if cfg.tokens.unit == "phone" and lexicon:
         tokens = Tokens([BLANK, *lexicon.units()])
     else:
-        tokens = token_table((u.text for u in train if u.text), cfg.tokens.unit, lexicon)
+        size = 0 if extend else cfg.tokens.size  # a start has pieces; new characters are all that it may lack
+        tokens = token_table((u.text for u in train if u.text), cfg.tokens.unit, lexicon, size)
     return extend(tokens) if extend else tokens
 
 

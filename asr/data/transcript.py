@@ -4,9 +4,12 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from asr.errors import InputError
+from asr.pieces import BEGIN, Segmenter
 from asr.text.lexicon import Lexicon
+from asr.text.piece_table import learn
 from asr.text.units import Pronouncer, to_units
 from asr.tokens import BLANK, Tokens, min_frames
 
@@ -43,12 +46,16 @@ class Demands:
         if words := self.unlisted(text):
             named = f"the word '{words[0]}' is" if len(words) == 1 else f"the words {', '.join(words)} are"
             return [], faults | {UNLISTED: f"{named} not in the lexicon{self._other_case(words[0])}"}
-        units = to_units(text, self.unit, self.lexicon)
+        units = to_units(text, self.unit, self.lexicon or self._segmenter)
         if self.tokens and (unknown := sorted({unit for unit in units if unit not in self.tokens})):
             faults[OUTSIDE] = f"not in the token table: {' '.join(unknown)}; clean the text or extend the table"
         if duration_s is not None and self.frame_s and (why := check_length(units, duration_s, self.frame_s)):
             faults[CROWDED] = why
         return units, faults
+
+    @cached_property
+    def _segmenter(self) -> Segmenter | None:
+        return Segmenter(self.tokens) if self.unit == "piece" and self.tokens else None
 
     def _other_case(self, word: str) -> str:
         assert self.lexicon is not None
@@ -73,8 +80,13 @@ def require_lexicon(unit: str, lexicon: Lexicon | None) -> None:
         raise InputError("unit 'phone' needs a lexicon; set tokens.lexicon to a file of 'word unit unit ...' lines")
 
 
-def token_table(texts: Iterable[str], unit: str, lexicon: Pronouncer | None = None) -> Tokens:
-    """The table of all units in the texts, sorted. Raises InputError as `to_units` does."""
+def token_table(texts: Iterable[str], unit: str, lexicon: Pronouncer | None = None, size: int = 0) -> Tokens:
+    """The table of all units in the texts, sorted; of `size` pieces learned from them for `piece` without a lexicon, or
+    of their characters if that is 0. Raises InputError as `to_units` and `learn` do."""
+    if unit == "piece" and lexicon is None:
+        texts = list(texts)
+        characters = sorted({c for text in texts for c in "".join(text.split())})
+        return Tokens([BLANK, *(learn(texts, size) if size else [BEGIN, *characters])])
     return Tokens([BLANK, *sorted({x for text in texts for x in to_units(text, unit, lexicon)})])
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from asr.errors import InputError
 from asr.files import atomic_write
-from asr.pieces import BEGIN, letters_of, segmentations
+from asr.pieces import BEGIN, MOST, fewest, is_whole, letters_of, segmentations
 from asr.text import lexicon_file
 from asr.text.units import check_unit, to_units
 from asr.textfiles import lines
@@ -121,14 +121,17 @@ class Lexicon:
 
     @classmethod
     def from_pieces(cls, pieces: Iterable[str], unit: str, tokens: Tokens) -> "Lexicon":
-        """Each piece of a language model (asr.pieces) spelled in `char` or `jamo` units.
+        """Each piece of a language model (asr.pieces) spelled in `char` or `jamo` units, or as one of the net's own.
 
         `<space>`, if it is a token, stands before a piece that begins a word. It may be missing, with the probability
         `NO_SPACE`: at the start of an utterance, and where the language model knows better than the net, as people
         write spaces where others write none.
         """
-        if check_unit(unit) not in ("char", "jamo"):
-            raise InputError(f"a language model of pieces (▁) needs units char or jamo, not {unit}; train one of words")
+        if check_unit(unit) == "phone":
+            raise InputError("a language model of pieces (▁) needs units char, jamo or piece, not phone; train one of "
+                             "words")  # fmt: skip
+        if unit == "piece":
+            return cls._of_own_pieces(pieces, tokens)
         spelled = {}
         for piece in pieces:
             units = tuple(to_units(letters_of(piece), unit))
@@ -136,6 +139,14 @@ class Lexicon:
             spelled[piece] = [*begins, units] if units else begins
         missing = {(piece, variants[1]): NO_SPACE for piece, variants in spelled.items() if len(variants) > 1}
         return cls({piece: variants for piece, variants in spelled.items() if variants}, missing)
+
+    @classmethod
+    def _of_own_pieces(cls, pieces: Iterable[str], tokens: Tokens) -> "Lexicon":
+        """Pieces that are tokens of the net themselves; whole words, such as fillers, in the fewest tokens."""
+        spelled = {p: fewest(letters_of(p), tokens, MOST) if is_whole(p) else [(p,)] for p in pieces}
+        return cls(
+            {p: variants for p, variants in spelled.items() if variants and all(x in tokens for x in variants[0])}
+        )
 
     @classmethod
     def cmudict(cls, words: Iterable[str], guess: Guess | None = None) -> "Lexicon":

@@ -13,8 +13,9 @@ from tqdm import tqdm
 from asr.errors import InputError, missing
 from asr.files import atomic_write, keep_inputs, packed
 from asr.lm.texts import sentences
-from asr.pieces import BEGIN, joined
+from asr.pieces import BEGIN, Segmenter, joined
 from asr.text.ko.morphemes import morphemes
+from asr.tokens import BLANK, Tokens
 from asr.words import is_slot
 
 Splitter = Callable[[str], str]
@@ -22,11 +23,12 @@ MORPHEMES = "morphemes"
 
 
 def splitter(pieces: str) -> Splitter:
-    """The function from a text to its pieces: `morphemes` (Korean), or a file with a model of SentencePiece.
+    """The function from a text to its pieces: `morphemes` (Korean), or those of a net's tokens.txt or of a file with a
+    model of SentencePiece.
 
     It raises InputError for a text that its pieces would not spell again.
     """
-    split = morphemes if pieces == MORPHEMES else _sentencepiece(pieces)
+    split = morphemes if pieces == MORPHEMES else _of_table(pieces) or _sentencepiece(pieces)
 
     def checked(text: str) -> str:
         words = text.split()
@@ -64,9 +66,19 @@ def _sentences(inputs: Sequence[str]) -> Iterator[str]:
     return (text for text in sentences(inputs) if text.strip())
 
 
+def _of_table(path: str) -> Splitter | None:
+    """The pieces that a net outputs; None if the file is no table of tokens."""
+    if not Path(path).is_file() or not Path(path).read_bytes().startswith(f"{BLANK}\n".encode()):
+        return None
+    pieces = Segmenter(Tokens.read(path))
+    return lambda text: " ".join(piece for word in text.split() for piece in pieces.pronounce(word))
+
+
 def _sentencepiece(path: str) -> Splitter:
     if not Path(path).is_file():
-        raise InputError(f"text.pieces={path}: expected {MORPHEMES}, or a file with a model of SentencePiece")
+        raise InputError(
+            f"text.pieces={path}: expected {MORPHEMES}, a net's tokens.txt, or a file with a model of SentencePiece"
+        )
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError as e:

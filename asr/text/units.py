@@ -3,7 +3,7 @@
 `char`   each character is a unit, and so is `<space>` between words; Hangul in conjoining jamo is composed first
 `jamo`   as `char`, but a Hangul syllable is split into its conjoining jamo (Unicode NFD): 한 -> ᄒ ᅡ ᆫ
 `phone`  the first pronunciation of each word in a lexicon; no unit stands between words
-`piece`  as `phone`; the unit of imported models whose tokens are pieces (asr.pieces)
+`piece`  pieces of words (asr.pieces), in which a `Segmenter` or a lexicon spells each word
 """
 
 import re

@@ -32,14 +32,19 @@ def prepare(cfg: Config) -> str:
 def build(recipe: Recipe) -> None:
     """The usual verbs, and then each test set on its own."""
     build_corpus(recipe)
+    score_corpora(recipe)
+
+
+def score_corpora(recipe: Recipe) -> None:
     for name in CORPORA:
         test, hyp = f"{recipe.cfg.data.dir}/{name}.jsonl", f"{recipe.cfg.out}/decode/{name}/hyp.jsonl"
         recipe("decode", test)
         recipe("score", f"ref={test}", f"hyp={hyp}", f"dir={recipe.cfg.out}/score/{name}")
 
 
-def build_corpus(recipe: Recipe) -> None:
-    """The usual verbs; the language model mixes that of written text with that of the training transcripts."""
+def build_corpus(recipe: Recipe, ngrams: int | None = None) -> None:
+    """The usual verbs; the language model mixes that of written text with that of the training transcripts. `ngrams`:
+    how many of them are kept; None: all."""
     written, own = (f"{recipe.cfg.out}/{name}.arpa" for name in ("written", "own"))
     for verb in VERBS:
         if verb != "lm train":
@@ -47,7 +52,10 @@ def build_corpus(recipe: Recipe) -> None:
             continue
         recipe(verb, f"lm.arpa={written}")
         recipe(verb, f"lm.arpa={own}", f"lm.text=[{recipe.cfg.data.train}]", "lm.prune=[]")
-        recipe("lm mix", written, own, f"output={recipe.cfg.lm.arpa}")
+        mixed = f"{recipe.cfg.out}/mixed.arpa" if ngrams else recipe.cfg.lm.arpa
+        recipe("lm mix", written, own, f"output={mixed}")
+        if ngrams:
+            recipe("lm prune", f"arpa={mixed}", f"size={ngrams}", f"output={recipe.cfg.lm.arpa}")
 
 
 def prepare_corpora(cfg: Config, names: Sequence[str]) -> str:
