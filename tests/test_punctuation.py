@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from asr.cli import main as cli
 from asr.errors import InputError
-from asr.punctuation import file, tagger
+from asr.punctuation import file, tagger, training
 from asr.punctuation.marks import CAPITAL, CAPITALS, COMMA, FULL_STOP, LOWER, NONE, QUESTION_MARK, UNKNOWN, put, read
 from asr.punctuation.scores import baseline, score
 from asr.punctuation.tagger import Tagger, without_capitals
@@ -153,8 +153,9 @@ def test_a_huge_file_is_refused(tmp_path: Path) -> None:
         file.read(tmp_path / "n.npz")
 
 
-def test_the_net_learns(tmp_path: Path) -> None:
-    """Questions begin with `do`, a comma precedes `but`, and Ann is a name."""
+def test_the_net_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Questions begin with `do`, a comma precedes `but`, and Ann is a name. A small net is enough."""
+    monkeypatch.setattr(training, "HIDDEN", 64)
     random = np.random.default_rng(1)
 
     def sentence() -> str:

@@ -88,10 +88,7 @@ KOREAN = [  # as recognisers space numbers
     ("삼백이십이 넘는", "320이 넘는"),
     ("삼백이십이다", "320이다"),
 ]
-KOREAN_KEPT = (
-    "한 두 시간|두 세 명|세 네 시|이 삼 일|삼 사 년 전|이 삼십 분|삼 십 분|오 백 원|구구 팔십일|"
-    "삼백 이십 일|삼백 이십 이|천 년|이 분의 일"
-)
+KOREAN_KEPT = "한 두 시간|두 세 명|세 네 시|이 삼 일|삼 사 년 전|이 삼십 분|구구 팔십일|천 년|이 분의 일"
 
 
 @pytest.mark.parametrize("said,form", KOREAN)

@@ -7,6 +7,7 @@ numerals up to ten that are apart from their counter (두 개), unless they coun
 
 import pynini
 
+from asr.text.ko import written_spaced as spaced
 from asr.text.ko.numbers import DIVISION, NATIVE, SINO_COUNTERS, UNITS, sino
 from asr.text.ko.other_words import OTHER_APART, OTHER_LONG, OTHER_NATIVE, OTHER_WORDS
 from asr.text.ko.written_letters import letters
@@ -69,6 +70,7 @@ _THIS = words(f"이 {name}" for name in [*_COUNTERS, *NATIVE] if name not in _ME
 _DURATIONS = "동안 간 간의 째 전 뒤 후 만에 만의 이내 넘게 내내 이상 가량".split()
 # 삼백이십일 is 321, and 320 days only if a word of duration follows; 이십일 and 삼십일 are rather days of a month.
 _ENDS_IN_ONE = (_NAMES + words("십백천") + "일" - words("십일 이십일 삼십일 백일 천일".split())).optimize()
+_VERBS = words("넘 되 돼 됐 된 될 아니 아닌 안 모자라".split()) + pynini.closure(ANY)  # 삼백이십이 넘는: 320이
 _AFTER_VOWELS = "는 가 를 와 로 로서 로써 예요 의 에 에서 도 만 까지 부터 보다".split()  # 이다 may be of 320
 
 
@@ -80,7 +82,7 @@ def _counted() -> pynini.Fst:
     many = _MANY | DECIMAL | without(APART, pynini.project(_ONE, "input"))
     long = many + GAP + _ANY_COUNTER | (MANS_APART | _SCALED) + maybe(SPACE) + _ANY_COUNTER
     days = without((_MANY | APART) + GAP + "일", year_end) + (words(_DURATIONS) | SPACE + words(_DURATIONS))
-    apart_one = pynini.closure(_NAMES + " ", 1) + _NAMES + words("십백천") + " 일"
+    apart_one = pynini.closure(_NAMES + " ", 1) + _NAMES + words("십백천") + maybe(SPACE) + "일"
     long = without(long, words(OTHER_LONG) | year_end | _ENDS_IN_ONE | apart_one) | days
     trillions = without(DIGIT + "조" + maybe(SPACE) + words("원 달러 위안 엔".split()), words(["구조원"]))
     none = mapped([("영", "0")]) + GAP + pynini.cross("퍼센트", "%")
@@ -162,10 +164,7 @@ def _bare() -> pynini.Fst:
     sizes = mapped([("육육", "66"), ("칠칠", "77")])
     price = _SCALED + "에" + SPACE + _SCALED + maybe(SPACE) + "원"
     number = without(is_long @ _MANY, _NAMES + "이")
-    part = pynini.closure(words("일이삼사오육칠팔구십백천만"), 2)
-    several = part + pynini.closure(pynini.accep(" ") + part, 1)  # 이백 오십
-    apart = without(several.optimize() @ APART, several + words("일이"))
-    return (costing(number | apart | is_long @ year | decimal | sizes, 0.5) | price).optimize()
+    return (costing(number | is_long @ year | decimal | sizes, 0.5) | price).optimize()
 
 
 def _ending_in_one_or_two() -> pynini.Fst:
@@ -174,8 +173,7 @@ def _ending_in_one_or_two() -> pynini.Fst:
     long = pynini.closure(words("일이삼사오육칠팔구십백천만"), 3)
     two = pynini.intersect((scale + "이").optimize().arcsort(), long.optimize()) @ _MANY
     number = _ENDS_IN_ONE @ _MANY + _JOSA | two + maybe(words(_AFTER_VOWELS) + _JOSA)
-    verb = words("넘 되 돼 됐 된 될 아니 아닌 안 모자라".split()) + pynini.closure(ANY)
-    subject = scale @ _MANY + "이" + SPACE + verb
+    subject = scale @ _MANY + "이" + SPACE + _VERBS
     return (costing(number, 0.45) | costing(subject, 0.5)).optimize()
 
 
@@ -190,7 +188,7 @@ def _codes() -> pynini.Fst:
     known = mapped([("삼육오", "365"), ("일일구", "119"), ("공공칠", "007"), ("육삼빌딩", "63빌딩")])
     days = mapped([("육이오", "6·25"), ("사일구", "4·19"), ("오일팔", "5·18")])
     march = pynini.cross("삼일", "3·1") + SPACE + words(["운동", "만세", "독립"])
-    return (phone | card | numbered | known | days | march).optimize()
+    return (phone | spaced.phone() | card | numbered | known | days | march).optimize()
 
 
 def _fractions() -> pynini.Fst:
@@ -211,14 +209,17 @@ def _kept() -> pynini.Fst:
     native = tens + SPACE + ones | few + SPACE + few | words(["한 두", "서 너"])
     counter = pynini.project(_ANY_COUNTER | words(["시", "월"]), "input")
     last = without(sino + counter, words(OTHER_WORDS)) | sino + SPACE + counter  # 일일구 구급대
-    digit = pynini.closure(sino + SPACE, 2) + _DIGIT_NAME  # 삼백 이십 이: 이 may be a particle
-    run = pynini.closure(sino + SPACE, 1) + last | digit | native + maybe(SPACE) + counter
+    digit = (pynini.closure(sino + SPACE, 2) | _NAMES + words("십백천") + SPACE) + _DIGIT_NAME  # 이십 이
+    syllables = pynini.closure(words("일이삼사오육칠팔구십백천만") + SPACE, 2) + sino
+    run = pynini.closure(sino + SPACE, 1) + last | digit | syllables | native + maybe(SPACE) + counter
     return costing(run, 0.3)
 
 
 def grammar() -> pynini.Fst:
     """The grammar of whole sentences."""
     few = words(["수", "몇"]) + SPACE + words("십백천만") + maybe(maybe(SPACE) + words([*_COUNTERS, *NATIVE]))
-    counted = (_counted() | _dates() | _native() | _ranges() | _ordered() | _codes() | _fractions() | few) + _TAIL
+    counted = _counted() | spaced.counted(without(_ANY_COUNTER, pynini.accep("일")))
+    counted = (counted | _dates() | _native() | _ranges() | _ordered() | _codes() | _fractions() | few) + _TAIL
     named = (_bare() | _hours() | letters()) + _JOSA | _ending_in_one_or_two()
+    named |= spaced.alone(_JOSA, words(_AFTER_VOWELS) + _JOSA, _VERBS)
     return sentence((counted | named | _kept() + _TAIL).optimize(), _OPENING, _CLOSING)

@@ -14,9 +14,11 @@ _LEADING_ZEROS = (pynini.closure(pynini.cross("0", "")) + words("123456789") + p
 _THOUSANDS = (pynini.closure(FIGURE, 1, 3) + pynini.closure(written_as(",") + FIGURE**3)).optimize()
 
 
-def _padded(gap: pynini.Fst) -> pynini.Fst:
-    """Four figures, with a gap after each scale: 이십 -> 0020, 백오 -> 0105."""
-    places = [(pynini.cross(scale, "1") | DIGIT + left_out(scale)) + gap | written_as("0") for scale in "천백십"]
+def _padded(gap: pynini.Fst, inner_gap: pynini.Fst | str = "") -> pynini.Fst:
+    """Four figures, with a gap after each scale, and one before it: 이십 -> 0020, 백오 -> 0105."""
+    places = [
+        (pynini.cross(scale, "1") | DIGIT + inner_gap + left_out(scale)) + gap | written_as("0") for scale in "천백십"
+    ]
     return (places[0] + places[1] + places[2] + (DIGIT | written_as("0"))).optimize()
 
 
@@ -37,6 +39,13 @@ _MIXED_APART = (_PLAIN_APART | written_as("1")) + left_out("만") + GAP + withou
 APART = (  # 이백 오십 -> 250, 오만 삼천 오백 -> 53,500
     without((_PLAIN_APART | _MIXED_APART) @ _THOUSANDS, (pynini.project(_ROUND, "input") + maybe(SPACE)).optimize())
 ).optimize()
+
+# Between any two syllables: 이 천 이 십 육 -> 2,026.
+_PADDED_SPACED = _padded(GAP, GAP)
+_PLAIN_SPACED = (_PADDED_SPACED @ _LEADING_ZEROS).optimize()
+FOUR_SPACED = (_PLAIN_SPACED @ FIGURE**4).optimize()
+_MIXED_SPACED = (_PLAIN_SPACED + GAP | written_as("1")) + left_out("만") + GAP + without(_PADDED_SPACED, words([""]))
+SPACED = ((_PLAIN_SPACED | _MIXED_SPACED) @ _THOUSANDS).optimize()
 
 MANS_APART = (_PLAIN_APART @ pynini.closure(FIGURE, 1, 3) + pynini.accep("만")).optimize()  # 이백 삼십 사만 -> 234만
 
