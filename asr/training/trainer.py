@@ -158,7 +158,7 @@ class Trainer:
             tqdm.write(f"resuming {self.folder} at step {resumed['step']}, epoch {resumed['epoch'] + 1}")
         elif self.start:
             tqdm.write(f"starting from {self.start.path}: {self.start.take_over(self.model, self.tokens)}")
-            undo_finish(self.criterion, self.model, self.start.tokens, self.tokens)
+            undo_finish(self.criterion, self.model, self.start, self.tokens)
             self.average.begin()
         elif self.cfg.features.cmvn in ("global", "causal"):
             self.fit_cmvn()
