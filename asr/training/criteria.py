@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from asr.config import Config
+from asr.config import Config, CriterionConfig
 from asr.criteria.acceptor import occupancy
 from asr.criteria.ce import IGNORED, cross_entropy, frame_targets
 from asr.criteria.lfmmi import lfmmi_loss
+from asr.data.augment import of_features
 from asr.data.dataset import Batch
 from asr.data.sets import Sets
 from asr.errors import InputError
@@ -222,6 +223,7 @@ def read_scale(path: Path) -> float:
 def check_criterion(cfg: Config, start: Start | None = None) -> None:
     """Raises InputError for options that do not fit the criterion, and for mwer and smbr without a search."""
     check_views(cfg)
+    check_unused(cfg)
     alignments, kind = cfg.criterion.alignments, cfg.criterion.kind
     if alignments and kind not in OVER_STATES:
         raise InputError(f"criterion.alignments={alignments} is for criterion={', '.join(OVER_STATES[:-1])} and "
@@ -253,9 +255,26 @@ def check_criterion(cfg: Config, start: Start | None = None) -> None:
 
 def check_views(cfg: Config) -> None:
     """Raises InputError if the two views of `criterion.consistency` would be the same."""
-    weight, augment = cfg.criterion.consistency, cfg.augment
+    weight, augment = cfg.criterion.consistency, of_features(cfg)
     masked = augment.freq_masks * augment.freq_width + augment.time_masks * augment.time_width_s * augment.time_fraction
     drops = cfg.model.dropout and cfg.model.kind != "linear"  # which has no hidden values to drop
     if weight and not (masked or augment.bin_warp or drops):
         raise InputError(f"criterion.consistency={weight:g} compares two views of an utterance, but without masks, bin "
                          "warping and dropout they are the same; set augment.time_masks")  # fmt: skip
+
+
+def check_unused(cfg: Config) -> None:
+    """Raises InputError for an option of the criterion that was changed though nothing reads it."""
+    kind = cfg.criterion.kind
+    readers = {
+        "intermediate_weight": (bool(cfg.model.intermediate), "model.intermediate"),
+        "consistency_warmup": (cfg.criterion.consistency > 0, "criterion.consistency"),
+        "ngram_order": (kind == "lfmmi", "criterion=lfmmi"),
+        "nbest": (kind == "mwer", "criterion=mwer"),
+        "auxiliary_weight": (kind in ("lfmmi", "mwer", "smbr"), "criterion=lfmmi, mwer or smbr"),
+    }
+    for name, (is_read, reader) in readers.items():
+        if not is_read and (value := getattr(cfg.criterion, name)) != getattr(CriterionConfig(), name):
+            raise InputError(
+                f"criterion.{name}={value:g} does nothing without {reader}; leave it out, or set that, too"
+            )
