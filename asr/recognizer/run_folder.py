@@ -109,7 +109,7 @@ def as_trained(cfg: Config) -> Config:
         features, model = FeaturesConfig(**trained["features"]), ModelConfig(**trained["model"])
         unit, lexicon = trained["tokens"]["unit"], trained["tokens"].get("lexicon")
         criterion = CriterionConfig(kind=trained.get("criterion", {}).get("kind", "ctc"))
-    except (KeyError, TypeError, InputError) as e:
+    except (KeyError, TypeError, AttributeError, InputError) as e:
         raise InputError(f"{path} is not of this version ({e!r}); train again in another folder with out=") from e
     is_relative = "sha256" in trained  # earlier versions stored paths relative to the working directory
     if features.encoder and (folder / features.encoder).is_dir():  # one that `init` brought

@@ -219,9 +219,10 @@ def load(dataset: Utterances, batches: list[list[int]], workers: int, pinned: bo
     Raises InputError if one of the processes dies.
     """
     others = {*multiprocessing.active_children()}
-    found = iter(DataLoader(dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers, pin_memory=pinned))
-    readers = {*multiprocessing.active_children()} - others
     with readers_named():
+        loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers, pin_memory=pinned)
+        found = iter(loader)
+        readers = {*multiprocessing.active_children()} - others
         try:
             yield from found
         except (OSError, EOFError, UnpicklingError, RuntimeError) as e:  # from what was handed over in part
