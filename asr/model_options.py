@@ -76,16 +76,17 @@ class ModelConfig(Options):
 class CriterionConfig(Options):
     kind: str = option(
         "ctc",
-        "training criterion: CTC, cross-entropy of HMM states per frame, LF-MMI (CTC-CRF), or expected word errors",
-        ["ctc", "ce", "lfmmi", "mwer"],
+        "training criterion: CTC, cross-entropy of HMM states per frame, LF-MMI (CTC-CRF), or expected errors of words "
+        "(mwer) or of frames (smbr)",
+        ["ctc", "ce", "lfmmi", "mwer", "smbr"],
     )
     alignments: str | None = option(
-        None, "the states of each frame (ce, lfmmi over HMMs): train/alignments.npz of `asr hmm train`"
+        None, "the states of each frame (ce; lfmmi and smbr over HMMs): train/alignments.npz of `asr hmm train`"
     )
     ngram_order: int = option(3, "order of the token or phone n-gram in the denominator (lfmmi)", within="[1, 8]")
     nbest: int = option(4, "most hypotheses of an utterance (mwer)", within="[2, 1000]")
     auxiliary_weight: float = option(
-        0.1, "factor of CTC, or of ce with alignments, that is added (lfmmi, mwer)", within="[0, 1e3]"
+        0.1, "factor of CTC, or of ce with alignments, that is added (lfmmi, mwer, smbr)", within="[0, 1e3]"
     )
     zero_infinity: bool = option(True, "an utterance too short for its text has loss zero instead of infinity")
     intermediate_weight: float = option(0.3, "share of the layers of model.intermediate in the loss", within="[0, 1)")

@@ -1,4 +1,4 @@
-"""Trainings with LF-MMI and MWER, and MWER's gradient against enumeration."""
+"""Trainings with LF-MMI, MWER and sMBR, and MWER's gradient against enumeration."""
 
 import itertools
 import json
@@ -17,7 +17,7 @@ from asr.criteria.ctc import ctc_loss_reference
 from asr.criteria.mwer import Hypothesis, expected_errors
 from asr.errors import InputError
 from asr.graph.opened import Graph
-from asr.search.nbest import NbestSearch
+from asr.search.nbest import TrainingSearch
 from asr.search.space import SearchSpace
 from asr.text.lexicon import Lexicon
 
@@ -61,7 +61,7 @@ def test_the_list_is_that_of_the_search(tmp_path):
         words = tuple("-ab"[k - 1] for k, _ in itertools.groupby(path) if k)
         score = float(sum(log_probs[t, k] for t, k in enumerate(path)))
         best[words] = max(best.get(words, -math.inf), score)
-    found = NbestSearch(DecoderConfig(beam=50.0, acoustic_scale=1.0), space)(log_probs, 100)
+    found = TrainingSearch(DecoderConfig(beam=50.0, acoustic_scale=1.0), space).nbest(log_probs, 100)
     near = [
         words for words in sorted(best, key=best.__getitem__, reverse=True) if best[words] > max(best.values()) - 12
     ]
@@ -146,21 +146,26 @@ def test_lfmmi_continues_a_net_and_resumes_to_the_same_bits(corpus, trained, mon
     assert pipeline.train(cfg).read_bytes() == whole
 
 
-def test_mwer_lowers_the_expected_errors(corpus, trained):
-    cfg = config(corpus, "mwer", "mwer")
+@pytest.mark.parametrize("kind", ["mwer", "smbr"])
+def test_expected_errors_fall(corpus, trained, kind):
+    """Those of words or of frames, without CTC."""
+    cfg = config(corpus, kind, kind)
     finish(config(corpus, "lfmmi", "lfmmi"))
-    cfg.init, cfg.optim.lr, cfg.optim.epochs, cfg.criterion.nbest = str(trained / "model.asr"), 5e-3, 8, 8
+    cfg.init, cfg.optim.lr, cfg.optim.epochs = str(trained / "model.asr"), 5e-3, 8
     cfg.criterion.auxiliary_weight = 0.0
+    if kind == "mwer":
+        cfg.criterion.nbest = 8
     pipeline.train(cfg)
     losses = [
-        json.loads(line)["train_loss"] for line in (corpus / "mwer" / "train" / "log.jsonl").read_text().splitlines()
+        json.loads(line)["train_loss"] for line in (corpus / kind / "train" / "log.jsonl").read_text().splitlines()
     ]
     assert losses[-1] < 0.8 * losses[0]
-    assert 0 <= min(errors(corpus / "mwer")) <= 1
+    assert 0 <= min(errors(corpus / kind)) <= 1
 
 
-def test_what_mwer_needs_is_told(corpus, trained):
-    cfg = config(corpus, "refused", "mwer")
+@pytest.mark.parametrize("kind", ["mwer", "smbr"])
+def test_what_a_search_needs_is_told(corpus, trained, kind):
+    cfg = config(corpus, "refused", kind)
     sentence = re.escape("name the bundle of one for CTC with init=FILE")
     with pytest.raises(InputError, match=sentence):
         pipeline.train(cfg)

@@ -1,6 +1,9 @@
 """LDA, MLLT and speaker adaptation in training and decoding, on speech drawn from known HMMs by several speakers."""
 
 import dataclasses
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +18,10 @@ from asr.errors import InputError
 from asr.features.spectra import delta_kernels
 from asr.hmm.corpus import Corpus
 from asr.hmm.model import Hmm
+from asr.hmm.resume import ResumePoint
 from asr.hmm.speakers import Adaptation, adapted
 from asr.hmm.spliced import Spliced
+from asr.hmm.stages import stages_of
 from asr.hmm.training import Stage
 from asr.manifest import Utterance
 from asr.models.mixtures import MixtureNet
@@ -199,6 +204,52 @@ def test_dev_speakers_change_nothing_in_the_model(corpus, tmp_path, monkeypatch)
         manifest.write(cfg.data.dev, [dataclasses.replace(u, **change) for u in utterances])
         found.append(pipeline.train_hmm(cfg).read_bytes())
     assert found[0] == found[1]
+
+
+def test_a_training_that_is_killed_goes_on_to_the_same_bits(corpus, tmp_path, monkeypatch, capsys):
+    """Killed after each stage in turn, then with a damaged resume point, and with one of other options."""
+    monkeypatch.setattr("asr.hmm.speakers.FEWEST", 60)
+
+    def options(out, rounds=2):
+        cfg = sat(corpus, tmp_path / out)
+        cfg.hmm.rounds, cfg.hmm.context = rounds, "tri"
+        return cfg
+
+    def train_and_kill(cfg):
+        write = ResumePoint.write
+
+        def write_and_die(*arguments):
+            write(*arguments)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        ResumePoint.write = write_and_die
+        pipeline.train_hmm(cfg)
+
+    whole = pipeline.train_hmm(options("whole"))
+    names = stages_of(options("whole").hmm)
+    killed = options("killed")
+    place = tmp_path / "killed" / "train" / "resume.npz"
+    for name in names[:-1]:
+        process = multiprocessing.get_context("fork").Process(target=train_and_kill, args=(killed,))
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL and [file.name for file in place.parent.iterdir()] == [place.name]
+        with np.load(place) as data:
+            assert str(data["name"]) == name
+    capsys.readouterr()
+    kept = place.read_bytes()
+    final = pipeline.train_hmm(killed)
+    assert f"after the stage: {names[-2]}" in "".join(capsys.readouterr())
+    for name in ("final.safetensors", "hmm.json", "alignments.npz"):
+        assert final.with_name(name).read_bytes() == whole.with_name(name).read_bytes()
+    assert not place.exists()
+    one, other = ResumePoint(place, "key"), tmp_path / "other" / "train" / "resume.npz"
+    place.write_bytes(kept[:-100])
+    assert one.read(None) is None and "cannot be read" in "".join(capsys.readouterr())
+    other.parent.mkdir(parents=True)
+    other.write_bytes(kept)
+    pipeline.train_hmm(options("other", rounds=1))
+    assert "resuming" not in "".join(capsys.readouterr()) and not other.exists()
 
 
 def test_options_that_do_not_fit_are_refused(corpus, tmp_path):

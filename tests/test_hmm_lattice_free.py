@@ -1,10 +1,11 @@
-"""LF-MMI over HMMs against the enumeration of all phone sequences and all their paths, and trainings with it."""
+"""LF-MMI over HMMs against the enumeration of all phone sequences and all their paths; trainings with it and sMBR."""
 
 import dataclasses
 import itertools
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from test_hmm_nets import aligned, net_config  # noqa: F401, a fixture
 from test_hmm_training import corpus  # noqa: F401, a fixture
 
 from asr import manifest, pipeline
+from asr.config import Config, ModelConfig
 from asr.criteria.acceptor import log_totals
 from asr.criteria.lfmmi import lfmmi_loss
 from asr.data.alignments import read_alignments
@@ -21,7 +23,10 @@ from asr.data.sets import aligned as take_aligned
 from asr.errors import InputError
 from asr.hmm.lattice_free import HmmGraphs, phones_of
 from asr.hmm.model import Hmm, Split
+from asr.models import build_model
 from asr.text.lexicon import Lexicon
+from asr.tokens import Tokens
+from asr.training.criteria import StateSmbrCriterion
 from asr.training.token_lm import estimate
 
 LEXICON = Lexicon({"ab": [("A", "B"), ("B",)], "a": [("A",)]})
@@ -122,6 +127,55 @@ def test_a_net_is_trained_over_the_states(corpus, aligned, tmp_path):  # noqa: F
     pipeline.build_graph(again)
     pipeline.decode(again)
     assert pipeline.score(again).wer < 0.1
+    pipeline.bundle(again)
+    for kind in ("ce", "smbr"):  # which would make posteriors of its outputs
+        other = net_config(corpus[0], aligned, tmp_path / kind)
+        other.criterion.kind, other.init = kind, str(tmp_path / "second" / "model.asr")
+        with pytest.raises(InputError, match="was trained with criterion=lfmmi"):
+            pipeline.train(other)
+
+
+def test_the_search_of_smbr_hears_the_finished_net(tmp_path):
+    (tmp_path / "hmm.json").write_text('{"scale": 0.25}')
+    cfg, heard = Config(), []
+    cfg.criterion.kind, cfg.criterion.alignments = "smbr", str(tmp_path / "alignments.npz")
+    targets = torch.tensor([[1, 1, 2, 3, 3, 3]])
+    sets = SimpleNamespace(
+        train=SimpleNamespace(targets=list(targets)), tokens=Tokens(["<blk>", "A[0]", "A[1]", "A[2]", "A[3]"])
+    )
+    criterion = StateSmbrCriterion(cfg, sets, SimpleNamespace(lattice=heard.append), 1.0)
+    net = build_model(ModelConfig(kind="fc", hidden=8, layers=1, subsampling=1), 3, 5).eval()
+    x, lengths = torch.randn(1, 6, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([6])
+    with torch.inference_mode():
+        log_probs = net(x, lengths)[0]
+        loss = criterion.loss(log_probs, lengths, SimpleNamespace(targets=targets, target_lengths=lengths))
+        criterion.finish(SimpleNamespace(net=net))
+        searched = net(x, lengths)[0][0]
+    differences = (torch.from_numpy(heard[0]) - searched)[:, 1:]  # the same for all states of a frame
+    torch.testing.assert_close(differences, differences[:, :1].expand(-1, 4), atol=1e-4, rtol=1e-4)
+    assert loss.item() == pytest.approx(-0.1 * sum(log_probs[0, f, v].item() for f, v in enumerate(targets[0])), 1e-5)
+
+
+def test_smbr_continues_a_net_of_states(corpus, aligned, tmp_path):  # noqa: F811
+    cfg = net_config(corpus[0], aligned, tmp_path / "net")
+    cfg.optim.epochs = 2
+    pipeline.train(cfg)
+    pipeline.train_lm(cfg)
+    pipeline.build_graph(cfg)
+    pipeline.bundle(cfg)
+    before, wer = pipeline.decode(cfg), pipeline.score(cfg).wer
+    risk = net_config(corpus[0], aligned, tmp_path / "risk")
+    risk.criterion.kind, risk.init, risk.optim.lr = "smbr", str(tmp_path / "net" / "model.asr"), 1e-2
+    risk.optim.epochs, risk.graph.dir = 3, cfg.graph.dir
+    pipeline.train(risk)
+    records = [json.loads(line) for line in (tmp_path / "risk" / "train" / "log.jsonl").read_text().splitlines()]
+    assert records[-1]["train_loss"] < records[0]["train_loss"]
+    assert (tmp_path / "risk" / "train" / "hmm.json").read_text() == (aligned / "hmm.json").read_text()
+    after = pipeline.decode(risk)
+    assert pipeline.score(risk).wer <= wer + 0.02 and [h.id for h in after] == [h.id for h in before]
+    risk.init, risk.out = str(tmp_path / "net"), str(tmp_path / "refused")  # a run folder has no graph at hand
+    with pytest.raises(InputError, match="name the bundle of one for HMMs with init=FILE"):
+        pipeline.train(risk)
 
 
 def test_phones_of_alignments(aligned):  # noqa: F811
@@ -136,7 +190,7 @@ def test_faults_of_options_are_named(corpus, aligned, tmp_path):  # noqa: F811
     for change, sentence in [
         (lambda c: setattr(c.tokens, "lexicon", None), "needs tokens.lexicon"),
         (lambda c: setattr(c.criterion, "alignments", str(Path(tmp_path) / "no.npz")), "no.npz"),
-        (lambda c: setattr(c.criterion, "kind", "mwer"), "is for criterion=ce and lfmmi|searches with the graph"),
+        (lambda c: setattr(c.criterion, "kind", "mwer"), "is for criterion=ce, lfmmi and smbr"),
         (lambda c: setattr(c.model, "subsampling", 3), "model.subsampling=3"),
     ]:
         other = dataclasses.replace(

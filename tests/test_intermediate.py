@@ -114,6 +114,7 @@ def test_the_parts_of_the_loss(tmp_path: Path, consistency: float) -> None:
     tones.write(tmp_path, "train", 4)
     tones.write(tmp_path, "dev", 2)
     cfg = tones.config(tmp_path, "run")
+    cfg.model = ModelConfig(kind="lstm", hidden=4, layers=3, subsampling=1, intermediate=[1, 2])
     cfg.criterion.intermediate_weight, cfg.criterion.smoothing = 0.4, 0.1
     cfg.criterion.consistency, cfg.augment.bin_warp = consistency, 0.1
     trainer = Trainer(cfg)

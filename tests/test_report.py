@@ -197,6 +197,13 @@ def test_sounds_beyond_the_limit_are_left_out(whole: Path) -> None:
     assert len(page.of("audio")) == 1 and page.text.count("the limit report.sound_mb is reached") == 2
 
 
+def test_a_picture_of_too_many_words_is_left_out(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asr.report.worst.MOST_PICTURE", 100)
+    run = read_run(Config(out=str(whole)))
+    page = Parsed(show_worst(run, worst(run, 9), 2**20))
+    assert not page.of("svg") and page.of("audio") and page.text.count("No picture: it would have ") == 3
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["report", f"out={tmp_path}"]) == 2
     assert "holds no training to report on, and there are no hypotheses" in capsys.readouterr().err

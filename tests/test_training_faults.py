@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from asr.config import Config
 from asr.data.dataset import Batch
 from asr.errors import InputError
 from asr.files import explained
-from asr.training import checkpoint
+from asr.training import checkpoint, shards
 from asr.training.shards import ShardResult, Shards
 from asr.training.trainer import Trainer, train
 
@@ -213,6 +214,33 @@ def train_and_kill_reader(cfg: Config, told: Path) -> None:
     except InputError as e:
         told.write_text(str(e))
     os._exit(0)  # the handler of the DataLoader would raise until the end
+
+
+class Lost:
+    """What a reading process hands over at the moment when it is killed."""
+
+    def __reduce__(self) -> tuple:
+        return lose, (os.getpid(),)
+
+
+def lose(reader: int) -> None:
+    os.kill(reader, signal.SIGKILL)
+    raise FileNotFoundError("there is no such socket")
+
+
+def test_a_reading_process_that_is_killed_while_it_hands_over(tmp_path: Path) -> None:
+    process = started(load_and_tell, tmp_path / "told.txt")
+    process.join()
+    assert (tmp_path / "told.txt").read_text().startswith("a process that reads audio has ended: ")
+
+
+def load_and_tell(told: Path) -> None:
+    shards.collate = lambda items: Lost()  # type: ignore[assignment]
+    try:
+        next(shards.load([0], [[0]], 1))  # type: ignore[arg-type]
+    except InputError as e:
+        told.write_text(str(e))
+    os._exit(0)
 
 
 def spoil(trainer: Trainer, steps: set[int], monkeypatch: pytest.MonkeyPatch) -> None:

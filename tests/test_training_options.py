@@ -1,15 +1,17 @@
 """What helps with little data, each against a slow reference: moving average, skipped blocks, rates of layers, order of
 batches; and all of it together, resumed with the same bits."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tones
 import torch
 from ctranslate2_model import write_model
 
 from asr.cli.overrides import compose, to_overrides
-from asr.config import Config, ModelConfig
+from asr.config import Config, CriterionConfig, ModelConfig
 from asr.data.batching import epoch_batches
 from asr.errors import InputError
 from asr.models import check_net
@@ -108,6 +110,45 @@ def test_sorted_epochs_of_a_training(corpus: Path) -> None:
     trainer, durations = Trainer(cfg), [0.6] * 12
     assert trainer.batches_of(0) == epoch_batches(durations, 2, 1, 0, is_sorted=True)
     assert trainer.batches_of(1) == epoch_batches(durations, 2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind", "reader"),
+    [("intermediate_weight", 0.5, "ctc", "model.intermediate"),
+     ("consistency_warmup", 0.5, "ctc", "criterion.consistency"),
+     ("ngram_order", 2, "mwer", "criterion=lfmmi"),
+     ("nbest", 8, "smbr", "criterion=mwer"),
+     ("auxiliary_weight", 0.5, "ctc", "criterion=lfmmi, mwer or smbr")],
+)  # fmt: skip
+def test_an_option_of_the_criterion_that_nothing_reads_is_refused(
+    corpus: Path, name: str, value: float, kind: str, reader: str
+) -> None:
+    cfg = tones.config(corpus, "run")
+    cfg.criterion = CriterionConfig(**{"kind": kind, name: value})
+    with pytest.raises(InputError, match=rf"criterion\.{name}={value:g} does nothing without {re.escape(reader)};"):
+        Trainer(cfg)
+    assert not (corpus / "run" / "train" / "config.json").exists()
+
+
+def test_samples_have_no_bins_to_mask_or_stretch(corpus: Path) -> None:
+    """Masks along time stay."""
+    cfg = tones.config(corpus, "run", kind="wave", cmvn="utterance")
+    cfg.augment.freq_masks, cfg.augment.freq_width, cfg.augment.bin_warp = 20, 100, 0.3
+    trainer = Trainer(cfg)
+    (batch,) = load(trainer.train_set, [[0, 1]], 0)
+    plain = trainer.model.frontend(batch.inputs, batch.lengths)[0]
+    assert torch.equal(trainer.shards.augmented(batch, np.random.default_rng(0))[0], plain)
+    cfg.augment.time_masks, cfg.augment.time_fraction = 5, 0.5
+    masked = trainer.shards.augmented(batch, np.random.default_rng(0))[0]
+    lost = (masked == 0) & (plain != 0)
+    assert lost.any() and torch.equal(lost.any(2), lost.float().mean(2) > 0.9)
+
+
+def test_filters_are_not_trained_on_samples_of_any_level(corpus: Path) -> None:
+    cfg = tones.config(corpus, "run", kind="wave", cmvn="none")
+    cfg.model.filters = "sinc"
+    with pytest.raises(InputError, match=r"with features\.cmvn=none quiet speech would sink .* set features\.cmvn="):
+        Trainer(cfg)
 
 
 def everything(corpus: Path, out: str, threads: int) -> Config:

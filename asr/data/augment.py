@@ -6,6 +6,7 @@ front end (asr.features.frontend), as in Kaldi.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +14,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from asr.config import AugmentConfig
+from asr.config import AugmentConfig, Config
 from asr.features.pauses import best_pause
 
 NOISE_DB = (-55.0, -10.0)  # of the noise around the speech, relative to the RMS of the utterance
@@ -171,6 +172,12 @@ def warp_bins(x: Tensor, warp: float, rng: np.random.Generator) -> Tensor:
     share = (at - left)[:, None]  # (N, 1, D)
     index = left.long()[:, None].expand_as(x)
     return torch.lerp(x.gather(2, index), x.gather(2, index + 1), share.expand_as(x))
+
+
+def of_features(cfg: Config) -> AugmentConfig:
+    """The augmentation of a training's features. Frames of samples (features=wave) have no bins that could be masked or
+    stretched."""
+    return replace(cfg.augment, freq_masks=0, bin_warp=0.0) if cfg.features.kind == "wave" else cfg.augment
 
 
 def mask_features(x: Tensor, lengths: Tensor, cfg: AugmentConfig, shift_s: float, rng: np.random.Generator) -> Tensor:

@@ -140,15 +140,15 @@ def aligned(
 
 
 def _misfit(cfg: Config, utterance: Utterance, frames: int, lexicon: Lexicon | None) -> str | None:
-    """Why an alignment of so many frames is not an utterance's, or LF-MMI cannot use its text; None if both fit."""
+    """Why an alignment of so many frames is not an utterance's, or its text is of no use; None if both fit."""
     if not frames:
         return "it has no alignment"
-    if cfg.criterion.kind == "lfmmi" and lexicon:
+    if cfg.criterion.kind != "ce":
         try:
-            missing = [word for word in utterance.transcript.split() if word not in lexicon]
+            words = utterance.transcript.split()
         except InputError as e:
             return str(e)
-        if missing:
+        if cfg.criterion.kind == "lfmmi" and lexicon and (missing := [w for w in words if w not in lexicon]):
             return f"not in the lexicon: {', '.join(missing)}"
     aligned_s, sound_s = frames * cfg.features.shift_ms / 1000, utterance.duration_s or 0.0
     if abs(aligned_s - sound_s) <= ALIGNED_WITHIN_S:

@@ -111,20 +111,24 @@ class Hmm:
     def read(cls, path: str | Path) -> "Hmm":
         """Raises InputError if the file cannot be read or is not what `write` writes."""
         try:
-            data = parse_json(Path(path).read_text(encoding="utf-8"))
-            phones = Tokens([BLANK, *(entry["phone"] for entry in data["phones"])])
-            steps = tuple(_checked(np.array(entry["steps"], float)) for entry in data["phones"])
-            trees = tuple(tuple(_node(tree, phones) for tree in entry["trees"]) for entry in data["phones"])
-            found = cls(phones, data["silence"], steps, trees, float(data["scale"]))
-            leaves = [leaf for of_phone in trees for tree in of_phone for leaf in _leaves(tree)]
-            if [len(s) - 1 for s in steps] != [len(of_phone) for of_phone in trees]:
-                raise ValueError("a phone has more or fewer trees than states")
-            if leaves != list(range(1, len(leaves) + 1)) or not 0 < found.scale < math.inf:
-                raise ValueError("its outputs or its scale are out of range")
+            return cls.of(parse_json(Path(path).read_text(encoding="utf-8")))
         except OSError as e:
             raise InputError(f"cannot read {path}: {e.strerror}; `asr hmm train` writes it") from e
         except (ValueError, KeyError, TypeError, RecursionError, InputError) as e:
             raise InputError(f"{path} is not what `asr hmm train` writes ({e}); train again") from e
+
+    @classmethod
+    def of(cls, data: Any) -> "Hmm":
+        """The inverse of `plain`. Raises an error of any of the kinds that `read` names in its sentence."""
+        phones = Tokens([BLANK, *(entry["phone"] for entry in data["phones"])])
+        steps = tuple(_checked(np.array(entry["steps"], float)) for entry in data["phones"])
+        trees = tuple(tuple(_node(tree, phones) for tree in entry["trees"]) for entry in data["phones"])
+        found = cls(phones, data["silence"], steps, trees, float(data["scale"]))
+        leaves = [leaf for of_phone in trees for tree in of_phone for leaf in _leaves(tree)]
+        if [len(s) - 1 for s in steps] != [len(of_phone) for of_phone in trees]:
+            raise ValueError("a phone has more or fewer trees than states")
+        if leaves != list(range(1, len(leaves) + 1)) or not 0 < found.scale < math.inf:
+            raise ValueError("its outputs or its scale are out of range")
         return found
 
 

@@ -19,6 +19,7 @@ from asr.fingerprints import digest
 from asr.hmm.corpus import load, phones_of
 from asr.hmm.mixtures import to_output
 from asr.hmm.model import Hmm
+from asr.hmm.resume import RESUME, ResumePoint
 from asr.hmm.stages import Trained, check_stages, train_stages
 from asr.hmm.training import Stage
 from asr.models.acoustic import AcousticModel
@@ -28,12 +29,13 @@ from asr.training import checkpoint
 from asr.training.settings import TABLE, inputs_of, settings
 
 ALIGNMENTS = "alignments.npz"
-WRITTEN = ("config.json", TABLE, "final.safetensors", HMM_FILE, ALIGNMENTS, SET_ASIDE)
+WRITTEN = ("config.json", TABLE, "final.safetensors", HMM_FILE, ALIGNMENTS, SET_ASIDE, RESUME)
 _log = logging.getLogger(__name__)
 
 
 def train_hmm(cfg: Config) -> Path:
-    """Train the GMM-HMM that `cfg.hmm` describes on data.train; returns the path of the model.
+    """Train the GMM-HMM that `cfg.hmm` describes on data.train; returns the path of the model. A training of
+    the same data and options that was killed goes on after its last stage.
 
     Raises InputError if the folder holds the training of a net, and for data that cannot be used.
     """
@@ -55,7 +57,8 @@ def train_hmm(cfg: Config) -> Path:
     corpus = load(cfg, frontend, lexicon, aside)
     phones = phones_of(corpus.words[: corpus.own], lexicon)
     hmm = Hmm.monophone([*phones, cfg.hmm.silence], cfg.hmm.silence, cfg.hmm.states, cfg.hmm.scale)
-    return _write(cfg, folder, frontend, train_stages(cfg.hmm, hmm, corpus, lexicon), aside)
+    trained = train_stages(cfg.hmm, hmm, corpus, lexicon, ResumePoint.of(cfg, hmm, corpus))
+    return _write(cfg, folder, frontend, trained, aside)
 
 
 def _write(cfg: Config, folder: Path, frontend: FrontEnd, trained: Trained, aside: dict[str, str]) -> Path:
@@ -79,7 +82,7 @@ def _write(cfg: Config, folder: Path, frontend: FrontEnd, trained: Trained, asid
         model.net.project = trained.spliced.layer()
     if trained.plain:
         model.net.output, model.net.adapted = to_output(trained.plain, len(stage.hmm.tokens), stage.hmm.scale), layer
-    with moved_into(folder, stale=()) as new:
+    with moved_into(folder, stale=[RESUME]) as new:
         stage.hmm.tokens.write(new / TABLE)
         stage.hmm.write(new / HMM_FILE)
         write_alignments(new / ALIGNMENTS, found)

@@ -7,11 +7,13 @@ from asr.errors import InputError
 from asr.hmm.corpus import Corpus
 from asr.hmm.mixtures import Mixture
 from asr.hmm.model import Hmm
+from asr.hmm.resume import ResumePoint
 from asr.hmm.speakers import Adaptation
 from asr.hmm.spliced import Spliced
 from asr.hmm.training import Stage
 from asr.text.lexicon import Lexicon
 
+MONO, TRI, LDA, SPEAKERS = "monophones", "triphones", "LDA and MLLT", "speakers"
 MONO_GAUSSIANS = 1000  # of the monophones that triphones start from, as in Kaldi's train_mono.sh
 
 
@@ -33,32 +35,41 @@ def check_stages(cfg: HmmConfig, deltas: int) -> None:
         raise InputError("hmm.speakers=true needs the matrix of hmm.splice; set hmm=sat")
 
 
-def train_stages(cfg: HmmConfig, hmm: Hmm, corpus: Corpus, lexicon: Lexicon) -> Trained:
-    """All stages that `cfg` asks for, from equal shares on. Raises InputError for speakers without
-    a name, and for more dimensions than there are."""
+def train_stages(cfg: HmmConfig, hmm: Hmm, corpus: Corpus, lexicon: Lexicon, point: ResumePoint) -> Trained:
+    """All stages that `cfg` asks for, from equal shares on, or from the last one that `point` has. Raises InputError
+    for speakers without a name, and for more dimensions than there are."""
     if cfg.speakers and not any(corpus.speakers[: corpus.own]):
         raise InputError("hmm.speakers=true, but no training utterance has a speaker; name them in the manifest")
     frames, size = 2 * cfg.splice + 1, corpus.features.shape[1]
     if cfg.splice and cfg.dim > frames * size:
         raise InputError(f"hmm.dim={cfg.dim}, but {frames} frames have {frames * size} dimensions; raise hmm.splice")
     spliced = Spliced(corpus, cfg.splice) if cfg.splice else None
-    stage = Stage.from_equal_shares(hmm, spliced.corpus() if spliced else corpus, lexicon)
-    is_tri = cfg.context == "tri"
-    gaussians = min(MONO_GAUSSIANS, cfg.gaussians) if is_tri else cfg.gaussians
-    stage.train(lexicon, gaussians, cfg.rounds, "monophones")
-    if is_tri:
-        stage = stage.in_context(cfg.leaves)
-        stage.train(lexicon, cfg.gaussians, cfg.rounds, "triphones")
-    if not spliced:
-        return Trained(stage)
-    spliced.discriminate(stage, cfg.dim)
-    stage = stage.over(spliced.corpus())
-    stage = stage.in_context(cfg.leaves) if is_tri else stage
-    stage.train(lexicon, cfg.gaussians, cfg.rounds, "LDA and MLLT", spliced.refine)
-    if not cfg.speakers:
-        return Trained(stage, spliced)
-    speakers = Adaptation(stage.corpus)
-    speakers.refine(stage)
-    stage = stage.in_context(cfg.leaves) if is_tri else stage
-    stage.train(lexicon, cfg.gaussians, cfg.rounds, "speakers", speakers.refine)
-    return Trained(stage, spliced, speakers.unadapted(stage))
+    speakers: Adaptation | None = None
+    is_tri, names = cfg.context == "tri", stages_of(cfg)
+    resumed = point.read(corpus)
+    if resumed and spliced and resumed.matrix is not None:
+        spliced.matrix = resumed.matrix
+    stage = resumed.stage if resumed else Stage.from_equal_shares(hmm, corpus, lexicon)
+    stage.corpus = spliced.corpus() if spliced else corpus
+    for name in names[names.index(resumed.name) + 1 if resumed else 0 :]:
+        refine = None
+        if name == LDA and spliced:
+            spliced.discriminate(stage, cfg.dim)
+            stage, refine = stage.over(spliced.corpus()), spliced.refine
+        if name == SPEAKERS:
+            speakers = Adaptation(stage.corpus)
+            speakers.refine(stage)
+            refine = speakers.refine
+        if is_tri and name != MONO:
+            stage = stage.in_context(cfg.leaves)
+        gaussians = min(MONO_GAUSSIANS, cfg.gaussians) if is_tri and name == MONO else cfg.gaussians
+        stage.train(lexicon, gaussians, cfg.rounds, name, refine)
+        if name != names[-1]:
+            point.write(name, stage, spliced.matrix if spliced else None)
+    return Trained(stage, spliced, speakers.unadapted(stage) if speakers else None)
+
+
+def stages_of(cfg: HmmConfig) -> list[str]:
+    """The names of the stages, in their order."""
+    wanted = {MONO: True, TRI: cfg.context == "tri", LDA: bool(cfg.splice), SPEAKERS: cfg.speakers}
+    return [name for name, is_wanted in wanted.items() if is_wanted]

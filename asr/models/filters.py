@@ -124,6 +124,13 @@ def make_filters(features: FeaturesConfig, model: ModelConfig, window: int) -> W
     return FILTERS[model.filters](*bands(features), window // 2 | 1, features.sample_rate_hz)
 
 
+def check_levels(features: FeaturesConfig, model: ModelConfig) -> None:
+    """Raises InputError for a training of filters in whose floor quiet speech would sink."""
+    if model.filters != "none" and features.kind == "wave" and features.cmvn == "none":
+        raise InputError(f"model.filters={model.filters} expects speech of power 1, and with features.cmvn=none quiet "
+                         "speech would sink in its floor; set features.cmvn=speech, or causal for streams")  # fmt: skip
+
+
 class FilteredStack(Remembering):
     """The filters in front of a net's stack of frames."""
 

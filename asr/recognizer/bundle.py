@@ -76,7 +76,10 @@ Model = AcousticModel | OnnxModel
 @dataclass(frozen=True)
 class Bundle:
     model: Model
-    cfg: Config  # features, model, decoder, tokens.unit and graph.silence come from the bundle; the rest are defaults
+    cfg: (
+        Config  # features, model, decoder, tokens.unit, graph.silence and, for states of HMMs, criterion.kind come from
+    )
+    # the bundle; the rest are defaults
     tokens: Tokens
     space: SearchSpace | None
     card: str
@@ -97,8 +100,9 @@ def write(path: str | Path, model: Model, cfg: Config, tokens: Tokens, graph_dir
     else:
         state = {name: _packed(name, tensor.detach().cpu().contiguous()) for name, tensor in model.state_dict().items()}
         contents = {_WEIGHTS: safetensors.save(state)}
+    data = _config_data(model, cfg, tokens, stats.get("silence"))
     contents |= {
-        "config.json": json.dumps(_config_data(model, cfg, stats.get("silence")), indent=1, sort_keys=True).encode(),
+        "config.json": json.dumps(data, indent=1, sort_keys=True).encode(),
         "tokens.txt": "".join(symbol + "\n" for symbol in tokens.symbols).encode(),
         "card.md": card.encode(),
     }
@@ -254,7 +258,7 @@ def _text(data: memoryview, name: str, path: str | Path) -> str:
         raise InputError(f"{path}: member {name} is not UTF-8 ({e}); make the bundle again") from e
 
 
-def _config_data(model: Model, cfg: Config, silence: str | None) -> dict[str, Any]:
+def _config_data(model: Model, cfg: Config, tokens: Tokens, silence: str | None) -> dict[str, Any]:
     """The part of the configuration that decoding needs; it contains no paths of the training machine."""
     groups = {name: _plain(getattr(cfg, name)) for name in _GROUPS}
     if isinstance(model, OnnxModel):
@@ -262,6 +266,8 @@ def _config_data(model: Model, cfg: Config, silence: str | None) -> dict[str, An
     elif cfg.features.kind == "pretrained":
         groups["features"]["encoder"] = None
         groups["encoder"] = model.frontend.encoder.description()
+    if States.of(tokens):  # what its outputs are, for a training that continues it
+        groups["criterion"] = cfg.criterion.kind
     return groups | {"unit": cfg.tokens.unit, "silence": silence}
 
 
@@ -280,6 +286,7 @@ def _config(text: str, path: str | Path) -> tuple[Config, OnnxSpec | dict[str, A
         for name in _GROUPS:
             setattr(cfg, name, type(getattr(cfg, name))(**data[name]))
         cfg.tokens.unit, cfg.graph.silence = data["unit"], data["silence"]
+        cfg.criterion.kind = data.get("criterion", cfg.criterion.kind)
         check_choices(cfg)
         if "onnx" in data:
             spec = OnnxSpec(**data["onnx"])

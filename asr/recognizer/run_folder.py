@@ -9,13 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr.config import Config, FeaturesConfig, ModelConfig
+from asr.config import Config, CriterionConfig, FeaturesConfig, ModelConfig
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.fingerprints import digest
 from asr.literals import parse_json
 from asr.locks import locked
-from asr.states import States
 from asr.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -96,7 +95,8 @@ def tuned(cfg: Config) -> Config:
 
 
 def as_trained(cfg: Config) -> Config:
-    """`cfg` with the features, model and units of the net trained in its run folder, or imported into it.
+    """`cfg` with the features, model, units and kind of criterion of the net trained in its run folder, or imported
+    into it.
 
     The training's lexicon is used if `cfg` names none. Raises InputError if nothing was trained.
     """
@@ -108,14 +108,15 @@ def as_trained(cfg: Config) -> Config:
     try:
         features, model = FeaturesConfig(**trained["features"]), ModelConfig(**trained["model"])
         unit, lexicon = trained["tokens"]["unit"], trained["tokens"].get("lexicon")
-    except (KeyError, TypeError, InputError) as e:
+        criterion = CriterionConfig(kind=trained.get("criterion", {}).get("kind", "ctc"))
+    except (KeyError, TypeError, AttributeError, InputError) as e:
         raise InputError(f"{path} is not of this version ({e!r}); train again in another folder with out=") from e
     is_relative = "sha256" in trained  # earlier versions stored paths relative to the working directory
     if features.encoder and (folder / features.encoder).is_dir():  # one that `init` brought
         features.encoder = str(folder / features.encoder)
     own_lexicon = cfg.tokens.lexicon or (str(folder / lexicon) if lexicon and is_relative else lexicon)
     cfg = copy.copy(cfg)
-    cfg.features, cfg.model = features, model
+    cfg.features, cfg.model, cfg.criterion = features, model, criterion
     cfg.tokens, cfg.graph = copy.copy(cfg.tokens), copy.copy(cfg.graph)
     cfg.tokens.unit, cfg.tokens.lexicon = unit, own_lexicon
     cfg.graph.lexicon = cfg.graph.lexicon or own_lexicon
@@ -215,7 +216,7 @@ def read_start(path: str) -> "Start":
     Raises InputError if there is none, or if it cannot be trained.
     """
     from asr.models.acoustic import AcousticModel
-    from asr.search.nbest import NbestSearch
+    from asr.search.nbest import TrainingSearch
     from asr.training.start import Start
 
     model, cfg, tokens, space = open_model(path)
@@ -225,8 +226,8 @@ def read_start(path: str) -> "Start":
     if not isinstance(model, AcousticModel):
         raise InputError(f"{path} holds a model in ONNX, which cannot be trained; name a recogniser that was trained "
                          "here, or imported from Hugging Face")  # fmt: skip
-    make_readings = None if space is None or States.of(tokens) else partial(NbestSearch, cfg.decoder, space)
-    return Start(str(file), model, cfg, tokens, make_readings)
+    make_search = None if space is None else partial(TrainingSearch, cfg.decoder, space)
+    return Start(str(file), model, cfg, tokens, make_search)
 
 
 def write_imported(folder: str | Path, imported: "Imported") -> Path:

@@ -21,6 +21,7 @@ from asr.report.html import Html, data_uri, join, tag
 from asr.report.run import Run
 
 HIGHEST_HZ = 16000  # sample rate of the sounds
+MOST_PICTURE = 2**20  # characters; the wave of a long utterance has a tenth of it, the rest are words
 _NAMES = {"S": "substituted", "D": "deleted", "I": "inserted", "C": "correct"}
 
 
@@ -101,6 +102,8 @@ def _heard(
     except InputError as e:
         return tag("p", f"No sound: {e}", class_="missing"), Html(), left
     picture = tag("div", _picture(run.hypotheses.get(utterance.id), x, rate_hz, score.edits, words), class_="wide")
+    if len(picture) > MOST_PICTURE:
+        picture = tag("p", f"No picture: it would have {len(picture):,} characters.", class_="missing")
     data, _ = encode(x, rate_hz, "opus")
     if len(data) > left:
         return tag("p", "No sound: the limit report.sound_mb is reached.", class_="missing"), picture, left

@@ -1,8 +1,8 @@
 """The training criteria: what the trainer minimises, and the errors by which it judges an epoch.
 
-`ctc`, `lfmmi` and `mwer` (asr.training.discriminative) need the tokens of each text. `ce` needs the HMM state of each
-frame, from `asr hmm train`; the net then takes the place of the mixtures (Bourlard & Morgan 1994, "Connectionist speech
-recognition").
+`ctc`, `lfmmi`, `mwer` and `smbr` (asr.training.discriminative) need the tokens of each text. `ce` needs the HMM state
+of each frame, from `asr hmm train`; the net then takes the place of the mixtures (Bourlard & Morgan 1994,
+"Connectionist speech recognition"). `lfmmi` and `smbr` can be over these states, too.
 """
 
 import json
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from asr.config import Config
+from asr.config import Config, CriterionConfig
 from asr.criteria.acceptor import occupancy
 from asr.criteria.ce import IGNORED, cross_entropy, frame_targets
 from asr.criteria.lfmmi import lfmmi_loss
+from asr.data.augment import of_features
 from asr.data.dataset import Batch
 from asr.data.sets import Sets
 from asr.errors import InputError
@@ -26,10 +27,22 @@ from asr.models.acoustic import AcousticModel
 from asr.models.layers import TokenOutput
 from asr.states import HMM_FILE, States
 from asr.tokens import BLANK_ID, Tokens
-from asr.training.discriminative import CtcCriterion, LfmmiCriterion, MakeGraphs, MmiGraphs, MwerCriterion
+from asr.training.discriminative import (
+    CtcCriterion,
+    LfmmiCriterion,
+    MakeGraphs,
+    MmiGraphs,
+    MwerCriterion,
+    Search,
+    SmbrCriterion,
+    frame_risk,
+    word_errors,
+)
 from asr.training.start import Start
 
 NEVER = -1e4  # the bias of an output that no frame has
+OVER_STATES = ("ce", "lfmmi", "smbr")  # the criteria that take alignments
+SEARCHING = ("mwer", "smbr")  # that search with the graph of the recogniser to start from
 
 
 class Criterion(Protocol):
@@ -48,25 +61,29 @@ class Criterion(Protocol):
 def make_criterion(
     cfg: Config, sets: Sets, start: Start | None = None, make_graphs: MakeGraphs | None = None
 ) -> Criterion:
-    """The criterion that `cfg` names. `start`: the recogniser whose search gives mwer its n-best lists. `make_graphs`
-    makes the graphs of LF-MMI over HMMs.
+    """The criterion that `cfg` names. `start`: the recogniser whose search mwer and smbr train for. `make_graphs` makes
+    the graphs of LF-MMI over HMMs.
 
     Raises InputError if the net has other tokens than the graph of that search.
     """
-    if cfg.criterion.kind == "ce":
+    kind, alignments = cfg.criterion.kind, cfg.criterion.alignments
+    if kind == "ce":
         return FrameCriterion(cfg, sets)
-    if cfg.criterion.kind == "lfmmi":
-        if not cfg.criterion.alignments:
+    if kind == "lfmmi":
+        if not alignments:
             return LfmmiCriterion(cfg, sets)
         assert make_graphs
         return StateLfmmiCriterion(cfg, sets, make_graphs(cfg))
-    if cfg.criterion.kind == "ctc":
+    if kind == "ctc":
         return CtcCriterion(cfg)
-    assert start and start.make_readings  # check_criterion
+    assert start and start.make_search  # check_criterion
     if sets.tokens.symbols[: len(start.tokens)] != start.tokens.symbols:
-        raise InputError(f"criterion=mwer searches with the graph of init={start.path}, whose tokens are not those of "
-                         "this training; leave out tokens.table, or train in another folder with out=")  # fmt: skip
-    return MwerCriterion(cfg, start.make_readings(), start.cfg.decoder.acoustic_scale)
+        raise InputError(f"criterion={kind} searches with the graph of init={start.path}, whose tokens are not those "
+                         "of this training; leave out tokens.table, or train in another folder with out=")  # fmt: skip
+    search, scale = start.make_search(), start.cfg.decoder.acoustic_scale
+    if kind == "mwer":
+        return MwerCriterion(cfg, search, scale)
+    return StateSmbrCriterion(cfg, sets, search, scale) if alignments else SmbrCriterion(cfg, search, scale)
 
 
 class FrameCriterion:
@@ -138,20 +155,45 @@ class StateLfmmiCriterion(FrameCriterion):
         """The net was trained as it is searched."""
 
 
-def undo_finish(criterion: Criterion, model: AcousticModel, start: Tokens, tokens: Tokens) -> None:
-    """What a training on states does first with a net of outputs `start` that it continues with outputs `tokens`.
-    Raises InputError if those are states of other HMMs."""
-    if not isinstance(criterion, FrameCriterion) or not States.of(start):
+class StateSmbrCriterion(FrameCriterion):
+    """sMBR over HMMs, with a share of cross-entropy. The net is trained as `FrameCriterion` leaves it before `finish`,
+    and searched as after it. The errors are those of the words that the search finds."""
+
+    def __init__(self, cfg: Config, sets: Sets, search: Search, acoustic_scale: float):
+        super().__init__(cfg, sets)
+        self.search, self.acoustic_scale, self.weight = search, acoustic_scale, cfg.criterion.auxiliary_weight
+
+    def loss(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
+        references = self._targets(log_probs, frames, batch)
+        risk = frame_risk(self.search, self._searched(log_probs), frames, references, self.acoustic_scale)
+        return risk + self.weight * cross_entropy(log_probs, references)
+
+    def errors(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:
+        return word_errors(self.search, self._searched(log_probs), frames, batch)
+
+    def _searched(self, log_probs: Tensor) -> Tensor:
+        return self.scale * (log_probs - self.priors.log().to(log_probs))
+
+
+def undo_finish(criterion: Criterion, model: AcousticModel, start: Start, tokens: Tokens) -> None:
+    """What a training on states does first with the net of `start` that it continues with outputs `tokens`. Raises
+    InputError if that scores states of other HMMs, or if its outputs cannot be made posteriors."""
+    if not isinstance(criterion, FrameCriterion) or not States.of(start.tokens):
         return
-    if start != tokens:
+    if start.tokens != tokens:
         raise InputError("the net of init= scores states of other HMMs than those of criterion.alignments; name the "
                          "alignments that it was trained on, or train without init")  # fmt: skip
+    kind = start.cfg.criterion.kind
+    if not isinstance(criterion, StateLfmmiCriterion) and kind not in ("ce", "smbr"):
+        found = "does not say its criterion" if kind == "ctc" else f"was trained with criterion={kind}"
+        raise InputError(f"the net of init={start.path} {found}, but posteriors of states are made of the outputs of "
+                         "criterion=ce and smbr only; name such a recogniser, in a bundle of this version")  # fmt: skip
     criterion.undo_finish(model)
 
 
 def counted(cfg: Config) -> str:
     """What the errors of an epoch are counted of."""
-    if cfg.criterion.kind == "mwer":
+    if cfg.criterion.kind in SEARCHING:
         return "word"
     return "frame" if cfg.criterion.alignments else "token"
 
@@ -179,15 +221,18 @@ def read_scale(path: Path) -> float:
 
 
 def check_criterion(cfg: Config, start: Start | None = None) -> None:
-    """Raises InputError for options that do not fit the criterion, and for mwer without a search."""
+    """Raises InputError for options that do not fit the criterion, and for mwer and smbr without a search."""
     check_views(cfg)
-    alignments = cfg.criterion.alignments
-    if cfg.criterion.kind == "mwer" and (start is None or start.make_readings is None):
-        raise InputError("criterion=mwer searches with the graph of the recogniser that it starts from; name the "
-                         "bundle of one for CTC with init=FILE")  # fmt: skip
-    kind = cfg.criterion.kind
-    if alignments and kind not in ("ce", "lfmmi"):
-        raise InputError(f"criterion.alignments={alignments} is for criterion=ce and lfmmi; leave it out, or add one")
+    check_unused(cfg)
+    alignments, kind = cfg.criterion.alignments, cfg.criterion.kind
+    if alignments and kind not in OVER_STATES:
+        raise InputError(f"criterion.alignments={alignments} is for criterion={', '.join(OVER_STATES[:-1])} and "
+                         f"{OVER_STATES[-1]}; leave it out, or add one")  # fmt: skip
+    if kind in SEARCHING:
+        topology = "HMMs" if alignments else "CTC"
+        if start is None or start.make_search is None or bool(States.of(start.tokens)) != bool(alignments):
+            raise InputError(f"criterion={kind} searches with the graph of the recogniser that it starts from; name "
+                             f"the bundle of one for {topology} with init=FILE")  # fmt: skip
     if not alignments and kind == "ce":
         raise InputError("criterion=ce needs criterion.alignments=FILE, the alignments.npz of `asr hmm train`")
     if not alignments:
@@ -210,9 +255,26 @@ def check_criterion(cfg: Config, start: Start | None = None) -> None:
 
 def check_views(cfg: Config) -> None:
     """Raises InputError if the two views of `criterion.consistency` would be the same."""
-    weight, augment = cfg.criterion.consistency, cfg.augment
+    weight, augment = cfg.criterion.consistency, of_features(cfg)
     masked = augment.freq_masks * augment.freq_width + augment.time_masks * augment.time_width_s * augment.time_fraction
     drops = cfg.model.dropout and cfg.model.kind != "linear"  # which has no hidden values to drop
     if weight and not (masked or augment.bin_warp or drops):
         raise InputError(f"criterion.consistency={weight:g} compares two views of an utterance, but without masks, bin "
                          "warping and dropout they are the same; set augment.time_masks")  # fmt: skip
+
+
+def check_unused(cfg: Config) -> None:
+    """Raises InputError for an option of the criterion that was changed though nothing reads it."""
+    kind = cfg.criterion.kind
+    readers = {
+        "intermediate_weight": (bool(cfg.model.intermediate), "model.intermediate"),
+        "consistency_warmup": (cfg.criterion.consistency > 0, "criterion.consistency"),
+        "ngram_order": (kind == "lfmmi", "criterion=lfmmi"),
+        "nbest": (kind == "mwer", "criterion=mwer"),
+        "auxiliary_weight": (kind in ("lfmmi", "mwer", "smbr"), "criterion=lfmmi, mwer or smbr"),
+    }
+    for name, (is_read, reader) in readers.items():
+        if not is_read and (value := getattr(cfg.criterion, name)) != getattr(CriterionConfig(), name):
+            raise InputError(
+                f"criterion.{name}={value:g} does nothing without {reader}; leave it out, or set that, too"
+            )

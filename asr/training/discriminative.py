@@ -1,4 +1,4 @@
-"""The discriminative criteria of CTC nets: LF-MMI (CTC-CRF) and MWER. Each adds CTC with a weight."""
+"""The discriminative criteria of CTC nets: LF-MMI (CTC-CRF), MWER and sMBR. Each adds CTC with a weight."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -9,15 +9,24 @@ from torch import Tensor
 from tqdm import tqdm
 
 from asr.config import Config
-from asr.criteria import ctc_greedy, ctc_loss
+from asr.criteria import ctc_forced_align, ctc_greedy, ctc_loss
 from asr.criteria.acceptor import Acceptor, occupancy
 from asr.criteria.lfmmi import ctc_crf_loss
 from asr.criteria.mwer import Hypothesis, expected_errors
+from asr.criteria.smbr import LabelLattice, expected_frame_errors
 from asr.data.dataset import Batch
 from asr.data.sets import Sets
 from asr.models.acoustic import AcousticModel
 
-Readings = Callable[[np.ndarray, int], list[Hypothesis]]  # log-probs (F, V), number -> the best ones
+
+class Search(Protocol):
+    """The search of a recogniser, for log-probs (F, V)."""
+
+    def nbest(self, log_probs: np.ndarray, number: int) -> list[Hypothesis]:
+        """The best word sequences, at most `number`."""
+
+    def lattice(self, log_probs: np.ndarray) -> LabelLattice | None:
+        """The paths near the best one; None if none reaches the end of the graph."""
 
 
 class MmiGraphs(Protocol):
@@ -84,26 +93,60 @@ class LfmmiCriterion(CtcCriterion):
 class MwerCriterion(CtcCriterion):
     """The errors are those of the words that the search finds."""
 
-    def __init__(self, cfg: Config, readings: Readings, scale: float):
+    def __init__(self, cfg: Config, search: Search, scale: float):
         super().__init__(cfg)
-        self.readings, self.scale = readings, scale
+        self.search, self.scale = search, scale
         self.weight, self.nbest = cfg.criterion.auxiliary_weight, cfg.criterion.nbest
 
     def loss(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
-        found = self._search(log_probs, frames, self.nbest)
+        found = [self.search.nbest(x, self.nbest) for x in arrays(log_probs, frames)]
         wrong = [[_errors(h.words, text) for h in own] for own, text in zip(found, batch.texts, strict=True)]
         risks = expected_errors(log_probs.transpose(0, 1), frames, found, wrong, self.scale)
         return risks.sum() + self.weight * super().loss(log_probs, frames, batch)
 
     def errors(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:
-        found = self._search(log_probs, frames, 1)
-        best = [own[0].words if own else [] for own in found]
-        wrong = sum(_errors(words, text) for words, text in zip(best, batch.texts, strict=True))
-        return wrong, sum(len(text.split()) for text in batch.texts)
+        return word_errors(self.search, log_probs, frames, batch)
 
-    def _search(self, log_probs: Tensor, frames: Tensor, number: int) -> list[list[Hypothesis]]:
-        arrays = log_probs.detach().float().cpu().numpy()
-        return [self.readings(x[:n], number) for x, n in zip(arrays, frames.tolist(), strict=True)]
+
+class SmbrCriterion(CtcCriterion):
+    """The reference of a frame is its output on the best path of the transcript, by the net as it is then. The errors
+    are those of the words that the search finds."""
+
+    def __init__(self, cfg: Config, search: Search, scale: float):
+        super().__init__(cfg)
+        self.search, self.scale, self.weight = search, scale, cfg.criterion.auxiliary_weight
+
+    def loss(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
+        paths, _ = ctc_forced_align(*self.arguments(log_probs.float(), frames, batch))  # -1: no path
+        risk = frame_risk(self.search, log_probs, frames, paths, self.scale)
+        return risk + self.weight * super().loss(log_probs, frames, batch)
+
+    def errors(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:
+        return word_errors(self.search, log_probs, frames, batch)
+
+
+def frame_risk(search: Search, x: Tensor, frames: Tensor, references: Tensor, scale: float) -> Tensor:
+    """The expected frame errors of a batch: (). x (N, F, V): log-probs as they are searched. references (N, F): the
+    output of each frame. An utterance whose first one is negative has none, and no errors."""
+    references = references.cpu()
+    found = [
+        search.lattice(own) if len(own) and reference[0] >= 0 else None
+        for own, reference in zip(arrays(x, frames), references, strict=True)
+    ]
+    return expected_frame_errors(x.transpose(0, 1), found, list(references.numpy()), scale).sum()
+
+
+def word_errors(search: Search, x: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:
+    """The wrong words of a batch, and its words. x (N, F, V): log-probs as they are searched."""
+    found = [search.nbest(own, 1) for own in arrays(x, frames)]
+    best = [own[0].words if own else [] for own in found]
+    wrong = sum(_errors(words, text) for words, text in zip(best, batch.texts, strict=True))
+    return wrong, sum(len(text.split()) for text in batch.texts)
+
+
+def arrays(x: Tensor, frames: Tensor) -> list[np.ndarray]:
+    """The log-probs (N, F, V) of each utterance."""
+    return [own[:n] for own, n in zip(x.detach().float().cpu().numpy(), frames.tolist(), strict=True)]
 
 
 def _errors(words: Sequence[str], text: str) -> int:

@@ -6,9 +6,11 @@ processes changes how fast a training runs, never its result.
 """
 
 import math
+import multiprocessing
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from torch.utils.data import DataLoader
 from asr.config import Config
 from asr.criteria.consistency import consistency_loss
 from asr.criteria.smoothing import smoothing_loss
-from asr.data.augment import generator, mask_features, warp_bins
+from asr.data.augment import generator, mask_features, of_features, warp_bins
 from asr.data.cache import shared_zeros
 from asr.data.dataset import Batch, Unreadable, Utterances, collate
 from asr.data.sets import Sets
@@ -28,6 +30,11 @@ from asr.models.acoustic import AcousticModel
 from asr.training.criteria import Criterion
 
 CPU_SHARDS = 2
+REAPED_S = 1.0  # within which a process that was killed has ended
+READER_ENDED = (
+    "a process that reads audio has ended: {}; if memory ran out, lower data.workers or optim.batch_s; the same "
+    "command resumes the training"
+)
 
 
 @dataclass
@@ -124,10 +131,11 @@ class Shards:
         features, lengths = self.model.frontend(inputs, lengths)
         if cfg.criterion.consistency:
             features, lengths = features.repeat(2, 1, 1), lengths.repeat(2)
-        if cfg.augment.bin_warp:
-            features = warp_bins(features, cfg.augment.bin_warp, rng)
+        augment = of_features(cfg)
+        if augment.bin_warp:
+            features = warp_bins(features, augment.bin_warp, rng)
         layers = features.unflatten(2, (self.model.parts, -1))  # (N, F, L, D): a mask is that of all layers
-        return mask_features(layers, lengths, cfg.augment, cfg.features.shift_ms / 1000, rng).flatten(2), lengths
+        return mask_features(layers, lengths, augment, cfg.features.shift_ms / 1000, rng).flatten(2), lengths
 
     def loss(self, outputs: list[Tensor], frames: Tensor, shard: Batch, consistency: float) -> Tensor:
         """The criterion of the net's log-probs (N, F', V), the last of `outputs`, with what else is to be small.
@@ -210,10 +218,19 @@ def load(dataset: Utterances, batches: list[list[int]], workers: int, pinned: bo
 
     Raises InputError if one of the processes dies.
     """
+    others = {*multiprocessing.active_children()}
     with readers_named():
-        yield from DataLoader(
-            dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers, pin_memory=pinned
-        )
+        loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers, pin_memory=pinned)
+        found = iter(loader)
+        readers = {*multiprocessing.active_children()} - others
+        try:
+            yield from found
+        except (OSError, EOFError, UnpicklingError, RuntimeError) as e:  # from what was handed over in part
+            for reader in readers:
+                reader.join(REAPED_S)  # one that was killed may not have ended yet
+            if all(reader.exitcode is None for reader in readers):
+                raise
+            raise InputError(READER_ENDED.format(e)) from e
 
 
 @contextmanager
@@ -225,8 +242,7 @@ def readers_named() -> Iterator[None]:
     except (RuntimeError, ConnectionResetError, ConnectionRefusedError, EOFError) as e:
         if isinstance(e, RuntimeError) and not str(e).startswith("DataLoader worker"):
             raise
-        raise InputError(f"a process that reads audio has ended: {e}; if memory ran out, lower data.workers or "
-                         "optim.batch_s; the same command resumes the training") from e  # fmt: skip
+        raise InputError(READER_ENDED.format(e)) from e
 
 
 def share_parameters(parameters: list[torch.nn.Parameter]) -> None:

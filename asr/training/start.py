@@ -15,7 +15,7 @@ from asr.features.encoders import open_encoder, write_encoder
 from asr.features.frontend import choose_layers
 from asr.models.acoustic import AcousticModel
 from asr.tokens import Tokens
-from asr.training.discriminative import Readings
+from asr.training.discriminative import Search
 
 OUTPUT = "net.output.linear."
 CONDITIONING = "net.intermediate.conditioning.weight"  # (H, V)
@@ -35,9 +35,9 @@ class Start:
 
     path: str
     model: AcousticModel
-    cfg: Config  # its features, model and unit
+    cfg: Config  # its features, model and unit; for states of HMMs the criterion, "ctc" if that is not known
     tokens: Tokens
-    make_readings: Callable[[], Readings] | None = None  # makes its n-best search; None if it has no graph
+    make_search: Callable[[], Search] | None = None  # None if it has no graph
 
     def __post_init__(self) -> None:
         if (count := self.cfg.model.tune_layers) and hasattr(self.model, "upper"):

@@ -29,6 +29,7 @@ from asr.files import atomic_write
 from asr.locks import locked
 from asr.models import check_net
 from asr.models.acoustic import AcousticModel, upper_layers
+from asr.models.filters import check_levels
 from asr.models.low_rank import add_pairs, load_merged, merged
 from asr.threads import torch_threads
 from asr.tokens import Tokens
@@ -62,6 +63,7 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         check_choices(cfg)
         check_net(cfg.model)
+        check_levels(cfg.features, cfg.model)
         check_criterion(cfg, start)
         check_augment(cfg)
         check_folder(cfg, self.folder)
@@ -158,7 +160,7 @@ class Trainer:
             tqdm.write(f"resuming {self.folder} at step {resumed['step']}, epoch {resumed['epoch'] + 1}")
         elif self.start:
             tqdm.write(f"starting from {self.start.path}: {self.start.take_over(self.model, self.tokens)}")
-            undo_finish(self.criterion, self.model, self.start.tokens, self.tokens)
+            undo_finish(self.criterion, self.model, self.start, self.tokens)
             self.average.begin()
         elif self.cfg.features.cmvn in ("global", "causal"):
             self.fit_cmvn()
@@ -186,7 +188,7 @@ class Trainer:
         """The remaining epochs, then the mean of the best ones."""
         if self.sets.general and "general_start" not in self.state:
             self.state["general_start"] = self.judge_general()
-            tqdm.write(f"general token errors {self.state['general_start']:.2%} before the training")
+            tqdm.write(f"general {counted(self.cfg)} errors {self.state['general_start']:.2%} before the training")
         with tqdm(total=self.epoch_starts[-1], initial=self.state["step"], unit="batch", desc="training") as bar:
             while self.state["epoch"] < self.cfg.optim.epochs and not self.is_stale():
                 loss = self.train_epoch(self.state["epoch"], bar)
@@ -208,8 +210,8 @@ class Trainer:
             record = min(self.state["records"], key=lambda r: r["general_ter"])
             raise InputError(
                 f"none of the {len(self.state['records'])} epochs keeps what the start could: it had "
-                f"{self.state['general_start']:.2%} token errors on {self.cfg.data.general_dev}, the best epoch there "
-                f"({record['epoch']}) has {record['general_ter']:.2%}; raise data.replay_share or "
+                f"{self.state['general_start']:.2%} {counted(self.cfg)} errors on {self.cfg.data.general_dev}, the "
+                f"best epoch there ({record['epoch']}) has {record['general_ter']:.2%}; raise data.replay_share or "
                 "optim.general_margin, or lower optim.lr, in another folder with out="
             )
         load_merged(self.model, checkpoint.average(map(self.read_epoch, best)))
@@ -319,7 +321,7 @@ class Trainer:
         bar.write(
             f"epoch {record['epoch']}: train loss {train_loss:.3f}, dev loss {record['dev_loss']:.3f}, "
             f"dev {counted(self.cfg)} errors {record['dev_ter']:.2%}"
-            + (f", general token errors {record['general_ter']:.2%}" if self.sets.general else "")
+            + (f", general {counted(self.cfg)} errors {record['general_ter']:.2%}" if self.sets.general else "")
         )
 
     def drop_models(self, kept: list[dict[str, Any]]) -> None:
