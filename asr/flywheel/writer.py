@@ -1,0 +1,131 @@
+"""The thread through which a service logs. No request waits for it, and none fails with it.
+
+    writer = Writer(log, days=90, most_bytes=1e10)
+    writer.put(heard)                    # returns at once
+    writer.close()
+
+A request waits in a queue of bounded size until it is logged. Beyond that, and when the disk or the database fails for
+`KEEP_S`, requests are dropped and counted by reason.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+
+from asr.database import DatabaseFailed
+from asr.flywheel.log import RequestLog
+from asr.flywheel.request import Heard
+
+_log = logging.getLogger(__name__)
+MOST_WAITING_BYTES = 256 << 20  # of requests that wait; one that is larger has room alone
+ROW_BYTES = 2000  # of a request without its sound
+WORD_BYTES = 200
+KEEP_S, RETRY_S = 20.0, 1.0  # how long a request waits for a disk that is full, and between two attempts
+WAIT_S = 5.0  # of the service's end for those that wait
+HOUR_S = 3600.0  # between two looks at what is too old
+TELL_S = 60.0  # between two warnings
+REASONS = ("queue", "disk", "error", "stopped")
+
+
+class Writer:
+    """Logs in its own thread, and deletes what is older than `days` or larger than `most_bytes`."""
+
+    def __init__(self, log: RequestLog, days: float, most_bytes: float, most_waiting_bytes: int = MOST_WAITING_BYTES):
+        self._request_log, self._days, self._most_bytes = log, days, most_bytes
+        self._most_waiting_bytes = most_waiting_bytes
+        self._queue: queue.SimpleQueue[tuple[Heard, int] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # of the four below
+        self.waiting = self._bytes = self.logged = 0
+        self.dropped: Counter[str] = Counter({reason: 0 for reason in REASONS})
+        self._told_s = float("-inf")
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="request log", daemon=True)
+        self._thread.start()
+
+    def put(self, heard: Heard) -> None:
+        """Returns at once. While the queue is full, the request is dropped and counted."""
+        sound = heard.samples.nbytes if heard.samples is not None else 0
+        size = ROW_BYTES + WORD_BYTES * len(heard.hypothesis.words) + sound
+        with self._lock:
+            has_room = not self.waiting or self._bytes + size <= self._most_waiting_bytes
+            if has_room and not self._ends.is_set():
+                self.waiting += 1
+                self._bytes += size
+        if self._ends.is_set():
+            self._drop("stopped", "the service ends")
+        elif not has_room:
+            self._drop("queue", "too many others wait")
+        else:
+            self._queue.put((heard, size))
+
+    def close(self, wait_s: float | None = None) -> None:
+        """Logs what waits, as far as that is soon done; the rest is counted as dropped."""
+        self._queue.put(None)
+        self._thread.join(WAIT_S if wait_s is None else wait_s)
+        self._ends.set()
+        self._thread.join(2 * RETRY_S)
+        with self._lock:
+            left, self.waiting = self.waiting, 0
+        if left:
+            self._drop("stopped", "the service ended before", left)
+        self._request_log.close()
+
+    def _work(self) -> None:
+        self._tidy(sweeps=True)
+        tidied_s = time.monotonic()
+        while True:
+            with suppress(queue.Empty):
+                item = self._queue.get(timeout=HOUR_S)
+                if item is None or self._ends.is_set():
+                    return
+                self._log_one(*item)
+            if time.monotonic() - tidied_s > HOUR_S:
+                self._tidy()
+                tidied_s = time.monotonic()
+
+    def _log_one(self, heard: Heard, size: int) -> None:
+        reason = self._tried(heard)
+        with self._lock:
+            if self._ends.is_set():  # `close` has counted it
+                return
+            self.waiting -= 1
+            self._bytes -= size
+            self.logged += reason is None
+        if reason:
+            self._drop(*reason)
+
+    def _tried(self, heard: Heard) -> tuple[str, str] | None:
+        """Logs a request; why it cannot be."""
+        until_s = time.monotonic() + KEEP_S
+        while True:
+            try:
+                self._request_log.add(heard)
+                return None
+            except (OSError, DatabaseFailed) as e:
+                if time.monotonic() > until_s or self._ends.wait(RETRY_S):
+                    return "disk", str(e)
+            except Exception as e:  # the next request is not lost with this one
+                _log.error("a request could not be logged", exc_info=e)
+                return "error", type(e).__name__  # its message may hold a text
+
+    def _drop(self, reason: str, why: str, number: int = 1) -> None:
+        with self._lock:
+            self.dropped[reason] += number
+            total, tells = self.dropped.total(), time.monotonic() - self._told_s > TELL_S
+            if tells:
+                self._told_s = time.monotonic()
+        if tells:
+            _log.warning("a request is not logged, %d so far: %s", total, why)
+
+    def _tidy(self, sweeps: bool = False) -> None:
+        try:
+            if sweeps and (swept := self._request_log.sweep()):
+                _log.info("%d sounds without a row are deleted from the log", swept)
+            self._request_log.retain(time.time(), self._days, self._most_bytes)
+        except (OSError, DatabaseFailed) as e:
+            _log.warning("the log is not tidied up: %s", e)
+        except Exception as e:
+            _log.error("tidying up the log failed", exc_info=e)
