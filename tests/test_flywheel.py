@@ -180,7 +180,8 @@ def test_the_threshold_verb(log: RequestLog, tmp_path: Path, capsys) -> None:
     told = capsys.readouterr()
     assert "on 4 words of 3 requests" in told.out and "2 of these requests are not of the random slice" in told.err
     assert "decoder.reject_below=0.41 saves 0.7500 per word" in told.out  # three was wrong at a confidence of 0.4
-    assert run(tmp_path, "threshold", "part=slice") == 0
+    assert run(tmp_path, "threshold", "mode=word") == 2
+    assert run(tmp_path, "threshold", "part=slice", "mode=dictation") == 0
     assert "warning" not in capsys.readouterr().err
 
 

@@ -29,7 +29,7 @@ def export(cfg: Config) -> None:
         from asr.flywheel import chosen, exchange
 
         transcribed = {"all": None, "yes": chosen.TRANSCRIBED, "no": ~chosen.TRANSCRIBED}[cfg.flywheel.transcribed]
-        which = chosen.days(cfg) & chosen.part(cfg) & chosen.key(cfg)
+        which = chosen.days(cfg) & chosen.part(cfg) & chosen.key(cfg) & chosen.mode(cfg)
         which = which if transcribed is None else which & transcribed
         written, silent = exchange.export(log, which, path)
     print(f"{written} requests -> {path}" + (f"; {silent} without sound are left out" if silent else ""))
@@ -102,7 +102,7 @@ def select(cfg: Config) -> None:
         from asr.flywheel import chosen, exchange
         from asr.flywheel.select import choose
 
-        which = chosen.days(cfg) & chosen.key(cfg)
+        which = chosen.days(cfg) & chosen.key(cfg) & chosen.mode(cfg)
         found = choose(log, which, cfg.flywheel.minutes, cfg.flywheel.random_share, known)
         if not found.chosen + found.drawn:
             raise InputError(f"no request is as short as flywheel.minutes={cfg.flywheel.minutes:g}; raise it")
@@ -137,7 +137,7 @@ def page_path(cfg: Config) -> Path:
 def threshold(cfg: Config) -> None:
     """Finds the confidence below which to reject words: precision against coverage, and the cheapest choice.
 
-    asr flywheel threshold log=exp/log [wrong_cost=5] [reject_cost=1] [part=slice]
+    asr flywheel threshold log=exp/log [wrong_cost=5] [reject_cost=1] [part=slice] [mode=word]
 
     It needs transcribed requests. Those of the random slice (`part=slice`) tell about the service; chosen ones have
     more errors than others.
@@ -147,7 +147,8 @@ def threshold(cfg: Config) -> None:
         from asr.flywheel.threshold import thresholds
         from asr.flywheel.watch import transcribed
 
-        rows = transcribed(log, chosen.days(cfg) & chosen.part(cfg) & chosen.key(cfg))
+        which = chosen.days(cfg) & chosen.part(cfg) & chosen.key(cfg) & chosen.mode(cfg)
+        rows = transcribed(log, which)
         found = thresholds(rows, cfg.flywheel.wrong_cost, cfg.flywheel.reject_cost, cfg.score.lang, cfg.seed)
     print(found.summary())
     if others := sum(not row.in_slice for row in rows):

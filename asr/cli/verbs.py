@@ -182,18 +182,20 @@ VERBS: dict[str, Verb] = {
     "serve keys revoke": Verb(keys_revoke, ("serve.keys", "input")),
     "serve feedback export": Verb(feedback_export, ("serve.keys", "output")),
     "flywheel export": Verb(flywheel_verbs.export, (
-        *_LOG, "flywheel.key", "flywheel.part", "flywheel.transcribed", "output",
+        *_LOG, "flywheel.key", "flywheel.mode", "flywheel.part", "flywheel.transcribed", "output",
     )),
     "flywheel import": Verb(flywheel_verbs.take_back, ("serve.log", "serve.log_database", "input")),
     "flywheel delete": Verb(flywheel_verbs.delete, (*_LOG, "flywheel.key", "input")),
     "flywheel select": Verb(flywheel_verbs.select, (
-        *_LOG, "flywheel.key", "flywheel.minutes", "flywheel.random_share", "flywheel.known", "output",
+        *_LOG, "flywheel.key", "flywheel.mode", "flywheel.minutes", "flywheel.random_share", "flywheel.known", "output",
     )),
     "flywheel report": Verb(flywheel_verbs.report, (
-        *_LOG, "flywheel.day_requests", "flywheel.false_alarms", "score.resamples", "score.lang", "seed", "output",
+        *_LOG, "flywheel.mode", "flywheel.day_requests", "flywheel.false_alarms", "score.resamples", "score.lang",
+        "seed", "output",
     )),
     "flywheel threshold": Verb(flywheel_verbs.threshold, (
-        *_LOG, "flywheel.key", "flywheel.part", "flywheel.wrong_cost", "flywheel.reject_cost", "score.lang", "seed",
+        *_LOG, "flywheel.key", "flywheel.mode", "flywheel.part", "flywheel.wrong_cost", "flywheel.reject_cost",
+        "score.lang", "seed",
     )),
     "doctor": Verb(doctor, ("data.root",)),
 }  # fmt: skip

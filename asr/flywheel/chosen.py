@@ -1,4 +1,4 @@
-"""Which requests of a log are meant: by day, key, and whether they belong to the random slice."""
+"""Which requests of a log are meant: by day, key, mode, and whether they belong to the random slice."""
 
 from datetime import datetime, timezone
 
@@ -29,6 +29,10 @@ def part(cfg: Config) -> ColumnElement[bool]:
     """Those of the random slice, of the rest, or all."""
     parts = {"all": true(), "slice": REQUESTS.c.in_slice, "rest": ~REQUESTS.c.in_slice}
     return parts[cfg.flywheel.part]
+
+
+def mode(cfg: Config) -> ColumnElement[bool]:
+    return REQUESTS.c.mode == cfg.flywheel.mode if cfg.flywheel.mode is not None else true()
 
 
 def key(cfg: Config) -> ColumnElement[bool]:

@@ -21,7 +21,7 @@ MOST_DAYS = 60  # in the table
 
 def write_report(log: RequestLog, cfg: Config, path: Path) -> Watched:
     """Writes the page of the requests that `cfg.flywheel` names -> their figures and alarms."""
-    which = chosen.days(cfg)
+    which = chosen.days(cfg) & chosen.mode(cfg)
     watched = watch(log, which, cfg.flywheel.day_requests, cfg.flywheel.false_alarms)
     rows = transcribed(log, which)
     total = sum(watched.counts.values())

@@ -40,6 +40,7 @@ REQUESTS = Table(
     Column("latency_s", Float(53), nullable=False),  # waiting included; of a stream, the work alone
     Column("in_slice", Boolean, nullable=False),  # the uniformly random slice, kept apart for measurement
     Column("slice_rate", Float(53), nullable=False),  # the share that the slice had then
+    Column("draw", Float(53), nullable=False),  # uniform, of the id alone: the order in which requests are drawn
     Column("sound", Text),  # path in the folder of the log; None: not kept, or deleted
     Column("sound_bytes", Integer, nullable=False),
 )
@@ -118,6 +119,7 @@ def rows_of(heard: Heard, slice_rate: float) -> tuple[dict[str, Any], dict[str, 
         "latency_s": heard.latency_s,
         "in_slice": is_in_slice(heard.id, slice_rate),
         "slice_rate": slice_rate,
+        "draw": share_of(heard.id, "draw"),
         "sound": None,
         "sound_bytes": 0,
     }

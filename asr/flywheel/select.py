@@ -14,15 +14,16 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Row, func, select
 
 from asr.errors import InputError
 from asr.flywheel.chosen import TRANSCRIBED
 from asr.flywheel.log import RequestLog
-from asr.flywheel.request import REQUESTS, TEXTS, share_of
+from asr.flywheel.request import REQUESTS, TEXTS
 
-POOL = 20  # the most doubtful requests whose words are read, as a multiple of those that fill the minutes
+POOL = 20  # the most doubtful requests, whose words are read, as a multiple of those that fill the minutes
 LEAST_POOL = 2000
 LONGEST_S = 60.0  # longer ones are not chosen: one would fill an hour
 NEW_WORD = 2.0  # weight of a word that the training texts lack
@@ -81,31 +82,30 @@ def choose(
     """
     usable = REQUESTS.c.sound.is_not(None) & (REQUESTS.c.duration_s > 0) & (REQUESTS.c.duration_s <= LONGEST_S)
     open_ = which & usable & ~REQUESTS.c.in_slice & ~TRANSCRIBED
-    query = select(REQUESTS.c.id, REQUESTS.c.duration_s, REQUESTS.c.doubt).where(open_)
-    rows = log.rows(query)
-    if not rows:
+    sums = select(func.count(), func.sum(REQUESTS.c.doubt), func.sum(REQUESTS.c.duration_s)).where(open_)
+    number, doubt, duration_s = tuple(log.rows(sums)[0])
+    if not number:
         raise InputError(
             f"{log.folder} has no request to choose from: those with sound, without a transcript, of at most "
             f"{LONGEST_S:g} s and outside the random slice"
         )
-    # Drawn first, by the hash of the id: independent of what the model thinks of them.
     seconds = 60 * minutes
-    drawn = _fill([(row.id, row.duration_s) for row in sorted(rows, key=lambda row: share_of(row.id, "draw"))],
-                  random_share * seconds)  # fmt: skip
-    left = set(drawn)
-    rest = sorted((row for row in rows if row.id not in left), key=lambda row: row.doubt / row.duration_s, reverse=True)
-    needed = len(_fill([(row.id, row.duration_s) for row in rest], (1 - random_share) * seconds))
-    pool = _read(log, [row.id for row in rest[: max(LEAST_POOL, POOL * needed)]])
+    drawn = _draw(log, open_, random_share * seconds, duration_s / number)
+    # Those that are drawn are no longer in the pool.
+    size = max(LEAST_POOL, round(POOL * (1 - random_share) * seconds * number / duration_s))
+    by_doubt = select(REQUESTS.c.id).where(open_).order_by((REQUESTS.c.doubt / REQUESTS.c.duration_s).desc())
+    pool = _read(log, [row.id for row in log.rows(by_doubt.limit(size)) if row.id not in drawn])
     chosen = greedy(pool, (1 - random_share) * seconds, known)
     words = {word for candidate in chosen for word in candidate.doubts}
-    by_id = {row.id: row for row in rows}
-    own = [[by_id[candidate.id] for candidate in chosen], [by_id[id] for id in drawn], rows]
-    errors, lengths = ([sum(getattr(row, name) for row in part) for part in own] for name in ("doubt", "duration_s"))
     return Selection(
         [candidate.id for candidate in chosen],
-        drawn,
-        (errors[0], errors[1], errors[2]),
-        (lengths[0], lengths[1], lengths[2]),
+        list(drawn),
+        (sum(candidate.doubt for candidate in chosen), sum(row.doubt for row in drawn.values()), doubt),
+        (
+            sum(candidate.duration_s for candidate in chosen),
+            sum(row.duration_s for row in drawn.values()),
+            duration_s,
+        ),
         sorted(words.difference(known)) if known is not None else [],
     )
 
@@ -144,15 +144,23 @@ def greedy(pool: Sequence[Candidate], seconds: float, known: Collection[str] | N
     return chosen
 
 
-def _fill(items: Sequence[tuple[str, float]], seconds: float) -> list[str]:
-    """The first items that fit into so many seconds."""
-    found, left_s = [], seconds
-    for id, duration_s in items:
-        if duration_s > left_s:
-            break
-        found.append(id)
-        left_s -= duration_s
-    return found
+def _draw(log: RequestLog, which: ColumnElement[bool], seconds: float, mean_s: float) -> dict[str, Row[Any]]:
+    """Requests of `which` that fit into so many seconds, in the order of their draw: what the model thinks of them has
+    no part in it. `mean_s`: their mean duration."""
+    query = select(REQUESTS.c.id, REQUESTS.c.duration_s, REQUESTS.c.doubt).where(which).order_by(REQUESTS.c.draw)
+    most = math.ceil(2 * seconds / mean_s) + 10
+    while True:
+        found: dict[str, Row[Any]] = {}
+        left_s = seconds
+        rows = log.rows(query.limit(most))
+        for row in rows:
+            if row.duration_s > left_s:
+                return found
+            found[row.id] = row
+            left_s -= row.duration_s
+        if len(rows) < most:
+            return found
+        most *= 2
 
 
 def _read(log: RequestLog, ids: Sequence[str]) -> list[Candidate]:

@@ -49,6 +49,8 @@ class Thresholds:
             lines.append(
                 f"{GRID[number]:12.2f}  {precision:>9}  {self.coverage[number]:>8.1%}  {self.cost[number]:9.4f}{mark}"
             )
+        if not self.best:
+            return "\n".join([*lines, "no threshold costs less than accepting every word"])
         low, high = self.interval
         lines.append(
             f"decoder.reject_below={GRID[self.best]:g} saves {self.saved:.4f} per word (95 % interval {low:.4f} to "

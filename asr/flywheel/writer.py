@@ -9,11 +9,9 @@ A request waits in a queue of bounded size until it is logged. Beyond that, and 
 """
 
 import logging
-import queue
 import threading
 import time
-from collections import Counter
-from contextlib import suppress
+from collections import Counter, deque
 
 from asr.database import DatabaseFailed
 from asr.flywheel.log import RequestLog
@@ -25,6 +23,7 @@ ROW_BYTES = 2000  # of a request without its sound
 WORD_BYTES = 200
 KEEP_S, RETRY_S = 20.0, 1.0  # how long a request waits for a disk that is full, and between two attempts
 WAIT_S = 5.0  # of the service's end for those that wait
+LOOK_S = 0.05  # between two looks at an empty queue: to be woken by `put` would cost the request its processor
 HOUR_S = 3600.0  # between two looks at what is too old
 TELL_S = 60.0  # between two warnings
 REASONS = ("queue", "disk", "error", "stopped")
@@ -36,66 +35,75 @@ class Writer:
     def __init__(self, log: RequestLog, days: float, most_bytes: float, most_waiting_bytes: int = MOST_WAITING_BYTES):
         self._request_log, self._days, self._most_bytes = log, days, most_bytes
         self._most_waiting_bytes = most_waiting_bytes
-        self._queue: queue.SimpleQueue[tuple[Heard, int] | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # of the four below
-        self.waiting = self._bytes = self.logged = 0
+        self._queue: deque[tuple[Heard, int]] = deque()
+        # The thread takes no lock that `put` needs: it may lose the processor at any moment, and requests would wait.
+        self._put_lock = threading.Lock()  # of the two below
+        self._put = self._put_bytes = 0
+        self._done = self._done_bytes = self.logged = 0  # changed by the thread alone
+        self._drop_lock = threading.Lock()  # of the two below
         self.dropped: Counter[str] = Counter({reason: 0 for reason in REASONS})
         self._told_s = float("-inf")
-        self._ends = threading.Event()
+        self._closes, self._ends = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="request log", daemon=True)
         self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        return self._put - self._done
 
     def put(self, heard: Heard) -> None:
         """Returns at once. While the queue is full, the request is dropped and counted."""
         sound = heard.samples.nbytes if heard.samples is not None else 0
         size = ROW_BYTES + WORD_BYTES * len(heard.hypothesis.words) + sound
-        with self._lock:
-            has_room = not self.waiting or self._bytes + size <= self._most_waiting_bytes
-            if has_room and not self._ends.is_set():
-                self.waiting += 1
-                self._bytes += size
-        if self._ends.is_set():
+        if self._closes.is_set():
             self._drop("stopped", "the service ends")
-        elif not has_room:
-            self._drop("queue", "too many others wait")
+            return
+        with self._put_lock:
+            waiting_bytes = self._put_bytes - self._done_bytes
+            has_room = not self.waiting or waiting_bytes + size <= self._most_waiting_bytes
+            if has_room:
+                self._put += 1
+                self._put_bytes += size
+        if has_room:
+            self._queue.append((heard, size))
         else:
-            self._queue.put((heard, size))
+            self._drop("queue", "too many others wait")
 
     def close(self, wait_s: float | None = None) -> None:
         """Logs what waits, as far as that is soon done; the rest is counted as dropped."""
-        self._queue.put(None)
+        self._closes.set()
         self._thread.join(WAIT_S if wait_s is None else wait_s)
         self._ends.set()
         self._thread.join(2 * RETRY_S)
-        with self._lock:
-            left, self.waiting = self.waiting, 0
-        if left:
-            self._drop("stopped", "the service ended before", left)
+        if self.waiting:
+            self._drop("stopped", "the service ended before", self.waiting)
         self._request_log.close()
 
     def _work(self) -> None:
         self._tidy(sweeps=True)
         tidied_s = time.monotonic()
-        while True:
-            with suppress(queue.Empty):
-                item = self._queue.get(timeout=HOUR_S)
-                if item is None or self._ends.is_set():
-                    return
-                self._log_one(*item)
+        while not self._ends.is_set():
+            closes = self._closes.is_set()  # asked first: nothing is put after it
+            if self._queue:
+                self._log_one(*self._queue.popleft())
+            elif closes:
+                return
+            else:
+                self._closes.wait(LOOK_S)
             if time.monotonic() - tidied_s > HOUR_S:
                 self._tidy()
                 tidied_s = time.monotonic()
 
     def _log_one(self, heard: Heard, size: int) -> None:
         reason = self._tried(heard)
-        with self._lock:
-            if self._ends.is_set():  # `close` has counted it
-                return
-            self.waiting -= 1
-            self._bytes -= size
-            self.logged += reason is None
+        if self._ends.is_set():  # `close` has counted it
+            return
         if reason:
             self._drop(*reason)
+        else:
+            self.logged += 1
+        self._done_bytes += size
+        self._done += 1
 
     def _tried(self, heard: Heard) -> tuple[str, str] | None:
         """Logs a request; why it cannot be."""
@@ -112,7 +120,7 @@ class Writer:
                 return "error", type(e).__name__  # its message may hold a text
 
     def _drop(self, reason: str, why: str, number: int = 1) -> None:
-        with self._lock:
+        with self._drop_lock:
             self.dropped[reason] += number
             total, tells = self.dropped.total(), time.monotonic() - self._told_s > TELL_S
             if tells:
