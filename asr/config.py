@@ -18,6 +18,7 @@ from asr.augment_options import AugmentConfig
 from asr.bounds import complaint
 from asr.declaration import REFERENCE, Options, option
 from asr.errors import InputError, nearest
+from asr.flywheel_options import FlywheelConfig
 from asr.model_options import CriterionConfig, HmmConfig, ModelConfig, OptimConfig
 from asr.search_options import DecoderConfig, LiveConfig
 from asr.serve_options import ServeConfig
@@ -296,6 +297,7 @@ class Config(Options):
     report: ReportConfig = field(default_factory=ReportConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
+    flywheel: FlywheelConfig = field(default_factory=FlywheelConfig)
     live: LiveConfig = field(default_factory=LiveConfig)
     format: str = option(
         "auto",

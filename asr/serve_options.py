@@ -56,3 +56,17 @@ class ServeConfig(Options):
     keep_audio: bool = option(False, "keep the sound of answers likewise, for `asr serve feedback export`")
     keep_days: float = option(30.0, "days after which answers without a correction are deleted", within="(0, 1e5]")
     log_text: bool = option(False, "write what was recognised into the log")
+    log: str | None = option(
+        None, "folder of the log of requests, which keeps their texts and sounds for `asr flywheel`; null logs nothing"
+    )
+    log_database: str | None = option(
+        None, "database of that log: an SQLite file or a postgresql:// URL; null: requests.db in its folder"
+    )
+    log_sound: bool = option(True, "log the sounds of requests, too")
+    log_days: float = option(90.0, "days after which logged requests are deleted", within="(0, 1e5]")
+    log_gb: float = option(
+        10.0, "largest size of the logged sounds; beyond it the oldest are deleted", within="(0, 1e6]"
+    )
+    log_slice: float = option(
+        0.01, "share of requests that is drawn at random and kept apart for measurement", within="[0, 1]"
+    )

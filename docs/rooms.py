@@ -10,6 +10,8 @@ HERE = Path(__file__).parent
 PURPOSES = {
     "cli": "verbs, options, help",
     "integrations": "our search behind other interfaces",
+    "serve": "HTTP, WebSockets, modes, keys",
+    "flywheel": "log of requests; choosing, watching",
     "report": "a run as one HTML page",
     "align": "times of words and tokens; cutting long recordings",
     "evaluation": "error rates, tuning, calibration",

@@ -112,6 +112,7 @@ def test_every_page_is_covered() -> None:
         "stream.md",
         "align.md",  # by test_align_long.py
         "serve.md",  # by test_serve_openai.py
+        "flywheel.md",  # by test_flywheel.py
         "live.md",  # by test_serve_live.py and test_serve_realtime.py
     }
     for page in GUIDE.glob("*.md"):

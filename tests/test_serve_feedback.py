@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from asr import manifest
 from asr.cli import main as cli
 from asr.features import audio
+from asr.hypothesis import Hypothesis
 from asr.recognizer import bundle
 from asr.serve import errors, feedback, logs
 from asr.serve.access import ANYONE, Caller
@@ -30,7 +31,8 @@ NOW = 1_770_000_000.0
 
 
 def answered(id: str = "asr-1", caller: Caller = ANYONE, text: str = "a b", seconds: float = 0.5) -> Answered:
-    return Answered(id, caller, "dictation", text, tiny.noise(seconds, seed=len(id)), 16000)
+    samples, found = tiny.noise(seconds, seed=len(id)), Hypothesis("", text, [], 0.0, seconds, True)
+    return Answered(id, caller, "dictation", found, samples, 16000, -20.0, 0.1)
 
 
 @pytest.fixture
@@ -242,5 +244,5 @@ def test_a_bundle_is_there_for_the_app(tmp_path: Path) -> None:
     assert app.state.answers is None and app.state.service.keys is None and not (tmp_path / "run").exists()
     config.serve.require_keys, config.serve.keep_text, config.serve.daily_quota = True, True, 7
     app = make_app(config)
-    assert app.state.service.keys.daily_quota == 7 and app.state.service.keep == app.state.answers.keep
+    assert app.state.service.keys.daily_quota == 7 and app.state.service.keepers == [app.state.answers.keep]
     assert (tmp_path / "run" / "serve.db").exists()

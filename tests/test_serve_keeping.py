@@ -93,7 +93,7 @@ def test_sound_that_is_not_kept_does_not_wait(tmp_path: Path) -> None:
 def test_a_fault_is_logged_and_the_next_answer_kept(answers: Held, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
     keeper = Keeper(answers)
     with monkeypatch.context() as patch:
-        patch.setattr(feedback, "_flac", lambda samples, rate_hz: 1 / 0)
+        patch.setattr(feedback, "flac", lambda samples, rate_hz: 1 / 0)
         answers.go.set()
         keeper.keep(answered("asr-1"))
         with pytest.raises(Refused, match="no answer with this id"):

@@ -97,11 +97,11 @@ def test_phrases_that_cannot_be_used_are_named(service):
 
 def test_utterances_are_measured_and_kept_if_asked_for(service, monkeypatch):
     kept = []
-    monkeypatch.setattr(service.app.state.service, "keep", kept.append)
+    monkeypatch.setattr(service.app.state.service, "keepers", [kept.append])
     with client(service, {**START, "sample_rate_hz": 8000, "partials": False}) as ws:
         say_all(ws, pcm(say("one _ two", 8000)))
         finals = events(ws, "final")
-    assert [(a.id, a.text, a.mode, a.sample_rate_hz) for a in kept] == [
+    assert [(a.id, a.hypothesis.text, a.mode, a.sample_rate_hz) for a in kept] == [
         (e["id"], e["text"], "dictation", 8000) for e in finals
     ]
     assert [len(a.samples) / 8000 for a in kept] == [pytest.approx(e["end_s"] - e["start_s"], abs=1e-3) for e in finals]

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_writer
 import pytest
 from ctranslate2_model import write_model
+from logged import heard, log_of
 from recorder import READ
 from smoke import WORDS, write_corpus
 
@@ -200,6 +201,8 @@ def test_lists_and_grammars_need_no_graph(out: Path, tmp_path: Path, capsys: pyt
     assert cli.main(["decode", f"out={out}", "graph=grammar", f"grammar={tmp_path}/g.jsgf", f"output={hyp}"]) == 0
     refs = {u.id: u.text for u in manifest.read(out / "data" / "test.jsonl")}
     assert sum(texts(hyp)[name] == text for name, text in refs.items()) >= len(refs) // 2
+    log_of(tmp_path / "log", heard("asr-1"), heard("asr-2"))
+    (tmp_path / "transcripts.jsonl").write_text('{"id": "asr-1", "audio": "x.flac", "text": "a c"}\n')
     write_model(tmp_path / "whisper")
     sound = next((out.parent / "corpus").glob("*.wav"))
     called = ["transcribe", f"{out}/model.asr", str(sound), "graph=word", f"words={tmp_path}/list.txt"]
@@ -283,6 +286,10 @@ MORE += ["serve keys add app serve.keys={tmp}/keys.db", "serve keys list serve.k
          "serve keys revoke app serve.keys={tmp}/keys.db"]  # fmt: skip
 MORE += ["serve feedback export serve.keys={tmp}/keys.db output={tmp}/f.jsonl"]
 
+MORE += ["flywheel " + rest + " log={tmp}/log" for rest in (
+    "export output={tmp}/logged.jsonl", "import {tmp}/transcripts.jsonl", "select output={tmp}/next.jsonl",
+    "report output={tmp}/log.html", "threshold", "delete asr-1")]  # fmt: skip
+
 MORE += ["hmm train out={tmp}/hmm data.train={out}/data/train.jsonl data.dev={out}/data/dev.jsonl "
          "tokens.lexicon={tmp}/l.txt hmm.rounds=1 hmm.gaussians=12 hmm.leaves=8"]  # fmt: skip
 
@@ -299,6 +306,8 @@ def test_every_declared_option_is_read(out: Path, tmp_path: Path) -> None:
     (tmp_path / "v.txt").write_text("do\nre\nmi\n")
     (tmp_path / "n.txt").write_text("dore\n")
     (tmp_path / "g.jsgf").write_text("#JSGF V1.0;\ngrammar g;\npublic <all> = (do | re | mi)+;\n")
+    log_of(tmp_path / "log", heard("asr-1"), heard("asr-2"))
+    (tmp_path / "transcripts.jsonl").write_text('{"id": "asr-1", "audio": "x.flac", "text": "a c"}\n')
     write_model(tmp_path / "whisper")
     (tmp_path / "m.onnx").write_bytes(onnx_writer.of_samples(np.eye(3, 400), 320, lengths=False))
     (tmp_path / "m.yaml").write_text(

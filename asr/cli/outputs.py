@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from asr import fingerprints
+from asr.cli.flywheel_verbs import page_path
 from asr.cli.reads import declared, read_by
 from asr.cli.report_verbs import report_path
 from asr.config import Config, value_of
@@ -93,6 +94,7 @@ def results(verb: str, cfg: Config) -> list[Path]:
         "calibrate": [out / "calibration.json", out / "calibration.png"],
         "bundle": [Path(cfg.bundle)],
         "report": [report_path(cfg)],
+        "flywheel report": [page_path(cfg)],
     }
     if verb in fixed:
         return fixed[verb]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from asr import pipeline
-from asr.cli import earlier
+from asr.cli import earlier, flywheel_verbs
 from asr.cli.align_verbs import align, align_long
 from asr.cli.data_verbs import data_check, data_import, data_label, features
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
@@ -83,6 +83,8 @@ _ALIGNER = (
 _CLEANING = tuple(f"text.{name}" for name in (
     "numbers", "latin", "repairs", "slots", "max_foreign", "max_repeats",
 ))  # fmt: skip
+
+_LOG = ("serve.log", "serve.log_database", "flywheel.since", "flywheel.until")
 
 VERBS: dict[str, Verb] = {
     "data import": Verb(data_import, ("data.kind", "input", "output")),
@@ -180,5 +182,21 @@ VERBS: dict[str, Verb] = {
     "serve keys list": Verb(keys_list, ("serve.keys",)),
     "serve keys revoke": Verb(keys_revoke, ("serve.keys", "input")),
     "serve feedback export": Verb(feedback_export, ("serve.keys", "output")),
+    "flywheel export": Verb(flywheel_verbs.export, (
+        *_LOG, "flywheel.key", "flywheel.mode", "flywheel.part", "flywheel.transcribed", "output",
+    )),
+    "flywheel import": Verb(flywheel_verbs.take_back, ("serve.log", "serve.log_database", "input")),
+    "flywheel delete": Verb(flywheel_verbs.delete, (*_LOG, "flywheel.key", "input")),
+    "flywheel select": Verb(flywheel_verbs.select, (
+        *_LOG, "flywheel.key", "flywheel.mode", "flywheel.minutes", "flywheel.random_share", "flywheel.known", "output",
+    )),
+    "flywheel report": Verb(flywheel_verbs.report, (
+        *_LOG, "flywheel.mode", "flywheel.day_requests", "flywheel.false_alarms", "score.resamples", "score.lang",
+        "seed", "output",
+    )),
+    "flywheel threshold": Verb(flywheel_verbs.threshold, (
+        *_LOG, "flywheel.key", "flywheel.mode", "flywheel.part", "flywheel.wrong_cost", "flywheel.reject_cost",
+        "score.lang", "seed",
+    )),
     "doctor": Verb(doctor, ("data.root",)),
 }  # fmt: skip

@@ -15,6 +15,7 @@ class Account:
     def __init__(self, service: Service, caller: Caller, mode: str):
         """Charges the first utterance. Raises Refused(429) beyond the caller's quota."""
         self.service, self.caller, self.mode = service, caller, mode
+        self.ignored: tuple[str, ...] = ()  # words and phrases of the session that the recogniser lacks
         self.count = 0
         self._charge()
 
@@ -23,13 +24,14 @@ class Account:
         if self.count:
             self._charge()
         self.count += 1
-        id, text = f"asr-{uuid.uuid4().hex}", ended.hypothesis.text
         stages = Stages()
         stages.seconds["stream"] = ended.work_s
-        self.service.record(id, self.mode, ended.hypothesis, ended.level_db, stages)
-        if self.service.keep is not None and ended.samples is not None:
-            self.service.keep(Answered(id, self.caller, self.mode, text, ended.samples, rate_hz))
-        return id
+        answered = Answered(
+            f"asr-{uuid.uuid4().hex}", self.caller, self.mode, ended.hypothesis, ended.samples, rate_hz,
+            ended.level_db, ended.work_s, self.ignored,
+        )  # fmt: skip
+        self.service.record(answered, stages)
+        return answered.id
 
     def _charge(self) -> None:
         if self.service.keys is not None:

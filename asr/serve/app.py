@@ -1,7 +1,7 @@
 """The FastAPI app: routers, errors, and the life of the models and threads."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
@@ -23,6 +23,7 @@ from asr.serve.keys import Keys
 from asr.serve.limits import Limits
 from asr.serve.metrics import Counting, Metrics
 from asr.serve.modes import Modes
+from asr.serve.requests import Requests
 from asr.serve.service import Service
 from asr.serve.store import Store
 from asr.text.written import written
@@ -49,8 +50,8 @@ def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
         service.is_ready = False
         await asyncio.wait([warming])
         service.engine.close()
-        if app.state.answers is not None:
-            await run_in_threadpool(app.state.answers.close)
+        for close in closing:
+            await run_in_threadpool(close)
 
     app = FastAPI(
         title="asr",
@@ -62,7 +63,7 @@ def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    _open_records(app, cfg)
+    closing = _open_records(app, cfg)
     errors.handle(app)
     for module in (calls, metrics, recognize, openai, feedback, realtime, live, page):
         app.include_router(module.router)
@@ -77,10 +78,13 @@ def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
     return app
 
 
-def _open_records(app: FastAPI, cfg: Config) -> None:
-    """The database of keys and answers, if one is needed. Keys stay out of the logs."""
+def _open_records(app: FastAPI, cfg: Config) -> list[Callable[[], None]]:
+    """The database of keys and answers, and the log of requests, as far as they are wanted -> what closes them.
+
+    Keys stay out of what the process prints.
+    """
     logs.protect()
-    app.state.answers = None
+    app.state.answers, closing = None, []
     if cfg.serve.require_keys or cfg.serve.keep_text or cfg.serve.keep_audio:
         store = Store(cfg.serve.keys)
         if cfg.serve.require_keys:
@@ -88,7 +92,13 @@ def _open_records(app: FastAPI, cfg: Config) -> None:
         if cfg.serve.keep_text or cfg.serve.keep_audio:
             answers = Answers(store, cfg.serve.keep_text, cfg.serve.keep_audio, cfg.serve.keep_days)
             app.state.answers = Keeper(answers)
-            app.state.service.keep = app.state.answers.keep
+            app.state.service.keepers.append(app.state.answers.keep)
+            closing.append(app.state.answers.close)
+    if cfg.serve.log is not None:
+        requests = Requests(app.state.service)
+        app.state.service.keepers.append(requests.keep)
+        closing.append(requests.close)
+    return closing
 
 
 def _warm_up(recognizer: Recognizer) -> None:

@@ -8,7 +8,6 @@ there is nothing to correct. `asr serve feedback export` makes a manifest of the
 Answers are kept by a thread of their own (`Keeper`), so that no caller waits for the database.
 """
 
-import io
 import logging
 import re
 import threading
@@ -18,8 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import soundfile
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 from sqlalchemy import delete, insert, select, update
@@ -28,6 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from asr import manifest
 from asr.errors import InputError
 from asr.files import atomic_write
+from asr.flywheel.sounds import flac
 from asr.manifest import Utterance
 from asr.serve.access import Caller, identified
 from asr.serve.errors import Refused
@@ -79,14 +77,14 @@ class Answers:
 
     def keep(self, answered: Answered, now: float | None = None) -> None:
         """May be repeated after Unavailable: an answer is kept once."""
-        at = time.time() if now is None else now
+        at, samples = time.time() if now is None else now, answered.samples
         row = {
             "id": answered.id,
             "key_id": answered.caller.id,
             "mode": answered.mode,
             "time_s": at,
-            "text": answered.text if self._text else None,
-            "audio": _flac(answered.samples, answered.sample_rate_hz) if self.keeps_audio else None,
+            "text": answered.hypothesis.text if self._text else None,
+            "audio": flac(samples, answered.sample_rate_hz) if self.keeps_audio and samples is not None else None,
         }
         with self._store.write() as connection:
             if not connection.execute(select(ANSWERS.c.id).where(ANSWERS.c.id == answered.id)).first():
@@ -127,10 +125,17 @@ class Keeper:
         self._ends = threading.Event()
 
     def keep(self, answered: Answered) -> None:
-        """Returns at once. While the database falls far behind, answers are not kept, and the log names them."""
-        if not self._answers.keeps_audio:
-            answered = replace(answered, samples=answered.samples[:0].copy())
-        size = ROW_BYTES + len(answered.text.encode()) + answered.samples.nbytes
+        """Returns at once. While the database falls far behind, answers are not kept, and the log names them.
+
+        A live utterance that was too long for its sound to be kept is not kept at all.
+        """
+        if answered.samples is None:
+            return
+        size = ROW_BYTES + len(answered.hypothesis.text.encode())
+        if self._answers.keeps_audio:
+            size += answered.samples.nbytes
+        else:
+            answered = replace(answered, samples=None)
         with self._lock:
             if self._waiting and self._bytes + size > self._most_bytes:
                 _log.warning("the answer %s is not kept: %d others wait", answered.id, len(self._waiting))
@@ -205,12 +210,6 @@ def _utterance(store: Store, id: str, folder: Path) -> Utterance:
         file.write(row.audio)
     extra = {"answered": row.text, "mode": row.mode, "answered_at_s": round(row.time_s, 3)}
     return Utterance(id, str(sound), text=row.corrected, extra={k: v for k, v in extra.items() if v is not None})
-
-
-def _flac(samples: np.ndarray, rate_hz: int) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate_hz, format="FLAC", subtype="PCM_16")
-    return file.getvalue()
 
 
 def _checked(text: str) -> str:

@@ -280,10 +280,9 @@ async def begin(service: Service, caller: Caller, start: Start) -> LiveSession:
     def opened() -> LiveTalk:
         account = Account(service, caller, mode)
         recognizer, rest = service.modes.prepared(caller, mode, options)
-        unused = ignored(recognizer, options, recognizer.compile_phrases(rest.phrases))
+        unused = account.ignored = ignored(recognizer, options, recognizer.compile_phrases(rest.phrases))
         decoder = open_decoder(start.encoding, start.sample_rate_hz)
-        keeps = service.keep is not None
-        most_s = cfg.max_stream_s
+        keeps, most_s = bool(service.keepers), cfg.max_stream_s
         listener = Listener(recognizer, rest, start.endpoint, decoder, most_s, keeps, start.partials)
         return LiveTalk(listener, account, unused)
 

@@ -123,11 +123,11 @@ def _conversation(service: Service, caller: Caller, settings: Settings) -> Conve
         recognizer, rest = service.modes.prepared(caller, mode, options)
         endpoint, keeps, most_s = (
             _endpoint(heard.turn_detection),
-            service.keep is not None,
+            bool(service.keepers),
             service.cfg.serve.max_stream_s,
         )
         listener = Listener(recognizer, rest, endpoint, decoder_of(heard.format), most_s, keeps)
-        account.mode = mode
+        account.mode, account.ignored = mode, tuple(unused)
         return listener, settings.without_keywords(unused)
 
     account = Account(service, caller, service.modes.free())

@@ -128,11 +128,14 @@ async def recognise(
 async def finish(service: Service, begun: Begun, found: list[Hypothesis]) -> Hypothesis:
     """Joins the parts; measures the answer, and keeps it if the service is asked to."""
     hypothesis = join(found)
-    service.record(begun.id, begun.mode, hypothesis, begun.level_db, begun.stages)
-    if service.keep is not None:
-        rate_hz = begun.recognizer.cfg.features.sample_rate_hz
-        answered = Answered(begun.id, begun.caller, begun.mode, hypothesis.text, begun.samples, rate_hz)
-        service.keep(answered)
+    rate_hz, seconds = begun.recognizer.cfg.features.sample_rate_hz, sum(begun.stages.seconds.values())
+    service.record(
+        Answered(
+            begun.id, begun.caller, begun.mode, hypothesis, begun.samples, rate_hz, begun.level_db, seconds,
+            begun.ignored,
+        ),
+        begun.stages,
+    )  # fmt: skip
     return hypothesis
 
 

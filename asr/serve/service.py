@@ -22,27 +22,30 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer, for those who keep it until the caller corrects it."""
+    """An answer, for those who keep it until the caller corrects it, and for the log of requests."""
 
     id: str
     caller: Caller
     mode: str
-    text: str
-    samples: np.ndarray  # (T,) float32
+    hypothesis: Hypothesis
+    samples: np.ndarray | None  # (T,) float32; None: of a live utterance that was too long to be kept
     sample_rate_hz: int
+    level_db: float
+    seconds: float  # that it took; of a request with the time that it waited
+    ignored: tuple[str, ...] = ()  # words and phrases of the request that the recogniser lacks
 
 
 @dataclass
 class Service:
-    """`keys`: None if no keys are required. `keep`: takes each answer and returns at once, in any thread; None keeps
-    none. `on_drain`: awaited when the service is told to end, before connections are closed."""
+    """`keys`: None if no keys are required. `keepers`: each takes every answer and returns at once, in any thread.
+    `on_drain`: awaited when the service is told to end, before connections are closed."""
 
     cfg: Config
     modes: Modes
     engine: Engine
     metrics: Metrics
     keys: KeyRing | None = None
-    keep: Callable[[Answered], None] | None = None
+    keepers: list[Callable[[Answered], None]] = field(default_factory=list)
     on_drain: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     is_ready: bool = False  # after the warm-up, until the drain
     is_draining: bool = False
@@ -57,11 +60,13 @@ class Service:
         self.requests = Share(of_key, message, "too_many_requests")
         self.on_drain.append(partial(self.sessions.drain, self.cfg.serve.drain_timeout_s))
 
-    def record(self, id: str, mode: str, hypothesis: Hypothesis, level_db: float, stages: Stages) -> None:
-        """Measures an answer. Its text goes into the log only if that is wanted."""
-        self.metrics.recognised(mode, hypothesis, level_db, stages)
+    def record(self, answered: Answered, stages: Stages) -> None:
+        """Measures an answer, and keeps it if that is wanted. Its text is printed only if that is wanted."""
+        self.metrics.recognised(answered.mode, answered.hypothesis, answered.level_db, stages)
         if self.cfg.serve.log_text:
-            _log.info("%s %s: %s", id, mode, hypothesis.text)
+            _log.info("%s %s: %s", answered.id, answered.mode, answered.hypothesis.text)
+        for keep in self.keepers:
+            keep(answered)
 
     async def drain(self) -> None:
         """Tells load balancers, and ends what would not end by itself."""

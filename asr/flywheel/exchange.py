@@ -1,0 +1,106 @@
+"""Manifests out of the log, and transcripts back into it."""
+
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
+
+from asr import manifest
+from asr.errors import InputError
+from asr.files import atomic_write
+from asr.flywheel.log import RequestLog
+from asr.flywheel.request import REQUESTS, TEXTS, TRANSCRIPTS
+from asr.manifest import Utterance
+
+BLOCK = 500  # requests whose texts are in memory at a time
+
+
+def export(log: RequestLog, which: ColumnElement[bool], path: Path) -> tuple[int, int]:
+    """Writes requests with sound as a manifest, oldest first, with their transcripts as texts.
+
+    Returns the numbers of requests written, and of those without sound. Raises InputError if none has sound.
+    """
+    query = select(REQUESTS.c.id, REQUESTS.c.sound).where(which).order_by(REQUESTS.c.time_s, REQUESTS.c.id)
+    rows = log.rows(query)
+    heard = [row.id for row in rows if row.sound and log.sounds.path(row.sound).is_file()]
+    if not heard:
+        raise InputError(
+            f"{log.folder} holds {len(rows)} such requests, none of them with sound; serve.log_sound=true logs it"
+        )
+    write(log, heard, path)
+    return len(heard), len(rows) - len(heard)
+
+
+def write(
+    log: RequestLog, ids: Sequence[str], path: Path, extra: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
+    """Writes requests as a manifest in the given order, with copies of their sounds in the folder of its name.
+
+    `extra`: further fields by id. A request that was deleted meanwhile is left out. Raises InputError if that folder is
+    in the log's.
+    """
+    folder = path.with_suffix("")
+    if folder.resolve().is_relative_to(log.folder.resolve()):
+        raise InputError(f"{path}: its sounds would lie in {log.folder}, which the service tidies; write elsewhere")
+
+    def utterances() -> Iterator[Utterance]:
+        for first in range(0, len(ids), BLOCK):
+            block = ids[first : first + BLOCK]
+            joined = REQUESTS.outerjoin(TEXTS).outerjoin(TRANSCRIPTS, TRANSCRIPTS.c.id == REQUESTS.c.id)
+            columns = (REQUESTS, TEXTS.c.text.label("answered"), TRANSCRIPTS.c.text.label("transcript"))
+            rows = {
+                row.id: row for row in log.rows(select(*columns).select_from(joined).where(REQUESTS.c.id.in_(block)))
+            }
+            for id in block:
+                if id in rows and (sound := _copy(log, rows[id], folder)):
+                    yield _utterance(rows[id], sound, (extra or {}).get(id, {}))
+
+    manifest.write(path, utterances())
+
+
+def _copy(log: RequestLog, row: Any, folder: Path) -> Path | None:
+    copy = folder / f"{row.id}.flac"
+    try:
+        with open(log.sounds.path(row.sound or ""), "rb") as source, atomic_write(copy, "wb") as file:
+            shutil.copyfileobj(source, file)
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+    return copy
+
+
+def _utterance(row: Any, sound: Path, extra: Mapping[str, Any]) -> Utterance:
+    fields = {
+        "answered": row.answered,
+        "mode": row.mode,
+        "confidence": row.confidence and round(row.confidence, 4),
+        "model": row.model,
+        "in_slice": row.in_slice,
+        "answered_at_s": round(row.time_s, 3),
+        **extra,
+    }
+    return Utterance(
+        row.id, str(sound), duration_s=row.duration_s or None, text=row.transcript, lang=row.language,
+        extra={name: value for name, value in fields.items() if value is not None},
+    )  # fmt: skip
+
+
+def take_back(
+    log: RequestLog, utterances: Iterable[Utterance], now_s: float | None = None
+) -> tuple[int, list[str], int]:
+    """Keeps the texts of a manifest as transcripts of the requests with the same ids; later ones replace earlier ones.
+
+    Returns the number of transcripts, the ids that the log does not have, and the number of utterances without a text.
+    "" is a transcript: nothing is said.
+    """
+    texts: dict[str, str] = {}
+    untranscribed = 0
+    for utterance in utterances:
+        if utterance.text is None:
+            untranscribed += 1
+        else:
+            texts[utterance.id] = " ".join(utterance.text.split())
+    unknown = log.transcribe(texts, time.time() if now_s is None else now_s)
+    return len(texts) - len(unknown), unknown, untranscribed

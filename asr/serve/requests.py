@@ -1,0 +1,104 @@
+"""The log of requests, for `asr flywheel`: each answer with its sound, if the operator names a folder (`serve.log`).
+
+A thread of its own logs (asr.flywheel.writer): no request waits for the disk, and none fails with it. What cannot be
+logged is counted in /metrics.
+"""
+
+import logging
+import time
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from asr import fingerprints
+from asr.config import Config
+from asr.errors import InputError
+from asr.flywheel.log import RequestLog
+from asr.flywheel.request import Heard
+from asr.flywheel.writer import Writer
+from asr.recognizer.written import language_of
+from asr.serve.service import Answered, Service
+
+_log = logging.getLogger(__name__)
+GB = 1e9
+_OF_FOLDERS = ("train/final.safetensors", "graph.bin", "lm.ngram")  # what tells the version of a folder
+
+
+class Requests:
+    """Raises InputError if the log cannot be opened."""
+
+    def __init__(self, service: Service):
+        cfg, self._service = service.cfg.serve, service
+        assert cfg.log is not None
+        log = RequestLog(cfg.log, cfg.log_database, cfg.log_slice)
+        self._writer = Writer(log, cfg.log_days, cfg.log_gb * GB)
+        self._models = versions(service.cfg, service.modes.names)
+        self._languages = {mode: self._language(mode) for mode in service.modes.names}
+        self._toolkit = version("asr-toolkit")
+        service.metrics.registry.register(_Counts(self._writer))
+        service.metrics.gauge("asr_log_waiting", "Requests that wait to be logged", lambda: self._writer.waiting)
+
+    def keep(self, answered: Answered) -> None:
+        """Returns at once, and raises nothing: the answer is sent whatever happens here."""
+        try:
+            self._writer.put(self._heard(answered))
+        except Exception as e:
+            _log.error("the request %s could not be logged", answered.id, exc_info=e)
+
+    def _heard(self, answered: Answered) -> Heard:
+        return Heard(
+            id=answered.id,
+            time_s=time.time(),
+            key_id=answered.caller.id,
+            key_name=answered.caller.name,
+            mode=answered.mode,
+            language=self._languages[answered.mode],
+            model=self._models[answered.mode],
+            toolkit=self._toolkit,
+            hypothesis=answered.hypothesis,
+            ignored=answered.ignored,
+            level_db=answered.level_db,
+            latency_s=answered.seconds,
+            samples=answered.samples if self._service.cfg.serve.log_sound else None,
+            sample_rate_hz=answered.sample_rate_hz,
+        )
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _language(self, mode: str) -> str | None:
+        if self._service.cfg.serve.language:
+            return self._service.cfg.serve.language
+        recognizer = self._service.modes.recognizers[mode]
+        with suppress(InputError):  # its words tell none
+            return language_of(recognizer.space, recognizer.tokens)
+        return None
+
+
+class _Counts(Collector):
+    """What was logged and dropped, for /metrics."""
+
+    def __init__(self, writer: Writer):
+        self._writer = writer
+
+    def collect(self) -> list[CounterMetricFamily]:
+        logged = CounterMetricFamily("asr_log_requests", "Requests logged", self._writer.logged)
+        dropped = CounterMetricFamily("asr_log_dropped", "Requests that could not be logged", labels=["reason"])
+        for reason, number in self._writer.dropped.items():
+            dropped.add_metric([reason], number)
+        return [logged, dropped]
+
+
+def versions(cfg: Config, modes: list[str]) -> dict[str, str]:
+    """The version of each mode's recogniser: the names of its files, each with the beginning of its digest."""
+    files = {mode: file for mode, _, file in (entry.partition("=") for entry in cfg.serve.modes)}
+    return {mode: " ".join(_version(path) for path in (cfg.bundle, files.get(mode)) if path) for mode in modes}
+
+
+def _version(path: str) -> str:
+    files = [Path(path), *(Path(path) / name for name in _OF_FOLDERS)]
+    digest = next((digest for file in files if (digest := fingerprints.digest(file))), None)
+    return f"{Path(path).name}@{digest[:12]}" if digest else Path(path).name
