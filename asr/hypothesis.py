@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,27 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A word of a confusion network and its posterior; "" for no word."""
+
+    word: str
+    posterior: float
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A place of a confusion network: that of a word of the result, or a gap where others have a word.
+
+    The choices exclude each other, their posteriors sum to 1, and the highest comes first. Times are those of the word
+    of the result, or of the gap.
+    """
+
+    start_s: float
+    end_s: float
+    choices: list[Choice]
+
+
+@dataclass(frozen=True)
 class Hypothesis:
     """The best transcript of one utterance.
 
@@ -51,10 +72,17 @@ class Hypothesis:
     duration_s: float
     complete: bool
     alternatives: list[Alternative] = field(default_factory=list)  # by rising cost; `decoder.nbest` sets their number
+    confusion: list[Bin] = field(default_factory=list)  # with `decoder.confusion`: as spoken, before any writing
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON. An infinite cost becomes None, since JSON has no infinity."""
         return asdict(self) | {"cost": self.cost if math.isfinite(self.cost) else None}
+
+    def moved(self, place: Callable[[float], float]) -> "Hypothesis":
+        """The hypothesis with each time, in seconds, replaced by `place` of it."""
+        words = [replace(w, start_s=place(w.start_s), end_s=place(w.end_s)) for w in self.words]
+        confusion = [replace(b, start_s=place(b.start_s), end_s=place(b.end_s)) for b in self.confusion]
+        return replace(self, words=words, confusion=confusion)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Hypothesis":
@@ -76,6 +104,14 @@ class Hypothesis:
             duration_s=float(data["duration_s"]),
             complete=bool(data["complete"]),
             alternatives=[Alternative(str(a["text"]), float(a["cost"])) for a in data.get("alternatives", [])],
+            confusion=[
+                Bin(
+                    float(b["start_s"]),
+                    float(b["end_s"]),
+                    [Choice(str(c["word"]), float(c["posterior"])) for c in b["choices"]],
+                )
+                for b in data.get("confusion", [])
+            ],
         )
 
 

@@ -27,10 +27,18 @@ class DecoderConfig(Options):
         within="[0, inf]",
     )
     nbest: int = option(1, "number of hypotheses per utterance", within="[1, 1000]")
+    mbr: bool = option(
+        False,
+        "words of least expected word errors over the lattice (minimum Bayes risk) instead of the cheapest path's",
+    )
+    confusion: bool = option(False, "results hold the confusion network: the words that compete at each place")
     confidence_scale: float = option(
         1.0, "factor on the log-odds of word posteriors; set by `asr calibrate`", within="[-1e6, 1e6]"
     )
     confidence_offset: float = option(0.0, "offset added to the log-odds; set by `asr calibrate`", within="[-1e6, 1e6]")
+    calibrated_for: list[str] = option(
+        [], "options of the search that the confidences were calibrated with; set by `asr calibrate`, which see"
+    )
     reject_below: float = option(0.0, "words of lower confidence are left out of the text", within="[0, 1]")
     pad_s: float = option(
         0.0,

@@ -1,17 +1,24 @@
 """Word posteriors against all paths of the lattice, and calibration on words of simulated correctness."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from random_graphs import EXACT, make_arrays, to_graph
 from test_lattice import decode, paths_of, random_case
 
+from asr.config import DecoderConfig
 from asr.evaluation.calibrate import are_correct, fit
 from asr.search.confidence import (
     Calibration,
     calibration_error,
     confidences_by,
     coverage,
+    information,
+    ranking,
     reliability,
+    search_of,
+    warn_if_uncalibrated,
     word_confidences,
 )
 from asr.search.decoder import Decoder
@@ -86,6 +93,25 @@ def test_words_of_one_kind_give_a_finite_calibration(correct):
     assert (np.array(found.apply([0.5])) > 0.5) == correct[0]
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
+def test_the_fit_is_the_best_also_for_posteriors_near_one(share):
+    """A third of the words have the posterior 1, as with nets that are too sure. Full steps of Newton's method went
+    back and forth there, and the calibration was none. The truth is a grid."""
+    rng = np.random.default_rng(3)
+    posteriors = np.where(rng.random(1500) < 1 / 3, 1.0, rng.beta(2, 0.7, 1500))
+    correct = rng.random(1500) < share * np.where(posteriors > 0.99, 1.0, 0.7)
+    fitted = Calibration.fit(posteriors, correct)
+
+    def loss(scale, offset):
+        p = np.clip(Calibration(scale, offset).apply(posteriors), 1e-12, 1 - 1e-12)
+        return -np.log(np.where(correct, p, 1 - p)).mean() + 5e-4 * ((scale - 1) ** 2 + offset**2)
+
+    least = loss(fitted.scale, fitted.offset)
+    grid = [(s, o) for s in np.linspace(-1, 3, 21) for o in np.linspace(-3, 3, 13)]
+    grid += [(fitted.scale + a, fitted.offset + b) for a in (-0.01, 0, 0.01) for b in (-0.01, 0, 0.01)]
+    assert all(loss(scale, offset) >= least - 1e-9 for scale, offset in grid)
+
+
 def test_error_and_coverage_of_a_small_example():
     confidences, correct = [0.95, 0.95, 0.15, 0.55], [True, False, False, True]
     # bins: 0.95 twice, half right: 0.45; 0.15: 0.15; 0.55: 0.45
@@ -96,6 +122,31 @@ def test_error_and_coverage_of_a_small_example():
     thresholds, kept, precise = coverage(confidences, correct)
     assert thresholds.tolist() == [0.95, 0.55, 0.15]
     assert kept.tolist() == [0.5, 0.75, 1.0] and precise == pytest.approx([0.5, 2 / 3, 0.5])
+
+
+def test_ranking_and_information_by_their_definitions():
+    rng = np.random.default_rng(5)
+    p = rng.integers(1, 8, 60) / 8
+    y = rng.random(60) < p
+    pairs = [(a > b) + 0.5 * (a == b) for a in p[y] for b in p[~y]]
+    assert ranking(p, y) == pytest.approx(np.mean(pairs))
+    share = y.mean()
+    entropy = -share * np.log2(share) - (1 - share) * np.log2(1 - share)
+    assert information(p, y) == pytest.approx(1 + np.mean(np.log2(np.where(y, p, 1 - p))) / entropy)
+    assert information(np.full(60, share), y) == pytest.approx(0)
+    assert np.isnan(ranking([0.5], [True])) and np.isnan(information([0.5], [True]))
+
+
+def test_a_calibration_of_another_search_says_so(caplog):
+    fitted = DecoderConfig(beam=16, lattice_beam=8.0, confidence_scale=0.5)
+    fitted = replace(fitted, calibrated_for=search_of(fitted))
+    warn_if_uncalibrated(fitted)
+    warn_if_uncalibrated(replace(fitted, nbest=5, reject_below=0.5, confusion=True))  # the same search
+    warn_if_uncalibrated(replace(fitted, calibrated_for=[]))  # of an earlier version
+    assert not caplog.text
+    for _ in range(2):
+        warn_if_uncalibrated(replace(fitted, lattice_beam=None, mbr=True))
+    assert caplog.text.count("calibrated with lattice_beam=8, mbr=False, which is now None, True") == 1
 
 
 def test_each_half_is_calibrated_on_the_other():

@@ -1,6 +1,7 @@
 """Options of one call: their effects, invalid ones, and that none changes the recogniser."""
 
 import copy
+import json
 import pickle
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from tiny import TOKENS, config, graph_dir, model, noise
 import asr
 from asr.config import Config
 from asr.errors import InputError
+from asr.hypothesis import Hypothesis
 from asr.models.acoustic import AcousticModel
 from asr.recognizer.frozen import FrozenDict, frozen
 from asr.recognizer.recognizer import Recognizer
@@ -49,6 +51,7 @@ def test_each_option_does_as_the_prepared_recogniser(recognizer, x):
     prepared = {
         Options(beam=2.0): recognizer.with_decoder(replace(cfg, beam=2.0)),
         Options(nbest=4, lattice_beam=12.0): recognizer.with_decoder(replace(cfg, nbest=4, lattice_beam=12.0)),
+        Options(mbr=True, confusion=True): recognizer.with_decoder(replace(cfg, mbr=True, confusion=True)),
         Options(reject_below=0.5): recognizer.with_decoder(replace(cfg, reject_below=0.5)),
         Options(remove=["a"]): recognizer.with_decoder(replace(cfg, remove=["a"])),
         Options(word_list=["a b", "b"]): recognizer.with_list(["a b", "b"]),
@@ -62,6 +65,10 @@ def test_each_option_does_as_the_prepared_recogniser(recognizer, x):
     for options, other in prepared.items():
         assert found[options] == other.transcribe(x, 16000)
     assert found[Options(nbest=4, lattice_beam=12.0)].alternatives
+    network = found[Options(mbr=True, confusion=True)]
+    assert [b.start_s for b in network.confusion] == sorted(b.start_s for b in network.confusion)
+    assert {w.word for w in network.words} <= {c.word for b in network.confusion for c in b.choices}
+    assert Hypothesis.from_dict(json.loads(json.dumps(network.as_dict()))) == network
     assert len({str(h) for h in found.values()}) >= 5
     assert found[Options(remove=["a"])].text.split() == [word for word in plain.text.split() if word != "a"]
     assert recognizer.transcribe(x, 16000) == plain  # nothing stays
@@ -139,6 +146,7 @@ def test_an_index_of_a_static_graph_is_built_once(recognizer):
         ({"nbest": 0}, "nbest=0 must be a whole number"),
         ({"nbest": 2.5}, "nbest=2.5 must be a whole number"),
         ({"nbest": True}, "nbest=True must be"),
+        ({"mbr": 1}, "mbr=1 must be True or False"),
         ({"reject_below": 1.5}, "reject_below=1.5 must be from 0 to 1"),
         ({"remove": "um"}, "remove must be a list of strings, not the text 'um'"),
         ({"remove": [5]}, "remove=5 must be a list of str"),
@@ -175,6 +183,8 @@ def test_options_that_do_not_fit_the_recogniser_are_refused(recognizer, x):
         (recognizer, Options(word_list={"a": -1.0}), "'a' has the weight -1"),
         (recognizer, Options(grammar="nowhere.jsgf"), "nowhere.jsgf"),
         (bare, Options(nbest=3), "nbest=3 needs a lattice"),
+        (bare, Options(confusion=True), "confusion=True needs a lattice"),
+        (greedy, Options(mbr=True), "mbr is an option of graph search"),
         (greedy, Options(beam=3.0), "beam is an option of graph search"),
         (greedy, Options(nbest=3), "nbest is an option of graph search"),
         (greedy, Options(phrases={"a": 1.0}), "has no graph"),

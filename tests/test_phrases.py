@@ -18,7 +18,7 @@ from random_graphs import (
 from asr.errors import InputError
 from asr.search import endpoint
 from asr.search.decoder import Decoder
-from asr.search.phrases import Phrases
+from asr.search.phrases import MOST_KEPT, KeptPhrases, Phrases
 
 
 def boost_of(words, phrases):
@@ -220,3 +220,26 @@ def test_large_boosts_change_no_other_words():
     for _ in range(30):
         log_probs = random_log_probs(rng, 12, 6, impossible=0) - 35
         assert decoder.decode(log_probs, large).labels == decoder.decode(log_probs, small).labels
+
+
+def test_lists_are_compiled_once_by_their_content(caplog):
+    compiled = []
+
+    def compile(boosts):
+        compiled.append(boosts)
+        return Phrases.of_words(boosts, {"new": 1, "york": 2}, 2)
+
+    kept = KeptPhrases(compile)
+    first = kept({"new york": 2.0, "old york": 1.0})
+    caplog.clear()
+    assert kept({"new york": 2.0, "old york": 1.0}) is first and len(compiled) == 1
+    assert "1 of 2 phrases are not boosted" in caplog.text  # said for each request
+    assert kept({"new york": 2.5}) is not first and len(compiled) == 2
+    for wrong in ({"york": True}, {"york": [1]}, ["york"], {5: 1.0}):
+        kept({"york": 1.0})
+        with pytest.raises(InputError, match="boost|must be a mapping"):
+            kept(wrong)
+    for number in range(MOST_KEPT):
+        kept({"york": 2.0 + number})
+    count = len(compiled)
+    assert kept({"new york": 2.0, "old york": 1.0}) is not first and len(compiled) == count + 1  # it was dropped

@@ -235,7 +235,7 @@ def test_tuned_scales_of_another_graph_are_reported(
     run = tmp_path / "run"
     shutil.copytree(out, run)
     cfg = Config(out=str(run))
-    asr.tuned(cfg)
+    assert "lattice_beam=8" in asr.tuned(cfg).decoder.calibrated_for
     assert "made with another" not in caplog.text
     asr.train_lm(replace(cfg, lm=replace(cfg.lm, order=1)))
     asr.build_graph(cfg)

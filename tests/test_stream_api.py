@@ -61,6 +61,7 @@ def pieces(x, cuts):
 OPTIONS = {
     "plain": None,
     "nbest": asr.DecodingOptions(nbest=3, beam=12.0),
+    "mbr": asr.DecodingOptions(mbr=True, confusion=True),
     "phrases": asr.DecodingOptions(phrases={"a b": 2.0}),
     "rejected": asr.DecodingOptions(reject_below=0.6),
     "list": asr.DecodingOptions(word_list=["a b a b a", "b"]),

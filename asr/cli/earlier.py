@@ -3,6 +3,7 @@
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from asr.config import Config
 from asr.literals import parse_json
@@ -61,5 +62,5 @@ def _written(value: object) -> str:
     return "null" if value is None else str(value).replace(" ", "")
 
 
-def _overrides(found: dict[str, float]) -> list[str]:
+def _overrides(found: dict[str, Any]) -> list[str]:
     return [f"decoder.{name}={value}" for name, value in found.items()]

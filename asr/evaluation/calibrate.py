@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from asr.evaluation.transcribed import transcribed
 from asr.files import atomic_write
 from asr.manifest import Utterance
 from asr.recognizer.speakers import score_by_speaker
-from asr.search.confidence import Calibration, calibration_error, coverage
+from asr.search.confidence import Calibration, calibration_error, coverage, information, ranking, search_of
 
 if TYPE_CHECKING:
     from asr.recognizer.recognizer import Recognizer
@@ -35,6 +35,7 @@ class Calibrated:
     posteriors: NDArray[np.float64]  # (W,) confidences before calibration
     held_out: NDArray[np.float64]  # (W,) confidences after calibration on the other half
     correct: NDArray[np.bool_]  # (W,)
+    search: list[str] = field(default_factory=list)  # the options of the search that gave the posteriors
 
     def table(self) -> str:
         if not len(self.correct):
@@ -44,6 +45,9 @@ class Calibrated:
         lines = [
             f"{len(self.correct)} words, {100 * self.correct.mean():.2f} % correct",
             f"expected calibration error: {before:.3f} before, {after:.3f} after (on held-out utterances)",
+            f"normalised cross-entropy: {information(self.posteriors, self.correct):.3f} before, "
+            f"{information(self.held_out, self.correct):.3f} after",
+            f"area under the ROC curve: {ranking(self.held_out, self.correct):.3f}",
             f"confidence = sigmoid({self.calibration.scale:.3f} * log-odds + {self.calibration.offset:.3f})",
             "reject_below  words kept  correct of these",
         ]
@@ -63,6 +67,7 @@ class Calibrated:
             "words": len(self.correct),
             "error_before": calibration_error(self.posteriors, self.correct),
             "error_held_out": calibration_error(self.held_out, self.correct),
+            "search": self.search,
             "made_with": made_with,
         }
         with atomic_write(path) as file:
@@ -72,7 +77,9 @@ class Calibrated:
 def calibrate(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Calibrated:
     """Recognise the utterances and fit the calibration to their words. Without any recognised word the calibration is
     the identity. Utterances without a text are named and left out; raises InputError if none has one."""
-    plain = replace(recognizer.cfg.decoder, confidence_scale=1.0, confidence_offset=0.0, reject_below=0.0)
+    plain = replace(
+        recognizer.cfg.decoder, confidence_scale=1.0, confidence_offset=0.0, calibrated_for=[], reject_below=0.0
+    )
     recognizer = recognizer.with_decoder(plain)
     utterances = transcribed(utterances)
     texts = {u.id: normalise(u.transcript).split() for u in utterances}
@@ -87,7 +94,7 @@ def calibrate(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Cali
                 correct += are_correct([w.word for w in words], texts[id])
                 halves += [number % 2] * len(words)
             bar.update(len(batch))
-    return fit(np.array(posteriors), np.array(correct), np.array(halves))
+    return replace(fit(np.array(posteriors), np.array(correct), np.array(halves)), search=search_of(plain))
 
 
 def fit(posteriors: NDArray, correct: NDArray, halves: NDArray) -> Calibrated:

@@ -1,7 +1,5 @@
 """Quiet noise before and behind a recording: nets on pretrained encoders hear words at its very edges badly."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from asr.hypothesis import Hypothesis
@@ -25,5 +23,4 @@ def unpad(hypothesis: Hypothesis, seconds: float) -> Hypothesis:
     def moved(time_s: float) -> float:
         return round(min(max(time_s - seconds, 0.0), hypothesis.duration_s), 3)
 
-    words = [replace(w, start_s=moved(w.start_s), end_s=moved(w.end_s)) for w in hypothesis.words]
-    return replace(hypothesis, words=words) if seconds else hypothesis
+    return hypothesis.moved(moved) if seconds else hypothesis

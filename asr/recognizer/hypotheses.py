@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 
 from asr.errors import InputError
-from asr.hypothesis import Alternative, Hypothesis, Word
+from asr.hypothesis import Alternative, Bin, Choice, Hypothesis, Word
 from asr.recognizer.restarts import are_restarts, without_restarts
 from asr.search.phrases import Phrases
-from asr.search.searchers import Found, FoundWord, Searcher
+from asr.search.searchers import Choices, Found, FoundWord, Searcher
 
 EXTENSION_S = 0.1
 
@@ -66,7 +66,21 @@ def hypothesis_of(
         words = _without_restarts(words)
         others = [Alternative(without_restarts(other.text), other.cost) for other in others]
     text = " ".join(w.word for w in words if w.accepted)
-    return Hypothesis(id, text, words, found.cost, duration_s, found.complete, others)
+    bins = list(_bins(found.confusion, words, frames * frame_s))
+    return Hypothesis(id, text, words, found.cost, duration_s, found.complete, others, bins)
+
+
+def _bins(confusion: Sequence[Choices], words: Sequence[Word], end_s: float) -> Iterator[Bin]:
+    """The bins of all words, and of the gaps in which another reading has a word."""
+    for number, choices in enumerate(confusion):
+        at, is_word = divmod(number, 2)
+        own = words[at].word if is_word else None
+        kept = [Choice(text, round(share, 4)) for text, share in choices if round(share, 4) or text == own]
+        if is_word:
+            yield Bin(words[at].start_s, words[at].end_s, kept)
+        elif any(choice.word for choice in kept):
+            start_s = words[at - 1].end_s if at else 0.0
+            yield Bin(start_s, max(start_s, words[at].start_s if at < len(words) else round(end_s, 3)), kept)
 
 
 def _without_restarts(words: list[Word]) -> list[Word]:

@@ -161,6 +161,7 @@ def join(parts: Sequence[Hypothesis]) -> Hypothesis:
         sum(part.duration_s for part in parts),
         all(part.complete for part in parts),
         _alternatives(parts),
+        [bin for part in parts for bin in part.confusion],
     )
 
 
@@ -179,7 +180,8 @@ def _alternatives(parts: Sequence[Hypothesis]) -> list[Alternative]:
         combined.sort(key=lambda reading: reading.cost)
         cheapest = {reading.text: reading for reading in reversed(combined)}
         readings = sorted(cheapest.values(), key=lambda reading: reading.cost)[: most + 1]
-    return readings[1:]
+    best_text = " ".join(word.word for part in parts for word in part.words)
+    return [reading for reading in readings if reading.text != best_text][:most]
 
 
 def _in_recording(hypothesis: Hypothesis, piece: Piece) -> Hypothesis:
@@ -192,8 +194,7 @@ def placed(hypothesis: Hypothesis, start_s: float) -> Hypothesis:
     def shifted(time_s: float) -> float:
         return round(start_s + min(time_s, hypothesis.duration_s), 3)
 
-    words = [replace(w, start_s=shifted(w.start_s), end_s=shifted(w.end_s)) for w in hypothesis.words]
-    return replace(hypothesis, words=words)
+    return hypothesis.moved(shifted)
 
 
 def _open(

@@ -12,7 +12,8 @@ from asr.recognizer.frozen import FrozenDict
 from asr.search.new_words import NewWord
 from asr.text.clean import LANGUAGES
 
-_OF_DECODER = ("beam", "lattice_beam", "nbest", "reject_below", "remove")
+_OF_SEARCH = ("beam", "lattice_beam", "nbest", "mbr", "confusion")
+_OF_DECODER = (*_OF_SEARCH, "reject_below", "remove")
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class DecodingOptions:
     beam           cost above the best path at which a path is dropped, in nats; above 0
     lattice_beam   cost above the best path up to which alternatives are kept, in nats; at most `beam`
     nbest          number of readings to return: the best and its alternatives; more than one needs a lattice
+    mbr            the words of least expected word errors instead of those of the cheapest path; needs a lattice
+    confusion      `Hypothesis.confusion` holds the words that compete at each place; needs a lattice
     phrases        phrases to boost, each with its boost in nats: {"new york": 3.0} (asr.search.phrases)
     new_words      words that this call adds to a dynamic graph, as text or `NewWord` (asr.search.new_words)
     word_list      the utterance is exactly one of these words or phrases; a mapping gives their weights
@@ -38,6 +41,8 @@ class DecodingOptions:
     beam: float | None = None
     lattice_beam: float | None = None
     nbest: int | None = None
+    mbr: bool | None = None
+    confusion: bool | None = None
     phrases: Mapping[str, float] | None = None
     new_words: Iterable[NewWord | str] | None = None
     word_list: Iterable[str] | Mapping[str, float] | None = None
@@ -50,6 +55,8 @@ class DecodingOptions:
 
     def __post_init__(self) -> None:
         self._check_numbers()
+        for name in ("mbr", "confusion"):
+            _check(isinstance(getattr(self, name), bool | None), name, getattr(self, name), "True or False")
         for name in ("written", "punctuate"):
             _check(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False")
         _check(self.language in (None, *LANGUAGES), "language", self.language, "one of " + ", ".join(LANGUAGES))
@@ -94,15 +101,17 @@ class DecodingOptions:
             raise InputError(
                 f"lattice_beam={self.lattice_beam:g} must be at most beam={decoder.beam:g}; raise the beam"
             )
-        if self.nbest is not None and self.nbest > 1 and decoder.lattice_beam is None:
+        asked = self.nbest is not None and self.nbest > 1
+        if (asked or self.mbr or self.confusion) and decoder.lattice_beam is None:
+            name = "nbest" if asked else "mbr" if self.mbr else "confusion"
             raise InputError(
-                f"nbest={self.nbest} needs a lattice, which this recogniser does not keep; set lattice_beam"
+                f"{name}={getattr(self, name)} needs a lattice, which this recogniser does not keep; set lattice_beam"
             )
         return decoder
 
     def of_graph_search(self) -> list[str]:
         """The given options that greedy search does not have."""
-        return [f.name for f in fields(self) if f.name in _OF_DECODER[:3] and getattr(self, f.name) is not None]
+        return [f.name for f in fields(self) if f.name in _OF_SEARCH and getattr(self, f.name) is not None]
 
 
 def _check(is_good: bool, name: str, value: object, expected: str) -> None:

@@ -34,7 +34,7 @@ from asr.recognizer.options import DecodingOptions
 from asr.recognizer.spaces import RequestSpaces
 from asr.recognizer.stream import Stream
 from asr.recognizer.written import Writing, writing_of
-from asr.search.confidence import Calibration
+from asr.search.confidence import Calibration, warn_if_uncalibrated
 from asr.search.endpoint import EndpointOptions
 from asr.search.new_words import NewWord
 from asr.search.phrases import Phrases
@@ -165,7 +165,7 @@ class Recognizer:
         if self.space is None or self.cfg.decoder.kind == "greedy":
             why = "has no graph" if self.space is None else "searches greedily"
             raise InputError(f"boosting phrases needs a graph search; this recogniser {why}")
-        found = Phrases.of_words(phrases, self.space.labels, len(self.space.words) - 1, self.space.segmented)
+        found = self.space.phrases(phrases)
         if self.space.of_pieces and found.suppress:
             raise InputError("negative boosts need a graph of words: with characters they would also hit longer words")
         return found
@@ -358,9 +358,15 @@ class Recognizer:
 def _searcher(cfg: Config, tokens: Tokens, space: SearchSpace | None) -> Searcher:
     decoder = cfg.decoder
     calibration = Calibration(decoder.confidence_scale, decoder.confidence_offset)
+    warn_if_uncalibrated(decoder)
     if decoder.kind == "greedy" or space is None:
         if States.of(tokens):
             raise InputError("states of HMMs make words only in a graph; build one with `asr graph`, and search it "
                              "with decoder.kind=graph")  # fmt: skip
+        if decoder.mbr or decoder.confusion:
+            name = "mbr" if decoder.mbr else "confusion"
+            raise InputError(f"decoder.{name}=true needs a graph search; this recogniser searches greedily")
         return GreedySearcher(tokens, cfg.tokens.unit, calibration)
-    return GraphSearcher(make_decoder(space.graph, decoder), space, tokens, decoder.nbest, calibration)
+    return GraphSearcher(
+        make_decoder(space.graph, decoder), space, tokens, decoder.nbest, calibration, decoder.mbr, decoder.confusion
+    )

@@ -50,7 +50,7 @@ def tuned_scales(cfg: Config) -> dict[str, float]:
         raise InputError(f"{path} is not what `asr tune` writes ({e!r}); delete it, or run `asr tune` again") from e
 
 
-def calibration(cfg: Config) -> dict[str, float]:
+def calibration(cfg: Config) -> dict[str, Any]:
     """Decoder options that `asr calibrate` found; empty if it has not been run."""
     path = calibration_path(cfg)
     if not path.exists():
@@ -58,7 +58,9 @@ def calibration(cfg: Config) -> dict[str, float]:
     try:
         found = _read_json(path)
         _warn_if_other(path, found, cfg, "calibrate")
-        return {f"confidence_{name}": float(found[name]) for name in ("scale", "offset")}
+        fitted = {f"confidence_{name}": float(found[name]) for name in ("scale", "offset")}
+        search = [str(option) for option in found.get("search", [])]  # earlier versions did not write it
+        return fitted | ({"calibrated_for": search} if search else {})
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise InputError(
             f"{path} is not what `asr calibrate` writes ({e!r}); delete it, or run `asr calibrate` again"

@@ -149,8 +149,9 @@ class Stream:
             self._flush()
             found = self._utterance.finish()
             if self._is_silent:
-                return replace(found, text="", words=[], alternatives=[])
-            found = replace(found, words=[moved(word, self._start_s) for word in found.words])
+                return replace(found, text="", words=[], alternatives=[], confusion=[])
+            start_s = self._start_s
+            found = found.moved(lambda time_s: round(start_s + time_s, 3))
             return self._writing(found) if self._writing else found
         finally:
             self._start_s, self._speech_s, self._number = self._heard_s, self._vad.speech_s, self._number + 1

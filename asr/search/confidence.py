@@ -6,19 +6,27 @@ scales. Their log-odds are therefore scaled and shifted (Platt 1999) so that, fo
 confidence 0.8 are correct. The calibration changes neither the ranking of words nor the text.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import exp
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from rapidfuzz.distance import Levenshtein
 
+from asr.config import DecoderConfig
+from asr.search.consensus import READINGS, WordArcs, align
 from asr.search.lattice import Lattice, log_add
 
-READINGS = 200  # of a lattice; the mass of others is small
+_OF_SEARCH = (
+    "kind", "beam", "max_active", "min_active", "acoustic_scale", "word_penalty", "blank_penalty", "blank_skip",
+    "lattice_beam", "mbr", "pad_s",
+)  # fmt: skip
+_log = logging.getLogger(__name__)
 _LEAST = 1e-4  # posteriors are clipped to this distance from 0 and 1
-_ROUNDS, _RIDGE = 50, 1e-3  # of Newton's method
+_ROUNDS, _RIDGE, _LEAST_STEP = 50, 1e-3, 1e-9  # of Newton's method
 
 
 def word_confidences(lattice: Lattice, labels: Sequence[int]) -> list[float] | None:
@@ -55,49 +63,9 @@ def confidences_by(
     if path is None:
         return None
     least = _posterior(lattice.unboosted, path, bonus, evidence)
-    return np.clip(_shares(evidence, labels), least, 1.0).tolist()
-
-
-def _shares(lattice: Lattice, labels: Sequence[int]) -> NDArray[np.float64]:
-    """(W,) the share of paths that have each word, aligned by edit distance.
-
-    The distance to the first q words is averaged over all paths to a state; each arc then takes one step of the
-    alignment for all of these paths. Algorithm 2 of Xu et al., "Minimum Bayes Risk decoding and system combination
-    based on a recursion for edit distance", 2011.
-    """
-    words, places = np.array(labels, np.int64), np.arange(len(labels) + 1.0)
-    posteriors, sources, targets = lattice.posteriors(), lattice.arcs["from"], lattice.arcs["to"]
-    reached = np.bincount(targets, posteriors, lattice.num_states)  # the share of paths through each state
-    reached[0] = 1.0
-    weights = posteriors / np.maximum(reached[targets], 1e-300)
-    distances = np.zeros((lattice.num_states, len(places)))
-    distances[0] = places
-
-    def step(arc: int) -> tuple[NDArray, NDArray, NDArray]:
-        """Distances after the arc: of its word in place of the q-th, of one word more, and of the best choice."""
-        before = distances[sources[arc]]
-        instead = np.append(np.inf, before[:-1] + (words != lattice.arcs["word"][arc]))
-        best = np.minimum(instead, before + 1)
-        return instead, before + 1, np.minimum.accumulate(best - places) + places
-
-    for arc in range(lattice.num_arcs):
-        distances[targets[arc]] += weights[arc] * step(arc)[2]
-    shares, mass = np.zeros(len(labels)), np.zeros(distances.shape)  # mass: of paths that are aligned with q words
-    mass[:, -1] = np.maximum(0.0, reached - np.bincount(sources, posteriors, lattice.num_states))  # of their ends
-    for arc in range(lattice.num_arcs - 1, -1, -1):
-        source, here = sources[arc], weights[arc] * mass[targets[arc]]
-        instead, more, best = step(arc)
-        for q in range(len(labels), -1, -1):
-            if here[q] == 0:
-                continue
-            if min(instead[q], more[q]) > best[q]:
-                here[q - 1] += here[q]  # the arc has no word for the q-th
-            elif instead[q] <= more[q]:
-                mass[source, q - 1] += here[q]
-                shares[q - 1] += here[q] * (words[q - 1] == lattice.arcs["word"][arc])
-            else:
-                mass[source, q] += here[q]
-    return shares
+    found = align(WordArcs.of_lattice(evidence, evidence.arcs["word"].tolist()), labels).shares
+    shares = [share.get(label, 0.0) for share, label in zip(found, labels, strict=True)]
+    return np.clip(shares, least, 1.0).tolist()
 
 
 def shares_of_words(lattice: Lattice, words: Sequence[str], text: Callable[[list[int]], str]) -> list[float]:
@@ -122,6 +90,30 @@ def _posterior(lattice: Lattice, path: list[int], bonus: float, evidence: Lattic
     return exp(-cost - log_add(-cost, evidence.log_masses()[0]))
 
 
+def search_of(cfg: DecoderConfig) -> list[str]:
+    """The options of the search that posteriors depend on: a calibration fits this search alone."""
+    return [f"{name}={_plain(getattr(cfg, name))}" for name in _OF_SEARCH]
+
+
+def _plain(value: object) -> object:
+    return f"{value:g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def warn_if_uncalibrated(cfg: DecoderConfig) -> None:
+    """Warns if the confidences were calibrated with other options of the search."""
+    now = dict(option.split("=", 1) for option in search_of(cfg))
+    before = dict(option.split("=", 1) for option in cfg.calibrated_for if "=" in option)
+    others = [name for name, value in before.items() if now.get(name, value) != value]
+    if others:
+        _warn_once(", ".join(f"{name}={before[name]}" for name in others), ", ".join(now[name] for name in others))
+
+
+@lru_cache(maxsize=100)
+def _warn_once(before: str, now: str) -> None:
+    _log.warning("the confidences were calibrated with %s, which is now %s, so their values may be wrong; run "
+                 "`asr calibrate` with these options", before, now)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Calibration:
     """confidence = sigmoid(scale * log-odds of the posterior + offset)."""
@@ -140,24 +132,56 @@ class Calibration:
         """The maximum-likelihood calibration for posteriors (W,) and the correctness (W,) of W > 0 words.
 
         Newton's method, with a weak prior for scale 1 and offset 0. The prior keeps the result finite if all words are
-        correct, or none.
+        correct, or none. A full step may overshoot where many posteriors are near 1, so it is halved until the loss,
+        which is convex, falls.
         """
         y = np.asarray(correct, float)
         x = np.stack([log_odds(posteriors), np.ones(len(y))], 1)  # (W, 2)
         prior = np.array([1.0, 0.0])
+
+        def loss(weights: NDArray[np.float64]) -> float:
+            odds = x @ weights
+            return float((np.logaddexp(0, odds) - y * odds).mean() + _RIDGE / 2 * ((weights - prior) ** 2).sum())
+
         weights = prior.copy()
         for _ in range(_ROUNDS):
             p = 1 / (1 + np.exp(-x @ weights))
             gradient = x.T @ (p - y) / len(y) + _RIDGE * (weights - prior)
             curvature = (x * (p * (1 - p))[:, None]).T @ x / len(y) + _RIDGE * np.eye(2)
-            step = np.linalg.solve(curvature, gradient)
-            weights -= step * min(1.0, 2.0 / max(np.abs(step).max(), 1e-12))
+            step, before = np.linalg.solve(curvature, gradient), loss(weights)
+            while loss(weights - step) > before and np.abs(step).max() > _LEAST_STEP:
+                step /= 2
+            weights -= step
+            if np.abs(step).max() <= _LEAST_STEP:
+                break
         return cls(*weights.tolist())
 
 
 def log_odds(posteriors: ArrayLike) -> NDArray[np.float64]:
     p = np.clip(np.asarray(posteriors, float), _LEAST, 1 - _LEAST)
     return np.log(p / (1 - p))
+
+
+def ranking(confidences: ArrayLike, correct: ArrayLike) -> float:
+    """The probability that a correct word has a higher confidence than a wrong one, equal ones counted half (area under
+    the ROC curve). NaN if all words are correct, or none."""
+    p, y = np.asarray(confidences, float), np.asarray(correct, bool)
+    _, number, counts = np.unique(p, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[number]  # from 1; the mean rank of equal ones
+    right, wrong = int(y.sum()), int((~y).sum())
+    return float((ranks[y].sum() - right * (right + 1) / 2) / (right * wrong)) if right and wrong else float("nan")
+
+
+def information(confidences: ArrayLike, correct: ArrayLike) -> float:
+    """Normalised cross-entropy (NIST): the share of the uncertainty about which words are correct that the confidences
+    remove. 1: all of it; 0: none; below 0 if the share of correct words alone says more. NaN as in `ranking`."""
+    p = np.clip(np.asarray(confidences, float), _LEAST, 1 - _LEAST)
+    y = np.asarray(correct, bool)
+    share = y.mean() if len(y) else 0.0
+    if not 0 < share < 1:
+        return float("nan")
+    most = -(share * np.log(share) + (1 - share) * np.log(1 - share))
+    return float(1 + np.log(np.where(y, p, 1 - p)).mean() / most)
 
 
 def calibration_error(confidences: ArrayLike, correct: ArrayLike, bins: int = 10) -> float:

@@ -25,6 +25,7 @@ from asr import _decoder
 _COSTS = [("graph", "<f4"), ("acoustic", "<f4"), ("boost", "<f4"), ("tokens_end", "<u4")]
 ARC = np.dtype([("from", "<i4"), ("to", "<i4"), ("word", "<i4"), *_COSTS])
 FINAL = np.dtype([("state", "<i4"), *_COSTS])
+_ERROR = 1e6  # a word error in units of cost, above the cost of any path beyond the cheapest
 
 
 @dataclass(frozen=True)
@@ -207,9 +208,9 @@ class Lattice:
         arcs["boost"] = finals["boost"] = 0
         return replace(self, arcs=arcs, finals=finals, best=None)
 
-    def posteriors(self, scale: float = 1.0) -> NDArray[np.float64]:
-        """(A,) posterior of each arc, where a path has the weight exp(-scale * cost without boosts)."""
-        lattice = self.unboosted
+    def posteriors(self, scale: float = 1.0, boosts: bool = False) -> NDArray[np.float64]:
+        """(A,) posterior of each arc, where a path has the weight exp(-scale * cost). `boosts`: whether they count."""
+        lattice = self if boosts else self.unboosted
         sources, targets = self.arcs["from"].tolist(), self.arcs["to"].tolist()
         costs = (scale * lattice.costs).tolist()
         forward, backward = [-inf] * self.num_states, lattice.log_masses(scale)
@@ -229,25 +230,54 @@ class Lattice:
 
     def oracle(self, ref: Sequence[int]) -> int:
         """The least number of word errors (Levenshtein) of any path of the lattice against the labels `ref`."""
+        return self._nearest(ref)[0]
+
+    def nearest(self, ref: Sequence[int]) -> Reading:
+        """Of the readings with the fewest word errors against the labels `ref`, the cheapest.
+
+        Raises ValueError if the lattice has no reading."""
         if self.num_states == 0:
-            return len(ref)
-        ref_labels = np.array(ref, np.int64)
-        count = np.arange(len(ref) + 1.0)
-        errors = np.full((self.num_states, len(ref) + 1), inf)  # [s, j]: of the best path to state s against ref[:j]
-        errors[0, 0] = 0
-        best = inf
-        for state in range(self.num_states):
-            # Deletions: the running minimum of errors[j] - j, plus j.
-            here = np.minimum.accumulate(errors[state] - count) + count
-            if self.final_costs[state] < inf:
-                best = min(best, here[-1])
+            raise ValueError("the lattice has no reading")
+        return self._reading(self._nearest(ref)[1])
+
+    def _nearest(self, ref: Sequence[int]) -> tuple[int, list[int]]:
+        """The errors and the steps (see `_reading`) of that reading."""
+        if self.num_states == 0:
+            return len(ref), []
+        labels = np.array(ref, np.int64)
+        count = _ERROR * np.arange(len(ref) + 1)
+        targets, words = self.arcs["to"].tolist(), self.arcs["word"].tolist()
+        # [s, j]: of the rest of a path from state s against ref[j:]; _ERROR an error, plus cost above the cheapest path
+        to_end = np.array(self.to_end)
+        extra = np.maximum(0.0, self.costs + to_end[self.arcs["to"]] - to_end[self.arcs["from"]])
+        rest = np.full((self.num_states, len(ref) + 1), inf)
+
+        def after(arc: int) -> NDArray[np.float64]:
+            """(J,) of the path over this arc."""
+            best = extra[arc] + _ERROR + rest[targets[arc]]
+            best[:-1] = np.minimum(best[:-1], extra[arc] + _ERROR * (labels != words[arc]) + rest[targets[arc], 1:])
+            return best
+
+        for state in range(self.num_states - 1, -1, -1):
+            rest[state, -1] = self.final_costs[state] - to_end[state]
             for arc in range(self.first[state], self.first[state + 1]):
-                after = here + 1
-                replaced = here[:-1] + (ref_labels != self.arcs["word"][arc])
-                after[1:] = np.minimum(after[1:], replaced)
-                target = self.arcs["to"][arc]
-                errors[target] = np.minimum(errors[target], after)
-        return int(best)
+                rest[state] = np.minimum(rest[state], after(arc))
+            # Deletions: the running minimum, from the end, of rest[j] + j errors, less j errors.
+            rest[state] = np.minimum.accumulate((rest[state] + count)[::-1])[::-1] - count
+        state, j = 0, 0
+        steps: list[int] = []
+        while True:
+            end = self.final_costs[state] - to_end[state] + count[-1] - count[j]
+            arcs = range(self.first[state], self.first[state + 1])
+            ways = [(after(arc)[j:] + count[: len(ref) + 1 - j], arc) for arc in arcs]  # with deletions before the arc
+            best = min(ways, key=lambda way: way[0].min(), default=None)
+            if best is None or end <= best[0].min():
+                return int(rest[0, 0] // _ERROR), [*steps, -1 - state]
+            j += int(best[0].argmin())
+            state, arc = targets[best[1]], best[1]
+            if j < len(ref) and _ERROR * (labels[j] != words[arc]) + rest[state, j + 1] <= _ERROR + rest[state, j]:
+                j += 1
+            steps.append(arc)
 
 
 def _sum(records: NDArray[np.void]) -> NDArray[np.float64]:

@@ -11,6 +11,8 @@ A boost is a preference, not evidence: it decides between readings, and no confi
 """
 
 import logging
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from asr.errors import InputError
 from asr.textfiles import lines
 
 MOST_BOOST = 1e4  # nats
+MOST_KEPT = 8  # lists of phrases for each vocabulary: with 10,000 phrases and a million words, 10 MB each
 _log = logging.getLogger(__name__)
 
 
@@ -65,17 +68,53 @@ class Phrases:
         boosts = {phrase: _number(boost, phrase) for phrase, boost in boosts.items()}
         left_out = {phrase: word for phrase in boosts for word in segmented(phrase).split() if not labels.get(word)}
         known = {phrase: boost for phrase, boost in boosts.items() if phrase not in left_out}
-        if left_out:
-            named = ", ".join(f"'{word}' in '{phrase}'" for phrase, word in list(left_out.items())[:5])
-            more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
-            if not known:
-                raise InputError(
-                    f"the graph does not know words of any phrase to boost: {named}{more}; give phrases of its words"
-                )
-            _log.warning("%d of %d phrases are not boosted, because the graph does not know their words: %s%s",
-                         len(left_out), len(boosts), named, more)  # fmt: skip
+        if left_out and not known:
+            raise InputError(
+                f"the graph does not know words of any phrase to boost: {_named(left_out)}; give phrases of its words"
+            )
         found = (([labels[word] for word in segmented(phrase).split()], boost) for phrase, boost in known.items())
-        return cls(found, max_label, left_out)
+        compiled = cls(found, max_label, left_out)
+        compiled.warn(len(boosts))
+        return compiled
+
+    def warn(self, given: int) -> None:
+        """Warns of phrases that are left out, if there are any, `given` being the number of all."""
+        if self.left_out:
+            _log.warning("%d of %d phrases are not boosted, because the graph does not know their words: %s",
+                         len(self.left_out), given, _named(self.left_out))  # fmt: skip
+
+
+class KeptPhrases:
+    """The lists of phrases of one vocabulary that were compiled last, by their content: requests often send the same.
+
+    Shared by threads. Two that ask for a new list at once both compile it.
+    """
+
+    def __init__(self, compile: Callable[[Mapping[str, float]], Phrases]):
+        self._compile, self._lock = compile, threading.Lock()
+        self._kept: OrderedDict[tuple, Phrases] = OrderedDict()
+
+    def __call__(self, boosts: Mapping[str, float]) -> Phrases:
+        if not isinstance(boosts, Mapping) or not all(isinstance(boost, (int, float)) for boost in boosts.values()):
+            return self._compile(boosts)  # which refuses them
+        key = tuple((phrase, boost, type(boost)) for phrase, boost in boosts.items())
+        with self._lock:
+            found = self._kept.get(key)
+        if found is None:
+            found = self._compile(boosts)
+        else:
+            found.warn(len(boosts))
+        with self._lock:
+            self._kept[key] = found
+            self._kept.move_to_end(key)
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        return found
+
+
+def _named(left_out: Mapping[str, str]) -> str:
+    named = ", ".join(f"'{word}' in '{phrase}'" for phrase, word in list(left_out.items())[:5])
+    return named + (f" and {len(left_out) - 5} more" if len(left_out) > 5 else "")
 
 
 def _number(boost: float, phrase: str | Sequence[int]) -> float:

@@ -23,6 +23,7 @@ from asr.errors import InputError
 from asr.graph.opened import Graph
 from asr.pieces import joined, words_of
 from asr.search.confidence import Calibration, confidences_by, shares_of_words, word_confidences
+from asr.search.consensus import READINGS, WordArcs, confusions, least_errors
 from asr.search.decoder import BestPath, Decoder
 from asr.search.lattice import Lattice
 from asr.search.phrases import Phrases
@@ -33,6 +34,9 @@ from asr.text.units import to_text
 from asr.tokens import SPACE, Tokens
 
 MOST_READINGS = 20  # read for each alternative text; with pieces, several readings give one text
+
+
+Choices = list[tuple[str, float]]  # words, "" for none, and their posteriors, the highest first
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Found:
     cost: float
     complete: bool
     alternatives: list[tuple[str, float]] = field(default_factory=list)  # other texts and their costs, cheapest first
+    confusion: list[Choices] = field(default_factory=list)  # before, at and after each of the W words: 2 W + 1, or none
 
 
 class Searcher(Protocol):
@@ -103,8 +108,15 @@ class GraphSearcher:
         tokens: Tokens,
         nbest: int = 1,
         calibration: Calibration | None = None,
+        mbr: bool = False,
+        confusion: bool = False,
     ):
+        """`mbr`: the reading of least expected word errors instead of the cheapest. `confusion`: with the confusion
+        network. Raises InputError for either without a lattice."""
+        if (mbr or confusion) and decoder.lattice_beam is None:
+            raise InputError(f"decoder.{'mbr' if mbr else 'confusion'}=true needs a lattice; set decoder.lattice_beam")
         self.decoder, self.space, self.tokens, self.nbest = decoder, space, tokens, nbest
+        self.mbr, self.confusion = mbr, confusion
         self.calibration = calibration or Calibration()
         self.states = States.of(tokens)  # of HMMs; None for CTC
         self.units = self.states.phones if self.states else tokens  # in which words are spelled
@@ -123,17 +135,22 @@ class GraphSearcher:
         """The result of a search that gave this path and lattice for log-probs (F, V)."""
         if self.space.is_closed and not path.complete:
             return Found([], path.cost, complete=False)  # the words so far do not make an entry
+        if self.mbr and lattice is not None and path.complete:
+            least = least_errors(lattice, self._split if self.space.of_pieces else None)
+            path = BestPath(least.labels, [], least.alignment, least.cost, True)
         words, groups = self.words_on(path, log_probs)
-        if lattice is None:
+        evidence = self._evidence(lattice, log_probs, phrases) if lattice is not None else None
+        if lattice is None or evidence is None:
             confidences = [peak_confidence(group) for group in groups]
         else:
-            confidences = self._posteriors(lattice, path.labels, words, log_probs, phrases)
+            confidences = self._posteriors(evidence, lattice, path.labels, words)
         confidences = self.calibration.apply(confidences)
         if self.space.is_closed and confidences:
             confidences = [min(confidences) * likeness(log_probs, path.alignment)] * len(confidences)
         has_ends = self.states is not None
         placed = [FoundWord(*parts, has_ends) for parts in zip(words, groups, confidences, strict=False)]
-        return Found(placed, path.cost, path.complete, self._alternatives(lattice, path.labels))
+        confusion = self._confusion(evidence, [word.word for word in placed]) if evidence and self.confusion else []
+        return Found(placed, path.cost, path.complete, self._alternatives(lattice, path.labels), confusion)
 
     def words_on(self, path: BestPath, log_probs: np.ndarray) -> tuple[list[str], list[list[Segment]]]:
         """The words of a path and their segments."""
@@ -146,15 +163,17 @@ class GraphSearcher:
             return join_pieces(words[: len(groups)], groups, self.between)
         return words, groups
 
-    def _posteriors(
-        self, lattice: Lattice, labels: list[int], words: list[str], log_probs: np.ndarray, phrases: Phrases | None
-    ) -> list[float]:
-        weights = self.space.weights
-        is_changed = bool(weights) or lattice.has_boosts or (phrases is not None and phrases.suppress)
-        evidence = self._plain.decode_lattice(log_probs).lattice if is_changed else lattice
+    def _evidence(self, lattice: Lattice, log_probs: np.ndarray, phrases: Phrases | None) -> Lattice:
+        """The lattice of which the posteriors are: that of a search without preferences, if there are any."""
+        suppress = phrases is not None and phrases.suppress
+        is_changed = bool(self.space.weights) or lattice.has_boosts or suppress
+        return self._plain.decode_lattice(log_probs).lattice if is_changed else lattice
+
+    def _posteriors(self, evidence: Lattice, lattice: Lattice, labels: list[int], words: list[str]) -> list[float]:
         if self.space.of_pieces:
             return shares_of_words(evidence, words, self.space.text)
-        if is_changed:
+        if evidence is not lattice:
+            weights = self.space.weights
             found = confidences_by(evidence, lattice, labels, sum(weights.get(label, 0.0) for label in labels))
         else:
             found = word_confidences(lattice, labels)
@@ -165,6 +184,23 @@ class GraphSearcher:
     def _plain(self) -> Decoder:
         """The search without the weights of new words."""
         return self.decoder.over(self.space.plain) if self.space.weights else self.decoder
+
+    def _split(self, labels: list[int]) -> list[str]:
+        return self.space.text(labels).split()
+
+    def _confusion(self, evidence: Lattice, words: list[str]) -> list[Choices]:
+        """The choices at each gap and word of the result."""
+        if self.space.of_pieces:
+            readings = evidence.unboosted.nbest(READINGS)
+            arcs = WordArcs.of_readings(readings, [self._split(reading.labels) for reading in readings])
+        else:
+            arcs = WordArcs.of_lattice(evidence, [self.space.words[label] for label in evidence.arcs["word"]])
+        found = [dict(shares) for shares in confusions(arcs, words).shares]
+        for shares, word in zip(found[1::2], words, strict=True):
+            shares.setdefault(word, 0.0)  # it may be there for its boost alone
+        for shares in found:
+            shares[""] = max(0.0, 1.0 - sum(shares.values()))
+        return [sorted(shares.items(), key=lambda choice: -choice[1]) for shares in found]
 
     def _alternatives(self, lattice: Lattice | None, best: list[int]) -> list[tuple[str, float]]:
         if lattice is None or self.nbest < 2:

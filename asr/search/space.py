@@ -18,6 +18,7 @@ from asr.graph.opened import Graph
 from asr.literals import parse_json
 from asr.pieces import are_pieces, fewest, joined
 from asr.search.new_words import NewWord, merged
+from asr.search.phrases import KeptPhrases, Phrases
 from asr.text.lexicon import Lexicon, Pair, Spelled, name_some
 from asr.textfiles import lines
 from asr.tokens import BLANK, SPACE, Tokens
@@ -72,6 +73,11 @@ class SearchSpace:
     def plain(self) -> Graph:
         """The graph without these weights."""
         return self.graph
+
+    @cached_property
+    def phrases(self) -> KeptPhrases:
+        """Compiles phrases, as text with their boosts; see `Phrases.of_words`."""
+        return KeptPhrases(lambda boosts: Phrases.of_words(boosts, self.labels, len(self.words) - 1, self.segmented))
 
     def text(self, labels: Iterable[int]) -> str:
         """The words of a path's output labels; pieces are joined to words."""

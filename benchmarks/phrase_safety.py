@@ -1,0 +1,76 @@
+"""What boosting phrases does to speech in which none of them is said: false alarms and word error rate by boost.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.phrase_safety RUN TEST.jsonl
+
+RUN and TEST are those of benchmarks/real_search.py, whose log-probs are used if it has been run. The phrases are drawn
+from the words of the graph that its language model knows: pairs of words, and single words, that no text of TEST has.
+A false alarm is a phrase that is found. CPU seconds are those of the search per second of sound. Prints a table and
+writes benchmarks/results/phrase_safety-RUN.json.
+"""
+
+import json
+import random
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import asr
+from asr import manifest, pipeline
+from asr.evaluation.score import normalise
+from asr.files import atomic_write
+from asr.hypothesis import Hypothesis
+from asr.search.space import SearchSpace
+from benchmarks.real_search import HERE, rate_of, scored, search
+
+COUNTS, BOOSTS = (1_000, 10_000), (1.0, 2.0, 3.0, 5.0)
+
+
+def drawn(space: SearchSpace, said: list[list[str]], words_each: int, count: int) -> list[str]:
+    """Phrases that no text has, of words drawn with equal probabilities."""
+    draw = random.Random(words_each)
+    spoken = {" ".join(part) for text in said for part in zip(*(text[k:] for k in range(words_each)), strict=False)}
+    known = sorted(word for word in space.words if word.isalpha())
+    found: dict[str, None] = {}
+    while len(found) < min(count, len(known) // 2):
+        phrase = " ".join(draw.choices(known, k=words_each))
+        if phrase not in spoken:
+            found[phrase] = None
+    return list(found)
+
+
+def alarms(found: list[Hypothesis], phrases: set[str]) -> int:
+    """The places at which a phrase is found."""
+    words = [h.text.split() for h in found]
+    pairs = [" ".join(pair) for text in words for pair in pairwise(text)]
+    return sum(part in phrases for part in [*pairs, *(word for text in words for word in text)])
+
+
+def main(run: Path, path: Path) -> None:
+    recognizer = pipeline.open_recognizer(asr.tuned(asr.Config(out=str(run))))
+    recognizer = recognizer.with_decoder(replace(recognizer.cfg.decoder, lattice_beam=None, calibrated_for=[]))
+    assert recognizer.space is not None
+    data = scored(recognizer, path, run.resolve().name)
+    said = [normalise(u.transcript).split() for u in manifest.read(path) if u.text]
+    plain, cpu = search(recognizer, data)
+    rows = [{"phrases": 0, "wer": rate_of(data, plain, "wer"), "cpu": round(cpu, 5)}]
+    print(json.dumps(rows[0]), flush=True)
+    for words_each in (2, 1):
+        for count in COUNTS:
+            phrases = drawn(recognizer.space, said, words_each, count)
+            for boost in BOOSTS:
+                compiled = recognizer.compile_phrases(dict.fromkeys(phrases, boost))
+                found, cpu = search(recognizer, data, compiled)
+                rows.append({
+                    "phrases": len(phrases), "words_each": words_each, "boost": boost,
+                    "alarms": alarms(found, set(phrases)), "before": alarms(plain, set(phrases)),
+                    "wer": rate_of(data, found, "wer"), "cpu": round(cpu, 5),
+                })  # fmt: skip
+                print(json.dumps(rows[-1]), flush=True)
+    hours = sum(seconds for _, _, seconds in data) / 3600
+    with atomic_write(HERE / f"phrase_safety-{run.resolve().name}.json") as file:
+        json.dump({"hours": round(hours, 3), "words": sum(map(len, said)), "rows": rows}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
