@@ -188,6 +188,8 @@ def test_hostile_configurations_are_refused(made, tmp_path):
     refuse("reference", model=cfg["model"] | {"kind": "${oc.env:HOME}"})
     refuse("does not fit", model=cfg["model"] | {"hidden": 1 << 16})  # terabytes if it were built
     refuse("expected one of", model=cfg["model"] | {"kind": "os.system"})
+    refuse("criterion.kind=os.system: expected one of", criterion="os.system")
+    refuse("criterion.kind=.* expected one of", criterion=["ce"])
 
 
 def test_compressed_double_and_later_bundles_are_refused(made, tmp_path):

@@ -100,7 +100,9 @@ def write(path: str | Path, model: Model, cfg: Config, tokens: Tokens, graph_dir
     else:
         state = {name: _packed(name, tensor.detach().cpu().contiguous()) for name, tensor in model.state_dict().items()}
         contents = {_WEIGHTS: safetensors.save(state)}
-    data = _config_data(model, cfg, tokens, stats.get("silence"))
+    data = _config_data(model, cfg, stats.get("silence"))
+    if States.of(tokens):  # what its outputs are, for a training that continues it
+        data["criterion"] = cfg.criterion.kind
     contents |= {
         "config.json": json.dumps(data, indent=1, sort_keys=True).encode(),
         "tokens.txt": "".join(symbol + "\n" for symbol in tokens.symbols).encode(),
@@ -258,7 +260,7 @@ def _text(data: memoryview, name: str, path: str | Path) -> str:
         raise InputError(f"{path}: member {name} is not UTF-8 ({e}); make the bundle again") from e
 
 
-def _config_data(model: Model, cfg: Config, tokens: Tokens, silence: str | None) -> dict[str, Any]:
+def _config_data(model: Model, cfg: Config, silence: str | None) -> dict[str, Any]:
     """The part of the configuration that decoding needs; it contains no paths of the training machine."""
     groups = {name: _plain(getattr(cfg, name)) for name in _GROUPS}
     if isinstance(model, OnnxModel):
@@ -266,8 +268,6 @@ def _config_data(model: Model, cfg: Config, tokens: Tokens, silence: str | None)
     elif cfg.features.kind == "pretrained":
         groups["features"]["encoder"] = None
         groups["encoder"] = model.frontend.encoder.description()
-    if States.of(tokens):  # what its outputs are, for a training that continues it
-        groups["criterion"] = cfg.criterion.kind
     return groups | {"unit": cfg.tokens.unit, "silence": silence}
 
 
