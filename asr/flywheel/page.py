@@ -68,7 +68,7 @@ def _alarms(watched: Watched, cfg: Config) -> Html:
 
 
 def _rates(rows: Sequence[Transcribed], cfg: Config) -> Html:
-    """By slice and model. Requests outside the slice were chosen, and say little about the others."""
+    """By slice and model. Requests outside the slice may have been chosen, and say little about all."""
     if not rows:
         return tag("p", "No request has a transcript; `asr flywheel import` brings them.", class_="missing")
     groups: defaultdict[tuple[str, str], list[Transcribed]] = defaultdict(list)
@@ -78,7 +78,7 @@ def _rates(rows: Sequence[Transcribed], cfg: Config) -> Html:
             groups[part, model].append(row)
     lines = [[part, model, *_rate(group, cfg)] for (part, model), group in sorted(groups.items(), reverse=True)]
     head = ["requests", "model", "WER", "95 % interval", "CER", "words", "requests", "days"]
-    note = "Only the random slice measures the service: the others were chosen for transcription."
+    note = "Only the random slice measures the service: others may have been chosen for their errors."
     return join([table(head, lines), tag("p", note)])
 
 
