@@ -143,3 +143,19 @@ def test_a_changed_yaml_file_is_read_again(tmp_path: Path) -> None:
         (tmp_path / "experiment/x.yaml").write_text(f"# @package _global_\nmodel: {{hidden: {hidden}}}\n")
         words = to_overrides(["experiment=x", "layers=3"], ["model.layers"], str(tmp_path))
         assert (compose(words).model.hidden, compose(words).model.layers) == (hidden, 3)
+
+
+def test_choices_of_the_command_line_win_over_those_of_an_experiment(
+    tmp_path: Path, seen: list[Config], capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").write_text(
+        "# @package _global_\ntokens: {unit: jamo}\nmodel: {kind: lstm, hidden: 77, layers: 9, dropout: 0.4}\n"
+    )
+    mine = ["train", "--config-dir", str(tmp_path), "experiment=mine"]
+    assert cli.main([*mine, "++model.hidden=8", "model.layers=2", "tokens=phone", "model=cnn"]) == 0
+    assert cli.main([*mine, "-m", f"out={tmp_path}", "model=cnn,fc"]) == 0
+    alone, *swept = seen
+    assert (alone.tokens.unit, alone.model.kind, alone.model.hidden, alone.model.layers) == ("phone", "cnn", 8, 2)
+    found = [(cfg.model.kind, cfg.model.hidden, cfg.model.dropout, cfg.tokens.unit) for cfg in swept]
+    assert found == [("cnn", 256, 0.4, "jamo"), ("fc", 512, 0.4, "jamo")]

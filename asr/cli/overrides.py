@@ -115,24 +115,38 @@ def compose(overrides: Sequence[str]) -> Config:
 
 def compose_node(overrides: Sequence[str]) -> Any:
     """The same as OmegaConf's node, with references such as `${out}` unresolved."""
-    from hydra.core.override_parser.types import OverrideType
-    from omegaconf import OmegaConf
-
-    values: list[Any] = []
-    choices: list[Any] = []
-    for parsed in _parsed(overrides):
-        if parsed.is_sweep_override():
-            raise InputError(f"{parsed.input_line} gives several values; add -m to run once with each")
-        is_value = parsed.key_or_group in all_options() and parsed.type is OverrideType.CHANGE
-        (values if is_value else choices).append(parsed)
+    given = _parsed(overrides)
+    if several := next((parsed for parsed in given if parsed.is_sweep_override()), None):
+        raise InputError(f"{several.input_line} gives several values; add -m to run once with each")
+    choices = [parsed for parsed in given if not _is_value(parsed)]
     folders = [path for parsed in choices if parsed.key_or_group == "hydra.searchpath" for path in parsed.value()]
+    groups = all_groups(folders[0].removeprefix("file://") if folders else None)
     try:
         node = copy.deepcopy(_chosen(tuple(parsed.input_line for parsed in choices), _yaml_files(folders)))
-        for parsed in values:
-            OmegaConf.update(node, parsed.key_or_group, parsed.value(), merge=True)
+        _prefer_given(node, given, groups)
     except Exception as e:
         raise _explained(e) from None
     return node
+
+
+def _is_value(parsed: Any) -> bool:
+    from hydra.core.override_parser.types import OverrideType
+
+    return parsed.key_or_group in all_options() and parsed.type in (OverrideType.CHANGE, OverrideType.FORCE_ADD)
+
+
+def _prefer_given(node: Any, given: Sequence[Any], groups: conf_files.Groups) -> None:
+    """Set what the command line says: its choices, which Hydra lets an experiment override, then its values."""
+    from omegaconf import OmegaConf
+
+    for parsed in given:
+        if parsed.key_or_group in groups and parsed.key_or_group != "experiment":
+            path = groups[parsed.key_or_group][parsed.value()]
+            for name, value in conf_files.settings(parsed.key_or_group, path).items():
+                OmegaConf.update(node, name, value)
+    for parsed in given:
+        if _is_value(parsed):
+            OmegaConf.update(node, parsed.key_or_group, parsed.value(), merge=True)
 
 
 @lru_cache(maxsize=32)
@@ -227,7 +241,7 @@ def sweep(overrides: Sequence[str], verb: str, run: Callable[[Config], None], gr
         fixed = [o.key_or_group for o in _parsed(overrides) if not o.is_sweep_override()]
         names = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(fixed)}]"
         places = [names] if VERBS[verb].starts_run else ["hydra.sweep.subdir=."]
-        job = partial(_job, verb, run)
+        job = partial(_job, verb, run, groups)
         hydra.multirun("config", job, [*overrides, *places], with_log_configuration=False)
     except Exception as e:
         raise _explained(e) from None
@@ -258,17 +272,18 @@ def _parsed(overrides: Sequence[str]) -> list[Any]:
         raise _explained(e) from None
 
 
-def _job(verb: str, run: Callable[[Config], None], cfg: Any) -> float | None:
+def _job(verb: str, run: Callable[[Config], None], groups: conf_files.Groups, cfg: Any) -> float | None:
     """One job of a sweep, in whatever process Hydra's launcher chose. All jobs read the same data. Returns the figure
     that a sweeper minimises, if the verb has one."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
     given = list(HydraConfig.get().overrides.task)
+    _prefer_given(cfg, _parsed(given), groups)
     if VERBS[verb].starts_run:
         OmegaConf.resolve(cfg.data)
         cfg.out = HydraConfig.get().runtime.output_dir
-    cfg.merge_with_dotlist(found_earlier(verb, to_config(cfg), given, all_groups()))
+    cfg.merge_with_dotlist(found_earlier(verb, to_config(cfg), given, groups))
     run(to_config(cfg))
     figure = VERBS[verb].figure
     return figure(to_config(cfg)) if figure else None
