@@ -221,7 +221,8 @@ def test_calibration_is_fitted_written_and_used(recognizer, waves, tmp_path, dra
     result.write(run_folder.calibration_path(cfg))
     assert run_folder.calibration_path(cfg).with_suffix(".png").stat().st_size > 1000
     assert "expected calibration error" in result.table()
-    scale, offset = (float(o.split("=")[1]) for o in tuned(cfg))
+    found = dict(override.split("=", 1) for override in tuned(cfg))
+    scale, offset = (float(found[f"decoder.confidence_{name}"]) for name in ("scale", "offset"))
     assert (scale, offset) == (result.calibration.scale, result.calibration.offset)
     options = replace(recognizer.cfg.decoder, confidence_scale=scale, confidence_offset=offset)
     after = recognizer.with_decoder(options).transcribe(waves[2])
