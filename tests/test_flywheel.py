@@ -80,7 +80,9 @@ def test_requests_go_out_and_transcripts_come_back(log: RequestLog, tmp_path: Pa
 )
 def test_requests_are_deleted_by_id_key_and_day(log: RequestLog, tmp_path: Path, words, left, capsys) -> None:
     assert run(tmp_path, "delete", *words) == 0
-    assert capsys.readouterr().out == f"{5 - len(left)} requests deleted\n"
+    told = capsys.readouterr()
+    assert told.out == f"{5 - len(left)} requests deleted\n"
+    assert ("1 ids name no such request: asr-9" in told.err) == ("asr-9" in words)
     assert [row.id for row in log.rows(select(REQUESTS.c.id).order_by(REQUESTS.c.id))] == left
     kept = bytes_of(tmp_path / "log")
     assert all((id.encode() in kept) == (id in left) for id in ("asr-1", "asr-2", "asr-3", "asr-4", "asr-5"))
@@ -96,6 +98,8 @@ def test_requests_are_deleted_by_id_key_and_day(log: RequestLog, tmp_path: Path,
         (("select", "output=x.jsonl", "minutes=0.0001"), "no request is as short"),
         (("report", "since=2026-03-02", "until=2026-03-01"), "is after flywheel.until"),
         (("export", "output=log.jsonl"), "which the service tidies; write elsewhere"),
+        (("export", "output=x"), "output=x: expected a name with a suffix, as x.jsonl"),
+        (("select", "output=x"), "output=x: expected a name with a suffix, as x.jsonl"),
         (("threshold",), "no word of a transcribed request"),
     ],
 )

@@ -1,7 +1,7 @@
 """The verbs of the flywheel: see asr/cli/verbs.py."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,10 +51,7 @@ def take_back(cfg: Config) -> None:
 
         kept, unknown, untranscribed = take_back(log, utterances)
     print(f"{kept} transcripts" + (f"; {untranscribed} lines have no text" if untranscribed else ""))
-    if unknown:
-        more = ", ..." if len(unknown) > SHOWN else ""
-        print(f"asr: warning: {len(unknown)} ids are not in the log: {', '.join(unknown[:SHOWN])}{more}",
-              file=sys.stderr)  # fmt: skip
+    _warn(unknown, "are not in the log")
 
 
 def delete(cfg: Config) -> None:
@@ -75,13 +72,12 @@ def delete(cfg: Config) -> None:
         if not ids and given == (None, None, None):
             raise InputError("nothing to delete is named: give ids, key=NAME, or until=DAY")
         which = chosen.days(cfg) & chosen.key(cfg)
-        blocks = [ids[first : first + BLOCK] for first in range(0, len(ids), BLOCK)]
-        if ids:
-            deleted = sum(log.delete(which & REQUESTS.c.id.in_(block)) for block in blocks)
-        else:
-            deleted = log.delete(which)
+        parts = [which & REQUESTS.c.id.in_(ids[first : first + BLOCK]) for first in range(0, len(ids), BLOCK)]
+        known = {row.id for part in parts for row in log.rows(chosen.ids(part))}
+        deleted = sum(log.delete(part) for part in parts or [which])
         is_scrubbed = log.database.scrub()
     print(f"{deleted} requests deleted")
+    _warn([id for id in dict.fromkeys(ids) if id not in known], "name no such request")
     if not is_scrubbed:
         print("asr: warning: other processes use the database, so that its log may still hold what was deleted; repeat "
               "the command", file=sys.stderr)  # fmt: skip
@@ -154,6 +150,13 @@ def threshold(cfg: Config) -> None:
     if others := sum(not row.in_slice for row in rows):
         print(f"asr: warning: {others} of these requests are not of the random slice; if they were chosen, the service "
               "makes fewer errors than they show; part=slice leaves them out", file=sys.stderr)  # fmt: skip
+
+
+def _warn(ids: Sequence[str], what: str) -> None:
+    """Names the first of the ids that were given in vain."""
+    if ids:
+        more = ", ..." if len(ids) > SHOWN else ""
+        print(f"asr: warning: {len(ids)} ids {what}: {', '.join(ids[:SHOWN])}{more}", file=sys.stderr)
 
 
 def _words(path: str | None) -> set[str] | None:
