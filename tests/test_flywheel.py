@@ -155,6 +155,16 @@ def test_a_word_is_worth_less_the_second_time(tmp_path: Path) -> None:
         choose(log_of(tmp_path), true(), 1.0, 0.2, None)
 
 
+def test_a_word_with_capitals_and_punctuation_is_the_same_word(tmp_path: Path) -> None:
+    log = log_of(tmp_path / "log", heard("asr-1", "Seven, seven $5", 0.5))
+    found = choose(log, true(), 1.0, 0.0, {"SEVEN"}, lang="en")
+    assert found.new_words == ["$5"] and found.chosen == ["asr-1"]
+    assert choose(log, true(), 1.0, 0.0, {"SEVEN"}).new_words == ["$5", "Seven,", "seven"]
+    (tmp_path / "known.txt").write_text("SEVEN $5\n")
+    words = (f"known={tmp_path}/known.txt", f"output={tmp_path}/next.jsonl", "random_share=0")
+    assert run(tmp_path, "select", *words, "lang=en") == 0
+
+
 def row(id: int, transcript: str, *words: tuple[str, float]) -> Transcribed:
     kept = json.dumps([{"word": word, "confidence": confidence} for word, confidence in words])
     return Transcribed(str(id), "2026-02-02", "m", True, transcript, " ".join(w for w, _ in words), kept)

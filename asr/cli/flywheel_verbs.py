@@ -89,8 +89,9 @@ def select(cfg: Config) -> None:
     asr flywheel select log=exp/log output=exp/next.jsonl [minutes=60] [random_share=0.2] [known=train.jsonl]
 
     The recogniser's expected errors decide, by its confidences: requests with many in words that are not covered yet
-    come first, and words that `known` lacks count twice. `random_share` of the minutes is drawn at random. The random
-    slice is left out: transcribe it by `asr flywheel export part=slice`, to measure.
+    come first, and words that `known` lacks count twice; `lang=en` compares them without capitals and punctuation.
+    `random_share` of the minutes is drawn at random. The random slice is left out: transcribe it by
+    `asr flywheel export part=slice`, to measure.
     """
     path = Path(needed_output(cfg, "the manifest"))
     known = _words(cfg.flywheel.known)
@@ -99,7 +100,7 @@ def select(cfg: Config) -> None:
         from asr.flywheel.select import choose
 
         which = chosen.days(cfg) & chosen.key(cfg) & chosen.mode(cfg)
-        found = choose(log, which, cfg.flywheel.minutes, cfg.flywheel.random_share, known)
+        found = choose(log, which, cfg.flywheel.minutes, cfg.flywheel.random_share, known, cfg.score.lang)
         if not found.chosen + found.drawn:
             raise InputError(f"no request is as short as flywheel.minutes={cfg.flywheel.minutes:g}; raise it")
         extra = {id: {"chosen": "doubtful"} for id in found.chosen} | {id: {"chosen": "random"} for id in found.drawn}
