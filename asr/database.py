@@ -10,6 +10,7 @@ that is killed.
 
 import logging
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ class Database:
         url = _url(place, option)
         self.place = url.render_as_string() if "://" in place else place  # without the password
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self.busy_s, self._writer = busy_s, threading.Lock()
+        self.busy_s, self._writer, self._tables = busy_s, threading.Lock(), tables
         if self.is_sqlite:
             _create_private(url.database or "")
             settings: dict[str, Any] = {"connect_args": {"timeout": busy_s}}
@@ -87,19 +88,26 @@ class Database:
             yield connection
 
     def scrub(self, wait_s: float = 10.0) -> bool:
-        """Clears what was deleted out of the write-ahead log of SQLite, or out of PostgreSQL's tables (VACUUM).
+        """Clears what was deleted out of the write-ahead log of SQLite, or out of these tables in PostgreSQL (VACUUM).
 
-        False if others used the database for longer than `wait_s`; what was deleted may then still be read from its
-        files.
+        False if others used an SQLite database for longer than `wait_s`; what was deleted may then still be read from
+        its files.
         """
-        raw = self._engine.raw_connection()
         try:
-            cursor, until_s = raw.cursor(), time.monotonic() + wait_s
-            if not self.is_sqlite:
-                raw.driver_connection.autocommit = True  # type: ignore[union-attr]
-                cursor.execute("VACUUM")
-                raw.driver_connection.autocommit = False  # type: ignore[union-attr]
-                return True
+            if self.is_sqlite:
+                return self._empty_log(wait_s)
+            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.detach()  # the pool does not get it back: it has another limit now
+                connection.exec_driver_sql("SET statement_timeout = 0")
+                connection.exec_driver_sql(f"VACUUM {', '.join(self._tables.tables)}")
+            return True
+        except (SQLAlchemyError, sqlite3.Error) as e:
+            raise self._named(_first_line(e)) from e
+
+    def _empty_log(self, wait_s: float) -> bool:
+        raw, until_s = self._engine.raw_connection(), time.monotonic() + wait_s
+        try:
+            cursor = raw.cursor()
             while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:  # type: ignore[attr-defined]
                 if time.monotonic() > until_s:
                     return False
@@ -193,5 +201,5 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes") else "BEGIN")
 
 
-def _first_line(error: SQLAlchemyError) -> str:
+def _first_line(error: Exception) -> str:
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0].rstrip(".")

@@ -66,7 +66,10 @@ class Segmenter:
         self._pieces, self._known = pieces, dict[str, tuple[str, ...]]()
 
     def pronounce(self, word: str) -> tuple[str, ...]:
-        """A word that the table cannot spell keeps characters that are no pieces."""
+        """A word that the table cannot spell keeps characters that are no pieces. One with `▁`, which would be read as
+        two words, is one piece, which no table has."""
+        if BEGIN in word:
+            return (BEGIN + word,)
         if word not in self._known:
             parts = merged(word, self._pieces)
             is_spelled = all(part in self._pieces for part in parts)

@@ -55,7 +55,7 @@ class ServeConfig(Options):
     keep_text: bool = option(False, "keep the texts of answers in the database, so that callers can correct them")
     keep_audio: bool = option(False, "keep the sound of answers likewise, for `asr serve feedback export`")
     keep_days: float = option(30.0, "days after which answers without a correction are deleted", within="(0, 1e5]")
-    log_text: bool = option(False, "write what was recognised into the log")
+    log_text: bool = option(False, "print what was recognised, among the messages of the service")
     log: str | None = option(
         None, "folder of the log of requests, which keeps their texts and sounds for `asr flywheel`; null logs nothing"
     )

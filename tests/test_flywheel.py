@@ -80,7 +80,9 @@ def test_requests_go_out_and_transcripts_come_back(log: RequestLog, tmp_path: Pa
 )
 def test_requests_are_deleted_by_id_key_and_day(log: RequestLog, tmp_path: Path, words, left, capsys) -> None:
     assert run(tmp_path, "delete", *words) == 0
-    assert capsys.readouterr().out == f"{5 - len(left)} requests deleted\n"
+    told = capsys.readouterr()
+    assert told.out == f"{5 - len(left)} requests deleted\n"
+    assert ("1 ids name no such request: asr-9" in told.err) == ("asr-9" in words)
     assert [row.id for row in log.rows(select(REQUESTS.c.id).order_by(REQUESTS.c.id))] == left
     kept = bytes_of(tmp_path / "log")
     assert all((id.encode() in kept) == (id in left) for id in ("asr-1", "asr-2", "asr-3", "asr-4", "asr-5"))
@@ -96,6 +98,8 @@ def test_requests_are_deleted_by_id_key_and_day(log: RequestLog, tmp_path: Path,
         (("select", "output=x.jsonl", "minutes=0.0001"), "no request is as short"),
         (("report", "since=2026-03-02", "until=2026-03-01"), "is after flywheel.until"),
         (("export", "output=log.jsonl"), "which the service tidies; write elsewhere"),
+        (("export", "output=x"), "output=x: expected a name with a suffix, as x.jsonl"),
+        (("select", "output=x"), "output=x: expected a name with a suffix, as x.jsonl"),
         (("threshold",), "no word of a transcribed request"),
     ],
 )
@@ -149,6 +153,16 @@ def test_a_word_is_worth_less_the_second_time(tmp_path: Path) -> None:
     assert [c.id for c in greedy(pool, 1.0, known={"a"})] == ["3"]  # a new word counts twice
     with pytest.raises(InputError, match="no request to choose from"):
         choose(log_of(tmp_path), true(), 1.0, 0.2, None)
+
+
+def test_a_word_with_capitals_and_punctuation_is_the_same_word(tmp_path: Path) -> None:
+    log = log_of(tmp_path / "log", heard("asr-1", "Seven, seven $5", 0.5))
+    found = choose(log, true(), 1.0, 0.0, {"SEVEN"}, lang="en")
+    assert found.new_words == ["$5"] and found.chosen == ["asr-1"]
+    assert choose(log, true(), 1.0, 0.0, {"SEVEN"}).new_words == ["$5", "Seven,", "seven"]
+    (tmp_path / "known.txt").write_text("SEVEN $5\n")
+    words = (f"known={tmp_path}/known.txt", f"output={tmp_path}/next.jsonl", "random_share=0")
+    assert run(tmp_path, "select", *words, "lang=en") == 0
 
 
 def row(id: int, transcript: str, *words: tuple[str, float]) -> Transcribed:

@@ -45,6 +45,11 @@ def test_hypotheses_of_other_utterances_are_refused() -> None:
         label(UTTERANCES[-1:], HEARD, 0.5)
 
 
+def test_two_hypotheses_of_one_utterance_are_refused() -> None:
+    with pytest.raises(InputError, match="two hypotheses have the id 'a'"):
+        label(UTTERANCES, [*HEARD, heard("a", 1.0)], 0.5)
+
+
 def test_the_verb_joins_manifests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second, hyp, out = (tmp_path / name for name in ("a.jsonl", "b.jsonl", "hyp.jsonl", "out.jsonl"))
     manifest.write(first, UTTERANCES[:6])

@@ -4,21 +4,23 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from logged import NOW, RATE_HZ, bytes_of, heard, log_of
 from postgres import Postgres
-from sqlalchemy import func, select, true
+from sqlalchemy import delete, func, select, true
 from test_full_disk import largest_file
 
+from asr.database import Database, DatabaseFailed
 from asr.errors import InputError
 from asr.features import audio
 from asr.flywheel import writer
 from asr.flywheel.levels import snr_db
 from asr.flywheel.log import DAY_S, RequestLog
-from asr.flywheel.request import REQUESTS, TEXTS, TRANSCRIPTS, is_in_slice
+from asr.flywheel.request import REQUESTS, TABLES, TEXTS, TRANSCRIPTS, is_in_slice
 from asr.flywheel.watch import transcribed, watch
 from asr.flywheel.writer import Writer
 
@@ -35,16 +37,16 @@ def files(folder: Path) -> list[Path]:
 
 def test_a_request_is_logged_whole_and_once(tmp_path: Path) -> None:
     request = heard("asr-1", ignored=("zebra",))
-    log = log_of(tmp_path, request, request)
+    log = log_of(tmp_path / "log", request, request)
     (row,) = log.rows(select(REQUESTS, TEXTS.c.text, TEXTS.c.words).join(TEXTS))
     assert (row.day, row.mode, row.text, row.num_words, row.oov) == ("2026-02-02", "dictation", "a b", 2, 1)
     assert row.confidence == pytest.approx(0.9) and row.doubt == pytest.approx(0.2) and not row.rejected
     assert '"word": "b"' in row.words and row.snr_db is not None
     assert request.samples is not None
     assert np.abs(audio.load(log.sounds.path(row.sound)) - request.samples).max() < 1e-4
-    assert row.sound_bytes == files(tmp_path)[0].stat().st_size
-    private = [tmp_path / "sound", tmp_path / "requests.db", *files(tmp_path)]
-    assert [path.stat().st_mode & 0o077 for path in private] == [0, 0, 0]
+    assert row.sound_bytes == files(log.folder)[0].stat().st_size
+    private = [log.folder, log.folder / "sound", log.folder / "requests.db", *files(log.folder)]
+    assert [path.stat().st_mode & 0o077 for path in private] == [0, 0, 0, 0]
 
 
 def test_a_request_without_sound_and_words(tmp_path: Path) -> None:
@@ -107,6 +109,38 @@ def test_the_oldest_sounds_go_first_and_the_slice_and_transcripts_last(tmp_path:
     assert kept() == ["asr-1"]
     log.retain(NOW, 1000, 0.5 * size)
     assert kept() == [] and ids(log) == [f"asr-{n}" for n in range(5)]  # the numbers stay
+
+
+def test_the_sounds_of_another_database_are_not_taken_for_orphans(tmp_path: Path) -> None:
+    log_of(tmp_path / "log", heard("asr-1")).close()
+    with pytest.raises(InputError, match="the sounds of another database"):
+        RequestLog(tmp_path / "log", f"{tmp_path}/other.db")
+    with pytest.raises(InputError, match="the sounds of another database"):
+        RequestLog.existing(tmp_path / "log", f"{tmp_path}/other.db")
+    (tmp_path / "log").rename(tmp_path / "moved")
+    (tmp_path / "moved/requests.db").rename(tmp_path / "moved.db")
+    assert ids(RequestLog.existing(tmp_path / "moved", f"{tmp_path}/moved.db")) == ["asr-1"]
+    with pytest.raises(InputError, match="name its database by log_database="):
+        RequestLog.existing(tmp_path / "moved")
+
+
+def test_a_database_that_is_missing_is_not_created_to_read_it(tmp_path: Path) -> None:
+    log_of(tmp_path, heard("asr-1"))
+    with pytest.raises(InputError, match="there is no database"):
+        RequestLog.existing(tmp_path, f"{tmp_path}/mistyped.db")
+    assert not (tmp_path / "mistyped.db").exists()
+
+
+def test_a_request_without_a_row_leaves_no_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = log_of(tmp_path)
+
+    def fails(*_: object) -> None:
+        raise log.database.failure("the database is gone")
+
+    monkeypatch.setattr(log.database, "write", fails)
+    with pytest.raises(DatabaseFailed, match="gone"):
+        log.add(heard("asr-1"))
+    assert files(tmp_path) == []
 
 
 def test_sounds_without_a_row_are_swept(tmp_path: Path) -> None:
@@ -228,6 +262,15 @@ def test_a_log_in_postgresql(tmp_path: Path) -> None:
         charts = {chart.title: chart.values for chart in watch(again, true(), 2, 0.2).charts}
         assert charts["confidence"] == [pytest.approx(0.9)] and charts["rejected"] == [0.0]
         assert [row.transcript for row in transcribed(again, true())] == ["하나"]
+        impatient = Database(server.url, TABLES, "serve.log_database", busy_s=0.1)
+        with again.database.write() as connection:
+            connection.exec_driver_sql("LOCK TABLE asr_log IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(DatabaseFailed, match="lock timeout"):
+                impatient.scrub()
+        with suppress(ZeroDivisionError), impatient.write() as connection:  # still a transaction, which is undone
+            connection.execute(delete(TRANSCRIPTS))
+            raise ZeroDivisionError
+        assert len(again.rows(select(TRANSCRIPTS))) == 1
         assert again.delete(REQUESTS.c.key_name == "phone app") == 2 and again.database.scrub()
         assert ids(again) == [] == files(tmp_path)
     finally:

@@ -102,7 +102,7 @@ def data_label(cfg: Config) -> None:
     Utterances of the manifests that have a text keep it. The others get that of HYP.jsonl, which `asr transcribe` or
     `asr decode` wrote, if the mean confidence of its words is at least `min_confidence`, and are left out otherwise.
     Confidences are the probabilities of being right only behind `asr calibrate`. The field `confidence` marks the new
-    texts.
+    texts. Transcribe without `written` and `punctuate`, so that the texts are as spoken.
     """
     from asr import hypothesis, manifest
     from asr.data.label import label

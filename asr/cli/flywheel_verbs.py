@@ -1,7 +1,7 @@
 """The verbs of the flywheel: see asr/cli/verbs.py."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,10 +51,7 @@ def take_back(cfg: Config) -> None:
 
         kept, unknown, untranscribed = take_back(log, utterances)
     print(f"{kept} transcripts" + (f"; {untranscribed} lines have no text" if untranscribed else ""))
-    if unknown:
-        more = ", ..." if len(unknown) > SHOWN else ""
-        print(f"asr: warning: {len(unknown)} ids are not in the log: {', '.join(unknown[:SHOWN])}{more}",
-              file=sys.stderr)  # fmt: skip
+    _warn(unknown, "are not in the log")
 
 
 def delete(cfg: Config) -> None:
@@ -75,13 +72,12 @@ def delete(cfg: Config) -> None:
         if not ids and given == (None, None, None):
             raise InputError("nothing to delete is named: give ids, key=NAME, or until=DAY")
         which = chosen.days(cfg) & chosen.key(cfg)
-        blocks = [ids[first : first + BLOCK] for first in range(0, len(ids), BLOCK)]
-        if ids:
-            deleted = sum(log.delete(which & REQUESTS.c.id.in_(block)) for block in blocks)
-        else:
-            deleted = log.delete(which)
+        parts = [which & REQUESTS.c.id.in_(ids[first : first + BLOCK]) for first in range(0, len(ids), BLOCK)]
+        known = {row.id for part in parts for row in log.rows(chosen.ids(part))}
+        deleted = sum(log.delete(part) for part in parts or [which])
         is_scrubbed = log.database.scrub()
     print(f"{deleted} requests deleted")
+    _warn([id for id in dict.fromkeys(ids) if id not in known], "name no such request")
     if not is_scrubbed:
         print("asr: warning: other processes use the database, so that its log may still hold what was deleted; repeat "
               "the command", file=sys.stderr)  # fmt: skip
@@ -93,8 +89,9 @@ def select(cfg: Config) -> None:
     asr flywheel select log=exp/log output=exp/next.jsonl [minutes=60] [random_share=0.2] [known=train.jsonl]
 
     The recogniser's expected errors decide, by its confidences: requests with many in words that are not covered yet
-    come first, and words that `known` lacks count twice. `random_share` of the minutes is drawn at random. The random
-    slice is left out: transcribe it by `asr flywheel export part=slice`, to measure.
+    come first, and words that `known` lacks count twice; `lang=en` compares them without capitals and punctuation.
+    `random_share` of the minutes is drawn at random. The random slice is left out: transcribe it by
+    `asr flywheel export part=slice`, to measure.
     """
     path = Path(needed_output(cfg, "the manifest"))
     known = _words(cfg.flywheel.known)
@@ -103,7 +100,7 @@ def select(cfg: Config) -> None:
         from asr.flywheel.select import choose
 
         which = chosen.days(cfg) & chosen.key(cfg) & chosen.mode(cfg)
-        found = choose(log, which, cfg.flywheel.minutes, cfg.flywheel.random_share, known)
+        found = choose(log, which, cfg.flywheel.minutes, cfg.flywheel.random_share, known, cfg.score.lang)
         if not found.chosen + found.drawn:
             raise InputError(f"no request is as short as flywheel.minutes={cfg.flywheel.minutes:g}; raise it")
         extra = {id: {"chosen": "doubtful"} for id in found.chosen} | {id: {"chosen": "random"} for id in found.drawn}
@@ -154,6 +151,13 @@ def threshold(cfg: Config) -> None:
     if others := sum(not row.in_slice for row in rows):
         print(f"asr: warning: {others} of these requests are not of the random slice; if they were chosen, the service "
               "makes fewer errors than they show; part=slice leaves them out", file=sys.stderr)  # fmt: skip
+
+
+def _warn(ids: Sequence[str], what: str) -> None:
+    """Names the first of the ids that were given in vain."""
+    if ids:
+        more = ", ..." if len(ids) > SHOWN else ""
+        print(f"asr: warning: {len(ids)} ids {what}: {', '.join(ids[:SHOWN])}{more}", file=sys.stderr)
 
 
 def _words(path: str | None) -> set[str] | None:

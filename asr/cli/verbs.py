@@ -188,7 +188,8 @@ VERBS: dict[str, Verb] = {
     "flywheel import": Verb(flywheel_verbs.take_back, ("serve.log", "serve.log_database", "input")),
     "flywheel delete": Verb(flywheel_verbs.delete, (*_LOG, "flywheel.key", "input")),
     "flywheel select": Verb(flywheel_verbs.select, (
-        *_LOG, "flywheel.key", "flywheel.mode", "flywheel.minutes", "flywheel.random_share", "flywheel.known", "output",
+        *_LOG, "flywheel.key", "flywheel.mode", "flywheel.minutes", "flywheel.random_share", "flywheel.known",
+        "score.lang", "output",
     )),
     "flywheel report": Verb(flywheel_verbs.report, (
         *_LOG, "flywheel.mode", "flywheel.day_requests", "flywheel.false_alarms", "score.resamples", "score.lang",

@@ -33,9 +33,12 @@ def label(utterances: Iterable[Utterance], hypotheses: Iterable[Hypothesis], min
     """The utterances that have a text, and the others with the text of their hypothesis if it is sure enough.
 
     A hypothesis is as sure as the mean confidence of its words. The new texts keep it in the field `confidence`.
-    Raises InputError if none of the utterances without a text has a hypothesis.
+    Raises InputError if none of the utterances without a text has a hypothesis, or if two have the same id.
     """
-    found, known = Labelled(), {h.id: h for h in hypotheses}
+    found, known = Labelled(), dict[str, Hypothesis]()
+    for hypothesis in hypotheses:
+        if known.setdefault(hypothesis.id, hypothesis) is not hypothesis:
+            raise InputError(f"two hypotheses have the id '{hypothesis.id}'; keep one")
     lacking = 0
     for utterance in utterances:
         if utterance.text is not None:
@@ -43,14 +46,14 @@ def label(utterances: Iterable[Utterance], hypotheses: Iterable[Hypothesis], min
             found.utterances.append(utterance)
             continue
         lacking += 1
-        hypothesis = known.get(utterance.id)
-        if reason := _doubt(hypothesis, min_confidence):
+        heard = known.get(utterance.id)
+        if reason := _doubt(heard, min_confidence):
             found.left_out[reason] += 1
             continue
-        assert hypothesis is not None
-        found.words += len(hypothesis.words)
-        found.wrong_words += sum(1 - word.confidence for word in hypothesis.words)
-        found.utterances.append(_with_text(utterance, hypothesis))
+        assert heard is not None
+        found.words += len(heard.words)
+        found.wrong_words += sum(1 - word.confidence for word in heard.words)
+        found.utterances.append(_with_text(utterance, heard))
     if not lacking:
         raise InputError("every utterance has a text already; name a manifest whose utterances have none")
     if found.left_out["without a hypothesis"] == lacking:

@@ -85,7 +85,7 @@ def token_table(texts: Iterable[str], unit: str, lexicon: Pronouncer | None = No
     of their characters if that is 0. Raises InputError as `to_units` and `learn` do."""
     if unit == "piece" and lexicon is None:
         texts = list(texts)
-        characters = sorted({c for text in texts for c in "".join(text.split())})
+        characters = sorted({c for text in texts for c in "".join(text.split())} - {BEGIN})
         return Tokens([BLANK, *(learn(texts, size) if size else [BEGIN, *characters])])
     return Tokens([BLANK, *sorted({x for text in texts for x in to_units(text, unit, lexicon)})])
 

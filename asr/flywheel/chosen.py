@@ -2,7 +2,7 @@
 
 from datetime import datetime, timezone
 
-from sqlalchemy import ColumnElement, and_, select, true
+from sqlalchemy import ColumnElement, Select, and_, select, true
 
 from asr.config import Config
 from asr.errors import InputError
@@ -37,6 +37,10 @@ def mode(cfg: Config) -> ColumnElement[bool]:
 
 def key(cfg: Config) -> ColumnElement[bool]:
     return REQUESTS.c.key_name == cfg.flywheel.key if cfg.flywheel.key is not None else true()
+
+
+def ids(which: ColumnElement[bool]) -> Select:
+    return select(REQUESTS.c.id).where(which)
 
 
 def _day(name: str, value: str | None) -> float | None:

@@ -13,6 +13,7 @@ from asr.errors import InputError
 from asr.files import atomic_write
 from asr.flywheel.log import RequestLog
 from asr.flywheel.request import REQUESTS, TEXTS, TRANSCRIPTS
+from asr.flywheel.sounds import folder_of
 from asr.manifest import Utterance
 
 BLOCK = 500  # requests whose texts are in memory at a time
@@ -40,9 +41,9 @@ def write(
     """Writes requests as a manifest in the given order, with copies of their sounds in the folder of its name.
 
     `extra`: further fields by id. A request that was deleted meanwhile is left out. Raises InputError if that folder is
-    in the log's.
+    in the log's, or has the name of the manifest.
     """
-    folder = path.with_suffix("")
+    folder = folder_of(path)
     if folder.resolve().is_relative_to(log.folder.resolve()):
         raise InputError(f"{path}: its sounds would lie in {log.folder}, which the service tidies; write elsewhere")
 

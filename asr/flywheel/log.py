@@ -5,24 +5,28 @@
     log.delete(REQUESTS.c.key_name == "phone app")
 
 A row is written after its sound and deleted after it, so that a process may be killed at any moment: a sound without a
-row is swept later, and deleting again ends what was begun. What is deleted is overwritten in SQLite.
+row is swept later, and deleting again ends what was begun. What is deleted is overwritten in SQLite. Database and
+folder hold the same mark: to another database, all sounds of the folder would be without a row.
 """
 
 import logging
 import os
+import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, select, true, update
+from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, select, text, true, update
 
-from asr.database import Database
+from asr.database import Database, DatabaseFailed
 from asr.errors import InputError
-from asr.flywheel.request import REQUESTS, TABLES, TEXTS, TRANSCRIPTS, Heard, rows_of
+from asr.files import atomic_write
+from asr.flywheel.request import MARKS, REQUESTS, TABLES, TEXTS, TRANSCRIPTS, Heard, rows_of
 from asr.flywheel.sounds import YOUNG_S, Sounds
 
 _log = logging.getLogger(__name__)
-DATABASE, SOUNDS = "requests.db", "sound"  # in the folder of the log
+DATABASE, SOUNDS, MARK = "requests.db", "sound", "mark"  # in the folder of the log
 DAY_S = 86400.0
 BLOCK = 500  # rows per transaction; others have their turn in between
 
@@ -31,23 +35,47 @@ class RequestLog:
     """`database`: a postgresql:// URL or an SQLite file; None: requests.db in the folder.
     `slice_rate`: the share of the random slice.
 
-    Raises InputError if the database cannot be opened. Its methods raise DatabaseFailed and OSError.
+    Raises InputError if the database cannot be opened, or is not that of the folder. Its methods raise DatabaseFailed
+    and OSError.
     """
 
     def __init__(self, folder: str | Path, database: str | None = None, slice_rate: float = 0.0):
         self.folder, self.slice_rate = Path(folder), slice_rate
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.sounds = Sounds(self.folder / SOUNDS)
         place = database or os.fspath(self.folder / DATABASE)
         self.database = Database(place, TABLES, "serve.log_database", erases=True)
+        self._claim()
 
     @classmethod
     def existing(cls, folder: str | Path | None, database: str | None = None) -> "RequestLog":
         """A log that a service has written. Raises InputError if there is none."""
         if folder is None:
             raise InputError("no log is named; name the folder that `asr serve` logs to: log=exp/log")
-        if not (Path(folder) / (SOUNDS if database else DATABASE)).exists():
+        if not (Path(folder) / SOUNDS).exists():
             raise InputError(f"{folder} holds no log of requests; `asr serve MODEL.asr log={folder}` writes one")
+        if database is None and not (Path(folder) / DATABASE).exists():
+            raise InputError(f"{folder} has sounds, but no {DATABASE}; name its database by log_database=")
+        if database and "://" not in database and not Path(database).exists():
+            raise InputError(f"serve.log_database={database}: there is no database; check the path")
         return cls(folder, database)
+
+    def _claim(self) -> None:
+        """Marks the folder and the database as each other's, unless they are. Raises InputError for those of others."""
+        path = self.folder / MARK
+        try:
+            with self.database.write(durable=True) as connection:
+                new = text(f"INSERT INTO {MARKS.name} (number, mark) VALUES (1, :mark) ON CONFLICT DO NOTHING")
+                connection.execute(new, {"mark": uuid.uuid4().hex})
+                mark = connection.scalar(select(MARKS.c.mark))
+        except DatabaseFailed as e:
+            raise InputError(e.reason) from e
+        if not path.exists():
+            with atomic_write(path) as file:
+                file.write(f"{mark}\n")
+        if path.read_text().strip() != mark:
+            raise InputError(f"{self.folder} holds the sounds of another database than {self.database.place}; name "
+                             "theirs by serve.log_database, or log to another folder")  # fmt: skip
 
     def add(self, heard: Heard) -> None:
         """May be repeated after an error: a request is logged once."""
@@ -56,10 +84,16 @@ class RequestLog:
             row["sound"], row["sound_bytes"] = self.sounds.add(
                 row["day"], heard.id, heard.samples, heard.sample_rate_hz
             )
-        with self.database.write() as connection:
-            if not connection.execute(select(REQUESTS.c.id).where(REQUESTS.c.id == heard.id)).first():
-                connection.execute(insert(REQUESTS).values(row))
-                connection.execute(insert(TEXTS).values(texts))
+        try:
+            with self.database.write() as connection:
+                if not connection.execute(select(REQUESTS.c.id).where(REQUESTS.c.id == heard.id)).first():
+                    connection.execute(insert(REQUESTS).values(row))
+                    connection.execute(insert(TEXTS).values(texts))
+        except Exception:
+            if row["sound"]:
+                with suppress(OSError):  # without a row, it would outlast `serve.log_days`
+                    self.sounds.delete(row["sound"])
+            raise
 
     def transcribe(self, texts: dict[str, str], now_s: float) -> list[str]:
         """Keeps transcripts by id, in place of earlier ones -> the ids that the log does not have."""

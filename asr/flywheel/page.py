@@ -99,18 +99,15 @@ def _charts(watched: Watched) -> Html:
 
 
 def _plot(charts: Sequence[Chart], path: Path) -> None:
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from asr.figures import save
 
-    figure, rows = pyplot.subplots(
-        len(charts), sharex=True, squeeze=False, figsize=(9, 1.7 * len(charts)), layout="constrained"
-    )
+    figure = Figure(figsize=(9, 1.7 * len(charts)), layout="constrained")
+    rows = figure.subplots(len(charts), sharex=True, squeeze=False)
     for chart, axes in zip(charts, rows[:, 0], strict=True):
         _plot_one(chart, axes)
-    figure.savefig(path, dpi=100)
-    pyplot.close(figure)
+    save(figure, path)
 
 
 def _plot_one(chart: Chart, axes: Any) -> None:

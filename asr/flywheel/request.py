@@ -58,6 +58,12 @@ TRANSCRIPTS = Table(
     Column("text", Text, nullable=False),  # "": nothing is said
     Column("time_s", Float(53), nullable=False),
 )
+MARKS = Table(  # one row, which names the log in the database and in its folder
+    "asr_log_mark",
+    TABLES,
+    Column("number", Integer, primary_key=True),
+    Column("mark", Text, nullable=False),
+)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, select
 
 from asr.errors import InputError
+from asr.evaluation.score import comparable, lang_of
 from asr.flywheel.chosen import TRANSCRIBED
 from asr.flywheel.log import RequestLog
 from asr.flywheel.request import REQUESTS, TEXTS
@@ -74,11 +75,17 @@ class Selection:
 
 
 def choose(
-    log: RequestLog, which: ColumnElement[bool], minutes: float, random_share: float, known: Collection[str] | None
+    log: RequestLog,
+    which: ColumnElement[bool],
+    minutes: float,
+    random_share: float,
+    known: Collection[str] | None,
+    lang: str = "auto",
 ) -> Selection:
     """Chooses among the requests `which` that have sound and no transcript, and are not of the random slice.
 
-    `known`: the words of the training texts; None: no word is new. Raises InputError if there is none to choose from.
+    `known`: the words of the training texts; None: no word is new. Words are compared as `asr score` does, whose option
+    is `lang`. Raises InputError if there is none to choose from.
     """
     usable = REQUESTS.c.sound.is_not(None) & (REQUESTS.c.duration_s > 0) & (REQUESTS.c.duration_s <= LONGEST_S)
     open_ = which & usable & ~REQUESTS.c.in_slice & ~TRANSCRIBED
@@ -95,6 +102,10 @@ def choose(
     size = max(LEAST_POOL, round(POOL * (1 - random_share) * seconds * number / duration_s))
     by_doubt = select(REQUESTS.c.id).where(open_).order_by((REQUESTS.c.doubt / REQUESTS.c.duration_s).desc())
     pool = _read(log, [row.id for row in log.rows(by_doubt.limit(size)) if row.id not in drawn])
+    lang = lang_of((word for candidate in pool for word in candidate.doubts), lang)
+    pool = [_folded(candidate, lang) for candidate in pool]
+    if known is not None:
+        known = {part for word in known for part in comparable(word, lang).split()}
     chosen = greedy(pool, (1 - random_share) * seconds, known)
     words = {word for candidate in chosen for word in candidate.doubts}
     return Selection(
@@ -161,6 +172,14 @@ def _draw(log: RequestLog, which: ColumnElement[bool], seconds: float, mean_s: f
         if len(rows) < most:
             return found
         most *= 2
+
+
+def _folded(candidate: Candidate, lang: str) -> Candidate:
+    """The candidate with its words in comparable form."""
+    doubts: defaultdict[str, float] = defaultdict(float)
+    for word, doubt in candidate.doubts.items():
+        doubts[comparable(word, lang)] += doubt
+    return replace(candidate, doubts=dict(doubts))
 
 
 def _read(log: RequestLog, ids: Sequence[str]) -> list[Candidate]:

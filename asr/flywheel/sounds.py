@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from asr.errors import InputError
+
 SUFFIX = ".flac"
 PARTIAL = ".part"  # of a file that is being written
 YOUNG_S = 3600.0  # an orphan younger than this may be a sound whose row another process is about to write
@@ -20,6 +22,15 @@ def flac(samples: np.ndarray, rate_hz: int) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, samples, rate_hz, format="FLAC", subtype="PCM_16")
     return file.getvalue()
+
+
+def folder_of(manifest: Path) -> Path:
+    """The folder for the sounds of a manifest: its name without suffix. Raises InputError if the name has none."""
+    folder = manifest.with_suffix("")
+    if folder == manifest:
+        raise InputError(f"output={manifest}: expected a name with a suffix, as {manifest}.jsonl; the sounds go to the "
+                         "folder of that name without it")  # fmt: skip
+    return folder
 
 
 class Sounds:

@@ -24,7 +24,7 @@ WORD_BYTES = 200
 KEEP_S, RETRY_S = 20.0, 1.0  # how long a request waits for a disk that is full, and between two attempts
 WAIT_S = 5.0  # of the service's end for those that wait
 LOOK_S = 0.05  # between two looks at an empty queue: to be woken by `put` would cost the request its processor
-HOUR_S = 3600.0  # between two looks at what is too old
+HOUR_S, DAY_S = 3600.0, 86400.0  # between two looks at what is too old, and at sounds without a row
 TELL_S = 60.0  # between two warnings
 REASONS = ("queue", "disk", "error", "stopped")
 
@@ -80,9 +80,13 @@ class Writer:
         self._request_log.close()
 
     def _work(self) -> None:
-        self._tidy(sweeps=True)
-        tidied_s = time.monotonic()
+        tidied_s = swept_s = float("-inf")
         while not self._ends.is_set():
+            now_s = time.monotonic()
+            if now_s - tidied_s > HOUR_S:
+                sweeps = now_s - swept_s > DAY_S
+                self._tidy(sweeps)
+                tidied_s, swept_s = now_s, now_s if sweeps else swept_s
             closes = self._closes.is_set()  # asked first: nothing is put after it
             if self._queue:
                 self._log_one(*self._queue.popleft())
@@ -90,9 +94,6 @@ class Writer:
                 return
             else:
                 self._closes.wait(LOOK_S)
-            if time.monotonic() - tidied_s > HOUR_S:
-                self._tidy()
-                tidied_s = time.monotonic()
 
     def _log_one(self, heard: Heard, size: int) -> None:
         reason = self._tried(heard)
@@ -128,7 +129,7 @@ class Writer:
         if tells:
             _log.warning("a request is not logged, %d so far: %s", total, why)
 
-    def _tidy(self, sweeps: bool = False) -> None:
+    def _tidy(self, sweeps: bool) -> None:
         try:
             if sweeps and (swept := self._request_log.sweep()):
                 _log.info("%d sounds without a row are deleted from the log", swept)

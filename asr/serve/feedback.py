@@ -25,7 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from asr import manifest
 from asr.errors import InputError
 from asr.files import atomic_write
-from asr.flywheel.sounds import flac
+from asr.flywheel.sounds import flac, folder_of
 from asr.manifest import Utterance
 from asr.serve.access import Caller, identified
 from asr.serve.errors import Refused
@@ -197,7 +197,8 @@ def export(store: Store, path: Path) -> tuple[int, int]:
         raise InputError(
             f"{store.place} holds {len(rows)} corrections, none of them with sound; serve.keep_audio=true keeps it"
         )
-    manifest.write(path, [_utterance(store, id, path.with_suffix("")) for id in heard])
+    folder = folder_of(path)
+    manifest.write(path, [_utterance(store, id, folder) for id in heard])
     return len(heard), len(rows) - len(heard)
 
 

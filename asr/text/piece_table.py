@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 
 from asr.errors import InputError, missing
+from asr.pieces import BEGIN
 
 
 def learn(texts: Sequence[str], size: int) -> list[str]:
@@ -16,7 +17,9 @@ def learn(texts: Sequence[str], size: int) -> list[str]:
         from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
     except ImportError as e:
         raise InputError(missing("korean", "tokens.unit=piece without tokens.table", "sentencepiece")) from e
-    characters = {c for text in texts for c in "".join(text.split())}
+    # To SentencePiece only " " is white space, and `▁` in a text is the same as " ".
+    texts = [" ".join(word for word in text.split() if BEGIN not in word) for text in texts]
+    characters = {c for text in texts for c in text if c != " "}
     if size < len(characters) + 1:
         raise InputError(f"tokens.size={size} pieces cannot spell a text with {len(characters)} different characters; "
                          f"set at least tokens.size={len(characters) + 1}")  # fmt: skip
