@@ -23,8 +23,9 @@ SHELL := bash
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # Benchmarks with arguments, and word_scores, a module of word_mode.
-BENCH_BY_HAND := ablation align dynamic_graph k2_lfmmi k2_peer kaldi_graph lm lm_scores million_words ptxas serve serve_faults serve_load \
-  serve_peers silence spoken_korean whisper_peer word_mode word_peers word_scores
+BENCH_BY_HAND := ablation align conditions dynamic_graph fillers k2_lfmmi k2_peer kaldi_graph korean_pronunciation korean_words lm \
+  lm_scores million_words noise_words per_request phrase_safety ptxas punctuation real_search serve serve_faults serve_load \
+  serve_peers silence spoken_korean throughput whisper_peer word_mode word_peers word_scores
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
 .PHONY: demo demo-english serve test lint gpu-test wheels sanitize fuzz docs bench clean

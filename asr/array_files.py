@@ -13,8 +13,8 @@ from asr.errors import InputError
 from asr.files import atomic_write
 
 T = TypeVar("T")
-_DAMAGE = (OSError, MemoryError, RuntimeError, ValueError, TypeError, LookupError, EOFError, AttributeError, zlib.error,
-           zipfile.BadZipFile)  # fmt: skip
+DAMAGE = (OSError, MemoryError, RuntimeError, ValueError, TypeError, LookupError, EOFError, AttributeError, zlib.error,
+          zipfile.BadZipFile)  # what reading a damaged npz may raise  # fmt: skip
 
 
 def write_arrays(path: str | Path, members: Mapping[str, np.ndarray]) -> None:
@@ -39,5 +39,5 @@ def read_arrays(
             return parse({name: members[name] for name in members.files})
     except FileNotFoundError as e:
         raise InputError(f"there is no {what} {path}; `{writer}` writes one") from e
-    except _DAMAGE as e:
+    except DAMAGE as e:
         raise InputError(f"{path} is not a {what} or is damaged ({e}); `{writer}` writes one") from e

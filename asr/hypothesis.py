@@ -48,8 +48,8 @@ class Choice:
 class Bin:
     """A place of a confusion network: that of a word of the result, or a gap where others have a word.
 
-    The choices exclude each other, their posteriors sum to 1, and the highest comes first. Times are those of the word
-    of the result, or of the gap.
+    The choices exclude each other, their posteriors sum to 1 but for rounding, and the highest comes first. Times are
+    those of the word of the result, or of the gap.
     """
 
     start_s: float

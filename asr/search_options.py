@@ -37,7 +37,7 @@ class DecoderConfig(Options):
     )
     confidence_offset: float = option(0.0, "offset added to the log-odds; set by `asr calibrate`", within="[-1e6, 1e6]")
     calibrated_for: list[str] = option(
-        [], "options of the search that the confidences were calibrated with; set by `asr calibrate`, which see"
+        [], "options of the search that the confidences were calibrated with; set by `asr calibrate`"
     )
     reject_below: float = option(0.0, "words of lower confidence are left out of the text", within="[0, 1]")
     pad_s: float = option(

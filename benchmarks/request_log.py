@@ -93,7 +93,7 @@ def million(rows: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         log = RequestLog(folder, slice_rate=0.01)
         connection = sqlite3.connect(Path(folder) / DATABASE)
-        kinds = [[rows_of(heard(n, rng, None), 0.01) for n in range(2000)] for _ in range(1)][0]
+        kinds = [rows_of(heard(n, rng, None), 0.01) for n in range(2000)]
         for first in range(0, rows, 10_000):
             batch = []
             for number in range(first, min(rows, first + 10_000)):

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch.nn.functional import ctc_loss
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from asr.cli.overrides import compose, to_overrides
 from asr.data.augment import generator
@@ -46,9 +47,12 @@ class Done(Exception):
 
 
 class Stopwatch:
-    """Seconds of speech per second, of the batches behind the first ones."""
+    """Seconds of speech per second, of the batches of an epoch behind the first ones."""
 
     def __init__(self, trainer: Trainer, batches: Sequence[list[int]], seconds: float):
+        if len(batches) <= WARM_UP:
+            raise SystemExit(f"an epoch has {len(batches)} batches, of which the first {WARM_UP} are not timed; "
+                             "lower optim.batch_s")  # fmt: skip
         durations_s = trainer.train_set.durations_s
         self.speech_s = [sum(durations_s[i] for i in batch) for batch in batches]
         self.seconds, self.done, self.start_s, self.rate = seconds, -1, 0.0, 0.0
@@ -67,13 +71,18 @@ class Stopwatch:
 
 def run_toolkit(trainer: Trainer, seconds: float) -> float:
     stopwatch = Stopwatch(trainer, trainer.batches_of(0), seconds)
-    take_step = trainer.take_step
+    take_step, train_epoch = trainer.take_step, trainer.train_epoch
 
-    def timed() -> list:
+    def timed_step() -> list:
         stopwatch.begin_batch()
         return take_step()
 
-    trainer.take_step = timed  # type: ignore[method-assign]
+    def timed_epoch(epoch: int, bar: tqdm) -> float:
+        train_epoch(epoch, bar)
+        stopwatch.begin_batch()  # before the net is judged on dev
+        raise AssertionError("an epoch has more batches than were counted")
+
+    trainer.take_step, trainer.train_epoch = timed_step, timed_epoch  # type: ignore[method-assign]
     try:
         trainer.run()
     except Done:

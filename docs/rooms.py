@@ -27,7 +27,7 @@ PURPOSES = {
     "lm": "n-gram models",
     "models": "fc, cnn, lstm, conformer, ebranchformer, linear, gmm",
     "features": "audio, front end, normalisation",
-    "criteria": "CTC, cross-entropy, LF-MMI, MWER",
+    "criteria": "CTC, cross-entropy, LF-MMI, MWER, sMBR",
 }
 WIDTH, HEIGHT, GAP = 860, 46, 8
 

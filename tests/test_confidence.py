@@ -146,7 +146,7 @@ def test_a_calibration_of_another_search_says_so(caplog):
     assert not caplog.text
     for _ in range(2):
         warn_if_uncalibrated(replace(fitted, lattice_beam=None, mbr=True))
-    assert caplog.text.count("calibrated with lattice_beam=8, mbr=False, which is now None, True") == 1
+    assert caplog.text.count("with lattice_beam=8, mbr=False, but the search has lattice_beam=None, mbr=True") == 1
 
 
 def test_each_half_is_calibrated_on_the_other():

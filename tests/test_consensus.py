@@ -1,5 +1,6 @@
 """Words of least expected errors, and confusion networks, against the enumeration of all readings."""
 
+from fractions import Fraction
 from itertools import product
 
 import numpy as np
@@ -85,6 +86,63 @@ def test_the_nearest_reading_is_the_cheapest_of_those_with_the_fewest_errors():
         nearest = lattice.nearest(text)
         assert (Levenshtein.distance(text, nearest.labels), nearest.cost) == pytest.approx(ranked[0], abs=2e-4)
         assert lattice.oracle(text) == ranked[0][0]
+
+
+def exact_shares(arcs, posteriors, text):
+    """The recursion of `align` in fractions, place by place."""
+    reached = [Fraction(1), *(sum(p for p, t in zip(posteriors, arcs.targets, strict=True) if t == s)
+               for s in range(1, arcs.num_states))]  # fmt: skip
+    weights = [p / reached[t] for p, t in zip(posteriors, arcs.targets, strict=True)]
+    distances = [[Fraction(s == 0) * q for q in range(len(text) + 1)] for s in range(arcs.num_states)]
+
+    def step(arc, q):
+        """Of a word in place of the q-th, of one word more, and of none for the q-th."""
+        before, word = distances[arcs.sources[arc]], arcs.words[arc]
+        instead = before[q - 1] + (text[q - 1] != word) if q else before[q] + 2
+        return instead, before[q] + 1, min(step(arc, q - 1)) + 1 if q else before[q] + 2
+
+    for arc, target in enumerate(arcs.targets):
+        for q in range(len(text) + 1):
+            distances[target][q] += weights[arc] * min(step(arc, q))
+    mass = [[Fraction(0)] * len(text) + [reached[s]] for s in range(arcs.num_states)]
+    for p, source in zip(posteriors, arcs.sources, strict=True):
+        mass[source][-1] -= p
+    shares = [{} for _ in text]
+    for arc in reversed(range(len(posteriors))):
+        here = [weights[arc] * share for share in mass[arcs.targets[arc]]]
+        for q in range(len(text), -1, -1):
+            instead, more, none = step(arc, q)
+            if none < min(instead, more):
+                here[q - 1] += here[q]
+                continue
+            is_instead = instead <= more
+            mass[arcs.sources[arc]][q - is_instead] += here[q]
+            if is_instead:
+                shares[q - 1][arcs.words[arc]] = shares[q - 1].get(arcs.words[arc], 0) + here[q]
+    return shares
+
+
+def test_rounding_decides_no_alignment():
+    """Mean distances are no integers, so equal ones differ in their last bits: a word must not lose its share by it."""
+    rng = np.random.default_rng(5)
+    for _ in range(80):
+        num_states, arcs, posteriors = 6, [], []
+        reached = [Fraction(1)] + [Fraction(0)] * (num_states - 1)
+        for source in range(num_states - 1):
+            own = sorted(rng.choice(np.arange(1, 5), int(rng.integers(1, 4)), replace=False).tolist())
+            sizes = rng.integers(1, 10, len(own)).tolist()
+            for word, size in zip(own, sizes, strict=True):
+                arcs.append((source, int(rng.integers(source + 1, min(source + 3, num_states))), word))
+                posteriors.append(reached[source] * Fraction(size, sum(sizes)))
+                reached[arcs[-1][1]] += posteriors[-1]
+        kept = [k for k, p in enumerate(posteriors) if p]
+        arcs, posteriors = [arcs[k] for k in kept], [posteriors[k] for k in kept]
+        sources, targets, words = zip(*arcs, strict=True)
+        lattice = WordArcs(num_states, np.array(sources), np.array(targets), words, np.array(posteriors, float))
+        text = rng.integers(1, 5, rng.integers(2, 6)).tolist()
+        for found, exact in zip(align(lattice, text).shares, exact_shares(lattice, posteriors, text), strict=True):
+            exact = {word: float(share) for word, share in exact.items() if share}
+            assert {word: share for word, share in found.items() if share > 1e-9} == pytest.approx(exact)
 
 
 def test_texts_as_a_tree_have_their_own_risk():

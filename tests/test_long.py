@@ -213,7 +213,7 @@ def test_joined_costs_and_alternatives():
     assert (joined.text, joined.cost, joined.duration_s, joined.complete) == ("a c", 3.0, 2.5, False)
     assert joined.alternatives == [Alternative("b c", 3.5), Alternative("a d", 4.0)]
     cheaper = replace(first, alternatives=[Alternative("b", 0.5)])  # with decoder.mbr, another reading may cost less
-    assert long.join([cheaper, second]).alternatives == [Alternative("b c", 2.5), Alternative("b d", 3.5)][:1]
+    assert long.join([cheaper, second]).alternatives == [Alternative("b c", 2.5)]
     assert long.join([first]) is first
     assert long.join([replace(first, complete=True)] * 2).complete
     lost = replace(first, cost=math.inf, text="", words=[])

@@ -240,7 +240,7 @@ def test_a_real_model_hears_the_same_however_the_sound_comes(tmp_path):
     sound = pcm(np.concatenate([part for n in range(3) for part in (tiny.noise(0.8, n), np.zeros(20000))]))
     pause = {"speech": True, "silence_s": 0.2, "name": "pause"}
     long = {"speech": False, "silence_s": 0.0, "utterance_s": 2.0, "name": "long"}
-    start, found = {**START, "endpoint": {"rules": [pause, long]}}, []
+    start, found = {**START, "mbr": True, "confusion": True, "endpoint": {"rules": [pause, long]}}, []
     with serving(Config(), load(tmp_path / "m.asr")) as service:
         for size in (333, 3200, len(sound)):
             with client(service, start) as ws:
@@ -255,6 +255,9 @@ def test_a_real_model_hears_the_same_however_the_sound_comes(tmp_path):
             say_all(ws, sound[ws.started["received_bytes"] :], 1001)
             found.append([strip(e) for e in events(ws, "final")])
     assert len(found[0]) > 1 and all(finals == found[0] for finals in found)
+    for final in found[0]:
+        times = [time_s for place in final["confusion"] for time_s in (place["start_s"], place["end_s"])]
+        assert len(times) >= 2 * len(final["words"]) and final["start_s"] <= min(times) <= max(times) <= final["end_s"]
 
 
 def strip(final):

@@ -43,6 +43,18 @@ async def test_the_answer_is_the_recognisers(model: Path) -> None:
     assert {**in_json.json(), "id": found.id} == answer.json()
 
 
+async def test_least_expected_errors_and_the_network(model: Path) -> None:
+    sound = noise(2.0)
+    options = DecodingOptions(nbest=3, mbr=True, confusion=True)
+    expected = asr.load(model).transcribe(sound, options=options).as_dict()
+    async with client_of(app_of(model)) as client:
+        answer = await recognise(client, sound, nbest=3, mbr=True, confusion=True)
+        plain = await recognise(client, sound, mbr=False)
+    found = Answer.model_validate_json(answer.text, strict=True).model_dump()
+    assert found["confusion"] == expected["confusion"] and len(found["confusion"]) >= len(found["words"]) > 0
+    assert (found["text"], plain.json()["confusion"]) == (expected["text"], [])
+
+
 async def test_a_list_makes_the_mode_word(model: Path) -> None:
     async with client_of(app_of(model)) as client:
         listed = (await recognise(client, noise(), words=["a b", "b b"])).json()
@@ -71,6 +83,8 @@ async def test_a_list_makes_the_mode_word(model: Path) -> None:
         ({"new_words": ["zebra"]}, "dynamic graph", None),
         ({"nbest": 0}, "nbest: must be greater", "nbest"),
         ({"nbest": 10**9}, "nbest: must be less", "nbest"),
+        ({"mbr": "perhaps"}, "mbr: must be", "mbr"),
+        ({"confusion": []}, "confusion: must be", "confusion"),
         ({"reject_below": 2}, "reject_below: must be less", "reject_below"),
         ({"remove": "a"}, "remove: must be", "remove"),
         ({"remove": ["a"] * 6}, "remove has 6 entries, more than 5", "remove"),

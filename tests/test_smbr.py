@@ -94,14 +94,14 @@ def test_the_lattice_is_that_of_the_search(tmp_path):
     """All word sequences of three frames, each on its best path, with the costs of the graph."""
     folder = tiny.graph_dir(tmp_path / "graph")
     space = SearchSpace(Graph.open(folder / "graph.bin"), ["<eps>", "a", "b"], Lexicon.read(folder / "lexicon.txt"))
-    search = TrainingSearch(DecoderConfig(beam=50.0, lattice_beam=40.0, word_penalty=0.3), space)
+    search = TrainingSearch(DecoderConfig(beam=50.0, lattice_beam=40.0, word_penalty=0.3, blank_penalty=-0.7), space)
     x = torch.randn(3, 1, OUTPUTS, generator=torch.Generator().manual_seed(5), dtype=torch.float64).log_softmax(2)
     best: dict[tuple[int, ...], tuple[float, tuple[int, ...]]] = {}
     for labels in itertools.product((0, 2, 3), repeat=3):
         words = tuple(k for k, _ in itertools.groupby(labels) if k)
-        score = float(sum(x[f, 0, v] for f, v in enumerate(labels)))
+        score = float(sum(x[f, 0, v] for f, v in enumerate(labels))) + 0.7 * labels.count(0)
         best[words] = max(best.get(words, (-math.inf, ())), (score, labels))
-    paths = [(labels, 0.3 * len(words)) for words, (_, labels) in best.items()]
+    paths = [(labels, 0.3 * len(words) - 0.7 * labels.count(0)) for words, (_, labels) in best.items()]
     lattice = search.lattice(x[:, 0].float().numpy())
     assert {labels: cost for labels, cost in paths_of(lattice)} == pytest.approx(dict(paths), abs=1e-5)
     reference = np.array([2, 0, 3])

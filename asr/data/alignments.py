@@ -4,13 +4,13 @@ An `.npz` of numpy, without pickled objects: `ids` (N,) text, `first` (N + 1,) t
 the number of all frames, and `outputs` (frames,) int32.
 """
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asr.array_files import DAMAGE
 from asr.errors import InputError
 from asr.files import atomic_write
 
@@ -32,8 +32,8 @@ def read_alignments(path: str | Path) -> dict[str, NDArray[np.int32]]:
         fits &= ids.ndim == 1 and ids.dtype.kind == "U" and first.dtype.kind == "i" and outputs.dtype == np.int32
         if not fits or first[0] or (np.diff(first) < 0).any():
             raise ValueError("its arrays do not fit each other")
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as e:
-        raise InputError(f"{path} does not hold alignments ({e}); `asr hmm train` writes them") from e
     except OSError as e:
         raise InputError(f"cannot read the alignments {path}: {e.strerror or e}; `asr hmm train` writes them") from e
+    except DAMAGE as e:
+        raise InputError(f"{path} does not hold alignments ({e}); `asr hmm train` writes them") from e
     return dict(zip(ids.tolist(), np.split(outputs, first[1:-1]), strict=True))

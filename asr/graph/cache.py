@@ -7,19 +7,17 @@ missing, and several processes may share a folder. The most recently used entrie
 import hashlib
 import logging
 import os
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from asr.array_files import DAMAGE
 from asr.errors import InputError
 from asr.files import atomic_write
 
 FORMAT = "3"  # of the stages' arrays; changing it invalidates existing entries
 _KEPT = 4  # entries per kind
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, NotImplementedError, zlib.error, zipfile.BadZipFile)
 _log = logging.getLogger(__name__)
 
 
@@ -61,7 +59,7 @@ class Cache:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             os.utime(path)  # now the most recently used
-        except _UNREADABLE as e:
+        except DAMAGE as e:
             _log.warning("%s is damaged (%s); it will be rebuilt", path, e)
             return None
         _log.info("%s: reused from %s", kind, path)

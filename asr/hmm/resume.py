@@ -7,7 +7,6 @@ were, so a resumed training ends with the same bits.
 """
 
 import json
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from asr.array_files import DAMAGE
 from asr.config import Config
 from asr.files import atomic_write
 from asr.fingerprints import digest
@@ -84,7 +84,7 @@ class ResumePoint:
                 found = dict(zip(data["outputs"].tolist(), mixtures, strict=True))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, EOFError, StopIteration, zipfile.BadZipFile) as e:
+        except (*DAMAGE, StopIteration) as e:
             tqdm.write(f"{self.path} cannot be read ({e}); the training begins anew")
             return None
         tqdm.write(f"resuming {self.path.parent} after the stage: {name}")

@@ -76,10 +76,9 @@ Model = AcousticModel | OnnxModel
 @dataclass(frozen=True)
 class Bundle:
     model: Model
-    cfg: (
-        Config  # features, model, decoder, tokens.unit, graph.silence and, for states of HMMs, criterion.kind come from
-    )
-    # the bundle; the rest are defaults
+    # features, model, decoder, tokens.unit, graph.silence and, for states of HMMs, criterion.kind come from the bundle;
+    # the rest are defaults
+    cfg: Config
     tokens: Tokens
     space: SearchSpace | None
     card: str

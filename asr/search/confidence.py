@@ -105,13 +105,13 @@ def warn_if_uncalibrated(cfg: DecoderConfig) -> None:
     before = dict(option.split("=", 1) for option in cfg.calibrated_for if "=" in option)
     others = [name for name, value in before.items() if now.get(name, value) != value]
     if others:
-        _warn_once(", ".join(f"{name}={before[name]}" for name in others), ", ".join(now[name] for name in others))
+        _warn_once(*(", ".join(f"{name}={options[name]}" for name in others) for options in (before, now)))
 
 
 @lru_cache(maxsize=100)
 def _warn_once(before: str, now: str) -> None:
-    _log.warning("the confidences were calibrated with %s, which is now %s, so their values may be wrong; run "
-                 "`asr calibrate` with these options", before, now)  # fmt: skip
+    _log.warning("the confidences were calibrated with %s, but the search has %s, so their values may be wrong; run "
+                 "`asr calibrate` with the options of the search", before, now)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from asr.search.lattice import Lattice, Reading
 
 W = TypeVar("W", bound=Hashable)  # a word: a label or a text. A false one, 0 or "", stands for no word.
 READINGS = 200  # of a lattice; the mass of others is small
-_ROUNDING = 1e-9
+_ROUNDING = 1e-9  # costs and shares that differ by less are equal
 _STARTS = 5  # readings from which `least_errors` begins
 
 
@@ -103,9 +103,9 @@ def align(arcs: WordArcs[W], text: Sequence[W]) -> Alignment[W]:
         for q in range(len(text), -1, -1):
             if here[q] == 0:
                 continue
-            if min(instead[q], more[q]) > best[q]:
+            if min(instead[q], more[q]) > best[q] + _ROUNDING:
                 here[q - 1] += here[q]  # the arc has no word for the q-th
-            elif instead[q] <= more[q]:
+            elif instead[q] <= more[q] + _ROUNDING:
                 mass[source, q - 1] += here[q]
                 shares[q - 1][word] = shares[q - 1].get(word, 0.0) + float(here[q])
             else:

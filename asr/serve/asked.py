@@ -51,6 +51,12 @@ class Asked(BaseModel):
         None, description="words to add; needs a dynamic graph"
     )
     nbest: int | None = Field(None, ge=1, le=100, description="number of readings to return")
+    mbr: bool | None = Field(
+        None, description="the words of least expected word errors; null: as the recogniser's decoder.mbr"
+    )
+    confusion: bool | None = Field(
+        None, description="the words that compete at each place; null: as the recogniser's decoder.confusion"
+    )
     reject_below: float | None = Field(None, ge=0, le=1, description="words of lower confidence are left out of text")
     remove: Annotated[list[str], _FIRST_ONLY] | None = Field(
         None, description="words left out of text, such as fillers; null: those of the recogniser; [] leaves all in"
@@ -74,6 +80,8 @@ class Asked(BaseModel):
             raise Refused(400, f"grammar has more than {LETTERS * cfg.max_words} letters; send less", param="grammar")
         return DecodingOptions(
             nbest=self.nbest,
+            mbr=self.mbr,
+            confusion=self.confusion,
             phrases=self.phrases,
             new_words=[_new_word(word) for word in self.new_words] if self.new_words else None,
             word_list=self.words,

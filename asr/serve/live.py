@@ -142,6 +142,8 @@ class LiveTalk:
             final["alternatives"] = [
                 {"text": other.text, "cost": round(other.cost - found.cost, 4)} for other in found.alternatives
             ]
+        if found.confusion:
+            final["confusion"] = [dataclasses.asdict(bin) for bin in found.confusion]
         self.utterance += 1
         return [final]
 

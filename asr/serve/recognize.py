@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Callable
+from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
@@ -43,6 +44,19 @@ class AnswerAlternative(BaseModel):
     cost: float = Field(description="nats above the cost of the best reading")
 
 
+class AnswerChoice(BaseModel):
+    word: str = Field(description="empty: no word")
+    posterior: float
+
+
+class AnswerBin(BaseModel):
+    """A place of the confusion network, with the words that compete there, the most probable first."""
+
+    start_s: float
+    end_s: float
+    choices: list[AnswerChoice]
+
+
 class Answer(BaseModel):
     id: str = Field(description="names the answer for POST /v1/feedback")
     mode: str
@@ -51,6 +65,7 @@ class Answer(BaseModel):
     confidence: float = Field(description="mean confidence of the words; 0 without words")
     rejected: bool = Field(description="no word was found, or none accepted")
     alternatives: list[AnswerAlternative]
+    confusion: list[AnswerBin] = Field(description="empty unless the request or the recogniser asks for it")
     duration_s: float
     ignored: list[str] = Field(description="phrases and new words that the recogniser cannot use")
 
@@ -61,7 +76,7 @@ EXAMPLE = {
         {"word": "turn", "start_s": 0.31, "end_s": 0.52, "confidence": 0.98, "accepted": True},
         {"word": "on", "start_s": 0.55, "end_s": 0.8, "confidence": 0.97, "accepted": True},
     ],
-    "confidence": 0.975, "rejected": False, "alternatives": [], "duration_s": 1.2, "ignored": [],
+    "confidence": 0.975, "rejected": False, "alternatives": [], "confusion": [], "duration_s": 1.2, "ignored": [],
 }  # fmt: skip
 ASKED = {"mode": "word", "words": ["turn on", "turn off", "stop"], "reject_below": 0.3}
 _BODY = {
@@ -150,6 +165,7 @@ def answer_of(begun: Begun, hypothesis: Hypothesis) -> dict[str, Any]:
         "alternatives": [
             {"text": other.text, "cost": round(other.cost - hypothesis.cost, 4)} for other in hypothesis.alternatives
         ],
+        "confusion": [asdict(bin) for bin in hypothesis.confusion],
         "duration_s": round(hypothesis.duration_s, 3),
         "ignored": list(begun.ignored),
     }

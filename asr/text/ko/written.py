@@ -202,7 +202,7 @@ def _fractions() -> pynini.Fst:
 
 def _kept() -> pynini.Fst:
     """Numbers in several words of which only a part is understood: 이 삼 일, 두 세 명, 삼 십 분."""
-    sino = pynini.closure(words("일이삼사오육칠팔구십백천만억"), 1)
+    sino = pynini.closure(words("일이삼사오육륙칠팔구십백천만억"), 1)
     tens = words("열 스물 서른 마흔 쉰 예순 일흔 여든 아흔".split())
     few = words("두 세 네 다섯 여섯 일곱 여덟 아홉".split())
     ones = few | words(["한 두", "서 너", "두서너", "두세", "서너"])
@@ -210,7 +210,7 @@ def _kept() -> pynini.Fst:
     counter = pynini.project(_ANY_COUNTER | words(["시", "월"]), "input")
     last = without(sino + counter, words(OTHER_WORDS)) | sino + SPACE + counter  # 일일구 구급대
     digit = (pynini.closure(sino + SPACE, 2) | _NAMES + words("십백천") + SPACE) + _DIGIT_NAME  # 이십 이
-    syllables = pynini.closure(words("일이삼사오육칠팔구십백천만") + SPACE, 2) + sino
+    syllables = pynini.closure(words("일이삼사오육륙칠팔구십백천만") + SPACE, 2) + sino
     run = pynini.closure(sino + SPACE, 1) + last | digit | syllables | native + maybe(SPACE) + counter
     return costing(run, 0.3)
 
