@@ -14,7 +14,7 @@ from asr.flywheel import chosen
 from asr.flywheel.log import RequestLog
 from asr.flywheel.watch import Chart, Transcribed, Watched, transcribed, watch
 from asr.report.html import Html, join, picture, table, tag
-from asr.report.page import POLICY, STYLE
+from asr.report.page import document
 
 MOST_DAYS = 60  # in the table
 
@@ -34,16 +34,8 @@ def write_report(log: RequestLog, cfg: Config, path: Path) -> Watched:
         _section("By day", _charts(watched)),
         _section("Numbers", _numbers(watched)),
     ]
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", f"{log.folder.resolve().name}: requests"),
-        tag("style", Html(STYLE)),
-    )
     with atomic_write(path) as file:
-        file.write("<!DOCTYPE html>\n" + tag("html", head, tag("body", *body), lang="en") + "\n")
+        file.write(document(f"{log.folder.resolve().name}: requests", body))
     return watched
 
 

@@ -1,6 +1,6 @@
 """Assembles the page. A part that cannot be made is named with the reason, and the others are made."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -30,6 +30,19 @@ svg text { font: 11px system-ui, sans-serif } .wave { fill: #9db4d0 }
 rect.right { fill: #e3efe3 } rect.wrong { fill: #f9d6d6 } rect.unmarked { fill: #eee }
 line.right { stroke: #8a8 } line.wrong { stroke: #c55 } line.unmarked { stroke: #999 }
 """
+
+
+def document(title: str, parts: Sequence[Html]) -> Html:
+    """A whole page, which loads nothing and runs no script."""
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", title),
+        tag("style", Html(STYLE)),
+    )
+    return Html("<!DOCTYPE html>\n" + tag("html", head, tag("body", *parts), lang="en") + "\n")
 
 
 def write_report(cfg: Config, path: str | Path) -> list[str]:
@@ -81,15 +94,7 @@ class Page:
             self.section("Calibration", self.of_run(sections.calibration)),
             self.section("Options of the training", self.options),
         ]
-        head = tag(
-            "head",
-            tag("meta", charset="utf-8"),
-            tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-            tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            tag("title", f"{name}: report"),
-            tag("style", Html(STYLE)),
-        )
-        return Html("<!DOCTYPE html>\n" + tag("html", head, tag("body", *parts), lang="en") + "\n")
+        return document(f"{name}: report", parts)
 
     def section(self, title: str, make: Callable[[], Html]) -> Html:
         try:
