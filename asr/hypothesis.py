@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from asr.errors import InputError
@@ -73,6 +74,11 @@ class Hypothesis:
     complete: bool
     alternatives: list[Alternative] = field(default_factory=list)  # by rising cost; `decoder.nbest` sets their number
     confusion: list[Bin] = field(default_factory=list)  # with `decoder.confusion`: as spoken, before any writing
+
+    @property
+    def confidence(self) -> float | None:
+        """The mean of the words' confidences; None without words."""
+        return fmean(word.confidence for word in self.words) if self.words else None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON. An infinite cost becomes None, since JSON has no infinity."""

@@ -66,17 +66,15 @@ def _doubt(hypothesis: Hypothesis | None, min_confidence: float) -> str:
     """Why a hypothesis is not a text to train on; empty if it is one."""
     if hypothesis is None:
         return "without a hypothesis"
-    if not hypothesis.words:
+    if hypothesis.confidence is None:
         return "in which no words were heard"
     if not hypothesis.complete or not all(word.accepted for word in hypothesis.words):
         return "whose text is incomplete"
-    return "" if _confidence(hypothesis) >= min_confidence else f"less sure than {min_confidence:g}"
-
-
-def _confidence(hypothesis: Hypothesis) -> float:
-    return sum(word.confidence for word in hypothesis.words) / len(hypothesis.words)
+    return "" if hypothesis.confidence >= min_confidence else f"less sure than {min_confidence:g}"
 
 
 def _with_text(utterance: Utterance, hypothesis: Hypothesis) -> Utterance:
     extra = {name: value for name, value in utterance.extra.items() if name != "text"}  # a text that was null
-    return replace(utterance, text=hypothesis.text, extra=extra | {"confidence": round(_confidence(hypothesis), 3)})
+    return replace(
+        utterance, text=hypothesis.text, extra=extra | {"confidence": round(hypothesis.confidence or 0.0, 3)}
+    )

@@ -5,7 +5,6 @@ import base64
 import binascii
 from collections.abc import Callable
 from dataclasses import asdict
-from statistics import fmean
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -160,7 +159,7 @@ def answer_of(begun: Begun, hypothesis: Hypothesis) -> dict[str, Any]:
         "mode": begun.mode,
         "text": hypothesis.text,
         "words": words,
-        "confidence": round(fmean(w.confidence for w in hypothesis.words), 4) if words else 0.0,
+        "confidence": round(hypothesis.confidence or 0.0, 4),
         "rejected": not any(w.accepted for w in hypothesis.words),
         "alternatives": [
             {"text": other.text, "cost": round(other.cost - hypothesis.cost, 4)} for other in hypothesis.alternatives
