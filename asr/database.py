@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, MetaData, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
@@ -27,6 +27,13 @@ from asr.errors import InputError, missing
 _log = logging.getLogger(__name__)
 BUSY_S = 5.0  # how long a transaction waits for those of others
 _OUR_LOCK = 0x617372  # of PostgreSQL's advisory locks
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
+Opened = TypeVar("Opened", bound=Closable)
 
 
 class DatabaseFailed(Exception):
@@ -199,6 +206,17 @@ def _begin(connection: Connection) -> None:
     if "wait_s" in options:
         connection.exec_driver_sql(f"PRAGMA busy_timeout={options['wait_s'] * 1000:.0f}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes") else "BEGIN")
+
+
+@contextmanager
+def closing(opened: Opened) -> Iterator[Opened]:
+    """What stands on a database, closed at the end of the block. Raises InputError if the database fails in it."""
+    try:
+        yield opened
+    except DatabaseFailed as e:
+        raise InputError(e.reason) from e
+    finally:
+        opened.close()
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,5 @@
 """The log of requests: nothing that it acknowledged is lost, and what is deleted is gone."""
 
-import subprocess
 import sys
 import threading
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from killed import kill_after
 from logged import NOW, RATE_HZ, bytes_of, heard, log_of
 from postgres import Postgres
 from sqlalchemy import delete, func, select, true
@@ -23,8 +23,6 @@ from asr.flywheel.log import DAY_S, RequestLog
 from asr.flywheel.request import REQUESTS, TABLES, TEXTS, TRANSCRIPTS, is_in_slice
 from asr.flywheel.watch import transcribed, watch
 from asr.flywheel.writer import Writer
-
-ROOT = Path(__file__).parent.parent
 
 
 def ids(log: RequestLog) -> list[str]:
@@ -155,6 +153,7 @@ def test_sounds_without_a_row_are_swept(tmp_path: Path) -> None:
 KILLED = """
 import sys
 sys.path[:0] = ["tests"]
+from killed import kill_after
 from logged import heard
 from asr.flywheel.log import RequestLog
 log = RequestLog(sys.argv[1])
@@ -165,13 +164,7 @@ for number in range(100_000):
 
 
 def test_what_a_killed_process_acknowledged_is_kept(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
-    assert process.stdout
-    for _ in range(30):
-        assert process.stdout.readline()
-    process.kill()
-    told = 30 + len(process.stdout.read().splitlines())
-    process.wait()
+    told = kill_after(30, [sys.executable, "-c", KILLED, str(tmp_path)])
     log = RequestLog.existing(tmp_path)
     log.sweep(young_s=-1)
     rows = log.rows(select(REQUESTS.c.id, REQUESTS.c.sound, TEXTS.c.text).join(TEXTS))

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from killed import kill_after
 from postgres import Postgres
 
 from asr.serve.access import Caller
@@ -210,14 +211,7 @@ while True:
 def test_what_a_killed_process_counted_stays_counted(place: Path) -> None:
     keys = Keys(Store(str(place)))
     caller = keys.authorise(keys.add("a"))
-    command = [sys.executable, "-c", KILLED, str(place), caller.id]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
-    assert process.stdout
-    for _ in range(20):
-        assert process.stdout.readline()
-    process.kill()
-    told = 20 + len(process.stdout.read().splitlines())
-    process.wait()
+    told = kill_after(20, [sys.executable, "-c", KILLED, str(place), caller.id])
     assert told <= calls(keys) <= told + 1
 
 

@@ -1,8 +1,7 @@
 """The verbs of the service: see asr/cli/verbs.py."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,21 +98,15 @@ def _name(cfg: Config) -> str:
     return cfg.input[0]
 
 
-@contextmanager
-def _records(cfg: Config, must_exist: bool = False) -> "Iterator[Store]":
+def _records(cfg: Config, must_exist: bool = False) -> "AbstractContextManager[Store]":
     """The database of the service. Raises InputError if it fails, or if it is missing and must exist."""
     with needed("serve", "asr serve"):
-        from asr.serve.store import Store, Unavailable
+        from asr.database import closing
+        from asr.serve.store import Store
     place = cfg.serve.keys
     if must_exist and "://" not in place and not Path(place).exists():
         raise InputError(f"there is no database {place}; name it with keys=FILE, or make one with `asr serve keys add`")
-    store = Store(place)
-    try:
-        yield store
-    except Unavailable as e:
-        raise InputError(e.reason) from e
-    finally:
-        store.close()
+    return closing(Store(place))
 
 
 def _date(seconds: float) -> str:
