@@ -24,7 +24,7 @@ import asr
 from asr import manifest, pipeline
 from asr.config import DecoderConfig
 from asr.evaluation.calibrate import are_correct, fit
-from asr.evaluation.score import error_counts, normalise
+from asr.evaluation.score import Counts, error_counts, normalise
 from asr.files import atomic_write
 from asr.hypothesis import Hypothesis
 from asr.manifest import Utterance
@@ -59,9 +59,8 @@ def search(recognizer: Recognizer, data: Scored, phrases: Phrases | None = None)
 
 
 def rate_of(data: Scored, found: Sequence[Hypothesis], rate: str) -> float:
-    counts = [error_counts(u.transcript, h.text, rate) for (u, _, _), h in zip(data, found, strict=True)]
-    errors = sum(c.substitutions + c.deletions + c.insertions for c in counts)
-    return round(100 * errors / sum(c.correct + c.substitutions + c.deletions for c in counts), 2)
+    counts = (error_counts(u.transcript, h.text, rate) for (u, _, _), h in zip(data, found, strict=True))
+    return round(100 * sum(counts, Counts()).rate, 2)
 
 
 def words_of(data: Scored, found: Sequence[Hypothesis]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

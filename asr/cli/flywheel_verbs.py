@@ -1,8 +1,8 @@
 """The verbs of the flywheel: see asr/cli/verbs.py."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +27,9 @@ def export(cfg: Config) -> None:
     path = Path(needed_output(cfg, "the manifest"))
     with _log(cfg) as log:
         from asr.flywheel import chosen, exchange
+        from asr.flywheel.request import TRANSCRIBED
 
-        transcribed = {"all": None, "yes": chosen.TRANSCRIBED, "no": ~chosen.TRANSCRIBED}[cfg.flywheel.transcribed]
+        transcribed = {"all": None, "yes": TRANSCRIBED, "no": ~TRANSCRIBED}[cfg.flywheel.transcribed]
         which = chosen.days(cfg) & chosen.part(cfg) & chosen.key(cfg) & chosen.mode(cfg)
         which = which if transcribed is None else which & transcribed
         written, silent = exchange.export(log, which, path)
@@ -65,14 +66,14 @@ def delete(cfg: Config) -> None:
     """
     with _log(cfg) as log:
         from asr.flywheel import chosen
-        from asr.flywheel.log import BLOCK
+        from asr.flywheel.log import blocks
         from asr.flywheel.request import REQUESTS
 
         ids, given = cfg.input, (cfg.flywheel.key, cfg.flywheel.since, cfg.flywheel.until)
         if not ids and given == (None, None, None):
             raise InputError("nothing to delete is named: give ids, key=NAME, or until=DAY")
         which = chosen.days(cfg) & chosen.key(cfg)
-        parts = [which & REQUESTS.c.id.in_(ids[first : first + BLOCK]) for first in range(0, len(ids), BLOCK)]
+        parts = [which & REQUESTS.c.id.in_(block) for block in blocks(ids)]
         known = {row.id for part in parts for row in log.rows(chosen.ids(part))}
         deleted = sum(log.delete(part) for part in parts or [which])
         is_scrubbed = log.database.scrub()
@@ -172,16 +173,9 @@ def _words(path: str | None) -> set[str] | None:
     return {word for _, line in lines(path, "text", "one sentence per line") for word in line.split()}
 
 
-@contextmanager
-def _log(cfg: Config) -> "Iterator[RequestLog]":
+def _log(cfg: Config) -> "AbstractContextManager[RequestLog]":
     """The log that `serve.log` names. Raises InputError if there is none, or if its database fails."""
     with needed("serve", "asr flywheel"):
-        from asr.database import DatabaseFailed
+        from asr.database import closing
         from asr.flywheel.log import RequestLog
-    log = RequestLog.existing(cfg.serve.log, cfg.serve.log_database)
-    try:
-        yield log
-    except DatabaseFailed as e:
-        raise InputError(e.reason) from e
-    finally:
-        log.close()
+    return closing(RequestLog.existing(cfg.serve.log, cfg.serve.log_database))

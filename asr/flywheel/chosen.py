@@ -7,9 +7,7 @@ from sqlalchemy import ColumnElement, Select, and_, select, true
 from asr.config import Config
 from asr.errors import InputError
 from asr.flywheel.log import DAY_S
-from asr.flywheel.request import REQUESTS, TRANSCRIPTS
-
-TRANSCRIBED = REQUESTS.c.id.in_(select(TRANSCRIPTS.c.id))
+from asr.flywheel.request import REQUESTS
 
 
 def days(cfg: Config) -> ColumnElement[bool]:

@@ -11,12 +11,10 @@ from sqlalchemy import ColumnElement, select
 from asr import manifest
 from asr.errors import InputError
 from asr.files import atomic_write
-from asr.flywheel.log import RequestLog
+from asr.flywheel.log import RequestLog, blocks
 from asr.flywheel.request import REQUESTS, TEXTS, TRANSCRIPTS
 from asr.flywheel.sounds import folder_of
 from asr.manifest import Utterance
-
-BLOCK = 500  # requests whose texts are in memory at a time
 
 
 def export(log: RequestLog, which: ColumnElement[bool], path: Path) -> tuple[int, int]:
@@ -48,8 +46,7 @@ def write(
         raise InputError(f"{path}: its sounds would lie in {log.folder}, which the service tidies; write elsewhere")
 
     def utterances() -> Iterator[Utterance]:
-        for first in range(0, len(ids), BLOCK):
-            block = ids[first : first + BLOCK]
+        for block in blocks(ids):  # whose texts are in memory together
             joined = REQUESTS.outerjoin(TEXTS).outerjoin(TRANSCRIPTS, TRANSCRIPTS.c.id == REQUESTS.c.id)
             columns = (REQUESTS, TEXTS.c.text.label("answered"), TRANSCRIPTS.c.text.label("transcript"))
             rows = {

@@ -22,7 +22,7 @@ from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, select,
 from asr.database import Database, DatabaseFailed
 from asr.errors import InputError
 from asr.files import atomic_write
-from asr.flywheel.request import MARKS, REQUESTS, TABLES, TEXTS, TRANSCRIPTS, Heard, rows_of
+from asr.flywheel.request import MARKS, REQUESTS, TABLES, TEXTS, TRANSCRIBED, TRANSCRIPTS, Heard, rows_of
 from asr.flywheel.sounds import YOUNG_S, Sounds
 
 _log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class RequestLog:
         """Keeps transcripts by id, in place of earlier ones -> the ids that the log does not have."""
         unknown: list[str] = []
         ids = list(texts)
-        for block in _blocks(ids):
+        for block in blocks(ids):
             with self.database.write() as connection:
                 found = set(connection.scalars(select(REQUESTS.c.id).where(REQUESTS.c.id.in_(block))))
                 connection.execute(delete(TRANSCRIPTS).where(TRANSCRIPTS.c.id.in_(found)))
@@ -134,8 +134,7 @@ class RequestLog:
         """
         (total,) = self.rows(select(func.coalesce(func.sum(REQUESTS.c.sound_bytes), 0)))[0]
         excess, forgotten = total - most_bytes, 0
-        transcribed = REQUESTS.c.id.in_(select(TRANSCRIPTS.c.id))
-        for which in (~REQUESTS.c.in_slice & ~transcribed, true()):
+        for which in (~REQUESTS.c.in_slice & ~TRANSCRIBED, true()):
             query = select(REQUESTS.c.id, REQUESTS.c.sound, REQUESTS.c.sound_bytes)
             query = query.where(which & REQUESTS.c.sound.is_not(None)).order_by(REQUESTS.c.time_s).limit(BLOCK)
             while excess > 0 and (rows := self.rows(query)):
@@ -173,6 +172,7 @@ class RequestLog:
         self.database.close()
 
 
-def _blocks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def blocks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Ids in blocks of at most `BLOCK`."""
     for first in range(0, len(ids), BLOCK):
         yield ids[first : first + BLOCK]

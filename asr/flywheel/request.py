@@ -7,11 +7,10 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from statistics import fmean
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Boolean, Column, Float, ForeignKey, Integer, MetaData, Table, Text
+from sqlalchemy import Boolean, Column, Float, ForeignKey, Integer, MetaData, Table, Text, select
 
 from asr.flywheel.levels import snr_db
 from asr.hypothesis import Hypothesis
@@ -64,6 +63,7 @@ MARKS = Table(  # one row, which names the log in the database and in its folder
     Column("number", Integer, primary_key=True),
     Column("mark", Text, nullable=False),
 )
+TRANSCRIBED = REQUESTS.c.id.in_(select(TRANSCRIPTS.c.id))  # the requests that have a transcript
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def rows_of(heard: Heard, slice_rate: float) -> tuple[dict[str, Any], dict[str, 
         "model": heard.model,
         "toolkit": heard.toolkit,
         "num_words": len(words),
-        "confidence": fmean(word.confidence for word in words) if words else None,
+        "confidence": heard.hypothesis.confidence,
         "doubt": sum(1 - word.confidence for word in words),
         "rejected": not any(word.accepted for word in words),
         "oov": len(heard.ignored),

@@ -20,9 +20,8 @@ from sqlalchemy import ColumnElement, Row, func, select
 
 from asr.errors import InputError
 from asr.evaluation.score import comparable, lang_of
-from asr.flywheel.chosen import TRANSCRIBED
-from asr.flywheel.log import RequestLog
-from asr.flywheel.request import REQUESTS, TEXTS
+from asr.flywheel.log import RequestLog, blocks
+from asr.flywheel.request import REQUESTS, TEXTS, TRANSCRIBED
 
 POOL = 20  # the most doubtful requests, whose words are read, as a multiple of those that fill the minutes
 LEAST_POOL = 2000
@@ -184,9 +183,9 @@ def _folded(candidate: Candidate, lang: str) -> Candidate:
 
 def _read(log: RequestLog, ids: Sequence[str]) -> list[Candidate]:
     found: list[Candidate] = []
-    for first in range(0, len(ids), 500):
+    for block in blocks(ids):
         query = select(REQUESTS.c.id, REQUESTS.c.duration_s, TEXTS.c.words).join(TEXTS)
-        for row in log.rows(query.where(REQUESTS.c.id.in_(ids[first : first + 500]))):
+        for row in log.rows(query.where(REQUESTS.c.id.in_(block))):
             doubts: defaultdict[str, float] = defaultdict(float)
             for word in json.loads(row.words):
                 doubts[word["word"]] += max(0.0, 1 - word["confidence"])
