@@ -44,6 +44,7 @@ class Acceptor:
         end: np.ndarray,
         log_empty: float,
     ) -> None: ...
+    def packed(self) -> np.ndarray: ...
 
 def log_totals(
     graphs: list[Acceptor],

@@ -26,3 +26,24 @@ class FloatBatch:
     ) -> None: ...
 
 class DoubleBatch(FloatBatch): ...
+
+class FloatTotals:
+    def __init__(
+        self,
+        x: int,
+        frames: int,
+        batch: int,
+        vocabulary: int,
+        stride_t: int,
+        stride_n: int,
+        lengths: int,
+        graphs: int,
+        offsets: int,
+        num_emitting: int,
+        num_states: int,
+        num_chunks: int,
+    ) -> None: ...
+    def state_words(self, goes_back: bool) -> int: ...
+    def run(self, memory: int, totals: int, occupancy: int, stride_t: int, stride_n: int, stream: int) -> None: ...
+
+class DoubleTotals(FloatTotals): ...

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from asr import ctc_loss
-from asr.criteria.acceptor import log_totals
 from asr.criteria.lfmmi import TokenModel, ctc_crf_loss
+from asr.criteria.totals import log_totals
 from asr.files import atomic_write
 from asr.training.token_lm import estimate
 

@@ -100,15 +100,24 @@ def make_wav(tmp_path):
     return make
 
 
-@pytest.fixture(scope="session")
-def emulation(tmp_path_factory):
-    """The CUDA kernels of csrc/ctc, compiled for the CPU: see emulated.cc."""
+def build_emulation(source, folder):
+    """CUDA kernels of csrc/ctc, compiled for the CPU: see emulation.h."""
     compiler = shutil.which("c++") or shutil.which("g++")
     if compiler is None:
         pytest.skip("needs a C++ compiler to build the emulation with")
-    source = Path(__file__).parent.parent / "csrc" / "ctc" / "emulated.cc"
-    library = tmp_path_factory.mktemp("emulation") / "kernels.so"
+    library = folder / "kernels.so"
     flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"]
     flags += ["-fsanitize=signed-integer-overflow", "-fsanitize-undefined-trap-on-error"]  # needs no library
-    subprocess.run([compiler, *flags, str(source), "-o", str(library)], check=True)
+    path = Path(__file__).parent.parent / "csrc" / "ctc" / source
+    subprocess.run([compiler, *flags, str(path), "-o", str(library)], check=True)
     return ctypes.CDLL(str(library))
+
+
+@pytest.fixture(scope="session")
+def emulation(tmp_path_factory):
+    return build_emulation("emulated.cc", tmp_path_factory.mktemp("emulation"))
+
+
+@pytest.fixture(scope="session")
+def totals_emulation(tmp_path_factory):
+    return build_emulation("emulated_totals.cc", tmp_path_factory.mktemp("totals_emulation"))

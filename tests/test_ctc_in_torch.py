@@ -232,7 +232,7 @@ def test_cuda_operators_hand_over_the_right_addresses(emulation, monkeypatch):
     EmulatedBatch.library = emulation
     module = SimpleNamespace(FloatBatch=EmulatedBatch, state_size=lambda frames, longest: 1)
     monkeypatch.setattr(operators, "_ctc_cuda", module)
-    monkeypatch.setattr(operators, "_stream", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(cuda_stream=0))
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     x, targets, frames, sizes = draw_batch(15)
     arguments, upstream = (x, targets, frames, sizes), torch.rand(5)

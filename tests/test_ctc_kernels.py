@@ -190,6 +190,7 @@ def test_more_frames_than_a_grid_has_along_x_are_refused(emulation):
 
 
 KERNELS = {"NormalizeRows", "ComputeAlpha", "ComputeOccupancy", "ComputeGradient"}
+KERNELS |= {"SumForward", "SumBackward", "SumLabels"}
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc: CUDA kernels are not compiled")

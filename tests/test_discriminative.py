@@ -1,5 +1,6 @@
 """Trainings with LF-MMI, MWER and sMBR, and MWER's gradient against enumeration."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -18,6 +19,7 @@ from asr.criteria.mwer import Hypothesis, expected_errors
 from asr.errors import InputError
 from asr.graph.opened import Graph
 from asr.search.nbest import TrainingSearch
+from asr.search.searchers import make_decoder
 from asr.search.space import SearchSpace
 from asr.text.lexicon import Lexicon
 
@@ -43,6 +45,34 @@ def test_expected_errors_are_those_of_the_enumerated_list():
     paper = (scores.softmax(0) * mean).sum()
     torch.testing.assert_close(gradient, torch.autograd.grad(paper, x)[0], atol=1e-9, rtol=1e-7)
     assert torch.autograd.gradcheck(lambda x: expected_errors(x, frames, lists, errors, scale), x)
+
+
+def test_probabilities_are_those_of_the_search_with_its_blank_penalty(tmp_path):
+    """Each word sequence of two frames, summed over the paths with the costs that the search gives them; those with one
+    path have the probabilities of the search itself."""
+    folder = tiny.graph_dir(tmp_path / "graph")
+    space = SearchSpace(Graph.open(folder / "graph.bin"), ["<eps>", "a", "b"], Lexicon.read(folder / "lexicon.txt"))
+    options = DecoderConfig(beam=50.0, acoustic_scale=1.0, blank_penalty=1.3, word_penalty=0.4)
+    x = draw(2, 1, 4, seed=8).float()
+    log_probs = x[:, 0].numpy()
+    found = TrainingSearch(options, space).nbest(log_probs, 100)
+    costs: dict[tuple[str, ...], list[float]] = {}
+    for path in itertools.product((0, 2, 3), repeat=2):
+        words = tuple("-ab"[k - 1] for k, _ in itertools.groupby(path) if k)
+        net = float(-sum(log_probs[t, k] for t, k in enumerate(path)))
+        costs.setdefault(words, []).append(net + 1.3 * path.count(0) + 0.4 * len(words))
+    lattice = (
+        make_decoder(space.graph, dataclasses.replace(options, lattice_beam=50.0)).decode_lattice(log_probs).lattice
+    )
+    assert [r.cost for r in lattice.nbest(100)] == pytest.approx(sorted(map(min, costs.values())), abs=1e-4)
+    sums = torch.tensor([sum(math.exp(-cost) for cost in costs[tuple(h.words)]) for h in found])
+    wrong = [float(number) for number in range(len(found))]
+    risk = expected_errors(x, [2], [found], [wrong], 1.0, options.blank_penalty)
+    assert len(found) == len(costs) and risk.item() == pytest.approx(float(sums / sums.sum() @ torch.tensor(wrong)))
+    for scale in (0.5, 2.0):  # a path's penalties do not grow with the scale of the net
+        halved = expected_errors(x, [2], [found], [wrong], scale, options.blank_penalty)
+        blank = torch.tensor([options.blank_penalty / scale, 0, 0, 0])
+        torch.testing.assert_close(halved, expected_errors(x - blank, [2], [found], [wrong], scale))
 
 
 def test_no_hypotheses_at_all():

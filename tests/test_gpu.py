@@ -4,8 +4,12 @@ import importlib.util
 
 import pytest
 import torch
+from test_acceptor import loop
+from test_lfmmi import draw_model
 
 from asr import ctc_loss
+from asr.criteria.lfmmi import ctc_crf_loss
+from asr.criteria.totals import log_totals
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU"),
@@ -42,3 +46,31 @@ def test_two_runs_give_the_same_bits() -> None:
     logits = torch.randn((200, 8, 32), generator=torch.Generator().manual_seed(2))
     first, second = (loss_and_grad(logits, "cuda") for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def lfmmi_and_grad(outputs: torch.Tensor, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss (N,) of CTC-CRF and its gradient (T, N, V) on `device`, both moved to the CPU."""
+    frames, batch, vocabulary = outputs.shape
+    targets = torch.randint(1, vocabulary, (batch, frames // 4), generator=torch.Generator().manual_seed(7))
+    lengths = torch.linspace(frames // 2, frames, batch).long(), torch.linspace(0, frames // 4, batch).long()
+    x = outputs.to(device).requires_grad_()
+    losses = ctc_crf_loss(x, targets.to(device), *lengths, draw_model(20, vocabulary), zero_infinity=True)
+    losses.sum().backward()
+    assert losses.device.type == device and x.grad is not None
+    return losses.detach().cpu(), x.grad.cpu()
+
+
+@pytest.mark.parametrize("shape", [(40, 5, 9), (200, 8, 32)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_lfmmi_on_the_gpu_equals_the_cpu(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+    outputs = torch.randn(shape, generator=torch.Generator().manual_seed(3), dtype=dtype) * 2
+    found, wanted = lfmmi_and_grad(outputs, "cuda"), lfmmi_and_grad(outputs, "cpu")
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    assert all(map(torch.equal, found, lfmmi_and_grad(outputs, "cuda")))  # the same bits in two runs
+
+
+def test_acceptors_of_each_utterance_on_the_gpu() -> None:
+    graphs = [loop(), loop([0, 2]), loop([1, 2, 1])]
+    x = torch.randn(30, 3, 3, generator=torch.Generator().manual_seed(4))
+    found = log_totals(x.cuda(), [30, 0, 17], graphs)
+    torch.testing.assert_close(found.cpu(), log_totals(x, [30, 0, 17], graphs))

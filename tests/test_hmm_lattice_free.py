@@ -16,8 +16,8 @@ from test_hmm_training import corpus  # noqa: F401, a fixture
 
 from asr import manifest, pipeline
 from asr.config import Config, ModelConfig
-from asr.criteria.acceptor import log_totals
 from asr.criteria.lfmmi import lfmmi_loss
+from asr.criteria.totals import log_totals
 from asr.data.alignments import read_alignments
 from asr.data.sets import aligned as take_aligned
 from asr.errors import InputError

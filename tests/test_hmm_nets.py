@@ -67,7 +67,8 @@ def test_a_finished_net_gives_scaled_likelihoods(corpus, tmp_path):  # noqa: F81
     wanted = (0.25 * (before - priors.log()))[:, 1:].log_softmax(1)  # the blank is in no path
     torch.testing.assert_close(after[:, 1:], wanted, atol=1e-4, rtol=1e-4)
     assert after[:, 0].max() < -1000
-    criterion.undo_finish(SimpleNamespace(net=net))
+    (tmp_path / "hmm.json").write_text('{"scale": 0.7}')  # of other options than those that the net was finished with
+    FrameCriterion(cfg, sets).undo_finish(SimpleNamespace(net=net))
     with torch.inference_mode():
         torch.testing.assert_close(net(x, lengths)[0][0][:, 1:], before[:, 1:].log_softmax(1), atol=1e-3, rtol=1e-4)
     for scale in ("NaN", "-0.1", "0", "Infinity", '"x"'):

@@ -9,8 +9,9 @@ import torch
 from ngram_reference import BackoffScorer
 
 from asr import ctc_loss
-from asr.criteria.acceptor import Acceptor, log_totals, occupancy
+from asr.criteria.acceptor import Acceptor
 from asr.criteria.lfmmi import TokenModel, ctc_crf_loss, lfmmi_loss
+from asr.criteria.totals import log_totals, occupancy
 from asr.errors import InputError
 from asr.training import token_lm
 

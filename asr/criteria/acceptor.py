@@ -1,23 +1,13 @@
-"""Weighted acceptors of token sequences, and the total weight of their paths over net outputs.
+"""Weighted acceptors of token sequences, in the form that `csrc/ctc` sums: see asr.criteria.totals."""
 
-    total[n] = log sum over paths a_1 .. a_F of weight(a) * prod_f exp(x[f, n, label(a_f)])
-
-The weight of a path is the product of its arcs and of its first and last state. This is the forward-backward algorithm
-(Rabiner 1989, eq. 18 to 27) over any finite-state model of the labels, and the sum of LF-MMI; see asr.criteria.lfmmi.
-`csrc/ctc` computes it without an approximation: no state is pruned, and numbers beyond the range of double are kept.
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from asr import _ctc
-from asr.criteria.arguments import Lengths, check_lengths
 from asr.errors import InputError
 
 NO_LABEL = -1  # of an arc that consumes no frame
@@ -38,6 +28,7 @@ class Acceptor:
     start: np.ndarray  # (S,) floats
     final: np.ndarray  # (S,) floats
     outputs: int = field(init=False)  # one more than the largest label
+    _copies: dict[torch.device, Tensor] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         size = len(self.start)
@@ -55,62 +46,16 @@ class Acceptor:
     def core(self) -> _ctc.Acceptor:
         return _ctc.Acceptor(*_with_labelled_states(self))
 
+    @cached_property
+    def packed(self) -> np.ndarray:
+        """(words,) int64: the acceptor as GPU kernels read it."""
+        return self.core.packed()
 
-def log_totals(x: Tensor, lengths: Lengths, acceptors: Acceptor | Sequence[Acceptor]) -> Tensor:
-    """The log of the total weight of all paths: (N,) float64. -inf for an utterance without a path.
-
-    x: (F, N, V) natural log-probs, normalised or not. Values above 1000 count as NaN.
-    lengths: (N,) frames of each utterance.
-    acceptors: one for all utterances, or one for each.
-
-    The gradient is the posterior of each label in each frame; it is zero where the total is -inf. NaN among the
-    log-probs of labels makes total and gradient NaN. There is no second derivative; requesting one raises an error. The
-    computation runs on the CPU, in float64, and its results are bit-identical for any number of threads. Raises
-    InputError for a shape or length that does not fit.
-    """
-    if x.dim() != 3 or not x.is_floating_point():
-        raise InputError(f"x has shape {tuple(x.shape)} and type {x.dtype}; expected floating point (F, N, V)")
-    frames, batch, vocabulary = x.shape
-    checked = check_lengths("lengths", lengths, batch).to("cpu", torch.int64).contiguous()
-    if batch and not 0 <= int(checked.min()) <= int(checked.max()) <= frames:
-        raise InputError(f"lengths are {checked.tolist()}; expected 0 to {frames}, the frames of x")
-    is_shared = isinstance(acceptors, Acceptor)
-    graphs = [acceptors] if isinstance(acceptors, Acceptor) else list(acceptors)
-    if not is_shared and len(graphs) != batch:
-        raise InputError(f"{len(graphs)} acceptors for {batch} utterances; expected one for all or one for each")
-    if (outputs := max((graph.outputs for graph in graphs), default=0)) > vocabulary:
-        raise InputError(f"an acceptor has the label {outputs - 1}, but x has {vocabulary} outputs")
-    return _Totals.apply(x, checked, graphs, is_shared)
-
-
-def occupancy(x: Tensor, lengths: Lengths, acceptor: Acceptor) -> Tensor:
-    """The posterior of each label in each frame: (F, N, V) float64. The arguments are those of `log_totals`."""
-    with torch.inference_mode(False), torch.enable_grad():
-        own = x.detach().double().clone().requires_grad_()
-        return torch.autograd.grad(log_totals(own, lengths, acceptor).sum(), own)[0]
-
-
-class _Totals(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, lengths, graphs, is_shared):
-        own = x.detach().to("cpu", torch.float64).contiguous()
-        totals = own.new_empty(x.shape[1])
-        occupancy = torch.zeros_like(own) if ctx.needs_input_grad[0] else None
-        memory = 0 if occupancy is None else occupancy.data_ptr()
-        cores = [graph.core for graph in graphs]
-        _ctc.log_totals(cores, is_shared, own.data_ptr(), *own.shape, lengths.data_ptr(), totals.data_ptr(), memory,
-                        torch.get_num_threads())  # fmt: skip
-        ctx.occupancy, ctx.kind = occupancy, (x.dtype, x.device)
-        return totals.to(x.device)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, upstream):
-        dtype, device = ctx.kind
-        weights = upstream.to("cpu", torch.float64)[:, None]
-        # An infinite total has no gradient, whatever is upstream.
-        grad = torch.where(ctx.occupancy == 0, ctx.occupancy, ctx.occupancy * weights)
-        return grad.to(device, dtype), None, None, None
+    def packed_on(self, device: torch.device) -> Tensor:
+        """`packed` in the memory of a device, where it stays as long as the acceptor."""
+        if device not in self._copies:
+            self._copies[device] = torch.from_numpy(self.packed).to(device)
+        return self._copies[device]
 
 
 def _with_labelled_states(graph: Acceptor) -> tuple:

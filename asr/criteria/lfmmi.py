@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.criteria.acceptor import NO_LABEL, Acceptor, log_totals
+from asr.criteria.acceptor import NO_LABEL, Acceptor
 from asr.criteria.arguments import Lengths
 from asr.criteria.ctc import ctc_loss
+from asr.criteria.totals import log_totals
 
 
 @dataclass(frozen=True)

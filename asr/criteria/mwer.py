@@ -4,8 +4,8 @@ sequence-to-sequence models", eq. 2 and 3), over the n-best lists of the beam se
     loss = sum_i p_i W_i        p_i = exp(s_i) / sum_j exp(s_j)        s_i = scale * ln P_ctc(tokens_i | x) - cost_i
 
 W_i is the number of word errors of hypothesis i. The probability of its tokens is the sum over all their alignments,
-and cost_i that of the search's graph: the p_i are those of the search, summed over alignments. The paper subtracts the
-mean of the W_i from each, which does not change the gradient.
+in which each blank costs the search's penalty, and cost_i that of the search's graph: the p_i are those of the search,
+summed over alignments. The paper subtracts the mean of the W_i from each, which does not change the gradient.
 """
 
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ class Hypothesis:
 
 
 def expected_errors(x: Tensor, lengths: Lengths, hypotheses: Sequence[Sequence[Hypothesis]],
-                    errors: Sequence[Sequence[int]], scale: float) -> Tensor:  # fmt: skip
+                    errors: Sequence[Sequence[int]], scale: float, blank_penalty: float = 0.0) -> Tensor:  # fmt: skip
     """The expected number of word errors of each utterance: (N,), differentiable with respect to x.
 
     x: (T, N, V) log-probs; lengths: (N,) frames; hypotheses: of each utterance, with the errors of each. An utterance
     with one hypothesis has its errors as a constant, one without any has 0. `scale`: the factor on log-probs in the
-    search.
+    search; `blank_penalty`: its cost per blank frame, which is not scaled.
     """
     numbers = [n for n, own in enumerate(hypotheses) for _ in own]
     if not numbers:
@@ -40,6 +40,8 @@ def expected_errors(x: Tensor, lengths: Lengths, hypotheses: Sequence[Sequence[H
     sizes = torch.tensor([len(hypothesis.tokens) for hypothesis in found])
     tokens = torch.tensor([token for hypothesis in found for token in hypothesis.tokens], dtype=torch.int64)
     each = torch.as_tensor(lengths).cpu()[numbers]
+    if blank_penalty:
+        x = torch.cat([x[..., :1] - blank_penalty / scale, x[..., 1:]], 2)
     losses = ctc_loss(x[:, numbers], tokens, each, sizes, reduction="none")  # (K,) of all hypotheses
     scores = -scale * losses - losses.new_tensor([hypothesis.cost for hypothesis in found])
     return torch.stack([

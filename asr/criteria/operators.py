@@ -40,6 +40,11 @@ def runs_on(device: torch.device) -> bool:
     return device.type == "cpu" or device.type == "cuda" and _ctc_cuda is not None and _has_kernels(device.index or 0)
 
 
+def gpu_extension():  # type: ignore[no-untyped-def]
+    """The module of the CUDA kernels, for a device that `runs_on` confirms."""
+    return _ctc_cuda
+
+
 @torch.compiler.assume_constant_result
 def _has_kernels(index: int) -> bool:
     return _find_kernels(index)
@@ -117,7 +122,7 @@ def _forward_cuda(x, targets, input_lengths, target_lengths, blank, zero_infinit
     memory = state if with_state else _outputs(x, targets, True)[1]
     batch = make_batch(_ctc_cuda, x, targets, input_lengths, target_lengths, blank, zero_infinity, logits)
     with torch.cuda.device(x.device), refusals():
-        batch.forward(losses.data_ptr(), memory.data_ptr(), _stream())
+        batch.forward(losses.data_ptr(), memory.data_ptr(), stream())
     return losses, state
 
 
@@ -128,7 +133,7 @@ def _backward_cuda(x, targets, input_lengths, target_lengths, state, upstream, b
     batch = make_batch(_ctc_cuda, x, targets, input_lengths, target_lengths, blank, False, logits)
     addresses = (state.data_ptr(), posteriors.data_ptr(), upstream.data_ptr(), grad.data_ptr())
     with torch.cuda.device(x.device):
-        batch.backward(*addresses, *grad.stride()[:2], _stream())
+        batch.backward(*addresses, *grad.stride()[:2], stream())
     return grad
 
 
@@ -138,7 +143,8 @@ def _empty_gradient(x: Tensor) -> Tensor:
     return grad if grad.stride(2) == 1 else torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-def _stream() -> int:
+def stream() -> int:
+    """The address of the current CUDA stream."""
     return torch.cuda.current_stream().cuda_stream
 
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from asr.config import Config, CriterionConfig
-from asr.criteria.acceptor import occupancy
 from asr.criteria.ce import IGNORED, cross_entropy, frame_targets
 from asr.criteria.lfmmi import lfmmi_loss
+from asr.criteria.totals import occupancy
 from asr.data.augment import of_features
 from asr.data.dataset import Batch
 from asr.data.sets import Sets
@@ -82,7 +82,7 @@ def make_criterion(
                          "of this training; leave out tokens.table, or train in another folder with out=")  # fmt: skip
     search, scale = start.make_search(), start.cfg.decoder.acoustic_scale
     if kind == "mwer":
-        return MwerCriterion(cfg, search, scale)
+        return MwerCriterion(cfg, search, scale, start.cfg.decoder.blank_penalty)
     return StateSmbrCriterion(cfg, sets, search, scale) if alignments else SmbrCriterion(cfg, search, scale)
 
 
@@ -94,11 +94,12 @@ class FrameCriterion:
 
     @torch.no_grad()
     def undo_finish(self, model: AcousticModel) -> None:
-        """Makes posteriors of the outputs of a finished net of the same HMMs."""
+        """Makes posteriors of the outputs of a finished net of the same HMMs. The blank's bias tells their scale."""
         output = model.net.output
         assert isinstance(output, TokenOutput)
-        output.linear.weight.div_(self.scale)
-        output.linear.bias.div_(self.scale).add_(self.priors.log().to(output.linear.bias))
+        scale = output.linear.bias[BLANK_ID] / NEVER
+        output.linear.weight.div_(scale)
+        output.linear.bias.div_(scale).add_(self.priors.log().to(output.linear.bias))
 
     def loss(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
         return cross_entropy(log_probs, self._targets(log_probs, frames, batch))

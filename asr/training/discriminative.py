@@ -10,10 +10,11 @@ from tqdm import tqdm
 
 from asr.config import Config
 from asr.criteria import ctc_forced_align, ctc_greedy, ctc_loss
-from asr.criteria.acceptor import Acceptor, occupancy
+from asr.criteria.acceptor import Acceptor
 from asr.criteria.lfmmi import ctc_crf_loss
 from asr.criteria.mwer import Hypothesis, expected_errors
 from asr.criteria.smbr import LabelLattice, expected_frame_errors
+from asr.criteria.totals import occupancy
 from asr.data.dataset import Batch
 from asr.data.sets import Sets
 from asr.models.acoustic import AcousticModel
@@ -93,15 +94,16 @@ class LfmmiCriterion(CtcCriterion):
 class MwerCriterion(CtcCriterion):
     """The errors are those of the words that the search finds."""
 
-    def __init__(self, cfg: Config, search: Search, scale: float):
+    def __init__(self, cfg: Config, search: Search, scale: float, blank_penalty: float):
         super().__init__(cfg)
-        self.search, self.scale = search, scale
+        self.search, self.scale, self.blank_penalty = search, scale, blank_penalty
         self.weight, self.nbest = cfg.criterion.auxiliary_weight, cfg.criterion.nbest
 
     def loss(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
         found = [self.search.nbest(x, self.nbest) for x in arrays(log_probs, frames)]
         wrong = [[_errors(h.words, text) for h in own] for own, text in zip(found, batch.texts, strict=True)]
-        risks = expected_errors(log_probs.transpose(0, 1), frames, found, wrong, self.scale)
+        x = log_probs.transpose(0, 1)
+        risks = expected_errors(x, frames, found, wrong, self.scale, self.blank_penalty)
         return risks.sum() + self.weight * super().loss(log_probs, frames, batch)
 
     def errors(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:

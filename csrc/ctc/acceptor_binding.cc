@@ -6,7 +6,9 @@
 #include <algorithm>
 
 #include "batch_binding.h"
+#include "common/numpy.h"
 #include "numbers.h"
+#include "packed.h"
 
 namespace nb = nanobind;
 
@@ -60,7 +62,11 @@ void BindAcceptor(nb::module_& m) {
                                 ArePlain(in_log_weight) && ArePlain(start) && ArePlain(end)};
           },
           "outputs"_a, "labels"_a, "in_first"_a, "in_state"_a, "in_log_weight"_a, "out_first"_a,
-          "out_state"_a, "out_log_weight"_a, "start"_a, "end"_a, "log_empty"_a);
+          "out_state"_a, "out_log_weight"_a, "start"_a, "end"_a, "log_empty"_a)
+      .def(
+          "packed", [](const Acceptor& self) { return ToNumpy(Pack(self)); },
+          "The acceptor as GPU kernels read it: (words,) int64, which begin with the numbers of states that "
+          "consume a frame, of states and of chunks. See packed.h.");
   m.def(
       "log_totals",
       [](const std::vector<const Acceptor*>& graphs, bool is_shared, uintptr_t x, int64_t frames,

@@ -52,11 +52,8 @@ extern "C" int ctc_barriers() { return asr::ctc::kNumSites; }
 
 // The number of blocks of NormalizeRows, or -1 if it is refused.
 extern "C" int ctc_num_rows(int64_t frames, int64_t batch) {
-  asr::ctc::Batch<float> sizes = {};
-  sizes.frames = frames;
-  sizes.batch = batch;
   try {
-    return static_cast<int>(asr::ctc::NumRows(sizes));
+    return static_cast<int>(asr::ctc::NumRows(frames, batch));
   } catch (const std::invalid_argument&) {
     return -1;
   }

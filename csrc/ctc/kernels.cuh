@@ -15,23 +15,9 @@
 #pragma once
 
 #include "ctc.h"
-#include "wide.h"
-
-#ifdef __CUDACC__
-#define CTC_SHARED(Type, name) extern __shared__ Type name[]
-#else
-#include "emulation.h"
-#endif
+#include "device.cuh"
 
 namespace asr::ctc {
-
-// A Wide<double> in 8 bytes. The recursions use double, so that 1 - 1e-7 in a confident frame is not rounded
-// to 1. The values stored for every frame are float: their relative error of 6e-8 enters each posterior only
-// once.
-struct PackedWide {
-  float m;
-  int32_t e;
-};
 
 // The state of one utterance between the kernels, in words of 8 bytes.
 struct DeviceState {
@@ -110,26 +96,6 @@ struct DeviceItem {
   __device__ bool CanSkip(int64_t i) const { return i > 0 && i < size && y[i] != y[i - 1]; }
 };
 
-// Returns the sum or maximum over the block to every thread; `shared` has one element per thread.
-template <class Combine>
-__device__ double ReduceBlock(double value, double* shared, Combine combine) {
-  __syncthreads();  // no thread uses the old contents of `shared` any more
-  shared[threadIdx.x] = value;
-  __syncthreads();
-  for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {  // blockDim.x is a power of two
-    if (threadIdx.x < half) shared[threadIdx.x] = combine(shared[threadIdx.x], shared[threadIdx.x + half]);
-    __syncthreads();
-  }
-  return shared[0];
-}
-
-struct AddOp {
-  CTC_INLINE double operator()(double a, double b) const { return a + b; }
-};
-struct MaxOp {
-  CTC_INLINE double operator()(double a, double b) const { return Max(a, b); }
-};
-
 // grid: (batch * frames), an utterance's frames in a row; shared: blockDim doubles. log softmax(x)[v] =
 // (x[v] - max) - log_rest: see softmax.h.
 template <class Scalar>
@@ -143,7 +109,7 @@ __global__ void NormalizeRows(Batch<Scalar> batch, double* memory) {
   if (batch.logits) {
     Scalar mine = x[0];
     for (int64_t v = threadIdx.x; v < batch.vocabulary; v += blockDim.x) mine = Max(mine, x[v]);
-    max = ReduceBlock(mine, shared, MaxOp{});
+    max = ReduceBlock<double>(mine, shared, MaxOp{});
     double rest = 0, at_max = 0;
     for (int64_t v = threadIdx.x; v < batch.vocabulary; v += blockDim.x) {
       const Scalar d = x[v] - static_cast<Scalar>(max);

@@ -4,34 +4,15 @@
 // utterances exceeds.
 #pragma once
 
-#include <algorithm>
-#include <stdexcept>
-
 #include "kernels.cuh"
 
 namespace asr::ctc {
-
-// The number of threads per block, a power of two, and the limit on its shared memory.
-struct BlockShape {
-  unsigned threads;
-  int64_t shared_bytes;
-};
-
-// The number of blocks for every frame of every utterance. Throws std::invalid_argument if one grid cannot
-// have so many.
-template <class Scalar>
-unsigned NumRows(const Batch<Scalar>& batch) {
-  constexpr int64_t kMaxGrid = (int64_t{1} << 31) - 1;
-  if (batch.batch > kMaxGrid || batch.frames > kMaxGrid / std::max<int64_t>(batch.batch, 1))
-    throw std::invalid_argument("x has 2^31 or more frames in all; split the batch");
-  return static_cast<unsigned>(batch.frames * batch.batch);
-}
 
 // `launch(kernel, blocks, threads, shared_bytes, arguments...)` launches a kernel.
 template <class Scalar, class Launch>
 void LaunchForward(const Batch<Scalar>& batch, Scalar* losses, double* state, BlockShape shape,
                    Launch launch) {
-  const unsigned blocks = NumRows(batch), utterances = static_cast<unsigned>(batch.batch);
+  const unsigned blocks = NumRows(batch.frames, batch.batch), utterances = static_cast<unsigned>(batch.batch);
   const int64_t sums = shape.threads * sizeof(double);
   const int64_t rows = 2 * DeviceState::RowWords(batch.longest_target) * sizeof(double);
   const bool shared = sums + rows <= shape.shared_bytes;
@@ -44,7 +25,7 @@ template <class Scalar, class Launch>
 void LaunchBackward(const Batch<Scalar>& batch, double* state, float* posteriors, const Scalar* upstream,
                     Scalar* grad, int64_t grad_stride_t, int64_t grad_stride_n, BlockShape shape,
                     Launch launch) {
-  const unsigned blocks = NumRows(batch), utterances = static_cast<unsigned>(batch.batch);
+  const unsigned blocks = NumRows(batch.frames, batch.batch), utterances = static_cast<unsigned>(batch.batch);
   const int64_t sums = shape.threads * sizeof(double);
   const int64_t rows = 2 * DeviceState::RowWords(batch.longest_target) * sizeof(double);
   const bool shared = rows <= shape.shared_bytes;

@@ -52,6 +52,7 @@ def parts() -> list[Part]:
         Part("training throughput", (TRAININGS, "throughput"), 90),
         *sanitizers,
         Part("benchmark", (PARTS, "benchmark"), 90),
+        Part("LF-MMI benchmark", (PARTS, "lfmmi"), 60),
         Part("features on the GPU", (*PYTEST, "tests/test_features.py", "-k", "gpu"), 60),
     ]
 

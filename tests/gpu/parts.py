@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from asr import ctc_loss
+from asr.criteria.lfmmi import TokenModel, ctc_crf_loss
+from asr.training.token_lm import estimate
 
 DEVICE = "cuda"
 
@@ -22,7 +24,13 @@ def draw(frames: int, batch: int, vocabulary: int, labels: int, device: str = DE
     return tuple(tensor.to(device) for tensor in tensors)
 
 
-def step(loss: Callable, x: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+def token_model(vocabulary: int, order: int) -> TokenModel:
+    """Of 2,000 random sequences in which some tokens are more frequent than others."""
+    tokens = torch.rand((2000, 25), generator=torch.Generator().manual_seed(2)) ** 2 * (vocabulary - 1)
+    return estimate((1 + tokens.long()).tolist(), vocabulary, order)
+
+
+def step(loss: Callable, x: Tensor, *rest) -> tuple[Tensor, Tensor]:
     """The losses (N,) and their gradient."""
     x = x.detach().requires_grad_()
     losses = loss(x, *rest)
@@ -127,6 +135,8 @@ def sanitized() -> None:
     """Few small steps, for compute-sanitizer."""
     for arguments in (draw(12, 3, 9, 4), draw(150, 1, 5, 70), draw(3, 2, 40, 0)):
         check_equal(step(ours, *arguments), arguments)
+    x, *rest = draw(12, 3, 9, 4)
+    step(ctc_crf_loss, x, *rest, token_model(9, 2))
     print("kernels ran")
 
 
@@ -147,6 +157,25 @@ def benchmark() -> None:
         print(f"| {sizes} | {mine:.3f} | {theirs / mine:.1f} | {by_cudnn} | {rate:.0f} | {rate / peak:.2f} |")
 
 
+LFMMI_SHAPES = [(200, 32, 40, 2), (500, 32, 40, 2), (500, 32, 40, 3), (200, 8, 200, 2)]
+
+
+def lfmmi() -> None:
+    """Loss and gradient of CTC-CRF beside CTC on the same outputs: milliseconds, and those of all CPU cores."""
+    print("| T | N | V | order | arcs | LF-MMI ms | CTC ms | LF-MMI on the CPU ms |\n|---|---|---|---|---|---|---|---|")
+    for frames, batch, vocabulary, order in LFMMI_SHAPES:
+        x, *rest = draw(frames, batch, vocabulary, 25)
+        model = token_model(vocabulary, order)
+        times = [milliseconds(ctc_crf_loss, (x, *rest, model)), milliseconds(ours, (x, *rest))]
+        host = [x.cpu(), *(tensor.cpu() for tensor in rest), model]
+        step(ctc_crf_loss, *host)
+        start = time.perf_counter()
+        step(ctc_crf_loss, *host)
+        times.append((time.perf_counter() - start) * 1000)
+        shown = " | ".join(f"{ms:.2f}" for ms in times)
+        print(f"| {frames} | {batch} | {vocabulary} | {order} | {len(model.ctc.label)} | {shown} |")
+
+
 def cudnn(x: Tensor, targets: Tensor, frames: Tensor, sizes: Tensor) -> Tensor:
     """PyTorch takes cuDNN's loss for concatenated int32 targets and lengths on the host."""
     lengths = (frames.cpu().int(), sizes.cpu().int())
@@ -154,7 +183,7 @@ def cudnn(x: Tensor, targets: Tensor, frames: Tensor, sizes: Tensor) -> Tensor:
         return torch.nn.functional.ctc_loss(x.log_softmax(2), targets.flatten().cpu().int(), *lengths, reduction="none")
 
 
-def milliseconds(loss: Callable, arguments: tuple[Tensor, ...]) -> float:
+def milliseconds(loss: Callable, arguments: tuple) -> float:
     """The median of 20 steps, by CUDA events."""
     times = []
     for repeat in range(23):
@@ -181,7 +210,7 @@ def copy_gb_s() -> float:
     return best
 
 
-PARTS = {f.__name__: f for f in (large_batch, streams, graph_capture, training, sanitized, benchmark)}
+PARTS = {f.__name__: f for f in (large_batch, streams, graph_capture, training, sanitized, benchmark, lfmmi)}
 
 if __name__ == "__main__":
     PARTS[sys.argv[1]]()
