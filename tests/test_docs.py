@@ -1,6 +1,7 @@
 """The walkthrough runs as written; README, links and navigation match the files; no file is too long."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,12 @@ def test_links_between_pages_lead_somewhere() -> None:
     ]
     assert len(links) > 60
     assert [(str(page), link) for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_chain_has_the_figures_of_the_recipe() -> None:
+    chain = runpy.run_path(str(ROOT / "docs/chain.py"))
+    steps = chain["read_steps"](chain["RESULTS"].read_text(encoding="utf-8"))
+    assert chain["table"](steps) in (ROOT / "docs/concepts/chain.md").read_text(encoding="utf-8")
 
 
 def test_every_page_is_in_the_navigation() -> None:
