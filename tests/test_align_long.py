@@ -148,6 +148,22 @@ def test_a_text_of_something_else_is_refused(book, tmp_path, monkeypatch, capsys
     assert not Path("foreign.jsonl").exists()
 
 
+@pytest.mark.parametrize("kind", ["foreign", "unspeakable"])
+def test_a_short_text_of_something_else_is_refused(book, tmp_path, monkeypatch, capsys, kind):
+    """Too short for passages in common to be missed; words without a pronunciation stand for any sound."""
+    folder, said, _ = book
+    monkeypatch.chdir(folder)
+    call = ["align", "long", "m.asr", f"{tmp_path}/part.wav", f"{tmp_path}/short.txt", f"output={tmp_path}/out.jsonl"]
+    soundfile.write(tmp_path / "part.wav", said.samples[: 4 * tone_net.RATE_HZ], tone_net.RATE_HZ)
+    foreign = [word for word in tone_net.new_words(90, np.random.default_rng(78)) if len(word) == 5]
+    words = foreign[:12] if kind == "foreign" else ["???", "!!!", "12"]
+    (tmp_path / "short.txt").write_text(" ".join(words))
+    assert main(call) == 2
+    assert "few words in common" in capsys.readouterr().err and not (tmp_path / "out.jsonl").exists()
+    (tmp_path / "short.txt").write_text(" ".join(word for word, _, end_s in said.words if end_s < 4))
+    assert main(call) == 0
+
+
 @pytest.mark.parametrize("pad_s", [0.0, 0.03, 0.1])
 def test_frames_of_a_padded_recording_are_those_of_the_sound(book, pad_s):
     recognizer = asr.load(book[0] / "m.asr", pad_s=pad_s)

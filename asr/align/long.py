@@ -28,6 +28,7 @@ from asr.align.trellis import MOST_CELLS, best_path
 SECTION_S = 30.0
 SKIP_WORD = 3.0  # nats for each token of a skipped word; both chosen on a chapter of LibriSpeech
 TELLING = 200  # tokens, of which some must be in anchors if text and recording belong together
+HEARD_SCORE = 0.1  # of a word that is in the recording; a word of something else that had to fit somewhere has less
 SKIP_SOUND = 0.4  # nats for each frame of sound that is in no word, against the most probable output
 
 
@@ -36,13 +37,14 @@ class Places:
     """What of a text was found in a recording: words with their numbers in the text, in order, and the times of speech
     that the text lacks.
 
-    `agreed` is the part of the text, or of what is heard if that is less, that is in anchors; 1 if both are too short
-    for the absence of anchors to mean anything.
+    `agreed` is the part of the text, or of what is heard if that is less, that is in anchors; None if one is too short
+    for the absence of anchors to mean anything. `heard` is the part that is in words with a score of `HEARD_SCORE`.
     """
 
     words: list[tuple[int, AlignedWord]]
     extra: list[Span]
-    agreed: float
+    agreed: float | None
+    heard: float
 
 
 @dataclass(frozen=True)
@@ -61,26 +63,30 @@ def place(aligner: Aligner, heard: Heard, words: Sequence[str]) -> Places:
     A section that is too large for the memory, as one without an anchor in many minutes, holds no words.
     """
     aligner.pronouncing.learn(words)
-    found, agreed = sections(aligner, heard, words)
-    places = Places([], [], agreed)
+    found, agreed, shorter = sections(aligner, heard, words)
+    placed: list[tuple[int, AlignedWord]] = []
+    extra: list[Span] = []
     for section in found:
         slots = [Slot(word, aligner.pronouncing.spellings(word)) for word in words[section.first : section.last]]
         network = Network(slots, SKIP_WORD)
         clock = heard.clock.from_frame(section.start)
         log_probs = np.array(heard.log_probs[section.start : section.end])
         if len(log_probs) * len(network) > MOST_CELLS:
-            places.extra.append((clock.time_s(0, heard.duration_s), clock.time_s(len(log_probs), heard.duration_s)))
+            extra.append((clock.time_s(0, heard.duration_s), clock.time_s(len(log_probs), heard.duration_s)))
             continue
         path = best_path(network, emissions(log_probs, aligner.gaps, GARBAGE_COST, SKIP_SOUND))
         if path is not None:
             timed = Reading(aligner, network, path, log_probs, clock, heard.duration_s, heard.changes)
-            places.words.extend((section.first + slot, word) for slot, word in timed.words())
-            places.extra.extend(timed.extra())
-    return places
+            placed.extend((section.first + slot, word) for slot, word in timed.words())
+            extra.extend(timed.extra())
+    good = [word.word for _, word in placed if word.score >= HEARD_SCORE]
+    tokens = sum(len(aligner.pronouncing.spellings(word)[0].tokens) for word in good)
+    return Places(placed, extra, agreed, tokens / shorter if shorter else 0.0)
 
 
-def sections(aligner: Aligner, heard: Heard, words: Sequence[str]) -> tuple[list[Section], float]:
-    """Sections that cover the recording and the text, cut at anchors; and `Places.agreed`."""
+def sections(aligner: Aligner, heard: Heard, words: Sequence[str]) -> tuple[list[Section], float | None, int]:
+    """Sections that cover the recording and the text, cut at anchors; `Places.agreed`; and the number of tokens of the
+    text, or of what is heard if that is less."""
     tokens: list[int] = []
     firsts = []  # place of the first token of each word
     for word in words:
@@ -97,7 +103,7 @@ def sections(aligner: Aligner, heard: Heard, words: Sequence[str]) -> tuple[list
                     cuts.append((frame, number))
     joined = list(_joined(cuts, (len(heard.log_probs), len(words)), round(SECTION_S / heard.clock.frame_s)))
     inside = {place for anchor in found for place in range(anchor.text, anchor.text + anchor.length)}
-    return joined, len(inside) / shorter if shorter >= TELLING else 1.0
+    return joined, len(inside) / shorter if shorter >= TELLING else None, shorter
 
 
 def _joined(cuts: Sequence[tuple[int, int]], end: tuple[int, int], longest: int) -> Iterator[Section]:

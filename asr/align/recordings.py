@@ -20,6 +20,7 @@ from asr.text.lexicon import name_some
 
 LEAST_AGREED = 0.01  # with less of `Places.agreed` the text is of something else, unless it repeats itself and
 LEAST_PLACED = 0.8  # more of its words are found
+LEAST_HEARD = 0.25  # of `Places.heard`, for texts and recordings that are too short for `Places.agreed`
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,10 @@ def align_recording(
     places = place(aligner, heard, words)
     if not places.words:
         raise InputError(f"no word of the text is heard in {path}; check that they belong together")
-    if places.agreed < LEAST_AGREED and len(places.words) < LEAST_PLACED * len(words):
+    if places.agreed is None and places.heard < LEAST_HEARD:
+        raise InputError(f"{path} and its text have few words in common ({100 * places.heard:.0f} % of the shorter); "
+                         "check that they belong together, and that the words have pronunciations")  # fmt: skip
+    if places.agreed is not None and places.agreed < LEAST_AGREED and len(places.words) < LEAST_PLACED * len(words):
         raise InputError(f"{path} and its text have no passage in common, but words here and there; check that they "
                          "belong together, and that the model is of their language")  # fmt: skip
     pieces = list(cut(places.words, places.extra, heard.duration_s, longest_s))
