@@ -118,8 +118,8 @@ def measure_topologies(pack: Pack, folder: Path, out: Path) -> dict[str, object]
 
 
 def measure_phrases(pack: Pack, folder: Path) -> dict[str, object]:
-    """The cost of phrases that are not spoken: random word pairs, like names; and random n-grams of the LM, which have
-    frequent words."""
+    """The cost of phrases that are not spoken: random word pairs, like names; random n-grams of the LM, which have
+    frequent words; and random words, which change the results."""
     rng = np.random.default_rng(1)
     labels = {word: label for label, word in enumerate(pack.words)}
     listed = [line.split("\t")[1].split() for line in lzma.open(folder / "lm3.arpa.xz", "rt") if line.startswith("-")]
@@ -132,6 +132,7 @@ def measure_phrases(pack: Pack, folder: Path) -> dict[str, object]:
         "100 pairs": pairs[:100],
         f"{PHRASES} pairs": pairs,
         f"{PHRASES} n-grams": drawn,
+        f"{PHRASES} words": (1 + rng.choice(len(pack.words) - 1, (PHRASES, 1), replace=False)).tolist(),
     }
     decoder = Decoder(pack.graph, beam=BEAM, acoustic_scale=SCALE)
     boosted = {
@@ -159,14 +160,18 @@ def measure_open(path: Path) -> dict[str, float]:
 
 
 def in_turn(systems: dict[str, tuple[Decoder, Phrases | None]], pack: Pack) -> dict[str, float]:
-    """CPU seconds per second of audio, medians over runs in turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in systems}
-    for _ in range(RUNS + 2):
-        for name, (decoder, phrases) in systems.items():
-            start = time.process_time()
-            for u in pack.utterances:
+    """CPU seconds per second of audio, medians over runs. Each utterance is decoded by all systems in turn, each time
+    beginning with another one, so that other work on the machine and warm caches favour none."""
+    seconds: dict[str, list[float]] = {name: [0.0] * (RUNS + 2) for name in systems}
+    names = list(systems)
+    for run in range(RUNS + 2):
+        for k, u in enumerate(pack.utterances):
+            first = (k + run) % len(names)
+            for name in names[first:] + names[:first]:
+                decoder, phrases = systems[name]
+                start = time.process_time()
                 decoder.decode(u, phrases)
-            seconds[name].append(time.process_time() - start)
+                seconds[name][run] += time.process_time() - start
     return {name: round(statistics.median(runs) / pack.audio_s, 6) for name, runs in seconds.items()}
 
 

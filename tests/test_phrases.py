@@ -103,6 +103,25 @@ def test_random_texts():
         assert cost == pytest.approx(len(words) - boost_of(words, phrases), abs=1e-4)
 
 
+def test_long_lists():
+    """Words that continue many phrases, in phrases that begin, end and contain others."""
+    rng = np.random.default_rng(4)
+    decoder = Decoder(chain(100), **EXACT)
+    for _ in range(5):
+        phrases = [(rng.zipf(1.5, rng.integers(1, 5)) % 100 + 1, float(rng.uniform(-1, 4))) for _ in range(1000)]
+        compiled = Phrases([(words.tolist(), boost) for words, boost in phrases], 100)
+        words = (rng.zipf(1.5, 60) % 100 + 1).tolist()
+        cost = decoder.decode(forced(words, 100), compiled).cost
+        assert cost == pytest.approx(len(words) - boost_of(words, phrases), abs=1e-3)
+
+
+def test_only_words_that_a_phrase_continues_have_states():
+    """The search keeps paths in different states apart, so each state costs time."""
+    assert Phrases([([word], 1.0) for word in range(1, 100)], 99).automaton.num_states == 1
+    assert Phrases([([1, 2], 1.0), ([1, 3], 1.0), ([3], 1.0)], 3).automaton.num_states == 2
+    assert Phrases([([1, 2, 3], 1.0), ([2, 4], 1.0), ([3, 2], 1.0)], 4).automaton.num_states == 5
+
+
 def test_beam_counts_boosts_before_it_prunes():
     """Word 2 costs 5 more than word 1; a beam of 4 would drop it if its boost of 6 did not count at once."""
     graph = to_graph(make_arrays(0, {0: 0.0}, 1, [(0, 1, 1, 0.0, 0), (0, 2, 2, 5.0, 0)]))

@@ -12,7 +12,7 @@ namespace asr::decoder {
 // The cost of ending at the token: potentials of phrases that are taken back and, unless the path may end
 // `anywhere`, the final cost of the graph.
 float Search::FinalCost(const Token& token, bool anywhere) const {
-  const float refund = phrases_ == nullptr ? 0.0f : phrases_->FinalCost(token.context / stride_);
+  const float refund = phrases_ == nullptr ? 0.0f : phrases_->FinalCost(PhraseState(token.context));
   return anywhere ? refund : refund + graph_.states()[token.state].final_cost;
 }
 

@@ -7,11 +7,12 @@
 // difference of the potentials, and the end of the utterance takes the last potential back. The total over a
 // path is that of the rule above, whatever the potentials (potential-based shaping: Ng, Harada and Russell
 // 1999).
+//
+// The search keeps paths in different states apart. So that there are few states, a path that completes a
+// phrase which no other phrase continues is in the state of a shorter suffix at once.
 #pragma once
 
 #include <cstdint>
-#include <map>
-#include <utility>
 #include <vector>
 
 namespace asr::decoder {
@@ -34,49 +35,51 @@ class Phrases {
   Phrases(const std::vector<Phrase>& phrases, int32_t max_label);
 
   // The next state after `word`, and the cost of the step. A state is the longest suffix of the path's words
-  // that is a prefix of a phrase.
+  // that a phrase continues.
   Step Take(int32_t state, int32_t word) const {
-    return is_used_[word] != 0 ? TakeUsed(state, word) : Step{kRoot, nodes_[state].potential};
+    const float potential = states_[state].potential;
+    for (; state != kRoot; state = states_[state].failure)
+      if ((states_[state].filter & FilterBit(word)) != 0)
+        if (const Edge* edge = FindEdge(state, word)) return {edge->next, potential - edge->gain};
+    if ((is_first_[word / 64] >> word % 64 & 1) == 0) return {kRoot, potential};
+    const Edge& edge = edges_[root_edge_[word]];
+    return {edge.next, potential - edge.gain};
   }
   // The cost of ending the utterance in `state`.
-  float FinalCost(int32_t state) const { return nodes_[state].potential; }
+  float FinalCost(int32_t state) const { return states_[state].potential; }
   // A lower bound on the cost of a step from `state`.
-  float MinStepCost(int32_t state) const { return nodes_[state].potential - nodes_[state].best_step; }
+  float MinStepCost(int32_t state) const { return states_[state].min_step; }
   // Bounds on the difference in cost between `state` and the root over any continuation, its end included.
-  float MinFutureCost(int32_t state) const { return nodes_[state].potential - nodes_[state].max_gain; }
-  float MaxFutureCost(int32_t state) const { return nodes_[state].potential - nodes_[state].min_gain; }
-  int32_t max_label() const { return static_cast<int32_t>(is_used_.size()) - 1; }
-  int32_t num_states() const { return static_cast<int32_t>(nodes_.size()); }
+  float MinFutureCost(int32_t state) const { return states_[state].min_future; }
+  float MaxFutureCost(int32_t state) const { return states_[state].max_future; }
+  int32_t max_label() const { return static_cast<int32_t>(root_edge_.size()) - 1; }
+  int32_t num_states() const { return static_cast<int32_t>(states_.size()) - 1; }
 
  private:
-  struct Node {
-    int32_t parent = kRoot;
-    int32_t word = 0;         // the word of the step from the parent
-    int32_t failure = kRoot;  // the node of the longest proper suffix that is a prefix of a phrase
-    int32_t depth = 0;
-    float boost = 0;      // of all phrases that end here, including shorter ones along the failure links
-    float potential = 0;  // 0 at the root
-    float best_step = 0;  // the largest potential plus boost that one word can reach
-    float max_gain = 0;   // bounds on the sum of boosts that the following words can complete, of phrases
-    float min_gain = 0;   // begun at this node or along its failure links
+  struct State {
+    float potential;  // 0 at the root
+    float min_step;   // as MinStepCost
+    float min_future;
+    float max_future;
+    int32_t failure;      // the longest proper suffix that is a state
+    uint32_t filter;      // the FilterBits of all words of its edges
+    uint32_t edge_begin;  // its edges end where those of the next state begin
   };
   struct Edge {
     int32_t word;
-    int32_t child;
+    int32_t next;
+    float gain;  // the boosts of all phrases that end with this word, and the potential of `next`
   };
-  using Children = std::map<std::pair<int32_t, int32_t>, int32_t>;  // (node, word) -> node
 
-  Step TakeUsed(int32_t state, int32_t word) const;
-  int32_t FindChild(int32_t state, int32_t word) const;
-  void AddPhrase(const Phrase& phrase, Children* children);
-  void FindBounds();
-  void LinkFailures();
+  static uint32_t FilterBit(int32_t word) {
+    return uint32_t{1} << (static_cast<uint32_t>(word) * 0x9E3779B9u >> 27);
+  }
+  const Edge* FindEdge(int32_t state, int32_t word) const;
 
-  std::vector<Node> nodes_;          // a parent comes before its children
-  std::vector<Edge> edges_;          // sorted by node, then by word
-  std::vector<int32_t> edge_begin_;  // one per node, and the end
-  std::vector<int32_t> root_child_;  // one per label; -1: none
-  std::vector<uint8_t> is_used_;     // one per label: whether a phrase has it
+  std::vector<State> states_;       // and one that ends the edges of the last
+  std::vector<Edge> edges_;         // sorted by state, then by word
+  std::vector<int32_t> root_edge_;  // one per label: into edges_, if the word begins a phrase
+  std::vector<uint64_t> is_first_;  // one bit per label: whether the word begins a phrase
 };
 
 }  // namespace asr::decoder

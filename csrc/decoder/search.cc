@@ -21,17 +21,25 @@ constexpr float kBeamDelta = 0.5f;
 constexpr size_t kTokensAhead = 8;  // how far ahead arcs are prefetched
 constexpr size_t kMaxStays = 2;     // number of steps of an implicit topology without an arc, per token
 
+int NumBits(int32_t number) {
+  int bits = 0;
+  for (; number > 0; number >>= 1) ++bits;
+  return bits;
+}
+
 }  // namespace
 
 Search::Search(const Graph& graph, const SearchOptions& options)
     : graph_(graph),
       options_(options),
       penalty_{0.0f, options.word_penalty},
-      stride_(graph.header().is_implicit != 0 ? graph.header().max_ilabel + 2 : 1) {}
+      label_bits_(graph.header().is_implicit != 0 ? NumBits(std::max(kBlankLabel, graph.header().max_ilabel))
+                                                  : 0),
+      label_mask_(static_cast<int32_t>((uint32_t{1} << label_bits_) - 1)) {}
 
 void Search::Init(const Phrases* phrases) {
-  const int64_t num_contexts = int64_t{stride_} * (phrases == nullptr ? 1 : phrases->num_states());
-  if (num_contexts > std::numeric_limits<int32_t>::max()) {
+  const int64_t num_contexts = int64_t{phrases == nullptr ? 1 : phrases->num_states()} << label_bits_;
+  if (num_contexts - 1 > std::numeric_limits<int32_t>::max()) {
     throw std::invalid_argument("the boosted phrases and the tokens of the net need " +
                                 std::to_string(num_contexts) +
                                 " contexts, more than 2^31; boost fewer phrases");
@@ -191,13 +199,16 @@ bool Search::ProcessEmitting(const Cutoff& cutoff, bool only_blank, float* next_
   // The new tokens reuse the memory of the old ones, which is in the cache; only part of the old is kept.
   records_before_.clear();
   for (const Token& token : tokens_) records_before_.push_back(token.record);
-  if (HasContexts()) before_ = tokens_;
+  if (IsImplicit()) before_ = tokens_;
   tokens_.clear();
   places_.Clear();
   if (KeepsLattice()) links_.Begin(offset_ + best_before_);
   best_ = 0;
   for (size_t c = 0; c < num_candidates; ++c) {
-    if (candidates_[c].cost <= *next_cutoff) Reach(candidates_[c]);
+    const Candidate& candidate = candidates_[c];
+    if (!(candidate.cost <= *next_cutoff)) continue;
+    const int32_t before = IsImplicit() ? before_[candidate.source].context : 0;
+    Reach(candidate, has_phrases ? contexts_[c] : AfterLabel(before, candidate.arc));
   }
   return true;
 }
@@ -205,7 +216,7 @@ bool Search::ProcessEmitting(const Cutoff& cutoff, bool only_blank, float* next_
 // A first cutoff for the next frame, from the best token alone: the final cutoff drops few of what passes it.
 float Search::FirstNextCutoff(const Cutoff& cutoff) const {
   const Token& best = tokens_[best_];
-  const int32_t last_label = best.context % stride_;
+  const int32_t last_label = LastLabel(best.context);
   const State& state = graph_.states()[best.state];
   float least = kMaxCost;
   if (IsImplicit())
@@ -240,14 +251,14 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
     const State& state = states[token.state];
     const size_t most = num_candidates + state.num_emitting + kMaxStays;
     if (most > candidates_.size()) candidates_.resize(2 * most);
-    const int32_t last_label = kImplicit ? token.context % stride_ : 0;
+    const int32_t last_label = kImplicit ? LastLabel(token.context) : 0;
     if (kImplicit) num_candidates = FindStays(token, i, next_cutoff, num_candidates);
     // Equal labels need a blank in between.
     const float repeated = kImplicit ? std::exchange(acoustic[last_label], kInfinity) : 0;
     // Arcs with a word get the lower bound of the cost of boosts, so that no candidate is lost; AddBoosts
     // computes the exact cost.
-    const int32_t phrase = kImplicit ? token.context / stride_ : token.context;
-    const float word_cost[2] = {0.0f, kPhrases ? penalty_[1] + phrases_->MinStepCost(phrase) : penalty_[1]};
+    const float boost = kPhrases ? phrases_->MinStepCost(PhraseState(token.context)) : 0.0f;
+    const float word_cost[2] = {0.0f, penalty_[1] + boost};
     Candidate* candidate = candidates_.data() + num_candidates;
     const uint32_t arc_end = state.arc_begin + state.num_emitting;
     for (uint32_t a = state.arc_begin; a < arc_end; ++a) {
@@ -286,7 +297,7 @@ size_t Search::FindBlanks(float cutoff) {
 
 // The steps of an implicit topology that stay in the same graph state: a blank, or the last label again.
 size_t Search::FindStays(const Token& token, int32_t source, float next_cutoff, size_t num_candidates) {
-  const int32_t last_label = token.context % stride_;
+  const int32_t last_label = LastLabel(token.context);
   Candidate* candidate = candidates_.data() + num_candidates;
   float cost = token.cost + acoustic_[kBlankLabel];
   *candidate = {cost, kStay | kBlankLabel, source};
@@ -297,22 +308,10 @@ size_t Search::FindStays(const Token& token, int32_t source, float next_cutoff, 
   return candidate - candidates_.data();
 }
 
-int32_t Search::ContextAfter(const Token& source, const Candidate& candidate) const {
-  int32_t context = source.context;
-  if (IsImplicit()) {
-    const int32_t label = InputLabel(candidate.arc);
-    context += (label == kBlankLabel ? 0 : label) - context % stride_;
-  }
-  const int32_t word = OutputLabel(candidate.arc);
-  if (phrases_ != nullptr && word != 0) AfterWord(word, &context);
-  return context;
-}
-
 // Adds a token at the destination of the candidate, or improves the token there.
-void Search::Reach(const Candidate& candidate) {
+void Search::Reach(const Candidate& candidate, int32_t context) {
   const int32_t state =
       candidate.arc & kStay ? before_[candidate.source].state : graph_.arcs()[candidate.arc].next;
-  const int32_t context = HasContexts() ? ContextAfter(before_[candidate.source], candidate) : 0;
   const int32_t record = records_before_[candidate.source];
   const auto new_place = static_cast<int32_t>(tokens_.size());
   const int32_t place = places_.FindOrAdd(state, context, new_place, ContextOf());

@@ -20,8 +20,8 @@
 // Tokens with the same future are merged, and the cheapest is kept: those at the same graph state in the same
 // context. The context holds the phrase state, if phrases are boosted, and the last frame's label, if the
 // topology is implicit. In that case the graph has no CTC topology: the search itself may stay in a state on
-// blank or on the last label, and takes an arc with that label only after a blank. Numerically, context =
-// phrase state * stride + last label.
+// blank or on the last label, and takes an arc with that label only after a blank. The last label is in the
+// low bits of the context, the phrase state in those above.
 //
 // Invariants:
 //
@@ -34,6 +34,7 @@
 // - Of tokens with equal cost the first one is kept, so results are the same on every run.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -109,6 +110,7 @@ class Search {
     float now;   // largest cost of an active token at the start of the frame
     float beam;  // largest cost above the best token of the next frame
   };
+  static constexpr int kCrowdBits = 12;
   // A possible step of a token.
   struct Candidate {
     float cost;  // of the path including this step
@@ -149,9 +151,8 @@ class Search {
   size_t FindBlanks(float cutoff);
   size_t FindStays(const Token& token, int32_t source, float next_cutoff, size_t num_candidates);
   void AddBoosts(size_t num_candidates);
-  int32_t ContextAfter(const Token& source, const Candidate& candidate) const;
   void DropDominated();
-  void Reach(const Candidate& candidate);
+  void Reach(const Candidate& candidate, int32_t context);
   void ProcessEpsilon(float cutoff);
   void RelaxEpsilon(int32_t place, float cutoff);
   void SettleCosts();
@@ -161,8 +162,15 @@ class Search {
     const float boost = phrases_ != nullptr && arc.olabel != 0 ? AfterWord(arc.olabel, context) : 0.0f;
     return arc.cost + penalty_[arc.olabel != 0] + boost;
   }
-  bool IsImplicit() const { return stride_ > 1; }
-  bool HasContexts() const { return stride_ > 1 || phrases_ != nullptr; }
+  bool IsImplicit() const { return label_mask_ != 0; }
+  int32_t LastLabel(int32_t context) const { return context & label_mask_; }
+  int32_t PhraseState(int32_t context) const { return context >> label_bits_; }
+  // The context after a step that has no word.
+  int32_t AfterLabel(int32_t context, uint32_t arc) const {
+    if (!IsImplicit()) return context;
+    const int32_t label = InputLabel(arc);
+    return (context & ~label_mask_) | (label == kBlankLabel ? 0 : label);
+  }
   bool KeepsLattice() const { return options_.lattice_beam >= 0; }
   void FinishLayer(float cutoff);
 
@@ -174,6 +182,10 @@ class Search {
     return [this](int32_t place) { return tokens_[place].context; };
   }
   float AfterWord(int32_t word, int32_t* context) const;
+  // A hash of the state of a token.
+  static size_t CrowdOf(int32_t state) {
+    return static_cast<uint32_t>(state) * 0x9E3779B9u >> (32 - kCrowdBits);
+  }
   float FinalCost(const Token& token, bool anywhere) const;
   End FindEnd() const;
   int32_t FindBest() const;
@@ -188,16 +200,18 @@ class Search {
   const Graph& graph_;
   const SearchOptions options_;
   const float penalty_[2];  // cost added to an arc [without, with] an output label
-  const int32_t stride_;    // of contexts: above every label if the topology is implicit, else 1
+  const int label_bits_;    // of contexts, for the last label: 0 if the topology is explicit
+  const int32_t label_mask_;
   const Phrases* phrases_ = nullptr;
   TokenPool pool_;
   LinkPool links_;                       // of the lattice
   std::vector<Token> tokens_;            // one per state and context
-  std::vector<Token> before_;            // those of the previous frame, if there are contexts
+  std::vector<Token> before_;            // those of the previous frame, if the topology is implicit
   std::vector<int32_t> records_before_;  // the record of each token of the previous frame
   StateMap places_;                      // state and context -> place in tokens_
   StateMap states_;                      // scratch of DropDominated: state and last label -> place in rivals_
   std::vector<Rivals> rivals_;           // scratch of DropDominated
+  std::array<uint8_t, 1 << kCrowdBits> crowds_{};  // scratch of DropDominated: tokens by CrowdOf, at most 2
   std::vector<std::pair<int32_t, int32_t>>
       in_phrase_;      // scratch of DropDominated: places in tokens_, rivals_
   int32_t best_ = 0;   // place of the cheapest token
@@ -213,12 +227,13 @@ class Search {
   float skipped_cost_ = 0;             // of the frames skipped since the last searched frame
   std::vector<float> costs_;           // scratch of CostOfRank
   std::vector<Candidate> candidates_;  // scratch of ProcessEmitting
-  std::vector<int32_t> frontier_;      // scratch of ProcessEpsilon: places whose epsilon arcs are pending
-  std::vector<int32_t> reached_;       // scratch of ProcessEpsilon: the next frontier
-  std::vector<Approach> approaches_;   // scratch of ProcessEpsilon: one per token, some of earlier frames
-  uint64_t round_ = 0;                 // of relaxation
-  uint64_t first_round_ = 0;           // of this frame: earlier approaches are not of this frame
-  bool is_limited_ = false;            // in this frame, epsilon arcs form a cycle that boosts make negative
+  std::vector<int32_t> contexts_;  // scratch of ProcessEmitting: after each candidate, if there are phrases
+  std::vector<int32_t> frontier_;  // scratch of ProcessEpsilon: places whose epsilon arcs are pending
+  std::vector<int32_t> reached_;   // scratch of ProcessEpsilon: the next frontier
+  std::vector<Approach> approaches_;  // scratch of ProcessEpsilon: one per token, some of earlier frames
+  uint64_t round_ = 0;                // of relaxation
+  uint64_t first_round_ = 0;          // of this frame: earlier approaches are not of this frame
+  bool is_limited_ = false;           // in this frame, epsilon arcs form a cycle that boosts make negative
 };
 
 }  // namespace asr::decoder

@@ -7,21 +7,24 @@ namespace asr::decoder {
 
 // Returns the cost of a word by the boosts and advances the context.
 float Search::AfterWord(int32_t word, int32_t* context) const {
-  const int32_t last_label = *context % stride_;
-  const Phrases::Step step = phrases_->Take(*context / stride_, word);
-  *context = step.state * stride_ + last_label;
+  const Phrases::Step step = phrases_->Take(PhraseState(*context), word);
+  *context = step.state << label_bits_ | LastLabel(*context);
   return step.cost;
 }
 
-// Replaces the lower bound in the cost of each candidate with a word by its exact cost.
+// Replaces the lower bound in the cost of each candidate with a word by its exact cost, and finds the context
+// after each candidate.
 void Search::AddBoosts(size_t num_candidates) {
+  if (contexts_.size() < num_candidates) contexts_.resize(candidates_.size());
   for (size_t c = 0; c < num_candidates; ++c) {
     Candidate& candidate = candidates_[c];
-    if (OutputLabel(candidate.arc) == 0) continue;
     const Token& token = tokens_[candidate.source];
-    const Arc& arc = graph_.arcs()[candidate.arc];
     int32_t context = token.context;
-    candidate.cost = token.cost + (acoustic_[arc.ilabel] + ArcCost(arc, &context));
+    if (OutputLabel(candidate.arc) != 0) {
+      const Arc& arc = graph_.arcs()[candidate.arc];
+      candidate.cost = token.cost + (acoustic_[arc.ilabel] + ArcCost(arc, &context));
+    }
+    contexts_[c] = AfterLabel(context, candidate.arc);
   }
 }
 
@@ -29,13 +32,18 @@ void Search::AddBoosts(size_t num_candidates) {
 // token is dropped if its cost stays above that of another even with the largest possible gain of its own and
 // the smallest of the other; for a lattice, if it stays above by more than the lattice beam.
 void Search::DropDominated() {
+  // Most tokens are alone in their states, which a count by a hash of the state shows at little cost.
+  for (const Token& token : tokens_) {
+    uint8_t& crowd = crowds_[CrowdOf(token.state)];
+    crowd += crowd < 2;
+  }
   states_.Clear();
   rivals_.clear();
   in_phrase_.clear();
   for (size_t i = 0; i < tokens_.size(); ++i) {
     const Token& token = tokens_[i];
-    if (token.context < stride_) continue;
-    const int32_t last_label = token.context % stride_;
+    if (token.context <= label_mask_ || crowds_[CrowdOf(token.state)] < 2) continue;
+    const int32_t last_label = LastLabel(token.context);
     const auto new_place = static_cast<int32_t>(rivals_.size());
     const int32_t place = states_.FindOrAdd(token.state, last_label, new_place,
                                             [this](int32_t p) { return rivals_[p].last_label; });
@@ -44,14 +52,15 @@ void Search::DropDominated() {
       rivals_.push_back({last_label, root, root < 0 ? kDropped : tokens_[root].cost});
     }
     Rivals& rivals = rivals_[place];
-    rivals.bound = std::min(rivals.bound, token.cost + phrases_->MaxFutureCost(token.context / stride_));
+    rivals.bound = std::min(rivals.bound, token.cost + phrases_->MaxFutureCost(PhraseState(token.context)));
     in_phrase_.emplace_back(static_cast<int32_t>(i), place);
   }
+  for (const Token& token : tokens_) crowds_[CrowdOf(token.state)] = 0;
   if (in_phrase_.empty()) return;
   const float margin = std::max(0.0f, options_.lattice_beam);
   for (const auto& [place, at] : in_phrase_) {
     Token& token = tokens_[place];
-    const float least = token.cost + phrases_->MinFutureCost(token.context / stride_);
+    const float least = token.cost + phrases_->MinFutureCost(PhraseState(token.context));
     if (least > rivals_[at].bound + margin) token.cost = kDropped;
   }
   for (const Rivals& rivals : rivals_)
