@@ -127,7 +127,8 @@ VERBS: dict[str, Verb] = {
     "punctuation score": Verb(punctuation_score, ("punctuation.model", "punctuation.lines", "text.lang", "input")),
     "lm train": Verb(lm_train, (
         "lm.text", "lm.unit", "lm.order", "lm.arpa", "lm.vocabulary", "lm.min_count", "lm.vocabulary_size",
-        "lm.coverage", "lm.prune", "lm.memory_mb", "data.train", "data.dev", "input",
+        "lm.coverage", "lm.prune", "lm.memory_mb", "lm.kind", "lm.net", "lm.hidden", "lm.layers", "lm.dropout", "lm.lr",
+        "lm.batch", "lm.updates", "data.train", "data.dev", "seed", "threads", "out", "input",
     )),
     "lm ppl": Verb(lm_ppl, (
         "lm.arpa", "lm.unknown", "split", "data.train", "data.dev", "data.test", "input", "output",
