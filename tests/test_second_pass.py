@@ -132,8 +132,9 @@ def test_a_recogniser_with_a_second_pass(recognizer, folder):
         order = np.argsort(costs)
         assert [found.text, *(a.text for a in found.alternatives)] == [texts[k] for k in order[:3]]
         weights = np.exp(-np.array(costs) + min(costs))
-        share = weights[[t.split()[:1] == found.text.split()[:1] for t in texts]].sum() / weights.sum()
-        assert found.words[0].confidence >= round(float(share), 4) - 0.01  # other places of the word count, too
+        if found.words:  # other places may have the first word, too
+            share = weights[[text.split()[:1] == found.text.split()[:1] for text in texts]].sum() / weights.sum()
+            assert found.words[0].confidence >= round(float(share), 4) - 0.01
         assert all(0 <= word.confidence <= 1 for word in found.words)
         stream = second.stream()
         stream.accept(x, 16000)

@@ -1,8 +1,10 @@
-"""Files of neural language models, and resume points: safetensors with a description as metadata and a checksum.
+"""Files of neural language models, and resume points: safetensors whose metadata has one entry, `asr`, a JSON object.
 
-asr.format   `asr neural lm 1`
-asr.sha256   of the tensors and the description
-asr.data     JSON: for a model its shape, its words, and how many words of the training text are unknown
+    format   `neural lm 1`
+    sha256   of the tensors and the data
+    data     for a model its shape, its words, and how many different words of the training text are unknown
+
+Several entries would stand in an order that changes from run to run, and equal models must give equal files.
 """
 
 import hashlib
@@ -25,7 +27,7 @@ from asr.lm.model import Vocabulary
 from asr.lm.neural.net import END_ID, UNKNOWN_ID, Net, Shape
 from asr.words import END, UNKNOWN
 
-FORMAT = "asr neural lm 1"
+FORMAT = "neural lm 1"
 MOST_BYTES = 4 << 30
 _BOUNDS = {"num_words": "[3, 1e7]", "hidden": "[1, 8192]", "layers": "[1, 16]"}
 
@@ -78,15 +80,15 @@ def is_neural(path: str | Path) -> bool:
     """Whether a file is a model that `write` wrote, by its content."""
     try:
         with safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get("asr.format") == FORMAT
-    except (OSError, SafetensorError, ValueError):
+            return _described(file.metadata() or {})["format"] == FORMAT
+    except (OSError, SafetensorError, ValueError, KeyError):
         return False
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
-    described = json.dumps(data, ensure_ascii=False)
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"asr.format": FORMAT, "asr.data": described, "asr.sha256": _digest(kept, described)}
+    about = {"format": FORMAT, "sha256": _digest(kept, data), "data": data}
+    metadata = {"asr": json.dumps(about, ensure_ascii=False)}
     with atomic_write(path, "wb") as file:
         file.write(safetensors.torch.save(kept, metadata))
 
@@ -110,22 +112,27 @@ def _bytes(path: str | Path) -> bytes:
 def _parse_tensors(content: bytes, path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         tensors = safetensors.torch.load(content)  # checks the header, which begins with its length
-        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
-        if metadata.get("asr.format") != FORMAT:
-            raise ValueError(f"its format is {metadata.get('asr.format')}, expected {FORMAT}")
-        if _digest(tensors, metadata["asr.data"]) != metadata["asr.sha256"]:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        about = _described(header.get("__metadata__", {}))
+        if about["format"] != FORMAT:
+            raise ValueError(f"its format is {about['format']}, expected {FORMAT}")
+        if _digest(tensors, about["data"]) != about["sha256"]:
             raise ValueError("its content has changed since it was written")
-        data = parse_json(metadata["asr.data"])
-        if not isinstance(data, dict):
-            raise ValueError("its description is not a JSON object")
     except (SafetensorError, ValueError, KeyError) as e:
         raise InputError(f"{path} is not a neural language model or is damaged ({e}); copy it again, or train it with "
                          "`asr lm train kind=neural`") from None  # fmt: skip
-    return tensors, data
+    return tensors, about["data"]
 
 
-def _digest(tensors: Mapping[str, Tensor], data: str) -> str:
-    digest = hashlib.sha256(data.encode(errors="surrogatepass"))
+def _described(metadata: Mapping[str, str]) -> dict[str, Any]:
+    about = parse_json(metadata["asr"])
+    if not isinstance(about, dict) or not isinstance(about.get("data"), dict):
+        raise ValueError("its description is not what `asr lm train` writes")
+    return about
+
+
+def _digest(tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(data, ensure_ascii=False, sort_keys=True).encode(errors="surrogatepass"))
     for name in sorted(tensors):
         digest.update(name.encode())
         digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
