@@ -345,7 +345,9 @@ def bundle(cfg: Config) -> Path:
     cfg = run_folder.for_sound(cfg)
     model, tokens = run_folder.load_model(cfg)
     graph_dir = cfg.graph.dir if cfg.decoder.kind == "graph" and cfg.graph.kind != "none" else None
-    keep_inputs([cfg.bundle], [cfg.decoder.rescore, *Path(cfg.out, "train").glob("*"), *Path(cfg.graph.dir).glob("*.*")])
+    keep_inputs(
+        [cfg.bundle], [cfg.decoder.rescore, *Path(cfg.out, "train").glob("*"), *Path(cfg.graph.dir).glob("*.*")]
+    )
     if graph_dir:
         run_folder.check_hmms(cfg)
     bundle.write(cfg.bundle, model, cfg, tokens, graph_dir, run_folder.card(cfg))

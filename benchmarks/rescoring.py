@@ -63,8 +63,8 @@ class Ranked:
         self.path = path
         with open(path) as lines:
             self.utterances = [json.loads(line) for line in lines]
-        self.rate = "cer_without_spaces" if lang_of(u["text"] for u in self.utterances) == "ko" else "wer"
-        lang = "ko" if self.rate != "wer" else None
+        lang = lang_of(u["text"] for u in self.utterances)
+        self.rate = "cer_without_spaces" if lang == "ko" else "wer"
         self.of_pieces = any(u["pieces"] for u in self.utterances)
         self.known: dict[tuple[int, str], Counts] = {}
         self.times_s = []
@@ -118,12 +118,14 @@ def rank(model: str, dev: str, *tests: str) -> None:
 
 
 def perplexity(ngram: str, neural: str, *sources: str) -> None:
-    models = [score.load(ngram), scorer.NeuralScorer(file.read(neural))]
+    net = file.read(neural)
+    models = [score.load(ngram), scorer.NeuralScorer(net)]
     weight = None
     for source in sources:
         texts = [u.transcript for u in manifest.read(source) if u.text]
         log10 = np.array([[p for text in texts for p, _, _ in model.full_scores(text)] for model in models])  # (2, W)
         unknown = np.array([[u for text in texts for _, _, u in model.full_scores(text)] for model in models])
+        log10[1] -= unknown[1] * np.log10(max(1, net.num_unknown))  # they share <unk>, as when readings are ranked
         probabilities = 10.0**log10
         if weight is None:
             weight = 0.5

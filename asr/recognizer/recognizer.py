@@ -377,5 +377,5 @@ def _searcher(cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer: 
         return GreedySearcher(tokens, cfg.tokens.unit, calibration)
     return GraphSearcher(
         make_decoder(space.graph, decoder), space, tokens, decoder.nbest, calibration, decoder.mbr, decoder.confusion,
-        second_pass(decoder, rescorer and rescorer.scorer),
+        second_pass(decoder, rescorer.scorer if rescorer else None),
     )  # fmt: skip

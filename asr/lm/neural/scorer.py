@@ -52,7 +52,7 @@ class NeuralScorer:
         net = self._model.net
         totals = [0.0] * len(texts)
         active = list(range(len(texts)))  # the texts that have not ended
-        rows = np.zeros(len(texts), np.int64)  # of each active text
+        rows: np.ndarray = np.zeros(len(texts), np.int64)  # of each active text
         words, costs = np.array([END_ID]), np.zeros(1)  # of each row: its last word, and the cost up to it
         state: State | None = None
         place = 0

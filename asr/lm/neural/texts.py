@@ -65,7 +65,7 @@ def read_corpus(
     counts = np.bincount(corpus.ids, minlength=len(listed))
     counts[[END_ID, UNKNOWN_ID]] = np.iinfo(np.int64).max
     order = np.argsort(-counts, kind="stable")
-    new = np.empty(len(order), np.int32)
+    new: np.ndarray = np.empty(len(order), np.int32)
     new[order] = np.arange(len(order))
     return Corpus(new[corpus.ids], corpus.starts), Vocabulary([listed[at] for at in order]), len(unknown)
 

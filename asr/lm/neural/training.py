@@ -117,8 +117,8 @@ def _with_dev(corpus: Corpus, vocabulary: Vocabulary, dev: Sequence[str]) -> tup
     number = min(round(KEPT_OUT * len(corpus)), MOST_KEPT_OUT)
     if not number:
         raise InputError(f"the text has {len(corpus)} sentences, too few to keep some out; name a dev text: dev=FILE")
-    held = np.arange(number) * (len(corpus) // number)
-    return corpus.take(np.setdiff1d(np.arange(len(corpus)), held)), corpus.take(held)
+    kept_out = np.arange(number) * (len(corpus) // number)
+    return corpus.take(np.setdiff1d(np.arange(len(corpus)), kept_out)), corpus.take(kept_out)
 
 
 class _Training:
@@ -255,6 +255,5 @@ def _purpose(cfg: LmConfig, seed: int, *corpora: Corpus) -> str:
                                                                      "updates")}  # fmt: skip
     digest = hashlib.sha256(repr((options, seed)).encode())
     for corpus in corpora:
-        digest.update(np.ascontiguousarray(corpus.ids))
-        digest.update(corpus.starts)
+        digest.update(corpus.ids.tobytes() + corpus.starts.tobytes())
     return digest.hexdigest()
