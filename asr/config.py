@@ -132,6 +132,7 @@ class TextConfig(Options):
 
 @dataclass
 class LmConfig(Options):
+    kind: str = option("ngram", "n-gram model in an ARPA file, or an LSTM in `lm.net`", ["ngram", "neural"])
     text: list[str] = option([], "text files (plain or compressed), one sentence per line")
     unit: str = option("word", "words, or characters, which leave the vocabulary open (Korean)", ["word", "char"])
     order: int = option(3, "n-gram order, 1-8", within="[1, 8]")
@@ -162,6 +163,13 @@ class LmConfig(Options):
     marginals: str = option(
         "stationary", "how pruning weighs histories; product does as SRILM", ["stationary", "product"]
     )
+    net: str = option("${out}/lm.safetensors", "neural language model: written by `asr lm train lm.kind=neural`")
+    hidden: int = option(256, "hidden values per layer of a neural model", within="[1, 8192]")
+    layers: int = option(1, "LSTM layers of a neural model", within="[1, 16]")
+    dropout: float = option(0.1, "dropout of a neural model", within="[0, 1)")
+    lr: float = option(3e-3, "highest learning rate of a neural model", within="(0, 1]")
+    batch: int = option(2000, "words per batch of a neural model", within="[1, 1e7]")
+    updates: int = option(20000, "most batches that a neural model is trained on", within="[1, 1e9]")
     unknown: str | None = option(None, "file in which `asr lm ppl` lists unknown words")
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from asr.evaluation.tune import Tuning
     from asr.hmm.lattice_free import HmmGraphs
     from asr.hypothesis import Hypothesis
+    from asr.lm.neural.training import Report as NeuralReport
     from asr.lm.training import Report
     from asr.recognizer.recognizer import Recognizer
 
@@ -102,10 +103,11 @@ def import_model(cfg: Config) -> Path:
     return Path(cfg.output)
 
 
-def train_lm(cfg: Config) -> "Report":
+def train_lm(cfg: Config) -> "Report | NeuralReport":
     """Estimate an n-gram language model from `cfg.lm.text`, or else from the training manifest; writes `cfg.lm.arpa`.
 
-    The report has the perplexity of the dev manifest, if it exists.
+    The report has the perplexity of the dev manifest, if it exists. With `cfg.lm.kind="neural"` an LSTM is trained and
+    written to `cfg.lm.net`; the dev manifest selects its best state.
     """
     from asr.lm import train_file
     from asr.recognizer import run_folder
@@ -113,7 +115,13 @@ def train_lm(cfg: Config) -> "Report":
     check_choices(cfg)
     cfg = run_folder.with_manifests(cfg, "train", "dev")
     dev = [cfg.data.dev] if Path(cfg.data.dev).exists() else []
-    return train_file(dataclasses.replace(cfg.lm, text=cfg.lm.text or [cfg.data.train]), dev)
+    lm = dataclasses.replace(cfg.lm, text=cfg.lm.text or [cfg.data.train])
+    if lm.kind == "neural":
+        from asr.lm.neural.training import train_file as train_net
+
+        limit_threads(cfg)
+        return train_net(lm, dev, cfg.seed)
+    return train_file(lm, dev)
 
 
 def build_graph(cfg: Config) -> dict[str, Any]:
@@ -337,7 +345,9 @@ def bundle(cfg: Config) -> Path:
     cfg = run_folder.for_sound(cfg)
     model, tokens = run_folder.load_model(cfg)
     graph_dir = cfg.graph.dir if cfg.decoder.kind == "graph" and cfg.graph.kind != "none" else None
-    keep_inputs([cfg.bundle], [*Path(cfg.out, "train").glob("*"), *Path(cfg.graph.dir).glob("*.*")])
+    keep_inputs(
+        [cfg.bundle], [cfg.decoder.rescore, *Path(cfg.out, "train").glob("*"), *Path(cfg.graph.dir).glob("*.*")]
+    )
     if graph_dir:
         run_folder.check_hmms(cfg)
     bundle.write(cfg.bundle, model, cfg, tokens, graph_dir, run_folder.card(cfg))
@@ -367,7 +377,7 @@ def export(cfg: Config) -> "tuple[Comparison, list[str]]":
     opened = bundle.read(cfg.bundle)
     if States.of(opened.tokens):
         raise InputError(f"{cfg.bundle} is a recogniser of HMMs; export is for nets trained with CTC")
-    recognizer = Recognizer(opened.model, opened.cfg, opened.tokens, opened.space)
+    recognizer = Recognizer(opened.model, opened.cfg, opened.tokens, opened.space, rescorer=opened.rescorer)
     graphs, notes = graphs_of(opened.model, opened.cfg.features)
     name = cfg.input[0] if cfg.input else getattr(cfg.data, cfg.split)
     is_own = Path(cfg.bundle).resolve() == Path(cfg.out, "model.asr").resolve() and Path(name).exists()

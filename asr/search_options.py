@@ -31,6 +31,18 @@ class DecoderConfig(Options):
         False,
         "words of least expected word errors over the lattice (minimum Bayes risk) instead of the cheapest path's",
     )
+    rescore: str | None = option(
+        None,
+        "language model that ranks the best readings anew: a file of `asr lm train`, or a folder or hub name of "
+        "transformers; `bundled`: the bundle's own",
+    )
+    rescore_share: float = option(
+        0.5, "share of decoder.rescore in the costs of language; set by `asr tune`", within="[0, 1]"
+    )
+    rescore_penalty: float = option(
+        0.0, "cost per word that ranking anew adds; set by `asr tune`", within="[-1e6, 1e6]"
+    )
+    rescore_nbest: int = option(100, "number of readings that are ranked anew", within="[1, 1000]")
     confusion: bool = option(False, "results hold the confusion network: the words that compete at each place")
     confidence_scale: float = option(
         1.0, "factor on the log-odds of word posteriors; set by `asr calibrate`", within="[-1e6, 1e6]"

@@ -247,6 +247,9 @@ MORE = [
     "align long out={out} {sound} {tmp}/t.txt output={tmp}/x.jsonl",
     "lm train out={out} arpa={tmp}/a.arpa order=2",
     "lm train {tmp}/t.txt arpa={tmp}/b.arpa order=1",
+    "lm train {tmp}/t.txt dev={tmp}/t.txt kind=neural net={tmp}/n.safetensors hidden=4 updates=2 threads=1",
+    "lm train out={out} kind=neural net={tmp}/n2.safetensors hidden=4 updates=2",
+    "lm ppl {tmp}/n.safetensors {tmp}/t.txt",
     "lm ppl {tmp}/t.txt out={out} unknown={tmp}/u.txt output={tmp}/s.txt",
     "lm ppl split=train out={out}",
     "lm ppl split=dev out={out}",
@@ -279,6 +282,11 @@ MORE += ["score out={out} split=" + split + " hyp={tmp}/h.jsonl score.dir={tmp}/
 MORE += ["score out={out} ref={out}/data/dev.jsonl hyp={tmp}/h.jsonl score.dir={tmp}/score"]
 MORE += ["report out={out} output={tmp}/r.html split=" + split for split in ("train", "dev", "test")]
 MORE += ["transcribe {out}/model.asr {sound} output={tmp}/h.jsonl phrases={tmp}/v.txt"]
+MORE += ["decode out={out} output={tmp}/h.jsonl rescore={tmp}/n.safetensors",
+         "calibrate out={out} rescore={tmp}/n.safetensors", "tune out={out} rescore={tmp}/n.safetensors",
+         "bundle out={out} bundle={tmp}/second.asr rescore={tmp}/n.safetensors rescore_share=0.3",
+         "transcribe {tmp}/second.asr {sound}",
+         "transcribe {out}/model.asr {sound} rescore={tmp}/n.safetensors"]  # fmt: skip
 MORE += ["transcribe {out}/model.asr {sound} graph.kind=" + kind for kind in ("word words={tmp}/v.txt",
          "grammar graph.grammar={tmp}/g.jsgf")]  # fmt: skip
 

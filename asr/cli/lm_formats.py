@@ -42,7 +42,20 @@ WRITERS = {
 
 def is_model(path: str | Path) -> bool:
     """Whether a file is a language model by its name or its content."""
-    return str(path).endswith(tuple(WRITERS)) or arpa.is_model(path)
+    return str(path).endswith(tuple(WRITERS)) or arpa.is_model(path) or _is_neural(path)
+
+
+def _is_neural(path: str | Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            is_tensors = file.read(9)[8:] == b"{"  # after its length, the header of safetensors
+    except OSError:
+        return False
+    if not is_tensors:
+        return False
+    from asr.lm.neural.file import is_neural
+
+    return is_neural(path)
 
 
 def writer(path: str | Path) -> Callable[[NgramModel, str | Path], None]:

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 
 def lm_train(cfg: Config) -> None:
-    """Estimates an n-gram language model from text (interpolated modified Kneser-Ney).
+    """Estimates an n-gram language model from text (interpolated modified Kneser-Ney), or trains a neural one.
 
     asr lm train text=a.txt,b.txt.gz order=4 arpa=lm.arpa
+    asr lm train text=a.txt,b.txt.gz kind=neural net=lm.safetensors [vocabulary_size=20000] [updates=20000] [dev=TEXT]
 
-    Without text it uses the text of the training manifest.
+    Without text it uses the text of the training manifest. A neural model, an LSTM, ranks the best readings of a search
+    anew (decoder.rescore). The same command goes on with a training of one that was stopped.
     """
     cfg = replace(cfg, lm=replace(cfg.lm, text=cfg.lm.text or cfg.input))
     print(pipeline.train_lm(cfg))

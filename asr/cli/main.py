@@ -133,10 +133,12 @@ def _run(name: str, cfg: Config) -> None:
             raise InputError("device=cuda, but torch finds no CUDA device; set device=cpu, or see `asr doctor`")
     if not VERBS[name].starts_run:
         cfg = _with_manifests(name, cfg)
-    again = "continues where it stopped" if VERBS[name].resumes else "starts again"
+    verb = VERBS[name]
+    resumes = verb.resumes(cfg) if callable(verb.resumes) else verb.resumes
+    again = "continues where it stopped" if resumes else "starts again"
     try:
         with guarded(name, cfg):
-            VERBS[name].run(cfg)
+            verb.run(cfg)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the same command {again}") from None
     except BrokenPipeError:  # `asr transcribe ... | head`

@@ -63,7 +63,7 @@ class Verb:
     earlier: Callable[[Config], list[str]] | None = None
     takes_bundle: bool = False
     starts_run: bool = False
-    resumes: bool = False
+    resumes: bool | Callable[[Config], bool] = False
     figure: Callable[[Config], float | None] | None = None
 
 
@@ -127,8 +127,9 @@ VERBS: dict[str, Verb] = {
     "punctuation score": Verb(punctuation_score, ("punctuation.model", "punctuation.lines", "text.lang", "input")),
     "lm train": Verb(lm_train, (
         "lm.text", "lm.unit", "lm.order", "lm.arpa", "lm.vocabulary", "lm.min_count", "lm.vocabulary_size",
-        "lm.coverage", "lm.prune", "lm.memory_mb", "data.train", "data.dev", "input",
-    )),
+        "lm.coverage", "lm.prune", "lm.memory_mb", "lm.kind", "lm.net", "lm.hidden", "lm.layers", "lm.dropout", "lm.lr",
+        "lm.batch", "lm.updates", "data.train", "data.dev", "seed", "threads", "input",
+    ), resumes=lambda cfg: cfg.lm.kind == "neural"),
     "lm ppl": Verb(lm_ppl, (
         "lm.arpa", "lm.unknown", "split", "data.train", "data.dev", "data.test", "input", "output",
     )),

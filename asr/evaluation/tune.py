@@ -29,6 +29,7 @@ from asr.config import DecoderConfig
 from asr.errors import InputError
 from asr.evaluation.score import Counts, comparable, error_counts, lang_of
 from asr.evaluation.transcribed import transcribed
+from asr.evaluation.tune_second_pass import Rescoring, tune_second_pass
 from asr.files import atomic_write
 from asr.manifest import Utterance
 from asr.recognizer.speakers import score_by_speaker
@@ -72,6 +73,7 @@ class Tuning:
     greedy: Counts | None  # None if greedy decoding gives phones, not words
     utterances: int
     rate: str = "wer"
+    rescoring: Rescoring | None = None  # at the best point, if decoder.rescore names a language model
 
     @property
     def best(self) -> Point:
@@ -80,7 +82,8 @@ class Tuning:
     def apply(self, cfg: DecoderConfig) -> DecoderConfig:
         """The decoder options with the values of the best point."""
         b = self.best
-        return replace(cfg, acoustic_scale=b.acoustic_scale, word_penalty=b.word_penalty, blank_penalty=b.blank_penalty)
+        cfg = replace(cfg, acoustic_scale=b.acoustic_scale, word_penalty=b.word_penalty, blank_penalty=b.blank_penalty)
+        return self.rescoring.apply(cfg) if self.rescoring else cfg
 
     def warning(self) -> str | None:
         if self.greedy is None or self.best.counts.errors <= self.greedy.errors:
@@ -96,6 +99,8 @@ class Tuning:
             lines.append(f"{p.acoustic_scale:14g} {p.word_penalty:13g} {p.blank_penalty:14g} {_row(p.counts)}")
         if self.greedy is not None:
             lines.append(f"{'greedy':>43} {_row(self.greedy)}")
+        if self.rescoring:
+            lines += ["", *self.rescoring.rows(NAMES[self.rate][1], most, _row)]
         if warning := self.warning():
             lines.append(f"warning: {warning}")
         return "\n".join(lines) + "\n"
@@ -105,6 +110,8 @@ class Tuning:
         points = [asdict(p) | {self.rate: p.counts.rate} for p in self.points]
         greedy = None if self.greedy is None else asdict(self.greedy) | {self.rate: self.greedy.rate}
         data = {"utterances": self.utterances, "points": points, "greedy": greedy, "warning": self.warning()}
+        if self.rescoring:
+            data["rescoring"] = asdict(self.rescoring)
         data |= {"made_with": made_with}
         with atomic_write(path) as file:
             json.dump(data, file, indent=1)
@@ -119,7 +126,8 @@ def tune(
     threads: int = 0,
     rate: str = "auto",
 ) -> Tuning:
-    """Decode the dev set with points of the grid, up to the best. Log-probs are computed once: F' x V x 4 bytes each.
+    """Decode the dev set with points of the grid, up to the best. If the recogniser ranks readings anew, the best share
+    and penalty of that are then found for the best point. Log-probs are computed once: F' x V x 4 bytes each.
 
     All other options are the recogniser's. Points with equally many errors are sorted by their distance from the
     defaults. Utterances without a text are named and left out. Raises InputError if the recogniser has no graph, and if
@@ -154,13 +162,15 @@ def tune(
             return Point(scale, word, blank, _count(dev, map(space.text, paths), rate))
 
         points = climb([sorted(values) for values in (acoustic_scales, word_penalties, blank_penalties)], decode)
+        best = Tuning(points, None, len(dev)).apply(recognizer.cfg.decoder)
+        rescoring = tune_second_pass(recognizer, best, dev, rate, pool) if recognizer.rescorer else None
     unit = recognizer.cfg.tokens.unit
     greedy = None
     if unit != "phone":
         searcher = GreedySearcher(recognizer.tokens, unit)
         found = (" ".join(found.word for found in searcher.search(log_probs).words) for _, log_probs in dev)
         greedy = _count(dev, found, rate)
-    return Tuning(points, greedy, len(dev), rate)
+    return Tuning(points, greedy, len(dev), rate, rescoring)
 
 
 def climb(axes: Sequence[Sequence[float]], decode: Callable[[float, float, float], Point]) -> list[Point]:

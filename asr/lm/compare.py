@@ -7,7 +7,8 @@ from pathlib import Path
 
 from asr.errors import InputError
 from asr.files import atomic_write
-from asr.lm.score import NO_TEXT, Score, load, sentence_scores
+from asr.lm.arpa import is_model
+from asr.lm.score import NO_TEXT, Score, TextScores, load, sentence_scores
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def compare(models: Sequence[str], texts: Sequence[str]) -> Comparison:
     if not texts:
         raise InputError(NO_TEXT)
     scores, unknown = {}, {}
-    scorers = {name: load(name) for name in models}
+    scorers = {name: _open(name) for name in models}
     if len({scorer.of_pieces for scorer in scorers.values()}) > 1:
         unit = {True: "characters", False: "words"}
         named = ", ".join(f"{name} is of {unit[scorer.of_pieces]}" for name, scorer in scorers.items())
@@ -66,6 +67,14 @@ def compare(models: Sequence[str], texts: Sequence[str]) -> Comparison:
             if is_unknown
         )
     return Comparison(texts, scores, unknown)
+
+
+def _open(path: str) -> TextScores:
+    if is_model(path):
+        return load(path)
+    from asr.lm.neural import file, scorer
+
+    return scorer.NeuralScorer(file.read(path)) if file.is_neural(path) else load(path)  # which names the fault
 
 
 def table(scores: dict[str, Score]) -> str:

@@ -24,33 +24,15 @@ class Ngrams(NamedTuple):
 
 
 @dataclass(frozen=True)
-class NgramModel:
-    """`words[i]` is the word of id i and of the i-th unigram. `orders[n - 1]` has the n-grams of order n.
-
-    The history of each n-gram (all words but the last) is listed too. Its suffix (all words but the first) may be
-    missing, since some tools prune it; the longest listed suffix is used instead.
-    """
+class Vocabulary:
+    """The words of a language model, each with its place as id."""
 
     words: list[str]
-    orders: list[Ngrams]
-
-    @property
-    def order(self) -> int:
-        return len(self.orders)
 
     @cached_property
     def ids(self) -> dict[str, int]:
         """Word -> id."""
         return {word: i for i, word in enumerate(self.words)}
-
-    @cached_property
-    def keys(self) -> list[np.ndarray]:
-        """Per order, (R,) int64, ascending: row of the history in the order below x number of words + last word."""
-        keys: list[np.ndarray] = []
-        for ngrams in self.orders:
-            history = find(keys, ngrams.ids[:, :-1], len(self.words))
-            keys.append(history * len(self.words) + ngrams.ids[:, -1])
-        return keys
 
     @cached_property
     def of_pieces(self) -> bool:
@@ -76,6 +58,30 @@ class NgramModel:
     @cached_property
     def _has_long(self) -> bool:
         return any(len(word.removeprefix(BEGIN)) > 1 for word in self.words if word not in MARKS)
+
+
+@dataclass(frozen=True)
+class NgramModel(Vocabulary):
+    """`words[i]` is the word of id i and of the i-th unigram. `orders[n - 1]` has the n-grams of order n.
+
+    The history of each n-gram (all words but the last) is listed too. Its suffix (all words but the first) may be
+    missing, since some tools prune it; the longest listed suffix is used instead.
+    """
+
+    orders: list[Ngrams]
+
+    @property
+    def order(self) -> int:
+        return len(self.orders)
+
+    @cached_property
+    def keys(self) -> list[np.ndarray]:
+        """Per order, (R,) int64, ascending: row of the history in the order below x number of words + last word."""
+        keys: list[np.ndarray] = []
+        for ngrams in self.orders:
+            history = find(keys, ngrams.ids[:, :-1], len(self.words))
+            keys.append(history * len(self.words) + ngrams.ids[:, -1])
+        return keys
 
     def find(self, ids: np.ndarray) -> np.ndarray:
         """Rows (R,) of the n-grams `ids` (R, n) in `orders[n - 1]`; -1 for an n-gram that is not listed."""

@@ -4,9 +4,10 @@ csrc/lm applies the back-off rule. The values are kenlm's: a word outside the vo
 or 1e-100 if the model has no `<unk>`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from asr import _lm
 from asr.errors import InputError, refusals
@@ -15,6 +16,16 @@ from asr.lm.model import NgramModel
 from asr.words import BEGIN, END, UNKNOWN
 
 NO_TEXT = "there is no text to score; give at least one sentence"
+
+
+class TextScores(Protocol):
+    """What perplexities need of a language model."""
+
+    words_in: Callable[[str], list[str]]
+    of_pieces: bool
+
+    def full_scores(self, sentence: str) -> Iterator[tuple[float, int, bool]]:
+        """Per word, and then for `</s>`: log10 probability, words that it depends on, whether the word is unknown."""
 
 
 class Scorer:
@@ -87,7 +98,7 @@ def perplexity(model: NgramModel | str | Path, texts: Iterable[str]) -> Score:
     return total
 
 
-def sentence_scores(scorer: Scorer, texts: Iterable[str]) -> Iterator[Score]:
+def sentence_scores(scorer: TextScores, texts: Iterable[str]) -> Iterator[Score]:
     """The score of each text. Texts without words are skipped."""
     for text in texts:
         if words := scorer.words_in(text):

@@ -94,9 +94,7 @@ def train_file(cfg: LmConfig, dev: Sequence[str | Path] = ()) -> Report:
         raise InputError("lm.text is empty; name at least one file with one sentence per line")
     begin_s = time.monotonic()
     keep_inputs([cfg.arpa], [*cfg.text, cfg.vocabulary, *dev])
-    words = read_vocabulary(cfg.vocabulary) if cfg.vocabulary else None
-    if words and cfg.unit == "char" and not are_pieces(words):
-        words = list(dict.fromkeys(piece for word in words for piece in spread(word).split()))
+    words = read_words(cfg)
     folder = Path(cfg.arpa).parent
     selection = Selection(words, cfg.min_count, cfg.vocabulary_size, cfg.coverage)
     try:
@@ -121,6 +119,14 @@ def train_file(cfg: LmConfig, dev: Sequence[str | Path] = ()) -> Report:
         dev=score.perplexity(cfg.arpa, sentences(dev)) if dev else None,
         duration_s=time.monotonic() - begin_s,
     )
+
+
+def read_words(cfg: LmConfig) -> list[str] | None:
+    """The words of the list `cfg.vocabulary`, in the unit of the model; None without one."""
+    words = read_vocabulary(cfg.vocabulary) if cfg.vocabulary else None
+    if words and cfg.unit == "char" and not are_pieces(words):
+        return list(dict.fromkeys(piece for word in words for piece in spread(word).split()))
+    return words
 
 
 def read_vocabulary(path: str | Path) -> list[str]:

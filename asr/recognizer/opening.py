@@ -44,7 +44,7 @@ def load(
     cfg = opened.cfg
     cfg.decoder = _with_options(cfg.decoder, decoder)
     cfg.data.max_audio_s, cfg.data.channel, cfg.g2p.model = max_audio_s, channel, str(g2p)
-    return Recognizer(opened.model, cfg, opened.tokens, opened.space, device)
+    return Recognizer(opened.model, cfg, opened.tokens, opened.space, device, rescorer=opened.rescorer)
 
 
 def _with_options(cfg: DecoderConfig, options: dict[str, Any]) -> DecoderConfig:
@@ -63,7 +63,8 @@ def _with_options(cfg: DecoderConfig, options: dict[str, Any]) -> DecoderConfig:
             if not isinstance(value, bool):
                 raise InputError(f"{name}={value!r} must be True or False")
             continue
-        is_optional, kind = name in ("blank_skip", "lattice_beam"), str if isinstance(default, str) else numbers.Real
+        is_text = name == "rescore" or isinstance(default, str)
+        is_optional, kind = name in ("blank_skip", "lattice_beam", "rescore"), str if is_text else numbers.Real
         if isinstance(default, int):
             kind = numbers.Integral
         if not (isinstance(value, kind) and not isinstance(value, bool)) and not (is_optional and value is None):

@@ -39,6 +39,7 @@ from asr.search.endpoint import EndpointOptions
 from asr.search.new_words import NewWord
 from asr.search.phrases import Phrases
 from asr.search.searchers import GraphSearcher, GreedySearcher, Searcher, make_decoder
+from asr.search.second_pass import Rescorer, rescorer_of, second_pass
 from asr.search.space import SearchSpace
 from asr.states import States
 from asr.text.lexicon import Lexicon
@@ -63,6 +64,7 @@ class Recognizer:
     device: str
     frame_s: float  # seconds per output frame of the model
     searcher: Searcher
+    rescorer: Rescorer | None
 
     def __init__(
         self,
@@ -73,12 +75,13 @@ class Recognizer:
         device: str = "cpu",
         lexicon: Lexicon | None = None,
         searcher: Searcher | None = None,
+        rescorer: Rescorer | None = None,
     ):
         """Move `model` to `device` and set it to evaluation.
 
         `space` holds the graph; without it, or with `cfg.decoder.kind="greedy"`, the search is greedy. `lexicon` spells
         the words of word lists and grammars; without it the lexicon of `space` does. `searcher` replaces the one that
-        `cfg.decoder` describes.
+        `cfg.decoder` describes. `rescorer`: the language model `cfg.decoder.rescore`, if it is already open.
         Raises InputError for an invalid option of the decoder, and for a CUDA device that does not exist.
         """
         device = str(device)
@@ -90,6 +93,7 @@ class Recognizer:
         if cfg.decoder.pad_s and cfg.features.kind == "stored":
             raise InputError("decoder.pad_s adds sound, and this model takes stored features; leave it 0")
         cfg = frozen(cfg)
+        rescorer = rescorer_of(cfg.decoder, rescorer)
         vars(self).update(
             model=model.to(device).eval(),
             cfg=cfg,
@@ -98,7 +102,8 @@ class Recognizer:
             lexicon=lexicon,
             device=device,
             frame_s=model.frame_s,
-            searcher=searcher or _searcher(cfg, tokens, space),
+            searcher=searcher or _searcher(cfg, tokens, space, rescorer),
+            rescorer=rescorer,
         )
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -142,7 +147,7 @@ class Recognizer:
 
     def _with(self, space: SearchSpace | None, decoder: DecoderConfig) -> "Recognizer":
         cfg = dataclasses.replace(self.cfg, decoder=decoder)
-        return Recognizer(self.model, cfg, self.tokens, space, self.device, self.lexicon)
+        return Recognizer(self.model, cfg, self.tokens, space, self.device, self.lexicon, rescorer=self.rescorer)
 
     def _spaces(self) -> RequestSpaces:
         return RequestSpaces(self.cfg, self.tokens, self.space, self.lexicon)
@@ -355,7 +360,7 @@ class Recognizer:
         return samples_of(x, sample_rate_hz, rate_hz, channel)
 
 
-def _searcher(cfg: Config, tokens: Tokens, space: SearchSpace | None) -> Searcher:
+def _searcher(cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer: Rescorer | None) -> Searcher:
     decoder = cfg.decoder
     calibration = Calibration(decoder.confidence_scale, decoder.confidence_offset)
     warn_if_uncalibrated(decoder)
@@ -363,10 +368,14 @@ def _searcher(cfg: Config, tokens: Tokens, space: SearchSpace | None) -> Searche
         if States.of(tokens):
             raise InputError("states of HMMs make words only in a graph; build one with `asr graph`, and search it "
                              "with decoder.kind=graph")  # fmt: skip
+        if decoder.rescore is not None:
+            raise InputError(f"decoder.rescore={decoder.rescore} needs a graph search, and this recogniser searches "
+                             "greedily; set decoder.rescore=null")  # fmt: skip
         if decoder.mbr or decoder.confusion:
             name = "mbr" if decoder.mbr else "confusion"
             raise InputError(f"decoder.{name}=true needs a graph search; this recogniser searches greedily")
         return GreedySearcher(tokens, cfg.tokens.unit, calibration)
     return GraphSearcher(
-        make_decoder(space.graph, decoder), space, tokens, decoder.nbest, calibration, decoder.mbr, decoder.confusion
-    )
+        make_decoder(space.graph, decoder), space, tokens, decoder.nbest, calibration, decoder.mbr, decoder.confusion,
+        second_pass(decoder, rescorer.scorer if rescorer else None),
+    )  # fmt: skip

@@ -37,15 +37,22 @@ def calibration_path(cfg: Config) -> Path:
     return Path(cfg.out) / "calibration.json"
 
 
-def tuned_scales(cfg: Config) -> dict[str, float]:
-    """Decoder options that `asr tune` found; empty if it has not been run."""
+def tuned_scales(cfg: Config) -> dict[str, Any]:
+    """Decoder options that `asr tune` found; empty if it has not been run. With a language model that ranks readings
+    anew, if it made the dev set better."""
     path = tuning_path(cfg)
     if not path.exists():
         return {}
     try:
         found = _read_json(path)
         _warn_if_other(path, found, cfg, "tune")
-        return {name: float(found["points"][0][name]) for name in TUNED}
+        scales = {name: float(found["points"][0][name]) for name in TUNED}
+        second = found.get("rescoring")  # earlier versions did not write it
+        if not second or not second["points"][0]["share"]:
+            return scales
+        best = second["points"][0]
+        return scales | {"rescore": str(second["model"]), "rescore_nbest": int(second["nbest"]),
+                         "rescore_share": float(best["share"]), "rescore_penalty": float(best["penalty"])}  # fmt: skip
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as e:
         raise InputError(f"{path} is not what `asr tune` writes ({e!r}); delete it, or run `asr tune` again") from e
 

@@ -21,9 +21,19 @@ from asr.search.consensus import READINGS, WordArcs, align
 from asr.search.lattice import Lattice, log_add
 
 _OF_SEARCH = (
-    "kind", "beam", "max_active", "min_active", "acoustic_scale", "word_penalty", "blank_penalty", "blank_skip",
-    "lattice_beam", "mbr", "pad_s",
-)  # fmt: skip
+    "kind",
+    "beam",
+    "max_active",
+    "min_active",
+    "acoustic_scale",
+    "word_penalty",
+    "blank_penalty",
+    "blank_skip",
+    "lattice_beam",
+    "mbr",
+    "pad_s",
+)
+_OF_SECOND_PASS = ("rescore_share", "rescore_penalty", "rescore_nbest")  # fmt: skip
 _log = logging.getLogger(__name__)
 _LEAST = 1e-4  # posteriors are clipped to this distance from 0 and 1
 _ROUNDS, _RIDGE, _LEAST_STEP = 50, 1e-3, 1e-9  # of Newton's method
@@ -92,7 +102,10 @@ def _posterior(lattice: Lattice, path: list[int], bonus: float, evidence: Lattic
 
 def search_of(cfg: DecoderConfig) -> list[str]:
     """The options of the search that posteriors depend on: a calibration fits this search alone."""
-    return [f"{name}={_plain(getattr(cfg, name))}" for name in _OF_SEARCH]
+    found = [f"{name}={_plain(getattr(cfg, name))}" for name in _OF_SEARCH]
+    if cfg.rescore is None:
+        return [*found, "rescore=None"]
+    return [*found, "rescore=given", *(f"{name}={_plain(getattr(cfg, name))}" for name in _OF_SECOND_PASS)]
 
 
 def _plain(value: object) -> object:

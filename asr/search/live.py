@@ -2,8 +2,8 @@
 `Searcher.search` finds in all of them at once.
 
 The first `num_stable` words of a `FoundSoFar` stay as they are, whatever follows; their times and confidences may still
-change. A word list or grammar has none before the end: a path that ends within an entry has no words. Nor has
-`decoder.mbr`.
+change. A word list or grammar has none before the end: a path that ends within an entry has no words. Nor have
+`decoder.mbr` and `decoder.rescore`.
 """
 
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ class LiveGraphSearch:
         words, groups = self._searcher.words_on(partial.path, self._heard.all)
         states = self._searcher.states
         placed = [FoundWord(w, g, peak_confidence(g), states is not None) for w, g in zip(words, groups, strict=False)]
-        if space.is_closed or self._searcher.mbr:  # the whole lattice decides
+        if space.is_closed or self._searcher.mbr or self._searcher.second:  # the whole lattice decides
             num_stable = 0
         elif space.of_pieces:  # the last word may grow
             stable = [space.words[label] for label in partial.path.labels[: partial.num_stable]]

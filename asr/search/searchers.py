@@ -25,8 +25,9 @@ from asr.pieces import joined, words_of
 from asr.search.confidence import Calibration, confidences_by, shares_of_words, word_confidences
 from asr.search.consensus import READINGS, WordArcs, confusions, least_errors
 from asr.search.decoder import BestPath, Decoder
-from asr.search.lattice import Lattice
+from asr.search.lattice import Lattice, Reading
 from asr.search.phrases import Phrases
+from asr.search.second_pass import SecondPass
 from asr.search.space import SearchSpace
 from asr.search.word_times import Segment, match_words, segments
 from asr.states import States
@@ -110,13 +111,16 @@ class GraphSearcher:
         calibration: Calibration | None = None,
         mbr: bool = False,
         confusion: bool = False,
+        second: SecondPass | None = None,
     ):
         """`mbr`: the reading of least expected word errors instead of the cheapest. `confusion`: with the confusion
-        network. Raises InputError for either without a lattice."""
+        network. `second`: ranks the readings anew, but not those of a word list or a grammar. Raises InputError for
+        `mbr` or `confusion` without a lattice."""
         if (mbr or confusion) and decoder.lattice_beam is None:
             raise InputError(f"decoder.{'mbr' if mbr else 'confusion'}=true needs a lattice; set decoder.lattice_beam")
         self.decoder, self.space, self.tokens, self.nbest = decoder, space, tokens, nbest
         self.mbr, self.confusion = mbr, confusion
+        self.second = None if space.is_closed else second
         self.calibration = calibration or Calibration()
         self.states = States.of(tokens)  # of HMMs; None for CTC
         self.units = self.states.phones if self.states else tokens  # in which words are spelled
@@ -135,9 +139,12 @@ class GraphSearcher:
         """The result of a search that gave this path and lattice for log-probs (F, V)."""
         if self.space.is_closed and not path.complete:
             return Found([], path.cost, complete=False)  # the words so far do not make an entry
+        if self.second and lattice is not None and path.complete:
+            lattice = self.second.apply(lattice, self.space)
+            path = _path_of(lattice.nbest(1)[0])
         if self.mbr and lattice is not None and path.complete:
             least = least_errors(lattice, self._split if self.space.of_pieces else None)
-            path = BestPath(least.labels, [], least.alignment, least.cost, True)
+            path = _path_of(least)
         words, groups = self.words_on(path, log_probs)
         evidence = self._evidence(lattice, log_probs, phrases) if lattice is not None else None
         if lattice is None or evidence is None:
@@ -167,14 +174,17 @@ class GraphSearcher:
         """The lattice of which the posteriors are: that of a search without preferences, if there are any."""
         suppress = phrases is not None and phrases.suppress
         is_changed = bool(self.space.weights) or lattice.has_boosts or suppress
-        return self._plain.decode_lattice(log_probs).lattice if is_changed else lattice
+        if not is_changed:
+            return lattice
+        plain = self._plain.decode_lattice(log_probs).lattice
+        return self.second.apply(plain, self.space) if self.second and plain.complete else plain
 
     def _posteriors(self, evidence: Lattice, lattice: Lattice, labels: list[int], words: list[str]) -> list[float]:
         if self.space.of_pieces:
             return shares_of_words(evidence, words, self.space.text)
         if evidence is not lattice:
-            weights = self.space.weights
-            found = confidences_by(evidence, lattice, labels, sum(weights.get(label, 0.0) for label in labels))
+            bonus = sum(self.space.weights.get(label, 0.0) for label in labels)
+            found = confidences_by(evidence, lattice, labels, bonus * (1 - self.second.share if self.second else 1.0))
         else:
             found = word_confidences(lattice, labels)
         assert found is not None  # the lattice holds the best path
@@ -211,6 +221,10 @@ class GraphSearcher:
             if len(costs) == self.nbest:
                 break
         return list(costs.items())[1:]
+
+
+def _path_of(reading: Reading) -> BestPath:
+    return BestPath(reading.labels, [], reading.alignment, reading.cost, True)
 
 
 def join_pieces(

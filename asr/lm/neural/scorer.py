@@ -1,0 +1,93 @@
+"""Costs of texts by a neural language model. Texts with the same beginning share the work for it."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from asr.lm.model import LN10
+from asr.lm.neural.file import NeuralModel
+from asr.lm.neural.net import END_ID, UNKNOWN_ID, Net, State
+from asr.lm.neural.texts import known
+
+MOST_ROWS = 4096  # predicted at a time
+
+
+class NeuralScorer:
+    """Thread-safe."""
+
+    def __init__(self, model: NeuralModel):
+        self._model = model
+        self._ids = known(self._model.vocabulary)
+        self.words_in, self.of_pieces = self._model.vocabulary.words_in, self._model.vocabulary.of_pieces
+        # The words outside the vocabulary share the probability of <unk>, so that a text does not gain by them.
+        self._unknown_cost = float(np.log(max(1, self._model.num_unknown)))
+
+    def costs(self, texts: Sequence[str]) -> list[float]:
+        """The cost of each text with its end, in nats.
+
+        A word outside the vocabulary has the probability of `<unk>` divided by the number of different words of the
+        training text that were outside it.
+        """
+        found = {text: self._encoded(text) for text in texts}
+        costs = dict(zip(found, self._costs(list(found.values())), strict=True))
+        return [costs[text] for text in texts]
+
+    def full_scores(self, sentence: str) -> Iterator[tuple[float, int, bool]]:
+        """As `asr.lm.score.Scorer.full_scores`: an unknown word has the full probability of `<unk>`."""
+        ids = self._encoded(sentence)
+        following = torch.tensor([*ids, END_ID])
+        with torch.inference_mode():
+            hidden, _ = self._model.net(torch.tensor([[END_ID, *ids]]))
+            log_probs = self._model.net.log_probs(hidden[0], following).double() / LN10
+        for place, (log10_prob, id) in enumerate(zip(log_probs.tolist(), following.tolist(), strict=True), 1):
+            yield log10_prob, place, id == UNKNOWN_ID
+
+    def _encoded(self, text: str) -> list[int]:
+        return [self._ids.get(word, UNKNOWN_ID) for word in self.words_in(text)]
+
+    @torch.inference_mode()
+    def _costs(self, texts: Sequence[Sequence[int]]) -> list[float]:
+        """All texts advance by a word at a time. Those that have been equal so far are one row of the net."""
+        net = self._model.net
+        totals = [0.0] * len(texts)
+        active = list(range(len(texts)))  # the texts that have not ended
+        rows: np.ndarray = np.zeros(len(texts), np.int64)  # of each active text
+        words, costs = np.array([END_ID]), np.zeros(1)  # of each row: its last word, and the cost up to it
+        state: State | None = None
+        place = 0
+        while active:
+            hidden, state = _advance(net, words, state)
+            following = np.array([texts[t][place] if place < len(texts[t]) else END_ID for t in active])
+            pairs, places = np.unique(np.stack([rows, following]), axis=1, return_inverse=True)
+            log_probs = _log_probs(net, hidden, pairs)
+            after = costs[pairs[0]] - log_probs + self._unknown_cost * (pairs[1] == UNKNOWN_ID)  # (P,)
+            places = places.reshape(-1)
+            for text, pair in zip(active, places.tolist(), strict=True):
+                if place == len(texts[text]):
+                    totals[text] = float(after[pair])
+            goes_on = pairs[1] != END_ID
+            number = np.cumsum(goes_on) - 1  # of the rows that go on
+            is_active = goes_on[places]
+            active = [text for text, keep in zip(active, is_active.tolist(), strict=True) if keep]
+            rows = number[places[is_active]]
+            words, costs = pairs[1][goes_on], after[goes_on]
+            before = torch.from_numpy(pairs[0][goes_on])
+            state = (state[0][:, before], state[1][:, before])
+            place += 1
+        return totals
+
+
+def _advance(net: Net, words: np.ndarray, state: State | None) -> tuple[torch.Tensor, State]:
+    """The hidden values (R, H) after a word of each row, and the states."""
+    hidden, state = net(torch.from_numpy(words)[:, None], state)
+    return hidden[:, 0], state
+
+
+def _log_probs(net: Net, hidden: torch.Tensor, pairs: np.ndarray) -> np.ndarray:
+    """The log-probs (P,) of pairs (2, P) of a row and a word."""
+    parts = [
+        net.log_probs(hidden[torch.from_numpy(rows)], torch.from_numpy(words))
+        for rows, words in (pairs[:, at : at + MOST_ROWS] for at in range(0, pairs.shape[1], MOST_ROWS))
+    ]
+    return torch.cat(parts).double().numpy()

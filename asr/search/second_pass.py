@@ -1,0 +1,159 @@
+"""A second pass: the best readings of a lattice, ranked anew with another language model.
+
+    second = SecondPass(open_scorer("lm.safetensors"), share=0.5)
+    second.apply(lattice, space).nbest(1)  # the lattice of the cheapest 100 readings with their new costs
+
+The language model's part of a reading's cost, which includes the lexicon, becomes a log-linear mixture: `1 - share`
+times what it was, and `share` times the new model's cost of the text. Penalties and acoustic costs stay.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from asr.config import DecoderConfig
+from asr.errors import InputError
+from asr.lm import arpa
+from asr.lm.model import LN10
+from asr.lm.score import Scorer, load
+from asr.search.lattice import ARC, FINAL, Lattice
+from asr.search.space import SearchSpace
+
+BUNDLED = "bundled"  # the value of decoder.rescore for the language model in a bundle
+
+
+class TextScorer(Protocol):
+    def costs(self, texts: Sequence[str]) -> list[float]:
+        """The cost of each text with its end, in nats."""
+
+
+class NgramTexts:
+    """Costs of texts by an n-gram model."""
+
+    def __init__(self, scorer: Scorer):
+        self._scorer = scorer
+
+    def costs(self, texts: Sequence[str]) -> list[float]:
+        return [-LN10 * sum(log10_prob for log10_prob, _, _ in self._scorer.full_scores(text)) for text in texts]
+
+
+def open_scorer(source: str | Path) -> TextScorer:
+    """The language model in a file of `asr lm train`, neural or ARPA, in a folder of transformers, or of that name in
+    Hugging Face's hub. Raises InputError if there is none."""
+    path = Path(source)
+    if path.is_file():
+        if arpa.is_model(path):
+            return NgramTexts(load(path))
+        from asr.lm.neural import file, scorer
+
+        return scorer.NeuralScorer(file.read(path))
+    from asr.lm.neural.causal import CausalScorer
+
+    return CausalScorer(source)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A reading of a lattice and the parts of its cost that a second pass weighs."""
+
+    labels: list[int]
+    fixed: float  # acoustic cost, boosts and word penalties
+    language: float  # the rest of the graph costs
+    new: float  # of the other language model
+
+    def cost(self, share: float, penalty: float) -> float:
+        return self.fixed + (1 - share) * self.language + share * self.new + penalty * len(self.labels)
+
+
+@dataclass(frozen=True)
+class SecondPass:
+    scorer: TextScorer
+    share: float = 0.5  # of the new model in the costs of language
+    penalty: float = 0.0  # added per word, or piece of a word
+    nbest: int = 100  # readings
+    word_penalty: float = 0.0  # of the search, in the lattice's graph costs
+
+    def listed(self, lattice: Lattice, space: SearchSpace) -> list[Listed]:
+        """The cheapest readings of a lattice, cheapest first."""
+        readings = lattice.nbest(self.nbest)
+        new = self.scorer.costs([space.text(reading.labels) for reading in readings])
+        if wrong := next((cost for cost in new if not np.isfinite(cost)), None):
+            raise InputError(f"the language model of the second pass gives a text the cost {wrong}; train it again")
+        fixed = [self.word_penalty * len(r.labels) for r in readings]
+        return [
+            Listed(r.labels, r.acoustic_cost + r.boost_cost + own, r.graph_cost - own, cost)
+            for r, own, cost in zip(readings, fixed, new, strict=True)
+        ]
+
+    def apply(self, lattice: Lattice, space: SearchSpace) -> Lattice:
+        """The tree of the cheapest readings; each has its new cost."""
+        if not lattice.num_states:
+            return lattice
+        listed = self.listed(lattice, space)
+        return tree([r.labels for r in listed], [r.cost(self.share, self.penalty) for r in listed], lattice)
+
+
+def tree(readings: Sequence[Sequence[int]], costs: Sequence[float], lattice: Lattice) -> Lattice:
+    """The lattice that holds these readings of `lattice` alone, one or more, as a tree.
+
+    The new costs replace the sums of the old ones: the difference is added to the graph costs of the final states."""
+    children: dict[tuple[int, int], int] = {}  # (state, arc of `lattice`) -> state
+    ends: list[tuple[int, int, float]] = []  # (state, state of `lattice`, cost added) of each reading
+    for labels, cost in zip(readings, costs, strict=True):
+        path = lattice.path(labels)
+        assert path is not None
+        state = 0
+        for arc in path:
+            state = children.setdefault((state, arc), len(children) + 1)
+        end = int(lattice.arcs["to"][path[-1]]) if path else 0
+        ends.append((state, end, cost - float(lattice.costs[path].sum() + lattice.final_costs[end])))
+    edges = sorted((source, target, arc) for (source, arc), target in children.items())
+    arcs = np.array(lattice.arcs[[arc for _, _, arc in edges]], ARC)
+    arcs["from"], arcs["to"] = [edge[0] for edge in edges], [edge[1] for edge in edges]
+    number = {int(state): at for at, state in enumerate(lattice.finals["state"])}
+    finals = np.array(lattice.finals[[number[end] for _, end, _ in ends]], FINAL)
+    finals["state"] = [state for state, _, _ in ends]
+    finals["graph"] += np.array([added for _, _, added in ends], np.float64)
+    tokens = [lattice.tokens_of(arc) for _, _, arc in edges]
+    tokens += [lattice.tokens_of(lattice.num_arcs + number[end]) for _, end, _ in ends]
+    token_ends = np.cumsum([len(each) for each in tokens], dtype=np.int64)
+    arcs["tokens_end"], finals["tokens_end"] = token_ends[: len(arcs)], token_ends[len(arcs) :]
+    return replace(
+        lattice,
+        num_states=len(children) + 1,
+        arcs=arcs,
+        finals=finals,
+        tokens=np.concatenate([*tokens, np.zeros(0, np.int32)]).astype(np.int32),
+        best=None,
+    )
+
+
+@dataclass(frozen=True)
+class Rescorer:
+    """A language model that has been opened, and the value of decoder.rescore that names it."""
+
+    source: str
+    scorer: TextScorer
+
+
+def rescorer_of(cfg: DecoderConfig, opened: Rescorer | None) -> Rescorer | None:
+    """The language model that the options name: `opened`, if it is that one. Raises InputError as `open_scorer`."""
+    if cfg.rescore is None:
+        return None
+    if opened is not None and opened.source == cfg.rescore:
+        return opened
+    if cfg.rescore == BUNDLED:
+        raise InputError(f"decoder.rescore={BUNDLED}, but no language model is bundled; name its file or folder")
+    return Rescorer(cfg.rescore, open_scorer(cfg.rescore))
+
+
+def second_pass(cfg: DecoderConfig, scorer: TextScorer | None) -> SecondPass | None:
+    """The second pass that the options ask for."""
+    if scorer is None:
+        return None
+    if cfg.lattice_beam is None:
+        raise InputError(f"decoder.rescore={cfg.rescore} needs a lattice; set decoder.lattice_beam")
+    return SecondPass(scorer, cfg.rescore_share, cfg.rescore_penalty, cfg.rescore_nbest, cfg.word_penalty)

@@ -1,0 +1,146 @@
+"""Ranking the readings of a search anew: error rates, perplexities and time.
+
+    python benchmarks/rescoring.py lists MODEL.asr LISTS.jsonl MANIFEST     # the 100 best readings of each utterance
+    python benchmarks/rescoring.py rank LM DEV.jsonl TEST.jsonl ...         # with files of `lists`
+    python benchmarks/rescoring.py perplexity NGRAM.arpa NEURAL DEV TEST ... # manifests
+
+The share and the penalty are chosen on DEV, by the fewest errors, and then used for the others. Differences have 95 %
+intervals by a paired bootstrap over utterances. Korean is scored by characters without spaces. The weight of the
+linear mixture of two models is found on DEV by expectation maximisation.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import asr
+from asr import manifest
+from asr.evaluation.comparison import paired_bootstrap
+from asr.evaluation.score import Counts, comparable, error_counts, lang_of
+from asr.evaluation.tune_second_pass import PENALTIES, PIECE_PENALTIES, SHARES
+from asr.lm import score
+from asr.lm.neural import file, scorer
+from asr.search.searchers import make_decoder
+from asr.search.second_pass import Listed, SecondPass, TextScorer, open_scorer
+
+Utterance = dict[str, object]
+
+
+class Free:
+    """A language model that costs nothing, so that lists can be made without one."""
+
+    def costs(self, texts: Sequence[str]) -> list[float]:
+        return [0.0] * len(texts)
+
+
+def lists(bundle: str, path: str, source: str) -> None:
+    recognizer = asr.load(bundle)
+    space, cfg = recognizer.space, recognizer.cfg.decoder
+    assert space is not None
+    decoder, second = make_decoder(space.graph, cfg), SecondPass(Free(), word_penalty=cfg.word_penalty)
+    utterances = {u.id: u for u in manifest.read(source)}
+    with open(path, "w") as out, tqdm(total=len(utterances)) as bar:
+        for batch in recognizer.score_utterances(list(utterances.values()), bar):
+            for id, log_probs, duration_s in batch:
+                lattice = decoder.decode_lattice(log_probs).lattice
+                found = [asdict(r) | {"text": space.text(r.labels)} for r in second.listed(lattice, space)]
+                text = utterances[id].transcript
+                json.dump({"text": text, "seconds": duration_s, "pieces": space.of_pieces, "readings": found}, out)
+                out.write("\n")
+                bar.update()
+
+
+class Ranked:
+    """The lists of a set with the costs of another language model."""
+
+    def __init__(self, path: str, model: TextScorer):
+        self.path = path
+        with open(path) as lines:
+            self.utterances = [json.loads(line) for line in lines]
+        lang = lang_of(u["text"] for u in self.utterances)
+        self.rate = "cer_without_spaces" if lang == "ko" else "wer"
+        self.of_pieces = any(u["pieces"] for u in self.utterances)
+        self.known: dict[tuple[int, str], Counts] = {}
+        self.times_s = []
+        for utterance in self.utterances:
+            utterance["ref"] = comparable(utterance["text"], lang)
+            began_s = time.process_time()
+            costs = model.costs([reading["text"] for reading in utterance["readings"]])
+            self.times_s.append(time.process_time() - began_s)
+            utterance["listed"] = [
+                (Listed(r["labels"], r["fixed"], r["language"], cost), r["text"])
+                for r, cost in zip(utterance["readings"], costs, strict=True)
+            ]
+
+    def counts(self, share: float, penalty: float) -> list[Counts]:
+        found = []
+        for number, utterance in enumerate(self.utterances):
+            _, text = min(utterance["listed"], key=lambda pair: pair[0].cost(share, penalty))
+            if (number, text) not in self.known:
+                self.known[number, text] = error_counts(utterance["ref"], text, self.rate)
+            found.append(self.known[number, text])
+        return found
+
+    def oracle(self) -> Counts:
+        best = (
+            min((error_counts(u["ref"], text, self.rate) for _, text in u["listed"]), key=lambda c: c.errors)
+            for u in self.utterances
+        )
+        return sum(best, Counts())
+
+
+def rank(model: str, dev: str, *tests: str) -> None:
+    opened = open_scorer(model)
+    held = Ranked(dev, opened)
+    penalties = PIECE_PENALTIES if held.of_pieces else PENALTIES
+    grid = [(0.0, 0.0), *((share, penalty) for share in SHARES for penalty in penalties)]
+    totals = {point: sum(held.counts(*point), Counts()).errors for point in grid}
+    best = min(grid, key=lambda point: (totals[point], point[0], abs(point[1])))
+    print(f"{model}: share {best[0]:g}, penalty {best[1]:g}, chosen on {dev} ({held.rate})")
+    for share in (0.0, *SHARES):
+        errors = min(total for point, total in totals.items() if point[0] == share)
+        print(f"  share {share:g}: {errors} errors at the best penalty")
+    for ranked in [held, *(Ranked(path, opened) for path in tests)]:
+        first, second = ranked.counts(0.0, 0.0), ranked.counts(*best)
+        found = paired_bootstrap(second, first)
+        print(
+            f"{ranked.path}: {len(first)} utterances, {found.second:.2%} -> {found.first:.2%}, difference "
+            f"{found.difference:+.2%} ({found.interval[0]:+.2%} to {found.interval[1]:+.2%}); best of the list "
+            f"{ranked.oracle().rate:.2%}; {1000 * np.mean(ranked.times_s):.0f} CPU ms per utterance, "
+            f"{np.mean([len(u['readings']) for u in ranked.utterances]):.0f} readings"
+        )
+
+
+def perplexity(ngram: str, neural: str, *sources: str) -> None:
+    net = file.read(neural)
+    models = [score.load(ngram), scorer.NeuralScorer(net)]
+    weight = None
+    for source in sources:
+        texts = [u.transcript for u in manifest.read(source) if u.text]
+        log10 = np.array([[p for text in texts for p, _, _ in model.full_scores(text)] for model in models])  # (2, W)
+        unknown = np.array([[u for text in texts for _, _, u in model.full_scores(text)] for model in models])
+        log10[1] -= unknown[1] * np.log10(max(1, net.num_unknown))  # they share <unk>, as when readings are ranked
+        probabilities = 10.0**log10
+        if weight is None:
+            weight = 0.5
+            for _ in range(100):
+                mixed = weight * probabilities[1] / (weight * probabilities[1] + (1 - weight) * probabilities[0])
+                weight = float(mixed.mean())
+            print(f"weight of {neural}: {weight:.3f}, found on {source}")
+        mixture = np.log10((1 - weight) * probabilities[0] + weight * probabilities[1])
+        named = {"n-gram": log10[0], "neural": log10[1], "mixed": mixture}
+        shown = ", ".join(f"{name} {10 ** -values.mean():.1f}" for name, values in named.items())
+        print(
+            f"{source}: {log10.shape[1]} predictions, {shown}; unknown {unknown[0].mean():.2%}, {unknown[1].mean():.2%}"
+        )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    {"lists": lists, "rank": rank, "perplexity": perplexity}[sys.argv[1]](*sys.argv[2:])
