@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import TOKENS, config, graph_dir, model, noise
 
+from asr.bulk_options import BulkConfig
 from asr.cli import main as cli
 from asr.cli import ray_workers
 from asr.cli.launchers import TRIES, complete
@@ -240,6 +241,18 @@ def test_a_missing_ray_is_one_sentence(
     monkeypatch.setitem(sys.modules, "ray", None)
     assert cli.main(["transcribe", str(asr_file), str(sounds / "1.wav"), "launcher=ray"]) == 2
     assert "asr: error: launcher=ray needs ray: pip install" in capsys.readouterr().err
+
+
+def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(*_: object, **__: object) -> None:
+        raise Exception("The current node timed out during startup.\nMore")  # as Ray 2.60 does
+
+    monkeypatch.setattr(ray_workers, "_ray", lambda: SimpleNamespace(init=init, is_initialized=lambda: False))
+    with pytest.raises(
+        InputError, match="cannot reach a Ray at head:6379: The current node timed out during startup.; "
+    ):
+        with ray_workers.started(Config(bulk=BulkConfig(launcher="ray", address="head:6379")), 1):
+            pass
 
 
 def test_a_share_survives_the_way_to_another_process() -> None:

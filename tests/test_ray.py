@@ -21,6 +21,7 @@ from asr.recognizer import bundle, long
 ray = pytest.importorskip("ray", reason="needs the extra `ray`")
 
 RATE_HZ = 16000
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def asr_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def running() -> Iterator[None]:
-    """One Ray for all tests, since starting one takes seconds."""
+    """One Ray for all tests, since starting one takes seconds. On a very busy machine Ray gives up after 30 s."""
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
@@ -84,7 +85,6 @@ def transcribe(cfg: Config) -> None:
         verb.transcribe(cfg)
 
 
-@pytest.mark.timeout(1200)  # Ray starts slowly on a busy machine
 def test_a_killed_worker_loses_and_doubles_nothing(
     asr_file: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

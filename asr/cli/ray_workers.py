@@ -111,11 +111,10 @@ def _connect(cfg: Config) -> None:
     try:
         ray.init(address, num_cpus=cores, include_dashboard=None if address else False, log_to_driver=False,
                  logging_level="ERROR", configure_logging=True)  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError) as e:
+    except Exception as e:  # Ray raises that itself if it starts too slowly
         where = f"at {address}" if address else "on this machine"
-        raise InputError(
-            f"cannot reach a Ray {where}: {str(e).splitlines()[0]}; `ray status` shows whether it runs"
-        ) from e
+        cause = (str(e).strip() or type(e).__name__).splitlines()[0]
+        raise InputError(f"cannot reach a Ray {where}: {cause}; `ray status` shows whether it runs") from e
 
 
 def _room(cfg: Config, resources: dict[str, int]) -> int:
