@@ -4,6 +4,7 @@
 # make test       install with the test tools, then lint and run all tests
 # make lint       only the linters and the type checker
 # make gpu-test   everything that needs a CUDA GPU, in at most 8 minutes; the log goes to build/gpu-test.log
+# make ray-test   bulk transcription on a real Ray of this machine, with a worker that is killed
 # make fuzz       10^6 inputs for each reader of files, resumable; FUZZ="bundle arpa inputs=10000" chooses
 # make wheels     wheels for each PYTHONS (3.10 to 3.13), each installed and tried; the log goes to build/wheels/wheels.log
 # make sanitize   the tests of csrc/ under the address, undefined-behaviour and thread sanitizers (g++)
@@ -23,12 +24,12 @@ SHELL := bash
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # Benchmarks with arguments, and word_scores, a module of word_mode.
-BENCH_BY_HAND := ablation align conditions dynamic_graph fillers k2_lfmmi k2_peer kaldi_graph korean_pronunciation korean_words lm \
+BENCH_BY_HAND := ablation align bulk conditions dynamic_graph fillers k2_lfmmi k2_peer kaldi_graph korean_pronunciation korean_words lm \
   lm_scores million_words noise_words per_request phrase_safety ptxas punctuation real_search serve serve_faults serve_load \
   serve_peers silence spoken_korean throughput whisper_peer word_mode word_peers word_scores
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: demo demo-english serve test lint gpu-test wheels sanitize fuzz docs bench clean
+.PHONY: demo demo-english serve test lint gpu-test ray-test wheels sanitize fuzz docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
@@ -59,6 +60,9 @@ lint: $(VENV)/.installed-test
 
 gpu-test: $(VENV)/.installed-test
 	PYTHONPATH=tests $(BIN)/python -m gpu build/gpu-test.log
+
+ray-test: $(VENV)/.installed-test,ray
+	$(BIN)/python -m pytest tests/test_ray.py
 
 # The C++ readers also need clang++ with libFuzzer: CXX_FUZZ=clang++-16
 fuzz: $(VENV)/.installed-test,fuzz

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from asr.augment_options import AugmentConfig
 from asr.bounds import complaint
+from asr.bulk_options import BulkConfig
 from asr.declaration import REFERENCE, Options, option
 from asr.errors import InputError, nearest
 from asr.flywheel_options import FlywheelConfig
@@ -307,6 +308,7 @@ class Config(Options):
     serve: ServeConfig = field(default_factory=ServeConfig)
     flywheel: FlywheelConfig = field(default_factory=FlywheelConfig)
     live: LiveConfig = field(default_factory=LiveConfig)
+    bulk: BulkConfig = field(default_factory=BulkConfig)
     format: str = option(
         "auto",
         "format of transcripts or alignments; auto: by the suffix of `output`; for export: onnx",

@@ -4,6 +4,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from asr.remote import is_remote, version
+
 Stamp = tuple[int, int, int, int]  # inode, size, times of the last change of content and of status, in ns
 
 _known: dict[str, tuple[Stamp, str]] = {}  # resolved path -> its digest at that stamp
@@ -44,9 +46,11 @@ def digest(path: str | Path | None) -> str | None:
 
 
 def digest_of_input(path: str | None) -> str | None:
-    """The digest of a recording or of stored features, of which `x.ark:OFFSET` is a part."""
+    """The digest of a recording or of stored features, of which `x.ark:OFFSET` is a part; of a URL, its version."""
     if path is None:
         return None
+    if is_remote(path):
+        return version(path)
     file, offset = part_of(path)
     found = digest(file)
     return f"{found}:{offset}" if found and offset else found

@@ -3,8 +3,8 @@
     {"id": "a1", "audio": "audio/a1.flac", "start_s": 0.0, "duration_s": 1.5, "text": "yes no",
      "speaker": "s1", "lang": "en", "channel": 0}
 
-`id` and either `audio` or `features` are required. Paths below the manifest's folder are written relative to it.
-Other fields are kept in `extra` and written back.
+`id` and either `audio`, a path or a URL (asr.remote), or `features` are required. Paths below the manifest's folder are
+written relative to it. Other fields are kept in `extra` and written back.
 
 Text has three states. No field: nobody transcribed the utterance. null: the corpus has transcripts, but not this one.
 "": someone listened, and nothing is said. The first two are unknown and never stand for "".
@@ -21,6 +21,7 @@ from typing import Any
 from asr.errors import InputError
 from asr.files import atomic_write, check_name
 from asr.literals import RepeatedField, parse_json
+from asr.remote import is_remote
 from asr.textfiles import Lines, lines
 
 MOST_S = 1e12  # limit of times; larger whole numbers do not fit a float
@@ -183,8 +184,10 @@ def _parse(line: str, where: str) -> Utterance:
 
 
 def _with_paths(utterance: Utterance, change: Callable[[str], str]) -> Utterance:
+    """Paths changed by `change`; URLs of object stores stay."""
     audio, features = utterance.audio, utterance.features
-    return replace(utterance, audio=audio and change(audio), features=features and change(features))
+    own = audio if audio is None or is_remote(audio) else change(audio)
+    return replace(utterance, audio=own, features=features and change(features))
 
 
 def _fields(utterance: Utterance) -> dict[str, Any]:

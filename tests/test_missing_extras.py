@@ -22,7 +22,9 @@ def names(text: str) -> set[str]:
     return set(re.findall(r"(?<![\w.\[])[a-z][a-z0-9_-]+(?=[\[>=<' ]|$)", text))
 
 
-@pytest.mark.parametrize("extra", ["serve", "postgres", "korean", "media", "pretrained", "vad", "microphone", "export"])
+@pytest.mark.parametrize(
+    "extra", ["serve", "postgres", "korean", "media", "pretrained", "vad", "microphone", "export", "ray", "remote"]
+)
 def test_the_packages_of_an_extra_are_named(extra: str) -> None:
     what, command = missing(extra, "this verb", "a package").split(": pip install ")
     assert what == "this verb needs a package"

@@ -5,9 +5,11 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from served import app_of, client_of
 
 from asr.cli import main as cli
 from asr.config import Config
@@ -48,6 +50,37 @@ def test_the_limits_of_nginx_are_those_of_the_service() -> None:
     assert int(found["client_header_timeout"]) == cfg.header_timeout_s
     assert int(found["client_body_timeout"]) == cfg.body_timeout_s
     assert int(found["proxy_read_timeout"]) > cfg.drain_timeout_s
+
+
+def resources() -> list[dict[str, Any]]:
+    files = ("kubernetes.yaml", "kubernetes-autoscaling.yaml")
+    return [found for name in files for found in yaml.safe_load_all((DEPLOY / name).read_text())]
+
+
+@pytest.mark.anyio
+async def test_the_metric_of_the_autoscaler_is_one_of_the_service(model: Path) -> None:
+    """From /metrics of a pod, through the rule of the adapter, to the autoscaler of the deployment."""
+    by_kind = {found["kind"]: found for found in resources()}
+    scaler = by_kind["HorizontalPodAutoscaler"]["spec"]
+    queue, _ = scaler["metrics"]
+    name = queue["pods"]["metric"]["name"]
+    (rule,) = yaml.safe_load((DEPLOY / "prometheus-adapter.yaml").read_text())["rules"]["custom"]
+    assert rule["name"] == {"as": name} and rule["seriesQuery"].startswith(name + "{")
+    template = by_kind["Deployment"]["spec"]["template"]
+    async with client_of(app_of(model)) as client:
+        page = (await client.get(template["metadata"]["annotations"]["prometheus.io/path"])).text
+    assert re.search(rf"^# TYPE {name} gauge$", page, re.M)
+    (container,) = template["spec"]["containers"]
+    assert template["metadata"]["annotations"]["prometheus.io/port"] == str(container["ports"][0]["containerPort"])
+    assert scaler["scaleTargetRef"]["name"] == by_kind["Deployment"]["metadata"]["name"]
+    assert int(queue["pods"]["target"]["averageValue"]) < Config().serve.queue
+    assert by_kind["PodDisruptionBudget"]["spec"]["minAvailable"] < scaler["minReplicas"]
+
+
+@pytest.mark.parametrize("found", resources(), ids=lambda found: found["kind"])
+def test_the_schemas_of_kubernetes_take_its_files(found: dict[str, Any]) -> None:
+    validator = pytest.importorskip("kubernetes_validate", reason="needs the package kubernetes-validate")
+    validator.validate(found, "1.30", strict=True)
 
 
 def test_nginx_takes_its_file(tmp_path: Path) -> None:

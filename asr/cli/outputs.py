@@ -14,6 +14,7 @@ from asr.cli.report_verbs import report_path
 from asr.config import Config, value_of
 from asr.errors import InputError
 from asr.files import keep_inputs
+from asr.remote import is_remote
 from asr.streams import is_stream
 
 _WRITTEN = {  # options that name an output, for all verbs or for one
@@ -51,6 +52,8 @@ def _check_names(verb: str, cfg: Config) -> None:
     for name in (*_WRITTEN[""], "out"):
         if value_of(cfg, name) == "":
             raise InputError(f"{name}= is empty; name a place, or leave it out")
+        if is_remote(str(value_of(cfg, name))):
+            raise InputError(f"{name}={value_of(cfg, name)}: results are written to files; name one, and copy it there")
     for name in (*_WRITTEN[""], *_WRITTEN.get(verb, ())):
         if verb not in _INTO_FOLDERS and str(value_of(cfg, name)).endswith("/"):
             raise InputError(f"{name}={value_of(cfg, name)} is the name of a folder; name a file to write")

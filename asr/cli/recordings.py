@@ -4,13 +4,14 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from asr import manifest
 from asr.errors import InputError
 from asr.filekinds import SOUND
 from asr.files import fold
 from asr.manifest import Utterance
+from asr.remote import is_remote
 from asr.textfiles import lines
 
 FEATURES = (".npy", ".mfc")
@@ -31,7 +32,7 @@ class _Found:
 
 
 def find_recordings(words: Sequence[str], has_stored_features: bool = False) -> list[Recording]:
-    """The recordings of files, folders (searched with their sub-folders), lists (*.txt) and manifests (*.jsonl).
+    """The recordings of files, URLs, folders (searched with their sub-folders), lists (*.txt) and manifests (*.jsonl).
 
     A file that is named twice counts once. Ids: those of a manifest; for a file, its name without folder and suffix;
     for a file in a folder, its path from there without suffix. If two are equal, more of the path is kept; ids
@@ -58,18 +59,28 @@ def find_recordings(words: Sequence[str], has_stored_features: bool = False) -> 
 
 def _expand(word: str, suffixes: Sequence[str]) -> Iterator[_Found]:
     path = Path(word)
-    if path.is_dir():
+    if is_remote(word):
+        if word.endswith(("/", ".jsonl", ".txt")):
+            raise InputError(f"{word} is not a recording; copy manifests and lists here, and name the files in them")
+        yield _object(word)
+    elif path.is_dir():
         yield from _in_folder(path, suffixes)
     elif path.suffix == ".jsonl":
         yield from (_Found(u, u.id, (u.id,)) for u in manifest.read(path))
     elif path.suffix == ".txt":
-        yield from map(_file, _listed(path))
+        yield from (_object(name) if is_remote(name) else _file(path.parent / name) for name in _listed(path))
     else:
         yield _file(path)
 
 
 def _file(path: Path) -> _Found:
     return _Found(path, str(path), (path.stem, path.with_suffix("").as_posix(), path.as_posix()))
+
+
+def _object(url: str) -> _Found:
+    """The object of a URL. `Path` would change the URL."""
+    place = PurePosixPath(url.partition("://")[2])
+    return _Found(Utterance(place.stem, url), url, (place.stem, place.with_suffix("").as_posix(), url))
 
 
 def _in_folder(folder: Path, suffixes: Sequence[str]) -> Iterator[_Found]:
@@ -92,12 +103,12 @@ def _in_folder(folder: Path, suffixes: Sequence[str]) -> Iterator[_Found]:
         raise InputError(f"the folder {folder} holds no files that end in {', '.join(suffixes)}; check the path")
 
 
-def _listed(path: Path) -> Iterator[Path]:
-    """One path per line, relative to the folder of the list."""
+def _listed(path: Path) -> Iterator[str]:
+    """One path or URL per line, paths relative to the folder of the list."""
     found = 0
     for _, line in lines(path, "list", "one sound file per line"):
         if name := line.strip():
             found += 1
-            yield path.parent / name
+            yield name
     if not found:
         raise InputError(f"the list {path} is empty; list one sound file per line")

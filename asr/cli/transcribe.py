@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from asr.cli.launchers import check_bulk, recognise
+from asr.cli.workers import open_recognizer
 from asr.config import Config
 from asr.errors import InputError
-from asr.pipeline import limit_threads, named_language, phrases_of, requested
+from asr.remote import is_remote
 
 if TYPE_CHECKING:
     from asr.cli.recordings import Recording
@@ -46,6 +48,9 @@ def transcribe(cfg: Config) -> None:
     `phrases` names a file of phrases to boost, one per line. `new_words` names a file of words to add to a dynamic
     graph.
 
+    `launcher=ray` divides the recordings among workers of Ray, here or on the cluster at `address`; the output is the
+    same.
+
     `--microphone` and `-`, the standard input, are heard while they sound. The words appear at once and each utterance
     becomes a line when it ends, by the rules of asr.search.endpoint. `-` takes samples without a header, mono.
     """
@@ -55,6 +60,7 @@ def transcribe(cfg: Config) -> None:
     if cfg.format == "onnx":
         raise InputError("format=onnx is a format of `asr export`; choose a format of transcripts, such as srt")
     live = is_live(cfg)
+    check_bulk(cfg.bulk, live)
     if not cfg.input and not live:
         raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
     if not Path(cfg.bundle).exists():
@@ -63,26 +69,18 @@ def transcribe(cfg: Config) -> None:
     if live:
         from asr.cli.live import transcribe_live
 
-        transcribe_live(cfg, _open(cfg))
+        transcribe_live(cfg, open_recognizer(cfg))
         return
     with lock(cfg):
         _transcribe_all(cfg)
-
-
-def _open(cfg: Config) -> "Recognizer":
-    from asr.recognizer.opening import load
-
-    limit_threads(cfg)
-    options = vars(cfg.decoder)
-    opened = load(cfg.bundle, cfg.device, cfg.data.max_audio_s, cfg.g2p.model, cfg.data.channel, **options)
-    return requested(opened, cfg)
 
 
 def _transcribe_all(cfg: Config) -> None:
     from asr.cli.recordings import find_recordings
     from asr.cli.transcripts import Folder, open_output
 
-    recognizer = _open(cfg)
+    is_here = cfg.bulk.launcher == "local"
+    recognizer = open_recognizer(cfg if is_here else replace(cfg, device="cpu"))  # others have the GPUs
     recordings = find_recordings(cfg.input, recognizer.cfg.features.kind == "stored")
     output = open_output(cfg, recordings)
     pending = [recording for recording in recordings if output is None or not output.has(recording)]
@@ -110,26 +108,23 @@ def _transcribe(
 ) -> list[str]:
     """Recognises `recordings`, writes and shows the results; returns the errors of those that failed."""
     from asr.cli.transcripts import Folder, Terminal
-    from asr.recognizer.long import transcribe_each
-    from asr.recognizer.written import writing_of
 
     progress = Progress()
     is_shown = output is None or (cfg.output is not None and not isinstance(output, Folder))
     terminal = Terminal(recordings, progress.print) if is_shown else None
     sources = [recording.source for recording in recordings]
-    phrases = recognizer.compile_phrases(phrases_of(cfg))
-    writing = writing_of(recognizer, cfg.written, cfg.punctuate, named_language(cfg))
     problems = []
-    for number, result in transcribe_each(recognizer, sources, None, phrases, cfg.threads, progress):
+    for number, result in recognise(cfg, recognizer, sources, progress):
         recording = recordings[number]
         if isinstance(result, InputError):
-            names_it = isinstance(recording.source, Path) and recording.name in str(result)
+            has_path = isinstance(recording.source, Path) or is_remote(recording.name)
+            names_it = has_path and recording.name in str(result)
             problems.append(str(result) if names_it else f"{recording.name}: {result}")
             if len(recordings) > 1:
                 progress.print(f"set aside {problems[-1]}", sys.stderr)
             hypothesis = None
         else:
-            hypothesis = replace(writing(result) if writing else result, id=recording.id)
+            hypothesis = replace(result, id=recording.id)
             if output is not None:
                 output.add(recording, hypothesis)
         if terminal:

@@ -162,7 +162,7 @@ def open_output(cfg: Config, recordings: Sequence[Recording]) -> File | Folder |
     if cfg.output is not None and path is None:
         opened = Folder(Path(cfg.output), "json" if cfg.format == "auto" else cfg.format, recordings)
     else:
-        opened = File(path, _format(cfg, path), recordings, _fingerprint(cfg))
+        opened = File(path, _format(cfg, path), recordings, fingerprint(cfg))
     read = [*cfg.input, *_files(cfg), *(_path(recording) for recording in recordings)]
     keep_inputs(opened.targets, read)
     return opened
@@ -219,7 +219,7 @@ def _format(cfg: Config, path: Path | None) -> str:
     return format
 
 
-def _fingerprint(cfg: Config) -> str:
+def fingerprint(cfg: Config) -> str:
     """A line that changes with the model, the options and the files that they name."""
     options = [asdict(cfg.decoder), cfg.graph.kind, cfg.g2p.model, cfg.boost, cfg.data.max_audio_s, cfg.data.channel,
                cfg.written, cfg.punctuate, cfg.spoken_language]  # fmt: skip

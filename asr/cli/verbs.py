@@ -174,7 +174,7 @@ VERBS: dict[str, Verb] = {
     "transcribe": Verb(transcribe, (
         "decoder", "graph.kind", "graph.words", "graph.grammar", "g2p.model", "data.max_audio_s", "data.channel",
         "bundle", "phrases", "boost", "new_words", "written", "punctuate", "spoken_language", "device", "threads",
-        "input", "output", "format", "live",
+        "input", "output", "format", "live", "bulk",
     ), earlier=earlier.bundled, takes_bundle=True, resumes=True),
     "serve": Verb(serve, (
         "serve", "bundle", "g2p.model", "device", "threads", "boost",

@@ -26,6 +26,7 @@ from asr.features.media import Media, has_pyav
 from asr.features.mixing import Mixer
 from asr.features.sound import RATES_HZ, SLACK_S, Recordings, Sound, Undecodable
 from asr.files import check_name
+from asr.remote import is_remote, open_remote
 
 __all__ = [
     "RATES_HZ", "SLACK_S", "AudioInfo", "EmptyAudio", "blocks", "info", "load", "mono_blocks", "resampled",
@@ -180,7 +181,9 @@ def _name(source: Source) -> str:
 
 
 def _stream(source: Source, name: str) -> str | IO[bytes]:
-    """A path or seekable file object. Raises InputError if the file is missing, unreadable or empty."""
+    """A path or seekable file object (also of a URL). Raises InputError if it is missing, unreadable or empty."""
+    if isinstance(source, str) and is_remote(source):
+        source = open_remote(source)
     if isinstance(source, (str, Path)):
         if not os.path.exists(source):
             raise InputError(f"audio file {name} does not exist; check the path")

@@ -5,6 +5,9 @@ in the middle of the clearest pause there (asr.features.pauses). Pieces of all r
 batches as they are read; their words are joined to one `Hypothesis` with times from the start of the recording. Memory
 holds a block, a batch with its lattices, and the words. The language model begins anew in each piece.
 
+Batches stay within a share, some minutes of recordings of similar length. Several processes can therefore recognise
+shares (asr.cli.launchers) and get the same bits as one.
+
 Shorter recordings are recognised whole. So are stored features, which have no level to cut by, and recordings searched
 with a word list or grammar, which describes a whole utterance; these may last `WHOLE_S` at most unless `max_audio_s`
 allows more.
@@ -31,6 +34,7 @@ from asr.search.phrases import Phrases
 
 LONGEST_S, SHORTEST_S = 30.0, 15.0  # of a piece; the last one of a recording may be shorter
 WHOLE_S = 600.0  # a recording that cannot be cut
+SHARE_S, MOST_IN_SHARE = 600.0, 500  # seconds and recordings of a share; a longer recording is one of its own
 
 Recording = Source | Utterance
 Progress = Callable[[float, float], object]  # called with the seconds recognised and the seconds in all
@@ -58,6 +62,25 @@ class Recognizes(Protocol):
 
 
 @dataclass(frozen=True)
+class Share:
+    """Recordings that are batched with each other alone, so that where and when they are recognised changes no bit.
+
+    Sums over batches of other utterances differ in their last bits. Recordings are in the order of their lengths.
+    """
+
+    opened: dict[int, Recording]  # by number
+    seconds: dict[int, float]  # by the header; 0 if only reading tells
+
+    @property
+    def total_s(self) -> float:
+        return sum(self.seconds.values())
+
+    def alone(self) -> "list[Share]":
+        """Each recording as a share of its own."""
+        return [Share({number: x}, {number: self.seconds[number]}) for number, x in self.opened.items()]
+
+
+@dataclass(frozen=True)
 class Piece:
     """Part of a recording that is recognised at once; most recordings are one piece."""
 
@@ -76,46 +99,84 @@ def transcribe_each(
     progress: Progress | None = None,
     channel: int | None = None,
 ) -> Iterator[tuple[int, Hypothesis | InputError]]:
-    """Recognise recordings in batches, the shortest first; yields each one's number and result when it is done.
+    """Recognise recordings share by share, the shortest first; yields each one's number and result when it is done.
 
     An `Utterance` is its segment of its recording. `channel` is that of recordings with several, unless an utterance
     names its own; None: that of the recogniser. `threads` search at a time (0: one per core). The result of a
     recording that cannot be read or searched is the InputError; the others go on.
     """
+    shares, failed = shares_of(recognizer, recordings, sample_rate_hz)
+    yield from failed.items()
+    total_s, done_s = sum(share.total_s for share in shares), 0.0
+
+    def heard(seconds: float) -> None:
+        nonlocal done_s
+        done_s += seconds
+        if progress:
+            progress(done_s, max(total_s, done_s))
+
+    for share in shares:
+        yield from transcribe_share(recognizer, share, sample_rate_hz, phrases, threads, heard, channel)
+
+
+def shares_of(
+    recognizer: Recognizes, recordings: Sequence[Input | Utterance], sample_rate_hz: float | None = None
+) -> tuple[list[Share], dict[int, InputError]]:
+    """Divides recordings into shares, the shortest recordings first; also returns the errors of those that cannot be
+    opened, by number."""
+    opened, seconds, failed = _open(recognizer, recordings, sample_rate_hz)
+    shares: list[Share] = []
+    share_s = 0.0
+    for number in sorted(seconds, key=seconds.__getitem__):
+        share_s += seconds[number]
+        if not shares or share_s > SHARE_S or len(shares[-1].seconds) == MOST_IN_SHARE:
+            shares.append(Share({}, {}))
+            share_s = seconds[number]
+        shares[-1].opened[number], shares[-1].seconds[number] = opened[number], seconds[number]
+    return shares, failed
+
+
+def transcribe_share(
+    recognizer: Recognizes,
+    share: Share,
+    sample_rate_hz: float | None = None,
+    phrases: Phrases | None = None,
+    threads: int = 0,
+    heard: Callable[[float], object] | None = None,
+    channel: int | None = None,
+) -> Iterator[tuple[int, Hypothesis | InputError]]:
+    """As `transcribe_each`, for a share. `heard` is called with the seconds of each batch that is recognised."""
     if channel is None:
         channel = recognizer.cfg.data.channel
-    opened, seconds, failed = _open(recognizer, recordings, sample_rate_hz)
-    yield from list(failed.items())
-    told = set(failed)
-    total_s, done_s = sum(seconds.values()), 0.0
-    found: dict[int, list[Hypothesis]] = {number: [] for number in seconds}
+    failed: dict[int, InputError] = {}
+    told: set[int] = set()
+    found: dict[int, list[Hypothesis]] = {number: [] for number in share.opened}
 
     def pieces() -> Iterator[Piece]:
-        for number in sorted(seconds, key=seconds.__getitem__):
+        for number, x in share.opened.items():
             try:
-                yield from _pieces(recognizer, number, opened[number], seconds[number], sample_rate_hz, channel)
+                yield from _pieces(recognizer, number, x, share.seconds[number], sample_rate_hz, channel)
             except InputError as e:
                 failed[number] = e
 
     def search(item: tuple[Piece, np.ndarray, float]) -> Hypothesis | InputError:
         piece, log_probs, duration_s = item
         try:
-            return recognizer.search(_id(recordings[piece.number], piece.number), log_probs, duration_s, phrases)
+            return recognizer.search(_id(share.opened[piece.number], piece.number), log_probs, duration_s, phrases)
         except InputError as e:
             return e
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for batch in recognizer.score_batches(pieces(), lambda piece: piece.x):
-            for (piece, _, duration_s), result in zip(batch, pool.map(search, batch), strict=True):
-                done_s += duration_s
+            for (piece, _, _), result in zip(batch, pool.map(search, batch), strict=True):
                 if isinstance(result, InputError):
                     failed.setdefault(piece.number, result)
                 elif piece.number not in failed:
                     found[piece.number].append(_in_recording(result, piece))
                     if piece.last:
                         yield piece.number, join(found.pop(piece.number))
-            if progress:
-                progress(done_s, max(total_s, done_s))
+            if heard:
+                heard(sum(duration_s for _, _, duration_s in batch))
             yield from [(number, failed[number]) for number in failed if number not in told]
             told.update(failed)
     yield from [(number, failed[number]) for number in failed if number not in told]

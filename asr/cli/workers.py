@@ -1,0 +1,53 @@
+"""What recognises in `asr transcribe`, in this process or in others: the recogniser that the options ask for."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from asr.config import Config
+from asr.errors import InputError
+from asr.hypothesis import Hypothesis
+from asr.pipeline import limit_threads, named_language, phrases_of, requested
+
+if TYPE_CHECKING:
+    from asr.recognizer.long import Progress, Recording, Share
+    from asr.recognizer.recognizer import Recognizer
+
+Result = tuple[int, Hypothesis | InputError]  # with the number of the recording
+Attempt = Callable[[Sequence["Share"]], Iterable[tuple[int, list[Result]]]]  # shares -> their numbers and results
+
+
+def open_recognizer(cfg: Config) -> "Recognizer":
+    """The recogniser of `cfg.bundle` with the search that `cfg` asks for."""
+    from asr.recognizer.opening import load
+
+    limit_threads(cfg)
+    options = vars(cfg.decoder)
+    opened = load(cfg.bundle, cfg.device, cfg.data.max_audio_s, cfg.g2p.model, cfg.data.channel, **options)
+    return requested(opened, cfg)
+
+
+class Worker:
+    """A recogniser with the phrases and the way of writing that `cfg` asks for."""
+
+    def __init__(self, cfg: Config, recognizer: "Recognizer"):
+        from asr.recognizer.written import writing_of
+
+        self.recognizer, self.threads = recognizer, cfg.threads
+        self.phrases = recognizer.compile_phrases(phrases_of(cfg))
+        self.writing = writing_of(recognizer, cfg.written, cfg.punctuate, named_language(cfg))
+
+    def recognise(self, recordings: "Sequence[Recording]", progress: "Progress") -> Iterator[Result]:
+        from asr.recognizer import long
+
+        found = long.transcribe_each(self.recognizer, recordings, None, self.phrases, self.threads, progress)
+        yield from map(self._written, found)
+
+    def recognise_share(self, share: "Share") -> list[Result]:
+        from asr.recognizer import long
+
+        found = long.transcribe_share(self.recognizer, share, None, self.phrases, self.threads)
+        return list(map(self._written, found))
+
+    def _written(self, result: Result) -> Result:
+        number, found = result
+        return number, found if isinstance(found, InputError) or not self.writing else self.writing(found)

@@ -1,0 +1,162 @@
+"""Recordings in object stores: heard as files are, from fsspec's memory and from a server of S3."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+import soundfile
+from tiny import TOKENS, config, graph_dir, model, noise
+
+from asr import hypothesis, manifest
+from asr.cli import main as cli
+from asr.cli.recordings import find_recordings
+from asr.errors import InputError
+from asr.features import audio
+from asr.fingerprints import digest_of_input
+from asr.manifest import Utterance
+from asr.recognizer import bundle
+from asr.remote import is_remote
+
+RATE_HZ = 16000
+
+
+def flac(seed: int) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, noise(1.0, seed), RATE_HZ, format="flac")
+    return file.getvalue()
+
+
+@pytest.fixture
+def store() -> Iterator[fsspec.AbstractFileSystem]:
+    """Two recordings in the memory of fsspec."""
+    memory = fsspec.filesystem("memory")
+    memory.pipe({"/sounds/a.flac": flac(1), "/sounds/b.flac": flac(2)})
+    yield memory
+    memory.rm("/sounds", recursive=True)
+
+
+@pytest.fixture(scope="module")
+def asr_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("remote")
+    cfg = config()
+    bundle.write(folder / "model.asr", model(cfg), cfg, TOKENS, graph_dir(folder / "graph"), "# tiny")
+    return folder / "model.asr"
+
+
+@pytest.mark.parametrize(
+    "path,wanted",
+    [
+        ("s3://bucket/a.flac", True),
+        ("memory://a.flac", True),
+        ("/data/s3://a.flac", False),
+        ("s3:/bucket/a.flac", False),
+        ("s3://", False),
+        ("file:///etc/passwd", False),
+        ("http://example.com/a.flac", False),
+        ("simplecache::s3://bucket/a.flac", False),
+    ],
+)
+def test_only_object_stores_are_remote(path: str, wanted: bool) -> None:
+    assert is_remote(path) == wanted
+
+
+def test_an_object_is_heard_as_the_file_is(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+    (tmp_path / "a.flac").write_bytes(flac(1))
+    assert (audio.load("memory://sounds/a.flac") == audio.load(tmp_path / "a.flac")).all()
+    assert (audio.load("memory://sounds/a.flac", 0.2, 0.5) == audio.load(tmp_path / "a.flac", 0.2, 0.5)).all()
+    assert audio.info("memory://sounds/a.flac") == audio.info(tmp_path / "a.flac")
+
+
+def test_a_manifest_keeps_urls(tmp_path: Path) -> None:
+    url = "s3://bucket/folder//a.flac"
+    manifest.write(tmp_path / "m.jsonl", [Utterance("a", url)])
+    assert [u.audio for u in manifest.read(tmp_path / "m.jsonl")] == [url]
+
+
+def test_transcripts_of_urls_in_a_manifest_a_list_and_the_command_line(
+    store: fsspec.AbstractFileSystem, asr_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for name, seed in (("a", 1), ("b", 2)):
+        (tmp_path / f"{name}.flac").write_bytes(flac(seed))
+    urls = [f"memory://sounds/{name}.flac" for name in "ab"]
+    manifest.write(tmp_path / "m.jsonl", [Utterance(name, url) for name, url in zip("ab", urls, strict=True)])
+    (tmp_path / "list.txt").write_text("\n".join(["a.flac", urls[1]]))
+    found = []
+    for words in (
+        [f"{tmp_path}/a.flac", f"{tmp_path}/b.flac"],
+        [f"{tmp_path}/m.jsonl"],
+        [f"{tmp_path}/list.txt"],
+        urls,
+    ):
+        assert cli.main(["transcribe", str(asr_file), *words, f"output={tmp_path}/out.jsonl"]) == 0
+        found.append(hypothesis.read(tmp_path / "out.jsonl"))
+    assert found == [found[0]] * 4 and [h.id for h in found[0]] == ["a", "b"]
+
+
+def test_missing_objects_are_named_and_set_aside(
+    store: fsspec.AbstractFileSystem, asr_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["memory://sounds/a.flac", "memory://sounds/gone.flac"]
+    assert cli.main(["transcribe", str(asr_file), *words, f"output={tmp_path}/out.jsonl"]) == 2
+    error = "audio file memory://sounds/gone.flac does not exist; check the path"
+    assert f"set aside {error}\n" in capsys.readouterr().err
+    assert [h.id for h in hypothesis.read(tmp_path / "out.jsonl")] == ["a"]
+
+
+def test_an_object_that_was_written_again_is_another(store: fsspec.AbstractFileSystem) -> None:
+    before = digest_of_input("memory://sounds/a.flac")
+    assert before == digest_of_input("memory://sounds/a.flac") is not None
+    store.pipe("/sounds/a.flac", flac(3))
+    assert digest_of_input("memory://sounds/a.flac") != before
+    assert digest_of_input("memory://sounds/gone.flac") is None
+
+
+@pytest.mark.parametrize("option", ["output=s3://bucket/x.jsonl", "output=s3://bucket/x/"])
+def test_results_are_not_written_to_a_folder_named_s3(
+    asr_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, option: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["transcribe", str(asr_file), "memory://sounds/a.flac", option]) == 2
+    assert "results are written to files" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_prefix_and_a_remote_list_are_refused() -> None:
+    for url in ("s3://bucket/sounds/", "s3://bucket/m.jsonl"):
+        with pytest.raises(InputError, match="is not a recording; copy manifests and lists here"):
+            find_recordings([url])
+
+
+def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(url: str) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", fail)
+    with pytest.raises(InputError, match="s3://bucket/a.flac needs .*s3fs"):
+        audio.info("s3://bucket/a.flac")
+
+
+def test_recordings_of_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server_of = pytest.importorskip("moto.server", reason="needs moto[server] and s3fs")
+    s3fs = pytest.importorskip("s3fs", reason="needs moto[server] and s3fs")
+    server = server_of.ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in (("ENDPOINT_URL", f"http://{host}:{port}"), ("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    try:
+        store = s3fs.S3FileSystem()
+        store.mkdir("bucket")
+        store.pipe("bucket/a.flac", flac(1))
+        (tmp_path / "a.flac").write_bytes(flac(1))
+        assert (audio.load("s3://bucket/a.flac") == audio.load(tmp_path / "a.flac")).all()
+        before = digest_of_input("s3://bucket/a.flac")
+        store.pipe("bucket/a.flac", flac(2))
+        store.invalidate_cache()
+        assert None is not digest_of_input("s3://bucket/a.flac") != before
+        with pytest.raises(InputError, match="audio file s3://bucket/gone.flac does not exist"):
+            audio.info("s3://bucket/gone.flac")
+    finally:
+        server.stop()
