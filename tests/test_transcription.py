@@ -210,12 +210,14 @@ def test_recordings_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     path = manifest_of(tmp_path, "one", "two")
     more = [{"id": "f", "features": "x.npy"}, {"id": "gone", "audio": "gone.flac"}, {"id": "odd", "audio": "r0.flac"}]
     more[2] |= {"words": [{"word": 5}], "answered": 7, "text": "given"}  # type: ignore[dict-item]
+    for number, confidence in enumerate((math.nan, math.inf, 10**400, "1", None)):
+        word = {"word": "x", "start_s": 0, "end_s": 1, "confidence": confidence}
+        more.append({"id": f"n{number}", "audio": "r0.flac", "words": [word]})
     path.write_text(path.read_text() + "".join(json.dumps(line) + "\n" for line in more))
     items, refused = read(path)
-    assert [item.id for item in items] == ["r0", "r1", "odd"] and [line.split("'")[1] for line in refused] == [
-        "f",
-        "gone",
-    ]
+    assert not any(item.words for item in items[3:]) and len(items) == 8
+    assert [item.id for item in items[:3]] == ["r0", "r1", "odd"]
+    assert [line.split("'")[1] for line in refused] == ["f", "gone"]
     assert (items[2].words, items[2].answered, items[2].duration_s) == ((), "given", 1.0)
     path.write_text(json.dumps(more[0]) + "\n")
     with pytest.raises(InputError, match="none of its recordings can be used"):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from asr import manifest
 from asr.errors import InputError
 from asr.features import audio
 from asr.flywheel.request import share_of
-from asr.manifest import Utterance
+from asr.manifest import MOST_S, Utterance
 
 LONGEST_NAME = 40  # of a transcriber
 
@@ -66,7 +65,7 @@ def _words(given: Any) -> tuple[dict[str, Any], ...]:
     for word in given:
         if not isinstance(word, dict) or not isinstance(word.get("word"), str):
             return ()
-        if not all(isinstance(word.get(name), Real) and not isinstance(word[name], bool) for name in numbers):
+        if not all(isinstance(word.get(name), (int, float)) and abs(word[name]) < MOST_S for name in numbers):  # no NaN
             return ()
     return tuple({name: word[name] for name in ("word", *numbers)} for word in given)
 

@@ -18,6 +18,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         for listener in sockets or []:
             host, port = listener.getsockname()[:2]
+            host = socket.gethostname() if host in ("0.0.0.0", "::") else host
             shown = f"[{host}]" if ":" in host else host
             for token, name in self.known.items():
                 print(f"{name}: http://{shown}:{port}/#{token}", flush=True)

@@ -18,7 +18,11 @@ class Sounds {
   #kept = new Map();
 
   get(id) {
-    if (!this.#kept.has(id)) {
+    if (this.#kept.has(id)) {
+      const found = this.#kept.get(id);
+      this.#kept.delete(id); // to the end: the one that is heard is not the oldest
+      this.#kept.set(id, found);
+    } else {
       const found = soundOf(id);
       found.catch(() => this.#kept.delete(id)); // asked for again next time
       this.#kept.set(id, found);
