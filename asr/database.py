@@ -23,6 +23,7 @@ from sqlalchemy import URL, Connection, MetaData, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from asr.errors import InputError, missing
+from asr.files import make_folder
 
 _log = logging.getLogger(__name__)
 BUSY_S = 5.0  # how long a transaction waits for those of others
@@ -177,7 +178,7 @@ def _url(place: str, option: str) -> URL:
 def _create_private(path: str) -> None:
     """An empty file that others cannot read, unless it exists. SQLite gives its further files the same permissions."""
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        make_folder(Path(path).parent)
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except OSError as e:

@@ -35,6 +35,14 @@ _REMEDIES = {  # for errors that only the user can correct
 }
 
 
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Makes a folder with those above it, unless it exists. Raises InputError where none can be made, as in /proc."""
+    try:
+        folder.mkdir(mode, parents=True, exist_ok=True)
+    except FileNotFoundError as e:
+        raise InputError(f"{folder}: no folder can be made there; choose another place") from e
+
+
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """Opens a temporary file next to `path`. On success it is synced and renamed to `path`, on error it is removed.
@@ -50,7 +58,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
             return
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         handle, name = _temporary(path)
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
             try:
@@ -100,7 +108,7 @@ def moved_into(folder: Path, stale: Iterable[str]) -> Iterator[Path]:
     refuse; stats.json, which marks a folder as one of a graph, is moved first. Raises InputError if another process is
     writing the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with locked(folder), ExitStack() as stack:
         for left in folder.glob(".building-*"):  # of a process that was killed
             shutil.rmtree(left, ignore_errors=True)

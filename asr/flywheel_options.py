@@ -26,3 +26,11 @@ class FlywheelConfig(Options):
     )
     wrong_cost: float = option(5.0, "cost of a wrong word that is accepted", within="[0, 1e9]")
     reject_cost: float = option(1.0, "cost of a word that is rejected, right or wrong", within="[0, 1e9]")
+    transcribers: list[str] = option(["me"], "names of those who transcribe; each gets a page of their own")
+    double: float = option(
+        0.1, "share of the recordings that two transcribers hear, for `asr flywheel agreement`", within="[0, 1]"
+    )
+    clean: bool = option(
+        True, "keep transcripts as `asr text clean` writes texts; false: with capitals and punctuation"
+    )
+    settle: bool = option(False, "show the recordings in which transcribers disagree, with the versions of both")

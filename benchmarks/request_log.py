@@ -134,7 +134,9 @@ def drift(chains: int, days: int = 180, change: int = 60) -> list[dict[str, Any]
     rows = []
     for name, shift, weekly, memory in (
         ("independent days", 0, 0, 0), ("weekends 2 sd higher", 0, 1, 0),
-        ("correlation 0.3 with the day before", 0, 0, 0.3),
+        ("correlation 0.2 with the day before", 0, 0, 0.2), ("correlation 0.3 with the day before", 0, 0, 0.3),
+        ("correlation 0.5 with the day before", 0, 0, 0.5), ("shift of 1 sd, correlation 0.3", 1, 0, 0.3),
+        ("shift of 2 sd, correlation 0.3", 2, 0, 0.3),
         ("shift of 1 sd", 1, 0, 0), ("shift of 2 sd", 2, 0, 0), ("shift of 3 sd", 3, 0, 0), ("shift of 5 sd", 5, 0, 0),
     ):  # fmt: skip
         rng = random.Random(3)

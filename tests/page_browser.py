@@ -4,13 +4,14 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import soundfile
 import tiny
+from fastapi import FastAPI
 from page_mock import Mock, Server, make_app
 
 
@@ -40,10 +41,15 @@ def chromium(heard: Path) -> Iterator[Any]:
         browser.close()
 
 
-@contextmanager
-def serving(mock: Mock, port: int = 0) -> Iterator[str]:
+def serving(mock: Mock, port: int = 0) -> AbstractContextManager[str]:
     """The address of a running mock."""
-    server = Server(make_app(mock), port)
+    return serving_app(make_app(mock), port)
+
+
+@contextmanager
+def serving_app(app: FastAPI, port: int = 0) -> Iterator[str]:
+    """The address of a running app."""
+    server = Server(app, port)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -20,7 +20,8 @@ from asr.flywheel.log import RequestLog
 from asr.flywheel.request import REQUESTS, TRANSCRIPTS
 from asr.flywheel.select import Candidate, choose, greedy
 from asr.flywheel.threshold import GRID, thresholds
-from asr.flywheel.watch import Transcribed
+from asr.flywheel.transcription.journal import Journal, Save
+from asr.flywheel.watch import Transcribed, transcribed
 
 
 @pytest.fixture
@@ -130,6 +131,46 @@ def test_the_doubtful_are_chosen_and_some_are_drawn(log: RequestLog, tmp_path: P
     assert "3 words that the training texts lack: five, seven, three" in told and "times what a random choice" in told
 
 
+def test_what_is_unusable_is_not_chosen_again(log: RequestLog, tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    log.transcribe({"asr-1": "one two"}, NOW)
+    lines = [{"id": id, "audio": "x.flac", "mark": "unusable"} for id in ("asr-1", "asr-2", "asr-9")]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert run(tmp_path, "import", str(path)) == 0
+    assert choose(log, true(), 1.0, 0.0, None).chosen == ["asr-4"] and not log.rows(select(TRANSCRIPTS))
+    assert run(tmp_path, "export", "transcribed=no", f"output={tmp_path}/rest.jsonl") == 0
+    assert [u.id for u in manifest.read(tmp_path / "rest.jsonl")] == ["asr-4", "asr-5"]
+    log.transcribe({"asr-1": "one two"}, NOW)  # somebody understood it after all
+    assert run(tmp_path, "export", "transcribed=yes", f"output={tmp_path}/rest.jsonl") == 0
+    assert log.delete(true()) == 5
+
+
+def test_known_words_are_read_as_a_language_model_reads_texts(log: RequestLog, tmp_path: Path, capsys) -> None:
+    words = ("select", f"output={tmp_path}/next.jsonl", "random_share=0", f"known={tmp_path}/known.jsonl")
+    line = '{"id": "a", "audio": "a.flac"'
+    (tmp_path / "known.jsonl").write_text(line + ', "text": "four five"}\n' + line.replace('"a"', '"b"', 1) + "}\n")
+    assert run(tmp_path, *words) == 0
+    told = capsys.readouterr()
+    assert (
+        "3 words that the training texts lack: one, three, two" in told.out
+        and "without a text are left out" in told.err
+    )
+    (tmp_path / "known.jsonl").write_text(line + "}\n")
+    assert run(tmp_path, *words) == 2 and "none of its 1 utterances has a text" in capsys.readouterr().err
+
+
+def test_written_answers_are_compared_as_they_are_spoken(tmp_path: Path) -> None:
+    log = log_of(
+        tmp_path / "log", heard("asr-1", "it costs $5", 0.9), heard("asr-2", "오천 원 2026년", 0.9, language="ko")
+    )
+    log.transcribe({"asr-1": "it costs five dollars", "asr-2": "오천 원 이천이십육 년"}, NOW)
+    rows = transcribed(log, true())
+    assert [row.answered == row.transcript for row in rows] == [True, True]
+    found = thresholds(rows[:1], 5, 1)
+    assert found.num_words == 4 and found.precision[0] == 1.0
+    assert thresholds(rows[1:], 5, 1).precision[0] == 1.0
+
+
 def worth(chosen: list[Candidate]) -> float:
     words = {word for candidate in chosen for word in candidate.doubts}
     return sum(sum(c.doubts.get(word, 0.0) for c in chosen) ** 0.5 for word in words)
@@ -205,5 +246,10 @@ def test_the_guide_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     log.slice_rate = 1.0
     log.add(heard("asr-12"))
     Path("exp/train.txt").write_text("one\n")
-    Path("exp/transcribed.jsonl").write_text('{"id": "asr-1", "audio": "x.flac", "text": "one too"}\n')
-    assert run_page("flywheel.md", {}) == 4
+    journal = Journal(Path("exp/next.transcripts.jsonl"))
+    for number in range(3):
+        journal.add(Save(f"asr-{number}", "anna", "done", "one two", None, 8.0))
+    for number, text in ((1, "one two"), (2, "one too")):
+        journal.add(Save(f"asr-{number}", "ben", "done", text, None, 9.0))
+    assert run_page("flywheel.md", {}) == 5
+    assert [row.transcript for row in transcribed(log, true())] == ["one two", "one two"]

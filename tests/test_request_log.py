@@ -129,6 +129,30 @@ def test_a_database_that_is_missing_is_not_created_to_read_it(tmp_path: Path) ->
     assert not (tmp_path / "mistyped.db").exists()
 
 
+@pytest.mark.parametrize("options", [{"folder": "/proc/x"}, {"database": "/proc/x/requests.db"}])
+def test_a_place_where_no_folder_can_be_made(tmp_path: Path, options: dict[str, str]) -> None:
+    if not Path("/proc/self").exists():
+        pytest.skip("no /proc")
+    with pytest.raises(InputError, match="/proc/x: no folder can be made there"):
+        RequestLog(**{"folder": str(tmp_path), **options})
+
+
+def test_the_tables_have_a_version(tmp_path: Path) -> None:
+    log = log_of(tmp_path, heard("asr-1"))
+    log.transcribe({"asr-1": "one"}, NOW)
+    with log.database.write() as connection:  # as before there were versions
+        for table in ("asr_log_schema", "asr_log_unusable"):
+            connection.exec_driver_sql(f"DROP TABLE {table}")
+    log.close()
+    log = RequestLog.existing(tmp_path)
+    assert ids(log) == ["asr-1"] and [row.transcript for row in transcribed(log, true())] == ["one"]
+    with log.database.write() as connection:
+        connection.exec_driver_sql("UPDATE asr_log_schema SET version = version + 1")
+    log.close()
+    with pytest.raises(InputError, match=r"a later version of the toolkit \(tables of version 2, not 1\); upgrade"):
+        RequestLog.existing(tmp_path)
+
+
 def test_a_request_without_a_row_leaves_no_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = log_of(tmp_path)
 

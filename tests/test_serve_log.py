@@ -1,5 +1,6 @@
 """The service logs its requests if it is asked to, and answers them whatever happens to the log."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from starlette.testclient import TestClient
 from asr.features import audio
 from asr.flywheel.log import RequestLog
 from asr.flywheel.request import REQUESTS, TEXTS
+from asr.hypothesis import Hypothesis
+from asr.recognizer.recognizer import Recognizer
 from asr.serve.requests import Requests
 
 
@@ -43,6 +46,28 @@ async def test_requests_are_logged(model: Path, tmp_path: Path) -> None:
     assert all(row.model.startswith("m.asr@") and len(row.model) == 18 and row.latency_s > 0 for row in rows)
     assert [round(row.duration_s, 3) for row in rows] == [0.5, 0.5, 0.5, 0.7]
     assert np.abs(sound_of(tmp_path, rows[0]) - tiny.noise(0.5)).max() < 1e-3
+
+
+@pytest.mark.anyio
+async def test_written_answers_are_logged_as_spoken(model: Path, tmp_path: Path, monkeypatch) -> None:
+    class Shouted:
+        def __call__(self, hypothesis: Hypothesis) -> Hypothesis:
+            return hypothesis  # of the warm-up
+
+        def formed(self, hypothesis: Hypothesis) -> Hypothesis:
+            words = [replace(word, word=word.word.upper()) for word in hypothesis.words]
+            return replace(hypothesis, text=hypothesis.text.upper(), words=words)
+
+        def marked(self, hypothesis: Hypothesis, *_: object) -> Hypothesis:
+            return replace(hypothesis, text=f"{hypothesis.text}.")
+
+    monkeypatch.setattr(Recognizer, "writing", lambda self, options: Shouted())
+    async with client_of(app_of(model, log=str(tmp_path))) as client:
+        answer = await client.post("/v1/recognize", files={"file": noise(0.5)})
+        written = await client.post("/v1/audio/transcriptions", files={"file": noise(0.5)}, data={"model": "x"})
+    text = answer.json()["text"]
+    assert written.json()["text"] == text and text == f"{text[:-1].upper()}." and len(text) > 1
+    assert [row.text for row in logged(tmp_path)] == [text[:-1].lower()] * 2
 
 
 def test_live_utterances_are_logged(model: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from asr.cli import main as cli
 from asr.cli.overrides import compose
 from asr.cli.reads import declared
 from asr.cli.verbs import VERBS
+from asr.flywheel.transcription.journal import Journal, Save
 from asr.recognizer import bundle
 from asr.recognizer.run_folder import as_trained
 from asr.search.space import DynamicSpace, SearchSpace
@@ -297,6 +298,8 @@ MORE += ["serve feedback export serve.keys={tmp}/keys.db output={tmp}/f.jsonl"]
 MORE += ["flywheel " + rest + " log={tmp}/log" for rest in (
     "export output={tmp}/logged.jsonl", "import {tmp}/transcripts.jsonl", "select output={tmp}/next.jsonl",
     "report output={tmp}/log.html", "threshold", "delete asr-1")]  # fmt: skip
+MORE += ["flywheel agreement {tmp}/sounds.jsonl output={tmp}/agreed.jsonl"]
+SERVING = ("serve", "flywheel transcribe")  # they read their options while they serve
 
 MORE += ["hmm train out={tmp}/hmm data.train={out}/data/train.jsonl data.dev={out}/data/dev.jsonl "
          "tokens.lexicon={tmp}/l.txt hmm.rounds=1 hmm.gaussians=12 hmm.leaves=8"]  # fmt: skip
@@ -322,6 +325,8 @@ def test_every_declared_option_is_read(out: Path, tmp_path: Path) -> None:
         "{model: m.onnx, input: samples, output: log_probs, shift_ms: 20, tokens: [b, a, c], blank: b}"
     )
     sound = next((out.parent / "corpus").glob("*.wav"))
+    (tmp_path / "sounds.jsonl").write_text(f'{{"id": "a", "audio": "{sound}"}}\n')
+    Journal(tmp_path / "sounds.transcripts.jsonl").add(Save("a", "me", "done", "do", None, 1.0))
     wrong = [replace(h, text="do do do do") for h in hypothesis.read(out / "decode/test/hyp.jsonl")]
     hypothesis.write(out / "decode/train/hyp.jsonl", wrong)  # a report shows the utterances with errors
     untold = [replace(u, text=None) for u in manifest.read(out / "data/test.jsonl")]
@@ -329,7 +334,7 @@ def test_every_declared_option_is_read(out: Path, tmp_path: Path) -> None:
     for line in MORE:
         code = cli.main([word.format(out=out, tmp=tmp_path, sound=sound) for word in line.split()])
         assert code == 0 or line.startswith(("tune", "data check", "serve feedback")), line
-    unread = {verb: set(declared(verb)) - READ[verb] for verb in VERBS if verb != "serve"}  # it reads while it serves
+    unread = {verb: set(declared(verb)) - READ[verb] for verb in VERBS if verb not in SERVING}
     kept = {"decoder.reject_below", "decoder.remove", "decoder.remove_restarts"}  # both verbs keep all words themselves
     ruled = {"tune": kept, "calibrate": kept}
     ruled["transcribe"] = {name for name in declared("transcribe") if name.startswith("live.")}  # of live sound alone

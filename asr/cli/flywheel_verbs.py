@@ -27,9 +27,9 @@ def export(cfg: Config) -> None:
     path = Path(needed_output(cfg, "the manifest"))
     with _log(cfg) as log:
         from asr.flywheel import chosen, exchange
-        from asr.flywheel.request import TRANSCRIBED
+        from asr.flywheel.request import FOUND_UNUSABLE, TRANSCRIBED
 
-        transcribed = {"all": None, "yes": TRANSCRIBED, "no": ~TRANSCRIBED}[cfg.flywheel.transcribed]
+        transcribed = {"all": None, "yes": TRANSCRIBED, "no": ~TRANSCRIBED & ~FOUND_UNUSABLE}[cfg.flywheel.transcribed]
         which = chosen.days(cfg) & chosen.part(cfg) & chosen.key(cfg) & chosen.mode(cfg)
         which = which if transcribed is None else which & transcribed
         written, silent = exchange.export(log, which, path)
@@ -42,7 +42,8 @@ def take_back(cfg: Config) -> None:
     asr flywheel import transcribed.jsonl log=exp/log
 
     A later transcript of a request replaces the earlier one. "" means that nothing is said; a line without a text is
-    left out. The manifest of `asr serve feedback export` is one, too.
+    left out, unless `asr flywheel agreement` marks it as unusable. The manifest of `asr serve feedback export` serves,
+    too.
     """
     from asr import manifest
 
@@ -50,8 +51,9 @@ def take_back(cfg: Config) -> None:
     with _log(cfg) as log:
         from asr.flywheel.exchange import take_back
 
-        kept, unknown, untranscribed = take_back(log, utterances)
-    print(f"{kept} transcripts" + (f"; {untranscribed} lines have no text" if untranscribed else ""))
+        kept, unusable, unknown, untranscribed = take_back(log, utterances)
+    told = f"{kept} transcripts" + (f"; {unusable} requests are unusable" if unusable else "")
+    print(told + (f"; {untranscribed} lines have no text" if untranscribed else ""))
     _warn(unknown, "are not in the log")
 
 
@@ -165,12 +167,9 @@ def _words(path: str | None) -> set[str] | None:
     """The words of a text file or of the texts of a manifest."""
     if path is None:
         return None
-    from asr import manifest
-    from asr.textfiles import lines
+    from asr.lm.texts import sentences
 
-    if manifest.is_manifest(path):
-        return {word for utterance in manifest.stream(path) for word in (utterance.text or "").split()}
-    return {word for _, line in lines(path, "text", "one sentence per line") for word in line.split()}
+    return {word for sentence in sentences([path]) for word in sentence.split()}
 
 
 def _log(cfg: Config) -> "AbstractContextManager[RequestLog]":

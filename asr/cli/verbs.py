@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from asr import pipeline
-from asr.cli import earlier, flywheel_verbs
+from asr.cli import earlier, flywheel_verbs, transcription_verbs
 from asr.cli.align_verbs import align, align_long
 from asr.cli.data_verbs import data_check, data_import, data_label, features
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
@@ -192,6 +192,11 @@ VERBS: dict[str, Verb] = {
         *_LOG, "flywheel.key", "flywheel.mode", "flywheel.minutes", "flywheel.random_share", "flywheel.known",
         "score.lang", "output",
     )),
+    "flywheel transcribe": Verb(transcription_verbs.transcribe, (
+        "flywheel.transcribers", "flywheel.double", "flywheel.clean", "flywheel.settle", "serve.host", "serve.port",
+        "input",
+    ), resumes=True),
+    "flywheel agreement": Verb(transcription_verbs.agreement, ("score.resamples", "seed", "input", "output")),
     "flywheel report": Verb(flywheel_verbs.report, (
         *_LOG, "flywheel.mode", "flywheel.day_requests", "flywheel.false_alarms", "score.resamples", "score.lang",
         "seed", "output",

@@ -4,7 +4,9 @@ Each day is compared with the mean and spread of all days before it. Under norma
 standard normal from the third day on, however few days came before, so that no training period is needed and the
 threshold follows from the wanted rate of false alarms alone (Siegmund 1985). The two-sided CUSUM with reference value
 1/2 sums scores beyond half a standard deviation; it is best for shifts of one standard deviation and finds larger ones
-sooner. After an alarm the test begins anew on the next day: the new level is then the normal one, and one change raises
+sooner. Days that resemble the day before raise more alarms than independent ones. Their correlation is estimated from
+the days so far, and scores are divided by sqrt((1 + r) / (1 - r)), which is how far it widens the mean of many days.
+After an alarm the test begins anew on the next day: the new level is then the normal one, and one change raises
 one alarm. The change began after the last day on which the sum was zero.
 
     found = alarms(values, errors, threshold(false_alarms=0.2, num_charts=6))
@@ -14,10 +16,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from statistics import NormalDist
+from itertools import pairwise
+from statistics import NormalDist, fmean
 
 REFERENCE = 0.5  # in standard deviations
 MONTH_DAYS = 30
+WITHOUT_DAYS = 10  # imagined days that show no correlation, so that the first real ones do not decide alone
+MOST_CORRELATED = 0.9
 LARGEST_SCORE = 7.0  # beyond it the tail of the normal distribution is lost to rounding
 _OVERSHOOT = 1.166  # of a sum over its threshold, in Siegmund's formula
 
@@ -56,24 +61,56 @@ def alarms(values: Sequence[float], errors: Sequence[float], threshold: float) -
     They bound the spread of the days from below, as that of a share which was 0 on all days so far is no spread at all.
     """
     found: list[Alarm] = []
-    while alarm := _first_alarm(values, errors, threshold, found[-1].day + 1 if found else 0):
+    memory = _Memory()
+    while alarm := _first_alarm(values, errors, threshold, found[-1].day + 1 if found else 0, memory):
         found.append(alarm)
     return found
 
 
-def _first_alarm(values: Sequence[float], errors: Sequence[float], threshold: float, first: int) -> Alarm | None:
+class _Memory:
+    """The correlation of days with the day before, over all stretches between alarms, each around its own mean."""
+
+    def __init__(self) -> None:
+        self._ended = (0, 0.0, 0.0)  # days, products of neighbours, squares: of the stretches before this one
+
+    def correlation(self, days: Sequence[float], mean: float) -> float:
+        """With `days` (D,) of this stretch and their mean; 0 if it is negative. Kendall's correction (1954) of the bias
+        that comes from estimating the mean."""
+        number, products, squares = self._with(days, mean)
+        if number < 3 or squares <= 0:
+            return 0.0
+        found = products / squares
+        found += (1 + 4 * found) / number
+        return min(MOST_CORRELATED, max(0.0, found * number / (number + WITHOUT_DAYS)))
+
+    def end(self, days: Sequence[float]) -> None:
+        """Ends this stretch; `days`: those before its change, which would seem to be correlated."""
+        self._ended = self._with(days, fmean(days)) if days else self._ended
+
+    def _with(self, days: Sequence[float], mean: float) -> tuple[int, float, float]:
+        away = [day - mean for day in days]
+        number, products, squares = self._ended
+        products += sum(x * y for x, y in pairwise(away))
+        return number + len(days), products, squares + sum(x * x for x in away)
+
+
+def _first_alarm(
+    values: Sequence[float], errors: Sequence[float], threshold: float, first: int, memory: _Memory
+) -> Alarm | None:
     sums, since = [0.0, 0.0], [first, first]
     count, mean, squares, noise = 0, 0.0, 0.0, 0.0
     for day in range(first, len(values)):
         if count >= 2:
             spread = math.sqrt(max(squares / (count - 1), (noise / count + errors[day] ** 2) / 2))
-            score = _score(values[day] - mean, spread, count)
+            correlation = memory.correlation(values[first:day], mean)
+            score = _score(values[day] - mean, spread, count) * math.sqrt((1 - correlation) / (1 + correlation))
             for side, sign in enumerate((1, -1)):
                 moved = sums[side] + sign * score - REFERENCE
                 if sums[side] == 0:
                     since[side] = day
                 sums[side] = max(0.0, moved)
                 if sums[side] > threshold:
+                    memory.end(values[first : since[side]])
                     return Alarm(day, since[side], sign > 0)
         count += 1
         step = values[day] - mean

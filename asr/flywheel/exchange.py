@@ -1,5 +1,6 @@
 """Manifests out of the log, and transcripts back into it."""
 
+import json
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -48,7 +49,7 @@ def write(
     def utterances() -> Iterator[Utterance]:
         for block in blocks(ids):  # whose texts are in memory together
             joined = REQUESTS.outerjoin(TEXTS).outerjoin(TRANSCRIPTS, TRANSCRIPTS.c.id == REQUESTS.c.id)
-            columns = (REQUESTS, TEXTS.c.text.label("answered"), TRANSCRIPTS.c.text.label("transcript"))
+            columns = (REQUESTS, TEXTS.c.text.label("answered"), TEXTS.c.words, TRANSCRIPTS.c.text.label("transcript"))
             rows = {
                 row.id: row for row in log.rows(select(*columns).select_from(joined).where(REQUESTS.c.id.in_(block)))
             }
@@ -77,6 +78,10 @@ def _utterance(row: Any, sound: Path, extra: Mapping[str, Any]) -> Utterance:
         "model": row.model,
         "in_slice": row.in_slice,
         "answered_at_s": round(row.time_s, 3),
+        "words": [
+            {"word": word["word"], **{name: round(word[name], 4) for name in ("start_s", "end_s", "confidence")}}
+            for word in json.loads(row.words or "[]")
+        ],
         **extra,
     }
     return Utterance(
@@ -87,18 +92,23 @@ def _utterance(row: Any, sound: Path, extra: Mapping[str, Any]) -> Utterance:
 
 def take_back(
     log: RequestLog, utterances: Iterable[Utterance], now_s: float | None = None
-) -> tuple[int, list[str], int]:
+) -> tuple[int, int, list[str], int]:
     """Keeps the texts of a manifest as transcripts of the requests with the same ids; later ones replace earlier ones.
 
-    Returns the number of transcripts, the ids that the log does not have, and the number of utterances without a text.
-    "" is a transcript: nothing is said.
+    Returns the numbers of transcripts and of requests that somebody marked as unusable, the ids that the log does not
+    have, and the number of other utterances without a text. "" is a transcript: nothing is said.
     """
     texts: dict[str, str] = {}
+    unusable: list[str] = []
     untranscribed = 0
     for utterance in utterances:
-        if utterance.text is None:
-            untranscribed += 1
-        else:
+        if utterance.text is not None:
             texts[utterance.id] = " ".join(utterance.text.split())
-    unknown = log.transcribe(texts, time.time() if now_s is None else now_s)
-    return len(texts) - len(unknown), unknown, untranscribed
+        elif utterance.extra.get("mark") == "unusable":
+            unusable.append(utterance.id)
+        else:
+            untranscribed += 1
+    at_s = time.time() if now_s is None else now_s
+    unknown = log.transcribe(texts, at_s)
+    strangers = log.mark_unusable(unusable, at_s)
+    return len(texts) - len(unknown), len(unusable) - len(strangers), unknown + strangers, untranscribed

@@ -21,8 +21,20 @@ from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, select,
 
 from asr.database import Database, DatabaseFailed
 from asr.errors import InputError
-from asr.files import atomic_write
-from asr.flywheel.request import MARKS, REQUESTS, TABLES, TEXTS, TRANSCRIBED, TRANSCRIPTS, Heard, rows_of
+from asr.files import atomic_write, make_folder
+from asr.flywheel.request import (
+    MARKS,
+    REQUESTS,
+    SCHEMA,
+    SCHEMAS,
+    TABLES,
+    TEXTS,
+    TRANSCRIBED,
+    TRANSCRIPTS,
+    UNUSABLE,
+    Heard,
+    rows_of,
+)  # fmt: skip
 from asr.flywheel.sounds import YOUNG_S, Sounds
 
 _log = logging.getLogger(__name__)
@@ -41,7 +53,7 @@ class RequestLog:
 
     def __init__(self, folder: str | Path, database: str | None = None, slice_rate: float = 0.0):
         self.folder, self.slice_rate = Path(folder), slice_rate
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self.folder, 0o700)
         self.sounds = Sounds(self.folder / SOUNDS)
         place = database or os.fspath(self.folder / DATABASE)
         self.database = Database(place, TABLES, "serve.log_database", erases=True)
@@ -68,8 +80,14 @@ class RequestLog:
                 new = text(f"INSERT INTO {MARKS.name} (number, mark) VALUES (1, :mark) ON CONFLICT DO NOTHING")
                 connection.execute(new, {"mark": uuid.uuid4().hex})
                 mark = connection.scalar(select(MARKS.c.mark))
+                new = text(f"INSERT INTO {SCHEMAS.name} (number, version) VALUES (1, :version) ON CONFLICT DO NOTHING")
+                connection.execute(new, {"version": SCHEMA})
+                version = connection.scalar(select(SCHEMAS.c.version)) or 0
         except DatabaseFailed as e:
             raise InputError(e.reason) from e
+        if version > SCHEMA:
+            raise InputError(f"{self.database.place} was written by a later version of the toolkit (tables of version "
+                             f"{version}, not {SCHEMA}); upgrade the toolkit, or log to another folder")  # fmt: skip
         if not path.exists():
             with atomic_write(path) as file:
                 file.write(f"{mark}\n")
@@ -102,10 +120,24 @@ class RequestLog:
         for block in blocks(ids):
             with self.database.write() as connection:
                 found = set(connection.scalars(select(REQUESTS.c.id).where(REQUESTS.c.id.in_(block))))
-                connection.execute(delete(TRANSCRIPTS).where(TRANSCRIPTS.c.id.in_(found)))
+                for table in (TRANSCRIPTS, UNUSABLE):
+                    connection.execute(delete(table).where(table.c.id.in_(found)))
                 rows = [{"id": id, "text": texts[id], "time_s": now_s} for id in block if id in found]
                 if rows:
                     connection.execute(insert(TRANSCRIPTS), rows)
+            unknown += [id for id in block if id not in found]
+        return unknown
+
+    def mark_unusable(self, ids: Sequence[str], now_s: float) -> list[str]:
+        """Notes that requests cannot be transcribed, in place of transcripts -> the ids that the log does not have."""
+        unknown: list[str] = []
+        for block in blocks(ids):
+            with self.database.write() as connection:
+                found = set(connection.scalars(select(REQUESTS.c.id).where(REQUESTS.c.id.in_(block))))
+                for table in (TRANSCRIPTS, UNUSABLE):
+                    connection.execute(delete(table).where(table.c.id.in_(found)))
+                if found:
+                    connection.execute(insert(UNUSABLE), [{"id": id, "time_s": now_s} for id in found])
             unknown += [id for id in block if id not in found]
         return unknown
 
@@ -122,7 +154,7 @@ class RequestLog:
                     self.sounds.delete(row.sound)
             with self.database.write() as connection:
                 ids = [row.id for row in rows]
-                for table in (TRANSCRIPTS, TEXTS, REQUESTS):
+                for table in (TRANSCRIPTS, UNUSABLE, TEXTS, REQUESTS):
                     connection.execute(delete(table).where(table.c.id.in_(ids)))
             deleted += len(rows)
         return deleted

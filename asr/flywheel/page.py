@@ -52,7 +52,7 @@ def _alarms(watched: Watched, cfg: Config) -> Html:
     tested = sum(len(chart.days) > 2 for chart in watched.charts)
     note = (
         f"Self-starting CUSUM of the daily figures (threshold {watched.threshold:.2f}); set to raise "
-        f"{cfg.flywheel.false_alarms:g} false alarms in 30 days, all figures together, if days are independent. "
+        f"{cfg.flywheel.false_alarms:g} false alarms in 30 days, all figures together. Today (UTC) is not tested. "
         f"{tested} figures have three days or more with at least {cfg.flywheel.day_requests} requests."
     )
     listed = tag("ul", *(tag("li", line) for line in found)) if found else tag("p", "None.")

@@ -57,12 +57,26 @@ TRANSCRIPTS = Table(
     Column("text", Text, nullable=False),  # "": nothing is said
     Column("time_s", Float(53), nullable=False),
 )
+UNUSABLE = Table(  # requests that nobody can transcribe: they have no transcript, and need none
+    "asr_log_unusable",
+    TABLES,
+    Column("id", ForeignKey(REQUESTS.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("time_s", Float(53), nullable=False),
+)
+SCHEMA = 1  # changes when an earlier toolkit could no longer read or write these tables
+SCHEMAS = Table(  # one row; a database of before there were versions has none
+    "asr_log_schema",
+    TABLES,
+    Column("number", Integer, primary_key=True),
+    Column("version", Integer, nullable=False),
+)
 MARKS = Table(  # one row, which names the log in the database and in its folder
     "asr_log_mark",
     TABLES,
     Column("number", Integer, primary_key=True),
     Column("mark", Text, nullable=False),
 )
+FOUND_UNUSABLE = REQUESTS.c.id.in_(select(UNUSABLE.c.id))  # by somebody who found them unusable
 TRANSCRIBED = REQUESTS.c.id.in_(select(TRANSCRIPTS.c.id))  # the requests that have a transcript
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import ColumnElement, Row, func, select
 from asr.errors import InputError
 from asr.evaluation.score import comparable, lang_of
 from asr.flywheel.log import RequestLog, blocks
-from asr.flywheel.request import REQUESTS, TEXTS, TRANSCRIBED
+from asr.flywheel.request import FOUND_UNUSABLE, REQUESTS, TEXTS, TRANSCRIBED
 
 POOL = 20  # the most doubtful requests, whose words are read, as a multiple of those that fill the minutes
 LEAST_POOL = 2000
@@ -87,7 +87,7 @@ def choose(
     is `lang`. Raises InputError if there is none to choose from.
     """
     usable = REQUESTS.c.sound.is_not(None) & (REQUESTS.c.duration_s > 0) & (REQUESTS.c.duration_s <= LONGEST_S)
-    open_ = which & usable & ~REQUESTS.c.in_slice & ~TRANSCRIBED
+    open_ = which & usable & ~REQUESTS.c.in_slice & ~TRANSCRIBED & ~FOUND_UNUSABLE
     sums = select(func.count(), func.sum(REQUESTS.c.doubt), func.sum(REQUESTS.c.duration_s)).where(open_)
     number, doubt, duration_s = tuple(log.rows(sums)[0])
     if not number:

@@ -13,6 +13,7 @@ import numpy as np
 from asr.errors import InputError
 from asr.evaluation.calibrate import are_correct
 from asr.evaluation.score import comparable, lang_of
+from asr.flywheel.said import said
 from asr.flywheel.watch import Transcribed
 
 GRID = np.round(np.arange(0, 1.0001, 0.01), 2)  # thresholds; words at or above one are accepted
@@ -71,7 +72,7 @@ def thresholds(
         words = [
             (part, word["confidence"])
             for word in json.loads(row.words)
-            for part in comparable(word["word"], lang).split()
+            for part in comparable(said(word["word"], row.language), lang).split()
         ]
         is_right = np.array(are_correct([word for word, _ in words], comparable(row.transcript, lang).split()), bool)
         above = np.array([confidence for _, confidence in words])[:, None] >= GRID  # (W, T)

@@ -1,16 +1,18 @@
 """What a log says about a service by day: figures, alarms of the drift test, error rates on transcribed requests."""
 
 import math
+import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Float, Integer, case, cast, func, select
 
 from asr.flywheel.drift import Alarm, alarms, threshold
 from asr.flywheel.log import RequestLog
-from asr.flywheel.request import REQUESTS, TEXTS, TRANSCRIPTS
+from asr.flywheel.request import REQUESTS, TEXTS, TRANSCRIPTS, day_of
+from asr.flywheel.said import said
 
 SIGNALS = {  # title -> the number of each request whose daily mean is watched
     "confidence": REQUESTS.c.confidence,
@@ -43,11 +45,15 @@ class Chart:
         self.values.append(mean)
         self.errors.append(math.sqrt(max(0.0, square - mean**2) / number))
 
-    def test(self, limit: float) -> None:
-        """Shares are tested as arcsines, which spread alike at every level (Anscombe 1948)."""
-        values, errors = self.values, self.errors
+    def test(self, limit: float, today: str) -> None:
+        """Tests the days before `today`: its hours so far need not resemble a whole day.
+
+        Shares are tested as arcsines, which spread alike at every level (Anscombe 1948).
+        """
+        whole = sum(day < today for day in self.days)
+        values, errors = self.values[:whole], self.errors[:whole]
         if self.is_share:
-            pairs = list(zip(self.values, self.numbers, strict=True))
+            pairs = list(zip(values, self.numbers, strict=False))
             values = [math.asin(math.sqrt((share * n + 0.375) / (n + 0.75))) for share, n in pairs]
             errors = [0.5 / math.sqrt(n + 0.5) for _, n in pairs]
         self.alarms = alarms(values, errors, limit)
@@ -68,11 +74,15 @@ class Watched:
         yield from sorted(found, key=lambda each: (each[0], each[1].title), reverse=True)
 
 
-def watch(log: RequestLog, which: ColumnElement[bool], least: int, false_alarms: float) -> Watched:
-    """Figures by day with their alarms. Days with fewer than `least` requests are counted only.
+def watch(
+    log: RequestLog, which: ColumnElement[bool], least: int, false_alarms: float, now_s: float | None = None
+) -> Watched:
+    """Figures by day with their alarms. Days with fewer than `least` requests are counted only, and the day that is not
+    over at `now_s` (None: now) is not tested.
 
     `false_alarms`: of all tests together in 30 days, while nothing changes.
     """
+    today = day_of(time.time() if now_s is None else now_s)
     counts = {row.day: row.number for row in log.rows(
         select(REQUESTS.c.day, func.count().label("number")).where(which).group_by(REQUESTS.c.day)
         .order_by(REQUESTS.c.day))}  # fmt: skip
@@ -80,7 +90,7 @@ def watch(log: RequestLog, which: ColumnElement[bool], least: int, false_alarms:
     tested = [chart for chart in charts if chart.title not in UNTESTED]
     limit = threshold(false_alarms, max(1, len(tested)))
     for chart in tested:
-        chart.test(limit)
+        chart.test(limit, today)
     return Watched(counts, charts, limit)
 
 
@@ -131,12 +141,17 @@ class Transcribed:
     transcript: str
     answered: str
     words: str  # JSON
+    language: str | None = None
 
 
 def transcribed(log: RequestLog, which: ColumnElement[bool]) -> list[Transcribed]:
-    """The requests with a transcript, oldest first."""
+    """The requests with a transcript, oldest first. Transcripts and answers are as spoken, words as logged."""
     columns = (REQUESTS.c.id, REQUESTS.c.day, REQUESTS.c.model, REQUESTS.c.in_slice, TRANSCRIPTS.c.text, TEXTS.c.text,
-               TEXTS.c.words)  # fmt: skip
+               TEXTS.c.words, REQUESTS.c.language)  # fmt: skip
     joined = REQUESTS.join(TRANSCRIPTS).join(TEXTS, TEXTS.c.id == REQUESTS.c.id)
     query = select(*columns).select_from(joined).where(which).order_by(REQUESTS.c.time_s, REQUESTS.c.id)
-    return [Transcribed(*tuple(row)) for row in log.rows(query)]
+    found = [Transcribed(*tuple(row)) for row in log.rows(query)]
+    return [
+        replace(row, transcript=said(row.transcript, row.language), answered=said(row.answered, row.language))
+        for row in found
+    ]

@@ -46,6 +46,7 @@ class Begun:
     rest: Iterator[list[Hypothesis]]
     writing: Writing | None  # None: as spoken
     is_short: bool  # one piece
+    spoken: list[Hypothesis] = field(default_factory=list)  # of the pieces so far, if they are written otherwise
     id: str = field(default_factory=lambda: f"asr-{uuid.uuid4().hex}")
 
 
@@ -96,6 +97,7 @@ async def parts(service: Service, begun: Begun) -> AsyncIterator[Hypothesis]:
     while batch is not None:
         for part in batch:
             if begun.writing:  # its grammar takes a second to compile
+                begun.spoken.append(part)
                 part = await service.engine.do(partial(begun.writing.formed, part))
             yield part
         batch = await service.engine.do(lambda: next(begun.rest, None))
@@ -132,7 +134,7 @@ async def finish(service: Service, begun: Begun, found: list[Hypothesis]) -> Hyp
     service.record(
         Answered(
             begun.id, begun.caller, begun.mode, hypothesis, begun.samples, rate_hz, begun.level_db, seconds,
-            begun.ignored,
+            begun.ignored, join(begun.spoken) if begun.spoken else None,
         ),
         begun.stages,
     )  # fmt: skip

@@ -58,7 +58,7 @@ class Requests:
             language=self._languages[answered.mode],
             model=self._models[answered.mode],
             toolkit=self._toolkit,
-            hypothesis=answered.hypothesis,
+            hypothesis=answered.spoken or answered.hypothesis,
             ignored=answered.ignored,
             level_db=answered.level_db,
             latency_s=answered.seconds,

@@ -33,6 +33,7 @@ class Answered:
     level_db: float
     seconds: float  # that it took; of a request with the time that it waited
     ignored: tuple[str, ...] = ()  # words and phrases of the request that the recogniser lacks
+    spoken: Hypothesis | None = None  # before written forms and punctuation; None: `hypothesis` has none
 
 
 @dataclass

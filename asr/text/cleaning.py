@@ -35,7 +35,7 @@ _FOREIGN = {  # letters of other scripts
 }
 
 
-_ALPHABETS = {"en": "a-z'", "ko": "가-힣"}  # of clean text; the report names other characters
+ALPHABETS = {"en": "a-z'", "ko": "가-힣"}  # of clean text; the report names other characters
 
 
 class Cleaner:
@@ -58,7 +58,7 @@ class Cleaner:
         if settings.slots:
             self.steps = [(kind, _around(settings.slots, step)) for kind, step in self.steps]
         self.seen = Seen()
-        self.outside = re.compile(f"[^ {_ALPHABETS[lang]}{'' if settings.numbers == 'words' else '0-9.'}]")
+        self.outside = re.compile(f"[^ {ALPHABETS[lang]}{'' if settings.numbers == 'words' else '0-9.'}]")
 
     def __call__(self, raw: str, where: str) -> str | None:
         """The cleaned text, or None if it is dropped. `where` names the text in the report."""
