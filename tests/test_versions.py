@@ -102,10 +102,10 @@ def test_recent_requests_weigh_more(recogniser_of) -> None:
 def test_equal_recognisers_are_seldom_promoted() -> None:
     """At most about one in forty, as the interval says: both err at random, independently."""
     rng, promoted = np.random.default_rng(1), 0
-    for seed in range(300):
+    for seed in range(150):
         errors = rng.binomial(4, 0.2, (2, 100))
-        promoted += compare(errors, np.full(100, 4), 200, seed).interval[1] < 0
-    assert promoted <= 16  # 300 * 0.025 and three standard deviations
+        promoted += compare(errors, np.full(100, 4), 100, seed).interval[1] < 0
+    assert promoted <= 10  # 150 * 0.025 and three standard deviations
 
 
 def write(folder: Path, name: str) -> tuple[Path, str]:
@@ -147,6 +147,15 @@ def test_a_bundle_that_changes_meanwhile_is_not_promoted(tmp_path: Path) -> None
     with pytest.raises(InputError, match="has changed while it was judged"):
         versions.promote(path, digest, {})
     assert versions.all() == [] and versions.current() is None
+
+
+def test_a_candidate_that_was_compared_with_an_earlier_version_is_not_promoted(tmp_path: Path) -> None:
+    versions = Versions(tmp_path / "versions")
+    for name, compared_with in (("a", None), ("b", 1)):
+        versions.promote(*write(tmp_path, name), {"compared_with": compared_with})
+    with pytest.raises(InputError, match="version 2 became current while .* was compared with 1; repeat"):
+        versions.promote(*write(tmp_path, "c"), {"compared_with": 1})
+    assert len(versions.all()) == 2
 
 
 def test_a_lost_link_is_not_taken_for_a_first_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

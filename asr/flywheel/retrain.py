@@ -114,8 +114,12 @@ def _requests(cfg: Config, log: RequestLog | None, path: Path) -> list[Utterance
     """The log's, whose sounds are copied, then those of the manifests that it does not have."""
     found: dict[str, Utterance] = {}
     if log is not None:
-        which = chosen.days(cfg) & chosen.key(cfg) & chosen.mode(cfg) & TRANSCRIBED
-        exchange.export(log, which & REQUESTS.c.sound.is_not(None), path)
+        which = chosen.days(cfg) & chosen.key(cfg) & chosen.mode(cfg) & TRANSCRIBED & REQUESTS.c.sound.is_not(None)
+        ids = [row.id for row in log.rows(chosen.ids(which).order_by(REQUESTS.c.time_s, REQUESTS.c.id))]
+        if not ids:
+            raise InputError(f"{log.folder} has no such request with sound and a transcript; `asr flywheel select` and "
+                             "`asr flywheel import` bring transcripts")  # fmt: skip
+        exchange.write(log, ids, path)
     for source in ([str(path)] if log is not None else []) + cfg.input:
         for utterance in manifest.read(source):
             found.setdefault(utterance.id, utterance)

@@ -92,15 +92,20 @@ class Versions:
     def promote(self, model: Path, digest: str, decision: Mapping[str, Any], lm: Path | None = None) -> Version:
         """Makes a bundle the current version, as a copy; one with the same content as a version is that version.
 
-        `digest`: of the content that was judged. Raises InputError if the bundle has other content now, and if another
-        process promotes.
+        `digest`: of the content that was judged. Raises InputError if the bundle has other content now, if another
+        process promotes, and if a version other than `compared_with` of the decision, where it says so, is current now.
         """
         with locked(self.folder):
             before = self.current()
+            replaces = before.number if before else None
+            if (judged := decision.get("compared_with", replaces)) != replaces:
+                raise InputError(
+                    f"version {replaces} became current while {model} was compared with {judged}; repeat the command"
+                )
             told = {
                 **decision,
                 "promoted_at": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
-                "replaces": before.number if before else None,
+                "replaces": replaces,
             }
             same = [version for version in self.all() if fingerprints.digest(version.model) == digest]
             version = same[-1] if same else self._add(model, digest, told, lm)
