@@ -43,7 +43,7 @@ def base_in(folder: Path) -> Path:
     return Path(cfg.bundle)
 
 
-def log_in(folder: Path, train: int = 40, test: int = 20) -> RequestLog:
+def log_in(folder: Path, train: int = 60, test: int = 30) -> RequestLog:
     """Transcribed requests of 30 days, those of the random slice in the last ten of them. Some say the new word `abca`;
     `xy` has no letter of the net."""
     log = log_of(folder)

@@ -1,6 +1,7 @@
 """Retraining on transcribed requests: what is trained and tested on, and the candidate that comes of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from logged import heard, log_of
 from retrained import base_in, log_in, request
 
+import asr
 from asr import manifest, pipeline
 from asr.cli import main as cli
 from asr.errors import InputError
@@ -21,7 +23,7 @@ from asr.flywheel.request import day_of
 from asr.manifest import Utterance
 from asr.recognizer import bundle
 
-TRAINING = ["epochs=8", "lr=5e-2", "batch_s=20", "augment=none", "threads=1", "least_requests=20", "test_days=10"]
+TRAINING = ["epochs=8", "lr=5e-2", "batch_s=12", "augment=none", "threads=1", "least_requests=20", "test_days=10"]
 
 
 def days_of(utterances: list[Utterance]) -> set[str]:
@@ -115,9 +117,12 @@ def test_a_recogniser_gets_better_and_is_promoted(place: Path, capsys: pytest.Ca
     assert run(place, *words, "half_life_days=3") == 2
     assert "was made with another flywheel.half_life_days" in capsys.readouterr().err
 
-    assert run(place, "promote", f"out={place}/next", "least_requests=20", f"regressions={place}/dev.jsonl") == 3
+    recognizer = asr.load(place / "base/static.asr")  # what it hears is the truth here, and the candidate hears others
+    test = manifest.read(place / "next/data/test.jsonl")
+    manifest.write(place / "before.jsonl", [replace(u, text=recognizer.transcribe(u.audio).text) for u in test])
+    assert run(place, "promote", f"out={place}/next", "least_requests=20", f"regressions={place}/before.jsonl") == 3
     out = capsys.readouterr().out
-    assert "not promoted: it loses more than 0.5 points (flywheel.margin); word errors:" in out  # of read speech
+    assert "not promoted: it loses more than 0.5 points (flywheel.margin); word errors:" in out
     told = json.loads((place / "next/model.decision.json").read_text())
     assert not told["is_promoted"] and told["slice"]["interval"][1] < 0 and told["regressions"][0]["candidate"] > 0
     assert run(place, "promote", f"out={place}/next", "least_requests=20") == 0
@@ -172,7 +177,7 @@ def test_a_retraining_that_cannot_be_made_is_refused(place: Path, capsys: pytest
     log_of(tmp_path / "empty", heard("asr-1")).close()
     assert "has no such request with sound and a transcript" in error(f"log={tmp_path}/empty", *TRAINING)
     assert "no requests are named; name a log" in error(f"init={place}/base/static.asr", "least_requests=20")
-    assert "has 20 transcribed requests of its newest 14 days, and a test needs 50" in error(log)
+    assert "has 30 transcribed requests of its newest 14 days, and a test needs 50" in error(log)
     assert "flywheel.parts has 'ml'; choose among acoustic, lm, lexicon" in error(log, "parts=ml")
     assert "flywheel.parts needs acoustic or lm" in error(log, "parts=lexicon")
     assert "no recogniser to start from is named" in error(log, *TRAINING)
@@ -183,4 +188,4 @@ def test_a_retraining_that_cannot_be_made_is_refused(place: Path, capsys: pytest
     opened = bundle.read(start)
     bundle.write(tmp_path / "moved.asr", opened.model, opened.cfg, opened.tokens, None, "card")
     assert "has no graph" in error(*words)
-    assert len(manifest.read(tmp_path / "next/data/test.jsonl")) == 20 and DAY_S == 86400
+    assert len(manifest.read(tmp_path / "next/data/test.jsonl")) == 30 and DAY_S == 86400
