@@ -26,3 +26,16 @@ class FlywheelConfig(Options):
     )
     wrong_cost: float = option(5.0, "cost of a wrong word that is accepted", within="[0, 1e9]")
     reject_cost: float = option(1.0, "cost of a word that is rejected, right or wrong", within="[0, 1e9]")
+    parts: list[str] = option(
+        ["acoustic", "lm", "lexicon"], "what `asr flywheel retrain` trains further: acoustic, lm, lexicon (new words)"
+    )
+    versions: str | None = option(None, "folder of the versions of the recogniser")
+    test_days: int = option(
+        14, "the random slice of the newest so many days is the test; training takes older requests", within="[1, 1e5]"
+    )
+    half_life_days: float = option(
+        30.0, "age in days at which a request counts half, in training and in the test", within="(0, inf]"
+    )
+    least_requests: int = option(50, "transcribed requests of the random slice that a test needs", within="[1, 1e9]")
+    regressions: list[str] = option([], "manifests on which a candidate may lose at most `margin`")
+    margin: float = option(0.005, "largest rise of the error rate on a regression set", within="[0, 1]")

@@ -58,6 +58,19 @@ def started(cfg: Config) -> list[str]:
     return found
 
 
+def current(cfg: Config) -> list[str]:
+    """The current version, which a retraining starts from unless it names another, with its features, net and unit."""
+    from asr.flywheel.versions import Versions
+
+    found: list[str] = []
+    folder = cfg.flywheel.versions if cfg.init is None else None
+    if folder is not None and (version := Versions(folder).current()):
+        cfg.init = str(version.model)
+        found = ["init='" + cfg.init.replace("'", "\\'") + "'"]
+        print(f"starting from version {version.number}: {cfg.init}", file=sys.stderr)
+    return [*found, *(started(cfg) if "acoustic" in cfg.flywheel.parts else [])]
+
+
 def _written(value: object) -> str:
     return "null" if value is None else str(value).replace(" ", "")
 

@@ -1,7 +1,7 @@
 """The command line: `asr VERB [key=value ...] [group=choice ...] [file ...]`.
 
-Exit codes: 0 done, 2 bad input or a place that cannot be written (one sentence on stderr), 130 stopped by Ctrl-C, 1 a
-bug (with its traceback).
+Exit codes: 0 done, 2 bad input or a place that cannot be written (one sentence on stderr), 3 a candidate that is not
+promoted, 130 stopped by Ctrl-C, 1 a bug (with its traceback).
 Nothing heavy is imported before a verb runs, so that help and completion answer at once.
 """
 

@@ -11,6 +11,7 @@ from asr import fingerprints
 from asr.cli.flywheel_verbs import page_path
 from asr.cli.reads import declared, read_by
 from asr.cli.report_verbs import report_path
+from asr.cli.version_verbs import decision_path
 from asr.config import Config, value_of
 from asr.errors import InputError
 from asr.files import keep_inputs
@@ -95,6 +96,8 @@ def results(verb: str, cfg: Config) -> list[Path]:
         "bundle": [Path(cfg.bundle)],
         "report": [report_path(cfg)],
         "flywheel report": [page_path(cfg)],
+        "flywheel retrain": [out / "model.asr"],
+        "flywheel promote": [decision_path(cfg)],
     }
     if verb in fixed:
         return fixed[verb]

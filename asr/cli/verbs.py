@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from asr import pipeline
-from asr.cli import earlier, flywheel_verbs
+from asr.cli import earlier, flywheel_verbs, version_verbs
 from asr.cli.align_verbs import align, align_long
 from asr.cli.data_verbs import data_check, data_import, data_label, features
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
@@ -199,5 +199,20 @@ VERBS: dict[str, Verb] = {
         *_LOG, "flywheel.key", "flywheel.mode", "flywheel.part", "flywheel.wrong_cost", "flywheel.reject_cost",
         "score.lang", "seed",
     )),
+    "flywheel retrain": Verb(version_verbs.retrain, (
+        *_LOG, "flywheel.key", "flywheel.mode", "flywheel.parts", "flywheel.versions", "flywheel.test_days",
+        "flywheel.half_life_days", "flywheel.least_requests", "optim", "model", "features", "augment", "criterion",
+        "data.replay", "data.replay_share", "data.general_dev", "data.max_audio_s", "data.channel", "data.cache",
+        "data.workers", "init", "lm.base", "lm.size", "lm.min_count", "g2p.model", "g2p.tagger", "g2p.nbest",
+        "g2p.min_probability", "graph.fillers", "graph.filler_cost", "graph.topology", "graph.memory_mb", "out",
+        "seed", "threads", "device", "input",
+    ), earlier=earlier.current, resumes=True),
+    "flywheel promote": Verb(version_verbs.promote, (
+        "bundle", "flywheel.versions", "flywheel.regressions", "flywheel.margin", "flywheel.half_life_days",
+        "flywheel.least_requests", "data.train", "data.test", "data.max_audio_s", "data.channel", "score.rate",
+        "score.lang", "score.resamples", "seed", "out", "threads", "device", "output",
+    ), takes_bundle=True),
+    "flywheel rollback": Verb(version_verbs.rollback, ("flywheel.versions", "input")),
+    "flywheel versions": Verb(version_verbs.versions, ("flywheel.versions",)),
     "doctor": Verb(doctor, ("data.root",)),
 }  # fmt: skip

@@ -48,16 +48,20 @@ def paired_bootstrap(
 
 
 def compare(errors: np.ndarray, references: np.ndarray, resamples: int = 1000, seed: int = 1) -> Comparison:
-    """The same for the errors (2, U) of both on U utterances, whose references have so many units (U,)."""
+    """The same for the errors (2, U) of both on U utterances, whose references have so many units (U,).
+
+    Weighted utterances have both multiplied by their weight.
+    """
     rng = np.random.default_rng(seed)
     differences = np.empty(resamples)
     block = max(1, _BLOCK // len(references))
     for start in range(0, resamples, block):
         drawn = rng.integers(len(references), size=(min(block, resamples - start), len(references)))  # (B, U)
         fewer = (errors[0] - errors[1])[drawn].sum(1)
-        differences[start : start + len(drawn)] = fewer / np.maximum(references[drawn].sum(1), 1)
+        totals = references[drawn].sum(1)
+        differences[start : start + len(drawn)] = fewer / np.where(totals, totals, 1)
     low, high = np.quantile(differences, [0.025, 0.975])
-    total = max(1, int(references.sum()))
+    total = references.sum() or 1
     rates = errors.sum(1) / total
     better = float((differences < 0).mean() + 0.5 * (differences == 0).mean())
     return Comparison(float(rates[0]), float(rates[1]), (float(low), float(high)), better)

@@ -38,7 +38,7 @@ from safetensors import torch as safetensors
 from asr.config import Config, check_choices
 from asr.errors import InputError
 from asr.features.encoders import build_encoder
-from asr.files import atomic_write
+from asr.files import atomic_write, moved_into
 from asr.graph.arrays import Arrays
 from asr.graph.dynamic import NGRAM, STATIC_FILES, TREE, Language
 from asr.graph.ngram_file import NgramFile
@@ -146,6 +146,21 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
         language = Language(Tree(tree, f"{path}: {TREE}"), NgramFile(ngram, f"{path}: {NGRAM}"))
         space = DynamicSpace.of(language, cfg.graph.silence)
     return Bundle(model, cfg, tokens, space, texts["card.md"])
+
+
+def unpack_graph(path: str | Path, folder: str | Path) -> None:
+    """Write the graph of a bundle to `folder` as `asr graph` does. Raises InputError as `read` does, and if the bundle
+    has none."""
+    members = _members(Path(path), MAX_BYTES)
+    kind = next((kind for kind, names in _GRAPH_MEMBERS.items() if names[0] in members), None)
+    if kind is None:
+        raise InputError(f"{path} has no graph; it recognises greedily")
+    silence = _config(_text(members["config.json"], "config.json", path), path)[0].graph.silence
+    stale = [name for names in _GRAPH_MEMBERS.values() for name in names]
+    with moved_into(Path(folder), stale) as place:
+        for name in (*_GRAPH_MEMBERS[kind], "tokens.txt"):
+            (place / name).write_bytes(members[name])
+        (place / "stats.json").write_text(json.dumps({"kind": kind, "silence": silence}))
 
 
 def read_graph(path: str | Path) -> Arrays | None:

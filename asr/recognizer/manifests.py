@@ -30,12 +30,29 @@ def decode_manifest(
 ) -> list[Hypothesis]:
     """Recognise every utterance and write the hypotheses to `path` (hyp.jsonl), in the order of `utterances`.
 
-    `threads` is the number of search threads (0: one per core). Utterances that cannot be read are named and left out.
-    Prints the path and the real-time factor, which includes reading and scoring.
-    Raises InputError if no utterance can be read.
+    Prints the path and the real-time factor, which includes reading and scoring. Otherwise as `decode_utterances`.
     """
     started = time.monotonic()
-    heard_s = 0.0
+    ordered = decode_utterances(recognizer, utterances, threads, phrases)
+    hypothesis.write(path, ordered)
+    took_s, heard_s = time.monotonic() - started, sum(hypo.duration_s for hypo in ordered)
+    print(
+        f"decoded {len(ordered)} of {len(utterances)} utterances, {heard_s:.1f} s of audio in {took_s:.1f} s "
+        f"(real-time factor {took_s / max(heard_s, 1e-9):.3f}) -> {path}"
+    )
+    return ordered
+
+
+def decode_utterances(
+    recognizer: "Recognizer",
+    utterances: Sequence[Utterance],
+    threads: int = 0,
+    phrases: Phrases | None = None,
+) -> list[Hypothesis]:
+    """The hypotheses, in the order of `utterances`. Those that cannot be read are named and left out.
+
+    `threads` is the number of search threads (0: one per core). Raises InputError if no utterance can be read.
+    """
     found: dict[str, Hypothesis] = {}
 
     def search(item: tuple[str, np.ndarray, float]) -> Hypothesis:
@@ -48,15 +65,7 @@ def decode_manifest(
         for batch in score_by_speaker(recognizer, utterances, bar):
             for hypo in pool.map(search, batch):
                 found[hypo.id] = hypo
-                heard_s += hypo.duration_s
                 bar.update()
     if not found:
         raise InputError(f"none of the {len(utterances)} utterances could be decoded; see the reasons above")
-    ordered = [found[u.id] for u in utterances if u.id in found]
-    hypothesis.write(path, ordered)
-    took_s = time.monotonic() - started
-    print(
-        f"decoded {len(ordered)} of {len(utterances)} utterances, {heard_s:.1f} s of audio in {took_s:.1f} s "
-        f"(real-time factor {took_s / max(heard_s, 1e-9):.3f}) -> {path}"
-    )
-    return ordered
+    return [found[u.id] for u in utterances if u.id in found]

@@ -232,8 +232,8 @@ def read_start(path: str) -> "Start":
     return Start(str(file), model, cfg, tokens, make_search)
 
 
-def write_imported(folder: str | Path, imported: "Imported") -> Path:
-    """Makes an imported model that of a run folder; returns its file.
+def write_imported(folder: str | Path, imported: "Imported | Bundle") -> Path:
+    """Makes an imported model, or that of a bundle, that of a run folder; returns its file.
 
     Raises InputError if the folder holds a training.
     """
@@ -242,8 +242,9 @@ def write_imported(folder: str | Path, imported: "Imported") -> Path:
     place = Path(folder) / "train"
     if (place / "final.safetensors").exists() or (place / "state.json").exists():
         raise InputError(f"{place} holds a training; choose another folder with out=")
+    card = imported.card() if callable(imported.card) else imported.card
     with locked(place):
-        bundle.write(place / IMPORTED, imported.model, imported.cfg, imported.tokens, None, imported.card())
+        bundle.write(place / IMPORTED, imported.model, imported.cfg, imported.tokens, None, card)
         imported.tokens.write(place / "tokens.txt")
         with atomic_write(place / "config.json") as file:
             json.dump(_described(imported.cfg), file, indent=1)

@@ -1,0 +1,174 @@
+"""Retraining on transcribed requests: what is trained and tested on, and the candidate that comes of it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from retrained import base_in, log_in, request
+
+from asr import manifest, pipeline
+from asr.cli import main as cli
+from asr.errors import InputError
+from asr.flywheel.fresh import COPIES, Sets, copied, divide, weights
+from asr.flywheel.log import DAY_S
+from asr.flywheel.request import day_of
+from asr.manifest import Utterance
+from asr.recognizer import bundle
+
+TRAINING = ["epochs=8", "lr=5e-2", "batch_s=20", "augment=none", "threads=1", "least_requests=20", "test_days=10"]
+
+
+def days_of(utterances: list[Utterance]) -> set[str]:
+    return {day_of(u.extra["answered_at_s"]) for u in utterances}
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.floats(0, 60), st.booleans()), min_size=8, max_size=60), st.integers(1, 30))
+def test_the_test_is_later_than_the_training_and_the_slice_is_never_trained_on(
+    requests: list[tuple[float, bool]], test_days: int
+) -> None:
+    given_ = [request(f"asr-{n}", day, in_slice) for n, (day, in_slice) in enumerate(requests)]
+    try:
+        sets = divide(given_, test_days, 30.0, 1)
+    except InputError:
+        return
+    trained = [*sets.train, *sets.dev]
+    assert not any(u.extra["in_slice"] for u in trained) and all(u.extra["in_slice"] for u in sets.test)
+    assert max(days_of(trained)) < min(days_of(sets.test)) and len(days_of(sets.test)) <= test_days
+    of_slice = [u for u in given_ if u.extra["in_slice"]]
+    assert {u.id for u in sets.test} == {u.id for u in of_slice if day_of(u.extra["answered_at_s"]) >= sets.first_day}
+    used = {u.extra.get("copy_of", u.id) for u in trained} | {u.id for u in sets.test}
+    dropped = len(given_) - len(used) - sets.counts.total()  # old ones without a copy
+    assert 0 <= dropped and not {u.extra["copy_of"] for u in sets.train} & {u.id for u in sets.dev}
+    assert sets == divide(given_[::-1], test_days, 30.0, 1)
+
+
+def test_recent_requests_count_more() -> None:
+    requests = [request(f"asr-{n}", day) for day in (0, 30, 60) for n in range(1000 * day, 1000 * day + 2000)]
+    np.testing.assert_allclose(weights(requests, 30.0)[::2000], [0.25, 0.5, 1.0])
+    found = copied(requests, 30.0)
+    by_day = [
+        sum(u.extra["answered_at_s"] == requests[k].extra["answered_at_s"] for u in found) for k in (0, 2000, 4000)
+    ]
+    np.testing.assert_allclose(np.array(by_day) / 2000, COPIES * np.array([0.25, 0.5, 1.0]), rtol=0.01)
+    odd = copied(requests, 40.0)  # a weight that is no whole number of copies is met on average
+    oldest = sum(u.extra["answered_at_s"] == requests[0].extra["answered_at_s"] for u in odd)
+    assert abs(oldest / 2000 - COPIES * 0.5**1.5) < 0.05
+    assert len({u.id for u in found}) == len(found) and len(copied(requests, float("inf"))) == COPIES * len(requests)
+
+
+@pytest.mark.parametrize(
+    ("requests", "message"),
+    [
+        ([request("asr-1", 0), request("asr-2", 9, in_slice=True)], "1 transcribed requests of its newest 7 days"),
+        ([request(f"asr-{n}", 9, True) for n in range(3)], "0 transcribed requests are outside the random slice"),
+        ([Utterance("a", "a.wav", text="a")], "utterance 'a' has no answered_at_s and in_slice"),
+        ([Utterance("a", "a.wav", text="a", extra={"answered_at_s": 1e300, "in_slice": True})], "has no answered_at_s"),
+    ],
+)
+def test_requests_that_cannot_be_divided_are_refused(requests: list[Utterance], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        divide(requests, 7, 30.0, 3)
+
+
+def test_requests_left_out_are_counted() -> None:
+    requests = [request(f"asr-{n}", n, in_slice=n % 2 == 1) for n in range(20)]
+    requests += [request("asr-silent", 3, text=None)]
+    sets: Sets = divide(requests, 5, 30.0, 1)
+    assert (len(sets.test), len(sets.dev), sets.counts.total()) == (3, 1, 1 + 7 + 2)
+    told = sets.summary()
+    assert "1 without a transcript" in told and "7 of the random slice" in told and "2 as new as the test" in told
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("retrain")
+    base_in(folder)
+    log_in(folder / "log").close()
+    return folder
+
+
+def run(place: Path, verb: str, *words: str) -> int:
+    try:
+        return cli.main(["flywheel", *verb.split(), f"versions={place}/versions", *words])
+    except SystemExit as e:
+        return int(e.code or 0)
+
+
+def test_a_recogniser_gets_better_and_is_promoted(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    """From a recogniser of read speech to version 2, stopped once on the way; then back to version 1."""
+    assert run(place, "promote", f"{place}/base/model.asr") == 0
+    words = ["retrain", f"log={place}/log", f"out={place}/next", *TRAINING]
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "build_graph", lambda cfg: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(place, *words) == 130
+    assert "the same command continues where it stopped" in capsys.readouterr().err
+    assert run(place, *words) == 0
+    out = capsys.readouterr().out
+    told = ("already trained", "prepared before", "new words; left out, without a spelling", ": xy\n")
+    assert [part for part in told if part not in out] == []
+    found, start = bundle.read(place / "next/model.asr"), bundle.read(place / "base/model.asr")
+    assert found.tokens == start.tokens and found.cfg.decoder == start.cfg.decoder
+    assert found.space and start.space and "abca" in found.space.labels and "abca" not in start.space.labels
+    assert run(place, *words, "half_life_days=3") == 2
+    assert "was made with another flywheel.half_life_days" in capsys.readouterr().err
+
+    assert run(place, "promote", f"out={place}/next", "least_requests=20", f"regressions={place}/dev.jsonl") == 3
+    out = capsys.readouterr().out
+    assert "not promoted: it loses more than 0.5 points (flywheel.margin); word errors:" in out  # of read speech
+    told = json.loads((place / "next/model.decision.json").read_text())
+    assert not told["is_promoted"] and told["slice"]["interval"][1] < 0 and told["regressions"][0]["candidate"] > 0
+    assert run(place, "promote", f"out={place}/next", "least_requests=20") == 0
+    assert "promoted to version 2: word errors:" in capsys.readouterr().out
+    told = json.loads((place / "versions/current/decision.json").read_text())
+    assert told["is_promoted"] and told["compared_with"] == told["replaces"] == 1 and told["seen_texts"] > 0.5
+    assert (place / "versions/current/model.asr").read_bytes() == (place / "next/model.asr").read_bytes()
+    assert (place / "versions/current/lm.arpa").read_bytes() == (place / "next/lm.arpa").read_bytes()
+    assert run(place, "promote", f"out={place}/next") == 2
+    assert "is the current version already, number 2" in capsys.readouterr().err
+    assert run(place, "versions") == 0
+    assert [line[:3] for line in capsys.readouterr().out.splitlines()] == ["  1", "* 2"]
+    assert run(place, "rollback") == 0
+    assert (place / "versions/current/model.asr").read_bytes() == (place / "base/model.asr").read_bytes()
+
+
+def test_parts_stay_as_they_are(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a manifest, without a log."""
+    assert cli.main(["flywheel", "export", f"log={place}/log", f"output={place}/all.jsonl", "transcribed=yes"]) == 0
+    start = bundle.read(place / "base/model.asr")
+    for parts in ("acoustic", "lm"):
+        words = ["retrain", f"{place}/all.jsonl", f"init={place}/base/model.asr", f"out={place}/{parts}", *TRAINING[1:]]
+        assert run(place, *words, f"parts={parts}", "epochs=1") == 0
+        found = bundle.read(place / f"{parts}/model.asr")
+        before, after = (dict(each.model.named_parameters()) for each in (start, found))
+        assert all(torch.equal(before[name], after[name]) for name in before) == (parts == "lm")
+        graphs = [(each.parent / "graph/graph.bin").read_bytes() for each in (place / "base/x", place / parts / "x")]
+        assert (graphs[0] == graphs[1]) == (parts == "acoustic")
+        assert found.space and start.space and list(found.space.words) == list(start.space.words)
+    assert "xy" not in capsys.readouterr().out  # the lexicon is left alone
+
+
+def test_a_retraining_that_cannot_be_made_is_refused(place: Path, capsys: pytest.CaptureFixture[str], tmp_path) -> None:
+    def error(*words: str) -> str:
+        assert run(tmp_path, "retrain", f"out={tmp_path}/next", *words) == 2
+        return capsys.readouterr().err
+
+    log = f"log={place}/log"
+    assert "no requests are named; name a log" in error(f"init={place}/base/model.asr", "least_requests=20")
+    assert "has 30 transcribed requests of its newest 14 days, and a test needs 50" in error(log)
+    assert "flywheel.parts has 'ml'; choose among acoustic, lm, lexicon" in error(log, "parts=ml")
+    assert "flywheel.parts needs acoustic or lm" in error(log, "parts=lexicon")
+    assert "no recogniser to start from is named" in error(log, *TRAINING)
+    start = place / "base/model.asr"
+    (tmp_path / "moved.asr").write_bytes(start.read_bytes())
+    words = [log, f"init={tmp_path}/moved.asr", "parts=lm", "least_requests=20", "test_days=10"]
+    assert "there is no lm.arpa beside" in error(*words)
+    opened = bundle.read(start)
+    bundle.write(tmp_path / "moved.asr", opened.model, opened.cfg, opened.tokens, None, "card")
+    assert "has no graph" in error(*words)
+    assert len(manifest.read(tmp_path / "next/data/test.jsonl")) == 30 and DAY_S == 86400
