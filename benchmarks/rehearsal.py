@@ -32,7 +32,7 @@ import asr
 from asr import manifest
 from asr.cli.main import main as asr_main
 from asr.cli.recipe import Recipe
-from asr.evaluation.score import error_counts
+from asr.evaluation.score import Counts, error_counts
 from asr.features import audio
 from asr.figures import save
 from asr.files import atomic_write
@@ -41,6 +41,7 @@ from asr.flywheel.log import DAY_S, RequestLog
 from asr.flywheel.request import REQUESTS, Heard, day_of, is_in_slice
 from asr.flywheel.select import choose
 from asr.flywheel.watch import watch
+from asr.recognizer.manifests import decode_utterances
 from asr.text.lexicon import Lexicon
 from recipes.digits import prepare as digits
 from recipes.run import RECIPES
@@ -230,9 +231,10 @@ def damaged(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def word_errors(model: Path, test: Path) -> float:
     """WER on a manifest."""
-    recognizer, utterances = asr.load(str(model)), manifest.read(test)
-    counts = [error_counts(u.transcript.split(), recognizer.transcribe(u.audio).text.split()) for u in utterances]
-    return sum(c.errors for c in counts) / sum(c.tokens for c in counts)
+    utterances = manifest.read(test)
+    found = decode_utterances(asr.load(str(model)), utterances, threads=1)
+    counts = [error_counts(u.transcript, h.text, "wer") for u, h in zip(utterances, found, strict=True)]
+    return sum(counts, Counts()).rate
 
 
 def main() -> None:
