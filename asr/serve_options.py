@@ -56,6 +56,13 @@ class ServeConfig(Options):
     keep_audio: bool = option(False, "keep the sound of answers likewise, for `asr serve feedback export`")
     keep_days: float = option(30.0, "days after which answers without a correction are deleted", within="(0, 1e5]")
     log_text: bool = option(False, "print what was recognised, among the messages of the service")
+    candidate: str | None = option(
+        None, "bundle of a candidate beside the model; it answers `candidate_share` of the requests, or hears them all"
+    )
+    candidate_share: float = option(
+        0.0, "share of the keys whose requests the candidate answers; 0: it answers none, and what it hears is logged",
+        within="[0, 1]",
+    )  # fmt: skip
     log: str | None = option(
         None, "folder of the log of requests, which keeps their texts and sounds for `asr flywheel`; null logs nothing"
     )

@@ -202,6 +202,10 @@ def test_lists_and_grammars_need_no_graph(out: Path, tmp_path: Path, capsys: pyt
     refs = {u.id: u.text for u in manifest.read(out / "data" / "test.jsonl")}
     assert sum(texts(hyp)[name] == text for name, text in refs.items()) >= len(refs) // 2
     log_of(tmp_path / "log", heard("asr-1"), heard("asr-2"))
+    live = log_of(tmp_path / "live", *(heard(f"asr-{number}") for number in range(4)))
+    live.slice_rate = 1.0
+    live.add(heard("asr-9", day=1))
+    live.transcribe({f"asr-{number}": "do re" for number in (0, 1, 2, 3, 9)}, 1.0)
     (tmp_path / "transcripts.jsonl").write_text('{"id": "asr-1", "audio": "x.flac", "text": "a c"}\n')
     write_model(tmp_path / "whisper")
     sound = next((out.parent / "corpus").glob("*.wav"))
@@ -290,10 +294,21 @@ MORE += ["flywheel " + rest + " log={tmp}/log" for rest in (
     "export output={tmp}/logged.jsonl", "import {tmp}/transcripts.jsonl", "select output={tmp}/next.jsonl",
     "report output={tmp}/log.html", "threshold", "delete asr-1")]  # fmt: skip
 
+MORE += ["flywheel " + rest + " versions={tmp}/versions" for rest in (
+    "promote {out}/model.asr output={tmp}/decision.json",
+    "retrain log={tmp}/live out={tmp}/next least_requests=1 test_days=1 epochs=1",
+    "promote out={tmp}/next least_requests=1 regressions={out}/data/dev.jsonl",
+    "versions", "rollback 1")]  # fmt: skip
+
 MORE += ["hmm train out={tmp}/hmm data.train={out}/data/train.jsonl data.dev={out}/data/dev.jsonl "
          "tokens.lexicon={tmp}/l.txt hmm.rounds=1 hmm.gaussians=12 hmm.leaves=8"]  # fmt: skip
 
-OF_PHONES = ("decode", "tune", "calibrate")  # they read these for models of phones; this has letters
+OF_PHONES = (
+    "decode",
+    "tune",
+    "calibrate",
+    "flywheel retrain",
+)  # they read these for models of phones; this has letters
 OF_G2P = {"g2p.model", "g2p.nbest", "g2p.min_probability"}
 
 
@@ -320,7 +335,7 @@ def test_every_declared_option_is_read(out: Path, tmp_path: Path) -> None:
     manifest.write(tmp_path / "silent.jsonl", untold)
     for line in MORE:
         code = cli.main([word.format(out=out, tmp=tmp_path, sound=sound) for word in line.split()])
-        assert code == 0 or line.startswith(("tune", "data check", "serve feedback")), line
+        assert code == 0 or line.startswith(("tune", "data check", "serve feedback", "flywheel promote out")), line
     unread = {verb: set(declared(verb)) - READ[verb] for verb in VERBS if verb != "serve"}  # it reads while it serves
     kept = {"decoder.reject_below", "decoder.remove", "decoder.remove_restarts"}  # both verbs keep all words themselves
     ruled = {"tune": kept, "calibrate": kept}

@@ -159,9 +159,10 @@ def test_a_lost_link_is_not_taken_for_a_first_version(tmp_path: Path, capsys: py
     (versions.folder / "current").symlink_to("0007")
     with pytest.raises(InputError, match="leads to 0007, which is no version"):
         versions.current()
-    assert cli.main(["flywheel", "rollback", "1", f"versions={versions.folder}"]) == 0
+    assert cli.main(["flywheel", "rollback", "1", f"versions={versions.folder}"]) == 2  # this is no bundle
+    assert "is not a bundle" in capsys.readouterr().err and versions.rollback(1).number == 1
     assert cli.main(["flywheel", "versions", f"versions={versions.folder}"]) == 0
-    assert "version 1 is current\n* 1  2" in (told := capsys.readouterr().out) and told.endswith("first\n")
+    assert (told := capsys.readouterr().out).startswith("* 1  2") and told.endswith("first\n")
     (versions.folder / "0001/decision.json").write_text("{")
     assert cli.main(["flywheel", "versions", f"versions={versions.folder}"]) == 2
     assert "it belongs to version 1, restore it" in capsys.readouterr().err

@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as e:
         print(f"asr: error: {e}", file=sys.stderr)
         return 2
+    except SystemExit as e:  # of a verb whose result is its exit code
+        return e.code if isinstance(e.code, int) else 1
     except KeyboardInterrupt as e:
         print("; ".join(["asr: stopped", *e.args]), file=sys.stderr)
         return 130

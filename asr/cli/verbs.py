@@ -203,7 +203,7 @@ VERBS: dict[str, Verb] = {
         *_LOG, "flywheel.key", "flywheel.mode", "flywheel.parts", "flywheel.versions", "flywheel.test_days",
         "flywheel.half_life_days", "flywheel.least_requests", "optim", "model", "features", "augment", "criterion",
         "data.replay", "data.replay_share", "data.general_dev", "data.max_audio_s", "data.channel", "data.cache",
-        "data.workers", "init", "lm.base", "lm.size", "lm.min_count", "g2p.model", "g2p.tagger", "g2p.nbest",
+        "data.workers", "init", "lm.base", "lm.size", "lm.min_count", "g2p.model", "g2p.nbest",
         "g2p.min_probability", "graph.fillers", "graph.filler_cost", "graph.topology", "graph.memory_mb", "out",
         "seed", "threads", "device", "input",
     ), earlier=earlier.current, resumes=True),

@@ -91,11 +91,14 @@ def rollback(cfg: Config) -> None:
     Services that run exp/versions/current/model.asr follow within seconds.
     """
     from asr.flywheel.versions import Versions
+    from asr.recognizer import bundle
 
     if len(cfg.input) > 1 or not all(word.isdecimal() for word in cfg.input):
         raise InputError(f"expected at most one number of a version, not '{' '.join(cfg.input)}'")
-    number = int(cfg.input[0]) if cfg.input else None
-    print(f"version {Versions.named(cfg.flywheel.versions).rollback(number).number} is current")
+    found = Versions.named(cfg.flywheel.versions)
+    version = found.existing(int(cfg.input[0])) if cfg.input else found.replaced()
+    bundle.read(version.model)  # refuses a damaged one
+    print(f"version {found.rollback(version.number).number} is current")
 
 
 def versions(cfg: Config) -> None:

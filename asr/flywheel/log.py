@@ -22,7 +22,18 @@ from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, select,
 from asr.database import Database, DatabaseFailed
 from asr.errors import InputError
 from asr.files import atomic_write
-from asr.flywheel.request import MARKS, REQUESTS, TABLES, TEXTS, TRANSCRIBED, TRANSCRIPTS, Heard, rows_of
+from asr.flywheel.request import (
+    MARKS,
+    REQUESTS,
+    SHADOWS,
+    TABLES,
+    TEXTS,
+    TRANSCRIBED,
+    TRANSCRIPTS,
+    Heard,
+    Shadowed,
+    rows_of,
+)
 from asr.flywheel.sounds import YOUNG_S, Sounds
 
 _log = logging.getLogger(__name__)
@@ -95,6 +106,16 @@ class RequestLog:
                     self.sounds.delete(row["sound"])
             raise
 
+    def add_shadow(self, shadowed: Shadowed) -> None:
+        """Logs what a candidate heard, beside the request; without a row of that, nothing."""
+        found = shadowed.hypothesis
+        row = {"id": shadowed.id, "model": shadowed.model, "text": found.text, "confidence": found.confidence,
+               "latency_s": shadowed.latency_s}  # fmt: skip
+        with self.database.write() as connection:
+            if connection.execute(select(REQUESTS.c.id).where(REQUESTS.c.id == shadowed.id)).first():
+                connection.execute(delete(SHADOWS).where(SHADOWS.c.id == shadowed.id))
+                connection.execute(insert(SHADOWS).values(row))
+
     def transcribe(self, texts: dict[str, str], now_s: float) -> list[str]:
         """Keeps transcripts by id, in place of earlier ones -> the ids that the log does not have."""
         unknown: list[str] = []
@@ -122,7 +143,7 @@ class RequestLog:
                     self.sounds.delete(row.sound)
             with self.database.write() as connection:
                 ids = [row.id for row in rows]
-                for table in (TRANSCRIPTS, TEXTS, REQUESTS):
+                for table in (SHADOWS, TRANSCRIPTS, TEXTS, REQUESTS):
                     connection.execute(delete(table).where(table.c.id.in_(ids)))
             deleted += len(rows)
         return deleted

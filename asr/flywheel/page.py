@@ -12,6 +12,7 @@ from asr.evaluation.score import score
 from asr.files import atomic_write
 from asr.flywheel import chosen
 from asr.flywheel.log import RequestLog
+from asr.flywheel.shadows import Shadowing, shadowings
 from asr.flywheel.watch import Chart, Transcribed, Watched, transcribed, watch
 from asr.report.html import Html, join, picture, table, tag
 from asr.report.page import document
@@ -31,6 +32,7 @@ def write_report(log: RequestLog, cfg: Config, path: Path) -> Watched:
         tag("p", f"{total} requests, {span} (UTC); written {datetime.now():%Y-%m-%d %H:%M}."),
         _section("Alarms", _alarms(watched, cfg)),
         _section("Error rates of transcribed requests", _rates(rows, cfg)),
+        *_shadows(shadowings(log, which, cfg.score.lang, cfg.score.resamples, cfg.seed)),
         _section("By day", _charts(watched)),
         _section("Numbers", _numbers(watched)),
     ]
@@ -82,6 +84,23 @@ def _rate(rows: Sequence[Transcribed], cfg: Config) -> list[str]:
     low, high = found.wer_interval
     return [f"{found.words.rate:.2%}", f"{low:.2%} to {high:.2%}", f"{found.characters.rate:.2%}",
             str(found.words.reference), str(len(rows)), f"{rows[0].day} to {rows[-1].day}"]  # fmt: skip
+
+
+def _shadows(found: Sequence[Shadowing]) -> list[Html]:
+    """Candidates that heard beside (`asr serve ... candidate=FILE`)."""
+    if not found:
+        return []
+    lines = []
+    for each in found:
+        errors, told = each.errors, [""] * 3
+        if errors:
+            low, high = errors.interval
+            told = [f"{errors.first:.2%}", f"{errors.second:.2%}", f"{100 * low:+.2f} to {100 * high:+.2f}"]
+        same = f"{each.same / each.requests:.1%}"
+        lines.append([each.candidate, each.answered_by, str(each.requests), same, str(each.transcribed), *told])
+    head = ["candidate", "answered by", "requests", "same text", "transcribed, of the slice", "WER of the candidate",
+            "of the answers", "95 % interval of the difference"]  # fmt: skip
+    return [_section("Candidates in the shadow", table(head, lines))]
 
 
 def _charts(watched: Watched) -> Html:

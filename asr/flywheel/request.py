@@ -57,6 +57,15 @@ TRANSCRIPTS = Table(
     Column("text", Text, nullable=False),  # "": nothing is said
     Column("time_s", Float(53), nullable=False),
 )
+SHADOWS = Table(  # what a candidate heard, which answered nothing
+    "asr_log_shadows",
+    TABLES,
+    Column("id", ForeignKey(REQUESTS.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("model", Text, nullable=False),  # as that of the request
+    Column("text", Text, nullable=False),
+    Column("confidence", Float(53)),  # mean of the words; None: there are none
+    Column("latency_s", Float(53), nullable=False),
+)
 MARKS = Table(  # one row, which names the log in the database and in its folder
     "asr_log_mark",
     TABLES,
@@ -84,6 +93,17 @@ class Heard:
     latency_s: float
     samples: np.ndarray | None  # (T,) float32; None: not kept
     sample_rate_hz: int
+
+
+@dataclass(frozen=True)
+class Shadowed:
+    """What a candidate heard in a request that another recogniser answered."""
+
+    id: str
+    model: str
+    hypothesis: Hypothesis
+    latency_s: float
+    samples: None = None  # they are the request's
 
 
 def is_in_slice(id: str, rate: float) -> bool:

@@ -15,7 +15,7 @@ from collections import Counter, deque
 
 from asr.database import DatabaseFailed
 from asr.flywheel.log import RequestLog
-from asr.flywheel.request import Heard
+from asr.flywheel.request import Heard, Shadowed
 
 _log = logging.getLogger(__name__)
 MOST_WAITING_BYTES = 256 << 20  # of requests that wait; one that is larger has room alone
@@ -35,7 +35,7 @@ class Writer:
     def __init__(self, log: RequestLog, days: float, most_bytes: float, most_waiting_bytes: int = MOST_WAITING_BYTES):
         self._request_log, self._days, self._most_bytes = log, days, most_bytes
         self._most_waiting_bytes = most_waiting_bytes
-        self._queue: deque[tuple[Heard, int]] = deque()
+        self._queue: deque[tuple[Heard | Shadowed, int]] = deque()
         # The thread takes no lock that `put` needs: it may lose the processor at any moment, and requests would wait.
         self._put_lock = threading.Lock()  # of the two below
         self._put = self._put_bytes = 0
@@ -51,8 +51,8 @@ class Writer:
     def waiting(self) -> int:
         return self._put - self._done
 
-    def put(self, heard: Heard) -> None:
-        """Returns at once. While the queue is full, the request is dropped and counted."""
+    def put(self, heard: Heard | Shadowed) -> None:
+        """Returns at once; what is put first is logged first. While the queue is full, it is dropped and counted."""
         sound = heard.samples.nbytes if heard.samples is not None else 0
         size = ROW_BYTES + WORD_BYTES * len(heard.hypothesis.words) + sound
         if self._closes.is_set():
@@ -95,23 +95,26 @@ class Writer:
             else:
                 self._closes.wait(LOOK_S)
 
-    def _log_one(self, heard: Heard, size: int) -> None:
+    def _log_one(self, heard: Heard | Shadowed, size: int) -> None:
         reason = self._tried(heard)
         if self._ends.is_set():  # `close` has counted it
             return
         if reason:
             self._drop(*reason)
-        else:
+        elif isinstance(heard, Heard):
             self.logged += 1
         self._done_bytes += size
         self._done += 1
 
-    def _tried(self, heard: Heard) -> tuple[str, str] | None:
+    def _tried(self, heard: Heard | Shadowed) -> tuple[str, str] | None:
         """Logs a request; why it cannot be."""
         until_s = time.monotonic() + KEEP_S
         while True:
             try:
-                self._request_log.add(heard)
+                if isinstance(heard, Shadowed):
+                    self._request_log.add_shadow(heard)
+                else:
+                    self._request_log.add(heard)
                 return None
             except (OSError, DatabaseFailed) as e:
                 if time.monotonic() > until_s or self._ends.wait(RETRY_S):

@@ -3,6 +3,7 @@
 import time
 import uuid
 
+from asr.recognizer.options import DecodingOptions
 from asr.serve.access import Caller
 from asr.serve.listener import Ended
 from asr.serve.metrics import Stages
@@ -16,6 +17,8 @@ class Account:
         """Charges the first utterance. Raises Refused(429) beyond the caller's quota."""
         self.service, self.caller, self.mode = service, caller, mode
         self.ignored: tuple[str, ...] = ()  # words and phrases of the session that the recogniser lacks
+        self.model = ""  # the version of the session's recogniser
+        self.options = DecodingOptions()  # of the session
         self.count = 0
         self._charge()
 
@@ -28,7 +31,7 @@ class Account:
         stages.seconds["stream"] = ended.work_s
         answered = Answered(
             f"asr-{uuid.uuid4().hex}", self.caller, self.mode, ended.hypothesis, ended.samples, rate_hz,
-            ended.level_db, ended.work_s, self.ignored,
+            ended.level_db, ended.work_s, self.ignored, self.model, self.options,
         )  # fmt: skip
         self.service.record(answered, stages)
         return answered.id

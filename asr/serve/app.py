@@ -19,13 +19,16 @@ from asr.serve import calls, errors, feedback, live, logs, metrics, openai, page
 from asr.serve.draining import Draining
 from asr.serve.engine import Engine
 from asr.serve.feedback import Answers, Keeper
+from asr.serve.following import follow
 from asr.serve.keys import Keys
 from asr.serve.limits import Limits
 from asr.serve.metrics import Counting, Metrics
 from asr.serve.modes import Modes
 from asr.serve.requests import Requests
 from asr.serve.service import Service
+from asr.serve.shadow import Shadow
 from asr.serve.store import Store
+from asr.serve.trial import Trial
 from asr.text.written import written
 
 
@@ -35,6 +38,8 @@ def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
     Raises InputError for files that cannot be opened, before anything is served.
     """
     service = Service(cfg, modes or Modes.load(cfg), Engine(cfg.serve, cfg.threads), Metrics())
+    if cfg.serve.candidate is not None:
+        service.trial = Trial(cfg, service.metrics.registry)
     service.metrics.gauge("asr_requests_running", "Requests being recognised", lambda: service.engine.running)
     service.metrics.gauge("asr_requests_waiting", "Requests that wait for a worker", lambda: service.engine.waiting)
     service.metrics.gauge("asr_ready", "1 while requests are taken", lambda: float(service.is_ready))
@@ -45,11 +50,15 @@ def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
         for recognizer in set(service.modes.recognizers.values()):
             await service.engine.do(partial(_warm_up, recognizer))
         service.is_ready = True
+        following = asyncio.create_task(follow(service, _warm_up))
         warming = asyncio.create_task(run_in_threadpool(_warm_up_grammars, service.modes))
         yield
         service.is_ready = False
-        await asyncio.wait([warming])
+        following.cancel()
+        await asyncio.wait([warming, following])
         service.engine.close()
+        if service.trial:
+            service.trial.arm.engine.close()
         for close in closing:
             await run_in_threadpool(close)
 
@@ -94,9 +103,14 @@ def _open_records(app: FastAPI, cfg: Config) -> list[Callable[[], None]]:
             app.state.answers = Keeper(answers)
             app.state.service.keepers.append(app.state.answers.keep)
             closing.append(app.state.answers.close)
+    service: Service = app.state.service
     if cfg.serve.log is not None:
-        requests = Requests(app.state.service)
-        app.state.service.keepers.append(requests.keep)
+        requests = Requests(service)
+        service.keepers.append(requests.keep)
+        if service.trial and service.trial.is_shadow:
+            shadow = Shadow(service.trial, requests.keep_shadow, service.engine, service.metrics.registry)
+            service.keepers.append(shadow.keep)  # after the request itself
+            closing.append(shadow.close)
         closing.append(requests.close)
     return closing
 

@@ -16,7 +16,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -40,8 +40,10 @@ class Engine:
         self.taken = 0  # places: requests that run or wait
         self.mean_s = FIRST_GUESS_S
         self._begun = asyncio.Semaphore(BEGUN * self.threads)
-        self._workers = ThreadPoolExecutor(self.threads, "recognise", initializer=torch.set_num_threads, initargs=(1,))
-        self._live = ThreadPoolExecutor(self.threads, "live", initializer=torch.set_num_threads, initargs=(1,))
+        self._workers, self._live = self.pool("recognise"), self.pool("live")
+
+    def pool(self, name: str) -> Executor:
+        return ThreadPoolExecutor(self.threads, name, initializer=torch.set_num_threads, initargs=(1,))
 
     @property
     def running(self) -> int:

@@ -9,6 +9,7 @@ import dataclasses
 import secrets
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from statistics import fmean
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,7 @@ from asr.serve.access import Caller, identified
 from asr.serve.account import Account
 from asr.serve.asked import Asked
 from asr.serve.encodings import open_decoder
+from asr.serve.engine import Engine
 from asr.serve.errors import Refused
 from asr.serve.fields import validated
 from asr.serve.listener import Ended, Listener
@@ -30,6 +32,7 @@ from asr.serve.messages import known, parse
 from asr.serve.recognition import ignored
 from asr.serve.service import Service
 from asr.serve.sockets import Connection, Event, Gone, Message, Session
+from asr.serve.trial import Arm
 
 router = APIRouter(tags=["streams"])
 
@@ -151,9 +154,9 @@ class LiveTalk:
 class LiveSession:
     """A talk, and the connection that it has at the moment."""
 
-    def __init__(self, id: str, service: Service, caller: Caller, talk: LiveTalk):
+    def __init__(self, id: str, service: Service, caller: Caller, talk: LiveTalk, engine: Engine):
         self.id, self.caller, self.service = id, caller, service
-        self.session = Session(service.engine, talk, self._tell)
+        self.session = Session(engine, talk, self._tell)
         self.started = {"type": "started", "session": id, "ignored": talk.ignored}
         self.received_bytes = 0
         self.connection: Connection | None = None
@@ -279,9 +282,9 @@ async def begin(service: Service, caller: Caller, start: Start) -> LiveSession:
     """Raises Refused and InputError for what the service cannot do."""
     options, mode, cfg = start.options(service.cfg.serve), service.modes.mode_for(start), service.cfg.serve
 
-    def opened() -> LiveTalk:
-        account = Account(service, caller, mode)
-        recognizer, rest = service.modes.prepared(caller, mode, options)
+    def opened(arm: Arm, account: Account) -> LiveTalk:
+        recognizer, rest = arm.modes.prepared(caller, mode, options)
+        account.model, account.options = arm.modes.models.get(mode, ""), options
         unused = account.ignored = ignored(recognizer, options, recognizer.compile_phrases(rest.phrases))
         decoder = open_decoder(start.encoding, start.sample_rate_hz)
         keeps, most_s = bool(service.keepers), cfg.max_stream_s
@@ -290,7 +293,12 @@ async def begin(service: Service, caller: Caller, start: Start) -> LiveSession:
 
     id = secrets.token_urlsafe(16)
     with service.sessions.place(id, caller):
-        session = LiveSession(id, service, caller, await service.engine.live(opened))
+        account = await service.engine.live(partial(Account, service, caller, mode))
+
+        async def work(arm: Arm) -> tuple[LiveTalk, Engine]:
+            return await arm.engine.live(partial(opened, arm, account)), arm.engine
+
+        session = LiveSession(id, service, caller, *await service.by_turn(caller, work))
         service.sessions.open[id] = session
         return session
 

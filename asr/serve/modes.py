@@ -8,12 +8,14 @@
 """
 
 import logging
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
 
+from asr import fingerprints
 from asr.config import Config
 from asr.errors import InputError, nearest
 from asr.recognizer.opening import load
@@ -29,20 +31,26 @@ _log = logging.getLogger(__name__)
 NAMES = ("word", "dictation", "web", "local")
 OF_FILES = ("web", "local")
 MOST_STATES = 50_000  # of a grammar
+_OF_FOLDERS = ("train/final.safetensors", "graph.bin", "lm.ngram")  # what tells the version of a folder
 KEPT, KEPT_IN_ALL = 4, 64  # compiled lists, grammars and new words: of one caller, and of all
 
 
 class Modes:
     """A recogniser for each mode; they share their acoustic model unless a mode brings its own."""
 
-    def __init__(self, recognizers: dict[str, Recognizer]):
-        self.recognizers = recognizers
+    def __init__(self, recognizers: dict[str, Recognizer], bundle: str = "", models: dict[str, str] | None = None):
+        """`bundle`: what was opened. `models`: the version of each mode's recogniser, for the log of requests."""
+        self.recognizers, self.bundle, self.models = recognizers, bundle, models or {}
         self._kept: OrderedDict[tuple[str, Hashable], Recognizer] = OrderedDict()  # by caller and content
         self._lock = threading.Lock()
 
     @classmethod
     def load(cls, cfg: Config) -> "Modes":
-        """Opens the bundle `cfg.bundle`, and what `cfg.serve.modes` names. Raises InputError if one is missing."""
+        """Opens the bundle `cfg.bundle`, and what `cfg.serve.modes` names. Raises InputError if one is missing.
+
+        A link is followed first, so that what is opened and what is logged are one file.
+        """
+        cfg = replace(cfg, bundle=os.path.realpath(cfg.bundle))
         own = _load(cfg, cfg.bundle)
         found: dict[str, Recognizer] = {}
         for entry in cfg.serve.modes:
@@ -58,7 +66,8 @@ class Modes:
                     "another graph or language model: modes=%s=FILE", name, cfg.bundle, name)  # fmt: skip
         if not found:
             raise InputError(f"serve.modes is empty; name at least one of {', '.join(NAMES)}")
-        return cls(found)
+        is_logged = cfg.serve.log is not None or cfg.serve.candidate is not None
+        return cls(found, cfg.bundle, versions(cfg, list(found)) if is_logged else None)
 
     @property
     def names(self) -> list[str]:
@@ -123,6 +132,18 @@ class Modes:
             for old in own[:-KEPT] or list(self._kept)[:-KEPT_IN_ALL]:
                 del self._kept[old]
         return recognizer
+
+
+def versions(cfg: Config, modes: list[str]) -> dict[str, str]:
+    """The version of each mode's recogniser: the names of its files, each with the beginning of its digest."""
+    files = {mode: file for mode, _, file in (entry.partition("=") for entry in cfg.serve.modes)}
+    return {mode: " ".join(_version(path) for path in (cfg.bundle, files.get(mode)) if path) for mode in modes}
+
+
+def _version(path: str) -> str:
+    files = [Path(path), *(Path(path) / name for name in _OF_FOLDERS)]
+    digest = next((digest for file in files if (digest := fingerprints.digest(file))), None)
+    return f"{Path(path).name}@{digest[:12]}" if digest else Path(path).name
 
 
 def _content(options: DecodingOptions) -> Hashable:

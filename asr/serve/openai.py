@@ -38,8 +38,9 @@ from asr.serve.asked import limit
 from asr.serve.errors import Refused
 from asr.serve.fields import form_of, schema_of, upload_of, validated
 from asr.serve.modes import Modes
-from asr.serve.recognition import Begun, begin, finish, marked, not_busy, parts, recognise
+from asr.serve.recognition import Begun, begin, finish, kept, marked, not_busy, parts, recognise
 from asr.serve.service import Service
+from asr.serve.trial import Arm
 from asr.text.clean import LANGUAGES
 
 router = APIRouter(tags=["OpenAI"])
@@ -309,11 +310,16 @@ async def _stream(
     read: Callable[[], bytes],
 ) -> Response:
     """Server-sent events. What is wrong with the request is told by the status, since the sound is decoded first."""
-    async with AsyncExitStack() as stack:
-        since_s = await stack.enter_async_context(service.engine.place())
-        begun = await begin(service, caller, mode, options, read, since_s)
-        headers = {"x-request-id": begun.id, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return _EventStream(_lines(service, asked, begun), stack.pop_all(), headers)
+    read = kept(service, read)
+
+    async def work(arm: Arm) -> tuple[Begun, AsyncExitStack]:
+        async with AsyncExitStack() as stack:
+            since_s = await stack.enter_async_context(arm.engine.place())
+            return await begin(service, arm, caller, mode, options, read, since_s), stack.pop_all()
+
+    begun, held = await service.by_turn(caller, work)
+    headers = {"x-request-id": begun.id, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return _EventStream(_lines(service, asked, begun), held, headers)
 
 
 class _EventStream(StreamingResponse):
@@ -340,8 +346,8 @@ async def _lines(service: Service, asked: Transcribe, begun: Begun) -> AsyncIter
 async def _events(service: Service, asked: Transcribe, begun: Begun) -> AsyncIterator[dict[str, Any]]:
     found: list[Hypothesis] = []
     said, segments = "", 0  # the last part with words
-    async for part in parts(service, begun):
-        part = await marked(service, begun, part, said, is_end=begun.is_short)
+    async for part in parts(begun):
+        part = await marked(begun, part, said, is_end=begun.is_short)
         found.append(part)
         if not part.text:
             continue

@@ -14,6 +14,7 @@ from asr.serve.account import Account
 from asr.serve.asked import limit
 from asr.serve.client_secrets import PREFIX
 from asr.serve.conversation import Conversation, error_event, new_id
+from asr.serve.engine import Engine
 from asr.serve.errors import Refused, answer
 from asr.serve.fields import body_of, parsed, schema_of
 from asr.serve.listener import Listener
@@ -21,6 +22,7 @@ from asr.serve.openai import check_language, keyword_options, mode_of
 from asr.serve.realtime_settings import Part, SemanticVad, ServerVad, Settings, Transcription, decoder_of
 from asr.serve.service import Service
 from asr.serve.sockets import Connection, Gone, Session
+from asr.serve.trial import Arm
 
 router = APIRouter(tags=["streams"])
 
@@ -67,14 +69,14 @@ async def realtime(websocket: WebSocket) -> None:
         caller, settings = await _admitted(service, websocket)
         with service.sessions.place(id, caller):
             try:
-                conversation = await service.engine.live(lambda: _conversation(service, caller, settings))
+                conversation, engine = await _opened(service, caller, settings)
             except InputError as e:
                 raise Refused(400, str(e)) from None
     except Refused as e:
         await websocket.send_denial_response(answer(e))
         return
     connection = Connection(websocket, IDLE_S, MOST_BYTES)
-    session = Session(service.engine, conversation, connection.send)
+    session = Session(engine, conversation, connection.send)
     service.sessions.open[id] = session
     try:
         await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None)
@@ -110,17 +112,26 @@ async def _read(connection: Connection, session: Session) -> None:
         session.take(message)
 
 
-def _conversation(service: Service, caller: Caller, settings: Settings) -> Conversation:
+async def _opened(service: Service, caller: Caller, settings: Settings) -> tuple[Conversation, Engine]:
+    account = await service.engine.live(lambda: Account(service, caller, service.modes.free()))
+
+    async def work(arm: Arm) -> tuple[Conversation, Engine]:
+        return await arm.engine.live(lambda: _conversation(service, arm, account, settings)), arm.engine
+
+    return await service.by_turn(caller, work)
+
+
+def _conversation(service: Service, arm: Arm, account: Account, settings: Settings) -> Conversation:
     """Runs in a worker thread. Raises InputError and Refused for what the recogniser does not take."""
 
     def listen(settings: Settings) -> tuple[Listener, Settings]:
         heard = settings.audio.input
         asked = heard.transcription or Transcription()
         check_language(asked.language, asked.languages or [], service.cfg.serve.language)
-        keywords, mode = asked.keywords or [], mode_of(asked.model, service.modes)
+        keywords, mode = asked.keywords or [], mode_of(asked.model, arm.modes)
         limit("keywords", keywords, service.cfg.serve.max_phrases)
-        options, unused = keyword_options(service.modes.of(mode), keywords, service.cfg.boost)
-        recognizer, rest = service.modes.prepared(caller, mode, options)
+        options, unused = keyword_options(arm.modes.of(mode), keywords, service.cfg.boost)
+        recognizer, rest = arm.modes.prepared(account.caller, mode, options)
         endpoint, keeps, most_s = (
             _endpoint(heard.turn_detection),
             bool(service.keepers),
@@ -128,9 +139,9 @@ def _conversation(service: Service, caller: Caller, settings: Settings) -> Conve
         )
         listener = Listener(recognizer, rest, endpoint, decoder_of(heard.format), most_s, keeps)
         account.mode, account.ignored = mode, tuple(unused)
+        account.model, account.options = arm.modes.models.get(mode, ""), options
         return listener, settings.without_keywords(unused)
 
-    account = Account(service, caller, service.modes.free())
     return Conversation(settings, listen, account)
 
 

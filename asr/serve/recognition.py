@@ -1,8 +1,8 @@
 """One recording of a request, from its bytes to its words, in worker threads.
 
-async with service.engine.place():
-    begun = await begin(service, caller, mode, options, read)
-    async for part in parts(service, begun): ...
+async with arm.engine.place() as since_s:
+    begun = await begin(service, arm, caller, mode, options, read, since_s)
+    async for part in parts(begun): ...
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,6 +27,7 @@ from asr.serve.errors import CLIENT_GONE, Refused
 from asr.serve.metrics import Stages, level_db
 from asr.serve.service import Answered, Service
 from asr.serve.sound import decode_untrusted
+from asr.serve.trial import Arm
 
 T = TypeVar("T")
 
@@ -37,6 +38,8 @@ class Begun:
 
     caller: Caller
     mode: str
+    options: DecodingOptions
+    arm: Arm
     recognizer: Recognizer
     samples: np.ndarray  # (T,) float32 at the model's rate
     level_db: float
@@ -56,6 +59,7 @@ async def not_busy(request: Request) -> None:
 
 async def begin(
     service: Service,
+    arm: Arm,
     caller: Caller,
     mode: str,
     options: DecodingOptions,
@@ -73,7 +77,7 @@ async def begin(
     def work() -> Begun:
         stages.seconds["queue"] = time.perf_counter() - since_s
         with stages.of("prepare"):  # first, since its errors cost no decoding
-            recognizer, left = service.modes.prepared(caller, mode, options)
+            recognizer, left = arm.modes.prepared(caller, mode, options)
             phrases = recognizer.compile_phrases(left.phrases)
             writing = recognizer.writing(options)
         with stages.of("decode"):
@@ -82,12 +86,15 @@ async def begin(
         batches = transcribe_parts(_Timed(recognizer, stages), samples, phrases)
         unused = ignored(recognizer, options, phrases)
         level, first = level_db(samples), next(batches)
-        return Begun(caller, mode, recognizer, samples, level, unused, stages, first, batches, writing, len(first) == 1)
+        return Begun(
+            caller, mode, options, arm, recognizer, samples, level, unused, stages, first, batches, writing,
+            len(first) == 1,
+        )  # fmt: skip
 
-    return await service.engine.do(work)
+    return await arm.engine.do(work)
 
 
-async def parts(service: Service, begun: Begun) -> AsyncIterator[Hypothesis]:
+async def parts(begun: Begun) -> AsyncIterator[Hypothesis]:
     """The hypotheses of the pieces of a recording, in their order. Requests take turns at each minute.
 
     They have their written forms, but no punctuation: see `marked`.
@@ -96,18 +103,16 @@ async def parts(service: Service, begun: Begun) -> AsyncIterator[Hypothesis]:
     while batch is not None:
         for part in batch:
             if begun.writing:  # its grammar takes a second to compile
-                part = await service.engine.do(partial(begun.writing.formed, part))
+                part = await begun.arm.engine.do(partial(begun.writing.formed, part))
             yield part
-        batch = await service.engine.do(lambda: next(begun.rest, None))
+        batch = await begun.arm.engine.do(lambda: next(begun.rest, None))
 
 
-async def marked(
-    service: Service, begun: Begun, found: Hypothesis, before: str = "", is_end: bool = True
-) -> Hypothesis:
+async def marked(begun: Begun, found: Hypothesis, before: str = "", is_end: bool = True) -> Hypothesis:
     """Punctuation and capitals, if they are asked for; see `asr.recognizer.written.punctuated`."""
     if not begun.writing:
         return found
-    return await service.engine.do(partial(begun.writing.marked, found, before, is_end))
+    return await begun.arm.engine.do(partial(begun.writing.marked, found, before, is_end))
 
 
 async def recognise(
@@ -116,13 +121,21 @@ async def recognise(
     """The whole hypothesis. The work stops when the client is gone."""
     service: Service = request.app.state.service
 
-    async def work() -> tuple[Begun, Hypothesis]:
-        async with service.engine.place() as since_s:
-            begun = await begin(service, caller, mode, options, read, since_s)
-            found = join([part async for part in parts(service, begun)])
-            return begun, await finish(service, begun, [await marked(service, begun, found)])
+    read = kept(service, read)
 
-    return await _unless_gone(request, work())
+    async def work(arm: Arm) -> tuple[Begun, Hypothesis]:
+        async with arm.engine.place() as since_s:
+            begun = await begin(service, arm, caller, mode, options, read, since_s)
+            found = join([part async for part in parts(begun)])
+            return begun, await marked(begun, found)
+
+    begun, found = await _unless_gone(request, service.by_turn(caller, work))
+    return begun, await finish(service, begun, [found])
+
+
+def kept(service: Service, read: Callable[[], bytes]) -> Callable[[], bytes]:
+    """`read` that may be called again, if the current recogniser may have to answer after a candidate."""
+    return read if service.trial is None else cache(read)
 
 
 async def finish(service: Service, begun: Begun, found: list[Hypothesis]) -> Hypothesis:
@@ -132,7 +145,7 @@ async def finish(service: Service, begun: Begun, found: list[Hypothesis]) -> Hyp
     service.record(
         Answered(
             begun.id, begun.caller, begun.mode, hypothesis, begun.samples, rate_hz, begun.level_db, seconds,
-            begun.ignored,
+            begun.ignored, begun.arm.modes.models.get(begun.mode, ""), begun.options,
         ),
         begun.stages,
     )  # fmt: skip

@@ -8,23 +8,19 @@ import logging
 import time
 from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from asr import fingerprints
-from asr.config import Config
 from asr.errors import InputError
 from asr.flywheel.log import RequestLog
-from asr.flywheel.request import Heard
+from asr.flywheel.request import Heard, Shadowed
 from asr.flywheel.writer import Writer
 from asr.recognizer.written import language_of
 from asr.serve.service import Answered, Service
 
 _log = logging.getLogger(__name__)
 GB = 1e9
-_OF_FOLDERS = ("train/final.safetensors", "graph.bin", "lm.ngram")  # what tells the version of a folder
 
 
 class Requests:
@@ -35,7 +31,6 @@ class Requests:
         assert cfg.log is not None
         log = RequestLog(cfg.log, cfg.log_database, cfg.log_slice)
         self._writer = Writer(log, cfg.log_days, cfg.log_gb * GB)
-        self._models = versions(service.cfg, service.modes.names)
         self._languages = {mode: self._language(mode) for mode in service.modes.names}
         self._toolkit = version("asr-toolkit")
         service.metrics.registry.register(_Counts(self._writer))
@@ -56,7 +51,7 @@ class Requests:
             key_name=answered.caller.name,
             mode=answered.mode,
             language=self._languages[answered.mode],
-            model=self._models[answered.mode],
+            model=answered.model,
             toolkit=self._toolkit,
             hypothesis=answered.hypothesis,
             ignored=answered.ignored,
@@ -65,6 +60,10 @@ class Requests:
             samples=answered.samples if self._service.cfg.serve.log_sound else None,
             sample_rate_hz=answered.sample_rate_hz,
         )
+
+    def keep_shadow(self, shadowed: Shadowed) -> None:
+        """What a candidate heard in a request that was put before. Returns at once."""
+        self._writer.put(shadowed)
 
     def close(self) -> None:
         self._writer.close()
@@ -90,15 +89,3 @@ class _Counts(Collector):
         for reason, number in self._writer.dropped.items():
             dropped.add_metric([reason], number)
         return [logged, dropped]
-
-
-def versions(cfg: Config, modes: list[str]) -> dict[str, str]:
-    """The version of each mode's recogniser: the names of its files, each with the beginning of its digest."""
-    files = {mode: file for mode, _, file in (entry.partition("=") for entry in cfg.serve.modes)}
-    return {mode: " ".join(_version(path) for path in (cfg.bundle, files.get(mode)) if path) for mode in modes}
-
-
-def _version(path: str) -> str:
-    files = [Path(path), *(Path(path) / name for name in _OF_FOLDERS)]
-    digest = next((digest for file in files if (digest := fingerprints.digest(file))), None)
-    return f"{Path(path).name}@{digest[:12]}" if digest else Path(path).name

@@ -4,11 +4,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
 from asr.config import Config
 from asr.hypothesis import Hypothesis
+from asr.recognizer.options import DecodingOptions
 from asr.serve.access import Caller, KeyRing
 from asr.serve.client_secrets import ClientSecrets
 from asr.serve.engine import Engine
@@ -16,7 +18,9 @@ from asr.serve.metrics import Metrics, Stages
 from asr.serve.modes import Modes
 from asr.serve.shares import Share
 from asr.serve.sockets import Sessions
+from asr.serve.trial import Arm, Trial
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -33,6 +37,8 @@ class Answered:
     level_db: float
     seconds: float  # that it took; of a request with the time that it waited
     ignored: tuple[str, ...] = ()  # words and phrases of the request that the recogniser lacks
+    model: str = ""  # the version of the recogniser
+    options: DecodingOptions = field(default_factory=DecodingOptions)  # of the request
 
 
 @dataclass
@@ -51,6 +57,7 @@ class Service:
     is_draining: bool = False
     accepted: int = 0  # requests that are not answered yet, besides those for the service's health
     client_secrets: ClientSecrets = field(default_factory=ClientSecrets)
+    trial: Trial | None = None
 
     def __post_init__(self) -> None:
         cfg = self.cfg.serve
@@ -67,6 +74,23 @@ class Service:
             _log.info("%s %s: %s", answered.id, answered.mode, answered.hypothesis.text)
         for keep in self.keepers:
             keep(answered)
+
+    async def by_turn(self, caller: Caller, work: Callable[[Arm], Awaitable[T]]) -> T:
+        """The result of `work` by the candidate, if it is its turn, otherwise by the current recogniser, which also
+        answers what the candidate fails at."""
+        current = Arm(self.modes, self.engine)
+        if self.trial is None or not self.trial.takes(caller):
+            return await work(current)
+        try:
+            found = await work(self.trial.arm)
+        except Exception as e:
+            failure = e
+        else:
+            self.trial.answered.inc()
+            return found
+        found = await work(current)  # raises for what is no fault of the candidate
+        self.trial.fail(failure)
+        return found
 
     async def drain(self) -> None:
         """Tells load balancers, and ends what would not end by itself."""
