@@ -101,7 +101,7 @@ def answer(log: RequestLog, model: Path, requests: Sequence[Request], name: str)
     for id, time_s, samples, _ in tqdm(requests, desc=name, unit="request"):
         found = recognizer.transcribe(samples, digits.RATE_HZ)
         level_db = 20 * np.log10(max(1e-6, float(np.sqrt(np.mean(samples**2)))))
-        heard = Heard(id, time_s, "1", "rehearsal", "dictation", "en", model.parent.name, asr.__version__, found, (),
+        heard = Heard(id, time_s, "1", "rehearsal", "dictation", "en", model.parent.name, "", found, (),
                       level_db, 0.0, samples, digits.RATE_HZ)  # fmt: skip
         log.add(heard)
 
