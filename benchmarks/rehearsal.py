@@ -153,7 +153,7 @@ class Rehearsal:
             made[arm] = self.candidate(f"{arm}{number}", self.export(f"{arm}{number}", self.transcribed[arm] + test))
             row[arm] = word_errors(made[arm], path)
         regression = f"regressions={self.replay.with_name('test.jsonl')}"
-        row["promoted"] = self.promote(made["selected"], f"test={path}", *TERMS, regression, "margin=0.01")
+        row["promoted"] = self.promote(made["selected"], f"test={path}", *TERMS, regression, "margin=0.03")
         return row
 
     def choose(self, begin_s: float, end_s: float) -> dict[str, list[str]]:
