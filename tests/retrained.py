@@ -29,15 +29,18 @@ def texts(count: int, seed: int = 0) -> Iterator[str]:
 
 
 def base_in(folder: Path) -> Path:
-    """The bundle of a recogniser of read tones with a static graph, beside its language model."""
+    """The bundle of a recogniser of read tones with a static graph, beside its language model, and dynamic.asr."""
     tones.write(folder, "train", 16)
     tones.write(folder, "dev", 3, seed=1)
     cfg = tones.config(folder, "base")
     cfg.optim.epochs, cfg.optim.batch_s, cfg.optim.lr = 3, 10, 3e-2
     pipeline.train(cfg)
     pipeline.train_lm(cfg)
-    pipeline.build_graph(cfg)
-    return pipeline.bundle(cfg)
+    for kind in ("dynamic", "static"):
+        cfg.graph.kind, cfg.graph.dir, cfg.bundle = kind, f"{cfg.out}/{kind}", f"{cfg.out}/{kind}.asr"
+        pipeline.build_graph(cfg)
+        pipeline.bundle(cfg)
+    return Path(cfg.bundle)
 
 
 def log_in(folder: Path, train: int = 60, test: int = 30) -> RequestLog:

@@ -13,6 +13,7 @@ from retrained import base_in, log_in, request
 from asr import manifest, pipeline
 from asr.cli import main as cli
 from asr.errors import InputError
+from asr.flywheel import retrain
 from asr.flywheel.fresh import COPIES, Sets, copied, divide, weights
 from asr.flywheel.log import DAY_S
 from asr.flywheel.request import day_of
@@ -99,7 +100,7 @@ def run(place: Path, verb: str, *words: str) -> int:
 
 def test_a_recogniser_gets_better_and_is_promoted(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     """From a recogniser of read speech to version 2, stopped once on the way; then back to version 1."""
-    assert run(place, "promote", f"{place}/base/model.asr") == 0
+    assert run(place, "promote", f"{place}/base/static.asr") == 0
     words = ["retrain", f"log={place}/log", f"out={place}/next", *TRAINING]
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "build_graph", lambda cfg: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -109,7 +110,7 @@ def test_a_recogniser_gets_better_and_is_promoted(place: Path, capsys: pytest.Ca
     out = capsys.readouterr().out
     told = ("already trained", "prepared before", "new words; left out, without a spelling", ": xy\n")
     assert [part for part in told if part not in out] == []
-    found, start = bundle.read(place / "next/model.asr"), bundle.read(place / "base/model.asr")
+    found, start = bundle.read(place / "next/model.asr"), bundle.read(place / "base/static.asr")
     assert found.tokens == start.tokens and found.cfg.decoder == start.cfg.decoder
     assert found.space and start.space and "abca" in found.space.labels and "abca" not in start.space.labels
     assert run(place, *words, "half_life_days=3") == 2
@@ -131,23 +132,36 @@ def test_a_recogniser_gets_better_and_is_promoted(place: Path, capsys: pytest.Ca
     assert run(place, "versions") == 0
     assert [line[:3] for line in capsys.readouterr().out.splitlines()] == ["  1", "* 2"]
     assert run(place, "rollback") == 0
-    assert (place / "versions/current/model.asr").read_bytes() == (place / "base/model.asr").read_bytes()
+    assert (place / "versions/current/model.asr").read_bytes() == (place / "base/static.asr").read_bytes()
 
 
-def test_parts_stay_as_they_are(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """From a manifest, without a log."""
-    assert cli.main(["flywheel", "export", f"log={place}/log", f"output={place}/all.jsonl", "transcribed=yes"]) == 0
-    start = bundle.read(place / "base/model.asr")
-    for parts in ("acoustic", "lm"):
-        words = ["retrain", f"{place}/all.jsonl", f"init={place}/base/model.asr", f"out={place}/{parts}", *TRAINING[1:]]
-        assert run(place, *words, f"parts={parts}", "epochs=1") == 0
-        found = bundle.read(place / f"{parts}/model.asr")
-        before, after = (dict(each.model.named_parameters()) for each in (start, found))
-        assert all(torch.equal(before[name], after[name]) for name in before) == (parts == "lm")
-        graphs = [(each.parent / "graph/graph.bin").read_bytes() for each in (place / "base/x", place / parts / "x")]
-        assert (graphs[0] == graphs[1]) == (parts == "acoustic")
-        assert found.space and start.space and list(found.space.words) == list(start.space.words)
-    assert "xy" not in capsys.readouterr().out  # the lexicon is left alone
+@pytest.mark.parametrize(("part", "kind"), [("acoustic", "static"), ("lm", "dynamic")])
+def test_parts_stay_as_they_are(place: Path, part: str, kind: str, capsys: pytest.CaptureFixture, monkeypatch) -> None:
+    """From a manifest, without a log. With the language model, the scales and the calibration are made anew."""
+    monkeypatch.setattr(retrain, "TUNED_FROM", 100 if part == "acoustic" else 1)
+    path, out, init = place / f"{part}.jsonl", place / part, place / f"base/{kind}.asr"
+    assert cli.main(["flywheel", "export", f"log={place}/log", f"output={path}", "transcribed=yes"]) == 0
+    assert (
+        run(place, "retrain", str(path), f"init={init}", f"out={out}", *TRAINING[1:], f"parts={part}", "epochs=1") == 0
+    )
+    start, found = bundle.read(init), bundle.read(out / "model.asr")
+    before, after = (dict(each.model.named_parameters()) for each in (start, found))
+    assert all(torch.equal(before[name], after[name]) for name in before) == (part == "lm")
+    assert (found.cfg.decoder == start.cfg.decoder) == (part == "acoustic") == (not found.cfg.decoder.calibrated_for)
+    assert found.space and start.space and list(found.space.words) == list(start.space.words)
+    name = "graph.bin" if kind == "static" else "lm.ngram"
+    same = (place / f"base/{kind}/{name}").read_bytes() == (out / f"graph/{name}").read_bytes()
+    assert same == (part == "acoustic") and "xy" not in capsys.readouterr().out  # the lexicon is left alone
+
+
+def test_a_graph_comes_back_out_of_its_bundle(place: Path, tmp_path: Path) -> None:
+    for kind, names in (("static", ("graph.bin", "words.txt", "lexicon.txt")), ("dynamic", ("tree.bin", "lm.ngram"))):
+        bundle.unpack_graph(place / f"base/{kind}.asr", tmp_path)  # over the other one
+        assert {path.name for path in tmp_path.iterdir()} == {*names, "tokens.txt", "stats.json"}
+        assert all((tmp_path / n).read_bytes() == (place / f"base/{kind}/{n}").read_bytes() for n in names)
+        opened = bundle.read(place / f"base/{kind}.asr")
+        bundle.write(tmp_path.parent / "again.asr", opened.model, opened.cfg, opened.tokens, tmp_path, opened.card)
+        assert (tmp_path.parent / "again.asr").read_bytes() == (place / f"base/{kind}.asr").read_bytes()
 
 
 def test_a_retraining_that_cannot_be_made_is_refused(place: Path, capsys: pytest.CaptureFixture[str], tmp_path) -> None:
@@ -156,12 +170,12 @@ def test_a_retraining_that_cannot_be_made_is_refused(place: Path, capsys: pytest
         return capsys.readouterr().err
 
     log = f"log={place}/log"
-    assert "no requests are named; name a log" in error(f"init={place}/base/model.asr", "least_requests=20")
+    assert "no requests are named; name a log" in error(f"init={place}/base/static.asr", "least_requests=20")
     assert "has 30 transcribed requests of its newest 14 days, and a test needs 50" in error(log)
     assert "flywheel.parts has 'ml'; choose among acoustic, lm, lexicon" in error(log, "parts=ml")
     assert "flywheel.parts needs acoustic or lm" in error(log, "parts=lexicon")
     assert "no recogniser to start from is named" in error(log, *TRAINING)
-    start = place / "base/model.asr"
+    start = place / "base/static.asr"
     (tmp_path / "moved.asr").write_bytes(start.read_bytes())
     words = [log, f"init={tmp_path}/moved.asr", "parts=lm", "least_requests=20", "test_days=10"]
     assert "there is no lm.arpa beside" in error(*words)

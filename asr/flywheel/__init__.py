@@ -1,4 +1,4 @@
-"""The flywheel: what a service heard is logged, watched, chosen from, transcribed, and measured.
+"""The flywheel: what a service heard is logged, watched, chosen from, transcribed, measured, and trained on.
 
     log = RequestLog("exp/log")              # asr.flywheel.log: rows in a database, sounds in a folder
     writer = Writer(log)                     # asr.flywheel.writer: the thread through which a service logs

