@@ -4,7 +4,7 @@ csrc/lm applies the back-off rule. The values are kenlm's: a word outside the vo
 or 1e-100 if the model has no `<unk>`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,8 +21,10 @@ NO_TEXT = "there is no text to score; give at least one sentence"
 class TextScores(Protocol):
     """What perplexities need of a language model."""
 
-    words_in: Callable[[str], list[str]]
     of_pieces: bool
+
+    def words_in(self, text: str) -> list[str]:
+        """The units that it scores: words, or pieces of them."""
 
     def full_scores(self, sentence: str) -> Iterator[tuple[float, int, bool]]:
         """Per word, and then for `</s>`: log10 probability, words that it depends on, whether the word is unknown."""

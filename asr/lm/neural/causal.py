@@ -36,11 +36,12 @@ class CausalScorer:
         options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
-            model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
             )
         except Exception as e:  # transformers raises errors of many kinds for files that do not fit each other
             raise InputError(f"{folder} is not a causal language model of transformers ({e!s:.200})") from e
+        model, report = loaded
         if lacking := sorted(report["missing_keys"]):
             raise InputError(f"{folder}: the weights lack {lacking[0]}; copy or download the folder again")
         self._model = model.eval()

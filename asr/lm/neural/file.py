@@ -135,5 +135,5 @@ def _digest(tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(data, ensure_ascii=False, sort_keys=True).encode(errors="surrogatepass"))
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
