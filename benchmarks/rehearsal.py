@@ -274,7 +274,8 @@ def plot(found: dict[str, Any], path: Path) -> None:
         errors.bar(places, [100 * row[name] for row in rows], 0.18, label=name)
     errors.set_xticks(range(len(rows)), [f"wave {n + 1}: {row['speaker']}" for n, row in enumerate(rows)])
     errors.set_ylabel("WER on the random slice, %")
-    errors.legend()
+    errors.set_ylim(top=1.15 * errors.get_ylim()[1])
+    errors.legend(ncols=4, loc="upper left", fontsize="small")
     days, told = found["damage"]["days"], found["damage"]
     drift.plot(range(len(days)), told["confidence"], marker=".", label="confidence by day")
     drift.axvline(CALM_DAYS - 0.5, color="gray", linestyle=":", label="the sound is damaged")
