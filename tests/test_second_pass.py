@@ -2,6 +2,7 @@
 
 import json
 import random
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,16 +10,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from test_bundle import rewritten
 from test_lattice import decode, random_case
 from test_neural_lm import model as neural_model
 from tiny import TOKENS, config, graph_dir, model, noise
 
 import asr
+from asr import pipeline
+from asr.cli.transcripts import fingerprint
 from asr.config import Config, DecoderConfig
 from asr.errors import InputError
 from asr.evaluation.score import error_counts
 from asr.evaluation.tune import Point, Tuning
 from asr.evaluation.tune_second_pass import PENALTIES, SHARES, tune_second_pass
+from asr.flywheel import retrain
 from asr.lm import arpa
 from asr.lm.neural import file
 from asr.lm.neural.causal import CausalScorer
@@ -151,6 +156,7 @@ def test_n_gram_models_and_what_is_refused(recognizer, folder):
     assert with_second(recognizer, folder, rescore=str(folder / "lm.arpa")).transcribe(noise(0.5), 16000)
     for options, wrong in (
         ({"rescore": str(folder / "none")}, "there is no folder"),
+        ({"rescore": "models/none.safetensors"}, "there is no language model models/none.safetensors"),
         ({"rescore": str(folder / "graph" / "words.txt")}, "is not a neural language model"),
         ({"rescore": str(folder / "graph")}, "config.json"),
         ({"rescore": "bundled"}, "no language model is bundled"),
@@ -185,6 +191,43 @@ def test_a_bundle_holds_a_neural_model(recognizer, folder, tmp_path):
     with pytest.raises(InputError, match="this bundle gets none"):
         bundle.write(tmp_path / "m.asr", second.model, second.cfg, TOKENS, None, "")
     assert not (tmp_path / "m.asr").exists()
+
+
+def test_a_bundle_cannot_name_a_language_model_outside(recognizer, folder, tmp_path):
+    """The command line passes on the options in a bundle: a name would be opened, or downloaded."""
+    second = with_second(recognizer, folder)
+    bundle.write(tmp_path / "model.asr", second.model, second.cfg, TOKENS, folder / "graph", "")
+    with zipfile.ZipFile(tmp_path / "model.asr") as archive:
+        data = json.loads(archive.read("config.json"))
+    data["decoder"]["rescore"] = str(folder / "lm.arpa")
+    rewritten(tmp_path / "model.asr", tmp_path / "other.asr", {"config.json": json.dumps(data).encode()})
+    with pytest.raises(InputError, match="disagree about decoder.rescore"):
+        asr.load(tmp_path / "other.asr")
+
+
+def test_retraining_keeps_the_second_pass(recognizer, folder, tmp_path):
+    second = with_second(recognizer, folder)
+    bundle.write(tmp_path / "model.asr", second.model, second.cfg, TOKENS, folder / "graph", "")
+    start = bundle.read(tmp_path / "model.asr")
+    cfg = retrain._continued(Config(out=str(tmp_path / "next"), init=str(tmp_path / "model.asr")), start, None)
+    run_folder.write_imported(cfg.out, start)
+    bundle.unpack_graph(tmp_path / "model.asr", cfg.graph.dir)
+    found = bundle.read(pipeline.bundle(cfg))
+    assert found.cfg.decoder == start.cfg.decoder and found.rescorer
+    assert found.rescorer.scorer.costs(["a b"]) == start.rescorer.scorer.costs(["a b"])
+
+
+def test_results_of_another_language_model_are_not_mixed_in(folder, tmp_path):
+    """Neither with those of an interrupted `asr transcribe`, nor with those of workers that have another file."""
+    (tmp_path / "gpt2").mkdir()
+    for path in (tmp_path / "lm.arpa", tmp_path / "gpt2" / "model.safetensors"):
+        path.write_text("one")
+        cfg = Config(bundle=str(folder / "lm.arpa"))
+        cfg.decoder.rescore = str(path if path.suffix == ".arpa" else path.parent)
+        before = fingerprint(cfg)
+        assert fingerprint(cfg) == before
+        path.write_text("another")
+        assert fingerprint(cfg) != before
 
 
 def test_tuning_finds_the_best_share_and_penalty(recognizer, folder, tmp_path):
