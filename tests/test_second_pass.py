@@ -5,6 +5,7 @@ import random
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from fnmatch import fnmatch
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +24,7 @@ from asr.errors import InputError
 from asr.evaluation.score import error_counts
 from asr.evaluation.tune import Point, Tuning
 from asr.evaluation.tune_second_pass import PENALTIES, SHARES, tune_second_pass
+from asr.features.encoders import hub
 from asr.flywheel import retrain
 from asr.lm import arpa
 from asr.lm.neural import file
@@ -307,6 +309,13 @@ def test_causal_models_of_transformers(gpt2, recognizer, tmp_path):
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
     with pytest.raises(InputError, match="neither bos_token nor eos_token"):
         CausalScorer(tmp_path)
+
+
+def test_tokenisers_of_the_hub_are_downloaded_whole():
+    transformers = pytest.importorskip("transformers")
+    kinds = (transformers.GPT2Tokenizer, transformers.LlamaTokenizer, transformers.T5Tokenizer)
+    names = {name for kind in kinds for name in kind.vocab_files_names.values()}
+    assert [name for name in names if not any(fnmatch(name, pattern) for pattern in hub.FILES)] == []
 
 
 def test_an_empty_lattice_stays():
