@@ -21,9 +21,9 @@ from asr import pipeline
 from asr.cli.transcripts import fingerprint
 from asr.config import Config, DecoderConfig
 from asr.errors import InputError
-from asr.evaluation.score import error_counts
+from asr.evaluation.score import Counts, error_counts
 from asr.evaluation.tune import Point, Tuning
-from asr.evaluation.tune_second_pass import PENALTIES, SHARES, tune_second_pass
+from asr.evaluation.tune_second_pass import PENALTIES, SHARES, Rescoring, SecondPoint, tune_second_pass
 from asr.features.encoders import hub
 from asr.flywheel import retrain
 from asr.lm import arpa
@@ -262,6 +262,20 @@ def test_tuning_finds_the_best_share_and_penalty(recognizer, folder, tmp_path):
     assert tuning.apply(second.cfg.decoder).rescore is None
     tuning.write(run_folder.tuning_path(cfg), {})
     assert run_folder.tuned(cfg).decoder.rescore is None
+
+
+def test_a_share_that_was_tuned_for_another_model_is_told(folder, tmp_path, caplog):
+    model = tmp_path / "lm.arpa"
+    model.write_bytes((folder / "lm.arpa").read_bytes())
+    cfg = Config(out=str(tmp_path))
+    tuned = Config(out=cfg.out, decoder=DecoderConfig(rescore=str(model)))
+    second = Rescoring(str(model), 100, [SecondPoint(0.3, 0.0, Counts())])
+    tuning = Tuning([Point(1.0, 0.0, 0.0, Counts())], None, 5, "wer", second)
+    tuning.write(run_folder.tuning_path(cfg), run_folder.made_with(tuned))
+    assert run_folder.tuned(cfg).decoder.rescore_share == 0.3 and not caplog.text
+    model.write_text("another")
+    assert run_folder.tuned(cfg).decoder.rescore == str(model)
+    assert "was made with another decoder.rescore; run `asr tune` again" in caplog.text
 
 
 @pytest.fixture(scope="module")
