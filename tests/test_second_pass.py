@@ -170,6 +170,16 @@ def test_n_gram_models_and_what_is_refused(recognizer, folder):
             with_second(recognizer, folder, **options)
 
 
+def test_a_word_list_in_a_run_folder_whose_second_pass_was_tuned(recognizer, folder, tmp_path, monkeypatch):
+    (tmp_path / "list.txt").write_text("a b\nb\n")
+    monkeypatch.setattr(run_folder, "as_trained", replace)
+    monkeypatch.setattr(run_folder, "load_model", lambda cfg: (recognizer.model, TOKENS))
+    cfg = replace(config(), lm=Config().lm)
+    cfg.decoder = replace(cfg.decoder, rescore=str(folder / "lm.safetensors"))
+    cfg.graph = replace(cfg.graph, kind="word", words=str(tmp_path / "list.txt"), lexicon=None)
+    assert pipeline.open_recognizer(cfg).transcribe(noise(0.5), 16000).text in ("a b", "b", "")
+
+
 def test_a_calibration_belongs_to_its_second_pass():
     one = DecoderConfig(rescore="x", rescore_share=0.3)
     assert search_of(one) != search_of(DecoderConfig()) and search_of(one) != search_of(replace(one, rescore_share=0.4))
