@@ -18,6 +18,7 @@ from tiny import TOKENS, config, graph_dir, model, noise
 
 import asr
 from asr import pipeline
+from asr.cli import earlier
 from asr.cli.transcripts import fingerprint
 from asr.config import Config, DecoderConfig
 from asr.errors import InputError
@@ -272,6 +273,9 @@ def test_tuning_finds_the_best_share_and_penalty(recognizer, folder, tmp_path):
     assert tuning.apply(second.cfg.decoder).rescore is None
     tuning.write(run_folder.tuning_path(cfg), {})
     assert run_folder.tuned(cfg).decoder.rescore is None
+    given = Config(out=cfg.out, decoder=replace(cfg.decoder, rescore=str(folder / "lm.safetensors")))
+    assert run_folder.tuned(given).decoder.rescore is None  # as in a retraining
+    assert "decoder.rescore=null" in earlier.tuned_scales(cfg)
 
 
 def test_a_share_that_was_tuned_for_another_model_is_told(folder, tmp_path, caplog):

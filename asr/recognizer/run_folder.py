@@ -49,7 +49,7 @@ def tuned_scales(cfg: Config) -> dict[str, Any]:
         second = found.get("rescoring")  # earlier versions did not write it
         if not second or not second["points"][0]["share"]:
             _warn_if_other(path, found, cfg, "tune")
-            return scales
+            return scales | ({"rescore": None} if second else {})
         decoder = dataclasses.replace(cfg.decoder, rescore=str(second["model"]))
         _warn_if_other(path, found, dataclasses.replace(cfg, decoder=decoder), "tune")
         best = second["points"][0]
