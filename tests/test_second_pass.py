@@ -19,6 +19,7 @@ from tiny import TOKENS, config, graph_dir, model, noise
 import asr
 from asr import pipeline
 from asr.cli import earlier
+from asr.cli.overrides import compose
 from asr.cli.transcripts import fingerprint
 from asr.config import Config, DecoderConfig
 from asr.errors import InputError
@@ -276,6 +277,9 @@ def test_tuning_finds_the_best_share_and_penalty(recognizer, folder, tmp_path):
     given = Config(out=cfg.out, decoder=replace(cfg.decoder, rescore=str(folder / "lm.safetensors")))
     assert run_folder.tuned(given).decoder.rescore is None  # as in a retraining
     assert "decoder.rescore=null" in earlier.tuned_scales(cfg)
+    odd = replace(found, model="/home/o'neil/a b=1,2/lm.arpa", points=sorted(found.points, key=lambda p: -p.share))
+    replace(tuning, rescoring=odd).write(run_folder.tuning_path(cfg), {})
+    assert compose(earlier.tuned_scales(cfg)).decoder.rescore == odd.model
 
 
 def test_a_share_that_was_tuned_for_another_model_is_told(folder, tmp_path, caplog):
