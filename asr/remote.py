@@ -4,7 +4,9 @@ Only the protocols in `PROTOCOLS` are taken, so that a manifest from outside can
 """
 
 import re
-from typing import IO, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any, cast
 
 from asr.errors import InputError, needed
 
@@ -18,16 +20,44 @@ def is_remote(path: str) -> bool:
     return _URL.fullmatch(path) is not None
 
 
-def open_remote(url: str) -> IO[bytes]:
+class _Object:
+    """An open object. It seems to end where its store fails, as libsndfile takes it anyway; `error` tells the cause."""
+
+    def __init__(self, url: str, file: IO[bytes]):
+        self.url, self.file = url, file
+        self.error: InputError | None = None
+        self.seekable, self.seek, self.tell = file.seekable, file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return b"" if self.error else self.file.read(size)
+        except Exception as e:  # of any library of any store
+            self.error = _explained(self.url, e)
+            return b""
+
+
+@contextmanager
+def open_remote(url: str) -> Iterator[IO[bytes]]:
     """The object as a seekable file, which reads the parts that are asked for.
 
-    Raises InputError if it does not exist or cannot be reached, and if a package for its protocol is missing.
+    Raises InputError if it does not exist or cannot be reached, also at the end if it could not be read, and if a
+    package for its protocol is missing.
     """
     file_system, path = _found(url)
     try:
-        return file_system.open(path, "rb")
+        file = _Object(url, file_system.open(path, "rb"))
     except Exception as e:  # of any library of any store
         raise _explained(url, e) from e
+    try:
+        yield cast(IO[bytes], file)
+    except Exception as e:
+        if file.error:
+            raise file.error from e
+        raise
+    finally:
+        file.file.close()
+    if file.error:
+        raise file.error
 
 
 def version(url: str) -> str | None:

@@ -255,6 +255,21 @@ def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPat
             pass
 
 
+def test_a_ray_of_somebody_else_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an address `ray.init` joins one that runs on the machine, and then refuses a number of cores."""
+    asked = []
+
+    def init(address: str | None = None, **options: object) -> None:
+        asked.append((address, options["num_cpus"]))
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray_workers, "_ray", lambda: SimpleNamespace(init=init))
+    ray_workers._connect(Config(threads=2, bulk=BulkConfig(launcher="ray", workers=3)))
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    ray_workers._connect(Config(bulk=BulkConfig(launcher="ray", workers=3)))
+    assert asked == [("local", 6), ("head:6379", None)]
+
+
 def test_a_share_survives_the_way_to_another_process() -> None:
     (share,) = opened([1.0, 2.0])
     assert dataclasses.asdict(pickle.loads(pickle.dumps(share))) == dataclasses.asdict(share)

@@ -79,6 +79,7 @@ def contents() -> dict[str, bytes]:
         "lm train text=t.txt,words.txt order=2 arpa=./words.txt",
         "lm train text=t.txt vocabulary=words.txt order=2 arpa=words.txt",
         "lm train text=t.txt order=2 dev=m.jsonl arpa=m.jsonl",
+        "lm train text=t.txt kind=neural vocabulary=words.txt net=words.txt",
         "lm ppl x.arpa t.txt output=t.txt",
         "lm ppl x.arpa t.txt output=x.arpa",
         "lm ppl x.arpa t.txt unknown=link.txt",
@@ -179,7 +180,13 @@ def test_a_place_that_cannot_be_written_is_named_before_work(work: Path, capsys:
     assert "corpus is a folder; name a file" in capsys.readouterr().err
     assert cli.main("lm vocabulary text=t.txt output=t.txt/new.txt".split()) == 2
     assert "t.txt; it is not a folder" in capsys.readouterr().err
-    for command in ("lm vocabulary text=t.txt output=new/", "lm train text=t.txt arpa=new/"):
+    assert cli.main("lm train text=t.txt kind=neural net=corpus".split()) == 2
+    assert "corpus is a folder; name a file" in capsys.readouterr().err
+    for command in (
+        "lm vocabulary text=t.txt output=new/",
+        "lm train text=t.txt arpa=new/",
+        "lm train text=t.txt kind=neural net=new/",
+    ):
         assert cli.main(command.split()) == 2
         assert "=new/ is the name of a folder; name a file" in capsys.readouterr().err
     for command in ("lm vocabulary text=t.txt output=", "train out=", "decode m.jsonl output="):

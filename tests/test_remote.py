@@ -3,13 +3,15 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
+import numpy as np
 import pytest
 import soundfile
 from tiny import TOKENS, config, graph_dir, model, noise
 
-from asr import hypothesis, manifest
+from asr import hypothesis, manifest, remote
 from asr.cli import main as cli
 from asr.cli.recordings import find_recordings
 from asr.errors import InputError
@@ -67,6 +69,39 @@ def test_an_object_is_heard_as_the_file_is(store: fsspec.AbstractFileSystem, tmp
     assert (audio.load("memory://sounds/a.flac") == audio.load(tmp_path / "a.flac")).all()
     assert (audio.load("memory://sounds/a.flac", 0.2, 0.5) == audio.load(tmp_path / "a.flac", 0.2, 0.5)).all()
     assert audio.info("memory://sounds/a.flac") == audio.info(tmp_path / "a.flac")
+
+
+class Cut(io.BytesIO):
+    """An object whose store stops answering after `left` bytes."""
+
+    left = 0.0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.left -= len(data)
+        if self.left < 0:
+            raise ConnectionResetError("connection reset")
+        return data
+
+
+@pytest.mark.parametrize("format", [("wav", None), ("flac", None), ("ogg", "VORBIS"), ("ogg", "OPUS"), ("mp3", None)])
+def test_an_object_that_is_read_in_part_is_refused(format: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """libsndfile takes an error of its reader for the end of the file, which some formats may have anywhere."""
+    sound, name = io.BytesIO(), f"s3://bucket/a.{format[0]}"
+    soundfile.write(sound, noise(4.0, 1), RATE_HZ, format=format[0], subtype=format[1])
+    file, size = Cut(), len(sound.getvalue())
+    monkeypatch.setattr(remote, "_found", lambda url: (SimpleNamespace(open=lambda path, mode: file), url))
+    refused = 0
+    for share in np.arange(0.1, 5.0, 0.2):
+        file = Cut(sound.getvalue())
+        file.left = share * size
+        try:
+            assert len(audio.load(name)) == len(audio.load(sound.getvalue())) and file.left >= 0
+        except InputError as e:
+            assert str(e) == f"cannot read {name}: connection reset; check the path, the network and the credentials"
+            refused += 1
+        assert file.closed
+    assert refused > 3
 
 
 def test_a_manifest_keeps_urls(tmp_path: Path) -> None:

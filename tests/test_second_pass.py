@@ -2,23 +2,32 @@
 
 import json
 import random
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from fnmatch import fnmatch
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from test_bundle import rewritten
 from test_lattice import decode, random_case
 from test_neural_lm import model as neural_model
 from tiny import TOKENS, config, graph_dir, model, noise
 
 import asr
+from asr import pipeline
+from asr.cli import earlier
+from asr.cli.overrides import compose
+from asr.cli.transcripts import fingerprint
 from asr.config import Config, DecoderConfig
 from asr.errors import InputError
-from asr.evaluation.score import error_counts
+from asr.evaluation.score import Counts, error_counts
 from asr.evaluation.tune import Point, Tuning
-from asr.evaluation.tune_second_pass import PENALTIES, SHARES, tune_second_pass
+from asr.evaluation.tune_second_pass import PENALTIES, SHARES, Rescoring, SecondPoint, tune_second_pass
+from asr.features.encoders import hub
+from asr.flywheel import retrain
 from asr.lm import arpa
 from asr.lm.neural import file
 from asr.lm.neural.causal import CausalScorer
@@ -151,6 +160,7 @@ def test_n_gram_models_and_what_is_refused(recognizer, folder):
     assert with_second(recognizer, folder, rescore=str(folder / "lm.arpa")).transcribe(noise(0.5), 16000)
     for options, wrong in (
         ({"rescore": str(folder / "none")}, "there is no folder"),
+        ({"rescore": "models/none.safetensors"}, "there is no language model models/none.safetensors"),
         ({"rescore": str(folder / "graph" / "words.txt")}, "is not a neural language model"),
         ({"rescore": str(folder / "graph")}, "config.json"),
         ({"rescore": "bundled"}, "no language model is bundled"),
@@ -160,6 +170,16 @@ def test_n_gram_models_and_what_is_refused(recognizer, folder):
     ):
         with pytest.raises(InputError, match=wrong):
             with_second(recognizer, folder, **options)
+
+
+def test_a_word_list_in_a_run_folder_whose_second_pass_was_tuned(recognizer, folder, tmp_path, monkeypatch):
+    (tmp_path / "list.txt").write_text("a b\nb\n")
+    monkeypatch.setattr(run_folder, "as_trained", replace)
+    monkeypatch.setattr(run_folder, "load_model", lambda cfg: (recognizer.model, TOKENS))
+    cfg = replace(config(), lm=Config().lm)
+    cfg.decoder = replace(cfg.decoder, rescore=str(folder / "lm.safetensors"))
+    cfg.graph = replace(cfg.graph, kind="word", words=str(tmp_path / "list.txt"), lexicon=None)
+    assert pipeline.open_recognizer(cfg).transcribe(noise(0.5), 16000).text in ("a b", "b", "")
 
 
 def test_a_calibration_belongs_to_its_second_pass():
@@ -185,6 +205,43 @@ def test_a_bundle_holds_a_neural_model(recognizer, folder, tmp_path):
     with pytest.raises(InputError, match="this bundle gets none"):
         bundle.write(tmp_path / "m.asr", second.model, second.cfg, TOKENS, None, "")
     assert not (tmp_path / "m.asr").exists()
+
+
+def test_a_bundle_cannot_name_a_language_model_outside(recognizer, folder, tmp_path):
+    """The command line passes on the options in a bundle: a name would be opened, or downloaded."""
+    second = with_second(recognizer, folder)
+    bundle.write(tmp_path / "model.asr", second.model, second.cfg, TOKENS, folder / "graph", "")
+    with zipfile.ZipFile(tmp_path / "model.asr") as archive:
+        data = json.loads(archive.read("config.json"))
+    data["decoder"]["rescore"] = str(folder / "lm.arpa")
+    rewritten(tmp_path / "model.asr", tmp_path / "other.asr", {"config.json": json.dumps(data).encode()})
+    with pytest.raises(InputError, match="disagree about decoder.rescore"):
+        asr.load(tmp_path / "other.asr")
+
+
+def test_retraining_keeps_the_second_pass(recognizer, folder, tmp_path):
+    second = with_second(recognizer, folder)
+    bundle.write(tmp_path / "model.asr", second.model, second.cfg, TOKENS, folder / "graph", "")
+    start = bundle.read(tmp_path / "model.asr")
+    cfg = retrain._continued(Config(out=str(tmp_path / "next"), init=str(tmp_path / "model.asr")), start, None)
+    run_folder.write_imported(cfg.out, start)
+    bundle.unpack_graph(tmp_path / "model.asr", cfg.graph.dir)
+    found = bundle.read(pipeline.bundle(cfg))
+    assert found.cfg.decoder == start.cfg.decoder and found.rescorer
+    assert found.rescorer.scorer.costs(["a b"]) == start.rescorer.scorer.costs(["a b"])
+
+
+def test_results_of_another_language_model_are_not_mixed_in(folder, tmp_path):
+    """Neither with those of an interrupted `asr transcribe`, nor with those of workers that have another file."""
+    (tmp_path / "gpt2").mkdir()
+    for path in (tmp_path / "lm.arpa", tmp_path / "gpt2" / "model.safetensors"):
+        path.write_text("one")
+        cfg = Config(bundle=str(folder / "lm.arpa"))
+        cfg.decoder.rescore = str(path if path.suffix == ".arpa" else path.parent)
+        before = fingerprint(cfg)
+        assert fingerprint(cfg) == before
+        path.write_text("another")
+        assert fingerprint(cfg) != before
 
 
 def test_tuning_finds_the_best_share_and_penalty(recognizer, folder, tmp_path):
@@ -217,6 +274,26 @@ def test_tuning_finds_the_best_share_and_penalty(recognizer, folder, tmp_path):
     assert tuning.apply(second.cfg.decoder).rescore is None
     tuning.write(run_folder.tuning_path(cfg), {})
     assert run_folder.tuned(cfg).decoder.rescore is None
+    given = Config(out=cfg.out, decoder=replace(cfg.decoder, rescore=str(folder / "lm.safetensors")))
+    assert run_folder.tuned(given).decoder.rescore is None  # as in a retraining
+    assert "decoder.rescore=null" in earlier.tuned_scales(cfg)
+    odd = replace(found, model="/home/o'neil/a b=1,2/lm.arpa", points=sorted(found.points, key=lambda p: -p.share))
+    replace(tuning, rescoring=odd).write(run_folder.tuning_path(cfg), {})
+    assert compose(earlier.tuned_scales(cfg)).decoder.rescore == odd.model
+
+
+def test_a_share_that_was_tuned_for_another_model_is_told(folder, tmp_path, caplog):
+    model = tmp_path / "lm.arpa"
+    model.write_bytes((folder / "lm.arpa").read_bytes())
+    cfg = Config(out=str(tmp_path))
+    tuned = Config(out=cfg.out, decoder=DecoderConfig(rescore=str(model)))
+    second = Rescoring(str(model), 100, [SecondPoint(0.3, 0.0, Counts())])
+    tuning = Tuning([Point(1.0, 0.0, 0.0, Counts())], None, 5, "wer", second)
+    tuning.write(run_folder.tuning_path(cfg), run_folder.made_with(tuned))
+    assert run_folder.tuned(cfg).decoder.rescore_share == 0.3 and not caplog.text
+    model.write_text("another")
+    assert run_folder.tuned(cfg).decoder.rescore == str(model)
+    assert "was made with another decoder.rescore; run `asr tune` again" in caplog.text
 
 
 @pytest.fixture(scope="module")
@@ -264,6 +341,13 @@ def test_causal_models_of_transformers(gpt2, recognizer, tmp_path):
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
     with pytest.raises(InputError, match="neither bos_token nor eos_token"):
         CausalScorer(tmp_path)
+
+
+def test_tokenisers_of_the_hub_are_downloaded_whole():
+    transformers = pytest.importorskip("transformers")
+    kinds = (transformers.GPT2Tokenizer, transformers.LlamaTokenizer, transformers.T5Tokenizer)
+    names = {name for kind in kinds for name in kind.vocab_files_names.values()}
+    assert [name for name in names if not any(fnmatch(name, pattern) for pattern in hub.FILES)] == []
 
 
 def test_an_empty_lattice_stays():

@@ -66,7 +66,7 @@ def current(cfg: Config) -> list[str]:
     folder = cfg.flywheel.versions if cfg.init is None else None
     if folder is not None and (version := Versions(folder).current()):
         cfg.init = str(version.model)
-        found = ["init='" + cfg.init.replace("'", "\\'") + "'"]
+        found = [f"init={_quoted(cfg.init)}"]
         print(f"starting from version {version.number}: {cfg.init}", file=sys.stderr)
     return [*found, *(started(cfg) if "acoustic" in cfg.flywheel.parts else [])]
 
@@ -79,7 +79,7 @@ def _overrides(found: dict[str, Any]) -> list[str]:
     return [f"decoder.{name}={_quoted(value) if name == 'rescore' else value}" for name, value in found.items()]
 
 
-def _quoted(path: str) -> str:
-    """A path in Hydra's grammar and in YAML's. The few characters that mean something within quotes in one of them are
-    refused by the verb that opens the file."""
-    return f"'{path}'"
+def _quoted(path: str | None) -> str:
+    """A path or null in Hydra's grammar. The few other characters that mean something within quotes are refused by the
+    verb that opens the file."""
+    return "null" if path is None else "'" + path.replace("'", "\\'") + "'"

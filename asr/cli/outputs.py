@@ -20,7 +20,7 @@ from asr.streams import is_stream
 
 _WRITTEN = {  # options that name an output, for all verbs or for one
     "": ("output", "lm.unknown"),
-    "lm train": ("lm.arpa",),
+    "lm train": ("lm.arpa", "lm.net"),
     "bundle": ("bundle",),
 }
 _INTO_FOLDERS = ("data check", "transcribe", "export", "align", "align long")  # their output may be a folder
@@ -92,7 +92,7 @@ def results(verb: str, cfg: Config) -> list[Path]:
 
         return [Path(cfg.output, name) for name in FILES] if cfg.output else []
     fixed = {
-        "lm train": [Path(cfg.lm.arpa)],
+        "lm train": [Path(cfg.lm.net if cfg.lm.kind == "neural" else cfg.lm.arpa)],
         "graph": [] if cfg.graph.forecast else [graph / name for name in _GRAPH],
         "tune": [out / "tune.json"],
         "calibrate": [out / "calibration.json", out / "calibration.png"],

@@ -109,7 +109,8 @@ def _connect(cfg: Config) -> None:
     address = cfg.bulk.address or os.environ.get("RAY_ADDRESS")
     cores = None if address or not cfg.bulk.workers else cfg.bulk.workers * max(1, cfg.threads)
     try:
-        ray.init(address, num_cpus=cores, include_dashboard=None if address else False, log_to_driver=False,
+        # Without an address, Ray would join one that somebody has started on this machine.
+        ray.init(address or "local", num_cpus=cores, include_dashboard=None if address else False, log_to_driver=False,
                  logging_level="ERROR", configure_logging=True)  # fmt: skip
     except Exception as e:  # Ray raises that itself if it starts too slowly
         where = f"at {address}" if address else "on this machine"

@@ -188,14 +188,17 @@ def _path(recording: Recording) -> str:
 
 def _files(cfg: Config) -> list[str]:
     """The files besides recordings that the result depends on."""
-    files = [cfg.bundle, cfg.phrases, cfg.new_words, cfg.graph.words, cfg.graph.grammar, cfg.g2p.model]
+    files = [cfg.bundle, cfg.phrases, cfg.new_words, cfg.graph.words, cfg.graph.grammar, cfg.g2p.model,
+             cfg.decoder.rescore]  # fmt: skip
     return [file for file in files if file and os.path.exists(file)]
 
 
 def _contents(name: str) -> list[str]:
-    """A file, or the files of a run folder that is used as a bundle."""
+    """A file, or the files of a run folder that is used as a bundle, or of a language model of transformers."""
     if not os.path.isdir(name):
         return [name]
+    if not os.path.isdir(os.path.join(name, "train")):
+        return sorted(entry.path for entry in os.scandir(name) if entry.is_file())
     net = (
         "train/imported.asr" if os.path.exists(os.path.join(name, "train/imported.asr")) else "train/final.safetensors"
     )

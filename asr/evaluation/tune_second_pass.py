@@ -62,6 +62,8 @@ def tune_second_pass(
     smallest share counts. `cfg`: the options of the first pass, and what ranks its readings anew."""
     space = recognizer.space
     assert space is not None and recognizer.rescorer is not None
+    if (source := recognizer.rescorer.source) == BUNDLED:
+        raise InputError("decoder.rescore=bundled: tune with the file of the language model")
     second = second_pass(cfg, recognizer.rescorer.scorer)
     assert second is not None
     decoder = make_decoder(space.graph, cfg)
@@ -88,7 +90,4 @@ def tune_second_pass(
     penalties = PIECE_PENALTIES if space.of_pieces else PENALTIES
     points = [point(0.0, 0.0), *(point(share, penalty) for share in SHARES for penalty in penalties)]
     points.sort(key=lambda p: (p.counts.errors, p.share, abs(p.penalty)))
-    source = recognizer.rescorer.source
-    if source == BUNDLED:
-        raise InputError("decoder.rescore=bundled: tune with the file of the language model")
     return Rescoring(os.path.abspath(source) if os.path.exists(source) else source, cfg.rescore_nbest, points)

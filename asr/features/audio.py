@@ -9,7 +9,7 @@ import io
 import math
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Real
@@ -124,6 +124,13 @@ def info(source: Source) -> AudioInfo:
 @contextmanager
 def _open(source: Source) -> Iterator[Sound]:
     name = _name(source)
+    with open_remote(source) if isinstance(source, str) and is_remote(source) else nullcontext(source) as opened:
+        with _sound_in(opened, name) as sound:
+            yield sound
+
+
+@contextmanager
+def _sound_in(source: Source, name: str) -> Iterator[Sound]:
     stream = _stream(source, name)
     if isinstance(stream, str):
         check_name(stream)
@@ -181,9 +188,7 @@ def _name(source: Source) -> str:
 
 
 def _stream(source: Source, name: str) -> str | IO[bytes]:
-    """A path or seekable file object (also of a URL). Raises InputError if it is missing, unreadable or empty."""
-    if isinstance(source, str) and is_remote(source):
-        source = open_remote(source)
+    """A path or seekable file object. Raises InputError if it is missing, unreadable or empty."""
     if isinstance(source, (str, Path)):
         if not os.path.exists(source):
             raise InputError(f"audio file {name} does not exist; check the path")

@@ -166,11 +166,15 @@ def _continued(cfg: Config, start: "Bundle", lexicon: Lexicon | None) -> Config:
     kind = "dynamic" if isinstance(start.space, DynamicSpace) else "static" if start.space else "none"
     train, dev, test = (str(out / "data" / f"{name}.jsonl") for name in ("train", "dev", "test"))
     folder, silence = str(out / "graph"), start.cfg.graph.silence
+    decoder = start.cfg.decoder
+    if start.rescorer:
+        decoder = replace(decoder, rescore=str(out / "rescore.safetensors"))
+        bundle.unpack_rescorer(_named_start(cfg), out / "rescore.safetensors")
     return replace(
         cfg,
         data=replace(cfg.data, dir=str(out / "data"), train=train, dev=dev, test=test),
         tokens=replace(start.cfg.tokens, table=str(out / "tokens.txt"), lexicon=of_phones),
-        decoder=start.cfg.decoder,
+        decoder=decoder,
         graph=replace(
             cfg.graph, kind=kind, dir=folder, cache=f"{folder}/cache", lexicon=pronounced, silence=silence,
             draw_states=0,

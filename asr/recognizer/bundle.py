@@ -157,12 +157,12 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
         tree, ngram = (np.frombuffer(members[name], np.uint8) for name in (TREE, NGRAM))
         language = Language(Tree(tree, f"{path}: {TREE}"), NgramFile(ngram, f"{path}: {NGRAM}"))
         space = DynamicSpace.of(language, cfg.graph.silence)
-    if (cfg.decoder.rescore is not None) != (_RESCORE in members):
+    if cfg.decoder.rescore != (BUNDLED if _RESCORE in members else None):  # the name of another would be opened
         raise InputError(f"{path}: config.json and the members disagree about decoder.rescore; make the bundle again")
     rescorer = None
     if _RESCORE in members:
         own = neural.parse(bytes(members[_RESCORE]), f"{path}: {_RESCORE}")
-        cfg.decoder.rescore, rescorer = BUNDLED, Rescorer(BUNDLED, NeuralScorer(own))
+        rescorer = Rescorer(BUNDLED, NeuralScorer(own))
     return Bundle(model, cfg, tokens, space, texts["card.md"], rescorer)
 
 
@@ -179,6 +179,12 @@ def unpack_graph(path: str | Path, folder: str | Path) -> None:
         for name in (*_GRAPH_MEMBERS[kind], "tokens.txt"):
             (place / name).write_bytes(members[name])
         (place / "stats.json").write_text(json.dumps({"kind": kind, "silence": silence}))
+
+
+def unpack_rescorer(path: str | Path, file: str | Path) -> None:
+    """Write the neural language model of a bundle that has one to `file`. Raises InputError as `read` does."""
+    with atomic_write(file, "wb") as place:
+        place.write(_members(Path(path), MAX_BYTES)[_RESCORE])
 
 
 def read_graph(path: str | Path) -> Arrays | None:

@@ -45,11 +45,13 @@ def tuned_scales(cfg: Config) -> dict[str, Any]:
         return {}
     try:
         found = _read_json(path)
-        _warn_if_other(path, found, cfg, "tune")
         scales = {name: float(found["points"][0][name]) for name in TUNED}
         second = found.get("rescoring")  # earlier versions did not write it
         if not second or not second["points"][0]["share"]:
-            return scales
+            _warn_if_other(path, found, cfg, "tune")
+            return scales | ({"rescore": None} if second else {})
+        decoder = dataclasses.replace(cfg.decoder, rescore=str(second["model"]))
+        _warn_if_other(path, found, dataclasses.replace(cfg, decoder=decoder), "tune")
         best = second["points"][0]
         return scales | {"rescore": str(second["model"]), "rescore_nbest": int(second["nbest"]),
                          "rescore_share": float(best["share"]), "rescore_penalty": float(best["penalty"])}  # fmt: skip
@@ -75,7 +77,8 @@ def calibration(cfg: Config) -> dict[str, Any]:
 
 
 def made_with(cfg: Config) -> dict[str, str | None]:
-    """Digests of the net and the graph that tuned scales and calibrations belong to; None without a graph file."""
+    """Digests of the net, the graph and the language model of a second pass that tuned scales and calibrations belong
+    to; None for one that is not a file."""
     graph: str | None = None
     if cfg.decoder.kind == "graph" and cfg.graph.kind in ("static", "dynamic"):
         folder = Path(cfg.graph.dir)
@@ -84,14 +87,15 @@ def made_with(cfg: Config) -> dict[str, str | None]:
         digests = [digest(file) for file in files]
         graph = None if None in digests else " ".join(map(str, digests))
     folder = Path(cfg.out) / "train"
-    return {"net": digest(folder / IMPORTED) or digest(folder / "final.safetensors"), "graph": graph}
+    net = digest(folder / IMPORTED) or digest(folder / "final.safetensors")
+    return {"net": net, "graph": graph, "decoder.rescore": digest(cfg.decoder.rescore)}
 
 
 def _warn_if_other(path: Path, found: Any, cfg: Config, verb: str) -> None:
-    """Warns if a result was made with another net or graph than those of `cfg`."""
+    """Warns if a result was made with another net, graph or language model than those of `cfg`."""
     before, now = found.get("made_with"), made_with(cfg)
-    for part in ("net", "graph") if isinstance(before, dict) else ():
-        if before.get(part) and now[part] and before[part] != now[part]:
+    for part, digested in now.items() if isinstance(before, dict) else ():
+        if before.get(part) and digested and before[part] != digested:
             _log.warning("%s was made with another %s; run `asr %s` again", path, part, verb)
 
 
@@ -250,8 +254,10 @@ def write_imported(folder: str | Path, imported: "Imported | Bundle") -> Path:
     if (place / "final.safetensors").exists() or (place / "state.json").exists():
         raise InputError(f"{place} holds a training; choose another folder with out=")
     card = imported.card() if callable(imported.card) else imported.card
+    decoder = dataclasses.replace(imported.cfg.decoder, rescore=None)  # a second pass needs a graph
+    cfg = dataclasses.replace(imported.cfg, decoder=decoder)
     with locked(place):
-        bundle.write(place / IMPORTED, imported.model, imported.cfg, imported.tokens, None, card)
+        bundle.write(place / IMPORTED, imported.model, cfg, imported.tokens, None, card)
         imported.tokens.write(place / "tokens.txt")
         with atomic_write(place / "config.json") as file:
             json.dump(_described(imported.cfg), file, indent=1)

@@ -23,6 +23,7 @@ from asr.search.lattice import ARC, FINAL, Lattice
 from asr.search.space import SearchSpace
 
 BUNDLED = "bundled"  # the value of decoder.rescore for the language model in a bundle
+ENDINGS = (".safetensors", ".arpa", ".arpa.gz")  # of files: none of that name is looked for in the hub
 
 
 class TextScorer(Protocol):
@@ -44,7 +45,7 @@ def open_scorer(source: str | Path) -> TextScorer:
     """The language model in a file of `asr lm train`, neural or ARPA, in a folder of transformers, or of that name in
     Hugging Face's hub. Raises InputError if there is none."""
     path = Path(source)
-    if path.is_file():
+    if path.is_file() or path.name.endswith(ENDINGS):
         if arpa.is_model(path):
             return NgramTexts(load(path))
         from asr.lm.neural import file, scorer

@@ -7,8 +7,8 @@ from asr.errors import InputError, missing
 
 FILES = (
     "config.json", "preprocessor_config.json", "processor_config.json", "vocab.json", "tokenizer.json",
-    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "README.md", "*.safetensors",
-    "*.safetensors.index.json", "model.bin",
+    "merges.txt", "*.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "README.md",
+    "*.safetensors", "*.safetensors.index.json", "model.bin",
 )  # fmt: skip
 
 
