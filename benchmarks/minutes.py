@@ -8,8 +8,8 @@ thread. After each epoch the mean of the best epochs so far, which a user would 
 set, with scale and penalties tuned on it as `asr tune` does. HMMs (`asr hmm train`) give one point, at their end. The
 test set is not touched. Minutes are user and system time of the training with its own dev losses, without preparation,
 tuning and decoding. A stopped training goes on; of the epoch in which it was stopped, the part before is not counted.
-Writes benchmarks/results/minutes-EXPERIMENT-KIND.json, with the kind of net; run folders go to exp/minutes-EXPERIMENT,
-or to `out`.
+Writes benchmarks/results/minutes-NAME.json, NAME being that of the run folder: exp/minutes/EXPERIMENT, or `out`. A net of
+another kind needs an `out` of its own.
 
 `--plot` draws all of them in one picture, benchmarks/results/minutes.png, and prints the minutes to each rate.
 """
@@ -106,7 +106,7 @@ def measure(name: str, words: Sequence[str]) -> None:
     experiment = next((word.partition("=")[2] for word in words if word.startswith("experiment=")), name)
     module = load_module(name, experiment)
     own, given = split_words(words, list(inspect.signature(module.prepare).parameters)[1:])
-    given = [f"out=exp/minutes-{experiment}", *(w for w in given if not w.startswith("experiment=")), "threads=1"]
+    given = [f"out=exp/minutes/{experiment}", *(w for w in given if not w.startswith("experiment=")), "threads=1"]
     recipe = Recipe(experiment, RECIPES / name, given)
     options = {key: values[0] for key, values in own.items()}
     recipe.prepare(partial(module.prepare, **options), options)
@@ -118,7 +118,7 @@ def measure(name: str, words: Sequence[str]) -> None:
         trainer.begin(path)
         trainer.run()
     result = {"date": date.today().isoformat(), "command": [name, *words], "net": recipe.cfg.model.kind}
-    write(RESULTS / f"minutes-{experiment}-{recipe.cfg.model.kind}.json", result | {"points": read_points(path)})
+    write(RESULTS / f"minutes-{path.parent.name}.json", result | {"points": read_points(path)})
 
 
 def plot() -> None:
