@@ -1,11 +1,12 @@
 """Minutes to an error rate: dev errors of a recipe's recogniser after each epoch, beside the CPU minutes until then.
 
     python -m benchmarks.minutes RECIPE [experiment=NAME] [KEY=VALUE ...]
+    python -m benchmarks.minutes --hmm an4 experiment=an4_tri
     python -m benchmarks.minutes --plot
 
 The first prepares the data, the language model and the graph as `python -m recipes.run RECIPE` does, and trains on one
 thread. After each epoch the mean of the best epochs so far, which a user would get who stopped there, decodes the dev
-set, with scale and penalties tuned on it as `asr tune` does. HMMs (`asr hmm train`) give one point, at their end. The
+set, with scale and penalties tuned on it as `asr tune` does. HMMs (`--hmm`: of `asr hmm train`) give one point, at their end. The
 test set is not touched. Minutes are user and system time of the training with its own dev losses, without preparation,
 tuning and decoding. A stopped training goes on; of the epoch in which it was stopped, the part before is not counted.
 Writes benchmarks/results/minutes-NAME.json, NAME being that of the run folder, exp/minutes/EXPERIMENT or `out`. A net
@@ -102,7 +103,7 @@ def write(path: Path, data: object) -> None:
         json.dump(data, file, indent=1)
 
 
-def measure(name: str, words: Sequence[str]) -> None:
+def measure(name: str, words: Sequence[str], is_hmm: bool) -> None:
     experiment = next((word.partition("=")[2] for word in words if word.startswith("experiment=")), name)
     module = load_module(name, experiment)
     own, given = split_words(words, list(inspect.signature(module.prepare).parameters)[1:])
@@ -111,13 +112,17 @@ def measure(name: str, words: Sequence[str]) -> None:
     options = {key: values[0] for key, values in own.items()}
     recipe.prepare(partial(module.prepare, **options), options)
     path = Path(recipe.cfg.out) / "minutes.json"
-    if recipe.cfg.model.kind == "gmm":
+    if is_hmm:
         train_hmm(recipe.cfg, path)
     else:
         trainer = Timed(recipe.cfg)
         trainer.begin(path)
         trainer.run()
-    result = {"date": date.today().isoformat(), "command": [name, *words], "net": recipe.cfg.model.kind}
+    result = {
+        "date": date.today().isoformat(),
+        "command": [name, *words],
+        "net": "gmm" if is_hmm else recipe.cfg.model.kind,
+    }
     write(RESULTS / f"minutes-{path.parent.name}.json", result | {"points": read_points(path)})
 
 
@@ -144,7 +149,7 @@ def plot() -> None:
 if __name__ == "__main__":
     if sys.argv[1:] == ["--plot"]:
         plot()
-    elif sys.argv[1:]:
-        measure(sys.argv[1], sys.argv[2:])
+    elif words := [word for word in sys.argv[1:] if word != "--hmm"]:
+        measure(words[0], words[1:], "--hmm" in sys.argv)
     else:
         sys.exit(str(__doc__))
