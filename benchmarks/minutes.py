@@ -7,10 +7,10 @@
 The first prepares the data, the language model and the graph as `python -m recipes.run RECIPE` does, and trains on one
 thread. After each epoch the mean of the best epochs so far, which a user would get who stopped there, decodes the dev
 set, with scale and penalties tuned on it as `asr tune` does. HMMs (`--hmm`: `asr hmm train`) give one point, at their
-end. The test set is not touched. Minutes are user and system time of the training with its own dev losses, without preparation,
-tuning and decoding. A stopped training goes on; of the epoch in which it was stopped, the part before is not counted.
-Writes benchmarks/results/minutes-NAME.json, NAME being that of the run folder, exp/minutes/EXPERIMENT or `out`. A net
-of another kind needs an `out` of its own.
+end. The test set is not touched. Minutes are user and system time of the training with its own dev losses, without
+preparation, tuning and decoding. A stopped training goes on; of the epoch in which it was stopped, the part before is
+not counted. Writes benchmarks/results/minutes-NAME.json, NAME being that of the run folder, exp/minutes/EXPERIMENT or
+`out`. A net of another kind needs an `out` of its own.
 
 `--plot` draws all of them in one picture, benchmarks/results/minutes.png, and prints the minutes to each rate.
 """
