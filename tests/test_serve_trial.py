@@ -191,6 +191,16 @@ async def test_the_current_recogniser_answers_for_a_broken_candidate(model, cand
     assert number(app, "asr_candidate_answered_total") == 0
 
 
+@pytest.mark.anyio
+async def test_a_candidate_that_hangs_within_a_stream_gets_no_more(model, candidate, hang, monkeypatch) -> None:
+    tried = app_of(model, candidate=str(candidate), candidate_share=1.0).state.service.trial
+    assert tried.takes(Caller("1", "app"))
+    monkeypatch.setattr(trial, "STUCK_S", 0.01)
+    with pytest.raises(asyncio.TimeoutError):
+        await tried.arm.engine.live(hang)
+    assert tried.is_stuck and not tried.takes(Caller("1", "app"))
+
+
 def test_the_share_is_of_the_keys_and_stays_with_them(model: Path, candidate: Path) -> None:
     def trial_of(share: float, path: Path = candidate) -> Trial:
         cfg = Config(bundle=str(model), serve=ServeConfig(candidate=str(path), candidate_share=share, log="log"))

@@ -114,6 +114,12 @@ def test_a_test_that_tells_nothing_is_refused(recogniser_of, test, trained, mess
         judge(recogniser_of({}), recogniser_of({}), test, {}, TERMS, trained)
 
 
+def test_a_test_that_nobody_can_read_is_too_small(recogniser_of) -> None:
+    gone = recogniser_of(wrong(*range(25), text=None))
+    with pytest.raises(InputError, match="15 of the 40 requests of the test can be read, and a decision needs 20"):
+        judge(gone, gone, SLICE, {}, TERMS)
+
+
 def test_recent_requests_weigh_more(recogniser_of) -> None:
     """The rates are those of a test that has each request as often as its weight says."""
     test = [request(f"asr-{n}", 10 * (n % 3), in_slice=True) for n in range(30)]

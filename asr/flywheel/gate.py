@@ -107,6 +107,9 @@ def judge(
     rate = ("cer_without_spaces" if lang == "ko" else "wer") if terms.rate == "auto" else terms.rate
     pair = _Pair(candidate, current, rate, terms)
     heard, errors, references = pair.counted(test, lang)
+    if len(heard) < terms.least:
+        raise InputError(f"{len(heard)} of the {len(test)} requests of the test can be read, and a decision needs "
+                         f"{terms.least} (flywheel.least_requests); see the reasons above")  # fmt: skip
     weight = weights(heard, terms.half_life_days)
     found = pair.compared("the random slice", errors * weight, references * weight)
     seen_texts = unseen = None

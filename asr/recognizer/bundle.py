@@ -181,6 +181,12 @@ def unpack_graph(path: str | Path, folder: str | Path) -> None:
         (place / "stats.json").write_text(json.dumps({"kind": kind, "silence": silence}))
 
 
+def unpack_rescorer(path: str | Path, target: str | Path) -> None:
+    """Write the neural language model of a bundle that has one, as `asr lm train` does. Raises InputError as `read`."""
+    with atomic_write(target, "wb") as file:
+        file.write(_members(Path(path), MAX_BYTES)[_RESCORE])
+
+
 def read_graph(path: str | Path) -> Arrays | None:
     """The arrays of the static graph in a bundle; None if it has none. Raises InputError as `read` does."""
     data = _members(Path(path), MAX_BYTES).get("graph.bin")

@@ -250,8 +250,10 @@ def write_imported(folder: str | Path, imported: "Imported | Bundle") -> Path:
     if (place / "final.safetensors").exists() or (place / "state.json").exists():
         raise InputError(f"{place} holds a training; choose another folder with out=")
     card = imported.card() if callable(imported.card) else imported.card
+    decoder = dataclasses.replace(imported.cfg.decoder, rescore=None)  # a second pass needs a graph
+    cfg = dataclasses.replace(imported.cfg, decoder=decoder)
     with locked(place):
-        bundle.write(place / IMPORTED, imported.model, imported.cfg, imported.tokens, None, card)
+        bundle.write(place / IMPORTED, imported.model, cfg, imported.tokens, None, card)
         imported.tokens.write(place / "tokens.txt")
         with atomic_write(place / "config.json") as file:
             json.dump(_described(imported.cfg), file, indent=1)
