@@ -22,7 +22,9 @@ from asr.flywheel import retrain
 from asr.flywheel.fresh import COPIES, Sets, copied, divide, weights
 from asr.flywheel.log import DAY_S, RequestLog
 from asr.flywheel.request import day_of
+from asr.lm import arpa
 from asr.lm.neural import file
+from asr.lm.training import train
 from asr.manifest import Utterance
 from asr.recognizer import bundle
 from asr.words import END, UNKNOWN
@@ -221,6 +223,16 @@ def test_the_folder_of_another_run_is_left_alone(place: Path, tmp_path: Path, mo
     assert (tmp_path / "run/data/train.jsonl").exists() and not (tmp_path / "run/data/test.jsonl").exists()
     with closing(RequestLog.existing(place / "log")) as log:
         assert "prepared before" not in retrain.prepare(cfg, log) and "prepared before" in retrain.prepare(cfg, log)
+
+
+def test_a_language_model_stays_without_words_to_adapt_it_to(tmp_path: Path, capsys) -> None:
+    arpa.write(train(["a b c", "b a"], 2), tmp_path / "lm.arpa")
+    cfg = asr.Config(out=str(tmp_path / "next"), init=str(tmp_path / "model.asr"))
+    some = [request("asr-1", 0)]
+    for texts, dev in ((some, []), (some, [request("asr-2", 0, text="")]), ([request("asr-2", 0, text="")], some)):
+        retrain._adapt_lm(cfg, texts, dev, None)
+        assert arpa.read(cfg.lm.arpa).words == arpa.read(tmp_path / "lm.arpa").words
+        assert "the language model stays" in capsys.readouterr().out
 
 
 def test_a_second_pass_stays_in_the_candidate(place: Path, tmp_path: Path) -> None:

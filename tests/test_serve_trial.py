@@ -2,10 +2,12 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import tiny
 from fastapi import FastAPI
@@ -119,6 +121,24 @@ def test_shadows_are_compared_as_spoken(tmp_path: Path) -> None:
     (found,) = shadowings(log, REQUESTS.c.in_slice)
     log.close()
     assert found.errors and (found.errors.first, found.errors.second) == (0.5, 0.0)
+
+
+def test_a_shadow_hears_a_stream_without_speech_as_silence(model: Path, candidate: Path, tmp_path: Path) -> None:
+    """As the service does, whatever the nets would make of it."""
+    app = app_of(candidate, candidate=str(model), log=str(tmp_path / "log"))
+    with TestClient(app) as client, client.websocket_connect("/v1/stream") as socket:
+        socket.send_json({"type": "start", "endpoint": None, "partials": False})
+        socket.send_bytes(bytes(2 * 24000))
+        for kind in ("finalize", "close"):
+            socket.send_json({"type": kind})
+        while socket.receive_json()["type"] != "closed":
+            pass
+        for _ in range(2000):
+            if number(app, "asr_shadow_heard_total"):
+                break
+            time.sleep(0.01)
+    assert rows_of(tmp_path / "log", TEXTS.c.text, SHADOWS.c.text) == [("", "")]
+    assert asr.load(model).transcribe(np.zeros(24000, np.float32), 16000).text != ""
 
 
 @pytest.mark.anyio

@@ -232,7 +232,7 @@ def _lexicon(cfg: Config, start: "Bundle", words: Sequence[str]) -> Lexicon | No
 def _adapt_lm(cfg: Config, train: Iterable[Utterance], dev: Iterable[Utterance], lexicon: Lexicon | None) -> None:
     """Writes the language model of the start, mixed with one of the transcripts; recent ones count more by their
     copies. Those with words that the lexicon lacks are left out: the graph could not recognise them, and other words
-    would lose their probability. Raises InputError if the model of the start is not known."""
+    would lose their probability. Without any, the model stays. Raises InputError if that of the start is not known."""
     base = cfg.lm.base or lm_of(_named_start(cfg))
     if base is None:
         raise InputError(f"there is no lm.arpa beside {cfg.init}; name the language model of its graph, "
@@ -241,6 +241,10 @@ def _adapt_lm(cfg: Config, train: Iterable[Utterance], dev: Iterable[Utterance],
         [u.text for u in utterances if u.text and all(word in (lexicon or u.text) for word in u.text.split())]
         for utterances in (train, dev)
     )
+    if not (texts and told):
+        arpa.write(arpa.read(base), cfg.lm.arpa)
+        print(f"the language model stays: no transcript of {'dev' if texts else 'the training'} has only known words")
+        return
     found = adapt(arpa.read(base), texts, told, cfg.lm.size, cfg.lm.min_count)
     arpa.write(found.model, cfg.lm.arpa)
     before, after = (found.scores[name].perplexity for name in ("before", "after"))

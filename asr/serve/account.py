@@ -32,6 +32,7 @@ class Account:
         answered = Answered(
             f"asr-{uuid.uuid4().hex}", self.caller, self.mode, ended.hypothesis, ended.samples, rate_hz,
             ended.level_db, ended.work_s, self.ignored, self.model, self.options, ended.spoken,
+            is_live=True,
         )  # fmt: skip
         self.service.record(answered, stages)
         return answered.id

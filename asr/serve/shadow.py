@@ -71,7 +71,12 @@ class Shadow:
         started_s, modes = time.perf_counter(), self._trial.arm.modes
         recognizer, rest = modes.prepared(answered.caller, answered.mode, answered.options)
         spoken = replace(rest, written=False, punctuate=False)  # as the answer is logged
-        found = recognizer.transcribe(samples, answered.sample_rate_hz, spoken)
+        if answered.is_live:  # where a detector of speech decides, too
+            stream = recognizer.stream(spoken)
+            stream.accept(samples, answered.sample_rate_hz)
+            found = stream.finish()
+        else:
+            found = recognizer.transcribe(samples, answered.sample_rate_hz, spoken)
         model = modes.models.get(answered.mode, "")
         return Shadowed(answered.id, model, found, time.perf_counter() - started_s)
 
