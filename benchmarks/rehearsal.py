@@ -211,7 +211,8 @@ class Rehearsal:
         first = CALM_DAYS * CALM_PER_DAY
         requests[first:] = [(id, t, damaged(x, rng), text) for id, t, x, text in requests[first:]]
         answer(log, self.current, requests, "calm and damaged days")
-        found = watch(log, true(), CALM_PER_DAY // 2, 0.2)
+        end_s = START_S + (CALM_DAYS + DAMAGED_DAYS) * DAY_S
+        found = watch(log, true(), CALM_PER_DAY // 2, 0.2, end_s)
         begin = day_of(START_S + CALM_DAYS * DAY_S)
         confidence = next(chart for chart in found.charts if chart.title == "confidence")
         return {

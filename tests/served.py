@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -17,9 +18,24 @@ import tiny
 from fastapi import FastAPI
 
 from asr.config import Config
+from asr.hypothesis import Hypothesis
 from asr.recognizer import bundle
 from asr.serve.app import make_app
 from asr.serve_options import ServeConfig
+
+
+class Shouted:
+    """Written forms that any language has."""
+
+    def __call__(self, hypothesis: Hypothesis) -> Hypothesis:
+        return self.marked(self.formed(hypothesis))
+
+    def formed(self, hypothesis: Hypothesis) -> Hypothesis:
+        words = [replace(word, word=word.word.upper()) for word in hypothesis.words]
+        return replace(hypothesis, text=hypothesis.text.upper(), words=words)
+
+    def marked(self, hypothesis: Hypothesis, *_: object) -> Hypothesis:
+        return replace(hypothesis, text=f"{hypothesis.text}.")
 
 
 def bundle_in(folder: Path) -> Path:

@@ -11,17 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from logged import heard, log_of
 from retrained import base_in, log_in, request
+from test_neural_lm import model as neural_model
 
 import asr
 from asr import manifest, pipeline
 from asr.cli import main as cli
+from asr.database import closing
 from asr.errors import InputError
 from asr.flywheel import retrain
 from asr.flywheel.fresh import COPIES, Sets, copied, divide, weights
-from asr.flywheel.log import DAY_S
+from asr.flywheel.log import DAY_S, RequestLog
 from asr.flywheel.request import day_of
+from asr.lm import arpa
+from asr.lm.neural import file
+from asr.lm.training import train
 from asr.manifest import Utterance
 from asr.recognizer import bundle
+from asr.words import END, UNKNOWN
 
 TRAINING = ["epochs=8", "lr=5e-2", "batch_s=12", "augment=none", "threads=1", "least_requests=20", "test_days=10"]
 
@@ -46,8 +52,8 @@ def test_the_test_is_later_than_the_training_and_the_slice_is_never_trained_on(
     of_slice = [u for u in given_ if u.extra["in_slice"]]
     assert {u.id for u in sets.test} == {u.id for u in of_slice if day_of(u.extra["answered_at_s"]) >= sets.first_day}
     used = {u.extra.get("copy_of", u.id) for u in trained} | {u.id for u in sets.test}
-    dropped = len(given_) - len(used) - sets.counts.total()  # old ones without a copy
-    assert 0 <= dropped and not {u.extra["copy_of"] for u in sets.train} & {u.id for u in sets.dev}
+    assert len(given_) == len(used) + sets.counts.total()  # nobody is lost
+    assert not {u.extra["copy_of"] for u in sets.train} & {u.id for u in sets.dev}
     assert sets == divide(given_[::-1], test_days, 30.0, 1)
 
 
@@ -153,6 +159,7 @@ def test_parts_stay_as_they_are(place: Path, part: str, kind: str, capsys: pytes
     assert all(torch.equal(before[name], after[name]) for name in before) == (part == "lm")
     assert (found.cfg.decoder == start.cfg.decoder) == (part == "acoustic") == (not found.cfg.decoder.calibrated_for)
     assert found.space and start.space and list(found.space.words) == list(start.space.words)
+    assert (out / "lm.arpa").exists()  # for the next retraining
     name = "graph.bin" if kind == "static" else "lm.ngram"
     same = (place / f"base/{kind}/{name}").read_bytes() == (out / f"graph/{name}").read_bytes()
     assert same == (part == "acoustic") and "xy" not in capsys.readouterr().out  # the lexicon is left alone
@@ -182,10 +189,61 @@ def test_a_retraining_that_cannot_be_made_is_refused(place: Path, capsys: pytest
     assert "flywheel.parts needs acoustic or lm" in error(log, "parts=lexicon")
     assert "no recogniser to start from is named" in error(log, *TRAINING)
     start = place / "base/static.asr"
-    (tmp_path / "moved.asr").write_bytes(start.read_bytes())
     words = [log, f"init={tmp_path}/moved.asr", "parts=lm", "least_requests=20", "test_days=10"]
-    assert "there is no lm.arpa beside" in error(*words)
     opened = bundle.read(start)
     bundle.write(tmp_path / "moved.asr", opened.model, opened.cfg, opened.tokens, None, "card")
     assert "has no graph" in error(*words)
+    (tmp_path / "moved.asr").write_bytes(start.read_bytes())
+    assert "there is no lm.arpa beside" in error(*words)
+    assert "was made with another flywheel.parts" in error(*words, "parts=acoustic")
+    (tmp_path / "moved.asr").write_bytes((place / "base/dynamic.asr").read_bytes())
+    assert "was made with another init" in error(*words)
     assert len(manifest.read(tmp_path / "next/data/test.jsonl")) == 30 and DAY_S == 86400
+
+
+def test_the_folder_of_another_run_is_left_alone(place: Path, tmp_path: Path, monkeypatch) -> None:
+    """And one whose preparation was stopped is prepared again."""
+    cfg = asr.Config(out=str(tmp_path / "run"), init=str(place / "base/static.asr"))
+    cfg.flywheel.least_requests, cfg.flywheel.test_days = 20, 10
+    for name in retrain.WRITTEN:
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).write_text("mine")
+        with (
+            closing(RequestLog.existing(place / "log")) as log,
+            pytest.raises(InputError, match=f"has {name}, which no"),
+        ):
+            retrain.prepare(cfg, log)
+        assert (tmp_path / "run" / name).read_text() == "mine"
+        (tmp_path / "run" / name).unlink()
+    whole = manifest.write
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "write", lambda path, u: whole(path, u) if "dev" not in path.name else 1 / 0)
+        with closing(RequestLog.existing(place / "log")) as log, pytest.raises(ZeroDivisionError):
+            retrain.prepare(cfg, log)
+    assert (tmp_path / "run/data/train.jsonl").exists() and not (tmp_path / "run/data/test.jsonl").exists()
+    with closing(RequestLog.existing(place / "log")) as log:
+        assert "prepared before" not in retrain.prepare(cfg, log) and "prepared before" in retrain.prepare(cfg, log)
+
+
+def test_a_language_model_stays_without_words_to_adapt_it_to(tmp_path: Path, capsys) -> None:
+    arpa.write(train(["a b c", "b a"], 2), tmp_path / "lm.arpa")
+    cfg = asr.Config(out=str(tmp_path / "next"), init=str(tmp_path / "model.asr"))
+    some = [request("asr-1", 0)]
+    for texts, dev in ((some, []), (some, [request("asr-2", 0, text="")]), ([request("asr-2", 0, text="")], some)):
+        retrain._adapt_lm(cfg, texts, dev, None)
+        assert arpa.read(cfg.lm.arpa).words == arpa.read(tmp_path / "lm.arpa").words
+        assert "the language model stays" in capsys.readouterr().out
+
+
+def test_a_second_pass_stays_in_the_candidate(place: Path, tmp_path: Path) -> None:
+    file.write(tmp_path / "lm.safetensors", neural_model([END, UNKNOWN, "ab", "bc"], layers=1))
+    opened = bundle.read(place / "base/dynamic.asr")
+    opened.cfg.decoder.rescore = str(tmp_path / "lm.safetensors")
+    opened.cfg.decoder.lattice_beam = opened.cfg.decoder.lattice_beam or 5.0
+    start = tmp_path / "start.asr"
+    bundle.write(start, opened.model, opened.cfg, opened.tokens, place / "base/dynamic", "card")
+    words = [f"log={place}/log", f"init={start}", f"base={place}/base/lm.arpa", f"out={tmp_path}/next", *TRAINING[4:]]
+    assert run(tmp_path, "retrain", *words, "parts=lm") == 0
+    assert (tmp_path / "next/rescore.safetensors").read_bytes() == (tmp_path / "lm.safetensors").read_bytes()
+    found = bundle.read(tmp_path / "next/model.asr")
+    assert found.cfg.decoder == bundle.read(start).cfg.decoder and found.rescorer

@@ -1,19 +1,17 @@
 """The service logs its requests if it is asked to, and answers them whatever happens to the log."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
-from served import app_of, client_of, noise
+from served import Shouted, app_of, client_of, noise
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from asr.features import audio
 from asr.flywheel.log import RequestLog
 from asr.flywheel.request import REQUESTS, TEXTS
-from asr.hypothesis import Hypothesis
 from asr.recognizer.recognizer import Recognizer
 from asr.serve.requests import Requests
 
@@ -50,17 +48,6 @@ async def test_requests_are_logged(model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_written_answers_are_logged_as_spoken(model: Path, tmp_path: Path, monkeypatch) -> None:
-    class Shouted:
-        def __call__(self, hypothesis: Hypothesis) -> Hypothesis:
-            return hypothesis  # of the warm-up
-
-        def formed(self, hypothesis: Hypothesis) -> Hypothesis:
-            words = [replace(word, word=word.word.upper()) for word in hypothesis.words]
-            return replace(hypothesis, text=hypothesis.text.upper(), words=words)
-
-        def marked(self, hypothesis: Hypothesis, *_: object) -> Hypothesis:
-            return replace(hypothesis, text=f"{hypothesis.text}.")
-
     monkeypatch.setattr(Recognizer, "writing", lambda self, options: Shouted())
     async with client_of(app_of(model, log=str(tmp_path))) as client:
         answer = await client.post("/v1/recognize", files={"file": noise(0.5)})
@@ -70,7 +57,9 @@ async def test_written_answers_are_logged_as_spoken(model: Path, tmp_path: Path,
     assert [row.text for row in logged(tmp_path)] == [text[:-1].lower()] * 2
 
 
-def test_live_utterances_are_logged(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_written", [False, True])
+def test_live_utterances_are_logged_as_spoken(model: Path, tmp_path: Path, monkeypatch, is_written: bool) -> None:
+    monkeypatch.setattr(Recognizer, "writing", lambda self, options: Shouted() if is_written else None)
     with TestClient(app_of(model, log=str(tmp_path))) as client, client.websocket_connect("/v1/stream") as socket:
         socket.send_json({"type": "start", "phrases": {"a": 1.0, "zebra": 1.0}})
         sound = (tiny.noise(1.0) * 32767).astype("<i2")
@@ -81,7 +70,9 @@ def test_live_utterances_are_logged(model: Path, tmp_path: Path) -> None:
             events.append(socket.receive_json())
     finals = [event for event in events if event["type"] == "final"]
     rows = logged(tmp_path)
-    assert finals and [(row.id, row.text) for row in rows] == [(event["id"], event["text"]) for event in finals]
+    told = {event["id"]: event["text"] for event in finals}
+    assert told and all(text.isupper() and text[-1] == "." for text in told.values()) == is_written
+    assert {row.id: row.text for row in rows} == {id: text.strip(".").lower() for id, text in told.items()}
     assert rows[0].oov == 1 and rows[0].latency_s > 0 and len(sound_of(tmp_path, rows[0]))
 
 

@@ -2,15 +2,18 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import tiny
 from fastapi import FastAPI
+from logged import heard, log_of
 from prometheus_client import CollectorRegistry
-from served import app_of, client_of, noise
+from served import Shouted, app_of, client_of, noise
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
@@ -20,10 +23,12 @@ from asr.config import Config
 from asr.errors import InputError
 from asr.flywheel.log import RequestLog
 from asr.flywheel.page import write_report
-from asr.flywheel.request import REQUESTS, SHADOWS, TEXTS
+from asr.flywheel.request import REQUESTS, SHADOWS, TEXTS, Shadowed
 from asr.flywheel.shadows import shadowings
 from asr.flywheel.versions import Versions
+from asr.hypothesis import Hypothesis
 from asr.recognizer import bundle
+from asr.recognizer.recognizer import Recognizer
 from asr.serve import following, trial
 from asr.serve.access import Caller
 from asr.serve.trial import LooseThreads, Trial
@@ -83,27 +88,57 @@ def number(app: FastAPI, name: str, **labels: str) -> float:
 
 
 @pytest.mark.anyio
-async def test_a_candidate_in_the_shadow_is_logged_beside_the_answer(model: Path, candidate: Path, tmp_path) -> None:
+async def test_a_candidate_in_the_shadow_is_logged_beside_the_answer(model, candidate, tmp_path, monkeypatch) -> None:
     assert text_of(model) != text_of(candidate)
+    monkeypatch.setattr(Recognizer, "writing", lambda self, given: Shouted() if given and given.written else None)
     app = app_of(model, candidate=str(candidate), log=str(tmp_path / "log"), log_slice=1.0)
     async with client_of(app) as client:
         plain, listed = await ask(client), await ask(client, request='{"words": ["a b", "b"]}')
-        await until(lambda: number(app, "asr_shadow_heard_total") == 2)
-    assert plain.json()["text"] == text_of(model)
+        written = await ask(client, request='{"written": true}')
+        await until(lambda: number(app, "asr_shadow_heard_total") == 3)
+    assert plain.json()["text"] == text_of(model) and written.json()["text"] == f"{text_of(model).upper()}."
     rows = rows_of(tmp_path / "log", REQUESTS.c.model, TEXTS.c.text, SHADOWS.c.model, SHADOWS.c.text)
-    assert [row[1] for row in rows] == [plain.json()["text"], listed.json()["text"]]
+    assert [row[1] for row in rows] == [plain.json()["text"], listed.json()["text"], plain.json()["text"]]
+    assert rows[2][3] == text_of(candidate)  # both as spoken
     assert rows[0][3] == text_of(candidate) and rows[1][3] in ("a b", "b", "")
     assert rows[0][0].startswith("m.asr@") and rows[0][2].startswith("c.asr@")
 
     log = RequestLog.existing(tmp_path / "log")
     log.transcribe({plain.json()["id"]: text_of(candidate)}, 1.0)
     (found,) = shadowings(log, REQUESTS.c.in_slice)
-    assert (found.requests, found.transcribed) == (2, 1) and found.errors
+    assert (found.requests, found.transcribed) == (3, 1) and found.errors
     assert found.errors.first == 0 < found.errors.second and found.candidate == rows[0][2]
     write_report(log, Config(), tmp_path / "page.html")
     assert "Candidates in the shadow" in (tmp_path / "page.html").read_text()
-    assert log.delete(REQUESTS.c.in_slice) == 2 and log.rows(select(SHADOWS)) == []
+    assert log.delete(REQUESTS.c.in_slice) == 3 and log.rows(select(SHADOWS)) == []
     log.close()
+
+
+def test_shadows_are_compared_as_spoken(tmp_path: Path) -> None:
+    log = log_of(tmp_path, heard("asr-1", "five dollars"), slice_rate=1.0)
+    log.add_shadow(Shadowed("asr-1", "c.asr@1", Hypothesis("", "nine dollars", [], 0.0, 1.0, True), 0.1))
+    log.transcribe({"asr-1": "$5"}, 1.0)
+    (found,) = shadowings(log, REQUESTS.c.in_slice)
+    log.close()
+    assert found.errors and (found.errors.first, found.errors.second) == (0.5, 0.0)
+
+
+def test_a_shadow_hears_a_stream_without_speech_as_silence(model: Path, candidate: Path, tmp_path: Path) -> None:
+    """As the service does, whatever the nets would make of it."""
+    app = app_of(candidate, candidate=str(model), log=str(tmp_path / "log"))
+    with TestClient(app) as client, client.websocket_connect("/v1/stream") as socket:
+        socket.send_json({"type": "start", "endpoint": None, "partials": False})
+        socket.send_bytes(bytes(2 * 24000))
+        for kind in ("finalize", "close"):
+            socket.send_json({"type": kind})
+        while socket.receive_json()["type"] != "closed":
+            pass
+        for _ in range(2000):
+            if number(app, "asr_shadow_heard_total"):
+                break
+            time.sleep(0.01)
+    assert rows_of(tmp_path / "log", TEXTS.c.text, SHADOWS.c.text) == [("", "")]
+    assert asr.load(model).transcribe(np.zeros(24000, np.float32), 16000).text != ""
 
 
 @pytest.mark.anyio
@@ -174,6 +209,16 @@ async def test_the_current_recogniser_answers_for_a_broken_candidate(model, cand
         assert {answer.json()["text"] for answer in answers} == {text_of(model)} and tried.is_stuck
         assert not tried.takes(Caller("1", "app"))
     assert number(app, "asr_candidate_answered_total") == 0
+
+
+@pytest.mark.anyio
+async def test_a_candidate_that_hangs_within_a_stream_gets_no_more(model, candidate, hang, monkeypatch) -> None:
+    tried = app_of(model, candidate=str(candidate), candidate_share=1.0).state.service.trial
+    assert tried.takes(Caller("1", "app"))
+    monkeypatch.setattr(trial, "STUCK_S", 0.01)
+    with pytest.raises(asyncio.TimeoutError):
+        await tried.arm.engine.live(hang)
+    assert tried.is_stuck and not tried.takes(Caller("1", "app"))
 
 
 def test_the_share_is_of_the_keys_and_stays_with_them(model: Path, candidate: Path) -> None:

@@ -194,6 +194,11 @@ def test_the_way_from_the_log_and_back(tmp_path: Path, capsys) -> None:
         save(ids[3], mark="noise"),
     ):  # fmt: skip
         journal.add(each)
+    for name in ("next.transcripts.jsonl", "next.transcripts.token"):
+        (tmp_path / "next.transcripts.token").write_text("secret")
+        before = (tmp_path / name).read_bytes()
+        assert cli.main(["flywheel", "agreement", str(path), f"output={tmp_path}/{name}"]) == 2
+        assert "is also an input" in capsys.readouterr().err and (tmp_path / name).read_bytes() == before
     output = tmp_path / "transcribed.jsonl"
     assert cli.main(["flywheel", "agreement", str(path), f"output={output}"]) == 0
     told = capsys.readouterr().out

@@ -12,8 +12,10 @@ import pytest
 from killed import kill_after
 from retrained import request
 
-from asr import fingerprints
+from asr import fingerprints, manifest
 from asr.cli import main as cli
+from asr.cli.version_verbs import trained_on
+from asr.config import Config
 from asr.errors import InputError
 from asr.evaluation.comparison import compare
 from asr.flywheel import gate
@@ -72,6 +74,27 @@ def test_texts_of_the_training_are_told_apart(recogniser_of) -> None:
     assert (found.slice.candidate, found.slice.current) == (10 / 80, 10 / 80)
 
 
+def test_numbers_are_compared_as_they_are_spoken(recogniser_of) -> None:
+    """Transcribers may write digits; recognisers hear words."""
+    test = [replace(u, text="a 5", lang="en") for u in SLICE]
+    seen = [replace(OLD[0], text="a five", lang="en")]
+    right = recogniser_of({u.id: "a five" for u in test})
+    found = judge(right, recogniser_of(wrong(*range(40), text="a nine")), test, {"old": test}, TERMS, seen)
+    assert found.slice and found.is_promoted and found.slice.candidate == 0 and found.slice.current == 0.5
+    assert found.regressions[0].candidate == 0 and found.seen_texts == 1.0
+
+
+def test_texts_of_another_training_are_not_taken_for_those_of_a_candidate(tmp_path: Path) -> None:
+    train = tmp_path / "run/data/train.jsonl"
+    manifest.write(train, OLD)
+    cfg = Config(out=str(tmp_path / "run"))
+    assert cfg.data.train == str(train) and cfg.bundle == str(tmp_path / "run/model.asr")
+    assert trained_on(cfg) == manifest.read(train)
+    assert trained_on(replace(cfg, bundle=str(tmp_path / "other.asr"))) is None
+    with pytest.raises(InputError, match="nowhere.jsonl"):  # it was named
+        trained_on(replace(cfg, data=replace(cfg.data, train=str(tmp_path / "nowhere.jsonl"))))
+
+
 @pytest.mark.parametrize(
     ("test", "trained", "message"),
     [
@@ -89,6 +112,12 @@ def test_texts_of_the_training_are_told_apart(recogniser_of) -> None:
 def test_a_test_that_tells_nothing_is_refused(recogniser_of, test, trained, message: str) -> None:
     with pytest.raises(InputError, match=message):
         judge(recogniser_of({}), recogniser_of({}), test, {}, TERMS, trained)
+
+
+def test_a_test_that_nobody_can_read_is_too_small(recogniser_of) -> None:
+    gone = recogniser_of(wrong(*range(25), text=None))
+    with pytest.raises(InputError, match="15 of the 40 requests of the test can be read, and a decision needs 20"):
+        judge(gone, gone, SLICE, {}, TERMS)
 
 
 def test_recent_requests_weigh_more(recogniser_of) -> None:

@@ -64,7 +64,7 @@ def delete(cfg: Config) -> None:
     asr flywheel delete key="phone app" log=exp/log [since=DAY] [until=DAY]
 
     In SQLite the rows are overwritten; a file system may keep the blocks of deleted sounds until it uses them again.
-    Copies that `export` and `select` wrote are not touched.
+    Copies that `export`, `select` and `retrain` wrote are not touched.
     """
     with _log(cfg) as log:
         from asr.flywheel import chosen

@@ -10,6 +10,7 @@ from asr import manifest
 from asr.cli.inputs import only_input
 from asr.config import Config
 from asr.errors import InputError, needed
+from asr.files import keep_inputs
 from asr.locks import locked
 from asr.manifest import Utterance
 from asr.serve.address import bound
@@ -36,13 +37,15 @@ def transcribe(cfg: Config) -> None:
         with needed("serve", "asr flywheel transcribe"):
             from asr.flywheel.transcription.app import Desk, make_app, tokens
             from asr.flywheel.transcription.items import check_names
+            from asr.flywheel.transcription.journal import journal_of
             from asr.flywheel.transcription.server import run
         names = cfg.flywheel.transcribers
         check_names(names)
-        items, journal = _opened(path)
-        with locked(journal.path.parent, journal.path.name):
+        items, place = _items(path), journal_of(path)
+        with locked(place.parent, place.name):
+            journal = _journal(place)  # to which nobody else appends now
             desk = Desk(items, journal, names, cfg.flywheel.double, cfg.flywheel.clean, cfg.flywheel.settle)
-            known = tokens(names, journal.path.with_suffix(".token"))
+            known = tokens(names, _secret_of(journal))
             _warn_of_form(items, cfg.flywheel.clean)
             done = sum(bool(journal.done(item.id)) for item in items)
             print(f"{done} of {len(items)} recordings are transcribed -> {journal.path}")
@@ -61,7 +64,10 @@ def agreement(cfg: Config) -> None:
     path = Path(only_input(cfg, WHAT))
     with needed("serve", "asr flywheel agreement"):
         from asr.flywheel.transcription.agreement import agreement
-    items, journal = _opened(path)
+        from asr.flywheel.transcription.journal import journal_of
+    items, journal = _items(path), _journal(journal_of(path))
+    if cfg.output:
+        keep_inputs([cfg.output], [journal.path, _secret_of(journal)])
     found = agreement(items, journal, cfg.score.resamples, cfg.seed)
     if not any(person.recordings for person in found.people):
         raise InputError(
@@ -74,20 +80,31 @@ def agreement(cfg: Config) -> None:
         print(f"{len(done)} recordings -> {cfg.output}")
 
 
-def _opened(path: Path) -> "tuple[list[Item], Journal]":
-    """The recordings that can be used and their journal; what cannot be used is named."""
+def _secret_of(journal: "Journal") -> Path:
+    """The file of the secret from which the tokens follow."""
+    return journal.path.with_suffix(".token")
+
+
+def _items(path: Path) -> "list[Item]":
+    """The recordings that can be used; the others are named."""
     from asr.flywheel.transcription.items import read
-    from asr.flywheel.transcription.journal import Journal, journal_of
 
     items, refused = read(path)
-    journal = Journal(journal_of(path))
     for sentence in refused:
         print(f"asr: warning: {sentence}", file=sys.stderr)
+    return items
+
+
+def _journal(path: Path) -> "Journal":
+    """The journal; damaged lines are named."""
+    from asr.flywheel.transcription.journal import Journal
+
+    journal = Journal(path)
     if journal.damaged:
         numbers = ", ".join(map(str, journal.damaged[:5]))
         print(f"asr: warning: {journal.path}: a process was stopped within line {numbers}; what was acknowledged is "
               "complete", file=sys.stderr)  # fmt: skip
-    return items, journal
+    return journal
 
 
 def _warn_of_form(items: "list[Item]", cleans: bool) -> None:

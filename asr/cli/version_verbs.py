@@ -11,6 +11,7 @@ from asr.errors import InputError, needed
 
 if TYPE_CHECKING:
     from asr.flywheel.gate import Decision
+    from asr.manifest import Utterance
 
 NOT_PROMOTED = 3  # exit code
 
@@ -83,6 +84,17 @@ def decision_path(cfg: Config) -> Path:
     return Path(cfg.output or Path(cfg.bundle).with_suffix(".decision.json"))
 
 
+def trained_on(cfg: Config) -> "list[Utterance] | None":
+    """What the candidate was trained on: the manifest that is named, or that of its run folder; None: not known."""
+    from asr import manifest
+
+    path, of_run = Path(cfg.data.train), Path(cfg.out) / "data" / "train.jsonl"
+    is_own = Path(cfg.bundle).resolve() == (Path(cfg.out) / "model.asr").resolve()
+    if path.resolve() == of_run.resolve() and not (is_own and path.exists()):
+        return None
+    return manifest.read(path)
+
+
 def rollback(cfg: Config) -> None:
     """Makes an earlier version current again: the one that the current version replaced, or the one named.
 
@@ -133,9 +145,8 @@ def _judged(cfg: Config, current: Path | None) -> "Decision":
     if not others:
         return Decision(True, "there is no version to compare with")
     regressions = {path: manifest.read(path) for path in cfg.flywheel.regressions}
-    trained_on = manifest.read(cfg.data.train) if Path(cfg.data.train).exists() else None
     terms = Terms(
         cfg.flywheel.least_requests, cfg.flywheel.margin, cfg.flywheel.half_life_days, cfg.score.rate, cfg.score.lang,
         cfg.score.resamples, cfg.seed, cfg.threads,
     )  # fmt: skip
-    return judge(candidate, others[0], manifest.read(cfg.data.test), regressions, terms, trained_on)
+    return judge(candidate, others[0], manifest.read(cfg.data.test), regressions, terms, trained_on(cfg))

@@ -80,7 +80,9 @@ def divide(utterances: Iterable[Utterance], test_days: int, half_life_days: floa
         )
     dev = _dev(usable)
     train = [u for u in usable if u.id not in dev]
-    return Sets(copied(train, half_life_days), [u for u in usable if u.id in dev], test, day_of(first_s),
+    copies = copied(train, half_life_days)
+    counts["so old that they have no copy"] = len(train) - len({u.extra["copy_of"] for u in copies})
+    return Sets(copies, [u for u in usable if u.id in dev], test, day_of(first_s),
                 Counter({reason: number for reason, number in counts.items() if number}))  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from asr.errors import InputError
 from asr.evaluation.comparison import Comparison, compare
 from asr.evaluation.score import comparable, error_counts, lang_of
 from asr.flywheel.fresh import is_in_slice, time_s, weights
+from asr.flywheel.said import said
 from asr.manifest import Utterance
 from asr.recognizer.manifests import decode_utterances
 
@@ -106,12 +107,15 @@ def judge(
     rate = ("cer_without_spaces" if lang == "ko" else "wer") if terms.rate == "auto" else terms.rate
     pair = _Pair(candidate, current, rate, terms)
     heard, errors, references = pair.counted(test, lang)
+    if len(heard) < terms.least:
+        raise InputError(f"{len(heard)} of the {len(test)} requests of the test can be read, and a decision needs "
+                         f"{terms.least} (flywheel.least_requests); see the reasons above")  # fmt: skip
     weight = weights(heard, terms.half_life_days)
     found = pair.compared("the random slice", errors * weight, references * weight)
     seen_texts = unseen = None
     if trained_on is not None:
-        texts = {comparable(u.text, lang) for u in trained_on if u.text is not None}
-        is_new = np.array([comparable(u.transcript, lang) not in texts for u in heard])
+        texts = {_spoken(u, u.text, lang) for u in trained_on if u.text is not None}
+        is_new = np.array([_spoken(u, u.transcript, lang) not in texts for u in heard])
         seen_texts = float(1 - is_new.mean())
         if is_new.any() and not is_new.all():
             parts = (errors * weight)[:, is_new], (references * weight)[is_new]
@@ -155,6 +159,11 @@ def _verdict(found: Compared, others: Sequence[Compared], margin: float, rate: s
     return True, f"{_errors(rate)}: {found}{nowhere}"
 
 
+def _spoken(utterance: Utterance, text: str, lang: str) -> str:
+    """A transcript or hypothesis of an utterance, as it is compared: transcribers may write numbers in digits."""
+    return comparable(said(text, utterance.lang), lang)
+
+
 def _errors(rate: str) -> str:
     return RATES.get(rate.partition("_")[0], "errors of characters")
 
@@ -171,8 +180,8 @@ class _Pair:
             for recognizer in self.recognizers
         ]
         heard = [u for u in utterances if u.id in texts[0] or u.id in texts[1]]
-        refs = [comparable(u.transcript, lang) for u in heard]
-        hyps = [[comparable(own.get(u.id, ""), lang) for u in heard] for own in texts]
+        refs = [_spoken(u, u.transcript, lang) for u in heard]
+        hyps = [[_spoken(u, own.get(u.id, ""), lang) for u in heard] for own in texts]
         counts = [[error_counts(*each, self.rate) for each in zip(refs, own, strict=True)] for own in hyps]
         errors = np.array([[each.errors for each in own] for own in counts])
         return heard, errors, np.array([each.reference for each in counts[0]])

@@ -8,6 +8,7 @@ is adapted to the transcripts, and its lexicon gets their new words, as far as `
 """
 
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -37,38 +38,46 @@ if TYPE_CHECKING:
     from asr.recognizer.bundle import Bundle
 
 PARTS = ("acoustic", "lm", "lexicon")
-MARKER = "retrain.json"  # in out/data; written last
+MARKER = "retrain.json"  # in out/data; written before the manifests, and again with their summary
+WRITTEN = ("data/train.jsonl", "data/dev.jsonl", "data/test.jsonl", "train", "graph", "tokens.txt", "lexicon.txt",
+           "lm.arpa", "rescore.safetensors", "tune.json", "calibration.json", "model.asr")  # fmt: skip
 TUNED_FROM = 200  # words of dev; with fewer, the scales and the calibration of the start are kept
-_NAMED = ("since", "until", "key", "mode", "test_days", "half_life_days", "least_requests")
+_NAMED = ("parts", "since", "until", "key", "mode", "test_days", "half_life_days", "least_requests")
 
 
 def prepare(cfg: Config, log: RequestLog | None) -> str:
     """Writes the manifests of a retraining -> what they hold, for people.
 
     The requests are those of the log with a transcript, and of the manifests `cfg.input`. What an earlier call has
-    written stays, so that a training can go on while the log grows. Raises InputError as `divide` does, and if other
-    options were given earlier.
+    written stays, so that a training can go on while the log grows. Raises InputError as `divide` does, if the start
+    cannot be retrained, if other options were given earlier, and for a folder that holds files of another kind of run.
     """
     check_parts(cfg)
-    folder = Path(cfg.out) / "data"
+    out, folder = Path(cfg.out), Path(cfg.out) / "data"
     made_from: dict[str, Any] = {f"flywheel.{name}": getattr(cfg.flywheel, name) for name in _NAMED}
     made_from |= {"serve.log": log and str(log.folder.resolve()), "input": [fingerprints.digest(p) for p in cfg.input]}
+    made_from["init"] = fingerprints.digest(cfg.init)
     with locked(folder):
-        if earlier := _read_marker(folder / MARKER):
+        earlier = _read_marker(folder / MARKER)
+        if earlier and "summary" in earlier:
             for name, value in made_from.items():
                 if earlier.get("made_from", {}).get(name) != value:
                     raise InputError(
-                        f"{folder} was made with another {name}; choose another folder with out=, or delete {folder}"
+                        f"{folder} was made with another {name}; choose another folder with out=, or delete {out}"
                     )
-            return f"{earlier.get('summary')}\nprepared before; delete {folder} to use what was transcribed since"
+            return f"{earlier['summary']}\nprepared before; choose another folder to use what was transcribed since"
+        if not (folder / MARKER).exists() and (foreign := next((n for n in WRITTEN if (out / n).exists()), None)):
+            raise InputError(f"{out} has {foreign}, which no retraining has written, and which this one would replace; "
+                             "choose another folder with out=")  # fmt: skip
         sets = divide(
             _requests(cfg, log, folder / "logged.jsonl"), cfg.flywheel.test_days, cfg.flywheel.half_life_days,
             cfg.flywheel.least_requests,
         )  # fmt: skip
+        _start(cfg)
+        _write_marker(folder, {"made_from": made_from})
         for name in ("train", "dev", "test"):
             manifest.write(folder / f"{name}.jsonl", getattr(sets, name))
-        with atomic_write(folder / MARKER) as file:
-            json.dump({"summary": sets.summary(), "made_from": made_from}, file, indent=1)
+        _write_marker(folder, {"summary": sets.summary(), "made_from": made_from})
     return sets.summary()
 
 
@@ -91,6 +100,9 @@ def retrain(cfg: Config) -> Path:
         pipeline.build_graph(cfg)
     elif start.space is not None:
         bundle.unpack_graph(_named_start(cfg), cfg.graph.dir)
+        if base := lm_of(_named_start(cfg)):  # the next retraining needs it
+            with open(base, "rb") as source, atomic_write(cfg.lm.arpa, "wb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
     return pipeline.bundle(_tuned(cfg, dev, start.space is not None))
 
 
@@ -135,6 +147,11 @@ def _read_marker(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):  # not there, or damaged
         return None
     return found if isinstance(found, dict) and isinstance(found.get("made_from"), dict) else None
+
+
+def _write_marker(folder: Path, content: dict[str, Any]) -> None:
+    with atomic_write(folder / MARKER) as file:
+        json.dump(content, file, indent=1)
 
 
 def _named_start(cfg: Config) -> str:
@@ -215,7 +232,7 @@ def _lexicon(cfg: Config, start: "Bundle", words: Sequence[str]) -> Lexicon | No
 def _adapt_lm(cfg: Config, train: Iterable[Utterance], dev: Iterable[Utterance], lexicon: Lexicon | None) -> None:
     """Writes the language model of the start, mixed with one of the transcripts; recent ones count more by their
     copies. Those with words that the lexicon lacks are left out: the graph could not recognise them, and other words
-    would lose their probability. Raises InputError if the model of the start is not known."""
+    would lose their probability. Without any, the model stays. Raises InputError if that of the start is not known."""
     base = cfg.lm.base or lm_of(_named_start(cfg))
     if base is None:
         raise InputError(f"there is no lm.arpa beside {cfg.init}; name the language model of its graph, "
@@ -224,6 +241,10 @@ def _adapt_lm(cfg: Config, train: Iterable[Utterance], dev: Iterable[Utterance],
         [u.text for u in utterances if u.text and all(word in (lexicon or u.text) for word in u.text.split())]
         for utterances in (train, dev)
     )
+    if not (texts and told):
+        arpa.write(arpa.read(base), cfg.lm.arpa)
+        print(f"the language model stays: no transcript of {'dev' if texts else 'the training'} has only known words")
+        return
     found = adapt(arpa.read(base), texts, told, cfg.lm.size, cfg.lm.min_count)
     arpa.write(found.model, cfg.lm.arpa)
     before, after = (found.scores[name].perplexity for name in ("before", "after"))

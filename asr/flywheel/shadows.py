@@ -9,6 +9,7 @@ from asr.evaluation.comparison import Comparison, paired_bootstrap
 from asr.evaluation.score import comparable, error_counts, lang_of
 from asr.flywheel.log import RequestLog
 from asr.flywheel.request import REQUESTS, SHADOWS, TEXTS, TRANSCRIPTS
+from asr.flywheel.said import said
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ def shadowings(
     """The candidates that heard the requests `which`, by name."""
     columns = (
         SHADOWS.c.model.label("candidate"), REQUESTS.c.model.label("answered_by"), REQUESTS.c.in_slice,
-        SHADOWS.c.text.label("heard"), TEXTS.c.text.label("answer"), TRANSCRIPTS.c.text.label("transcript"),
+        REQUESTS.c.language, SHADOWS.c.text.label("heard"), TEXTS.c.text.label("answer"),
+        TRANSCRIPTS.c.text.label("transcript"),
     )  # fmt: skip
     joined = SHADOWS.join(REQUESTS, REQUESTS.c.id == SHADOWS.c.id).join(TEXTS, TEXTS.c.id == SHADOWS.c.id)
     joined = joined.outerjoin(TRANSCRIPTS, TRANSCRIPTS.c.id == SHADOWS.c.id)
@@ -41,11 +43,11 @@ def shadowings(
     for (candidate, answered_by), rows in sorted(pairs.items()):
         told = [row for row in rows if row.in_slice and row.transcript is not None]
         own = lang_of((row.transcript for row in told), lang)
-        refs = [comparable(row.transcript, own) for row in told]
-        candidates, answers = (
-            [error_counts(ref, comparable(text, own), "wer") for ref, text in zip(refs, texts, strict=True)]
-            for texts in ([row.heard for row in told], [row.answer for row in told])
+        refs, *hyps = (
+            [comparable(said(getattr(row, name), row.language), own) for row in told]
+            for name in ("transcript", "heard", "answer")
         )
+        candidates, answers = ([error_counts(*each, "wer") for each in zip(refs, texts, strict=True)] for texts in hyps)
         errors = paired_bootstrap(candidates, answers, resamples, seed) if told else None
         same = sum(row.heard == row.answer for row in rows)
         found.append(Shadowing(candidate, answered_by, len(rows), same, len(told), errors))

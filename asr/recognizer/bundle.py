@@ -63,8 +63,7 @@ MAX_BYTES = 8 << 30  # size limit of a bundle
 MAX_TEXT_BYTES = 256 << 20  # size limit of words.txt and lexicon.txt
 MAX_SMALL_BYTES = 4 << 20  # size limit of the other texts, and of the archive's directory
 _GROUPS = ("features", "model", "decoder")
-_RESCORE = "rescore.safetensors"
-_WEIGHTS, _ONNX = "model.safetensors", "model.onnx"  # one of them
+_WEIGHTS, _ONNX, _RESCORE = "model.safetensors", "model.onnx", "rescore.safetensors"  # one of the first two
 _MODEL_MEMBERS = ("config.json", "tokens.txt", "card.md")
 _GRAPH_MEMBERS = {"static": STATIC_FILES, "dynamic": (TREE, NGRAM)}
 _LIMITS = dict.fromkeys((_WEIGHTS, _ONNX, "graph.bin", TREE, NGRAM, _RESCORE), MAX_BYTES)
@@ -167,8 +166,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
 
 
 def unpack_graph(path: str | Path, folder: str | Path) -> None:
-    """Write the graph of a bundle to `folder` as `asr graph` does. Raises InputError as `read` does, and if the bundle
-    has none."""
+    """Write the graph of a bundle to `folder` as `asr graph` does. Raises InputError as `read`, and if it has none."""
     members = _members(Path(path), MAX_BYTES)
     kind = next((kind for kind, names in _GRAPH_MEMBERS.items() if names[0] in members), None)
     if kind is None:

@@ -73,6 +73,7 @@ class Stream:
         self._speech_s = 0.0  # of the detector before this utterance
         self._number = 0  # of the utterance
         self._is_finished = False
+        self.spoken: Hypothesis | None = None  # what `finalize` found last, before it was written otherwise
         self._vad = VADS[self._endpoint.vad](self._wanted_hz)
         self._rate_hz = 0.0  # of the samples accepted last in this utterance
         self._resampler: soxr.ResampleStream | None = None
@@ -145,6 +146,7 @@ class Stream:
     def finalize(self) -> Hypothesis:
         """The words of the utterance, as if the sound ended here. What follows is the next utterance."""
         self._check_open()
+        self.spoken = None
         try:
             self._flush()
             found = self._utterance.finish()
@@ -152,7 +154,10 @@ class Stream:
                 return replace(found, text="", words=[], alternatives=[], confusion=[])
             start_s = self._start_s
             found = found.moved(lambda time_s: round(start_s + time_s, 3))
-            return self._writing(found) if self._writing else found
+            if self._writing is None:
+                return found
+            self.spoken = found
+            return self._writing(found)
         finally:
             self._start_s, self._speech_s, self._number = self._heard_s, self._vad.speech_s, self._number + 1
             self._begin()

@@ -31,7 +31,8 @@ class Account:
         stages.seconds["stream"] = ended.work_s
         answered = Answered(
             f"asr-{uuid.uuid4().hex}", self.caller, self.mode, ended.hypothesis, ended.samples, rate_hz,
-            ended.level_db, ended.work_s, self.ignored, self.model, self.options,
+            ended.level_db, ended.work_s, self.ignored, self.model, self.options, ended.spoken,
+            is_live=True,
         )  # fmt: skip
         self.service.record(answered, stages)
         return answered.id

@@ -37,6 +37,7 @@ class Ended:
     level_db: float
     work_s: float  # that it took a thread
     samples: np.ndarray | None  # (T,) float32 at the decoder's rate, if they are kept
+    spoken: Hypothesis | None = None  # before written forms and punctuation; None: `hypothesis` has none
 
 
 class Listener:
@@ -161,4 +162,4 @@ class Listener:
         samples = np.concatenate([np.zeros(0, np.float32), *self._kept]) if is_whole else None
         self._told, self._is_new = None, False
         self._begin()
-        return Ended(found, start_s, self.start_s, end, level, work_s, samples)
+        return Ended(found, start_s, self.start_s, end, level, work_s, samples, self.stream.spoken)

@@ -40,6 +40,7 @@ class Answered:
     model: str = ""  # the version of the recogniser
     options: DecodingOptions = field(default_factory=DecodingOptions)  # of the request
     spoken: Hypothesis | None = None  # before written forms and punctuation; None: `hypothesis` has none
+    is_live: bool = False  # an utterance of a stream
 
 
 @dataclass

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter
@@ -69,7 +70,13 @@ class Shadow:
     def _heard(self, answered: Answered, samples: np.ndarray) -> Shadowed:
         started_s, modes = time.perf_counter(), self._trial.arm.modes
         recognizer, rest = modes.prepared(answered.caller, answered.mode, answered.options)
-        found = recognizer.transcribe(samples, answered.sample_rate_hz, rest)
+        spoken = replace(rest, written=False, punctuate=False)  # as the answer is logged
+        if answered.is_live:  # where a detector of speech decides, too
+            stream = recognizer.stream(spoken)
+            stream.accept(samples, answered.sample_rate_hz)
+            found = stream.finish()
+        else:
+            found = recognizer.transcribe(samples, answered.sample_rate_hz, spoken)
         model = modes.models.get(answered.mode, "")
         return Shadowed(answered.id, model, found, time.perf_counter() - started_s)
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -47,9 +47,10 @@ class Trial:
         if not share and cfg.serve.log is None:
             raise InputError("with serve.candidate_share=0 the candidate answers nothing, and what it hears goes to "
                              "the log of requests; name one, serve.log=exp/log, or set a share")  # fmt: skip
-        self.arm = Arm(Modes.load(replace(cfg, bundle=cfg.serve.candidate)), TrialEngine(cfg.serve, cfg.threads))
-        self._share, self._salt = share, " ".join(self.arm.modes.models.values())
-        self.is_stuck = False
+        modes = Modes.load(replace(cfg, bundle=cfg.serve.candidate))
+        self._engine = TrialEngine(cfg.serve, cfg.threads)
+        self.arm = Arm(modes, self._engine)
+        self._share, self._salt = share, " ".join(modes.models.values())
         self.answered = Counter("asr_candidate_answered", "Requests and live sessions that the candidate took",
                                 registry=registry)  # fmt: skip
         self.failed = Counter("asr_candidate_failed", "Requests that the candidate failed at", registry=registry)
@@ -58,35 +59,48 @@ class Trial:
     def is_shadow(self) -> bool:
         return not self._share
 
+    @property
+    def is_stuck(self) -> bool:
+        return self._engine.is_stuck
+
     def takes(self, caller: Caller) -> bool:
         """Whether it is the candidate's turn: the hash of the key decides, or chance where no keys are required. A
         request that would have to wait for it goes to the current recogniser."""
-        engine = self.arm.engine
-        if self.is_stuck or engine.taken >= min(engine.most, BEGUN * engine.threads):
+        engine = self._engine
+        if engine.is_stuck or engine.taken >= min(engine.most, BEGUN * engine.threads):
             return False
         return share_of(caller.id or uuid.uuid4().hex, self._salt) < self._share
 
     def fail(self, error: Exception) -> None:
-        """Notes what the candidate could not answer. One that is stuck gets no more requests."""
+        """Notes what the candidate could not answer."""
         self.failed.inc()
         _log.error("the candidate failed, and the current recogniser answered", exc_info=error)
-        if isinstance(error, TimeoutError) and not self.is_stuck:
-            self.is_stuck = True
-            _log.error("the candidate took more than %g s for one step; it gets no more requests", STUCK_S)
 
 
 class TrialEngine(Engine):
-    """The engine of a candidate, whose threads may never come back."""
+    """The engine of a candidate, whose threads may never come back. `is_stuck`: a step took too long, also one within
+    a stream; it should get no more work."""
+
+    is_stuck = False
 
     def pool(self, name: str) -> Executor:
         return LooseThreads(self.threads, f"candidate {name}")
 
     async def do(self, work: Callable[[], T]) -> T:
-        """Raises TimeoutError if the work does not come to an end."""
-        return await asyncio.wait_for(super().do(work), STUCK_S)
+        """Raises asyncio.TimeoutError if the work does not come to an end."""
+        return await self._ended(super().do(work))
 
     async def live(self, work: Callable[[], T]) -> T:
-        return await asyncio.wait_for(super().live(work), STUCK_S)
+        return await self._ended(super().live(work))
+
+    async def _ended(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await asyncio.wait_for(work, STUCK_S)
+        except asyncio.TimeoutError:
+            if not self.is_stuck:
+                self.is_stuck = True
+                _log.error("the candidate took more than %g s for one step; it gets no more requests", STUCK_S)
+            raise
 
 
 class LooseThreads(Executor):
