@@ -160,8 +160,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
         raise InputError(f"{path}: config.json and the members disagree about decoder.rescore; make the bundle again")
     rescorer = None
     if _RESCORE in members:
-        own = neural.parse(bytes(members[_RESCORE]), f"{path}: {_RESCORE}")
-        rescorer = Rescorer(BUNDLED, NeuralScorer(own))
+        rescorer = Rescorer(BUNDLED, NeuralScorer(neural.parse(bytes(members[_RESCORE]), f"{path}: {_RESCORE}")))
     return Bundle(model, cfg, tokens, space, texts["card.md"], rescorer)
 
 
