@@ -133,7 +133,6 @@ class TextConfig(Options):
 
 @dataclass
 class LmConfig(Options):
-    kind: str = option("ngram", "n-gram model in an ARPA file, or an LSTM in `lm.net`", ["ngram", "neural"])
     text: list[str] = option([], "text files (plain or compressed), one sentence per line")
     unit: str = option("word", "words, or characters, which leave the vocabulary open (Korean)", ["word", "char"])
     order: int = option(3, "n-gram order, 1-8", within="[1, 8]")
@@ -172,6 +171,7 @@ class LmConfig(Options):
     batch: int = option(2000, "words per batch of a neural model", within="[1, 1e7]")
     updates: int = option(20000, "most batches that a neural model is trained on", within="[1, 1e9]")
     unknown: str | None = option(None, "file in which `asr lm ppl` lists unknown words")
+    kind: str = option("ngram", "n-gram model in an ARPA file, or an LSTM in `lm.net`", ["ngram", "neural"])
 
 
 @dataclass

@@ -181,7 +181,7 @@ def test_the_command_line(model: Path, tmp_path: Path) -> None:
     ]
     assert cli.main([*command, "spoken_language=en"]) == 0
     assert json.loads((tmp_path / "a.json").read_text())["text"] == expected.text
-    plain, other = (transcripts._fingerprint(Config(bundle=str(model), punctuate=is_on)) for is_on in (False, True))
+    plain, other = (transcripts.fingerprint(Config(bundle=str(model), punctuate=is_on)) for is_on in (False, True))
     assert plain != other
 
 

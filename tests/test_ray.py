@@ -18,7 +18,8 @@ from asr.config import Config
 from asr.errors import InputError
 from asr.recognizer import bundle, long
 
-ray = pytest.importorskip("ray", reason="needs the extra `ray`")
+pytest.importorskip("ray.data", reason="needs the extra `ray`")
+import ray  # noqa: E402
 
 RATE_HZ = 16000
 pytestmark = pytest.mark.timeout(1200)

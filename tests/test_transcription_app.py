@@ -188,7 +188,10 @@ def test_the_command_is_killed_and_goes_on(tmp_path: Path) -> None:
     command += ["port=0"]
 
     def start() -> tuple[subprocess.Popen[str], list[str]]:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests run in the background ignore it
+        )  # fmt: skip
         assert process.stdout
         return process, [process.stdout.readline() for _ in range(3)]
 

@@ -139,7 +139,7 @@ def test_the_command_line(model: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_plain_partial_results_are_not_continued(model: Path) -> None:
-    plain, other = (transcripts._fingerprint(Config(bundle=str(model), written=is_on)) for is_on in (False, True))
+    plain, other = (transcripts.fingerprint(Config(bundle=str(model), written=is_on)) for is_on in (False, True))
     assert plain != other
 
 

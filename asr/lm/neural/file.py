@@ -77,7 +77,9 @@ def parse(content: bytes, path: str | Path) -> NeuralModel:
 
 
 def is_neural(path: str | Path) -> bool:
-    """Whether a file is a model that `write` wrote, by its content."""
+    """Whether a file is a model that `write` wrote, by its content. False for a pipe, which can be read only once."""
+    if not Path(path).is_file():
+        return False
     try:
         with safe_open(path, "pt") as file:
             return _described(file.metadata() or {})["format"] == FORMAT
