@@ -46,6 +46,8 @@ def is_model(path: str | Path) -> bool:
 
 
 def _is_neural(path: str | Path) -> bool:
+    if not Path(path).is_file():  # a pipe can be read only once
+        return False
     try:
         with open(path, "rb") as file:
             is_tensors = file.read(9)[8:] == b"{"  # after its length, the header of safetensors
