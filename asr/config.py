@@ -320,8 +320,9 @@ class Config(Options):
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             if dataclasses.is_dataclass(value):
-                found = {g.name: _resolved(self, getattr(value, g.name)) for g in dataclasses.fields(value)}
-                if found != vars(value):
+                given = {g.name: getattr(value, g.name) for g in dataclasses.fields(value)}
+                found = {name: _resolved(self, each) for name, each in given.items()}
+                if found != given:
                     setattr(self, f.name, dataclasses.replace(cast(Any, value), **found))
             else:
                 setattr(self, f.name, _resolved(self, value))

@@ -159,7 +159,7 @@ def open_recognizer(cfg: Config) -> "Recognizer":
     space = run_folder.search_space(cfg, tokens) if needs_graph else None
     lexicon = Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon and not needs_graph else None
     if cfg.graph.kind in ("word", "grammar"):  # which have no second pass, whatever `asr tune` found
-        cfg = dataclasses.replace(cfg, decoder=dataclasses.replace(cfg.decoder, rescore=None))
+        cfg.decoder = dataclasses.replace(cfg.decoder, rescore=None)
     return requested(Recognizer(model, cfg, tokens, space, cfg.device, lexicon), cfg)
 
 

@@ -300,7 +300,7 @@ SERVING = ("serve", "flywheel transcribe")  # they read their options while they
 
 MORE += ["flywheel " + rest + " versions={tmp}/versions" for rest in (
     "promote {out}/model.asr output={tmp}/decision.json",
-    "retrain log={tmp}/live out={tmp}/next least_requests=1 test_days=1 epochs=1",
+    "retrain log={tmp}/live out={tmp}/next least_requests=1 test_days=1 epochs=1 fillers=mi",
     "promote out={tmp}/next least_requests=1 regressions={out}/data/dev.jsonl",
     "versions", "rollback 1")]  # fmt: skip
 
