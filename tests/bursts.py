@@ -61,6 +61,7 @@ class Stream:
     def __init__(self, endpoint: EndpointOptions, delay_s: float, options) -> None:
         self.rules, self.delay_s, self.options = endpoint.rules, delay_s, options
         self.heard_s = self.start_s = 0.0
+        self.spoken = None  # nothing is written otherwise
         self.sound: list[np.ndarray] = []
         self.rate_hz = 16000
         self.lock = threading.Lock()
