@@ -1,6 +1,7 @@
 """JSON and whole numbers in files from outside: a value, or a refusal that every reader handles."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 LONGEST_NAME = 80  # of a field, in sentences
@@ -21,6 +22,14 @@ def parse_json(text: str | bytes) -> Any:
     if "\\u" in text if isinstance(text, str) else b"\\u" in text:
         json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair cannot be written anywhere
     return value
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises OSError, and ValueError for another content."""
+    found = parse_json(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError("it is not a JSON object")
+    return found
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

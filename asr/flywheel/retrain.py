@@ -24,7 +24,7 @@ from asr.flywheel.fresh import divide
 from asr.flywheel.log import RequestLog
 from asr.flywheel.request import REQUESTS, TRANSCRIBED
 from asr.g2p.pronunciation import guesser, spellings
-from asr.literals import parse_json
+from asr.literals import read_object
 from asr.lm import arpa
 from asr.lm.adapt import adapt
 from asr.locks import locked
@@ -143,10 +143,10 @@ def _requests(cfg: Config, log: RequestLog | None, path: Path) -> list[Utterance
 
 def _read_marker(path: Path) -> dict[str, Any] | None:
     try:
-        found = parse_json(path.read_text(encoding="utf-8"))
+        found = read_object(path)
     except (OSError, ValueError):  # not there, or damaged
         return None
-    return found if isinstance(found, dict) and isinstance(found.get("made_from"), dict) else None
+    return found if isinstance(found.get("made_from"), dict) else None
 
 
 def _write_marker(folder: Path, content: dict[str, Any]) -> None:
@@ -194,7 +194,7 @@ def _continued(cfg: Config, start: "Bundle", lexicon: Lexicon | None) -> Config:
         decoder=decoder,
         graph=replace(
             cfg.graph, kind=kind, dir=folder, cache=f"{folder}/cache", lexicon=pronounced, silence=silence,
-            draw_states=0,
+            draw_states=0, words=None, grammar=None, ngram=None,
         ),
         lm=replace(cfg.lm, arpa=str(out / "lm.arpa")),
         score=replace(cfg.score, rate="auto", dir=str(out / "score")),

@@ -20,7 +20,7 @@ from typing import Any
 from asr import fingerprints
 from asr.errors import InputError
 from asr.files import atomic_write
-from asr.literals import parse_json
+from asr.literals import read_object
 from asr.locks import locked
 
 CURRENT, ADDING = "current", ".adding"
@@ -41,12 +41,9 @@ class Version:
         """What `Versions.promote` was given, with `promoted_at` and `replaces`. Raises InputError if it is damaged."""
         path = self.folder / DECISION
         try:
-            found = parse_json(path.read_text(encoding="utf-8"))
-            if not isinstance(found, dict):
-                raise ValueError("it is not a JSON object")
+            return read_object(path)
         except (OSError, ValueError) as e:
             raise InputError(f"cannot read {path} ({e}); it belongs to version {self.number}, restore it") from e
-        return found
 
 
 class Versions:

@@ -15,7 +15,7 @@ import numpy as np
 from asr.errors import InputError
 from asr.graph.dynamic import Language, Slot
 from asr.graph.opened import Graph
-from asr.literals import parse_json
+from asr.literals import read_object
 from asr.pieces import are_pieces, fewest, joined
 from asr.search.new_words import NewWord, merged
 from asr.search.phrases import KeptPhrases, Phrases
@@ -282,12 +282,9 @@ def read_stats(folder: str | Path) -> dict[str, Any]:
     """The stats.json of a graph: its `kind`, the `silence` token that it allows between words, and counts."""
     path = Path(folder) / "stats.json"
     try:
-        stats = parse_json(path.read_text(encoding="utf-8"))
-        if not isinstance(stats, dict):
-            raise ValueError("it is not a JSON object")
+        return read_object(path)
     except (OSError, ValueError) as e:
         raise InputError(f"cannot read {path} ({e!r}); run `asr graph` again") from e
-    return stats
 
 
 def check_same_tokens(tokens: Tokens, others: Tokens, where: str | Path) -> None:
