@@ -12,12 +12,12 @@ folder hold the same mark: to another database, all sounds of the folder would b
 import logging
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, select, text, true, update
+from sqlalchemy import ColumnElement, Row, Select, Table, delete, func, insert, select, text, true, update
 
 from asr.database import Database, DatabaseFailed
 from asr.errors import InputError
@@ -127,29 +127,23 @@ class RequestLog:
 
     def transcribe(self, texts: dict[str, str], now_s: float) -> list[str]:
         """Keeps transcripts by id, in place of earlier ones -> the ids that the log does not have."""
-        unknown: list[str] = []
-        ids = list(texts)
-        for block in blocks(ids):
-            with self.database.write() as connection:
-                found = set(connection.scalars(select(REQUESTS.c.id).where(REQUESTS.c.id.in_(block))))
-                for table in (TRANSCRIPTS, UNUSABLE):
-                    connection.execute(delete(table).where(table.c.id.in_(found)))
-                rows = [{"id": id, "text": texts[id], "time_s": now_s} for id in block if id in found]
-                if rows:
-                    connection.execute(insert(TRANSCRIPTS), rows)
-            unknown += [id for id in block if id not in found]
-        return unknown
+        return self._tell(TRANSCRIPTS, {id: {"text": text} for id, text in texts.items()}, now_s)
 
     def mark_unusable(self, ids: Sequence[str], now_s: float) -> list[str]:
         """Notes that requests cannot be transcribed, in place of transcripts -> the ids that the log does not have."""
+        return self._tell(UNUSABLE, {id: {} for id in ids}, now_s)
+
+    def _tell(self, table: Table, told: Mapping[str, Mapping[str, str]], now_s: float) -> list[str]:
+        """Writes what people say about requests to `table`, in place of what they said before."""
         unknown: list[str] = []
-        for block in blocks(ids):
+        for block in blocks(list(told)):
             with self.database.write() as connection:
                 found = set(connection.scalars(select(REQUESTS.c.id).where(REQUESTS.c.id.in_(block))))
-                for table in (TRANSCRIPTS, UNUSABLE):
-                    connection.execute(delete(table).where(table.c.id.in_(found)))
+                for earlier in (TRANSCRIPTS, UNUSABLE):
+                    connection.execute(delete(earlier).where(earlier.c.id.in_(found)))
                 if found:
-                    connection.execute(insert(UNUSABLE), [{"id": id, "time_s": now_s} for id in found])
+                    rows = [{"id": id, **told[id], "time_s": now_s} for id in block if id in found]
+                    connection.execute(insert(table), rows)
             unknown += [id for id in block if id not in found]
         return unknown
 
