@@ -60,7 +60,7 @@ class Desk:
 
     def _is_of(self, id: str, by: str) -> bool:
         if self.settles:
-            return len({save.said for save in self.journal.done(id).values()}) > 1
+            return self.journal.differ(id)
         own = self.journal.entries.get(id, {}).get(by, Entry())
         if own.done or own.draft:
             return True

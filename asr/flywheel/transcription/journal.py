@@ -115,9 +115,13 @@ class Journal:
         entries: Mapping[str, Entry] = self.entries.get(id, {})
         return {by: entry.done for by, entry in sorted(entries.items()) if entry.done}
 
+    def differ(self, id: str) -> bool:
+        """Whether transcribers differ in a recording."""
+        return len({save.said for save in self.done(id).values()}) > 1
+
     def disagreed(self, id: str) -> bool:
-        """Whether transcribers differ in a recording that nobody has settled."""
-        return id not in self.settled and len({save.said for save in self.done(id).values()}) > 1
+        """Whether they differ in one that nobody has settled."""
+        return id not in self.settled and self.differ(id)
 
     def outcome(self, id: str) -> Save | None:
         """The transcript that stands: the settled one, or the one that all transcribers share."""
