@@ -22,7 +22,7 @@ from tqdm import tqdm
 import asr
 from asr import manifest
 from asr.evaluation.comparison import paired_bootstrap
-from asr.evaluation.score import Counts, comparable, error_counts, lang_of
+from asr.evaluation.score import Counts, comparable, error_counts, lang_of, usual_rate
 from asr.evaluation.tune_second_pass import PENALTIES, PIECE_PENALTIES, SHARES
 from asr.lm import score
 from asr.lm.neural import file, scorer
@@ -64,7 +64,7 @@ class Ranked:
         with open(path) as lines:
             self.utterances = [json.loads(line) for line in lines]
         lang = lang_of(u["text"] for u in self.utterances)
-        self.rate = "cer_without_spaces" if lang == "ko" else "wer"
+        self.rate = usual_rate(lang)
         self.of_pieces = any(u["pieces"] for u in self.utterances)
         self.known: dict[tuple[int, str], Counts] = {}
         self.times_s = []

@@ -284,6 +284,11 @@ def bootstrap(counts: Sequence[Counts], resamples: int = 1000, seed: int = 1) ->
     return float(low), float(high)
 
 
+def usual_rate(lang: str) -> str:
+    """The rate that is usual for texts of a language: of characters where people disagree on spaces."""
+    return "cer_without_spaces" if lang == "ko" else "wer"
+
+
 def error_counts(ref: str, hyp: str, rate: str) -> Counts:
     """The errors of a text that `rate` counts: `wer`, `cer` or `jamo`, or one of the first two `_without_spaces`."""
     ref, hyp = normalise(ref), normalise(hyp)

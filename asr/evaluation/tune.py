@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from asr.config import DecoderConfig
 from asr.errors import InputError
-from asr.evaluation.score import Counts, comparable, error_counts, lang_of
+from asr.evaluation.score import Counts, comparable, error_counts, lang_of, usual_rate
 from asr.evaluation.transcribed import transcribed
 from asr.evaluation.tune_second_pass import Rescoring, tune_second_pass
 from asr.files import atomic_write
@@ -139,7 +139,7 @@ def tune(
     utterances = transcribed(utterances)
     lang = lang_of(u.transcript for u in utterances)
     if rate == "auto":
-        rate = "cer_without_spaces" if lang == "ko" else "wer"
+        rate = usual_rate(lang)
     texts = {u.id: comparable(u.transcript, lang) for u in utterances}
     dev: Dev = []
     with tqdm(total=len(utterances), unit="utt", desc="dev log-probs") as bar:

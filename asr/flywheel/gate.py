@@ -13,7 +13,7 @@ import numpy as np
 
 from asr.errors import InputError
 from asr.evaluation.comparison import Comparison, compare
-from asr.evaluation.score import comparable, error_counts, lang_of
+from asr.evaluation.score import comparable, error_counts, lang_of, usual_rate
 from asr.flywheel.fresh import is_in_slice, time_s, weights
 from asr.flywheel.said import said
 from asr.manifest import Utterance
@@ -104,7 +104,7 @@ def judge(
     """
     test = checked_test(test, terms.least, trained_on)
     lang = lang_of((u.transcript for u in test), terms.lang)
-    rate = ("cer_without_spaces" if lang == "ko" else "wer") if terms.rate == "auto" else terms.rate
+    rate = usual_rate(lang) if terms.rate == "auto" else terms.rate
     pair = _Pair(candidate, current, rate, terms)
     heard, errors, references = pair.counted(test, lang)
     if len(heard) < terms.least:
