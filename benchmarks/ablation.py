@@ -12,12 +12,10 @@ Writes benchmarks/results/ablation-EXPERIMENT.json; run folders go to exp/ablati
 """
 
 import argparse
-import inspect
 import json
 import resource
 from collections.abc import Sequence
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,7 @@ from asr.literals import parse_json
 from asr.models import NETS_OF
 from asr.training.shards import load
 from asr.training.trainer import Trainer
-from recipes.run import RECIPES, load_module, split_words
+from recipes.run import prepared
 
 RESULTS = Path(__file__).parent / "results"
 RESAMPLES = 10_000
@@ -107,13 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", help="rows to train, besides the first; left out: all")
     args, words = parser.parse_known_args(argv)
-    experiment = next((word.partition("=")[2] for word in words if word.startswith("experiment=")), args.recipe)
-    module = load_module(args.recipe, experiment)
-    own, words = split_words(words, list(inspect.signature(module.prepare).parameters)[1:])
-    words = [f"out=exp/ablation-{experiment}", *(word for word in words if not word.startswith("experiment="))]
-    recipe = Recipe(experiment, RECIPES / args.recipe, words)
-    options = {name: values[0] for name, values in own.items()}
-    recipe.prepare(partial(module.prepare, **options), options)
+    experiment, recipe = prepared(args.recipe, words, "exp/ablation-{}")
     out = Path(recipe.cfg.out)
     rows: dict[str, dict[str, Any]] = {}
     base: list[dict[str, Any]] = []

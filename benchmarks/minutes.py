@@ -15,12 +15,10 @@ not counted. Writes benchmarks/results/minutes-NAME.json, NAME being that of the
 `--plot` draws all of them in one picture, benchmarks/results/minutes.png, and prints the minutes to each rate.
 """
 
-import inspect
 import json
 import sys
 from collections.abc import Sequence
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,6 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from asr import manifest, pipeline
-from asr.cli.recipe import Recipe
 from asr.config import Config
 from asr.evaluation.tune import Tuning, tune
 from asr.figures import save
@@ -38,7 +35,7 @@ from asr.recognizer import run_folder
 from asr.recognizer.recognizer import Recognizer
 from asr.training.trainer import Trainer
 from benchmarks.ablation import cpu_s
-from recipes.run import RECIPES, load_module, split_words
+from recipes.run import prepared
 
 RESULTS = Path(__file__).parent / "results"
 RATES = (0.5, 0.3, 0.2, 0.1, 0.07, 0.05)  # of the printed table
@@ -104,13 +101,7 @@ def write(path: Path, data: object) -> None:
 
 
 def measure(name: str, words: Sequence[str], is_hmm: bool) -> None:
-    experiment = next((word.partition("=")[2] for word in words if word.startswith("experiment=")), name)
-    module = load_module(name, experiment)
-    own, given = split_words(words, list(inspect.signature(module.prepare).parameters)[1:])
-    given = [f"out=exp/minutes/{experiment}", *(w for w in given if not w.startswith("experiment=")), "threads=1"]
-    recipe = Recipe(experiment, RECIPES / name, given)
-    options = {key: values[0] for key, values in own.items()}
-    recipe.prepare(partial(module.prepare, **options), options)
+    _, recipe = prepared(name, [*words, "threads=1"], "exp/minutes/{}")
     path = Path(recipe.cfg.out) / "minutes.json"
     if is_hmm:
         train_hmm(recipe.cfg, path)

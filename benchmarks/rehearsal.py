@@ -42,6 +42,7 @@ from asr.flywheel.request import REQUESTS, Heard, day_of, is_in_slice
 from asr.flywheel.select import choose
 from asr.flywheel.watch import watch
 from asr.recognizer.manifests import decode_utterances
+from asr.serve.metrics import level_db
 from asr.text.lexicon import Lexicon
 from recipes.digits import prepare as digits
 from recipes.run import RECIPES
@@ -100,9 +101,8 @@ def answer(log: RequestLog, model: Path, requests: Sequence[Request], name: str)
     recognizer = asr.load(str(model))
     for id, time_s, samples, _ in tqdm(requests, desc=name, unit="request"):
         found = recognizer.transcribe(samples, digits.RATE_HZ)
-        level_db = 20 * np.log10(max(1e-6, float(np.sqrt(np.mean(samples**2)))))
         heard = Heard(id, time_s, "1", "rehearsal", "dictation", "en", model.parent.name, "", found, (),
-                      level_db, 0.0, samples, digits.RATE_HZ)  # fmt: skip
+                      level_db(samples), 0.0, samples, digits.RATE_HZ)  # fmt: skip
         log.add(heard)
 
 

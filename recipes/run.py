@@ -89,6 +89,19 @@ def run_once(
     return math.nan if wer is None else wer
 
 
+def prepared(name: str, words: Sequence[str], out: str) -> tuple[str, Recipe]:
+    """The experiment that `words` name, and its recipe with the data prepared, for a benchmark. `out`: the run folder,
+    with {} for the experiment; words win over it."""
+    experiment = next((word.partition("=")[2] for word in words if word.startswith("experiment=")), name)
+    module = load_module(name, experiment)
+    own, given = split_words(words, list(inspect.signature(module.prepare).parameters)[1:])
+    given = [word for word in given if not word.startswith("experiment=")]
+    recipe = Recipe(experiment, RECIPES / name, [f"out={out.format(experiment)}", *given])
+    options = {key: values[0] for key, values in own.items()}
+    recipe.prepare(partial(module.prepare, **options), options)
+    return experiment, recipe
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code."""
     parser = argparse.ArgumentParser("python -m recipes.run", description=__doc__,
