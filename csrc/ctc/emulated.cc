@@ -6,28 +6,19 @@ namespace {
 
 constexpr int kNumSites = __COUNTER__ - emulation::kFirstSite;
 
-auto launch = [](auto kernel, unsigned blocks, unsigned threads, int64_t shared, auto... arguments) {
-  emulation::Launch(kernel, blocks, threads, static_cast<size_t>(shared), arguments...);
-};
-
 template <class Scalar>
 int RunEmulated(const Batch<Scalar>& batch, BlockShape shape, int order, int disabled_site, Scalar* losses,
                 const Scalar* upstream, Scalar* grad) {
-  emulation::CurrentBlock().order = order;
-  emulation::CurrentBlock().disabled_site = disabled_site;
   const int64_t words = DeviceState::NumWords(batch.frames, batch.longest_target) * batch.batch;
   std::vector<double> state(static_cast<size_t>(words), NAN);
   const int64_t positions = batch.batch * batch.frames * (2 * batch.longest_target + 1);
   std::vector<float> posteriors(static_cast<size_t>(positions), NAN);
-  try {
-    LaunchForward(batch, losses, state.data(), shape, launch);
+  return emulation::Run(order, disabled_site, [&] {
+    LaunchForward(batch, losses, state.data(), shape, emulation::launch);
     for (int repeat = 0; repeat < 2; ++repeat)  // a state serves any number of backward passes
       LaunchBackward(batch, state.data(), posteriors.data(), upstream, grad, batch.batch * batch.vocabulary,
-                     batch.vocabulary, shape, launch);
-  } catch (const std::logic_error&) {
-    return 1;
-  }
-  return 0;
+                     batch.vocabulary, shape, emulation::launch);
+  });
 }
 
 }  // namespace

@@ -6,22 +6,13 @@ namespace {
 
 constexpr int kNumSites = __COUNTER__ - emulation::kFirstSite;
 
-auto launch = [](auto kernel, unsigned blocks, unsigned threads, int64_t shared, auto... arguments) {
-  emulation::Launch(kernel, blocks, threads, static_cast<size_t>(shared), arguments...);
-};
-
 template <class Scalar>
 int RunEmulated(const TotalsBatch<Scalar>& batch, BlockShape shape, int order, int disabled_site,
                 double* totals, Scalar* occupancy, int64_t stride_t, int64_t stride_n) {
-  emulation::CurrentBlock().order = order;
-  emulation::CurrentBlock().disabled_site = disabled_site;
   std::vector<double> memory(static_cast<size_t>(batch.StateWords(occupancy != nullptr) * batch.batch), NAN);
-  try {
-    LaunchTotals(batch, memory.data(), totals, occupancy, stride_t, stride_n, shape, launch);
-  } catch (const std::logic_error&) {
-    return 1;
-  }
-  return 0;
+  return emulation::Run(order, disabled_site, [&] {
+    LaunchTotals(batch, memory.data(), totals, occupancy, stride_t, stride_n, shape, emulation::launch);
+  });
 }
 
 }  // namespace

@@ -122,6 +122,24 @@ void Launch(Kernel kernel, unsigned blocks, unsigned threads, size_t shared_byte
     CurrentBlock().Run({x, 1, 1}, threads, shared_bytes, [&] { kernel(arguments...); });
 }
 
+inline constexpr auto launch = [](auto kernel, unsigned blocks, unsigned threads, int64_t shared_bytes,
+                                  auto... arguments) {
+  Launch(kernel, blocks, threads, static_cast<size_t>(shared_bytes), arguments...);
+};
+
+// work() with the threads of blocks in that order. Returns 0, or 1 if they diverged at barriers.
+template <class Work>
+int Run(int order, int disabled_site, const Work& work) {
+  CurrentBlock().order = order;
+  CurrentBlock().disabled_site = disabled_site;
+  try {
+    work();
+  } catch (const std::logic_error&) {
+    return 1;
+  }
+  return 0;
+}
+
 constexpr int kFirstSite = __COUNTER__ + 1;
 
 }  // namespace asr::ctc::emulation
