@@ -107,10 +107,14 @@ $(VENV)/.torch:
 	$(PIP) $(TORCH)
 	touch $@
 
-# The editable package with the extras in the target's name; its extensions are built from csrc/.
+# The editable package with the extras in the target's name; its extensions are built from csrc/. For tests, the tools
+# that build them come first and stay, so that a test can build a wheel from the same objects.
+FOR_TESTS = $(findstring test,$*)
+BUILD_TOOLS := "scikit-build-core>=0.11" "nanobind>=2.4" cmake ninja
 $(VENV)/.installed-%: $(VENV)/.torch $(BUILD_INPUTS)
 	@echo "installing asr[$*] and building its extensions (a minute or two)"
-	$(if $(findstring test,$*),SKBUILD_CMAKE_DEFINE=ASR_WERROR=ON )$(PIP) -e ".[$*]"
+	$(if $(FOR_TESTS),$(PIP) $(BUILD_TOOLS))
+	$(if $(FOR_TESTS),SKBUILD_CMAKE_DEFINE=ASR_WERROR=ON )$(PIP) $(if $(FOR_TESTS),--no-build-isolation )-e ".[$*]"
 	touch $@
 
 clean:

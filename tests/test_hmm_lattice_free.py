@@ -166,7 +166,7 @@ def test_smbr_continues_a_net_of_states(corpus, aligned, tmp_path):  # noqa: F81
     before, wer = pipeline.decode(cfg), pipeline.score(cfg).wer
     risk = net_config(corpus[0], aligned, tmp_path / "risk")
     risk.criterion.kind, risk.init, risk.optim.lr = "smbr", str(tmp_path / "net" / "model.asr"), 1e-2
-    risk.optim.epochs, risk.graph.dir = 3, cfg.graph.dir
+    risk.optim.epochs, risk.graph.dir = 2, cfg.graph.dir
     pipeline.train(risk)
     records = [json.loads(line) for line in (tmp_path / "risk" / "train" / "log.jsonl").read_text().splitlines()]
     assert records[-1]["train_loss"] < records[0]["train_loss"]
