@@ -10,7 +10,9 @@ class FlywheelConfig(Options):
     since: str | None = option(None, "first day of the requests that are used (UTC), as 2026-03-01; null: the oldest")
     until: str | None = option(None, "last day of them; null: the newest")
     key: str | None = option(None, "name of the key whose requests are meant; null: all")
-    mode: str | None = option(None, "mode of the requests that are used, as word or dictation; null: all")
+    mode: str | None = option(
+        None, "mode of the requests that are used, as word or dictation; null: all, to retrain all but word"
+    )
     part: str = option(
         "all", "requests that are used: of the random slice, of the rest, or all", ["all", "slice", "rest"]
     )
