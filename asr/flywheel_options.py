@@ -49,3 +49,8 @@ class FlywheelConfig(Options):
     least_requests: int = option(50, "transcribed requests of the random slice that a test needs", within="[1, 1e9]")
     regressions: list[str] = option([], "manifests on which a candidate may lose at most `margin`")
     margin: float = option(0.005, "largest rise of the error rate on a regression set", within="[0, 1]")
+    sounds: str | None = option(
+        None,
+        "folder, or URL of an object store, for the sounds that `asr flywheel export` and `select` write; null: the "
+        "name of the manifest",
+    )

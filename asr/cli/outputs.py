@@ -53,7 +53,7 @@ def _check_names(verb: str, cfg: Config) -> None:
     for name in (*_WRITTEN[""], "out"):
         if value_of(cfg, name) == "":
             raise InputError(f"{name}= is empty; name a place, or leave it out")
-        if is_remote(str(value_of(cfg, name))):
+        if is_remote(str(value_of(cfg, name))) and not (verb == "transcribe" and name == "output"):
             raise InputError(f"{name}={value_of(cfg, name)}: results are written to files; name one, and copy it there")
     for name in (*_WRITTEN[""], *_WRITTEN.get(verb, ())):
         if verb not in _INTO_FOLDERS and str(value_of(cfg, name)).endswith("/"):

@@ -184,12 +184,14 @@ VERBS: dict[str, Verb] = {
     "serve keys revoke": Verb(keys_revoke, ("serve.keys", "input")),
     "serve feedback export": Verb(feedback_export, ("serve.keys", "output")),
     "flywheel export": Verb(flywheel_verbs.export, (
-        *_LOG, "flywheel.key", "flywheel.mode", "flywheel.part", "flywheel.transcribed", "output",
+        *_LOG, "flywheel.key", "flywheel.mode", "flywheel.part", "flywheel.transcribed", "flywheel.sounds",
+        "output",
     )),
     "flywheel import": Verb(flywheel_verbs.take_back, ("serve.log", "serve.log_database", "input")),
     "flywheel delete": Verb(flywheel_verbs.delete, (*_LOG, "flywheel.key", "input")),
     "flywheel select": Verb(flywheel_verbs.select, (
         *_LOG, "flywheel.key", "flywheel.mode", "flywheel.minutes", "flywheel.random_share", "flywheel.known",
+        "flywheel.sounds",
         "score.lang", "output",
     )),
     "flywheel transcribe": Verb(transcription_verbs.transcribe, (
