@@ -77,12 +77,30 @@ def read(url: str) -> bytes:
         return file.read()
 
 
+def read_range(url: str, start: int, end: int) -> bytes:
+    """The bytes of an object from `start` to `end`, or to its end. Raises InputError as `open_remote` does."""
+    file_system, path = _found(url)
+    try:
+        return file_system.cat_file(path, start, end)
+    except Exception as e:  # of any library of any store
+        raise _explained(url, e) from e
+
+
 def write(url: str, content: bytes) -> None:
     """Writes an object in one piece: before the end, the store shows what was there. Raises InputError if it cannot."""
     file_system, path = _found(url)
     try:
         file_system.pipe_file(path, content)
     except Exception as e:  # of any library of any store
+        raise InputError(f"cannot write {url}: {_cause(e)}; {_CHECK}") from e
+
+
+def upload(path: str, url: str) -> None:
+    """Writes a file as an object, as `write` does."""
+    file_system, place = _found(url)
+    try:
+        file_system.put_file(path, place)
+    except Exception as e:
         raise InputError(f"cannot write {url}: {_cause(e)}; {_CHECK}") from e
 
 
