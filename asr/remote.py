@@ -81,7 +81,7 @@ def read_range(url: str, start: int, end: int) -> bytes:
     """The bytes of an object from `start` to `end`, or to its end. Raises InputError as `open_remote` does."""
     file_system, path = _found(url)
     try:
-        return file_system.cat_file(path, start, end)
+        return file_system.cat_file(path, start=start, end=end)
     except Exception as e:  # of any library of any store
         raise _explained(url, e) from e
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tones
 from test_remote import RATE_HZ, flac
+from test_shards import OPTIONS
 from tiny import TOKENS, config, graph_dir, model
 
-from asr import manifest, remote
+from asr import manifest, members, remote
 from asr.cli import main as cli
 from asr.errors import InputError
 from asr.features import audio
@@ -133,6 +135,38 @@ def test_an_upload_that_breaks_off_leaves_what_was_there(store: Any) -> None:
         connection.sendall(head.encode() + b"half")
     time.sleep(0.2)
     assert store.cat("bucket/x.jsonl") == b"of before"
+
+
+def test_shards_of_a_bucket_are_trained_from(store, tmp_path, capsys) -> None:
+    """To the bits of a training from the same shards in files. Blocks are asked for, not members."""
+    tones.write(tmp_path, "train", 24)
+    tones.write(tmp_path, "dev", 3, seed=1)
+    nets = []
+    for name, more in (("files", []), ("objects", ["tars=s3://bucket/tars/"])):
+        words = ["data", "shard", f"{tmp_path}/train.jsonl", f"output={tmp_path}/{name}", "tar_mb=0.2", *more]
+        assert cli.main(words) == 0
+        words = [
+            f"data.train={tmp_path}/{name}/manifest.jsonl",
+            f"data.dev={tmp_path}/dev.jsonl",
+            f"out={tmp_path}/{name}.exp",
+        ]
+        assert cli.main(["train", *words, *OPTIONS.split()]) == 0
+        nets.append((tmp_path / f"{name}.exp/train/final.safetensors").read_bytes())
+    assert nets[0] == nets[1] and len(objects(store, "tars")) > 2
+    store.rm("bucket/tars/shard-00001.tar")
+    words = [
+        f"data.train={tmp_path}/objects/manifest.jsonl",
+        f"data.dev={tmp_path}/dev.jsonl",
+        f"out={tmp_path}/gone.exp",
+    ]
+    members._blocks.clear()
+    assert cli.main(["train", *words, *OPTIONS.split()]) == 0
+    assert "s3://bucket/tars/shard-00001.tar does not exist" in capsys.readouterr().out
+
+
+def training(folder: Path, data: str, out: str) -> list[str]:
+    words = [f"data.train={folder}/{data}/manifest.jsonl", f"data.dev={folder}/dev.jsonl", f"out={folder}/{out}"]
+    return ["train", *words, *OPTIONS.split()]
 
 
 def test_a_missing_bucket_is_one_sentence_before_the_work(store, asr_file, tmp_path, capsys) -> None:

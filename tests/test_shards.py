@@ -56,7 +56,7 @@ def test_shards_hold_what_the_manifest_names(tmp_path: Path, capsys, is_remote: 
     """Sounds, texts and fields, as `tarfile` reads them, and as the toolkit does by the places of the new manifest."""
     source, folder = corpus(tmp_path), tmp_path / "shards"
     place = "memory://shards" if is_remote else str(folder)
-    words = ["data", "shard", str(source), f"output={folder}", "shard_mb=0.06", *([f"shards={place}/"] * is_remote)]
+    words = ["data", "shard", str(source), f"output={folder}", "tar_mb=0.06", *([f"tars={place}/"] * is_remote)]
     assert cli.main(words) == 0
     told = capsys.readouterr().out
     assert "1 utterances set aside" in told and "bad: " in told and "15 utterances in" in told
@@ -90,7 +90,7 @@ def test_shards_hold_what_the_manifest_names(tmp_path: Path, capsys, is_remote: 
         store.rm("/shards", recursive=True)
         return
     first = (folder / "shard-00000.tar").read_bytes()
-    assert cli.main([*words, "shard_mb=1000"]) == 0  # of the shards of before none stays
+    assert cli.main([*words, "tar_mb=1000"]) == 0  # of the shards of before none stays
     assert [path.name for path in folder.glob("*.tar")] == ["shard-00000.tar"]
     assert cli.main([*words]) == 0 and (folder / "shard-00000.tar").read_bytes() == first
 
@@ -166,7 +166,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shards")
     tones.write(folder, "train", 36)
     tones.write(folder, "dev", 3, seed=1)
-    assert cli.main(["data", "shard", f"{folder}/train.jsonl", f"output={folder}/shards", "shard_mb=0.08"]) == 0
+    assert cli.main(["data", "shard", f"{folder}/train.jsonl", f"output={folder}/shards", "tar_mb=0.08"]) == 0
     (folder / "train.jsonl").unlink()
     (bad,) = [u for u in manifest.read(folder / "shards/manifest.jsonl") if u.id == "train7"]
     with open(member_of(bad.audio).file, "r+b") as file:

@@ -93,7 +93,7 @@ VERBS: dict[str, Verb] = {
         "data.workers", "data.max_audio_s", "tokens", "features.kind", "features.shift_ms", "features.sample_rate_hz",
         "features.num_bins", "model.subsampling", "out", "input", "output",
     )),
-    "data shard": Verb(data_shard, ("data.shards", "data.shard_mb", "data.channel", "seed", "input", "output")),
+    "data shard": Verb(data_shard, ("data.tars", "data.tar_mb", "data.channel", "seed", "input", "output")),
     "data label": Verb(data_label, ("data.min_confidence", "input", "output")),
     "features": Verb(features, (
         *_STATIC_FEATURES, "data.max_audio_s", "data.channel", "input", "output", "threads",
