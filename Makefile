@@ -5,6 +5,7 @@
 # make lint       only the linters and the type checker
 # make gpu-test   everything that needs a CUDA GPU, in at most 8 minutes; the log goes to build/gpu-test.log
 # make ray-test   bulk transcription on a real Ray of this machine, with a worker that is killed
+# make s3-test    recordings, results and shards in a server of S3 (moto) on this machine, which is killed and asked again
 # make fuzz       10^6 inputs for each reader of files, resumable; FUZZ="bundle arpa inputs=10000" chooses
 # make wheels     wheels for each PYTHONS (3.10 to 3.13), each installed and tried; the log goes to build/wheels/wheels.log
 # make sanitize   the tests of csrc/ under the address, undefined-behaviour and thread sanitizers (g++)
@@ -29,7 +30,7 @@ BENCH_BY_HAND := ablation align bulk conditions dynamic_graph fillers k2_lfmmi k
   serve_peers silence spoken_korean throughput whisper_peer word_mode word_peers word_scores
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
-.PHONY: demo demo-english serve test lint gpu-test ray-test wheels sanitize fuzz docs bench clean
+.PHONY: demo demo-english serve test lint gpu-test ray-test s3-test wheels sanitize fuzz docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed-demo
@@ -63,6 +64,11 @@ gpu-test: $(VENV)/.installed-test
 
 ray-test: $(VENV)/.installed-test,ray
 	$(BIN)/python -m pytest tests/test_ray.py
+
+# Not moto[server], whose antlr4 is newer than hydra's.
+s3-test: $(VENV)/.installed-test,remote
+	$(BIN)/python -m pip install 'moto[s3]>=5' flask flask-cors
+	$(BIN)/python -m pytest tests/test_s3.py
 
 # The C++ readers also need clang++ with libFuzzer: CXX_FUZZ=clang++-16
 fuzz: $(VENV)/.installed-test,fuzz

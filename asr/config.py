@@ -58,6 +58,10 @@ class DataConfig(Options):
     )
     cache: bool = option(True, "keep decoded audio in memory as 16-bit samples; has no effect with workers")
     workers: int = option(0, "number of processes that read audio", within="[0, 1024]")
+    tars: str | None = option(
+        None, "folder, or URL of an object store, for the tar files of `asr data shard`; null: that of their manifest"
+    )
+    tar_mb: float = option(1000.0, "largest size of a tar file in MB (10^6 bytes)", within="(0, 1e6]")
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import difflib
 import importlib.metadata
 import shlex
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -70,3 +71,10 @@ def needed(extra: str, what: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as e:
         raise InputError(missing(extra, what, (e.name or "").partition(".")[0])) from None
+
+
+def places(error: BaseException) -> str:
+    """The kinds of an exception and of its causes, the first one first, each with its stack."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    return (f"{places(cause)}\n" if cause else "") + f"{stack}{type(error).__module__}.{type(error).__qualname__}"

@@ -4,15 +4,20 @@ import hashlib
 import os
 from pathlib import Path
 
+from asr.members import member_of
 from asr.remote import is_remote, version
 
 Stamp = tuple[int, int, int, int]  # inode, size, times of the last change of content and of status, in ns
 
 _known: dict[str, tuple[Stamp, str]] = {}  # resolved path -> its digest at that stamp
 
+_versions: dict[str, str | None] = {}  # of shards in object stores
+
 
 def part_of(path: str) -> tuple[str, str]:
-    """(file, offset) of `x.ark:OFFSET`, a part of an archive; (path, "") of any other path."""
+    """(file, offset) of `x.ark:OFFSET`, a part of an archive, or of `x.tar:OFFSET:SIZE`; (path, "") of any other."""
+    if member := member_of(path):
+        return member.file, f"{member.offset}:{member.size}"
     file, _, offset = path.rpartition(":")
     return (file, offset) if offset.isdigit() and not os.path.exists(path) else (path, "")
 
@@ -45,12 +50,19 @@ def digest(path: str | Path | None) -> str | None:
     return found.hexdigest()
 
 
+def _version(url: str, is_shard: bool) -> str | None:
+    """A shard has thousands of recordings: its store is asked once per process."""
+    if not is_shard:
+        return version(url)
+    if url not in _versions:
+        _versions[url] = version(url)
+    return _versions[url]
+
+
 def digest_of_input(path: str | None) -> str | None:
     """The digest of a recording or of stored features, of which `x.ark:OFFSET` is a part; of a URL, its version."""
     if path is None:
         return None
-    if is_remote(path):
-        return version(path)
     file, offset = part_of(path)
-    found = digest(file)
+    found = _version(file, bool(offset)) if is_remote(file) else digest(file)
     return f"{found}:{offset}" if found and offset else found

@@ -10,7 +10,9 @@ class FlywheelConfig(Options):
     since: str | None = option(None, "first day of the requests that are used (UTC), as 2026-03-01; null: the oldest")
     until: str | None = option(None, "last day of them; null: the newest")
     key: str | None = option(None, "name of the key whose requests are meant; null: all")
-    mode: str | None = option(None, "mode of the requests that are used, as word or dictation; null: all")
+    mode: str | None = option(
+        None, "mode of the requests that are used, as word or dictation; null: all, to retrain all but word"
+    )
     part: str = option(
         "all", "requests that are used: of the random slice, of the rest, or all", ["all", "slice", "rest"]
     )
@@ -47,3 +49,8 @@ class FlywheelConfig(Options):
     least_requests: int = option(50, "transcribed requests of the random slice that a test needs", within="[1, 1e9]")
     regressions: list[str] = option([], "manifests on which a candidate may lose at most `margin`")
     margin: float = option(0.005, "largest rise of the error rate on a regression set", within="[0, 1]")
+    sounds: str | None = option(
+        None,
+        "folder, or URL of an object store, for the sounds that `asr flywheel export` and `select` write; null: the "
+        "name of the manifest",
+    )

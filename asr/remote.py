@@ -1,15 +1,17 @@
-"""Recordings in object stores: `s3://bucket/a.flac`, and what else fsspec opens (https://filesystem-spec.readthedocs.io).
+"""Objects of stores: recordings as `s3://bucket/a.flac`, results, and what else fsspec opens (https://filesystem-spec.readthedocs.io).
 
 Only the protocols in `PROTOCOLS` are taken, so that a manifest from outside cannot name others of fsspec's.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import IO, Any, cast
 
 from asr.errors import InputError, needed
 
+_CHECK = "check the bucket, the network and the credentials"
 PROTOCOLS = ("s3", "gs", "az", "abfs", "memory")
 
 _URL = re.compile(rf"(?:{'|'.join(PROTOCOLS)})://(?!/*$).*", re.DOTALL)
@@ -69,6 +71,73 @@ def version(url: str) -> str | None:
         return None
 
 
+def read(url: str) -> bytes:
+    """The content of an object. Raises InputError as `open_remote` does."""
+    with open_remote(url) as file:
+        return file.read()
+
+
+def read_range(url: str, start: int, end: int) -> bytes:
+    """The bytes of an object from `start` to `end`, or to its end. Raises InputError as `open_remote` does."""
+    file_system, path = _found(url)
+    try:
+        return file_system.cat_file(path, start=start, end=end)
+    except Exception as e:  # of any library of any store
+        raise _explained(url, e) from e
+
+
+def write(url: str, content: bytes) -> None:
+    """Writes an object in one piece: before the end, the store shows what was there. Raises InputError if it cannot."""
+    file_system, path = _found(url)
+    try:
+        file_system.pipe_file(path, content)
+    except Exception as e:  # of any library of any store
+        raise InputError(f"cannot write {url}: {_cause(e)}; {_CHECK}") from e
+
+
+def upload(path: str, url: str) -> None:
+    """Writes a file as an object, as `write` does."""
+    file_system, place = _found(url)
+    try:
+        file_system.put_file(path, place)
+    except Exception as e:
+        raise InputError(f"cannot write {url}: {_cause(e)}; {_CHECK}") from e
+
+
+def listed(url: str) -> dict[str, float]:
+    """The objects below `url`, a name that ends in a slash: their URLs, with the times (s since 1970) at which they
+    were written; 0 where the store does not tell."""
+    file_system, path = _found(url)
+    try:
+        file_system.invalidate_cache()
+        found = file_system.find(path, detail=True)
+    except Exception as e:
+        raise InputError(f"cannot list {url}: {_cause(e)}; {_CHECK}") from e
+    start = path.rstrip("/") + "/"
+    return {
+        url + name.removeprefix(start): _written_s(about) for name, about in found.items() if name.startswith(start)
+    }
+
+
+def delete(urls: Sequence[str]) -> None:
+    """Deletes objects; those that are gone already are passed over. Raises InputError if a store does not allow it."""
+    for url in urls:
+        file_system, path = _found(url)
+        try:
+            file_system.rm_file(path)
+        except FileNotFoundError:
+            pass
+        except Exception as e:
+            raise InputError(f"cannot delete {url}: {_cause(e)}; {_CHECK}") from e
+
+
+def _written_s(about: dict[str, Any]) -> float:
+    for name in ("LastModified", "last_modified", "updated", "created", "mtime"):
+        if isinstance(when := about.get(name), datetime):
+            return when.timestamp()
+    return 0.0
+
+
 def _found(url: str) -> tuple[Any, str]:
     with needed("remote", url):
         import fsspec
@@ -83,5 +152,8 @@ def _found(url: str) -> tuple[Any, str]:
 def _explained(url: str, error: Exception) -> InputError:
     if isinstance(error, FileNotFoundError):
         return InputError(f"audio file {url} does not exist; check the path")
-    cause = (str(error) or type(error).__name__).splitlines()[0]
-    return InputError(f"cannot read {url}: {cause}; check the path, the network and the credentials")
+    return InputError(f"cannot read {url}: {_cause(error)}; check the path, the network and the credentials")
+
+
+def _cause(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,6 +1,7 @@
-"""Recordings in object stores: heard as files are, from fsspec's memory and from a server of S3."""
+"""Recordings and results in object stores, as in files. The store is fsspec's memory; tests/test_s3.py has a server."""
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,11 +10,14 @@ import fsspec
 import numpy as np
 import pytest
 import soundfile
+from logged import heard, log_of
 from tiny import TOKENS, config, graph_dir, model, noise
 
 from asr import hypothesis, manifest, remote
 from asr.cli import main as cli
+from asr.cli import partial
 from asr.cli.recordings import find_recordings
+from asr.cli.transcripts import File
 from asr.errors import InputError
 from asr.features import audio
 from asr.fingerprints import digest_of_input
@@ -148,12 +152,94 @@ def test_an_object_that_was_written_again_is_another(store: fsspec.AbstractFileS
     assert digest_of_input("memory://sounds/gone.flac") is None
 
 
+def words_of(store: fsspec.AbstractFileSystem, tmp_path: Path) -> list[str]:
+    """The recordings of a manifest: a and b of the store, and others of files."""
+    found = [Utterance(name, f"memory://sounds/{name}.flac") for name in "ab"]
+    for number in range(4):
+        (tmp_path / f"{number}.flac").write_bytes(flac(number))
+        found.append(Utterance(str(number), str(tmp_path / f"{number}.flac")))
+    manifest.write(tmp_path / "m.jsonl", found)
+    return [str(tmp_path / "m.jsonl")]
+
+
+def test_results_are_objects_with_the_content_of_files(store, asr_file: Path, tmp_path: Path, capsys) -> None:
+    words = words_of(store, tmp_path)
+    for place in (str(tmp_path), "memory://sounds"):
+        assert cli.main(["transcribe", str(asr_file), *words, f"output={place}/out.jsonl"]) == 0
+        assert cli.main(["transcribe", str(asr_file), *words, f"output={place}/out/", "format=txt"]) == 0
+    assert store.cat("/sounds/out.jsonl") == (tmp_path / "out.jsonl").read_bytes()
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert sorted(store.find("/sounds/out")) == [f"/sounds/out/{name}" for name in names]
+    assert all(store.cat(f"/sounds/out/{name}") == (tmp_path / "out" / name).read_bytes() for name in names)
+    assert not store.find("/sounds/out.jsonl.partial")
+    store.pipe("/sounds/out/a.txt", b"by hand")
+    store.rm("/sounds/out/0.txt")
+    capsys.readouterr()
+    assert cli.main(["transcribe", str(asr_file), *words, "output=memory://sounds/out/", "format=txt"]) == 0
+    assert "1 recordings -> memory://sounds/out/ (5 existed already)" in capsys.readouterr().out
+    assert store.cat("/sounds/out/a.txt") == b"by hand" and store.exists("/sounds/out/0.txt")
+    assert cli.main(["transcribe", str(asr_file), "memory://sounds/a.flac", "output=memory://sounds/a.flac"]) == 2
+    assert "a.flac" in capsys.readouterr().err and store.cat("/sounds/a.flac") == flac(1)
+
+
+@pytest.mark.parametrize("option", [None, "reject_below=0.5"])
+def test_an_interrupted_command_continues_from_the_store(
+    store, asr_file: Path, tmp_path: Path, monkeypatch, capsys, option: str | None
+) -> None:
+    """With another option nothing of before is taken."""
+    command = ["transcribe", str(asr_file), *words_of(store, tmp_path), "output=memory://sounds/out.jsonl"]
+    monkeypatch.setattr(partial, "EVERY_S", 0.0)
+    heard: list[str] = []
+    add = File.add
+
+    def stop(self: File, recording, hypothesis) -> None:
+        heard.append(recording.id)
+        if len(heard) == 3:
+            raise KeyboardInterrupt
+        add(self, recording, hypothesis)
+
+    monkeypatch.setattr(File, "add", stop)
+    assert cli.main(command) == 130 and not store.exists("/sounds/out.jsonl")
+    assert len(store.find("/sounds/out.jsonl.partial")) == 3  # the fingerprint, and two results
+    command += [option] if option else []
+    assert cli.main(command) == 0
+    assert len(heard) == 3 + (6 if option else 4) and not store.find("/sounds/out.jsonl.partial")
+    found = [json.loads(line)["id"] for line in store.cat("/sounds/out.jsonl").splitlines()]
+    assert found == ["a", "b", "0", "1", "2", "3"]
+
+
+def test_a_store_that_takes_nothing_is_one_sentence_before_the_work(store, asr_file, tmp_path, monkeypatch, capsys):
+    store.pipe("/sounds/out.jsonl", b"of before")
+
+    def fail(self: object, path: str, content: bytes) -> None:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(type(store), "pipe_file", fail)
+    monkeypatch.setattr(File, "add", lambda *args: pytest.fail("recognised in vain"))
+    words = words_of(store, tmp_path)
+    assert cli.main(["transcribe", str(asr_file), *words, "output=memory://sounds/out.jsonl"]) == 2
+    told = capsys.readouterr().err
+    assert "cannot write memory://sounds/out.jsonl.partial/00000001: Access Denied; check the bucket" in told
+    assert store.cat("/sounds/out.jsonl") == b"of before"
+
+
+def test_sounds_of_requests_are_exported_to_a_store(store, tmp_path: Path, capsys) -> None:
+    log_of(tmp_path / "log", heard("asr-1"), heard("asr-2")).close()
+    for verb, option in (("export", "part=all"), ("select", "minutes=1")):
+        output = f"{tmp_path}/{verb}.jsonl"
+        words = ["flywheel", verb, f"log={tmp_path}/log", f"output={output}", option, f"sounds=memory://sounds/{verb}/"]
+        assert cli.main(words) == 0 and not (tmp_path / verb).exists()
+        found = manifest.read(output)
+        assert sorted(u.audio for u in found) == [f"memory://sounds/{verb}/asr-{n}.flac" for n in (1, 2)]
+        assert all(len(audio.load(u.audio)) == len(heard(u.id).samples) for u in found)
+
+
 @pytest.mark.parametrize("option", ["output=s3://bucket/x.jsonl", "output=s3://bucket/x/"])
-def test_results_are_not_written_to_a_folder_named_s3(
-    asr_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, option: str
+def test_other_results_are_not_written_to_a_folder_named_s3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, option: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["transcribe", str(asr_file), "memory://sounds/a.flac", option]) == 2
+    assert cli.main(["features", "m.jsonl", option]) == 2
     assert "results are written to files" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -171,27 +257,3 @@ def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(fsspec.core, "url_to_fs", fail)
     with pytest.raises(InputError, match="s3://bucket/a.flac needs .*s3fs"):
         audio.info("s3://bucket/a.flac")
-
-
-def test_recordings_of_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server_of = pytest.importorskip("moto.server", reason="needs moto[server] and s3fs")
-    s3fs = pytest.importorskip("s3fs", reason="needs moto[server] and s3fs")
-    server = server_of.ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in (("ENDPOINT_URL", f"http://{host}:{port}"), ("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x")):
-        monkeypatch.setenv(f"AWS_{name}", value)
-    try:
-        store = s3fs.S3FileSystem()
-        store.mkdir("bucket")
-        store.pipe("bucket/a.flac", flac(1))
-        (tmp_path / "a.flac").write_bytes(flac(1))
-        assert (audio.load("s3://bucket/a.flac") == audio.load(tmp_path / "a.flac")).all()
-        before = digest_of_input("s3://bucket/a.flac")
-        store.pipe("bucket/a.flac", flac(2))
-        store.invalidate_cache()
-        assert None is not digest_of_input("s3://bucket/a.flac") != before
-        with pytest.raises(InputError, match="audio file s3://bucket/gone.flac does not exist"):
-            audio.info("s3://bucket/gone.flac")
-    finally:
-        server.stop()

@@ -9,19 +9,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logged import heard, log_of
+from logged import NOW, heard, log_of
 from retrained import base_in, log_in, request
 from test_neural_lm import model as neural_model
 
 import asr
 from asr import manifest, pipeline
 from asr.cli import main as cli
+from asr.cli import version_verbs
 from asr.database import closing
 from asr.errors import InputError
 from asr.flywheel import retrain
 from asr.flywheel.fresh import COPIES, Sets, copied, divide, weights
+from asr.flywheel.gate import checked_test
 from asr.flywheel.log import DAY_S, RequestLog
 from asr.flywheel.request import day_of
+from asr.flywheel.versions import Versions
 from asr.lm import arpa
 from asr.lm.neural import file
 from asr.lm.training import train
@@ -92,6 +95,23 @@ def test_requests_left_out_are_counted() -> None:
     assert "1 without a transcript" in told and "7 of the random slice" in told and "2 as new as the test" in told
 
 
+def test_entries_of_lists_are_no_free_speech(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the log and of manifests; `mode=word` takes them alone."""
+    log = log_of(tmp_path / "log", heard("asr-1"), heard("asr-2", mode="word"), heard("asr-3", mode="web"))
+    log.transcribe({f"asr-{n}": "a" for n in (1, 2, 3)}, NOW)
+    by_hand = [request("asr-4", 1), replace(request("asr-5", 2), extra={"mode": "word"})]
+    manifest.write(tmp_path / "m.jsonl", by_hand)
+    for mode, wanted in ((None, ["asr-1", "asr-3", "asr-4"]), ("word", ["asr-2", "asr-4", "asr-5"])):
+        cfg = asr.Config(input=[str(tmp_path / "m.jsonl")], out=str(tmp_path))
+        cfg.flywheel.mode = mode
+        assert sorted(u.id for u in retrain._requests(cfg, log, tmp_path / "logged.jsonl")) == wanted
+        assert ("left out: 2 requests of mode word" in capsys.readouterr().out) == (mode is None)
+    log.close()
+    slice = [replace(request(f"asr-{n}", n, True), extra=request("x", n, True).extra | {"mode": m})
+             for n, m in enumerate(["dictation", "word"])]  # fmt: skip
+    assert checked_test(slice, 1, None) == slice[:1] and checked_test(slice[1:], 1, None) == slice[1:]
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
@@ -131,8 +151,20 @@ def test_a_recogniser_gets_better_and_is_promoted(place: Path, capsys: pytest.Ca
     assert "not promoted: it loses more than 0.5 points (flywheel.margin); word errors:" in out
     told = json.loads((place / "next/model.decision.json").read_text())
     assert not told["is_promoted"] and told["slice"]["interval"][1] < 0 and told["regressions"][0]["candidate"] > 0
-    assert run(place, "promote", f"out={place}/next", "least_requests=20") == 0
-    assert "promoted to version 2: word errors:" in capsys.readouterr().out
+    promotes = ["promote", f"out={place}/next", "least_requests=20"]
+    for name in ("_switch", "all"):  # stopped before the switch: the decision of before is still the one that is told
+        with monkeypatch.context() as patch:
+            patch.setattr(Versions, name, lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+            assert run(place, *promotes) == 130
+        assert json.loads((place / "next/model.decision.json").read_text()) == told
+    with monkeypatch.context() as patch:  # stopped after the switch
+        patch.setattr(version_verbs, "_write", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(place, *promotes) == 130
+    capsys.readouterr()
+    assert run(place, *promotes) == 0
+    assert "promoted to version 2 by a command that was interrupted" in capsys.readouterr().out
+    decision = json.loads((place / "next/model.decision.json").read_text())
+    assert decision["is_promoted"] and decision["why"].startswith("word errors:") and "replaces" not in decision
     told = json.loads((place / "versions/current/decision.json").read_text())
     assert told["is_promoted"] and told["compared_with"] == told["replaces"] == 1 and told["seen_texts"] > 0.5
     assert (place / "versions/current/model.asr").read_bytes() == (place / "next/model.asr").read_bytes()

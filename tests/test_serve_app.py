@@ -82,7 +82,7 @@ async def test_a_bug_is_logged_and_not_told(model: Path, monkeypatch: pytest.Mon
         answer = await post(client, noise())
     assert answer.status_code == 500
     assert answer.json()["error"]["code"] == "internal_error" and "division" not in answer.text
-    assert any("ZeroDivisionError" in str(record.exc_info) for record in caplog.records)
+    assert "ZeroDivisionError" in caplog.text and "division by zero" not in caplog.text  # a message may quote a text
 
 
 async def test_a_large_body_is_refused_before_and_while_it_is_read(model: Path) -> None:

@@ -192,13 +192,16 @@ def test_a_candidate_hears_live_streams(model: Path, candidate: Path, tmp_path: 
 
 
 @pytest.mark.anyio
-async def test_the_current_recogniser_answers_for_a_broken_candidate(model, candidate, hang, monkeypatch) -> None:
+async def test_the_current_recogniser_answers_for_a_broken_candidate(
+    model, candidate, hang, monkeypatch, caplog
+) -> None:
     app = app_of(model, candidate=str(candidate), candidate_share=1.0)
     tried = app.state.service.trial
     async with client_of(app) as client:
         monkeypatch.setattr(tried.arm.modes, "prepared", lambda *args: 1 / 0)
         answer = await ask(client)
         assert answer.json()["text"] == text_of(model) and number(app, "asr_candidate_failed_total") == 1
+        assert "ZeroDivisionError" in caplog.text and "division by zero" not in caplog.text  # it may quote a text
         told = await client.post(
             "/v1/audio/transcriptions", files={"file": noise(1.5)}, data={"model": "x", "stream": "1"}
         )

@@ -98,6 +98,7 @@ def test_tokens_last_and_are_of_one_name(tmp_path: Path) -> None:
         ("save", {"id": "r0", "state": "done", "text": "x", "mark": "bad"}, 422),
         ("save", {"id": "r0", "state": "done", "text": "x", "spent_s": -1}, 422),
         ("save", {"id": "r0", "state": "settled", "text": "x"}, 409),
+        ("save", {"id": "r0", "state": "settling", "text": "x"}, 409),
         ("save", {"id": "r0", "state": "done", "text": "x" * 20_001}, 422),
         ("save", {"id": "r0", "state": "done", "text": "x" * 300_000}, 413),
         ("save", [1], 422),
@@ -168,6 +169,12 @@ def test_disagreements_are_settled(tmp_path: Path) -> None:
     assert item["versions"] == [{"by": "anna", "text": "won", "mark": None}, {"by": "ben", "text": "", "mark": "noise"}]
     assert (item["id"], item["state"], item["text"]) == ("r0", "open", None)
     assert page.post("save", "ben", id="r0", state="done", text="x").status_code == 409
+    assert page.post("save", "ben", id="r0", state="draft", text="x").status_code == 409
+    page.post("save", "ben", id="r0", state="settling", text="O")
+    again = Page(tmp_path, "one", "two", settles=True)  # after an end
+    assert [(item["state"], item["text"]) for item in again.work("ben")] == [("draft", "O")]
+    assert again.work("anna")[0]["state"] == "open" and again.journal.disagreed("r0")
+    assert again.journal.entries["r0"]["ben"].draft is None  # his own transcript stays as it was
     page.post("save", "ben", id="r0", state="settled", text="One")
     (item,) = page.work("anna")
     assert (item["state"], item["text"]) == ("done", "one")

@@ -180,6 +180,8 @@ def test_hostile_texts_are_texts(desktop: Callable[..., Desktop]) -> None:
         page.fill("#text", f"{HOSTILE} é")
         page.wait_for_selector("#kept:has-text('img src')")
         assert page.locator("main img, main b, main script").count() == 0 and page.title() == "Transcribe"
+        saved(page)  # a draft of the decision
+        assert Journal(journal.path).settling["r0"]["anna"].text == f"{HOSTILE} é"
         page.locator("#versions button").first.click()
         page.keyboard.press("Enter")
         saved(page)

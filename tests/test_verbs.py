@@ -227,6 +227,7 @@ MORE = [
     "text split {tmp}/ko.txt output={tmp}/ko.pieces pieces=morphemes",
     "data check out={out} output={tmp}/check",
     "data check out={out}",
+    "data shard {out}/data/dev.jsonl output={tmp}/tars tar_mb=0.1",
     "data label {out}/decode/test/hyp.jsonl {tmp}/silent.jsonl output={tmp}/labelled.jsonl min_confidence=0",
     "punctuation train {tmp}/p.txt output={tmp}/p.npz epochs=1 threads=1",
     "punctuation apply {tmp}/t.txt output={tmp}/marked.txt lang=ko punctuation.model={tmp}/p.npz",

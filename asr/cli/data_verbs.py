@@ -29,6 +29,26 @@ def data_import(cfg: Config) -> None:
     print(f"{len(utterances)} utterances -> {path}")
 
 
+def data_shard(cfg: Config) -> None:
+    """Packs the recordings of a manifest into tar files for a training that reads them from the beginning to the end.
+
+    asr data shard MANIFEST output=FOLDER [tar_mb=1000] [tars=s3://bucket/folder]
+
+    FOLDER gets shard-00000.tar, ..., each with the sounds, texts and fields of its utterances in an order drawn by
+    `seed`, and manifest.jsonl, which names their places and takes the place of MANIFEST. Recordings are copied as they
+    are; an utterance that is cut from a longer one becomes FLAC. What cannot be read is named in set_aside.jsonl.
+    """
+    from asr.data.shards import MANIFEST, SET_ASIDE, pack
+
+    folder = Path(needed_output(cfg, "the folder of the shards"))
+    source = only_input(cfg, "a manifest")
+    found = pack(source, folder, cfg.data.tars, cfg.data.tar_mb * 1e6, cfg.seed, cfg.data.channel)
+    if found.aside:
+        first, why = next(iter(found.aside.items()))
+        print(f"{len(found.aside)} utterances set aside, see {folder / SET_ASIDE}; the first is {first}: {why}")
+    print(f"{found.utterances} utterances in {found.shards} shards -> {folder / MANIFEST}")
+
+
 def data_check(cfg: Config) -> None:
     """Checks a corpus: names bad utterances, writes cleaned manifests and a report.
 

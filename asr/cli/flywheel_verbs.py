@@ -22,7 +22,8 @@ def export(cfg: Config) -> None:
     asr flywheel export log=exp/log output=exp/logged.jsonl [part=slice] [transcribed=no] [since=DAY] [until=DAY]
 
     `text` is the transcript, where there is one; `answered` is what the service recognised. The sounds go to the folder
-    of the manifest's name. Put `text` into the lines, and bring them back by `asr flywheel import`.
+    of the manifest's name, or to `sounds`, which may be in an object store. Put `text` into the lines, and bring them
+    back by `asr flywheel import`.
     """
     path = Path(needed_output(cfg, "the manifest"))
     with _log(cfg) as log:
@@ -32,7 +33,7 @@ def export(cfg: Config) -> None:
         transcribed = {"all": None, "yes": TRANSCRIBED, "no": ~TRANSCRIBED & ~FOUND_UNUSABLE}[cfg.flywheel.transcribed]
         which = chosen.days(cfg) & chosen.part(cfg) & chosen.key(cfg) & chosen.mode(cfg)
         which = which if transcribed is None else which & transcribed
-        written, silent = exchange.export(log, which, path)
+        written, silent = exchange.export(log, which, path, cfg.flywheel.sounds)
     print(f"{written} requests -> {path}" + (f"; {silent} without sound are left out" if silent else ""))
 
 
@@ -107,7 +108,7 @@ def select(cfg: Config) -> None:
         if not found.chosen + found.drawn:
             raise InputError(f"no request is as short as flywheel.minutes={cfg.flywheel.minutes:g}; raise it")
         extra = {id: {"chosen": "doubtful"} for id in found.chosen} | {id: {"chosen": "random"} for id in found.drawn}
-        exchange.write(log, found.chosen + found.drawn, path, extra)
+        exchange.write(log, found.chosen + found.drawn, path, extra, cfg.flywheel.sounds)
     print(f"{found.summary()}\n-> {path}")
 
 

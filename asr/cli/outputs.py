@@ -23,7 +23,14 @@ _WRITTEN = {  # options that name an output, for all verbs or for one
     "lm train": ("lm.arpa", "lm.net"),
     "bundle": ("bundle",),
 }
-_INTO_FOLDERS = ("data check", "transcribe", "export", "align", "align long")  # their output may be a folder
+_INTO_FOLDERS = (
+    "data check",
+    "data shard",
+    "transcribe",
+    "export",
+    "align",
+    "align long",
+)  # their output may be a folder
 _GRAPH = ("tokens.txt", "lexicon.txt", "words.txt", "graph.bin", "tree.bin", "lm.ngram")
 
 
@@ -53,7 +60,7 @@ def _check_names(verb: str, cfg: Config) -> None:
     for name in (*_WRITTEN[""], "out"):
         if value_of(cfg, name) == "":
             raise InputError(f"{name}= is empty; name a place, or leave it out")
-        if is_remote(str(value_of(cfg, name))):
+        if is_remote(str(value_of(cfg, name))) and not (verb == "transcribe" and name == "output"):
             raise InputError(f"{name}={value_of(cfg, name)}: results are written to files; name one, and copy it there")
     for name in (*_WRITTEN[""], *_WRITTEN.get(verb, ())):
         if verb not in _INTO_FOLDERS and str(value_of(cfg, name)).endswith("/"):
@@ -79,7 +86,7 @@ def results(verb: str, cfg: Config) -> list[Path]:
         from asr.evaluation import report  # loads matplotlib
 
         return [Path(cfg.score.dir) / name for name in report.FILES]
-    if verb in ("train", "data check"):
+    if verb in ("train", "data check", "data shard"):
         return []
     if verb == "hmm train":
         from asr.hmm.run_folder import WRITTEN

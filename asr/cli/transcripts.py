@@ -1,23 +1,26 @@
-"""Where `asr transcribe` writes: the terminal, one file, or a folder with one file per recording."""
+"""Where `asr transcribe` writes: the terminal, one file, or a folder with one file per recording, also in a store."""
 
 import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from asr import remote
+from asr.cli.partial import Partial, PartialObjects, partial_of, write
 from asr.cli.recordings import Recording
 from asr.config import Config
-from asr.errors import InputError, naming
-from asr.files import atomic_write, keep_inputs, paths_in
+from asr.errors import InputError
+from asr.files import keep_inputs, paths_in
 from asr.fingerprints import digest, digest_of_input
 from asr.hypothesis import Hypothesis
 from asr.literals import parse_json
 from asr.locks import locked
 from asr.recognizer.formats import OF_MANY, SUFFIXES, render
+from asr.remote import is_remote
 
 _GRAPH = ("graph.bin", "words.txt", "tree.bin", "lm.ngram", "stats.json")
 
@@ -26,31 +29,53 @@ class Folder:
     """`ID.SUFFIX` per recording, written as soon as it is recognised. Existing files are not written again."""
 
     def __init__(self, path: Path, format: str, recordings: Sequence[Recording]):
-        self.path, self.format = path, format
+        self.format = format
         if path.exists() and not path.is_dir():
             raise InputError(f"output={path} is a file, not a folder; name another folder")
         ids = [recording.id for recording in recordings]
-        self.paths = paths_in(path, ids, SUFFIXES[format], "transcribe them separately, or set output=FILE.jsonl")
+        self.paths: Mapping[str, Path | str] = paths_in(
+            path, ids, SUFFIXES[format], "transcribe them separately, or set output=FILE.jsonl"
+        )
 
     @property
-    def targets(self) -> list[Path]:
+    def targets(self) -> list[Path | str]:
         return list(self.paths.values())
 
     def has(self, recording: Recording) -> bool:
-        return self.paths[recording.id].exists()
+        return os.path.exists(self.paths[recording.id])
 
     def is_outdated(self, recording: Recording, model: str) -> bool:
         """Whether an existing file is older than its recording or the model."""
-        written_s = self.paths[recording.id].stat().st_mtime
+        written_s = self.written_s(recording)
         sources = [file for file in (_path(recording), *_contents(model)) if os.path.exists(file)]
         return any(os.path.getmtime(file) > written_s for file in sources)
 
+    def written_s(self, recording: Recording) -> float:
+        """When its existing file was written, in seconds since 1970."""
+        return os.path.getmtime(self.paths[recording.id])
+
     def add(self, recording: Recording, hypothesis: Hypothesis) -> None:
-        with atomic_write(self.paths[recording.id]) as file:
-            file.write(render([hypothesis], self.format))
+        write(self.paths[recording.id], render([hypothesis], self.format))
 
     def finish(self) -> None:
         pass
+
+
+class ObjectFolder(Folder):
+    """The same in a store: an object per recording."""
+
+    def __init__(self, url: str, format: str, recordings: Sequence[Recording]):
+        self.format, url = format, url.rstrip("/") + "/"
+        place = Path(url.partition("://")[2])
+        named = paths_in(place, [r.id for r in recordings], SUFFIXES[format], "transcribe them separately")
+        self.paths = {id: url + path.relative_to(place).as_posix() for id, path in named.items()}
+        self.written = remote.listed(url)
+
+    def has(self, recording: Recording) -> bool:
+        return self.paths[recording.id] in self.written
+
+    def written_s(self, recording: Recording) -> float:
+        return self.written[str(self.paths[recording.id])]
 
 
 class File:
@@ -58,10 +83,10 @@ class File:
 
     Until then results are kept in `PATH.partial`, from which the same command continues after an interruption. Its
     first line is a fingerprint of the model and the options, and each result has the stamp of its recording; results
-    of other models, options or recordings are not taken. Without a path the result is printed.
+    of other models, options or recordings are not taken. Without a path the result is printed. `path` may be a URL.
     """
 
-    def __init__(self, path: Path | None, format: str, recordings: Sequence[Recording], fingerprint: str):
+    def __init__(self, path: Path | str | None, format: str, recordings: Sequence[Recording], fingerprint: str):
         if len(recordings) > 1 and format not in OF_MANY:
             raise InputError(
                 f"format={format} holds one recording, not {len(recordings)}; set output=FOLDER/ for one file each"
@@ -69,16 +94,14 @@ class File:
         self.path, self.format, self.recordings, self.fingerprint = path, format, recordings, fingerprint
         self.found: dict[str, Hypothesis] = {}
         self.stamps = {recording.id: _stamp(recording) for recording in recordings}
-        self.partial = path and path.with_name(path.name + ".partial")
-        if self.partial and self.partial.exists():
+        self.partial = partial_of(path) if path else None
+        if self.partial:
             self._resume(self.partial)
 
-    def _resume(self, partial: Path) -> None:
-        with open(partial, encoding="utf-8", errors="replace") as file:
-            if file.readline().rstrip("\n") != self.fingerprint:
-                partial.unlink()
-                return
-            for line in file:
+    def _resume(self, partial: "Partial | PartialObjects") -> None:
+        lines = partial.lines()
+        if next(lines, None) == self.fingerprint:
+            for line in lines:
                 try:
                     kept = parse_json(line)
                     hypothesis = Hypothesis.from_dict(kept)
@@ -86,15 +109,13 @@ class File:
                     break
                 if kept.get("stamp") == self.stamps.get(hypothesis.id):
                     self.found[hypothesis.id] = hypothesis
-        with atomic_write(partial) as file:
-            file.write(self.fingerprint + "\n")
-            file.writelines(map(self._line, self.found.values()))
+        partial.begin([self.fingerprint, *map(self._line, self.found.values())])
 
     def _line(self, hypothesis: Hypothesis) -> str:
-        return json.dumps(hypothesis.as_dict() | {"stamp": self.stamps[hypothesis.id]}, ensure_ascii=False) + "\n"
+        return json.dumps(hypothesis.as_dict() | {"stamp": self.stamps[hypothesis.id]}, ensure_ascii=False)
 
     @property
-    def targets(self) -> list[Path]:
+    def targets(self) -> list[Path | str]:
         return [self.path] if self.path else []
 
     def has(self, recording: Recording) -> bool:
@@ -103,12 +124,7 @@ class File:
     def add(self, recording: Recording, hypothesis: Hypothesis) -> None:
         self.found[recording.id] = hypothesis
         if self.partial:
-            is_new = not self.partial.exists()
-            self.partial.parent.mkdir(parents=True, exist_ok=True)
-            with naming(self.partial), open(self.partial, "a", encoding="utf-8") as file:
-                if is_new:
-                    file.write(self.fingerprint + "\n")
-                file.write(self._line(hypothesis))
+            self.partial.append(self._line(hypothesis))
 
     def finish(self) -> None:
         ordered = [self.found[recording.id] for recording in self.recordings if recording.id in self.found]
@@ -118,10 +134,9 @@ class File:
         if self.path is None:
             print(text, end="")
             return
-        with atomic_write(self.path) as file:
-            file.write(text)
+        write(self.path, text)
         if self.partial:
-            self.partial.unlink(missing_ok=True)
+            self.partial.remove()
 
 
 class Terminal:
@@ -152,15 +167,21 @@ def described(name: str, hypothesis: Hypothesis) -> str:
 def open_output(cfg: Config, recordings: Sequence[Recording]) -> File | Folder | None:
     """The destination that `output` and `format` select; None for the terminal alone.
 
-    `output` is a folder if it is one, ends in a slash or has no ending. Raises InputError for a format that does not
-    fit, and if an input would be overwritten.
+    `output` is a folder if it is one, ends in a slash or has no ending; it may be a URL. Raises InputError for a format
+    that does not fit, and if an input would be overwritten.
     """
     if cfg.output is None and cfg.format == "auto":
         return None
-    path = file_of(cfg)
+    path: Path | str | None = file_of(cfg)
     opened: File | Folder
+    if cfg.output is not None and is_remote(cfg.output) and PurePosixPath(cfg.output).suffix and cfg.output[-1] != "/":
+        path = cfg.output
     if cfg.output is not None and path is None:
-        opened = Folder(Path(cfg.output), "json" if cfg.format == "auto" else cfg.format, recordings)
+        format = "json" if cfg.format == "auto" else cfg.format
+        if is_remote(cfg.output):
+            opened = ObjectFolder(cfg.output, format, recordings)
+        else:
+            opened = Folder(Path(cfg.output), format, recordings)
     else:
         opened = File(path, _format(cfg, path), recordings, fingerprint(cfg))
     read = [*cfg.input, *_files(cfg), *(_path(recording) for recording in recordings)]
@@ -169,7 +190,9 @@ def open_output(cfg: Config, recordings: Sequence[Recording]) -> File | Folder |
 
 
 def file_of(cfg: Config) -> Path | None:
-    """The one file that `output` names; None if it names a folder, or nothing."""
+    """The one file that `output` names; None if it names a folder, an object, or nothing."""
+    if cfg.output and is_remote(cfg.output):
+        return None
     path = Path(cfg.output or "/")
     is_folder = str(cfg.output).endswith("/") or path.is_dir() or not path.suffix
     return None if is_folder else path
@@ -213,12 +236,13 @@ def _stamp(recording: Recording) -> str:
     return f"{digest_of_input(_path(recording))} {segment}"
 
 
-def _format(cfg: Config, path: Path | None) -> str:
+def _format(cfg: Config, path: Path | str | None) -> str:
     if cfg.format != "auto" or path is None:
         return cfg.format
-    format = next((name for name, suffix in SUFFIXES.items() if path.suffix.lower() == suffix.lower()), None)
+    ending = PurePosixPath(path).suffix
+    format = next((name for name, suffix in SUFFIXES.items() if ending.lower() == suffix.lower()), None)
     if format is None:
-        raise InputError(f"output={path}: no format ends in {path.suffix}; set format=, or end a folder with /")
+        raise InputError(f"output={path}: no format ends in {ending}; set format=, or end a folder with /")
     return format
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from asr import pipeline
 from asr.cli import earlier, flywheel_verbs, transcription_verbs, version_verbs
 from asr.cli.align_verbs import align, align_long
-from asr.cli.data_verbs import data_check, data_import, data_label, features
+from asr.cli.data_verbs import data_check, data_import, data_label, data_shard, features
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
 from asr.cli.model_verbs import model
 from asr.cli.punctuation_verbs import punctuation_apply, punctuation_score, punctuation_train
@@ -93,6 +93,7 @@ VERBS: dict[str, Verb] = {
         "data.workers", "data.max_audio_s", "tokens", "features.kind", "features.shift_ms", "features.sample_rate_hz",
         "features.num_bins", "model.subsampling", "out", "input", "output",
     )),
+    "data shard": Verb(data_shard, ("data.tars", "data.tar_mb", "data.channel", "seed", "input", "output")),
     "data label": Verb(data_label, ("data.min_confidence", "input", "output")),
     "features": Verb(features, (
         *_STATIC_FEATURES, "data.max_audio_s", "data.channel", "input", "output", "threads",
@@ -184,12 +185,14 @@ VERBS: dict[str, Verb] = {
     "serve keys revoke": Verb(keys_revoke, ("serve.keys", "input")),
     "serve feedback export": Verb(feedback_export, ("serve.keys", "output")),
     "flywheel export": Verb(flywheel_verbs.export, (
-        *_LOG, "flywheel.key", "flywheel.mode", "flywheel.part", "flywheel.transcribed", "output",
+        *_LOG, "flywheel.key", "flywheel.mode", "flywheel.part", "flywheel.transcribed", "flywheel.sounds",
+        "output",
     )),
     "flywheel import": Verb(flywheel_verbs.take_back, ("serve.log", "serve.log_database", "input")),
     "flywheel delete": Verb(flywheel_verbs.delete, (*_LOG, "flywheel.key", "input")),
     "flywheel select": Verb(flywheel_verbs.select, (
         *_LOG, "flywheel.key", "flywheel.mode", "flywheel.minutes", "flywheel.random_share", "flywheel.known",
+        "flywheel.sounds",
         "score.lang", "output",
     )),
     "flywheel transcribe": Verb(transcription_verbs.transcribe, (

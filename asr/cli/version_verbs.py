@@ -11,9 +11,11 @@ from asr.errors import InputError, needed
 
 if TYPE_CHECKING:
     from asr.flywheel.gate import Decision
+    from asr.flywheel.versions import Version
     from asr.manifest import Utterance
 
 NOT_PROMOTED = 3  # exit code
+OF_VERSIONS = ("promoted_at", "replaces")  # what a version tells besides the decision
 
 
 def retrain(cfg: Config) -> None:
@@ -50,7 +52,6 @@ def promote(cfg: Config) -> None:
     first version is not judged. The exit code is 3 if the candidate is not promoted.
     """
     from asr import fingerprints
-    from asr.files import atomic_write
     from asr.flywheel.retrain import lm_of
     from asr.flywheel.versions import Versions
 
@@ -58,7 +59,11 @@ def promote(cfg: Config) -> None:
     current, digest = versions.current(), fingerprints.digest(cfg.bundle)
     if digest is None:
         raise InputError(f"there is no bundle {cfg.bundle}; name one: asr flywheel promote MODEL.asr, or out=FOLDER")
+    path = decision_path(cfg)
     if current and fingerprints.digest(current.model) == digest:
+        if current.decision.get("candidate") == cfg.bundle and _take_up(current, path):
+            print(f"promoted to version {current.number} by a command that was interrupted\n-> {current.model}, {path}")
+            return
         raise InputError(f"{cfg.bundle} is the current version already, number {current.number}")
     decision = _judged(cfg, current.model if current else None)
     facts: dict[str, Any] = {
@@ -68,15 +73,34 @@ def promote(cfg: Config) -> None:
         "test": cfg.data.test if current else None,
         **decision.as_dict(),
     }
-    path = decision_path(cfg)
-    with atomic_write(path) as file:
-        json.dump(facts, file, indent=1, ensure_ascii=False)
     print(decision.table(), end="")
     if not decision.is_promoted:
+        _write(path, facts)
         print(f"not promoted: {decision.why}\n-> {path}")
         sys.exit(NOT_PROMOTED)
     version = versions.promote(Path(cfg.bundle), digest, facts, lm_of(cfg.bundle))
+    _write(path, facts)  # not before: killed at any moment, it never tells of a promotion that has not been
     print(f"promoted to version {version.number}: {decision.why}\n-> {version.model}, {path}")
+
+
+def _write(path: Path, facts: dict[str, Any]) -> None:
+    from asr.files import atomic_write
+
+    with atomic_write(path) as file:
+        json.dump(facts, file, indent=1, ensure_ascii=False)
+
+
+def _take_up(current: "Version", path: Path) -> bool:
+    """Writes the decision of a command that was killed after the switch; False if it is written already."""
+    from asr.literals import read_object
+
+    try:
+        if read_object(path).get("is_promoted"):
+            return False
+    except (OSError, ValueError):  # not there, or damaged
+        pass
+    _write(path, {name: value for name, value in current.decision.items() if name not in OF_VERSIONS})
+    return True
 
 
 def decision_path(cfg: Config) -> Path:

@@ -5,6 +5,7 @@ An item depends only on (seed, epoch, utterance), so any process may load any it
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset
 
 from asr.config import AugmentConfig, Config
 from asr.data.augment import change_bands, change_sound, change_speed, change_tempo, generator
+from asr.data.batching import epoch_batches, shard_batches
 from asr.data.cache import InputCache
 from asr.data.scenes.scene import Scene, has_scenes
 from asr.errors import InputError
@@ -22,6 +24,7 @@ from asr.features import audio
 from asr.features.cmvn import OF_SPEECH
 from asr.features.files import load_features
 from asr.manifest import Utterance
+from asr.members import member_of, read_ahead
 from asr.tokens import min_frames
 
 SPARE = 1.01  # size of a cache slot by the utterance's duration, which a manifest may round
@@ -69,6 +72,7 @@ class Utterances(Dataset):
     ):
         self.cfg, self.augment, self.epoch = cfg, augment, 0
         self.stored = cfg.features.kind == "stored"
+        self.in_shards = bool(utterances) and all(member_of(u.audio or "") for u in utterances)
         self.rate_hz = 1000 / cfg.features.shift_ms if self.stored else cfg.features.sample_rate_hz  # of the inputs
         self.utterances = list(utterances)
         self.targets = [torch.tensor(target, dtype=torch.int64) for target in targets]
@@ -104,6 +108,20 @@ class Utterances(Dataset):
     @property
     def durations_s(self) -> list[float]:
         return [u.duration_s or 0.0 for u in self.utterances]
+
+    def batches(
+        self, seed: int, epoch: int, parts: int, numbers: Sequence[int] | None = None, is_sorted: bool = False
+    ) -> list[list[int]]:
+        """An epoch in batches of `optim.batch_s` that are computed in so many parts: all utterances, or those of
+        `numbers`. Those of shards come in about the order of the shards."""
+        chosen, batch_s = range(len(self)) if numbers is None else numbers, self.cfg.optim.batch_s
+        durations_s = [self.utterances[i].duration_s or 0.0 for i in chosen]
+        if self.in_shards:
+            members = [found for i in chosen if (found := member_of(self.utterances[i].audio or ""))]
+            batches = shard_batches(durations_s, members, batch_s, seed, epoch, parts, is_sorted)
+        else:
+            batches = epoch_batches(durations_s, batch_s, seed, epoch, is_sorted)
+        return [[chosen[i] for i in batch] for batch in batches]
 
     def __getitem__(self, index: int) -> Item | Unreadable:
         id = self.utterances[index].id
@@ -157,13 +175,17 @@ class Utterances(Dataset):
     def load(self, index: int) -> np.ndarray:
         """Samples (T,) or stored features (F, D), float32, from the cache or from the file."""
         if self.cache is None:
-            return load_input(self.cfg, self.utterances[index])
+            return self._load(index)
         kept = self.cache.get(index)
         if kept is None:
-            x = load_input(self.cfg, self.utterances[index])
+            x = self._load(index)
             kept = x.ravel() if self.stored else np.clip(x * 32768, -32768, 32767).round().astype(np.int16)
             self.cache.put(index, kept)
         return kept.reshape(-1, self.cfg.features.num_bins) if self.stored else kept.astype(np.float32) / 32768
+
+    def _load(self, index: int) -> np.ndarray:
+        with read_ahead() if self.in_shards else nullcontext():
+            return load_input(self.cfg, self.utterances[index])
 
 
 def load_input(cfg: Config, utterance: Utterance) -> np.ndarray:

@@ -9,7 +9,7 @@ import io
 import math
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Real
@@ -26,6 +26,7 @@ from asr.features.media import Media, has_pyav
 from asr.features.mixing import Mixer
 from asr.features.sound import RATES_HZ, SLACK_S, Recordings, Sound, Undecodable
 from asr.files import check_name
+from asr.members import member_of, read
 from asr.remote import is_remote, open_remote
 
 __all__ = [
@@ -124,9 +125,14 @@ def info(source: Source) -> AudioInfo:
 @contextmanager
 def _open(source: Source) -> Iterator[Sound]:
     name = _name(source)
-    with open_remote(source) if isinstance(source, str) and is_remote(source) else nullcontext(source) as opened:
-        with _sound_in(opened, name) as sound:
-            yield sound
+    with _opened(source) as opened, _sound_in(opened, name) as sound:
+        yield sound
+
+
+def _opened(source: Source) -> AbstractContextManager[Source]:
+    if isinstance(source, str) and (member := member_of(source)):
+        return nullcontext(read(member))
+    return open_remote(source) if isinstance(source, str) and is_remote(source) else nullcontext(source)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Select, and_, select, true
 from asr.config import Config
 from asr.errors import InputError
 from asr.flywheel.log import DAY_S
-from asr.flywheel.request import REQUESTS
+from asr.flywheel.request import REQUESTS, WORD
 
 
 def days(cfg: Config) -> ColumnElement[bool]:
@@ -31,6 +31,11 @@ def part(cfg: Config) -> ColumnElement[bool]:
 
 def mode(cfg: Config) -> ColumnElement[bool]:
     return REQUESTS.c.mode == cfg.flywheel.mode if cfg.flywheel.mode is not None else true()
+
+
+def of_speech(cfg: Config) -> ColumnElement[bool]:
+    """Those of the mode that is asked for; by default of every mode but `word`."""
+    return mode(cfg) if cfg.flywheel.mode is not None else REQUESTS.c.mode != WORD
 
 
 def key(cfg: Config) -> ColumnElement[bool]:

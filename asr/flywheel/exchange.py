@@ -9,17 +9,18 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, select
 
-from asr import manifest
+from asr import manifest, remote
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.flywheel.log import RequestLog, blocks
 from asr.flywheel.request import REQUESTS, TEXTS, TRANSCRIPTS
 from asr.flywheel.sounds import folder_of
 from asr.manifest import Utterance
+from asr.remote import is_remote
 
 
-def export(log: RequestLog, which: ColumnElement[bool], path: Path) -> tuple[int, int]:
-    """Writes requests with sound as a manifest, oldest first, with their transcripts as texts.
+def export(log: RequestLog, which: ColumnElement[bool], path: Path, sounds: str | None = None) -> tuple[int, int]:
+    """Writes requests with sound as a manifest, oldest first, with their transcripts as texts; `sounds` as in `write`.
 
     Returns the numbers of requests written, and of those without sound. Raises InputError if none has sound.
     """
@@ -30,20 +31,25 @@ def export(log: RequestLog, which: ColumnElement[bool], path: Path) -> tuple[int
         raise InputError(
             f"{log.folder} holds {len(rows)} such requests, none of them with sound; serve.log_sound=true logs it"
         )
-    write(log, heard, path)
+    write(log, heard, path, sounds=sounds)
     return len(heard), len(rows) - len(heard)
 
 
 def write(
-    log: RequestLog, ids: Sequence[str], path: Path, extra: Mapping[str, Mapping[str, Any]] | None = None
+    log: RequestLog,
+    ids: Sequence[str],
+    path: Path,
+    extra: Mapping[str, Mapping[str, Any]] | None = None,
+    sounds: str | None = None,
 ) -> None:
-    """Writes requests as a manifest in the given order, with copies of their sounds in the folder of its name.
+    """Writes requests as a manifest in the given order, with copies of their sounds in `sounds`, a folder or a URL, by
+    default the folder of its name.
 
     `extra`: further fields by id. A request that was deleted meanwhile is left out. Raises InputError if that folder is
     in the log's, or has the name of the manifest.
     """
-    folder = folder_of(path)
-    if folder.resolve().is_relative_to(log.folder.resolve()):
+    folder = sounds or str(folder_of(path))
+    if not is_remote(folder) and Path(folder).resolve().is_relative_to(log.folder.resolve()):
         raise InputError(f"{path}: its sounds would lie in {log.folder}, which the service tidies; write elsewhere")
 
     def utterances() -> Iterator[Utterance]:
@@ -60,17 +66,21 @@ def write(
     manifest.write(path, utterances())
 
 
-def _copy(log: RequestLog, row: Any, folder: Path) -> Path | None:
-    copy = folder / f"{row.id}.flac"
+def _copy(log: RequestLog, row: Any, folder: str) -> str | None:
+    copy = f"{folder.rstrip('/')}/{row.id}.flac"
     try:
-        with open(log.sounds.path(row.sound or ""), "rb") as source, atomic_write(copy, "wb") as file:
-            shutil.copyfileobj(source, file)
+        with open(log.sounds.path(row.sound or ""), "rb") as source:
+            if is_remote(copy):
+                remote.write(copy, source.read())
+                return copy
+            with atomic_write(copy, "wb") as file:
+                shutil.copyfileobj(source, file)
     except (FileNotFoundError, IsADirectoryError):
         return None
     return copy
 
 
-def _utterance(row: Any, sound: Path, extra: Mapping[str, Any]) -> Utterance:
+def _utterance(row: Any, sound: str, extra: Mapping[str, Any]) -> Utterance:
     fields = {
         "answered": row.answered,
         "mode": row.mode,
@@ -85,7 +95,7 @@ def _utterance(row: Any, sound: Path, extra: Mapping[str, Any]) -> Utterance:
         **extra,
     }
     return Utterance(
-        row.id, str(sound), duration_s=row.duration_s or None, text=row.transcript, lang=row.language,
+        row.id, sound, duration_s=row.duration_s or None, text=row.transcript, lang=row.language,
         extra={name: value for name, value in fields.items() if value is not None},
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from asr.errors import InputError
 from asr.flywheel.log import DAY_S
-from asr.flywheel.request import day_of, share_of
+from asr.flywheel.request import WORD, day_of, share_of
 from asr.manifest import Utterance
 
 COPIES = 4  # of the newest utterances in the training set
@@ -117,6 +117,11 @@ def time_s(utterance: Utterance) -> float:
 
 def is_in_slice(utterance: Utterance) -> bool:
     return utterance.extra.get("in_slice") is True
+
+
+def is_word(utterance: Utterance) -> bool:
+    """Whether a request brought a list or grammar: a recogniser of free speech is neither trained nor judged by it."""
+    return utterance.extra.get("mode") == WORD
 
 
 def _age_order(utterance: Utterance) -> tuple[float, str]:

@@ -14,7 +14,7 @@ import numpy as np
 from asr.errors import InputError
 from asr.evaluation.comparison import Comparison, compare
 from asr.evaluation.score import comparable, error_counts, lang_of, usual_rate
-from asr.flywheel.fresh import is_in_slice, time_s, weights
+from asr.flywheel.fresh import is_in_slice, is_word, time_s, weights
 from asr.flywheel.said import said
 from asr.manifest import Utterance
 from asr.recognizer.manifests import decode_utterances
@@ -132,8 +132,10 @@ def judge(
 
 
 def checked_test(test: Sequence[Utterance], least: int, trained_on: Sequence[Utterance] | None) -> list[Utterance]:
-    """The transcribed utterances of a test. Raises InputError as `judge` does."""
+    """The transcribed utterances of a test, without those of mode `word` if there are others. Raises InputError as
+    `judge` does."""
     told = [u for u in test if u.text is not None]
+    told = [u for u in told if not is_word(u)] or told  # a test of mode word alone is meant so
     for u in told:
         time_s(u)  # refuses speech of other sources
     if other := next((u for u in told if not is_in_slice(u)), None):

@@ -15,6 +15,7 @@ from sqlalchemy import Boolean, Column, Float, ForeignKey, Integer, MetaData, Ta
 from asr.flywheel.levels import snr_db
 from asr.hypothesis import Hypothesis
 
+WORD = "word"  # the mode whose requests bring a list or grammar: what is said there is not free speech
 TABLES = MetaData()
 REQUESTS = Table(
     "asr_log",

@@ -20,7 +20,7 @@ from asr.config import Config
 from asr.errors import InputError, nearest
 from asr.files import atomic_write
 from asr.flywheel import chosen, exchange
-from asr.flywheel.fresh import divide
+from asr.flywheel.fresh import divide, is_word
 from asr.flywheel.log import RequestLog
 from asr.flywheel.request import REQUESTS, TRANSCRIBED
 from asr.g2p.pronunciation import guesser, spellings
@@ -48,8 +48,9 @@ _NAMED = ("parts", "since", "until", "key", "mode", "test_days", "half_life_days
 def prepare(cfg: Config, log: RequestLog | None) -> str:
     """Writes the manifests of a retraining -> what they hold, for people.
 
-    The requests are those of the log with a transcript, and of the manifests `cfg.input`. What an earlier call has
-    written stays, so that a training can go on while the log grows. Raises InputError as `divide` does, if the start
+    The requests are those of the log with a transcript, and of the manifests `cfg.input`; without `flywheel.mode`,
+    those of mode `word` are left out. What an earlier call has written stays, so that a training can go on while the
+    log grows. Raises InputError as `divide` does, if the start
     cannot be retrained, if other options were given earlier, and for a folder that holds files of another kind of run.
     """
     check_parts(cfg)
@@ -125,16 +126,26 @@ def lm_of(model: str | Path) -> Path | None:
 def _requests(cfg: Config, log: RequestLog | None, path: Path) -> list[Utterance]:
     """The log's, whose sounds are copied, then those of the manifests that it does not have."""
     found: dict[str, Utterance] = {}
+    words = 0  # requests of mode word
     if log is not None:
         which = chosen.days(cfg) & chosen.key(cfg) & chosen.mode(cfg) & TRANSCRIBED & REQUESTS.c.sound.is_not(None)
-        ids = [row.id for row in log.rows(chosen.ids(which).order_by(REQUESTS.c.time_s, REQUESTS.c.id))]
+        of_speech = which & chosen.of_speech(cfg)
+        ids = [row.id for row in log.rows(chosen.ids(of_speech).order_by(REQUESTS.c.time_s, REQUESTS.c.id))]
+        words = len(log.rows(chosen.ids(which))) - len(ids)
         if not ids:
             raise InputError(f"{log.folder} has no such request with sound and a transcript; `asr flywheel select` and "
                              "`asr flywheel import` bring transcripts")  # fmt: skip
         exchange.write(log, ids, path)
     for source in ([str(path)] if log is not None else []) + cfg.input:
         for utterance in manifest.read(source):
-            found.setdefault(utterance.id, utterance)
+            if cfg.flywheel.mode is None and is_word(utterance):
+                words += 1
+            else:
+                found.setdefault(utterance.id, utterance)
+    if words:
+        print(
+            f"left out: {words} requests of mode word, entries of lists and no free speech; mode=word takes them alone"
+        )
     if not found:
         raise InputError("no requests are named; name a log of requests, log=exp/log, or manifests of "
                          "`asr flywheel export transcribed=yes`")  # fmt: skip

@@ -14,6 +14,7 @@ import time
 from collections import Counter, deque
 
 from asr.database import DatabaseFailed
+from asr.errors import places
 from asr.flywheel.log import RequestLog
 from asr.flywheel.request import Heard, Shadowed
 
@@ -120,7 +121,7 @@ class Writer:
                 if time.monotonic() > until_s or self._ends.wait(RETRY_S):
                     return "disk", str(e)
             except Exception as e:  # the next request is not lost with this one
-                _log.error("a request could not be logged", exc_info=e)
+                _log.error("a request could not be logged:\n%s", places(e))
                 return "error", type(e).__name__  # its message may hold a text
 
     def _drop(self, reason: str, why: str, number: int = 1) -> None:
@@ -140,4 +141,4 @@ class Writer:
         except (OSError, DatabaseFailed) as e:
             _log.warning("the log is not tidied up: %s", e)
         except Exception as e:
-            _log.error("tidying up the log failed", exc_info=e)
+            _log.error("tidying up the log failed:\n%s", places(e))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from asr.errors import InputError
+from asr.errors import InputError, places
 from asr.recognizer.stream import StreamPartial
 from asr.serve.account import Account
 from asr.serve.errors import Refused
@@ -70,7 +70,7 @@ class Conversation:
                 raise
             yield [error_event(e, event)]
         except Exception as e:
-            _log.error("a realtime session failed to answer", exc_info=e)
+            _log.error("a realtime session failed to answer:\n%s", places(e))
             yield [self._failed() if event.get("type") in TYPES[1:3] else error_event(FAILED, event)]
 
     def held_back_s(self) -> float | None:

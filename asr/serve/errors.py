@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from asr.errors import InputError
+from asr.errors import InputError, places
 
 
 class _Error(BaseModel):
@@ -115,5 +115,5 @@ def handle(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def of_bug(request: Request, e: Exception) -> JSONResponse:
-        _log.error("%s %s failed", request.method, request.url.path, exc_info=e)
+        _log.error("%s %s failed:\n%s", request.method, request.url.path, places(e))
         return answer(Refused(500, "the service failed; its log has the details", code="internal_error"))

@@ -23,7 +23,7 @@ from sqlalchemy import delete, insert, select, update
 from starlette.concurrency import run_in_threadpool
 
 from asr import manifest
-from asr.errors import InputError
+from asr.errors import InputError, places
 from asr.files import atomic_write
 from asr.flywheel.sounds import flac, folder_of
 from asr.manifest import Utterance
@@ -170,7 +170,7 @@ class Keeper:
                     _log.warning("the answer %s is not kept", answered.id)
                     return
         except Exception as e:
-            _log.error("the answer %s is not kept", answered.id, exc_info=e)
+            _log.error("the answer %s is not kept:\n%s", answered.id, places(e))
         finally:
             with self._lock:
                 del self._waiting[answered.id]

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from asr.errors import InputError
+from asr.errors import InputError, places
 from asr.flywheel.log import RequestLog
 from asr.flywheel.request import Heard, Shadowed
 from asr.flywheel.writer import Writer
@@ -41,7 +41,7 @@ class Requests:
         try:
             self._writer.put(self._heard(answered))
         except Exception as e:
-            _log.error("the request %s could not be logged", answered.id, exc_info=e)
+            _log.error("the request %s could not be logged:\n%s", answered.id, places(e))
 
     def _heard(self, answered: Answered) -> Heard:
         return Heard(

@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter
 
+from asr.errors import places
 from asr.flywheel.request import Shadowed
 from asr.serve.engine import Engine
 from asr.serve.service import Answered
@@ -62,7 +63,7 @@ class Shadow:
             self.heard.inc()
         except Exception as e:  # the next request is not lost with this one
             self.dropped.labels("error").inc()
-            _log.error("the candidate failed in the shadow of %s", answered.id, exc_info=e)
+            _log.error("the candidate failed in the shadow of %s:\n%s", answered.id, places(e))
         finally:
             with self._lock:
                 self._waiting_bytes -= samples.nbytes

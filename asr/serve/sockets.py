@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from asr.errors import InputError
+from asr.errors import InputError, places
 from asr.serve.access import Caller
 from asr.serve.engine import Engine
 from asr.serve.errors import Refused
@@ -200,7 +200,7 @@ class Session:
         except InputError as e:
             raise Refused(400, str(e)) from None
         except Exception as e:
-            _log.error("a stream failed", exc_info=e)
+            _log.error("a stream failed:\n%s", places(e))
             raise Refused(500, "the service failed; its log has the details", code="internal_error") from e
 
     async def close(self) -> None:

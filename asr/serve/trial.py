@@ -19,7 +19,7 @@ import torch
 from prometheus_client import CollectorRegistry, Counter
 
 from asr.config import Config
-from asr.errors import InputError
+from asr.errors import InputError, places
 from asr.flywheel.request import share_of
 from asr.serve.access import Caller
 from asr.serve.engine import BEGUN, Engine
@@ -74,7 +74,7 @@ class Trial:
     def fail(self, error: Exception) -> None:
         """Notes what the candidate could not answer."""
         self.failed.inc()
-        _log.error("the candidate failed, and the current recogniser answered", exc_info=error)
+        _log.error("the candidate failed, and the current recogniser answered:\n%s", places(error))
 
 
 class TrialEngine(Engine):

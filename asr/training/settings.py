@@ -26,6 +26,7 @@ from asr.files import atomic_write
 from asr.fingerprints import digest, digest_of_input, part_of, stamp
 from asr.literals import parse_json
 from asr.manifest import Utterance
+from asr.members import member_of
 
 GROUPS = ("features", "augment", "model", "criterion", "optim")
 VALUES = ("seed", "tokens.unit", "data.max_audio_s", "data.channel", "data.replay_share")
@@ -127,12 +128,12 @@ def check_inputs(path: Path, folder: Path, utterances: Sequence[Utterance], is_d
     The utterances are those of the same manifests as before. Raises InputError naming the files that have changed; for
     a training that is done (`is_done`), missing files are not missed.
     """
-    files = list(dict.fromkeys(u.audio or u.features for u in utterances))
+    files = list(dict.fromkeys(_recorded(u.audio or u.features or "") for u in utterances))
     before = _read_inputs(path, len(files))
     now: list[dict[str, Any]] = []
     changed, first = 0, ""
     for file, old in zip(tqdm(files, "fingerprints", unit="file", delay=2.0, leave=False), before, strict=True):
-        found = stamp(part_of(file or "")[0])
+        found = stamp(part_of(file)[0])
         if old and found and old.get("stamp") == list(found):
             sha256 = old.get("sha256")
         else:
@@ -149,6 +150,12 @@ def check_inputs(path: Path, folder: Path, utterances: Sequence[Utterance], is_d
     if not is_done:
         with atomic_write(path) as out:
             json.dump(now, out, indent=0, ensure_ascii=False)
+
+
+def _recorded(path: str) -> str:
+    """The file whose content is recorded: of a member of a shard, the shard, which has thousands."""
+    member = member_of(path)
+    return member.file if member else path
 
 
 def _read_inputs(path: Path, count: int) -> list[dict[str, Any] | None]:

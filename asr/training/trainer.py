@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from asr import manifest
 from asr.config import Config, check_choices, value_of
-from asr.data.batching import epoch_batches, epoch_numbers
+from asr.data.batching import epoch_numbers
 from asr.data.dataset import Utterances
 from asr.data.encoded import encode_sets, with_full_name
 from asr.data.scenes.scene import check_augment
@@ -131,8 +131,7 @@ class Trainer:
         cfg, durations_s = self.cfg, self.train_set.durations_s
         numbers = epoch_numbers(durations_s, self.sets.own, cfg.data.replay_share, cfg.seed, epoch)
         is_sorted = epoch < cfg.optim.sorted_epochs
-        batches = epoch_batches([durations_s[i] for i in numbers], cfg.optim.batch_s, cfg.seed, epoch, is_sorted)
-        return [[numbers[i] for i in batch] for batch in batches]
+        return self.train_set.batches(cfg.seed, epoch, len(self.shards.gradients), numbers, is_sorted)
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up, then cosine decay to zero over all batches of the training."""
@@ -222,7 +221,7 @@ class Trainer:
 
     def fit_cmvn(self) -> None:
         """Mean and variance of the training features."""
-        batches = epoch_batches(self.train_set.durations_s, self.cfg.optim.batch_s, 0, 0)
+        batches = self.train_set.batches(0, 0, len(self.shards.gradients))
         loaded = load(self.train_set, batches, self.cfg.data.workers)
         for batch in tqdm(loaded, total=len(batches), desc="cmvn", leave=False):
             if batch.ids:
@@ -291,7 +290,7 @@ class Trainer:
 
     def judge(self, dataset: Utterances, task: Pass, path: str | None) -> tuple[float, float]:
         """Mean loss per utterance and token error rate on the set of a manifest, in the batches that `task` gets."""
-        task.batches = epoch_batches(dataset.durations_s, self.cfg.optim.batch_s, 0, 0)
+        task.batches = dataset.batches(0, 0, len(self.shards.gradients))
         self.team.start(task)
         results = [result for _ in task.batches for result in self.take_step()]
         if not (utterances := sum(r.utterances for r in results)):

@@ -18,7 +18,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,7 +33,7 @@ from asr.features import audio
 from asr.flywheel.transcription import page
 from asr.flywheel.transcription.form import checked
 from asr.flywheel.transcription.items import Item, assigned
-from asr.flywheel.transcription.journal import Entry, Journal, Save
+from asr.flywheel.transcription.journal import OF_SETTLING, Entry, Journal, Save
 
 _log = logging.getLogger(__name__)
 MOST_BYTES = 1 << 18  # of a call: the longest text, if all of it is escaped
@@ -74,7 +74,7 @@ class Typed(BaseModel):
 
 
 class Saved(Typed):
-    state: str = Field(pattern="^(draft|done|settled)$")
+    state: str = Field(pattern="^(draft|done|settling|settled)$")
     mark: str | None = Field(None, pattern="^(unusable|noise|not speech)$")
     spent_s: float = Field(0.0, ge=0, le=1e6)
 
@@ -149,18 +149,17 @@ def make_app(desk: Desk, known: dict[str, str]) -> FastAPI:
         by = caller(request)
         saved = await _body(request, Saved)
         item = item_of(saved.id)
-        if (saved.state == "settled") != desk.settles:
+        if (saved.state in OF_SETTLING) != desk.settles:
             raise Refused(409, f"the command was started with settle={str(desk.settles).lower()}; reload the page")
-        text = saved.text
-        if saved.state != "draft":
-            text = "" if saved.mark else checked(text, item.lang, desk.cleans).text
-        line = Save(item.id, by, saved.state, text, saved.mark, round(saved.spent_s, 1))
+        line = Save(item.id, by, saved.state, saved.text, saved.mark, round(saved.spent_s, 1))
+        if not line.is_draft:
+            line = replace(line, text="" if line.mark else checked(line.text, item.lang, desk.cleans).text)
         try:
             await run_in_threadpool(desk.journal.add, line)
         except OSError as e:
             _log.error("%s: %s", desk.journal.path, e.strerror)
             raise Refused(507, f"{desk.journal.path} cannot be written: {e.strerror}") from e
-        return _private({"text": text})
+        return _private({"text": line.text})
 
     return app
 
@@ -169,7 +168,8 @@ def _shown(desk: Desk, item: Item, by: str) -> dict[str, Any]:
     """A recording for the page. The versions of others are shown to settle them, and at no other time."""
     entry = desk.journal.entries.get(item.id, {}).get(by, Entry())
     done = desk.journal.settled.get(item.id) if desk.settles else entry.done
-    latest = entry.draft if entry.draft and not desk.settles else done
+    draft = desk.journal.settling.get(item.id, {}).get(by) if desk.settles else entry.draft
+    latest = draft or done
     versions = desk.journal.done(item.id) if desk.settles else {}
     return {
         "id": item.id,
@@ -177,7 +177,7 @@ def _shown(desk: Desk, item: Item, by: str) -> dict[str, Any]:
         "lang": item.lang,
         "answered": item.answered,
         "words": item.words,
-        "state": "open" if latest is None else "draft" if latest.state == "draft" else "done",
+        "state": "open" if latest is None else "draft" if latest.is_draft else "done",
         "text": latest.text if latest else None,
         "mark": latest.mark if latest else None,
         "spent_s": latest.spent_s if latest else 0.0,

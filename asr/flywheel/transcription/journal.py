@@ -19,7 +19,8 @@ from typing import Any
 from asr.errors import InputError
 from asr.literals import parse_json
 
-STATES = ("draft", "done", "settled")  # settled: decided after two transcribers disagreed
+OF_SETTLING = ("settling", "settled")  # what two transcribers disagreed in: a draft of a decision, and the decision
+STATES = ("draft", "done", *OF_SETTLING)
 UNUSABLE = "unusable"
 MARKS = (UNUSABLE, "noise", "not speech")  # of the last two, the text is "": nothing is said
 SUFFIX = ".transcripts.jsonl"
@@ -40,6 +41,10 @@ class Save:
     time_s: float = field(default_factory=time.time)
 
     @property
+    def is_draft(self) -> bool:
+        return self.state in ("draft", "settling")
+
+    @property
     def said(self) -> tuple[str, str | None]:
         """What two transcribers must share to agree."""
         return ("" if self.mark else self.text, self.mark)
@@ -53,7 +58,7 @@ class Entry:
     draft: Save | None = None
 
     def take(self, save: Save) -> None:
-        self.done, self.draft = (self.done, save) if save.state == "draft" else (save, None)
+        self.done, self.draft = (self.done, save) if save.is_draft else (save, None)
 
 
 def journal_of(manifest: Path) -> Path:
@@ -61,7 +66,8 @@ def journal_of(manifest: Path) -> Path:
 
 
 class Journal:
-    """`entries`: by recording and transcriber. `settled`: by recording. `damaged`: numbers of lines that are no save.
+    """`entries`: by recording and transcriber. `settled`: by recording; `settling`: drafts of
+    that, by recording and transcriber. `damaged`: numbers of lines that are no save.
 
     Raises InputError if the file has another content. `add` may be called by several threads.
     """
@@ -70,6 +76,7 @@ class Journal:
         self.path, self._lock = path, threading.Lock()
         self.entries: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
         self.settled: dict[str, Save] = {}
+        self.settling: defaultdict[str, dict[str, Save]] = defaultdict(dict)
         self.damaged: list[int] = []
         self._ends_within_line = False
         if path.exists():
@@ -107,6 +114,9 @@ class Journal:
     def _take(self, save: Save) -> None:
         if save.state == "settled":
             self.settled[save.id] = save
+            self.settling.pop(save.id, None)
+        elif save.state == "settling":
+            self.settling[save.id][save.by] = save
         else:
             self.entries[save.id].setdefault(save.by, Entry()).take(save)
 

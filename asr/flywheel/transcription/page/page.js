@@ -146,7 +146,7 @@ function typed() {
   item.text = field.value;
   item.state = "draft";
   const { id, text, spent_s } = item;
-  if (!work.settles) saver.put({ id, state: "draft", text, mark: null, spent_s }, DRAFT_MS);
+  saver.put({ id, state: work.settles ? "settling" : "draft", text, mark: null, spent_s }, DRAFT_MS);
   showPlace();
   showInList(item);
   showProgress();
@@ -265,7 +265,7 @@ async function showSoundAgain() {
 function takeUp(left) {
   for (const { id, state, text, mark, spent_s } of left) {
     const found = work.items.find((each) => each.id === id);
-    if (found) Object.assign(found, { state: state === "draft" ? "draft" : "done", text, mark, spent_s });
+    if (found) Object.assign(found, { state: isDraft({ state }) ? "draft" : "done", text, mark, spent_s });
   }
 }
 

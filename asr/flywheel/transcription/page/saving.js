@@ -36,6 +36,9 @@ async function ask(path, body) {
   throw new Failure(answer.status, error ?? answer.statusText);
 }
 
+/** Whether a save is of a text that is being typed. */
+function isDraft({ state }) { return state === "draft" || state === "settling"; }
+
 /** Saves wait in the browser's storage until the server has acknowledged them, and are sent one by one. */
 class Saver {
   #waiting = new Map(); // name -> save, the oldest first
@@ -61,7 +64,7 @@ class Saver {
 
   put(save, afterMs = 0) {
     save.at = Date.now();
-    if (save.state !== "draft") this.#drop(this.#name({ ...save, state: "draft" }));
+    if (!isDraft(save)) this.#drop(this.#name({ ...save, state: "draft" }));
     this.#waiting.delete(this.#name(save)); // to the end of the line
     this.#waiting.set(this.#name(save), save);
     store(this.#name(save), JSON.stringify(save));
@@ -97,7 +100,7 @@ class Saver {
     this.told(refused ? "refused" : "saved", refused);
   }
 
-  #name(save) { return `${this.start}${save.state === "draft" ? "draft" : "done"}.${save.id}`; }
+  #name(save) { return `${this.start}${isDraft(save) ? "draft" : "done"}.${save.id}`; }
 
   #drop(name) {
     this.#waiting.delete(name);

@@ -1,0 +1,100 @@
+"""Members of plain tar files, by their place: `corpus/shard-00001.tar:1536:32044` has file, offset and size in bytes.
+
+The file may be an object of a store (asr.remote). A manifest of such places is the index of the shards that
+`asr data shard` writes: any part of the toolkit reads a recording of it as if it were a file. Within `read_ahead`, what
+lies around a member is read with it and kept, so that members that are close to each other take one request.
+"""
+
+import os
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from asr import remote
+from asr.errors import InputError
+
+HEADER = 512  # bytes before the content
+BLOCK = 2 << 20  # bytes read at a time within `read_ahead`
+KEPT = 128  # blocks
+
+_PLACE = re.compile(r"(.+\.tar):(\d{1,18}):(\d{1,18})", re.DOTALL)
+_blocks: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+_lock = threading.Lock()
+_reads_ahead = False
+
+
+class Member(NamedTuple):
+    file: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.offset}:{self.size}"
+
+
+def member_of(path: str) -> Member | None:
+    """None for a path of another form, and for a file of such a name."""
+    found = _PLACE.fullmatch(path)
+    return Member(found[1], int(found[2]), int(found[3])) if found and not os.path.exists(path) else None
+
+
+@contextmanager
+def read_ahead() -> Iterator[None]:
+    """Around reading members in about the order of their places. It is of the process, not of a thread."""
+    global _reads_ahead
+    _reads_ahead, before = True, _reads_ahead
+    try:
+        yield
+    finally:
+        _reads_ahead = before
+
+
+def read(member: Member) -> bytes:
+    """The content. Raises InputError if the file cannot be read, ends before, or has no such member there."""
+    start, end = member.offset - HEADER, member.offset + member.size
+    found = b""
+    if start >= 0:
+        found = _kept(member.file, start, end) if _reads_ahead else _range(member.file, start, end)
+    if len(found) < end - start:
+        raise InputError(f"{member.file} ends within the member at {member.offset}; copy the file again")
+    header, content = found[:HEADER], found[HEADER:]
+    if header[257:262] != b"ustar" or header[124:135] != b"%011o" % member.size:
+        raise InputError(f"{member.file} has no member of {member.size} bytes at {member.offset}: it is damaged, or "
+                         "not that of the manifest; copy it again, or write shards and manifest again")  # fmt: skip
+    return content
+
+
+def _kept(file: str, start: int, end: int) -> bytes:
+    parts = []
+    for number in range(start // BLOCK, -(-end // BLOCK)):
+        with _lock:
+            block = _blocks.get((file, number))
+        if block is None:
+            block = _range(file, number * BLOCK, (number + 1) * BLOCK)
+        with _lock:
+            _blocks[file, number] = block
+            _blocks.move_to_end((file, number))
+            while len(_blocks) > KEPT:
+                _blocks.popitem(last=False)
+        parts.append(block)
+    first = start - start // BLOCK * BLOCK
+    return b"".join(parts)[first : first + end - start]
+
+
+def _range(file: str, start: int, end: int) -> bytes:
+    """The bytes from `start` to `end`, or to the end of the file."""
+    if remote.is_remote(file):
+        return remote.read_range(file, start, end)
+    try:
+        with open(file, "rb", buffering=0) as opened:
+            opened.seek(start)
+            parts, left = [], end - start
+            while left > 0 and (part := opened.read(left)):
+                parts.append(part)
+                left -= len(part)
+            return b"".join(parts)
+    except OSError as e:
+        raise InputError(f"cannot read {file}: {e.strerror}; check the path of the shard") from e
