@@ -100,6 +100,14 @@ class CriterionConfig(Options):
     consistency_warmup: float = option(
         0.1, "fraction of all steps in which this weight rises from zero", within="[0, 1]"
     )
+    prior_scale: float = option(
+        0.0,
+        "factor of each output's log-prior that the loss takes from its log-probs, which makes them less peaky (ctc)",
+        within="[0, 2]",
+    )
+    prior_subtraction: float = option(
+        0.0, "factor of each output's log-prior that the trained net takes from its log-probs (ctc)", within="[0, 2]"
+    )
 
 
 @dataclass

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from asr.config import Config
 from asr.criteria.consistency import consistency_loss
+from asr.criteria.priors import total_posteriors
 from asr.criteria.smoothing import smoothing_loss
 from asr.data.augment import generator, mask_features, of_features, warp_bins
 from asr.data.cache import shared_zeros
@@ -27,6 +28,7 @@ from asr.data.sets import Sets
 from asr.errors import InputError
 from asr.model_options import CriterionConfig
 from asr.models.acoustic import AcousticModel
+from asr.training import priors
 from asr.training.criteria import Criterion
 
 CPU_SHARDS = 2
@@ -47,6 +49,7 @@ class Pass:
     first_step: int = 0  # number of the first batch in the whole training
     steps: int = 0  # of the whole training
     general: bool = False
+    log_priors: list[float] | None = None  # (V,) of the epoch before, for the loss
 
 
 @dataclass
@@ -59,6 +62,7 @@ class ShardResult:
     unreadable: list[Unreadable] = field(default_factory=list)
     fault: str = ""  # of a loss or a gradient that is not finite
     suspects: list[str] = field(default_factory=list)  # ids of the utterances that it may come from
+    posteriors: np.ndarray | None = None  # (V,) summed over the frames, if the training needs priors
 
 
 class Shards:
@@ -85,6 +89,7 @@ class Shards:
         if task.epoch is not None:
             self.sets.train.epoch = task.epoch
         self.model.train(task.epoch is not None)
+        priors.tell(self.criterion, task.log_priors)
         judged = self.sets.general if task.general else self.sets.dev
         dataset = judged if task.epoch is None else self.sets.train
         assert dataset is not None
@@ -117,6 +122,8 @@ class Shards:
             fault = f"the loss is {result.loss}"
         if fault:
             result.fault, result.suspects = fault, suspects(shard.ids, outputs[-1].detach())
+        elif priors.are_needed(self.cfg.criterion):
+            result.posteriors = total_posteriors(outputs[-1], frames)
         return result
 
     @torch.no_grad()

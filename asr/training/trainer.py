@@ -33,7 +33,7 @@ from asr.models.filters import check_levels
 from asr.models.low_rank import add_pairs, load_merged, merged
 from asr.threads import torch_threads
 from asr.tokens import Tokens
-from asr.training import checkpoint
+from asr.training import checkpoint, priors
 from asr.training.criteria import MakeGraphs, check_criterion, counted, make_criterion, undo_finish
 from asr.training.curves import Curves
 from asr.training.folder import check_folder, check_streams, record_front_end, record_hmm
@@ -196,6 +196,7 @@ class Trainer:
         self.curves.plot(self.state["records"])
         epochs = [record["epoch"] for record in self.load_best()]
         dev = self.evaluate()
+        priors.tell(self.criterion, self.state.get("log_priors"))
         self.criterion.finish(self.model)
         checkpoint.write_tensors(final, merged(self.model.state_dict()))
         self.drop_models(self.best_epochs())
@@ -235,13 +236,15 @@ class Trainer:
         """
         cfg, state, end = self.cfg.optim, self.state, self.epoch_starts[epoch + 1]
         batches = self.batches_of(epoch)[state["step"] - self.epoch_starts[epoch] :]
-        self.team.start(Pass(batches, epoch, state["step"], self.epoch_starts[-1]))
+        task = Pass(batches, epoch, state["step"], self.epoch_starts[-1], log_priors=state.get("log_priors"))
+        self.team.start(task)
         for _ in batches:
             results = without_faults(self.folder, state, self.take_step())
             self.has_gradient |= bool(results)
             utterances = sum(r.utterances for r in results)
             state["loss"] += sum(r.loss for r in results)
             state["utterances"] += utterances
+            priors.add(state, (r.posteriors for r in results))
             for gradient in self.shards.gradients if utterances else ():
                 self.gradient.add_(gradient, alpha=1 / (utterances * cfg.accumulate))
             state["step"] += 1
@@ -306,6 +309,7 @@ class Trainer:
         """Evaluate the epoch, keep its model if it is among the best, write log, curves and a resume point."""
         state = self.state
         state |= {"epoch": state["epoch"] + 1, "loss": 0.0, "utterances": 0}
+        priors.finish_epoch(state)
         lr = self.optimizer.param_groups[0]["lr"]
         record = {"step": state["step"], "epoch": state["epoch"], "train_loss": train_loss, "lr": lr}
         record["file"] = f"checkpoints/epoch-{state['epoch']:03d}.safetensors"
