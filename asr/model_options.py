@@ -148,6 +148,9 @@ class OptimConfig(Options):
     )
     patience: int = option(0, "stop after this many epochs without improvement; 0 never stops early", within="[0, 1e6]")
     checkpoint_steps: int = option(200, "optimiser steps between two resume points", within="[1, 1e9]")
+    sharded: bool = option(
+        False, "divide parameters, gradients and optimiser states among the processes of torchrun (FSDP)"
+    )
 
 
 @dataclass

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,12 +95,15 @@ class Shards:
         dataset = judged if task.epoch is None else self.sets.train
         assert dataset is not None
         parts = [split(batch, count)[number] for batch in task.batches for number in own]
-        shards = load(dataset, parts, -(-self.cfg.data.workers // processes), self.cfg.device == "cuda")
+        shards = self.loaded(dataset, parts, -(-self.cfg.data.workers // processes), self.cfg.device == "cuda")
         for step in range(task.first_step, task.first_step + len(task.batches)):
             if task.epoch is None:
                 yield [self.judge(next(shards), number) for number in own]
             else:
                 yield [self.train(next(shards), step, number, task.steps) for number in own]
+
+    def loaded(self, *given: Any) -> Iterator[Batch]:
+        return load(*given)
 
     def train(self, shard: Batch, step: int, number: int, steps: int) -> ShardResult:
         """Write the shard's gradient in one of all `steps`. The result has a fault if it or the loss is not finite."""
@@ -114,17 +118,19 @@ class Shards:
             outputs, frames = self.model.outputs(features, lengths)
         loss = self.loss(outputs, frames, shard, consistency_weight(self.cfg.criterion, step, steps))
         result.loss = loss.item()
-        if math.isfinite(result.loss):
-            gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)  # zeros for skipped blocks
-            torch.cat([gradient.flatten() for gradient in gradients], out=self.gradients[number])
-            fault = "" if self.gradients[number].isfinite().all() else "the gradient is not finite"
-        else:
-            fault = f"the loss is {result.loss}"
-        if fault:
+        if fault := self.differentiate(loss, number):
             result.fault, result.suspects = fault, suspects(shard.ids, outputs[-1].detach())
         elif priors.are_needed(self.cfg.criterion):
             result.posteriors = total_posteriors(outputs[-1], frames)
         return result
+
+    def differentiate(self, loss: Tensor, number: int) -> str:
+        """Write the gradient of a shard; returns what is wrong with it, or nothing."""
+        if not math.isfinite(loss.item()):
+            return f"the loss is {loss.item()}"
+        gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)  # zeros for skipped blocks
+        torch.cat([gradient.flatten() for gradient in gradients], out=self.gradients[number])
+        return "" if self.gradients[number].isfinite().all() else "the gradient is not finite"
 
     @torch.no_grad()
     def augmented(self, shard: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -160,7 +166,7 @@ class Shards:
             loss = loss / 2 + consistency * consistency_loss(log_probs, frames)
         return loss
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode, whose tensors FSDP could not use again in training
     def judge(self, shard: Batch, number: int) -> ShardResult:
         """Loss and errors."""
         result = ShardResult(number, len(shard.ids), unreadable=shard.unreadable)
