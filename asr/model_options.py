@@ -139,7 +139,10 @@ class OptimConfig(Options):
     )
     accumulate: int = option(1, "batches per optimiser step", within="[1, 1e5]")
     grad_clip: float = option(5.0, "largest norm of the gradient", within="(0, inf]")
-    average: int = option(5, "number of best checkpoints kept, and averaged at the end", within="[1, 1000]")
+    average: int = option(
+        5, "number of best checkpoints kept; at the end the best of them are averaged, as many as the dev set prefers",
+        within="[1, 1000]",
+    )  # fmt: skip
     ema: float = option(
         0.0, "decay of a moving average of the weights, which is evaluated and kept instead; 0: none", within="[0, 1)"
     )

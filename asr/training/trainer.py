@@ -189,7 +189,7 @@ class Trainer:
         return checkpoint.read_tensors(self.folder / record["file"], record.get("sha256"))
 
     def train_epochs(self, final: Path) -> Path:
-        """The remaining epochs, then the mean of the best ones."""
+        """The remaining epochs, then the mean of the best."""
         if self.sets.general and "general_start" not in self.state:
             self.state["general_start"] = self.judge_general()
             tqdm.write(f"general {counted(self.cfg)} errors {self.state['general_start']:.2%} before the training")
@@ -198,8 +198,7 @@ class Trainer:
                 loss = self.train_epoch(self.state["epoch"], bar)
                 self.finish_epoch(loss, bar)
         self.curves.plot(self.state["records"])
-        epochs = [record["epoch"] for record in self.load_best()]
-        dev = self.evaluate()
+        epochs, dev = [record["epoch"] for record in self.load_best()], self.evaluate()
         priors.tell(self.criterion, self.state.get("log_priors"))
         self.criterion.finish(self.model)
         checkpoint.write_tensors(final, merged(self.model.state_dict()))
@@ -208,8 +207,8 @@ class Trainer:
         return final
 
     def load_best(self) -> list[dict[str, Any]]:
-        """Load the mean of the best epochs, or the best one alone if the mean is worse on the general set than is
-        allowed; returns their records. Raises InputError if no epoch is good enough there."""
+        """Load the mean of the best epochs, of so many that it has the fewest dev errors among the means that are good
+        enough on the general set; returns their records. Raises InputError if no epoch is good enough there."""
         best = self.best_epochs()
         if not best:
             record = min(self.state["records"], key=lambda r: r["general_ter"])
@@ -219,14 +218,17 @@ class Trainer:
                 f"best epoch there ({record['epoch']}) has {record['general_ter']:.2%}; raise data.replay_share or "
                 "optim.general_margin, or lower optim.lr, in another folder with out="
             )
-        self.load(checkpoint.average(map(self.read_epoch, best)))
-        if len(best) > 1 and self.sets.general and not self.is_kept(self.judge_general()):
-            best = best[:1]
-            self.load(self.read_epoch(best[0]))
+        found = []
+        for count in range(len(best), 0, -1):
+            self.load_mean(best[:count])
+            if count == 1 or not self.sets.general or self.is_kept(self.judge_general()):
+                dev = self.evaluate()
+                found.append((dev["dev_ter"], dev["dev_loss"], -count))
+        self.load_mean(best := best[: -min(found)[2]])
         return best
 
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        load_merged(self.model, tensors)
+    def load_mean(self, records: list[dict[str, Any]]) -> None:
+        load_merged(self.model, checkpoint.average(map(self.read_epoch, records)))
         if isinstance(self.team, Sharded):
             self.team.load()
 
