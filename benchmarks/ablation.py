@@ -48,7 +48,6 @@ def variants(cfg: Config) -> dict[str, list[str]]:
         "CR-CTC with long masks": consistency + MASKS,
         "CR-CTC with long masks in half the epochs": [*consistency, *MASKS, f"optim.epochs={half}"],
         "moving average 0.99": ["optim.ema=0.99"],
-        "mean of two epochs": ["optim.average=2"],
         "label smoothing 0.05": ["criterion.smoothing=0.05"],
         "first epoch from short to long": ["optim.sorted_epochs=1"],
         "label priors 0.3": ["criterion.prior_scale=0.3"],
