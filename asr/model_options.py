@@ -134,8 +134,8 @@ class OptimConfig(Options):
     )
     precision: str = option(
         "auto",
-        "arithmetic of the net in training; auto: bf16 on GPUs that compute in it, otherwise fp32",
-        ["auto", "fp32", "bf16"],
+        "arithmetic of the net in training; auto: bf16 on GPUs that compute in it, else fp32; fp16: for older GPUs",
+        ["auto", "fp32", "bf16", "fp16"],
     )
     accumulate: int = option(1, "batches per optimiser step", within="[1, 1e5]")
     grad_clip: float = option(5.0, "largest norm of the gradient", within="(0, inf]")

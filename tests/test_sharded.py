@@ -89,11 +89,12 @@ def test_two_processes_train_as_one_and_resume_exactly(corpus: Path) -> None:
     ("ranks", "shards", "option", "message"),
     [(1, 2, {}, "start at least two"),
      (2, 3, {}, "optim.shards=3 and torchrun started 2 processes; make them equal"),
+     (2, 2, {"optim.precision": "fp16"}, "does not work with optim.precision=fp16; use bf16 or fp32"),
      (2, 2, {"optim.ema": 0.9}, "does not work with optim.ema=0.9"),
      (2, 2, {"model.layer_drop": 0.2}, "does not work with model.layer_drop=0.2")],
 )  # fmt: skip
 def test_what_cannot_be_divided_is_refused(
-    corpus: Path, ranks: int, shards: int, option: dict[str, float], message: str
+    corpus: Path, ranks: int, shards: int, option: dict[str, object], message: str
 ) -> None:
     cfg = tones.config(corpus, "run")
     cfg.optim.sharded = True

@@ -41,6 +41,8 @@ def check_sharded(cfg: Config, ranks: int, shards: int) -> None:
     if shards != ranks:
         raise InputError(f"optim.sharded computes one part of a batch per process, but optim.shards={shards} and "
                          f"torchrun started {ranks} processes; make them equal")  # fmt: skip
+    if cfg.optim.precision == "fp16":
+        raise InputError("optim.sharded does not work with optim.precision=fp16; use bf16 or fp32")
     for name, value in refused.items():
         if value:
             raise InputError(f"optim.sharded does not work with {name}={value:g}; leave out one of them")

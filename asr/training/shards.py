@@ -33,6 +33,8 @@ from asr.training import priors
 from asr.training.criteria import Criterion
 
 CPU_SHARDS = 2
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+LOSS_SCALES = (2.0**8, 2.0**4, 1.0, 2.0**-4)  # of float16, whose smallest number is 6e-8: the first without overflow
 REAPED_S = 1.0  # within which a process that was killed has ended
 READER_ENDED = (
     "a process that reads audio has ended: {}; if memory ran out, lower data.workers or optim.batch_s; the same "
@@ -128,9 +130,15 @@ class Shards:
         """Write the gradient of a shard; returns what is wrong with it, or nothing."""
         if not math.isfinite(loss.item()):
             return f"the loss is {loss.item()}"
-        gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)  # zeros for skipped blocks
-        torch.cat([gradient.flatten() for gradient in gradients], out=self.gradients[number])
-        return "" if self.gradients[number].isfinite().all() else "the gradient is not finite"
+        *others, last = LOSS_SCALES if self.cfg.optim.precision == "fp16" else (1.0,)
+        for scale in (*others, last):
+            gradients = torch.autograd.grad(
+                scale * loss, self.parameters, retain_graph=scale != last, materialize_grads=True
+            )  # zeros for skipped blocks
+            torch.cat([gradient.flatten() for gradient in gradients], out=self.gradients[number])
+            if self.gradients[number].div_(scale).isfinite().all():
+                return ""
+        return "the gradient is not finite"
 
     @torch.no_grad()
     def augmented(self, shard: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -206,12 +214,12 @@ def shards_of_batch(cfg: Config, ranks: int) -> int:
 
 
 def reduced(cfg: Config) -> AbstractContextManager:
-    """A context in which the net computes in `optim.precision`: products in bfloat16, sums, norms and the parameters in
-    float32."""
+    """A context in which the net computes in `optim.precision`: products in bfloat16 or float16, sums, norms and the
+    parameters in float32."""
     device, precision = torch.device(cfg.device).type, cfg.optim.precision
     if precision == "auto":
         precision = "bf16" if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return torch.autocast(device, torch.bfloat16) if precision == "bf16" else nullcontext()
+    return torch.autocast(device, HALF[precision]) if precision in HALF else nullcontext()
 
 
 def suspects(ids: list[str], log_probs: Tensor) -> list[str]:

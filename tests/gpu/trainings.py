@@ -51,7 +51,7 @@ def throughput(count: int = 600, letters: int = 50, **net: object) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_corpus(folder, {"train": count, "dev": 2}, letters)
-        for precision, workers in (("fp32", 0), ("bf16", 0), ("bf16", 8)):
+        for precision, workers in (("fp32", 0), ("fp16", 0), ("bf16", 0), ("bf16", 8)):
             cfg = config(folder, f"{precision}{workers}", precision, workers, **net)
             start = time.perf_counter()
             pipeline.train(cfg)
