@@ -10,10 +10,13 @@ import torch
 from ctranslate2_model import write_model
 from ranked import train_ranks
 from test_training_faults import final_of, same
+from torch import Tensor
 
 from asr.cli.overrides import compose, to_overrides
+from asr.data.dataset import Batch
 from asr.errors import InputError
 from asr.training import checkpoint, sharded
+from asr.training.shards import Shards
 from asr.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
@@ -40,8 +43,9 @@ def words(corpus: Path, out: str, *more: str) -> list[str]:
 
 
 def watch(corpus: Path, stop: int, rank: int) -> None:
-    """Writes what this process holds of the parameters. It fails in step `stop` of the optimiser; 0: it does not."""
-    update = sharded.ShardedNet.update
+    """Writes what this process holds of the parameters. The loss of one utterance is lost, and step `stop` of the
+    optimiser fails; 0: none does."""
+    update, loss = sharded.ShardedNet.update, Shards.loss
     calls: list[list[float]] = []
 
     def followed(net: sharded.ShardedNet, rates: list[float]) -> None:
@@ -52,14 +56,17 @@ def watch(corpus: Path, stop: int, rank: int) -> None:
         held = sum(sharded.local(p).numel() for p in net.shards.model.parameters())
         (corpus / f"held{rank}").write_text(str(held))
 
-    sharded.ShardedNet.update = followed  # type: ignore[method-assign]
+    def lost(shards: Shards, outputs: list[Tensor], frames: Tensor, shard: Batch, consistency: float) -> Tensor:
+        return loss(shards, outputs, frames, shard, consistency) * (torch.nan if "train7" in shard.ids else 1.0)
+
+    sharded.ShardedNet.update, Shards.loss = followed, lost  # type: ignore[method-assign]
 
 
 def test_two_processes_train_as_one_and_resume_exactly(corpus: Path) -> None:
-    ((code, told),) = train_ranks(1, corpus, words(corpus, "one"))
-    assert code == 0, told
+    ((code, told),) = train_ranks(1, corpus, words(corpus, "one"), partial(watch, corpus, 0))
+    assert code == 0 and told.count("skipped step") == 2, told
     found = train_ranks(2, corpus, words(corpus, "two", DIVIDED), partial(watch, corpus, 0))
-    assert [code for code, _ in found] == [0, 0], found
+    assert [code for code, _ in found] == [0, 0] and found[0][1].count("skipped step") == 2, found
     one, two = (
         [json.loads(line) for line in (corpus / out / "train/log.jsonl").read_text().splitlines()]
         for out in ("one", "two")
@@ -80,7 +87,7 @@ def test_two_processes_train_as_one_and_resume_exactly(corpus: Path) -> None:
     alone = Trainer(compose(to_overrides(words(corpus, "again", "optim.shards=2"), (), None)))
     alone.resume()  # without optim.sharded
     assert alone.state["step"] == 4 and len(alone.optimizer.state) == len(alone.shards.parameters)
-    found = train_ranks(2, corpus, words(corpus, "again", DIVIDED))
+    found = train_ranks(2, corpus, words(corpus, "again", DIVIDED), partial(watch, corpus, 0))
     assert [code for code, _ in found] == [0, 0] and "resuming" in found[0][1], found
     assert same(final_of(corpus / "again"), final_of(corpus / "two"))
 
