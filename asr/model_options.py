@@ -100,6 +100,14 @@ class CriterionConfig(Options):
     consistency_warmup: float = option(
         0.1, "fraction of all steps in which this weight rises from zero", within="[0, 1]"
     )
+    prior_scale: float = option(
+        0.0,
+        "factor of each output's log-prior that the loss takes from its log-probs, which makes them less peaky (ctc)",
+        within="[0, 2]",
+    )
+    prior_subtraction: float = option(
+        0.0, "factor of each output's log-prior that the trained net takes from its log-probs (ctc)", within="[0, 2]"
+    )
 
 
 @dataclass
@@ -126,12 +134,15 @@ class OptimConfig(Options):
     )
     precision: str = option(
         "auto",
-        "arithmetic of the net in training; auto: bf16 on GPUs that compute in it, otherwise fp32",
-        ["auto", "fp32", "bf16"],
+        "arithmetic of the net in training; auto: bf16 on GPUs that compute in it, else fp32; fp16: for older GPUs",
+        ["auto", "fp32", "bf16", "fp16"],
     )
     accumulate: int = option(1, "batches per optimiser step", within="[1, 1e5]")
     grad_clip: float = option(5.0, "largest norm of the gradient", within="(0, inf]")
-    average: int = option(5, "number of best checkpoints kept, and averaged at the end", within="[1, 1000]")
+    average: int = option(
+        5, "number of best checkpoints kept; at the end the best of them are averaged, as many as the dev set prefers",
+        within="[1, 1000]",
+    )  # fmt: skip
     ema: float = option(
         0.0, "decay of a moving average of the weights, which is evaluated and kept instead; 0: none", within="[0, 1)"
     )
@@ -140,6 +151,9 @@ class OptimConfig(Options):
     )
     patience: int = option(0, "stop after this many epochs without improvement; 0 never stops early", within="[0, 1e6]")
     checkpoint_steps: int = option(200, "optimiser steps between two resume points", within="[1, 1e9]")
+    sharded: bool = option(
+        False, "divide parameters, gradients and optimiser states among the processes of torchrun (FSDP)"
+    )
 
 
 @dataclass

@@ -45,11 +45,13 @@ def variants(cfg: Config) -> dict[str, list[str]]:
         "as configured": [],
         "CR-CTC": consistency,
         "long masks": MASKS,
-        "CR-CTC, long masks": consistency + MASKS,
-        "CR-CTC, long masks, half the epochs": [*consistency, *MASKS, f"optim.epochs={half}"],
+        "CR-CTC with long masks": consistency + MASKS,
+        "CR-CTC with long masks in half the epochs": [*consistency, *MASKS, f"optim.epochs={half}"],
         "moving average 0.99": ["optim.ema=0.99"],
         "label smoothing 0.05": ["criterion.smoothing=0.05"],
         "first epoch from short to long": ["optim.sorted_epochs=1"],
+        "label priors 0.3": ["criterion.prior_scale=0.3"],
+        "prior subtraction 0.3": ["criterion.prior_subtraction=0.3"],
     }
     if cfg.model.kind in NETS_OF["intermediate"] and cfg.model.layers > 1:
         rows["intermediate CTC"] = [f"model.intermediate=[{middle}]"]

@@ -14,7 +14,9 @@ import torch
 from asr.cli.main import main as asr
 
 CONTEXT = multiprocessing.get_context("forkserver")  # its children have no threads of this process
-CONTEXT.set_forkserver_preload(["asr.pipeline", "asr.training.trainer", "asr.recognizer.run_folder", __name__])
+CONTEXT.set_forkserver_preload(
+    ["torch.distributed.fsdp", "asr.pipeline", "asr.training.trainer", "asr.recognizer.run_folder", __name__]
+)
 
 
 def started(run: Callable[..., Any], *given: object) -> Any:

@@ -63,5 +63,5 @@ def test_throughput_on_the_cpu(monkeypatch, capsys):
     trainings.throughput(4, 3, kind="fc", hidden=8, layers=1)
     lines = [line for line in capsys.readouterr().out.splitlines() if "seconds of audio per second" in line]
     assert [line.split(":")[0] for line in lines] == [
-        f"{p}, data.workers={w}" for p, w in (("fp32", 0), ("bf16", 0), ("bf16", 8))
+        f"{p}, data.workers={w}" for p, w in (("fp32", 0), ("fp16", 0), ("bf16", 0), ("bf16", 8))
     ]

@@ -1,4 +1,4 @@
-"""Training in bfloat16 (`optim.precision`): close to float32, with parameters and log-probs in float32."""
+"""Training in bfloat16 and float16 (`optim.precision`): close to float32, with parameters and log-probs in float32."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from test_training_faults import final_of, same
 from asr.config import Config, ModelConfig
 from asr.data.dataset import collate
 from asr.errors import InputError
+from asr.training import shards
 from asr.training.shards import reduced
 from asr.training.trainer import Trainer, train
 
@@ -23,18 +24,35 @@ def config(corpus: Path, out: str, precision: str, **model: object) -> Config:
     return cfg
 
 
+@pytest.mark.parametrize("half", ["bf16", "fp16"])
 @pytest.mark.parametrize("kind", ["fc", "cnn", "lstm", "conformer"])
-def test_a_step_in_bfloat16_is_close_to_one_in_float32(corpus: Path, kind: str) -> None:
+def test_a_step_in_half_precision_is_close_to_one_in_float32(corpus: Path, kind: str, half: str) -> None:
     found = []
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", half):
         trainer = Trainer(config(corpus, precision, precision, kind=kind))
         shard = collate([trainer.train_set[i] for i in range(8)])
         result = trainer.shards.train(shard, 0, 0, 1)
         found.append((result.loss, trainer.shards.gradients[0].clone()))
         assert all(p.dtype is torch.float32 for p in trainer.model.parameters())
     (loss, gradient), (rough_loss, rough_gradient) = found
-    assert rough_loss != loss and rough_loss == pytest.approx(loss, rel=0.02)
-    assert torch.cosine_similarity(gradient, rough_gradient, dim=0) > 0.98
+    assert rough_loss != loss and rough_loss == pytest.approx(loss, rel=0.02 if half == "bf16" else 0.001)
+    assert torch.cosine_similarity(gradient, rough_gradient, dim=0) > (0.98 if half == "bf16" else 0.9999)
+    assert rough_gradient.norm().item() == pytest.approx(gradient.norm().item(), rel=0.02)
+
+
+def test_a_float16_gradient_that_overflows_is_computed_with_a_smaller_scale(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(config(corpus, "exp", "fp16"))
+    shard = collate([trainer.train_set[i] for i in range(4)])
+    found = {}
+    for scales in ((1.0,), (2.0**40, 2.0**30, 1.0), (2.0**40, 2.0**30)):
+        monkeypatch.setattr(shards, "LOSS_SCALES", scales)
+        result = trainer.shards.train(shard, 0, 0, 1)
+        found[scales] = (result.fault, trainer.shards.gradients[0].clone())
+    (fault, whole), (told, retried), (lost, _) = found.values()
+    assert fault == told == "" and torch.equal(whole, retried)
+    assert lost == "the gradient is not finite"
 
 
 def test_a_training_in_bfloat16_learns(corpus: Path) -> None:

@@ -79,8 +79,8 @@ def test_epochs_that_keep_the_general_set_are_chosen(corpus: Path, capsys: pytes
 
 
 def test_a_mean_that_forgets_gives_way_to_the_best_epoch(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each epoch passes, their mean does not."""
-    found = iter([0.1, 0.1, 0.1, 0.1, 0.9])
+    """Each epoch passes, their means do not."""
+    found = iter([0.1, 0.1, 0.1, 0.1, 0.9, 0.9])
     monkeypatch.setattr(Trainer, "judge_general", lambda self: next(found))
     final = pipeline.train(config(corpus, "run", average=3))
     best = min(records(corpus, "run"), key=lambda r: (r["dev_ter"], r["dev_loss"]))

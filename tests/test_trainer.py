@@ -77,9 +77,33 @@ def test_training_learns_and_writes_its_files(corpus: Path, capsys: pytest.Captu
     model, tokens = load_model(cfg)
     assert tokens.symbols == ["<blk>", "a", "b", "c"]
     best = sorted(records, key=lambda r: (r["dev_ter"], r["dev_loss"]))[: cfg.optim.average]
-    mean = checkpoint.average(map(checkpoint.read_tensors, [folder / r["file"] for r in best]))
-    assert all(torch.equal(v, mean[k]) for k, v in model.state_dict().items())
+    models = [checkpoint.read_tensors(folder / r["file"]) for r in best]
+    assert any(same_tensors(model.state_dict(), checkpoint.average(models[:k])) for k in range(1, len(models) + 1))
     assert train(cfg) == final  # finished: nothing to do
+
+
+def same_tensors(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize(
+    ("errors", "losses", "count"),
+    [([5, 4, 3, 6], [1, 1, 1, 1], 2), ([2, 3, 4, 1], [1, 1, 1, 1], 1), ([3, 3, 3, 4], [8, 7, 9, 5], 3),
+     ([2, 2, 2, 2], [1, 1, 1, 1], 4)],
+)  # fmt: skip
+def test_the_dev_set_chooses_how_many_epochs_are_averaged(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, errors: list[int], losses: list[int], count: int
+) -> None:
+    """`errors` and `losses` of the means of 4, 3, 2 and 1 epochs."""
+    trainer = Trainer(config(corpus, "exp", epochs=4))
+    evaluate = trainer.evaluate
+    found = [{"dev_ter": e / 100, "dev_loss": float(loss)} for e, loss in zip(errors, losses, strict=True)]
+    monkeypatch.setattr(  # the last epoch is judged before its record is there
+        trainer, "evaluate", lambda: found.pop(0) if len(trainer.state["records"]) == 4 and found else evaluate()
+    )
+    kept = checkpoint.read_tensors(trainer.run())
+    models = [checkpoint.read_tensors(corpus / "exp/train" / r["file"]) for r in trainer.best_epochs()[:count]]
+    assert same_tensors(kept, checkpoint.average(models))
 
 
 def start_training(cfg: Config, threads: int = 1) -> subprocess.Popen:

@@ -118,7 +118,9 @@ def test_sorted_epochs_of_a_training(corpus: Path) -> None:
      ("consistency_warmup", 0.5, "ctc", "criterion.consistency"),
      ("ngram_order", 2, "mwer", "criterion=lfmmi"),
      ("nbest", 8, "smbr", "criterion=mwer"),
-     ("auxiliary_weight", 0.5, "ctc", "criterion=lfmmi, mwer or smbr")],
+     ("auxiliary_weight", 0.5, "ctc", "criterion=lfmmi, mwer or smbr"),
+     ("prior_scale", 0.3, "lfmmi", "criterion=ctc"),
+     ("prior_subtraction", 0.3, "mwer", "criterion=ctc")],
 )  # fmt: skip
 def test_an_option_of_the_criterion_that_nothing_reads_is_refused(
     corpus: Path, name: str, value: float, kind: str, reader: str
@@ -155,7 +157,8 @@ def everything(corpus: Path, out: str, threads: int) -> Config:
     cfg = tones.config(corpus, out)
     cfg.model = ModelConfig(kind="conformer", hidden=16, layers=3, kernel=3, subsampling=2, intermediate=[1, 2],
                             self_conditioned=True, layer_drop=0.4)  # fmt: skip
-    cfg.criterion.consistency, cfg.criterion.smoothing, cfg.augment.bin_warp = 0.2, 0.05, 0.1
+    cfg.criterion.consistency, cfg.criterion.smoothing, cfg.criterion.prior_scale = 0.2, 0.05, 0.3
+    cfg.augment.bin_warp = 0.1
     cfg.optim.ema, cfg.optim.sorted_epochs, cfg.optim.batch_s, cfg.optim.checkpoint_steps = 0.9, 1, 3, 1
     cfg.threads = threads
     return cfg

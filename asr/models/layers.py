@@ -95,7 +95,7 @@ class TokenOutput(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.linear(x)
-        return (x.float() if x.dtype is torch.bfloat16 else x).log_softmax(-1)
+        return (x.float() if x.dtype in (torch.bfloat16, torch.float16) else x).log_softmax(-1)
 
 
 class LayerSum(nn.Module):

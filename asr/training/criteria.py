@@ -225,6 +225,9 @@ def check_criterion(cfg: Config, start: Start | None = None) -> None:
     """Raises InputError for options that do not fit the criterion, and for mwer and smbr without a search."""
     check_views(cfg)
     check_unused(cfg)
+    if cfg.criterion.prior_subtraction and cfg.model.self_conditioned:
+        raise InputError("model.self_conditioned reads posteriors, but criterion.prior_subtraction divides them by "
+                         "priors in the end; leave out one of them")  # fmt: skip
     alignments, kind = cfg.criterion.alignments, cfg.criterion.kind
     if alignments and kind not in OVER_STATES:
         raise InputError(f"criterion.alignments={alignments} is for criterion={', '.join(OVER_STATES[:-1])} and "
@@ -273,6 +276,8 @@ def check_unused(cfg: Config) -> None:
         "ngram_order": (kind == "lfmmi", "criterion=lfmmi"),
         "nbest": (kind == "mwer", "criterion=mwer"),
         "auxiliary_weight": (kind in ("lfmmi", "mwer", "smbr"), "criterion=lfmmi, mwer or smbr"),
+        "prior_scale": (kind == "ctc", "criterion=ctc"),
+        "prior_subtraction": (kind == "ctc", "criterion=ctc"),
     }
     for name, (is_read, reader) in readers.items():
         if not is_read and (value := getattr(cfg.criterion, name)) != getattr(CriterionConfig(), name):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 from tqdm import tqdm
@@ -13,11 +14,13 @@ from asr.criteria import ctc_forced_align, ctc_greedy, ctc_loss
 from asr.criteria.acceptor import Acceptor
 from asr.criteria.lfmmi import ctc_crf_loss
 from asr.criteria.mwer import Hypothesis, expected_errors
+from asr.criteria.priors import less_priors
 from asr.criteria.smbr import LabelLattice, expected_frame_errors
 from asr.criteria.totals import occupancy
 from asr.data.dataset import Batch
 from asr.data.sets import Sets
 from asr.models.acoustic import AcousticModel
+from asr.models.layers import TokenOutput
 
 
 class Search(Protocol):
@@ -45,10 +48,16 @@ MakeGraphs = Callable[[Config], MmiGraphs]
 
 
 class CtcCriterion:
+    """`log_priors` (V,): of the last epoch, for criterion.prior_scale and prior_subtraction; None: not known yet."""
+
     def __init__(self, cfg: Config):
         self.zero_infinity = cfg.criterion.zero_infinity
+        self.prior_scale, self.prior_subtraction = cfg.criterion.prior_scale, cfg.criterion.prior_subtraction
+        self.log_priors: Tensor | None = None
 
     def loss(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
+        if self.log_priors is not None and self.prior_scale:
+            log_probs = less_priors(log_probs, self.log_priors, self.prior_scale)
         return ctc_loss(*self.arguments(log_probs, frames, batch), reduction="sum", zero_infinity=self.zero_infinity)
 
     @staticmethod
@@ -62,8 +71,14 @@ class CtcCriterion:
         wrong = sum(Levenshtein.distance(found, target[:n].tolist()) for found, target, n in pairs)
         return wrong, int(batch.target_lengths.sum())
 
+    @torch.no_grad()
     def finish(self, model: AcousticModel) -> None:
-        """The search takes the net as it is."""
+        """The search takes the net as it is, or divides its posteriors by powers of the priors. That is linear before
+        the softmax of the output layer, whose sum is the same for all paths."""
+        if self.log_priors is not None and self.prior_subtraction:
+            output = model.net.output
+            assert isinstance(output, TokenOutput)
+            output.linear.bias.sub_(self.prior_subtraction * self.log_priors.to(output.linear.bias))
 
 
 class LfmmiCriterion(CtcCriterion):

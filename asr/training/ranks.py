@@ -22,13 +22,14 @@ import torch.distributed as dist
 from asr.config import Config
 from asr.data.sets import Sets
 from asr.errors import InputError
+from asr.training import sharded
 from asr.training.criteria import Criterion
+from asr.training.messages import AGAIN, receive, send, together
 from asr.training.processes import divide_threads, take_next
 from asr.training.shards import Pass, ShardResult, Shards
 
 LONGEST_START = timedelta(minutes=10)
 LONGEST_WAIT = timedelta(days=1)  # rank 0 may first encode a corpus; ranks that have ended are noticed at once
-AGAIN = "the same command resumes the training"
 
 
 @contextmanager
@@ -39,7 +40,7 @@ def joined(cfg: Config) -> Iterator["Ranks | None"]:
         return
     if cfg.device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    with _together():
+    with together():
         _join("cpu:gloo,cuda:nccl" if cfg.device == "cuda" else "gloo")
     ranks = Ranks()
     signal.signal(signal.SIGTERM, _end)  # not before: a process that waits for others could not act on it
@@ -66,15 +67,19 @@ class Ranks:
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.are_waiting = True  # whether the others wait for a message of rank 0
+        self.divided: sharded.Sharded | None = None
 
-    def lead(self, shards: Shards) -> "Ranks":
-        """Give the net and the sets to the others."""
+    def lead(self, cfg: Config, shards: Shards, optimizer: torch.optim.Optimizer) -> "Ranks | sharded.Sharded":
+        """Give the net and the sets to the others. Returns what computes batches: this object, or all processes with
+        their parts of the net."""
         self.shards = shards
-        _send((shards.cfg, len(shards.gradients), copy.deepcopy(shards.model).cpu(), shards.sets))
-        return self
+        send((cfg, len(shards.gradients), copy.deepcopy(shards.model).cpu(), shards.sets))
+        if cfg.optim.sharded:
+            self.divided = sharded.lead(cfg, shards.model, shards.sets, shards.criterion, optimizer)
+        return self.divided or self
 
     def start(self, task: Pass) -> None:
-        _send(task)
+        send(task)
         self._steps = _advance(self.shards, task)
         self._left = len(task.batches)
         self.are_waiting = self._left == 0
@@ -90,12 +95,14 @@ class Ranks:
         """Computes shards for rank 0 until that has finished; `make` makes the criterion. Exits with code 2 if another
         rank ends before."""
         try:
-            if (given := _receive()) is None:
+            if (given := receive()) is None:
                 return
             cfg, count, model, sets = given
             torch.set_num_threads(divide_threads(cfg.threads, 1)[1])
+            if cfg.optim.sharded:
+                return sharded.serve(cfg, model, sets, make(cfg, sets))
             shards = Shards(cfg, model.to(cfg.device), sets, make(cfg, sets), count)
-            while (task := _receive()) is not None:
+            while (task := receive()) is not None:
                 for _ in _advance(shards, task):
                     pass
         except InputError:
@@ -105,8 +112,8 @@ class Ranks:
 
     def dismiss(self) -> None:
         """Tell those that wait for rank 0 that there is no more work. Others notice the end of this process."""
-        if self.rank == 0 and self.are_waiting:
-            _send(None)
+        if self.rank == 0 and (self.divided.are_waiting if self.divided else self.are_waiting):
+            send(None)
 
 
 def _advance(shards: Shards, task: Pass) -> Iterator[list[list[ShardResult]]]:
@@ -125,7 +132,7 @@ def _advance(shards: Shards, task: Pass) -> Iterator[list[list[ShardResult]]]:
 
 def _share(parameters: list[torch.nn.Parameter]) -> None:
     """Give all ranks the values of rank 0."""
-    with torch.no_grad(), _together():
+    with torch.no_grad(), together():
         values = torch.cat([p.flatten() for p in parameters])  # (P,)
         dist.broadcast(values, 0)
         if dist.get_rank():
@@ -136,7 +143,7 @@ def _share(parameters: list[torch.nn.Parameter]) -> None:
 def _collect_gradients(shards: Shards) -> None:
     """Bring each shard's gradient to rank 0."""
     rank = dist.get_rank()
-    with _together():
+    with together():
         for number, gradient in enumerate(shards.gradients):
             owner = number % dist.get_world_size()
             if owner and rank == 0:
@@ -149,7 +156,7 @@ def _gather(own: tuple[list[ShardResult] | None, str | None, str | None]) -> lis
     """In rank 0: what each rank has computed. Raises there what another rank has raised."""
     rank = dist.get_rank()
     found: list[Any] = [None] * dist.get_world_size()
-    with _together():
+    with together():
         dist.gather_object(own, found if rank == 0 else None)
     if rank:
         return []
@@ -159,30 +166,6 @@ def _gather(own: tuple[list[ShardResult] | None, str | None, str | None]) -> lis
         if trace is not None:
             raise RuntimeError(f"rank {number} of the training failed:\n{trace}")
     return [results for results, _, _ in found]
-
-
-def _send(message: Any) -> None:
-    """From rank 0 to all others."""
-    with _together():
-        dist.broadcast_object_list([message], 0)
-
-
-def _receive() -> Any:
-    message: list[Any] = [None]
-    with _together():
-        dist.broadcast_object_list(message, 0)
-    return message[0]
-
-
-@contextmanager
-def _together() -> Iterator[None]:
-    """Around what all ranks do together. Raises InputError if one of them has ended."""
-    try:
-        yield
-    except RuntimeError as e:
-        raise InputError(f"another process of this training has ended, or the network has failed ("
-                         f"{str(e).splitlines()[0][:120]}); if nothing above says why, see the report of torchrun; "
-                         f"{AGAIN}") from None  # fmt: skip
 
 
 def _end(number: int, frame: object) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from asr.config import Config
 from asr.criteria.consistency import consistency_loss
+from asr.criteria.priors import total_posteriors
 from asr.criteria.smoothing import smoothing_loss
 from asr.data.augment import generator, mask_features, of_features, warp_bins
 from asr.data.cache import shared_zeros
@@ -27,9 +29,12 @@ from asr.data.sets import Sets
 from asr.errors import InputError
 from asr.model_options import CriterionConfig
 from asr.models.acoustic import AcousticModel
+from asr.training import priors
 from asr.training.criteria import Criterion
 
 CPU_SHARDS = 2
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+LOSS_SCALES = (2.0**8, 2.0**4, 1.0, 2.0**-4)  # of float16, whose smallest number is 6e-8: the first without overflow
 REAPED_S = 1.0  # within which a process that was killed has ended
 READER_ENDED = (
     "a process that reads audio has ended: {}; if memory ran out, lower data.workers or optim.batch_s; the same "
@@ -47,6 +52,7 @@ class Pass:
     first_step: int = 0  # number of the first batch in the whole training
     steps: int = 0  # of the whole training
     general: bool = False
+    log_priors: list[float] | None = None  # (V,) of the epoch before, for the loss
 
 
 @dataclass
@@ -59,6 +65,7 @@ class ShardResult:
     unreadable: list[Unreadable] = field(default_factory=list)
     fault: str = ""  # of a loss or a gradient that is not finite
     suspects: list[str] = field(default_factory=list)  # ids of the utterances that it may come from
+    posteriors: np.ndarray | None = None  # (V,) summed over the frames, if the training needs priors
 
 
 class Shards:
@@ -85,16 +92,20 @@ class Shards:
         if task.epoch is not None:
             self.sets.train.epoch = task.epoch
         self.model.train(task.epoch is not None)
+        priors.tell(self.criterion, task.log_priors)
         judged = self.sets.general if task.general else self.sets.dev
         dataset = judged if task.epoch is None else self.sets.train
         assert dataset is not None
         parts = [split(batch, count)[number] for batch in task.batches for number in own]
-        shards = load(dataset, parts, -(-self.cfg.data.workers // processes), self.cfg.device == "cuda")
+        shards = self.loaded(dataset, parts, -(-self.cfg.data.workers // processes), self.cfg.device == "cuda")
         for step in range(task.first_step, task.first_step + len(task.batches)):
             if task.epoch is None:
                 yield [self.judge(next(shards), number) for number in own]
             else:
                 yield [self.train(next(shards), step, number, task.steps) for number in own]
+
+    def loaded(self, *given: Any) -> Iterator[Batch]:
+        return load(*given)
 
     def train(self, shard: Batch, step: int, number: int, steps: int) -> ShardResult:
         """Write the shard's gradient in one of all `steps`. The result has a fault if it or the loss is not finite."""
@@ -109,15 +120,25 @@ class Shards:
             outputs, frames = self.model.outputs(features, lengths)
         loss = self.loss(outputs, frames, shard, consistency_weight(self.cfg.criterion, step, steps))
         result.loss = loss.item()
-        if math.isfinite(result.loss):
-            gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)  # zeros for skipped blocks
-            torch.cat([gradient.flatten() for gradient in gradients], out=self.gradients[number])
-            fault = "" if self.gradients[number].isfinite().all() else "the gradient is not finite"
-        else:
-            fault = f"the loss is {result.loss}"
-        if fault:
+        if fault := self.differentiate(loss, number):
             result.fault, result.suspects = fault, suspects(shard.ids, outputs[-1].detach())
+        elif priors.are_needed(self.cfg.criterion):
+            result.posteriors = total_posteriors(outputs[-1], frames)
         return result
+
+    def differentiate(self, loss: Tensor, number: int) -> str:
+        """Write the gradient of a shard; returns what is wrong with it, or nothing."""
+        if not math.isfinite(loss.item()):
+            return f"the loss is {loss.item()}"
+        *others, last = LOSS_SCALES if self.cfg.optim.precision == "fp16" else (1.0,)
+        for scale in (*others, last):
+            gradients = torch.autograd.grad(
+                scale * loss, self.parameters, retain_graph=scale != last, materialize_grads=True
+            )  # zeros for skipped blocks
+            torch.cat([gradient.flatten() for gradient in gradients], out=self.gradients[number])
+            if self.gradients[number].div_(scale).isfinite().all():
+                return ""
+        return "the gradient is not finite"
 
     @torch.no_grad()
     def augmented(self, shard: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -153,7 +174,7 @@ class Shards:
             loss = loss / 2 + consistency * consistency_loss(log_probs, frames)
         return loss
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode, whose tensors FSDP could not use again in training
     def judge(self, shard: Batch, number: int) -> ShardResult:
         """Loss and errors."""
         result = ShardResult(number, len(shard.ids), unreadable=shard.unreadable)
@@ -193,12 +214,12 @@ def shards_of_batch(cfg: Config, ranks: int) -> int:
 
 
 def reduced(cfg: Config) -> AbstractContextManager:
-    """A context in which the net computes in `optim.precision`: products in bfloat16, sums, norms and the parameters in
-    float32."""
+    """A context in which the net computes in `optim.precision`: products in bfloat16 or float16, sums, norms and the
+    parameters in float32."""
     device, precision = torch.device(cfg.device).type, cfg.optim.precision
     if precision == "auto":
         precision = "bf16" if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return torch.autocast(device, torch.bfloat16) if precision == "bf16" else nullcontext()
+    return torch.autocast(device, HALF[precision]) if precision in HALF else nullcontext()
 
 
 def suspects(ids: list[str], log_probs: Tensor) -> list[str]:

@@ -7,6 +7,7 @@ seeded by the step. So a run that was killed and resumed ends with the same bits
 import json
 import math
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from asr.models.filters import check_levels
 from asr.models.low_rank import add_pairs, load_merged, merged
 from asr.threads import torch_threads
 from asr.tokens import Tokens
-from asr.training import checkpoint
+from asr.training import checkpoint, priors
 from asr.training.criteria import MakeGraphs, check_criterion, counted, make_criterion, undo_finish
 from asr.training.curves import Curves
 from asr.training.folder import check_folder, check_streams, record_front_end, record_hmm
@@ -42,6 +43,7 @@ from asr.training.optimizer import bind_gradients, make_optimizer
 from asr.training.processes import Team, divide_threads
 from asr.training.ranks import Ranks
 from asr.training.settings import MANIFESTS, check_inputs, check_resumable, check_table, settings
+from asr.training.sharded import Sharded, check_sharded
 from asr.training.shards import Pass, ShardResult, Shards, load, readers_named, shards_of_batch
 from asr.training.skips import without_faults
 from asr.training.start import Start
@@ -84,10 +86,12 @@ class Trainer:
         self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens), upper=upper)
         if upper is not None and cfg.model.lora_rank is not None:
             add_pairs(upper, cfg.model.lora_rank)
-        self.model.to(cfg.device)
+        home = replace(cfg, device="cpu") if cfg.optim.sharded else cfg  # where the whole net is
+        self.model.to(home.device)
         self.criterion = make_criterion(cfg, self.sets, start, make_graphs)
         count = shards_of_batch(cfg, ranks.size if ranks else 1)
-        self.shards = Shards(cfg, self.model, self.sets, self.criterion, count)
+        check_sharded(cfg, ranks.size if ranks else 1, count)
+        self.shards = Shards(home, self.model, self.sets, self.criterion, count)
         self.gradient = torch.zeros_like(self.shards.gradients[0])  # (P,), of all parameters
         bind_gradients(self.shards.parameters, self.gradient)
         self.optimizer = make_optimizer(self.model, cfg)
@@ -150,7 +154,8 @@ class Trainer:
         with torch_threads(threads):
             self.resume()
             team = Team(partial(self.shards.run, processes), processes, threads)
-            with nullcontext(self.ranks.lead(self.shards)) if self.ranks else team as self.team:
+            lead = self.ranks and self.ranks.lead(self.cfg, self.shards, self.optimizer)
+            with nullcontext(lead) if lead else team as self.team:
                 return self.train_epochs(final)
 
     def resume(self) -> None:
@@ -180,11 +185,10 @@ class Trainer:
             self.read_epoch(record)
 
     def read_epoch(self, record: dict[str, Any]) -> dict[str, Tensor]:
-        """The model of an epoch."""
         return checkpoint.read_tensors(self.folder / record["file"], record.get("sha256"))
 
     def train_epochs(self, final: Path) -> Path:
-        """The remaining epochs, then the mean of the best ones."""
+        """The remaining epochs, then the mean of the best."""
         if self.sets.general and "general_start" not in self.state:
             self.state["general_start"] = self.judge_general()
             tqdm.write(f"general {counted(self.cfg)} errors {self.state['general_start']:.2%} before the training")
@@ -193,8 +197,8 @@ class Trainer:
                 loss = self.train_epoch(self.state["epoch"], bar)
                 self.finish_epoch(loss, bar)
         self.curves.plot(self.state["records"])
-        epochs = [record["epoch"] for record in self.load_best()]
-        dev = self.evaluate()
+        epochs, dev = [record["epoch"] for record in self.load_best()], self.evaluate()
+        priors.tell(self.criterion, self.state.get("log_priors"))
         self.criterion.finish(self.model)
         checkpoint.write_tensors(final, merged(self.model.state_dict()))
         self.drop_models(self.best_epochs())
@@ -202,8 +206,8 @@ class Trainer:
         return final
 
     def load_best(self) -> list[dict[str, Any]]:
-        """Load the mean of the best epochs, or the best one alone if the mean is worse on the general set than is
-        allowed; returns their records. Raises InputError if no epoch is good enough there."""
+        """Load the mean of the best epochs, of so many that it has the fewest dev errors among the means that are good
+        enough on the general set; returns their records. Raises InputError if no epoch is good enough there."""
         best = self.best_epochs()
         if not best:
             record = min(self.state["records"], key=lambda r: r["general_ter"])
@@ -213,11 +217,19 @@ class Trainer:
                 f"best epoch there ({record['epoch']}) has {record['general_ter']:.2%}; raise data.replay_share or "
                 "optim.general_margin, or lower optim.lr, in another folder with out="
             )
-        load_merged(self.model, checkpoint.average(map(self.read_epoch, best)))
-        if len(best) > 1 and self.sets.general and not self.is_kept(self.judge_general()):
-            best = best[:1]
-            load_merged(self.model, self.read_epoch(best[0]))
+        found = []
+        for count in range(len(best), 0, -1):
+            self.load_mean(best[:count])
+            if count == 1 or not self.sets.general or self.is_kept(self.judge_general()):
+                dev = self.evaluate()
+                found.append((dev["dev_ter"], dev["dev_loss"], -count))
+        self.load_mean(best := best[: -min(found)[2]])
         return best
+
+    def load_mean(self, records: list[dict[str, Any]]) -> None:
+        load_merged(self.model, checkpoint.average(map(self.read_epoch, records)))
+        if isinstance(self.team, Sharded):
+            self.team.load()
 
     def fit_cmvn(self) -> None:
         """Mean and variance of the training features."""
@@ -234,21 +246,28 @@ class Trainer:
         """
         cfg, state, end = self.cfg.optim, self.state, self.epoch_starts[epoch + 1]
         batches = self.batches_of(epoch)[state["step"] - self.epoch_starts[epoch] :]
-        self.team.start(Pass(batches, epoch, state["step"], self.epoch_starts[-1]))
+        task = Pass(batches, epoch, state["step"], self.epoch_starts[-1], log_priors=state.get("log_priors"))
+        self.team.start(task)
         for _ in batches:
             results = without_faults(self.folder, state, self.take_step())
             self.has_gradient |= bool(results)
             utterances = sum(r.utterances for r in results)
             state["loss"] += sum(r.loss for r in results)
             state["utterances"] += utterances
-            for gradient in self.shards.gradients if utterances else ():
-                self.gradient.add_(gradient, alpha=1 / (utterances * cfg.accumulate))
+            priors.add(state, (r.posteriors for r in results))
+            factor = 1 / (utterances * cfg.accumulate) if utterances else 0.0
+            if isinstance(self.team, Sharded):
+                self.team.take(factor)
+            for gradient in self.shards.gradients if factor and not cfg.sharded else ():
+                self.gradient.add_(gradient, alpha=factor)
             state["step"] += 1
             if state["step"] % cfg.accumulate == 0 or state["step"] == end:
                 self.update_parameters()
             bar.update()
             bar.set_postfix(epoch=epoch + 1, loss=f"{state['loss'] / max(state['utterances'], 1):.3f}", refresh=False)
             if state["step"] % (cfg.checkpoint_steps * cfg.accumulate) == 0:
+                if isinstance(self.team, Sharded):
+                    self.team.collect()
                 checkpoint.write_resume(self.folder, self.model, self.optimizer, self.average, state)
         if not state["utterances"]:
             raise InputError(
@@ -272,6 +291,8 @@ class Trainer:
         self.has_gradient = False
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.state["step"] - 1) * group["scale"]
+        if isinstance(self.team, Sharded):
+            return self.team.update([group["lr"] for group in self.optimizer.param_groups])
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optim.grad_clip)
         self.optimizer.step()
         self.model.net.constrain()
@@ -304,7 +325,10 @@ class Trainer:
     def finish_epoch(self, train_loss: float, bar: tqdm) -> None:
         """Evaluate the epoch, keep its model if it is among the best, write log, curves and a resume point."""
         state = self.state
+        if isinstance(self.team, Sharded):
+            self.team.collect()
         state |= {"epoch": state["epoch"] + 1, "loss": 0.0, "utterances": 0}
+        priors.finish_epoch(state)
         lr = self.optimizer.param_groups[0]["lr"]
         record = {"step": state["step"], "epoch": state["epoch"], "train_loss": train_loss, "lr": lr}
         record["file"] = f"checkpoints/epoch-{state['epoch']:03d}.safetensors"

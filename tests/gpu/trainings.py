@@ -51,7 +51,7 @@ def throughput(count: int = 600, letters: int = 50, **net: object) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_corpus(folder, {"train": count, "dev": 2}, letters)
-        for precision, workers in (("fp32", 0), ("bf16", 0), ("bf16", 8)):
+        for precision, workers in (("fp32", 0), ("fp16", 0), ("bf16", 0), ("bf16", 8)):
             cfg = config(folder, f"{precision}{workers}", precision, workers, **net)
             start = time.perf_counter()
             pipeline.train(cfg)
@@ -61,7 +61,8 @@ def throughput(count: int = 600, letters: int = 50, **net: object) -> None:
 
 
 def torchrun() -> None:
-    """Two processes, one GPU each, have the same loss curve as one with the same batches."""
+    """Two processes, one GPU each, have the same loss curve as one with the same batches, also where they divide the
+    net (FSDP)."""
     if torch.cuda.device_count() < 2:
         print(f"needs two GPUs; there are {torch.cuda.device_count()}")
         return
@@ -69,16 +70,18 @@ def torchrun() -> None:
         folder = Path(name)
         make_corpus(folder, {"train": 40, "dev": 8}, 3)
         root = str(Path(__file__).parents[2])
-        for ranks in (1, 2):
+        for out, ranks, more in (("one", 1, []), ("two", 2, []), ("divided", 2, ["optim.sharded=true"])):
             command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m",
-                       "asr", "train", f"out={folder}/{ranks}", f"data.train={folder}/train.jsonl", f"device={DEVICE}",
+                       "asr", "train", f"out={folder}/{out}", f"data.train={folder}/train.jsonl", f"device={DEVICE}",
                        f"data.dev={folder}/dev.jsonl", "model=cnn", "model.hidden=64", "model.layers=2",
-                       "optim.epochs=4", "optim.batch_s=8", "optim.shards=2", "optim.precision=fp32"]  # fmt: skip
+                       "optim.epochs=4", "optim.batch_s=8", "optim.shards=2", "optim.precision=fp32",
+                       *more]  # fmt: skip
             subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": root})
-        one, two = ([json.loads(line)["train_loss"] for line in (folder / f"{ranks}/train/log.jsonl").open()]
-                    for ranks in (1, 2))  # fmt: skip
-    print(f"train loss with one process {one}, with two {two}")
+        one, two, divided = ([json.loads(line)["train_loss"] for line in (folder / out / "train/log.jsonl").open()]
+                             for out in ("one", "two", "divided"))  # fmt: skip
+    print(f"train loss with one process {one}, with two {two}, with the net divided {divided}")
     np.testing.assert_allclose(two, one, rtol=1e-3)  # kernels add in no fixed order
+    np.testing.assert_allclose(divided, one, rtol=1e-3)
 
 
 PARTS = {f.__name__: f for f in (throughput, torchrun)}

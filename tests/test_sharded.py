@@ -1,0 +1,119 @@
+"""A net divided among processes (optim.sharded): the losses of one process, whole files, exact resume."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+import tones
+import torch
+from ctranslate2_model import write_model
+from ranked import train_ranks
+from test_training_faults import final_of, same
+from torch import Tensor
+
+from asr.cli.overrides import compose, to_overrides
+from asr.data.dataset import Batch
+from asr.errors import InputError
+from asr.training import checkpoint, sharded
+from asr.training.shards import Shards
+from asr.training.trainer import Trainer
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+OPTIONS = "threads=1 augment.silence_s=0 augment.gain_db=[] augment.speeds=[] features.kind=pretrained "
+OPTIONS += "features.shift_ms=20 features.cmvn=none features.layer=0 model.tune_layers=2 optim.tune_lr=0.01 "
+OPTIONS += "model=lstm model.hidden=5 model.layers=1 model.subsampling=1 optim.batch_s=2 optim.lr=0.01 "
+OPTIONS += "optim.epochs=2 optim.average=2 optim.accumulate=2 optim.checkpoint_steps=2 criterion.prior_scale=0.3"
+
+DIVIDED = "optim.sharded=true"
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    torch.set_num_threads(1)
+    tones.write(tmp_path, "train", 19)
+    tones.write(tmp_path, "dev", 3, seed=1)
+    write_model(tmp_path / "whisper")
+    return tmp_path
+
+
+def words(corpus: Path, out: str, *more: str) -> list[str]:
+    place = [f"out={corpus / out}", f"data.train={corpus}/train.jsonl", f"data.dev={corpus}/dev.jsonl"]
+    return [*OPTIONS.split(), *place, f"features.encoder={corpus}/whisper", *more]
+
+
+def watch(corpus: Path, stop: int, rank: int) -> None:
+    """Writes what this process holds of the parameters. The loss of one utterance is lost, and step `stop` of the
+    optimiser fails; 0: none does."""
+    update, loss = sharded.ShardedNet.update, Shards.loss
+    calls: list[list[float]] = []
+
+    def followed(net: sharded.ShardedNet, rates: list[float]) -> None:
+        calls.append(rates)
+        if len(calls) == stop:
+            raise InputError("stopped")
+        update(net, rates)
+        held = sum(sharded.local(p).numel() for p in net.shards.model.parameters())
+        (corpus / f"held{rank}").write_text(str(held))
+
+    def lost(shards: Shards, outputs: list[Tensor], frames: Tensor, shard: Batch, consistency: float) -> Tensor:
+        return loss(shards, outputs, frames, shard, consistency) * (torch.nan if "train7" in shard.ids else 1.0)
+
+    sharded.ShardedNet.update, Shards.loss = followed, lost  # type: ignore[method-assign]
+
+
+def test_two_processes_train_as_one_and_resume_exactly(corpus: Path) -> None:
+    ((code, told),) = train_ranks(1, corpus, words(corpus, "one"), partial(watch, corpus, 0))
+    assert code == 0 and told.count("skipped step") == 2, told
+    found = train_ranks(2, corpus, words(corpus, "two", DIVIDED), partial(watch, corpus, 0))
+    assert [code for code, _ in found] == [0, 0] and found[0][1].count("skipped step") == 2, found
+    one, two = (
+        [json.loads(line) for line in (corpus / out / "train/log.jsonl").read_text().splitlines()]
+        for out in ("one", "two")
+    )
+    for name in ("train_loss", "dev_loss", "dev_ter", "lr"):
+        assert [r[name] for r in two] == pytest.approx([r[name] for r in one], rel=1e-4), name
+    whole = checkpoint.read_tensors(corpus / "one/train/final.safetensors")
+    for name, value in checkpoint.read_tensors(corpus / "two/train/final.safetensors").items():
+        assert value.shape == whole[name].shape
+        if name.startswith("net."):  # where Adam does not enlarge the rounding of gradients that are zero
+            torch.testing.assert_close(value, whole[name], atol=2e-3, rtol=0)
+    held = [int((corpus / f"held{rank}").read_text()) for rank in (0, 1)]
+    assert sum(held) == sum(value.numel() for value in whole.values()) and max(held) < 0.6 * sum(held)
+
+    stopped = train_ranks(2, corpus, words(corpus, "again", DIVIDED), partial(watch, corpus, 4))
+    assert [code for code, _ in stopped] == [2, 2], stopped
+    assert "resume-00000004" in "".join(path.name for path in (corpus / "again/train").iterdir())
+    alone = Trainer(compose(to_overrides(words(corpus, "again", "optim.shards=2"), (), None)))
+    alone.resume()  # without optim.sharded
+    assert alone.state["step"] == 4 and len(alone.optimizer.state) == len(alone.shards.parameters)
+    found = train_ranks(2, corpus, words(corpus, "again", DIVIDED), partial(watch, corpus, 0))
+    assert [code for code, _ in found] == [0, 0] and "resuming" in found[0][1], found
+    assert same(final_of(corpus / "again"), final_of(corpus / "two"))
+
+
+@pytest.mark.parametrize(
+    ("ranks", "shards", "option", "message"),
+    [(1, 2, {}, "start at least two"),
+     (2, 3, {}, "optim.shards=3 and torchrun started 2 processes; make them equal"),
+     (2, 2, {"optim.precision": "fp16"}, "does not work with optim.precision=fp16; use bf16 or fp32"),
+     (2, 2, {"optim.ema": 0.9}, "does not work with optim.ema=0.9"),
+     (2, 2, {"model.layer_drop": 0.2}, "does not work with model.layer_drop=0.2")],
+)  # fmt: skip
+def test_what_cannot_be_divided_is_refused(
+    corpus: Path, ranks: int, shards: int, option: dict[str, object], message: str
+) -> None:
+    cfg = tones.config(corpus, "run")
+    cfg.optim.sharded = True
+    for name, value in option.items():
+        group, key = name.split(".")
+        setattr(getattr(cfg, group), key, value)
+    with pytest.raises(InputError, match=message):
+        sharded.check_sharded(cfg, ranks, shards)
+
+
+def test_one_process_alone_is_refused(corpus: Path) -> None:
+    cfg = tones.config(corpus, "run")
+    cfg.optim.sharded = True
+    with pytest.raises(InputError, match="optim.sharded divides the net among the processes of torchrun"):
+        Trainer(cfg)
