@@ -10,6 +10,7 @@ from asr import pipeline
 from asr.cli import earlier, flywheel_verbs, transcription_verbs, version_verbs
 from asr.cli.align_verbs import align, align_long
 from asr.cli.data_verbs import data_check, data_import, data_label, features
+from asr.cli.inputs import needed_output, only_input
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
 from asr.cli.model_verbs import model
 from asr.cli.punctuation_verbs import punctuation_apply, punctuation_score, punctuation_train
@@ -38,6 +39,18 @@ def hmm_train(cfg: Config) -> None:
     `out`/train/alignments.npz says which HMM state each frame of the training and the dev set belongs to.
     """
     print(f"-> {pipeline.train_hmm(cfg)}")
+
+
+def hmm_features(cfg: Config) -> None:
+    """Stores the features of a manifest that HMMs score, adapted to each speaker, for the training of a net on them.
+
+    asr hmm features MANIFEST output=exp/adapted/train.jsonl out=exp/sat
+
+    `out` is the run folder of `asr hmm train`, with its graph. Behind hmm=sat the features are adapted to each speaker
+    of the manifest as `asr decode` does it, by the words that a first pass finds. Store those of the training, dev and
+    test set; then train, tune and decode on them with features=stored, num_bins=VALUES_PER_FRAME and cmvn=none.
+    """
+    print(f"-> {pipeline.hmm_features(cfg, only_input(cfg, 'a manifest'), needed_output(cfg, 'the manifest'))}")
 
 
 def doctor(cfg: Config) -> None:
@@ -106,6 +119,7 @@ VERBS: dict[str, Verb] = {
         "hmm", "features", "tokens.lexicon", "data.train", "data.dev", "data.max_audio_s", "data.channel", "out",
         "threads",
     ), starts_run=True),
+    "hmm features": Verb(hmm_features, (*_RECOGNISER, "input", "output"), earlier=earlier.tuned),
     "model": Verb(model, ("model", "features", "input")),
     "import": Verb(import_model, ("input", "output", "out")),
     "text clean": Verb(text_clean, (*_CLEANING, "text.lang", "text.paragraphs", "input", "output")),
