@@ -85,6 +85,14 @@ _RECOGNISER = (
     "graph.silence", "g2p.model", "g2p.nbest", "g2p.min_probability", "new_words", "data.max_audio_s",
     "data.channel", "out", "device", "threads",
 )  # fmt: skip
+_FIRST_PASS = (  # opens a recogniser, but keeps no words
+    *(f"decoder.{name}" for name in (
+        "kind", "beam", "max_active", "min_active", "acoustic_scale", "word_penalty", "blank_penalty", "blank_skip",
+        "lattice_beam", "nbest", "mbr", "rescore", "confusion", "confidence_scale", "confidence_offset",
+        "calibrated_for", "pad_s",
+    )), "graph.kind", "graph.words", "graph.grammar", "graph.dir", "graph.ngram", "graph.lexicon", "tokens.lexicon",
+    "new_words", "data.max_audio_s", "data.channel", "out", "device", "threads",
+)  # fmt: skip
 _STATIC_FEATURES = tuple(f"features.{name}" for name in (  # without derivatives and normalisation
     "kind", "encoder", "layer", "sum_layers", "sample_rate_hz", "window_ms", "shift_ms", "num_bins", "num_ceps",
     "low_hz", "high_hz", "dither", "floor",
@@ -119,7 +127,7 @@ VERBS: dict[str, Verb] = {
         "hmm", "features", "tokens.lexicon", "data.train", "data.dev", "data.max_audio_s", "data.channel", "out",
         "threads",
     ), starts_run=True),
-    "hmm features": Verb(hmm_features, (*_RECOGNISER, "input", "output"), earlier=earlier.tuned),
+    "hmm features": Verb(hmm_features, (*_FIRST_PASS, "input", "output"), earlier=earlier.tuned_scales),
     "model": Verb(model, ("model", "features", "input")),
     "import": Verb(import_model, ("input", "output", "out")),
     "text clean": Verb(text_clean, (*_CLEANING, "text.lang", "text.paragraphs", "input", "output")),
