@@ -18,7 +18,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from asr import pipeline
+from asr import manifest, pipeline
 from asr.cli.recipe import Recipe
 from asr.config import Config
 from asr.files import atomic_write
@@ -34,13 +34,15 @@ NET = ("model=fc", "model.subsampling=1", "model.kernel=11", "model.hidden=512",
 
 @dataclass(frozen=True)
 class Row:
-    """A training by a verb with these options. `behind`: the row that it needs."""
+    """A training by a verb with these options. `behind`: the row that it needs. `heard_h`: hours of speech that the net
+    hears in all its epochs; None: as many epochs as configured."""
 
     name: str
     title: str
     verb: str
     options: tuple[str, ...] = ()
     behind: str | None = None
+    heard_h: float | None = None
 
 
 ROWS = (
@@ -49,9 +51,9 @@ ROWS = (
     Row("lda", "LDA and MLLT", "hmm train", (*HMM, "hmm=lda_mllt", "features.deltas=0")),
     Row("sat", "fMLLR for each speaker", "hmm train", (*HMM, "hmm=sat", "features.deltas=0")),
     Row("dnn", "net on adapted features (cross-entropy)", "train",
-        (*ADAPTED, *NET, "criterion=ce", "optim.epochs=8", "optim.lr=1e-3"), "sat"),
+        (*ADAPTED, *NET, "criterion=ce", "optim.lr=1e-3"), "sat", 3.0),
     Row("dnn_lfmmi", "LF-MMI behind it", "train",
-        (*ADAPTED, *NET, "criterion=lfmmi", "optim.epochs=3", "optim.lr=1e-4"), "dnn"),
+        (*ADAPTED, *NET, "criterion=lfmmi", "optim.lr=1e-4"), "dnn", 1.0),
     Row("ctc", "CTC", "train"),
     Row("ctc_lfmmi", "LF-MMI behind CTC", "train", ("criterion=lfmmi", "optim.epochs=4", "optim.lr=2e-4"), "ctc"),
 )  # fmt: skip
@@ -69,7 +71,9 @@ class Chain:
         before = cpu_s()
         words = [word for word in self.recipe.overrides[1:] if not word.startswith(("out=", "data.dir="))]
         words += [f"out={self.out / row.name}", f"data.dir={Path(self.recipe.cfg.data.dir).absolute()}"]
-        step = Recipe(self.experiment, Path(self.recipe.folder), [*words, *row.options, *self.behind(row)])
+        step = Recipe(
+            self.experiment, Path(self.recipe.folder), [*words, *row.options, *self.behind(row), *self.epochs(row)]
+        )
         for verb in (row.verb, "lm train", "graph", "tune", "decode", "score"):
             step(verb)
         tuned = parse_json((self.out / row.name / "tune.json").read_text(encoding="utf-8"))
@@ -79,6 +83,12 @@ class Chain:
         with atomic_write(kept) as file:
             json.dump(found, file, indent=1)
         return found
+
+    def epochs(self, row: Row) -> list[str]:
+        if row.heard_h is None:
+            return []
+        heard_s = sum(u.duration_s or 0.0 for u in manifest.read(self.recipe.cfg.data.train))
+        return [f"optim.epochs={max(1, round(3600 * row.heard_h / heard_s))}"]
 
     def behind(self, row: Row) -> list[str]:
         """The options that follow from the row before: its net, or its alignments and adapted features."""
