@@ -53,7 +53,7 @@ ROWS = (
     Row("dnn", "net on adapted features (cross-entropy)", "train",
         (*ADAPTED, *NET, "criterion=ce", "optim.lr=1e-3"), "sat", 3.0),
     Row("dnn_lfmmi", "LF-MMI behind it", "train",
-        (*ADAPTED, *NET, "criterion=lfmmi", "optim.lr=1e-4"), "dnn", 1.0),
+        (*ADAPTED, *NET, "criterion=lfmmi", "optim.lr=2e-5"), "dnn", 1.0),
     Row("ctc", "CTC", "train"),
     Row("ctc_lfmmi", "LF-MMI behind CTC", "train", ("criterion=lfmmi", "optim.epochs=4", "optim.lr=2e-4"), "ctc"),
 )  # fmt: skip
