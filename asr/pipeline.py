@@ -84,14 +84,6 @@ def train_hmm(cfg: Config) -> Path:
     return train_hmm(cfg)
 
 
-def hmm_features(cfg: Config, source: str | Path, output: str | Path) -> Path:
-    """Write the manifest `output`: that of `source` with the features that the mixtures of the run folder score, for
-    each speaker adapted as in `decode`. Returns its path."""
-    from asr.recognizer.adapted_features import write_features
-
-    return write_features(open_recognizer(cfg), source, output)
-
-
 def import_model(cfg: Config) -> Path:
     """Make a foreign CTC model, `cfg.input`, a bundle `cfg.output`, or else the model of the run folder `cfg.out`.
 

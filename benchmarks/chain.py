@@ -23,6 +23,7 @@ from asr.cli.recipe import Recipe
 from asr.config import Config
 from asr.files import atomic_write
 from asr.literals import parse_json
+from asr.recognizer.adapted_features import write_features
 from benchmarks.ablation import cpu_s
 from recipes.run import prepared
 
@@ -99,8 +100,9 @@ class Chain:
             return [f"init={self.out / 'ctc'}"]
         if row.behind == "sat":
             hmms = pipeline.tuned(Config(out=str(sat), threads=self.recipe.cfg.threads))
+            recognizer = pipeline.open_recognizer(hmms)
             for split in ("train", "dev", "test"):
-                pipeline.hmm_features(hmms, getattr(self.recipe.cfg.data, split), adapted / f"{split}.jsonl")
+                write_features(recognizer, getattr(self.recipe.cfg.data, split), adapted / f"{split}.jsonl")
         start = [f"init={self.out / row.behind}"] if row.behind != "sat" else []
         sets = [f"data.{split}={adapted / f'{split}.jsonl'}" for split in ("train", "dev", "test")]
         return [f"criterion.alignments={sat / 'train/alignments.npz'}", *sets, *start]

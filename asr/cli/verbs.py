@@ -50,7 +50,10 @@ def hmm_features(cfg: Config) -> None:
     of the manifest as `asr decode` does it, by the words that a first pass finds. Store those of the training, dev and
     test set; then train, tune and decode on them with features=stored, num_bins=VALUES_PER_FRAME and cmvn=none.
     """
-    print(f"-> {pipeline.hmm_features(cfg, only_input(cfg, 'a manifest'), needed_output(cfg, 'the manifest'))}")
+    from asr.recognizer.adapted_features import write_features
+
+    source, output = only_input(cfg, "a manifest"), needed_output(cfg, "the manifest")
+    print(f"-> {write_features(pipeline.open_recognizer(cfg), source, output)}")
 
 
 def doctor(cfg: Config) -> None:

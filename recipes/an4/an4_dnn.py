@@ -6,6 +6,7 @@ from pathlib import Path
 from asr import pipeline
 from asr.config import Config
 from asr.errors import InputError
+from asr.recognizer.adapted_features import write_features
 
 ADAPTED_BY = Path("exp/an4_sat")
 
@@ -15,13 +16,9 @@ def prepare(cfg: Config) -> str:
     an4_sat has not been run."""
     if not (ADAPTED_BY / "tune.json").exists():
         raise InputError(f"{ADAPTED_BY} holds no tuned HMMs; run `python -m recipes.run an4 experiment=an4_sat` first")
-    hmms = pipeline.tuned(Config(out=str(ADAPTED_BY), threads=cfg.threads))
-    for manifest, adapted in (
-        (hmms.data.train, cfg.data.train),
-        (hmms.data.dev, cfg.data.dev),
-        (hmms.data.test, cfg.data.test),
-    ):
-        pipeline.hmm_features(hmms, manifest, adapted)
+    recognizer = pipeline.open_recognizer(pipeline.tuned(Config(out=str(ADAPTED_BY), threads=cfg.threads)))
+    for split in ("train", "dev", "test"):
+        write_features(recognizer, ADAPTED_BY / "data" / f"{split}.jsonl", getattr(cfg.data, split))
     for name in ("lexicon.txt", "lm.txt"):
-        shutil.copy(Path(hmms.data.dir) / name, Path(cfg.data.dir) / name)
+        shutil.copy(ADAPTED_BY / "data" / name, Path(cfg.data.dir) / name)
     return f"real speech: AN4, adapted to each speaker by {ADAPTED_BY}"
