@@ -25,7 +25,7 @@ SHELL := bash
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # Benchmarks with arguments, and word_scores, a module of word_mode.
-BENCH_BY_HAND := ablation align bulk conditions dynamic_graph fillers k2_lfmmi k2_peer kaldi_graph korean_pronunciation korean_words lm \
+BENCH_BY_HAND := ablation align bulk chain conditions dynamic_graph fillers k2_lfmmi k2_peer kaldi_graph korean_pronunciation korean_words lm \
   lm_scores million_words noise_words per_request phrase_safety ptxas punctuation real_search serve serve_faults serve_load \
   serve_peers silence spoken_korean throughput whisper_peer word_mode word_peers word_scores
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
@@ -91,7 +91,7 @@ sanitize: $(VENV)/.installed-test
 	  $(PIP) -q --no-build-isolation --no-deps --upgrade --target $(SANITIZED) -Cbuild-dir=build/sanitize .
 	LD_PRELOAD=$(SANITIZERS) ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0 OMP_NUM_THREADS=1 \
 	  PYTHONPATH=$(SANITIZED):$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])') \
-	  $(BIN)/python -S $(BIN)/pytest tests/test_ctc.py tests/test_acceptor.py tests/test_lfmmi.py tests/test_alignment.py tests/test_search.py tests/test_stream.py \
+	  $(BIN)/python -S $(BIN)/pytest tests/test_ctc.py tests/test_acceptor.py tests/test_lfmmi.py tests/test_hmm_lattice_free.py tests/test_alignment.py tests/test_search.py tests/test_stream.py \
 	  tests/test_lattice.py tests/test_phrases.py tests/test_implicit.py tests/test_graph_damage.py tests/test_dynamic.py \
 	  tests/test_epsilon.py tests/test_blank_skip.py tests/test_new_words.py tests/test_ctc_in_torch.py tests/test_fuzz.py \
 	  -k "not compiled and not operators and not processes and not allocates"

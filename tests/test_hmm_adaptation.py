@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from test_hmm_training import DIM, LEXICON, config, speak
+from tqdm import tqdm
 
 import asr
 from asr import manifest, pipeline
@@ -25,6 +26,8 @@ from asr.hmm.stages import stages_of
 from asr.hmm.training import Stage
 from asr.manifest import Utterance
 from asr.models.mixtures import MixtureNet
+from asr.recognizer.adapted_features import write_features
+from asr.recognizer.speakers import score_by_speaker
 
 RANDOM = torch.Generator().manual_seed(0)
 
@@ -190,6 +193,38 @@ def test_tuning_adapts_and_a_bundle_keeps_both_mixtures(trained, tmp_path):
     pipeline.bundle(trained)
     net = asr.load(trained.bundle).model.net
     assert net.adapted is not None and not torch.equal(net.adapted.means, net.output.means)
+
+
+def test_stored_features_are_those_that_decoding_scores(trained, tmp_path):
+    """The mixtures of adapted speech score the stored frames as `score_by_speaker` does; words and order are kept."""
+    given, recognizer = manifest.read(trained.data.test), pipeline.open_recognizer(trained)
+    path = write_features(recognizer, trained.data.test, tmp_path / "stored.jsonl")
+    stored = manifest.read(path)
+    assert [(u.id, u.text, u.speaker) for u in stored] == [(u.id, u.text, u.speaker) for u in given]
+    with tqdm(disable=True) as bar:
+        expected = {id: scores for batch in score_by_speaker(recognizer, given, bar) for id, scores, _ in batch}
+    for u in stored:
+        x = torch.from_numpy(np.load(u.features))
+        assert x.shape[1] == trained.hmm.dim
+        np.testing.assert_allclose(recognizer.model.net.adapted(x[None])[0], expected[u.id], atol=1e-4)
+    same = [Path(u.features).read_bytes() for u in stored]
+    write_features(recognizer, trained.data.test, path)  # a second run may replace the first
+    assert [Path(u.features).read_bytes() for u in stored] == same
+
+
+def test_features_of_other_models_and_into_other_folders_are_refused(trained, tmp_path):
+    recognizer = pipeline.open_recognizer(trained)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="does not write .notes.txt"):
+        write_features(recognizer, trained.data.test, tmp_path / "mine.jsonl")
+    with pytest.raises(InputError, match="has no suffix"):
+        write_features(recognizer, trained.data.test, tmp_path / "mine")
+    silent = tmp_path / "silent.jsonl"
+    manifest.write(silent, [Utterance("u", features=str(tmp_path / "gone.npy"), duration_s=1, text="a")])
+    with pytest.raises(InputError, match="no utterance of .* could be read"):
+        write_features(recognizer, silent, tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_dev_speakers_change_nothing_in_the_model(corpus, tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ from asr.data.sets import aligned as take_aligned
 from asr.errors import InputError
 from asr.models import build_model
 from asr.tokens import Tokens
-from asr.training.criteria import FrameCriterion
+from asr.training.criteria import FrameCriterion, StateLfmmiCriterion
 
 RANDOM = torch.Generator().manual_seed(0)
 
@@ -42,7 +42,12 @@ def test_the_loss_is_the_sum_over_the_frames():
     assert torch.autograd.gradcheck(lambda x: cross_entropy(x, targets), log_probs)
 
 
-def test_a_finished_net_gives_scaled_likelihoods(corpus, tmp_path):  # noqa: F811
+def shifted(batch):
+    """The targets where the blank is left out."""
+    return SimpleNamespace(targets=batch.targets - 1, target_lengths=batch.target_lengths)
+
+
+def test_a_finished_net_gives_scaled_likelihoods(corpus, tmp_path, monkeypatch):  # noqa: F811
     cfg = config(corpus[0], tmp_path, "mono")
     cfg.criterion.kind, cfg.criterion.alignments, cfg.model = (
         "ce",
@@ -67,6 +72,13 @@ def test_a_finished_net_gives_scaled_likelihoods(corpus, tmp_path):  # noqa: F81
     wanted = (0.25 * (before - priors.log()))[:, 1:].log_softmax(1)  # the blank is in no path
     torch.testing.assert_close(after[:, 1:], wanted, atol=1e-4, rtol=1e-4)
     assert after[:, 0].max() < -1000
+    batch = SimpleNamespace(targets=torch.tensor([[1, 1, 2, 3]]), target_lengths=torch.tensor([4]), texts=["a"])
+    monkeypatch.setattr("asr.training.criteria.lfmmi_loss", lambda *arguments: torch.tensor([7.0]))
+    graphs = SimpleNamespace(numerator=lambda text: None, denominator=SimpleNamespace(label=[]))
+    cfg.criterion.auxiliary_weight = 0.5
+    found = StateLfmmiCriterion(cfg, sets, graphs).loss(after[None], lengths, batch)
+    share = 0.5 * criterion.loss(before[None, :, 1:].log_softmax(2), lengths, shifted(batch))
+    torch.testing.assert_close(found, 7.0 + share, atol=1e-3, rtol=1e-4)  # that of the net before it was finished
     (tmp_path / "hmm.json").write_text('{"scale": 0.7}')  # of other options than those that the net was finished with
     FrameCriterion(cfg, sets).undo_finish(SimpleNamespace(net=net))
     with torch.inference_mode():

@@ -15,6 +15,7 @@ from asr.cli import recipe as cli
 from asr.cli.recipe import Recipe
 from asr.config import Config
 from asr.data import corpora
+from benchmarks import chain
 from recipes import run
 from recipes.digits import unseen
 from recipes.run import load_module
@@ -54,6 +55,41 @@ def test_the_verbs_of_every_recipe_read_its_options(
     assert "bundle" in verbs or verbs == ["hmm train"]  # the HMMs of timit_hmm are for `asr align`
 
 
+def test_the_chain_runs_every_row_once_behind_the_one_it_needs(
+    called: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every verb gets its options from its row; measured rows are read again."""
+    words = {"correct": 8, "substitutions": 1, "deletions": 1, "insertions": 0}
+    stored: list[str] = []
+    monkeypatch.setattr(load_module("timit", "scratch"), "prepare", write_manifests)
+    monkeypatch.setattr(Recipe, "result", lambda self: {"wer": 0.2, "wer_interval": [0.1, 0.3], "words": words})
+    monkeypatch.setattr(chain.pipeline, "open_recognizer", lambda cfg: None)
+    monkeypatch.setattr(chain.pipeline, "tuned", lambda cfg: cfg)
+    monkeypatch.setattr(chain, "write_features", lambda recognizer, source, output: stored.append(str(output)))
+    names = ["sat", "dnn", "dnn_lfmmi", "ctc_lfmmi"]
+    command = ["timit", "experiment=scratch", "out=run", "--only", ",".join(names)]
+    for name in names:
+        Path("run", name).mkdir(parents=True)
+        Path("run", name, "tune.json").write_text('{"points": [{"wer": 0.15}]}')
+    chain.main(command)
+    assert verbs(called) == [
+        verb for name in names for verb in ("hmm train" if name == "sat" else "train", *cli.VERBS[1:4], *cli.VERBS[5:7])
+    ]
+    trainings = dict(zip(names, called[::6], strict=True))
+    assert "hmm=sat" in trainings["sat"] and "features=mfcc" in trainings["sat"]
+    adapted, aligned = Path("run/adapted").absolute(), Path("run/sat/train/alignments.npz").absolute()
+    assert stored == [f"{adapted / split}.jsonl" for split in ("train", "dev", "test")]
+    for name in ("dnn", "dnn_lfmmi"):
+        assert {f"data.train={adapted / 'train.jsonl'}", f"criterion.alignments={aligned}"} < set(trainings[name])
+    assert f"init={Path('run/dnn').absolute()}" in trainings["dnn_lfmmi"]
+    assert "optim.epochs=12" in trainings["dnn"]  # 3 hours of 15 minutes
+    assert f"init={Path('run/ctc').absolute()}" in trainings["ctc_lfmmi"]
+    assert "| LF-MMI behind CTC | 15.0 % | 20.0 % (10.0-30.0) | S 1 D 1 I 0 |" in capsys.readouterr().out
+    called.clear()
+    chain.main(command)
+    assert not called
+
+
 def test_wrong_recipes_and_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in {
         "an5": "no recipe 'an5'; did you mean 'an4'?",
@@ -83,7 +119,7 @@ def verbs(lines: list[list[str]]) -> list[str]:
 
 def write_manifests(cfg: Config) -> str:
     for split in ("train", "dev", "test"):
-        manifest.write(Path(cfg.data.dir) / f"{split}.jsonl", [manifest.Utterance("u", "u.wav")])
+        manifest.write(Path(cfg.data.dir) / f"{split}.jsonl", [manifest.Utterance("u", "u.wav", duration_s=900)])
     return "real speech: nothing"
 
 

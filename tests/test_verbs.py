@@ -306,7 +306,9 @@ MORE += ["flywheel " + rest + " versions={tmp}/versions" for rest in (
     "versions", "rollback 1")]  # fmt: skip
 
 MORE += ["hmm train out={tmp}/hmm data.train={out}/data/train.jsonl data.dev={out}/data/dev.jsonl "
-         "tokens.lexicon={tmp}/l.txt hmm.rounds=1 hmm.gaussians=12 hmm.leaves=8"]  # fmt: skip
+         "tokens.lexicon={tmp}/l.txt hmm.rounds=1 hmm.gaussians=12 hmm.leaves=8",
+         "graph out={tmp}/hmm arpa={out}/lm.arpa lexicon={tmp}/l.txt",
+         "hmm features {out}/data/dev.jsonl out={tmp}/hmm output={tmp}/adapted.jsonl"]  # fmt: skip
 
 OF_PHONES = ("decode", "tune", "calibrate", "flywheel retrain")  # read for models of phones; this has letters
 OF_G2P = {"g2p.model", "g2p.nbest", "g2p.min_probability"}

@@ -10,6 +10,7 @@ from asr import pipeline
 from asr.cli import earlier, flywheel_verbs, transcription_verbs, version_verbs
 from asr.cli.align_verbs import align, align_long
 from asr.cli.data_verbs import data_check, data_import, data_label, data_shard, features
+from asr.cli.inputs import needed_output, only_input
 from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
 from asr.cli.model_verbs import model
 from asr.cli.punctuation_verbs import punctuation_apply, punctuation_score, punctuation_train
@@ -38,6 +39,21 @@ def hmm_train(cfg: Config) -> None:
     `out`/train/alignments.npz says which HMM state each frame of the training and the dev set belongs to.
     """
     print(f"-> {pipeline.train_hmm(cfg)}")
+
+
+def hmm_features(cfg: Config) -> None:
+    """Stores the features of a manifest that HMMs score, adapted to each speaker, for the training of a net on them.
+
+    asr hmm features MANIFEST output=exp/adapted/train.jsonl out=exp/sat
+
+    `out` is the run folder of `asr hmm train`, with its graph. Behind hmm=sat the features are adapted to each speaker
+    of the manifest as `asr decode` does it, by the words that a first pass finds. Store those of the training, dev and
+    test set; then train, tune and decode on them with features=stored, num_bins=VALUES_PER_FRAME and cmvn=none.
+    """
+    from asr.recognizer.adapted_features import write_features
+
+    source, output = only_input(cfg, "a manifest"), needed_output(cfg, "the manifest")
+    print(f"-> {write_features(pipeline.open_recognizer(cfg), source, output)}")
 
 
 def doctor(cfg: Config) -> None:
@@ -71,6 +87,14 @@ _RECOGNISER = (
     "decoder", "graph.kind", "graph.words", "graph.grammar", "graph.dir", "graph.ngram", "graph.lexicon",
     "graph.silence", "g2p.model", "g2p.nbest", "g2p.min_probability", "new_words", "data.max_audio_s",
     "data.channel", "out", "device", "threads",
+)  # fmt: skip
+_FIRST_PASS = (  # opens a recogniser, but keeps no words
+    *(f"decoder.{name}" for name in (
+        "kind", "beam", "max_active", "min_active", "acoustic_scale", "word_penalty", "blank_penalty", "blank_skip",
+        "lattice_beam", "nbest", "mbr", "rescore", "confusion", "confidence_scale", "confidence_offset",
+        "calibrated_for", "pad_s",
+    )), "graph.kind", "graph.words", "graph.grammar", "graph.dir", "graph.ngram", "graph.lexicon", "tokens.lexicon",
+    "new_words", "data.max_audio_s", "data.channel", "out", "device", "threads",
 )  # fmt: skip
 _STATIC_FEATURES = tuple(f"features.{name}" for name in (  # without derivatives and normalisation
     "kind", "encoder", "layer", "sum_layers", "sample_rate_hz", "window_ms", "shift_ms", "num_bins", "num_ceps",
@@ -107,6 +131,7 @@ VERBS: dict[str, Verb] = {
         "hmm", "features", "tokens.lexicon", "data.train", "data.dev", "data.max_audio_s", "data.channel", "out",
         "threads",
     ), starts_run=True),
+    "hmm features": Verb(hmm_features, (*_FIRST_PASS, "input", "output"), earlier=earlier.tuned_scales),
     "model": Verb(model, ("model", "features", "input")),
     "import": Verb(import_model, ("input", "output", "out")),
     "text clean": Verb(text_clean, (*_CLEANING, "text.lang", "text.paragraphs", "input", "output")),

@@ -31,11 +31,20 @@ Scored = list[tuple[str, np.ndarray, float]]  # id, log-probs (F', V), seconds
 
 
 def score_by_speaker(recognizer: "Recognizer", utterances: Sequence[Utterance], bar: tqdm) -> Iterator[Scored]:
-    """As `Recognizer.score_utterances`, but with a model that adapts, for each speaker of `utterances` by a recogniser
-    of that speaker. Those without a speaker or with too little speech are scored as they are, and counted on `bar`."""
+    """As `Recognizer.score_utterances`, but a model that adapts scores each speaker by a recogniser of that speaker."""
+    for adapted_to, own in recognizers_of(recognizer, utterances, bar):
+        yield from adapted_to.score_utterances(own, bar)
+
+
+def recognizers_of(
+    recognizer: "Recognizer", utterances: Sequence[Utterance], bar: tqdm
+) -> Iterator[tuple["Recognizer", Sequence[Utterance]]]:
+    """The utterances of each speaker, with the recogniser that is adapted to that speaker; those without a speaker or
+    with too little speech come last, with the given recogniser, and are counted on `bar`. A model that does not adapt
+    recognises all of them."""
     net = recognizer.model.net if isinstance(recognizer.model, AcousticModel) else None
     if not isinstance(net, MixtureNet) or net.adapted is None or recognizer.space is None:
-        yield from recognizer.score_utterances(utterances, bar)
+        yield recognizer, utterances
         return
     groups: dict[str | None, list[Utterance]] = defaultdict(list)
     for utterance in utterances:
@@ -46,11 +55,11 @@ def score_by_speaker(recognizer: "Recognizer", utterances: Sequence[Utterance], 
         if adapted_to is None:
             alike += own
         else:
-            yield from adapted_to.score_utterances(own, bar)
+            yield adapted_to, own
     if alike:
         bar.write(f"{len(alike)} of {len(utterances)} utterances are recognised without adaptation: their speaker is "
                   "not named or says too little")  # fmt: skip
-    yield from recognizer.score_utterances(alike, bar)
+        yield recognizer, alike
 
 
 def for_speaker(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> "Recognizer | None":
@@ -64,7 +73,7 @@ def for_speaker(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> "R
     heard = []  # frames (F, D) of speech and the outputs (F,) that the first pass finds in them
     for utterance in utterances:
         try:
-            x = _scored(recognizer, utterance)
+            x = scored(recognizer, utterance)
         except InputError:
             continue
         path = decoder.decode(net.output(x[None])[0].numpy()).alignment if len(x) else np.zeros(0, np.int32)
@@ -77,7 +86,7 @@ def for_speaker(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> "R
 
 
 @torch.inference_mode()
-def _scored(recognizer: "Recognizer", utterance: Utterance) -> Tensor:
+def scored(recognizer: "Recognizer", utterance: Utterance) -> Tensor:
     """What the mixtures score of an utterance: (F, D), on the CPU."""
     model = recognizer.model
     assert isinstance(model, AcousticModel) and isinstance(model.net, MixtureNet)

@@ -130,8 +130,9 @@ class FrameCriterion:
 
 
 class StateLfmmiCriterion(FrameCriterion):
-    """LF-MMI over HMMs, with a share of cross-entropy. Wrong frames are those of the most probable state given the net
-    and the phone n-gram."""
+    """LF-MMI over HMMs, with a share of the cross-entropy of the posteriors that the outputs stand for: those of
+    `FrameCriterion` before `finish`. Wrong frames are those of the most probable state given the net and the phone
+    n-gram."""
 
     def __init__(self, cfg: Config, sets: Sets, graphs: MmiGraphs):
         super().__init__(cfg, sets)
@@ -143,7 +144,8 @@ class StateLfmmiCriterion(FrameCriterion):
         numerators = [self.graphs.numerator(text) for text in batch.texts]
         x = log_probs.transpose(0, 1)  # (F, N, V)
         losses = lfmmi_loss(x, frames, numerators, self.graphs.denominator, self.zero_infinity)
-        return losses.sum() + self.weight * super().loss(log_probs, frames, batch)
+        posteriors = (log_probs / self.scale + self.priors.log().to(log_probs)).log_softmax(-1)
+        return losses.sum() + self.weight * super().loss(posteriors, frames, batch)
 
     def errors(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:
         posteriors = occupancy(log_probs.transpose(0, 1), frames, self.graphs.denominator)

@@ -1,16 +1,24 @@
-"""AN4 with a net on the states of `an4_tri`: run the experiments an4_tri and an4_dnn, in this order."""
+"""AN4 with nets on the features of `an4_sat`, adapted to each speaker: run the experiment an4_sat first."""
 
+import shutil
 from pathlib import Path
 
+from asr import pipeline
 from asr.config import Config
 from asr.errors import InputError
-from recipes.an4 import prepare as an4
+from asr.recognizer.adapted_features import write_features
+
+ADAPTED_BY = Path("exp/an4_sat")
 
 
 def prepare(cfg: Config) -> str:
-    """The data of `prepare`, in bands. Raises InputError if the experiment an4_tri has not been run."""
-    if not Path(cfg.criterion.alignments or "").exists():
-        raise InputError(
-            f"{cfg.criterion.alignments} is missing; run `python -m recipes.run an4 experiment=an4_tri` first"
-        )
-    return an4.prepare(cfg)
+    """Write the manifests, features, `lexicon.txt` and `lm.txt` in `cfg.data.dir`. Raises InputError if the experiment
+    an4_sat has not been run."""
+    if not (ADAPTED_BY / "tune.json").exists():
+        raise InputError(f"{ADAPTED_BY} holds no tuned HMMs; run `python -m recipes.run an4 experiment=an4_sat` first")
+    recognizer = pipeline.open_recognizer(pipeline.tuned(Config(out=str(ADAPTED_BY), threads=cfg.threads)))
+    for split in ("train", "dev", "test"):
+        write_features(recognizer, ADAPTED_BY / "data" / f"{split}.jsonl", getattr(cfg.data, split))
+    for name in ("lexicon.txt", "lm.txt"):
+        shutil.copy(ADAPTED_BY / "data" / name, Path(cfg.data.dir) / name)
+    return f"real speech: AN4, adapted to each speaker by {ADAPTED_BY}"

@@ -31,10 +31,15 @@ FOLDED = {
 
 def prepare(cfg: Config, fold: str = "0") -> str:
     """Write `{train,dev,test}.jsonl`, `lm.txt` and `lexicon.txt` in `cfg.data.dir`."""
-    if fold not in map(str, range(FOLDS)):
-        raise InputError(f"fold={fold} must be one of 0 to {FOLDS - 1}")
     if not START.exists():
         raise InputError(f"{START} is missing; run `python -m recipes.run english` first")
+    return write_sets(cfg, fold)
+
+
+def write_sets(cfg: Config, fold: str, unwritten: str | None = None) -> str:
+    """What `prepare` writes. `unwritten`: a phone that is left out of the texts."""
+    if fold not in map(str, range(FOLDS)):
+        raise InputError(f"fold={fold} must be one of 0 to {FOLDS - 1}")
     folder = corpora.find("timit_en", cfg.data.root)
     if folder is None:
         raise InputError("no corpus timit_en: set data.root to a folder that holds timit_en/manifest.jsonl")
@@ -42,7 +47,8 @@ def prepare(cfg: Config, fold: str = "0") -> str:
     read = [u for u in manifest.read(folder / "manifest.jsonl") if not u.id.endswith(("sa1", "sa2"))]
     splits = split_speakers(sorted({str(u.speaker) for u in read}), int(fold))
     sets = {
-        name: [replace(u, text=fold_phones(u), extra={}) for u in read if u.speaker in splits[name]] for name in splits
+        name: [replace(u, text=fold_phones(u, unwritten), extra={}) for u in read if u.speaker in splits[name]]
+        for name in splits
     }
     for name, utterances in sets.items():
         manifest.write(out / f"{name}.jsonl", utterances)
@@ -61,8 +67,9 @@ def split_speakers(speakers: list[str], fold: int) -> dict[str, set[str]]:
     return {"train": set(others) - dev, "dev": dev, "test": test}
 
 
-def fold_phones(u: Utterance) -> str:
-    """The labels of an utterance folded to 39 phones; neighbouring silences are one."""
+def fold_phones(u: Utterance, unwritten: str | None = None) -> str:
+    """The labels of an utterance folded to 39 phones; neighbouring silences are one. `unwritten` is left out."""
     phones = [FOLDED.get(label, label) for _, _, label in u.extra["phones"]]
     named = [phone.upper() for phone in phones if phone is not None]
-    return " ".join(p for phone, same in groupby(named) for p in ([phone] if phone == SILENCE else same))
+    once = [p for phone, same in groupby(named) for p in ([phone] if phone == SILENCE else same)]
+    return " ".join(phone for phone in once if phone != unwritten)

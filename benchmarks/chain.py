@@ -1,0 +1,138 @@
+"""The chain from Gaussian mixtures to LF-MMI on the data of one recipe: each row trained, tuned on dev and tested once.
+
+    python -m benchmarks.chain RECIPE [experiment=NAME] [--only NAME,NAME] [KEY=VALUE ...]
+    python -m benchmarks.chain timit experiment=scratch fold=0 threads=1
+
+The recipe has sound and a lexicon of phones; its own net is the row of CTC. Language model, lexicon and search are
+those of the recipe in all rows. HMMs see 13 cepstra. The net behind them has the adapted features and the alignment of
+the row before it, and LF-MMI trains that net on. Minutes are CPU time of all processes from the training to the scored
+test set; a row behind another one needs the minutes of that one, too. A row that is finished is not run again, so the
+same command continues. Writes `chain.json` in the run folder, exp/chain-EXPERIMENT or `out`, and prints the table.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from asr import manifest, pipeline
+from asr.cli.recipe import Recipe
+from asr.config import Config
+from asr.files import atomic_write
+from asr.literals import parse_json
+from asr.recognizer.adapted_features import write_features
+from benchmarks.ablation import cpu_s
+from recipes.run import prepared
+
+HMM = ("features=mfcc", "features.num_bins=23", "features.cmvn=utterance")
+ADAPTED = ("features.kind=stored", "features.num_bins=40", "features.deltas=0", "features.cmvn=none", "augment=none")
+NET = ("model=fc", "model.subsampling=1", "model.kernel=11", "model.hidden=512", "model.layers=4", "model.dropout=0.2",
+       "optim.batch_s=10")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """A training by a verb with these options. `behind`: the row that it needs. `heard_h`: hours of speech that the net
+    hears in all its epochs; None: as many epochs as configured."""
+
+    name: str
+    title: str
+    verb: str
+    options: tuple[str, ...] = ()
+    behind: str | None = None
+    heard_h: float | None = None
+
+
+ROWS = (
+    Row("mono", "monophones", "hmm train", (*HMM, "hmm=mono", "features.deltas=2")),
+    Row("tri", "states in context", "hmm train", (*HMM, "hmm=tri", "features.deltas=2")),
+    Row("lda", "LDA and MLLT", "hmm train", (*HMM, "hmm=lda_mllt", "features.deltas=0")),
+    Row("sat", "fMLLR for each speaker", "hmm train", (*HMM, "hmm=sat", "features.deltas=0")),
+    Row("dnn", "net on adapted features (cross-entropy)", "train",
+        (*ADAPTED, *NET, "criterion=ce", "optim.lr=1e-3"), "sat", 3.0),
+    Row("dnn_lfmmi", "LF-MMI behind it", "train",
+        (*ADAPTED, *NET, "criterion=lfmmi", "optim.lr=2e-5"), "dnn", 1.0),
+    Row("ctc", "CTC", "train"),
+    Row("ctc_lfmmi", "LF-MMI behind CTC", "train", ("criterion=lfmmi", "optim.epochs=4", "optim.lr=2e-4"), "ctc"),
+)  # fmt: skip
+
+
+class Chain:
+    def __init__(self, experiment: str, recipe: Recipe):
+        self.experiment, self.recipe, self.out = experiment, recipe, Path(recipe.cfg.out).absolute()
+
+    def run(self, row: Row) -> dict[str, Any]:
+        """Train, tune and test a row; what was measured is kept in its folder."""
+        kept = self.out / row.name / "row.json"
+        if kept.exists():
+            return parse_json(kept.read_text(encoding="utf-8"))
+        before = cpu_s()
+        words = [word for word in self.recipe.overrides[1:] if not word.startswith(("out=", "data.dir="))]
+        words += [f"out={self.out / row.name}", f"data.dir={Path(self.recipe.cfg.data.dir).absolute()}"]
+        step = Recipe(
+            self.experiment, Path(self.recipe.folder), [*words, *row.options, *self.behind(row), *self.epochs(row)]
+        )
+        for verb in (row.verb, "lm train", "graph", "tune", "decode", "score"):
+            step(verb)
+        tuned = parse_json((self.out / row.name / "tune.json").read_text(encoding="utf-8"))
+        score = {name: step.result()[name] for name in ("wer", "wer_interval", "words")}
+        found = {"title": row.title, "dev": tuned["points"][0], "score": score, "minutes": (cpu_s() - before) / 60,
+                 "options": row.options, "date": date.today().isoformat()}  # fmt: skip
+        with atomic_write(kept) as file:
+            json.dump(found, file, indent=1)
+        return found
+
+    def epochs(self, row: Row) -> list[str]:
+        if row.heard_h is None:
+            return []
+        heard_s = sum(u.duration_s or 0.0 for u in manifest.read(self.recipe.cfg.data.train))
+        return [f"optim.epochs={max(1, round(3600 * row.heard_h / heard_s))}"]
+
+    def behind(self, row: Row) -> list[str]:
+        """The options that follow from the row before: its net, or its alignments and adapted features."""
+        if row.behind is None:
+            return []
+        sat, adapted = self.out / "sat", self.out / "adapted"
+        if row.behind == "ctc":
+            return [f"init={self.out / 'ctc'}"]
+        if row.behind == "sat":
+            hmms = pipeline.tuned(Config(out=str(sat), threads=self.recipe.cfg.threads))
+            recognizer = pipeline.open_recognizer(hmms)
+            for split in ("train", "dev", "test"):
+                write_features(recognizer, getattr(self.recipe.cfg.data, split), adapted / f"{split}.jsonl")
+        start = [f"init={self.out / row.behind}"] if row.behind != "sat" else []
+        sets = [f"data.{split}={adapted / f'{split}.jsonl'}" for split in ("train", "dev", "test")]
+        return [f"criterion.alignments={sat / 'train/alignments.npz'}", *sets, *start]
+
+
+def print_table(rows: dict[str, dict[str, Any]]) -> None:
+    print("| step | dev WER | test WER (95 % interval) | test errors | CPU min |\n|---|---|---|---|---|")
+    for row in rows.values():
+        score, n = row["score"], row["score"]["words"]
+        low, high = (100 * end for end in score["wer_interval"])
+        errors = f"S {n['substitutions']} D {n['deletions']} I {n['insertions']}"
+        print(f"| {row['title']} | {100 * row['dev']['wer']:.1f} % | {100 * score['wer']:.1f} % ({low:.1f}-{high:.1f}) "
+              f"| {errors} | {row['minutes']:.1f} |")  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser("python -m benchmarks.chain", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("recipe")
+    parser.add_argument("--only", help="rows to run, by name; left out: all")
+    args, words = parser.parse_known_args(argv)
+    chain = Chain(*prepared(args.recipe, words, "exp/chain-{}"))
+    rows: dict[str, dict[str, Any]] = {}
+    for row in ROWS:
+        if not args.only or row.name in args.only.split(","):
+            rows[row.name] = chain.run(row)
+            print_table(rows)
+    with atomic_write(chain.out / "chain.json") as file:
+        json.dump({"command": [args.recipe, *words], "rows": rows}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
