@@ -1,5 +1,6 @@
 """The search spaces of requests: the graph with new words, or a word list or grammar instead of it."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,19 +59,38 @@ class RequestSpaces:
         given = _many(new_words, "new words", (str, NewWord))
         words = [NewWord(new) if isinstance(new, str) else new for new in given]
         fillers = read_fillers(slots) if isinstance(slots, str | Path) else dict(slots or {})
-        own = spoken_slots(self.space) - fillers.keys() - {new.slot for new in words}
+        own = spoken_slots(self.space) & self.space.filled - fillers.keys() - {new.slot for new in words}
+        return self._with_words(self.space, words, fillers, own, most_states)
+
+    def _with_words(
+        self,
+        space: DynamicSpace,
+        words: list[NewWord],
+        fillers: Mapping[str, Filler],
+        own: Iterable[str],
+        most_states: int = MOST_STATES,
+    ) -> SearchSpace:
+        """`own`: the slots that the spoken rules fill."""
         filled = {}
         if fillers or own:
-            rules = spoken_rules(self._language(), self.space.labels)
+            rules = spoken_rules(self._language(), space.labels)
             filled = fillings(fillers, rules, most_states) | {name: filling_of(name, rules) for name in own}
         spell = partial(pronunciations, unit=self.cfg.tokens.unit, known={}, g2p=self.cfg.g2p, tokens=self.tokens)
-        return self.space.with_words(words, self.tokens, spell, filled)
+        return space.with_words(words, self.tokens, spell, filled)
 
     def with_spoken(self) -> SearchSpace | None:
-        """The space with the spoken slots of its language model filled (asr.graph.spoken_rules)."""
-        if not isinstance(self.space, DynamicSpace) or spoken_slots(self.space) <= self.space.filled:
-            return self.space
-        return self.with_words()
+        """The space with the spoken slots of its language model filled (asr.graph.spoken_rules), unless it has words of
+        a request. Slots whose words cannot be spelled stay empty; a warning names them."""
+        space = self.space
+        if not isinstance(space, DynamicSpace) or space.filled or space.added_words:
+            return space
+        if not (own := sorted(spoken_slots(space))) or space.of_pieces:
+            return space
+        try:
+            return self._with_words(space, [], {}, own)
+        except InputError as e:
+            _log.warning("the slots %s of the language model are not filled: %s", ", ".join(own), e)
+            return space
 
     def _language(self) -> str:
         try:
