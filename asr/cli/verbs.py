@@ -69,7 +69,7 @@ class Verb:
 
 _RECOGNISER = (
     "decoder", "graph.kind", "graph.words", "graph.grammar", "graph.dir", "graph.ngram", "graph.lexicon",
-    "graph.silence", "g2p.model", "g2p.nbest", "g2p.min_probability", "new_words", "slots", "data.max_audio_s",
+    "graph.silence", "g2p.model", "g2p.nbest", "g2p.min_probability", "new_words", "fill_slots", "data.max_audio_s",
     "data.channel", "out", "device", "threads",
 )  # fmt: skip
 _STATIC_FEATURES = tuple(f"features.{name}" for name in (  # without derivatives and normalisation
@@ -173,7 +173,7 @@ VERBS: dict[str, Verb] = {
     ), earlier=earlier.unlimited, takes_bundle=True),
     "transcribe": Verb(transcribe, (
         "decoder", "graph.kind", "graph.words", "graph.grammar", "g2p.model", "data.max_audio_s", "data.channel",
-        "bundle", "phrases", "boost", "new_words", "slots", "written", "punctuate", "spoken_language", "device",
+        "bundle", "phrases", "boost", "new_words", "fill_slots", "written", "punctuate", "spoken_language", "device",
         "threads", "input", "output", "format", "live", "bulk",
     ), earlier=earlier.bundled, takes_bundle=True, resumes=True),
     "serve": Verb(serve, (

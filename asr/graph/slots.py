@@ -68,8 +68,9 @@ def fillings(
             rules |= _own_rules(name, read(filler))
         else:
             lists[name] = _weights(name, filler)
-            rules[name] = _choice(name, lists[name])
     plain = {name: weights for name, weights in lists.items() if not any(map(is_slot, words_of(weights)))}
+    if len(plain) < len(slots):  # others may refer to the lists
+        rules |= {name: _choice(name, weights) for name, weights in lists.items()}
     return {
         name: _of_list(plain[name]) if name in plain else filling_of(name, Rules(rules, [name]), most_states)
         for name in slots
