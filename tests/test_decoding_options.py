@@ -154,7 +154,7 @@ def test_spoken_slots_are_filled_without_a_request(tmp_path, caplog):
     assert more.space.filled == {"<digits>", "<name>"} and {"gate", "seven"} <= more.space.labels.keys()
     own = recognizer.with_slots({"<digits>": ["ab"]})
     assert own.space.filled == {"<digits>"} and "seven" not in own.space.labels
-    assert "seven" in own.with_new_words(["ba"]).space.labels and not caplog.text
+    assert "seven" in own.with_new_words(["ba"]).space.labels and "not filled" not in caplog.text
     without = spoken(tmp_path, "aeno")
     assert "the slots <digits> of the language model are not filled" in caplog.text
     assert without.with_slots({"<name>": ["one"]}).space.filled == {"<name>"}
