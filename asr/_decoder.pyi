@@ -23,12 +23,11 @@ class Graph(GraphSource):
 class Language:
     def __init__(self, tree: NDArray[np.uint8], ngram: NDArray[np.uint8], word_of: NDArray[np.uint32]) -> None: ...
 
-_Member = tuple[list[int], int, float]  # input labels, output label, cost
+_Member = tuple[list[int], int, float, int, int]  # input labels, output label, cost, states that it leads from and to
+_Slot = tuple[int, list[_Member], list[float]]  # word of the n-gram model, members, final costs of the states
 
 class DynamicGraph(GraphSource):
-    def __init__(
-        self, language: Language, slots: Sequence[tuple[int, list[_Member]]], cache_bytes: int, most_bytes: int
-    ) -> None: ...
+    def __init__(self, language: Language, slots: Sequence[_Slot], cache_bytes: int, most_bytes: int) -> None: ...
     @property
     def num_bytes(self) -> int: ...
 

@@ -319,6 +319,9 @@ class Config(Options):
         ["auto", "txt", "json", "jsonl", "srt", "vtt", "ctm", "textgrid", "onnx"],
     )
     experiment: Any = None  # the choice of an experiment file; holds no options
+    fill_slots: str | None = option(
+        None, "JSGF file whose public rules fill slots of the language model, such as <name>"
+    )
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):

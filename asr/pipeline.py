@@ -176,10 +176,14 @@ def requested(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
         path = cfg.graph.words if kind == "word" else cfg.graph.grammar
         if path is None:
             raise InputError(f"graph={kind} needs a file: graph.{'words' if kind == 'word' else 'grammar'}=FILE")
-        if cfg.new_words:
-            raise InputError(f"new_words={cfg.new_words} needs a dynamic graph; put the words into {path}")
+        for option in ("new_words", "fill_slots"):
+            if given := getattr(cfg, option):
+                raise InputError(f"{option}={given} needs a dynamic graph; put the words into {path}")
         return recognizer.with_list(read_list(path)) if kind == "word" else recognizer.with_grammar(path)
-    return recognizer.with_new_words(read_new_words(cfg.new_words)) if cfg.new_words else recognizer
+    new_words = read_new_words(cfg.new_words) if cfg.new_words else []
+    if cfg.fill_slots:
+        return recognizer.with_slots(cfg.fill_slots, new_words=new_words)
+    return recognizer.with_new_words(new_words) if new_words else recognizer
 
 
 def named_language(cfg: Config) -> str | None:
@@ -263,7 +267,9 @@ def decode(cfg: Config, path: str | Path | None = None, output: str | Path | Non
     source = str(path or getattr(cfg.data, cfg.split))
     target = hypotheses_path(cfg, path, output)
     utterances = manifest.read(source)
-    keep_inputs([target], [source, cfg.phrases, cfg.new_words, *(u.audio or u.features for u in utterances)])
+    keep_inputs(
+        [target], [source, cfg.phrases, cfg.new_words, cfg.fill_slots, *(u.audio or u.features for u in utterances)]
+    )
     with locked(target.parent, target.name):
         if output is None:
             way_out = f"set output=FILE for those of {source}, or delete {target.parent}"

@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import random
+import string
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, replace
 
@@ -15,12 +16,15 @@ from tiny import TOKENS, config, graph_dir, model, noise
 import asr
 from asr.config import Config
 from asr.errors import InputError
+from asr.graph.dynamic import compile_dynamic
 from asr.hypothesis import Hypothesis
 from asr.models.acoustic import AcousticModel
 from asr.recognizer.frozen import FrozenDict, frozen
 from asr.recognizer.recognizer import Recognizer
 from asr.search.new_words import NewWord
 from asr.search.space import SearchSpace
+from asr.text.lexicon import Lexicon
+from asr.tokens import BLANK, Tokens
 
 Options = asr.DecodingOptions
 GRAMMAR = "#JSGF V1.0;\ngrammar g;\npublic <g> = b;\n"
@@ -111,6 +115,51 @@ def test_new_words_apply_to_one_call(dynamic):
     assert recognizer.transcribe(x, 16000, Options(word_list=[first])).text in ("", first)
 
 
+def test_slots_apply_to_one_call(dynamic, tmp_path):
+    recognizer, lexicon = dynamic
+    x = noise(0.5, 1)
+    plain = recognizer.transcribe(x, 16000)
+    first = next(iter(lexicon.pronunciations))
+    slots = {"<name>": ["aba ba", "bab", first], "<other>": {"a": 1.0}}
+    with pytest.raises(InputError, match="no slot '<other>'.*It has: <name>"):
+        recognizer.transcribe(x, 16000, Options(slots=slots))
+    listed = Options(slots={"<name>": slots["<name>"]}, phrases={"aba ba": 200.0})
+    text = recognizer.transcribe(x, 16000, listed).text
+    assert "aba ba" in text
+    grammar = "#JSGF V1.0; grammar g; public <name> = aba ba | bab | " + first + ";"
+    (tmp_path / "slots.jsgf").write_text(grammar)
+    for given in (grammar, tmp_path / "slots.jsgf", str(tmp_path / "slots.jsgf"), {"<name>": grammar}):
+        assert recognizer.transcribe(x, 16000, replace(listed, slots=given)).text == text
+    words = [NewWord("anew", (("a",),), None, 50.0)]
+    both = replace(listed, new_words=words, phrases={"anew": 200.0, "aba ba": 1.0})
+    assert "anew" in recognizer.transcribe(x, 16000, both).text.split()
+    assert recognizer.transcribe(x, 16000) == plain
+    assert len({listed, replace(listed)}) == 1 and replace(listed).slots["<name>"] == ("aba ba", "bab", first)
+
+
+def spoken(folder, letters):
+    tokens = Tokens([BLANK, *letters])
+    unigrams = "\n".join(f"-1 {word}" for word in ("</s>", "<digits>", "<name>", "no"))
+    (folder / "lm.arpa").write_text(f"\\data\\\nngram 1=5\n\n\\1-grams:\n-99 <s>\n{unigrams}\n\n\\end\\\n")
+    compile_dynamic(tokens, Lexicon({"no": [("n", "o")]}), folder / "lm.arpa", folder / "graph")
+    cfg = config()
+    net = AcousticModel(cfg.features, cfg.model, len(tokens))
+    return Recognizer(net, cfg, tokens, SearchSpace.read(folder / "graph", tokens))
+
+
+def test_spoken_slots_are_filled_without_a_request(tmp_path, caplog):
+    recognizer = spoken(tmp_path, string.ascii_lowercase)
+    assert recognizer.space.filled == {"<digits>"} and "seven" in recognizer.space.labels
+    more = recognizer.with_slots({"<name>": ["gate <digits>"]})
+    assert more.space.filled == {"<digits>", "<name>"} and {"gate", "seven"} <= more.space.labels.keys()
+    own = recognizer.with_slots({"<digits>": ["ab"]})
+    assert own.space.filled == {"<digits>"} and "seven" not in own.space.labels
+    assert "seven" in own.with_new_words(["ba"]).space.labels and "not filled" not in caplog.text
+    without = spoken(tmp_path, "aeno")
+    assert "the slots <digits> of the language model are not filled" in caplog.text
+    assert without.with_slots({"<name>": ["one"]}).space.filled == {"<name>"}
+
+
 def test_requests_copy_no_list_of_the_vocabulary(dynamic):
     recognizer, _ = dynamic
     extended = recognizer.with_new_words([NewWord("anew", (("a",),))])
@@ -160,6 +209,9 @@ def test_an_index_of_a_static_graph_is_built_once(recognizer):
         ({"word_list": ["a"], "grammar": GRAMMAR}, "word_list and grammar exclude each other"),
         ({"word_list": ["a"], "new_words": ["c"]}, "new_words and word_list exclude each other"),
         ({"grammar": GRAMMAR, "new_words": ["c"]}, "new_words and grammar exclude each other"),
+        ({"grammar": GRAMMAR, "slots": {"<a>": ["c"]}}, "slots and grammar exclude each other"),
+        ({"slots": 5}, "slots=5 must be a mapping"),
+        ({"slots": {"<a>": [5]}}, "must be a list of str"),
     ],
 )
 def test_invalid_options_are_refused_when_they_are_made(options, says):
@@ -174,6 +226,7 @@ def test_options_that_do_not_fit_the_recogniser_are_refused(recognizer, x):
     bare = recognizer.with_decoder(replace(cfg.decoder, lattice_beam=None))
     for other, options, says in [
         (recognizer, Options(new_words=["c"]), "new words need a dynamic graph"),
+        (recognizer, Options(slots={"<a>": ["c"]}), "slots need a dynamic graph"),
         (recognizer, Options(lattice_beam=17.0), "lattice_beam=17 must be at most beam=16"),
         (recognizer, Options(beam=4.0, lattice_beam=5.0), "lattice_beam=5 must be at most beam=4"),
         (recognizer, Options(phrases={"a": float("nan")}), "boost nan"),

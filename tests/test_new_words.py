@@ -154,10 +154,19 @@ def test_files_of_new_words(tmp_path):
 def test_a_word_stands_for_one_slot(tmp_path):
     _, _, _, space = make_language(random.Random(2), "plain", tmp_path, slots=["<name>"])
     place = space.language.ngram.words.index("<name>")
-    members = [([2, 3], 1, 0.5)]
-    space.language.graph([(place, members), (-1, members), (-1, members)])
+    members, ends = [([2, 3], 1, 0.5, 0, 1)], [math.inf, 0.0]
+    space.language.graph([(place, members, ends), (-1, members, ends), (-1, members, ends)])
     with pytest.raises(InputError, match="two slots"):
-        space.language.graph([(place, members), (place, members)])
+        space.language.graph([(place, members, ends), (place, members, ends)])
+    for odd_members, odd_ends, sentence in [
+        (members, [0.0, 0.0], "may stay empty"),
+        (members, [math.inf, math.inf], "leads nowhere"),
+        (members, [math.inf, math.nan], "not a number"),
+        ([([2, 3], 1, 0.5, 0, 2)], ends, "out of range"),
+        ([([2, 3], 1, 0.5, 0, 0)], ends, "out of range"),
+    ]:
+        with pytest.raises(InputError, match=sentence):
+            space.language.graph([(place, odd_members, odd_ends)])
 
 
 def test_the_weight_of_a_new_word_is_no_evidence(tmp_path):

@@ -22,12 +22,13 @@ from asr.text.lexicon import Lexicon
 
 pytestmark = pytest.mark.anyio
 ARPA = """\\data\\
-ngram 1=5
+ngram 1=6
 
 \\1-grams:
 -1 </s>
 -99 <s>
 -1 <unk>
+-1 <name>
 {a} a
 {b} b
 
@@ -93,6 +94,33 @@ def test_new_words_are_kept_for_their_caller(folder: Path) -> None:
     assert modes.prepared(Caller("1", "ann"), "dictation", own)[0] is first
     other = modes.prepared(Caller("2", "bob"), "dictation", DecodingOptions())[0]
     assert other.transcribe(sound).text == before
+
+
+def test_filled_slots_are_kept_for_their_caller(folder: Path) -> None:
+    modes = opened(folder, "dictation")
+    own = DecodingOptions(slots={"<name>": ["ab ba", "aa"]}, phrases={"ab ba": 50.0})
+    first, rest = modes.prepared(Caller("1", "ann"), "dictation", own)
+    assert rest.slots is None and "ba" in first.transcribe(noise(2.0), options=rest).text
+    same = DecodingOptions(slots={"<name>": ["ab ba", "aa"]})
+    assert modes.prepared(Caller("1", "ann"), "dictation", same)[0] is first
+    other = DecodingOptions(slots={"<name>": ["aa", "ab ba"]}, new_words=["abb"])
+    assert modes.prepared(Caller("1", "ann"), "dictation", other)[0] is not first
+
+
+async def test_slots_of_a_request_are_checked(folder: Path) -> None:
+    async with client_of(make_app(Config(bundle=str(folder / "m.asr"), threads=1))) as client:
+        for slots, status, says in [
+            ({"<name>": ["ab"]}, 200, ""),
+            ({"<name>": {"ab": 2.0}}, 200, ""),
+            ({"<name>": "#JSGF V1.0; grammar g; public <x> = a b+;"}, 200, ""),
+            ({"<name>": "/etc/passwd"}, 400, "the slot <name> must be a list"),
+            ({"<name>": "#JSGF V1.0; grammar g; public <x> = <x>;"}, 400, "the rule <name.x> is recursive"),
+            ({"<place>": ["ab"]}, 400, "has no slot '<place>'"),
+            ({f"<s{n}>": ["ab"] for n in range(101)}, 400, "slots has more than 100 slots"),
+        ]:
+            data = {"request": json.dumps({"slots": slots})}
+            answer = await client.post("/v1/recognize", files={"file": noise()}, data=data)
+            assert answer.status_code == status and says in answer.text, answer.text
 
 
 def test_keywords_are_added_to_a_dynamic_graph(folder: Path) -> None:

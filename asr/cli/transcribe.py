@@ -26,7 +26,7 @@ def transcribe(cfg: Config) -> None:
     """Transcribes recordings: words with start, end and confidence.
 
     asr transcribe [MODEL.asr] FILE|FOLDER|LIST.txt|MANIFEST.jsonl ... [format=FORMAT] [output=FILE|FOLDER/]
-                   [phrases=FILE] [new_words=FILE] [written=true] [punctuate=true]
+                   [phrases=FILE] [new_words=FILE] [fill_slots=FILE] [written=true] [punctuate=true]
     asr transcribe [MODEL.asr] --microphone
     asr transcribe [MODEL.asr] - [rate=HZ] [encoding=s16le|f32le]
 
@@ -46,7 +46,7 @@ def transcribe(cfg: Config) -> None:
     the recogniser do not tell its language, name it: `spoken_language=en` or `ko`.
 
     `phrases` names a file of phrases to boost, one per line. `new_words` names a file of words to add to a dynamic
-    graph.
+    graph, `fill_slots` a JSGF file whose public rules fill slots of its language model.
 
     `launcher=ray` divides the recordings among workers of Ray, here or on the cluster at `address`; the output is the
     same.

@@ -211,7 +211,7 @@ def _path(recording: Recording) -> str:
 
 def _files(cfg: Config) -> list[str]:
     """The files besides recordings that the result depends on."""
-    files = [cfg.bundle, cfg.phrases, cfg.new_words, cfg.graph.words, cfg.graph.grammar, cfg.g2p.model,
+    files = [cfg.bundle, cfg.phrases, cfg.new_words, cfg.fill_slots, cfg.graph.words, cfg.graph.grammar, cfg.g2p.model,
              cfg.decoder.rescore]  # fmt: skip
     return [file for file in files if file and os.path.exists(file)]
 

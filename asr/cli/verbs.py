@@ -85,7 +85,7 @@ class Verb:
 
 _RECOGNISER = (
     "decoder", "graph.kind", "graph.words", "graph.grammar", "graph.dir", "graph.ngram", "graph.lexicon",
-    "graph.silence", "g2p.model", "g2p.nbest", "g2p.min_probability", "new_words", "data.max_audio_s",
+    "graph.silence", "g2p.model", "g2p.nbest", "g2p.min_probability", "new_words", "fill_slots", "data.max_audio_s",
     "data.channel", "out", "device", "threads",
 )  # fmt: skip
 _FIRST_PASS = (  # opens a recogniser, but keeps no words
@@ -199,8 +199,8 @@ VERBS: dict[str, Verb] = {
     ), earlier=earlier.unlimited, takes_bundle=True),
     "transcribe": Verb(transcribe, (
         "decoder", "graph.kind", "graph.words", "graph.grammar", "g2p.model", "data.max_audio_s", "data.channel",
-        "bundle", "phrases", "boost", "new_words", "written", "punctuate", "spoken_language", "device", "threads",
-        "input", "output", "format", "live", "bulk",
+        "bundle", "phrases", "boost", "new_words", "fill_slots", "written", "punctuate", "spoken_language", "device",
+        "threads", "input", "output", "format", "live", "bulk",
     ), earlier=earlier.bundled, takes_bundle=True, resumes=True),
     "serve": Verb(serve, (
         "serve", "bundle", "g2p.model", "device", "threads", "boost",

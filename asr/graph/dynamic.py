@@ -33,7 +33,8 @@ TREE, NGRAM = "tree.bin", "lm.ngram"
 CACHE_BYTES = 512 << 20  # size of the composed states above which the next utterance starts with an empty graph
 GROWTH = 4  # running utterances may grow the graph to at most this multiple of the cache size
 STATIC_FILES = ("graph.bin", "words.txt", "lexicon.txt")  # of a static graph
-Slot = tuple[int, list[tuple[list[int], int, float]]]  # see Slot in csrc/decoder/vocabulary.h
+Member = tuple[list[int], int, float, int, int]  # see Slot in csrc/decoder/vocabulary.h
+Slot = tuple[int, list[Member], list[float]]
 _log = logging.getLogger(__name__)
 
 

@@ -12,7 +12,8 @@ Supported: sequences, alternatives `|` (weights `/w/` on all of them or on none)
 import math
 import re
 from bisect import bisect_left
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -51,6 +52,12 @@ class Node:
 class Rules:
     nodes: dict[str, Node]
     public: list[str]
+
+
+def renamed(node: Node, rename: Callable[[Node], str]) -> Node:
+    """The tree with other names of words and rules; `rename` gets each node that has one."""
+    parts = tuple(renamed(part, rename) for part in node.parts)
+    return replace(node, name=rename(node) if node.name else "", parts=parts)
 
 
 def parse(text: str, name: str) -> Rules:

@@ -48,7 +48,11 @@ class Grammar:
 
 def read_grammar(grammar: str | Path) -> Grammar:
     """Parse a JSGF file, or a text that begins with `#JSGF`. Raises InputError naming file, line and column."""
-    rules = read(grammar)
+    return grammar_of(read(grammar))
+
+
+def grammar_of(rules: Rules) -> Grammar:
+    """The grammar of the public rules. Raises InputError for a rule that is undefined or recursive."""
     words: dict[str, None] = {}
     for name in rules.public:
         _collect(rules, rules.nodes[name], (name,), words, {}, 0)

@@ -8,6 +8,7 @@ from typing import Any
 
 from asr.config import DecoderConfig
 from asr.errors import InputError
+from asr.graph.slots import Filler
 from asr.recognizer.frozen import FrozenDict
 from asr.search.new_words import NewWord
 from asr.text.clean import LANGUAGES
@@ -34,6 +35,8 @@ class DecodingOptions:
     written        numbers, dates, amounts and letters as they are written: "$5" for "five dollars" (English, Korean)
     punctuate      commas, full stops, question marks and, in English, capital letters
     language       en or ko: that of `written` and `punctuate`; None tells it by the recogniser's words
+    slots          what fills the slots of the language model: {"<name>": ["john", "mary ann"]} (asr.graph.slots), or
+                   a JSGF grammar whose public rules are the slots: a path, or the text beginning with `#JSGF`
 
     Raises InputError naming an option with an invalid value, and options that exclude each other.
     """
@@ -52,6 +55,7 @@ class DecodingOptions:
     written: bool = False
     punctuate: bool = False
     language: str | None = None
+    slots: Mapping[str, Filler] | str | Path | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -75,9 +79,16 @@ class DecodingOptions:
             _check(isinstance(self.grammar, (str, Path)), "grammar", self.grammar, "a path or the text of a grammar")
         if self.word_list is not None and self.grammar is not None:
             raise InputError("word_list and grammar exclude each other; give one of them")
-        if self.new_words and (self.word_list is not None or self.grammar is not None):
-            closed = "word_list" if self.word_list is not None else "grammar"
+        if isinstance(self.slots, Mapping):
+            self._set("slots", FrozenDict({name: _filler(name, filler) for name, filler in self.slots.items()}))
+        elif self.slots is not None:
+            expected = "a mapping, or the path or text of a grammar"
+            _check(isinstance(self.slots, (str, Path)), "slots", self.slots, expected)
+        closed = "word_list" if self.word_list is not None else "grammar" if self.grammar is not None else None
+        if self.new_words and closed:
             raise InputError(f"new_words and {closed} exclude each other; put the new words into the {closed}")
+        if self.slots and closed:
+            raise InputError(f"slots and {closed} exclude each other; a {closed} takes the place of the language model")
 
     def _check_numbers(self) -> None:
         for name in ("beam", "lattice_beam", "reject_below"):
@@ -121,6 +132,13 @@ def _check(is_good: bool, name: str, value: object, expected: str) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def _filler(slot: str, filler: Any) -> Filler:
+    """A copy that does not change, without a check of the content."""
+    if isinstance(filler, str | Path):
+        return filler
+    return FrozenDict(filler) if isinstance(filler, Mapping) else tuple(_entries(f"slots[{slot!r}]", filler, (str,)))
 
 
 def _entries(name: str, given: Any, kinds: tuple[type, ...]) -> list[Any]:

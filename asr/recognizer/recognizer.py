@@ -21,6 +21,7 @@ from asr.data.dataset import load_input
 from asr.errors import InputError
 from asr.features import audio
 from asr.graph.phrase_grammar import MOST_STATES
+from asr.graph.slots import Filler
 from asr.hypothesis import Hypothesis
 from asr.manifest import Utterance
 from asr.models.acoustic import AcousticModel
@@ -93,6 +94,7 @@ class Recognizer:
         if cfg.decoder.pad_s and cfg.features.kind == "stored":
             raise InputError("decoder.pad_s adds sound, and this model takes stored features; leave it 0")
         cfg = frozen(cfg)
+        space = RequestSpaces(cfg, tokens, space, lexicon).with_spoken()
         rescorer = rescorer_of(cfg.decoder, rescorer)
         vars(self).update(
             model=model.to(device).eval(),
@@ -127,6 +129,21 @@ class Recognizer:
         the language model does not have, and if the graph is not dynamic.
         """
         return self._with(self._spaces().with_words(new_words), self.cfg.decoder)
+
+    def with_slots(
+        self,
+        slots: Mapping[str, Filler] | str | Path,
+        most_states: int = MOST_STATES,
+        new_words: Iterable[NewWord | str] = (),
+    ) -> "Recognizer":
+        """A recogniser whose language model has its slots filled (asr.graph.slots): {"<name>": ["john", "mary ann"]},
+        or a JSGF grammar whose public rules are the slots. The model and the graph are shared.
+
+        `most_states`: as in `with_grammar`. `new_words`: as in `with_new_words`. Raises InputError for a slot that the
+        language model does not have, naming words that cannot be spelled in the model's units, as `with_grammar` does,
+        and if the graph is not dynamic.
+        """
+        return self._with(self._spaces().with_words(new_words, slots, most_states), self.cfg.decoder)
 
     def with_list(self, entries: Iterable[str] | Mapping[str, float]) -> "Recognizer":
         """A recogniser of utterances that are exactly one of `entries`, words or phrases; a mapping gives weights.

@@ -1,5 +1,6 @@
 """The search spaces of requests: the graph with new words, or a word list or grammar instead of it."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,10 @@ from asr.g2p.pronunciation import pronunciations
 from asr.graph.automaton import Automaton
 from asr.graph.lists import closed_graph, list_grammar, words_of
 from asr.graph.phrase_grammar import MOST_STATES, read_grammar
+from asr.graph.slots import Filler, filling_of, fillings, read_fillers
+from asr.graph.spoken_rules import NAMES, spoken_rules
 from asr.recognizer.options import DecodingOptions
+from asr.recognizer.written import language_of
 from asr.search.new_words import NewWord
 from asr.search.space import DynamicSpace, SearchSpace
 from asr.states import States
@@ -20,6 +24,7 @@ from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,22 +38,65 @@ class RequestSpaces:
 
     def of(self, options: DecodingOptions) -> SearchSpace | None:
         """The space that `options` ask for; the recogniser's own if they name no words."""
-        if options.new_words:
-            return self.with_words(options.new_words)
+        if options.new_words or options.slots:
+            return self.with_words(options.new_words or (), options.slots)
         if options.word_list is not None:
             return self.of_list(options.word_list)
         return self.space if options.grammar is None else self.of_grammar(options.grammar)
 
-    def with_words(self, new_words: Iterable[NewWord | str]) -> SearchSpace:
-        """See `Recognizer.with_new_words`."""
+    def with_words(
+        self,
+        new_words: Iterable[NewWord | str] = (),
+        slots: Mapping[str, Filler] | str | Path | None = None,
+        most_states: int = MOST_STATES,
+    ) -> SearchSpace:
+        """See `Recognizer.with_new_words` and `Recognizer.with_slots`."""
+        what = "slots" if slots else "new words"
         if self.space and self.space.of_pieces:
-            raise InputError("this graph's vocabulary is open, so it has no new words; boost them as phrases instead")
+            raise InputError(f"this graph's vocabulary is open, so it has no {what}; boost phrases instead")
         if not isinstance(self.space, DynamicSpace):
-            raise InputError("new words need a dynamic graph; build one with `asr graph graph.kind=dynamic`")
+            raise InputError(f"{what} need a dynamic graph; build one with `asr graph graph.kind=dynamic`")
         given = _many(new_words, "new words", (str, NewWord))
         words = [NewWord(new) if isinstance(new, str) else new for new in given]
+        fillers = read_fillers(slots) if isinstance(slots, str | Path) else dict(slots or {})
+        own = spoken_slots(self.space) & self.space.filled - fillers.keys() - {new.slot for new in words}
+        return self._with_words(self.space, words, fillers, own, most_states)
+
+    def _with_words(
+        self,
+        space: DynamicSpace,
+        words: list[NewWord],
+        fillers: Mapping[str, Filler],
+        own: Iterable[str],
+        most_states: int = MOST_STATES,
+    ) -> SearchSpace:
+        """`own`: the slots that the spoken rules fill."""
+        filled = {}
+        if fillers or own:
+            rules = spoken_rules(self._language(), space.labels)
+            filled = fillings(fillers, rules, most_states) | {name: filling_of(name, rules) for name in own}
         spell = partial(pronunciations, unit=self.cfg.tokens.unit, known={}, g2p=self.cfg.g2p, tokens=self.tokens)
-        return self.space.with_words(words, self.tokens, spell)
+        return space.with_words(words, self.tokens, spell, filled)
+
+    def with_spoken(self) -> SearchSpace | None:
+        """The space with the spoken slots of its language model filled (asr.graph.spoken_rules), unless it has words of
+        a request. Slots whose words cannot be spelled stay empty; a warning names them."""
+        space = self.space
+        if not isinstance(space, DynamicSpace) or space.filled or space.added_words:
+            return space
+        if not (own := sorted(spoken_slots(space))) or space.of_pieces:
+            return space
+        try:
+            return self._with_words(space, [], {}, own)
+        except InputError as e:
+            _log.warning("the slots %s of the language model are not filled: %s", ", ".join(own), e)
+            return space
+
+    def _language(self) -> str:
+        try:
+            return language_of(self.space, self.tokens)
+        except InputError:
+            return "en"  # its words tell no language
 
     def of_list(self, entries: Iterable[str] | Mapping[str, float]) -> SearchSpace:
         """See `Recognizer.with_list`."""
@@ -81,6 +129,11 @@ class RequestSpaces:
         graph = closed_graph(grammar, words, spelled, self.tokens, silence)
         base = self.space.base if self.space and self.space.is_closed else self.space
         return SearchSpace(graph, ["<eps>", *words], spelled, silence, is_closed=True, base=base)
+
+
+def spoken_slots(space: DynamicSpace) -> frozenset[str]:
+    """The slots of the language model that are filled without a request."""
+    return NAMES.intersection(space.language.ngram.slots)
 
 
 def _numbered(words: list[str]) -> dict[str, int]:

@@ -6,15 +6,16 @@ import threading
 from collections import ChainMap, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
 from asr.errors import InputError
-from asr.graph.dynamic import Language, Slot
+from asr.graph.dynamic import Language, Member, Slot
 from asr.graph.opened import Graph
+from asr.graph.slots import Filling
 from asr.literals import read_object
 from asr.pieces import are_pieces, fewest, joined
 from asr.search.new_words import NewWord, merged
@@ -142,6 +143,7 @@ class DynamicSpace(SearchSpace):
     added: dict[int, list[tuple[int, ...]]] = field(default_factory=dict, kw_only=True)  # label -> spellings
     added_weights: dict[int, float] = field(default_factory=dict, kw_only=True)  # as `weights`
     plain_slots: list[Slot] = field(default_factory=list, kw_only=True)  # of the graph without weights
+    filled: frozenset[str] = field(default=frozenset(), kw_only=True)  # slots that have a filling
 
     @classmethod
     def of(cls, language: Language, silence: str | None) -> "DynamicSpace":
@@ -181,35 +183,58 @@ class DynamicSpace(SearchSpace):
         """The space of the same lexicon with another packed n-gram model; the lexicon is shared."""
         return DynamicSpace.of(self.language.with_ngram(path), self.silence)
 
-    def with_words(self, new_words: Iterable[NewWord], tokens: Tokens, pronounce: Pronounce) -> "DynamicSpace":
-        """The space with `new_words`, which replace those of this space.
+    def with_words(
+        self,
+        new_words: Iterable[NewWord],
+        tokens: Tokens,
+        pronounce: Pronounce,
+        fillings: Mapping[str, Filling] | None = None,
+    ) -> "DynamicSpace":
+        """The space with `new_words`, and with what `fillings` put in slots; they replace those of this space.
 
         `pronounce` spells the words that have no pronunciation and are not in the lexicon. The lexicon and the language
-        model are shared, not copied. Words that cannot be spelled in `tokens` are left out; a warning names them.
-        Raises InputError if none can be, and for a slot that the language model does not have.
+        model are shared, not copied. New words that cannot be spelled in `tokens` are left out; a warning names them.
+        Raises InputError if none can be, for a word of `fillings` that cannot be, and for a slot that the language
+        model does not have.
         """
-        tree = self.language.tree
+        tree, fillings = self.language.tree, fillings or {}
         new_words, spelled = _spellable(merged(new_words), tree.numbers, pronounce, tokens)
-        fresh = dict.fromkeys(new.word for new in new_words if new.word not in tree.numbers)
+        if both := [new for new in new_words if new.slot in fillings]:
+            raise InputError(f"the new word '{both[0].word}' names the slot {both[0].slot}, which this request fills "
+                             "with a list or grammar; put the word into it")  # fmt: skip
+        used = dict.fromkeys(word for filling in fillings.values() for word in filling.words)
+        unknown = [word for word in used if word not in tree.numbers and word not in spelled]
+        pronounced = pronounce(unknown) if unknown else {}
+        spelled |= {word: [_encode(units, word, tokens) for units in pronounced[word]] for word in unknown}
+        fresh = dict.fromkeys(w for w in [*(new.word for new in new_words), *unknown] if w not in tree.numbers)
         labels = {word: len(tree.words) + i for i, word in enumerate(fresh)}
         added = {labels.get(word) or tree.numbers[word]: variants for word, variants in spelled.items()}
         slots: dict[str | None, list[NewWord]] = defaultdict(list)
         for new in new_words:
             slots[new.slot].append(new)
 
-        def members(found: list[NewWord], cost: float) -> list[tuple[list[int], int, float]]:
-            numbered = [(labels.get(new.word) or tree.numbers[new.word], new.weight) for new in found]
+        def members(arcs: Iterable[tuple[str, float, int, int]]) -> list[Member]:
             return [
-                ([Tokens.label(token) for token in spelling], label, cost - weight + own)
-                for label, weight in numbered
-                for spelling, own in (
-                    [(spelling, 0.0) for spelling in added.get(label, [])]
-                    or zip(tree.spellings(label), tree.costs(label), strict=True)
-                )
+                (spelling, label, cost + own, source, target)
+                for word, cost, source, target in arcs
+                for label, spelling, own in variants(word)
             ]
 
+        @cache
+        def variants(word: str) -> list[tuple[int, list[int], float]]:
+            label = labels.get(word) or tree.numbers[word]
+            known = [(spelling, 0.0) for spelling in added.get(label, [])]
+            known = known or [*zip(tree.spellings(label), tree.costs(label), strict=True)]
+            return [(label, [Tokens.label(token) for token in spelling], own) for spelling, own in known]
+
+        filled: list[Slot] = [
+            (self._place(name), members(filling.arcs()), filling.final_costs()) for name, filling in fillings.items()
+        ]
+
         def placed(slots: Mapping[str | None, list[NewWord]]) -> list[Slot]:
-            return [(self._place(name), members(found, self._cost(name, found))) for name, found in slots.items()]
+            costs = {name: self._cost(name, found) for name, found in slots.items()}
+            arcs = {name: [(n.word, costs[name] - n.weight, 0, 1) for n in found] for name, found in slots.items()}
+            return filled + [(self._place(name), members(arcs[name]), [math.inf, 0.0]) for name in slots]
 
         # The words of a slot share its probability, whatever their weights. Without a slot, a weight is a preference.
         alone = slots.get(None, [])
@@ -226,6 +251,7 @@ class DynamicSpace(SearchSpace):
             added=added,
             added_weights=weights,
             plain_slots=placed(plain),
+            filled=frozenset([*fillings, *filter(None, slots)]),
         )
 
     def _place(self, slot: str | None) -> int:

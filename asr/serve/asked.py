@@ -11,6 +11,7 @@ from asr.serve_options import ServeConfig
 from asr.text.clean import LANGUAGES
 
 LETTERS = 100  # per entry that is allowed
+MOST_SLOTS = 100
 
 
 class _FirstOnly(FailFast):
@@ -66,6 +67,10 @@ class Asked(BaseModel):
     language: Literal["en", "ko"] | None = Field(
         None, description="that of written and punctuate; null: that of the service, or told by the words"
     )
+    slots: dict[str, Annotated[list[str], _FIRST_ONLY] | Annotated[dict[str, float], _FIRST_ONLY] | str] | None = Field(
+        None, description="what fills each slot of the language model, as <name>: words, an object with weights, or a "
+        "JSGF grammar; needs a dynamic graph"
+    )  # fmt: skip
 
     def options(self, cfg: ServeConfig) -> DecodingOptions:
         """Raises Refused(400) beyond the limits of `cfg`, and InputError for what the recogniser does not take."""
@@ -78,6 +83,7 @@ class Asked(BaseModel):
             raise Refused(400, "grammar must be the text of a JSGF grammar, which begins with #JSGF", param="grammar")
         if self.grammar is not None and len(self.grammar) > LETTERS * cfg.max_words:
             raise Refused(400, f"grammar has more than {LETTERS * cfg.max_words} letters; send less", param="grammar")
+        self._limit_slots(cfg)
         return DecodingOptions(
             nbest=self.nbest,
             mbr=self.mbr,
@@ -91,7 +97,20 @@ class Asked(BaseModel):
             written=self.written,
             punctuate=self.punctuate,
             language=self.language or known_language(cfg),
+            slots=self.slots,
         )
+
+    def _limit_slots(self, cfg: ServeConfig) -> None:
+        for slot, filler in (self.slots or {}).items():
+            if not isinstance(filler, str):
+                limit("slots", filler, cfg.max_words)
+            elif not filler.lstrip("\ufeff \t\r\n").startswith("#JSGF"):
+                raise Refused(400, f"the slot {slot} must be a list, an object, or the text of a JSGF grammar, which "
+                              "begins with #JSGF", param="slots")  # fmt: skip
+        letters = sum(len(filler) for filler in (self.slots or {}).values() if isinstance(filler, str))
+        if letters > LETTERS * cfg.max_words or len(self.slots or ()) > MOST_SLOTS:
+            raise Refused(400, f"slots has more than {MOST_SLOTS} slots, or grammars of more than "
+                          f"{LETTERS * cfg.max_words} letters; send less", param="slots")  # fmt: skip
 
 
 def known_language(cfg: ServeConfig) -> str | None:

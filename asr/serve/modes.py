@@ -108,7 +108,7 @@ class Modes:
         It may compile a list, so it runs in a worker. What it compiles is kept for this caller alone.
         """
         recognizer = self.of(mode or self.free())
-        rest = replace(options, word_list=None, grammar=None, new_words=None)
+        rest = replace(options, word_list=None, grammar=None, new_words=None, slots=None)
         if (content := _content(options)) is not None:
             key = (caller.id, (mode, content))
             recognizer = self._find(key) or self._keep(key, _compiled(recognizer, options))
@@ -153,6 +153,8 @@ def _content(options: DecodingOptions) -> Hashable:
         return ("words", tuple(dict(options.word_list).items()))  # type: ignore[arg-type]
     if options.grammar is not None:
         return ("grammar", str(options.grammar))
+    if options.slots:
+        return ("slots", options.slots, tuple(options.new_words or ()))
     return ("new words", tuple(options.new_words)) if options.new_words else None
 
 
@@ -161,6 +163,8 @@ def _compiled(recognizer: Recognizer, options: DecodingOptions) -> Recognizer:
         return recognizer.with_list(options.word_list)
     if options.grammar is not None:
         return recognizer.with_grammar(options.grammar, MOST_STATES)
+    if options.slots:
+        return recognizer.with_slots(options.slots, MOST_STATES, options.new_words or ())
     return recognizer.with_new_words(options.new_words or ())
 
 

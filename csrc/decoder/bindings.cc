@@ -292,8 +292,9 @@ void BindGraphs(nb::module_& m) {
   nb::class_<MappedLanguage>(m, "Language")
       .def(nb::init<Bytes, Bytes, const Words&>(), nb::arg("tree"), nb::arg("ngram"), nb::arg("word_of"));
 
-  using Members = std::vector<std::tuple<std::vector<int32_t>, int32_t, float>>;  // labels, word, cost
-  using Slots = std::vector<std::pair<int64_t, Members>>;                         // as Slot
+  // As Slot: labels, word, cost, from, to of each member.
+  using Members = std::vector<std::tuple<std::vector<int32_t>, int32_t, float, uint32_t, uint32_t>>;
+  using Slots = std::vector<std::tuple<int64_t, Members, std::vector<float>>>;
   nb::class_<DynamicGraph, GraphSource>(m, "DynamicGraph")
       .def(
           "__init__",
@@ -301,10 +302,10 @@ void BindGraphs(nb::module_& m) {
              size_t max_bytes) {
             const nb::gil_scoped_release release;
             std::vector<Slot> list;
-            for (const auto& [word, members] : slots) {
-              list.push_back({word, {}});
-              for (const auto& [labels, label, member_cost] : members)
-                list.back().members.push_back({labels, label, member_cost});
+            for (const auto& [word, members, final_costs] : slots) {
+              list.push_back({word, {}, final_costs});
+              for (const auto& [labels, label, cost, from, to] : members)
+                list.back().members.push_back({labels, label, cost, from, to});
             }
             new (self) DynamicGraph(language, list, cache_bytes, max_bytes);
           },

@@ -86,10 +86,16 @@ void LazyGraph::Grow(int32_t state) {
       GrowJoint(state, origin);
       break;
     }
-    case Kind::kWordEnd:
-      final_cost = ngram.state(origin.begin).final_cost;
-      AddArc(vocabulary_.tree().separator(), 0, 0.0f, Joint(HistoryContext(origin.begin)));
+    case Kind::kWordEnd: {
+      const Context context = contexts_[origin.context];
+      AddArc(vocabulary_.tree().separator(), 0, 0.0f, Joint(origin.context));
+      if (!context.is_slot) {
+        final_cost = ngram.state(context.history).final_cost;
+      } else if (const float leaving = vocabulary_.place(context.place).final_cost; leaving < kInfinity) {
+        AddArc(kEpsilonLabel, 0, leaving, WordEnd(HistoryContext(context.history)));
+      }
       break;
+    }
     case Kind::kNode: {
       const Context context = contexts_[origin.context];
       GrowRange(context, origin, CostOf(*context.leaves, origin.begin, origin.end));
@@ -129,7 +135,7 @@ void LazyGraph::GrowJoint(int32_t state, const Origin& origin) {
   const auto num_leaves = static_cast<uint32_t>(context.leaves->size()) - 1;
   const Origin whole = {Kind::kNode, origin.context, 0, num_leaves, 0};
   if (context.is_slot) {
-    GrowRange(context, whole, CostOf(*context.leaves, 0, num_leaves));  // paid on entering the slot
+    GrowInSlot(state, context, whole);
     return;
   }
   if (const int32_t silence = vocabulary_.tree().silence(); silence != 0) AddArc(silence, 0, 0.0f, state);
@@ -137,7 +143,21 @@ void LazyGraph::GrowJoint(int32_t state, const Origin& origin) {
   const Ngram::State& history = vocabulary_.ngram().state(context.history);
   if (context.history != 0) AddArc(kEpsilonLabel, 0, history.backoff, Joint(HistoryContext(history.shorter)));
   for (const Vocabulary::Opening& opening : vocabulary_.Openings(context.history))
-    AddArc(kEpsilonLabel, 0, opening.cost, Joint(SlotContext(opening.slot, opening.next)));
+    AddArc(kEpsilonLabel, 0, opening.cost, Joint(SlotContext(opening.place, opening.next)));
+}
+
+// The words at a place in a slot. With a separator, the slot is left at the end of a word instead.
+void LazyGraph::GrowInSlot(int32_t state, const Context& context, const Origin& whole) {
+  const Vocabulary::Place& place = vocabulary_.place(context.place);
+  if (place.is_first) {
+    GrowRange(context, whole, CostOf(*context.leaves, 0, whole.end));  // paid on entering the slot
+    return;
+  }
+  const Tree& tree = vocabulary_.tree();
+  if (tree.silence() != 0) AddArc(tree.silence(), 0, 0.0f, state);
+  GrowRange(context, whole, 0.0f);
+  if (tree.separator() == 0 && place.final_cost < kInfinity)
+    AddArc(kEpsilonLabel, 0, place.final_cost, Joint(HistoryContext(context.history)));
 }
 
 // Adds the arcs to the children of a range of leaves. `paid` is the part of their costs paid before.
@@ -152,8 +172,8 @@ void LazyGraph::GrowRange(const Context& context, const Origin& range, float pai
       const Leaf& leaf = leaves[begin];
       const bool ends = vocabulary_.length(leaf.spelling) == depth + 1;
       if (!ends && begin + 1 < end) break;
-      const uint32_t history = context.is_slot ? context.history : leaf.next;
-      int32_t next = has_separator ? WordEnd(history) : Joint(HistoryContext(history));
+      const uint32_t after = ContextAfter(context, leaf);
+      int32_t next = has_separator ? WordEnd(after) : Joint(after);
       if (!ends) next = Tail(vocabulary_.suffix(leaf.spelling, depth + 1), next);
       AddArc(label, static_cast<int32_t>(vocabulary_.word(leaf.spelling)), leaf.cost - paid, next);
     }
@@ -201,8 +221,8 @@ int32_t LazyGraph::Joint(uint32_t context) {
   return Find(uint64_t{context} << 32 | kJointKey, {Kind::kJoint, context, 0, 0, 0});
 }
 
-int32_t LazyGraph::WordEnd(uint32_t history) {
-  return Find(uint64_t{history} << 32 | kWordEndKey, {Kind::kWordEnd, 0, history, 0, 0});
+int32_t LazyGraph::WordEnd(uint32_t context) {
+  return Find(uint64_t{context} << 32 | kWordEndKey, {Kind::kWordEnd, context, 0, 0, 0});
 }
 
 int32_t LazyGraph::Tail(uint32_t suffix, int32_t joint) {
@@ -213,11 +233,19 @@ int32_t LazyGraph::Tail(uint32_t suffix, int32_t joint) {
 
 uint32_t LazyGraph::HistoryContext(uint32_t history) {
   const Leaves* shared = history == 0 ? &vocabulary_.AfterEmptyHistory() : nullptr;
-  return FindContext(history, {shared, false, history});
+  return FindContext(history, {shared, false, history, 0});
 }
 
-uint32_t LazyGraph::SlotContext(uint32_t slot, uint32_t history) {
-  return FindContext((uint64_t{slot} + 1) << 32 | history, {&vocabulary_.InSlot(slot), true, history});
+uint32_t LazyGraph::SlotContext(uint32_t place, uint32_t history) {
+  return FindContext((uint64_t{place} + 1) << 32 | history,
+                     {&vocabulary_.place(place).leaves, true, history, place});
+}
+
+// The context after a leaf of `context`.
+uint32_t LazyGraph::ContextAfter(const Context& context, const Leaf& leaf) {
+  if (!context.is_slot) return HistoryContext(leaf.next);
+  return leaf.next == Vocabulary::kSlotEnd ? HistoryContext(context.history)
+                                           : SlotContext(leaf.next, context.history);
 }
 
 uint32_t LazyGraph::FindContext(uint64_t key, const Context& context) {

@@ -6,7 +6,8 @@
 //
 // - A joint, where words begin after a history: the tree of the words that the n-gram model lists there, a
 //   back-off arc to the shorter history, and an epsilon arc into each slot. With a separator, a word ends in
-//   a separate state, which the separator leaves.
+//   a separate state, which the separator leaves. Within a slot, there is a joint for each place of its
+//   automaton and each history after the slot; an epsilon arc leaves the slot where it may end.
 // - A node of that tree: a range of leaves with a common prefix. An arc costs the log-sum of the leaves below
 //   it minus that of the leaves of the node, so that the cost of a word is applied as early as possible.
 // - A tail, where only one word is left: a suffix and the joint after it.
@@ -46,9 +47,8 @@ class LazyGraph : public Graph {
   Size size() const;
 
  private:
-  // What a state stands for. A joint: `context`. The end of a word: the history `begin`. A node: the leaves
-  // [begin, end) of `context`, which have `depth` labels in common. A tail: the suffix `begin` and the joint
-  // `end`.
+  // What a state stands for. A joint, or the end of a word before it: `context`. A node: the leaves [begin,
+  // end) of `context`, which have `depth` labels in common. A tail: the suffix `begin` and the joint `end`.
   enum class Kind : uint32_t { kJoint, kWordEnd, kNode, kTail };
   struct Origin {
     Kind kind;
@@ -58,16 +58,18 @@ class LazyGraph : public Graph {
     uint32_t depth;
   };
   static constexpr size_t kStateBytes = sizeof(State) + sizeof(uint8_t) + sizeof(Origin);
-  // The source of the leaves of a tree: a history, or a slot and the history after it.
+  // The source of the leaves of a tree: a history, or a place in a slot and the history after the slot.
   struct Context {
     const Leaves* leaves;
     bool is_slot;
     uint32_t history;  // for a slot, the history after it
+    uint32_t place;    // in the slot
   };
 
   void CheckState(int32_t state) const override;
   void Grow(int32_t state);
   void GrowJoint(int32_t state, const Origin& origin);
+  void GrowInSlot(int32_t state, const Context& context, const Origin& whole);
   void GrowRange(const Context& context, const Origin& range, float paid);
   uint32_t EndOfRun(const Leaves& leaves, uint32_t begin, uint32_t end, uint32_t depth) const;
 
@@ -77,10 +79,11 @@ class LazyGraph : public Graph {
   int32_t NewState(const Origin& origin);
   int32_t Find(uint64_t key, const Origin& origin);
   int32_t Joint(uint32_t context);
-  int32_t WordEnd(uint32_t history);
+  int32_t WordEnd(uint32_t context);
   int32_t Tail(uint32_t suffix, int32_t joint);
   uint32_t HistoryContext(uint32_t history);
-  uint32_t SlotContext(uint32_t slot, uint32_t history);
+  uint32_t SlotContext(uint32_t place, uint32_t history);
+  uint32_t ContextAfter(const Context& context, const Leaf& leaf);
   uint32_t FindContext(uint64_t key, const Context& context);
   void AddArc(int32_t ilabel, int32_t olabel, float cost, int32_t next) {
     grown_.push_back({ilabel, olabel, cost, next});

@@ -10,23 +10,25 @@
 
 namespace asr::decoder {
 
-// A place in the language model that a request fills with words: a class such as <name>, or one slot for all
-// new words.
+// A place in the language model that a request fills: a class such as <name>, or one slot for all new words.
+// What fills it is an automaton over words: a path from state 0 to a final state stands in the slot.
 struct Slot {
   struct Member {
     std::vector<int32_t> labels;  // input labels; not empty
     int32_t word;                 // output label
     float cost;                   // within the slot
+    uint32_t from, to;            // states; none leads back to state 0
   };
   int64_t word = -1;  // the n-gram word that stands for the slot; -1: the slot follows the empty history
   std::vector<Member> members;
+  std::vector<float> final_costs;  // one per state; +infinity: not final. State 0 is not final.
 };
 
 // A spelled word that may come next.
 struct Leaf {
   uint32_t spelling;
   float cost;
-  uint32_t next;  // the history after it; unused in slots
+  uint32_t next;  // the history after it; in slots the place after it, or kSlotEnd
   double mass;    // sum of exp(-cost) of the leaves before it
 };
 
@@ -39,14 +41,21 @@ float CostOf(const Leaves& leaves, uint32_t begin, uint32_t end);
 
 class Vocabulary {
  public:
+  static constexpr uint32_t kSlotEnd = 0xFFFFFFFFu;
   struct Opening {
-    uint32_t slot;
+    uint32_t place;  // where the slot begins
     float cost;
     uint32_t next;  // history after the slot
   };
+  // A state of a slot's automaton. Places are numbered over all slots.
+  struct Place {
+    Leaves leaves;
+    float final_cost;  // of leaving the slot here; +infinity: not possible, or paid by the words before
+    bool is_first;
+  };
 
-  // `language` outlives this object. Throws std::invalid_argument for a slot with an invalid word, label or
-  // cost.
+  // `language` outlives this object. Throws std::invalid_argument for a slot with an invalid word, label,
+  // cost or state, and for one that may stay empty.
   Vocabulary(const Language& language, const std::vector<Slot>& slots);
 
   const Ngram& ngram() const { return language_.ngram(); }
@@ -59,7 +68,7 @@ class Vocabulary {
   const Leaves& AfterEmptyHistory() const {
     return language_.AfterEmptyHistory([this] { return AfterHistory(0); });
   }
-  const Leaves& InSlot(uint32_t slot) const { return slots_[slot]; }
+  const Place& place(uint32_t place) const { return places_[place]; }
   // The slots that can follow; their costs include that of their leaves together.
   std::vector<Opening> Openings(uint32_t history) const;
 
@@ -88,14 +97,16 @@ class Vocabulary {
     return own_first_[spelling - num_shared_] + place;
   }
   void AddSlot(const Slot& slot);
+  void CheckSlot(const Slot& slot) const;
+  void AddSpelling(const Slot::Member& member);
 
   const Language& language_;
   const Tree& tree_;
   const uint32_t num_shared_;  // number of spellings of the tree
   int32_t max_ilabel_, max_olabel_;
-  std::map<uint32_t, uint32_t> slot_of_;  // slot by word of the n-gram
+  std::map<uint32_t, uint32_t> slot_of_;  // where the slot begins, by word of the n-gram
   std::vector<Opening> open_;             // slots after the empty history
-  std::vector<Leaves> slots_;
+  std::vector<Place> places_;
   // The spellings of the members of slots:
   std::vector<uint32_t> own_first_;         // where each begins in own_suffixes_; and the end
   std::vector<uint32_t> own_words_;         // their output labels

@@ -13,6 +13,9 @@ namespace {
 
 constexpr char kTaken[] = "the text of this corpus has been used; make a new corpus for another estimation";
 
+// A place that requests fill with words, as asr.words.is_slot defines it. Marks excepted.
+bool IsSlot(std::string_view word) { return word.size() > 2 && word.front() == '<' && word.back() == '>'; }
+
 }  // namespace
 
 Corpus::Corpus(size_t memory_bytes, std::string folder)
@@ -95,6 +98,8 @@ void Corpus::Select(const Selection& selection) {
   for (const std::string& word : listed_) kept.emplace_back(word, vocabulary_.Find(word));
   if (!selection.words)
     for (const int32_t id : MostFrequent(selection)) kept.emplace_back(vocabulary_.Word(id), id);
+  for (int32_t id = kNumMarks; id < static_cast<int32_t>(vocabulary_.size()); ++id)
+    if (IsSlot(vocabulary_.Word(id))) kept.emplace_back(vocabulary_.Word(id), id);
   kept.erase(std::remove_if(kept.begin(), kept.end(),
                             [](const auto& x) { return 0 <= x.second && x.second < kNumMarks; }),
              kept.end());

@@ -31,8 +31,8 @@ class Corpus {
   // mark or `<eps>`. Returns the number of lines added. The line break after the last line is optional.
   size_t Add(std::string_view lines);
 
-  // Chooses the words of the model and their ids: first the marks, then the words in code point order. Other
-  // words become <unk>.
+  // Chooses the words of the model and their ids: first the marks, then the words in code point order. Slots
+  // of the text, such as <name>, are always among them. Other words become <unk>.
   void Select(const Selection& selection);
 
   Memory& memory() { return memory_; }
