@@ -187,7 +187,9 @@ def test_results_are_objects_with_the_content_of_files(store, asr_file: Path, tm
 @pytest.mark.parametrize("name", ["a::b", "a::file:", "a b*[1]?c#d%20", "소리/é"])
 def test_any_name_is_that_of_an_object(store: fsspec.AbstractFileSystem, name: str) -> None:
     remote.write(f"memory://sounds/{name}.json", name.encode())
-    assert store.store[f"/sounds/{name}.json"].getvalue() == remote.read(f"memory://sounds/{name}.json") == name.encode()
+    assert (
+        store.store[f"/sounds/{name}.json"].getvalue() == remote.read(f"memory://sounds/{name}.json") == name.encode()
+    )
     assert f"memory://sounds/{name}.json" in remote.listed("memory://sounds/")
     remote.delete([f"memory://sounds/{name}.json"])
     assert len(store.find("/sounds")) == 2

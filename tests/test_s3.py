@@ -159,7 +159,7 @@ def test_shards_of_a_bucket_are_trained_from(store, tmp_path, capsys) -> None:
         f"data.dev={tmp_path}/dev.jsonl",
         f"out={tmp_path}/gone.exp",
     ]
-    members._blocks.clear()
+    members.forget()
     assert cli.main(["train", *words, *OPTIONS.split()]) == 0
     assert "s3://bucket/tars/shard-00001.tar does not exist" in capsys.readouterr().out
 
