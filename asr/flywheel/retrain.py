@@ -214,6 +214,7 @@ def _continued(cfg: Config, start: "Bundle", lexicon: Lexicon | None) -> Config:
         bundle=str(out / "model.asr"),
         phrases=None,
         new_words=None,
+        fill_slots=None,
     )  # fmt: skip
 
 
