@@ -144,7 +144,9 @@ def _requests(cfg: Config, log: RequestLog | None, path: Path) -> list[Utterance
             else:
                 found.setdefault(utterance.id, utterance)
     if words and not found:
-        raise InputError(f"all {len(words)} requests are of mode word; mode=word retrains a recogniser of words by them")
+        raise InputError(
+            f"all {len(words)} requests are of mode word; mode=word retrains a recogniser of words by them"
+        )
     if words:
         print(f"left out: {len(words)} requests of mode word, entries of lists and no free speech; "
               "mode=word takes them alone")  # fmt: skip
