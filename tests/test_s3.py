@@ -148,6 +148,10 @@ def test_shards_of_a_bucket_are_trained_from(store, tmp_path, capsys) -> None:
         assert cli.main(training(tmp_path, name, f"{name}.exp")) == 0
         nets.append((tmp_path / f"{name}.exp/train/final.safetensors").read_bytes())
     assert nets[0] == nets[1] and len(objects(store, "tars")) > 2
+    last = members.member_of(manifest.read(f"{tmp_path}/objects/manifest.jsonl")[-1].audio)
+    store.pipe(last.file.removeprefix("s3://"), b"cut")
+    with pytest.raises(InputError, match="ends within the member at"):
+        members.read(last)
     store.rm("bucket/tars/shard-00001.tar")
     members.forget()
     assert cli.main([*training(tmp_path, "objects", "gone.exp"), "data.workers=2"]) == 0
