@@ -195,6 +195,11 @@ def test_blocks_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with read_ahead():
         assert [read(place) for place in reversed(places)] == alone[::-1]
     assert max(asked.values()) == 1 and len(asked) > 20
+    monkeypatch.setattr(members, "BLOCK", 2 << 20)
+    members.forget()
+    asked.clear()
+    assert cli.main(["features", f"{tmp_path}/s/manifest.jsonl", f"output={tmp_path}/f.jsonl", "threads=1"]) == 0
+    assert sum(asked.values()) == 1
     members.forget()
 
 

@@ -28,6 +28,7 @@ from asr.files import LONGEST_NAME, atomic_write, fold, keep_inputs, refuse_fore
 from asr.fingerprints import digest_of_input
 from asr.locks import locked
 from asr.manifest import Utterance
+from asr.members import read_ahead
 from asr.threads import torch_threads
 
 OWN_FILES = ("config.json", "set_aside.tsv", recorded.ENCODER, "*.npy")
@@ -168,7 +169,8 @@ class _Maker:
     @torch.inference_mode()
     def store(self, utterance: Utterance, key: np.ndarray, path: Path) -> int:
         """Returns the number of frames."""
-        x = load_input(self.cfg, utterance)  # (T,) or (F, D)
+        with read_ahead():  # a manifest of tar files has the order of their members
+            x = load_input(self.cfg, utterance)  # (T,) or (F, D)
         if speed := utterance.extra.get(SPEED):
             x = change_speed(x, speed)
         if self.augment and len(x):
