@@ -28,6 +28,7 @@ from asr.files import LONGEST_NAME, atomic_write, fold, keep_inputs, refuse_fore
 from asr.fingerprints import digest_of_input
 from asr.locks import locked
 from asr.manifest import Utterance
+from asr.members import read_ahead
 from asr.threads import torch_threads
 
 OWN_FILES = ("config.json", "set_aside.tsv", recorded.ENCODER, "*.npy")
@@ -97,7 +98,7 @@ def _extract_all(
         recorded.record_encoder(features, maker.frontend.encoder, maker.digest, folder / recorded.ENCODER)
     done, set_aside = [], []
     threads = cfg.threads or torch.get_num_threads()
-    with ThreadPoolExecutor(threads) as pool, torch_threads(1):
+    with ThreadPoolExecutor(threads) as pool, torch_threads(1), read_ahead():
         made = pool.map(maker.make, utterances, names)
         for utterance, result in zip(utterances, tqdm(made, "features", len(names), unit="utt"), strict=True):
             if isinstance(result, Utterance):
