@@ -22,7 +22,7 @@ KEPT = 128  # blocks
 _PLACE = re.compile(r"(.+\.tar):(\d{1,18}):(\d{1,18})", re.DOTALL)
 _blocks: OrderedDict[tuple[str, int], bytes] = OrderedDict()
 _lock = threading.Lock()
-_state = threading.local()
+_readers = 0  # within `read_ahead`
 
 
 class Member(NamedTuple):
@@ -42,12 +42,15 @@ def member_of(path: str) -> Member | None:
 
 @contextmanager
 def read_ahead() -> Iterator[None]:
-    """Around reading members in about the order of their places. The blocks are those of the process."""
-    _state.reads_ahead = True
+    """Around reading members in about the order of their places, by any threads of the process."""
+    global _readers
+    with _lock:
+        _readers += 1
     try:
         yield
     finally:
-        _state.reads_ahead = False
+        with _lock:
+            _readers -= 1
 
 
 def forget() -> None:
@@ -70,9 +73,7 @@ def _with_header(member: Member) -> bytes:
     start, end = member.offset - HEADER, member.offset + member.size
     found = b""
     if start >= 0:
-        found = (
-            _kept(member.file, start, end) if getattr(_state, "reads_ahead", False) else _range(member.file, start, end)
-        )
+        found = _kept(member.file, start, end) if _readers else _range(member.file, start, end)
     if len(found) < end - start:
         raise InputError(f"{member.file} ends within the member at {member.offset}; copy the file again")
     if found[257:262] != b"ustar" or found[124:135] != b"%011o" % member.size:

@@ -5,9 +5,10 @@
 
 The data are prepared as `python -m recipes.run RECIPE` does (experiment=NAME and any option of the toolkit may follow).
 Every row is trained from the same seeds 1 to N and judged on the dev set alone: token errors of the greedy path of the
-final model, the mean of the best epochs. The difference from the first row has the 95 % interval of a paired bootstrap
-over the dev utterances, with the errors of all seeds added up. Minutes are CPU time of all processes per training. Rows
-that do not fit the net are left out. A row that was trained is not trained again, so the same command continues.
+final model, the mean of as many of the best epochs as dev prefers. The difference from the first row has the 95 %
+interval of a paired bootstrap over the dev utterances, with the errors of all seeds added up. Minutes are CPU time of
+all processes per training. Rows that do not fit the net are left out. A row that was trained is not trained again, so
+the same command continues.
 Writes benchmarks/results/ablation-EXPERIMENT.json; run folders go to exp/ablation-EXPERIMENT, or to `out`.
 """
 

@@ -23,6 +23,7 @@ from recipes.english import prepare as english
 from recipes.english_import.pronounce import FILES
 from recipes.run import RECIPES
 from recipes.timit import prepare as timit
+from recipes.timit import scratch as timit_scratch
 
 
 def configure(recipe: str, experiment: str, folder: Path, root: Path) -> Config:
@@ -38,6 +39,7 @@ def test_phones_are_folded_and_neighbouring_silences_joined():
     assert timit.fold_phones(labelled("h#", "sh", "ix", "dcl", "pau", "d", "q", "ao", "l", "el", "h#")) == (
         "SIL SH IH SIL D AA L L SIL"
     )
+    assert timit.fold_phones(labelled("h#", "sh", "dcl", "pau", "d", "l", "el"), timit.SILENCE) == "SH D L L"
     folded = {p for p in timit.FOLDED.values() if p} | set(
         "aa ae ah aw ay b ch d dh dx eh er ey f g hh ih iy jh k l m n ng ow oy p r s sh t th uh uw v w y z".split()
     )
@@ -69,6 +71,9 @@ def test_timit_leaves_out_what_all_speakers_read(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="fold=4 must be one of 0 to 3"):
         timit.prepare(cfg, "4")
     timit.prepare(cfg, "3")
+    without = configure("timit", "scratch", tmp_path / "scratch", tmp_path)
+    timit_scratch.prepare(without, "3")
+    assert manifest.read(without.data.test) == manifest.read(cfg.data.test)  # these have no silence
     data = Path(cfg.data.dir)
     assert [u.text for u in manifest.read(data / "test.jsonl")] == ["IH T"] * 4
     assert {u.id.rsplit("-")[-1] for name in ("train", "dev") for u in manifest.read(data / f"{name}.jsonl")} == {"sx1"}

@@ -195,12 +195,31 @@ def test_blocks_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with read_ahead():
         assert [read(place) for place in reversed(places)] == alone[::-1]
     assert max(asked.values()) == 1 and len(asked) > 20
-    monkeypatch.setattr(members, "BLOCK", 2 << 20)
     members.forget()
-    asked.clear()
-    assert cli.main(["features", f"{tmp_path}/s/manifest.jsonl", f"output={tmp_path}/f.jsonl", "threads=1"]) == 0
-    assert sum(asked.values()) == 1
+
+
+@pytest.mark.parametrize("verb", ["features", "data check"])
+def test_other_verbs_read_blocks_and_find_what_is_in_files(tmp_path: Path, monkeypatch, verb: str) -> None:
+    tones.write(tmp_path, "files", 12)
+    words = [*verb.split(), "features.num_bins=20"] + (["threads=1"] if verb == "features" else [])
+    assert cli.main(["data", "shard", f"{tmp_path}/files.jsonl", f"output={tmp_path}/s", "tar_mb=0.1"]) == 0
+    asked: Counter[tuple[str, int]] = Counter()
+    whole = members._range
+    monkeypatch.setattr(
+        members, "_range", lambda file, start, end: asked.update([(file, start)]) or whole(file, start, end)
+    )
     members.forget()
+    found = []
+    for source, name in ((tmp_path / "files.jsonl", "of_files"), (tmp_path / "s/manifest.jsonl", "of_tars")):
+        output = tmp_path / f"{name}.jsonl" if verb == "features" else tmp_path / name
+        assert cli.main([*words, str(source), f"output={output}"]) == 0
+        if verb == "features":
+            found.append({u.id: np.load(u.features).tolist() for u in manifest.read(output)})
+        else:
+            (clean,) = output.glob("*.clean.jsonl")
+            found.append({u.id: u.duration_s for u in manifest.read(clean)})
+    assert found[0] == found[1] and len(found[0]) == 12
+    assert len(asked) == len(list((tmp_path / "s").glob("*.tar"))) > 2 and max(asked.values()) == 1
 
 
 @pytest.mark.parametrize(("parts", "files"), [(1, 1), (2, 8), (3, 3), (3, 2)])

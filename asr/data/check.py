@@ -26,6 +26,7 @@ from asr.features import audio
 from asr.features.mixing import Mixer
 from asr.files import atomic_write, keep_inputs
 from asr.manifest import Utterance
+from asr.members import read_ahead
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 
@@ -177,7 +178,8 @@ def check(
     report.total = len(bad_lines)
     utterances = tqdm(manifest.stream(manifest_path, {}), f"check {name}", uses.total(), unit="utt")
     examined = _in_parallel(lambda u: _examine(u, required, uses[hash(u.audio)] == 1), utterances, workers)
-    manifest.write(report.clean, _keep(examined, others, report))
+    with read_ahead():
+        manifest.write(report.clean, _keep(examined, others, report))
     _write_report(report, out_dir / f"{name}.report")
     return report
 

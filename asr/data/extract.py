@@ -98,7 +98,7 @@ def _extract_all(
         recorded.record_encoder(features, maker.frontend.encoder, maker.digest, folder / recorded.ENCODER)
     done, set_aside = [], []
     threads = cfg.threads or torch.get_num_threads()
-    with ThreadPoolExecutor(threads) as pool, torch_threads(1):
+    with ThreadPoolExecutor(threads) as pool, torch_threads(1), read_ahead():
         made = pool.map(maker.make, utterances, names)
         for utterance, result in zip(utterances, tqdm(made, "features", len(names), unit="utt"), strict=True):
             if isinstance(result, Utterance):
@@ -169,8 +169,7 @@ class _Maker:
     @torch.inference_mode()
     def store(self, utterance: Utterance, key: np.ndarray, path: Path) -> int:
         """Returns the number of frames."""
-        with read_ahead():  # a manifest of tar files has the order of their members
-            x = load_input(self.cfg, utterance)  # (T,) or (F, D)
+        x = load_input(self.cfg, utterance)  # (T,) or (F, D)
         if speed := utterance.extra.get(SPEED):
             x = change_speed(x, speed)
         if self.augment and len(x):

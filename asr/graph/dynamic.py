@@ -7,6 +7,7 @@ the LG that asr.graph.spelling_trees would compile, with the same costs (csrc/de
 
 import json
 import logging
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ GROWTH = 4  # running utterances may grow the graph to at most this multiple of 
 STATIC_FILES = ("graph.bin", "words.txt", "lexicon.txt")  # of a static graph
 Member = tuple[list[int], int, float, int, int]  # see Slot in csrc/decoder/vocabulary.h
 Slot = tuple[int, list[Member], list[float]]
+WORD_ENDS = [math.inf, 0.0]  # the final costs of a slot of single words, which lead from state 0 to 1
 _log = logging.getLogger(__name__)
 
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from asr.errors import InputError
 from asr.graph.automaton import Automaton
-from asr.graph.dynamic import NGRAM, TREE, Language
+from asr.graph.dynamic import NGRAM, TREE, WORD_ENDS, Language
 from asr.graph.grammar import ngram_grammar
 from asr.graph.lexicon_fst import Spellings
 from asr.graph.ngram_file import write_grammar
@@ -170,11 +170,12 @@ class OpenLanguage:
         They get the output labels `num_labels` + 1, 2, ...
         """
         members = [
-            ([Tokens.label(token) for token in spelling], self.num_labels + number, cost)
+            ([Tokens.label(token) for token in spelling], self.num_labels + number, cost, 0, 1)
             for number, (spellings, cost) in enumerate(added, 1)
             for spelling in spellings
         ]
-        return self._language.graph([(self._language.ngram.unknown, members)] if members else [])
+        slot = (self._language.ngram.unknown, members, WORD_ENDS)
+        return self._language.graph([slot] if members else [])
 
 
 def _joined(grammar: Automaton, arcs: np.ndarray, final: Sequence[float] | np.ndarray = ()) -> Automaton:

@@ -13,7 +13,7 @@ from typing import Any, overload
 import numpy as np
 
 from asr.errors import InputError
-from asr.graph.dynamic import Language, Member, Slot
+from asr.graph.dynamic import WORD_ENDS, Language, Member, Slot
 from asr.graph.opened import Graph
 from asr.graph.slots import Filling
 from asr.literals import read_object
@@ -234,7 +234,7 @@ class DynamicSpace(SearchSpace):
         def placed(slots: Mapping[str | None, list[NewWord]]) -> list[Slot]:
             costs = {name: self._cost(name, found) for name, found in slots.items()}
             arcs = {name: [(n.word, costs[name] - n.weight, 0, 1) for n in found] for name, found in slots.items()}
-            return filled + [(self._place(name), members(arcs[name]), [math.inf, 0.0]) for name in slots]
+            return filled + [(self._place(name), members(arcs[name]), WORD_ENDS) for name in slots]
 
         # The words of a slot share its probability, whatever their weights. Without a slot, a weight is a preference.
         alone = slots.get(None, [])

@@ -124,7 +124,7 @@ void Trie::LinkFailures() {
 }  // namespace
 
 Phrases::Phrases(const std::vector<Phrase>& phrases, int32_t max_label)
-    : root_edge_(size_t(max_label) + 1), is_first_(size_t(max_label) / 64 + 1) {
+    : max_label_(max_label), root_edges_(size_t(max_label) + 1) {
   const Trie trie(phrases, max_label);
   const std::vector<Trie::Node>& nodes = trie.nodes();
   std::vector<int32_t> state_of(nodes.size(), -1);
@@ -145,10 +145,7 @@ Phrases::Phrases(const std::vector<Phrase>& phrases, int32_t max_label)
   for (const int32_t n : steps) {
     const Trie::Node& node = nodes[n];
     const int32_t from = state_of[node.parent];
-    if (from == kRoot) {
-      root_edge_[node.word] = static_cast<int32_t>(edges_.size());
-      is_first_[node.word / 64] |= uint64_t{1} << node.word % 64;
-    }
+    if (from == kRoot) root_edges_[node.word] = {trie.Gain(node), state_of[node.open]};
     states_[from].filter |= FilterBit(node.word);
     ++states_[from + 1].edge_begin;
     edges_.push_back({node.word, state_of[node.open], trie.Gain(node)});

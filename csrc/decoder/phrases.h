@@ -15,6 +15,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "reserved.h"
+
 namespace asr::decoder {
 
 // Immutable; shared by threads.
@@ -41,8 +43,7 @@ class Phrases {
     for (; state != kRoot; state = states_[state].failure)
       if ((states_[state].filter & FilterBit(word)) != 0)
         if (const Edge* edge = FindEdge(state, word)) return {edge->next, potential - edge->gain};
-    if ((is_first_[word / 64] >> word % 64 & 1) == 0) return {kRoot, potential};
-    const Edge& edge = edges_[root_edge_[word]];
+    const RootEdge edge = root_edges_.data()[word];
     return {edge.next, potential - edge.gain};
   }
   // The cost of ending the utterance in `state`.
@@ -52,7 +53,7 @@ class Phrases {
   // Bounds on the difference in cost between `state` and the root over any continuation, its end included.
   float MinFutureCost(int32_t state) const { return states_[state].min_future; }
   float MaxFutureCost(int32_t state) const { return states_[state].max_future; }
-  int32_t max_label() const { return static_cast<int32_t>(root_edge_.size()) - 1; }
+  int32_t max_label() const { return max_label_; }
   int32_t num_states() const { return static_cast<int32_t>(states_.size()) - 1; }
 
  private:
@@ -62,24 +63,29 @@ class Phrases {
     float min_future;
     float max_future;
     int32_t failure;      // the longest proper suffix that is a state
-    uint32_t filter;      // the FilterBits of all words of its edges
     uint32_t edge_begin;  // its edges end where those of the next state begin
+    uint64_t filter;      // the FilterBits of all words of its edges
   };
   struct Edge {
     int32_t word;
     int32_t next;
     float gain;  // the boosts of all phrases that end with this word, and the potential of `next`
   };
+  // The edge of the root by a word; the root itself, without a gain, for a word that begins no phrase.
+  struct RootEdge {
+    float gain;
+    int32_t next;
+  };
 
-  static uint32_t FilterBit(int32_t word) {
-    return uint32_t{1} << (static_cast<uint32_t>(word) * 0x9E3779B9u >> 27);
+  static uint64_t FilterBit(int32_t word) {
+    return uint64_t{1} << (static_cast<uint32_t>(word) * 0x9E3779B9u >> 26);
   }
   const Edge* FindEdge(int32_t state, int32_t word) const;
 
-  std::vector<State> states_;       // and one that ends the edges of the last
-  std::vector<Edge> edges_;         // sorted by state, then by word
-  std::vector<int32_t> root_edge_;  // one per label: into edges_, if the word begins a phrase
-  std::vector<uint64_t> is_first_;  // one bit per label: whether the word begins a phrase
+  const int32_t max_label_;
+  std::vector<State> states_;      // and one that ends the edges of the last
+  std::vector<Edge> edges_;        // sorted by state, then by word
+  Reserved<RootEdge> root_edges_;  // one per label; memory is used only around words that begin a phrase
 };
 
 }  // namespace asr::decoder

@@ -19,6 +19,7 @@ constexpr float kMaxCost = std::numeric_limits<float>::max();
 // this much.
 constexpr float kBeamDelta = 0.5f;
 constexpr size_t kTokensAhead = 8;  // how far ahead arcs are prefetched
+constexpr int64_t kDropEvery = 2;   // DropDominated in each frame would cost more than it gains
 constexpr size_t kMaxStays = 2;     // number of steps of an implicit topology without an arc, per token
 
 int NumBits(int32_t number) {
@@ -119,7 +120,7 @@ void Search::SearchFrame(const float* log_probs, int64_t num_tokens, bool only_b
   offset_ += best_before_;
   skipped_cost_ = 0;
   ProcessEpsilon(next_cutoff);
-  if (phrases_ != nullptr && !is_limited_) DropDominated();
+  if (phrases_ != nullptr && !is_limited_ && num_frames_ % kDropEvery == 0) DropDominated();
   if (KeepsLattice()) FinishLayer(next_cutoff);
   if (pool_.IsFull()) pool_.CollectGarbage(&tokens_);
   if (pool_.IsBeyondNumbers())
@@ -181,7 +182,7 @@ void Search::DropTies(float cost) {
 // and returns false.
 bool Search::ProcessEmitting(const Cutoff& cutoff, bool only_blank, float* next_cutoff) {
   *next_cutoff = only_blank ? kMaxCost : FirstNextCutoff(cutoff);
-  const bool has_phrases = phrases_ != nullptr;
+  const bool has_phrases = phrases_ != nullptr, has_context = has_phrases || IsImplicit();
   const size_t num_candidates = only_blank     ? FindBlanks(cutoff.now)
                                 : IsImplicit() ? has_phrases
                                                      ? FindCandidates<true, true>(cutoff.now, *next_cutoff)
@@ -199,7 +200,7 @@ bool Search::ProcessEmitting(const Cutoff& cutoff, bool only_blank, float* next_
   // The new tokens reuse the memory of the old ones, which is in the cache; only part of the old is kept.
   records_before_.clear();
   for (const Token& token : tokens_) records_before_.push_back(token.record);
-  if (IsImplicit()) before_ = tokens_;
+  if (has_context) before_ = tokens_;
   tokens_.clear();
   places_.Clear();
   if (KeepsLattice()) links_.Begin(offset_ + best_before_);
@@ -207,8 +208,10 @@ bool Search::ProcessEmitting(const Cutoff& cutoff, bool only_blank, float* next_
   for (size_t c = 0; c < num_candidates; ++c) {
     const Candidate& candidate = candidates_[c];
     if (!(candidate.cost <= *next_cutoff)) continue;
-    const int32_t before = IsImplicit() ? before_[candidate.source].context : 0;
-    Reach(candidate, has_phrases ? contexts_[c] : AfterLabel(before, candidate.arc));
+    const auto source = static_cast<int32_t>(candidate.source & ~kTakesWord);
+    const int32_t before = has_context ? before_[source].context : 0;
+    const bool takes_word = (candidate.source & kTakesWord) != 0;
+    Reach(candidate, source, takes_word ? contexts_[c] : AfterLabel(before, candidate.arc));
   }
   return true;
 }
@@ -223,8 +226,7 @@ float Search::FirstNextCutoff(const Cutoff& cutoff) const {
     least = std::min({least, best.cost + acoustic_[kBlankLabel], best.cost + acoustic_[last_label]});
   for (const Arc *arc = graph_.emitting(state), *end = arc + state.num_emitting; arc != end; ++arc) {
     if (last_label != 0 && arc->ilabel == last_label) continue;
-    int32_t context = best.context;
-    least = std::min(least, best.cost + (acoustic_[arc->ilabel] + ArcCost(*arc, &context)));
+    least = std::min(least, Take(best, *arc).first);
   }
   return std::min(least + cutoff.beam, kMaxCost);
 }
@@ -252,19 +254,21 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
     const size_t most = num_candidates + state.num_emitting + kMaxStays;
     if (most > candidates_.size()) candidates_.resize(2 * most);
     const int32_t last_label = kImplicit ? LastLabel(token.context) : 0;
-    if (kImplicit) num_candidates = FindStays(token, i, next_cutoff, num_candidates);
+    const auto place = static_cast<uint32_t>(i);
+    if (kImplicit) num_candidates = FindStays(token, place, next_cutoff, num_candidates);
     // Equal labels need a blank in between.
     const float repeated = kImplicit ? std::exchange(acoustic[last_label], kInfinity) : 0;
     // Arcs with a word get the lower bound of the cost of boosts, so that no candidate is lost; AddBoosts
     // computes the exact cost.
     const float boost = kPhrases ? phrases_->MinStepCost(PhraseState(token.context)) : 0.0f;
     const float word_cost[2] = {0.0f, penalty_[1] + boost};
+    const uint32_t source[2] = {place, kPhrases ? place | kTakesWord : place};
     Candidate* candidate = candidates_.data() + num_candidates;
     const uint32_t arc_end = state.arc_begin + state.num_emitting;
     for (uint32_t a = state.arc_begin; a < arc_end; ++a) {
       const Arc& arc = arcs[a];
       const float cost = token.cost + (acoustic[arc.ilabel] + (arc.cost + word_cost[arc.olabel != 0]));
-      *candidate = {cost, a, static_cast<int32_t>(i)};
+      *candidate = {cost, a, source[arc.olabel != 0]};
       candidate += cost <= next_cutoff;
     }
     num_candidates = candidate - candidates_.data();
@@ -279,7 +283,7 @@ size_t Search::FindBlanks(float cutoff) {
   for (size_t i = 0; i < tokens_.size(); ++i) {
     const Token& token = tokens_[i];
     if (token.cost > cutoff) continue;
-    const auto source = static_cast<int32_t>(i);
+    const auto source = static_cast<uint32_t>(i);
     const State& state = graph_.states()[token.state];
     if (num_candidates + state.num_emitting + kMaxStays > candidates_.size())
       candidates_.resize(2 * (num_candidates + state.num_emitting + kMaxStays));
@@ -287,16 +291,16 @@ size_t Search::FindBlanks(float cutoff) {
       candidates_[num_candidates++] = {token.cost + acoustic_[kBlankLabel], kStay | kBlankLabel, source};
     const uint32_t arc_end = state.arc_begin + state.num_emitting;
     for (uint32_t a = state.arc_begin; a < arc_end && graph_.arcs()[a].ilabel == kBlankLabel; ++a) {
-      int32_t context = token.context;
-      const float cost = token.cost + (acoustic_[kBlankLabel] + ArcCost(graph_.arcs()[a], &context));
-      candidates_[num_candidates++] = {cost, a, source};
+      const Arc& arc = graph_.arcs()[a];
+      const uint32_t mark = phrases_ != nullptr && arc.olabel != 0 ? kTakesWord : 0;
+      candidates_[num_candidates++] = {Take(token, arc).first, a, source | mark};
     }
   }
   return num_candidates;
 }
 
 // The steps of an implicit topology that stay in the same graph state: a blank, or the last label again.
-size_t Search::FindStays(const Token& token, int32_t source, float next_cutoff, size_t num_candidates) {
+size_t Search::FindStays(const Token& token, uint32_t source, float next_cutoff, size_t num_candidates) {
   const int32_t last_label = LastLabel(token.context);
   Candidate* candidate = candidates_.data() + num_candidates;
   float cost = token.cost + acoustic_[kBlankLabel];
@@ -309,10 +313,9 @@ size_t Search::FindStays(const Token& token, int32_t source, float next_cutoff, 
 }
 
 // Adds a token at the destination of the candidate, or improves the token there.
-void Search::Reach(const Candidate& candidate, int32_t context) {
-  const int32_t state =
-      candidate.arc & kStay ? before_[candidate.source].state : graph_.arcs()[candidate.arc].next;
-  const int32_t record = records_before_[candidate.source];
+void Search::Reach(const Candidate& candidate, int32_t source, int32_t context) {
+  const int32_t state = candidate.arc & kStay ? before_[source].state : graph_.arcs()[candidate.arc].next;
+  const int32_t record = records_before_[source];
   const auto new_place = static_cast<int32_t>(tokens_.size());
   const int32_t place = places_.FindOrAdd(state, context, new_place, ContextOf());
   if (place == new_place) {
@@ -325,7 +328,7 @@ void Search::Reach(const Candidate& candidate, int32_t context) {
   if (candidate.cost < tokens_[best_].cost) best_ = place;
   if (KeepsLattice()) {
     const float acoustic = acoustic_[InputLabel(candidate.arc)] + best_before_ + skipped_cost_;
-    links_.AddEmitting(candidate.source, place, candidate.arc, candidate.cost, acoustic);
+    links_.AddEmitting(source, place, candidate.arc, candidate.cost, acoustic);
   }
 }
 

@@ -111,11 +111,13 @@ class Search {
     float beam;  // largest cost above the best token of the next frame
   };
   static constexpr int kCrowdBits = 12;
+  static constexpr uint32_t kTakesWord = 0x80000000u;
   // A possible step of a token.
   struct Candidate {
     float cost;  // of the path including this step
     uint32_t arc;
-    int32_t source;  // place of the token that takes the step
+    uint32_t
+        source;  // place of the token that takes the step; with kTakesWord if phrases follow the arc's word
   };
   // The tokens with the same graph state and last label.
   struct Rivals {
@@ -149,10 +151,10 @@ class Search {
   template <bool kImplicit, bool kPhrases>
   size_t FindCandidates(float cutoff, float next_cutoff);
   size_t FindBlanks(float cutoff);
-  size_t FindStays(const Token& token, int32_t source, float next_cutoff, size_t num_candidates);
+  size_t FindStays(const Token& token, uint32_t source, float next_cutoff, size_t num_candidates);
   void AddBoosts(size_t num_candidates);
   void DropDominated();
-  void Reach(const Candidate& candidate, int32_t context);
+  void Reach(const Candidate& candidate, int32_t source, int32_t context);
   void ProcessEpsilon(float cutoff);
   void RelaxEpsilon(int32_t place, float cutoff);
   void SettleCosts();
@@ -161,6 +163,12 @@ class Search {
   float ArcCost(const Arc& arc, int32_t* context) const {
     const float boost = phrases_ != nullptr && arc.olabel != 0 ? AfterWord(arc.olabel, context) : 0.0f;
     return arc.cost + penalty_[arc.olabel != 0] + boost;
+  }
+  // The cost of the path of a token and a step over an emitting arc, and the context after it.
+  std::pair<float, int32_t> Take(const Token& token, const Arc& arc) const {
+    int32_t context = token.context;
+    const float cost = token.cost + (acoustic_[arc.ilabel] + ArcCost(arc, &context));
+    return {cost, context};
   }
   bool IsImplicit() const { return label_mask_ != 0; }
   int32_t LastLabel(int32_t context) const { return context & label_mask_; }
@@ -181,7 +189,12 @@ class Search {
   auto ContextOf() const {
     return [this](int32_t place) { return tokens_[place].context; };
   }
-  float AfterWord(int32_t word, int32_t* context) const;
+  // The cost of a word by the boosts; advances the context.
+  float AfterWord(int32_t word, int32_t* context) const {
+    const Phrases::Step step = phrases_->Take(PhraseState(*context), word);
+    *context = step.state << label_bits_ | LastLabel(*context);
+    return step.cost;
+  }
   // A hash of the state of a token.
   static size_t CrowdOf(int32_t state) {
     return static_cast<uint32_t>(state) * 0x9E3779B9u >> (32 - kCrowdBits);
@@ -227,13 +240,13 @@ class Search {
   float skipped_cost_ = 0;             // of the frames skipped since the last searched frame
   std::vector<float> costs_;           // scratch of CostOfRank
   std::vector<Candidate> candidates_;  // scratch of ProcessEmitting
-  std::vector<int32_t> contexts_;  // scratch of ProcessEmitting: after each candidate, if there are phrases
-  std::vector<int32_t> frontier_;  // scratch of ProcessEpsilon: places whose epsilon arcs are pending
-  std::vector<int32_t> reached_;   // scratch of ProcessEpsilon: the next frontier
-  std::vector<Approach> approaches_;  // scratch of ProcessEpsilon: one per token, some of earlier frames
-  uint64_t round_ = 0;                // of relaxation
-  uint64_t first_round_ = 0;          // of this frame: earlier approaches are not of this frame
-  bool is_limited_ = false;           // in this frame, epsilon arcs form a cycle that boosts make negative
+  std::vector<int32_t> contexts_;      // scratch of ProcessEmitting: after each candidate with kTakesWord
+  std::vector<int32_t> frontier_;      // scratch of ProcessEpsilon: places whose epsilon arcs are pending
+  std::vector<int32_t> reached_;       // scratch of ProcessEpsilon: the next frontier
+  std::vector<Approach> approaches_;   // scratch of ProcessEpsilon: one per token, some of earlier frames
+  uint64_t round_ = 0;                 // of relaxation
+  uint64_t first_round_ = 0;           // of this frame: earlier approaches are not of this frame
+  bool is_limited_ = false;            // in this frame, epsilon arcs form a cycle that boosts make negative
 };
 
 }  // namespace asr::decoder

@@ -5,25 +5,15 @@
 
 namespace asr::decoder {
 
-// Returns the cost of a word by the boosts and advances the context.
-float Search::AfterWord(int32_t word, int32_t* context) const {
-  const Phrases::Step step = phrases_->Take(PhraseState(*context), word);
-  *context = step.state << label_bits_ | LastLabel(*context);
-  return step.cost;
-}
-
-// Replaces the lower bound in the cost of each candidate with a word by its exact cost, and finds the context
-// after each candidate.
+// Replaces the lower bound in the cost of each candidate that takes a word by its exact cost, and finds the
+// context after it.
 void Search::AddBoosts(size_t num_candidates) {
   if (contexts_.size() < num_candidates) contexts_.resize(candidates_.size());
   for (size_t c = 0; c < num_candidates; ++c) {
     Candidate& candidate = candidates_[c];
-    const Token& token = tokens_[candidate.source];
-    int32_t context = token.context;
-    if (OutputLabel(candidate.arc) != 0) {
-      const Arc& arc = graph_.arcs()[candidate.arc];
-      candidate.cost = token.cost + (acoustic_[arc.ilabel] + ArcCost(arc, &context));
-    }
+    if ((candidate.source & kTakesWord) == 0) continue;
+    const auto [cost, context] = Take(tokens_[candidate.source & ~kTakesWord], graph_.arcs()[candidate.arc]);
+    candidate.cost = cost;
     contexts_[c] = AfterLabel(context, candidate.arc);
   }
 }
@@ -32,6 +22,9 @@ void Search::AddBoosts(size_t num_candidates) {
 // token is dropped if its cost stays above that of another even with the largest possible gain of its own and
 // the smallest of the other; for a lattice, if it stays above by more than the lattice beam.
 void Search::DropDominated() {
+  const bool has_any =
+      std::any_of(tokens_.begin(), tokens_.end(), [this](const Token& t) { return t.context > label_mask_; });
+  if (!has_any) return;
   // Most tokens are alone in their states, which a count by a hash of the state shows at little cost.
   for (const Token& token : tokens_) {
     uint8_t& crowd = crowds_[CrowdOf(token.state)];

@@ -1,5 +1,6 @@
 """The readers of sound and of features as fuzz targets."""
 
+import tarfile
 from io import BytesIO
 from pathlib import Path
 
@@ -17,6 +18,7 @@ FORMATS = [
     ("VOC", "PCM_16"), ("NIST", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"),
     ("MP3", "MPEG_LAYER_III"),
 ]  # fmt: skip
+TAR_BYTES = 644  # of the WAV of `_sounds`
 
 
 def _sounds(folder: Path) -> list[bytes]:
@@ -43,6 +45,23 @@ def _read_containers(path: Path) -> None:
 def _read_audio(path: Path) -> None:
     audio.info(path)
     audio.load(path, 16000)
+
+
+def _tars(folder: Path) -> list[bytes]:
+    """Each with a sound of `TAR_BYTES` bytes."""
+    tars = []
+    for sound in (_sounds(folder)[0], b"x" * TAR_BYTES):
+        file, member = BytesIO(), tarfile.TarInfo("000000000.wav")
+        member.size = len(sound)
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            tar.addfile(member, BytesIO(sound))
+        tars.append(file.getvalue())
+    return tars
+
+
+@target("tar", lambda folder: _tars(folder), suffix=".tar")
+def _read_tar(path: Path) -> None:
+    audio.load(f"{path}:512:{TAR_BYTES}")
 
 
 def _arrays(folder: Path) -> list[bytes]:
