@@ -74,7 +74,9 @@ def needed(extra: str, what: str) -> Iterator[None]:
 
 
 def places(error: BaseException) -> str:
-    """The kinds of an exception and of its causes, the first one first, each with its stack."""
+    """The kinds of an exception, of its causes and of those that it groups, the first one first, each with its stack."""
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    before = [cause] if cause else []
+    before += [each for each in getattr(error, "exceptions", ()) if isinstance(each, BaseException)]
     stack = "".join(traceback.format_tb(error.__traceback__))
-    return (f"{places(cause)}\n" if cause else "") + f"{stack}{type(error).__module__}.{type(error).__qualname__}"
+    return "".join(f"{places(e)}\n" for e in before) + f"{stack}{type(error).__module__}.{type(error).__qualname__}"

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from asr.members import member_of
@@ -10,8 +11,6 @@ from asr.remote import is_remote, version
 Stamp = tuple[int, int, int, int]  # inode, size, times of the last change of content and of status, in ns
 
 _known: dict[str, tuple[Stamp, str]] = {}  # resolved path -> its digest at that stamp
-
-_versions: dict[str, str | None] = {}  # of shards in object stores
 
 
 def part_of(path: str) -> tuple[str, str]:
@@ -50,13 +49,7 @@ def digest(path: str | Path | None) -> str | None:
     return found.hexdigest()
 
 
-def _version(url: str, is_shard: bool) -> str | None:
-    """A shard has thousands of recordings: its store is asked once per process."""
-    if not is_shard:
-        return version(url)
-    if url not in _versions:
-        _versions[url] = version(url)
-    return _versions[url]
+version_of_shard = lru_cache(maxsize=None)(version)  # a shard has thousands of recordings: its store is asked once
 
 
 def digest_of_input(path: str | None) -> str | None:
@@ -64,5 +57,8 @@ def digest_of_input(path: str | None) -> str | None:
     if path is None:
         return None
     file, offset = part_of(path)
-    found = _version(file, bool(offset)) if is_remote(file) else digest(file)
+    if is_remote(file):
+        found = version_of_shard(file) if offset else version(file)
+    else:
+        found = digest(file)
     return f"{found}:{offset}" if found and offset else found

@@ -5,7 +5,6 @@ The file may be an object of a store (asr.remote). A manifest of such places is 
 lies around a member is read with it and kept, so that members that are close to each other take one request.
 """
 
-import os
 import re
 import threading
 from collections import OrderedDict
@@ -23,7 +22,7 @@ KEPT = 128  # blocks
 _PLACE = re.compile(r"(.+\.tar):(\d{1,18}):(\d{1,18})", re.DOTALL)
 _blocks: OrderedDict[tuple[str, int], bytes] = OrderedDict()
 _lock = threading.Lock()
-_reads_ahead = False
+_readers = 0  # within `read_ahead`
 
 
 class Member(NamedTuple):
@@ -36,35 +35,51 @@ class Member(NamedTuple):
 
 
 def member_of(path: str) -> Member | None:
-    """None for a path of another form, and for a file of such a name."""
+    """None for a path of another form. No file is asked for: a corpus may have 10^7 members on a slow file system."""
     found = _PLACE.fullmatch(path)
-    return Member(found[1], int(found[2]), int(found[3])) if found and not os.path.exists(path) else None
+    return Member(found[1], int(found[2]), int(found[3])) if found else None
 
 
 @contextmanager
 def read_ahead() -> Iterator[None]:
-    """Around reading members in about the order of their places. It is of the process, not of a thread."""
-    global _reads_ahead
-    _reads_ahead, before = True, _reads_ahead
+    """Around reading members in about the order of their places, by any threads of the process."""
+    global _readers
+    with _lock:
+        _readers += 1
     try:
         yield
     finally:
-        _reads_ahead = before
+        with _lock:
+            _readers -= 1
+
+
+def forget() -> None:
+    """Drops the blocks: tar files have been written again."""
+    with _lock:
+        _blocks.clear()
 
 
 def read(member: Member) -> bytes:
     """The content. Raises InputError if the file cannot be read, ends before, or has no such member there."""
+    return _with_header(member)[HEADER:]
+
+
+def name_of(member: Member) -> str:
+    """The name in the tar file. Raises InputError as `read` does."""
+    return _with_header(member)[:100].rstrip(b"\0").decode(errors="replace")
+
+
+def _with_header(member: Member) -> bytes:
     start, end = member.offset - HEADER, member.offset + member.size
     found = b""
     if start >= 0:
-        found = _kept(member.file, start, end) if _reads_ahead else _range(member.file, start, end)
+        found = _kept(member.file, start, end) if _readers else _range(member.file, start, end)
     if len(found) < end - start:
         raise InputError(f"{member.file} ends within the member at {member.offset}; copy the file again")
-    header, content = found[:HEADER], found[HEADER:]
-    if header[257:262] != b"ustar" or header[124:135] != b"%011o" % member.size:
+    if found[257:262] != b"ustar" or found[124:135] != b"%011o" % member.size:
         raise InputError(f"{member.file} has no member of {member.size} bytes at {member.offset}: it is damaged, or "
                          "not that of the manifest; copy it again, or write shards and manifest again")  # fmt: skip
-    return content
+    return found
 
 
 def _kept(file: str, start: int, end: int) -> bytes:

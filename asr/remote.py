@@ -3,6 +3,7 @@
 Only the protocols in `PROTOCOLS` are taken, so that a manifest from outside cannot name others of fsspec's.
 """
 
+import errno
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from asr.errors import InputError, needed
 _CHECK = "check the bucket, the network and the credentials"
 PROTOCOLS = ("s3", "gs", "az", "abfs", "memory")
 
-_URL = re.compile(rf"(?:{'|'.join(PROTOCOLS)})://(?!/*$).*", re.DOTALL)
+_URL = re.compile(rf"(?:{'|'.join(PROTOCOLS)})://(?!/*$)(?![^/]*::).*", re.DOTALL)
 
 
 def is_remote(path: str) -> bool:
@@ -83,6 +84,8 @@ def read_range(url: str, start: int, end: int) -> bytes:
     try:
         return file_system.cat_file(path, start=start, end=end)
     except Exception as e:  # of any library of any store
+        if isinstance(e, OSError) and e.errno == errno.EINVAL:  # S3's answer if the object ends before `start`
+            return b""
         raise _explained(url, e) from e
 
 
@@ -133,16 +136,19 @@ def delete(urls: Sequence[str]) -> None:
 
 def _written_s(about: dict[str, Any]) -> float:
     for name in ("LastModified", "last_modified", "updated", "created", "mtime"):
-        if isinstance(when := about.get(name), datetime):
-            return when.timestamp()
+        if isinstance(when := about.get(name), (datetime, float)):
+            return when if isinstance(when, float) else when.timestamp()
     return 0.0
 
 
 def _found(url: str) -> tuple[Any, str]:
     with needed("remote", url):
         import fsspec
+    protocol, start, rest = url.partition("://")
+    bucket, slash, name = rest.partition("/")
     try:
-        return fsspec.core.url_to_fs(url)
+        store, path = fsspec.core.url_to_fs(protocol + start + bucket)  # no more, as "::" in a name begins another URL
+        return store, path + slash + name
     except ImportError as e:  # "Install s3fs to access S3"
         raise InputError(f"{url} needs another package: {e}") from None
     except Exception as e:

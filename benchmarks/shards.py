@@ -58,7 +58,7 @@ def epoch_of(path: Path, epoch: int) -> dict[str, float]:
     cfg.data.cache, cfg.optim.batch_s = False, BATCH_S
     utterances = manifest.read(path)
     dataset = Utterances(cfg, utterances, [[1]] * len(utterances))
-    members._blocks.clear()
+    members.forget()
     before_s, before_cpu_s = time.monotonic(), time.process_time()
     batches = dataset.batches(1, epoch, PARTS)
     for batch in batches:

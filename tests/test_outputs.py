@@ -189,7 +189,12 @@ def test_a_place_that_cannot_be_written_is_named_before_work(work: Path, capsys:
     ):
         assert cli.main(command.split()) == 2
         assert "=new/ is the name of a folder; name a file" in capsys.readouterr().err
-    for command in ("lm vocabulary text=t.txt output=", "train out=", "decode m.jsonl output="):
+    for command in (
+        "lm vocabulary text=t.txt output=",
+        "train out=",
+        "decode m.jsonl output=",
+        "data shard m.jsonl output=s tars=",
+    ):
         assert cli.main(command.split()) == 2
         assert "= is empty; name a place, or leave it out" in capsys.readouterr().err
     assert cli.main(f"lm vocabulary text=t.txt output={'n' * 300}.txt".split()) == 2

@@ -62,6 +62,8 @@ def asr_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("file:///etc/passwd", False),
         ("http://example.com/a.flac", False),
         ("simplecache::s3://bucket/a.flac", False),
+        ("memory://a::file:///etc/passwd", False),
+        ("memory://sounds/a::b.flac", True),
     ],
 )
 def test_only_object_stores_are_remote(path: str, wanted: bool) -> None:
@@ -180,6 +182,34 @@ def test_results_are_objects_with_the_content_of_files(store, asr_file: Path, tm
     assert store.cat("/sounds/out/a.txt") == b"by hand" and store.exists("/sounds/out/0.txt")
     assert cli.main(["transcribe", str(asr_file), "memory://sounds/a.flac", "output=memory://sounds/a.flac"]) == 2
     assert "a.flac" in capsys.readouterr().err and store.cat("/sounds/a.flac") == flac(1)
+
+
+@pytest.mark.parametrize("name", ["a::b", "a::file:", "a b*[1]?c#d%20", "소리/é"])
+def test_any_name_is_that_of_an_object(store: fsspec.AbstractFileSystem, name: str) -> None:
+    remote.write(f"memory://sounds/{name}.json", name.encode())
+    assert (
+        store.store[f"/sounds/{name}.json"].getvalue() == remote.read(f"memory://sounds/{name}.json") == name.encode()
+    )
+    assert f"memory://sounds/{name}.json" in remote.listed("memory://sounds/")
+    remote.delete([f"memory://sounds/{name}.json"])
+    assert len(store.find("/sounds")) == 2
+
+
+def test_results_in_a_store_are_older_only_if_it_says_so(store, asr_file, tmp_path, monkeypatch, capsys) -> None:
+    command = ["transcribe", str(asr_file), *words_of(store, tmp_path), "output=memory://sounds/out/"]
+    assert cli.main(command) == 0
+    for written_s, is_old in ((None, False), (0.0, False), (1.0, True)):  # as the store tells; unknown; in 1970
+        with monkeypatch.context() as patch:
+            if written_s is not None:
+                patch.setattr(remote, "_written_s", lambda about, when=written_s: when)
+            assert cli.main(command) == 0
+        assert ("are older than their recording" in capsys.readouterr().err) == is_old
+
+
+def test_a_command_without_results_leaves_no_object(store, asr_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_text("words")
+    assert cli.main(["transcribe", str(asr_file), str(tmp_path / "bad.wav"), "output=memory://sounds/out.jsonl"]) == 2
+    assert len(store.find("/sounds")) == 2
 
 
 @pytest.mark.parametrize("option", [None, "reject_below=0.5"])

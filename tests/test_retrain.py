@@ -106,6 +106,11 @@ def test_entries_of_lists_are_no_free_speech(tmp_path: Path, capsys: pytest.Capt
         cfg.flywheel.mode = mode
         assert sorted(u.id for u in retrain._requests(cfg, log, tmp_path / "logged.jsonl")) == wanted
         assert ("left out: 2 requests of mode word" in capsys.readouterr().out) == (mode is None)
+    log.mark_unusable(["asr-1", "asr-3"], NOW)
+    manifest.write(tmp_path / "m.jsonl", [by_hand[1], replace(by_hand[1], id="asr-2")])  # one is in the log, too
+    cfg = asr.Config(input=[str(tmp_path / "m.jsonl")], out=str(tmp_path))
+    with pytest.raises(InputError, match="all 2 requests are of mode word; mode=word retrains"):
+        retrain._requests(cfg, log, tmp_path / "logged.jsonl")
     log.close()
     slice = [replace(request(f"asr-{n}", n, True), extra=request("x", n, True).extra | {"mode": m})
              for n, m in enumerate(["dictation", "word"])]  # fmt: skip
@@ -160,9 +165,11 @@ def test_a_recogniser_gets_better_and_is_promoted(place: Path, capsys: pytest.Ca
     with monkeypatch.context() as patch:  # stopped after the switch
         patch.setattr(version_verbs, "_write", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run(place, *promotes) == 130
+    (place / "next/model.decision.json").write_text('{"is_promoted": true, "why": "of an earlier model of this name"}')
     capsys.readouterr()
     assert run(place, *promotes) == 0
-    assert "promoted to version 2 by a command that was interrupted" in capsys.readouterr().out
+    assert "promoted to version 2 before; its decision was missing" in capsys.readouterr().out
+    assert run(place, *promotes) == 2 and "is the current version already" in capsys.readouterr().err
     decision = json.loads((place / "next/model.decision.json").read_text())
     assert decision["is_promoted"] and decision["why"].startswith("word errors:") and "replaces" not in decision
     told = json.loads((place / "versions/current/decision.json").read_text())

@@ -145,22 +145,16 @@ def test_shards_of_a_bucket_are_trained_from(store, tmp_path, capsys) -> None:
     for name, more in (("files", []), ("objects", ["tars=s3://bucket/tars/"])):
         words = ["data", "shard", f"{tmp_path}/train.jsonl", f"output={tmp_path}/{name}", "tar_mb=0.2", *more]
         assert cli.main(words) == 0
-        words = [
-            f"data.train={tmp_path}/{name}/manifest.jsonl",
-            f"data.dev={tmp_path}/dev.jsonl",
-            f"out={tmp_path}/{name}.exp",
-        ]
-        assert cli.main(["train", *words, *OPTIONS.split()]) == 0
+        assert cli.main(training(tmp_path, name, f"{name}.exp")) == 0
         nets.append((tmp_path / f"{name}.exp/train/final.safetensors").read_bytes())
     assert nets[0] == nets[1] and len(objects(store, "tars")) > 2
+    last = members.member_of(manifest.read(f"{tmp_path}/objects/manifest.jsonl")[-1].audio)
+    store.pipe(last.file.removeprefix("s3://"), b"cut")
+    with pytest.raises(InputError, match="ends within the member at"):
+        members.read(last)
     store.rm("bucket/tars/shard-00001.tar")
-    words = [
-        f"data.train={tmp_path}/objects/manifest.jsonl",
-        f"data.dev={tmp_path}/dev.jsonl",
-        f"out={tmp_path}/gone.exp",
-    ]
-    members._blocks.clear()
-    assert cli.main(["train", *words, *OPTIONS.split()]) == 0
+    members.forget()
+    assert cli.main([*training(tmp_path, "objects", "gone.exp"), "data.workers=2"]) == 0
     assert "s3://bucket/tars/shard-00001.tar does not exist" in capsys.readouterr().out
 
 

@@ -232,6 +232,28 @@ def test_logs_carry_no_keys(caplog, logger: str, message: str, args: tuple, show
     assert len(logging.getLogger(logger).filters) == 1
 
 
+def test_logs_name_the_places_of_all_exceptions_and_quote_no_message(caplog) -> None:
+    """Of the cause, and of those in a group, as Starlette's tasks raise it."""
+
+    class Group(Exception):  # ExceptionGroup is younger than Python 3.10
+        def __init__(self, *exceptions: Exception):
+            super().__init__(SECRET)
+            self.exceptions = exceptions
+
+    def raised(error: Exception, cause: Exception | None = None) -> Exception:
+        try:
+            raise error from cause
+        except Exception as e:
+            return e
+
+    logs.protect()
+    group = raised(Group(raised(KeyError(SECRET)), raised(ValueError(SECRET), raised(OSError(SECRET)))))
+    logging.getLogger("uvicorn.error").error("Exception in ASGI application", exc_info=group)
+    assert SECRET not in caplog.text and caplog.text.count("in raised") == 4
+    for kind in ("builtins.KeyError", "builtins.ValueError", "builtins.OSError", "Group"):
+        assert kind in caplog.text
+
+
 def test_a_bundle_is_there_for_the_app(tmp_path: Path) -> None:
     """make_app opens the database only if keys or answers need it."""
     from asr.config import Config

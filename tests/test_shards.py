@@ -6,6 +6,7 @@ import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -95,6 +96,71 @@ def test_shards_hold_what_the_manifest_names(tmp_path: Path, capsys, is_remote: 
     assert cli.main([*words]) == 0 and (folder / "shard-00000.tar").read_bytes() == first
 
 
+def test_the_channel_that_was_packed_is_the_one_that_is_heard(tmp_path: Path) -> None:
+    """Whatever `data.channel` is later; a channel that is not there is not packed."""
+    for name, channels in (("whole", 2), ("long", 2), ("mono", 1)):
+        soundfile.write(tmp_path / f"{name}.wav", np.stack([noise(1.0, c) for c in range(channels)], 1), RATE_HZ)
+    found = [Utterance(name, str(tmp_path / f"{name}.wav"), text="x") for name in ("whole", "mono")]
+    found += [Utterance(f"cut{k}", str(tmp_path / "long.wav"), None, 0.5 * k, 0.5, "x", channel=c)
+              for k, c in enumerate((None, 0))]  # fmt: skip
+    manifest.write(tmp_path / "m.jsonl", found)
+    assert cli.main(["data", "shard", f"{tmp_path}/m.jsonl", f"output={tmp_path}/s", "data.channel=1"]) == 0
+    after = manifest.read(tmp_path / "s/manifest.jsonl")
+    assert sorted(u.id for u in after) == ["cut0", "cut1", "whole"]
+    assert "no channel 1" in (tmp_path / "s/set_aside.jsonl").read_text()
+    for u in after:
+        old = {o.id: replace(o, channel=1 if o.channel is None else o.channel) for o in found}[u.id]
+        assert u.channel is not None and (heard(u) == heard(old)).all()
+
+
+def test_shards_are_no_larger_than_they_may_be_and_keep_their_endings(tmp_path: Path) -> None:
+    """Texts, fields and headers count. Also if they are packed again; but not over themselves."""
+    found = []
+    for number in range(60):
+        soundfile.write(tmp_path / f"{number}.WAV", noise(0.01, number), RATE_HZ)
+        found.append(
+            Utterance(f"{number}", str(tmp_path / f"{number}.WAV"), text="said " * 100, extra={"note": "n" * 700})
+        )
+    manifest.write(tmp_path / "m.jsonl", found)
+    for source, folder in (("m.jsonl", "s"), ("s/manifest.jsonl", "again")):
+        words = ["data", "shard", f"{tmp_path}/{source}", f"output={tmp_path}/{folder}", "tar_mb=0.05"]
+        assert cli.main(words) == 0
+        sizes = [path.stat().st_size for path in (tmp_path / folder).glob("*.tar")]
+        assert max(sizes) <= 50_000 and len(sizes) <= 7  # 60 of 5,120 bytes, and an end of 10,240 at most
+        for path in (tmp_path / folder).glob("*.tar"):
+            with tarfile.open(path) as tar:
+                assert {name[9:] for name in tar.getnames()} == {".wav", ".json", ".txt"}
+    (tmp_path / "m.jsonl").write_bytes((tmp_path / "s/manifest.jsonl").read_bytes().replace(b"shard-", b"s/shard-"))
+    before = {path: path.read_bytes() for path in (tmp_path / "s").iterdir()}
+    assert cli.main(["data", "shard", f"{tmp_path}/m.jsonl", f"output={tmp_path}/s", "tar_mb=0.03"]) == 2
+    assert {path: path.read_bytes() for path in (tmp_path / "s").iterdir()} == before
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_tar_files_of_another_corpus_are_not_replaced(tmp_path: Path, capsys, is_remote: bool) -> None:
+    """Those of an interrupted call are; and of those of before, none stays."""
+    place = "memory://shards" if is_remote else str(tmp_path / "tars")
+    store = fsspec.filesystem("memory") if is_remote else fsspec.filesystem("file")
+    words = ["data", "shard", str(corpus(tmp_path)), f"tars={place}", "tar_mb=0.06"]
+    assert cli.main([*words, f"output={tmp_path}/one"]) == 0
+    before = {name: store.cat(name) for name in store.find(place)}
+    assert len(before) > 3
+    assert cli.main([*words, f"output={tmp_path}/two", "seed=2"]) == 2
+    assert "such as shard-00000.tar; set tars= to another folder" in capsys.readouterr().err
+    assert {name: store.cat(name) for name in store.find(place)} == before
+    (tmp_path / "one/manifest.jsonl").unlink()  # of one that was killed
+    assert cli.main([*words, f"output={tmp_path}/one", "seed=2", "tar_mb=1"]) == 0
+    assert len(store.find(place)) == 1
+    places = [member_of(u.audio) for u in manifest.read(tmp_path / "one/manifest.jsonl")]
+    with read_ahead():
+        alone = [read(place) for place in places]
+    assert cli.main([*words, f"output={tmp_path}/one", "seed=3", "tar_mb=1"]) == 0  # written again: no block is left
+    with read_ahead():
+        again = [read(member_of(u.audio)) for u in manifest.read(tmp_path / "one/manifest.jsonl")]
+    assert sorted(again) == sorted(alone) and again != alone
+    store.rm(place, recursive=True)
+
+
 def test_a_member_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert cli.main(["data", "shard", str(corpus(tmp_path)), f"output={tmp_path}/s"]) == 0
     (first, *_, last) = manifest.read(tmp_path / "s/manifest.jsonl")
@@ -111,7 +177,7 @@ def test_a_member_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="shard-00000.tar ends within the member at"), read_ahead():
         audio.load(last.audio)
     path.unlink()
-    members._blocks.clear()
+    members.forget()
     with pytest.raises(InputError, match="cannot read .*shard-00000.tar: No such file"):
         audio.load(first.audio)
 
@@ -125,11 +191,11 @@ def test_blocks_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     in_part = members._range
     monkeypatch.setattr(members, "BLOCK", 4096)
     monkeypatch.setattr(members, "_range", lambda file, start, end: asked.update([start]) or in_part(file, start, end))
-    members._blocks.clear()
+    members.forget()
     with read_ahead():
         assert [read(place) for place in reversed(places)] == alone[::-1]
     assert max(asked.values()) == 1 and len(asked) > 20
-    members._blocks.clear()
+    members.forget()
 
 
 @pytest.mark.parametrize("verb", ["features", "data check"])
@@ -142,7 +208,7 @@ def test_other_verbs_read_blocks_and_find_what_is_in_files(tmp_path: Path, monke
     monkeypatch.setattr(
         members, "_range", lambda file, start, end: asked.update([(file, start)]) or whole(file, start, end)
     )
-    members._blocks.clear()
+    members.forget()
     found = []
     for source, name in ((tmp_path / "files.jsonl", "of_files"), (tmp_path / "s/manifest.jsonl", "of_tars")):
         output = tmp_path / f"{name}.jsonl" if verb == "features" else tmp_path / name
@@ -190,7 +256,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shards")
     tones.write(folder, "train", 36)
     tones.write(folder, "dev", 3, seed=1)
-    assert cli.main(["data", "shard", f"{folder}/train.jsonl", f"output={folder}/shards", "tar_mb=0.08"]) == 0
+    assert cli.main(["data", "shard", f"{folder}/train.jsonl", f"output={folder}/shards", "tar_mb=0.093"]) == 0
     (folder / "train.jsonl").unlink()
     (bad,) = [u for u in manifest.read(folder / "shards/manifest.jsonl") if u.id == "train7"]
     with open(member_of(bad.audio).file, "r+b") as file:
@@ -219,7 +285,7 @@ def note_reads(folder: str, rank: int) -> None:
         return range_of(file, start, end)
 
     def in_a_line(self: Shards, *given: object) -> Iterator:
-        members._blocks.clear()
+        members.forget()
         with open(f"{folder}/read{rank}", "a") as notes:
             notes.write("\n")
         return run(self, *given)

@@ -57,9 +57,10 @@ def guarded(verb: str, cfg: Config) -> Iterator[None]:
 
 def _check_names(verb: str, cfg: Config) -> None:
     """Raises InputError for an empty name, as `output=$UNSET` gives, and for a folder where a file is written."""
-    for name in (*_WRITTEN[""], "out"):
+    for name in (*_WRITTEN[""], "out", "data.tars", "flywheel.sounds"):
         if value_of(cfg, name) == "":
             raise InputError(f"{name}= is empty; name a place, or leave it out")
+    for name in (*_WRITTEN[""], "out"):
         if is_remote(str(value_of(cfg, name))) and not (verb == "transcribe" and name == "output"):
             raise InputError(f"{name}={value_of(cfg, name)}: results are written to files; name one, and copy it there")
     for name in (*_WRITTEN[""], *_WRITTEN.get(verb, ())):
@@ -86,8 +87,12 @@ def results(verb: str, cfg: Config) -> list[Path]:
         from asr.evaluation import report  # loads matplotlib
 
         return [Path(cfg.score.dir) / name for name in report.FILES]
-    if verb in ("train", "data check", "data shard"):
+    if verb in ("train", "data check"):
         return []
+    if verb == "data shard":
+        from asr.data.shards import MANIFEST, SET_ASIDE
+
+        return [Path(cfg.output, name) for name in (MANIFEST, SET_ASIDE)] if cfg.output else []
     if verb == "hmm train":
         from asr.hmm.run_folder import WRITTEN
 

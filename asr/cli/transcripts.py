@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -75,7 +76,7 @@ class ObjectFolder(Folder):
         return self.paths[recording.id] in self.written
 
     def written_s(self, recording: Recording) -> float:
-        return self.written[str(self.paths[recording.id])]
+        return self.written[str(self.paths[recording.id])] or math.inf  # nothing is newer than an unknown time
 
 
 class File:
@@ -128,13 +129,11 @@ class File:
 
     def finish(self) -> None:
         ordered = [self.found[recording.id] for recording in self.recordings if recording.id in self.found]
-        if not ordered:
-            return
-        text = render(ordered, self.format)
+        text = render(ordered, self.format) if ordered else ""
         if self.path is None:
             print(text, end="")
-            return
-        write(self.path, text)
+        elif ordered:
+            write(self.path, text)
         if self.partial:
             self.partial.remove()
 

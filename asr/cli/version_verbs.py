@@ -2,7 +2,7 @@
 
 import json
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,7 @@ def promote(cfg: Config) -> None:
     path = decision_path(cfg)
     if current and fingerprints.digest(current.model) == digest:
         if current.decision.get("candidate") == cfg.bundle and _take_up(current, path):
-            print(f"promoted to version {current.number} by a command that was interrupted\n-> {current.model}, {path}")
+            print(f"promoted to version {current.number} before; its decision was missing\n-> {current.model}, {path}")
             return
         raise InputError(f"{cfg.bundle} is the current version already, number {current.number}")
     decision = _judged(cfg, current.model if current else None)
@@ -94,12 +94,11 @@ def _take_up(current: "Version", path: Path) -> bool:
     """Writes the decision of a command that was killed after the switch; False if it is written already."""
     from asr.literals import read_object
 
-    try:
-        if read_object(path).get("is_promoted"):
+    facts = {name: value for name, value in current.decision.items() if name not in OF_VERSIONS}
+    with suppress(OSError, ValueError):  # not there, or damaged
+        if read_object(path) == facts:
             return False
-    except (OSError, ValueError):  # not there, or damaged
-        pass
-    _write(path, {name: value for name, value in current.decision.items() if name not in OF_VERSIONS})
+    _write(path, facts)
     return True
 
 

@@ -126,26 +126,30 @@ def lm_of(model: str | Path) -> Path | None:
 def _requests(cfg: Config, log: RequestLog | None, path: Path) -> list[Utterance]:
     """The log's, whose sounds are copied, then those of the manifests that it does not have."""
     found: dict[str, Utterance] = {}
-    words = 0  # requests of mode word
+    words: set[str] = set()  # requests of mode word
     if log is not None:
         which = chosen.days(cfg) & chosen.key(cfg) & chosen.mode(cfg) & TRANSCRIBED & REQUESTS.c.sound.is_not(None)
         of_speech = which & chosen.of_speech(cfg)
         ids = [row.id for row in log.rows(chosen.ids(of_speech).order_by(REQUESTS.c.time_s, REQUESTS.c.id))]
-        words = len(log.rows(chosen.ids(which))) - len(ids)
-        if not ids:
+        words |= {row.id for row in log.rows(chosen.ids(which))} - {*ids}
+        if not ids and not words:
             raise InputError(f"{log.folder} has no such request with sound and a transcript; `asr flywheel select` and "
                              "`asr flywheel import` bring transcripts")  # fmt: skip
-        exchange.write(log, ids, path)
-    for source in ([str(path)] if log is not None else []) + cfg.input:
+        if ids:
+            exchange.write(log, ids, path)
+    for source in ([str(path)] if log is not None and ids else []) + cfg.input:
         for utterance in manifest.read(source):
             if cfg.flywheel.mode is None and is_word(utterance):
-                words += 1
+                words.add(utterance.id)
             else:
                 found.setdefault(utterance.id, utterance)
-    if words:
-        print(
-            f"left out: {words} requests of mode word, entries of lists and no free speech; mode=word takes them alone"
+    if words and not found:
+        raise InputError(
+            f"all {len(words)} requests are of mode word; mode=word retrains a recogniser of words by them"
         )
+    if words:
+        print(f"left out: {len(words)} requests of mode word, entries of lists and no free speech; "
+              "mode=word takes them alone")  # fmt: skip
     if not found:
         raise InputError("no requests are named; name a log of requests, log=exp/log, or manifests of "
                          "`asr flywheel export transcribed=yes`")  # fmt: skip
@@ -212,6 +216,7 @@ def _continued(cfg: Config, start: "Bundle", lexicon: Lexicon | None) -> Config:
         bundle=str(out / "model.asr"),
         phrases=None,
         new_words=None,
+        fill_slots=None,
     )  # fmt: skip
 
 
