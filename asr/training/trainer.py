@@ -64,6 +64,8 @@ class Trainer:
         self.cfg = given = cfg = with_full_name(start.with_encoder(cfg, self.folder) if start else cfg)
         self.folder.mkdir(parents=True, exist_ok=True)
         check_choices(cfg)
+        size = ranks.size if ranks else 1
+        check_sharded(cfg, size, count := shards_of_batch(cfg, size))
         check_net(cfg.model)
         check_levels(cfg.features, cfg.model)
         check_criterion(cfg, start)
@@ -89,8 +91,6 @@ class Trainer:
         home = replace(cfg, device="cpu") if cfg.optim.sharded else cfg  # where the whole net is
         self.model.to(home.device)
         self.criterion = make_criterion(cfg, self.sets, start, make_graphs)
-        count = shards_of_batch(cfg, ranks.size if ranks else 1)
-        check_sharded(cfg, ranks.size if ranks else 1, count)
         self.shards = Shards(home, self.model, self.sets, self.criterion, count)
         self.gradient = torch.zeros_like(self.shards.gradients[0])  # (P,), of all parameters
         bind_gradients(self.shards.parameters, self.gradient)
