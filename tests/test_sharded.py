@@ -2,7 +2,9 @@
 
 import copy
 import json
+import os
 import pickle
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,27 @@ def test_two_processes_train_as_one_and_resume_exactly(corpus: Path) -> None:
     found = train_ranks(2, corpus, words(corpus, "again", DIVIDED), partial(watch, corpus, 0))
     assert [code for code, _ in found] == [0, 0] and "resuming" in found[0][1], found
     assert same(final_of(corpus / "again"), final_of(corpus / "two"))
+
+
+def end_in_backward(rank_to_end: int, rank: int) -> None:
+    """The process of one rank ends where the others wait for its gradient."""
+    differentiate = sharded.ShardedShards.differentiate
+
+    def ended(shards: sharded.ShardedShards, loss: Tensor, number: int) -> str:
+        if rank == rank_to_end:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return differentiate(shards, loss, number)
+
+    sharded.ShardedShards.differentiate = ended  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("ended", [0, 1])
+def test_a_killed_process_ends_the_other_with_one_sentence(corpus: Path, ended: int) -> None:
+    given = [word for word in words(corpus, "exp", DIVIDED) if not word.startswith(("features.", "model.tune"))]
+    found = train_ranks(2, corpus, given, partial(end_in_backward, ended))
+    assert [code for code, _ in found] == [2 if rank != ended else -signal.SIGKILL for rank in (0, 1)], found
+    told = found[1 - ended][1]
+    assert "Traceback" not in told and told.count("another process of this training has ended") == 1, told
 
 
 def compare_nets(place: Path) -> None:

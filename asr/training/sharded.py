@@ -23,7 +23,7 @@ from asr.data.sets import Sets
 from asr.errors import InputError
 from asr.models.acoustic import AcousticModel
 from asr.training.criteria import Criterion
-from asr.training.messages import receive, send, together
+from asr.training.messages import EndedError, computing_together, receive, send, together
 from asr.training.optimizer import make_optimizer
 from asr.training.shards import Pass, ShardResult, Shards, reduced
 
@@ -233,7 +233,8 @@ class Sharded:
         """`alone`: what this process is given besides."""
         self.are_waiting = False
         send((name, given))
-        found = getattr(self.own, name)(*given, *alone)
+        with computing_together():
+            found = getattr(self.own, name)(*given, *alone)
         self.are_waiting = True
         return found
 
@@ -279,6 +280,9 @@ def serve(cfg: Config, model: AcousticModel, sets: Sets, criterion: Criterion) -
     while (command := receive()) is not None:
         name, given = command
         try:
-            getattr(net, name)(*given)
+            with computing_together():
+                getattr(net, name)(*given)
+        except EndedError:  # rank 0 may not be there to report it
+            raise
         except InputError:
             raise SystemExit(2) from None
