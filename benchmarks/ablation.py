@@ -7,9 +7,9 @@ The data are prepared as `python -m recipes.run RECIPE` does (experiment=NAME an
 Every row is trained from the same seeds 1 to N and judged on the dev set alone: token errors of the greedy path of the
 final model, the mean of as many of the best epochs as dev prefers. The difference from the first row has the 95 %
 interval of a paired bootstrap over the dev utterances, with the errors of all seeds added up. Minutes are CPU time of
-all processes per training. Rows that do not fit the net are left out. A row that was trained is not trained again, so
-the same command continues.
-Writes benchmarks/results/ablation-EXPERIMENT.json; run folders go to exp/ablation-EXPERIMENT, or to `out`.
+all processes per training. Rows that do not fit the net or its criterion are left out. A row that was trained is not
+trained again, so the same command continues. Writes benchmarks/results/ablation-EXPERIMENT.json; run folders go to
+exp/ablation-EXPERIMENT, or to `out`.
 """
 
 import argparse
@@ -51,9 +51,11 @@ def variants(cfg: Config) -> dict[str, list[str]]:
         "moving average 0.99": ["optim.ema=0.99"],
         "label smoothing 0.05": ["criterion.smoothing=0.05"],
         "first epoch from short to long": ["optim.sorted_epochs=1"],
-        "label priors 0.3": ["criterion.prior_scale=0.3"],
-        "prior subtraction 0.3": ["criterion.prior_subtraction=0.3"],
     }
+    if cfg.criterion.kind == "ctc":
+        rows["label priors 0.3"] = ["criterion.prior_scale=0.3"]
+        if not cfg.model.self_conditioned:
+            rows["prior subtraction 0.3"] = ["criterion.prior_subtraction=0.3"]
     if cfg.model.kind in NETS_OF["intermediate"] and cfg.model.layers > 1:
         rows["intermediate CTC"] = [f"model.intermediate=[{middle}]"]
         rows["self-conditioned CTC"] = [f"model.intermediate=[{middle}]", "model.self_conditioned=true"]
@@ -109,11 +111,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", help="rows to train, besides the first; left out: all")
     args, words = parser.parse_known_args(argv)
     experiment, recipe = prepared(args.recipe, words, "exp/ablation-{}")
-    out = Path(recipe.cfg.out)
+    out, options = Path(recipe.cfg.out), variants(recipe.cfg)
+    only = args.only.split(",") if args.only else list(options)
+    if unknown := [name for name in only if name not in options]:
+        parser.error(f"--only: there is no row {unknown[0]!r}; there are: {', '.join(options)}")
     rows: dict[str, dict[str, Any]] = {}
     base: list[dict[str, Any]] = []
-    for name, added in variants(recipe.cfg).items():
-        if base and args.only and name not in args.only.split(","):
+    for name, added in options.items():
+        if base and name not in only:
             continue
         runs = [trained(recipe, out / f"{name.replace(' ', '_')}-{seed}", [*added, f"seed={seed}"])
                 for seed in range(1, args.seeds + 1)]  # fmt: skip

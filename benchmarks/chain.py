@@ -124,10 +124,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("recipe")
     parser.add_argument("--only", help="rows to run, by name; left out: all")
     args, words = parser.parse_known_args(argv)
+    names = [row.name for row in ROWS]
+    only = args.only.split(",") if args.only else names
+    if unknown := [name for name in only if name not in names]:
+        parser.error(f"--only: there is no row {unknown[0]!r}; there are: {', '.join(names)}")
     chain = Chain(*prepared(args.recipe, words, "exp/chain-{}"))
     rows: dict[str, dict[str, Any]] = {}
     for row in ROWS:
-        if not args.only or row.name in args.only.split(","):
+        if row.name in only:
             rows[row.name] = chain.run(row)
             print_table(rows)
     with atomic_write(chain.out / "chain.json") as file:

@@ -26,6 +26,7 @@ from asr.hmm.stages import stages_of
 from asr.hmm.training import Stage
 from asr.manifest import Utterance
 from asr.models.mixtures import MixtureNet
+from asr.recognizer import adapted_features
 from asr.recognizer.adapted_features import write_features
 from asr.recognizer.speakers import score_by_speaker
 
@@ -210,6 +211,29 @@ def test_stored_features_are_those_that_decoding_scores(trained, tmp_path):
     same = [Path(u.features).read_bytes() for u in stored]
     write_features(recognizer, trained.data.test, path)  # a second run may replace the first
     assert [Path(u.features).read_bytes() for u in stored] == same
+
+
+def test_features_that_were_stopped_leave_no_manifest_and_are_stored_again(trained, tmp_path, monkeypatch):
+    """Of ids that name folders, too. The manifest of an earlier model would name features of two models."""
+    recognizer, source = pipeline.open_recognizer(trained), tmp_path / "given.jsonl"
+    manifest.write(
+        source, [dataclasses.replace(u, id=f"día/{u.id}", speaker=None) for u in manifest.read(trained.data.test)]
+    )
+    path = write_features(recognizer, source, tmp_path / "stored.jsonl")
+    whole, compute, calls = path.read_bytes(), adapted_features.scored, []
+
+    def stopped(*given):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(given)
+        return compute(*given)
+
+    monkeypatch.setattr(adapted_features, "scored", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_features(recognizer, source, path)
+    assert not path.exists()
+    monkeypatch.setattr(adapted_features, "scored", compute)
+    assert write_features(recognizer, source, path).read_bytes() == whole
 
 
 def test_features_of_other_models_and_into_other_folders_are_refused(trained, tmp_path):

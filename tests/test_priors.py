@@ -58,6 +58,9 @@ def test_priors_are_mean_posteriors_and_none_is_zero() -> None:
     assert np.exp(log_priors_of(np.array([8.0, 0.0]))) == pytest.approx([0.9, 0.1])
 
 
+RECORD = {"epoch": 1, "dev_ter": 0.5, "dev_loss": 1.0}
+
+
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     torch.set_num_threads(1)
@@ -105,6 +108,18 @@ def test_a_training_with_priors_resumes_with_the_same_bits(corpus: Path) -> None
             assert trainer.state["posteriors"] and 0 < trainer.state["step"] - trainer.epoch_starts[1] < 3
         finals.append(train(cfg).read_bytes())
     assert finals[0] == finals[1]
+
+
+def test_a_damaged_resume_point_leaves_no_posteriors_behind(corpus: Path) -> None:
+    """The state of the second epoch is read first, then that of the first epoch's end, as its model is damaged."""
+    cfg = tones.config(corpus, "run")
+    cfg.criterion.prior_scale = 0.3
+    trainer = Trainer(cfg)
+    whole = {**trainer.state, "posteriors": [1.0, 2.0], "records": [{"file": "gone"} | RECORD], "epoch": 1, "step": 1}
+    with pytest.raises(checkpoint.DamagedError):
+        trainer.take_up(whole)
+    trainer.take_up({name: value for name, value in trainer.state.items() if name != "posteriors"} | {"records": []})
+    assert "posteriors" not in trainer.state
 
 
 def stop_after(trainer: Trainer, step: int) -> None:

@@ -15,7 +15,7 @@ from asr.cli import recipe as cli
 from asr.cli.recipe import Recipe
 from asr.config import Config
 from asr.data import corpora
-from benchmarks import chain
+from benchmarks import ablation, chain
 from recipes import run
 from recipes.digits import unseen
 from recipes.run import load_module
@@ -88,6 +88,10 @@ def test_the_chain_runs_every_row_once_behind_the_one_it_needs(
     called.clear()
     chain.main(command)
     assert not called
+    for benchmark, name in ((chain, "triphones"), (ablation, "CR CTC")):
+        with pytest.raises(SystemExit):
+            benchmark.main([*command[:3], "--only", name])
+        assert f"--only: there is no row '{name}'; there are: " in capsys.readouterr().err
 
 
 def test_wrong_recipes_and_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:

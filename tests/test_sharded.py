@@ -1,30 +1,41 @@
 """A net divided among processes (optim.sharded): the losses of one process, whole files, exact resume."""
 
+import copy
 import json
+import os
+import pickle
+import signal
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tones
 import torch
 from ctranslate2_model import write_model
-from ranked import train_ranks
+from ranked import started, train_ranks
 from test_training_faults import final_of, same
 from torch import Tensor
 
 from asr.cli.overrides import compose, to_overrides
-from asr.data.dataset import Batch
+from asr.data.dataset import Batch, collate
 from asr.errors import InputError
+from asr.models import NETS_OF
 from asr.training import checkpoint, sharded
 from asr.training.shards import Shards
 from asr.training.trainer import Trainer
 
-pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+VERSION = tuple(map(int, torch.__version__.split(".")[:2]))
+pytestmark = [
+    pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed"),
+    pytest.mark.skipif(VERSION < sharded.OLDEST_TORCH, reason="this torch cannot divide nets"),
+]
 OPTIONS = "threads=1 augment.silence_s=0 augment.gain_db=[] augment.speeds=[] features.kind=pretrained "
 OPTIONS += "features.shift_ms=20 features.cmvn=none features.layer=0 model.tune_layers=2 optim.tune_lr=0.01 "
 OPTIONS += "model=lstm model.hidden=5 model.layers=1 model.subsampling=1 optim.batch_s=2 optim.lr=0.01 "
 OPTIONS += "optim.epochs=2 optim.average=2 optim.accumulate=2 optim.checkpoint_steps=2 criterion.prior_scale=0.3"
 
+DEEP = ("fc", "cnn", "lstm", "conformer", "ebranchformer")
 DIVIDED = "optim.sharded=true"
 
 
@@ -43,9 +54,10 @@ def words(corpus: Path, out: str, *more: str) -> list[str]:
 
 
 def watch(corpus: Path, stop: int, rank: int) -> None:
-    """Writes what this process holds of the parameters. The loss of one utterance is lost, and step `stop` of the
-    optimiser fails; 0: none does."""
-    update, loss = sharded.ShardedNet.update, Shards.loss
+    """Writes what this process holds of the parameters, and the bytes of the longest command. The loss of one utterance
+    is lost, and step `stop` of the optimiser fails; 0: none does."""
+    update, loss, send = sharded.ShardedNet.update, Shards.loss, sharded.send
+    sizes: list[int] = []
     calls: list[list[float]] = []
 
     def followed(net: sharded.ShardedNet, rates: list[float]) -> None:
@@ -59,7 +71,13 @@ def watch(corpus: Path, stop: int, rank: int) -> None:
     def lost(shards: Shards, outputs: list[Tensor], frames: Tensor, shard: Batch, consistency: float) -> Tensor:
         return loss(shards, outputs, frames, shard, consistency) * (torch.nan if "train7" in shard.ids else 1.0)
 
-    sharded.ShardedNet.update, Shards.loss = followed, lost  # type: ignore[method-assign]
+    def measured(message: Any) -> None:
+        if isinstance(message, tuple):  # a command
+            sizes.append(len(pickle.dumps(message)))
+            (corpus / "longest").write_text(str(max(sizes)))
+        send(message)
+
+    sharded.ShardedNet.update, Shards.loss, sharded.send = followed, lost, measured  # type: ignore[method-assign]
 
 
 def test_two_processes_train_as_one_and_resume_exactly(corpus: Path) -> None:
@@ -80,6 +98,9 @@ def test_two_processes_train_as_one_and_resume_exactly(corpus: Path) -> None:
             torch.testing.assert_close(value, whole[name], atol=2e-3, rtol=0)
     held = [int((corpus / f"held{rank}").read_text()) for rank in (0, 1)]
     assert sum(held) == sum(value.numel() for value in whole.values()) and max(held) < 0.6 * sum(held)
+    assert int((corpus / "longest").read_text()) < sum(held)  # bytes: no command holds a net
+    skipped = [(corpus / out / "train/skipped.txt").read_text() for out in ("one", "two")]
+    assert skipped[0] == skipped[1] and skipped[0].count("train7\t") == 2  # utterances of other processes are not named
 
     stopped = train_ranks(2, corpus, words(corpus, "again", DIVIDED), partial(watch, corpus, 4))
     assert [code for code, _ in stopped] == [2, 2], stopped
@@ -90,6 +111,59 @@ def test_two_processes_train_as_one_and_resume_exactly(corpus: Path) -> None:
     found = train_ranks(2, corpus, words(corpus, "again", DIVIDED), partial(watch, corpus, 0))
     assert [code for code, _ in found] == [0, 0] and "resuming" in found[0][1], found
     assert same(final_of(corpus / "again"), final_of(corpus / "two"))
+
+
+def end_in_backward(rank_to_end: int, rank: int) -> None:
+    """The process of one rank ends where the others wait for its gradient."""
+    differentiate = sharded.ShardedShards.differentiate
+
+    def ended(shards: sharded.ShardedShards, loss: Tensor, number: int) -> str:
+        if rank == rank_to_end:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return differentiate(shards, loss, number)
+
+    sharded.ShardedShards.differentiate = ended  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("ended", [0, 1])
+def test_a_killed_process_ends_the_other_with_one_sentence(corpus: Path, ended: int) -> None:
+    given = [word for word in words(corpus, "exp", DIVIDED) if not word.startswith(("features.", "model.tune"))]
+    found = train_ranks(2, corpus, given, partial(end_in_backward, ended))
+    assert [code for code, _ in found] == [2 if rank != ended else -signal.SIGKILL for rank in (0, 1)], found
+    told = found[1 - ended][1]
+    assert "Traceback" not in told and told.count("another process of this training has ended") == 1, told
+
+
+def compare_nets(place: Path) -> None:
+    """Writes how far loss and gradient of each net are off if it is divided, in a process alone."""
+    from torch.distributed.fsdp import FSDPModule  # not in older versions
+
+    torch.distributed.init_process_group("gloo", init_method=f"file://{place}/meeting", rank=0, world_size=1)
+    for kind in DEEP:
+        cfg = tones.config(place, f"run-{kind}")
+        cfg.model.kind, cfg.model.hidden, cfg.model.layers, cfg.model.kernel = kind, 8, 2, 3
+        if kind in NETS_OF["self_conditioned"]:
+            cfg.model.intermediate, cfg.model.self_conditioned = [1], True
+        trainer = Trainer(cfg)
+        trainer.fit_cmvn()
+        shard = collate([trainer.train_set[i] for i in range(3)])
+        net = sharded.ShardedNet(cfg, copy.deepcopy(trainer.model), trainer.sets, trainer.criterion, {})
+        trainer.model.train(), net.shards.model.train()
+        one, two = trainer.shards.train(shard, 0, 0, 1), net.shards.train(shard, 0, 0, 1)
+        gradient = torch.cat([p.grad.full_tensor().flatten() for p in net.shards.parameters])  # type: ignore[union-attr]
+        alike = sum(isinstance(m, FSDPModule) for m in net.shards.model.modules()) - 1
+        found = two.loss - one.loss, (gradient - trainer.shards.gradients[0]).abs().max().item(), alike
+        (place / kind).write_text(json.dumps(found))
+
+
+def test_every_net_can_be_divided(corpus: Path) -> None:
+    process = started(compare_nets, corpus)
+    process.join()
+    assert process.exitcode == 0
+    for kind in DEEP:
+        loss, gradient, layers = json.loads((corpus / kind).read_text())
+        assert (loss, gradient) == pytest.approx((0.0, 0.0), abs=1e-4), kind
+        assert layers == 2, kind  # which are put together one at a time
 
 
 @pytest.mark.parametrize(
@@ -117,3 +191,12 @@ def test_one_process_alone_is_refused(corpus: Path) -> None:
     cfg.optim.sharded = True
     with pytest.raises(InputError, match="optim.sharded divides the net among the processes of torchrun"):
         Trainer(cfg)
+    assert not list((corpus / "run/train").iterdir())  # before the work begins
+
+
+def test_an_older_torch_is_named(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = tones.config(corpus, "run")
+    cfg.optim.sharded = True
+    monkeypatch.setattr(torch, "__version__", "2.4.1+cpu")
+    with pytest.raises(InputError, match=r"needs torch 2\.7 or later, but this is 2\.4\.1\+cpu"):
+        sharded.check_sharded(cfg, 2, 2)

@@ -88,20 +88,23 @@ def same_tensors(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
 
 @pytest.mark.parametrize(
     ("errors", "losses", "count"),
-    [([5, 4, 3, 6], [1, 1, 1, 1], 2), ([2, 3, 4, 1], [1, 1, 1, 1], 1), ([3, 3, 3, 4], [8, 7, 9, 5], 3),
+    [([6, 3, 4, 5], [1, 1, 1, 1], 2), ([1, 4, 3, 2], [1, 1, 1, 1], 1), ([4, 3, 3, 3], [5, 9, 7, 8], 3),
      ([2, 2, 2, 2], [1, 1, 1, 1], 4)],
 )  # fmt: skip
 def test_the_dev_set_chooses_how_many_epochs_are_averaged(
     corpus: Path, monkeypatch: pytest.MonkeyPatch, errors: list[int], losses: list[int], count: int
 ) -> None:
-    """`errors` and `losses` of the means of 4, 3, 2 and 1 epochs."""
+    """`errors` and `losses` of the means of 1, 2, 3 and 4 epochs. Each epoch is read once, then those of the best."""
     trainer = Trainer(config(corpus, "exp", epochs=4))
     evaluate = trainer.evaluate
     found = [{"dev_ter": e / 100, "dev_loss": float(loss)} for e, loss in zip(errors, losses, strict=True)]
     monkeypatch.setattr(  # the last epoch is judged before its record is there
         trainer, "evaluate", lambda: found.pop(0) if len(trainer.state["records"]) == 4 and found else evaluate()
     )
+    read, reads = trainer.read_epoch, []
+    monkeypatch.setattr(trainer, "read_epoch", lambda record: reads.append(record) or read(record))
     kept = checkpoint.read_tensors(trainer.run())
+    assert len(reads) == 4 + count
     models = [checkpoint.read_tensors(corpus / "exp/train" / r["file"]) for r in trainer.best_epochs()[:count]]
     assert same_tensors(kept, checkpoint.average(models))
 

@@ -196,3 +196,11 @@ def test_the_ablation_leaves_out_what_the_net_does_not_have(kind: str) -> None:
     cfg.model.kind = kind
     for words in ablation.variants(cfg).values():
         check_net(compose(to_overrides([f"model.kind={kind}", *words], (), None)).model)
+
+
+@pytest.mark.parametrize(("option", "rows"), [("kind=ctc", 2), ("kind=lfmmi", 0), ("self_conditioned", 1)])
+def test_the_ablation_leaves_out_priors_that_the_training_refuses(option: str, rows: int) -> None:
+    cfg = Config()
+    cfg.criterion.kind = option.partition("=")[2] or "ctc"
+    cfg.model.self_conditioned = option == "self_conditioned"
+    assert sum("prior" in name for name in ablation.variants(cfg)) == rows

@@ -107,5 +107,8 @@ class Attention(nn.Module):
 
     def nothing(self, batch: int) -> Past:
         """The past of the first frame."""
-        none = self.output.weight.new_zeros(batch, self.heads, 0, self.output.in_features // self.heads)
+        weight, dim = self.output.weight, self.output.in_features // self.heads  # weight: may be divided (FSDP)
+        none = torch.zeros(
+            batch, self.heads, 0, dim, dtype=weight.dtype, device=weight.device
+        )  # whole if that is divided
         return none, none

@@ -34,4 +34,5 @@ class DepthwiseConv(nn.Conv1d):
 
     def nothing(self, batch: int) -> Tensor:
         """The past of the first frame."""
-        return self.weight.new_zeros(batch, self.before, self.in_channels)
+        dtype, device = self.weight.dtype, self.weight.device  # of weights that may be divided (FSDP)
+        return torch.zeros(batch, self.before, self.in_channels, dtype=dtype, device=device)

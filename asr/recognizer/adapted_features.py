@@ -4,6 +4,7 @@ Kaldi's recipes for nets dump fMLLR features in the same way. Training, dev and 
 transform of a speaker follows from the words of a first pass, never from the transcripts of the manifest.
 """
 
+import glob
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,9 @@ def write_features(recognizer: "Recognizer", source: str | Path, output: str | P
     keep_inputs([output, *paths.values()], [source, *(u.audio or u.features for u in utterances)])
     with locked(folder):
         if not output.exists():
-            refuse_foreign(folder, ["*.npy"], "asr hmm features")
+            own = {glob.escape(path.relative_to(folder).parts[0]) for path in paths.values()}  # ids may name folders
+            refuse_foreign(folder, ["*.npy", *own], "asr hmm features")
+        output.unlink(missing_ok=True)  # so that no manifest names the features of two models
         with tqdm(total=len(utterances), unit="utt", desc="features") as bar:
             stored = {
                 u.id: replace(
@@ -63,6 +66,7 @@ def _stored(
     """Write the features of each utterance to its path; yields it with its seconds."""
     for adapted_to, own in recognizers_of(recognizer, utterances, bar):
         for utterance in own:
+            bar.update()
             try:
                 x = scored(adapted_to, utterance)  # (F, D)
                 if not len(x):
@@ -72,5 +76,4 @@ def _stored(
                 continue
             with atomic_write(paths[utterance.id], "wb") as file:
                 np.save(file, x.numpy())
-            bar.update()
             yield utterance, utterance.duration_s or len(x) * recognizer.frame_s

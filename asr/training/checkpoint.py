@@ -7,7 +7,7 @@ same for the resume point before, from which a training goes on if the last one 
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +55,19 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
 
 def average(models: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The mean of several models, per tensor, summed in float64."""
+    mean: dict[str, Tensor] = {}
+    for mean in means(models):  # noqa: B007
+        pass
+    return mean
+
+
+def means(models: Iterable[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+    """The mean of the first model, of the first two, and so on; each model is read once."""
     total: dict[str, Tensor] = {}
-    count = 0
-    for model in models:
-        count += 1
+    for count, model in enumerate(models, 1):
         for name, tensor in model.items():
             total[name] = total.get(name, torch.zeros((), dtype=torch.float64)) + tensor.double()
-    return {name: (tensor / count).float() for name, tensor in total.items()}
+        yield {name: (tensor / count).float() for name, tensor in total.items()}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

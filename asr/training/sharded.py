@@ -23,10 +23,11 @@ from asr.data.sets import Sets
 from asr.errors import InputError
 from asr.models.acoustic import AcousticModel
 from asr.training.criteria import Criterion
-from asr.training.messages import receive, send, together
+from asr.training.messages import EndedError, computing_together, receive, send, together
 from asr.training.optimizer import make_optimizer
 from asr.training.shards import Pass, ShardResult, Shards, reduced
 
+OLDEST_TORCH = (2, 7)  # the first whose distribute_tensor takes src_data_rank
 IDLE_FRAMES = 64  # of silence, for a process without an utterance
 
 
@@ -36,6 +37,9 @@ def check_sharded(cfg: Config, ranks: int, shards: int) -> None:
                "model.bottleneck": cfg.model.bottleneck}  # fmt: skip
     if not cfg.optim.sharded:
         return
+    if tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST_TORCH:
+        raise InputError(f"optim.sharded needs torch {OLDEST_TORCH[0]}.{OLDEST_TORCH[1]} or later, but this is "
+                         f"{torch.__version__}; run `pip install -U torch`, or leave optim.sharded out")  # fmt: skip
     if ranks < 2:
         raise InputError("optim.sharded divides the net among the processes of torchrun; start at least two")
     if shards != ranks:
@@ -96,12 +100,13 @@ class ShardedShards(Shards):
     def differentiate(self, loss: Tensor, number: int) -> str:
         (loss * dist.get_world_size()).backward()  # FSDP takes the mean over the processes
         finite = [local(p.grad).isfinite().all() for p in self.parameters if p.grad is not None]
-        is_lost = torch.tensor(0.0 if all(finite) else 1.0)
+        is_finite = math.isfinite(loss.item())
+        lost = torch.tensor([not is_finite, not all(finite)]).int()  # of the loss here, of the gradient here
         with together():
-            dist.all_reduce(is_lost)
-        if not math.isfinite(loss.item()):
+            dist.all_reduce(lost)
+        if not is_finite:
             return f"the loss is {loss.item()}"
-        return "the gradient is not finite" if is_lost else ""
+        return "the gradient is not finite" if lost[1] and not lost[0] else ""  # a lost loss spoils all gradients
 
 
 class ShardedNet:
@@ -170,10 +175,14 @@ class ShardedNet:
         self.gradients = [None] * len(self.trained)
 
     @torch.no_grad()
-    def load(self, values: list[Tensor]) -> None:
-        """The whole parameters, in the order of the net."""
-        for parameter, value in zip(self._parameters(), values, strict=True):
-            parameter.copy_(self._part(value, parameter))
+    def load(self, values: list[Tensor] | None = None) -> None:
+        """Take `values` of rank 0: the whole parameters, in the order of the net, one at a time."""
+        from torch.distributed.tensor import DTensor, distribute_tensor
+
+        for number, parameter in enumerate(self._parameters()):
+            assert isinstance(parameter, DTensor)
+            whole = torch.empty(parameter.shape) if values is None else values[number]
+            parameter.copy_(distribute_tensor(whole.to(self.shards.cfg.device), self.mesh, parameter.placements))
 
     @torch.no_grad()
     def collect(self) -> tuple[list[Tensor], dict[int, dict[str, Tensor]]]:
@@ -198,8 +207,8 @@ class ShardedNet:
 
 def _blocks(part: nn.Module) -> list[nn.Module]:
     """The layers of an encoder or a net that has many alike."""
-    found = getattr(part, "blocks", None)
-    return list(found) if isinstance(found, nn.ModuleList) else []
+    found = [getattr(part, name, None) for name in ("blocks", "layers")]
+    return [block for blocks in found if isinstance(blocks, nn.ModuleList) for block in blocks]
 
 
 def local(value: Tensor) -> Tensor:
@@ -220,10 +229,12 @@ class Sharded:
         self.own, self.model, self.optimizer = own, model, optimizer
         self.are_waiting = True  # whether the others wait for a command
 
-    def _do(self, name: str, *given: Any) -> Any:
+    def _do(self, name: str, *given: Any, alone: tuple[Any, ...] = ()) -> Any:
+        """`alone`: what this process is given besides."""
         self.are_waiting = False
         send((name, given))
-        found = getattr(self.own, name)(*given)
+        with computing_together():
+            found = getattr(self.own, name)(*given, *alone)
         self.are_waiting = True
         return found
 
@@ -241,7 +252,7 @@ class Sharded:
 
     def load(self) -> None:
         """Divide the parameters of the whole net."""
-        self._do("load", [p.detach() for p in self.model.parameters()])
+        self._do("load", alone=([p.detach() for p in self.model.parameters()],))
 
     @torch.no_grad()
     def collect(self) -> None:
@@ -269,6 +280,9 @@ def serve(cfg: Config, model: AcousticModel, sets: Sets, criterion: Criterion) -
     while (command := receive()) is not None:
         name, given = command
         try:
-            getattr(net, name)(*given)
+            with computing_together():
+                getattr(net, name)(*given)
+        except EndedError:  # rank 0 may not be there to report it
+            raise
         except InputError:
             raise SystemExit(2) from None

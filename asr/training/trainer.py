@@ -64,6 +64,8 @@ class Trainer:
         self.cfg = given = cfg = with_full_name(start.with_encoder(cfg, self.folder) if start else cfg)
         self.folder.mkdir(parents=True, exist_ok=True)
         check_choices(cfg)
+        size = ranks.size if ranks else 1
+        check_sharded(cfg, size, count := shards_of_batch(cfg, size))
         check_net(cfg.model)
         check_levels(cfg.features, cfg.model)
         check_criterion(cfg, start)
@@ -89,8 +91,6 @@ class Trainer:
         home = replace(cfg, device="cpu") if cfg.optim.sharded else cfg  # where the whole net is
         self.model.to(home.device)
         self.criterion = make_criterion(cfg, self.sets, start, make_graphs)
-        count = shards_of_batch(cfg, ranks.size if ranks else 1)
-        check_sharded(cfg, ranks.size if ranks else 1, count)
         self.shards = Shards(home, self.model, self.sets, self.criterion, count)
         self.gradient = torch.zeros_like(self.shards.gradients[0])  # (P,), of all parameters
         bind_gradients(self.shards.parameters, self.gradient)
@@ -172,7 +172,7 @@ class Trainer:
     def take_up(self, resumed: dict[str, Any]) -> None:
         """Go on from the state of a resume point. Raises InputError if it does not fit the batches, DamagedError if the
         models of its best epochs cannot be read."""
-        self.state |= resumed
+        self.state = {"shards": len(self.shards.gradients)} | resumed  # nothing of a later point that was damaged
         step, epoch, epochs = self.state["step"], self.state["epoch"], self.cfg.optim.epochs
         ends = self.epoch_starts
         if epoch > epochs or not ends[epoch] <= step <= ends[min(epoch + 1, epochs)]:
@@ -197,17 +197,19 @@ class Trainer:
                 loss = self.train_epoch(self.state["epoch"], bar)
                 self.finish_epoch(loss, bar)
         self.curves.plot(self.state["records"])
-        epochs, dev = [record["epoch"] for record in self.load_best()], self.evaluate()
+        best, dev_ter = self.load_best()
         priors.tell(self.criterion, self.state.get("log_priors"))
         self.criterion.finish(self.model)
         checkpoint.write_tensors(final, merged(self.model.state_dict()))
         self.drop_models(self.best_epochs())
-        tqdm.write(f"{final}: mean of epochs {epochs}, dev {counted(self.cfg)} errors {dev['dev_ter']:.2%}")
+        epochs = [record["epoch"] for record in best]
+        tqdm.write(f"{final}: mean of epochs {epochs}, dev {counted(self.cfg)} errors {dev_ter:.2%}")
         return final
 
-    def load_best(self) -> list[dict[str, Any]]:
+    def load_best(self) -> tuple[list[dict[str, Any]], float]:
         """Load the mean of the best epochs, of so many that it has the fewest dev errors among the means that are good
-        enough on the general set; returns their records. Raises InputError if no epoch is good enough there."""
+        enough on the general set; returns their records and the dev errors. Raises InputError if no epoch is good
+        enough there."""
         best = self.best_epochs()
         if not best:
             record = min(self.state["records"], key=lambda r: r["general_ter"])
@@ -218,16 +220,18 @@ class Trainer:
                 "optim.general_margin, or lower optim.lr, in another folder with out="
             )
         found = []
-        for count in range(len(best), 0, -1):
-            self.load_mean(best[:count])
+        for count, mean in enumerate(checkpoint.means(map(self.read_epoch, best)), 1):
+            self.load_mean(mean)
             if count == 1 or not self.sets.general or self.is_kept(self.judge_general()):
                 dev = self.evaluate()
                 found.append((dev["dev_ter"], dev["dev_loss"], -count))
-        self.load_mean(best := best[: -min(found)[2]])
-        return best
+        dev_ter, _, negative = min(found)
+        best = best[:-negative]
+        self.load_mean(checkpoint.average(map(self.read_epoch, best)))
+        return best, dev_ter
 
-    def load_mean(self, records: list[dict[str, Any]]) -> None:
-        load_merged(self.model, checkpoint.average(map(self.read_epoch, records)))
+    def load_mean(self, mean: dict[str, Tensor]) -> None:
+        load_merged(self.model, mean)
         if isinstance(self.team, Sharded):
             self.team.load()
 
