@@ -70,6 +70,14 @@ def means(models: Iterable[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
         yield {name: (tensor / count).float() for name, tensor in total.items()}
 
 
+def drop_models(folder: Path, kept: Iterable[dict[str, Any]]) -> None:
+    """Delete the models of epochs but for those of the records `kept`, which a resume point may need."""
+    names = {Path(record["file"]).name for record in kept}
+    for path in (folder / "checkpoints").glob("epoch-*.safetensors"):
+        if path.name not in names:
+            path.unlink()
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's running averages, named by parameter number; the inverse is `restore_optimizer`."""
     state = optimizer.state_dict()["state"]

@@ -201,7 +201,7 @@ class Trainer:
         priors.tell(self.criterion, self.state.get("log_priors"))
         self.criterion.finish(self.model)
         checkpoint.write_tensors(final, merged(self.model.state_dict()))
-        self.drop_models(self.best_epochs())
+        checkpoint.drop_models(self.folder, self.best_epochs())
         epochs = [record["epoch"] for record in best]
         tqdm.write(f"{final}: mean of epochs {epochs}, dev {counted(self.cfg)} errors {dev_ter:.2%}")
         return final
@@ -344,19 +344,12 @@ class Trainer:
         state["records"].append(record)
         self.curves.write(state["records"])
         checkpoint.write_resume(self.folder, self.model, self.optimizer, self.average, state)
-        self.drop_models(self.best_epochs() + self.best_epochs(state["records"][:-1]))
+        checkpoint.drop_models(self.folder, self.best_epochs() + self.best_epochs(state["records"][:-1]))
         bar.write(
             f"epoch {record['epoch']}: train loss {train_loss:.3f}, dev loss {record['dev_loss']:.3f}, "
             f"dev {counted(self.cfg)} errors {record['dev_ter']:.2%}"
             + (f", general {counted(self.cfg)} errors {record['general_ter']:.2%}" if self.sets.general else "")
         )
-
-    def drop_models(self, kept: list[dict[str, Any]]) -> None:
-        """Delete the models of epochs but for those of the records `kept`, which a resume point may need."""
-        names = {Path(record["file"]).name for record in kept}
-        for path in (self.folder / "checkpoints").glob("epoch-*.safetensors"):
-            if path.name not in names:
-                path.unlink()
 
     def best_epochs(self, records: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
         """The best of `records`, by default of all epochs; with a general dev set, of those good enough there."""
