@@ -74,7 +74,7 @@ def needed(extra: str, what: str) -> Iterator[None]:
 
 
 def places(error: BaseException) -> str:
-    """The kinds of an exception, of its causes and of those that it groups, the first one first, each with its stack."""
+    """The kinds of an exception, its causes and those in its group, each with its stack; what came first is first."""
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     before = [cause] if cause else []
     before += [each for each in getattr(error, "exceptions", ()) if isinstance(each, BaseException)]
