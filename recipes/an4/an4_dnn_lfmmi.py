@@ -1,4 +1,4 @@
-"""AN4 with LF-MMI over HMMs: run the experiments an4_tri, an4_dnn and an4_dnn_lfmmi, in this order."""
+"""AN4 with LF-MMI over HMMs: run the experiments an4_sat, an4_dnn and an4_dnn_lfmmi, in this order."""
 
 from recipes.an4.an4_dnn import prepare
 
