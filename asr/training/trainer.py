@@ -197,12 +197,12 @@ class Trainer:
                 loss = self.train_epoch(self.state["epoch"], bar)
                 self.finish_epoch(loss, bar)
         self.curves.plot(self.state["records"])
-        best, dev_ter = self.load_best()
+        best, errors = self.load_best()
         priors.tell(self.criterion, self.state.get("log_priors"))
         self.criterion.finish(self.model)
         checkpoint.write_tensors(final, merged(self.model.state_dict()))
         self.drop_models(self.best_epochs())
-        tqdm.write(f"{final}: mean of epochs {[r['epoch'] for r in best]}, dev {counted(self.cfg)} errors {dev_ter:.2%}")
+        tqdm.write(f"{final}: mean of epochs {[r['epoch'] for r in best]}, dev {counted(self.cfg)} errors {errors:.2%}")
         return final
 
     def load_best(self) -> tuple[list[dict[str, Any]], float]:
