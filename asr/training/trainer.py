@@ -197,19 +197,17 @@ class Trainer:
                 loss = self.train_epoch(self.state["epoch"], bar)
                 self.finish_epoch(loss, bar)
         self.curves.plot(self.state["records"])
-        best, dev_ter = self.load_best()
+        best, errors = self.load_best()
         priors.tell(self.criterion, self.state.get("log_priors"))
         self.criterion.finish(self.model)
         checkpoint.write_tensors(final, merged(self.model.state_dict()))
         checkpoint.drop_models(self.folder, self.best_epochs())
-        epochs = [record["epoch"] for record in best]
-        tqdm.write(f"{final}: mean of epochs {epochs}, dev {counted(self.cfg)} errors {dev_ter:.2%}")
+        tqdm.write(f"{final}: mean of epochs {[r['epoch'] for r in best]}, dev {counted(self.cfg)} errors {errors:.2%}")
         return final
 
     def load_best(self) -> tuple[list[dict[str, Any]], float]:
         """Load the mean of the best epochs, of so many that it has the fewest dev errors among the means that are good
-        enough on the general set; returns their records and the dev errors. Raises InputError if no epoch is good
-        enough there."""
+        enough on the general set; returns their records and the dev errors. Raises InputError if none is."""
         best = self.best_epochs()
         if not best:
             record = min(self.state["records"], key=lambda r: r["general_ter"])
@@ -226,8 +224,7 @@ class Trainer:
                 dev = self.evaluate()
                 found.append((dev["dev_ter"], dev["dev_loss"], -count))
         dev_ter, _, negative = min(found)
-        best = best[:-negative]
-        self.load_mean(checkpoint.average(map(self.read_epoch, best)))
+        self.load_mean(checkpoint.average(map(self.read_epoch, best := best[:-negative])))
         return best, dev_ter
 
     def load_mean(self, mean: dict[str, Tensor]) -> None:
