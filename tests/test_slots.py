@@ -120,6 +120,7 @@ def test_a_slot_is_refused_in_one_sentence(tmp_path):
         ({"<g>": ["w0 <h>"], "<h>": ["<g>"]}, "the slot <h>: the rule <g> is recursive: <g> <h>"),
         ({"<g>": ["w0 <nowhere>"]}, "the slot <g>: the rule <nowhere> is not defined"),
         ({"<g>": f"{HEAD}public <a> = [w0];"}, "the slot <g> may stay empty; require a word of it"),
+        ({"<g>": f"{HEAD}public <a> = <VOID> w0;"}, "the slot <g>: the grammar allows no sentence"),
         ({"<g>": f"{HEAD}public <a> = <NULL>;"}, "the grammar of <g> has no words"),
         ({"<g>": f"{HEAD}public <a> = w0; <g> = w0;"}, "has a rule <g> that is not public"),
     ]:

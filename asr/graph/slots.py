@@ -114,7 +114,10 @@ def filling_of(name: str, rules: Rules) -> Filling:
 
 
 def _of_grammar(name: str, grammar: Grammar, most_states: int) -> Filling:
-    automaton = grammar.automaton(_numbered(grammar.words), most_states)
+    try:
+        automaton = grammar.automaton(_numbered(grammar.words), most_states)
+    except InputError as e:
+        raise InputError(f"the slot {name}: {e}") from None
     if np.isfinite(automaton.final[automaton.start]):
         raise InputError(f"the slot {name} may stay empty; require a word of it, and write the sentences without the "
                          "slot into the text of the language model")  # fmt: skip
