@@ -94,7 +94,7 @@ _FIRST_PASS = (  # opens a recogniser, but keeps no words
         "lattice_beam", "nbest", "mbr", "rescore", "confusion", "confidence_scale", "confidence_offset",
         "calibrated_for", "pad_s",
     )), "graph.kind", "graph.words", "graph.grammar", "graph.dir", "graph.ngram", "graph.lexicon", "tokens.lexicon",
-    "new_words", "data.max_audio_s", "data.channel", "out", "device", "threads",
+    "new_words", "fill_slots", "data.max_audio_s", "data.channel", "out", "device", "threads",
 )  # fmt: skip
 _STATIC_FEATURES = tuple(f"features.{name}" for name in (  # without derivatives and normalisation
     "kind", "encoder", "layer", "sum_layers", "sample_rate_hz", "window_ms", "shift_ms", "num_bins", "num_ceps",
