@@ -23,7 +23,7 @@ class Graph(GraphSource):
 class Language:
     def __init__(self, tree: NDArray[np.uint8], ngram: NDArray[np.uint8], word_of: NDArray[np.uint32]) -> None: ...
 
-_Member = tuple[list[int], int, float, int, int]  # input labels, output label, cost, states that it leads from and to
+_Member = tuple[Sequence[int], int, float, int, int]  # input labels, output label, cost, states from and to
 _Slot = tuple[int, list[_Member], list[float]]  # word of the n-gram model, members, final costs of the states
 
 class DynamicGraph(GraphSource):

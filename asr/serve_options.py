@@ -36,7 +36,9 @@ class ServeConfig(Options):
         within="[1, 1e12]",
     )
     max_audio_s: float = option(3600.0, "longest recording of a request in seconds", within="(0, 1e6]")
-    max_words: int = option(10_000, "most entries of a request's word list, or of its new words", within="[0, 1e6]")
+    max_words: int = option(
+        10_000, "most entries of a request's word list, of its new words, and of its slots", within="[0, 1e6]"
+    )
     max_phrases: int = option(1_000, "most phrases of a request", within="[0, 1e6]")
     header_timeout_s: float = option(10.0, "longest time for a request's headers; 408 later", within="(0, 3600]")
     body_timeout_s: float = option(60.0, "longest time for a request's body; 408 later", within="(0, 86400]")

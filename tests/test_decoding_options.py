@@ -137,11 +137,11 @@ def test_slots_apply_to_one_call(dynamic, tmp_path):
     assert len({listed, replace(listed)}) == 1 and replace(listed).slots["<name>"] == ("aba ba", "bab", first)
 
 
-def spoken(folder, letters):
+def spoken(folder, letters, word="no"):
     tokens = Tokens([BLANK, *letters])
-    unigrams = "\n".join(f"-1 {word}" for word in ("</s>", "<digits>", "<name>", "no"))
-    (folder / "lm.arpa").write_text(f"\\data\\\nngram 1=5\n\n\\1-grams:\n-99 <s>\n{unigrams}\n\n\\end\\\n")
-    compile_dynamic(tokens, Lexicon({"no": [("n", "o")]}), folder / "lm.arpa", folder / "graph")
+    unigrams = "\n".join(f"-1 {word}" for word in ("</s>", "<digits>", "<number>", "<name>", word))
+    (folder / "lm.arpa").write_text(f"\\data\\\nngram 1=6\n\n\\1-grams:\n-99 <s>\n{unigrams}\n\n\\end\\\n")
+    compile_dynamic(tokens, Lexicon({word: [tuple(word)]}), folder / "lm.arpa", folder / "graph")
     cfg = config()
     net = AcousticModel(cfg.features, cfg.model, len(tokens))
     return Recognizer(net, cfg, tokens, SearchSpace.read(folder / "graph", tokens))
@@ -149,15 +149,25 @@ def spoken(folder, letters):
 
 def test_spoken_slots_are_filled_without_a_request(tmp_path, caplog):
     recognizer = spoken(tmp_path, string.ascii_lowercase)
-    assert recognizer.space.filled == {"<digits>"} and "seven" in recognizer.space.labels
+    assert recognizer.space.filled == {"<digits>", "<number>"} and "seven" in recognizer.space.labels
     more = recognizer.with_slots({"<name>": ["gate <digits>"]})
-    assert more.space.filled == {"<digits>", "<name>"} and {"gate", "seven"} <= more.space.labels.keys()
-    own = recognizer.with_slots({"<digits>": ["ab"]})
-    assert own.space.filled == {"<digits>"} and "seven" not in own.space.labels
+    assert more.space.filled == {"<digits>", "<number>", "<name>"} and {"gate", "seven"} <= more.space.labels.keys()
+    own = recognizer.with_slots({"<digits>": ["ab"], "<number>": ["ab"]})
+    assert own.space.filled == {"<digits>", "<number>"} and "seven" not in own.space.labels
     assert "seven" in own.with_new_words(["ba"]).space.labels and "not filled" not in caplog.text
     without = spoken(tmp_path, "aeno")
-    assert "the slots <digits> of the language model are not filled" in caplog.text
+    assert "the slots <digits>, <number> of the language model are not filled" in caplog.text
     assert without.with_slots({"<name>": ["one"]}).space.filled == {"<name>"}
+    without.with_decoder(without.cfg.decoder).transcribe(noise(0.5, 1), 16000, Options(nbest=2))
+    assert caplog.text.count("not filled") == 1  # not again in each request
+
+
+def test_a_slot_without_a_spoken_rule_in_the_language_stays_empty(tmp_path):
+    korean = spoken(tmp_path, "가공영일이삼사오육칠팔구", "가")
+    assert korean.space.filled == {"<digits>"}
+    filled = korean.with_slots({"<number>": ["삼"]})
+    assert filled.space.filled == {"<digits>", "<number>"}
+    assert filled.with_new_words(["이가"]).space.filled == {"<digits>"}
 
 
 def test_requests_copy_no_list_of_the_vocabulary(dynamic):

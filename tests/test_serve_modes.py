@@ -114,8 +114,9 @@ async def test_slots_of_a_request_are_checked(folder: Path) -> None:
             ({"<name>": {"ab": 2.0}}, 200, ""),
             ({"<name>": "#JSGF V1.0; grammar g; public <x> = a b+;"}, 200, ""),
             ({"<name>": "/etc/passwd"}, 400, "the slot <name> must be a list"),
-            ({"<name>": "#JSGF V1.0; grammar g; public <x> = <x>;"}, 400, "the rule <name.x> is recursive"),
+            ({"<name>": "#JSGF V1.0; grammar g; public <x> = <x>;"}, 400, "the rule <name x> is recursive"),
             ({"<place>": ["ab"]}, 400, "has no slot '<place>'"),
+            ({"<name>": ["ab"] * 6000, "<x>": ["ab"] * 6000}, 400, "slots has 12000 entries, more than 10000"),
             ({f"<s{n}>": ["ab"] for n in range(101)}, 400, "slots has more than 100 slots"),
         ]:
             data = {"request": json.dumps({"slots": slots})}

@@ -1,8 +1,11 @@
 """Slots of a language model, filled by lists and grammars: against brute force; invalid ones are refused."""
 
+import gc
 import logging
 import math
+import os
 import random
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -13,6 +16,7 @@ from test_dynamic import best, make_language, no_pronunciation
 from test_graph import MODES, brute_force
 
 from asr.errors import InputError
+from asr.graph.dynamic import Language
 from asr.graph.jsgf import parse
 from asr.graph.slots import fillings, read_fillers
 from asr.graph.spoken_rules import NAMES, spoken_rules
@@ -109,10 +113,14 @@ def test_a_slot_is_refused_in_one_sentence(tmp_path):
         ({"<g>": [" "]}, "has an empty entry"),
         ({"<g>": 3}, "is filled by a list of phrases or by a JSGF grammar, not 3"),
         ({"<g>": {"w0": 0.0}}, "'w0' in the slot <g> has the weight 0"),
-        ({"<g>": loop}, ":2:33: the rule <g.a> is recursive"),
+        ({"<g>": {"w0": "much"}}, "'w0' in the slot <g> has the weight 'much'; it must be a number"),
+        ({"<g>": f'{HEAD}public <a> = w0 "<eps>";'}, "<g>: '<eps>' cannot be a word"),
+        ({"<g>": f"{HEAD}public <a> = w0{'+' * 5000};"}, "nested more than 300 deep"),
+        ({"<g>": loop}, ":2:33: the rule <g a> is recursive"),
         ({"<g>": ["w0 <h>"], "<h>": ["<g>"]}, "the slot <h>: the rule <g> is recursive: <g> <h>"),
         ({"<g>": ["w0 <nowhere>"]}, "the slot <g>: the rule <nowhere> is not defined"),
         ({"<g>": f"{HEAD}public <a> = [w0];"}, "the slot <g> may stay empty; require a word of it"),
+        ({"<g>": f"{HEAD}public <a> = <VOID> w0;"}, "the slot <g>: the grammar allows no sentence"),
         ({"<g>": f"{HEAD}public <a> = <NULL>;"}, "the grammar of <g> has no words"),
         ({"<g>": f"{HEAD}public <a> = w0; <g> = w0;"}, "has a rule <g> that is not public"),
     ]:
@@ -122,6 +130,44 @@ def test_a_slot_is_refused_in_one_sentence(tmp_path):
         space.with_words([NewWord("w0", slot="<g>")], tokens, no_pronunciation, fillings({"<g>": ["w0"]}))
     with pytest.raises(InputError, match="'x' cannot be spelled"):
         space.with_words([], tokens, lambda words: {word: [("q",)] for word in words}, fillings({"<g>": ["x"]}))
+
+
+def test_many_slots_together_are_no_larger_than_one_grammar():
+    words = [f"w{n}" for n in range(300)]
+    chain = {f"<s{n}>": [f"<s{n + 1}> w0"] for n in range(20)} | {"<s20>": words}
+    assert len(fillings(chain, None, 10_000)) == 21
+    with pytest.raises(InputError, match="slots have more than 5000 states once their rules are expanded"):
+        fillings(chain, None, 5000)
+    doubling = {f"<s{n}>": [f"<s{n + 1}> <s{n + 1}>"] for n in range(60)} | {"<s60>": ["w0"]}
+    with pytest.raises(InputError, match="more than 50000 states"):
+        fillings(doubling, None, 50_000)
+
+
+def test_rules_of_a_slot_are_apart_from_other_slots():
+    grammar = f"{HEAD}public <x> = <b>; <b> = right;"
+    found = fillings({"<a>": grammar, "<a.b>": ["wrong"], "<c>": ["<a>"]})
+    assert [found[name].words for name in ("<a>", "<a.b>", "<c>")] == [["right"], ["wrong"], ["right"]]
+
+
+def test_members_of_slots_cost_the_garbage_collector_nothing(tmp_path, monkeypatch):
+    tokens, _, _, space = make_language(random.Random(2), "plain", tmp_path, slots=["<g>"])
+    given = []
+    graph = Language.graph
+    monkeypatch.setattr(Language, "graph", lambda language, slots: (given.extend(slots), graph(language, slots))[1])
+    filled = space.with_words([], tokens, no_pronunciation, fillings({"<g>": ["w0 w0", "w0"]}))
+    for _ in range(2):  # the members of a tuple may be visited after it
+        gc.collect()
+    assert given[0][1] and not any(map(gc.is_tracked, given[0][1]))
+    assert not filled.plain_slots  # nothing is kept for a graph without weights, as it is the same
+
+
+def test_a_file_of_slots_is_read_once(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    text = f"{HEAD}public <a> = w0; public <b> = w1;"
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(path.write_text, text)
+        assert fillings(read_fillers(path)).keys() == {"<a>", "<b>"}
 
 
 def test_the_public_rules_of_a_file_are_slots(tmp_path):

@@ -34,7 +34,9 @@ TREE, NGRAM = "tree.bin", "lm.ngram"
 CACHE_BYTES = 512 << 20  # size of the composed states above which the next utterance starts with an empty graph
 GROWTH = 4  # running utterances may grow the graph to at most this multiple of the cache size
 STATIC_FILES = ("graph.bin", "words.txt", "lexicon.txt")  # of a static graph
-Member = tuple[list[int], int, float, int, int]  # see Slot in csrc/decoder/vocabulary.h
+# See Slot in csrc/decoder/vocabulary.h. Tuples of numbers alone are not tracked by Python's garbage collector, whose
+# search of all objects would take longer than the members of a long list.
+Member = tuple[Sequence[int], int, float, int, int]
 Slot = tuple[int, list[Member], list[float]]
 WORD_ENDS = [math.inf, 0.0]  # the final costs of a slot of single words, which lead from state 0 to 1
 _log = logging.getLogger(__name__)

@@ -30,6 +30,7 @@ _TOKEN = re.compile(
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _CLOSING = {"(": ")", "[": "]"}
 _DEEPEST = 100  # nested groups
+DEEPEST = 300  # nested rules, groups and repeats
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,14 @@ class Rules:
     public: list[str]
 
 
-def renamed(node: Node, rename: Callable[[Node], str]) -> Node:
-    """The tree with other names of words and rules; `rename` gets each node that has one."""
-    parts = tuple(renamed(part, rename) for part in node.parts)
+def renamed(node: Node, rename: Callable[[Node], str], depth: int = 0) -> Node:
+    """The tree with other names of words and rules; `rename` gets each node that has one.
+
+    Raises InputError if it is deeper than grammars may be.
+    """
+    if depth > DEEPEST:
+        raise InputError(f"groups and repeats are nested more than {DEEPEST} deep; flatten the grammar")
+    parts = tuple([renamed(part, rename, depth + 1) for part in node.parts])
     return replace(node, name=rename(node) if node.name else "", parts=parts)
 
 

@@ -16,12 +16,11 @@ import pywrapfst
 
 from asr.errors import InputError
 from asr.graph.automaton import Automaton
-from asr.graph.jsgf import Node, Rules, read
+from asr.graph.jsgf import DEEPEST, Node, Rules, read
 
 MOST_STATES = 1_000_000
 MOST_ADDED = 50_000  # states that determinization may add beyond doubling their number
 SKIPS = 4  # ways to pass over optional parts, counted from each place of the grammar, for each state allowed
-DEEPEST = 300  # nested rules and groups
 
 
 @dataclass(frozen=True)

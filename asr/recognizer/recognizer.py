@@ -125,8 +125,9 @@ class Recognizer:
     def with_new_words(self, new_words: Iterable[NewWord | str]) -> "Recognizer":
         """A recogniser that also knows `new_words` (asr.search.new_words); the model and graph are shared.
 
-        Words without a pronunciation get one in the model's units. Raises InputError for invalid words, for slots that
-        the language model does not have, and if the graph is not dynamic.
+        They replace new words and slots given before. Words without a pronunciation get one in the model's units.
+        Raises InputError for invalid words, for slots that the language model does not have, and if the graph is not
+        dynamic.
         """
         return self._with(self._spaces().with_words(new_words), self.cfg.decoder)
 
@@ -137,11 +138,12 @@ class Recognizer:
         new_words: Iterable[NewWord | str] = (),
     ) -> "Recognizer":
         """A recogniser whose language model has its slots filled (asr.graph.slots): {"<name>": ["john", "mary ann"]},
-        or a JSGF grammar whose public rules are the slots. The model and the graph are shared.
+        or a JSGF grammar whose public rules are the slots. The model and the graph are shared. Slots and new words that
+        this recogniser was given before are replaced, so give all of a request together.
 
-        `most_states`: as in `with_grammar`. `new_words`: as in `with_new_words`. Raises InputError for a slot that the
-        language model does not have, naming words that cannot be spelled in the model's units, as `with_grammar` does,
-        and if the graph is not dynamic.
+        `most_states`: as in `with_grammar`, of all slots together. `new_words`: as in `with_new_words`. Raises
+        InputError for a slot that the language model does not have, naming words that cannot be spelled in the model's
+        units, as `with_grammar` does, and if the graph is not dynamic.
         """
         return self._with(self._spaces().with_words(new_words, slots, most_states), self.cfg.decoder)
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +11,7 @@ from asr.config import Config
 from asr.errors import InputError
 from asr.g2p.pronunciation import pronunciations
 from asr.graph.automaton import Automaton
+from asr.graph.jsgf import Rules
 from asr.graph.lists import closed_graph, list_grammar, words_of
 from asr.graph.phrase_grammar import MOST_STATES, read_grammar
 from asr.graph.slots import Filler, filling_of, fillings, read_fillers
@@ -58,39 +59,42 @@ class RequestSpaces:
             raise InputError(f"{what} need a dynamic graph; build one with `asr graph graph.kind=dynamic`")
         given = _many(new_words, "new words", (str, NewWord))
         words = [NewWord(new) if isinstance(new, str) else new for new in given]
-        fillers = read_fillers(slots) if isinstance(slots, str | Path) else dict(slots or {})
-        own = spoken_slots(self.space) & self.space.filled - fillers.keys() - {new.slot for new in words}
+        fillers: Mapping[str, Filler | Rules] = slots if isinstance(slots, Mapping) else {}
+        if isinstance(slots, str | Path):
+            fillers = read_fillers(slots)
+        own = spoken_slots(self.space) & (self.space.filled or frozenset()) - fillers.keys() - {n.slot for n in words}
         return self._with_words(self.space, words, fillers, own, most_states)
 
     def _with_words(
         self,
         space: DynamicSpace,
         words: list[NewWord],
-        fillers: Mapping[str, Filler],
-        own: Iterable[str],
+        fillers: Mapping[str, Filler | Rules],
+        own: frozenset[str],
         most_states: int = MOST_STATES,
     ) -> SearchSpace:
-        """`own`: the slots that the spoken rules fill."""
+        """`own`: the slots that the spoken rules fill, if the language has them."""
         filled = {}
         if fillers or own:
             rules = spoken_rules(self._language(), space.labels)
-            filled = fillings(fillers, rules, most_states) | {name: filling_of(name, rules) for name in own}
+            spoken = {name: filling_of(name, rules) for name in rules.public if name in own}
+            filled = fillings(fillers, rules, most_states) | spoken
         spell = partial(pronunciations, unit=self.cfg.tokens.unit, known={}, g2p=self.cfg.g2p, tokens=self.tokens)
         return space.with_words(words, self.tokens, spell, filled)
 
     def with_spoken(self) -> SearchSpace | None:
-        """The space with the spoken slots of its language model filled (asr.graph.spoken_rules), unless it has words of
-        a request. Slots whose words cannot be spelled stay empty; a warning names them."""
+        """The space with the spoken slots of its language model filled (asr.graph.spoken_rules), unless that was done
+        before. If a word of them cannot be spelled, all stay empty; a warning names them."""
         space = self.space
-        if not isinstance(space, DynamicSpace) or space.filled or space.added_words:
+        if not isinstance(space, DynamicSpace) or space.filled is not None or space.of_pieces:
             return space
-        if not (own := sorted(spoken_slots(space))) or space.of_pieces:
+        if not (own := spoken_slots(space)):
             return space
         try:
             return self._with_words(space, [], {}, own)
         except InputError as e:
-            _log.warning("the slots %s of the language model are not filled: %s", ", ".join(own), e)
-            return space
+            _log.warning("the slots %s of the language model are not filled: %s", ", ".join(sorted(own)), e)
+            return replace(space, filled=frozenset())
 
     def _language(self) -> str:
         try:

@@ -23,6 +23,7 @@ from asr.search.phrases import KeptPhrases, Phrases
 from asr.text.lexicon import Lexicon, Pair, Spelled, name_some
 from asr.textfiles import lines
 from asr.tokens import BLANK, SPACE, Tokens
+from asr.words import check_word
 
 # The unigram cost of a new word is this quantile of the unigram costs of the language model: LIKELY_ALONE if the model
 # has no n-grams that end in <unk>. Chosen on the first half of the bench pack: docs/measured/graphs.md.
@@ -143,7 +144,7 @@ class DynamicSpace(SearchSpace):
     added: dict[int, list[tuple[int, ...]]] = field(default_factory=dict, kw_only=True)  # label -> spellings
     added_weights: dict[int, float] = field(default_factory=dict, kw_only=True)  # as `weights`
     plain_slots: list[Slot] = field(default_factory=list, kw_only=True)  # of the graph without weights
-    filled: frozenset[str] = field(default=frozenset(), kw_only=True)  # slots that have a filling
+    filled: frozenset[str] | None = field(default=None, kw_only=True)  # slots that have a filling; None: not yet asked
 
     @classmethod
     def of(cls, language: Language, silence: str | None) -> "DynamicSpace":
@@ -202,7 +203,7 @@ class DynamicSpace(SearchSpace):
         if both := [new for new in new_words if new.slot in fillings]:
             raise InputError(f"the new word '{both[0].word}' names the slot {both[0].slot}, which this request fills "
                              "with a list or grammar; put the word into it")  # fmt: skip
-        used = dict.fromkeys(word for filling in fillings.values() for word in filling.words)
+        used = {word: check_word(word, name) for name, filling in fillings.items() for word in filling.words}
         unknown = [word for word in used if word not in tree.numbers and word not in spelled]
         pronounced = pronounce(unknown) if unknown else {}
         spelled |= {word: [_encode(units, word, tokens) for units in pronounced[word]] for word in unknown}
@@ -221,11 +222,11 @@ class DynamicSpace(SearchSpace):
             ]
 
         @cache
-        def variants(word: str) -> list[tuple[int, list[int], float]]:
+        def variants(word: str) -> list[tuple[int, tuple[int, ...], float]]:
             label = labels.get(word) or tree.numbers[word]
             known = [(spelling, 0.0) for spelling in added.get(label, [])]
             known = known or [*zip(tree.spellings(label), tree.costs(label), strict=True)]
-            return [(label, [Tokens.label(token) for token in spelling], own) for spelling, own in known]
+            return [(label, tuple([Tokens.label(token) for token in spelling]), own) for spelling, own in known]
 
         filled: list[Slot] = [
             (self._place(name), members(filling.arcs()), filling.final_costs()) for name, filling in fillings.items()
@@ -250,7 +251,7 @@ class DynamicSpace(SearchSpace):
             added_words=labels,
             added=added,
             added_weights=weights,
-            plain_slots=placed(plain),
+            plain_slots=placed(plain) if weights else [],
             filled=frozenset([*fillings, *filter(None, slots)]),
         )
 

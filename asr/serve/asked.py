@@ -1,5 +1,6 @@
 """What a caller asks of the recogniser, checked: the fields that requests and live streams share."""
 
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field
@@ -101,14 +102,14 @@ class Asked(BaseModel):
         )
 
     def _limit_slots(self, cfg: ServeConfig) -> None:
-        for slot, filler in (self.slots or {}).items():
-            if not isinstance(filler, str):
-                limit("slots", filler, cfg.max_words)
-            elif not filler.lstrip("\ufeff \t\r\n").startswith("#JSGF"):
+        slots = self.slots or {}
+        for slot, filler in slots.items():
+            if isinstance(filler, str) and not filler.lstrip("\ufeff \t\r\n").startswith("#JSGF"):
                 raise Refused(400, f"the slot {slot} must be a list, an object, or the text of a JSGF grammar, which "
                               "begins with #JSGF", param="slots")  # fmt: skip
-        letters = sum(len(filler) for filler in (self.slots or {}).values() if isinstance(filler, str))
-        if letters > LETTERS * cfg.max_words or len(self.slots or ()) > MOST_SLOTS:
+        limit("slots", [*chain.from_iterable(x for x in slots.values() if not isinstance(x, str))], cfg.max_words)
+        letters = sum(len(filler) for filler in slots.values() if isinstance(filler, str))
+        if letters > LETTERS * cfg.max_words or len(slots) > MOST_SLOTS:
             raise Refused(400, f"slots has more than {MOST_SLOTS} slots, or grammars of more than "
                           f"{LETTERS * cfg.max_words} letters; send less", param="slots")  # fmt: skip
 

@@ -116,8 +116,7 @@ class Search {
   struct Candidate {
     float cost;  // of the path including this step
     uint32_t arc;
-    uint32_t
-        source;  // place of the token that takes the step; with kTakesWord if phrases follow the arc's word
+    uint32_t source;  // place of the token that takes the step, with kTakesWord if phrases follow its word
   };
   // The tokens with the same graph state and last label.
   struct Rivals {
