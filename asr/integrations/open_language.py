@@ -169,7 +169,7 @@ class OpenLanguage:
 
         They get the output labels `num_labels` + 1, 2, ...
         """
-        members = [
+        members: list[tuple[Sequence[int], int, float, int, int]] = [
             ([Tokens.label(token) for token in spelling], self.num_labels + number, cost, 0, 1)
             for number, (spellings, cost) in enumerate(added, 1)
             for spelling in spellings
