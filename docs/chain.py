@@ -28,6 +28,8 @@ STEPS = (
     ("MWER behind LF-MMI", SEQUENCE, "| MWER behind it |"),
     ("MWER behind CR-CTC", SEQUENCE, "| MWER behind CTC "),
     ("sMBR behind LF-MMI", SEQUENCE, "| sMBR behind LF-MMI "),
+    ("CTC on adapted features", NET, "| CTC on adapted features |"),
+    ("LF-MMI behind that CTC", SEQUENCE, "| LF-MMI (CTC-CRF) behind CTC on adapted features |"),
 )
 
 
