@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from asr.manifest import Utterance
 
 NOT_PROMOTED = 3  # exit code
+IS_PROMOTED = "is_promoted"
 OF_VERSIONS = ("promoted_at", "replaces")  # what a version tells besides the decision
 
 
@@ -78,7 +79,8 @@ def promote(cfg: Config) -> None:
         _write(path, facts)
         print(f"not promoted: {decision.why}\n-> {path}")
         sys.exit(NOT_PROMOTED)
-    version = versions.promote(Path(cfg.bundle), digest, facts, lm_of(cfg.bundle))
+    of_version = {name: value for name, value in facts.items() if name != IS_PROMOTED}  # the link alone tells
+    version = versions.promote(Path(cfg.bundle), digest, of_version, lm_of(cfg.bundle))
     _write(path, facts)  # not before: killed at any moment, it never tells of a promotion that has not been
     print(f"promoted to version {version.number}: {decision.why}\n-> {version.model}, {path}")
 
@@ -95,11 +97,12 @@ def _take_up(current: "Version", path: Path) -> bool:
     from asr.literals import read_object
 
     try:
-        if read_object(path).get("is_promoted"):
+        if read_object(path).get(IS_PROMOTED):
             return False
     except (OSError, ValueError):  # not there, or damaged
         pass
-    _write(path, {name: value for name, value in current.decision.items() if name not in OF_VERSIONS})
+    facts = {name: value for name, value in current.decision.items() if name not in OF_VERSIONS}
+    _write(path, facts | {IS_PROMOTED: True})
     return True
 
 
