@@ -26,7 +26,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # Benchmarks with arguments, and word_scores, a module of word_mode.
 BENCH_BY_HAND := ablation align bulk chain conditions dynamic_graph fillers k2_lfmmi k2_peer kaldi_graph korean_pronunciation korean_words lm \
-  lm_scores million_words noise_words per_request phrase_safety ptxas punctuation real_search serve serve_faults serve_load \
+  lm_scores million_words noise_words per_request phrase_safety ptxas punctuation ray_bulk real_search serve serve_faults serve_load \
   serve_peers silence spoken_korean throughput whisper_peer word_mode word_peers word_scores
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
