@@ -2,6 +2,7 @@
 
     python benchmarks/lm.py text WORDS OUT TEXT ...
     python benchmarks/lm.py run LMPLZ [--repeats 3] TEXT:ORDER[:PRUNE] ...
+    python benchmarks/lm.py parts TEXT
 
 `text` writes the sentences of the files TEXT once, then further copies until there are WORDS words. In the copies, 30 %
 of the words are replaced by random draws from all running words, with a fixed seed. An enlarged text thus has the word
@@ -11,21 +12,27 @@ counts of the real one, and two thirds of the trigrams of a copy contain a rando
 `asr lm train` at its default memory_mb=500, in turn and each in its own process. It reports medians of CPU and wall
 seconds and of peak memory, compares the ARPA files, and reads ours back. PRUNE is given as 0,1,2. The rows of these
 jobs in benchmarks/results/lm.json are replaced; others stay.
+
+`parts` tells where the CPU seconds of a trigram of the file TEXT go in one process, with memory_mb=500.
 """
 
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 
 from asr.files import atomic_write
 from asr.lm import arpa
+from asr.lm.corpus import Selection, encode_files
+from asr.lm.estimation import Estimation
 from asr.lm.model import NgramModel
 from asr.lm.texts import sentences
 
@@ -129,6 +136,24 @@ def run_all(lmplz: str, jobs: list[str], repeats: int) -> None:
             json.dump(list(rows.values()), file, indent=1)
 
 
+def tell_parts(text: str) -> None:
+    load, at = os.getloadavg()[0], [time.process_time()]
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = encode_files([text], Selection(), 500, folder)
+        at.append(time.process_time())
+        estimation = Estimation(corpus, 3)
+        at.append(time.process_time())
+        with open(f"{folder}/x.arpa", "wb") as file:
+            estimation.write(file)
+        at.append(time.process_time())
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    reading, counting, estimating = np.diff(at)
+    words = corpus.num_words / 1e6
+    print(f"{Path(text).name}: {words:.1f} M words; CPU s: reading {reading:.2f}, counting {counting:.2f}, estimating "
+          f"and writing {estimating:.2f}; {words / (at[-1] - at[0]):.2f} M words per CPU s, of reading and counting "
+          f"{words / (reading + counting):.2f} M; peak {peak_mb:.0f} MB; load {load:.1f}")  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -140,9 +165,13 @@ def main() -> None:
     compare.add_argument("lmplz")
     compare.add_argument("jobs", nargs="+", metavar="TEXT:ORDER[:PRUNE]")
     compare.add_argument("--repeats", type=int, default=3)
+    parts = verbs.add_parser("parts")
+    parts.add_argument("text")
     options = parser.parse_args()
     if options.verb == "text":
         make_text(options.words, options.out, options.texts)
+    elif options.verb == "parts":
+        tell_parts(options.text)
     else:
         run_all(options.lmplz, options.jobs, options.repeats)
 

@@ -1,12 +1,17 @@
-"""Where `asr transcribe` recognises: the same bits by any workers, each recording once. A real Ray: test_ray.py."""
+"""Where recordings are recognised, checked and analysed: the same bytes by any workers, each recording once.
+
+A real Ray: test_ray.py."""
 
 import dataclasses
+import json
 import pickle
 import random
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,11 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import TOKENS, config, graph_dir, model, noise
 
+from asr import manifest
 from asr.bulk_options import BulkConfig
+from asr.cli import launchers, ray_workers
 from asr.cli import main as cli
-from asr.cli import ray_workers
 from asr.cli.launchers import TRIES, complete
-from asr.cli.transcripts import fingerprint
 from asr.cli.workers import Attempt, Result
 from asr.config import Config
 from asr.errors import InputError
@@ -113,25 +118,29 @@ def test_each_recording_has_one_result_whatever_workers_do(draw: random.Random, 
 
 def test_a_recording_that_kills_its_workers_is_named() -> None:
     (found,) = complete(opened([1.0]), lambda shares: [])
-    assert "process that recognised it died" in str(found[0][1])
+    assert "process that read it died" in str(found[0][1])
 
 
 # The command line, with workers of this process in the place of a Ray
 
 
 def stand_in(
-    monkeypatch: pytest.MonkeyPatch, loses: Callable[[int], bool] = lambda started: False, **changed: str
+    monkeypatch: pytest.MonkeyPatch,
+    loses: Callable[[int], bool] = lambda started: False,
+    kills: Callable[[Share], bool] = lambda share: False,
+    folder: str | None = None,
 ) -> list[int]:
-    """Actors answer here, in random order; the shares for whose number of starts `loses` is true are lost.
+    """Actors answer here, in random order; the shares for whose number of starts `loses` is true are lost, and those
+    for which `kills` is true each time.
 
     Returns how many shares each attempt was given.
     """
     given: list[int] = []
 
     @contextmanager
-    def started(cfg: Config, most: int) -> Iterator[Attempt]:
-        wanted = {"folder": str(Path.cwd()), "wanted": fingerprint(cfg)} | changed
-        actors = [ray_workers.Actor(cfg, **wanted, count=lambda number: 1) for _ in range(2)]
+    def started(cfg: Config, most: int, opened: Callable[[], ray_workers.Work]) -> Iterator[Attempt]:
+        opened = pickle.loads(pickle.dumps(opened))  # as Ray does
+        actors = [ray_workers.Actor(opened, folder or str(Path.cwd()), lambda number: 1) for _ in range(2)]
         starts = 0
 
         def attempt(shares: Sequence[Share]) -> Iterator[tuple[int, list[Result]]]:
@@ -139,7 +148,7 @@ def stand_in(
             given.append(len(shares))
             for number in random.Random(1).sample(range(len(shares)), len(shares)):
                 starts += 1
-                if not loses(starts):
+                if not loses(starts) and not kills(shares[number]):
                     yield from ray_workers.answered(
                         actors[number % 2]({"number": number, "share": pickle.dumps(shares[number])})
                     )
@@ -147,6 +156,7 @@ def stand_in(
         yield attempt
 
     monkeypatch.setattr(ray_workers, "started", started)
+    monkeypatch.setattr(ray_workers, "connected", lambda cfg: nullcontext())
     return given
 
 
@@ -184,14 +194,13 @@ def test_a_run_is_continued_by_workers(
     assert len(after) == SOUNDS and after == after | before
 
 
-@pytest.mark.parametrize(
-    "changed,says", [({"folder": "/nowhere/at all"}, "cannot enter /nowhere"), ({"wanted": "x"}, "has other content")]
-)
+@pytest.mark.parametrize("folder,says", [("/nowhere/at all", "cannot enter /nowhere"), (None, "has other content")])
 def test_a_worker_that_cannot_work_stops_the_run(
     asr_file: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
-    changed: dict[str, str], says: str,
+    folder: str | None, says: str,
 ) -> None:  # fmt: skip
-    stand_in(monkeypatch, **changed)
+    stand_in(monkeypatch, folder=folder)
+    monkeypatch.setattr(ray_workers, "fingerprint", lambda cfg: "that of another model")
     assert cli.main(["transcribe", str(asr_file), str(sounds), f"output={tmp_path}/x.jsonl", "launcher=ray"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("asr: error: a worker on ") and says in error
@@ -203,7 +212,7 @@ def test_a_fault_of_a_worker_is_not_set_aside(monkeypatch: pytest.MonkeyPatch) -
         raise ZeroDivisionError
 
     monkeypatch.setattr(ray_workers.Actor, "_opened", fail)
-    row = ray_workers.Actor(Config(), ".", "", lambda number: 1)({"number": 0, "share": b""})
+    row = ray_workers.Actor(list, ".", lambda number: 1)({"number": 0, "share": b""})  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         list(ray_workers.answered(row))
 
@@ -213,8 +222,86 @@ def test_a_share_is_not_started_without_end() -> None:
     starts = ray_workers.Starts()
     for _ in range(ray_workers.MOST_STARTS):
         starts.count(7)
-    row = ray_workers.Actor(Config(), ".", "", starts.count)({"number": 7, "share": b""})
+    row = ray_workers.Actor(list, ".", starts.count)({"number": 7, "share": b""})  # type: ignore[arg-type]
     assert list(ray_workers.answered(row)) == []
+
+
+# Utterances: the data check and features
+
+
+@pytest.fixture
+def corpus(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Manifests in shares of two utterances. One repeats a sound, one is no sound, one has no text."""
+    monkeypatch.setattr(launchers, "UTTERANCES", 2)
+    monkeypatch.setattr(launchers, "MOST_AT_ONCE", 7)
+    said = ["one", "two", None] + ["one two"] * (SOUNDS - 3)
+    found = [Utterance(str(n), str(sounds / f"{n}.wav"), text=text, speaker="s") for n, text in enumerate(said)]
+    found[5:5] = [Utterance("text", str(sounds / "text.wav"), text="one"), replace(found[1], id="again")]
+    manifest.write(tmp_path / "train.jsonl", found)
+    manifest.write(tmp_path / "dev.jsonl", [Utterance("dev", str(sounds / "7.wav"), text="two", speaker="s")])
+    return tmp_path
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_check_by_workers_writes_the_same_bytes(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (corpus / "lexicon.txt").write_text("one W AH N\n")
+    words = ["data", "check", f"{corpus}/dev.jsonl", f"{corpus}/train.jsonl", "unit=phone"]
+    words.append(f"lexicon={corpus}/lexicon.txt")
+    made = []
+    for more in [], ["launcher=ray", "workers=2"]:
+        given = stand_in(monkeypatch, lambda started: started in (1, 3))
+        assert cli.main([*words, f"output={corpus}/check", *more]) == 2  # nothing is kept of dev
+        made.append((files(corpus / "check"), capsys.readouterr().out))
+    assert made[0] == made[1] and len(made[0][0]) == 8
+    assert given == [1, 1, 1, 1, 4, 2, 4]  # dev and its fingerprints, lost once each; train, in two parts, lost twice
+    report = json.loads(made[0][0]["train.report.json"])
+    counts = {"unreadable": 1, "no text": 1, "duplicate": 1, "heard twice": 1, "not in the lexicon": 11}
+    assert counts.items() <= report["counts"].items()
+
+
+def test_a_file_that_kills_the_workers_of_a_check_is_named(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, kills=lambda share: any(u.id == "3" for u, _ in share.opened.values()))
+    assert cli.main(["data", "check", f"{corpus}/train.jsonl", f"output={corpus}/check", "launcher=ray"]) == 0
+    report = json.loads((corpus / "check/train.report.json").read_text())
+    (found,) = [f for f in report["findings"] if f["id"] == "3"]
+    assert found["check"] == "unreadable" and "3.wav: each process that read it died" in found["why"]
+    assert report["utterances"] == {"total": 14, "kept": 11}
+
+
+def test_features_by_workers_are_the_same_bytes_and_are_continued(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["features", f"{corpus}/train.jsonl", f"output={corpus}/made/train.jsonl", "features=mfcc"]
+    made = []
+    for more in [], ["launcher=ray", "workers=2"]:
+        stand_in(monkeypatch, lambda started: started == 2)
+        assert cli.main([*words, *more]) == 0
+        made.append(files(corpus / "made"))
+        said = capsys.readouterr().out
+        assert "utterance 'text' set aside" in said
+        if not more:
+            shutil.rmtree(corpus / "made")
+    assert made[0] == made[1] and len([name for name in made[0] if name.endswith(".npy")]) == SOUNDS + 1
+    before = {path: path.stat().st_mtime_ns for path in (corpus / "made").rglob("*.npy")}
+    next(iter(before)).unlink()
+    assert cli.main([*words, "launcher=ray"]) == 0
+    changed = [path for path, at in before.items() if path.stat().st_mtime_ns != at]
+    assert files(corpus / "made") == made[0] and changed == [next(iter(before))]
+
+
+def test_features_need_a_folder_that_all_machines_share(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (corpus / "elsewhere").mkdir()
+    stand_in(monkeypatch, folder=str(corpus / "elsewhere"))
+    monkeypatch.chdir(corpus)
+    assert cli.main(["features", "train.jsonl", "output=made/train.jsonl", "launcher=ray"]) == 2
+    assert "a worker on" in (error := capsys.readouterr().err) and "made/train is not there" in error
 
 
 # Options
@@ -251,7 +338,7 @@ def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPat
     with pytest.raises(
         InputError, match="cannot reach a Ray at head:6379: The current node timed out during startup.; "
     ):
-        with ray_workers.started(Config(bulk=BulkConfig(launcher="ray", address="head:6379")), 1):
+        with ray_workers.started(Config(bulk=BulkConfig(launcher="ray", address="head:6379")), 1, list):  # type: ignore[arg-type]
             pass
 
 

@@ -1,6 +1,7 @@
-"""`asr transcribe launcher=ray` on a real Ray of this machine: `make ray-test`. Skipped where Ray is not installed."""
+"""`launcher=ray` on a real Ray of this machine: `make ray-test`. Skipped where Ray is not installed."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -12,10 +13,13 @@ import pytest
 import soundfile
 from tiny import TOKENS, config, graph_dir, model, noise
 
+from asr import manifest
 from asr.bulk_options import BulkConfig
+from asr.cli import data_verbs
 from asr.cli import transcribe as verb
 from asr.config import Config
 from asr.errors import InputError
+from asr.manifest import Utterance
 from asr.recognizer import bundle, long
 
 pytest.importorskip("ray.data", reason="needs the extra `ray`")
@@ -107,3 +111,18 @@ def test_a_killed_worker_loses_and_doubles_nothing(
     transcribe(replace(cfg, output=f"{tmp_path}/one.jsonl", bulk=BulkConfig()))
     assert (tmp_path / "ray.jsonl").read_bytes() == (tmp_path / "one.jsonl").read_bytes()
     assert (tmp_path / "ray.jsonl").read_text().count("\n") == 40
+
+
+def test_checks_and_features_by_workers_have_the_same_bytes(sounds: Path, tmp_path: Path) -> None:
+    manifest.write(
+        tmp_path / "all.jsonl", [Utterance(path.stem, str(path), text="a") for path in sorted(sounds.iterdir())]
+    )
+    found = []
+    for bulk in BulkConfig(launcher="ray", workers=2), BulkConfig():
+        cfg = Config(input=[f"{tmp_path}/all.jsonl"], output=f"{tmp_path}/made/x.jsonl", threads=1, bulk=bulk)
+        data_verbs.features(cfg)
+        data_verbs.data_check(replace(cfg, output=f"{tmp_path}/made"))
+        found.append({path.name: path.read_bytes() for path in (tmp_path / "made").rglob("*") if path.is_file()})
+        shutil.rmtree(tmp_path / "made")
+    assert found[0] == found[1] and sum(name.endswith(".npy") for name in found[0]) == 40
+    assert b'"unreadable": 1' in found[0]["all.report.json"]

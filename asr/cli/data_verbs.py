@@ -1,5 +1,6 @@
 """The verbs `asr data ...` and `asr features`: see asr/cli/verbs.py."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from asr.cli.inputs import needed_output, only_input
@@ -60,8 +61,12 @@ def data_check(cfg: Config) -> None:
     against the phones of tokens.lexicon, or the characters of the first manifest, the training set. What training
     would set aside is named here. Manifests of equal names get reports with their folders in the name. The exit
     code is 2 if nothing of a manifest is kept.
+
+    `launcher=ray` divides the utterances among workers of Ray, `workers` of them, here or on the cluster at `address`;
+    the report is the same.
     """
     from asr import manifest
+    from asr.cli.launchers import pool
     from asr.data.check import check, written
     from asr.data.report_names import report_names
     from asr.data.transcript import token_table
@@ -90,25 +95,28 @@ def data_check(cfg: Config) -> None:
     names = report_names(manifests, folder)
     keep_inputs((file for name in names for file in written(folder, name)), manifests)
     lost = []
-    for number, (path, name) in enumerate(zip(manifests, names, strict=True)):
-        report = check(
-            path,
-            folder,
-            tokens,
-            cfg.tokens.unit,
-            lexicon,
-            cfg.features.shift_ms / 1000 * cfg.model.subsampling,
-            against=manifests[:number] if cfg.input else manifests[number + 1 :],
-            sample_rate_hz=cfg.features.sample_rate_hz,
-            feature_shift_s=cfg.features.shift_ms / 1000,
-            feature_dim=cfg.features.num_bins if cfg.features.kind == "stored" else None,
-            workers=cfg.data.workers or None,
-            max_audio_s=cfg.data.max_audio_s,
-            channel=cfg.data.channel,
-            name=name,
-        )
-        print(report.table())
-        lost += [] if report.kept else [path]
+    workers = cfg.data.workers if cfg.bulk.launcher == "ray" else 0
+    with pool(replace(cfg, threads=1, bulk=replace(cfg.bulk, workers=workers))) as by_ray:
+        for number, (path, name) in enumerate(zip(manifests, names, strict=True)):
+            report = check(
+                path,
+                folder,
+                tokens,
+                cfg.tokens.unit,
+                lexicon,
+                cfg.features.shift_ms / 1000 * cfg.model.subsampling,
+                against=manifests[:number] if cfg.input else manifests[number + 1 :],
+                sample_rate_hz=cfg.features.sample_rate_hz,
+                feature_shift_s=cfg.features.shift_ms / 1000,
+                feature_dim=cfg.features.num_bins if cfg.features.kind == "stored" else None,
+                workers=cfg.data.workers or None,
+                max_audio_s=cfg.data.max_audio_s,
+                channel=cfg.data.channel,
+                name=name,
+                pool=by_ray,
+            )
+            print(report.table())
+            lost += [] if report.kept else [path]
     if lost:
         raise InputError(f"{', '.join(lost)}: 0 utterances kept; the report above gives the reasons")
 
@@ -146,7 +154,13 @@ def features(cfg: Config) -> None:
 
     Train on the written manifest with features=stored and num_bins=VALUES_PER_FRAME. `asr train features=pretrained`
     stores the outputs of the encoder by itself.
+
+    `launcher=ray` divides the utterances among workers of Ray, here or on the cluster at `address`, which write the
+    same features to the same folder.
     """
+    from asr.cli.launchers import pool
     from asr.data.extract import extract
 
-    extract(only_input(cfg, "a manifest"), needed_output(cfg, "the manifest"), cfg)
+    source, output = only_input(cfg, "a manifest"), needed_output(cfg, "the manifest")
+    with pool(cfg) as by_ray:
+        extract(source, output, cfg, pool=by_ray)

@@ -1,26 +1,34 @@
-"""Where the recordings of `asr transcribe` are recognised: in this process, or by the workers of a Ray.
+"""Where the recordings of `asr transcribe` are recognised, and the utterances of `asr data check` and `asr features`
+worked on: in this process, or by the workers of a Ray.
 
 Both recognise the same shares (asr.recognizer.long), so the results have the same bits. What is written, and where, is
 decided by the caller alone.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from asr.bulk_options import BulkConfig
-from asr.cli.workers import Attempt, Result, Worker
+from asr.cli.workers import Attempt, Result, Share, Worker
 from asr.config import Config
+from asr.data.pool import Pool
 from asr.errors import InputError
 from asr.hypothesis import Hypothesis
 
 if TYPE_CHECKING:
-    from asr.recognizer.long import Progress, Recording, Share
+    from asr.recognizer.long import Progress, Recording
     from asr.recognizer.recognizer import Recognizer
 
-TRIES = 2  # of a share whose workers died; after these its recordings are tried one by one
+TRIES = 2  # of a share whose workers died; after these its items are tried one by one
+UTTERANCES, MOST_AT_ONCE = 32, 100_000  # of a share, and in memory
 
 
-def check_bulk(bulk: BulkConfig, is_live: bool) -> None:
+def check_bulk(bulk: BulkConfig, is_live: bool = False) -> None:
     """Raises InputError for options that would have no effect."""
     if bulk.launcher == "ray" and is_live:
         raise InputError("launcher=ray recognises files; live sound is recognised here: leave launcher out")
@@ -40,26 +48,70 @@ def recognise(
     if cfg.bulk.launcher == "local":
         yield from worker.recognise(recordings, progress)
         return
-    from asr.cli.ray_workers import started
+    from asr.cli.ray_workers import recognition, started
+    from asr.cli.transcripts import fingerprint
     from asr.recognizer.long import shares_of
 
     shares, failed = shares_of(recognizer, recordings)
     yield from failed.items()
     total_s, done_s = sum(share.total_s for share in shares), 0.0
     if shares:
-        with started(cfg, len(shares)) as attempt:
-            for results in complete(shares, attempt):
+        cfg = replace(cfg, threads=max(1, cfg.threads))
+        with started(cfg, len(shares), partial(recognition, cfg, fingerprint(cfg))) as attempt:
+            for results in complete(shares[::-1], attempt):  # so that no worker ends long after the others
                 yield from results
                 done_s += sum(found.duration_s for _, found in results if isinstance(found, Hypothesis))
                 if done_s:
                     progress(done_s, max(total_s, done_s))
 
 
-def complete(shares: Sequence["Share"], attempt: Attempt) -> Iterator[list[Result]]:
+@contextmanager
+def pool(cfg: Config) -> Iterator[Pool | None]:
+    """That of the workers of a Ray, if the options ask for one."""
+    check_bulk(cfg.bulk)
+    if cfg.bulk.launcher == "local":
+        yield None
+        return
+    from asr.cli.ray_workers import connected
+
+    cfg = replace(cfg, threads=max(1, cfg.threads), device="cpu")
+    with connected(cfg):
+        yield partial(_by_ray, cfg)
+
+
+@dataclass(frozen=True)
+class Utterances:
+    """A share of consecutive utterances, which are worked on one by one."""
+
+    opened: dict[int, Any]
+
+    def alone(self) -> "list[Utterances]":
+        return [Utterances({number: item}) for number, item in self.opened.items()]
+
+
+def _by_ray(cfg: Config, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """A `Pool`."""
+    from asr.cli.ray_workers import each, started
+
+    items = iter(items)
+    with started(cfg, MOST_AT_ONCE, partial(each, pickle.dumps(work), cfg.threads)) as attempt:
+        while some := list(islice(items, MOST_AT_ONCE)):
+            places = range(0, len(some), UTTERANCES)
+            shares = [Utterances(dict(enumerate(some[i : i + UTTERANCES], i))) for i in places]
+            early: dict[int, Any] = {}
+            due = 0
+            for results in complete(shares, attempt):
+                early.update(results)
+                while due in early:
+                    yield early.pop(due)
+                    due += 1
+
+
+def complete(shares: Sequence[Share], attempt: Attempt) -> Iterator[list[Result]]:
     """The results of each share exactly once, although workers die.
 
     `attempt` yields (number, results) of the shares that it is given. It may lose some, and yield some twice. A share
-    that it loses `TRIES` times is divided, and a recording that is lost alone too becomes an InputError.
+    that it loses `TRIES` times is divided, and an item that is lost alone too becomes an InputError.
     """
     lost = list(shares)
     for tried in range(TRIES + 1):
@@ -67,13 +119,13 @@ def complete(shares: Sequence["Share"], attempt: Attempt) -> Iterator[list[Resul
             lost = [one for share in lost for one in share.alone()]
         waiting = dict(enumerate(lost))
         for number, results in attempt(lost):
-            if number in waiting and {recording for recording, _ in results} == set(waiting[number].opened):
+            if number in waiting and {item for item, _ in results} == set(waiting[number].opened):
                 del waiting[number]
                 yield results
         lost = list(waiting.values())
         if not lost:
             return
-    error = InputError("each process that recognised it died, for want of memory or by a fault; transcribe it alone, "
-                       "in this process, to see why")  # fmt: skip
+    error = InputError("each process that read it died, for want of memory or by a fault; try it alone, without "
+                       "launcher=ray, to see why")  # fmt: skip
     for share in lost:
         yield [(number, error) for number in share.opened]

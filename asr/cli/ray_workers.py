@@ -1,6 +1,7 @@
-"""The workers of `asr transcribe launcher=ray`: actors of Ray Data (https://docs.ray.io), each with a recogniser.
+"""The workers of `launcher=ray`: actors of Ray Data (https://docs.ray.io).
 
-Every worker opens the bundle itself. Its graph is memory-mapped, so the workers of a machine share one copy.
+Those of `asr transcribe` open the bundle themselves. Its graph is memory-mapped, so the workers of a machine share one
+copy.
 """
 
 import logging
@@ -9,17 +10,17 @@ import pickle
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asr.cli.transcripts import fingerprint
-from asr.cli.workers import Attempt, Result, Worker, open_recognizer
+from asr.cli.workers import Attempt, Result, Share, Worker, open_recognizer
 from asr.config import Config
 from asr.errors import InputError, needed
+from asr.members import read_ahead
 
-if TYPE_CHECKING:
-    from asr.recognizer.long import Share
+Work = Callable[[Any], list[Result]]  # on a share
 
 MOST_STARTS = 3  # of a share. Ray Data retries one whose worker died without end
 
@@ -36,14 +37,14 @@ class Starts:
 
 
 class Actor:
-    """Recognises one share per call, with paths relative to the folder in which `asr transcribe` was started.
+    """Works on one share per call, with paths relative to the folder in which the command was started.
 
-    `wanted` is the fingerprint of the model and the options there, `count` the method of `Starts`.
+    `opened` makes, in the actor's process, what works; `count` is the method of `Starts`.
     """
 
-    def __init__(self, cfg: Config, folder: str, wanted: str, count: Callable[[int], int]):
-        self.cfg, self.folder, self.wanted, self.count = cfg, folder, wanted, count
-        self.worker: Worker | None = None
+    def __init__(self, opened: Callable[[], Work], folder: str, count: Callable[[int], int]):
+        self.opened, self.folder, self.count = opened, folder, count
+        self.work: Work | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """{number, share} -> {number, answer}: the results, or the exception for which this worker cannot work.
@@ -54,30 +55,46 @@ class Actor:
         try:
             if self.count(row["number"]) > MOST_STARTS:
                 return {"number": row["number"], "answer": pickle.dumps(None)}
-            self.worker = self.worker or self._opened()
-            answer = self.worker.recognise_share(pickle.loads(row["share"]))
-        except InputError as e:
+            self.work = self.work or self._opened()
+            answer = self.work(pickle.loads(row["share"]))
+        except (InputError, OSError) as e:
             answer = InputError(f"a worker on {os.uname().nodename}: {e}")
         except Exception:
             answer = RuntimeError(f"a worker on {os.uname().nodename} failed:\n{traceback.format_exc()}")
         return {"number": row["number"], "answer": pickle.dumps(answer)}
 
-    def _opened(self) -> Worker:
+    def _opened(self) -> Work:
         try:
             os.chdir(self.folder)
         except OSError as e:
             raise InputError(f"cannot enter {self.folder} ({e.strerror}); mount it there under the same path") from None
-        if fingerprint(self.cfg) != self.wanted:
-            raise InputError(f"{self.cfg.bundle}, or another file that the options name, has other content there than "
-                             "here; copy it, or keep it in a folder that all machines share")  # fmt: skip
-        return Worker(self.cfg, open_recognizer(self.cfg))
+        return self.opened()
+
+
+def recognition(cfg: Config, wanted: str) -> Work:
+    """Recognises shares. `wanted`: the fingerprint of the model and the options where the command was started."""
+    if fingerprint(cfg) != wanted:
+        raise InputError(f"{cfg.bundle}, or another file that the options name, has other content there than here; "
+                         "copy it, or keep it in a folder that all machines share")  # fmt: skip
+    return Worker(cfg, open_recognizer(cfg)).recognise_share
+
+
+def each(work: bytes, threads: int) -> Work:
+    """Does the work, a pickled function, on each item of a share, `threads` at a time."""
+    function, executor = pickle.loads(work), ThreadPoolExecutor(threads)
+
+    def of_share(share: Share) -> list[Result]:
+        with read_ahead():
+            return list(zip(share.opened, executor.map(function, share.opened.values()), strict=True))
+
+    return of_share
 
 
 @contextmanager
-def started(cfg: Config, most: int) -> Iterator[Attempt]:
-    """Workers for at most `most` shares at a time, on the Ray that `cfg.bulk` names, or on one that is started here.
+def connected(cfg: Config) -> Iterator[None]:
+    """The Ray that this process uses already, or that of `cfg.bulk`, or one that is started here for this context.
 
-    Raises InputError if Ray is not installed, cannot be reached, or has no room for a worker.
+    Raises InputError if Ray is not installed or cannot be reached.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anyone
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # deaths of workers are dealt with here
@@ -87,13 +104,22 @@ def started(cfg: Config, most: int) -> Iterator[Attempt]:
     is_own = not ray.is_initialized()
     if is_own:
         _connect(cfg)
-    cfg = replace(cfg, threads=max(1, cfg.threads))
     try:
-        resources = {"num_gpus": 1} if cfg.device == "cuda" else {"num_cpus": cfg.threads}
-        yield _attempt(cfg, min(most, _room(cfg, resources)), resources)
+        yield
     finally:
         if is_own:
             ray.shutdown()
+
+
+@contextmanager
+def started(cfg: Config, most: int, opened: Callable[[], Work]) -> Iterator[Attempt]:
+    """Workers for at most `most` shares at a time: see `connected`. `opened` makes what works, in each of them.
+
+    Raises InputError if the Ray has no room for a worker.
+    """
+    with connected(cfg):
+        resources = {"num_gpus": 1} if cfg.device == "cuda" else {"num_cpus": max(1, cfg.threads)}
+        yield _attempt(opened, min(most, _room(cfg, resources)), resources)
 
 
 def _ray() -> Any:
@@ -132,18 +158,17 @@ def _room(cfg: Config, resources: dict[str, int]) -> int:
     return room
 
 
-def _attempt(cfg: Config, workers: int, resources: dict[str, int]) -> Attempt:
+def _attempt(opened: Callable[[], Work], workers: int, resources: dict[str, int]) -> Attempt:
     ray = _ray()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.max_errored_blocks = -1  # a share that was lost is tried again by `complete`
 
-    def attempt(shares: "Sequence[Share]") -> Iterator[tuple[int, list[Result]]]:
+    def attempt(shares: Sequence[Share]) -> Iterator[tuple[int, list[Result]]]:
         rows = [{"number": number, "share": pickle.dumps(share)} for number, share in enumerate(shares)]
-        rows.reverse()  # the longest recordings first, so that no worker ends long after the others
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
             Actor,
-            fn_constructor_args=[cfg, os.getcwd(), fingerprint(cfg), _counting()],
+            fn_constructor_args=[opened, os.getcwd(), _counting()],
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(rows))),
             **resources,
         )

@@ -115,12 +115,12 @@ VERBS: dict[str, Verb] = {
     "data check": Verb(data_check, (
         "data.train", "data.dev", "data.test", "data.replay", "data.general_dev", "data.dir", "data.channel",
         "data.workers", "data.max_audio_s", "tokens", "features.kind", "features.shift_ms", "features.sample_rate_hz",
-        "features.num_bins", "model.subsampling", "out", "input", "output",
+        "features.num_bins", "model.subsampling", "out", "input", "output", "bulk.launcher", "bulk.address",
     )),
     "data shard": Verb(data_shard, ("data.tars", "data.tar_mb", "data.channel", "seed", "input", "output")),
     "data label": Verb(data_label, ("data.min_confidence", "input", "output")),
     "features": Verb(features, (
-        *_STATIC_FEATURES, "data.max_audio_s", "data.channel", "input", "output", "threads",
+        *_STATIC_FEATURES, "data.max_audio_s", "data.channel", "input", "output", "threads", "bulk",
     ), resumes=True),
     "train": Verb(train, (
         "optim", "model", "features", "augment", "criterion", "tokens", "data.train", "data.dev", "data.replay",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from asr.manifest import Utterance
 
 NOT_PROMOTED = 3  # exit code
+IS_PROMOTED = "is_promoted"
 OF_VERSIONS = ("promoted_at", "replaces")  # what a version tells besides the decision
 
 
@@ -78,7 +79,8 @@ def promote(cfg: Config) -> None:
         _write(path, facts)
         print(f"not promoted: {decision.why}\n-> {path}")
         sys.exit(NOT_PROMOTED)
-    version = versions.promote(Path(cfg.bundle), digest, facts, lm_of(cfg.bundle))
+    of_version = {name: value for name, value in facts.items() if name != IS_PROMOTED}  # the link alone tells
+    version = versions.promote(Path(cfg.bundle), digest, of_version, lm_of(cfg.bundle))
     _write(path, facts)  # not before: killed at any moment, it never tells of a promotion that has not been
     print(f"promoted to version {version.number}: {decision.why}\n-> {version.model}, {path}")
 
@@ -94,7 +96,7 @@ def _take_up(current: "Version", path: Path) -> bool:
     """Writes the decision of a command that was killed after the switch; False if it is written already."""
     from asr.literals import read_object
 
-    facts = {name: value for name, value in current.decision.items() if name not in OF_VERSIONS}
+    facts = {name: value for name, value in current.decision.items() if name not in OF_VERSIONS} | {IS_PROMOTED: True}
     with suppress(OSError, ValueError):  # not there, or damaged
         if read_object(path) == facts:
             return False

@@ -1,19 +1,32 @@
-"""What recognises in `asr transcribe`, in this process or in others: the recogniser that the options ask for."""
+"""What recognises in `asr transcribe`, in this process or in others: the recogniser that the options ask for.
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+Also what workers of a Ray are given and return, which need not be recordings."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from asr.config import Config
 from asr.errors import InputError
-from asr.hypothesis import Hypothesis
 from asr.pipeline import limit_threads, named_language, phrases_of, requested
 
 if TYPE_CHECKING:
-    from asr.recognizer.long import Progress, Recording, Share
+    from asr.recognizer import long
+    from asr.recognizer.long import Progress, Recording
     from asr.recognizer.recognizer import Recognizer
 
-Result = tuple[int, Hypothesis | InputError]  # with the number of the recording
-Attempt = Callable[[Sequence["Share"]], Iterable[tuple[int, list[Result]]]]  # shares -> their numbers and results
+
+class Share(Protocol):
+    """Items by number, which one worker is given at a time: recordings (asr.recognizer.long), utterances, ..."""
+
+    @property
+    def opened(self) -> Mapping[int, Any]: ...
+
+    def alone(self) -> "Sequence[Share]":
+        """Each item as a share of its own."""
+
+
+Result = tuple[int, Any]  # with the number of the item; of a recording: Hypothesis | InputError
+Attempt = Callable[[Sequence[Share]], Iterable[tuple[int, list[Result]]]]  # shares -> their numbers and results
 
 
 def open_recognizer(cfg: Config) -> "Recognizer":
@@ -42,7 +55,7 @@ class Worker:
         found = long.transcribe_each(self.recognizer, recordings, None, self.phrases, self.threads, progress)
         yield from map(self._written, found)
 
-    def recognise_share(self, share: "Share") -> list[Result]:
+    def recognise_share(self, share: "long.Share") -> list[Result]:
         from asr.recognizer import long
 
         found = long.transcribe_share(self.recognizer, share, None, self.phrases, self.threads)

@@ -9,16 +9,18 @@ import json
 import math
 import os
 from array import array
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import tee
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from asr import manifest
+from asr.data.pool import Pool, in_threads
 from asr.data.report_names import report_names
 from asr.data.transcript import Demands, require_lexicon, table_of_unlisted
 from asr.errors import InputError
@@ -150,6 +152,7 @@ def check(
     max_audio_s: float = math.inf,
     channel: int | None = None,
     name: str | None = None,
+    pool: Pool | None = None,
 ) -> Report:
     """Check a manifest. Writes `out_dir/NAME.{clean.jsonl, report.json, report.txt, report.png}`, see `written`.
 
@@ -160,6 +163,7 @@ def check(
     against: manifests that must not share recordings with this one, such as the test set when this is the training set.
     feature_shift_s, feature_dim: of stored features; None: any dimension.
     channel: of recordings with several, for utterances that name none; None: the mean of all.
+    pool: does the work on each utterance; None: `workers` threads of this process. The files have the same bytes.
 
     Raises InputError only for a manifest that cannot be opened or would be overwritten, and for phones without a
     lexicon.
@@ -169,15 +173,15 @@ def check(
     required = Requirements(demands, sample_rate_hz, feature_shift_s, feature_dim, channel)
     name, out_dir = name or report_names([manifest_path], out_dir)[0], Path(out_dir)
     keep_inputs(written(out_dir, name), [manifest_path, *against])
-    workers = workers or min(8, os.cpu_count() or 1)
+    pool = pool or partial(in_threads, workers or min(8, os.cpu_count() or 1))
     report = Report(str(manifest_path), str(out_dir / f"{name}.clean.jsonl"))
-    others = _others(against, required, workers)
+    others = _others(against, required, pool)
     bad_lines: dict[int, InputError] = {}
     uses = Counter(hash(u.audio) for u in manifest.stream(manifest_path, bad_lines))  # hashes: the paths are long
     report.findings = [Finding(f"line {number}", "malformed", str(e)) for number, e in bad_lines.items()]
     report.total = len(bad_lines)
-    utterances = tqdm(manifest.stream(manifest_path, {}), f"check {name}", uses.total(), unit="utt")
-    examined = _in_parallel(lambda u: _examine(u, required, uses[hash(u.audio)] == 1), utterances, workers)
+    utterances = ((u, uses[hash(u.audio)] == 1) for u in manifest.stream(manifest_path, {}))
+    examined = tqdm(_examined(utterances, required, pool), f"check {name}", uses.total(), unit="utt")
     with read_ahead():
         manifest.write(report.clean, _keep(examined, others, report))
     _write_report(report, out_dir / f"{name}.report")
@@ -193,8 +197,9 @@ def written(out_dir: str | Path, name: str) -> list[Path]:
 # One utterance
 
 
-def _examine(utterance: Utterance, required: Requirements, alone: bool) -> Examined:
-    """Examine audio or features, and the text. `alone`: no other utterance is cut from the same recording."""
+def _examine(required: Requirements, item: tuple[Utterance, bool]) -> Examined:
+    """Examine audio or features, and the text. (utterance, whether no other one is cut from the same recording)"""
+    utterance, alone = item
     found = Examined(utterance, duration_s=utterance.duration_s or 0.0)
     try:
         if utterance.audio:
@@ -291,18 +296,15 @@ def _check_text(found: Examined, required: Requirements) -> None:
 # All utterances
 
 
-def _in_parallel(
-    work: Callable[[Utterance], Examined], utterances: Iterable[Utterance], workers: int
-) -> Iterator[Examined]:
-    """Yield the results in order. At most four utterances per worker are queued, however long the manifest is."""
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Examined]] = deque()
-        for utterance in utterances:
-            waiting.append(pool.submit(work, utterance))
-            if len(waiting) > 4 * workers:
-                yield waiting.popleft().result()
-        for future in waiting:
-            yield future.result()
+def _examined(items: Iterable[tuple[Utterance, bool]], required: Requirements, pool: Pool) -> Iterator[Examined]:
+    """In order. An utterance that kills the processes that read it is unreadable."""
+    given, items = tee(items)
+    for (u, _), found in zip(given, pool(partial(_examine, required), items), strict=True):
+        if isinstance(found, InputError):
+            error, found = found, Examined(u, duration_s=u.duration_s or 0.0)
+            found.add("unreadable", f"{u.audio or u.features}: {error}")
+            _check_text(found, required)
+        yield found
 
 
 @dataclass
@@ -314,11 +316,12 @@ class _Others:
     said: dict[int, str] = field(default_factory=dict)  # by the hash of speaker and text
 
 
-def _others(against: Sequence[str | Path], required: Requirements, workers: int) -> _Others:
+def _others(against: Sequence[str | Path], required: Requirements, pool: Pool) -> _Others:
     others = _Others()
     for path in against:
-        utterances = tqdm(manifest.stream(path, {}), f"fingerprints of {Path(path).stem}", unit="utt")
-        for found in _in_parallel(lambda u: _examine(u, required, alone=False), utterances, workers):
+        utterances = ((u, False) for u in manifest.stream(path, {}))
+        examined = _examined(utterances, required, pool)
+        for found in tqdm(examined, f"fingerprints of {Path(path).stem}", unit="utt"):
             u = found.utterance
             name = f"'{u.id}' in {path}"
             others.ids.setdefault(u.id, name)

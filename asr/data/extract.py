@@ -7,9 +7,10 @@ were made from.
 
 import glob
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from asr import manifest
 from asr.config import AugmentConfig, Config
 from asr.data.augment import change_sound, change_speed, generator, keeps_words
 from asr.data.dataset import load_input
+from asr.data.pool import Pool, in_threads
 from asr.data.scenes.scene import Scene, has_scenes
 from asr.errors import InputError
 from asr.features import recorded
@@ -42,6 +44,7 @@ def extract(
     cfg: Config,
     augment: AugmentConfig | None = None,
     encoder: Encoder | None = None,
+    pool: Pool | None = None,
 ) -> Path:
     """Compute the features of the manifest `source` and write the manifest `output`; returns its path.
 
@@ -49,6 +52,7 @@ def extract(
     in `@SPEED`, but for speed 1. Each gets silences, a scene and a level, drawn once from its content, the options and
     the seed.
     `encoder`: that of features=pretrained; None opens the one that `cfg` names.
+    `pool`: computes and stores; None: threads of this process. The files have the same bytes.
 
     The arrays are written to the folder named like `output` without its suffix. A second start continues where the
     first one stopped; it makes the features again whose recording or segment has changed. Utterances without usable
@@ -68,7 +72,7 @@ def extract(
     keep_inputs(written, [source, *(_file(u) for u in utterances)])
     with locked(folder):
         _check_folder(folder, output)
-        return _extract_all(utterances, names, source, output, cfg, augment, encoder)
+        return _extract_all(utterances, names, source, output, cfg, augment, encoder, pool)
 
 
 def _check_folder(folder: Path, output: Path) -> None:
@@ -90,6 +94,7 @@ def _extract_all(
     cfg: Config,
     augment: AugmentConfig | None,
     encoder: Encoder | None,
+    pool: Pool | None,
 ) -> Path:
     folder, features = output.with_suffix(""), recorded.stored_part(cfg.features)
     recorded.record(features, record_path(output))
@@ -97,9 +102,9 @@ def _extract_all(
     if maker.digest:
         recorded.record_encoder(features, maker.frontend.encoder, maker.digest, folder / recorded.ENCODER)
     done, set_aside = [], []
-    threads = cfg.threads or torch.get_num_threads()
-    with ThreadPoolExecutor(threads) as pool, torch_threads(1), read_ahead():
-        made = pool.map(maker.make, utterances, names)
+    pool = pool or partial(in_threads, cfg.threads or torch.get_num_threads())
+    with torch_threads(1), read_ahead():
+        made = pool(maker.make, zip(utterances, names, strict=True))
         for utterance, result in zip(utterances, tqdm(made, "features", len(names), unit="utt"), strict=True):
             if isinstance(result, Utterance):
                 done.append(result)
@@ -121,9 +126,10 @@ def record_path(output: str | Path) -> Path:
 
 
 class _Maker:
-    """Computes and stores the features of one utterance after the other, in any thread."""
+    """Computes and stores the features of one utterance after the other, in any thread or process (`_elsewhere`)."""
 
     def __init__(self, cfg: Config, folder: Path, augment: AugmentConfig | None, encoder: Encoder | None):
+        self.given = cfg, folder, augment
         self.cfg, self.folder, self.frontend = cfg, folder, FrontEnd(cfg.features, encoder)
         is_changed = augment and (augment.silence_s or augment.gain_db or has_scenes(augment))
         self.augment = augment if is_changed else None
@@ -132,8 +138,12 @@ class _Maker:
         self.is_pretrained = cfg.features.kind == "pretrained"
         self.digest = self.frontend.encoder.digest() if self.is_pretrained else None
 
-    def make(self, utterance: Utterance, name: str) -> Utterance | InputError:
-        """The utterance with its features in `folder / name`, made if they are not there; or why there are none."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _elsewhere, (*self.given, self.digest)
+
+    def make(self, item: tuple[Utterance, str]) -> Utterance | InputError:
+        """(utterance, name) -> it with its features in that file, made if they are not there; or why there are none."""
+        utterance, name = item
         path = self.folder / name
         try:
             if len(name.encode()) > LONGEST_NAME:
@@ -187,6 +197,17 @@ class _Maker:
             np.save(file, stored)
             np.save(file, key)
         return features.shape[1]
+
+
+def _elsewhere(cfg: Config, folder: Path, augment: AugmentConfig | None, digest: str | None) -> _Maker:
+    """The maker in another process, which is its alone. Raises InputError if the machine lacks something of it."""
+    if not (folder / "config.json").exists():
+        raise InputError(f"{folder} is not there; write to a folder that all machines share, under the same path")
+    torch.set_num_threads(1)
+    maker = _Maker(cfg, folder, augment, None)
+    if maker.digest != digest:
+        raise InputError(f"the encoder {cfg.features.encoder} has other content there; copy it")
+    return maker
 
 
 def at_speed(utterance: Utterance, speed: float) -> Utterance:

@@ -5,7 +5,7 @@
     exp/versions/current -> 0002     a service opens exp/versions/current/model.asr
 
 A version appears whole and never changes; the link is replaced in one step. So a process may be killed at any moment:
-the old version is current, or the new one.
+the old version is current, or the new one. The link alone tells which, since a decision is written before.
 """
 
 import json
