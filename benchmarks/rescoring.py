@@ -32,7 +32,6 @@ from asr.search.searchers import make_decoder
 from asr.search.second_pass import Listed, PathScorer, SecondPass, TextScorer, open_scorer
 
 Utterance = dict[str, object]
-SOME_SHARES, SOME_PENALTIES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0), (-1.0, -0.5, 0.0, 0.5)
 
 
 class Free:
@@ -127,7 +126,8 @@ def lattices(bundle: str, model: str, dev: str, *tests: str) -> None:
     assert space is not None and isinstance(scorer, PathScorer)
     decoder = make_decoder(space.graph, cfg)
     ways: dict[str, tuple[int, WordScorer | None]] = {f"{n} readings": (n, None) for n in (10, 100)}
-    ways |= {f"lattice, order {n}": (0, scorer.along(space.words, n)) for n in (2, 3, 4, 6)}
+    ways |= {f"lattice, order {n}": (0, scorer.along(space.words, n)) for n in (2, 4)}
+    penalties = PIECE_PENALTIES if space.of_pieces else PENALTIES
     best: dict[str, tuple[float, float]] = {}
     for source in (dev, *tests):
         utterances = {u.id: u for u in manifest.read(source)}
@@ -140,7 +140,7 @@ def lattices(bundle: str, model: str, dev: str, *tests: str) -> None:
         print(f"{source}: {len(made)} utterances, first pass {sum(first, Counts()).rate:.2%}, "
               f"{np.mean([each.num_arcs for _, each in made]):.0f} arcs", flush=True)  # fmt: skip
         for way, (nbest, paths) in ways.items():
-            points = [best[way]] if best.get(way) else [(s, p) for s in SOME_SHARES for p in SOME_PENALTIES]
+            points = [best[way]] if best.get(way) else [(s, p) for s in SHARES for p in penalties]
             found: dict[tuple[float, float], list[Counts]] = {}
             began_s = time.process_time()
             for share, penalty in points:

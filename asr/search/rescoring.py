@@ -174,8 +174,8 @@ def _levels(lattice: Lattice) -> list[list[int]]:
 
 def _split(lattice: Lattice, edges: list[tuple[int, int, int, float]], finals: list[tuple[int, int, float]],
            keep: float) -> Lattice:  # fmt: skip
-    """The lattice of these arcs (source, arc of `lattice`, target, cost added) and ends (state, state of `lattice`, cost
-    added) without those that lead to no end."""
+    """The lattice of these arcs (source, arc of `lattice`, target, cost added) and ends (state, state of `lattice`,
+    cost added), without the arcs that lead to no end."""
     is_live = np.zeros(1 + max([0, *(state for state, _, _ in finals), *(edge[2] for edge in edges)]), bool)
     is_live[[state for state, _, _ in finals]] = True
     for source, _, target, _ in reversed(edges):

@@ -139,7 +139,7 @@ def _gathered(histories: Sequence[History]) -> State | None:
     size, rows = 0, []
     for history in histories:
         if history.states is None:
-            return None  # nothing but the start has no words before it
+            return None  # this is the start, which is alone
         if id(history.states) not in batches:
             batches[id(history.states)] = history.states, size
             size += history.states[0].shape[1]
