@@ -59,6 +59,12 @@ class DecoderConfig(Options):
     )
     remove: list[str] = option([], "words that are left out of the text, such as the fillers um,uh or 어,음")
     remove_restarts: bool = option(False, "leave repeated pronouns, articles and the like out of the text: I I want")
+    rescore_order: int = option(
+        0,
+        "decoder.rescore ranks all paths of the lattice, those with the same last words as one: as many words as an "
+        "n-gram model of this order knows; 0 ranks the readings",
+        within="[0, 100]",
+    )
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
     python benchmarks/rescoring.py lists MODEL.asr LISTS.jsonl MANIFEST     # the 100 best readings of each utterance
     python benchmarks/rescoring.py rank LM DEV.jsonl TEST.jsonl ...         # with files of `lists`
+    python benchmarks/rescoring.py lattices MODEL.asr LM DEV TEST ...       # readings against lattices; manifests
+    python benchmarks/rescoring.py missed MODEL.asr LM MANIFEST             # how often each way misses the cheapest
     python benchmarks/rescoring.py perplexity NGRAM.arpa NEURAL DEV TEST ... # manifests
 
 The share and the penalty are chosen on DEV, by the fewest errors, and then used for the others. Differences have 95 %
@@ -26,8 +28,10 @@ from asr.evaluation.score import Counts, comparable, error_counts, lang_of, usua
 from asr.evaluation.tune_second_pass import PENALTIES, PIECE_PENALTIES, SHARES
 from asr.lm import score
 from asr.lm.neural import file, scorer
+from asr.search.lattice import Lattice
+from asr.search.rescoring import WordScorer
 from asr.search.searchers import make_decoder
-from asr.search.second_pass import Listed, SecondPass, TextScorer, open_scorer
+from asr.search.second_pass import Listed, PathScorer, SecondPass, TextScorer, open_scorer, tree
 
 Utterance = dict[str, object]
 
@@ -117,6 +121,81 @@ def rank(model: str, dev: str, *tests: str) -> None:
         )
 
 
+def lattices(bundle: str, model: str, dev: str, *tests: str) -> None:
+    """Readings against lattices, each with the share and the penalty that are best on DEV, of every other one."""
+    recognizer = asr.load(bundle)
+    space, cfg, scorer = recognizer.space, recognizer.cfg.decoder, open_scorer(model)
+    assert space is not None and isinstance(scorer, PathScorer)
+    decoder = make_decoder(space.graph, cfg)
+    ways: dict[str, tuple[int, WordScorer | None]] = {f"{n} readings": (n, None) for n in (10, 100)}
+    ways |= {f"lattice, order {n}": (0, scorer.along(space.words, n)) for n in (2, 4)}
+    penalties = PIECE_PENALTIES if space.of_pieces else PENALTIES
+    best: dict[str, tuple[float, float]] = {}
+    for source in (dev, *tests):
+        utterances = {u.id: u for u in manifest.read(source)}
+        lang = lang_of(u.transcript for u in utterances.values())
+        with tqdm(total=len(utterances)) as bar:
+            scored = [one for batch in recognizer.score_utterances(list(utterances.values()), bar) for one in batch]
+        made = [(comparable(utterances[id].transcript, lang), decoder.decode_lattice(x).lattice) for id, x, _ in scored]
+        audio_s = sum(duration_s for _, _, duration_s in scored)
+        first = [error_counts(ref, space.text(each.nbest(1)[0].labels), usual_rate(lang)) for ref, each in made]
+        print(f"{source}: {len(made)} utterances, first pass {sum(first, Counts()).rate:.2%}, "
+              f"{np.mean([each.num_arcs for _, each in made]):.0f} arcs", flush=True)  # fmt: skip
+        for way, (nbest, paths) in ways.items():
+            points = [best[way]] if best.get(way) else [(s, p) for s in SHARES[1::2] for p in penalties[::2]]
+            found: dict[tuple[float, float], list[Counts]] = {}
+            began_s = time.process_time()
+            for share, penalty in points:
+                second = SecondPass(scorer, share, penalty, nbest, cfg.word_penalty, paths)
+                chosen = [second.apply(each, space).nbest(1)[0].labels for _, each in made]
+                pairs = zip(made, chosen, strict=True)
+                found[share, penalty] = [error_counts(r, space.text(x), usual_rate(lang)) for (r, _), x in pairs]
+            cpu_ms = 1000 * (time.process_time() - began_s) / len(points) / audio_s
+            at = best.setdefault(way, min(found, key=lambda point: sum(found[point], Counts()).errors))
+            against = paired_bootstrap(found[at], first)
+            print(f"  {way:16}: share {at[0]:g}, penalty {at[1]:g}: {against.first:.2%}, {against.difference:+.2%} "
+                  f"({against.interval[0]:+.2%} to {against.interval[1]:+.2%}); {cpu_ms:.1f} CPU ms per s",
+                  flush=True)  # fmt: skip
+
+
+def missed(bundle: str, model: str, source: str) -> None:
+    """How often the reading that each way finds, at share 0.5, is not the cheapest of all found, and by how much."""
+    recognizer = asr.load(bundle)
+    space, cfg, scorer = recognizer.space, recognizer.cfg.decoder, open_scorer(model)
+    assert space is not None and isinstance(scorer, PathScorer)
+    decoder = make_decoder(space.graph, cfg)
+    ways: dict[str, tuple[int, WordScorer | None]] = {f"{n} readings": (n, None) for n in (10, 100, 1000)}
+    ways |= {f"lattice, order {n}": (0, scorer.along(space.words, n)) for n in (2, 3, 4, 6)}
+    utterances = list(manifest.read(source))
+    with tqdm(total=len(utterances)) as bar:
+        scored = [one for batch in recognizer.score_utterances(utterances, bar) for one in batch]
+    made = [decoder.decode_lattice(log_probs).lattice for _, log_probs, _ in scored]
+    audio_s = sum(duration_s for _, _, duration_s in scored)
+    costs: dict[str, np.ndarray] = {}
+    cpu_ms: dict[str, float] = {}
+    for way, (nbest, paths) in ways.items():
+        second, began_s = SecondPass(scorer, 0.5, 0.0, nbest, cfg.word_penalty, paths), time.process_time()
+        best = [second.apply(each, space).nbest(1)[0].labels for each in made]
+        cpu_ms[way] = 1000 * (time.process_time() - began_s) / audio_s
+        # Ranked alone, a reading has its exact cost.
+        ranked = SecondPass(scorer, 0.5, 0.0, 1, cfg.word_penalty)
+        one = [tree([labels], [cost_in(each, labels)], each) for each, labels in zip(made, best, strict=True)]
+        costs[way] = np.array([ranked.apply(each, space).to_end[0] for each in one])
+    least = np.min(list(costs.values()), 0)
+    for way, found in costs.items():
+        above = found - least
+        print(f"{way:16}: not the cheapest in {np.mean(above > 0.01):.0%} of {len(above)}, mean {above.mean():.3f}, "
+              f"most {above.max():.2f} nats; {cpu_ms[way]:.1f} CPU ms per s", flush=True)  # fmt: skip
+
+
+def cost_in(lattice: Lattice, labels: Sequence[int]) -> float:
+    """The cost of a reading in a lattice."""
+    path = lattice.path(labels)
+    assert path is not None
+    end = int(lattice.arcs["to"][path[-1]]) if path else 0
+    return float(lattice.costs[path].sum() + lattice.final_costs[end])
+
+
 def perplexity(ngram: str, neural: str, *sources: str) -> None:
     net = file.read(neural)
     models = [score.load(ngram), scorer.NeuralScorer(net)]
@@ -143,4 +222,5 @@ def perplexity(ngram: str, neural: str, *sources: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"lists": lists, "rank": rank, "perplexity": perplexity}[sys.argv[1]](*sys.argv[2:])
+    verbs = {"lists": lists, "rank": rank, "lattices": lattices, "missed": missed, "perplexity": perplexity}
+    verbs[sys.argv[1]](*sys.argv[2:])

@@ -153,6 +153,34 @@ def test_a_recogniser_with_a_second_pass(recognizer, folder):
     assert with_second(recognizer, folder, mbr=True, confusion=True).transcribe(noise(1.0, 1), 16000).confusion
 
 
+@pytest.mark.parametrize("name", ["lm.safetensors", "lm.arpa"])
+def test_a_recogniser_that_rescores_lattices(recognizer, folder, name):
+    """With whole histories, as with all readings in a list; times, confidences and streams follow."""
+    options = {"rescore": str(folder / name), "lattice_beam": 5.0}
+    lists = with_second(recognizer, folder, **options, rescore_nbest=300)
+    whole = with_second(recognizer, folder, **options, rescore_order=100)
+    assert whole.with_list(["a b", "b"]).searcher.second is None
+    found_all = 0
+    for seed in range(4):
+        x = noise(0.3, seed)
+        a, b = lists.transcribe(x, 16000), whole.transcribe(x, 16000)
+        [log_probs] = recognizer.log_probs([x])
+        if len(lists.searcher.decoder.decode_lattice(log_probs).lattice.nbest(300)) == 300:
+            continue
+        found_all += 1
+        assert (b.text, [w.start_s for w in b.words]) == (a.text, [w.start_s for w in a.words])
+        assert [w.confidence for w in b.words] == pytest.approx([w.confidence for w in a.words], abs=2e-3)
+        assert b.alternatives[0].text == a.alternatives[0].text
+        stream = whole.stream()
+        stream.accept(x, 16000)
+        assert stream.finish().text == b.text
+    assert found_all > 1
+    merged = with_second(recognizer, folder, **options, rescore_order=3, mbr=True, confusion=True)
+    found = merged.transcribe(noise(0.3, 1), 16000, options=asr.DecodingOptions(phrases={"b b": 3.0}))
+    assert found.confusion and all(0 <= word.confidence <= 1 for word in found.words)
+    assert search_of(merged.cfg.decoder) != search_of(whole.cfg.decoder)
+
+
 def test_n_gram_models_and_what_is_refused(recognizer, folder):
     cost = open_scorer(folder / "lm.arpa").costs(["a b"])[0]
     assert cost == pytest.approx(-np.log(10) * sum(p for p, *_ in asr.lm.score.load(folder / "lm.arpa")
@@ -327,6 +355,8 @@ def test_causal_models_of_transformers(gpt2, recognizer, tmp_path):
     with pytest.raises(InputError, match="is longer than"):
         scorer.costs(["a" * 15])
     assert with_second(recognizer, folder, rescore=str(folder), rescore_nbest=5).transcribe(noise(0.3), 16000)
+    with pytest.raises(InputError, match="scores whole texts"):
+        with_second(recognizer, folder, rescore=str(folder), rescore_order=3)
     for source in folder.iterdir():
         if source.suffix != ".safetensors":
             (tmp_path / source.name).write_bytes(source.read_bytes())

@@ -64,7 +64,7 @@ def tune_second_pass(
     assert space is not None and recognizer.rescorer is not None
     if (source := recognizer.rescorer.source) == BUNDLED:
         raise InputError("decoder.rescore=bundled: tune with the file of the language model")
-    second = second_pass(cfg, recognizer.rescorer.scorer)
+    second = second_pass(cfg, recognizer.rescorer.scorer, space)
     assert second is not None
     decoder = make_decoder(space.graph, cfg)
 

@@ -396,5 +396,5 @@ def _searcher(cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer: 
         return GreedySearcher(tokens, cfg.tokens.unit, calibration)
     return GraphSearcher(
         make_decoder(space.graph, decoder), space, tokens, decoder.nbest, calibration, decoder.mbr, decoder.confusion,
-        second_pass(decoder, rescorer.scorer if rescorer else None),
+        second_pass(decoder, rescorer.scorer if rescorer else None, space),
     )  # fmt: skip

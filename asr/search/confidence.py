@@ -33,7 +33,7 @@ _OF_SEARCH = (
     "mbr",
     "pad_s",
 )
-_OF_SECOND_PASS = ("rescore_share", "rescore_penalty", "rescore_nbest")
+_OF_SECOND_PASS = ("rescore_share", "rescore_penalty", "rescore_nbest", "rescore_order")
 _log = logging.getLogger(__name__)
 _LEAST = 1e-4  # posteriors are clipped to this distance from 0 and 1
 _ROUNDS, _RIDGE, _LEAST_STEP = 50, 1e-3, 1e-9  # of Newton's method

@@ -1,7 +1,8 @@
-"""A second pass: the best readings of a lattice, ranked anew with another language model.
+"""A second pass: a lattice, or its best readings, ranked anew with another language model.
 
     second = SecondPass(open_scorer("lm.safetensors"), share=0.5)
     second.apply(lattice, space).nbest(1)  # the lattice of the cheapest 100 readings with their new costs
+    SecondPass(scorer, share=0.5, paths=scorer.along(space.words, order=4)).apply(lattice, space)  # the whole lattice
 
 The language model's part of a reading's cost, which includes the lexicon, becomes a log-linear mixture: `1 - share`
 times what it was, and `share` times the new model's cost of the text. Penalties and acoustic costs stay.
@@ -10,7 +11,7 @@ times what it was, and `share` times the new model's cost of the text. Penalties
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from asr.lm import arpa
 from asr.lm.model import LN10
 from asr.lm.score import Scorer, load
 from asr.search.lattice import ARC, FINAL, Lattice
+from asr.search.rescoring import NgramScorer, WordScorer, compose
 from asr.search.space import SearchSpace
 
 BUNDLED = "bundled"  # the value of decoder.rescore for the language model in a bundle
@@ -31,6 +33,15 @@ class TextScorer(Protocol):
         """The cost of each text with its end, in nats."""
 
 
+@runtime_checkable
+class PathScorer(TextScorer, Protocol):
+    """A scorer that can also follow the paths of a lattice."""
+
+    def along(self, words: Sequence[str], order: int) -> WordScorer:
+        """For lattices of a graph with these words. `order`: as many words less one tell histories apart, unless the
+        model itself knows which are equal."""
+
+
 class NgramTexts:
     """Costs of texts by an n-gram model."""
 
@@ -39,6 +50,9 @@ class NgramTexts:
 
     def costs(self, texts: Sequence[str]) -> list[float]:
         return [-LN10 * sum(log10_prob for log10_prob, _, _ in self._scorer.full_scores(text)) for text in texts]
+
+    def along(self, words: Sequence[str], order: int) -> NgramScorer:
+        return NgramScorer(self._scorer, words)
 
 
 def open_scorer(source: str | Path) -> TextScorer:
@@ -76,6 +90,7 @@ class SecondPass:
     penalty: float = 0.0  # added per word, or piece of a word
     nbest: int = 100  # readings
     word_penalty: float = 0.0  # of the search, in the lattice's graph costs
+    paths: WordScorer | None = None  # the scorer along the whole lattice; None: the readings alone are ranked
 
     def listed(self, lattice: Lattice, space: SearchSpace) -> list[Listed]:
         """The cheapest readings of a lattice, cheapest first."""
@@ -90,9 +105,12 @@ class SecondPass:
         ]
 
     def apply(self, lattice: Lattice, space: SearchSpace) -> Lattice:
-        """The tree of the cheapest readings; each has its new cost."""
+        """The lattice with its new costs, or the tree of the cheapest readings with theirs."""
         if not lattice.num_states:
             return lattice
+        if self.paths:
+            per_word = self.share * self.word_penalty + self.penalty
+            return compose(lattice, self.paths, self.share, 1 - self.share, per_word, lattice.beam)
         listed = self.listed(lattice, space)
         return tree([r.labels for r in listed], [r.cost(self.share, self.penalty) for r in listed], lattice)
 
@@ -151,10 +169,16 @@ def rescorer_of(cfg: DecoderConfig, opened: Rescorer | None) -> Rescorer | None:
     return Rescorer(cfg.rescore, open_scorer(cfg.rescore))
 
 
-def second_pass(cfg: DecoderConfig, scorer: TextScorer | None) -> SecondPass | None:
+def second_pass(cfg: DecoderConfig, scorer: TextScorer | None, space: SearchSpace) -> SecondPass | None:
     """The second pass that the options ask for."""
     if scorer is None:
         return None
     if cfg.lattice_beam is None:
         raise InputError(f"decoder.rescore={cfg.rescore} needs a lattice; set decoder.lattice_beam")
-    return SecondPass(scorer, cfg.rescore_share, cfg.rescore_penalty, cfg.rescore_nbest, cfg.word_penalty)
+    paths = None
+    if cfg.rescore_order and not space.is_closed:
+        if not isinstance(scorer, PathScorer):
+            raise InputError(f"decoder.rescore={cfg.rescore} scores whole texts, so it cannot rescore a lattice; set "
+                             "decoder.rescore_order=0")  # fmt: skip
+        paths = scorer.along(space.words, cfg.rescore_order)
+    return SecondPass(scorer, cfg.rescore_share, cfg.rescore_penalty, cfg.rescore_nbest, cfg.word_penalty, paths)
