@@ -311,7 +311,7 @@ def read_stats(folder: str | Path) -> dict[str, Any]:
     try:
         return read_object(path)
     except FileNotFoundError as e:
-        raise InputError(f"there is no graph in {folder} (no {path.name}); run `asr graph` first") from e
+        raise InputError(f"{folder} holds no graph ({path.name} is missing); run `asr graph` first") from e
     except (OSError, ValueError) as e:
         raise InputError(f"cannot read {path} ({e!r}); run `asr graph` again") from e
 
