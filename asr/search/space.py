@@ -310,6 +310,8 @@ def read_stats(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / "stats.json"
     try:
         return read_object(path)
+    except FileNotFoundError as e:
+        raise InputError(f"{folder} holds no graph ({path.name} is missing); run `asr graph` first") from e
     except (OSError, ValueError) as e:
         raise InputError(f"cannot read {path} ({e!r}); run `asr graph` again") from e
 

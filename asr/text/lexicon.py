@@ -166,6 +166,9 @@ class Lexicon:
         if left_out := [w for w in missing if w not in guessed]:
             _log.warning("%d of %d words are not in cmudict and are left out: %s", len(left_out), len(words),
                          name_some(left_out))  # fmt: skip
+        if marked := [w for w in missing if w.endswith(tuple(".,;:?!"))]:
+            _log.warning("%d of these words end with punctuation, such as %s; clean the texts first: `asr text clean`",
+                         len(marked), name_some(marked))  # fmt: skip
         if not found and not guessed:
             raise InputError(f"none of the {len(words)} words is in cmudict ({name_some(words)}); give a lexicon file")
         return cls({word: variants for word in words if (variants := found.get(word) or guessed.get(word))})
