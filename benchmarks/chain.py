@@ -1,7 +1,7 @@
 """The chain from Gaussian mixtures to LF-MMI on the data of one recipe: each row trained, tuned on dev and tested once.
 
     python -m benchmarks.chain RECIPE [experiment=NAME] [--only NAME,NAME] [KEY=VALUE ...]
-    python -m benchmarks.chain timit experiment=scratch fold=0 threads=1
+    python -m benchmarks.chain timit experiment=timit_scratch fold=0 threads=1
 
 The recipe has sound and a lexicon of phones; its own net is the row of CTC. Language model, lexicon and search are
 those of the recipe in all rows. HMMs see 13 cepstra. The net behind them has the adapted features and the alignment of

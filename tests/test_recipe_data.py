@@ -23,7 +23,7 @@ from recipes.english import prepare as english
 from recipes.english_import.pronounce import FILES
 from recipes.run import RECIPES
 from recipes.timit import prepare as timit
-from recipes.timit import scratch as timit_scratch
+from recipes.timit import timit_scratch
 
 
 def configure(recipe: str, experiment: str, folder: Path, root: Path) -> Config:
@@ -71,7 +71,7 @@ def test_timit_leaves_out_what_all_speakers_read(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="fold=4 must be one of 0 to 3"):
         timit.prepare(cfg, "4")
     timit.prepare(cfg, "3")
-    without = configure("timit", "scratch", tmp_path / "scratch", tmp_path)
+    without = configure("timit", "timit_scratch", tmp_path / "scratch", tmp_path)
     timit_scratch.prepare(without, "3")
     assert manifest.read(without.data.test) == manifest.read(cfg.data.test)  # these have no silence
     data = Path(cfg.data.dir)

@@ -61,13 +61,13 @@ def test_the_chain_runs_every_row_once_behind_the_one_it_needs(
     """Every verb gets its options from its row; measured rows are read again."""
     words = {"correct": 8, "substitutions": 1, "deletions": 1, "insertions": 0}
     stored: list[str] = []
-    monkeypatch.setattr(load_module("timit", "scratch"), "prepare", write_manifests)
+    monkeypatch.setattr(load_module("timit", "timit_scratch"), "prepare", write_manifests)
     monkeypatch.setattr(Recipe, "result", lambda self: {"wer": 0.2, "wer_interval": [0.1, 0.3], "words": words})
     monkeypatch.setattr(chain.pipeline, "open_recognizer", lambda cfg: None)
     monkeypatch.setattr(chain.pipeline, "tuned", lambda cfg: cfg)
     monkeypatch.setattr(chain, "write_features", lambda recognizer, source, output: stored.append(str(output)))
     names = ["sat", "dnn", "dnn_lfmmi", "ctc_lfmmi"]
-    command = ["timit", "experiment=scratch", "out=run", "--only", ",".join(names)]
+    command = ["timit", "experiment=timit_scratch", "out=run", "--only", ",".join(names)]
     for name in names:
         Path("run", name).mkdir(parents=True)
         Path("run", name, "tune.json").write_text('{"points": [{"wer": 0.15}]}')
