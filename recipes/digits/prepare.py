@@ -7,7 +7,7 @@ synthetic voices.
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -161,10 +161,15 @@ def write_split(split: str, count: int, digits: Sequence[Digit], out: Path, rng:
 
 def prepare(cfg: Config) -> str:
     """Write the strings, `{train,dev,test}.jsonl`, `lexicon.txt` and `lm.txt` in `cfg.data.dir`."""
+    return write_sets(cfg, STRINGS)
+
+
+def write_sets(cfg: Config, strings: Mapping[str, int], held_out: str | None = None) -> str:
+    """What `prepare` writes, with so many strings of each split. `held_out`: the only speaker of the test set."""
     out = Path(cfg.data.dir)
     digits, source = find_digits(cfg.data.root)
-    for seed, (split, chosen) in enumerate(split_digits(digits).items()):
-        write_split(split, STRINGS[split], chosen, out, np.random.default_rng(seed))
+    for seed, (split, chosen) in enumerate(split_digits(digits, held_out).items()):
+        write_split(split, strings[split], chosen, out, np.random.default_rng(seed))
     with atomic_write(out / "lm.txt") as file:
         file.writelines(u.transcript + "\n" for u in manifest.read(out / "train.jsonl"))
     Lexicon.cmudict(WORDS).write(out / "lexicon.txt")
