@@ -183,7 +183,7 @@ def requested(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
     new_words = read_new_words(cfg.new_words) if cfg.new_words else []
     if cfg.fill_slots:
         return recognizer.with_slots(cfg.fill_slots, new_words=new_words)
-    return recognizer.with_new_words(new_words) if new_words else recognizer
+    return recognizer.with_new_words(new_words) if cfg.new_words else recognizer
 
 
 def named_language(cfg: Config) -> str | None:
