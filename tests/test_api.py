@@ -8,16 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
-from tiny import TOKENS, config, graph_dir, model, noise
+from tiny import TOKENS, config, model, noise, write_bundle
 
 from asr.cli.earlier import tuned
+from asr.config import Config
 from asr.errors import InputError
 from asr.evaluation.calibrate import calibrate
 from asr.evaluation.tune import Tuning, tune
 from asr.hypothesis import read as read_hypotheses
 from asr.manifest import Utterance
-from asr.recognizer import bundle, run_folder
+from asr.pipeline import requested
 from asr.recognizer import opening as api
+from asr.recognizer import run_folder
 from asr.recognizer.manifests import decode_manifest
 from asr.recognizer.options import DecodingOptions
 from asr.recognizer.recognizer import Recognizer
@@ -29,9 +31,7 @@ SECONDS = (1.3, 0.4, 2.1, 0.9, 0.01, 1.7)
 @pytest.fixture(scope="module")
 def bundle_path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("api")
-    cfg = config()
-    bundle.write(folder / "model.asr", model(cfg), cfg, TOKENS, graph_dir(folder / "graph"), "# tiny")
-    return folder / "model.asr"
+    return write_bundle(folder / "model.asr")
 
 
 @pytest.fixture(scope="module")
@@ -307,3 +307,9 @@ def test_a_recognizers_configuration_equals_what_it_was_made_from(bundle_path):
     plain = replace(features)
     assert features == plain and plain == features
     assert features != replace(features, num_bins=9) and features != "features"
+
+
+def test_an_empty_file_of_new_words_still_needs_a_dynamic_graph(recognizer, tmp_path):
+    (tmp_path / "none.txt").touch()
+    with pytest.raises(InputError, match="new words need a dynamic graph"):
+        requested(recognizer, Config(new_words=str(tmp_path / "none.txt")))

@@ -41,6 +41,13 @@ def best(space, frame_costs, **options):
     return tuple(space.words[label] for label in path.labels), path.cost
 
 
+def check_best(space, frame_costs, costs):
+    """The best path has the least of the `costs` of all word sequences."""
+    words, cost = best(space, frame_costs)
+    assert cost == pytest.approx(min(costs.values()), abs=1e-4)
+    assert costs[words] == pytest.approx(cost, abs=1e-4)
+
+
 def no_pronunciation(words):
     raise AssertionError(f"{words} are spelled already")
 
@@ -52,9 +59,7 @@ def test_best_path_equals_brute_force(mode, seed, tmp_path):
     for frames in (1, 3, 5):
         frame_costs = np.random.default_rng(seed).exponential(2.0, (frames, len(tokens)))
         costs = brute_force(frame_costs, tokens, lexicon, *MODES[mode], lambda w: sentence_cost(ngrams, w))
-        words, cost = best(space, frame_costs)
-        assert cost == pytest.approx(min(costs.values()), abs=1e-4)
-        assert costs[words] == pytest.approx(cost, abs=1e-4)
+        check_best(space, frame_costs, costs)
 
 
 @pytest.mark.parametrize("mode", MODES)

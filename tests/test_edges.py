@@ -4,21 +4,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import TOKENS, config, graph_dir, model, noise
+from tiny import TOKENS, config, model, noise, write_bundle
 
 import asr
 from asr.errors import InputError
 from asr.hypothesis import Hypothesis, Word
-from asr.recognizer import bundle, edges
+from asr.recognizer import edges
 from asr.recognizer.recognizer import Recognizer
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("edges")
-    cfg = config()
-    bundle.write(folder / "model.asr", model(cfg), cfg, TOKENS, graph_dir(folder / "graph"), "# tiny")
-    return folder / "model.asr"
+    return write_bundle(folder / "model.asr")
 
 
 def test_a_padded_recording_is_recognised_as_if_the_noise_were_in_the_file(path):

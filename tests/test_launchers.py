@@ -19,7 +19,7 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import TOKENS, config, graph_dir, model, noise
+from tiny import noise, write_bundle
 
 from asr import manifest
 from asr.bulk_options import BulkConfig
@@ -31,7 +31,7 @@ from asr.config import Config
 from asr.errors import InputError
 from asr.hypothesis import Hypothesis
 from asr.manifest import Utterance
-from asr.recognizer import bundle, long
+from asr.recognizer import long
 from asr.recognizer.long import Share
 
 RATE_HZ = 16000
@@ -41,9 +41,7 @@ SOUNDS = 12
 @pytest.fixture(scope="module")
 def asr_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("launchers")
-    cfg = config()
-    bundle.write(folder / "model.asr", model(cfg), cfg, TOKENS, graph_dir(folder / "graph"), "# tiny")
-    return folder / "model.asr"
+    return write_bundle(folder / "model.asr")
 
 
 @pytest.fixture

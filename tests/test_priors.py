@@ -63,10 +63,7 @@ RECORD = {"epoch": 1, "dev_ter": 0.5, "dev_loss": 1.0}
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    torch.set_num_threads(1)
-    tones.write(tmp_path, "train", 6)
-    tones.write(tmp_path, "dev", 2, seed=1)
-    return tmp_path
+    return tones.corpus(tmp_path, 6, 2)
 
 
 def test_the_priors_of_an_epoch_shift_the_log_probs_of_the_next(corpus: Path) -> None:

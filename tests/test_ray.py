@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from tiny import TOKENS, config, graph_dir, model, noise
+from tiny import noise, write_bundle
 
 from asr import manifest
 from asr.bulk_options import BulkConfig
@@ -20,7 +20,7 @@ from asr.cli import transcribe as verb
 from asr.config import Config
 from asr.errors import InputError
 from asr.manifest import Utterance
-from asr.recognizer import bundle, long
+from asr.recognizer import long
 
 pytest.importorskip("ray.data", reason="needs the extra `ray`")
 import ray  # noqa: E402
@@ -32,9 +32,7 @@ pytestmark = pytest.mark.timeout(1200)
 @pytest.fixture(scope="module")
 def asr_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ray")
-    cfg = config()
-    bundle.write(folder / "model.asr", model(cfg), cfg, TOKENS, graph_dir(folder / "graph"), "# tiny")
-    return folder / "model.asr"
+    return write_bundle(folder / "model.asr")
 
 
 @pytest.fixture(scope="module", autouse=True)

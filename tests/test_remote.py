@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from logged import heard, log_of
-from tiny import TOKENS, config, graph_dir, model, noise
+from tiny import noise, write_bundle
 
 from asr import hypothesis, manifest, remote
 from asr.cli import main as cli
@@ -22,7 +22,6 @@ from asr.errors import InputError
 from asr.features import audio
 from asr.fingerprints import digest_of_input
 from asr.manifest import Utterance
-from asr.recognizer import bundle
 from asr.remote import is_remote
 
 RATE_HZ = 16000
@@ -46,9 +45,7 @@ def store() -> Iterator[fsspec.AbstractFileSystem]:
 @pytest.fixture(scope="module")
 def asr_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("remote")
-    cfg = config()
-    bundle.write(folder / "model.asr", model(cfg), cfg, TOKENS, graph_dir(folder / "graph"), "# tiny")
-    return folder / "model.asr"
+    return write_bundle(folder / "model.asr")
 
 
 @pytest.mark.parametrize(

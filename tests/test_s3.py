@@ -15,7 +15,7 @@ import pytest
 import tones
 from test_remote import RATE_HZ, flac
 from test_shards import OPTIONS
-from tiny import TOKENS, config, graph_dir, model
+from tiny import write_bundle
 
 from asr import manifest, members, remote
 from asr.cli import main as cli
@@ -23,7 +23,6 @@ from asr.errors import InputError
 from asr.features import audio
 from asr.fingerprints import digest_of_input
 from asr.manifest import Utterance
-from asr.recognizer import bundle
 
 moto = pytest.importorskip("moto.server", reason="needs moto and s3fs: `make s3-test`")
 s3fs = pytest.importorskip("s3fs", reason="needs moto and s3fs: `make s3-test`")
@@ -56,9 +55,7 @@ def store() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def asr_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("s3")
-    cfg = config()
-    bundle.write(folder / "model.asr", model(cfg), cfg, TOKENS, graph_dir(folder / "graph"), "# tiny")
-    return folder / "model.asr"
+    return write_bundle(folder / "model.asr")
 
 
 def corpus(store: Any, folder: Path, count: int) -> str:

@@ -41,11 +41,8 @@ DIVIDED = "optim.sharded=true"
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    torch.set_num_threads(1)
-    tones.write(tmp_path, "train", 19)
-    tones.write(tmp_path, "dev", 3, seed=1)
     write_model(tmp_path / "whisper")
-    return tmp_path
+    return tones.corpus(tmp_path, 19, 3)
 
 
 def words(corpus: Path, out: str, *more: str) -> list[str]:

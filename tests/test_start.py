@@ -23,10 +23,7 @@ from asr.training.trainer import Trainer
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    torch.set_num_threads(1)
-    tones.write(tmp_path, "train", 12)
-    tones.write(tmp_path, "dev", 3, seed=1)
-    return tmp_path
+    return tones.corpus(tmp_path, 12, 3)
 
 
 def log_probs(run: Path) -> tuple[np.ndarray, list[str]]:

@@ -37,10 +37,7 @@ def config(folder: Path, out: str, cmvn: str = "causal", **model: Any) -> Config
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    torch.set_num_threads(1)
-    tones.write(tmp_path, "train", 40)
-    tones.write(tmp_path, "dev", 6, seed=1)
-    return tmp_path
+    return tones.corpus(tmp_path, 40, 6)
 
 
 def streamed(model: AcousticModel, samples: np.ndarray, piece: int) -> Tensor:

@@ -24,10 +24,7 @@ from benchmarks import ablation
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    torch.set_num_threads(1)
-    tones.write(tmp_path, "train", 12)
-    tones.write(tmp_path, "dev", 2, seed=1)
-    return tmp_path
+    return tones.corpus(tmp_path, 12, 2)
 
 
 def test_the_moving_average_is_evaluated_and_kept(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:

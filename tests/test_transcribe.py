@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 import soundfile
-from tiny import TOKENS, config, graph_dir, model, noise
+from tiny import TOKENS, config, graph_dir, model, noise, write_bundle
 
 import asr
 from asr import hypothesis, manifest
@@ -26,9 +26,7 @@ FILES = ("b.wav", "a.flac", "sub/a.flac", "sub/deep/c.WAV")
 @pytest.fixture(scope="module")
 def asr_file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("transcribe")
-    cfg = config()
-    bundle.write(folder / "model.asr", model(cfg), cfg, TOKENS, graph_dir(folder / "graph"), "# tiny")
-    return folder / "model.asr"
+    return write_bundle(folder / "model.asr")
 
 
 @pytest.fixture

@@ -21,11 +21,8 @@ from asr.training.trainer import Trainer, load_model, train
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    torch.set_num_threads(1)
-    tones.write(tmp_path, "train", 8)
-    tones.write(tmp_path, "dev", 2, seed=1)
     write_model(tmp_path / "whisper")
-    return tmp_path
+    return tones.corpus(tmp_path, 8, 2)
 
 
 def config(corpus: Path, out: str = "run", **features: object) -> Config:

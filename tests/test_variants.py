@@ -25,11 +25,8 @@ DRAWN = AugmentConfig(speeds=[0.9, 1.0], silence_s=1.0, gain_db=[-20.0, 6.0])
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    torch.set_num_threads(1)
-    tones.write(tmp_path, "train", 6)
-    tones.write(tmp_path, "dev", 2, seed=1)
     write_model(tmp_path / "whisper")
-    return tmp_path
+    return tones.corpus(tmp_path, 6, 2)
 
 
 def config(corpus: Path) -> Config:

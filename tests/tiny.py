@@ -10,6 +10,7 @@ from asr.config import Config
 from asr.graph.arrays import ARC, Arrays
 from asr.graph.pack import write
 from asr.models.acoustic import AcousticModel
+from asr.recognizer import bundle
 from asr.tokens import BLANK, SPACE, Tokens
 
 TOKENS = Tokens([BLANK, SPACE, "a", "b"])
@@ -51,6 +52,13 @@ def graph_dir(folder, symbols=TOKENS.symbols, silence=None):
     (folder / "stats.json").write_text(json.dumps({"silence": silence}))
     Tokens(symbols).write(folder / "tokens.txt")
     return folder
+
+
+def write_bundle(path):
+    """The recogniser of the default options in one file; returns its path."""
+    cfg = config()
+    bundle.write(path, model(cfg), cfg, TOKENS, graph_dir(path.parent / "graph"), "# tiny")
+    return path
 
 
 def noise(seconds, seed=0, rate_hz=16000):

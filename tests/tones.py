@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 
 from asr import manifest
 from asr.config import AugmentConfig, Config, DataConfig, FeaturesConfig, ModelConfig, OptimConfig
@@ -25,6 +26,14 @@ def write(folder: Path, name: str, count: int, letters: str = "abc", seed: int =
         utterances.append(Utterance(f"{name}{i}", str(path), None, 0.0, 0.6, text))
     manifest.write(folder / f"{name}.jsonl", utterances)
     return folder / f"{name}.jsonl"
+
+
+def corpus(folder: Path, train: int, dev: int) -> Path:
+    """Writes `train.jsonl` and `dev.jsonl` of so many words, for a training on one thread; returns the folder."""
+    torch.set_num_threads(1)
+    write(folder, "train", train)
+    write(folder, "dev", dev, seed=1)
+    return folder
 
 
 def config(folder: Path, out: str, **features: object) -> Config:
