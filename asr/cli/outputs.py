@@ -23,14 +23,8 @@ _WRITTEN = {  # options that name an output, for all verbs or for one
     "lm train": ("lm.arpa", "lm.net"),
     "bundle": ("bundle",),
 }
-_INTO_FOLDERS = (
-    "data check",
-    "data shard",
-    "transcribe",
-    "export",
-    "align",
-    "align long",
-)  # their output may be a folder
+# Their output may be a folder.
+_INTO_FOLDERS = ("data check", "data shard", "transcribe", "export", "align", "align long")
 _GRAPH = ("tokens.txt", "lexicon.txt", "words.txt", "graph.bin", "tree.bin", "lm.ngram")
 
 

@@ -50,8 +50,8 @@ def prepare(cfg: Config, log: RequestLog | None) -> str:
 
     The requests are those of the log with a transcript, and of the manifests `cfg.input`; without `flywheel.mode`,
     those of mode `word` are left out. What an earlier call has written stays, so that a training can go on while the
-    log grows. Raises InputError as `divide` does, if the start
-    cannot be retrained, if other options were given earlier, and for a folder that holds files of another kind of run.
+    log grows. Raises InputError as `divide` does, if the start cannot be retrained, if other options were given
+    earlier, and for a folder that holds files of another kind of run.
     """
     check_parts(cfg)
     out, folder = Path(cfg.out), Path(cfg.out) / "data"
@@ -127,6 +127,7 @@ def _requests(cfg: Config, log: RequestLog | None, path: Path) -> list[Utterance
     """The log's, whose sounds are copied, then those of the manifests that it does not have."""
     found: dict[str, Utterance] = {}
     words: set[str] = set()  # requests of mode word
+    sources = [*cfg.input]
     if log is not None:
         which = chosen.days(cfg) & chosen.key(cfg) & chosen.mode(cfg) & TRANSCRIBED & REQUESTS.c.sound.is_not(None)
         of_speech = which & chosen.of_speech(cfg)
@@ -137,7 +138,8 @@ def _requests(cfg: Config, log: RequestLog | None, path: Path) -> list[Utterance
                              "`asr flywheel import` bring transcripts")  # fmt: skip
         if ids:
             exchange.write(log, ids, path)
-    for source in ([str(path)] if log is not None and ids else []) + cfg.input:
+            sources.insert(0, str(path))
+    for source in sources:
         for utterance in manifest.read(source):
             if cfg.flywheel.mode is None and is_word(utterance):
                 words.add(utterance.id)

@@ -90,6 +90,11 @@ def words_of(entries: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(word for entry in entries for word in entry.split()))
 
 
+def numbered(words: list[str]) -> dict[str, int]:
+    """The labels of words: 1 .. W."""
+    return {word: label for label, word in enumerate(words, 1)}
+
+
 def closed_graph(grammar: Automaton, words: list[str], lexicon: Lexicon, tokens: Tokens,
                  silence: str | None = None) -> Graph:  # fmt: skip
     """The graph of a grammar over `words`, with labels 1 .. W, for the implicit CTC topology.

@@ -17,7 +17,7 @@ import numpy as np
 from asr.errors import InputError
 from asr.graph.automaton import Automaton
 from asr.graph.jsgf import Node, Rules, read, renamed
-from asr.graph.lists import LEAST, MOST, list_grammar, words_of
+from asr.graph.lists import LEAST, MOST, list_grammar, numbered, words_of
 from asr.graph.phrase_grammar import MOST_STATES, Grammar, grammar_of
 from asr.words import is_slot
 
@@ -105,7 +105,7 @@ def _num_states(node: Node, rules: Mapping[str, Node], sizes: dict[str, int]) ->
 def _of_list(weights: Mapping[str, float]) -> Filling:
     """A tree of words: faster than by rules."""
     words = words_of(weights)
-    return Filling(list_grammar(weights, _numbered(words)), words)
+    return Filling(list_grammar(weights, numbered(words)), words)
 
 
 def filling_of(name: str, rules: Rules) -> Filling:
@@ -115,7 +115,7 @@ def filling_of(name: str, rules: Rules) -> Filling:
 
 def _of_grammar(name: str, grammar: Grammar, most_states: int) -> Filling:
     try:
-        automaton = grammar.automaton(_numbered(grammar.words), most_states)
+        automaton = grammar.automaton(numbered(grammar.words), most_states)
     except InputError as e:
         raise InputError(f"the slot {name}: {e}") from None
     if np.isfinite(automaton.final[automaton.start]):
@@ -170,7 +170,3 @@ def _choice(slot: str, weights: Mapping[str, float]) -> Node:
     )
     parts = tuple(words[0] if len(words) == 1 else Node("sequence", parts=words) for words in entries)
     return Node("choice", parts=parts, weights=tuple(weights.values()))
-
-
-def _numbered(words: list[str]) -> dict[str, int]:
-    return {word: label for label, word in enumerate(words, 1)}

@@ -12,7 +12,7 @@ from asr.errors import InputError
 from asr.g2p.pronunciation import pronunciations
 from asr.graph.automaton import Automaton
 from asr.graph.jsgf import Rules
-from asr.graph.lists import closed_graph, list_grammar, words_of
+from asr.graph.lists import closed_graph, list_grammar, numbered, words_of
 from asr.graph.phrase_grammar import MOST_STATES, read_grammar
 from asr.graph.slots import Filler, filling_of, fillings, read_fillers
 from asr.graph.spoken_rules import NAMES, spoken_rules
@@ -110,14 +110,14 @@ class RequestSpaces:
         if not weights or "" in weights:
             raise InputError("the list is empty or has an empty entry; give words or phrases")
         words = words_of(weights)
-        return self._closed(list_grammar(weights, _numbered(words)), words)
+        return self._closed(list_grammar(weights, numbered(words)), words)
 
     def of_grammar(self, grammar: str | Path, most_states: int = MOST_STATES) -> SearchSpace:
         """See `Recognizer.with_grammar`."""
         if not isinstance(grammar, str | Path):
             raise InputError(f"a grammar is a path or the text of one, not {grammar!r}")
         rules = read_grammar(grammar)
-        return self._closed(rules.automaton(_numbered(rules.words), most_states), rules.words)
+        return self._closed(rules.automaton(numbered(rules.words), most_states), rules.words)
 
     def _closed(self, grammar: Automaton, words: list[str]) -> SearchSpace:
         if self.cfg.decoder.kind == "greedy":
@@ -138,10 +138,6 @@ class RequestSpaces:
 def spoken_slots(space: DynamicSpace) -> frozenset[str]:
     """The slots of the language model that are filled without a request."""
     return NAMES.intersection(space.language.ngram.slots)
-
-
-def _numbered(words: list[str]) -> dict[str, int]:
-    return {word: label for label, word in enumerate(words, 1)}
 
 
 def _many(items: Iterable[T], what: str, kinds: type | tuple[type, ...] = str) -> list[T]:

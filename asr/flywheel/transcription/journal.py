@@ -66,8 +66,8 @@ def journal_of(manifest: Path) -> Path:
 
 
 class Journal:
-    """`entries`: by recording and transcriber. `settled`: by recording; `settling`: drafts of
-    that, by recording and transcriber. `damaged`: numbers of lines that are no save.
+    """`entries`: by recording and transcriber. `settled`: by recording; `settling`: drafts of that, by recording and
+    transcriber. `damaged`: numbers of lines that are no save.
 
     Raises InputError if the file has another content. `add` may be called by several threads.
     """
