@@ -9,6 +9,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ BLOCK = 2 << 20  # bytes read at a time within `read_ahead`
 KEPT = 128  # blocks
 
 _PLACE = re.compile(r"(.+\.tar):(\d{1,18}):(\d{1,18})", re.DOTALL)
-_blocks: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+_blocks: OrderedDict[tuple[str, int], Future[bytes]] = OrderedDict()  # asked for, or there
 _lock = threading.Lock()
 _readers = 0  # within `read_ahead`
 
@@ -83,20 +84,30 @@ def _with_header(member: Member) -> bytes:
 
 
 def _kept(file: str, start: int, end: int) -> bytes:
-    parts = []
-    for number in range(start // BLOCK, -(-end // BLOCK)):
-        with _lock:
-            block = _blocks.get((file, number))
-        if block is None:
-            block = _range(file, number * BLOCK, (number + 1) * BLOCK)
-        with _lock:
-            _blocks[file, number] = block
-            _blocks.move_to_end((file, number))
-            while len(_blocks) > KEPT:
-                _blocks.popitem(last=False)
-        parts.append(block)
+    parts = [_block(file, number) for number in range(start // BLOCK, -(-end // BLOCK))]
     first = start - start // BLOCK * BLOCK
     return b"".join(parts)[first : first + end - start]
+
+
+def _block(file: str, number: int) -> bytes:
+    """A block is asked for once; other threads that need it wait. One that could not be read is tried again."""
+    with _lock:
+        block = _blocks.get((file, number))
+        is_first = block is None
+        if block is None:
+            block = _blocks[file, number] = Future()
+        _blocks.move_to_end((file, number))
+        while len(_blocks) > KEPT:
+            _blocks.popitem(last=False)
+    if is_first:
+        try:
+            block.set_result(_range(file, number * BLOCK, (number + 1) * BLOCK))
+        except BaseException as e:
+            with _lock:
+                if _blocks.get((file, number)) is block:
+                    del _blocks[file, number]
+            block.set_exception(e)
+    return block.result()
 
 
 def _range(file: str, start: int, end: int) -> bytes:

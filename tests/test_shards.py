@@ -4,8 +4,11 @@ import io
 import json
 import re
 import tarfile
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -196,6 +199,38 @@ def test_blocks_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert [read(place) for place in reversed(places)] == alone[::-1]
     assert max(asked.values()) == 1 and len(asked) > 20
     members.forget()
+
+
+def test_threads_share_the_block_that_one_of_them_asks_for(tmp_path: Path, monkeypatch) -> None:
+    """Also if it cannot be read: each of them says so, and the next reader asks again."""
+    asked: list[int] = []
+    together = threading.Barrier(4)
+
+    def slow(file: str, start: int, end: int) -> bytes:
+        asked.append(start)
+        time.sleep(0.05)
+        if len(asked) == 1:
+            raise InputError("broken off")
+        return whole(file, start, end)
+
+    def reads(member: Member) -> bytes | str:
+        together.wait()
+        try:
+            return read(member)
+        except InputError as e:
+            return str(e)
+
+    tones.write(tmp_path, "files", 2)
+    assert cli.main(["data", "shard", f"{tmp_path}/files.jsonl", f"output={tmp_path}/s"]) == 0
+    first = member_of(next(iter(manifest.read(tmp_path / "s/manifest.jsonl"))).audio or "")
+    assert first
+    content, whole = read(first), members._range
+    monkeypatch.setattr(members, "_range", slow)
+    members.forget()
+    with read_ahead(), ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(reads, [first] * 4)) == ["broken off"] * 4
+        assert list(pool.map(reads, [first] * 4)) == [content] * 4
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("verb", ["features", "data check"])
