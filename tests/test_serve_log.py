@@ -68,6 +68,7 @@ def test_live_utterances_are_logged_as_spoken(model: Path, tmp_path: Path, monke
         events = []
         while not events or events[-1]["type"] != "closed":
             events.append(socket.receive_json())
+        assert socket.receive()["type"] == "websocket.close"
     finals = [event for event in events if event["type"] == "final"]
     rows = logged(tmp_path)
     told = {event["id"]: event["text"] for event in finals}

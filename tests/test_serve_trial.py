@@ -133,6 +133,7 @@ def test_a_shadow_hears_a_stream_without_speech_as_silence(model: Path, candidat
             socket.send_json({"type": kind})
         while socket.receive_json()["type"] != "closed":
             pass
+        assert socket.receive()["type"] == "websocket.close"
         for _ in range(2000):
             if number(app, "asr_shadow_heard_total"):
                 break
