@@ -1,6 +1,7 @@
 """The climb over the grid of the decoder's options, against decoding every point."""
 
 from itertools import product
+from math import dist
 
 import pytest
 from hypothesis import given, settings
@@ -13,11 +14,11 @@ whole = st.integers
 
 
 @given(
-    centre=st.tuples(whole(0, 4), whole(0, 3), whole(0, 2)),
+    centre=st.tuples(whole(0, 7), whole(0, 6), whole(0, 5)),
     slopes=st.tuples(*[whole(1, 9)] * 3),
     words=st.sampled_from([WORD_PENALTIES, PIECE_PENALTIES]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_climb_finds_the_best_of_all_points_where_errors_have_one_valley(centre, slopes, words):
     axes = (ACOUSTIC_SCALES, words, BLANK_PENALTIES)
 
@@ -29,7 +30,15 @@ def test_climb_finds_the_best_of_all_points_where_errors_have_one_valley(centre,
     everything = sorted((decode(*v) for v in product(*axes)), key=lambda p: (p.counts.errors, p.distance))
     assert points[0] == everything[0]
     assert points == sorted(points, key=lambda p: (p.counts.errors, p.distance))
-    assert len({(p.acoustic_scale, p.word_penalty, p.blank_penalty) for p in points}) == len(points) <= 31
+    assert len({(p.acoustic_scale, p.word_penalty, p.blank_penalty) for p in points}) == len(points) <= 80
+
+
+def test_climb_finds_what_lies_beyond_the_usual_values():
+    """As recipes found by hand: a scale above 2, a penalty below -5."""
+    for axes, wanted in (((ACOUSTIC_SCALES, WORD_PENALTIES, BLANK_PENALTIES), (2.8, 3.0, 0.0)),
+                         ((ACOUSTIC_SCALES, PIECE_PENALTIES, BLANK_PENALTIES), (1.0, -6.0, 2.0))):  # fmt: skip
+        best = climb(axes, lambda *at: Point(*at, Counts(substitutions=round(10 * dist(at, wanted)))))[0]
+        assert (best.acoustic_scale, best.word_penalty, best.blank_penalty) == wanted
 
 
 def test_climb_leaves_the_low_scales_alone_if_the_defaults_are_best():

@@ -1,8 +1,8 @@
 """Tuning the decoder's acoustic scale and penalties on a dev set: a climb over a grid to the fewest errors.
 
 The climb begins at the point nearest to the defaults, decodes its neighbours on the grid (one value changed by one
-step), goes on from the best point so far, and ends where no neighbour is better. It decodes about a third of the grid,
-and seldom the low acoustic scales, which are slow.
+step), goes on from the best point so far, and ends where no neighbour is better. The grid is therefore wide: its ends,
+among them the low acoustic scales, which are slow, cost nothing unless the errors fall towards them.
 
 `rate` says which errors are counted: of words (wer), of characters (cer), of jamo, or without spaces
 (cer_without_spaces, wer_without_spaces), as is usual where people disagree on spaces. `auto` is cer_without_spaces if
@@ -39,11 +39,10 @@ from asr.states import States
 if TYPE_CHECKING:
     from asr.recognizer.recognizer import Recognizer
 
-ACOUSTIC_SCALES = (0.5, 0.7, 1.0, 1.4, 2.0)
-WORD_PENALTIES = (-1.0, 0.0, 1.0, 2.0)
-PIECE_PENALTIES = (-5.0, -4.0, -3.0, -1.0)  # of a graph of pieces: a word has several
-BLANK_PENALTIES = (0.0, 0.5, 1.0)
-
+ACOUSTIC_SCALES = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
+WORD_PENALTIES = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
+PIECE_PENALTIES = (-8.0, -6.0, -5.0, -4.0, -3.0, -1.0, 1.0)  # of a graph of pieces: a word has several
+BLANK_PENALTIES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 
 NAMES = {  # of rates, and heads of their columns
     "wer": ("WER", "WER"),
