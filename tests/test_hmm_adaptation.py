@@ -302,6 +302,8 @@ def test_a_training_that_is_killed_goes_on_to_the_same_bits(corpus, tmp_path, mo
     for name in ("final.safetensors", "hmm.json", "alignments.npz"):
         assert final.with_name(name).read_bytes() == whole.with_name(name).read_bytes()
     assert not place.exists()
+    with pytest.raises(InputError, match=r"holds a training with hmm\.rounds=2; choose another folder with out="):
+        pipeline.train_hmm(options("whole", rounds=1))
     one, other = ResumePoint(place, "key"), tmp_path / "other" / "train" / "resume.npz"
     place.write_bytes(kept[:-100])
     assert one.read(None) is None and "cannot be read" in "".join(capsys.readouterr())

@@ -33,12 +33,15 @@ def test_climb_finds_the_best_of_all_points_where_errors_have_one_valley(centre,
     assert len({(p.acoustic_scale, p.word_penalty, p.blank_penalty) for p in points}) == len(points) <= 80
 
 
-def test_climb_finds_what_lies_beyond_the_usual_values():
+@pytest.mark.parametrize(("words", "wanted"), [(WORD_PENALTIES, (2.8, 3.0, 0.0)), (PIECE_PENALTIES, (1.0, -6.0, 2.0))])
+def test_climb_finds_what_lies_beyond_the_usual_values(words, wanted):
     """As recipes found by hand: a scale above 2, a penalty below -5."""
-    for axes, wanted in (((ACOUSTIC_SCALES, WORD_PENALTIES, BLANK_PENALTIES), (2.8, 3.0, 0.0)),
-                         ((ACOUSTIC_SCALES, PIECE_PENALTIES, BLANK_PENALTIES), (1.0, -6.0, 2.0))):  # fmt: skip
-        best = climb(axes, lambda *at: Point(*at, Counts(substitutions=round(10 * dist(at, wanted)))))[0]
-        assert (best.acoustic_scale, best.word_penalty, best.blank_penalty) == wanted
+
+    def decode(*at):
+        return Point(*at, Counts(substitutions=round(10 * dist(at, wanted))))
+
+    best = climb((ACOUSTIC_SCALES, words, BLANK_PENALTIES), decode)[0]
+    assert (best.acoustic_scale, best.word_penalty, best.blank_penalty) == wanted
 
 
 def test_climb_leaves_the_low_scales_alone_if_the_defaults_are_best():

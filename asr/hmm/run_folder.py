@@ -26,7 +26,7 @@ from asr.models.acoustic import AcousticModel
 from asr.states import HMM_FILE
 from asr.text.lexicon import Lexicon, name_some
 from asr.training import checkpoint
-from asr.training.settings import TABLE, inputs_of, settings
+from asr.training.settings import GROUPS, TABLE, check_resumable, inputs_of, settings
 
 ALIGNMENTS = "alignments.npz"
 WRITTEN = ("config.json", TABLE, "final.safetensors", HMM_FILE, ALIGNMENTS, SET_ASIDE, RESUME)
@@ -37,12 +37,15 @@ def train_hmm(cfg: Config) -> Path:
     """Train the GMM-HMM that `cfg.hmm` describes on data.train; returns the path of the model. A training of
     the same data and options that was killed goes on after its last stage.
 
-    Raises InputError if the folder holds the training of a net, and for data that cannot be used.
+    Raises InputError if the folder holds the training of a net, or of HMMs with other options or data, and for data
+    that cannot be used.
     """
     check_choices(cfg)
+    cfg = _with_defaults(cfg)
     folder = Path(cfg.out) / "train"
     if (folder / "config.json").exists() and not (folder / ALIGNMENTS).exists():
         raise InputError(f"{folder} holds the training of a net; choose another folder with out=")
+    check_resumable(folder / "config.json", cfg, ("features", "hmm"))
     keep_inputs((folder / name for name in WRITTEN), inputs_of(cfg))
     if len(cfg.hmm.silence.split()) != 1:
         raise InputError(f"hmm.silence={cfg.hmm.silence!r} is not the name of a phone; name one that no word contains")
@@ -61,6 +64,19 @@ def train_hmm(cfg: Config) -> Path:
     return _write(cfg, folder, frontend, trained, aside)
 
 
+def _with_defaults(cfg: Config) -> Config:
+    """Defaults for what has no part in this training: config.json records them."""
+    tokens = dataclasses.replace(cfg.tokens, unit="phone")
+    return dataclasses.replace(
+        cfg,
+        tokens=tokens,
+        augment=AugmentConfig(),
+        criterion=CriterionConfig(),
+        optim=OptimConfig(),
+        seed=Config().seed,
+    )
+
+
 def _write(cfg: Config, folder: Path, frontend: FrontEnd, trained: Trained, aside: dict[str, str]) -> Path:
     stage = trained.stage
     found = {id: path for id, path in zip(stage.corpus.ids, stage.paths, strict=True) if path is not None}
@@ -70,11 +86,6 @@ def _write(cfg: Config, folder: Path, frontend: FrontEnd, trained: Trained, asid
     net = ModelConfig(
         kind="gmm", subsampling=1, gaussians=layer.log_weights.shape[1], splice=cfg.hmm.splice,
         projected=len(trained.spliced.matrix) if trained.spliced else 0, speakers=cfg.hmm.speakers,
-    )  # fmt: skip
-    # config.json has the defaults of what has no part in this training.
-    cfg = dataclasses.replace(
-        cfg, model=net, tokens=dataclasses.replace(cfg.tokens, unit="phone"), augment=AugmentConfig(),
-        criterion=CriterionConfig(), optim=OptimConfig(), seed=Config().seed,
     )  # fmt: skip
     model = AcousticModel(cfg.features, net, len(stage.hmm.tokens))
     model.frontend, model.net.output = frontend, layer
@@ -88,7 +99,7 @@ def _write(cfg: Config, folder: Path, frontend: FrontEnd, trained: Trained, asid
         write_alignments(new / ALIGNMENTS, found)
         checkpoint.write_tensors(new / "final.safetensors", model.state_dict())
         write_set_aside(new, aside)
-        data = settings(cfg) | {"hmm": dataclasses.asdict(cfg.hmm)}
+        data = settings(dataclasses.replace(cfg, model=net), (*GROUPS, "hmm"))
         data["sha256"][TABLE] = digest(new / TABLE)
         with atomic_write(new / "config.json") as file:
             json.dump(data, file, indent=1)

@@ -40,9 +40,9 @@ EARLIER: dict[str, Any] = {"augment.silence_s": 0.0, "augment.gain_db": []}  # w
 IGNORED = ("optim.checkpoint_steps", "optim.shards", "optim.sharded")  # resume points hold the number of shards
 
 
-def settings(cfg: Config) -> dict[str, Any]:
+def settings(cfg: Config, groups: Sequence[str] = GROUPS) -> dict[str, Any]:
     """The settings of a training as plain data, as in `train/config.json`."""
-    found: dict[str, Any] = {name: dataclasses.asdict(getattr(cfg, name)) for name in GROUPS}
+    found: dict[str, Any] = {name: dataclasses.asdict(getattr(cfg, name)) for name in groups}
     values = {name: value_of(cfg, name) for name in VALUES}
     values |= {name: stored_path(value_of(cfg, name), Path(cfg.out)) for name in (*FILES, *FOUND)}
     for name, value in values.items():
@@ -54,14 +54,14 @@ def settings(cfg: Config) -> dict[str, Any]:
     return found | {"sha256": digests | {TABLE: digest(Path(cfg.out) / "train" / TABLE)}}
 
 
-def check_resumable(path: Path, cfg: Config) -> None:
+def check_resumable(path: Path, cfg: Config, groups: Sequence[str] = GROUPS) -> None:
     """Raises InputError if `path`, the `config.json` of an earlier start, has settings that `cfg` changes."""
     if not path.exists():
         return
     way_out = f"choose another folder with out=, or delete {path.parent}"
     try:
-        old, new = parse_json(path.read_text(encoding="utf-8")), json.loads(json.dumps(settings(cfg)))
-        changed, unknown = _changed_option(old, new), _unknown_option(old, new)
+        old, new = parse_json(path.read_text(encoding="utf-8")), json.loads(json.dumps(settings(cfg, groups)))
+        changed, unknown = _changed_option(old, new, groups), _unknown_option(old, new, groups)
         before, now = old.get("sha256", new["sha256"]), new["sha256"]
         file = next((name for name in FILES if before.get(name) != now[name]), None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
@@ -81,11 +81,11 @@ def check_resumable(path: Path, cfg: Config) -> None:
         )
 
 
-def _changed_option(old: dict[str, Any], new: dict[str, Any]) -> str | None:
+def _changed_option(old: dict[str, Any], new: dict[str, Any], groups: Sequence[str]) -> str | None:
     """The first option with another value, as `option=old value`. Options that `old` lacks had their
     default, or the value in `EARLIER`. Those of `FILES` are compared by content, elsewhere."""
     defaults = Config()
-    names = [*VALUES, *(f"{group}.{key}" for group in GROUPS for key in new[group])]
+    names = [*VALUES, *(f"{group}.{key}" for group in groups for key in new[group])]
     for name in names:
         group, _, key = name.rpartition(".")
         before = (old[group] if group else old).get(key, EARLIER.get(name, value_of(defaults, name)))
@@ -94,8 +94,8 @@ def _changed_option(old: dict[str, Any], new: dict[str, Any]) -> str | None:
     return None
 
 
-def _unknown_option(old: dict[str, Any], new: dict[str, Any]) -> str | None:
-    return next((f"{group}.{key}" for group in GROUPS for key in old[group] if key not in new[group]), None)
+def _unknown_option(old: dict[str, Any], new: dict[str, Any], groups: Sequence[str]) -> str | None:
+    return next((f"{group}.{key}" for group in groups for key in old[group] if key not in new[group]), None)
 
 
 def check_table(folder: Path) -> None:
