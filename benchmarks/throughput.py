@@ -8,6 +8,9 @@ The training manifest of the experiment must exist (`python -m recipes.run RECIP
     toolkit     `asr train`
     plain       the usual loop: one process on all cores, the same batches, torch's CTC, AdamW
     shuffled    the same, with as many utterances per batch in random order instead of batches of similar lengths
+    speechbrain the batches of `plain` in SpeechBrain's fit loop with its CTC loss, if SpeechBrain can be imported
+                (pip install --target PEERS --no-deps speechbrain hyperpyyaml ruamel.yaml sentencepiece huggingface_hub
+                joblib; PYTHONPATH=PEERS)
 
 All read, change and mask the same recordings in the same way, with as many reading processes. Each runs in a separate
 process, in turn for `--rounds` rounds; the table has medians, and quotients of neighbouring runs. The first batches
@@ -22,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -39,7 +43,8 @@ from asr.training.trainer import Trainer
 from recipes.run import RECIPES
 
 RESULTS = Path(__file__).parent / "results"
-LOOPS, WARM_UP = ("toolkit", "plain", "shuffled"), 5  # batches
+LOOPS, PEER = ("toolkit", "plain", "shuffled"), "speechbrain"
+WARM_UP = 5  # batches
 
 
 class Done(Exception):
@@ -119,6 +124,43 @@ def run_plain(trainer: Trainer, seconds: float, is_shuffled: bool) -> float:
     return stopwatch.rate
 
 
+def run_speechbrain(trainer: Trainer, seconds: float) -> float:
+    """As SpeechBrain's CTC recipes train the net: Brain.fit_batch, its checks and clipping, on all cores' threads."""
+    from speechbrain import Brain
+    from speechbrain.nnet.losses import ctc_loss as mean_loss
+
+    cfg, train_set = trainer.cfg, trainer.train_set
+    torch.set_num_threads(os.cpu_count() or 1)
+    batches = trainer.batches_of(0)
+    stopwatch = Stopwatch(trainer, batches, seconds)
+
+    class Recogniser(Brain):
+        def compute_forward(self, batch: Batch, stage: object) -> tuple[torch.Tensor, torch.Tensor]:
+            stopwatch.begin_batch()
+            features, lengths = trainer.shards.augmented(batch, generator(0, self.step, 0, 1))
+            log_probs, frames = self.modules.net.outputs(features, lengths)
+            return log_probs[-1], frames
+
+        def compute_objectives(
+            self, predictions: tuple[torch.Tensor, torch.Tensor], batch: Batch, stage: object
+        ) -> torch.Tensor:
+            log_probs, frames = predictions
+            shares = frames / log_probs.shape[1], batch.target_lengths / batch.targets.shape[1]
+            return mean_loss(log_probs, batch.targets, *shares, blank_index=0, reduction="batchmean")
+
+    brain = Recogniser(
+        {"net": trainer.model}, lambda weights: torch.optim.AdamW(weights, cfg.optim.lr),
+        run_opts={"device": "cpu", "max_grad_norm": cfg.optim.grad_clip},
+    )  # fmt: skip
+    loader = DataLoader(train_set, batch_sampler=batches, collate_fn=collate, num_workers=cfg.data.workers)
+    try:
+        brain.fit(range(1), loader, progressbar=False)
+        stopwatch.begin_batch()
+    except Done:
+        pass
+    return stopwatch.rate
+
+
 def loss_of(log_probs: torch.Tensor, frames: torch.Tensor, batch: Batch) -> torch.Tensor:
     """CTC of torch, per utterance, of log-probs (N, F', V)."""
     x = log_probs.transpose(0, 1)
@@ -132,6 +174,8 @@ def measure(loop: str, recipe: str, words: Sequence[str], seconds: float) -> flo
         trainer = Trainer(compose(to_overrides(overrides, (), str(RECIPES / recipe))))
         if loop == "toolkit":
             return run_toolkit(trainer, seconds)
+        if loop == PEER:
+            return run_speechbrain(trainer, seconds)
         return run_plain(trainer, seconds, is_shuffled=loop == "shuffled")
 
 
@@ -147,21 +191,22 @@ def main() -> None:
     parser.add_argument("recipe")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--loop", choices=LOOPS, help=argparse.SUPPRESS)
+    parser.add_argument("--loop", choices=(*LOOPS, PEER), help=argparse.SUPPRESS)
     options, words = parser.parse_known_args()
     if options.loop:
         print(measure(options.loop, options.recipe, words, options.seconds))
         return
-    rates: dict[str, list[float]] = {loop: [] for loop in LOOPS}
+    loops = (*LOOPS, PEER) if find_spec(PEER) else LOOPS
+    rates: dict[str, list[float]] = {loop: [] for loop in loops}
     for _ in range(options.rounds):
-        for loop in LOOPS:
+        for loop in loops:
             rates[loop].append(measure_apart(loop, sys.argv[1:]))
-            print(f"{loop:10}{rates[loop][-1]:8.1f} s of speech per second", flush=True)
+            print(f"{loop:12}{rates[loop][-1]:8.1f} s of speech per second", flush=True)
     rows = {}
-    for loop in LOOPS:
+    for loop in loops:
         quotients = [ours / other for ours, other in zip(rates["toolkit"], rates[loop], strict=True)]
         rows[loop] = {"speech_s_per_s": median(rates[loop]), "toolkit_is_faster_by": median(quotients)}
-        print(f"{loop:10}{median(rates[loop]):8.1f}   toolkit / {loop}: {median(quotients):.2f}")
+        print(f"{loop:12}{median(rates[loop]):8.1f}   toolkit / {loop}: {median(quotients):.2f}")
     result = {"cores": os.cpu_count(), "load": os.getloadavg()[0], "words": sys.argv[1:], "rates": rates, "rows": rows}
     with atomic_write(RESULTS / f"throughput-{options.recipe}.json") as file:
         json.dump(result, file, indent=1)
