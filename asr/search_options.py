@@ -33,8 +33,8 @@ class DecoderConfig(Options):
     )
     rescore: str | None = option(
         None,
-        "language model that ranks the best readings anew: a file of `asr lm train`, or a folder or hub name of "
-        "transformers; `bundled`: the bundle's own",
+        "language model that ranks the best readings anew: a file of `asr lm train` or `asr lm convert`, or a folder "
+        "or hub name of transformers; `bundled`: the bundle's own",
     )
     rescore_share: float = option(
         0.5, "share of decoder.rescore in the costs of language; set by `asr tune`", within="[0, 1]"

@@ -28,12 +28,13 @@ from asr.evaluation.tune import Point, Tuning
 from asr.evaluation.tune_second_pass import PENALTIES, SHARES, Rescoring, SecondPoint, tune_second_pass
 from asr.features.encoders import hub
 from asr.flywheel import retrain
-from asr.lm import arpa
+from asr.lm import arpa, trie_file
 from asr.lm.neural import file
 from asr.lm.neural.causal import CausalScorer
 from asr.lm.neural.scorer import NeuralScorer
 from asr.lm.training import train
 from asr.recognizer import bundle, run_folder
+from asr.recognizer.options import DecodingOptions
 from asr.recognizer.recognizer import Recognizer
 from asr.search.confidence import search_of, word_confidences
 from asr.search.second_pass import SecondPass, open_scorer
@@ -103,6 +104,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("second")
     file.write(folder / "lm.safetensors", neural_model([END, UNKNOWN, "a", "b"], layers=1, seed=7))
     arpa.write(train(["a a b", "b a a a"], 2), folder / "lm.arpa")
+    trie_file.write(train(["a a b", "b a a a"], 2), folder / "lm.trie")
     graph_dir(folder / "graph")
     return folder
 
@@ -210,14 +212,42 @@ def test_a_word_list_in_a_run_folder_whose_second_pass_was_tuned(recognizer, fol
     assert pipeline.open_recognizer(cfg).transcribe(noise(0.5), 16000).text in ("a b", "b", "")
 
 
+def test_a_request_chooses_the_second_pass(recognizer, folder):
+    x = next(
+        x
+        for x in map(noise, [1.0] * 9, range(9))
+        if spoken(recognizer, x) != spoken(with_second(recognizer, folder), x)
+    )
+    on = with_second(recognizer, folder)
+    off = on.with_decoder(replace(on.cfg.decoder, rescore=None))
+    assert spoken(off, x) == spoken(recognizer, x)
+    assert spoken(off, x, rescore=True) == spoken(on, x) == spoken(on, x, rescore=True)
+    assert spoken(on, x, rescore=False) == spoken(off, x, rescore=False, rescore_order=3) == spoken(recognizer, x)
+    whole = with_second(recognizer, folder, rescore_order=3)
+    assert spoken(on, x, rescore_order=3) == spoken(whole, x) and spoken(whole, x, rescore_order=0) == spoken(on, x)
+    assert on.transcribe(x, 16000, DecodingOptions(rescore=True, word_list=["a b"])).text in ("a b", "")
+    stream = on.stream(DecodingOptions(rescore=False))
+    stream.accept(x, 16000)
+    assert stream.finish().text == recognizer.transcribe(x, 16000).text
+    bare = off.with_decoder(replace(off.cfg.decoder, lattice_beam=None, nbest=1))
+    with pytest.raises(InputError, match=r"rescore=.* needs a lattice"):
+        bare.transcribe(x, 16000, DecodingOptions(rescore=True))
+
+
+def spoken(recognizer, x, **options):
+    found = recognizer.transcribe(x, 16000, DecodingOptions(nbest=3, **options))
+    return found.text, [(other.text, other.cost) for other in found.alternatives]
+
+
 def test_a_calibration_belongs_to_its_second_pass():
     one = DecoderConfig(rescore="x", rescore_share=0.3)
     assert search_of(one) != search_of(DecoderConfig()) and search_of(one) != search_of(replace(one, rescore_share=0.4))
     assert search_of(one) == search_of(replace(one, rescore="bundled"))  # the place of the file does not matter
 
 
-def test_a_bundle_holds_a_neural_model(recognizer, folder, tmp_path):
-    second = with_second(recognizer, folder)
+@pytest.mark.parametrize("name", ["lm.safetensors", "lm.trie"])
+def test_a_bundle_holds_its_language_model(recognizer, folder, tmp_path, name):
+    second = with_second(recognizer, folder, rescore=str(folder / name))
     path = tmp_path / "model.asr"
     bundle.write(path, second.model, second.cfg, TOKENS, folder / "graph", "")
     opened, x = asr.load(path), noise(1.0, 2)
@@ -247,8 +277,9 @@ def test_a_bundle_cannot_name_a_language_model_outside(recognizer, folder, tmp_p
         asr.load(tmp_path / "other.asr")
 
 
-def test_retraining_keeps_the_second_pass(recognizer, folder, tmp_path):
-    second = with_second(recognizer, folder)
+@pytest.mark.parametrize("name", ["lm.safetensors", "lm.trie"])
+def test_retraining_keeps_the_second_pass(recognizer, folder, tmp_path, name):
+    second = with_second(recognizer, folder, rescore=str(folder / name))
     bundle.write(tmp_path / "model.asr", second.model, second.cfg, TOKENS, folder / "graph", "")
     start = bundle.read(tmp_path / "model.asr")
     cfg = retrain._continued(Config(out=str(tmp_path / "next"), init=str(tmp_path / "model.asr")), start, None)

@@ -25,7 +25,7 @@ from asr.search.rescoring import NgramScorer, WordScorer, compose
 from asr.search.space import SearchSpace
 
 BUNDLED = "bundled"  # the value of decoder.rescore for the language model in a bundle
-ENDINGS = (".safetensors", ".arpa", ".arpa.gz")  # of files: none of that name is looked for in the hub
+ENDINGS = (".safetensors", ".arpa", ".arpa.gz", ".trie")  # of files: none of that name is looked for in the hub
 
 
 class TextScorer(Protocol):
@@ -56,8 +56,8 @@ class NgramTexts:
 
 
 def open_scorer(source: str | Path) -> TextScorer:
-    """The language model in a file of `asr lm train`, neural or ARPA, in a folder of transformers, or of that name in
-    Hugging Face's hub. Raises InputError if there is none."""
+    """The language model in a file of `asr lm train` (neural, ARPA) or `asr lm convert` (packed, which is mapped), in a
+    folder of transformers, or of that name in Hugging Face's hub. Raises InputError if there is none."""
     path = Path(source)
     if path.is_file() or path.name.endswith(ENDINGS):
         if arpa.is_model(path):
@@ -159,9 +159,10 @@ class Rescorer:
 
 
 def rescorer_of(cfg: DecoderConfig, opened: Rescorer | None) -> Rescorer | None:
-    """The language model that the options name: `opened`, if it is that one. Raises InputError as `open_scorer`."""
+    """The language model that the options name: `opened`, if it is that one. Without a name it stays open, as a request
+    may ask for it. Raises InputError as `open_scorer`."""
     if cfg.rescore is None:
-        return None
+        return opened
     if opened is not None and opened.source == cfg.rescore:
         return opened
     if cfg.rescore == BUNDLED:
@@ -171,7 +172,7 @@ def rescorer_of(cfg: DecoderConfig, opened: Rescorer | None) -> Rescorer | None:
 
 def second_pass(cfg: DecoderConfig, scorer: TextScorer | None, space: SearchSpace) -> SecondPass | None:
     """The second pass that the options ask for."""
-    if scorer is None:
+    if scorer is None or cfg.rescore is None:
         return None
     if cfg.lattice_beam is None:
         raise InputError(f"decoder.rescore={cfg.rescore} needs a lattice; set decoder.lattice_beam")
