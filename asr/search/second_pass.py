@@ -18,7 +18,7 @@ import numpy as np
 from asr.config import DecoderConfig
 from asr.errors import InputError
 from asr.lm import arpa
-from asr.lm.model import LN10
+from asr.lm.model import LN10, MAX_ORDER
 from asr.lm.score import Scorer, load
 from asr.search.lattice import ARC, FINAL, Lattice
 from asr.search.rescoring import NgramScorer, WordScorer, compose
@@ -46,7 +46,7 @@ class NgramTexts:
     """Costs of texts by an n-gram model."""
 
     def __init__(self, scorer: Scorer):
-        self._scorer = scorer
+        self._scorer, self.of_pieces = scorer, scorer.of_pieces
 
     def costs(self, texts: Sequence[str]) -> list[float]:
         return [-LN10 * sum(log10_prob for log10_prob, _, _ in self._scorer.full_scores(text)) for text in texts]
@@ -176,10 +176,12 @@ def second_pass(cfg: DecoderConfig, scorer: TextScorer | None, space: SearchSpac
         return None
     if cfg.lattice_beam is None:
         raise InputError(f"decoder.rescore={cfg.rescore} needs a lattice; set decoder.lattice_beam")
-    paths = None
-    if cfg.rescore_order and not space.is_closed:
+    paths, order = None, cfg.rescore_order
+    if order is None:
+        order = MAX_ORDER if isinstance(scorer, NgramTexts) and scorer.of_pieces == space.of_pieces else 0
+    if order and not space.is_closed:
         if not isinstance(scorer, PathScorer):
             raise InputError(f"decoder.rescore={cfg.rescore} scores whole texts, so it cannot rescore a lattice; set "
                              "decoder.rescore_order=0")  # fmt: skip
-        paths = scorer.along(space.words, cfg.rescore_order)
+        paths = scorer.along(space.words, order)
     return SecondPass(scorer, cfg.rescore_share, cfg.rescore_penalty, cfg.rescore_nbest, cfg.word_penalty, paths)
