@@ -41,18 +41,18 @@ class MappedModel(Vocabulary):
 def write(model: NgramModel, path: str | Path) -> None:
     """Writes `model`. The file is replaced atomically. Raises InputError as `asr.lm.score.Scorer` does."""
     with refusals():
-        order_begin, *arrays = Scorer(model.orders).arrays
+        order_begin, word, log10_prob, log10_backoff, first, shorter = Scorer(model.orders).arrays
     words = "".join(f"{word}\n" for word in model.words).encode()
     header = np.zeros((), HEADER)
     header["magic"], header["order"], header["num_words"] = MAGIC, model.order, len(model.words)
     header["order_begin"][: len(order_begin)] = order_begin
     header["words_bytes"] = len(words)
-    parts = [*arrays, np.frombuffer(words, np.uint8)]
+    parts: list[np.ndarray] = [word, log10_prob, log10_backoff, first, shorter, np.frombuffer(words, np.uint8)]
     header["num_bytes"] = HEADER.itemsize + sum(_padded(part.nbytes) for part in parts)
     with atomic_write(path, "wb") as file:
         file.write(header.tobytes())
         for part in parts:
-            file.write(memoryview(part).cast("B") if len(part) else b"")
+            file.write(part.data)
             file.write(bytes(_padded(part.nbytes) - part.nbytes))
 
 
