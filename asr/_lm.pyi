@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Order = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]  # ids, log10 probs, log10 back-offs
+_Trie = tuple[  # order_begin; word, log10_prob (nodes,); log10_backoff (histories,), first (histories + 1,), shorter
+    list[int], NDArray[np.int32], NDArray[np.float32], NDArray[np.float32], NDArray[np.uint32], NDArray[np.uint32]
+]  # fmt: skip
 _Progress = Callable[[int], object]
 _Sink = Callable[[bytes], object]
 
@@ -52,8 +55,20 @@ class ArpaReader:
     def words(self) -> list[str]: ...
     def take_orders(self) -> list[_Order]: ...
 
-# Raises ValueError for rows that do not ascend, for a history that is not listed, for an unknown state or word.
+# Raises ValueError for rows that do not ascend, for a history that is not listed, for an unknown state or word. `map`
+# copies no array, and raises ValueError for sizes that do not match; other damage raises it when a score needs it.
 class Scorer:
     def __init__(self, orders: Sequence[_Order]) -> None: ...
+    @staticmethod
+    def map(
+        order_begin: Sequence[int],
+        word: NDArray[np.int32],
+        log10_prob: NDArray[np.float32],
+        log10_backoff: NDArray[np.float32],
+        first: NDArray[np.uint32],
+        shorter: NDArray[np.uint32],
+    ) -> Scorer: ...
+    @property
+    def arrays(self) -> _Trie: ...
     def step(self, state: int, word: int) -> tuple[int, float, int]: ...
     def score_all(self, state: int, words: Sequence[int]) -> list[tuple[float, int]]: ...

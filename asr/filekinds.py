@@ -23,6 +23,7 @@ _MODELS = {
     b"mmap lm http://kheafield.com/code": "a KenLM binary, which only kenlm reads; use the ARPA file it was made of",
     b"\xd6\xfd\xb2\x7e": "an OpenFst file; use the ARPA file it was made of, or write one with `ngramprint --ARPA`",
     b"asrngram": "a packed n-gram model (.ngram); use the ARPA file it was made of",
+    b"asrtrie1": "a packed n-gram model (.trie), which only scores texts; use the ARPA file it was made of",
     b"SRILM_BINARY_NGRAM": "a binary model of SRILM; write it as ARPA with `ngram -lm FILE -write-lm NEW.arpa`",
     b"blmt ": "a binary model of IRSTLM; write it as ARPA with `compile-lm --text=yes`",
     b"Qblmt ": "a binary model of IRSTLM; write it as ARPA with `compile-lm --text=yes`",

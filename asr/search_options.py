@@ -33,8 +33,8 @@ class DecoderConfig(Options):
     )
     rescore: str | None = option(
         None,
-        "language model that ranks the best readings anew: a file of `asr lm train`, or a folder or hub name of "
-        "transformers; `bundled`: the bundle's own",
+        "language model that ranks the best readings anew: a file of `asr lm train` or `asr lm convert`, or a folder "
+        "or hub name of transformers; `bundled`: the bundle's own",
     )
     rescore_share: float = option(
         0.5, "share of decoder.rescore in the costs of language; set by `asr tune`", within="[0, 1]"
@@ -59,10 +59,10 @@ class DecoderConfig(Options):
     )
     remove: list[str] = option([], "words that are left out of the text, such as the fillers um,uh or 어,음")
     remove_restarts: bool = option(False, "leave repeated pronouns, articles and the like out of the text: I I want")
-    rescore_order: int = option(
-        0,
+    rescore_order: int | None = option(
+        None,
         "decoder.rescore ranks all paths of the lattice, those with the same last words as one: as many words as an "
-        "n-gram model of this order knows; 0 ranks the readings",
+        "n-gram model of this order knows; 0 ranks the readings; null: paths with n-gram models, readings with others",
         within="[0, 100]",
     )
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 
+import numpy as np
 import pytest
 import torch
 from test_acceptor import loop
@@ -10,6 +11,8 @@ from test_lfmmi import draw_model
 from asr import ctc_loss
 from asr.criteria.lfmmi import ctc_crf_loss
 from asr.criteria.totals import log_totals
+from asr.search.token_search import TokenSearch
+from asr.training import token_lm
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU"),
@@ -74,3 +77,13 @@ def test_acceptors_of_each_utterance_on_the_gpu() -> None:
     x = torch.randn(30, 3, 3, generator=torch.Generator().manual_seed(4))
     found = log_totals(x.cuda(), [30, 0, 17], graphs)
     torch.testing.assert_close(found.cpu(), log_totals(x, [30, 0, 17], graphs))
+
+
+def test_token_search_on_the_gpu_equals_the_cpu() -> None:
+    rng = np.random.default_rng(0)
+    model = token_lm.estimate([rng.integers(1, 9, 12).tolist() for _ in range(40)], 9, 3)
+    log_probs = torch.randn(16, 60, 9, generator=torch.Generator().manual_seed(3)).log_softmax(2)
+    lengths = torch.linspace(1, 60, 16).long()
+    cpu, gpu = (TokenSearch(model, 8, 0.5, device=device).decode(log_probs, lengths) for device in ("cpu", "cuda"))
+    for one, other in zip(cpu, gpu, strict=True):
+        assert one.cost == pytest.approx(other.cost, abs=1e-3) and one.tokens == other.tokens

@@ -211,6 +211,7 @@ VERBS = [
     "lm convert {} new.arpa",
     "lm convert {} new.fst",
     "lm convert {} new.ngram",
+    "lm convert {} new.trie",
 ]
 
 

@@ -1,9 +1,7 @@
-"""The second pass: readings ranked anew, against the formula over all readings; recogniser, bundle, tuning."""
+"""The second pass: readings ranked anew, against the formula over all readings; recogniser, requests."""
 
 import json
 import random
-import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fnmatch import fnmatch
 from types import SimpleNamespace
@@ -11,34 +9,22 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_bundle import rewritten
+from rescored import make_models, make_recognizer, with_second
 from test_lattice import decode, random_case
-from test_neural_lm import model as neural_model
-from tiny import TOKENS, config, graph_dir, model, noise
+from tiny import noise
 
 import asr
-from asr import pipeline
-from asr.cli import earlier
-from asr.cli.overrides import compose
-from asr.cli.transcripts import fingerprint
-from asr.config import Config, DecoderConfig
 from asr.errors import InputError
-from asr.evaluation.score import Counts, error_counts
-from asr.evaluation.tune import Point, Tuning
-from asr.evaluation.tune_second_pass import PENALTIES, SHARES, Rescoring, SecondPoint, tune_second_pass
 from asr.features.encoders import hub
-from asr.flywheel import retrain
 from asr.lm import arpa
 from asr.lm.neural import file
 from asr.lm.neural.causal import CausalScorer
 from asr.lm.neural.scorer import NeuralScorer
 from asr.lm.training import train
-from asr.recognizer import bundle, run_folder
-from asr.recognizer.recognizer import Recognizer
+from asr.recognizer import long
+from asr.recognizer.options import DecodingOptions
 from asr.search.confidence import search_of, word_confidences
-from asr.search.second_pass import SecondPass, open_scorer
-from asr.search.space import SearchSpace
-from asr.words import END, UNKNOWN
+from asr.search.second_pass import SecondPass, open_scorer, second_pass
 
 
 class Drawn:
@@ -99,26 +85,12 @@ def test_a_cost_that_is_no_number_is_refused():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Models of the words a and b: neural, n-gram."""
-    folder = tmp_path_factory.mktemp("second")
-    file.write(folder / "lm.safetensors", neural_model([END, UNKNOWN, "a", "b"], layers=1, seed=7))
-    arpa.write(train(["a a b", "b a a a"], 2), folder / "lm.arpa")
-    graph_dir(folder / "graph")
-    return folder
+    return make_models(tmp_path_factory.mktemp("second"))
 
 
 @pytest.fixture(scope="module")
 def recognizer(folder):
-    cfg = config()
-    net = model(cfg)
-    with torch.no_grad():
-        net.net.output.linear.weight *= 0.15  # so that the language model can change the words
-    return Recognizer(net, cfg, TOKENS, SearchSpace.read(folder / "graph", TOKENS))
-
-
-def with_second(recognizer, folder, **options):
-    found = {"rescore": str(folder / "lm.safetensors"), "rescore_share": 0.9, "nbest": 3, **options}
-    return recognizer.with_decoder(replace(recognizer.cfg.decoder, **found))
+    return make_recognizer(folder)
 
 
 def test_a_recogniser_with_a_second_pass(recognizer, folder):
@@ -157,7 +129,7 @@ def test_a_recogniser_with_a_second_pass(recognizer, folder):
 def test_a_recogniser_that_rescores_lattices(recognizer, folder, name):
     """With whole histories, as with all readings in a list; times, confidences and streams follow."""
     options = {"rescore": str(folder / name), "lattice_beam": 5.0}
-    lists = with_second(recognizer, folder, **options, rescore_nbest=300)
+    lists = with_second(recognizer, folder, **options, rescore_nbest=300, rescore_order=0)
     whole = with_second(recognizer, folder, **options, rescore_order=100)
     assert whole.with_list(["a b", "b"]).searcher.second is None
     found_all = 0
@@ -181,6 +153,32 @@ def test_a_recogniser_that_rescores_lattices(recognizer, folder, name):
     assert search_of(merged.cfg.decoder) != search_of(whole.cfg.decoder)
 
 
+def test_each_piece_of_a_long_recording_has_a_second_pass(recognizer, folder):
+    second = with_second(recognizer, folder, nbest=1, beam=8.0)
+    x = noise(33.0, 3)
+    x[16000 * 20 : 16000 * 21] *= 1e-3
+    pieces = [piece for _, piece, _ in long.cut([x], 16000)]
+    assert len(pieces) > 1
+    parts = [second.search("x", second.log_probs([piece])[0], len(piece) / 16000).text for piece in pieces]
+    assert second.transcribe(x, 16000).text == " ".join(parts) != recognizer.transcribe(x, 16000).text
+
+
+def test_what_ranks_readings_and_what_lattices(recognizer, folder):
+    """By default n-gram models of the graph's unit follow lattices, and other models rank readings."""
+
+    def paths(name, space, **options):
+        cfg = replace(recognizer.cfg.decoder, rescore=str(folder / name), **options)
+        return second_pass(cfg, open_scorer(folder / name), space).paths
+
+    arpa.write(train(["▁a ▁a b"], 2), folder / "pieces.arpa")
+    words = recognizer.space
+    assert paths("lm.trie", words) and paths("lm.arpa", words) and not paths("lm.arpa", words, rescore_order=0)
+    assert not paths("lm.safetensors", words) and paths("lm.safetensors", words, rescore_order=3)
+    assert not paths("pieces.arpa", words)
+    with pytest.raises(InputError, match="do not have the same unit"):
+        paths("pieces.arpa", words, rescore_order=3)
+
+
 def test_n_gram_models_and_what_is_refused(recognizer, folder):
     cost = open_scorer(folder / "lm.arpa").costs(["a b"])[0]
     assert cost == pytest.approx(-np.log(10) * sum(p for p, *_ in asr.lm.score.load(folder / "lm.arpa")
@@ -200,128 +198,31 @@ def test_n_gram_models_and_what_is_refused(recognizer, folder):
             with_second(recognizer, folder, **options)
 
 
-def test_a_word_list_in_a_run_folder_whose_second_pass_was_tuned(recognizer, folder, tmp_path, monkeypatch):
-    (tmp_path / "list.txt").write_text("a b\nb\n")
-    monkeypatch.setattr(run_folder, "as_trained", replace)
-    monkeypatch.setattr(run_folder, "load_model", lambda cfg: (recognizer.model, TOKENS))
-    cfg = replace(config(), lm=Config().lm)
-    cfg.decoder = replace(cfg.decoder, rescore=str(folder / "lm.safetensors"))
-    cfg.graph = replace(cfg.graph, kind="word", words=str(tmp_path / "list.txt"), lexicon=None)
-    assert pipeline.open_recognizer(cfg).transcribe(noise(0.5), 16000).text in ("a b", "b", "")
+def test_a_request_chooses_the_second_pass(recognizer, folder):
+    x = next(
+        x
+        for x in map(noise, [1.0] * 9, range(9))
+        if spoken(recognizer, x) != spoken(with_second(recognizer, folder), x)
+    )
+    on = with_second(recognizer, folder)
+    off = on.with_decoder(replace(on.cfg.decoder, rescore=None))
+    assert spoken(off, x) == spoken(recognizer, x)
+    assert spoken(off, x, rescore=True) == spoken(on, x) == spoken(on, x, rescore=True)
+    assert spoken(on, x, rescore=False) == spoken(off, x, rescore=False, rescore_order=3) == spoken(recognizer, x)
+    whole = with_second(recognizer, folder, rescore_order=3)
+    assert spoken(on, x, rescore_order=3) == spoken(whole, x) and spoken(whole, x, rescore_order=0) == spoken(on, x)
+    assert on.transcribe(x, 16000, DecodingOptions(rescore=True, word_list=["a b"])).text in ("a b", "")
+    stream = on.stream(DecodingOptions(rescore=False))
+    stream.accept(x, 16000)
+    assert stream.finish().text == recognizer.transcribe(x, 16000).text
+    bare = off.with_decoder(replace(off.cfg.decoder, lattice_beam=None, nbest=1))
+    with pytest.raises(InputError, match=r"rescore=.* needs a lattice"):
+        bare.transcribe(x, 16000, DecodingOptions(rescore=True))
 
 
-def test_a_calibration_belongs_to_its_second_pass():
-    one = DecoderConfig(rescore="x", rescore_share=0.3)
-    assert search_of(one) != search_of(DecoderConfig()) and search_of(one) != search_of(replace(one, rescore_share=0.4))
-    assert search_of(one) == search_of(replace(one, rescore="bundled"))  # the place of the file does not matter
-
-
-def test_a_bundle_holds_a_neural_model(recognizer, folder, tmp_path):
-    second = with_second(recognizer, folder)
-    path = tmp_path / "model.asr"
-    bundle.write(path, second.model, second.cfg, TOKENS, folder / "graph", "")
-    opened, x = asr.load(path), noise(1.0, 2)
-    assert opened.cfg.decoder.rescore == "bundled" and str(folder) not in path.read_bytes().decode("latin-1")
-    assert opened.transcribe(x, 16000) == second.transcribe(x, 16000)
-    assert opened.with_list(["a b"]).transcribe(x, 16000).text in ("a b", "")
-    assert asr.load(path, rescore=None).transcribe(x, 16000).text == recognizer.transcribe(x, 16000).text
-    assert asr.load(path, rescore="bundled", rescore_share=0.0).transcribe(x, 16000)
-    other = asr.load(path, rescore=str(folder / "lm.arpa"))
-    assert other.rescorer.source.endswith("arpa")
-    with pytest.raises(InputError, match="which alone a bundle can hold"):
-        bundle.write(tmp_path / "m.asr", other.model, other.cfg, TOKENS, folder / "graph", "")
-    with pytest.raises(InputError, match="this bundle gets none"):
-        bundle.write(tmp_path / "m.asr", second.model, second.cfg, TOKENS, None, "")
-    assert not (tmp_path / "m.asr").exists()
-
-
-def test_a_bundle_cannot_name_a_language_model_outside(recognizer, folder, tmp_path):
-    """The command line passes on the options in a bundle: a name would be opened, or downloaded."""
-    second = with_second(recognizer, folder)
-    bundle.write(tmp_path / "model.asr", second.model, second.cfg, TOKENS, folder / "graph", "")
-    with zipfile.ZipFile(tmp_path / "model.asr") as archive:
-        data = json.loads(archive.read("config.json"))
-    data["decoder"]["rescore"] = str(folder / "lm.arpa")
-    rewritten(tmp_path / "model.asr", tmp_path / "other.asr", {"config.json": json.dumps(data).encode()})
-    with pytest.raises(InputError, match="disagree about decoder.rescore"):
-        asr.load(tmp_path / "other.asr")
-
-
-def test_retraining_keeps_the_second_pass(recognizer, folder, tmp_path):
-    second = with_second(recognizer, folder)
-    bundle.write(tmp_path / "model.asr", second.model, second.cfg, TOKENS, folder / "graph", "")
-    start = bundle.read(tmp_path / "model.asr")
-    cfg = retrain._continued(Config(out=str(tmp_path / "next"), init=str(tmp_path / "model.asr")), start, None)
-    run_folder.write_imported(cfg.out, start)
-    bundle.unpack_graph(tmp_path / "model.asr", cfg.graph.dir)
-    found = bundle.read(pipeline.bundle(cfg))
-    assert found.cfg.decoder == start.cfg.decoder and found.rescorer
-    assert found.rescorer.scorer.costs(["a b"]) == start.rescorer.scorer.costs(["a b"])
-
-
-def test_results_of_another_language_model_are_not_mixed_in(folder, tmp_path):
-    """Neither with those of an interrupted `asr transcribe`, nor with those of workers that have another file."""
-    (tmp_path / "gpt2").mkdir()
-    for path in (tmp_path / "lm.arpa", tmp_path / "gpt2" / "model.safetensors"):
-        path.write_text("one")
-        cfg = Config(bundle=str(folder / "lm.arpa"))
-        cfg.decoder.rescore = str(path if path.suffix == ".arpa" else path.parent)
-        before = fingerprint(cfg)
-        assert fingerprint(cfg) == before
-        path.write_text("another")
-        assert fingerprint(cfg) != before
-
-
-def test_tuning_finds_the_best_share_and_penalty(recognizer, folder, tmp_path):
-    """Against decoding the dev set at each point of the grid."""
-    second = with_second(recognizer, folder)
-    dev = [("a b a", recognizer.log_probs([noise(0.8, seed)])[0]) for seed in range(5)]
-    with ThreadPoolExecutor(1) as pool:
-        found = tune_second_pass(second, second.cfg.decoder, dev, "wer", pool)
-    errors = {}
-    for point in found.points[:3] + found.points[-3:]:
-        cfg = replace(second.cfg.decoder, rescore_share=point.share, rescore_penalty=point.penalty)
-        at = second.with_decoder(cfg if point.share else replace(cfg, rescore=None))
-        texts = [at.search("x", log_probs, 1.0).text for _, log_probs in dev]
-        errors[point] = sum(error_counts(ref, text, "wer").errors for (ref, _), text in zip(dev, texts, strict=True))
-        assert point.counts.errors == errors[point]
-    assert len(found.points) == 1 + len(SHARES) * len(PENALTIES)
-    assert min(errors.values()) == errors[found.points[0]]
-    first = Point(1.0, 0.0, 0.0, found.points[0].counts)
-    tuning, cfg = Tuning([first], None, 5, "wer", found), Config(out=str(tmp_path))
-    assert "rescore_share" in tuning.table()
-    tuning.write(run_folder.tuning_path(cfg), {})
-    applied = tuning.apply(second.cfg.decoder)
-    if found.points[0].share:
-        chosen = run_folder.tuned(cfg).decoder
-        assert (chosen.rescore, chosen.rescore_share) == (str(folder / "lm.safetensors"), found.points[0].share)
-        assert (applied.rescore, applied.rescore_penalty) == (chosen.rescore, chosen.rescore_penalty)
-    useless = replace(found, points=[p for p in found.points if not p.share] + found.points)
-    tuning = replace(tuning, rescoring=useless)
-    assert "makes no dev text better and is not used" in tuning.table()
-    assert tuning.apply(second.cfg.decoder).rescore is None
-    tuning.write(run_folder.tuning_path(cfg), {})
-    assert run_folder.tuned(cfg).decoder.rescore is None
-    given = Config(out=cfg.out, decoder=replace(cfg.decoder, rescore=str(folder / "lm.safetensors")))
-    assert run_folder.tuned(given).decoder.rescore is None  # as in a retraining
-    assert "decoder.rescore=null" in earlier.tuned_scales(cfg)
-    odd = replace(found, model="/home/o'neil/a b=1,2/lm.arpa", points=sorted(found.points, key=lambda p: -p.share))
-    replace(tuning, rescoring=odd).write(run_folder.tuning_path(cfg), {})
-    assert compose(earlier.tuned_scales(cfg)).decoder.rescore == odd.model
-
-
-def test_a_share_that_was_tuned_for_another_model_is_told(folder, tmp_path, caplog):
-    model = tmp_path / "lm.arpa"
-    model.write_bytes((folder / "lm.arpa").read_bytes())
-    cfg = Config(out=str(tmp_path))
-    tuned = Config(out=cfg.out, decoder=DecoderConfig(rescore=str(model)))
-    second = Rescoring(str(model), 100, [SecondPoint(0.3, 0.0, Counts())])
-    tuning = Tuning([Point(1.0, 0.0, 0.0, Counts())], None, 5, "wer", second)
-    tuning.write(run_folder.tuning_path(cfg), run_folder.made_with(tuned))
-    assert run_folder.tuned(cfg).decoder.rescore_share == 0.3 and not caplog.text
-    model.write_text("another")
-    assert run_folder.tuned(cfg).decoder.rescore == str(model)
-    assert "was made with another decoder.rescore; run `asr tune` again" in caplog.text
+def spoken(recognizer, x, **options):
+    found = recognizer.transcribe(x, 16000, DecodingOptions(nbest=3, **options))
+    return found.text, [(other.text, other.cost) for other in found.alternatives]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -10,6 +11,9 @@ import pytest
 from served import app_of, client_of, noise
 
 import asr
+from asr.lm import trie_file
+from asr.lm.training import train
+from asr.recognizer import bundle
 from asr.recognizer.options import DecodingOptions
 from asr.serve.access import Caller
 from asr.serve.errors import Refused
@@ -55,6 +59,23 @@ async def test_least_expected_errors_and_the_network(model: Path) -> None:
     assert (found["text"], plain.json()["confusion"]) == (expected["text"], [])
 
 
+async def test_a_request_chooses_the_second_pass(model: Path, tmp_path: Path) -> None:
+    plain, sound = asr.load(model), noise(2.0)
+    trie_file.write(train(["a b b a b", "b b"], 2), tmp_path / "lm.trie")
+    cfg = replace(plain.cfg, decoder=replace(plain.cfg.decoder, rescore=str(tmp_path / "lm.trie"), rescore_share=1.0))
+    bundle.unpack_graph(model, tmp_path / "graph")
+    bundle.write(tmp_path / "second.asr", plain.model, cfg, plain.tokens, tmp_path / "graph", "")
+    asked = ({}, {"rescore": False}, {"rescore": True, "rescore_order": 3})
+    async with client_of(app_of(tmp_path / "second.asr")) as client:
+        found = [(await recognise(client, sound, nbest=3, **each)).json() for each in asked]
+    second = asr.load(tmp_path / "second.asr")
+    expected = [second.transcribe(sound, options=DecodingOptions(nbest=3, **each)).as_dict() for each in asked]
+    texts = [[answer["text"], *(other["text"] for other in answer["alternatives"])] for answer in (*found, *expected)]
+    assert texts[:3] == texts[3:]
+    assert expected[1]["text"] == plain.transcribe(sound).text
+    assert texts[0] != texts[1]
+
+
 async def test_a_list_makes_the_mode_word(model: Path) -> None:
     async with client_of(app_of(model)) as client:
         listed = (await recognise(client, noise(), words=["a b", "b b"])).json()
@@ -85,6 +106,9 @@ async def test_a_list_makes_the_mode_word(model: Path) -> None:
         ({"nbest": 10**9}, "nbest: must be less", "nbest"),
         ({"mbr": "perhaps"}, "mbr: must be", "mbr"),
         ({"confusion": []}, "confusion: must be", "confusion"),
+        ({"rescore": "lm.trie"}, "rescore: must be", "rescore"),
+        ({"rescore": True}, "rescore=True needs a language model", None),
+        ({"rescore_order": 9}, "rescore_order: must be less", "rescore_order"),
         ({"reject_below": 2}, "reject_below: must be less", "reject_below"),
         ({"remove": "a"}, "remove: must be", "remove"),
         ({"remove": ["a"] * 6}, "remove has 6 entries, more than 5", "remove"),

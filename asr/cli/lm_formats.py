@@ -5,7 +5,7 @@ from pathlib import Path
 
 from asr.errors import InputError
 from asr.files import atomic_write
-from asr.lm import arpa
+from asr.lm import arpa, trie_file
 from asr.lm.model import NgramModel
 from asr.words import BEGIN, END, EPSILON
 
@@ -37,6 +37,7 @@ WRITERS = {
     **{f".arpa{packing}": arpa.write for packing in ("", ".gz", ".bz2", ".xz", ".zst")},
     ".fst": write_fst,
     ".ngram": write_packed,
+    ".trie": trie_file.write,
 }
 
 

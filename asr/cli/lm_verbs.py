@@ -172,6 +172,9 @@ def lm_convert(cfg: Config) -> None:
     asr lm convert lm.arpa lm.arpa.xz
     asr lm convert lm.arpa.gz G.fst
     asr lm convert lm.arpa lm.ngram
+    asr lm convert big.arpa big.trie
+
+    .ngram is for dynamic graphs, .trie for decoder.rescore and `asr lm ppl`; both are mapped, not read.
     """
     from asr.cli.lm_formats import writer
     from asr.lm import arpa

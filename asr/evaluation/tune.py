@@ -162,7 +162,7 @@ def tune(
 
         points = climb([sorted(values) for values in (acoustic_scales, word_penalties, blank_penalties)], decode)
         best = Tuning(points, None, len(dev)).apply(recognizer.cfg.decoder)
-        rescoring = tune_second_pass(recognizer, best, dev, rate, pool) if recognizer.rescorer else None
+        rescoring = tune_second_pass(recognizer, best, dev, rate, pool) if best.rescore is not None else None
     unit = recognizer.cfg.tokens.unit
     greedy = None
     if unit != "phone":

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 PARTS = ("acoustic", "lm", "lexicon")
 MARKER = "retrain.json"  # in out/data; written before the manifests, and again with their summary
 WRITTEN = ("data/train.jsonl", "data/dev.jsonl", "data/test.jsonl", "train", "graph", "tokens.txt", "lexicon.txt",
-           "lm.arpa", "rescore.safetensors", "tune.json", "calibration.json", "model.asr")  # fmt: skip
+           "lm.arpa", "rescore.safetensors", "rescore.trie", "tune.json", "calibration.json", "model.asr")  # fmt: skip
 TUNED_FROM = 200  # words of dev; with fewer, the scales and the calibration of the start are kept
 _NAMED = ("parts", "since", "until", "key", "mode", "test_days", "half_life_days", "least_requests")
 
@@ -202,8 +202,7 @@ def _continued(cfg: Config, start: "Bundle", lexicon: Lexicon | None) -> Config:
     folder, silence = str(out / "graph"), start.cfg.graph.silence
     decoder = start.cfg.decoder
     if start.rescorer:
-        decoder = replace(decoder, rescore=str(out / "rescore.safetensors"))
-        bundle.unpack_rescorer(_named_start(cfg), out / "rescore.safetensors")
+        decoder = replace(decoder, rescore=str(bundle.unpack_rescorer(_named_start(cfg), out)))
     return replace(
         cfg,
         data=replace(cfg.data, dir=str(out / "data"), train=train, dev=dev, test=test),

@@ -12,6 +12,7 @@ from typing import Protocol
 from asr import _lm
 from asr.errors import InputError, refusals
 from asr.lm import arpa as arpa_file
+from asr.lm import trie_file
 from asr.lm.model import NgramModel
 from asr.words import BEGIN, END, UNKNOWN
 
@@ -31,25 +32,32 @@ class TextScores(Protocol):
 
 
 class Scorer:
-    """A language model that scores words one after the other. Equal states have equal futures."""
+    """A language model that scores words one after the other. Equal states have equal futures.
 
-    def __init__(self, model: NgramModel):
+    A damaged file that is mapped raises InputError when a score needs the damaged place."""
+
+    def __init__(self, model: NgramModel | trie_file.MappedModel):
         """Raises InputError if the rows of the model do not ascend, or a history is not listed."""
         self._ids, self._unknown = model.ids, model.ids.get(UNKNOWN, -1)
         self.words_in, self.of_pieces = model.words_in, model.of_pieces
         with refusals():
-            self._core = _lm.Scorer(model.orders)
+            self._core = model.core if isinstance(model, trie_file.MappedModel) else _lm.Scorer(model.orders)
         self.begin = self.step(0, BEGIN)[0]  # the state at the start of a sentence
 
     def step(self, state: int, word: str) -> tuple[int, float]:
         """The state after `word`, and the log10 probability of `word` in `state`."""
-        following, log10_prob, _ = self._core.step(state, self._ids.get(word, self._unknown))
+        try:  # not refusals(), which takes as long as the step
+            following, log10_prob, _ = self._core.step(state, self._ids.get(word, self._unknown))
+        except ValueError as e:
+            raise InputError(str(e)) from None
         return following, log10_prob
 
     def full_scores(self, sentence: str) -> Iterator[tuple[float, int, bool]]:
         """Per word, and then for `</s>`: log10 probability, length of the n-gram used, whether the word is unknown."""
         ids = [self._ids.get(word, self._unknown) for word in (*self.words_in(sentence), END)]
-        for (log10_prob, length), id in zip(self._core.score_all(self.begin, ids), ids, strict=True):
+        with refusals():
+            scores = self._core.score_all(self.begin, ids)
+        for (log10_prob, length), id in zip(scores, ids, strict=True):
             yield log10_prob, length, id == self._unknown
 
 
@@ -109,9 +117,10 @@ def sentence_scores(scorer: TextScores, texts: Iterable[str]) -> Iterator[Score]
             yield Score(1, len(words), len(unknown), sum(score[0] for score in scores), sum(unknown))
 
 
-def load(arpa: str | Path) -> Scorer:
-    """The scorer of an ARPA file. Raises InputError as `asr.lm.arpa.read` does."""
-    return Scorer(arpa_file.read(arpa))
+def load(path: str | Path) -> Scorer:
+    """The scorer of an ARPA file, or of a packed model, which is mapped. Raises InputError as `asr.lm.arpa.read` and
+    `asr.lm.trie_file.read` do."""
+    return Scorer(trie_file.read(path) if trie_file.is_trie(path) else arpa_file.read(path))
 
 
 def perplexity_of(log10_prob: float, predictions: int) -> float:

@@ -8,7 +8,7 @@ search reads the graph directly from the memory-mapped file.
     tokens.txt          the net's outputs      card.md       a description for people
     graph.bin, words.txt, lexicon.txt          a static graph, or
     tree.bin, lm.ngram                         a dynamic graph; a greedy recogniser has neither
-    rescore.safetensors                        the neural language model of decoder.rescore, if there is one
+    rescore.safetensors or rescore.trie        the language model of decoder.rescore, if there is one
     checksums.json      {"format": 1, "sha256": {member: digest}}
 
 A bundle contains no code: no pickle, no class names, no paths. The same input gives the same bytes.
@@ -47,10 +47,9 @@ from asr.graph.opened import Graph
 from asr.graph.pack import unpack_bytes
 from asr.graph.tree_file import Tree
 from asr.literals import parse_json
-from asr.lm.neural import file as neural
-from asr.lm.neural.scorer import NeuralScorer
 from asr.models.acoustic import AcousticModel
 from asr.models.imported import OnnxFile, OnnxModel, OnnxSpec
+from asr.recognizer import bundled_scorer
 from asr.search.second_pass import BUNDLED, Rescorer
 from asr.search.space import DynamicSpace, SearchSpace, check_same_tokens, read_stats
 from asr.states import States
@@ -63,10 +62,10 @@ MAX_BYTES = 8 << 30  # size limit of a bundle
 MAX_TEXT_BYTES = 256 << 20  # size limit of words.txt and lexicon.txt
 MAX_SMALL_BYTES = 4 << 20  # size limit of the other texts, and of the archive's directory
 _GROUPS = ("features", "model", "decoder")
-_WEIGHTS, _ONNX, _RESCORE = "model.safetensors", "model.onnx", "rescore.safetensors"  # one of the first two
+_WEIGHTS, _ONNX = "model.safetensors", "model.onnx"  # one of the two
 _MODEL_MEMBERS = ("config.json", "tokens.txt", "card.md")
 _GRAPH_MEMBERS = {"static": STATIC_FILES, "dynamic": (TREE, NGRAM)}
-_LIMITS = dict.fromkeys((_WEIGHTS, _ONNX, "graph.bin", TREE, NGRAM, _RESCORE), MAX_BYTES)
+_LIMITS = dict.fromkeys((_WEIGHTS, _ONNX, "graph.bin", TREE, NGRAM, *bundled_scorer.MEMBERS), MAX_BYTES)
 _LIMITS |= dict.fromkeys(("words.txt", "lexicon.txt"), MAX_TEXT_BYTES)
 _ENCODER = "frontend.encoder."
 _SUMS = "checksums.json"
@@ -93,7 +92,7 @@ def write(path: str | Path, model: Model, cfg: Config, tokens: Tokens, graph_dir
     """Write a bundle atomically. `graph_dir` is a folder written by `asr graph`; None makes a greedy recogniser.
 
     Raises InputError if the model or the graph has other tokens, if a file of the graph is missing, and if
-    `cfg.decoder.rescore` is not a neural model of `asr lm train`.
+    `cfg.decoder.rescore` is neither a neural model of `asr lm train` nor a packed n-gram.
     """
     if model.num_tokens != len(tokens):
         raise InputError(
@@ -109,7 +108,7 @@ def write(path: str | Path, model: Model, cfg: Config, tokens: Tokens, graph_dir
         if graph_dir is None:
             raise InputError(f"decoder.rescore={cfg.decoder.rescore} needs a graph, and this bundle gets none; set "
                              "decoder.rescore=null")  # fmt: skip
-        contents[_RESCORE] = _rescorer(cfg.decoder.rescore)
+        contents[bundled_scorer.member_of(cfg.decoder.rescore)] = Path(cfg.decoder.rescore)
     data = _config_data(model, cfg, stats.get("silence"))
     if States.of(tokens):  # what its outputs are, for a training that continues it
         data["criterion"] = cfg.criterion.kind
@@ -156,11 +155,9 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
         tree, ngram = (np.frombuffer(members[name], np.uint8) for name in (TREE, NGRAM))
         language = Language(Tree(tree, f"{path}: {TREE}"), NgramFile(ngram, f"{path}: {NGRAM}"))
         space = DynamicSpace.of(language, cfg.graph.silence)
-    if cfg.decoder.rescore != (BUNDLED if _RESCORE in members else None):  # the name of another would be opened
+    rescorer = bundled_scorer.opened(members, path)
+    if cfg.decoder.rescore != (BUNDLED if rescorer else None):  # the name of another would be opened
         raise InputError(f"{path}: config.json and the members disagree about decoder.rescore; make the bundle again")
-    rescorer = None
-    if _RESCORE in members:
-        rescorer = Rescorer(BUNDLED, NeuralScorer(neural.parse(bytes(members[_RESCORE]), f"{path}: {_RESCORE}")))
     return Bundle(model, cfg, tokens, space, texts["card.md"], rescorer)
 
 
@@ -178,24 +175,20 @@ def unpack_graph(path: str | Path, folder: str | Path) -> None:
         (place / "stats.json").write_text(json.dumps({"kind": kind, "silence": silence}))
 
 
-def unpack_rescorer(path: str | Path, file: str | Path) -> None:
-    """Write the neural language model of a bundle that has one to `file`. Raises InputError as `read` does."""
-    with atomic_write(file, "wb") as place:
-        place.write(_members(Path(path), MAX_BYTES)[_RESCORE])
+def unpack_rescorer(path: str | Path, folder: str | Path) -> Path:
+    """Write the language model of a second pass, which the bundle must have, to `folder` -> its file. Raises InputError
+    as `read` does."""
+    members = _members(Path(path), MAX_BYTES)
+    [name] = members.keys() & bundled_scorer.MEMBERS
+    with atomic_write(Path(folder) / name, "wb") as place:
+        place.write(members[name])
+    return Path(folder) / name
 
 
 def read_graph(path: str | Path) -> Arrays | None:
     """The arrays of the static graph in a bundle; None if it has none. Raises InputError as `read` does."""
     data = _members(Path(path), MAX_BYTES).get("graph.bin")
     return None if data is None else unpack_bytes(np.frombuffer(data, np.uint8))
-
-
-def _rescorer(source: str) -> Path:
-    """The file of the neural model `source`. Raises InputError for other language models."""
-    if not neural.is_neural(source):
-        raise InputError(f"decoder.rescore={source} is not a neural model of `asr lm train`, which alone a bundle can "
-                         "hold; bundle with decoder.rescore=null, and name it when you transcribe")  # fmt: skip
-    return Path(source)
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes | Path) -> str:
@@ -246,7 +239,13 @@ def _members(path: Path, max_bytes: int) -> dict[str, memoryview]:
     if len(names) < len(infos):
         raise InputError(f"{path} contains a member twice; make it again with `asr bundle`")
     graph = next((files for files in _GRAPH_MEMBERS.values() if files[0] in names), ())
-    allowed = {_ONNX if _ONNX in names else _WEIGHTS, *_MODEL_MEMBERS, _SUMS, *graph, *names & {_RESCORE}}
+    allowed = {
+        _ONNX if _ONNX in names else _WEIGHTS,
+        *_MODEL_MEMBERS,
+        _SUMS,
+        *graph,
+        *sorted(names & bundled_scorer.MEMBERS)[:1],
+    }
     if odd := sorted(names ^ allowed):
         raise InputError(
             f"{path}: member {odd[0]!r:.100} is missing or does not belong there; make it again with `asr bundle`"

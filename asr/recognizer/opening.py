@@ -6,13 +6,17 @@ import math
 import numbers
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from asr.config import DecoderConfig
 from asr.errors import InputError
 from asr.recognizer import bundle, run_folder
 from asr.recognizer.inputs import check_channel
 from asr.recognizer.recognizer import Recognizer
+
+_KINDS: dict[Any, tuple[type, str]] = {
+    str: (str, "a string"), float: (numbers.Real, "a number"), int: (numbers.Integral, "a whole number"),
+}  # fmt: skip
 
 
 def load(
@@ -48,7 +52,7 @@ def load(
 
 
 def _with_options(cfg: DecoderConfig, options: dict[str, Any]) -> DecoderConfig:
-    known = [f.name for f in dataclasses.fields(cfg)]
+    known = {f.name: f.type for f in dataclasses.fields(cfg)}
     for name in options:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1) or [", ".join(known)]
@@ -63,11 +67,9 @@ def _with_options(cfg: DecoderConfig, options: dict[str, Any]) -> DecoderConfig:
             if not isinstance(value, bool):
                 raise InputError(f"{name}={value!r} must be True or False")
             continue
-        is_text = name == "rescore" or isinstance(default, str)
-        is_optional, kind = name in ("blank_skip", "lattice_beam", "rescore"), str if is_text else numbers.Real
-        if isinstance(default, int):
-            kind = numbers.Integral
-        if not (isinstance(value, kind) and not isinstance(value, bool)) and not (is_optional and value is None):
-            expected = {str: "a string", numbers.Real: "a number", numbers.Integral: "a whole number"}[kind]
+        types = get_args(known[name]) or (known[name],)  # of float | None: both
+        kind, expected = _KINDS[types[0]]
+        is_given = isinstance(value, kind) and not isinstance(value, bool)
+        if not is_given and not (value is None and type(None) in types):
             raise InputError(f"{name}={value!r} must be {expected}")
     return dataclasses.replace(cfg, **options)

@@ -11,9 +11,10 @@ from asr.errors import InputError
 from asr.graph.slots import Filler
 from asr.recognizer.frozen import FrozenDict
 from asr.search.new_words import NewWord
+from asr.search.second_pass import Rescorer
 from asr.text.clean import LANGUAGES
 
-_OF_SEARCH = ("beam", "lattice_beam", "nbest", "mbr", "confusion")
+_OF_SEARCH = ("beam", "lattice_beam", "nbest", "mbr", "confusion", "rescore_order")
 _OF_DECODER = (*_OF_SEARCH, "reject_below", "remove")
 
 
@@ -37,6 +38,8 @@ class DecodingOptions:
     language       en or ko: that of `written` and `punctuate`; None tells it by the recogniser's words
     slots          what fills the slots of the language model: {"<name>": ["john", "mary ann"]} (asr.graph.slots), or
                    a JSGF grammar whose public rules are the slots: a path, or the text beginning with `#JSGF`
+    rescore        whether the recogniser's language model for a second pass (`decoder.rescore`) ranks the readings anew
+    rescore_order  0: it ranks the best readings; otherwise all paths of the lattice (`decoder.rescore_order`)
 
     Raises InputError naming an option with an invalid value, and options that exclude each other.
     """
@@ -56,10 +59,12 @@ class DecodingOptions:
     punctuate: bool = False
     language: str | None = None
     slots: Mapping[str, Filler] | str | Path | None = None
+    rescore: bool | None = None
+    rescore_order: int | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
-        for name in ("mbr", "confusion"):
+        for name in ("mbr", "confusion", "rescore"):
             _check(isinstance(getattr(self, name), bool | None), name, getattr(self, name), "True or False")
         for name in ("written", "punctuate"):
             _check(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False")
@@ -98,16 +103,24 @@ class DecodingOptions:
         lattice_beam, reject_below, nbest = self.lattice_beam, self.reject_below, self.nbest
         _check(lattice_beam is None or lattice_beam >= 0, "lattice_beam", lattice_beam, "at least 0")
         _check(reject_below is None or 0 <= reject_below <= 1, "reject_below", reject_below, "from 0 to 1")
-        is_count = isinstance(nbest, int) and not isinstance(nbest, bool) and nbest >= 1
-        _check(nbest is None or is_count, "nbest", nbest, "a whole number of at least 1")
+        _check(nbest is None or _is_count(nbest, 1), "nbest", nbest, "a whole number of at least 1")
+        order = self.rescore_order
+        _check(order is None or _is_count(order, 0, 100), "rescore_order", order, "a whole number from 0 to 100")
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
-    def decoder(self, cfg: DecoderConfig) -> DecoderConfig:
-        """The decoder's configuration with these options. Raises InputError if the two do not fit together."""
+    def decoder(self, cfg: DecoderConfig, rescorer: Rescorer | None) -> DecoderConfig:
+        """The decoder's configuration with these options. `rescorer` is the language model that is open for a second
+        pass. Raises InputError if they do not fit together."""
         given = {name: value for name in _OF_DECODER if (value := getattr(self, name)) is not None}
+        if self.rescore is not None:
+            given["rescore"] = rescorer.source if self.rescore and rescorer else None
         decoder = replace(cfg, **given)
+        if (self.rescore or self.rescore_order) and rescorer is None:
+            name = "rescore" if self.rescore else "rescore_order"
+            raise InputError(f"{name}={getattr(self, name)} needs a language model for the second pass, and this "
+                             "recogniser has none; open it with rescore=MODEL")  # fmt: skip
         if self.lattice_beam is not None and self.lattice_beam > decoder.beam:
             raise InputError(
                 f"lattice_beam={self.lattice_beam:g} must be at most beam={decoder.beam:g}; raise the beam"
@@ -122,12 +135,17 @@ class DecodingOptions:
 
     def of_graph_search(self) -> list[str]:
         """The given options that greedy search does not have."""
-        return [f.name for f in fields(self) if f.name in _OF_SEARCH and getattr(self, f.name) is not None]
+        found = [f.name for f in fields(self) if f.name in _OF_SEARCH and getattr(self, f.name) is not None]
+        return found if not self.rescore else [*found, "rescore"]
 
 
 def _check(is_good: bool, name: str, value: object, expected: str) -> None:
     if not is_good:
         raise InputError(f"{name}={value!r} must be {expected}")
+
+
+def _is_count(value: Any, least: int, most: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _is_number(value: Any) -> bool:

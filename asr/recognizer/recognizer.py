@@ -177,7 +177,7 @@ class Recognizer:
         decoder = self.cfg.decoder
         if (space is None or decoder.kind == "greedy") and (given := options.of_graph_search()):
             raise InputError(f"{given[0]} is an option of graph search; this recogniser searches greedily")
-        return self._with(space, options.decoder(decoder))
+        return self._with(space, options.decoder(decoder, self.rescorer))
 
     def compile_phrases(self, phrases: Mapping[str, float] | None) -> Phrases | None:
         """Phrases and their boosts in the form that the search takes; None if there are none.

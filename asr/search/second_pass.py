@@ -18,14 +18,14 @@ import numpy as np
 from asr.config import DecoderConfig
 from asr.errors import InputError
 from asr.lm import arpa
-from asr.lm.model import LN10
+from asr.lm.model import LN10, MAX_ORDER
 from asr.lm.score import Scorer, load
 from asr.search.lattice import ARC, FINAL, Lattice
 from asr.search.rescoring import NgramScorer, WordScorer, compose
 from asr.search.space import SearchSpace
 
 BUNDLED = "bundled"  # the value of decoder.rescore for the language model in a bundle
-ENDINGS = (".safetensors", ".arpa", ".arpa.gz")  # of files: none of that name is looked for in the hub
+ENDINGS = (".safetensors", ".arpa", ".arpa.gz", ".trie")  # of files: none of that name is looked for in the hub
 
 
 class TextScorer(Protocol):
@@ -46,7 +46,7 @@ class NgramTexts:
     """Costs of texts by an n-gram model."""
 
     def __init__(self, scorer: Scorer):
-        self._scorer = scorer
+        self._scorer, self.of_pieces = scorer, scorer.of_pieces
 
     def costs(self, texts: Sequence[str]) -> list[float]:
         return [-LN10 * sum(log10_prob for log10_prob, _, _ in self._scorer.full_scores(text)) for text in texts]
@@ -56,8 +56,8 @@ class NgramTexts:
 
 
 def open_scorer(source: str | Path) -> TextScorer:
-    """The language model in a file of `asr lm train`, neural or ARPA, in a folder of transformers, or of that name in
-    Hugging Face's hub. Raises InputError if there is none."""
+    """The language model in a file of `asr lm train` (neural, ARPA) or `asr lm convert` (packed, which is mapped), in a
+    folder of transformers, or of that name in Hugging Face's hub. Raises InputError if there is none."""
     path = Path(source)
     if path.is_file() or path.name.endswith(ENDINGS):
         if arpa.is_model(path):
@@ -159,9 +159,10 @@ class Rescorer:
 
 
 def rescorer_of(cfg: DecoderConfig, opened: Rescorer | None) -> Rescorer | None:
-    """The language model that the options name: `opened`, if it is that one. Raises InputError as `open_scorer`."""
+    """The language model that the options name: `opened`, if it is that one. Without a name it stays open, as a request
+    may ask for it. Raises InputError as `open_scorer`."""
     if cfg.rescore is None:
-        return None
+        return opened
     if opened is not None and opened.source == cfg.rescore:
         return opened
     if cfg.rescore == BUNDLED:
@@ -171,14 +172,16 @@ def rescorer_of(cfg: DecoderConfig, opened: Rescorer | None) -> Rescorer | None:
 
 def second_pass(cfg: DecoderConfig, scorer: TextScorer | None, space: SearchSpace) -> SecondPass | None:
     """The second pass that the options ask for."""
-    if scorer is None:
+    if scorer is None or cfg.rescore is None:
         return None
     if cfg.lattice_beam is None:
         raise InputError(f"decoder.rescore={cfg.rescore} needs a lattice; set decoder.lattice_beam")
-    paths = None
-    if cfg.rescore_order and not space.is_closed:
+    paths, order = None, cfg.rescore_order
+    if order is None:
+        order = MAX_ORDER if isinstance(scorer, NgramTexts) and scorer.of_pieces == space.of_pieces else 0
+    if order and not space.is_closed:
         if not isinstance(scorer, PathScorer):
             raise InputError(f"decoder.rescore={cfg.rescore} scores whole texts, so it cannot rescore a lattice; set "
                              "decoder.rescore_order=0")  # fmt: skip
-        paths = scorer.along(space.words, cfg.rescore_order)
+        paths = scorer.along(space.words, order)
     return SecondPass(scorer, cfg.rescore_share, cfg.rescore_penalty, cfg.rescore_nbest, cfg.word_penalty, paths)

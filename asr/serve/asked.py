@@ -13,6 +13,7 @@ from asr.text.clean import LANGUAGES
 
 LETTERS = 100  # per entry that is allowed
 MOST_SLOTS = 100
+MOST_ORDER = 8  # of a second pass over lattices: with more, a neural model may split them without end
 
 
 class _FirstOnly(FailFast):
@@ -72,6 +73,14 @@ class Asked(BaseModel):
         None, description="what fills each slot of the language model, as <name>: words, an object with weights, or a "
         "JSGF grammar; needs a dynamic graph"
     )  # fmt: skip
+    rescore: bool | None = Field(
+        None, description="whether the recogniser's second language model ranks the readings anew; null: as its "
+        "decoder.rescore"
+    )  # fmt: skip
+    rescore_order: int | None = Field(
+        None, ge=0, le=MOST_ORDER, description="0: it ranks the best readings; otherwise all paths of the lattice; "
+        "null: as the recogniser's decoder.rescore_order"
+    )  # fmt: skip
 
     def options(self, cfg: ServeConfig) -> DecodingOptions:
         """Raises Refused(400) beyond the limits of `cfg`, and InputError for what the recogniser does not take."""
@@ -99,6 +108,8 @@ class Asked(BaseModel):
             punctuate=self.punctuate,
             language=self.language or known_language(cfg),
             slots=self.slots,
+            rescore=self.rescore,
+            rescore_order=self.rescore_order,
         )
 
     def _limit_slots(self, cfg: ServeConfig) -> None:

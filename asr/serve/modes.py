@@ -115,7 +115,7 @@ class Modes:
         decoder = recognizer.cfg.decoder
         if (recognizer.space is None or decoder.kind == "greedy") and (given := rest.of_graph_search()):
             raise InputError(f"{given[0]} is an option of graph search; this recogniser searches greedily")
-        asked = rest.decoder(decoder)
+        asked = rest.decoder(decoder, recognizer.rescorer)
         return (recognizer if asked == decoder else recognizer.with_decoder(asked)), rest
 
     def _find(self, key: tuple[str, Hashable]) -> Recognizer | None:

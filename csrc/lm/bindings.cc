@@ -18,6 +18,7 @@
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -35,6 +36,8 @@ namespace {
 
 using Ids = nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;   // (R, n)
 using Values = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;  // (R,)
+using WordIds = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Nodes = nb::ndarray<const Scorer::Node, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Orders = std::vector<std::tuple<Ids, Values, Values>>;
 using Ngrams = ArpaReader::Ngrams;
 
@@ -167,6 +170,32 @@ std::unique_ptr<Scorer> MakeScorer(const Orders& orders) {
   return scorer;
 }
 
+// A scorer of arrays that belong to the caller. Throws std::invalid_argument if their sizes do not match.
+std::unique_ptr<Scorer> MapScorer(const std::vector<Scorer::Node>& order_begin, const WordIds& word,
+                                  const Values& log10_prob, const Values& log10_backoff, const Nodes& first,
+                                  const Nodes& shorter) {
+  auto scorer = std::make_unique<Scorer>(Scorer::Arrays{order_begin, word.data(), log10_prob.data(),
+                                                        log10_backoff.data(), first.data(), shorter.data()});
+  const size_t nodes = scorer->arrays().num_nodes(), histories = scorer->arrays().num_histories();
+  if (word.shape(0) != nodes || log10_prob.shape(0) != nodes || log10_backoff.shape(0) != histories ||
+      first.shape(0) != histories + 1 || shorter.shape(0) != histories)
+    throw std::invalid_argument("the sizes of its arrays do not match");
+  return scorer;
+}
+
+// The arrays of a scorer as views that keep it alive, in the order in which MapScorer takes them.
+nb::tuple ArraysOf(const nb::handle& self) {
+  const Scorer::Arrays& arrays = nb::cast<const Scorer&>(self).arrays();
+  const auto view = [&self](const auto* data, size_t size) {
+    return nb::cast(
+        nb::ndarray<nb::numpy, std::remove_pointer_t<decltype(data)>, nb::ndim<1>>(data, {size}, self));
+  };
+  const size_t nodes = arrays.num_nodes(), histories = arrays.num_histories();
+  return nb::make_tuple(arrays.order_begin, view(arrays.word, nodes), view(arrays.log10_prob, nodes),
+                        view(arrays.log10_backoff, histories), view(arrays.first, histories + 1),
+                        view(arrays.shorter, histories));
+}
+
 // Scores `words` one after the other.
 std::vector<std::pair<double, int>> ScoreAll(const Scorer& scorer, Scorer::Node state,
                                              const std::vector<int32_t>& words) {
@@ -240,6 +269,12 @@ void BindArpa(nb::module_& m) {
 void BindScorer(nb::module_& m) {
   nb::class_<Scorer>(m, "Scorer")
       .def(nb::new_(&MakeScorer), nb::arg("orders"))
+      .def_static("map", &MapScorer, nb::keep_alive<0, 2>(), nb::keep_alive<0, 3>(), nb::keep_alive<0, 4>(),
+                  nb::keep_alive<0, 5>(), nb::keep_alive<0, 6>(), nb::arg("order_begin"),
+                  nb::arg("word").noconvert(), nb::arg("log10_prob").noconvert(),
+                  nb::arg("log10_backoff").noconvert(), nb::arg("first").noconvert(),
+                  nb::arg("shorter").noconvert())
+      .def_prop_ro("arrays", &ArraysOf)
       .def(
           "step",
           [](const Scorer& self, Scorer::Node state, int32_t word) {

@@ -1,6 +1,8 @@
-// Probabilities of words by the back-off rule, with the n-grams as a trie in arrays.
+// Probabilities of words by the back-off rule, with the n-grams as a trie in arrays, its own or those of a
+// mapped file (asr/lm/trie_file.py).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -17,6 +19,23 @@ class Scorer {
     double log10_prob;  // of the word, given the state before
     int length;         // of the n-gram used
   };
+  // Per node. The nodes below the highest order, the histories, have back-offs and continuations.
+  struct Arrays {
+    std::vector<Node> order_begin;  // first node of each order, from order 0, and the number of nodes
+    const int32_t* word;            // (nodes,), the last word of the n-gram; -1 for node 0
+    const float* log10_prob;        // (nodes,)
+    const float* log10_backoff;     // (histories,)
+    const Node* first;              // (histories + 1,), the first node that continues it
+    const Node* shorter;            // (histories,), the longest listed suffix, a smaller node
+
+    Node num_nodes() const { return order_begin.back(); }
+    Node num_histories() const { return std::max<Node>(1, order_begin[order_begin.size() - 2]); }
+  };
+
+  Scorer() = default;  // without n-grams; AddOrder adds them
+  // The arrays belong to the caller and outlive this object. Throws std::invalid_argument for orders that do
+  // not ascend. Other damage of the arrays is found by Score when it gets there.
+  explicit Scorer(Arrays arrays);
 
   // Adds the next order: `size` n-grams of `n` ids each, sorted by ids, with their base-10 logarithms. Throws
   // std::invalid_argument unless they ascend, their histories are among the order below, and the unigrams
@@ -26,19 +45,23 @@ class Scorer {
   void Finish();  // after the last order
 
   // `word` is an id, or -1 for a word that the model cannot predict: log10 of its probability is then -100,
-  // as in kenlm. Throws std::invalid_argument for another state or id.
+  // as in kenlm. Throws std::invalid_argument for another state or id, and for damaged arrays.
   Step Score(Node state, int32_t word) const;
+
+  const Arrays& arrays() const { return arrays_; }
 
  private:
   Node Find(Node history, int32_t word) const;  // 0: not listed
   Node Suffix(Node history, int32_t word) const;
+  Node Shorter(Node history) const;
   bool IsWord(int32_t id) const;
   bool IsState(Node node) const;
+  void PointToOwn();
 
-  std::vector<Node> order_begin_{0, 1};  // first node of each order, from order 0, and the number of nodes
-  std::vector<int32_t> word_{-1};        // per node: the last word
+  Arrays arrays_{{0, 1}, nullptr, nullptr, nullptr, nullptr, nullptr};
+  // What arrays_ points to, unless the arrays are the caller's.
+  std::vector<int32_t> word_{-1};
   std::vector<float> log10_prob_{0.0f}, log10_backoff_{0.0f};
-  // Per node below the highest order: the first node that continues it, and the longest listed suffix.
   std::vector<Node> first_, shorter_{0};
   std::vector<int32_t> lower_ids_;  // of the order below, while orders are added
 };

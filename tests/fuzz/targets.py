@@ -28,7 +28,7 @@ from asr.graph.ngram_file import NgramFile
 from asr.graph.opened import Graph
 from asr.graph.phrase_grammar import read_grammar
 from asr.graph.tree_file import Tree
-from asr.lm import arpa
+from asr.lm import arpa, score, trie_file
 from asr.lm.model import Ngrams
 from asr.models.imported import OnnxSpec
 from asr.recognizer import bundle, run_folder
@@ -131,6 +131,20 @@ def _search_language(path: Path) -> None:
 
 
 target("arpa", ARPA)(arpa.read)
+
+
+def _tries(folder: Path) -> list[bytes]:
+    (folder / "lm.arpa").write_bytes(ARPA)
+    trie_file.write(arpa.read(folder / "lm.arpa"), folder / "lm.trie")
+    return [(folder / "lm.trie").read_bytes()]
+
+
+@target("trie", _tries)
+def _score_trie(path: Path) -> None:
+    scorer = score.Scorer(trie_file.read(path))
+    list(scorer.full_scores("a b a x"))
+
+
 target("jsgf", JSGF)(read_grammar)
 
 

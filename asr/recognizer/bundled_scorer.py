@@ -1,0 +1,38 @@
+"""The language model of a second pass in a bundle: a neural one, or a packed n-gram, which stays in the mapped file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from asr.errors import InputError
+from asr.graph.mapped_file import aligned
+from asr.lm import trie_file
+from asr.lm.neural import file as neural
+from asr.lm.neural.scorer import NeuralScorer
+from asr.lm.score import Scorer
+from asr.search.second_pass import BUNDLED, NgramTexts, Rescorer
+
+NEURAL, TRIE = "rescore.safetensors", "rescore.trie"
+MEMBERS = frozenset((NEURAL, TRIE))  # a bundle holds one of them, or none
+
+
+def member_of(source: str) -> str:
+    """The name under which a bundle holds the file of a language model. Raises InputError if it cannot hold it."""
+    if trie_file.is_trie(source):
+        return TRIE
+    if neural.is_neural(source):
+        return NEURAL
+    raise InputError(f"decoder.rescore={source} is neither a neural model of `asr lm train` nor a packed n-gram "
+                     "(`asr lm convert LM.arpa NAME.trie`), which alone a bundle can hold; bundle with "
+                     "decoder.rescore=null, and name it when you transcribe")  # fmt: skip
+
+
+def opened(members: Mapping[str, memoryview], path: str | Path) -> Rescorer | None:
+    """The language model among the members of a bundle, if there is one. Raises InputError naming a damaged one."""
+    if TRIE in members:
+        data = aligned(np.frombuffer(members[TRIE], np.uint8))
+        return Rescorer(BUNDLED, NgramTexts(Scorer(trie_file.parse(data, f"{path}: {TRIE}"))))
+    if NEURAL in members:
+        return Rescorer(BUNDLED, NeuralScorer(neural.parse(bytes(members[NEURAL]), f"{path}: {NEURAL}")))
+    return None
