@@ -223,7 +223,12 @@ struct RandomLanguage {
   std::vector<uint32_t> word_of;
 };
 
-Slot MakeSlot(int64_t word) { return {word, {{{2, 3, 4}, 100, 1.0f}, {{2, 3}, 101, 2.0f}}}; }
+// One word, or another one and then any number of a third.
+Slot MakeSlot(int64_t word) {
+  return {word,
+          {{{2, 3, 4}, 100, 1.0f, 0, 1}, {{2, 3}, 101, 2.0f, 0, 2}, {{5}, 102, 0.5f, 2, 2}},
+          {kInfinity, 0.0f, 0.3f}};
+}
 
 void TestGrowth() {
   std::mt19937 random(3);
@@ -346,7 +351,8 @@ void TestOutOfMemory() {
   CHECK(num_full > 10);
 }
 
-// Labels out of range, in the header of a graph and in slots; two slots with the same word.
+// Labels out of range, in the header of a graph and in slots; slots that may stay empty, or have states that
+// are out of range or lead nowhere; two slots with the same word.
 void TestRefusals() {
   std::mt19937 random(6);
   Image image = MakeGraph(&random, true);
@@ -361,7 +367,13 @@ void TestRefusals() {
     return IsRefused([&] { Search(LazyGraph(Vocabulary(language, slots), kPlenty), Options()); });
   };
   for (const int32_t label : {-1, 0, 1, std::numeric_limits<int32_t>::max()})
-    CHECK(is_refused({{-1, {{{2, label}, 100, 1.0f}}}}));
+    CHECK(is_refused({{-1, {{{2, label}, 100, 1.0f, 0, 1}}, {kInfinity, 0.0f}}}));
+  const auto is_refused_to = [&](uint32_t state, const std::vector<float>& final_costs) {
+    return is_refused({{-1, {{{2}, 100, 1.0f, 0, state}}, final_costs}});
+  };
+  CHECK(!is_refused_to(1, {kInfinity, 0.0f}));
+  CHECK(is_refused_to(1, {}) && is_refused_to(1, {0.0f, 0.0f}) && is_refused_to(1, {kInfinity, kInfinity}));
+  CHECK(is_refused_to(0, {kInfinity, 0.0f}) && is_refused_to(2, {kInfinity, 0.0f}));
   CHECK(!is_refused({MakeSlot(3), MakeSlot(4), MakeSlot(-1), MakeSlot(-1)}));
   CHECK(is_refused({MakeSlot(3), MakeSlot(4), MakeSlot(3)}));
 }
