@@ -2,18 +2,22 @@
 
     python -m benchmarks.chain RECIPE [experiment=NAME] [--only NAME,NAME] [KEY=VALUE ...]
     python -m benchmarks.chain timit experiment=timit_scratch fold=0 threads=1
+    python -m benchmarks.chain --pool FOLDER FOLDER ...
 
 The recipe has sound and a lexicon of phones; its own net is the row of CTC. Language model, lexicon and search are
 those of the recipe in all rows. HMMs see 13 cepstra. The net behind them has the adapted features and the alignment of
 the row before it, and LF-MMI trains that net on. Minutes are CPU time of all processes from the training to the scored
 test set; a row behind another one needs the minutes of that one, too. A row that is finished is not run again, so the
 same command continues. Writes `chain.json` in the run folder, exp/chain-EXPERIMENT or `out`, and prints the table.
+
+--pool adds up the errors of several run folders, such as those of the folds of a corpus, in each row that all of them
+have. Its intervals are those of a bootstrap over the speakers of all test sets, its minutes means.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ from typing import Any
 from asr import manifest, pipeline
 from asr.cli.recipe import Recipe
 from asr.config import Config
+from asr.evaluation.score import Counts, bootstrap
 from asr.files import atomic_write
 from asr.literals import parse_json
 from asr.recognizer.adapted_features import write_features
@@ -108,6 +113,24 @@ class Chain:
         return [f"criterion.alignments={sat / 'train/alignments.npz'}", *sets, *start]
 
 
+def pool(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """The rows that all run folders have, with the errors of all of them."""
+    rows = {}
+    for row in ROWS:
+        places = [folder / row.name for folder in folders]
+        if not all((place / "row.json").exists() for place in places):
+            continue
+        found = [parse_json((place / "row.json").read_text(encoding="utf-8")) for place in places]
+        scores = [parse_json((place / "score/score.json").read_text(encoding="utf-8")) for place in places]
+        speakers = [Counts(**speaker["words"]) for score in scores for speaker in score["speakers"].values()]
+        dev = sum((Counts(**one["dev"]["counts"]) for one in found), Counts())
+        test = sum(speakers, Counts())
+        score = {"wer": test.rate, "wer_interval": bootstrap(speakers), "words": asdict(test)}
+        minutes = sum(one["minutes"] for one in found) / len(found)
+        rows[row.name] = {"title": row.title, "dev": {"wer": dev.rate}, "score": score, "minutes": minutes}
+    return rows
+
+
 def print_table(rows: dict[str, dict[str, Any]]) -> None:
     print("| step | dev WER | test WER (95 % interval) | test errors | CPU min |\n|---|---|---|---|---|")
     for row in rows.values():
@@ -121,9 +144,15 @@ def print_table(rows: dict[str, dict[str, Any]]) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.chain", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("recipe")
+    parser.add_argument("recipe", nargs="?")
+    parser.add_argument("--pool", nargs="+", type=Path, metavar="FOLDER", help="run folders to add up")
     parser.add_argument("--only", help="rows to run, by name; left out: all")
     args, words = parser.parse_known_args(argv)
+    if args.pool:
+        print_table(pool(args.pool))
+        return
+    if args.recipe is None:
+        parser.error("name a recipe, or run folders behind --pool")
     names = [row.name for row in ROWS]
     only = args.only.split(",") if args.only else names
     if unknown := [name for name in only if name not in names]:

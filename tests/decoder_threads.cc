@@ -20,6 +20,7 @@
 #include "lattice.h"
 #include "lazy_graph.h"
 #include "phrases.h"
+#include "random_language.h"
 #include "search.h"
 #include "vocabulary.h"
 
@@ -41,7 +42,7 @@ namespace asr::decoder {
 namespace {
 
 constexpr size_t kPlenty = size_t{1} << 30;
-constexpr int kStates = 40, kArcs = 300, kTokens = 6, kWords = 9, kFrames = 20;
+constexpr int kStates = 40, kArcs = 300, kWords = 9, kFrames = 20;
 
 #define CHECK(condition)                                                       \
   if (!(condition)) {                                                          \
@@ -125,105 +126,6 @@ void TestThreads() {
     for (const Result& result : results) CHECK(result == expected);
   }
 }
-
-// Builds a file whose parts start at multiples of 8 bytes.
-class FileImage {
- public:
-  template <class T>
-  void Add(const std::vector<T>& part) {
-    const size_t place = words_.size();
-    words_.resize(place + (part.size() * sizeof(T) + 7) / 8);
-    std::memcpy(&words_[place], part.data(), part.size() * sizeof(T));
-  }
-  // The names of the words, the last part of a file: empty lines.
-  void AddNames(uint32_t num_words) {
-    words_[num_bytes_at_ - 1] = num_words;
-    Add(std::vector<char>(num_words, '\n'));
-  }
-  // The magic number, 4-byte numbers, then the number of bytes of the words' names and of the file.
-  void AddHeader(const char* magic, const std::vector<uint32_t>& numbers) {
-    words_.resize(1);
-    std::memcpy(words_.data(), magic, sizeof(uint64_t));
-    Add(numbers);
-    words_.resize(words_.size() + 2);
-    num_bytes_at_ = words_.size() - 1;
-  }
-  const void* data() {
-    words_[num_bytes_at_] = size();
-    return words_.data();
-  }
-  size_t size() const { return words_.size() * sizeof(uint64_t); }
-
- private:
-  std::vector<uint64_t> words_;
-  size_t num_bytes_at_ = 0;
-};
-
-// One word per random spelling, with labels from 2 on; spellings share no suffixes.
-FileImage MakeTree(std::mt19937* random, uint32_t* num_words) {
-  std::set<std::vector<uint16_t>> spellings;
-  for (int i = 0; i < 60; ++i) {
-    std::vector<uint16_t> spelling(1 + (*random)() % 5);
-    for (uint16_t& label : spelling) label = static_cast<uint16_t>(2 + (*random)() % (kTokens - 1));
-    spellings.insert(spelling);
-  }
-  std::vector<uint32_t> first = {0}, word, suffix;
-  std::vector<uint16_t> labels;
-  std::vector<Tree::Suffix> suffixes = {{0, 0}};
-  for (const std::vector<uint16_t>& spelling : spellings) {
-    const auto length = static_cast<uint32_t>(spelling.size());
-    for (uint32_t k = length; k-- > 0;)
-      suffixes.push_back({spelling[k], k + 1 == length ? 0 : static_cast<uint32_t>(suffixes.size()) - 1});
-    for (uint32_t k = 0; k < length; ++k) suffix.push_back(static_cast<uint32_t>(suffixes.size()) - 1 - k);
-    labels.insert(labels.end(), spelling.begin(), spelling.end());
-    first.push_back(static_cast<uint32_t>(labels.size()));
-    word.push_back(static_cast<uint32_t>(word.size()) + 1);
-  }
-  *num_words = static_cast<uint32_t>(word.size());
-  FileImage image;
-  image.AddHeader("asrwords", {1, *num_words, *num_words, first.back(),
-                               static_cast<uint32_t>(suffixes.size()), kTokens, 0, 0});
-  image.Add(first);
-  image.Add(word);
-  image.Add(labels);
-  image.Add(suffix);
-  image.Add(suffixes);
-  image.AddNames(*num_words);
-  return image;
-}
-
-// A bigram model: each word leads to its own history, which lists a few words.
-FileImage MakeNgram(std::mt19937* random, uint32_t num_words) {
-  std::vector<Ngram::State> states;
-  std::vector<Ngram::Arc> arcs;
-  const auto draw_cost = [random] { return 0.01f * static_cast<float>(1 + (*random)() % 300); };
-  for (uint32_t s = 0; s <= num_words; ++s) {
-    states.push_back({static_cast<uint32_t>(arcs.size()), 0, draw_cost(), draw_cost()});
-    for (uint32_t w = 0; w < num_words; ++w)
-      if (s == 0 || (*random)() % 8 == 0) arcs.push_back({w, draw_cost(), w + 1});
-  }
-  states.push_back({static_cast<uint32_t>(arcs.size()), 0, 0, 0});
-  FileImage image;
-  const auto num_states = static_cast<uint32_t>(states.size()) - 1;
-  image.AddHeader("asrngram", {1, num_states, static_cast<uint32_t>(arcs.size()), num_words, 0, 0});
-  image.Add(states);
-  image.Add(arcs);
-  image.AddNames(num_words);
-  return image;
-}
-
-struct RandomLanguage {
-  explicit RandomLanguage(std::mt19937* random)
-      : tree(MakeTree(random, &num_words)), ngram(MakeNgram(random, num_words)), word_of(num_words) {
-    for (uint32_t w = 0; w < num_words; ++w) word_of[w] = w + 1;
-  }
-  Language Join() { return Language(tree.data(), tree.size(), ngram.data(), ngram.size(), word_of); }
-  uint32_t num_words;
-  FileImage tree, ngram;
-  std::vector<uint32_t> word_of;
-};
-
-Slot MakeSlot(int64_t word) { return {word, {{{2, 3, 4}, 100, 1.0f}, {{2, 3}, 101, 2.0f}}}; }
 
 void TestGrowth() {
   std::mt19937 random(3);
@@ -346,7 +248,8 @@ void TestOutOfMemory() {
   CHECK(num_full > 10);
 }
 
-// Labels out of range, in the header of a graph and in slots; two slots with the same word.
+// Labels out of range, in the header of a graph and in slots; slots that may stay empty, or have states that
+// are out of range or lead nowhere; two slots with the same word.
 void TestRefusals() {
   std::mt19937 random(6);
   Image image = MakeGraph(&random, true);
@@ -361,7 +264,13 @@ void TestRefusals() {
     return IsRefused([&] { Search(LazyGraph(Vocabulary(language, slots), kPlenty), Options()); });
   };
   for (const int32_t label : {-1, 0, 1, std::numeric_limits<int32_t>::max()})
-    CHECK(is_refused({{-1, {{{2, label}, 100, 1.0f}}}}));
+    CHECK(is_refused({{-1, {{{2, label}, 100, 1.0f, 0, 1}}, {kInfinity, 0.0f}}}));
+  const auto is_refused_to = [&](uint32_t state, const std::vector<float>& final_costs) {
+    return is_refused({{-1, {{{2}, 100, 1.0f, 0, state}}, final_costs}});
+  };
+  CHECK(!is_refused_to(1, {kInfinity, 0.0f}));
+  CHECK(is_refused_to(1, {}) && is_refused_to(1, {0.0f, 0.0f}) && is_refused_to(1, {kInfinity, kInfinity}));
+  CHECK(is_refused_to(0, {kInfinity, 0.0f}) && is_refused_to(2, {kInfinity, 0.0f}));
   CHECK(!is_refused({MakeSlot(3), MakeSlot(4), MakeSlot(-1), MakeSlot(-1)}));
   CHECK(is_refused({MakeSlot(3), MakeSlot(4), MakeSlot(3)}));
 }

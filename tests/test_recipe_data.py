@@ -18,7 +18,7 @@ from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon
 from recipes import whisper
 from recipes.digits import adapted
-from recipes.english import english_hama
+from recipes.english import english_hama, english_scratch
 from recipes.english import prepare as english
 from recipes.english_import.pronounce import FILES
 from recipes.run import RECIPES
@@ -107,6 +107,30 @@ def test_what_whisper_heard_is_kept_and_a_stopped_run_goes_on(tmp_path, monkeypa
     ]  # fmt: skip
     assert manifest.read(tmp_path / "heard.jsonl") == heard
     assert len(english.transcribe(utterances, tmp_path, tmp_path / "heard.jsonl")) == 22 and len(asked) == 24
+
+
+def test_chapters_from_nothing_are_in_one_set_only_and_books_give_the_words(tmp_path, monkeypatch):
+    rows = [
+        {"id": f"{chapter}-{n}", "audio": "x.flac", "duration_s": 1.0, "text": "the whale", "speaker": "1",
+         "chapter": chapter} for chapter in ("198", "227") for n in range(9)
+    ]  # fmt: skip
+    for folder, name, text in (("libri_en", "manifest.jsonl", "\n".join(map(json.dumps, rows))),
+                               ("text_en", "books.txt.xz", "Call me Ishmael.\nThe sea, the sea!\n")):  # fmt: skip
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(text)
+    monkeypatch.setattr(english_scratch, "VOCABULARY", 3)
+    cfg = configure("english", "english_scratch", tmp_path, tmp_path)
+    assert "real speech" in english_scratch.prepare(cfg)
+    data = Path(cfg.data.dir)
+    sets = {name: [u.id for u in manifest.read(data / f"{name}.jsonl")] for name in ("train", "dev", "test")}
+    assert sets == {
+        "train": [f"227-{n}" for n in range(1, 8)], "dev": ["227-0", "227-8"], "test": [f"198-{n}" for n in range(9)]
+    }  # fmt: skip
+    assert (data / "lm.txt").read_text() == "call me ishmael\nthe sea the sea\n" + 7 * "the whale\n"
+    assert set(Lexicon.read(data / "lexicon.txt").pronunciations) == {"the", "sea", "whale"}
+    (tmp_path / "text_en").rename(tmp_path / "texts")
+    with pytest.raises(InputError, match="holds no folder 'text_en'"):
+        english_scratch.prepare(cfg)
 
 
 def test_hama_is_an_encoder_at_its_last_hidden_layer(tmp_path):

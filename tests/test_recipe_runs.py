@@ -94,6 +94,23 @@ def test_the_chain_runs_every_row_once_behind_the_one_it_needs(
         assert f"--only: there is no row '{name}'; there are: " in capsys.readouterr().err
 
 
+def test_pooled_chains_add_up_the_errors_of_their_speakers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, wrong in enumerate((1, 3)):  # of ten words each, in dev and test
+        counts = {"correct": 10 - wrong, "substitutions": wrong, "deletions": 0, "insertions": 0}
+        row = {"title": "CTC", "dev": {"counts": counts}, "minutes": 1 + number}
+        (folder := Path(f"fold{number}/ctc/score")).mkdir(parents=True)
+        (folder.parent / "row.json").write_text(json.dumps(row))
+        (folder / "score.json").write_text(json.dumps({"speakers": {"ann": {"words": counts}}}))
+    Path("fold0/tri").mkdir()
+    Path("fold0/tri/row.json").write_text("{}")  # not in the other fold
+    chain.main(["--pool", "fold0", "fold1"])
+    table = capsys.readouterr().out.splitlines()
+    assert table[2:] == ["| CTC | 20.0 % | 20.0 % (10.0-30.0) | S 4 D 0 I 0 | 1.5 |"]
+
+
 def test_wrong_recipes_and_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in {
         "an5": "no recipe 'an5'; did you mean 'an4'?",
