@@ -25,7 +25,7 @@ def member_of(source: str) -> str:
     if neural.is_neural(source):
         return NEURAL
     if not os.path.exists(source) and source.endswith(ENDINGS):
-        raise InputError(f"decoder.rescore={source} does not exist; check the path, or bundle with decoder.rescore=null")
+        raise InputError(f"decoder.rescore={source} does not exist; check the path, or set decoder.rescore=null")
     raise InputError(f"decoder.rescore={source} is neither a neural model of `asr lm train` nor a packed n-gram "
                      "(`asr lm convert LM.arpa NAME.trie`), which alone a bundle can hold; bundle with "
                      "decoder.rescore=null, and name it when you transcribe")  # fmt: skip

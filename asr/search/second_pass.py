@@ -61,8 +61,8 @@ def open_scorer(source: str | Path) -> TextScorer:
     path = Path(source)
     if path.is_file() or path.name.endswith(ENDINGS):
         if not path.exists():
-            raise InputError(f"there is no language model {path}; check the path. `asr lm train` writes ARPA files and, "
-                             "with kind=neural, neural models, and `asr lm convert` packed ones (.trie)")  # fmt: skip
+            raise InputError(f"there is no language model {path}; check the path, or make it with `asr lm train` (ARPA "
+                             "or kind=neural) or `asr lm convert` (.trie)")  # fmt: skip
         if arpa.is_model(path):
             return NgramTexts(load(path))
         if path.name.endswith(".trie"):
