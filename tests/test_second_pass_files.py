@@ -22,7 +22,8 @@ from asr.evaluation.tune import Point, Tuning
 from asr.evaluation.tune_second_pass import PENALTIES, SHARES, Rescoring, SecondPoint, tune_second_pass
 from asr.flywheel import retrain
 from asr.recognizer import bundle, run_folder
-from asr.search.confidence import search_of
+from asr.search.confidence import _warn_once, search_of
+from asr.search.second_pass import resolved
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,55 @@ def test_a_bundle_holds_its_language_model(recognizer, folder, tmp_path, name):
         bundle.write(tmp_path / "m.asr", other.model, other.cfg, TOKENS, folder / "graph", "")
     with pytest.raises(InputError, match="this bundle gets none"):
         bundle.write(tmp_path / "m.asr", second.model, second.cfg, TOKENS, None, "")
+    gone = replace(second.cfg, decoder=replace(second.cfg.decoder, rescore=str(tmp_path / "gone.trie")))
+    with pytest.raises(InputError, match=r"gone\.trie does not exist; check the path"):
+        bundle.write(tmp_path / "m.asr", second.model, gone, TOKENS, folder / "graph", "")
     assert not (tmp_path / "m.asr").exists()
+
+
+def test_a_bundle_that_could_not_be_opened_is_not_written(recognizer, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle, "MAX_BYTES", 2 * bundle.MAX_SMALL_BYTES)
+    (tmp_path / "big.trie").write_bytes((folder / "lm.trie").read_bytes() + bytes(bundle.MAX_SMALL_BYTES))
+    second = with_second(recognizer, folder, rescore=str(folder / "lm.trie"))
+    cfg = replace(second.cfg, decoder=replace(second.cfg.decoder, rescore=str(tmp_path / "big.trie")))
+    with pytest.raises(InputError, match="more than can be opened"):
+        bundle.write(tmp_path / "model.asr", second.model, cfg, TOKENS, folder / "graph", "")
+    assert not (tmp_path / "model.asr").exists()
+
+
+@pytest.mark.parametrize("name", ["safetensors", "trie"])
+def test_a_bundle_of_an_earlier_version_keeps_how_it_ranks(recognizer, folder, tmp_path, name):
+    """rescore_order was a whole number, 0 by default, and before that there was none."""
+    second = with_second(recognizer, folder, rescore=str(folder / f"lm.{name}"))
+    bundle.write(tmp_path / "new.asr", second.model, second.cfg, TOKENS, folder / "graph", "")
+    with zipfile.ZipFile(tmp_path / "new.asr") as archive:
+        data, model = json.loads(archive.read("config.json")), archive.read(f"rescore.{name}")
+    for order in (0, 3, None):
+        data["decoder"].pop("rescore_order")
+        old = {**data, "decoder": data["decoder"] | ({} if order is None else {"rescore_order": order})}
+        data["decoder"]["rescore_order"] = order
+        changes = {"config.json": json.dumps(old).encode(), f"rescore.{name}": model}
+        opened = asr.load(rewritten(tmp_path / "new.asr", tmp_path / "old.asr", changes))
+        assert opened.cfg.decoder.rescore_order == order
+        assert bool(opened.searcher.second.paths) == (name == "trie" if order is None else order > 0)
+
+
+def test_a_calibration_holds_for_other_names_of_the_same_second_pass(recognizer, folder, caplog):
+    """A neural model ranks readings by default, as with the order 0; for an n-gram model all other orders are one."""
+
+    def calibrated(name, order):
+        found = with_second(recognizer, folder, rescore=str(folder / name), rescore_order=order)
+        return search_of(resolved(found.cfg.decoder, found.rescorer.scorer, found.space))
+
+    for name, before, now, is_same in [
+        ("lm.safetensors", 0, None, True), ("lm.safetensors", None, 0, True), ("lm.safetensors", None, 3, False),
+        ("lm.trie", None, 3, True), ("lm.trie", 2, None, True), ("lm.trie", 0, None, False),
+    ]:  # fmt: skip
+        caplog.clear()
+        _warn_once.cache_clear()
+        options = {"rescore": str(folder / name), "rescore_order": now, "calibrated_for": calibrated(name, before)}
+        with_second(recognizer, folder, **options)
+        assert ("calibrated with" in caplog.text) != is_same, (name, before, now)
 
 
 def test_a_bundle_cannot_name_a_language_model_outside(recognizer, folder, tmp_path):

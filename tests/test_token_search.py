@@ -1,5 +1,7 @@
 """The batched search with an n-gram of tokens: the exact search over the same n-gram as a graph, and its plain rule."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -99,5 +101,18 @@ def test_what_is_refused():
         TokenSearch(model).decode(torch.zeros(1, 2, 4), torch.tensor([2]))
     with pytest.raises(InputError, match="NaN"):
         TokenSearch(model).decode(torch.full((1, 2, 5), torch.nan), torch.tensor([2]))
+    for lengths in ([3], [-1], [2, 2]):
+        with pytest.raises(InputError, match="must be 1 numbers of frames from 0 to 2"):
+            TokenSearch(model).decode(torch.zeros(1, 2, 5), torch.tensor(lengths))
     weightless = TokenSearch(model, 4, 0.0).decode(torch.zeros(1, 0, 5), torch.tensor([0]))
     assert (weightless[0].tokens, weightless[0].cost) == ([], 0.0)
+
+
+def test_a_history_at_which_no_text_ends_ends_none_at_any_weight():
+    model = random_model(np.random.default_rng(1))
+    endless = replace(model, log_final=np.where(np.arange(len(model.log_final)) == model.start, 0.0, -np.inf))
+    log_probs = torch.tensor([[[-1.0, -0.1, -9.0, -9.0, -9.0]]])
+    for weight in (0.0, 1.0):
+        [path] = TokenSearch(endless, 8, weight).decode(log_probs, torch.tensor([1]))
+        ends = [0, *(k for k in range(1, OUTPUTS) if model.successor[model.start, k] == model.start)]
+        assert np.isfinite(path.cost) and path.alignment.tolist()[0] in ends

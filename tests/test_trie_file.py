@@ -76,6 +76,37 @@ def test_what_needs_an_arpa_file_says_so(tmp_path):
         trie_file.read(tmp_path / "empty.trie")
 
 
+def test_damage_that_a_score_meets_names_the_file(tmp_path):
+    trie_file.write(asr.lm.train(["a b a", "b a"], 2), tmp_path / "lm.trie")
+    data = np.frombuffer((tmp_path / "lm.trie").read_bytes(), np.uint8).copy()
+    header = data[: trie_file.HEADER.itemsize].view(trie_file.HEADER)[0]
+    nodes, histories = (int(header["order_begin"][order]) for order in (3, 2))
+    first = trie_file.HEADER.itemsize + 2 * (-(-4 * nodes // 8) * 8) + (-(-4 * histories // 8) * 8)
+    data[first + 4 : first + 4 * (histories + 1)].view(np.uint32)[:] = 2**31
+    (tmp_path / "lm.trie").write_bytes(data)
+    scorer = score.load(tmp_path / "lm.trie")
+    for use in (lambda: scorer.step(1, "a"), lambda: list(scorer.full_scores("a b"))):
+        with pytest.raises(InputError, match=r"lm\.trie is damaged: its n-grams are damaged; make it again with"):
+            use()
+
+
+def test_training_does_not_write_an_arpa_file_under_the_name_of_another_format(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("a b a\n")
+    for ending in ("trie", "ngram", "fst"):
+        path = tmp_path / f"lm.{ending}"
+        assert main(["lm", "train", f"text={tmp_path}/text.txt", f"arpa={path}"]) == 2
+        assert f"convert it with `asr lm convert LM.arpa lm.{ending}`" in capsys.readouterr().err
+        assert not path.exists()
+
+
+def test_a_packed_model_that_cannot_be_opened_is_named_as_one(tmp_path):
+    (tmp_path / "cut.trie").write_bytes(bytes(300))
+    with pytest.raises(InputError, match=r"cut\.trie is no packed n-gram model"):
+        open_scorer(tmp_path / "cut.trie")
+    with pytest.raises(InputError, match=r"there is no language model .*missing\.trie; check .*asr lm convert"):
+        open_scorer(tmp_path / "missing.trie")
+
+
 def test_damage_is_named_or_harmless(tmp_path):
     """Whatever byte is changed, the file is refused, or its scores are numbers or refused."""
     trie_file.write(asr.lm.train(zipf_text(0, 12, 12), 3), tmp_path / "lm.trie")

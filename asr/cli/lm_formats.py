@@ -39,6 +39,7 @@ WRITERS = {
     ".ngram": write_packed,
     ".trie": trie_file.write,
 }
+OTHERS = (".fst", ".ngram", ".trie")  # not ARPA
 
 
 def is_model(path: str | Path) -> bool:

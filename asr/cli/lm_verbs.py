@@ -24,6 +24,11 @@ def lm_train(cfg: Config) -> None:
     Without text it uses the text of the training manifest. A neural model, an LSTM, ranks the best readings of a search
     anew (decoder.rescore). The same command goes on with a training of one that was stopped.
     """
+    from asr.cli.lm_formats import OTHERS
+
+    if cfg.lm.kind == "ngram" and cfg.lm.arpa.endswith(OTHERS):
+        raise InputError(f"arpa={cfg.lm.arpa}: training writes ARPA files; name one, and convert it with "
+                         f"`asr lm convert LM.arpa {Path(cfg.lm.arpa).name}`")  # fmt: skip
     cfg = replace(cfg, lm=replace(cfg.lm, text=cfg.lm.text or cfg.input))
     print(pipeline.train_lm(cfg))
 

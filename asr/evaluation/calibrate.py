@@ -17,6 +17,7 @@ from asr.files import atomic_write
 from asr.manifest import Utterance
 from asr.recognizer.speakers import score_by_speaker
 from asr.search.confidence import Calibration, calibration_error, coverage, information, ranking, search_of
+from asr.search.second_pass import resolved
 
 if TYPE_CHECKING:
     from asr.recognizer.recognizer import Recognizer
@@ -94,7 +95,9 @@ def calibrate(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Cali
                 correct += are_correct([w.word for w in words], texts[id])
                 halves += [number % 2] * len(words)
             bar.update(len(batch))
-    return replace(fit(np.array(posteriors), np.array(correct), np.array(halves)), search=search_of(plain))
+    scorer = recognizer.rescorer.scorer if recognizer.rescorer else None
+    search = search_of(resolved(plain, scorer, recognizer.space))
+    return replace(fit(np.array(posteriors), np.array(correct), np.array(halves)), search=search)
 
 
 def fit(posteriors: NDArray, correct: NDArray, halves: NDArray) -> Calibrated:

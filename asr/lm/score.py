@@ -4,7 +4,7 @@ csrc/lm applies the back-off rule. The values are kenlm's: a word outside the vo
 or 1e-100 if the model has no `<unk>`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -40,23 +40,29 @@ class Scorer:
         """Raises InputError if the rows of the model do not ascend, or a history is not listed."""
         self._ids, self._unknown = model.ids, model.ids.get(UNKNOWN, -1)
         self.words_in, self.of_pieces = model.words_in, model.of_pieces
-        with refusals():
-            self._core = model.core if isinstance(model, trie_file.MappedModel) else _lm.Scorer(model.orders)
+        self._refused: Callable[[ValueError], InputError] = lambda error: InputError(str(error))
+        if isinstance(model, trie_file.MappedModel):
+            self._core, self._refused = model.core, model.damage
+        else:
+            with refusals():
+                self._core = _lm.Scorer(model.orders)
         self.begin = self.step(0, BEGIN)[0]  # the state at the start of a sentence
 
     def step(self, state: int, word: str) -> tuple[int, float]:
         """The state after `word`, and the log10 probability of `word` in `state`."""
-        try:  # not refusals(), which takes as long as the step
+        try:
             following, log10_prob, _ = self._core.step(state, self._ids.get(word, self._unknown))
         except ValueError as e:
-            raise InputError(str(e)) from None
+            raise self._refused(e) from None
         return following, log10_prob
 
     def full_scores(self, sentence: str) -> Iterator[tuple[float, int, bool]]:
         """Per word, and then for `</s>`: log10 probability, length of the n-gram used, whether the word is unknown."""
         ids = [self._ids.get(word, self._unknown) for word in (*self.words_in(sentence), END)]
-        with refusals():
+        try:
             scores = self._core.score_all(self.begin, ids)
+        except ValueError as e:
+            raise self._refused(e) from None
         for (log10_prob, length), id in zip(scores, ids, strict=True):
             yield log10_prob, length, id == self._unknown
 

@@ -33,9 +33,14 @@ _AGAIN = "make it again with `asr lm convert LM.arpa NAME.trie`"
 
 @dataclass(frozen=True)
 class MappedModel(Vocabulary):
-    """The words of a mapped file, and what scores them."""
+    """The words of a mapped file, what scores them, and its name in messages."""
 
     core: Scorer
+    name: str
+
+    def damage(self, error: ValueError) -> InputError:
+        """What to say of n-grams that a score cannot use."""
+        return InputError(f"{self.name} is damaged: {error}; {_AGAIN}")
 
 
 def write(model: NgramModel, path: str | Path) -> None:
@@ -105,7 +110,7 @@ def parse(data: NDArray[np.uint8], name: str) -> MappedModel:
         core = Scorer.map(order_begin, *(part.view(kind) for part, (kind, _) in zip(parts, kinds, strict=False)))
     except ValueError as e:
         raise InputError(f"{name} is damaged: {e}; {_AGAIN}") from None
-    return MappedModel(words, core)
+    return MappedModel(words, core, name)
 
 
 def _words(text: NDArray[np.uint8], name: str) -> list[str]:

@@ -125,6 +125,9 @@ def write(path: str | Path, model: Model, cfg: Config, tokens: Tokens, graph_dir
         for name, content in contents.items():
             sums[name] = _add(archive, name, content)
         _add(archive, _SUMS, json.dumps({"format": FORMAT, "sha256": sums}, indent=1).encode())
+        if file.tell() + MAX_SMALL_BYTES > MAX_BYTES:  # with the directory
+            raise InputError(f"{path} would have {file.tell()} bytes, more than can be opened ({MAX_BYTES}); prune its "
+                             "n-grams, or bundle with decoder.rescore=null and name the model later")  # fmt: skip
 
 
 def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
@@ -239,13 +242,8 @@ def _members(path: Path, max_bytes: int) -> dict[str, memoryview]:
     if len(names) < len(infos):
         raise InputError(f"{path} contains a member twice; make it again with `asr bundle`")
     graph = next((files for files in _GRAPH_MEMBERS.values() if files[0] in names), ())
-    allowed = {
-        _ONNX if _ONNX in names else _WEIGHTS,
-        *_MODEL_MEMBERS,
-        _SUMS,
-        *graph,
-        *sorted(names & bundled_scorer.MEMBERS)[:1],
-    }
+    rescorer = sorted(names & bundled_scorer.MEMBERS)[:1]
+    allowed = {_ONNX if _ONNX in names else _WEIGHTS, *_MODEL_MEMBERS, _SUMS, *graph, *rescorer}
     if odd := sorted(names ^ allowed):
         raise InputError(
             f"{path}: member {odd[0]!r:.100} is missing or does not belong there; make it again with `asr bundle`"

@@ -1,5 +1,6 @@
 """The language model of a second pass in a bundle: a neural one, or a packed n-gram, which stays in the mapped file."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from asr.lm import trie_file
 from asr.lm.neural import file as neural
 from asr.lm.neural.scorer import NeuralScorer
 from asr.lm.score import Scorer
-from asr.search.second_pass import BUNDLED, NgramTexts, Rescorer
+from asr.search.second_pass import BUNDLED, ENDINGS, NgramTexts, Rescorer
 
 NEURAL, TRIE = "rescore.safetensors", "rescore.trie"
 MEMBERS = frozenset((NEURAL, TRIE))  # a bundle holds one of them, or none
@@ -23,6 +24,8 @@ def member_of(source: str) -> str:
         return TRIE
     if neural.is_neural(source):
         return NEURAL
+    if not os.path.exists(source) and source.endswith(ENDINGS):
+        raise InputError(f"decoder.rescore={source} does not exist; check the path, or set decoder.rescore=null")
     raise InputError(f"decoder.rescore={source} is neither a neural model of `asr lm train` nor a packed n-gram "
                      "(`asr lm convert LM.arpa NAME.trie`), which alone a bundle can hold; bundle with "
                      "decoder.rescore=null, and name it when you transcribe")  # fmt: skip

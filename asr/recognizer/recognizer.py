@@ -40,7 +40,7 @@ from asr.search.endpoint import EndpointOptions
 from asr.search.new_words import NewWord
 from asr.search.phrases import Phrases
 from asr.search.searchers import GraphSearcher, GreedySearcher, Searcher, make_decoder
-from asr.search.second_pass import Rescorer, rescorer_of, second_pass
+from asr.search.second_pass import Rescorer, rescorer_of, resolved, second_pass
 from asr.search.space import SearchSpace
 from asr.states import States
 from asr.text.lexicon import Lexicon
@@ -82,7 +82,7 @@ class Recognizer:
 
         `space` holds the graph; without it, or with `cfg.decoder.kind="greedy"`, the search is greedy. `lexicon` spells
         the words of word lists and grammars; without it the lexicon of `space` does. `searcher` replaces the one that
-        `cfg.decoder` describes. `rescorer`: the language model `cfg.decoder.rescore`, if it is already open.
+        `cfg.decoder` describes. `rescorer`: a language model that is open: `cfg.decoder.rescore`, or for requests.
         Raises InputError for an invalid option of the decoder, and for a CUDA device that does not exist.
         """
         device = str(device)
@@ -380,9 +380,9 @@ class Recognizer:
 
 
 def _searcher(cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer: Rescorer | None) -> Searcher:
-    decoder = cfg.decoder
+    decoder, scorer = cfg.decoder, rescorer.scorer if rescorer else None
     calibration = Calibration(decoder.confidence_scale, decoder.confidence_offset)
-    warn_if_uncalibrated(decoder)
+    warn_if_uncalibrated(resolved(decoder, scorer, space))
     if decoder.kind == "greedy" or space is None:
         if States.of(tokens):
             raise InputError("states of HMMs make words only in a graph; build one with `asr graph`, and search it "
@@ -396,5 +396,5 @@ def _searcher(cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer: 
         return GreedySearcher(tokens, cfg.tokens.unit, calibration)
     return GraphSearcher(
         make_decoder(space.graph, decoder), space, tokens, decoder.nbest, calibration, decoder.mbr, decoder.confusion,
-        second_pass(decoder, rescorer.scorer if rescorer else None, space),
+        second_pass(decoder, scorer, space),
     )  # fmt: skip

@@ -17,7 +17,7 @@ import numpy as np
 
 from asr.config import DecoderConfig
 from asr.errors import InputError
-from asr.lm import arpa
+from asr.lm import arpa, trie_file
 from asr.lm.model import LN10, MAX_ORDER
 from asr.lm.score import Scorer, load
 from asr.search.lattice import ARC, FINAL, Lattice
@@ -60,8 +60,13 @@ def open_scorer(source: str | Path) -> TextScorer:
     folder of transformers, or of that name in Hugging Face's hub. Raises InputError if there is none."""
     path = Path(source)
     if path.is_file() or path.name.endswith(ENDINGS):
+        if not path.exists():
+            raise InputError(f"there is no language model {path}; check the path, or make it with `asr lm train` (ARPA "
+                             "or kind=neural) or `asr lm convert` (.trie)")  # fmt: skip
         if arpa.is_model(path):
             return NgramTexts(load(path))
+        if path.name.endswith(".trie"):
+            trie_file.read(path)  # raises InputError
         from asr.lm.neural import file, scorer
 
         return scorer.NeuralScorer(file.read(path))
@@ -170,15 +175,23 @@ def rescorer_of(cfg: DecoderConfig, opened: Rescorer | None) -> Rescorer | None:
     return Rescorer(cfg.rescore, open_scorer(cfg.rescore))
 
 
+def resolved(cfg: DecoderConfig, scorer: TextScorer | None, space: SearchSpace | None) -> DecoderConfig:
+    """The options with the rescore_order that the second pass has; for an n-gram model all but 0 are the same."""
+    if scorer is None or space is None or cfg.rescore is None:
+        return cfg
+    order = cfg.rescore_order
+    if isinstance(scorer, NgramTexts):
+        order = MAX_ORDER if order or (order is None and scorer.of_pieces == space.of_pieces) else 0
+    return replace(cfg, rescore_order=order or 0)
+
+
 def second_pass(cfg: DecoderConfig, scorer: TextScorer | None, space: SearchSpace) -> SecondPass | None:
     """The second pass that the options ask for."""
     if scorer is None or cfg.rescore is None:
         return None
     if cfg.lattice_beam is None:
         raise InputError(f"decoder.rescore={cfg.rescore} needs a lattice; set decoder.lattice_beam")
-    paths, order = None, cfg.rescore_order
-    if order is None:
-        order = MAX_ORDER if isinstance(scorer, NgramTexts) and scorer.of_pieces == space.of_pieces else 0
+    paths, order = None, resolved(cfg, scorer, space).rescore_order
     if order and not space.is_closed:
         if not isinstance(scorer, PathScorer):
             raise InputError(f"decoder.rescore={cfg.rescore} scores whole texts, so it cannot rescore a lattice; set "

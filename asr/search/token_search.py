@@ -41,21 +41,22 @@ class TokenSearch:
             raise InputError(f"beam={beam}, weight={weight}, token_penalty={token_penalty}: expected a beam of at "
                              "least 1, a weight of at least 0 and a finite penalty")  # fmt: skip
         self._beam, self._start, self._device = beam, model.start, torch.device(device)
-        with np.errstate(invalid="ignore"):
-            language = np.where(np.isinf(model.log_prob), np.inf, -weight * model.log_prob) + token_penalty
+        language = _costs(model.log_prob, weight) + token_penalty
         self._language = torch.tensor(language, dtype=torch.float32, device=device)  # (H, V)
         self._successor = torch.tensor(model.successor, device=device)  # (H, V)
-        self._final = torch.tensor(-weight * model.log_final, dtype=torch.float32, device=device)  # (H,)
+        self._final = torch.tensor(_costs(model.log_final, weight), dtype=torch.float32, device=device)  # (H,)
 
     @torch.inference_mode()
     def decode(self, log_probs: Tensor, lengths: Tensor) -> list[TokenPath]:
         """The cheapest path of each utterance. log_probs (N, F, V), natural; lengths (N,) in frames.
 
-        Raises InputError for another number of outputs than the n-gram's, and for NaN.
+        Raises InputError for another number of outputs than the n-gram's, for NaN, and for lengths that do not fit.
         """
         size, frames, outputs = log_probs.shape
         if outputs != self._language.shape[1]:
             raise InputError(f"the n-gram has {self._language.shape[1]} outputs, the log-probs {outputs}")
+        if lengths.shape != (size,) or ((lengths < 0) | (lengths > frames)).any():
+            raise InputError(f"lengths={lengths.tolist()} must be {size} numbers of frames from 0 to {frames}")
         if log_probs.isnan().any():
             raise InputError("the log-probs contain NaN")
         costs = -log_probs.to(self._device, torch.float32)
@@ -92,6 +93,12 @@ class TokenSearch:
         cost, kept = some.topk(self._beam, largest=False)  # (N, K)
         key, place = key.gather(1, kept), place.gather(1, order.gather(1, kept))
         return cost, key // outputs, key % outputs, place // outputs
+
+
+def _costs(log_probs: np.ndarray, weight: float) -> np.ndarray:
+    """The costs of log-probs; what is impossible stays so at the weight 0."""
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isinf(log_probs), np.inf, -weight * log_probs)
 
 
 def _traced(steps: np.ndarray, at: np.ndarray, costs: list[float], lengths: list[int]) -> list[TokenPath]:
