@@ -136,7 +136,7 @@ class Shards:
                 scale * loss, self.parameters, retain_graph=scale != last, materialize_grads=True
             )  # zeros for skipped blocks
             torch.cat([gradient.flatten() for gradient in gradients], out=self.gradients[number])
-            if self.gradients[number].div_(scale).isfinite().all():
+            if is_finite(self.gradients[number].div_(scale)):
                 return ""
         return "the gradient is not finite"
 
@@ -184,6 +184,11 @@ class Shards:
         result.loss = self.criterion.loss(log_probs, frames, shard).item()
         result.errors, result.tokens = self.criterion.errors(log_probs, frames, shard)
         return result
+
+
+def is_finite(x: Tensor) -> bool:
+    """Whether all values are finite. If their sum is, they are; it takes a tenth of the time of a look at each."""
+    return bool(x.sum().isfinite()) or bool(x.isfinite().all())
 
 
 def consistency_weight(cfg: CriterionConfig, step: int, steps: int) -> float:
