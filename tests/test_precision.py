@@ -77,6 +77,18 @@ def test_auto_is_float32_on_the_cpu(corpus: Path) -> None:
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float32
 
 
+@pytest.mark.parametrize("flag", ["avx512_bf16", "amx_bf16", "avx512_f"])
+@pytest.mark.parametrize("layers", [0, 3])
+def test_auto_is_bfloat16_for_layers_of_encoders_on_a_cpu_that_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch, flag: str, layers: int
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {flag: True, "avx2": True}, raising=False)
+    cfg = Config(model=ModelConfig(tune_layers=layers))
+    with reduced(cfg):
+        found = (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    assert found is (torch.bfloat16 if layers and "bf16" in flag else torch.float32)
+
+
 @pytest.mark.parametrize("values", [[1.0, -2.0], [3e38, 3e38], [], [float("inf"), 1.0], [float("inf"), -float("inf")],
                                     [float("nan"), 0.0]])  # fmt: skip
 def test_all_values_are_finite_even_if_their_sum_is_not(values: list[float]) -> None:
