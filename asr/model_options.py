@@ -134,7 +134,8 @@ class OptimConfig(Options):
     )
     precision: str = option(
         "auto",
-        "arithmetic of the net in training; auto: bf16 on GPUs that compute in it, else fp32; fp16: for older GPUs",
+        "arithmetic of the net in training; auto: bf16 on GPUs that compute in it, and on such CPUs if layers of an "
+        "encoder are trained (model.tune_layers), else fp32; fp16: for older GPUs",
         ["auto", "fp32", "bf16", "fp16"],
     )
     accumulate: int = option(1, "batches per optimiser step", within="[1, 1e5]")

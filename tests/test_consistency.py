@@ -81,6 +81,7 @@ def test_gradients_equal_those_of_each_view_alone(
     tones.write(tmp_path, "train", 8)
     tones.write(tmp_path, "dev", 2, seed=1)
     cfg = make(tmp_path)
+    cfg.optim.precision = "fp32"  # as the reference
     cfg.augment.freq_masks, cfg.augment.time_masks, cfg.augment.speeds = 1, 2, [0.8, 1.2]
     cfg.criterion.consistency, cfg.criterion.consistency_warmup = WEIGHT, 0.0
     drawn: list[Tensor] = []

@@ -1,5 +1,6 @@
 """Training in bfloat16 and float16 (`optim.precision`): close to float32, with parameters and log-probs in float32."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from asr.config import Config, ModelConfig
 from asr.data.dataset import collate
 from asr.errors import InputError
 from asr.training import shards
-from asr.training.shards import reduced
+from asr.training.shards import is_finite, reduced
 from asr.training.trainer import Trainer, train
 
 corpus = test_trainer.corpus
@@ -74,6 +75,24 @@ def test_auto_is_float32_on_the_cpu(corpus: Path) -> None:
     assert same(final_of(corpus / "auto"), final_of(corpus / "fp32"))
     with reduced(cfg):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float32
+
+
+@pytest.mark.parametrize("flag", ["avx512_bf16", "amx_bf16", "avx512_f"])
+@pytest.mark.parametrize("layers", [0, 3])
+def test_auto_is_bfloat16_for_layers_of_encoders_on_a_cpu_that_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch, flag: str, layers: int
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {flag: True, "avx2": True}, raising=False)
+    cfg = Config(model=ModelConfig(tune_layers=layers))
+    with reduced(cfg):
+        found = (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    assert found is (torch.bfloat16 if layers and "bf16" in flag else torch.float32)
+
+
+@pytest.mark.parametrize("values", [[1.0, -2.0], [3e38, 3e38], [], [float("inf"), 1.0], [float("inf"), -float("inf")],
+                                    [float("nan"), 0.0]])  # fmt: skip
+def test_all_values_are_finite_even_if_their_sum_is_not(values: list[float]) -> None:
+    assert is_finite(torch.tensor(values)) == all(map(math.isfinite, values))
 
 
 def test_another_precision_is_refused_on_resuming(corpus: Path) -> None:

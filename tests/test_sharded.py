@@ -33,7 +33,8 @@ pytestmark = [
 OPTIONS = "threads=1 augment.silence_s=0 augment.gain_db=[] augment.speeds=[] features.kind=pretrained "
 OPTIONS += "features.shift_ms=20 features.cmvn=none features.layer=0 model.tune_layers=2 optim.tune_lr=0.01 "
 OPTIONS += "model=lstm model.hidden=5 model.layers=1 model.subsampling=1 optim.batch_s=2 optim.lr=0.01 "
-OPTIONS += "optim.epochs=2 optim.average=2 optim.accumulate=2 optim.checkpoint_steps=2 criterion.prior_scale=0.3"
+OPTIONS += "optim.epochs=2 optim.average=2 optim.accumulate=2 optim.checkpoint_steps=2 criterion.prior_scale=0.3 "
+OPTIONS += "optim.precision=fp32"  # the tolerances are of its rounding
 
 DEEP = ("fc", "cnn", "lstm", "conformer", "ebranchformer")
 DIVIDED = "optim.sharded=true"

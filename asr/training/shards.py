@@ -136,7 +136,7 @@ class Shards:
                 scale * loss, self.parameters, retain_graph=scale != last, materialize_grads=True
             )  # zeros for skipped blocks
             torch.cat([gradient.flatten() for gradient in gradients], out=self.gradients[number])
-            if self.gradients[number].div_(scale).isfinite().all():
+            if is_finite(self.gradients[number].div_(scale)):
                 return ""
         return "the gradient is not finite"
 
@@ -186,6 +186,11 @@ class Shards:
         return result
 
 
+def is_finite(x: Tensor) -> bool:
+    """Whether all values are finite. If their sum is, they are; it takes a tenth of the time of a look at each."""
+    return bool(x.sum().isfinite()) or bool(x.isfinite().all())
+
+
 def consistency_weight(cfg: CriterionConfig, step: int, steps: int) -> float:
     """The weight rises linearly with the steps: the views of an untrained net have nothing to agree on."""
     warmup = cfg.consistency_warmup * steps
@@ -218,8 +223,17 @@ def reduced(cfg: Config) -> AbstractContextManager:
     parameters in float32."""
     device, precision = torch.device(cfg.device).type, cfg.optim.precision
     if precision == "auto":
-        precision = "bf16" if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        precision = "bf16" if prefers_bfloat16(cfg, device) else "fp32"
     return torch.autocast(device, HALF[precision]) if precision in HALF else nullcontext()
+
+
+def prefers_bfloat16(cfg: Config, device: str) -> bool:
+    """Whether the device computes in bfloat16 itself, as CPUs with AVX-512 BF16 or AMX do; others emulate it and take
+    longer than in float32. On a CPU only for layers of an encoder: other nets gain less (1.5 to 2.2 times)."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not tell
+    return bool(cfg.model.tune_layers) and any(told.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def suspects(ids: list[str], log_probs: Tensor) -> list[str]:
