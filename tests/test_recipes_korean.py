@@ -4,6 +4,7 @@ import json
 import lzma
 import os
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from asr.config import Config
 from asr.errors import InputError
 from asr.manifest import Utterance
 from recipes.clovacall import prepare as clovacall
+from recipes.korean.letters import letter_lexicon, pronunciations
 from recipes.korean.texts import as_flac, write_lm_text
 from recipes.ksponspeech import prepare as ksponspeech
 from recipes.zeroth import prepare as zeroth
@@ -218,3 +220,32 @@ def test_the_language_model_reads_no_sentence_that_is_tested(tmp_path: Path) -> 
         file.write("너는 온다.\n3명이 본다\n비가 온다\n눈이 온다\n나는 간다\n")
     write_lm_text(tmp_path / "out", str(tmp_path))
     assert lm_text(tmp_path) == ["나는 간다", "눈이 온다", "나는 간다"]
+
+
+@pytest.mark.parametrize(
+    "word, phones",
+    [
+        ("국물", ["국물"]),  # letters, not sounds
+        ("아이", ["ᅡᅵ"]),  # the first consonant is mute
+        ("개", ["게"]),
+        ("왜", ["ᅰ"]),
+        ("부엌", ["부ᅥᆨ"]),
+        ("없다", ["ᅥᆸ다", "ᅥᆸᆺ다"]),
+        ("좋아", ["조ᅡ", "좋ᅡ"]),
+        ("삶과", ["삼과", "살ᆷ과"]),
+        ("ㅋㅋ", ["크크"]),
+        ("ok", []),
+    ],
+)
+def test_korean_letters_as_phones(word: str, phones: list[str]) -> None:
+    assert ["".join(units) for units in pronunciations(word)] == [normalize("NFD", units) for units in phones]
+
+
+def test_the_lexicon_of_letters_spells_every_syllable() -> None:
+    syllables = [chr(code) for code in range(ord("가"), ord("힣") + 1)]
+    lexicon = letter_lexicon([*syllables, "가나 ok"])
+    assert {len(units) for s in syllables for units in lexicon.pronunciations[s]} == {1, 2, 3, 4}
+    assert len(lexicon) == 2 * len(syllables) + 1  # each also with ▁, and 가나
+    assert lexicon.pronunciations["▁나"] == lexicon.pronunciations["나"]
+    assert "ok" not in lexicon and "▁o" not in lexicon
+    assert len(lexicon.units()) == 18 + 17 + 14

@@ -1,0 +1,28 @@
+"""The three corpora, for HMMs that are adapted to each speaker: the start of the nets on adapted features.
+
+Phones are letters (recipes.korean.letters), and the graph spells words by syllables.
+"""
+
+from pathlib import Path
+
+from asr import manifest
+from asr.cli.recipe import Recipe
+from asr.config import Config
+from recipes.korean import prepare as corpora
+from recipes.korean.letters import letter_lexicon
+
+NGRAMS = 350_000  # of 6 million
+
+
+def prepare(cfg: Config) -> str:
+    """As the recipe korean, and `data.dir/lexicon.txt`: words of train and dev, and all syllables."""
+    source = corpora.prepare(cfg)
+    texts = [u.transcript for path in (cfg.data.train, cfg.data.dev) for u in manifest.read(path)]
+    written = Path(cfg.data.dir, "lm.txt").read_text(encoding="utf-8")
+    letter_lexicon([*texts, " ".join(sorted({*written}))]).write(Path(cfg.data.dir) / "lexicon.txt")
+    return source
+
+
+def build(recipe: Recipe) -> None:
+    corpora.build_corpus(recipe, NGRAMS, "hmm train")
+    corpora.score_corpora(recipe)
