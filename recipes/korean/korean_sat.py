@@ -17,9 +17,10 @@ NGRAMS = 350_000  # of 6 million
 def prepare(cfg: Config) -> str:
     """As the recipe korean, and `data.dir/lexicon.txt`: words of train and dev, and all syllables."""
     source = corpora.prepare(cfg)
-    texts = [u.transcript for path in (cfg.data.train, cfg.data.dev) for u in manifest.read(path)]
-    written = Path(cfg.data.dir, "lm.txt").read_text(encoding="utf-8")
-    letter_lexicon([*texts, " ".join(sorted({*written}))]).write(Path(cfg.data.dir) / "lexicon.txt")
+    out = Path(cfg.data.dir)
+    texts = [u.transcript for split in ("train", "dev") for u in manifest.read(out / f"{split}.jsonl")]
+    written = (out / "lm.txt").read_text(encoding="utf-8")
+    letter_lexicon([*texts, " ".join(sorted({*written}))]).write(out / "lexicon.txt")
     return source
 
 

@@ -1,0 +1,5 @@
+"""Nets over the states of `korean_sat`: run the experiment korean_sat first. The features are those of korean_adapted."""
+
+from recipes.korean.korean_adapted import build, prepare
+
+__all__ = ["build", "prepare"]
