@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from asr import manifest, pipeline
+from asr.cli.overrides import compose, to_overrides
 from asr.cli.recipe import VERBS, Recipe
 from asr.config import Config
 from asr.errors import InputError
@@ -19,7 +20,8 @@ def prepare(cfg: Config) -> str:
     if not (ADAPTED_BY / "tune.json").exists():
         raise InputError(f"{ADAPTED_BY} holds no tuned HMMs; run `python -m recipes.run korean experiment=korean_sat` "
                          "first")  # fmt: skip
-    recognizer = pipeline.open_recognizer(pipeline.tuned(Config(out=str(ADAPTED_BY), threads=cfg.threads)))
+    hmms = compose(to_overrides(["experiment=korean_sat", f"threads={cfg.threads}"], (), str(Path(__file__).parent)))
+    recognizer = pipeline.open_recognizer(pipeline.tuned(hmms))
     out = Path(cfg.data.dir)
     for split in SPLITS:
         write_features(recognizer, ADAPTED_BY / f"data/{split}.jsonl", out / f"{split}.jsonl")

@@ -1,4 +1,4 @@
-"""Nets over the states of `korean_sat`: run the experiment korean_sat first. The features are those of korean_adapted."""
+"""A net over the states of `korean_sat`: run that experiment first. The features are those of `korean_adapted`."""
 
 from recipes.korean.korean_adapted import build, prepare
 
