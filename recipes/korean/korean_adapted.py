@@ -12,6 +12,7 @@ from asr.recognizer.adapted_features import write_features
 from recipes.korean.prepare import CORPORA, SPLITS, score_corpora
 
 ADAPTED_BY = Path("exp/korean_sat")
+FIRST_PASS = ("decoder.beam=8", "decoder.max_active=1000")  # rough words are enough for the transform of a speaker
 
 
 def prepare(cfg: Config) -> str:
@@ -20,7 +21,8 @@ def prepare(cfg: Config) -> str:
     if not (ADAPTED_BY / "tune.json").exists():
         raise InputError(f"{ADAPTED_BY} holds no tuned HMMs; run `python -m recipes.run korean experiment=korean_sat` "
                          "first")  # fmt: skip
-    hmms = compose(to_overrides(["experiment=korean_sat", f"threads={cfg.threads}"], (), str(Path(__file__).parent)))
+    words = ["experiment=korean_sat", f"threads={cfg.threads}", *FIRST_PASS]
+    hmms = compose(to_overrides(words, (), str(Path(__file__).parent)))
     recognizer = pipeline.open_recognizer(pipeline.tuned(hmms))
     out = Path(cfg.data.dir)
     for split in SPLITS:
