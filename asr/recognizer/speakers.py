@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from asr.recognizer.recognizer import Recognizer
 
 STEPS = 3  # of expectation maximisation on the words of the first pass
-ENOUGH = 12_000  # frames of speech that the first pass of a speaker needs at most
+ENOUGH = 4_000  # frames of speech that the first pass of a speaker needs at most
 SPREAD = 8  # of a speaker's utterances every so many are heard first, as sessions may differ
 Scored = list[tuple[str, np.ndarray, float]]  # id, log-probs (F', V), seconds
 
