@@ -33,7 +33,7 @@ def _of_syllable(letter: str) -> list[str]:
         return [(_CONSONANTS[letter] + "ᅳ").removeprefix("ᄋ")]
     if not "가" <= letter <= "힣":
         return []
-    begin, vowel, *final = unicodedata.normalize("NFD", letter)
+    begin, vowel, *final = list(unicodedata.normalize("NFD", letter))
     head = begin.replace("ᄋ", "") + vowel.translate(_ALIKE)
     return [head + end for end in _FINALS.get(final[0], final)] if final else [head]
 
