@@ -28,7 +28,7 @@ from asr.manifest import Utterance
 from asr.models.mixtures import MixtureNet
 from asr.recognizer import adapted_features
 from asr.recognizer.adapted_features import write_features
-from asr.recognizer.speakers import score_by_speaker
+from asr.recognizer.speakers import for_speaker, score_by_speaker
 
 RANDOM = torch.Generator().manual_seed(0)
 
@@ -186,6 +186,23 @@ def test_decoding_adapts_to_each_speaker(trained, tmp_path, capsys):
     pipeline.decode(other, output=tmp_path / "hyp.jsonl")
     assert "16 of 16 utterances are recognised without adaptation" in "".join(capsys.readouterr())
     assert adapted_to.wer < 0.6 * pipeline.score(other).wer
+
+
+def test_the_first_pass_of_a_speaker_ends_when_enough_was_heard(trained, monkeypatch):
+    recognizer = pipeline.open_recognizer(trained)
+    own = [u for u in manifest.read(trained.data.test) if u.speaker == "i"]
+
+    def matrix_of(utterances):
+        return for_speaker(recognizer, utterances).model.net.project.conv.weight
+
+    monkeypatch.setattr("asr.hmm.speakers.FEWEST", 20)
+    monkeypatch.setattr("asr.recognizer.speakers.SPREAD", 4)
+    monkeypatch.setattr("asr.recognizer.speakers.ENOUGH", 150)
+    first = [own[n] for n in (0, 4, 1, 5, 2, 6, 3, 7)]
+    heard = next(n for n in range(1, 9) if torch.equal(matrix_of(own), matrix_of(first[:n])))
+    assert 1 < heard < 8
+    monkeypatch.setattr("asr.recognizer.speakers.ENOUGH", 10_000)
+    assert not torch.equal(matrix_of(own), matrix_of(first[:heard]))
 
 
 def test_tuning_adapts_and_a_bundle_keeps_both_mixtures(trained, tmp_path):

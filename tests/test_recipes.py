@@ -45,7 +45,7 @@ def write_noise(path: Path, seconds: float, rate_hz: int = 16000) -> None:
 
 
 WITHOUT_TEXT = ("timit_hmm",)  # HMMs for `asr align`
-DATA_OF = {"english_hama": "english"}
+DATA_OF = {"english_hama": "english", "korean_dnn": "korean_adapted"}
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*/experiment/*.yaml")), ids=lambda p: p.stem)

@@ -4,6 +4,7 @@ import json
 import lzma
 import os
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from asr import manifest
 from asr.config import Config
 from asr.errors import InputError
 from asr.manifest import Utterance
+from asr.text.lexicon import Lexicon
 from recipes.clovacall import prepare as clovacall
+from recipes.korean import korean_adapted, korean_sat
+from recipes.korean.letters import letter_lexicon, pronunciations
 from recipes.korean.texts import as_flac, write_lm_text
 from recipes.ksponspeech import prepare as ksponspeech
 from recipes.zeroth import prepare as zeroth
@@ -218,3 +222,69 @@ def test_the_language_model_reads_no_sentence_that_is_tested(tmp_path: Path) -> 
         file.write("너는 온다.\n3명이 본다\n비가 온다\n눈이 온다\n나는 간다\n")
     write_lm_text(tmp_path / "out", str(tmp_path))
     assert lm_text(tmp_path) == ["나는 간다", "눈이 온다", "나는 간다"]
+
+
+@pytest.mark.parametrize(
+    "word, phones",
+    [
+        ("국물", ["국물"]),  # letters, not sounds
+        ("아이", ["ᅡᅵ"]),  # the first consonant is mute
+        ("개", ["게"]),
+        ("왜", ["ᅰ"]),
+        ("부엌", ["부ᅥᆨ"]),
+        ("없다", ["ᅥᆸ다", "ᅥᆸᆺ다"]),
+        ("좋아", ["조ᅡ", "좋ᅡ"]),
+        ("삶과", ["삼과", "살ᆷ과"]),
+        ("ㅋㅋ", ["크크"]),
+        ("ok", []),
+    ],
+)
+def test_korean_letters_as_phones(word: str, phones: list[str]) -> None:
+    assert ["".join(units) for units in pronunciations(word)] == [normalize("NFD", units) for units in phones]
+
+
+def test_the_lexicon_of_letters_spells_every_syllable() -> None:
+    syllables = [chr(code) for code in range(ord("가"), ord("힣") + 1)]
+    lexicon = letter_lexicon([*syllables, "가나 ok"])
+    assert {len(units) for s in syllables for units in lexicon.pronunciations[s]} == {1, 2, 3, 4}
+    assert len(lexicon) == 2 * len(syllables) + 1  # each also with ▁, and 가나
+    assert lexicon.pronunciations["▁나"] == lexicon.pronunciations["나"]
+    assert "ok" not in lexicon and "▁o" not in lexicon
+    assert len(lexicon.units()) == 18 + 17 + 14
+
+
+def test_hmms_get_a_lexicon_of_words_and_syllables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = config(tmp_path, tmp_path)
+    for split, text in (("train", "좋은 날"), ("dev", "새 말")):
+        manifest.write(tmp_path / f"out/{split}.jsonl", [Utterance(split, audio="a.wav", text=text)])
+    write(tmp_path / "out/lm.txt", "어느 봄\n")
+    monkeypatch.setattr("recipes.korean.prepare.prepare", lambda cfg: "found")
+    assert korean_sat.prepare(cfg) == "found"
+    found = Lexicon.read(tmp_path / "out/lexicon.txt")
+    assert {"좋은", "좋", "▁좋", "새", "▁말", "▁느", "봄"} <= set(found.pronunciations) and "어느" not in found
+    assert found.pronunciations["어"] == [("ᅥ",)]
+
+
+def test_adapted_features_of_all_test_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cfg = config(tmp_path, tmp_path)
+    with pytest.raises(InputError, match="experiment=korean_sat"):
+        korean_adapted.prepare(cfg)
+    own = tmp_path / "exp/korean_sat"
+    for name in ("tune.json", "data/lexicon.txt", "data/lm.txt"):
+        write(own / name, "{}")
+    listed = {"train": ["pansori-1"], "dev": ["pansori-2"], "test": ["korean_read-3", "pansori-4", "korean_dialog-5"]}
+    for split, ids in listed.items():
+        manifest.write(own / f"data/{split}.jsonl", [Utterance(id, audio="a.wav", text="말") for id in ids])
+    monkeypatch.setattr("asr.pipeline.tuned", lambda cfg: cfg)
+    monkeypatch.setattr("asr.pipeline.open_recognizer", lambda cfg: None)
+    monkeypatch.setattr(
+        korean_adapted, "write_features", lambda _, source, output: manifest.write(output, manifest.read(source))
+    )
+    korean_adapted.prepare(cfg)
+    found = {path.stem: list(texts(tmp_path, path.stem)) for path in (tmp_path / "out").glob("*.jsonl")}
+    assert found == listed | {
+        "pansori": ["pansori-4"],
+        "korean_read": ["korean_read-3"],
+        "korean_dialog": ["korean_dialog-5"],
+    }

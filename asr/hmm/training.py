@@ -29,7 +29,7 @@ STEPS = 2  # of expectation maximisation per round
 GROWTH = 0.75  # the fraction of the rounds in which mixtures grow
 EARLY, EVERY = 6, 4  # the first rounds after equal shares are all aligned again, then every so many
 REFINED = (2, 4, 6, 12)  # rounds before which the features are refined (Kaldi: mllt_iters and fmllr_iters)
-BEAM = 20.0  # of the alignments before the last, which is exact; scaled costs, as all of the search (Kaldi: 10)
+BEAM = 10.0  # of the alignments, which are repeated without where it loses all paths (Kaldi: 10)
 Path = NDArray[np.int32]  # (F,) outputs
 
 
@@ -97,7 +97,7 @@ class Stage:
                 bar.set_postfix(gaussians=sum(map(len, self.mixtures.values())), ln_p=f"{self.log_likelihood:.2f}")
                 bar.update()
         self.hmm = self.hmm.with_steps(self.counted_steps())
-        self.align(self.aligner(number, lexicon) for number in range(len(self.corpus.ids)))
+        self.align((self.aligner(number, lexicon) for number in range(len(self.corpus.ids))), BEAM)
 
     def aligner(self, number: int, lexicon: Lexicon) -> Aligner:
         return Aligner(acceptor(self.corpus.words[number], lexicon, self.hmm), self.hmm)
@@ -112,6 +112,7 @@ class Stage:
             if not len(frames):
                 self.mixtures.setdefault(output, Mixture.single(torch.cat(parts), floor))
                 continue
+            frames = frames.double()  # once for all steps
             mixture = (self.mixtures.get(output) or Mixture.single(frames, floor)).split(size)
             for _ in range(STEPS):
                 mixture = mixture.reestimated(frames, floor)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from asr.recognizer.recognizer import Recognizer
 
 STEPS = 3  # of expectation maximisation on the words of the first pass
+ENOUGH = 4_000  # frames of speech that the first pass of a speaker needs at most
+SPREAD = 8  # of a speaker's utterances every so many are heard first, as sessions may differ
 Scored = list[tuple[str, np.ndarray, float]]  # id, log-probs (F', V), seconds
 
 
@@ -64,14 +66,16 @@ def recognizers_of(
 
 def for_speaker(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> "Recognizer | None":
     """The recogniser of one speaker, adapted to what the given one hears in the utterances; None if that is too little.
-    Utterances that cannot be read are left out."""
+    Utterances that cannot be read are left out, and those that are left when `ENOUGH` speech was heard."""
     model, space, states = recognizer.model, recognizer.space, States.of(recognizer.tokens)
     assert isinstance(model, AcousticModel) and isinstance(model.net, MixtureNet) and space and states
     net = copy.deepcopy(model.net).cpu()
     is_speech = speech_of(states, space.silence)
     decoder = make_decoder(space.graph, replace(recognizer.cfg.decoder, lattice_beam=None))
-    heard = []  # frames (F, D) of speech and the outputs (F,) that the first pass finds in them
-    for utterance in utterances:
+    heard: list[tuple[Tensor, np.ndarray]] = []  # frames (F, D) of speech, their outputs (F,) in the first pass
+    for utterance in (u for start in range(SPREAD) for u in utterances[start::SPREAD]):
+        if sum(len(path) for _, path in heard) >= ENOUGH:
+            break
         try:
             x = scored(recognizer, utterance)
         except InputError:

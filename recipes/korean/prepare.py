@@ -42,11 +42,11 @@ def score_corpora(recipe: Recipe) -> None:
         recipe("score", f"ref={test}", f"hyp={hyp}", f"dir={recipe.cfg.out}/score/{name}")
 
 
-def build_corpus(recipe: Recipe, ngrams: int | None = None) -> None:
+def build_corpus(recipe: Recipe, ngrams: int | None = None, train: str = VERBS[0]) -> None:
     """The usual verbs; the language model mixes that of written text with that of the training transcripts. `ngrams`:
-    how many of them are kept; None: all."""
+    how many of them are kept; None: all. `train`: the verb that trains."""
     written, own = (f"{recipe.cfg.out}/{name}.arpa" for name in ("written", "own"))
-    for verb in VERBS:
+    for verb in (train, *VERBS[1:]):
         if verb != "lm train":
             recipe(verb)
             continue
