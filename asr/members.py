@@ -5,6 +5,7 @@ The file may be an object of a store (asr.remote). A manifest of such places is 
 lies around a member is read with it and kept, so that members that are close to each other take one request.
 """
 
+import os
 import re
 import threading
 from collections import OrderedDict
@@ -58,6 +59,17 @@ def forget() -> None:
     """Drops the blocks: tar files have been written again."""
     with _lock:
         _blocks.clear()
+
+
+def _forget_after_fork() -> None:
+    """No thread of the process that forked goes on here, neither one that reads a block nor one that has the lock."""
+    global _lock
+    _lock = threading.Lock()
+    _blocks.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 def read(member: Member) -> bytes:

@@ -25,6 +25,7 @@ from typing import Any
 from asr import manifest, pipeline
 from asr.cli.recipe import Recipe
 from asr.config import Config
+from asr.errors import InputError
 from asr.evaluation.score import Counts, bootstrap
 from asr.files import atomic_write
 from asr.literals import parse_json
@@ -114,7 +115,10 @@ class Chain:
 
 
 def pool(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """The rows that all run folders have, with the errors of all of them."""
+    """The rows that all run folders have, with the errors of all of them. A speaker of several folders counts as one.
+
+    Raises InputError if there is no such row, and for test sets without speakers.
+    """
     rows = {}
     for row in ROWS:
         places = [folder / row.name for folder in folders]
@@ -122,12 +126,19 @@ def pool(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
             continue
         found = [parse_json((place / "row.json").read_text(encoding="utf-8")) for place in places]
         scores = [parse_json((place / "score/score.json").read_text(encoding="utf-8")) for place in places]
-        speakers = [Counts(**speaker["words"]) for score in scores for speaker in score["speakers"].values()]
+        speakers: dict[str, Counts] = {}
+        for place, scored in zip(places, scores, strict=True):
+            if not scored["speakers"]:
+                raise InputError(f"{place / 'score/score.json'} has no speakers; name them in the test manifest")
+            for name, counts in scored["speakers"].items():
+                speakers[name] = speakers.get(name, Counts()) + Counts(**counts["words"])
         dev = sum((Counts(**one["dev"]["counts"]) for one in found), Counts())
-        test = sum(speakers, Counts())
-        score = {"wer": test.rate, "wer_interval": bootstrap(speakers), "words": asdict(test)}
+        test = sum(speakers.values(), Counts())
+        score = {"wer": test.rate, "wer_interval": bootstrap([*speakers.values()]), "words": asdict(test)}
         minutes = sum(one["minutes"] for one in found) / len(found)
         rows[row.name] = {"title": row.title, "dev": {"wer": dev.rate}, "score": score, "minutes": minutes}
+    if not rows:
+        raise InputError(f"no row has been run in all of {', '.join(map(str, folders))}")
     return rows
 
 
@@ -149,7 +160,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", help="rows to run, by name; left out: all")
     args, words = parser.parse_known_args(argv)
     if args.pool:
-        print_table(pool(args.pool))
+        try:
+            print_table(pool(args.pool))
+        except InputError as e:
+            parser.error(str(e))
         return
     if args.recipe is None:
         parser.error("name a recipe, or run folders behind --pool")

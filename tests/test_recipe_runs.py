@@ -97,18 +97,31 @@ def test_the_chain_runs_every_row_once_behind_the_one_it_needs(
 def test_pooled_chains_add_up_the_errors_of_their_speakers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A speaker of both test sets is one. What cannot be added up is named."""
     monkeypatch.chdir(tmp_path)
-    for number, wrong in enumerate((1, 3)):  # of ten words each, in dev and test
-        counts = {"correct": 10 - wrong, "substitutions": wrong, "deletions": 0, "insertions": 0}
-        row = {"title": "CTC", "dev": {"counts": counts}, "minutes": 1 + number}
-        (folder := Path(f"fold{number}/ctc/score")).mkdir(parents=True)
-        (folder.parent / "row.json").write_text(json.dumps(row))
-        (folder / "score.json").write_text(json.dumps({"speakers": {"ann": {"words": counts}}}))
-    Path("fold0/tri").mkdir()
+
+    def write(*names: str | None) -> None:
+        """A fold per speaker: one wrong word of ten in the first one, three in the second, in dev and test."""
+        for number, (wrong, name) in enumerate(zip((1, 3), names, strict=True)):
+            counts = {"correct": 10 - wrong, "substitutions": wrong, "deletions": 0, "insertions": 0}
+            row = {"title": "CTC", "dev": {"counts": counts}, "minutes": 1 + number}
+            (folder := Path(f"fold{number}/ctc/score")).mkdir(parents=True, exist_ok=True)
+            (folder.parent / "row.json").write_text(json.dumps(row))
+            (folder / "score.json").write_text(json.dumps({"speakers": {name: {"words": counts}} if name else {}}))
+
+    Path("fold0/tri").mkdir(parents=True)
     Path("fold0/tri/row.json").write_text("{}")  # not in the other fold
-    chain.main(["--pool", "fold0", "fold1"])
-    table = capsys.readouterr().out.splitlines()
-    assert table[2:] == ["| CTC | 20.0 % | 20.0 % (10.0-30.0) | S 4 D 0 I 0 | 1.5 |"]
+    for names, interval in ((("ann", "bob"), "10.0-30.0"), (("ann", "ann"), "20.0-20.0")):
+        write(*names)
+        chain.main(["--pool", "fold0", "fold1"])
+        table = capsys.readouterr().out.splitlines()
+        assert table[2:] == [f"| CTC | 20.0 % | 20.0 % ({interval}) | S 4 D 0 I 0 | 1.5 |"]
+    write("ann", None)
+    for folder, message in (("fold1", "fold1/ctc/score/score.json has no speakers"),
+                            ("fold2", "no row has been run in all of fold0, fold2")):  # fmt: skip
+        with pytest.raises(SystemExit):
+            chain.main(["--pool", "fold0", folder])
+        assert message in capsys.readouterr().err
 
 
 def test_wrong_recipes_and_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:

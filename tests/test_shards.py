@@ -2,7 +2,10 @@
 
 import io
 import json
+import multiprocessing
+import os
 import re
+import sys
 import tarfile
 import threading
 import time
@@ -231,6 +234,37 @@ def test_threads_share_the_block_that_one_of_them_asks_for(tmp_path: Path, monke
         assert list(pool.map(reads, [first] * 4)) == ["broken off"] * 4
         assert list(pool.map(reads, [first] * 4)) == [content] * 4
     assert len(asked) == 2
+
+
+def test_a_forked_process_does_not_wait_for_a_thread_of_the_other_one(tmp_path: Path, monkeypatch) -> None:
+    """It is forked while a thread reads a block, which that process reads, too."""
+    tones.write(tmp_path, "files", 2)
+    assert cli.main(["data", "shard", f"{tmp_path}/files.jsonl", f"output={tmp_path}/s"]) == 0
+    first = member_of(next(iter(manifest.read(tmp_path / "s/manifest.jsonl"))).audio or "")
+    assert first
+    content, whole, here = read(first), members._range, os.getpid()
+    began, may_end = threading.Event(), threading.Event()
+
+    def slow(file: str, start: int, end: int) -> bytes:
+        if os.getpid() == here:
+            began.set()
+            may_end.wait()
+        return whole(file, start, end)
+
+    monkeypatch.setattr(members, "_range", slow)
+    members.forget()
+    with read_ahead(), ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read, first)
+        began.wait()
+        process = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(read(first) != content))
+        process.start()
+        process.join(20)
+        process.kill()
+        may_end.set()
+        assert reading.result() == content
+    process.join()
+    assert process.exitcode == 0
+    members.forget()
 
 
 @pytest.mark.parametrize("verb", ["features", "data check"])
