@@ -289,6 +289,7 @@ def test_a_training_that_is_killed_goes_on_to_the_same_bits(corpus, tmp_path, mo
     def options(out, rounds=2):
         cfg = sat(corpus, tmp_path / out)
         cfg.hmm.rounds, cfg.hmm.context = rounds, "tri"
+        cfg.threads = 1  # a forked process cannot use the threads of this one
         return cfg
 
     def train_and_kill(cfg):
