@@ -219,10 +219,13 @@ class Trainer:
             )
         found = []
         for count, mean in enumerate(checkpoint.means(map(self.read_epoch, best)), 1):
-            self.load_mean(mean)
-            if count == 1 or not self.sets.general or self.is_kept(self.judge_general()):
+            dev = best[0]  # the mean of one epoch is known
+            if count > 1:
+                self.load_mean(mean)
+                if self.sets.general and not self.is_kept(self.judge_general()):
+                    continue
                 dev = self.evaluate()
-                found.append((dev["dev_ter"], dev["dev_loss"], -count))
+            found.append((dev["dev_ter"], dev["dev_loss"], -count))
         dev_ter, _, negative = min(found)
         self.load_mean(checkpoint.average(map(self.read_epoch, best := best[:-negative])))
         return best, dev_ter
