@@ -41,7 +41,7 @@ class Recognizer:
 
     def __init__(self, delay_s: float = 0.0):
         self.cfg, self.space, self.delay_s = Config(), None, delay_s
-        self.tokens = Tokens([BLANK])
+        self.tokens, self.rescorer = Tokens([BLANK]), None
         self.streams: list[Stream] = []
 
     def transcribe(self, samples, rate_hz) -> None:
