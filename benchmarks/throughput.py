@@ -107,9 +107,7 @@ def run_plain(trainer: Trainer, seconds: float, is_shuffled: bool) -> float:
     optimizer = torch.optim.AdamW(model.parameters(), cfg.optim.lr)
     model.train()
     try:
-        for step, batch in enumerate(
-            DataLoader(train_set, batch_sampler=batches, collate_fn=collate, num_workers=cfg.data.workers)
-        ):
+        for step, batch in enumerate(loader(trainer, batches)):
             stopwatch.begin_batch()
             features, lengths = trainer.shards.augmented(batch, generator(0, step, 0, 1))
             log_probs, frames = model.outputs(features, lengths)
@@ -124,12 +122,18 @@ def run_plain(trainer: Trainer, seconds: float, is_shuffled: bool) -> float:
     return stopwatch.rate
 
 
+def loader(trainer: Trainer, batches: Sequence[list[int]]) -> DataLoader:
+    """The batches as the plain loops read them."""
+    workers = trainer.cfg.data.workers
+    return DataLoader(trainer.train_set, batch_sampler=batches, collate_fn=collate, num_workers=workers)
+
+
 def run_speechbrain(trainer: Trainer, seconds: float) -> float:
     """As SpeechBrain's CTC recipes train the net: Brain.fit_batch, its checks and clipping, on all cores' threads."""
     from speechbrain import Brain
     from speechbrain.nnet.losses import ctc_loss as mean_loss
 
-    cfg, train_set = trainer.cfg, trainer.train_set
+    cfg = trainer.cfg
     torch.set_num_threads(os.cpu_count() or 1)
     batches = trainer.batches_of(0)
     stopwatch = Stopwatch(trainer, batches, seconds)
@@ -152,9 +156,8 @@ def run_speechbrain(trainer: Trainer, seconds: float) -> float:
         {"net": trainer.model}, lambda weights: torch.optim.AdamW(weights, cfg.optim.lr),
         run_opts={"device": "cpu", "max_grad_norm": cfg.optim.grad_clip},
     )  # fmt: skip
-    loader = DataLoader(train_set, batch_sampler=batches, collate_fn=collate, num_workers=cfg.data.workers)
     try:
-        brain.fit(range(1), loader, progressbar=False)
+        brain.fit(range(1), loader(trainer, batches), progressbar=False)
         stopwatch.begin_batch()
     except Done:
         pass

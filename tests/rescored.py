@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from test_neural_lm import model as neural_model
 from tiny import TOKENS, config, graph_dir, model
@@ -15,8 +16,10 @@ from asr.search.space import SearchSpace
 from asr.words import END, UNKNOWN
 
 
-def make_models(folder: Path) -> Path:
-    """Writes models of the words, neural and n-gram, and a graph."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models of the words, neural and n-gram, and a graph."""
+    folder = tmp_path_factory.mktemp("second")
     file.write(folder / "lm.safetensors", neural_model([END, UNKNOWN, "a", "b"], layers=1, seed=7))
     arpa.write(train(["a a b", "b a a a"], 2), folder / "lm.arpa")
     trie_file.write(train(["a a b", "b a a a"], 2), folder / "lm.trie")
@@ -24,7 +27,8 @@ def make_models(folder: Path) -> Path:
     return folder
 
 
-def make_recognizer(folder: Path) -> Recognizer:
+@pytest.fixture(scope="module")
+def recognizer(folder: Path) -> Recognizer:
     cfg = config()
     net = model(cfg)
     with torch.no_grad():

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import rescored
 import torch
-from rescored import make_models, make_recognizer, with_second
+from rescored import with_second
 from test_lattice import decode, random_case
 from tiny import noise
 
@@ -25,6 +26,8 @@ from asr.recognizer import long
 from asr.recognizer.options import DecodingOptions
 from asr.search.confidence import search_of, word_confidences
 from asr.search.second_pass import SecondPass, open_scorer, second_pass
+
+folder, recognizer = rescored.folder, rescored.recognizer  # fixtures
 
 
 class Drawn:
@@ -81,16 +84,6 @@ def test_a_cost_that_is_no_number_is_refused():
         broken = SimpleNamespace(costs=lambda texts, cost=cost: [cost] * len(texts))
         with pytest.raises(InputError, match="gives a text the cost"):
             SecondPass(broken).apply(lattice, SPACE)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_models(tmp_path_factory.mktemp("second"))
-
-
-@pytest.fixture(scope="module")
-def recognizer(folder):
-    return make_recognizer(folder)
 
 
 def test_a_recogniser_with_a_second_pass(recognizer, folder):

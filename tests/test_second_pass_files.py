@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from rescored import make_models, make_recognizer, with_second
+import rescored
+from rescored import with_second
 from test_bundle import rewritten
 from tiny import TOKENS, config, noise
 
@@ -25,15 +26,7 @@ from asr.recognizer import bundle, run_folder
 from asr.search.confidence import _warn_once, search_of
 from asr.search.second_pass import resolved
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_models(tmp_path_factory.mktemp("second"))
-
-
-@pytest.fixture(scope="module")
-def recognizer(folder):
-    return make_recognizer(folder)
+folder, recognizer = rescored.folder, rescored.recognizer  # fixtures
 
 
 def test_a_word_list_in_a_run_folder_whose_second_pass_was_tuned(recognizer, folder, tmp_path, monkeypatch):

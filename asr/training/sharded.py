@@ -27,7 +27,7 @@ from asr.models.acoustic import AcousticModel
 from asr.training.criteria import Criterion
 from asr.training.messages import EndedError, computing_together, receive, send, together
 from asr.training.optimizer import make_optimizer
-from asr.training.shards import Pass, ShardResult, Shards, reduced
+from asr.training.shards import Pass, ShardResult, Shards, is_finite, reduced
 
 OLDEST_TORCH = (2, 7)  # the first whose distribute_tensor takes src_data_rank
 IDLE_FRAMES = 64  # of silence, for a process without an utterance
@@ -101,12 +101,12 @@ class ShardedShards(Shards):
 
     def differentiate(self, loss: Tensor, number: int) -> str:
         (loss * dist.get_world_size()).backward()  # FSDP takes the mean over the processes
-        finite = [local(p.grad).isfinite().all() for p in self.parameters if p.grad is not None]
-        is_finite = math.isfinite(loss.item())
-        lost = torch.tensor([not is_finite, not all(finite)]).int()  # of the loss here, of the gradient here
+        finite = [is_finite(local(p.grad)) for p in self.parameters if p.grad is not None]
+        has_loss = math.isfinite(loss.item())
+        lost = torch.tensor([not has_loss, not all(finite)]).int()  # of the loss here, of the gradient here
         with together():
             dist.all_reduce(lost)
-        if not is_finite:
+        if not has_loss:
             return f"the loss is {loss.item()}"
         return "the gradient is not finite" if lost[1] and not lost[0] else ""  # a lost loss spoils all gradients
 
