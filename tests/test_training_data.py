@@ -43,6 +43,17 @@ def test_batches_differ_by_epoch() -> None:
     assert epoch_batches(durations, 30, 1, 0) != epoch_batches(durations, 30, 1, 1)
 
 
+def test_little_of_a_batch_is_padding_and_epochs_still_mix_other_utterances() -> None:
+    """Lengths as those of AN4: 948 utterances, median 2.5 s."""
+    durations = np.random.default_rng(1).lognormal(np.log(2.5), 0.5, 948)
+    epochs = [epoch_batches(durations, 60, 1, epoch) for epoch in range(4)]
+    padded = sum(len(batch) * durations[batch].max() for batches in epochs for batch in batches)
+    assert padded < 1.05 * len(epochs) * durations.sum()
+    first, second = ({number: set(batch) for batch in batches for number in batch} for batches in epochs[:2])
+    shared = np.mean([len(first[i] & second[i]) / len(first[i] | second[i]) for i in range(len(durations))])
+    assert shared < 0.7
+
+
 def test_speed_moves_a_tone_and_shortens_it() -> None:
     tone = np.sin(2 * np.pi * 400 * np.arange(16000) / 16000).astype(np.float32)
     fast = change_speed(tone, 1.25)
