@@ -322,6 +322,7 @@ class Config(Options):
     fill_slots: str | None = option(
         None, "JSGF file whose public rules fill slots of the language model, such as <name>"
     )
+    boost_per_word: bool = option(False, "`boost` counts for each word of a phrase, so that long phrases get more")
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):

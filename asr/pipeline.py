@@ -195,7 +195,7 @@ def phrases_of(cfg: Config) -> dict[str, float] | None:
     """The phrases to boost, from the file `cfg.phrases`, with their boosts in nats."""
     from asr.search.phrases import read_phrases
 
-    return read_phrases(cfg.phrases, cfg.boost) if cfg.phrases else None
+    return read_phrases(cfg.phrases, cfg.boost, cfg.boost_per_word) if cfg.phrases else None
 
 
 def limit_threads(cfg: Config) -> None:

@@ -79,3 +79,6 @@ class ServeConfig(Options):
     log_slice: float = option(
         0.01, "share of requests that is drawn at random and kept apart for measurement", within="[0, 1]"
     )
+    rescore_on_request: bool = option(
+        False, "leave the recogniser's second pass out of all requests but those that ask for it with rescore=true"
+    )

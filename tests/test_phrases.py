@@ -18,7 +18,7 @@ from random_graphs import (
 from asr.errors import InputError
 from asr.search import endpoint
 from asr.search.decoder import Decoder
-from asr.search.phrases import MOST_KEPT, KeptPhrases, Phrases
+from asr.search.phrases import MOST_KEPT, KeptPhrases, Phrases, read_phrases
 
 
 def boost_of(words, phrases):
@@ -204,6 +204,14 @@ def test_random_partials():
             expected = min(cost - boost_of(words, phrases) for words, cost in plain.items())
             assert partial.path.cost == pytest.approx(expected, abs=1e-3)
             assert partial.final_cost == pytest.approx(0.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(("per_word", "boosts"), [(False, (2.0, 2.0, 5.0)), (True, (2.0, 6.0, 5.0))])
+def test_a_file_of_phrases(tmp_path, per_word, boosts):
+    """A boost of its own is that of the whole phrase."""
+    (tmp_path / "phrases.txt").write_text("york\n\nnew  york city\nold york\t5\n")
+    found = read_phrases(tmp_path / "phrases.txt", 2.0, per_word)
+    assert found == dict(zip(("york", "new york city", "old york"), boosts, strict=True))
 
 
 def test_invalid_phrases_are_refused():

@@ -136,3 +136,10 @@ def test_bad_states_and_words_are_refused() -> None:
         with pytest.raises(ValueError, match="there is no state"):
             core.step(state, word)
     assert Core([]).step(0, -1) == (0, -100.0, 1)
+
+
+def test_the_arrays_of_a_model_without_ngrams() -> None:
+    """One node, the empty history, which no n-gram continues."""
+    order_begin, word, log10_prob, log10_backoff, first, shorter = Core([]).arrays
+    assert list(order_begin) == [0, 1]
+    assert [list(array) for array in (word, log10_prob, log10_backoff, first, shorter)] == [[-1], [0], [0], [1, 1], [0]]

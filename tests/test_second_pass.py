@@ -183,6 +183,7 @@ def test_n_gram_models_and_what_is_refused(recognizer, folder):
         ({"rescore": str(folder / "graph" / "words.txt")}, "is not a neural language model"),
         ({"rescore": str(folder / "graph")}, "config.json"),
         ({"rescore": "bundled"}, "no language model is bundled"),
+        ({"rescore": "False"}, "rescore=false must name a language model; decoder.rescore=null leaves"),
         ({"lattice_beam": None, "nbest": 1}, "needs a lattice"),
         ({"kind": "greedy"}, "set decoder.rescore=null"),
         ({"rescore_share": 1.5}, "rescore_share"),

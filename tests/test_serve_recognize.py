@@ -11,6 +11,7 @@ import pytest
 from served import app_of, client_of, noise
 
 import asr
+from asr.errors import InputError
 from asr.lm import trie_file
 from asr.lm.training import train
 from asr.recognizer import bundle
@@ -68,12 +69,20 @@ async def test_a_request_chooses_the_second_pass(model: Path, tmp_path: Path) ->
     asked = ({}, {"rescore": False}, {"rescore": True, "rescore_order": 3})
     async with client_of(app_of(tmp_path / "second.asr")) as client:
         found = [(await recognise(client, sound, nbest=3, **each)).json() for each in asked]
+    async with client_of(app_of(tmp_path / "second.asr", rescore_on_request=True)) as client:
+        default, with_second = [(await recognise(client, sound, **each)).json() for each in ({}, {"rescore": True})]
+    assert default["text"] == found[1]["text"] and with_second["text"] == found[0]["text"]
     second = asr.load(tmp_path / "second.asr")
     expected = [second.transcribe(sound, options=DecodingOptions(nbest=3, **each)).as_dict() for each in asked]
     texts = [[answer["text"], *(other["text"] for other in answer["alternatives"])] for answer in (*found, *expected)]
     assert texts[:3] == texts[3:]
     assert expected[1]["text"] == plain.transcribe(sound).text
     assert texts[0] != texts[1]
+
+
+def test_a_second_pass_on_request_needs_a_language_model(model: Path) -> None:
+    with pytest.raises(InputError, match="rescore_on_request=true needs a second pass, and .*m.asr has no language"):
+        app_of(model, rescore_on_request=True)
 
 
 async def test_a_list_makes_the_mode_word(model: Path) -> None:

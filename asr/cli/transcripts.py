@@ -247,8 +247,8 @@ def _format(cfg: Config, path: Path | str | None) -> str:
 
 def fingerprint(cfg: Config) -> str:
     """A line that changes with the model, the options and the files that they name."""
-    options = [asdict(cfg.decoder), cfg.graph.kind, cfg.g2p.model, cfg.boost, cfg.data.max_audio_s, cfg.data.channel,
-               cfg.written, cfg.punctuate, cfg.spoken_language]  # fmt: skip
+    options = [asdict(cfg.decoder), cfg.graph.kind, cfg.g2p.model, cfg.boost, cfg.boost_per_word, cfg.data.max_audio_s,
+               cfg.data.channel, cfg.written, cfg.punctuate, cfg.spoken_language]  # fmt: skip
     files = [file for name in _files(cfg) for file in _contents(name)]
     text = json.dumps([options, [digest(file) for file in files]], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -173,7 +173,8 @@ VERBS: dict[str, Verb] = {
         "tokens.unit", "tokens.lexicon", "tokens.table", "out",
     ), resumes=True),
     "decode": Verb(decode, (
-        *_RECOGNISER, "data.train", "data.dev", "data.test", "split", "phrases", "boost", "input", "output",
+        *_RECOGNISER, "data.train", "data.dev", "data.test", "split", "phrases", "boost", "boost_per_word",
+        "input", "output",
     ), earlier=earlier.tuned),
     "tune": Verb(tune, (*_RECOGNISER, "data.dev", "score.rate", "input")),
     "calibrate": Verb(calibrate, (*_RECOGNISER, "data.dev", "input"), earlier=earlier.tuned_scales),
@@ -199,8 +200,8 @@ VERBS: dict[str, Verb] = {
     ), earlier=earlier.unlimited, takes_bundle=True),
     "transcribe": Verb(transcribe, (
         "decoder", "graph.kind", "graph.words", "graph.grammar", "g2p.model", "data.max_audio_s", "data.channel",
-        "bundle", "phrases", "boost", "new_words", "fill_slots", "written", "punctuate", "spoken_language", "device",
-        "threads", "input", "output", "format", "live", "bulk",
+        "bundle", "phrases", "boost", "boost_per_word", "new_words", "fill_slots", "written", "punctuate",
+        "spoken_language", "device", "threads", "input", "output", "format", "live", "bulk",
     ), earlier=earlier.bundled, takes_bundle=True, resumes=True),
     "serve": Verb(serve, (
         "serve", "bundle", "g2p.model", "device", "threads", "boost",

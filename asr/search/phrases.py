@@ -125,8 +125,9 @@ def _number(boost: float, phrase: str | Sequence[int]) -> float:
     return float(boost)
 
 
-def read_phrases(path: str | Path, boost: float) -> dict[str, float]:
-    """The phrases of a file, one per line: `phrase`, or `phrase<TAB>boost`; `boost` is the default.
+def read_phrases(path: str | Path, boost: float, per_word: bool = False) -> dict[str, float]:
+    """The phrases of a file, one per line: `phrase`, or `phrase<TAB>boost`. `boost` is the default, with `per_word` for
+    each word of a phrase.
 
     Raises InputError naming the file, and the line of an invalid boost.
     """
@@ -134,8 +135,8 @@ def read_phrases(path: str | Path, boost: float) -> dict[str, float]:
     for number, line in lines(path, "phrases", "one phrase per line"):
         phrase, tab, own = line.partition("\t")
         try:
-            if phrase.strip():
-                phrases[" ".join(phrase.split())] = float(own) if tab else boost
+            if words := phrase.split():
+                phrases[" ".join(words)] = float(own) if tab else boost * (len(words) if per_word else 1)
         except ValueError:
             raise InputError(f"{path}:{number}: the boost '{own}' of '{phrase}' is not a number") from None
     return phrases

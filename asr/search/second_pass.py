@@ -170,6 +170,9 @@ def rescorer_of(cfg: DecoderConfig, opened: Rescorer | None) -> Rescorer | None:
         return opened
     if opened is not None and opened.source == cfg.rescore:
         return opened
+    if cfg.rescore.lower() in ("true", "false"):
+        raise InputError(f"decoder.rescore={cfg.rescore.lower()} must name a language model; decoder.rescore=null "
+                         "leaves the second pass out")  # fmt: skip
     if cfg.rescore == BUNDLED:
         raise InputError(f"decoder.rescore={BUNDLED}, but no language model is bundled; name its file or folder")
     return Rescorer(cfg.rescore, open_scorer(cfg.rescore))

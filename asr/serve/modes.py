@@ -66,6 +66,9 @@ class Modes:
                     "another graph or language model: modes=%s=FILE", name, cfg.bundle, name)  # fmt: skip
         if not found:
             raise InputError(f"serve.modes is empty; name at least one of {', '.join(NAMES)}")
+        if cfg.serve.rescore_on_request and not any(recognizer.rescorer for recognizer in found.values()):
+            raise InputError(f"serve.rescore_on_request=true needs a second pass, and {cfg.bundle} has no language "
+                             "model for one; bundle with rescore=MODEL")  # fmt: skip
         is_logged = cfg.serve.log is not None or cfg.serve.candidate is not None
         return cls(found, cfg.bundle, versions(cfg, list(found)) if is_logged else None)
 
@@ -174,6 +177,8 @@ def _load(cfg: Config, file: str) -> Recognizer:
         raise InputError(
             f"{file} takes stored features, not sound, and cannot be served; use a model of logmel or mfcc"
         )
+    if cfg.serve.rescore_on_request:  # its language model stays open
+        return recognizer.with_decoder(replace(recognizer.cfg.decoder, rescore=None))
     return recognizer
 
 

@@ -5,6 +5,7 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "costs.h"
@@ -190,30 +191,60 @@ bool Search::ProcessEmitting(const Cutoff& cutoff, bool only_blank, float* next_
                                 : has_phrases  ? FindCandidates<false, true>(cutoff.now, *next_cutoff)
                                                : FindCandidates<false, false>(cutoff.now, *next_cutoff);
   if (num_candidates == 0) return false;
-  if (has_phrases) AddBoosts(num_candidates);
-
-  float best_cost = kInfinity;
-  for (size_t c = 0; c < num_candidates; ++c) best_cost = std::min(best_cost, candidates_[c].cost);
+  const float best_cost = BestCost(num_candidates);
   if (!(best_cost <= kMaxCost)) return false;
   *next_cutoff = std::max(best_cost, std::min(*next_cutoff, best_cost + cutoff.beam));
 
-  // The new tokens reuse the memory of the old ones, which is in the cache; only part of the old is kept.
-  records_before_.clear();
-  for (const Token& token : tokens_) records_before_.push_back(token.record);
-  if (has_context) before_ = tokens_;
-  tokens_.clear();
   places_.Clear();
   if (KeepsLattice()) links_.Begin(offset_ + best_before_);
   best_ = 0;
-  for (size_t c = 0; c < num_candidates; ++c) {
-    const Candidate& candidate = candidates_[c];
-    if (!(candidate.cost <= *next_cutoff)) continue;
-    const auto source = static_cast<int32_t>(candidate.source & ~kTakesWord);
-    const int32_t before = has_context ? before_[source].context : 0;
-    const bool takes_word = (candidate.source & kTakesWord) != 0;
-    Reach(candidate, source, takes_word ? contexts_[c] : AfterLabel(before, candidate.arc));
+  if (has_context) {
+    ReachInContext(num_candidates, *next_cutoff);
+    return true;
   }
+  // The new tokens reuse the memory of the old ones, which is in the cache; only part of the old is kept.
+  records_before_.clear();
+  for (const Token& token : tokens_) records_before_.push_back(token.record);
+  tokens_.clear();
+  for (size_t c = 0; c < num_candidates; ++c)
+    if (const Candidate& candidate = candidates_[c]; candidate.cost <= *next_cutoff)
+      Reach(candidate, records_before_[candidate.source], 0);
   return true;
+}
+
+// The exact cost of the best candidate. What the phrases say about the words of all candidates is prefetched
+// for ReachInContext: the look-ups would miss the cache one after the other.
+float Search::BestCost(size_t num_candidates) const {
+  float best = kInfinity;
+  for (size_t c = 0; c < num_candidates; ++c) {
+    const auto [cost, arc, source] = candidates_[c];
+    if (phrases_ != nullptr) phrases_->Prefetch(OutputLabel(arc));
+    if (!(cost < best)) continue;
+    const bool takes_word = (source & kTakesWord) != 0;
+    const float exact = takes_word ? Take(tokens_[source & ~kTakesWord], graph_.arcs()[arc]).first : cost;
+    best = std::min(best, exact);
+  }
+  return best;
+}
+
+// Adds the tokens of the next frame in their contexts. The phrases are asked only about words whose lower
+// bound is within the cutoff.
+void Search::ReachInContext(size_t num_candidates, float cutoff) {
+  before_.swap(tokens_);
+  tokens_.clear();
+  for (size_t c = 0; c < num_candidates; ++c) {
+    Candidate candidate = candidates_[c];
+    if (!(candidate.cost <= cutoff)) continue;
+    const bool takes_word = (candidate.source & kTakesWord) != 0;
+    candidate.source &= ~kTakesWord;
+    const Token& source = before_[candidate.source];
+    int32_t context = source.context;
+    if (takes_word) {
+      std::tie(candidate.cost, context) = Take(source, graph_.arcs()[candidate.arc]);
+      if (!(candidate.cost <= cutoff)) continue;
+    }
+    Reach(candidate, source.record, AfterLabel(context, candidate.arc));
+  }
 }
 
 // A first cutoff for the next frame, from the best token alone: the final cutoff drops few of what passes it.
@@ -258,8 +289,8 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
     if (kImplicit) num_candidates = FindStays(token, place, next_cutoff, num_candidates);
     // Equal labels need a blank in between.
     const float repeated = kImplicit ? std::exchange(acoustic[last_label], kInfinity) : 0;
-    // Arcs with a word get the lower bound of the cost of boosts, so that no candidate is lost; AddBoosts
-    // computes the exact cost.
+    // Arcs with a word get the lower bound of the cost of boosts, so that no candidate is lost;
+    // ReachInContext computes the exact cost.
     const float boost = kPhrases ? phrases_->MinStepCost(PhraseState(token.context)) : 0.0f;
     const float word_cost[2] = {0.0f, penalty_[1] + boost};
     const uint32_t source[2] = {place, kPhrases ? place | kTakesWord : place};
@@ -312,10 +343,11 @@ size_t Search::FindStays(const Token& token, uint32_t source, float next_cutoff,
   return candidate - candidates_.data();
 }
 
-// Adds a token at the destination of the candidate, or improves the token there.
-void Search::Reach(const Candidate& candidate, int32_t source, int32_t context) {
+// Adds a token at the destination of the candidate, or improves the token there. `record` is that of its
+// source.
+void Search::Reach(const Candidate& candidate, int32_t record, int32_t context) {
+  const auto source = static_cast<int32_t>(candidate.source);
   const int32_t state = candidate.arc & kStay ? before_[source].state : graph_.arcs()[candidate.arc].next;
-  const int32_t record = records_before_[source];
   const auto new_place = static_cast<int32_t>(tokens_.size());
   const int32_t place = places_.FindOrAdd(state, context, new_place, ContextOf());
   if (place == new_place) {

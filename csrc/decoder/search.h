@@ -114,7 +114,7 @@ class Search {
   static constexpr uint32_t kTakesWord = 0x80000000u;
   // A possible step of a token.
   struct Candidate {
-    float cost;  // of the path including this step
+    float cost;  // of the path including this step; with kTakesWord a lower bound
     uint32_t arc;
     uint32_t source;  // place of the token that takes the step, with kTakesWord if phrases follow its word
   };
@@ -151,9 +151,10 @@ class Search {
   size_t FindCandidates(float cutoff, float next_cutoff);
   size_t FindBlanks(float cutoff);
   size_t FindStays(const Token& token, uint32_t source, float next_cutoff, size_t num_candidates);
-  void AddBoosts(size_t num_candidates);
+  float BestCost(size_t num_candidates) const;
+  void ReachInContext(size_t num_candidates, float cutoff);
   void DropDominated();
-  void Reach(const Candidate& candidate, int32_t source, int32_t context);
+  void Reach(const Candidate& candidate, int32_t record, int32_t context);
   void ProcessEpsilon(float cutoff);
   void RelaxEpsilon(int32_t place, float cutoff);
   void SettleCosts();
@@ -218,8 +219,8 @@ class Search {
   TokenPool pool_;
   LinkPool links_;                       // of the lattice
   std::vector<Token> tokens_;            // one per state and context
-  std::vector<Token> before_;            // those of the previous frame, if the topology is implicit
-  std::vector<int32_t> records_before_;  // the record of each token of the previous frame
+  std::vector<Token> before_;            // those of the previous frame, if they have contexts
+  std::vector<int32_t> records_before_;  // the record of each, if they have none
   StateMap places_;                      // state and context -> place in tokens_
   StateMap states_;                      // scratch of DropDominated: state and last label -> place in rivals_
   std::vector<Rivals> rivals_;           // scratch of DropDominated
@@ -239,7 +240,6 @@ class Search {
   float skipped_cost_ = 0;             // of the frames skipped since the last searched frame
   std::vector<float> costs_;           // scratch of CostOfRank
   std::vector<Candidate> candidates_;  // scratch of ProcessEmitting
-  std::vector<int32_t> contexts_;      // scratch of ProcessEmitting: after each candidate with kTakesWord
   std::vector<int32_t> frontier_;      // scratch of ProcessEpsilon: places whose epsilon arcs are pending
   std::vector<int32_t> reached_;       // scratch of ProcessEpsilon: the next frontier
   std::vector<Approach> approaches_;   // scratch of ProcessEpsilon: one per token, some of earlier frames

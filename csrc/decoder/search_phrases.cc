@@ -5,19 +5,6 @@
 
 namespace asr::decoder {
 
-// Replaces the lower bound in the cost of each candidate that takes a word by its exact cost, and finds the
-// context after it.
-void Search::AddBoosts(size_t num_candidates) {
-  if (contexts_.size() < num_candidates) contexts_.resize(candidates_.size());
-  for (size_t c = 0; c < num_candidates; ++c) {
-    Candidate& candidate = candidates_[c];
-    if ((candidate.source & kTakesWord) == 0) continue;
-    const auto [cost, context] = Take(tokens_[candidate.source & ~kTakesWord], graph_.arcs()[candidate.arc]);
-    candidate.cost = cost;
-    contexts_[c] = AfterLabel(context, candidate.arc);
-  }
-}
-
 // Tokens with the same graph state and last label differ only in what their phrase states can still gain. A
 // token is dropped if its cost stays above that of another even with the largest possible gain of its own and
 // the smallest of the other; for a lattice, if it stays above by more than the lattice beam.

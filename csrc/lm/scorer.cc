@@ -67,7 +67,7 @@ void Scorer::AddOrder(const int32_t* ids, int n, uint64_t size, const float* log
 }
 
 void Scorer::Finish() {
-  first_.push_back(static_cast<Node>(word_.size()));
+  first_.resize(arrays_.num_histories() + 1, static_cast<Node>(word_.size()));
   shorter_.shrink_to_fit();
   log10_backoff_.resize(shorter_.size());  // that of the highest order is 0
   log10_backoff_.shrink_to_fit();
