@@ -159,7 +159,7 @@ def test_what_does_not_fit_frames_is_refused(corpus, aligned, tmp_path):  # noqa
     refused("augment.silence_s=1 moves the frames", augment__silence_s=1.0)
     refused("criterion.alignments=FILE", criterion__alignments=None)
     refused("no.npz", criterion__alignments=str(tmp_path / "no.npz"))
-    refused("criterion.alignments=.* is for criterion=ce, lfmmi and smbr", criterion__kind="ctc")
+    refused("criterion.alignments=.* is for criterion=ce, lfmmi, mwer and smbr", criterion__kind="ctc")
 
 
 def test_alignments_of_other_hmms_are_refused(corpus, aligned, tmp_path):  # noqa: F811

@@ -2,7 +2,7 @@
 
 `ctc`, `lfmmi`, `mwer` and `smbr` (asr.training.discriminative) need the tokens of each text. `ce` needs the HMM state
 of each frame, from `asr hmm train`; the net then takes the place of the mixtures (Bourlard & Morgan 1994,
-"Connectionist speech recognition"). `lfmmi` and `smbr` can be over these states, too.
+"Connectionist speech recognition"). `lfmmi`, `mwer` and `smbr` can be over these states, too.
 """
 
 import json
@@ -37,11 +37,12 @@ from asr.training.discriminative import (
     SmbrCriterion,
     frame_risk,
     word_errors,
+    word_risk,
 )
 from asr.training.start import Start
 
 NEVER = -1e4  # the bias of an output that no frame has
-OVER_STATES = ("ce", "lfmmi", "smbr")  # the criteria that take alignments
+OVER_STATES = ("ce", "lfmmi", "mwer", "smbr")  # the criteria that take alignments
 SEARCHING = ("mwer", "smbr")  # that search with the graph of the recogniser to start from
 
 
@@ -81,9 +82,11 @@ def make_criterion(
         raise InputError(f"criterion={kind} searches with the graph of init={start.path}, whose tokens are not those "
                          "of this training; leave out tokens.table, or train in another folder with out=")  # fmt: skip
     search, scale = start.make_search(), start.cfg.decoder.acoustic_scale
+    if alignments:
+        return StateRiskCriterion(cfg, sets, search, scale, start.cfg.criterion.kind)
     if kind == "mwer":
         return MwerCriterion(cfg, search, scale, start.cfg.decoder.blank_penalty)
-    return StateSmbrCriterion(cfg, sets, search, scale) if alignments else SmbrCriterion(cfg, search, scale)
+    return SmbrCriterion(cfg, search, scale)
 
 
 class FrameCriterion:
@@ -124,6 +127,10 @@ class FrameCriterion:
         bias.mul_(self.scale)
         weight.mul_(self.scale)
 
+    def posteriors_of(self, log_probs: Tensor) -> Tensor:
+        """The log-posteriors that the outputs of a finished net stand for."""
+        return (log_probs / self.scale + self.priors.log().to(log_probs)).log_softmax(-1)
+
     def _targets(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
         targets, lengths = (x.to(log_probs.device) for x in (batch.targets, batch.target_lengths))
         return frame_targets(targets, lengths, frames.to(log_probs.device), log_probs.shape[1])
@@ -144,8 +151,7 @@ class StateLfmmiCriterion(FrameCriterion):
         numerators = [self.graphs.numerator(text) for text in batch.texts]
         x = log_probs.transpose(0, 1)  # (F, N, V)
         losses = lfmmi_loss(x, frames, numerators, self.graphs.denominator, self.zero_infinity)
-        posteriors = (log_probs / self.scale + self.priors.log().to(log_probs)).log_softmax(-1)
-        return losses.sum() + self.weight * super().loss(posteriors, frames, batch)
+        return losses.sum() + self.weight * super().loss(self.posteriors_of(log_probs), frames, batch)
 
     def errors(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:
         posteriors = occupancy(log_probs.transpose(0, 1), frames, self.graphs.denominator)
@@ -158,24 +164,40 @@ class StateLfmmiCriterion(FrameCriterion):
         """The net was trained as it is searched."""
 
 
-class StateSmbrCriterion(FrameCriterion):
-    """sMBR over HMMs, with a share of cross-entropy. The net is trained as `FrameCriterion` leaves it before `finish`,
-    and searched as after it. The errors are those of the words that the search finds."""
+class StateRiskCriterion(FrameCriterion):
+    """MWER or sMBR over HMMs, with a share of cross-entropy. `outputs`: those of the net to start from, see
+    `outputs_of`. Behind cross-entropy, the net is trained as `FrameCriterion` leaves it before `finish`, and
+    searched as after it; behind LF-MMI, it is trained as it is searched. The errors are those of the words that the
+    search finds."""
 
-    def __init__(self, cfg: Config, sets: Sets, search: Search, acoustic_scale: float):
+    def __init__(self, cfg: Config, sets: Sets, search: Search, acoustic_scale: float, outputs: str):
         super().__init__(cfg, sets)
         self.search, self.acoustic_scale, self.weight = search, acoustic_scale, cfg.criterion.auxiliary_weight
+        self.of_words, self.nbest = cfg.criterion.kind == "mwer", cfg.criterion.nbest
+        self.are_posteriors = outputs != "lfmmi"
 
     def loss(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
-        references = self._targets(log_probs, frames, batch)
-        risk = frame_risk(self.search, self._searched(log_probs), frames, references, self.acoustic_scale)
-        return risk + self.weight * cross_entropy(log_probs, references)
+        references, x = self._targets(log_probs, frames, batch), self._searched(log_probs)
+        if self.of_words:
+            risk = word_risk(self.search, x, frames, batch.texts, self.nbest, self.acoustic_scale)
+        else:
+            risk = frame_risk(self.search, x, frames, references, self.acoustic_scale)
+        posteriors = log_probs if self.are_posteriors else self.posteriors_of(log_probs)
+        return risk + self.weight * cross_entropy(posteriors, references)
 
     def errors(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:
         return word_errors(self.search, self._searched(log_probs), frames, batch)
 
+    def undo_finish(self, model: AcousticModel) -> None:
+        if self.are_posteriors:
+            super().undo_finish(model)
+
+    def finish(self, model: AcousticModel) -> None:
+        if self.are_posteriors:
+            super().finish(model)
+
     def _searched(self, log_probs: Tensor) -> Tensor:
-        return self.scale * (log_probs - self.priors.log().to(log_probs))
+        return self.scale * (log_probs - self.priors.log().to(log_probs)) if self.are_posteriors else log_probs
 
 
 def undo_finish(criterion: Criterion, model: AcousticModel, start: Start, tokens: Tokens) -> None:
@@ -187,11 +209,22 @@ def undo_finish(criterion: Criterion, model: AcousticModel, start: Start, tokens
         raise InputError("the net of init= scores states of other HMMs than those of criterion.alignments; name the "
                          "alignments that it was trained on, or train without init")  # fmt: skip
     kind = start.cfg.criterion.kind
-    if not isinstance(criterion, StateLfmmiCriterion) and kind not in ("ce", "smbr"):
-        found = "does not say its criterion" if kind == "ctc" else f"was trained with criterion={kind}"
-        raise InputError(f"the net of init={start.path} {found}, but posteriors of states are made of the outputs of "
-                         "criterion=ce and smbr only; name such a recogniser, in a bundle of this version")  # fmt: skip
+    if kind == "ctc" and not isinstance(criterion, StateLfmmiCriterion):
+        raise InputError(f"the net of init={start.path} does not say its criterion, and so not whether its outputs are "
+                         "posteriors; name a bundle of this version")  # fmt: skip
+    if kind == "lfmmi" and not isinstance(criterion, StateLfmmiCriterion | StateRiskCriterion):
+        raise InputError(f"the net of init={start.path} was trained with criterion=lfmmi, but criterion=ce continues "
+                         "nets whose outputs are posteriors; name one of criterion=ce")  # fmt: skip
     criterion.undo_finish(model)
+
+
+def outputs_of(cfg: Config, start: Start | None) -> str:
+    """The criterion that made the outputs of a net what they are. Over HMMs, that is "lfmmi", for their steps at full
+    weight, or "ce": MWER and sMBR leave them what they were."""
+    kind = cfg.criterion.kind
+    if kind in SEARCHING and cfg.criterion.alignments and start:
+        return "lfmmi" if start.cfg.criterion.kind == "lfmmi" else "ce"
+    return kind
 
 
 def counted(cfg: Config) -> str:
@@ -206,10 +239,10 @@ def hmm_beside(cfg: Config) -> Path:
     return Path(cfg.criterion.alignments or "").with_name(HMM_FILE)
 
 
-def hmm_text(cfg: Config) -> str:
+def hmm_text(cfg: Config, outputs: str) -> str:
     """The HMMs that the trained net belongs to, as in `hmm.json`. LF-MMI trains for their scale of 1."""
     text = hmm_beside(cfg).read_text(encoding="utf-8")
-    return json.dumps(parse_json(text) | {"scale": 1.0}) if cfg.criterion.kind == "lfmmi" else text
+    return json.dumps(parse_json(text) | {"scale": 1.0}) if outputs == "lfmmi" else text
 
 
 def read_scale(path: Path) -> float:

@@ -39,11 +39,11 @@ def record_front_end(cfg: Config, folder: Path) -> None:
             file.write(encoder.read_text(encoding="utf-8"))
 
 
-def record_hmm(cfg: Config, folder: Path) -> None:
-    """Keep the HMMs whose states the net scores, for `asr graph`."""
+def record_hmm(cfg: Config, folder: Path, outputs: str) -> None:
+    """Keep the HMMs whose states the net scores, for `asr graph`. `outputs`: see `outputs_of`."""
     if cfg.criterion.alignments:
         with atomic_write(folder / HMM_FILE) as file:
-            file.write(hmm_text(cfg))
+            file.write(hmm_text(cfg, outputs))
 
 
 def check_folder(cfg: Config, folder: Path) -> None:
