@@ -162,7 +162,7 @@ class HmmConfig(Options):
     context: str = option(
         "tri", "mono: phones without context; tri: states by the phones before and after, from a tree", ["mono", "tri"]
     )
-    states: int = option(3, "states of a phone, from left to right", within="[2, 16]")
+    states: int = option(3, "states of a phone, from left to right", within="[1, 16]")
     silence: str = option("SIL", "phone of the silence between words and at both ends, which no word contains")
     gaussians: int = option(4000, "Gaussians of all states together", within="[1, 1e6]")
     leaves: int = option(500, "outputs of the trees (tri), silence included", within="[1, 1e6]")

@@ -58,8 +58,7 @@ def expected_errors(x: Tensor, lengths: Lengths, hypotheses: Sequence[Sequence[H
 
 def expected_path_errors(x: Tensor, hypotheses: Sequence[Sequence[Hypothesis]], errors: Sequence[Sequence[int]],
                          scale: float) -> Tensor:  # fmt: skip
-    """`expected_errors` of hypotheses with one path each: (N,) float64. x (F, N, V): log-probs, normalised or not, since
-    all paths pass every frame."""
+    """`expected_errors` of hypotheses with one path each: (N,) float64. x (F, N, V): log-probs, normalised or not."""
     risks = []
     for n, (own, wrong) in enumerate(zip(hypotheses, errors, strict=True)):
         if not own:

@@ -5,13 +5,14 @@ n-gram, or the n-gram alone. So a path of the transcript has the same weight in 
 as they are, without `Hmm.scale`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asr import manifest
 from asr.config import Config
 from asr.criteria.acceptor import Acceptor
 from asr.criteria.lfmmi import TokenModel
@@ -43,9 +44,10 @@ class HmmGraphs:
     def of(cls, cfg: Config) -> "HmmGraphs":
         """The graphs of a training on the HMMs beside `criterion.alignments`, whose phones give the n-gram."""
         hmm = Hmm.read(hmm_beside(cfg))
-        paths = read_alignments(cfg.criterion.alignments or "")
-        model = estimate(list(phones_of(hmm, paths.values())), len(hmm.phones), cfg.criterion.ngram_order)
-        return cls(hmm, Lexicon.read(cfg.tokens.lexicon or ""), model)
+        paths, lexicon = read_alignments(cfg.criterion.alignments or ""), Lexicon.read(cfg.tokens.lexicon or "")
+        spoken = {u.id: u.text or "" for split in (cfg.data.train, cfg.data.dev) for u in manifest.read(split)}
+        model = estimate(list(phones_of(hmm, paths, spoken, lexicon)), len(hmm.phones), cfg.criterion.ngram_order)
+        return cls(hmm, lexicon, model)
 
     @cached_property
     def denominator(self) -> Acceptor:
@@ -69,10 +71,16 @@ class HmmGraphs:
         return _over_outputs(expand(_weighted(spoken, self.phones), self.hmm))
 
 
-def phones_of(hmm: Hmm, paths: Iterable[NDArray[np.int32]]) -> Iterable[list[int]]:
-    """The phones of each alignment (F,), silence among them."""
+def phones_of(
+    hmm: Hmm, paths: Mapping[str, NDArray[np.int32]], spoken: Mapping[str, str], lexicon: Lexicon
+) -> Iterable[list[int]]:
+    """The phones of each alignment (F,), silence among them. `spoken`: the texts by id, which tell how often phones of
+    one state follow themselves."""
     segments = Segments(hmm)
-    return ([segment.phone for segment in segments.of(path)] for path in paths)
+    for id, path in paths.items():
+        words = spoken.get(id, "").split()
+        spellings = segments.spellings(words, lexicon) if all(word in lexicon for word in words) else ()
+        yield [segment.phone for segment in segments.of(path, spellings)]
 
 
 def _weighted(spoken: Automaton, model: TokenModel) -> Automaton:
