@@ -20,6 +20,15 @@ def state_name(phone: str, state: int, leaf: int | None = None) -> str:
     return f"{phone}[{state}]" if leaf is None else f"{phone}[{state}.{leaf}]"
 
 
+def every_nth(steps: np.ndarray, n: int) -> np.ndarray:
+    """A topology (S + 1, S + 1), as in asr.hmm.topology, of a path of which every n-th frame is seen.
+
+    Its steps are n of the given ones; who leaves on the way has left. The first frame that is seen is in a first state.
+    """
+    inner = np.linalg.matrix_power(steps[1:, :-1], n)  # (S, S)
+    return np.vstack([steps[:1], np.column_stack([inner, 1 - inner.sum(1)])])
+
+
 class States:
     """What a table of states says about each of its outputs."""
 

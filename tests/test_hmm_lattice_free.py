@@ -29,6 +29,7 @@ from asr.tokens import Tokens
 from asr.training.criteria import StateRiskCriterion
 from asr.training.token_lm import estimate
 
+TABLE = Tokens(["<blk>", *(f"A[0.{n}]" for n in range(1000))])
 LEXICON = Lexicon({"ab": [("A", "B"), ("B",)], "a": [("A",)]})
 
 
@@ -100,7 +101,7 @@ def test_texts_without_a_numerator_are_set_aside(corpus, aligned, tmp_path):  # 
     cfg.criterion.kind = "lfmmi"
     first, second, *rest = (u for u in manifest.read(cfg.data.train) if u.id.startswith("train"))
     read = {"train": [dataclasses.replace(first, text=None), dataclasses.replace(second, text="ab xyz"), *rest]}
-    kept, _ = take_aligned(cfg, read, 1000, aside, Lexicon.read(cfg.tokens.lexicon))["train"]
+    kept, _ = take_aligned(cfg, read, TABLE, aside, Lexicon.read(cfg.tokens.lexicon))["train"]
     assert kept == rest and "xyz" in aside[second.id] and "text" in aside[first.id]
 
 
@@ -219,7 +220,7 @@ def test_faults_of_options_are_named(corpus, aligned, tmp_path):  # noqa: F811
         (lambda c: setattr(c.tokens, "lexicon", None), "needs tokens.lexicon"),
         (lambda c: setattr(c.criterion, "alignments", str(Path(tmp_path) / "no.npz")), "no.npz"),
         (lambda c: setattr(c.criterion, "kind", "mwer"), "name the bundle of one for HMMs with init=FILE"),
-        (lambda c: setattr(c.model, "subsampling", 3), "model.subsampling=3"),
+        (lambda c: setattr(c.model, "subsampling", 3), "model.subsampling=3: a phone of 3 states"),
     ]:
         other = dataclasses.replace(
             cfg, **{g: dataclasses.replace(getattr(cfg, g)) for g in ("tokens", "criterion", "model")}

@@ -23,9 +23,10 @@ from asr.hmm.alignment import acceptor
 from asr.hmm.graph import expand
 from asr.hmm.model import Hmm
 from asr.hmm.segments import Segments
+from asr.literals import parse_json
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
-from asr.training.criteria import hmm_beside
+from asr.training.criteria import hmm_beside, hmm_text
 from asr.training.token_lm import estimate
 
 MOST_ARCS = 5_000_000  # of the denominator; as many take 10 ms per frame of eight utterances
@@ -43,11 +44,12 @@ class HmmGraphs:
     @classmethod
     def of(cls, cfg: Config) -> "HmmGraphs":
         """The graphs of a training on the HMMs beside `criterion.alignments`, whose phones give the n-gram."""
-        hmm = Hmm.read(hmm_beside(cfg))
+        trained = Hmm.read(hmm_beside(cfg))
         paths, lexicon = read_alignments(cfg.criterion.alignments or ""), Lexicon.read(cfg.tokens.lexicon or "")
         spoken = {u.id: u.text or "" for split in (cfg.data.train, cfg.data.dev) for u in manifest.read(split)}
-        model = estimate(list(phones_of(hmm, paths, spoken, lexicon)), len(hmm.phones), cfg.criterion.ngram_order)
-        return cls(hmm, lexicon, model)
+        phones = list(phones_of(trained, paths, spoken, lexicon))
+        model = estimate(phones, len(trained.phones), cfg.criterion.ngram_order)
+        return cls(Hmm.of(parse_json(hmm_text(cfg, "lfmmi"))), lexicon, model)
 
     @cached_property
     def denominator(self) -> Acceptor:

@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -25,7 +26,7 @@ from asr.errors import InputError
 from asr.literals import parse_json
 from asr.models.acoustic import AcousticModel
 from asr.models.layers import TokenOutput
-from asr.states import HMM_FILE, States
+from asr.states import HMM_FILE, States, every_nth
 from asr.tokens import BLANK_ID, Tokens
 from asr.training.discriminative import (
     CtcCriterion,
@@ -69,7 +70,7 @@ def make_criterion(
     """
     kind, alignments = cfg.criterion.kind, cfg.criterion.alignments
     if kind == "ce":
-        return FrameCriterion(cfg, sets)
+        return FrameCriterion(cfg, sets) if States.of(sets.tokens) else PathCriterion()
     if kind == "lfmmi":
         if not alignments:
             return LfmmiCriterion(cfg, sets)
@@ -89,7 +90,29 @@ def make_criterion(
     return SmbrCriterion(cfg, search, scale)
 
 
-class FrameCriterion:
+class PathCriterion:
+    """Cross-entropy of the outputs of each frame on paths of CTC, blanks among them, as `asr align` writes them. The
+    search takes the net as one of CTC."""
+
+    def loss(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
+        return cross_entropy(log_probs, self._targets(log_probs, frames, batch))
+
+    def errors(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:
+        targets = self._targets(log_probs, frames, batch)
+        is_frame = targets != IGNORED
+        return int((log_probs.argmax(2)[is_frame] != targets[is_frame]).sum()), int(is_frame.sum())
+
+    def finish(self, model: AcousticModel) -> None:
+        """The net was trained as it is searched."""
+
+    def _targets(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
+        targets, lengths = (x.to(log_probs.device) for x in (batch.targets, batch.target_lengths))
+        return frame_targets(targets, lengths, frames.to(log_probs.device), log_probs.shape[1])
+
+
+class FrameCriterion(PathCriterion):
+    """Cross-entropy of the states of HMMs."""
+
     def __init__(self, cfg: Config, sets: Sets):
         counts = torch.bincount(torch.cat(sets.train.targets), minlength=len(sets.tokens))
         self.priors = (counts + 1) / (counts + 1).sum()  # (V,) of the states, each counted once more than seen
@@ -103,14 +126,6 @@ class FrameCriterion:
         scale = output.linear.bias[BLANK_ID] / NEVER
         output.linear.weight.div_(scale)
         output.linear.bias.div_(scale).add_(self.priors.log().to(output.linear.bias))
-
-    def loss(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
-        return cross_entropy(log_probs, self._targets(log_probs, frames, batch))
-
-    def errors(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:
-        targets = self._targets(log_probs, frames, batch)
-        is_frame = targets != IGNORED
-        return int((log_probs.argmax(2)[is_frame] != targets[is_frame]).sum()), int(is_frame.sum())
 
     @torch.no_grad()
     def finish(self, model: AcousticModel) -> None:
@@ -130,10 +145,6 @@ class FrameCriterion:
     def posteriors_of(self, log_probs: Tensor) -> Tensor:
         """The log-posteriors that the outputs of a finished net stand for."""
         return (log_probs / self.scale + self.priors.log().to(log_probs)).log_softmax(-1)
-
-    def _targets(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
-        targets, lengths = (x.to(log_probs.device) for x in (batch.targets, batch.target_lengths))
-        return frame_targets(targets, lengths, frames.to(log_probs.device), log_probs.shape[1])
 
 
 class StateLfmmiCriterion(FrameCriterion):
@@ -239,10 +250,22 @@ def hmm_beside(cfg: Config) -> Path:
     return Path(cfg.criterion.alignments or "").with_name(HMM_FILE)
 
 
+def are_of_hmms(cfg: Config) -> bool:
+    """Whether the alignments, if there are any, are of HMMs and not of a CTC net."""
+    alignments = cfg.criterion.alignments
+    return bool(alignments and States.of(Tokens.read(Path(alignments).with_name("tokens.txt"))))
+
+
 def hmm_text(cfg: Config, outputs: str) -> str:
-    """The HMMs that the trained net belongs to, as in `hmm.json`. LF-MMI trains for their scale of 1."""
+    """The HMMs that the trained net belongs to, as in `hmm.json`: of every n-th frame with model.subsampling=n. LF-MMI
+    trains for their scale of 1."""
     text = hmm_beside(cfg).read_text(encoding="utf-8")
-    return json.dumps(parse_json(text) | {"scale": 1.0}) if outputs == "lfmmi" else text
+    if cfg.model.subsampling == 1 and outputs != "lfmmi":
+        return text
+    hmm = parse_json(text) | ({"scale": 1.0} if outputs == "lfmmi" else {})
+    for entry in hmm["phones"]:
+        entry["steps"] = every_nth(np.array(entry["steps"]), cfg.model.subsampling).tolist()
+    return json.dumps(hmm)
 
 
 def read_scale(path: Path) -> float:
@@ -280,8 +303,12 @@ def check_criterion(cfg: Config, start: Start | None = None) -> None:
         raise InputError("criterion=lfmmi over HMMs needs tokens.lexicon=FILE, the lexicon that they were trained with")
     if not Path(alignments).is_file():
         raise InputError(f"there are no alignments {alignments}; run `asr hmm train` first")
-    if cfg.model.subsampling != 1:
-        raise InputError(f"model.subsampling={cfg.model.subsampling}: HMMs count frames of features; set it to 1")
+    of_hmms = are_of_hmms(cfg)
+    if not of_hmms and kind != "ce":
+        raise InputError(f"criterion.alignments={alignments} holds paths of CTC, which only criterion=ce takes; leave "
+                         "it out, or name those of `asr hmm train`")  # fmt: skip
+    if of_hmms and cfg.model.subsampling != 1:
+        check_subsampling(cfg)
     if cfg.augment.silence_s:
         raise InputError(f"augment.silence_s={cfg.augment.silence_s:g} moves the frames that criterion.alignments has "
                          "targets for; set it to 0")  # fmt: skip
@@ -290,6 +317,15 @@ def check_criterion(cfg: Config, start: Start | None = None) -> None:
                          "in the end; leave it out")  # fmt: skip
     if cfg.data.replay or cfg.data.general_dev:
         raise InputError("criterion.alignments has no targets for data.replay and data.general_dev; leave them out")
+
+
+def check_subsampling(cfg: Config) -> None:
+    """Raises InputError if a phone of the HMMs has more states than a net that skips frames may see of it."""
+    hmm = parse_json(hmm_beside(cfg).read_text(encoding="utf-8"))
+    speech = [entry for entry in hmm["phones"] if entry["phone"] != hmm["silence"]]
+    if (most := max((len(entry["steps"]) - 1 for entry in speech), default=1)) > 1:
+        raise InputError(f"model.subsampling={cfg.model.subsampling}: a phone of {most} states lasts as many frames of "
+                         "the net; set it to 1, or train HMMs with hmm.states=1")  # fmt: skip
 
 
 def check_views(cfg: Config) -> None:
