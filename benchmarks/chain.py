@@ -6,9 +6,10 @@
 
 The recipe has sound and a lexicon of phones; its own net is the row of CTC. Language model, lexicon and search are
 those of the recipe in all rows. HMMs see 13 cepstra. The net behind them has the adapted features and the alignment of
-the row before it, and LF-MMI trains that net on. Minutes are CPU time of all processes from the training to the scored
-test set; a row behind another one needs the minutes of that one, too. A row that is finished is not run again, so the
-same command continues. Writes `chain.json` in the run folder, exp/chain-EXPERIMENT or `out`, and prints the table.
+the row before it, and LF-MMI trains that net on, then MWER. Minutes are CPU time of all processes from the training to
+the scored test set; a row behind another one needs the minutes of that one, too. A row that is finished is not run
+again, so the same command continues. Writes `chain.json` in the run folder, exp/chain-EXPERIMENT or `out`, and prints
+the table.
 
 --pool adds up the errors of several run folders, such as those of the folds of a corpus, in each row that all of them
 have. Its intervals are those of a bootstrap over the speakers of all test sets, or with `--by utterance` over the
@@ -67,8 +68,12 @@ ROWS = (
         (*ADAPTED, *NET, "criterion=ce", "optim.lr=1e-3"), "sat", 3.0),
     Row("dnn_lfmmi", "LF-MMI behind it", "train",
         (*ADAPTED, *NET, "criterion=lfmmi", "optim.lr=2e-5"), "dnn", 1.0),
+    Row("dnn_mwer", "MWER behind LF-MMI over states", "train",
+        (*ADAPTED, *NET, "criterion=mwer", "criterion.auxiliary_weight=1e-3", "optim.lr=1e-5"), "dnn_lfmmi", 1.0),
     Row("ctc", "CTC", "train"),
     Row("ctc_lfmmi", "LF-MMI behind CTC", "train", ("criterion=lfmmi", "optim.epochs=4", "optim.lr=2e-4"), "ctc"),
+    Row("ctc_mwer", "MWER behind LF-MMI behind CTC", "train", ("criterion=mwer", "optim.epochs=3", "optim.lr=1e-4"),
+        "ctc_lfmmi"),
 )  # fmt: skip
 
 
@@ -108,16 +113,21 @@ class Chain:
         if row.behind is None:
             return []
         sat, adapted = self.out / "sat", self.out / "adapted"
-        if row.behind == "ctc":
-            return [f"init={self.out / 'ctc'}"]
+        start = [f"init={self.searching(row.behind) if 'criterion=mwer' in row.options else self.out / row.behind}"]
+        if row.behind.startswith("ctc"):
+            return start
         if row.behind == "sat":
             hmms = pipeline.tuned(Config(out=str(sat), threads=self.recipe.cfg.threads))
             recognizer = pipeline.open_recognizer(hmms)
             for split in ("train", "dev", "test"):
                 write_features(recognizer, getattr(self.recipe.cfg.data, split), adapted / f"{split}.jsonl")
-        start = [f"init={self.out / row.behind}"] if row.behind != "sat" else []
         sets = [f"data.{split}={adapted / f'{split}.jsonl'}" for split in ("train", "dev", "test")]
-        return [f"criterion.alignments={sat / 'train/alignments.npz'}", *sets, *start]
+        net = start if row.behind != "sat" else []
+        return [f"criterion.alignments={sat / 'train/alignments.npz'}", *sets, *net]
+
+    def searching(self, name: str) -> Path:
+        """The bundle of a row, with its graph and the options that were tuned."""
+        return pipeline.bundle(pipeline.tuned(Config(out=str(self.out / name), threads=self.recipe.cfg.threads)))
 
 
 def pool(folders: Sequence[Path], by: str = "speaker") -> dict[str, dict[str, Any]]:

@@ -39,8 +39,10 @@ COLOURS = {  # of the rows of benchmarks/chain.py, as it prints them
     "fMLLR for each speaker": HMM,
     "net on adapted features (cross-entropy)": NET,
     "LF-MMI behind it": SEQUENCE,
+    "MWER behind LF-MMI over states": SEQUENCE,
     "CTC": NET,
     "LF-MMI behind CTC": SEQUENCE,
+    "MWER behind LF-MMI behind CTC": SEQUENCE,
 }
 CHAIN_STEPS = tuple((name, colour, f"| {name} |") for name, colour in COLOURS.items())
 
