@@ -76,12 +76,14 @@ class ModelConfig(Options):
 class CriterionConfig(Options):
     kind: str = option(
         "ctc",
-        "training criterion: CTC, cross-entropy of HMM states per frame, LF-MMI (CTC-CRF), or expected errors of words "
-        "(mwer) or of frames (smbr)",
+        "training criterion: CTC, cross-entropy of HMM states or CTC outputs per frame, LF-MMI (CTC-CRF), or expected "
+        "errors of words (mwer) or of frames (smbr)",
         ["ctc", "ce", "lfmmi", "mwer", "smbr"],
     )
     alignments: str | None = option(
-        None, "the states of each frame (ce; lfmmi and smbr over HMMs): train/alignments.npz of `asr hmm train`"
+        None,
+        "the output of each frame (ce; lfmmi, mwer and smbr over HMMs): train/alignments.npz of `asr hmm train`, or "
+        "FILE.npz of `asr align`",
     )
     ngram_order: int = option(3, "order of the token or phone n-gram in the denominator (lfmmi)", within="[1, 8]")
     nbest: int = option(4, "most hypotheses of an utterance (mwer)", within="[2, 1000]")
