@@ -12,7 +12,7 @@ its label in frame f, and cost_i includes the steps of the HMMs. The p_i are tho
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ class Hypothesis:
     words: list[str]
     tokens: list[int]  # net outputs without blanks and repeats
     cost: float  # of the graph, without the net: a negative natural log
-    path: NDArray[np.int64] | None = None  # (F,) the label of each frame on its best path
+    path: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # (F,) labels of its best path
 
 
 def expected_errors(x: Tensor, lengths: Lengths, hypotheses: Sequence[Sequence[Hypothesis]],

@@ -8,6 +8,7 @@ in seconds, if that is not the shift of the features.
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ def write_alignments(
     first = np.cumsum([0, *map(len, alignments.values())])
     outputs = np.concatenate([np.zeros(0, np.int32), *alignments.values()])
     with atomic_write(path, "wb") as file:
-        length = {} if frame_s is None else {"frame_s": np.array(frame_s)}
+        length: dict[str, Any] = {} if frame_s is None else {"frame_s": np.array(frame_s)}
         np.savez(file, ids=np.array([*alignments], dtype=np.str_), first=first, outputs=outputs, **length)
 
 

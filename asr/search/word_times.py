@@ -60,22 +60,21 @@ def match_words(
     any token are omitted. Raises InputError if `complete` and there is no complete match.
     """
     frontier: list[_State] = [(-1, 0, 0)]
-    trail: list[
-        dict[_State, tuple[_State, list[int]]]
-    ] = []  # for each token: state after it -> state before, its words
+    trail: list[dict[_State, tuple[_State, list[int]]]] = []  # per token: state after -> state before, its words
     for position, token in enumerate(tokens):
         reached: dict[_State, tuple[_State, list[int]]] = {}
         for state in frontier:
             for following in _moves(state, token, spellings, between):
                 reached.setdefault(following, (state, [] if following == state else [following[0]]))
-        more = dict(reached)
+        more = {state: back for state, back in reached.items() if back[1]}
         for _ in range(most[position] - 1 if most else 0):
             more = {
                 following: (before, [*words, following[0]])
                 for state, (before, words) in more.items()
                 for following in _moves(state, token, spellings, set())
-                if words
             }
+            if not more:
+                break
             reached |= {following: back for following, back in more.items() if following not in reached}
         if not reached:
             break
