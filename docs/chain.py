@@ -23,6 +23,7 @@ AN4_STEPS = (
     ("fMLLR for each speaker", HMM, "| the same, adapted to each speaker"),
     ("net on adapted features (cross-entropy)", NET, "| net on adapted features, cross-entropy |"),
     ("LF-MMI behind that net", SEQUENCE, "| LF-MMI over the states, behind it |"),
+    ("MWER behind that", SEQUENCE, "| MWER over the states, behind that LF-MMI |"),
     ("CTC", NET, "| as in `an4.yaml`"),
     ("CR-CTC", NET, "| CTC with CR-CTC, the start |"),
     ("LF-MMI behind CR-CTC", SEQUENCE, "| LF-MMI (CTC-CRF) |"),
