@@ -76,12 +76,14 @@ class ModelConfig(Options):
 class CriterionConfig(Options):
     kind: str = option(
         "ctc",
-        "training criterion: CTC, cross-entropy of HMM states per frame, LF-MMI (CTC-CRF), or expected errors of words "
-        "(mwer) or of frames (smbr)",
+        "training criterion: CTC, cross-entropy of HMM states or CTC outputs per frame, LF-MMI (CTC-CRF), or expected "
+        "errors of words (mwer) or of frames (smbr)",
         ["ctc", "ce", "lfmmi", "mwer", "smbr"],
     )
     alignments: str | None = option(
-        None, "the states of each frame (ce; lfmmi and smbr over HMMs): train/alignments.npz of `asr hmm train`"
+        None,
+        "the output of each frame (ce; lfmmi, mwer and smbr over HMMs): train/alignments.npz of `asr hmm train`, or "
+        "FILE.npz of `asr align`",
     )
     ngram_order: int = option(3, "order of the token or phone n-gram in the denominator (lfmmi)", within="[1, 8]")
     nbest: int = option(4, "most hypotheses of an utterance (mwer)", within="[2, 1000]")
@@ -162,7 +164,7 @@ class HmmConfig(Options):
     context: str = option(
         "tri", "mono: phones without context; tri: states by the phones before and after, from a tree", ["mono", "tri"]
     )
-    states: int = option(3, "states of a phone, from left to right", within="[2, 16]")
+    states: int = option(3, "states of a phone, from left to right", within="[1, 16]")
     silence: str = option("SIL", "phone of the silence between words and at both ends, which no word contains")
     gaussians: int = option(4000, "Gaussians of all states together", within="[1, 1e6]")
     leaves: int = option(500, "outputs of the trees (tri), silence included", within="[1, 1e6]")

@@ -20,6 +20,15 @@ def state_name(phone: str, state: int, leaf: int | None = None) -> str:
     return f"{phone}[{state}]" if leaf is None else f"{phone}[{state}.{leaf}]"
 
 
+def every_nth(steps: np.ndarray, n: int) -> np.ndarray:
+    """A topology (S + 1, S + 1), as in asr.hmm.topology, of a path of which every n-th frame is seen.
+
+    Its steps are n of the given ones; who leaves on the way has left. The first frame that is seen is in a first state.
+    """
+    inner = np.linalg.matrix_power(steps[1:, :-1], n)  # (S, S)
+    return np.vstack([steps[:1], np.column_stack([inner, 1 - inner.sum(1)])])
+
+
 class States:
     """What a table of states says about each of its outputs."""
 
@@ -28,6 +37,10 @@ class States:
         self.phones = Tokens([BLANK, *dict.fromkeys(phone for phone, _ in pairs)])
         self.phone = np.array([BLANK_ID, *self.phones.encode(phone for phone, _ in pairs)])  # (V,) token of `phones`
         self.state = np.array([0, *(state for _, state in pairs)])  # (V,)
+        sizes = np.zeros(len(self.phones), np.int64)
+        np.maximum.at(sizes, self.phone, self.state + 1)
+        self.is_single = sizes == 1  # (P,) phones of one state
+        self.is_single[BLANK_ID] = False
 
     @classmethod
     def of(cls, tokens: Tokens) -> "States | None":
@@ -39,10 +52,16 @@ class States:
     def begins(self, path: np.ndarray) -> np.ndarray:
         """Where the phones of a path (F,) of outputs begin: (F,) bool.
 
-        A phone begins where the phone changes or its state goes back. Phones of one state, where a phone that is said
-        twice looks like one, are therefore not allowed (asr.hmm.model); in silence, which may go back, it does no harm.
+        A phone begins where the phone changes, its state goes back, or the same state has another output, that of
+        another context. Silence may go back, which does no harm. A phone of one state that is said twice may look like
+        one; the words tell (`most_phones`).
         """
         begins = np.ones(len(path), bool)
         phone, state = self.phone[path], self.state[path]
         begins[1:] = (phone[1:] != phone[:-1]) | (state[1:] < state[:-1])
+        begins[1:] |= (state[1:] == state[:-1]) & (path[1:] != path[:-1])
         return begins
+
+    def most_phones(self, phones: Sequence[int], sizes: Sequence[int]) -> list[int]:
+        """How many phones of a path may look like each of these, of so many frames: the same phone several times."""
+        return [int(size) if self.is_single[phone] else 1 for phone, size in zip(phones, sizes, strict=True)]

@@ -2,23 +2,27 @@
 
     python -m benchmarks.chain RECIPE [experiment=NAME] [--only NAME,NAME] [KEY=VALUE ...]
     python -m benchmarks.chain timit experiment=timit_scratch fold=0 threads=1
-    python -m benchmarks.chain --pool FOLDER FOLDER ...
+    python -m benchmarks.chain --pool FOLDER FOLDER ... [--by utterance]
 
 The recipe has sound and a lexicon of phones; its own net is the row of CTC. Language model, lexicon and search are
 those of the recipe in all rows. HMMs see 13 cepstra. The net behind them has the adapted features and the alignment of
-the row before it, and LF-MMI trains that net on. Minutes are CPU time of all processes from the training to the scored
-test set; a row behind another one needs the minutes of that one, too. A row that is finished is not run again, so the
-same command continues. Writes `chain.json` in the run folder, exp/chain-EXPERIMENT or `out`, and prints the table.
+the row before it, and LF-MMI trains that net on, then MWER. Minutes are CPU time of all processes from the training to
+the scored test set; a row behind another one needs the minutes of that one, too. A row that is finished is not run
+again, so the same command continues. Writes `chain.json` in the run folder, exp/chain-EXPERIMENT or `out`, and prints
+the table.
 
 --pool adds up the errors of several run folders, such as those of the folds of a corpus, in each row that all of them
-have. Its intervals are those of a bootstrap over the speakers of all test sets, its minutes means.
+have. Its intervals are those of a bootstrap over the speakers of all test sets, or with `--by utterance` over the
+utterances, its minutes means. A second table has the difference of each row from the row before it and from the first
+one, with the interval of a paired bootstrap: both rows are counted on the same speakers or utterances.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +30,10 @@ from asr import manifest, pipeline
 from asr.cli.recipe import Recipe
 from asr.config import Config
 from asr.errors import InputError
+from asr.evaluation.comparison import Comparison, paired_bootstrap
 from asr.evaluation.score import Counts, bootstrap
+from asr.evaluation.score import score as score_texts
+from asr.evaluation.texts import read_pair
 from asr.files import atomic_write
 from asr.literals import parse_json
 from asr.recognizer.adapted_features import write_features
@@ -61,8 +68,12 @@ ROWS = (
         (*ADAPTED, *NET, "criterion=ce", "optim.lr=1e-3"), "sat", 3.0),
     Row("dnn_lfmmi", "LF-MMI behind it", "train",
         (*ADAPTED, *NET, "criterion=lfmmi", "optim.lr=2e-5"), "dnn", 1.0),
+    Row("dnn_mwer", "MWER behind LF-MMI over states", "train",
+        (*ADAPTED, *NET, "criterion=mwer", "criterion.auxiliary_weight=1e-3", "optim.lr=1e-5"), "dnn_lfmmi", 1.0),
     Row("ctc", "CTC", "train"),
     Row("ctc_lfmmi", "LF-MMI behind CTC", "train", ("criterion=lfmmi", "optim.epochs=4", "optim.lr=2e-4"), "ctc"),
+    Row("ctc_mwer", "MWER behind LF-MMI behind CTC", "train", ("criterion=mwer", "optim.epochs=3", "optim.lr=1e-4"),
+        "ctc_lfmmi"),
 )  # fmt: skip
 
 
@@ -102,20 +113,26 @@ class Chain:
         if row.behind is None:
             return []
         sat, adapted = self.out / "sat", self.out / "adapted"
-        if row.behind == "ctc":
-            return [f"init={self.out / 'ctc'}"]
+        start = [f"init={self.searching(row.behind) if 'criterion=mwer' in row.options else self.out / row.behind}"]
+        if row.behind.startswith("ctc"):
+            return start
         if row.behind == "sat":
             hmms = pipeline.tuned(Config(out=str(sat), threads=self.recipe.cfg.threads))
             recognizer = pipeline.open_recognizer(hmms)
             for split in ("train", "dev", "test"):
                 write_features(recognizer, getattr(self.recipe.cfg.data, split), adapted / f"{split}.jsonl")
-        start = [f"init={self.out / row.behind}"] if row.behind != "sat" else []
         sets = [f"data.{split}={adapted / f'{split}.jsonl'}" for split in ("train", "dev", "test")]
-        return [f"criterion.alignments={sat / 'train/alignments.npz'}", *sets, *start]
+        net = start if row.behind != "sat" else []
+        return [f"criterion.alignments={sat / 'train/alignments.npz'}", *sets, *net]
+
+    def searching(self, name: str) -> Path:
+        """The bundle of a row, with its graph and the options that were tuned."""
+        return pipeline.bundle(pipeline.tuned(Config(out=str(self.out / name), threads=self.recipe.cfg.threads)))
 
 
-def pool(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """The rows that all run folders have, with the errors of all of them. A speaker of several folders counts as one.
+def pool(folders: Sequence[Path], by: str = "speaker") -> dict[str, dict[str, Any]]:
+    """The rows that all run folders have, with the errors of all of them, and under `units` by speaker or utterance. A
+    speaker of several folders counts as one.
 
     Raises InputError if there is no such row, and for test sets without speakers.
     """
@@ -125,21 +142,59 @@ def pool(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
         if not all((place / "row.json").exists() for place in places):
             continue
         found = [parse_json((place / "row.json").read_text(encoding="utf-8")) for place in places]
-        scores = [parse_json((place / "score/score.json").read_text(encoding="utf-8")) for place in places]
-        speakers: dict[str, Counts] = {}
-        for place, scored in zip(places, scores, strict=True):
-            if not scored["speakers"]:
-                raise InputError(f"{place / 'score/score.json'} has no speakers; name them in the test manifest")
-            for name, counts in scored["speakers"].items():
-                speakers[name] = speakers.get(name, Counts()) + Counts(**counts["words"])
+        units: dict[str, Counts] = {}
+        for number, place in enumerate(places):
+            of_place = by_speaker(place) if by == "speaker" else by_utterance(place)
+            for name, counts in of_place.items():
+                name = name if by == "speaker" else f"{number} {name}"
+                units[name] = units.get(name, Counts()) + counts
         dev = sum((Counts(**one["dev"]["counts"]) for one in found), Counts())
-        test = sum(speakers.values(), Counts())
-        score = {"wer": test.rate, "wer_interval": bootstrap([*speakers.values()]), "words": asdict(test)}
+        test = sum(units.values(), Counts())
+        score = {"wer": test.rate, "wer_interval": bootstrap([*units.values()]), "words": asdict(test)}
         minutes = sum(one["minutes"] for one in found) / len(found)
-        rows[row.name] = {"title": row.title, "dev": {"wer": dev.rate}, "score": score, "minutes": minutes}
+        rows[row.name] = {"title": row.title, "dev": {"wer": dev.rate}, "score": score, "minutes": minutes,
+                          "units": units}  # fmt: skip
     if not rows:
         raise InputError(f"no row has been run in all of {', '.join(map(str, folders))}")
     return rows
+
+
+def by_speaker(place: Path) -> dict[str, Counts]:
+    """The errors of a row in each test speaker's words."""
+    scored = parse_json((place / "score/score.json").read_text(encoding="utf-8"))
+    if not scored["speakers"]:
+        raise InputError(f"{place / 'score/score.json'} has no speakers; name them in the test manifest, or count --by "
+                         "utterance")  # fmt: skip
+    return {name: Counts(**counts["words"]) for name, counts in scored["speakers"].items()}
+
+
+def by_utterance(place: Path) -> dict[str, Counts]:
+    """The errors of a row in each test utterance's words."""
+    scored = parse_json((place / "score/score.json").read_text(encoding="utf-8"))
+    refs, hyps = read_pair(scored["reference"], place / "decode/test/hyp.jsonl")
+    return {u.id: u.words for u in score_texts(refs.texts, hyps.texts, resamples=1).utterances}
+
+
+def differences(rows: dict[str, dict[str, Any]]) -> Iterator[tuple[str, list[Comparison]]]:
+    """Of each pooled row but the first, its title, and how it compares with the row before it and with the first."""
+    every = list(rows.values())
+    for before, row in pairwise(every):
+        others = [before] if before is every[0] else [before, every[0]]
+        yield row["title"], [paired(row["units"], other["units"]) for other in others]
+
+
+def paired(first: dict[str, Counts], second: dict[str, Counts]) -> Comparison:
+    """Raises InputError if the rows have not been tested on the same speakers or utterances."""
+    if first.keys() != second.keys():
+        raise InputError("the rows have not been tested on the same utterances; test them again")
+    return paired_bootstrap([*first.values()], [second[name] for name in first])
+
+
+def print_differences(rows: dict[str, dict[str, Any]]) -> None:
+    print("\n| step | points from the row before (95 % interval) | from the first row |\n|---|---|---|")
+    for title, found in differences(rows):
+        cells = [f"{100 * c.difference:+.1f} ({100 * c.interval[0]:+.1f} to {100 * c.interval[1]:+.1f})" for c in found]
+        print(f"| {title} | {' | '.join([*cells, *['the same'] * (2 - len(cells))])} |")
 
 
 def print_table(rows: dict[str, dict[str, Any]]) -> None:
@@ -157,11 +212,16 @@ def main(argv: Sequence[str] | None = None) -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("recipe", nargs="?")
     parser.add_argument("--pool", nargs="+", type=Path, metavar="FOLDER", help="run folders to add up")
+    parser.add_argument(
+        "--by", choices=["speaker", "utterance"], default="speaker", help="what --pool's bootstrap draws"
+    )
     parser.add_argument("--only", help="rows to run, by name; left out: all")
     args, words = parser.parse_known_args(argv)
     if args.pool:
         try:
-            print_table(pool(args.pool))
+            rows = pool(args.pool, args.by)
+            print_table(rows)
+            print_differences(rows)
         except InputError as e:
             parser.error(str(e))
         return
@@ -172,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if unknown := [name for name in only if name not in names]:
         parser.error(f"--only: there is no row {unknown[0]!r}; there are: {', '.join(names)}")
     chain = Chain(*prepared(args.recipe, words, "exp/chain-{}"))
-    rows: dict[str, dict[str, Any]] = {}
+    rows = {}
     for row in ROWS:
         if row.name in only:
             rows[row.name] = chain.run(row)

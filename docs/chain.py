@@ -23,6 +23,7 @@ AN4_STEPS = (
     ("fMLLR for each speaker", HMM, "| the same, adapted to each speaker"),
     ("net on adapted features (cross-entropy)", NET, "| net on adapted features, cross-entropy |"),
     ("LF-MMI behind that net", SEQUENCE, "| LF-MMI over the states, behind it |"),
+    ("MWER behind that", SEQUENCE, "| MWER over the states, behind that LF-MMI |"),
     ("CTC", NET, "| as in `an4.yaml`"),
     ("CR-CTC", NET, "| CTC with CR-CTC, the start |"),
     ("LF-MMI behind CR-CTC", SEQUENCE, "| LF-MMI (CTC-CRF) |"),
@@ -39,8 +40,10 @@ COLOURS = {  # of the rows of benchmarks/chain.py, as it prints them
     "fMLLR for each speaker": HMM,
     "net on adapted features (cross-entropy)": NET,
     "LF-MMI behind it": SEQUENCE,
+    "MWER behind LF-MMI over states": SEQUENCE,
     "CTC": NET,
     "LF-MMI behind CTC": SEQUENCE,
+    "MWER behind LF-MMI behind CTC": SEQUENCE,
 }
 CHAIN_STEPS = tuple((name, colour, f"| {name} |") for name, colour in COLOURS.items())
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +18,7 @@ from asr.graph.compile import compile_graph
 from asr.hypothesis import Hypothesis, Word
 from asr.recognizer.hypotheses import decode_log_probs
 from asr.search.searchers import GraphSearcher, GreedySearcher, SearchSpace, make_decoder
-from asr.search.word_times import match_words, segments
+from asr.search.word_times import Segment, divided, match_words, segments
 from asr.text.lexicon import Lexicon
 from asr.text.units import to_units
 from asr.tokens import BLANK, SPACE, Tokens
@@ -151,6 +152,45 @@ def test_match_is_refused_only_if_there_is_none(tokens, spellings):
         with pytest.raises(InputError, match="lexicon"):
             match_words(tokens, spellings, {3})
         match_words(tokens, spellings, {3}, complete=False)
+
+
+def merged_matches(tokens, most, spellings, between):
+    """All ways to spell the words with tokens of which each stands for one to `most` equal ones: the position of each
+    token of each word."""
+    found = []
+    for counts in itertools.product(*(range(1, size + 1) for size in most)):
+        places = [i for i, count in enumerate(counts) for _ in range(count)]
+        ways = brute_force_matches([tokens[i] for i in places], spellings, between)
+        found += [[[places[k] for k in span] for span in way] for way in ways]
+    return found
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.data(), st.lists(st.lists(SPELLING, min_size=1, max_size=2), min_size=1, max_size=4))
+def test_a_token_may_stand_for_several(data, spellings):
+    """Phones of one state that follow themselves look like one: runs of the spelled tokens are joined."""
+    spoken = []
+    for variants in spellings:
+        spoken += data.draw(st.lists(st.just(4), max_size=1)) + list(data.draw(st.sampled_from(variants)))
+    parts = [data.draw(st.integers(1, 3)) if token < 4 else 1 for token in spoken]  # where a new output begins
+    tokens, most = [], []
+    for token, part in zip(spoken, parts, strict=True):
+        if tokens and tokens[-1] == token and token < 4 and part > 1 and most[-1] < 4:
+            most[-1] += 1
+        else:
+            tokens.append(token)
+            most.append(1)
+    possible = merged_matches(tokens, most, spellings, {4})
+    found = match_words(tokens, spellings, {4}, most=most)
+    assert found in possible
+    segments = [Segment(token, 10 * i, 10 * i + 7, -1.0) for i, token in enumerate(tokens)]
+    words = divided(segments, found)
+    assert [[s.token for s in word] for word in words] == [[tokens[i] for i in span] for span in found]
+    for position, whole in enumerate(segments):
+        shares = [s for word in words for s in word if whole.start <= s.start < whole.end]
+        assert not shares or [shares[0].start, shares[-1].end] == [whole.start, whole.end]
+        assert all(a.end == b.start and abs(a.end - a.start - b.end + b.start) <= 1 for a, b in pairwise(shares))
+        assert len(shares) == sum(span.count(position) for span in found)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """HMMs: topologies, trees, graphs and alignments, against brute force."""
 
 import dataclasses
+import itertools
 from functools import cache, partial
 
 import numpy as np
@@ -12,7 +13,7 @@ from asr.graph.automaton import Automaton
 from asr.graph.opened import Graph
 from asr.graph.pack import to_bytes
 from asr.hmm import topology
-from asr.hmm.alignment import Aligner, acceptor, equal_path
+from asr.hmm.alignment import Aligner, acceptor, equal_path, read_path
 from asr.hmm.graph import HmmExpansion, expand
 from asr.hmm.model import Hmm, Split, number_leaves
 from asr.hmm.segments import Segments
@@ -34,6 +35,19 @@ def monophone(silence="SIL", seed=0):
     return dataclasses.replace(hmm, trees=number_leaves([[0] * (len(s) - 1) for s in steps]))
 
 
+def one_state(hmm):
+    """The same with one state per phone, which may be said twice in a row."""
+    rng = np.random.default_rng(7)
+    single = topology.left_to_right(1)
+    steps = [topology.reestimated(single, rng.integers(0, 9, single.shape)), single, *hmm.steps[2:]]
+    return dataclasses.replace(hmm, steps=tuple(steps), trees=number_leaves([[0] * (len(s) - 1) for s in steps]))
+
+
+def single_in_context(hmm):
+    trees = [[Split(0, frozenset({1}), 0, Split(1, frozenset({2}), 0, 0))], [Split(1, frozenset({1}), 0, 0)], [0, 0, 0]]
+    return dataclasses.replace(hmm, trees=number_leaves(trees[: len(hmm.steps)]))
+
+
 def in_context(hmm):
     """Some states of A and B depend on the phones around."""
     a, b, quiet = {1}, {2}, {hmm.silence_id} - {0}
@@ -49,6 +63,9 @@ HMMS = {
     "mono": monophone(),
     "tri": in_context(monophone(seed=1)),
     "no silence": in_context(monophone(silence=None, seed=2)),
+    "one state": one_state(monophone(seed=3)),
+    "one state, tri": single_in_context(one_state(monophone(seed=4))),
+    "one state, no silence": single_in_context(one_state(monophone(silence=None, seed=5))),
 }
 each_hmm = pytest.mark.parametrize("hmm", HMMS.values(), ids=HMMS.keys())
 
@@ -114,11 +131,6 @@ def test_names_of_states_tell_phones_and_states():
     assert states.state.tolist() == [0, 0, 0, 0, 1, 0, 1, 1, 1, 0, 1, 2]
     assert States.of(Tokens([BLANK, "A[0]", "B"])) is None
     assert States.of(Tokens([BLANK])) is None
-
-
-def test_phones_of_one_state_are_refused():
-    with pytest.raises(InputError, match="at least 2 states"):
-        Hmm.monophone(["A"], None, states=1)
 
 
 def random_scores(hmm, frames, seed):
@@ -190,16 +202,17 @@ def language():
     return Automaton.from_arcs(0, final, *map(np.array, (source, labels, word, cost, target)))
 
 
-@pytest.mark.parametrize("name", ["mono", "tri"])
+@pytest.mark.parametrize("name", ["mono", "tri", "one state", "one state, tri"])
 @pytest.mark.parametrize("frames", [4, 6, 7])
 def test_a_search_of_the_expanded_graph_finds_the_best_of_all_paths(name, frames):
     hmm, graph = HMMS[name], language()
+    frames -= 2 * name.startswith("one state")
     for seed in range(3):
         scores = random_scores(hmm, frames, seed)
         passages = cache(partial(best_passage, hmm, scores=scores))
         found = [
             (cost + passages(phones)[0], words, passages(phones)[1])
-            for phones, words, cost in graph_paths(graph, frames // 2, most_arcs=8)
+            for phones, words, cost in graph_paths(graph, frames // min(map(len, hmm.trees)), most_arcs=8)
             if phones
         ]
         cost, words, outputs = min(found)
@@ -217,3 +230,37 @@ def test_segments_of_a_path_are_its_phones_in_context():
     found = list(Segments(hmm).of(path))
     assert [tuple(s) for s in found] == [(3, 3, 1, 0, 4), (3, 1, 1, 4, 6), (1, 1, 2, 6, 9), (1, 2, 3, 9, 11),
                                          (2, 3, 3, 11, 14)]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["one state", "one state, tri", "one state, no silence"])
+def test_words_tell_phones_of_one_state_that_follow_themselves(name):
+    """On the best path of each of several texts: the phones, in contexts that have the outputs of the path."""
+    hmm, twice = HMMS[name], 0
+    segments = Segments(hmm)
+    for words, seed in itertools.product((["a"], ["ab", "a"], ["a", "a"], ["a", "ab", "a"]), range(4)):
+        scores = random_scores(hmm, 7, seed)
+        spelled = [[(u, hmm.scale * LEXICON.cost(w, u)) for u in LEXICON.pronunciations[w]] for w in words]
+        path, numbers = read_path(spelled, hmm, hmm.scale * scores)
+        variants = [units for word in spelled for units, _ in word]
+        said = [hmm.phones.encode(variants[number - 1]) for number in numbers]
+        found = list(segments.of(path, [[tuple(phones)] for phones in said]))
+        heard = [part.phone for part in found if part.phone != hmm.silence_id]
+        assert heard == [phone for phones in said for phone in phones]
+        assert [part.begin for part in found] == [0, *(part.end for part in found[:-1])] and found[-1].end == 7
+        for left, phone, right, begin, end in found:
+            assert end > begin and set(path[begin:end]) <= set(hmm.outputs(left, phone, right))
+        doubled = sum(a == b for a, b in itertools.pairwise([part.phone for part in found]))
+        twice += doubled
+        alone = list(segments.of(path))
+        assert len(alone) <= len(found) and (doubled or alone == found)
+        open_to = list(segments.of(path, segments.spellings(words, LEXICON)))  # any pronunciation of the words
+        assert [part.end for part in open_to][-1] == 7 and len(open_to) >= len(alone)
+    assert twice > 5
+
+
+def test_a_stretch_is_divided_into_equal_shares():
+    """A A B B, of which the phones of one state are not told apart by the path."""
+    hmm = HMMS["one state"]
+    path = np.array([1, 1, 1, 1, 1, 2, 2, 3, 4, 5], np.int32)
+    found = list(Segments(hmm).of(path, [[(1,)], [(1, 2), (2,)], [(2,)]]))
+    assert [tuple(s)[1:] for s in found] == [(1, 1, 0, 2), (1, 2, 2, 5), (2, 2, 5, 6), (2, 3, 6, 7), (3, 3, 7, 10)]

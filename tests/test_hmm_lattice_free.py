@@ -26,9 +26,10 @@ from asr.hmm.model import Hmm, Split
 from asr.models import build_model
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
-from asr.training.criteria import StateSmbrCriterion
+from asr.training.criteria import StateRiskCriterion
 from asr.training.token_lm import estimate
 
+TABLE = Tokens(["<blk>", *(f"A[0.{n}]" for n in range(1000))])
 LEXICON = Lexicon({"ab": [("A", "B"), ("B",)], "a": [("A",)]})
 
 
@@ -100,7 +101,7 @@ def test_texts_without_a_numerator_are_set_aside(corpus, aligned, tmp_path):  # 
     cfg.criterion.kind = "lfmmi"
     first, second, *rest = (u for u in manifest.read(cfg.data.train) if u.id.startswith("train"))
     read = {"train": [dataclasses.replace(first, text=None), dataclasses.replace(second, text="ab xyz"), *rest]}
-    kept, _ = take_aligned(cfg, read, 1000, aside, Lexicon.read(cfg.tokens.lexicon))["train"]
+    kept, _ = take_aligned(cfg, read, TABLE, aside, Lexicon.read(cfg.tokens.lexicon))["train"]
     assert kept == rest and "xyz" in aside[second.id] and "text" in aside[first.id]
 
 
@@ -128,35 +129,63 @@ def test_a_net_is_trained_over_the_states(corpus, aligned, tmp_path):  # noqa: F
     pipeline.decode(again)
     assert pipeline.score(again).wer < 0.1
     pipeline.bundle(again)
-    for kind in ("ce", "smbr"):  # which would make posteriors of its outputs
-        other = net_config(corpus[0], aligned, tmp_path / kind)
-        other.criterion.kind, other.init = kind, str(tmp_path / "second" / "model.asr")
+
+    def refused(init):
+        other = net_config(corpus[0], aligned, init / "ce")  # which would make posteriors of its outputs
+        other.init = str(init / "model.asr")
         with pytest.raises(InputError, match="was trained with criterion=lfmmi"):
             pipeline.train(other)
 
+    refused(tmp_path / "second")
+    for kind in ("mwer", "smbr"):
+        risk = net_config(corpus[0], aligned, tmp_path / kind)
+        risk.criterion.kind, risk.init = kind, str(tmp_path / "second" / "model.asr")
+        risk.optim.epochs, risk.optim.lr = 1, 1e-4
+        risk.criterion.auxiliary_weight = 0.001
+        pipeline.train(risk)
+        folder = tmp_path / kind / "train"
+        assert Hmm.read(folder / "hmm.json").scale == 1 and '"outputs": "lfmmi"' in (folder / "config.json").read_text()
+        risk.graph.dir = again.graph.dir
+        pipeline.decode(risk)
+        assert pipeline.score(risk).wer < 0.1
+        pipeline.bundle(risk)
+        refused(tmp_path / kind)
 
-def test_the_search_of_smbr_hears_the_finished_net(tmp_path):
+
+@pytest.mark.parametrize("kind", ["mwer", "smbr"])
+def test_the_search_of_a_training_hears_the_finished_net(kind, tmp_path):
+    """Behind cross-entropy, whose outputs are posteriors until it ends, and behind LF-MMI."""
     (tmp_path / "hmm.json").write_text('{"scale": 0.25}')
     cfg, heard = Config(), []
-    cfg.criterion.kind, cfg.criterion.alignments = "smbr", str(tmp_path / "alignments.npz")
+    cfg.criterion.kind, cfg.criterion.alignments = kind, str(tmp_path / "alignments.npz")
     targets = torch.tensor([[1, 1, 2, 3, 3, 3]])
     sets = SimpleNamespace(
         train=SimpleNamespace(targets=list(targets)), tokens=Tokens(["<blk>", "A[0]", "A[1]", "A[2]", "A[3]"])
     )
-    criterion = StateSmbrCriterion(cfg, sets, SimpleNamespace(lattice=heard.append), 1.0)
+    search = SimpleNamespace(lattice=heard.append, nbest=lambda x, number: heard.append(x) or [])
+    criterion = StateRiskCriterion(cfg, sets, search, 1.0, "ce")
     net = build_model(ModelConfig(kind="fc", hidden=8, layers=1, subsampling=1), 3, 5).eval()
     x, lengths = torch.randn(1, 6, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([6])
     with torch.inference_mode():
         log_probs = net(x, lengths)[0]
-        loss = criterion.loss(log_probs, lengths, SimpleNamespace(targets=targets, target_lengths=lengths))
+        batch = SimpleNamespace(targets=targets, target_lengths=lengths, texts=["a"])
+        loss = criterion.loss(log_probs, lengths, batch)
         criterion.finish(SimpleNamespace(net=net))
         searched = net(x, lengths)[0][0]
+        behind = StateRiskCriterion(cfg, sets, search, 1.0, "lfmmi")
+        again = behind.loss(searched[None], lengths, batch)
+        behind.finish(SimpleNamespace(net=net))
+        torch.testing.assert_close(net(x, lengths)[0][0], searched)
+    without_blank = log_probs[0] - (1 - log_probs[0, :, :1].exp()).log()  # no output stands for it when it is finished
     differences = (torch.from_numpy(heard[0]) - searched)[:, 1:]  # the same for all states of a frame
     torch.testing.assert_close(differences, differences[:, :1].expand(-1, 4), atol=1e-4, rtol=1e-4)
-    assert loss.item() == pytest.approx(-0.1 * sum(log_probs[0, f, v].item() for f, v in enumerate(targets[0])), 1e-5)
+    torch.testing.assert_close(torch.from_numpy(heard[1]), searched)
+    share = [-0.1 * sum(x[f, v].item() for f, v in enumerate(targets[0])) for x in (log_probs[0], without_blank)]
+    assert [loss.item(), again.item()] == pytest.approx(share, 1e-4)
 
 
-def test_smbr_continues_a_net_of_states(corpus, aligned, tmp_path):  # noqa: F811
+@pytest.mark.parametrize("kind", ["mwer", "smbr"])
+def test_expected_errors_of_a_net_of_states_fall(kind, corpus, aligned, tmp_path):  # noqa: F811
     cfg = net_config(corpus[0], aligned, tmp_path / "net")
     cfg.optim.epochs = 2
     pipeline.train(cfg)
@@ -165,7 +194,7 @@ def test_smbr_continues_a_net_of_states(corpus, aligned, tmp_path):  # noqa: F81
     pipeline.bundle(cfg)
     before, wer = pipeline.decode(cfg), pipeline.score(cfg).wer
     risk = net_config(corpus[0], aligned, tmp_path / "risk")
-    risk.criterion.kind, risk.init, risk.optim.lr = "smbr", str(tmp_path / "net" / "model.asr"), 1e-2
+    risk.criterion.kind, risk.init, risk.optim.lr = kind, str(tmp_path / "net" / "model.asr"), 1e-2
     risk.optim.epochs, risk.graph.dir = 2, cfg.graph.dir
     pipeline.train(risk)
     records = [json.loads(line) for line in (tmp_path / "risk" / "train" / "log.jsonl").read_text().splitlines()]
@@ -180,7 +209,7 @@ def test_smbr_continues_a_net_of_states(corpus, aligned, tmp_path):  # noqa: F81
 
 def test_phones_of_alignments(aligned):  # noqa: F811
     hmm, paths = Hmm.read(aligned / "hmm.json"), read_alignments(aligned / "alignments.npz")
-    texts = [hmm.phones.decode(phones) for phones in phones_of(hmm, paths.values())]
+    texts = [hmm.phones.decode(phones) for phones in phones_of(hmm, paths, {}, LEXICON)]
     assert all(text[0] == text[-1] == "SIL" and len(text) > 3 for text in texts)
 
 
@@ -190,8 +219,8 @@ def test_faults_of_options_are_named(corpus, aligned, tmp_path):  # noqa: F811
     for change, sentence in [
         (lambda c: setattr(c.tokens, "lexicon", None), "needs tokens.lexicon"),
         (lambda c: setattr(c.criterion, "alignments", str(Path(tmp_path) / "no.npz")), "no.npz"),
-        (lambda c: setattr(c.criterion, "kind", "mwer"), "is for criterion=ce, lfmmi and smbr"),
-        (lambda c: setattr(c.model, "subsampling", 3), "model.subsampling=3"),
+        (lambda c: setattr(c.criterion, "kind", "mwer"), "name the bundle of one for HMMs with init=FILE"),
+        (lambda c: setattr(c.model, "subsampling", 3), "model.subsampling=3: a phone of 3 states"),
     ]:
         other = dataclasses.replace(
             cfg, **{g: dataclasses.replace(getattr(cfg, g)) for g in ("tokens", "criterion", "model")}

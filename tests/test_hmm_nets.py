@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_hmm_training import config, corpus  # noqa: F401, a fixture
+from test_hmm_training import config, corpus, write_corpus  # noqa: F401, a fixture
 
 from asr import manifest, pipeline
 from asr.config import ModelConfig
@@ -18,10 +18,12 @@ from asr.criteria.ce import IGNORED, cross_entropy, frame_targets
 from asr.data.alignments import read_alignments, write_alignments
 from asr.data.sets import aligned as take_aligned
 from asr.errors import InputError
+from asr.hmm.model import Hmm
 from asr.models import build_model
 from asr.tokens import Tokens
 from asr.training.criteria import FrameCriterion, StateLfmmiCriterion
 
+TABLE = Tokens(["<blk>", *(f"A[0.{n}]" for n in range(1000))])
 RANDOM = torch.Generator().manual_seed(0)
 
 
@@ -155,11 +157,11 @@ def test_what_does_not_fit_frames_is_refused(corpus, aligned, tmp_path):  # noqa
         with pytest.raises(InputError, match=match):
             pipeline.train(cfg)
 
-    refused("model.subsampling=3", model__subsampling=3)
+    refused("model.subsampling=3: a phone of 3 states", model__subsampling=3)
     refused("augment.silence_s=1 moves the frames", augment__silence_s=1.0)
     refused("criterion.alignments=FILE", criterion__alignments=None)
     refused("no.npz", criterion__alignments=str(tmp_path / "no.npz"))
-    refused("criterion.alignments=.* is for criterion=ce, lfmmi and smbr", criterion__kind="ctc")
+    refused("criterion.alignments=.* is for criterion=ce, lfmmi, mwer and smbr", criterion__kind="ctc")
 
 
 def test_alignments_of_other_hmms_are_refused(corpus, aligned, tmp_path):  # noqa: F811
@@ -181,12 +183,12 @@ def test_alignments_of_other_recordings_are_set_aside(corpus, aligned, tmp_path)
     aside = {}
     cfg = net_config(corpus[0], tmp_path, tmp_path / "net")
     read = {"train": manifest.read(cfg.data.train)}
-    kept, targets = take_aligned(cfg, read, 1000, aside)["train"]
+    kept, targets = take_aligned(cfg, read, TABLE, aside)["train"]
     seconds = len(paths["train0"]) / 100
     assert f"its alignment lasts {2 * seconds:.2f} s and its sound {seconds:.2f} s" in aside["train0"]
     assert len(kept) == len(targets) == 59
     cfg.features.shift_ms = 20.0
-    assert not take_aligned(cfg, read, 1000, aside)["train"][0]
+    assert not take_aligned(cfg, read, TABLE, aside)["train"][0]
 
 
 def test_a_graph_of_hmms_needs_their_lexicon(corpus, aligned, tmp_path):  # noqa: F811
@@ -199,3 +201,23 @@ def test_a_graph_of_hmms_needs_their_lexicon(corpus, aligned, tmp_path):  # noqa
     cfg.tokens.lexicon = cfg.graph.lexicon = None
     with pytest.raises(InputError, match="graph.lexicon=FILE"):
         pipeline.build_graph(cfg)
+
+
+def test_a_net_of_every_second_frame(tmp_path):
+    """Phones of one state: each frame of the net takes the state in its middle, and its HMMs have their steps."""
+    write_corpus(tmp_path, states=1)
+    hmms = config(tmp_path, tmp_path / "hmm", "mono")
+    hmms.hmm.states, hmms.hmm.rounds = 1, 4
+    folder = pipeline.train_hmm(hmms).parent
+    for kind in ("ce", "lfmmi"):
+        cfg = net_config(tmp_path, folder, tmp_path / kind)
+        cfg.criterion.kind, cfg.model.subsampling, cfg.augment.speeds = kind, 2, [1.0]
+        pipeline.train(cfg)
+        before, after = Hmm.read(folder / "hmm.json"), Hmm.read(tmp_path / kind / "train" / "hmm.json")
+        stays = before.steps[0][1, 0] ** 2
+        np.testing.assert_allclose(after.steps[0], [[1, 0], [stays, 1 - stays]])
+        log = (tmp_path / kind / "train" / "log.jsonl").read_text().splitlines()
+        assert json.loads(log[-1])["dev_ter"] < 0.3  # of frames, most of which are at an edge of a phone
+        pipeline.train_lm(cfg)
+        pipeline.build_graph(cfg)
+        assert len(pipeline.decode(cfg)) == 20

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import asr
 from asr import manifest, pipeline
+from asr.align.run import align
 from asr.config import Config, DecoderConfig
 from asr.data.alignments import read_alignments, write_alignments
 from asr.errors import InputError
@@ -24,15 +26,15 @@ LEXICON = Lexicon({"ab": [("A", "B")], "ba": [("B", "A")], "cab": [("C", "A", "B
 DIM = 4
 
 
-def speak(words, rng):
+def speak(words, rng, states=3):
     """Features (F, D) of the words, and the frames where phones begin; the middle of a phone differs after B and C."""
     means = {p: np.random.default_rng(ord(p[0])).normal(0, 3, (3, DIM)) for p in ("A", "B", "C", "SIL")}
     frames, begins, before = [], [], "SIL"
     units = ["SIL", *(u for w in words for u in LEXICON.pronunciations[w][0]), "SIL"]
     for unit in units:
         begins.append(len(frames))
-        for state in range(3):
-            shift = 2.0 if before in ("B", "C") and state == 1 and unit != "SIL" else 0.0
+        for state in range(states):
+            shift = 2.0 if before in ("B", "C") and state == states // 2 and unit != "SIL" else 0.0
             frames += [means[unit][state] + shift] * int(rng.integers(2, 6))
         before = unit
     return np.array(frames) + rng.normal(0, 0.5, (len(frames), DIM)), begins
@@ -41,14 +43,17 @@ def speak(words, rng):
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     """Manifests, lexicon and texts; `begins` has the phones of each utterance."""
-    folder = tmp_path_factory.mktemp("hmm")
+    return write_corpus(tmp_path_factory.mktemp("hmm"))
+
+
+def write_corpus(folder, states=3):
     rng = np.random.default_rng(1)
     begins = {}
     for split, count in (("train", 60), ("dev", 12), ("test", 20)):
         utterances = []
         for n in range(count):
             words = rng.choice(list(LEXICON.pronunciations), rng.integers(1, 4)).tolist()
-            features, begins[f"{split}{n}"] = speak(words, rng)
+            features, begins[f"{split}{n}"] = speak(words, rng, states)
             path = folder / f"{split}{n}.npy"
             np.save(path, features.astype(np.float32))
             utterances.append(
@@ -186,10 +191,25 @@ def test_bad_input_is_refused(corpus, tmp_path):
     refused("hmm.silence='S P' is not the name of a phone", lambda cfg: setattr(cfg.hmm, "silence", "S P"))
     refused("tokens.lexicon=FILE", lambda cfg: setattr(cfg.tokens, "lexicon", None))
     refused("no utterance can be used; 'train0': ", lambda cfg: setattr(cfg.features, "num_bins", 7))
-    refused("hmm.states=1", lambda cfg: setattr(cfg.hmm, "states", 1))
     (tmp_path / "run" / "train").mkdir(parents=True)
     (tmp_path / "run" / "train" / "config.json").write_text("{}")
     refused("holds the training of a net", lambda cfg: None)
+
+
+def test_a_training_is_compared_by_what_it_depends_on(corpus, tmp_path):
+    cfg = config(corpus[0], tmp_path / "run", "mono")
+    cfg.hmm.rounds = 1
+    path = pipeline.train_hmm(cfg)
+    before, recorded = path.read_bytes(), path.with_name("config.json")
+    data = json.loads(recorded.read_text())
+    data |= {"seed": 7, "init": "../earlier.asr", "sha256": data["sha256"] | {"init": "0", "data.replay": "1"}}
+    recorded.write_text(json.dumps(data | {"data": data["data"] | {"replay_share": 0.3}}))
+    cfg.tokens.table, cfg.seed = str(shutil.copy(path.with_name("tokens.txt"), tmp_path)), 3
+    assert pipeline.train_hmm(cfg).read_bytes() == before
+    for name, value in (("max_audio_s", 20.0), ("train", cfg.data.dev)):
+        other = dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, **{name: value}))
+        with pytest.raises(InputError, match=f"holds a training with .*{name}"):
+            pipeline.train_hmm(other)
 
 
 def test_a_net_trained_on_states_is_kept(corpus, tmp_path):
@@ -297,3 +317,38 @@ def test_alignments_survive_their_file(tmp_path):
 
 def test_a_table_of_tokens_is_none_of_states():
     assert States.of(Tokens(["<blk>", "a", "b"])) is None
+
+
+@pytest.mark.parametrize("context", ["mono", "tri"])
+def test_phones_of_one_state(tmp_path, context):
+    """From the training to words with times, and to `asr align`. `cc`, and `ab ba`, have a phone twice in a row."""
+    _, begins = write_corpus(tmp_path, states=1)
+    cfg = config(tmp_path, tmp_path / "run", context)
+    cfg.hmm.states, cfg.hmm.rounds = 1, 4
+    pipeline.train_hmm(cfg)
+    hmm = Hmm.read(f"{cfg.out}/train/hmm.json")
+    assert [len(steps) - 1 for steps in hmm.steps] == [1, 1, 1, 5] and hmm.has_contexts == (context == "tri")
+    segments, doubled, late = Segments(hmm), 0, []
+    texts = {u.id: u.text for split in (cfg.data.train, cfg.data.dev) for u in manifest.read(split)}
+    paths = read_alignments(f"{cfg.out}/train/alignments.npz")
+    for id, path in ((id, path) for id, path in paths.items() if id in begins):
+        words = texts[id].split()
+        found = list(segments.of(path, segments.spellings(words, LEXICON)))
+        said = [hmm.phones[part.phone] for part in found if part.phone != hmm.silence_id]
+        assert said == [phone for word in words for phone in LEXICON.pronunciations[word][0]]
+        doubled += sum(a == b for a, b in pairwise(said))
+        edges = zip(pairwise(found), begins[id][1:], strict=True)
+        late += [abs(part.begin - begin) for (before, part), begin in edges if part.phone != before.phone]
+    assert doubled > 10 and np.mean(np.array(late) <= 1) > 0.97
+    pipeline.train_lm(cfg)
+    pipeline.build_graph(cfg)
+    pipeline.decode(cfg)
+    assert pipeline.score(cfg).wer < 0.25  # nothing but its length tells "cc" from "cc cc"
+    output = tmp_path / "aligned.jsonl"
+    cfg = dataclasses.replace(cfg, bundle=cfg.out, input=[cfg.data.test], output=str(output))
+    assert not align(cfg).set_aside
+    for utterance in manifest.read(output):
+        aligned = [token for word in utterance.extra["alignment"]["words"] for token in word["tokens"]]
+        said = [phone for word in utterance.text.split() for phone in LEXICON.pronunciations[word][0]]
+        assert [token["token"] for token in aligned] == said
+        assert all(a["end_s"] <= b["start_s"] and a["start_s"] < a["end_s"] for a, b in pairwise(aligned))

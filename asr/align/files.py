@@ -5,7 +5,7 @@
 | jsonl | the manifest with the field `alignment`: words, their tokens, scores, remarks |
 | ctm | `id channel start duration label score` per word or token, sorted by id, as Kaldi and NIST's sclite read it |
 | textgrid | a folder with a TextGrid of Praat for each utterance, with the tiers `words` and `tokens` |
-| npz | the HMM state of each frame (asr.data.alignments), for criterion=ce; of HMMs alone, by the suffix of the file |
+| npz | the HMM state or CTC output of each frame (asr.data.alignments), for criterion=ce; by the suffix of the file |
 
 Times count from the start of the utterance. Words without a pronunciation have the score 0 and no tokens.
 """
@@ -46,7 +46,7 @@ def _format_of(format: str, output: str) -> str:
     if format == "auto":
         if not is_folder and Path(output).suffix.lower() not in (".jsonl", ".ctm", ".npz"):
             raise InputError(f"output={output}: alignments are written as FILE.jsonl, FILE.ctm or FOLDER/ of "
-                             "TextGrids, and states of HMMs as FILE.npz")  # fmt: skip
+                             "TextGrids, and outputs of frames as FILE.npz")  # fmt: skip
         return "textgrid" if is_folder else by_suffix[Path(output).suffix.lower()]
     if format not in FORMATS:
         raise InputError(f"format={format}: alignments are written as {', '.join(FORMATS)}")

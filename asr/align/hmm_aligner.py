@@ -57,8 +57,9 @@ class HmmAligner:
             raise InputError(f"it is too short for its text: {len(log_probs)} frames, {len(words)} words")
         path, numbers = found
         posteriors = self._posteriors(log_probs)
-        parts = [part for part in self.segments.of(path) if part.phone != self.hmm.silence_id]
         variants = [(word, units) for word, own in zip(words, spelled, strict=True) for units, _ in own]
+        said = [[tuple(self.hmm.phones.encode(variants[number - 1][1]))] for number in numbers]
+        parts = [part for part in self.segments.of(path, said) if part.phone != self.hmm.silence_id]
         times = self._times(parts, duration_s, changes)
         aligned, at = [], 0
         for number in numbers:

@@ -6,6 +6,7 @@ from pathlib import Path
 from asr import manifest
 from asr.align import files
 from asr.align.aligner import Aligner
+from asr.align.ctc_paths import Written, write_ctc_paths
 from asr.align.hmm_aligner import TABLE, HmmAligner
 from asr.align.manifests import Aligned, align_utterances
 from asr.align.pronouncing import Pronouncing
@@ -27,7 +28,7 @@ from asr.textfiles import lines
 from asr.tokens import Tokens
 
 
-def align(cfg: Config) -> Aligned:
+def align(cfg: Config) -> Aligned | Written:
     """Align the manifests `cfg.input` and write the alignments to `cfg.output`."""
     check_choices(cfg)
     if not cfg.input:
@@ -49,7 +50,10 @@ def align(cfg: Config) -> Aligned:
     has_features = any(u.features for u in utterances)
     aligner, recognizer = open_aligner(cfg, cfg.graph.fillers, cfg.graph.filler_cost, has_features)
     if format == "npz" and not isinstance(aligner, HmmAligner):
-        raise InputError(f"output={cfg.output}: states are those of HMMs; a net trained with CTC has none")
+        if cfg.graph.fillers or cfg.align.min_score:
+            raise InputError(f"fillers and min_score are for the words of alignments; {cfg.output} gets the outputs of "
+                             "a net trained with CTC on the texts as they are")  # fmt: skip
+        return write_ctc_paths(cfg.output, recognizer, aligner.pronouncing, utterances)
     aligned = align_utterances(recognizer, aligner, utterances, cfg.align.min_score)
     files.write(cfg.output, format, aligned.found, cfg.align.level)
     if format == "npz" and isinstance(aligner, HmmAligner):

@@ -12,8 +12,8 @@ def align(cfg: Config) -> None:
     A folder gets a TextGrid for Praat for each utterance; a .jsonl file is the manifest with an alignment per line;
     `level=tokens` writes a CTM of phones or letters. All pronunciations of a word compete, those of the lexicon, of the
     model's graph, or of the pronunciation model. A word without any stands for any sound. Pauses need no mark in the
-    text; `fillers=um,uh` may be heard between words. The model needs no graph. For the run folder of HMMs, whose words
-    all need a pronunciation, FILE.npz has the state of each frame, for criterion=ce.
+    text; `fillers=um,uh` may be heard between words. The model needs no graph. FILE.npz has the output of each frame,
+    for criterion=ce: the token or blank, or the state, for the run folder of HMMs, whose words need a pronunciation.
 
     Utterances that cannot be aligned or have a score below `min_score` are named and set aside. Suspicious ones are
     listed in OUTPUT.suspicious.tsv (FOLDER/suspicious.tsv), the worst first. Clean the texts as those of the training.

@@ -11,13 +11,14 @@ from tqdm import tqdm
 
 from asr import manifest
 from asr.config import Config
-from asr.data.alignments import read_alignments
+from asr.data.alignments import read_timed
 from asr.data.dataset import Utterances, load_input
 from asr.data.transcript import Demands, table_of_unlisted, token_table
 from asr.errors import InputError
 from asr.features import audio
 from asr.files import atomic_write
 from asr.manifest import Utterance
+from asr.states import States
 from asr.text.lexicon import Lexicon
 from asr.tokens import BLANK, Tokens
 
@@ -48,7 +49,7 @@ def prepare_sets(cfg: Config, folder: Path, extend: Callable[[Tokens], Tokens] |
     lexicon = Lexicon.read(cfg.tokens.lexicon) if cfg.tokens.lexicon else None
     tokens = choose_table(cfg, folder, read["train"] + read.get("replay", []), lexicon, extend)
     if cfg.criterion.alignments:
-        usable = aligned(cfg, read, len(tokens), aside, lexicon)
+        usable = aligned(cfg, read, tokens, aside, lexicon)
     else:
         usable = {name: keep_usable(cfg, found, tokens, lexicon, aside) for name, found in read.items()}
     write_set_aside(folder, aside)
@@ -118,28 +119,29 @@ def choose_table(
 def aligned(
     cfg: Config,
     read: dict[str, list[Utterance]],
-    num_outputs: int,
+    tokens: Tokens,
     aside: dict[str, str],
     lexicon: Lexicon | None = None,
 ) -> dict[str, tuple[list[Utterance], list[list[int]]]]:
     """The utterances of each set that have an alignment, and the output of each of their frames; `aside` gets the
-    others. `lexicon`: that of the words of the texts, for LF-MMI. Raises InputError for alignments of other HMMs than
-    the table's."""
-    paths = read_alignments(cfg.criterion.alignments or "")
-    if any(len(path) and not 0 < path.min() <= path.max() < num_outputs for path in paths.values()):
-        raise InputError(
-            f"{cfg.criterion.alignments} has other outputs than the tokens.txt beside it; train HMMs again"
-        )
+    others. `tokens`: the table of the outputs; no path of HMMs passes the blank. `lexicon`: that of the words of the
+    texts, for LF-MMI. Raises InputError for alignments of other outputs."""
+    paths, frame_s = read_timed(cfg.criterion.alignments or "")
+    frame_s = frame_s or cfg.features.shift_ms / 1000
+    least = 1 if States.of(tokens) else 0
+    if any(len(path) and not least <= path.min() <= path.max() < len(tokens) for path in paths.values()):
+        raise InputError(f"{cfg.criterion.alignments} has other outputs than the tokens.txt beside it; align again")
     usable = {}
     for name, utterances in read.items():
-        faults = {u.id: fault for u in utterances if (fault := _misfit(cfg, u, len(paths.get(u.id, ())), lexicon))}
+        lengths = {u.id: len(paths.get(u.id, ())) for u in utterances}
+        faults = {u.id: fault for u in utterances if (fault := _misfit(cfg, u, lengths[u.id], frame_s, lexicon))}
         aside |= faults
         kept = [u for u in utterances if u.id not in faults]
         usable[name] = kept, [paths[u.id].tolist() for u in kept]
     return usable
 
 
-def _misfit(cfg: Config, utterance: Utterance, frames: int, lexicon: Lexicon | None) -> str | None:
+def _misfit(cfg: Config, utterance: Utterance, frames: int, frame_s: float, lexicon: Lexicon | None) -> str | None:
     """Why an alignment of so many frames is not an utterance's, or its text is of no use; None if both fit."""
     if not frames:
         return "it has no alignment"
@@ -150,7 +152,7 @@ def _misfit(cfg: Config, utterance: Utterance, frames: int, lexicon: Lexicon | N
             return str(e)
         if cfg.criterion.kind == "lfmmi" and lexicon and (missing := [w for w in words if w not in lexicon]):
             return f"not in the lexicon: {', '.join(missing)}"
-    aligned_s, sound_s = frames * cfg.features.shift_ms / 1000, utterance.duration_s or 0.0
+    aligned_s, sound_s = frames * frame_s, utterance.duration_s or 0.0
     if abs(aligned_s - sound_s) <= ALIGNED_WITHIN_S:
         return None
     return (f"its alignment lasts {aligned_s:.2f} s and its sound {sound_s:.2f} s: that is another recording's, or "

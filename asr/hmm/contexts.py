@@ -9,23 +9,24 @@ from numpy.typing import NDArray
 from asr.hmm import tree
 from asr.hmm.model import Hmm, number_leaves
 from asr.hmm.questions import find_questions
-from asr.hmm.segments import Segments
+from asr.hmm.segments import Segments, Spellings
 from asr.hmm.tallies import ContextTally, tally
 
 State = tuple[int, int]  # phone, state
 
 
 def tally_contexts(
-    hmm: Hmm, aligned: Iterable[tuple[NDArray[np.int32], NDArray[np.float32]]], dim: int
+    hmm: Hmm, aligned: Iterable[tuple[NDArray[np.int32], Spellings, NDArray[np.float32]]], dim: int
 ) -> dict[State, ContextTally]:
-    """The frames of each state by the phones before and after. `aligned`: paths (F,) and their features (F, D)."""
+    """The frames of each state by the phones before and after. `aligned`: paths (F,), the spellings of their words, and
+    their features (F, D)."""
     segments = Segments(hmm)
     found: dict[State, dict[tuple[int, int], NDArray[np.float64]]] = {
         (phone, state): {} for phone, steps in enumerate(hmm.steps, 1) for state in range(len(steps) - 1)
     }
-    for path, x in aligned:
+    for path, spellings, x in aligned:
         states = segments.state[path]
-        for left, phone, right, begin, end in segments.of(path):
+        for left, phone, right, begin, end in segments.of(path, spellings):
             inside = states[begin:end]
             for state in np.unique(inside).tolist():
                 contexts, added = found[phone, state], tally(x[begin:end][inside == state])
@@ -51,11 +52,12 @@ def in_context(hmm: Hmm, frames: dict[State, ContextTally], leaves: int, floor: 
     return replace(hmm, trees=number_leaves(every))
 
 
-def relabelled(path: NDArray[np.int32], before: Hmm, after: Hmm) -> NDArray[np.int32]:
-    """A path (F,) of one HMM with the outputs of another of the same phones and topologies."""
+def relabelled(path: NDArray[np.int32], before: Hmm, after: Hmm, spellings: Spellings = ()) -> NDArray[np.int32]:
+    """A path (F,) of one HMM with the outputs of another of the same phones and topologies. `spellings`: of its words,
+    as for `Segments.of`."""
     segments = Segments(before)
     parts = [
         np.array(after.outputs(left, phone, right), np.int32)[segments.state[path[begin:end]]]
-        for left, phone, right, begin, end in segments.of(path)
+        for left, phone, right, begin, end in segments.of(path, spellings)
     ]
     return np.concatenate(parts)

@@ -5,13 +5,14 @@ n-gram, or the n-gram alone. So a path of the transcript has the same weight in 
 as they are, without `Hmm.scale`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asr import manifest
 from asr.config import Config
 from asr.criteria.acceptor import Acceptor
 from asr.criteria.lfmmi import TokenModel
@@ -22,9 +23,10 @@ from asr.hmm.alignment import acceptor
 from asr.hmm.graph import expand
 from asr.hmm.model import Hmm
 from asr.hmm.segments import Segments
+from asr.literals import parse_json
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
-from asr.training.criteria import hmm_beside
+from asr.training.criteria import hmm_beside, hmm_text
 from asr.training.token_lm import estimate
 
 MOST_ARCS = 5_000_000  # of the denominator; as many take 10 ms per frame of eight utterances
@@ -42,10 +44,12 @@ class HmmGraphs:
     @classmethod
     def of(cls, cfg: Config) -> "HmmGraphs":
         """The graphs of a training on the HMMs beside `criterion.alignments`, whose phones give the n-gram."""
-        hmm = Hmm.read(hmm_beside(cfg))
-        paths = read_alignments(cfg.criterion.alignments or "")
-        model = estimate(list(phones_of(hmm, paths.values())), len(hmm.phones), cfg.criterion.ngram_order)
-        return cls(hmm, Lexicon.read(cfg.tokens.lexicon or ""), model)
+        trained = Hmm.read(hmm_beside(cfg))
+        paths, lexicon = read_alignments(cfg.criterion.alignments or ""), Lexicon.read(cfg.tokens.lexicon or "")
+        spoken = {u.id: u.text or "" for split in (cfg.data.train, cfg.data.dev) for u in manifest.read(split)}
+        phones = list(phones_of(trained, paths, spoken, lexicon))
+        model = estimate(phones, len(trained.phones), cfg.criterion.ngram_order)
+        return cls(Hmm.of(parse_json(hmm_text(cfg, "lfmmi"))), lexicon, model)
 
     @cached_property
     def denominator(self) -> Acceptor:
@@ -69,10 +73,16 @@ class HmmGraphs:
         return _over_outputs(expand(_weighted(spoken, self.phones), self.hmm))
 
 
-def phones_of(hmm: Hmm, paths: Iterable[NDArray[np.int32]]) -> Iterable[list[int]]:
-    """The phones of each alignment (F,), silence among them."""
+def phones_of(
+    hmm: Hmm, paths: Mapping[str, NDArray[np.int32]], spoken: Mapping[str, str], lexicon: Lexicon
+) -> Iterable[list[int]]:
+    """The phones of each alignment (F,), silence among them. `spoken`: the texts by id, which tell how often phones of
+    one state follow themselves."""
     segments = Segments(hmm)
-    return ([segment.phone for segment in segments.of(path)] for path in paths)
+    for id, path in paths.items():
+        words = spoken.get(id, "").split()
+        spellings = segments.spellings(words, lexicon) if all(word in lexicon for word in words) else ()
+        yield [segment.phone for segment in segments.of(path, spellings)]
 
 
 def _weighted(spoken: Automaton, model: TokenModel) -> Automaton:

@@ -52,12 +52,7 @@ class Hmm:
 
     @classmethod
     def monophone(cls, phones: Sequence[str], silence: str | None, states: int = 3, scale: float = 0.1) -> "Hmm":
-        """Phones of `states` states from left to right, without contexts. `silence`, if any, is one of `phones`.
-
-        Raises InputError for phones of one state, where a phone that is said twice looks like one.
-        """
-        if states < 2:
-            raise InputError(f"hmm.states={states}; a phone needs at least 2 states, so that its end can be told")
+        """Phones of `states` states from left to right, without contexts. `silence`, if any, is one of `phones`."""
         steps = tuple(topology.silence() if p == silence else topology.left_to_right(states) for p in phones)
         outputs = iter(range(1, 1 + sum(len(s) - 1 for s in steps)))
         trees = tuple(tuple(next(outputs) for _ in range(len(s) - 1)) for s in steps)

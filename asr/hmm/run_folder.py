@@ -30,6 +30,10 @@ from asr.training.settings import GROUPS, TABLE, check_resumable, inputs_of, set
 
 ALIGNMENTS = "alignments.npz"
 WRITTEN = ("config.json", TABLE, "final.safetensors", HMM_FILE, ALIGNMENTS, SET_ASIDE, RESUME)
+# What a training has to repeat to replace, or go on with, an earlier one: groups of options, others, and files.
+COMPARED = (
+    ("features", "hmm"), ("data.max_audio_s", "data.channel"), ("data.train", "data.dev", "tokens.lexicon"),
+)  # fmt: skip
 _log = logging.getLogger(__name__)
 
 
@@ -45,7 +49,7 @@ def train_hmm(cfg: Config) -> Path:
     folder = Path(cfg.out) / "train"
     if (folder / "config.json").exists() and not (folder / ALIGNMENTS).exists():
         raise InputError(f"{folder} holds the training of a net; choose another folder with out=")
-    check_resumable(folder / "config.json", cfg, ("features", "hmm"))
+    check_resumable(folder / "config.json", cfg, *COMPARED)
     keep_inputs((folder / name for name in WRITTEN), inputs_of(cfg))
     if len(cfg.hmm.silence.split()) != 1:
         raise InputError(f"hmm.silence={cfg.hmm.silence!r} is not the name of a phone; name one that no word contains")

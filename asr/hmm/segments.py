@@ -1,6 +1,6 @@
 """The phones of a path: from an output per frame to phones in context, with their frames."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -8,7 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.hmm.model import Hmm
+from asr.search.word_times import match_words
 from asr.states import States
+from asr.text.lexicon import Lexicon
+
+Spellings = Sequence[Sequence[tuple[int, ...]]]  # of each word: its pronunciations in phones
 
 
 class Segment(NamedTuple):
@@ -27,15 +31,38 @@ class Segments:
     def __init__(self, hmm: Hmm):
         found = States.of(hmm.tokens)
         assert found is not None
-        self._states, self._silence = found, hmm.silence_id
+        self._states, self._silence, self._phones = found, hmm.silence_id, hmm.phones
         self.state = found.state  # (V,) the state of each output
 
-    def of(self, path: NDArray[np.int32]) -> Iterator[Segment]:
-        """The phones of a path (F,). Silence after silence is one; the edges of the utterance count as silence."""
+    def spellings(self, words: Sequence[str], lexicon: Lexicon) -> Spellings:
+        """The pronunciations of words, for `of`; none if the path alone tells the phones."""
+        if not self._states.is_single.any():
+            return ()
+        return [[tuple(self._phones.encode(units)) for units in lexicon.pronunciations[word]] for word in words]
+
+    def of(self, path: NDArray[np.int32], spellings: Spellings = ()) -> Iterator[Segment]:
+        """The phones of a path (F,). Silence after silence is one; the edges of the utterance count as silence.
+
+        `spellings` of the words tell how often a phone of one state is said where it follows itself; its frames are
+        then divided into equal shares. Without them it counts once.
+        """
         begins = self._states.begins(path)
         phone = self._states.phone[path]  # numbered as in the HMM: its outputs are in the order of its phones
         begins[1:] &= (phone[1:] != self._silence) | (phone[:-1] != self._silence)
         cuts = np.flatnonzero(begins)
-        around = [self._silence, *phone[cuts].tolist(), self._silence]
-        for number, (begin, end) in enumerate(pairwise([*cuts.tolist(), len(path)])):
+        bounds = [*cuts.tolist(), len(path)]
+        if spellings:
+            bounds = self._divided(phone[cuts].tolist(), bounds, spellings)
+        around = [self._silence, *phone[bounds[:-1]].tolist(), self._silence]
+        for number, (begin, end) in enumerate(pairwise(bounds)):
             yield Segment(around[number], around[number + 1], around[number + 2], begin, end)
+
+    def _divided(self, phones: Sequence[int], bounds: Sequence[int], spellings: Spellings) -> list[int]:
+        """Where the phones of the words begin, and the end, for stretches of `phones` between `bounds`."""
+        sizes = np.diff(bounds).tolist()
+        most = self._states.most_phones(phones, sizes)
+        between = {self._silence} if self._silence else set()
+        said = match_words(phones, spellings, between, most=most)
+        counts = np.bincount([position for span in said for position in span], minlength=len(phones)).clip(min=1)
+        parts = zip(bounds, sizes, counts.tolist(), strict=False)
+        return [*(begin + size * k // count for begin, size, count in parts for k in range(count)), bounds[-1]]

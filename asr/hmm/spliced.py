@@ -54,8 +54,8 @@ class Spliced:
         classes = len(stage.hmm.tokens)
         counts = torch.zeros(classes, dtype=torch.float64)
         sums, squares = torch.zeros(classes, size).double(), torch.zeros(size, size).double()
-        for path, x in stage.over(self.raw).aligned():
-            spliced = self.spliced(x)
+        for number, path in stage.aligned():
+            spliced = self.spliced(self.raw.frames(number))
             outputs = torch.from_numpy(path).long()
             counts += torch.bincount(outputs, minlength=classes)
             sums.index_add_(0, outputs, spliced)

@@ -61,7 +61,7 @@ def train_stages(cfg: HmmConfig, hmm: Hmm, corpus: Corpus, lexicon: Lexicon, poi
             speakers.refine(stage)
             refine = speakers.refine
         if is_tri and name != MONO:
-            stage = stage.in_context(cfg.leaves)
+            stage = stage.in_context(cfg.leaves, lexicon)
         gaussians = min(MONO_GAUSSIANS, cfg.gaussians) if is_tri and name == MONO else cfg.gaussians
         stage.train(lexicon, gaussians, cfg.rounds, name, refine)
         if name != names[-1]:

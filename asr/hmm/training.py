@@ -20,7 +20,7 @@ from asr.hmm.contexts import in_context, relabelled, tally_contexts
 from asr.hmm.corpus import Corpus
 from asr.hmm.mixtures import Mixture
 from asr.hmm.model import Hmm
-from asr.hmm.segments import Segments
+from asr.hmm.segments import Segments, Spellings
 from asr.hmm.topology import count_steps, reestimated
 from asr.models.mixtures import MixtureOutput
 from asr.text.lexicon import Lexicon
@@ -59,19 +59,26 @@ class Stage:
         """The stage of the same HMMs and paths over other features, without mixtures."""
         return Stage(self.hmm, corpus, self.paths)
 
-    def in_context(self, leaves: int) -> "Stage":
+    def in_context(self, leaves: int, lexicon: Lexicon) -> "Stage":
         """The stage of HMMs in context with up to `leaves` outputs, from the paths of this one."""
-        aligned = ((path, x.numpy()) for path, x in self.aligned())
+        spelled = self.spellings(lexicon)
+        aligned = ((path, spelled[n], self.corpus.frames(n).numpy()) for n, path in self.aligned())
         frames = tally_contexts(self.hmm, aligned, self.corpus.features.shape[1])
         hmm = in_context(self.hmm, frames, leaves, self.floor.numpy())
-        return Stage(hmm, self.corpus, [None if p is None else relabelled(p, self.hmm, hmm) for p in self.paths])
+        pairs = zip(self.paths, spelled, strict=True)
+        return Stage(hmm, self.corpus, [None if p is None else relabelled(p, self.hmm, hmm, s) for p, s in pairs])
 
-    def aligned(self) -> Iterator[tuple[Path, torch.Tensor]]:
-        """Path (F,) and features (F, D) of each training utterance that has a path.
+    def spellings(self, lexicon: Lexicon) -> list[Spellings]:
+        """What tells the phones of each path; see `Segments.of`."""
+        segments = Segments(self.hmm)
+        return [segments.spellings(words, lexicon) for words in self.corpus.words]
+
+    def aligned(self) -> Iterator[tuple[int, Path]]:
+        """Number and path (F,) of each training utterance that has a path.
 
         Raises InputError if there is none.
         """
-        return ((path, self.corpus.frames(n)) for n, path in enumerate(self._own_paths()) if path is not None)
+        return ((n, path) for n, path in enumerate(self._own_paths()) if path is not None)
 
     def _own_paths(self) -> list[Path | None]:
         paths = self.paths[: self.corpus.own]
@@ -96,7 +103,7 @@ class Stage:
                     self.align(aligners, BEAM)
                 bar.set_postfix(gaussians=sum(map(len, self.mixtures.values())), ln_p=f"{self.log_likelihood:.2f}")
                 bar.update()
-        self.hmm = self.hmm.with_steps(self.counted_steps())
+        self.hmm = self.hmm.with_steps(self.counted_steps(lexicon))
         self.align((self.aligner(number, lexicon) for number in range(len(self.corpus.ids))), BEAM)
 
     def aligner(self, number: int, lexicon: Lexicon) -> Aligner:
@@ -122,9 +129,7 @@ class Stage:
 
     def by_output(self, corpus: Corpus | None = None) -> tuple[torch.Tensor, ...]:
         """The training frames (f, D) of each output from 1 on. `corpus`: other features of the same frames."""
-        pairs = [
-            (path, (corpus or self.corpus).frames(n)) for n, path in enumerate(self._own_paths()) if path is not None
-        ]
+        pairs = [(path, (corpus or self.corpus).frames(n)) for n, path in self.aligned()]
         path, x = torch.from_numpy(np.concatenate([p for p, _ in pairs])), torch.cat([frames for _, frames in pairs])
         counts = torch.bincount(path, minlength=len(self.hmm.tokens))[1:]
         return x[path.argsort(stable=True)].split(counts.tolist())
@@ -141,16 +146,16 @@ class Stage:
         """The mixtures as the output layer of a net."""
         return mixtures.to_output(self.mixtures, len(self.hmm.tokens), self.hmm.scale)
 
-    def counted_steps(self) -> list[np.ndarray]:
+    def counted_steps(self, lexicon: Lexicon) -> list[np.ndarray]:
         """The topologies with the probabilities of the steps that the training paths take."""
-        segments = Segments(self.hmm)
+        segments, spelled = Segments(self.hmm), self.spellings(lexicon)
         counts = [np.zeros_like(steps) for steps in self.hmm.steps]
-        for path, _ in self.aligned():
-            for _, phone, _, begin, end in segments.of(path):
+        for number, path in self.aligned():
+            for _, phone, _, begin, end in segments.of(path, spelled[number]):
                 counts[phone - 1] += count_steps(segments.state[path[begin:end]], len(counts[phone - 1]) - 1)
         return [reestimated(steps, seen) for steps, seen in zip(self.hmm.steps, counts, strict=True)]
 
     def unheard(self) -> list[str]:
         """The names of the outputs that no training frame is aligned with."""
-        heard = {output for path, _ in self.aligned() for output in np.unique(path).tolist()}
+        heard = {output for _, path in self.aligned() for output in np.unique(path).tolist()}
         return [name for output, name in enumerate(self.hmm.tokens.symbols) if output and output not in heard]

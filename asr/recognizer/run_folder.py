@@ -121,7 +121,8 @@ def as_trained(cfg: Config) -> Config:
     try:
         features, model = FeaturesConfig(**trained["features"]), ModelConfig(**trained["model"])
         unit, lexicon = trained["tokens"]["unit"], trained["tokens"].get("lexicon")
-        criterion = CriterionConfig(kind=trained.get("criterion", {}).get("kind", "ctc"))
+        kind = trained.get("criterion", {}).get("kind", "ctc")
+        criterion = CriterionConfig(kind=trained.get("outputs", kind))  # of MWER and sMBR, what they started from
     except (KeyError, TypeError, AttributeError, InputError) as e:
         raise InputError(f"{path} is not of this version ({e!r}); train again in another folder with out=") from e
     is_relative = "sha256" in trained  # earlier versions stored paths relative to the working directory

@@ -33,6 +33,7 @@ class TrainingSearch:
                 self.space.text(reading.labels).split(),
                 [token for token, _ in groupby(reading.alignment.tolist()) if token != BLANK_ID],
                 reading.graph_cost,
+                reading.alignment.astype(np.int64),
             )
             for reading in (lattice.nbest(number) if lattice else ())
         ]

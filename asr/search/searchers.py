@@ -29,7 +29,7 @@ from asr.search.lattice import Lattice, Reading
 from asr.search.phrases import Phrases
 from asr.search.second_pass import SecondPass
 from asr.search.space import SearchSpace
-from asr.search.word_times import Segment, match_words, segments
+from asr.search.word_times import Segment, divided, match_words, segments
 from asr.states import States
 from asr.text.units import to_text
 from asr.tokens import SPACE, Tokens
@@ -164,8 +164,9 @@ class GraphSearcher:
         words = [self.space.words[label] for label in path.labels]
         found = segments(path.alignment, log_probs, self.states)
         spellings = [self.space.spellings(label, self.units) for label in path.labels]
-        spans = match_words([s.token for s in found], spellings, self.between, path.complete)
-        groups = [[found[i] for i in span] for span in spans]
+        phones = [s.token for s in found]
+        most = self.states.most_phones(phones, [s.end - s.start for s in found]) if self.states else None
+        groups = divided(found, match_words(phones, spellings, self.between, path.complete, most))
         if self.space.of_pieces:
             return join_pieces(words[: len(groups)], groups, self.between)
         return words, groups

@@ -3,8 +3,9 @@
 The output labels of a graph are no guide to times, as determinization and minimization move them; tokens are not moved.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,22 +45,37 @@ def segments(alignment: np.ndarray, log_probs: np.ndarray, states: States | None
 
 
 def match_words(
-    tokens: Sequence[int], spellings: Sequence[Sequence[tuple[int, ...]]], between: set[int], complete: bool = True
+    tokens: Sequence[int],
+    spellings: Sequence[Sequence[tuple[int, ...]]],
+    between: set[int],
+    complete: bool = True,
+    most: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """Match tokens with words: returns the token positions of each word.
 
-    `spellings[i]` are the pronunciations of word i; the tokens in `between` may stand between words. A complete match
+    `spellings[i]` are the pronunciations of word i; the tokens in `between` may stand between words. Each token stands
+    for one of a spelling, or for up to `most` that follow each other; its position is then repeated. A complete match
     uses all words and tokens; of several, the first in the order of the pronunciations is taken. On an incomplete path
     the graph may output words before or after their tokens: the last word may be matched in part, and words without
     any token are omitted. Raises InputError if `complete` and there is no complete match.
     """
     frontier: list[_State] = [(-1, 0, 0)]
-    trail: list[dict[_State, _State]] = []  # for each token: state after it -> state before it
-    for token in tokens:
-        reached: dict[_State, _State] = {}
+    trail: list[dict[_State, tuple[_State, list[int]]]] = []  # per token: state after -> state before, its words
+    for position, token in enumerate(tokens):
+        reached: dict[_State, tuple[_State, list[int]]] = {}
         for state in frontier:
             for following in _moves(state, token, spellings, between):
-                reached.setdefault(following, state)
+                reached.setdefault(following, (state, [] if following == state else [following[0]]))
+        more = {state: back for state, back in reached.items() if back[1]}
+        for _ in range(most[position] - 1 if most else 0):
+            more = {
+                following: (before, [*words, following[0]])
+                for state, (before, words) in more.items()
+                for following in _moves(state, token, spellings, set())
+            }
+            if not more:
+                break
+            reached |= {following: back for following, back in more.items() if following not in reached}
         if not reached:
             break
         trail.append(reached)
@@ -71,11 +87,27 @@ def match_words(
     state = ended[0] if ended else max(frontier, key=lambda s: (s[0], s[2]))
     spans: list[list[int]] = [[] for _ in range(state[0] + 1)]
     for position in reversed(range(len(trail))):
-        before = trail[position][state]
-        if before != state:  # not a token between words
-            spans[state[0]].insert(0, position)
-        state = before
+        state, words = trail[position][state]
+        for word in reversed(words):  # none of a token between words
+            spans[word].insert(0, position)
     return spans
+
+
+def divided(parts: Sequence[Segment], spans: Sequence[Sequence[int]]) -> list[list[Segment]]:
+    """The segments of each word, of `parts` at the positions `spans`. One that stands for several tokens is divided
+    into equal shares of its frames: all divisions are equally probable."""
+    counts = Counter(position for span in spans for position in span)
+    seen: Counter[int] = Counter()
+    found: list[list[Segment]] = []
+    for span in spans:
+        found.append([])
+        for position in span:
+            part, count, number = parts[position], counts[position], seen[position]
+            size = part.end - part.start
+            start, end = (part.start + size * k // count for k in (number, number + 1))
+            found[-1].append(replace(part, start=start, end=end) if count > 1 else part)
+            seen[position] += 1
+    return found
 
 
 def _moves(

@@ -2,7 +2,7 @@
 
 `ctc`, `lfmmi`, `mwer` and `smbr` (asr.training.discriminative) need the tokens of each text. `ce` needs the HMM state
 of each frame, from `asr hmm train`; the net then takes the place of the mixtures (Bourlard & Morgan 1994,
-"Connectionist speech recognition"). `lfmmi` and `smbr` can be over these states, too.
+"Connectionist speech recognition"). `lfmmi`, `mwer` and `smbr` can be over these states, too.
 """
 
 import json
@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -25,7 +26,7 @@ from asr.errors import InputError
 from asr.literals import parse_json
 from asr.models.acoustic import AcousticModel
 from asr.models.layers import TokenOutput
-from asr.states import HMM_FILE, States
+from asr.states import HMM_FILE, States, every_nth
 from asr.tokens import BLANK_ID, Tokens
 from asr.training.discriminative import (
     CtcCriterion,
@@ -37,11 +38,12 @@ from asr.training.discriminative import (
     SmbrCriterion,
     frame_risk,
     word_errors,
+    word_risk,
 )
 from asr.training.start import Start
 
 NEVER = -1e4  # the bias of an output that no frame has
-OVER_STATES = ("ce", "lfmmi", "smbr")  # the criteria that take alignments
+OVER_STATES = ("ce", "lfmmi", "mwer", "smbr")  # the criteria that take alignments
 SEARCHING = ("mwer", "smbr")  # that search with the graph of the recogniser to start from
 
 
@@ -68,7 +70,7 @@ def make_criterion(
     """
     kind, alignments = cfg.criterion.kind, cfg.criterion.alignments
     if kind == "ce":
-        return FrameCriterion(cfg, sets)
+        return FrameCriterion(cfg, sets) if States.of(sets.tokens) else PathCriterion()
     if kind == "lfmmi":
         if not alignments:
             return LfmmiCriterion(cfg, sets)
@@ -81,12 +83,36 @@ def make_criterion(
         raise InputError(f"criterion={kind} searches with the graph of init={start.path}, whose tokens are not those "
                          "of this training; leave out tokens.table, or train in another folder with out=")  # fmt: skip
     search, scale = start.make_search(), start.cfg.decoder.acoustic_scale
+    if alignments:
+        return StateRiskCriterion(cfg, sets, search, scale, start.cfg.criterion.kind)
     if kind == "mwer":
         return MwerCriterion(cfg, search, scale, start.cfg.decoder.blank_penalty)
-    return StateSmbrCriterion(cfg, sets, search, scale) if alignments else SmbrCriterion(cfg, search, scale)
+    return SmbrCriterion(cfg, search, scale)
 
 
-class FrameCriterion:
+class PathCriterion:
+    """Cross-entropy of the outputs of each frame on paths of CTC, blanks among them, as `asr align` writes them. The
+    search takes the net as one of CTC."""
+
+    def loss(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
+        return cross_entropy(log_probs, self._targets(log_probs, frames, batch))
+
+    def errors(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:
+        targets = self._targets(log_probs, frames, batch)
+        is_frame = targets != IGNORED
+        return int((log_probs.argmax(2)[is_frame] != targets[is_frame]).sum()), int(is_frame.sum())
+
+    def finish(self, model: AcousticModel) -> None:
+        """The net was trained as it is searched."""
+
+    def _targets(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
+        targets, lengths = (x.to(log_probs.device) for x in (batch.targets, batch.target_lengths))
+        return frame_targets(targets, lengths, frames.to(log_probs.device), log_probs.shape[1])
+
+
+class FrameCriterion(PathCriterion):
+    """Cross-entropy of the states of HMMs."""
+
     def __init__(self, cfg: Config, sets: Sets):
         counts = torch.bincount(torch.cat(sets.train.targets), minlength=len(sets.tokens))
         self.priors = (counts + 1) / (counts + 1).sum()  # (V,) of the states, each counted once more than seen
@@ -100,14 +126,6 @@ class FrameCriterion:
         scale = output.linear.bias[BLANK_ID] / NEVER
         output.linear.weight.div_(scale)
         output.linear.bias.div_(scale).add_(self.priors.log().to(output.linear.bias))
-
-    def loss(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
-        return cross_entropy(log_probs, self._targets(log_probs, frames, batch))
-
-    def errors(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:
-        targets = self._targets(log_probs, frames, batch)
-        is_frame = targets != IGNORED
-        return int((log_probs.argmax(2)[is_frame] != targets[is_frame]).sum()), int(is_frame.sum())
 
     @torch.no_grad()
     def finish(self, model: AcousticModel) -> None:
@@ -124,9 +142,9 @@ class FrameCriterion:
         bias.mul_(self.scale)
         weight.mul_(self.scale)
 
-    def _targets(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
-        targets, lengths = (x.to(log_probs.device) for x in (batch.targets, batch.target_lengths))
-        return frame_targets(targets, lengths, frames.to(log_probs.device), log_probs.shape[1])
+    def posteriors_of(self, log_probs: Tensor) -> Tensor:
+        """The log-posteriors that the outputs of a finished net stand for."""
+        return (log_probs / self.scale + self.priors.log().to(log_probs)).log_softmax(-1)
 
 
 class StateLfmmiCriterion(FrameCriterion):
@@ -144,8 +162,7 @@ class StateLfmmiCriterion(FrameCriterion):
         numerators = [self.graphs.numerator(text) for text in batch.texts]
         x = log_probs.transpose(0, 1)  # (F, N, V)
         losses = lfmmi_loss(x, frames, numerators, self.graphs.denominator, self.zero_infinity)
-        posteriors = (log_probs / self.scale + self.priors.log().to(log_probs)).log_softmax(-1)
-        return losses.sum() + self.weight * super().loss(posteriors, frames, batch)
+        return losses.sum() + self.weight * super().loss(self.posteriors_of(log_probs), frames, batch)
 
     def errors(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:
         posteriors = occupancy(log_probs.transpose(0, 1), frames, self.graphs.denominator)
@@ -158,24 +175,40 @@ class StateLfmmiCriterion(FrameCriterion):
         """The net was trained as it is searched."""
 
 
-class StateSmbrCriterion(FrameCriterion):
-    """sMBR over HMMs, with a share of cross-entropy. The net is trained as `FrameCriterion` leaves it before `finish`,
-    and searched as after it. The errors are those of the words that the search finds."""
+class StateRiskCriterion(FrameCriterion):
+    """MWER or sMBR over HMMs, with a share of cross-entropy. `outputs`: those of the net to start from, see
+    `outputs_of`. Behind cross-entropy, the net is trained as `FrameCriterion` leaves it before `finish`, and
+    searched as after it; behind LF-MMI, it is trained as it is searched. The errors are those of the words that the
+    search finds."""
 
-    def __init__(self, cfg: Config, sets: Sets, search: Search, acoustic_scale: float):
+    def __init__(self, cfg: Config, sets: Sets, search: Search, acoustic_scale: float, outputs: str):
         super().__init__(cfg, sets)
         self.search, self.acoustic_scale, self.weight = search, acoustic_scale, cfg.criterion.auxiliary_weight
+        self.of_words, self.nbest = cfg.criterion.kind == "mwer", cfg.criterion.nbest
+        self.are_posteriors = outputs != "lfmmi"
 
     def loss(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
-        references = self._targets(log_probs, frames, batch)
-        risk = frame_risk(self.search, self._searched(log_probs), frames, references, self.acoustic_scale)
-        return risk + self.weight * cross_entropy(log_probs, references)
+        references, x = self._targets(log_probs, frames, batch), self._searched(log_probs)
+        if self.of_words:
+            risk = word_risk(self.search, x, frames, batch.texts, self.nbest, self.acoustic_scale)
+        else:
+            risk = frame_risk(self.search, x, frames, references, self.acoustic_scale)
+        posteriors = log_probs if self.are_posteriors else self.posteriors_of(log_probs)
+        return risk + self.weight * cross_entropy(posteriors, references)
 
     def errors(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:
         return word_errors(self.search, self._searched(log_probs), frames, batch)
 
+    def undo_finish(self, model: AcousticModel) -> None:
+        if self.are_posteriors:
+            super().undo_finish(model)
+
+    def finish(self, model: AcousticModel) -> None:
+        if self.are_posteriors:
+            super().finish(model)
+
     def _searched(self, log_probs: Tensor) -> Tensor:
-        return self.scale * (log_probs - self.priors.log().to(log_probs))
+        return self.scale * (log_probs - self.priors.log().to(log_probs)) if self.are_posteriors else log_probs
 
 
 def undo_finish(criterion: Criterion, model: AcousticModel, start: Start, tokens: Tokens) -> None:
@@ -187,11 +220,22 @@ def undo_finish(criterion: Criterion, model: AcousticModel, start: Start, tokens
         raise InputError("the net of init= scores states of other HMMs than those of criterion.alignments; name the "
                          "alignments that it was trained on, or train without init")  # fmt: skip
     kind = start.cfg.criterion.kind
-    if not isinstance(criterion, StateLfmmiCriterion) and kind not in ("ce", "smbr"):
-        found = "does not say its criterion" if kind == "ctc" else f"was trained with criterion={kind}"
-        raise InputError(f"the net of init={start.path} {found}, but posteriors of states are made of the outputs of "
-                         "criterion=ce and smbr only; name such a recogniser, in a bundle of this version")  # fmt: skip
+    if kind == "ctc" and not isinstance(criterion, StateLfmmiCriterion):
+        raise InputError(f"the net of init={start.path} does not say its criterion, and so not whether its outputs are "
+                         "posteriors; name a bundle of this version")  # fmt: skip
+    if kind == "lfmmi" and not isinstance(criterion, StateLfmmiCriterion | StateRiskCriterion):
+        raise InputError(f"the net of init={start.path} was trained with criterion=lfmmi, but criterion=ce continues "
+                         "nets whose outputs are posteriors; name one of criterion=ce")  # fmt: skip
     criterion.undo_finish(model)
+
+
+def outputs_of(cfg: Config, start: Start | None) -> str:
+    """The criterion that made the outputs of a net what they are. Over HMMs, that is "lfmmi", for their steps at full
+    weight, or "ce": MWER and sMBR leave them what they were."""
+    kind = cfg.criterion.kind
+    if kind in SEARCHING and cfg.criterion.alignments and start:
+        return "lfmmi" if start.cfg.criterion.kind == "lfmmi" else "ce"
+    return kind
 
 
 def counted(cfg: Config) -> str:
@@ -206,10 +250,22 @@ def hmm_beside(cfg: Config) -> Path:
     return Path(cfg.criterion.alignments or "").with_name(HMM_FILE)
 
 
-def hmm_text(cfg: Config) -> str:
-    """The HMMs that the trained net belongs to, as in `hmm.json`. LF-MMI trains for their scale of 1."""
+def are_of_hmms(cfg: Config) -> bool:
+    """Whether the alignments, if there are any, are of HMMs and not of a CTC net."""
+    alignments = cfg.criterion.alignments
+    return bool(alignments and States.of(Tokens.read(Path(alignments).with_name("tokens.txt"))))
+
+
+def hmm_text(cfg: Config, outputs: str) -> str:
+    """The HMMs that the trained net belongs to, as in `hmm.json`: of every n-th frame with model.subsampling=n. LF-MMI
+    trains for their scale of 1."""
     text = hmm_beside(cfg).read_text(encoding="utf-8")
-    return json.dumps(parse_json(text) | {"scale": 1.0}) if cfg.criterion.kind == "lfmmi" else text
+    if cfg.model.subsampling == 1 and outputs != "lfmmi":
+        return text
+    hmm = parse_json(text) | ({"scale": 1.0} if outputs == "lfmmi" else {})
+    for entry in hmm["phones"]:
+        entry["steps"] = every_nth(np.array(entry["steps"]), cfg.model.subsampling).tolist()
+    return json.dumps(hmm)
 
 
 def read_scale(path: Path) -> float:
@@ -247,8 +303,12 @@ def check_criterion(cfg: Config, start: Start | None = None) -> None:
         raise InputError("criterion=lfmmi over HMMs needs tokens.lexicon=FILE, the lexicon that they were trained with")
     if not Path(alignments).is_file():
         raise InputError(f"there are no alignments {alignments}; run `asr hmm train` first")
-    if cfg.model.subsampling != 1:
-        raise InputError(f"model.subsampling={cfg.model.subsampling}: HMMs count frames of features; set it to 1")
+    of_hmms = are_of_hmms(cfg)
+    if not of_hmms and kind != "ce":
+        raise InputError(f"criterion.alignments={alignments} holds paths of CTC, which only criterion=ce takes; leave "
+                         "it out, or name those of `asr hmm train`")  # fmt: skip
+    if of_hmms and cfg.model.subsampling != 1:
+        check_subsampling(cfg)
     if cfg.augment.silence_s:
         raise InputError(f"augment.silence_s={cfg.augment.silence_s:g} moves the frames that criterion.alignments has "
                          "targets for; set it to 0")  # fmt: skip
@@ -257,6 +317,15 @@ def check_criterion(cfg: Config, start: Start | None = None) -> None:
                          "in the end; leave it out")  # fmt: skip
     if cfg.data.replay or cfg.data.general_dev:
         raise InputError("criterion.alignments has no targets for data.replay and data.general_dev; leave them out")
+
+
+def check_subsampling(cfg: Config) -> None:
+    """Raises InputError if a phone of the HMMs has more states than a net that skips frames may see of it."""
+    hmm = parse_json(hmm_beside(cfg).read_text(encoding="utf-8"))
+    speech = [entry for entry in hmm["phones"] if entry["phone"] != hmm["silence"]]
+    if (most := max((len(entry["steps"]) - 1 for entry in speech), default=1)) > 1:
+        raise InputError(f"model.subsampling={cfg.model.subsampling}: a phone of {most} states lasts as many frames of "
+                         "the net; set it to 1, or train HMMs with hmm.states=1")  # fmt: skip
 
 
 def check_views(cfg: Config) -> None:

@@ -13,7 +13,7 @@ from asr.config import Config
 from asr.criteria import ctc_forced_align, ctc_greedy, ctc_loss
 from asr.criteria.acceptor import Acceptor
 from asr.criteria.lfmmi import ctc_crf_loss
-from asr.criteria.mwer import Hypothesis, expected_errors
+from asr.criteria.mwer import Hypothesis, expected_errors, expected_path_errors
 from asr.criteria.priors import less_priors
 from asr.criteria.smbr import LabelLattice, expected_frame_errors
 from asr.criteria.totals import occupancy
@@ -151,6 +151,14 @@ def frame_risk(search: Search, x: Tensor, frames: Tensor, references: Tensor, sc
         for own, reference in zip(arrays(x, frames), references, strict=True)
     ]
     return expected_frame_errors(x.transpose(0, 1), found, list(references.numpy()), scale).sum()
+
+
+def word_risk(search: Search, x: Tensor, frames: Tensor, texts: Sequence[str], number: int, scale: float) -> Tensor:
+    """The expected word errors of a batch, over the `number` best hypotheses of each utterance with their best paths:
+    (). x (N, F, V): log-probs as they are searched."""
+    found = [search.nbest(own, number) for own in arrays(x, frames)]
+    wrong = [[_errors(h.words, text) for h in own] for own, text in zip(found, texts, strict=True)]
+    return expected_path_errors(x.transpose(0, 1), found, wrong, scale).sum()
 
 
 def word_errors(search: Search, x: Tensor, frames: Tensor, batch: Batch) -> tuple[int, int]:

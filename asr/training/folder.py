@@ -12,7 +12,7 @@ from asr.features import recorded
 from asr.files import atomic_write, keep_inputs, refuse_foreign
 from asr.states import HMM_FILE
 from asr.training.checkpoint import PREVIOUS, STATE
-from asr.training.criteria import hmm_text
+from asr.training.criteria import are_of_hmms, hmm_text
 from asr.training.settings import inputs_of
 from asr.training.skips import SKIPPED
 from asr.training.start import ENCODER as OWN_ENCODER
@@ -39,11 +39,11 @@ def record_front_end(cfg: Config, folder: Path) -> None:
             file.write(encoder.read_text(encoding="utf-8"))
 
 
-def record_hmm(cfg: Config, folder: Path) -> None:
-    """Keep the HMMs whose states the net scores, for `asr graph`."""
-    if cfg.criterion.alignments:
+def record_hmm(cfg: Config, folder: Path, outputs: str) -> None:
+    """Keep the HMMs whose states the net scores, for `asr graph`. `outputs`: see `outputs_of`."""
+    if are_of_hmms(cfg):
         with atomic_write(folder / HMM_FILE) as file:
-            file.write(hmm_text(cfg))
+            file.write(hmm_text(cfg, outputs))
 
 
 def check_folder(cfg: Config, folder: Path) -> None:

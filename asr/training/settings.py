@@ -54,16 +54,23 @@ def settings(cfg: Config, groups: Sequence[str] = GROUPS) -> dict[str, Any]:
     return found | {"sha256": digests | {TABLE: digest(Path(cfg.out) / "train" / TABLE)}}
 
 
-def check_resumable(path: Path, cfg: Config, groups: Sequence[str] = GROUPS) -> None:
-    """Raises InputError if `path`, the `config.json` of an earlier start, has settings that `cfg` changes."""
+def check_resumable(
+    path: Path,
+    cfg: Config,
+    groups: Sequence[str] = GROUPS,
+    values: Sequence[str] = VALUES,
+    files: Sequence[str] = FILES,
+) -> None:
+    """Raises InputError if `path`, the `config.json` of an earlier start, has settings that `cfg` changes: of these
+    `groups`, `values` and `files`."""
     if not path.exists():
         return
     way_out = f"choose another folder with out=, or delete {path.parent}"
     try:
         old, new = parse_json(path.read_text(encoding="utf-8")), json.loads(json.dumps(settings(cfg, groups)))
-        changed, unknown = _changed_option(old, new, groups), _unknown_option(old, new, groups)
+        changed, unknown = _changed_option(old, new, groups, values), _unknown_option(old, new, groups)
         before, now = old.get("sha256", new["sha256"]), new["sha256"]
-        file = next((name for name in FILES if before.get(name) != now[name]), None)
+        file = next((name for name in files if before.get(name) != now[name]), None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise InputError(f"{path} is not what `asr train` writes ({e!r}); {way_out}") from e
     if unknown:
@@ -81,11 +88,13 @@ def check_resumable(path: Path, cfg: Config, groups: Sequence[str] = GROUPS) -> 
         )
 
 
-def _changed_option(old: dict[str, Any], new: dict[str, Any], groups: Sequence[str]) -> str | None:
+def _changed_option(
+    old: dict[str, Any], new: dict[str, Any], groups: Sequence[str], values: Sequence[str]
+) -> str | None:
     """The first option with another value, as `option=old value`. Options that `old` lacks had their
     default, or the value in `EARLIER`. Those of `FILES` are compared by content, elsewhere."""
     defaults = Config()
-    names = [*VALUES, *(f"{group}.{key}" for group in groups for key in new[group])]
+    names = [*values, *(f"{group}.{key}" for group in groups for key in new[group])]
     for name in names:
         group, _, key = name.rpartition(".")
         before = (old[group] if group else old).get(key, EARLIER.get(name, value_of(defaults, name)))

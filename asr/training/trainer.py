@@ -35,7 +35,7 @@ from asr.models.low_rank import add_pairs, load_merged, merged
 from asr.threads import torch_threads
 from asr.tokens import Tokens
 from asr.training import checkpoint, priors
-from asr.training.criteria import MakeGraphs, check_criterion, counted, make_criterion, undo_finish
+from asr.training.criteria import MakeGraphs, check_criterion, counted, make_criterion, outputs_of, undo_finish
 from asr.training.curves import Curves
 from asr.training.folder import check_folder, check_streams, record_front_end, record_hmm
 from asr.training.moving_average import MovingAverage
@@ -82,9 +82,9 @@ class Trainer:
         self.sets = prepare_sets(cfg, self.folder, start.table if start else None)
         self.tokens, self.train_set, self.dev_set = self.sets[:3]
         with atomic_write(self.folder / "config.json") as file:
-            json.dump(settings(given), file, indent=1)
+            json.dump(settings(given) | {"outputs": (outputs := outputs_of(cfg, start))}, file, indent=1)
         record_front_end(cfg, self.folder)
-        record_hmm(cfg, self.folder)
+        record_hmm(cfg, self.folder, outputs)
         self.model = AcousticModel(cfg.features, cfg.model, len(self.tokens), upper=upper)
         if upper is not None and cfg.model.lora_rank is not None:
             add_pairs(upper, cfg.model.lora_rank)
