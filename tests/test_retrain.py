@@ -86,6 +86,19 @@ def test_requests_that_cannot_be_divided_are_refused(requests: list[Utterance], 
         divide(requests, 7, 30.0, 3)
 
 
+@pytest.mark.parametrize(
+    ("test_days", "remedy"),
+    [
+        (7, "lower flywheel.test_days, or retrain when the log is older"),
+        (1, "flywheel.test_days=1; retrain on a later day"),
+    ],
+)
+def test_a_log_that_is_too_young_is_told_what_helps(test_days: int, remedy: str) -> None:
+    young = [request(f"asr-{n}", 9, in_slice=n < 3) for n in range(8)]
+    with pytest.raises(InputError, match=f"; 5 are as new as the test: .*{remedy}"):
+        divide(young, test_days, 30.0, 3)
+
+
 def test_requests_left_out_are_counted() -> None:
     requests = [request(f"asr-{n}", n, in_slice=n % 2 == 1) for n in range(20)]
     requests += [request("asr-silent", 3, text=None)]

@@ -66,6 +66,13 @@ def test_a_candidate_has_to_be_better_and_nowhere_worse(recogniser_of, candidate
     assert found.seen_texts is None and json.dumps(found.as_dict()) and "of old" in found.table()
 
 
+def test_equal_errors_of_requests_of_unequal_age_are_not_called_more(recogniser_of) -> None:
+    terms = replace(TERMS, half_life_days=1e6)
+    found = judge(recogniser_of(wrong(20)), recogniser_of(wrong(3)), SLICE, {}, terms)
+    assert found.slice and 0 < found.slice.loss < 1e-5
+    assert "it does not clearly beat the current version; word errors: 1.25% instead of 1.25%" in found.why
+
+
 def test_texts_of_the_training_are_told_apart(recogniser_of) -> None:
     test = [replace(u, text="a c" if n < 10 else "A b") for n, u in enumerate(SLICE)]
     found = judge(recogniser_of({}), recogniser_of(wrong(*range(20))), test, {}, replace(TERMS, lang="en"), OLD)

@@ -74,9 +74,18 @@ def divide(utterances: Iterable[Utterance], test_days: int, half_life_days: floa
     usable = sorted((u for u in others if time_s(u) < first_s), key=_age_order)
     counts["as new as the test"] = len(others) - len(usable)
     if len(usable) < 2:
+        remedy = "transcribe those of `asr flywheel select`"
+        if len(others) > len(usable):
+            sooner = (
+                "lower flywheel.test_days, or"
+                if test_days > 1
+                else "the test is as short as can be, by flywheel.test_days=1;"
+            )
+            remedy = f"{len(others) - len(usable)} are as new as the test: {sooner} retrain "
+            remedy += "when the log is older" if test_days > 1 else "on a later day"
         raise InputError(
             f"{len(usable)} transcribed requests are outside the random slice and older than the test, which begins on "
-            f"{day_of(first_s)}; transcribe those of `asr flywheel select`, or lower flywheel.test_days"
+            f"{day_of(first_s)}; {remedy}"
         )
     dev = _dev(usable)
     train = [u for u in usable if u.id not in dev]

@@ -152,7 +152,7 @@ def checked_test(test: Sequence[Utterance], least: int, trained_on: Sequence[Utt
 
 def _verdict(found: Compared, others: Sequence[Compared], margin: float, rate: str) -> tuple[bool, str]:
     if found.interval[1] >= 0:
-        beats = "makes more errors than" if found.loss > 0 else "does not clearly beat"
+        beats = "makes more errors than" if round(found.loss, 4) > 0 else "does not clearly beat"
         return False, f"it {beats} the current version; {_errors(rate)}: {found}"
     worst = max(others, key=lambda each: each.loss, default=None)
     if worst and worst.loss > margin:
