@@ -40,46 +40,42 @@ def acceptor(words: Sequence[str], lexicon: Lexicon, hmm: Hmm) -> Automaton:
 
 def acceptor_of(words: Sequence[Spelled], hmm: Hmm) -> Automaton:
     """The phone sequences of a transcript: one of the pronunciations of each word, and silence or none between words
-    and at both ends.
+    and at both ends. A word with a pronunciation of no phones may be left out, at no cost.
 
     Input labels are those of `hmm.phones`. The output label of a pronunciation, on its first arc, is its number among
     those of all words, from 1 on. Raises InputError for a phone that the HMM lacks, and for no words without silence.
     """
     arcs: list[tuple[int, int, int, float, int]] = []  # source, input, output, cost, target
-    at, count = 0, 1  # the state before the next word; the number of states
+    states, numbers = itertools.count(1), itertools.count(1)
+    quiet = [Tokens.label(hmm.silence_id)] if hmm.silence else []
 
-    def spell(source: int, units: Sequence[str], number: int, cost: float, target: int) -> None:
-        nonlocal count
-        for position, phone in enumerate(hmm.phones.encode(units)):
-            is_last = position == len(units) - 1
-            following = target if is_last else count
-            count += not is_last
-            first = (0, 0.0) if position else (number, cost)
-            arcs.append((source, Tokens.label(phone), *first, following))
-            source = following
+    def spell(sources: Sequence[int], labels: Sequence[int], number: int, cost: float, target: int) -> None:
+        inner = [*itertools.islice(states, len(labels) - 1), target]
+        arcs.extend((source, labels[0], number, cost, inner[0]) for source in sources)
+        arcs.extend((*row[:2], 0, 0.0, row[2]) for row in zip(inner, labels[1:], inner[1:], strict=False))
 
-    def pause() -> list[int]:
+    def pause(source: int) -> list[int]:
         """The states from which the next word may start."""
-        nonlocal count
-        if hmm.silence is None:
-            return [at]
-        quiet, count = count, count + 1
-        spell(at, [hmm.silence], 0, 0.0, quiet)
-        return [at, quiet]
+        if not quiet:
+            return [source]
+        target = next(states)
+        spell([source], quiet, 0, 0.0, target)
+        return [source, target]
 
-    numbers = itertools.count(1)
+    starts = pause(0)
     for spelled in words:
-        starts = pause()
-        at, count = count, count + 1
+        end, is_optional = next(states), False
         for units, cost in spelled:
             number = next(numbers)
-            for source in starts:
-                spell(source, units, number, cost, at)
-    final = np.full(count + 1, np.inf)
-    final[pause()] = 0.0
+            if units:
+                spell(starts, [Tokens.label(phone) for phone in hmm.phones.encode(units)], number, cost, end)
+            is_optional = is_optional or not units
+        starts = pause(end) + (starts if is_optional else [])
     if not arcs:
         raise InputError("nothing is said in the utterance, and the HMMs have no silence to align it with")
-    return Automaton.from_arcs(0, final[:count], *(np.array(column) for column in zip(*arcs, strict=True)))
+    final = np.full(next(states), np.inf)
+    final[starts] = 0.0
+    return Automaton.from_arcs(0, final, *(np.array(column) for column in zip(*arcs, strict=True)))
 
 
 def equal_path(words: Sequence[str], lexicon: Lexicon, hmm: Hmm, frames: int) -> NDArray[np.int32] | None:

@@ -4,9 +4,9 @@ The phone after it decides how a phone sounds, so the HMM of a phone is passed w
 
     (state of LG, phone before, pending phone) --HMM of the pending phone--> (next state, pending phone, phone read)
 
-This composes C, the context transducer of Mohri, Pereira & Riley 2002 (section 4.2), without building it. The arcs that
-pass the same HMM to the same state share its states: a passage is entered at the cost of the LG arc, with its word, and
-left by an epsilon. All is done over numpy columns, as in asr.graph.topology.
+Without contexts no phone has to wait. This composes C, the context transducer of Mohri, Pereira & Riley 2002 (section
+4.2), without building it. The arcs that pass the same HMM to the same state share its states: a passage is entered at
+the cost of the LG arc, with its word, and left by an epsilon. All is done over numpy columns, as in asr.graph.topology.
 """
 
 import json
@@ -45,7 +45,7 @@ def expand(graph: Automaton, hmm: Hmm) -> Automaton:
 
     Costs are negative natural logs; those of the steps between states are multiplied by `hmm.scale`.
     """
-    paired = _pair(graph, hmm)
+    paired = _pair(graph, hmm) if hmm.has_contexts else _alone(graph)
     contexts, which = np.unique(paired.context, axis=0, return_inverse=True)
     outputs = [hmm.outputs(*context) if context[1] else () for context in contexts.tolist()]
     kinds = {pair: n for n, pair in enumerate(dict.fromkeys(zip(contexts[:, 1].tolist(), outputs, strict=True)))}
@@ -95,6 +95,14 @@ class _Paired:
         return self.olabel, self.cost, self.target
 
 
+def _alone(graph: Automaton) -> _Paired:
+    """The arcs of a graph whose phones sound the same everywhere."""
+    context = np.zeros((len(graph.ilabel), 3), np.int64)
+    context[:, 1] = np.maximum(graph.ilabel.astype(np.int64) - Tokens.label(0), 0)
+    final = graph.final.astype(np.float32)
+    return _Paired(graph.start, final, graph.source, context, graph.olabel, graph.cost, graph.target)
+
+
 def _pair(graph: Automaton, hmm: Hmm) -> _Paired:
     """The pairs of a state of the graph and the last two phones read that are reached from the start, and the arcs
     between them. The last state is the end of all passages."""
@@ -106,7 +114,7 @@ def _pair(graph: Automaton, hmm: Hmm) -> _Paired:
         state, last = np.divmod(frontier, size**2)
         which, arc = expand_ranges(first[state], first[state + 1] - first[state])
         read = graph.ilabel[arc].astype(np.int64) - Tokens.label(0)  # phones; -1 for epsilon
-        before = last[which] % size if hmm.has_contexts else np.zeros_like(which)
+        before = last[which] % size
         after = graph.target[arc].astype(np.int64) * size**2 + np.where(read < 0, last[which], before * size + read)
         rows.append((frontier[which], read, graph.olabel[arc], graph.cost[arc], after))
         frontier = np.setdiff1d(after, known)
