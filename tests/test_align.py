@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.align.aligner import emissions, likeness, spoken
 from asr.align.changes import Changes
+from asr.align.ctc_aligner import emissions, likeness, spoken
 from asr.align.network import GAP, GARBAGE, Network, Slot, Spelling
 from asr.align.times import Clock, Edges
 from asr.align.trellis import best_path

@@ -22,7 +22,8 @@ from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 
 ALL_PATHS = 2**31 - 1
-
+BEAMS = (10.0, 40.0)  # of alignments outside the training, one after the other (Kaldi: beam and retry_beam)
+MOST_CELLS = 1 << 24  # frames times states that are searched without a beam: 400 MB
 
 Spelled = Sequence[tuple[Sequence[str], float]]  # of a word: pronunciations and their costs
 
@@ -118,7 +119,17 @@ def read_path(
     words: Sequence[Spelled], hmm: Hmm, log_probs: NDArray[np.float32]
 ) -> tuple[NDArray[np.int32], list[int]] | None:
     """The best path (F,) through a transcript for the log-probs (F, V) of a net or of mixtures, which the scale of the
-    HMMs is part of, and the numbers of the pronunciations on it; None if there are too few frames."""
+    HMMs is part of, and the numbers of the pronunciations on it; None if there are too few frames.
+
+    The search has the first of the `BEAMS` in which a path survives, and none in the end. Raises InputError if frames
+    and states are too many for that.
+    """
     graph = Graph.from_bytes(to_bytes(expand(acceptor_of(words, hmm), hmm).arrays()))
-    path = Decoder(graph, beam=math.inf, max_active=ALL_PATHS).decode(log_probs)
-    return (path.alignment, [int(label) for label in path.labels]) if path.complete else None
+    is_small = len(log_probs) * graph.num_states <= MOST_CELLS
+    for beam in (*BEAMS, math.inf) if is_small else BEAMS:
+        path = Decoder(graph, beam=beam, max_active=ALL_PATHS).decode(log_probs)
+        if path.complete:
+            return path.alignment, [int(label) for label in path.labels]
+    if is_small:
+        return None
+    raise InputError(f"no path of its text survives a beam of {BEAMS[-1]:g}: sound and text may not belong together")
