@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -83,9 +84,13 @@ def timit() -> list[Utterance]:
     return found
 
 
+@cache
+def speakers() -> list[str]:
+    return sorted({u.speaker or "" for u in manifest.read(DATA / "timit_en/manifest.jsonl")})
+
+
 def is_tuning(utterance: Utterance) -> bool:
-    speakers = sorted({u.speaker or "" for u in manifest.read(DATA / "timit_en/manifest.jsonl")})
-    return speakers.index(utterance.speaker or "") % 2 == 0
+    return speakers().index(utterance.speaker or "") % 2 == 0
 
 
 def align_sentences(recognizer: Recognizer) -> tuple[list[Sentence], float, float]:
