@@ -31,7 +31,7 @@ from asr.tokens import Tokens
 TABLE = "tokens.txt"  # of the outputs
 SPREAD_S = 0.02  # of boundaries that move to changes of the sound; chosen on half of the TIMIT sample
 ANY_SOUND = "<any sound>"  # a phone for words without a pronunciation
-ANY_COST = 0.5  # nats for each of its frames against the most probable output, besides its steps
+ANY_COST = 2.0  # nats for each of its frames against the most probable output, besides its steps; chosen likewise
 
 
 class HmmAligner(Aligner):

@@ -11,6 +11,7 @@ the cost of the LG arc, with its word, and left by an epsilon. All is done over 
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from asr.graph.ranges import expand_ranges
 from asr.graph.state_order import breadth_first
 from asr.hmm.model import Hmm
 from asr.tokens import EPSILON_LABEL, Tokens
+
+KEPT = 10_000  # HMMs of phones in context, of about 1 kB each
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def expand(graph: Automaton, hmm: Hmm) -> Automaton:
     kinds = {pair: n for n, pair in enumerate(dict.fromkeys(zip(contexts[:, 1].tolist(), outputs, strict=True)))}
     kind = np.array([kinds[pair] for pair in zip(contexts[:, 1].tolist(), outputs, strict=True)], np.int64)
     kind = kind[which.ravel()]  # (A,) of each arc: which HMM it passes
-    passages = [_Passage.of(hmm, phone, found) if phone else None for phone, found in kinds]
+    passages = [_passage(hmm.steps[phone - 1].tobytes(), found, hmm.scale) if phone else None for phone, found in kinds]
 
     passes = paired.context[:, 1] > 0
     rooms, room = np.unique(paired.target[passes] * len(kinds) + kind[passes], return_inverse=True)
@@ -164,14 +167,19 @@ class _Passage:
     inner: _Steps
     leave: _Steps
 
-    @classmethod
-    def of(cls, hmm: Hmm, phone: int, outputs: tuple[int, ...]) -> "_Passage":
-        steps, labels = hmm.steps[phone - 1], np.array([*map(Tokens.label, outputs), EPSILON_LABEL])
-        source, target = np.nonzero(steps)
-        size = len(outputs)
-        costs = -hmm.scale * np.log(steps[source, target])
-        chosen = (source == 0, (source > 0) & (target < size), target == size)
-        return cls(size, *(_Steps(source[c] - 1, labels[target[c]], costs[c], target[c]) for c in chosen))
+
+@lru_cache(KEPT)
+def _passage(steps: bytes, outputs: tuple[int, ...], scale: float) -> _Passage:
+    """`steps`: the bytes of the topology (S + 1, S + 1) float64."""
+    size = len(outputs)
+    topology, labels = (
+        np.frombuffer(steps).reshape(size + 1, -1),
+        np.array([*map(Tokens.label, outputs), EPSILON_LABEL]),
+    )
+    source, target = np.nonzero(topology)
+    costs = -scale * np.log(topology[source, target])
+    chosen = (source == 0, (source > 0) & (target < size), target == size)
+    return _Passage(size, *(_Steps(source[c] - 1, labels[target[c]], costs[c], target[c]) for c in chosen))
 
 
 class _Rows:
