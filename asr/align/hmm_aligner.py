@@ -22,6 +22,7 @@ from asr.errors import InputError
 from asr.hmm import topology
 from asr.hmm.alignment import Spelled, read_path
 from asr.hmm.model import Hmm
+from asr.hmm.segments import Segment as Phone
 from asr.hmm.segments import Segments
 from asr.recognizer.recognizer import Recognizer
 from asr.search.word_times import Segment
@@ -117,7 +118,7 @@ class HmmAligner(Aligner):
         found[:, 1 : len(self.hmm.phones)] = np.add.reduceat(np.exp(log_probs), self.first_output, axis=1)
         return found
 
-    def _times(self, parts: Sequence, duration_s: float, changes: Changes | None) -> list[Span]:
+    def _times(self, parts: Sequence[Phone], duration_s: float, changes: Changes | None) -> list[Span]:
         """When each phone begins and ends. Phones that meet share a boundary."""
         frames = sorted({frame for part in parts for frame in (part.begin, part.end)})
         moments = [self.clock.time_s(frame, duration_s) for frame in frames]
