@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,8 @@ from tqdm import tqdm
 
 import asr
 from asr import manifest
-from asr.align.aligner import GARBAGE_COST, Aligner, emissions, spoken
 from asr.align.changes import Changes
+from asr.align.ctc_aligner import GARBAGE_COST, CtcAligner, emissions, spoken
 from asr.align.manifests import align_utterances, scored
 from asr.align.network import Network, Slot
 from asr.align.pronouncing import Pronouncing
@@ -83,14 +84,18 @@ def timit() -> list[Utterance]:
     return found
 
 
+@cache
+def speakers() -> list[str]:
+    return sorted({u.speaker or "" for u in manifest.read(DATA / "timit_en/manifest.jsonl")})
+
+
 def is_tuning(utterance: Utterance) -> bool:
-    speakers = sorted({u.speaker or "" for u in manifest.read(DATA / "timit_en/manifest.jsonl")})
-    return speakers.index(utterance.speaker or "") % 2 == 0
+    return speakers().index(utterance.speaker or "") % 2 == 0
 
 
 def align_sentences(recognizer: Recognizer) -> tuple[list[Sentence], float, float]:
     """The sentences, and the CPU seconds of the net and of the alignment."""
-    aligner = Aligner(recognizer, Pronouncing(recognizer, None, G2pConfig()))
+    aligner = CtcAligner(recognizer, Pronouncing(recognizer, None, G2pConfig()))
     utterances = {u.id: u for u in timit()}
     aligner.pronouncing.learn(word for u in utterances.values() for word in u.transcript.split())
     found, started, net_s, align_s = [], time.process_time(), 0.0, 0.0
@@ -111,7 +116,7 @@ def align_sentences(recognizer: Recognizer) -> tuple[list[Sentence], float, floa
     return found, net_s, align_s
 
 
-def torchaudio_words(aligner: Aligner, words: Sequence[str], log_probs: np.ndarray, frame_s: float) -> list[Span]:
+def torchaudio_words(aligner: CtcAligner, words: Sequence[str], log_probs: np.ndarray, frame_s: float) -> list[Span]:
     """Words by torchaudio's forced_align through their first pronunciations."""
     from torchaudio.functional import forced_align
 
@@ -274,7 +279,7 @@ def measure_chapters(model: str) -> dict[str, object]:
     recognizer = asr.load(model)
     utterances = chapters()
     text = changed([u.transcript.split() for u in utterances], np.random.default_rng(SEED))
-    aligner = Aligner(recognizer, Pronouncing(recognizer, None, G2pConfig()))
+    aligner = CtcAligner(recognizer, Pronouncing(recognizer, None, G2pConfig()))
     with tempfile.TemporaryDirectory() as folder:
         path, starts_s = Path(folder, "chapters.wav"), []
         with soundfile.SoundFile(path, "w", RATE_HZ, 1) as file:
@@ -309,7 +314,7 @@ def measure_chapters(model: str) -> dict[str, object]:
 
 
 def alone(
-    recognizer: Recognizer, aligner: Aligner, utterances: Sequence[Utterance]
+    recognizer: Recognizer, aligner: CtcAligner, utterances: Sequence[Utterance]
 ) -> Iterator[tuple[int, list[float]]]:
     """The number of each utterance, and the starts of its words, aligned by itself with its right text."""
     numbers = {u.id: number for number, u in enumerate(utterances)}

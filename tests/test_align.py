@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.align.aligner import emissions, likeness, spoken
 from asr.align.changes import Changes
+from asr.align.ctc_aligner import emissions, likeness, spoken
 from asr.align.network import GAP, GARBAGE, Network, Slot, Spelling
 from asr.align.times import Clock, Edges
 from asr.align.trellis import best_path
@@ -181,13 +181,30 @@ def test_boundaries_move_to_where_the_sound_changes_also_in_a_recording_of_many_
     parts = [(a / rate_hz, Changes.of(samples[a:b], rate_hz)) for a, b in itertools.pairwise(cuts)]
     whole, joined = Changes.of(samples, rate_hz), Changes.joined(parts)
     assert abs(len(joined.log_change) - len(whole.log_change)) <= 2
-    for number in range(1, 80):
-        edge_s = number * step / rate_hz
-        for late_s in (-0.01, 0.01):
-            assert abs(whole.nearest(edge_s + late_s, 0, 99) - edge_s) <= 0.02
-            if min(abs(edge_s - cut / rate_hz) for cut in cuts) > 0.1:
-                assert abs(joined.nearest(edge_s + late_s, 0, 99) - edge_s) <= 0.02
-    assert Changes.of(samples[:3], rate_hz).nearest(0.0, 0, 0) == 0 and Changes.joined([]).nearest(1.0, 0, 2) == 1
+    edges_s = np.arange(1, 80) * step / rate_hz
+    is_inside = np.abs(edges_s[:, None] - np.array(cuts) / rate_hz).min(1) > 0.1
+    for late_s in (-0.01, 0.01):
+        assert np.abs(whole.nearest(edges_s + late_s, 0, 99) - edges_s).max() <= 0.02
+        assert np.abs(joined.nearest(edges_s + late_s, 0, 99) - edges_s)[is_inside].max() <= 0.02
+    one = np.ones(1)
+    assert Changes.of(samples[:3], rate_hz).nearest(0 * one, 0, 0) == 0 and Changes.joined([]).nearest(one, 0, 2) == 1
+
+
+def test_a_boundary_moves_to_the_change_of_the_largest_gain_within_its_bounds():
+    """Against a loop over all moments."""
+    rng = np.random.default_rng(3)
+    changes, times_s = Changes(rng.normal(0, 3, 90).astype(np.float32)), np.sort(rng.uniform(-0.02, 0.5, 40))
+    lows_s, highs_s = times_s - rng.uniform(0, 0.05, 40), times_s + rng.uniform(0, 0.05, 40)
+    for spread_s in (0.01, 0.05):
+        wanted = []
+        for time_s, low_s, high_s in zip(times_s, lows_s, highs_s, strict=True):
+            gains = {
+                k * 0.005: change - ((k * 0.005 - time_s) / spread_s) ** 2 / 2
+                for k, change in enumerate(changes.log_change)
+                if max(low_s, time_s - 0.04) <= k * 0.005 <= min(high_s, time_s + 0.04)
+            }
+            wanted.append(max(gains, key=gains.get, default=time_s))
+        np.testing.assert_allclose(changes.nearest(times_s, lows_s, highs_s, spread_s), wanted)
 
 
 def test_words_that_touch_share_a_boundary_and_pauses_belong_to_none():

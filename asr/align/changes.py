@@ -5,16 +5,18 @@ before it, in 20 bands that widen with frequency, every 5 ms. A boundary moves t
 one with the largest log change less a square cost of the distance.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 HOP_S, WINDOW_S = 0.005, 0.025
 SIDE = 6  # windows before and behind a moment
 BANDS = 20
-REACH_S, SPREAD_S = 0.04, 0.025  # how far a boundary may move, and the deviation of the cost of moving
+REACH_S, SPREAD_S = 0.04, 0.025  # how far a boundary may move, and the deviation of the cost of moving (CTC)
 LEAST_CHANGE = 1e-3  # added to each
 FLOOR = 1e-6  # of a band's energy, against the mean of all
 
@@ -44,15 +46,24 @@ class Changes:
             joined[place : place + len(found)] = found
         return cls(joined)
 
-    def nearest(self, time_s: float, low_s: float, high_s: float) -> float:
-        """The moment in [low_s, high_s] to which a boundary at `time_s` moves; `time_s` itself if there is none."""
-        first = max(0, int(np.ceil(max(low_s, time_s - REACH_S) / HOP_S)))
-        last = min(len(self.log_change) - 1, int(min(high_s, time_s + REACH_S) / HOP_S))
-        if last < first:
-            return time_s
-        moments = np.arange(first, last + 1) * HOP_S
-        gain = self.log_change[first : last + 1] - np.square((moments - time_s) / SPREAD_S) / 2
-        return float(moments[int(gain.argmax())])
+    def nearest(
+        self, times_s: np.ndarray, lows_s: ArrayLike, highs_s: ArrayLike, spread_s: float = SPREAD_S
+    ) -> np.ndarray:
+        """The moments in [low, high] to which boundaries at `times_s` (B,) move; a boundary stays where there is none.
+
+        `spread_s`: the deviation of the cost of moving."""
+        reach = math.ceil(REACH_S / HOP_S)
+        places = np.round(times_s / HOP_S).astype(int)[:, None] + np.arange(-reach, reach + 1)  # (B, 2 reach + 1)
+        moments = places * HOP_S
+        distances = moments - times_s[:, None]
+        allowed = (np.abs(distances) <= REACH_S) & (places >= 0) & (places < len(self.log_change))
+        allowed &= (moments >= np.reshape(lows_s, (-1, 1))) & (moments <= np.reshape(highs_s, (-1, 1)))
+        if not allowed.any():
+            return times_s
+        change = self.log_change[np.clip(places, 0, len(self.log_change) - 1)]
+        gain = np.where(allowed, change - np.square(distances / spread_s) / 2, -np.inf)
+        best = moments[np.arange(len(places)), gain.argmax(1)]
+        return np.where(allowed.any(1), best, times_s)
 
 
 def _log_spectra(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
@@ -63,7 +74,8 @@ def _log_spectra(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     starts = np.round(np.arange(count) * hop).astype(int)
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[starts]  # (M, window)
     windowed = torch.from_numpy(np.ascontiguousarray(frames)) * torch.hann_window(window)
-    power = torch.fft.rfft(windowed).abs().square().numpy()  # (M, window / 2 + 1)
+    spectra = torch.fft.rfft(windowed)
+    power = (spectra.real.square() + spectra.imag.square()).numpy()  # (M, window / 2 + 1)
     size = power.shape[1]
     edges = np.unique(np.round(size * np.linspace(0.1, 1, BANDS + 1) ** 1.7).astype(int))[:-1]
     bands = np.add.reduceat(power, edges, axis=1)

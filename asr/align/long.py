@@ -17,9 +17,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from asr.align.aligner import GARBAGE_COST, Aligner, Reading, emissions
 from asr.align.alignment import AlignedWord
 from asr.align.anchors import anchors
+from asr.align.ctc_aligner import GARBAGE_COST, CtcAligner, emissions
 from asr.align.heard import Heard
 from asr.align.network import Network, Slot
 from asr.align.times import Span
@@ -57,7 +57,7 @@ class Section:
     last: int
 
 
-def place(aligner: Aligner, heard: Heard, words: Sequence[str]) -> Places:
+def place(aligner: CtcAligner, heard: Heard, words: Sequence[str]) -> Places:
     """The words of the text that are heard in the recording.
 
     A section that is too large for the memory, as one without an anchor in many minutes, holds no words.
@@ -76,15 +76,16 @@ def place(aligner: Aligner, heard: Heard, words: Sequence[str]) -> Places:
             continue
         path = best_path(network, emissions(log_probs, aligner.gaps, GARBAGE_COST, SKIP_SOUND))
         if path is not None:
-            timed = Reading(aligner, network, path, log_probs, clock, heard.duration_s, heard.changes)
-            placed.extend((section.first + slot, word) for slot, word in timed.words())
-            extra.extend(timed.extra())
+            timed = clock, heard.duration_s
+            spoken = aligner.heard(network, path, log_probs, *timed, heard.changes)
+            placed.extend((section.first + word.slot, aligner.word(slots, word)) for word in spoken)
+            extra.extend(aligner.extra(network, path, log_probs, *timed))
     good = [word.word for _, word in placed if word.score >= HEARD_SCORE]
     tokens = sum(len(aligner.pronouncing.spellings(word)[0].tokens) for word in good)
     return Places(placed, extra, agreed, tokens / shorter if shorter else 0.0)
 
 
-def sections(aligner: Aligner, heard: Heard, words: Sequence[str]) -> tuple[list[Section], float | None, int]:
+def sections(aligner: CtcAligner, heard: Heard, words: Sequence[str]) -> tuple[list[Section], float | None, int]:
     """Sections that cover the recording and the text, cut at anchors; `Places.agreed`; and the number of tokens of the
     text, or of what is heard if that is less."""
     tokens: list[int] = []

@@ -10,7 +10,6 @@ from tqdm import tqdm
 from asr.align.aligner import Aligner
 from asr.align.alignment import MOST_SHOWN, Alignment
 from asr.align.changes import Changes
-from asr.align.hmm_aligner import HmmAligner
 from asr.align.pronouncing import remark_on
 from asr.data.dataset import load_input
 from asr.errors import InputError
@@ -51,7 +50,7 @@ class Aligned:
 
 
 def align_utterances(
-    recognizer: Recognizer, aligner: Aligner | HmmAligner, utterances: Sequence[Utterance], min_score: float = 0.0
+    recognizer: Recognizer, aligner: Aligner, utterances: Sequence[Utterance], min_score: float = 0.0
 ) -> Aligned:
     """Align utterances with their texts. Those that cannot be read or aligned, and those with a score below
     `min_score`, are named and set aside.

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from asr.align.aligner import Aligner
 from asr.align.alignment import MOST_SHOWN, Alignment
+from asr.align.ctc_aligner import CtcAligner
 from asr.align.cutting import Piece, cut
 from asr.align.heard import hear
 from asr.align.long import Places, place
@@ -61,7 +61,7 @@ class AlignedRecording:
 
 def align_recording(
     recognizer: Recognizer,
-    aligner: Aligner,
+    aligner: CtcAligner,
     path: str,
     words: Sequence[str],
     longest_s: float,

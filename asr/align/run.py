@@ -6,6 +6,7 @@ from pathlib import Path
 from asr import manifest
 from asr.align import files
 from asr.align.aligner import Aligner
+from asr.align.ctc_aligner import CtcAligner
 from asr.align.ctc_paths import Written, write_ctc_paths
 from asr.align.hmm_aligner import TABLE, HmmAligner
 from asr.align.manifests import Aligned, align_utterances
@@ -48,7 +49,7 @@ def align(cfg: Config) -> Aligned | Written:
     ]
     keep_inputs(written, [*cfg.input, *model, cfg.graph.lexicon, *(u.audio or u.features for u in utterances)])
     has_features = any(u.features for u in utterances)
-    aligner, recognizer = open_aligner(cfg, cfg.graph.fillers, cfg.graph.filler_cost, has_features)
+    aligner, recognizer = open_aligner(cfg, cfg.graph.fillers, cfg.graph.filler_cost, has_features, format == "npz")
     if format == "npz" and not isinstance(aligner, HmmAligner):
         if cfg.graph.fillers or cfg.align.min_score:
             raise InputError(f"fillers and min_score are for the words of alignments; {cfg.output} gets the outputs of "
@@ -81,7 +82,7 @@ def align_long(cfg: Config) -> AlignedRecording:
     if not words:
         raise InputError(f"the text {text} is empty; it needs the words of the recording")
     aligner, recognizer = open_aligner(cfg)
-    if isinstance(aligner, HmmAligner):
+    if not isinstance(aligner, CtcAligner):
         raise InputError(f"{cfg.bundle} is a recogniser of HMMs; asr align long is for nets trained with CTC")
     if not recognizer.can_cut:
         raise InputError("this model takes stored features, which cannot be cut at pauses; use a model of sound")
@@ -94,26 +95,27 @@ def align_long(cfg: Config) -> AlignedRecording:
 
 
 def open_aligner(
-    cfg: Config, fillers: Sequence[str] = (), filler_cost: float = 0.0, has_features: bool = False
-) -> tuple[Aligner | HmmAligner, Recognizer]:
-    """The aligner that the options ask for, and its recogniser. Raises InputError for fillers, which HMMs lack, and for
-    a bundle of HMMs, which does not hold them."""
+    cfg: Config, fillers: Sequence[str] = (), filler_cost: float = 0.0, has_features: bool = False,
+    known_only: bool = False,
+) -> tuple[Aligner, Recognizer]:  # fmt: skip
+    """The aligner that the options ask for, and its recogniser; `known_only`: as in `HmmAligner`.
+
+    Raises InputError for a bundle of HMMs, which does not hold them.
+    """
     limit_threads(cfg)
     recognizer, place = _open(cfg, has_features)
     lexicon = Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon else None
     if States.of(recognizer.tokens):
-        if fillers:
-            raise InputError(f"fillers={','.join(fillers)}: {place} is a recogniser of HMMs, which align the words of "
-                             "the text alone")  # fmt: skip
         if not place.is_dir():
             raise InputError(f"{place} is a bundle of HMMs, whose states alone are in it; align with the run folder: "
                              "asr align out=RUN")  # fmt: skip
         hmm = Hmm.read(place / "train" / HMM_FILE)
         phones = Tokens([s for s in hmm.phones.symbols if s != hmm.silence])
-        return HmmAligner(recognizer, hmm, Pronouncing(recognizer, lexicon, cfg.g2p, phones)), recognizer
+        pronouncing = Pronouncing(recognizer, lexicon, cfg.g2p, phones)
+        return HmmAligner(recognizer, hmm, pronouncing, fillers, filler_cost, known_only), recognizer
     pronouncing = Pronouncing(recognizer, lexicon, cfg.g2p)
     edges = cfg.align.lead_s, cfg.align.tail_s
-    return Aligner(recognizer, pronouncing, fillers, filler_cost, cfg.graph.silence, edges), recognizer
+    return CtcAligner(recognizer, pronouncing, fillers, filler_cost, cfg.graph.silence, edges), recognizer
 
 
 def _open(cfg: Config, has_features: bool) -> tuple[Recognizer, Path]:

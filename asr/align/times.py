@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from asr.align.changes import Changes
+import numpy as np
+
+from asr.align.changes import SPREAD_S, Changes
 from asr.recognizer.recognizer import Recognizer
 from asr.search.word_times import Segment
 
@@ -109,13 +111,14 @@ def _between(first: Segment, second: Segment) -> float:
     return first.end + SHARE * (second.start - first.end)
 
 
-def moved(moments: Sequence[float], changes: Changes) -> list[float]:
-    """The moments where the sound changes next to the given ones; each moves at most halfway to the next ones."""
-    around = [-math.inf, *moments, math.inf]
-    return [
-        changes.nearest(moment, (before + moment) / 2, (moment + after) / 2)
-        for before, moment, after in zip(around, moments, around[2:], strict=False)
-    ]
+def moved(moments: Sequence[float], changes: Changes, spread_s: float = SPREAD_S) -> list[float]:
+    """The moments where the sound changes next to the given ones; each moves at most halfway to the next ones.
+
+    `spread_s`: the deviation of the cost of moving."""
+    times_s = np.array(moments, float)
+    halfway_s = (times_s[1:] + times_s[:-1]) / 2
+    lows_s, highs_s = np.append(-math.inf, halfway_s), np.append(halfway_s, math.inf)
+    return changes.nearest(times_s, lows_s[: len(times_s)], highs_s[: len(times_s)], spread_s).tolist()
 
 
 def separated(moments: Sequence[float], duration_s: float) -> list[float]:

@@ -22,7 +22,8 @@ from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 
 ALL_PATHS = 2**31 - 1
-
+BEAMS = (10.0, 40.0)  # of alignments outside the training, one after the other (Kaldi: beam and retry_beam)
+MOST_CELLS = 1 << 24  # frames times states that are searched without a beam: 400 MB
 
 Spelled = Sequence[tuple[Sequence[str], float]]  # of a word: pronunciations and their costs
 
@@ -40,46 +41,42 @@ def acceptor(words: Sequence[str], lexicon: Lexicon, hmm: Hmm) -> Automaton:
 
 def acceptor_of(words: Sequence[Spelled], hmm: Hmm) -> Automaton:
     """The phone sequences of a transcript: one of the pronunciations of each word, and silence or none between words
-    and at both ends.
+    and at both ends. A word with a pronunciation of no phones may be left out, at no cost.
 
     Input labels are those of `hmm.phones`. The output label of a pronunciation, on its first arc, is its number among
     those of all words, from 1 on. Raises InputError for a phone that the HMM lacks, and for no words without silence.
     """
     arcs: list[tuple[int, int, int, float, int]] = []  # source, input, output, cost, target
-    at, count = 0, 1  # the state before the next word; the number of states
+    states, numbers = itertools.count(1), itertools.count(1)
+    quiet = [Tokens.label(hmm.silence_id)] if hmm.silence else []
 
-    def spell(source: int, units: Sequence[str], number: int, cost: float, target: int) -> None:
-        nonlocal count
-        for position, phone in enumerate(hmm.phones.encode(units)):
-            is_last = position == len(units) - 1
-            following = target if is_last else count
-            count += not is_last
-            first = (0, 0.0) if position else (number, cost)
-            arcs.append((source, Tokens.label(phone), *first, following))
-            source = following
+    def spell(sources: Sequence[int], labels: Sequence[int], number: int, cost: float, target: int) -> None:
+        inner = [*itertools.islice(states, len(labels) - 1), target]
+        arcs.extend((source, labels[0], number, cost, inner[0]) for source in sources)
+        arcs.extend((*row[:2], 0, 0.0, row[2]) for row in zip(inner, labels[1:], inner[1:], strict=False))
 
-    def pause() -> list[int]:
+    def pause(source: int) -> list[int]:
         """The states from which the next word may start."""
-        nonlocal count
-        if hmm.silence is None:
-            return [at]
-        quiet, count = count, count + 1
-        spell(at, [hmm.silence], 0, 0.0, quiet)
-        return [at, quiet]
+        if not quiet:
+            return [source]
+        target = next(states)
+        spell([source], quiet, 0, 0.0, target)
+        return [source, target]
 
-    numbers = itertools.count(1)
+    starts = pause(0)
     for spelled in words:
-        starts = pause()
-        at, count = count, count + 1
+        end, is_optional = next(states), False
         for units, cost in spelled:
             number = next(numbers)
-            for source in starts:
-                spell(source, units, number, cost, at)
-    final = np.full(count + 1, np.inf)
-    final[pause()] = 0.0
+            if units:
+                spell(starts, [Tokens.label(phone) for phone in hmm.phones.encode(units)], number, cost, end)
+            is_optional = is_optional or not units
+        starts = pause(end) + (starts if is_optional else [])
     if not arcs:
         raise InputError("nothing is said in the utterance, and the HMMs have no silence to align it with")
-    return Automaton.from_arcs(0, final[:count], *(np.array(column) for column in zip(*arcs, strict=True)))
+    final = np.full(next(states), np.inf)
+    final[starts] = 0.0
+    return Automaton.from_arcs(0, final, *(np.array(column) for column in zip(*arcs, strict=True)))
 
 
 def equal_path(words: Sequence[str], lexicon: Lexicon, hmm: Hmm, frames: int) -> NDArray[np.int32] | None:
@@ -122,7 +119,17 @@ def read_path(
     words: Sequence[Spelled], hmm: Hmm, log_probs: NDArray[np.float32]
 ) -> tuple[NDArray[np.int32], list[int]] | None:
     """The best path (F,) through a transcript for the log-probs (F, V) of a net or of mixtures, which the scale of the
-    HMMs is part of, and the numbers of the pronunciations on it; None if there are too few frames."""
+    HMMs is part of, and the numbers of the pronunciations on it; None if there are too few frames.
+
+    The search has the first of the `BEAMS` in which a path survives, and none in the end. Raises InputError if frames
+    and states are too many for that.
+    """
     graph = Graph.from_bytes(to_bytes(expand(acceptor_of(words, hmm), hmm).arrays()))
-    path = Decoder(graph, beam=math.inf, max_active=ALL_PATHS).decode(log_probs)
-    return (path.alignment, [int(label) for label in path.labels]) if path.complete else None
+    is_small = len(log_probs) * graph.num_states <= MOST_CELLS
+    for beam in (*BEAMS, math.inf) if is_small else BEAMS:
+        path = Decoder(graph, beam=beam, max_active=ALL_PATHS).decode(log_probs)
+        if path.complete:
+            return path.alignment, [int(label) for label in path.labels]
+    if is_small:
+        return None
+    raise InputError(f"no path of its text survives a beam of {BEAMS[-1]:g}: sound and text may not belong together")

@@ -4,13 +4,14 @@ The phone after it decides how a phone sounds, so the HMM of a phone is passed w
 
     (state of LG, phone before, pending phone) --HMM of the pending phone--> (next state, pending phone, phone read)
 
-This composes C, the context transducer of Mohri, Pereira & Riley 2002 (section 4.2), without building it. The arcs that
-pass the same HMM to the same state share its states: a passage is entered at the cost of the LG arc, with its word, and
-left by an epsilon. All is done over numpy columns, as in asr.graph.topology.
+Without contexts no phone has to wait. This composes C, the context transducer of Mohri, Pereira & Riley 2002 (section
+4.2), without building it. The arcs that pass the same HMM to the same state share its states: a passage is entered at
+the cost of the LG arc, with its word, and left by an epsilon. All is done over numpy columns, as in asr.graph.topology.
 """
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from asr.graph.ranges import expand_ranges
 from asr.graph.state_order import breadth_first
 from asr.hmm.model import Hmm
 from asr.tokens import EPSILON_LABEL, Tokens
+
+KEPT = 10_000  # HMMs of phones in context, of about 1 kB each
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,13 @@ def expand(graph: Automaton, hmm: Hmm) -> Automaton:
 
     Costs are negative natural logs; those of the steps between states are multiplied by `hmm.scale`.
     """
-    paired = _pair(graph, hmm)
+    paired = _pair(graph, hmm) if hmm.has_contexts else _alone(graph)
     contexts, which = np.unique(paired.context, axis=0, return_inverse=True)
     outputs = [hmm.outputs(*context) if context[1] else () for context in contexts.tolist()]
     kinds = {pair: n for n, pair in enumerate(dict.fromkeys(zip(contexts[:, 1].tolist(), outputs, strict=True)))}
     kind = np.array([kinds[pair] for pair in zip(contexts[:, 1].tolist(), outputs, strict=True)], np.int64)
     kind = kind[which.ravel()]  # (A,) of each arc: which HMM it passes
-    passages = [_Passage.of(hmm, phone, found) if phone else None for phone, found in kinds]
+    passages = [_passage(hmm.steps[phone - 1].tobytes(), found, hmm.scale) if phone else None for phone, found in kinds]
 
     passes = paired.context[:, 1] > 0
     rooms, room = np.unique(paired.target[passes] * len(kinds) + kind[passes], return_inverse=True)
@@ -95,6 +98,14 @@ class _Paired:
         return self.olabel, self.cost, self.target
 
 
+def _alone(graph: Automaton) -> _Paired:
+    """The arcs of a graph whose phones sound the same everywhere."""
+    context = np.zeros((len(graph.ilabel), 3), np.int64)
+    context[:, 1] = np.maximum(graph.ilabel.astype(np.int64) - Tokens.label(0), 0)
+    final = graph.final.astype(np.float32)
+    return _Paired(graph.start, final, graph.source, context, graph.olabel, graph.cost, graph.target)
+
+
 def _pair(graph: Automaton, hmm: Hmm) -> _Paired:
     """The pairs of a state of the graph and the last two phones read that are reached from the start, and the arcs
     between them. The last state is the end of all passages."""
@@ -106,7 +117,7 @@ def _pair(graph: Automaton, hmm: Hmm) -> _Paired:
         state, last = np.divmod(frontier, size**2)
         which, arc = expand_ranges(first[state], first[state + 1] - first[state])
         read = graph.ilabel[arc].astype(np.int64) - Tokens.label(0)  # phones; -1 for epsilon
-        before = last[which] % size if hmm.has_contexts else np.zeros_like(which)
+        before = last[which] % size
         after = graph.target[arc].astype(np.int64) * size**2 + np.where(read < 0, last[which], before * size + read)
         rows.append((frontier[which], read, graph.olabel[arc], graph.cost[arc], after))
         frontier = np.setdiff1d(after, known)
@@ -156,14 +167,19 @@ class _Passage:
     inner: _Steps
     leave: _Steps
 
-    @classmethod
-    def of(cls, hmm: Hmm, phone: int, outputs: tuple[int, ...]) -> "_Passage":
-        steps, labels = hmm.steps[phone - 1], np.array([*map(Tokens.label, outputs), EPSILON_LABEL])
-        source, target = np.nonzero(steps)
-        size = len(outputs)
-        costs = -hmm.scale * np.log(steps[source, target])
-        chosen = (source == 0, (source > 0) & (target < size), target == size)
-        return cls(size, *(_Steps(source[c] - 1, labels[target[c]], costs[c], target[c]) for c in chosen))
+
+@lru_cache(KEPT)
+def _passage(steps: bytes, outputs: tuple[int, ...], scale: float) -> _Passage:
+    """`steps`: the bytes of the topology (S + 1, S + 1) float64."""
+    size = len(outputs)
+    topology, labels = (
+        np.frombuffer(steps).reshape(size + 1, -1),
+        np.array([*map(Tokens.label, outputs), EPSILON_LABEL]),
+    )
+    source, target = np.nonzero(topology)
+    costs = -scale * np.log(topology[source, target])
+    chosen = (source == 0, (source > 0) & (target < size), target == size)
+    return _Passage(size, *(_Steps(source[c] - 1, labels[target[c]], costs[c], target[c]) for c in chosen))
 
 
 class _Rows:

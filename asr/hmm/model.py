@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,12 @@ class Hmm:
         trees = tuple(tuple(next(outputs) for _ in range(len(s) - 1)) for s in steps)
         return cls(Tokens([BLANK, *phones]), silence, steps, trees, scale)
 
-    @property
+    @cached_property
     def silence_id(self) -> int:
         """The number of the silence phone; 0 without one."""
         return self.phones.encode([self.silence])[0] if self.silence else 0
 
-    @property
+    @cached_property
     def has_contexts(self) -> bool:
         return any(isinstance(tree, Split) for trees in self.trees for tree in trees)
 
