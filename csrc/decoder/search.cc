@@ -244,9 +244,7 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
   size_t num_candidates = 0;
   for (size_t i = 0; i < num_tokens; ++i) {
     if (i + kTokensAhead < num_tokens) {
-      const Arc* const ahead = arcs + states[tokens[i + kTokensAhead].state].arc_begin;
-      __builtin_prefetch(ahead);
-      __builtin_prefetch(ahead + 64 / sizeof(Arc));  // the next cache line
+      graph_.PrefetchArcs(states[tokens[i + kTokensAhead].state]);
     }
     const Token token = tokens[i];
     if (token.cost > cutoff) continue;
