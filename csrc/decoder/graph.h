@@ -82,6 +82,8 @@ class Graph {
     for (int line = 0; line < kLines; ++line) __builtin_prefetch(emitting(state) + line * kArcsPerLine);
   }
 
+  // Whether the emitting arcs of each state are in order of cost, not of input label.
+  bool is_by_cost() const { return is_by_cost_; }
   const Header& header() const { return *header_; }
   const State* states() const { return states_; }
   const Arc* arcs() const { return arcs_; }
@@ -95,6 +97,7 @@ class Graph {
   const State* states_ = nullptr;
   const Arc* arcs_ = nullptr;
   const std::atomic<uint8_t>* is_checked_ = nullptr;  // one per state; null: all are checked
+  bool is_by_cost_ = false;
 
  private:
   virtual void CheckState(int32_t state) const;
