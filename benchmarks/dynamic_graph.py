@@ -120,7 +120,7 @@ def measure_new_words(out: Path, folder: Path) -> dict[str, Any]:
     models = {"bench, without contexts of <unk>": (BENCH / "lm3.arpa.xz", BENCH / "lm3.arpa.xz")}
     for name, words in (("all", list(lexicon.pronunciations)), ("rest", rest)):
         (out / f"{name}.txt").write_text("\n".join(words))
-        train_file(LmConfig([str(folder / "text.txt")], 3, str(out / f"{name}.arpa"), str(out / f"{name}.txt")))
+        train_file(trigram(folder, out / f"{name}.arpa", out / f"{name}.txt"))
     models["own, with contexts of <unk>"] = (out / "all.arpa", out / "rest.arpa")
     result: dict[str, Any] = {}
     for name, (whole_path, rest_path) in models.items():
@@ -257,8 +257,13 @@ def write_ingredients(folder: Path, place: Path, size: int) -> dict[str, Any]:
     (place / "words.txt").write_text("\n".join(words))
     spelled = Lexicon.read(folder / "lexicon.txt").pronunciations
     Lexicon({word: spelled[word] for word in words if word in spelled}).write(place / "lexicon.txt")
-    report = train_file(LmConfig([str(folder / "text.txt")], 3, str(place / "lm.arpa"), str(place / "words.txt")))
+    report = train_file(trigram(folder, place / "lm.arpa", place / "words.txt"))
     return {"ngrams": report.ngrams, "running_words": report.words}
+
+
+def trigram(folder: Path, arpa: Path, words: Path) -> LmConfig:
+    """Unpruned, over these words."""
+    return LmConfig([str(folder / "text.txt")], order=3, arpa=str(arpa), vocabulary=str(words))
 
 
 def plot(rows: list[dict[str, Any]]) -> None:

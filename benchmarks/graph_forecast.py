@@ -64,7 +64,7 @@ def write_text(folder: Path, path: Path) -> None:
 def train(shape: Shape, data: Path, folder: Path) -> None:
     write_text(data / shape.texts, folder / "text.txt")
     arpa = str(folder / "lm.arpa")
-    train_file(LmConfig([str(folder / "text.txt")], shape.order, arpa, None, shape.min_count), [])
+    train_file(LmConfig([str(folder / "text.txt")], order=shape.order, arpa=arpa, min_count=shape.min_count), [])
 
 
 def spell(words: Sequence[str], spelled: str) -> Lexicon:

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "costs.h"
+#include "huge_pages.h"
 #include "mapped_file.h"
 
 namespace asr::decoder {
@@ -40,6 +41,7 @@ bool IsGood(const Arc& arc, const Header& header, bool is_emitting) {
 
 Graph::Graph(const void* data, size_t num_bytes, bool check_all) {
   MappedFile file(data, num_bytes, "graph");
+  PreferHugePages(data, num_bytes);
   header_ = file.TakeHeader<Header>("asrgraph");
   states_ = file.Take<State>(header_->num_states);
   arcs_ = file.Take<Arc>(header_->num_arcs);

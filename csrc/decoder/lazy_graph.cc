@@ -41,6 +41,7 @@ LazyGraph::LazyGraph(const Vocabulary& vocabulary, size_t max_bytes)
   states_ = own_states_.data();
   arcs_ = own_arcs_.data();
   is_checked_ = is_grown_.data();
+  is_by_cost_ = true;
   own_header_.start = static_cast<uint32_t>(Joint(HistoryContext(vocabulary.ngram().start())));
 }
 
@@ -109,14 +110,14 @@ void LazyGraph::Grow(int32_t state) {
     }
   }
   RequireBytes(grown_.size() * sizeof(Arc));
+  const auto epsilon =
+      std::find_if(grown_.begin(), grown_.end(), [](const Arc& arc) { return arc.ilabel == kEpsilonLabel; });
+  std::stable_sort(grown_.begin(), epsilon, [](const Arc& a, const Arc& b) { return a.cost < b.cost; });
   const size_t arc_begin = own_arcs_.size();
   own_arcs_.Grow(grown_.size());
-  uint32_t num_epsilon = 0;
-  for (size_t a = 0; a < grown_.size(); ++a) {
-    own_arcs_[arc_begin + a] = grown_[a];
-    num_epsilon += grown_[a].ilabel == kEpsilonLabel;
-  }
-  const auto num_emitting = static_cast<uint32_t>(grown_.size()) - num_epsilon;
+  for (size_t a = 0; a < grown_.size(); ++a) own_arcs_[arc_begin + a] = grown_[a];
+  const auto num_emitting = static_cast<uint32_t>(epsilon - grown_.begin());
+  const auto num_epsilon = static_cast<uint32_t>(grown_.end() - epsilon);
   own_states_[state] = {static_cast<uint32_t>(arc_begin), num_emitting, num_epsilon, final_cost};
   is_grown_[state].store(1, std::memory_order_release);
   is_full_ = false;

@@ -12,6 +12,8 @@
 //   it minus that of the leaves of the node, so that the cost of a word is applied as early as possible.
 // - A tail, where only one word is left: a suffix and the joint after it.
 //
+// The emitting arcs of a state are in order of cost, so that a search need not look at those of rare words.
+//
 // Threads share the graph: a state is expanded under a lock and then searched without one. Expanded states
 // stay as long as the graph, and an utterance keeps the graph that it started with, so an endless stream
 // grows the graph up to its limit. At the limit, or if memory runs out, the graph is marked full and never

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <new>
 
+#include "huge_pages.h"
+
 namespace asr::decoder {
 
 // Null if the address space (`ulimit -v`) has no room.
@@ -23,6 +25,7 @@ class Reserved {
   explicit Reserved(size_t capacity)
       : data_(static_cast<T*>(ReserveAddresses(capacity * sizeof(T)))), capacity_(capacity) {
     if (data_ == nullptr) throw std::bad_alloc();
+    PreferHugePages(data_, capacity * sizeof(T));
   }
   ~Reserved() { munmap(data_, capacity_ * sizeof(T)); }
   Reserved(const Reserved&) = delete;

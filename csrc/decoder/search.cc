@@ -263,8 +263,8 @@ float Search::FirstNextCutoff(const Cutoff& cutoff) const {
 }
 
 // Fills `candidates_` and returns their number. Nearly all of the search time is spent here. Few arcs become
-// candidates and branch prediction fails, so the loop has no branch: every arc is written, and kept by
-// advancing the pointer.
+// candidates and branch prediction fails, so the loop has no branch that is hard to predict: every arc is
+// written, and kept by advancing the pointer.
 template <bool kImplicit, bool kPhrases>
 size_t Search::FindCandidates(float cutoff, float next_cutoff) {
   const State* const states = graph_.states();
@@ -272,12 +272,12 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
   const Token* const tokens = tokens_.data();
   const size_t num_tokens = tokens_.size();
   float* const acoustic = acoustic_.data();
+  const bool is_by_cost = kImplicit && graph_.is_by_cost();
+  const float least = is_by_cost ? *std::min_element(acoustic_.begin() + 1, acoustic_.end()) : 0.0f;
   size_t num_candidates = 0;
   for (size_t i = 0; i < num_tokens; ++i) {
     if (i + kTokensAhead < num_tokens) {
-      const Arc* const ahead = arcs + states[tokens[i + kTokensAhead].state].arc_begin;
-      __builtin_prefetch(ahead);
-      __builtin_prefetch(ahead + 64 / sizeof(Arc));  // the next cache line
+      graph_.PrefetchArcs(states[tokens[i + kTokensAhead].state]);
     }
     const Token token = tokens[i];
     if (token.cost > cutoff) continue;
@@ -295,9 +295,12 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
     const float word_cost[2] = {0.0f, penalty_[1] + boost};
     const uint32_t source[2] = {place, kPhrases ? place | kTakesWord : place};
     Candidate* candidate = candidates_.data() + num_candidates;
+    const float least_word_cost = std::min(word_cost[0], word_cost[1]);
     const uint32_t arc_end = state.arc_begin + state.num_emitting;
     for (uint32_t a = state.arc_begin; a < arc_end; ++a) {
       const Arc& arc = arcs[a];
+      // Rounding is monotone, so no later arc has a candidate either.
+      if (kImplicit && is_by_cost && token.cost + (least + (arc.cost + least_word_cost)) > next_cutoff) break;
       const float cost = token.cost + (acoustic[arc.ilabel] + (arc.cost + word_cost[arc.olabel != 0]));
       *candidate = {cost, a, source[arc.olabel != 0]};
       candidate += cost <= next_cutoff;

@@ -29,6 +29,7 @@ void Search::ProcessEpsilon(float cutoff) {
     graph_.Check(tokens_[i].state);
     const State& state = graph_.states()[tokens_[i].state];
     __builtin_prefetch(graph_.epsilon(state));
+    graph_.PrefetchArcs(state);  // for the next frame
     frontier_[size] = static_cast<int32_t>(i);
     size += state.num_epsilon > 0;
   }
