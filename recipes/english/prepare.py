@@ -50,10 +50,15 @@ def prepare(cfg: Config) -> str:
     manifest.write(out / "test.jsonl", [u for u in books if u.extra["split"] == "dev"])
     for name in OTHERS:
         manifest.write(out / f"{name}.jsonl", [replace(u, extra={}) for u in read(name, root)])
-    words = {word for u in [*train, *dev, *strangers] for word in u.transcript.split()}
-    words.update((LANGUAGE / "data/vocabulary.txt").read_text(encoding="utf-8").split())
-    Lexicon.cmudict(sorted(words), guesser(G2pConfig())).write(out / "lexicon.txt")
+    write_lexicon(out, [*train, *dev, *strangers])
     return f"real speech: {', '.join(str(corpora.find(name, root)) for name in ('libri_en', 'prompts_en', *OTHERS))}"
+
+
+def write_lexicon(folder: Path, utterances: list[Utterance]) -> None:
+    """The words of the utterances and of the language model, as the CMU dictionary and our g2p have them."""
+    words = {word for u in utterances for word in u.transcript.split()}
+    words.update((LANGUAGE / "data/vocabulary.txt").read_text(encoding="utf-8").split())
+    Lexicon.cmudict(sorted(words), guesser(G2pConfig())).write(folder / "lexicon.txt")
 
 
 def build(recipe: Recipe) -> None:
