@@ -44,6 +44,8 @@ HMM = ("features=mfcc", "features.num_bins=23", "features.cmvn=utterance")
 ADAPTED = ("features.kind=stored", "features.num_bins=40", "features.deltas=0", "features.cmvn=none", "augment=none")
 NET = ("model=fc", "model.subsampling=1", "model.kernel=11", "model.hidden=512", "model.layers=4", "model.dropout=0.2",
        "optim.batch_s=10")  # fmt: skip
+TDNNF = ("model=cnn", "model.subsampling=1", "model.kernel=5", "model.hidden=384", "model.bottleneck=96",
+         "model.layers=6", "model.dropout=0.2", "optim.batch_s=10", "optim.precision=bf16")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ ROWS = (
         (*ADAPTED, *NET, "criterion=lfmmi", "optim.lr=2e-5"), "dnn", 1.0),
     Row("dnn_mwer", "MWER behind LF-MMI over states", "train",
         (*ADAPTED, *NET, "criterion=mwer", "criterion.auxiliary_weight=1e-3", "optim.lr=1e-5"), "dnn_lfmmi", 1.0),
+    Row("tdnnf", "factorised net on adapted features, trained longer", "train",
+        (*ADAPTED, *TDNNF, "criterion=ce", "optim.lr=1e-3"), "sat", 8.5),
     Row("ctc", "CTC", "train"),
     Row("ctc_lfmmi", "LF-MMI behind CTC", "train", ("criterion=lfmmi", "optim.epochs=4", "optim.lr=2e-4"), "ctc"),
     Row("ctc_mwer", "MWER behind LF-MMI behind CTC", "train", ("criterion=mwer", "optim.epochs=3", "optim.lr=1e-4"),

@@ -41,6 +41,7 @@ COLOURS = {  # of the rows of benchmarks/chain.py, as it prints them
     "net on adapted features (cross-entropy)": NET,
     "LF-MMI behind it": SEQUENCE,
     "MWER behind LF-MMI over states": SEQUENCE,
+    "factorised net on adapted features, trained longer": NET,
     "CTC": NET,
     "LF-MMI behind CTC": SEQUENCE,
     "MWER behind LF-MMI behind CTC": SEQUENCE,
