@@ -130,7 +130,7 @@ def test_training_for_an_unseen_speaker_includes_other_voices(
     assert "RUBOUT" not in (tmp_path / "out/digits.txt").read_text()
 
 
-def write_corpus(folder: Path, rows: list[tuple[str, str, str]]) -> None:
+def write_corpus(folder: Path, rows: list[tuple[str, str | None, str]]) -> None:
     """Recordings of noise: (id, text, split)."""
     utterances = []
     for name, text, split in rows:
@@ -151,7 +151,8 @@ def commands_corpora(tmp_path: Path) -> Path:
     write_corpus(tmp_path / "prompts_en", [("a", "Goodbye!", "train"), ("b", "Hello.", "dev"), ("c", "2", "test")])
     write_corpus(tmp_path / "commands_en", [("d", "bed", "test"), ("e", "happy", "test")])
     write_corpus(tmp_path / "fsdd", [("f", "one", "train"), ("g", "two", "test")])
-    write_corpus(tmp_path / "noise", [("h", "", "train"), ("i", "", "test")])
+    write_corpus(tmp_path / "libri_en", [("l", "the end", "train"), ("m", "not heard", "dev")])
+    write_corpus(tmp_path / "noise", [("h", None, "train"), ("i", None, "test")])
     write_corpus(tmp_path / "rir", [("j", "", "train"), ("k", "", "test")])
     (tmp_path / "text_en").mkdir()
     with lzma.open(tmp_path / "text_en/t.txt.xz", "wt") as file:
@@ -176,7 +177,7 @@ def test_commands_keep_the_test_and_its_words_out_of_the_training(
     assert "SYNTHETIC" in commands.prepare(cfg)
     assert all(words == ["the", "cat"] for words in said.values())
     made = {s: manifest.read(tmp_path / f"out/{s}.jsonl") for s in ("train", "dev", "test")}
-    assert {u.text for u in made["train"]} == {"one rubout", "goodbye", "", "the cat"}
+    assert {u.text for u in made["train"]} == {"one rubout", "goodbye", "the end", "", "the cat"}
     assert {u.text for u in made["dev"]} == {"one rubout", "hello", "two"}
     assert [u.text for u in made["test"]] == ["bed", "happy"]
     assert len(made["train"]) == sum(commands.COPIES.values())
