@@ -5,6 +5,7 @@ import lzma
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +20,7 @@ from asr.config import Config, FeaturesConfig
 from asr.data import corpora
 from asr.errors import InputError
 from asr.features import recorded
-from recipes.commands import voices
+from recipes.commands import commands_taught, voices
 from recipes.digits import prepare as digits_room
 from recipes.digits import synthesise, unseen
 from recipes.librispeech.prepare import write_splits
@@ -190,6 +191,27 @@ def test_commands_keep_the_test_and_its_words_out_of_the_training(
     lexicon = (tmp_path / "out/lexicon.txt").read_text()
     assert "rubout R AH B AW T\n" in lexicon and "happy HH AE P IY\n" in lexicon
     assert voices.phones("happy seven") == "hˈæpiː sˈɛvən"
+
+
+def test_commands_are_taught_by_what_another_recogniser_is_sure_of(
+    commands_corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = load_prepare("commands")
+    monkeypatch.setattr(commands, "COPIES", {"an4": 1})
+    kind = {"kind": "stored", "num_bins": 40, "low_hz": 130, "high_hz": 6800}
+    commands.prepare(config(tmp_path / "before", tmp_path, **kind))
+    write_corpus(tmp_path / "libri_en_untranscribed", [("s", None, "train"), ("t", None, "train")])
+    heard = manifest.read(tmp_path / "libri_en_untranscribed/manifest.jsonl")[:1]
+    known = manifest.Utterance("known", "known.flac", text="not of a stranger")
+    manifest.write(tmp_path / "heard.jsonl", [known, replace(heard[0], text="a bird")])
+    monkeypatch.setattr(commands_taught, "TAUGHT", tmp_path / "before")
+    monkeypatch.setattr(commands_taught, "TRANSCRIBED", tmp_path / "heard.jsonl")
+    commands_taught.prepare(config(tmp_path / "out", tmp_path, **kind))
+    before, made = (manifest.read(tmp_path / f"{name}/train.jsonl") for name in ("before", "out"))
+    assert made[: len(before)] == before
+    assert [(u.id, u.text) for u in made[len(before) :]] == [(f"stranger-s-{copy}", "a bird") for copy in (0, 1)]
+    assert "bird B ER D\n" in (tmp_path / "out/lexicon.txt").read_text()
+    assert manifest.read(tmp_path / "out/test.jsonl") == manifest.read(tmp_path / "before/test.jsonl")
 
 
 def test_words_are_spoken_once_and_trimmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
