@@ -46,7 +46,7 @@ def write_noise(path: Path, seconds: float, rate_hz: int = 16000) -> None:
 
 
 WITHOUT_TEXT = ("timit_hmm",)  # HMMs for `asr align`
-DATA_OF = {"english_hama": "english", "korean_dnn": "korean_adapted"}
+DATA_OF = {"english_hama": "english", "korean_dnn": "korean_adapted", "korean_hybrid": "korean_sat"}
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*/experiment/*.yaml")), ids=lambda p: p.stem)
