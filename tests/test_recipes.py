@@ -5,6 +5,7 @@ import lzma
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +20,7 @@ from asr.config import Config, FeaturesConfig
 from asr.data import corpora
 from asr.errors import InputError
 from asr.features import recorded
-from recipes.commands import voices
+from recipes.commands import commands_taught, voices
 from recipes.digits import prepare as digits_room
 from recipes.digits import synthesise, unseen
 from recipes.librispeech.prepare import write_splits
@@ -45,7 +46,7 @@ def write_noise(path: Path, seconds: float, rate_hz: int = 16000) -> None:
 
 
 WITHOUT_TEXT = ("timit_hmm",)  # HMMs for `asr align`
-DATA_OF = {"english_hama": "english", "korean_dnn": "korean_adapted"}
+DATA_OF = {"english_hama": "english", "korean_dnn": "korean_adapted", "korean_hybrid": "korean_sat"}
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*/experiment/*.yaml")), ids=lambda p: p.stem)
@@ -130,7 +131,7 @@ def test_training_for_an_unseen_speaker_includes_other_voices(
     assert "RUBOUT" not in (tmp_path / "out/digits.txt").read_text()
 
 
-def write_corpus(folder: Path, rows: list[tuple[str, str, str]]) -> None:
+def write_corpus(folder: Path, rows: list[tuple[str, str | None, str]]) -> None:
     """Recordings of noise: (id, text, split)."""
     utterances = []
     for name, text, split in rows:
@@ -151,7 +152,8 @@ def commands_corpora(tmp_path: Path) -> Path:
     write_corpus(tmp_path / "prompts_en", [("a", "Goodbye!", "train"), ("b", "Hello.", "dev"), ("c", "2", "test")])
     write_corpus(tmp_path / "commands_en", [("d", "bed", "test"), ("e", "happy", "test")])
     write_corpus(tmp_path / "fsdd", [("f", "one", "train"), ("g", "two", "test")])
-    write_corpus(tmp_path / "noise", [("h", "", "train"), ("i", "", "test")])
+    write_corpus(tmp_path / "libri_en", [("l", "the end", "train"), ("m", "not heard", "dev")])
+    write_corpus(tmp_path / "noise", [("h", None, "train"), ("i", None, "test")])
     write_corpus(tmp_path / "rir", [("j", "", "train"), ("k", "", "test")])
     (tmp_path / "text_en").mkdir()
     with lzma.open(tmp_path / "text_en/t.txt.xz", "wt") as file:
@@ -176,7 +178,7 @@ def test_commands_keep_the_test_and_its_words_out_of_the_training(
     assert "SYNTHETIC" in commands.prepare(cfg)
     assert all(words == ["the", "cat"] for words in said.values())
     made = {s: manifest.read(tmp_path / f"out/{s}.jsonl") for s in ("train", "dev", "test")}
-    assert {u.text for u in made["train"]} == {"one rubout", "goodbye", "", "the cat"}
+    assert {u.text for u in made["train"]} == {"one rubout", "goodbye", "the end", "", "the cat"}
     assert {u.text for u in made["dev"]} == {"one rubout", "hello", "two"}
     assert [u.text for u in made["test"]] == ["bed", "happy"]
     assert len(made["train"]) == sum(commands.COPIES.values())
@@ -189,6 +191,27 @@ def test_commands_keep_the_test_and_its_words_out_of_the_training(
     lexicon = (tmp_path / "out/lexicon.txt").read_text()
     assert "rubout R AH B AW T\n" in lexicon and "happy HH AE P IY\n" in lexicon
     assert voices.phones("happy seven") == "hˈæpiː sˈɛvən"
+
+
+def test_commands_are_taught_by_what_another_recogniser_is_sure_of(
+    commands_corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = load_prepare("commands")
+    monkeypatch.setattr(commands, "COPIES", {"an4": 1})
+    kind = {"kind": "stored", "num_bins": 40, "low_hz": 130, "high_hz": 6800}
+    commands.prepare(config(tmp_path / "before", tmp_path, **kind))
+    write_corpus(tmp_path / "libri_en_untranscribed", [("s", None, "train"), ("t", None, "train")])
+    heard = manifest.read(tmp_path / "libri_en_untranscribed/manifest.jsonl")[:1]
+    known = manifest.Utterance("known", "known.flac", text="not of a stranger")
+    manifest.write(tmp_path / "heard.jsonl", [known, replace(heard[0], text="a bird")])
+    monkeypatch.setattr(commands_taught, "TAUGHT", tmp_path / "before")
+    monkeypatch.setattr(commands_taught, "TRANSCRIBED", tmp_path / "heard.jsonl")
+    commands_taught.prepare(config(tmp_path / "out", tmp_path, **kind))
+    before, made = (manifest.read(tmp_path / f"{name}/train.jsonl") for name in ("before", "out"))
+    assert made[: len(before)] == before
+    assert [(u.id, u.text) for u in made[len(before) :]] == [(f"stranger-s-{copy}", "a bird") for copy in (0, 1)]
+    assert "bird B ER D\n" in (tmp_path / "out/lexicon.txt").read_text()
+    assert manifest.read(tmp_path / "out/test.jsonl") == manifest.read(tmp_path / "before/test.jsonl")
 
 
 def test_words_are_spoken_once_and_trimmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,14 @@ from recipes import DOWNLOADS
 from recipes.commands.voices import ENGINES, WORDS, common_words, speak
 
 RATE_HZ = 16000
-COPIES = {"an4": 2, "prompts_en": 2, "noise": 1, "piper": 3, "espeak": 1}  # of each utterance, each in another room
+COPIES = {
+    "an4": 2,
+    "prompts_en": 2,
+    "libri_en": 1,
+    "noise": 1,
+    "piper": 3,
+    "espeak": 1,
+}  # of each utterance, each in another room
 TELEPHONE_BAND = 26  # the first band above 3.8 kHz
 Item = tuple[Utterance, np.ndarray]  # with its samples (T,), or bands (F, 40)
 
@@ -89,10 +96,7 @@ def prepare(cfg: Config) -> str:
     rooms = Rooms(root, frontend)
     splits: dict[str, list[Utterance]] = {"train": []}
     for name, count in COPIES.items():
-        for u, x in tqdm(training_items(name, root), desc=name, unit="utterance"):
-            for copy in range(count):
-                heard = rooms.hear(x, np.random.default_rng([copy, *u.id.encode()]))
-                splits["train"].append(store(replace(u, id=f"{name}-{u.id}-{copy}"), heard, out / "train"))
+        splits["train"] += heard_copies(name, count, training_items(name, root), rooms, out / "train")
     for split, items in untouched(root):
         splits[split] = [
             store(u, x if x.ndim == 2 else bands_of(x, frontend), out / split)
@@ -107,7 +111,18 @@ def prepare(cfg: Config) -> str:
     Lexicon(pronunciations(words, "phone", known, G2pConfig())).write(out / "lexicon.txt")
     with atomic_write(out / "lm.txt") as file:
         file.writelines(u.text + "\n" for u in splits["train"] if u.text)
-    return "real speech of AN4 and prompts_en, and SYNTHETIC speech by Piper and espeak-ng; tested on real speech"
+    return "real speech (AN4, prompts_en, libri_en) and SYNTHETIC speech (Piper, espeak-ng); tested on real speech"
+
+
+def heard_copies(name: str, count: int, items: Iterable[Item], rooms: Rooms, folder: Path) -> list[Utterance]:
+    """Each item `count` times, each time in another room, stored in `folder`."""
+    return [
+        store(
+            replace(u, id=f"{name}-{u.id}-{copy}"), rooms.hear(x, np.random.default_rng([copy, *u.id.encode()])), folder
+        )
+        for u, x in tqdm(items, desc=name, unit="utterance")
+        for copy in range(count)
+    ]
 
 
 def build(recipe: Recipe) -> None:
@@ -124,6 +139,8 @@ def training_items(name: str, root: str | None) -> Iterator[Item]:
         words = common_words(root, WORDS, tested)
         return with_sound(speak(name, words, DOWNLOADS / "commands_voices"))
     chosen = [u for u in read(name, root) if u.extra["split"] == "train"]
+    if name == "noise":
+        chosen = [replace(u, text="") for u in chosen]  # nothing is said
     return census(chosen) if name == "an4" else with_sound(chosen)
 
 

@@ -1,0 +1,6 @@
+"""A net over the states of `korean_sat` that adapts to nobody: run that experiment first."""
+
+from recipes.korean.korean_dnn import build
+from recipes.korean.korean_sat import prepare
+
+__all__ = ["build", "prepare"]
