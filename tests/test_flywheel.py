@@ -76,6 +76,7 @@ def test_requests_go_out_and_transcripts_come_back(log: RequestLog, tmp_path: Pa
     [
         (("asr-1", "asr-4", "asr-9"), ["asr-2", "asr-3", "asr-5"]),
         (("key=other",), ["asr-1", "asr-2", "asr-3", "asr-5"]),
+        (("key=othr",), ["asr-1", "asr-2", "asr-3", "asr-4", "asr-5"]),
         (("until=2026-02-03",), ["asr-3", "asr-4", "asr-5"]),
         (("since=2026-02-03", "until=2026-02-04"), ["asr-1", "asr-4", "asr-5"]),
     ],
@@ -85,6 +86,7 @@ def test_requests_are_deleted_by_id_key_and_day(log: RequestLog, tmp_path: Path,
     told = capsys.readouterr()
     assert told.out == f"{5 - len(left)} requests deleted\n"
     assert ("1 ids name no such request: asr-9" in told.err) == ("asr-9" in words)
+    assert ("no request has the key 'othr'" in told.err) == ("key=othr" in words)
     assert [row.id for row in log.rows(select(REQUESTS.c.id).order_by(REQUESTS.c.id))] == left
     kept = bytes_of(tmp_path / "log")
     assert all((id.encode() in kept) == (id in left) for id in ("asr-1", "asr-2", "asr-3", "asr-4", "asr-5"))
@@ -120,6 +122,8 @@ def test_the_doubtful_are_chosen_and_some_are_drawn(log: RequestLog, tmp_path: P
     path = tmp_path / "next.jsonl"
     (tmp_path / "known.txt").write_text("one two\n")
     log.transcribe({"asr-1": "one two"}, NOW)
+    log.slice_rate = 0.0
+    log.add(heard("asr-entry", "nine", 0.01, mode="word"))  # of a list: `retrain` leaves it out
     for number in range(6, 60):
         log.slice_rate = 0.0
         log.add(heard(f"asr-{number}", "seven", 0.99))
@@ -129,6 +133,7 @@ def test_the_doubtful_are_chosen_and_some_are_drawn(log: RequestLog, tmp_path: P
     doubtful = [id for id, kind in chosen.items() if kind == "doubtful"]
     assert doubtful[:2] == ["asr-2", "asr-4"] and list(chosen.values()).count("random") == 2
     assert not {"asr-1", "asr-3", "asr-5"} & chosen.keys()  # transcribed, without sound, of the slice
+    assert "asr-entry" not in chosen
     assert "3 words that the training texts lack: five, seven, three" in told and "times what a random choice" in told
 
 

@@ -9,6 +9,7 @@ from served import Shouted, app_of, client_of, noise
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
+from asr.errors import InputError
 from asr.features import audio
 from asr.flywheel.log import RequestLog
 from asr.flywheel.request import REQUESTS, TEXTS
@@ -22,6 +23,11 @@ def logged(folder: Path) -> list:
 
 def sound_of(folder: Path, row) -> np.ndarray:  # type: ignore[no-untyped-def]
     return audio.load(RequestLog.existing(folder).sounds.path(row.sound))
+
+
+def test_options_of_a_log_need_one(model: Path) -> None:
+    with pytest.raises(InputError, match=r"serve\.log_slice=0\.3 .* nothing is logged; name its folder, serve\.log="):
+        app_of(model, log_slice=0.3)
 
 
 @pytest.mark.anyio

@@ -78,10 +78,14 @@ def delete(cfg: Config) -> None:
         which = chosen.days(cfg) & chosen.key(cfg)
         parts = [which & REQUESTS.c.id.in_(block) for block in blocks(ids)]
         known = {row.id for part in parts for row in log.rows(chosen.ids(part))}
+        has_key = bool(log.rows(chosen.ids(chosen.key(cfg)).limit(1)))
         deleted = sum(log.delete(part) for part in parts or [which])
         is_scrubbed = log.database.scrub()
     print(f"{deleted} requests deleted")
     _warn([id for id in dict.fromkeys(ids) if id not in known], "name no such request")
+    if not has_key and cfg.flywheel.key is not None:
+        print(f"asr: warning: no request has the key '{cfg.flywheel.key}'; name it as `asr serve keys add` did",
+              file=sys.stderr)  # fmt: skip
     if not is_scrubbed:
         print("asr: warning: other processes use the database, so that its log may still hold what was deleted; repeat "
               "the command", file=sys.stderr)  # fmt: skip
@@ -95,7 +99,8 @@ def select(cfg: Config) -> None:
     The recogniser's expected errors decide, by its confidences: requests with many in words that are not covered yet
     come first, and words that `known` lacks count twice; `lang=en` compares them without capitals and punctuation.
     `random_share` of the minutes is drawn at random. The random slice is left out: transcribe it by
-    `asr flywheel export part=slice`, to measure.
+    `asr flywheel export part=slice`, to measure. Requests of the mode `word` are chosen with mode=word only, as
+    `asr flywheel retrain` takes them.
     """
     path = Path(needed_output(cfg, "the manifest"))
     known = _words(cfg.flywheel.known)
@@ -103,7 +108,7 @@ def select(cfg: Config) -> None:
         from asr.flywheel import chosen, exchange
         from asr.flywheel.select import choose
 
-        which = chosen.days(cfg) & chosen.key(cfg) & chosen.mode(cfg)
+        which = chosen.days(cfg) & chosen.key(cfg) & chosen.of_speech(cfg)
         found = choose(log, which, cfg.flywheel.minutes, cfg.flywheel.random_share, known, cfg.score.lang)
         if not found.chosen + found.drawn:
             raise InputError(

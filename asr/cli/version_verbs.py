@@ -22,13 +22,14 @@ OF_VERSIONS = ("promoted_at", "replaces")  # what a version tells besides the de
 def retrain(cfg: Config) -> None:
     """Trains the current recogniser further on transcribed requests: a candidate for the next version.
 
-    asr flywheel retrain log=exp/log versions=exp/versions out=exp/next [parts=acoustic,lm,lexicon] [replay=MANIFEST]
-    asr flywheel retrain MANIFEST ... init=exp/my/model.asr out=exp/next
+    asr flywheel retrain log=exp/log versions=exp/versions out=exp/candidate [parts=acoustic,lm,lexicon]
+        [replay=MANIFEST]
+    asr flywheel retrain MANIFEST ... init=exp/my/model.asr out=exp/candidate
 
     The test is the random slice of the newest `test_days` days; training takes older requests outside the slice, and
     recent ones count more: half per `half_life_days`. `replay` and `general_dev` keep what the recogniser could before,
     as in `asr train`, whose options it takes. The language model is `base`, or else lm.arpa beside the current bundle.
-    The same command goes on after an interruption. `asr flywheel promote out=exp/next` judges the candidate.
+    The same command goes on after an interruption. `asr flywheel promote out=exp/candidate` judges the candidate.
     """
     with needed("serve", "asr flywheel"):
         from asr.database import closing
@@ -45,7 +46,7 @@ def retrain(cfg: Config) -> None:
 def promote(cfg: Config) -> None:
     """Judges a candidate on the recent random slice, and makes it the current version if it is better.
 
-    asr flywheel promote out=exp/next versions=exp/versions [regressions=a.jsonl,b.jsonl] [margin=0.005]
+    asr flywheel promote out=exp/candidate versions=exp/versions [regressions=a.jsonl,b.jsonl] [margin=0.005]
     asr flywheel promote MODEL.asr test=slice.jsonl versions=exp/versions
 
     It has to make fewer errors than the current version on the slice, beyond chance (a paired bootstrap), and may lose

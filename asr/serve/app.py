@@ -29,14 +29,17 @@ from asr.serve.service import Service
 from asr.serve.shadow import Shadow
 from asr.serve.store import Store
 from asr.serve.trial import Trial
+from asr.serve_options import ServeConfig
 from asr.text.written import written
 
 
 def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
     """The app of `asr serve`. `modes`: opened recognisers; None opens those that `cfg` names.
 
-    Raises InputError for files that cannot be opened, before anything is served.
+    Raises InputError for files that cannot be opened, and for options of a log without one, before anything is served.
     """
+    if cfg.serve.log is None:
+        _refuse_log_options(cfg.serve)
     service = Service(cfg, modes or Modes.load(cfg), Engine(cfg.serve, cfg.threads), Metrics())
     if cfg.serve.candidate is not None:
         service.trial = Trial(cfg, service.metrics.registry)
@@ -85,6 +88,15 @@ def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
             allow_headers=["Authorization", "Content-Type"], expose_headers=["x-request-id", "Retry-After"],
         )  # fmt: skip
     return app
+
+
+def _refuse_log_options(cfg: ServeConfig) -> None:
+    """Raises InputError if an option says how to log while nothing is logged: the speech would be lost unnoticed."""
+    usual = ServeConfig()
+    for name in ("log_database", "log_sound", "log_days", "log_gb", "log_slice"):
+        if (value := getattr(cfg, name)) != getattr(usual, name):
+            raise InputError(f"serve.{name}={value} is for the log of requests, and nothing is logged; name its "
+                             "folder, serve.log=exp/log")  # fmt: skip
 
 
 def _open_records(app: FastAPI, cfg: Config) -> list[Callable[[], None]]:
