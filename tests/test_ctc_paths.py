@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tones
+import torch
 
 from asr import manifest, pipeline
 from asr.align.ctc_paths import best_path
@@ -18,6 +19,7 @@ from asr.data.alignments import read_timed, write_alignments
 from asr.errors import InputError
 from asr.states import every_nth
 from asr.tokens import Tokens
+from asr.training.criteria import PathCriterion
 
 
 @pytest.mark.parametrize("text", ["ab", "aa", "a b", "b", ""])
@@ -75,6 +77,24 @@ def test_a_net_is_trained_on_the_paths_of_another(paths):
         other.data.test, other.decoder = other.data.dev, DecoderConfig(kind="greedy")
         pipeline.decode(other)
         assert pipeline.score(other).cer < 0.2
+
+
+@pytest.mark.parametrize("frames", [120, 99, 90, 60, 45])
+def test_no_token_of_one_frame_is_lost_where_the_net_has_fewer_frames(frames):
+    """As at another speed, or with more subsampling. The tokens are three frames apart."""
+    rng = np.random.default_rng(frames)
+    path = np.zeros((2, 120), int)
+    path[0, 3 * rng.choice(33, 20, replace=False)] = rng.permutation(20) + 1
+    path[1, :100] = path[0, :100]  # a shorter one, padded
+    lengths = torch.tensor([frames, round(frames * 100 / 120)])
+    batch = SimpleNamespace(targets=torch.from_numpy(path), target_lengths=torch.tensor([120, 100]))
+    criterion = PathCriterion()
+    log_probs = torch.full((2, frames, 21), -9.0)
+    found = criterion._targets(log_probs, lengths, batch).numpy()
+    for own, length, source in zip(found, lengths.tolist(), path, strict=True):
+        assert [token for token, _ in groupby(own[:length]) if token] == [token for token in source if token]
+        assert (own[length:] < 0).all()
+    assert criterion.errors(log_probs, lengths, batch)[1] == lengths.sum()
 
 
 def test_what_does_not_fit_paths_of_ctc_is_refused(paths, tmp_path):

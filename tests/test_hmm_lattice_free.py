@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from hmm_reference import splits, state_paths
+from test_hmm import HMMS
 from test_hmm_nets import aligned, net_config  # noqa: F401, a fixture
 from test_hmm_training import corpus  # noqa: F401, a fixture
 
@@ -211,6 +212,14 @@ def test_phones_of_alignments(aligned):  # noqa: F811
     hmm, paths = Hmm.read(aligned / "hmm.json"), read_alignments(aligned / "alignments.npz")
     texts = [hmm.phones.decode(phones) for phones in phones_of(hmm, paths, {}, LEXICON)]
     assert all(text[0] == text[-1] == "SIL" and len(text) > 3 for text in texts)
+
+
+def test_phones_of_one_state_that_the_text_has_not_count_once():
+    """As fillers of `asr align`, or words that were corrected since."""
+    hmm, paths = HMMS["one state"], {"u": np.array([1, 1, 1, 2, 2], np.int32)}  # A A A B B
+    lexicon = Lexicon({"ab": [("A", "B")], "a": [("A",)]})
+    for text, phones in (("a ab", "AAB"), ("a a ab", "AAAB"), ("a a", "AB"), ("ab ab", "AB"), ("", "AB")):
+        assert hmm.phones.decode(next(iter(phones_of(hmm, paths, {"u": text}, lexicon)))) == [*phones]
 
 
 def test_faults_of_options_are_named(corpus, aligned, tmp_path):  # noqa: F811

@@ -13,6 +13,7 @@ import torch
 from test_hmm_training import config, corpus, write_corpus  # noqa: F401, a fixture
 
 from asr import manifest, pipeline
+from asr.align.run import align
 from asr.config import ModelConfig
 from asr.criteria.ce import IGNORED, cross_entropy, frame_targets
 from asr.data.alignments import read_alignments, write_alignments
@@ -221,3 +222,11 @@ def test_a_net_of_every_second_frame(tmp_path):
         pipeline.train_lm(cfg)
         pipeline.build_graph(cfg)
         assert len(pipeline.decode(cfg)) == 20
+    cfg = dataclasses.replace(cfg, bundle=cfg.out, input=[cfg.data.test], output=str(tmp_path / "again/x.npz"))
+    with pytest.raises(
+        InputError, match="the net has frames of 20 ms, and states are targets for those of the features"
+    ):
+        align(cfg)
+    assert not (tmp_path / "again").exists()
+    cfg.output = str(tmp_path / "x.jsonl")
+    assert not align(cfg).set_aside

@@ -24,7 +24,7 @@ class Aligned:
 
     found: list[tuple[Utterance, Alignment]]
     set_aside: int  # utterances that were named
-    unknown: list[str]  # words without a pronunciation
+    unknown: list[str]  # words without a pronunciation that stand for any sound
     took_s: float
 
     @property
@@ -76,6 +76,8 @@ def align_utterances(
     if not found:
         raise InputError(f"none of the {len(utterances)} utterances could be aligned; see the reasons above")
     ordered = [(u, found[u.id]) for u in utterances if u.id in found]
+    any_sound = {word.word for alignment in found.values() for word in alignment.words if word.is_unknown}
+    unknown = [word for word in unknown if word in any_sound]  # not those of utterances that were set aside
     return Aligned(ordered, len(utterances) - len(found), unknown, time.monotonic() - started)
 
 

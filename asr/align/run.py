@@ -55,6 +55,9 @@ def align(cfg: Config) -> Aligned | Written:
             raise InputError(f"fillers and min_score are for the words of alignments; {cfg.output} gets the outputs of "
                              "a net trained with CTC on the texts as they are")  # fmt: skip
         return write_ctc_paths(cfg.output, recognizer, aligner.pronouncing, utterances)
+    if format == "npz" and recognizer.cfg.model.subsampling != 1:
+        raise InputError(f"output={cfg.output}: the net has frames of {1000 * recognizer.frame_s:g} ms, and states are "
+                         "targets for those of the features; align with one of model.subsampling=1")  # fmt: skip
     aligned = align_utterances(recognizer, aligner, utterances, cfg.align.min_score)
     files.write(cfg.output, format, aligned.found, cfg.align.level)
     if format == "npz" and isinstance(aligner, HmmAligner):

@@ -77,12 +77,16 @@ def phones_of(
     hmm: Hmm, paths: Mapping[str, NDArray[np.int32]], spoken: Mapping[str, str], lexicon: Lexicon
 ) -> Iterable[list[int]]:
     """The phones of each alignment (F,), silence among them. `spoken`: the texts by id, which tell how often phones of
-    one state follow themselves."""
+    one state follow themselves; of one that is not that of the alignment, as without its fillers, they count once."""
     segments = Segments(hmm)
     for id, path in paths.items():
         words = spoken.get(id, "").split()
         spellings = segments.spellings(words, lexicon) if all(word in lexicon for word in words) else ()
-        yield [segment.phone for segment in segments.of(path, spellings)]
+        try:
+            found = list(segments.of(path, spellings))
+        except InputError:
+            found = list(segments.of(path))
+        yield [segment.phone for segment in found]
 
 
 def _weighted(spoken: Automaton, model: TokenModel) -> Automaton:

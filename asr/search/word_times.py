@@ -55,9 +55,9 @@ def match_words(
 
     `spellings[i]` are the pronunciations of word i; the tokens in `between` may stand between words. Each token stands
     for one of a spelling, or for up to `most` that follow each other; its position is then repeated. A complete match
-    uses all words and tokens; of several, the first in the order of the pronunciations is taken. On an incomplete path
-    the graph may output words before or after their tokens: the last word may be matched in part, and words without
-    any token are omitted. Raises InputError if `complete` and there is no complete match.
+    uses all words and tokens; of several, the first in the order of the pronunciations is taken, or with `most` any. On
+    an incomplete path the graph may output words before or after their tokens: the last word may be matched in part,
+    and words without any token are omitted. Raises InputError if `complete` and there is no complete match.
     """
     frontier: list[_State] = [(-1, 0, 0)]
     trail: list[dict[_State, tuple[_State, list[int]]]] = []  # per token: state after -> state before, its words

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from asr.config import Config, CriterionConfig
-from asr.criteria.ce import IGNORED, cross_entropy, frame_targets
+from asr.criteria.ce import IGNORED, cross_entropy, frame_targets, path_targets
 from asr.criteria.lfmmi import lfmmi_loss
 from asr.criteria.totals import occupancy
 from asr.data.augment import of_features
@@ -94,6 +94,8 @@ class PathCriterion:
     """Cross-entropy of the outputs of each frame on paths of CTC, blanks among them, as `asr align` writes them. The
     search takes the net as one of CTC."""
 
+    stretched = staticmethod(path_targets)  # targets at the frames of the net
+
     def loss(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
         return cross_entropy(log_probs, self._targets(log_probs, frames, batch))
 
@@ -107,11 +109,13 @@ class PathCriterion:
 
     def _targets(self, log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
         targets, lengths = (x.to(log_probs.device) for x in (batch.targets, batch.target_lengths))
-        return frame_targets(targets, lengths, frames.to(log_probs.device), log_probs.shape[1])
+        return self.stretched(targets, lengths, frames.to(log_probs.device), log_probs.shape[1])
 
 
 class FrameCriterion(PathCriterion):
     """Cross-entropy of the states of HMMs."""
+
+    stretched = staticmethod(frame_targets)
 
     def __init__(self, cfg: Config, sets: Sets):
         counts = torch.bincount(torch.cat(sets.train.targets), minlength=len(sets.tokens))
