@@ -149,7 +149,7 @@ def test_arcs_beyond_the_cutoff_are_left_out_without_a_loss(word_penalty, tmp_pa
     language, rng = Language.open(tmp_path / "graph"), np.random.default_rng(7)
     most = len(language.tree.words) - 1
     drawn = [rng.integers(1, most + 1, rng.integers(1, 3)).tolist() for _ in range(300)]
-    phrases = Phrases([(labels, float(boost)) for labels, boost in zip(drawn, rng.normal(0, 4, 300), strict=True)], most)
+    phrases = Phrases([(labels, float(rng.normal(0, 4))) for labels in drawn], most)
     decoder = Decoder(language.graph(), beam=8.0, word_penalty=word_penalty, lattice_beam=4.0)
     for _ in range(4):
         log_probs = np.log(rng.dirichlet(np.full(len(tokens), 0.1), 40) + 1e-6).astype(np.float32)

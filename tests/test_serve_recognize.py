@@ -75,7 +75,8 @@ async def test_a_request_chooses_the_second_pass(model: Path, tmp_path: Path) ->
     assert refused.status_code == 400 and "add rescore=true" in refused.text
     second = asr.load(tmp_path / "second.asr")
     expected = [second.transcribe(sound, options=DecodingOptions(nbest=3, **each)).as_dict() for each in asked]
-    texts = [[answer["text"], *(other["text"] for other in answer["alternatives"])] for answer in (*found, *expected, *on_request)]
+    answers = (*found, *expected, *on_request)
+    texts = [[answer["text"], *(other["text"] for other in answer["alternatives"])] for answer in answers]
     assert texts[:3] == texts[3:6] and texts[6:] == [texts[1], texts[0]]
     assert expected[1]["text"] == plain.transcribe(sound).text
     assert texts[0] != texts[1]
