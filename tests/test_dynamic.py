@@ -21,6 +21,7 @@ from asr.graph.lexicon_fst import spell
 from asr.graph.opened import Graph
 from asr.graph.tree_file import HEADER, write_tree
 from asr.search.decoder import Decoder
+from asr.search.phrases import Phrases
 from asr.search.space import DynamicSpace, SearchSpace
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
@@ -139,6 +140,25 @@ def test_results_do_not_depend_on_threads_chunks_or_cache_size(tmp_path):
     for begin in range(0, 60, 7):
         stream.accept(utterances[0][begin : begin + 7])
     assert [language.tree.words[x] for x in stream.finish().labels] == want[0]
+
+
+@pytest.mark.parametrize("word_penalty", [-4.0, 0.0, 2.0])
+def test_arcs_beyond_the_cutoff_are_left_out_without_a_loss(word_penalty, tmp_path):
+    """A further token that no word has but that is as cheap as can be keeps the search from ever leaving out arcs."""
+    tokens, _ = zipf_language(tmp_path)
+    language, rng = Language.open(tmp_path / "graph"), np.random.default_rng(7)
+    most = len(language.tree.words) - 1
+    drawn = [rng.integers(1, most + 1, rng.integers(1, 3)).tolist() for _ in range(300)]
+    phrases = Phrases([(labels, float(rng.normal(0, 4))) for labels in drawn], most)
+    decoder = Decoder(language.graph(), beam=8.0, word_penalty=word_penalty, lattice_beam=4.0)
+    for _ in range(4):
+        log_probs = np.log(rng.dirichlet(np.full(len(tokens), 0.1), 40) + 1e-6).astype(np.float32)
+        log_probs[rng.random(log_probs.shape) < 0.1] = -np.inf
+        with_cheapest = np.concatenate([log_probs, np.full((40, 1), 1e6, np.float32)], 1)
+        for boosted in (None, phrases):
+            found, whole = (decoder.decode_lattice(each, boosted) for each in (log_probs, with_cheapest))
+            assert (found.path.labels, found.path.cost) == (whole.path.labels, whole.path.cost)
+            assert np.array_equal(found.lattice.arcs, whole.lattice.arcs) and len(found.lattice.arcs) > 0
 
 
 def test_a_stream_keeps_the_graph_it_started_with(tmp_path):

@@ -1,6 +1,8 @@
 """Boosted phrases against their rule: a path gains a phrase's boost at each place where the phrase occurs."""
 
+import sys
 from math import inf
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,6 +214,26 @@ def test_a_file_of_phrases(tmp_path, per_word, boosts):
     (tmp_path / "phrases.txt").write_text("york\n\nnew  york city\nold york\t5\n")
     found = read_phrases(tmp_path / "phrases.txt", 2.0, per_word)
     assert found == dict(zip(("york", "new york city", "old york"), boosts, strict=True))
+
+
+def kb_of_huge_pages():
+    """The size of all memory for which the process has asked for pages of 2 MB."""
+    size = total = 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, *values = line.split()
+        size = int(values[0]) if name == "Size:" else size
+        total += size if name == "VmFlags:" and "hg" in values else 0
+    return total
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_requests_bring_asks_for_no_pages_of_2_mb():
+    """A list of phrases uses few places of a table of all words, and the graph of a word list is small."""
+    before = kb_of_huge_pages()
+    phrases = Phrases([([1 + 250_000 * i], 1.0) for i in range(4)], 1_000_000)
+    graph = to_graph(random_arrays(np.random.default_rng(0)))
+    assert phrases.automaton.num_states == 1 and graph.num_states == 4
+    assert kb_of_huge_pages() == before
 
 
 def test_invalid_phrases_are_refused():

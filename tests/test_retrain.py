@@ -87,16 +87,22 @@ def test_requests_that_cannot_be_divided_are_refused(requests: list[Utterance], 
 
 
 @pytest.mark.parametrize(
-    ("test_days", "remedy"),
+    ("days", "test_days", "remedy"),
     [
-        (7, "lower flywheel.test_days, or retrain when the log is older"),
-        (1, "flywheel.test_days=1; retrain on a later day"),
+        ([8, 8, 9], 7, "3 more are as new as the test: lower flywheel.test_days, or retrain when the log is older"),
+        ([9, 9, 9, 9, 9], 7, "5 more are as new as the test: retrain when the log is older"),
+        ([9, 9], 1, "2 more are as new as the test: retrain when the log is older"),
+        ([0, 9], 1, "1 more is as new as the test: retrain when the log is older"),
+        ([9], 7, "transcribe those of `asr flywheel select`"),
     ],
 )
-def test_a_log_that_is_too_young_is_told_what_helps(test_days: int, remedy: str) -> None:
-    young = [request(f"asr-{n}", 9, in_slice=n < 3) for n in range(8)]
-    with pytest.raises(InputError, match=f"; 5 are as new as the test: .*{remedy}"):
-        divide(young, test_days, 30.0, 3)
+def test_a_log_that_is_too_young_is_told_what_helps(days: list[int], test_days: int, remedy: str) -> None:
+    of_slice = [request(f"slice-{n}", day, in_slice=True) for n, day in enumerate((6, 7, 9, 9, 9))]
+    young = [request(f"asr-{n}", day) for n, day in enumerate(days)]
+    with pytest.raises(InputError, match=f"; {remedy}$"):
+        divide([*of_slice, *young], test_days, 30.0, 3)
+    if "lower" in remedy:
+        assert divide([*of_slice, *young], 1, 30.0, 3).train
 
 
 def test_requests_left_out_are_counted() -> None:

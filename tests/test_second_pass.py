@@ -203,6 +203,8 @@ def test_a_request_chooses_the_second_pass(recognizer, folder):
     assert spoken(off, x) == spoken(recognizer, x)
     assert spoken(off, x, rescore=True) == spoken(on, x) == spoken(on, x, rescore=True)
     assert spoken(on, x, rescore=False) == spoken(off, x, rescore=False, rescore_order=3) == spoken(recognizer, x)
+    with pytest.raises(InputError, match="rescore_order=3 is of the second pass, .* add rescore=true"):
+        spoken(off, x, rescore_order=3)
     whole = with_second(recognizer, folder, rescore_order=3)
     assert spoken(on, x, rescore_order=3) == spoken(whole, x) and spoken(whole, x, rescore_order=0) == spoken(on, x)
     assert on.transcribe(x, 16000, DecodingOptions(rescore=True, word_list=["a b"])).text in ("a b", "")

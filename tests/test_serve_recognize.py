@@ -70,12 +70,14 @@ async def test_a_request_chooses_the_second_pass(model: Path, tmp_path: Path) ->
     async with client_of(app_of(tmp_path / "second.asr")) as client:
         found = [(await recognise(client, sound, nbest=3, **each)).json() for each in asked]
     async with client_of(app_of(tmp_path / "second.asr", rescore_on_request=True)) as client:
-        default, with_second = [(await recognise(client, sound, **each)).json() for each in ({}, {"rescore": True})]
-    assert default["text"] == found[1]["text"] and with_second["text"] == found[0]["text"]
+        on_request = [(await recognise(client, sound, nbest=3, **each)).json() for each in ({}, {"rescore": True})]
+        refused = await recognise(client, sound, rescore_order=3)
+    assert refused.status_code == 400 and "add rescore=true" in refused.text
     second = asr.load(tmp_path / "second.asr")
     expected = [second.transcribe(sound, options=DecodingOptions(nbest=3, **each)).as_dict() for each in asked]
-    texts = [[answer["text"], *(other["text"] for other in answer["alternatives"])] for answer in (*found, *expected)]
-    assert texts[:3] == texts[3:]
+    answers = (*found, *expected, *on_request)
+    texts = [[answer["text"], *(other["text"] for other in answer["alternatives"])] for answer in answers]
+    assert texts[:3] == texts[3:6] and texts[6:] == [texts[1], texts[0]]
     assert expected[1]["text"] == plain.transcribe(sound).text
     assert texts[0] != texts[1]
 

@@ -74,15 +74,7 @@ def divide(utterances: Iterable[Utterance], test_days: int, half_life_days: floa
     usable = sorted((u for u in others if time_s(u) < first_s), key=_age_order)
     counts["as new as the test"] = len(others) - len(usable)
     if len(usable) < 2:
-        remedy = "transcribe those of `asr flywheel select`"
-        if len(others) > len(usable):
-            sooner = (
-                "lower flywheel.test_days, or"
-                if test_days > 1
-                else "the test is as short as can be, by flywheel.test_days=1;"
-            )
-            remedy = f"{len(others) - len(usable)} are as new as the test: {sooner} retrain "
-            remedy += "when the log is older" if test_days > 1 else "on a later day"
+        remedy = _remedy(others, len(others) - len(usable), _first_s(of_slice, 1))
         raise InputError(
             f"{len(usable)} transcribed requests are outside the random slice and older than the test, which begins on "
             f"{day_of(first_s)}; {remedy}"
@@ -135,6 +127,14 @@ def is_word(utterance: Utterance) -> bool:
 
 def _age_order(utterance: Utterance) -> tuple[float, str]:
     return time_s(utterance), utterance.id
+
+
+def _remedy(others: Sequence[Utterance], young: int, last_day_s: float) -> str:
+    """What helps if too few requests are older than the test: a shorter one only if it leaves enough of them."""
+    if len(others) < 2:
+        return "transcribe those of `asr flywheel select`"
+    sooner = "lower flywheel.test_days, or " if sum(time_s(u) < last_day_s for u in others) >= 2 else ""
+    return f"{young} more {'is' if young == 1 else 'are'} as new as the test: {sooner}retrain when the log is older"
 
 
 def _first_s(of_slice: Sequence[Utterance], days: int) -> float:

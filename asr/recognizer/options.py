@@ -121,6 +121,9 @@ class DecodingOptions:
             name = "rescore" if self.rescore else "rescore_order"
             raise InputError(f"{name}={getattr(self, name)} needs a language model for the second pass, and this "
                              "recogniser has none; open it with rescore=MODEL")  # fmt: skip
+        if self.rescore_order and self.rescore is None and decoder.rescore is None:
+            raise InputError(f"rescore_order={self.rescore_order} is of the second pass, which this recogniser leaves "
+                             "out; add rescore=true")  # fmt: skip
         if self.lattice_beam is not None and self.lattice_beam > decoder.beam:
             raise InputError(
                 f"lattice_beam={self.lattice_beam:g} must be at most beam={decoder.beam:g}; raise the beam"

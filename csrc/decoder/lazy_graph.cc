@@ -42,6 +42,9 @@ LazyGraph::LazyGraph(const Vocabulary& vocabulary, size_t max_bytes)
   arcs_ = own_arcs_.data();
   is_checked_ = is_grown_.data();
   is_by_cost_ = true;
+  own_states_.AskForHugePages();
+  own_arcs_.AskForHugePages();
+  is_grown_.AskForHugePages();
   own_header_.start = static_cast<uint32_t>(Joint(HistoryContext(vocabulary.ngram().start())));
 }
 

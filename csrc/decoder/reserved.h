@@ -25,7 +25,6 @@ class Reserved {
   explicit Reserved(size_t capacity)
       : data_(static_cast<T*>(ReserveAddresses(capacity * sizeof(T)))), capacity_(capacity) {
     if (data_ == nullptr) throw std::bad_alloc();
-    PreferHugePages(data_, capacity * sizeof(T));
   }
   ~Reserved() { munmap(data_, capacity_ * sizeof(T)); }
   Reserved(const Reserved&) = delete;
@@ -34,6 +33,8 @@ class Reserved {
   T* data() const { return data_; }
   size_t size() const { return size_; }
   T& operator[](size_t i) { return data_[i]; }
+  // For an array that fills up from its beginning; one that is used in few places would take 2 MB for each.
+  void AskForHugePages() const { PreferHugePages(data_, capacity_ * sizeof(T)); }
   // Adds `count` elements; the size must stay within the capacity.
   void Grow(size_t count) { size_ += count; }
 
