@@ -72,7 +72,7 @@ ROWS = (
         (*ADAPTED, *NET, "criterion=lfmmi", "optim.lr=2e-5"), "dnn", 1.0),
     Row("dnn_mwer", "MWER behind LF-MMI over states", "train",
         (*ADAPTED, *NET, "criterion=mwer", "criterion.auxiliary_weight=1e-3", "optim.lr=1e-5"), "dnn_lfmmi", 1.0),
-    Row("tdnnf", "factorised net on adapted features, trained longer", "train",
+    Row("tdnnf", "factorised net, trained longer", "train",
         (*ADAPTED, *TDNNF, "criterion=ce", "optim.lr=1e-3"), "sat", 8.5),
     Row("ctc", "CTC", "train"),
     Row("ctc_lfmmi", "LF-MMI behind CTC", "train", ("criterion=lfmmi", "optim.epochs=4", "optim.lr=2e-4"), "ctc"),

@@ -41,7 +41,7 @@ COLOURS = {  # of the rows of benchmarks/chain.py, as it prints them
     "net on adapted features (cross-entropy)": NET,
     "LF-MMI behind it": SEQUENCE,
     "MWER behind LF-MMI over states": SEQUENCE,
-    "factorised net on adapted features, trained longer": NET,
+    "factorised net, trained longer": NET,
     "CTC": NET,
     "LF-MMI behind CTC": SEQUENCE,
     "MWER behind LF-MMI behind CTC": SEQUENCE,
@@ -127,7 +127,7 @@ def draw_panel(axes: Axes, corpus: Corpus, steps: list[Step], names: list[str]) 
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, (1.05 if corpus is AN4 else 1.25) * max(step.high for step in steps))
-    axes.set_title(f"{corpus.name}: {corpus.rate} errors, %", fontsize="medium")
+    axes.set_title(f"{corpus.name}: {corpus.rate} errors, %", fontsize="small")
     axes.spines[["top", "right"]].set_visible(False)
 
 
