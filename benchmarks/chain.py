@@ -195,6 +195,8 @@ def paired(first: dict[str, Counts], second: dict[str, Counts]) -> Comparison:
 
 
 def print_differences(rows: dict[str, dict[str, Any]]) -> None:
+    if len(rows) < 2:
+        return
     print("\n| step | points from the row before (95 % interval) | from the first row |\n|---|---|---|")
     for title, found in differences(rows):
         cells = [f"{100 * c.difference:+.1f} ({100 * c.interval[0]:+.1f} to {100 * c.interval[1]:+.1f})" for c in found]

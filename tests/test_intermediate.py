@@ -14,6 +14,7 @@ from asr.criteria.ctc import ctc_loss_reference
 from asr.criteria.smoothing import smoothing_loss
 from asr.data.dataset import Batch
 from asr.errors import InputError
+from asr.hmm.model import Hmm
 from asr.models import build_model
 from asr.models.streaming import Net
 from asr.training.trainer import Trainer, load_model
@@ -93,6 +94,7 @@ def test_nets_and_criteria_without_such_layers_are_refused(tmp_path: Path) -> No
     cfg = tones.config(tmp_path, "run")
     cfg.model = ModelConfig(kind="lstm", intermediate=[1], self_conditioned=True, subsampling=1)
     (tmp_path / "alignments.npz").touch()
+    Hmm.monophone(["a"], None).tokens.write(tmp_path / "tokens.txt")
     cfg.criterion.kind, cfg.criterion.alignments = "ce", str(tmp_path / "alignments.npz")
     with pytest.raises(InputError, match="self_conditioned reads posteriors, but criterion=ce"):
         Trainer(cfg)

@@ -49,7 +49,7 @@ def halves(utterances: list[Utterance]) -> tuple[list[Utterance], list[Utterance
 
 
 def build(recipe: Recipe) -> None:
-    """Both nets with their scales and confidences, each tested on the books and on TIMIT."""
+    """Both nets with scales and confidences, each tested on the books and on TIMIT, and a bundle of the second."""
     data, first = Path(recipe.cfg.data.dir), f"{recipe.cfg.out}/first"
     known, strangers = data / "known.jsonl", data / "strangers.jsonl"
     train_and_test(recipe, first, known)
@@ -57,6 +57,8 @@ def build(recipe: Recipe) -> None:
     heard = f"{first}/decode/strangers/hyp.jsonl"
     recipe("data label", heard, str(known), str(strangers), f"output={recipe.cfg.data.train}", f"min_confidence={SURE}")
     train_and_test(recipe, recipe.cfg.out, Path(recipe.cfg.data.train))
+    recipe("bundle")
+    print("The recogniser is one file:", recipe.cfg.bundle)
 
 
 def train_and_test(recipe: Recipe, out: str, train: Path) -> None:
