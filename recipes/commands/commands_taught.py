@@ -16,6 +16,7 @@ from asr.features.frontend import FrontEnd
 from asr.files import atomic_write
 from asr.g2p.pronunciation import pronunciations
 from asr.text.lexicon import Lexicon
+from recipes.commands import prepare as commands
 from recipes.commands.prepare import Rooms, heard_copies, read, with_sound
 
 TAUGHT = Path("exp/commands/data")  # what the net has been trained on
@@ -48,7 +49,5 @@ def prepare(cfg: Config) -> str:
 
 
 def build(recipe: Recipe) -> None:
-    """Train the net further, on stored features although its bundle hears sound, and bundle it without a graph."""
-    recipe("train", "features.kind=stored")
-    recipe("bundle", "graph.kind=none")
-    print("The recogniser is one file:", recipe.cfg.bundle)
+    """As `commands`, on stored features, although the bundle that the training starts from hears sound."""
+    commands.build(recipe, "features.kind=stored")
