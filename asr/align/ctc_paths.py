@@ -12,15 +12,12 @@ from tqdm import tqdm
 from asr.align.network import GARBAGE
 from asr.align.pronouncing import Pronouncing
 from asr.criteria import ctc_forced_align
-from asr.data.alignments import write_alignments
-from asr.data.dataset import load_input
+from asr.data.alignments import TABLE, write_alignments
 from asr.data.transcript import Demands
 from asr.errors import InputError
 from asr.evaluation.transcribed import transcribed
 from asr.manifest import Utterance
 from asr.recognizer.recognizer import Recognizer
-
-TABLE = "tokens.txt"  # of the outputs, beside the file
 
 
 @dataclass(frozen=True)
@@ -44,22 +41,14 @@ def write_ctc_paths(
     found: dict[str, NDArray[np.int32]] = {}
     utterances = transcribed(utterances)
     pronouncing.learn(word for u in utterances for word in u.transcript.split())
+    texts = {u.id: u.transcript for u in utterances}
     with tqdm(total=len(utterances), unit="utt", desc="align") as bar:
-
-        def read(utterance: Utterance) -> np.ndarray | None:
-            try:
-                return load_input(recognizer.cfg, utterance)
-            except InputError as e:
-                bar.write(f"set aside utterance '{utterance.id}': {e}")
-                return None
-
-        ordered = sorted(utterances, key=lambda u: u.duration_s or float("inf"))
-        for batch in recognizer.score_batches(ordered, read):
-            for utterance, log_probs, _ in batch:
+        for batch in recognizer.score_utterances(utterances, bar):
+            for id, log_probs, _ in batch:
                 try:
-                    found[utterance.id] = best_path(recognizer, pronouncing, utterance.transcript, log_probs)
+                    found[id] = best_path(recognizer, pronouncing, texts[id], log_probs)
                 except InputError as e:
-                    bar.write(f"set aside utterance '{utterance.id}': {e}")
+                    bar.write(f"set aside utterance '{id}': {e}")
             bar.update(len(batch))
     if not found:
         raise InputError(f"none of the {len(utterances)} utterances could be aligned; see the reasons above")

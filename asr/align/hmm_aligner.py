@@ -18,6 +18,7 @@ from asr.align.changes import Changes
 from asr.align.network import GARBAGE, Slot
 from asr.align.pronouncing import Pronouncing
 from asr.align.times import Clock, Span, moved, separated
+from asr.data.alignments import TABLE
 from asr.errors import InputError
 from asr.hmm import topology
 from asr.hmm.alignment import Spelled, read_path
@@ -29,7 +30,6 @@ from asr.search.word_times import Segment
 from asr.states import HMM_FILE, States
 from asr.tokens import Tokens
 
-TABLE = "tokens.txt"  # of the outputs
 SPREAD_S = 0.02  # of boundaries that move to changes of the sound; chosen on half of the TIMIT sample
 ANY_SOUND = "<any sound>"  # a phone for words without a pronunciation
 ANY_COST = 2.0  # nats for each of its frames against the most probable output, besides its steps; chosen likewise

@@ -8,11 +8,12 @@ from asr.align import files
 from asr.align.aligner import Aligner
 from asr.align.ctc_aligner import CtcAligner
 from asr.align.ctc_paths import Written, write_ctc_paths
-from asr.align.hmm_aligner import TABLE, HmmAligner
+from asr.align.hmm_aligner import HmmAligner
 from asr.align.manifests import Aligned, align_utterances
 from asr.align.pronouncing import Pronouncing
 from asr.align.recordings import AlignedRecording, align_recording
 from asr.config import Config, DecoderConfig, check_choices
+from asr.data.alignments import TABLE
 from asr.errors import InputError
 from asr.files import keep_inputs
 from asr.hmm.model import Hmm

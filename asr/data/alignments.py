@@ -17,6 +17,8 @@ from asr.array_files import DAMAGE
 from asr.errors import InputError
 from asr.files import atomic_write
 
+TABLE = "tokens.txt"  # of the outputs, beside the file
+
 
 def write_alignments(
     path: str | Path, alignments: Mapping[str, NDArray[np.int32]], frame_s: float | None = None

@@ -19,6 +19,7 @@ from asr.config import Config, CriterionConfig
 from asr.criteria.ce import IGNORED, cross_entropy, frame_targets, path_targets
 from asr.criteria.lfmmi import lfmmi_loss
 from asr.criteria.totals import occupancy
+from asr.data.alignments import TABLE
 from asr.data.augment import of_features
 from asr.data.dataset import Batch
 from asr.data.sets import Sets
@@ -257,7 +258,7 @@ def hmm_beside(cfg: Config) -> Path:
 def are_of_hmms(cfg: Config) -> bool:
     """Whether the alignments, if there are any, are of HMMs and not of a CTC net."""
     alignments = cfg.criterion.alignments
-    return bool(alignments and States.of(Tokens.read(Path(alignments).with_name("tokens.txt"))))
+    return bool(alignments and States.of(Tokens.read(Path(alignments).with_name(TABLE))))
 
 
 def hmm_text(cfg: Config, outputs: str) -> str:
