@@ -132,12 +132,18 @@ def brute_force_matches(tokens, spellings, between):
 SPELLING = st.lists(st.integers(1, 3), min_size=1, max_size=3).map(tuple)
 
 
+def draw_tokens(data, spellings, between, most):
+    """A spelling of each word, with up to `most` tokens `between` before it."""
+    tokens = []
+    for variants in spellings:
+        tokens += data.draw(st.lists(st.just(between), max_size=most)) + list(data.draw(st.sampled_from(variants)))
+    return tokens
+
+
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.data(), st.lists(st.lists(SPELLING, min_size=1, max_size=3), min_size=1, max_size=5))
 def test_match_is_a_valid_one(data, spellings):
-    tokens = []
-    for variants in spellings:
-        tokens += data.draw(st.lists(st.just(3), max_size=2)) + list(data.draw(st.sampled_from(variants)))
+    tokens = draw_tokens(data, spellings, 3, 2)
     possible = brute_force_matches(tokens, spellings, {3})
     assert match_words(tokens, spellings, {3}) in possible
 
@@ -169,9 +175,7 @@ def merged_matches(tokens, most, spellings, between):
 @given(st.data(), st.lists(st.lists(SPELLING, min_size=1, max_size=2), min_size=1, max_size=4))
 def test_a_token_may_stand_for_several(data, spellings):
     """Phones of one state that follow themselves look like one: runs of the spelled tokens are joined."""
-    spoken = []
-    for variants in spellings:
-        spoken += data.draw(st.lists(st.just(4), max_size=1)) + list(data.draw(st.sampled_from(variants)))
+    spoken = draw_tokens(data, spellings, 4, 1)
     parts = [data.draw(st.integers(1, 3)) if token < 4 else 1 for token in spoken]  # where a new output begins
     tokens, most = [], []
     for token, part in zip(spoken, parts, strict=True):
