@@ -1,4 +1,5 @@
-"""The extension of csrc/lm. Its Python interfaces are asr/lm/corpus.py, counts_file.py, estimation.py, arpa.py and score.py."""
+"""The extension of csrc/lm. Its Python interfaces are corpus.py, counts_file.py, estimation.py, arpa.py and score.py of
+asr/lm."""
 
 from collections.abc import Callable, Sequence
 
@@ -47,7 +48,8 @@ class Counts:
         self, corpus: Corpus, discounts: Sequence[Sequence[float]], sink: _Sink, progress: _Progress
     ) -> float: ...
 
-# Call count or write_ngrams once per corpus. write_arpa raises ValueError for inconsistent arrays and for ids without a word.
+# Call count or write_ngrams once per corpus. write_arpa raises ValueError for inconsistent arrays and for ids without a
+# word.
 def count(corpus: Corpus, order: int, cutoffs: Sequence[int], progress: _Progress) -> Counts: ...
 def write_ngrams(corpus: Corpus, order: int, sink: _Sink, progress: _Progress) -> None: ...
 def write_arpa(words: Sequence[str], orders: Sequence[_Order], sink: _Sink, progress: _Progress) -> None: ...

@@ -36,7 +36,7 @@ def lines(path: str | Path, what: str, form: str) -> Iterator[tuple[int, str]]:
 
 
 class Span(NamedTuple):
-    """The lines of a file from byte `begin` to byte `end`, both of which are ends of lines; None: the end of the file."""
+    """The lines of a file from byte `begin` to byte `end`, which are ends of lines; None: the end of the file."""
 
     begin: int = 0
     end: int | None = None

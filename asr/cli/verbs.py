@@ -11,7 +11,17 @@ from asr.cli import earlier, flywheel_verbs, transcription_verbs, version_verbs
 from asr.cli.align_verbs import align, align_long
 from asr.cli.data_verbs import data_check, data_import, data_label, data_shard, features
 from asr.cli.inputs import needed_output, only_input
-from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_count, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
+from asr.cli.lm_verbs import (
+    lm_adapt,
+    lm_convert,
+    lm_count,
+    lm_filter,
+    lm_mix,
+    lm_ppl,
+    lm_prune,
+    lm_train,
+    lm_vocabulary,
+)
 from asr.cli.model_verbs import model
 from asr.cli.punctuation_verbs import punctuation_apply, punctuation_score, punctuation_train
 from asr.cli.recognizer_verbs import bundle, calibrate, decode, export, graph, import_model, score, tune

@@ -67,8 +67,9 @@ def encode_files(
     unit: str = "word",
     order: int = 1,
 ) -> Corpus:
-    """As `encode_texts`, from files: text (plain or compressed, "-"), manifests, or counts of n-grams of `order` or more.
-    Errors name file and line.
+    """As `encode_texts`, from files: text (plain or compressed, "-"), manifests, or counts of n-grams.
+
+    Errors name file and line. Counts must be of n-grams of `order` words or more.
 
     With the unit `char`, the words of the corpus are the characters of the text's words (asr.pieces.spread).
     """

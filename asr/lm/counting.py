@@ -1,4 +1,4 @@
-"""Counting n-grams in parts: each part of the texts by itself, in any process, to a counts file; they are added up later.
+"""Counting n-grams in parts: each part of the texts by itself, in any process, to a counts file; then all are added.
 
 The sums are the same numbers for any division, so a model estimated from them has the same bytes.
 """
@@ -25,7 +25,7 @@ from asr.errors import InputError
 from asr.files import keep_inputs
 from asr.lm import counts_file
 from asr.lm.corpus import Selection, add_text, encode_files, new_corpus
-from asr.locks import locked
+from asr.locks import NAME, locked
 from asr.streams import is_stream
 from asr.textfiles import LINE_LIMIT, WHOLE, Span
 
@@ -71,6 +71,8 @@ class Stretch:
 
     def numbered(self) -> "Stretch":
         """With the number of lines before it, for which the file is read."""
+        if not self.span.begin:
+            return self
         lines, left = 0, self.span.begin
         with open(self.path, "rb") as file:
             while block := file.read(min(left, 1 << 20)):
@@ -131,8 +133,8 @@ def count_files(cfg: LmConfig, output: str, workers: Workers | None = None) -> R
 def counted(cfg: LmConfig, output: str, workers: Workers | None) -> Iterator[list[str]]:
     """What to read in the place of `cfg.text`: counts that workers have made of its parts, and the rest as it is.
 
-    Texts of less than `PART` bytes, and all without workers, stay as they are. The counts are in `folder_of(output)` until the
-    context ends without an error; the same call continues with those that are there.
+    Texts of less than `PART` bytes, and all without workers, stay as they are. The counts are in `folder_of(output)`
+    until the context ends without an error; the same call continues with those that are there.
     """
     for path in filter(counts_file.is_counts, cfg.text):
         counts_file.check(path, cfg.order, cfg.unit)  # before the work, not behind it
@@ -161,6 +163,8 @@ def folder_of(output: str) -> Path:
 
 def count_part(part: Part, order: int, unit: str, memory_mb: int, folder: str) -> None:
     """Writes the counts of one part to its file in `folder`. Raises InputError naming file and line."""
+    if not (Path(folder) / NAME).exists():  # the lock
+        raise InputError(f"{folder} is not there; write to a folder that all machines share, under the same path")
     corpus = new_corpus(memory_mb, folder)
     try:
         _add(corpus, part.stretches, unit)

@@ -1,14 +1,14 @@
-"""Files of counted n-grams, `*.counts`: `asr lm count` writes them, and `asr lm train` takes them in the place of texts.
+"""Files of counted n-grams, `*.counts`: `asr lm count` writes them, `asr lm train` takes them in the place of texts.
 
     MAGIC                        8 bytes
     block                        size and CRC-32 of the content, uint32 little-endian, then the content
     ...
     block                        of size 0: the end
 
-The first block is a JSON object, `Header`. Blocks of the words follow, one per line in code point order, and then blocks
-of whole n-grams of the highest order, as csrc/lm/counted.h packs them; ids follow those of the marks <unk>, <s> and </s>
-in the order of the words. All other numbers, such as that of the sentences, are sums over these n-grams. The file may be
-compressed, as texts may.
+The first block is a JSON object, `Header`. Blocks of the words follow, one per line in code point order, and then
+blocks of whole n-grams of the highest order, as csrc/lm/counted.h packs them; the ids of the words follow those of the
+marks <unk>, <s> and </s>. All other numbers, such as that of the sentences, are sums over these n-grams. The file may
+be compressed, as texts may.
 """
 
 import json

@@ -59,7 +59,7 @@ class Sorter {
   // Keeps the records so far apart from those that follow: worthwhile if both are sorted, since merging takes
   // less time than sorting.
   void EndRun() {
-    if (buffer_.size() < capacity_ / kMaxRuns) return;
+    if (buffer_.size() <= capacity_ / kMaxRuns) return;
     SortBuffer();
     SpoolBuffer();
   }
