@@ -200,6 +200,7 @@ HEADER = b'{"order": 2, "unit": "word", "words": 2}'
         (file_of(HEADER, b"a\na\n"), "the words do not ascend"),
         *((file_of(HEADER, b"a\n" + word + b"\n"), "a word that cannot be one")
           for word in (b"", b" b", b"b c", b"<UNK>", b"<eps>", b"b\0", b"\xff")),
+        (file_of(HEADER, b"a\nb\n"), "its words are in none of its n-grams"),
         (file_of(HEADER, b"a\nb\n", b"\0\x05\x01\x01"), "the id of a word is wrong"),
         (file_of(HEADER, b"a\nb\n", b"\0\x01\x01\x01"), "the id of a word is wrong"),
         (file_of(HEADER, b"a\nb\n", b"\0\x03\x02\x01"), "the id of a word is wrong"),

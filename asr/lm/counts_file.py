@@ -93,8 +93,11 @@ def add(corpus: _lm.Corpus, path: str | Path, order: int, unit: str) -> None:
                 corpus.add_counted_words(lines)
             if left:
                 raise ValueError("it has another number of words than its header says")
+            before = corpus.num_words
             for block in blocks:
                 corpus.add_counted_ngrams(block)
+            if header.words and corpus.num_words == before:
+                raise ValueError("its words are in none of its n-grams")
         except InputError:
             raise
         except ValueError as e:
