@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from asr.evaluation.tune import Tuning
     from asr.hmm.lattice_free import HmmGraphs
     from asr.hypothesis import Hypothesis
-    from asr.lm.counting import Workers
     from asr.lm.neural.training import Report as NeuralReport
-    from asr.lm.training import Report
+    from asr.lm.training import Report, Workers
     from asr.recognizer.recognizer import Recognizer
 
 

@@ -45,8 +45,8 @@ def in_processes(processes: int, work: Callable[[Item], Result], items: Iterable
             for future in futures:
                 yield future.result()
         except BrokenProcessPool:
-            raise InputError("a process was killed, perhaps for want of memory; the same command goes on with what the "
-                             "others have done, with fewer `threads` in less memory") from None  # fmt: skip
+            raise InputError("a process of this command was killed, perhaps for lack of memory; the same command "
+                             "continues with what the processes have finished") from None  # fmt: skip
         finally:
             for future in futures:
                 future.cancel()
