@@ -157,8 +157,8 @@ def tell_parts(texts: list[str]) -> None:
     reading, counting, estimating = np.diff(at)
     words = corpus.num_words / 1e6
     print(f"{Path(texts[0]).name}: {words:.1f} M words; CPU s: reading {reading:.2f}, counting {counting:.2f}, "
-          f"estimating and writing {estimating:.2f}; {words / (at[-1] - at[0]):.2f} M words per CPU s, of reading and counting "
-          f"{words / (reading + counting):.2f} M; peak {peak_mb:.0f} MB; load {load:.1f}")  # fmt: skip
+          f"estimating and writing {estimating:.2f}; {words / (at[-1] - at[0]):.2f} M words per CPU s, of reading and "
+          f"counting {words / (reading + counting):.2f} M; peak {peak_mb:.0f} MB; load {load:.1f}")  # fmt: skip
 
 
 def divide_and_count(text: str, shards: list[int]) -> None:

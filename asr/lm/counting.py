@@ -29,7 +29,8 @@ from asr.locks import NAME, locked
 from asr.streams import is_stream
 from asr.textfiles import LINE_LIMIT, WHOLE, Span
 
-PART = 64 << 20  # bytes of text; losing a process costs the work of seconds
+PART = 16 << 20  # bytes of text, if these make no more than
+MOST_PARTS = 64  # which csrc/lm merges at once
 PACKED = 4  # bytes of text per byte of a compressed file, about
 
 Pool = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]  # asr.data.pool.Pool
@@ -188,7 +189,7 @@ def divided(texts: Sequence[str], order: int, unit: str) -> tuple[list[Part], li
     rest = [path for path in texts if path == "-" or is_stream(path) or counts_file.is_counts(path)]
     sources = [Source.of(path) for path in texts if path not in rest]
     total = sum(source.size for source in sources)
-    count = math.ceil(total / PART)
+    count = min(math.ceil(total / PART), MOST_PARTS)
     if count < 2:
         return [], list(texts)
     parts: list[Part] = []
