@@ -38,8 +38,9 @@ def in_threads(threads: int, work: Callable[[Item], Result], items: Iterable[Ite
 
 def in_processes(processes: int, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """As a `Pool`, but raises InputError if a process dies, since none of the others can go on."""
+    items = list(items)
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(processes, context, _begin) as executor:
+    with ProcessPoolExecutor(max(1, min(processes, len(items))), context, _begin) as executor:
         futures = [executor.submit(work, item) for item in items]
         try:
             for future in futures:
