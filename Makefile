@@ -4,7 +4,7 @@
 # make test       install with the test tools, then lint and run all tests
 # make lint       only the linters and the type checker
 # make gpu-test   everything that needs a CUDA GPU, in at most 8 minutes; the log goes to build/gpu-test.log
-# make ray-test   bulk transcription on a real Ray of this machine, with a worker that is killed
+# make ray-test   bulk transcription and counting on a real Ray of this machine, with a worker that is killed
 # make s3-test    recordings, results and shards in a server of S3 (moto) on this machine, which is killed and asked again
 # make fuzz       10^6 inputs for each reader of files, resumable; FUZZ="bundle arpa inputs=10000" chooses
 # make wheels     wheels for each PYTHONS (3.10 to 3.13), each installed and tried; the log goes to build/wheels/wheels.log

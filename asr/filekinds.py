@@ -33,6 +33,7 @@ _MODELS = {
     b"Trie Language Model": "a Sphinx binary model; write it as ARPA with `sphinx_lm_convert`",
 }
 _OTHERS = {
+    b"asrcount": "counts of n-grams (.counts), which only `asr lm train` and `asr lm count` read; name the text",
     b"version https://git-lfs.github.com/spec/": "a Git LFS pointer, not the file itself; run `git lfs pull`",
     b"PK\x03\x04": "a zip archive; unpack it",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it",

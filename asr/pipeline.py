@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from asr.hmm.lattice_free import HmmGraphs
     from asr.hypothesis import Hypothesis
     from asr.lm.neural.training import Report as NeuralReport
-    from asr.lm.training import Report
+    from asr.lm.training import Report, Workers
     from asr.recognizer.recognizer import Recognizer
 
 
@@ -103,11 +103,11 @@ def import_model(cfg: Config) -> Path:
     return Path(cfg.output)
 
 
-def train_lm(cfg: Config) -> "Report | NeuralReport":
+def train_lm(cfg: Config, workers: "Workers | None" = None) -> "Report | NeuralReport":
     """Estimate an n-gram language model from `cfg.lm.text`, or else from the training manifest; writes `cfg.lm.arpa`.
 
     The report has the perplexity of the dev manifest, if it exists. With `cfg.lm.kind="neural"` an LSTM is trained and
-    written to `cfg.lm.net`; the dev manifest selects its best state.
+    written to `cfg.lm.net`; the dev manifest selects its best state. `workers` count n-grams.
     """
     from asr.lm import train_file
     from asr.recognizer import run_folder
@@ -121,7 +121,7 @@ def train_lm(cfg: Config) -> "Report | NeuralReport":
 
         limit_threads(cfg)
         return train_net(lm, dev, cfg.seed)
-    return train_file(lm, dev)
+    return train_file(lm, dev, workers)
 
 
 def build_graph(cfg: Config) -> dict[str, Any]:

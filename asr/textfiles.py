@@ -5,11 +5,12 @@ it limits the length of a line and shows progress.
 """
 
 import io
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from asr import filekinds
 from asr.errors import InputError
@@ -34,6 +35,17 @@ def lines(path: str | Path, what: str, form: str) -> Iterator[tuple[int, str]]:
         yield from file.decoded()
 
 
+class Span(NamedTuple):
+    """The lines of a file from byte `begin` to byte `end`, which are ends of lines; None: the end of the file."""
+
+    begin: int = 0
+    end: int | None = None
+    lines_before: int = 0  # of the file; for messages
+
+
+WHOLE = Span()
+
+
 class Lines:
     """Reads a file in chunks of whole lines. Use it as a context manager.
 
@@ -49,16 +61,21 @@ class Lines:
         form: str = "one sentence per line",
         limit: int | None = LINE_LIMIT,
         shows_progress: bool = True,
+        span: Span = WHOLE,
     ):
-        """Lines of `limit` bytes or more are rejected; None sets no limit."""
+        """Lines of `limit` bytes or more are rejected; None sets no limit. Only a file that is not compressed has a
+        `span` other than the whole."""
         self.name = "standard input" if str(path) == "-" else str(path)
         self.first = 1  # number of the first line of the latest chunk
-        self.number = 0  # lines read so far
+        self.number = span.lines_before  # lines read so far
         self._what, self._form, self._limit = what, form, limit
+        self._is_begin, self._left = not span.begin, math.inf if span.end is None else span.end - span.begin
         try:
             self._raw: IO[bytes] = sys.stdin.buffer if str(path) == "-" else open(path, "rb")  # noqa: SIM115
             assert isinstance(self._raw, io.BufferedReader)
-            self._file = filekinds.unpacked(self._raw)
+            self._file = filekinds.unpacked(self._raw) if self._is_begin else self._raw
+            if not self._is_begin:
+                self._raw.seek(span.begin)
         except filekinds.UNREADABLE as e:
             raise self._error(self.name, e) from e
         self._bar = _bar(self.name, path) if shows_progress else None
@@ -66,19 +83,21 @@ class Lines:
     def chunk(self) -> bytes:
         """The next lines, about half a MiB of whole lines; empty at the end of the file."""
         try:
-            head = self._file.read(_CHUNK)
-            rest = b"" if head.endswith(b"\n") else self._file.readline(self._limit or -1)
+            head = self._file.read(int(min(_CHUNK, self._left)))
+            rest = b"" if head.endswith(b"\n") or not self._left else self._file.readline(self._limit or -1)
         except filekinds.UNREADABLE as e:
             raise self._error(f"{self.name} beyond line {self.number}", e) from e
         chunk = head + rest
-        if self.number == 0:
+        is_begin, self._is_begin = self._is_begin, False
+        if is_begin:
             self._check_kind(chunk)
         self._check_lengths(chunk, rest)
+        self._left = max(0, self._left - len(chunk))
         self.first = self.number + 1
         self.number += chunk.count(b"\n") + (not chunk.endswith(b"\n") and bool(chunk))
         if self._bar is not None and self._raw.seekable():
             self._bar.update(self._raw.tell() - self._bar.n)
-        return chunk.removeprefix(_BOM) if self.first == 1 else chunk
+        return chunk.removeprefix(_BOM) if is_begin else chunk
 
     def numbered(self) -> Iterator[tuple[int, bytes]]:
         """(number, line without its LF) of each line, as bytes."""

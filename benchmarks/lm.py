@@ -2,7 +2,8 @@
 
     python benchmarks/lm.py text WORDS OUT TEXT ...
     python benchmarks/lm.py run LMPLZ [--repeats 3] TEXT:ORDER[:PRUNE] ...
-    python benchmarks/lm.py parts TEXT
+    python benchmarks/lm.py parts TEXT ...
+    python benchmarks/lm.py shards TEXT [--shards 1 2 4]
 
 `text` writes the sentences of the files TEXT once, then further copies until there are WORDS words. In the copies, 30 %
 of the words are replaced by random draws from all running words, with a fixed seed. An enlarged text thus has the word
@@ -13,10 +14,16 @@ counts of the real one, and two thirds of the trigrams of a copy contain a rando
 seconds and of peak memory, compares the ARPA files, and reads ours back. PRUNE is given as 0,1,2. The rows of these
 jobs in benchmarks/results/lm.json are replaced; others stay.
 
-`parts` tells where the CPU seconds of a trigram of the file TEXT go in one process, with memory_mb=500.
+`parts` tells where the CPU seconds of a trigram of the files TEXT, which may be counts, go in one process, with
+memory_mb=500.
+
+`shards` divides the plain text TEXT, counts each shard with `asr lm count` in a process of its own, one after the
+other, and estimates a trigram from the counts, with memory_mb=500 shared among the shards. The ARPA files are compared.
+The longest way is the CPU seconds of the slowest shard and of the estimation: what idle cores would take.
 """
 
 import argparse
+import filecmp
 import json
 import os
 import resource
@@ -136,10 +143,10 @@ def run_all(lmplz: str, jobs: list[str], repeats: int) -> None:
             json.dump(list(rows.values()), file, indent=1)
 
 
-def tell_parts(text: str) -> None:
+def tell_parts(texts: list[str]) -> None:
     load, at = os.getloadavg()[0], [time.process_time()]
     with tempfile.TemporaryDirectory() as folder:
-        corpus = encode_files([text], Selection(), 500, folder)
+        corpus = encode_files(texts, Selection(), 500, folder, order=3)
         at.append(time.process_time())
         estimation = Estimation(corpus, 3)
         at.append(time.process_time())
@@ -149,9 +156,41 @@ def tell_parts(text: str) -> None:
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     reading, counting, estimating = np.diff(at)
     words = corpus.num_words / 1e6
-    print(f"{Path(text).name}: {words:.1f} M words; CPU s: reading {reading:.2f}, counting {counting:.2f}, estimating "
-          f"and writing {estimating:.2f}; {words / (at[-1] - at[0]):.2f} M words per CPU s, of reading and counting "
-          f"{words / (reading + counting):.2f} M; peak {peak_mb:.0f} MB; load {load:.1f}")  # fmt: skip
+    print(f"{Path(texts[0]).name}: {words:.1f} M words; CPU s: reading {reading:.2f}, counting {counting:.2f}, "
+          f"estimating and writing {estimating:.2f}; {words / (at[-1] - at[0]):.2f} M words per CPU s, of reading and "
+          f"counting {words / (reading + counting):.2f} M; peak {peak_mb:.0f} MB; load {load:.1f}")  # fmt: skip
+
+
+def divide_and_count(text: str, shards: list[int]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for count in shards:
+            load, own = os.getloadavg()[0], [sys.executable, "-m", "asr", "lm"]
+            paths, counting_s, merged = cut(text, count, folder), [], []
+            for path in paths if count > 1 else []:
+                merged.append(f"{path}.counts")
+                limits = [f"memory_mb={500 // count}", "threads=1"]
+                counting_s.append(measure([*own, "count", str(path), f"output={merged[-1]}", *limits])["cpu_s"])
+            names = ",".join(merged or map(str, paths))
+            found = measure([*own, "train", f"text={names}", f"arpa={folder}/{count}.arpa", "threads=1"])
+            size_mb = sum(os.path.getsize(path) for path in merged) / 1e6
+            same = filecmp.cmp(folder / f"{shards[0]}.arpa", folder / f"{count}.arpa", shallow=False)
+            longest_s = max(counting_s, default=0) + found["cpu_s"]
+            print(f"{Path(text).name} in {count}: CPU s of the shards {sum(counting_s):.1f}, of the rest "
+                  f"{found['cpu_s']:.1f}, of the longest way {longest_s:.1f}; its peak {found['peak_mb']:.0f} MB; "
+                  f"counts {size_mb:.0f} MB; {'the same bytes' if same else 'OTHER BYTES'}; load {load:.1f}",
+                  flush=True)  # fmt: skip
+
+
+def cut(text: str, count: int, folder: Path) -> list[Path]:
+    """The text in `count` files of about one size."""
+    size, paths = os.path.getsize(text), []
+    with open(text, "rb") as file:
+        for number in range(1, count + 1):
+            paths.append(folder / f"{count}-{number}.txt")
+            left = size * number // count - file.tell()
+            paths[-1].write_bytes(file.read(left) + file.readline())
+    return paths
 
 
 def main() -> None:
@@ -166,12 +205,17 @@ def main() -> None:
     compare.add_argument("jobs", nargs="+", metavar="TEXT:ORDER[:PRUNE]")
     compare.add_argument("--repeats", type=int, default=3)
     parts = verbs.add_parser("parts")
-    parts.add_argument("text")
+    parts.add_argument("texts", nargs="+")
+    divide = verbs.add_parser("shards")
+    divide.add_argument("text")
+    divide.add_argument("--shards", type=int, nargs="+", default=[1, 2, 4])
     options = parser.parse_args()
     if options.verb == "text":
         make_text(options.words, options.out, options.texts)
     elif options.verb == "parts":
-        tell_parts(options.text)
+        tell_parts(options.texts)
+    elif options.verb == "shards":
+        divide_and_count(options.text, options.shards)
     else:
         run_all(options.lmplz, options.jobs, options.repeats)
 

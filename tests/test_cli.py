@@ -148,7 +148,7 @@ def test_options_in_a_bundle_are_used_unless_the_command_line_sets_others(tmp_pa
     "argv,parts",
     [
         ("trian", ["'trian'", "'train'"]),
-        ("lm", ["train, ppl"]),
+        ("lm", ["train, count, ppl"]),
         ("lm trin", ["'trin'", "'train'"]),
         ("train optim.lrr=1", ["'optim.lrr'", "'optim.lr'"]),
         ("train learning_rate=1", ["'learning_rate'"]),
@@ -272,7 +272,7 @@ def test_bash_completion_in_bash() -> None:
     )
     run = subprocess.run(["bash", "-c", probe], cwd=ROOT, check=True, capture_output=True, text=True)
     found = run.stdout.split("\n")[:2]
-    assert found == ["linear lstm lstm_stream", "adapt convert filter mix ppl prune train vocabulary"], run.stderr
+    assert found == ["linear lstm lstm_stream", "adapt convert count filter mix ppl prune train vocabulary"], run.stderr
 
 
 def test_every_shell_has_a_script() -> None:

@@ -64,6 +64,7 @@ def largest_file(size: int) -> Iterator[None]:
         ("g2p train lexicon.txt order=2 output=full/g.npz", "full/g.npz"),
         ("lm train text=t.txt order=2 arpa=full/lm.arpa", "full/lm.arpa"),
         ("lm train text=t.txt order=2 arpa=full/lm.arpa.gz", "full/lm.arpa.gz"),
+        ("lm count t.txt output=full/t.counts", "full/t.counts"),
         ("lm ppl x.arpa t.txt output=full/s.tsv", "full/s.tsv"),
         ("lm ppl x.arpa t.txt unknown=full/u.tsv", "full/u.tsv"),
         ("lm prune arpa=x.arpa size=4 output=full/p.arpa", "full/p.arpa"),

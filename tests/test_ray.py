@@ -15,10 +15,11 @@ from tiny import noise, write_bundle
 
 from asr import manifest
 from asr.bulk_options import BulkConfig
-from asr.cli import data_verbs
+from asr.cli import data_verbs, lm_verbs
 from asr.cli import transcribe as verb
-from asr.config import Config
+from asr.config import Config, LmConfig
 from asr.errors import InputError
+from asr.lm import counting
 from asr.manifest import Utterance
 from asr.recognizer import long
 
@@ -124,3 +125,24 @@ def test_checks_and_features_by_workers_have_the_same_bytes(sounds: Path, tmp_pa
         shutil.rmtree(tmp_path / "made")
     assert found[0] == found[1] and sum(name.endswith(".npy") for name in found[0]) == 40
     assert b'"unreadable": 1' in found[0]["all.report.json"]
+
+
+def test_a_killed_worker_changes_no_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "PART", 1 << 19)
+    lines = [f"w{number % 977} w{number % 31} w{number * number % 3001}\n" for number in range(200_000)]
+    (tmp_path / "a.txt").write_text("".join(lines))
+    killed: list[int] = []
+
+    def kill() -> None:
+        killed.append(min(workers()))
+        os.kill(killed[0], signal.SIGKILL)
+
+    watch = when(lambda: bool([*tmp_path.glob("ray.arpa.counting/*.counts")]), kill)
+    for name, bulk in ("ray", BulkConfig(launcher="ray", workers=2)), ("one", BulkConfig()):
+        lm_verbs.lm_train(
+            Config(lm=LmConfig([f"{tmp_path}/a.txt"], arpa=f"{tmp_path}/{name}.arpa"), threads=1, bulk=bulk)
+        )
+    watch.join(60)
+    assert killed and killed[0] not in workers()
+    assert (tmp_path / "ray.arpa").read_bytes() == (tmp_path / "one.arpa").read_bytes()
+    assert not (tmp_path / "ray.arpa.counting").exists()

@@ -248,6 +248,7 @@ MORE = [
     "lm train {tmp}/t.txt arpa={tmp}/b.arpa order=1",
     "lm train {tmp}/t.txt dev={tmp}/t.txt kind=neural net={tmp}/n.safetensors hidden=4 updates=2 threads=1",
     "lm train out={out} kind=neural net={tmp}/n2.safetensors hidden=4 updates=2",
+    "lm count {tmp}/t.txt output={tmp}/t.counts",
     "lm ppl {tmp}/n.safetensors {tmp}/t.txt",
     "lm ppl {tmp}/t.txt out={out} unknown={tmp}/u.txt output={tmp}/s.txt",
     "lm ppl split=train out={out}",

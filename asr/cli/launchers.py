@@ -1,10 +1,11 @@
-"""Where the recordings of `asr transcribe` are recognised, and the utterances of `asr data check` and `asr features`
-worked on: in this process, or by the workers of a Ray.
+"""Where the recordings of `asr transcribe` are recognised, the utterances of `asr data check` and `asr features` worked
+on, and the n-grams of texts counted: in this process, or by the workers of a Ray.
 
 Both recognise the same shares (asr.recognizer.long), so the results have the same bits. What is written, and where, is
 decided by the caller alone.
 """
 
+import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from asr.bulk_options import BulkConfig
 from asr.cli.workers import Attempt, Result, Share, Worker
 from asr.config import Config
-from asr.data.pool import Pool
+from asr.data.pool import Pool, in_processes
 from asr.errors import InputError
 from asr.hypothesis import Hypothesis
 
 if TYPE_CHECKING:
+    from asr.lm.counting import Workers
     from asr.recognizer.long import Progress, Recording
     from asr.recognizer.recognizer import Recognizer
 
@@ -66,8 +68,9 @@ def recognise(
 
 
 @contextmanager
-def pool(cfg: Config) -> Iterator[Pool | None]:
-    """That of the workers of a Ray, if the options ask for one."""
+def pool(cfg: Config, at_once: int = 0) -> Iterator[Pool | None]:
+    """That of the workers of a Ray, if the options ask for one. A worker gets `at_once` items at a time; 0: the default
+    for utterances."""
     check_bulk(cfg.bulk)
     if cfg.bulk.launcher == "local":
         yield None
@@ -76,12 +79,27 @@ def pool(cfg: Config) -> Iterator[Pool | None]:
 
     cfg = replace(cfg, threads=max(1, cfg.threads), device="cpu")
     with connected(cfg):
-        yield partial(_by_ray, cfg)
+        yield partial(_by_ray, cfg, at_once or UTTERANCES)
+
+
+@contextmanager
+def counters(cfg: Config) -> "Iterator[Workers | None]":
+    """What counts n-grams besides this process: processes that share `lm.memory_mb`, or the workers of a Ray."""
+    from asr.lm.counting import Workers
+
+    processes = cfg.threads or os.cpu_count() or 1
+    with pool(replace(cfg, threads=1), at_once=1) as by_ray:
+        if by_ray:
+            yield Workers(by_ray, cfg.lm.memory_mb)
+        elif processes > 1:
+            yield Workers(partial(in_processes, processes), max(1, cfg.lm.memory_mb // processes))
+        else:
+            yield None
 
 
 @dataclass(frozen=True)
 class Utterances:
-    """A share of consecutive utterances, which are worked on one by one."""
+    """A share of consecutive utterances, or of other items, which are worked on one by one."""
 
     opened: dict[int, Any]
 
@@ -89,15 +107,15 @@ class Utterances:
         return [Utterances({number: item}) for number, item in self.opened.items()]
 
 
-def _by_ray(cfg: Config, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+def _by_ray(cfg: Config, at_once: int, work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
     """A `Pool`."""
     from asr.cli.ray_workers import each, started
 
     items = iter(items)
     with started(cfg, MOST_AT_ONCE, partial(each, pickle.dumps(work), cfg.threads)) as attempt:
         while some := list(islice(items, MOST_AT_ONCE)):
-            places = range(0, len(some), UTTERANCES)
-            shares = [Utterances(dict(enumerate(some[i : i + UTTERANCES], i))) for i in places]
+            places = range(0, len(some), at_once)
+            shares = [Utterances(dict(enumerate(some[i : i + at_once], i))) for i in places]
             early: dict[int, Any] = {}
             due = 0
             for results in complete(shares, attempt):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from asr import pipeline
 from asr.cli.inputs import needed_output
+from asr.cli.launchers import counters
 from asr.config import Config
 from asr.errors import InputError
 
@@ -21,8 +22,10 @@ def lm_train(cfg: Config) -> None:
     asr lm train text=a.txt,b.txt.gz order=4 arpa=lm.arpa
     asr lm train text=a.txt,b.txt.gz kind=neural net=lm.safetensors [vocabulary_size=20000] [updates=20000] [dev=TEXT]
 
-    Without text it uses the text of the training manifest. A neural model, an LSTM, ranks the best readings of a search
-    anew (decoder.rescore). The same command goes on with a training of one that was stopped.
+    Without text it uses the text of the training manifest. Counts of `asr lm count` may stand among the texts.
+    `threads` processes count large texts in parts; with `launcher=ray`, `workers` workers of Ray do, here or on the
+    cluster at `address`. The model is the same, byte for byte. A neural model, an LSTM, ranks the best readings of a
+    search anew (decoder.rescore). The same command goes on with a training of one that was stopped.
     """
     from asr.cli.lm_formats import OTHERS
 
@@ -30,7 +33,30 @@ def lm_train(cfg: Config) -> None:
         raise InputError(f"arpa={cfg.lm.arpa}: training writes ARPA files; name one, and convert it with "
                          f"`asr lm convert LM.arpa {Path(cfg.lm.arpa).name}`")  # fmt: skip
     cfg = replace(cfg, lm=replace(cfg.lm, text=cfg.lm.text or cfg.input))
-    print(pipeline.train_lm(cfg))
+    if cfg.lm.kind == "neural":
+        if cfg.bulk.launcher != "local":
+            raise InputError("launcher=ray counts n-grams; a neural model is trained here: leave launcher out")
+        print(pipeline.train_lm(cfg))
+        return
+    with counters(cfg) as workers:
+        print(pipeline.train_lm(cfg, workers))
+
+
+def lm_count(cfg: Config) -> None:
+    """Counts the n-grams of texts once, for `asr lm train`, which takes the counts in the place of the texts.
+
+    asr lm count a.txt b.txt.gz output=ab.counts [order=4] [unit=char] [threads=4]
+    asr lm count ab.counts new.txt output=all.counts
+    asr lm train text=ab.counts,new.txt order=3 arpa=lm.arpa
+
+    Counts may stand among the texts: they are added up. They hold all words, and serve any lower order, vocabulary and
+    pruning. Processes and workers of Ray share the work as in `asr lm train`.
+    """
+    from asr.lm.counting import count_files
+
+    path = needed_output(cfg, "the counts")
+    with counters(cfg) as workers:
+        print(count_files(replace(cfg.lm, text=cfg.lm.text or cfg.input), path, workers))
 
 
 def lm_ppl(cfg: Config) -> None:

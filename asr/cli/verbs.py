@@ -11,7 +11,17 @@ from asr.cli import earlier, flywheel_verbs, transcription_verbs, version_verbs
 from asr.cli.align_verbs import align, align_long
 from asr.cli.data_verbs import data_check, data_import, data_label, data_shard, features
 from asr.cli.inputs import needed_output, only_input
-from asr.cli.lm_verbs import lm_adapt, lm_convert, lm_filter, lm_mix, lm_ppl, lm_prune, lm_train, lm_vocabulary
+from asr.cli.lm_verbs import (
+    lm_adapt,
+    lm_convert,
+    lm_count,
+    lm_filter,
+    lm_mix,
+    lm_ppl,
+    lm_prune,
+    lm_train,
+    lm_vocabulary,
+)
 from asr.cli.model_verbs import model
 from asr.cli.punctuation_verbs import punctuation_apply, punctuation_score, punctuation_train
 from asr.cli.recognizer_verbs import bundle, calibrate, decode, export, graph, import_model, score, tune
@@ -154,8 +164,12 @@ VERBS: dict[str, Verb] = {
     "lm train": Verb(lm_train, (
         "lm.text", "lm.unit", "lm.order", "lm.arpa", "lm.vocabulary", "lm.min_count", "lm.vocabulary_size",
         "lm.coverage", "lm.prune", "lm.memory_mb", "lm.kind", "lm.net", "lm.hidden", "lm.layers", "lm.dropout", "lm.lr",
-        "lm.batch", "lm.updates", "data.train", "data.dev", "seed", "threads", "input",
-    ), resumes=lambda cfg: cfg.lm.kind == "neural"),
+        "lm.batch", "lm.updates", "data.train", "data.dev", "seed", "threads", "input", "bulk.launcher", "bulk.workers",
+        "bulk.address",
+    ), resumes=lambda cfg: cfg.lm.kind == "neural" or cfg.threads != 1),
+    "lm count": Verb(lm_count, (
+        "lm.text", "lm.order", "lm.unit", "lm.memory_mb", "threads", "input", "output", "bulk",
+    ), resumes=True),
     "lm ppl": Verb(lm_ppl, (
         "lm.arpa", "lm.unknown", "split", "data.train", "data.dev", "data.test", "input", "output",
     )),

@@ -8,9 +8,10 @@ from pathlib import Path
 from asr import manifest
 from asr._lm import Corpus
 from asr.errors import InputError
+from asr.lm import counts_file
 from asr.lm.texts import sentences
 from asr.pieces import spread
-from asr.textfiles import Lines
+from asr.textfiles import WHOLE, Lines, Span
 from asr.words import check_text, check_word, plain_mark
 
 _BLOCK = 10000  # sentences passed to csrc/lm per call
@@ -51,35 +52,55 @@ def encode_texts(texts: Iterable[str], selection: Selection, memory_mb: int, fol
     `folder`. Raises InputError for a text that contains a mark, `<eps>` or NUL, for bad options and words,
     and if no word is left.
     """
-    corpus = _corpus(selection, memory_mb, folder)
+    selection.check()
+    corpus = new_corpus(memory_mb, folder)
     numbered = ((text, f"sentence {number}") for number, text in enumerate(texts, 1))
     _add_texts(corpus, numbered)
     return _select(corpus, selection)
 
 
 def encode_files(
-    paths: Iterable[str | Path], selection: Selection, memory_mb: int, folder: str | Path, unit: str = "word"
+    paths: Iterable[str | Path],
+    selection: Selection,
+    memory_mb: int,
+    folder: str | Path,
+    unit: str = "word",
+    order: int = 1,
 ) -> Corpus:
-    """As `encode_texts`, from files: text (plain or compressed, "-") or manifests. Errors name file and line.
+    """As `encode_texts`, from files: text (plain or compressed, "-"), manifests, or counts of n-grams.
+
+    Errors name file and line. Counts must be of n-grams of `order` words or more.
 
     With the unit `char`, the words of the corpus are the characters of the text's words (asr.pieces.spread).
     """
-    corpus = _corpus(selection, memory_mb, folder)
+    selection.check()
+    corpus = new_corpus(memory_mb, folder)
     for path in paths:
-        if unit == "char":
-            _add_texts(corpus, ((spread(text), str(path)) for text in sentences([path])))
-        elif manifest.is_manifest(path):
-            _add_texts(corpus, ((text, str(path)) for text in sentences([path])))
+        if counts_file.is_counts(path):
+            counts_file.add(corpus, path, order, unit)
         else:
-            _add_file(corpus, path)
+            add_text(corpus, path, unit)
     return _select(corpus, selection)
 
 
-def _corpus(selection: Selection, memory_mb: int, folder: str | Path) -> Corpus:
-    selection.check()
+def new_corpus(memory_mb: int, folder: str | Path) -> Corpus:
+    """A corpus without text. Data beyond half of `memory_mb` go to unnamed temporary files in `folder`."""
     if memory_mb < 1:
         raise InputError(f"lm.memory_mb is {memory_mb}; it must be 1 or more")
     return Corpus(memory_mb << 20, str(folder))
+
+
+def add_text(
+    corpus: Corpus, path: str | Path, unit: str = "word", span: Span = WHOLE, shows_progress: bool = True
+) -> None:
+    """Adds the lines of a text file, or a manifest. Raises InputError as `encode_files` does."""
+    if unit == "char":
+        texts = sentences([path], span, shows_progress)
+        _add_texts(corpus, ((spread(text), str(path)) for text in texts))
+    elif manifest.is_manifest(path):
+        _add_texts(corpus, ((text, str(path)) for text in sentences([path])))
+    else:
+        _add_file(corpus, path, span, shows_progress)
 
 
 def _add_texts(corpus: Corpus, texts: Iterator[tuple[str, str]]) -> None:
@@ -91,8 +112,8 @@ def _add_texts(corpus: Corpus, texts: Iterator[tuple[str, str]]) -> None:
             raise AssertionError("csrc/lm rejects a text that asr.lm accepts")
 
 
-def _add_file(corpus: Corpus, path: str | Path) -> None:
-    with Lines(path) as file:
+def _add_file(corpus: Corpus, path: str | Path, span: Span, shows_progress: bool) -> None:
+    with Lines(path, span=span, shows_progress=shows_progress) as file:
         while chunk := file.chunk():
             number = file.first + corpus.add(chunk)  # of the first line that it rejects
             if number <= file.number:

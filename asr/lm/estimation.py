@@ -69,7 +69,7 @@ class Estimation:
         self.corpus = corpus
         cutoffs = _cutoffs(prune, order)
         order = min(order, corpus.longest)
-        with _bar("count n-grams", 2 * (corpus.num_words + corpus.num_sentences)) as bar:
+        with _bar("count n-grams", 2 * corpus.num_ngrams) as bar:
             self._counts = _lm.count(corpus, order, cutoffs[:order], bar.update)
         self.seen = [seen for seen, _, _ in self._counts.orders]  # number of different n-grams per order
         self.listed = [listed for _, listed, _ in self._counts.orders]  # number of these in the model

@@ -12,6 +12,7 @@ from asr.errors import InputError
 from asr.files import atomic_write, keep_inputs, packed
 from asr.lm import score
 from asr.lm.corpus import Selection, encode_files, encode_texts
+from asr.lm.counting import Workers, counted
 from asr.lm.estimation import Discounts, Estimation
 from asr.lm.model import NgramModel
 from asr.lm.texts import sentences
@@ -83,9 +84,9 @@ def train(
         raise InputError(f"cannot estimate the language model: {e}") from e
 
 
-def train_file(cfg: LmConfig, dev: Sequence[str | Path] = ()) -> Report:
-    """Estimates a model of the files `cfg.text` (plain or compressed, "-", or manifests) and writes `cfg.arpa`,
-    which must not be one of them.
+def train_file(cfg: LmConfig, dev: Sequence[str | Path] = (), workers: Workers | None = None) -> Report:
+    """Estimates a model of the files `cfg.text` (plain or compressed, "-", manifests, or counts) and writes `cfg.arpa`,
+    which must not be one of them. `workers` share the counting of large texts.
 
     The report has the perplexity of the training text, and of the files `dev` if given. Raises InputError as `train`
     does, naming the file and the line.
@@ -99,10 +100,11 @@ def train_file(cfg: LmConfig, dev: Sequence[str | Path] = ()) -> Report:
     selection = Selection(words, cfg.min_count, cfg.vocabulary_size, cfg.coverage)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        corpus = encode_files(cfg.text, selection, cfg.memory_mb, folder, cfg.unit)
-        estimation = Estimation(corpus, cfg.order, cfg.prune)
-        with atomic_write(cfg.arpa, "wb") as file, packed(file, cfg.arpa) as out:
-            log10_prob = estimation.write(out)
+        with counted(cfg, cfg.arpa, workers) as paths:
+            corpus = encode_files(paths, selection, cfg.memory_mb, folder, cfg.unit, cfg.order)
+            estimation = Estimation(corpus, cfg.order, cfg.prune)
+            with atomic_write(cfg.arpa, "wb") as file, packed(file, cfg.arpa) as out:
+                log10_prob = estimation.write(out)
     except OSError as e:
         raise InputError(f"cannot write the language model {cfg.arpa}: {e}") from e
     return Report(

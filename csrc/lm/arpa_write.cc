@@ -40,7 +40,7 @@ char* FormatNumber(float x, char* out) {
 }
 
 ArpaWriter::ArpaWriter(const std::vector<std::string_view>& words, const std::vector<uint64_t>& sizes,
-                       Sink sink)
+                       BlockSink sink)
     : words_(words), order_(static_cast<int>(sizes.size())), sink_(std::move(sink)) {
   block_ = "\\data\\\n";
   for (size_t n = 1; n <= sizes.size(); ++n)

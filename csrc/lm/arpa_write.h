@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,10 +15,8 @@ char* FormatNumber(float x, char* out);
 
 class ArpaWriter : public Output {
  public:
-  using Sink = std::function<void(std::string_view)>;  // receives the bytes of the file, block by block
-
   // `words`: by id; they outlive this object. `sizes`: number of n-grams per order.
-  ArpaWriter(const std::vector<std::string_view>& words, const std::vector<uint64_t>& sizes, Sink sink);
+  ArpaWriter(const std::vector<std::string_view>& words, const std::vector<uint64_t>& sizes, BlockSink sink);
   void BeginOrder(int n, uint64_t size) override;
   void Add(const uint32_t* ids, int n, float log10_prob, float log10_backoff) override;
   void Finish();
@@ -30,7 +27,7 @@ class ArpaWriter : public Output {
 
   const std::vector<std::string_view>& words_;
   const int order_;
-  const Sink sink_;
+  const BlockSink sink_;
   std::string block_;
 };
 

@@ -82,7 +82,7 @@ Progress ToProgress(const nb::callable& call) {
     call(steps);
   };
 }
-ArpaWriter::Sink ToSink(const nb::callable& call) {
+BlockSink ToSink(const nb::callable& call) {
   return [&call](std::string_view block) {
     const nb::gil_scoped_acquire acquire;
     call(nb::bytes(block.data(), block.size()));
@@ -229,13 +229,21 @@ void BindEstimation(nb::module_& m) {
           [](Corpus& self, std::optional<std::vector<std::string>> words, uint64_t min_count, uint64_t size,
              double coverage) { self.Select({std::move(words), min_count, size, coverage}); },
           nb::arg("words").none(), nb::arg("min_count"), nb::arg("size"), nb::arg("coverage"))
+      .def("begin_counts", &Corpus::BeginCounts, nb::arg("order"))
+      .def(
+          "add_counted_words",
+          [](Corpus& self, const nb::bytes& lines) { self.AddCountedWords(View(lines)); }, nb::arg("lines"))
+      .def(
+          "add_counted_ngrams",
+          [](Corpus& self, const nb::bytes& block) { self.AddCountedNgrams(View(block)); }, nb::arg("block"))
       .def_prop_ro("words", [](const Corpus& self) { return ToStrings(self.words()); })
       .def_prop_ro("num_sentences", &Corpus::num_sentences)
       .def_prop_ro("num_words", &Corpus::num_words)
       .def_prop_ro("num_unknown", &Corpus::num_unknown)
       .def_prop_ro("num_seen", &Corpus::num_seen)
       .def_prop_ro("num_kept", [](const Corpus& self) { return self.words().size() - kNumMarks; })
-      .def_prop_ro("longest", &Corpus::longest);
+      .def_prop_ro("longest", &Corpus::longest)
+      .def_prop_ro("num_ngrams", &Corpus::num_ngrams);
 
   nb::class_<Counts>(m, "Counts")
       .def_prop_ro("orders",
@@ -250,6 +258,13 @@ void BindEstimation(nb::module_& m) {
            nb::arg("progress"));
   m.def("count", &Count, nb::keep_alive<0, 1>(), nb::arg("corpus"), nb::arg("order"), nb::arg("cutoffs"),
         nb::arg("progress"));
+  m.def(
+      "write_ngrams",
+      [](Corpus& corpus, int order, const nb::callable& sink, const nb::callable& progress) {
+        const nb::gil_scoped_release release;
+        WriteNgrams(corpus, order, ToSink(sink), ToProgress(progress));
+      },
+      nb::arg("corpus"), nb::arg("order"), nb::arg("sink"), nb::arg("progress"));
 }
 
 void BindArpa(nb::module_& m) {

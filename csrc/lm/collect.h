@@ -19,14 +19,11 @@ struct Counted {
   void operator+=(const Counted& other) { count += other.count; }
 };
 
-// The reversed n-gram of the highest order that ends at each word and at each `</s>`. Histories near the
-// start of a sentence are padded with `<s>`, so that all n-grams have that order.
+// Adds the reversed n-gram that ends at each word and at each `</s>`. Histories near the start of a sentence
+// are padded with `<s>`, so that all n-grams have the same order.
 template <int W>
-Sorter<Counted<W>> SortNgrams(Corpus& corpus, int order, Packing<W> packing, const Progress& progress) {
-  Steps steps(progress);
-  Sorter<Counted<W>> sorter(corpus.memory(), order * packing.bits(), corpus.memory().SorterBytes(order + 1));
-  const Spool<int32_t> tokens = corpus.TakeTokens();
-  const std::vector<int32_t>& new_ids = corpus.new_ids();
+void AddTokens(const Spool<int32_t>& tokens, const std::vector<int32_t>& new_ids, int order,
+               Packing<W> packing, Sorter<Counted<W>>& sorter, Steps& steps) {
   const Key<W> begin = packing.Repeat(kBegin, order);
   Key<W> key = begin;
   for (typename Spool<int32_t>::Reader reader(tokens); reader.Peek(); reader.Pop()) {
@@ -38,6 +35,34 @@ Sorter<Counted<W>> SortNgrams(Corpus& corpus, int order, Packing<W> packing, con
     key = packing.Precede(packing.Cut(key), id, order);
     sorter.Add({key, 1, 0});
     steps.Step();
+  }
+}
+
+// Adds n-grams that were counted elsewhere, of which the first words beyond `order` are cut off.
+template <int W>
+void AddCounted(const CountedText& counted, const std::vector<int32_t>& new_ids, int order,
+                Packing<W> packing, Sorter<Counted<W>>& sorter, Steps& steps) {
+  std::vector<uint32_t> ids;  // id in the file -> id in the model
+  for (const int32_t id : counted.ids) ids.push_back(new_ids[id]);
+  counted.ForEach([&](const Reversed& ngram) {
+    Key<W> key;
+    for (int n = 0; n < order; ++n) key = packing.Append(key, ids[ngram.words[n]]);
+    sorter.Add({key, ngram.count, 0});
+    steps.Step();
+  });
+}
+
+// The reversed n-grams of the highest order.
+template <int W>
+Sorter<Counted<W>> SortNgrams(Corpus& corpus, int order, Packing<W> packing, const Progress& progress) {
+  Steps steps(progress);
+  Sorter<Counted<W>> sorter(corpus.memory(), order * packing.bits(), corpus.memory().SorterBytes(order + 1));
+  Corpus::Text text = corpus.Take();
+  AddTokens(text.tokens, corpus.new_ids(), order, packing, sorter, steps);
+  for (CountedText& each : text.counted) {
+    const CountedText counted = std::move(each);  // gives its memory back when it has been read
+    sorter.EndRun();
+    AddCounted(counted, corpus.new_ids(), order, packing, sorter, steps);
   }
   return sorter;
 }

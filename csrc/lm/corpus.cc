@@ -11,6 +11,8 @@ namespace asr::lm {
 
 namespace {
 
+constexpr uint64_t kMostWords = uint64_t{1} << 62;  // counts and their sums have 63 bits
+
 constexpr char kTaken[] = "the text of this corpus has been used; make a new corpus for another estimation";
 
 // A place that requests fill with words, as asr.words.is_slot defines it. Marks excepted.
@@ -84,12 +86,66 @@ bool Corpus::Split(const char* begin, const char* end) {
   return finish(end);
 }
 
-Spool<int32_t> Corpus::TakeTokens() {
+void Corpus::BeginCounts(int order) {
+  if (is_taken_) throw std::logic_error(kTaken);
+  if (order < 1 || order > kMaxOrder) throw std::invalid_argument("its order is wrong");
+  counted_.emplace_back(memory_, order);
+  counted_.back().ids = {kUnknown, kBegin, kEnd};
+  unpacker_.reset();
+}
+
+void Corpus::AddCountedWords(std::string_view lines) {
+  std::vector<int32_t>& ids = counted_.at(counted_.size() - 1).ids;
+  while (!lines.empty()) {
+    const std::string_view word = lines.substr(0, lines.find('\n'));
+    lines.remove_prefix(std::min(word.size() + 1, lines.size()));
+    line_.clear();
+    if (!Split(word.data(), word.data() + word.size()) || line_.size() != 1 ||
+        vocabulary_.Word(line_[0]) != word)
+      throw std::invalid_argument("it has a word that cannot be one");
+    if (ids.size() > kNumMarks && word <= vocabulary_.Word(ids.back()))
+      throw std::invalid_argument("the words do not ascend");
+    ids.push_back(line_[0]);
+  }
+  counts_.resize(vocabulary_.size());
+}
+
+void Corpus::AddCountedNgrams(std::string_view block) {
+  CountedText& counted = counted_.at(counted_.size() - 1);
+  if (!unpacker_) unpacker_.emplace(counted.order, counted.ids.size());
+  size_t at = 0;
+  const auto next = [&] {
+    if (at == block.size()) throw std::invalid_argument("an n-gram is cut off");
+    return static_cast<uint8_t>(block[at++]);
+  };
+  while (at < block.size()) {
+    const Reversed& ngram = unpacker_->Read(next);
+    if (ngram.count > kMostWords - num_words_ - num_sentences())
+      throw std::invalid_argument("the counts are too large");
+    const int32_t last = counted.ids[ngram.words[0]];
+    counts_[last] += ngram.count;
+    if (last == kEnd)
+      counts_[kBegin] += ngram.count;
+    else
+      num_words_ += ngram.count;
+    longest_ = std::max<size_t>(longest_, unpacker_->length());
+    ++counted.num_ngrams;
+  }
+  for (const char byte : block) counted.bytes.Append(static_cast<uint8_t>(byte));
+}
+
+uint64_t Corpus::num_ngrams() const {
+  uint64_t num = tokens_.size();
+  for (const CountedText& counted : counted_) num += counted.num_ngrams;
+  return num;
+}
+
+Corpus::Text Corpus::Take() {
   if (is_taken_) throw std::logic_error(kTaken);
   if (new_ids_.size() != vocabulary_.size())
     throw std::logic_error("the words have not been selected; call select first");
   is_taken_ = true;
-  return std::move(tokens_);
+  return {std::move(tokens_), std::move(counted_)};
 }
 
 void Corpus::Select(const Selection& selection) {

@@ -1,4 +1,4 @@
-// A text as one sequence of word ids.
+// A text as one sequence of word ids, with n-grams of other texts that were counted elsewhere.
 #pragma once
 
 #include <cstdint>
@@ -7,13 +7,12 @@
 #include <string_view>
 #include <vector>
 
+#include "counted.h"
 #include "memory.h"
 #include "spool.h"
 #include "vocabulary.h"
 
 namespace asr::lm {
-
-enum : int32_t { kUnknown, kBegin, kEnd, kNumMarks };  // ids of <unk> <s> </s>
 
 // Which words of the text the model has: those that meet all conditions, or the listed ones.
 struct Selection {
@@ -31,21 +30,35 @@ class Corpus {
   // mark or `<eps>`. Returns the number of lines added. The line break after the last line is optional.
   size_t Add(std::string_view lines);
 
+  // Adds the content of a counts file: BeginCounts, then lines with one word each in code point order, then
+  // packed n-grams (counted.h) in blocks. Throw std::invalid_argument for anything else.
+  void BeginCounts(int order);
+  void AddCountedWords(std::string_view lines);
+  void AddCountedNgrams(std::string_view block);
+
   // Chooses the words of the model and their ids: first the marks, then the words in code point order. Slots
   // of the text, such as <name>, are always among them. Other words become <unk>.
   void Select(const Selection& selection);
 
   Memory& memory() { return memory_; }
-  // Hands over the text, once: ids as read, with `<s>` and `</s>` around each sentence. new_ids() maps them
-  // to ids of the model.
-  Spool<int32_t> TakeTokens();
+  // Hands over the text, once: ids as read, with `<s>` and `</s>` around each sentence, and what was counted
+  // elsewhere. new_ids() maps them to ids of the model.
+  struct Text {
+    Spool<int32_t> tokens;
+    std::vector<CountedText> counted;
+  };
+  Text Take();
   const std::vector<int32_t>& new_ids() const { return new_ids_; }       // id as read -> id in the model
   const std::vector<std::string_view>& words() const { return words_; }  // of the model, by id
   uint64_t num_sentences() const { return counts_[kBegin]; }
   uint64_t num_words() const { return num_words_; }  // running words
   uint64_t num_unknown() const { return num_unknown_; }
   size_t num_seen() const { return vocabulary_.size() - kNumMarks; }  // distinct words of the text
-  size_t longest() const { return longest_; }  // length of the longest sentence in words, marks included
+  // Length of the longest sentence in words, marks included; what was counted elsewhere tells it up to its
+  // order.
+  size_t longest() const { return longest_; }
+  uint64_t num_ngrams()
+      const;  // n-grams of the highest order to be sorted: running ones, or counted elsewhere
 
  private:
   bool AddLine(const char* begin, const char* end);
@@ -57,7 +70,9 @@ class Corpus {
   std::vector<uint64_t> counts_;  // by id as read
   std::vector<int32_t> line_;     // the current sentence
   Spool<int32_t> tokens_;
-  bool is_taken_ = false;  // tokens_ have been handed over
+  std::vector<CountedText> counted_;
+  std::optional<NgramUnpacker> unpacker_;  // of the last of them
+  bool is_taken_ = false;                  // tokens_ and counted_ have been handed over
   uint64_t num_words_ = 0;
   size_t longest_ = 0;
   std::vector<int32_t> new_ids_;

@@ -1,6 +1,8 @@
 #include "counts.h"
 
 #include <stdexcept>
+#include <string>
+#include <type_traits>
 
 #include "collect.h"
 #include "interpolate.h"
@@ -71,16 +73,49 @@ class PackedCounts : public Counts {
   std::vector<Sorter<Counted<W>>> ngrams_;  // [n - 2]: n-grams of order n, sorted by n-gram
 };
 
+// Calls f(integral_constant<int, W>) with the least W that has room for n-grams of `bits` bits per word.
+template <class F>
+auto WithWidth(int order, int bits, F&& f) {
+  if (order * bits <= 64) return f(std::integral_constant<int, 1>());
+  if (order * bits <= 128) return f(std::integral_constant<int, 2>());
+  if (order * bits <= 192) return f(std::integral_constant<int, 3>());
+  return f(std::integral_constant<int, 4>());
+}
+
+int BitsFor(size_t num_words) {
+  int bits = 2;
+  while (num_words >> bits) ++bits;
+  return bits;
+}
+
 }  // namespace
 
 std::unique_ptr<Counts> Counts::Make(Corpus& corpus, int order, const std::vector<uint64_t>& cutoffs,
                                      const Progress& progress) {
-  int bits = 2;
-  while (corpus.words().size() >> bits) ++bits;
-  if (order * bits <= 64) return std::make_unique<PackedCounts<1>>(corpus, order, bits, cutoffs, progress);
-  if (order * bits <= 128) return std::make_unique<PackedCounts<2>>(corpus, order, bits, cutoffs, progress);
-  if (order * bits <= 192) return std::make_unique<PackedCounts<3>>(corpus, order, bits, cutoffs, progress);
-  return std::make_unique<PackedCounts<4>>(corpus, order, bits, cutoffs, progress);
+  const int bits = BitsFor(corpus.words().size());
+  return WithWidth(order, bits, [&](auto width) -> std::unique_ptr<Counts> {
+    return std::make_unique<PackedCounts<width>>(corpus, order, bits, cutoffs, progress);
+  });
+}
+
+void WriteNgrams(Corpus& corpus, int order, const BlockSink& sink, const Progress& progress) {
+  constexpr size_t kBlock = 1 << 20;
+  if (corpus.num_unknown()) throw std::logic_error("counts of a text have all its words; select all");
+  const int bits = BitsFor(corpus.words().size());
+  WithWidth(order, bits, [&](auto width) {
+    const Packing<width> packing(bits);
+    NgramPacker packer(order);
+    std::string block;
+    Steps steps(progress);
+    SortNgrams(corpus, order, packing, progress).Drain([&](const Counted<width>& ngram) {
+      packer.Add({packing.Unpack(ngram.key, order), ngram.count}, block);
+      steps.Step();
+      if (block.size() < kBlock) return;
+      sink(block);
+      block.clear();
+    });
+    if (!block.empty()) sink(block);
+  });
 }
 
 }  // namespace asr::lm

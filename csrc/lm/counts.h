@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -42,6 +43,13 @@ class Output {
   // `log10_backoff` is 0 at the highest order and for n-grams that are not the history of another.
   virtual void Add(const uint32_t* ids, int n, float log10_prob, float log10_backoff) = 0;
 };
+
+// Receives the bytes of a file, block by block.
+using BlockSink = std::function<void(std::string_view)>;
+
+// Writes the n-grams of the highest order as counted.h packs them, in blocks of whole n-grams. All words of
+// the corpus must have been selected; their ids are those of the model.
+void WriteNgrams(Corpus& corpus, int order, const BlockSink& sink, const Progress& progress);
 
 class Counts {
  public:

@@ -13,7 +13,7 @@ namespace asr::lm {
 template <class T>
 class Spool {
   static_assert(std::is_trivially_copyable_v<T>);
-  static constexpr size_t kChunk = 4096;  // elements moved at a time
+  static constexpr size_t kChunk = std::max<size_t>(4096, 65536 / sizeof(T));  // elements moved at a time
 
  public:
   explicit Spool(Memory& memory) : memory_(&memory) {}

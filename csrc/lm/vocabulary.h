@@ -10,6 +10,8 @@
 
 namespace asr::lm {
 
+enum : int32_t { kUnknown, kBegin, kEnd, kNumMarks };  // ids of <unk> <s> </s>
+
 constexpr std::string_view kEpsilon = "<eps>";  // the symbol for "no word" in graphs
 
 // The mark that a word spells: `<unk>`, `<s>` and `</s>` in any case, and `[unk]`, which is `<unk>`.

@@ -18,7 +18,7 @@ from asr import g2p as _g2p  # noqa: F401  (imports what its readers need)
 from asr import locks
 from asr.cli import conf_files, earlier
 from asr.cli.options import all_groups
-from asr.config import Config
+from asr.config import Config, LmConfig
 from asr.errors import InputError
 from asr.features import recorded
 from asr.features.encoders import whisper_files
@@ -28,7 +28,9 @@ from asr.graph.ngram_file import NgramFile
 from asr.graph.opened import Graph
 from asr.graph.phrase_grammar import read_grammar
 from asr.graph.tree_file import Tree
-from asr.lm import arpa, score, trie_file
+from asr.lm import arpa, counting, counts_file, score, trie_file
+from asr.lm.corpus import new_corpus
+from asr.lm.estimation import Estimation
 from asr.lm.model import Ngrams
 from asr.models.imported import OnnxSpec
 from asr.recognizer import bundle, run_folder
@@ -143,6 +145,26 @@ def _tries(folder: Path) -> list[bytes]:
 def _score_trie(path: Path) -> None:
     scorer = score.Scorer(trie_file.read(path))
     list(scorer.full_scores("a b a x"))
+
+
+def _counts(folder: Path) -> list[bytes]:
+    (folder / "a.txt").write_text("a b c\nb c d\na b d\n")
+    for order in 1, 3:
+        counting.count_files(LmConfig([str(folder / "a.txt")], order=order), str(folder / "a.counts"))
+        yield (folder / "a.counts").read_bytes()
+
+
+@target("counts", lambda folder: [*_counts(folder)])
+def _estimate_from_counts(path: Path) -> None:
+    """Checksums are not compared, or no mutation would pass them."""
+    compare, counts_file._is_intact = counts_file._is_intact, lambda block, checksum: True
+    try:
+        corpus = new_corpus(1, path.parent)
+        counts_file.add(corpus, path, 1, "word")
+        corpus.select(None, 1, 0, 1.0)
+        Estimation(corpus, 3, [0, 1]).write(BytesIO())
+    finally:
+        counts_file._is_intact = compare
 
 
 target("jsgf", JSGF)(read_grammar)
