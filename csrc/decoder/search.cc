@@ -64,7 +64,7 @@ void Search::Init(const Phrases* phrases) {
 
   const auto start = static_cast<int32_t>(graph_.header().start);
   best_ = places_.FindOrAdd(start, 0, 0, ContextOf());
-  tokens_.push_back({start, 0, 0.0f, kNoRecord});
+  tokens_.emplace_back(start, 0, 0.0f, kNoRecord);
   if (KeepsLattice()) links_.Begin(0);
   const float cutoff = std::min(options_.beam, kMaxCost);
   ProcessEpsilon(cutoff);
@@ -355,7 +355,7 @@ void Search::Reach(const Candidate& candidate, int32_t record, int32_t context) 
   const int32_t place = places_.FindOrAdd(state, context, new_place, ContextOf());
   if (place == new_place) {
     graph_.Prefetch(state);  // for ProcessEpsilon
-    tokens_.push_back({state, context, candidate.cost, pool_.Add(record, candidate.arc)});
+    tokens_.emplace_back(state, context, candidate.cost, pool_.Add(record, candidate.arc));
   } else if (candidate.cost < tokens_[place].cost) {
     tokens_[place].cost = candidate.cost;
     pool_.Replace(tokens_[place].record, record, candidate.arc);

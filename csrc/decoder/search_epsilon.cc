@@ -87,7 +87,7 @@ void Search::RelaxEpsilon(int32_t place, float cutoff) {
     const int32_t next_place = places_.FindOrAdd(arc->next, context, new_place, ContextOf());
     if (next_place == new_place) {
       graph_.Check(arc->next);
-      tokens_.push_back({arc->next, context, cost, pool_.Add(token.record, arc_index)});
+      tokens_.emplace_back(arc->next, context, cost, pool_.Add(token.record, arc_index));
       if (approaches_.size() < tokens_.size()) approaches_.resize(2 * tokens_.size());
       approaches_[next_place].round = 0;
     } else if (cost + kMinGain * (1.0f + std::fabs(cost)) < tokens_[next_place].cost &&

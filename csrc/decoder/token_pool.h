@@ -10,7 +10,12 @@
 namespace asr::decoder {
 
 // The end of a path: the state it has reached, its cost and its last step.
+//
+// The elements of the search's lists have constructors for emplace_back: push_back of a list in braces writes
+// the fields to the stack and reads them back as a whole, for which the processor waits.
 struct Token {
+  Token(int32_t state, int32_t context, float cost, int32_t record)
+      : state(state), context(context), cost(cost), record(record) {}
   int32_t state;
   int32_t context;  // the rest of the path's history that affects its future: see search.h
   float cost;
@@ -24,6 +29,8 @@ constexpr float kDropped = kInfinity;
 // One step of a path: the arc taken, and the record of the previous step. A step of an implicit topology that
 // stays in the same graph state (see search.h) has kStay | its input label in place of the arc.
 struct Record {
+  Record() = default;
+  Record(int32_t previous, uint32_t arc) : previous(previous), arc(arc) {}
   int32_t previous;
   uint32_t arc;
 };
@@ -36,7 +43,7 @@ class TokenPool {
  public:
   void Clear() { records_.clear(); }
   int32_t Add(int32_t previous, uint32_t arc) {
-    records_.push_back({previous, arc});
+    records_.emplace_back(previous, arc);
     return static_cast<int32_t>(records_.size()) - 1;
   }
   // Replaces the step of `record`; no other record may point to it yet.
