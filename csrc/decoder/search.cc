@@ -185,26 +185,6 @@ void Search::DropTies(float cost) {
   }
 }
 
-// Adds a token at `state`, the destination of the candidate, or improves the token there. `record` is that of
-// its source.
-[[gnu::always_inline]] inline void Search::Reach(const Candidate& candidate, int32_t state, int32_t record,
-                                                 int32_t context) {
-  const auto new_place = static_cast<int32_t>(tokens_.size());
-  const int32_t place = places_.FindOrAdd(state, context, new_place, KeyOf());
-  if (place == new_place) {
-    tokens_.emplace_back(state, context, candidate.cost, pool_.Add(record, candidate.arc));
-  } else if (candidate.cost < tokens_[place].cost) {
-    tokens_[place].cost = candidate.cost;
-    pool_.Replace(tokens_[place].record, record, candidate.arc);
-  }
-  if (candidate.cost < tokens_[best_].cost) best_ = place;
-  if (KeepsLattice()) {
-    const float acoustic = acoustic_[InputLabel(candidate.arc)] + best_before_ + skipped_cost_;
-    links_.AddEmitting(static_cast<int32_t>(candidate.source), place, candidate.arc, candidate.cost,
-                       acoustic);
-  }
-}
-
 // Moves the tokens by one frame, with `only_blank` over blank alone. If none can move, leaves them unchanged
 // and returns false.
 bool Search::ProcessEmitting(const Cutoff& cutoff, bool only_blank, float* next_cutoff) {
@@ -235,8 +215,9 @@ bool Search::ProcessEmitting(const Cutoff& cutoff, bool only_blank, float* next_
   return true;
 }
 
-// Fills `nexts_`, and prefetches what Reach and ReachInContext will read for each candidate: these take their
-// steps one after the other, and would wait for each.
+// Fills `nexts_`, marks the candidates whose words the phrases follow, and prefetches what Reach and
+// ReachInContext will read for each candidate: these take their steps one after the other, and would wait for
+// each.
 void Search::FindNexts(size_t num_candidates) {
   if (nexts_.size() < num_candidates) nexts_.resize(2 * num_candidates);
   const bool has_context = IsImplicit() || phrases_ != nullptr;
@@ -246,10 +227,14 @@ void Search::FindNexts(size_t num_candidates) {
     if (!has_context) {
       nexts_[c] = graph_.arcs()[arc].next;
     } else {
-      const Token& token = tokens_[source & ~kTakesWord];
+      const Token& token = tokens_[source];
       nexts_[c] = arc & kStay ? token.state : graph_.arcs()[arc].next;
       context = AfterLabel(token.context, arc);
-      if (phrases_ != nullptr) phrases_->Prefetch(OutputLabel(arc));
+      if (phrases_ != nullptr) {
+        const int32_t word = OutputLabel(arc);
+        phrases_->Prefetch(word);
+        candidates_[c].source |= word != 0 ? kTakesWord : 0;
+      }
     }
     places_.Prefetch(nexts_[c], context);
     graph_.Prefetch(nexts_[c]);
@@ -336,7 +321,6 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
     // ReachInContext computes the exact cost.
     const float boost = kPhrases ? phrases_->MinStepCost(PhraseState(token.context)) : 0.0f;
     const float word_cost[2] = {0.0f, penalty_[1] + boost};
-    const uint32_t source[2] = {place, kPhrases ? place | kTakesWord : place};
     Candidate* candidate = candidates_.data() + num_candidates;
     const float least_word_cost = std::min(word_cost[0], word_cost[1]);
     const uint32_t arc_end = state.arc_begin + state.num_emitting;
@@ -348,7 +332,7 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
       const float cost = token.cost + (acoustic[arc.ilabel] + graph_cost);
       candidate->cost = cost;
       candidate->arc = a;
-      candidate->source = kFree ? place : source[arc.olabel != 0];
+      candidate->source = place;
       candidate += cost <= next_cutoff;
     }
     num_candidates = candidate - candidates_.data();
@@ -379,8 +363,7 @@ size_t Search::FindBlanks(float cutoff) {
     const uint32_t arc_end = state.arc_begin + state.num_emitting;
     for (uint32_t a = state.arc_begin; a < arc_end && graph_.arcs()[a].ilabel == kBlankLabel; ++a) {
       const Arc& arc = graph_.arcs()[a];
-      const uint32_t mark = phrases_ != nullptr && arc.olabel != 0 ? kTakesWord : 0;
-      candidates_[num_candidates++] = {Take(token, arc).first, a, source | mark};
+      candidates_[num_candidates++] = {Take(token, arc).first, a, source};
     }
   }
   return num_candidates;

@@ -26,7 +26,7 @@ void TokenPool::CollectGarbage(std::vector<Token>* tokens) {
   limit_ = std::max(kMinLimit, 2 * records_.size());
 }
 
-// All of them are empty afterwards.
+// They are empty afterwards.
 void StateMap::UseSlots(size_t num_slots) {
   mask_ = num_slots - 1;
   if (slots_.size() < num_slots) slots_.resize(num_slots);

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #include "costs.h"
@@ -69,16 +68,16 @@ class TokenPool {
 };
 
 // Maps a state and a context to a place in the caller's list, for instance of tokens: open addressing,
-// cleared in O(1) by a new stamp. A slot stores the place alone; `is_at(place, state, context)` compares it
-// with the caller's element, which the caller will read anyway.
+// cleared in O(1) by a new stamp. A slot stores no key; `key_of(place)` gets it from the caller's
+// element, which the caller will read anyway.
 class StateMap {
  public:
   struct Key {
     int32_t state;
     int32_t context;
   };
-  // Uses no more slots than `num_expected` elements need, so that they stay in the cache after a frame with
-  // many.
+  // From now on uses as many slots as `num_expected` elements need, so that after a frame with many elements
+  // the slots are in the cache again. At a quarter full, a search seldom needs a second slot.
   void Clear(size_t num_expected) {
     size_ = 0;
     size_t num_slots = kMinSlots;
@@ -86,7 +85,7 @@ class StateMap {
     UseSlots(num_slots);
   }
 
-  // The place; if there is none, adds `new_place`. `key_of(place)` is the pair of a state and a context.
+  // The place; if there is none, adds `new_place`.
   template <class KeyOf>
   int32_t FindOrAdd(int32_t state, int32_t context, int32_t new_place, const KeyOf& key_of) {
     if (2 * size_ > mask_) Grow(key_of);
@@ -148,8 +147,7 @@ class StateMap {
   }
 
   std::vector<Slot> slots_ = std::vector<Slot>(kMinSlots);
-  size_t mask_ =
-      kMinSlots - 1;  // one less than the number of slots in use, a power of two; at most half are full
+  size_t mask_ = kMinSlots - 1;  // slots in use - 1; their number is a power of two, at most half are full
   size_t size_ = 0;
   uint32_t stamp_ = 1;
 };
