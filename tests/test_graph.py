@@ -1,5 +1,6 @@
 """Graphs against brute force: all frame sequences, all token sequences of a word sequence, all paths of the n-gram."""
 
+import io
 import itertools
 import json
 import logging
@@ -9,15 +10,17 @@ import random
 import numpy as np
 import pytest
 import pywrapfst
+from random_graphs import random_arrays
 
 from asr.errors import InputError
 from asr.graph import compile_graph, word_graph
+from asr.graph.arrays import Block
 from asr.graph.automaton import Automaton
 from asr.graph.draw import dot, draw, find_dot
 from asr.graph.grammar import ngram_grammar, word_grammar
 from asr.graph.lexicon_fst import disambiguate, lexicon_fst, spell
 from asr.graph.minimize import minimize
-from asr.graph.pack import unpack
+from asr.graph.pack import Pieces, Writer, to_bytes, unpack
 from asr.graph.preflight import check
 from asr.graph.spelling_trees import Forest
 from asr.graph.topology import apply_topology, ctc_topology
@@ -285,6 +288,25 @@ def test_a_failed_drawing_is_not_an_error(tmp_path, monkeypatch, caplog):
         monkeypatch.setattr("asr.graph.draw.find_dot", lambda program=program: program)
         assert not draw(graph, tmp_path / "x.svg", ["<eps>"], ["<eps>"])
     assert caplog.text.count("x.svg is not drawn") == 3 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [64, 1000])
+def test_a_graph_is_the_same_in_pieces_of_any_size(size, monkeypatch):
+    rng = np.random.default_rng(1)
+    arrays = random_arrays(rng, num_states=200, num_arcs=700)
+    monkeypatch.setattr(Pieces, "SIZE", size)
+    file = io.BytesIO(b"bundle")
+    file.seek(6)
+    writer = Writer(file, arrays.start, 200)
+    for low, high in [(0, 3), (3, 150), (150, 200)]:
+        arcs = arrays.arcs[(arrays.sources >= low) & (arrays.sources < high)]
+        sources = arrays.sources[(arrays.sources >= low) & (arrays.sources < high)] - low
+        columns = (arcs[name] for name in ("ilabel", "olabel", "cost", "next"))
+        writer.add(Block(arrays.final_costs[low:high], sources, *columns))
+    writer.finish()
+    monkeypatch.undo()
+    assert file.getvalue() == b"bundle" + to_bytes(arrays)
+    assert file.tell() == len(file.getvalue())
 
 
 def test_dot_quotes_labels():

@@ -67,6 +67,24 @@ def test_equals_search_by_frames(pushed):
         assert_same(decoder.decode(scoring.log_probs), search_by_frames(arrays, scoring), 7)
 
 
+@pytest.mark.parametrize("word_penalty", [0.0, 0.3])
+def test_frames_with_many_tokens_between_frames_with_few(word_penalty):
+    """The table of tokens grows within a frame, over epsilon arcs, and is small again in the next."""
+    rng = np.random.default_rng(5)
+    wide = 1500
+    spread, label, meet = rng.random(wide), rng.integers(1, 6, wide), rng.random(wide)
+    arcs = [(0, 0, 0, spread[k], 2 + k) for k in range(wide)]
+    arcs += [(2 + k, label[k], k + 1, meet[k], 1) for k in range(wide)]
+    arrays = make_arrays(0, {1: 0.5}, 2 + wide, [*arcs, (1, 2, 0, 0.1, 1), (1, 3, 0, 0.2, 0)])
+    decoder = Decoder(to_graph(arrays), word_penalty=word_penalty, **EXACT)
+    log_probs = random_log_probs(rng, 12, 5, impossible=0.0)
+    start, end = 0.0, inf  # cost of the best path to states 0 and 1
+    for frame, row in enumerate(log_probs):
+        through = start + min(spread + meet - row[label - 1]) + word_penalty
+        start, end = end + 0.2 - row[2], min(through, end + 0.1 - row[1])
+        assert decoder.decode(log_probs[: frame + 1]).cost == pytest.approx(end + 0.5, abs=1e-3)
+
+
 def test_equals_openfst():
     rng = np.random.default_rng(3)
     for _ in range(60):

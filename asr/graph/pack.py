@@ -65,8 +65,38 @@ def write(arrays: Arrays, file: IO[bytes], implicit: bool = False) -> None:
     writer.finish()
 
 
+class Pieces:
+    """Writes one part of a file in pieces of 4 MB at multiples of 4 MB.
+
+    Linux keeps what is written at once in large pages, if the file system can (ext4 since Linux 6.16). The search
+    through a graph in large pages is 7 % faster (docs/measured/search.md).
+    """
+
+    SIZE = 1 << 22
+
+    def __init__(self, file: IO[bytes], offset: int):
+        self._file, self._offset, self._pending = file, offset, bytearray()
+
+    def add(self, rows: NDArray[np.void]) -> None:
+        self._pending += rows.view(np.uint8).data
+        end = self._offset + len(self._pending)
+        self._write(end - end % self.SIZE - self._offset)
+
+    def finish(self) -> None:
+        self._write(len(self._pending))
+
+    def _write(self, num_bytes: int) -> None:
+        if num_bytes <= 0:
+            return
+        self._file.seek(self._offset)
+        self._file.write(self._pending[:num_bytes])
+        del self._pending[:num_bytes]
+        self._offset += num_bytes
+
+
 class Writer:
-    """Writes a packed graph block by block to an open, seekable binary file; memory holds one block at a time.
+    """Writes a packed graph block by block to an open, seekable binary file; memory holds one block at a time, and up
+    to a piece of 4 MB of the states and of the arcs.
 
     Call `add` for all states in order, then `finish`, which writes the header. Both raise InputError as `pack` does;
     without its header the file is rejected by every reader.
@@ -79,7 +109,9 @@ class Writer:
         self._file, self._origin = file, file.tell()
         self._header = np.zeros((), HEADER)
         self._header["num_states"], self._header["start"], self._header["is_implicit"] = num_states, start, implicit
-        self.num_states, self.num_arcs = 0, 0  # written so far
+        self.num_states, self.num_arcs = 0, 0  # added so far
+        self._states = Pieces(file, self._origin + HEADER.itemsize)
+        self._arcs = Pieces(file, self._origin + HEADER.itemsize + STATE.itemsize * num_states)
 
     def add(self, block: Block) -> None:
         header = self._header
@@ -94,8 +126,8 @@ class Writer:
         states["num_emitting"] = num_arcs - num_epsilon
         states["num_epsilon"] = num_epsilon
         states["final_cost"] = block.final_costs
-        self._write(states, HEADER.itemsize + STATE.itemsize * self.num_states)
-        self._write(arcs, HEADER.itemsize + STATE.itemsize * int(header["num_states"]) + ARC.itemsize * self.num_arcs)
+        self._states.add(states)
+        self._arcs.add(arcs)
         self.num_states += num_states
         self.num_arcs += len(arcs)
         header["max_ilabel"] = arcs["ilabel"].max(initial=header["max_ilabel"])
@@ -105,12 +137,11 @@ class Writer:
         header = self._header
         header["magic"], header["version"], header["num_arcs"] = b"asrgraph", 1, self.num_arcs
         header["num_bytes"] = HEADER.itemsize + STATE.itemsize * self.num_states + ARC.itemsize * self.num_arcs
-        self._write(header.reshape(1), 0)
+        self._states.finish()
+        self._arcs.finish()
+        self._file.seek(self._origin)
+        self._file.write(header.tobytes())
         self._file.seek(0, 2)
-
-    def _write(self, rows: NDArray[np.void], offset: int) -> None:
-        self._file.seek(self._origin + offset)
-        self._file.write(rows.view(np.uint8).data)
 
     def _check(self, block: Block, arcs: NDArray[np.void]) -> None:
         num_states = int(self._header["num_states"])

@@ -16,6 +16,9 @@
 namespace asr::decoder {
 
 struct Link {
+  Link() = default;
+  Link(uint32_t from, uint32_t to, uint32_t arc, float cost, float acoustic)
+      : from(from), to(to), arc(arc), cost(cost), acoustic(acoustic) {}
   uint32_t from;
   uint32_t to;
   uint32_t arc;    // as in Record
@@ -38,14 +41,14 @@ class LinkPool {
   // for its epsilon links and AddNode for its nodes. `from` and `to` are places of tokens in their frames.
   void Begin(double offset);
   void AddEmitting(int32_t from, int32_t to, uint32_t arc, float cost, float acoustic) {
-    links_.push_back({layers_[layers_.size() - 2].node_begin + static_cast<uint32_t>(from),
-                      layers_.back().node_begin + static_cast<uint32_t>(to), arc, cost, acoustic});
+    links_.emplace_back(layers_[layers_.size() - 2].node_begin + static_cast<uint32_t>(from),
+                        layers_.back().node_begin + static_cast<uint32_t>(to), arc, cost, acoustic);
   }
   void BeginEpsilon() { layers_.back().epsilon_begin = static_cast<uint32_t>(links_.size()); }
   void AddEpsilon(int32_t from, int32_t to, uint32_t arc, float cost) {
     const uint32_t begin = layers_.back().node_begin;
-    links_.push_back(
-        {begin + static_cast<uint32_t>(from), begin + static_cast<uint32_t>(to), arc, cost, 0.0f});
+    links_.emplace_back(begin + static_cast<uint32_t>(from), begin + static_cast<uint32_t>(to), arc, cost,
+                        0.0f);
   }
   void AddNode(float cost) { costs_.push_back(cost); }
 

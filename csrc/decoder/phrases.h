@@ -47,7 +47,7 @@ class Phrases {
     return {edge.next, potential - edge.gain};
   }
   // Fetches the step from the root by `word`, which most steps take, into the cache. The word may be 0: none.
-  void Prefetch(int32_t word) const { __builtin_prefetch(root_edges_.data() + word); }
+  [[gnu::always_inline]] void Prefetch(int32_t word) const { __builtin_prefetch(root_edges_.data() + word); }
   // The cost of ending the utterance in `state`.
   float FinalCost(int32_t state) const { return states_[state].potential; }
   // A lower bound on the cost of a step from `state`.

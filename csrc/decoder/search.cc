@@ -52,7 +52,7 @@ void Search::Init(const Phrases* phrases) {
   phrases_ = phrases;
   is_broken_ = true;
   pool_.Clear();
-  places_.Clear();
+  places_.Clear(1);
   tokens_.clear();
   links_.Clear();
   offset_ = 0;
@@ -63,8 +63,8 @@ void Search::Init(const Phrases* phrases) {
   searched_frames_.clear();
 
   const auto start = static_cast<int32_t>(graph_.header().start);
-  best_ = places_.FindOrAdd(start, 0, 0, ContextOf());
-  tokens_.push_back({start, 0, 0.0f, kNoRecord});
+  best_ = places_.FindOrAdd(start, 0, 0, KeyOf());
+  tokens_.emplace_back(start, 0, 0.0f, kNoRecord);
   if (KeepsLattice()) links_.Begin(0);
   const float cutoff = std::min(options_.beam, kMaxCost);
   ProcessEpsilon(cutoff);
@@ -147,22 +147,28 @@ Search::Cutoff Search::FindCutoff() {
   for (const Token& token : tokens_) num_active += token.cost <= beam_cutoff;
 
   if (num_active > static_cast<size_t>(options_.max_active)) {
-    const float cost = CostOfRank(options_.max_active);
+    const float cost = CostOfRank(options_.max_active, -kInfinity);
     DropTies(cost);
     return {cost, std::min(options_.beam, cost - best_cost + kBeamDelta)};
   }
   if (num_active < static_cast<size_t>(options_.min_active)) {
-    const float cost = CostOfRank(options_.min_active);
+    const float cost = CostOfRank(options_.min_active - num_active, beam_cutoff);
     return {cost, cost < kMaxCost ? cost - best_cost + kBeamDelta : kInfinity};
   }
   return {beam_cutoff, options_.beam};
 }
 
-// The cost of the rank-th cheapest token, counted from 1; kMaxCost if there are fewer tokens.
-float Search::CostOfRank(size_t rank) {
-  if (tokens_.size() < rank) return kMaxCost;
-  costs_.clear();
-  for (const Token& token : tokens_) costs_.push_back(token.cost);
+// The cost of the rank-th cheapest token, counted from 1, among those that cost more than `least`; kMaxCost
+// if there are fewer.
+float Search::CostOfRank(size_t rank, float least) {
+  costs_.resize(tokens_.size());
+  size_t size = 0;
+  for (const Token& token : tokens_) {
+    costs_[size] = token.cost;
+    size += token.cost > least;
+  }
+  if (size < rank) return kMaxCost;
+  costs_.resize(size);
   std::nth_element(costs_.begin(), costs_.begin() + (rank - 1), costs_.end());
   return std::min(costs_[rank - 1], kMaxCost);
 }
@@ -183,22 +189,19 @@ void Search::DropTies(float cost) {
 // and returns false.
 bool Search::ProcessEmitting(const Cutoff& cutoff, bool only_blank, float* next_cutoff) {
   *next_cutoff = only_blank ? kMaxCost : FirstNextCutoff(cutoff);
-  const bool has_phrases = phrases_ != nullptr, has_context = has_phrases || IsImplicit();
   const size_t num_candidates = only_blank     ? FindBlanks(cutoff.now)
-                                : IsImplicit() ? has_phrases
-                                                     ? FindCandidates<true, true>(cutoff.now, *next_cutoff)
-                                                     : FindCandidates<true, false>(cutoff.now, *next_cutoff)
-                                : has_phrases  ? FindCandidates<false, true>(cutoff.now, *next_cutoff)
-                                               : FindCandidates<false, false>(cutoff.now, *next_cutoff);
+                                : IsImplicit() ? FindCandidatesOf<true>(cutoff.now, *next_cutoff)
+                                               : FindCandidatesOf<false>(cutoff.now, *next_cutoff);
   if (num_candidates == 0) return false;
+  places_.Clear(num_candidates);
+  FindNexts(num_candidates);
   const float best_cost = BestCost(num_candidates);
   if (!(best_cost <= kMaxCost)) return false;
   *next_cutoff = std::max(best_cost, std::min(*next_cutoff, best_cost + cutoff.beam));
 
-  places_.Clear();
   if (KeepsLattice()) links_.Begin(offset_ + best_before_);
   best_ = 0;
-  if (has_context) {
+  if (phrases_ != nullptr || IsImplicit()) {
     ReachInContext(num_candidates, *next_cutoff);
     return true;
   }
@@ -208,17 +211,41 @@ bool Search::ProcessEmitting(const Cutoff& cutoff, bool only_blank, float* next_
   tokens_.clear();
   for (size_t c = 0; c < num_candidates; ++c)
     if (const Candidate& candidate = candidates_[c]; candidate.cost <= *next_cutoff)
-      Reach(candidate, records_before_[candidate.source], 0);
+      Reach(candidate, nexts_[c], records_before_[candidate.source], 0);
   return true;
 }
 
-// The exact cost of the best candidate. What the phrases say about the words of all candidates is prefetched
-// for ReachInContext: the look-ups would miss the cache one after the other.
+// Fills `nexts_`, marks the candidates whose words the phrases follow, and prefetches what Reach and
+// ReachInContext will read for each candidate: these take their steps one after the other, and would wait for
+// each.
+void Search::FindNexts(size_t num_candidates) {
+  if (nexts_.size() < num_candidates) nexts_.resize(2 * num_candidates);
+  const bool has_context = IsImplicit() || phrases_ != nullptr;
+  for (size_t c = 0; c < num_candidates; ++c) {
+    const auto [cost, arc, source] = candidates_[c];
+    int32_t context = 0;
+    if (!has_context) {
+      nexts_[c] = graph_.arcs()[arc].next;
+    } else {
+      const Token& token = tokens_[source];
+      nexts_[c] = arc & kStay ? token.state : graph_.arcs()[arc].next;
+      context = AfterLabel(token.context, arc);
+      if (phrases_ != nullptr) {
+        const int32_t word = OutputLabel(arc);
+        phrases_->Prefetch(word);
+        candidates_[c].source |= word != 0 ? kTakesWord : 0;
+      }
+    }
+    places_.Prefetch(nexts_[c], context);
+    graph_.Prefetch(nexts_[c]);
+  }
+}
+
+// The exact cost of the best candidate.
 float Search::BestCost(size_t num_candidates) const {
   float best = kInfinity;
   for (size_t c = 0; c < num_candidates; ++c) {
     const auto [cost, arc, source] = candidates_[c];
-    if (phrases_ != nullptr) phrases_->Prefetch(OutputLabel(arc));
     if (!(cost < best)) continue;
     const bool takes_word = (source & kTakesWord) != 0;
     const float exact = takes_word ? Take(tokens_[source & ~kTakesWord], graph_.arcs()[arc]).first : cost;
@@ -243,7 +270,7 @@ void Search::ReachInContext(size_t num_candidates, float cutoff) {
       std::tie(candidate.cost, context) = Take(source, graph_.arcs()[candidate.arc]);
       if (!(candidate.cost <= cutoff)) continue;
     }
-    Reach(candidate, source.record, AfterLabel(context, candidate.arc));
+    Reach(candidate, nexts_[c], source.record, AfterLabel(context, candidate.arc));
   }
 }
 
@@ -265,9 +292,10 @@ float Search::FirstNextCutoff(const Cutoff& cutoff) const {
 // Fills `candidates_` and returns their number. Nearly all of the search time is spent here. Few arcs become
 // candidates and branch prediction fails, so the loop has no branch that is hard to predict: every arc is
 // written, and kept by advancing the pointer.
-template <bool kImplicit, bool kPhrases>
+template <bool kImplicit, Search::WordCosts kWordCosts>
 size_t Search::FindCandidates(float cutoff, float next_cutoff) {
-  const State* const states = graph_.states();
+  constexpr bool kPhrases = kWordCosts == WordCosts::kBoosts, kFree = kWordCosts == WordCosts::kNone;
+  const State* const states = states_at_.data();
   const Arc* const arcs = graph_.arcs();
   const Token* const tokens = tokens_.data();
   const size_t num_tokens = tokens_.size();
@@ -277,11 +305,11 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
   size_t num_candidates = 0;
   for (size_t i = 0; i < num_tokens; ++i) {
     if (i + kTokensAhead < num_tokens) {
-      graph_.PrefetchArcs(states[tokens[i + kTokensAhead].state]);
+      graph_.PrefetchArcs(states[i + kTokensAhead]);
     }
     const Token token = tokens[i];
     if (token.cost > cutoff) continue;
-    const State& state = states[token.state];
+    const State state = states[i];
     const size_t most = num_candidates + state.num_emitting + kMaxStays;
     if (most > candidates_.size()) candidates_.resize(2 * most);
     const int32_t last_label = kImplicit ? LastLabel(token.context) : 0;
@@ -293,7 +321,6 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
     // ReachInContext computes the exact cost.
     const float boost = kPhrases ? phrases_->MinStepCost(PhraseState(token.context)) : 0.0f;
     const float word_cost[2] = {0.0f, penalty_[1] + boost};
-    const uint32_t source[2] = {place, kPhrases ? place | kTakesWord : place};
     Candidate* candidate = candidates_.data() + num_candidates;
     const float least_word_cost = std::min(word_cost[0], word_cost[1]);
     const uint32_t arc_end = state.arc_begin + state.num_emitting;
@@ -301,14 +328,24 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
       const Arc& arc = arcs[a];
       // Rounding is monotone, so no later arc has a candidate either.
       if (kImplicit && is_by_cost && token.cost + (least + (arc.cost + least_word_cost)) > next_cutoff) break;
-      const float cost = token.cost + (acoustic[arc.ilabel] + (arc.cost + word_cost[arc.olabel != 0]));
-      *candidate = {cost, a, source[arc.olabel != 0]};
+      const float graph_cost = kFree ? arc.cost : arc.cost + word_cost[arc.olabel != 0];
+      const float cost = token.cost + (acoustic[arc.ilabel] + graph_cost);
+      candidate->cost = cost;
+      candidate->arc = a;
+      candidate->source = place;
       candidate += cost <= next_cutoff;
     }
     num_candidates = candidate - candidates_.data();
     if (kImplicit) acoustic[last_label] = repeated;
   }
   return num_candidates;
+}
+
+template <bool kImplicit>
+size_t Search::FindCandidatesOf(float cutoff, float next_cutoff) {
+  if (phrases_ != nullptr) return FindCandidates<kImplicit, WordCosts::kBoosts>(cutoff, next_cutoff);
+  if (penalty_[1] == 0) return FindCandidates<kImplicit, WordCosts::kNone>(cutoff, next_cutoff);
+  return FindCandidates<kImplicit, WordCosts::kPenalty>(cutoff, next_cutoff);
 }
 
 // The steps over blank, the smallest label: arcs with it come first.
@@ -326,8 +363,7 @@ size_t Search::FindBlanks(float cutoff) {
     const uint32_t arc_end = state.arc_begin + state.num_emitting;
     for (uint32_t a = state.arc_begin; a < arc_end && graph_.arcs()[a].ilabel == kBlankLabel; ++a) {
       const Arc& arc = graph_.arcs()[a];
-      const uint32_t mark = phrases_ != nullptr && arc.olabel != 0 ? kTakesWord : 0;
-      candidates_[num_candidates++] = {Take(token, arc).first, a, source | mark};
+      candidates_[num_candidates++] = {Take(token, arc).first, a, source};
     }
   }
   return num_candidates;
@@ -344,27 +380,6 @@ size_t Search::FindStays(const Token& token, uint32_t source, float next_cutoff,
   *candidate = {cost, kStay | static_cast<uint32_t>(last_label), source};
   candidate += cost <= next_cutoff;
   return candidate - candidates_.data();
-}
-
-// Adds a token at the destination of the candidate, or improves the token there. `record` is that of its
-// source.
-void Search::Reach(const Candidate& candidate, int32_t record, int32_t context) {
-  const auto source = static_cast<int32_t>(candidate.source);
-  const int32_t state = candidate.arc & kStay ? before_[source].state : graph_.arcs()[candidate.arc].next;
-  const auto new_place = static_cast<int32_t>(tokens_.size());
-  const int32_t place = places_.FindOrAdd(state, context, new_place, ContextOf());
-  if (place == new_place) {
-    graph_.Prefetch(state);  // for ProcessEpsilon
-    tokens_.push_back({state, context, candidate.cost, pool_.Add(record, candidate.arc)});
-  } else if (candidate.cost < tokens_[place].cost) {
-    tokens_[place].cost = candidate.cost;
-    pool_.Replace(tokens_[place].record, record, candidate.arc);
-  }
-  if (candidate.cost < tokens_[best_].cost) best_ = place;
-  if (KeepsLattice()) {
-    const float acoustic = acoustic_[InputLabel(candidate.arc)] + best_before_ + skipped_cost_;
-    links_.AddEmitting(source, place, candidate.arc, candidate.cost, acoustic);
-  }
 }
 
 }  // namespace asr::decoder

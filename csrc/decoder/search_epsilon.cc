@@ -24,10 +24,11 @@ constexpr size_t kLimitedRounds = 8;
 // Relaxation in rounds (Bellman-Ford): round r settles the states whose cheapest path has r epsilon arcs.
 void Search::ProcessEpsilon(float cutoff) {
   frontier_.resize(tokens_.size());
+  if (states_at_.size() < tokens_.size()) states_at_.resize(2 * tokens_.size());
   size_t size = 0;
   for (size_t i = 0; i < tokens_.size(); ++i) {
     graph_.Check(tokens_[i].state);
-    const State& state = graph_.states()[tokens_[i].state];
+    const State& state = states_at_[i] = graph_.states()[tokens_[i].state];
     __builtin_prefetch(graph_.epsilon(state));
     graph_.PrefetchArcs(state);  // for the next frame
     frontier_[size] = static_cast<int32_t>(i);
@@ -76,7 +77,7 @@ void Search::SettleCosts() {
 void Search::RelaxEpsilon(int32_t place, float cutoff) {
   const Token token = tokens_[place];
   if (token.cost > cutoff) return;
-  const State& state = graph_.states()[token.state];
+  const State state = states_at_[place];
   for (const Arc *arc = graph_.epsilon(state), *end = arc + state.num_epsilon; arc != end; ++arc) {
     int32_t context = token.context;
     const float cost = token.cost + ArcCost(*arc, &context);
@@ -84,11 +85,13 @@ void Search::RelaxEpsilon(int32_t place, float cutoff) {
 
     const auto arc_index = static_cast<uint32_t>(arc - graph_.arcs());
     const auto new_place = static_cast<int32_t>(tokens_.size());
-    const int32_t next_place = places_.FindOrAdd(arc->next, context, new_place, ContextOf());
+    const int32_t next_place = places_.FindOrAdd(arc->next, context, new_place, KeyOf());
     if (next_place == new_place) {
       graph_.Check(arc->next);
-      tokens_.push_back({arc->next, context, cost, pool_.Add(token.record, arc_index)});
+      tokens_.emplace_back(arc->next, context, cost, pool_.Add(token.record, arc_index));
       if (approaches_.size() < tokens_.size()) approaches_.resize(2 * tokens_.size());
+      if (states_at_.size() < tokens_.size()) states_at_.resize(2 * tokens_.size());
+      states_at_[next_place] = graph_.states()[arc->next];
       approaches_[next_place].round = 0;
     } else if (cost + kMinGain * (1.0f + std::fabs(cost)) < tokens_[next_place].cost &&
                !ClosesCycle(place, *arc, next_place, tokens_[next_place].cost - cost)) {
@@ -100,7 +103,7 @@ void Search::RelaxEpsilon(int32_t place, float cutoff) {
     if (cost < tokens_[best_].cost) best_ = next_place;
     const bool is_pending = approaches_[next_place].round == round_;
     approaches_[next_place] = {place, arc_index, round_};
-    if (!is_pending && graph_.states()[arc->next].num_epsilon > 0) reached_.push_back(next_place);
+    if (!is_pending && states_at_[next_place].num_epsilon > 0) reached_.push_back(next_place);
   }
 }
 
@@ -133,12 +136,12 @@ void Search::FinishLayer(float cutoff) {
     const Token token = tokens_[place];
     links_.AddNode(token.cost);
     if (token.cost > cutoff) continue;
-    const State& state = graph_.states()[token.state];
+    const State& state = states_at_[place];
     for (const Arc *arc = graph_.epsilon(state), *end = arc + state.num_epsilon; arc != end; ++arc) {
       int32_t context = token.context;
       const float cost = token.cost + ArcCost(*arc, &context);
       if (!(cost <= cutoff)) continue;
-      const int32_t next_place = places_.Find(arc->next, context, ContextOf());
+      const int32_t next_place = places_.Find(arc->next, context, KeyOf());
       if (next_place < 0 || next_place == place) continue;
       if (is_limited_ && cost + kLatticeRounding < tokens_[next_place].cost) continue;
       links_.AddEpsilon(place, next_place, static_cast<uint32_t>(arc - graph_.arcs()), cost);

@@ -17,7 +17,7 @@ void Search::DropDominated() {
     uint8_t& crowd = crowds_[CrowdOf(token.state)];
     crowd += crowd < 2;
   }
-  states_.Clear();
+  states_.Clear(in_phrase_.size());
   rivals_.clear();
   in_phrase_.clear();
   for (size_t i = 0; i < tokens_.size(); ++i) {
@@ -25,11 +25,12 @@ void Search::DropDominated() {
     if (token.context <= label_mask_ || crowds_[CrowdOf(token.state)] < 2) continue;
     const int32_t last_label = LastLabel(token.context);
     const auto new_place = static_cast<int32_t>(rivals_.size());
-    const int32_t place = states_.FindOrAdd(token.state, last_label, new_place,
-                                            [this](int32_t p) { return rivals_[p].last_label; });
+    const int32_t place = states_.FindOrAdd(token.state, last_label, new_place, [this](int32_t p) {
+      return StateMap::Key{rivals_[p].state, rivals_[p].last_label};
+    });
     if (place == new_place) {
-      const int32_t root = places_.Find(token.state, last_label, ContextOf());
-      rivals_.push_back({last_label, root, root < 0 ? kDropped : tokens_[root].cost});
+      const int32_t root = places_.Find(token.state, last_label, KeyOf());
+      rivals_.push_back({token.state, last_label, root, root < 0 ? kDropped : tokens_[root].cost});
     }
     Rivals& rivals = rivals_[place];
     rivals.bound = std::min(rivals.bound, token.cost + phrases_->MaxFutureCost(PhraseState(token.context)));

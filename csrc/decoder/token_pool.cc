@@ -26,7 +26,11 @@ void TokenPool::CollectGarbage(std::vector<Token>* tokens) {
   limit_ = std::max(kMinLimit, 2 * records_.size());
 }
 
-void StateMap::Restamp() {
+// They are empty afterwards.
+void StateMap::UseSlots(size_t num_slots) {
+  mask_ = num_slots - 1;
+  if (slots_.size() < num_slots) slots_.resize(num_slots);
+  if (++stamp_ != 0) return;
   std::fill(slots_.begin(), slots_.end(), Slot{});
   stamp_ = 1;
 }
