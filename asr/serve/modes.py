@@ -200,4 +200,4 @@ def _of_file(cfg: Config, own: Recognizer, file: str) -> Recognizer:
 
 def _with_space(own: Recognizer, space: SearchSpace) -> Recognizer:
     return Recognizer(own.model, own.cfg, own.tokens, space, own.device, own.lexicon,  # type: ignore[arg-type]
-                      rescorer=own.rescorer)  # fmt: skip
+                      rescorer=own.rescorer, hmm=own.hmm)  # fmt: skip
