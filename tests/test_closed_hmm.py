@@ -5,6 +5,7 @@ import itertools
 import math
 import time
 from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from asr.hmm.graph import HmmExpansion
 from asr.hmm.model import Hmm
 from asr.recognizer import bundle
 from asr.recognizer.recognizer import Recognizer
+from asr.recognizer.spaces import RequestSpaces
 from asr.search.decoder import Decoder
 from asr.search.searchers import GraphSearcher
 from asr.search.space import SearchSpace
@@ -192,3 +194,22 @@ def test_lists_and_grammars_of_a_run_folder(trained, tmp_path):
     assert all(word.confidence < 0.5 for word in recognizer.transcribe(other.features).words)
     grammar = recognizer.with_grammar("#JSGF V1.0; grammar g; public <c> = cc+;")
     assert grammar.transcribe(other.features).text == "cc"
+
+
+def test_words_are_spelled_by_the_pieces_of_a_graph_of_characters():
+    """As in a Korean recogniser whose language model is of syllables."""
+    hmm = HMMS["mono"]
+    pieces = Lexicon({"▁x": [("A",), ("A", "B")], "x": [("A",)], "▁y": [("B",)], "y": [("B",), ("B", "A")]})
+    names = list(pieces.pronunciations)
+    grammar = list_grammar(dict.fromkeys(names, 1.0), {name: n for n, name in enumerate(names, 1)})
+    graph = closed_graph(grammar, names, pieces, hmm.phones, hmm.silence, HmmExpansion(hmm))
+    space = SearchSpace(graph, ["<eps>", *names], pieces, hmm.silence)
+    cfg = config(Path("."), ".", "mono")
+    spaces = RequestSpaces(cfg, hmm.tokens, space, None, hmm)
+    wanted = {"xy": ["AB", "ABA", "ABB", "ABBA"], "y": ["B"]}
+    for _ in range(2):  # the second list is that of the first one's recogniser
+        listed = spaces.of_list(["xy", "y"])
+        assert {w: ["".join(units) for units in v] for w, v in listed.lexicon.pronunciations.items()} == wanted
+        spaces = RequestSpaces(cfg, hmm.tokens, listed, None, hmm)
+    with pytest.raises(InputError, match="no pronunciation|cannot be spelled"):
+        spaces.of_list(["xz"])

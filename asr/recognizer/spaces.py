@@ -129,18 +129,27 @@ class RequestSpaces:
             raise InputError("word lists and grammars need the HMMs of the states that the net scores, which bundles "
                              "of earlier versions lack; make the bundle again with `asr bundle`")  # fmt: skip
         tokens = self.hmm.phones if self.hmm else self.tokens
-        known = self.space.known(words, tokens) if self.space else {}
-        known |= self.lexicon.listed(words) if self.lexicon else {}
-        weights = self.space.probabilities(words, tokens) if self.space else {}
-        weights |= self.lexicon.weights(words) if self.lexicon else {}
-        spelled = Lexicon(pronunciations(words, self.cfg.tokens.unit, known, self.cfg.g2p, tokens), weights)
         silence = self.space.silence if self.space else self.cfg.graph.silence
         if self.hmm:
             silence = silence or self.hmm.silence
         expansion = HmmExpansion(self.hmm) if self.hmm else None
+        spelled = self._spelled(words, tokens)
         graph = closed_graph(grammar, words, spelled, tokens, silence, expansion)
-        base = self.space.base if self.space and self.space.is_closed else self.space
-        return SearchSpace(graph, ["<eps>", *words], spelled, silence, is_closed=True, base=base)
+        return SearchSpace(graph, ["<eps>", *words], spelled, silence, is_closed=True, base=self._base)
+
+    @property
+    def _base(self) -> SearchSpace | None:
+        """The space whose pronunciations lists and grammars use: not that of another list."""
+        return self.space.base if self.space and self.space.is_closed else self.space
+
+    def _spelled(self, words: list[str], tokens: Tokens) -> Lexicon:
+        base, unit = self._base, self.cfg.tokens.unit
+        known = base.known(words, tokens) if base else {}
+        known |= base.by_pieces(words, tokens) if base and unit == "phone" else {}
+        known |= self.lexicon.listed(words) if self.lexicon else {}
+        weights = base.probabilities(words, tokens) if base else {}
+        weights |= self.lexicon.weights(words) if self.lexicon else {}
+        return Lexicon(pronunciations(words, unit, known, self.cfg.g2p, tokens), weights)
 
 
 def spoken_slots(space: DynamicSpace) -> frozenset[str]:
