@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import math
 import time
 from functools import cache, partial
@@ -9,7 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+import tiny
+import torch
 from hmm_reference import best_passage
+from served import app_of, client_of
 from test_hmm import HMMS, random_scores
 from test_hmm import LEXICON as SMALL
 from test_hmm_training import LEXICON, config, corpus  # noqa: F401, a fixture
@@ -17,11 +22,13 @@ from test_hmm_training import LEXICON, config, corpus  # noqa: F401, a fixture
 import asr
 from asr import manifest, pipeline
 from asr.align.run import align
+from asr.cli.main import main
 from asr.errors import InputError
 from asr.graph.lists import closed_graph, list_grammar
 from asr.graph.phrase_grammar import read_grammar
 from asr.hmm.graph import HmmExpansion
 from asr.hmm.model import Hmm
+from asr.models.acoustic import AcousticModel
 from asr.recognizer import bundle
 from asr.recognizer.recognizer import Recognizer
 from asr.recognizer.spaces import RequestSpaces
@@ -213,3 +220,32 @@ def test_words_are_spelled_by_the_pieces_of_a_graph_of_characters():
         spaces = RequestSpaces(cfg, hmm.tokens, listed, None, hmm)
     with pytest.raises(InputError, match="no pronunciation|cannot be spelled"):
         spaces.of_list(["xz"])
+
+
+@pytest.mark.anyio
+async def test_the_server_the_command_line_and_streams_take_lists(tmp_path, capsys):
+    """A net of random weights over the states of phones of sound; all ways agree."""
+    hmm = Hmm.monophone(["N", "OW", "Y", "EH", "S", "SIL"], "SIL", states=1, scale=0.3)
+    cfg = tiny.config()
+    cfg.tokens.unit = "phone"
+    torch.manual_seed(5)
+    net = AcousticModel(cfg.features, cfg.model, len(hmm.tokens)).eval()
+    bundle.write(tmp_path / "m.asr", net, cfg, hmm.tokens, None, "card", hmm)
+    words = ["no", "yes", "yes no"]
+    sound = tiny.noise(1.5)
+    wanted = asr.load(tmp_path / "m.asr").with_list(words).transcribe(sound, 16000)
+    assert wanted.text in words and 0 < wanted.words[0].confidence < 1
+    soundfile.write(tmp_path / "x.wav", sound, 16000, subtype="FLOAT")
+    (tmp_path / "list.txt").write_text("\n".join(words) + "\n")
+    listed = ["graph=word", f"words={tmp_path}/list.txt"]
+    assert main(["transcribe", f"{tmp_path}/m.asr", f"{tmp_path}/x.wav", *listed]) == 0
+    assert wanted.text in capsys.readouterr().out
+    stream = asr.load(tmp_path / "m.asr").with_list(words).stream()
+    stream.accept(sound, 16000)
+    assert stream.finish().text == wanted.text
+    with pytest.raises(InputError, match="mode 'dictation' is free speech, and .*m.asr has no graph"):
+        app_of(tmp_path / "m.asr", modes=["word", "dictation"])
+    async with client_of(app_of(tmp_path / "m.asr", modes=["word"])) as client:
+        data = {"request": json.dumps({"words": words})}
+        answer = await client.post("/v1/recognize", files={"file": (tmp_path / "x.wav").read_bytes()}, data=data)
+        assert answer.status_code == 200 and answer.json()["text"] == wanted.text, answer.text

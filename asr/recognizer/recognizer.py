@@ -33,7 +33,7 @@ from asr.recognizer.hypotheses import decode_log_probs
 from asr.recognizer.inputs import Input, Source, check_channel, check_length, check_rate, features_of, samples_of
 from asr.recognizer.long import transcribe_each
 from asr.recognizer.options import DecodingOptions
-from asr.recognizer.searching import searcher_of
+from asr.recognizer.searching import NoSearcher, searcher_of
 from asr.recognizer.spaces import RequestSpaces
 from asr.recognizer.stream import Stream
 from asr.recognizer.written import Writing, writing_of
@@ -358,6 +358,11 @@ class Recognizer:
         scored = iter(self.model.score(heard) if heard else [])
         none = np.zeros((0, len(self.tokens)), dtype=np.float32)
         return [next(scored).numpy() if e else none for e in enough]
+
+    @property
+    def needs_list(self) -> bool:
+        """Whether there is nothing to search: HMMs without a graph, before a word list or grammar."""
+        return isinstance(self.searcher, NoSearcher)
 
     @property
     def can_cut(self) -> bool:
