@@ -21,7 +21,7 @@ from asr.data import corpora
 from asr.errors import InputError
 from asr.features import recorded
 from asr.features.sphinx import COSINES, smooth
-from recipes.commands import commands_hmm, commands_hybrid, commands_taught, voices
+from recipes.commands import commands_hmm, commands_taught, voices
 from recipes.digits import prepare as digits_room
 from recipes.digits import synthesise, unseen
 from recipes.librispeech.prepare import write_splits
@@ -225,8 +225,6 @@ def test_the_states_of_commands_are_those_of_its_cepstra(
 ) -> None:
     with pytest.raises(InputError, match="exp/commands/data holds no features; run .*commands. first"):
         commands_hmm.prepare(config(tmp_path / "out", tmp_path))
-    with pytest.raises(InputError, match="source.json is missing; run .*commands experiment=commands. first"):
-        commands_hybrid.prepare(config(tmp_path / "out", tmp_path))
     commands = load_prepare("commands")
     monkeypatch.setattr(commands, "COPIES", {"an4": 1})
     monkeypatch.setattr(commands_hmm, "HEARD", tmp_path / "heard")
