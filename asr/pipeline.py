@@ -160,7 +160,7 @@ def open_recognizer(cfg: Config) -> "Recognizer":
     lexicon = Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon and not needs_graph else None
     if cfg.graph.kind in ("word", "grammar"):  # which have no second pass, whatever `asr tune` found
         cfg.decoder = dataclasses.replace(cfg.decoder, rescore=None)
-    return requested(Recognizer(model, cfg, tokens, space, cfg.device, lexicon), cfg)
+    return requested(Recognizer(model, cfg, tokens, space, cfg.device, lexicon, hmm=run_folder.hmm(cfg)), cfg)
 
 
 def requested(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
@@ -358,7 +358,7 @@ def bundle(cfg: Config) -> Path:
     )
     if graph_dir:
         run_folder.check_hmms(cfg)
-    bundle.write(cfg.bundle, model, cfg, tokens, graph_dir, run_folder.card(cfg))
+    bundle.write(cfg.bundle, model, cfg, tokens, graph_dir, run_folder.card(cfg), run_folder.hmm(cfg))
     return Path(cfg.bundle)
 
 

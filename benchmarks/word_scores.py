@@ -9,6 +9,7 @@ from asr.search.confidence import word_confidences
 from asr.search.searchers import GraphSearcher, likeness
 from asr.search.word_times import segments
 
+CTC_ONLY = ("filler loop of phones", "filler loop per token", "all spellings per token")
 MEASURES = (
     "confidence",  # the recogniser's: posterior times likeness
     "posterior",  # among the listed words only
@@ -24,7 +25,8 @@ MEASURES = (
 
 
 def score_clip(recognizer: Recognizer, background: Recognizer, log_probs: np.ndarray) -> tuple[str, list[float]]:
-    """The recognised word, "" if none, and its measures. `background`: the same model with a list of other words."""
+    """The recognised word, "" if none, and its measures; NaN those of `CTC_ONLY` for HMMs, whose tokens are phones.
+    `background`: the same model with a list of other words."""
     searcher = recognizer.searcher
     assert isinstance(searcher, GraphSearcher)
     hypothesis = recognizer.search("", log_probs, 1.0)
@@ -34,18 +36,20 @@ def score_clip(recognizer: Recognizer, background: Recognizer, log_probs: np.nda
         return "", [-math.inf] * len(MEASURES)
     frames = np.arange(len(log_probs))
     lost = float((log_probs.max(1) - log_probs[frames, path.alignment]).sum())
-    spelled = [s.token for s in segments(path.alignment, log_probs)]
+    spelled = [s.token for s in segments(path.alignment, log_probs, searcher.states)]
     posterior = min(word_confidences(decoded.lattice, path.labels) or [0.0])
     acoustic = float(log_probs[frames, path.alignment].sum())
     others = background.search("", log_probs, 1.0)
     against_words = (others.cost - hypothesis.cost) / len(spelled)
-    alike = likeness(log_probs, path.alignment)
-    against_loop = acoustic - filler(log_probs, bigram(recognizer))
+    alike = likeness(log_probs, path.alignment, searcher.states)
+    against_loop = free = math.nan
+    if searcher.states is None:
+        against_loop = acoustic - filler(log_probs, bigram(recognizer))
+        free = forward(log_probs, spelled) / len(spelled)
     scores = [
         min(w.confidence for w in hypothesis.words), posterior, alike,
         math.exp(-lost / len(frames)), math.exp(-lost), against_loop, against_loop / len(spelled),
-        forward(log_probs, spelled) / len(spelled),
-        against_words, alike / (1 + math.exp(-against_words)),
+        free, against_words, alike / (1 + math.exp(-against_words)),
     ]  # fmt: skip
     return hypothesis.text or " ".join(w.word for w in hypothesis.words), scores
 

@@ -151,8 +151,6 @@ def test_a_training_is_repeated_to_the_same_bytes(corpus, tmp_path):
 
 def test_what_needs_ctc_is_refused(trained, corpus):
     cfg, _ = trained
-    with pytest.raises(InputError, match="one of HMMs"):
-        pipeline.open_recognizer(cfg).with_list(["ab"])
     with pytest.raises(InputError, match="only in a graph"):
         pipeline.open_recognizer(dataclasses.replace(cfg, decoder=DecoderConfig(kind="greedy")))
     for option, value in (("kind", "dynamic"), ("topology", "implicit"), ("forecast", True)):

@@ -20,7 +20,8 @@ from asr.config import Config, FeaturesConfig
 from asr.data import corpora
 from asr.errors import InputError
 from asr.features import recorded
-from recipes.commands import commands_taught, voices
+from asr.features.sphinx import COSINES, smooth
+from recipes.commands import commands_hmm, commands_taught, voices
 from recipes.digits import prepare as digits_room
 from recipes.digits import synthesise, unseen
 from recipes.librispeech.prepare import write_splits
@@ -45,8 +46,13 @@ def write_noise(path: Path, seconds: float, rate_hz: int = 16000) -> None:
     soundfile.write(path, 0.1 * rng.standard_normal(int(seconds * rate_hz)), rate_hz)
 
 
-WITHOUT_TEXT = ("timit_hmm",)  # HMMs for `asr align`
-DATA_OF = {"english_hama": "english", "korean_dnn": "korean_adapted", "korean_hybrid": "korean_sat"}
+WITHOUT_TEXT = ("timit_hmm", "commands_hmm")  # HMMs for `asr align`, and for the targets of a net
+DATA_OF = {
+    "english_hama": "english",
+    "korean_dnn": "korean_adapted",
+    "korean_hybrid": "korean_sat",
+    "commands_hybrid": "commands",
+}
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*/experiment/*.yaml")), ids=lambda p: p.stem)
@@ -212,6 +218,28 @@ def test_commands_are_taught_by_what_another_recogniser_is_sure_of(
     assert [(u.id, u.text) for u in made[len(before) :]] == [(f"stranger-s-{copy}", "a bird") for copy in (0, 1)]
     assert "bird B ER D\n" in (tmp_path / "out/lexicon.txt").read_text()
     assert manifest.read(tmp_path / "out/test.jsonl") == manifest.read(tmp_path / "before/test.jsonl")
+
+
+def test_the_states_of_commands_are_those_of_its_cepstra(
+    commands_corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="exp/commands/data holds no features; run .*commands. first"):
+        commands_hmm.prepare(config(tmp_path / "out", tmp_path))
+    commands = load_prepare("commands")
+    monkeypatch.setattr(commands, "COPIES", {"an4": 1})
+    monkeypatch.setattr(commands_hmm, "HEARD", tmp_path / "heard")
+    kind = {"kind": "stored", "num_bins": 40, "low_hz": 130, "high_hz": 6800}
+    commands.prepare(config(tmp_path / "heard", tmp_path, **kind))
+    (tmp_path / "heard/source.json").touch()
+    commands_hmm.prepare(config(tmp_path / "out", tmp_path))
+    for split in ("train", "dev", "test"):
+        heard, made = (manifest.read(tmp_path / f"{name}/{split}.jsonl") for name in ("heard", "out"))
+        assert [(u.id, u.text) for u in made] == [(u.id, u.text) for u in heard]
+        for before, after in zip(heard, made, strict=True):
+            cepstra, bands = np.load(after.features), np.load(before.features)
+            assert cepstra.shape == (len(bands), 13)
+            np.testing.assert_allclose(cepstra @ COSINES, smooth(bands), atol=1e-3)
+    assert (tmp_path / "out/lexicon.txt").read_bytes() == (tmp_path / "heard/lexicon.txt").read_bytes()
 
 
 def test_words_are_spoken_once_and_trimmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

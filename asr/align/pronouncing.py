@@ -37,6 +37,8 @@ class Pronouncing:
         """Spell the words that are new, all at once; returns those without a pronunciation."""
         fresh = [word for word in dict.fromkeys(words) if word not in self._spelled]
         known = self._usable(self.space.known(fresh, self.tokens)) if self.space else {}
+        if self.space and self.unit == "phone":
+            known |= self._usable(self.space.by_pieces(fresh, self.tokens))
         known |= self._usable(self.lexicon.listed(fresh)) if self.lexicon else {}
         weights = self.space.probabilities(known, self.tokens) if self.space else {}
         weights |= self.lexicon.weights(known) if self.lexicon else {}

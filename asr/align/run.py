@@ -16,7 +16,6 @@ from asr.config import Config, DecoderConfig, check_choices
 from asr.data.alignments import TABLE
 from asr.errors import InputError
 from asr.files import keep_inputs
-from asr.hmm.model import Hmm
 from asr.manifest import Utterance
 from asr.pipeline import limit_threads
 from asr.recognizer import run_folder
@@ -104,16 +103,16 @@ def open_aligner(
 ) -> tuple[Aligner, Recognizer]:  # fmt: skip
     """The aligner that the options ask for, and its recogniser; `known_only`: as in `HmmAligner`.
 
-    Raises InputError for a bundle of HMMs, which does not hold them.
+    Raises InputError for a bundle of HMMs that does not hold them.
     """
     limit_threads(cfg)
     recognizer, place = _open(cfg, has_features)
     lexicon = Lexicon.read(cfg.graph.lexicon) if cfg.graph.lexicon else None
     if States.of(recognizer.tokens):
-        if not place.is_dir():
-            raise InputError(f"{place} is a bundle of HMMs, whose states alone are in it; align with the run folder: "
-                             "asr align out=RUN")  # fmt: skip
-        hmm = Hmm.read(place / "train" / HMM_FILE)
+        hmm = recognizer.hmm
+        if hmm is None:
+            raise InputError(f"{place} holds no HMMs, only their states, as bundles of earlier versions do; make it "
+                             "again with `asr bundle`, or align with the run folder: asr align out=RUN")  # fmt: skip
         phones = Tokens([s for s in hmm.phones.symbols if s != hmm.silence])
         pronouncing = Pronouncing(recognizer, lexicon, cfg.g2p, phones)
         return HmmAligner(recognizer, hmm, pronouncing, fillers, filler_cost, known_only), recognizer
@@ -140,7 +139,8 @@ def _open(cfg: Config, has_features: bool) -> tuple[Recognizer, Path]:
     space = SearchSpace.read(graph, tokens) if (graph / "stats.json").exists() else None
     lexicon = Lexicon.read(spelled) if spelled and Path(spelled).exists() else None
     searcher = GreedySearcher(tokens, trained.tokens.unit)  # which HMMs do not have; nothing is searched here
-    return Recognizer(model, trained, tokens, space, cfg.device, lexicon, searcher), place
+    hmm = run_folder.hmm(trained)
+    return Recognizer(model, trained, tokens, space, cfg.device, lexicon, searcher, hmm=hmm), place
 
 
 def _check_ids(utterances: list[Utterance]) -> None:

@@ -33,8 +33,15 @@ def log_mels(samples: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(power @ FILTERS, 1.0))
 
 
+COSINES = np.cos(np.pi * np.arange(CEPSTRA)[:, None] * (np.arange(BANDS) + 0.5) / BANDS)  # orthogonal rows
+COSINES /= np.linalg.norm(COSINES, axis=1, keepdims=True)
+
+
+def cepstra(mels: np.ndarray) -> np.ndarray:
+    """Log-mel bands (F, BANDS) -> their 13 cepstra, of an orthonormal transform."""
+    return mels @ COSINES.T
+
+
 def smooth(mels: np.ndarray) -> np.ndarray:
     """Log-mel bands (F, BANDS) reduced to what their 13 cepstra keep."""
-    cosines = np.cos(np.pi * np.arange(CEPSTRA)[:, None] * (np.arange(BANDS) + 0.5) / BANDS)  # orthogonal rows
-    cosines /= np.linalg.norm(cosines, axis=1, keepdims=True)
-    return mels @ cosines.T @ cosines
+    return cepstra(mels) @ COSINES

@@ -20,6 +20,7 @@ from asr.graph.lexicon_fst import spell
 from asr.graph.minimize import minimize
 from asr.graph.opened import Graph
 from asr.graph.spelling_trees import Forest
+from asr.graph.topology import Expansion
 from asr.text.lexicon import Lexicon, name_some
 from asr.textfiles import lines
 from asr.tokens import BLANK, SPACE, Tokens
@@ -96,8 +97,9 @@ def numbered(words: list[str]) -> dict[str, int]:
 
 
 def closed_graph(grammar: Automaton, words: list[str], lexicon: Lexicon, tokens: Tokens,
-                 silence: str | None = None) -> Graph:  # fmt: skip
-    """The graph of a grammar over `words`, with labels 1 .. W, for the implicit CTC topology.
+                 silence: str | None = None, expansion: Expansion | None = None) -> Graph:  # fmt: skip
+    """The graph of a grammar over `words`, with labels 1 .. W, for the implicit CTC topology; `expansion` takes its
+    place, and `tokens` are then those that spell words, not the net's outputs.
 
     Raises InputError naming words that have no spelling in the lexicon and the token table.
     """
@@ -108,4 +110,7 @@ def closed_graph(grammar: Automaton, words: list[str], lexicon: Lexicon, tokens:
         raise InputError(f"words that cannot be spelled in this model's units: {name_some(unspelled)}; "
                          "clean the text in the same way as the training text (`asr text clean`)")  # fmt: skip
     spellings = spell(words, Lexicon(spelled, lexicon.probabilities), tokens, silence, separator)
-    return Graph.from_bytes(pack.to_bytes(minimize(Forest(grammar, spellings)).arrays(), implicit=True))
+    graph = minimize(Forest(grammar, spellings))
+    if expansion:
+        graph = expansion.over(graph)
+    return Graph.from_bytes(pack.to_bytes(graph.arrays(), implicit=expansion is None))

@@ -99,19 +99,30 @@ class Hmm:
             ],
         }
 
+    def text(self) -> str:
+        """The content of `hmm.json`."""
+        return json.dumps(self.plain(), ensure_ascii=False)
+
     def write(self, path: str | Path) -> None:
         with atomic_write(path) as file:
-            json.dump(self.plain(), file, ensure_ascii=False)
+            file.write(self.text())
 
     @classmethod
     def read(cls, path: str | Path) -> "Hmm":
         """Raises InputError if the file cannot be read or is not what `write` writes."""
         try:
-            return cls.of(parse_json(Path(path).read_text(encoding="utf-8")))
+            data = Path(path).read_bytes()
         except OSError as e:
             raise InputError(f"cannot read {path}: {e.strerror}; `asr hmm train` writes it") from e
+        return cls.parse(data, path)
+
+    @classmethod
+    def parse(cls, data: bytes, where: str | Path) -> "Hmm":
+        """The HMM of the bytes of `hmm.json`. Raises InputError naming `where` they are if they are damaged."""
+        try:
+            return cls.of(parse_json(data.decode("utf-8")))
         except (ValueError, KeyError, TypeError, RecursionError, InputError) as e:
-            raise InputError(f"{path} is not what `asr hmm train` writes ({e}); train again") from e
+            raise InputError(f"{where} is not what `asr hmm train` writes ({e}); train again") from e
 
     @classmethod
     def of(cls, data: Any) -> "Hmm":

@@ -6,6 +6,7 @@ search reads the graph directly from the memory-mapped file.
     model.safetensors   the weights, or model.onnx, the model in ONNX
     config.json         features, model, decoder and unit; how to call the model in ONNX
     tokens.txt          the net's outputs      card.md       a description for people
+    hmm.json            the HMMs of a net that scores their states; bundles of earlier versions lack it
     graph.bin, words.txt, lexicon.txt          a static graph, or
     tree.bin, lm.ngram                         a dynamic graph; a greedy recogniser has neither
     rescore.safetensors or rescore.trie        the language model of decoder.rescore, if there is one
@@ -24,7 +25,6 @@ import shutil
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -33,8 +33,6 @@ from typing import IO, Any
 import numpy as np
 import torch
 from omegaconf import OmegaConf
-from safetensors import SafetensorError
-from safetensors import torch as safetensors
 
 from asr.config import Config, check_choices
 from asr.errors import InputError
@@ -46,28 +44,28 @@ from asr.graph.ngram_file import NgramFile
 from asr.graph.opened import Graph
 from asr.graph.pack import unpack_bytes
 from asr.graph.tree_file import Tree
+from asr.hmm.model import Hmm
 from asr.literals import parse_json
 from asr.models.acoustic import AcousticModel
 from asr.models.imported import OnnxFile, OnnxModel, OnnxSpec
-from asr.recognizer import bundled_scorer
+from asr.recognizer import bundled_scorer, bundled_weights
 from asr.search.second_pass import BUNDLED, Rescorer
 from asr.search.space import DynamicSpace, SearchSpace, check_same_tokens, read_stats
-from asr.states import States
+from asr.states import HMM_FILE, States
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 
 FORMAT = 1
 ALIGNMENT = 64
 MAX_BYTES = 8 << 30  # size limit of a bundle
-MAX_TEXT_BYTES = 256 << 20  # size limit of words.txt and lexicon.txt
+MAX_TEXT_BYTES = 256 << 20  # size limit of words.txt, lexicon.txt and hmm.json
 MAX_SMALL_BYTES = 4 << 20  # size limit of the other texts, and of the archive's directory
 _GROUPS = ("features", "model", "decoder")
 _WEIGHTS, _ONNX = "model.safetensors", "model.onnx"  # one of the two
 _MODEL_MEMBERS = ("config.json", "tokens.txt", "card.md")
 _GRAPH_MEMBERS = {"static": STATIC_FILES, "dynamic": (TREE, NGRAM)}
 _LIMITS = dict.fromkeys((_WEIGHTS, _ONNX, "graph.bin", TREE, NGRAM, *bundled_scorer.MEMBERS), MAX_BYTES)
-_LIMITS |= dict.fromkeys(("words.txt", "lexicon.txt"), MAX_TEXT_BYTES)
-_ENCODER = "frontend.encoder."
+_LIMITS |= dict.fromkeys(("words.txt", "lexicon.txt", HMM_FILE), MAX_TEXT_BYTES)
 _SUMS = "checksums.json"
 _PADDING_ID = 0xD935  # the extra field of Android's zipalign
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE.TXT 4.3.7; the last two are the lengths of name and extra field
@@ -86,10 +84,13 @@ class Bundle:
     space: SearchSpace | None
     card: str
     rescorer: Rescorer | None = None
+    hmm: Hmm | None = None
 
 
-def write(path: str | Path, model: Model, cfg: Config, tokens: Tokens, graph_dir: str | Path | None, card: str) -> None:
+def write(path: str | Path, model: Model, cfg: Config, tokens: Tokens, graph_dir: str | Path | None, card: str,
+          hmm: Hmm | None = None) -> None:  # fmt: skip
     """Write a bundle atomically. `graph_dir` is a folder written by `asr graph`; None makes a greedy recogniser.
+    `hmm`: of a net that scores states.
 
     Raises InputError if the model or the graph has other tokens, if a file of the graph is missing, and if
     `cfg.decoder.rescore` is neither a neural model of `asr lm train` nor a packed n-gram.
@@ -102,8 +103,7 @@ def write(path: str | Path, model: Model, cfg: Config, tokens: Tokens, graph_dir
     if isinstance(model, OnnxModel):
         contents: dict[str, bytes | Path] = {_ONNX: model.file.data}
     else:
-        state = {name: _packed(name, tensor.detach().cpu().contiguous()) for name, tensor in model.state_dict().items()}
-        contents = {_WEIGHTS: safetensors.save(state)}
+        contents = {_WEIGHTS: bundled_weights.packed(model)}
     if cfg.decoder.rescore is not None:
         if graph_dir is None:
             raise InputError(f"decoder.rescore={cfg.decoder.rescore} needs a graph, and this bundle gets none; set "
@@ -117,6 +117,8 @@ def write(path: str | Path, model: Model, cfg: Config, tokens: Tokens, graph_dir
         "tokens.txt": "".join(symbol + "\n" for symbol in tokens.symbols).encode(),
         "card.md": card.encode(),
     }
+    if hmm:
+        contents[HMM_FILE] = hmm.text().encode()
     if graph_dir is not None:
         check_same_tokens(tokens, Tokens.read(Path(graph_dir) / "tokens.txt"), graph_dir)
         contents |= {name: Path(graph_dir) / name for name in _GRAPH_MEMBERS[stats.get("kind", "static")]}
@@ -137,6 +139,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
     format.
     """
     members = _members(Path(path), max_bytes)
+    hmm = Hmm.parse(bytes(members.pop(HMM_FILE)), f"{path}: {HMM_FILE}") if HMM_FILE in members else None
     texts = {name: _text(data, name, path) for name, data in members.items() if name.endswith((".txt", ".md", ".json"))}
     cfg, foreign = _config(texts["config.json"], path)
     tokens = Tokens(texts["tokens.txt"].removesuffix("\n").split("\n"))
@@ -149,6 +152,8 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
     states = States.of(tokens)
     if cfg.graph.silence is not None and cfg.graph.silence not in (states.phones if states else tokens):
         raise InputError(f"{path}: silence {cfg.graph.silence!r} of config.json is not a token; make the bundle again")
+    if hmm and hmm.tokens != tokens:
+        raise InputError(f"{path}: {HMM_FILE} has other states than tokens.txt; make the bundle again")
     space = None
     if "graph.bin" in members:
         words = texts["words.txt"].removesuffix("\n").split("\n")
@@ -161,7 +166,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> Bundle:
     rescorer = bundled_scorer.opened(members, path)
     if cfg.decoder.rescore != (BUNDLED if rescorer else None):  # the name of another would be opened
         raise InputError(f"{path}: config.json and the members disagree about decoder.rescore; make the bundle again")
-    return Bundle(model, cfg, tokens, space, texts["card.md"], rescorer)
+    return Bundle(model, cfg, tokens, space, texts["card.md"], rescorer, hmm)
 
 
 def unpack_graph(path: str | Path, folder: str | Path) -> None:
@@ -243,7 +248,7 @@ def _members(path: Path, max_bytes: int) -> dict[str, memoryview]:
         raise InputError(f"{path} contains a member twice; make it again with `asr bundle`")
     graph = next((files for files in _GRAPH_MEMBERS.values() if files[0] in names), ())
     rescorer = sorted(names & bundled_scorer.MEMBERS)[:1]
-    allowed = {_ONNX if _ONNX in names else _WEIGHTS, *_MODEL_MEMBERS, _SUMS, *graph, *rescorer}
+    allowed = {_ONNX if _ONNX in names else _WEIGHTS, *_MODEL_MEMBERS, _SUMS, *graph, *rescorer, *names & {HMM_FILE}}
     if odd := sorted(names ^ allowed):
         raise InputError(
             f"{path}: member {odd[0]!r:.100} is missing or does not belong there; make it again with `asr bundle`"
@@ -349,11 +354,7 @@ def _model(
     data: memoryview, cfg: Config, encoder: dict[str, Any] | None, tokens: Tokens, path: str | Path
 ) -> AcousticModel:
     """Build the model and load its weights. Shapes are compared first, on a meta model that needs no memory."""
-    try:
-        state = {name: _unpacked(name, tensor) for name, tensor in safetensors.load(bytes(data)).items()}
-    except SafetensorError as e:
-        raise InputError(f"{path}: member model.safetensors cannot be read ({e}); make the bundle again") from e
-
+    state = bundled_weights.unpacked(data, path)
     if cfg.model.kind != "linear" and (layers := cfg.model.layers) > len(state):  # not even one tensor each
         raise InputError(
             f"{path}: member model.safetensors does not fit config.json: {len(state)} tensors for {layers} layers; "
@@ -365,8 +366,8 @@ def _model(
         return AcousticModel(cfg.features, cfg.model, len(tokens), own)
 
     with torch.device("meta"):
-        wanted = _kinds(build().state_dict())
-    found = _kinds(state)
+        wanted = bundled_weights.kinds(build().state_dict())
+    found = bundled_weights.kinds(state)
     if odd := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
         raise InputError(
             f"{path}: tensor {odd[0]} of model.safetensors does not fit config.json; make the bundle again"
@@ -381,17 +382,3 @@ def _onnx_model(data: bytes, cfg: Config, spec: OnnxSpec, tokens: Tokens, path: 
         raise InputError(f"{path}: config.json names {len(spec.columns)} outputs for {len(tokens)} tokens; "
                          "make the bundle again")  # fmt: skip
     return OnnxModel(spec, cfg.features, cfg.model.subsampling, OnnxFile.parse(data, f"{path}: {_ONNX}"))
-
-
-def _packed(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """Weights of an encoder in half precision, if nothing is lost."""
-    half = tensor.half() if name.startswith(_ENCODER) and tensor.dtype == torch.float32 else tensor
-    return half if torch.equal(half.to(tensor.dtype), tensor) else tensor
-
-
-def _unpacked(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.float() if name.startswith(_ENCODER) and tensor.dtype == torch.float16 else tensor
-
-
-def _kinds(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
-    return {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}

@@ -15,7 +15,6 @@ from asr.hmm.model import Hmm
 from asr.lm import arpa
 from asr.pieces import are_pieces
 from asr.recognizer import run_folder
-from asr.states import HMM_FILE
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 from asr.words import MARKS, is_slot
@@ -59,8 +58,7 @@ def _static(cfg: Config) -> Build:
 
 def _hmm(cfg: Config) -> Hmm | None:
     """The HMMs of the run folder; None if its net was trained with CTC, or if a token table is given."""
-    path = Path(cfg.out) / "train" / HMM_FILE
-    return Hmm.read(path) if path.exists() and not cfg.tokens.table else None
+    return None if cfg.tokens.table else run_folder.hmm(cfg)
 
 
 def _ingredients(cfg: Config) -> tuple[Config, Tokens, Lexicon | None]:

@@ -48,7 +48,7 @@ def load(
     cfg = opened.cfg
     cfg.decoder = _with_options(cfg.decoder, decoder)
     cfg.data.max_audio_s, cfg.data.channel, cfg.g2p.model = max_audio_s, channel, str(g2p)
-    return Recognizer(opened.model, cfg, opened.tokens, opened.space, device, rescorer=opened.rescorer)
+    return Recognizer(opened.model, cfg, opened.tokens, opened.space, device, rescorer=opened.rescorer, hmm=opened.hmm)
 
 
 def _with_options(cfg: DecoderConfig, options: dict[str, Any]) -> DecoderConfig:

@@ -22,6 +22,7 @@ from asr.errors import InputError
 from asr.features import audio
 from asr.graph.phrase_grammar import MOST_STATES
 from asr.graph.slots import Filler
+from asr.hmm.model import Hmm
 from asr.hypothesis import Hypothesis
 from asr.manifest import Utterance
 from asr.models.acoustic import AcousticModel
@@ -32,17 +33,16 @@ from asr.recognizer.hypotheses import decode_log_probs
 from asr.recognizer.inputs import Input, Source, check_channel, check_length, check_rate, features_of, samples_of
 from asr.recognizer.long import transcribe_each
 from asr.recognizer.options import DecodingOptions
+from asr.recognizer.searching import NoSearcher, searcher_of
 from asr.recognizer.spaces import RequestSpaces
 from asr.recognizer.stream import Stream
 from asr.recognizer.written import Writing, writing_of
-from asr.search.confidence import Calibration, warn_if_uncalibrated
 from asr.search.endpoint import EndpointOptions
 from asr.search.new_words import NewWord
 from asr.search.phrases import Phrases
-from asr.search.searchers import GraphSearcher, GreedySearcher, Searcher, make_decoder
-from asr.search.second_pass import Rescorer, rescorer_of, resolved, second_pass
+from asr.search.searchers import GraphSearcher, Searcher
+from asr.search.second_pass import Rescorer, rescorer_of
 from asr.search.space import SearchSpace
-from asr.states import States
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 
@@ -66,6 +66,7 @@ class Recognizer:
     frame_s: float  # seconds per output frame of the model
     searcher: Searcher
     rescorer: Rescorer | None
+    hmm: Hmm | None
 
     def __init__(
         self,
@@ -77,12 +78,14 @@ class Recognizer:
         lexicon: Lexicon | None = None,
         searcher: Searcher | None = None,
         rescorer: Rescorer | None = None,
+        hmm: Hmm | None = None,
     ):
         """Move `model` to `device` and set it to evaluation.
 
         `space` holds the graph; without it, or with `cfg.decoder.kind="greedy"`, the search is greedy. `lexicon` spells
         the words of word lists and grammars; without it the lexicon of `space` does. `searcher` replaces the one that
         `cfg.decoder` describes. `rescorer`: a language model that is open: `cfg.decoder.rescore`, or for requests.
+        `hmm`: of a net that scores states, for word lists and grammars.
         Raises InputError for an invalid option of the decoder, and for a CUDA device that does not exist.
         """
         device = str(device)
@@ -94,7 +97,7 @@ class Recognizer:
         if cfg.decoder.pad_s and cfg.features.kind == "stored":
             raise InputError("decoder.pad_s adds sound, and this model takes stored features; leave it 0")
         cfg = frozen(cfg)
-        space = RequestSpaces(cfg, tokens, space, lexicon).with_spoken()
+        space = RequestSpaces(cfg, tokens, space, lexicon, hmm).with_spoken()
         rescorer = rescorer_of(cfg.decoder, rescorer)
         vars(self).update(
             model=model.to(device).eval(),
@@ -104,8 +107,9 @@ class Recognizer:
             lexicon=lexicon,
             device=device,
             frame_s=model.frame_s,
-            searcher=searcher or _searcher(cfg, tokens, space, rescorer),
+            searcher=searcher or searcher_of(cfg, tokens, space, rescorer),
             rescorer=rescorer,
+            hmm=hmm,
         )
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -166,10 +170,12 @@ class Recognizer:
 
     def _with(self, space: SearchSpace | None, decoder: DecoderConfig) -> "Recognizer":
         cfg = dataclasses.replace(self.cfg, decoder=decoder)
-        return Recognizer(self.model, cfg, self.tokens, space, self.device, self.lexicon, rescorer=self.rescorer)
+        return Recognizer(
+            self.model, cfg, self.tokens, space, self.device, self.lexicon, rescorer=self.rescorer, hmm=self.hmm
+        )
 
     def _spaces(self) -> RequestSpaces:
-        return RequestSpaces(self.cfg, self.tokens, self.space, self.lexicon)
+        return RequestSpaces(self.cfg, self.tokens, self.space, self.lexicon, self.hmm)
 
     def _with_options(self, options: DecodingOptions) -> "Recognizer":
         """The recogniser that `options` ask for, without their phrases."""
@@ -354,6 +360,11 @@ class Recognizer:
         return [next(scored).numpy() if e else none for e in enough]
 
     @property
+    def needs_list(self) -> bool:
+        """Whether there is nothing to search: HMMs without a graph, before a word list or grammar."""
+        return isinstance(self.searcher, NoSearcher)
+
+    @property
     def can_cut(self) -> bool:
         """Whether long recordings can be recognised piece by piece: not stored features, no word list or grammar."""
         is_closed = isinstance(self.searcher, GraphSearcher) and self.searcher.space.is_closed
@@ -377,24 +388,3 @@ class Recognizer:
             raise InputError(f"give sample_rate_hz= with an array of samples; the model itself takes {rate_hz} Hz")
         check_length((x.shape[-1] if x.ndim else 0) / sample_rate_hz, limit_s)
         return samples_of(x, sample_rate_hz, rate_hz, channel)
-
-
-def _searcher(cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer: Rescorer | None) -> Searcher:
-    decoder, scorer = cfg.decoder, rescorer.scorer if rescorer else None
-    calibration = Calibration(decoder.confidence_scale, decoder.confidence_offset)
-    warn_if_uncalibrated(resolved(decoder, scorer, space))
-    if decoder.kind == "greedy" or space is None:
-        if States.of(tokens):
-            raise InputError("states of HMMs make words only in a graph; build one with `asr graph`, and search it "
-                             "with decoder.kind=graph")  # fmt: skip
-        if decoder.rescore is not None:
-            raise InputError(f"decoder.rescore={decoder.rescore} needs a graph search, and this recogniser searches "
-                             "greedily; set decoder.rescore=null")  # fmt: skip
-        if decoder.mbr or decoder.confusion:
-            name = "mbr" if decoder.mbr else "confusion"
-            raise InputError(f"decoder.{name}=true needs a graph search; this recogniser searches greedily")
-        return GreedySearcher(tokens, cfg.tokens.unit, calibration)
-    return GraphSearcher(
-        make_decoder(space.graph, decoder), space, tokens, decoder.nbest, calibration, decoder.mbr, decoder.confusion,
-        second_pass(decoder, scorer, space),
-    )  # fmt: skip

@@ -18,6 +18,7 @@ from asr.locks import locked
 from asr.tokens import Tokens
 
 if TYPE_CHECKING:
+    from asr.hmm.model import Hmm
     from asr.models.acoustic import AcousticModel
     from asr.models.imported import Imported, OnnxModel
     from asr.recognizer.bundle import Bundle
@@ -208,20 +209,25 @@ def search_space(cfg: Config, tokens: Tokens) -> "SearchSpace":
     return space
 
 
-def check_hmms(cfg: Config) -> None:
-    """Raises InputError if the graph is of other HMMs than the model's; those may have the same outputs."""
+def hmm(cfg: Config) -> "Hmm | None":
+    """The HMMs of the run folder; None if its net was trained with CTC."""
+    from asr.hmm.model import Hmm
     from asr.states import HMM_FILE
 
     path = Path(cfg.out) / "train" / HMM_FILE
-    if not path.exists():
-        return
+    return Hmm.read(path) if path.exists() else None
+
+
+def check_hmms(cfg: Config) -> None:
+    """Raises InputError if the graph is of other HMMs than the model's; those may have the same outputs."""
     from asr.hmm.graph import HmmExpansion
-    from asr.hmm.model import Hmm
     from asr.search.space import read_stats
 
-    made_of = read_stats(cfg.graph.dir).get("expansion")
-    if made_of and HmmExpansion(Hmm.read(path)).digest != made_of:
-        raise InputError(f"{cfg.graph.dir}: the graph is of other HMMs than {path}; run `asr graph` again")
+    if own := hmm(cfg):
+        made_of = read_stats(cfg.graph.dir).get("expansion")
+        if made_of and HmmExpansion(own).digest != made_of:
+            raise InputError(f"{cfg.graph.dir}: the graph is of other HMMs than {cfg.out}/train/hmm.json; run "
+                             "`asr graph` again")  # fmt: skip
 
 
 def read_start(path: str) -> "Start":
@@ -282,7 +288,7 @@ def read(folder: str | Path) -> "Bundle":
     model, tokens = load_model(cfg)
     space = search_space(cfg, tokens)
     cfg.graph.silence = space.silence
-    return Bundle(model, cfg, tokens, space, card(cfg))
+    return Bundle(model, cfg, tokens, space, card(cfg), hmm=hmm(cfg))
 
 
 def card(cfg: Config) -> str:

@@ -16,6 +16,8 @@ from asr.graph.lists import closed_graph, list_grammar, numbered, words_of
 from asr.graph.phrase_grammar import MOST_STATES, read_grammar
 from asr.graph.slots import Filler, filling_of, fillings, read_fillers
 from asr.graph.spoken_rules import NAMES, spoken_rules
+from asr.hmm.graph import HmmExpansion
+from asr.hmm.model import Hmm
 from asr.recognizer.options import DecodingOptions
 from asr.recognizer.written import language_of
 from asr.search.new_words import NewWord
@@ -36,6 +38,7 @@ class RequestSpaces:
     tokens: Tokens
     space: SearchSpace | None
     lexicon: Lexicon | None  # pronunciations in addition to those of `space`
+    hmm: Hmm | None = None  # of a net that scores states
 
     def of(self, options: DecodingOptions) -> SearchSpace | None:
         """The space that `options` ask for; the recogniser's own if they name no words."""
@@ -122,17 +125,31 @@ class RequestSpaces:
     def _closed(self, grammar: Automaton, words: list[str]) -> SearchSpace:
         if self.cfg.decoder.kind == "greedy":
             raise InputError("greedy search takes no word list and no grammar; use decoder.kind=graph")
-        if States.of(self.tokens):
-            raise InputError("word lists and grammars need a net trained with CTC; this recogniser is one of HMMs")
-        known = self.space.known(words, self.tokens) if self.space else {}
-        known |= self.lexicon.listed(words) if self.lexicon else {}
-        weights = self.space.probabilities(words, self.tokens) if self.space else {}
-        weights |= self.lexicon.weights(words) if self.lexicon else {}
-        spelled = Lexicon(pronunciations(words, self.cfg.tokens.unit, known, self.cfg.g2p, self.tokens), weights)
+        if States.of(self.tokens) and not self.hmm:
+            raise InputError("word lists and grammars need the HMMs of the states that the net scores, which bundles "
+                             "of earlier versions lack; make the bundle again with `asr bundle`")  # fmt: skip
+        tokens = self.hmm.phones if self.hmm else self.tokens
         silence = self.space.silence if self.space else self.cfg.graph.silence
-        graph = closed_graph(grammar, words, spelled, self.tokens, silence)
-        base = self.space.base if self.space and self.space.is_closed else self.space
-        return SearchSpace(graph, ["<eps>", *words], spelled, silence, is_closed=True, base=base)
+        if self.hmm:
+            silence = silence or self.hmm.silence
+        expansion = HmmExpansion(self.hmm) if self.hmm else None
+        spelled = self._spelled(words, tokens)
+        graph = closed_graph(grammar, words, spelled, tokens, silence, expansion)
+        return SearchSpace(graph, ["<eps>", *words], spelled, silence, is_closed=True, base=self._base)
+
+    @property
+    def _base(self) -> SearchSpace | None:
+        """The space whose pronunciations lists and grammars use: not that of another list."""
+        return self.space.base if self.space and self.space.is_closed else self.space
+
+    def _spelled(self, words: list[str], tokens: Tokens) -> Lexicon:
+        base, unit = self._base, self.cfg.tokens.unit
+        known = base.known(words, tokens) if base else {}
+        known |= base.by_pieces(words, tokens) if base and unit == "phone" else {}
+        known |= self.lexicon.listed(words) if self.lexicon else {}
+        weights = base.probabilities(words, tokens) if base else {}
+        weights |= self.lexicon.weights(words) if self.lexicon else {}
+        return Lexicon(pronunciations(words, unit, known, self.cfg.g2p, tokens), weights)
 
 
 def spoken_slots(space: DynamicSpace) -> frozenset[str]:

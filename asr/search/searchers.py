@@ -153,7 +153,7 @@ class GraphSearcher:
             confidences = self._posteriors(evidence, lattice, path.labels, words)
         confidences = self.calibration.apply(confidences)
         if self.space.is_closed and confidences:
-            confidences = [min(confidences) * likeness(log_probs, path.alignment)] * len(confidences)
+            confidences = [min(confidences) * likeness(log_probs, path.alignment, self.states)] * len(confidences)
         has_ends = self.states is not None
         placed = [FoundWord(*parts, has_ends) for parts in zip(words, groups, confidences, strict=False)]
         confusion = self._confusion(evidence, [word.word for word in placed]) if evidence and self.confusion else []
@@ -246,15 +246,16 @@ def peak_confidence(group: Sequence[Segment]) -> float:
     return min(1.0, math.exp(sum(s.log_prob for s in group) / len(group)))
 
 
-def likeness(log_probs: np.ndarray, alignment: np.ndarray) -> float:
+def likeness(log_probs: np.ndarray, alignment: np.ndarray, states: States | None = None) -> float:
     """How well a path matches the audio, in (0, 1]: the ratio of its probability to that of the most probable tokens,
-    as a geometric mean per token of the path. 1 if the path consists of the most probable tokens.
+    as a geometric mean per token of the path, or per phone with `states`. 1 if the path consists of the most probable
+    ones.
 
     The most probable tokens are what a free loop over all tokens, the usual filler or garbage model, would find.
     """
     frames = np.arange(len(log_probs))
     lost = float((log_probs.max(1) - log_probs[frames, alignment]).sum())
-    return math.exp(-lost / max(1, len(segments(alignment, log_probs))))
+    return math.exp(-lost / max(1, len(segments(alignment, log_probs, states))))
 
 
 def make_decoder(graph: Graph, cfg: DecoderConfig) -> Decoder:

@@ -7,6 +7,7 @@ from collections import ChainMap, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
+from itertools import chain, islice, product
 from pathlib import Path
 from typing import Any, overload
 
@@ -28,6 +29,7 @@ from asr.words import check_word
 # The unigram cost of a new word is this quantile of the unigram costs of the language model: LIKELY_ALONE if the model
 # has no n-grams that end in <unk>. Chosen on the first half of the bench pack: docs/measured/graphs.md.
 LIKELY, LIKELY_ALONE = 0.25, 0.005
+MOST_JOINED = 16  # pronunciations of a word that are joined from those of its pieces
 Pronounce = Callable[[Sequence[str]], Spelled]
 _indexing = threading.Lock()
 _log = logging.getLogger(__name__)
@@ -106,6 +108,18 @@ class SearchSpace:
             return self.base.known(words, tokens) if self.base else {}
         assert self.lexicon is not None
         return self.lexicon.listed(words)
+
+    def by_pieces(self, words: Iterable[str], tokens: Tokens) -> Spelled:
+        """The pronunciations, in units, of those of `words` that the pieces of the graph spell: those of the fewest
+        pieces, one after the other. None in a graph of words."""
+        if not self.of_pieces:
+            return {}
+        parts = {word: pieces for word in words for pieces in fewest(word, self.labels, 1)}
+        known = self.known({piece for pieces in parts.values() for piece in pieces}, tokens)
+        return {
+            word: [tuple(chain(*units)) for units in islice(product(*(known[p] for p in pieces)), MOST_JOINED)]
+            for word, pieces in parts.items()
+        }
 
     def probabilities(self, words: Iterable[str], tokens: Tokens) -> dict[Pair, float]:
         """The probabilities of the pronunciations that `known` returns, where the graph's lexicon has them."""

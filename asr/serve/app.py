@@ -130,7 +130,11 @@ def _open_records(app: FastAPI, cfg: Config) -> list[Callable[[], None]]:
 def _warm_up(recognizer: Recognizer) -> None:
     """A second of silence, so that the first request finds memory, kernels and indices in place."""
     rate_hz = recognizer.cfg.features.sample_rate_hz
-    recognizer.transcribe(np.zeros(rate_hz, np.float32), rate_hz)
+    silence = np.zeros(rate_hz, np.float32)
+    if recognizer.needs_list:
+        recognizer.log_probs([silence])
+    else:
+        recognizer.transcribe(silence, rate_hz)
     if recognizer.space:
         _ = recognizer.space.labels
 

@@ -60,6 +60,9 @@ class Modes:
             if name in found:
                 raise InputError(f"serve.modes has '{name}' twice; keep one")
             found[name] = _of_file(cfg, own, file) if file else own
+            if name != "word" and found[name].needs_list:
+                raise InputError(f"mode '{name}' is free speech, and {file or cfg.bundle} has no graph for it; serve "
+                                 "it with modes=word, or bundle it with a graph")  # fmt: skip
             if name in OF_FILES and not file:
                 _log.warning(
                     "mode '%s' names no file, so it recognises by the graph of %s, as dictation does; to give it "
@@ -200,4 +203,4 @@ def _of_file(cfg: Config, own: Recognizer, file: str) -> Recognizer:
 
 def _with_space(own: Recognizer, space: SearchSpace) -> Recognizer:
     return Recognizer(own.model, own.cfg, own.tokens, space, own.device, own.lexicon,  # type: ignore[arg-type]
-                      rescorer=own.rescorer)  # fmt: skip
+                      rescorer=own.rescorer, hmm=own.hmm)  # fmt: skip
