@@ -32,17 +32,16 @@ from asr.recognizer.hypotheses import decode_log_probs
 from asr.recognizer.inputs import Input, Source, check_channel, check_length, check_rate, features_of, samples_of
 from asr.recognizer.long import transcribe_each
 from asr.recognizer.options import DecodingOptions
+from asr.recognizer.searches import searcher_of
 from asr.recognizer.spaces import RequestSpaces
 from asr.recognizer.stream import Stream
 from asr.recognizer.written import Writing, writing_of
-from asr.search.confidence import Calibration, warn_if_uncalibrated
 from asr.search.endpoint import EndpointOptions
 from asr.search.new_words import NewWord
 from asr.search.phrases import Phrases
-from asr.search.searchers import GraphSearcher, GreedySearcher, Searcher, make_decoder
-from asr.search.second_pass import Rescorer, rescorer_of, resolved, second_pass
+from asr.search.searchers import GraphSearcher, Searcher
+from asr.search.second_pass import Rescorer, rescorer_of
 from asr.search.space import SearchSpace
-from asr.states import States
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 
@@ -104,7 +103,7 @@ class Recognizer:
             lexicon=lexicon,
             device=device,
             frame_s=model.frame_s,
-            searcher=searcher or _searcher(cfg, tokens, space, rescorer),
+            searcher=searcher or searcher_of(cfg, tokens, space, rescorer),
             rescorer=rescorer,
         )
 
@@ -300,11 +299,21 @@ class Recognizer:
             return None
         return writing_of(self, options.written, options.punctuate, options.language)
 
-    def search(self, id: str, log_probs: np.ndarray, duration_s: float, phrases: Phrases | None = None) -> Hypothesis:
-        """Words of the log-probs (F', V) of one utterance."""
-        options = self.cfg.decoder
+    def search(
+        self,
+        id: str,
+        log_probs: np.ndarray,
+        duration_s: float,
+        phrases: Phrases | None = None,
+        samples: np.ndarray | None = None,
+    ) -> Hypothesis:
+        """Words of the log-probs (F', V) of one utterance. `samples` (T,) at the model's rate: its sound, which some
+        second passes need."""
+        options, searcher = self.cfg.decoder, self.searcher
+        if samples is not None and isinstance(searcher, GraphSearcher):
+            searcher = searcher.heard(samples)
         found = decode_log_probs(
-            log_probs, self.searcher, self.frame_s, id, duration_s, phrases, options.reject_below, options.remove,
+            log_probs, searcher, self.frame_s, id, duration_s, phrases, options.reject_below, options.remove,
             options.remove_restarts,
         )  # fmt: skip
         return edges.unpad(found, options.pad_s)
@@ -377,24 +386,3 @@ class Recognizer:
             raise InputError(f"give sample_rate_hz= with an array of samples; the model itself takes {rate_hz} Hz")
         check_length((x.shape[-1] if x.ndim else 0) / sample_rate_hz, limit_s)
         return samples_of(x, sample_rate_hz, rate_hz, channel)
-
-
-def _searcher(cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer: Rescorer | None) -> Searcher:
-    decoder, scorer = cfg.decoder, rescorer.scorer if rescorer else None
-    calibration = Calibration(decoder.confidence_scale, decoder.confidence_offset)
-    warn_if_uncalibrated(resolved(decoder, scorer, space))
-    if decoder.kind == "greedy" or space is None:
-        if States.of(tokens):
-            raise InputError("states of HMMs make words only in a graph; build one with `asr graph`, and search it "
-                             "with decoder.kind=graph")  # fmt: skip
-        if decoder.rescore is not None:
-            raise InputError(f"decoder.rescore={decoder.rescore} needs a graph search, and this recogniser searches "
-                             "greedily; set decoder.rescore=null")  # fmt: skip
-        if decoder.mbr or decoder.confusion:
-            name = "mbr" if decoder.mbr else "confusion"
-            raise InputError(f"decoder.{name}=true needs a graph search; this recogniser searches greedily")
-        return GreedySearcher(tokens, cfg.tokens.unit, calibration)
-    return GraphSearcher(
-        make_decoder(space.graph, decoder), space, tokens, decoder.nbest, calibration, decoder.mbr, decoder.confusion,
-        second_pass(decoder, scorer, space),
-    )  # fmt: skip

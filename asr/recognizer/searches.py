@@ -1,0 +1,54 @@
+"""The search that a configuration describes, and the sound that a second pass of it may need."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asr.config import Config
+from asr.data.dataset import load_input
+from asr.errors import InputError
+from asr.manifest import Utterance
+from asr.search.confidence import Calibration, warn_if_uncalibrated
+from asr.search.searchers import GraphSearcher, GreedySearcher, Searcher, make_decoder, needs_sound
+from asr.search.second_pass import HearingScorer, Rescorer, resolved, second_pass
+from asr.search.space import SearchSpace
+from asr.states import States
+from asr.tokens import Tokens
+
+if TYPE_CHECKING:
+    from asr.recognizer.recognizer import Recognizer
+
+
+def sound_of(recognizer: "Recognizer", utterance: Utterance) -> np.ndarray | None:
+    """The samples (T,) of an utterance if the second pass of the recogniser needs them; None otherwise. Raises
+    InputError if it cannot be read."""
+    return load_input(recognizer.cfg, utterance) if needs_sound(recognizer.searcher) else None
+
+
+def searcher_of(cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer: Rescorer | None) -> Searcher:
+    """Raises InputError for options that do not fit each other."""
+    decoder, scorer = cfg.decoder, rescorer.scorer if rescorer else None
+    calibration = Calibration(decoder.confidence_scale, decoder.confidence_offset)
+    warn_if_uncalibrated(resolved(decoder, scorer, space))
+    if decoder.kind == "greedy" or space is None:
+        if States.of(tokens):
+            raise InputError("states of HMMs make words only in a graph; build one with `asr graph`, and search it "
+                             "with decoder.kind=graph")  # fmt: skip
+        if decoder.rescore is not None:
+            raise InputError(f"decoder.rescore={decoder.rescore} needs a graph search, and this recogniser searches "
+                             "greedily; set decoder.rescore=null")  # fmt: skip
+        if decoder.mbr or decoder.confusion:
+            name = "mbr" if decoder.mbr else "confusion"
+            raise InputError(f"decoder.{name}=true needs a graph search; this recogniser searches greedily")
+        return GreedySearcher(tokens, cfg.tokens.unit, calibration)
+    if decoder.rescore is not None and isinstance(scorer, HearingScorer):
+        if cfg.features.kind == "stored":
+            raise InputError(f"decoder.rescore={decoder.rescore} needs sound, and this model takes stored features; "
+                             "set decoder.rescore=null")  # fmt: skip
+        if cfg.features.sample_rate_hz != scorer.rate_hz:
+            raise InputError(f"decoder.rescore={decoder.rescore} hears sound at {scorer.rate_hz} Hz, and this model at "
+                             f"{cfg.features.sample_rate_hz} Hz; set decoder.rescore=null")  # fmt: skip
+    return GraphSearcher(
+        make_decoder(space.graph, decoder), space, tokens, decoder.nbest, calibration, decoder.mbr, decoder.confusion,
+        second_pass(decoder, scorer, space),
+    )  # fmt: skip
