@@ -14,7 +14,7 @@ from asr import hypothesis
 from asr.errors import InputError
 from asr.hypothesis import Hypothesis
 from asr.manifest import Utterance
-from asr.recognizer.searches import sound_of
+from asr.recognizer.searches import sound_for
 from asr.recognizer.speakers import score_by_speaker
 from asr.search.phrases import Phrases
 
@@ -58,7 +58,7 @@ def decode_utterances(
     by_id = {utterance.id: utterance for utterance in utterances}
 
     def search(item: tuple[str, np.ndarray, float]) -> Hypothesis:
-        return recognizer.search(*item, phrases, sound_of(recognizer, by_id[item[0]]))
+        return recognizer.search(*item, phrases, sound_for(recognizer.searcher, recognizer.cfg, by_id[item[0]]))
 
     with (
         tqdm(total=len(utterances), unit="utt", desc="decode") as bar,

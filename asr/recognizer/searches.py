@@ -1,7 +1,5 @@
 """The search that a configuration describes, and the sound that a second pass of it may need."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from asr.config import Config
@@ -15,14 +13,11 @@ from asr.search.space import SearchSpace
 from asr.states import States
 from asr.tokens import Tokens
 
-if TYPE_CHECKING:
-    from asr.recognizer.recognizer import Recognizer
 
-
-def sound_of(recognizer: "Recognizer", utterance: Utterance) -> np.ndarray | None:
-    """The samples (T,) of an utterance if the second pass of the recogniser needs them; None otherwise. Raises
-    InputError if it cannot be read."""
-    return load_input(recognizer.cfg, utterance) if needs_sound(recognizer.searcher) else None
+def sound_for(searcher: Searcher, cfg: Config, utterance: Utterance) -> np.ndarray | None:
+    """The samples (T,) of an utterance if the second pass needs them; None otherwise. Raises InputError if it cannot be
+    read."""
+    return load_input(cfg, utterance) if needs_sound(searcher) else None
 
 
 def searcher_of(cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer: Rescorer | None) -> Searcher:

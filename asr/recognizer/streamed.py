@@ -32,6 +32,8 @@ class StreamedUtterance:
         self._block = round(BLOCK_S * self._rate_hz)
         self._rest = np.zeros(0, np.float32)  # samples of the next block
         self._samples = 0  # of the utterance
+        self._frames = 0  # of the piece
+        self._sound: list[np.ndarray] = []  # of the piece and what follows, if the second pass needs it
         self._pieces = Pieces()
         self._so_far: SoFar | None = None
         self._begin_piece(np.zeros(0, np.float32))
@@ -77,9 +79,9 @@ class StreamedUtterance:
             self._begin_piece(sound[end:])
 
     def _begin_piece(self, sound: np.ndarray) -> None:
-        self._sound: list[np.ndarray] = [sound]  # of the piece and what follows, if the second pass needs it
+        self._sound = [sound]
         self._search = live_search(self._recognizer.searcher, self._phrases)
-        self._frames: int = 0  # of the piece
+        self._frames = 0
         self._so_far = None
 
     def _found(self, duration_s: float) -> Hypothesis:
