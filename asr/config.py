@@ -155,7 +155,9 @@ class LmConfig(Options):
     )
     base: str | None = option(None, "general model that `asr lm adapt` starts from")
     lang: str = option(
-        "none", "language rules by which `asr lm adapt` cleans text; none leaves it unchanged", ["none", "en", "ko"]
+        "none",
+        "language rules by which `asr lm adapt` cleans text (none leaves it unchanged); that of a Whisper",
+        ["none", "en", "ko"],
     )
     weights: list[float] = option([], "weights of the models to mix; [] finds them on the dev text", within="[0, inf)")
     size: int | None = option(

@@ -37,7 +37,9 @@ class DecoderConfig(Options):
         "or hub name of transformers; `bundled`: the bundle's own",
     )
     rescore_share: float = option(
-        0.5, "share of decoder.rescore in the costs of language; set by `asr tune`", within="[0, 1]"
+        0.5,
+        "share of decoder.rescore in the costs of language, or weight of a model that hears; set by `asr tune`",
+        within="[0, 1]",
     )
     rescore_penalty: float = option(
         0.0, "cost per word that ranking anew adds; set by `asr tune`", within="[-1e6, 1e6]"

@@ -39,10 +39,8 @@ def weights(dim: int = 16, layers: int = 2, hidden: int = 24, bands: int = 80, s
 
 
 def model_bytes(tensors: dict[str, np.ndarray], specification: str = "WhisperSpec") -> bytes:
-    everything = tensors | {
-        "encoder/num_heads": np.array(4, np.int16),
-        "decoder/embeddings/weight": np.ones((3, 4), np.float32),
-    }
+    everything = tensors | {"encoder/num_heads": np.array(4, np.int16)}
+    everything.setdefault("decoder/embeddings/weight", np.ones((3, 4), np.float32))
     head = struct.pack("<I", 6) + string(specification) + struct.pack("<II", 3, len(everything))
     return head + b"".join(tensor(name, x) for name, x in everything.items()) + struct.pack("<I", 0)
 

@@ -198,20 +198,31 @@ def lm_filter(cfg: Config) -> None:
 
 
 def lm_convert(cfg: Config) -> None:
-    """Converts an ARPA file to another format, which the ending of the second name selects.
+    """Converts an ARPA file to another format, which the ending of the second name selects, or a Whisper.
 
     asr lm convert lm.arpa lm.arpa.xz
     asr lm convert lm.arpa.gz G.fst
     asr lm convert lm.arpa lm.ngram
     asr lm convert big.arpa big.trie
+    asr lm convert data/whisper-base heard.safetensors lang=ko text=lm.txt,data/train.jsonl
 
-    .ngram is for dynamic graphs, .trie for decoder.rescore and `asr lm ppl`; both are mapped, not read.
+    .ngram is for dynamic graphs, .trie for decoder.rescore and `asr lm ppl`; both are mapped, not read. The folder of
+    a Whisper (CTranslate2) becomes a model for decoder.rescore, which hears the recordings. Of its tokens, those of the
+    texts stay.
     """
     from asr.cli.lm_formats import writer
     from asr.lm import arpa
 
     if len(cfg.input) != 2:
         raise InputError(f"asr lm convert IN OUT: expected two files, {len(cfg.input)} were given")
+    if Path(cfg.input[0]).is_dir():
+        from asr.lm.attention.file import convert
+
+        print(f"-> {cfg.input[1]}: {convert(cfg.input[0], cfg.input[1], cfg.lm.lang, cfg.lm.text)}")
+        return
+    for option in ("lang", "text"):
+        if (given := getattr(cfg.lm, option)) not in ("none", []):
+            raise InputError(f"lm.{option}={given} is for converting the folder of a Whisper; leave it out")
     write = writer(cfg.input[1])
     model = arpa.read(cfg.input[0])
     write(model, cfg.input[1])

@@ -179,7 +179,7 @@ VERBS: dict[str, Verb] = {
         "lm.base", "lm.text", "lm.size", "lm.min_count", "lm.lang", "data.dev", *_CLEANING, "output",
     )),
     "lm filter": Verb(lm_filter, ("lm.arpa", "lm.vocabulary", "output")),
-    "lm convert": Verb(lm_convert, ("input",)),
+    "lm convert": Verb(lm_convert, ("lm.lang", "lm.text", "input")),
     "lm vocabulary": Verb(lm_vocabulary, ("lm.text", "lm.size", "lm.min_count", "data.train", "output")),
     "graph": Verb(graph, (
         "graph.kind", "graph.dir", "graph.lexicon", "graph.silence", "graph.fillers", "graph.filler_cost",

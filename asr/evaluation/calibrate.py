@@ -15,6 +15,7 @@ from asr.evaluation.score import align, normalise
 from asr.evaluation.transcribed import transcribed
 from asr.files import atomic_write
 from asr.manifest import Utterance
+from asr.recognizer.searching import sound_for
 from asr.recognizer.speakers import score_by_speaker
 from asr.search.confidence import Calibration, calibration_error, coverage, information, ranking, search_of
 from asr.search.second_pass import resolved
@@ -84,13 +85,15 @@ def calibrate(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Cali
     recognizer = recognizer.with_decoder(plain)
     utterances = transcribed(utterances)
     texts = {u.id: normalise(u.transcript).split() for u in utterances}
+    by_id = {u.id: u for u in utterances}
     posteriors: list[float] = []
     correct: list[bool] = []
     halves: list[int] = []
     with tqdm(total=len(utterances), unit="utt", desc="calibrate") as bar:
         for batch in score_by_speaker(recognizer, utterances, bar):
             for number, (id, log_probs, duration_s) in enumerate(batch, bar.n):
-                words = recognizer.search(id, log_probs, duration_s).words
+                sound = sound_for(recognizer.searcher, recognizer.cfg, by_id[id])
+                words = recognizer.search(id, log_probs, duration_s, samples=sound).words
                 posteriors += [w.confidence for w in words]
                 correct += are_correct([w.word for w in words], texts[id])
                 halves += [number % 2] * len(words)

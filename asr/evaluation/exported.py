@@ -101,7 +101,9 @@ def _row(
 def _wer(recognizer: Recognizer, recordings: Sequence[Recording], log_probs: Sequence[np.ndarray]) -> float | None:
     if all(recording.text is None for recording in recordings):
         return None
-    found = {r.id: recognizer.search(r.id, y, 0.0).text for r, y in zip(recordings, log_probs, strict=True)}
+    found = {
+        r.id: recognizer.search(r.id, y, 0.0, samples=r.x).text for r, y in zip(recordings, log_probs, strict=True)
+    }
     return score({r.id: r.text for r in recordings}, found).words.rate
 
 

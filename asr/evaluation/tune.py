@@ -140,10 +140,12 @@ def tune(
     if rate == "auto":
         rate = usual_rate(lang)
     texts = {u.id: comparable(u.transcript, lang) for u in utterances}
+    by_id, heard = {u.id: u for u in utterances}, []
     dev: Dev = []
     with tqdm(total=len(utterances), unit="utt", desc="dev log-probs") as bar:
         for batch in score_by_speaker(recognizer, utterances, bar):
             dev += [(texts[id], log_probs) for id, log_probs, _ in batch if len(log_probs)]
+            heard += [by_id[id] for id, log_probs, _ in batch if len(log_probs)]
             bar.update(len(batch))
     if not dev:
         raise InputError("no dev utterance could be read; see the reasons above")
@@ -162,7 +164,7 @@ def tune(
 
         points = climb([sorted(values) for values in (acoustic_scales, word_penalties, blank_penalties)], decode)
         best = Tuning(points, None, len(dev)).apply(recognizer.cfg.decoder)
-        rescoring = tune_second_pass(recognizer, best, dev, rate, pool) if best.rescore is not None else None
+        rescoring = tune_second_pass(recognizer, best, dev, rate, pool, heard) if best.rescore is not None else None
     unit = recognizer.cfg.tokens.unit
     greedy = None
     if unit != "phone":

@@ -13,10 +13,12 @@ import numpy as np
 from tqdm import tqdm
 
 from asr.config import DecoderConfig
+from asr.data.dataset import load_input
 from asr.errors import InputError
 from asr.evaluation.score import Counts, error_counts
+from asr.manifest import Utterance
 from asr.search.searchers import make_decoder
-from asr.search.second_pass import BUNDLED, Listed, second_pass
+from asr.search.second_pass import BUNDLED, HearingScorer, Listed, second_pass
 
 if TYPE_CHECKING:
     from asr.recognizer.recognizer import Recognizer
@@ -56,10 +58,16 @@ class Rescoring:
 
 
 def tune_second_pass(
-    recognizer: "Recognizer", cfg: DecoderConfig, dev: Sequence[tuple[str, np.ndarray]], rate: str, pool: Executor
+    recognizer: "Recognizer",
+    cfg: DecoderConfig,
+    dev: Sequence[tuple[str, np.ndarray]],
+    rate: str,
+    pool: Executor,
+    utterances: Sequence[Utterance] = (),
 ) -> Rescoring:
     """The points of the grid, the fewest errors first, for `dev`: texts and log-probs (F, V). Of equally good ones, the
-    smallest share counts. `cfg`: the options of the first pass, and what ranks its readings anew."""
+    smallest share counts. `cfg`: the options of the first pass, and what ranks its readings anew. `utterances`: those
+    of `dev`, whose sound is read if the second pass needs it."""
     space = recognizer.space
     assert space is not None and recognizer.rescorer is not None
     if (source := recognizer.rescorer.source) == BUNDLED:
@@ -67,14 +75,16 @@ def tune_second_pass(
     second = second_pass(cfg, recognizer.rescorer.scorer, space)
     assert second is not None
     decoder = make_decoder(space.graph, cfg)
+    needs_sound = isinstance(second.scorer, HearingScorer)
 
-    def read(log_probs: np.ndarray) -> list[Listed]:
-        decoded = decoder.decode_lattice(log_probs)
+    def read(number: int) -> list[Listed]:
+        decoded = decoder.decode_lattice(dev[number][1])
         if not decoded.path.complete:  # it has no second pass
             return [Listed(decoded.path.labels, decoded.path.cost, 0.0, 0.0)]
-        return second.listed(decoded.lattice, space)
+        own = second.heard(load_input(recognizer.cfg, utterances[number])) if needs_sound else second
+        return own.listed(decoded.lattice, space)
 
-    lists = list(tqdm(pool.map(read, (log_probs for _, log_probs in dev)), total=len(dev), desc="second pass"))
+    lists = list(tqdm(pool.map(read, range(len(dev))), total=len(dev), desc="second pass"))
     known: dict[tuple[int, tuple[int, ...]], Counts] = {}
 
     def counts(number: int, labels: list[int]) -> Counts:

@@ -93,7 +93,7 @@ def write(path: str | Path, model: Model, cfg: Config, tokens: Tokens, graph_dir
     `hmm`: of a net that scores states.
 
     Raises InputError if the model or the graph has other tokens, if a file of the graph is missing, and if
-    `cfg.decoder.rescore` is neither a neural model of `asr lm train` nor a packed n-gram.
+    `cfg.decoder.rescore` is neither a model of `asr lm train` in safetensors nor a packed n-gram.
     """
     if model.num_tokens != len(tokens):
         raise InputError(

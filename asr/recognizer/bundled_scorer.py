@@ -1,4 +1,5 @@
-"""The language model of a second pass in a bundle: a neural one, or a packed n-gram, which stays in the mapped file."""
+"""The model of a second pass in a bundle: a neural language model, one of texts given their sound, or a packed n-gram,
+which stays in the mapped file."""
 
 import os
 from collections.abc import Mapping
@@ -9,10 +10,10 @@ import numpy as np
 from asr.errors import InputError
 from asr.graph.mapped_file import aligned
 from asr.lm import trie_file
-from asr.lm.neural import file as neural
-from asr.lm.neural.scorer import NeuralScorer
+from asr.lm.attention.file import is_attention
+from asr.lm.neural.file import is_neural
 from asr.lm.score import Scorer
-from asr.search.second_pass import BUNDLED, ENDINGS, NgramTexts, Rescorer
+from asr.search.second_pass import BUNDLED, ENDINGS, NgramTexts, Rescorer, parsed
 
 NEURAL, TRIE = "rescore.safetensors", "rescore.trie"
 MEMBERS = frozenset((NEURAL, TRIE))  # a bundle holds one of them, or none
@@ -22,12 +23,12 @@ def member_of(source: str) -> str:
     """The name under which a bundle holds the file of a language model. Raises InputError if it cannot hold it."""
     if trie_file.is_trie(source):
         return TRIE
-    if neural.is_neural(source):
+    if is_neural(source) or is_attention(source):
         return NEURAL
     if not os.path.exists(source) and source.endswith(ENDINGS):
         raise InputError(f"decoder.rescore={source} does not exist; check the path, or set decoder.rescore=null")
-    raise InputError(f"decoder.rescore={source} is neither a neural model of `asr lm train` nor a packed n-gram "
-                     "(`asr lm convert LM.arpa NAME.trie`), which alone a bundle can hold; bundle with "
+    raise InputError(f"decoder.rescore={source} is neither a model of `asr lm train` in safetensors nor a packed "
+                     "n-gram (`asr lm convert LM.arpa NAME.trie`), which alone a bundle can hold; bundle with "
                      "decoder.rescore=null, and name it when you transcribe")  # fmt: skip
 
 
@@ -37,5 +38,5 @@ def opened(members: Mapping[str, memoryview], path: str | Path) -> Rescorer | No
         data = aligned(np.frombuffer(members[TRIE], np.uint8))
         return Rescorer(BUNDLED, NgramTexts(Scorer(trie_file.parse(data, f"{path}: {TRIE}"))))
     if NEURAL in members:
-        return Rescorer(BUNDLED, NeuralScorer(neural.parse(bytes(members[NEURAL]), f"{path}: {NEURAL}")))
+        return Rescorer(BUNDLED, parsed(bytes(members[NEURAL]), f"{path}: {NEURAL}"))
     return None

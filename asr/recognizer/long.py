@@ -57,7 +57,12 @@ class Recognizes(Protocol):
     ) -> Iterator[list[tuple["Piece", np.ndarray, float]]]: ...
 
     def search(
-        self, id: str, log_probs: np.ndarray, duration_s: float, phrases: Phrases | None = None
+        self,
+        id: str,
+        log_probs: np.ndarray,
+        duration_s: float,
+        phrases: Phrases | None = None,
+        samples: np.ndarray | None = None,
     ) -> Hypothesis: ...
 
 
@@ -162,7 +167,8 @@ def transcribe_share(
     def search(item: tuple[Piece, np.ndarray, float]) -> Hypothesis | InputError:
         piece, log_probs, duration_s = item
         try:
-            return recognizer.search(_id(share.opened[piece.number], piece.number), log_probs, duration_s, phrases)
+            id = _id(share.opened[piece.number], piece.number)
+            return recognizer.search(id, log_probs, duration_s, phrases, piece.x)
         except InputError as e:
             return e
 
@@ -194,7 +200,7 @@ def transcribe_parts(
     pieces = _pieces(recognizer, 0, samples, len(samples) / rate_hz, rate_hz, None)
     for batch in recognizer.score_batches(pieces, lambda piece: piece.x):
         yield [
-            _in_recording(recognizer.search("0", log_probs, duration_s, phrases), piece)
+            _in_recording(recognizer.search("0", log_probs, duration_s, phrases, piece.x), piece)
             for piece, log_probs, duration_s in batch
         ]
 

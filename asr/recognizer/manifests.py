@@ -14,6 +14,7 @@ from asr import hypothesis
 from asr.errors import InputError
 from asr.hypothesis import Hypothesis
 from asr.manifest import Utterance
+from asr.recognizer.searching import sound_for
 from asr.recognizer.speakers import score_by_speaker
 from asr.search.phrases import Phrases
 
@@ -54,9 +55,10 @@ def decode_utterances(
     `threads` is the number of search threads (0: one per core). Raises InputError if no utterance can be read.
     """
     found: dict[str, Hypothesis] = {}
+    by_id = {utterance.id: utterance for utterance in utterances}
 
     def search(item: tuple[str, np.ndarray, float]) -> Hypothesis:
-        return recognizer.search(*item, phrases)
+        return recognizer.search(*item, phrases, sound_for(recognizer.searcher, recognizer.cfg, by_id[item[0]]))
 
     with (
         tqdm(total=len(utterances), unit="utt", desc="decode") as bar,

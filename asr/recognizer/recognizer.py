@@ -306,11 +306,21 @@ class Recognizer:
             return None
         return writing_of(self, options.written, options.punctuate, options.language)
 
-    def search(self, id: str, log_probs: np.ndarray, duration_s: float, phrases: Phrases | None = None) -> Hypothesis:
-        """Words of the log-probs (F', V) of one utterance."""
-        options = self.cfg.decoder
+    def search(
+        self,
+        id: str,
+        log_probs: np.ndarray,
+        duration_s: float,
+        phrases: Phrases | None = None,
+        samples: np.ndarray | None = None,
+    ) -> Hypothesis:
+        """Words of the log-probs (F', V) of one utterance. `samples` (T,) at the model's rate: its sound, which some
+        second passes need."""
+        options, searcher = self.cfg.decoder, self.searcher
+        if samples is not None and isinstance(searcher, GraphSearcher):
+            searcher = searcher.heard(samples)
         found = decode_log_probs(
-            log_probs, self.searcher, self.frame_s, id, duration_s, phrases, options.reject_below, options.remove,
+            log_probs, searcher, self.frame_s, id, duration_s, phrases, options.reject_below, options.remove,
             options.remove_restarts,
         )  # fmt: skip
         return edges.unpad(found, options.pad_s)

@@ -44,7 +44,7 @@ class RescoredUtterance:
             end = best_pause(self._rest[:longest], self._rate_hz, SHORTEST_S)
             piece, self._rest = self._rest[:end], self._rest[end:]
             [log_probs] = self._recognizer.log_probs([piece])
-            self._pieces.add(self._searched(log_probs, len(piece)))
+            self._pieces.add(self._searched(log_probs, piece))
             self._begin_piece()
 
     def partial(self, now: bool = False) -> SoFar:
@@ -65,11 +65,11 @@ class RescoredUtterance:
     def finish(self) -> Hypothesis:
         if len(self._rest) != self._num_scored or not self._num_scored:
             self._score(len(self._rest))
-        return self._pieces.joined(self._searched(self._scored, len(self._rest)))
+        return self._pieces.joined(self._searched(self._scored, self._rest))
 
     def _score(self, end: int) -> None:
         [self._scored] = self._recognizer.log_probs([self._rest[:end]])
         self._num_scored = end
 
-    def _searched(self, log_probs: np.ndarray, samples: int) -> Hypothesis:
-        return self._recognizer.search(self._id, log_probs, samples / self._rate_hz, self._phrases)
+    def _searched(self, log_probs: np.ndarray, samples: np.ndarray) -> Hypothesis:
+        return self._recognizer.search(self._id, log_probs, len(samples) / self._rate_hz, self._phrases, samples)

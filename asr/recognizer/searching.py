@@ -1,15 +1,18 @@
-"""The searcher of a recogniser: what its options ask for, and what it cannot do without a graph."""
+"""The searcher of a recogniser: what its options ask for, what it cannot do without a graph, and the sound that a second
+pass of it may need."""
 
 from typing import NoReturn
 
 import numpy as np
 
 from asr.config import Config
+from asr.data.dataset import load_input
 from asr.errors import InputError
+from asr.manifest import Utterance
 from asr.search.confidence import Calibration, warn_if_uncalibrated
 from asr.search.phrases import Phrases
-from asr.search.searchers import GraphSearcher, GreedySearcher, Searcher, make_decoder
-from asr.search.second_pass import Rescorer, resolved, second_pass
+from asr.search.searchers import GraphSearcher, GreedySearcher, Searcher, make_decoder, needs_sound
+from asr.search.second_pass import HearingScorer, Rescorer, resolved, second_pass
 from asr.search.space import SearchSpace
 from asr.states import States
 from asr.tokens import Tokens
@@ -23,12 +26,20 @@ class NoSearcher:
                          "a grammar")  # fmt: skip
 
 
+def sound_for(searcher: Searcher, cfg: Config, utterance: Utterance) -> np.ndarray | None:
+    """The samples (T,) of an utterance if the second pass needs them; None otherwise. Raises InputError if it cannot be
+    read."""
+    return load_input(cfg, utterance) if needs_sound(searcher) else None
+
+
 def searcher_of(cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer: Rescorer | None) -> Searcher:
     """The searcher that `cfg.decoder` describes. Raises InputError for options that need another one."""
     decoder, scorer = cfg.decoder, rescorer.scorer if rescorer else None
     calibration = Calibration(decoder.confidence_scale, decoder.confidence_offset)
     warn_if_uncalibrated(resolved(decoder, scorer, space))
     if decoder.kind != "greedy" and space is not None:
+        if decoder.rescore is not None and isinstance(scorer, HearingScorer):
+            _check_hearing(cfg, scorer)
         return GraphSearcher(
             make_decoder(space.graph, decoder), space, tokens, decoder.nbest, calibration, decoder.mbr,
             decoder.confusion, second_pass(decoder, scorer, space),
@@ -44,3 +55,13 @@ def searcher_of(cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer
         name = "mbr" if decoder.mbr else "confusion"
         raise InputError(f"decoder.{name}=true needs a graph search; this recogniser searches greedily")
     return NoSearcher() if is_of_states else GreedySearcher(tokens, cfg.tokens.unit, calibration)
+
+
+def _check_hearing(cfg: Config, scorer: HearingScorer) -> None:
+    """Raises InputError if the recogniser does not take the sound that the second pass needs."""
+    if cfg.features.kind == "stored":
+        raise InputError(f"decoder.rescore={cfg.decoder.rescore} needs sound, and this model takes stored features; set "
+                         "decoder.rescore=null")  # fmt: skip
+    if cfg.features.sample_rate_hz != scorer.rate_hz:
+        raise InputError(f"decoder.rescore={cfg.decoder.rescore} hears sound at {scorer.rate_hz} Hz, and this model at "
+                         f"{cfg.features.sample_rate_hz} Hz; set decoder.rescore=null")  # fmt: skip

@@ -15,7 +15,7 @@ from asr.recognizer.hypotheses import hypothesis_of
 from asr.recognizer.utterance import Pieces, SoFar, StreamRecognizer, check_closed
 from asr.search.live import live_search
 from asr.search.phrases import Phrases
-from asr.search.searchers import Found
+from asr.search.searchers import Found, needs_sound
 
 BLOCK_S = 0.1
 LONGEST_S, PAUSE_S, MOST_S = 30.0, 0.3, 60.0
@@ -32,14 +32,18 @@ class StreamedUtterance:
         self._block = round(BLOCK_S * self._rate_hz)
         self._rest = np.zeros(0, np.float32)  # samples of the next block
         self._samples = 0  # of the utterance
+        self._frames = 0  # of the piece
+        self._sound: list[np.ndarray] = []  # of the piece and what follows, if the second pass needs it
         self._pieces = Pieces()
         self._so_far: SoFar | None = None
-        self._begin_piece()
+        self._begin_piece(np.zeros(0, np.float32))
 
     def accept(self, samples: np.ndarray) -> None:
         if not self._recognizer.can_cut:
             check_closed((self._samples + len(samples)) / self._rate_hz)
         self._samples += len(samples)
+        if needs_sound(self._recognizer.searcher):
+            self._sound.append(samples)
         rest = np.concatenate([self._rest, samples])
         for start in range(0, len(rest) - self._block + 1, self._block):
             self._advance(self._features.accept(rest[start : start + self._block]), False)
@@ -68,16 +72,20 @@ class StreamedUtterance:
     def _cut(self) -> None:
         duration_s = self._frames * self._frame_s
         if self.partial().silence_s >= PAUSE_S or duration_s >= MOST_S:
+            end = round(duration_s * self._rate_hz)
+            sound = np.concatenate([np.zeros(0, np.float32), *self._sound])
+            self._sound = [sound[:end]]
             self._pieces.add(self._found(duration_s))
-            self._begin_piece()
+            self._begin_piece(sound[end:])
 
-    def _begin_piece(self) -> None:
+    def _begin_piece(self, sound: np.ndarray) -> None:
+        self._sound = [sound]
         self._search = live_search(self._recognizer.searcher, self._phrases)
-        self._frames = 0  # of the piece
+        self._frames = 0
         self._so_far = None
 
     def _found(self, duration_s: float) -> Hypothesis:
-        found = self._search.finish() if self._frames else Found([], 0.0, complete=True)
+        found = self._search.finish(np.concatenate(self._sound)) if self._frames else Found([], 0.0, complete=True)
         options = self._recognizer.cfg.decoder
         return hypothesis_of(
             found, self._frames, self._frame_s, self._id, duration_s, options.reject_below, options.remove,

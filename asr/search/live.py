@@ -36,7 +36,9 @@ class LiveSearch(Protocol):
 
     def partial(self) -> FoundSoFar: ...
 
-    def finish(self) -> Found: ...
+    def finish(self, samples: np.ndarray) -> Found:
+        """`samples` (T,): the sound of all log-probs, which a second pass may need."""
+        ...
 
 
 def live_search(searcher: Searcher, phrases: Phrases | None = None) -> LiveSearch:
@@ -75,10 +77,10 @@ class LiveGraphSearch:
         silent = trailing(states.phone[alignment] if states else alignment, self._searcher.between)
         return FoundSoFar(placed, min(num_stable, len(placed)), silent, partial.final_cost)
 
-    def finish(self) -> Found:
+    def finish(self, samples: np.ndarray) -> Found:
         path = self._search.finish()
         lattice = None if self._searcher.decoder.lattice_beam is None else self._search.lattice()
-        return self._searcher.found(path, lattice, self._heard.all, self._phrases)
+        return self._searcher.heard(samples).found(path, lattice, self._heard.all, self._phrases)
 
 
 class LiveGreedySearch:
@@ -101,7 +103,7 @@ class LiveGreedySearch:
         is_open = self._searcher.unit != "phone" and len(spoken) > 0 and int(spoken[-1]) not in self._between
         return FoundSoFar(words, max(0, len(words) - is_open), trailing(best, self._between), 0.0)
 
-    def finish(self) -> Found:
+    def finish(self, samples: np.ndarray) -> Found:
         return self._searcher.search(self._heard.all)
 
 

@@ -9,6 +9,7 @@ utterance multiplied by `likeness`, so that `decoder.reject_below` rejects the u
 within an entry has no words.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from asr.search.consensus import READINGS, WordArcs, confusions, least_errors
 from asr.search.decoder import BestPath, Decoder
 from asr.search.lattice import Lattice, Reading
 from asr.search.phrases import Phrases
-from asr.search.second_pass import SecondPass
+from asr.search.second_pass import HearingScorer, SecondPass
 from asr.search.space import SearchSpace
 from asr.search.word_times import Segment, divided, match_words, segments
 from asr.states import States
@@ -159,6 +160,14 @@ class GraphSearcher:
         confusion = self._confusion(evidence, [word.word for word in placed]) if evidence and self.confusion else []
         return Found(placed, path.cost, path.complete, self._alternatives(lattice, path.labels), confusion)
 
+    def heard(self, samples: np.ndarray) -> "GraphSearcher":
+        """The search of a recording (T,), whose sound the second pass may need."""
+        if self.second is None or (second := self.second.heard(samples)) is self.second:
+            return self
+        other = copy.copy(self)
+        other.second = second
+        return other
+
     def words_on(self, path: BestPath, log_probs: np.ndarray) -> tuple[list[str], list[list[Segment]]]:
         """The words of a path and their segments."""
         words = [self.space.words[label] for label in path.labels]
@@ -185,7 +194,7 @@ class GraphSearcher:
             return shares_of_words(evidence, words, self.space.text)
         if evidence is not lattice:
             bonus = sum(self.space.weights.get(label, 0.0) for label in labels)
-            found = confidences_by(evidence, lattice, labels, bonus * (1 - self.second.share if self.second else 1.0))
+            found = confidences_by(evidence, lattice, labels, bonus * (self.second.kept if self.second else 1.0))
         else:
             found = word_confidences(lattice, labels)
         assert found is not None  # the lattice holds the best path
@@ -222,6 +231,12 @@ class GraphSearcher:
             if len(costs) == self.nbest:
                 break
         return list(costs.items())[1:]
+
+
+def needs_sound(searcher: Searcher) -> bool:
+    """Whether a second pass ranks readings by a model of texts given their sound."""
+    second = searcher.second if isinstance(searcher, GraphSearcher) else None
+    return second is not None and isinstance(second.scorer, HearingScorer)
 
 
 def _path_of(reading: Reading) -> BestPath:

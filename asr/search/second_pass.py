@@ -3,9 +3,11 @@
     second = SecondPass(open_scorer("lm.safetensors"), share=0.5)
     second.apply(lattice, space).nbest(1)  # the lattice of the cheapest 100 readings with their new costs
     SecondPass(scorer, share=0.5, paths=scorer.along(space.words, order=4)).apply(lattice, space)  # the whole lattice
+    SecondPass(hearing).heard(samples).apply(lattice, space)  # by a model of texts given their sound
 
 The language model's part of a reading's cost, which includes the lexicon, becomes a log-linear mixture: `1 - share`
-times what it was, and `share` times the new model's cost of the text. Penalties and acoustic costs stay.
+times what it was, and `share` times the new model's cost of the text. Penalties and acoustic costs stay. A model of
+texts given their sound is no other language model: `share` times its cost is added, and all else stays.
 """
 
 from collections.abc import Sequence
@@ -42,6 +44,16 @@ class PathScorer(TextScorer, Protocol):
         model itself knows which are equal."""
 
 
+@runtime_checkable
+class HearingScorer(TextScorer, Protocol):
+    """A scorer of texts that also needs their sound."""
+
+    rate_hz: int
+
+    def heard(self, samples: np.ndarray) -> TextScorer:
+        """The costs of texts given a recording (T,) at `rate_hz`."""
+
+
 class NgramTexts:
     """Costs of texts by an n-gram model."""
 
@@ -56,8 +68,9 @@ class NgramTexts:
 
 
 def open_scorer(source: str | Path) -> TextScorer:
-    """The language model in a file of `asr lm train` (neural, ARPA) or `asr lm convert` (packed, which is mapped), in a
-    folder of transformers, or of that name in Hugging Face's hub. Raises InputError if there is none."""
+    """The language model in a file of `asr lm train` (ARPA, neural, or of texts given their sound) or `asr lm convert`
+    (packed, which is mapped), in a folder of transformers, or of that name in Hugging Face's hub. Raises InputError if
+    there is none."""
     path = Path(source)
     if path.is_file() or path.name.endswith(ENDINGS):
         if not path.exists():
@@ -67,12 +80,26 @@ def open_scorer(source: str | Path) -> TextScorer:
             return NgramTexts(load(path))
         if path.name.endswith(".trie"):
             trie_file.read(path)  # raises InputError
-        from asr.lm.neural import file, scorer
+        from asr.lm.neural.file import read_bytes
 
-        return scorer.NeuralScorer(file.read(path))
+        return parsed(read_bytes(path), path)
     from asr.lm.neural.causal import CausalScorer
 
     return CausalScorer(source)
+
+
+def parsed(content: bytes, path: str | Path) -> TextScorer:
+    """The model in the content of a file in safetensors, which is named in errors. Raises InputError if it is none."""
+    from asr.lm.attention import file as attention
+    from asr.lm.neural import file as neural
+
+    if neural.format_in(content) == attention.FORMAT:
+        from asr.lm.attention.scorer import AttentionScorer
+
+        return AttentionScorer(attention.parse(content, path))
+    from asr.lm.neural.scorer import NeuralScorer
+
+    return NeuralScorer(neural.parse(content, path))
 
 
 @dataclass(frozen=True)
@@ -81,7 +108,7 @@ class Listed:
 
     labels: list[int]
     fixed: float  # acoustic cost, boosts and word penalties
-    language: float  # the rest of the graph costs
+    language: float  # the rest of the graph costs, of which a part may be replaced
     new: float  # of the other language model
 
     def cost(self, share: float, penalty: float) -> float:
@@ -91,11 +118,21 @@ class Listed:
 @dataclass(frozen=True)
 class SecondPass:
     scorer: TextScorer
-    share: float = 0.5  # of the new model in the costs of language
+    share: float = 0.5  # of the new model in the costs of language, or the weight of costs that are added
     penalty: float = 0.0  # added per word, or piece of a word
     nbest: int = 100  # readings
     word_penalty: float = 0.0  # of the search, in the lattice's graph costs
     paths: WordScorer | None = None  # the scorer along the whole lattice; None: the readings alone are ranked
+    adds: bool = False  # the new model's costs are added, and the costs of language stay
+
+    @property
+    def kept(self) -> float:
+        """The share of the old costs of language that stays."""
+        return 1.0 if self.adds else 1 - self.share
+
+    def heard(self, samples: np.ndarray) -> "SecondPass":
+        """The second pass over the readings of a recording (T,)."""
+        return replace(self, scorer=self.scorer.heard(samples)) if isinstance(self.scorer, HearingScorer) else self
 
     def listed(self, lattice: Lattice, space: SearchSpace) -> list[Listed]:
         """The cheapest readings of a lattice, cheapest first."""
@@ -104,10 +141,11 @@ class SecondPass:
         if wrong := next((cost for cost in new if not np.isfinite(cost)), None):
             raise InputError(f"the language model of the second pass gives a text the cost {wrong}; train it again")
         fixed = [self.word_penalty * len(r.labels) for r in readings]
-        return [
+        listed = [
             Listed(r.labels, r.acoustic_cost + r.boost_cost + own, r.graph_cost - own, cost)
             for r, own, cost in zip(readings, fixed, new, strict=True)
         ]
+        return [replace(r, fixed=r.fixed + r.language, language=0.0) for r in listed] if self.adds else listed
 
     def apply(self, lattice: Lattice, space: SearchSpace) -> Lattice:
         """The lattice with its new costs, or the tree of the cheapest readings with theirs."""
@@ -200,4 +238,5 @@ def second_pass(cfg: DecoderConfig, scorer: TextScorer | None, space: SearchSpac
             raise InputError(f"decoder.rescore={cfg.rescore} scores whole texts, so it cannot rescore a lattice; set "
                              "decoder.rescore_order=0")  # fmt: skip
         paths = scorer.along(space.words, order)
-    return SecondPass(scorer, cfg.rescore_share, cfg.rescore_penalty, cfg.rescore_nbest, cfg.word_penalty, paths)
+    adds = isinstance(scorer, HearingScorer)
+    return SecondPass(scorer, cfg.rescore_share, cfg.rescore_penalty, cfg.rescore_nbest, cfg.word_penalty, paths, adds)

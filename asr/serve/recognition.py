@@ -200,6 +200,13 @@ class _Timed:
                 return
             yield batch
 
-    def search(self, id: str, log_probs: np.ndarray, duration_s: float, phrases: Phrases | None = None) -> Hypothesis:
+    def search(
+        self,
+        id: str,
+        log_probs: np.ndarray,
+        duration_s: float,
+        phrases: Phrases | None = None,
+        samples: np.ndarray | None = None,
+    ) -> Hypothesis:
         with self.stages.of("search"):
-            return self.recognizer.search(id, log_probs, duration_s, phrases)
+            return self.recognizer.search(id, log_probs, duration_s, phrases, samples)

@@ -47,12 +47,12 @@ def write(path: str | Path, model: NeuralModel) -> None:
 
 def read(path: str | Path) -> NeuralModel:
     """Raises InputError for a file that is missing, damaged, or not such a model."""
-    return parse(_bytes(path), path)
+    return parse(read_bytes(path), path)
 
 
 def parse(content: bytes, path: str | Path) -> NeuralModel:
     """The model in the content of a file, which is named in errors."""
-    tensors, data = _parse_tensors(content, path)
+    tensors, data = parse_tensors(content, path)
     try:
         shape = Shape(**data["shape"])
         for name, within in _BOUNDS.items():
@@ -78,18 +78,33 @@ def parse(content: bytes, path: str | Path) -> NeuralModel:
 
 def is_neural(path: str | Path) -> bool:
     """Whether a file is a model that `write` wrote, by its content. False for a pipe, which can be read only once."""
+    return format_of(path) == FORMAT
+
+
+def format_of(path: str | Path) -> str | None:
+    """The format of a file that `write_tensors` wrote; None for others, and for a pipe, which can be read only once."""
     if not Path(path).is_file():
-        return False
+        return None
     try:
         with safe_open(path, "pt") as file:
-            return _described(file.metadata() or {})["format"] == FORMAT
+            return str(_described(file.metadata() or {})["format"])
     except (OSError, SafetensorError, ValueError, KeyError):
-        return False
+        return None
 
 
-def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
+def format_in(content: bytes) -> str | None:
+    """As `format_of`, by the content of a file."""
+    try:
+        return str(_header(content)["format"])
+    except (ValueError, KeyError, AttributeError):
+        return None
+
+
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], data: Mapping[str, Any], format: str = FORMAT
+) -> None:
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    about = {"format": FORMAT, "sha256": _digest(kept, data), "data": data}
+    about = {"format": format, "sha256": _digest(kept, data), "data": data}
     metadata = {"asr": json.dumps(about, ensure_ascii=False)}
     with atomic_write(path, "wb") as file:
         file.write(safetensors.torch.save(kept, metadata))
@@ -97,10 +112,10 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], data: Mapping
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Raises InputError for a file that `write_tensors` did not write, or whose content has changed since."""
-    return _parse_tensors(_bytes(path), path)
+    return parse_tensors(read_bytes(path), path)
 
 
-def _bytes(path: str | Path) -> bytes:
+def read_bytes(path: str | Path) -> bytes:
     try:
         if (size := Path(path).stat().st_size) > MOST_BYTES:
             raise InputError(f"{path} has {size} bytes, more than the limit of {MOST_BYTES}")
@@ -111,19 +126,25 @@ def _bytes(path: str | Path) -> bytes:
         raise InputError(f"cannot read the language model {path}: {e.strerror or e}") from e
 
 
-def _parse_tensors(content: bytes, path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def parse_tensors(content: bytes, path: str | Path, format: str = FORMAT) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """As `read_tensors`, of the content of a file."""
     try:
-        tensors = safetensors.torch.load(content)  # checks the header, which begins with its length
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        about = _described(header.get("__metadata__", {}))
-        if about["format"] != FORMAT:
-            raise ValueError(f"its format is {about['format']}, expected {FORMAT}")
+        tensors = safetensors.torch.load(content)  # checks the header
+        about = _header(content)
+        if about["format"] != format:
+            raise ValueError(f"its format is {about['format']}, expected {format}")
         if _digest(tensors, about["data"]) != about["sha256"]:
             raise ValueError("its content has changed since it was written")
     except (SafetensorError, ValueError, KeyError) as e:
         raise InputError(f"{path} is not a neural language model or is damaged ({e}); copy it again, or train it with "
                          "`asr lm train kind=neural`") from None  # fmt: skip
     return tensors, about["data"]
+
+
+def _header(content: bytes) -> dict[str, Any]:
+    """The description in the header, which begins with its length."""
+    header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return _described(header.get("__metadata__", {}))
 
 
 def _described(metadata: Mapping[str, str]) -> dict[str, Any]:

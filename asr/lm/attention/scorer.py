@@ -1,0 +1,115 @@
+"""Costs of texts given their sound. Texts with the same beginning share the work for it: they are a tree of tokens,
+which the decoder reads at once, each token attending to those before it on its path."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from asr.errors import InputError
+from asr.lm.attention.file import AttentionModel
+from asr.lm.attention.pieces import END, beginning
+
+MOST_NODES = 1024  # of a tree that is read at once
+
+
+class AttentionScorer:
+    """Thread-safe."""
+
+    def __init__(self, model: AttentionModel):
+        self.model, self.rate_hz = model, model.encoder.rate_hz
+        ids = model.pieces.ids
+        self._begin, self._end = [ids[mark] for mark in beginning(model.language)], ids[END]
+
+    def costs(self, texts: Sequence[str]) -> list[float]:
+        """Texts without their sound have none: raises InputError."""
+        raise InputError("this model needs the sound of a text; it can rank the readings of recordings alone")
+
+    def heard(self, samples: np.ndarray) -> "HeardTexts":
+        """The costs of texts given a recording (T,) at `rate_hz`, which is encoded when they are asked for."""
+        return HeardTexts(self, samples)
+
+    def encoded(self, text: str) -> list[int]:
+        """The tokens of a text, with those before it and its end."""
+        ids = [*self._begin, *self.model.pieces.encode(text), self._end]
+        if len(ids) > (most := self.model.decoder.sizes.positions):
+            raise InputError(f"a text of {len(ids)} tokens is longer than the model of the second pass can read, "
+                             f"{most}; rescore shorter recordings, or use another model")  # fmt: skip
+        return ids
+
+    @property
+    def begin_length(self) -> int:
+        return len(self._begin)
+
+
+class HeardTexts:
+    """Costs of texts given one recording."""
+
+    def __init__(self, scorer: AttentionScorer, samples: np.ndarray):
+        self._scorer, self._samples = scorer, samples
+
+    @torch.inference_mode()
+    def costs(self, texts: Sequence[str]) -> list[float]:
+        """The cost of each text with its end, in nats. Raises InputError for a text that is too long."""
+        rows = {text: self._scorer.encoded(text) for text in texts}
+        encoder, decoder = self._scorer.model.encoder, self._scorer.model.decoder
+        samples = torch.from_numpy(np.ascontiguousarray(self._samples, np.float32))
+        sound = encoder.encode(samples, encoder.layers)  # (F, D)
+        if not len(sound):
+            return [0.0] * len(texts)
+        offered = decoder.offered(sound[None])
+        found: dict[str, float] = {}
+        for part in _parts(sorted(rows, key=rows.__getitem__), rows):
+            found.update(zip(part, self._costs([rows[text] for text in part], offered), strict=True))
+        return [found[text] for text in texts]
+
+    def _costs(self, rows: Sequence[list[int]], offered: Sequence[torch.Tensor]) -> list[float]:
+        tree = Tree(rows)
+        logits = self._scorer.model.decoder(tree.ids[None], tree.places, offered, tree.mask)[0]  # (M, V)
+        log_probs = logits[tree.before, tree.after] - logits.logsumexp(1)[tree.before]  # (S,)
+        costs = -log_probs.double()
+        if not torch.isfinite(costs).all():
+            raise InputError("the model of the second pass gives costs that are not finite; train it again")
+        first = self._scorer.begin_length - 1
+        return [float(costs[steps[first:]].sum()) for steps in tree.paths]
+
+
+class Tree:
+    """Rows of tokens as a tree of M nodes, each a token that another follows, and S steps, each from a node to a token.
+
+    `mask` (M, M): the nodes on the path to each; `paths`: the steps of each row."""
+
+    def __init__(self, rows: Sequence[list[int]]):
+        nodes: dict[tuple[int, int], int] = {}  # (parent, token) -> node
+        steps: dict[tuple[int, int], int] = {}  # (node, token after it) -> step
+        parents, places = [], []
+        self.paths = []
+        for row in rows:
+            at, path = -1, []
+            for place, (token, after) in enumerate(zip(row, row[1:], strict=False)):
+                if (at, token) not in nodes:
+                    nodes[at, token] = len(nodes)
+                    parents.append(at)
+                    places.append(place)
+                at = nodes[at, token]
+                path.append(steps.setdefault((at, after), len(steps)))
+            self.paths.append(path)
+        self.ids, self.places = torch.tensor([token for _, token in nodes]), torch.tensor(places)
+        self.before, self.after = (torch.tensor([step[k] for step in steps]) for k in (0, 1))
+        self.mask = torch.eye(len(nodes), dtype=torch.bool)
+        for node, parent in enumerate(parents):
+            if parent >= 0:
+                self.mask[node] |= self.mask[parent]
+
+
+def _parts(texts: Sequence[str], rows: dict[str, list[int]]) -> list[list[str]]:
+    """Texts in parts of at most `MOST_NODES` tokens, or one text; neighbours share the most."""
+    parts: list[list[str]] = []
+    count = 0
+    for text in texts:
+        count += len(rows[text])
+        if not parts or count > MOST_NODES:
+            parts.append([])
+            count = len(rows[text])
+        parts[-1].append(text)
+    return parts
