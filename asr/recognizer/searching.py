@@ -1,5 +1,5 @@
-"""The searcher of a recogniser: what its options ask for, what it cannot do without a graph, and the sound that a second
-pass of it may need."""
+"""The searcher of a recogniser: what its options ask for, what it cannot do without a graph, and the sound that its
+second pass may need."""
 
 from typing import NoReturn
 
@@ -59,9 +59,9 @@ def searcher_of(cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer
 
 def _check_hearing(cfg: Config, scorer: HearingScorer) -> None:
     """Raises InputError if the recogniser does not take the sound that the second pass needs."""
+    name, rate_hz = f"decoder.rescore={cfg.decoder.rescore}", cfg.features.sample_rate_hz
     if cfg.features.kind == "stored":
-        raise InputError(f"decoder.rescore={cfg.decoder.rescore} needs sound, and this model takes stored features; set "
+        raise InputError(f"{name} needs sound, and this model takes stored features; set decoder.rescore=null")
+    if rate_hz != scorer.rate_hz:
+        raise InputError(f"{name} hears sound at {scorer.rate_hz} Hz, and this model at {rate_hz} Hz; set "
                          "decoder.rescore=null")  # fmt: skip
-    if cfg.features.sample_rate_hz != scorer.rate_hz:
-        raise InputError(f"decoder.rescore={cfg.decoder.rescore} hears sound at {scorer.rate_hz} Hz, and this model at "
-                         f"{cfg.features.sample_rate_hz} Hz; set decoder.rescore=null")  # fmt: skip
