@@ -24,6 +24,7 @@ SAYS = {
     "train": "Trains the acoustic model, which estimates the probability of each phone or letter at each moment.",
     "hmm train": "Trains HMMs: aligns the frames with states of phones and fits Gaussian mixtures to them, in rounds.",
     "lm train": "Estimates the language model, which gives the probability of each word after the words before it.",
+    "lm convert": "Keeps the part of a Whisper that ranks the best readings of the search anew by their sound.",
     "graph": "Compiles lexicon and language model into the search graph, so that only known words are recognised.",
     "tune": "Balances the two models: tries scales and penalties on the dev set and keeps the best.",
     "calibrate": "Fits confidences to the dev set, so that about eight in ten words with confidence 0.8 are right.",

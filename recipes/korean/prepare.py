@@ -43,19 +43,28 @@ def score_corpora(recipe: Recipe) -> None:
 
 
 def build_corpus(recipe: Recipe, ngrams: int | None = None, train: str = VERBS[0]) -> None:
-    """The usual verbs; the language model mixes that of written text with that of the training transcripts. `ngrams`:
-    how many of them are kept; None: all. `train`: the verb that trains."""
-    written, own = (f"{recipe.cfg.out}/{name}.arpa" for name in ("written", "own"))
+    """The usual verbs, with the language models of `build_lm`. `train`: the verb that trains."""
     for verb in (train, *VERBS[1:]):
-        if verb != "lm train":
+        if verb == "lm train":
+            build_lm(recipe, ngrams)
+        else:
             recipe(verb)
-            continue
-        recipe(verb, f"lm.arpa={written}")
-        recipe(verb, f"lm.arpa={own}", f"lm.text=[{recipe.cfg.data.train}]", "lm.prune=[]")
-        mixed = f"{recipe.cfg.out}/mixed.arpa" if ngrams else recipe.cfg.lm.arpa
-        recipe("lm mix", written, own, f"output={mixed}")
-        if ngrams:
-            recipe("lm prune", f"arpa={mixed}", f"size={ngrams}", f"output={recipe.cfg.lm.arpa}")
+
+
+def build_lm(recipe: Recipe, ngrams: int | None) -> None:
+    """The language model of written text, mixed with that of the training transcripts, and the Whisper that ranks
+    readings anew, if the experiment names a file for it. `ngrams`: how many of them are kept; None: all."""
+    cfg = recipe.cfg
+    written, own = (f"{cfg.out}/{name}.arpa" for name in ("written", "own"))
+    recipe("lm train", f"lm.arpa={written}")
+    recipe("lm train", f"lm.arpa={own}", f"lm.text=[{cfg.data.train}]", "lm.prune=[]")
+    mixed = f"{cfg.out}/mixed.arpa" if ngrams else cfg.lm.arpa
+    recipe("lm mix", written, own, f"output={mixed}")
+    if ngrams:
+        recipe("lm prune", f"arpa={mixed}", f"size={ngrams}", f"output={cfg.lm.arpa}")
+    if cfg.decoder.rescore:
+        texts = f"lm.text=[{cfg.data.dir}/lm.txt,{cfg.data.train}]"
+        recipe("lm convert", str(cfg.features.encoder), cfg.decoder.rescore, "lm.lang=ko", texts)
 
 
 def prepare_corpora(cfg: Config, names: Sequence[str]) -> str:
