@@ -1,0 +1,34 @@
+"""Counting n-grams in parts: outputs that are pipes, texts that change meanwhile, other commands in the same folder."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asr.config import LmConfig
+from asr.errors import InputError
+from asr.lm import counting, train_file
+from asr.lm.counting import Workers, count_files
+
+HERE = Workers(lambda work, items: map(work, items), 1)  # no other process
+CFG = LmConfig(["a.txt"], arpa="lm.arpa")
+
+
+@pytest.fixture(autouse=True)
+def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(counting, "PART", 60)
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text("a b c\nb c d\n" * 10)
+    return Path("a.txt")
+
+
+def test_counts_that_cat_has_joined_are_refused() -> None:
+    for end in "", ".gz":
+        count_files(CFG, f"a.counts{end}")
+        Path("joined").write_bytes(Path(f"a.counts{end}").read_bytes() * 2)
+        with pytest.raises(InputError, match="^joined goes on after its end; name each file of counts"):
+            train_file(replace(CFG, text=["joined"]))
