@@ -32,3 +32,12 @@ def test_counts_that_cat_has_joined_are_refused() -> None:
         Path("joined").write_bytes(Path(f"a.counts{end}").read_bytes() * 2)
         with pytest.raises(InputError, match="^joined goes on after its end; name each file of counts"):
             train_file(replace(CFG, text=["joined"]))
+
+
+@pytest.mark.parametrize("order", [-1, 0, 9])
+@pytest.mark.parametrize("workers", [None, HERE])
+def test_an_order_out_of_range_is_refused(order: int, workers: Workers | None) -> None:
+    for write in (lambda cfg: count_files(cfg, "a.counts", workers)), (lambda cfg: train_file(cfg, workers=workers)):
+        with pytest.raises(InputError, match=f"lm.order is {order}; it must be from 1 to 8"):
+            write(replace(CFG, order=order))
+    assert sorted(os.listdir()) == ["a.txt"]

@@ -25,6 +25,7 @@ from asr.errors import InputError
 from asr.files import keep_inputs
 from asr.lm import counts_file
 from asr.lm.corpus import Selection, add_text, encode_files, new_corpus
+from asr.lm.model import MAX_ORDER
 from asr.locks import NAME, locked
 from asr.streams import is_stream
 from asr.textfiles import LINE_LIMIT, WHOLE, Span
@@ -137,6 +138,8 @@ def counted(cfg: LmConfig, output: str, workers: Workers | None) -> Iterator[lis
     Texts of less than `PART` bytes, and all without workers, stay as they are. The counts are in `folder_of(output)`
     until the context ends without an error; the same call continues with those that are there.
     """
+    if not 1 <= cfg.order <= MAX_ORDER:
+        raise InputError(f"lm.order is {cfg.order}; it must be from 1 to {MAX_ORDER}")
     for path in filter(counts_file.is_counts, cfg.text):
         counts_file.check(path, cfg.order, cfg.unit)  # before the work, not behind it
     parts, rest = divided(cfg.text, cfg.order, cfg.unit) if workers else ([], [])
