@@ -41,3 +41,10 @@ def test_an_order_out_of_range_is_refused(order: int, workers: Workers | None) -
         with pytest.raises(InputError, match=f"lm.order is {order}; it must be from 1 to 8"):
             write(replace(CFG, order=order))
     assert sorted(os.listdir()) == ["a.txt"]
+
+
+def test_a_pipe_gets_the_model_though_no_folder_can_be_beside_it() -> None:
+    train_file(CFG)
+    with open("piped", "wb") as file:
+        train_file(replace(CFG, arpa=f"/dev/fd/{file.fileno()}"), workers=HERE)
+    assert Path("piped").read_bytes() == Path("lm.arpa").read_bytes()

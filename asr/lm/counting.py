@@ -135,14 +135,14 @@ def count_files(cfg: LmConfig, output: str, workers: Workers | None = None) -> R
 def counted(cfg: LmConfig, output: str, workers: Workers | None) -> Iterator[list[str]]:
     """What to read in the place of `cfg.text`: counts that workers have made of its parts, and the rest as it is.
 
-    Texts of less than `PART` bytes, and all without workers, stay as they are. The counts are in `folder_of(output)`
-    until the context ends without an error; the same call continues with those that are there.
+    Texts of less than `PART` bytes, those for a pipe, and all without workers, stay as they are. The counts are in
+    `folder_of(output)` until the context ends without an error; the same call continues with those that are there.
     """
     if not 1 <= cfg.order <= MAX_ORDER:
         raise InputError(f"lm.order is {cfg.order}; it must be from 1 to {MAX_ORDER}")
     for path in filter(counts_file.is_counts, cfg.text):
         counts_file.check(path, cfg.order, cfg.unit)  # before the work, not behind it
-    parts, rest = divided(cfg.text, cfg.order, cfg.unit) if workers else ([], [])
+    parts, rest = divided(cfg.text, cfg.order, cfg.unit) if workers and not is_stream(output) else ([], [])
     if not workers or not parts:
         yield cfg.text
         return
