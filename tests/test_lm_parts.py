@@ -48,3 +48,20 @@ def test_a_pipe_gets_the_model_though_no_folder_can_be_beside_it() -> None:
     with open("piped", "wb") as file:
         train_file(replace(CFG, arpa=f"/dev/fd/{file.fileno()}"), workers=HERE)
     assert Path("piped").read_bytes() == Path("lm.arpa").read_bytes()
+
+
+def test_a_text_replaced_while_it_is_counted_is_refused_and_counted_again(text: Path) -> None:
+    def replaces_text(work: Any, items: Any) -> Iterator[Any]:
+        for number, item in enumerate(items):
+            if number == 1:
+                Path("new").write_text("x\n" + text.read_text())
+                os.replace("new", text)
+            yield work(item)
+
+    with pytest.raises(InputError, match="a text has changed while it was counted; the same command"):
+        train_file(CFG, workers=Workers(replaces_text, 1))
+    assert not Path("lm.arpa").exists()
+    train_file(CFG, workers=HERE)
+    train_file(replace(CFG, arpa="alone.arpa"))
+    assert Path("lm.arpa").read_bytes() == Path("alone.arpa").read_bytes()
+    assert not Path("lm.arpa.counting").exists()

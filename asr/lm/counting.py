@@ -156,6 +156,8 @@ def counted(cfg: LmConfig, output: str, workers: Workers | None) -> Iterator[lis
                 if fault is not None:
                     raise InputError(f"{part.stretches[0].path}: {fault}")
                 bar.update(part.size)
+        if divided(cfg.text, cfg.order, cfg.unit)[0] != parts:
+            raise InputError("a text has changed while it was counted; the same command counts again what is new")
         yield [*(str(folder / part.name) for part in parts), *rest]
     shutil.rmtree(folder)
 
