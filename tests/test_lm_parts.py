@@ -65,3 +65,27 @@ def test_a_text_replaced_while_it_is_counted_is_refused_and_counted_again(text: 
     train_file(replace(CFG, arpa="alone.arpa"))
     assert Path("lm.arpa").read_bytes() == Path("alone.arpa").read_bytes()
     assert not Path("lm.arpa.counting").exists()
+
+
+def test_what_another_command_begins_to_count_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waited for the lock, and takes it as soon as it is free."""
+    locked = counting.locked
+
+    @contextmanager
+    def then_by_another(folder: Path) -> Iterator[None]:
+        with locked(folder):
+            yield
+        (folder / "of_another.counts").touch()
+
+    monkeypatch.setattr(counting, "locked", then_by_another)
+    train_file(CFG, workers=HERE)
+    assert os.listdir("lm.arpa.counting") == ["of_another.counts"]
+
+
+def test_a_text_named_twice_counts_twice_although_its_parts_have_one_name() -> None:
+    twice = replace(CFG, text=["a.txt", "a.txt"])
+    parts, _ = counting.divided(twice.text, 3, "word")
+    assert len({part.name for part in parts}) < len(parts)
+    train_file(twice, workers=HERE)
+    train_file(replace(twice, arpa="alone.arpa"))
+    assert Path("lm.arpa").read_bytes() == Path("alone.arpa").read_bytes()

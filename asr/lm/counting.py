@@ -7,10 +7,9 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -140,8 +139,8 @@ def counted(cfg: LmConfig, output: str, workers: Workers | None) -> Iterator[lis
     """
     if not 1 <= cfg.order <= MAX_ORDER:
         raise InputError(f"lm.order is {cfg.order}; it must be from 1 to {MAX_ORDER}")
-    for path in filter(counts_file.is_counts, cfg.text):
-        counts_file.check(path, cfg.order, cfg.unit)  # before the work, not behind it
+    for text in filter(counts_file.is_counts, cfg.text):
+        counts_file.check(text, cfg.order, cfg.unit)  # before the work, not behind it
     parts, rest = divided(cfg.text, cfg.order, cfg.unit) if workers and not is_stream(output) else ([], [])
     if not workers or not parts:
         yield cfg.text
@@ -159,7 +158,11 @@ def counted(cfg: LmConfig, output: str, workers: Workers | None) -> Iterator[lis
         if divided(cfg.text, cfg.order, cfg.unit)[0] != parts:
             raise InputError("a text has changed while it was counted; the same command counts again what is new")
         yield [*(str(folder / part.name) for part in parts), *rest]
-    shutil.rmtree(folder)
+        for path in folder.iterdir():
+            if not path.name.startswith(NAME):
+                path.unlink()
+    with suppress(OSError):  # another command has begun to count there
+        folder.rmdir()
 
 
 def folder_of(output: str) -> Path:
