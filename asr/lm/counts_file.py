@@ -59,8 +59,8 @@ def write(corpus: _lm.Corpus, order: int, unit: str, path: str | Path) -> None:
 
     The file is replaced atomically.
     """
-    words = iter(corpus.words[len(MARKS) :])
-    header = Header(order, unit, len(corpus.words) - len(MARKS))
+    words = islice(corpus.words, len(MARKS), None)
+    header = Header(order, unit, corpus.num_kept)
     with atomic_write(path, "wb") as file, packed(file, path) as out:
 
         def put(block: bytes) -> None:
