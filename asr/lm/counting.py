@@ -7,10 +7,9 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from asr.errors import InputError
 from asr.files import keep_inputs
 from asr.lm import counts_file
 from asr.lm.corpus import Selection, add_text, encode_files, new_corpus
+from asr.lm.model import MAX_ORDER
 from asr.locks import NAME, locked
 from asr.streams import is_stream
 from asr.textfiles import LINE_LIMIT, WHOLE, Span
@@ -134,12 +134,14 @@ def count_files(cfg: LmConfig, output: str, workers: Workers | None = None) -> R
 def counted(cfg: LmConfig, output: str, workers: Workers | None) -> Iterator[list[str]]:
     """What to read in the place of `cfg.text`: counts that workers have made of its parts, and the rest as it is.
 
-    Texts of less than `PART` bytes, and all without workers, stay as they are. The counts are in `folder_of(output)`
-    until the context ends without an error; the same call continues with those that are there.
+    Texts of less than `PART` bytes, those for a pipe, and all without workers, stay as they are. The counts are in
+    `folder_of(output)` until the context ends without an error; the same call continues with those that are there.
     """
-    for path in filter(counts_file.is_counts, cfg.text):
-        counts_file.check(path, cfg.order, cfg.unit)  # before the work, not behind it
-    parts, rest = divided(cfg.text, cfg.order, cfg.unit) if workers else ([], [])
+    if not 1 <= cfg.order <= MAX_ORDER:
+        raise InputError(f"lm.order is {cfg.order}; it must be from 1 to {MAX_ORDER}")
+    for text in filter(counts_file.is_counts, cfg.text):
+        counts_file.check(text, cfg.order, cfg.unit)  # before the work, not behind it
+    parts, rest = divided(cfg.text, cfg.order, cfg.unit) if workers and not is_stream(output) else ([], [])
     if not workers or not parts:
         yield cfg.text
         return
@@ -153,8 +155,14 @@ def counted(cfg: LmConfig, output: str, workers: Workers | None) -> Iterator[lis
                 if fault is not None:
                     raise InputError(f"{part.stretches[0].path}: {fault}")
                 bar.update(part.size)
+        if divided(cfg.text, cfg.order, cfg.unit)[0] != parts:
+            raise InputError("a text has changed while it was counted; the same command counts again what is new")
         yield [*(str(folder / part.name) for part in parts), *rest]
-    shutil.rmtree(folder)
+        for path in folder.iterdir():
+            if not path.name.startswith(NAME):
+                path.unlink()
+    with suppress(OSError):  # another command has begun to count there
+        folder.rmdir()
 
 
 def folder_of(output: str) -> Path:

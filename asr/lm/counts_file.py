@@ -59,8 +59,8 @@ def write(corpus: _lm.Corpus, order: int, unit: str, path: str | Path) -> None:
 
     The file is replaced atomically.
     """
-    words = iter(corpus.words[len(MARKS) :])
-    header = Header(order, unit, len(corpus.words) - len(MARKS))
+    words = islice(corpus.words, len(MARKS), None)
+    header = Header(order, unit, corpus.num_kept)
     with atomic_write(path, "wb") as file, packed(file, path) as out:
 
         def put(block: bytes) -> None:
@@ -124,14 +124,17 @@ def _header(blocks: Iterator[bytes], path: str | Path, order: int, unit: str) ->
 
 
 def _blocks(file: IO[bytes], path: str | Path) -> Iterator[bytes]:
-    """The contents of the blocks up to the end. Raises InputError if one is damaged or the end is missing."""
+    """The contents of the blocks up to the end. Raises InputError if one is damaged, if the end is missing, or if more
+    follows it, such as another file that was appended."""
 
-    def take(size: int) -> bytes:
+    def read(size: int) -> bytes:
         try:
-            data = file.read(size)
+            return file.read(size)
         except filekinds.UNREADABLE as e:
             raise InputError(f"cannot read the counts {path}: {e}; {_AGAIN}") from e
-        if len(data) < size:
+
+    def take(size: int) -> bytes:
+        if len(data := read(size)) < size:
             raise InputError(f"{path} is cut short; {_AGAIN}")
         return data
 
@@ -145,8 +148,10 @@ def _blocks(file: IO[bytes], path: str | Path) -> Iterator[bytes]:
         if not _is_intact(block, checksum):
             raise InputError(f"{path} is damaged: a checksum is wrong; {_AGAIN}")
         if not block:
-            return
+            break
         yield block
+    if read(1):
+        raise InputError(f"{path} goes on after its end; name each file of counts, `cat` does not add them up")
 
 
 def _is_intact(block: bytes, checksum: int) -> bool:
