@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from asr.config import LmConfig
+from asr.cli.launchers import counters
+from asr.config import Config, LmConfig
 from asr.errors import InputError
 from asr.lm import counting, train_file
 from asr.lm.counting import Workers, count_files
@@ -89,3 +90,9 @@ def test_a_text_named_twice_counts_twice_although_its_parts_have_one_name() -> N
     train_file(twice, workers=HERE)
     train_file(replace(twice, arpa="alone.arpa"))
     assert Path("lm.arpa").read_bytes() == Path("alone.arpa").read_bytes()
+
+
+@pytest.mark.parametrize(("threads", "is_divided"), [(0, False), (1, False), (2, True)])
+def test_texts_are_divided_among_processes_only_where_these_are_asked_for(threads: int, is_divided: bool) -> None:
+    with counters(Config(threads=threads)) as workers:
+        assert (workers is not None) == is_divided

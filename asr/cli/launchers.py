@@ -5,7 +5,6 @@ Both recognise the same shares (asr.recognizer.long), so the results have the sa
 decided by the caller alone.
 """
 
-import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -84,15 +83,15 @@ def pool(cfg: Config, at_once: int = 0) -> Iterator[Pool | None]:
 
 @contextmanager
 def counters(cfg: Config) -> "Iterator[Workers | None]":
-    """What counts n-grams besides this process: processes that share `lm.memory_mb`, or the workers of a Ray."""
+    """What counts n-grams besides this process: the workers of a Ray, or as many processes as `threads` asks for, which
+    share `lm.memory_mb`. None of its own accord: these save little time and take more CPU and memory."""
     from asr.lm.counting import Workers
 
-    processes = cfg.threads or os.cpu_count() or 1
     with pool(replace(cfg, threads=1), at_once=1) as by_ray:
         if by_ray:
             yield Workers(by_ray, cfg.lm.memory_mb)
-        elif processes > 1:
-            yield Workers(partial(in_processes, processes), max(1, cfg.lm.memory_mb // processes))
+        elif cfg.threads > 1:
+            yield Workers(partial(in_processes, cfg.threads), max(1, cfg.lm.memory_mb // cfg.threads))
         else:
             yield None
 

@@ -23,9 +23,9 @@ def lm_train(cfg: Config) -> None:
     asr lm train text=a.txt,b.txt.gz kind=neural net=lm.safetensors [vocabulary_size=20000] [updates=20000] [dev=TEXT]
 
     Without text it uses the text of the training manifest. Counts of `asr lm count` may stand among the texts.
-    `threads` processes count large texts in parts; with `launcher=ray`, `workers` workers of Ray do, here or on the
-    cluster at `address`. The model is the same, byte for byte. A neural model, an LSTM, ranks the best readings of a
-    search anew (decoder.rescore). The same command goes on with a training of one that was stopped.
+    With `threads=N`, N processes count large texts in parts; with `launcher=ray`, `workers` workers of Ray do, here or
+    on the cluster at `address`. The model is the same, byte for byte. A neural model, an LSTM, ranks the best readings
+    of a search anew (decoder.rescore). The same command goes on with a training of one that was stopped.
     """
     from asr.cli.lm_formats import OTHERS
 
