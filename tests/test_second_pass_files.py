@@ -194,7 +194,7 @@ def test_a_share_that_was_tuned_for_another_model_is_told(folder, tmp_path, capl
     model.write_bytes((folder / "lm.arpa").read_bytes())
     cfg = Config(out=str(tmp_path))
     tuned = Config(out=cfg.out, decoder=DecoderConfig(rescore=str(model)))
-    second = Rescoring(str(model), 100, [SecondPoint(0.3, 0.0, Counts())])
+    second = Rescoring(str(model), 100, [SecondPoint(0.3, 0.0, Counts())], 6.0)
     tuning = Tuning([Point(1.0, 0.0, 0.0, Counts())], None, 5, "wer", second)
     tuning.write(run_folder.tuning_path(cfg), run_folder.made_with(tuned))
     assert run_folder.tuned(cfg).decoder.rescore_share == 0.3 and not caplog.text

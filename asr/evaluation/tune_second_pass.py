@@ -40,13 +40,15 @@ class Rescoring:
     model: str  # decoder.rescore; absolute, if it is a file or folder
     nbest: int
     points: list[SecondPoint]  # best first; share 0 is the first pass alone
+    lattice_beam: float  # of the lattices whose readings were ranked
 
     def apply(self, cfg: DecoderConfig) -> DecoderConfig:
         """The decoder options with the values of the best point; without a second pass if that is no better."""
         best = self.points[0]
         if not best.share:
             return replace(cfg, rescore=None)
-        return replace(cfg, rescore=self.model, rescore_share=best.share, rescore_penalty=best.penalty)
+        return replace(cfg, rescore=self.model, rescore_nbest=self.nbest, lattice_beam=self.lattice_beam,
+                       rescore_share=best.share, rescore_penalty=best.penalty)  # fmt: skip
 
     def rows(self, rate: str, most: int, row: Callable[[Counts], str]) -> list[str]:
         """Lines of a table: the best points, and the first pass alone."""
@@ -100,4 +102,6 @@ def tune_second_pass(
     penalties = PIECE_PENALTIES if space.of_pieces else PENALTIES
     points = [point(0.0, 0.0), *(point(share, penalty) for share in SHARES for penalty in penalties)]
     points.sort(key=lambda p: (p.counts.errors, p.share, abs(p.penalty)))
-    return Rescoring(os.path.abspath(source) if os.path.exists(source) else source, cfg.rescore_nbest, points)
+    model = os.path.abspath(source) if os.path.exists(source) else source
+    assert cfg.lattice_beam is not None  # second_pass has refused it
+    return Rescoring(model, cfg.rescore_nbest, points, cfg.lattice_beam)

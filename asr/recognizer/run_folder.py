@@ -54,6 +54,8 @@ def tuned_scales(cfg: Config) -> dict[str, Any]:
         decoder = dataclasses.replace(cfg.decoder, rescore=str(second["model"]))
         _warn_if_other(path, found, dataclasses.replace(cfg, decoder=decoder), "tune")
         best = second["points"][0]
+        if second.get("lattice_beam"):  # earlier versions did not write it
+            scales |= {"lattice_beam": float(second["lattice_beam"])}
         return scales | {"rescore": str(second["model"]), "rescore_nbest": int(second["nbest"]),
                          "rescore_share": float(best["share"]), "rescore_penalty": float(best["penalty"])}  # fmt: skip
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as e:
