@@ -220,6 +220,8 @@ def test_words_are_spelled_by_the_pieces_of_a_graph_of_characters():
         spaces = RequestSpaces(cfg, hmm.tokens, listed, None, hmm)
     with pytest.raises(InputError, match="no pronunciation|cannot be spelled"):
         spaces.of_list(["xz"])
+    with pytest.raises(InputError, match="x<eps>"):  # `<eps>` is a word of the graph that nobody says
+        spaces.of_list(["x<eps>"])
 
 
 @pytest.mark.anyio
