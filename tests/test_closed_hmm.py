@@ -242,6 +242,8 @@ async def test_the_server_the_command_line_and_streams_take_lists(tmp_path, caps
     listed = ["graph=word", f"words={tmp_path}/list.txt"]
     assert main(["transcribe", f"{tmp_path}/m.asr", f"{tmp_path}/x.wav", *listed]) == 0
     assert wanted.text in capsys.readouterr().out
+    with pytest.raises(InputError, match="this recogniser has none; give a word list or a grammar"):
+        asr.load(tmp_path / "m.asr").stream()
     stream = asr.load(tmp_path / "m.asr").with_list(words).stream()
     stream.accept(sound, 16000)
     assert stream.finish().text == wanted.text
