@@ -25,7 +25,7 @@ from asr.manifest import Utterance
 from asr.recognizer import bundle, streamed
 from asr.recognizer.manifests import decode_utterances
 from asr.recognizer.recognizer import Recognizer
-from asr.search.second_pass import open_scorer
+from asr.search.second_pass import open_scorer, parsed
 from asr.search.space import SearchSpace
 
 folder, recognizer = rescored.folder, rescored.recognizer  # fixtures
@@ -135,8 +135,12 @@ def test_files_are_read_or_refused(opened, path, whisper, tmp_path):
     assert file.is_attention(path) and not file.is_attention(whisper / "model.bin")
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
-    with pytest.raises(InputError, match="its content has changed"):
+    with pytest.raises(InputError, match="its content has changed .*; copy it again, or make it with `asr lm convert`"):
         file.parse(bytes(content), "x")
+    for about in ([1], "x", 5, {"asr": 5}, {"asr": [1]}):
+        header = json.dumps({"__metadata__": about}).encode()
+        with pytest.raises(InputError, match="x is not a neural language model or is damaged"):
+            parsed(len(header).to_bytes(8, "little") + header, "x")
     with pytest.raises(InputError, match="not a model of texts given their sound .its tokens do not fit"):
         damaged = replace(opened, pieces=opened.pieces.kept(["a"], beginning("ko")))
         file.write(tmp_path / "m.safetensors", damaged)
