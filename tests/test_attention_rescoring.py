@@ -102,6 +102,7 @@ def test_costs_of_texts_that_share_beginnings(opened, monkeypatch):
     wanted = [step_by_step(opened, x, scorer.encoded(text), 4) for text in texts]
     assert scorer.heard(x).costs(texts) == pytest.approx(wanted, abs=1e-4)
     monkeypatch.setattr("asr.lm.attention.scorer.MOST_NODES", 12)
+    monkeypatch.setattr("asr.lm.attention.scorer.MOST_LOGITS", 3 * len(WORDS))
     assert scorer.heard(x).costs(texts) == pytest.approx(wanted, abs=1e-4)
     assert scorer.heard(noise(1.3, 5)).costs(["a b a"])[0] != pytest.approx(wanted[0], abs=1e-2)
     assert scorer.heard(x[:100]).costs(["a", "b"]) == [0.0, 0.0]  # too short for a frame
@@ -203,6 +204,16 @@ def test_streams_keep_the_sound_of_their_pieces(folder, path, monkeypatch):
     stream.accept(x, 16000)
     stream.finish()
     assert len(heard) > 2 and np.array_equal(np.concatenate(heard), x)
+
+
+def test_a_recording_is_encoded_once(recognizer, path, monkeypatch):
+    """Boosts take a second search, whose readings have the same sound."""
+    second, encoded = with_second(recognizer, path.parent, rescore=str(path)), []
+    encoder = second.rescorer.scorer.model.encoder
+    monkeypatch.setattr(encoder, "encode", lambda *given, plain=encoder.encode: encoded.append(1) or plain(*given))
+    boosted = asr.DecodingOptions(phrases={"a": 2.0})
+    assert second.transcribe(noise(1.0, 2), 16000, boosted).words
+    assert len(encoded) == 1
 
 
 def test_what_is_refused(recognizer, path):
