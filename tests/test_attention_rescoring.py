@@ -16,7 +16,9 @@ from tiny import TOKENS, config, model, noise
 
 import asr
 from asr.cli.main import main
+from asr.data.dataset import load_input
 from asr.errors import InputError
+from asr.evaluation.score import error_counts
 from asr.evaluation.tune_second_pass import tune_second_pass
 from asr.lm.attention import file, pieces
 from asr.lm.attention.pieces import CHARACTERS, END, Pieces, beginning
@@ -243,15 +245,15 @@ def utterances(folder, count=4):
 
 def test_tuning_and_decoding_read_the_sound(recognizer, path, tmp_path):
     second, dev = with_second(recognizer, path.parent, rescore=str(path)), utterances(tmp_path)
-    sounds = [noise(1.0, number) for number in range(len(dev))]
+    sounds = [load_input(second.cfg, u) for u in dev]
     texts = [hypo.text for hypo in decode_utterances(second, dev, threads=1)]
     assert texts == [second.transcribe(str(u.audio)).text for u in dev]
     pairs = [(u.transcript, second.log_probs([x])[0]) for u, x in zip(dev, sounds, strict=True)]
     with ThreadPoolExecutor(1) as pool:
         found = tune_second_pass(second, second.cfg.decoder, pairs, "wer", pool, dev)
     point = next(p for p in found.points if (p.share, p.penalty) == (0.9, 0.0))
-    words = [(text.split(), u.transcript.split()) for text, u in zip(texts, dev, strict=True)]
-    assert (point.counts.errors == 0) == all(a == b for a, b in words)
+    errors = [error_counts(u.transcript, text, "wer").errors for text, u in zip(texts, dev, strict=True)]
+    assert point.counts.errors == sum(errors) > 0
 
 
 def test_a_whisper_is_converted(whisper, opened, tmp_path, capsys):
