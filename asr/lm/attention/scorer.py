@@ -1,6 +1,7 @@
 """Costs of texts given their sound. Texts with the same beginning share the work for it: they are a tree of tokens,
 which the decoder reads at once, each token attending to those before it on its path."""
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -12,6 +13,7 @@ from asr.lm.attention.file import AttentionModel
 from asr.lm.attention.net import Offered
 from asr.lm.attention.pieces import END, beginning
 
+_log = logging.getLogger(__name__)
 MOST_NODES = 1024  # of a tree that is read at once
 MOST_LOGITS = 1 << 22  # that are in memory at once
 
@@ -34,11 +36,7 @@ class AttentionScorer:
 
     def encoded(self, text: str) -> list[int]:
         """The tokens of a text, with those before it and its end."""
-        ids = [*self._begin, *self.model.pieces.encode(text), self._end]
-        if len(ids) > (most := self.model.decoder.sizes.positions):
-            raise InputError(f"a text of {len(ids)} tokens is longer than the model of the second pass can read, "
-                             f"{most}; rescore shorter recordings, or use another model")  # fmt: skip
-        return ids
+        return [*self._begin, *self.model.pieces.encode(text), self._end]
 
     @property
     def begin_length(self) -> int:
@@ -53,8 +51,14 @@ class HeardTexts:
 
     @torch.inference_mode()
     def costs(self, texts: Sequence[str]) -> list[float]:
-        """The cost of each text with its end, in nats. Raises InputError for a text that is too long."""
+        """The cost of each text with its end, in nats. 0 for all if one is longer than the decoder can read, of which a
+        warning tells, and if the sound is too short for a frame."""
         rows = {text: self._scorer.encoded(text) for text in texts}
+        longest, most = max(map(len, rows.values()), default=0), self._scorer.model.decoder.sizes.positions
+        if longest > most:
+            _log.warning("a reading of %d tokens is longer than the model of the second pass can read, %d: the "
+                         "readings of this recording are not ranked by their sound", longest, most)  # fmt: skip
+            return [0.0] * len(texts)
         if self._offered is None:
             return [0.0] * len(texts)
         found: dict[str, float] = {}
