@@ -270,6 +270,7 @@ def test_a_whisper_is_converted(whisper, opened, tmp_path, capsys):
         ([*verb, str(made)], "name the language"),
         ([*verb, str(tmp_path / "x.trie"), "lang=ko"], r"ends in \.safetensors"),
         (["lm", "convert", str(tmp_path / "lm.txt"), str(made), "lang=ko"], "is for converting the folder"),
+        (["lm", "convert", str(tmp_path / "none"), str(made), "lang=ko"], "there is no folder .*none; check the path"),
     ]:
         assert main(words) == 2
         assert re.search(message, capsys.readouterr().err)
