@@ -134,6 +134,24 @@ def test_large_lists_are_built_in_no_time():
     assert time.process_time() - start < 3.0
 
 
+def test_long_entries_take_no_square_of_their_length():
+    hmm = HMMS["tri"]
+    entry = " ".join(WORDS[n] for n in np.random.default_rng(2).integers(0, 2, 3000))
+    start = time.process_time()
+    closed_graph(list_grammar({entry: 1.0}, NUMBERS), WORDS, SMALL, hmm.phones, hmm.silence, HmmExpansion(hmm))
+    assert time.process_time() - start < 3.0
+
+
+def test_requests_of_too_many_arcs_are_refused(monkeypatch):
+    """Phones in context multiply the arcs between any words and any others."""
+    monkeypatch.setattr("asr.recognizer.spaces.MOST_ARCS", 100)
+    lexicon = Lexicon({"ab": [("A", "B")], "a": [("A",)]})
+    spaces = RequestSpaces(config(Path("."), ".", "tri"), HMMS["tri"].tokens, None, lexicon, HMMS["tri"])
+    spaces.of_list(["ab"])
+    with pytest.raises(InputError, match="takes more than 100 arcs .*; give fewer words in a row"):
+        spaces.of_grammar("#JSGF V1.0; grammar g; <a> = ab | a; public <c> = <a> <a> <a> <a> <a> <a>;")
+
+
 @pytest.fixture(scope="module")
 def trained(corpus, tmp_path_factory):  # noqa: F811
     """HMMs in context, and a bundle of them without a graph."""
@@ -220,6 +238,8 @@ def test_words_are_spelled_by_the_pieces_of_a_graph_of_characters():
         spaces = RequestSpaces(cfg, hmm.tokens, listed, None, hmm)
     with pytest.raises(InputError, match="no pronunciation|cannot be spelled"):
         spaces.of_list(["xz"])
+    with pytest.raises(InputError, match="x<eps>"):  # `<eps>` is a word of the graph that nobody says
+        spaces.of_list(["x<eps>"])
 
 
 @pytest.mark.anyio
@@ -240,6 +260,8 @@ async def test_the_server_the_command_line_and_streams_take_lists(tmp_path, caps
     listed = ["graph=word", f"words={tmp_path}/list.txt"]
     assert main(["transcribe", f"{tmp_path}/m.asr", f"{tmp_path}/x.wav", *listed]) == 0
     assert wanted.text in capsys.readouterr().out
+    with pytest.raises(InputError, match="this recogniser has none; give a word list or a grammar"):
+        asr.load(tmp_path / "m.asr").stream()
     stream = asr.load(tmp_path / "m.asr").with_list(words).stream()
     stream.accept(sound, 16000)
     assert stream.finish().text == wanted.text

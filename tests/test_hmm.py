@@ -110,6 +110,8 @@ def test_an_hmm_survives_its_file(hmm, tmp_path):
         lambda text: text.replace('"trees": [1, 2]', '"trees": [1, 3]'),
         lambda text: text.replace('"trees": [1, 2]', '"trees": [{"left": ["Q"], "yes": 1, "no": 2}, 3]'),
         lambda text: text.replace("[[1.0, 0.0, 0.0]", "[[0.5, 0.0, 0.0]", 1),
+        lambda text: text.replace('"silence": "SIL"', '"silence": "Q"'),
+        lambda text: text.replace('"trees": [1, 2]', '"trees": [1, Infinity]'),
     ],
 )
 def test_a_damaged_hmm_is_refused(damage, tmp_path):

@@ -220,6 +220,8 @@ def lm_convert(cfg: Config) -> None:
 
         print(f"-> {cfg.input[1]}: {convert(cfg.input[0], cfg.input[1], cfg.lm.lang, cfg.lm.text)}")
         return
+    if not Path(cfg.input[0]).exists() and cfg.lm.lang != "none":
+        raise InputError(f"there is no folder {cfg.input[0]}; check the path of the Whisper")
     for option in ("lang", "text"):
         if (given := getattr(cfg.lm, option)) not in ("none", []):
             raise InputError(f"lm.{option}={given} is for converting the folder of a Whisper; leave it out")

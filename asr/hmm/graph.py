@@ -15,6 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from asr.errors import InputError
 from asr.graph import cache
 from asr.graph.automaton import Automaton
 from asr.graph.ranges import expand_ranges
@@ -30,6 +31,7 @@ class HmmExpansion:
     """What the compiler of graphs puts in the place of CTC's topology; see `asr.graph.topology.Expansion`."""
 
     hmm: Hmm
+    most_arcs: int | None = None  # of the graph with the phones around each phone
 
     @property
     def outputs(self) -> Tokens:
@@ -40,16 +42,20 @@ class HmmExpansion:
         return cache.digest("HMM", json.dumps(self.hmm.plain()))
 
     def over(self, graph: Automaton) -> Automaton:
-        return breadth_first(expand(graph, self.hmm))
+        """Raises InputError for a graph that would have more than `most_arcs`."""
+        return breadth_first(expand(graph, self.hmm, self.most_arcs))
 
 
-def expand(graph: Automaton, hmm: Hmm) -> Automaton:
+def expand(graph: Automaton, hmm: Hmm, most_arcs: int | None = None) -> Automaton:
     """The graph of net outputs for `graph`, an LG whose input labels are those of `hmm.phones`.
 
-    Costs are negative natural logs; those of the steps between states are multiplied by `hmm.scale`.
+    Costs are negative natural logs; those of the steps between states are multiplied by `hmm.scale`. Raises InputError
+    as `HmmExpansion.over`.
     """
-    paired = _pair(graph, hmm) if hmm.has_contexts else _alone(graph)
-    contexts, which = np.unique(paired.context, axis=0, return_inverse=True)
+    paired = _pair(graph, hmm, most_arcs) if hmm.has_contexts else _alone(graph)
+    size = len(hmm.phones)
+    codes, which = np.unique(paired.context @ [size**2, size, 1], return_inverse=True)  # faster than unique rows
+    contexts = np.stack([codes // size**2, codes // size % size, codes % size], 1)
     outputs = [hmm.outputs(*context) if context[1] else () for context in contexts.tolist()]
     kinds = {pair: n for n, pair in enumerate(dict.fromkeys(zip(contexts[:, 1].tolist(), outputs, strict=True)))}
     kind = np.array([kinds[pair] for pair in zip(contexts[:, 1].tolist(), outputs, strict=True)], np.int64)
@@ -106,22 +112,29 @@ def _alone(graph: Automaton) -> _Paired:
     return _Paired(graph.start, final, graph.source, context, graph.olabel, graph.cost, graph.target)
 
 
-def _pair(graph: Automaton, hmm: Hmm) -> _Paired:
+def _pair(graph: Automaton, hmm: Hmm, most_arcs: int | None) -> _Paired:
     """The pairs of a state of the graph and the last two phones read that are reached from the start, and the arcs
     between them. The last state is the end of all passages."""
     size = len(hmm.phones)
     first = graph.first
-    frontier = known = np.array([graph.start * size**2], np.int64)
+    frontier = np.array([graph.start * size**2], np.int64)
+    reached = _Numbers(frontier)
     rows = []
+    num_arcs = 0
     while len(frontier):
         state, last = np.divmod(frontier, size**2)
-        which, arc = expand_ranges(first[state], first[state + 1] - first[state])
+        counts = first[state + 1] - first[state]
+        num_arcs += int(counts.sum())
+        if most_arcs is not None and num_arcs > most_arcs:
+            raise InputError(f"with the phones around each phone, the list or grammar takes more than {most_arcs} arcs "
+                             "of a graph; give fewer words in a row, or fewer in all")  # fmt: skip
+        which, arc = expand_ranges(first[state], counts)
         read = graph.ilabel[arc].astype(np.int64) - Tokens.label(0)  # phones; -1 for epsilon
         before = last[which] % size
         after = graph.target[arc].astype(np.int64) * size**2 + np.where(read < 0, last[which], before * size + read)
         rows.append((frontier[which], read, graph.olabel[arc], graph.cost[arc], after))
-        frontier = np.setdiff1d(after, known)
-        known = np.union1d(known, frontier)
+        frontier = reached.add(after)
+    known = reached.all
     source, phone, olabel, cost, target = (np.concatenate(column) for column in zip(*rows, strict=True))
 
     state, last = np.divmod(known, size**2)
@@ -142,6 +155,31 @@ def _pair(graph: Automaton, hmm: Hmm) -> _Paired:
         np.append(cost, graph.final[closing // size**2]),
         np.append(np.searchsorted(known, target), np.full(len(closing), end)),
     )
+
+
+class _Numbers:
+    """A growing set of numbers, as sorted runs, each at least twice as long as the next: few are added to many at a
+    small cost, and a chain of N phones takes no N^2 steps."""
+
+    def __init__(self, numbers: np.ndarray):
+        self._runs = [np.unique(numbers)]
+
+    def add(self, numbers: np.ndarray) -> np.ndarray:
+        """Adds numbers -> those that are new, in ascending order."""
+        new = np.unique(numbers)
+        for run in self._runs:
+            new = new[run[np.minimum(np.searchsorted(run, new), len(run) - 1)] != new]
+        if len(new):
+            self._runs.append(new)
+        while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
+            last = self._runs.pop()
+            self._runs[-1] = np.sort(np.concatenate([self._runs[-1], last]), kind="stable")
+        return new
+
+    @property
+    def all(self) -> np.ndarray:
+        """In ascending order."""
+        return np.sort(np.concatenate(self._runs), kind="stable")
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ class Hmm:
         """The HMM of the bytes of `hmm.json`. Raises InputError naming `where` they are if they are damaged."""
         try:
             return cls.of(parse_json(data.decode("utf-8")))
-        except (ValueError, KeyError, TypeError, RecursionError, InputError) as e:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError, InputError) as e:
             raise InputError(f"{where} is not what `asr hmm train` writes ({e}); train again") from e
 
     @classmethod
@@ -136,6 +136,8 @@ class Hmm:
             raise ValueError("a phone has more or fewer trees than states")
         if leaves != list(range(1, len(leaves) + 1)) or not 0 < found.scale < math.inf:
             raise ValueError("its outputs or its scale are out of range")
+        if found.silence is not None and found.silence not in phones.symbols[1:]:
+            raise ValueError("its silence is not one of its phones")
         return found
 
 

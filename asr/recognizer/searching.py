@@ -22,6 +22,9 @@ class NoSearcher:
     """Of HMMs without a graph: word lists and grammars bring theirs."""
 
     def search(self, log_probs: np.ndarray, phrases: Phrases | None = None) -> NoReturn:
+        self.refuse()
+
+    def refuse(self) -> NoReturn:
         raise InputError("states of HMMs make words only in a graph, and this recogniser has none; give a word list or "
                          "a grammar")  # fmt: skip
 

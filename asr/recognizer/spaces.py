@@ -26,6 +26,7 @@ from asr.states import States
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
 
+MOST_ARCS = 500_000  # of a list or grammar over phones in context; a list of 10,000 words has a fifth of them
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ class RequestSpaces:
         silence = self.space.silence if self.space else self.cfg.graph.silence
         if self.hmm:
             silence = silence or self.hmm.silence
-        expansion = HmmExpansion(self.hmm) if self.hmm else None
+        expansion = HmmExpansion(self.hmm, MOST_ARCS) if self.hmm else None
         spelled = self._spelled(words, tokens)
         graph = closed_graph(grammar, words, spelled, tokens, silence, expansion)
         return SearchSpace(graph, ["<eps>", *words], spelled, silence, is_closed=True, base=self._base)

@@ -25,6 +25,7 @@ from asr.features.vad import VADS
 from asr.hypothesis import Hypothesis, Word
 from asr.recognizer.inputs import check_rate, chunk_of
 from asr.recognizer.rescored import RescoredUtterance
+from asr.recognizer.searching import NoSearcher
 from asr.recognizer.streamed import StreamedUtterance, can_stream
 from asr.recognizer.utterance import SoFar, StreamRecognizer, Utterance, moved
 from asr.recognizer.written import Writing
@@ -64,6 +65,8 @@ class Stream:
         """`writing`: how final results are written; partial results are as spoken."""
         if recognizer.cfg.features.kind == "stored":
             raise InputError("this model takes stored features, which are files; a stream takes sound")
+        if isinstance(recognizer.searcher, NoSearcher):
+            recognizer.searcher.refuse()
         if not isinstance(endpoint, EndpointOptions | None):
             raise InputError(f"endpoint must be asr.EndpointOptions(...), not {type(endpoint).__name__}")
         self._recognizer, self._phrases, self._writing = recognizer, phrases, writing

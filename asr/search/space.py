@@ -119,6 +119,7 @@ class SearchSpace:
         return {
             word: [tuple(chain(*units)) for units in islice(product(*(known[p] for p in pieces)), MOST_JOINED)]
             for word, pieces in parts.items()
+            if known.keys() >= set(pieces)
         }
 
     def probabilities(self, words: Iterable[str], tokens: Tokens) -> dict[Pair, float]:

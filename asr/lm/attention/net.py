@@ -43,7 +43,13 @@ class Decoder(nn.Module):
     def forward(
         self, ids: Tensor, places: Tensor, offered: Offered, mask: Tensor, is_sound: Tensor | None = None
     ) -> Tensor:
-        """Tokens (N, T) at the places (T,) -> logits of what follows them: (N, T, V).
+        """Tokens (N, T) at the places (T,) -> logits of what follows them: (N, T, V); see `states`."""
+        return self.states(ids, places, offered, mask, is_sound) @ self.embeddings.T
+
+    def states(
+        self, ids: Tensor, places: Tensor, offered: Offered, mask: Tensor, is_sound: Tensor | None = None
+    ) -> Tensor:
+        """Tokens (N, T) at the places (T,) -> (N, T, D), whose products with the embeddings are the logits.
 
         `mask` (T, T): True where a token, a row, attends to another. `is_sound` (N, F): False for padding.
         """
@@ -51,7 +57,7 @@ class Decoder(nn.Module):
         x = self.embeddings[ids] + self.positions[places]
         for block, sound in zip(self.blocks, offered, strict=True):
             x = block(x, sound, mask, heard)
-        return self.norm(x) @ self.embeddings.T
+        return cast(Tensor, self.norm(x))
 
 
 class Block(nn.Module):

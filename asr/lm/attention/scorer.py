@@ -1,16 +1,21 @@
 """Costs of texts given their sound. Texts with the same beginning share the work for it: they are a tree of tokens,
 which the decoder reads at once, each token attending to those before it on its path."""
 
+import logging
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from asr.errors import InputError
 from asr.lm.attention.file import AttentionModel
+from asr.lm.attention.net import Offered
 from asr.lm.attention.pieces import END, beginning
 
+_log = logging.getLogger(__name__)
 MOST_NODES = 1024  # of a tree that is read at once
+MOST_LOGITS = 1 << 22  # that are in memory at once
 
 
 class AttentionScorer:
@@ -31,11 +36,7 @@ class AttentionScorer:
 
     def encoded(self, text: str) -> list[int]:
         """The tokens of a text, with those before it and its end."""
-        ids = [*self._begin, *self.model.pieces.encode(text), self._end]
-        if len(ids) > (most := self.model.decoder.sizes.positions):
-            raise InputError(f"a text of {len(ids)} tokens is longer than the model of the second pass can read, "
-                             f"{most}; rescore shorter recordings, or use another model")  # fmt: skip
-        return ids
+        return [*self._begin, *self.model.pieces.encode(text), self._end]
 
     @property
     def begin_length(self) -> int:
@@ -50,24 +51,36 @@ class HeardTexts:
 
     @torch.inference_mode()
     def costs(self, texts: Sequence[str]) -> list[float]:
-        """The cost of each text with its end, in nats. Raises InputError for a text that is too long."""
+        """The cost of each text with its end, in nats. 0 for all if one is longer than the decoder can read, of which a
+        warning tells, and if the sound is too short for a frame."""
         rows = {text: self._scorer.encoded(text) for text in texts}
+        longest, most = max(map(len, rows.values()), default=0), self._scorer.model.decoder.sizes.positions
+        if longest > most:
+            _log.warning("a reading of %d tokens is longer than the model of the second pass can read, %d: the "
+                         "readings of this recording are not ranked by their sound", longest, most)  # fmt: skip
+            return [0.0] * len(texts)
+        if self._offered is None:
+            return [0.0] * len(texts)
+        found: dict[str, float] = {}
+        for part in _parts(sorted(rows, key=rows.__getitem__), rows):
+            found.update(zip(part, self._costs([rows[text] for text in part], self._offered), strict=True))
+        return [found[text] for text in texts]
+
+    @cached_property
+    def _offered(self) -> Offered | None:
+        """What the decoder attends to, for all calls; None if the sound is too short for a frame."""
         encoder, decoder = self._scorer.model.encoder, self._scorer.model.decoder
         samples = torch.from_numpy(np.ascontiguousarray(self._samples, np.float32))
         sound = encoder.encode(samples, encoder.layers)  # (F, D)
-        if not len(sound):
-            return [0.0] * len(texts)
-        offered = decoder.offered(sound[None])
-        found: dict[str, float] = {}
-        for part in _parts(sorted(rows, key=rows.__getitem__), rows):
-            found.update(zip(part, self._costs([rows[text] for text in part], offered), strict=True))
-        return [found[text] for text in texts]
+        return decoder.offered(sound[None]) if len(sound) else None
 
-    def _costs(self, rows: Sequence[list[int]], offered: Sequence[torch.Tensor]) -> list[float]:
-        tree = Tree(rows)
-        logits = self._scorer.model.decoder(tree.ids[None], tree.places, offered, tree.mask)[0]  # (M, V)
-        log_probs = logits[tree.before, tree.after] - logits.logsumexp(1)[tree.before]  # (S,)
-        costs = -log_probs.double()
+    def _costs(self, rows: Sequence[list[int]], offered: Offered) -> list[float]:
+        tree, decoder = Tree(rows), self._scorer.model.decoder
+        states = decoder.states(tree.ids[None], tree.places, offered, tree.mask)[0]  # (M, D)
+        parts = states.split(max(1, MOST_LOGITS // len(decoder.embeddings)))
+        totals = torch.cat([(part @ decoder.embeddings.T).logsumexp(1) for part in parts])  # (M,)
+        logits = (states[tree.before] * decoder.embeddings[tree.after]).sum(1)  # (S,)
+        costs = (totals[tree.before] - logits).double()
         if not torch.isfinite(costs).all():
             raise InputError("the model of the second pass gives costs that are not finite; train it again")
         first = self._scorer.begin_length - 1

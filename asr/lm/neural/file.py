@@ -96,7 +96,7 @@ def format_in(content: bytes) -> str | None:
     """As `format_of`, by the content of a file."""
     try:
         return str(_header(content)["format"])
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -136,8 +136,9 @@ def parse_tensors(content: bytes, path: str | Path, format: str = FORMAT) -> tup
         if _digest(tensors, about["data"]) != about["sha256"]:
             raise ValueError("its content has changed since it was written")
     except (SafetensorError, ValueError, KeyError) as e:
-        raise InputError(f"{path} is not a neural language model or is damaged ({e}); copy it again, or train it with "
-                         "`asr lm train kind=neural`") from None  # fmt: skip
+        how = "train it with `asr lm train kind=neural`" if format == FORMAT else "make it with `asr lm convert`"
+        raise InputError(f"{path} is not a neural language model or is damaged ({e}); copy it again, or "
+                         f"{how}") from None  # fmt: skip
     return tensors, about["data"]
 
 
