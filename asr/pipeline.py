@@ -290,7 +290,7 @@ def hypotheses_path(cfg: Config, path: str | Path | None, output: str | Path | N
 def tune(cfg: Config, path: str | Path | None = None) -> "Tuning":
     """Find the decoder's scale and penalties on the manifest `path` (default: dev); writes `out/tune.json`.
 
-    An earlier calibration is deleted, since it was made with other scales.
+    An earlier calibration, made with other scales, is deleted, which is told.
     """
     from asr import manifest
     from asr.evaluation.tune import tune
@@ -302,7 +302,7 @@ def tune(cfg: Config, path: str | Path | None = None) -> "Tuning":
     utterances = manifest.read(path or cfg.data.dev)
     tuning = tune(open_recognizer(cfg), utterances, threads=cfg.threads, rate=cfg.score.rate)
     tuning.write(run_folder.tuning_path(cfg), run_folder.made_with(cfg))
-    run_folder.calibration_path(cfg).unlink(missing_ok=True)
+    run_folder.forget_calibration(cfg)
     return tuning
 
 

@@ -255,6 +255,11 @@ def test_tuning_and_decoding_read_the_sound(recognizer, path, tmp_path):
     assert point.counts.errors == sum(errors) > 0
 
 
+def test_a_whisper_that_is_not_converted_is_refused(whisper):
+    with pytest.raises(InputError, match="make it a file with `asr lm convert"):
+        open_scorer(whisper)
+
+
 def test_a_whisper_is_converted(whisper, opened, tmp_path, capsys):
     (tmp_path / "lm.txt").write_text("a b\nb a a\n")
     made = tmp_path / "m.safetensors"

@@ -96,3 +96,10 @@ def test_a_text_named_twice_counts_twice_although_its_parts_have_one_name() -> N
 def test_texts_are_divided_among_processes_only_where_these_are_asked_for(threads: int, is_divided: bool) -> None:
     with counters(Config(threads=threads)) as workers:
         assert (workers is not None) == is_divided
+
+
+def test_counts_that_lose_their_longest_ngrams_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    count_files(replace(CFG, order=4), "old.counts")
+    assert capsys.readouterr().err == ""
+    count_files(replace(CFG, text=["old.counts", "a.txt"]), "new.counts")
+    assert "old.counts has n-grams of 4 words, and new.counts will have those of 3 only" in capsys.readouterr().err

@@ -197,7 +197,8 @@ def test_a_share_that_was_tuned_for_another_model_is_told(folder, tmp_path, capl
     second = Rescoring(str(model), 100, [SecondPoint(0.3, 0.0, Counts())], 6.0)
     tuning = Tuning([Point(1.0, 0.0, 0.0, Counts())], None, 5, "wer", second)
     tuning.write(run_folder.tuning_path(cfg), run_folder.made_with(tuned))
-    assert run_folder.tuned(cfg).decoder.rescore_share == 0.3 and not caplog.text
+    found = run_folder.tuned(cfg).decoder
+    assert (found.rescore_share, found.rescore_nbest, found.lattice_beam) == (0.3, 100, 6.0) and not caplog.text
     model.write_text("another")
     assert run_folder.tuned(cfg).decoder.rescore == str(model)
     assert "was made with another decoder.rescore; run `asr tune` again" in caplog.text

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -118,6 +119,10 @@ def count_files(cfg: LmConfig, output: str, workers: Workers | None = None) -> R
         raise InputError("asr lm count needs texts: asr lm count a.txt b.txt.gz output=ab.counts")
     begin_s = time.monotonic()
     keep_inputs([output], cfg.text)
+    for path in filter(counts_file.is_counts, cfg.text):
+        if (longer := counts_file.check(path, cfg.order, cfg.unit)) > cfg.order:
+            print(f"{path} has n-grams of {longer} words, and {output} will have those of {cfg.order} only; "
+                  f"lm.order={longer} keeps them", file=sys.stderr)  # fmt: skip
     folder = Path(output).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -74,10 +74,10 @@ def write(corpus: _lm.Corpus, order: int, unit: str, path: str | Path) -> None:
         put(b"")
 
 
-def check(path: str | Path, order: int, unit: str) -> None:
-    """Raises InputError if the file does not count n-grams of `order` words or more, in this unit."""
+def check(path: str | Path, order: int, unit: str) -> int:
+    """The number of words of the file's n-grams. Raises InputError if it is below `order`, or for another unit."""
     with open(path, "rb") as raw:
-        _header(_blocks(filekinds.unpacked(raw), path), path, order, unit)
+        return _header(_blocks(filekinds.unpacked(raw), path), path, order, unit).order
 
 
 def add(corpus: _lm.Corpus, path: str | Path, order: int, unit: str) -> None:

@@ -79,6 +79,13 @@ def calibration(cfg: Config) -> dict[str, Any]:
         ) from e
 
 
+def forget_calibration(cfg: Config) -> None:
+    """Deletes that of other scales, and says so."""
+    if (path := calibration_path(cfg)).exists():
+        path.unlink()
+        _log.warning("%s was of other scales and is deleted; run `asr calibrate` again", path)
+
+
 def made_with(cfg: Config) -> dict[str, str | None]:
     """Digests of the net, the graph and the language model of a second pass that tuned scales and calibrations belong
     to; None for one that is not a file."""

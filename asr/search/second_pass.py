@@ -83,6 +83,9 @@ def open_scorer(source: str | Path) -> TextScorer:
         from asr.lm.neural.file import read_bytes
 
         return parsed(read_bytes(path), path)
+    if (path / "model.bin").is_file():
+        raise InputError(f"{source} is a model of CTranslate2; if it is a Whisper, make it a file with `asr lm convert "
+                         f"{source} NAME.safetensors lang=... text=...` and name that")  # fmt: skip
     from asr.lm.neural.causal import CausalScorer
 
     return CausalScorer(source)

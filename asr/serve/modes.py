@@ -88,7 +88,8 @@ class Modes:
     def free(self) -> str:
         """The mode of free speech that a request gets which names none. Raises Refused(400) if there is none."""
         if not (found := [name for name in self.names if name != "word"]):
-            raise Refused(400, "this service recognises word lists only; send words or a grammar", param="words")
+            raise Refused(400, "this service recognises word lists only; send words or a grammar, for instance to "
+                               "/v1/recognize", param="words")  # fmt: skip
         return found[0]
 
     def mode_for(self, asked: Asked) -> str:
