@@ -39,6 +39,8 @@ def pcm(samples: np.ndarray) -> bytes:
 class Recognizer:
     """`delay_s`: the time that a piece of sound takes."""
 
+    needs_list = False
+
     def __init__(self, delay_s: float = 0.0):
         self.cfg, self.space, self.delay_s = Config(), None, delay_s
         self.tokens, self.rescorer = Tokens([BLANK]), None
@@ -113,6 +115,7 @@ def serving(cfg: Config, recognizer=None):
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     while not server.started:
+        assert thread.is_alive(), "the service did not start"
         time.sleep(0.01)
     try:
         yield SimpleNamespace(at=f"127.0.0.1:{listener.getsockname()[1]}", app=app, server=server)
