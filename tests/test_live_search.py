@@ -82,7 +82,7 @@ def test_pieces_give_the_result_of_the_whole_and_stable_words_stay(made, name, d
         assert words[: len(stable)] == stable and partial.num_stable >= len(stable)
         stable = words[: partial.num_stable]
         assert 0 <= partial.silent_frames <= end
-    found = search.finish()
+    found = search.finish(np.zeros(0, np.float32))
     assert [word.word for word in found.words][: len(stable)] == stable
     assert found == searcher.search(log_probs, phrases)
 
