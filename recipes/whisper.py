@@ -13,11 +13,11 @@ import torch
 
 from asr.errors import InputError
 from asr.features.encoders import open_encoder
+from asr.lm.attention.pieces import CHARACTERS, beginning
 
 RATE_HZ = 16000
 WINDOW_S = 30  # what Whisper's decoder was trained on; shorter recordings are followed by silence
 BEAM = 5
-BEGIN = ["<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>"]
 
 
 class Whisper:
@@ -41,7 +41,7 @@ class Whisper:
         padded[: len(samples)] = samples
         spectrum = self._encoder.log_mel(torch.from_numpy(padded))[None].contiguous().numpy()  # (1, bands, 3000)
         view = self._translate.StorageView.from_array(spectrum)
-        found = self._model.generate(view, [BEGIN], beam_size=BEAM, return_scores=True)[0]
+        found = self._model.generate(view, [beginning("en")], beam_size=BEAM, return_scores=True)[0]
         return text_of(found.sequences[0]), math.exp(found.scores[0])
 
 
@@ -51,11 +51,4 @@ def text_of(tokens: list[str]) -> str:
     return bytes(_BYTES[c] for c in characters).decode(errors="replace").strip()
 
 
-def _byte_of_character() -> dict[str, int]:
-    """GPT-2's table: printable bytes of Latin-1 stand for themselves, the others are shifted past 255, in order."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(others)}
-
-
-_BYTES = _byte_of_character()
+_BYTES = {character: byte for byte, character in enumerate(CHARACTERS)}
