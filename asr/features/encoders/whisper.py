@@ -125,7 +125,7 @@ class Block(nn.Module):
 
 
 # Parts of other names -> parts of ours, in this order: CTranslate2's, then Hugging Face's
-_PARTS = {
+PARTS = {
     "self_attention.layer_norm": "attention_norm",
     "self_attention.linear_0": "project",
     "self_attention.linear_1": "join",
@@ -155,7 +155,7 @@ def from_tensors(tensors: Mapping[str, Tensor], heads: int, path: object) -> Whi
 
     Raises InputError if one is missing or of another shape.
     """
-    state = {_our_name(name): x for name, x in _join_projections(tensors).items()}
+    state = {our_name(name): x for name, x in _join_projections(tensors).items()}
     try:
         dim, bands, _ = state["first.weight"].shape
         layers = 1 + max(int(found[1]) for name in state if (found := re.match(r"blocks\.(\d+)\.", name)))
@@ -176,9 +176,10 @@ def from_tensors(tensors: Mapping[str, Tensor], heads: int, path: object) -> Whi
     return encoder
 
 
-def _our_name(name: str) -> str:
+def our_name(name: str, parts: Mapping[str, str] = PARTS) -> str:
+    """The name of a tensor here."""
     name = name.replace("/", ".")
-    for part, ours in _PARTS.items():
+    for part, ours in parts.items():
         name = name.replace(part, ours)
     return name
 

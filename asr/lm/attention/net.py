@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import InputError
+from asr.features.encoders.whisper import PARTS, our_name
 
 Offered = Sequence[Tensor]  # of each layer: keys and values of the sound (2, N, H, F, D / H)
 
@@ -40,23 +41,18 @@ class Decoder(nn.Module):
         """What the layers attend to in the encoded sound (N, F, D)."""
         return [cast(Block, block).offered(sound) for block in self.blocks]
 
-    def forward(
-        self, ids: Tensor, places: Tensor, offered: Offered, mask: Tensor, is_sound: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, ids: Tensor, places: Tensor, offered: Offered, mask: Tensor) -> Tensor:
         """Tokens (N, T) at the places (T,) -> logits of what follows them: (N, T, V); see `states`."""
-        return self.states(ids, places, offered, mask, is_sound) @ self.embeddings.T
+        return self.states(ids, places, offered, mask) @ self.embeddings.T
 
-    def states(
-        self, ids: Tensor, places: Tensor, offered: Offered, mask: Tensor, is_sound: Tensor | None = None
-    ) -> Tensor:
+    def states(self, ids: Tensor, places: Tensor, offered: Offered, mask: Tensor) -> Tensor:
         """Tokens (N, T) at the places (T,) -> (N, T, D), whose products with the embeddings are the logits.
 
-        `mask` (T, T): True where a token, a row, attends to another. `is_sound` (N, F): False for padding.
+        `mask` (T, T): True where a token, a row, attends to another.
         """
-        heard = None if is_sound is None else is_sound[:, None, None]
         x = self.embeddings[ids] + self.positions[places]
         for block, sound in zip(self.blocks, offered, strict=True):
-            x = block(x, sound, mask, heard)
+            x = block(x, sound, mask)
         return cast(Tensor, self.norm(x))
 
 
@@ -74,40 +70,30 @@ class Block(nn.Module):
     def offered(self, sound: Tensor) -> Tensor:
         return self.offer(sound).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
 
-    def forward(self, x: Tensor, sound: Tensor, mask: Tensor, heard: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, sound: Tensor, mask: Tensor) -> Tensor:
         q, k, v = self.project(self.attention_norm(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (N, H, T, D / H)
         x = x + self.join(mixed.transpose(1, 2).flatten(2))
         q = self.ask(self.sound_norm(x)).unflatten(2, (self.heads, -1)).transpose(1, 2)
-        mixed = nn.functional.scaled_dot_product_attention(q, sound[0], sound[1], attn_mask=heard)
+        mixed = nn.functional.scaled_dot_product_attention(q, sound[0], sound[1])
         x = x + self.take(mixed.transpose(1, 2).flatten(2))
         return x + self.narrow(nn.functional.gelu(self.widen(self.norm(x))))
 
 
 # Parts of CTranslate2's names -> parts of ours, in this order
 _PARTS = {
-    "self_attention.layer_norm": "attention_norm",
-    "self_attention.linear_0": "project",
-    "self_attention.linear_1": "join",
-    "attention.layer_norm": "sound_norm",
-    "attention.linear_0": "ask",
-    "attention.linear_1": "offer",
-    "attention.linear_2": "take",
-    "ffn.layer_norm": "norm",
-    "ffn.linear_0": "widen",
-    "ffn.linear_1": "narrow",
-    "layer_norm": "norm",
-    "position_encodings.encodings": "positions",
+    ".attention.layer_norm": ".sound_norm",
+    ".attention.linear_0": ".ask",
+    ".attention.linear_1": ".offer",
+    ".attention.linear_2": ".take",
     "embeddings.weight": "embeddings",
-    "layer_": "blocks.",
-    "gamma": "weight",
-    "beta": "bias",
+    **PARTS,  # of the encoder, whose layers have the rest of the names
 }
 
 
 def from_tensors(tensors: Mapping[str, Tensor], path: object) -> Decoder:
     """The decoder whose tensors have CTranslate2's names. Raises InputError if one is missing or of another shape."""
-    state = {_our_name(name): x for name, x in tensors.items() if x.ndim}
+    state = {our_name(name, _PARTS): x for name, x in tensors.items() if x.ndim}
     try:
         layers = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
         (count, dim), positions = state["embeddings"].shape, len(state["positions"])
@@ -117,10 +103,3 @@ def from_tensors(tensors: Mapping[str, Tensor], path: object) -> Decoder:
     except (KeyError, ValueError, RuntimeError) as e:
         raise InputError(f"{path} holds no decoder of Whisper ({e!s:.200}); copy or download it again") from e
     return decoder.eval()
-
-
-def _our_name(name: str) -> str:
-    name = name.replace("/", ".")
-    for part, ours in _PARTS.items():
-        name = name.replace(part, ours)
-    return name
