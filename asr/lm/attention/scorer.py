@@ -82,7 +82,8 @@ class HeardTexts:
         logits = (states[tree.before] * decoder.embeddings[tree.after]).sum(1)  # (S,)
         costs = (totals[tree.before] - logits).double()
         if not torch.isfinite(costs).all():
-            raise InputError("the model of the second pass gives costs that are not finite; make it again with `asr lm convert`")
+            raise InputError("the model of the second pass gives costs that are not finite; make it again with "
+                             "`asr lm convert`")  # fmt: skip
         first = self._scorer.begin_length - 1
         return [float(costs[steps[first:]].sum()) for steps in tree.paths]
 
