@@ -153,7 +153,7 @@ def open_recognizer(cfg: Config) -> "Recognizer":
 
     check_choices(cfg)
     limit_threads(cfg)
-    cfg = run_folder.as_trained(cfg)
+    cfg = run_folder.as_trained(cfg, cfg.features.encoder)
     model, tokens = run_folder.load_model(cfg)
     needs_graph = cfg.decoder.kind == "graph" and cfg.graph.kind in ("static", "dynamic")
     space = run_folder.search_space(cfg, tokens) if needs_graph else None
