@@ -98,7 +98,7 @@ class Recognizer:
             raise InputError("decoder.pad_s adds sound, and this model takes stored features; leave it 0")
         cfg = frozen(cfg)
         space = RequestSpaces(cfg, tokens, space, lexicon, hmm).with_spoken()
-        rescorer = rescorer_of(cfg.decoder, rescorer)
+        rescorer = rescorer_of(cfg.decoder, rescorer, device)
         vars(self).update(
             model=model.to(device).eval(),
             cfg=cfg,
