@@ -148,7 +148,7 @@ class RequestSpaces:
         """The space whose pronunciations lists and grammars use: not that of another list."""
         return self.space.base if self.space and self.space.is_closed else self.space
 
-    def _spelled(self, words: list[str], tokens: Tokens, given: Mapping[str, list[tuple[str, ...]]]) -> Lexicon:
+    def _spelled(self, words: list[str], tokens: Tokens, given: dict[str, list[tuple[str, ...]]]) -> Lexicon:
         """`given`: pronunciations that take the place of known ones."""
         base, unit = self._base, self.cfg.tokens.unit
         known = base.known(words, tokens) if base else {}
