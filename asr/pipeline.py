@@ -153,7 +153,7 @@ def open_recognizer(cfg: Config) -> "Recognizer":
 
     check_choices(cfg)
     limit_threads(cfg)
-    cfg = run_folder.as_trained(cfg)
+    cfg = run_folder.as_trained(cfg, cfg.features.encoder)
     model, tokens = run_folder.load_model(cfg)
     needs_graph = cfg.decoder.kind == "graph" and cfg.graph.kind in ("static", "dynamic")
     space = run_folder.search_space(cfg, tokens) if needs_graph else None
@@ -172,15 +172,15 @@ def requested(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
     for option, wanted in (("words", "word"), ("grammar", "grammar")):
         if kind != wanted and (path := getattr(cfg.graph, option)):
             raise InputError(f"graph.{option}={path} needs graph.kind={wanted}; add graph={wanted}")
+    new_words = read_new_words(cfg.new_words) if cfg.new_words else []
     if kind in ("word", "grammar"):
         path = cfg.graph.words if kind == "word" else cfg.graph.grammar
         if path is None:
             raise InputError(f"graph={kind} needs a file: graph.{'words' if kind == 'word' else 'grammar'}=FILE")
-        for option in ("new_words", "fill_slots"):
-            if given := getattr(cfg, option):
-                raise InputError(f"{option}={given} needs a dynamic graph; put the words into {path}")
-        return recognizer.with_list(read_list(path)) if kind == "word" else recognizer.with_grammar(path)
-    new_words = read_new_words(cfg.new_words) if cfg.new_words else []
+        if cfg.fill_slots:
+            raise InputError(f"fill_slots={cfg.fill_slots} needs a dynamic graph; put the words into {path}")
+        listed = read_list(path) if kind == "word" else None
+        return recognizer.with_list(listed, new_words) if listed else recognizer.with_grammar(path, new_words=new_words)
     if cfg.fill_slots:
         return recognizer.with_slots(cfg.fill_slots, new_words=new_words)
     return recognizer.with_new_words(new_words) if cfg.new_words else recognizer

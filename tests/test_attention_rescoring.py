@@ -1,9 +1,11 @@
 """Second passes by Whisper's decoder: costs against steps one by one, recogniser, bundle, tuning, conversion."""
 
+import copy
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import torch
 from ctranslate2_model import model_bytes, weights
 from rescored import with_second
 from tiny import TOKENS, config, model, noise
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import asr
 from asr.cli.main import main
@@ -22,7 +25,7 @@ from asr.evaluation.score import error_counts
 from asr.evaluation.tune_second_pass import tune_second_pass
 from asr.lm.attention import file, pieces
 from asr.lm.attention.pieces import CHARACTERS, END, Pieces, beginning
-from asr.lm.attention.scorer import AttentionScorer
+from asr.lm.attention.scorer import AttentionScorer, Tree
 from asr.manifest import Utterance
 from asr.recognizer import bundle, streamed
 from asr.recognizer.manifests import decode_utterances
@@ -111,6 +114,25 @@ def test_costs_of_texts_that_share_beginnings(opened, monkeypatch, caplog):
     assert scorer.heard(x).costs(["a", "a" * 99]) == [0.0, 0.0] and "a reading of 104 tokens is longer" in caplog.text
     with pytest.raises(InputError, match="needs the sound"):
         scorer.costs(["a"])
+
+
+def test_all_tensors_are_where_the_model_is(opened):
+    """On a GPU that this machine need not have: fake tensors have shapes and devices, and refuse to mix devices."""
+    parts = {name: copy.deepcopy(part) for name, part in opened.parts.items()}
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
+        for part in parts.values():
+            part.apply(partial(faked, fake))
+        heard = AttentionScorer(replace(opened, **parts)).heard(noise(1.3, 4))
+        tree = Tree([[1, 2, 3], [1, 2, 4]], torch.device("cuda"))
+        costs = heard.of_steps(tree, heard._offered)
+    assert costs.device.type == "cuda" and costs.shape == (3,)
+
+
+def faked(mode, module):
+    for tensors in (module._parameters, module._buffers):
+        for name, x in tensors.items():
+            moved = mode.from_tensor(x.detach()).to("cuda")
+            tensors[name] = torch.nn.Parameter(moved, False) if tensors is module._parameters else moved
 
 
 def test_texts_are_spelled_and_vocabularies_cut(opened):

@@ -260,6 +260,10 @@ async def test_the_server_the_command_line_and_streams_take_lists(tmp_path, caps
     listed = ["graph=word", f"words={tmp_path}/list.txt"]
     assert main(["transcribe", f"{tmp_path}/m.asr", f"{tmp_path}/x.wav", *listed]) == 0
     assert wanted.text in capsys.readouterr().out
+    (tmp_path / "own.txt").write_text("xoxo\tY EH S\n")
+    (tmp_path / "list.txt").write_text("\n".join(words).replace("yes", "xoxo") + "\n")
+    assert main(["transcribe", f"{tmp_path}/m.asr", f"{tmp_path}/x.wav", *listed, f"new_words={tmp_path}/own.txt"]) == 0
+    assert wanted.text.replace("yes", "xoxo") in capsys.readouterr().out
     with pytest.raises(InputError, match="this recogniser has none; give a word list or a grammar"):
         asr.load(tmp_path / "m.asr").stream()
     stream = asr.load(tmp_path / "m.asr").with_list(words).stream()
@@ -271,3 +275,7 @@ async def test_the_server_the_command_line_and_streams_take_lists(tmp_path, caps
         data = {"request": json.dumps({"words": words})}
         answer = await client.post("/v1/recognize", files={"file": (tmp_path / "x.wav").read_bytes()}, data=data)
         assert answer.status_code == 200 and answer.json()["text"] == wanted.text, answer.text
+        own = [{"word": "xoxo", "pronunciation": "Y EH S"}]
+        data = {"request": json.dumps({"words": [w.replace("yes", "xoxo") for w in words], "new_words": own})}
+        answer = await client.post("/v1/recognize", files={"file": (tmp_path / "x.wav").read_bytes()}, data=data)
+        assert answer.json()["text"] == wanted.text.replace("yes", "xoxo"), answer.text

@@ -195,6 +195,27 @@ def test_an_index_of_a_static_graph_is_built_once(recognizer):
         recognizer.compile_phrases({"<eps>": 1.0})
 
 
+def test_lists_and_grammars_take_pronunciations(recognizer, x):
+    """In the place of those that the model knows: the words behave as those that are spelled so."""
+    new_words = [NewWord("q", (("a", "b"), ("b", "a"))), NewWord("a", (("b",),))]
+    spelled = {"ab": "q", "ba": "q", "b": "a"}
+    asked = [Options(word_list=["q", "a"], new_words=new_words)]
+    asked += [Options(grammar="#JSGF V1.0;grammar g;public <r> = q | a;", new_words=new_words)]
+    expected = recognizer.transcribe(x, 16000, Options(word_list=[*spelled]))
+    for options in asked:
+        found = recognizer.transcribe(x, 16000, options)
+        assert found.text == spelled[expected.text]
+        assert found.words[0].start_s == expected.words[0].start_s
+    for new, says in (
+        ("c", "'c' is not in the list or grammar"),
+        (NewWord("q", (("a", "?"),)), "'q' cannot be spelled: .*'\\?'"),
+        (NewWord("q", slot="<name>"), "'q' has a slot or weight"),
+    ):
+        with pytest.raises(InputError, match=says):
+            recognizer.with_list(["q"], [new])
+    assert recognizer.with_list(["ab"], ["ab"]).transcribe(x, 16000).text == "ab"
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -220,8 +241,6 @@ def test_an_index_of_a_static_graph_is_built_once(recognizer):
         ({"word_list": [5]}, "word_list=5 must be a list of str"),
         ({"grammar": 5}, "grammar=5 must be a path"),
         ({"word_list": ["a"], "grammar": GRAMMAR}, "word_list and grammar exclude each other"),
-        ({"word_list": ["a"], "new_words": ["c"]}, "new_words and word_list exclude each other"),
-        ({"grammar": GRAMMAR, "new_words": ["c"]}, "new_words and grammar exclude each other"),
         ({"grammar": GRAMMAR, "slots": {"<a>": ["c"]}}, "slots and grammar exclude each other"),
         ({"slots": 5}, "slots=5 must be a mapping"),
         ({"slots": {"<a>": [5]}}, "must be a list of str"),

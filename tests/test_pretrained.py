@@ -100,6 +100,29 @@ def test_a_relative_encoder_is_found_from_everywhere(corpus, monkeypatch):
     ) in (0, None)
 
 
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_an_encoder_that_has_moved_is_named(corpus, capsys, is_stored):
+    """To decode and to bundle, also behind a net of stored outputs; one with other weights is refused."""
+    write_model(corpus / "whisper")
+    cfg = config(corpus)
+    train(cfg)
+    if is_stored:
+        cfg.features.kind, cfg.features.num_bins, cfg.features.encoder = "stored", 16, None
+        cfg.data.train, cfg.data.dev = (f"{corpus}/run/features/{split}.jsonl" for split in ("train", "dev"))
+        cfg.augment.speeds, cfg.out = [1.0], str(corpus / "second")
+        train(cfg)
+    words = [f"out={cfg.out}", "decoder.kind=greedy", "graph.kind=none"]
+    verbs = [["bundle", *words]] + [["decode", *words, "split=dev", f"data.dev={corpus}/dev.jsonl"]] * (not is_stored)
+    os.rename(corpus / "whisper", corpus / "elsewhere")
+    write_model(corpus / "third", seed=2)
+    for verb in verbs:
+        assert main(verb) == 2
+        assert "whisper (features.encoder); name a folder" in capsys.readouterr().err
+        assert main([*verb, f"features.encoder={corpus}/elsewhere"]) in (0, None)
+        assert main([*verb, f"features.encoder={corpus}/third"]) == 2
+        assert "has changed since" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -54,6 +54,20 @@ def test_a_bundle_of_stored_features_takes_sound(run: Path) -> None:
     assert sound.transcribe(run / "2.wav").cost == pytest.approx(stored.transcribe(features).cost, rel=1e-4)
 
 
+def test_a_training_goes_on_from_the_bundle_on_stored_features(run: Path, tmp_path: Path) -> None:
+    """Chosen by an experiment file, which the features of the start, those of sound, would otherwise override."""
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/on.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - tiny\n  - override /features: stored\n  - _self_\n"
+        "features: {num_bins: 9, cmvn: none}\nmodel: {hidden: 8}\noptim: {epochs: 1}\n"
+    )
+    sets = [f"data.{split}={run}/stored.jsonl" for split in ("train", "dev")]
+    words = ["train", f"out={tmp_path}/second", f"init={run}/run/model.asr", *sets]
+    assert cli.main([*words, f"--config-dir={tmp_path}", "experiment=on"]) == 0
+    features = json.loads((tmp_path / "second/train/config.json").read_text())["features"]
+    assert (features["kind"], features["num_bins"], features["deltas"], features["cmvn"]) == ("stored", 9, 1, "global")
+
+
 def test_the_record_moves_with_the_run_folder(run: Path) -> None:
     record = recorded.read(run / "run/train/frontend.json")
     assert record == recorded.read(run / "stored/config.json") and record is not None and record.kind == "logmel"

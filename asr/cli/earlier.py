@@ -8,6 +8,8 @@ from typing import Any
 from asr.config import Config
 from asr.literals import parse_json
 
+BEHIND_STORED = ("features.deltas", "features.cmvn")  # what a training does to stored features
+
 
 def tuned(cfg: Config) -> list[str]:
     """The decoder options that `asr tune` and `asr calibrate` found."""
@@ -47,12 +49,18 @@ def bundled(cfg: Config) -> list[str]:
 
 
 def started(cfg: Config) -> list[str]:
-    """The features, net and unit of the recogniser that a training starts from; a line on stderr names them."""
+    """The features, net and unit of the recogniser that a training starts from; a line on stderr names them.
+
+    A training on stored features keeps them, behind a recogniser of sound too: the training compares what made them.
+    """
     from asr.recognizer.run_folder import read_start
 
     if cfg.init is None:
         return []
     options = read_start(cfg.init).options(cfg.model.tune_layers)
+    if cfg.features.kind == "stored" != options["features.kind"]:
+        made_by = [name for name in options if name.startswith("features.") and name not in BEHIND_STORED]
+        options = {name: value for name, value in options.items() if name not in made_by}
     found = [f"{name}={_written(value)}" for name, value in options.items()]
     print(f"as in {cfg.init}: {' '.join(found)}", file=sys.stderr)
     return found

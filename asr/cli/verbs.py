@@ -96,7 +96,7 @@ class Verb:
 _RECOGNISER = (
     "decoder", "graph.kind", "graph.words", "graph.grammar", "graph.dir", "graph.ngram", "graph.lexicon",
     "graph.silence", "g2p.model", "g2p.nbest", "g2p.min_probability", "new_words", "fill_slots", "data.max_audio_s",
-    "data.channel", "out", "device", "threads",
+    "data.channel", "features.encoder", "out", "device", "threads",
 )  # fmt: skip
 _FIRST_PASS = (  # opens a recogniser, but keeps no words
     *(f"decoder.{name}" for name in (
@@ -104,7 +104,7 @@ _FIRST_PASS = (  # opens a recogniser, but keeps no words
         "lattice_beam", "nbest", "mbr", "rescore", "confusion", "confidence_scale", "confidence_offset",
         "calibrated_for", "pad_s",
     )), "graph.kind", "graph.words", "graph.grammar", "graph.dir", "graph.ngram", "graph.lexicon", "tokens.lexicon",
-    "new_words", "fill_slots", "data.max_audio_s", "data.channel", "out", "device", "threads",
+    "new_words", "fill_slots", "data.max_audio_s", "data.channel", "features.encoder", "out", "device", "threads",
 )  # fmt: skip
 _STATIC_FEATURES = tuple(f"features.{name}" for name in (  # without derivatives and normalisation
     "kind", "encoder", "layer", "sum_layers", "sample_rate_hz", "window_ms", "shift_ms", "num_bins", "num_ceps",
@@ -201,7 +201,7 @@ VERBS: dict[str, Verb] = {
         "data.dev", "data.test", "split", "out", "seed", "output",
     )),
     "bundle": Verb(bundle, (
-        "decoder", "graph.kind", "graph.dir", "bundle", "score.dir", "data.train", "out", "device",
+        "decoder", "graph.kind", "graph.dir", "bundle", "score.dir", "data.train", "features.encoder", "out", "device",
     ), earlier=earlier.tuned),
     "export": Verb(export, (
         "format", "bundle", "data.train", "data.dev", "data.test", "split", "input", "output",

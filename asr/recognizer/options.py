@@ -28,7 +28,8 @@ class DecodingOptions:
     mbr            the words of least expected word errors instead of those of the cheapest path; needs a lattice
     confusion      `Hypothesis.confusion` holds the words that compete at each place; needs a lattice
     phrases        phrases to boost, each with its boost in nats: {"new york": 3.0} (asr.search.phrases)
-    new_words      words that this call adds to a dynamic graph, as text or `NewWord` (asr.search.new_words)
+    new_words      words that this call adds to a dynamic graph, as text or `NewWord` (asr.search.new_words); with a
+                   word list or grammar, the pronunciations of its words
     word_list      the utterance is exactly one of these words or phrases; a mapping gives their weights
     grammar        the utterance is a sentence of this JSGF grammar: a path, or the text beginning with `#JSGF`
     reject_below   words with a lower confidence are left out of `Hypothesis.text`; 0 to 1
@@ -90,8 +91,6 @@ class DecodingOptions:
             expected = "a mapping, or the path or text of a grammar"
             _check(isinstance(self.slots, (str, Path)), "slots", self.slots, expected)
         closed = "word_list" if self.word_list is not None else "grammar" if self.grammar is not None else None
-        if self.new_words and closed:
-            raise InputError(f"new_words and {closed} exclude each other; put the new words into the {closed}")
         if self.slots and closed:
             raise InputError(f"slots and {closed} exclude each other; a {closed} takes the place of the language model")
 

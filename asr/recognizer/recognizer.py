@@ -98,7 +98,7 @@ class Recognizer:
             raise InputError("decoder.pad_s adds sound, and this model takes stored features; leave it 0")
         cfg = frozen(cfg)
         space = RequestSpaces(cfg, tokens, space, lexicon, hmm).with_spoken()
-        rescorer = rescorer_of(cfg.decoder, rescorer)
+        rescorer = rescorer_of(cfg.decoder, rescorer, device)
         vars(self).update(
             model=model.to(device).eval(),
             cfg=cfg,
@@ -130,8 +130,7 @@ class Recognizer:
         """A recogniser that also knows `new_words` (asr.search.new_words); the model and graph are shared.
 
         They replace new words and slots given before. Words without a pronunciation get one in the model's units.
-        Raises InputError for invalid words, for slots that the language model does not have, and if the graph is not
-        dynamic.
+        Raises InputError for invalid words, for slots that the model lacks, and if the graph is not dynamic.
         """
         return self._with(self._spaces().with_words(new_words), self.cfg.decoder)
 
@@ -151,22 +150,23 @@ class Recognizer:
         """
         return self._with(self._spaces().with_words(new_words, slots, most_states), self.cfg.decoder)
 
-    def with_list(self, entries: Iterable[str] | Mapping[str, float]) -> "Recognizer":
+    def with_list(
+        self, entries: Iterable[str] | Mapping[str, float], new_words: Iterable[NewWord | str] = ()
+    ) -> "Recognizer":
         """A recogniser of utterances that are exactly one of `entries`, words or phrases; a mapping gives weights.
-
-        An utterance that sounds like no entry gets a low confidence; see `decoder.reject_below`. Raises InputError
-        naming words that cannot be spelled in the model's units.
+        `new_words` give pronunciations of their words, in the place of known ones. An utterance that sounds like no
+        entry gets a low confidence; see `decoder.reject_below`. Raises InputError naming words that cannot be spelled.
         """
-        return self._with(self._spaces().of_list(entries), self.cfg.decoder)
+        return self._with(self._spaces().of_list(entries, new_words), self.cfg.decoder)
 
-    def with_grammar(self, grammar: str | Path, most_states: int = MOST_STATES) -> "Recognizer":
+    def with_grammar(
+        self, grammar: str | Path, most_states: int = MOST_STATES, new_words: Iterable[NewWord | str] = ()
+    ) -> "Recognizer":
         """A recogniser of the sentences of a phrase grammar: a JSGF file, or its text, which begins with `#JSGF`.
-
         `most_states`: of the grammar once its rules are expanded. It bounds the time and memory that this takes.
-
-        Raises InputError naming file, line and column, and as `with_list` does.
+        `new_words`: as in `with_list`. Raises InputError naming file, line and column, and as `with_list` does.
         """
-        return self._with(self._spaces().of_grammar(grammar, most_states), self.cfg.decoder)
+        return self._with(self._spaces().of_grammar(grammar, most_states, new_words), self.cfg.decoder)
 
     def _with(self, space: SearchSpace | None, decoder: DecoderConfig) -> "Recognizer":
         cfg = dataclasses.replace(self.cfg, decoder=decoder)

@@ -117,11 +117,12 @@ def tuned(cfg: Config) -> Config:
     return cfg
 
 
-def as_trained(cfg: Config) -> Config:
+def as_trained(cfg: Config, encoder: str | None = None) -> Config:
     """`cfg` with the features, model, units and kind of criterion of the net trained in its run folder, or imported
     into it.
 
-    The training's lexicon is used if `cfg` names none. Raises InputError if nothing was trained.
+    The training's lexicon is used if `cfg` names none. `encoder`: where the encoder of the training is now, if it has
+    moved; `load_model` compares its weights. Raises InputError if nothing was trained.
     """
     folder = Path(cfg.out)
     path = folder / "train" / "config.json"
@@ -140,7 +141,7 @@ def as_trained(cfg: Config) -> Config:
         features.encoder = str(folder / features.encoder)
     own_lexicon = cfg.tokens.lexicon or (str(folder / lexicon) if lexicon and is_relative else lexicon)
     cfg = copy.copy(cfg)
-    cfg.features, cfg.model, cfg.criterion = features, model, criterion
+    cfg.features, cfg.model, cfg.criterion = _with_encoder(features, encoder), model, criterion
     cfg.tokens, cfg.graph = copy.copy(cfg.tokens), copy.copy(cfg.graph)
     cfg.tokens.unit, cfg.tokens.lexicon = unit, own_lexicon
     cfg.graph.lexicon = cfg.graph.lexicon or own_lexicon
@@ -172,10 +173,15 @@ def for_sound(cfg: Config) -> Config:
     """`as_trained(cfg)` for recordings: a net of stored features gets the front end that made them, if recorded."""
     from asr.features import recorded
 
-    cfg = as_trained(cfg)
+    place, cfg = cfg.features.encoder, as_trained(cfg, cfg.features.encoder)
     if cfg.features.kind == "stored" and (front_end := recorded.read(Path(cfg.out) / "train" / "frontend.json")):
-        cfg.features = recorded.behind(front_end, cfg.features)
+        cfg.features = recorded.behind(_with_encoder(front_end, place), cfg.features)
     return cfg
+
+
+def _with_encoder(features: FeaturesConfig, place: str | None) -> FeaturesConfig:
+    """`features` with their encoder, if they have one, at `place`, if that is given."""
+    return dataclasses.replace(features, encoder=place) if place and features.encoder else features
 
 
 def tokens(cfg: Config) -> Tokens | None:

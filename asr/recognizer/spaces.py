@@ -20,8 +20,8 @@ from asr.hmm.graph import HmmExpansion
 from asr.hmm.model import Hmm
 from asr.recognizer.options import DecodingOptions
 from asr.recognizer.written import language_of
-from asr.search.new_words import NewWord
-from asr.search.space import DynamicSpace, SearchSpace
+from asr.search.new_words import NewWord, merged
+from asr.search.space import DynamicSpace, SearchSpace, encoded
 from asr.states import States
 from asr.text.lexicon import Lexicon
 from asr.tokens import Tokens
@@ -43,11 +43,12 @@ class RequestSpaces:
 
     def of(self, options: DecodingOptions) -> SearchSpace | None:
         """The space that `options` ask for; the recogniser's own if they name no words."""
-        if options.new_words or options.slots:
-            return self.with_words(options.new_words or (), options.slots)
+        new_words = options.new_words or ()
         if options.word_list is not None:
-            return self.of_list(options.word_list)
-        return self.space if options.grammar is None else self.of_grammar(options.grammar)
+            return self.of_list(options.word_list, new_words)
+        if options.grammar is not None:
+            return self.of_grammar(options.grammar, new_words=new_words)
+        return self.with_words(new_words, options.slots) if new_words or options.slots else self.space
 
     def with_words(
         self,
@@ -106,7 +107,9 @@ class RequestSpaces:
         except InputError:
             return "en"  # its words tell no language
 
-    def of_list(self, entries: Iterable[str] | Mapping[str, float]) -> SearchSpace:
+    def of_list(
+        self, entries: Iterable[str] | Mapping[str, float], new_words: Iterable[NewWord | str] = ()
+    ) -> SearchSpace:
         """See `Recognizer.with_list`."""
         found = _many(entries, "entries of the list")
         given = dict(entries) if isinstance(entries, Mapping) else dict.fromkeys(found, 1.0)
@@ -114,16 +117,18 @@ class RequestSpaces:
         if not weights or "" in weights:
             raise InputError("the list is empty or has an empty entry; give words or phrases")
         words = words_of(weights)
-        return self._closed(list_grammar(weights, numbered(words)), words)
+        return self._closed(list_grammar(weights, numbered(words)), words, new_words)
 
-    def of_grammar(self, grammar: str | Path, most_states: int = MOST_STATES) -> SearchSpace:
+    def of_grammar(
+        self, grammar: str | Path, most_states: int = MOST_STATES, new_words: Iterable[NewWord | str] = ()
+    ) -> SearchSpace:
         """See `Recognizer.with_grammar`."""
         if not isinstance(grammar, str | Path):
             raise InputError(f"a grammar is a path or the text of one, not {grammar!r}")
         rules = read_grammar(grammar)
-        return self._closed(rules.automaton(numbered(rules.words), most_states), rules.words)
+        return self._closed(rules.automaton(numbered(rules.words), most_states), rules.words, new_words)
 
-    def _closed(self, grammar: Automaton, words: list[str]) -> SearchSpace:
+    def _closed(self, grammar: Automaton, words: list[str], new_words: Iterable[NewWord | str]) -> SearchSpace:
         if self.cfg.decoder.kind == "greedy":
             raise InputError("greedy search takes no word list and no grammar; use decoder.kind=graph")
         if States.of(self.tokens) and not self.hmm:
@@ -134,7 +139,7 @@ class RequestSpaces:
         if self.hmm:
             silence = silence or self.hmm.silence
         expansion = HmmExpansion(self.hmm, MOST_ARCS) if self.hmm else None
-        spelled = self._spelled(words, tokens)
+        spelled = self._spelled(words, tokens, _given(new_words, words, tokens))
         graph = closed_graph(grammar, words, spelled, tokens, silence, expansion)
         return SearchSpace(graph, ["<eps>", *words], spelled, silence, is_closed=True, base=self._base)
 
@@ -143,19 +148,42 @@ class RequestSpaces:
         """The space whose pronunciations lists and grammars use: not that of another list."""
         return self.space.base if self.space and self.space.is_closed else self.space
 
-    def _spelled(self, words: list[str], tokens: Tokens) -> Lexicon:
+    def _spelled(self, words: list[str], tokens: Tokens, given: dict[str, list[tuple[str, ...]]]) -> Lexicon:
+        """`given`: pronunciations that take the place of known ones."""
         base, unit = self._base, self.cfg.tokens.unit
         known = base.known(words, tokens) if base else {}
         known |= base.by_pieces(words, tokens) if base and unit == "phone" else {}
         known |= self.lexicon.listed(words) if self.lexicon else {}
         weights = base.probabilities(words, tokens) if base else {}
         weights |= self.lexicon.weights(words) if self.lexicon else {}
-        return Lexicon(pronunciations(words, unit, known, self.cfg.g2p, tokens), weights)
+        weights = {word: own for word, own in weights.items() if word not in given}
+        return Lexicon(pronunciations(words, unit, known | given, self.cfg.g2p, tokens), weights)
 
 
 def spoken_slots(space: DynamicSpace) -> frozenset[str]:
     """The slots of the language model that are filled without a request."""
     return NAMES.intersection(space.language.ngram.slots)
+
+
+def _given(new_words: Iterable[NewWord | str], words: list[str], tokens: Tokens) -> dict[str, list[tuple[str, ...]]]:
+    """The pronunciations that a request gives for `words`, those of its list or grammar.
+
+    Raises InputError for another word, and for a pronunciation, slot or weight that a list cannot have.
+    """
+    many = _many(new_words, "new words", (str, NewWord))
+    found: dict[str, list[tuple[str, ...]]] = {}
+    known = set(words)
+    for new in merged(NewWord(new) if isinstance(new, str) else new for new in many):
+        if new.word not in known:
+            raise InputError(f"the new word '{new.word}' is not in the list or grammar; put it there, too")
+        if new.slot or new.weight:
+            raise InputError(f"the new word '{new.word}' has a slot or weight, which belong to a language model; "
+                             "with a list or grammar it can only have a pronunciation")  # fmt: skip
+        for units in new.pronunciations:
+            encoded(units, new.word, tokens)
+        if new.pronunciations:
+            found[new.word] = [*new.pronunciations]
+    return found
 
 
 def _many(items: Iterable[T], what: str, kinds: type | tuple[type, ...] = str) -> list[T]:

@@ -50,6 +50,8 @@ class HearingScorer(TextScorer, Protocol):
 
     rate_hz: int
 
+    def to(self, device: str) -> None: ...
+
     def heard(self, samples: np.ndarray) -> TextScorer:
         """The costs of texts given a recording (T,) at `rate_hz`."""
 
@@ -204,19 +206,24 @@ class Rescorer:
     scorer: TextScorer
 
 
-def rescorer_of(cfg: DecoderConfig, opened: Rescorer | None) -> Rescorer | None:
+def rescorer_of(cfg: DecoderConfig, opened: Rescorer | None, device: str = "cpu") -> Rescorer | None:
     """The language model that the options name: `opened`, if it is that one. Without a name it stays open, as a request
-    may ask for it. Raises InputError as `open_scorer`."""
-    if cfg.rescore is None:
+    may ask for it. One that needs the sound is moved to `device`. Raises InputError as `open_scorer`."""
+    found = opened if cfg.rescore is None else _named(cfg.rescore, opened)
+    if found is not None and isinstance(found.scorer, HearingScorer):
+        found.scorer.to(device)
+    return found
+
+
+def _named(name: str, opened: Rescorer | None) -> Rescorer:
+    if opened is not None and opened.source == name:
         return opened
-    if opened is not None and opened.source == cfg.rescore:
-        return opened
-    if cfg.rescore.lower() in ("true", "false"):
-        raise InputError(f"decoder.rescore={cfg.rescore.lower()} must name a language model; decoder.rescore=null "
+    if name.lower() in ("true", "false"):
+        raise InputError(f"decoder.rescore={name.lower()} must name a language model; decoder.rescore=null "
                          "leaves the second pass out")  # fmt: skip
-    if cfg.rescore == BUNDLED:
+    if name == BUNDLED:
         raise InputError(f"decoder.rescore={BUNDLED}, but no language model is bundled; name its file or folder")
-    return Rescorer(cfg.rescore, open_scorer(cfg.rescore))
+    return Rescorer(name, open_scorer(name))
 
 
 def resolved(cfg: DecoderConfig, scorer: TextScorer | None, space: SearchSpace | None) -> DecoderConfig:

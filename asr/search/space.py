@@ -221,7 +221,7 @@ class DynamicSpace(SearchSpace):
         used = {word: check_word(word, name) for name, filling in fillings.items() for word in filling.words}
         unknown = [word for word in used if word not in tree.numbers and word not in spelled]
         pronounced = pronounce(unknown) if unknown else {}
-        spelled |= {word: [_encode(units, word, tokens) for units in pronounced[word]] for word in unknown}
+        spelled |= {word: [encoded(units, word, tokens) for units in pronounced[word]] for word in unknown}
         fresh = dict.fromkeys(w for w in [*(new.word for new in new_words), *unknown] if w not in tree.numbers)
         labels = {word: len(tree.words) + i for i, word in enumerate(fresh)}
         added = {labels.get(word) or tree.numbers[word]: variants for word, variants in spelled.items()}
@@ -350,7 +350,7 @@ def _spellable(
     spelled = {}
     for word, variants in (given | found).items():
         try:
-            spelled[word] = [_encode(units, word, tokens) for units in variants]
+            spelled[word] = [encoded(units, word, tokens) for units in variants]
         except InputError as e:
             faults[word] = e
     kept = [new for new in new_words if new.word not in faults]
@@ -373,7 +373,7 @@ def _pronounced(words: Sequence[str], pronounce: Pronounce) -> tuple[Spelled, di
     return {w: v for found, _ in each for w, v in found.items()}, {w: e for _, bad in each for w, e in bad.items()}
 
 
-def _encode(units: Sequence[str], word: str, tokens: Tokens) -> tuple[int, ...]:
+def encoded(units: Sequence[str], word: str, tokens: Tokens) -> tuple[int, ...]:
     if not units or BLANK in units or SPACE in units:
         raise InputError(f"the new word '{word}' is spelled '{' '.join(units)}'; give it units other than these")
     try:

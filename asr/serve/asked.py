@@ -51,7 +51,7 @@ class Asked(BaseModel):
         None, description="phrases to boost, each with its boost in nats"
     )
     new_words: Annotated[list[AskedWord | str], _FIRST_ONLY] | None = Field(
-        None, description="words to add; needs a dynamic graph"
+        None, description="words to add to a dynamic graph, or pronunciations of those of the list or grammar"
     )
     nbest: int | None = Field(None, ge=1, le=100, description="number of readings to return")
     mbr: bool | None = Field(

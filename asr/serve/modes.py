@@ -155,24 +155,26 @@ def _version(path: str) -> str:
 
 def _content(options: DecodingOptions) -> Hashable:
     """What has to be compiled, in its order; None if nothing has."""
+    new_words = tuple(options.new_words or ())
     if options.word_list is not None:
         assert not isinstance(options.word_list, list)
-        return ("words", tuple(dict(options.word_list).items()))  # type: ignore[arg-type]
+        return ("words", tuple(dict(options.word_list).items()), new_words)  # type: ignore[arg-type]
     if options.grammar is not None:
-        return ("grammar", str(options.grammar))
+        return ("grammar", str(options.grammar), new_words)
     if options.slots:
-        return ("slots", options.slots, tuple(options.new_words or ()))
-    return ("new words", tuple(options.new_words)) if options.new_words else None
+        return ("slots", options.slots, new_words)
+    return ("new words", new_words) if new_words else None
 
 
 def _compiled(recognizer: Recognizer, options: DecodingOptions) -> Recognizer:
+    new_words = options.new_words or ()
     if options.word_list is not None:
-        return recognizer.with_list(options.word_list)
+        return recognizer.with_list(options.word_list, new_words)
     if options.grammar is not None:
-        return recognizer.with_grammar(options.grammar, MOST_STATES)
+        return recognizer.with_grammar(options.grammar, MOST_STATES, new_words)
     if options.slots:
-        return recognizer.with_slots(options.slots, MOST_STATES, options.new_words or ())
-    return recognizer.with_new_words(options.new_words or ())
+        return recognizer.with_slots(options.slots, MOST_STATES, new_words)
+    return recognizer.with_new_words(new_words)
 
 
 def _load(cfg: Config, file: str) -> Recognizer:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from asr import manifest
-from asr.cli.recipe import Recipe
 from asr.config import Config, G2pConfig
 from asr.data.extract import record_path
 from asr.errors import InputError
@@ -16,9 +15,9 @@ from asr.features.frontend import FrontEnd
 from asr.files import atomic_write
 from asr.g2p.pronunciation import pronunciations
 from asr.text.lexicon import Lexicon
-from recipes.commands import prepare as commands
-from recipes.commands.prepare import Rooms, heard_copies, read, with_sound
+from recipes.commands.prepare import Rooms, build, heard_copies, read, with_sound
 
+__all__ = ["build", "prepare"]
 TAUGHT = Path("exp/commands/data")  # what the net has been trained on
 TRANSCRIBED = Path("exp/english_self/data/train.jsonl")
 COPIES = 2  # of each utterance, each in another room
@@ -46,8 +45,3 @@ def prepare(cfg: Config) -> str:
         file.write((TAUGHT / "lm.txt").read_text(encoding="utf-8"))
         file.writelines(u.text + "\n" for u in new if u.text)
     return "real speech (also strangers as a recogniser has heard them) and SYNTHETIC speech; tested on real speech"
-
-
-def build(recipe: Recipe) -> None:
-    """As `commands`, on stored features, although the bundle that the training starts from hears sound."""
-    commands.build(recipe, "features.kind=stored")

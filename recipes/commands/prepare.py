@@ -125,9 +125,9 @@ def heard_copies(name: str, count: int, items: Iterable[Item], rooms: Rooms, fol
     ]
 
 
-def build(recipe: Recipe, *options: str) -> None:
-    """Train the net, with these `options`, and bundle it without a graph: each request brings its own list of words."""
-    recipe("train", *options)
+def build(recipe: Recipe) -> None:
+    """Train the net, and bundle it without a graph: each request brings its own list of words."""
+    recipe("train")
     recipe("bundle", "graph.kind=none")
     print("The recogniser is one file:", recipe.cfg.bundle)
 

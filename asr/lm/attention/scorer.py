@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from asr.errors import InputError
 from asr.lm.attention.file import AttentionModel
@@ -25,6 +26,14 @@ class AttentionScorer:
         self.model, self.rate_hz = model, model.encoder.rate_hz
         ids = model.pieces.ids
         self._begin, self._end = [ids[mark] for mark in beginning(model.language)], ids[END]
+
+    def to(self, device: str) -> None:
+        """Move the model; costs are the same on all devices but for rounding."""
+        self.model.parts.to(device)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.decoder.embeddings.device
 
     def costs(self, texts: Sequence[str]) -> list[float]:
         """Texts without their sound have none: raises InputError."""
@@ -70,30 +79,35 @@ class HeardTexts:
     def _offered(self) -> Offered | None:
         """What the decoder attends to, for all calls; None if the sound is too short for a frame."""
         encoder, decoder = self._scorer.model.encoder, self._scorer.model.decoder
-        samples = torch.from_numpy(np.ascontiguousarray(self._samples, np.float32))
+        samples = torch.from_numpy(np.ascontiguousarray(self._samples, np.float32)).to(self._scorer.device)
         sound = encoder.encode(samples, encoder.layers)  # (F, D)
         return decoder.offered(sound[None]) if len(sound) else None
 
     def _costs(self, rows: Sequence[list[int]], offered: Offered) -> list[float]:
-        tree, decoder = Tree(rows), self._scorer.model.decoder
-        states = decoder.states(tree.ids[None], tree.places, offered, tree.mask)[0]  # (M, D)
-        parts = states.split(max(1, MOST_LOGITS // len(decoder.embeddings)))
-        totals = torch.cat([(part @ decoder.embeddings.T).logsumexp(1) for part in parts])  # (M,)
-        logits = (states[tree.before] * decoder.embeddings[tree.after]).sum(1)  # (S,)
-        costs = (totals[tree.before] - logits).double()
+        tree = Tree(rows, self._scorer.device)
+        costs = self.of_steps(tree, offered).double().cpu()
         if not torch.isfinite(costs).all():
             raise InputError("the model of the second pass gives costs that are not finite; make it again with "
                              "`asr lm convert`")  # fmt: skip
         first = self._scorer.begin_length - 1
         return [float(costs[steps[first:]].sum()) for steps in tree.paths]
 
+    def of_steps(self, tree: "Tree", offered: Offered) -> Tensor:
+        """The costs (S,) of the steps of a tree."""
+        decoder = self._scorer.model.decoder
+        states = decoder.states(tree.ids[None], tree.places, offered, tree.mask)[0]  # (M, D)
+        parts = states.split(max(1, MOST_LOGITS // len(decoder.embeddings)))
+        totals = torch.cat([(part @ decoder.embeddings.T).logsumexp(1) for part in parts])  # (M,)
+        logits = (states[tree.before] * decoder.embeddings[tree.after]).sum(1)  # (S,)
+        return totals[tree.before] - logits
+
 
 class Tree:
     """Rows of tokens as a tree of M nodes, each a token that another follows, and S steps, each from a node to a token.
 
-    `mask` (M, M): the nodes on the path to each; `paths`: the steps of each row."""
+    `mask` (M, M): the nodes on the path to each; `paths`: the steps of each row. Tensors are on `device`."""
 
-    def __init__(self, rows: Sequence[list[int]]):
+    def __init__(self, rows: Sequence[list[int]], device: torch.device):
         nodes: dict[tuple[int, int], int] = {}  # (parent, token) -> node
         steps: dict[tuple[int, int], int] = {}  # (node, token after it) -> step
         parents, places = [], []
@@ -108,12 +122,14 @@ class Tree:
                 at = nodes[at, token]
                 path.append(steps.setdefault((at, after), len(steps)))
             self.paths.append(path)
-        self.ids, self.places = torch.tensor([token for _, token in nodes]), torch.tensor(places)
-        self.before, self.after = (torch.tensor([step[k] for step in steps]) for k in (0, 1))
-        self.mask = torch.eye(len(nodes), dtype=torch.bool)
+        self.ids = torch.tensor([token for _, token in nodes], device=device)
+        self.places = torch.tensor(places, device=device)
+        self.before, self.after = (torch.tensor([step[k] for step in steps], device=device) for k in (0, 1))
+        mask = torch.eye(len(nodes), dtype=torch.bool)
         for node, parent in enumerate(parents):
             if parent >= 0:
-                self.mask[node] |= self.mask[parent]
+                mask[node] |= mask[parent]
+        self.mask = mask.to(device)
 
 
 def _parts(texts: Sequence[str], rows: dict[str, list[int]]) -> list[list[str]]:

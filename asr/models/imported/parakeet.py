@@ -12,6 +12,7 @@ from torch import Tensor
 
 from asr.errors import InputError
 from asr.features.encoders import Encoder, conformer
+from asr.features.encoders.whisper import our_name
 from asr.models.imported import encoder_head
 
 KIND = "parakeet_ctc"
@@ -49,7 +50,7 @@ def read_with_head(
     if head[0] is None or head[1] is None or head[0].shape != (len(head[1]), sizes.dim, 1):
         raise InputError(f"{folder}: the weights lack ctc_head, or have it in another shape; "
                          "name the folder of a model that has it")  # fmt: skip
-    own = {_our_name(name): x for name, x in tensors.items()}
+    own = {our_name(name.removeprefix("encoder."), _PARTS): x for name, x in tensors.items()}
     return encoder_head.load_conformer(own, sizes, folder), head[0][:, :, 0].float(), head[1].float()
 
 
@@ -88,10 +89,3 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
         except (OSError, SafetensorError) as e:
             raise InputError(f"{file} cannot be read ({e}); copy or download it again") from e
     return tensors
-
-
-def _our_name(name: str) -> str:
-    name = name.removeprefix("encoder.")
-    for part, ours in _PARTS.items():
-        name = name.replace(part, ours)
-    return name
