@@ -67,6 +67,12 @@ class DecoderConfig(Options):
         "n-gram model of this order knows; 0 ranks the readings; null: paths with n-gram models, readings with others",
         within="[0, 100]",
     )
+    confidence_clarity: float = option(
+        0.0,
+        "added to confidence_scale if all words of the utterance are certain, and in part otherwise; set by `asr "
+        "calibrate`",
+        within="[-1e6, 1e6]",
+    )
 
 
 @dataclass

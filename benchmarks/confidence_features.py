@@ -119,7 +119,9 @@ def interval(words: Words, p: np.ndarray, q: np.ndarray) -> str:
 
 def main(bundle: str, lm: str, dev: str, *tests: str) -> None:
     recognizer = asr.load(bundle, confusion=True)
-    plain = replace(recognizer.cfg.decoder, confidence_scale=1.0, confidence_offset=0.0, calibrated_for=[])
+    plain = replace(
+        recognizer.cfg.decoder, confidence_scale=1.0, confidence_offset=0.0, confidence_clarity=0.0, calibrated_for=[]
+    )
     recognizer, model = recognizer.with_decoder(plain), score.load(lm)
     held = features_of(recognizer, model, dev)
     odds = 1 / (1 + np.exp(-held.features[:, 0]))

@@ -64,21 +64,21 @@ def rate_of(data: Scored, found: Sequence[Hypothesis], rate: str) -> float:
 
 
 def words_of(data: Scored, found: Sequence[Hypothesis]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(W,) of the posteriors of all words, whether they are correct, and the halves of the utterances."""
+    """(W,) of the posteriors of all words, whether they are correct, and the numbers of their utterances."""
     posteriors: list[float] = []
     correct: list[bool] = []
-    halves: list[int] = []
+    numbers: list[int] = []
     for number, ((u, _, _), h) in enumerate(zip(data, found, strict=True)):
         posteriors += [word.confidence for word in h.words]
         correct += are_correct([word.word for word in h.words], normalise(u.transcript).split())
-        halves += [number % 2] * len(h.words)
-    return np.array(posteriors), np.array(correct), np.array(halves)
+        numbers += [number] * len(h.words)
+    return np.array(posteriors), np.array(correct), np.array(numbers)
 
 
 def confidences(test: Scored, found: Sequence[Hypothesis], dev: Scored, heard: Sequence[Hypothesis]) -> dict:
-    posteriors, correct, halves = words_of(test, found)
-    fitted = fit(*words_of(dev, heard)) if dev else fit(posteriors, correct, halves)
-    after = np.array(fitted.calibration.apply(posteriors.tolist())) if dev else fitted.held_out
+    posteriors, correct, numbers = words_of(test, found)
+    fitted = fit(*words_of(dev, heard)) if dev else fit(posteriors, correct, numbers)
+    after = fitted.calibration.of_utterances(posteriors, numbers) if dev else fitted.held_out
     measures: dict[str, Callable] = {"ece": calibration_error, "nce": information, "auc": ranking}
     return {
         "words": len(correct),
@@ -94,7 +94,9 @@ def confidences(test: Scored, found: Sequence[Hypothesis], dev: Scored, heard: S
 def main(run: Path, test_path: Path, dev_path: Path | None, rate: str) -> None:
     name = run.resolve().name
     recognizer = pipeline.open_recognizer(asr.tuned(asr.Config(out=str(run))))
-    plain = replace(recognizer.cfg.decoder, confidence_scale=1.0, confidence_offset=0.0, calibrated_for=[])
+    plain = replace(
+        recognizer.cfg.decoder, confidence_scale=1.0, confidence_offset=0.0, confidence_clarity=0.0, calibrated_for=[]
+    )
     recognizer = recognizer.with_decoder(plain)
     test = scored(recognizer, test_path, name)
     dev = scored(recognizer, dev_path, name) if dev_path else []

@@ -23,6 +23,7 @@ from asr.recognizer import run_folder
 from asr.recognizer.manifests import decode_manifest
 from asr.recognizer.options import DecodingOptions
 from asr.recognizer.recognizer import Recognizer
+from asr.search.confidence import Calibration
 from asr.search.searchers import GreedySearcher, make_decoder
 
 SECONDS = (1.3, 0.4, 2.1, 0.9, 0.01, 1.7)
@@ -222,9 +223,11 @@ def test_calibration_is_fitted_written_and_used(recognizer, waves, tmp_path, dra
     assert run_folder.calibration_path(cfg).with_suffix(".png").stat().st_size > 1000
     assert "expected calibration error" in result.table()
     found = dict(override.split("=", 1) for override in tuned(cfg))
-    scale, offset = (float(found[f"decoder.confidence_{name}"]) for name in ("scale", "offset"))
-    assert (scale, offset) == (result.calibration.scale, result.calibration.offset)
-    options = replace(recognizer.cfg.decoder, confidence_scale=scale, confidence_offset=offset)
+    scale, offset, clarity = (float(found[f"decoder.confidence_{name}"]) for name in ("scale", "offset", "clarity"))
+    assert Calibration(scale, offset, clarity) == result.calibration
+    options = replace(
+        recognizer.cfg.decoder, confidence_scale=scale, confidence_offset=offset, confidence_clarity=clarity
+    )
     after = recognizer.with_decoder(options).transcribe(waves[2])
     before = recognizer.transcribe(waves[2])
     wanted = result.calibration.apply([w.confidence for w in before.words])

@@ -140,6 +140,9 @@ def test_texts_are_spelled_and_vocabularies_cut(opened):
     assert [own.tokens[id] for id in own.encode("ab  a b")] == ["Ġab", "Ġa", "Ġb"]
     spelled = "".join(own.tokens[id] for id in own.encode("한 aé"))
     assert bytes(CHARACTERS.index(c) for c in spelled).decode() == " 한 aé"
+    for texts in (["b a b"], ["b", "a"]):  # words in the same characters keep their tokens
+        assert {*own.kept(texts, []).tokens} == {*CHARACTERS, END, "Ġa", "Ġb", "ab", "Ġab"}
+    assert {*own.kept(["b" * 30_000 + " a"], []).tokens}.isdisjoint({"ab", "Ġab"})  # as one "a" among many is unusual
     part = own.kept(["b b"], beginning("ko"))
     assert len(part.tokens) == 256 + 1 + 1 + 4
     assert [part.tokens[id] for id in part.encode("ab b")] == ["Ġ", "a", "b", "Ġb"]
@@ -283,16 +286,16 @@ def test_a_whisper_that_is_not_converted_is_refused(whisper):
 
 
 def test_a_whisper_is_converted(whisper, opened, tmp_path, capsys):
-    (tmp_path / "lm.txt").write_text("a b\nb a a\n")
+    (tmp_path / "lm.txt").write_text("a\na a\n")
     made = tmp_path / "m.safetensors"
     verb = ["lm", "convert", str(whisper)]
     assert main([*verb, str(made), "lang=ko", f"text={tmp_path / 'lm.txt'}"]) == 0
     part, x = file.read(made), noise(1.0, 3)
-    assert part.pieces.tokens == opened.pieces.kept(["a b a"], beginning("ko")).tokens
+    assert part.pieces.tokens == opened.pieces.kept(["a a"], beginning("ko")).tokens
     assert f"{len(part.pieces.tokens)} tokens" in capsys.readouterr().out
     assert main([*verb, str(tmp_path / "all.safetensors"), "lang=ko"]) == 0
     whole = open_scorer(tmp_path / "all.safetensors")
-    assert whole.heard(x).costs(["a b"])[0] > open_scorer(made).heard(x).costs(["a b"])[0]  # of more tokens
+    assert whole.heard(x).costs(["a a"])[0] > open_scorer(made).heard(x).costs(["a a"])[0]  # of more tokens
     for words, message in [
         ([*verb, str(made)], "name the language"),
         ([*verb, str(tmp_path / "x.trie"), "lang=ko"], r"ends in \.safetensors"),

@@ -104,12 +104,51 @@ def test_the_fit_is_the_best_also_for_posteriors_near_one(share):
 
     def loss(scale, offset):
         p = np.clip(Calibration(scale, offset).apply(posteriors), 1e-12, 1 - 1e-12)
-        return -np.log(np.where(correct, p, 1 - p)).mean() + 5e-4 * ((scale - 1) ** 2 + offset**2)
+        return -np.log(np.where(correct, p, 1 - p)).mean() + ((scale - 1) ** 2 + offset**2) / (2 * len(correct))
 
     least = loss(fitted.scale, fitted.offset)
     grid = [(s, o) for s in np.linspace(-1, 3, 21) for o in np.linspace(-3, 3, 13)]
     grid += [(fitted.scale + a, fitted.offset + b) for a in (-0.01, 0, 0.01) for b in (-0.01, 0, 0.01)]
     assert all(loss(scale, offset) >= least - 1e-9 for scale, offset in grid)
+
+
+def by_utterance(calibration, count=4000, words=8, seed=4):
+    """As `drawn`, in utterances of which some are harder than others."""
+    rng = np.random.default_rng(seed)
+    numbers = np.repeat(np.arange(count), words)
+    posteriors = rng.beta(np.repeat(rng.uniform(1, 20, count), words), 1)
+    return posteriors, rng.random(len(numbers)) < calibration.of_utterances(posteriors, numbers), numbers
+
+
+@pytest.mark.parametrize("truth", [Calibration(0.3, -0.5, 0.6), Calibration(0.0, 0.2, 0.8), Calibration(0.7, -0.5)])
+def test_fit_recovers_how_hard_utterances_lower_confidences(truth):
+    posteriors, correct, numbers = by_utterance(truth)
+    found = Calibration.fit(posteriors, correct, numbers)
+    assert (found.scale, found.offset, found.clarity) == pytest.approx(
+        (truth.scale, truth.offset, truth.clarity), abs=0.15
+    )
+    assert found.scale >= 0 and found.clarity >= 0
+    assert calibration_error(found.of_utterances(posteriors, numbers), correct) < 0.015
+
+
+def test_the_same_posterior_is_believed_less_in_a_hard_utterance():
+    calibration = Calibration(0.3, -0.5, 0.6)
+    posteriors, numbers = np.array([0.9, 0.99, 0.9, 0.4]), np.array([7, 7, 3, 3])
+    found = calibration.of_utterances(posteriors, numbers)
+    most = np.log(0.9999 / 0.0001)
+    for utterance in (slice(0, 2), slice(2, 4)):  # by the formula
+        odds = np.log(posteriors[utterance] / (1 - posteriors[utterance]))
+        scale = 0.3 + 0.6 * odds.mean() / most
+        assert found[utterance] == pytest.approx(1 / (1 + np.exp(0.5 - scale * odds)))
+        assert calibration.apply(posteriors[utterance]) == pytest.approx(found[utterance])
+    assert found[0] > found[2] > found[3]
+    assert calibration.apply([]) == [] and "0.600" in calibration.formula()
+
+
+def test_surer_words_that_are_wrong_more_often_get_two_numbers():
+    posteriors, correct, numbers = by_utterance(Calibration(0.6, 0.5), 200)
+    turned = Calibration.fit(posteriors, ~correct, numbers)
+    assert turned == Calibration.fit(posteriors, ~correct) and turned.scale < 0 == turned.clarity
 
 
 def test_error_and_coverage_of_a_small_example():
@@ -151,10 +190,11 @@ def test_a_calibration_of_another_search_says_so(caplog):
 
 def test_each_half_is_calibrated_on_the_other():
     posteriors, correct = drawn(0.5, 1.0, 4000)
-    halves = np.arange(4000) % 2
-    result = fit(posteriors, correct, halves)
-    other = Calibration.fit(posteriors[halves == 1], correct[halves == 1])
-    assert result.held_out[halves == 0] == pytest.approx(np.array(other.apply(posteriors[halves == 0])))
+    numbers = np.arange(4000) // 5
+    own = numbers % 2 == 0
+    result = fit(posteriors, correct, numbers)
+    other = Calibration.fit(posteriors[~own], correct[~own], numbers[~own])
+    assert result.held_out[own] == pytest.approx(other.of_utterances(posteriors[own], numbers[own]))
     assert calibration_error(result.held_out, correct) < calibration_error(posteriors, correct)
 
 

@@ -271,6 +271,25 @@ def test_large_boosts_change_no_other_words():
         assert decoder.decode(log_probs, large).labels == decoder.decode(log_probs, small).labels
 
 
+def test_long_lists_of_single_words_are_warned_of(caplog):
+    words = [f"w{k}" for k in range(60_000)]
+    labels = {word: k + 1 for k, word in enumerate(words)}
+
+    def compiled(phrases, boost):
+        caplog.clear()
+        Phrases.of_words(dict.fromkeys(phrases, boost), labels, len(words))
+        return caplog.text
+
+    said = compiled(words[:10_000], 3.0)
+    assert "10000 single words are boosted by 3.0 on average" in said and "a boost of at most 1.1" in said
+    assert "at most 3.0" in compiled(words[:1_000], 1e4)
+    for phrases, boost in [
+        (words[:10_000], 1.0), (words[:999], 9.0), ([f"{word} w1" for word in words[:10_000]], 9.0),
+        (words[:10_000], -9.0),
+    ]:  # fmt: skip
+        assert not compiled(phrases, boost)
+
+
 def test_lists_are_compiled_once_by_their_content(caplog):
     compiled = []
 

@@ -102,7 +102,7 @@ _FIRST_PASS = (  # opens a recogniser, but keeps no words
     *(f"decoder.{name}" for name in (
         "kind", "beam", "max_active", "min_active", "acoustic_scale", "word_penalty", "blank_penalty", "blank_skip",
         "lattice_beam", "nbest", "mbr", "rescore", "confusion", "confidence_scale", "confidence_offset",
-        "calibrated_for", "pad_s",
+        "confidence_clarity", "calibrated_for", "pad_s",
     )), "graph.kind", "graph.words", "graph.grammar", "graph.dir", "graph.ngram", "graph.lexicon", "tokens.lexicon",
     "new_words", "fill_slots", "data.max_audio_s", "data.channel", "features.encoder", "out", "device", "threads",
 )  # fmt: skip

@@ -50,7 +50,7 @@ class Calibrated:
             f"normalised cross-entropy: {information(self.posteriors, self.correct):.3f} before, "
             f"{information(self.held_out, self.correct):.3f} after",
             f"area under the ROC curve: {ranking(self.held_out, self.correct):.3f}",
-            f"confidence = sigmoid({self.calibration.scale:.3f} * log-odds + {self.calibration.offset:.3f})",
+            self.calibration.formula(),
             "reject_below  words kept  correct of these",
         ]
         thresholds, kept, right = coverage(self.held_out, self.correct)
@@ -66,6 +66,7 @@ class Calibrated:
         data = {
             "scale": self.calibration.scale,
             "offset": self.calibration.offset,
+            "clarity": self.calibration.clarity,
             "words": len(self.correct),
             "error_before": calibration_error(self.posteriors, self.correct),
             "error_held_out": calibration_error(self.held_out, self.correct),
@@ -80,15 +81,16 @@ def calibrate(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Cali
     """Recognise the utterances and fit the calibration to their words. Without any recognised word the calibration is
     the identity. Utterances without a text are named and left out; raises InputError if none has one."""
     plain = replace(
-        recognizer.cfg.decoder, confidence_scale=1.0, confidence_offset=0.0, calibrated_for=[], reject_below=0.0
-    )
+        recognizer.cfg.decoder, confidence_scale=1.0, confidence_offset=0.0, confidence_clarity=0.0, calibrated_for=[],
+        reject_below=0.0,
+    )  # fmt: skip
     recognizer = recognizer.with_decoder(plain)
     utterances = transcribed(utterances)
     texts = {u.id: normalise(u.transcript).split() for u in utterances}
     by_id = {u.id: u for u in utterances}
     posteriors: list[float] = []
     correct: list[bool] = []
-    halves: list[int] = []
+    numbers: list[int] = []
     with tqdm(total=len(utterances), unit="utt", desc="calibrate") as bar:
         for batch in score_by_speaker(recognizer, utterances, bar):
             for number, (id, log_probs, duration_s) in enumerate(batch, bar.n):
@@ -96,23 +98,24 @@ def calibrate(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> Cali
                 words = recognizer.search(id, log_probs, duration_s, samples=sound).words
                 posteriors += [w.confidence for w in words]
                 correct += are_correct([w.word for w in words], texts[id])
-                halves += [number % 2] * len(words)
+                numbers += [number] * len(words)
             bar.update(len(batch))
     scorer = recognizer.rescorer.scorer if recognizer.rescorer else None
     search = search_of(resolved(plain, scorer, recognizer.space))
-    return replace(fit(np.array(posteriors), np.array(correct), np.array(halves)), search=search)
+    return replace(fit(np.array(posteriors), np.array(correct), np.array(numbers)), search=search)
 
 
-def fit(posteriors: NDArray, correct: NDArray, halves: NDArray) -> Calibrated:
-    """Fit the calibration to W words. `halves` (W,): 0 or 1, the same for all words of an utterance."""
+def fit(posteriors: NDArray, correct: NDArray, utterances: NDArray) -> Calibrated:
+    """Fit the calibration to W words. `utterances` (W,): the number of each word's utterance, from 0."""
     if not len(posteriors):
         return Calibrated(Calibration(), posteriors, posteriors, correct.astype(bool))
     held_out = np.array(posteriors)
     for half in (0, 1):
-        own, other = halves == half, halves != half
-        if own.any() and other.any():
-            held_out[own] = Calibration.fit(posteriors[other], correct[other]).apply(posteriors[own])
-    return Calibrated(Calibration.fit(posteriors, correct), posteriors, held_out, correct)
+        own = utterances % 2 == half
+        if own.any() and not own.all():
+            fitted = Calibration.fit(posteriors[~own], correct[~own], utterances[~own])
+            held_out[own] = fitted.of_utterances(posteriors[own], utterances[own])
+    return Calibrated(Calibration.fit(posteriors, correct, utterances), posteriors, held_out, correct)
 
 
 def are_correct(words: Sequence[str], ref: Sequence[str]) -> list[bool]:

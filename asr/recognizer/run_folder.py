@@ -71,6 +71,7 @@ def calibration(cfg: Config) -> dict[str, Any]:
         found = _read_json(path)
         _warn_if_other(path, found, cfg, "calibrate")
         fitted = {f"confidence_{name}": float(found[name]) for name in ("scale", "offset")}
+        fitted |= {"confidence_clarity": float(found.get("clarity", 0.0))}  # earlier versions did not write it
         search = [str(option) for option in found.get("search", [])]  # earlier versions did not write it
         return fitted | ({"calibrated_for": search} if search else {})
     except (KeyError, TypeError, ValueError, AttributeError) as e:

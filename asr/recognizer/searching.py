@@ -38,7 +38,7 @@ def sound_for(searcher: Searcher, cfg: Config, utterance: Utterance) -> np.ndarr
 def searcher_of(cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer: Rescorer | None) -> Searcher:
     """The searcher that `cfg.decoder` describes. Raises InputError for options that need another one."""
     decoder, scorer = cfg.decoder, rescorer.scorer if rescorer else None
-    calibration = Calibration(decoder.confidence_scale, decoder.confidence_offset)
+    calibration = Calibration(decoder.confidence_scale, decoder.confidence_offset, decoder.confidence_clarity)
     warn_if_uncalibrated(resolved(decoder, scorer, space))
     if decoder.kind != "greedy" and space is not None:
         if decoder.rescore is not None and isinstance(scorer, HearingScorer):

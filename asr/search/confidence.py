@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import exp
+from math import exp, log
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,7 +36,8 @@ _OF_SEARCH = (
 _OF_SECOND_PASS = ("rescore_share", "rescore_penalty", "rescore_nbest", "rescore_order")
 _log = logging.getLogger(__name__)
 _LEAST = 1e-4  # posteriors are clipped to this distance from 0 and 1
-_ROUNDS, _RIDGE, _LEAST_STEP = 50, 1e-3, 1e-9  # of Newton's method
+_MOST_ODDS = log((1 - _LEAST) / _LEAST)
+_ROUNDS, _LEAST_STEP = 50, 1e-9  # of Newton's method
 
 
 def word_confidences(lattice: Lattice, labels: Sequence[int]) -> list[float] | None:
@@ -129,45 +130,84 @@ def _warn_once(before: str, now: str) -> None:
 
 @dataclass(frozen=True)
 class Calibration:
-    """confidence = sigmoid(scale * log-odds of the posterior + offset)."""
+    """confidence = sigmoid((scale + clarity * mean) * log-odds of the posterior + offset).
+
+    `mean` is that of the log-odds of the words of the utterance, from 0 (where it is negative) to 1, all words certain:
+    in an utterance that is hard as a whole, the posteriors of its words are believed less. Words of one utterance keep
+    their order.
+    """
 
     scale: float = 1.0
     offset: float = 0.0
+    clarity: float = 0.0
 
     def apply(self, posteriors: Sequence[float]) -> list[float]:
-        if (self.scale, self.offset) == (1.0, 0.0):
+        """The confidences of the words of one utterance."""
+        if self == Calibration():
             return list(posteriors)
-        odds = self.scale * log_odds(posteriors) + self.offset
-        return (1 / (1 + np.exp(-odds))).tolist()
+        return self.of_utterances(posteriors, np.zeros(len(posteriors), int)).tolist()
+
+    def of_utterances(self, posteriors: ArrayLike, utterances: ArrayLike) -> NDArray[np.float64]:
+        """The confidences of words (W,) by the numbers of their utterances (W,)."""
+        odds = log_odds(posteriors)
+        scales = self.scale + self.clarity * _mean_odds(odds, utterances)
+        return 1 / (1 + np.exp(-scales * odds - self.offset))
+
+    def formula(self) -> str:
+        scale = f"{self.scale:.3f}"
+        if self.clarity:
+            scale = f"({scale} + {self.clarity:.3f} * the utterance's mean share of the largest log-odds)"
+        return f"confidence = sigmoid({scale} * log-odds + {self.offset:.3f})"
 
     @classmethod
-    def fit(cls, posteriors: ArrayLike, correct: ArrayLike) -> "Calibration":
-        """The maximum-likelihood calibration for posteriors (W,) and the correctness (W,) of W > 0 words.
+    def fit(cls, posteriors: ArrayLike, correct: ArrayLike, utterances: ArrayLike | None = None) -> "Calibration":
+        """The most likely calibration for posteriors (W,) and the correctness (W,) of W > 0 words.
 
-        Newton's method, with a weak prior for scale 1 and offset 0. The prior keeps the result finite if all words are
-        correct, or none. A full step may overshoot where many posteriors are near 1, so it is halved until the loss,
-        which is convex, falls.
-        """
-        y = np.asarray(correct, float)
-        x = np.stack([log_odds(posteriors), np.ones(len(y))], 1)  # (W, 2)
-        prior = np.array([1.0, 0.0])
+        With `clarity` if the numbers of their utterances (W,) are given; then neither it nor `scale` is negative,
+        unless surer words are more often wrong."""
+        odds, y = log_odds(posteriors), np.asarray(correct, float)
+        ones = np.ones(len(y))
+        if utterances is not None:
+            relative = odds * _mean_odds(odds, utterances)
+            scale, clarity, offset = _logistic(np.stack([odds, relative, ones], 1), y, np.array([1.0, 0.0, 0.0]))
+            if scale < 0 <= clarity:
+                scale, (clarity, offset) = 0.0, _logistic(np.stack([relative, ones], 1), y, np.array([0.0, 0.0]))
+            if clarity >= 0:
+                return cls(float(scale), float(offset), float(clarity))
+        return cls(*_logistic(np.stack([odds, ones], 1), y, np.array([1.0, 0.0])).tolist())
 
-        def loss(weights: NDArray[np.float64]) -> float:
-            odds = x @ weights
-            return float((np.logaddexp(0, odds) - y * odds).mean() + _RIDGE / 2 * ((weights - prior) ** 2).sum())
 
-        weights = prior.copy()
-        for _ in range(_ROUNDS):
-            p = 1 / (1 + np.exp(-x @ weights))
-            gradient = x.T @ (p - y) / len(y) + _RIDGE * (weights - prior)
-            curvature = (x * (p * (1 - p))[:, None]).T @ x / len(y) + _RIDGE * np.eye(2)
-            step, before = np.linalg.solve(curvature, gradient), loss(weights)
-            while loss(weights - step) > before and np.abs(step).max() > _LEAST_STEP:
-                step /= 2
-            weights -= step
-            if np.abs(step).max() <= _LEAST_STEP:
-                break
-        return cls(*weights.tolist())
+def _logistic(x: NDArray[np.float64], y: NDArray[np.float64], prior: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The weights (D,) of a logistic regression of y (W,) on x (W, D), by Newton's method.
+
+    Each weight is expected to be near its `prior` (a normal distribution of variance 1), which keeps the result finite
+    if all words are correct, or none. A full step may overshoot where many posteriors are near 1, so it is halved until
+    the loss, which is convex, falls.
+    """
+
+    def loss(weights: NDArray[np.float64]) -> float:
+        odds = x @ weights
+        return float((np.logaddexp(0, odds) - y * odds).mean() + ridge / 2 * ((weights - prior) ** 2).sum())
+
+    ridge, weights = 1 / len(y), prior.copy()
+    for _ in range(_ROUNDS):
+        p = 1 / (1 + np.exp(-x @ weights))
+        gradient = x.T @ (p - y) / len(y) + ridge * (weights - prior)
+        curvature = (x * (p * (1 - p))[:, None]).T @ x / len(y) + ridge * np.eye(len(prior))
+        step, before = np.linalg.solve(curvature, gradient), loss(weights)
+        while loss(weights - step) > before and np.abs(step).max() > _LEAST_STEP:
+            step /= 2
+        weights -= step
+        if np.abs(step).max() <= _LEAST_STEP:
+            break
+    return weights
+
+
+def _mean_odds(odds: NDArray[np.float64], utterances: ArrayLike) -> NDArray[np.float64]:
+    """(W,) the mean of the log-odds (W,) of each word's utterance, as a share of the largest; at least 0."""
+    which = np.unique(np.asarray(utterances), return_inverse=True)[1]
+    means = np.bincount(which, odds) / np.bincount(which)
+    return np.clip(means / _MOST_ODDS, 0.0, 1.0)[which]
 
 
 def log_odds(posteriors: ArrayLike) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ A boost is a preference, not evidence: it decides between readings, and no confi
 """
 
 import logging
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +22,9 @@ from asr.errors import InputError
 from asr.textfiles import lines
 
 MOST_BOOST = 1e4  # nats
+# A list of so many single words raises the error rate of other speech from about this sum of e^boost - 1 on:
+# docs/measured/lattices.md
+MANY, HARMLESS, MOST_EXPONENT = 1000, 20_000, 50.0
 MOST_KEPT = 8  # lists of phrases for each vocabulary: with 10,000 phrases and a million words, 10 MB each
 _log = logging.getLogger(__name__)
 
@@ -75,6 +79,7 @@ class Phrases:
         found = (([labels[word] for word in segmented(phrase).split()], boost) for phrase, boost in known.items())
         compiled = cls(found, max_label, left_out)
         compiled.warn(len(boosts))
+        _warn_of_single_words([boost for phrase, boost in known.items() if len(phrase.split()) == 1])
         return compiled
 
     def warn(self, given: int) -> None:
@@ -110,6 +115,14 @@ class KeptPhrases:
             while len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
         return found
+
+
+def _warn_of_single_words(boosts: Sequence[float]) -> None:
+    """Warns if the boosts of these single words are likely to raise the error rate of all other speech."""
+    if len(boosts) >= MANY and sum(math.expm1(min(boost, MOST_EXPONENT)) for boost in boosts) > HARMLESS:
+        _log.warning("%d single words are boosted by %.1f on average, which raises the error rate of all other speech; "
+                     "give them another word before or behind, or a boost of at most %.1f", len(boosts),
+                     sum(boosts) / len(boosts), math.log1p(HARMLESS / len(boosts)))  # fmt: skip
 
 
 def _named(left_out: Mapping[str, str]) -> str:

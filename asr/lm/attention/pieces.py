@@ -1,9 +1,10 @@
 """Texts as tokens of GPT-2's byte-level vocabulary, of which Whisper's is one, by byte pair encoding.
 
 Words are separated by single spaces, which are part of the words that they precede. A vocabulary may be a part of
-Whisper's: words outside it are spelled with shorter tokens, at last with bytes.
+Whisper's: words in other characters are spelled with shorter tokens, at last with bytes.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from asr.features.encoders.json_files import read_json
 BYTES = 256
 END = "<|endoftext|>"
 LANGUAGES = ("en", "ko")
+USUAL = 1e-4  # the share of a text's bytes from which a byte is usual
 Pair = tuple[str, str]
 
 
@@ -48,10 +50,17 @@ class Pieces:
         return [self.ids[token] for word in text.split() for token in self._spelled(f" {word}")]
 
     def kept(self, texts: Iterable[str], marks: Iterable[str]) -> "Pieces":
-        """The part of the vocabulary that these texts need, the bytes, and the tokens `marks`; ids change."""
+        """The part of the vocabulary that these texts need or other words in their usual characters may need, the
+        bytes, and the tokens `marks`; ids change."""
         made = {a + b: (a, b) for a, b in reversed(self.merges)}
-        words = {word for text in texts for word in text.split()}
+        words: set[str] = set()
+        counts: Counter[int] = Counter()
+        for text in texts:
+            words.update(text.split())
+            counts.update(f" {text}".encode(errors="replace"))
+        usual = {CHARACTERS[byte] for byte, count in counts.items() if count >= USUAL * counts.total()}
         waiting = [token for word in words for token in self._spelled(f" {word}")]
+        waiting += [token for token in made if usual.issuperset(token)]
         kept = {*CHARACTERS, END, *marks}
         while waiting:
             if (token := waiting.pop()) not in kept:
