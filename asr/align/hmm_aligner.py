@@ -7,13 +7,12 @@ frames, and then moves to where the sound changes (asr.align.changes).
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from asr.align.aligner import Aligner, Heard, HeardTokens, Listener, Reading
-from asr.align.alignment import LEAST_EXTRA_TOKENS
+from asr.align.alignment import LEAST_EXTRA_S, LEAST_EXTRA_TOKENS
 from asr.align.changes import Changes
 from asr.align.network import GARBAGE, Slot
 from asr.align.phone_loop import PhoneLoop
@@ -81,7 +80,8 @@ class HmmAligner(Aligner):
         is_known = path < log_probs.shape[1]
         lost = (log_probs.max(1) - scores[np.arange(len(path)), path])[is_known].sum(dtype=np.float64)
         phones = sum(segment.token != GARBAGE for word in heard for segment in word.segments)
-        extra = [*self._extra(path, posteriors, self.clock, duration_s)]
+        everywhere = np.ones(len(path), bool)
+        extra = [*self._extra(path, posteriors, everywhere, self.clock, duration_s)]
         return Reading(heard, math.exp(-lost / max(1, phones)), extra, path)
 
     def listener(self, words: Sequence[str]) -> Listener:
@@ -110,7 +110,9 @@ class HmmAligner(Aligner):
         path, numbers = found
         posteriors = self._posteriors(log_probs)
         heard = self._heard(slots, path, numbers, posteriors, clock, duration_s, changes)
-        return [*heard], [*self._extra(path, posteriors, clock, duration_s)]
+        may_speak = self.segments.phone[path] != self.hmm.silence_id
+        extra = self._extra(path, posteriors, may_speak, clock, duration_s)
+        return [*heard], [(start_s, end_s) for start_s, end_s in extra if end_s - start_s >= LEAST_EXTRA_S]
 
     def _scores(self, log_probs: np.ndarray) -> np.ndarray:
         """Those of the outputs, of any sound and of skipped sound (F, V + 4)."""
@@ -167,14 +169,17 @@ class HmmAligner(Aligner):
         found[:, 1 : len(self.hmm.phones)] = np.add.reduceat(np.exp(log_probs), self.first_output, axis=1)
         return found
 
-    def _extra(self, path: np.ndarray, posteriors: np.ndarray, clock: Timed, duration_s: float) -> Iterator[Span]:
-        """The times of speech between words: from the first to the last phone that is heard there."""
+    def _extra(
+        self, path: np.ndarray, posteriors: np.ndarray, may_speak: np.ndarray, clock: Timed, duration_s: float
+    ) -> Iterator[Span]:
+        """The times of speech between words: from the first to the last phone that is heard there in one of the frames
+        `may_speak` (F,)."""
         best, silence = posteriors.argmax(1), self.hmm.silence_id
         is_gap = np.isin(self.segments.phone[path], self.gaps)
         for start, end in np.flatnonzero(np.diff(is_gap, prepend=False, append=False)).reshape(-1, 2).tolist():
-            heard = start + np.flatnonzero(best[start:end] != silence)
-            runs = [phone for phone, _ in groupby(best[start:end].tolist()) if phone != silence]
-            if len(runs) >= LEAST_EXTRA_TOKENS:
+            heard = start + np.flatnonzero((best != silence)[start:end] & may_speak[start:end])
+            runs = 1 + np.count_nonzero((np.diff(heard) > 1) | (np.diff(best[heard]) != 0)) if len(heard) else 0
+            if runs >= LEAST_EXTRA_TOKENS:
                 yield clock.time_s(int(heard[0]), duration_s), clock.time_s(int(heard[-1]) + 1, duration_s)
 
 
