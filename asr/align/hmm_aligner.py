@@ -145,18 +145,27 @@ class HmmAligner(Aligner):
         passed = [int(np.searchsorted(firsts, number, "right")) - 1 for number in numbers]
         chosen = [number - int(firsts[slot]) for number, slot in zip(numbers, passed, strict=True)]
         spelled = [slots[slot].spellings[spelling].tokens for slot, spelling in zip(passed, chosen, strict=True)]
-        said = [[self._phones(tokens)] for tokens in spelled]
+        said = [[self._phones(tokens)] for tokens in spelled] if self.segments.need_words else ()
         parts = [part for part in self.segments.of(path, said) if part.phone not in self.gaps]
         times, at = _times(parts, clock, duration_s, changes), 0
+        peaks = self._peaks(path, parts, posteriors)
         for slot, spelling, tokens in zip(passed, chosen, spelled, strict=True):
-            segments = []
-            for token, part in zip(tokens, parts[at:], strict=False):
-                peak = 0.0
-                if token != GARBAGE:
-                    peak = math.log(max(float(posteriors[part.begin : part.end, part.phone].max()), 1e-9))
-                segments.append(Segment(token, part.begin, part.end, peak))
-            yield Heard(slot, spelling, segments, times[at : at + len(segments)])
-            at += len(segments)
+            own = slice(at, at + len(tokens))
+            segments = [
+                Segment(token, part.begin, part.end, peak)
+                for token, part, peak in zip(tokens, parts[own], peaks[own], strict=True)
+            ]
+            yield Heard(slot, spelling, segments, times[own])
+            at += len(tokens)
+
+    def _peaks(self, path: np.ndarray, parts: Sequence[Phone], posteriors: np.ndarray) -> list[float]:
+        """The logarithm of the highest posterior of each phone on a path (F,); 0 for any sound."""
+        if not parts:
+            return []
+        own = np.append(posteriors[np.arange(len(path)), self.segments.phone[path]], 0.0)  # (F + 1,)
+        highest = np.maximum.reduceat(own, [frame for part in parts for frame in (part.begin, part.end)])[::2]
+        is_any = np.array([part.phone >= len(self.hmm.phones) for part in parts])
+        return np.where(is_any, 0.0, np.log(np.maximum(highest, 1e-9).astype(float))).tolist()
 
     def _phones(self, tokens: Sequence[int]) -> tuple[int, ...]:
         """The phones of a pronunciation, numbered as in `self.extended`."""

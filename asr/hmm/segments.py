@@ -37,9 +37,14 @@ class Segments:
         self.state = found.state  # (V,) the state of each output
         self.phone = found.phone  # (V,) its phone, numbered as in the HMM: its outputs are in the order of its phones
 
+    @property
+    def need_words(self) -> bool:
+        """Whether `of` needs the spellings of the words: a phone of one state does not tell how often it is said."""
+        return bool(self._states.is_single.any())
+
     def spellings(self, words: Sequence[str], lexicon: Lexicon) -> Spellings:
         """The pronunciations of words, for `of`; none if the path alone tells the phones."""
-        if not self._states.is_single.any():
+        if not self.need_words:
             return ()
         return [[tuple(self._phones.encode(units)) for units in lexicon.pronunciations[word]] for word in words]
 
