@@ -2,7 +2,7 @@
 
     python benchmarks/align.py timit MODEL.asr ...       # recognisers of English, such as exp/english/model.asr
     python benchmarks/align.py timit exp/timit_hmm-half   # or run folders of HMMs, as recipes/timit/timit_hmm.py makes
-    python benchmarks/align.py chapters MODEL.asr
+    python benchmarks/align.py chapters MODEL.asr         # or a run folder of HMMs
 
 TIMIT: the 160 sentences of ../shared/data/timit_en with hand-made boundaries, aligned with their words. The sentences
 of every second speaker chose the constants of asr.align.times and asr.align.changes; the others are the test. Beside
@@ -16,6 +16,7 @@ One thread. Prints the figures and writes them to benchmarks/results/align.json.
 """
 
 import json
+import math
 import os
 import resource
 import sys
@@ -33,6 +34,7 @@ from tqdm import tqdm
 
 import asr
 from asr import manifest
+from asr.align.aligner import Aligner
 from asr.align.changes import Changes
 from asr.align.ctc_aligner import GARBAGE_COST, CtcAligner, emissions, spoken
 from asr.align.manifests import align_utterances, scored
@@ -276,10 +278,11 @@ def changed(texts: Sequence[Sequence[str]], rng: np.random.Generator) -> list[tu
 
 
 def measure_chapters(model: str) -> dict[str, object]:
-    recognizer = asr.load(model)
+    cfg = Config(bundle=model)
+    cfg.data.max_audio_s = math.inf
+    aligner, recognizer = open_aligner(cfg)
     utterances = chapters()
     text = changed([u.transcript.split() for u in utterances], np.random.default_rng(SEED))
-    aligner = CtcAligner(recognizer, Pronouncing(recognizer, None, G2pConfig()))
     with tempfile.TemporaryDirectory() as folder:
         path, starts_s = Path(folder, "chapters.wav"), []
         with soundfile.SoundFile(path, "w", RATE_HZ, 1) as file:
@@ -301,20 +304,24 @@ def measure_chapters(model: str) -> dict[str, object]:
         for n, word in enumerate(a.words)
     }
     spoken_at = {n: places[source] for n, (_, source) in enumerate(text) if source in places}
-    near = sum(n in placed and abs(placed[n] - at_s) <= NEAR_S for n, at_s in spoken_at.items())
     foreign = [n for n, (_, source) in enumerate(text) if source is None]
+    right = {n for n, at_s in spoken_at.items() if n in placed and abs(placed[n] - at_s) <= NEAR_S}
+    chapter = {n: utterances[text[n][1][0]].extra["chapter"] for n in spoken_at}
+    words_of = {name: [n for n in chapter if chapter[n] == name] for name in dict.fromkeys(chapter.values())}
+    by_chapter = {name: round(sum(n in right for n in own) / len(own), 4) for name, own in words_of.items()}
+    near = len(right)
     return {
         "seconds": round(found.duration_s, 1), "utterances": len(found.found), "spoken_words": len(spoken_at),
         "placed_within_0.2_s": round(near / len(spoken_at), 4),
         "placed_elsewhere": round(sum(n in placed for n in spoken_at) / len(spoken_at) - near / len(spoken_at), 4),
-        "foreign_words": len(foreign),
+        "placed_by_chapter": by_chapter, "foreign_words": len(foreign),
         "foreign_words_left_out": round(sum(n not in placed for n in foreign) / len(foreign), 4),
         "times_real_time": round(found.duration_s / cpu, 1), "peak_mb": peak, "peak_before_mb": before_mb,
     }  # fmt: skip
 
 
 def alone(
-    recognizer: Recognizer, aligner: CtcAligner, utterances: Sequence[Utterance]
+    recognizer: Recognizer, aligner: Aligner, utterances: Sequence[Utterance]
 ) -> Iterator[tuple[int, list[float]]]:
     """The number of each utterance, and the starts of its words, aligned by itself with its right text."""
     numbers = {u.id: number for number, u in enumerate(utterances)}
@@ -335,8 +342,8 @@ def main() -> None:
     what, models = sys.argv[1], sys.argv[2:]
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     for model in models:
-        measure = measure_timit if what == "timit" else measure_chapters
-        found = measure_hmms(model) if Path(model, "train", HMM_FILE).exists() else measure(model)
+        measure = measure_hmms if Path(model, "train", HMM_FILE).exists() else measure_timit
+        found = measure_chapters(model) if what == "chapters" else measure(model)
         place = Path(model).resolve()
         result[f"{what} {place.name if place.is_dir() else place.parent.name}"] = found
         print(json.dumps(found, indent=1))

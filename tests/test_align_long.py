@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from asr import manifest
 from asr.align.alignment import AlignedWord
 from asr.align.anchors import Anchor, anchors
 from asr.align.anchors import _longest_chain as longest_chain
+from asr.align.ctc_aligner import collapsed
 from asr.align.cutting import cut
 from asr.align.heard import hear
 from asr.align.times import Clock
@@ -97,16 +99,35 @@ def book(tmp_path_factory):
     rng = np.random.default_rng(6)
     said = tone_net.say(tone_net.new_words(300, rng), rng, (0.2, 0.6))
     soundfile.write(folder / "book.wav", said.samples, tone_net.RATE_HZ)
-    text = [word for word, _, _ in said.words]
+    return folder, said, misquote(said, rng, folder / "book.txt")
+
+
+def misquote(said, rng, path):
+    """Writes the text of 300 words with a passage deleted, one inserted, and words replaced. Returns the words, each
+    with its number in what is said, or None."""
     foreign = iter([word for word in tone_net.new_words(300, rng) if len(word) == 5])
-    wanted: list[tuple[str, int | None]] = [(word, number) for number, word in enumerate(text)]
+    wanted: list[tuple[str, int | None]] = [(word, number) for number, (word, _, _) in enumerate(said.words)]
     for number in range(10, 300, 25):
         wanted[number] = (next(foreign), None)
     wanted[200:200] = [(next(foreign), None) for _ in range(20)]
     del wanted[100:120]
     lines = [" ".join(word for word, _ in wanted[at : at + 12]) for at in range(0, len(wanted), 12)]
-    (folder / "book.txt").write_text("\n".join(lines) + "\n")
-    return folder, said, wanted
+    path.write_text("\n".join(lines) + "\n")
+    return wanted
+
+
+def places_of(utterances, said, wanted):
+    """How many words are where they are said, and how many elsewhere."""
+    right = wrong = 0
+    for utterance in utterances:
+        words = utterance.extra["alignment"]["words"]
+        assert utterance.text == " ".join(word["word"] for word in words)
+        for number, word in enumerate(words, utterance.extra["first_word"] - 1):
+            assert word["word"] == wanted[number][0]
+            source = wanted[number][1]
+            is_near = source is not None and abs(utterance.start_s + word["start_s"] - said.words[source][1]) < 0.1
+            right, wrong = right + is_near, wrong + (not is_near)
+    return right, wrong
 
 
 def test_a_long_recording_is_cut_into_utterances(book, monkeypatch, capsys):
@@ -116,16 +137,9 @@ def test_a_long_recording_is_cut_into_utterances(book, monkeypatch, capsys):
     assert main(["align", "long", "m.asr", "book.wav", "book.txt", "output=out.jsonl", "longest_s=8"]) == 0
     printed = capsys.readouterr().out
     found = manifest.read("out.jsonl")
-    right = wrong = 0
     for utterance in found:
         assert utterance.duration_s <= 8 + 0.4 and utterance.audio == str(folder / "book.wav")
-        words = utterance.extra["alignment"]["words"]
-        assert utterance.text == " ".join(word["word"] for word in words)
-        for number, word in enumerate(words, utterance.extra["first_word"] - 1):
-            assert word["word"] == wanted[number][0]
-            source = wanted[number][1]
-            is_near = source is not None and abs(utterance.start_s + word["start_s"] - said.words[source][1]) < 0.1
-            right, wrong = right + is_near, wrong + (not is_near)
+    right, wrong = places_of(found, said, wanted)
     spoken = sum(source is not None for _, source in wanted)
     assert right >= 0.97 * spoken and wrong <= 4
     assert f"of {len(wanted)} words found" in printed and "speech at" in printed and "not heard after" in printed
@@ -169,10 +183,10 @@ def test_frames_of_a_padded_recording_are_those_of_the_sound(book, pad_s):
     recognizer = asr.load(book[0] / "m.asr", pad_s=pad_s)
     samples, rate_hz = soundfile.read(book[0] / "book.wav", frames=5 * tone_net.RATE_HZ, dtype="float32")
     soundfile.write(book[0] / "part.wav", samples, rate_hz)
-    heard = hear(recognizer, book[0] / "part.wav", [0])
+    clock = Clock.of(recognizer)
+    heard = hear(recognizer, book[0] / "part.wav", partial(collapsed, gaps=[0]), clock)
     (padded,) = recognizer.log_probs([samples])
     place = next(n for n in range(9) if np.allclose(padded[n : n + 50], heard.log_probs[:50], atol=1e-3))
-    clock = Clock.of(recognizer)
     for frame in (50, 200):
         assert heard.clock.time_s(frame, 5) == pytest.approx(clock.time_s(place + frame, 5))
 

@@ -11,7 +11,7 @@ from test_hmm import LEXICON as SMALL
 from test_hmm_training import LEXICON, config, corpus  # noqa: F401, a fixture
 
 from asr import manifest, pipeline
-from asr.align.hmm_aligner import ANY_SOUND, with_any_sound
+from asr.align.hmm_aligner import ANY_SOUND, with_phones
 from asr.align.run import align, align_long
 from asr.data.alignments import read_alignments
 from asr.errors import InputError
@@ -69,7 +69,7 @@ def test_what_hmms_do_not_do_is_refused(trained, tmp_path):
     refused("fillers without a pronunciation: um", graph=dataclasses.replace(trained.graph, fillers=["um"]))
     (tmp_path / "book.txt").write_text("ab")
     recording = [trained.data.test, str(tmp_path / "book.txt")]
-    refused("asr align long is for nets trained with CTC", align_long, input=recording)
+    refused("stored features, which cannot be cut", align_long, input=recording)
     refused("asr align long writes", align_long, input=recording, output=str(tmp_path / "x.npz"))
     inside = f"{trained.out}/train/alignments.npz"
     refused("tokens.txt|hmm.json", output=inside)
@@ -117,7 +117,7 @@ def test_unknown_words_are_any_sound_and_fillers_may_be_heard(trained, corpus, t
 @pytest.mark.parametrize("frames", [4, 6, 7])
 def test_fillers_and_any_sound_are_on_the_best_of_all_paths(name, frames):
     """Against every sequence of phones that the text allows, and every path through their states."""
-    hmm = with_any_sound(HMMS[name])
+    hmm = with_phones(HMMS[name], ANY_SOUND)
     words = [[("AB", 0.0), ("B", 0.2)], [("A", 0.4), ((), 0.0)], [([ANY_SOUND], 0.0)]]
     scores = np.random.default_rng(frames).normal(0, 1, (frames, len(hmm.tokens))).astype(np.float32)
     quiet = [(), ("SIL",)] if hmm.silence else [()]

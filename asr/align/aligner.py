@@ -7,7 +7,7 @@ the same for both.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from asr.align.alignment import AlignedToken, AlignedWord, Alignment, remarks_on
 from asr.align.changes import Changes
 from asr.align.network import GARBAGE, Slot, Spelling
 from asr.align.pronouncing import Pronouncing
-from asr.align.times import Span
+from asr.align.times import Clock, Span, Timed
 from asr.errors import InputError
 from asr.search.searchers import peak_confidence
 from asr.search.word_times import Segment
@@ -44,8 +44,27 @@ class Reading:
     states: NDArray[np.int32] | None = None
 
 
+@dataclass(frozen=True)
+class HeardTokens:
+    """Tokens (N,) that are heard, and the frames [`starts`, `ends`) of each."""
+
+    ids: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+
+Listener = Callable[[np.ndarray], HeardTokens]  # of log-probs (F, V): the tokens without pauses
+
+
 class Aligner(ABC):
-    """Aligns utterances of one recogniser. `fillers` may be heard between any two words, at `filler_cost` each."""
+    """Aligns utterances of one recogniser. `fillers` may be heard between any two words, at `filler_cost` each.
+
+    For long recordings, `listener` says what is heard without the text, and `passage` aligns a part of a recording.
+    """
+
+    clock: Clock  # of recordings that are scored as a whole
+    heard_score: float  # of a word that is in the recording; a word of something else that had to fit has less
+    least_heard: float  # of `Places.heard` (asr.align.long), of texts and recordings too short for `Places.agreed`
 
     def __init__(self, pronouncing: Pronouncing, fillers: Sequence[str] = (), filler_cost: float = 0.0):
         """Raises InputError for fillers without a pronunciation."""
@@ -61,6 +80,17 @@ class Aligner(ABC):
         self, slots: Sequence[Slot], log_probs: np.ndarray, duration_s: float, changes: Changes | None
     ) -> Reading | None:
         """The best path through the slots; None if there are too few frames for any."""
+
+    @abstractmethod
+    def listener(self, words: Sequence[str]) -> Listener:
+        """What a recording says of which the text, words that `pronouncing` has learnt, is no more than a hint."""
+
+    @abstractmethod
+    def passage(
+        self, slots: Sequence[Slot], log_probs: np.ndarray, clock: Timed, duration_s: float, changes: Changes | None
+    ) -> tuple[Sequence[Heard], Sequence[Span]] | None:
+        """The slots that are heard in a part of a recording, and the times of speech that they lack. Slots and sound
+        may be left out, at a cost. None if the part is too large for the memory."""
 
     def align(
         self, id: str, text: str, log_probs: np.ndarray, duration_s: float, changes: Changes | None = None

@@ -8,6 +8,7 @@ one with the largest log change less a square cost of the distance.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ SIDE = 6  # windows before and behind a moment
 BANDS = 20
 REACH_S, SPREAD_S = 0.04, 0.025  # how far a boundary may move, and the deviation of the cost of moving (CTC)
 LEAST_CHANGE = 1e-3  # added to each
+BLOCK = 256  # windows at a time, which fit the cache of the CPU
 FLOOR = 1e-6  # of a band's energy, against the mean of all
 
 
@@ -70,13 +72,19 @@ def _log_spectra(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     """Log energies (M, BANDS) of windows centred at k * `HOP_S`."""
     window, hop = round(WINDOW_S * sample_rate_hz), HOP_S * sample_rate_hz
     count = max(1, int(len(samples) / hop))
-    padded = np.pad(samples.astype(np.float32), (window // 2, window))
+    padded = np.pad(samples.astype(np.float32, copy=False), (window // 2, window))
     starts = np.round(np.arange(count) * hop).astype(int)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[starts]  # (M, window)
-    windowed = torch.from_numpy(np.ascontiguousarray(frames)) * torch.hann_window(window)
-    spectra = torch.fft.rfft(windowed)
-    power = (spectra.real.square() + spectra.imag.square()).numpy()  # (M, window / 2 + 1)
-    size = power.shape[1]
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)
+    shape, sums = torch.hann_window(window), _band_sums(window // 2 + 1)
+    blocks = (torch.from_numpy(frames[starts[at : at + BLOCK]]) for at in range(0, count, BLOCK))  # (m, window)
+    bands = torch.cat([torch.view_as_real(torch.fft.rfft(x.mul_(shape))).flatten(1).square_() @ sums for x in blocks])
+    return bands.add_(FLOOR * bands.mean() + 1e-20).log_().numpy()
+
+
+@cache
+def _band_sums(size: int) -> torch.Tensor:
+    """Which of the squares of a spectrum's real and imaginary parts, one after the other, are in each band:
+    (2 size, BANDS)."""
     edges = np.unique(np.round(size * np.linspace(0.1, 1, BANDS + 1) ** 1.7).astype(int))[:-1]
-    bands = np.add.reduceat(power, edges, axis=1)
-    return np.log(bands + FLOOR * bands.mean() + 1e-20)
+    band = np.searchsorted(edges, np.arange(size), "right") - 1  # -1: below all
+    return torch.from_numpy(band[:, None] == np.arange(len(edges))).float().repeat_interleave(2, 0)

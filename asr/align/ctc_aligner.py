@@ -2,28 +2,34 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 
 import numpy as np
 
-from asr.align.aligner import Aligner, Heard, Reading
+from asr.align.aligner import Aligner, Heard, HeardTokens, Listener, Reading
 from asr.align.alignment import LEAST_EXTRA_TOKENS
 from asr.align.changes import Changes
 from asr.align.network import GARBAGE, Network, Slot
 from asr.align.pronouncing import Pronouncing
 from asr.align.times import LEAD_S, TAIL_S, Clock, Edges, Span, Timed
-from asr.align.trellis import best_path
+from asr.align.trellis import MOST_CELLS, best_path
 from asr.errors import InputError
 from asr.recognizer.recognizer import Recognizer
 from asr.search.word_times import Segment
 from asr.text.lexicon import name_some
 from asr.tokens import BLANK_ID, SPACE
 
+HEARD_SCORE, LEAST_HEARD = 0.1, 0.25  # see `Aligner`
+SKIP_WORD = 3.0  # nats for each token of a skipped word; both chosen on a chapter of LibriSpeech
+SKIP_SOUND = 0.4  # nats for each frame of sound that is in no word, against the most probable output
 GARBAGE_COST = 0.5  # nats for each frame of a word without a pronunciation, against the most probable output
 
 
 class CtcAligner(Aligner):
     """Aligns utterances of a recogniser that was trained with CTC."""
+
+    heard_score, least_heard = HEARD_SCORE, LEAST_HEARD
 
     def __init__(
         self,
@@ -58,6 +64,22 @@ class CtcAligner(Aligner):
         extra = list(self.extra(network, path, log_probs, self.clock, duration_s))
         return Reading(heard, likeness(network, path, log_probs, self.gaps), extra)
 
+    def listener(self, words: Sequence[str]) -> Listener:
+        """Greedy decoding, without blanks, separators and silence; the text does not matter."""
+        return partial(collapsed, gaps=self.gaps)
+
+    def passage(
+        self, slots: Sequence[Slot], log_probs: np.ndarray, clock: Timed, duration_s: float, changes: Changes | None
+    ) -> tuple[Sequence[Heard], Sequence[Span]] | None:
+        network = Network(slots, SKIP_WORD)
+        if len(log_probs) * len(network) > MOST_CELLS:
+            return None
+        path = best_path(network, emissions(log_probs, self.gaps, GARBAGE_COST, SKIP_SOUND))
+        if path is None:
+            return [], []
+        heard = self.heard(network, path, log_probs, clock, duration_s, changes)
+        return heard, [*self.extra(network, path, log_probs, clock, duration_s)]
+
     def heard(
         self, network: Network, path: np.ndarray, log_probs: np.ndarray, clock: Timed, duration_s: float,
         changes: Changes | None,
@@ -80,6 +102,15 @@ class CtcAligner(Aligner):
             if (np.diff(best[start:end], prepend=-1) != 0)[is_speech[start:end]].sum() >= LEAST_EXTRA_TOKENS:
                 first, last = int(inside[0]), int(inside[-1])
                 yield clock.time_s(first, duration_s), clock.time_s(last + 1, duration_s)
+
+
+def collapsed(log_probs: np.ndarray, gaps: Sequence[int]) -> HeardTokens:
+    """The tokens of the most probable outputs of log-probs (F, V), without those of `gaps`."""
+    best = log_probs.argmax(1)
+    starts = np.flatnonzero(np.diff(best, prepend=-1))
+    ends = np.append(starts[1:], len(best))
+    kept = ~np.isin(best[starts], gaps)
+    return HeardTokens(best[starts][kept], starts[kept], ends[kept])
 
 
 def emissions(

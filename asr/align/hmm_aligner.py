@@ -7,21 +7,22 @@ frames, and then moves to where the sound changes (asr.align.changes).
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
-from asr.align.aligner import Aligner, Heard, Reading
-from asr.align.alignment import LEAST_EXTRA_TOKENS
+from asr.align.aligner import Aligner, Heard, HeardTokens, Listener, Reading
+from asr.align.alignment import LEAST_EXTRA_S, LEAST_EXTRA_TOKENS
 from asr.align.changes import Changes
 from asr.align.network import GARBAGE, Slot
+from asr.align.phone_loop import PhoneLoop
 from asr.align.pronouncing import Pronouncing
-from asr.align.times import Clock, Span, moved, separated
+from asr.align.times import Clock, Span, Timed, moved, separated
 from asr.data.alignments import TABLE
 from asr.errors import InputError
 from asr.hmm import topology
-from asr.hmm.alignment import Spelled, read_path
+from asr.hmm.alignment import Spelled, read_passage, read_path
+from asr.hmm.loose import loose_acceptor
 from asr.hmm.model import Hmm
 from asr.hmm.segments import Segment as Phone
 from asr.hmm.segments import Segments
@@ -32,14 +33,20 @@ from asr.tokens import Tokens
 
 SPREAD_S = 0.02  # of boundaries that move to changes of the sound; chosen on half of the TIMIT sample
 ANY_SOUND = "<any sound>"  # a phone for words without a pronunciation
+SKIPPED = "<skipped sound>"  # a phone for sound in no word, in long recordings
+HEARD_SCORE, LEAST_HEARD = 0.1, 0.6  # see `Aligner`
+SKIP_WORD = 10.0  # nats for each phone of a skipped word; this and the next chosen on a chapter of LibriSpeech
+SKIP_SOUND = 5.0  # nats for each frame of sound in no word, against the most probable output
 ANY_COST = 2.0  # nats for each of its frames against the most probable output, besides its steps; chosen likewise
 
 
 class HmmAligner(Aligner):
-    """Aligns utterances of a recogniser of HMMs.
+    """Aligns utterances of a recogniser of HMMs, whose scale all costs are multiplied by.
 
     `known_only`: utterances with a word without a pronunciation are refused, as their states are not all known.
     """
+
+    heard_score, least_heard = HEARD_SCORE, LEAST_HEARD
 
     def __init__(
         self, recognizer: Recognizer, hmm: Hmm, pronouncing: Pronouncing, fillers: Sequence[str] = (),
@@ -48,33 +55,70 @@ class HmmAligner(Aligner):
         """Raises InputError for fillers without a pronunciation. The scale of the HMMs is no part of `filler_cost`."""
         super().__init__(pronouncing, fillers, filler_cost / hmm.scale)
         self.hmm, self.known_only = hmm, known_only
-        self.extended = with_any_sound(hmm)
-        self.segments = Segments(self.extended)
+        self.extended = with_phones(hmm, ANY_SOUND, SKIPPED)
+        skipped = self.extended.phones.encode([SKIPPED])
+        self.gaps = [hmm.silence_id, *skipped] if hmm.silence else skipped  # the phones between words
+        self.segments = Segments(self.extended, self.gaps)
         states = States.of(hmm.tokens)
         assert states is not None
         self.first_output = np.searchsorted(states.phone, np.arange(1, len(hmm.phones)))  # of each phone from 1 on
         features = recognizer.cfg.features
         middle_s = 0.0 if features.kind == "stored" else (features.window_ms - features.shift_ms) / 2000
-        self.clock = Clock(recognizer.frame_s, -middle_s)
+        self.clock = Clock(recognizer.frame_s, recognizer.cfg.decoder.pad_s - middle_s)
 
     def read(
         self, slots: Sequence[Slot], log_probs: np.ndarray, duration_s: float, changes: Changes | None
     ) -> Reading | None:
-        spelled = [self._spelled(slot) for slot in slots]
-        scores = log_probs
-        if any(slot.spellings[0].tokens[0] == GARBAGE for slot in slots):
-            any_sound = log_probs.max(1, keepdims=True) - self.hmm.scale * ANY_COST
-            scores = np.concatenate([log_probs, any_sound, any_sound], 1)  # (F, V + 2)
-        found = read_path(spelled, self.extended, scores)
+        has_unknown = any(slot.spellings[0].tokens[0] == GARBAGE for slot in slots)
+        scores = self._scores(log_probs) if has_unknown else log_probs
+        found = read_path([self._spelled(slot) for slot in slots], self.extended, scores)
         if found is None:
             return None
         path, numbers = found
         posteriors = self._posteriors(log_probs)
-        heard = list(self._heard(slots, path, numbers, posteriors, duration_s, changes))
+        heard = list(self._heard(slots, path, numbers, posteriors, self.clock, duration_s, changes))
         is_known = path < log_probs.shape[1]
         lost = (log_probs.max(1) - scores[np.arange(len(path)), path])[is_known].sum(dtype=np.float64)
         phones = sum(segment.token != GARBAGE for word in heard for segment in word.segments)
-        return Reading(heard, math.exp(-lost / max(1, phones)), [*self._extra(path, posteriors, duration_s)], path)
+        everywhere = np.ones(len(path), bool)
+        extra = [*self._extra(path, posteriors, everywhere, self.clock, duration_s)]
+        return Reading(heard, math.exp(-lost / max(1, phones)), extra, path)
+
+    def listener(self, words: Sequence[str]) -> Listener:
+        """The phones of a `PhoneLoop`. Raises InputError if no word has a pronunciation."""
+        spelled = (self.pronouncing.spellings(word)[0].tokens for word in words)
+        said = [phone for tokens in spelled if tokens[0] != GARBAGE for phone in self._phones(tokens)]
+        if not said:
+            raise InputError("no word of the text has a pronunciation; lexicon=FILE gives them one")
+        loop, own = PhoneLoop(self.hmm, said), self.hmm.phones.symbols
+        token = np.array([self.pronouncing.tokens.symbols.index(p) if p != self.hmm.silence else -1 for p in own])
+
+        def listen(log_probs: np.ndarray) -> HeardTokens:
+            heard = loop.hear(log_probs)
+            return replace(heard, ids=token[heard.ids])
+
+        return listen
+
+    def passage(
+        self, slots: Sequence[Slot], log_probs: np.ndarray, clock: Timed, duration_s: float, changes: Changes | None
+    ) -> tuple[Sequence[Heard], Sequence[Span]] | None:
+        spelled, scale = [self._spelled(slot) for slot in slots], self.hmm.scale
+        phones = loose_acceptor(spelled, self.extended, self.gaps, scale * SKIP_WORD)
+        found = read_passage(phones, self.extended, self._scores(log_probs))
+        if found is None:
+            return None
+        path, numbers = found
+        posteriors = self._posteriors(log_probs)
+        heard = self._heard(slots, path, numbers, posteriors, clock, duration_s, changes)
+        may_speak = self.segments.phone[path] != self.hmm.silence_id
+        extra = self._extra(path, posteriors, may_speak, clock, duration_s)
+        return [*heard], [(start_s, end_s) for start_s, end_s in extra if end_s - start_s >= LEAST_EXTRA_S]
+
+    def _scores(self, log_probs: np.ndarray) -> np.ndarray:
+        """Those of the outputs, of any sound and of skipped sound (F, V + 4)."""
+        best, scale = log_probs.max(1, keepdims=True), self.hmm.scale
+        costs = scale * np.array([ANY_COST, ANY_COST, SKIP_SOUND, SKIP_SOUND], np.float32)
+        return np.concatenate([log_probs, best - costs], 1)
 
     def write_beside(self, alignments: str | Path) -> None:
         """Writes the HMMs and the table of the states that a file of alignments is of, where criterion=ce looks."""
@@ -93,7 +137,7 @@ class HmmAligner(Aligner):
 
     def _heard(
         self, slots: Sequence[Slot], path: np.ndarray, numbers: Sequence[int], posteriors: np.ndarray,
-        duration_s: float, changes: Changes | None,
+        clock: Timed, duration_s: float, changes: Changes | None,
     ) -> Iterator[Heard]:  # fmt: skip
         """The words on a path (F,) of outputs that passes the pronunciations `numbers`, with their times."""
         sizes = [len(slot.spellings) + slot.is_optional for slot in slots]
@@ -101,18 +145,27 @@ class HmmAligner(Aligner):
         passed = [int(np.searchsorted(firsts, number, "right")) - 1 for number in numbers]
         chosen = [number - int(firsts[slot]) for number, slot in zip(numbers, passed, strict=True)]
         spelled = [slots[slot].spellings[spelling].tokens for slot, spelling in zip(passed, chosen, strict=True)]
-        said = [[self._phones(tokens)] for tokens in spelled]
-        parts = [part for part in self.segments.of(path, said) if part.phone != self.hmm.silence_id]
-        times, at = self._times(parts, duration_s, changes), 0
+        said = [[self._phones(tokens)] for tokens in spelled] if self.segments.need_words else ()
+        parts = [part for part in self.segments.of(path, said) if part.phone not in self.gaps]
+        times, at = _times(parts, clock, duration_s, changes), 0
+        peaks = self._peaks(path, parts, posteriors)
         for slot, spelling, tokens in zip(passed, chosen, spelled, strict=True):
-            segments = []
-            for token, part in zip(tokens, parts[at:], strict=False):
-                peak = 0.0
-                if token != GARBAGE:
-                    peak = math.log(max(float(posteriors[part.begin : part.end, part.phone].max()), 1e-9))
-                segments.append(Segment(token, part.begin, part.end, peak))
-            yield Heard(slot, spelling, segments, times[at : at + len(segments)])
-            at += len(segments)
+            own = slice(at, at + len(tokens))
+            segments = [
+                Segment(token, part.begin, part.end, peak)
+                for token, part, peak in zip(tokens, parts[own], peaks[own], strict=True)
+            ]
+            yield Heard(slot, spelling, segments, times[own])
+            at += len(tokens)
+
+    def _peaks(self, path: np.ndarray, parts: Sequence[Phone], posteriors: np.ndarray) -> list[float]:
+        """The logarithm of the highest posterior of each phone on a path (F,); 0 for any sound."""
+        if not parts:
+            return []
+        own = np.append(posteriors[np.arange(len(path)), self.segments.phone[path]], 0.0)  # (F + 1,)
+        highest = np.maximum.reduceat(own, [frame for part in parts for frame in (part.begin, part.end)])[::2]
+        is_any = np.array([part.phone >= len(self.hmm.phones) for part in parts])
+        return np.where(is_any, 0.0, np.log(np.maximum(highest, 1e-9).astype(float))).tolist()
 
     def _phones(self, tokens: Sequence[int]) -> tuple[int, ...]:
         """The phones of a pronunciation, numbered as in `self.extended`."""
@@ -125,32 +178,34 @@ class HmmAligner(Aligner):
         found[:, 1 : len(self.hmm.phones)] = np.add.reduceat(np.exp(log_probs), self.first_output, axis=1)
         return found
 
-    def _times(self, parts: Sequence[Phone], duration_s: float, changes: Changes | None) -> list[Span]:
-        """When each phone begins and ends. Phones that meet share a boundary."""
-        frames = sorted({frame for part in parts for frame in (part.begin, part.end)})
-        moments = [self.clock.time_s(frame, duration_s) for frame in frames]
-        moments = separated(moved(moments, changes, SPREAD_S) if changes else moments, duration_s)
-        at = dict(zip(frames, moments, strict=True))
-        return [(at[part.begin], at[part.end]) for part in parts]
-
-    def _extra(self, path: np.ndarray, posteriors: np.ndarray, duration_s: float) -> Iterator[Span]:
-        """The times of speech in silence: from the first to the last phone that is heard there."""
+    def _extra(
+        self, path: np.ndarray, posteriors: np.ndarray, may_speak: np.ndarray, clock: Timed, duration_s: float
+    ) -> Iterator[Span]:
+        """The times of speech between words: from the first to the last phone that is heard there in one of the frames
+        `may_speak` (F,)."""
         best, silence = posteriors.argmax(1), self.hmm.silence_id
-        for part in self.segments.of(path):
-            if part.phone != silence:
-                continue
-            inside = best[part.begin : part.end]
-            heard = np.flatnonzero(inside != silence)
-            runs = [phone for phone, _ in groupby(inside.tolist()) if phone != silence]
-            if len(runs) >= LEAST_EXTRA_TOKENS:
-                edges = part.begin + int(heard[0]), part.begin + int(heard[-1]) + 1
-                yield self.clock.time_s(edges[0], duration_s), self.clock.time_s(edges[1], duration_s)
+        is_gap = np.isin(self.segments.phone[path], self.gaps)
+        for start, end in np.flatnonzero(np.diff(is_gap, prepend=False, append=False)).reshape(-1, 2).tolist():
+            heard = start + np.flatnonzero((best != silence)[start:end] & may_speak[start:end])
+            runs = 1 + np.count_nonzero((np.diff(heard) > 1) | (np.diff(best[heard]) != 0)) if len(heard) else 0
+            if runs >= LEAST_EXTRA_TOKENS:
+                yield clock.time_s(int(heard[0]), duration_s), clock.time_s(int(heard[-1]) + 1, duration_s)
 
 
-def with_any_sound(hmm: Hmm) -> Hmm:
-    """The HMMs with a phone `ANY_SOUND`, whose two outputs are behind all others: two, so that its end can be told."""
+def _times(parts: Sequence[Phone], clock: Timed, duration_s: float, changes: Changes | None) -> list[Span]:
+    """When each phone begins and ends. Phones that meet share a boundary."""
+    frames = sorted({frame for part in parts for frame in (part.begin, part.end)})
+    moments = [clock.time_s(frame, duration_s) for frame in frames]
+    moments = separated(moved(moments, changes, SPREAD_S) if changes else moments, duration_s)
+    at = dict(zip(frames, moments, strict=True))
+    return [(at[part.begin], at[part.end]) for part in parts]
+
+
+def with_phones(hmm: Hmm, *names: str) -> Hmm:
+    """The HMMs with more phones, whose outputs are behind all others: two of each, so that its end can be told."""
     size = len(hmm.tokens)
+    outputs = [(first, first + 1) for first in range(size, size + 2 * len(names), 2)]
+    steps = [topology.left_to_right(2)] * len(names)
     return replace(
-        hmm, phones=Tokens([*hmm.phones.symbols, ANY_SOUND]), steps=(*hmm.steps, topology.left_to_right(2)),
-        trees=(*hmm.trees, (size, size + 1)),
-    )  # fmt: skip
+        hmm, phones=Tokens([*hmm.phones.symbols, *names]), steps=(*hmm.steps, *steps), trees=(*hmm.trees, *outputs)
+    )

@@ -3,8 +3,8 @@
 1. The recording is scored piece by piece (asr.align.heard).
 2. What the net hears is matched with the text by anchors (asr.align.anchors). At word boundaries inside anchors, the
    recording and its text are cut into sections of about `SECTION_S`.
-3. Each section is aligned exactly. Words may be skipped, at `SKIP_WORD` nats for each token, and so may sound, at
-   `SKIP_SOUND` nats a frame.
+3. Each section is aligned by itself (`Aligner.passage`). Words may be skipped, at a cost for each token, and so may
+   sound, at a cost for each frame.
 4. The words that were found are cut into utterances at pauses, and wherever words or sound were skipped
    (asr.align.cutting).
 
@@ -15,21 +15,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
-
+from asr.align.aligner import Aligner
 from asr.align.alignment import AlignedWord
 from asr.align.anchors import anchors
-from asr.align.ctc_aligner import GARBAGE_COST, CtcAligner, emissions
 from asr.align.heard import Heard
-from asr.align.network import Network, Slot
+from asr.align.network import Slot
 from asr.align.times import Span
-from asr.align.trellis import MOST_CELLS, best_path
 
 SECTION_S = 30.0
-SKIP_WORD = 3.0  # nats for each token of a skipped word; both chosen on a chapter of LibriSpeech
 TELLING = 200  # tokens, of which some must be in anchors if text and recording belong together
-HEARD_SCORE = 0.1  # of a word that is in the recording; a word of something else that had to fit somewhere has less
-SKIP_SOUND = 0.4  # nats for each frame of sound that is in no word, against the most probable output
 
 
 @dataclass(frozen=True)
@@ -38,7 +32,7 @@ class Places:
     that the text lacks.
 
     `agreed` is the part of the text, or of what is heard if that is less, that is in anchors; None if one is too short
-    for the absence of anchors to mean anything. `heard` is the part that is in words with a score of `HEARD_SCORE`.
+    for the absence of anchors to mean anything. `heard` is the part that is in words of `Aligner.heard_score` or more.
     """
 
     words: list[tuple[int, AlignedWord]]
@@ -57,7 +51,7 @@ class Section:
     last: int
 
 
-def place(aligner: CtcAligner, heard: Heard, words: Sequence[str]) -> Places:
+def place(aligner: Aligner, heard: Heard, words: Sequence[str]) -> Places:
     """The words of the text that are heard in the recording.
 
     A section that is too large for the memory, as one without an anchor in many minutes, holds no words.
@@ -68,24 +62,19 @@ def place(aligner: CtcAligner, heard: Heard, words: Sequence[str]) -> Places:
     extra: list[Span] = []
     for section in found:
         slots = [Slot(word, aligner.pronouncing.spellings(word)) for word in words[section.first : section.last]]
-        network = Network(slots, SKIP_WORD)
-        clock = heard.clock.from_frame(section.start)
-        log_probs = np.array(heard.log_probs[section.start : section.end])
-        if len(log_probs) * len(network) > MOST_CELLS:
+        clock, log_probs = heard.clock.from_frame(section.start), heard.log_probs[section.start : section.end]
+        passage = aligner.passage(slots, log_probs, clock, heard.duration_s, heard.changes)
+        if passage is None:
             extra.append((clock.time_s(0, heard.duration_s), clock.time_s(len(log_probs), heard.duration_s)))
             continue
-        path = best_path(network, emissions(log_probs, aligner.gaps, GARBAGE_COST, SKIP_SOUND))
-        if path is not None:
-            timed = clock, heard.duration_s
-            spoken = aligner.heard(network, path, log_probs, *timed, heard.changes)
-            placed.extend((section.first + word.slot, aligner.word(slots, word)) for word in spoken)
-            extra.extend(aligner.extra(network, path, log_probs, *timed))
-    good = [word.word for _, word in placed if word.score >= HEARD_SCORE]
+        placed.extend((section.first + word.slot, aligner.word(slots, word)) for word in passage[0])
+        extra.extend(passage[1])
+    good = [word.word for _, word in placed if word.score >= aligner.heard_score]
     tokens = sum(len(aligner.pronouncing.spellings(word)[0].tokens) for word in good)
     return Places(placed, extra, agreed, tokens / shorter if shorter else 0.0)
 
 
-def sections(aligner: CtcAligner, heard: Heard, words: Sequence[str]) -> tuple[list[Section], float | None, int]:
+def sections(aligner: Aligner, heard: Heard, words: Sequence[str]) -> tuple[list[Section], float | None, int]:
     """Sections that cover the recording and the text, cut at anchors; `Places.agreed`; and the number of tokens of the
     text, or of what is heard if that is less."""
     tokens: list[int] = []
@@ -95,11 +84,11 @@ def sections(aligner: CtcAligner, heard: Heard, words: Sequence[str]) -> tuple[l
         tokens += aligner.pronouncing.spellings(word)[0].tokens
     word_at = {place: number for number, place in enumerate(firsts)}
     cuts = [(0, 0)]  # frame, word
-    found, shorter = anchors(heard.tokens.tolist(), tokens), min(len(heard.tokens), len(tokens))
+    found, shorter = anchors(heard.tokens.ids.tolist(), tokens), min(len(heard.tokens.ids), len(tokens))
     for heard_at, text_at, length in found:
         for step in range(1, length):
             if (number := word_at.get(text_at + step)) is not None:
-                frame = int(heard.ends[heard_at + step - 1] + heard.starts[heard_at + step]) // 2
+                frame = int(heard.tokens.ends[heard_at + step - 1] + heard.tokens.starts[heard_at + step]) // 2
                 if frame > cuts[-1][0] and number > cuts[-1][1]:
                     cuts.append((frame, number))
     joined = list(_joined(cuts, (len(heard.log_probs), len(words)), round(SECTION_S / heard.clock.frame_s)))

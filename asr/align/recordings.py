@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+from asr.align.aligner import Aligner
 from asr.align.alignment import MOST_SHOWN, Alignment
-from asr.align.ctc_aligner import CtcAligner
 from asr.align.cutting import Piece, cut
 from asr.align.heard import hear
 from asr.align.long import Places, place
@@ -20,7 +20,6 @@ from asr.text.lexicon import name_some
 
 LEAST_AGREED = 0.01  # with less of `Places.agreed` the text is of something else, unless it repeats itself and
 LEAST_PLACED = 0.8  # more of its words are found
-LEAST_HEARD = 0.25  # of `Places.heard`, for texts and recordings that are too short for `Places.agreed`
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class AlignedRecording:
 
 def align_recording(
     recognizer: Recognizer,
-    aligner: CtcAligner,
+    aligner: Aligner,
     path: str,
     words: Sequence[str],
     longest_s: float,
@@ -75,11 +74,11 @@ def align_recording(
     """
     started = time.monotonic()
     unknown = aligner.pronouncing.learn(words)
-    heard = hear(recognizer, Path(path), aligner.gaps, channel)
+    heard = hear(recognizer, Path(path), aligner.listener(words), aligner.clock, channel)
     places = place(aligner, heard, words)
     if not places.words:
         raise InputError(f"no word of the text is heard in {path}; check that they belong together")
-    if places.agreed is None and places.heard < LEAST_HEARD:
+    if places.agreed is None and places.heard < aligner.least_heard:
         raise InputError(f"{path} and its text have few words in common ({100 * places.heard:.0f} % of the shorter); "
                          "check that they belong together, and that the words have pronunciations")  # fmt: skip
     if places.agreed is not None and places.agreed < LEAST_AGREED and len(places.words) < LEAST_PLACED * len(words):

@@ -85,8 +85,6 @@ def align_long(cfg: Config) -> AlignedRecording:
     if not words:
         raise InputError(f"the text {text} is empty; it needs the words of the recording")
     aligner, recognizer = open_aligner(cfg)
-    if not isinstance(aligner, CtcAligner):
-        raise InputError(f"{cfg.bundle} is a recogniser of HMMs; asr align long is for nets trained with CTC")
     if not recognizer.can_cut:
         raise InputError("this model takes stored features, which cannot be cut at pauses; use a model of sound")
     options = cfg.align

@@ -27,6 +27,7 @@ def align_long(cfg: Config) -> None:
     """Cuts a long recording with its text, which may differ in places, into utterances with their texts.
 
     asr align long MODEL.asr RECORDING TEXT.txt output=FILE.jsonl|FILE.ctm|FOLDER/ [longest_s=15] [min_score=0.2]
+    asr align long out=RUN RECORDING TEXT.txt output=FILE.jsonl|FILE.ctm|FOLDER/
 
     The recording may be of any length, such as a chapter of a book. Words of the text that are not spoken and speech
     that the text lacks are left out, and listed in OUTPUT.suspicious.tsv with the doubtful utterances. Utterances end

@@ -7,6 +7,7 @@ In: transcribed speech and a pronunciation lexicon. Out: a run folder whose mode
     model.py        an HMM per phone: topologies, and the trees that choose a state's output by its context
     graph.py        LG with each phone replaced by its HMM in context: what the search passes through
     alignment.py    the best path through the HMMs of a transcript; equal shares for the start
+    loose.py        the transcript of a long recording, of which words and sound may be skipped
     mixtures.py     Gaussian mixtures: expectation maximisation, splitting
     questions.py    sets of similar phones, found by clustering
     tree.py         decision trees over these questions

@@ -23,6 +23,7 @@ from asr.tokens import Tokens
 
 ALL_PATHS = 2**31 - 1
 BEAMS = (10.0, 40.0)  # of alignments outside the training, one after the other (Kaldi: beam and retry_beam)
+MOST_PASSAGE_CELLS = 1 << 26  # frames times states of a passage of a long recording
 MOST_CELLS = 1 << 24  # frames times states that are searched without a beam: 400 MB
 
 Spelled = Sequence[tuple[Sequence[str], float]]  # of a word: pronunciations and their costs
@@ -133,3 +134,15 @@ def read_path(
     if is_small:
         return None
     raise InputError(f"no path of its text survives a beam of {BEAMS[-1]:g}: sound and text may not belong together")
+
+
+def read_passage(
+    phones: Automaton, hmm: Hmm, log_probs: NDArray[np.float32]
+) -> tuple[NDArray[np.int32], list[int]] | None:
+    """As `read_path`, through a `loose_acceptor`; no pronunciations if there are too few frames for any path. None if
+    frames and states are too many for the memory."""
+    graph = Graph.from_bytes(to_bytes(expand(phones, hmm).arrays()))
+    if len(log_probs) * graph.num_states > MOST_PASSAGE_CELLS:
+        return None
+    path = Decoder(graph, beam=math.inf, max_active=ALL_PATHS).decode(log_probs)
+    return path.alignment, [int(label) for label in path.labels] if path.complete else []

@@ -20,7 +20,7 @@ from asr.graph import cache
 from asr.graph.automaton import Automaton
 from asr.graph.ranges import expand_ranges
 from asr.graph.state_order import breadth_first
-from asr.hmm.model import Hmm
+from asr.hmm.model import Hmm, Split
 from asr.tokens import EPSILON_LABEL, Tokens
 
 KEPT = 10_000  # HMMs of phones in context, of about 1 kB each
@@ -116,6 +116,7 @@ def _pair(graph: Automaton, hmm: Hmm, most_arcs: int | None) -> _Paired:
     """The pairs of a state of the graph and the last two phones read that are reached from the start, and the arcs
     between them. The last state is the end of all passages."""
     size = len(hmm.phones)
+    asks = np.array([False, *(any(isinstance(tree, Split) for tree in of_phone) for of_phone in hmm.trees)])
     first = graph.first
     frontier = np.array([graph.start * size**2], np.int64)
     reached = _Numbers(frontier)
@@ -130,7 +131,7 @@ def _pair(graph: Automaton, hmm: Hmm, most_arcs: int | None) -> _Paired:
                              "of a graph; give fewer words in a row, or fewer in all")  # fmt: skip
         which, arc = expand_ranges(first[state], counts)
         read = graph.ilabel[arc].astype(np.int64) - Tokens.label(0)  # phones; -1 for epsilon
-        before = last[which] % size
+        before = np.where(asks[read], last[which] % size, 0)  # of a phone without trees it does not matter
         after = graph.target[arc].astype(np.int64) * size**2 + np.where(read < 0, last[which], before * size + read)
         rows.append((frontier[which], read, graph.olabel[arc], graph.cost[arc], after))
         frontier = reached.add(after)

@@ -28,15 +28,23 @@ class Segment(NamedTuple):
 class Segments:
     """What the outputs of an HMM stand for."""
 
-    def __init__(self, hmm: Hmm):
+    def __init__(self, hmm: Hmm, gaps: Sequence[int] | None = None):
+        """`gaps`: the phones that may be between words; None: silence."""
         found = States.of(hmm.tokens)
         assert found is not None
         self._states, self._silence, self._phones = found, hmm.silence_id, hmm.phones
+        self._gaps = {hmm.silence_id} - {0} if gaps is None else set(gaps)
         self.state = found.state  # (V,) the state of each output
+        self.phone = found.phone  # (V,) its phone, numbered as in the HMM: its outputs are in the order of its phones
+
+    @property
+    def need_words(self) -> bool:
+        """Whether `of` needs the spellings of the words: a phone of one state does not tell how often it is said."""
+        return bool(self._states.is_single.any())
 
     def spellings(self, words: Sequence[str], lexicon: Lexicon) -> Spellings:
         """The pronunciations of words, for `of`; none if the path alone tells the phones."""
-        if not self._states.is_single.any():
+        if not self.need_words:
             return ()
         return [[tuple(self._phones.encode(units)) for units in lexicon.pronunciations[word]] for word in words]
 
@@ -47,7 +55,7 @@ class Segments:
         then divided into equal shares. Without them it counts once.
         """
         begins = self._states.begins(path)
-        phone = self._states.phone[path]  # numbered as in the HMM: its outputs are in the order of its phones
+        phone = self.phone[path]
         begins[1:] &= (phone[1:] != self._silence) | (phone[:-1] != self._silence)
         cuts = np.flatnonzero(begins)
         bounds = [*cuts.tolist(), len(path)]
@@ -61,8 +69,7 @@ class Segments:
         """Where the phones of the words begin, and the end, for stretches of `phones` between `bounds`."""
         sizes = np.diff(bounds).tolist()
         most = self._states.most_phones(phones, sizes)
-        between = {self._silence} if self._silence else set()
-        said = match_words(phones, spellings, between, most=most)
+        said = match_words(phones, spellings, self._gaps, most=most)
         counts = np.bincount([position for span in said for position in span], minlength=len(phones)).clip(min=1)
         parts = zip(bounds, sizes, counts.tolist(), strict=False)
         return [*(begin + size * k // count for begin, size, count in parts for k in range(count)), bounds[-1]]

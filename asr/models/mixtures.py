@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from asr.config import ModelConfig
 from asr.models.layers import FrameStack, MaskedConv, frame_mask
 from asr.models.streaming import Net
 
-BLOCK_FRAMES = 256  # scored at a time, to bound the memory
+BLOCK_DENSITIES, FEWEST_FRAMES = 1 << 19, 256  # scored at a time: 1 MB, but no fewer frames
 
 
 class MixtureOutput(nn.Module):
@@ -31,27 +32,77 @@ class MixtureOutput(nn.Module):
         self.scale = nn.Parameter(torch.ones(()), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = [self.scale * self.log_likelihoods(block) for block in x.flatten(0, 1).split(BLOCK_FRAMES)]
-        scores = torch.cat(parts) if parts else x.new_zeros(0, len(self.means))
-        return scores.log_softmax(-1).unflatten(0, x.shape[:2])
+        mixtures = BySize.of(self.log_weights, self.means, self.variances)
+        parts = [
+            (self.scale * mixtures.log_likelihoods(block)).log_softmax(0).T  # (f, V)
+            for block in x.flatten(0, 1).split(mixtures.block_frames)
+        ]
+        return torch.cat(parts).unflatten(0, x.shape[:2])
 
     def log_likelihoods(self, x: Tensor, outputs: Tensor | None = None) -> Tensor:
         """ln p(x | output) of frames (F, D), for all outputs or some of them (O,): (F, O)."""
         chosen = slice(None) if outputs is None else outputs
-        parts = (part[chosen].transpose(0, 1) for part in (self.log_weights, self.means, self.variances))
-        return gaussian_log_densities(x, *parts).logsumexp(1)  # (F, K, O): the sum over K is faster in this order
+        return BySize.of(self.log_weights[chosen], self.means[chosen], self.variances[chosen]).log_likelihoods(x).T
+
+
+@dataclass(frozen=True)
+class BySize:
+    """G Gaussians of V mixtures, those of the smallest mixtures first: most mixtures have fewer than the largest, and
+    no time is spent on places without one."""
+
+    factors: Tensor  # (G, 2 D), of x and its square
+    constants: Tensor  # (G, 1)
+    sizes: tuple[tuple[int, int], ...]  # Gaussians of a mixture, and the number of mixtures with so many
+    place: Tensor  # (V,) of each mixture in this order
+
+    @classmethod
+    def of(cls, log_weights: Tensor, means: Tensor, variances: Tensor) -> "BySize":
+        """Of log weights (V, K), -inf where there is no Gaussian, means and variances (V, K, D)."""
+        has = log_weights > -math.inf
+        sizes, order = has.sum(1).sort(stable=True)
+        chosen = has[order]  # (V, K)
+        gaussians = (part[order][chosen] for part in (log_weights, means, variances))  # (G,), (G, D), (G, D)
+        constants, factors = gaussian_terms(*gaussians)
+        counted = zip(*(part.tolist() for part in sizes.unique_consecutive(return_counts=True)), strict=True)
+        return cls(factors, constants[:, None], tuple(counted), order.argsort())
+
+    @property
+    def block_frames(self) -> int:
+        """How many frames to score at a time, so that their densities fit the cache."""
+        return max(FEWEST_FRAMES, BLOCK_DENSITIES // max(1, len(self.factors)))
+
+    def log_likelihoods(self, x: Tensor) -> Tensor:
+        """ln p(x | mixture) of frames (F, D): (V, F)."""
+        densities = torch.addmm(self.constants, self.factors, torch.cat([x, x.square()], 1).T)  # (G, F)
+        groups = densities.split([size * count for size, count in self.sizes])
+        sums = [
+            log_sums(group.unflatten(0, (count, size))) if size else x.new_full((count, len(x)), -math.inf)
+            for group, (size, count) in zip(groups, self.sizes, strict=True)
+        ]
+        return torch.cat(sums)[self.place]
+
+
+def log_sums(x: Tensor) -> Tensor:
+    """As `x.logsumexp(1)` of finite numbers, in the memory of x: new memory would take as long as the sums."""
+    largest = x.amax(1, keepdim=True)
+    return x.sub_(largest).exp_().sum(1).log_().add_(largest[:, 0])
 
 
 def gaussian_log_densities(x: Tensor, log_weights: Tensor, means: Tensor, variances: Tensor) -> Tensor:
-    """ln(weight * N(x; mean, variance)) of frames (F, D) for weights (O, K) and Gaussians (O, K, D): (F, O, K).
+    """ln(weight * N(x; mean, variance)) of frames (F, D) for weights (O, K) and Gaussians (O, K, D): (F, O, K)."""
+    constants, factors = gaussian_terms(log_weights, means, variances)
+    densities = torch.addmm(constants.flatten(), torch.cat([x, x.square()], 1), factors.flatten(0, 1).T)  # (F, O * K)
+    return densities.unflatten(1, log_weights.shape)
+
+
+def gaussian_terms(log_weights: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
+    """The log densities of Gaussians (..., D) as a product with x and its square: constants (...), factors (..., 2 D).
 
     -1/2 sum_d (ln(2 pi v_d) + (x_d - m_d)^2 / v_d), the square written out so that it becomes a matrix product.
     """
     precisions = 1 / variances
-    constants = log_weights - 0.5 * (torch.log(2 * math.pi * variances) + means.square() * precisions).sum(2)
-    factors = torch.cat([means * precisions, -0.5 * precisions], 2).flatten(0, 1)  # (O * K, 2 D)
-    densities = torch.addmm(constants.flatten(), torch.cat([x, x.square()], 1), factors.T)  # (F, O * K)
-    return densities.unflatten(1, log_weights.shape)
+    constants = log_weights - 0.5 * (torch.log(2 * math.pi * variances) + means.square() * precisions).sum(-1)
+    return constants, torch.cat([means * precisions, -0.5 * precisions], -1)
 
 
 class MixtureNet(Net):
