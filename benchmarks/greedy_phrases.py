@@ -5,8 +5,8 @@
 RUN and DEV are those of benchmarks/real_search.py, whose log-probs are used if it has been run. HALF is 0 or 1: every
 other utterance, to choose a boost on one half and tell it on the other. Phrases have one or two words and three letters
 or more: one of each length from each text of DEV, which are said, and others from 1,500 texts of TRAIN. A place is
-found if the text of its utterance has the phrase there; more than it has are false alarms. BOOSTS count per phrase, per word
-and per letter. RATE is cer_without_spaces (the default) or wer.
+found if the text of its utterance has the phrase there; more than it has are false alarms. BOOSTS count per phrase, per
+word and per letter. RATE is cer_without_spaces (the default) or wer.
 """
 
 import random

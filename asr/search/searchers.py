@@ -30,7 +30,7 @@ from asr.search.lattice import Lattice, Reading
 from asr.search.phrases import Phrases
 from asr.search.second_pass import HearingScorer, SecondPass
 from asr.search.space import SearchSpace
-from asr.search.token_loop import TokenLoop, token_loop
+from asr.search.token_loop import token_loop
 from asr.search.word_times import Segment, divided, match_words, segments
 from asr.states import States
 from asr.text.units import to_text
@@ -74,11 +74,8 @@ class GreedySearcher:
     def __init__(self, tokens: Tokens, unit: str, calibration: Calibration | None = None, beam: float = 16.0):
         self.tokens, self.unit, self._beam = tokens, unit, beam
         self.between = {k for k, token in enumerate(tokens.symbols) if token == SPACE}
+        self.loop = token_loop(tokens, unit)
         self.calibration = calibration or Calibration()
-
-    @cached_property
-    def loop(self) -> TokenLoop:
-        return token_loop(self.tokens, self.unit)
 
     @cached_property
     def decoder(self) -> Decoder:

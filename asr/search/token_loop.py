@@ -12,8 +12,8 @@ in 서울에서. With pieces, a word may have several spellings. With phones, ea
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 from itertools import islice, product
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -28,14 +28,14 @@ from asr.tokens import BLANK, EPSILON_LABEL, SPACE, Tokens
 MOST_SPELLINGS = 16  # of a phrase
 
 
+_loops: "WeakValueDictionary[tuple[tuple[str, ...], str], TokenLoop]" = WeakValueDictionary()
+
+
 def token_loop(tokens: Tokens, unit: str) -> "TokenLoop":
     """The loop over the tokens, shared by all recognisers that have them."""
-    return _made(tuple(tokens.symbols), unit)
-
-
-@lru_cache(maxsize=8)
-def _made(symbols: tuple[str, ...], unit: str) -> "TokenLoop":
-    return TokenLoop(Tokens(symbols), unit)
+    key = (tuple(tokens.symbols), unit)
+    found = _loops.get(key)
+    return _loops.setdefault(key, TokenLoop(tokens, unit)) if found is None else found
 
 
 class TokenLoop:
