@@ -11,6 +11,7 @@ import numpy as np
 from asr.config import Config
 from asr.errors import InputError
 from asr.hypothesis import Hypothesis, Word
+from asr.recognizer.searching import NoSearcher
 from asr.recognizer.stream import StreamEnd, StreamPartial
 from asr.search.endpoint import EndpointOptions, holding
 from asr.serve.app import make_app
@@ -43,7 +44,7 @@ class Recognizer:
 
     def __init__(self, delay_s: float = 0.0):
         self.cfg, self.space, self.delay_s = Config(), None, delay_s
-        self.tokens, self.rescorer = Tokens([BLANK]), None
+        self.tokens, self.rescorer, self.searcher = Tokens([BLANK]), None, NoSearcher()
         self.streams: list[Stream] = []
 
     def transcribe(self, samples, rate_hz) -> None:

@@ -33,7 +33,7 @@ from asr.recognizer.hypotheses import decode_log_probs
 from asr.recognizer.inputs import Input, Source, check_channel, check_length, check_rate, features_of, samples_of
 from asr.recognizer.long import transcribe_each
 from asr.recognizer.options import DecodingOptions
-from asr.recognizer.searching import NoSearcher, searcher_of
+from asr.recognizer.searching import NoSearcher, phrases_for, searcher_of
 from asr.recognizer.spaces import RequestSpaces
 from asr.recognizer.stream import Stream
 from asr.recognizer.written import Writing, writing_of
@@ -188,17 +188,10 @@ class Recognizer:
     def compile_phrases(self, phrases: Mapping[str, float] | None) -> Phrases | None:
         """Phrases and their boosts in the form that the search takes; None if there are none.
 
-        Raises InputError naming words that the graph does not have, and if the search is greedy.
+        Raises InputError if no phrase consists of words of the graph, or of tokens if the search is greedy, naming
+        words; and for negative boosts where a word may go on.
         """
-        if not phrases:
-            return None
-        if self.space is None or self.cfg.decoder.kind == "greedy":
-            why = "has no graph" if self.space is None else "searches greedily"
-            raise InputError(f"boosting phrases needs a graph search; this recogniser {why}")
-        found = self.space.phrases(phrases)
-        if self.space.of_pieces and found.suppress:
-            raise InputError("negative boosts need a graph of words: with characters they would also hit longer words")
-        return found
+        return phrases_for(self.searcher, phrases) if phrases else None
 
     @overload
     def transcribe(  # type: ignore[overload-overlap]

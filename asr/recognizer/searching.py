@@ -1,6 +1,7 @@
 """The searcher of a recogniser: what its options ask for, what it cannot do without a graph, and the sound that its
 second pass may need."""
 
+from collections.abc import Mapping
 from typing import NoReturn
 
 import numpy as np
@@ -14,6 +15,7 @@ from asr.search.phrases import Phrases
 from asr.search.searchers import GraphSearcher, GreedySearcher, Searcher, make_decoder, needs_sound
 from asr.search.second_pass import HearingScorer, Rescorer, resolved, second_pass
 from asr.search.space import SearchSpace
+from asr.search.token_loop import TokenLoop
 from asr.states import States
 from asr.tokens import Tokens
 
@@ -57,7 +59,34 @@ def searcher_of(cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer
     if decoder.mbr or decoder.confusion:
         name = "mbr" if decoder.mbr else "confusion"
         raise InputError(f"decoder.{name}=true needs a graph search; this recogniser searches greedily")
-    return NoSearcher() if is_of_states else GreedySearcher(tokens, cfg.tokens.unit, calibration)
+    return NoSearcher() if is_of_states else GreedySearcher(tokens, cfg.tokens.unit, calibration, decoder.beam)
+
+
+def phrases_for(searcher: Searcher, boosts: Mapping[str, float]) -> Phrases:
+    """Phrases in the form that the searcher takes. Raises InputError as `Recognizer.compile_phrases` does."""
+    if isinstance(searcher, NoSearcher):
+        searcher.refuse()
+    space = _spelling(searcher)
+    found = space.phrases(boosts)
+    if space.of_pieces and found.suppress:
+        raise InputError("negative boosts need a graph of words: with characters they would also hit longer words")
+    return found
+
+
+def can_boost(searcher: Searcher, word: str) -> bool:
+    """Whether phrases may hold the word."""
+    space = _spelling(searcher)
+    if isinstance(space, TokenLoop):
+        return bool(space.spellings(word))
+    return all(piece in space.labels for piece in space.segmented(word).split())
+
+
+def _spelling(searcher: Searcher) -> SearchSpace | TokenLoop:
+    """What spells phrases."""
+    if isinstance(searcher, GraphSearcher):
+        return searcher.space
+    assert isinstance(searcher, GreedySearcher)
+    return searcher.loop
 
 
 def _check_hearing(cfg: Config, scorer: HearingScorer) -> None:

@@ -15,7 +15,7 @@ from asr.errors import InputError
 from asr.pieces import words_of
 from asr.search.phrases import Phrases
 from asr.search.searchers import Found, FoundWord, GraphSearcher, GreedySearcher, Searcher, peak_confidence
-from asr.tokens import BLANK_ID, SPACE
+from asr.tokens import BLANK_ID
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,10 @@ class LiveSearch(Protocol):
 
 
 def live_search(searcher: Searcher, phrases: Phrases | None = None) -> LiveSearch:
-    """Raises InputError for phrases that the search does not support."""
     if isinstance(searcher, GraphSearcher):
         return LiveGraphSearch(searcher, phrases)
     assert isinstance(searcher, GreedySearcher)
-    if phrases is not None:
-        raise InputError("greedy search cannot boost phrases; use decoder.kind=graph")
-    return LiveGreedySearch(searcher)
+    return LiveGreedySearch(searcher) if phrases is None else LiveLoopSearch(searcher, phrases)
 
 
 class LiveGraphSearch:
@@ -88,7 +85,6 @@ class LiveGreedySearch:
         self._searcher = searcher
         self._heard = Frames(len(searcher.tokens))
         self._best: list[np.ndarray] = []  # tokens of the frames
-        self._between = {k for k, token in enumerate(searcher.tokens.symbols) if token == SPACE}
 
     def accept(self, log_probs: np.ndarray) -> None:
         if np.isnan(log_probs).any():
@@ -100,11 +96,39 @@ class LiveGreedySearch:
         best = np.concatenate([np.zeros(0, np.int64), *self._best])
         words = self._searcher.words_on(best, self._heard.all)
         spoken = best[best != BLANK_ID]
-        is_open = self._searcher.unit != "phone" and len(spoken) > 0 and int(spoken[-1]) not in self._between
-        return FoundSoFar(words, max(0, len(words) - is_open), trailing(best, self._between), 0.0)
+        between = self._searcher.between
+        is_open = self._searcher.unit != "phone" and len(spoken) > 0 and int(spoken[-1]) not in between
+        return FoundSoFar(words, max(0, len(words) - is_open), trailing(best, between), 0.0)
 
     def finish(self, samples: np.ndarray) -> Found:
         return self._searcher.search(self._heard.all)
+
+
+class LiveLoopSearch:
+    """Greedy search with phrases: a beam search through a loop over all tokens."""
+
+    def __init__(self, searcher: GreedySearcher, phrases: Phrases):
+        self._searcher = searcher
+        self._search = searcher.decoder.stream(phrases)
+        self._heard = Frames(len(searcher.tokens))
+
+    def accept(self, log_probs: np.ndarray) -> None:
+        self._search.accept(log_probs)
+        self._heard.append(log_probs)
+
+    def partial(self) -> FoundSoFar:
+        partial = self._search.partial()
+        path, stable = partial.path, partial.num_stable
+        words = self._searcher.words_on(path.alignment, self._heard.all)
+        # Tokens from this frame on may change, and so may the word that the last one before it belongs to.
+        until = path.label_frames[stable] if stable < len(path.labels) else len(path.alignment)
+        fixed = sum(word.segments[-1].start < until for word in words)
+        num_stable = max(0, fixed - (self._searcher.unit != "phone"))
+        return FoundSoFar(words, num_stable, trailing(path.alignment, self._searcher.between), partial.final_cost)
+
+    def finish(self, samples: np.ndarray) -> Found:
+        path = self._search.finish()
+        return self._searcher.found(path.alignment, path.cost, self._heard.all)
 
 
 class Frames:

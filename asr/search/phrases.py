@@ -40,13 +40,14 @@ class Phrases:
         phrases: Iterable[tuple[Sequence[int], float]],
         max_label: int,
         left_out: Mapping[str, str] | None = None,
+        unknown: str = "the graph does not know",
     ):
         """A phrase is a sequence of output labels, 1 to `max_label`, with a boost; the last boost given for it counts.
 
         Raises InputError for an empty phrase, a label out of range, or an invalid boost.
         """
         checked = [(list(labels), _number(boost, labels)) for labels, boost in phrases]
-        self.left_out = dict(left_out or {})
+        self.left_out, self._unknown = dict(left_out or {}), unknown
         self.suppress = any(boost < 0 for _, boost in checked)  # whether readings may be lost that no phrase favours
         try:
             self.automaton = _decoder.Phrases(checked, max_label)
@@ -64,20 +65,43 @@ class Phrases:
         """From phrases as text, the labels of the graph's words, the largest label, and what splits a phrase into the
         words of the graph.
 
-        Phrases with words that the graph does not have are left out; a warning names them. Raises InputError if no
-        phrase remains.
+        Raises InputError as `of_texts` does.
         """
+
+        def lacking(phrase: str) -> str | None:
+            return next((word for word in segmented(phrase).split() if not labels.get(word)), None)
+
+        def spelled(phrase: str) -> list[list[int]]:
+            return [[labels[word] for word in segmented(phrase).split()]]
+
+        advice = "give phrases of its words; a dynamic graph takes others as new words"
+        return cls.of_texts(boosts, lacking, spelled, max_label, ("the graph does not know", advice))
+
+    @classmethod
+    def of_texts(
+        cls,
+        boosts: Mapping[str, float],
+        lacking: Callable[[str], str | None],
+        spelled: Callable[[str], Iterable[Sequence[int]]],
+        max_label: int,
+        lack: tuple[str, str],
+    ) -> "Phrases":
+        """From phrases as text. `lacking`: the word of a phrase that the search cannot output, if there is one.
+        `spelled`: the label sequences of a phrase that has no such word. `lack`: how to say that words are unknown, and
+        what to do then.
+
+        Phrases with such a word are left out; a warning names them. Raises InputError if no phrase remains.
+        """
+        unknown, advice = lack
         if not isinstance(boosts, Mapping) or not all(isinstance(phrase, str) for phrase in boosts):
             raise InputError('phrases must be a mapping from text to boost: {"new york": 3.0}')
         boosts = {phrase: _number(boost, phrase) for phrase, boost in boosts.items()}
-        left_out = {phrase: word for phrase in boosts for word in segmented(phrase).split() if not labels.get(word)}
+        left_out = {phrase: word for phrase in boosts if (word := lacking(phrase))}
         known = {phrase: boost for phrase, boost in boosts.items() if phrase not in left_out}
         if left_out and not known:
-            raise InputError(
-                f"the graph does not know words of any phrase to boost: {_named(left_out)}; give phrases of its words"
-            )
-        found = (([labels[word] for word in segmented(phrase).split()], boost) for phrase, boost in known.items())
-        compiled = cls(found, max_label, left_out)
+            raise InputError(f"{unknown} words of any phrase to boost: {_named(left_out)}; {advice}")
+        found = ((labels, boost) for phrase, boost in known.items() for labels in spelled(phrase))
+        compiled = cls(found, max_label, left_out, unknown)
         compiled.warn(len(boosts))
         _warn_of_single_words([boost for phrase, boost in known.items() if len(phrase.split()) == 1])
         return compiled
@@ -85,8 +109,8 @@ class Phrases:
     def warn(self, given: int) -> None:
         """Warns of phrases that are left out, if there are any, `given` being the number of all."""
         if self.left_out:
-            _log.warning("%d of %d phrases are not boosted, because the graph does not know their words: %s",
-                         len(self.left_out), given, _named(self.left_out))  # fmt: skip
+            _log.warning("%d of %d phrases are not boosted, because %s their words: %s",
+                         len(self.left_out), given, self._unknown, _named(self.left_out))  # fmt: skip
 
 
 class KeptPhrases:

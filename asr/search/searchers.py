@@ -30,6 +30,7 @@ from asr.search.lattice import Lattice, Reading
 from asr.search.phrases import Phrases
 from asr.search.second_pass import HearingScorer, SecondPass
 from asr.search.space import SearchSpace
+from asr.search.token_loop import token_loop
 from asr.search.word_times import Segment, divided, match_words, segments
 from asr.states import States
 from asr.text.units import to_text
@@ -68,20 +69,30 @@ class Searcher(Protocol):
 
 class GreedySearcher:
     """The most probable token of each frame, collapsed. Words end at spaces; with phones, each phone is a word.
-    With pieces, words begin at `▁`."""
+    With pieces, words begin at `▁`. With phrases, a beam search through a loop over all tokens."""
 
-    def __init__(self, tokens: Tokens, unit: str, calibration: Calibration | None = None):
-        self.tokens, self.unit = tokens, unit
+    def __init__(self, tokens: Tokens, unit: str, calibration: Calibration | None = None, beam: float = 16.0):
+        self.tokens, self.unit, self._beam = tokens, unit, beam
+        self.between = {k for k, token in enumerate(tokens.symbols) if token == SPACE}
+        self.loop = token_loop(tokens, unit)
         self.calibration = calibration or Calibration()
 
+    @cached_property
+    def decoder(self) -> Decoder:
+        return Decoder(self.loop.graph, self._beam, min_active=0)
+
     def search(self, log_probs: np.ndarray, phrases: Phrases | None = None) -> Found:
-        if phrases is not None:
-            raise InputError("greedy search cannot boost phrases; use decoder.kind=graph")
-        words = self.words_on(log_probs.argmax(1), log_probs)
-        return Found(words, cost=-float(log_probs.max(1).sum()), complete=True)
+        if phrases is None:
+            return self.found(log_probs.argmax(1), -float(log_probs.max(1).sum()), log_probs)
+        path = self.decoder.decode(log_probs, phrases)
+        return self.found(path.alignment, path.cost, log_probs)
+
+    def found(self, best: np.ndarray, cost: float, log_probs: np.ndarray) -> Found:
+        """The result of a search that found the tokens `best` (F,)."""
+        return Found(self.words_on(best, log_probs), cost, complete=True)
 
     def words_on(self, best: np.ndarray, log_probs: np.ndarray) -> list[FoundWord]:
-        """The words of the most probable tokens (F,)."""
+        """The words of the tokens of the frames (F,)."""
         found = segments(best, log_probs)
         if self.unit == "phone":
             groups = [[segment] for segment in found if self.tokens[segment.token] != SPACE]

@@ -13,7 +13,7 @@ import json
 import math
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from statistics import fmean
@@ -31,6 +31,7 @@ from asr.hypothesis import Hypothesis, Word
 from asr.recognizer.formats import cues, render
 from asr.recognizer.options import DecodingOptions
 from asr.recognizer.recognizer import Recognizer
+from asr.recognizer.searching import NoSearcher, can_boost
 from asr.recognizer.written import language_of
 from asr.search.space import DynamicSpace
 from asr.serve.access import Admitted, Caller, identified
@@ -175,11 +176,10 @@ def keyword_options(recognizer: Recognizer, keywords: list[str], boost: float) -
     A keyword is a hint: unlike a phrase of /v1/recognize it is also found in lower case, its words are added to a
     dynamic graph, and one that cannot be used does not fail the request.
     """
-    if recognizer.space is None or recognizer.cfg.decoder.kind == "greedy":
+    if isinstance(recognizer.searcher, NoSearcher):
         return DecodingOptions(), keywords
-    labels = recognizer.space.labels
     forms = {word: (word, word.lower()) for keyword in keywords for word in keyword.split()}
-    known = {word: next((f for f in forms[word] if _is_known(f, labels, recognizer)), None) for word in forms}
+    known = {word: next((f for f in forms[word] if can_boost(recognizer.searcher, f)), None) for word in forms}
     added = _spelled(recognizer, [form for word in forms if not known[word] for form in dict.fromkeys(forms[word])])
     usable = {word: known[word] or next((form for form in forms[word] if form in added), None) for word in forms}
     phrases: dict[str, float] = {}
@@ -204,11 +204,6 @@ def _spelled(recognizer: Recognizer, words: list[str]) -> list[str]:
     except InputError:  # none can be spelled
         return []
     return [word for word in words if space is not None and word in space.labels]
-
-
-def _is_known(word: str, labels: Mapping[str, int], recognizer: Recognizer) -> bool:
-    assert recognizer.space is not None
-    return all(piece in labels for piece in recognizer.space.segmented(word).split())
 
 
 def _answer(asked: Transcribe, hypothesis: Hypothesis, language: str | None, begun: Begun) -> Response:

@@ -163,10 +163,9 @@ void Search::SplitBoosts(StateLattice* lattice) const {
 
 size_t Search::NumBytes() const {
   return pool_.NumBytes() + links_.NumBytes() + places_.NumBytes() + states_.NumBytes() +
-         states_at_.capacity() * sizeof(State) + nexts_.capacity() * sizeof(int32_t) +
-         candidates_.capacity() * sizeof(Candidate) +
-         (tokens_.capacity() + before_.capacity()) * sizeof(Token) +
-         approaches_.capacity() * sizeof(Approach);
+         states_at_.capacity() * sizeof(State) + tokens_.capacity() * sizeof(Token) +
+         (nexts_.capacity() + contexts_.capacity() + with_word_.capacity()) * sizeof(int32_t) +
+         candidates_.capacity() * sizeof(Candidate) + approaches_.capacity() * sizeof(Approach);
 }
 
 }  // namespace asr::decoder

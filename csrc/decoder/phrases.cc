@@ -154,11 +154,15 @@ Phrases::Phrases(const std::vector<Phrase>& phrases, int32_t max_label)
   for (size_t s = 1; s < states_.size(); ++s) states_[s].edge_begin += states_[s - 1].edge_begin;
 }
 
+// Binary search without branches that would be hard to predict.
 const Phrases::Edge* Phrases::FindEdge(int32_t state, int32_t word) const {
-  const auto begin = edges_.begin() + states_[state].edge_begin;
-  const auto end = edges_.begin() + states_[state + 1].edge_begin;
-  const auto edge = std::lower_bound(begin, end, word, [](const Edge& e, int32_t w) { return e.word < w; });
-  return edge != end && edge->word == word ? &*edge : nullptr;
+  const Edge* edge = edges_.data() + states_[state].edge_begin;
+  for (size_t size = states_[state + 1].edge_begin - states_[state].edge_begin; size > 1;) {
+    const size_t half = size / 2;
+    edge += edge[half].word <= word ? half : 0;
+    size -= half;
+  }
+  return edge->word == word ? edge : nullptr;
 }
 
 }  // namespace asr::decoder

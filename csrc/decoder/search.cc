@@ -19,6 +19,7 @@ constexpr float kMaxCost = std::numeric_limits<float>::max();
 // Kaldi's beam_delta: when max_active or min_active sets the cutoff, the beam of the next frame is wider by
 // this much.
 constexpr float kBeamDelta = 0.5f;
+constexpr float kRounding = 1e-5f;  // of a cost, relative; more than any that occurs
 constexpr size_t kTokensAhead = 8;  // how far ahead arcs are prefetched
 constexpr int64_t kDropEvery = 2;   // DropDominated in each frame would cost more than it gains
 constexpr size_t kMaxStays = 2;     // number of steps of an implicit topology without an arc, per token
@@ -195,82 +196,62 @@ bool Search::ProcessEmitting(const Cutoff& cutoff, bool only_blank, float* next_
   if (num_candidates == 0) return false;
   places_.Clear(num_candidates);
   FindNexts(num_candidates);
-  const float best_cost = BestCost(num_candidates);
+  float best_cost = kInfinity;
+  for (size_t c = 0; c < num_candidates; ++c) best_cost = std::min(best_cost, candidates_[c].cost);
   if (!(best_cost <= kMaxCost)) return false;
   *next_cutoff = std::max(best_cost, std::min(*next_cutoff, best_cost + cutoff.beam));
 
   if (KeepsLattice()) links_.Begin(offset_ + best_before_);
   best_ = 0;
-  if (phrases_ != nullptr || IsImplicit()) {
-    ReachInContext(num_candidates, *next_cutoff);
-    return true;
-  }
+  const bool has_context = IsImplicit() || phrases_ != nullptr;
   // The new tokens reuse the memory of the old ones, which is in the cache; only part of the old is kept.
   records_before_.clear();
   for (const Token& token : tokens_) records_before_.push_back(token.record);
   tokens_.clear();
   for (size_t c = 0; c < num_candidates; ++c)
     if (const Candidate& candidate = candidates_[c]; candidate.cost <= *next_cutoff)
-      Reach(candidate, nexts_[c], records_before_[candidate.source], 0);
+      Reach(candidate, nexts_[c], records_before_[candidate.source], has_context ? contexts_[c] : 0);
   return true;
 }
 
-// Fills `nexts_`, marks the candidates whose words the phrases follow, and prefetches what Reach and
-// ReachInContext will read for each candidate: these take their steps one after the other, and would wait for
-// each.
+// Fills `nexts_` and, if tokens have contexts, `contexts_`. Prefetches what Reach will read for each
+// candidate: it takes its steps one after the other, and would wait for each.
 void Search::FindNexts(size_t num_candidates) {
   if (nexts_.size() < num_candidates) nexts_.resize(2 * num_candidates);
-  const bool has_context = IsImplicit() || phrases_ != nullptr;
+  if (IsImplicit() || phrases_ != nullptr) return FindContexts(num_candidates);
   for (size_t c = 0; c < num_candidates; ++c) {
-    const auto [cost, arc, source] = candidates_[c];
-    int32_t context = 0;
-    if (!has_context) {
-      nexts_[c] = graph_.arcs()[arc].next;
-    } else {
-      const Token& token = tokens_[source];
-      nexts_[c] = arc & kStay ? token.state : graph_.arcs()[arc].next;
-      context = AfterLabel(token.context, arc);
-      if (phrases_ != nullptr) {
-        const int32_t word = OutputLabel(arc);
-        phrases_->Prefetch(word);
-        candidates_[c].source |= word != 0 ? kTakesWord : 0;
-      }
-    }
-    places_.Prefetch(nexts_[c], context);
+    nexts_[c] = graph_.arcs()[candidates_[c].arc].next;
+    places_.Prefetch(nexts_[c], 0);
     graph_.Prefetch(nexts_[c]);
   }
 }
 
-// The exact cost of the best candidate.
-float Search::BestCost(size_t num_candidates) const {
-  float best = kInfinity;
+// As FindNexts. The candidates with a word, which are few, then get their exact costs: a branch among all
+// candidates would be hard to predict.
+void Search::FindContexts(size_t num_candidates) {
+  if (contexts_.size() < num_candidates) {
+    contexts_.resize(2 * num_candidates);
+    with_word_.resize(2 * num_candidates);
+  }
+  size_t num_words = 0;
   for (size_t c = 0; c < num_candidates; ++c) {
     const auto [cost, arc, source] = candidates_[c];
-    if (!(cost < best)) continue;
-    const bool takes_word = (source & kTakesWord) != 0;
-    const float exact = takes_word ? Take(tokens_[source & ~kTakesWord], graph_.arcs()[arc]).first : cost;
-    best = std::min(best, exact);
+    const Token& token = tokens_[source];
+    nexts_[c] = arc & kStay ? token.state : graph_.arcs()[arc].next;
+    contexts_[c] = AfterLabel(token.context, arc);
+    places_.Prefetch(nexts_[c], contexts_[c]);
+    graph_.Prefetch(nexts_[c]);
+    with_word_[num_words] = static_cast<uint32_t>(c);
+    num_words += OutputLabel(arc) != 0;
   }
-  return best;
-}
-
-// Adds the tokens of the next frame in their contexts. The phrases are asked only about words whose lower
-// bound is within the cutoff.
-void Search::ReachInContext(size_t num_candidates, float cutoff) {
-  before_.swap(tokens_);
-  tokens_.clear();
-  for (size_t c = 0; c < num_candidates; ++c) {
-    Candidate candidate = candidates_[c];
-    if (!(candidate.cost <= cutoff)) continue;
-    const bool takes_word = (candidate.source & kTakesWord) != 0;
-    candidate.source &= ~kTakesWord;
-    const Token& source = before_[candidate.source];
-    int32_t context = source.context;
-    if (takes_word) {
-      std::tie(candidate.cost, context) = Take(source, graph_.arcs()[candidate.arc]);
-      if (!(candidate.cost <= cutoff)) continue;
-    }
-    Reach(candidate, nexts_[c], source.record, AfterLabel(context, candidate.arc));
+  if (phrases_ == nullptr) return;
+  for (size_t w = 0; w < num_words; ++w) phrases_->Prefetch(OutputLabel(candidates_[with_word_[w]].arc));
+  for (size_t w = 0; w < num_words; ++w) {
+    const uint32_t c = with_word_[w];
+    const uint32_t arc = candidates_[c].arc;
+    int32_t context;
+    std::tie(candidates_[c].cost, context) = Take(tokens_[candidates_[c].source], graph_.arcs()[arc]);
+    contexts_[c] = AfterLabel(context, arc);
   }
 }
 
@@ -317,10 +298,12 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
     if (kImplicit) num_candidates = FindStays(token, place, next_cutoff, num_candidates);
     // Equal labels need a blank in between.
     const float repeated = kImplicit ? std::exchange(acoustic[last_label], kInfinity) : 0;
-    // Arcs with a word get the lower bound of the cost of boosts, so that no candidate is lost;
-    // ReachInContext computes the exact cost.
+    // With phrases, candidates with a word may cost more by what their word may gain, and by what rounding
+    // may lose; FindContexts computes their exact costs.
     const float boost = kPhrases ? phrases_->MinStepCost(PhraseState(token.context)) : 0.0f;
     const float word_cost[2] = {0.0f, penalty_[1] + boost};
+    const float rounding = kRounding * (1 + std::fabs(word_cost[1]) + std::fabs(next_cutoff));
+    const float cutoffs[2] = {next_cutoff, std::min(next_cutoff - word_cost[1] + rounding, kMaxCost)};
     Candidate* candidate = candidates_.data() + num_candidates;
     const float least_word_cost = std::min(word_cost[0], word_cost[1]);
     const uint32_t arc_end = state.arc_begin + state.num_emitting;
@@ -328,12 +311,12 @@ size_t Search::FindCandidates(float cutoff, float next_cutoff) {
       const Arc& arc = arcs[a];
       // Rounding is monotone, so no later arc has a candidate either.
       if (kImplicit && is_by_cost && token.cost + (least + (arc.cost + least_word_cost)) > next_cutoff) break;
-      const float graph_cost = kFree ? arc.cost : arc.cost + word_cost[arc.olabel != 0];
+      const float graph_cost = kFree || kPhrases ? arc.cost : arc.cost + word_cost[arc.olabel != 0];
       const float cost = token.cost + (acoustic[arc.ilabel] + graph_cost);
       candidate->cost = cost;
       candidate->arc = a;
       candidate->source = place;
-      candidate += cost <= next_cutoff;
+      candidate += cost <= (kPhrases ? cutoffs[arc.olabel != 0] : next_cutoff);
     }
     num_candidates = candidate - candidates_.data();
     if (kImplicit) acoustic[last_label] = repeated;

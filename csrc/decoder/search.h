@@ -111,14 +111,13 @@ class Search {
     float beam;  // largest cost above the best token of the next frame
   };
   static constexpr int kCrowdBits = 12;
-  static constexpr uint32_t kTakesWord = 0x80000000u;
   // What an arc costs because of its word.
   enum class WordCosts { kNone, kPenalty, kBoosts };
   // A possible step of a token.
   struct Candidate {
-    float cost;  // of the path including this step; with kTakesWord a lower bound
+    float cost;  // of the path including this step
     uint32_t arc;
-    uint32_t source;  // place of the token that takes the step, with kTakesWord if phrases follow its word
+    uint32_t source;  // place of the token that takes the step
   };
   // The tokens with the same graph state and last label.
   struct Rivals {
@@ -157,8 +156,7 @@ class Search {
   size_t FindBlanks(float cutoff);
   size_t FindStays(const Token& token, uint32_t source, float next_cutoff, size_t num_candidates);
   void FindNexts(size_t num_candidates);
-  float BestCost(size_t num_candidates) const;
-  void ReachInContext(size_t num_candidates, float cutoff);
+  void FindContexts(size_t num_candidates);
   void DropDominated();
   void Reach(const Candidate& candidate, int32_t state, int32_t record, int32_t context);
   void ProcessEpsilon(float cutoff);
@@ -225,8 +223,7 @@ class Search {
   TokenPool pool_;
   LinkPool links_;                       // of the lattice
   std::vector<Token> tokens_;            // one per state and context
-  std::vector<Token> before_;            // those of the previous frame, if they have contexts
-  std::vector<int32_t> records_before_;  // the record of each, if they have none
+  std::vector<int32_t> records_before_;  // the record of each token of the previous frame
   std::vector<State> states_at_;         // a copy of the state of each token, in the cache
   StateMap places_;                      // state and context -> place in tokens_
   StateMap states_;                      // scratch of DropDominated: state and last label -> place in rivals_
@@ -248,6 +245,8 @@ class Search {
   std::vector<float> costs_;           // scratch of CostOfRank
   std::vector<Candidate> candidates_;  // scratch of ProcessEmitting
   std::vector<int32_t> nexts_;         // scratch of ProcessEmitting: the state after each candidate
+  std::vector<int32_t> contexts_;      // scratch of ProcessEmitting: the context after each candidate
+  std::vector<uint32_t> with_word_;    // scratch of FindContexts: the candidates that take a word
   std::vector<int32_t> frontier_;      // scratch of ProcessEpsilon: places whose epsilon arcs are pending
   std::vector<int32_t> reached_;       // scratch of ProcessEpsilon: the next frontier
   std::vector<Approach> approaches_;   // scratch of ProcessEpsilon: one per token, some of earlier frames
