@@ -25,6 +25,7 @@ from asr import _decoder
 _COSTS = [("graph", "<f4"), ("acoustic", "<f4"), ("boost", "<f4"), ("tokens_end", "<u4")]
 ARC = np.dtype([("from", "<i4"), ("to", "<i4"), ("word", "<i4"), *_COSTS])
 FINAL = np.dtype([("state", "<i4"), *_COSTS])
+_GIVEN_BACK = 1e-3  # nats: rounding of boosts that are given back
 _ERROR = 1e6  # a word error in units of cost, above the cost of any path beyond the cheapest
 
 
@@ -198,6 +199,21 @@ class Lattice:
     @cached_property
     def has_boosts(self) -> bool:
         return bool(self.arcs["boost"].any() or self.finals["boost"].any())
+
+    @cached_property
+    def has_preferred(self) -> bool:
+        """Whether boosts change the cost of any path. Those of a phrase that is begun are given back where it fails, so
+        the sum of boosts from the start to a state is one and the same, unless a phrase is said on the way."""
+        if not self.has_boosts:
+            return False
+        sums: dict[int, float] = {0: 0.0}
+        columns = zip(self.arcs["from"].tolist(), self.arcs["to"].tolist(), self.arcs["boost"].tolist(), strict=True)
+        for source, target, boost in columns:  # arcs are in the order of their states
+            found = sums[source] + boost
+            if abs(sums.setdefault(target, found) - found) > _GIVEN_BACK:
+                return True
+        ends = zip(self.finals["state"].tolist(), self.finals["boost"].tolist(), strict=True)
+        return any(abs(sums[state] + boost) > _GIVEN_BACK for state, boost in ends)
 
     @cached_property
     def unboosted(self) -> "Lattice":

@@ -194,7 +194,7 @@ class GraphSearcher:
     def _evidence(self, lattice: Lattice, log_probs: np.ndarray, phrases: Phrases | None) -> Lattice:
         """The lattice of which the posteriors are: that of a search without preferences, if there are any."""
         suppress = phrases is not None and phrases.suppress
-        is_changed = bool(self.space.weights) or lattice.has_boosts or suppress
+        is_changed = bool(self.space.weights) or lattice.has_preferred or suppress
         if not is_changed:
             return lattice
         plain = self._plain.decode_lattice(log_probs).lattice
