@@ -67,6 +67,10 @@ class DecoderConfig(Options):
         "n-gram model of this order knows; 0 ranks the readings; null: paths with n-gram models, readings with others",
         within="[0, 100]",
     )
+    speaker_passes: int = option(
+        1, "passes over a speaker's utterances that HMMs of hmm=sat adapt in, one after the other", within="[1, 100]"
+    )
+    speaker_s: float = option(40.0, "seconds of speech of a speaker that each such pass hears", within="(0, inf]")
 
 
 @dataclass
