@@ -190,30 +190,25 @@ def test_decoding_adapts_to_each_speaker(trained, tmp_path, capsys):
     assert adapted_to.wer < 0.6 * pipeline.score(other).wer
 
 
-def opened(cfg, **options):
-    """The recogniser with these options of the decoder."""
-    return pipeline.open_recognizer(dataclasses.replace(cfg, decoder=dataclasses.replace(cfg.decoder, **options)))
-
-
 def test_a_pass_over_a_speaker_ends_when_enough_was_heard(trained, monkeypatch):
-    short, whole = opened(trained, speaker_s=1.5), opened(trained, speaker_s=np.inf)
+    recognizer = pipeline.open_recognizer(trained)
     own = [u for u in manifest.read(trained.data.test) if u.speaker == "i"]
 
-    def matrix_of(utterances, recognizer=short):
-        return for_speaker(recognizer, utterances).model.net.project.conv.weight
+    def matrix_of(utterances, frames=150):
+        return for_speaker(recognizer, utterances, 1, frames).model.net.project.conv.weight
 
     monkeypatch.setattr("asr.hmm.speakers.FEWEST", 20)
     monkeypatch.setattr("asr.recognizer.speakers.SPREAD", 4)
     first = [own[n] for n in (0, 4, 1, 5, 2, 6, 3, 7)]
     heard = next(n for n in range(1, 9) if torch.equal(matrix_of(own), matrix_of(first[:n])))
     assert 1 < heard < 8
-    assert not torch.equal(matrix_of(own, whole), matrix_of(first[:heard]))
+    assert not torch.equal(matrix_of(own, np.inf), matrix_of(first[:heard]))
 
 
 def test_a_second_pass_hears_what_the_adapted_mixtures_recognise(trained, monkeypatch):
     """The truth decodes with the recogniser of the first pass and continues from its transform."""
     monkeypatch.setattr("asr.hmm.speakers.FEWEST", 20)
-    recognizer = opened(trained, speaker_passes=2)
+    recognizer = pipeline.open_recognizer(trained)
     own = [u for u in manifest.read(trained.data.test) if u.speaker == "i"]
     net, frames = recognizer.model.net, [scored(recognizer, u) for u in own]
     states = States.of(recognizer.tokens)
@@ -229,7 +224,7 @@ def test_a_second_pass_hears_what_the_adapted_mixtures_recognise(trained, monkey
                 heard = net.adapted if number or step else net.output
                 tally.add(x, pull_of(path, adapted(x, transform), heard, net.adapted))
             transform = tally.transform(transform)
-    found = for_speaker(recognizer, own).model.net
+    found = for_speaker(recognizer, own, 2, np.inf).model.net
     torch.testing.assert_close(found.project.conv.weight, net.for_speaker(transform).project.conv.weight)
 
 

@@ -1,6 +1,6 @@
 """Adapting HMMs to the speakers of a manifest (fMLLR): recognise, estimate the speaker's transform, recognise again.
 
-With `decoder.speaker_passes` the transform is estimated again from what the adapted mixtures recognise.
+With `adapt.passes` the transform is estimated again from what the adapted mixtures recognise.
 
 Only models of `asr hmm train hmm=sat` have what it takes; others recognise all speakers alike.
 """
@@ -47,6 +47,7 @@ def recognizers_of(
     with too little speech come last, with the given recogniser, and are counted on `bar`. A model that does not adapt
     recognises all of them."""
     net = recognizer.model.net if isinstance(recognizer.model, AcousticModel) else None
+    passes, frames = recognizer.cfg.adapt.passes, recognizer.cfg.adapt.speech_s / recognizer.frame_s
     if not isinstance(net, MixtureNet) or net.adapted is None or recognizer.space is None:
         yield recognizer, utterances
         return
@@ -55,7 +56,7 @@ def recognizers_of(
         groups[utterance.speaker].append(utterance)
     alike = groups.pop(None, [])
     for own in groups.values():
-        adapted_to = for_speaker(recognizer, own)
+        adapted_to = for_speaker(recognizer, own, passes, frames)
         if adapted_to is None:
             alike += own
         else:
@@ -66,15 +67,17 @@ def recognizers_of(
         yield recognizer, alike
 
 
-def for_speaker(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> "Recognizer | None":
+def for_speaker(
+    recognizer: "Recognizer", utterances: Sequence[Utterance], passes: int, frames: float
+) -> "Recognizer | None":
     """The recogniser of one speaker, adapted to what the given one hears in the utterances; None if that is too little.
-    Utterances that cannot be read are left out, and those that are left when enough speech was heard."""
+    Utterances that cannot be read are left out, and those that are left when a pass has heard so many `frames`."""
     model = recognizer.model
     assert isinstance(model, AcousticModel) and isinstance(model.net, MixtureNet)
     net = copy.deepcopy(model.net).cpu()
     transform: Tensor | None = None
-    for _ in range(recognizer.cfg.decoder.speaker_passes):
-        transform = _transform(net, _heard(recognizer, net, utterances, transform), transform)
+    for _ in range(passes):
+        transform = _transform(net, _heard(recognizer, net, utterances, transform, frames), transform)
         if transform is None:
             return None
     assert transform is not None
@@ -85,18 +88,21 @@ def for_speaker(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> "R
 
 
 def _heard(
-    recognizer: "Recognizer", net: MixtureNet, utterances: Sequence[Utterance], transform: Tensor | None
+    recognizer: "Recognizer",
+    net: MixtureNet,
+    utterances: Sequence[Utterance],
+    transform: Tensor | None,
+    frames: float,
 ) -> Heard:
     """What a pass recognises as speech: with the mixtures of unadapted speech, or with a transform by the others."""
     space, states = recognizer.space, States.of(recognizer.tokens)
     assert space and states and net.adapted is not None
     is_speech = speech_of(states, space.silence)
-    options = recognizer.cfg.decoder
-    decoder = make_decoder(space.graph, replace(options, lattice_beam=None))
-    layer, enough = net.output if transform is None else net.adapted, options.speaker_s / recognizer.frame_s
+    decoder = make_decoder(space.graph, replace(recognizer.cfg.decoder, lattice_beam=None))
+    layer = net.output if transform is None else net.adapted
     heard: Heard = []
     for utterance in (u for start in range(SPREAD) for u in utterances[start::SPREAD]):
-        if sum(len(path) for _, path in heard) >= enough:
+        if sum(len(path) for _, path in heard) >= frames:
             break
         try:
             x = scored(recognizer, utterance)
