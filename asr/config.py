@@ -21,7 +21,7 @@ from asr.declaration import REFERENCE, Options, option
 from asr.errors import InputError, nearest
 from asr.flywheel_options import FlywheelConfig
 from asr.model_options import CriterionConfig, HmmConfig, ModelConfig, OptimConfig
-from asr.search_options import DecoderConfig, LiveConfig
+from asr.search_options import AdaptConfig, DecoderConfig, LiveConfig
 from asr.serve_options import ServeConfig
 
 
@@ -325,6 +325,7 @@ class Config(Options):
         None, "JSGF file whose public rules fill slots of the language model, such as <name>"
     )
     boost_per_word: bool = option(False, "`boost` counts for each word of a phrase, so that long phrases get more")
+    adapt: AdaptConfig = field(default_factory=AdaptConfig)
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):

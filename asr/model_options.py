@@ -182,3 +182,6 @@ class HmmConfig(Options):
         0.1, "factor on the log-probabilities of mixtures and steps in the search; `asr tune` refines it",
         within="[1e-4, 10]",
     )  # fmt: skip
+    speeds: list[float] = option(
+        [1.0], "speed factors at which each training utterance is heard, 1 among them", within="[0.1, 10]"
+    )

@@ -1,4 +1,4 @@
-"""Options of the search, and of recognising sound while it arrives."""
+"""Options of the search, of recognising sound while it arrives, and of adapting to speakers."""
 
 from dataclasses import dataclass
 
@@ -90,3 +90,11 @@ class LiveConfig(Options):
         "seconds of silence that end an utterance; null: as many as the language model finds the end improbable",
         within="[0.1, 60]",
     )
+
+
+@dataclass
+class AdaptConfig(Options):
+    passes: int = option(
+        1, "passes over a speaker's utterances that HMMs of hmm=sat adapt in, one after the other", within="[1, 100]"
+    )
+    speech_s: float = option(40.0, "seconds of speech of a speaker that each such pass hears", within="(0, inf]")

@@ -20,7 +20,7 @@ from asr.features.spectra import delta_kernels
 from asr.hmm.corpus import Corpus
 from asr.hmm.model import Hmm
 from asr.hmm.resume import ResumePoint
-from asr.hmm.speakers import Adaptation, adapted
+from asr.hmm.speakers import Adaptation, Tally, adapted, pull_of, speech_of
 from asr.hmm.spliced import Spliced
 from asr.hmm.stages import stages_of
 from asr.hmm.training import Stage
@@ -28,7 +28,9 @@ from asr.manifest import Utterance
 from asr.models.mixtures import MixtureNet
 from asr.recognizer import adapted_features
 from asr.recognizer.adapted_features import write_features
-from asr.recognizer.speakers import for_speaker, score_by_speaker
+from asr.recognizer.speakers import STEPS, for_speaker, score_by_speaker, scored
+from asr.search.decoder import Decoder
+from asr.states import States
 
 RANDOM = torch.Generator().manual_seed(0)
 
@@ -188,21 +190,42 @@ def test_decoding_adapts_to_each_speaker(trained, tmp_path, capsys):
     assert adapted_to.wer < 0.6 * pipeline.score(other).wer
 
 
-def test_the_first_pass_of_a_speaker_ends_when_enough_was_heard(trained, monkeypatch):
+def test_a_pass_over_a_speaker_ends_when_enough_was_heard(trained, monkeypatch):
     recognizer = pipeline.open_recognizer(trained)
     own = [u for u in manifest.read(trained.data.test) if u.speaker == "i"]
 
-    def matrix_of(utterances):
-        return for_speaker(recognizer, utterances).model.net.project.conv.weight
+    def matrix_of(utterances, frames=150):
+        return for_speaker(recognizer, utterances, 1, frames).model.net.project.conv.weight
 
     monkeypatch.setattr("asr.hmm.speakers.FEWEST", 20)
     monkeypatch.setattr("asr.recognizer.speakers.SPREAD", 4)
-    monkeypatch.setattr("asr.recognizer.speakers.ENOUGH", 150)
     first = [own[n] for n in (0, 4, 1, 5, 2, 6, 3, 7)]
     heard = next(n for n in range(1, 9) if torch.equal(matrix_of(own), matrix_of(first[:n])))
     assert 1 < heard < 8
-    monkeypatch.setattr("asr.recognizer.speakers.ENOUGH", 10_000)
-    assert not torch.equal(matrix_of(own), matrix_of(first[:heard]))
+    assert not torch.equal(matrix_of(own, np.inf), matrix_of(first[:heard]))
+
+
+def test_a_second_pass_hears_what_the_adapted_mixtures_recognise(trained, monkeypatch):
+    """The truth decodes with the recogniser of the first pass and continues from its transform."""
+    monkeypatch.setattr("asr.hmm.speakers.FEWEST", 20)
+    recognizer = pipeline.open_recognizer(trained)
+    own = [u for u in manifest.read(trained.data.test) if u.speaker == "i"]
+    net, frames = recognizer.model.net, [scored(recognizer, u) for u in own]
+    states = States.of(recognizer.tokens)
+    is_speech = speech_of(states, recognizer.space.silence)
+    decoder, transform = Decoder(recognizer.space.graph), None
+    for number in range(2):
+        paths = [decoder.decode((net.adapted if number else net.output)(adapted(x, transform)[None])[0].numpy())
+                 .alignment for x in frames]  # fmt: skip
+        for step in range(STEPS):
+            tally = Tally(net.output.means.shape[2])
+            for x, path in zip(frames, paths, strict=True):
+                x, path = x[is_speech[path]], path[is_speech[path]]
+                heard = net.adapted if number or step else net.output
+                tally.add(x, pull_of(path, adapted(x, transform), heard, net.adapted))
+            transform = tally.transform(transform)
+    found = for_speaker(recognizer, own, 2, np.inf).model.net
+    torch.testing.assert_close(found.project.conv.weight, net.for_speaker(transform).project.conv.weight)
 
 
 def test_tuning_adapts_and_a_bundle_keeps_both_mixtures(trained, tmp_path):

@@ -97,6 +97,10 @@ def test_a_held_out_speaker_is_only_tested(digits_corpus: Path) -> None:
     assert {d.speaker for d in [*chosen["train"], *chosen["dev"]]} == {"ann"}
     with pytest.raises(InputError, match="no speaker 'eve'; choose one of"):
         digits.split_digits(digits.list_digits(digits_corpus), "eve")
+    fewer = digits.split_digits(digits.list_digits(digits_corpus), "bob", without="ann")
+    assert {d.speaker for d in fewer["test"]} == {"bob"} and not fewer["train"] + fewer["dev"]
+    with pytest.raises(InputError, match="no speaker 'eve'"):
+        digits.split_digits(digits.list_digits(digits_corpus), "bob", without="eve")
 
 
 def write_census(folder: Path) -> None:

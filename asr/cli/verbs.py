@@ -141,7 +141,7 @@ VERBS: dict[str, Verb] = {
         "hmm", "features", "tokens.lexicon", "data.train", "data.dev", "data.max_audio_s", "data.channel", "out",
         "threads",
     ), starts_run=True),
-    "hmm features": Verb(hmm_features, (*_FIRST_PASS, "input", "output"), earlier=earlier.tuned_scales),
+    "hmm features": Verb(hmm_features, (*_FIRST_PASS, "adapt", "input", "output"), earlier=earlier.tuned_scales),
     "model": Verb(model, ("model", "features", "input")),
     "import": Verb(import_model, ("input", "output", "out")),
     "text clean": Verb(text_clean, (*_CLEANING, "text.lang", "text.paragraphs", "input", "output")),
@@ -187,11 +187,11 @@ VERBS: dict[str, Verb] = {
         "tokens.unit", "tokens.lexicon", "tokens.table", "out",
     ), resumes=True),
     "decode": Verb(decode, (
-        *_RECOGNISER, "data.train", "data.dev", "data.test", "split", "phrases", "boost", "boost_per_word",
+        *_RECOGNISER, "adapt", "data.train", "data.dev", "data.test", "split", "phrases", "boost", "boost_per_word",
         "input", "output",
     ), earlier=earlier.tuned),
-    "tune": Verb(tune, (*_RECOGNISER, "data.dev", "score.rate", "input")),
-    "calibrate": Verb(calibrate, (*_RECOGNISER, "data.dev", "input"), earlier=earlier.tuned_scales),
+    "tune": Verb(tune, (*_RECOGNISER, "adapt", "data.dev", "score.rate", "input")),
+    "calibrate": Verb(calibrate, (*_RECOGNISER, "adapt", "data.dev", "input"), earlier=earlier.tuned_scales),
     "score": Verb(score, (
         "score.ref", "score.hyp", "score.dir", "score.resamples", "score.lang", "data.train", "data.dev", "data.test",
         "split", "out", "seed",

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from asr import manifest
 from asr.config import Config
+from asr.data.augment import change_speed, change_tempo
 from asr.data.dataset import load_input
 from asr.errors import InputError
 from asr.features.frontend import FrontEnd
@@ -17,11 +18,13 @@ from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon
 
 MOST = 1e5  # of stored features: the squares of larger ones lose the digits that tell Gaussians apart
+Read = tuple[Utterance, list[str], Tensor]  # an utterance with its words and its input
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """N utterances with F frames in all. `own`: the first so many are those of data.train, the others of data.dev."""
+    """N utterances with F frames in all. `own`: the first so many are those of data.train, the others of data.dev.
+    `copies`: the last so many of the own ones are others of them at another speed."""
 
     ids: list[str]
     words: list[list[str]]
@@ -29,6 +32,7 @@ class Corpus:
     features: Tensor  # (F, D) float32
     own: int
     speakers: list[str | None]
+    copies: int = 0
 
     def with_features(self, parts: Iterable[Tensor]) -> "Corpus":
         """The corpus with other features (f, D') of each utterance."""
@@ -39,6 +43,11 @@ class Corpus:
         """The features (F', D) of data.train."""
         return self.features[: self.first[self.own]]
 
+    @property
+    def recorded(self) -> list[int]:
+        """The numbers of all utterances but copies."""
+        return [*range(self.own - self.copies), *range(self.own, len(self.ids))]
+
     def frames(self, number: int) -> Tensor:
         """The features (f, D) of an utterance."""
         return self.features[self.first[number] : self.first[number + 1]]
@@ -47,12 +56,13 @@ class Corpus:
 def load(cfg: Config, frontend: FrontEnd, lexicon: Lexicon, aside: dict[str, str]) -> Corpus:
     """The utterances of data.train and data.dev; `aside` gets the reason for each that cannot be used.
 
-    Normalisation over the corpus is fitted to data.train, and only its phones are known. Raises InputError if that has
-    no usable utterance, or if an id stands for two utterances.
+    The training utterances are also there at each of the other `hmm.speeds`. Normalisation over the corpus is fitted to
+    data.train, and only its phones are known. Raises InputError if that has no usable utterance, or if an id stands for
+    two utterances.
     """
     listed = {split: manifest.read(getattr(cfg.data, split)) for split in ("train", "dev")}
     _check_ids(cfg, listed["train"], listed["dev"])
-    found: dict[str, list[tuple[Utterance, list[str], Tensor]]] = {}
+    found: dict[str, list[Read]] = {}
     phones: set[str] | None = None
     for split, utterances in listed.items():
         bar = tqdm(utterances, split, delay=2, leave=False)
@@ -64,11 +74,20 @@ def load(cfg: Config, frontend: FrontEnd, lexicon: Lexicon, aside: dict[str, str
     if cfg.features.cmvn in ("global", "causal"):
         for _, _, x in found["train"]:
             frontend.accumulate_stats(x[None], torch.tensor([len(x)]))
-    read = found["train"] + found["dev"]
+    copies = [at_speed(cfg, one, speed) for speed in cfg.hmm.speeds if speed != 1.0 for one in found["train"]]
+    read = found["train"] + copies + found["dev"]
     features = [frontend(x[None], torch.tensor([len(x)]))[0][0] for _, _, x in read]
     first = np.cumsum([0, *map(len, features)])
     return Corpus([u.id for u, _, _ in read], [words for _, words, _ in read], first, torch.cat(features),
-                  len(found["train"]), [u.speaker for u, _, _ in read])  # fmt: skip
+                  len(found["train"]) + len(copies), [u.speaker for u, _, _ in read], len(copies))  # fmt: skip
+
+
+def at_speed(cfg: Config, one: Read, speed: float) -> Read:
+    """The utterance `speed` times as fast. Who says it counts as another speaker, since pitch and formants change."""
+    utterance, words, x = one
+    speaker = None if utterance.speaker is None else f"{utterance.speaker}, {speed:g} times as fast"
+    change = change_tempo if cfg.features.kind == "stored" else change_speed
+    return replace(utterance, speaker=speaker), words, torch.from_numpy(change(x.numpy(), speed))
 
 
 def _check_ids(cfg: Config, train: Sequence[Utterance], dev: Sequence[Utterance]) -> None:
@@ -82,7 +101,7 @@ def _check_ids(cfg: Config, train: Sequence[Utterance], dev: Sequence[Utterance]
 
 def _read(
     cfg: Config, utterance: Utterance, lexicon: Lexicon, phones: set[str] | None, aside: dict[str, str]
-) -> tuple[Utterance, list[str], Tensor] | None:
+) -> Read | None:
     """The utterance with its words and its input; None, with a reason in `aside`, if it cannot be used. `phones`: the
     known ones, None for all."""
     try:

@@ -83,8 +83,9 @@ def _with_defaults(cfg: Config) -> Config:
 
 def _write(cfg: Config, folder: Path, frontend: FrontEnd, trained: Trained, aside: dict[str, str]) -> Path:
     stage = trained.stage
-    found = {id: path for id, path in zip(stage.corpus.ids, stage.paths, strict=True) if path is not None}
-    short = [id for id in stage.corpus.ids if id not in found]
+    paths = {stage.corpus.ids[number]: stage.paths[number] for number in stage.corpus.recorded}
+    found = {id: path for id, path in paths.items() if path is not None}
+    short = [id for id in paths if id not in found]
     aside |= dict.fromkeys(short, "too few frames for the states of its phones")
     layer = stage.output_layer()
     net = ModelConfig(

@@ -33,6 +33,8 @@ def check_stages(cfg: HmmConfig, deltas: int) -> None:
                          "derivatives; leave it 0")  # fmt: skip
     if cfg.speakers and not cfg.splice:
         raise InputError("hmm.speakers=true needs the matrix of hmm.splice; set hmm=sat")
+    if 1.0 not in cfg.speeds or len({*cfg.speeds}) < len(cfg.speeds):
+        raise InputError(f"hmm.speeds={cfg.speeds} must name 1, the recordings as they are, and each speed once")
 
 
 def train_stages(cfg: HmmConfig, hmm: Hmm, corpus: Corpus, lexicon: Lexicon, point: ResumePoint) -> Trained:

@@ -1,5 +1,7 @@
 """Adapting HMMs to the speakers of a manifest (fMLLR): recognise, estimate the speaker's transform, recognise again.
 
+With `adapt.passes` the transform is estimated again from what the adapted mixtures recognise.
+
 Only models of `asr hmm train hmm=sat` have what it takes; others recognise all speakers alike.
 """
 
@@ -26,10 +28,10 @@ from asr.states import States
 if TYPE_CHECKING:
     from asr.recognizer.recognizer import Recognizer
 
-STEPS = 3  # of expectation maximisation on the words of the first pass
-ENOUGH = 4_000  # frames of speech that the first pass of a speaker needs at most
+STEPS = 3  # of expectation maximisation on the words of a pass
 SPREAD = 8  # of a speaker's utterances every so many are heard first, as sessions may differ
 Scored = list[tuple[str, np.ndarray, float]]  # id, log-probs (F', V), seconds
+Heard = list[tuple[Tensor, np.ndarray]]  # frames (F, D) of speech without a transform, and their outputs (F,)
 
 
 def score_by_speaker(recognizer: "Recognizer", utterances: Sequence[Utterance], bar: tqdm) -> Iterator[Scored]:
@@ -45,6 +47,7 @@ def recognizers_of(
     with too little speech come last, with the given recogniser, and are counted on `bar`. A model that does not adapt
     recognises all of them."""
     net = recognizer.model.net if isinstance(recognizer.model, AcousticModel) else None
+    passes, frames = recognizer.cfg.adapt.passes, recognizer.cfg.adapt.speech_s / recognizer.frame_s
     if not isinstance(net, MixtureNet) or net.adapted is None or recognizer.space is None:
         yield recognizer, utterances
         return
@@ -53,7 +56,7 @@ def recognizers_of(
         groups[utterance.speaker].append(utterance)
     alike = groups.pop(None, [])
     for own in groups.values():
-        adapted_to = for_speaker(recognizer, own)
+        adapted_to = for_speaker(recognizer, own, passes, frames)
         if adapted_to is None:
             alike += own
         else:
@@ -64,29 +67,51 @@ def recognizers_of(
         yield recognizer, alike
 
 
-def for_speaker(recognizer: "Recognizer", utterances: Sequence[Utterance]) -> "Recognizer | None":
+def for_speaker(
+    recognizer: "Recognizer", utterances: Sequence[Utterance], passes: int, frames: float
+) -> "Recognizer | None":
     """The recogniser of one speaker, adapted to what the given one hears in the utterances; None if that is too little.
-    Utterances that cannot be read are left out, and those that are left when `ENOUGH` speech was heard."""
-    model, space, states = recognizer.model, recognizer.space, States.of(recognizer.tokens)
-    assert isinstance(model, AcousticModel) and isinstance(model.net, MixtureNet) and space and states
+    Utterances that cannot be read are left out, and those that are left when a pass has heard so many `frames`."""
+    model = recognizer.model
+    assert isinstance(model, AcousticModel) and isinstance(model.net, MixtureNet)
     net = copy.deepcopy(model.net).cpu()
+    transform: Tensor | None = None
+    for _ in range(passes):
+        transform = _transform(net, _heard(recognizer, net, utterances, transform, frames), transform)
+        if transform is None:
+            return None
+    assert transform is not None
+    own = model.with_net(net.for_speaker(transform))
+    return type(recognizer)(
+        own, recognizer.cfg, recognizer.tokens, recognizer.space, recognizer.device, recognizer.lexicon
+    )
+
+
+def _heard(
+    recognizer: "Recognizer",
+    net: MixtureNet,
+    utterances: Sequence[Utterance],
+    transform: Tensor | None,
+    frames: float,
+) -> Heard:
+    """What a pass recognises as speech: with the mixtures of unadapted speech, or with a transform by the others."""
+    space, states = recognizer.space, States.of(recognizer.tokens)
+    assert space and states and net.adapted is not None
     is_speech = speech_of(states, space.silence)
     decoder = make_decoder(space.graph, replace(recognizer.cfg.decoder, lattice_beam=None))
-    heard: list[tuple[Tensor, np.ndarray]] = []  # frames (F, D) of speech, their outputs (F,) in the first pass
+    layer = net.output if transform is None else net.adapted
+    heard: Heard = []
     for utterance in (u for start in range(SPREAD) for u in utterances[start::SPREAD]):
-        if sum(len(path) for _, path in heard) >= ENOUGH:
+        if sum(len(path) for _, path in heard) >= frames:
             break
         try:
             x = scored(recognizer, utterance)
         except InputError:
             continue
-        path = decoder.decode(net.output(x[None])[0].numpy()).alignment if len(x) else np.zeros(0, np.int32)
-        heard.append((x[is_speech[path]], path[is_speech[path]]))
-    transform = _transform(net, heard)
-    if transform is None:
-        return None
-    own = model.with_net(net.for_speaker(transform))
-    return type(recognizer)(own, recognizer.cfg, recognizer.tokens, space, recognizer.device, recognizer.lexicon)
+        if len(x):
+            path = decoder.decode(layer(adapted(x, transform)[None])[0].numpy()).alignment
+            heard.append((x[is_speech[path]], path[is_speech[path]]))
+    return heard
 
 
 @torch.inference_mode()
@@ -101,15 +126,16 @@ def scored(recognizer: "Recognizer", utterance: Utterance) -> Tensor:
     return model.net.scored(*model.frontend(x.to(recognizer.device), lengths))[0][0].cpu()
 
 
-def _transform(net: MixtureNet, heard: Sequence[tuple[Tensor, np.ndarray]]) -> Tensor | None:
-    """The transform (D, D + 1) of the speaker of `heard`; the mixtures of unadapted speech say which Gaussians the
-    frames belong to, then those of adapted speech."""
+def _transform(net: MixtureNet, heard: Heard, start: Tensor | None) -> Tensor | None:
+    """The transform (D, D + 1) of the speaker of `heard`. Without a `start` the mixtures of unadapted speech say first
+    which Gaussians the frames belong to, then those of adapted speech."""
     assert net.adapted is not None
-    found: Tensor | None = None
-    for step in range(STEPS):
+    found = start
+    for _ in range(STEPS):
         tally = Tally(net.output.means.shape[2])
         for x, path in heard:
-            tally.add(x, pull_of(path, adapted(x, found), net.adapted if step else net.output, net.adapted))
+            first = net.output if found is None else net.adapted
+            tally.add(x, pull_of(path, adapted(x, found), first, net.adapted))
         found = tally.transform(found)
         if found is None:
             return None

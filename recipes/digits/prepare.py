@@ -89,14 +89,17 @@ def list_digits(folder: Path) -> list[Digit]:
     return digits
 
 
-def split_digits(digits: Sequence[Digit], held_out: str | None = None) -> dict[str, list[Digit]]:
-    """The set's own split by take; with `held_out`, that speaker alone is the test set.
+def split_digits(
+    digits: Sequence[Digit], held_out: str | None = None, without: str | None = None
+) -> dict[str, list[Digit]]:
+    """The set's own split by take; with `held_out`, that speaker alone is the test set. `without`: a speaker of no set.
 
     Raises InputError for a name that is not among the speakers.
     """
-    if held_out and held_out not in {d.speaker for d in digits}:
-        raise InputError(f"no speaker '{held_out}'; choose one of {sorted({d.speaker for d in digits})}")
-    others = [d for d in digits if d.speaker != held_out]
+    names = {d.speaker for d in digits}
+    if unknown := {held_out or "", without or ""} - {"", *names}:
+        raise InputError(f"no speaker '{min(unknown)}'; choose one of {sorted(names)}")
+    others = [d for d in digits if d.speaker not in (held_out, without)]
     test = [d for d in digits if d.speaker == held_out] if held_out else [d for d in others if d.take in TEST_TAKES]
     dev = [d for d in others if d.take in DEV_TAKES]
     train = [d for d in others if d.take not in DEV_TAKES and (held_out or d.take not in TEST_TAKES)]
@@ -164,11 +167,12 @@ def prepare(cfg: Config) -> str:
     return write_sets(cfg, STRINGS)
 
 
-def write_sets(cfg: Config, strings: Mapping[str, int], held_out: str | None = None) -> str:
-    """What `prepare` writes, with so many strings of each split. `held_out`: the only speaker of the test set."""
+def write_sets(cfg: Config, strings: Mapping[str, int], held_out: str | None = None, without: str | None = None) -> str:
+    """What `prepare` writes, with so many strings of each split. `held_out`: the only speaker of the test set;
+    `without`: a speaker of no set."""
     out = Path(cfg.data.dir)
     digits, source = find_digits(cfg.data.root)
-    for seed, (split, chosen) in enumerate(split_digits(digits, held_out).items()):
+    for seed, (split, chosen) in enumerate(split_digits(digits, held_out, without).items()):
         write_split(split, strings[split], chosen, out, np.random.default_rng(seed))
     with atomic_write(out / "lm.txt") as file:
         file.writelines(u.transcript + "\n" for u in manifest.read(out / "train.jsonl"))
