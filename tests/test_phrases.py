@@ -65,6 +65,23 @@ def test_equals_enumeration_of_all_paths(lattice_beam):
     assert num_changed > 10
 
 
+def test_a_lattice_knows_whether_a_phrase_is_said_in_it():
+    """Against all its readings; phrases that are only begun leave boosts on arcs, which are given back."""
+    rng = np.random.default_rng(3)
+    only_begun = said = 0
+    for _ in range(300):
+        arrays = without_epsilon_cycles(random_arrays(rng, rng.integers(1, 6), rng.integers(3, 12), 3))
+        arrays.arcs["olabel"] %= 4
+        phrases = [(rng.integers(1, 4, rng.integers(2, 5)).tolist(), float(rng.uniform(1, 4))) for _ in range(2)]
+        decoder = Decoder(to_graph(arrays), lattice_beam=6.0, **EXACT)
+        lattice = decoder.decode_lattice(random_log_probs(rng, rng.integers(2, 7), 3), Phrases(phrases, 99)).lattice
+        expected = any(boost_of(reading.labels, phrases) for reading in lattice.readings())
+        assert lattice.has_preferred == expected
+        only_begun += lattice.has_boosts and not expected
+        said += expected
+    assert only_begun > 20 and said > 20
+
+
 def chain(num_words):
     """Any sequence of words, one frame each: token k is word k."""
     arcs = [(0, word, word, 1.0, 0) for word in range(1, num_words + 1)]
