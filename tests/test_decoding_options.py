@@ -16,10 +16,10 @@ from tiny import TOKENS, config, graph_dir, model, noise
 import asr
 from asr.config import Config
 from asr.errors import InputError
+from asr.frozen import FrozenDict, frozen
 from asr.graph.dynamic import compile_dynamic
 from asr.hypothesis import Hypothesis
 from asr.models.acoustic import AcousticModel
-from asr.recognizer.frozen import FrozenDict, frozen
 from asr.recognizer.recognizer import Recognizer
 from asr.search.new_words import NewWord
 from asr.search.space import SearchSpace

@@ -18,6 +18,7 @@ from random_graphs import (
 )
 
 from asr.errors import InputError
+from asr.frozen import FrozenDict
 from asr.search import endpoint
 from asr.search.decoder import Decoder
 from asr.search.phrases import MOST_KEPT, KeptPhrases, Phrases, read_phrases
@@ -328,3 +329,20 @@ def test_lists_are_compiled_once_by_their_content(caplog):
         kept({"york": 2.0 + number})
     count = len(compiled)
     assert kept({"new york": 2.0, "old york": 1.0}) is not first and len(compiled) == count + 1  # it was dropped
+
+
+def test_a_read_only_list_is_known_by_itself():
+    compiled = []
+
+    def compile(boosts):
+        compiled.append(boosts)
+        return Phrases.of_words(boosts, {"new": 1, "york": 2}, 2)
+
+    kept = KeptPhrases(compile)
+    boosts = FrozenDict({"new york": 2.0})
+    first = kept(boosts)
+    assert kept(boosts) is first and kept({"new york": 2.0}) is first and len(compiled) == 1
+    for number in range(3 * MOST_KEPT):  # others, at places that may have been used before
+        assert kept(FrozenDict({"york": 3.0 + number})) is not first
+    assert len(kept._same) <= MOST_KEPT
+    assert kept(boosts) is not first and len(compiled) == 2 + 3 * MOST_KEPT  # it was dropped

@@ -8,8 +8,8 @@ from typing import Any
 
 from asr.config import DecoderConfig
 from asr.errors import InputError
+from asr.frozen import FrozenDict
 from asr.graph.slots import Filler
-from asr.recognizer.frozen import FrozenDict
 from asr.search.new_words import NewWord
 from asr.search.second_pass import Rescorer
 from asr.text.clean import LANGUAGES

@@ -20,6 +20,7 @@ from asr.data.batching import fill
 from asr.data.dataset import load_input
 from asr.errors import InputError
 from asr.features import audio
+from asr.frozen import frozen
 from asr.graph.phrase_grammar import MOST_STATES
 from asr.graph.slots import Filler
 from asr.hmm.model import Hmm
@@ -28,7 +29,6 @@ from asr.manifest import Utterance
 from asr.models.acoustic import AcousticModel
 from asr.models.imported import OnnxModel
 from asr.recognizer import edges
-from asr.recognizer.frozen import frozen
 from asr.recognizer.hypotheses import decode_log_probs
 from asr.recognizer.inputs import Input, Source, check_channel, check_length, check_rate, features_of, samples_of
 from asr.recognizer.long import transcribe_each

@@ -16,9 +16,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from weakref import ref
 
 from asr import _decoder
 from asr.errors import InputError
+from asr.frozen import FrozenDict
 from asr.textfiles import lines
 
 MOST_BOOST = 1e4  # nats
@@ -122,8 +124,22 @@ class KeptPhrases:
     def __init__(self, compile: Callable[[Mapping[str, float]], Phrases]):
         self._compile, self._lock = compile, threading.Lock()
         self._kept: OrderedDict[tuple, Phrases] = OrderedDict()
+        # By their places in memory: read-only mappings that were given, and their lists
+        self._same: dict[int, tuple[ref[FrozenDict], ref[Phrases]]] = {}
 
     def __call__(self, boosts: Mapping[str, float]) -> Phrases:
+        """`FrozenDict`s that were given before need not be compared by their content."""
+        known = self._same.get(id(boosts))
+        if known and known[0]() is boosts and (same := known[1]()):
+            same.warn(len(boosts))
+            return same
+        found = self._of_content(boosts)
+        if isinstance(boosts, FrozenDict):  # as those of DecodingOptions: the content does not change
+            with self._lock:
+                self._same = dict([*self._same.items()][1 - MOST_KEPT :]) | {id(boosts): (ref(boosts), ref(found))}
+        return found
+
+    def _of_content(self, boosts: Mapping[str, float]) -> Phrases:
         if not isinstance(boosts, Mapping) or not all(isinstance(boost, (int, float)) for boost in boosts.values()):
             return self._compile(boosts)  # which refuses them
         key = tuple((phrase, boost, type(boost)) for phrase, boost in boosts.items())
