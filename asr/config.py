@@ -288,7 +288,7 @@ class Config(Options):
     split: str = option("test", "which manifest to use", ["train", "dev", "test"])
     phrases: str | None = option(None, "file of phrases to boost, one per line: phrase, or phrase<TAB>boost")
     boost: float = option(3.0, "boost of phrases for which the file gives none, in nats", within="[-1e6, 1e6]")
-    new_words: str | None = option(None, "file of words that the language model lacks; needs a dynamic graph")
+    new_words: str | None = option(None, "file of words that a dynamic graph lacks, or of pronunciations of a list")
     written: bool = option(False, "numbers, dates, amounts and letters as they are written: $5 for five dollars")
     punctuate: bool = option(False, "commas, full stops, question marks and, in English, capital letters")
     spoken_language: str = option(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import FrozenInstanceError, fields, is_dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NoReturn, TypeVar
 
 K = TypeVar("K")
@@ -28,8 +28,27 @@ class FrozenDict(Mapping[K, V]):
     def __hash__(self) -> int:
         return hash(frozenset(self._items.items()))
 
+    @cached_property
+    def content(self) -> "Content":
+        """The items in their order, with the types of values, as a key of tables. Raises TypeError for a value without
+        a hash."""
+        return Content(tuple((key, value, type(value)) for key, value in self._items.items()))
+
     def __repr__(self) -> str:
         return repr(self._items)
+
+
+class Content:
+    """A tuple whose hash is computed once."""
+
+    def __init__(self, items: tuple[Any, ...]):
+        self._items, self._hash = items, hash(items)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Content) and self._items == other._items)
 
 
 def frozen(cfg: C) -> C:

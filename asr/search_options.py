@@ -71,7 +71,7 @@ class DecoderConfig(Options):
         0.0,
         "added to confidence_scale if all words of the utterance are certain, and in part otherwise; set by `asr "
         "calibrate`",
-        within="[-1e6, 1e6]",
+        within="[0, 1e6]",
     )
 
 
@@ -97,4 +97,4 @@ class AdaptConfig(Options):
     passes: int = option(
         1, "passes over a speaker's utterances that HMMs of hmm=sat adapt in, one after the other", within="[1, 100]"
     )
-    speech_s: float = option(40.0, "seconds of speech of a speaker that each such pass hears", within="(0, inf]")
+    speech_s: float = option(40.0, "seconds of speech of a speaker that each such pass hears", within="[5, inf]")

@@ -121,7 +121,7 @@ class Chain:
         if row.behind.startswith("ctc"):
             return start
         if row.behind == "sat":
-            hmms = pipeline.tuned(Config(out=str(sat), threads=self.recipe.cfg.threads))
+            hmms = pipeline.tuned(Config(out=str(sat), threads=self.recipe.cfg.threads, adapt=self.recipe.cfg.adapt))
             recognizer = pipeline.open_recognizer(hmms)
             for split in ("train", "dev", "test"):
                 write_features(recognizer, getattr(self.recipe.cfg.data, split), adapted / f"{split}.jsonl")

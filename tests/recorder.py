@@ -13,7 +13,8 @@ from asr.cli.reads import read_by
 from asr.config import Config
 
 ROOM = Path(config.__file__).parent
-COPIERS = (config.__file__, copy.__file__, str(ROOM / "recognizer" / "frozen.py"))  # they only copy or check values
+COPIERS = (config.__file__, copy.__file__, str(ROOM / "frozen.py"))  # they only copy or check values
+assert all(Path(copier).exists() for copier in COPIERS)
 UNUSED = {  # options that a verb reads, but that do not affect its results
     "bundle": {"graph.lexicon", "tokens.lexicon"},  # filled in from the training for all verbs; a bundle has none
     "data check": {"graph.lexicon"},  # likewise; the check has no graph

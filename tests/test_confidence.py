@@ -251,6 +251,33 @@ def test_a_boost_is_no_evidence(boost, lattice_beam):
     assert [w.confidence for w in same.words] == pytest.approx([w.confidence for w in plain.words], abs=0.02)
 
 
+class _Names(_Spelled):
+    words = ("<eps>", "knew", "new", "car", "york")
+
+    def spellings(self, label, tokens):
+        return [((0,), (1,), (2,), (3, 4), (5, 6))[label]]
+
+
+@pytest.mark.parametrize("boost", [3.0, 4.0, 10.0, 20.0, 34.0, 100.0])
+def test_a_phrase_that_is_only_begun_is_no_evidence(boost, monkeypatch):
+    """A word that sounds like the beginning of a boosted phrase keeps its confidence, although the boost prunes what
+    speaks against it; small boosts take no second search."""
+    arcs = [(0, 2, 1, 0.0, 0), (0, 3, 2, 0.0, 0), (0, 4, 0, 0.0, 1), (1, 5, 3, 0.0, 0), (0, 6, 0, 0.0, 2),
+            (2, 7, 4, 0.0, 0)]  # fmt: skip
+    e = 1e-9
+    log_probs = np.log(np.array([[.01, .69, .3, e, e, e, e], [.01, e, e, .97, e, e, e], [.01, e, e, e, .97, e, e]],
+                                np.float32))  # fmt: skip
+    decoder = Decoder(to_graph(make_arrays(0, {0: 0.0}, 3, arcs)), beam=16.0, lattice_beam=8.0, min_active=0)
+    names = GraphSearcher(decoder, _Names(), Tokens(["<blk>", *"abcdef"]))
+    searches = []
+    plain_lattice = GraphSearcher._plain_lattice
+    monkeypatch.setattr(GraphSearcher, "_plain_lattice", lambda *a: searches.append(a) or plain_lattice(*a))
+    expected = {"knew": 0.69 / 0.99, "new": 0.3 / 0.99, "car": 1.0}
+    found = names.search(log_probs, Phrases([([2, 4], boost)], 4)).words
+    assert {w.word: w.confidence for w in found} == pytest.approx({w.word: expected[w.word] for w in found}, abs=0.02)
+    assert len(searches) == (boost > 4)
+
+
 @pytest.mark.parametrize("boost", [0.0, 2.0, 6.0, 12.0, 20.0])
 def test_a_word_that_was_said_once_is_not_found_twice(boost):
     found = searcher().search(SAID_ONE, Phrases([([1], boost)], 2))

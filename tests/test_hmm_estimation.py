@@ -13,7 +13,7 @@ from asr.hmm.model import Split
 from asr.hmm.questions import find_questions
 from asr.hmm.tallies import ContextTally, log_likelihood, tally
 from asr.hmm.tree import best_split, grow
-from asr.models.mixtures import MixtureOutput
+from asr.models.mixtures import BySize, MixtureOutput
 
 FLOOR = np.full(2, 1e-3)
 
@@ -209,3 +209,23 @@ def test_a_tree_stops_where_nothing_is_gained():
     frames = context_tally(3)
     assert grow([frames], QUESTIONS, 5, 100, FLOOR, fewest=50, least_gain=1e9) == [0]
     assert grow([frames], QUESTIONS, 5, 1, FLOOR) == [0]
+
+
+def test_scores_of_mixtures_of_any_sizes_equal_a_slow_reference():
+    """Empty, equal and unsorted sizes, more frames than a block, with and without gradients."""
+    generator = torch.Generator().manual_seed(4)
+    for sizes in ([3, 0, 1, 3, 2], [0, 0], [1], [5, 5, 5], [2, 7, 0, 4]):
+        has = torch.arange(max(sizes, default=0) or 1) < torch.tensor(sizes)[:, None]  # (V, K)
+        weights = torch.rand(has.shape, generator=generator).log().masked_fill(~has, -math.inf)
+        means = torch.randn((*has.shape, 4), generator=generator)
+        variances = 0.5 + torch.rand((*has.shape, 4), generator=generator)
+        x = torch.randn(700, 4, generator=generator)
+        log_density = -0.5 * (
+            (2 * math.pi * variances).log() + (x.double()[:, None, None] - means).square() / variances
+        ).sum(-1)
+        expected = (weights.double() + log_density).logsumexp(2).T  # (V, F)
+        scorer = BySize.of(weights, means, variances)
+        for gradients in (False, True):
+            with torch.set_grad_enabled(gradients):
+                found = scorer.log_likelihoods(x.clone().requires_grad_(gradients))
+            torch.testing.assert_close(found.detach().double(), expected, rtol=1e-4, atol=1e-4)

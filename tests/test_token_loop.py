@@ -10,7 +10,7 @@ from asr.errors import InputError
 from asr.recognizer.searching import can_boost, phrases_for
 from asr.search.live import live_search
 from asr.search.searchers import GreedySearcher
-from asr.search.token_loop import token_loop
+from asr.search.token_loop import combined, token_loop
 from asr.text.units import to_text
 from asr.tokens import BLANK, SPACE, Tokens
 
@@ -163,3 +163,13 @@ def test_without_spaces_a_phrase_is_found_anywhere():
     log_probs = np.log(np.array([[0.1, 0.8, 0.1], [0.1, 0.5, 0.4], [0.1, 0.8, 0.1]], np.float32))
     found = searcher.search(log_probs, searcher.loop.phrases({"b": 1.0}))
     assert [word.word for word in found.words] == ["aba"]
+
+
+def test_spellings_of_long_phrases_begin_with_the_likely_ones():
+    words = [[(f"{word}{spelling}",) * (3 - spelling % 3) for spelling in range(5)] for word in "abcd"]
+    found = list(dict.fromkeys(combined(words)))
+    assert found[0] == tuple(word[0] for word in words)  # all as BPE spells them
+    assert found[1] == tuple(word[2] for word in words)  # all with the fewest tokens
+    assert len(found) == 2 + 4 * 4 and {
+        sum(a != b for a, b in zip(found[0], other, strict=True)) for other in found[2:]
+    } == {1}

@@ -21,7 +21,7 @@ from asr.align.times import Clock, Span, Timed, moved, separated
 from asr.data.alignments import TABLE
 from asr.errors import InputError
 from asr.hmm import topology
-from asr.hmm.alignment import Spelled, read_passage, read_path
+from asr.hmm.alignment import MOST_PASSAGE_CELLS, Spelled, read_passage, read_path
 from asr.hmm.loose import loose_acceptor
 from asr.hmm.model import Hmm
 from asr.hmm.segments import Segment as Phone
@@ -102,6 +102,8 @@ class HmmAligner(Aligner):
     def passage(
         self, slots: Sequence[Slot], log_probs: np.ndarray, clock: Timed, duration_s: float, changes: Changes | None
     ) -> tuple[Sequence[Heard], Sequence[Span]] | None:
+        if len(log_probs) * sum(len(slot.spellings[0].tokens) for slot in slots) > MOST_PASSAGE_CELLS:
+            return None  # its graph has more states than tokens
         spelled, scale = [self._spelled(slot) for slot in slots], self.hmm.scale
         phones = loose_acceptor(spelled, self.extended, self.gaps, scale * SKIP_WORD)
         found = read_passage(phones, self.extended, self._scores(log_probs))

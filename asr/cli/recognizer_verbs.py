@@ -57,8 +57,8 @@ def decode(cfg: Config) -> None:
     asr decode MANIFEST output=hyp.jsonl
 
     The values that `asr tune` and `asr calibrate` found are used unless the command line sets others. `phrases=FILE`
-    boosts the phrases of a file, one per line; `new_words=FILE` adds words to a dynamic graph, and `fill_slots=FILE`
-    fills the slots of its language model.
+    boosts the phrases of a file, one per line; `new_words=FILE` adds words to a dynamic graph, or gives
+    pronunciations of the words of a list or grammar, and `fill_slots=FILE` fills the slots of a language model.
     """
     pipeline.decode(cfg, _manifest(cfg), cfg.output)
 

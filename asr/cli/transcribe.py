@@ -46,7 +46,8 @@ def transcribe(cfg: Config) -> None:
     the recogniser do not tell its language, name it: `spoken_language=en` or `ko`.
 
     `phrases` names a file of phrases to boost, one per line. `new_words` names a file of words to add to a dynamic
-    graph, `fill_slots` a JSGF file whose public rules fill slots of its language model.
+    graph, or of pronunciations of the words of a list or grammar, `fill_slots` a JSGF file whose public rules fill
+    slots of its language model.
 
     `launcher=ray` divides the recordings among workers of Ray, here or on the cluster at `address`; the output is the
     same.

@@ -81,13 +81,16 @@ def record_encoder(features: FeaturesConfig, encoder: Encoder, digest: str, path
         json.dump(facts, file, indent=1)
 
 
-def check_encoder(encoder: Encoder, path: Path) -> None:
-    """Raises InputError if the encoder is not the recorded one."""
+def check_encoder(encoder: Encoder, place: str | None, path: Path) -> None:
+    """Raises InputError if the encoder, which was opened from `place`, is not the recorded one."""
     try:
         recorded = parse_json(path.read_text(encoding="utf-8"))
         source, sha256 = recorded["source"], recorded["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise InputError(f"{path} does not record an encoder ({e!r}); train again in another folder") from e
+    if encoder.digest() != sha256 and place not in (source, None):
+        raise InputError(f"the encoder {place} has other weights than {source}, which {path.parent} was trained on; "
+                         "name a copy of that with features.encoder=DIR")  # fmt: skip
     if encoder.digest() != sha256:
         raise InputError(
             f"the encoder {source} has changed since {path.parent} was trained; restore it, or train again"

@@ -83,7 +83,9 @@ class BySize:
 
 
 def log_sums(x: Tensor) -> Tensor:
-    """As `x.logsumexp(1)` of finite numbers, in the memory of x: new memory would take as long as the sums."""
+    """`x.logsumexp(1)` of finite numbers; without gradients in the memory of x, as new memory takes as long as sums."""
+    if torch.is_grad_enabled():
+        return x.logsumexp(1)
     largest = x.amax(1, keepdim=True)
     return x.sub_(largest).exp_().sum(1).log_().add_(largest[:, 0])
 

@@ -88,8 +88,8 @@ def forget_calibration(cfg: Config) -> None:
 
 
 def made_with(cfg: Config) -> dict[str, str | None]:
-    """Digests of the net, the graph and the language model of a second pass that tuned scales and calibrations belong
-    to; None for one that is not a file."""
+    """What tuned scales and calibrations belong to: digests of the net, the graph and the language model of a second
+    pass, None for one that is not a file; and how HMMs adapt to a speaker."""
     graph: str | None = None
     if cfg.decoder.kind == "graph" and cfg.graph.kind in ("static", "dynamic"):
         folder = Path(cfg.graph.dir)
@@ -99,7 +99,8 @@ def made_with(cfg: Config) -> dict[str, str | None]:
         graph = None if None in digests else " ".join(map(str, digests))
     folder = Path(cfg.out) / "train"
     net = digest(folder / IMPORTED) or digest(folder / "final.safetensors")
-    return {"net": net, "graph": graph, "decoder.rescore": digest(cfg.decoder.rescore)}
+    adapted = f"{cfg.adapt.passes} passes over {cfg.adapt.speech_s:g} s"
+    return {"net": net, "graph": graph, "decoder.rescore": digest(cfg.decoder.rescore), "adapt": adapted}
 
 
 def _warn_if_other(path: Path, found: Any, cfg: Config, verb: str) -> None:
@@ -181,8 +182,9 @@ def for_sound(cfg: Config) -> Config:
 
 
 def _with_encoder(features: FeaturesConfig, place: str | None) -> FeaturesConfig:
-    """`features` with their encoder, if they have one, at `place`, if that is given."""
-    return dataclasses.replace(features, encoder=place) if place and features.encoder else features
+    """`features` with their encoder at `place`, if that is given and the encoder is where it was no longer."""
+    has_moved = features.encoder is not None and not Path(features.encoder).exists()
+    return dataclasses.replace(features, encoder=place) if place and has_moved else features
 
 
 def tokens(cfg: Config) -> Tokens | None:

@@ -23,7 +23,7 @@ from asr.recognizer.written import language_of
 from asr.search.new_words import NewWord, merged
 from asr.search.space import DynamicSpace, SearchSpace, encoded
 from asr.states import States
-from asr.text.lexicon import Lexicon
+from asr.text.lexicon import Lexicon, name_some
 from asr.tokens import Tokens
 
 MOST_ARCS = 500_000  # of a list or grammar over phones in context; a list of 10,000 words has a fifth of them
@@ -166,16 +166,17 @@ def spoken_slots(space: DynamicSpace) -> frozenset[str]:
 
 
 def _given(new_words: Iterable[NewWord | str], words: list[str], tokens: Tokens) -> dict[str, list[tuple[str, ...]]]:
-    """The pronunciations that a request gives for `words`, those of its list or grammar.
+    """The pronunciations that a request gives for `words`, those of its list or grammar; a warning names other words.
 
-    Raises InputError for another word, and for a pronunciation, slot or weight that a list cannot have.
+    Raises InputError for a pronunciation, slot or weight that a list cannot have.
     """
     many = _many(new_words, "new words", (str, NewWord))
     found: dict[str, list[tuple[str, ...]]] = {}
-    known = set(words)
+    known, others = set(words), []
     for new in merged(NewWord(new) if isinstance(new, str) else new for new in many):
         if new.word not in known:
-            raise InputError(f"the new word '{new.word}' is not in the list or grammar; put it there, too")
+            others.append(new.word)
+            continue
         if new.slot or new.weight:
             raise InputError(f"the new word '{new.word}' has a slot or weight, which belong to a language model; "
                              "with a list or grammar it can only have a pronunciation")  # fmt: skip
@@ -183,6 +184,8 @@ def _given(new_words: Iterable[NewWord | str], words: list[str], tokens: Tokens)
             encoded(units, new.word, tokens)
         if new.pronunciations:
             found[new.word] = [*new.pronunciations]
+    if others:
+        _log.warning("new words that are not in the list or grammar, and so are not recognised: %s", name_some(others))
     return found
 
 

@@ -77,10 +77,12 @@ def for_speaker(
     net = copy.deepcopy(model.net).cpu()
     transform: Tensor | None = None
     for _ in range(passes):
-        transform = _transform(net, _heard(recognizer, net, utterances, transform, frames), transform)
-        if transform is None:
-            return None
-    assert transform is not None
+        found = _transform(net, _heard(recognizer, net, utterances, transform, frames), transform)
+        if found is None:  # too little speech: a later pass keeps what the one before found
+            break
+        transform = found
+    if transform is None:
+        return None
     own = model.with_net(net.for_speaker(transform))
     return type(recognizer)(
         own, recognizer.cfg, recognizer.tokens, recognizer.space, recognizer.device, recognizer.lexicon

@@ -112,7 +112,7 @@ class Decoder:
             costs = np.append(costs, np.zeros(max(0, 1 - len(costs)), np.float32))
             costs[0] += blank_penalty
         self.graph = graph
-        self.lattice_beam = lattice_beam
+        self.beam, self.lattice_beam = beam, lattice_beam
         self._options = (
             beam,
             max_active,

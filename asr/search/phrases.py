@@ -16,11 +16,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from weakref import ref
 
 from asr import _decoder
 from asr.errors import InputError
-from asr.frozen import FrozenDict
+from asr.frozen import Content, FrozenDict
 from asr.textfiles import lines
 
 MOST_BOOST = 1e4  # nats
@@ -51,6 +50,7 @@ class Phrases:
         checked = [(list(labels), _number(boost, labels)) for labels, boost in phrases]
         self.left_out, self._unknown = dict(left_out or {}), unknown
         self.suppress = any(boost < 0 for _, boost in checked)  # whether readings may be lost that no phrase favours
+        self.largest = max((boost for _, boost in checked), default=0.0)
         try:
             self.automaton = _decoder.Phrases(checked, max_label)
         except (ValueError, TypeError) as e:
@@ -77,7 +77,9 @@ class Phrases:
             return [[labels[word] for word in segmented(phrase).split()]]
 
         advice = "give phrases of its words; a dynamic graph takes others as new words"
-        return cls.of_texts(boosts, lacking, spelled, max_label, ("the graph does not know", advice))
+        found = cls.of_texts(boosts, lacking, spelled, max_label, ("the graph does not know", advice))
+        _warn_of_single_words([own for phrase, own in boosts.items() if len(phrase.split()) == 1 and phrase in labels])
+        return found
 
     @classmethod
     def of_texts(
@@ -105,7 +107,6 @@ class Phrases:
         found = ((labels, boost) for phrase, boost in known.items() for labels in spelled(phrase))
         compiled = cls(found, max_label, left_out, unknown)
         compiled.warn(len(boosts))
-        _warn_of_single_words([boost for phrase, boost in known.items() if len(phrase.split()) == 1])
         return compiled
 
     def warn(self, given: int) -> None:
@@ -123,26 +124,15 @@ class KeptPhrases:
 
     def __init__(self, compile: Callable[[Mapping[str, float]], Phrases]):
         self._compile, self._lock = compile, threading.Lock()
-        self._kept: OrderedDict[tuple, Phrases] = OrderedDict()
-        # By their places in memory: read-only mappings that were given, and their lists
-        self._same: dict[int, tuple[ref[FrozenDict], ref[Phrases]]] = {}
+        self._kept: OrderedDict[Content, Phrases] = OrderedDict()
 
     def __call__(self, boosts: Mapping[str, float]) -> Phrases:
-        """`FrozenDict`s that were given before need not be compared by their content."""
-        known = self._same.get(id(boosts))
-        if known and known[0]() is boosts and (same := known[1]()):
-            same.warn(len(boosts))
-            return same
-        found = self._of_content(boosts)
-        if isinstance(boosts, FrozenDict):  # as those of DecodingOptions: the content does not change
-            with self._lock:
-                self._same = dict([*self._same.items()][1 - MOST_KEPT :]) | {id(boosts): (ref(boosts), ref(found))}
-        return found
-
-    def _of_content(self, boosts: Mapping[str, float]) -> Phrases:
-        if not isinstance(boosts, Mapping) or not all(isinstance(boost, (int, float)) for boost in boosts.values()):
-            return self._compile(boosts)  # which refuses them
-        key = tuple((phrase, boost, type(boost)) for phrase, boost in boosts.items())
+        """A `FrozenDict`, as `DecodingOptions` have, that is given again is compared by its place in memory alone."""
+        try:
+            items = boosts if isinstance(boosts, FrozenDict) else FrozenDict(boosts)
+            key = items.content
+        except (TypeError, ValueError):  # no mapping, or to lists
+            return self._compile(boosts)  # which refuses it
         with self._lock:
             found = self._kept.get(key)
         if found is None:

@@ -1,12 +1,12 @@
 """Graph search and greedy search: log-probs -> words with the frames of their tokens.
 
 The confidence of a word is its posterior in the lattice (asr.search.confidence). Boosts of phrases and weights of new
-words are preferences of the request, not evidence: if they may have changed the lattice, the posteriors come from the
-lattice of a second search without them. Greedy search, and a graph search
-without a lattice, take the geometric mean of the peak posteriors of its tokens. Both are then calibrated. With a word
-list or grammar (a closed graph) an utterance may match no entry. Every word then gets the lowest confidence in the
-utterance multiplied by `likeness`, so that `decoder.reject_below` rejects the utterance as a whole. A path that ends
-within an entry has no words.
+words are preferences of the request, not evidence: if they may have changed the lattice by more than a little, the
+posteriors come from the lattice of a second search without them. Greedy search, and a graph search without a lattice,
+take the geometric mean of the peak posteriors of its tokens. Both are then calibrated. With a word list or grammar (a
+closed graph) an utterance may match no entry. Every word then gets the lowest confidence in the utterance multiplied by
+`likeness`, so that `decoder.reject_below` rejects the utterance as a whole. A path that ends within an entry has no
+words.
 """
 
 import copy
@@ -36,6 +36,7 @@ from asr.states import States
 from asr.text.units import to_text
 from asr.tokens import SPACE, Tokens
 
+NARROWER = 0.25  # share of the beam that boosts may take away without a second search
 MOST_READINGS = 20  # read for each alternative text; with pieces, several readings give one text
 
 
@@ -71,15 +72,17 @@ class GreedySearcher:
     """The most probable token of each frame, collapsed. Words end at spaces; with phones, each phone is a word.
     With pieces, words begin at `▁`. With phrases, a beam search through a loop over all tokens."""
 
-    def __init__(self, tokens: Tokens, unit: str, calibration: Calibration | None = None, beam: float = 16.0):
-        self.tokens, self.unit, self._beam = tokens, unit, beam
+    def __init__(self, tokens: Tokens, unit: str, calibration: Calibration | None = None, beam: float = 16.0,
+                 max_active: int = 7000):  # fmt: skip
+        """`beam`, `max_active`: of the search with phrases."""
+        self.tokens, self.unit, self._limits = tokens, unit, (beam, max_active)
         self.between = {k for k, token in enumerate(tokens.symbols) if token == SPACE}
         self.loop = token_loop(tokens, unit)
         self.calibration = calibration or Calibration()
 
     @cached_property
     def decoder(self) -> Decoder:
-        return Decoder(self.loop.graph, self._beam, min_active=0)
+        return Decoder(self.loop.graph, *self._limits, min_active=0)
 
     def search(self, log_probs: np.ndarray, phrases: Phrases | None = None) -> Found:
         if phrases is None:
@@ -151,6 +154,7 @@ class GraphSearcher:
         """The result of a search that gave this path and lattice for log-probs (F, V)."""
         if self.space.is_closed and not path.complete:
             return Found([], path.cost, complete=False)  # the words so far do not make an entry
+        is_changed = lattice is not None and self._is_changed(lattice, phrases)
         if self.second and lattice is not None and path.complete:
             lattice = self.second.apply(lattice, self.space)
             path = _path_of(lattice.nbest(1)[0])
@@ -158,7 +162,7 @@ class GraphSearcher:
             least = least_errors(lattice, self._split if self.space.of_pieces else None)
             path = _path_of(least)
         words, groups = self.words_on(path, log_probs)
-        evidence = self._evidence(lattice, log_probs, phrases) if lattice is not None else None
+        evidence = self._plain_lattice(log_probs) if is_changed else lattice
         if lattice is None or evidence is None:
             confidences = [peak_confidence(group) for group in groups]
         else:
@@ -191,12 +195,20 @@ class GraphSearcher:
             return join_pieces(words[: len(groups)], groups, self.between)
         return words, groups
 
-    def _evidence(self, lattice: Lattice, log_probs: np.ndarray, phrases: Phrases | None) -> Lattice:
-        """The lattice of which the posteriors are: that of a search without preferences, if there are any."""
-        suppress = phrases is not None and phrases.suppress
-        is_changed = bool(self.space.weights) or lattice.has_preferred or suppress
-        if not is_changed:
-            return lattice
+    def _is_changed(self, lattice: Lattice, phrases: Phrases | None) -> bool:
+        """Whether preferences may have changed the lattice. Small boosts of phrases that are only begun on its paths
+        have not: they are given back, and until then the beam is narrower by less than `NARROWER` of it."""
+        if self.space.weights:
+            return True
+        if phrases is None or not (phrases.suppress or lattice.has_boosts):
+            return False
+        is_narrow = (
+            lattice.beam < (self.decoder.lattice_beam or 0.0) - 1e-3 or phrases.largest > NARROWER * self.decoder.beam
+        )
+        return phrases.suppress or is_narrow or lattice.has_preferred
+
+    def _plain_lattice(self, log_probs: np.ndarray) -> Lattice:
+        """That of a search without preferences, which the posteriors are of."""
         plain = self._plain.decode_lattice(log_probs).lattice
         return self.second.apply(plain, self.space) if self.second and plain.complete else plain
 

@@ -11,8 +11,8 @@ anywhere if the tokens have neither. A word may go on behind what the phrase hol
 in 서울에서. With pieces, a word may have several spellings. With phones, each phone is a word of a phrase.
 """
 
-from collections.abc import Mapping
-from itertools import islice, product
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, zip_longest
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -20,12 +20,14 @@ import numpy as np
 from asr.graph import pack
 from asr.graph.automaton import Automaton
 from asr.graph.opened import Graph
-from asr.pieces import BEGIN, segmentations
+from asr.pieces import BEGIN, merged, segmentations
+from asr.search.decoder import Decoder
 from asr.search.phrases import KeptPhrases, Phrases
 from asr.text.units import to_units
 from asr.tokens import BLANK, EPSILON_LABEL, SPACE, Tokens
 
 MOST_SPELLINGS = 16  # of a phrase
+Spelling = tuple[str, ...]
 
 
 _loops: "WeakValueDictionary[tuple[tuple[str, ...], str], TokenLoop]" = WeakValueDictionary()
@@ -66,10 +68,15 @@ class TokenLoop:
         return Graph.from_bytes(pack.to_bytes(loop.arrays(), implicit=True))
 
     def _compile(self, boosts: Mapping[str, float]) -> Phrases:
-        return Phrases.of_texts(
+        advice = "write phrases as the model's texts are written (`asr text clean`)"
+        if self._unit == "phone":
+            advice = "without a graph of words, phrases are sequences of its phones"
+        found = Phrases.of_texts(
             boosts, self._unspelled, self._spelled, Tokens.label(len(self._tokens) - 1),
-            ("the model's tokens do not spell", "write phrases as the model's texts are written (`asr text clean`)"),
+            ("the model's tokens do not spell", advice),
         )  # fmt: skip
+        Decoder(self.graph).decode(np.zeros((0, len(self._tokens)), np.float32), found)  # which refuses too many
+        return found
 
     def _unspelled(self, phrase: str) -> str | None:
         return next((word for word in phrase.split() if not self.spellings(word)), None)
@@ -78,13 +85,26 @@ class TokenLoop:
         """The labels of each spelling of a phrase."""
         if not (words := [self.spellings(word) for word in phrase.split()]):
             return [[]]
-        found = islice(product(*words), MOST_SPELLINGS)
+        found = islice(dict.fromkeys(combined(words)), MOST_SPELLINGS)
         spelled = [[unit for units in parts for unit in (*self._begin, *units)] for parts in found]
         return [[Tokens.label(token) for token in self._tokens.encode(units)] for units in spelled]
 
-    def spellings(self, word: str) -> list[tuple[str, ...]]:
-        """The spellings of a word as tokens; none if the tokens do not spell it."""
+    def spellings(self, word: str) -> list[Spelling]:
+        """The spellings of a word as tokens, that of BPE first; none if the tokens do not spell it."""
         if self._unit == "piece":
-            return [] if BEGIN in word else segmentations(word, self._tokens)
+            by_bpe = merged(word, self._tokens)
+            return [] if BEGIN in word else sorted(segmentations(word, self._tokens), key=lambda parts: parts != by_bpe)
         units = (word,) if self._unit == "phone" else tuple(to_units(word, self._unit))
         return [units] if all(unit in self._tokens and unit not in (BLANK, SPACE) for unit in units) else []
+
+
+def combined(words: Sequence[Sequence[Spelling]]) -> Iterator[tuple[Spelling, ...]]:
+    """The spellings of a phrase by those of its words, likely ones first: each word as it is spelled first; each with
+    the fewest tokens; then those in which one word alone is spelled otherwise than first."""
+    first = [spellings[0] for spellings in words]
+    yield tuple(first)
+    yield tuple(min(spellings, key=len) for spellings in words)
+    for others in zip_longest(*(spellings[1:] for spellings in words)):
+        for place, other in enumerate(others):
+            if other is not None:
+                yield (*first[:place], other, *first[place + 1 :])

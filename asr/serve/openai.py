@@ -33,6 +33,7 @@ from asr.recognizer.options import DecodingOptions
 from asr.recognizer.recognizer import Recognizer
 from asr.recognizer.searching import NoSearcher, can_boost
 from asr.recognizer.written import language_of
+from asr.search.searchers import GraphSearcher
 from asr.search.space import DynamicSpace
 from asr.serve.access import Admitted, Caller, identified
 from asr.serve.asked import limit
@@ -197,7 +198,9 @@ def keyword_options(recognizer: Recognizer, keywords: list[str], boost: float) -
 
 def _spelled(recognizer: Recognizer, words: list[str]) -> list[str]:
     """Those of `words` that can be added to the graph."""
-    if not words or not isinstance(recognizer.space, DynamicSpace) or recognizer.space.of_pieces:
+    if not words or not isinstance(recognizer.searcher, GraphSearcher):
+        return []
+    if not isinstance(recognizer.space, DynamicSpace) or recognizer.space.of_pieces:
         return []
     try:
         space = recognizer.with_new_words(words).space

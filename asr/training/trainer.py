@@ -389,7 +389,7 @@ def load_model(cfg: Config) -> tuple[AcousticModel, Tokens]:
     model = AcousticModel(cfg.features, cfg.model, len(tokens))
     trained = checkpoint.read_tensors(folder / "final.safetensors")
     if cfg.features.kind == "pretrained":
-        recorded.check_encoder(model.frontend.encoder, folder / recorded.ENCODER)
+        recorded.check_encoder(model.frontend.encoder, cfg.features.encoder, folder / recorded.ENCODER)
     encoder = {name: x for name, x in model.state_dict().items() if name.startswith("frontend.encoder.")}  # not trained
     model.load_state_dict(encoder | trained)
     return model.to(cfg.device).eval(), tokens

@@ -5,11 +5,14 @@
 
 from asr.cli.recipe import VERBS, Recipe
 from asr.config import Config
+from asr.errors import InputError
 from recipes.digits.prepare import STRINGS, write_sets
 
 
 def prepare(cfg: Config, speaker: str = "theo", without: str = "") -> str:
     """Write the strings, `{train,dev,test}.jsonl`, `lexicon.txt` and `lm.txt` in `cfg.data.dir`."""
+    if speaker == without:
+        raise InputError(f"without={without} is the speaker of the test set already; name another one")
     source = write_sets(cfg, {**STRINGS, "train": 1000}, speaker, without)
     return f"{source}, without {' and '.join(filter(None, (speaker, without)))}"
 

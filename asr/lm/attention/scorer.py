@@ -29,7 +29,8 @@ class AttentionScorer:
 
     def to(self, device: str) -> None:
         """Move the model; costs are the same on all devices but for rounding."""
-        self.model.parts.to(device)
+        if self.device != torch.device(device):
+            self.model.parts.to(device)
 
     @property
     def device(self) -> torch.device:
