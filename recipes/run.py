@@ -24,6 +24,7 @@ import math
 import sys
 from collections.abc import Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -110,6 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="any option of the experiment")
     words = parser.parse_args(argv)
     try:
+        if find_spec("asr._ctc") is None:
+            raise InputError("the package asr in this folder is not built, and hides the installed one; install it "
+                             "with `pip install -e .`, as `make demo` does")  # fmt: skip
         if words.recipe:
             run(words.recipe, words.overrides)
         else:

@@ -11,6 +11,8 @@ from asr.text.ko.phones import are_korean
 from asr.text.lexicon import Lexicon, Spelled, name_some
 from asr.tokens import Tokens
 
+_VOWELS = frozenset("AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split())  # of the CMU dictionary
+
 
 class Pronouncing:
     """Spells words by a lexicon, the graph's lexicon, the letters, or a pronunciation model: the first that can.
@@ -30,7 +32,9 @@ class Pronouncing:
             raise InputError(f"the lexicon's units ({name_some(self.lexicon.units())}) are not those of the model "
                              f"({name_some(self.tokens.symbols[1:])}); map them first")  # fmt: skip
         is_default = self.unit == "phone" and g2p.model == "default"  # of Korean or of the CMU dictionary's phones
-        self._can_guess = not is_default or "AA" in self.tokens or are_korean(self.tokens.symbols)
+        self._can_guess = (
+            not is_default or len(_VOWELS.intersection(self.tokens.symbols)) > 1 or are_korean(self.tokens.symbols)
+        )
         self._spelled: dict[str, list[Spelling]] = {}
 
     def learn(self, words: Iterable[str]) -> list[str]:

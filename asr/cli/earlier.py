@@ -58,7 +58,7 @@ def started(cfg: Config) -> list[str]:
     if cfg.init is None:
         return []
     options = read_start(cfg.init).options(cfg.model.tune_layers)
-    if cfg.features.kind == "stored" != options["features.kind"]:
+    if cfg.features.kind == "stored" != options.get("features.kind"):
         made_by = [name for name in options if name.startswith("features.") and name not in BEHIND_STORED]
         options = {name: value for name, value in options.items() if name not in made_by}
     found = [f"{name}={_written(value)}" for name, value in options.items()]

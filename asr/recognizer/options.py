@@ -74,6 +74,8 @@ class DecodingOptions:
             _check(isinstance(self.phrases, Mapping), "phrases", self.phrases, 'a mapping such as {"new york": 3.0}')
             self._set("phrases", FrozenDict(self.phrases))
         if self.new_words is not None:
+            expected = 'a list of words or asr.NewWord("word", [["P", "H"]]), not a mapping'
+            _check(not isinstance(self.new_words, Mapping), "new_words", self.new_words, expected)
             self._set("new_words", tuple(_entries("new_words", self.new_words, (NewWord, str))))
         if self.remove is not None:
             self._set("remove", tuple(_entries("remove", self.remove, (str,))))

@@ -60,6 +60,8 @@ class RequestSpaces:
         what = "slots" if slots else "new words"
         if self.space and self.space.of_pieces:
             raise InputError(f"this graph's vocabulary is open, so it has no {what}; boost phrases instead")
+        if self.space and self.space.is_closed:
+            raise InputError(f"this recogniser has a word list or grammar; give {what} together with that")
         if not isinstance(self.space, DynamicSpace):
             raise InputError(f"{what} need a dynamic graph; build one with `asr graph graph.kind=dynamic`")
         given = _many(new_words, "new words", (str, NewWord))
@@ -193,6 +195,8 @@ def _many(items: Iterable[T], what: str, kinds: type | tuple[type, ...] = str) -
     """The items as a list. Raises InputError for other items, and for a text, which is a list of letters."""
     if isinstance(items, str):
         raise InputError(f"{what} must be a list of strings, not the text '{items}'")
+    if isinstance(items, Mapping) and kinds is not str:
+        raise InputError(f'{what} must be a list of words or asr.NewWord("word", [["P", "H"]]), not a mapping')
     if not isinstance(items, Iterable):
         raise InputError(f"{what} must be a list of strings, not {items!r}")
     found = list(items)
