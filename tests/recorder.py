@@ -18,6 +18,7 @@ assert all(Path(copier).exists() for copier in COPIERS)
 UNUSED = {  # options that a verb reads, but that do not affect its results
     "bundle": {"graph.lexicon", "tokens.lexicon"},  # filled in from the training for all verbs; a bundle has none
     "data check": {"graph.lexicon"},  # likewise; the check has no graph
+    "flywheel retrain": {"adapt.passes", "adapt.speech_s"},  # compared with those of a tuning; only HMMs adapt
 }
 READ: dict[str, set[str]] = {}  # verb -> the options it read, over all runs of this process
 

@@ -144,11 +144,11 @@ def test_long_entries_take_no_square_of_their_length():
 
 def test_requests_of_too_many_arcs_are_refused(monkeypatch):
     """Phones in context multiply the arcs between any words and any others."""
-    monkeypatch.setattr("asr.recognizer.spaces.MOST_ARCS", 100)
+    monkeypatch.setattr("asr.recognizer.spaces.MOST_ARCS", 60)
     lexicon = Lexicon({"ab": [("A", "B")], "a": [("A",)]})
     spaces = RequestSpaces(config(Path("."), ".", "tri"), HMMS["tri"].tokens, None, lexicon, HMMS["tri"])
     spaces.of_list(["ab"])
-    with pytest.raises(InputError, match="takes more than 100 arcs .*; give fewer words in a row"):
+    with pytest.raises(InputError, match="takes more than 60 arcs .*; give fewer words in a row"):
         spaces.of_grammar("#JSGF V1.0; grammar g; <a> = ab | a; public <c> = <a> <a> <a> <a> <a> <a>;")
 
 

@@ -31,7 +31,7 @@ folder, recognizer = rescored.folder, rescored.recognizer  # fixtures
 
 def test_a_word_list_in_a_run_folder_whose_second_pass_was_tuned(recognizer, folder, tmp_path, monkeypatch):
     (tmp_path / "list.txt").write_text("a b\nb\n")
-    monkeypatch.setattr(run_folder, "as_trained", replace)
+    monkeypatch.setattr(run_folder, "as_trained", lambda cfg, encoder: replace(cfg))
     monkeypatch.setattr(run_folder, "load_model", lambda cfg: (recognizer.model, TOKENS))
     cfg = replace(config(), lm=Config().lm)
     cfg.decoder = replace(cfg.decoder, rescore=str(folder / "lm.safetensors"))

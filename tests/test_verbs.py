@@ -211,7 +211,9 @@ def test_lists_and_grammars_need_no_graph(out: Path, tmp_path: Path, capsys: pyt
     assert "comes with each request" in capsys.readouterr().err
     assert cli.main(["graph", f"out={out}", "graph=dynamic", "forecast=true"]) == 2
     assert "nothing is compiled" in capsys.readouterr().err
-    assert cli.main([*called, "new_words=x.txt"]) == 2 and "put the words into" in capsys.readouterr().err
+    assert cli.main([*called, "fill_slots=x.txt"]) == 2 and "put the words into" in capsys.readouterr().err
+    (tmp_path / "new.txt").write_text("do\tr e\n")
+    assert cli.main([*called, f"new_words={tmp_path}/new.txt"]) == 0
 
 
 # Each verb once more with options that the tests above leave out, so that every declared option is read.
