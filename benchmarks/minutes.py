@@ -22,6 +22,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -124,16 +125,18 @@ def plot() -> None:
     }
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
+    axes.set_prop_cycle(color=colormaps["tab20"].colors)  # type: ignore[attr-defined]
     print("| experiment | " + " | ".join(f"{rate:.0%}" for rate in RATES) + " | best |\n|" + "---|" * (len(RATES) + 2))
     for name, result in results.items():
         points = result["points"]
-        axes.plot([p["minutes"] for p in points], [100 * p["errors"] for p in points], marker=".", label=name)
+        axes.plot([p["minutes"] for p in points], [100 * p["errors"] for p in points], marker=".")
         best = min(points, key=lambda p: p["errors"])
+        axes.annotate(name, (points[-1]["minutes"], max(1.2, 100 * points[-1]["errors"])), fontsize="x-small",
+                      xytext=(4, 4), textcoords="offset points")  # fmt: skip
         cells = [next((f"{p['minutes']:.1f}" for p in points if p["errors"] <= rate), "") for rate in RATES]
         print(f"| {name} | {' | '.join(cells)} | {best['errors']:.1%} after {best['minutes']:.1f} |")
     axes.set(xscale="log", yscale="log", xlabel="CPU minutes of training", ylabel="dev errors, %")
     axes.grid(which="both", alpha=0.3)
-    axes.legend(fontsize="small")
     save(figure, RESULTS / "minutes.png")
 
 
