@@ -308,14 +308,19 @@ def test_long_lists_of_single_words_are_warned_of(caplog):
         assert not compiled(phrases, boost)
 
 
-def test_lists_are_compiled_once_by_their_content(caplog):
+def counting():
+    """Kept lists of two words, and the lists that were compiled for them."""
     compiled = []
 
     def compile(boosts):
         compiled.append(boosts)
         return Phrases.of_words(boosts, {"new": 1, "york": 2}, 2)
 
-    kept = KeptPhrases(compile)
+    return KeptPhrases(compile), compiled
+
+
+def test_lists_are_compiled_once_by_their_content(caplog):
+    kept, compiled = counting()
     first = kept({"new york": 2.0, "old york": 1.0})
     caplog.clear()
     assert kept({"new york": 2.0, "old york": 1.0}) is first and len(compiled) == 1
@@ -332,13 +337,7 @@ def test_lists_are_compiled_once_by_their_content(caplog):
 
 
 def test_a_read_only_list_is_known_by_itself():
-    compiled = []
-
-    def compile(boosts):
-        compiled.append(boosts)
-        return Phrases.of_words(boosts, {"new": 1, "york": 2}, 2)
-
-    kept = KeptPhrases(compile)
+    kept, compiled = counting()
     boosts = FrozenDict({"new york": 2.0})
     first = kept(boosts)
     assert kept(boosts) is first and kept({"new york": 2.0}) is first and len(compiled) == 1

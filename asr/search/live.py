@@ -48,15 +48,22 @@ def live_search(searcher: Searcher, phrases: Phrases | None = None) -> LiveSearc
     return LiveGreedySearch(searcher) if phrases is None else LiveLoopSearch(searcher, phrases)
 
 
-class LiveGraphSearch:
-    def __init__(self, searcher: GraphSearcher, phrases: Phrases | None):
-        self._searcher, self._phrases = searcher, phrases
+class BeamSearch:
+    """What the live searches with a decoder have in common: its stream, and the log-probs that it has heard."""
+
+    def __init__(self, searcher: GraphSearcher | GreedySearcher, phrases: Phrases | None):
         self._search = searcher.decoder.stream(phrases)
         self._heard = Frames(len(searcher.tokens))
 
     def accept(self, log_probs: np.ndarray) -> None:
         self._search.accept(log_probs)
         self._heard.append(log_probs)
+
+
+class LiveGraphSearch(BeamSearch):
+    def __init__(self, searcher: GraphSearcher, phrases: Phrases | None):
+        super().__init__(searcher, phrases)
+        self._searcher, self._phrases = searcher, phrases
 
     def partial(self) -> FoundSoFar:
         partial, space = self._search.partial(), self._searcher.space
@@ -104,17 +111,12 @@ class LiveGreedySearch:
         return self._searcher.search(self._heard.all)
 
 
-class LiveLoopSearch:
+class LiveLoopSearch(BeamSearch):
     """Greedy search with phrases: a beam search through a loop over all tokens."""
 
     def __init__(self, searcher: GreedySearcher, phrases: Phrases):
+        super().__init__(searcher, phrases)
         self._searcher = searcher
-        self._search = searcher.decoder.stream(phrases)
-        self._heard = Frames(len(searcher.tokens))
-
-    def accept(self, log_probs: np.ndarray) -> None:
-        self._search.accept(log_probs)
-        self._heard.append(log_probs)
 
     def partial(self) -> FoundSoFar:
         partial = self._search.partial()
