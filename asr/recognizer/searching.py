@@ -59,11 +59,9 @@ def searcher_of(cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer
     if decoder.mbr or decoder.confusion:
         name = "mbr" if decoder.mbr else "confusion"
         raise InputError(f"decoder.{name}=true needs a graph search; this recogniser searches greedily")
-    return (
-        NoSearcher()
-        if is_of_states
-        else GreedySearcher(tokens, cfg.tokens.unit, calibration, decoder.beam, decoder.max_active)
-    )
+    if is_of_states:
+        return NoSearcher()
+    return GreedySearcher(tokens, cfg.tokens.unit, calibration, decoder.beam, decoder.max_active)
 
 
 def phrases_for(searcher: Searcher, boosts: Mapping[str, float]) -> Phrases:
