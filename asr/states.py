@@ -25,8 +25,8 @@ def every_nth(steps: np.ndarray, n: int) -> np.ndarray:
 
     Its steps are n of the given ones; who leaves on the way has left. The first frame that is seen is in a first state.
     """
-    inner = np.linalg.matrix_power(steps[1:, :-1], n)  # (S, S)
-    return np.vstack([steps[:1], np.column_stack([inner, 1 - inner.sum(1)])])
+    remaining = np.vstack([steps[1:], np.eye(len(steps))[-1]])  # who has left stays out
+    return np.vstack([steps[:1], np.linalg.matrix_power(remaining, n)[:-1]])
 
 
 class States:

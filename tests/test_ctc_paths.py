@@ -114,6 +114,18 @@ def test_what_does_not_fit_paths_of_ctc_is_refused(paths, tmp_path):
             read_timed(tmp_path / "alignments.npz")
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_state_that_cannot_leave_has_no_step_out_of_every_nth_frame(n):
+    """Rounding once left a step of -2e-16, which no bundle or graph takes."""
+    stay = [0.0, 0.9240516975524966, 0.06675264235050044, 0.005410860971712131, 0.003784799125290869, 0.0]
+    steps = np.array([[1.0, 0, 0, 0, 0, 0], stay, stay, stay, stay, [0, 0, 0, 0, 0.5, 0.5]])
+    found = every_nth(steps, n)
+    assert (found >= 0).all()
+    np.testing.assert_allclose(found.sum(1), 1)
+    if n == 1:
+        np.testing.assert_array_equal(found, steps)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_steps_of_every_nth_frame_are_those_of_all_paths(n):
     """From a state that is seen to the next that is seen: summed over the states of the frames between."""
