@@ -22,7 +22,8 @@ _OF_DECODER = (*_OF_SEARCH, "reject_below", "remove")
 class DecodingOptions:
     """Options of one call; None leaves the model's own value. Immutable, hashable and picklable.
 
-    beam           cost above the best path at which a path is dropped, in nats; above 0
+    beam           cost above the best path at which a path is dropped, in nats; above 0; greedy search has
+                   one with phrases only
     lattice_beam   cost above the best path up to which alternatives are kept, in nats; at most `beam`
     nbest          number of readings to return: the best and its alternatives; more than one needs a lattice
     mbr            the words of least expected word errors instead of those of the cheapest path; needs a lattice
@@ -138,8 +139,9 @@ class DecodingOptions:
         return decoder
 
     def of_graph_search(self) -> list[str]:
-        """The given options that greedy search does not have."""
-        found = [f.name for f in fields(self) if f.name in _OF_SEARCH and getattr(self, f.name) is not None]
+        """The given options that greedy search does not have. With phrases it has a beam."""
+        names = [name for name in _OF_SEARCH if not (name == "beam" and self.phrases)]
+        found = [f.name for f in fields(self) if f.name in names and getattr(self, f.name) is not None]
         return found if not self.rescore else [*found, "rescore"]
 
 
