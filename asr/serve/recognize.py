@@ -118,7 +118,7 @@ async def recognize(request: Request, caller: Admitted) -> JSONResponse:
         _check_names(form)
         file, fields = upload_of(form), form.get("request", "{}")
         if not isinstance(fields, str):
-            fields = (await fields.read(MOST_JSON_BYTES)).decode(errors="replace")
+            fields = await fields.read(MOST_JSON_BYTES)
         asked = await asyncio.to_thread(parsed, Asked, fields)
         return await _answer(request, caller, asked, file.file.read)
 
