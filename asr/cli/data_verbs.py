@@ -66,7 +66,7 @@ def data_check(cfg: Config) -> None:
     the report is the same.
     """
     from asr import manifest
-    from asr.cli.launchers import pool
+    from asr.cli.launchers import check_bulk, pool
     from asr.data.check import check, written
     from asr.data.report_names import report_names
     from asr.data.transcript import token_table
@@ -75,6 +75,7 @@ def data_check(cfg: Config) -> None:
     from asr.text.lexicon import Lexicon
     from asr.tokens import BLANK, Tokens
 
+    check_bulk(cfg.bulk)
     data = cfg.data
     sets = (data.train, data.dev, data.test, data.replay, data.general_dev)
     existing = [path for path in sets if path and Path(path).exists()]
