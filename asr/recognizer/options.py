@@ -16,6 +16,7 @@ from asr.text.clean import LANGUAGES
 
 _OF_SEARCH = ("beam", "lattice_beam", "nbest", "mbr", "confusion", "rescore_order")
 _OF_DECODER = (*_OF_SEARCH, "reject_below", "remove")
+NEW_WORDS = 'a list of words or asr.NewWord("word", [["P", "H"]]), not a mapping'  # what is expected
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,7 @@ class DecodingOptions:
             _check(isinstance(self.phrases, Mapping), "phrases", self.phrases, 'a mapping such as {"new york": 3.0}')
             self._set("phrases", FrozenDict(self.phrases))
         if self.new_words is not None:
-            expected = 'a list of words or asr.NewWord("word", [["P", "H"]]), not a mapping'
-            _check(not isinstance(self.new_words, Mapping), "new_words", self.new_words, expected)
+            _check(not isinstance(self.new_words, Mapping), "new_words", self.new_words, NEW_WORDS)
             self._set("new_words", tuple(_entries("new_words", self.new_words, (NewWord, str))))
         if self.remove is not None:
             self._set("remove", tuple(_entries("remove", self.remove, (str,))))
