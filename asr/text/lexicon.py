@@ -156,6 +156,8 @@ class Lexicon:
         name the guessed words and the words left out. Raises InputError if no word has a pronunciation.
         """
         words = list(dict.fromkeys(words))
+        if not words:
+            raise InputError("there is no word to pronounce")
         entries = _cmudict({word.lower() for word in words})
         found = {w: entries[w.lower()] for w in words if w.lower() in entries}
         missing = [w for w in words if w not in found]
