@@ -75,8 +75,9 @@ def data_check(cfg: Config) -> None:
     from asr.text.lexicon import Lexicon
     from asr.tokens import BLANK, Tokens
 
-    check_bulk(cfg.bulk)
     data = cfg.data
+    bulk = replace(cfg.bulk, workers=data.workers if cfg.bulk.launcher == "ray" else 0)
+    check_bulk(bulk)
     sets = (data.train, data.dev, data.test, data.replay, data.general_dev)
     existing = [path for path in sets if path and Path(path).exists()]
     manifests = cfg.input or existing
@@ -96,8 +97,7 @@ def data_check(cfg: Config) -> None:
     names = report_names(manifests, folder)
     keep_inputs((file for name in names for file in written(folder, name)), manifests)
     lost = []
-    workers = cfg.data.workers if cfg.bulk.launcher == "ray" else 0
-    with pool(replace(cfg, threads=1, bulk=replace(cfg.bulk, workers=workers))) as by_ray:
+    with pool(replace(cfg, threads=1, bulk=bulk)) as by_ray:
         for number, (path, name) in enumerate(zip(manifests, names, strict=True)):
             report = check(
                 path,

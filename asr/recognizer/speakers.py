@@ -52,10 +52,10 @@ def recognizers_of(
     """The utterances of each speaker, with the recogniser that is adapted to that speaker; those without a speaker or
     with too little speech come last, with the given recogniser, and are counted on `bar`. A model that does not adapt
     recognises all of them."""
+    passes, frames = recognizer.cfg.adapt.passes, recognizer.cfg.adapt.speech_s / recognizer.frame_s
     if not adapts(recognizer):
         yield recognizer, utterances
         return
-    passes, frames = recognizer.cfg.adapt.passes, recognizer.cfg.adapt.speech_s / recognizer.frame_s
     groups: dict[str | None, list[Utterance]] = defaultdict(list)
     for utterance in utterances:
         groups[utterance.speaker].append(utterance)
