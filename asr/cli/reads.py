@@ -93,13 +93,13 @@ def readers(option: str) -> str:
 
 
 def check_groups(verb: str, words: Iterable[str], groups: Groups) -> None:
-    """Raises InputError for a group that the verb does not read, if an option of the verb has that name behind a dot:
-    that option is meant."""
+    """Raises InputError for no choice of a group that the verb does not read, if an option of the verb has the group's
+    name behind a dot: that option is meant."""
     own = {option.key: option.name for option in declared(verb).values()}
     unread = groups.keys() - groups_of(verb, groups).keys() - all_options().keys()
     for word in words:
         key, sign, value = word.partition("=")
-        if sign and key in unread and key in own:
+        if sign and key in unread and key in own and value not in groups[key]:
             raise InputError(f"`asr {verb}` has no choice {word}; its option is written {own[key]}={value}")
 
 
