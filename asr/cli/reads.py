@@ -93,8 +93,8 @@ def readers(option: str) -> str:
 
 
 def check_groups(verb: str, words: Iterable[str], groups: Groups) -> None:
-    """Raises InputError for `GROUP=VALUE` if there is no such choice, and the verb does not read the group but an option
-    with its name behind a dot: that option is meant."""
+    """Raises InputError for `GROUP=VALUE` if there is no such choice, and the verb does not read the group, but an
+    option with its name behind a dot: that option is meant."""
     own = {option.key: option.name for option in declared(verb).values()}
     unread = groups.keys() - groups_of(verb, groups).keys() - all_options().keys()
     for word in words:
