@@ -1,6 +1,7 @@
 """Runs a recipe: from a corpus to a scored recogniser in one file.
 
     python -m recipes.run                         list the recipes
+    python -m recipes.run digits --help           its experiments and its own options
     python -m recipes.run an4 [KEY=VALUE ...]     run one, with any option of the toolkit
     python -m recipes.run digits experiment=unseen speaker=theo,lucas
 
@@ -11,8 +12,8 @@ A recipe is a folder with `prepare.py`, `experiment/*.yaml` and `RESULTS.md`. In
     USUALLY                     optional: how long each step takes
 
 An experiment that prepares its own data has a module of the same name, as `digits/unseen.py`. Further parameters of
-`prepare` are options of the recipe. Several values, separated by commas, make one run each, in a run folder named after
-them.
+`prepare`, each `Annotated[str, "what it means"]`, are options of the recipe. Several values, separated by commas, make
+one run each, in a run folder named after them.
 """
 
 import argparse
@@ -22,17 +23,38 @@ import inspect
 import itertools
 import math
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import get_type_hints
 
+from asr.cli.help import explained
 from asr.cli.overrides import nearest
 from asr.cli.recipe import Recipe
 from asr.errors import InputError
 
 RECIPES = Path(__file__).parent
+HELP = """\
+usage: python -m recipes.run {name} [experiment=CHOICE] [KEY=VALUE ...]
+
+{description}
+
+experiments; without experiment=, {name} is run
+{experiments}
+{own}
+KEY=VALUE is any option of the verbs that the recipe calls, as `asr train --help` or `asr decode --help` lists them:
+  data.root=FOLDER   the folder above the corpora, instead of the environment's ASR_DATA
+  out=FOLDER         where all files go, with the recogniser in FOLDER/model.asr; without it exp/EXPERIMENT
+
+Figures and commands: {results}
+"""
+OWN = """
+options of experiments; several values, separated by commas, make one run each
+{options}
+"""
 
 
 def list_recipes() -> dict[str, str]:
@@ -47,6 +69,34 @@ def load_module(name: str, experiment: str) -> ModuleType:
     return importlib.import_module(f"recipes.{name}.{experiment if has_own else 'prepare'}")
 
 
+def own_options(module: ModuleType) -> dict[str, inspect.Parameter]:
+    """The options that the recipe adds to those of the toolkit: the parameters of `prepare` but its first."""
+    return dict(list(inspect.signature(module.prepare).parameters.items())[1:])
+
+
+def recipe_help(name: str) -> str:
+    """What the recipe does, its experiments, its own options and the folder of its results."""
+    description = ast.get_docstring(ast.parse((RECIPES / name / "prepare.py").read_text())) or ""
+    paths = {path.stem: path for path in sorted((RECIPES / name / "experiment").glob("*.yaml"))}
+    options = "\n".join(line for experiment in paths for line in _option_lines(name, experiment))
+    return HELP.format(
+        name=name,
+        description=description.strip(),
+        experiments=explained("experiment", paths),
+        own=OWN.format(options=options) if options else "",
+        results=(RECIPES / name / "RESULTS.md").relative_to(RECIPES.parent),
+    )
+
+
+def _option_lines(name: str, experiment: str) -> Iterator[str]:
+    module = load_module(name, experiment)
+    hints = get_type_hints(module.prepare, include_extras=True)
+    for option, parameter in own_options(module).items():
+        value = f"{option}={'...' if parameter.default is parameter.empty else parameter.default}"
+        line = f"  {f'experiment={experiment} {value}':44}{hints[option].__metadata__[0]}"
+        yield textwrap.fill(line, 120, subsequent_indent=" " * 46)
+
+
 def split_words(words: Sequence[str], own: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
     """The recipe's own options with their values, and the overrides of the toolkit's options."""
     pairs = {word: word.partition("=") for word in words}
@@ -55,18 +105,15 @@ def split_words(words: Sequence[str], own: Sequence[str]) -> tuple[dict[str, lis
 
 
 def run(name: str, words: Sequence[str]) -> None:
-    """Run the recipe `name`. Raises InputError for an unknown recipe or option, and SystemExit if a verb fails."""
-    known = list_recipes()
-    if name not in known:
-        raise InputError(f"there is no recipe '{name}'{nearest(name, known) or '; there are: ' + ', '.join(known)}")
+    """Run the recipe `name`. Raises InputError for an unknown option, and SystemExit if a verb fails."""
     experiment = next((word.partition("=")[2] for word in words if word.startswith("experiment=")), name)
     overrides = [word for word in words if not word.startswith("experiment=")]
     module = load_module(name, experiment)
-    own = list(inspect.signature(module.prepare).parameters.values())[1:]
-    options, overrides = split_words(overrides, [option.name for option in own])
-    needed = [option.name for option in own if option.default is option.empty]
+    own = own_options(module)
+    options, overrides = split_words(overrides, [*own])
+    needed = [option for option, parameter in own.items() if parameter.default is parameter.empty]
     if missing := next((option for option in needed if option not in options), None):
-        raise InputError(f"experiment={experiment} needs {missing}=VALUE; see {RECIPES / name / 'RESULTS.md'}")
+        raise InputError(f"experiment={experiment} needs {missing}=VALUE; see `python -m recipes.run {name} --help`")
     runs = [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
     rates = [run_once(name, experiment, module, overrides, chosen) for chosen in runs]
     if len(runs) > 1 and not any(map(math.isnan, rates)):
@@ -95,7 +142,7 @@ def prepared(name: str, words: Sequence[str], out: str) -> tuple[str, Recipe]:
     with {} for the experiment; words win over it."""
     experiment = next((word.partition("=")[2] for word in words if word.startswith("experiment=")), name)
     module = load_module(name, experiment)
-    own, given = split_words(words, list(inspect.signature(module.prepare).parameters)[1:])
+    own, given = split_words(words, [*own_options(module)])
     given = [word for word in given if not word.startswith("experiment=")]
     recipe = Recipe(experiment, RECIPES / name, [f"out={out.format(experiment)}", *given])
     options = {key: values[0] for key, values in own.items()}
@@ -105,19 +152,26 @@ def prepared(name: str, words: Sequence[str], out: str) -> tuple[str, Recipe]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code."""
-    parser = argparse.ArgumentParser("python -m recipes.run", description=__doc__,
+    parser = argparse.ArgumentParser("python -m recipes.run", description=__doc__, add_help=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("recipe", nargs="?", help="left out: list the recipes")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="any option of the experiment")
+    parser.add_argument("-h", "--help", action="store_true", help="print this help or, behind a recipe, the recipe's")
     words = parser.parse_args(argv)
     try:
         if find_spec("asr._ctc") is None:
             raise InputError("the package asr in this folder is not built, and hides the installed one; install it "
                              "with `pip install -e .`, as `make demo` does")  # fmt: skip
-        if words.recipe:
+        known = list_recipes()
+        if words.recipe and words.recipe not in known:
+            hint = nearest(words.recipe, known) or "; there are: " + ", ".join(known)
+            raise InputError(f"there is no recipe '{words.recipe}'{hint}")
+        if words.help:
+            print(recipe_help(words.recipe) if words.recipe else parser.format_help(), end="")
+        elif words.recipe:
             run(words.recipe, words.overrides)
         else:
-            print(*(f"{name:18}{line}" for name, line in list_recipes().items()), sep="\n")
+            print(*(f"{name:18}{line}" for name, line in known.items()), sep="\n")
         return 0
     except InputError as e:
         print(f"recipes: error: {e}", file=sys.stderr)

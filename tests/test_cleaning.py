@@ -154,6 +154,9 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["text", "clean", f"{tmp_path}/p.txt", f"output={tmp_path}/c.txt", "lang=ko", "paragraphs=true"]) == 0
     )
     assert "kept 2 of 2" in capsys.readouterr().out
+    (tmp_path / "l.txt").write_bytes(b"caf\xe9 noir\n")
+    assert cli.main(["text", "clean", f"{tmp_path}/l.txt", f"output={tmp_path}/d.txt", "lang=en"]) == 2
+    assert "l.txt: 0 sentences kept; the report above gives the reasons" in capsys.readouterr().err
     assert cli.main(["text", "clean", words[0]]) == 2
     assert cli.main(["text", "clean", f"output={tmp_path}/b.txt"]) == 2
     assert "needs texts" in capsys.readouterr().err

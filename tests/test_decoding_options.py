@@ -287,6 +287,18 @@ def test_options_that_do_not_fit_the_recogniser_are_refused(recognizer, x):
     assert greedy.transcribe(x, 16000, Options(word_list=["a"], beam=8.0)).text == "a"  # the list is a graph
 
 
+def test_greedy_search_with_phrases_takes_the_beam_of_a_call(recognizer, x):
+    """It equals the beam of the recogniser. The boost pays off along the phrase: a narrow beam loses some of it."""
+    greedy = Recognizer(recognizer.model, recognizer.cfg, TOKENS)
+    found = {}
+    for beam in (0.5, 500.0):
+        options = Options(beam=beam, phrases={"bbab": 400.0})
+        wanted = greedy.with_decoder(replace(recognizer.cfg.decoder, beam=beam, lattice_beam=None))
+        found[beam] = greedy.transcribe(x, 16000, options)
+        assert found[beam] == wanted.transcribe(x, 16000, replace(options, beam=None))
+    assert found[500.0].cost < found[0.5].cost
+
+
 def test_options_are_immutable_values():
     phrases, words = {"new york": 3.0}, ["bixby"]
     options = Options(beam=9.0, phrases=phrases, new_words=words)

@@ -3,6 +3,7 @@
 import dataclasses
 import multiprocessing
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from tqdm import tqdm
 
 import asr
 from asr import manifest, pipeline
-from asr.config import ModelConfig
+from asr.cli import earlier
+from asr.cli.overrides import compose
+from asr.config import AdaptConfig, ModelConfig
 from asr.errors import InputError
 from asr.features.spectra import delta_kernels
 from asr.hmm.corpus import Corpus
@@ -234,6 +237,28 @@ def test_tuning_adapts_and_a_bundle_keeps_both_mixtures(trained, tmp_path):
     pipeline.bundle(trained)
     net = asr.load(trained.bundle).model.net
     assert net.adapted is not None and not torch.equal(net.adapted.means, net.output.means)
+
+
+def test_decoding_adapts_as_the_tuning_did(trained, tmp_path, caplog, capsys):
+    """Passes and seconds of `asr tune` hold for the verbs behind it; what a command line sets itself comes first."""
+    out = tmp_path / "run"
+    shutil.copytree(trained.out, out)
+    cfg = dataclasses.replace(trained, out=str(out), adapt=AdaptConfig(2, np.inf))
+    pipeline.tune(cfg)
+    plain = dataclasses.replace(cfg, adapt=AdaptConfig())
+    assert pipeline.tuned(plain).adapt == AdaptConfig(2, np.inf) and plain.adapt == AdaptConfig()
+    assert pipeline.tuned(dataclasses.replace(cfg, adapt=AdaptConfig(3))).adapt == AdaptConfig(3, np.inf)
+    assert "tune.json was made with another adapt" in caplog.text
+    caplog.clear()
+    pipeline.calibrate(pipeline.tuned(plain))
+    capsys.readouterr()
+    found = earlier.tuned(plain)
+    assert "adapt.passes=2 adapt.speech_s=inf\n" in capsys.readouterr().err and not caplog.text
+    assert compose(found).adapt == AdaptConfig(2, np.inf)
+    assert compose([*found, "adapt.passes=1"]).adapt == AdaptConfig(1, np.inf)
+    (out / "tune.json").write_text((out / "tune.json").read_text().replace('"passes": 2', '"passes": "many"'))
+    with pytest.raises(InputError, match="tune.json is not what `asr tune` writes"):
+        pipeline.tuned(plain)
 
 
 def test_stored_features_are_those_that_decoding_scores(trained, tmp_path):

@@ -155,6 +155,7 @@ def stand_in(
 
     monkeypatch.setattr(ray_workers, "started", started)
     monkeypatch.setattr(ray_workers, "connected", lambda cfg: nullcontext())
+    monkeypatch.setattr(ray_workers, "check_installed", lambda: None)
     return given
 
 
@@ -320,12 +321,16 @@ def test_options_without_effect_are_refused(
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", ["transcribe no.asr no.wav", "data check no.jsonl", "features no output=x.jsonl",
+                                   "lm count no.txt output=x.counts", "lm train text=no.txt"])  # fmt: skip
 def test_a_missing_ray_is_one_sentence(
-    asr_file: Path, sounds: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    """It comes before anything is read."""
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert cli.main(["transcribe", str(asr_file), str(sounds / "1.wav"), "launcher=ray"]) == 2
-    assert "asr: error: launcher=ray needs ray: pip install" in capsys.readouterr().err
+    assert cli.main([*words.split(), "launcher=ray"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("asr: error: launcher=ray needs ray: pip install") and error.count("\n") == 1
 
 
 def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

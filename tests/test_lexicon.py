@@ -39,6 +39,8 @@ def test_cmudict(caplog):
     assert "1 of 3 words" in caplog.text and "zzyzzx" in caplog.text
     with pytest.raises(InputError, match="none of the 1 words"):
         Lexicon.cmudict(["zzyzzx"])
+    with pytest.raises(InputError, match="there is no word to pronounce"):
+        Lexicon.cmudict([])
 
 
 def test_words_with_punctuation_are_told(caplog):

@@ -51,6 +51,8 @@ def test_help_lists_what_the_verb_reads_and_nothing_else(verb: str) -> None:
         ("decode optim.lr=1", ["`asr decode` does not read optim.lr", "an option of `asr train`"]),
         ("decode features.kind=mfcc", ["`asr decode` does not read features.kind", "`asr train`"]),
         ("lm train threshold=1e-7", ["'lm.threshold' of `asr lm prune`"]),
+        ("g2p apply w.txt model=x.npz", ["`asr g2p apply` has no choice model=x.npz", "written g2p.model=x.npz"]),
+        ("serve x.bin", ["`asr serve` takes no files", "'x.bin'", "name a bundle *.asr or a run folder"]),
         ("train x.wav", ["`asr train` takes no files", "x.wav"]),
         ("doctor device=cuda", ["`asr doctor` does not read device"]),
         ("decode -m beam=1,2 optim.lr=1", ["`asr decode` does not read optim.lr"]),

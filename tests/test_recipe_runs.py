@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,32 @@ def test_all_recipes_are_listed_and_importable(capsys: pytest.CaptureFixture[str
         parameters = inspect.signature(module.prepare).parameters.values()
         assert [p.name for p in parameters if p.default is p.empty] == ["cfg"]
         assert (RECIPES / line.split()[0] / "RESULTS.md").exists()
+
+
+@pytest.mark.parametrize("name", [path.parent.name for path in sorted(RECIPES.glob("*/experiment"))])
+def test_the_help_of_a_recipe_names_its_experiments_and_own_options(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run.main([name, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert run.list_recipes()[name] in printed
+    assert f"recipes/{name}/RESULTS.md" in printed and "out=FOLDER" in printed
+    for path in (RECIPES / name / "experiment").glob("*.yaml"):
+        assert f"  experiment={path.stem} " in printed
+        assert f"\nout: exp/{path.stem}\n" in path.read_text(), "the help says that files go to exp/EXPERIMENT"
+        for option in list(inspect.signature(load_module(name, path.stem).prepare).parameters)[1:]:
+            assert re.search(rf"experiment={path.stem} {option}=\S* +\w+", printed), option
+    assert max(map(len, printed.splitlines())) <= 120
+
+
+def test_help_says_what_an_option_of_the_recipe_means(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(["--help"]) == 0 and "--help" in capsys.readouterr().out
+    assert run.main(["timit", "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert "experiment=timit_hmm heard=half             half: train on the sentences of every second" in printed
+    assert "experiment=timit fold=0                     0 to 3: which four" in printed
+    assert run.main(["digitz", "--help"]) == 2
+    assert capsys.readouterr().err == "recipes: error: there is no recipe 'digitz'; did you mean 'digits'?\n"
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*/experiment/*.yaml")), ids=lambda path: path.stem)

@@ -76,6 +76,13 @@ async def test_errors_have_openais_shape(model: Path) -> None:
             assert error["type"] == "invalid_request_error" and error["message"]
 
 
+def test_keys_that_nobody_asks_for_are_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no keys are required .* add require_keys=true"):
+        app_of(model, keys=f"{tmp_path}/serve.db")
+    assert not (tmp_path / "serve.db").exists()
+    app_of(model, keys=f"{tmp_path}/serve.db", require_keys=True)
+
+
 async def test_a_bug_is_logged_and_not_told(model: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
     async with client_of(app_of(model)) as client:
         monkeypatch.setattr(Modes, "of", lambda self, name: 1 / 0)

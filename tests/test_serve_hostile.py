@@ -113,6 +113,28 @@ async def test_forms_that_cannot_be_read_say_why(model: Path) -> None:
             assert answer.status_code == 400 and "form cannot be read: " in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    "path,headers,says",
+    [
+        ("/v1/audio/transcriptions", 'name="prompt"', "the field 'prompt' is not text in UTF-8, byte 3 is 0xe9"),
+        ("/v1/recognize", 'name="request"', "the field 'request' is not text in UTF-8, byte 3 is 0xe9"),
+        ("/v1/recognize", 'name="request"; filename="a.json"', "the request is not JSON in UTF-8: byte 3 is 0xe9"),
+    ],
+)
+async def test_fields_in_latin_1_are_refused_and_not_misread(model: Path, path: str, headers: str, says: str) -> None:
+    parts = [b'name="file"; filename="a.wav"' + b"\r\n\r\n" + noise(0.2),
+             headers.encode() + b"\r\n\r\n" + '"caf\u00e9"'.encode("latin-1")[1:]]  # fmt: skip
+    body = b"".join(b"--x\r\nContent-Disposition: form-data; " + part + b"\r\n" for part in parts) + b"--x--"
+    async with client_of(app_of(model)) as client:
+        kind = {"content-type": "multipart/form-data; boundary=x"}
+        answer = await client.post(path, content=body, headers=kind)
+        assert answer.status_code == 400 and says in answer.json()["error"]["message"]
+        told = {"content-type": "multipart/form-data; boundary=x; charset=latin-1"}
+        assert "not text" not in (await client.post(path, content=body, headers=told)).text
+        good = body.replace(b"\xe9", "\u00e9".encode())
+        assert "UTF-8" not in (await client.post(path, content=good, headers=kind)).text
+
+
 async def test_ignored_keywords_fit_into_a_header(model: Path) -> None:
     fields = {"model": "x", "keywords[]": [f"\u00e9{number}" for number in range(999)]}
     async with client_of(app_of(model)) as client:

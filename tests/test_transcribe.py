@@ -97,7 +97,9 @@ def test_folders_and_lists_without_recordings(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9.wav\n")
-    for name, says in (("empty", "holds no files that end in .wav"), ("empty.txt", "is empty"), ("latin.txt", "UTF-8")):
+    (tmp_path / "text.txt").write_text("hello world\n")
+    for name, says in (("empty", "holds no files that end in .wav"), ("empty.txt", "is empty"), ("latin.txt", "UTF-8"),
+                       ("text.txt", "text.txt is read as a list .* exists, such as 'hello world'")):  # fmt: skip
         with pytest.raises(InputError, match=says):
             find_recordings([str(tmp_path / name)])
     with pytest.raises(InputError, match="end in .npy, .mfc"):

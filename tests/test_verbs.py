@@ -224,7 +224,7 @@ MORE = [
     "data check {tmp}/f.jsonl output={tmp}/check features=stored",
     "import {tmp}/m.yaml output={tmp}/m.asr",
     "import {tmp}/m.yaml out={tmp}/imported",
-    "text clean {tmp}/t.txt output={tmp}/clean.txt lang=ko",
+    "text clean {tmp}/ko.txt output={tmp}/clean.txt lang=ko",
     "text write {tmp}/t.txt output={tmp}/written.txt lang=ko",
     "text split {tmp}/ko.txt output={tmp}/ko.pieces pieces=morphemes",
     "data check out={out} output={tmp}/check",

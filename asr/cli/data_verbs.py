@@ -66,7 +66,7 @@ def data_check(cfg: Config) -> None:
     the report is the same.
     """
     from asr import manifest
-    from asr.cli.launchers import pool
+    from asr.cli.launchers import check_bulk, pool
     from asr.data.check import check, written
     from asr.data.report_names import report_names
     from asr.data.transcript import token_table
@@ -76,6 +76,8 @@ def data_check(cfg: Config) -> None:
     from asr.tokens import BLANK, Tokens
 
     data = cfg.data
+    bulk = replace(cfg.bulk, workers=data.workers if cfg.bulk.launcher == "ray" else 0)
+    check_bulk(bulk)
     sets = (data.train, data.dev, data.test, data.replay, data.general_dev)
     existing = [path for path in sets if path and Path(path).exists()]
     manifests = cfg.input or existing
@@ -95,8 +97,7 @@ def data_check(cfg: Config) -> None:
     names = report_names(manifests, folder)
     keep_inputs((file for name in names for file in written(folder, name)), manifests)
     lost = []
-    workers = cfg.data.workers if cfg.bulk.launcher == "ray" else 0
-    with pool(replace(cfg, threads=1, bulk=replace(cfg.bulk, workers=workers))) as by_ray:
+    with pool(replace(cfg, threads=1, bulk=bulk)) as by_ray:
         for number, (path, name) in enumerate(zip(manifests, names, strict=True)):
             report = check(
                 path,

@@ -1,5 +1,6 @@
 """Options that earlier verbs found, as overrides. Those of the command line follow and take precedence."""
 
+import dataclasses
 import sys
 import zipfile
 from pathlib import Path
@@ -13,16 +14,19 @@ BEHIND_STORED = ("features.deltas", "features.cmvn")  # what a training does to 
 
 def tuned(cfg: Config) -> list[str]:
     """The decoder options that `asr tune` and `asr calibrate` found."""
-    from asr.recognizer.run_folder import calibration
+    from asr.recognizer.run_folder import calibration, tuned_adaptation
 
-    return [*tuned_scales(cfg), *_overrides(calibration(cfg))]
+    overrides = tuned_scales(cfg)
+    adapt = dataclasses.replace(cfg.adapt, **tuned_adaptation(cfg))
+    return [*overrides, *_overrides(calibration(dataclasses.replace(cfg, adapt=adapt)))]
 
 
 def tuned_scales(cfg: Config) -> list[str]:
-    """The decoder options that `asr tune` found; a line on stderr says so."""
+    """The decoder options that `asr tune` found, and how HMMs adapted there; a line on stderr says so."""
     from asr.recognizer import run_folder
 
     overrides = _overrides(run_folder.tuned_scales(cfg))
+    overrides += [f"adapt.{name}={value}" for name, value in run_folder.tuned_adaptation(cfg).items()]
     if overrides:
         print(f"tuned on dev ({run_folder.tuning_path(cfg)}): {' '.join(overrides)}", file=sys.stderr)
     return overrides

@@ -48,7 +48,7 @@ def take_back(cfg: Config) -> None:
     """
     from asr import manifest
 
-    utterances = manifest.read(only_input(cfg, "manifest with transcripts"))
+    utterances = manifest.read(only_input(cfg, "a manifest with transcripts"))
     with _log(cfg) as log:
         from asr.flywheel.exchange import take_back
 

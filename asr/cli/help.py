@@ -52,7 +52,7 @@ def verb_help(names: list[str], config_dir: str | None) -> str:
     for option in declared(verb).values():
         by_group.setdefault(option.group, []).append(option)
     parts = [usage, FLAGS, "groups: group=choice sets several options at once"]
-    parts += [_group(group, groups[group]) for group in dict.fromkeys([*by_group, "experiment"]) if group in groups]
+    parts += [explained(group, groups[group]) for group in dict.fromkeys([*by_group, "experiment"]) if group in groups]
     parts += [OPTIONS, *(_options(verb, options) for options in by_group.values())]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
@@ -68,9 +68,12 @@ def _usage(name: str) -> str:
     return f"asr {name}: {summary}" + (f"\n\n{textwrap.indent(rest, '  ')}" if rest else "")
 
 
-def _group(group: str, choices: Mapping[str, Path]) -> str:
+def explained(group: str, choices: Mapping[str, Path]) -> str:
+    """One paragraph for each choice of a group: how it is written, and the first comment of its file."""
     width = max(map(len, choices)) + 2
-    return "\n".join(f"  {group}={choice:{width}}{first_comment(path)}" for choice, path in choices.items())
+    indent = " " * (len(group) + width + 3)
+    lines = (f"  {group}={choice:{width}}{first_comment(path)}" for choice, path in choices.items())
+    return "\n".join(textwrap.fill(line, 120, subsequent_indent=indent, break_on_hyphens=False) for line in lines)
 
 
 def _options(verb: str, options: Iterable[Option]) -> str:

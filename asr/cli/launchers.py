@@ -30,9 +30,13 @@ UTTERANCES, MOST_AT_ONCE = 32, 100_000  # of a share, and in memory
 
 
 def check_bulk(bulk: BulkConfig, is_live: bool = False) -> None:
-    """Raises InputError for options that would have no effect."""
+    """Raises InputError for options that would have no effect, and for a Ray that is not installed."""
     if bulk.launcher == "ray" and is_live:
         raise InputError("launcher=ray recognises files; live sound is recognised here: leave launcher out")
+    if bulk.launcher == "ray":
+        from asr.cli.ray_workers import check_installed
+
+        check_installed()
     for name in ("workers", "address"):
         if bulk.launcher == "local" and (value := getattr(bulk, name)):
             raise InputError(f"bulk.{name}={value} is an option of workers of a Ray; add launcher=ray, or leave it out")

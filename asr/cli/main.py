@@ -28,7 +28,7 @@ from asr.cli.overrides import (
     to_config,
     to_overrides,
 )
-from asr.cli.reads import check, declared, own_options
+from asr.cli.reads import check, check_groups, declared, own_options
 from asr.cli.verbs import FLAGS, VERBS
 from asr.config import Config
 from asr.errors import InputError, nearest
@@ -108,6 +108,7 @@ def _run_verb(argv: list[str]) -> None:
         words = [f"bundle={w}" if w is bundle else w for w in words]
     if flags.multirun and flags.cfg:
         raise InputError("--cfg prints one configuration; leave out --multirun")
+    check_groups(name, words, all_groups(flags.config_dir))
     overrides = to_overrides(words, own_options(name), flags.config_dir, flags.multirun)
     groups = all_groups(flags.config_dir)
     if flags.multirun:

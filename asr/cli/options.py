@@ -7,6 +7,7 @@ import types
 import typing
 from dataclasses import MISSING, dataclass
 from functools import cache
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def top_keys(path: Path) -> list[str]:
 
 
 def first_comment(path: Path) -> str:
-    """The first comment of a yaml file, which describes it in help."""
+    """The first comment of a yaml file, of one or more lines, which describes it in help."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    comments = (line[1:].strip() for line in lines if line.startswith("#") and "@package" not in line)
-    return next(comments, "")
+    commented = dropwhile(lambda line: not line.startswith("#") or "@package" in line, lines)
+    return " ".join(line[1:].strip() for line in takewhile(lambda line: line.startswith("#"), commented))

@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from asr.cli.transcripts import fingerprint
 from asr.cli.workers import Attempt, Result, Share, Worker, open_recognizer
 from asr.config import Config
-from asr.errors import InputError, needed
+from asr.errors import InputError, missing, needed
 from asr.members import read_ahead
 
 Work = Callable[[Any], list[Result]]  # on a share
@@ -88,6 +89,12 @@ def each(work: bytes, threads: int) -> Work:
             return list(zip(share.opened, executor.map(function, share.opened.values()), strict=True))
 
     return of_share
+
+
+def check_installed() -> None:
+    """Raises InputError if Ray is not installed."""
+    if find_spec("ray") is None:
+        raise InputError(missing("ray", "launcher=ray", "ray"))
 
 
 @contextmanager

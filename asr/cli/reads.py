@@ -92,6 +92,17 @@ def readers(option: str) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
+def check_groups(verb: str, words: Iterable[str], groups: Groups) -> None:
+    """Raises InputError for `GROUP=VALUE` if there is no such choice, and the verb does not read the group, but an
+    option with its name behind a dot: that option is meant."""
+    own = {option.key: option.name for option in declared(verb).values()}
+    unread = groups.keys() - groups_of(verb, groups).keys() - all_options().keys()
+    for word in words:
+        key, sign, value = word.partition("=")
+        if sign and key in unread and key in own and value not in groups[key]:
+            raise InputError(f"`asr {verb}` has no choice {word}; its option is written {own[key]}={value}")
+
+
 def check(verb: str, overrides: Iterable[str], references: References, groups: Groups) -> None:
     """Raises InputError for an override of an option that the verb does not read; group choices get a warning.
 
@@ -106,7 +117,9 @@ def check(verb: str, overrides: Iterable[str], references: References, groups: G
                 print(f"asr: warning: {key}={value} sets {', '.join(unread)}, which `asr {verb}` does not read",
                       file=sys.stderr)  # fmt: skip
         elif key == "input" and key not in read:
-            raise InputError(f"`asr {verb}` takes no files, but was given {value.strip('[]')}; options are key=value")
+            known = "name a bundle *.asr or a run folder; " if VERBS[verb].takes_bundle else ""
+            given = value.strip("[]")
+            raise InputError(f"`asr {verb}` takes no files, but was given {given}; {known}options are key=value")
         elif key in all_options() and key not in read:
             raise InputError(f"`asr {verb}` does not read {key}; it is an option of {readers(key)}")
 

@@ -23,7 +23,10 @@ def text_clean(cfg: Config) -> None:
 
     if not cfg.input:
         raise InputError("asr text clean needs texts: asr text clean a.txt output=clean.txt lang=en")
-    print(clean_files(cfg.input, needed_output(cfg, "the cleaned text"), cfg.text).table(), end="")
+    report = clean_files(cfg.input, needed_output(cfg, "the cleaned text"), cfg.text)
+    print(report.table(), end="")
+    if not report.kept_texts:
+        raise InputError(f"{', '.join(cfg.input)}: 0 sentences kept; the report above gives the reasons")
 
 
 def text_split(cfg: Config) -> None:
@@ -161,6 +164,8 @@ def _write_guessed(words: list[str], guess: "Guesser", path: str) -> None:
 
     found = guess(words)
     left_out = [word for word in words if word not in found]
+    if not words:
+        raise InputError("there is no word to pronounce")
     if not found:
         raise InputError(f"the model does not know the letters of any of the {len(words)} words ({name_some(words)})")
     Lexicon(found, guess.probabilities).write(path)

@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from asr.config import DecoderConfig
+from asr.config import AdaptConfig, DecoderConfig
 from asr.errors import InputError
 from asr.evaluation.score import Counts, comparable, error_counts, lang_of, usual_rate
 from asr.evaluation.transcribed import transcribed
 from asr.evaluation.tune_second_pass import Rescoring, tune_second_pass
 from asr.files import atomic_write
 from asr.manifest import Utterance
-from asr.recognizer.speakers import score_by_speaker
+from asr.recognizer.speakers import adapts, score_by_speaker
 from asr.search.searchers import GreedySearcher, make_decoder
 from asr.states import States
 
@@ -73,6 +73,7 @@ class Tuning:
     utterances: int
     rate: str = "wer"
     rescoring: Rescoring | None = None  # at the best point, if decoder.rescore names a language model
+    adapt: AdaptConfig | None = None  # how the HMMs adapted to the speakers; None for a recogniser that does not
 
     @property
     def best(self) -> Point:
@@ -111,6 +112,8 @@ class Tuning:
         data = {"utterances": self.utterances, "points": points, "greedy": greedy, "warning": self.warning()}
         if self.rescoring:
             data["rescoring"] = asdict(self.rescoring)
+        if self.adapt:
+            data["adapt"] = asdict(self.adapt)
         data |= {"made_with": made_with}
         with atomic_write(path) as file:
             json.dump(data, file, indent=1)
@@ -171,7 +174,7 @@ def tune(
         searcher = GreedySearcher(recognizer.tokens, unit)
         found = (" ".join(found.word for found in searcher.search(log_probs).words) for _, log_probs in dev)
         greedy = _count(dev, found, rate)
-    return Tuning(points, greedy, len(dev), rate, rescoring)
+    return Tuning(points, greedy, len(dev), rate, rescoring, recognizer.cfg.adapt if adapts(recognizer) else None)
 
 
 def climb(axes: Sequence[Sequence[float]], decode: Callable[[float, float, float], Point]) -> list[Point]:

@@ -16,13 +16,15 @@ from asr.text.clean import LANGUAGES
 
 _OF_SEARCH = ("beam", "lattice_beam", "nbest", "mbr", "confusion", "rescore_order")
 _OF_DECODER = (*_OF_SEARCH, "reject_below", "remove")
+NEW_WORDS = 'a list of words or asr.NewWord("word", [["P", "H"]]), not a mapping'  # what is expected
 
 
 @dataclass(frozen=True)
 class DecodingOptions:
     """Options of one call; None leaves the model's own value. Immutable, hashable and picklable.
 
-    beam           cost above the best path at which a path is dropped, in nats; above 0
+    beam           cost above the best path at which a path is dropped, in nats; above 0; greedy search has
+                   one with phrases only
     lattice_beam   cost above the best path up to which alternatives are kept, in nats; at most `beam`
     nbest          number of readings to return: the best and its alternatives; more than one needs a lattice
     mbr            the words of least expected word errors instead of those of the cheapest path; needs a lattice
@@ -74,8 +76,7 @@ class DecodingOptions:
             _check(isinstance(self.phrases, Mapping), "phrases", self.phrases, 'a mapping such as {"new york": 3.0}')
             self._set("phrases", FrozenDict(self.phrases))
         if self.new_words is not None:
-            expected = 'a list of words or asr.NewWord("word", [["P", "H"]]), not a mapping'
-            _check(not isinstance(self.new_words, Mapping), "new_words", self.new_words, expected)
+            _check(not isinstance(self.new_words, Mapping), "new_words", self.new_words, NEW_WORDS)
             self._set("new_words", tuple(_entries("new_words", self.new_words, (NewWord, str))))
         if self.remove is not None:
             self._set("remove", tuple(_entries("remove", self.remove, (str,))))
@@ -138,8 +139,9 @@ class DecodingOptions:
         return decoder
 
     def of_graph_search(self) -> list[str]:
-        """The given options that greedy search does not have."""
-        found = [f.name for f in fields(self) if f.name in _OF_SEARCH and getattr(self, f.name) is not None]
+        """The given options that greedy search does not have. With phrases it has a beam."""
+        names = [name for name in _OF_SEARCH if not (name == "beam" and self.phrases)]
+        found = [f.name for f in fields(self) if f.name in names and getattr(self, f.name) is not None]
         return found if not self.rescore else [*found, "rescore"]
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr.config import Config, CriterionConfig, FeaturesConfig, ModelConfig
+from asr.config import AdaptConfig, Config, CriterionConfig, FeaturesConfig, ModelConfig
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.fingerprints import digest
@@ -46,6 +46,7 @@ def tuned_scales(cfg: Config) -> dict[str, Any]:
         return {}
     try:
         found = _read_json(path)
+        cfg = dataclasses.replace(cfg, adapt=_adapting(cfg, found))
         scales = {name: float(found["points"][0][name]) for name in TUNED}
         second = found.get("rescoring")  # earlier versions did not write it
         if not second or not second["points"][0]["share"]:
@@ -60,6 +61,24 @@ def tuned_scales(cfg: Config) -> dict[str, Any]:
                          "rescore_share": float(best["share"]), "rescore_penalty": float(best["penalty"])}  # fmt: skip
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as e:
         raise InputError(f"{path} is not what `asr tune` writes ({e!r}); delete it, or run `asr tune` again") from e
+
+
+def tuned_adaptation(cfg: Config) -> dict[str, Any]:
+    """How HMMs adapted to the speakers in the tuning that `tuned_scales` reads, but for what `cfg` sets itself; empty
+    if they did not."""
+    path = tuning_path(cfg)
+    if not path.exists() or not (found := _read_json(path)).get("adapt"):
+        return {}
+    return dataclasses.asdict(_adapting(cfg, found))
+
+
+def _adapting(cfg: Config, tuning: Any) -> AdaptConfig:
+    """The options of `cfg`, and those of the tuning where `cfg` has the defaults."""
+    if not (found := tuning.get("adapt")):  # earlier versions did not write it
+        return cfg.adapt
+    recorded, default = AdaptConfig(int(found["passes"]), float(found["speech_s"])), AdaptConfig()
+    own = {name: value for name, value in vars(cfg.adapt).items() if value != getattr(default, name)}
+    return dataclasses.replace(recorded, **own)
 
 
 def calibration(cfg: Config) -> dict[str, Any]:
@@ -112,10 +131,13 @@ def _warn_if_other(path: Path, found: Any, cfg: Config, verb: str) -> None:
 
 
 def tuned(cfg: Config) -> Config:
-    """`cfg` with the decoder options that `asr tune` and `asr calibrate` found in its run folder."""
+    """`cfg` with the decoder options that `asr tune` and `asr calibrate` found in its run folder, and with the passes
+    in which HMMs adapted to the speakers."""
     cfg = copy.copy(cfg)
-    cfg.decoder = copy.copy(cfg.decoder)
-    vars(cfg.decoder).update(tuned_scales(cfg) | calibration(cfg))
+    cfg.decoder, cfg.adapt = copy.copy(cfg.decoder), copy.copy(cfg.adapt)
+    scales = tuned_scales(cfg)
+    vars(cfg.adapt).update(tuned_adaptation(cfg))
+    vars(cfg.decoder).update(scales | calibration(cfg))
     return cfg
 
 

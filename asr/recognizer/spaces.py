@@ -18,7 +18,7 @@ from asr.graph.slots import Filler, filling_of, fillings, read_fillers
 from asr.graph.spoken_rules import NAMES, spoken_rules
 from asr.hmm.graph import HmmExpansion
 from asr.hmm.model import Hmm
-from asr.recognizer.options import DecodingOptions
+from asr.recognizer.options import NEW_WORDS, DecodingOptions
 from asr.recognizer.written import language_of
 from asr.search.new_words import NewWord, merged
 from asr.search.space import DynamicSpace, SearchSpace, encoded
@@ -196,7 +196,7 @@ def _many(items: Iterable[T], what: str, kinds: type | tuple[type, ...] = str) -
     if isinstance(items, str):
         raise InputError(f"{what} must be a list of strings, not the text '{items}'")
     if isinstance(items, Mapping) and kinds is not str:
-        raise InputError(f'{what} must be a list of words or asr.NewWord("word", [["P", "H"]]), not a mapping')
+        raise InputError(f"{what} must be {NEW_WORDS}")
     if not isinstance(items, Iterable):
         raise InputError(f"{what} must be a list of strings, not {items!r}")
     found = list(items)

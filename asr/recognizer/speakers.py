@@ -34,6 +34,12 @@ Scored = list[tuple[str, np.ndarray, float]]  # id, log-probs (F', V), seconds
 Heard = list[tuple[Tensor, np.ndarray]]  # frames (F, D) of speech without a transform, and their outputs (F,)
 
 
+def adapts(recognizer: "Recognizer") -> bool:
+    """Whether the recogniser recognises the speakers of a manifest by transforms of their own."""
+    net = recognizer.model.net if isinstance(recognizer.model, AcousticModel) else None
+    return isinstance(net, MixtureNet) and net.adapted is not None and recognizer.space is not None
+
+
 def score_by_speaker(recognizer: "Recognizer", utterances: Sequence[Utterance], bar: tqdm) -> Iterator[Scored]:
     """As `Recognizer.score_utterances`, but a model that adapts scores each speaker by a recogniser of that speaker."""
     for adapted_to, own in recognizers_of(recognizer, utterances, bar):
@@ -46,9 +52,8 @@ def recognizers_of(
     """The utterances of each speaker, with the recogniser that is adapted to that speaker; those without a speaker or
     with too little speech come last, with the given recogniser, and are counted on `bar`. A model that does not adapt
     recognises all of them."""
-    net = recognizer.model.net if isinstance(recognizer.model, AcousticModel) else None
     passes, frames = recognizer.cfg.adapt.passes, recognizer.cfg.adapt.speech_s / recognizer.frame_s
-    if not isinstance(net, MixtureNet) or net.adapted is None or recognizer.space is None:
+    if not adapts(recognizer):
         yield recognizer, utterances
         return
     groups: dict[str | None, list[Utterance]] = defaultdict(list)

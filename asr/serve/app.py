@@ -36,10 +36,12 @@ from asr.text.written import written
 def make_app(cfg: Config, modes: Modes | None = None) -> FastAPI:
     """The app of `asr serve`. `modes`: opened recognisers; None opens those that `cfg` names.
 
-    Raises InputError for files that cannot be opened, and for options of a log without one, before anything is served.
+    Raises InputError for files that cannot be opened, and for options without effect, before anything is served.
     """
     if cfg.serve.log is None:
         _refuse_log_options(cfg.serve)
+    if not (cfg.serve.require_keys or cfg.serve.keep_text or cfg.serve.keep_audio):
+        _refuse_keys(cfg)
     service = Service(cfg, modes or Modes.load(cfg), Engine(cfg.serve, cfg.threads), Metrics())
     if cfg.serve.candidate is not None:
         service.trial = Trial(cfg, service.metrics.registry)
@@ -97,6 +99,13 @@ def _refuse_log_options(cfg: ServeConfig) -> None:
         if (value := getattr(cfg, name)) != getattr(usual, name):
             raise InputError(f"serve.{name}={value} is for the log of requests, and nothing is logged; name its "
                              "folder, serve.log=exp/log")  # fmt: skip
+
+
+def _refuse_keys(cfg: Config) -> None:
+    """Raises InputError for a database that nothing reads: who names one may believe that keys are asked for."""
+    if cfg.serve.keys not in (ServeConfig().keys, f"{cfg.out}/serve.db"):  # its name may hold a password
+        raise InputError("serve.keys names a database, but no keys are required and no answers kept; add "
+                         "require_keys=true, or leave serve.keys out")  # fmt: skip
 
 
 def _open_records(app: FastAPI, cfg: Config) -> list[Callable[[], None]]:

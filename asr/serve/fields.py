@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from asr.errors import nearest
@@ -19,6 +19,22 @@ Model = TypeVar("Model", bound=BaseModel)
 MOST_TEXT_BYTES = 4 << 20  # of one field that is not a file
 MOST_VALUES = 1_000_000  # of a JSON text; each takes about a hundred bytes once it is parsed
 OTHER_FIELDS = 200  # besides phrases and words
+
+
+class _Form(MultiPartParser):
+    """Refuses text fields in another encoding than the form's. Starlette would read them as Latin-1."""
+
+    def on_part_end(self) -> None:
+        part = self._current_part
+        if part.file is None:
+            try:
+                part.data.decode(self._charset)
+            except UnicodeDecodeError as e:
+                raise MultiPartException(
+                    f"the field '{part.field_name:.100}' is not text in {e.encoding.upper()}, "
+                    f"byte {e.start} is 0x{e.object[e.start]:02x}; send UTF-8"
+                ) from None
+        super().on_part_end()
 
 
 async def body_of(request: Request, most: int) -> bytes:
@@ -37,12 +53,14 @@ async def form_of(request: Request, cfg: ServeConfig) -> AsyncIterator[FormData]
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise Refused(415, "send multipart/form-data with a field 'file'", param="file")
+    most = cfg.max_phrases + cfg.max_words + OTHER_FIELDS
+    parser = _Form(
+        request.headers, request.stream(), max_fields=most, max_files=8, max_part_size=MOST_TEXT_BYTES
+    )  # fmt: skip
     try:
-        form = await request.form(
-            max_fields=cfg.max_phrases + cfg.max_words + OTHER_FIELDS, max_files=8, max_part_size=MOST_TEXT_BYTES
-        )
-    except HTTPException as e:  # starlette makes it of MultiPartException
-        raise Refused(400, f"the multipart form cannot be read: {e.detail}") from None
+        form = await parser.parse()
+    except MultiPartException as e:
+        raise Refused(400, f"the multipart form cannot be read: {e.message}") from None
     except OSError as e:
         if e.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -89,6 +107,9 @@ def parsed(model: type[Model], text: str | bytes) -> Model:
         raise Refused(400, f"the JSON has more than {MOST_VALUES} values; send less", code="too_large")
     try:
         fields = parse_json(text)
+    except UnicodeDecodeError as e:
+        raise Refused(400, f"the request is not JSON in UTF-8: byte {e.start} is 0x{e.object[e.start]:02x}",
+                      code="invalid_json") from None  # fmt: skip
     except ValueError as e:
         raise Refused(400, f"the request is not JSON: {e}", code="invalid_json") from None
     if not isinstance(fields, dict):

@@ -117,9 +117,8 @@ async def recognize(request: Request, caller: Admitted) -> JSONResponse:
     async with form_of(request, service.cfg.serve) as form:
         _check_names(form)
         file, fields = upload_of(form), form.get("request", "{}")
-        if not isinstance(fields, str):
-            fields = (await fields.read(MOST_JSON_BYTES)).decode(errors="replace")
-        asked = await asyncio.to_thread(parsed, Asked, fields)
+        text = fields if isinstance(fields, str) else await fields.read(MOST_JSON_BYTES)
+        asked = await asyncio.to_thread(parsed, Asked, text)
         return await _answer(request, caller, asked, file.file.read)
 
 

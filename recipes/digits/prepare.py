@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import soundfile
@@ -34,6 +35,7 @@ SOURCE = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/v1.0.9
 DIGEST = "sha256:8bc44cde129d505cbbb6b365c09f80c663f2aa77578afc634e6141a2f87100c0"
 TEST_TAKES = range(0, 5)  # the set's own test split
 DEV_TAKES = range(5, 9)
+Speaker = Annotated[str, "the only speaker of the test set: george, jackson, lucas, nicolas, theo or yweweler"]
 STRINGS = {"train": 4000, "dev": 150, "test": 300}
 DRAWN_AT_ONCE = 64  # strings in memory
 USUALLY = {  # on two idle cores

@@ -31,6 +31,7 @@ from recipes.digits.prepare import (
     STRINGS,
     WORDS,
     Digit,
+    Speaker,
     find_digits,
     list_digits,
     split_digits,
@@ -81,8 +82,8 @@ def with_features(utterances: list[Utterance], out: Path, prefix: str = "") -> I
         yield replace(u, id=prefix + u.id, audio=None, features=str(path), text=u.text.upper(), extra={})
 
 
-def prepare(cfg: Config, speaker: str) -> str:
-    """Write manifests, both lexicons and the LM text in `cfg.data.dir`; `speaker` is tested and never trained on."""
+def prepare(cfg: Config, speaker: Speaker) -> str:
+    """Write manifests, both lexicons and the LM text in `cfg.data.dir`."""
     out, root = Path(cfg.data.dir), cfg.data.root
     digits, source = find_digits(root)
     others, lexicon = census(root)

@@ -11,6 +11,7 @@ The `.txt` beside each recording (CP949) repeats the transcript and is not used.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 from tqdm import tqdm
 
@@ -27,10 +28,12 @@ SPLITS = {"train": "train", "dev": "dev", "test": "eval_clean", "test-other": "e
 NOTATIONS = ("spoken", "written")
 
 
-def prepare(cfg: Config, notation: str = "spoken") -> str:
+def prepare(
+    cfg: Config, notation: Annotated[str, "which side of (70%)/(칠십 퍼센트) is the text: spoken or written"] = "spoken"
+) -> str:
     """Write `{train,dev,test,test-other}.jsonl`, `lm.txt` and the recordings as FLAC in `cfg.data.dir`.
 
-    notation: which side of `(70%)/(칠십 퍼센트)` is the text, `spoken` or `written`. Fillers (`음/`), repeated words
+    Fillers (`음/`), repeated words
     (`그+`) and unclear ones (`뭐*`) are words; marks of noises are removed. Utterances with unintelligible speech
     (`u/`) are left out of the training, as their texts lack what is said.
     """

@@ -10,6 +10,7 @@ and the score, so the WER that is printed is the phone error rate. The net start
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from typing import Annotated
 
 from asr import manifest
 from asr.config import Config
@@ -20,6 +21,7 @@ from asr.manifest import Utterance
 from asr.text.lexicon import Lexicon
 
 FOLDS = 4
+Fold = Annotated[str, "0 to 3: which four of the 16 speakers are tested"]
 START = Path("exp/english/model.asr")
 SILENCE = "SIL"
 FOLDED = {
@@ -29,7 +31,7 @@ FOLDED = {
 }  # fmt: skip
 
 
-def prepare(cfg: Config, fold: str = "0") -> str:
+def prepare(cfg: Config, fold: Fold = "0") -> str:
     """Write `{train,dev,test}.jsonl`, `lm.txt` and `lexicon.txt` in `cfg.data.dir`."""
     if not START.exists():
         raise InputError(f"{START} is missing; run `python -m recipes.run english` first")

@@ -6,6 +6,7 @@ They are trained on words alone, `heard=half` on those of every second speaker, 
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 from asr import manifest
 from asr.cli.recipe import Recipe
@@ -16,7 +17,9 @@ from asr.g2p.pronunciation import guesser
 from asr.text.lexicon import Lexicon
 
 
-def prepare(cfg: Config, heard: str = "half") -> str:
+def prepare(
+    cfg: Config, heard: Annotated[str, "half: train on the sentences of every second speaker; all: on all"] = "half"
+) -> str:
     """Write the sentences, which are dev set and test set too, and the lexicon of their words in `cfg.data.dir`."""
     if heard not in ("half", "all"):
         raise InputError(f"heard={heard} must be half or all")

@@ -5,9 +5,9 @@ scored.
 """
 
 from asr.config import Config
-from recipes.timit.prepare import SILENCE, write_sets
+from recipes.timit.prepare import SILENCE, Fold, write_sets
 
 
-def prepare(cfg: Config, fold: str = "0") -> str:
+def prepare(cfg: Config, fold: Fold = "0") -> str:
     """Write `{train,dev,test}.jsonl`, `lm.txt` and `lexicon.txt` in `cfg.data.dir`."""
     return write_sets(cfg, fold, unwritten=SILENCE)
