@@ -88,16 +88,28 @@ def book(request, tmp_path_factory):
     return folder, said, wanted
 
 
-def test_a_long_recording_is_cut_into_utterances(book, monkeypatch, capsys):
+@pytest.fixture(scope="module")
+def net(book):
+    """A net over the states of these HMMs."""
+    folder = book[0]
+    options = [f"data.{split}={folder}/{split}.jsonl" for split in ("train", "dev")]
+    options += [f"tokens.lexicon={folder}/lexicon.txt", "features.cmvn=utterance", "augment=none", "criterion=ce"]
+    options += [f"criterion.alignments={folder}/run/train/alignments.npz", "model=fc", "model.subsampling=1"]
+    options += ["model.hidden=64", "model.layers=1", "optim.epochs=8", "optim.batch_s=5", "optim.lr=1e-2", "threads=1"]
+    assert main(["train", f"out={folder}/net", *options]) == 0
+
+
+@pytest.mark.parametrize("out", ["run", "net"])
+def test_a_long_recording_is_cut_into_utterances(out, book, net, monkeypatch, capsys):
     folder, said, wanted = book
     monkeypatch.chdir(folder)
     monkeypatch.setattr("asr.align.long.SECTION_S", 10.0)  # so that there are several sections
-    assert main(["align", "long", "out=run", "book.wav", "book.txt", "output=out.jsonl", "longest_s=8"]) == 0
-    right, wrong = places_of(manifest.read("out.jsonl"), said, wanted)
+    assert main(["align", "long", f"out={out}", "book.wav", "book.txt", f"output={out}.jsonl", "longest_s=8"]) == 0
+    right, wrong = places_of(manifest.read(f"{out}.jsonl"), said, wanted)
     spoken = sum(source is not None for _, source in wanted)
     assert right >= 0.97 * spoken and wrong <= 4
     assert f"of {len(wanted)} words found" in capsys.readouterr().out
-    rows = (folder / "out.jsonl.suspicious.tsv").read_text()
+    rows = (folder / f"{out}.jsonl.suspicious.tsv").read_text()
     assert "s of speech at" in rows and "words 181 to 200 of the text" in rows
 
 

@@ -49,6 +49,8 @@ def write_noise(path: Path, seconds: float, rate_hz: int = 16000) -> None:
 WITHOUT_TEXT = ("timit_hmm", "commands_hmm")  # HMMs for `asr align`, and for the targets of a net
 DATA_OF = {
     "english_hama": "english",
+    "english_sat": "english_scratch",
+    "english_hybrid": "english_scratch",
     "korean_dnn": "korean_adapted",
     "korean_hybrid": "korean_sat",
     "commands_hybrid": "commands",

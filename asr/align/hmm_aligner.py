@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from asr.hmm.loose import loose_acceptor
 from asr.hmm.model import Hmm
 from asr.hmm.segments import Segment as Phone
 from asr.hmm.segments import Segments
+from asr.models import FITTED
 from asr.recognizer.recognizer import Recognizer
 from asr.search.word_times import Segment
 from asr.states import HMM_FILE, States
@@ -35,9 +37,18 @@ SPREAD_S = 0.02  # of boundaries that move to changes of the sound; chosen on ha
 ANY_SOUND = "<any sound>"  # a phone for words without a pronunciation
 SKIPPED = "<skipped sound>"  # a phone for sound in no word, in long recordings
 HEARD_SCORE, LEAST_HEARD = 0.1, 0.6  # see `Aligner`
-SKIP_WORD = 10.0  # nats for each phone of a skipped word; this and the next chosen on a chapter of LibriSpeech
-SKIP_SOUND = 5.0  # nats for each frame of sound in no word, against the most probable output
-ANY_COST = 2.0  # nats for each of its frames against the most probable output, besides its steps; chosen likewise
+ANY_COST = 2.0  # nats for each of its frames against the most probable output, besides its steps
+
+
+class Skips(NamedTuple):
+    """What a long recording and its text may do without, in nats."""
+
+    word: float  # of each phone of a skipped word
+    sound: float  # of each frame of sound in no word, against the most probable output
+
+
+# Chosen on a chapter of LibriSpeech, as ANY_COST. A net's outputs differ less in their log-probs than mixtures do.
+SKIPS_OF_MIXTURES, SKIPS_OF_NETS = Skips(10.0, 5.0), Skips(5.0, 2.5)
 
 
 class HmmAligner(Aligner):
@@ -55,6 +66,7 @@ class HmmAligner(Aligner):
         """Raises InputError for fillers without a pronunciation. The scale of the HMMs is no part of `filler_cost`."""
         super().__init__(pronouncing, fillers, filler_cost / hmm.scale)
         self.hmm, self.known_only = hmm, known_only
+        self.skips = SKIPS_OF_MIXTURES if recognizer.cfg.model.kind in FITTED else SKIPS_OF_NETS
         self.extended = with_phones(hmm, ANY_SOUND, SKIPPED)
         skipped = self.extended.phones.encode([SKIPPED])
         self.gaps = [hmm.silence_id, *skipped] if hmm.silence else skipped  # the phones between words
@@ -105,7 +117,7 @@ class HmmAligner(Aligner):
         if len(log_probs) * sum(len(slot.spellings[0].tokens) for slot in slots) > MOST_PASSAGE_CELLS:
             return None  # its graph has more states than tokens
         spelled, scale = [self._spelled(slot) for slot in slots], self.hmm.scale
-        phones = loose_acceptor(spelled, self.extended, self.gaps, scale * SKIP_WORD)
+        phones = loose_acceptor(spelled, self.extended, self.gaps, scale * self.skips.word)
         found = read_passage(phones, self.extended, self._scores(log_probs))
         if found is None:
             return None
@@ -119,7 +131,7 @@ class HmmAligner(Aligner):
     def _scores(self, log_probs: np.ndarray) -> np.ndarray:
         """Those of the outputs, of any sound and of skipped sound (F, V + 4)."""
         best, scale = log_probs.max(1, keepdims=True), self.hmm.scale
-        costs = scale * np.array([ANY_COST, ANY_COST, SKIP_SOUND, SKIP_SOUND], np.float32)
+        costs = scale * np.array([ANY_COST, ANY_COST, self.skips.sound, self.skips.sound], np.float32)
         return np.concatenate([log_probs, best - costs], 1)
 
     def write_beside(self, alignments: str | Path) -> None:

@@ -1,0 +1,5 @@
+"""A net over the states of `english_sat` that adapts to nobody: run that experiment first."""
+
+from recipes.english.english_scratch import prepare
+
+__all__ = ["prepare"]
