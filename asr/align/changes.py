@@ -6,7 +6,7 @@ one with the largest log change less a square cost of the distance.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -33,7 +33,8 @@ class Changes:
     def of(cls, samples: np.ndarray, sample_rate_hz: int) -> "Changes":
         """Of samples (T,)."""
         spectra = _log_spectra(samples, sample_rate_hz)  # (M, BANDS), around each moment
-        sums = np.cumsum(np.pad(spectra, ((SIDE + 1, SIDE), (0, 0)), mode="edge"), axis=0)
+        around = np.arange(-SIDE - 1, len(spectra) + SIDE)
+        sums = np.cumsum(spectra.take(around, axis=0, mode="clip"), axis=0)
         means = (sums[SIDE:] - sums[:-SIDE]) / SIDE  # (M + SIDE + 1, BANDS), of SIDE windows each
         change = np.sqrt(np.square(means[SIDE:] - means[:-SIDE]).mean(1))  # (M + 1,)
         return cls(np.log(change[: len(spectra)] + LEAST_CHANGE).astype(np.float32))
@@ -72,12 +73,16 @@ def _log_spectra(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     """Log energies (M, BANDS) of windows centred at k * `HOP_S`."""
     window, hop = round(WINDOW_S * sample_rate_hz), HOP_S * sample_rate_hz
     count = max(1, int(len(samples) / hop))
-    padded = np.pad(samples.astype(np.float32, copy=False), (window // 2, window))
-    starts = np.round(np.arange(count) * hop).astype(int)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)
+    padded = np.zeros(len(samples) + window // 2 + window, np.float32)
+    padded[window // 2 : window // 2 + len(samples)] = samples
+    every = torch.from_numpy(padded).unfold(0, window, 1)
+    if hop.is_integer():
+        windows: Iterable[torch.Tensor] = every[:: int(hop)][:count].split(BLOCK)  # (m, window) each, views
+    else:
+        starts = torch.from_numpy(np.round(np.arange(count) * hop).astype(int))
+        windows = (every[block] for block in starts.split(BLOCK))
     shape, sums = torch.hann_window(window), _band_sums(window // 2 + 1)
-    blocks = (torch.from_numpy(frames[starts[at : at + BLOCK]]) for at in range(0, count, BLOCK))  # (m, window)
-    bands = torch.cat([torch.view_as_real(torch.fft.rfft(x.mul_(shape))).flatten(1).square_() @ sums for x in blocks])
+    bands = torch.cat([torch.view_as_real(torch.fft.rfft(x * shape)).flatten(1).square_() @ sums for x in windows])
     return bands.add_(FLOOR * bands.mean() + 1e-20).log_().numpy()
 
 

@@ -28,7 +28,7 @@ from asr.hmm.segments import Segment as Phone
 from asr.hmm.segments import Segments
 from asr.recognizer.recognizer import Recognizer
 from asr.search.word_times import Segment
-from asr.states import HMM_FILE, States
+from asr.states import HMM_FILE
 from asr.tokens import Tokens
 
 SPREAD_S = 0.02  # of boundaries that move to changes of the sound; chosen on half of the TIMIT sample
@@ -59,9 +59,10 @@ class HmmAligner(Aligner):
         skipped = self.extended.phones.encode([SKIPPED])
         self.gaps = [hmm.silence_id, *skipped] if hmm.silence else skipped  # the phones between words
         self.segments = Segments(self.extended, self.gaps)
-        states = States.of(hmm.tokens)
-        assert states is not None
-        self.first_output = np.searchsorted(states.phone, np.arange(1, len(hmm.phones)))  # of each phone from 1 on
+        self.is_gap = np.isin(self.segments.phone, self.gaps)  # (V,) of each output
+        phone = self.segments.phone[: len(hmm.tokens)]
+        self.sums = (phone[:, None] == np.arange(len(self.extended.phones))).astype(np.float32)  # (V, P)
+        self.sums[0] = 0.0
         features = recognizer.cfg.features
         middle_s = 0.0 if features.kind == "stored" else (features.window_ms - features.shift_ms) / 2000
         self.clock = Clock(recognizer.frame_s, recognizer.cfg.decoder.pad_s - middle_s)
@@ -176,19 +177,19 @@ class HmmAligner(Aligner):
 
     def _posteriors(self, log_probs: np.ndarray) -> np.ndarray:
         """The posteriors of the phones (F, P): each the sum of those of its outputs."""
-        found = np.zeros((len(log_probs), len(self.extended.phones)), np.float32)
-        found[:, 1 : len(self.hmm.phones)] = np.add.reduceat(np.exp(log_probs), self.first_output, axis=1)
-        return found
+        return np.exp(log_probs) @ self.sums
 
     def _extra(
         self, path: np.ndarray, posteriors: np.ndarray, may_speak: np.ndarray, clock: Timed, duration_s: float
     ) -> Iterator[Span]:
         """The times of speech between words: from the first to the last phone that is heard there in one of the frames
         `may_speak` (F,)."""
-        best, silence = posteriors.argmax(1), self.hmm.silence_id
-        is_gap = np.isin(self.segments.phone[path], self.gaps)
+        best, is_gap = posteriors.argmax(1), self.is_gap[path]
+        speech = np.flatnonzero(is_gap & (best != self.hmm.silence_id) & may_speak)  # frames
+        if len(speech) < LEAST_EXTRA_TOKENS:
+            return
         for start, end in np.flatnonzero(np.diff(is_gap, prepend=False, append=False)).reshape(-1, 2).tolist():
-            heard = start + np.flatnonzero((best != silence)[start:end] & may_speak[start:end])
+            heard = speech[slice(*np.searchsorted(speech, (start, end)))]
             runs = 1 + np.count_nonzero((np.diff(heard) > 1) | (np.diff(best[heard]) != 0)) if len(heard) else 0
             if runs >= LEAST_EXTRA_TOKENS:
                 yield clock.time_s(int(heard[0]), duration_s), clock.time_s(int(heard[-1]) + 1, duration_s)
