@@ -32,12 +32,12 @@ class Changes:
     @classmethod
     def of(cls, samples: np.ndarray, sample_rate_hz: int) -> "Changes":
         """Of samples (T,)."""
-        spectra = _log_spectra(samples, sample_rate_hz)  # (M, BANDS), around each moment
-        around = np.arange(-SIDE - 1, len(spectra) + SIDE)
-        sums = np.cumsum(spectra.take(around, axis=0, mode="clip"), axis=0)
-        means = (sums[SIDE:] - sums[:-SIDE]) / SIDE  # (M + SIDE + 1, BANDS), of SIDE windows each
-        change = np.sqrt(np.square(means[SIDE:] - means[:-SIDE]).mean(1))  # (M + 1,)
-        return cls(np.log(change[: len(spectra)] + LEAST_CHANGE).astype(np.float32))
+        spectra = _log_spectra(samples, sample_rate_hz)  # (BANDS, M), around each moment
+        size = spectra.shape[1]
+        around = spectra.take(np.arange(-SIDE, size + SIDE), axis=1, mode="clip")  # (BANDS, M + 2 SIDE)
+        means = sum(around[:, k : k + size + SIDE + 1] for k in range(SIDE)) / SIDE  # of SIDE windows each
+        change = np.sqrt(np.square(means[:, SIDE:] - means[:, :-SIDE]).mean(0))  # (M + 1,)
+        return cls(np.log(change[:size] + LEAST_CHANGE).astype(np.float32))
 
     @classmethod
     def joined(cls, parts: Sequence[tuple[float, "Changes"]]) -> "Changes":
@@ -70,7 +70,7 @@ class Changes:
 
 
 def _log_spectra(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """Log energies (M, BANDS) of windows centred at k * `HOP_S`."""
+    """Log energies (BANDS, M) of windows centred at k * `HOP_S`."""
     window, hop = round(WINDOW_S * sample_rate_hz), HOP_S * sample_rate_hz
     count = max(1, int(len(samples) / hop))
     padded = np.zeros(len(samples) + window // 2 + window, np.float32)
@@ -82,14 +82,14 @@ def _log_spectra(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
         starts = torch.from_numpy(np.round(np.arange(count) * hop).astype(int))
         windows = (every[block] for block in starts.split(BLOCK))
     shape, sums = torch.hann_window(window), _band_sums(window // 2 + 1)
-    bands = torch.cat([torch.view_as_real(torch.fft.rfft(x * shape)).flatten(1).square_() @ sums for x in windows])
+    bands = torch.cat([sums @ torch.view_as_real(torch.fft.rfft(x * shape)).flatten(1).square_().T for x in windows], 1)
     return bands.add_(FLOOR * bands.mean() + 1e-20).log_().numpy()
 
 
 @cache
 def _band_sums(size: int) -> torch.Tensor:
     """Which of the squares of a spectrum's real and imaginary parts, one after the other, are in each band:
-    (2 size, BANDS)."""
+    (BANDS, 2 size)."""
     edges = np.unique(np.round(size * np.linspace(0.1, 1, BANDS + 1) ** 1.7).astype(int))[:-1]
     band = np.searchsorted(edges, np.arange(size), "right") - 1  # -1: below all
-    return torch.from_numpy(band[:, None] == np.arange(len(edges))).float().repeat_interleave(2, 0)
+    return torch.from_numpy(np.arange(len(edges))[:, None] == band).float().repeat_interleave(2, 1)

@@ -5,8 +5,10 @@ frames, and then moves to where the sound changes (asr.align.changes).
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,6 @@ from asr.hmm import topology
 from asr.hmm.alignment import MOST_PASSAGE_CELLS, Spelled, read_passage, read_path
 from asr.hmm.loose import loose_acceptor
 from asr.hmm.model import Hmm
-from asr.hmm.segments import Segment as Phone
 from asr.hmm.segments import Segments
 from asr.recognizer.recognizer import Recognizer
 from asr.search.word_times import Segment
@@ -38,6 +39,8 @@ HEARD_SCORE, LEAST_HEARD = 0.1, 0.6  # see `Aligner`
 SKIP_WORD = 10.0  # nats for each phone of a skipped word; this and the next chosen on a chapter of LibriSpeech
 SKIP_SOUND = 5.0  # nats for each frame of sound in no word, against the most probable output
 ANY_COST = 2.0  # nats for each of its frames against the most probable output, besides its steps; chosen likewise
+
+Part = tuple[int, int, int]  # a phone, and its frames [begin, end)
 
 
 class HmmAligner(Aligner):
@@ -144,30 +147,32 @@ class HmmAligner(Aligner):
     ) -> Iterator[Heard]:  # fmt: skip
         """The words on a path (F,) of outputs that passes the pronunciations `numbers`, with their times."""
         sizes = [len(slot.spellings) + slot.is_optional for slot in slots]
-        firsts = np.cumsum([1, *sizes])  # the number of each slot's first pronunciation
-        passed = [int(np.searchsorted(firsts, number, "right")) - 1 for number in numbers]
-        chosen = [number - int(firsts[slot]) for number, slot in zip(numbers, passed, strict=True)]
+        firsts = [*accumulate(sizes, initial=1)]  # the number of each slot's first pronunciation
+        passed = [bisect_right(firsts, number) - 1 for number in numbers]
+        chosen = [number - firsts[slot] for number, slot in zip(numbers, passed, strict=True)]
         spelled = [slots[slot].spellings[spelling].tokens for slot, spelling in zip(passed, chosen, strict=True)]
         said = [[self._phones(tokens)] for tokens in spelled] if self.segments.need_words else ()
-        parts = [part for part in self.segments.of(path, said) if part.phone not in self.gaps]
+        phones, bounds = self.segments.spans(path, said)
+        spans = zip(phones, bounds, bounds[1:], strict=False)
+        parts = [part for part in spans if part[0] not in self.gaps]
         times, at = _times(parts, clock, duration_s, changes), 0
         peaks = self._peaks(path, parts, posteriors)
         for slot, spelling, tokens in zip(passed, chosen, spelled, strict=True):
             own = slice(at, at + len(tokens))
             segments = [
-                Segment(token, part.begin, part.end, peak)
-                for token, part, peak in zip(tokens, parts[own], peaks[own], strict=True)
+                Segment(token, begin, end, peak)
+                for token, (_, begin, end), peak in zip(tokens, parts[own], peaks[own], strict=True)
             ]
             yield Heard(slot, spelling, segments, times[own])
             at += len(tokens)
 
-    def _peaks(self, path: np.ndarray, parts: Sequence[Phone], posteriors: np.ndarray) -> list[float]:
+    def _peaks(self, path: np.ndarray, parts: Sequence[Part], posteriors: np.ndarray) -> list[float]:
         """The logarithm of the highest posterior of each phone on a path (F,); 0 for any sound."""
         if not parts:
             return []
         own = np.append(posteriors[np.arange(len(path)), self.segments.phone[path]], 0.0)  # (F + 1,)
-        highest = np.maximum.reduceat(own, [frame for part in parts for frame in (part.begin, part.end)])[::2]
-        is_any = np.array([part.phone >= len(self.hmm.phones) for part in parts])
+        highest = np.maximum.reduceat(own, [frame for part in parts for frame in part[1:]])[::2]
+        is_any = np.array([phone >= len(self.hmm.phones) for phone, _, _ in parts])
         return np.where(is_any, 0.0, np.log(np.maximum(highest, 1e-9).astype(float))).tolist()
 
     def _phones(self, tokens: Sequence[int]) -> tuple[int, ...]:
@@ -195,13 +200,13 @@ class HmmAligner(Aligner):
                 yield clock.time_s(int(heard[0]), duration_s), clock.time_s(int(heard[-1]) + 1, duration_s)
 
 
-def _times(parts: Sequence[Phone], clock: Timed, duration_s: float, changes: Changes | None) -> list[Span]:
+def _times(parts: Sequence[Part], clock: Timed, duration_s: float, changes: Changes | None) -> list[Span]:
     """When each phone begins and ends. Phones that meet share a boundary."""
-    frames = sorted({frame for part in parts for frame in (part.begin, part.end)})
+    frames = list(dict.fromkeys(frame for part in parts for frame in part[1:]))  # ascending
     moments = [clock.time_s(frame, duration_s) for frame in frames]
     moments = separated(moved(moments, changes, SPREAD_S) if changes else moments, duration_s)
     at = dict(zip(frames, moments, strict=True))
-    return [(at[part.begin], at[part.end]) for part in parts]
+    return [(at[begin], at[end]) for _, begin, end in parts]
 
 
 def with_phones(hmm: Hmm, *names: str) -> Hmm:

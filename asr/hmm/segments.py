@@ -49,7 +49,14 @@ class Segments:
         return [[tuple(self._phones.encode(units)) for units in lexicon.pronunciations[word]] for word in words]
 
     def of(self, path: NDArray[np.int32], spellings: Spellings = ()) -> Iterator[Segment]:
-        """The phones of a path (F,). Silence after silence is one; the edges of the utterance count as silence.
+        """The phones of a path (F,), as `spans` finds them; the edges of the utterance count as silence."""
+        phones, bounds = self.spans(path, spellings)
+        around = [self._silence, *phones, self._silence]
+        for number, (begin, end) in enumerate(pairwise(bounds)):
+            yield Segment(around[number], around[number + 1], around[number + 2], begin, end)
+
+    def spans(self, path: NDArray[np.int32], spellings: Spellings = ()) -> tuple[list[int], list[int]]:
+        """The phones of a path (F,), and where each begins, then F. Silence after silence is one.
 
         `spellings` of the words tell how often a phone of one state is said where it follows itself; its frames are
         then divided into equal shares. Without them it counts once.
@@ -61,9 +68,7 @@ class Segments:
         bounds = [*cuts.tolist(), len(path)]
         if spellings:
             bounds = self._divided(phone[cuts].tolist(), bounds, spellings)
-        around = [self._silence, *phone[bounds[:-1]].tolist(), self._silence]
-        for number, (begin, end) in enumerate(pairwise(bounds)):
-            yield Segment(around[number], around[number + 1], around[number + 2], begin, end)
+        return phone[bounds[:-1]].tolist(), bounds
 
     def _divided(self, phones: Sequence[int], bounds: Sequence[int], spellings: Spellings) -> list[int]:
         """Where the phones of the words begin, and the end, for stretches of `phones` between `bounds`."""
