@@ -81,9 +81,12 @@ def _log_spectra(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     else:
         starts = torch.from_numpy(np.round(np.arange(count) * hop).astype(int))
         windows = (every[block] for block in starts.split(BLOCK))
-    shape, sums = torch.hann_window(window), _band_sums(window // 2 + 1)
+    shape, sums = _window(window), _band_sums(window // 2 + 1)
     bands = torch.cat([sums @ torch.view_as_real(torch.fft.rfft(x * shape)).flatten(1).square_().T for x in windows], 1)
     return bands.add_(FLOOR * bands.mean() + 1e-20).log_().numpy()
+
+
+_window = cache(torch.hann_window)
 
 
 @cache
