@@ -8,7 +8,7 @@ one with the largest log change less a square cost of the distance.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 
 import numpy as np
 import torch
@@ -35,7 +35,8 @@ class Changes:
         spectra = _log_spectra(samples, sample_rate_hz)  # (BANDS, M), around each moment
         size = spectra.shape[1]
         around = spectra.take(np.arange(-SIDE, size + SIDE), axis=1, mode="clip")  # (BANDS, M + 2 SIDE)
-        means = sum(around[:, k : k + size + SIDE + 1] for k in range(SIDE)) / SIDE  # of SIDE windows each
+        parts = (around[:, k : k + size + SIDE + 1] for k in range(SIDE))
+        means = reduce(np.add, parts) / SIDE  # (BANDS, M + SIDE + 1), of SIDE windows each
         change = np.sqrt(np.square(means[:, SIDE:] - means[:, :-SIDE]).mean(0))  # (M + 1,)
         return cls(np.log(change[:size] + LEAST_CHANGE).astype(np.float32))
 
