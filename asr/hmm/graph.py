@@ -50,8 +50,10 @@ def expand(graph: Automaton, hmm: Hmm, most_arcs: int | None = None) -> Automato
     """
     most = -1 if most_arcs is None else most_arcs
     with refusals():
-        columns = (graph.final, graph.first, *graph.arc_columns)
-        found = _decoder.expand(hmm.expander, hmm.labels, graph.start, *columns, most)
+        found = _decoder.expand(
+            hmm.expander, hmm.labels, graph.start, graph.final, graph.first, graph.ilabel, graph.olabel, graph.cost,
+            graph.target, most,
+        )  # fmt: skip
     if found is None:
         raise InputError(f"with the phones around each phone, the list or grammar takes more than {most_arcs} arcs "
                          "of a graph; give fewer words in a row, or fewer in all")  # fmt: skip
