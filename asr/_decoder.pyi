@@ -1,6 +1,6 @@
 """The extension of csrc/decoder. Its Python interfaces are asr/search/decoder.py and asr/graph/opened.py."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,3 +78,28 @@ class Decoder:
     def decode(self, log_probs: NDArray[np.float32], phrases: Phrases | None) -> _Path: ...
     def decode_lattice(self, log_probs: NDArray[np.float32], phrases: Phrases | None) -> tuple[_Path, StateLattice]: ...
     def start(self, phrases: Phrases | None) -> Utterance: ...
+
+_Columns = tuple[
+    int,  # start, then final, source, ilabel, olabel, cost, target as in asr.graph.automaton.Automaton
+    NDArray[np.float32],
+    NDArray[np.int32],
+    NDArray[np.int32],
+    NDArray[np.int32],
+    NDArray[np.float32],
+    NDArray[np.int32],
+]
+
+def hmm_expander(asks: Sequence[bool], costs: Sequence[list[float]]) -> object: ...
+def expand(
+    expander: object,
+    labels: Callable[[int, int, int], list[int]],
+    start: int,
+    final: NDArray[np.float32],
+    first: NDArray[np.int64],
+    ilabel: NDArray[np.int32],
+    olabel: NDArray[np.int32],
+    cost: NDArray[np.float32],
+    target: NDArray[np.int32],
+    most_arcs: int,
+) -> _Columns | None: ...
+def spell_transcript(words: Sequence[Sequence[tuple[Sequence[int], float]]], silence: int) -> _Columns: ...

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from asr.align.changes import Changes
 from asr.align.ctc_aligner import emissions, likeness, spoken
 from asr.align.network import GAP, GARBAGE, Network, Slot, Spelling
-from asr.align.times import Clock, Edges
+from asr.align.times import Clock, Edges, separated
 from asr.align.trellis import best_path
 from asr.criteria import ctc_forced_align
 from asr.errors import InputError
@@ -188,6 +188,45 @@ def test_boundaries_move_to_where_the_sound_changes_also_in_a_recording_of_many_
         assert np.abs(joined.nearest(edges_s + late_s, 0, 99) - edges_s)[is_inside].max() <= 0.02
     one = np.ones(1)
     assert Changes.of(samples[:3], rate_hz).nearest(0 * one, 0, 0) == 0 and Changes.joined([]).nearest(one, 0, 2) == 1
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 11025])  # of which 5 ms are a whole number of samples, and are none
+@pytest.mark.parametrize("size", [1, 3000, 30001])
+def test_changes_are_those_of_a_slow_reference(rate_hz, size):
+    """Window by window, band by band, in float64."""
+    samples = np.random.default_rng(4).normal(0, 0.1, size) * np.linspace(0.01, 1, size)
+    window, hop = round(0.025 * rate_hz), 0.005 * rate_hz
+    count, bins = max(1, int(size / hop)), window // 2 + 1
+    padded = np.concatenate([np.zeros(window // 2), samples, np.zeros(window)])
+    edges = np.unique(np.round(bins * np.linspace(0.1, 1, 21) ** 1.7).astype(int))
+    energies = np.zeros((count, len(edges) - 1))
+    for moment in range(count):
+        start = round(moment * hop)
+        shape = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+        power = np.abs(np.fft.rfft(padded[start : start + window] * shape)) ** 2
+        energies[moment] = [power[low:high].sum() for low, high in itertools.pairwise(edges)]
+    spectra = np.log(energies + 1e-6 * energies.mean() + 1e-20)
+    around = [spectra[np.clip(np.arange(k - 6, k + 6), 0, count - 1)] for k in range(count)]
+    wanted = [np.sqrt(np.mean((x[6:].mean(0) - x[:6].mean(0)) ** 2)) for x in around]
+    found = Changes.of(samples.astype(np.float32), rate_hz).log_change
+    np.testing.assert_allclose(np.exp(found), np.array(wanted) + 1e-3, rtol=2e-3)
+
+
+@given(st.lists(st.integers(-5, 2000), max_size=9), st.integers(0, 1500), st.booleans())
+def test_separated_times_are_the_nearest_that_increase(moments_ms, duration_ms, is_sorted):
+    """Against whole milliseconds: none is beyond those behind it, nor before those in front of it."""
+    moments_ms = sorted(moments_ms) if is_sorted else moments_ms
+    wanted, latest = list(moments_ms), duration_ms
+    for place in reversed(range(len(wanted))):
+        wanted[place] = min(wanted[place], latest)
+        latest = wanted[place] - 1
+    earliest = 0
+    for place in range(len(wanted)):
+        wanted[place] = max(wanted[place], earliest)
+        earliest = wanted[place] + 1
+    found = separated([ms / 1000 + 0.0001 for ms in moments_ms], duration_ms / 1000)
+    assert [round(1000 * time) for time in found] == wanted
+    np.testing.assert_allclose(found, np.array(wanted) / 1000, atol=1e-12)
 
 
 def test_a_boundary_moves_to_the_change_of_the_largest_gain_within_its_bounds():

@@ -14,6 +14,7 @@ from asr.graph.opened import Graph
 from asr.graph.pack import to_bytes
 from asr.hmm import topology
 from asr.hmm.alignment import Aligner, acceptor, equal_path, read_path
+from asr.hmm.contexts import relabelled
 from asr.hmm.graph import HmmExpansion, expand
 from asr.hmm.model import Hmm, Split, number_leaves
 from asr.hmm.segments import Segments
@@ -258,6 +259,19 @@ def test_words_tell_phones_of_one_state_that_follow_themselves(name):
         open_to = list(segments.of(path, segments.spellings(words, LEXICON)))  # any pronunciation of the words
         assert [part.end for part in open_to][-1] == 7 and len(open_to) >= len(alone)
     assert twice > 5
+
+
+@pytest.mark.parametrize("name", ["one state", "one state, tri", "one state, no silence"])
+def test_outputs_tell_how_often_phones_of_one_state_follow_themselves(name):
+    """Each phone of a path is in a context that has its output, also where one is said three times or more."""
+    hmm, texts = HMMS[name], (["a", "a"], ["a", "a", "a"], ["ab", "a", "a"], ["a", "a", "ab"])
+    for words, frames, seed in itertools.product(texts, (6, 9), range(15)):
+        path = align(hmm, words, random_scores(hmm, frames, seed))
+        spelled = Segments(hmm).spellings(words, LEXICON)
+        np.testing.assert_array_equal(relabelled(path, hmm, hmm, spelled), path)
+    if name == "one state, tri":  # A A A, of which the first is behind silence and the others are behind A
+        path = np.array([3, 3, 3, 1, 1, 1], np.int32)
+        assert [part.end for part in Segments(hmm).of(path, [[(1,)]] * 3)] == [3, 4, 6]
 
 
 def test_a_stretch_is_divided_into_equal_shares():

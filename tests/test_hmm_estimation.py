@@ -13,7 +13,7 @@ from asr.hmm.model import Split
 from asr.hmm.questions import find_questions
 from asr.hmm.tallies import ContextTally, log_likelihood, tally
 from asr.hmm.tree import best_split, grow
-from asr.models.mixtures import BySize, MixtureOutput
+from asr.models.mixtures import BySize, MixtureOutput, log_sums
 
 FLOOR = np.full(2, 1e-3)
 
@@ -229,3 +229,13 @@ def test_scores_of_mixtures_of_any_sizes_equal_a_slow_reference():
             with torch.set_grad_enabled(gradients):
                 found = scorer.log_likelihoods(x.clone().requires_grad_(gradients))
             torch.testing.assert_close(found.detach().double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_sums_of_far_apart_numbers_are_exact():
+    """Beside the largest, the others are lost in float32, however small they are."""
+    generator = torch.Generator().manual_seed(5)
+    for spread in (1.0, 50.0, 90.0, 1000.0):
+        x = spread * torch.randn(30, 4, 200, generator=generator)
+        expected = x.double().logsumexp(1)
+        with torch.no_grad():
+            torch.testing.assert_close(log_sums(x.clone()).double(), expected, rtol=1e-6, atol=1e-6)

@@ -6,9 +6,9 @@ one with the largest log change less a square cost of the distance.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 
 import numpy as np
 import torch
@@ -32,11 +32,13 @@ class Changes:
     @classmethod
     def of(cls, samples: np.ndarray, sample_rate_hz: int) -> "Changes":
         """Of samples (T,)."""
-        spectra = _log_spectra(samples, sample_rate_hz)  # (M, BANDS), around each moment
-        sums = np.cumsum(np.pad(spectra, ((SIDE + 1, SIDE), (0, 0)), mode="edge"), axis=0)
-        means = (sums[SIDE:] - sums[:-SIDE]) / SIDE  # (M + SIDE + 1, BANDS), of SIDE windows each
-        change = np.sqrt(np.square(means[SIDE:] - means[:-SIDE]).mean(1))  # (M + 1,)
-        return cls(np.log(change[: len(spectra)] + LEAST_CHANGE).astype(np.float32))
+        spectra = _log_spectra(samples, sample_rate_hz)  # (BANDS, M), around each moment
+        size = spectra.shape[1]
+        around = spectra.take(np.arange(-SIDE, size + SIDE), axis=1, mode="clip")  # (BANDS, M + 2 SIDE)
+        parts = (around[:, k : k + size + SIDE + 1] for k in range(SIDE))
+        means = reduce(np.add, parts) / SIDE  # (BANDS, M + SIDE + 1), of SIDE windows each
+        change = np.sqrt(np.square(means[:, SIDE:] - means[:, :-SIDE]).mean(0))  # (M + 1,)
+        return cls(np.log(change[:size] + LEAST_CHANGE).astype(np.float32))
 
     @classmethod
     def joined(cls, parts: Sequence[tuple[float, "Changes"]]) -> "Changes":
@@ -69,22 +71,29 @@ class Changes:
 
 
 def _log_spectra(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """Log energies (M, BANDS) of windows centred at k * `HOP_S`."""
+    """Log energies (BANDS, M) of windows centred at k * `HOP_S`."""
     window, hop = round(WINDOW_S * sample_rate_hz), HOP_S * sample_rate_hz
     count = max(1, int(len(samples) / hop))
-    padded = np.pad(samples.astype(np.float32, copy=False), (window // 2, window))
-    starts = np.round(np.arange(count) * hop).astype(int)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)
-    shape, sums = torch.hann_window(window), _band_sums(window // 2 + 1)
-    blocks = (torch.from_numpy(frames[starts[at : at + BLOCK]]) for at in range(0, count, BLOCK))  # (m, window)
-    bands = torch.cat([torch.view_as_real(torch.fft.rfft(x.mul_(shape))).flatten(1).square_() @ sums for x in blocks])
+    padded = np.zeros(len(samples) + window // 2 + window, np.float32)
+    padded[window // 2 : window // 2 + len(samples)] = samples
+    every = torch.from_numpy(padded).unfold(0, window, 1)
+    if hop.is_integer():
+        windows: Iterable[torch.Tensor] = every[:: int(hop)][:count].split(BLOCK)  # (m, window) each, views
+    else:
+        starts = torch.from_numpy(np.round(np.arange(count) * hop).astype(int))
+        windows = (every[block] for block in starts.split(BLOCK))
+    shape, sums = _window(window), _band_sums(window // 2 + 1)
+    bands = torch.cat([sums @ torch.view_as_real(torch.fft.rfft(x * shape)).flatten(1).square_().T for x in windows], 1)
     return bands.add_(FLOOR * bands.mean() + 1e-20).log_().numpy()
+
+
+_window = cache(torch.hann_window)
 
 
 @cache
 def _band_sums(size: int) -> torch.Tensor:
     """Which of the squares of a spectrum's real and imaginary parts, one after the other, are in each band:
-    (2 size, BANDS)."""
+    (BANDS, 2 size)."""
     edges = np.unique(np.round(size * np.linspace(0.1, 1, BANDS + 1) ** 1.7).astype(int))[:-1]
     band = np.searchsorted(edges, np.arange(size), "right") - 1  # -1: below all
-    return torch.from_numpy(band[:, None] == np.arange(len(edges))).float().repeat_interleave(2, 0)
+    return torch.from_numpy(np.arange(len(edges))[:, None] == band).float().repeat_interleave(2, 1)

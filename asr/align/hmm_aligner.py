@@ -5,8 +5,10 @@ frames, and then moves to where the sound changes (asr.align.changes).
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,12 +27,11 @@ from asr.hmm import topology
 from asr.hmm.alignment import MOST_PASSAGE_CELLS, Spelled, read_passage, read_path
 from asr.hmm.loose import loose_acceptor
 from asr.hmm.model import Hmm
-from asr.hmm.segments import Segment as Phone
 from asr.hmm.segments import Segments
 from asr.models import FITTED
 from asr.recognizer.recognizer import Recognizer
 from asr.search.word_times import Segment
-from asr.states import HMM_FILE, States
+from asr.states import HMM_FILE
 from asr.tokens import Tokens
 
 SPREAD_S = 0.02  # of boundaries that move to changes of the sound; chosen on half of the TIMIT sample
@@ -49,6 +50,8 @@ class Skips(NamedTuple):
 
 # Chosen on a chapter of LibriSpeech, as ANY_COST. A net's outputs differ less in their log-probs than mixtures do.
 SKIPS_OF_MIXTURES, SKIPS_OF_NETS = Skips(10.0, 5.0), Skips(5.0, 2.5)
+
+Part = tuple[int, int, int]  # a phone, and its frames [begin, end)
 
 
 class HmmAligner(Aligner):
@@ -71,9 +74,10 @@ class HmmAligner(Aligner):
         skipped = self.extended.phones.encode([SKIPPED])
         self.gaps = [hmm.silence_id, *skipped] if hmm.silence else skipped  # the phones between words
         self.segments = Segments(self.extended, self.gaps)
-        states = States.of(hmm.tokens)
-        assert states is not None
-        self.first_output = np.searchsorted(states.phone, np.arange(1, len(hmm.phones)))  # of each phone from 1 on
+        self.is_gap = np.isin(self.segments.phone, self.gaps)  # (V,) of each output
+        phone = self.segments.phone[: len(hmm.tokens)]
+        self.sums = (phone[:, None] == np.arange(len(self.extended.phones))).astype(np.float32)  # (V, P)
+        self.sums[0] = 0.0
         features = recognizer.cfg.features
         middle_s = 0.0 if features.kind == "stored" else (features.window_ms - features.shift_ms) / 2000
         self.clock = Clock(recognizer.frame_s, recognizer.cfg.decoder.pad_s - middle_s)
@@ -155,30 +159,32 @@ class HmmAligner(Aligner):
     ) -> Iterator[Heard]:  # fmt: skip
         """The words on a path (F,) of outputs that passes the pronunciations `numbers`, with their times."""
         sizes = [len(slot.spellings) + slot.is_optional for slot in slots]
-        firsts = np.cumsum([1, *sizes])  # the number of each slot's first pronunciation
-        passed = [int(np.searchsorted(firsts, number, "right")) - 1 for number in numbers]
-        chosen = [number - int(firsts[slot]) for number, slot in zip(numbers, passed, strict=True)]
+        firsts = [*accumulate(sizes, initial=1)]  # the number of each slot's first pronunciation
+        passed = [bisect_right(firsts, number) - 1 for number in numbers]
+        chosen = [number - firsts[slot] for number, slot in zip(numbers, passed, strict=True)]
         spelled = [slots[slot].spellings[spelling].tokens for slot, spelling in zip(passed, chosen, strict=True)]
         said = [[self._phones(tokens)] for tokens in spelled] if self.segments.need_words else ()
-        parts = [part for part in self.segments.of(path, said) if part.phone not in self.gaps]
+        phones, bounds = self.segments.spans(path, said)
+        spans = zip(phones, bounds, bounds[1:], strict=False)
+        parts = [part for part in spans if part[0] not in self.gaps]
         times, at = _times(parts, clock, duration_s, changes), 0
         peaks = self._peaks(path, parts, posteriors)
         for slot, spelling, tokens in zip(passed, chosen, spelled, strict=True):
             own = slice(at, at + len(tokens))
             segments = [
-                Segment(token, part.begin, part.end, peak)
-                for token, part, peak in zip(tokens, parts[own], peaks[own], strict=True)
+                Segment(token, begin, end, peak)
+                for token, (_, begin, end), peak in zip(tokens, parts[own], peaks[own], strict=True)
             ]
             yield Heard(slot, spelling, segments, times[own])
             at += len(tokens)
 
-    def _peaks(self, path: np.ndarray, parts: Sequence[Phone], posteriors: np.ndarray) -> list[float]:
+    def _peaks(self, path: np.ndarray, parts: Sequence[Part], posteriors: np.ndarray) -> list[float]:
         """The logarithm of the highest posterior of each phone on a path (F,); 0 for any sound."""
         if not parts:
             return []
         own = np.append(posteriors[np.arange(len(path)), self.segments.phone[path]], 0.0)  # (F + 1,)
-        highest = np.maximum.reduceat(own, [frame for part in parts for frame in (part.begin, part.end)])[::2]
-        is_any = np.array([part.phone >= len(self.hmm.phones) for part in parts])
+        highest = np.maximum.reduceat(own, [frame for part in parts for frame in part[1:]])[::2]
+        is_any = np.array([phone >= len(self.hmm.phones) for phone, _, _ in parts])
         return np.where(is_any, 0.0, np.log(np.maximum(highest, 1e-9).astype(float))).tolist()
 
     def _phones(self, tokens: Sequence[int]) -> tuple[int, ...]:
@@ -188,31 +194,31 @@ class HmmAligner(Aligner):
 
     def _posteriors(self, log_probs: np.ndarray) -> np.ndarray:
         """The posteriors of the phones (F, P): each the sum of those of its outputs."""
-        found = np.zeros((len(log_probs), len(self.extended.phones)), np.float32)
-        found[:, 1 : len(self.hmm.phones)] = np.add.reduceat(np.exp(log_probs), self.first_output, axis=1)
-        return found
+        return np.exp(log_probs) @ self.sums
 
     def _extra(
         self, path: np.ndarray, posteriors: np.ndarray, may_speak: np.ndarray, clock: Timed, duration_s: float
     ) -> Iterator[Span]:
         """The times of speech between words: from the first to the last phone that is heard there in one of the frames
         `may_speak` (F,)."""
-        best, silence = posteriors.argmax(1), self.hmm.silence_id
-        is_gap = np.isin(self.segments.phone[path], self.gaps)
+        best, is_gap = posteriors.argmax(1), self.is_gap[path]
+        speech = np.flatnonzero(is_gap & (best != self.hmm.silence_id) & may_speak)  # frames
+        if len(speech) < LEAST_EXTRA_TOKENS:
+            return
         for start, end in np.flatnonzero(np.diff(is_gap, prepend=False, append=False)).reshape(-1, 2).tolist():
-            heard = start + np.flatnonzero((best != silence)[start:end] & may_speak[start:end])
+            heard = speech[slice(*np.searchsorted(speech, (start, end)))]
             runs = 1 + np.count_nonzero((np.diff(heard) > 1) | (np.diff(best[heard]) != 0)) if len(heard) else 0
             if runs >= LEAST_EXTRA_TOKENS:
                 yield clock.time_s(int(heard[0]), duration_s), clock.time_s(int(heard[-1]) + 1, duration_s)
 
 
-def _times(parts: Sequence[Phone], clock: Timed, duration_s: float, changes: Changes | None) -> list[Span]:
+def _times(parts: Sequence[Part], clock: Timed, duration_s: float, changes: Changes | None) -> list[Span]:
     """When each phone begins and ends. Phones that meet share a boundary."""
-    frames = sorted({frame for part in parts for frame in (part.begin, part.end)})
+    frames = list(dict.fromkeys(frame for part in parts for frame in part[1:]))  # ascending
     moments = [clock.time_s(frame, duration_s) for frame in frames]
     moments = separated(moved(moments, changes, SPREAD_S) if changes else moments, duration_s)
     at = dict(zip(frames, moments, strict=True))
-    return [(at[part.begin], at[part.end]) for part in parts]
+    return [(at[begin], at[end]) for _, begin, end in parts]
 
 
 def with_phones(hmm: Hmm, *names: str) -> Hmm:

@@ -4,6 +4,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -125,6 +126,9 @@ def separated(moments: Sequence[float], duration_s: float) -> list[float]:
     """Times that increase by at least `LEAST_S`: at the ends of a recording several moments may be one."""
     found = [round(moment, 3) for moment in moments]
     latest = math.floor(duration_s * 1000 + 1e-6) / 1000
+    if found and found[0] >= 0 and found[-1] <= latest:
+        if all(after - before > 1.5 * LEAST_S for before, after in pairwise(found)):
+            return found  # as they nearly always are
     for place in range(len(found) - 1, -1, -1):
         found[place] = min(found[place], latest)
         latest = round(found[place] - LEAST_S, 3)

@@ -4,7 +4,6 @@ The best path (Viterbi) is found by the same search that decodes, through a grap
 all pronunciations and optional silence. Without a beam the search prunes nothing, so the path is exact.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -15,7 +14,7 @@ from asr.errors import InputError
 from asr.graph.automaton import Automaton
 from asr.graph.opened import Graph
 from asr.graph.pack import to_bytes
-from asr.hmm.graph import expand
+from asr.hmm.graph import expand, spell
 from asr.hmm.model import Hmm
 from asr.search.decoder import Decoder
 from asr.text.lexicon import Lexicon
@@ -47,37 +46,10 @@ def acceptor_of(words: Sequence[Spelled], hmm: Hmm) -> Automaton:
     Input labels are those of `hmm.phones`. The output label of a pronunciation, on its first arc, is its number among
     those of all words, from 1 on. Raises InputError for a phone that the HMM lacks, and for no words without silence.
     """
-    arcs: list[tuple[int, int, int, float, int]] = []  # source, input, output, cost, target
-    states, numbers = itertools.count(1), itertools.count(1)
-    quiet = [Tokens.label(hmm.silence_id)] if hmm.silence else []
-
-    def spell(sources: Sequence[int], labels: Sequence[int], number: int, cost: float, target: int) -> None:
-        inner = [*itertools.islice(states, len(labels) - 1), target]
-        arcs.extend((source, labels[0], number, cost, inner[0]) for source in sources)
-        arcs.extend((*row[:2], 0, 0.0, row[2]) for row in zip(inner, labels[1:], inner[1:], strict=False))
-
-    def pause(source: int) -> list[int]:
-        """The states from which the next word may start."""
-        if not quiet:
-            return [source]
-        target = next(states)
-        spell([source], quiet, 0, 0.0, target)
-        return [source, target]
-
-    starts = pause(0)
-    for spelled in words:
-        end, is_optional = next(states), False
-        for units, cost in spelled:
-            number = next(numbers)
-            if units:
-                spell(starts, [Tokens.label(phone) for phone in hmm.phones.encode(units)], number, cost, end)
-            is_optional = is_optional or not units
-        starts = pause(end) + (starts if is_optional else [])
-    if not arcs:
+    said = [[(hmm.phones.encode(units), cost) for units, cost in spelled] for spelled in words]
+    if not hmm.silence and not any(phones for spelled in said for phones, _ in spelled):
         raise InputError("nothing is said in the utterance, and the HMMs have no silence to align it with")
-    final = np.full(next(states), np.inf)
-    final[starts] = 0.0
-    return Automaton.from_arcs(0, final, *(np.array(column) for column in zip(*arcs, strict=True)))
+    return spell(said, hmm.silence_id)
 
 
 def equal_path(words: Sequence[str], lexicon: Lexicon, hmm: Hmm, frames: int) -> NDArray[np.int32] | None:

@@ -7,13 +7,14 @@ the others. In a monophone HMM each tree is one leaf. `hmm.json` holds the whole
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from asr import _decoder
 from asr.errors import InputError
 from asr.files import atomic_write
 from asr.hmm import topology
@@ -83,6 +84,21 @@ class Hmm:
         """The outputs of the states of a phone between two others; the edge of an utterance counts as silence."""
         context = (left or self.silence_id, right or self.silence_id)
         return tuple(_leaf(tree, context) for tree in self.trees[phone - 1])
+
+    def labels(self, left: int, phone: int, right: int) -> list[int]:
+        """`outputs` as labels of a graph."""
+        return [Tokens.label(output) for output in self.outputs(left, phone, right)]
+
+    @cached_property
+    def expander(self) -> object:
+        """Puts the HMMs in the place of phones (asr.hmm.graph), and remembers those of phones in context."""
+        asks = [False, *(any(isinstance(tree, Split) for tree in of_phone) for of_phone in self.trees)]
+        with np.errstate(divide="ignore"):
+            costs = [(-self.scale * np.log(steps)).ravel().tolist() for steps in self.steps]
+        return _decoder.hmm_expander(asks, [[], *costs])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # without what is cached
 
     def with_steps(self, steps: Sequence[np.ndarray]) -> "Hmm":
         return replace(self, steps=tuple(steps))

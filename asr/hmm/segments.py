@@ -32,7 +32,7 @@ class Segments:
         """`gaps`: the phones that may be between words; None: silence."""
         found = States.of(hmm.tokens)
         assert found is not None
-        self._states, self._silence, self._phones = found, hmm.silence_id, hmm.phones
+        self._hmm, self._states, self._silence, self._phones = hmm, found, hmm.silence_id, hmm.phones
         self._gaps = {hmm.silence_id} - {0} if gaps is None else set(gaps)
         self.state = found.state  # (V,) the state of each output
         self.phone = found.phone  # (V,) its phone, numbered as in the HMM: its outputs are in the order of its phones
@@ -49,7 +49,14 @@ class Segments:
         return [[tuple(self._phones.encode(units)) for units in lexicon.pronunciations[word]] for word in words]
 
     def of(self, path: NDArray[np.int32], spellings: Spellings = ()) -> Iterator[Segment]:
-        """The phones of a path (F,). Silence after silence is one; the edges of the utterance count as silence.
+        """The phones of a path (F,), as `spans` finds them; the edges of the utterance count as silence."""
+        phones, bounds = self.spans(path, spellings)
+        around = [self._silence, *phones, self._silence]
+        for number, (begin, end) in enumerate(pairwise(bounds)):
+            yield Segment(around[number], around[number + 1], around[number + 2], begin, end)
+
+    def spans(self, path: NDArray[np.int32], spellings: Spellings = ()) -> tuple[list[int], list[int]]:
+        """The phones of a path (F,), and where each begins, then F. Silence after silence is one.
 
         `spellings` of the words tell how often a phone of one state is said where it follows itself; its frames are
         then divided into equal shares. Without them it counts once.
@@ -60,16 +67,32 @@ class Segments:
         cuts = np.flatnonzero(begins)
         bounds = [*cuts.tolist(), len(path)]
         if spellings:
-            bounds = self._divided(phone[cuts].tolist(), bounds, spellings)
-        around = [self._silence, *phone[bounds[:-1]].tolist(), self._silence]
-        for number, (begin, end) in enumerate(pairwise(bounds)):
-            yield Segment(around[number], around[number + 1], around[number + 2], begin, end)
+            bounds = self._divided(path, phone[cuts].tolist(), bounds, spellings)
+        return phone[bounds[:-1]].tolist(), bounds
 
-    def _divided(self, phones: Sequence[int], bounds: Sequence[int], spellings: Spellings) -> list[int]:
+    def _divided(
+        self, path: NDArray[np.int32], phones: Sequence[int], bounds: Sequence[int], spellings: Spellings
+    ) -> list[int]:
         """Where the phones of the words begin, and the end, for stretches of `phones` between `bounds`."""
         sizes = np.diff(bounds).tolist()
-        most = self._states.most_phones(phones, sizes)
-        said = match_words(phones, spellings, self._gaps, most=most)
+        least, most = zip(*self._counts(path[bounds[:-1]].tolist(), phones, sizes), strict=True)
+        said = match_words(phones, spellings, self._gaps, least=least, most=most)
         counts = np.bincount([position for span in said for position in span], minlength=len(phones)).clip(min=1)
         parts = zip(bounds, sizes, counts.tolist(), strict=False)
         return [*(begin + size * k // count for begin, size, count in parts for k in range(count)), bounds[-1]]
+
+    def _counts(self, outputs: Sequence[int], phones: Sequence[int], sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """How many phones each stretch is of, at least and at most: the first, the last and those between them have
+        other contexts, and all of them the output of the stretch."""
+        around = [self._silence, *phones, self._silence]
+        for left, phone, right, output, size in zip(around, phones, around[2:], outputs, sizes, strict=False):
+            if not self._states.is_single[phone]:
+                yield 1, 1
+                continue
+
+            def sounds(left: int, right: int, phone: int = phone, output: int = output) -> bool:
+                return self._hmm.outputs(left, phone, right)[0] == output
+
+            may_be_two = size > 1 and sounds(left, phone) and sounds(phone, right)
+            most = size if may_be_two and sounds(phone, phone) else 1 + may_be_two
+            yield (1 if sounds(left, right) or not may_be_two else 2), most

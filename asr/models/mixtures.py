@@ -12,6 +12,7 @@ from asr.config import ModelConfig
 from asr.models.layers import FrameStack, MaskedConv, frame_mask
 from asr.models.streaming import Net
 
+LEAST = -80.0  # below the largest; e to this is lost beside 1, and numbers too small for float32 take 15 times as long
 BLOCK_DENSITIES, FEWEST_FRAMES = 1 << 19, 256  # scored at a time: 1 MB, but no fewer frames
 
 
@@ -84,10 +85,12 @@ class BySize:
 
 def log_sums(x: Tensor) -> Tensor:
     """`x.logsumexp(1)` of finite numbers; without gradients in the memory of x, as new memory takes as long as sums."""
+    if x.shape[1] == 1:
+        return x[:, 0]
     if torch.is_grad_enabled():
         return x.logsumexp(1)
     largest = x.amax(1, keepdim=True)
-    return x.sub_(largest).exp_().sum(1).log_().add_(largest[:, 0])
+    return x.sub_(largest).clamp_(min=LEAST).exp_().sum(1).log_().add_(largest[:, 0])
 
 
 def gaussian_log_densities(x: Tensor, log_weights: Tensor, means: Tensor, variances: Tensor) -> Tensor:

@@ -15,6 +15,7 @@
 
 #include "common/numpy.h"
 #include "graph.h"
+#include "hmm_binding.h"
 #include "lattice.h"
 #include "lazy_graph.h"
 #include "phrases.h"
@@ -324,4 +325,5 @@ NB_MODULE(_decoder, m) {
   asr::decoder::BindGraphs(m);
   asr::decoder::BindSearch(m);
   asr::decoder::BindLattices(m);
+  asr::decoder::BindHmmGraphs(m);
 }
