@@ -212,7 +212,8 @@ def test_a_second_test_set_and_a_bundle_without_graph(called: list[list[str]], m
     ]
     called.clear()
     assert run.main(["commands"]) == 0
-    assert verbs(called) == ["train", "bundle"] and called[-1][-1] == "graph.kind=none"
+    assert verbs(called) == ["hmm train", "train", "bundle"] and called[-1][-1] == "graph.kind=none"
+    assert "data.train=exp/commands/data/clean/train.jsonl" in called[0] and "out=exp/commands/hmm" in called[0]
 
 
 def test_each_speaker_left_out_has_a_run_of_its_own(

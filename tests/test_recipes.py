@@ -5,7 +5,6 @@ import lzma
 import tarfile
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
@@ -20,8 +19,9 @@ from asr.config import Config, FeaturesConfig
 from asr.data import corpora
 from asr.errors import InputError
 from asr.features import recorded
+from asr.features.frontend import FrontEnd
 from asr.features.sphinx import COSINES, smooth
-from recipes.commands import commands_hmm, commands_taught, voices
+from recipes.commands import voices
 from recipes.digits import prepare as digits_room
 from recipes.digits import synthesise, unseen
 from recipes.librispeech.prepare import write_splits
@@ -46,14 +46,13 @@ def write_noise(path: Path, seconds: float, rate_hz: int = 16000) -> None:
     soundfile.write(path, 0.1 * rng.standard_normal(int(seconds * rate_hz)), rate_hz)
 
 
-WITHOUT_TEXT = ("timit_hmm", "commands_hmm")  # HMMs for `asr align`, and for the targets of a net
+WITHOUT_TEXT = ("timit_hmm",)  # HMMs for `asr align`
 DATA_OF = {
     "english_hama": "english",
     "english_sat": "english_scratch",
     "english_hybrid": "english_scratch",
     "korean_dnn": "korean_adapted",
     "korean_hybrid": "korean_sat",
-    "commands_hybrid": "commands",
 }
 
 
@@ -144,13 +143,14 @@ def test_training_for_an_unseen_speaker_includes_other_voices(
 
 
 def write_corpus(folder: Path, rows: list[tuple[str, str | None, str]]) -> None:
-    """Recordings of noise: (id, text, split)."""
+    """Recordings of noise: (id, text, split). An id may name its speaker: 1_ann_5."""
     utterances = []
     for name, text, split in rows:
         path = folder / f"{name}.flac"
         write_noise(path, 0.8)
         extra = {"split": split}
-        utterances.append(manifest.Utterance(name, str(path), None, 0.0, 0.8, text, "s1", "en", extra))
+        speaker = name.split("_")[1] if "_" in name else "s1"
+        utterances.append(manifest.Utterance(name, str(path), None, 0.0, 0.8, text, speaker, "en", extra))
     manifest.write(folder / "manifest.jsonl", utterances)
 
 
@@ -163,8 +163,10 @@ def commands_corpora(tmp_path: Path) -> Path:
     (tmp_path / "an4/an4.dic").write_text("ONE W AH N\nRUBOUT R AH B AW T\n")
     write_corpus(tmp_path / "prompts_en", [("a", "Goodbye!", "train"), ("b", "Hello.", "dev"), ("c", "2", "test")])
     write_corpus(tmp_path / "commands_en", [("d", "bed", "test"), ("e", "happy", "test")])
-    write_corpus(tmp_path / "fsdd", [("f", "one", "train"), ("g", "two", "test")])
-    write_corpus(tmp_path / "libri_en", [("l", "the end", "train"), ("m", "not heard", "dev")])
+    digits = [("1_ann_5", "one", "train"), ("2_ann_39", "two", "train"), ("3_theo_5", "three", "train"),
+              ("4_ann_0", "four", "test"), ("5_theo_0", "five", "test")]  # fmt: skip
+    write_corpus(tmp_path / "fsdd", digits)
+    write_corpus(tmp_path / "libri_en", [("l", "the end", "train"), ("m", "of all", "dev")])
     write_corpus(tmp_path / "noise", [("h", None, "train"), ("i", None, "test")])
     write_corpus(tmp_path / "rir", [("j", "", "train"), ("k", "", "test")])
     (tmp_path / "text_en").mkdir()
@@ -190,10 +192,10 @@ def test_commands_keep_the_test_and_its_words_out_of_the_training(
     assert "SYNTHETIC" in commands.prepare(cfg)
     assert all(words == ["the", "cat"] for words in said.values())
     made = {s: manifest.read(tmp_path / f"out/{s}.jsonl") for s in ("train", "dev", "test")}
-    assert {u.text for u in made["train"]} == {"one rubout", "goodbye", "the end", "", "the cat"}
-    assert {u.text for u in made["dev"]} == {"one rubout", "hello", "two"}
+    assert {u.text for u in made["train"]} == {"one rubout", "goodbye", "the end", "of all", "one", "", "the cat"}
+    assert {u.text for u in made["dev"]} == {"one rubout", "hello", "two", "five"}
     assert [u.text for u in made["test"]] == ["bed", "happy"]
-    assert len(made["train"]) == sum(commands.COPIES.values())
+    assert len(made["train"]) == sum(commands.COPIES.values()) + 1  # libri_en has two utterances
     for u in made["train"] + made["test"]:
         features = np.load(u.features)
         assert features.shape == (round(100 * u.duration_s), 40) and np.isfinite(features).all()
@@ -202,50 +204,43 @@ def test_commands_keep_the_test_and_its_words_out_of_the_training(
         assert front_end == FeaturesConfig(kind="logmel", num_bins=40, low_hz=130, high_hz=6800, cmvn="none")
     lexicon = (tmp_path / "out/lexicon.txt").read_text()
     assert "rubout R AH B AW T\n" in lexicon and "happy HH AE P IY\n" in lexicon
-    assert voices.phones("happy seven") == "hˈæpiː sˈɛvən"
+    assert voices.phones("happy seven", voices.PIPER) == "hˈæpiː sˈɛvən"
+    assert voices.phones("seven bird", voices.KOKORO) == "sˈɛvən bˈɜɹd"
 
 
-def test_commands_are_taught_by_what_another_recogniser_is_sure_of(
+def test_the_frames_of_commands_in_a_room_are_those_of_the_clean_copies(
     commands_corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands = load_prepare("commands")
-    monkeypatch.setattr(commands, "COPIES", {"an4": 1})
-    kind = {"kind": "stored", "num_bins": 40, "low_hz": 130, "high_hz": 6800}
-    commands.prepare(config(tmp_path / "before", tmp_path, **kind))
-    write_corpus(tmp_path / "libri_en_untranscribed", [("s", None, "train"), ("t", None, "train")])
-    heard = manifest.read(tmp_path / "libri_en_untranscribed/manifest.jsonl")[:1]
-    known = manifest.Utterance("known", "known.flac", text="not of a stranger")
-    manifest.write(tmp_path / "heard.jsonl", [known, replace(heard[0], text="a bird")])
-    monkeypatch.setattr(commands_taught, "TAUGHT", tmp_path / "before")
-    monkeypatch.setattr(commands_taught, "TRANSCRIBED", tmp_path / "heard.jsonl")
-    commands_taught.prepare(config(tmp_path / "out", tmp_path, **kind))
-    before, made = (manifest.read(tmp_path / f"{name}/train.jsonl") for name in ("before", "out"))
-    assert made[: len(before)] == before
-    assert [(u.id, u.text) for u in made[len(before) :]] == [(f"stranger-s-{copy}", "a bird") for copy in (0, 1)]
-    assert "bird B ER D\n" in (tmp_path / "out/lexicon.txt").read_text()
-    assert manifest.read(tmp_path / "out/test.jsonl") == manifest.read(tmp_path / "before/test.jsonl")
-
-
-def test_the_states_of_commands_are_those_of_its_cepstra(
-    commands_corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(InputError, match="exp/commands/data holds no features; run .*commands. first"):
-        commands_hmm.prepare(config(tmp_path / "out", tmp_path))
-    commands = load_prepare("commands")
-    monkeypatch.setattr(commands, "COPIES", {"an4": 1})
-    monkeypatch.setattr(commands_hmm, "HEARD", tmp_path / "heard")
-    kind = {"kind": "stored", "num_bins": 40, "low_hz": 130, "high_hz": 6800}
-    commands.prepare(config(tmp_path / "heard", tmp_path, **kind))
-    (tmp_path / "heard/source.json").touch()
-    commands_hmm.prepare(config(tmp_path / "out", tmp_path))
+    monkeypatch.setattr(commands, "COPIES", {"an4": 2, "prompts_en": 3, "noise": 1})
+    commands.prepare(config(tmp_path / "out", tmp_path, kind="stored", num_bins=40, low_hz=130, high_hz=6800))
     for split in ("train", "dev", "test"):
-        heard, made = (manifest.read(tmp_path / f"{name}/{split}.jsonl") for name in ("heard", "out"))
-        assert [(u.id, u.text) for u in made] == [(u.id, u.text) for u in heard]
-        for before, after in zip(heard, made, strict=True):
-            cepstra, bands = np.load(after.features), np.load(before.features)
+        heard, clean = (manifest.read(tmp_path / f"out/{folder}{split}.jsonl") for folder in ("", "clean/"))
+        assert [(u.id, u.text, u.duration_s) for u in heard] == [(u.id, u.text, u.duration_s) for u in clean]
+        for one, other in zip(heard, clean, strict=True):
+            bands, cepstra = np.load(one.features), np.load(other.features)
             assert cepstra.shape == (len(bands), 13)
-            np.testing.assert_allclose(cepstra @ COSINES, smooth(bands), atol=1e-3)
-    assert (tmp_path / "out/lexicon.txt").read_bytes() == (tmp_path / "heard/lexicon.txt").read_bytes()
+            if split != "train":
+                np.testing.assert_allclose(cepstra @ COSINES, smooth(bands), atol=1e-3)
+
+
+def test_a_word_begins_and_ends_at_the_same_place_in_all_rooms(commands_corpora: Path, tmp_path: Path) -> None:
+    """Two clicks, in rooms where sound arrives 30 ms late."""
+    rooms = load_prepare("commands").Rooms(str(tmp_path), FrontEnd(FeaturesConfig(kind="logmel", num_bins=40)))
+    rooms.echoes = [np.concatenate([np.zeros(480), 0.8 ** np.arange(50)])]
+    rooms.noises = [np.random.default_rng(1).standard_normal(8000)]
+    clicks = np.zeros(8000, np.float32)
+    clicks[[1600, 6400]] = 1.0
+    leads = set()
+    for seed in range(20):
+        heard, clean = (np.abs(x) for x in rooms.in_a_room(clicks, np.random.default_rng(seed)))
+        assert len(heard) == len(clean)
+        places = sorted(clean.argsort()[-2:])
+        assert places[1] - places[0] == 4800
+        for place in places:
+            assert heard[place - 400 : place + 400].argmax() == 400
+        leads.add(places[0] - 1600)
+    assert 0.05 * 16000 <= min(leads) < max(leads) <= 0.45 * 16000
 
 
 def test_words_are_spoken_once_and_trimmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

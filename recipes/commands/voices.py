@@ -1,4 +1,4 @@
-"""Common English words in many voices to train on: SYNTHETIC speech by Piper and espeak-ng.
+"""Common English words in many voices to train on: SYNTHETIC speech by Kokoro, Piper and espeak-ng.
 
 The words are the most frequent ones in English texts that the CMU dictionary lists, without the test words.
 """
@@ -8,7 +8,7 @@ import json
 import lzma
 import re
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -22,20 +22,16 @@ from asr import manifest
 from asr.data import corpora
 from asr.errors import InputError
 from asr.manifest import Utterance
-from recipes.digits import synthesise
+from recipes.digits import kokoro, synthesise
 
 Say = Callable[[str, int, np.random.Generator], tuple[np.ndarray, int]]  # text, voice -> samples (T,), their rate
 
 RATE_HZ = 16000
 WORDS = 3000
-# Phones of the CMU dictionary in Piper's notation; all others are the lower-case letter.
-PIPER_PHONES = dict(
-    zip(
-        "AA AE AH AO AW AY CH DH EH ER EY G HH IH IY JH NG OW OY R SH TH UH UW Y ZH AH0 ER0".split(),
-        "ɑː æ ʌ ɔː aʊ aɪ tʃ ð ɛ ɜː eɪ ɡ h ɪ iː dʒ ŋ oʊ ɔɪ ɹ ʃ θ ʊ uː j ʒ ə ɚ".split(),
-        strict=True,
-    )
-)
+# Phones of the CMU dictionary in the notation of each engine; all others are the lower-case letter.
+PHONES = "AA AE AH AO AW AY CH DH EH ER EY G HH IH IY JH NG OW OY R SH TH UH UW Y ZH AH0 ER0".split()
+PIPER = dict(zip(PHONES, "ɑː æ ʌ ɔː aʊ aɪ tʃ ð ɛ ɜː eɪ ɡ h ɪ iː dʒ ŋ oʊ ɔɪ ɹ ʃ θ ʊ uː j ʒ ə ɚ".split(), strict=True))
+KOKORO = dict(zip(PHONES, "ɑ æ ʌ ɔ W I ʧ ð ɛ ɜɹ A ɡ h ɪ i ʤ ŋ O Y ɹ ʃ θ ʊ u j ʒ ə əɹ".split(), strict=True))
 
 
 @cache
@@ -58,15 +54,15 @@ def common_words(root: str | None, count: int, without: Collection[str] = ()) ->
     return chosen[:count]
 
 
-def phones(text: str) -> str:
-    """`seven` -> `sˈɛvən`, Piper's input."""
+def phones(text: str, notation: Mapping[str, str]) -> str:
+    """`seven` -> `sˈɛvən`, the input of an engine."""
     known, words = pronounced(), []
     for word in text.split():
         spelled = ""
         for phone in known[word][0]:
             bare = phone.rstrip("012")
             stress = {"1": "ˈ", "2": "ˌ"}.get(phone[-1], "")
-            spelled += stress + PIPER_PHONES.get(phone, PIPER_PHONES.get(bare, bare.lower()))
+            spelled += stress + notation.get(phone, notation.get(bare, bare.lower()))
         words.append(spelled)
     return " ".join(words)
 
@@ -87,7 +83,7 @@ def by_piper() -> Say:
 
     def say(text: str, voice: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         ids = [*labels["^"], *labels["_"]]
-        for c in phones(text):
+        for c in phones(text, PIPER):
             ids += [*labels[c], *labels["_"]]
         height = float(rng.uniform(0.85, 1.35))
         inputs = {
@@ -98,6 +94,18 @@ def by_piper() -> Say:
             ),  # noise, length, noise of the length
         }
         return session.run(None, inputs)[0].ravel(), round(22050 * height)
+
+    return say
+
+
+def by_kokoro() -> Say:
+    """Five voices and mixtures of them."""
+    model = kokoro.Kokoro()
+
+    def say(text: str, voice: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        style = model.draw_style(voice, np.random.default_rng(voice))
+        speed = float(rng.uniform(*kokoro.SPEEDS))
+        return model.say(phones(text, KOKORO) + rng.choice(["", ".", ",", "?"]), style, speed), kokoro.RATE_HZ
 
     return say
 
@@ -114,6 +122,7 @@ def by_espeak() -> Say:
 
 # Engine: the function that makes its `Say`, number of voices, number of utterances, words per utterance.
 ENGINES = {
+    "kokoro82m": (by_kokoro, kokoro.VOICES, 600, (1, 2)),
     "piper": (by_piper, 1, 800, (1, 2)),
     "espeak": (by_espeak, len(synthesise.VOICES), 2500, (1, 2)),
 }
