@@ -25,7 +25,7 @@ def every_nth(steps: np.ndarray, n: int) -> np.ndarray:
 
     Its steps are n of the given ones; who leaves on the way has left. The first frame that is seen is in a first state.
     """
-    remaining = np.vstack([steps[1:], np.eye(len(steps))[-1]])  # who has left stays out
+    remaining = np.vstack([steps[1:], np.eye(len(steps))[-1]])  # the way out is absorbing
     return np.vstack([steps[:1], np.linalg.matrix_power(remaining, n)[:-1]])
 
 

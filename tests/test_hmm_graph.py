@@ -1,6 +1,7 @@
 """Graphs of HMMs in C++: equal to those of a slow reference, arc by arc and state by state."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -85,3 +86,21 @@ def test_hmms_are_copied_without_what_they_remember():
     hmm = HMMS["tri"]
     expand(language(), hmm)
     assert_equal(expand(language(), pickle.loads(pickle.dumps(hmm))), expand(language(), hmm))
+
+
+def test_threads_that_share_an_hmm_get_the_same_graphs():
+    """Python runs on while a graph is built, and HMMs remember phones in context."""
+    hmm = pickle.loads(pickle.dumps(HMMS["tri"]))
+    rng = np.random.default_rng(3)
+    graphs = [drawn_graph(hmm, rng) for _ in range(60)]
+    expected = [expand_reference(graph, hmm) for graph in graphs]
+    with ThreadPoolExecutor(4) as pool:
+        for found, graph in zip(pool.map(lambda g: expand(g, hmm), graphs * 4), expected * 4, strict=True):
+            assert_equal(found, graph)
+
+
+@pytest.mark.parametrize("name", ["mono", "tri"])
+def test_a_graph_without_states_stays_empty(name):
+    empty = Automaton.from_arcs(0, np.zeros(0), *([np.zeros(0, int)] * 5))
+    found = expand(empty, HMMS[name])
+    assert found.num_arcs == 0 and len(found.final) <= 1

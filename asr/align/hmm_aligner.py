@@ -42,7 +42,7 @@ ANY_COST = 2.0  # nats for each of its frames against the most probable output, 
 
 
 class Skips(NamedTuple):
-    """What a long recording and its text may do without, in nats."""
+    """Costs of skipping words of the text and frames of sound, in nats."""
 
     word: float  # of each phone of a skipped word
     sound: float  # of each frame of sound in no word, against the most probable output

@@ -129,7 +129,7 @@ class SoundFrontEnd(nn.Module):
         )
         emphasised.mul_(self.window)
         spectrum = torch.view_as_real(torch.fft.rfft(padded)).flatten(2)  # (N, F, fft+2): real, imaginary, real ...
-        # Each filter sums re^2 and im^2. With few filters, products are twice as fast the other way round.
+        # Each filter sums re^2 and im^2. With few filters the transposed product is faster: 23 in half the time.
         energies = self.filters.T @ spectrum.mul_(spectrum).flatten(0, 1).T  # (bins, N * F)
         features = energies.clamp_(min=self.floor).log_().T.unflatten(0, frames.shape[:2])
         return features @ self.cosines if self.kind == "mfcc" else features

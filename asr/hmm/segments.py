@@ -32,8 +32,11 @@ class Segments:
         """`gaps`: the phones that may be between words; None: silence."""
         found = States.of(hmm.tokens)
         assert found is not None
-        self._hmm, self._states, self._silence, self._phones = hmm, found, hmm.silence_id, hmm.phones
+        self._states, self._silence, self._phones = found, hmm.silence_id, hmm.phones
         self._gaps = {hmm.silence_id} - {0} if gaps is None else set(gaps)
+        single = np.flatnonzero(found.is_single).tolist()
+        # A question asks about one side, so a phone that follows itself with one output has it between itself, too.
+        self._repeated = {hmm.outputs(phone, phone, phone)[0] for phone in single}
         self.state = found.state  # (V,) the state of each output
         self.phone = found.phone  # (V,) its phone, numbered as in the HMM: its outputs are in the order of its phones
 
@@ -75,24 +78,9 @@ class Segments:
     ) -> list[int]:
         """Where the phones of the words begin, and the end, for stretches of `phones` between `bounds`."""
         sizes = np.diff(bounds).tolist()
-        least, most = zip(*self._counts(path[bounds[:-1]].tolist(), phones, sizes), strict=True)
-        said = match_words(phones, spellings, self._gaps, least=least, most=most)
+        outputs = path[bounds[:-1]].tolist()
+        most = [size if output in self._repeated else 1 for size, output in zip(sizes, outputs, strict=True)]
+        said = match_words(phones, spellings, self._gaps, most=most)
         counts = np.bincount([position for span in said for position in span], minlength=len(phones)).clip(min=1)
         parts = zip(bounds, sizes, counts.tolist(), strict=False)
         return [*(begin + size * k // count for begin, size, count in parts for k in range(count)), bounds[-1]]
-
-    def _counts(self, outputs: Sequence[int], phones: Sequence[int], sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-        """How many phones each stretch is of, at least and at most: the first, the last and those between them have
-        other contexts, and all of them the output of the stretch."""
-        around = [self._silence, *phones, self._silence]
-        for left, phone, right, output, size in zip(around, phones, around[2:], outputs, sizes, strict=False):
-            if not self._states.is_single[phone]:
-                yield 1, 1
-                continue
-
-            def sounds(left: int, right: int, phone: int = phone, output: int = output) -> bool:
-                return self._hmm.outputs(left, phone, right)[0] == output
-
-            may_be_two = size > 1 and sounds(left, phone) and sounds(phone, right)
-            most = size if may_be_two and sounds(phone, phone) else 1 + may_be_two
-            yield (1 if sounds(left, right) or not may_be_two else 2), most

@@ -50,15 +50,14 @@ def match_words(
     between: set[int],
     complete: bool = True,
     most: Sequence[int] | None = None,
-    least: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """Match tokens with words: returns the token positions of each word.
 
     `spellings[i]` are the pronunciations of word i; the tokens in `between` may stand between words. Each token stands
-    for one of a spelling, or for `least` to `most` that follow each other; its position is then repeated. A complete
-    match uses all words and tokens; of several, the first in the order of the pronunciations is taken, or with `most`
-    any. On an incomplete path the graph may output words before or after their tokens: the last word may be matched in
-    part, and words without any token are omitted. Raises InputError if `complete` and there is no complete match.
+    for one of a spelling, or for up to `most` that follow each other; its position is then repeated. A complete match
+    uses all words and tokens; of several, the first in the order of the pronunciations is taken, or with `most` any. On
+    an incomplete path the graph may output words before or after their tokens: the last word may be matched in part,
+    and words without any token are omitted. Raises InputError if `complete` and there is no complete match.
     """
     frontier: list[_State] = [(-1, 0, 0)]
     trail: list[dict[_State, tuple[_State, list[int]]]] = []  # per token: state after -> state before, its words
@@ -68,9 +67,7 @@ def match_words(
             for following in _moves(state, token, spellings, between):
                 reached.setdefault(following, (state, [] if following == state else [following[0]]))
         more = {state: back for state, back in reached.items() if back[1]}
-        if least and least[position] > 1:
-            reached = {}
-        for count in range(2, most[position] + 1 if most else 2):
+        for _ in range(most[position] - 1 if most else 0):
             more = {
                 following: (before, [*words, following[0]])
                 for state, (before, words) in more.items()
@@ -78,8 +75,7 @@ def match_words(
             }
             if not more:
                 break
-            if not least or count >= least[position]:
-                reached |= {following: back for following, back in more.items() if following not in reached}
+            reached |= {following: back for following, back in more.items() if following not in reached}
         if not reached:
             break
         trail.append(reached)

@@ -7,7 +7,9 @@
 
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "common/numpy.h"
 #include "hmm_graph.h"
@@ -47,9 +49,14 @@ nb::object Expand(const nb::capsule& expander, const nb::callable& labels, int32
   const ColumnsView graph{start,         final_costs.size(), final_costs.data(), first.data(),
                           ilabel.data(), olabel.data(),      target.data(),      cost.data()};
   const auto find = [&](int64_t left, int64_t phone, int64_t right) {
+    const nb::gil_scoped_acquire python;
     return nb::cast<std::vector<int32_t>>(labels(left, phone, right));
   };
-  std::optional<Columns> found = static_cast<HmmExpander*>(expander.data())->Expand(graph, most_arcs, find);
+  std::optional<Columns> found;
+  {
+    const nb::gil_scoped_release others_run;
+    found = static_cast<HmmExpander*>(expander.data())->Expand(graph, most_arcs, find);
+  }
   return found ? ToTuple(std::move(*found)) : nb::none();
 }
 

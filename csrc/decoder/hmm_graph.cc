@@ -13,7 +13,7 @@ constexpr float kNotFinal = std::numeric_limits<float>::infinity();
 constexpr int32_t kNothing = -1;  // the context of an arc that passes no HMM
 constexpr int64_t kNoPhone = -1;  // what an epsilon arc reads
 
-// The states of the rooms, and all others, are numbered in 32 bits.
+// The states of the shared HMMs, and all others, are numbered in 32 bits.
 void CheckCount(size_t count, const char* what) {
   if (count > size_t{std::numeric_limits<int32_t>::max()})
     throw std::invalid_argument("the graph has 2^31 or more " + std::string(what));
@@ -28,47 +28,48 @@ HmmExpander::HmmExpander(std::vector<uint8_t> asks, std::vector<std::vector<doub
       costs_(std::move(costs)) {}
 
 std::optional<Columns> HmmExpander::Expand(const ColumnsView& graph, int64_t most_arcs, const Find& find) {
+  const std::lock_guard<std::mutex> turn(mutex_);
   Paired paired;
-  if (has_contexts_) {
+  if (graph.num_states > 0 && has_contexts_) {
     const std::optional<Reached> reached = Reach(graph, most_arcs);
     if (!reached) return std::nullopt;
     paired = Pair(graph, *reached, find);
   } else {
     paired = Alone(graph, find);
   }
-  const Rooms rooms = FindRooms(paired);
+  const SharedHmms shared = Share(paired);
   Columns found;
   found.start = paired.start;
   const std::vector<PairedArc>& arcs = paired.arcs;
   for (size_t begin = 0, end = 0; begin < arcs.size(); begin = end) {
     while (end < arcs.size() && arcs[end].source == arcs[begin].source) ++end;
     for (size_t a = begin; a < end; ++a)
-      if (rooms.of_arc[a] < 0) found.Add(arcs[a].source, 0, arcs[a].olabel, arcs[a].cost, arcs[a].target);
+      if (shared.of_arc[a] < 0) found.Add(arcs[a].source, 0, arcs[a].olabel, arcs[a].cost, arcs[a].target);
     for (size_t a = begin; a < end; ++a) {
-      const int32_t room = rooms.of_arc[a];
-      if (room < 0) continue;
-      const PhoneHmm& hmm = hmms_[rooms.rooms[room].first];
+      const int32_t place = shared.of_arc[a];
+      if (place < 0) continue;
+      const PhoneHmm& hmm = hmms_[shared.hmms[place].first];
       for (size_t to = 0; to < hmm.labels.size(); ++to)
         if (hmm.costs[to] < kNotFinal)
           found.Add(arcs[a].source, hmm.labels[to], arcs[a].olabel,
                     static_cast<float>(arcs[a].cost + hmm.costs[to]),
-                    rooms.first_state[room] + static_cast<int32_t>(to));
+                    shared.first_state[place] + static_cast<int32_t>(to));
     }
   }
-  for (size_t room = 0; room < rooms.rooms.size(); ++room) {
-    const auto [number, target] = rooms.rooms[room];
+  for (size_t place = 0; place < shared.hmms.size(); ++place) {
+    const auto [number, target] = shared.hmms[place];
     const PhoneHmm& hmm = hmms_[number];
     const auto size = static_cast<int32_t>(hmm.labels.size());
     const double* cost = &hmm.costs[size + 1];
     for (int32_t from = 0; from < size; ++from)
       for (int32_t to = 0; to <= size; ++to, ++cost)
         if (*cost < kNotFinal)
-          found.Add(rooms.first_state[room] + from, to < size ? hmm.labels[to] : 0, 0,
-                    static_cast<float>(*cost), to < size ? rooms.first_state[room] + to : target);
+          found.Add(shared.first_state[place] + from, to < size ? hmm.labels[to] : 0, 0,
+                    static_cast<float>(*cost), to < size ? shared.first_state[place] + to : target);
   }
   CheckCount(found.source.size(), "arcs");
   found.final_costs = std::move(paired.final_costs);
-  found.final_costs.resize(rooms.first_state.back(), kNotFinal);
+  found.final_costs.resize(shared.first_state.back(), kNotFinal);
   return found;
 }
 
@@ -154,8 +155,9 @@ int32_t HmmExpander::Context(int64_t left, int64_t phone, int64_t right, const F
   const int64_t code = (left * size_ + phone) * size_ + right;
   if (const uint32_t* known = context_of_.Find(code)) return static_cast<int32_t>(*known);
   std::vector<int32_t> labels = find(left, phone, right);
-  if (const uint32_t* known = context_of_.Find(code))
-    return static_cast<int32_t>(*known);  // by another thread
+  if (costs_[phone].size() != (labels.size() + 1) * (labels.size() + 1))
+    throw std::invalid_argument("phone " + std::to_string(phone) + " has " + std::to_string(labels.size()) +
+                                " labels and " + std::to_string(costs_[phone].size()) + " steps");
   const auto [hmm, is_new] = hmm_of_.try_emplace({phone, labels}, static_cast<int32_t>(hmms_.size()));
   if (is_new) hmms_.push_back({costs_[phone], std::move(labels)});
   const auto place = static_cast<int32_t>(contexts_.size());
@@ -167,11 +169,12 @@ int32_t HmmExpander::Context(int64_t left, int64_t phone, int64_t right, const F
 // A number for each HMM that arcs pass, in the order of the first of their contexts.
 std::vector<int32_t> HmmExpander::RankHmms(const std::vector<PairedArc>& arcs) const {
   std::vector<uint8_t> is_used(contexts_.size());
-  for (const PairedArc& arc : arcs)
-    if (arc.context != kNothing) is_used[arc.context] = 1;
   std::vector<std::pair<int64_t, int32_t>> used;
-  for (size_t c = 0; c < contexts_.size(); ++c)
-    if (is_used[c]) used.push_back(contexts_[c]);
+  for (const PairedArc& arc : arcs)
+    if (arc.context != kNothing && !is_used[arc.context]) {
+      is_used[arc.context] = 1;
+      used.push_back(contexts_[arc.context]);
+    }
   std::sort(used.begin(), used.end());
   std::vector<int32_t> rank(hmms_.size(), -1);
   int32_t next = 0;
@@ -180,8 +183,8 @@ std::vector<int32_t> HmmExpander::RankHmms(const std::vector<PairedArc>& arcs) c
   return rank;
 }
 
-// Rooms are numbered by target, then by the rank of the HMM.
-HmmExpander::Rooms HmmExpander::FindRooms(const Paired& paired) const {
+// Shared HMMs are numbered by target, then by the rank of the HMM.
+HmmExpander::SharedHmms HmmExpander::Share(const Paired& paired) const {
   const std::vector<PairedArc>& arcs = paired.arcs;
   const std::vector<int32_t> rank = RankHmms(arcs);
   std::vector<size_t> first(paired.final_costs.size() + 1);
@@ -194,7 +197,7 @@ HmmExpander::Rooms HmmExpander::FindRooms(const Paired& paired) const {
     if (arcs[a].context != kNothing)
       entering[next[arcs[a].target]++] = {rank[contexts_[arcs[a].context].second], a};
 
-  Rooms found;
+  SharedHmms found;
   found.of_arc.assign(arcs.size(), kNothing);
   size_t state = paired.final_costs.size();
   for (size_t target = 0; target + 1 < first.size(); ++target) {
@@ -203,12 +206,12 @@ HmmExpander::Rooms HmmExpander::FindRooms(const Paired& paired) const {
     for (auto it = begin; it != end; ++it) {
       const int32_t hmm = contexts_[arcs[it->second].context].second;
       if (it == begin || it->first != (it - 1)->first) {
-        found.rooms.emplace_back(hmm, static_cast<int32_t>(target));
+        found.hmms.emplace_back(hmm, static_cast<int32_t>(target));
         found.first_state.push_back(static_cast<int32_t>(state));
         state += hmms_[hmm].labels.size();
         CheckCount(state, "states");
       }
-      found.of_arc[it->second] = static_cast<int32_t>(found.rooms.size()) - 1;
+      found.of_arc[it->second] = static_cast<int32_t>(found.hmms.size()) - 1;
     }
   }
   found.first_state.push_back(static_cast<int32_t>(state));

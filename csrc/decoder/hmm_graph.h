@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -28,7 +29,7 @@ struct Columns {
   std::vector<float> cost;
 };
 
-// One that belongs to the caller. The arcs of state s are first[s] to first[s + 1] - 1.
+// A view of columns that the caller holds. The arcs of state s are first[s] to first[s + 1] - 1.
 struct ColumnsView {
   int32_t start;
   size_t num_states;
@@ -38,8 +39,7 @@ struct ColumnsView {
   const float* cost;
 };
 
-// Replaces phones by HMMs. It remembers the HMM of each phone in context. Threads take turns: only `find` may
-// let another one in.
+// Replaces phones by HMMs. It remembers the HMM of each phone in context. Threads take turns.
 class HmmExpander {
  public:
   // The labels of the outputs of each state of a phone between two others.
@@ -51,7 +51,8 @@ class HmmExpander {
   HmmExpander(std::vector<uint8_t> asks, std::vector<std::vector<double>> costs);
 
   // The graph of outputs for a graph whose input label p + 1 is phone p. None if the graph with the phones
-  // around each phone has more than `most_arcs`. Throws std::invalid_argument for a phone that there is not.
+  // around each phone has more than `most_arcs`. Throws std::invalid_argument for an unknown phone, and for
+  // labels that are more or fewer than the states of their phone.
   std::optional<Columns> Expand(const ColumnsView& graph, int64_t most_arcs, const Find& find);
 
  private:
@@ -74,10 +75,10 @@ class HmmExpander {
     std::vector<int64_t> codes;
     NumberMap numbers;
   };
-  struct Rooms {  // (HMM, target) of the arcs that pass the same HMM to the same state, which share its
-                  // states
-    std::vector<int32_t> of_arc;  // -1 for one that passes nothing
-    std::vector<std::pair<int32_t, int32_t>> rooms;
+  // HMMs with the state behind them. Arcs that pass the same HMM to the same state share its states.
+  struct SharedHmms {
+    std::vector<int32_t> of_arc;                    // -1 for one that passes nothing
+    std::vector<std::pair<int32_t, int32_t>> hmms;  // HMM, target
     std::vector<int32_t> first_state;
   };
 
@@ -88,8 +89,9 @@ class HmmExpander {
   int64_t After(int64_t state, int64_t last, int64_t read) const;
   int32_t Context(int64_t left, int64_t phone, int64_t right, const Find& find);
   std::vector<int32_t> RankHmms(const std::vector<PairedArc>& arcs) const;
-  Rooms FindRooms(const Paired& paired) const;
+  SharedHmms Share(const Paired& paired) const;
 
+  std::mutex mutex_;
   const int64_t size_;  // number of phones
   const std::vector<uint8_t> asks_;
   const bool has_contexts_;

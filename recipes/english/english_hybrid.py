@@ -1,4 +1,4 @@
-"""A net over the states of `english_sat` that adapts to nobody: run that experiment first."""
+"""A net over the states of `english_sat` without adaptation to speakers: run that experiment first."""
 
 from recipes.english.english_scratch import prepare
 
