@@ -39,8 +39,8 @@ def read_table(path: Path, notes: Notes) -> Iterator[Utterance]:
     _, header = next(text_lines(path, notes), (0, ""))
     delimiter = table_delimiter(header)
     if delimiter is None:
-        place = f"no column for the audio in '{header[:80]}'" if header else "the file is empty"
-        raise InputError(f"{path}:1: {place}; name a column 'audio' in the header line, separated by "
+        place = f" in '{header[:80]}'" if header else ": the file is empty"
+        raise InputError(f"{path}:1: no column for the audio{place}; name one 'audio' in the header line, separated by "
                          "tab, comma, ; or |")  # fmt: skip
     rows = table_rows(path, delimiter, notes)
     yield from notes.each(lambda row: [from_row(row[1], row[0], path.parent, notes)], rows)
