@@ -15,11 +15,13 @@ class RepeatedField(ValueError):
 def parse_json(text: str | bytes) -> Any:
     """As `json.loads`. Raises ValueError for deep nesting, half of a surrogate pair and a field that occurs twice,
     too."""
+    if not isinstance(text, str):
+        text = text.decode(json.detect_encoding(text))  # `json.loads` lets halves of surrogate pairs pass
     try:
         value = json.loads(text, object_pairs_hook=_unique)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    if "\\u" in text if isinstance(text, str) else b"\\u" in text:
+    if "\\u" in text:
         json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair cannot be written anywhere
     return value
 

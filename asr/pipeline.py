@@ -6,7 +6,7 @@
     asr.build_graph(cfg)
     asr.tune(cfg)
     asr.calibrate(asr.tuned(cfg))
-    cfg = asr.tuned(cfg)  # the decoder options that tune and calibrate found
+    cfg = asr.tuned(cfg)  # the options that tune and calibrate found
     asr.decode(cfg)
     print(asr.score(cfg).wer)
     asr.bundle(cfg)
@@ -209,7 +209,7 @@ def limit_threads(cfg: Config) -> None:
 
 
 def tuned(cfg: Config) -> Config:
-    """`cfg` with the decoder options that `tune` and `calibrate` found in its run folder, if they have been run."""
+    """`cfg` with what `tune` and `calibrate` found in its run folder: `decoder`, and `adapt` where it has defaults."""
     from asr.recognizer import run_folder
 
     return run_folder.tuned(cfg)

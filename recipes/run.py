@@ -47,7 +47,8 @@ experiments; without experiment=, {name} is run
 {own}
 KEY=VALUE is any option of the verbs that the recipe calls, as `asr train --help` or `asr decode --help` lists them:
   data.root=FOLDER   the folder above the corpora, instead of the environment's ASR_DATA
-  out=FOLDER         where all files go, with the recogniser in FOLDER/model.asr; without it exp/EXPERIMENT
+  out=FOLDER         where all files go but those of data.dir, which some experiments set; the recogniser is
+                     FOLDER/model.asr; without it exp/EXPERIMENT
 
 Figures and commands: {results}
 """
@@ -157,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("recipe", nargs="?", help="left out: list the recipes")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="any option of the experiment")
     parser.add_argument("-h", "--help", action="store_true", help="print this help or, behind a recipe, the recipe's")
-    words = parser.parse_args(argv)
+    words = parser.parse_intermixed_args(argv)
     try:
         if find_spec("asr._ctc") is None:
             raise InputError("the package asr in this folder is not built, and hides the installed one; install it "

@@ -157,6 +157,10 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "l.txt").write_bytes(b"caf\xe9 noir\n")
     assert cli.main(["text", "clean", f"{tmp_path}/l.txt", f"output={tmp_path}/d.txt", "lang=en"]) == 2
     assert "l.txt: 0 sentences kept; the report above gives the reasons" in capsys.readouterr().err
+    (tmp_path / "l.txt").write_text("\n")
+    assert cli.main(["text", "clean", f"{tmp_path}/l.txt", f"output={tmp_path}/b.txt", "lang=en"]) == 2
+    assert "l.txt: there is no text to clean" in capsys.readouterr().err
+    assert (tmp_path / "b.txt").read_text() == "세 명이 갔다\n"
     assert cli.main(["text", "clean", words[0]]) == 2
     assert cli.main(["text", "clean", f"output={tmp_path}/b.txt"]) == 2
     assert "needs texts" in capsys.readouterr().err

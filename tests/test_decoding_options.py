@@ -273,7 +273,7 @@ def test_options_that_do_not_fit_the_recogniser_are_refused(recognizer, x):
         (recognizer, Options(rescore_order=3), "rescore_order=3 needs a language model for the second pass"),
         (greedy, Options(mbr=True), "mbr is an option of graph search"),
         (greedy, Options(rescore=True), "rescore is an option of graph search"),
-        (greedy, Options(beam=3.0), "beam is an option of graph search"),
+        (greedy, Options(beam=3.0), "beam needs phrases in greedy search"),
         (greedy, Options(nbest=3), "nbest is an option of graph search"),
         (greedy, Options(phrases={"zebra": 1.0}), "do not spell words of any phrase.*'zebra'"),
         (switched, Options(lattice_beam=3.0), "lattice_beam is an option of graph search"),

@@ -277,7 +277,7 @@ def test_table_quotes(tree):
         ("file,text\na.wav,x\nb.wav,x,y\n", r"t\.csv:3: 3 fields, but the header has 2"),
         ('file,text\na.wav,"x\n', r"t\.csv:2: unexpected end of data; check the quotes"),
         ("file,text\n,x\n", r"t\.csv:2: no audio file"),
-        ("\n\n", r"t\.csv:1: no column for the audio, the file is empty"),
+        ("\n\n", r"t\.csv:1: no column for the audio: the file is empty"),
         ("name,words\na.wav,x\n", r"t\.csv:1: no column for the audio"),
         ("file,start\na.wav,soon\n", r"t\.csv:2: field 'start' is 'soon'"),
         ("file,text\n", r"t\.csv: 0 utterances"),

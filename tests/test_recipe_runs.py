@@ -58,6 +58,7 @@ def test_help_says_what_an_option_of_the_recipe_means(capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert "experiment=timit_hmm heard=half             half: train on the sentences of every second" in printed
     assert "experiment=timit fold=0                     0 to 3: which four" in printed
+    assert run.main(["timit", "--help", "experiment=timit_hmm"]) == 0 and capsys.readouterr().out == printed
     assert run.main(["digitz", "--help"]) == 2
     assert capsys.readouterr().err == "recipes: error: there is no recipe 'digitz'; did you mean 'digits'?\n"
 

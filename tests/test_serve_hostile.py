@@ -135,6 +135,31 @@ async def test_fields_in_latin_1_are_refused_and_not_misread(model: Path, path: 
         assert "UTF-8" not in (await client.post(path, content=good, headers=kind)).text
 
 
+@pytest.mark.parametrize(
+    "charset,text",
+    [*((name, b"-.x\xe9") for name in ("hex", "base64", "zlib", "rot-13", "punycode", "idna")),
+     ("utf-7", b"+2AA-"), ("unicode-escape", rb"\ud800")],
+)  # fmt: skip
+async def test_other_charsets_are_refused_by_name(model: Path, charset: str, text: bytes) -> None:
+    kind = {"content-type": f"multipart/form-data; boundary=x; charset={charset}"}
+    async with client_of(app_of(model)) as client:
+        for name, value in ((b"request", text), (text, b"-")):
+            part = b'--x\r\nContent-Disposition: form-data; name="' + name + b'"\r\n\r\n' + value + b"\r\n--x--"
+            answer = await client.post("/v1/recognize", content=part, headers=kind)
+            message = answer.json()["error"]["message"]
+            assert answer.status_code == 400 and (charset.upper() in message or name == text), message
+
+
+@pytest.mark.parametrize("asked", ['{"mode":"HALF"}', '{"words":["HALF"]}', '{"phrases":{"HALF":1}}'])
+async def test_half_surrogates_in_utf_8_are_refused(model: Path, asked: str) -> None:
+    body = asked.encode().replace(b"HALF", b"\xed\xa0\x80")
+    form = {"files": {"file": noise(0.2), "request": ("a.json", body)}}
+    async with client_of(app_of(model)) as client:
+        for content in (form, {"content": body, "headers": {"content-type": "application/json"}}):
+            answer = await client.post("/v1/recognize", **content)
+            assert answer.status_code == 400 and "not JSON in UTF-8: byte" in answer.json()["error"]["message"]
+
+
 async def test_ignored_keywords_fit_into_a_header(model: Path) -> None:
     fields = {"model": "x", "keywords[]": [f"\u00e9{number}" for number in range(999)]}
     async with client_of(app_of(model)) as client:

@@ -98,7 +98,9 @@ def test_folders_and_lists_without_recordings(tmp_path):
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9.wav\n")
     (tmp_path / "text.txt").write_text("hello world\n")
+    (tmp_path / "book.txt").write_text("word " * 80 + "\n")
     for name, says in (("empty", "holds no files that end in .wav"), ("empty.txt", "is empty"), ("latin.txt", "UTF-8"),
+                       ("book.txt", "book.txt is read as a list .* exists, such as 'word word"),
                        ("text.txt", "text.txt is read as a list .* exists, such as 'hello world'")):  # fmt: skip
         with pytest.raises(InputError, match=says):
             find_recordings([str(tmp_path / name)])

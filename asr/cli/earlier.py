@@ -1,8 +1,12 @@
-"""Options that earlier verbs found, as overrides. Those of the command line follow and take precedence."""
+"""Options that earlier verbs found, as overrides. Those of the command line follow and take precedence.
+
+`given`: the options that the command line sets.
+"""
 
 import dataclasses
 import sys
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +16,45 @@ from asr.literals import parse_json
 BEHIND_STORED = ("features.deltas", "features.cmvn")  # what a training does to stored features
 
 
-def tuned(cfg: Config) -> list[str]:
-    """The decoder options that `asr tune` and `asr calibrate` found."""
+def tuned(cfg: Config, given: Collection[str] = (), adapts: bool = True) -> list[str]:
+    """The options that `asr tune` and `asr calibrate` found."""
     from asr.recognizer.run_folder import calibration, tuned_adaptation
 
-    overrides = tuned_scales(cfg)
-    adapt = dataclasses.replace(cfg.adapt, **tuned_adaptation(cfg))
-    return [*overrides, *_overrides(calibration(dataclasses.replace(cfg, adapt=adapt)))]
+    overrides = tuned_scales(cfg, given, adapts)
+    return [*overrides, *_overrides(calibration(dataclasses.replace(cfg, adapt=tuned_adaptation(cfg, given))))]
 
 
-def tuned_scales(cfg: Config) -> list[str]:
-    """The decoder options that `asr tune` found, and how HMMs adapted there; a line on stderr says so."""
+def tuned_decoder(cfg: Config, given: Collection[str] = ()) -> list[str]:
+    """The same for a verb that does not adapt to speakers."""
+    return tuned(cfg, given, adapts=False)
+
+
+def tuned_scales(cfg: Config, given: Collection[str] = (), adapts: bool = True) -> list[str]:
+    """The decoder options that `asr tune` found, and how HMMs adapted there, for a verb that `adapts` to speakers; a
+    line on stderr says so."""
     from asr.recognizer import run_folder
 
-    overrides = _overrides(run_folder.tuned_scales(cfg))
-    overrides += [f"adapt.{name}={value}" for name, value in run_folder.tuned_adaptation(cfg).items()]
+    adapt = run_folder.tuned_adaptation(cfg, given)
+    overrides = _overrides(run_folder.tuned_scales(dataclasses.replace(cfg, adapt=adapt)))
+    if adapts:
+        before = vars(cfg.adapt)
+        overrides += [f"adapt.{name}={value}" for name, value in vars(adapt).items() if value != before[name]]
+    overrides = [override for override in overrides if override.partition("=")[0] not in given]
     if overrides:
         print(f"tuned on dev ({run_folder.tuning_path(cfg)}): {' '.join(overrides)}", file=sys.stderr)
     return overrides
 
 
-def unlimited(cfg: Config) -> list[str]:
+def unlimited(cfg: Config, given: Collection[str] = ()) -> list[str]:
     """No limit on the length of recordings: the option is for training; long recordings are cut at pauses."""
     return ["data.max_audio_s=inf"]
 
 
-def bundled(cfg: Config) -> list[str]:
+def bundled(cfg: Config, given: Collection[str] = ()) -> list[str]:
     """The decoder options in a bundle. Empty for an unreadable bundle; opening it reports the error."""
     (limit,) = unlimited(cfg)
     if Path(cfg.bundle).is_dir():  # a run folder, opened with what was found for it
-        return [limit, *tuned(Config(out=cfg.bundle))]
+        return [limit, *tuned_decoder(Config(out=cfg.bundle), given)]
     try:
         with zipfile.ZipFile(cfg.bundle) as archive:
             if archive.getinfo("config.json").compress_type != zipfile.ZIP_STORED:  # it could unpack to any size
@@ -52,7 +65,7 @@ def bundled(cfg: Config) -> list[str]:
         return [limit]
 
 
-def started(cfg: Config) -> list[str]:
+def started(cfg: Config, given: Collection[str] = ()) -> list[str]:
     """The features, net and unit of the recogniser that a training starts from; a line on stderr names them.
 
     A training on stored features keeps them, behind a recogniser of sound too: the training compares what made them.
@@ -70,7 +83,7 @@ def started(cfg: Config) -> list[str]:
     return found
 
 
-def current(cfg: Config) -> list[str]:
+def current(cfg: Config, given: Collection[str] = ()) -> list[str]:
     """The current version, which a retraining starts from unless it names another, with its features, net and unit."""
     from asr.flywheel.versions import Versions
 

@@ -296,7 +296,7 @@ def found_earlier(verb: str, cfg: Config, given: Sequence[str], groups: conf_fil
     for key, value in map(reads.split, given):
         is_choice = key in groups and key != "experiment" and value in groups[key]
         keys |= conf_files.settings(key, groups[key][value]).keys() if is_choice else {key}
-    return [override for override in (earlier(cfg) if earlier else []) if reads.split(override)[0] not in keys]
+    return [override for override in (earlier(cfg, keys) if earlier else []) if reads.split(override)[0] not in keys]
 
 
 @cache

@@ -93,17 +93,22 @@ def readers(option: str) -> str:
 
 
 def check_groups(verb: str, words: Iterable[str], groups: Groups) -> None:
-    """Raises InputError for `GROUP=VALUE` if there is no such choice, and the verb does not read the group, but an
-    option with its name behind a dot: that option is meant."""
-    own = {option.key: option.name for option in declared(verb).values()}
+    """Raises InputError for `GROUP=VALUE` if there is no such choice, and the verb does not read the group, but a
+    bundle or an option of its own group is meant, as `g2p.model` by `asr g2p apply model=FILE`."""
+    start = f"{verb.split()[0]}."
+    own = {option.key: option.name for option in declared(verb).values() if option.name.startswith(start)}
     unread = groups.keys() - groups_of(verb, groups).keys() - all_options().keys()
     for word in words:
         key, sign, value = word.partition("=")
-        if sign and key in unread and key in own and value not in groups[key]:
+        if not sign or key not in unread or value in groups[key]:
+            continue
+        if key in own:
             raise InputError(f"`asr {verb}` has no choice {word}; its option is written {own[key]}={value}")
+        if VERBS[verb].takes_bundle and value.endswith(".asr"):
+            raise InputError(f"`asr {verb}` has no choice {word}; name the bundle without a key: asr {verb} {value}")
 
 
-def check(verb: str, overrides: Iterable[str], references: References, groups: Groups) -> None:
+def check(verb: str, overrides: Sequence[str], references: References, groups: Groups) -> None:
     """Raises InputError for an override of an option that the verb does not read; group choices get a warning.
 
     Choices of experiments give no warning, because they set options for all verbs.
@@ -117,7 +122,8 @@ def check(verb: str, overrides: Iterable[str], references: References, groups: G
                 print(f"asr: warning: {key}={value} sets {', '.join(unread)}, which `asr {verb}` does not read",
                       file=sys.stderr)  # fmt: skip
         elif key == "input" and key not in read:
-            known = "name a bundle *.asr or a run folder; " if VERBS[verb].takes_bundle else ""
+            has_bundle = any(split(other)[0] == "bundle" for other in overrides)
+            known = "" if has_bundle or not VERBS[verb].takes_bundle else "name a bundle *.asr or a run folder; "
             given = value.strip("[]")
             raise InputError(f"`asr {verb}` takes no files, but was given {given}; {known}options are key=value")
         elif key in all_options() and key not in read:

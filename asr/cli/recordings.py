@@ -69,7 +69,7 @@ def _expand(word: str, suffixes: Sequence[str]) -> Iterator[_Found]:
         yield from (_Found(u, u.id, (u.id,)) for u in manifest.read(path))
     elif path.suffix == ".txt":
         names = [*_listed(path)]
-        if not any(is_remote(name) or (path.parent / name).exists() for name in names):
+        if not any(is_remote(name) or os.path.exists(path.parent / name) for name in names):
             raise InputError(f"{path} is read as a list of sound files, and none of them exists, such as "
                              f"'{names[0]:.100}'; write one path per line, relative to the list")  # fmt: skip
         yield from (_object(name) if is_remote(name) else _file(path.parent / name) for name in names)

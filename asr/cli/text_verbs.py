@@ -164,8 +164,6 @@ def _write_guessed(words: list[str], guess: "Guesser", path: str) -> None:
 
     found = guess(words)
     left_out = [word for word in words if word not in found]
-    if not words:
-        raise InputError("there is no word to pronounce")
     if not found:
         raise InputError(f"the model does not know the letters of any of the {len(words)} words ({name_some(words)})")
     Lexicon(found, guess.probabilities).write(path)
@@ -175,7 +173,10 @@ def _write_guessed(words: list[str], guess: "Guesser", path: str) -> None:
 
 
 def _words(paths: list[str]) -> list[str]:
-    """The different words of the texts, in order of first use."""
+    """The different words of the texts, in order of first use. Raises InputError if there is none."""
     from asr.lm.texts import sentences
 
-    return list(dict.fromkeys(word for line in sentences(paths) for word in line.split()))
+    words = list(dict.fromkeys(word for line in sentences(paths) for word in line.split()))
+    if not words:
+        raise InputError(f"{', '.join(paths)}: there is no word to pronounce")
+    return words

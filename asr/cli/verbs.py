@@ -3,7 +3,7 @@
 A verb's docstring is its help: `asr --help` shows its first line, `asr VERB --help` the rest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from asr import pipeline
@@ -78,15 +78,15 @@ class Verb:
     """A verb and what it reads.
 
     `reads`: the options that have an effect on the verb, by full name, or whole groups. Others are refused. A bare key
-    means the first of them that ends in it. `earlier`: returns the overrides that earlier verbs found; those of the
-    command line take precedence. `takes_bundle`: the first *.asr file is the model. `starts_run`: each job of a sweep
-    gets a separate run folder. `resumes`: the same command continues after an interruption. `figure`: what a sweeper
-    minimises, read from the files of a run that has ended.
+    means the first of them that ends in it. `earlier`: returns the overrides that earlier verbs found, given the names
+    of those of the command line, which take precedence. `takes_bundle`: the first *.asr file is the model.
+    `starts_run`: each job of a sweep gets a separate run folder. `resumes`: the same command continues after an
+    interruption. `figure`: what a sweeper minimises, read from the files of a run that has ended.
     """
 
     run: Callable[[Config], None]
     reads: tuple[str, ...] = ()
-    earlier: Callable[[Config], list[str]] | None = None
+    earlier: Callable[[Config, Collection[str]], list[str]] | None = None
     takes_bundle: bool = False
     starts_run: bool = False
     resumes: bool | Callable[[Config], bool] = False
@@ -202,7 +202,7 @@ VERBS: dict[str, Verb] = {
     )),
     "bundle": Verb(bundle, (
         "decoder", "graph.kind", "graph.dir", "bundle", "score.dir", "data.train", "features.encoder", "out", "device",
-    ), earlier=earlier.tuned),
+    ), earlier=earlier.tuned_decoder),
     "export": Verb(export, (
         "format", "bundle", "data.train", "data.dev", "data.test", "split", "input", "output",
     ), takes_bundle=True),

@@ -138,11 +138,14 @@ class DecodingOptions:
             )
         return decoder
 
-    def of_graph_search(self) -> list[str]:
-        """The given options that greedy search does not have. With phrases it has a beam."""
-        names = [name for name in _OF_SEARCH if not (name == "beam" and self.phrases)]
-        found = [f.name for f in fields(self) if f.name in names and getattr(self, f.name) is not None]
-        return found if not self.rescore else [*found, "rescore"]
+    def check_greedy(self) -> None:
+        """Raises InputError for an option that greedy search does not have. With phrases it has a beam."""
+        given = [f.name for f in fields(self) if f.name in _OF_SEARCH and getattr(self, f.name) is not None]
+        for name in [*given, "rescore"] if self.rescore else given:
+            if name != "beam":
+                raise InputError(f"{name} is an option of graph search; this recogniser searches greedily")
+            if not self.phrases:
+                raise InputError("beam needs phrases in greedy search, which this recogniser uses")
 
 
 def _check(is_good: bool, name: str, value: object, expected: str) -> None:

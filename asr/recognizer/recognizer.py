@@ -181,8 +181,8 @@ class Recognizer:
         """The recogniser that `options` ask for, without their phrases."""
         space = self._spaces().of(options)
         decoder = self.cfg.decoder
-        if (space is None or decoder.kind == "greedy") and (given := options.of_graph_search()):
-            raise InputError(f"{given[0]} is an option of graph search; this recogniser searches greedily")
+        if space is None or decoder.kind == "greedy":
+            options.check_greedy()
         return self._with(space, options.decoder(decoder, self.rescorer))
 
     def compile_phrases(self, phrases: Mapping[str, float] | None) -> Phrases | None:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import logging
 import os
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,13 +41,12 @@ def calibration_path(cfg: Config) -> Path:
 
 def tuned_scales(cfg: Config) -> dict[str, Any]:
     """Decoder options that `asr tune` found; empty if it has not been run. With a language model that ranks readings
-    anew, if it made the dev set better."""
+    anew, if it made the dev set better. Warns if HMMs adapted in another way than `cfg.adapt`."""
     path = tuning_path(cfg)
     if not path.exists():
         return {}
     try:
         found = _read_json(path)
-        cfg = dataclasses.replace(cfg, adapt=_adapting(cfg, found))
         scales = {name: float(found["points"][0][name]) for name in TUNED}
         second = found.get("rescoring")  # earlier versions did not write it
         if not second or not second["points"][0]["share"]:
@@ -63,21 +63,20 @@ def tuned_scales(cfg: Config) -> dict[str, Any]:
         raise InputError(f"{path} is not what `asr tune` writes ({e!r}); delete it, or run `asr tune` again") from e
 
 
-def tuned_adaptation(cfg: Config) -> dict[str, Any]:
-    """How HMMs adapted to the speakers in the tuning that `tuned_scales` reads, but for what `cfg` sets itself; empty
-    if they did not."""
+def tuned_adaptation(cfg: Config, given: Collection[str] = ()) -> AdaptConfig:
+    """How HMMs adapted to the speakers in the tuning that `tuned_scales` reads. Options of `cfg` that differ from the
+    defaults, and those that `given` names, keep their values."""
     path = tuning_path(cfg)
-    if not path.exists() or not (found := _read_json(path)).get("adapt"):
-        return {}
-    return dataclasses.asdict(_adapting(cfg, found))
-
-
-def _adapting(cfg: Config, tuning: Any) -> AdaptConfig:
-    """The options of `cfg`, and those of the tuning where `cfg` has the defaults."""
-    if not (found := tuning.get("adapt")):  # earlier versions did not write it
+    if not path.exists():
         return cfg.adapt
-    recorded, default = AdaptConfig(int(found["passes"]), float(found["speech_s"])), AdaptConfig()
-    own = {name: value for name, value in vars(cfg.adapt).items() if value != getattr(default, name)}
+    try:
+        if not (found := _read_json(path).get("adapt")):  # earlier versions did not write it
+            return cfg.adapt
+        recorded, default = AdaptConfig(int(found["passes"]), float(found["speech_s"])), AdaptConfig()
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise InputError(f"{path} is not what `asr tune` writes ({e!r}); delete it, or run `asr tune` again") from e
+    own = {name: value for name, value in vars(cfg.adapt).items()
+           if f"adapt.{name}" in given or value != getattr(default, name)}  # fmt: skip
     return dataclasses.replace(recorded, **own)
 
 
@@ -131,12 +130,10 @@ def _warn_if_other(path: Path, found: Any, cfg: Config, verb: str) -> None:
 
 
 def tuned(cfg: Config) -> Config:
-    """`cfg` with the decoder options that `asr tune` and `asr calibrate` found in its run folder, and with the passes
-    in which HMMs adapted to the speakers."""
-    cfg = copy.copy(cfg)
-    cfg.decoder, cfg.adapt = copy.copy(cfg.decoder), copy.copy(cfg.adapt)
+    """`cfg` with the decoder options that `asr tune` and `asr calibrate` found in its run folder. Options of `adapt`
+    that have their defaults become those with which HMMs adapted to the speakers in the tuning."""
+    cfg = dataclasses.replace(cfg, decoder=copy.copy(cfg.decoder), adapt=tuned_adaptation(cfg))
     scales = tuned_scales(cfg)
-    vars(cfg.adapt).update(tuned_adaptation(cfg))
     vars(cfg.decoder).update(scales | calibration(cfg))
     return cfg
 

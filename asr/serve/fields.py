@@ -24,15 +24,27 @@ OTHER_FIELDS = 200  # besides phrases and words
 class _Form(MultiPartParser):
     """Refuses text fields in another encoding than the form's. Starlette would read them as Latin-1."""
 
+    def on_headers_finished(self) -> None:
+        try:
+            super().on_headers_finished()
+            part = self._current_part
+            f"{part.field_name}{part.file and part.file.filename}".encode()  # some encodings give halves of surrogates
+        except UnicodeError:
+            raise MultiPartException(f"its charset is {self._charset.upper()}; send UTF-8") from None
+
     def on_part_end(self) -> None:
         part = self._current_part
         if part.file is None:
             try:
-                part.data.decode(self._charset)
+                part.data.decode(self._charset).encode()
             except UnicodeDecodeError as e:
                 raise MultiPartException(
-                    f"the field '{part.field_name:.100}' is not text in {e.encoding.upper()}, "
+                    f"the field '{part.field_name:.100}' is not text in {self._charset.upper()}, "
                     f"byte {e.start} is 0x{e.object[e.start]:02x}; send UTF-8"
+                ) from None
+            except (LookupError, ValueError):  # a charset such as `hex` or `punycode`, or half of a surrogate pair
+                raise MultiPartException(
+                    f"the field '{part.field_name:.100}' is not text in {self._charset.upper()}; send UTF-8"
                 ) from None
         super().on_part_end()
 

@@ -120,8 +120,8 @@ class Modes:
             key = (caller.id, (mode, content))
             recognizer = self._find(key) or self._keep(key, _compiled(recognizer, options))
         decoder = recognizer.cfg.decoder
-        if (recognizer.space is None or decoder.kind == "greedy") and (given := rest.of_graph_search()):
-            raise InputError(f"{given[0]} is an option of graph search; this recogniser searches greedily")
+        if recognizer.space is None or decoder.kind == "greedy":
+            rest.check_greedy()
         asked = rest.decoder(decoder, recognizer.rescorer)
         return (recognizer if asked == decoder else recognizer.with_decoder(asked)), rest
 

@@ -149,7 +149,7 @@ def clean_files(inputs: Sequence[str], output: str, settings: TextConfig) -> Cle
     An output that ends in .jsonl is a manifest, and so is an input whose content is one. The report is written to
     OUTPUT.report.json. It names lines that are not UTF-8 and malformed utterances; the output leaves them out. Raises
     InputError for an unreadable file, for invalid settings, if the output is also an input, and if the output is a
-    manifest but an input is not.
+    manifest but an input is not; and without changing the output, if the inputs are empty.
     """
     report = CleaningReport(list(inputs), output)
     keep_inputs([output, report.path], [*inputs, *settings.repairs])
@@ -162,6 +162,8 @@ def clean_files(inputs: Sequence[str], output: str, settings: TextConfig) -> Cle
         with atomic_write(output, "wb") as file, packed(file, output) as out:
             for text in _texts(inputs, cleaner):
                 out.write(text.encode() + b"\n")
+            if not report.texts and not report.dropped:
+                raise InputError(f"{', '.join(inputs)}: there is no text to clean")
     report.write()
     return report
 

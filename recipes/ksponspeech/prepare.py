@@ -33,9 +33,8 @@ def prepare(
 ) -> str:
     """Write `{train,dev,test,test-other}.jsonl`, `lm.txt` and the recordings as FLAC in `cfg.data.dir`.
 
-    Fillers (`음/`), repeated words
-    (`그+`) and unclear ones (`뭐*`) are words; marks of noises are removed. Utterances with unintelligible speech
-    (`u/`) are left out of the training, as their texts lack what is said.
+    Fillers (`음/`), repeated words (`그+`) and unclear ones (`뭐*`) are words; marks of noises are removed. Utterances
+    with unintelligible speech (`u/`) are left out of the training, as their texts lack what is said.
     """
     if notation not in NOTATIONS:
         raise InputError(f"notation={notation}: expected one of {', '.join(NOTATIONS)}")

@@ -39,7 +39,7 @@ def read_table(path: Path, notes: Notes) -> Iterator[Utterance]:
     _, header = next(text_lines(path, notes), (0, ""))
     delimiter = table_delimiter(header)
     if delimiter is None:
-        place = f" in '{header[:80]}'" if header else ", the file is empty"
+        place = f" in '{header[:80]}'" if header else ": the file is empty"
         raise InputError(f"{path}:1: no column for the audio{place}; name one 'audio' in the header line, separated by "
                          "tab, comma, ; or |")  # fmt: skip
     rows = table_rows(path, delimiter, notes)
