@@ -81,6 +81,7 @@ def test_keys_that_nobody_asks_for_are_refused(model: Path, tmp_path: Path) -> N
         app_of(model, keys=f"{tmp_path}/serve.db")
     assert not (tmp_path / "serve.db").exists()
     app_of(model, keys=f"{tmp_path}/serve.db", require_keys=True)
+    app_of(model, keys=ServeConfig().keys)  # the default, as if nothing was given
 
 
 async def test_a_bug_is_logged_and_not_told(model: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
