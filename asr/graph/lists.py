@@ -107,10 +107,10 @@ def closed_graph(grammar: Automaton, words: list[str], lexicon: Lexicon, tokens:
     units = set(tokens.symbols) - {BLANK, SPACE}
     spelled = {word: [s for s in lexicon.pronunciations[word] if s and units.issuperset(s)] for word in words}
     if unspelled := [word for word, spellings in spelled.items() if not spellings]:
-        lacking = {unit for word in unspelled for spelling in lexicon.pronunciations[word] for unit in spelling} - units
+        asked = {unit for word in unspelled for spelling in lexicon.pronunciations[word] for unit in spelling}
+        lacking = name_some(sorted(asked - units)) or "spelling"
         raise InputError(f"words that cannot be spelled in this model's units: {name_some(unspelled)}; it has no "
-                         f"{name_some(sorted(lacking)) or 'spelling'}; leave them out, or clean them as the training text "
-                         "is (`asr text clean`)")  # fmt: skip
+                         f"{lacking}; leave them out, or clean them as the training text is (`asr text clean`)")  # fmt: skip
     spellings = spell(words, Lexicon(spelled, lexicon.probabilities), tokens, silence, separator)
     graph = minimize(Forest(grammar, spellings))
     if expansion:
