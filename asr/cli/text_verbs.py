@@ -25,7 +25,7 @@ def text_clean(cfg: Config) -> None:
         raise InputError("asr text clean needs texts: asr text clean a.txt output=clean.txt lang=en")
     report = clean_files(cfg.input, needed_output(cfg, "the cleaned text"), cfg.text)
     print(report.table(), end="")
-    if not report.kept_texts:
+    if not report.kept_texts and (report.texts or report.dropped):
         raise InputError(f"{', '.join(cfg.input)}: 0 sentences kept; the report above gives the reasons")
 
 

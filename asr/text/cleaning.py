@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -35,6 +36,7 @@ _FOREIGN = {  # letters of other scripts
 }
 
 
+Item = TypeVar("Item")
 ALPHABETS = {"en": "a-z'", "ko": "가-힣"}  # of clean text; the report names other characters
 
 
@@ -157,15 +159,23 @@ def clean_files(inputs: Sequence[str], output: str, settings: TextConfig) -> Cle
     if output.endswith(".jsonl"):
         if texts := [path for path in inputs if not manifest.is_manifest(path)]:
             raise InputError(f"{texts[0]} is not a manifest (*.jsonl), so {output} cannot be one; name it *.txt")
-        manifest.write(output, _utterances(inputs, cleaner))
+        manifest.write(output, _some(_utterances(inputs, cleaner), report))
     else:
         with atomic_write(output, "wb") as file, packed(file, output) as out:
-            for text in _texts(inputs, cleaner):
+            for text in _some(_texts(inputs, cleaner), report):
                 out.write(text.encode() + b"\n")
-            if not report.texts and not report.dropped:
-                raise InputError(f"{', '.join(inputs)}: there is no text to clean")
     report.write()
     return report
+
+
+def _some(items: Iterator[Item], report: CleaningReport) -> Iterator[Item]:
+    """The items. Raises InputError at their end if the inputs were empty."""
+    is_empty = True
+    for item in items:
+        is_empty = False
+        yield item
+    if is_empty and not report.texts and not report.dropped:
+        raise InputError(f"{', '.join(report.inputs)}: there is no text to clean")
 
 
 def _utterances(paths: Sequence[str], cleaner: Cleaner) -> Iterator[Utterance]:
