@@ -109,8 +109,10 @@ def closed_graph(grammar: Automaton, words: list[str], lexicon: Lexicon, tokens:
     if unspelled := [word for word, spellings in spelled.items() if not spellings]:
         asked = {unit for word in unspelled for spelling in lexicon.pronunciations[word] for unit in spelling}
         lacking = name_some(sorted(asked - units)) or "spelling"
-        raise InputError(f"words that cannot be spelled in this model's units: {name_some(unspelled)}; it has no "
-                         f"{lacking}; leave them out, or clean them as the training text is (`asr text clean`)")  # fmt: skip
+        raise InputError(
+            f"words that cannot be spelled in this model's units: {name_some(unspelled)}; it has no "
+            f"{lacking}; leave them out, or clean them as the training text is (`asr text clean`)"
+        )
     spellings = spell(words, Lexicon(spelled, lexicon.probabilities), tokens, silence, separator)
     graph = minimize(Forest(grammar, spellings))
     if expansion:
