@@ -316,7 +316,8 @@ def test_both_libraries_fit_into_one_program() -> None:
     if compiler is None:
         pytest.skip("needs a C++ compiler")
     csrc = Path(__file__).parent.parent / "csrc"
-    headers = sorted([*(csrc / "lm").glob("*.h"), *(csrc / "decoder").glob("*.h")])
+    every = sorted([*(csrc / "lm").glob("*.h"), *(csrc / "decoder").glob("*.h")])
+    headers = [path for path in every if path.stem != "hmm_binding"]  # it needs nanobind, which is not installed
     source = "".join(f'#include "{header}"\n' for header in headers)
     command = [compiler, "-std=c++17", "-fsyntax-only", "-x", "c++", "-"]
     result = subprocess.run(command, input=source, capture_output=True, text=True)

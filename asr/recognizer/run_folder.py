@@ -132,9 +132,9 @@ def _warn_if_other(path: Path, found: Any, cfg: Config, verb: str) -> None:
 def tuned(cfg: Config) -> Config:
     """`cfg` with the decoder options that `asr tune` and `asr calibrate` found in its run folder. Options of `adapt`
     that have their defaults become those with which HMMs adapted to the speakers in the tuning."""
-    cfg = dataclasses.replace(cfg, decoder=copy.copy(cfg.decoder), adapt=tuned_adaptation(cfg))
-    scales = tuned_scales(cfg)
-    vars(cfg.decoder).update(scales | calibration(cfg))
+    cfg = copy.copy(cfg)
+    cfg.decoder, cfg.adapt = copy.copy(cfg.decoder), tuned_adaptation(cfg)
+    vars(cfg.decoder).update(tuned_scales(cfg) | calibration(cfg))
     return cfg
 
 
