@@ -84,8 +84,9 @@ def for_speaker(recognizer: "Recognizer", transform: Tensor) -> "Recognizer":
     assert isinstance(model, AcousticModel) and isinstance(model.net, MixtureNet)
     own = model.with_net(model.net.for_speaker(transform.to(recognizer.device)))
     return type(recognizer)(
-        own, recognizer.cfg, recognizer.tokens, recognizer.space, recognizer.device, recognizer.lexicon
-    )
+        own, recognizer.cfg, recognizer.tokens, recognizer.space, recognizer.device, recognizer.lexicon,
+        rescorer=recognizer.rescorer, hmm=recognizer.hmm,
+    )  # fmt: skip
 
 
 def transform_of(
