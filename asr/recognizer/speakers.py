@@ -55,10 +55,10 @@ def recognizers_of(
 
     All speakers are adapted to first, with a bar of their own; `bar` starts after that.
     """
+    passes, frames = recognizer.cfg.adapt.passes, recognizer.cfg.adapt.speech_s / recognizer.frame_s
     if not adapts(recognizer):
         yield recognizer, utterances
         return
-    passes, frames = recognizer.cfg.adapt.passes, recognizer.cfg.adapt.speech_s / recognizer.frame_s
     groups: dict[str | None, list[Utterance]] = defaultdict(list)
     for utterance in utterances:
         groups[utterance.speaker].append(utterance)
