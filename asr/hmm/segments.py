@@ -32,9 +32,7 @@ class Segments:
         self._states, self._silence, self._phones = hmm.states, hmm.silence_id, hmm.phones
         self._gaps = {hmm.silence_id} - {0} if gaps is None else set(gaps)
         self.state = hmm.states.state  # (V,) the state of each output
-        self.phone = (
-            hmm.states.phone
-        )  # (V,) its phone, numbered as in the HMM, whose outputs are in the order of its phones
+        self.phone = hmm.states.phone  # (V,) its phone, numbered as in the HMM: its outputs are in the order of phones
 
     @property
     def need_words(self) -> bool:
