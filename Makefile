@@ -53,11 +53,14 @@ test: export PIP_COMPILE := 0
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
+# Python without the editable package, whose search path for asr includes the root of the checkout, because of conf/.
+# lint-imports would read docs/ in a checkout called `fast` as `ast.docs`, and fail.
+UNEDITABLE = PYTHONPATH=$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])') $(BIN)/python -S
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache
+	$(UNEDITABLE) $(BIN)/lint-imports --no-cache
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests -name '*.cc' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 gpu-test: $(VENV)/.installed-test

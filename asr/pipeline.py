@@ -23,10 +23,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr.config import Config, DecoderConfig, check_choices
+from asr.config import Config, check_choices
 from asr.errors import InputError
 from asr.files import keep_inputs
 from asr.locks import locked
+from asr.threads import limit_threads
 
 if TYPE_CHECKING:
     from asr.evaluation.calibrate import Calibrated
@@ -149,6 +150,7 @@ def open_recognizer(cfg: Config) -> "Recognizer":
     """
     from asr.recognizer import run_folder
     from asr.recognizer.recognizer import Recognizer
+    from asr.recognizer.requests import requested
     from asr.text.lexicon import Lexicon
 
     check_choices(cfg)
@@ -163,51 +165,6 @@ def open_recognizer(cfg: Config) -> "Recognizer":
     return requested(Recognizer(model, cfg, tokens, space, cfg.device, lexicon, hmm=run_folder.hmm(cfg)), cfg)
 
 
-def requested(recognizer: "Recognizer", cfg: Config) -> "Recognizer":
-    """The recogniser for the word list or the grammar that `cfg` names, or with its new words."""
-    from asr.graph.lists import read_list
-    from asr.search.new_words import read_new_words
-
-    kind = cfg.graph.kind
-    for option, wanted in (("words", "word"), ("grammar", "grammar")):
-        if kind != wanted and (path := getattr(cfg.graph, option)):
-            raise InputError(f"graph.{option}={path} needs graph.kind={wanted}; add graph={wanted}")
-    new_words = read_new_words(cfg.new_words) if cfg.new_words else []
-    if kind in ("word", "grammar"):
-        path = cfg.graph.words if kind == "word" else cfg.graph.grammar
-        if path is None:
-            raise InputError(f"graph={kind} needs a file: graph.{'words' if kind == 'word' else 'grammar'}=FILE")
-        if cfg.fill_slots:
-            raise InputError(f"fill_slots={cfg.fill_slots} needs a dynamic graph; put the words into {path}")
-        listed = read_list(path) if kind == "word" else None
-        return recognizer.with_list(listed, new_words) if listed else recognizer.with_grammar(path, new_words=new_words)
-    if cfg.fill_slots:
-        return recognizer.with_slots(cfg.fill_slots, new_words=new_words)
-    return recognizer.with_new_words(new_words) if cfg.new_words else recognizer
-
-
-def named_language(cfg: Config) -> str | None:
-    """The language of written forms and punctuation; None: told by the recogniser's words."""
-    return None if cfg.spoken_language == "auto" else cfg.spoken_language
-
-
-def phrases_of(cfg: Config) -> dict[str, float] | None:
-    """The phrases to boost, from the file `cfg.phrases`, with their boosts in nats."""
-    from asr.search.phrases import read_phrases
-
-    return read_phrases(cfg.phrases, cfg.boost, cfg.boost_per_word) if cfg.phrases else None
-
-
-def limit_threads(cfg: Config) -> None:
-    """Sets the number of torch's threads; the search limits its threads when it starts them."""
-    import torch
-
-    if cfg.threads < 0:
-        raise InputError(f"threads={cfg.threads} must be 0 (all cores) or more")
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
-
-
 def tuned(cfg: Config) -> Config:
     """`cfg` with what `tune` and `calibrate` found in its run folder: `decoder`, and `adapt` where it has defaults."""
     from asr.recognizer import run_folder
@@ -216,16 +173,12 @@ def tuned(cfg: Config) -> Config:
 
 
 def fit_lexicon(cfg: Config, paths: Sequence[str | Path] = ()) -> "LexiconFit":
-    """Fit the lexicon `cfg.graph.lexicon` to a model and the manifests `paths` (default: train).
-
-    The model is the bundle or run folder `cfg.bundle`, or else, if that has its default place, that of the run folder
-    `cfg.out`. The token of silence is `cfg.graph.silence`, or else that of the model's graph.
-    """
+    """Fit the lexicon `cfg.graph.lexicon` to a model, that of `asr.recognizer.opening.without_graph`, and the manifests
+    `paths` (default: train)."""
     from asr import manifest
     from asr.evaluation.lexicon_fit import fit
-    from asr.recognizer import bundle, run_folder
-    from asr.recognizer.recognizer import Recognizer
-    from asr.search.space import read_stats
+    from asr.recognizer import run_folder
+    from asr.recognizer.opening import without_graph
     from asr.text.lexicon import Lexicon
 
     check_choices(cfg)
@@ -235,21 +188,7 @@ def fit_lexicon(cfg: Config, paths: Sequence[str | Path] = ()) -> "LexiconFit":
     lexicon = Lexicon.read(cfg.graph.lexicon)
     cfg = run_folder.with_manifests(cfg, "train")
     utterances = [u for path in paths or [cfg.data.train] for u in manifest.read(path)]
-    place, default = Path(cfg.bundle), Path(cfg.out) / "model.asr"
-    has_run = (Path(cfg.out) / "train" / "config.json").exists()
-    if not place.is_dir() and (place != default or (place.exists() and not has_run)):
-        opened = bundle.read(place)
-        model, tokens, trained = opened.model, opened.tokens, opened.cfg
-        silence = trained.graph.silence
-    else:
-        folder = cfg.bundle if place.is_dir() else cfg.out
-        trained = run_folder.as_trained(dataclasses.replace(cfg, out=folder))
-        model, tokens = run_folder.load_model(trained)
-        graph = Path(folder) / "graph"
-        silence = read_stats(graph).get("silence") if (graph / "stats.json").exists() else None
-    options = dataclasses.replace(trained.graph, silence=cfg.graph.silence or silence)
-    trained = dataclasses.replace(trained, data=cfg.data, decoder=DecoderConfig(kind="greedy"), graph=options)
-    return fit(Recognizer(model, trained, tokens, None, cfg.device), lexicon, utterances)
+    return fit(without_graph(cfg), lexicon, utterances)
 
 
 def decode(cfg: Config, path: str | Path | None = None, output: str | Path | None = None) -> "list[Hypothesis]":
@@ -261,6 +200,7 @@ def decode(cfg: Config, path: str | Path | None = None, output: str | Path | Non
     from asr import manifest
     from asr.recognizer import run_folder, sources
     from asr.recognizer.manifests import decode_manifest
+    from asr.recognizer.requests import phrases_of
 
     check_choices(cfg)
     cfg = run_folder.with_manifests(cfg, cfg.split)

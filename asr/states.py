@@ -41,6 +41,7 @@ class States:
         np.maximum.at(sizes, self.phone, self.state + 1)
         self.is_single = sizes == 1  # (P,) phones of one state
         self.is_single[BLANK_ID] = False
+        self.repeats = self.is_single[self.phone]  # (V,) outputs of which a phone may follow itself; see `Hmm.states`
 
     @classmethod
     def of(cls, tokens: Tokens) -> "States | None":
@@ -62,6 +63,7 @@ class States:
         begins[1:] |= (state[1:] == state[:-1]) & (path[1:] != path[:-1])
         return begins
 
-    def most_phones(self, phones: Sequence[int], sizes: Sequence[int]) -> list[int]:
-        """How many phones of a path may look like each of these, of so many frames: the same phone several times."""
-        return [int(size) if self.is_single[phone] else 1 for phone, size in zip(phones, sizes, strict=True)]
+    def most_phones(self, outputs: np.ndarray, sizes: Sequence[int]) -> list[int]:
+        """How many phones may look like each phone of a path, of so many frames: the same one several times. `outputs`:
+        of their first frames."""
+        return np.where(self.repeats[outputs], sizes, 1).tolist()

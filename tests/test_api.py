@@ -17,12 +17,12 @@ from asr.evaluation.calibrate import calibrate
 from asr.evaluation.tune import Tuning, tune
 from asr.hypothesis import read as read_hypotheses
 from asr.manifest import Utterance
-from asr.pipeline import requested
 from asr.recognizer import opening as api
 from asr.recognizer import run_folder
 from asr.recognizer.manifests import decode_manifest
 from asr.recognizer.options import DecodingOptions
 from asr.recognizer.recognizer import Recognizer
+from asr.recognizer.requests import requested
 from asr.search.confidence import Calibration
 from asr.search.searchers import GreedySearcher, make_decoder
 

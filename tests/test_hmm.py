@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from functools import cache, partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from asr.hmm.graph import HmmExpansion, expand
 from asr.hmm.model import Hmm, Split, number_leaves
 from asr.hmm.segments import Segments
 from asr.search.decoder import Decoder
+from asr.search.searchers import GraphSearcher
+from asr.search.space import SearchSpace
 from asr.states import States
 from asr.text.lexicon import Lexicon
 from asr.tokens import BLANK, Tokens
@@ -272,6 +275,16 @@ def test_outputs_tell_how_often_phones_of_one_state_follow_themselves(name):
     if name == "one state, tri":  # A A A, of which the first is behind silence and the others are behind A
         path = np.array([3, 3, 3, 1, 1, 1], np.int32)
         assert [part.end for part in Segments(hmm).of(path, [[(1,)]] * 3)] == [3, 4, 6]
+
+
+def test_times_of_recognised_words_follow_the_rule_of_alignments():
+    """A A A again, each a word: the outputs tell that the first word ends where the output changes."""
+    hmm, path = HMMS["one state, tri"], np.array([3, 3, 3, 1, 1, 1], np.int32)
+    space = SearchSpace(SimpleNamespace(max_olabel=0), ["<eps>", "a"], Lexicon({"a": [("A",)]}), "SIL")
+    best = SimpleNamespace(labels=[1, 1, 1], alignment=path, complete=True)
+    searcher = GraphSearcher(SimpleNamespace(lattice_beam=None), space, hmm.tokens, states=hmm.states)
+    _, groups = searcher.words_on(best, np.zeros((6, len(hmm.tokens)), np.float32))
+    assert [(group[0].start, group[-1].end) for group in groups] == [(0, 3), (3, 4), (4, 6)]
 
 
 def test_a_stretch_is_divided_into_equal_shares():

@@ -60,6 +60,11 @@ def test_help_lists_what_the_verb_reads_and_nothing_else(verb: str) -> None:
         ("train x.wav", ["`asr train` takes no files", "x.wav"]),
         ("doctor device=cuda", ["`asr doctor` does not read device"]),
         ("decode -m beam=1,2 optim.lr=1", ["`asr decode` does not read optim.lr"]),
+        ("decode manifest=x.jsonl", ["no option 'manifest'; files are written without a key: x.jsonl"]),
+        ("decode file=x.jsonl", ["no option 'file'; files are written without a key: x.jsonl"]),
+        ("train file=x.jsonl", ["no option 'file'; `asr VERB --help` lists them"]),
+        ("decode set=0.5", ["no option 'set'; `asr VERB --help` lists them"]),
+        ("decode beem=3", ["no option 'beem'; did you mean 'decoder.beam'?"]),
         ("decode graph.kind=statik", ["graph.kind=statik", "did you mean 'static'"]),
     ],
 )

@@ -17,7 +17,6 @@ from asr.data.alignments import TABLE
 from asr.errors import InputError
 from asr.files import keep_inputs
 from asr.manifest import Utterance
-from asr.pipeline import limit_threads
 from asr.recognizer import run_folder
 from asr.recognizer.opening import load
 from asr.recognizer.recognizer import Recognizer
@@ -26,6 +25,7 @@ from asr.search.space import SearchSpace
 from asr.states import HMM_FILE, States
 from asr.text.lexicon import Lexicon
 from asr.textfiles import lines
+from asr.threads import limit_threads
 from asr.tokens import Tokens
 
 

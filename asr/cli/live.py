@@ -46,8 +46,8 @@ def is_live(cfg: Config) -> bool:
 
 def transcribe_live(cfg: Config, recognizer: "Recognizer") -> None:
     """Recognise the microphone or the standard input until it ends, or Ctrl-C."""
-    from asr.pipeline import named_language, phrases_of
     from asr.recognizer.options import DecodingOptions
+    from asr.recognizer.requests import named_language, phrases_of
     from asr.search.endpoint import SEMANTIC, EndpointOptions, after_silence
 
     rules = SEMANTIC if cfg.live.silence is None else after_silence(cfg.live.silence)

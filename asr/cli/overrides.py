@@ -69,8 +69,9 @@ def _resolve(key: str, value: str, own: Sequence[str], groups: conf_files.Groups
     if name is None:
         if others := [f"'{o.name}' of {reads.readers(o.name)}" for o in options.values() if o.key == key]:
             raise InputError(f"'{key}' is not an option of this verb; there is {' and '.join(others)}")
-        known = [*own, *options, *groups]
-        raise InputError(f"there is no option '{key}'{nearest(key, known) or '; `asr VERB --help` lists them'}")
+        is_file = "input" in own and Path(value).suffix[1:2].isalpha()
+        way = f"files are written without a key: {value}" if is_file else "`asr VERB --help` lists them"
+        raise InputError(f"there is no option '{key}'{nearest(key, [*own, *options, *groups], 0.75) or f'; {way}'}")
     return f"{name}={_value(options[name], value, sweep)}"
 
 

@@ -159,8 +159,8 @@ def versions(cfg: Config) -> None:
 def _judged(cfg: Config, current: Path | None) -> "Decision":
     from asr import manifest
     from asr.flywheel.gate import Decision, Terms, judge
-    from asr.pipeline import limit_threads
     from asr.recognizer.opening import load
+    from asr.threads import limit_threads
 
     limit_threads(cfg)
     candidate, *others = (

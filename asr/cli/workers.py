@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from asr.config import Config
 from asr.errors import InputError
-from asr.pipeline import limit_threads, named_language, phrases_of, requested
+from asr.recognizer.requests import named_language, phrases_of, requested
+from asr.threads import limit_threads
 
 if TYPE_CHECKING:
     from asr.recognizer import long

@@ -19,7 +19,7 @@ from asr.errors import InputError
 from asr.files import atomic_write
 from asr.hmm import topology
 from asr.literals import parse_json
-from asr.states import state_name
+from asr.states import States, state_name
 from asr.tokens import BLANK, Tokens
 
 SIDES = ("left", "right")
@@ -79,6 +79,16 @@ class Hmm:
                 names = [None] if len(leaves) == 1 else range(len(leaves))
                 symbols += [state_name(phone, state, leaf) for leaf in names]
         return Tokens(symbols)
+
+    @cached_property
+    def states(self) -> States:
+        """What the outputs are."""
+        found = States.of(self.tokens)
+        assert found is not None
+        # A question asks about one side, so a phone that follows itself with one output has it between itself, too.
+        repeated = [self.outputs(phone, phone, phone)[0] for phone in np.flatnonzero(found.is_single).tolist()]
+        found.repeats = np.isin(np.arange(len(found.phone)), repeated)
+        return found
 
     def outputs(self, left: int, phone: int, right: int) -> tuple[int, ...]:
         """The outputs of the states of a phone between two others; the edge of an utterance counts as silence."""

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from asr.hmm.model import Hmm
 from asr.search.word_times import match_words
-from asr.states import States
 from asr.text.lexicon import Lexicon
 
 Spellings = Sequence[Sequence[tuple[int, ...]]]  # of each word: its pronunciations in phones
@@ -30,15 +29,10 @@ class Segments:
 
     def __init__(self, hmm: Hmm, gaps: Sequence[int] | None = None):
         """`gaps`: the phones that may be between words; None: silence."""
-        found = States.of(hmm.tokens)
-        assert found is not None
-        self._states, self._silence, self._phones = found, hmm.silence_id, hmm.phones
+        self._states, self._silence, self._phones = hmm.states, hmm.silence_id, hmm.phones
         self._gaps = {hmm.silence_id} - {0} if gaps is None else set(gaps)
-        single = np.flatnonzero(found.is_single).tolist()
-        # A question asks about one side, so a phone that follows itself with one output has it between itself, too.
-        self._repeated = {hmm.outputs(phone, phone, phone)[0] for phone in single}
-        self.state = found.state  # (V,) the state of each output
-        self.phone = found.phone  # (V,) its phone, numbered as in the HMM: its outputs are in the order of its phones
+        self.state = hmm.states.state  # (V,) the state of each output
+        self.phone = hmm.states.phone  # (V,) its phone, numbered as in the HMM: its outputs are in the order of phones
 
     @property
     def need_words(self) -> bool:
@@ -78,8 +72,7 @@ class Segments:
     ) -> list[int]:
         """Where the phones of the words begin, and the end, for stretches of `phones` between `bounds`."""
         sizes = np.diff(bounds).tolist()
-        outputs = path[bounds[:-1]].tolist()
-        most = [size if output in self._repeated else 1 for size, output in zip(sizes, outputs, strict=True)]
+        most = self._states.most_phones(path[bounds[:-1]], sizes)
         said = match_words(phones, spellings, self._gaps, most=most)
         counts = np.bincount([position for span in said for position in span], minlength=len(phones)).clip(min=1)
         parts = zip(bounds, sizes, counts.tolist(), strict=False)

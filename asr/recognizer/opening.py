@@ -8,11 +8,12 @@ import os
 from pathlib import Path
 from typing import Any, get_args
 
-from asr.config import DecoderConfig
+from asr.config import Config, DecoderConfig
 from asr.errors import InputError
 from asr.recognizer import bundle, run_folder
 from asr.recognizer.inputs import check_channel
 from asr.recognizer.recognizer import Recognizer
+from asr.search.space import read_stats
 
 _KINDS: dict[Any, tuple[type, str]] = {
     str: (str, "a string"), float: (numbers.Real, "a number"), int: (numbers.Integral, "a whole number"),
@@ -49,6 +50,26 @@ def load(
     cfg.decoder = _with_options(cfg.decoder, decoder)
     cfg.data.max_audio_s, cfg.data.channel, cfg.g2p.model = max_audio_s, channel, str(g2p)
     return Recognizer(opened.model, cfg, opened.tokens, opened.space, device, rescorer=opened.rescorer, hmm=opened.hmm)
+
+
+def without_graph(cfg: Config) -> Recognizer:
+    """A model with greedy search: that of the bundle or run folder `cfg.bundle`, or else, if that has its default
+    place, that of the run folder `cfg.out`. The token of silence is `cfg.graph.silence`, or else that of its graph."""
+    place, default = Path(cfg.bundle), Path(cfg.out) / "model.asr"
+    has_run = (Path(cfg.out) / "train" / "config.json").exists()
+    if not place.is_dir() and (place != default or (place.exists() and not has_run)):
+        opened = bundle.read(place)
+        model, tokens, trained = opened.model, opened.tokens, opened.cfg
+        silence = trained.graph.silence
+    else:
+        folder = cfg.bundle if place.is_dir() else cfg.out
+        trained = run_folder.as_trained(dataclasses.replace(cfg, out=folder))
+        model, tokens = run_folder.load_model(trained)
+        graph = Path(folder) / "graph"
+        silence = read_stats(graph).get("silence") if (graph / "stats.json").exists() else None
+    options = dataclasses.replace(trained.graph, silence=cfg.graph.silence or silence)
+    trained = dataclasses.replace(trained, data=cfg.data, decoder=DecoderConfig(kind="greedy"), graph=options)
+    return Recognizer(model, trained, tokens, None, cfg.device)
 
 
 def _with_options(cfg: DecoderConfig, options: dict[str, Any]) -> DecoderConfig:

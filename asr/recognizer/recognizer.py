@@ -85,7 +85,7 @@ class Recognizer:
         `space` holds the graph; without it, or with `cfg.decoder.kind="greedy"`, the search is greedy. `lexicon` spells
         the words of word lists and grammars; without it the lexicon of `space` does. `searcher` replaces the one that
         `cfg.decoder` describes. `rescorer`: a language model that is open: `cfg.decoder.rescore`, or for requests.
-        `hmm`: of a net that scores states, for word lists and grammars.
+        `hmm`: of a net that scores states, for word lists, grammars and the times of words.
         Raises InputError for an invalid option of the decoder, and for a CUDA device that does not exist.
         """
         device = str(device)
@@ -107,7 +107,7 @@ class Recognizer:
             lexicon=lexicon,
             device=device,
             frame_s=model.frame_s,
-            searcher=searcher or searcher_of(cfg, tokens, space, rescorer),
+            searcher=searcher or searcher_of(cfg, tokens, space, rescorer, hmm),
             rescorer=rescorer,
             hmm=hmm,
         )

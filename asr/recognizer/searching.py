@@ -9,6 +9,7 @@ import numpy as np
 from asr.config import Config
 from asr.data.dataset import load_input
 from asr.errors import InputError
+from asr.hmm.model import Hmm
 from asr.manifest import Utterance
 from asr.search.confidence import Calibration, warn_if_uncalibrated
 from asr.search.phrases import Phrases
@@ -37,7 +38,9 @@ def sound_for(searcher: Searcher, cfg: Config, utterance: Utterance) -> np.ndarr
     return load_input(cfg, utterance) if needs_sound(searcher) else None
 
 
-def searcher_of(cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer: Rescorer | None) -> Searcher:
+def searcher_of(
+    cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer: Rescorer | None, hmm: Hmm | None
+) -> Searcher:
     """The searcher that `cfg.decoder` describes. Raises InputError for options that need another one."""
     decoder, scorer = cfg.decoder, rescorer.scorer if rescorer else None
     calibration = Calibration(decoder.confidence_scale, decoder.confidence_offset, decoder.confidence_clarity)
@@ -47,7 +50,7 @@ def searcher_of(cfg: Config, tokens: Tokens, space: SearchSpace | None, rescorer
             _check_hearing(cfg, scorer)
         return GraphSearcher(
             make_decoder(space.graph, decoder), space, tokens, decoder.nbest, calibration, decoder.mbr,
-            decoder.confusion, second_pass(decoder, scorer, space),
+            decoder.confusion, second_pass(decoder, scorer, space), hmm.states if hmm else None,
         )  # fmt: skip
     is_of_states = States.of(tokens) is not None
     if is_of_states and decoder.kind == "greedy":

@@ -51,7 +51,10 @@ def recognizers_of(
 ) -> Iterator[tuple["Recognizer", Sequence[Utterance]]]:
     """The utterances of each speaker, with the recogniser that is adapted to that speaker; those without a speaker or
     with too little speech come last, with the given recogniser, and are counted on `bar`. A model that does not adapt
-    recognises all of them."""
+    recognises all of them.
+
+    All speakers are adapted to first, with a bar of their own; `bar` starts after that.
+    """
     passes, frames = recognizer.cfg.adapt.passes, recognizer.cfg.adapt.speech_s / recognizer.frame_s
     if not adapts(recognizer):
         yield recognizer, utterances
@@ -60,23 +63,38 @@ def recognizers_of(
     for utterance in utterances:
         groups[utterance.speaker].append(utterance)
     alike = groups.pop(None, [])
-    for own in groups.values():
-        adapted_to = for_speaker(recognizer, own, passes, frames)
-        if adapted_to is None:
+    speakers = tqdm(groups.items(), "adapt", unit="speaker", disable=bar.disable or not groups)
+    transforms = {speaker: transform_of(recognizer, own, passes, frames) for speaker, own in speakers}
+    bar.unpause()
+    for speaker, own in groups.items():
+        transform = transforms[speaker]
+        if transform is None:
             alike += own
         else:
-            yield adapted_to, own
+            yield for_speaker(recognizer, transform), own
     if alike:
         bar.write(f"{len(alike)} of {len(utterances)} utterances are recognised without adaptation: their speaker is "
                   "not named or says too little")  # fmt: skip
         yield recognizer, alike
 
 
-def for_speaker(
+def for_speaker(recognizer: "Recognizer", transform: Tensor) -> "Recognizer":
+    """The recogniser of the speaker with a transform (D, D + 1)."""
+    model = recognizer.model
+    assert isinstance(model, AcousticModel) and isinstance(model.net, MixtureNet)
+    own = model.with_net(model.net.for_speaker(transform.to(recognizer.device)))
+    return type(recognizer)(
+        own, recognizer.cfg, recognizer.tokens, recognizer.space, recognizer.device, recognizer.lexicon,
+        rescorer=recognizer.rescorer, hmm=recognizer.hmm,
+    )  # fmt: skip
+
+
+def transform_of(
     recognizer: "Recognizer", utterances: Sequence[Utterance], passes: int, frames: float
-) -> "Recognizer | None":
-    """The recogniser of one speaker, adapted to what the given one hears in the utterances; None if that is too little.
-    Utterances that cannot be read are left out, and those that are left when a pass has heard so many `frames`."""
+) -> Tensor | None:
+    """The transform (D, D + 1) of one speaker, from what the recogniser hears in the utterances; None if that is too
+    little. Utterances that cannot be read are left out, and those that are left when a pass has heard so many
+    `frames`."""
     model = recognizer.model
     assert isinstance(model, AcousticModel) and isinstance(model.net, MixtureNet)
     net = copy.deepcopy(model.net).cpu()
@@ -86,12 +104,7 @@ def for_speaker(
         if found is None:  # too little speech: a later pass keeps what the one before found
             break
         transform = found
-    if transform is None:
-        return None
-    own = model.with_net(net.for_speaker(transform))
-    return type(recognizer)(
-        own, recognizer.cfg, recognizer.tokens, recognizer.space, recognizer.device, recognizer.lexicon
-    )
+    return transform
 
 
 def _heard(

@@ -127,17 +127,18 @@ class GraphSearcher:
         mbr: bool = False,
         confusion: bool = False,
         second: SecondPass | None = None,
+        states: States | None = None,
     ):
         """`mbr`: the reading of least expected word errors instead of the cheapest. `confusion`: with the confusion
-        network. `second`: ranks the readings anew, but not those of a word list or a grammar. Raises InputError for
-        `mbr` or `confusion` without a lattice."""
+        network. `second`: ranks the readings anew, but not those of a word list or a grammar. `states`: of the HMMs; by
+        default what `tokens` tell of them. Raises InputError for `mbr` or `confusion` without a lattice."""
         if (mbr or confusion) and decoder.lattice_beam is None:
             raise InputError(f"decoder.{'mbr' if mbr else 'confusion'}=true needs a lattice; set decoder.lattice_beam")
         self.decoder, self.space, self.tokens, self.nbest = decoder, space, tokens, nbest
         self.mbr, self.confusion = mbr, confusion
         self.second = None if space.is_closed else second
         self.calibration = calibration or Calibration()
-        self.states = States.of(tokens)  # of HMMs; None for CTC
+        self.states = states or States.of(tokens)  # of HMMs; None for CTC
         self.units = self.states.phones if self.states else tokens  # in which words are spelled
         between = [s for s in (space.silence, SPACE) if s is not None and s in self.units]
         self.between = set(self.units.encode(between))
@@ -189,7 +190,9 @@ class GraphSearcher:
         found = segments(path.alignment, log_probs, self.states)
         spellings = [self.space.spellings(label, self.units) for label in path.labels]
         phones = [s.token for s in found]
-        most = self.states.most_phones(phones, [s.end - s.start for s in found]) if self.states else None
+        most = None
+        if self.states and found:
+            most = self.states.most_phones(path.alignment[[s.start for s in found]], [s.end - s.start for s in found])
         groups = divided(found, match_words(phones, spellings, self.between, path.complete, most))
         if self.space.of_pieces:
             return join_pieces(words[: len(groups)], groups, self.between)

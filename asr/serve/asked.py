@@ -44,15 +44,17 @@ class Asked(BaseModel):
         None, description="word, dictation, web or local; null: word with words or a grammar, otherwise dictation"
     )
     words: Annotated[list[str], _FIRST_ONLY] | Annotated[dict[str, float], _FIRST_ONLY] | None = Field(
-        None, description="the utterance is exactly one of these; an object gives weights"
-    )
+        None, description="the utterance is exactly one of these; an object gives weights",
+        examples=[["turn on", "turn off"], {"turn on": 2.0, "turn off": 1.0}],
+    )  # fmt: skip
     grammar: str | None = Field(None, description="the utterance is a sentence of this JSGF grammar")
     phrases: Annotated[dict[str, float], _FIRST_ONLY] | None = Field(
-        None, description="phrases to boost, each with its boost in nats"
+        None, description="phrases to boost, each with its boost in nats", examples=[{"turn on": 2.0}]
     )
     new_words: Annotated[list[AskedWord | str], _FIRST_ONLY] | None = Field(
-        None, description="words to add to a dynamic graph, or pronunciations of those of the list or grammar"
-    )
+        None, description="words to add to a dynamic graph, or pronunciations of those of the list or grammar",
+        examples=[["Zoe", {"word": "Zoe", "pronunciation": "Z OW IY"}]],
+    )  # fmt: skip
     nbest: int | None = Field(None, ge=1, le=100, description="number of readings to return")
     mbr: bool | None = Field(
         None, description="the words of least expected word errors; null: as the recogniser's decoder.mbr"
@@ -62,8 +64,9 @@ class Asked(BaseModel):
     )
     reject_below: float | None = Field(None, ge=0, le=1, description="words of lower confidence are left out of text")
     remove: Annotated[list[str], _FIRST_ONLY] | None = Field(
-        None, description="words left out of text, such as fillers; null: those of the recogniser; [] leaves all in"
-    )
+        None, description="words left out of text, such as fillers; null: those of the recogniser; [] leaves all in",
+        examples=[["uh", "um"]],
+    )  # fmt: skip
     written: bool = Field(False, description="numbers, dates, amounts and letters as they are written")
     punctuate: bool = Field(False, description="commas, full stops, question marks and, in English, capital letters")
     language: Literal["en", "ko"] | None = Field(
@@ -71,7 +74,7 @@ class Asked(BaseModel):
     )
     slots: dict[str, Annotated[list[str], _FIRST_ONLY] | Annotated[dict[str, float], _FIRST_ONLY] | str] | None = Field(
         None, description="what fills each slot of the language model, as <name>: words, an object with weights, or a "
-        "JSGF grammar; needs a dynamic graph"
+        "JSGF grammar; needs a dynamic graph", examples=[{"<name>": ["Ann", "Bob"]}],
     )  # fmt: skip
     rescore: bool | None = Field(
         None, description="whether the recogniser's second language model ranks the readings anew; null: as its "

@@ -1,6 +1,7 @@
 """The fields of requests: forms and JSON, checked, with one sentence for the first wrong one."""
 
 import errno
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -19,6 +20,12 @@ Model = TypeVar("Model", bound=BaseModel)
 MOST_TEXT_BYTES = 4 << 20  # of one field that is not a file
 MOST_VALUES = 1_000_000  # of a JSON text; each takes about a hundred bytes once it is parsed
 OTHER_FIELDS = 200  # besides phrases and words
+
+
+_KINDS = {  # what a field must be, by the start of pydantic's name for the error
+    "dict_": "an object", "model_": "an object", "dataclass_": "an object", "list_": "a list", "string_type": "text",
+    "bool_": "true or false", "int_": "a whole number", "float_": "a number",
+}  # fmt: skip
 
 
 class _Form(MultiPartParser):
@@ -96,16 +103,31 @@ def validated(model: type[Model], fields: dict[str, Any]) -> Model:
     try:
         return model.model_validate(fields)
     except ValidationError as e:
-        first = e.errors(include_url=False, include_context=False)[0]
+        errors = e.errors(include_url=False, include_context=False)
+    of_field = [error for error in errors if error["loc"][:1] == errors[0]["loc"][:1]]  # several for a choice of types
+    first = max(of_field, key=lambda error: len(error["loc"]))
     is_missing = first["type"] == "missing"
-    name = ".".join(_path(first["loc"], fields, is_missing))
+    path = _path(first["loc"], fields, is_missing)
+    name = ".".join(path)
     if is_missing:
         raise Refused(400, f"the field '{name}' is missing", param=name, code="missing_field")
     if first["type"] == "extra_forbidden":
         is_top = len(first["loc"]) == 1  # the names of inner fields are others
         raise unknown_field(name, nearest(name, model.model_fields) if is_top else "")
-    reason = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    raise Refused(400, f"{name}: {reason}, not {first['input']!r:.60}", param=name, code="invalid_value")
+    kinds = [_kind(error["type"]) for error in of_field if _path(error["loc"], fields, False) == path]
+    if all(kinds):
+        examples = model.model_fields[name].examples if name in model.model_fields else None
+        such = f", such as {' or '.join(map(json.dumps, examples))}" if examples else ""
+        reason = f"must be {' or '.join(dict.fromkeys(kinds))}{such}"
+    else:
+        reason = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    given = json.dumps(first["input"], ensure_ascii=False, default=repr)
+    raise Refused(400, f"{name}: {reason}, not {given:.60}", param=name, code="invalid_value")
+
+
+def _kind(error: str) -> str:
+    """What a field with this error of pydantic must be; empty if another thing than its type is wrong."""
+    return next((kind for start, kind in _KINDS.items() if error.startswith(start)), "")
 
 
 def unknown_field(name: str, hint: str) -> Refused:
