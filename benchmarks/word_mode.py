@@ -6,7 +6,7 @@ MODEL.asr (default exp/commands/model.asr) is made by `python -m recipes.run com
 commands_en, 30 words, 41 speakers. A list holds every second of the 30 words in alphabetical order, and other common
 words up to 100, chosen by a rule; clips of the other 15 words must be rejected. A second list takes the other half,
 so that each clip is once in the list and once outside. Dev, to choose a confidence measure: the speakers of fsdd whom
-the recipe does not train on, with every second digit. Writes benchmarks/results/word_mode.json and
+the recipe does not train on, in noise, with every second digit. Writes benchmarks/results/word_mode.json and
 docs/measured/lists.png.
 """
 
@@ -17,29 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from word_clips import Clips, digits, recordings, score
 from word_scores import CTC_ONLY, MEASURES, score_clip
 
 import asr
 from asr import manifest
-from asr.features import audio
 from asr.files import atomic_write
 from asr.recognizer.recognizer import Recognizer
 from asr.text.lexicon import Lexicon
-from recipes.commands.prepare import DEV_SPEAKERS
 from recipes.commands.voices import common_words
 
 HERE = Path(__file__).parent
 RESULT, PLOT = HERE / "results/word_mode.json", HERE.parent / "docs/measured/lists.png"
 SIZE, COMMONEST, BACKGROUND, DEV_CLIPS, RESAMPLES = 100, 1000, 3000, 300, 1000
-
-
-@dataclass
-class Clips:
-    """Recordings with their log-probs (F', V)."""
-
-    words: list[str]
-    speakers: list[str]
-    log_probs: list[np.ndarray]
 
 
 @dataclass
@@ -54,13 +44,6 @@ class Scored:
 
     def __getitem__(self, rows: np.ndarray) -> "Scored":
         return Scored(*(column[rows] for column in vars(self).values()))
-
-
-def load_clips(recognizer: Recognizer, utterances: Sequence[manifest.Utterance]) -> Clips:
-    log_probs = []
-    for u in utterances:
-        log_probs += recognizer.log_probs([audio.load(u.audio, sample_rate_hz=recognizer.cfg.features.sample_rate_hz)])
-    return Clips([u.text for u in utterances], [u.speaker or "" for u in utterances], log_probs)
 
 
 def fill(listed: Sequence[str], tested: Sequence[str], common: Sequence[str]) -> list[str]:
@@ -174,12 +157,10 @@ def plot(test: Scored, noise: np.ndarray, measure: int, path: Path) -> None:
 
 def main(model: str = "exp/commands/model.asr", root: str = "../shared/data") -> None:
     recognizer = asr.load(model)
-    sets = {name: manifest.read(Path(root) / name / "manifest.jsonl") for name in ("commands_en", "fsdd", "noise")}
-    digits = [u for u in sets["fsdd"] if u.speaker in DEV_SPEAKERS]
-    digits = [digits[i] for i in np.random.default_rng(7).permutation(len(digits))][:DEV_CLIPS]
+    sets = {name: manifest.read(Path(root) / name / "manifest.jsonl") for name in ("commands_en", "noise")}
     common = common_words(root, BACKGROUND)
-    test, lists = run_folds(recognizer, load_clips(recognizer, sets["commands_en"]), common)
-    dev, _ = run_folds(recognizer, load_clips(recognizer, digits), common)
+    test, lists = run_folds(recognizer, score(recognizer, recordings(sets["commands_en"])), common)
+    dev, _ = run_folds(recognizer, score(recognizer, digits(root, DEV_CLIPS)), common)
     print(f"{'measure':24} {'dev EER':>8} {'or wrong':>9} {'test EER':>9} {'or wrong':>9}")
     measures = {}
     for i, name in enumerate(MEASURES):
@@ -192,7 +173,7 @@ def main(model: str = "exp/commands/model.asr", root: str = "../shared/data") ->
     used = list(MEASURES).index("confidence")
     final = with_intervals(test, used)
     own, background = recognizer.with_list(lists[0]), recognizer.with_list(others(lists[0], common))
-    heard = load_clips(recognizer, sets["noise"])
+    heard = score(recognizer, recordings(sets["noise"]))
     noise = np.array([score_clip(own, background, x)[1][used] for x in heard.log_probs])
     new = np.array([u.extra["split"] == "test" for u in sets["noise"]])
     at_dev = at_threshold(test, noise[new], used, rates(dev, used)["threshold"])

@@ -22,8 +22,8 @@ from asr.features import recorded
 from asr.features.frontend import FrontEnd
 from asr.features.sphinx import COSINES, smooth
 from recipes.commands import voices
+from recipes.digits import kokoro, synthesise, unseen
 from recipes.digits import prepare as digits_room
-from recipes.digits import synthesise, unseen
 from recipes.librispeech.prepare import write_splits
 from recipes.run import load_module
 
@@ -253,6 +253,21 @@ def test_words_are_spoken_once_and_trimmed(tmp_path: Path, monkeypatch: pytest.M
     assert voices.speak("test", ["other"], tmp_path) == made
 
 
+def test_kokoro_speaks_in_published_voices_and_in_mixtures_of_three(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kokoro.corpora, "fetch", lambda url, digest, folder: tmp_path)
+    published = np.eye(4, 510 * 256, dtype="<f4").reshape(4, 510, 256)
+    for name, style in zip("abcd", published, strict=True):
+        path = tmp_path / f"package/voices/{name}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        style.tofile(path)
+    np.testing.assert_array_equal(kokoro.draw_voice(2), published[2])
+    weights = kokoro.draw_voice(4).ravel()[:4]
+    assert (weights > 0).sum() == 3 and weights.sum() == pytest.approx(1)
+    np.testing.assert_array_equal(kokoro.draw_voice(4).ravel()[:4], weights)
+
+
 def test_yesno_splits_train_and_names_the_words(tmp_path: Path) -> None:
     yesno = load_prepare("yesno")
     rows = []
@@ -320,8 +335,10 @@ def test_archive_is_fetched_once_checked_and_unpacked(archive_server: tuple[str,
     url, digest, served = archive_server
     folder = corpora.fetch(url, digest, tmp_path / "cache")
     assert (folder / "LibriSpeech/dev-clean-2/84/198/84-198.trans.txt").exists()
-    (served / "part.tar.gz").unlink()
     assert corpora.fetch(url, digest, tmp_path / "cache") == folder
+    (tmp_path / "by_hand").mkdir()
+    (served / "part.tar.gz").rename(tmp_path / "by_hand/part.tar.gz")
+    assert (corpora.fetch(url, digest, tmp_path / "by_hand") / "LibriSpeech").is_dir()
 
 
 def test_broken_download_starts_again_where_the_server_cannot_resume(
@@ -338,7 +355,9 @@ def test_wrong_digest_and_dead_server_are_named(archive_server: tuple[str, str, 
     with pytest.raises(InputError, match="part.tar.gz has md5 .*, expected 0123; it is deleted"):
         corpora.fetch(url, "md5:0123", tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.tar.gz*"))
-    with pytest.raises(InputError, match="cannot download http://127.0.0.1:9/x.tar.gz"):
+    with pytest.raises(
+        InputError, match="cannot download http://127.0.0.1:9/x.tar.gz.* save it .* as .*/x.tar.gz"
+    ):
         corpora.fetch("http://127.0.0.1:9/x.tar.gz", "md5:0", tmp_path / "cache")
 
 

