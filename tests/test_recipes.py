@@ -355,9 +355,7 @@ def test_wrong_digest_and_dead_server_are_named(archive_server: tuple[str, str, 
     with pytest.raises(InputError, match="part.tar.gz has md5 .*, expected 0123; it is deleted"):
         corpora.fetch(url, "md5:0123", tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.tar.gz*"))
-    with pytest.raises(
-        InputError, match="cannot download http://127.0.0.1:9/x.tar.gz.* save it .* as .*/x.tar.gz"
-    ):
+    with pytest.raises(InputError, match="cannot download http://127.0.0.1:9/x.tar.gz.* save it .* as .*/x.tar.gz"):
         corpora.fetch("http://127.0.0.1:9/x.tar.gz", "md5:0", tmp_path / "cache")
 
 
