@@ -108,7 +108,9 @@ def test_a_second_pass_hears_what_the_adapted_mixtures_recognise(trained, monkey
 def test_the_recogniser_of_a_speaker_keeps_the_hmm_and_the_second_pass(trained):
     opened = pipeline.open_recognizer(trained)
     rescorer = Rescorer("x.arpa", object())  # which is not asked for
-    recognizer = asr.Recognizer(opened.model, opened.cfg, opened.tokens, opened.space, rescorer=rescorer, hmm=opened.hmm)
+    recognizer = asr.Recognizer(
+        opened.model, opened.cfg, opened.tokens, opened.space, rescorer=rescorer, hmm=opened.hmm
+    )
     values = opened.model.net.output.means.shape[2]
     of_speaker = for_speaker(recognizer, torch.eye(values, values + 1))
     for same in (recognizer, of_speaker, recognizer.with_decoder(opened.cfg.decoder)):
