@@ -173,8 +173,10 @@ def tuned(cfg: Config) -> Config:
 
 
 def fit_lexicon(cfg: Config, paths: Sequence[str | Path] = ()) -> "LexiconFit":
-    """Fit the lexicon `cfg.graph.lexicon` to a model, that of `asr.recognizer.opening.without_graph`, and the manifests
-    `paths` (default: train)."""
+    """Fit the lexicon `cfg.graph.lexicon` to the manifests `paths` (default: train), as a model hears them.
+
+    The model is that of the bundle or run folder `cfg.bundle`; if this has its default value, of the folder `cfg.out`.
+    """
     from asr import manifest
     from asr.evaluation.lexicon_fit import fit
     from asr.recognizer import run_folder

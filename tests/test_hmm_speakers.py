@@ -24,6 +24,7 @@ from asr.recognizer import adapted_features
 from asr.recognizer.adapted_features import write_features
 from asr.recognizer.speakers import STEPS, for_speaker, score_by_speaker, scored, transform_of
 from asr.search.decoder import Decoder
+from asr.search.second_pass import Rescorer
 from asr.states import States
 
 
@@ -102,6 +103,18 @@ def test_a_second_pass_hears_what_the_adapted_mixtures_recognise(trained, monkey
             transform = tally.transform(transform)
     found = for_speaker(recognizer, transform_of(recognizer, own, 2, np.inf)).model.net
     torch.testing.assert_close(found.project.conv.weight, net.for_speaker(transform).project.conv.weight)
+
+
+def test_the_recogniser_of_a_speaker_keeps_the_hmm_and_the_second_pass(trained):
+    opened = pipeline.open_recognizer(trained)
+    rescorer = Rescorer("x.arpa", object())  # which is not asked for
+    recognizer = asr.Recognizer(
+        opened.model, opened.cfg, opened.tokens, opened.space, rescorer=rescorer, hmm=opened.hmm
+    )
+    values = opened.model.net.output.means.shape[2]
+    of_speaker = for_speaker(recognizer, torch.eye(values, values + 1))
+    for same in (recognizer, of_speaker, recognizer.with_decoder(opened.cfg.decoder)):
+        assert same.hmm is opened.hmm and same.searcher.states is opened.hmm.states and same.rescorer is rescorer
 
 
 def test_tuning_adapts_and_a_bundle_keeps_both_mixtures(trained, tmp_path):

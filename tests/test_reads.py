@@ -64,6 +64,22 @@ def test_help_lists_what_the_verb_reads_and_nothing_else(verb: str) -> None:
         ("decode file=x.jsonl", ["no option 'file'; files are written without a key: x.jsonl"]),
         ("train file=x.jsonl", ["no option 'file'; `asr VERB --help` lists them"]),
         ("decode set=0.5", ["no option 'set'; `asr VERB --help` lists them"]),
+        *(
+            (f"decode {key}=x.jsonl", [f"no option '{key}'; files are written without a key: x.jsonl"])
+            for key in ("path", "paths", "files", "set")
+        ),
+        ("transcribe modle=exp/x.asr", ["no option 'modle'; files are written without a key: exp/x.asr"]),
+        ("decode modle=exp/x.asr", ["no option 'modle'; did you mean 'model'?"]),
+        ("train modle=cnn", ["no option 'modle'; did you mean 'model'?"]),
+        ("train files=x.jsonl", ["no option 'files'; `asr VERB --help` lists them"]),
+        ("decode word_list=a.txt", ["no option 'word_list'; did you mean 'graph.words'?"]),
+        ("decode grammar_file=x.jsgf", ["no option 'grammar_file'; did you mean 'graph.grammar'?"]),
+        ("decode pronunciations=x.txt", ["no option 'pronunciations'; `asr VERB --help` lists them"]),
+        ("transcribe boost_file=x.txt", ["no option 'boost_file'; `asr VERB --help` lists them"]),
+        ("decode lattice=3", ["no option 'lattice'; did you mean 'decoder.lattice_beam'?"]),
+        ("decode acoustic=2", ["no option 'acoustic'; did you mean 'decoder.acoustic_scale'?"]),
+        ("train hidden_size=3", ["no option 'hidden_size'; did you mean 'model.hidden'?"]),
+        ("decode decodr.beam=3", ["no option 'decodr.beam'; did you mean 'decoder.beam'?"]),
         ("decode beem=3", ["no option 'beem'; did you mean 'decoder.beam'?"]),
         ("decode graph.kind=statik", ["graph.kind=statik", "did you mean 'static'"]),
     ],

@@ -352,12 +352,10 @@ def test_broken_download_starts_again_where_the_server_cannot_resume(
 
 def test_wrong_digest_and_dead_server_are_named(archive_server: tuple[str, str, Path], tmp_path: Path) -> None:
     url, _, _ = archive_server
-    with pytest.raises(InputError, match="part.tar.gz has md5 .*, expected 0123; it is deleted"):
+    with pytest.raises(InputError, match="part.tar.gz has md5 .*, expected 0123; it is deleted.* as .*/part.tar.gz$"):
         corpora.fetch(url, "md5:0123", tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.tar.gz*"))
-    with pytest.raises(
-        InputError, match="cannot download http://127.0.0.1:9/x.tar.gz.* save it .* as .*/x.tar.gz"
-    ):
+    with pytest.raises(InputError, match="cannot download http://127.0.0.1:9/x.tar.gz.* save it .* as .*/x.tar.gz"):
         corpora.fetch("http://127.0.0.1:9/x.tar.gz", "md5:0", tmp_path / "cache")
 
 

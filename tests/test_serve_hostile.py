@@ -29,6 +29,7 @@ async def recognise(client: httpx.AsyncClient, request: str) -> httpx.Response:
         ('{"words":[' + "1," * 500_000 + "1]}", "words.0: must be text"),
         ('{"new_words":[' + "1," * 500_000 + "1]}", "new_words.0"),
         (json.dumps({"phrases": {f"k{i}": "x" for i in range(100_000)}}), "phrases.k0: must be a number"),
+        (json.dumps({"slots": {f"<{i}>": 3 for i in range(250_000)}}), "slots.<0>: must be a list, an object or text"),
         ('{"x":[' + "[]," * 1_000_000 + "1]}", "more than 1000000 values"),
         ("[" * 1_000_000, "nested too deeply"),
         ('{"nbest":' + "9" * 100_000 + "}", "not JSON"),

@@ -213,7 +213,12 @@ def test_a_long_silence_is_told(service):
         ({"type": "session.update"}, "session.type", "transcription"),
         ({"type": "session.update", "session": {"type": "realtime"}}, "session.type", "'transcription'"),
         ({"format": {"type": "audio/pcm", "rate": 16000}}, "session.audio.input.format.rate", "24000"),
-        ({"turn_detection": {"type": "vad"}}, "session.audio.input.turn_detection", "server_vad"),
+        (
+            {"turn_detection": {"type": "vad"}},
+            "session.audio.input.turn_detection",
+            "turn_detection: its type must be 'server_vad' or 'semantic_vad', not {\"type\": \"vad\"}",
+        ),
+        ({"format": {"rate": 24000}}, "session.audio.input.format.type", "is missing"),
         (
             {"turn_detection": {"type": "server_vad", "threshold": 2}},
             "session.audio.input.turn_detection.threshold",

@@ -14,6 +14,7 @@ from typing import Any
 
 from asr.cli import conf_files, reads
 from asr.cli.options import Option, all_groups, all_options, conf_dir
+from asr.cli.unknown import unknown_option
 from asr.cli.verbs import VERBS
 from asr.config import Config, check_choices
 from asr.errors import InputError, missing, nearest
@@ -69,9 +70,7 @@ def _resolve(key: str, value: str, own: Sequence[str], groups: conf_files.Groups
     if name is None:
         if others := [f"'{o.name}' of {reads.readers(o.name)}" for o in options.values() if o.key == key]:
             raise InputError(f"'{key}' is not an option of this verb; there is {' and '.join(others)}")
-        is_file = "input" in own and Path(value).suffix[1:2].isalpha()
-        way = f"files are written without a key: {value}" if is_file else "`asr VERB --help` lists them"
-        raise InputError(f"there is no option '{key}'{nearest(key, [*own, *options, *groups], 0.75) or f'; {way}'}")
+        raise unknown_option(key, value, own, groups)
     return f"{name}={_value(options[name], value, sweep)}"
 
 

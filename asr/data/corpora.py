@@ -90,5 +90,6 @@ def check_digest(path: Path, digest: str) -> None:
     if found.hexdigest() != expected:
         path.unlink()
         raise InputError(
-            f"{path.name} has {kind} {found.hexdigest()}, expected {expected}; it is deleted, download it again"
+            f"{path.name} has {kind} {found.hexdigest()}, expected {expected}; it is deleted: run again to download "
+            f"it, or save it again as {path}"
         )

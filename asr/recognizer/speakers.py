@@ -53,7 +53,7 @@ def recognizers_of(
     with too little speech come last, with the given recogniser, and are counted on `bar`. A model that does not adapt
     recognises all of them.
 
-    All speakers are adapted to first, with a bar of their own; `bar` starts after that.
+    The transforms of all speakers are estimated first, with a progress bar of their own; `bar` starts after that.
     """
     passes, frames = recognizer.cfg.adapt.passes, recognizer.cfg.adapt.speech_s / recognizer.frame_s
     if not adapts(recognizer):

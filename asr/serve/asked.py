@@ -22,7 +22,8 @@ class _FirstOnly(FailFast):
     __hash__ = object.__hash__  # needed in unions
 
 
-_FIRST_ONLY = _FirstOnly()
+FIRST_ONLY = _FirstOnly()
+_Filler = Annotated[list[str], FIRST_ONLY] | Annotated[dict[str, float], FIRST_ONLY] | str  # of a slot
 
 
 class AskedWord(BaseModel):
@@ -43,15 +44,15 @@ class Asked(BaseModel):
     mode: str | None = Field(
         None, description="word, dictation, web or local; null: word with words or a grammar, otherwise dictation"
     )
-    words: Annotated[list[str], _FIRST_ONLY] | Annotated[dict[str, float], _FIRST_ONLY] | None = Field(
+    words: Annotated[list[str], FIRST_ONLY] | Annotated[dict[str, float], FIRST_ONLY] | None = Field(
         None, description="the utterance is exactly one of these; an object gives weights",
         examples=[["turn on", "turn off"], {"turn on": 2.0, "turn off": 1.0}],
     )  # fmt: skip
     grammar: str | None = Field(None, description="the utterance is a sentence of this JSGF grammar")
-    phrases: Annotated[dict[str, float], _FIRST_ONLY] | None = Field(
+    phrases: Annotated[dict[str, float], FIRST_ONLY] | None = Field(
         None, description="phrases to boost, each with its boost in nats", examples=[{"turn on": 2.0}]
     )
-    new_words: Annotated[list[AskedWord | str], _FIRST_ONLY] | None = Field(
+    new_words: Annotated[list[AskedWord | str], FIRST_ONLY] | None = Field(
         None, description="words to add to a dynamic graph, or pronunciations of those of the list or grammar",
         examples=[["Zoe", {"word": "Zoe", "pronunciation": "Z OW IY"}]],
     )  # fmt: skip
@@ -63,7 +64,7 @@ class Asked(BaseModel):
         None, description="the words that compete at each place; null: as the recogniser's decoder.confusion"
     )
     reject_below: float | None = Field(None, ge=0, le=1, description="words of lower confidence are left out of text")
-    remove: Annotated[list[str], _FIRST_ONLY] | None = Field(
+    remove: Annotated[list[str], FIRST_ONLY] | None = Field(
         None, description="words left out of text, such as fillers; null: those of the recogniser; [] leaves all in",
         examples=[["uh", "um"]],
     )  # fmt: skip
@@ -72,7 +73,7 @@ class Asked(BaseModel):
     language: Literal["en", "ko"] | None = Field(
         None, description="that of written and punctuate; null: that of the service, or told by the words"
     )
-    slots: dict[str, Annotated[list[str], _FIRST_ONLY] | Annotated[dict[str, float], _FIRST_ONLY] | str] | None = Field(
+    slots: Annotated[dict[str, _Filler], FIRST_ONLY] | None = Field(
         None, description="what fills each slot of the language model, as <name>: words, an object with weights, or a "
         "JSGF grammar; needs a dynamic graph", examples=[{"<name>": ["Ann", "Bob"]}],
     )  # fmt: skip

@@ -2,8 +2,10 @@
 
 import errno
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import chain
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -20,7 +22,8 @@ Model = TypeVar("Model", bound=BaseModel)
 MOST_TEXT_BYTES = 4 << 20  # of one field that is not a file
 MOST_VALUES = 1_000_000  # of a JSON text; each takes about a hundred bytes once it is parsed
 OTHER_FIELDS = 200  # besides phrases and words
-
+LONGEST_VALUE = 60  # characters of a wrong value that are repeated
+QUOTE = "'"  # around names in pydantic's errors
 
 _KINDS = {  # what a field must be, by the start of pydantic's name for the error
     "dict_": "an object", "model_": "an object", "dataclass_": "an object", "list_": "a list", "string_type": "text",
@@ -103,31 +106,60 @@ def validated(model: type[Model], fields: dict[str, Any]) -> Model:
     try:
         return model.model_validate(fields)
     except ValidationError as e:
-        errors = e.errors(include_url=False, include_context=False)
+        errors = e.errors(include_url=False)
     of_field = [error for error in errors if error["loc"][:1] == errors[0]["loc"][:1]]  # several for a choice of types
     first = max(of_field, key=lambda error: len(error["loc"]))
     is_missing = first["type"] == "missing"
     path = _path(first["loc"], fields, is_missing)
     name = ".".join(path)
+    if first["type"] == "union_tag_not_found":
+        is_missing, name = True, f"{name}.{first['ctx']['discriminator'].strip(QUOTE)}"
     if is_missing:
         raise Refused(400, f"the field '{name}' is missing", param=name, code="missing_field")
     if first["type"] == "extra_forbidden":
         is_top = len(first["loc"]) == 1  # the names of inner fields are others
         raise unknown_field(name, nearest(name, model.model_fields) if is_top else "")
-    kinds = [_kind(error["type"]) for error in of_field if _path(error["loc"], fields, False) == path]
-    if all(kinds):
-        examples = model.model_fields[name].examples if name in model.model_fields else None
-        such = f", such as {' or '.join(map(json.dumps, examples))}" if examples else ""
-        reason = f"must be {' or '.join(dict.fromkeys(kinds))}{such}"
-    else:
-        reason = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    of_place = [e for e in of_field if e["input"] is first["input"] and _path(e["loc"], fields, False) == path]
     given = json.dumps(first["input"], ensure_ascii=False, default=repr)
-    raise Refused(400, f"{name}: {reason}, not {given:.60}", param=name, code="invalid_value")
+    given = given if len(given) <= LONGEST_VALUE else f"{given[:LONGEST_VALUE]}..."
+    reason = _reason(model, path, first, of_place)
+    raise Refused(400, f"{name}: {reason}, not {given}", param=name, code="invalid_value")
 
 
-def _kind(error: str) -> str:
+def _reason(model: type[BaseModel], path: list[str], first: Any, of_place: list[Any]) -> str:
+    """What the value of a field must be, by the errors of the types that it may have."""
+    if first["type"] == "union_tag_invalid":
+        field, tags = first["ctx"]["discriminator"].strip(QUOTE), first["ctx"]["expected_tags"].split(", ")
+        return f"its {field} must be {_or(tags)}"
+    kinds = [_kind(error) for error in of_place]
+    if not all(kinds):
+        return first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    examples = _examples(model, path)
+    such = f", such as {_or([json.dumps(example) for example in examples])}" if examples else ""
+    return f"must be {_or(list(dict.fromkeys(kinds)))}{such}"
+
+
+def _kind(error: Any) -> str:
     """What a field with this error of pydantic must be; empty if another thing than its type is wrong."""
-    return next((kind for start, kind in _KINDS.items() if error.startswith(start)), "")
+    if error["type"].startswith("float_") and type(error["input"]) is int:
+        return f"a number below {sys.float_info.max:.2g}"
+    return next((kind for start, kind in _KINDS.items() if error["type"].startswith(start)), "")
+
+
+def _examples(model: type[BaseModel], path: list[str]) -> list[Any]:
+    """The lists and objects that stand at the place in the examples of the field."""
+    field = model.model_fields.get(path[0])
+    found = field.examples or [] if field else []
+    for _ in path[1:]:
+        parts = [x if isinstance(x, list) else list(x.values()) for x in found if isinstance(x, list | dict)]
+        found = list(chain.from_iterable(parts))
+    return [example for example in found if isinstance(example, list | dict)]
+
+
+def _or(words: list[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def unknown_field(name: str, hint: str) -> Refused:

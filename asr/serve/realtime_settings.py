@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from asr.serve.asked import FIRST_ONLY
 from asr.serve.encodings import Decoder, open_decoder
 
 LOGPROBS = "item.input_audio_transcription.logprobs"
@@ -29,9 +30,9 @@ class Transcription(Part):
 
     model: str | None = None
     language: str | None = None
-    languages: list[str] | None = None
+    languages: Annotated[list[str], FIRST_ONLY] | None = None
     prompt: str | None = None
-    keywords: list[str] | None = None
+    keywords: Annotated[list[str], FIRST_ONLY] | None = None
     delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
 
 
@@ -68,7 +69,7 @@ class Settings(Part):
 
     type: Literal["transcription"] = "transcription"
     audio: Audio = Audio()
-    include: list[Literal["item.input_audio_transcription.logprobs"]] | None = None
+    include: Annotated[list[Literal["item.input_audio_transcription.logprobs"]], FIRST_ONLY] | None = None
 
     def updated(self, update: "Settings") -> "Settings":
         given = {name: getattr(update.audio.input, name) for name in update.audio.input.model_fields_set}
