@@ -137,6 +137,7 @@ def plot() -> None:
         print(f"| {name} | {' | '.join(cells)} | {best['errors']:.1%} after {best['minutes']:.1f} |")
     axes.set(xscale="log", yscale="log", xlabel="CPU minutes of training", ylabel="dev errors, %")
     axes.grid(which="both", alpha=0.3)
+    axes.margins(x=0.12)  # for the names
     save(figure, RESULTS / "minutes.png")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from asr import manifest
+from asr.errors import InputError
 from asr.features import audio
 from asr.recognizer.recognizer import Recognizer
 from asr.text.lexicon import Lexicon
@@ -32,6 +33,8 @@ class Clips:
 
 
 def score(recognizer: Recognizer, clips: Sequence[Clip]) -> Clips:
+    if (rate_hz := recognizer.cfg.features.sample_rate_hz) != RATE_HZ:
+        raise InputError(f"the recogniser hears {rate_hz} Hz, the clips have {RATE_HZ}; name one that hears {RATE_HZ}")
     log_probs = [recognizer.log_probs([samples])[0] for _, _, samples in clips]
     return Clips([word for word, _, _ in clips], [speaker for _, speaker, _ in clips], log_probs)
 

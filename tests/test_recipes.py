@@ -250,22 +250,19 @@ def test_words_are_spoken_once_and_trimmed(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(voices.ENGINES, "test", (lambda: say, 2, 3, (1, 2)))
     made = voices.speak("test", ["cat", "dog"], tmp_path)
     assert [len(u.text.split()) for u in made] == [1, 2, 1] and all(0.9 < u.duration_s < 1.1 for u in made)
-    assert voices.speak("test", ["other"], tmp_path) == made
+    assert voices.speak("test", ["cat", "dog"], tmp_path) == made
+    assert {u.text for u in voices.speak("test", ["other"], tmp_path)} == {"other", "other other"}
 
 
-def test_kokoro_speaks_in_published_voices_and_in_mixtures_of_three(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kokoro.corpora, "fetch", lambda url, digest, folder: tmp_path)
+def test_kokoro_speaks_in_published_voices_and_in_mixtures_of_three(tmp_path: Path) -> None:
     published = np.eye(4, 510 * 256, dtype="<f4").reshape(4, 510, 256)
-    for name, style in zip("abcd", published, strict=True):
-        path = tmp_path / f"package/voices/{name}.bin"
-        path.parent.mkdir(parents=True, exist_ok=True)
+    paths = [tmp_path / f"{name}.bin" for name in "abcd"]
+    for path, style in zip(paths, published, strict=True):
         style.tofile(path)
-    np.testing.assert_array_equal(kokoro.draw_voice(2), published[2])
-    weights = kokoro.draw_voice(4).ravel()[:4]
+    np.testing.assert_array_equal(kokoro.published_style(paths, 2), published[2])
+    weights = kokoro.published_style(paths, 4).ravel()[:4]
     assert (weights > 0).sum() == 3 and weights.sum() == pytest.approx(1)
-    np.testing.assert_array_equal(kokoro.draw_voice(4).ravel()[:4], weights)
+    np.testing.assert_array_equal(kokoro.published_style(paths, 4).ravel()[:4], weights)
 
 
 def test_yesno_splits_train_and_names_the_words(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import importlib.resources
 import json
 import lzma
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
@@ -100,10 +101,10 @@ def by_piper() -> Say:
 
 def by_kokoro() -> Say:
     """The 54 published voices and mixtures of them."""
-    model = kokoro.Kokoro()
+    voices, model = kokoro.fetch_voices(), kokoro.Kokoro()
 
     def say(text: str, voice: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        style = kokoro.draw_voice(voice)
+        style = kokoro.published_style(voices, voice)
         speed = float(rng.uniform(*kokoro.SPEEDS))
         return model.say(phones(text, KOKORO) + rng.choice(["", ".", ",", "?"]), style, speed), kokoro.RATE_HZ
 
@@ -122,20 +123,24 @@ def by_espeak() -> Say:
 
 # Engine: the function that makes its `Say`, number of voices, number of utterances, words per utterance.
 ENGINES = {
-    "kokoro82m": (by_kokoro, 200, 4000, (1, 1, 2)),
+    "kokoro82m": (by_kokoro, 200, 8000, (1, 1, 2)),
     "piper": (by_piper, 1, 800, (1, 2)),
     "espeak": (by_espeak, len(synthesise.VOICES), 2500, (1, 2)),
 }
 
 
 def speak(engine: str, words: list[str], folder: Path) -> list[Utterance]:
-    """Write `folder/<engine>/*.flac` and a manifest, once; an interrupted run is continued."""
-    folder = folder / engine
+    """Write FLAC files and a manifest in a folder below `folder`, once; an interrupted run is continued.
+
+    Its name tells what is said by how many voices, so that other words or numbers have another folder.
+    """
+    make, voices, count, lengths = ENGINES[engine]
+    drawn_from = zlib.crc32(repr((voices, count, lengths, words)).encode())
+    folder = folder / f"{engine}-{drawn_from:08x}"
     done = folder / "manifest.jsonl"
     if done.exists():
         return manifest.read(done)
     folder.mkdir(parents=True, exist_ok=True)
-    make, voices, count, lengths = ENGINES[engine]
     say, drawn = make(), np.random.default_rng(len(engine))
     utterances = []
     for number in tqdm(range(count), desc=engine, unit="utterance"):

@@ -7,6 +7,7 @@ them speak English when given English phonemes.
 
 import importlib.resources
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,14 +67,18 @@ class Kokoro:
         return self.session.run(None, inputs)[0].ravel()
 
 
-def draw_voice(voice: int) -> np.ndarray:
-    """The style (length, 256) of one of the 54 published voices, or of a mixture of three of them."""
-    folder = corpora.fetch(ALL_VOICES, DIGEST, DOWNLOADS / "kokoro_voices") / "package/voices"
-    paths = sorted(folder.glob("*.bin"))
-    rng = np.random.default_rng(voice)
-    weights = np.ones(1) if voice < len(paths) else rng.dirichlet([1.0] * 3)
-    chosen = [voice] if voice < len(paths) else rng.choice(len(paths), 3, replace=False)
-    styles = np.stack([np.fromfile(paths[k], "<f4").reshape(-1, STYLE_SIZE) for k in chosen])
+def fetch_voices() -> list[Path]:
+    """The files of the 54 published voices."""
+    folder = corpora.fetch(ALL_VOICES, DIGEST, DOWNLOADS / "kokoro_voices")
+    return sorted((folder / "package/voices").glob("*.bin"))
+
+
+def published_style(voices: Sequence[Path], number: int) -> np.ndarray:
+    """The style (length, 256) of one of the voices; beyond them, of a mixture of three."""
+    rng = np.random.default_rng(number)
+    weights = np.ones(1) if number < len(voices) else rng.dirichlet([1.0] * 3)
+    chosen = [number] if number < len(voices) else rng.choice(len(voices), 3, replace=False)
+    styles = np.stack([np.fromfile(voices[k], "<f4").reshape(-1, STYLE_SIZE) for k in chosen])
     return np.tensordot(weights, styles, 1)
 
 
