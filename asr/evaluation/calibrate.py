@@ -66,8 +66,8 @@ class Calibrated:
             return None
         return (
             f"the calibration makes confidences worse: expected error {before:.3f} before, {after:.3f} after; the dev "
-            "set may be too small or too easy; delete calibration.json to keep the confidences as they were, or calibrate "
-            "on more utterances"
+            "set may be too small or too easy; delete calibration.json to keep the confidences as they were, or "
+            "calibrate on more utterances"
         )
 
     def _separation(self) -> list[str]:
