@@ -65,7 +65,10 @@ def transcribe(cfg: Config) -> None:
     if not cfg.input and not live:
         raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
     if not Path(cfg.bundle).exists():
-        raise InputError(f"there is no recogniser {cfg.bundle}; name a bundle (*.asr) or a run folder with a trained "
+        missing, first = cfg.bundle, cfg.input[0] if cfg.input else "-"
+        if missing == f"{cfg.out}/model.asr" and first != "-" and not (Path(first).suffix or Path(first).exists()):
+            missing = first  # a run folder that is misspelled
+        raise InputError(f"there is no recogniser {missing}; name a bundle (*.asr) or a run folder with a trained "
                          "model, then the recordings: asr transcribe exp/model.asr speech.wav")  # fmt: skip
     if live:
         from asr.cli.live import transcribe_live
