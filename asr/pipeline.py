@@ -286,6 +286,7 @@ def score(cfg: Config) -> "Score":
 def bundle(cfg: Config) -> Path:
     """Pack the trained model, the graph and the decoder options of `cfg` into one file, `cfg.bundle`."""
     from asr.recognizer import bundle, run_folder
+    from asr.recognizer.speakers import tell_unadapted
 
     check_choices(cfg)
     if cfg.graph.kind not in ("static", "dynamic", "none"):
@@ -294,6 +295,7 @@ def bundle(cfg: Config) -> Path:
         )
     cfg = run_folder.for_sound(cfg)
     model, tokens = run_folder.load_model(cfg)
+    tell_unadapted(model, "a bundle")
     graph_dir = cfg.graph.dir if cfg.decoder.kind == "graph" and cfg.graph.kind != "none" else None
     keep_inputs(
         [cfg.bundle], [cfg.decoder.rescore, *Path(cfg.out, "train").glob("*"), *Path(cfg.graph.dir).glob("*.*")]

@@ -337,3 +337,17 @@ def test_posteriors_of_a_boosted_lattice_leave_boosts_out():
             assert reading.cost == pytest.approx(reading.graph_cost + reading.acoustic_cost - counted, abs=1e-4)
             seen += bool(counted)
     assert seen > 30
+
+
+def test_a_calibration_that_makes_confidences_worse_is_told():
+    """The halves of the dev set disagree, so each is calibrated badly by the other."""
+    numbers = np.arange(40)
+    worse = fit(np.full(40, 0.5), numbers % 2 == 0, numbers)
+    assert "makes confidences worse: expected error 0.000 before" in worse.warning() and "warning" in worse.table()
+    better = fit(np.full(40, 0.9), numbers % 4 < 2, numbers)
+    assert better.warning() is None and "warning" not in better.table()
+
+
+def test_figures_that_need_wrong_words_are_not_nan_without_them():
+    table = fit(np.full(8, 0.9), np.ones(8, bool), np.arange(8)).table()
+    assert "nan" not in table and "ROC curve: undefined, because all words are correct" in table

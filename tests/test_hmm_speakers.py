@@ -117,10 +117,12 @@ def test_the_recogniser_of_a_speaker_keeps_the_hmm_and_the_second_pass(trained):
         assert same.hmm is opened.hmm and same.searcher.states is opened.hmm.states and same.rescorer is rescorer
 
 
-def test_tuning_adapts_and_a_bundle_keeps_both_mixtures(trained, tmp_path):
+def test_tuning_adapts_and_a_bundle_keeps_both_mixtures(trained, tmp_path, caplog):
     adapted_to, alike = (pipeline.tune(cfg).points[0].counts for cfg in (trained, unnamed(trained, "dev", tmp_path)))
     assert adapted_to.errors < alike.errors
+    caplog.set_level("INFO", "asr")
     pipeline.bundle(trained)
+    assert "a bundle does not adapt these HMMs to speakers; asr decode does" in caplog.text
     net = asr.load(trained.bundle).model.net
     assert net.adapted is not None and not torch.equal(net.adapted.means, net.output.means)
 

@@ -210,6 +210,19 @@ def test_a_training_is_compared_by_what_it_depends_on(corpus, tmp_path):
             pipeline.train_hmm(other)
 
 
+def test_a_finished_training_is_kept_and_told(corpus, tmp_path, caplog):
+    caplog.set_level("INFO", "asr")
+    cfg = config(corpus[0], tmp_path / "run", "mono")
+    cfg.hmm.rounds = 1
+    path = pipeline.train_hmm(cfg)
+    before = path.read_bytes()
+    path.write_bytes(before + b"mark")
+    assert pipeline.train_hmm(cfg) == path and path.read_bytes() == before + b"mark"
+    assert f"already trained: {path}; to train anew, delete {path.parent}" in caplog.text
+    path.with_name("tokens.txt").unlink()  # as a move that was interrupted leaves it
+    assert pipeline.train_hmm(cfg).read_bytes() == before
+
+
 def test_a_net_trained_on_states_is_kept(corpus, tmp_path):
     folder = tmp_path / "train"
     folder.mkdir()

@@ -58,6 +58,7 @@ def test_help_lists_what_the_verb_reads_and_nothing_else(verb: str) -> None:
         ("serve m.asr x.bin", ["given 'x.bin'; options are key=value"]),
         ("serve x.bin", ["`asr serve` takes no files", "'x.bin'", "name a bundle *.asr or a run folder"]),
         ("train x.wav", ["`asr train` takes no files", "x.wav"]),
+        ("score hyp.jsonl", ["`asr score` takes no files", "name them with hyp=FILE and ref=FILE"]),
         ("doctor device=cuda", ["`asr doctor` does not read device"]),
         ("decode -m beam=1,2 optim.lr=1", ["`asr decode` does not read optim.lr"]),
         ("decode manifest=x.jsonl", ["no option 'manifest'; files are written without a key: x.jsonl"]),
@@ -89,6 +90,22 @@ def test_options_that_a_verb_does_not_read_are_refused(seen: list, capsys: pytes
     error = error_of(capsys, *argv.split())
     assert all(part in error for part in parts), error
     assert not seen
+
+
+@pytest.mark.parametrize("verb", ["decode", "tune", "calibrate"])
+@pytest.mark.parametrize(
+    ("word", "part"),
+    [
+        (
+            "exp/my/model.asr",
+            "exp/my/model.asr is no manifest (*.jsonl); to recognise recordings with it: asr transcribe",
+        ),
+        ("x.flac", "x.flac is no manifest (*.jsonl); to recognise a recording: asr transcribe MODEL.asr x.flac"),
+        ("out=exp/none", "there is no run folder exp/none; check out="),
+    ],
+)
+def test_what_is_no_manifest_is_told(capsys: pytest.CaptureFixture, verb: str, word: str, part: str) -> None:
+    assert part in error_of(capsys, verb, word)
 
 
 def test_options_that_others_refer_to_are_read(seen: list[Config], capsys: pytest.CaptureFixture) -> None:

@@ -59,6 +59,7 @@ async def test_errors_have_openais_shape(model: Path) -> None:
             (await client.get("/v1/nothing"), 404),
             (await client.get("/v1/recognize"), 405),
             (await client.post("/v1/recognize", content=b"x"), 415),
+            (untyped := await client.post("/v1/recognize", content=b'{"audio": ""}'), 415),
             (await client.post("/v1/recognize", json=[]), 400),
             (await client.post("/v1/recognize", json={"audio": "@"}), 400),
             (await client.post("/v1/recognize", json={"audio": "YQ=="}), 400),
@@ -74,6 +75,7 @@ async def test_errors_have_openais_shape(model: Path) -> None:
             error = answer.json()["error"]
             assert set(error) == {"message", "type", "param", "code"}
             assert error["type"] == "invalid_request_error" and error["message"]
+    assert "Content-Type: application/json" in untyped.json()["error"]["message"]
 
 
 def test_keys_that_nobody_asks_for_are_refused(model: Path, tmp_path: Path) -> None:

@@ -151,6 +151,7 @@ async def test_a_service_that_keeps_nothing_says_so() -> None:
     async with client_of(None) as client:
         answer = await client.post("/v1/feedback", json={"id": "asr-1", "text": "a"})
     assert answer.status_code == 404 and "keeps no answers" in answer.json()["error"]["message"]
+    assert "serve.keep_text=true" in answer.json()["error"]["message"]
 
 
 def test_the_export_is_a_manifest_that_the_check_accepts(store: Store, tmp_path: Path, monkeypatch, capsys) -> None:

@@ -118,12 +118,13 @@ def test_equal_ids_of_two_manifests(tmp_path):
 # The recogniser
 
 
-@pytest.mark.parametrize("words", [["gone.asr"], ["folder"], ["bundle=gone.asr"], []])
+@pytest.mark.parametrize("words", [["gone.asr"], ["folder"], ["bundle=gone.asr"], ["exp/gone"], []])
 def test_a_missing_recogniser_is_named(words, sounds, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     assert cli.main(["transcribe", *words, str(sounds / "b.wav")]) == 2
-    name = "gone.asr" if words and words[0].endswith("gone.asr") else "exp/model.asr"
+    named = words[0].removeprefix("bundle=") if words else "folder"
+    name = named if named != "folder" else "exp/model.asr"
     assert capsys.readouterr().err == (
         f"asr: error: there is no recogniser {name}; name a bundle (*.asr) or a run folder with a trained model, then "
         f"the recordings: asr transcribe exp/model.asr speech.wav\n"

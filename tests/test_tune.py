@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.evaluation.score import Counts
-from asr.evaluation.tune import ACOUSTIC_SCALES, BLANK_PENALTIES, PIECE_PENALTIES, WORD_PENALTIES, Point, climb
+from asr.evaluation.tune import ACOUSTIC_SCALES, BLANK_PENALTIES, PIECE_PENALTIES, WORD_PENALTIES, Point, Tuning, climb
 
 whole = st.integers
 
@@ -58,3 +58,16 @@ def test_climb_leaves_the_low_scales_alone_if_the_defaults_are_best():
 @pytest.mark.parametrize("axes", [((2.0,), (1.0,), (0.0,)), ((0.5, 2.0), (3.0,), (1.0,))])
 def test_climb_takes_grids_without_the_defaults(axes):
     assert climb(axes, lambda *values: Point(*values, Counts())).pop(0).word_penalty == axes[1][0]
+
+
+def test_a_plateau_around_the_best_point_is_told():
+    axes = (ACOUSTIC_SCALES, WORD_PENALTIES, (0.0,))
+    flat = Tuning(climb(axes, lambda *values: Point(*values, Counts(correct=9, substitutions=3))), None, 4)
+    assert "dev does not tell which values are best" in (flat.warning() or "") and "word_penalty" in flat.table()
+    plateau = climb(axes, lambda *at: Point(*at, Counts(correct=9, substitutions=3 if at[0] < 2 else 5)))
+    assert "does not tell" in (Tuning(plateau, None, 4).warning() or "")
+    sloped = climb(axes, lambda *at: Point(*at, Counts(correct=9, substitutions=3 + (at[1] > 0))))
+    assert Tuning(sloped, None, 4).warning() is None
+    assert Tuning(climb(axes, lambda *at: Point(*at, Counts(correct=9))), None, 4).warning() is None  # no errors at all
+    alone = climb(((1.0,), (0.0,), (0.0,)), lambda *at: Point(*at, Counts(correct=9, substitutions=3)))
+    assert Tuning(alone, None, 4).warning() is None  # one point, as asked for

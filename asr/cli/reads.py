@@ -15,6 +15,7 @@ from asr.cli.verbs import VERBS
 from asr.declaration import REFERENCE
 from asr.errors import InputError
 
+NAMED = {"score": "name them with hyp=FILE and ref=FILE; "}  # of verbs without plain words: the options for files
 References = Mapping[str, set[str]]  # option -> the options that its value refers to
 
 
@@ -124,6 +125,7 @@ def check(verb: str, overrides: Sequence[str], references: References, groups: G
         elif key == "input" and key not in read:
             has_bundle = any(split(other)[0] == "bundle" for other in overrides)
             known = "" if has_bundle or not VERBS[verb].takes_bundle else "name a bundle *.asr or a run folder; "
+            known = NAMED.get(verb, known)
             given = value.strip("[]")
             raise InputError(f"`asr {verb}` takes no files, but was given {given}; {known}options are key=value")
         elif key in all_options() and key not in read:

@@ -7,6 +7,7 @@ from asr import pipeline
 from asr.cli.inputs import only_input
 from asr.config import Config
 from asr.errors import InputError
+from asr.filekinds import SOUND
 
 
 def import_model(cfg: Config) -> None:
@@ -130,5 +131,20 @@ def export(cfg: Config) -> None:
 
 
 def _manifest(cfg: Config) -> str | None:
-    """The manifest given as a file; None for the configured one."""
-    return only_input(cfg, "a manifest") if cfg.input else None
+    """The manifest given as a file; None for the configured one.
+
+    Raises InputError for a recogniser or a recording, which `asr transcribe` takes, and for a run folder that is not
+    there.
+    """
+    if not cfg.input:
+        if not Path(cfg.out).exists():
+            raise InputError(f"there is no run folder {cfg.out}; check out=")
+        return None
+    path = only_input(cfg, "a manifest")
+    if path.endswith(".asr") or Path(path).is_dir():
+        raise InputError(
+            f"{path} is no manifest (*.jsonl); to recognise recordings with it: asr transcribe {path} FILE"
+        )
+    if path.lower().endswith(SOUND):
+        raise InputError(f"{path} is no manifest (*.jsonl); to recognise a recording: asr transcribe MODEL.asr {path}")
+    return path

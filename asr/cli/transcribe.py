@@ -65,15 +65,27 @@ def transcribe(cfg: Config) -> None:
     if not cfg.input and not live:
         raise InputError("asr transcribe needs sound files: asr transcribe model.asr speech.wav")
     if not Path(cfg.bundle).exists():
-        raise InputError(f"there is no recogniser {cfg.bundle}; name a bundle (*.asr) or a run folder with a trained "
+        missing, first = cfg.bundle, cfg.input[0] if cfg.input else "-"
+        if missing == f"{cfg.out}/model.asr" and first != "-" and not (Path(first).suffix or Path(first).exists()):
+            missing = first  # a run folder that is misspelled
+        raise InputError(f"there is no recogniser {missing}; name a bundle (*.asr) or a run folder with a trained "
                          "model, then the recordings: asr transcribe exp/model.asr speech.wav")  # fmt: skip
     if live:
         from asr.cli.live import transcribe_live
 
-        transcribe_live(cfg, open_recognizer(cfg))
+        transcribe_live(cfg, _opened(cfg))
         return
     with lock(cfg):
         _transcribe_all(cfg)
+
+
+def _opened(cfg: Config) -> "Recognizer":
+    """The recogniser; a line on stderr if it could adapt to speakers elsewhere."""
+    from asr.recognizer.speakers import tell_unadapted
+
+    recognizer = open_recognizer(cfg)
+    tell_unadapted(recognizer.model, "asr transcribe")
+    return recognizer
 
 
 def _transcribe_all(cfg: Config) -> None:
@@ -81,7 +93,7 @@ def _transcribe_all(cfg: Config) -> None:
     from asr.cli.transcripts import Folder, open_output
 
     is_here = cfg.bulk.launcher == "local"
-    recognizer = open_recognizer(cfg if is_here else replace(cfg, device="cpu"))  # others have the GPUs
+    recognizer = _opened(cfg if is_here else replace(cfg, device="cpu"))  # others have the GPUs
     recordings = find_recordings(cfg.input, recognizer.cfg.features.kind == "stored")
     output = open_output(cfg, recordings)
     pending = [recording for recording in recordings if output is None or not output.has(recording)]

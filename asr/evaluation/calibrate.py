@@ -23,6 +23,7 @@ from asr.search.second_pass import resolved
 if TYPE_CHECKING:
     from asr.recognizer.recognizer import Recognizer
 
+TOLERATED = 0.01  # rise of the expected calibration error that is no reason for a warning
 _COVERAGES = (0.99, 0.95, 0.9, 0.8, 0.5)
 
 
@@ -47,9 +48,8 @@ class Calibrated:
         lines = [
             f"{len(self.correct)} words, {100 * self.correct.mean():.2f} % correct",
             f"expected calibration error: {before:.3f} before, {after:.3f} after (on held-out utterances)",
-            f"normalised cross-entropy: {information(self.posteriors, self.correct):.3f} before, "
-            f"{information(self.held_out, self.correct):.3f} after",
-            f"area under the ROC curve: {ranking(self.held_out, self.correct):.3f}",
+            *self._separation(),
+            *([f"warning: {warning}"] if (warning := self.warning()) else []),
             self.calibration.formula(),
             "reject_below  words kept  correct of these",
         ]
@@ -58,6 +58,28 @@ class Calibrated:
         for at in rows:
             lines.append(f"{thresholds[at]:12.3f} {100 * kept[at]:9.1f} % {100 * right[at]:14.2f} %")
         return "\n".join(lines) + "\n"
+
+    def warning(self) -> str | None:
+        """That the calibration makes confidences worse, if it does so on held-out utterances."""
+        before, after = (calibration_error(p, self.correct) for p in (self.posteriors, self.held_out))
+        if after <= before + TOLERATED:
+            return None
+        return (
+            f"the calibration makes confidences worse: expected error {before:.3f} before, {after:.3f} after; the dev "
+            "set may be too small or too easy; delete calibration.json to keep the confidences as they were, or "
+            "calibrate on more utterances"
+        )
+
+    def _separation(self) -> list[str]:
+        """How well confidences tell correct words from wrong ones."""
+        if self.correct.all() or not self.correct.any():
+            which = "correct" if self.correct.all() else "wrong"
+            return [f"normalised cross-entropy and ROC curve: undefined, because all words are {which}"]
+        return [
+            f"normalised cross-entropy: {information(self.posteriors, self.correct):.3f} before, "
+            f"{information(self.held_out, self.correct):.3f} after",
+            f"area under the ROC curve: {ranking(self.held_out, self.correct):.3f}",
+        ]
 
     def write(self, path: Path, made_with: Mapping[str, str | None] | None = None) -> None:
         """Write scale, offset and errors as JSON, and a plot next to it as PNG. `made_with`: digests of the net and the

@@ -86,12 +86,32 @@ class Tuning:
         return self.rescoring.apply(cfg) if self.rescoring else cfg
 
     def warning(self) -> str | None:
-        if self.greedy is None or self.best.counts.errors <= self.greedy.errors:
-            return None
-        return (
-            f"the graph makes dev worse: {NAMES[self.rate][0]} {100 * self.best.counts.rate:.2f} % at its best point, "
-            f"{100 * self.greedy.rate:.2f} % greedy; use decoder.kind=greedy, or correct the lexicon or LM"
-        )
+        """What to know before the best point is used: the graph makes dev worse, or dev does not tell which is best."""
+        errors, found = self.best.counts.errors, []
+        if self.greedy is not None and errors > self.greedy.errors:
+            found.append(
+                f"the graph makes dev worse: {NAMES[self.rate][0]} {100 * self.best.counts.rate:.2f} % at its best "
+                f"point, {100 * self.greedy.rate:.2f} % greedy; use decoder.kind=greedy, or correct the lexicon or LM"
+            )
+        beside = self._beside_best()  # three or more, unless one option alone was tuned
+        if errors and len(beside) > 2 and all(point.counts.errors == errors for point in beside):
+            found.append(
+                "dev does not tell which values are best: all points beside the best one have as many errors, and the "
+                "search ends there; try values farther off by hand, such as decoder.word_penalty=10 or "
+                "decoder.acoustic_scale=0.3, with asr decode on dev, or tune on a larger dev set"
+            )
+        return "; ".join(found) or None
+
+    def _beside_best(self) -> list[Point]:
+        """The points of the grid next to the best one, all of which were decoded."""
+        names, best, beside = ("acoustic_scale", "word_penalty", "blank_penalty"), self.best, []
+        for name in names:
+            others = [n for n in names if n != name]
+            line = [p for p in self.points if all(getattr(p, n) == getattr(best, n) for n in others)]
+            line.sort(key=lambda p, name=name: getattr(p, name))  # type: ignore[misc]
+            at = line.index(best)
+            beside += [*line[max(0, at - 1) : at], *line[at + 1 : at + 2]]
+        return beside
 
     def table(self, most: int = 10) -> str:
         lines = [f"acoustic_scale  word_penalty  blank_penalty {NAMES[self.rate][1]:>8}    S    D    I"]

@@ -29,8 +29,9 @@ from asr.training import checkpoint
 from asr.training.settings import GROUPS, TABLE, check_resumable, inputs_of, settings
 
 ALIGNMENTS = "alignments.npz"
-WRITTEN = ("config.json", TABLE, "final.safetensors", HMM_FILE, ALIGNMENTS, SET_ASIDE, RESUME)
-# What a training has to repeat to replace, or go on with, an earlier one: groups of options, others, and files.
+COMPLETE = ("config.json", TABLE, "final.safetensors", HMM_FILE, ALIGNMENTS)  # what every finished training has
+WRITTEN = (*COMPLETE, SET_ASIDE, RESUME)
+# What a training has to repeat to go on with an earlier one, or to find it done: groups of options, others, and files.
 COMPARED = (
     ("features", "hmm"), ("data.max_audio_s", "data.channel"), ("data.train", "data.dev", "tokens.lexicon"),
 )  # fmt: skip
@@ -39,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 def train_hmm(cfg: Config) -> Path:
     """Train the GMM-HMM that `cfg.hmm` describes on data.train; returns the path of the model. A training of
-    the same data and options that was killed goes on after its last stage.
+    the same data and options that was killed goes on after its last stage; one that has ended is kept as it is.
 
     Raises InputError if the folder holds the training of a net, or of HMMs with other options or data, and for data
     that cannot be used.
@@ -50,6 +51,10 @@ def train_hmm(cfg: Config) -> Path:
     if (folder / "config.json").exists() and not (folder / ALIGNMENTS).exists():
         raise InputError(f"{folder} holds the training of a net; choose another folder with out=")
     check_resumable(folder / "config.json", cfg, *COMPARED)
+    final = folder / "final.safetensors"
+    if all((folder / name).exists() for name in COMPLETE):
+        _log.info("already trained: %s; to train anew, delete %s or choose another folder with out=", final, folder)
+        return final
     keep_inputs((folder / name for name in WRITTEN), inputs_of(cfg))
     if len(cfg.hmm.silence.split()) != 1:
         raise InputError(f"hmm.silence={cfg.hmm.silence!r} is not the name of a phone; name one that no word contains")

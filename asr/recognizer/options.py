@@ -122,7 +122,8 @@ class DecodingOptions:
         if (self.rescore or self.rescore_order) and rescorer is None:
             name = "rescore" if self.rescore else "rescore_order"
             raise InputError(f"{name}={getattr(self, name)} needs a language model for the second pass, and this "
-                             "recogniser has none; open it with rescore=MODEL")  # fmt: skip
+                             "recogniser has none; leave the option out, or open the recogniser with "
+                             "rescore=MODEL")  # fmt: skip
         if self.rescore_order and self.rescore is None and decoder.rescore is None:
             raise InputError(f"rescore_order={self.rescore_order} is of the second pass, which this recogniser leaves "
                              "out; add rescore=true")  # fmt: skip

@@ -6,6 +6,7 @@ Only models of `asr hmm train hmm=sat` have what it takes; others recognise all 
 """
 
 import copy
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 STEPS = 3  # of expectation maximisation on the words of a pass
 SPREAD = 8  # of a speaker's utterances every so many are heard first, as sessions may differ
+_log = logging.getLogger(__name__)
 Scored = list[tuple[str, np.ndarray, float]]  # id, log-probs (F', V), seconds
 Heard = list[tuple[Tensor, np.ndarray]]  # frames (F, D) of speech without a transform, and their outputs (F,)
 
@@ -38,6 +40,12 @@ def adapts(recognizer: "Recognizer") -> bool:
     """Whether the recogniser recognises the speakers of a manifest by transforms of their own."""
     net = recognizer.model.net if isinstance(recognizer.model, AcousticModel) else None
     return isinstance(net, MixtureNet) and net.adapted is not None and recognizer.space is not None
+
+
+def tell_unadapted(model: object, verb: str) -> None:
+    """Says on the log that HMMs which adapt to speakers do not do so in `verb`, where none are named."""
+    if isinstance(model, AcousticModel) and isinstance(model.net, MixtureNet) and model.net.adapted is not None:
+        _log.info("%s does not adapt these HMMs to speakers; asr decode does, for a manifest with speakers", verb)
 
 
 def score_by_speaker(recognizer: "Recognizer", utterances: Sequence[Utterance], bar: tqdm) -> Iterator[Scored]:

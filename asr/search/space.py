@@ -378,5 +378,6 @@ def encoded(units: Sequence[str], word: str, tokens: Tokens) -> tuple[int, ...]:
         raise InputError(f"the new word '{word}' is spelled '{' '.join(units)}'; give it units other than these")
     try:
         return tuple(tokens.encode(units))
-    except InputError as e:
-        raise InputError(f"the new word '{word}' cannot be spelled: {e}") from None
+    except InputError:
+        missing = name_some([repr(unit) for unit in sorted(set(units) - set(tokens.symbols))])
+        raise InputError(f"the new word '{word}' cannot be spelled: this model has no unit {missing}") from None

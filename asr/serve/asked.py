@@ -98,6 +98,9 @@ class Asked(BaseModel):
         if self.grammar is not None and len(self.grammar) > LETTERS * cfg.max_words:
             raise Refused(400, f"grammar has more than {LETTERS * cfg.max_words} letters; send less", param="grammar")
         self._limit_slots(cfg)
+        closed = [name for name in ("words", "grammar", "slots") if getattr(self, name)]
+        if len(closed) > 1 and "words" in closed:  # which the recogniser calls otherwise
+            raise Refused(400, f"{' and '.join(closed)} exclude each other; send one of them")
         return DecodingOptions(
             nbest=self.nbest,
             mbr=self.mbr,

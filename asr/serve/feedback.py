@@ -63,7 +63,11 @@ async def correct(request: Request, caller: Annotated[Caller, Depends(identified
     correction = parsed(Correction, await body_of(request, MOST_BYTES))
     answers: Answers | Keeper | None = request.app.state.answers
     if answers is None:
-        raise Refused(404, "this service keeps no answers, so there is nothing to correct", param="id")
+        raise Refused(
+            404,
+            "this service keeps no answers, so there is nothing to correct; it needs serve.keep_text=true",
+            param="id",
+        )
     await run_in_threadpool(answers.correct, caller, correction.id, correction.text)
 
 

@@ -70,11 +70,12 @@ async def body_of(request: Request, most: int) -> bytes:
 
 
 @asynccontextmanager
-async def form_of(request: Request, cfg: ServeConfig) -> AsyncIterator[FormData]:
-    """The multipart form of a request. Raises Refused for another body, and for a full disk."""
+async def form_of(request: Request, cfg: ServeConfig, otherwise: str = "") -> AsyncIterator[FormData]:
+    """The multipart form of a request. Raises Refused for another body, and for a full disk. `otherwise`: what else the
+    call takes, for the message."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
-        raise Refused(415, "send multipart/form-data with a field 'file'", param="file")
+        raise Refused(415, f"send multipart/form-data with a field 'file'{otherwise}", param="file")
     most = cfg.max_phrases + cfg.max_words + OTHER_FIELDS
     parser = _Form(
         request.headers, request.stream(), max_fields=most, max_files=8, max_part_size=MOST_TEXT_BYTES

@@ -98,6 +98,7 @@ _BODY = {
         },
     },
 }
+OR_JSON = ", or JSON with 'audio' in base64 and the header Content-Type: application/json"
 
 
 @router.post(
@@ -114,7 +115,7 @@ async def recognize(request: Request, caller: Admitted) -> JSONResponse:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
         asked, read = await _in_json(request)
         return await _answer(request, caller, asked, read)
-    async with form_of(request, service.cfg.serve) as form:
+    async with form_of(request, service.cfg.serve, OR_JSON) as form:
         _check_names(form)
         file, fields = upload_of(form), form.get("request", "{}")
         text = fields if isinstance(fields, str) else await fields.read(MOST_JSON_BYTES)
