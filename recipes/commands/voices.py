@@ -129,7 +129,7 @@ def by_espeak() -> Say:
 
 # Engine: the function that makes its `Say`, number of voices, number of utterances, words per utterance.
 ENGINES = {
-    "kokoro82m": (by_kokoro, 200, 8000, (1, 1, 2)),
+    "kokoro82m": (by_kokoro, 200, 4000, (1, 1, 2)),
     "piper": (by_piper, 1, 800, (1, 2)),
     "espeak": (by_espeak, len(synthesise.VOICES), 2500, (1, 2)),
 }
