@@ -179,6 +179,7 @@ def test_commands_keep_the_test_and_its_words_out_of_the_training(
     commands_corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands = load_prepare("commands")
+    monkeypatch.setattr(voices, "PACKAGES", ())
     said = {}
 
     def speak(engine: str, words: list[str], folder: Path) -> list[manifest.Utterance]:
@@ -213,7 +214,12 @@ def test_the_frames_of_commands_in_a_room_are_those_of_the_clean_copies(
 ) -> None:
     commands = load_prepare("commands")
     monkeypatch.setattr(commands, "COPIES", {"an4": 2, "prompts_en": 3, "noise": 1})
-    commands.prepare(config(tmp_path / "out", tmp_path, kind="stored", num_bins=40, low_hz=130, high_hz=6800))
+    cfg = config(tmp_path / "out", tmp_path, kind="stored", num_bins=40, low_hz=130, high_hz=6800)
+    monkeypatch.setattr(voices, "PACKAGES", ("numpy", "no_such_voice"))
+    with pytest.raises(InputError, match="no no_such_voice .*voices"):
+        commands.prepare(cfg)
+    monkeypatch.setattr(voices, "PACKAGES", ())
+    commands.prepare(cfg)
     for split in ("train", "dev", "test"):
         heard, clean = (manifest.read(tmp_path / f"out/{folder}{split}.jsonl") for folder in ("", "clean/"))
         assert [(u.id, u.text, u.duration_s) for u in heard] == [(u.id, u.text, u.duration_s) for u in clean]

