@@ -84,6 +84,8 @@ def point(minutes: float, found: Tuning) -> Point:
 
 
 def train_hmm(cfg: Config, path: Path) -> None:
+    if path.exists():  # measured before: the HMMs would be kept, and take no time
+        return
     started_s = cpu_s()
     pipeline.train_hmm(cfg)
     minutes = (cpu_s() - started_s) / 60
