@@ -13,7 +13,7 @@ CUTOFF = 0.75  # of the likeness to a name that is suggested
 def unknown_option(key: str, value: str, own: Sequence[str], groups: Collection[str]) -> InputError:
     """The error for `key=value`. `own`: the options of the verb, which alone are suggested for a bare key; empty for a
     recipe, which has those of all verbs."""
-    hint = _option_like(key, value, own)
+    hint = _option_like(key, value, own, groups)
     if not hint and _is_input(value, own):
         hint = f"; files are written without a key: {value}"
     if not hint:
@@ -22,12 +22,12 @@ def unknown_option(key: str, value: str, own: Sequence[str], groups: Collection[
     return InputError(f"there is no option '{key}'{hint or '; `asr VERB --help` lists them'}")
 
 
-def _option_like(key: str, value: str, own: Sequence[str]) -> str:
-    """`; did you mean '...'?` with an option that can have the value: spelled alike, or of the same first words, as
-    `lattice` and `lattice_beam` or `word_list` and `words`."""
+def _option_like(key: str, value: str, own: Sequence[str], groups: Collection[str]) -> str:
+    """`; did you mean '...'?` with a group or an option that can have the value: spelled alike, or of the same first
+    words, as `lattice` and `lattice_beam` or `word_list` and `words`."""
     options, is_file = all_options(), Path(value).suffix[1:2].isalpha()
     fitting = [name for name in own if not is_file or options[name].is_text and not options[name].choices]
-    if hint := nearest(key, fitting, CUTOFF):
+    if hint := nearest(key, fitting if is_file else [*groups, *fitting], CUTOFF):
         return hint
     extra = {name: count for name in fitting if (count := _extra_words(key, name)) is not None}
     best = min(extra, key=extra.__getitem__, default=None)

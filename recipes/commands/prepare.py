@@ -6,8 +6,8 @@ data gets random rooms, noises and microphones. It contains no test recording, a
 synthetic voice.
 
 It needs `pip install -e '.[voices]'`, and below data.root the corpora an4, prompts_en, libri_en, fsdd, commands_en,
-noise, rir and text_en. The voices take three quarters of an hour of CPU time, the training half an hour. The bundle has
-no graph, as each request brings its list: `asr transcribe exp/commands/model.asr FILE graph=word words=list.txt`.
+noise, rir and text_en. The voices take half an hour of CPU time, and so does the training. The bundle has no graph, as
+each request brings its list: `asr transcribe exp/commands/model.asr FILE graph=word words=list.txt`.
 """
 
 from collections.abc import Iterable, Iterator
