@@ -6,7 +6,6 @@ not, so the dev sets get 0.1 to 0.4 s of noise at both ends, 15 to 40 dB below t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from asr.errors import InputError
 from asr.features import audio
 from asr.recognizer.recognizer import Recognizer
 from asr.text.lexicon import Lexicon
-from recipes.commands.prepare import DEV_SPEAKERS
+from recipes.commands.prepare import DEV_SPEAKERS, read
 
 RATE_HZ = 16000
 ENDS_S, NOISE_DB = (0.1, 0.4), (-40, -15)
@@ -43,17 +42,17 @@ def recordings(utterances: Sequence[manifest.Utterance]) -> list[Clip]:
     return [(u.text or "", u.speaker or "", audio.load(u.audio or "", sample_rate_hz=RATE_HZ)) for u in utterances]
 
 
-def digits(root: str | Path, count: int) -> list[Clip]:
+def digits(root: str | None, count: int) -> list[Clip]:
     """Random digits of the speakers of fsdd whom the recipe commands does not train on, with noise around them."""
-    said = [u for u in read(root, "fsdd") if u.speaker in DEV_SPEAKERS]
+    said = [u for u in read("fsdd", root) if u.speaker in DEV_SPEAKERS]
     chosen = [said[i] for i in np.random.default_rng(7).permutation(len(said))][:count]
     return surround(recordings(chosen), root)
 
 
-def cut_words(root: str | Path) -> list[Clip]:
+def cut_words(root: str | None) -> list[Clip]:
     """The words that TIMIT's sentences have most often, no two of which sound the same, with noise around them."""
     said: dict[str, list[Clip]] = {}
-    for u in read(root, "timit_en"):
+    for u in read("timit_en", root):
         samples = audio.load(u.audio or "", sample_rate_hz=RATE_HZ)
         for start_s, end_s, word in u.extra["words"]:
             if len(word) >= SHORTEST and end_s - start_s >= SHORTEST_S and "'" not in word:
@@ -70,9 +69,9 @@ def cut_words(root: str | Path) -> list[Clip]:
     return surround([clip for word in chosen for clip in said[word]], root)
 
 
-def surround(clips: Sequence[Clip], root: str | Path) -> list[Clip]:
+def surround(clips: Sequence[Clip], root: str | None) -> list[Clip]:
     """The clips in noise that begins before and ends after the word: half of it of the corpus noise, half coloured."""
-    noises = [samples for _, _, samples in recordings([u for u in read(root, "noise") if u.extra["split"] == "train"])]
+    noises = [samples for _, _, samples in recordings([u for u in read("noise", root) if u.extra["split"] == "train"])]
     made = []
     for number, (word, speaker, samples) in enumerate(clips):
         rng = np.random.default_rng(number)
@@ -88,7 +87,3 @@ def surround(clips: Sequence[Clip], root: str | Path) -> list[Clip]:
         heard = np.pad(samples, (before, after)) + level * noise / (noise.std() + 1e-9)
         made.append((word, speaker, heard.astype(np.float32)))
     return made
-
-
-def read(root: str | Path, name: str) -> list[manifest.Utterance]:
-    return manifest.read(Path(root) / name / "manifest.jsonl")

@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/word_dev.py MODEL.asr [MODEL.asr ...]
 
-Needs ../shared/data, or another folder in ASR_DATA. TIMIT's words serve for measuring alone.
+Finds the corpora as the recipes do, in the folder of ASR_DATA or in ../shared/data. TIMIT's words serve for measuring
+alone.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -34,9 +34,9 @@ def words_right(recognizer: Recognizer, clips: Sequence[Clip], common: Sequence[
     return right
 
 
-def main(models: Sequence[str], root: str) -> None:
-    common = common_words(root, COMMONEST)
-    sets = {"digits": digits(root, DIGITS), "words of TIMIT": cut_words(root)}
+def main(models: Sequence[str]) -> None:
+    common = common_words(None, COMMONEST)
+    sets = {"digits": digits(None, DIGITS), "words of TIMIT": cut_words(None)}
     for model in models:
         recognizer = asr.load(model)
         found = {name: words_right(recognizer, clips, common) for name, clips in sets.items()}
@@ -50,4 +50,4 @@ def main(models: Sequence[str], root: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(str(__doc__))
-    main(sys.argv[1:], os.environ.get("ASR_DATA", "../shared/data"))
+    main(sys.argv[1:])
