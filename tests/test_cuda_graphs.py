@@ -171,6 +171,12 @@ def test_dropout_draws_the_same_whether_a_step_is_repeated_or_not(
     assert found[1][2] >= 4 and not found[0][2]
 
 
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_weights_in_half_precision_are_not_kept_for_steps_that_do_not_make_them(is_recorded: bool) -> None:
+    with shards.reduced(Config(optim=OptimConfig(precision="bf16", cuda_graphs=is_recorded))):
+        assert torch.is_autocast_cache_enabled() != is_recorded
+
+
 def test_a_training_that_was_stopped_goes_on_with_or_without_graphs(corpus: Path) -> None:
     whole = trained(config(corpus, "whole"))
     for is_recorded in (True, False):

@@ -80,7 +80,7 @@ class CudaGraphs:
         return [output[:count] for output in found], frames[:count]
 
     def shared(self, name: str, like: Tensor) -> Tensor:
-        """Memory for a tensor like this one, the same in all graphs; a larger one gets new memory, twice as much."""
+        """Memory for a tensor like this one, the same in all graphs up to the next power of two of its values."""
         block = self.blocks.get(name)
         if block is None or block.numel() < like.numel():
             block = self.blocks[name] = like.new_empty(1 << (like.numel() - 1).bit_length())
