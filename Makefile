@@ -27,8 +27,9 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 # Benchmarks with arguments, and word_clips and word_scores, modules of word_mode.
 BENCH_BY_HAND := ablation align bulk chain conditions confidence_features design_table dynamic_graph fillers k2_lfmmi \
   k2_peer kaldi_graph korean_pronunciation korean_words lm lm_scores million_words minutes noise noise_words per_request \
-  phrase_safety phrases ptxas punctuation ray_bulk real_search rescoring serve serve_faults serve_load serve_peers \
-  shards silence slots spoken_korean throughput token_search whisper_peer word_mode word_clips word_dev word_peers word_scores
+  phrase_safety phrases ptxas punctuation ray_bulk real_search repeated_shapes rescoring serve serve_faults serve_load \
+  serve_peers shards silence slots spoken_korean throughput token_search whisper_peer word_mode word_clips word_dev \
+  word_peers word_scores
 BUILD_INPUTS := pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 
 .PHONY: demo demo-english serve test lint gpu-test ray-test s3-test wheels sanitize fuzz docs bench clean

@@ -157,6 +157,9 @@ class OptimConfig(Options):
     sharded: bool = option(
         False, "divide parameters, gradients and optimiser states among the processes of torchrun (FSDP)"
     )
+    cuda_graphs: bool = option(
+        False, "on a GPU, record the net's operations for shapes of batches that come again, and launch them at once"
+    )
 
 
 @dataclass

@@ -4,10 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import graphed
 import pytest
 import torch
 from gpu import __main__ as driver
 from gpu import parts, trainings
+
+from asr.training import trainer
 
 ROOT = Path(__file__).parents[1]
 
@@ -65,3 +68,14 @@ def test_throughput_on_the_cpu(monkeypatch, capsys):
     assert [line.split(":")[0] for line in lines] == [
         f"{p}, data.workers={w}" for p, w in (("fp32", 0), ("fp16", 0), ("bf16", 0), ("bf16", 8))
     ]
+
+
+def test_trainings_with_graphs_on_the_cpu(monkeypatch, capsys):
+    """Where they are emulated."""
+    graphed.on_the_cpu(monkeypatch)
+    monkeypatch.setattr(trainer, "check_cuda_graphs", lambda cfg: None)
+    monkeypatch.setattr(trainings, "DEVICE", "cpu")
+    monkeypatch.setattr(trainings.cuda_graphs, "MOST", 0)
+    trainings.graphs(8, 3, hidden=8, layers=1)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "with graphs" in line]
+    assert [line.partition(":")[0] for line in lines] == ["cnn, fp32", "conformer, fp32", "conformer, bf16"]

@@ -37,7 +37,7 @@ SOUNDS = FILES[-2:]
 FOUND = ("data.test",)  # not read by the training, but recorded for later verbs
 TABLE = "tokens.txt"  # the net's outputs, in the order that it was trained with
 EARLIER: dict[str, Any] = {"augment.silence_s": 0.0, "augment.gain_db": []}  # what older folders, without them, did
-IGNORED = ("optim.checkpoint_steps", "optim.shards", "optim.sharded")  # resume points hold the number of shards
+IGNORED = ("optim.checkpoint_steps", "optim.shards", "optim.sharded", "optim.cuda_graphs")  # shards: in resume points
 
 
 def settings(cfg: Config, groups: Sequence[str] = GROUPS) -> dict[str, Any]:

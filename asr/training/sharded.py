@@ -27,7 +27,7 @@ from asr.models.acoustic import AcousticModel
 from asr.training.criteria import Criterion
 from asr.training.messages import EndedError, computing_together, receive, send, together
 from asr.training.optimizer import make_optimizer
-from asr.training.shards import Pass, ShardResult, Shards, is_finite, reduced
+from asr.training.shards import Pass, ShardResult, Shards, is_finite
 
 OLDEST_TORCH = (2, 7)  # the first whose distribute_tensor takes src_data_rank
 IDLE_FRAMES = 64  # of silence, for a process without an utterance
@@ -61,6 +61,7 @@ class ShardedShards(Shards):
         self.cfg, self.model, self.sets, self.criterion = cfg, model, sets, criterion
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.gradients = [torch.empty(0)] * dist.get_world_size()
+        self.outputs = self.computed
 
     def loaded(self, *given: Any) -> Iterator[Batch]:
         """Raises the same InputError in all processes if one of them cannot read its shard."""
@@ -95,8 +96,7 @@ class ShardedShards(Shards):
     def idle(self) -> Tensor:
         """A loss of zero, computed like any other because all processes have to take part."""
         silence = torch.zeros(1, IDLE_FRAMES, self.model.frontend.dim, device=self.cfg.device)
-        with reduced(self.cfg):
-            outputs, _ = self.model.outputs(silence, torch.tensor([IDLE_FRAMES], device=self.cfg.device))
+        outputs, _ = self.outputs(silence, torch.tensor([IDLE_FRAMES], device=self.cfg.device))
         return 0.0 * torch.stack([output.sum() for output in outputs]).sum()
 
     def differentiate(self, loss: Tensor, number: int) -> str:

@@ -31,6 +31,7 @@ from asr.model_options import CriterionConfig
 from asr.models.acoustic import AcousticModel
 from asr.training import priors
 from asr.training.criteria import Criterion
+from asr.training.cuda_graphs import CudaGraphs, Outputs
 
 CPU_SHARDS = 2
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -84,6 +85,7 @@ class Shards:
             self.gradients = [torch.from_numpy(shared_zeros(size, np.float32)) for _ in range(count)]
         else:
             self.gradients = [torch.zeros(size, device=cfg.device) for _ in range(count)]
+        self.outputs: Outputs = CudaGraphs(self.computed, self.parameters) if cfg.optim.cuda_graphs else self.computed
 
     def run(self, processes: int, rank: int, task: Pass) -> Iterator[list[ShardResult]]:
         """Per batch, the results of the shards that process `rank` of `processes` computes."""
@@ -116,8 +118,7 @@ class Shards:
         torch.manual_seed((self.cfg.seed * 1_000_003 + step) * len(self.gradients) + number)
         rng = generator(self.cfg.seed, step, number, 1)  # four keys, more than any draw of a data set has
         features, lengths = self.augmented(shard, rng)
-        with reduced(self.cfg):
-            outputs, frames = self.model.outputs(features, lengths)
+        outputs, frames = self.outputs(features, lengths)
         loss = self.loss(outputs, frames, shard, consistency_weight(self.cfg.criterion, step, steps))
         result.loss = loss.item()
         if fault := self.differentiate(loss, number):
@@ -125,6 +126,11 @@ class Shards:
         elif priors.are_needed(self.cfg.criterion):
             result.posteriors = total_posteriors(outputs[-1], frames)
         return result
+
+    def computed(self, features: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The outputs of the net, as those of `AcousticModel.outputs`, in the precision of the training."""
+        with reduced(self.cfg):
+            return self.model.outputs(features, lengths)
 
     def differentiate(self, loss: Tensor, number: int) -> str:
         """Write the gradient of a shard; returns what is wrong with it, or nothing."""
@@ -224,7 +230,9 @@ def reduced(cfg: Config) -> AbstractContextManager:
     device, precision = torch.device(cfg.device).type, cfg.optim.precision
     if precision == "auto":
         precision = "bf16" if prefers_bfloat16(cfg, device) else "fp32"
-    return torch.autocast(device, HALF[precision]) if precision in HALF else nullcontext()
+    if precision not in HALF:
+        return nullcontext()
+    return torch.autocast(device, HALF[precision], cache_enabled=not cfg.optim.cuda_graphs)  # graphs hold no cache
 
 
 def prefers_bfloat16(cfg: Config, device: str) -> bool:

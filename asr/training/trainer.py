@@ -36,6 +36,7 @@ from asr.threads import torch_threads
 from asr.tokens import Tokens
 from asr.training import checkpoint, priors
 from asr.training.criteria import MakeGraphs, check_criterion, counted, make_criterion, outputs_of, undo_finish
+from asr.training.cuda_graphs import check_cuda_graphs
 from asr.training.curves import Curves
 from asr.training.folder import check_folder, check_streams, record_front_end, record_hmm
 from asr.training.moving_average import MovingAverage
@@ -66,6 +67,7 @@ class Trainer:
         check_choices(cfg)
         size = ranks.size if ranks else 1
         check_sharded(cfg, size, count := shards_of_batch(cfg, size))
+        check_cuda_graphs(cfg)
         check_net(cfg.model)
         check_levels(cfg.features, cfg.model)
         check_criterion(cfg, start)

@@ -48,6 +48,7 @@ def parts() -> list[Part]:
         Part("two streams", (PARTS, "streams"), 60),
         Part("CUDA graph", (PARTS, "graph_capture"), 60),
         Part("training", (PARTS, "training"), 60),
+        Part("training with CUDA graphs", (TRAININGS, "graphs"), 120),
         Part("torchrun on two GPUs", (TRAININGS, "torchrun"), 90),
         Part("training throughput", (TRAININGS, "throughput"), 90),
         *sanitizers,

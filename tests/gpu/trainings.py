@@ -1,4 +1,4 @@
-"""Parts of `make gpu-test` that call the trainer: its throughput, and torchrun on two GPUs."""
+"""Parts of `make gpu-test` that call the trainer: its throughput, CUDA graphs, and torchrun on two GPUs."""
 
 import json
 import os
@@ -13,8 +13,11 @@ import soundfile
 import torch
 
 from asr import manifest, pipeline
-from asr.config import Config, DataConfig, FeaturesConfig, ModelConfig, OptimConfig
+from asr.config import AugmentConfig, Config, DataConfig, FeaturesConfig, ModelConfig, OptimConfig
+from asr.data.dataset import collate
 from asr.manifest import Utterance
+from asr.training import cuda_graphs
+from asr.training.trainer import Trainer
 
 DEVICE = "cuda"
 TONES_HZ = {"a": 400, "b": 900, "c": 1600}
@@ -60,6 +63,45 @@ def throughput(count: int = 600, letters: int = 50, **net: object) -> None:
             print(f"{precision}, data.workers={workers}: {rate:.0f} seconds of audio per second")
 
 
+GRAPHS = [("cnn", "fp32", 1e-3), ("conformer", "fp32", 1e-3), ("conformer", "bf16", 1e-2)]  # and relative tolerance
+
+
+def graphs(count: int = 60, letters: int = 10, hidden: int = 256, layers: int = 8) -> None:
+    """A training with CUDA graphs has the losses of one that pads alike but has no graph, dropout included; the
+    milliseconds of a step of both."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_corpus(folder, {"train": count, "dev": 8}, letters)
+        for kind, precision, tolerance in GRAPHS:
+            found = []
+            for most in (0, 8):
+                cuda_graphs.MOST = most
+                cfg = config(folder, f"{kind}-{precision}-{most}", precision, kind=kind, hidden=hidden, layers=layers)
+                cfg.augment = AugmentConfig(speeds=[], silence_s=0.0)  # so that shapes come again
+                cfg.optim.cuda_graphs, cfg.optim.epochs, cfg.optim.batch_s = True, 4, 40.0
+                trainer = Trainer(cfg)
+                trainer.run()
+                losses = [record["train_loss"] for record in trainer.state["records"]]
+                found.append((losses, step_ms(trainer), trainer.shards.outputs.recorded))  # type: ignore[attr-defined]
+            (plain, plain_ms, _), (repeated, repeated_ms, recorded) = found
+            shapes = [tuple(shape) for shape in recorded]
+            print(f"{kind}, {precision}: train loss {plain}, with graphs {repeated}; a step takes {plain_ms:.2f} ms, "
+                  f"with graphs {repeated_ms:.2f} ms; shapes {shapes}")  # fmt: skip
+            assert shapes
+            np.testing.assert_allclose(repeated, plain, rtol=tolerance)  # kernels add in no fixed order
+
+
+def step_ms(trainer: Trainer) -> float:
+    """The median of 20 training steps on the same 16 utterances, without reading them; the GPU is waited for."""
+    shard, times = collate([trainer.train_set[i] for i in range(min(16, len(trainer.train_set)))]), []
+    trainer.model.train()
+    for step in range(24):
+        start = time.perf_counter()
+        trainer.shards.train(shard, step, 0, 24)  # ends with a look at the gradient
+        times.append(1000 * (time.perf_counter() - start))
+    return float(np.median(times[4:]))  # the shape is new at first, then recorded
+
+
 def torchrun() -> None:
     """Two processes, one GPU each, have the same loss curve as one with the same batches, also where they divide the
     net (FSDP)."""
@@ -84,7 +126,7 @@ def torchrun() -> None:
     np.testing.assert_allclose(divided, one, rtol=1e-3)
 
 
-PARTS = {f.__name__: f for f in (throughput, torchrun)}
+PARTS = {f.__name__: f for f in (throughput, graphs, torchrun)}
 
 if __name__ == "__main__":
     PARTS[sys.argv[1]]()
