@@ -138,7 +138,8 @@ def _run(name: str, cfg: Config) -> None:
         cfg = _with_manifests(name, cfg)
     verb = VERBS[name]
     resumes = verb.resumes(cfg) if callable(verb.resumes) else verb.resumes
-    again = "continues where it stopped" if resumes else "starts again"
+    resumes = "where it stopped" if resumes is True else resumes
+    again = f"continues {resumes}" if resumes else "starts again"
     try:
         with guarded(name, cfg):
             verb.run(cfg)

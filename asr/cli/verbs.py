@@ -81,7 +81,7 @@ class Verb:
     means the first of them that ends in it. `earlier`: returns the overrides that earlier verbs found, given the names
     of those of the command line, which take precedence. `takes_bundle`: the first *.asr file is the model.
     `starts_run`: each job of a sweep gets a separate run folder. `resumes`: the same command continues after an
-    interruption. `figure`: what a sweeper minimises, read from the files of a run that has ended.
+    interruption; a string says from where, if not from where it stopped. `figure`: what a sweeper minimises, read from the files of a run that has ended.
     """
 
     run: Callable[[Config], None]
@@ -89,7 +89,7 @@ class Verb:
     earlier: Callable[[Config, Collection[str]], list[str]] | None = None
     takes_bundle: bool = False
     starts_run: bool = False
-    resumes: bool | Callable[[Config], bool] = False
+    resumes: bool | str | Callable[[Config], bool] = False
     figure: Callable[[Config], float | None] | None = None
 
 
@@ -140,7 +140,7 @@ VERBS: dict[str, Verb] = {
     "hmm train": Verb(hmm_train, (
         "hmm", "features", "tokens.lexicon", "data.train", "data.dev", "data.max_audio_s", "data.channel", "out",
         "threads",
-    ), starts_run=True),
+    ), starts_run=True, resumes="after the last stage that it finished"),
     "hmm features": Verb(hmm_features, (*_FIRST_PASS, "adapt", "input", "output"), earlier=earlier.tuned_scales),
     "model": Verb(model, ("model", "features", "input")),
     "import": Verb(import_model, ("input", "output", "out")),
