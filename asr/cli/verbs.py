@@ -81,7 +81,8 @@ class Verb:
     means the first of them that ends in it. `earlier`: returns the overrides that earlier verbs found, given the names
     of those of the command line, which take precedence. `takes_bundle`: the first *.asr file is the model.
     `starts_run`: each job of a sweep gets a separate run folder. `resumes`: the same command continues after an
-    interruption; a string says from where, if not from where it stopped. `figure`: what a sweeper minimises, read from the files of a run that has ended.
+    interruption; a string says from where, if not from where it stopped. `figure`: what a sweeper minimises, read from
+    the files of a run that has ended.
     """
 
     run: Callable[[Config], None]
