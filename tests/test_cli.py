@@ -27,7 +27,6 @@ from asr.cli.verbs import VERBS, Verb
 from asr.config import Config
 from asr.errors import InputError
 from asr.models import FITTED
-from asr.recognizer import run_folder
 
 ROOT = Path(__file__).parents[1]
 CHOICES = [(group, choice) for group, choices in all_groups().items() for choice in choices]
@@ -123,18 +122,6 @@ def test_tuned_scales_are_used_unless_the_command_line_sets_others(tmp_path: Pat
         assert cli.main([*argv[:1], f"out={tmp_path}", *argv[1:]]) == 0
     assert [cfg.decoder.acoustic_scale for cfg in seen] == [0.7, 3.0, 1.0, 1.0]
     assert [cfg.decoder.word_penalty for cfg in seen] == [-1.0, -1.0, 0.0, 0.0]
-
-
-def test_the_tuning_is_read_once(tmp_path: Path, seen: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not once for each thing in it: another tuning that ends meanwhile would give a mixture of both."""
-    best, found = {"acoustic_scale": 0.7, "word_penalty": -1.0, "blank_penalty": 0.5}, []
-    (tmp_path / "tune.json").write_text(json.dumps({"points": [best]}))
-    read = run_folder._read_json
-    monkeypatch.setattr(run_folder, "_read_json", lambda path: found.append(path.name) or read(path))
-    for verb in ("decode", "calibrate", "bundle"):
-        assert cli.main([verb, f"out={tmp_path}"]) == 0
-    run_folder.tuned(Config(out=str(tmp_path)))
-    assert found == ["tune.json"] * 4
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"points": []}', '{"points": [{"acoustic_scale": "x"}]}'])
