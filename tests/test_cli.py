@@ -361,10 +361,10 @@ def test_ctrl_c_and_bugs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setitem(VERBS, "train", raising(KeyboardInterrupt()))
     assert cli.main(["train"]) == 130
     assert capsys.readouterr().err == "asr: stopped; the same command continues where it stopped\n"
-    stopped = dataclasses.replace(VERBS["tune"], run=raising(KeyboardInterrupt()).run)
-    monkeypatch.setitem(VERBS, "tune", stopped)
-    assert cli.main(["tune"]) == 130
-    assert capsys.readouterr().err == "asr: stopped; the same command starts again\n"
+    for verb, again in (("tune", "starts again"), ("hmm train", "continues after the last stage that it finished")):
+        monkeypatch.setitem(VERBS, verb, dataclasses.replace(VERBS[verb], run=raising(KeyboardInterrupt()).run))
+        assert cli.main(verb.split()) == 130
+        assert capsys.readouterr().err == f"asr: stopped; the same command {again}\n"
     monkeypatch.setitem(VERBS, "train", raising(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         cli.main(["train"])

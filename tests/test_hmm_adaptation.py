@@ -205,7 +205,9 @@ def test_a_training_that_is_killed_goes_on_to_the_same_bits(corpus, tmp_path, mo
     capsys.readouterr()
     kept = place.read_bytes()
     final = pipeline.train_hmm(killed)
-    assert f"after the stage: {names[-2]}" in "".join(capsys.readouterr())
+    said = "".join(capsys.readouterr())
+    assert f"after the stage: {names[-2]}" in said and f"stage 4 of 4: {names[-1]}" in said
+    assert "stage 3 of 4" not in said
     for name in ("final.safetensors", "hmm.json", "alignments.npz"):
         assert final.with_name(name).read_bytes() == whole.with_name(name).read_bytes()
     assert not place.exists()

@@ -56,7 +56,7 @@ def test_readers_refuse_such_json(text, tmp_path):
         lambda: manifest.read(file),
         lambda: Tokens.read(file),
         lambda: read_stats(tmp_path),
-        lambda: run_folder.tuned_scales(cfg),
+        lambda: run_folder.tuning(cfg),
         lambda: settings.check_resumable(file, cfg),
         lambda: settings._read_inputs(file, 1),
         lambda: sources.check(tmp_path / "hyp.jsonl", str(file), ""),

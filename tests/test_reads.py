@@ -9,6 +9,7 @@ import pytest
 from hydra import initialize_config_dir
 from test_cli import error_of
 
+from asr.align.files import FORMATS
 from asr.cli import help, reads
 from asr.cli import main as cli
 from asr.cli.options import Option, all_groups, all_options, conf_dir
@@ -17,6 +18,7 @@ from asr.cli.reads import declared, own_options
 from asr.cli.verbs import VERBS
 from asr.config import Config, check_choices
 from asr.errors import InputError
+from asr.recognizer.formats import SUFFIXES
 
 # The first choice of every group, then the second of every group that has two, and so on.
 TOGETHER = [
@@ -58,6 +60,12 @@ def test_help_lists_what_the_verb_reads_and_nothing_else(verb: str) -> None:
         ("serve m.asr x.bin", ["given 'x.bin'; options are key=value"]),
         ("serve x.bin", ["`asr serve` takes no files", "'x.bin'", "name a bundle *.asr or a run folder"]),
         ("train x.wav", ["`asr train` takes no files", "x.wav"]),
+        (
+            "transcribe m.asr a.wav format=srtt",
+            ["auto, txt, json, jsonl, srt, vtt, ctm, textgrid; did you mean 'srt'?"],
+        ),
+        ("align a.jsonl format=ctmm", ["format=ctmm: expected one of auto, jsonl, ctm, textgrid; did you mean 'ctm'?"]),
+        ("export m.asr output=x format=onxx", ["format=onxx: expected one of auto, onnx; did you mean 'onnx'?"]),
         ("score hyp.jsonl", ["`asr score` takes no files", "name them with hyp=FILE and ref=FILE"]),
         ("doctor device=cuda", ["`asr doctor` does not read device"]),
         ("decode -m beam=1,2 optim.lr=1", ["`asr decode` does not read optim.lr"]),
@@ -125,6 +133,15 @@ def test_group_choices_warn_of_what_is_not_read(seen: list[Config], capsys: pyte
     assert cli.main(["train", "model=cnn", "optim=quick"]) == 0
     assert capsys.readouterr().err == ""
     assert len(seen) == 3
+
+
+def test_a_verb_offers_the_formats_that_it_writes() -> None:
+    offered = {verb: declared(verb)["format"].choices for verb in VERBS if "format" in declared(verb)}
+    assert offered == {
+        "transcribe": ("auto", *SUFFIXES), "align": ("auto", *FORMATS), "align long": ("auto", *FORMATS),
+        "export": ("auto", "onnx"),
+    }  # fmt: skip
+    assert "(auto|jsonl|ctm|textgrid)" in help.verb_help(["align"], None)
 
 
 @pytest.mark.parametrize("option", [o for o in all_options().values() if o.choices], ids=lambda o: o.name)

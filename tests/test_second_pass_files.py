@@ -202,3 +202,13 @@ def test_a_share_that_was_tuned_for_another_model_is_told(folder, tmp_path, capl
     model.write_text("another")
     assert run_folder.tuned(cfg).decoder.rescore == str(model)
     assert "was made with another decoder.rescore; run `asr tune` again" in caplog.text
+
+
+@pytest.mark.parametrize("found_by", [earlier.tuned, earlier.tuned_decoder, earlier.tuned_scales, run_folder.tuned])
+def test_a_tuning_is_read_once(found_by, tmp_path, monkeypatch):
+    """Not once for each thing in it: another `asr tune` that ends meanwhile would give a mixture of both."""
+    cfg, files, read = Config(out=str(tmp_path)), [], run_folder._read_json
+    Tuning([Point(0.7, 0.0, 0.0, Counts())], None, 5, adapt=cfg.adapt).write(run_folder.tuning_path(cfg), {})
+    monkeypatch.setattr(run_folder, "_read_json", lambda path: files.append(path.name) or read(path))
+    assert "0.7" in str(found_by(cfg))
+    assert files == ["tune.json"]

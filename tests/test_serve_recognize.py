@@ -180,6 +180,17 @@ async def test_unknown_fields_of_json_and_of_the_form_are_refused(model: Path) -
         assert says in error["message"]
 
 
+@pytest.mark.parametrize("name", ["request", "file"])
+async def test_a_field_that_a_form_has_twice_is_refused(model: Path, name: str) -> None:
+    parts = {"file": ("a.wav", noise(0.2)), "request": (None, "{}")}
+    async with client_of(app_of(model)) as client:
+        assert (await client.post("/v1/recognize", files=list(parts.items()))).status_code == 200
+        answer = await client.post("/v1/recognize", files=[*parts.items(), (name, parts[name])])
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["code"]) == (400, name, "repeated_field")
+    assert error["message"] == f"the form has the field '{name}' 2 times; send it once"
+
+
 @pytest.mark.parametrize("asked", [{"words": ["a"]}, {"mode": "dictation", "words": ["a"]}])
 async def test_a_list_for_a_service_without_the_mode_word(model: Path, asked: dict) -> None:
     async with client_of(app_of(model, modes=["dictation"])) as client:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from asr.config import Config
+from asr.config import AdaptConfig, Config
 from asr.literals import parse_json
 
 BEHIND_STORED = ("features.deltas", "features.cmvn")  # what a training does to stored features
@@ -18,10 +18,10 @@ BEHIND_STORED = ("features.deltas", "features.cmvn")  # what a training does to 
 
 def tuned(cfg: Config, given: Collection[str] = (), adapts: bool = True) -> list[str]:
     """The options that `asr tune` and `asr calibrate` found."""
-    from asr.recognizer.run_folder import calibration, tuned_adaptation
+    from asr.recognizer.run_folder import calibration
 
-    overrides = tuned_scales(cfg, given, adapts)
-    return [*overrides, *_overrides(calibration(dataclasses.replace(cfg, adapt=tuned_adaptation(cfg, given))))]
+    overrides, adapt = _tuning(cfg, given, adapts)
+    return [*overrides, *_overrides(calibration(dataclasses.replace(cfg, adapt=adapt)))]
 
 
 def tuned_decoder(cfg: Config, given: Collection[str] = ()) -> list[str]:
@@ -29,20 +29,25 @@ def tuned_decoder(cfg: Config, given: Collection[str] = ()) -> list[str]:
     return tuned(cfg, given, adapts=False)
 
 
-def tuned_scales(cfg: Config, given: Collection[str] = (), adapts: bool = True) -> list[str]:
-    """The decoder options that `asr tune` found, and how HMMs adapted there, for a verb that `adapts` to speakers; a
-    line on stderr says so."""
+def tuned_scales(cfg: Config, given: Collection[str] = ()) -> list[str]:
+    """The options that `asr tune` found."""
+    return _tuning(cfg, given, adapts=True)[0]
+
+
+def _tuning(cfg: Config, given: Collection[str], adapts: bool) -> tuple[list[str], AdaptConfig]:
+    """Decoder options that `asr tune` found, with how HMMs adapted there if the verb `adapts` to speakers; a line on
+    stderr says so."""
     from asr.recognizer import run_folder
 
-    adapt = run_folder.tuned_adaptation(cfg, given)
-    overrides = _overrides(run_folder.tuned_scales(dataclasses.replace(cfg, adapt=adapt)))
+    scales, adapt = run_folder.tuning(cfg, given)
+    overrides = _overrides(scales)
     if adapts:
         before = vars(cfg.adapt)
         overrides += [f"adapt.{name}={value}" for name, value in vars(adapt).items() if value != before[name]]
     overrides = [override for override in overrides if override.partition("=")[0] not in given]
     if overrides:
         print(f"tuned on dev ({run_folder.tuning_path(cfg)}): {' '.join(overrides)}", file=sys.stderr)
-    return overrides
+    return overrides, adapt
 
 
 def unlimited(cfg: Config, given: Collection[str] = ()) -> list[str]:

@@ -28,7 +28,7 @@ from asr.cli.overrides import (
     to_config,
     to_overrides,
 )
-from asr.cli.reads import check, check_groups, declared, own_options
+from asr.cli.reads import check, check_format, check_groups, declared, own_options
 from asr.cli.verbs import FLAGS, VERBS
 from asr.config import Config
 from asr.errors import InputError, nearest
@@ -116,6 +116,7 @@ def _run_verb(argv: list[str]) -> None:
         return
     node = compose_node(overrides)
     check(name, overrides, references(node), groups)
+    check_format(name, overrides)
     cfg = to_config(node)
     if found := found_earlier(name, cfg, overrides, groups):
         cfg = compose([*found, *overrides])
@@ -138,7 +139,8 @@ def _run(name: str, cfg: Config) -> None:
         cfg = _with_manifests(name, cfg)
     verb = VERBS[name]
     resumes = verb.resumes(cfg) if callable(verb.resumes) else verb.resumes
-    again = "continues where it stopped" if resumes else "starts again"
+    resumes = "where it stopped" if resumes is True else resumes
+    again = f"continues {resumes}" if resumes else "starts again"
     try:
         with guarded(name, cfg):
             verb.run(cfg)

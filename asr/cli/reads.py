@@ -4,12 +4,13 @@ A verb reads the options that it declares, and those that the values of these re
 `graph.lexicon=${data.dir}/words.txt` the verb `graph` reads `data.dir`, and with `data.dir=${out}/data` also `out`.
 """
 
+import dataclasses
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from asr.cli.conf_files import Groups, settings
+from asr.cli.conf_files import Groups, expected, settings
 from asr.cli.options import Option, all_groups, all_options, top_keys
 from asr.cli.verbs import VERBS
 from asr.declaration import REFERENCE
@@ -22,7 +23,9 @@ References = Mapping[str, set[str]]  # option -> the options that its value refe
 @cache
 def declared(verb: str) -> dict[str, Option]:
     """The options that a verb declares, in its order: an entry of `reads` is an option or a whole group."""
-    options = all_options()
+    options = dict(all_options())
+    if formats := VERBS[verb].formats:
+        options["format"] = dataclasses.replace(options["format"], choices=formats)
     names: list[str] = []
     for entry in VERBS[verb].reads:
         names += [entry] if entry in options else [name for name in options if name.startswith(f"{entry}.")]
@@ -130,6 +133,14 @@ def check(verb: str, overrides: Sequence[str], references: References, groups: G
             raise InputError(f"`asr {verb}` takes no files, but was given {given}; {known}options are key=value")
         elif key in all_options() and key not in read:
             raise InputError(f"`asr {verb}` does not read {key}; it is an option of {readers(key)}")
+
+
+def check_format(verb: str, overrides: Sequence[str]) -> None:
+    """Raises InputError for a `format` that no verb has, naming those of this one. Formats of other verbs are left to
+    the verb, which says more."""
+    for key, value in map(split, overrides):
+        if key == "format" and value not in all_options()[key].choices and "$" not in value:
+            raise InputError(f"{key}={value}: {expected(value, declared(verb)[key].choices)}")
 
 
 def is_read(override: str, verbs: Sequence[str], references: References, groups: Groups) -> bool:

@@ -81,7 +81,8 @@ class Verb:
     means the first of them that ends in it. `earlier`: returns the overrides that earlier verbs found, given the names
     of those of the command line, which take precedence. `takes_bundle`: the first *.asr file is the model.
     `starts_run`: each job of a sweep gets a separate run folder. `resumes`: the same command continues after an
-    interruption. `figure`: what a sweeper minimises, read from the files of a run that has ended.
+    interruption; a string says from where, if not from where it stopped. `figure`: what a sweeper minimises, read from
+    the files of a run that has ended. `formats`: the choices of the option `format` that the verb can write.
     """
 
     run: Callable[[Config], None]
@@ -89,8 +90,9 @@ class Verb:
     earlier: Callable[[Config, Collection[str]], list[str]] | None = None
     takes_bundle: bool = False
     starts_run: bool = False
-    resumes: bool | Callable[[Config], bool] = False
+    resumes: bool | str | Callable[[Config], bool] = False
     figure: Callable[[Config], float | None] | None = None
+    formats: tuple[str, ...] = ()
 
 
 _RECOGNISER = (
@@ -114,6 +116,7 @@ _ALIGNER = (
     "align.lead_s", "align.tail_s", "align.min_score", "graph.lexicon", "graph.silence", "g2p.model", "g2p.nbest",
     "g2p.min_probability", "data.max_audio_s", "data.channel", "bundle", "out", "device", "threads",
 )  # fmt: skip
+_OF_ALIGNMENTS = ("auto", "jsonl", "ctm", "textgrid")
 _CLEANING = tuple(f"text.{name}" for name in (
     "numbers", "latin", "repairs", "slots", "max_foreign", "max_repeats",
 ))  # fmt: skip
@@ -140,7 +143,7 @@ VERBS: dict[str, Verb] = {
     "hmm train": Verb(hmm_train, (
         "hmm", "features", "tokens.lexicon", "data.train", "data.dev", "data.max_audio_s", "data.channel", "out",
         "threads",
-    ), starts_run=True),
+    ), starts_run=True, resumes="after the last stage that it finished"),
     "hmm features": Verb(hmm_features, (*_FIRST_PASS, "adapt", "input", "output"), earlier=earlier.tuned_scales),
     "model": Verb(model, ("model", "features", "input")),
     "import": Verb(import_model, ("input", "output", "out")),
@@ -205,18 +208,19 @@ VERBS: dict[str, Verb] = {
     ), earlier=earlier.tuned_decoder),
     "export": Verb(export, (
         "format", "bundle", "data.train", "data.dev", "data.test", "split", "input", "output",
-    ), takes_bundle=True),
+    ), takes_bundle=True, formats=("auto", "onnx")),
     "align": Verb(align, (
         *_ALIGNER, "graph.fillers", "graph.filler_cost", "align.level", "format", "input", "output",
-    ), takes_bundle=True),
+    ), takes_bundle=True, formats=_OF_ALIGNMENTS),
     "align long": Verb(align_long, (
         *_ALIGNER, "align.level", "align.longest_s", "format", "input", "output",
-    ), earlier=earlier.unlimited, takes_bundle=True),
+    ), earlier=earlier.unlimited, takes_bundle=True, formats=_OF_ALIGNMENTS),
     "transcribe": Verb(transcribe, (
         "decoder", "graph.kind", "graph.words", "graph.grammar", "g2p.model", "data.max_audio_s", "data.channel",
         "bundle", "phrases", "boost", "boost_per_word", "new_words", "fill_slots", "written", "punctuate",
         "spoken_language", "device", "threads", "input", "output", "format", "live", "bulk",
-    ), earlier=earlier.bundled, takes_bundle=True, resumes=True),
+    ), earlier=earlier.bundled, takes_bundle=True, resumes=True,
+        formats=("auto", "txt", "json", "jsonl", "srt", "vtt", "ctm", "textgrid")),
     "serve": Verb(serve, (
         "serve", "bundle", "g2p.model", "device", "threads", "boost",
     ), takes_bundle=True),

@@ -53,7 +53,8 @@ def train_stages(cfg: HmmConfig, hmm: Hmm, corpus: Corpus, lexicon: Lexicon, poi
         spliced.matrix = resumed.matrix
     stage = resumed.stage if resumed else Stage.from_equal_shares(hmm, corpus, lexicon)
     stage.corpus = spliced.corpus() if spliced else corpus
-    for name in names[names.index(resumed.name) + 1 if resumed else 0 :]:
+    done = names.index(resumed.name) + 1 if resumed else 0
+    for number, name in enumerate(names[done:], start=done + 1):
         refine = None
         if name == LDA and spliced:
             spliced.discriminate(stage, cfg.dim)
@@ -65,7 +66,7 @@ def train_stages(cfg: HmmConfig, hmm: Hmm, corpus: Corpus, lexicon: Lexicon, poi
         if is_tri and name != MONO:
             stage = stage.in_context(cfg.leaves, lexicon)
         gaussians = min(MONO_GAUSSIANS, cfg.gaussians) if is_tri and name == MONO else cfg.gaussians
-        stage.train(lexicon, gaussians, cfg.rounds, name, refine)
+        stage.train(lexicon, gaussians, cfg.rounds, f"stage {number} of {len(names)}: {name}", refine)
         if name != names[-1]:
             point.write(name, stage, spliced.matrix if spliced else None)
     return Trained(stage, spliced, speakers.unadapted(stage) if speakers else None)

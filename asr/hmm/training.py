@@ -87,14 +87,15 @@ class Stage:
         return paths
 
     def train(
-        self, lexicon: Lexicon, gaussians: int, rounds: int, name: str, refine: Callable[["Stage"], None] | None = None
+        self, lexicon: Lexicon, gaussians: int, rounds: int, title: str, refine: Callable[["Stage"], None] | None = None
     ) -> None:
         """Rounds in which the mixtures grow to `gaussians` Gaussians in all; then the probabilities of the steps, and
-        the last alignment. `refine` is called before some of the rounds and may change the features."""
+        the last alignment. `refine` is called before some of the rounds and may change the features. `title`: of the
+        bar."""
         aligners = [self.aligner(number, lexicon) for number in range(self.corpus.own)]
         early = 0 if self.hmm.has_contexts else EARLY
         least, growing = len(self.hmm.tokens) - 1, max(1.0, GROWTH * rounds - 1)
-        with tqdm(total=rounds, desc=name) as bar:
+        with tqdm(total=rounds, desc=title) as bar:
             for number in range(rounds):
                 if refine and number in REFINED:
                     refine(self)

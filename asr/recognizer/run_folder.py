@@ -39,45 +39,45 @@ def calibration_path(cfg: Config) -> Path:
     return Path(cfg.out) / "calibration.json"
 
 
-def tuned_scales(cfg: Config) -> dict[str, Any]:
-    """Decoder options that `asr tune` found; empty if it has not been run. With a language model that ranks readings
-    anew, if it made the dev set better. Warns if HMMs adapted in another way than `cfg.adapt`."""
+def tuning(cfg: Config, given: Collection[str] = ()) -> tuple[dict[str, Any], AdaptConfig]:
+    """What `asr tune` found: decoder options, and how HMMs adapted to the speakers. If it has not been run, no options
+    and `cfg.adapt`. A language model that ranks readings anew is among the options if it made the dev set better.
+    Options of `cfg.adapt` that differ from the defaults, and those that `given` names, keep their values. Warns if HMMs
+    then adapt in another way than in the tuning."""
     path = tuning_path(cfg)
     if not path.exists():
-        return {}
+        return {}, cfg.adapt
+    found = _read_json(path)
     try:
-        found = _read_json(path)
-        scales = {name: float(found["points"][0][name]) for name in TUNED}
-        second = found.get("rescoring")  # earlier versions did not write it
-        if not second or not second["points"][0]["share"]:
-            _warn_if_other(path, found, cfg, "tune")
-            return scales | ({"rescore": None} if second else {})
-        decoder = dataclasses.replace(cfg.decoder, rescore=str(second["model"]))
-        _warn_if_other(path, found, dataclasses.replace(cfg, decoder=decoder), "tune")
-        best = second["points"][0]
-        if second.get("lattice_beam"):  # earlier versions did not write it
-            scales |= {"lattice_beam": float(second["lattice_beam"])}
-        return scales | {"rescore": str(second["model"]), "rescore_nbest": int(second["nbest"]),
-                         "rescore_share": float(best["share"]), "rescore_penalty": float(best["penalty"])}  # fmt: skip
+        adapt = _adaptation(found, cfg.adapt, given)
+        return _tuned_decoder(path, found, dataclasses.replace(cfg, adapt=adapt)), adapt
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as e:
         raise InputError(f"{path} is not what `asr tune` writes ({e!r}); delete it, or run `asr tune` again") from e
 
 
-def tuned_adaptation(cfg: Config, given: Collection[str] = ()) -> AdaptConfig:
-    """How HMMs adapted to the speakers in the tuning that `tuned_scales` reads. Options of `cfg` that differ from the
-    defaults, and those that `given` names, keep their values."""
-    path = tuning_path(cfg)
-    if not path.exists():
-        return cfg.adapt
-    try:
-        if not (found := _read_json(path).get("adapt")):  # earlier versions did not write it
-            return cfg.adapt
-        recorded, default = AdaptConfig(int(found["passes"]), float(found["speech_s"])), AdaptConfig()
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
-        raise InputError(f"{path} is not what `asr tune` writes ({e!r}); delete it, or run `asr tune` again") from e
-    own = {name: value for name, value in vars(cfg.adapt).items()
+def _tuned_decoder(path: Path, found: Any, cfg: Config) -> dict[str, Any]:
+    scales = {name: float(found["points"][0][name]) for name in TUNED}
+    second = found.get("rescoring")  # earlier versions did not write it
+    if not second or not second["points"][0]["share"]:
+        _warn_if_other(path, found, cfg, "tune")
+        return scales | ({"rescore": None} if second else {})
+    decoder = dataclasses.replace(cfg.decoder, rescore=str(second["model"]))
+    _warn_if_other(path, found, dataclasses.replace(cfg, decoder=decoder), "tune")
+    best = second["points"][0]
+    if second.get("lattice_beam"):  # earlier versions did not write it
+        scales |= {"lattice_beam": float(second["lattice_beam"])}
+    return scales | {"rescore": str(second["model"]), "rescore_nbest": int(second["nbest"]),
+                     "rescore_share": float(best["share"]), "rescore_penalty": float(best["penalty"])}  # fmt: skip
+
+
+def _adaptation(found: Any, chosen: AdaptConfig, given: Collection[str]) -> AdaptConfig:
+    """That of the tuning, but for the options of `chosen` that keep their values."""
+    if not (recorded := found.get("adapt")):  # earlier versions did not write it
+        return chosen
+    tuned, default = AdaptConfig(int(recorded["passes"]), float(recorded["speech_s"])), AdaptConfig()
+    own = {name: value for name, value in vars(chosen).items()
            if f"adapt.{name}" in given or value != getattr(default, name)}  # fmt: skip
-    return dataclasses.replace(recorded, **own)
+    return dataclasses.replace(tuned, **own)
 
 
 def calibration(cfg: Config) -> dict[str, Any]:
@@ -133,8 +133,9 @@ def tuned(cfg: Config) -> Config:
     """`cfg` with the decoder options that `asr tune` and `asr calibrate` found in its run folder. Options of `adapt`
     that have their defaults become those with which HMMs adapted to the speakers in the tuning."""
     cfg = copy.copy(cfg)
-    cfg.decoder, cfg.adapt = copy.copy(cfg.decoder), tuned_adaptation(cfg)
-    vars(cfg.decoder).update(tuned_scales(cfg) | calibration(cfg))
+    scales, cfg.adapt = tuning(cfg)
+    cfg.decoder = copy.copy(cfg.decoder)
+    vars(cfg.decoder).update(scales | calibration(cfg))
     return cfg
 
 

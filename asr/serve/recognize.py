@@ -124,10 +124,14 @@ async def recognize(request: Request, caller: Admitted) -> JSONResponse:
 
 
 def _check_names(form: FormData) -> None:
-    """Raises Refused(400) for a field that the form does not have."""
+    """Raises Refused(400) for a field that the form does not have, or that it has twice."""
     for name in set(form) - set(FORM_FIELDS):
         of_form = "; the form has 'file' and 'request', a JSON object of the others"
         raise unknown_field(name, of_form if name in Asked.model_fields else nearest(name, FORM_FIELDS) or of_form)
+    for name in FORM_FIELDS:
+        if (count := len(form.getlist(name))) > 1:
+            raise Refused(400, f"the form has the field '{name}' {count} times; send it once", param=name,
+                          code="repeated_field")  # fmt: skip
 
 
 async def _in_json(request: Request) -> tuple[Asked, Callable[[], bytes]]:

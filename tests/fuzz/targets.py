@@ -241,7 +241,7 @@ def _read_run_folder(path: Path) -> None:
     for name in ("train/config.json", "tune.json", "calibration.json"):
         (folder / name).write_bytes(path.read_bytes())
     cfg = Config(out=str(folder))
-    for read in (run_folder.as_trained, run_folder.tuned_scales, run_folder.calibration):
+    for read in (run_folder.as_trained, run_folder.tuning, run_folder.calibration):
         try:
             read(cfg)
         except InputError:
