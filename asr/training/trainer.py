@@ -152,7 +152,8 @@ class Trainer:
         if final.exists():
             tqdm.write(f"already trained: {final}")
             return final
-        processes, threads = divide_threads(self.cfg.threads, 1 if self.ranks else len(self.shards.gradients))
+        is_alone = self.ranks or torch.device(self.cfg.device).type != "cpu"  # a forked process cannot use a GPU
+        processes, threads = divide_threads(self.cfg.threads, 1 if is_alone else len(self.shards.gradients))
         with torch_threads(threads):
             self.resume()
             team = Team(partial(self.shards.run, processes), processes, threads)
