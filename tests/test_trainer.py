@@ -248,6 +248,14 @@ def test_statistics_of_normalisation_are_fitted_and_kept(corpus: Path, kind: str
     assert model.frontend.cmvn.has_stats
 
 
+def test_statistics_are_fitted_on_the_device_of_the_front_end(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, devices = Trainer(config(corpus, "run")), set()
+    trainer.shards.cfg.device = "meta"  # now, as the net is on the CPU
+    monkeypatch.setattr(trainer.model.frontend, "accumulate_stats", lambda x, lengths: devices.add(x.device.type))
+    trainer.fit_cmvn()
+    assert devices == {"meta"}
+
+
 def test_no_usable_utterance_is_an_error(corpus: Path) -> None:
     path = corpus / "data/long.jsonl"
     manifest.write(path, [replace(u, text="abc" * 20) for u in manifest.read(corpus / "data/train.jsonl")])
