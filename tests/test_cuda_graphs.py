@@ -227,6 +227,12 @@ def test_what_cannot_be_recorded_is_refused(name: str, value: object, message: s
     check_cuda_graphs(cfg)
 
 
+def test_a_training_on_a_cpu_is_refused(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "check_cuda_graphs", check_cuda_graphs)
+    with pytest.raises(InputError, match="optim.cuda_graphs is for NVIDIA GPUs, but device=cpu"):
+        Trainer(config(corpus, "run"))
+
+
 @pytest.mark.parametrize("options", [{"layer_drop": 0.5}, {"dynamic_chunk": True}])
 def test_what_is_refused_would_fail(options: dict[str, Any]) -> None:
     with pytest.raises(RuntimeError, match="the host waits for the device: _local_scalar_dense"):

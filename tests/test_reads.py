@@ -144,6 +144,12 @@ def test_a_verb_offers_the_formats_that_it_writes() -> None:
     assert "(auto|jsonl|ctm|textgrid)" in help.verb_help(["align"], None)
 
 
+@pytest.mark.parametrize("given", ["srt", "'srt'", '"srt"', "${oc.env:FORMAT,srt}"])
+def test_a_format_may_be_quoted_or_refer_to_another_option(given: str, seen: list[Config]) -> None:
+    assert cli.main(["transcribe", "m.asr", "a.wav", f"format={given}"]) == 0
+    assert seen[0].format == "srt"
+
+
 @pytest.mark.parametrize("option", [o for o in all_options().values() if o.choices], ids=lambda o: o.name)
 def test_every_choice_is_checked_for_every_verb(option: Option) -> None:
     wrong = f"{option.choices[-1]}x"

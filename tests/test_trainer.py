@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from asr.config import AugmentConfig, Config, DataConfig, FeaturesConfig, ModelC
 from asr.errors import InputError
 from asr.manifest import Utterance
 from asr.training import checkpoint
+from asr.training import trainer as trainer_module
 from asr.training.shards import ShardResult
 from asr.training.trainer import Trainer, load_model, train
 
@@ -246,6 +248,14 @@ def test_statistics_of_normalisation_are_fitted_and_kept(corpus: Path, kind: str
     assert model.frontend.cmvn.has_stats
 
 
+def test_statistics_are_fitted_on_the_device_of_the_front_end(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, devices = Trainer(config(corpus, "run")), set()
+    trainer.shards.cfg.device = "meta"  # now, as the net is on the CPU
+    monkeypatch.setattr(trainer.model.frontend, "accumulate_stats", lambda x, lengths: devices.add(x.device.type))
+    trainer.fit_cmvn()
+    assert devices == {"meta"}
+
+
 def test_no_usable_utterance_is_an_error(corpus: Path) -> None:
     path = corpus / "data/long.jsonl"
     manifest.write(path, [replace(u, text="abc" * 20) for u in manifest.read(corpus / "data/train.jsonl")])
@@ -271,6 +281,26 @@ def test_processes_change_no_bit(corpus: Path) -> None:
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
     logs = [(corpus / f"{out}/train/log.jsonl").read_text() for out in ("one", "two")]
     assert logs[0] == logs[1]
+
+
+def test_parts_of_a_batch_on_a_gpu_are_computed_in_one_process(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is forked from one that uses CUDA cannot use it."""
+
+    class Made(Exception):
+        pass
+
+    def make(run: partial, processes: int, threads: int) -> None:
+        raise Made(run.args, processes, threads)
+
+    monkeypatch.setattr(trainer_module, "Team", make)
+    for device, expected in (("cpu", ((4,), 4, 1)), ("cuda", ((1,), 1, 4))):
+        cfg = config(corpus, device, shards=4)
+        cfg.threads = 4
+        trainer = Trainer(cfg)
+        trainer.cfg.device = device  # now, as the net is on the CPU
+        with pytest.raises(Made) as made:
+            trainer.run()
+        assert made.value.args == expected
 
 
 def test_killed_with_two_processes_and_resumed_with_one(corpus: Path) -> None:

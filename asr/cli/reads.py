@@ -138,7 +138,8 @@ def check(verb: str, overrides: Sequence[str], references: References, groups: G
 def check_format(verb: str, overrides: Sequence[str]) -> None:
     """Raises InputError for a `format` that no verb has, naming those of this one. Formats of other verbs are left to
     the verb, which says more."""
-    for key, value in map(split, overrides):
+    for key, quoted in map(split, overrides):
+        value = quoted.strip("'\"")  # which Hydra takes off
         if key == "format" and value not in all_options()[key].choices and "$" not in value:
             raise InputError(f"{key}={value}: {expected(value, declared(verb)[key].choices)}")
 

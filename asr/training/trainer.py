@@ -152,7 +152,8 @@ class Trainer:
         if final.exists():
             tqdm.write(f"already trained: {final}")
             return final
-        processes, threads = divide_threads(self.cfg.threads, 1 if self.ranks else len(self.shards.gradients))
+        is_alone = self.ranks or torch.device(self.cfg.device).type != "cpu"  # a forked process cannot use a GPU
+        processes, threads = divide_threads(self.cfg.threads, 1 if is_alone else len(self.shards.gradients))
         with torch_threads(threads):
             self.resume()
             team = Team(partial(self.shards.run, processes), processes, threads)
@@ -243,7 +244,7 @@ class Trainer:
         loaded = load(self.train_set, batches, self.cfg.data.workers)
         for batch in tqdm(loaded, total=len(batches), desc="cmvn", leave=False):
             if batch.ids:
-                self.model.frontend.accumulate_stats(batch.inputs, batch.lengths)
+                self.model.frontend.accumulate_stats(batch.inputs.to(self.shards.cfg.device), batch.lengths)
 
     def train_epoch(self, epoch: int, bar: tqdm) -> float:
         """The rest of an epoch, from the state's step on; returns the mean loss per utterance trained on.
