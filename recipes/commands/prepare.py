@@ -10,7 +10,6 @@ noise, rir and text_en. The voices take half an hour of CPU time, and so does th
 each request brings its list: `asr transcribe exp/commands/model.asr FILE graph=word words=list.txt`.
 """
 
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +52,6 @@ COPIES = {
 DEV_SPEAKERS = ("theo", "yweweler")  # of fsdd; the other four are trained on
 DIGIT_TAKES = range(5, 25)  # of each digit and speaker: more would be half of all words; takes 0 to 4 are its test set
 SPEEDS = (0.87, 1.15)
-TEMPOS, OTHER_TEMPO = (0.5, 1.1), 0.6  # of that share of the copies: words said alone last longer than in sentences
 TELEPHONE_BAND = 26  # the first band above 3.8 kHz
 FAINT_DB = -50  # of the noise in clean copies, relative to the speech
 Item = tuple[Utterance, np.ndarray]  # with its samples (T,), or bands (F, 40)
@@ -124,8 +122,6 @@ def prepare(cfg: Config) -> str:
             for copy in range(count):
                 named = replace(u, id=f"{name}-{u.id}-{copy}")
                 heard, alone = rooms.hear(x, np.random.default_rng([copy, *u.id.encode()]))
-                tempo = draw_tempo(named) if u.text else 1.0
-                heard, alone = change_tempo(heard, tempo), change_tempo(alone, tempo)
                 splits["train"].append(store(named, heard, out / "train"))
                 clean["train"].append(store(named, cepstra(alone), out / "clean/train"))
     for split, items in untouched(root):
@@ -175,11 +171,6 @@ def training_items(name: str, root: str | None) -> Iterator[Item]:
     if name == "noise":
         chosen = [replace(u, text="") for u in chosen]  # nothing is said
     return census(chosen) if name == "an4" else with_sound(chosen)
-
-
-def draw_tempo(u: Utterance) -> float:
-    rng = np.random.default_rng(zlib.crc32(u.id.encode()))
-    return float(rng.uniform(*TEMPOS)) if rng.random() < OTHER_TEMPO else 1.0
 
 
 def untouched(root: str | None) -> Iterator[tuple[str, Iterable[Item]]]:
