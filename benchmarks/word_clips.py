@@ -4,10 +4,13 @@ Digits of fsdd and words cut out of TIMIT's sentences begin and end with the wor
 not, so the dev sets get 0.1 to 0.4 s of noise at both ends, 15 to 40 dB below the speech.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torchaudio.functional import phase_vocoder
 
 from asr import manifest
 from asr.errors import InputError
@@ -19,7 +22,9 @@ from recipes.commands.prepare import DEV_SPEAKERS, read
 RATE_HZ = 16000
 ENDS_S, NOISE_DB = (0.1, 0.4), (-40, -15)
 CUT_WORDS, SHORTEST, SHORTEST_S = 200, 3, 0.2  # of TIMIT: number of words, letters, duration
+STFT = 512  # samples of a window of the phase vocoder
 Clip = tuple[str, str, np.ndarray]  # word, speaker, samples (T,)
+Tempos = tuple[float, float] | None
 
 
 @dataclass
@@ -42,14 +47,17 @@ def recordings(utterances: Sequence[manifest.Utterance]) -> list[Clip]:
     return [(u.text or "", u.speaker or "", audio.load(u.audio or "", sample_rate_hz=RATE_HZ)) for u in utterances]
 
 
-def digits(root: str | None, count: int) -> list[Clip]:
-    """Random digits of the speakers of fsdd whom the recipe commands does not train on, with noise around them."""
+def digits(root: str | None, count: int, tempos: Tempos = None) -> list[Clip]:
+    """Random digits of the speakers of fsdd whom the recipe commands does not train on, with noise around them.
+
+    `tempos`: of each clip, one drawn between them; None leaves it as it is.
+    """
     said = [u for u in read("fsdd", root) if u.speaker in DEV_SPEAKERS]
     chosen = [said[i] for i in np.random.default_rng(7).permutation(len(said))][:count]
-    return surround(recordings(chosen), root)
+    return surround(at_tempos(recordings(chosen), tempos), root)
 
 
-def cut_words(root: str | None) -> list[Clip]:
+def cut_words(root: str | None, tempos: Tempos = None) -> list[Clip]:
     """The words that TIMIT's sentences have most often, no two of which sound the same, with noise around them."""
     said: dict[str, list[Clip]] = {}
     for u in read("timit_en", root):
@@ -66,7 +74,26 @@ def cut_words(root: str | None) -> list[Clip]:
         if own and not own & taken and len(chosen) < CUT_WORDS:
             chosen.append(word)
             taken |= own
-    return surround([clip for word in chosen for clip in said[word]], root)
+    return surround(at_tempos([clip for word in chosen for clip in said[word]], tempos), root)
+
+
+def at_tempos(clips: Sequence[Clip], tempos: Tempos) -> list[Clip]:
+    """The clips at tempos drawn between two, with their pitch."""
+    if tempos is None:
+        return list(clips)
+    drawn = [np.random.default_rng(number + 10**6).uniform(*tempos) for number in range(len(clips))]
+    return [
+        (word, speaker, stretched(samples, tempo)) for (word, speaker, samples), tempo in zip(clips, drawn, strict=True)
+    ]
+
+
+def stretched(samples: np.ndarray, tempo: float) -> np.ndarray:
+    """Samples (T,) `tempo` times as fast, by a phase vocoder."""
+    window, hop = torch.hann_window(STFT), STFT // 4
+    spectrum = torch.stft(torch.from_numpy(samples.astype(np.float32)), STFT, hop, window=window, return_complex=True)
+    advance = torch.linspace(0, math.pi * hop, STFT // 2 + 1)[:, None]  # of the phase of each bin in one hop
+    slower = phase_vocoder(spectrum, tempo, advance)
+    return torch.istft(slower, STFT, hop, window=window, length=round(len(samples) / tempo)).numpy()
 
 
 def surround(clips: Sequence[Clip], root: str | None) -> list[Clip]:

@@ -1,4 +1,5 @@
-"""Which net of word mode is best: words right in lists of 100, on the dev sets of `word_clips`. No test set is touched.
+"""Which net of word mode is best: words right in lists of 100, on the dev sets of `word_clips`, as they are and slower.
+No test set is touched.
 
     OMP_NUM_THREADS=1 python benchmarks/word_dev.py MODEL.asr [MODEL.asr ...]
 
@@ -18,6 +19,7 @@ from asr.recognizer.recognizer import Recognizer
 from recipes.commands.voices import common_words
 
 DIGITS = 1000
+SLOW = (0.5, 0.9)  # tempos: words said alone last longer than those of sentences
 
 
 def words_right(recognizer: Recognizer, clips: Sequence[Clip], common: Sequence[str]) -> np.ndarray:
@@ -36,7 +38,12 @@ def words_right(recognizer: Recognizer, clips: Sequence[Clip], common: Sequence[
 
 def main(models: Sequence[str]) -> None:
     common = common_words(None, COMMONEST)
-    sets = {"digits": digits(None, DIGITS), "words of TIMIT": cut_words(None)}
+    sets = {
+        "digits": digits(None, DIGITS),
+        "words of TIMIT": cut_words(None),
+        "slow digits": digits(None, DIGITS, SLOW),
+        "slow words of TIMIT": cut_words(None, SLOW),
+    }
     for model in models:
         recognizer = asr.load(model)
         found = {name: words_right(recognizer, clips, common) for name, clips in sets.items()}
