@@ -12,6 +12,7 @@ share the memory of activations (the allocator keeps streams apart), it frees ac
 float16 may repeat, and before torch 2.14 the thread that pins batches would break its recording.
 """
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -94,6 +95,7 @@ class Recorded:
         self.graphs, parameters = graphs, graphs.parameters
         self.features, self.lengths = graphs.shared("features", features), graphs.shared("lengths", lengths)
         self.put(features, lengths)
+        gc.collect()  # autograd graphs of earlier steps, if a cycle keeps one: its nodes belong to another stream
         torch.cuda.synchronize()
         with torch.cuda.stream(graphs.recording["stream"]):  # first, libraries allocate what they keep
             found, frames = graphs.outputs(self.features, self.lengths)
