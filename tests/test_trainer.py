@@ -251,7 +251,11 @@ def test_statistics_of_normalisation_are_fitted_and_kept(corpus: Path, kind: str
 def test_statistics_are_fitted_on_the_device_of_the_front_end(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer, devices = Trainer(config(corpus, "run")), set()
     trainer.shards.cfg.device = "meta"  # now, as the net is on the CPU
-    monkeypatch.setattr(trainer.model.frontend, "accumulate_stats", lambda x, lengths: devices.add(x.device.type))
+
+    def note(x: torch.Tensor, lengths: torch.Tensor) -> None:
+        devices.update((x.device.type, lengths.device.type))
+
+    monkeypatch.setattr(trainer.model.frontend, "accumulate_stats", note)
     trainer.fit_cmvn()
     assert devices == {"meta"}
 

@@ -146,6 +146,11 @@ class Shards:
                 return ""
         return "the gradient is not finite"
 
+    def heard(self, shard: Batch) -> tuple[Tensor, Tensor]:
+        """The inputs and lengths (N,) of a shard, on the device of the net."""
+        inputs, lengths = (x.to(self.cfg.device, non_blocking=True) for x in (shard.inputs, shard.lengths))
+        return inputs, lengths
+
     @torch.no_grad()
     def augmented(self, shard: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """The features (N, F, D) of a shard with bin warping and masks, and their lengths (N,).
@@ -154,8 +159,7 @@ class Shards:
         level, so that their frames match, and have their own warping and masks.
         """
         cfg = self.cfg
-        inputs, lengths = (x.to(cfg.device, non_blocking=True) for x in (shard.inputs, shard.lengths))
-        features, lengths = self.model.frontend(inputs, lengths)
+        features, lengths = self.model.frontend(*self.heard(shard))
         if cfg.criterion.consistency:
             features, lengths = features.repeat(2, 1, 1), lengths.repeat(2)
         augment = of_features(cfg)
@@ -186,7 +190,7 @@ class Shards:
         result = ShardResult(number, len(shard.ids), unreadable=shard.unreadable)
         if not shard.ids:
             return result
-        log_probs, frames = self.model(shard.inputs.to(self.cfg.device), shard.lengths.to(self.cfg.device))
+        log_probs, frames = self.model(*self.heard(shard))
         result.loss = self.criterion.loss(log_probs, frames, shard).item()
         result.errors, result.tokens = self.criterion.errors(log_probs, frames, shard)
         return result

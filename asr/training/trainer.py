@@ -244,7 +244,7 @@ class Trainer:
         loaded = load(self.train_set, batches, self.cfg.data.workers)
         for batch in tqdm(loaded, total=len(batches), desc="cmvn", leave=False):
             if batch.ids:
-                self.model.frontend.accumulate_stats(batch.inputs.to(self.shards.cfg.device), batch.lengths)
+                self.model.frontend.accumulate_stats(*self.shards.heard(batch))
 
     def train_epoch(self, epoch: int, bar: tqdm) -> float:
         """The rest of an epoch, from the state's step on; returns the mean loss per utterance trained on.
